@@ -1,0 +1,78 @@
+"""Sizes of outputs and normal forms of geometric arguments: the one place that knows these formulas."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Literal
+
+from fastconv.errors import ShapeError
+
+Pair = tuple[int, int]
+Padding = tuple[Pair, Pair]
+PaddingLike = int | Sequence[int] | Sequence[Sequence[int]] | Literal["same", "valid"]
+PairLike = int | Sequence[int]
+
+
+def as_pair(value: PairLike, name: str, *, minimum: int = 1) -> Pair:
+    """Return `value` as ``(h, w)``; an int stands for both.
+
+    Raises
+    ------
+    ShapeError
+        Not an int or two ints, or one below `minimum`.
+    """
+    try:
+        pair = (operator.index(value),) * 2 if not isinstance(value, Sequence) else tuple(map(operator.index, value))  # type: ignore[arg-type]
+    except TypeError:
+        pair = ()
+    if len(pair) != 2 or min(pair) < minimum:
+        raise ShapeError(f"{name}: got {value!r}; allowed: an int or a pair (h, w) of ints, each at least {minimum}")
+    return pair[0], pair[1]
+
+
+def as_padding(value: PaddingLike, *, size: Pair, kernel_size: Pair, stride: Pair, dilation: Pair) -> Padding:
+    """Return `value` as ``((top, bottom), (left, right))``.
+
+    An int pads all four sides, a pair is ``(h, w)``, ``"valid"`` is 0, and ``"same"`` makes the output ``ceil(size / stride)``
+    with the odd cell at the end, as TensorFlow does (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
+    """
+    if isinstance(value, str):
+        if value == "valid":
+            return (0, 0), (0, 0)
+        if value == "same":
+            top, left = (_same(*axis) for axis in zip(size, kernel_size, stride, dilation, strict=True))
+            return top, left
+    elif isinstance(value, Sequence) and len(value) == 2 and all(isinstance(side, Sequence) for side in value):
+        return as_pair(value[0], "padding", minimum=0), as_pair(value[1], "padding", minimum=0)  # type: ignore[arg-type]
+    else:
+        h, w = as_pair(value, "padding", minimum=0)  # type: ignore[arg-type]
+        return (h, h), (w, w)
+    raise ShapeError(f"padding: got {value!r}; allowed: an int, (h, w), ((top, bottom), (left, right)), 'same' or 'valid'")
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:
+    total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    return total // 2, total - total // 2
+
+
+def conv_output_size(size: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
+    """``floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1`` for both axes; at least one cell, else ShapeError."""
+    return pool_output_size(size, kernel_size, stride, padding, dilation, ceil_mode=False)
+
+
+def pool_output_size(
+    size: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair, ceil_mode: bool
+) -> Pair:
+    """Like `conv_output_size`; with `ceil_mode` rounded up, less a last window that would start in the padding at the end."""
+    out = []
+    for n, k, s, (lo, hi), d in zip(size, kernel_size, stride, padding, dilation, strict=True):
+        room = n + lo + hi - d * (k - 1) - 1
+        cells = (room + (s - 1 if ceil_mode else 0)) // s + 1
+        out.append(cells - 1 if ceil_mode and (cells - 1) * s >= n + lo else cells)
+    if min(out) < 1:
+        raise ShapeError(
+            f"kernel_size: {kernel_size} with dilation {dilation} is larger than the input {size} with padding {padding};"
+            " allowed: at least one output cell"
+        )
+    return out[0], out[1]

@@ -1,0 +1,106 @@
+"""Which backends there are, and which one is active.
+
+The active backend is, in this order: that of the innermost `use_backend` of this thread or task, that of `set_backend`, the
+environment variable FASTCONV_BACKEND read at first use, and "numba".
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from fastconv.backends.base import Backend
+from fastconv.errors import ArgumentError, BackendUnavailableError
+
+_CLASSES = {
+    "numba": "fastconv.backends.numba_backend:NumbaBackend",
+    "numpy": "fastconv.backends.numpy_backend:NumpyBackend",
+    "cupy": "fastconv.backends.cupy_backend:CupyBackend",
+    "cuda-emulator": "fastconv.backends.emulator:EmulatorBackend",
+}
+_instances: dict[str, Backend] = {}
+_lock = threading.RLock()
+_default: str | None = None
+_override: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
+
+
+def available_backends() -> tuple[str, ...]:
+    """Return the names of the backends that can be used on this machine, the default one first."""
+    return tuple(name for name in _CLASSES if why_unavailable(name) is None)
+
+
+def why_unavailable(name: str) -> str | None:
+    """Return why the backend `name` cannot be used here, or None if it can."""
+    try:
+        get_backend(name)
+    except BackendUnavailableError as error:
+        return str(error)
+    return None
+
+
+def get_backend(name: str | None = None) -> Backend:
+    """Return the backend `name`, or the active one.
+
+    Raises
+    ------
+    ArgumentError
+        No backend has that name.
+    BackendUnavailableError
+        It cannot be used on this machine; the message says why and what to install.
+    """
+    name = _canonical(name if name is not None else _active_name())
+    backend = _instances.get(name)
+    if backend is None:
+        with _lock:
+            backend = _instances.get(name) or _instances.setdefault(name, _load(name))
+    return backend
+
+
+def set_backend(name: str) -> None:
+    """Make `name` the active backend of the process."""
+    global _default
+    _default = get_backend(name).name
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[Backend]:
+    """Make `name` the active backend within a ``with`` block, for this thread or task only."""
+    backend = get_backend(name)
+    token = _override.set(backend.name)
+    try:
+        yield backend
+    finally:
+        _override.reset(token)
+
+
+def _active_name() -> str:
+    global _default
+    name = _override.get() or _default
+    if name is None:
+        name = _default = _canonical(os.environ.get("FASTCONV_BACKEND") or "numba", "FASTCONV_BACKEND")
+    return name
+
+
+def _canonical(name: str, argument: str = "backend") -> str:
+    folded = str(name).strip().lower()
+    if folded == "auto":
+        return "cupy" if why_unavailable("cupy") is None else "numba"
+    if folded not in _CLASSES:
+        raise ArgumentError(f"{argument}: got {name!r}; allowed: {', '.join([*_CLASSES, 'auto'])}")
+    return folded
+
+
+def _load(name: str) -> Backend:
+    module_name, class_name = _CLASSES[name].split(":")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name != module_name:
+            raise
+        raise BackendUnavailableError(f"backend {name!r} is not part of this release of fastconv") from error
+    backend: Backend = getattr(module, class_name)()
+    return backend

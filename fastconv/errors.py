@@ -1,0 +1,45 @@
+"""Exceptions of fastconv: one base class, one class per kind of mistake.
+
+Each class is also the built-in exception that a caller would expect, so that ``except ValueError`` keeps working. A message
+names the argument, what came, and what is allowed.
+"""
+
+
+class FastconvError(Exception):
+    """Base class of every exception that fastconv raises on purpose."""
+
+
+class ShapeError(FastconvError, ValueError):
+    """An array's shape, or a geometric argument (stride, padding, ...), does not fit."""
+
+
+class DTypeError(FastconvError, TypeError):
+    """An array's type of element is not one that the operation takes."""
+
+
+class ArgumentError(FastconvError, ValueError):
+    """An argument that is no shape and no array has a value that is not allowed."""
+
+
+class UnsupportedError(FastconvError, NotImplementedError):
+    """A valid request that the active backend cannot carry out."""
+
+
+class BackendUnavailableError(FastconvError, ImportError):
+    """A backend was asked for by name and cannot be used here."""
+
+
+class BackendMismatchError(FastconvError, TypeError):
+    """An array or a model lives on another backend than the active one."""
+
+
+class DataError(FastconvError, ValueError):
+    """A data set is missing, incomplete or damaged."""
+
+
+class CheckpointError(FastconvError, ValueError):
+    """A weights file is missing, damaged, or does not fit the model."""
+
+
+class CacheWarning(UserWarning):
+    """Compiled kernels could not be kept on disk; they are compiled again in each process."""
