@@ -138,6 +138,17 @@ def address(typingctx, array):
 
 
 @intrinsic
+def store_word(typingctx, place, word):
+    """Store a 64-bit integer at the address `place`."""
+
+    def codegen(context, builder, sig, args):
+        _store(builder, args[1], args[0], 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
 def lanes(typingctx, dtype):
     """Return how many elements of `dtype` a vector holds, as a constant."""
     count = VectorType(_dtype_of(dtype)).lanes
@@ -442,6 +453,79 @@ def tile_store_part(typingctx, tile, rows, count):
         return context.get_dummy_value()
 
     return types.void(tile, rows, types.int64), codegen
+
+
+def _row_mask(builder, vector, row, rows, count):
+    """First `count` lanes on if `row` is below `rows`, else none."""
+    there = builder.icmp_signed("<", ir.Constant(_I64, row), rows)
+    return _lane_mask(builder, vector, builder.select(there, count, ir.Constant(_I64, 0)))
+
+
+@intrinsic(prefer_literal=True)
+def square_load(typingctx, place, step, rows, count, dtype):
+    """Return a tile of as many rows as a vector has lanes, one vector each, read from ``place + i * step``.
+
+    Only the first `count` elements of the first `rows` rows are read; the rest is zero.
+    """
+    vector = VectorType(_dtype_of(dtype))
+    tile = TileType(vector.lanes, 1, vector.dtype)
+
+    def codegen(context, builder, sig, args):
+        llvm_vector = _llvm_vector(vector)
+        value = ir.Constant(context.get_value_type(tile), None)
+        size = ir.Constant(_I32, vector.dtype.bitwidth // 8)
+        for i in range(tile.rows):
+            row = builder.add(args[0], builder.mul(args[1], ir.Constant(_I64, i)))
+            mask = _row_mask(builder, vector, i, args[2], args[3])
+            arguments = [_pointer(builder, row, llvm_vector), size, mask, ir.Constant(llvm_vector, None)]
+            value = builder.insert_value(value, _masked(builder, "load", llvm_vector, llvm_vector, arguments), i)
+        return value
+
+    return tile(types.int64, types.int64, types.int64, types.int64, dtype), codegen
+
+
+@intrinsic
+def square_store(typingctx, tile, place, step, rows, count):
+    """Write the first `count` elements of the first `rows` rows of a square tile to ``place + i * step``."""
+    vector = tile.vector
+
+    def codegen(context, builder, sig, args):
+        llvm_vector = _llvm_vector(vector)
+        size = ir.Constant(_I32, vector.dtype.bitwidth // 8)
+        for i in range(tile.rows):
+            row = builder.add(args[1], builder.mul(args[2], ir.Constant(_I64, i)))
+            mask = _row_mask(builder, vector, i, args[3], args[4])
+            arguments = [builder.extract_value(args[0], i), _pointer(builder, row, llvm_vector), size, mask]
+            _masked(builder, "store", llvm_vector, ir.VoidType(), arguments)
+        return context.get_dummy_value()
+
+    return types.void(tile, types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def square_transpose(typingctx, tile):
+    """Return the transpose of a square tile: log2(lanes) rounds of exchanges between rows i and i + d."""
+    count = tile.vector.lanes
+
+    def codegen(context, builder, sig, args):
+        rows = [builder.extract_value(args[0], i) for i in range(count)]
+        index = ir.VectorType(_I32, count)
+        distance = 1
+        while distance < count:
+            low = [j if not j & distance else count + j - distance for j in range(count)]
+            high = [j + distance if not j & distance else count + j for j in range(count)]
+            for i in range(count):
+                if not i & distance:
+                    a, b = rows[i], rows[i + distance]
+                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(index, low))
+                    rows[i + distance] = builder.shuffle_vector(a, b, ir.Constant(index, high))
+            distance *= 2
+        value = args[0]
+        for i in range(count):
+            value = builder.insert_value(value, rows[i], i)
+        return value
+
+    return tile(tile), codegen
 
 
 @intrinsic
