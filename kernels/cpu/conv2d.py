@@ -1,13 +1,9 @@
 """Convolution on the CPU: the choice of kernel for each direction, and the launches."""
 
-import numpy as np
-
 from . import conv2d_depthwise, conv2d_weight
-from .conv2d_direct import run_gather
+from .conv2d_direct import NO_BIAS, run_gather
 from .gather import backward_input_gathers, forward_gathers
 from .pack import pack, packed_size
-
-_NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 def _conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
@@ -52,7 +48,7 @@ def prepare_conv2d_weight(
 
 
 def _run(x, weight, bias, out, gathers, workspace):
-    bias = _NO_BIAS[x.dtype] if bias is None else bias
+    bias = NO_BIAS[x.dtype] if bias is None else bias
     start = 0
     for gather in gathers:
         stop = start + packed_size(gather.plan, x.itemsize)
@@ -64,7 +60,7 @@ def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace
     """Convolution with a weight prepared for "forward"."""
     shape = weight.weight.shape
     if _is_depthwise(shape, groups):
-        conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out)
+        conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace)
         return
     _run(x, weight, bias, out, _gathers("forward", shape, x.shape, (stride, padding, dilation, groups), x.itemsize), workspace)
 
@@ -73,7 +69,7 @@ def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, gro
     """Gradient with respect to the input, with a weight prepared for "backward_input"."""
     shape = weight.weight.shape
     if _is_depthwise(shape, groups):
-        conv2d_depthwise.backward_input(grad_output, weight.weight, stride, padding, dilation, out)
+        conv2d_depthwise.backward_input(grad_output, weight.weight, stride, padding, dilation, out, workspace)
         return
     geometry = (stride, padding, dilation, groups)
     gathers = _gathers("backward_input", shape, out.shape, geometry, out.itemsize)

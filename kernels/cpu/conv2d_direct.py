@@ -1,6 +1,6 @@
 """Direct convolution: forward, backward-input and dense layers as one gathered matrix product.
 
-A task is a block of output pixels of one group. Its input is copied, block of channels by block of channels, into a strip padded
+A task is a block of output pixels, and where there are few of those also a part of the output channels, of one group. Its input is copied, block of channels by block of channels, into a strip padded
 with zeros (or read in place where no tap leaves the image), so the inner loop has no edge; then tiles of ROWS pixels by two vectors
 of output channels run over all taps and channels of the block. Pixels are found through a table, so a tile spans rows and images
 and fills on 4x4 maps as well; the last tile of a block repeats its last pixel.
@@ -8,6 +8,8 @@ and fills on 4x4 maps as well; the last tile of a block repeats its last pixel.
 Cost: 2 * N * P * Q * K * (C / groups) * R * S flops; bound by the fused multiply-add units (230 of 247 GFLOP/s a core on a
 13 x 2 tile). Copying the strip is one read of the input, a few percent.
 """
+
+import numpy as np
 
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
@@ -30,6 +32,9 @@ from .simd import (
     vstore,
     vstore_part,
 )
+
+
+NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 @device
@@ -124,8 +129,11 @@ _multiply_single = _make_multiply(1)
 
 
 @device
-def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, bias, out, runs, plan, dt):
-    """All tiles of a block of pixels for one block of input channels; the first block starts from the bias, later ones add."""
+def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, outs, bias, out, runs, plan, dt):
+    """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
+
+    The first block of input channels starts from the bias, later ones add to what is there.
+    """
     width = lanes(dt)
     size = itemsize(dt)
     table_in, table_out = tables
@@ -134,7 +142,7 @@ def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, bi
     steps = plan.taps * plan.group_in
     pair = TILE_VECTORS * width
     paired = plan.group_out // pair * pair
-    for k in range(0, paired, pair):
+    for k in range(outs[0], min(outs[1], paired), pair):
         weights = packed + (steps * k + plan.taps * c0 * pair) * size
         for pixel in range(0, pixels, ROWS):
             rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
@@ -145,7 +153,7 @@ def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, bi
             elif bias != 0:
                 acc = tile_load(acc, row_addresses(ROWS, table_in, 0, bias + k * size))
             tile_store(_multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, dt), targets)
-    for k in range(paired, plan.group_out, width):
+    for k in range(max(outs[0], paired), outs[1], width):
         weights = packed + (steps * k + plan.taps * c0 * width) * size
         count = min(width, plan.group_out - k)
         for pixel in range(0, pixels, ROWS):
@@ -165,13 +173,19 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, out, runs, plan):
     size = itemsize(dt)
     width = lanes(dt)
     padded = (plan.group_out + width - 1) // width * width
+    pairs = (padded // width + TILE_VECTORS - 1) // TILE_VECTORS
     table_in = address(scratch)
     table_out = table_in + 8 * (plan.block_images * plan.block_rows * plan.grid_w + ROWS)
     strip = 2 * table_out - table_in
     strip_w = (plan.grid_w - 1) * plan.stride_w + plan.span_w
     for task in range(begin, end):
-        group = task // plan.blocks
-        block = task % plan.blocks
+        block = task // plan.splits % plan.blocks
+        group = task // (plan.splits * plan.blocks)
+        split = task % plan.splits
+        outs = (
+            split * pairs // plan.splits * TILE_VECTORS * width,
+            min((split + 1) * pairs // plan.splits * TILE_VECTORS * width, plan.group_out),
+        )
         image0 = block // plan.bands * plan.block_images
         images = min(plan.block_images, plan.batch - image0)
         row0 = block % plan.bands * plan.block_rows
@@ -212,6 +226,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, out, runs, plan):
                 weights,
                 c0,
                 channels,
+                outs,
                 bias_place,
                 target,
                 runs,
@@ -224,4 +239,4 @@ def run_gather(x, packed, bias, out, gather, workspace):
     """Launch one plan; `packed` is its part of the packed weight."""
     plan = gather.plan
     scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
-    launch(conv2d_direct, plan.groups * plan.blocks, x, packed, bias, out, gather.runs, plan, scratch=scratch)
+    launch(conv2d_direct, plan.groups * plan.blocks * plan.splits, x, packed, bias, out, gather.runs, plan, scratch=scratch)

@@ -1,1 +1,334 @@
-def forward(*a): raise NotImplementedError
+"""Gradient of a convolution with respect to its weight, direct; dense layers too.
+
+    grad_weight[t, c, k] = sum over output pixels of x[pixel moved by tap t, c] * grad_output[pixel, k]
+
+A task owns a block of input channels and a block of output channels, and one part of the pixels. Block of pixels by block of pixels
+it copies the input into a strip padded with zeros and the gradient into columns of two vectors; then tiles of ROWS pairs (tap, input
+channel) by two vectors of output channels run over the pixels. Small weights leave few such blocks, so there the pixels are split
+into parts, whose sums are added in order afterwards: the number of parts depends on shapes only.
+
+Cost: the flops of the forward pass; bound by the fused multiply-add units. Each block of pixels reads and writes the accumulators
+once (2 of 258 steps) and is copied once for every block of channels on the other side.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from .conv2d_direct import copy_strip
+from .gather import ROWS, TILE_VECTORS
+from .launch import device, get_num_threads, kernel, launch
+from .simd import (
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    row_addresses,
+    store_word,
+    tile_load,
+    tile_load_part,
+    tile_multiply_add,
+    tile_store,
+    tile_store_part,
+    tile_zero,
+    vload,
+    vload_part,
+    vsplat,
+    vstore,
+    vstore_part,
+)
+
+_BLOCK_PIXELS = 256  # 32 KB of gradient for one tile's columns: within the L1 cache
+_BLOCK_ROWS = 576  # pairs (tap, input channel) a task: their accumulators stay in the L2 cache
+_BLOCK_OUT_BYTES = 512  # output channels a task
+_TASKS = 16
+_PARTS_BYTES = 32 * 1024 * 1024
+
+
+class WeightPlan(NamedTuple):
+    """Sizes that `conv2d_backward_weight_direct` needs."""
+
+    batch: int
+    in_h: int
+    in_w: int
+    in_channels: int
+    grid_h: int
+    grid_w: int
+    out_channels: int
+    groups: int
+    group_in: int
+    group_out: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    pad_top: int
+    pad_left: int
+    kernel_h: int
+    kernel_w: int
+    in_place: int
+    block_channels: int
+    block_out: int
+    block_images: int
+    block_rows: int
+    block_cols: int
+    row_bands: int
+    col_bands: int
+    blocks: int
+    channel_blocks: int
+    out_blocks: int
+    parts: int
+    table_words: int
+    strip_elements: int
+
+
+@functools.lru_cache(maxsize=1024)
+def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, groups, itemsize):
+    """Return the plan for these shapes."""
+    kernel_h, kernel_w, group_in, out_channels = weight_shape
+    taps = kernel_h * kernel_w
+    (top, bottom), (left, right) = padding
+    batch, in_h, in_w, in_channels = x_shape
+    grid_h, grid_w = grad_shape[1:3]
+    if taps == 1 and stride == (1, 1) and top == bottom == left == right == 0:  # a matrix product: one long row of pixels
+        batch, in_h, in_w, grid_h, grid_w = 1, 1, batch * in_h * in_w, 1, batch * grid_h * grid_w
+    span_h, span_w = dilation[0] * (kernel_h - 1) + 1, dilation[1] * (kernel_w - 1) + 1
+    in_place = (
+        top <= 0
+        and left <= 0
+        and (grid_h - 1) * stride[0] + span_h - top <= in_h
+        and (grid_w - 1) * stride[1] + span_w - left <= in_w
+    )
+    channel_blocks = -(-group_in * taps // _BLOCK_ROWS)
+    block_channels = -(-group_in // min(channel_blocks, group_in))
+    block_out = min(_BLOCK_OUT_BYTES // itemsize, group_out_padded(out_channels // groups, itemsize))
+    cols = min(grid_w, _BLOCK_PIXELS)
+    rows = max(1, min(grid_h, _BLOCK_PIXELS // cols))
+    rows = -(-grid_h // -(-grid_h // rows))
+    images = max(1, min(batch, _BLOCK_PIXELS // (rows * cols))) if rows == grid_h and cols == grid_w else 1
+    row_bands, col_bands = -(-grid_h // rows), -(-grid_w // cols)
+    blocks = -(-batch // images) * row_bands * col_bands
+    channel_blocks, out_blocks = -(-group_in // block_channels), -(-(out_channels // groups) // block_out)
+    parts = min(-(-_TASKS // (groups * channel_blocks * out_blocks)), blocks)
+    parts = max(1, min(parts, _PARTS_BYTES // (taps * group_in * out_channels * itemsize)))
+    strip = images * ((rows - 1) * stride[0] + span_h) * ((cols - 1) * stride[1] + span_w)
+    return WeightPlan(
+        *(batch, in_h, in_w, in_channels, grid_h, grid_w, out_channels, groups, group_in, out_channels // groups),
+        *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place)),
+        *(block_channels, block_out, images, rows, cols, row_bands, col_bands, blocks, channel_blocks, out_blocks, parts),
+        taps * block_channels + ROWS,
+        0 if in_place else strip * block_channels,
+    )
+
+
+def group_out_padded(channels, itemsize):
+    """Return `channels` rounded up to whole vectors."""
+    width = VECTOR_BYTES // itemsize
+    return -(-channels // width) * width
+
+
+@device
+def _fill_tables(table_in, table_out, plan, c0, channels, row_pixels, pixel_elements):
+    """Write, for each pair (tap, channel), its offset from the first tap and its row of the weight."""
+    pair = 0
+    for r in range(plan.kernel_h):
+        for s in range(plan.kernel_w):
+            offset = (r * plan.dilation_h * row_pixels + s * plan.dilation_w) * pixel_elements
+            for c in range(channels):
+                store_word(table_in + 8 * pair, offset + c)
+                store_word(table_out + 8 * pair, (r * plan.kernel_w + s) * plan.group_in + c0 + c)
+                pair += 1
+    for extra in range(pair, pair + ROWS):  # the last tile repeats the last pair
+        store_word(table_in + 8 * extra, offset + channels - 1)
+        store_word(table_out + 8 * extra, (plan.kernel_h * plan.kernel_w - 1) * plan.group_in + c0 + channels - 1)
+    return pair
+
+
+@device
+def _copy_columns(columns, grad, plan, image0, images, row0, rows, col0, cols, channel, channels, dt):
+    """Copy the block's gradient into columns: pairs of vectors, then single ones, each for all pixels in turn."""
+    width = lanes(dt)
+    size = itemsize(dt)
+    pair = TILE_VECTORS * width
+    paired = channels // pair * pair
+    pixels = images * rows * cols
+    pixel = 0
+    for n in range(images):
+        for i in range(rows):
+            source = ((image0 + n) * plan.grid_h + row0 + i) * plan.grid_w + col0
+            source = grad + (source * plan.out_channels + channel) * size
+            for _ in range(cols):
+                for k in range(0, paired, width):
+                    target = columns + (k // pair * pair * pixels + pixel * pair + k % pair) * size
+                    vstore(target, vload(source + k * size, dt))
+                for k in range(paired, channels, width):
+                    target = columns + (k * pixels + pixel * width) * size
+                    vstore(target, vload_part(source + k * size, min(width, channels - k), dt))
+                source += plan.out_channels * size
+                pixel += 1
+    return pixels
+
+
+def _make_multiply(vectors):
+    @device
+    def multiply(acc, rows, columns, block, strides):
+        images, block_rows, cols = block
+        image_bytes, row_bytes, pixel_bytes = strides
+        for n in range(images):
+            for i in range(block_rows):
+                start = n * image_bytes + i * row_bytes
+                for shift in range(start, start + cols * pixel_bytes, pixel_bytes):
+                    acc = tile_multiply_add(acc, rows, shift, columns)
+                    columns += vectors * VECTOR_BYTES
+        return acc
+
+    return multiply
+
+
+_multiply_pair = _make_multiply(TILE_VECTORS)
+_multiply_single = _make_multiply(1)
+
+
+@device
+def _multiply_columns(pixels, pairs, outs, tables, source, columns, target, strides, plan, rows, first, dt):
+    """All tiles of a block of pixels; `rows` is (images, rows, columns) of the block, `first` starts from zero."""
+    size = itemsize(dt)
+    width = lanes(dt)
+    pair = TILE_VECTORS * width
+    paired = outs // pair * pair
+    table_in, table_out = tables
+    weight_row = plan.out_channels * size
+    for k in range(0, paired, pair):
+        column = columns + k * pixels * size
+        for tile in range(0, pairs, ROWS):
+            sources = row_addresses(ROWS, table_in + 8 * tile, size, source)
+            targets = row_addresses(ROWS, table_out + 8 * tile, weight_row, target + k * size)
+            acc = tile_zero(ROWS, TILE_VECTORS, dt)
+            if not first:
+                acc = tile_load(acc, targets)
+            tile_store(_multiply_pair(acc, sources, column, rows, strides), targets)
+    for k in range(paired, outs, width):
+        column = columns + k * pixels * size
+        count = min(width, outs - k)
+        for tile in range(0, pairs, ROWS):
+            sources = row_addresses(ROWS, table_in + 8 * tile, size, source)
+            targets = row_addresses(ROWS, table_out + 8 * tile, weight_row, target + k * size)
+            acc = tile_zero(ROWS, 1, dt)
+            if not first:
+                acc = tile_load_part(acc, targets, count)
+            tile_store_part(_multiply_single(acc, sources, column, rows, strides), targets, count)
+
+
+@kernel
+def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
+    dt = x.dtype
+    size = itemsize(dt)
+    table_in = address(scratch)
+    table_out = table_in + 8 * plan.table_words
+    strip = table_out + 8 * plan.table_words
+    columns = strip + plan.strip_elements * size
+    weight_elements = plan.kernel_h * plan.kernel_w * plan.group_in * plan.out_channels
+    for task in range(begin, end):
+        part = task % plan.parts
+        rest = task // plan.parts
+        k0 = rest % plan.out_blocks * plan.block_out
+        rest //= plan.out_blocks
+        c0 = rest % plan.channel_blocks * plan.block_channels
+        group = rest // plan.channel_blocks
+        channels = min(plan.block_channels, plan.group_in - c0)
+        outs = min(plan.block_out, plan.group_out - k0)
+        channel_in = group * plan.group_in + c0
+        channel_out = group * plan.group_out + k0
+        target = address(sums) + (part * weight_elements + channel_out) * size
+        first_block = part * plan.blocks // plan.parts
+        for block in range(first_block, (part + 1) * plan.blocks // plan.parts):
+            col0 = block % plan.col_bands * plan.block_cols
+            cols = min(plan.block_cols, plan.grid_w - col0)
+            row0 = block // plan.col_bands % plan.row_bands * plan.block_rows
+            rows = min(plan.block_rows, plan.grid_h - row0)
+            image0 = block // (plan.col_bands * plan.row_bands) * plan.block_images
+            images = min(plan.block_images, plan.batch - image0)
+            h0 = row0 * plan.stride_h - plan.pad_top
+            w0 = col0 * plan.stride_w - plan.pad_left
+            strip_h = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
+            strip_w = (cols - 1) * plan.stride_w + (plan.kernel_w - 1) * plan.dilation_w + 1
+            if plan.in_place:
+                pixel = plan.in_channels
+                pixel_row, pixel_image = plan.in_w, plan.in_h * plan.in_w
+                source = ((image0 * plan.in_h + h0) * plan.in_w + w0) * plan.in_channels + channel_in
+                source = address(x) + source * size
+            else:
+                pixel = channels
+                pixel_row, pixel_image = strip_w, strip_h * strip_w
+                source = strip
+                for n in range(images):
+                    copy_strip(
+                        strip + n * pixel_image * channels * size,
+                        address(x),
+                        image0 + n,
+                        plan.in_h,
+                        plan.in_w,
+                        plan.in_channels,
+                        h0,
+                        w0,
+                        strip_h,
+                        strip_w,
+                        channel_in,
+                        channels,
+                        dt,
+                    )
+            pairs = _fill_tables(table_in, table_out, plan, c0, channels, pixel_row, pixel)
+            pixels = _copy_columns(
+                columns, address(grad), plan, image0, images, row0, rows, col0, cols, channel_out, outs, dt
+            )
+            strides = (
+                pixel_image * pixel * size,
+                plan.stride_h * pixel_row * pixel * size,
+                plan.stride_w * pixel * size,
+            )
+            first = block == first_block
+            tables = (table_in, table_out)
+            cells = (images, rows, cols)
+            _multiply_columns(
+                pixels, pairs, outs, tables, source, columns, target, strides, plan, cells, first, dt
+            )
+
+
+_SUM_ELEMENTS = 4096
+
+
+@kernel
+def sum_parts(begin, end, parts, out):
+    """Add the rows of `parts`, (parts, elements), in order."""
+    dt = out.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    elements = out.size
+    for i in range(begin * _SUM_ELEMENTS, min(end * _SUM_ELEMENTS, elements), width):
+        count = min(width, elements - i)
+        total = vsplat(0, dt)
+        for part in range(parts.shape[0]):
+            total = total + vload_part(address(parts) + (part * elements + i) * size, count, dt)
+        vstore_part(address(out) + i * size, total, count)
+
+
+def sum_in_order(parts, out):
+    """Set `out` to the sum of the rows of `parts`, added in order."""
+    launch(sum_parts, -(-out.size // _SUM_ELEMENTS), parts, out)
+
+
+def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
+    """Launch the kernel and, where the pixels are split, the ordered sum."""
+    if grad_output.size == 0:
+        out.fill(0)
+        return
+    plan = weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, groups, x.itemsize)
+    pixels = plan.block_images * plan.block_rows * plan.block_cols
+    scratch_bytes = 16 * plan.table_words + (plan.strip_elements + pixels * plan.block_out) * x.itemsize
+    scratch = workspace.empty((get_num_threads(), -(-scratch_bytes // 4096) * 4096), np.uint8)
+    sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)
+    tasks = plan.groups * plan.channel_blocks * plan.out_blocks * plan.parts
+    launch(conv2d_backward_weight_direct, tasks, grad_output, x, sums, plan, scratch=scratch)
+    if plan.parts > 1:
+        sum_in_order(sums, out)

@@ -24,7 +24,9 @@ ROWS = 13 if REGISTERS == 32 else 6
 TILE_VECTORS = 2
 
 _WEIGHT_BLOCK_BYTES = 256 * 1024  # of the L2 cache (1 MB): one block of weights, all taps
+_L1_WAY_BYTES = 4096
 _STRIP_BYTES = 256 * 1024  # and one padded strip of the input
+_TASKS = 16  # at least, where the work can be divided so
 _BLOCK_PIXELS = 256  # output pixels a task; a multiple of 64, see ROWS
 
 
@@ -61,6 +63,7 @@ class GatherPlan(NamedTuple):
     block_rows: int
     bands: int  # blocks an image
     blocks: int  # blocks of the whole batch
+    splits: int  # parts of the output channels that are tasks of their own
     scratch_bytes: int
 
 
@@ -118,11 +121,15 @@ def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
     )
     neighbours = span_w == len(cols)
     one_run = groups == 1 and block_channels == in_channels and neighbours
-    in_place = inside and (len(cols) <= 1 or one_run)
+    conflicts = in_channels * itemsize % _L1_WAY_BYTES == 0  # the rows of a tile would share one set of the L1 cache
+    in_place = inside and not conflicts and (len(cols) <= 1 or one_run)
     run_taps = max(len(cols), 1) if neighbours else 1
     strip_w = in_w if in_place else (grid_w - 1) * stride[1] + span_w
     images, block_rows = _block(batch, grid_h, grid_w, stride, span_h, strip_w, block_channels * itemsize)
     bands = -(-grid_h // block_rows)
+    blocks = -(-batch // images) * bands
+    pairs = -(-(out_shape[3] // groups) * itemsize // (TILE_VECTORS * VECTOR_BYTES))
+    splits = max(1, min(pairs, _TASKS // max(groups * blocks, 1)))
     strip_pixels = 0 if in_place else images * ((block_rows - 1) * stride[0] + span_h) * strip_w
     tables = 2 * (images * block_rows * grid_w + ROWS) * 8
     plan = GatherPlan(
@@ -132,7 +139,7 @@ def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
         *grid,
         *stride,
         *(dh[0], dw[0], span_h, span_w, len(taps), run_taps, int(in_place)),
-        *(block_channels, images, block_rows, bands, -(-batch // images) * bands),
+        *(block_channels, images, block_rows, bands, blocks, splits),
         tables + strip_pixels * block_channels * itemsize + 2 * VECTOR_BYTES,
     )
     run_w = cols[::run_taps] if run_taps > 1 else cols
@@ -144,6 +151,7 @@ def channel_block(channels, taps, itemsize):
     """Input channels a block: as many as keep one block of weights within its share of the L2 cache, in equal parts."""
     lanes = VECTOR_BYTES // itemsize
     most = max(_WEIGHT_BLOCK_BYTES // (max(taps, 1) * TILE_VECTORS * VECTOR_BYTES), lanes)
+    most = min(most, _L1_WAY_BYTES // 2 // itemsize - lanes)  # see `conflicts`
     blocks = -(-channels // most)
     return -(-channels // blocks)
 

@@ -149,6 +149,16 @@ def store_word(typingctx, place, word):
 
 
 @intrinsic
+def load_word(typingctx, place):
+    """Load a 64-bit integer from the address `place`."""
+
+    def codegen(context, builder, sig, args):
+        return _load(builder, args[0], _I64, 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
 def lanes(typingctx, dtype):
     """Return how many elements of `dtype` a vector holds, as a constant."""
     count = VectorType(_dtype_of(dtype)).lanes
@@ -388,6 +398,23 @@ def tile_multiply_add(typingctx, tile, rows, shift, weights):
         return tile_value
 
     return tile(tile, rows, types.int64, types.int64), codegen
+
+
+@intrinsic
+def tile_multiply_add_vectors(typingctx, tile, rows, shift, value):
+    """Return ``tile[p] + vector at rows[p] + shift * value`` for a tile of one vector a row."""
+    size = tile.vector.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        tile_value, row_values, shift_value, vector = args
+        for p in range(tile.rows):
+            place = builder.add(builder.extract_value(row_values, p), shift_value)
+            loaded = _load(builder, place, vector.type, size)
+            total = _fma(builder, loaded, vector, builder.extract_value(tile_value, p))
+            tile_value = builder.insert_value(tile_value, total, p)
+        return tile_value
+
+    return tile(tile, rows, types.int64, value), codegen
 
 
 @intrinsic(prefer_literal=True)
