@@ -1,9 +1,13 @@
 """Convolution on the CPU: the choice of kernel for each direction, and the launches."""
 
-from . import conv2d_depthwise, conv2d_weight
+import numpy as np
+
+from . import conv2d_depthwise, conv2d_weight, winograd
 from .conv2d_direct import NO_BIAS, run_gather
 from .gather import backward_input_gathers, forward_gathers
 from .pack import pack, packed_size
+
+_WINOGRAD_CHANNELS = 32  # measured: with 16 channels the transforms cost what the products save
 
 
 def _conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
@@ -25,20 +29,42 @@ def _gathers(direction, weight_shape, input_shape, geometry, itemsize):
     return backward_input_gathers(grad_shape, weight_shape, input_shape, *geometry, itemsize)
 
 
-def prepare_conv2d_weight(
-    weight, *, direction, input_shape, stride, padding, dilation, groups, precision, workspace
-):
+def _suits_winograd(weight, out_shape, geometry, precision):
+    """Tell whether Winograd pays: 3x3 with stride 1 and enough channels to carry the transforms, on maps that fill its tiles."""
+    stride, _, dilation, groups = geometry
+    if precision == "strict" or weight.dtype != np.float32 or weight.shape[:2] != (3, 3):
+        return False
+    if stride != (1, 1) or dilation != (1, 1) or groups != 1 or min(weight.shape[2:]) < _WINOGRAD_CHANNELS:
+        return False
+    tiled = [-(-n // winograd.TILE) * winograd.TILE for n in out_shape[1:3]]
+    return tiled[0] * tiled[1] <= 2 * out_shape[1] * out_shape[2]
+
+
+def _pack_strides(weight, direction, groups):
+    """Strides of (r, s, reduced channel, produced channel, group) in a HWIO weight, in elements."""
+    _, s, c, k = weight.shape
+    if direction == "forward":
+        return s * c * k, c * k, k, 1, k // groups
+    return s * c * k, c * k, 1, k, k // groups
+
+
+def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, dilation, groups, precision, workspace):
     """Return (algorithm, packed weight or None)."""
     if _is_depthwise(weight.shape, groups):
         return f"conv2d_{direction}_depthwise", None
-    gathers = _gathers(direction, weight.shape, input_shape, (stride, padding, dilation, groups), weight.itemsize)
-    packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
-    _, s, c, k = weight.shape
-    row, tap, channel = s * c * k, c * k, k
+    geometry = (stride, padding, dilation, groups)
+    gathers = _gathers(direction, weight.shape, input_shape, geometry, weight.itemsize)
+    strides = _pack_strides(weight, direction, groups)
+    out_shape = input_shape
     if direction == "forward":
-        strides = (row, tap, channel, 1, k // groups)
-    else:
-        strides = (row, tap, 1, channel, k // groups)
+        out_shape = _conv_output_shape(input_shape, weight.shape, stride, padding, dilation)
+    if _suits_winograd(weight, out_shape, geometry, precision):
+        plan = gathers[0].plan
+        gather = gathers[0]._replace(plan=plan._replace(block_channels=plan.group_in))
+        packed = workspace.empty((packed_size(plan, weight.itemsize),), weight.dtype)
+        pack(weight, packed, gather, strides)
+        return f"conv2d_{direction}_winograd", winograd.prepare(packed, plan.group_in, plan.group_out, workspace)
+    packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
     start = 0
     for gather in gathers:
         stop = start + packed_size(gather.plan, weight.itemsize)
@@ -49,6 +75,10 @@ def prepare_conv2d_weight(
 
 def _run(x, weight, bias, out, gathers, workspace):
     bias = NO_BIAS[x.dtype] if bias is None else bias
+    if weight.algorithm.endswith("_winograd"):
+        plan = gathers[0].plan
+        winograd.run(x, weight.packed, bias, -plan.first_dh, -plan.first_dw, out, workspace)
+        return
     start = 0
     for gather in gathers:
         stop = start + packed_size(gather.plan, x.itemsize)

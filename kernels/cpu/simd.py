@@ -375,6 +375,18 @@ def row_addresses(typingctx, count, table, step, base):
     return result(count, types.int64, types.int64, types.int64), codegen
 
 
+@intrinsic(prefer_literal=True)
+def row_steps(typingctx, count, base, step):
+    """Return the tuple of ``base + i * step`` for i below `count` (a constant)."""
+    result = types.UniTuple(types.int64, count.literal_value)
+
+    def codegen(context, builder, sig, args):
+        steps = [builder.mul(args[2], ir.Constant(_I64, i)) for i in range(result.count)]
+        return context.make_tuple(builder, result, [builder.add(args[1], step) for step in steps])
+
+    return result(count, types.int64, types.int64), codegen
+
+
 @intrinsic
 def tile_multiply_add(typingctx, tile, rows, shift, weights):
     """Return ``tile[p][v] + broadcast(element at rows[p] + shift) * vector v at weights``: one step of a matrix product."""

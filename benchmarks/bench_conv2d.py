@@ -1,0 +1,59 @@
+"""Convolution: three passes of every named shape, through the functional API (weights prepared, outputs allocated each time)."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from benchmarks import torch_peer
+from benchmarks.measure import Peer, compare, largest_error
+from benchmarks.shapes import CONVOLUTIONS, Conv
+
+F = fc.functional
+PASSES = ("forward", "backward_input", "backward_weight")
+
+
+def _ours(which, shape: Conv, x, weight, grad_output):
+    if which == "forward":
+        return lambda: F.conv2d(x, weight, **shape.parameters)
+    if which == "backward_input":
+        return lambda: F.conv2d_backward_input(grad_output, weight, input_shape=x.shape, **shape.parameters)
+    return lambda: F.conv2d_backward_weight(grad_output, x, weight_shape=weight.shape, **shape.parameters)
+
+
+def _theirs(torch, which, shape: Conv, x, weight, grad_output, layout):
+    x, grad_output = (torch_peer.image(torch, a, layout) for a in (x, grad_output))
+    weight = torch_peer.weight(torch, weight, layout)
+    geometry = [shape.stride] * 2, [shape.padding] * 2
+    if which == "forward":
+        return lambda: torch.conv2d(x, weight, None, *geometry, [1, 1], shape.groups)
+    mask = [which == "backward_input", which == "backward_weight", False]
+    backward = torch.ops.aten.convolution_backward
+    return lambda: backward(
+        grad_output, x, weight, None, *geometry, [1, 1], False, [0, 0], shape.groups, mask
+    )
+
+
+def _reference(run):
+    def reference():
+        with fc.use_backend("numpy"):
+            return run()
+
+    return reference
+
+
+@pytest.mark.parametrize("shape", CONVOLUTIONS, ids=lambda shape: shape.name)
+@pytest.mark.parametrize("which", PASSES)
+def bench_conv2d(benchmark, torch, rng, which, shape):
+    x = rng.standard_normal(shape.x_shape).astype(np.float32)
+    weight = rng.standard_normal(shape.weight_shape).astype(np.float32)
+    grad_shape = (shape.batch, shape.out_size, shape.out_size, shape.outputs)
+    grad_output = rng.standard_normal(grad_shape).astype(np.float32)
+    run = _ours(which, shape, x, weight, grad_output)
+    exact = _reference(_ours(which, shape, *(a.astype(np.float64) for a in (x, weight, grad_output))))
+    error = largest_error(run(), exact())
+    assert error < 1e-4
+    peers = [Peer("numpy", _reference(run), rounds=2)]
+    if torch is not None:
+        for layout in torch_peer.LAYOUTS:
+            peers.append(Peer(f"torch {layout}", _theirs(torch, which, shape, x, weight, grad_output, layout)))
+    compare(benchmark, run, peers, flops=shape.flops, error=error)

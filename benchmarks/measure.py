@@ -1,0 +1,106 @@
+"""How times are taken.
+
+The machine is shared, so a speed is a ratio: in every round ours and each peer run once, one after the other, and medians are
+compared. The result is checked before anything is timed.
+"""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+ROUNDS = 15
+
+
+@dataclass
+class Peer:
+    """Another implementation of the same work."""
+
+    name: str
+    run: Callable[[], Any]
+    rounds: int = ROUNDS
+    seconds: list[float] = field(default_factory=list)
+
+    def time_once(self) -> None:
+        """Run once more, unless it has had its rounds."""
+        if len(self.seconds) < self.rounds:
+            start = time.perf_counter()
+            self.run()
+            self.seconds.append(time.perf_counter() - start)
+
+
+def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **info: Any) -> None:
+    """Time `run` with pytest-benchmark, each peer once before each round, and keep the ratios in `extra_info`.
+
+    The peers' first round is a warm-up and does not count.
+    """
+    if not benchmark.enabled:
+        benchmark.pedantic(run, rounds=1)
+        return
+    for peer in peers:
+        peer.run()
+
+    def setup() -> None:
+        for peer in peers:
+            peer.time_once()
+
+    benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=2)
+    ours = benchmark.stats.stats.median
+    spread = benchmark.stats.stats.iqr / ours
+    benchmark.extra_info.update(info, milliseconds=1e3 * ours, spread=spread)
+    if "flops" in info:
+        benchmark.extra_info.update(gflops=info["flops"] / ours / 1e9, share_of_peak=info["flops"] / ours / peak_flops())
+    if "bytes" in info:
+        benchmark.extra_info.update(gbytes=info["bytes"] / ours / 1e9)
+    torch_peers = {p.name: statistics.median(p.seconds) for p in peers if p.name.startswith("torch")}
+    if torch_peers:
+        best = min(torch_peers, key=torch_peers.__getitem__)
+        benchmark.extra_info.update(torch_best=best, torch_ratio=torch_peers[best] / ours)
+    for peer in peers:
+        if peer.name == "numpy":
+            benchmark.extra_info.update(numpy_ratio=statistics.median(peer.seconds) / ours)
+
+
+def largest_error(result: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference as a share of the largest expected value."""
+    difference = np.abs(result.astype(np.float64) - expected).max(initial=0.0)
+    return float(difference / max(np.abs(expected).max(initial=0.0), 1e-300))
+
+
+@functools.cache
+def peak_flops() -> float:
+    """Return the float32 multiply-add rate of all threads, measured: 12 independent accumulators, nothing from memory."""
+    from fastconv.kernels.cpu.launch import get_num_threads, kernel, launch
+    from fastconv.kernels.cpu.simd import VECTOR_BYTES, address, vfma, vload, vstore
+
+    steps = 200_000
+
+    @kernel
+    def multiply_add(begin, end, x):
+        dt = x.dtype
+        for task in range(begin, end):
+            b = vload(address(x), dt)
+            a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = a8 = a9 = a10 = a11 = b
+            for _ in range(steps):
+                a0, a1, a2 = vfma(a0, b, b), vfma(a1, b, b), vfma(a2, b, b)
+                a3, a4, a5 = vfma(a3, b, b), vfma(a4, b, b), vfma(a5, b, b)
+                a6, a7, a8 = vfma(a6, b, b), vfma(a7, b, b), vfma(a8, b, b)
+                a9, a10, a11 = vfma(a9, b, b), vfma(a10, b, b), vfma(a11, b, b)
+            total = a0 + a1 + a2 + a3 + a4 + a5 + a6 + a7 + a8 + a9 + a10 + a11
+            vstore(address(x) + (1 + task) * VECTOR_BYTES, total)
+
+    tasks = 4 * get_num_threads()
+    x = np.full((1 + tasks) * VECTOR_BYTES // 4, 0.5, np.float32)
+    launch(multiply_add, tasks, x)
+    best = min(_seconds(lambda: launch(multiply_add, tasks, x)) for _ in range(5))
+    return 2 * 12 * (VECTOR_BYTES // 4) * steps * tasks / best
+
+
+def _seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
