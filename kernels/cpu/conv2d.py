@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import conv2d_depthwise, conv2d_weight, winograd
+from . import conv2d_depthwise, conv2d_weight, winograd, winograd_weight
 from .conv2d_direct import NO_BIAS, run_gather
 from .gather import backward_input_gathers, forward_gathers
 from .pack import pack, packed_size
@@ -112,5 +112,8 @@ def conv2d_backward_weight(
     """Gradient with respect to the weight."""
     if _is_depthwise(out.shape, groups):
         conv2d_depthwise.backward_weight(grad_output, x, stride, padding, dilation, out, workspace)
+        return
+    if grad_output.size and _suits_winograd(out, grad_output.shape, (stride, padding, dilation, groups), precision):
+        winograd_weight.backward_weight(grad_output, x, padding[0][0], padding[1][0], out, workspace)
         return
     conv2d_weight.backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace)

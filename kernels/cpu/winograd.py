@@ -134,7 +134,7 @@ def _weight_row(g0, g1, g2, dt):
 
 
 @device
-def _store_six(place, step, values):
+def store_six(place, step, values):
     """Write six vectors, `step` bytes apart."""
     vstore(place, values[0])
     vstore(place + step, values[1])
@@ -167,7 +167,7 @@ def _load_column(place, row_bytes, count, dt):
 
 
 @device
-def _transform_patch(patch, row_bytes, pixel_bytes, target, plane_bytes, channels, dt):
+def transform_patch(patch, row_bytes, pixel_bytes, target, plane_bytes, channels, dt):
     """V = B^T d B for all channels of one patch; plane i * 6 + j of the tile is at target + (i * 6 + j) * plane_bytes."""
     size = itemsize(dt)
     width = lanes(dt)
@@ -181,12 +181,12 @@ def _transform_patch(patch, row_bytes, pixel_bytes, target, plane_bytes, channel
         g = _input_row(*_load_column(place + 4 * pixel_bytes, row_bytes, count, dt), dt)
         h = _input_row(*_load_column(place + 5 * pixel_bytes, row_bytes, count, dt), dt)
         plane = target + c * size
-        _store_six(plane, plane_bytes, _input_row(a[0], b[0], e[0], f[0], g[0], h[0], dt))
-        _store_six(plane + 6 * plane_bytes, plane_bytes, _input_row(a[1], b[1], e[1], f[1], g[1], h[1], dt))
-        _store_six(plane + 12 * plane_bytes, plane_bytes, _input_row(a[2], b[2], e[2], f[2], g[2], h[2], dt))
-        _store_six(plane + 18 * plane_bytes, plane_bytes, _input_row(a[3], b[3], e[3], f[3], g[3], h[3], dt))
-        _store_six(plane + 24 * plane_bytes, plane_bytes, _input_row(a[4], b[4], e[4], f[4], g[4], h[4], dt))
-        _store_six(plane + 30 * plane_bytes, plane_bytes, _input_row(a[5], b[5], e[5], f[5], g[5], h[5], dt))
+        store_six(plane, plane_bytes, _input_row(a[0], b[0], e[0], f[0], g[0], h[0], dt))
+        store_six(plane + 6 * plane_bytes, plane_bytes, _input_row(a[1], b[1], e[1], f[1], g[1], h[1], dt))
+        store_six(plane + 12 * plane_bytes, plane_bytes, _input_row(a[2], b[2], e[2], f[2], g[2], h[2], dt))
+        store_six(plane + 18 * plane_bytes, plane_bytes, _input_row(a[3], b[3], e[3], f[3], g[3], h[3], dt))
+        store_six(plane + 24 * plane_bytes, plane_bytes, _input_row(a[4], b[4], e[4], f[4], g[4], h[4], dt))
+        store_six(plane + 30 * plane_bytes, plane_bytes, _input_row(a[5], b[5], e[5], f[5], g[5], h[5], dt))
 
 
 @device
@@ -252,7 +252,7 @@ def _transform_inputs(x, values, patch, first, tiles, plan, dt):
         target = values + t * plan.row_v * size
         if h0 >= 0 and w0 >= 0 and h0 + PATCH <= plan.in_h and w0 + PATCH <= plan.in_w:
             source = x + ((image * plan.in_h + h0) * plan.in_w + w0) * pixel_bytes
-            _transform_patch(source, plan.in_w * pixel_bytes, pixel_bytes, target, plane_bytes, plan.in_channels, dt)
+            transform_patch(source, plan.in_w * pixel_bytes, pixel_bytes, target, plane_bytes, plan.in_channels, dt)
         else:
             copy_strip(
                 patch,
@@ -269,7 +269,7 @@ def _transform_inputs(x, values, patch, first, tiles, plan, dt):
                 plan.in_channels,
                 dt,
             )
-            _transform_patch(patch, PATCH * pixel_bytes, pixel_bytes, target, plane_bytes, plan.in_channels, dt)
+            transform_patch(patch, PATCH * pixel_bytes, pixel_bytes, target, plane_bytes, plan.in_channels, dt)
 
 
 @device
@@ -354,12 +354,12 @@ def transform_weight(begin, end, packed, weights, in_channels, pairs):
             b = _weight_row(vload(g + tap, dt), vload(g + 4 * tap, dt), vload(g + 7 * tap, dt), dt)
             e = _weight_row(vload(g + 2 * tap, dt), vload(g + 5 * tap, dt), vload(g + 8 * tap, dt), dt)
             place = target + c * TILE_VECTORS * width * size
-            _store_six(place, plane_bytes, _weight_row(a[0], b[0], e[0], dt))
-            _store_six(place + 6 * plane_bytes, plane_bytes, _weight_row(a[1], b[1], e[1], dt))
-            _store_six(place + 12 * plane_bytes, plane_bytes, _weight_row(a[2], b[2], e[2], dt))
-            _store_six(place + 18 * plane_bytes, plane_bytes, _weight_row(a[3], b[3], e[3], dt))
-            _store_six(place + 24 * plane_bytes, plane_bytes, _weight_row(a[4], b[4], e[4], dt))
-            _store_six(place + 30 * plane_bytes, plane_bytes, _weight_row(a[5], b[5], e[5], dt))
+            store_six(place, plane_bytes, _weight_row(a[0], b[0], e[0], dt))
+            store_six(place + 6 * plane_bytes, plane_bytes, _weight_row(a[1], b[1], e[1], dt))
+            store_six(place + 12 * plane_bytes, plane_bytes, _weight_row(a[2], b[2], e[2], dt))
+            store_six(place + 18 * plane_bytes, plane_bytes, _weight_row(a[3], b[3], e[3], dt))
+            store_six(place + 24 * plane_bytes, plane_bytes, _weight_row(a[4], b[4], e[4], dt))
+            store_six(place + 30 * plane_bytes, plane_bytes, _weight_row(a[5], b[5], e[5], dt))
             if lone and task % TILE_VECTORS == 0:  # no partner: its half of the pair must not hold anything
                 for plane in range(PLANES):
                     vstore(place + width * size + plane * plane_bytes, vsplat(0, dt))
