@@ -11,6 +11,7 @@ from numba.extending import intrinsic
 _I8P = ir.IntType(8).as_pointer()
 _X86 = llvm.get_default_triple().startswith("x86_64")
 _ARM = llvm.get_default_triple().startswith(("aarch64", "arm64"))
+llvm.initialize_native_asmparser()  # Arm has no intrinsic for its control register
 _FLUSH = 0x8040 if _X86 else 1 << 24  # MXCSR: flush-to-zero and denormals-are-zero; FPCR: FZ
 
 

@@ -2,25 +2,38 @@
 
 A kernel is a function ``f(begin, end, *arguments)`` that does the tasks `begin` to `end - 1` of some division of its work. The
 division depends on shapes only and every output element belongs to one task, so results do not depend on how many threads
-share the tasks. `launch` hands out the tasks to a team of threads.
+share the tasks.
 
-The threads are Python's own, and a kernel runs without the interpreter lock. Numba's threading layers are not used: `workqueue`
-aborts the process when two threads launch at once, and `omp` kills a forked child at its first launch. Here a caller that finds
-the team busy does its tasks alone, and a forked child starts a team of its own.
+`launch` hands out the tasks in chunks to a team of threads. The threads are Python's own, and kernels run without the interpreter
+lock. Numba's threading layers are not used: `workqueue` aborts the process when two threads launch at once, and `omp` kills a
+forked child at its first launch. Here a caller that finds the team busy does its tasks alone, and a forked child starts a team of
+its own.
+
+Between launches a helper spins in compiled code, without the interpreter lock, for some hundred microseconds before it sleeps. The
+caller posts a job from inside compiled code too, so neither waits for the other's lock: a launch on two threads costs about 5
+microseconds more than one on the caller alone; waking a sleeping thread would cost 40.
 """
 
 import os
 import threading
-from itertools import count
 from queue import SimpleQueue
 
 import numba
+import numpy as np
 
+from .atomic import atomic_add, atomic_load, atomic_store, relax
 from .cache import KernelCache
 from .float_state import flush_subnormals, restore_float_state
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
 _CHUNKS_PER_THREAD = 4  # enough to even out a core that somebody else uses, few enough to cost nothing
+_SPINS = 10_000  # of a helper before it sleeps
+
+# Words of a team's control block, a cache line each. A helper's own word is 1 while it holds a job.
+_LINE = 64
+_NEXT, _DONE, _TICKET, _FAILED, _HELPERS = (i * _LINE for i in range(5))
+
+relax = numba.njit(**_OPTIONS)(relax)
 
 
 def device(function):
@@ -33,12 +46,63 @@ def kernel(function):
 
     Functions made by a factory need a ``__name__`` of their own for each variant: it is the name of the cache file.
     """
-    dispatcher = numba.njit(**_OPTIONS)(function)
+    compiled = numba.njit(**_OPTIONS)(function)
+
+    def share(control, ticket, helpers, tasks, chunks, *arguments):
+        """Do chunks until none is left. `control` 0: alone; `ticket` > 0: as the caller, who posts the job and waits."""
+        if ticket > 0:
+            atomic_store(control + _TICKET, ticket)
+        chunk = atomic_add(control + _NEXT, 1) if control else 0
+        while chunk < chunks:
+            compiled(chunk * tasks // chunks, (chunk + 1) * tasks // chunks, *arguments)
+            if control:
+                atomic_add(control + _DONE, 1)
+                chunk = atomic_add(control + _NEXT, 1)
+            else:
+                chunk = chunks
+        spins = 0
+        while ticket > 0 and _unfinished(control, helpers, chunks):
+            relax(spins)
+            spins += 1
+
+    dispatcher = numba.njit(**_OPTIONS)(share)
     dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
+    dispatcher.function = function
     return dispatcher
 
 
-def default_num_threads() -> int:
+@numba.njit(**_OPTIONS)
+def _unfinished(control, helpers, chunks):
+    """Tell whether a chunk is still being done, or a helper still holds the job's arrays."""
+    if atomic_load(control + _DONE) < chunks and not atomic_load(control + _FAILED):
+        return True
+    for helper in range(helpers):
+        if atomic_load(control + _HELPERS + helper * _LINE):
+            return True
+    return False
+
+
+@numba.njit("void(int64, int64, int64)", **_OPTIONS)
+def _wait_until_idle(control, helpers, chunks):
+    """Wait like a caller whose kernel failed: for the helpers alone."""
+    spins = 0
+    while _unfinished(control, helpers, chunks):
+        relax(spins)
+        spins += 1
+
+
+@numba.njit("int64(int64, int64, int64)", **_OPTIONS)
+def _await_ticket(control, seen, most):
+    """Spin until the ticket differs from `seen`, at most `most` times; return it."""
+    for _ in range(most):
+        ticket = atomic_load(control + _TICKET)
+        if ticket != seen:
+            return ticket
+        relax(0)
+    return seen
+
+
+def default_num_threads():
     """Return FASTCONV_NUM_THREADS, else the number of cores that this process may use."""
     text = os.environ.get("FASTCONV_NUM_THREADS")
     if text:
@@ -54,64 +118,103 @@ def default_num_threads() -> int:
         return cores
 
 
-class _Job:
-    """One launch: the chunks still to be done, and what went wrong."""
+class _Helper:
+    """A thread that joins the team's launches. All its attributes are read and written with the interpreter lock held."""
 
-    def __init__(self, function, tasks, arguments, helpers, scratch):
-        self.function, self.tasks, self.arguments, self.scratch = function, tasks, arguments, scratch
-        self.chunks = min(tasks, (helpers + 1) * _CHUNKS_PER_THREAD)
-        self.next_chunk = count()
-        self.error = None
-        self.done = SimpleQueue()
+    def __init__(self, team, number):
+        self.team, self.number = team, number
+        self.word = team.control[(_HELPERS + (number - 1) * _LINE) // 8 :]
+        self.asleep, self.dismissed = False, False
+        self.wake = SimpleQueue()
+        threading.Thread(target=self._run, name=f"fastconv-{number}", daemon=True).start()
 
-    def work(self, worker):
-        arguments = self.arguments if self.scratch is None else (self.scratch[worker], *self.arguments)
-        try:
-            while (chunk := next(self.next_chunk)) < self.chunks:
-                begin, end = chunk * self.tasks // self.chunks, (chunk + 1) * self.tasks // self.chunks
-                self.function(begin, end, *arguments)
-        except BaseException as error:
-            self.error = error
+    def _run(self):
+        flush_subnormals()
+        seen = 0
+        while not self.dismissed:
+            ticket = _await_ticket(self.team.address, seen, _SPINS)
+            if ticket == seen:
+                self.asleep = True
+                if self.team.control[_TICKET // 8] == seen and not self.dismissed:
+                    self.wake.get()
+                self.asleep = False
+                continue
+            seen = ticket
+            self.word[0] = 1
+            job = self.team.job
+            if job is not None:
+                self._join(job)
+            job = None
+            self.word[0] = 0
 
-
-def _help(jobs, worker):
-    flush_subnormals()
-    while True:
-        job = jobs.get()
-        if job is None:
+    def _join(self, job):
+        function, helpers, tasks, chunks, arguments, scratch, errors = job
+        if self.number > helpers:
             return
-        job.work(worker)
-        done, job = job.done, None
-        done.put(None)
+        if scratch is not None:
+            arguments = (scratch[self.number], *arguments)
+        try:
+            function(self.team.address, 0, 0, tasks, chunks, *arguments)
+        except BaseException as error:
+            errors.append(error)
+            self.team.control[_FAILED // 8] = 1
 
 
 class _Team:
-    def __init__(self):
+    """The helpers of a process, and the one launch that they share at a time."""
+
+    def __init__(self, size):
+        self.size = size
         self.busy = threading.Lock()
-        self.size = default_num_threads()
-        self.queues = []
+        self.control = np.zeros(_HELPERS // 8 + 8 * 1024, np.int64)
+        self.address = self.control.ctypes.data
+        self.helpers = []
+        self.job = None
+        self.ticket = 0
 
-    def hire(self, helpers):
-        while len(self.queues) < helpers:
-            jobs = SimpleQueue()
-            threading.Thread(target=_help, args=(jobs, len(self.queues) + 1), name="fastconv", daemon=True).start()
-            self.queues.append(jobs)
-        return self.queues[:helpers]
+    def resize(self, size):
+        with self.busy:
+            if size > 1024:
+                raise ValueError(f"num_threads: got {size}; allowed: at most 1024")
+            for helper in self.helpers:
+                helper.dismissed = True
+                helper.wake.put(None)
+            self.helpers = []
+            self.size = size
 
-    def dismiss(self):
-        for jobs in self.queues:
-            jobs.put(None)
-        self.queues = []
+    def run(self, function, tasks, arguments, scratch):
+        """Run one launch on up to `size` threads; the caller holds `busy`."""
+        most = min(self.size, tasks, len(scratch) if scratch is not None else tasks)
+        while len(self.helpers) < most - 1:
+            self.helpers.append(_Helper(self, len(self.helpers) + 1))
+        chunks = min(tasks, most * _CHUNKS_PER_THREAD)
+        errors = []
+        self.control[_NEXT // 8] = self.control[_DONE // 8] = self.control[_FAILED // 8] = 0
+        self.ticket += 1
+        self.job = function, most - 1, tasks, chunks, arguments, scratch, errors
+        for helper in self.helpers[: most - 1]:
+            if helper.asleep:
+                helper.wake.put(None)
+        own = arguments if scratch is None else (scratch[0], *arguments)
+        try:
+            function(self.address, self.ticket, len(self.helpers), tasks, chunks, *own)
+        except BaseException:
+            self.control[_NEXT // 8] = chunks
+            self.control[_FAILED // 8] = 1
+            self.job = None
+            _wait_until_idle(self.address, len(self.helpers), chunks)
+            raise
+        self.job = None
+        if errors:
+            raise errors[0]
 
 
-_team = _Team()
+_team = _Team(default_num_threads())
 
 
 def _new_team_after_fork():
     global _team
-    size = _team.size
-    _team = _Team()
-    _team.size = size
+    _team = _Team(_team.size)
 
 
 os.register_at_fork(after_in_child=_new_team_after_fork)
@@ -119,9 +222,7 @@ os.register_at_fork(after_in_child=_new_team_after_fork)
 
 def set_num_threads(count):
     """Use at most `count` threads for each launch from now on."""
-    with _team.busy:
-        _team.dismiss()
-        _team.size = count
+    _team.resize(count)
 
 
 def get_num_threads():
@@ -133,10 +234,8 @@ def launch(function, tasks, *arguments, scratch=None):
     """Run ``function(begin, end, *arguments)`` over the tasks 0 to `tasks` - 1 and return when all are done.
 
     With `scratch`, an array with at least `get_num_threads()` rows, the call is ``function(begin, end, scratch[i], *arguments)``
-    with another row on each thread.
-
-    The floating-point state of the calling thread is as before afterwards. With one task, or in a team that is busy with
-    another caller's launch, everything runs on the calling thread.
+    with another row on each thread. The floating-point state of the calling thread is as before afterwards. With one task, or in
+    a team that is busy with another caller's launch, everything runs on the calling thread.
     """
     if tasks <= 0:
         return
@@ -144,29 +243,11 @@ def launch(function, tasks, *arguments, scratch=None):
     state = flush_subnormals()
     try:
         if tasks == 1 or team.size == 1 or not team.busy.acquire(blocking=False):
-            function(0, tasks, *(arguments if scratch is None else (scratch[0], *arguments)))
+            function(0, 0, 0, tasks, 1, *(arguments if scratch is None else (scratch[0], *arguments)))
             return
         try:
-            _share(team, function, tasks, arguments, scratch)
+            team.run(function, tasks, arguments, scratch)
         finally:
             team.busy.release()
     finally:
         restore_float_state(state)
-
-
-def _share(team, function, tasks, arguments, scratch):
-    helpers = team.hire(min(team.size, tasks, len(scratch) if scratch is not None else tasks) - 1)
-    job = _Job(function, tasks, arguments, len(helpers), scratch)
-    for jobs in helpers:
-        jobs.put(job)
-    job.work(0)
-    interrupted = None
-    for _ in helpers:  # an interrupt waits for the helpers, who still write into the caller's arrays
-        while True:
-            try:
-                job.done.get()
-                break
-            except BaseException as error:
-                interrupted = error
-    if job.error is not None or interrupted is not None:
-        raise job.error or interrupted

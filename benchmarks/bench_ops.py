@@ -1,0 +1,138 @@
+"""Everything between the convolutions, each operation alone: bound by memory, so the figure is bytes a second."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from benchmarks import torch_peer
+from benchmarks.measure import Peer, compare, largest_error
+from benchmarks.shapes import ACTIVATIONS
+from fastconv.backends.base import RandomKey
+
+F = fc.functional
+KEY = RandomKey(seed=1, stream=0, step=0)
+
+# Operation -> (call on (x, grad of the same shape), arrays of that size read and written)
+ELEMENTWISE = {
+    "relu": (lambda x, g: F.relu(x), 2),
+    "relu_backward": (lambda x, g: F.relu_backward(g, x), 3),
+    "tanh": (lambda x, g: F.tanh(x), 2),
+    "dropout": (lambda x, g: F.dropout(x, 0.25, key=KEY), 2),
+}
+
+
+def _reference(call):
+    def reference(*arrays):
+        with fc.use_backend("numpy"):
+            return call(*arrays)
+
+    return reference
+
+
+def _first(result):
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _shape_id(shape):
+    return "x".join(map(str, shape))
+
+
+def _torch_elementwise(torch, name, x, g):
+    if name == "relu_backward":
+        return lambda: torch.ops.aten.threshold_backward(g, x, 0)
+    if name == "dropout":
+        return lambda: torch.nn.functional.dropout(x, 0.25)
+    return lambda: getattr(torch, name)(x)
+
+
+def _compare(benchmark, torch, call, arrays, bytes_moved, theirs):
+    error = largest_error(_first(call(*arrays)), _first(_reference(call)(*(a.astype(np.float64) for a in arrays))))
+    assert error < 1e-5
+    peers = [Peer("numpy", lambda: _reference(call)(*arrays), rounds=2)]
+    if torch is not None:
+        for layout in torch_peer.LAYOUTS:
+            peers.append(Peer(f"torch {layout}", theirs(*(torch_peer.image(torch, a, layout) for a in arrays))))
+    compare(benchmark, lambda: call(*arrays), peers, bytes=bytes_moved, error=error)
+
+
+@pytest.mark.parametrize("shape", ACTIVATIONS[:2], ids=_shape_id)
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def bench_elementwise(benchmark, torch, rng, name, shape):
+    call, moved = ELEMENTWISE[name]
+    arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
+    _compare(benchmark, torch, call, arrays, moved * arrays[0].nbytes, lambda x, g: _torch_elementwise(torch, name, x, g))
+
+
+@pytest.mark.parametrize("shape", ACTIVATIONS, ids=_shape_id)
+@pytest.mark.parametrize("which", ["forward", "backward"])
+def bench_batch_norm(benchmark, torch, rng, which, shape):
+    x, g = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    gamma, beta = (rng.standard_normal(shape[-1]).astype(np.float32) for _ in range(2))
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+
+    def forward(x, g):
+        return F.batch_norm(x, gamma.astype(x.dtype), beta.astype(x.dtype))
+
+    def backward(x, g):
+        return F.batch_norm_backward(g, x, *(a.astype(x.dtype) for a in (gamma, mean, var)))
+
+    def theirs(tx, tg):
+        weight, bias = torch.from_numpy(gamma), torch.from_numpy(beta)
+        native = torch.ops.aten.native_batch_norm
+        if which == "forward":
+            return lambda: native(tx, weight, bias, None, None, True, 0.1, 1e-5)
+        _, saved_mean, saved_rstd = native(tx, weight, bias, None, None, True, 0.1, 1e-5)
+        arguments = (tg, tx, weight, None, None, saved_mean, saved_rstd, True, 1e-5, [True, True, True])
+        return lambda: torch.ops.aten.native_batch_norm_backward(*arguments)
+
+    moved = 3 if which == "forward" else 5
+    _compare(benchmark, torch, forward if which == "forward" else backward, [x, g], moved * x.nbytes, theirs)
+
+
+@pytest.mark.parametrize("shape", ACTIVATIONS, ids=_shape_id)
+@pytest.mark.parametrize("which", ["max_forward", "max_backward", "avg_forward", "avg_backward"])
+def bench_pool2d(benchmark, torch, rng, which, shape):
+    x = rng.permutation(int(np.prod(shape))).reshape(shape).astype(np.float32)
+    pooled = (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
+    g = rng.standard_normal(pooled).astype(np.float32)
+    _, argmax = F.max_pool2d(x, 2)
+    calls = {
+        "max_forward": lambda x, g: F.max_pool2d(x, 2),
+        "max_backward": lambda x, g: F.max_pool2d_backward(g, argmax, input_shape=shape, kernel_size=2),
+        "avg_forward": lambda x, g: F.avg_pool2d(x, 2),
+        "avg_backward": lambda x, g: F.avg_pool2d_backward(g, input_shape=shape, kernel_size=2),
+    }
+
+    def theirs(tx, tg):
+        aten = torch.ops.aten
+        if which == "max_forward":
+            return lambda: aten.max_pool2d_with_indices(tx, [2, 2], [2, 2])
+        if which == "max_backward":
+            _, indices = aten.max_pool2d_with_indices(tx, [2, 2], [2, 2])
+            return lambda: aten.max_pool2d_with_indices_backward(
+                tg, tx, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
+            )
+        if which == "avg_forward":
+            return lambda: aten.avg_pool2d(tx, [2, 2], [2, 2])
+        return lambda: aten.avg_pool2d_backward(tg, tx, [2, 2], [2, 2], [0, 0], False, True, None)
+
+    moved = x.nbytes + g.nbytes + (argmax.nbytes if "max" in which else 0)
+    _compare(benchmark, torch, calls[which], [x, g], moved, theirs)
+
+
+def bench_softmax_cross_entropy(benchmark, torch, rng):
+    logits = rng.standard_normal((128, 10)).astype(np.float32)
+    labels = rng.integers(0, 10, 128).astype(np.int32)
+
+    def call(logits):
+        return F.softmax_cross_entropy(logits, labels)[1]
+
+    error = largest_error(call(logits), _reference(call)(logits.astype(np.float64)))
+    assert error < 1e-5
+    peers = [Peer("numpy", lambda: _reference(call)(logits))]
+    if torch is not None:
+        leaf, targets = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(labels).long()
+        peers.append(
+            Peer("torch", lambda: torch.autograd.grad(torch.nn.functional.cross_entropy(leaf, targets), leaf))
+        )
+    compare(benchmark, lambda: call(logits), peers, error=error)
