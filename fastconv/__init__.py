@@ -1,1 +1,66 @@
-"""fastconv."""
+"""Convolution kernels written in Python, and a thin layer on top that trains CNNs with them.
+
+Importing it loads neither Numba nor CuPy, touches no GPU and compiles nothing; that happens when a backend is first
+used.
+"""
+
+from typing import Any
+
+from fastconv import data, errors, functional, losses, models, nn, optim, random, testing, training
+from fastconv.backends import available_backends, get_backend, set_backend, use_backend
+from fastconv.backends.base import Array
+from fastconv.precision import get_precision, precision, set_precision
+from fastconv.random import seed
+from fastconv.training import History, Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "History",
+    "Trainer",
+    "__version__",
+    "asarray",
+    "available_backends",
+    "data",
+    "errors",
+    "functional",
+    "get_backend",
+    "get_precision",
+    "losses",
+    "models",
+    "nn",
+    "optim",
+    "precision",
+    "random",
+    "seed",
+    "set_backend",
+    "set_num_threads",
+    "set_precision",
+    "testing",
+    "to_numpy",
+    "training",
+    "use_backend",
+]
+
+
+def asarray(array: Any, dtype: Any = None) -> Array:
+    """Return `array` as a C-contiguous, native-endian array of the active backend; copied only where it must be."""
+    return get_backend().asarray(array, dtype)
+
+
+def to_numpy(array: Array) -> Any:
+    """Return an array of the active backend as a `numpy.ndarray`; on the CPU the very same one."""
+    return get_backend().to_numpy(array)
+
+
+def set_num_threads(count: int) -> None:
+    """Use at most `count` threads from now on; results do not depend on it.
+
+    Raises
+    ------
+    ArgumentError
+        `count` is no int of at least 1.
+    """
+    from fastconv import _validate
+
+    get_backend().set_num_threads(_validate.at_least_one(count, "count"))

@@ -48,7 +48,9 @@ def as_padding(value: PaddingLike, *, size: Pair, kernel_size: Pair, stride: Pai
     else:
         h, w = as_pair(value, "padding", minimum=0)  # type: ignore[arg-type]
         return (h, h), (w, w)
-    raise ShapeError(f"padding: got {value!r}; allowed: an int, (h, w), ((top, bottom), (left, right)), 'same' or 'valid'")
+    raise ShapeError(
+        f"padding: got {value!r}; allowed: an int, (h, w), ((top, bottom), (left, right)), 'same' or 'valid'"
+    )
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:

@@ -1,1 +1,46 @@
-"""Placeholder."""
+"""Layers: pairs of forward and backward, and containers to make models of them.
+
+``model = nn.Sequential(nn.Conv2d(32, 3), nn.ReLU(), nn.Flatten(), nn.Dense(10)).build((32, 32, 3))``; see
+`fastconv.nn.layer` for what a layer is.
+"""
+
+from fastconv.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from fastconv.nn.containers import Parallel, Residual, Sequential
+from fastconv.nn.conv import Conv2d
+from fastconv.nn.dense import Dense
+from fastconv.nn.layer import Layer
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.parameter import Buffer, Parameter, Parameters
+from fastconv.nn.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
+from fastconv.nn.scope import Scope
+from fastconv.nn.simple import Dropout, Flatten, Identity, Scale, SubsamplePad
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Buffer",
+    "Conv2d",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "GlobalMaxPool2d",
+    "Identity",
+    "Layer",
+    "LeakyReLU",
+    "MaxPool2d",
+    "Parallel",
+    "Parameter",
+    "Parameters",
+    "ReLU",
+    "Residual",
+    "Scale",
+    "Scope",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "SubsamplePad",
+    "Tanh",
+]

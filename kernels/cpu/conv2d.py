@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import conv2d_depthwise, conv2d_weight, winograd, winograd_weight
+from . import conv2d_depthwise, conv2d_taps, conv2d_weight, winograd, winograd_weight
 from .conv2d_direct import NO_BIAS, run_gather
 from .gather import backward_input_gathers, forward_gathers
 from .pack import pack, packed_size
@@ -64,6 +64,8 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
         packed = workspace.empty((packed_size(plan, weight.itemsize),), weight.dtype)
         pack(weight, packed, gather, strides)
         return f"conv2d_{direction}_winograd", winograd.prepare(packed, plan.group_in, plan.group_out, workspace)
+    if not conv2d_taps.all_finite(weight):
+        return f"conv2d_{direction}_taps", None
     packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
     start = 0
     for gather in gathers:
@@ -92,6 +94,9 @@ def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace
     if _is_depthwise(shape, groups):
         conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace)
         return
+    if weight.algorithm.endswith("_taps"):
+        conv2d_taps.forward(x, weight.weight, bias, stride, padding, dilation, groups, out, workspace)
+        return
     _run(x, weight, bias, out, _gathers("forward", shape, x.shape, (stride, padding, dilation, groups), x.itemsize), workspace)
 
 
@@ -101,19 +106,23 @@ def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, gro
     if _is_depthwise(shape, groups):
         conv2d_depthwise.backward_input(grad_output, weight.weight, stride, padding, dilation, out, workspace)
         return
+    if weight.algorithm.endswith("_taps"):
+        conv2d_taps.backward_input(grad_output, weight.weight, stride, padding, dilation, groups, out, workspace)
+        return
     geometry = (stride, padding, dilation, groups)
     gathers = _gathers("backward_input", shape, out.shape, geometry, out.itemsize)
     _run(grad_output, weight, None, out, gathers, workspace)
 
 
-def conv2d_backward_weight(
-    grad_output, x, *, stride, padding, dilation, groups, precision, out, workspace
-):
+def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups, precision, out, workspace):
     """Gradient with respect to the weight."""
-    if _is_depthwise(out.shape, groups):
-        conv2d_depthwise.backward_weight(grad_output, x, stride, padding, dilation, out, workspace)
-        return
-    if grad_output.size and _suits_winograd(out, grad_output.shape, (stride, padding, dilation, groups), precision):
+    geometry = (stride, padding, dilation, groups)
+    if grad_output.size and _suits_winograd(out, grad_output.shape, geometry, precision):
         winograd_weight.backward_weight(grad_output, x, padding[0][0], padding[1][0], out, workspace)
         return
-    conv2d_weight.backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace)
+    if _is_depthwise(out.shape, groups):
+        conv2d_depthwise.backward_weight(grad_output, x, stride, padding, dilation, out, workspace)
+    else:
+        conv2d_weight.backward_weight(grad_output, x, *geometry, out, workspace)
+    if any(map(any, padding)) and not conv2d_taps.all_finite(out):
+        conv2d_taps.backward_weight(grad_output, x, *geometry, out, workspace)

@@ -1,0 +1,224 @@
+"""Pooling of `fastconv.functional`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv import _validate as check
+from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, pool_output_size
+from fastconv.backends import get_backend
+from fastconv.backends.base import Array, Shape
+from fastconv.errors import ShapeError
+
+_NHWC = "(N, H, W, C)"
+_NPQC = "(N, P, Q, C)"
+
+
+class _Windows(NamedTuple):
+    kernel_size: Pair
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    out_shape: Shape
+
+
+def _windows(
+    input_shape: Shape,
+    name: str,
+    kernel_size: PairLike,
+    stride: PairLike | None,
+    padding: PaddingLike,
+    dilation: PairLike,
+    ceil_mode: bool,
+) -> _Windows:
+    """Check the geometry of a pooling and return it in its normal form."""
+    check.not_empty(input_shape, name)
+    kernel = as_pair(kernel_size, "kernel_size")
+    step = kernel if stride is None else as_pair(stride, "stride")
+    spread = as_pair(dilation, "dilation")
+    size = (input_shape[1], input_shape[2])
+    border = as_padding(padding, size=size, kernel_size=kernel, stride=step, dilation=spread)
+    most = [(d * (k - 1) + 1) // 2 for k, d in zip(kernel, spread, strict=True)]
+    if any(max(sides) > limit for sides, limit in zip(border, most, strict=True)):
+        raise ShapeError(
+            f"padding: got {padding!r}; allowed: at most half of the (dilated) kernel, which is {most[0]} rows"
+            f" and {most[1]} columns"
+        )
+    out_size = pool_output_size(size, kernel, step, border, spread, bool(ceil_mode))
+    return _Windows(kernel, step, border, spread, (input_shape[0], *out_size, input_shape[3]))
+
+
+def _index_dtype(kernel_size: Pair) -> np.dtype[np.uint8] | np.dtype[np.int32]:
+    """Return the type that holds a position in the window."""
+    return np.dtype(np.uint8) if kernel_size[0] * kernel_size[1] <= 256 else np.dtype(np.int32)
+
+
+def max_pool2d(
+    x: Array,
+    kernel_size: PairLike,
+    *,
+    stride: PairLike | None = None,
+    padding: PaddingLike = 0,
+    dilation: PairLike = 1,
+    ceil_mode: bool = False,
+) -> tuple[Array, Array]:
+    """Largest value of each window: (N, H, W, C) -> (N, P, Q, C).
+
+    Ties take the first cell, NaN wins, padded cells never do; a window without a cell of x, which dilation makes
+    possible, is -inf. `stride` is `kernel_size` unless given; `padding` is at most half of the dilated kernel; with
+    `ceil_mode` the output size is rounded up, less a last window that would start beyond the input, as in PyTorch.
+
+    Returns
+    -------
+    y, argmax : arrays; argmax is the cell's position in the window, ``r * kernel_w + s``, as uint8, or as int32 for
+        windows of more than 256 cells
+    """
+    backend = get_backend()
+    x = check.floating(backend, x, "x", _NHWC)
+    w = _windows(x.shape, "x", kernel_size, stride, padding, dilation, ceil_mode)
+    out, argmax = backend.empty(w.out_shape, x.dtype), backend.empty(w.out_shape, _index_dtype(w.kernel_size))
+    backend.max_pool2d(
+        x,
+        kernel_size=w.kernel_size,
+        stride=w.stride,
+        padding=w.padding,
+        dilation=w.dilation,
+        out=out,
+        argmax=argmax,
+    )
+    return out, argmax
+
+
+def max_pool2d_backward(
+    grad_output: Array,
+    argmax: Array,
+    *,
+    input_shape: Sequence[int],
+    kernel_size: PairLike,
+    stride: PairLike | None = None,
+    padding: PaddingLike = 0,
+    dilation: PairLike = 1,
+    ceil_mode: bool = False,
+) -> Array:
+    """Gradient of `max_pool2d`: each value goes to the cell that won; (N, P, Q, C) twice -> `input_shape`."""
+    backend = get_backend()
+    grad_output = check.floating(backend, grad_output, "grad_output", _NPQC)
+    shape = check.as_shape(input_shape, "input_shape", _NHWC)
+    w = _windows(shape, "input_shape", kernel_size, stride, padding, dilation, ceil_mode)
+    check.has_shape(grad_output, "grad_output", w.out_shape, "the shape of the pooling's output")
+    argmax = check.integer(backend, argmax, "argmax", _NPQC)
+    check.has_shape(argmax, "argmax", w.out_shape, "the shape of the pooling's output")
+    check.has_dtype(argmax, "argmax", _index_dtype(w.kernel_size), "as max_pool2d returns it for this kernel_size")
+    out = backend.empty(shape, grad_output.dtype)
+    backend.max_pool2d_backward(
+        grad_output,
+        argmax,
+        kernel_size=w.kernel_size,
+        stride=w.stride,
+        padding=w.padding,
+        dilation=w.dilation,
+        out=out,
+    )
+    return out
+
+
+def avg_pool2d(
+    x: Array,
+    kernel_size: PairLike,
+    *,
+    stride: PairLike | None = None,
+    padding: PaddingLike = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """Mean of each window: (N, H, W, C) -> (N, P, Q, C).
+
+    ``y = sum over the cells inside x / count``; the count is that of the cells inside the padded input if
+    `count_include_pad`, else inside x. Cells beyond the padding, which `ceil_mode` can reach, never count.
+    `stride` is `kernel_size` unless given; `padding` is at most half of the kernel.
+    """
+    backend = get_backend()
+    x = check.floating(backend, x, "x", _NHWC)
+    w = _windows(x.shape, "x", kernel_size, stride, padding, 1, ceil_mode)
+    out = backend.empty(w.out_shape, x.dtype)
+    backend.avg_pool2d(
+        x,
+        kernel_size=w.kernel_size,
+        stride=w.stride,
+        padding=w.padding,
+        count_include_pad=bool(count_include_pad),
+        out=out,
+    )
+    return out
+
+
+def avg_pool2d_backward(
+    grad_output: Array,
+    *,
+    input_shape: Sequence[int],
+    kernel_size: PairLike,
+    stride: PairLike | None = None,
+    padding: PaddingLike = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array:
+    """Gradient of `avg_pool2d`: each value is spread over its window, divided by the same count; -> `input_shape`."""
+    backend = get_backend()
+    grad_output = check.floating(backend, grad_output, "grad_output", _NPQC)
+    shape = check.as_shape(input_shape, "input_shape", _NHWC)
+    w = _windows(shape, "input_shape", kernel_size, stride, padding, 1, ceil_mode)
+    check.has_shape(grad_output, "grad_output", w.out_shape, "the shape of the pooling's output")
+    out = backend.empty(shape, grad_output.dtype)
+    backend.avg_pool2d_backward(
+        grad_output,
+        kernel_size=w.kernel_size,
+        stride=w.stride,
+        padding=w.padding,
+        count_include_pad=bool(count_include_pad),
+        out=out,
+    )
+    return out
+
+
+def global_avg_pool2d(x: Array) -> Array:
+    """Mean of each channel of each image: (N, H, W, C) -> (N, C)."""
+    x = check.floating(get_backend(), x, "x", _NHWC)
+    return avg_pool2d(x, _whole(x.shape, "x")).reshape(x.shape[0], x.shape[3])
+
+
+def global_avg_pool2d_backward(grad_output: Array, *, input_shape: Sequence[int]) -> Array:
+    """``grad_input[n, h, w, c] = grad_output[n, c] / (H * W)``: (N, C) -> `input_shape`, (N, H, W, C)."""
+    shape = check.as_shape(input_shape, "input_shape", _NHWC)
+    grad_output = _per_image(grad_output, "grad_output", shape)
+    return avg_pool2d_backward(grad_output, input_shape=shape, kernel_size=_whole(shape, "input_shape"))
+
+
+def global_max_pool2d(x: Array) -> tuple[Array, Array]:
+    """Largest value of each channel of each image, and its position ``h * W + w``: (N, H, W, C) -> (N, C) twice."""
+    x = check.floating(get_backend(), x, "x", _NHWC)
+    y, argmax = max_pool2d(x, _whole(x.shape, "x"))
+    shape = (x.shape[0], x.shape[3])
+    return y.reshape(shape), argmax.reshape(shape)
+
+
+def global_max_pool2d_backward(grad_output: Array, argmax: Array, *, input_shape: Sequence[int]) -> Array:
+    """Gradient of `global_max_pool2d`: (N, C) twice -> `input_shape`, (N, H, W, C)."""
+    shape = check.as_shape(input_shape, "input_shape", _NHWC)
+    grad_output = _per_image(grad_output, "grad_output", shape)
+    argmax = _per_image(argmax, "argmax", shape)
+    return max_pool2d_backward(grad_output, argmax, input_shape=shape, kernel_size=_whole(shape, "input_shape"))
+
+
+def _whole(shape: Shape, name: str) -> Pair:
+    check.not_empty(shape, name)
+    return shape[1], shape[2]
+
+
+def _per_image(value: Array, name: str, shape: Shape) -> Array:
+    """(N, C) -> (N, 1, 1, C)."""
+    check.owned(get_backend(), value, name)
+    check.has_shape(value, name, (shape[0], shape[3]), "(N, C) of input_shape")
+    return value.reshape(shape[0], 1, 1, shape[3])

@@ -1,0 +1,155 @@
+"""Checks of the arguments of `fastconv.functional`; each error names the argument, what came and what is allowed."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.base import Array, Backend, Shape
+from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+
+_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def floating(backend: Backend, value: Any, name: str, axes: str | None = None) -> Array:
+    """Return `value` as a C-contiguous float32 or float64 array of `backend`.
+
+    `axes` says how many axes it must have, as it is shown to the user: ``"(N, H, W, C) or (N, C)"``.
+    """
+    owned(backend, value, name)
+    dtype = value.dtype if value.dtype.isnative else value.dtype.newbyteorder("=")
+    if dtype not in _FLOATS:
+        raise DTypeError(f"{name}: got {dtype}; allowed: float32 or float64 ({_advice(name, dtype)})")
+    has_axes(value, name, axes)
+    return backend.asarray(value)
+
+
+def like(backend: Backend, value: Any, name: str, model: Array, model_name: str, axes: str | None = None) -> Array:
+    """Return `value` as `floating` does; it must have the dtype of `model`."""
+    array = floating(backend, value, name, axes)
+    if array.dtype != model.dtype:
+        raise DTypeError(f"{name}: got {array.dtype}; allowed: {model.dtype}, the dtype of {model_name}")
+    return array
+
+
+def integer(backend: Backend, value: Any, name: str, axes: str) -> Array:
+    """Return `value` as a C-contiguous array of integers of `backend`."""
+    owned(backend, value, name)
+    if value.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: got {value.dtype}; allowed: an integer type")
+    has_axes(value, name, axes)
+    return backend.asarray(value)
+
+
+def labels(backend: Backend, value: Any, name: str, *, batch: int, classes: int) -> Array:
+    """Return `value` as a (batch,) int32 array of class numbers; the look at their values synchronises on a GPU."""
+    array = integer(backend, value, name, "(N,)")
+    has_shape(array, name, (batch,), "one for each row of logits")
+    host = backend.to_numpy(array)
+    if host.size and not (host.min() >= 0 and host.max() < classes):
+        wrong = host.min() if host.min() < 0 else host.max()
+        raise ArgumentError(f"{name}: got {wrong}; allowed: class numbers from 0 to {classes - 1}")
+    return backend.asarray(array, np.int32)
+
+
+def owned(backend: Backend, value: Any, name: str) -> None:
+    """Refuse what is no array of `backend`."""
+    if backend.owns(value):
+        if isinstance(value, np.ma.MaskedArray):
+            raise DTypeError(f"{name}: got a masked array, whose mask would be lost; allowed: an array without a mask")
+        return
+    home = _home(value)
+    if home is None:
+        raise DTypeError(
+            f"{name}: got {type(value).__name__}; allowed: an array of the backend {backend.name!r}"
+            f" (use fastconv.asarray({name}))"
+        )
+    raise BackendMismatchError(
+        f"{name}: got an array of the backend {home!r}; allowed: one of the active backend {backend.name!r}"
+        f" (use fastconv.asarray({name}), or fastconv.set_backend({home!r}))"
+    )
+
+
+def has_axes(array: Array, name: str, axes: str | None) -> None:
+    """Refuse an array of another number of axes."""
+    if axes is not None and array.ndim not in _ranks(axes):
+        raise ShapeError(f"{name}: got shape {tuple(array.shape)}; allowed: {axes}")
+
+
+@functools.cache
+def _ranks(axes: str) -> tuple[int, ...]:
+    return tuple(len(part.strip("(),").split(",")) for part in axes.split(" or "))
+
+
+def has_shape(array: Array, name: str, shape: Shape, reason: str) -> None:
+    """Refuse an array of another shape."""
+    if tuple(array.shape) != tuple(shape):
+        raise ShapeError(f"{name}: got shape {tuple(array.shape)}; allowed: {tuple(shape)}, {reason}")
+
+
+def has_dtype(array: Array, name: str, dtype: np.dtype[Any], reason: str) -> None:
+    """Refuse an array of another dtype."""
+    if array.dtype != dtype:
+        raise DTypeError(f"{name}: got {array.dtype}; allowed: {dtype}, {reason}")
+
+
+def not_empty(shape: Shape, name: str, *, but_first: bool = True) -> None:
+    """Refuse a shape with an empty axis; the first, the batch, may be empty if `but_first`."""
+    if 0 in shape[1 if but_first else 0 :]:
+        allowed = "no empty axis but the first, the batch" if but_first else "no empty axis"
+        raise ShapeError(f"{name}: got shape {tuple(shape)}; allowed: {allowed}")
+
+
+def as_shape(value: Sequence[int], name: str, axes: str) -> Shape:
+    """Return `value` as a tuple of sizes, as many as `axes` names."""
+    try:
+        shape = tuple(map(operator.index, value))
+    except TypeError:
+        shape = ()
+    if len(shape) not in _ranks(axes) or min(shape) < 0:
+        raise ShapeError(f"{name}: got {value!r}; allowed: {axes} of ints, none negative")
+    return shape
+
+
+def at_least_one(value: Any, name: str) -> int:
+    """Return `value` as an int of at least 1."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ArgumentError(f"{name}: got {value!r}; allowed: an int of at least 1")
+    return number
+
+
+def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
+    """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`."""
+    try:
+        result = float(value)
+    except (TypeError, ValueError):
+        result = math.nan
+    if math.isfinite(result) and (result > low if open_low else result >= low) and result < high:
+        return result
+    limits = [f"{'above' if open_low else 'at least'} {low:g}"] if math.isfinite(low) else []
+    limits += [f"below {high:g}"] if math.isfinite(high) else []
+    raise ArgumentError(f"{name}: got {value!r}; allowed: a finite number{' ' * bool(limits)}{' and '.join(limits)}")
+
+
+def _advice(name: str, dtype: np.dtype[Any]) -> str:
+    if dtype == np.float16:
+        return f"float16 has no arithmetic on the CPU: use {name}.astype('float32')"
+    if dtype.kind in "iub":
+        return f"use {name}.astype('float32')"
+    return f"no other type is computed with: convert {name} first"
+
+
+def _home(value: Any) -> str | None:
+    """Name of the backend whose arrays `value` is one of, or None."""
+    if isinstance(value, np.ndarray):
+        return "numpy"
+    return "cupy" if type(value).__module__.partition(".")[0] == "cupy" else None

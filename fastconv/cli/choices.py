@@ -1,0 +1,77 @@
+"""What the commands share: the names that can be chosen, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Console
+
+from fastconv.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from fastconv.data import Dataset
+    from fastconv.nn import Layer
+
+MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
+DATASETS = ("shapes10", "cifar10")
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("constant", "step", "cosine", "one-cycle")
+
+# In a log there is no width to fit into, so that lines need not be broken.
+console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained unless the user says otherwise."""
+
+    optimizer: str
+    lr: float
+    schedule: str
+    weight_decay: float = 0.0
+
+
+RECIPES = {
+    "keras_cnn": Recipe("adam", 2e-3, "one-cycle"),
+    "lenet5": Recipe("adam", 2e-3, "one-cycle"),
+    "mlp": Recipe("adam", 1e-3, "one-cycle"),
+    "resnet20": Recipe("sgd", 0.2, "one-cycle", 5e-4),
+    "resnet9": Recipe("sgd", 0.2, "one-cycle", 5e-4),
+}
+EPOCHS = {"shapes10": 5, "cifar10": 10}
+
+
+def apply_computing_options(options: argparse.Namespace) -> None:
+    """Make the backend, the number of threads and the precision that the user chose the active ones."""
+    import fastconv as fc
+
+    if options.backend:
+        fc.set_backend(options.backend)
+    backend = fc.get_backend()
+    if options.threads:
+        backend.set_num_threads(options.threads)
+    if options.precision:
+        fc.set_precision(options.precision)
+
+
+def load_dataset(options: argparse.Namespace, name: str, split: Literal["train", "test"]) -> Dataset:
+    """Return one part of the data set `name`, cut to ``--limit``."""
+    from fastconv.data import cifar10, shapes10
+
+    if name == "shapes10":
+        if options.data_dir is not None:
+            raise ArgumentError("--data-dir: got a folder for shapes10; allowed: with --dataset cifar10 only")
+        return shapes10(split) if options.limit is None else shapes10(split, size=options.limit)
+    data = cifar10(options.data_dir, split)
+    return data if options.limit is None else data.take(slice(options.limit))
+
+
+def make_model(name: str, *, dtype: Any = "float32", seed: int | None = None) -> Layer:
+    """Return the model `name`, built."""
+    from fastconv import models
+
+    model: Layer = getattr(models, name)(dtype=dtype, seed=seed)
+    return model

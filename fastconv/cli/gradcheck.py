@@ -1,0 +1,100 @@
+"""``fastconv gradcheck``: whether the gradients of all layers are right on this backend."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.cli.choices import apply_computing_options, console
+from fastconv.nn import Layer
+from fastconv.testing import Report, gradcheck
+
+_IMAGE = (3, 7, 6, 4)
+_ROW = (5, 12)
+
+# Sizes at which strides do not fit, channels fill no vector, and windows overlap.
+_LAYERS: dict[str, tuple[Callable[[], Layer], tuple[int, ...]]] = {
+    "Conv2d 3x3": (lambda: nn.Conv2d(5, 3, padding="same"), _IMAGE),
+    "Conv2d stride 2": (lambda: nn.Conv2d(5, 3, stride=2, padding=((1, 0), (2, 1))), _IMAGE),
+    "Conv2d dilation 2": (lambda: nn.Conv2d(5, (2, 3), dilation=2), _IMAGE),
+    "Conv2d groups": (lambda: nn.Conv2d(6, 3, groups=2, bias=False), _IMAGE),
+    "Conv2d depthwise": (lambda: nn.Conv2d(4, 3, padding=1, groups=4), _IMAGE),
+    "Dense": (lambda: nn.Dense(7), _ROW),
+    "MaxPool2d": (lambda: nn.MaxPool2d(3, stride=2, padding=1), _IMAGE),
+    "AvgPool2d": (lambda: nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False), _IMAGE),
+    "GlobalMaxPool2d": (nn.GlobalMaxPool2d, _IMAGE),
+    "GlobalAvgPool2d": (nn.GlobalAvgPool2d, _IMAGE),
+    "BatchNorm2d": (nn.BatchNorm2d, _IMAGE),
+    "Dropout": (lambda: nn.Dropout(0.4), _ROW),
+    "Flatten": (nn.Flatten, _IMAGE),
+    "Scale": (lambda: nn.Scale(0.125), _ROW),
+    "ReLU": (nn.ReLU, _ROW),
+    "LeakyReLU": (nn.LeakyReLU, _ROW),
+    "ELU": (nn.ELU, _ROW),
+    "GELU": (nn.GELU, _ROW),
+    "SiLU": (nn.SiLU, _ROW),
+    "Sigmoid": (nn.Sigmoid, _ROW),
+    "Tanh": (nn.Tanh, _ROW),
+    "Residual": (lambda: nn.Residual(nn.Sequential(nn.Conv2d(4, 3, padding=1), nn.BatchNorm2d(), nn.ReLU())), _IMAGE),
+    "small network": (
+        lambda: nn.Sequential(
+            *(nn.Conv2d(6, 3, padding="same"), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(5, 3), nn.SiLU(), nn.Flatten(), nn.Dense(4)),
+        ),
+        (3, 8, 8, 3),
+    ),
+}
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print a table; the exit code is 1 if a gradient is wrong."""
+    apply_computing_options(options)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    table.add_column("result", no_wrap=True)
+    for heading in ("derivatives", "at kinks", "worst error"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("of")
+    failed = []
+    for name, report in _reports(options.seed):
+        if not report.ok:
+            failed.append(name)
+        error, place = _worst(report)
+        table.add_row(name, "passed" if report.ok else "FAILED", str(report.checked), str(report.kinks), error, place)
+    console.print(table)
+    count = table.row_count
+    if failed:
+        console.print(f"{len(failed)} of {count} FAILED on {fc.get_backend().name}: {', '.join(failed)}")
+        return 1
+    console.print(f"all {count} passed on {fc.get_backend().name}")
+    return 0
+
+
+def _worst(report: Report) -> tuple[str, str]:
+    """Return the greatest relative error, beyond what rounding explains, and where it is."""
+    if report.worst is None:
+        return "", ""
+    if not report.worst.error:
+        return "within rounding", ""
+    return f"{report.worst.error:.1e}", escape(f"{report.worst.variable}, {report.worst.direction}")
+
+
+def _reports(seed: int) -> Iterator[tuple[str, Report]]:
+    generator = np.random.default_rng(seed)
+    for name, (make, shape) in _LAYERS.items():
+        x = generator.standard_normal(shape)
+        yield name, gradcheck(make(), x, seed=seed, raise_on_failure=False)
+    labels = fc.asarray(np.array([1, 0, 3], np.int32))
+
+    def loss(logits: Any) -> tuple[Any, Callable[[Any], Any]]:
+        value, grad = fc.functional.softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+        return value, lambda grad_loss: fc.asarray(fc.to_numpy(grad) * fc.to_numpy(grad_loss))
+
+    yield "softmax cross-entropy", gradcheck(loss, generator.standard_normal((3, 4)), seed=seed, raise_on_failure=False)

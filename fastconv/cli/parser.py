@@ -1,0 +1,158 @@
+"""What the command `fastconv` takes. Commands are imported when they run, so that ``fastconv --help`` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from fastconv import __version__
+from fastconv.cli.choices import DATASETS, MODELS, OPTIMIZERS, SCHEDULES
+
+_Group = Any  # argparse keeps the type of its subparsers to itself
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser; the namespace that it makes has the command's function as `run`."""
+    parser = argparse.ArgumentParser(
+        prog="fastconv",
+        description="Train and look at convolutional networks whose kernels are written in Python.",
+        epilog="'fastconv COMMAND --help' lists the options of a command. FASTCONV_BACKEND chooses the kernels.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_train(commands)
+    _add_evaluate(commands)
+    _add_predict(commands)
+    _add_summary(commands)
+    _add_info(commands)
+    _add_gradcheck(commands)
+    return parser
+
+
+def _command(commands: _Group, name: str, text: str, *, computes: bool = True) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=_lazy(name))
+    if computes:
+        group = parser.add_argument_group("how to compute")
+        group.add_argument(
+            "--backend", metavar="NAME", help="numba, numpy, cupy, cuda-emulator or auto; overrides FASTCONV_BACKEND"
+        )
+        group.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
+        group.add_argument("--precision", choices=("strict", "default", "fast"), help="of the kernels")
+    return parser
+
+
+def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        code: int = importlib.import_module(f"fastconv.cli.{command}").run(options)
+        return code
+
+    return run
+
+
+def _add_data(parser: argparse.ArgumentParser, dataset: str | None) -> None:
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--dataset", choices=DATASETS, default=dataset, help="shapes10 is drawn on the spot, cifar10 is read from files"
+    )
+    group.add_argument(
+        "--data-dir", metavar="DIR", help="where cifar-10-batches-bin or cifar-10-batches-py is; else FASTCONV_DATA_DIR"
+    )
+    group.add_argument("--limit", type=_positive, metavar="N", help="use the first N images of each part only")
+
+
+def _add_train(commands: _Group) -> None:
+    parser = _command(commands, "train", "train a network and write its weights and history")
+    _add_data(parser, "shapes10")
+    group = parser.add_argument_group("recipe; what is not given comes from the model's own")
+    group.add_argument("--model", choices=MODELS, default="keras_cnn")
+    group.add_argument("--epochs", type=_positive, metavar="N")
+    group.add_argument("--batch-size", type=_positive, default=128, metavar="N")
+    group.add_argument("--optimizer", choices=OPTIMIZERS)
+    group.add_argument("--lr", type=_above_zero, metavar="RATE", help="learning rate, the highest one of the schedule")
+    group.add_argument("--schedule", choices=SCHEDULES)
+    group.add_argument("--weight-decay", type=float, metavar="RATE")
+    group.add_argument("--label-smoothing", type=float, default=0.0, metavar="SHARE")
+    group.add_argument("--augment", action=argparse.BooleanOptionalAction, help="mirror and shift images at random")
+    group.add_argument("--seed", type=int, default=0, help="of the weights, the order, dropout and augmentation")
+    group.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the checkpoint in --output, with the same recipe"
+    )
+    parser.add_argument("--output", metavar="DIR", help="where weights and history go; default runs/DATASET-MODEL")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file that 'fastconv train' wrote")
+    parser.add_argument("--model", choices=MODELS, help="only if the file does not name its model")
+    parser.add_argument("--batch-size", type=_positive, default=256, metavar="N")
+    _add_data(parser, None)
+
+
+def _add_evaluate(commands: _Group) -> None:
+    parser = _command(commands, "evaluate", "measure a trained network on the test images")
+    _add_weights(parser)
+
+
+def _add_predict(commands: _Group) -> None:
+    parser = _command(commands, "predict", "name what images show")
+    _add_weights(parser)
+    parser.add_argument("--images", metavar="FILE", help="a .npy file of uint8 images, (H, W, 3) or (N, H, W, 3), RGB")
+    parser.add_argument(
+        "--index", type=_not_negative, nargs="+", metavar="I", help="images of the test part; default the first ten"
+    )
+    parser.add_argument(
+        "--top", type=_positive, default=3, metavar="K", help="how many classes to print for each image"
+    )
+
+
+def _add_summary(commands: _Group) -> None:
+    parser = _command(commands, "summary", "print the layers of a model", computes=False)
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument(
+        "--input-shape", type=_positive, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
+    )
+
+
+def _add_info(commands: _Group) -> None:
+    _command(commands, "info", "print versions, backends, threads, CPU features and directories")
+
+
+def _add_gradcheck(commands: _Group) -> None:
+    parser = _command(commands, "gradcheck", "compare the gradients of layers with finite differences, in float64")
+    parser.add_argument("--seed", type=int, default=0, help="of the inputs")
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
+
+
+def _not_negative(text: str) -> int:
+    return _whole(text, 0)
+
+
+def _whole(text: str, minimum: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = minimum - 1
+    if number < minimum:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number, {minimum} or more")
+    return number
+
+
+def _above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a number above 0")
+    return number

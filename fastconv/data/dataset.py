@@ -1,0 +1,74 @@
+"""A set of labelled images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastconv.data._order import shuffled
+from fastconv.errors import DataError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images, and what normalises them.
+
+    Attributes
+    ----------
+    name : str
+        Name of the data set and its part, such as ``"cifar10/train"``.
+    images : (M, H, W, C) uint8 array
+    labels : (M,) int32 array
+        Positions in `class_names`.
+    class_names : tuple of str
+    mean, std : tuple of C floats
+        Of the training images, per channel, in units of the full range 1.0.
+
+    Raises
+    ------
+    DataError
+        The arrays do not fit together.
+    """
+
+    name: str
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise DataError(f"images: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C)")
+        if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
+            raise DataError(f"labels: got {labels.dtype} {labels.shape}; allowed: int32 {images.shape[:1]}")
+        if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
+            got = f"{labels.min()} to {labels.max()}"
+            raise DataError(f"labels: got values from {got}; allowed: 0 to {len(self.class_names) - 1}")
+        if not len(self.mean) == len(self.std) == images.shape[3] or min(self.std, default=1.0) <= 0:
+            raise DataError(
+                f"mean, std: got {self.mean} and {self.std}; allowed: {images.shape[3]} numbers each, std above zero"
+            )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, indices: slice | np.ndarray) -> Dataset:
+        """Return the images at `indices`; a slice copies nothing."""
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def split(self, count: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+        """Return ``(rest, held_out)``: `count` images drawn at random, for validation, and all others in their order.
+
+        Raises
+        ------
+        DataError
+            There are fewer images than `count`, or it is negative.
+        """
+        if not 0 <= count <= len(self):
+            raise DataError(f"count: got {count}; allowed: 0 to {len(self)}, the number of images in {self.name}")
+        held_out = np.zeros(len(self), bool)
+        held_out[shuffled(len(self), seed, 0)[:count]] = True
+        return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))

@@ -1,0 +1,60 @@
+"""Cost functions: called with predictions and targets, they return the loss and its gradient."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastconv import _validate as validate
+from fastconv.backends import get_backend
+from fastconv.backends.base import Array
+
+
+class Loss(Protocol):
+    """What `Trainer` takes for a loss."""
+
+    def __call__(self, predictions: Array, targets: Array, /) -> tuple[Array, Array]:
+        """Return the loss, a () array, and its gradient with respect to the predictions."""
+        ...
+
+
+class SoftmaxCrossEntropy:
+    """Mean over the batch of the cross-entropy of the softmax.
+
+    ``loss = -1/N * sum over n, k of target[n, k] * log(softmax(logits)[n, k])`` with
+    ``target = (1 - label_smoothing) * onehot(label) + label_smoothing / K`` (https://arxiv.org/abs/1512.00567).
+
+    Parameters
+    ----------
+    label_smoothing : float
+        At least 0 and below 1.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        self.label_smoothing = validate.number(label_smoothing, "label_smoothing", low=0, high=1)
+
+    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        """Return loss, (), and grad_logits, (N, K), for logits (N, K) and integer labels (N,), each in [0, K).
+
+        On a GPU the range of the labels is not checked: to look at them would wait for the device.
+        """
+        backend = get_backend()
+        logits = validate.floating(backend, logits, "logits", "(N, K)")
+        validate.not_empty(logits.shape, "logits")
+        if backend.on_host:
+            labels = validate.labels(backend, labels, "labels", batch=logits.shape[0], classes=logits.shape[1])
+        else:
+            labels = backend.asarray(validate.integer(backend, labels, "labels", "(N,)"), "int32")
+            validate.has_shape(labels, "labels", logits.shape[:1], "one for each row of logits")
+        loss, grad = backend.empty((), logits.dtype), backend.empty(logits.shape, logits.dtype)
+        backend.softmax_cross_entropy(
+            logits,
+            labels,
+            label_smoothing=self.label_smoothing,
+            loss=loss,
+            grad_logits=grad,
+            workspace=backend.pool,
+        )
+        return loss, grad
+
+    def __repr__(self) -> str:
+        return f"SoftmaxCrossEntropy(label_smoothing={self.label_smoothing:g})"

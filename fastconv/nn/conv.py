@@ -1,0 +1,194 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import NamedTuple
+
+from fastconv import _validate as validate
+from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
+from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.initializers import weight_and_bias
+from fastconv.nn.layer import Context, Layer
+from fastconv.nn.parameter import Parameter
+from fastconv.nn.prepared import PreparedWeights
+from fastconv.nn.scope import Scope
+from fastconv.precision import get_precision
+
+
+class _Plan(NamedTuple):
+    padding: Padding
+    out_size: Pair
+
+
+@lru_cache(maxsize=1024)
+def _plan(size: Pair, kernel_size: Pair, stride: Pair, padding: PaddingLike, dilation: Pair) -> _Plan:
+    sides = as_padding(padding, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
+    return _Plan(sides, conv_output_size(size, kernel_size, stride, sides, dilation))
+
+
+class Conv2d(Layer):
+    """Convolution (cross-correlation): (N, H, W, C) -> (N, P, Q, K); see `fastconv.functional.conv2d`.
+
+    Parameters
+    ----------
+    out_channels : int
+    kernel_size, stride, dilation : int or (h, w)
+    padding : int, (h, w), ((top, bottom), (left, right)), "same" or "valid"
+    groups : int
+        Divides the input and the output channels.
+    bias : bool
+        Leave it out before BatchNorm2d, which has one of its own.
+    in_channels : int or None
+        Inferred from the input if None; else the input must have it.
+    init : str
+        "default" (uniform within 1 / sqrt(fan_in), as PyTorch), "he_normal", "glorot_uniform", "lecun_normal",
+        "zeros"; with all but "default" the bias starts at zero.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (R, S, C // groups, K)
+    bias : Parameter of shape (K,), or None
+    """
+
+    owns_output = True
+    owns_grad = True
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: PairLike,
+        *,
+        stride: PairLike = 1,
+        padding: PaddingLike = 0,
+        dilation: PairLike = 1,
+        groups: int = 1,
+        bias: bool = True,
+        in_channels: int | None = None,
+        init: str = "default",
+    ) -> None:
+        self.out_channels = validate.at_least_one(out_channels, "out_channels")
+        self.kernel_size = as_pair(kernel_size, "kernel_size")
+        self.stride = as_pair(stride, "stride")
+        self.dilation = as_pair(dilation, "dilation")
+        self.groups = validate.at_least_one(groups, "groups")
+        self.in_channels = None if in_channels is None else validate.at_least_one(in_channels, "in_channels")
+        # "same" depends on the input; all else has one normal form
+        sides = as_padding(
+            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
+        )
+        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        if self.out_channels % self.groups:
+            raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
+        self._has_bias = bool(bias)
+        self._init = weight_and_bias(init)
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (P, Q, K)."""
+        if len(input_shape) != 3:
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
+        if self.in_channels is not None and input_shape[2] != self.in_channels:
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, {self.in_channels}), by in_channels")
+        if input_shape[2] % self.groups:
+            raise ShapeError(f"groups: got {self.groups}; allowed: a divisor of the {input_shape[2]} input channels")
+        return (*self._plan(input_shape).out_size, self.out_channels)
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Declare the weight and the bias."""
+        output_shape = self.infer(input_shape)
+        shape = (*self.kernel_size, input_shape[2] // self.groups, self.out_channels)
+        cells = self.kernel_size[0] * self.kernel_size[1]
+        fan_in, fan_out = cells * shape[2], cells * self.out_channels // self.groups
+        weight, bias = self._init
+        self.weight = scope.parameter("weight", shape, init=weight, fan_in=fan_in, fan_out=fan_out)
+        self.bias = scope.parameter("bias", shape[3:], init=bias, fan_in=fan_in) if self._has_bias else None
+        self._prepared = PreparedWeights(self.weight)
+        return output_shape
+
+    def macs(self, input_shape: Shape) -> int:
+        """``P * Q * K * R * S * C / groups``."""
+        p, q, k = self.infer(input_shape)
+        return p * q * k * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] // self.groups
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Convolve; the context is x."""
+        backend = self.backend
+        x = self.check_input(x, 4, self.weight.shape[2] * self.groups)
+        plan = self._plan(x.shape[1:])
+        y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), x.dtype)
+        backend.conv2d(
+            x,
+            self._prepare("forward", x.shape, plan),
+            None if self.bias is None else self.bias.array,
+            stride=self.stride,
+            padding=plan.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            out=y,
+            workspace=backend.pool,
+        )
+        return y, (x if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Add the gradients of weight and bias; return that of the input."""
+        backend = self.backend
+        x = self.check_context(context)
+        plan = self._plan(x.shape[1:])
+        grad_output = self.check_grad(grad_output, (x.shape[0], *plan.out_size, self.out_channels))
+        if self.bias is not None:
+            target = self.bias.grad_target()
+            backend.conv2d_backward_bias(grad_output, out=target, workspace=backend.pool)
+            self.bias.add_grad(target)
+        target = self.weight.grad_target()
+        backend.conv2d_backward_weight(
+            grad_output,
+            x,
+            stride=self.stride,
+            padding=plan.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            precision=get_precision(),
+            out=target,
+            workspace=backend.pool,
+        )
+        self.weight.add_grad(target)
+        if not needs_input_grad:
+            return None
+        grad_input = backend.empty(x.shape, x.dtype)
+        backend.conv2d_backward_input(
+            grad_output,
+            self._prepare("backward_input", x.shape, plan),
+            stride=self.stride,
+            padding=plan.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            out=grad_input,
+            workspace=backend.pool,
+        )
+        return grad_input
+
+    def _plan(self, image_shape: Shape) -> _Plan:
+        size = (image_shape[0], image_shape[1])
+        return _plan(size, self.kernel_size, self.stride, self.padding, self.dilation)
+
+    def _prepare(self, direction: Direction, input_shape: Shape, plan: _Plan) -> PreparedWeight:
+        backend, precision = self.backend, get_precision()
+        prepare = partial(
+            backend.prepare_conv2d_weight,
+            self.weight.array,
+            direction=direction,
+            input_shape=input_shape,
+            stride=self.stride,
+            padding=plan.padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            precision=precision,
+            workspace=backend.pool,
+        )
+        return self._prepared.get((direction, input_shape, precision), prepare)
+
+    def _label(self) -> str:
+        return f"Conv2d({self.out_channels}, {self.kernel_size})"

@@ -1,0 +1,69 @@
+"""Initial values of parameters, drawn on the host so that they are equal on all backends.
+
+fan_in is the number of inputs that one output sums over, fan_out the number of outputs that one input goes to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from fastconv.backends.base import Shape
+from fastconv.errors import ArgumentError
+
+Draw = Callable[[np.random.Generator, Shape, int, int], np.ndarray]
+
+
+def _default(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    """Draw uniformly within 1 / sqrt(fan_in), as PyTorch draws the weights and biases of its layers."""
+    bound = 1 / math.sqrt(fan_in)
+    return generator.uniform(-bound, bound, shape)
+
+
+def _he_normal(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    """Draw from the normal distribution with variance 2 / fan_in (He et al. 2015, https://arxiv.org/abs/1502.01852)."""
+    return generator.normal(0.0, math.sqrt(2 / fan_in), shape)
+
+
+def _glorot_uniform(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    """Draw uniformly with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010)."""
+    bound = math.sqrt(6 / (fan_in + fan_out))
+    return generator.uniform(-bound, bound, shape)
+
+
+def _lecun_normal(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    """Draw from the normal distribution with variance 1 / fan_in (LeCun et al. 1998)."""
+    return generator.normal(0.0, math.sqrt(1 / fan_in), shape)
+
+
+def _zeros(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    return np.zeros(shape)
+
+
+def _ones(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    return np.ones(shape)
+
+
+_WEIGHTS: dict[str, Draw] = {
+    "default": _default,
+    "he_normal": _he_normal,
+    "glorot_uniform": _glorot_uniform,
+    "lecun_normal": _lecun_normal,
+    "zeros": _zeros,
+}
+DRAWS: dict[str, Draw] = {**_WEIGHTS, "ones": _ones}
+
+
+def weight_and_bias(init: str) -> tuple[str, str]:
+    """Return the names of the draws for a weight and its bias: a bias starts at zero, except with "default".
+
+    Raises
+    ------
+    ArgumentError
+        There is no initialiser `init`.
+    """
+    if init not in _WEIGHTS:
+        raise ArgumentError(f"init: got {init!r}; allowed: {', '.join(_WEIGHTS)}")
+    return init, "default" if init == "default" else "zeros"

@@ -1,0 +1,239 @@
+"""Parameters, and the flat arenas they live in.
+
+All parameters of a model lie in one array and all their gradients in another, each slice on a 64-byte boundary, so
+that an optimizer step is one kernel and an all-reduce one call. The gaps between slices are zero and stay zero.
+
+A gradient is written straight into its slice: the first write after `zero_grad` overwrites, later ones go to a
+temporary and are added. So `zero_grad` touches no memory. That bookkeeping is per model: two threads may run forward
+on one model at once, but not backward.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+
+from fastconv.backends.base import Array, Backend, DType, Shape
+from fastconv.errors import ShapeError
+
+_ALIGN = 64  # bytes
+
+
+@dataclass(frozen=True, eq=False)
+class Arena:
+    """Flat storage of a model's parameters (`data` and `grad`) or of its buffers (`grad` is None)."""
+
+    backend: Backend
+    data: Array
+    grad: Array | None
+
+
+class Buffer:
+    """A named array of the model's state that is not trained, such as a running mean.
+
+    Attributes
+    ----------
+    name : str
+        Path of the layer and the name in it: ``"3.running_mean"``.
+    shape : tuple of int
+    array : array
+        The slice of the arena. Layers write it; use `data` to look at it or to set it.
+    retired : bool
+        Whether its layer was built again since, with others in place of it.
+    """
+
+    def __init__(self, name: str, shape: Shape) -> None:
+        self.name, self.shape, self.size = name, shape, math.prod(shape)
+        self.offset = 0
+        self.retired = False
+        self.arena: Arena
+        self.array: Array
+
+    def place(self, arena: Arena, offset: int) -> None:
+        """Live in `arena` from `offset` on."""
+        self.arena, self.offset = arena, offset
+        self.array = self.slice_of(arena.data)
+
+    def slice_of(self, flat: Array) -> Array:
+        """Return this one's part of a flat array."""
+        return flat[self.offset : self.offset + self.size].reshape(self.shape)
+
+    @property
+    def data(self) -> Array:
+        """The values, read-only on the host, as changes must be noticed. Set them by ``parameter.data = values``."""
+        if not isinstance(self.array, np.ndarray):
+            return self.array
+        view = self.array.view()
+        view.flags.writeable = False
+        return view
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        backend = self.arena.backend
+        new = backend.asarray(values, self.array.dtype)
+        if new.shape != self.shape:
+            raise ShapeError(f"{self.name}: got shape {tuple(new.shape)}; allowed: {self.shape}")
+        backend.copy(new, out=self.array)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, shape={self.shape})"
+
+
+class Parameter(Buffer):
+    """A named array that is trained.
+
+    Attributes
+    ----------
+    name, shape, array :
+        As of a `Buffer`.
+    version : int
+        Counts changes of the values; what was derived from them (prepared weights) is valid as long as it has not
+        moved.
+    """
+
+    def __init__(self, name: str, shape: Shape) -> None:
+        super().__init__(name, shape)
+        self.version = 0
+        self._has_grad = False
+
+    def place(self, arena: Arena, offset: int) -> None:
+        """Live in `arena` from `offset` on."""
+        super().place(arena, offset)
+        self._grad_array = self.slice_of(arena.grad)
+        self.touch()
+
+    @property
+    def data(self) -> Array:
+        """The values, read-only on the host, as changes must be noticed. Set them by ``parameter.data = values``."""
+        return super().data
+
+    @data.setter
+    def data(self, values: Any) -> None:
+        Buffer.data.fset(self, values)  # type: ignore[attr-defined]
+        self.touch()
+
+    def touch(self) -> None:
+        """Say that the values were changed in place."""
+        self.version += 1
+
+    @property
+    def grad(self) -> Array:
+        """The gradient summed up since `zero_grad`; zeros if there was none."""
+        if not self._has_grad:
+            self.arena.backend.fill(0.0, out=self._grad_array)
+            self._has_grad = True
+        return self._grad_array
+
+    def zero_grad(self) -> None:
+        """Forget the gradient; costs nothing."""
+        self._has_grad = False
+
+    def grad_target(self) -> Array:
+        """Return where a layer is to write its gradient of this parameter; `add_grad` it afterwards."""
+        return self.arena.backend.empty(self.shape, self.array.dtype) if self._has_grad else self._grad_array
+
+    def add_grad(self, written: Array) -> None:
+        """Count in a gradient, usually what was written to a `grad_target`."""
+        backend = self.arena.backend
+        if self._has_grad:
+            backend.add(self._grad_array, written, out=self._grad_array)
+        elif written is not self._grad_array:
+            backend.copy(written, out=self._grad_array)
+        self._has_grad = True
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Neighbouring parameters as one flat piece of their arena."""
+
+    parameters: tuple[Parameter, ...]
+    arena: Arena
+    begin: int
+    end: int
+
+    @property
+    def data(self) -> Array:
+        """The values, flat, with the gaps between parameters."""
+        return self.arena.data[self.begin : self.end]
+
+    def grad(self) -> Array:
+        """Return the gradients, flat; those that nothing was added to are zero."""
+        for parameter in self.parameters:
+            parameter.grad  # noqa: B018 - fills it with zeros where there is none
+        grads: Array = self.arena.grad
+        return grads[self.begin : self.end]
+
+
+class Parameters:
+    """The parameters of a layer or model, in order of their place in the arena."""
+
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        self._items = tuple(parameters)
+
+    @overload
+    def __getitem__(self, index: int) -> Parameter: ...
+    @overload
+    def __getitem__(self, index: slice) -> Parameters: ...
+    def __getitem__(self, index: int | slice) -> Parameter | Parameters:
+        return Parameters(self._items[index]) if isinstance(index, slice) else self._items[index]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self._items)
+
+    @property
+    def count(self) -> int:
+        """How many numbers they hold together."""
+        return sum(parameter.size for parameter in self._items)
+
+    def named(self, name: str) -> Parameter:
+        """Return the parameter called `name`; KeyError if there is none."""
+        return {parameter.name: parameter for parameter in self._items}[name]
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for parameter in self._items:
+            parameter.zero_grad()
+
+    def __repr__(self) -> str:
+        return f"Parameters({', '.join(parameter.name for parameter in self._items)})"
+
+
+def runs(parameters: Iterable[Parameter]) -> list[Run]:
+    """Join parameters that are neighbours in an arena; all parameters of a model are one run."""
+    result: list[Run] = []
+    for parameter in parameters:
+        begin, end = parameter.offset, parameter.offset + parameter.size
+        last = result[-1] if result else None
+        if last and last.arena is parameter.arena and 0 <= begin - last.end < _ALIGN // parameter.array.dtype.itemsize:
+            result[-1] = Run((*last.parameters, parameter), last.arena, last.begin, end)
+        else:
+            result.append(Run((parameter,), parameter.arena, begin, end))
+    return result
+
+
+def allocate(backend: Backend, dtype: DType, items: Sequence[Buffer], values: Sequence[np.ndarray]) -> None:
+    """Put parameters, or buffers, into a new arena with the values given."""
+    step = _ALIGN // dtype.itemsize
+    offsets, end = [], 0
+    for item in items:
+        offsets.append(end)
+        end += -(-item.size // step) * step
+    host = np.zeros(end, dtype)
+    for item, offset, value in zip(items, offsets, values, strict=True):
+        host[offset : offset + item.size] = np.asarray(value, dtype).reshape(-1)
+    data = backend.empty((end,), dtype)
+    backend.copy(backend.asarray(host), out=data)
+    grad = None
+    if items and isinstance(items[0], Parameter):
+        grad = backend.empty((end,), dtype)
+        backend.fill(0.0, out=grad)
+    arena = Arena(backend, data, grad)
+    for item, offset in zip(items, offsets, strict=True):
+        item.place(arena, offset)

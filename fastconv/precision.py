@@ -1,0 +1,75 @@
+"""How exact the convolutions and dense layers are: "strict", "default" or "fast".
+
+``"strict"`` computes directly in the arrays' own type. ``"default"`` may take faster algorithms with a documented error
+bound for float32: Winograd on the CPU, TF32 on the GPU. ``"fast"`` stores activations and prepared weights as bfloat16
+where the hardware has it. float64 is always direct.
+
+The active precision is that of the innermost `precision` block of this thread or task, else that of `set_precision`,
+else "default".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import get_args
+
+from fastconv.backends import get_backend
+from fastconv.backends.base import Precision
+from fastconv.errors import ArgumentError, UnsupportedError
+
+_default: Precision = "default"
+_override: ContextVar[Precision | None] = ContextVar("fastconv_precision", default=None)
+
+
+def get_precision() -> Precision:
+    """Return the active precision.
+
+    Raises
+    ------
+    UnsupportedError
+        The active backend does not have it (it was chosen while another backend was active).
+    """
+    return _supported(_override.get() or _default)
+
+
+def set_precision(precision: Precision) -> None:
+    """Make `precision` the active one of the process.
+
+    Raises
+    ------
+    ArgumentError
+        `precision` is none of "strict", "default", "fast".
+    UnsupportedError
+        The active backend does not have it.
+    """
+    global _default
+    _default = _checked(precision)
+
+
+@contextmanager
+def precision(precision: Precision) -> Iterator[None]:
+    """Make `precision` the active one within a ``with`` block, for this thread or task; raises as `set_precision`."""
+    token = _override.set(_checked(precision))
+    try:
+        yield
+    finally:
+        _override.reset(token)
+
+
+def _checked(value: Precision) -> Precision:
+    if value not in get_args(Precision):
+        raise ArgumentError(f"precision: got {value!r}; allowed: {', '.join(get_args(Precision))}")
+    return _supported(value)
+
+
+def _supported(value: Precision) -> Precision:
+    # Every backend has "strict" and "default"; asking for them must not load one.
+    if value == "fast":
+        backend = get_backend()
+        if value not in backend.precisions:
+            raise UnsupportedError(
+                f"precision: got {value!r} with the backend {backend.name!r}; allowed: {', '.join(backend.precisions)}"
+            )
+    return value

@@ -1,0 +1,87 @@
+"""Seeds and keys: where the random numbers of training come from.
+
+A random number of a training step depends on its place alone: the seed, the step, the how-many-th draw of the step,
+and the element. So a run can be taken up again at any step, and gives the same numbers on every backend with any
+number of threads. `Trainer` opens a `stream` around each step; layers that draw take a `next_key` each. The initial
+weights are drawn on the host by NumPy's Philox, from the seed and the parameter's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+from fastconv.backends.base import RandomKey
+from fastconv.errors import ArgumentError
+
+_OUTSIDE = 2**32 - 1  # the step of draws outside of any stream
+
+
+class _Stream:
+    """The draws of one step. `itertools.count` hands out each number once, whatever thread asks."""
+
+    def __init__(self, seed: int, step: int) -> None:
+        self.seed, self.step = seed, step
+        self.draws = itertools.count()
+
+
+_default = _Stream(0, _OUTSIDE)
+_current: ContextVar[_Stream | None] = ContextVar("fastconv_stream", default=None)
+
+
+def seed(value: int) -> None:
+    """Make `value`, 0 to 2**64 - 1, the seed of models built from now on, of Trainers made from now on, and of draws outside of them.
+
+    Without this call the seed is 0, so that a program gives the same results whenever it runs.
+
+    Raises
+    ------
+    ArgumentError
+        `value` is not such an int.
+    """  # noqa: E501
+    global _default
+    _default = _Stream(checked_seed(value), _OUTSIDE)
+
+
+def get_seed() -> int:
+    """Return the seed that `seed` set, or 0."""
+    return _default.seed
+
+
+@contextmanager
+def stream(seed: int, step: int) -> Iterator[None]:
+    """Draw from the beginning of the stream (`seed`, `step`) within a ``with`` block, on this thread or task only."""
+    token = _current.set(_Stream(checked_seed(seed), operator.index(step) % 2**32))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def next_key() -> RandomKey:
+    """Return the key of the next draw of the stream that is open, or of the process."""
+    source = _current.get() or _default
+    return RandomKey(source.seed, next(source.draws) % 2**32, source.step)
+
+
+def host_generator(seed: int, name: str) -> np.random.Generator:
+    """Return NumPy's generator for the values called `name` under `seed`."""
+    digest = hashlib.sha256(f"{checked_seed(seed)}/{name}".encode()).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest[:16], "little")))
+
+
+def checked_seed(value: int) -> int:
+    """Return `value` if it is an int from 0 to 2**64 - 1; ArgumentError otherwise."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**64:
+        raise ArgumentError(f"seed: got {value!r}; allowed: an int from 0 to 2**64 - 1")
+    return number

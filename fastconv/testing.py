@@ -1,0 +1,207 @@
+"""Checks of gradients and kernels, for our own tests and for layers and kernels of one's own.
+
+`gradcheck` compares gradients with central differences in float64, `adjoint_check` the three passes of a convolution
+with each other in float32, `compare` an operation of one backend with the reference. Each returns a report, and
+raises `CheckError` with it if the check fails.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv import functional
+from fastconv._gradcheck import CheckError, Element, Report, gradcheck
+from fastconv._shapes import PaddingLike, PairLike
+from fastconv.backends import get_backend, use_backend
+from fastconv.errors import ArgumentError
+from fastconv.precision import get_precision, precision
+
+__all__ = ["AdjointReport", "CheckError", "Comparison", "Element", "Report", "adjoint_check", "compare", "gradcheck"]
+
+
+@dataclass(frozen=True)
+class AdjointReport:
+    """What `adjoint_check` found: three numbers that are equal in exact arithmetic.
+
+    Attributes
+    ----------
+    ok : bool
+    forward, backward_input, backward_weight : float
+        ``<op(x, w), g>``, ``<x, backward_input(g, w)>``, ``<w, backward_weight(g, x)>``.
+    error : float
+        Largest difference, relative to ``|y| * |g|``.
+    tolerance : float
+    """
+
+    ok: bool
+    forward: float
+    backward_input: float
+    backward_weight: float
+    error: float
+    tolerance: float
+
+    def __str__(self) -> str:
+        return (
+            f"adjoint check {'passed' if self.ok else 'FAILED'}: <y, g> {self.forward:.9g}, <x, backward_input>"
+            f" {self.backward_input:.9g}, <w, backward_weight> {self.backward_weight:.9g},"
+            f" relative error {self.error:.2g}, tolerance {self.tolerance:g}"
+        )
+
+
+def adjoint_check(
+    x_shape: Sequence[int],
+    weight_shape: Sequence[int],
+    *,
+    stride: PairLike = 1,
+    padding: PaddingLike = 0,
+    dilation: PairLike = 1,
+    groups: int = 1,
+    dtype: Any = np.float32,
+    exact: bool = False,
+    tolerance: float | None = None,
+    seed: int = 0,
+    raise_on_failure: bool = True,
+) -> AdjointReport:
+    """Check that the three passes of a convolution, or of a dense layer, belong together, on the active backend.
+
+    An operation that is linear in x and in w has ``<op(x, w), g> = <x, backward_input(g, w)> = <w, backward_weight(g,
+    x)>``.
+
+    Parameters
+    ----------
+    x_shape, weight_shape : (N, H, W, C) and (R, S, C // groups, K), or (N, C) and (C, K) for dense
+    exact : bool
+        Use small integers and strict precision, and ask for equality: no sum is rounded.
+    tolerance : float or None
+        1e-5 for float32 and 1e-13 for float64 if None.
+
+    Raises
+    ------
+    CheckError
+        They differ and `raise_on_failure` is set.
+    """
+    generator, kind = np.random.default_rng(seed), np.dtype(dtype)
+
+    def draw(shape: Sequence[int]) -> np.ndarray:
+        values = generator.integers(-3, 4, tuple(shape)) if exact else generator.standard_normal(tuple(shape))
+        return values.astype(kind)
+
+    backend = get_backend()
+    x, w = draw(x_shape), draw(weight_shape)
+    geometry: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    with precision("strict" if exact else get_precision()):
+        if len(x_shape) == 2:
+            y = backend.to_numpy(functional.dense(backend.asarray(x), backend.asarray(w)))
+            g = draw(y.shape)
+            grad_x = functional.dense_backward_input(backend.asarray(g), backend.asarray(w))
+            grad_w = functional.dense_backward_weight(backend.asarray(g), backend.asarray(x))
+        else:
+            y = backend.to_numpy(functional.conv2d(backend.asarray(x), backend.asarray(w), **geometry))
+            g = draw(y.shape)
+            on_device = backend.asarray(g)
+            grad_x = functional.conv2d_backward_input(on_device, backend.asarray(w), input_shape=x.shape, **geometry)
+            grad_w = functional.conv2d_backward_weight(on_device, backend.asarray(x), weight_shape=w.shape, **geometry)
+    products = _inner(y, g), _inner(x, backend.to_numpy(grad_x)), _inner(w, backend.to_numpy(grad_w))
+    scale = float(np.linalg.norm(y.astype(np.float64)) * np.linalg.norm(g.astype(np.float64))) or 1.0
+    error = (max(products) - min(products)) / scale
+    if tolerance is None:
+        tolerance = 0.0 if exact else 1e-5 if kind == np.float32 else 1e-13
+    report = AdjointReport(error <= tolerance, *products, error, tolerance)
+    if raise_on_failure and not report.ok:
+        raise CheckError(str(report))
+    return report
+
+
+def _inner(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.vdot(a.astype(np.float64), b.astype(np.float64)))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found.
+
+    Attributes
+    ----------
+    ok : bool
+    errors : tuple of float
+        One for each result: the largest difference relative to the largest element; infinite where shape, kind or the
+        places of what is not finite differ.
+    tolerance : float
+    """
+
+    ok: bool
+    errors: tuple[float, ...]
+    tolerance: float
+
+    def __str__(self) -> str:
+        errors = ", ".join(f"{error:.2g}" for error in self.errors)
+        return f"comparison {'passed' if self.ok else 'FAILED'}: relative errors {errors}, tolerance {self.tolerance:g}"
+
+
+def compare(
+    operation: str,
+    *arguments: Any,
+    backend: str | None = None,
+    tolerance: float | None = None,
+    raise_on_failure: bool = True,
+    **keywords: Any,
+) -> Comparison:
+    """Compare a function of `fastconv.functional` on one backend with the NumPy reference computed in float64.
+
+    Parameters
+    ----------
+    operation : str
+        Its name: ``compare("conv2d", x, weight, padding=1)``.
+    *arguments, **keywords :
+        Of the function; arrays are NumPy's.
+    backend : str or None
+        The active one if None.
+    tolerance : float or None
+        1e-4 for float32, 1e-12 for float64 if None.
+
+    Raises
+    ------
+    CheckError
+        They differ and `raise_on_failure` is set.
+    """
+    if operation not in functional.__all__:
+        raise ArgumentError(f"operation: got {operation!r}; allowed: {', '.join(functional.__all__)}")
+    function = getattr(functional, operation)
+    with use_backend(backend or get_backend().name) as tested:
+        moved = [tested.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments]
+        got = [tested.to_numpy(array) for array in _as_tuple(function(*moved, **keywords))]
+    with use_backend("numpy"), precision("strict"):
+        is_float = [isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in arguments]
+        doubles = [a.astype(np.float64) if f else a for a, f in zip(arguments, is_float, strict=True)]
+        want = _as_tuple(function(*doubles, **keywords))
+    if tolerance is None:
+        single = any(isinstance(a, np.ndarray) and a.dtype == np.float32 for a in arguments)
+        tolerance = 1e-4 if single else 1e-12
+    errors = tuple(_difference(g, w) for g, w in zip(got, want, strict=True))
+    report = Comparison(max(errors) <= tolerance, errors, tolerance)
+    if raise_on_failure and not report.ok:
+        raise CheckError(f"{operation} on {tested.name}: {report}")
+    return report
+
+
+def _as_tuple(results: Any) -> tuple[Any, ...]:
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _difference(got: np.ndarray, want: np.ndarray) -> float:
+    if got.shape != want.shape or got.dtype.kind != want.dtype.kind:
+        return math.inf
+    if want.dtype.kind != "f":
+        return 0.0 if np.array_equal(got, want) else math.inf
+    finite = np.isfinite(want)
+    if not np.array_equal(got[~finite], want[~finite], equal_nan=True) or not np.isfinite(got[finite]).all():
+        return math.inf
+    if not finite.any():
+        return 0.0
+    scale = float(np.max(np.abs(want[finite]))) or 1.0
+    return float(np.max(np.abs(got[finite] - want[finite]))) / scale

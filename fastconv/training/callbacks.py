@@ -1,0 +1,176 @@
+"""What can be done while a model is trained: progress on the terminal, files of weights, anything of one's own."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from fastconv.backends.base import Array
+
+if TYPE_CHECKING:
+    from fastconv.training.trainer import Trainer
+
+_REFRESH = 0.25  # seconds
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """One training step that was done.
+
+    Attributes
+    ----------
+    batch, batches : int
+        Its number in the epoch, from 1, and how many there are.
+    images : int
+        Size of the batch.
+    loss : () array of the backend
+        ``float(loss)`` waits for the device.
+    """
+
+    batch: int
+    batches: int
+    images: int
+    loss: Array
+
+
+class Callback:
+    """Base class: override what is needed. ``trainer.stop = True`` ends the training after the epoch."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Do something before the first step of `Trainer.fit`."""
+
+    def on_step_end(self, trainer: Trainer, info: StepInfo) -> None:
+        """Do something after each step."""
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Do something after each epoch and its validation; `logs` is the epoch's entry in the history."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Do something at the end of `Trainer.fit`, also when it ends by an exception."""
+
+
+def epoch_line(epoch: int, epochs: int, logs: dict[str, float]) -> str:
+    """Return one epoch in one line of text."""
+    width = len(str(epochs))
+    names = [name for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs]
+    values = "  ".join(f"{name} {logs[name]:.4f}" for name in names)
+    speed = f"{logs['seconds']:.1f} s  {logs['images_per_second']:,.0f} images/s"
+    return f"epoch {epoch:{width}d}/{epochs}  {values}  {speed}"
+
+
+class ProgressDisplay(Callback):
+    """A moving bar where the stream is a terminal, and one line per epoch in any case.
+
+    Parameters
+    ----------
+    stream : text stream or None
+        ``sys.stderr`` if None.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._bar: Any = None
+        self._task: Any = None
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Show the bar."""
+        self._images, self._begin, self._next = 0, time.perf_counter(), 0.0
+        if not self._out.isatty():
+            return
+        from rich import progress
+        from rich.console import Console
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("{task.fields[text]}"),
+            progress.TimeElapsedColumn(),
+            console=Console(file=self._out),
+            refresh_per_second=1 / _REFRESH,
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(self._epoch_text(trainer, 1), total=trainer.steps_per_epoch, text="")
+
+    def on_step_end(self, trainer: Trainer, info: StepInfo) -> None:
+        """Move the bar, a few times a second."""
+        self._images += info.images
+        now = time.perf_counter()
+        if self._bar is None or (now < self._next and info.batch < info.batches):
+            return
+        self._next = now + _REFRESH
+        text = f"{self._images / (now - self._begin):,.0f} images/s"
+        if trainer.model.backend.on_host:  # elsewhere a look at the loss would wait for the device
+            text = f"loss {float(info.loss):.4f}  {text}"
+        self._bar.update(self._task, completed=info.batch, text=text)
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Print the line of the epoch."""
+        line = epoch_line(trainer.epoch, trainer.last_epoch, logs)
+        if self._bar is None:
+            print(line, file=self._out, flush=True)
+        else:
+            self._bar.console.print(line, highlight=False)
+            following = min(trainer.epoch + 1, trainer.last_epoch) - trainer.epoch
+            self._bar.reset(self._task, description=self._epoch_text(trainer, following), text="")
+        self._images, self._begin = 0, time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    @property
+    def _out(self) -> TextIO:
+        return self._stream if self._stream is not None else sys.stderr
+
+    @staticmethod
+    def _epoch_text(trainer: Trainer, ahead: int) -> str:
+        return f"epoch {trainer.epoch + ahead}/{trainer.last_epoch}"
+
+
+class ModelCheckpoint(Callback):
+    """After each epoch writes ``last.safetensors`` (all that `Trainer.restore` needs) and, if best, ``best.safetensors`` (weights).
+
+    Parameters
+    ----------
+    directory : path
+        Made if it does not exist.
+    monitor : str or None
+        The quantity that decides what is best of the trainer's history: the greatest if its name ends in "accuracy",
+        else the least. By default the first there is of "val_accuracy", "val_loss", "loss".
+    """  # noqa: E501
+
+    def __init__(self, directory: str | os.PathLike[str], *, monitor: str | None = None) -> None:
+        self.directory = Path(directory)
+        self.monitor = monitor
+
+    @property
+    def last_path(self) -> Path:
+        """The file of the newest state."""
+        return self.directory / "last.safetensors"
+
+    @property
+    def best_path(self) -> Path:
+        """The file of the best weights."""
+        return self.directory / "best.safetensors"
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Make the directory."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+        """Write the files."""
+        trainer.save(self.last_path)
+        name = self.monitor or next(key for key in ("val_accuracy", "val_loss", "loss") if key in logs)
+        sign = 1 if name.endswith("accuracy") else -1
+        *before, now = (sign * value for value in trainer.history.history.get(name, [math.nan]))
+        if not math.isnan(now) and now > max((value for value in before if not math.isnan(value)), default=-math.inf):
+            trainer.model.save_weights(self.best_path)

@@ -1,0 +1,56 @@
+"""What a training run recorded, epoch by epoch."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastconv._files import write_atomically
+from fastconv.errors import DataError
+
+
+@dataclass
+class History:
+    """One list of numbers per quantity, one number per epoch.
+
+    Attributes
+    ----------
+    history : dict
+        Of "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate" (of the last step), "seconds" and
+        "images_per_second" (of the training, without validation), those that there are.
+    """
+
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs are recorded."""
+        return max(map(len, self.history.values()), default=0)
+
+    def append(self, logs: dict[str, float]) -> None:
+        """Record one epoch; a quantity that comes late has NaN for the epochs before, as has one that is left out."""
+        before = self.epochs
+        for name in [*self.history, *(name for name in logs if name not in self.history)]:
+            values = self.history.setdefault(name, [math.nan] * before)
+            values.append(float(logs.get(name, math.nan)))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as JSON, all or nothing; what is not finite becomes null."""
+        plain = {
+            name: [value if math.isfinite(value) else None for value in values] for name, values in self.history.items()
+        }
+        write_atomically(path, (json.dumps(plain, indent=1) + "\n").encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> History:
+        """Read what `save` wrote; DataError if the file is something else."""
+        try:
+            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls({name: [math.nan if v is None else float(v) for v in values] for name, values in plain.items()})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"path: got {os.fspath(path)!r} ({error}); allowed: a file that History.save wrote"
+            ) from error

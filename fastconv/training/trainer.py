@@ -1,0 +1,231 @@
+"""The training loop.
+
+A step is: forward, loss, backward, optimizer. Sums for the history stay on the device until the epoch ends, so that
+no step waits for it; all arrays come from the backend's pool, so that in steady state a step maps no new memory. The
+random numbers of a step depend on the seed and the number of the step only, so that a run can be taken up again after
+any epoch and gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv import random
+from fastconv.backends.base import Array, Backend
+from fastconv.errors import CheckpointError
+from fastconv.losses import Loss
+from fastconv.nn.layer import Layer
+from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.schedules import Schedule
+from fastconv.training.batches import Batches, as_batches
+from fastconv.training.callbacks import Callback, StepInfo
+from fastconv.training.history import History
+
+
+class Trainer:
+    """Trains a built model.
+
+    Parameters
+    ----------
+    model : Layer
+    loss : Loss
+        ``loss(predictions, targets) -> (loss, grad)``.
+    optimizer : Optimizer
+        Of the model's parameters, or some of them.
+    schedule : callable or None
+        Gives the learning rate of each step, counted from 0; the optimizer's own stays if None.
+    callbacks : iterable of Callback
+    seed : int or None
+        Of dropout; that of `fastconv.seed` by default.
+
+    Attributes
+    ----------
+    step, epoch : int
+        How many were done.
+    history : History
+        Of all epochs done.
+    stop : bool
+        A callback sets it to end `fit` after the epoch.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        loss: Loss,
+        optimizer: Optimizer,
+        schedule: Schedule | None = None,
+        callbacks: Iterable[Callback] = (),
+        *,
+        seed: int | None = None,
+    ) -> None:
+        self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
+        self.callbacks = tuple(callbacks)
+        self.seed = random.get_seed() if seed is None else random.checked_seed(seed)
+        self.step = self.epoch = 0
+        self.steps_per_epoch = self.last_epoch = 0
+        self.history = History()
+        self.stop = False
+
+    def fit(self, train: Any, epochs: int, validation_data: Any = None, *, batch_size: int = 128) -> History:
+        """Train for `epochs` more epochs.
+
+        Parameters
+        ----------
+        train : DataLoader, iterable of (x, y) with a length, or pair of arrays
+            A pair is taken in order, `batch_size` rows at a time; a `DataLoader` shuffles.
+        epochs : int
+        validation_data : like `train`, or None
+            Evaluated after each epoch.
+        batch_size : int
+            Of pairs of arrays.
+
+        Returns
+        -------
+        The history of all epochs so far.
+        """
+        batches = as_batches(train, "train", batch_size)
+        if validation_data is not None:
+            validation_data = as_batches(validation_data, "validation_data", batch_size)
+        self.steps_per_epoch = len(batches)
+        self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
+        self.stop = False
+        try:
+            for callback in self.callbacks:
+                callback.on_train_begin(self)
+            while self.epoch < self.last_epoch and not self.stop:
+                logs = self._train_epoch(batches)
+                if validation_data is not None:
+                    logs.update({f"val_{name}": value for name, value in self.evaluate(validation_data).items()})
+                self.history.append(logs)
+                self.epoch += 1
+                for callback in self.callbacks:
+                    callback.on_epoch_end(self, logs)
+        finally:
+            for callback in reversed(self.callbacks):
+                callback.on_train_end(self)
+        return self.history
+
+    def train_step(self, x: Array, y: Array) -> Array:
+        """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
+        return self._step(x, y)[0]
+
+    def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, float]:
+        """Return the mean loss and, for integer targets, the accuracy over `data`, which is like `train` of `fit`."""
+        totals = _Totals(self.model.backend)
+        for x, y in as_batches(data, "data", batch_size):
+            predictions = self.model(x)
+            totals.add(self.loss(predictions, y)[0], predictions, y)
+        return totals.means()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that `restore` needs to one file, all or nothing: weights, optimizer, counters, history."""
+        from fastconv.nn.weights import host_tensors, write_tensors
+
+        state = self.optimizer.state_dict()
+        tensors = {f"model/{name}": array for name, array in host_tensors(self.model).items()}
+        tensors |= {f"optimizer/{name}": array for name, array in state.pop("tensors").items()}
+        counters = {"step": self.step, "epoch": self.epoch, "seed": self.seed, "history": self.history.history}
+        write_tensors(path, tensors, {"kind": "training state", "optimizer": state, **counters})
+
+    def restore(self, path: str | os.PathLike[str]) -> None:
+        """Go on from what `save` wrote: training gives the same bits as if it had not been interrupted.
+
+        The model and the optimizer must be made as they were; the file holds values only.
+
+        Raises
+        ------
+        CheckpointError
+            The file is missing, damaged, or of another model or optimizer; nothing is changed.
+        """
+        from fastconv.nn.weights import check_fit, read_tensors, set_tensors
+
+        tensors, metadata = read_tensors(path, kind="training state")
+        weights = _below("model/", tensors)
+        state = {**metadata["optimizer"], "tensors": _below("optimizer/", tensors)}
+        check_fit(path, weights, self.model.tensors())
+        try:
+            self.optimizer.check_state(state)
+        except CheckpointError as error:
+            raise CheckpointError(
+                f"path: got {os.fspath(path)!r}, which does not fit the optimizer; {error}"
+            ) from error
+        set_tensors(self.model, weights)
+        self.optimizer.load_state_dict(state)
+        self.step, self.epoch, self.seed = metadata["step"], metadata["epoch"], metadata["seed"]
+        self.history = History({name: list(values) for name, values in metadata["history"].items()})
+
+    def _step(self, x: Array, y: Array) -> tuple[Array, Array]:
+        if self.schedule is not None:
+            self.optimizer.lr = self.schedule(self.step)
+        with random.stream(self.seed, self.step):
+            predictions, context = self.model.forward(x, training=True)
+        loss, grad = self.loss(predictions, y)
+        self.model.zero_grad()
+        self.model.backward(grad, context, needs_input_grad=False)
+        self.optimizer.step()
+        self.step += 1
+        return loss, predictions
+
+    def _train_epoch(self, batches: Batches) -> dict[str, float]:
+        if hasattr(batches, "set_epoch"):
+            batches.set_epoch(self.epoch)
+        totals = _Totals(self.model.backend)
+        begin = time.perf_counter()
+        for number, (x, y) in enumerate(batches, start=1):
+            loss, predictions = self._step(x, y)
+            totals.add(loss, predictions, y)
+            for callback in self.callbacks:
+                callback.on_step_end(self, StepInfo(number, len(batches), x.shape[0], loss))
+        logs = totals.means()  # waits for the device
+        seconds = time.perf_counter() - begin
+        return {
+            **logs,
+            "learning_rate": self.optimizer.lr,
+            "seconds": seconds,
+            "images_per_second": totals.images / seconds,
+        }
+
+
+class _Totals:
+    """Sums over the batches of an epoch, kept on the device until they are asked for."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._loss: Array = None
+        self._correct: Array = None
+        self.images = 0
+
+    def add(self, loss: Array, predictions: Array, targets: Array) -> None:
+        """Count in one batch; its loss is a mean over the images."""
+        backend, images = self._backend, predictions.shape[0]
+        weighted = backend.empty((1,), loss.dtype)
+        backend.scale(loss.reshape(1), factor=float(images), out=weighted)
+        if self._loss is None:
+            self._loss = weighted
+        else:
+            backend.add(self._loss, weighted, out=self._loss)
+        if targets.ndim == 1 and targets.dtype.kind in "iu":
+            if self._correct is None:
+                self._correct = backend.asarray(np.zeros(1, np.int64))
+            backend.count_correct(predictions, backend.asarray(targets, np.int32), out=self._correct)
+        self.images += images
+
+    def means(self) -> dict[str, float]:
+        """Return the mean loss and accuracy; of no images the loss is 0, and there is no accuracy."""
+        if not self.images:
+            return {"loss": 0.0}
+        result = {"loss": float(self._backend.to_numpy(self._loss)[0]) / self.images}
+        if self._correct is not None:
+            result["accuracy"] = int(self._backend.to_numpy(self._correct)[0]) / self.images
+        return result
+
+
+def _below(prefix: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

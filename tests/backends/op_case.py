@@ -1,0 +1,115 @@
+"""One case of the comparison with the reference: what goes in, how the operation is called, how exact it must be."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends import get_backend
+from fastconv.backends.base import Backend, Workspace
+
+Arrays = dict[str, np.ndarray]
+Call = Callable[[Backend, Arrays, Arrays, Workspace], None]
+
+_GUARD = 1024  # bytes before and behind each array
+_POISON = 0xFF  # a float of these bytes is NaN, an index of these bytes is out of every range
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of one operation.
+
+    Attributes
+    ----------
+    inputs : rng -> arrays
+        float64 arrays are cast to the type under test; all others stay as they are.
+    outputs : name -> shape, or (shape, dtype) for a type of its own
+    call : backend, inputs, outputs, workspace -> None
+    updated : names of inputs that the operation writes
+    fixed : names of float64 inputs that stay float64
+    terms : length of the sums
+    magnitude : inputs, expected results -> name -> magnitude, for `assert_close`; what it leaves out is computed by the
+        reference from the absolute values of the inputs
+    """
+
+    op: str
+    id: str
+    inputs: Callable[[np.random.Generator], Arrays]
+    outputs: dict[str, Any]
+    call: Call
+    updated: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    terms: int = 1
+    magnitude: Callable[[Arrays, Arrays], dict[str, Any]] = field(default=lambda i, o: {})
+
+    def arrays(self, rng: np.random.Generator, dtype: Any) -> Arrays:
+        """Return the inputs in the type under test."""
+        made = self.inputs(rng)
+        return {
+            name: a.astype(dtype) if a.dtype == np.float64 and name not in self.fixed else a for name, a in made.items()
+        }
+
+    def run(self, backend: Backend, arrays: Arrays, dtype: Any, *, offset: int = 0) -> Arrays:
+        """Call the operation on poisoned, guarded memory and return what it wrote.
+
+        The arrays begin `offset` elements behind a 64-byte boundary. Fails if an input changed, or a byte outside the
+        results.
+        """
+        guarded = {name: Guarded(a.shape, a.dtype, offset) for name, a in arrays.items()}
+        for name, a in arrays.items():
+            guarded[name].array[...] = a
+        for name, spec in self.outputs.items():
+            shape, out_dtype = spec if spec and isinstance(spec[0], tuple) else (spec, dtype)
+            guarded[name] = Guarded(shape, np.dtype(out_dtype), offset)
+        given = {name: guarded[name].array for name in arrays}
+        results = {name: guarded[name].array for name in self.outputs}
+        self.call(backend, given, results, PoisonedWorkspace())
+        for name, block in guarded.items():
+            assert block.intact(), f"{name}: memory outside the array was written"
+        for name, a in arrays.items():
+            if name not in self.updated:
+                assert given[name].tobytes() == a.tobytes(), f"{name}: an input was changed"
+        return results | {name: given[name] for name in self.updated}
+
+    def reference(self, arrays: Arrays) -> tuple[Arrays, dict[str, Any]]:
+        """Return the results of the NumPy backend in float64, and their magnitudes."""
+        wide = {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in arrays.items()}
+        numpy_backend = get_backend("numpy")
+        expected = self.run(numpy_backend, wide, np.float64)
+        magnitude = self.magnitude(wide, expected)
+        if set(magnitude) != set(expected):
+            absolute = {name: np.abs(a) if a.dtype.kind == "f" else a for name, a in wide.items()}
+            magnitude = self.run(numpy_backend, absolute, np.float64) | magnitude
+        return expected, magnitude
+
+
+def exact(inputs: Arrays, expected: Arrays) -> dict[str, Any]:
+    """Ask for equality: for operations that compare or move numbers."""
+    return dict.fromkeys(expected, 0)
+
+
+class Guarded:
+    """An array with poison before, in and behind it."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
+        nbytes = math.prod(shape) * dtype.itemsize
+        self._bytes = np.full(nbytes + 2 * _GUARD + 128, _POISON, np.uint8)
+        aligned = -(-(self._bytes.ctypes.data + _GUARD) // 64) * 64 - self._bytes.ctypes.data
+        self._begin = aligned + offset * dtype.itemsize
+        self._end = self._begin + nbytes
+        self.array = self._bytes[self._begin : self._end].view(dtype).reshape(shape)
+
+    def intact(self) -> bool:
+        """Whether nobody wrote beside the array."""
+        return bool((self._bytes[: self._begin] == _POISON).all() and (self._bytes[self._end :] == _POISON).all())
+
+
+class PoisonedWorkspace:
+    """Scratch memory that is NaN at first."""
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        return Guarded(shape, np.dtype(dtype), 0).array

@@ -1,0 +1,64 @@
+"""Every operation of every backend, compared with the NumPy reference in float64.
+
+Choose with -k: ``-k "numba and conv2d_backward_weight"``. The cases are in cases_*.py beside this file.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import pytest
+
+from fastconv.backends.base import Backend
+from fastconv.errors import UnsupportedError
+from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training
+from tests.backends.op_case import Case, PoisonedWorkspace
+from tests.compare import assert_close
+
+CASES = [*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES]
+
+# Cases in which a backend may raise UnsupportedError, as (backend, operation, case). Each must be argued for here.
+UNSUPPORTED: frozenset[tuple[str, str, str]] = frozenset()
+
+NOT_OPERATIONS = {
+    "empty",
+    "owns",
+    "asarray",
+    "to_numpy",
+    "synchronize",
+    "set_num_threads",
+    "prepare_conv2d_weight",
+    "prepare_dense_weight",
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right, whatever was in the memory before and however it is aligned; the same bits twice; inputs untouched."""
+    monkeypatch.setattr(backend, "pool", PoisonedWorkspace())
+    arrays = case.arrays(np.random.default_rng(zlib.crc32(f"{case.op}-{case.id}".encode())), dtype)
+    if (backend.name, case.op, case.id) in UNSUPPORTED:
+        with pytest.raises(UnsupportedError):
+            case.run(backend, arrays, dtype)
+        return
+    first = case.run(backend, arrays, dtype)
+    second = case.run(backend, arrays, dtype, offset=1)
+    expected, magnitude = case.reference(arrays)
+    for name, value in first.items():
+        assert_close(value, expected[name], dtype=value.dtype, terms=case.terms, magnitude=magnitude[name], what=name)
+        assert second[name].tobytes() == value.tobytes(), f"{name}: other bits on memory aligned differently"
+
+
+def test_every_operation_has_cases() -> None:
+    assert {case.op for case in CASES} == Backend.__abstractmethods__ - NOT_OPERATIONS
+
+
+def test_case_names_are_unique() -> None:
+    names = [(case.op, case.id) for case in CASES]
+    assert len(names) == len(set(names))
+
+
+def test_no_case_is_unsupported() -> None:
+    assert frozenset() == UNSUPPORTED

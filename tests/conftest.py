@@ -1,0 +1,54 @@
+"""Fixtures for all tests: the backends of the CPU, a seeded generator, a clean global state."""
+
+from __future__ import annotations
+
+import os
+
+# The reference's matrix products are small: more threads would only get in each other's way.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv.backends as registry
+from fastconv.backends import get_backend, use_backend
+from fastconv.backends.base import Backend
+from fastconv.errors import BackendUnavailableError
+
+CPU_BACKENDS = ("numpy", "numba")
+
+
+@pytest.fixture(params=CPU_BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend of the CPU in turn, made the active one."""
+    try:
+        get_backend(request.param)
+    except BackendUnavailableError as error:
+        pytest.skip(str(error))
+    with use_backend(request.param) as active:
+        yield active
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture(autouse=True)
+def _same_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test sets for the process, backend or precision, ends with it."""
+    monkeypatch.setattr(registry, "_default", registry._default)
+    monkeypatch.setattr(importlib.import_module("fastconv.precision"), "_default", "default")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of data that lies beside some checkouts."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    return folder

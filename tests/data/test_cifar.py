@@ -1,0 +1,193 @@
+"""CIFAR-10 in both layouts, and what happens to files that are not what they should be."""
+
+import hashlib
+import io
+import lzma
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastconv.data import cifar, cifar10, default_directory
+from fastconv.errors import ArgumentError, DataError
+
+COUNT = 20  # images a batch in the synthetic files
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """Six small batches of random bytes: {name: records (COUNT, 3073)}."""
+    monkeypatch.setattr(cifar, "_IMAGES_PER_BATCH", COUNT)
+    random = np.random.default_rng(0)
+    names = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+    records = {name: random.integers(0, 256, (COUNT, 3073), dtype=np.uint8) for name in names}
+    for batch in records.values():
+        batch[:, 0] = random.integers(0, 10, COUNT)
+    return records
+
+
+def write_binary(folder, batches):
+    folder.mkdir(parents=True)
+    for name, records in batches.items():
+        (folder / f"{name}.bin").write_bytes(records.tobytes())
+
+
+def write_pickled(folder, batches, protocol=2, key=str.encode, label_type=list):
+    folder.mkdir(parents=True)
+    for name, records in batches.items():
+        labels = records[:, 0].tolist() if label_type is list else records[:, 0].astype(label_type)
+        batch = {key("data"): records[:, 1:].copy(), key("labels"): labels, key("batch_label"): name.encode()}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol))
+
+
+def test_cifar10_reads_the_binary_layout(tmp_path, batches):
+    write_binary(tmp_path / "cifar-10-batches-bin", batches)
+    train, test = cifar10(tmp_path), cifar10(tmp_path, "test")
+    assert (train.name, len(train), len(test)) == ("cifar10/train", 5 * COUNT, COUNT)
+    assert train.images.flags.c_contiguous
+    record = batches["data_batch_2"][3]
+    assert train.labels[COUNT + 3] == record[0]
+    # Planes of red, green and blue, each row by row: pixel (5, 7).
+    assert train.images[COUNT + 3, 5, 7].tolist() == [record[1 + plane * 1024 + 5 * 32 + 7] for plane in range(3)]
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("key", [str, str.encode], ids=["str", "bytes"])
+@pytest.mark.parametrize("label_type", [list, np.int64, ">i4"])
+def test_cifar10_layouts_agree(tmp_path, batches, protocol, key, label_type):
+    write_binary(tmp_path / "binary", batches)
+    write_pickled(tmp_path / "cifar-10-batches-py", batches, protocol, key, label_type)
+    for split in ("train", "test"):
+        binary, pickled = cifar10(tmp_path / "binary", split), cifar10(tmp_path, split)
+        np.testing.assert_array_equal(binary.images, pickled.images)
+        np.testing.assert_array_equal(binary.labels, pickled.labels)
+
+
+def test_cifar10_reads_what_python_2_wrote(tmp_path, batches):
+    """The published files: strings of bytes everywhere, also in the array's own description."""
+    write_pickled(tmp_path / "py", batches)
+    records = batches["test_batch"]
+    stream = io.BytesIO()
+    stream.write(b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR")
+    stream.write(
+        b"(K\x01(K\x14M\x00\x0ctcnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    )
+    stream.write(b"\x89T" + (COUNT * 3072).to_bytes(4, "little") + records[:, 1:].tobytes() + b"tbU\x06labels](")
+    stream.write(b"".join(b"K" + bytes([label]) for label in records[:, 0]) + b"eu.")
+    (tmp_path / "py" / "test_batch").write_bytes(stream.getvalue())
+    test = cifar10(tmp_path / "py", "test")
+    np.testing.assert_array_equal(test.images.transpose(0, 3, 1, 2).reshape(COUNT, -1), records[:, 1:])
+    np.testing.assert_array_equal(test.labels, records[:, 0])
+
+
+def test_cifar10_missing_data_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTCONV_DATA_DIR", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError) as caught:
+        cifar10()
+    for part in (str(tmp_path / "nowhere"), "https://www.cs.toronto.edu/~kriz/cifar.html", "--data-dir"):
+        assert part in str(caught.value)
+
+
+def test_cifar10_names_the_missing_batches(tmp_path, batches):
+    del batches["data_batch_3"], batches["test_batch"]
+    write_binary(tmp_path / "bin", batches)
+    with pytest.raises(DataError, match=r"lacks data_batch_3\.bin;"):
+        cifar10(tmp_path / "bin")
+    with pytest.raises(DataError, match=r"lacks test_batch\.bin;"):
+        cifar10(tmp_path / "bin", "test")
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_cifar10_refuses_a_file_of_another_size(tmp_path, batches, change):
+    write_binary(tmp_path / "bin", batches)
+    path = tmp_path / "bin" / "data_batch_4.bin"
+    path.write_bytes(path.read_bytes()[:change] if change < 0 else path.read_bytes() + b"\0")
+    with pytest.raises(DataError, match=rf"data_batch_4.bin: got {COUNT * 3073 + change:,} bytes; allowed: exactly"):
+        cifar10(tmp_path / "bin")
+
+
+@pytest.mark.parametrize("write", [write_binary, write_pickled])
+def test_cifar10_refuses_labels_out_of_range(tmp_path, batches, write):
+    batches["data_batch_5"][7, 0] = 10
+    write(tmp_path / "data", batches)
+    with pytest.raises(DataError, match=r"got labels from \d to 10; allowed: 0 to 9"):
+        cifar10(tmp_path / "data")
+
+
+def test_cifar10_refuses_an_unknown_split(tmp_path):
+    with pytest.raises(ArgumentError, match="split: got 'valid'; allowed: train, test"):
+        cifar10(tmp_path, "valid")
+
+
+class Evil:
+    def __reduce__(self):
+        return print, ("this must never be printed",)
+
+
+def good_data():
+    return np.zeros((COUNT, 3072), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        pytest.param({"data": good_data(), "labels": [Evil()] * COUNT}, id="call"),
+        pytest.param({"data": np.full((COUNT, 3072), None), "labels": [0] * COUNT}, id="object-array"),
+        pytest.param({"data": np.zeros((COUNT, 3072), "f4"), "labels": [0] * COUNT}, id="float-array"),
+        pytest.param({"data": np.zeros(COUNT, [("a", "u1"), ("b", "O")]), "labels": [0] * COUNT}, id="record-array"),
+        pytest.param({"data": good_data()[:-1], "labels": [0] * COUNT}, id="too-few-images"),
+        pytest.param({"data": good_data(), "labels": [0] * (COUNT - 1)}, id="too-few-labels"),
+        pytest.param({"data": good_data(), "labels": [0.5] * COUNT}, id="fraction-label"),
+        pytest.param({"data": good_data(), "labels": [2**70] * COUNT}, id="huge-label"),
+        pytest.param({"data": good_data()}, id="no-labels"),
+        pytest.param({"data": Path("x"), "labels": []}, id="foreign-class"),
+        pytest.param([1, 2], id="no-dict"),
+    ],
+)
+def test_cifar10_refuses_other_pickles(tmp_path, batches, batch, capsys):
+    write_pickled(tmp_path / "py", batches)
+    (tmp_path / "py" / "test_batch").write_bytes(pickle.dumps(batch, 4))
+    with pytest.raises(DataError, match=r"test_batch: got .*; allowed: "):
+        cifar10(tmp_path / "py", "test")
+    assert capsys.readouterr().out == ""
+
+
+def test_cifar10_refuses_damaged_pickles(tmp_path, batches):
+    """Cut off anywhere, or with one byte changed: refused or read, but never anything else."""
+    write_pickled(tmp_path / "py", batches)
+    path = tmp_path / "py" / "test_batch"
+    whole = path.read_bytes()
+    for length in (0, 1, 30, 150, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError):
+            cifar10(tmp_path / "py", "test")
+    for position in range(220):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x55]) + whole[position + 1 :])
+        try:
+            cifar10(tmp_path / "py", "test")
+        except DataError:
+            continue
+
+
+def test_default_directory_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("FASTCONV_DATA_DIR", "~/sets")
+    assert default_directory() == Path.home() / "sets"
+    monkeypatch.delenv("FASTCONV_DATA_DIR")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_directory() == tmp_path / "fastconv" / "datasets"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_directory() == Path.home() / ".cache" / "fastconv" / "datasets"
+
+
+@pytest.mark.slow
+def test_cifar10_real_test_batch(tmp_path, shared):
+    """The real test batch: balanced classes, and the published mean and deviation per channel."""
+    packed = shared / "cifar10"
+    raw = lzma.decompress((packed / "test_batch.bin.xz").read_bytes())
+    (tmp_path / "test_batch.bin").write_bytes(raw)
+    test = cifar10(tmp_path, "test")
+    assert hashlib.sha256(raw).hexdigest() in (packed / "SHA256SUMS").read_text()
+    assert np.bincount(test.labels).tolist() == [1000] * 10
+    np.testing.assert_allclose(test.images.mean((0, 1, 2)) / 255, test.mean, atol=0.01)
+    np.testing.assert_allclose(test.images.std((0, 1, 2)) / 255, test.std, atol=0.01)

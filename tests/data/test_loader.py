@@ -1,0 +1,173 @@
+"""Batches: their order, their values, and what a seed decides."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from fastconv.backends import use_backend
+from fastconv.data import DataLoader, Dataset, FlipCrop, shapes10
+from fastconv.errors import ArgumentError, DataError, DTypeError
+
+
+@pytest.fixture
+def dataset():
+    return shapes10(size=50)
+
+
+def epoch_of(loader, epoch):
+    loader.set_epoch(epoch)
+    return [(np.array(x), np.array(labels)) for x, labels in loader]
+
+
+def test_loader_normalises_in_order(backend, dataset):
+    batches = epoch_of(DataLoader(dataset, 16, shuffle=False), 0)
+    assert [x.shape for x, _ in batches] == [(16, 32, 32, 3)] * 3 + [(2, 32, 32, 3)]
+    x, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    assert (x.dtype, labels.dtype) == (np.float32, np.int32)
+    np.testing.assert_array_equal(labels, dataset.labels)
+    np.testing.assert_allclose(x, (dataset.images / 255 - dataset.mean) / dataset.std, rtol=0, atol=1e-5)
+
+
+def test_loader_takes_normalisation_and_dtype(backend, dataset):
+    loader = DataLoader(dataset, 50, shuffle=False, mean=(0, 0, 0), std=(1, 1, 0.5), dtype=np.float64)
+    ((x, _),) = epoch_of(loader, 0)
+    assert x.dtype == np.float64
+    np.testing.assert_allclose(x, dataset.images / 255 / (1, 1, 0.5), rtol=1e-14)
+
+
+def test_loader_shuffles_each_epoch_anew_and_shows_every_image_once(backend, dataset):
+    marked = dataclasses.replace(
+        dataset, images=np.broadcast_to(np.arange(50, dtype=np.uint8)[:, None, None, None], (50, 1, 1, 3))
+    )
+    loader = DataLoader(marked, 16, mean=(0, 0, 0), std=(1, 1, 1))
+    orders = [
+        np.rint(np.concatenate([x[:, 0, 0, 0] for x, _ in epoch_of(loader, e)]) * 255).astype(int) for e in (0, 1, 0)
+    ]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(50))
+    assert orders[0].tolist() != orders[1].tolist()
+    assert orders[0].tolist() != list(range(50))
+    assert orders[0].tolist() == orders[2].tolist()
+    labels = np.concatenate([labels for _, labels in epoch_of(loader, 0)])
+    np.testing.assert_array_equal(labels, dataset.labels[orders[0]])
+
+
+def test_loader_counts_epochs_by_itself(backend, dataset):
+    loader = DataLoader(dataset, 50)
+    first, second = (np.array(next(iter(loader))[0]) for _ in range(2))
+    assert loader.epoch == 2
+    np.testing.assert_array_equal(second, epoch_of(loader, 1)[0][0])
+    assert (first != second).any()
+
+
+def test_loader_lengths(dataset):
+    assert (len(DataLoader(dataset, 16)), DataLoader(dataset, 16).num_samples) == (4, 50)
+    assert (len(DataLoader(dataset, 16, drop_last=True)), DataLoader(dataset, 16, drop_last=True).num_samples) == (
+        3,
+        48,
+    )
+    assert len(DataLoader(dataset.take(slice(0)), 16)) == 0
+
+
+def test_loader_drops_the_last_batch(backend, dataset):
+    assert [len(x) for x, _ in epoch_of(DataLoader(dataset, 16, drop_last=True), 0)] == [16, 16, 16]
+
+
+def test_loader_of_nothing_yields_nothing(backend, dataset):
+    assert epoch_of(DataLoader(dataset.take(slice(0))), 0) == []
+
+
+def test_loader_augmentation_only_mirrors_and_shifts(backend, dataset):
+    """Each result is one of the 2 * 81 pictures that padding, cropping and mirroring can make; most of them differ."""
+    ((x, _),) = epoch_of(
+        DataLoader(dataset, 50, shuffle=False, augmentation=FlipCrop(), mean=(0,) * 3, std=(1,) * 3), 0
+    )
+    pixels = np.rint(x * 255).astype(np.uint8)
+    seen = set()
+    for image, result in zip(dataset.images, pixels, strict=True):
+        options = {}
+        for mirrored in (False, True):
+            padded = np.pad(image[:, ::-1] if mirrored else image, ((4, 4), (4, 4), (0, 0)))
+            for dy in range(9):
+                for dx in range(9):
+                    options[padded[dy : dy + 32, dx : dx + 32].tobytes()] = mirrored, dy, dx
+        assert result.tobytes() in options
+        seen.add(options[result.tobytes()])
+    assert len(seen) > 35
+    assert {mirrored for mirrored, _, _ in seen} == {False, True}
+
+
+def test_loader_seed_decides_the_augmentation(backend, dataset):
+    same, other = (
+        epoch_of(DataLoader(dataset, 50, shuffle=False, augmentation=FlipCrop(), seed=seed), 3)[0][0] for seed in (1, 2)
+    )
+    again = DataLoader(dataset, 50, shuffle=False, augmentation=FlipCrop(), seed=1)
+    np.testing.assert_array_equal(same, epoch_of(again, 3)[0][0])
+    assert (same != other).any()
+    assert (same != epoch_of(again, 4)[0][0]).any()
+
+
+def test_loader_follows_the_active_backend(dataset):
+    pytest.importorskip("fastconv.backends.numba_backend")
+    loader = DataLoader(dataset, 20, augmentation=FlipCrop(), seed=5)
+    results = {}
+    for name in ("numpy", "numba", "numpy"):
+        with use_backend(name):
+            results[name] = epoch_of(loader, 2)
+    for (x, labels), (y, other) in zip(results["numpy"], results["numba"], strict=True):
+        np.testing.assert_array_equal(labels, other)
+        np.testing.assert_allclose(x, y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "name"),
+    [
+        ({"batch_size": 0}, ArgumentError, "batch_size"),
+        ({"batch_size": 1.5}, ArgumentError, "batch_size"),
+        ({"mean": (0.5,)}, ArgumentError, "mean"),
+        ({"std": (1, 1, 0)}, ArgumentError, "std"),
+        ({"dtype": np.float16}, DTypeError, "dtype"),
+        ({"seed": -1}, ArgumentError, "seed"),
+    ],
+)
+def test_loader_rejects_bad_arguments(dataset, options, error, name):
+    with pytest.raises(error, match=f"^{name}: got .*allowed: "):
+        DataLoader(dataset, **options)
+
+
+def test_loader_rejects_a_bad_epoch_and_a_bad_padding(dataset):
+    with pytest.raises(ArgumentError, match=r"^epoch: got -1; allowed: "):
+        DataLoader(dataset).set_epoch(-1)
+    with pytest.raises(ArgumentError, match=r"^pad: got -1; allowed: "):
+        FlipCrop(pad=-1)
+
+
+def test_dataset_split_parts_are_disjoint_and_seeded(dataset):
+    rest, held_out = dataset.split(12, seed=3)
+    assert (len(rest), len(held_out)) == (38, 12)
+    assert {image.tobytes() for part in (rest, held_out) for image in part.images} == {
+        i.tobytes() for i in dataset.images
+    }
+    np.testing.assert_array_equal(held_out.images, dataset.split(12, seed=3)[1].images)
+    assert (held_out.images != dataset.split(12, seed=4)[1].images).any()
+    with pytest.raises(DataError, match=r"^count: got 51; allowed: 0 to 50"):
+        dataset.split(51)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"images": np.zeros((50, 32, 32, 3), np.float32)}, "images"),
+        ({"images": np.zeros((50, 3072), np.uint8)}, "images"),
+        ({"labels": np.zeros(49, np.int32)}, "labels"),
+        ({"labels": np.zeros(50, np.int64)}, "labels"),
+        ({"labels": np.full(50, 10, np.int32)}, "labels"),
+        ({"labels": np.full(50, -1, np.int32)}, "labels"),
+        ({"mean": (0.0,)}, "mean, std"),
+        ({"std": (0.0, 1.0, 1.0)}, "mean, std"),
+    ],
+)
+def test_dataset_rejects_arrays_that_do_not_fit(dataset, change, name):
+    fields = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(Dataset)} | change
+    with pytest.raises(DataError, match=f"^{name}: got .*allowed: "):
+        Dataset(**fields)

@@ -1,0 +1,139 @@
+"""The models: counts, shapes, and PyTorch's outputs and gradients with the same weights."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.losses import SoftmaxCrossEntropy
+
+COUNTS = {"lenet5": 62_006, "mlp": 1_640_330, "keras_cnn": 1_250_858, "resnet20": 269_722, "resnet9": 6_573_120}
+
+
+def test_all_are_listed():
+    assert sorted(COUNTS) == sorted(fc.models.__all__)
+
+
+@pytest.mark.parametrize(("name", "count"), COUNTS.items())
+def test_counts_and_shapes(name, count):
+    with fc.use_backend("numpy"):
+        model = getattr(fc.models, name)()
+        assert model.parameters().count == model.summary().parameters == count
+        assert model.infer((32, 32, 3)) == (10,)
+        assert getattr(fc.models, name)(7).infer((32, 32, 3)) == (7,)
+
+
+def test_multiplications_of_resnet20():
+    """40.8 million at 32x32, as its authors' "0.041 G"."""
+    with fc.use_backend("numpy"):
+        assert fc.models.resnet20().summary().macs == 40_813_184
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_one_step(backend, rng, name):
+    model = getattr(fc.models, name)(input_shape=(32, 32, 3), seed=1)
+    trainer = fc.Trainer(model, SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.01))
+    x = fc.asarray(rng.standard_normal((2, 32, 32, 3)).astype(np.float32))
+    y = fc.asarray(np.array([1, 7], np.int32))
+    losses = [float(trainer.train_step(x, y)) for _ in range(3)]
+    assert np.isfinite(losses).all()
+    assert losses[-1] < losses[0]
+
+
+def torch_nets(torch):
+    """The same nets in PyTorch, written down once more."""
+    nn, F = torch.nn, torch.nn.functional  # noqa: N806
+
+    def unit(i, o, *more, stride=1):
+        return [nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), *more]
+
+    class Add(nn.Module):
+        def __init__(self, body, shortcut):
+            super().__init__()
+            self.body, self.shortcut = nn.Sequential(*body), shortcut
+
+        def forward(self, x):
+            return self.body(x) + self.shortcut(x)
+
+    def option_a(extra):
+        return lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, extra // 2, extra // 2))
+
+    def same(x):
+        return x
+
+    def keras_cnn():
+        return nn.Sequential(
+            *(nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Flatten(), nn.Linear(64 * 36, 512), nn.ReLU(), nn.Linear(512, 10)),
+        )
+
+    def resnet20():
+        layers, i = unit(3, 16, nn.ReLU()), 16
+        for o in (16, 32, 64):
+            for _ in range(3):
+                body = [*unit(i, o, nn.ReLU(), stride=1 if o == i else 2), *unit(o, o)]
+                layers += [Add(body, same if o == i else option_a(o - i)), nn.ReLU()]
+                i = o
+        return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+    def resnet9():
+        def block(c):
+            return Add([*unit(c, c, nn.ReLU()), *unit(c, c, nn.ReLU())], same)
+
+        return nn.Sequential(
+            *(*unit(3, 64, nn.ReLU()), *unit(64, 128, nn.ReLU(), nn.MaxPool2d(2)), block(128)),
+            *(*unit(128, 256, nn.ReLU(), nn.MaxPool2d(2)), *unit(256, 512, nn.ReLU(), nn.MaxPool2d(2)), block(512)),
+            *(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, 10, bias=False)),
+        )
+
+    return {"keras_cnn": keras_cnn, "resnet20": resnet20, "resnet9": resnet9}
+
+
+def to_torch(value, flat=None):
+    """HWIO to OIHW, (in, out) to (out, in); the rows of a dense layer behind a map `flat`, (H, W, C), to C, H, W order."""
+    if value.ndim == 4:
+        return value.transpose(3, 2, 0, 1)
+    if value.ndim == 2:
+        if flat is not None and value.shape[0] == np.prod(flat):
+            value = value.reshape(*flat, -1).transpose(2, 0, 1, 3).reshape(value.shape)
+        return value.T
+    return value
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", ["keras_cnn", "resnet20", "resnet9"])
+def test_same_as_pytorch(backend, rng, name, dtype):
+    """In training, with BatchNorm on the batch's statistics, and after it with the running ones."""
+    torch = pytest.importorskip("torch")
+    keywords = {"dropout": False} if name == "keras_cnn" else {}
+    model = getattr(fc.models, name)(dtype=dtype, seed=2, **keywords)
+    peer = torch_nets(torch)[name]().to(torch.float64 if dtype == np.float64 else torch.float32)
+    flat = (6, 6, 64) if name == "keras_cnn" else None
+    with torch.no_grad():
+        for q, p in zip(peer.parameters(), model.parameters(), strict=True):
+            q.copy_(torch.tensor(np.ascontiguousarray(to_torch(fc.to_numpy(p.data), flat))))
+    x = rng.standard_normal((4, 32, 32, 3)).astype(dtype)
+    labels = np.array([3, 1, 4, 1], np.int32)
+    outside = torch.tensor(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+    want = peer(outside)
+    want_loss = torch.nn.functional.cross_entropy(want, torch.tensor(labels).long())
+    want_loss.backward()
+    logits, context = model.forward(fc.asarray(x), training=True)
+    loss, grad = SoftmaxCrossEntropy()(logits, fc.asarray(labels))
+    model.backward(grad, context, needs_input_grad=False)
+
+    # float32: twenty layers of rounding, and Winograd's 2e-5 of the largest value in some of them
+    tolerance = 1e-9 if dtype == np.float64 else 3e-3 if backend.name == "numba" else 1e-3
+    scale = np.abs(want.detach().numpy()).max()
+    assert np.abs(fc.to_numpy(logits) - want.detach().numpy()).max() < tolerance * scale
+    assert float(loss) == pytest.approx(want_loss.item(), rel=tolerance)
+    largest = max(float(q.grad.abs().max()) for q in peer.parameters())
+    for q, p in zip(peer.parameters(), model.parameters(), strict=True):
+        error = np.linalg.norm(to_torch(fc.to_numpy(p.grad), flat) - q.grad.numpy())
+        # norms, as a ReLU at zero may fall on either side in float32; a bias before BatchNorm has only noise
+        assert error < 10 * tolerance * max(np.linalg.norm(q.grad.numpy()), 1e-2 * largest), p.name
+    peer.eval()
+    with torch.no_grad():
+        want = peer(outside).numpy()
+    assert np.abs(fc.to_numpy(model(fc.asarray(x))) - want).max() < tolerance * np.abs(want).max()

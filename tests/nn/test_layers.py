@@ -1,0 +1,281 @@
+"""Layers one by one: gradients, shapes, what they say about bad input."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.testing import gradcheck
+
+IMAGES, ROWS = (2, 6, 5, 4), (5, 7)
+LAYERS = {
+    "conv": (lambda: nn.Conv2d(6, 3, padding=1), IMAGES),
+    "conv-strided-groups": (lambda: nn.Conv2d(6, (3, 2), stride=(2, 1), padding="same", groups=2), IMAGES),
+    "conv-depthwise-dilated": (lambda: nn.Conv2d(8, 2, dilation=2, groups=4, padding=((1, 0), (0, 2))), IMAGES),
+    "conv-1x1-no-bias": (lambda: nn.Conv2d(3, 1, bias=False, init="he_normal"), IMAGES),
+    "dense": (lambda: nn.Dense(3), ROWS),
+    "dense-no-bias": (lambda: nn.Dense(3, bias=False, init="glorot_uniform"), ROWS),
+    "max-pool": (lambda: nn.MaxPool2d(2), IMAGES),
+    "max-pool-overlapping": (lambda: nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), IMAGES),
+    "avg-pool": (lambda: nn.AvgPool2d(2), IMAGES),
+    "avg-pool-padded": (
+        lambda: nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False),
+        IMAGES,
+    ),
+    "global-max-pool": (nn.GlobalMaxPool2d, IMAGES),
+    "global-avg-pool": (nn.GlobalAvgPool2d, IMAGES),
+    "batch-norm": (nn.BatchNorm2d, IMAGES),
+    "batch-norm-rows": (nn.BatchNorm2d, ROWS),
+    "dropout": (lambda: nn.Dropout(0.3), IMAGES),
+    "flatten": (nn.Flatten, IMAGES),
+    "identity": (nn.Identity, IMAGES),
+    "scale": (lambda: nn.Scale(-0.5), IMAGES),
+    "subsample-pad": (lambda: nn.SubsamplePad(9, stride=2), IMAGES),
+    "relu": (nn.ReLU, IMAGES),
+    "leaky-relu": (nn.LeakyReLU, IMAGES),
+    "elu": (nn.ELU, IMAGES),
+    "gelu": (nn.GELU, IMAGES),
+    "silu": (nn.SiLU, IMAGES),
+    "sigmoid": (nn.Sigmoid, IMAGES),
+    "tanh": (nn.Tanh, ROWS),
+    "residual": (lambda: nn.Residual(nn.Conv2d(4, 3, padding=1)), IMAGES),
+    "residual-of-activation": (lambda: nn.Residual(nn.Sigmoid()), IMAGES),
+    "residual-shortcut": (lambda: nn.Residual(nn.Conv2d(6, 2, stride=2, padding="same"), nn.SubsamplePad(6, stride=2)), IMAGES),
+    "residual-of-identities": (lambda: nn.Residual(nn.Identity(), nn.Identity()), IMAGES),
+    "parallel-sum": (lambda: nn.Parallel(nn.Identity(), nn.Tanh(), nn.Scale(3.0)), IMAGES),
+    "parallel-concatenate": (
+        lambda: nn.Parallel(nn.Conv2d(3, 1), nn.MaxPool2d(3, stride=1, padding=1), nn.ReLU(), mode="concatenate"),
+        IMAGES,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_gradients(backend, rng, name):
+    make, shape = LAYERS[name]
+    report = gradcheck(make(), rng.standard_normal(shape))
+    assert report.checked >= 9
+
+
+def test_every_layer_is_checked():
+    made = {type(make()).__name__ for make, _ in LAYERS.values()}
+    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)}
+    assert layers - {"Layer", "Sequential"} == made
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_shapes_are_inferred(backend, rng, name):
+    make, shape = LAYERS[name]
+    layer = make().build(shape[1:])
+    for batch in (0, 3):
+        x = fc.asarray(rng.standard_normal((batch, *shape[1:])).astype(np.float32))
+        y = layer(x)
+        assert y.shape == (batch, *layer.infer(shape[1:]))
+        assert y.dtype == np.float32
+        assert layer.forward(x, training=False)[1] is None
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_inputs_stay_as_they_are(backend, rng, name):
+    """Neither x nor grad_output is written, and no result is changed by what comes later."""
+    make, shape = LAYERS[name]
+    layer = make().build(shape[1:])
+    x = fc.asarray(rng.standard_normal(shape).astype(np.float32))
+    before = fc.to_numpy(x).copy()
+    y, context = layer.forward(x, training=True)
+    kept = fc.to_numpy(y).copy()
+    grad = fc.asarray(rng.standard_normal(y.shape).astype(np.float32))
+    grad_before = fc.to_numpy(grad).copy()
+    first = fc.to_numpy(layer.backward(grad, context)).copy()
+    again = layer.backward(grad, context)
+    np.testing.assert_array_equal(fc.to_numpy(x), before)
+    np.testing.assert_array_equal(fc.to_numpy(y), kept)
+    np.testing.assert_array_equal(fc.to_numpy(grad), grad_before)
+    np.testing.assert_array_equal(fc.to_numpy(again), first)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_backward_without_input_grad(backend, rng, name):
+    """The gradients of the parameters are the same bits whether that of the input is asked for or not."""
+    make, shape = LAYERS[name]
+    layer = make().build(shape[1:])
+    x = fc.asarray(rng.standard_normal(shape).astype(np.float32))
+    with fc.random.stream(0, 0):
+        y, context = layer.forward(x, training=True)
+    grads = []
+    for needed in (True, False):
+        layer.zero_grad()
+        grad_input = layer.backward(fc.asarray(np.ones(y.shape, np.float32)), context, needs_input_grad=needed)
+        assert (grad_input is None) is not needed
+        grads.append([fc.to_numpy(p.grad).copy() for p in layer.parameters()])
+    for with_input, without in zip(*grads, strict=True):
+        np.testing.assert_array_equal(with_input, without)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_views_are_taken_as_they_are_meant(backend, rng, name):
+    """Not contiguous, reversed, read-only and big-endian inputs give what a plain copy gives."""
+    make, shape = LAYERS[name]
+    layer = make().build(shape[1:])
+    wide = rng.standard_normal((2 * shape[0], *shape[1:])).astype(np.float32)
+    frozen = wide[::2].copy()
+    frozen.flags.writeable = False
+    for view in (wide[::2], wide[::2][..., ::-1], frozen, wide[::2].astype(">f4")):
+        want = fc.to_numpy(layer(fc.asarray(np.array(view, np.float32, order="C"))))
+        np.testing.assert_array_equal(fc.to_numpy(layer(view)), want)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_refuses_wrong_input(backend, rng, name):
+    make, shape = LAYERS[name]
+    layer = make()
+    x = rng.standard_normal(shape).astype(np.float32)
+    with pytest.raises(ArgumentError, match="not built"):
+        layer.forward(fc.asarray(x), training=False)
+    layer.build(shape[1:])
+    with pytest.raises(DTypeError, match="float16"):
+        layer(x.astype(np.float16))
+    with pytest.raises(DTypeError, match="got float64; allowed: float32"):
+        layer(x.astype(np.float64))
+    with pytest.raises(DTypeError, match="int64"):
+        layer(x.astype(np.int64))
+    with pytest.raises(DTypeError, match="list"):
+        layer(x.tolist())
+
+
+@pytest.mark.parametrize("name", [name for name, (make, _) in LAYERS.items() if type(make()) not in (nn.Identity,)])
+def test_refuses_wrong_gradients(backend, rng, name):
+    make, shape = LAYERS[name]
+    layer = make().build(shape[1:])
+    y, context = layer.forward(fc.asarray(rng.standard_normal(shape).astype(np.float32)), training=True)
+    if name != "residual-of-identities":
+        with pytest.raises(ShapeError, match="grad_output"):
+            layer.backward(fc.asarray(np.ones((y.shape[0] + 1, *y.shape[1:]), np.float32)), context)
+        with pytest.raises(ArgumentError, match="training=True"):
+            layer.backward(y, None)
+
+
+@pytest.mark.parametrize("other", [(2, 6, 5, 3), (2, 30), (6, 5, 4)])
+def test_convolution_refuses_other_shapes(backend, other):
+    layer = nn.Conv2d(6, 3, padding=1).build(IMAGES[1:])
+    with pytest.raises(ShapeError, match=r"x of Conv2d\(6, \(3, 3\)\): got shape"):
+        layer(fc.asarray(np.zeros(other, np.float32)))
+    with pytest.raises(ShapeError, match="x of Dense"):
+        nn.Dense(3).build((4,))(fc.asarray(np.zeros((2, 5), np.float32)))
+    with pytest.raises(ShapeError, match="x of BatchNorm2d"):
+        nn.BatchNorm2d().build((4,))(fc.asarray(np.zeros((2, 5), np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: nn.Conv2d(0, 3), ArgumentError, "out_channels"),
+        (lambda: nn.Conv2d(4, 0), ShapeError, "kernel_size"),
+        (lambda: nn.Conv2d(4, 3, padding="full"), ShapeError, "padding"),
+        (lambda: nn.Conv2d(4, 3, padding=-1), ShapeError, "padding"),
+        (lambda: nn.Conv2d(4, 3, groups=3), ArgumentError, "groups"),
+        (lambda: nn.Conv2d(4, 3, init="xavier"), ArgumentError, "init"),
+        (lambda: nn.Dense(-1), ArgumentError, "out_features"),
+        (lambda: nn.MaxPool2d(2, stride=0), ShapeError, "stride"),
+        (lambda: nn.BatchNorm2d(eps=0), ArgumentError, "eps"),
+        (lambda: nn.BatchNorm2d(momentum=1.5), ArgumentError, "momentum"),
+        (lambda: nn.Dropout(1.0), ArgumentError, "p: got"),
+        (lambda: nn.Scale(float("nan")), ArgumentError, "factor"),
+        (nn.Sequential, ArgumentError, "layers"),
+        (lambda: nn.Sequential(nn.ReLU), ArgumentError, r"layers\[0\]"),
+        (lambda: nn.Residual(None), ArgumentError, "body"),
+        (lambda: nn.Parallel(nn.ReLU()), ArgumentError, "branches"),
+        (lambda: nn.Parallel(nn.ReLU(), nn.ReLU(), mode="mean"), ArgumentError, "mode"),
+    ],
+)
+def test_refuses_wrong_arguments(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Sequential(nn.Conv2d(4, 3), nn.Dense(3)), r"layer 1 \(Dense\): input_shape: got \(4, 3, 4\)"),
+        (lambda: nn.Sequential(nn.ReLU(), nn.Conv2d(4, 3, in_channels=3)), r"layer 1 \(Conv2d\).*in_channels"),
+        (lambda: nn.Conv2d(6, 3, groups=3), "groups"),
+        (lambda: nn.Conv2d(6, 9), "larger than the input"),
+        (lambda: nn.MaxPool2d(2, padding=2), "padding"),
+        (lambda: nn.Residual(nn.Conv2d(6, 3, padding=1)), r"shortcut: got output shape \(6, 5, 4\)"),
+        (lambda: nn.Parallel(nn.ReLU(), nn.Conv2d(4, 3), mode="concatenate"), r"branches\[1\]"),
+        (lambda: nn.Parallel(nn.ReLU(), nn.Conv2d(5, 1)), r"branches\[1\]"),
+        (lambda: nn.SubsamplePad(3), "at most 3"),
+        (lambda: nn.Sequential(nn.Flatten(), nn.GlobalAvgPool2d()), r"layer 1 \(GlobalAvgPool2d\)"),
+    ],
+)
+def test_build_refuses_what_does_not_fit(make, message):
+    with fc.use_backend("numpy"), pytest.raises((ShapeError, ArgumentError), match=message):
+        make().build(IMAGES[1:])
+
+
+@pytest.mark.parametrize("shape", [(), (0, 5, 4), (6, -1, 4)])
+def test_build_refuses_wrong_shapes(shape):
+    with fc.use_backend("numpy"), pytest.raises(ShapeError, match="input_shape"):
+        nn.ReLU().build(shape)
+
+
+def test_batch_norm_moves_its_running_statistics(backend, rng):
+    layer = nn.BatchNorm2d(momentum=0.25).build((3, 3, 2), np.float64)
+    x = rng.normal(3, 2, (4, 3, 3, 2))
+    layer.forward(fc.asarray(x), training=True)
+    np.testing.assert_allclose(fc.to_numpy(layer.running_mean.data), 0.25 * x.mean((0, 1, 2)), rtol=1e-12)
+    var = 0.75 + 0.25 * x.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(fc.to_numpy(layer.running_var.data), var, rtol=1e-12)
+    y = fc.to_numpy(layer(fc.asarray(x)))
+    want = (x - 0.25 * x.mean((0, 1, 2))) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(y, want, rtol=1e-10, atol=1e-12)
+
+
+def test_batch_norm_needs_images_in_training(backend):
+    layer = nn.BatchNorm2d().build((3, 3, 2))
+    with pytest.raises(ShapeError, match="at least one image"):
+        layer.forward(fc.asarray(np.zeros((0, 3, 3, 2), np.float32)), training=True)
+
+
+def test_dropout_draws_from_the_stream(backend):
+    layer = nn.Dropout(0.5).build((100,))
+    x = fc.asarray(np.ones((8, 100), np.float32))
+
+    def draw(*place):
+        with fc.random.stream(*place):
+            return [fc.to_numpy(layer.forward(x, training=True)[0]).copy() for _ in range(2)]
+
+    first, second = draw(3, 5)
+    assert set(np.unique(first)) == {0.0, 2.0}
+    assert (first != second).any(), "two draws of one step have different masks"
+    np.testing.assert_array_equal(draw(3, 5)[0], first)
+    assert (draw(3, 6)[0] != first).any()
+    assert (draw(4, 5)[0] != first).any()
+    assert layer(x) is x
+
+
+def test_dropout_is_the_same_on_all_backends(backend):
+    def draw():
+        layer = nn.Dropout(0.3).build((7,))
+        with fc.random.stream(11, 2):
+            return layer.forward(fc.asarray(np.ones((5, 7), np.float32)), training=True)[0]
+
+    got = fc.to_numpy(draw())
+    with fc.use_backend("numpy"):
+        np.testing.assert_array_equal(got, draw())
+
+
+def test_other_backend_is_named(rng):
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(3)).build((4,))
+    if "numba" not in fc.available_backends():
+        pytest.skip("the backend numba is not there")
+    x = rng.standard_normal((2, 4)).astype(np.float32)
+    with fc.use_backend("numba"):
+        with pytest.raises(BackendMismatchError, match=r"'numpy'.*'numba'"):
+            model(x)
+        y = model.to("numba")(x)
+        assert model.parameters()[0].arena.backend.name == "numba"
+    with fc.use_backend("numpy"):
+        np.testing.assert_allclose(model.to("numpy")(x), y, rtol=1e-5)

@@ -1,0 +1,78 @@
+"""Schedules: values by hand, and PyTorch's."""
+
+import pytest
+
+from fastconv.errors import ArgumentError
+from fastconv.optim import schedules
+
+
+def test_constant():
+    assert [schedules.Constant(0.3)(step) for step in (0, 10**6)] == [0.3, 0.3]
+
+
+def test_step():
+    schedule = schedules.Step(1.0, (10, 20), factor=0.5)
+    assert [schedule(step) for step in (0, 9, 10, 19, 20, 100)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_cosine():
+    schedule = schedules.Cosine(1.0, 104, warmup_steps=4, final_lr=0.2)
+    assert [schedule(step) for step in (0, 1, 2, 3)] == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert [schedule(step) for step in (4, 54, 104, 500)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+
+
+def test_one_cycle():
+    schedule = schedules.OneCycle(1.0, 101, peak=0.3, start_factor=10, final_factor=100)
+    assert schedule(0) == pytest.approx(0.1)
+    assert max(range(101), key=schedule) in (29, 30)
+    assert schedule(100) == pytest.approx(0.001)
+    assert schedule(1000) == schedule(100)
+    assert all(schedule(i) < schedule(i + 1) for i in range(28))
+    assert all(schedule(i) > schedule(i + 1) for i in range(30, 100))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_short_cycles(steps):
+    schedule = schedules.OneCycle(1.0, steps)
+    assert all(0 < schedule(i) <= 1.0 for i in range(steps + 1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: schedules.Constant(-1),
+        lambda: schedules.Step(0.1, (1,), factor=-2),
+        lambda: schedules.Cosine(0.1, 0),
+        lambda: schedules.Cosine(0.1, 10, warmup_steps=10),
+        lambda: schedules.OneCycle(0.1, 10, peak=1.5),
+        lambda: schedules.OneCycle(0.1, 10, start_factor=0),
+    ],
+)
+def test_refuses(make):
+    with pytest.raises(ArgumentError):
+        make()
+
+
+@pytest.mark.peer
+def test_same_as_pytorch():
+    torch = pytest.importorskip("torch")
+    parameters = [torch.nn.Parameter(torch.zeros(1))]
+
+    def rates(make, steps):
+        optimizer = torch.optim.SGD(parameters, 1.0)
+        scheduler, found = make(optimizer), []
+        for _ in range(steps):
+            found.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            scheduler.step()
+        return found
+
+    lr = torch.optim.lr_scheduler
+    ours = schedules.OneCycle(0.4, 50)
+    assert rates(lambda o: lr.OneCycleLR(o, 0.4, total_steps=50 + 1), 50)[0] == pytest.approx(ours(0))
+    assert rates(lambda o: lr.OneCycleLR(o, 0.4, total_steps=50), 49) == pytest.approx([ours(i) for i in range(49)])
+    ours = schedules.Cosine(1.0, 40, final_lr=0.1)
+    got = rates(lambda o: lr.CosineAnnealingLR(o, 40, 0.1), 40)
+    assert got == pytest.approx([ours(i) for i in range(40)])
+    ours = schedules.Step(1.0, (5, 9), 0.3)
+    assert rates(lambda o: lr.MultiStepLR(o, [5, 9], 0.3), 15) == pytest.approx([ours(i) for i in range(15)])

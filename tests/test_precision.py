@@ -1,0 +1,85 @@
+"""Choice of precision."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+from fastconv import functional as F  # noqa: N812
+from fastconv.backends import get_backend, use_backend
+from fastconv.backends.numpy_backend import NumpyBackend
+from fastconv.errors import ArgumentError, UnsupportedError
+from fastconv.precision import get_precision, precision, set_precision
+
+
+@pytest.fixture(autouse=True)
+def _on_numpy():
+    with use_backend("numpy"):
+        yield
+
+
+def test_default() -> None:
+    assert get_precision() == "default"
+
+
+def test_blocks_nest_and_end() -> None:
+    with precision("strict"):
+        with precision("default"):
+            assert get_precision() == "default"
+        assert get_precision() == "strict"
+    with pytest.raises(ZeroDivisionError), precision("strict"):
+        raise ZeroDivisionError
+    assert get_precision() == "default"
+
+
+def test_set_is_for_all_threads_and_a_block_for_its_own() -> None:
+    seen = []
+    set_precision("strict")
+    with precision("default"):
+        thread = threading.Thread(target=lambda: seen.append(get_precision()))
+        thread.start()
+        thread.join()
+    assert seen == ["strict"]
+
+
+@pytest.mark.parametrize("wrong", ["exact", None, 32])
+def test_unknown_is_refused(wrong) -> None:
+    with pytest.raises(ArgumentError, match=r"precision: got .*; allowed: strict, default, fast"):
+        set_precision(wrong)
+    with pytest.raises(ArgumentError, match="precision"), precision(wrong):
+        pass
+
+
+def test_what_the_backend_lacks_is_refused() -> None:
+    message = "precision: got 'fast' with the backend 'numpy'; allowed: strict, default"
+    with pytest.raises(UnsupportedError, match=message):
+        set_precision("fast")
+    with pytest.raises(UnsupportedError, match=message), precision("fast"):
+        pass
+    assert get_precision() == "default"
+
+
+def test_fast_does_not_survive_a_change_of_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(NumpyBackend, "precisions", ("strict", "default", "fast"))
+        set_precision("fast")
+    with pytest.raises(UnsupportedError, match="fast"):
+        get_precision()
+
+
+def test_functions_pass_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    prepare = NumpyBackend.prepare_conv2d_weight
+
+    def spy(self, weight, **arguments):
+        asked.append((arguments["direction"], arguments["precision"]))
+        return prepare(self, weight, **arguments)
+
+    monkeypatch.setattr(type(get_backend()), "prepare_conv2d_weight", spy)
+    x, weight = np.ones((1, 3, 3, 1)), np.ones((1, 1, 1, 1))
+    F.conv2d(x, weight)
+    with precision("strict"):
+        F.conv2d_backward_input(x, weight, input_shape=x.shape)
+    assert asked == [("forward", "default"), ("backward_input", "strict")]

@@ -1,0 +1,47 @@
+"""The README tells the truth: its code runs, its commands parse, its links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fastconv.backends import set_backend, why_unavailable
+from fastconv.cli.parser import build_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_python_blocks_run(capsys):
+    if why_unavailable("numba"):
+        set_backend("numpy")
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102 - our own text
+    assert "parameters" in capsys.readouterr().out
+
+
+def commands():
+    return [line.strip() for line in README.splitlines() if line.startswith("    ")]
+
+
+def test_commands_parse():
+    calls = [
+        shlex.split(call)[1:] for line in commands() for call in line.split(" && ") if call.startswith("fastconv ")
+    ]
+    assert len(calls) == 8
+    for call in calls:
+        build_parser().parse_args(call)
+
+
+def test_test_command_is_what_ci_runs():
+    (command,) = [line for line in commands() if line.endswith("pytest")]
+    ci = (ROOT / ".ci" / "run").read_text()
+    for part in command.split(" && "):
+        assert re.search(rf'^stage "[a-z ]+" {re.escape(part)}$', ci, re.MULTILINE), part
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_somewhere(target):
+    assert (ROOT / target).exists()
