@@ -91,18 +91,23 @@ def adjoint_check(
         values = generator.integers(-3, 4, tuple(shape)) if exact else generator.standard_normal(tuple(shape))
         return values.astype(kind)
 
+    def draw_like(y: np.ndarray) -> np.ndarray:
+        """Not at right angles to `y`, as two random vectors nearly are: a small error would not show."""
+        g = draw(y.shape)
+        return g if exact else g + y / (np.std(y) or kind.type(1))
+
     backend = get_backend()
     x, w = draw(x_shape), draw(weight_shape)
     geometry: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     with precision("strict" if exact else get_precision()):
         if len(x_shape) == 2:
             y = backend.to_numpy(functional.dense(backend.asarray(x), backend.asarray(w)))
-            g = draw(y.shape)
+            g = draw_like(y)
             grad_x = functional.dense_backward_input(backend.asarray(g), backend.asarray(w))
             grad_w = functional.dense_backward_weight(backend.asarray(g), backend.asarray(x))
         else:
             y = backend.to_numpy(functional.conv2d(backend.asarray(x), backend.asarray(w), **geometry))
-            g = draw(y.shape)
+            g = draw_like(y)
             on_device = backend.asarray(g)
             grad_x = functional.conv2d_backward_input(on_device, backend.asarray(w), input_shape=x.shape, **geometry)
             grad_w = functional.conv2d_backward_weight(on_device, backend.asarray(x), weight_shape=w.shape, **geometry)

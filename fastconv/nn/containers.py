@@ -18,11 +18,6 @@ def _as_layer(value: object, name: str) -> Layer:
     return value
 
 
-def _is_trained(layer: Layer) -> bool:
-    """Tell whether a built layer has parameters, its own or inside."""
-    return len(layer.parameters()) > 0
-
-
 def _add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
     """Return the sum, in order, written into one of the first two arrays if nobody else refers to it."""
     total, free = arrays[0], owned[0]
@@ -88,7 +83,7 @@ class Sequential(Layer):
 
     def _trained_from(self) -> int:
         """Return the number of the first layer that has parameters."""
-        return next((i for i, layer in enumerate(self.layers) if _is_trained(layer)), len(self.layers))
+        return next((i for i, layer in enumerate(self.layers) if layer.is_trained()), len(self.layers))
 
 
 class Residual(Layer):

@@ -188,10 +188,14 @@ class Layer(abc.ABC):
         return self
 
     def walk(self) -> list[Layer]:
-        """Return this layer and all inside of it, each once."""
-        found: dict[int, Layer] = {id(self): self}
-        for _, child in self.children():
-            found.update((id(layer), layer) for layer in child.walk())
+        """Return this layer and all inside of it, each once, in order."""
+        found: dict[int, Layer] = {}
+        waiting = [self]
+        while waiting:
+            layer = waiting.pop()
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                waiting += [child for _, child in reversed(layer.children())]
         return list(found.values())
 
     @property
@@ -215,6 +219,10 @@ class Layer(abc.ABC):
     def buffers(self) -> list[Buffer]:
         """Return all state that is not trained, such as running statistics."""
         return [tensor for tensor in self.tensors() if not isinstance(tensor, Parameter)]
+
+    def is_trained(self) -> bool:
+        """Tell whether there are parameters, its own or inside."""
+        return any(isinstance(tensor, Parameter) for layer in self.walk() for tensor in layer.own_tensors())
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""

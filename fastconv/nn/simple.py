@@ -83,6 +83,8 @@ class Dropout(Layer):
         At least 0, below 1.
     """
 
+    owns_grad = True
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = validate.number(p, "p", low=0, high=1)
 

@@ -180,8 +180,9 @@ class Trainer:
         for number, (x, y) in enumerate(batches, start=1):
             loss, predictions = self._step(x, y)
             totals.add(loss, predictions, y)
+            info = StepInfo(number, self.steps_per_epoch, x.shape[0], loss)
             for callback in self.callbacks:
-                callback.on_step_end(self, StepInfo(number, len(batches), x.shape[0], loss))
+                callback.on_step_end(self, info)
         logs = totals.means()  # waits for the device
         seconds = time.perf_counter() - begin
         return {

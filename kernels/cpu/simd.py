@@ -580,3 +580,86 @@ def tile_store(typingctx, tile, rows):
         return context.get_dummy_value()
 
     return types.void(tile, rows), codegen
+
+
+# Selection, conversion, bits
+
+
+@intrinsic
+def vselect_max(typingctx, value, best, yes, no):
+    """Return, lane by lane, `yes` where `value` takes over as the maximum: it is larger, or the first NaN; else `no`."""
+
+    def codegen(context, builder, sig, args):
+        value, best, yes, no = args
+        larger = builder.fcmp_ordered(">", value, best)
+        first_nan = builder.and_(builder.fcmp_unordered("uno", value, value), builder.fcmp_ordered("ord", best, best))
+        return builder.select(builder.or_(larger, first_nan), yes, no)
+
+    return yes(value, best, yes, no), codegen
+
+
+@intrinsic
+def vload_index(typingctx, place, count, index_dtype, dtype):
+    """Load `count` integers of `index_dtype` and return them as a vector of the float type `dtype`."""
+    vector, integer = VectorType(_dtype_of(dtype)), _dtype_of(index_dtype)
+
+    def codegen(context, builder, sig, args):
+        small = ir.VectorType(_llvm_element(integer), vector.lanes)
+        size = ir.Constant(_I32, integer.bitwidth // 8)
+        mask = _lane_mask(builder, vector, args[1])
+        arguments = [_pointer(builder, args[0], small), size, mask, ir.Constant(small, None)]
+        loaded = _masked(builder, "load", small, small, arguments)
+        convert = builder.sitofp if integer.signed else builder.uitofp
+        return convert(loaded, _llvm_vector(vector))
+
+    return vector(types.int64, types.int64, index_dtype, dtype), codegen
+
+
+@intrinsic
+def vstore_index(typingctx, place, value, count, index_dtype):
+    """Store the first `count` lanes of a float vector as integers of `index_dtype`."""
+    vector, integer = value, _dtype_of(index_dtype)
+
+    def codegen(context, builder, sig, args):
+        small = ir.VectorType(_llvm_element(integer), vector.lanes)
+        # By way of 32 bits: one instruction, and no lane is negative or large.
+        wide = builder.fptosi(args[1], ir.VectorType(_I32, vector.lanes))
+        converted = builder.trunc(wide, small) if integer.bitwidth < 32 else wide
+        size = ir.Constant(_I32, integer.bitwidth // 8)
+        arguments = [converted, _pointer(builder, args[0], small), size, _lane_mask(builder, vector, args[2])]
+        _masked(builder, "store", small, ir.VoidType(), arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value, types.int64, index_dtype), codegen
+
+
+@intrinsic
+def vsqrt(typingctx, value):
+    """Return the square root, correctly rounded."""
+
+    def codegen(context, builder, sig, args):
+        kind = "f32" if isinstance(args[0].type.element, ir.FloatType) else "f64"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(args[0].type, [args[0].type]), f"llvm.sqrt.v{args[0].type.count}{kind}"
+        )
+        return builder.call(function, args)
+
+    return value(value), codegen
+
+
+@intrinsic
+def vscale_by_power(typingctx, value, power):
+    """Return ``value * 2**n`` for a vector of numbers near 1; the low bits of `power` hold the integers n."""
+    mantissa = 23 if value.dtype.bitwidth == 32 else 52
+
+    def codegen(context, builder, sig, args):
+        integer = ir.VectorType(ir.IntType(value.dtype.bitwidth), value.lanes)
+        shift = ir.Constant(integer, [mantissa] * value.lanes)
+        exponent = builder.shl(builder.bitcast(args[1], integer), shift)
+        return builder.bitcast(builder.add(builder.bitcast(args[0], integer), exponent), args[0].type)
+
+    return value(value, power), codegen
+
+
+for _python_operator, _int_name in ((operator.and_, "and_"), (operator.xor, "xor"), (operator.rshift, "lshr")):
+    _arithmetic(_python_operator, _int_name, _int_name)

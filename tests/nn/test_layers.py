@@ -41,7 +41,10 @@ LAYERS = {
     "tanh": (nn.Tanh, ROWS),
     "residual": (lambda: nn.Residual(nn.Conv2d(4, 3, padding=1)), IMAGES),
     "residual-of-activation": (lambda: nn.Residual(nn.Sigmoid()), IMAGES),
-    "residual-shortcut": (lambda: nn.Residual(nn.Conv2d(6, 2, stride=2, padding="same"), nn.SubsamplePad(6, stride=2)), IMAGES),
+    "residual-shortcut": (
+        lambda: nn.Residual(nn.Conv2d(6, 2, stride=2, padding="same"), nn.SubsamplePad(6, stride=2)),
+        IMAGES,
+    ),
     "residual-of-identities": (lambda: nn.Residual(nn.Identity(), nn.Identity()), IMAGES),
     "parallel-sum": (lambda: nn.Parallel(nn.Identity(), nn.Tanh(), nn.Scale(3.0)), IMAGES),
     "parallel-concatenate": (
@@ -60,7 +63,9 @@ def test_gradients(backend, rng, name):
 
 def test_every_layer_is_checked():
     made = {type(make()).__name__ for make, _ in LAYERS.values()}
-    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)}
+    layers = {
+        name for name in nn.__all__ if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)
+    }
     assert layers - {"Layer", "Sequential"} == made
 
 

@@ -1,6 +1,7 @@
 """What a model does: parameters in arenas, versions, accumulation, layers used twice, threads, prediction, summary."""
 
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,7 +52,7 @@ def test_parameters_live_in_one_arena(backend):
     assert len({id(p.arena) for p in parameters}) == 1
     assert all(p.array.ctypes.data % 64 == 0 and p.grad.ctypes.data % 64 == 0 for p in parameters)
     ends = [(p.offset, p.offset + p.size) for p in parameters]
-    assert all(end <= begin for (_, end), (begin, _) in zip(ends, ends[1:], strict=False))
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(ends))
     assert parameters.count == sum(p.size for p in parameters) == model.summary().parameters
 
 
@@ -260,11 +261,13 @@ def test_layers_before_the_first_trained_one_are_left_out(backend, rng):
 
 def test_own_layer(backend, rng):
     """A layer as its documentation tells to write one, with a parameter and the functional API."""
-    F = fc.functional  # noqa: N806
+    F = fc.functional
 
     class Gate(nn.Layer):
         def setup(self, input_shape, scope):
-            self.weight = scope.parameter("weight", (input_shape[0], input_shape[0]), init="default", fan_in=input_shape[0])
+            self.weight = scope.parameter(
+                "weight", (input_shape[0], input_shape[0]), init="default", fan_in=input_shape[0]
+            )
             return input_shape
 
         def forward(self, x, *, training):

@@ -38,7 +38,9 @@ def reference(name, p, grads):
     v = m = np.zeros_like(p)
     for t, g in enumerate(grads, start=1):
         if name.startswith("adam"):
-            b1, b2, eps, decay, lr = (0.8, 0.95, 1e-6, 0.1, 0.01) if name.endswith("decay") else (0.9, 0.999, 1e-8, 0, 0.01)
+            b1, b2, eps, decay, lr = (
+                (0.8, 0.95, 1e-6, 0.1, 0.01) if name.endswith("decay") else (0.9, 0.999, 1e-8, 0, 0.01)
+            )
             g = g + decay * p
             m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
             p = p - lr * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)

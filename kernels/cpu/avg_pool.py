@@ -1,0 +1,101 @@
+"""Average pooling and its gradient, NHWC, vectors along the channels; built like max_pool.py. Bound by memory."""
+
+import numpy as np
+
+from .launch import device, get_num_threads, kernel, launch
+from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload_part, vsplat, vstore_part
+from .windows import first_of, list_cells, list_windows, pool_plan
+
+
+@device
+def _count(p, q, plan, count_include_pad):
+    """Cells that window (p, q) divides by."""
+    h0, w0 = p * plan.stride_h - plan.top, q * plan.stride_w - plan.left
+    h1 = min(h0 + plan.kernel_h, plan.in_h + (plan.bottom if count_include_pad else 0))
+    w1 = min(w0 + plan.kernel_w, plan.in_w + (plan.right if count_include_pad else 0))
+    if not count_include_pad:
+        h0, w0 = max(h0, 0), max(w0, 0)
+    return (h1 - h0) * (w1 - w0)
+
+
+@kernel
+def avg_pool2d_rows(begin, end, scratch, x, out, count_include_pad, plan):
+    dt = x.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    rows_table = address(scratch)
+    cols_table = rows_table + 16 * plan.kernel_h
+    cells = cols_table + 16 * plan.kernel_w
+    for row in range(begin, end):
+        image, p = row // plan.out_h, row % plan.out_h
+        rows = list_cells(rows_table, p, plan.kernel_h, plan.stride_h, plan.top, 1, plan.in_h)
+        for q in range(plan.out_w):
+            cols = list_cells(cols_table, q, plan.kernel_w, plan.stride_w, plan.left, 1, plan.in_w)
+            for i in range(rows):
+                line = (image * plan.in_h + first_of(rows_table, i)) * plan.in_w
+                for j in range(cols):
+                    store_word(cells + 8 * (i * cols + j), (line + first_of(cols_table, j)) * plan.channels * size)
+            divisor = vsplat(max(_count(p, q, plan, count_include_pad), 1), dt)
+            pixel = (row * plan.out_w + q) * plan.channels
+            for c in range(0, plan.channels, width):
+                count = min(width, plan.channels - c)
+                total = vsplat(0, dt)
+                for i in range(rows * cols):
+                    total = total + vload_part(address(x) + load_word(cells + 8 * i) + c * size, count, dt)
+                vstore_part(address(out) + (pixel + c) * size, total / divisor, count)
+
+
+@kernel
+def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, plan):
+    dt = grad.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    col_words = 16 * plan.kernel_w + 8
+    rows_table = address(scratch)
+    cols_table = rows_table + 16 * plan.kernel_h
+    windows = cols_table + col_words * plan.in_w
+    for w in range(plan.in_w):
+        table = cols_table + col_words * w
+        store_word(table, list_windows(table + 8, w, plan.kernel_w, plan.stride_w, plan.left, 1, plan.out_w))
+    for row in range(begin, end):
+        image, h = row // plan.in_h, row % plan.in_h
+        rows = list_windows(rows_table, h, plan.kernel_h, plan.stride_h, plan.top, 1, plan.out_h)
+        for w in range(plan.in_w):
+            table = cols_table + col_words * w
+            cols = load_word(table)
+            for i in range(rows):
+                p = first_of(rows_table, i)
+                for j in range(cols):
+                    q = first_of(table + 8, j)
+                    window = windows + 16 * (i * cols + j)
+                    store_word(window, ((image * plan.out_h + p) * plan.out_w + q) * plan.channels)
+                    store_word(window + 8, _count(p, q, plan, count_include_pad))
+            target = address(out) + (row * plan.in_w + w) * plan.channels * size
+            for c in range(0, plan.channels, width):
+                count = min(width, plan.channels - c)
+                total = vsplat(0, dt)
+                for i in range(rows * cols):
+                    share = vsplat(1.0 / load_word(windows + 16 * i + 8), dt)
+                    value = vload_part(address(grad) + (load_word(windows + 16 * i) + c) * size, count, dt)
+                    total = vfma(value, share, total)
+                vstore_part(target + c * size, total, count)
+
+
+def _scratch(plan):
+    cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
+    bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
+    return np.empty((get_num_threads(), -(-bytes_each // 64) * 64), np.uint8)
+
+
+def avg_pool2d(x, *, kernel_size, stride, padding, count_include_pad, out):
+    """Mean of each window."""
+    plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding)
+    tasks = plan.batch * plan.out_h
+    launch(avg_pool2d_rows, tasks, x, out, bool(count_include_pad), plan, scratch=_scratch(plan))
+
+
+def avg_pool2d_backward(grad_output, *, kernel_size, stride, padding, count_include_pad, out):
+    """Gradient of `avg_pool2d`."""
+    plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding)
+    tasks = plan.batch * plan.in_h
+    launch(avg_pool2d_backward_rows, tasks, grad_output, out, bool(count_include_pad), plan, scratch=_scratch(plan))

@@ -1,0 +1,121 @@
+"""Max pooling and its gradient, NHWC, vectors along the channels.
+
+Forward: a task is a row of output pixels; for each pixel the cells of its window are listed, and every vector of channels runs over
+the list with its best value and the place of it. Backward gathers: for each input pixel the windows that cover it are listed, and
+their gradients added where the saved place is this one; so no two tasks write one cell.
+
+Bound by memory: forward one read, one write of a quarter and of the places (at 2x2); backward the reverse.
+"""
+
+import numpy as np
+
+from .launch import get_num_threads, kernel, launch
+from .simd import (
+    address,
+    itemsize,
+    lanes,
+    load_word,
+    store_word,
+    vload_index,
+    vload_part,
+    vselect_eq,
+    vselect_max,
+    vsplat,
+    vstore_index,
+    vstore_part,
+)
+from .windows import first_of, list_cells, list_windows, pool_plan, second_of
+
+
+@kernel
+def max_pool2d_rows(begin, end, scratch, x, out, argmax, plan):
+    dt, index_dt = x.dtype, argmax.dtype
+    size, index_size = itemsize(dt), itemsize(index_dt)
+    width = lanes(dt)
+    rows_table = address(scratch)
+    cols_table = rows_table + 16 * plan.kernel_h
+    cells = cols_table + 16 * plan.kernel_w
+    for row in range(begin, end):
+        image, p = row // plan.out_h, row % plan.out_h
+        rows = list_cells(rows_table, p, plan.kernel_h, plan.stride_h, plan.top, plan.dilation_h, plan.in_h)
+        for q in range(plan.out_w):
+            cols = list_cells(cols_table, q, plan.kernel_w, plan.stride_w, plan.left, plan.dilation_w, plan.in_w)
+            for i in range(rows):
+                line = (image * plan.in_h + first_of(rows_table, i)) * plan.in_w
+                for j in range(cols):
+                    cell = cells + 16 * (i * cols + j)
+                    store_word(cell, (line + first_of(cols_table, j)) * plan.channels * size)
+                    store_word(cell + 8, second_of(rows_table, i) * plan.kernel_w + second_of(cols_table, j))
+            pixel = (row * plan.out_w + q) * plan.channels
+            for c in range(0, plan.channels, width):
+                count = min(width, plan.channels - c)
+                best, place = vsplat(-np.inf, dt), vsplat(0, dt)
+                for i in range(rows * cols):
+                    value = vload_part(address(x) + load_word(cells + 16 * i) + c * size, count, dt)
+                    if i == 0:
+                        best, place = value, vsplat(load_word(cells + 8), dt)
+                    else:
+                        place = vselect_max(value, best, vsplat(load_word(cells + 16 * i + 8), dt), place)
+                        best = vselect_max(value, best, value, best)
+                vstore_part(address(out) + (pixel + c) * size, best, count)
+                vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
+
+
+@kernel
+def max_pool2d_backward_rows(begin, end, scratch, grad, argmax, out, plan):
+    dt, index_dt = grad.dtype, argmax.dtype
+    size, index_size = itemsize(dt), itemsize(index_dt)
+    width = lanes(dt)
+    row_words = 16 * plan.kernel_h
+    col_words = 16 * plan.kernel_w + 8
+    rows_table = address(scratch)
+    cols_table = rows_table + row_words
+    windows = cols_table + col_words * plan.in_w
+    for w in range(plan.in_w):
+        table = cols_table + col_words * w
+        count = list_windows(table + 8, w, plan.kernel_w, plan.stride_w, plan.left, plan.dilation_w, plan.out_w)
+        store_word(table, count)
+    zero = vsplat(0, dt)
+    for row in range(begin, end):
+        image, h = row // plan.in_h, row % plan.in_h
+        rows = list_windows(rows_table, h, plan.kernel_h, plan.stride_h, plan.top, plan.dilation_h, plan.out_h)
+        for w in range(plan.in_w):
+            table = cols_table + col_words * w
+            cols = load_word(table)
+            for i in range(rows):
+                line = (image * plan.out_h + first_of(rows_table, i)) * plan.out_w
+                for j in range(cols):
+                    window = windows + 16 * (i * cols + j)
+                    store_word(window, (line + first_of(table + 8, j)) * plan.channels)
+                    store_word(window + 8, second_of(rows_table, i) * plan.kernel_w + second_of(table + 8, j))
+            target = address(out) + (row * plan.in_w + w) * plan.channels * size
+            for c in range(0, plan.channels, width):
+                count = min(width, plan.channels - c)
+                total = zero
+                for i in range(rows * cols):
+                    element = load_word(windows + 16 * i) + c
+                    place = vload_index(address(argmax) + element * index_size, count, index_dt, dt)
+                    value = vload_part(address(grad) + element * size, count, dt)
+                    here = vsplat(load_word(windows + 16 * i + 8), dt)
+                    total = vselect_eq(place, here, total + value, total)
+                vstore_part(target + c * size, total, count)
+
+
+def _scratch(plan):
+    cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
+    bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
+    return np.empty((get_num_threads(), -(-bytes_each // 64) * 64), np.uint8)
+
+
+def max_pool2d(x, *, kernel_size, stride, padding, dilation, out, argmax):
+    """Largest value of each window, and its place."""
+    plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding, dilation)
+    launch(max_pool2d_rows, plan.batch * plan.out_h, x, out, argmax, plan, scratch=_scratch(plan))
+
+
+def max_pool2d_backward(grad_output, argmax, *, kernel_size, stride, padding, dilation, out):
+    """Gradient of `max_pool2d`."""
+    plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding, dilation)
+    launch(
+        max_pool2d_backward_rows, plan.batch * plan.in_h, grad_output, argmax, out, plan, scratch=_scratch(plan)
+    )

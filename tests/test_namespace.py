@@ -1,0 +1,65 @@
+"""The public names, and that importing them is light."""
+
+import subprocess
+import sys
+
+import pytest
+
+import fastconv as fc
+
+NAMES = {
+    "": [
+        *("History", "Trainer", "__version__", "asarray", "available_backends", "data", "errors", "functional"),
+        *("get_backend", "get_precision", "losses", "models", "nn", "optim", "precision", "random", "seed"),
+        *("set_backend", "set_num_threads", "set_precision", "testing", "to_numpy", "training", "use_backend"),
+    ],
+    "nn": [
+        *("ELU", "GELU", "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "Dense", "Dropout", "Flatten"),
+        *("GlobalAvgPool2d", "GlobalMaxPool2d", "Identity", "Layer", "LeakyReLU", "MaxPool2d", "Parallel", "Parameter"),
+        *("Parameters", "ReLU", "Residual", "Scale", "Scope", "Sequential", "SiLU", "Sigmoid", "SubsamplePad", "Tanh"),
+    ],
+    "optim": ["SGD", "Adam", "Optimizer", "schedules"],
+    "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
+    "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer"],
+    "testing": [
+        "AdjointReport",
+        "CheckError",
+        "Comparison",
+        "Element",
+        "Report",
+        "adjoint_check",
+        "compare",
+        "gradcheck",
+    ],
+}
+
+
+@pytest.mark.parametrize("module", NAMES)
+def test_public_names(module):
+    namespace = getattr(fc, module) if module else fc
+    assert namespace.__all__ == NAMES[module]
+    for name in NAMES[module]:
+        assert hasattr(namespace, name)
+
+
+def test_modules_do_not_hide_functions():
+    import fastconv.precision  # the import system would put the module in the place of the function
+
+    assert callable(fc.precision)
+    assert callable(fastconv.precision)
+    with fc.precision("strict"):
+        assert fc.get_precision() == "strict"
+
+
+def test_import_is_light():
+    heavy = {"numba", "llvmlite", "cupy", "rich", "safetensors", "torch"}
+    code = f"import sys, fastconv; print(*sorted({heavy} & set(sys.modules)))"
+    got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert got.stdout.strip() == ""
+
+
+def test_seed_and_threads_refuse_nonsense():
+    with fc.use_backend("numpy"):
+        for bad in (0, -1, 1.5, "two"):
+            with pytest.raises(fc.errors.ArgumentError, match="count"):
+                fc.set_num_threads(bad)

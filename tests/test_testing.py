@@ -1,0 +1,184 @@
+"""The checks check: right gradients pass, wrong ones are caught, kinks are seen."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ArgumentError, DTypeError
+from fastconv.testing import CheckError, adjoint_check, compare, gradcheck
+
+
+class Wrong(nn.Conv2d):
+    """A convolution with one thing wrong."""
+
+    def __init__(self, fault):
+        super().__init__(3, 3, padding=1)
+        self.fault = fault
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        grad = fc.to_numpy(super().backward(grad_output, context)).copy()
+        parameter = {"weight": self.weight, "bias": self.bias}.get(self.fault)
+        if parameter is not None:
+            values = fc.to_numpy(parameter.grad)
+            values *= 1 + 1e-6
+        if self.fault == "input":
+            grad *= 1 - 1e-6
+        if self.fault == "one cell":
+            grad[0, 2, 1, 1] += 1e-3
+        if self.fault == "nan":
+            grad[0, 0, 0, 0] = np.nan
+        if self.fault == "shape":
+            grad = grad[:, :-1]
+        return fc.asarray(grad)
+
+
+def test_a_right_layer_passes(backend, rng):
+    assert gradcheck(Wrong("nothing"), rng.standard_normal((2, 4, 4, 2))).ok
+
+
+@pytest.mark.parametrize(
+    ("fault", "variable"),
+    [("weight", "weight"), ("bias", "bias"), ("input", "x"), ("one cell", "x"), ("nan", "x"), ("shape", "x")],
+)
+def test_wrong_gradients_are_caught(backend, rng, fault, variable):
+    with pytest.raises(CheckError, match=rf"(worst: {variable}|gradient of {variable})"):
+        gradcheck(Wrong(fault), rng.standard_normal((2, 4, 4, 2)))
+
+
+def test_report_instead_of_exception(rng):
+    with fc.use_backend("numpy"):
+        report = gradcheck(Wrong("bias"), rng.standard_normal((2, 4, 4, 2)), raise_on_failure=False)
+    assert not report.ok
+    assert report.worst.variable == "bias"
+    assert report.worst.error == pytest.approx(1e-6, rel=0.1)
+    assert "FAILED" in str(report)
+
+
+def test_a_layer_is_left_as_it_was(backend, rng):
+    layer = nn.Sequential(nn.Dense(3), nn.BatchNorm2d()).build((4,), np.float64)
+    before = [fc.to_numpy(t.data).copy() for t in layer.tensors()]
+    gradcheck(layer, rng.standard_normal((5, 4)))
+    for tensor, value in zip(layer.tensors(), before, strict=True):
+        np.testing.assert_array_equal(fc.to_numpy(tensor.data), value)
+
+
+def relu(x):
+    return np.maximum(x, 0), lambda g: g * (x > 0)
+
+
+def test_kinks_in_reach_are_stepped_around(rng):
+    """Points at a distance of 1e-5 from the kink of ReLU: the largest steps would cross it."""
+    x = 1e-5 * np.sign(rng.standard_normal(20))
+    with fc.use_backend("numpy"):
+        report = gradcheck(relu, x)
+    assert report.kinks == 0
+    assert report.checked == 9
+
+
+def test_kinks_at_the_point_are_left_out(rng):
+    x = rng.standard_normal(40)
+    x[:20] = 0.0
+    with fc.use_backend("numpy"):
+        report = gradcheck(relu, x)
+        assert 0 < report.kinks < 9
+        assert report.ok
+        with pytest.raises(CheckError, match="nothing could be compared of: x"):
+            gradcheck(relu, np.zeros(10))
+
+
+def test_a_kink_is_no_excuse(rng):
+    """Wrong where it is smooth, right at the kinks."""
+    with fc.use_backend("numpy"), pytest.raises(CheckError):
+        gradcheck(lambda x: (np.maximum(x, 0), lambda g: 1.001 * g * (x > 0)), rng.standard_normal(40))
+
+
+def test_functions_of_several_inputs(backend, rng):
+    F = fc.functional
+
+    def function(x, weight):
+        return F.dense(x, weight), lambda g: (F.dense_backward_input(g, weight), F.dense_backward_weight(g, x))
+
+    assert gradcheck(function, rng.standard_normal((3, 4)), rng.standard_normal((4, 2))).checked == 18
+
+    def swapped(x, weight):
+        return F.dense(x, weight), lambda g: (F.dense_backward_input(g, weight), 2 * F.dense_backward_weight(g, x))
+
+    with pytest.raises(CheckError, match=r"worst: inputs\[1\]"):
+        gradcheck(swapped, rng.standard_normal((3, 4)), rng.standard_normal((4, 2)))
+
+
+def test_gradcheck_refuses(rng):
+    with fc.use_backend("numpy"):
+        x = rng.standard_normal((2, 3))
+        with pytest.raises(DTypeError, match="float32"):
+            gradcheck(nn.Dense(2), x.astype(np.float32))
+        with pytest.raises(DTypeError, match="built in float32"):
+            gradcheck(nn.Dense(2).build((3,)), x)
+        with pytest.raises(ArgumentError, match="inputs: got 2"):
+            gradcheck(nn.Dense(2), x, x)
+        with pytest.raises(DTypeError, match="at least one"):
+            gradcheck(relu)
+
+
+ADJOINT = [
+    ((2, 9, 8, 16), (3, 3, 16, 32), {"padding": 1}),
+    ((2, 9, 7, 5), (3, 2, 5, 7), {"padding": ((1, 0), (2, 1)), "stride": 2}),
+    ((1, 10, 9, 8), (3, 3, 2, 12), {"dilation": 2, "groups": 4, "padding": "same"}),
+    ((3, 8, 8, 6), (3, 3, 1, 6), {"groups": 6, "padding": 1}),
+    ((2, 6, 6, 3), (1, 1, 3, 4), {"stride": 2}),
+    ((2, 10, 10, 4), (5, 5, 4, 8), {"padding": 2}),
+    ((7, 33), (33, 9), {}),
+]
+
+
+@pytest.mark.parametrize(("x_shape", "weight_shape", "geometry"), ADJOINT)
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_passes_are_adjoint(backend, x_shape, weight_shape, geometry, exact, dtype):
+    report = adjoint_check(x_shape, weight_shape, **geometry, exact=exact, dtype=dtype)
+    assert report.forward != 0.0
+    if exact:
+        assert report.forward == report.backward_input == report.backward_weight
+
+
+def test_a_wrong_pass_is_caught(rng, monkeypatch):
+    right = fc.functional.conv2d_backward_weight
+    monkeypatch.setattr(fc.functional, "conv2d_backward_weight", lambda *a, **k: 1.0001 * right(*a, **k))
+    with fc.use_backend("numpy"):
+        with pytest.raises(CheckError, match="adjoint check FAILED"):
+            adjoint_check((2, 5, 5, 3), (3, 3, 3, 4))
+        assert not adjoint_check((2, 5, 5, 3), (3, 3, 3, 4), raise_on_failure=False).ok
+
+
+def test_compare(backend, rng):
+    x = rng.standard_normal((2, 6, 6, 4)).astype(np.float32)
+    w = rng.standard_normal((3, 3, 4, 5)).astype(np.float32)
+    assert compare("conv2d", x, w, padding=1).errors[0] < 1e-4
+    assert len(compare("max_pool2d", x, 2).errors) == 2
+    x[0, 0, 0, 0] = np.nan
+    assert compare("relu", x).errors == (0.0,)
+
+
+@pytest.mark.parametrize("fault", ["value", "shape", "nan"])
+def test_compare_catches(rng, monkeypatch, fault):
+    right = fc.functional.relu
+    calls = []
+
+    def wrong(x):
+        y = right(x).copy()
+        calls.append(y)
+        if len(calls) == 1:  # the first call is the tested backend's, the second the reference's
+            if fault == "value":
+                y[0, 0] += 1e-2
+            elif fault == "nan":
+                y[0, 0] = np.nan
+            else:
+                y = y[:-1]
+        return y
+
+    monkeypatch.setattr(fc.functional, "relu", wrong)
+    with pytest.raises(CheckError, match="relu on numpy: comparison FAILED"):
+        compare("relu", rng.standard_normal((3, 3)), backend="numpy")
+    with pytest.raises(ArgumentError, match="operation: got 'rely'"):
+        compare("rely", rng.standard_normal(3), backend="numpy")

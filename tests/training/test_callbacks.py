@@ -1,0 +1,116 @@
+"""Callbacks: what is printed to a terminal and to a log, and which files are written."""
+
+import io
+import os
+import re
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.losses import SoftmaxCrossEntropy
+from fastconv.optim import SGD
+from fastconv.training import Callback, ModelCheckpoint, ProgressDisplay
+
+
+@pytest.fixture
+def trainer_and_data(rng):
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(3)).build((4,))
+        x, y = rng.standard_normal((10, 4)).astype(np.float32), rng.integers(0, 3, 10).astype(np.int32)
+
+        def make(*callbacks):
+            return fc.Trainer(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1), callbacks=callbacks)
+
+        yield make, (x, y)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_log_gets_one_line_per_epoch(trainer_and_data):
+    make, data = trainer_and_data
+    log = io.StringIO()
+    make(ProgressDisplay(log)).fit(data, 2, data, batch_size=4)
+    lines = log.getvalue().splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    pattern = (
+        r"epoch ./2  loss \d\.\d{4}  accuracy 0\.\d{4}  val_loss \d\.\d{4}  val_accuracy 0\.\d{4}"
+        r"  \d+\.\d s  [\d,]+ images/s"
+    )
+    assert all(re.fullmatch(pattern, line) for line in lines), lines
+    assert "\x1b" not in log.getvalue()
+
+
+def test_a_terminal_gets_a_bar_and_the_lines(trainer_and_data, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "160")
+    make, data = trainer_and_data
+    terminal = Terminal()
+    make(ProgressDisplay(terminal)).fit(data, 2, batch_size=4)
+    assert "\x1b[" in terminal.getvalue()
+    for text in ("epoch 1/2", "epoch 2/2", "0/3", "images/s"):
+        assert text in terminal.getvalue()
+
+
+def test_the_default_stream_is_stderr(trainer_and_data, capsys):
+    make, data = trainer_and_data
+    make(ProgressDisplay()).fit(data, 1)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("epoch 1/1  loss ")
+
+
+def test_callbacks_see_every_step(trainer_and_data):
+    make, data = trainer_and_data
+    seen = []
+
+    class Watch(Callback):
+        def on_train_begin(self, trainer):
+            seen.append("begin")
+
+        def on_step_end(self, trainer, info):
+            seen.append((info.batch, info.batches, info.images, np.isfinite(float(info.loss))))
+
+        def on_epoch_end(self, trainer, logs):
+            seen.append(sorted(logs))
+            trainer.stop = trainer.epoch == 1
+
+        def on_train_end(self, trainer):
+            seen.append("end")
+
+    make(Watch()).fit(data, 5, batch_size=4)
+    logs = ["accuracy", "images_per_second", "learning_rate", "loss", "seconds"]
+    assert seen == ["begin", (1, 3, 4, True), (2, 3, 4, True), (3, 3, 2, True), logs, "end"]
+
+
+def test_checkpoints(trainer_and_data, tmp_path):
+    make, data = trainer_and_data
+    directory = tmp_path / "new" / "run"
+    best = ModelCheckpoint(directory)
+    trainer = make(best)
+    trainer.fit(data, 1, data)
+    assert sorted(os.listdir(directory)) == ["best.safetensors", "last.safetensors"]
+    kept = best.best_path.read_bytes()
+    trainer.optimizer.lr = 0.0
+    trainer.fit(data, 1, data)  # as good as before, not better
+    assert best.best_path.read_bytes() == kept
+    again = make(ModelCheckpoint(directory))
+    again.restore(best.last_path)
+    assert (again.epoch, again.history.epochs) == (2, 2)
+    again.model.parameters()[0].data = -50 * again.model.parameters()[0].data
+    again.fit(data, 1, data)  # worse than what is in the history that was taken over
+    assert best.best_path.read_bytes() == kept
+
+
+def test_checkpoints_of_a_chosen_quantity(trainer_and_data, tmp_path):
+    make, data = trainer_and_data
+    trainer = make(ModelCheckpoint(tmp_path, monitor="loss"))
+    written = []
+    trainer.model.save_weights = lambda path: written.append(trainer.history.history["loss"][-1])
+    trainer.fit(data, 3)
+    assert written == sorted(written, reverse=True)
+    assert len(written) == 3

@@ -1,0 +1,302 @@
+"""The training loop: it learns, repeats itself bit for bit, can be taken up again, maps no memory in steady state."""
+
+import gc
+import resource
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError, DTypeError, ShapeError
+from fastconv.losses import SoftmaxCrossEntropy
+from fastconv.optim import SGD, Adam, schedules
+from fastconv.training import Callback, History
+
+
+def model_of(seed=0, dtype=np.float32):
+    return nn.Sequential(
+        *(nn.Conv2d(8, 3, padding=1, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
+        nn.Residual(nn.Sequential(nn.Conv2d(8, 3, padding=1), nn.ReLU())),
+        *(nn.Flatten(), nn.Dropout(0.2), nn.Dense(3)),
+    ).build((8, 8, 2), dtype, seed)
+
+
+def data_of(rng, count=96, dtype=np.float32):
+    """Three classes, told apart by where a bright spot is."""
+    y = rng.integers(0, 3, count).astype(np.int32)
+    x = rng.standard_normal((count, 8, 8, 2)).astype(dtype)
+    x[np.arange(count), 2 * y, 2 * y] += 4
+    return fc.asarray(x), fc.asarray(y)
+
+
+def trainer_of(model, optimizer=None, **keywords):
+    optimizer = optimizer or SGD(model.parameters(), 0.05, 0.9, nesterov=True, weight_decay=1e-3)
+    return fc.Trainer(model, SoftmaxCrossEntropy(), optimizer, **keywords)
+
+
+def weights(model):
+    return {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}
+
+
+def assert_same_bits(got, want):
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def test_it_learns(backend, rng):
+    train, test = data_of(rng), data_of(rng)
+    model = model_of()
+    trainer = trainer_of(model, Adam(model.parameters(), 0.01), schedule=schedules.OneCycle(0.01, 24))
+    history = trainer.fit(train, 8, validation_data=test, batch_size=32)
+    assert history is trainer.history
+    assert set(history.history) == {
+        *("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"),
+    }
+    assert all(len(values) == 8 for values in history.history.values())
+    assert history.history["val_accuracy"][-1] > 0.9
+    assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
+    assert trainer.step == 24
+    assert history.history["learning_rate"][-1] == schedules.OneCycle(0.01, 24)(23)
+    assert trainer.evaluate(test)["accuracy"] == history.history["val_accuracy"][-1]
+
+
+def test_means_are_over_images(backend, rng):
+    """Batches of different sizes; loss and accuracy as computed from all logits at once."""
+    x, y = data_of(rng, 70)
+    model = model_of()
+    got = trainer_of(model).evaluate((x, y), batch_size=32)
+    logits = fc.to_numpy(model(x)).astype(np.float64)
+    labels = fc.to_numpy(y)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    assert got["loss"] == pytest.approx(-log_p[np.arange(70), labels].mean(), rel=1e-5)
+    assert got["accuracy"] == (logits.argmax(1) == labels).mean()
+    assert trainer_of(model).evaluate((x[:0], y[:0])) == {"loss": 0.0}
+
+
+def test_step_is_forward_loss_backward_update(backend, rng):
+    """The step against the same thing done by hand."""
+    x, y = data_of(rng, 16, np.float64)
+    model, twin = model_of(dtype=np.float64), model_of(dtype=np.float64)
+    loss = trainer_of(model, SGD(model.parameters(), 0.1), seed=5).train_step(x, y)
+    with fc.random.stream(5, 0):
+        logits, context = twin.forward(x, training=True)
+    want, grad = SoftmaxCrossEntropy()(logits, y)
+    twin.backward(grad, context)
+    assert float(loss) == float(want)
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        moved = fc.to_numpy(q.data) - 0.1 * fc.to_numpy(q.grad)
+        np.testing.assert_allclose(fc.to_numpy(p.data), moved, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_same_bits_with_any_number_of_threads(backend, rng, threads):
+    x, y = data_of(rng)
+
+    def run():
+        model = model_of(seed=3)
+        trainer = trainer_of(model, Adam(model.parameters(), 0.01), seed=3)
+        losses = [float(trainer.train_step(x[i : i + 32], y[i : i + 32])) for i in (0, 32, 64, 0)]
+        return {**weights(model), "losses": np.array(losses)}
+
+    want = run()
+    from_library = None
+    if backend.name == "numba":
+        from fastconv.kernels.cpu.launch import get_num_threads
+
+        from_library = get_num_threads()
+    try:
+        fc.set_num_threads(threads)
+        assert_same_bits(run(), want)
+    finally:
+        if from_library is not None:
+            fc.set_num_threads(from_library)
+
+
+def test_taken_up_again(backend, rng, tmp_path):
+    """One epoch, a file, a new process's objects and two more give the bits of three epochs."""
+    train = data_of(rng)
+
+    def trainer(seed):
+        model = model_of(seed)
+        optimizer = Adam(model.parameters(), 0.01)
+        return trainer_of(model, optimizer, schedule=schedules.Cosine(0.01, 9), seed=seed)
+
+    straight = trainer(1)
+    straight.fit(train, 3, train, batch_size=32)
+    first, second = trainer(1), trainer(2)
+    first.fit(train, 1, train, batch_size=32)
+    first.save(tmp_path / "state.safetensors")
+    second.restore(tmp_path / "state.safetensors")
+    assert (second.epoch, second.step, second.seed) == (1, 3, 1)
+    history = second.fit(train, 2, train, batch_size=32)
+    assert_same_bits(weights(second.model), weights(straight.model))
+    for name in ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"):
+        assert history.history[name] == straight.history.history[name]
+
+
+def test_restore_refuses_whole(tmp_path, rng):
+    with fc.use_backend("numpy"):
+        model = model_of(1)
+        trainer = trainer_of(model)
+        trainer.fit(data_of(rng), 1)
+        path = tmp_path / "state"
+        trainer.save(path)
+        other = model_of(2)
+        before = weights(other)
+        with pytest.raises(CheckpointError, match="does not fit the optimizer"):
+            trainer_of(other, Adam(other.parameters())).restore(path)
+        small = nn.Sequential(nn.Flatten(), nn.Dense(3)).build((8, 8, 2))
+        with pytest.raises(CheckpointError, match="another model"):
+            trainer_of(small).restore(path)
+        model.save_weights(tmp_path / "weights")
+        with pytest.raises(CheckpointError, match="a file of weights"):
+            trainer_of(other).restore(tmp_path / "weights")
+        data = bytearray(path.read_bytes())
+        data[-5] ^= 1
+        path.write_bytes(bytes(data))
+        with pytest.raises(CheckpointError, match="damaged"):
+            trainer_of(other).restore(path)
+        assert_same_bits(weights(other), before)
+
+
+def test_an_interrupted_run_ends_its_callbacks(rng):
+    class Interrupt(Callback):
+        ended = False
+
+        def on_step_end(self, trainer, info):
+            if trainer.step == 2:
+                raise KeyboardInterrupt
+
+        def on_train_end(self, trainer):
+            self.ended = True
+
+    with fc.use_backend("numpy"):
+        interrupt = Interrupt()
+        trainer = trainer_of(model_of(), callbacks=[interrupt])
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(data_of(rng), 2, batch_size=16)
+    assert interrupt.ended
+    assert (trainer.step, trainer.epoch) == (2, 0)
+
+
+def test_epochs_are_numbered_for_the_loader(backend, rng):
+    seen = []
+
+    class Loader:
+        def __init__(self, x, y):
+            self.pair = x, y
+
+        def set_epoch(self, epoch):
+            seen.append(epoch)
+
+        def __len__(self):
+            return 2
+
+        def __iter__(self):
+            return iter([self.pair] * 2)
+
+    trainer = trainer_of(model_of())
+    trainer.fit(Loader(*data_of(rng, 8)), 2)
+    trainer.fit(Loader(*data_of(rng, 8)), 1)
+    assert seen == [0, 1, 2]
+    assert trainer.step == 6
+
+
+def test_with_the_loader(backend):
+    dataset = fc.data.shapes10("test", seed=0)
+    loader = fc.data.DataLoader(dataset, 50)
+    few = [batch for batch, _ in zip(loader, range(4), strict=False)]
+    model = nn.Sequential(nn.MaxPool2d(4), nn.Flatten(), nn.Dense(10)).build((32, 32, 3))
+    trainer = trainer_of(model, Adam(model.parameters(), 0.01))
+    history = trainer.fit(few, 3)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    assert 0 <= trainer.evaluate(few)["accuracy"] <= 1
+
+
+def test_refuses_what_is_no_data(rng):
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(model_of())
+        x, y = data_of(rng, 8)
+        for bad in (x, 3, iter([(x, y)])):
+            with pytest.raises(ArgumentError, match="train: got"):
+                trainer.fit(bad, 1)
+        with pytest.raises(ShapeError, match="y: got shape"):
+            trainer.fit((x, y[:-1]), 1)
+        with pytest.raises(ArgumentError, match="epochs"):
+            trainer.fit((x, y), 0)
+        with pytest.raises(DTypeError, match="float64"):
+            trainer.train_step(x.astype(np.float64), y)
+        with pytest.raises(ArgumentError, match="labels"):
+            trainer.train_step(x, y + 3)
+        with pytest.raises(ShapeError, match="Conv2d"):
+            trainer.train_step(x[..., :1], y)
+
+
+def test_refuses_the_other_backend(rng):
+    if "numba" not in fc.available_backends():
+        pytest.skip("the backend numba is not there")
+    with fc.use_backend("numpy"):
+        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
+    with fc.use_backend("numba"), pytest.raises(BackendMismatchError, match=r"'numpy'.*'numba'"):
+        trainer.train_step(x, y)
+
+
+def test_same_curve_on_both_backends(rng):
+    """Twenty steps on Numba and on the reference; rounding grows with the steps, so that the bound does, too."""
+    if "numba" not in fc.available_backends():
+        pytest.skip("the backend numba is not there")
+    curves = {}
+    x, y = (fc.to_numpy(array) for array in data_of(rng, 64))
+    for name in ("numpy", "numba"):
+        with fc.use_backend(name):
+            trainer = trainer_of(model_of(seed=4), seed=4)
+            curves[name] = [float(trainer.train_step(x[:32], y[:32])) for _ in range(10)]
+            curves[name] += [float(trainer.train_step(x[32:], y[32:])) for _ in range(10)]
+    for step, (a, b) in enumerate(zip(curves["numpy"], curves["numba"], strict=True)):
+        assert a == pytest.approx(b, rel=2e-5 * (step + 1), abs=1e-6)
+    assert curves["numpy"][-1] < curves["numpy"][0]
+
+
+def test_steady_state_maps_no_memory(rng):
+    """A hundred steps while results are held and dropped: no pool miss, hardly a page fault."""
+    with fc.use_backend("numba" if "numba" in fc.available_backends() else "numpy") as backend:
+        model = nn.Sequential(
+            *(nn.Conv2d(16, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2)),
+            *(nn.GlobalAvgPool2d(), nn.Dense(10)),
+        ).build((32, 32, 3))
+        trainer = trainer_of(model)
+        x = fc.asarray(rng.standard_normal((32, 32, 32, 3)).astype(np.float32))
+        y = fc.asarray(rng.integers(0, 10, 32).astype(np.int32))
+        held = []
+
+        def steps(count):
+            for i in range(count):
+                held.append((trainer.train_step(x, y), model.predict(x, batch_size=32)))
+                if len(held) == 8 or i % 13 == 0:
+                    held.clear()
+
+        steps(30)
+        gc.collect()
+        misses, faults = backend.pool.misses, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        steps(100)
+        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
+        assert backend.pool.misses == misses
+        # one activation of this model is 2 MB, 512 pages: mapping but one anew in each step would be 51,200
+        if backend.name == "numba":
+            assert faults < 1000
+
+
+def test_history_file(tmp_path):
+    history = History()
+    history.append({"loss": 1.5, "accuracy": 0.25})
+    history.append({"loss": float("nan"), "val_loss": 2.0})
+    history.save(tmp_path / "history.json")
+    assert "NaN" not in (tmp_path / "history.json").read_text()
+    got = History.load(tmp_path / "history.json").history
+    np.testing.assert_equal(got, {"loss": [1.5, np.nan], "accuracy": [0.25, np.nan], "val_loss": [np.nan, 2.0]})
+    (tmp_path / "other.json").write_text("[1]")
+    for name in ("other.json", "missing.json"):
+        with pytest.raises(fc.errors.DataError, match=name):
+            History.load(tmp_path / name)
