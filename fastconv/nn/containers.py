@@ -180,7 +180,7 @@ class Parallel(Layer):
         if self.mode == "sum":
             y = _add_up(self.backend, outputs, [branch.owns_output for branch in self.branches])
         else:
-            y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), x.dtype)
+            y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
             self.backend.concatenate(outputs, out=y)
         return y, ((tuple(contexts), [output.shape for output in outputs]) if training else None)
 

@@ -150,6 +150,6 @@ class Optimizer(abc.ABC):
             home = run.parameters[0].arena
             if home is not run.arena:
                 raise BackendMismatchError(
-                    f"parameters: got a model that was moved and lives on the backend {home.backend.name!r} now; allowed:"
+                    f"parameters: got a model that was moved and lives on {home.backend.name!r} now; allowed:"
                     f" an optimizer made after model.to (this one was made on {self.backend.name!r})"
                 )

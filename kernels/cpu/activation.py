@@ -6,6 +6,8 @@ float32 (remainder 5e-9) or r**13 in float64 (4e-18). Bound by memory in float32
 
 import math
 
+import numpy as np
+
 from .elementwise import CHUNK, make_binary, make_unary, run_binary, run_unary
 from .launch import device, kernel, launch
 from .simd import itemsize, vfma, vscale_by_power, vselect_gt, vselect_not_le, vsplat
@@ -168,14 +170,14 @@ _DENSITY = 1 / math.sqrt(2 * math.pi)
 @kernel
 def gelu_forward(begin, end, x, out):
     for i in range(begin * CHUNK, min(end * CHUNK, x.size)):
-        value = float(x[i])
+        value = np.float64(x[i])
         out[i] = value * 0.5 * math.erfc(-value * _ROOT_HALF)
 
 
 @kernel
 def gelu_gradient(begin, end, grad, x, out):
     for i in range(begin * CHUNK, min(end * CHUNK, x.size)):
-        value = float(x[i])
+        value = np.float64(x[i])
         slope = 0.5 * math.erfc(-value * _ROOT_HALF) + value * _DENSITY * math.exp(-0.5 * value * value)
         out[i] = grad[i] * slope
 

@@ -1,5 +1,7 @@
 """Optimizer steps over the flat arenas of a model: one pass, bound by memory (SGD with momentum 5 words a parameter, Adam 7)."""
 
+import numpy as np
+
 from .elementwise import CHUNK
 from .launch import kernel, launch
 from .simd import address, itemsize, lanes, vfma, vload_part, vsplat, vsqrt, vstore_part
@@ -29,7 +31,7 @@ def adam_update(begin, end, parameter, grad, m, v, lr, step, beta1, beta2, eps, 
     size = itemsize(dt)
     width = lanes(dt)
     rate = vsplat(-lr[0], dt)
-    full1, full2 = vsplat(1 - beta1 ** float(step[0]), dt), vsplat(1 - beta2 ** float(step[0]), dt)
+    full1, full2 = vsplat(1 - beta1 ** np.float64(step[0]), dt), vsplat(1 - beta2 ** np.float64(step[0]), dt)
     decay, small = vsplat(weight_decay, dt), vsplat(eps, dt)
     keep1, new1 = vsplat(beta1, dt), vsplat(1 - beta1, dt)
     keep2, new2 = vsplat(beta2, dt), vsplat(1 - beta2, dt)

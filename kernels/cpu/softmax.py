@@ -6,6 +6,8 @@ there are thousands of rows. The loss is summed over blocks of rows and the bloc
 
 import math
 
+import numpy as np
+
 from .launch import kernel, launch
 
 _ROWS = 256
@@ -24,11 +26,11 @@ def softmax_cross_entropy_rows(begin, end, logits, labels, label_smoothing, loss
                     largest = logits[n, k]
             total = 0.0
             for k in range(classes):
-                total += math.exp(float(logits[n, k]) - float(largest))
+                total += math.exp(np.float64(logits[n, k]) - np.float64(largest))
             log_total = math.log(total)
             for k in range(classes):
                 target = rest + (1.0 - label_smoothing if k == labels[n] else 0.0)
-                log_p = float(logits[n, k]) - float(largest) - log_total
+                log_p = np.float64(logits[n, k]) - np.float64(largest) - log_total
                 if target != 0.0:
                     loss -= target * log_p
                 grad[n, k] = (math.exp(log_p) - target) / rows

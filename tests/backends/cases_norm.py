@@ -41,7 +41,9 @@ def training(name: str, shape: tuple[int, ...], offset: float = 0.0) -> Case:
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         axes = tuple(range(len(shape) - 1))
-        y = np.abs(i["gamma"]) * (np.abs(i["x"]) + np.abs(o["mean"])) * _rstd(o["var"]) + np.abs(i["beta"])
+        # The rounding of the mean is in proportion to what was added for it, not to the mean.
+        distance = np.abs(i["x"]) + np.abs(i["x"]).mean(axes)
+        y = np.abs(i["gamma"]) * distance * _rstd(o["var"]) + np.abs(i["beta"])
         # A constant channel has a variance of about (eps * mean)**2.
         tiny = (np.finfo(np.float32).eps * o["mean"]) ** 2
         return {"y": y, "mean": np.abs(i["x"]).mean(axes), "var": o["var"] + tiny}

@@ -128,7 +128,9 @@ def test_views_are_taken_as_they_are_meant(backend, rng, name):
     frozen.flags.writeable = False
     for view in (wide[::2], wide[::2][..., ::-1], frozen, wide[::2].astype(">f4")):
         want = fc.to_numpy(layer(fc.asarray(np.array(view, np.float32, order="C"))))
-        np.testing.assert_array_equal(fc.to_numpy(layer(view)), want)
+        got = fc.to_numpy(layer(view))
+        assert got.dtype == np.float32  # in native byte order
+        np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("name", LAYERS)
