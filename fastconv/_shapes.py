@@ -23,7 +23,7 @@ def as_pair(value: PairLike, name: str, *, minimum: int = 1) -> Pair:
         Not an int or two ints, or one below `minimum`.
     """
     try:
-        pair = (operator.index(value),) * 2 if not isinstance(value, Sequence) else tuple(map(operator.index, value))  # type: ignore[arg-type]
+        pair = (operator.index(value),) * 2 if not isinstance(value, Sequence) else tuple(map(operator.index, value))
     except TypeError:
         pair = ()
     if len(pair) != 2 or min(pair) < minimum:

@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 _ALIGN = 64  # bytes: a cache line, and the widest vector
 
 
-class _Block:
-    """Owner of one block of memory; NumPy keeps it alive as the base of every view."""
+class _Block(np.ndarray):
+    """Owner of one block in use: the base of every array and view on it. When the last one dies, the block goes back."""
 
-    __slots__ = ("__array_interface__", "_buffer", "_free")
-
-    def __init__(self, interface: dict[str, Any], buffer: np.ndarray, free: deque[np.ndarray]) -> None:
-        self.__array_interface__ = interface
-        self._buffer = buffer
-        self._free = free
+    free: ClassVar[dict[int, deque[np.ndarray]]]
 
     def __del__(self) -> None:
-        self._free.append(self._buffer)
+        memory = self.base
+        if isinstance(memory, np.ndarray):
+            self.free[memory.nbytes].append(memory)
 
 
 def _size_class(nbytes: int) -> int:
@@ -51,6 +48,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._free: dict[int, deque[np.ndarray]] = {}
+        self._block = type("_PoolBlock", (_Block,), {"free": self._free})
         self.misses = 0
         self.nbytes = 0
 
@@ -62,14 +60,17 @@ class Pool:
         if free is None:
             free = self._free.setdefault(size, deque())
         try:
-            buffer = free.pop()
+            memory = free.pop()
         except IndexError:
-            self.misses += 1
-            self.nbytes += size
-            buffer = np.empty(size + _ALIGN, np.uint8)
-        address = -(-buffer.ctypes.data // _ALIGN) * _ALIGN
-        interface = {"shape": shape, "typestr": dtype.str, "data": (address, False), "version": 3}
-        return np.asarray(_Block(interface, buffer, free))
+            memory = self._allocate(size)
+        return np.ndarray(shape, dtype, memory.view(self._block))
+
+    def _allocate(self, size: int) -> np.ndarray:
+        self.misses += 1
+        self.nbytes += size
+        raw = np.empty(size + _ALIGN, np.uint8)
+        start = -raw.ctypes.data % _ALIGN
+        return raw[start : start + size]
 
     def trim(self) -> None:
         """Return the idle blocks to the system."""
