@@ -25,7 +25,7 @@ def make_step(torch: Any, name: str, x: np.ndarray, y: np.ndarray, layout: str, 
             loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return loss.item()
 
     return step
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from .launch import device, get_num_threads, kernel, launch
 from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload_part, vsplat, vstore_part
-from .windows import first_of, list_cells, list_windows, pool_plan
+from .windows import first_of, inside, list_windows, pool_plan
 
 
 @device
@@ -19,29 +19,27 @@ def _count(p, q, plan, count_include_pad):
 
 
 @kernel
-def avg_pool2d_rows(begin, end, scratch, x, out, count_include_pad, plan):
+def avg_pool2d_rows(begin, end, x, out, count_include_pad, plan):
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)
-    rows_table = address(scratch)
-    cols_table = rows_table + 16 * plan.kernel_h
-    cells = cols_table + 16 * plan.kernel_w
+    pixel_bytes = plan.channels * size
+    row_bytes = plan.in_w * pixel_bytes
     for row in range(begin, end):
         image, p = row // plan.out_h, row % plan.out_h
-        rows = list_cells(rows_table, p, plan.kernel_h, plan.stride_h, plan.top, 1, plan.in_h)
+        h, r0, r1 = inside(p, plan.kernel_h, plan.stride_h, plan.top, 1, plan.in_h)
         for q in range(plan.out_w):
-            cols = list_cells(cols_table, q, plan.kernel_w, plan.stride_w, plan.left, 1, plan.in_w)
-            for i in range(rows):
-                line = (image * plan.in_h + first_of(rows_table, i)) * plan.in_w
-                for j in range(cols):
-                    store_word(cells + 8 * (i * cols + j), (line + first_of(cols_table, j)) * plan.channels * size)
+            w, s0, s1 = inside(q, plan.kernel_w, plan.stride_w, plan.left, 1, plan.in_w)
+            source = address(x) + ((image * plan.in_h + h) * plan.in_w + w) * pixel_bytes
             divisor = vsplat(max(_count(p, q, plan, count_include_pad), 1), dt)
             pixel = (row * plan.out_w + q) * plan.channels
             for c in range(0, plan.channels, width):
                 count = min(width, plan.channels - c)
                 total = vsplat(0, dt)
-                for i in range(rows * cols):
-                    total = total + vload_part(address(x) + load_word(cells + 8 * i) + c * size, count, dt)
+                for r in range(r0, r1):
+                    start = source + r * row_bytes + c * size
+                    for s in range(s0, s1):
+                        total = total + vload_part(start + s * pixel_bytes, count, dt)
                 vstore_part(address(out) + (pixel + c) * size, total / divisor, count)
 
 
@@ -90,8 +88,7 @@ def _scratch(plan):
 def avg_pool2d(x, *, kernel_size, stride, padding, count_include_pad, out):
     """Mean of each window."""
     plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding)
-    tasks = plan.batch * plan.out_h
-    launch(avg_pool2d_rows, tasks, x, out, bool(count_include_pad), plan, scratch=_scratch(plan))
+    launch(avg_pool2d_rows, plan.batch * plan.out_h, x, out, bool(count_include_pad), plan)
 
 
 def avg_pool2d_backward(grad_output, *, kernel_size, stride, padding, count_include_pad, out):

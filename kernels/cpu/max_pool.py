@@ -1,7 +1,7 @@
 """Max pooling and its gradient, NHWC, vectors along the channels.
 
-Forward: a task is a row of output pixels; for each pixel the cells of its window are listed, and every vector of channels runs over
-the list with its best value and the place of it. Backward gathers: for each input pixel the windows that cover it are listed, and
+Forward: a task is a row of output pixels; for each pixel every vector of channels runs over the cells of the window that lie inside,
+with its best value and the place of it. Backward gathers: for each input pixel the windows that cover it are listed, and
 their gradients added where the saved place is this one; so no two tasks write one cell.
 
 Bound by memory: forward one read, one write of a quarter and of the places (at 2x2); backward the reverse.
@@ -24,39 +24,38 @@ from .simd import (
     vstore_index,
     vstore_part,
 )
-from .windows import first_of, list_cells, list_windows, pool_plan, second_of
+from .windows import first_of, inside, list_windows, pool_plan, second_of
 
 
 @kernel
-def max_pool2d_rows(begin, end, scratch, x, out, argmax, plan):
+def max_pool2d_rows(begin, end, x, out, argmax, plan):
     dt, index_dt = x.dtype, argmax.dtype
     size, index_size = itemsize(dt), itemsize(index_dt)
     width = lanes(dt)
-    rows_table = address(scratch)
-    cols_table = rows_table + 16 * plan.kernel_h
-    cells = cols_table + 16 * plan.kernel_w
+    pixel_bytes = plan.channels * size
+    tap_h, tap_w = plan.dilation_h * plan.in_w * pixel_bytes, plan.dilation_w * pixel_bytes
+    one = vsplat(1, dt)
     for row in range(begin, end):
         image, p = row // plan.out_h, row % plan.out_h
-        rows = list_cells(rows_table, p, plan.kernel_h, plan.stride_h, plan.top, plan.dilation_h, plan.in_h)
+        h, r0, r1 = inside(p, plan.kernel_h, plan.stride_h, plan.top, plan.dilation_h, plan.in_h)
         for q in range(plan.out_w):
-            cols = list_cells(cols_table, q, plan.kernel_w, plan.stride_w, plan.left, plan.dilation_w, plan.in_w)
-            for i in range(rows):
-                line = (image * plan.in_h + first_of(rows_table, i)) * plan.in_w
-                for j in range(cols):
-                    cell = cells + 16 * (i * cols + j)
-                    store_word(cell, (line + first_of(cols_table, j)) * plan.channels * size)
-                    store_word(cell + 8, second_of(rows_table, i) * plan.kernel_w + second_of(cols_table, j))
+            w, s0, s1 = inside(q, plan.kernel_w, plan.stride_w, plan.left, plan.dilation_w, plan.in_w)
+            source = address(x) + ((image * plan.in_h + h) * plan.in_w + w) * pixel_bytes
             pixel = (row * plan.out_w + q) * plan.channels
             for c in range(0, plan.channels, width):
                 count = min(width, plan.channels - c)
                 best, place = vsplat(-np.inf, dt), vsplat(0, dt)
-                for i in range(rows * cols):
-                    value = vload_part(address(x) + load_word(cells + 16 * i) + c * size, count, dt)
-                    if i == 0:
-                        best, place = value, vsplat(load_word(cells + 8), dt)
-                    else:
-                        place = vselect_max(value, best, vsplat(load_word(cells + 16 * i + 8), dt), place)
+                if r1 > r0 and s1 > s0:  # the first cell, which also wins where all are -inf
+                    best = vload_part(source + r0 * tap_h + s0 * tap_w + c * size, count, dt)
+                    place = vsplat(r0 * plan.kernel_w + s0, dt)
+                for r in range(r0, r1):
+                    number = vsplat(r * plan.kernel_w + s0, dt)
+                    start = source + r * tap_h + c * size
+                    for s in range(s0, s1):
+                        value = vload_part(start + s * tap_w, count, dt)
+                        place = vselect_max(value, best, number, place)
                         best = vselect_max(value, best, value, best)
+                        number = number + one
                 vstore_part(address(out) + (pixel + c) * size, best, count)
                 vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
 
@@ -110,7 +109,7 @@ def _scratch(plan):
 def max_pool2d(x, *, kernel_size, stride, padding, dilation, out, argmax):
     """Largest value of each window, and its place."""
     plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding, dilation)
-    launch(max_pool2d_rows, plan.batch * plan.out_h, x, out, argmax, plan, scratch=_scratch(plan))
+    launch(max_pool2d_rows, plan.batch * plan.out_h, x, out, argmax, plan)
 
 
 def max_pool2d_backward(grad_output, argmax, *, kernel_size, stride, padding, dilation, out):

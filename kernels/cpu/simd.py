@@ -591,9 +591,9 @@ def vselect_max(typingctx, value, best, yes, no):
 
     def codegen(context, builder, sig, args):
         value, best, yes, no = args
-        larger = builder.fcmp_ordered(">", value, best)
-        first_nan = builder.and_(builder.fcmp_unordered("uno", value, value), builder.fcmp_ordered("ord", best, best))
-        return builder.select(builder.or_(larger, first_nan), yes, no)
+        # "Greater or unordered" takes larger numbers and NaN; a best that is NaN already stays.
+        takes = builder.and_(builder.fcmp_unordered(">", value, best), builder.fcmp_ordered("ord", best, best))
+        return builder.select(takes, yes, no)
 
     return yes(value, best, yes, no), codegen
 

@@ -1,7 +1,8 @@
-"""Which windows of a pooling cover a cell, and which cells a window covers: tables that the kernels make for each row.
+"""Which windows of a pooling cover a cell, and which cells a window covers.
 
-Along one axis, window p covers the cells ``p * stride - low + k * dilation`` for k below the kernel size. A kernel lists for each
-row, and once for each column, the pairs that stay inside, so that no division is left in the loops over pixels.
+Along one axis, window p covers the cells ``p * stride - low + k * dilation`` for k below the kernel size; those inside are a range
+of k. The other way round a cell has a list of windows, which kernels make for each row, and once for each column, so that no
+division is left in the loops over pixels.
 """
 
 from typing import NamedTuple
@@ -38,16 +39,13 @@ def pool_plan(in_shape, out_shape, kernel_size, stride, padding, dilation=(1, 1)
 
 
 @device
-def list_cells(table, window, kernel, stride, low, dilation, size):
-    """Write the pairs (cell, k) of a window that stay inside; return how many."""
-    count = 0
-    for k in range(kernel):
-        cell = window * stride - low + k * dilation
-        if 0 <= cell < size:
-            store_word(table + 16 * count, cell)
-            store_word(table + 16 * count + 8, k)
-            count += 1
-    return count
+def inside(window, kernel, stride, low, dilation, size):
+    """Return (first cell, first k, end of k) of a window; only the k in between lie inside."""
+    start = window * stride - low
+    first = 0 if start >= 0 else (dilation - 1 - start) // dilation
+    last = start + (kernel - 1) * dilation
+    end = kernel if last < size else (size - start + dilation - 1) // dilation
+    return start, first, max(end, first)
 
 
 @device
