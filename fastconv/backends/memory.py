@@ -16,6 +16,10 @@ import numpy as np
 _ALIGN = 64  # bytes: a cache line, and the widest vector
 
 
+class _Memory(np.ndarray):
+    """One block of memory. NumPy shortens a chain of bases as long as they are plain arrays; this one is not plain."""
+
+
 class _Block(np.ndarray):
     """Owner of one block in use: the base of every array and view on it. When the last one dies, the block goes back."""
 
@@ -23,7 +27,7 @@ class _Block(np.ndarray):
 
     def __del__(self) -> None:
         memory = self.base
-        if isinstance(memory, np.ndarray):
+        if isinstance(memory, _Memory):
             self.free[memory.nbytes].append(memory)
 
 
@@ -70,7 +74,7 @@ class Pool:
         self.nbytes += size
         raw = np.empty(size + _ALIGN, np.uint8)
         start = -raw.ctypes.data % _ALIGN
-        return raw[start : start + size]
+        return raw[start : start + size].view(_Memory)
 
     def trim(self) -> None:
         """Return the idle blocks to the system."""

@@ -29,18 +29,20 @@ class CacheWarning(UserWarning):
     """Compiled kernels cannot be kept on disk; each process compiles them again."""
 
 
-@functools.cache
-def sources_hash() -> str:
-    """Return a hash of everything that decides what a kernel compiles to."""
+def _hash_sources() -> str:
     digest = hashlib.sha256()
-    root = Path(__file__).parent
-    for path in sorted(root.glob("*.py")):
+    for path in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     config = (numba.config.CPU_NAME, numba.config.CPU_FEATURES, numba.config.BOUNDSCHECK, numba.config.OPT)
     for part in (numba.__version__, llvmlite.__version__, platform.python_version(), llvm.get_host_cpu_name(), config):
         digest.update(repr(part).encode())
     digest.update(llvm.get_host_cpu_features().flatten().encode())
     return digest.hexdigest()[:20]
+
+
+# Taken now, while the sources are as they are being imported: a file may be edited before its kernels are first compiled.
+SOURCES_HASH = _hash_sources()
+"""Hash of everything that decides what a kernel compiles to."""
 
 
 @functools.cache
@@ -52,7 +54,7 @@ def cache_directory() -> Path | None:
     try:
         base = os.environ.get("FASTCONV_CACHE_DIR")
         root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
-        directory = root / "kernels" / sources_hash()
+        directory = root / "kernels" / SOURCES_HASH
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()
         if status.st_uid != os.getuid() or status.st_mode & 0o022:

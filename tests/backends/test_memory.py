@@ -1,0 +1,81 @@
+"""The pool: a block is used again when nobody can see it any more, and not before."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+from fastconv.backends.memory import Pool
+
+
+def test_array_is_aligned_contiguous_and_as_asked():
+    pool = Pool()
+    for shape in ((), (0,), (3,), (5, 7), (1000, 33)):
+        array = pool.empty(shape, np.float32)
+        assert array.shape == shape
+        assert array.dtype == np.float32
+        assert array.flags.c_contiguous
+        assert array.flags.writeable
+        assert array.ctypes.data % 64 == 0
+
+
+@pytest.mark.parametrize("see", [lambda a: a, lambda a: a[2:], lambda a: a.reshape(-1), lambda a: a[1:].T[::2]])
+def test_block_is_kept_while_a_view_is_alive(see):
+    pool = Pool()
+    view = see(pool.empty((16, 8), np.float64))
+    view[...] = 7
+    others = [pool.empty((16, 8), np.float64) for _ in range(3)]
+    for other in others:
+        assert not np.shares_memory(view, other)
+        other[...] = 0
+    assert (view == 7).all()
+
+
+def test_block_goes_back_with_the_last_view():
+    pool = Pool()
+    array = pool.empty((64, 64), np.float32)
+    address, view = array.ctypes.data, array[1:]
+    del array
+    assert pool.empty((64, 64), np.float32).ctypes.data != address
+    del view
+    misses = pool.misses
+    assert pool.empty((64, 63), np.float32).ctypes.data == address
+    assert pool.misses == misses
+
+
+def test_steady_use_allocates_once():
+    pool = Pool()
+    for _ in range(100):
+        held = [pool.empty((n, n), np.float32) for n in (10, 100, 100)]
+        del held
+    assert pool.misses == 3
+
+
+def test_threads_share_a_pool():
+    pool, errors = Pool(), []
+
+    def work(value):
+        for _ in range(500):
+            a = pool.empty((257,), np.int64)
+            a[:] = value
+            if (a != value).any():
+                errors.append(value)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert pool.misses <= 4
+
+
+def test_trim_returns_idle_blocks():
+    pool = Pool()
+    kept, dropped = pool.empty((1 << 16,), np.uint8), pool.empty((1 << 20,), np.uint8)
+    held = pool.nbytes
+    del dropped
+    pool.trim()
+    gc.collect()
+    assert kept.nbytes <= pool.nbytes < held
