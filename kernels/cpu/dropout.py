@@ -10,44 +10,56 @@ import numpy as np
 from .elementwise import CHUNK
 from .launch import get_num_threads, kernel, launch
 from .philox import philox_vectors
-from .simd import address, itemsize, lanes, vload, vsplat, vstore
+from .simd import (
+    address,
+    itemsize,
+    lanes,
+    vload,
+    vload_part,
+    vselect_reached,
+    vsplat,
+    vstore,
+    vstore_part,
+    vzip,
+)
 
 _WORDS = 4  # of a Philox block
 
 
 @kernel
 def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, step, out):
-    words = scratch[:64]
-    dt = words.dtype
-    width = lanes(dt)
-    vector_bytes = width * itemsize(dt)
-    for i in range(width):
-        words[i] = i
-    numbers = vload(address(words), dt)
-    low = np.uint64(0xFFFFFFFF)
-    key0, key1 = vsplat(seed & low, dt), vsplat(seed >> np.uint64(32), dt)
-    c2, c3 = vsplat(stream, dt), vsplat(step, dt)
+    dt, word_dt = x.dtype, scratch.dtype
+    size = itemsize(dt)
+    width, blocks = lanes(dt), lanes(word_dt)
+    words = address(scratch)
+    vector_bytes = blocks * itemsize(word_dt)
+    for i in range(blocks):
+        scratch[i] = i
+    numbers = vload(words, word_dt)
+    low, half = vsplat(np.uint64(0xFFFFFFFF), word_dt), vsplat(np.uint64(32), word_dt)
+    key0, key1 = vsplat(seed & np.uint64(0xFFFFFFFF), word_dt), vsplat(seed >> np.uint64(32), word_dt)
+    c2, c3 = vsplat(stream, word_dt), vsplat(step, word_dt)
+    factor, zero = vsplat(scale, dt), vsplat(0, dt)
     stop = min(end * CHUNK, x.size)
-    for i in range(begin * CHUNK, stop, _WORDS * width):
-        block = vsplat(np.uint64(i // _WORDS), dt) + numbers
-        w = philox_vectors(
-            block & vsplat(low, dt), block >> vsplat(np.uint64(32), dt), c2, c3, key0, key1, dt
-        )
-        vstore(address(words), w[0])
-        vstore(address(words) + vector_bytes, w[1])
-        vstore(address(words) + 2 * vector_bytes, w[2])
-        vstore(address(words) + 3 * vector_bytes, w[3])
-        for b in range(min(width, (stop - i + _WORDS - 1) // _WORDS)):
-            for j in range(min(_WORDS, stop - i - _WORDS * b)):
-                kept = words[j * width + b] >= threshold
-                element = i + _WORDS * b + j
-                out[element] = x[element] * scale if kept else x.dtype.type(0)
+    for first in range(begin * CHUNK, stop, _WORDS * blocks):
+        block = vsplat(np.uint64(first // _WORDS), word_dt) + numbers
+        w = philox_vectors(block & low, block >> half, c2, c3, key0, key1, word_dt)
+        # Two words of a block in one lane each, then the lanes in turn: the order of the elements.
+        pairs = vzip(w[0] | (w[1] << half), w[2] | (w[3] << half))
+        vstore(words, pairs[0])
+        vstore(words + vector_bytes, pairs[1])
+        last = min(first + _WORDS * blocks, stop)
+        for i in range(first, last, width):
+            count = min(width, last - i)
+            value = vload_part(address(x) + i * size, count, dt) * factor
+            kept = vselect_reached(words + 4 * (i - first), threshold, value, zero)
+            vstore_part(address(out) + i * size, kept, count)
 
 
 def dropout(x, *, p, key, out):
     """Dropout, and its gradient."""
     scratch = np.empty((get_num_threads(), 64), np.uint64)
-    threshold = np.uint64(int(p * 2**32))
+    threshold = int(p * 2**32)
     scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
     place = (np.uint64(key.seed), np.uint64(key.stream), np.uint64(key.step))
     tasks = -(-x.size // CHUNK)

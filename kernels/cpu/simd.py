@@ -661,5 +661,33 @@ def vscale_by_power(typingctx, value, power):
     return value(value, power), codegen
 
 
-for _python_operator, _int_name in ((operator.and_, "and_"), (operator.xor, "xor"), (operator.rshift, "lshr")):
+for _python_operator, _int_name in ((operator.and_, "and_"), (operator.xor, "xor"), (operator.rshift, "lshr"), (operator.lshift, "shl"), (operator.or_, "or_")):
     _arithmetic(_python_operator, _int_name, _int_name)
+
+
+@intrinsic
+def vzip(typingctx, a, b):
+    """Return the tuple of (a0, b0, a1, b1, ...), the first and the second half."""
+    result = types.UniTuple(a, 2)
+
+    def codegen(context, builder, sig, args):
+        index = ir.VectorType(_I32, a.lanes)
+        order = [lane for i in range(a.lanes) for lane in (i, a.lanes + i)]
+        halves = [order[: a.lanes], order[a.lanes :]]
+        parts = [builder.shuffle_vector(args[0], args[1], ir.Constant(index, half)) for half in halves]
+        return context.make_tuple(builder, result, parts)
+
+    return result(a, b), codegen
+
+
+@intrinsic
+def vselect_reached(typingctx, place, threshold, yes, no):
+    """Return, lane by lane, `yes` where the uint32 at ``place + 4 * lane`` is at least `threshold`, else `no`."""
+
+    def codegen(context, builder, sig, args):
+        words = ir.VectorType(_I32, yes.lanes)
+        limit = _splat(builder, builder.trunc(args[1], _I32), yes.lanes)
+        reached = builder.icmp_unsigned(">=", _load(builder, args[0], words, 4), limit)
+        return builder.select(reached, args[2], args[3])
+
+    return yes(types.int64, types.int64, yes, no), codegen
