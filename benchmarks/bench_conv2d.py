@@ -1,4 +1,4 @@
-"""Convolution: three passes of every named shape, through the functional API (weights prepared, outputs allocated each time)."""
+"""Convolution: three passes of every named shape; weight preparation and output allocation are in the time."""
 
 import numpy as np
 import pytest
@@ -28,9 +28,7 @@ def _theirs(torch, which, shape: Conv, x, weight, grad_output, layout):
         return lambda: torch.conv2d(x, weight, None, *geometry, [1, 1], shape.groups)
     mask = [which == "backward_input", which == "backward_weight", False]
     backward = torch.ops.aten.convolution_backward
-    return lambda: backward(
-        grad_output, x, weight, None, *geometry, [1, 1], False, [0, 0], shape.groups, mask
-    )
+    return lambda: backward(grad_output, x, weight, None, *geometry, [1, 1], False, [0, 0], shape.groups, mask)
 
 
 def _reference(run):
@@ -54,6 +52,8 @@ def bench_conv2d(benchmark, torch, rng, which, shape):
     assert error < 1e-4
     peers = [Peer("numpy", _reference(run), rounds=2)]
     if torch is not None:
-        for layout in torch_peer.LAYOUTS:
-            peers.append(Peer(f"torch {layout}", _theirs(torch, which, shape, x, weight, grad_output, layout)))
+        peers += [
+            Peer(f"torch {layout}", _theirs(torch, which, shape, x, weight, grad_output, layout))
+            for layout in torch_peer.LAYOUTS
+        ]
     compare(benchmark, run, peers, flops=shape.flops, error=error)

@@ -50,8 +50,10 @@ def _compare(benchmark, torch, call, arrays, bytes_moved, theirs):
     assert error < 1e-5
     peers = [Peer("numpy", lambda: _reference(call)(*arrays), rounds=2)]
     if torch is not None:
-        for layout in torch_peer.LAYOUTS:
-            peers.append(Peer(f"torch {layout}", theirs(*(torch_peer.image(torch, a, layout) for a in arrays))))
+        peers += [
+            Peer(f"torch {layout}", theirs(*(torch_peer.image(torch, a, layout) for a in arrays)))
+            for layout in torch_peer.LAYOUTS
+        ]
     compare(benchmark, lambda: call(*arrays), peers, bytes=bytes_moved, error=error)
 
 
@@ -60,7 +62,9 @@ def _compare(benchmark, torch, call, arrays, bytes_moved, theirs):
 def bench_elementwise(benchmark, torch, rng, name, shape):
     call, moved = ELEMENTWISE[name]
     arrays = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
-    _compare(benchmark, torch, call, arrays, moved * arrays[0].nbytes, lambda x, g: _torch_elementwise(torch, name, x, g))
+    _compare(
+        benchmark, torch, call, arrays, moved * arrays[0].nbytes, lambda x, g: _torch_elementwise(torch, name, x, g)
+    )
 
 
 @pytest.mark.parametrize("shape", ACTIVATIONS, ids=_shape_id)
@@ -109,9 +113,7 @@ def bench_pool2d(benchmark, torch, rng, which, shape):
             return lambda: aten.max_pool2d_with_indices(tx, [2, 2], [2, 2])
         if which == "max_backward":
             _, indices = aten.max_pool2d_with_indices(tx, [2, 2], [2, 2])
-            return lambda: aten.max_pool2d_with_indices_backward(
-                tg, tx, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
-            )
+            return lambda: aten.max_pool2d_with_indices_backward(tg, tx, [2, 2], [2, 2], [0, 0], [1, 1], False, indices)
         if which == "avg_forward":
             return lambda: aten.avg_pool2d(tx, [2, 2], [2, 2])
         return lambda: aten.avg_pool2d_backward(tg, tx, [2, 2], [2, 2], [0, 0], False, True, None)
@@ -132,7 +134,5 @@ def bench_softmax_cross_entropy(benchmark, torch, rng):
     peers = [Peer("numpy", lambda: _reference(call)(logits))]
     if torch is not None:
         leaf, targets = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(labels).long()
-        peers.append(
-            Peer("torch", lambda: torch.autograd.grad(torch.nn.functional.cross_entropy(leaf, targets), leaf))
-        )
+        peers.append(Peer("torch", lambda: torch.autograd.grad(torch.nn.functional.cross_entropy(leaf, targets), leaf)))
     compare(benchmark, lambda: call(logits), peers, error=error)

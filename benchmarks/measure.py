@@ -1,7 +1,7 @@
 """How times are taken.
 
-The machine is shared, so a speed is a ratio: in every round ours and each peer run once, one after the other, and medians are
-compared. The result is checked before anything is timed.
+The machine is shared, so a speed is a ratio: in every round ours and each peer run once, one after the other, and
+medians are compared. The result is checked before anything is timed.
 """
 
 import functools
@@ -53,7 +53,9 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **inf
     spread = benchmark.stats.stats.iqr / ours
     benchmark.extra_info.update(info, milliseconds=1e3 * ours, spread=spread)
     if "flops" in info:
-        benchmark.extra_info.update(gflops=info["flops"] / ours / 1e9, share_of_peak=info["flops"] / ours / peak_flops())
+        benchmark.extra_info.update(
+            gflops=info["flops"] / ours / 1e9, share_of_peak=info["flops"] / ours / peak_flops()
+        )
     if "bytes" in info:
         benchmark.extra_info.update(gbytes=info["bytes"] / ours / 1e9)
     torch_peers = {p.name: statistics.median(p.seconds) for p in peers if p.name.startswith("torch")}
@@ -73,7 +75,7 @@ def largest_error(result: np.ndarray, expected: np.ndarray) -> float:
 
 @functools.cache
 def peak_flops() -> float:
-    """Return the float32 multiply-add rate of all threads, measured: 12 independent accumulators, nothing from memory."""
+    """Return the float32 multiply-add rate of all threads, measured with 12 accumulators and nothing from memory."""
     from fastconv.kernels.cpu.launch import get_num_threads, kernel, launch
     from fastconv.kernels.cpu.simd import VECTOR_BYTES, address, vfma, vload, vstore
 

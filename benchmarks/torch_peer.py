@@ -1,7 +1,7 @@
 """PyTorch as the peer, as fast as it gets: two threads like ours, both layouts, glibc kept from returning memory.
 
-glibc hands every block above 32 MB back to the system when PyTorch frees an activation, and mapping it again costs up to a third of
-a training step; a fair peer is timed without that (`keep_memory`).
+glibc hands every block above 32 MB back to the system when PyTorch frees an activation, and mapping it again costs up
+to a third of a training step; a fair peer is timed without that (`keep_memory`).
 """
 
 import ctypes

@@ -34,8 +34,9 @@ def as_pair(value: PairLike, name: str, *, minimum: int = 1) -> Pair:
 def as_padding(value: PaddingLike, *, size: Pair, kernel_size: Pair, stride: Pair, dilation: Pair) -> Padding:
     """Return `value` as ``((top, bottom), (left, right))``.
 
-    An int pads all four sides, a pair is ``(h, w)``, ``"valid"`` is 0, and ``"same"`` makes the output ``ceil(size / stride)``
-    with the odd cell at the end, as TensorFlow does (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
+    An int pads all four sides, a pair is ``(h, w)``, ``"valid"`` is 0, and ``"same"`` makes the output ``ceil(size /
+    stride)`` with the odd cell at the end, as TensorFlow does
+    (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
     """
     if isinstance(value, str):
         if value == "valid":
@@ -59,14 +60,14 @@ def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:
 
 
 def conv_output_size(size: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
-    """``floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1`` for both axes; at least one cell, else ShapeError."""
+    """``floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1`` of both axes; ShapeError below one."""
     return pool_output_size(size, kernel_size, stride, padding, dilation, ceil_mode=False)
 
 
 def pool_output_size(
     size: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair, ceil_mode: bool
 ) -> Pair:
-    """Like `conv_output_size`; with `ceil_mode` rounded up, less a last window that would start in the padding at the end."""
+    """Like `conv_output_size`; `ceil_mode` rounds up, less a last window that would start in the padding at the end."""
     out = []
     for n, k, s, (lo, hi), d in zip(size, kernel_size, stride, padding, dilation, strict=True):
         room = n + lo + hi - d * (k - 1) - 1
@@ -74,7 +75,7 @@ def pool_output_size(
         out.append(cells - 1 if ceil_mode and (cells - 1) * s >= n + lo else cells)
     if min(out) < 1:
         raise ShapeError(
-            f"kernel_size: {kernel_size} with dilation {dilation} is larger than the input {size} with padding {padding};"
-            " allowed: at least one output cell"
+            f"kernel_size: {kernel_size} with dilation {dilation} is larger than the input {size}"
+            f" with padding {padding}; allowed: at least one output cell"
         )
     return out[0], out[1]

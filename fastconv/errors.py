@@ -1,7 +1,7 @@
 """Exceptions of fastconv: one base class, one class per kind of mistake.
 
-Each class is also the built-in exception that a caller would expect, so that ``except ValueError`` keeps working. A message
-names the argument, what came, and what is allowed.
+Each class is also the built-in exception that a caller would expect, so that ``except ValueError`` keeps working. A
+message names the argument, what came, and what is allowed.
 """
 
 

@@ -1,7 +1,7 @@
 """Which backends there are, and which one is active.
 
-The active backend is, in this order: that of the innermost `use_backend` of this thread or task, that of `set_backend`, the
-environment variable FASTCONV_BACKEND read at first use, and "numba".
+The active backend is, in this order: that of the innermost `use_backend` of this thread or task, that of `set_backend`,
+the environment variable FASTCONV_BACKEND read at first use, and "numba".
 """
 
 from __future__ import annotations

@@ -2,14 +2,18 @@
 
 Rules that hold for all of them:
 
-- Activations are NHWC, convolution weights HWIO ``(kernel_h, kernel_w, in_channels // groups, out_channels)``, dense weights
+- Activations are NHWC, convolution weights HWIO ``(kernel_h, kernel_w, in_channels // groups, out_channels)``, dense
+  weights
   ``(in_features, out_features)``. Convolution is cross-correlation.
-- Arguments arrive validated and normalised (`fastconv.functional` is the only validator): arrays are C-contiguous and of one
+- Arguments arrive validated and normalised (`fastconv.functional` is the only validator): arrays are C-contiguous and
+  of one
   floating type, float32 or float64; pairs are ``(h, w)``; padding is ``((top, bottom), (left, right))``.
-- Results go into the arrays given as `out` (or by their own names); inputs are never written and never overlap a result unless
+- Results go into the arrays given as `out` (or by their own names); inputs are never written and never overlap a result
+  unless
   the operation says so. Scratch memory comes from `workspace` alone.
 - An empty batch gives empty activations and zero gradients of parameters.
-- The same inputs give the same bits, whatever the number of threads: every output element has one owner, and sums over parts
+- The same inputs give the same bits, whatever the number of threads: every output element has one owner, and sums over
+  parts
   run in an order that depends on shapes only.
 - Non-finite values come out as the formula says. Padded cells are skipped, not multiplied by zero.
 """
@@ -64,8 +68,9 @@ class PreparedWeight:
 class RandomKey:
     """Where a random number comes from: Philox4x32-10 (Salmon et al., SC 2011, https://doi.org/10.1145/2063384.2063405).
 
-    The 64-bit `seed` is the key; `stream` and `step` (32 bits each) are the upper two words of the counter, the number of the
-    block of four elements is the lower two. So a number depends on its place alone, and is equal on all backends.
+    The 64-bit `seed` is the key; `stream` and `step` (32 bits each) are the upper two words of the counter, the number
+    of the block of four elements is the lower two. So a number depends on its place alone, and is equal on all
+    backends.
     """
 
     seed: int
@@ -176,8 +181,9 @@ class Backend(abc.ABC):
     ) -> None:
         """Gradient of `conv2d` with respect to `x`, given the gradient with respect to `y`.
 
-        ``grad_input[n, h, w, c] = sum over r, s, k of grad_output[n, p, q, k] * weight[r, s, c % (C // groups), k]`` over the
-        `k` of the group of `c` and those ``p, q`` with ``p * stride_h - top + r * dilation_h = h`` (and the same for `w`).
+        ``grad_input[n, h, w, c] = sum over r, s, k of grad_output[n, p, q, k] * weight[r, s, c % (C // groups), k]``
+        over the `k` of the group of `c` and those ``p, q`` with ``p * stride_h - top + r * dilation_h = h`` (and the
+        same for `w`).
 
         Parameters
         ----------
@@ -225,9 +231,7 @@ class Backend(abc.ABC):
         """Bring a dense weight, (C, K), into the form that `dense` or `dense_backward_input` wants."""
 
     @abc.abstractmethod
-    def dense(
-        self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace
-    ) -> None:
+    def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
         """``y[n, k] = bias[k] + sum over c of x[n, c] * weight[c, k]``; x (N, C), bias (K,) or None, out (N, K)."""
 
     @abc.abstractmethod
@@ -262,7 +266,8 @@ class Backend(abc.ABC):
         ----------
         x : (N, H, W, C) array
         out : (N, P, Q, C) array, written
-        argmax : (N, P, Q, C) array, written; position ``r * kernel_w + s`` in the window: uint8, or int32 for windows of more
+        argmax : (N, P, Q, C) array, written; position ``r * kernel_w + s`` in the window: uint8, or int32 for windows
+        of more
             than 256 cells
         """
 
@@ -280,8 +285,8 @@ class Backend(abc.ABC):
     ) -> None:
         """Gradient of `max_pool2d`: each value goes to the cell that won.
 
-        ``grad_input[n, h, w, c] = sum over the windows p, q whose argmax is the cell (h, w) of grad_output[n, p, q, c]``, in
-        ascending order of ``p, q``: a gather, without atomics. `out` is (N, H, W, C).
+        ``grad_input[n, h, w, c] = sum over the windows p, q whose argmax is the cell (h, w) of grad_output[n, p, q,
+        c]``, in ascending order of ``p, q``: a gather, without atomics. `out` is (N, H, W, C).
         """
 
     @abc.abstractmethod
@@ -290,9 +295,10 @@ class Backend(abc.ABC):
     ) -> None:
         """Mean of each window.
 
-        ``y[n, p, q, c] = sum over the cells of the window that lie in x / count``. The count is that of the window's cells
-        inside the padded input if `count_include_pad`, else of those inside `x`; cells beyond the padding, which a rounded-up
-        output size can reach, never count. (ONNX AveragePool, https://onnx.ai/onnx/operators/onnx__AveragePool.html)
+        ``y[n, p, q, c] = sum over the cells of the window that lie in x / count``. The count is that of the window's
+        cells inside the padded input if `count_include_pad`, else of those inside `x`; cells beyond the padding, which
+        a rounded-up output size can reach, never count. (ONNX AveragePool,
+        https://onnx.ai/onnx/operators/onnx__AveragePool.html)
         """
 
     @abc.abstractmethod
@@ -306,7 +312,7 @@ class Backend(abc.ABC):
         count_include_pad: bool,
         out: Array,
     ) -> None:
-        """Gradient of `avg_pool2d`: each value is spread over its window, divided by the same count; out (N, H, W, C)."""
+        """Gradient of `avg_pool2d`: each value spread over its window, divided by the same count; out (N, H, W, C)."""
 
     # Batch normalisation (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167), over all axes but the last
 
@@ -369,7 +375,8 @@ class Backend(abc.ABC):
     ) -> None:
         """``running = (1 - momentum) * running + momentum * batch``, in place.
 
-        The variance stored is the unbiased one, ``var * count / (count - 1)``, as in PyTorch; with a count of 1 the biased.
+        The variance stored is the unbiased one, ``var * count / (count - 1)``, as in PyTorch; with a count of 1 the
+        biased.
         """
 
     # Activations. Each backward takes what its formula needs: the output where that suffices, else the input.
@@ -460,13 +467,13 @@ class Backend(abc.ABC):
     def subsample_pad(self, x: Array, *, stride: Pair, before: int, out: Array) -> None:
         """Every stride-th pixel, with channels of zeros before and after: option A of He et al. 2015, arXiv:1512.03385.
 
-        ``y[n, p, q, before + c] = x[n, p * stride_h, q * stride_w, c]``, zero in the other channels; x (N, H, W, C), out
-        (N, ceil(H / stride_h), ceil(W / stride_w), K) with ``K >= before + C``.
+        ``y[n, p, q, before + c] = x[n, p * stride_h, q * stride_w, c]``, zero in the other channels; x (N, H, W, C),
+        out (N, ceil(H / stride_h), ceil(W / stride_w), K) with ``K >= before + C``.
         """
 
     @abc.abstractmethod
     def subsample_pad_backward(self, grad_output: Array, *, stride: Pair, before: int, out: Array) -> None:
-        """Gradient of `subsample_pad`: the gradient of the copied channels, zero at the pixels left out; out (N, H, W, C)."""
+        """Gradient of `subsample_pad`: that of the copied channels, zero at the pixels left out; out (N, H, W, C)."""
 
     # Loss
 
@@ -484,8 +491,9 @@ class Backend(abc.ABC):
         """Mean over the batch of the cross-entropy of the softmax, and its gradient.
 
         With K classes, ``target[k] = (1 - e) * (k == label) + e / K``, ``p = softmax(logits)``:
-        ``loss = -1/N * sum over n, k of target[k] * log p[n, k]``, ``grad_logits = (p - target) / N``; the largest logit is
-        subtracted first. An empty batch has loss 0. Label smoothing: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567.
+        ``loss = -1/N * sum over n, k of target[k] * log p[n, k]``, ``grad_logits = (p - target) / N``; the largest
+        logit is subtracted first. An empty batch has loss 0. Label smoothing: Szegedy et al. 2016,
+        https://arxiv.org/abs/1512.00567.
 
         Parameters
         ----------
@@ -502,10 +510,10 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def dropout(self, x: Array, *, p: float, key: RandomKey, out: Array) -> None:
-        """Zero each element with probability `p`, multiply the others by ``1 / (1 - p)`` (Srivastava et al., JMLR 2014).
+        """Zero elements with probability `p`, multiply the others by ``1 / (1 - p)`` (Srivastava et al., JMLR 2014).
 
-        Element i (C order) takes word ``i % 4`` of the Philox block ``i // 4`` under `key`, and is kept where that word is at
-        least ``floor(p * 2**32)``. The gradient is the same operation on grad_output with the same key.
+        Element i (C order) takes word ``i % 4`` of the Philox block ``i // 4`` under `key`, and is kept where that word
+        is at least ``floor(p * 2**32)``. The gradient is the same operation on grad_output with the same key.
         """
 
     @abc.abstractmethod
@@ -523,10 +531,11 @@ class Backend(abc.ABC):
     ) -> None:
         """Gather a batch of images, shift and mirror each at random, and normalise it.
 
-        ``out[b, h, w, c] = (image[h + dy, w' + dx, c] / 255 - mean[c]) / std[c]`` with ``image = images[indices[b]]``, where
-        ``w' = W - 1 - w`` if mirrored; a cell outside the image counts as 0 before normalisation (pad with black, then crop).
-        Image b uses the first Philox block with counter b: mirrored if `flip` and word 0 is odd,
-        ``dy = (word1 * (2 * pad + 1) >> 32) - pad``, ``dx`` the same of word 2.
+        ``out[b, h, w, c] = (image[h + dy, w' + dx, c] / 255 - mean[c]) / std[c]`` with ``image = images[indices[b]]``
+        and ``w' = W - 1 - w`` if mirrored, else w; a cell outside the image counts as 0 before normalisation (pad with
+        black, then crop).
+        Image b uses the first Philox block with counter b: mirrored if `flip` and word 0 is odd, ``dy = (word1 *
+        (2 * pad + 1) >> 32) - pad``, ``dx`` the same of word 2.
 
         Parameters
         ----------

@@ -1,8 +1,9 @@
 """The pool of the CPU backends: memory that was mapped once is used again.
 
-A newly mapped 33 MB activation costs up to 10 ms of page faults, as much as its convolution. So a block that is given back
-stays here, by size class, and the next array of that class takes it. A block goes back when the last array or view on it dies,
-on whatever thread that happens; `collections.deque` makes both ends safe without a lock, which a finaliser must not take.
+A newly mapped 33 MB activation costs up to 10 ms of page faults, as much as its convolution. So a block that is given
+back stays here, by size class, and the next array of that class takes it. A block goes back when the last array or view
+on it dies, on whatever thread that happens; `collections.deque` makes both ends safe without a lock, which a finaliser
+must not take.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class _Memory(np.ndarray):
 
 
 class _Block(np.ndarray):
-    """Owner of one block in use: the base of every array and view on it. When the last one dies, the block goes back."""
+    """Owner of one block in use: the base of every array and view on it. With the last one the block goes back."""
 
     free: ClassVar[dict[int, deque[np.ndarray]]]
 

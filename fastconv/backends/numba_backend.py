@@ -1,4 +1,4 @@
-"""The CPU backend: picks the kernels of `fastconv.kernels.cpu` and hands the arrays on. See base.py for what each operation does."""
+"""The CPU backend: hands the arrays on to `fastconv.kernels.cpu`; base.py says what each operation does."""
 
 # ruff: noqa: D102 (documented by the contract)
 

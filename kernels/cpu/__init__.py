@@ -1,1 +1,68 @@
-"""Numba kernels."""
+"""Numba kernels.
+
+TABLE names the kernels that carry out each operation of the contract; the backend, the tests, the benchmarks and kernels/README.md
+use the same names.
+"""
+
+TABLE = {
+    "prepare_conv2d_weight": ("pack.pack_weight", "winograd.transform_weight", "conv2d_taps.times_zero"),
+    "conv2d": ("conv2d_direct.conv2d_direct", "winograd.conv2d_winograd", "conv2d_depthwise.conv2d_depthwise"),
+    "conv2d_backward_input": (
+        "conv2d_direct.conv2d_direct",
+        "winograd.conv2d_winograd",
+        "conv2d_depthwise.conv2d_depthwise",
+    ),
+    "conv2d_backward_weight": (
+        "conv2d_weight.conv2d_backward_weight_direct",
+        "conv2d_weight.sum_parts",
+        "winograd_weight.conv2d_backward_weight_winograd",
+        "winograd_weight.transform_sums",
+        "conv2d_depthwise.conv2d_depthwise_backward_weight",
+        "conv2d_taps.times_zero",
+    ),
+    "conv2d_backward_bias": ("reduce.sum_rows", "conv2d_weight.sum_parts"),
+    "prepare_dense_weight": ("pack.pack_weight",),
+    "dense": ("conv2d_direct.conv2d_direct",),
+    "dense_backward_input": ("conv2d_direct.conv2d_direct",),
+    "dense_backward_weight": ("conv2d_weight.conv2d_backward_weight_direct", "conv2d_weight.sum_parts"),
+    "max_pool2d": ("max_pool.max_pool2d_rows",),
+    "max_pool2d_backward": ("max_pool.max_pool2d_backward_rows",),
+    "avg_pool2d": ("avg_pool.avg_pool2d_rows",),
+    "avg_pool2d_backward": ("avg_pool.avg_pool2d_backward_rows",),
+    "batch_norm": ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics", "batch_norm.normalise"),
+    "batch_norm_backward": (
+        "batch_norm.batch_norm_gradient_sums",
+        "batch_norm.combine_gradients",
+        "batch_norm.batch_norm_gradient_apply",
+    ),
+    "batch_norm_inference": ("batch_norm.normalise",),
+    "relu": ("activation.relu_forward",),
+    "relu_backward": ("activation.relu_gradient",),
+    "leaky_relu": ("activation.leaky_relu_forward",),
+    "leaky_relu_backward": ("activation.leaky_relu_gradient",),
+    "elu": ("activation.elu_forward",),
+    "elu_backward": ("activation.elu_gradient",),
+    "gelu": ("activation.gelu_forward",),
+    "gelu_backward": ("activation.gelu_gradient",),
+    "silu": ("activation.silu_forward",),
+    "silu_backward": ("activation.silu_gradient",),
+    "sigmoid": ("activation.sigmoid_forward",),
+    "sigmoid_backward": ("activation.sigmoid_gradient",),
+    "tanh": ("activation.tanh_forward",),
+    "tanh_backward": ("activation.tanh_gradient",),
+    "add": ("elementwise.add_arrays",),
+    "scale": ("elementwise.scale_array",),
+    "copy": ("elementwise.copy_array",),
+    "fill": ("elementwise.fill_array",),
+    "concatenate": ("move.copy_channels",),
+    "split": ("move.copy_channels",),
+    "subsample_pad": ("move.subsample",),
+    "subsample_pad_backward": ("move.spread",),
+    "softmax_cross_entropy": ("softmax.softmax_cross_entropy_rows",),
+    "count_correct": ("softmax.count_correct_rows",),
+    "dropout": ("dropout.dropout_elements",),
+    "augment": ("augment.augment_images",),
+    "sgd_step": ("optimizer.sgd_update",),
+    "adam_step": ("optimizer.adam_update",),
+}
+"""Operation -> kernels, as module.function within this package. `update_running_stats` is C numbers of NumPy arithmetic."""

@@ -1,7 +1,8 @@
 """Activations and their gradients: one pass over flat arrays, see elementwise.py.
 
-The exponential is ours: ``exp(x) = 2**n * exp(r)`` with ``n = round(x / ln 2)``, r in [-0.35, 0.35] and the Taylor series to r**7 in
-float32 (remainder 5e-9) or r**13 in float64 (4e-18). Bound by memory in float32 except GELU, whose error function is a scalar call.
+The exponential is ours: ``exp(x) = 2**n * exp(r)`` with ``n = round(x / ln 2)``, r in [-0.35, 0.35] and the Taylor
+series to r**7 in float32 (remainder 5e-9) or r**13 in float64 (4e-18). Bound by memory in float32 except GELU, whose
+error function is a scalar call.
 """
 
 import math
@@ -169,6 +170,7 @@ _DENSITY = 1 / math.sqrt(2 * math.pi)
 
 @kernel
 def gelu_forward(begin, end, x, out):
+    """Chunks of GELU."""
     for i in range(begin * CHUNK, min(end * CHUNK, x.size)):
         value = np.float64(x[i])
         out[i] = value * 0.5 * math.erfc(-value * _ROOT_HALF)
@@ -176,6 +178,7 @@ def gelu_forward(begin, end, x, out):
 
 @kernel
 def gelu_gradient(begin, end, grad, x, out):
+    """Chunks of GELU's gradient."""
     for i in range(begin * CHUNK, min(end * CHUNK, x.size)):
         value = np.float64(x[i])
         slope = 0.5 * math.erfc(-value * _ROOT_HALF) + value * _DENSITY * math.exp(-0.5 * value * value)

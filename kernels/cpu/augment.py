@@ -1,6 +1,7 @@
 """Batches from images in memory: gather, random shift and mirror, normalise; one task an image.
 
-Cost: one byte read and one float written an element; a scalar loop over rows, since the image is small and the order may reverse.
+Cost: one byte read and one float written an element; a scalar loop over rows, since the image is small and the order
+may reverse.
 """
 
 import numpy as np
@@ -11,6 +12,7 @@ from .philox import philox_block
 
 @kernel
 def augment_images(begin, end, images, indices, mean, factor, flip, pad, seed, stream, step, out):
+    """One image a task."""
     _, height, width, channels = images.shape
     low, half = np.uint64(0xFFFFFFFF), np.uint64(32)
     places = np.uint64(2 * pad + 1)

@@ -20,6 +20,7 @@ def _count(p, q, plan, count_include_pad):
 
 @kernel
 def avg_pool2d_rows(begin, end, x, out, count_include_pad, plan):
+    """One row of output pixels a task."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -45,6 +46,7 @@ def avg_pool2d_rows(begin, end, x, out, count_include_pad, plan):
 
 @kernel
 def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, plan):
+    """One row of input pixels a task."""
     dt = grad.dtype
     size = itemsize(dt)
     width = lanes(dt)

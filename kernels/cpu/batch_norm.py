@@ -1,8 +1,9 @@
-"""Batch normalisation over all axes but the last: a pass for the statistics, a pass that applies them, and the same backward.
+"""Batch normalisation over all axes but the last: a pass for the statistics, one that applies them; the same backward.
 
-The rows are cut into parts by shape, a part into blocks that stay in the L2 cache. A block's mean comes first and its squares are
-taken around it, so a mean far from zero costs no accuracy; blocks and parts are combined in float64 by the formula of Chan, Golub
-and LeVeque (1979, Stanford STAN-CS-79-773), in order. Backward sums the gradient and its product with the normalised input.
+The rows are cut into parts by shape, a part into blocks that stay in the L2 cache. A block's mean comes first and its
+squares are taken around it, so a mean far from zero costs no accuracy; blocks and parts are combined in float64 by the
+formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773), in order. Backward sums the gradient and its product
+with the normalised input.
 
 Bound by memory: forward two reads and a write of the activation, backward four reads and a write.
 """
@@ -55,7 +56,7 @@ def _squares_around(source, mean, rows, row_bytes, count, dt):
 
 @kernel
 def batch_norm_statistics(begin, end, scratch, x, means, squares):
-    """For each part, the mean of each channel, as its distance from the first row of x, and the sum of squares around it."""
+    """For each part, each channel's mean (as distance from the first row of x) and the sum of squares around it."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -97,7 +98,7 @@ def batch_norm_statistics(begin, end, scratch, x, means, squares):
 
 @kernel
 def combine_statistics(begin, end, x, means, squares, gamma, beta, eps, mean, var, factor, shift):
-    """Combine the parts in order; ``factor = gamma / sqrt(var + eps)``, and `shift` is beta less what rounding took off the mean."""
+    """Combine the parts in order; ``factor = gamma / sqrt(var + eps)``, `shift` is beta less what rounding took."""
     rows = x.shape[0]
     for c in range(mean.size):
         centre, total = means[0, c], squares[0, c]
@@ -160,8 +161,9 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, x, mean, sums, products)
                 last = min(row + block_rows, stop)
                 for i in range(row, last - 1, 2):
                     place = (i * channels + c) * size
-                    g, g1 = vload_part(address(grad) + place, count, dt), vload_part(
-                        address(grad) + place + channels * size, count, dt
+                    g, g1 = (
+                        vload_part(address(grad) + place, count, dt),
+                        vload_part(address(grad) + place + channels * size, count, dt),
                     )
                     away = vload_part(address(x) + place, count, dt) - centre
                     away1 = vload_part(address(x) + place + channels * size, count, dt) - centre
@@ -193,6 +195,7 @@ def combine_gradients(begin, end, rows, sums, products, gamma, var, eps, grad_ga
 
 @kernel
 def batch_norm_gradient_apply(begin, end, grad, x, mean, a, b, k, out):
+    """``out = a * (grad - b) - k * (x - mean)``, a block of rows a task."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)

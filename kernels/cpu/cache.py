@@ -1,9 +1,10 @@
 """Compiled kernels on disk.
 
-Numba's own cache goes stale when a helper in another file changes, makes the import fail where nothing can be written, mixes up
-entries that two processes write at once, and does not recover from a damaged file (numba issues 1833, 5566, 4807). Here every
-compiled kernel is one file, named by function and signature, in a directory named by a hash of all kernel sources, the versions
-of Numba and LLVM, and the CPU; it is written beside its place and renamed; a file that cannot be read is compiled anew.
+Numba's own cache goes stale when a helper in another file changes, makes the import fail where nothing can be written,
+mixes up entries that two processes write at once, and does not recover from a damaged file (numba issues 1833, 5566,
+4807). Here every compiled kernel is one file, named by function and signature, in a directory named by a hash of all
+kernel sources, the versions of Numba and LLVM, and the CPU; it is written beside its place and renamed; a file that
+cannot be read is compiled anew.
 
 Compiled code is trusted code: the directory must belong to the user and be closed to others.
 """
@@ -40,7 +41,8 @@ def _hash_sources() -> str:
     return digest.hexdigest()[:20]
 
 
-# Taken now, while the sources are as they are being imported: a file may be edited before its kernels are first compiled.
+# Taken now, while the sources are as they are being imported: a file may be edited before its kernels are first
+# compiled.
 SOURCES_HASH = _hash_sources()
 """Hash of everything that decides what a kernel compiles to."""
 
@@ -68,7 +70,8 @@ def cache_directory() -> Path | None:
 
 def _warn(error: Exception) -> None:
     warnings.warn(
-        f"compiled kernels are not kept on disk ({error}); set FASTCONV_CACHE_DIR to a directory that you alone can write",
+        f"compiled kernels are not kept on disk ({error});"
+        " set FASTCONV_CACHE_DIR to a directory that you alone can write",
         CacheWarning,
         stacklevel=2,
     )

@@ -30,7 +30,7 @@ def _gathers(direction, weight_shape, input_shape, geometry, itemsize):
 
 
 def _suits_winograd(weight, out_shape, geometry, precision):
-    """Tell whether Winograd pays: 3x3 with stride 1 and enough channels to carry the transforms, on maps that fill its tiles."""
+    """Tell whether Winograd pays: 3x3, stride 1, channels enough for the transforms, maps that fill its tiles."""
     stride, _, dilation, groups = geometry
     if precision == "strict" or weight.dtype != np.float32 or weight.shape[:2] != (3, 3):
         return False
@@ -97,7 +97,14 @@ def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace
     if weight.algorithm.endswith("_taps"):
         conv2d_taps.forward(x, weight.weight, bias, stride, padding, dilation, groups, out, workspace)
         return
-    _run(x, weight, bias, out, _gathers("forward", shape, x.shape, (stride, padding, dilation, groups), x.itemsize), workspace)
+    _run(
+        x,
+        weight,
+        bias,
+        out,
+        _gathers("forward", shape, x.shape, (stride, padding, dilation, groups), x.itemsize),
+        workspace,
+    )
 
 
 def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, groups, out, workspace):

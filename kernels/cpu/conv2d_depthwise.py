@@ -1,11 +1,12 @@
 """Depthwise convolution: every channel has a filter of its own; vectors run along the channels.
 
-Layout: x (N, H, W, C), weight (R, S, 1, C). Forward and backward-input are one kernel: for each output pixel it lists the taps that
-stay inside (offset of the input pixel, offset of the weight), then runs over the channels with one accumulator. Backward-weight
-copies a band of an image into a padded strip and keeps the accumulators of nine taps in registers while it runs over the pixels.
+Layout: x (N, H, W, C), weight (R, S, 1, C). Forward and backward-input are one kernel: for each output pixel it lists
+the taps that stay inside (offset of the input pixel, offset of the weight), then runs over the channels with one
+accumulator. Backward-weight copies a band of an image into a padded strip and keeps the accumulators of nine taps in
+registers while it runs over the pixels.
 
-Cost: 2 * R * S flops for each element; bound by memory (one read and one write of the activation), at 3x3 close to the two loads a
-cycle of the L1 cache.
+Cost: 2 * R * S flops for each element; bound by memory (one read and one write of the activation), at 3x3 close to the
+two loads a cycle of the L1 cache.
 """
 
 import functools
@@ -41,7 +42,7 @@ _STRIP_BYTES = 256 * 1024
 
 
 class DepthwisePlan(NamedTuple):
-    """Sizes of one pass. Input pixel of tap (r, s) at output (p, q): ``(p * step_h + r * tap_h + first_h) / divide_h``."""
+    """Sizes of one pass; tap r of output row p reads input row ``(p * step_h + r * tap_h + first_h) / divide_h``."""
 
     batch: int
     in_h: int
@@ -82,6 +83,7 @@ def _list_taps(table, plan, image, p, q, size):
 
 @kernel
 def conv2d_depthwise(begin, end, scratch, x, weight, bias, out, plan):
+    """One row of output pixels a task; forward and backward-input."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -183,6 +185,7 @@ def _sum_pixels(acc, taps, grad, count, rows, strip_w, plan, dt):
 
 @kernel
 def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
+    """One part of the images a task."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)

@@ -1,12 +1,13 @@
 """Direct convolution: forward, backward-input and dense layers as one gathered matrix product.
 
-A task is a block of output pixels, and where there are few of those also a part of the output channels, of one group. Its input is copied, block of channels by block of channels, into a strip padded
-with zeros (or read in place where no tap leaves the image), so the inner loop has no edge; then tiles of ROWS pixels by two vectors
-of output channels run over all taps and channels of the block. Pixels are found through a table, so a tile spans rows and images
-and fills on 4x4 maps as well; the last tile of a block repeats its last pixel.
+A task is a block of output pixels, and where there are few of those also a part of the output channels, of one group.
+Its input is copied, block of channels by block of channels, into a strip padded with zeros (or read in place where no
+tap leaves the image), so the inner loop has no edge; then tiles of ROWS pixels by two vectors of output channels run
+over all taps and channels of the block. Pixels are found through a table, so a tile spans rows and images and fills on
+4x4 maps as well; the last tile of a block repeats its last pixel.
 
-Cost: 2 * N * P * Q * K * (C / groups) * R * S flops; bound by the fused multiply-add units (230 of 247 GFLOP/s a core on a
-13 x 2 tile). Copying the strip is one read of the input, a few percent.
+Cost: 2 * N * P * Q * K * (C / groups) * R * S flops; bound by the fused multiply-add units (230 of 247 GFLOP/s a core
+on a 13 x 2 tile). Copying the strip is one read of the input, a few percent.
 """
 
 import numpy as np
@@ -32,7 +33,6 @@ from .simd import (
     vstore,
     vstore_part,
 )
-
 
 NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
@@ -93,7 +93,9 @@ def fill_tables(table_in, table_out, plan, image0, images, row0, rows):
     for n in range(images):
         for i in range(rows):
             if plan.in_place:
-                start = ((image0 + n) * plan.in_h + (row0 + i) * plan.stride_h + plan.first_dh) * plan.in_w + plan.first_dw
+                start = (
+                    (image0 + n) * plan.in_h + (row0 + i) * plan.stride_h + plan.first_dh
+                ) * plan.in_w + plan.first_dw
             else:
                 start = (n * strip_h + i * plan.stride_h) * strip_w
             out_h = plan.row + (row0 + i) * plan.row_step
@@ -169,6 +171,7 @@ def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, ou
 
 @kernel
 def conv2d_direct(begin, end, scratch, x, packed, bias, out, runs, plan):
+    """One block of output pixels of one group, and one part of its output channels, a task."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -239,4 +242,6 @@ def run_gather(x, packed, bias, out, gather, workspace):
     """Launch one plan; `packed` is its part of the packed weight."""
     plan = gather.plan
     scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
-    launch(conv2d_direct, plan.groups * plan.blocks * plan.splits, x, packed, bias, out, gather.runs, plan, scratch=scratch)
+    launch(
+        conv2d_direct, plan.groups * plan.blocks * plan.splits, x, packed, bias, out, gather.runs, plan, scratch=scratch
+    )

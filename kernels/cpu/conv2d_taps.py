@@ -1,8 +1,9 @@
 """Convolution tap by tap: for weights or gradients that are not finite.
 
-The direct kernels multiply the zeros of their padded strips, and zero times infinity is NaN; the formula skips those cells. So where
-an infinity or a NaN could meet the padding, each tap is a matrix product of its own over the pixels that it reaches, and nothing
-else is touched. Slow (a copy and a product for each tap), rare, and visible: the algorithm is called `conv2d_..._taps`.
+The direct kernels multiply the zeros of their padded strips, and zero times infinity is NaN; the formula skips those
+cells. So where an infinity or a NaN could meet the padding, each tap is a matrix product of its own over the pixels
+that it reaches, and nothing else is touched. Slow (a copy and a product for each tap), rare, and visible: the algorithm
+is called `conv2d_..._taps`.
 """
 
 import numpy as np
@@ -69,7 +70,7 @@ def _taps(x_shape, out_shape, kernel_size, stride, padding, dilation):
 
 
 def _rows(maps, slices, channels):
-    """Return the pixels of `slices` and a range of channels as rows of a contiguous matrix, and the shape of their maps."""
+    """Return the pixels of `slices`, some channels, as rows of a contiguous matrix, and the shape of their maps."""
     part = maps[(*slices, channels)]
     return np.ascontiguousarray(part).reshape(-1, part.shape[-1]), part.shape[:3]
 

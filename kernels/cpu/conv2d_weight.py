@@ -2,13 +2,14 @@
 
     grad_weight[t, c, k] = sum over output pixels of x[pixel moved by tap t, c] * grad_output[pixel, k]
 
-A task owns a block of input channels and a block of output channels, and one part of the pixels. Block of pixels by block of pixels
-it copies the input into a strip padded with zeros and the gradient into columns of two vectors; then tiles of ROWS pairs (tap, input
-channel) by two vectors of output channels run over the pixels. Small weights leave few such blocks, so there the pixels are split
-into parts, whose sums are added in order afterwards: the number of parts depends on shapes only.
+A task owns a block of input channels and a block of output channels, and one part of the pixels. Block of pixels by
+block of pixels it copies the input into a strip padded with zeros and the gradient into columns of two vectors; then
+tiles of ROWS pairs (tap, input channel) by two vectors of output channels run over the pixels. Small weights leave few
+such blocks, so there the pixels are split into parts, whose sums are added in order afterwards: the number of parts
+depends on shapes only.
 
-Cost: the flops of the forward pass; bound by the fused multiply-add units. Each block of pixels reads and writes the accumulators
-once (2 of 258 steps) and is copied once for every block of channels on the other side.
+Cost: the flops of the forward pass; bound by the fused multiply-add units. Each block of pixels reads and writes the
+accumulators once (2 of 258 steps) and is copied once for every block of channels on the other side.
 """
 
 import functools
@@ -91,7 +92,9 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     (top, bottom), (left, right) = padding
     batch, in_h, in_w, in_channels = x_shape
     grid_h, grid_w = grad_shape[1:3]
-    if taps == 1 and stride == (1, 1) and top == bottom == left == right == 0:  # a matrix product: one long row of pixels
+    if (
+        taps == 1 and stride == (1, 1) and top == bottom == left == right == 0
+    ):  # a matrix product: one long row of pixels
         batch, in_h, in_w, grid_h, grid_w = 1, 1, batch * in_h * in_w, 1, batch * grid_h * grid_w
     span_h, span_w = dilation[0] * (kernel_h - 1) + 1, dilation[1] * (kernel_w - 1) + 1
     in_place = (
@@ -116,7 +119,19 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     return WeightPlan(
         *(batch, in_h, in_w, in_channels, grid_h, grid_w, out_channels, groups, group_in, out_channels // groups),
         *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place)),
-        *(block_channels, block_out, images, rows, cols, row_bands, col_bands, blocks, channel_blocks, out_blocks, parts),
+        *(
+            block_channels,
+            block_out,
+            images,
+            rows,
+            cols,
+            row_bands,
+            col_bands,
+            blocks,
+            channel_blocks,
+            out_blocks,
+            parts,
+        ),
         taps * block_channels + ROWS,
         0 if in_place else strip * block_channels,
     )
@@ -222,6 +237,7 @@ def _multiply_columns(pixels, pairs, outs, tables, source, columns, target, stri
 
 @kernel
 def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
+    """One block of the weight and one part of the pixels a task."""
     dt = x.dtype
     size = itemsize(dt)
     table_in = address(scratch)
@@ -290,9 +306,7 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             first = block == first_block
             tables = (table_in, table_out)
             cells = (images, rows, cols)
-            _multiply_columns(
-                pixels, pairs, outs, tables, source, columns, target, strides, plan, cells, first, dt
-            )
+            _multiply_columns(pixels, pairs, outs, tables, source, columns, target, strides, plan, cells, first, dt)
 
 
 _SUM_ELEMENTS = 4096

@@ -1,6 +1,7 @@
 """Dense layers: the matrix products of `conv2d_direct` and `conv2d_weight` on a map of one pixel an example.
 
-Cost: 2 * N * C * K flops a pass, and packing the weight once (one read, one write): at a batch of 128 about a tenth of the time.
+Cost: 2 * N * C * K flops a pass, and packing the weight once (one read, one write): at a batch of 128 about a tenth of
+the time.
 """
 
 from . import conv2d_weight

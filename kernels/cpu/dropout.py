@@ -1,8 +1,8 @@
 """Dropout: the mask is computed, not stored; the gradient computes it again from the same key.
 
-A task is a chunk of elements. As many Philox blocks as a vector of uint64 has lanes are computed at once, their words put in the
-order of the elements, and the elements kept whose word reaches the threshold. Bound by the generator: about 100 vector
-instructions for 32 elements.
+A task is a chunk of elements. As many Philox blocks as a vector of uint64 has lanes are computed at once, their words
+put in the order of the elements, and the elements kept whose word reaches the threshold. Bound by the generator: about
+100 vector instructions for 32 elements.
 """
 
 import numpy as np
@@ -28,6 +28,7 @@ _WORDS = 4  # of a Philox block
 
 @kernel
 def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, step, out):
+    """One chunk a task."""
     dt, word_dt = x.dtype, scratch.dtype
     size = itemsize(dt)
     width, blocks = lanes(dt), lanes(word_dt)

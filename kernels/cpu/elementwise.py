@@ -77,6 +77,7 @@ scale_array = make_unary("scale_array", _scale)
 
 @kernel
 def fill_array(begin, end, value, out):
+    """One chunk a task."""
     stop = min(end * CHUNK, out.size)
     for i in range(begin * CHUNK, stop):
         out[i] = value
@@ -84,6 +85,7 @@ def fill_array(begin, end, value, out):
 
 @kernel
 def copy_array(begin, end, x, out):
+    """One chunk a task."""
     stop = min(end * CHUNK, out.size)
     for i in range(begin * CHUNK, stop):
         out[i] = x[i]

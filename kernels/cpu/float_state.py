@@ -1,6 +1,8 @@
-"""Subnormal numbers are flushed to zero inside kernels: products of weights near 1e-42 otherwise slow a convolution 5 to 100 times
+"""Subnormal numbers are flushed to zero inside kernels.
+
+Products of weights near 1e-42 otherwise slow a convolution 5 to 100 times
 (PyTorch issues 67797 and 23862). The control register belongs to the thread; the caller's value is put back.
-"""  # noqa: D205
+"""
 
 import numba
 from llvmlite import binding as llvm

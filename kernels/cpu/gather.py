@@ -2,11 +2,12 @@
 
 Forward, backward-input and dense are one problem here, a sum over taps into a grid of output pixels:
 
-    y[n, oh(i), ow(j), k] = bias[k] + sum over taps t, channels c of x[n, i * stride_h + dh[t], j * stride_w + dw[t], c] * W[t, c, k]
+    y[n, oh(i), ow(j), k] = bias[k] + sum over taps t, channels c of x[n, i * stride_h + dh[t], j * stride_w + dw[t], c]
+    * W[t, c, k]
 
-with ``oh(i) = row + i * row_step`` and the same for columns. Forward has one grid over all of `y`. Backward-input has one grid for
-each phase (h mod stride_h, w mod stride_w) of its output, with the taps that reach that phase, so that nothing is multiplied by
-the zeros between strided outputs.
+with ``oh(i) = row + i * row_step`` and the same for columns. Forward has one grid over all of `y`. Backward-input has
+one grid for each phase (h mod stride_h, w mod stride_w) of its output, with the taps that reach that phase, so that
+nothing is multiplied by the zeros between strided outputs.
 
 Everything is decided from shapes alone, so the same shapes give the same bits on any number of threads.
 """
@@ -18,8 +19,8 @@ import numpy as np
 
 from .simd import REGISTERS, VECTOR_BYTES
 
-# A tile of ROWS pixels x 2 vectors fills the registers: 13 * 2 accumulators + 2 weights of 32, and 13 divides 64k + 1, so that
-# maps of 8x8, 16x16 and 32x32 pixels leave 1.5 % of a tile idle. Broadcasts come straight from memory.
+# A tile of ROWS pixels x 2 vectors fills the registers: 13 * 2 accumulators + 2 weights of 32, and 13 divides 64k + 1,
+# so that maps of 8x8, 16x16 and 32x32 pixels leave 1.5 % of a tile idle. Broadcasts come straight from memory.
 ROWS = 13 if REGISTERS == 32 else 6
 TILE_VECTORS = 2
 

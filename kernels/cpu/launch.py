@@ -1,17 +1,17 @@
 """How kernels are compiled and run.
 
-A kernel is a function ``f(begin, end, *arguments)`` that does the tasks `begin` to `end - 1` of some division of its work. The
-division depends on shapes only and every output element belongs to one task, so results do not depend on how many threads
-share the tasks.
+A kernel is a function ``f(begin, end, *arguments)`` that does the tasks `begin` to `end - 1` of some division of its
+work. The division depends on shapes only and every output element belongs to one task, so results do not depend on how
+many threads share the tasks.
 
-`launch` hands out the tasks in chunks to a team of threads. The threads are Python's own, and kernels run without the interpreter
-lock. Numba's threading layers are not used: `workqueue` aborts the process when two threads launch at once, and `omp` kills a
-forked child at its first launch. Here a caller that finds the team busy does its tasks alone, and a forked child starts a team of
-its own.
+`launch` hands out the tasks in chunks to a team of threads. The threads are Python's own, and kernels run without the
+interpreter lock. Numba's threading layers are not used: `workqueue` aborts the process when two threads launch at once,
+and `omp` kills a forked child at its first launch. Here a caller that finds the team busy does its tasks alone, and a
+forked child starts a team of its own.
 
-Between launches a helper spins in compiled code, without the interpreter lock, for some hundred microseconds before it sleeps. The
-caller posts a job from inside compiled code too, so neither waits for the other's lock: a launch on two threads costs about 5
-microseconds more than one on the caller alone; waking a sleeping thread would cost 40.
+Between launches a helper spins in compiled code, without the interpreter lock, for some hundred microseconds before it
+sleeps. The caller posts a job from inside compiled code too, so neither waits for the other's lock: a launch on two
+threads costs about 5 microseconds more than one on the caller alone; waking a sleeping thread would cost 40.
 """
 
 import os
@@ -49,7 +49,7 @@ def kernel(function):
     compiled = numba.njit(**_OPTIONS)(function)
 
     def share(control, ticket, helpers, tasks, chunks, *arguments):
-        """Do chunks until none is left. `control` 0: alone; `ticket` > 0: as the caller, who posts the job and waits."""
+        """Do chunks until none is left; `control` 0 means alone, a `ticket` that of the caller, who posts and waits."""
         if ticket > 0:
             atomic_store(control + _TICKET, ticket)
         chunk = atomic_add(control + _NEXT, 1) if control else 0
@@ -76,10 +76,10 @@ def _unfinished(control, helpers, chunks):
     """Tell whether a chunk is still being done, or a helper still holds the job's arrays."""
     if atomic_load(control + _DONE) < chunks and not atomic_load(control + _FAILED):
         return True
+    busy = 0
     for helper in range(helpers):
-        if atomic_load(control + _HELPERS + helper * _LINE):
-            return True
-    return False
+        busy += atomic_load(control + _HELPERS + helper * _LINE)
+    return busy > 0
 
 
 @numba.njit("void(int64, int64, int64)", **_OPTIONS)
@@ -119,7 +119,7 @@ def default_num_threads():
 
 
 class _Helper:
-    """A thread that joins the team's launches. All its attributes are read and written with the interpreter lock held."""
+    """A thread that joins the team's launches. Its attributes are touched with the interpreter lock held only."""
 
     def __init__(self, team, number):
         self.team, self.number = team, number
@@ -233,9 +233,10 @@ def get_num_threads():
 def launch(function, tasks, *arguments, scratch=None):
     """Run ``function(begin, end, *arguments)`` over the tasks 0 to `tasks` - 1 and return when all are done.
 
-    With `scratch`, an array with at least `get_num_threads()` rows, the call is ``function(begin, end, scratch[i], *arguments)``
-    with another row on each thread. The floating-point state of the calling thread is as before afterwards. With one task, or in
-    a team that is busy with another caller's launch, everything runs on the calling thread.
+    With `scratch`, an array with at least `get_num_threads()` rows, the call is ``function(begin, end, scratch[i],
+    *arguments)`` with another row on each thread. The floating-point state of the calling thread is as before
+    afterwards. With one task, or in a team that is busy with another caller's launch, everything runs on the calling
+    thread.
     """
     if tasks <= 0:
         return

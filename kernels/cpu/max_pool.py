@@ -1,8 +1,8 @@
 """Max pooling and its gradient, NHWC, vectors along the channels.
 
-Forward: a task is a row of output pixels; for each pixel every vector of channels runs over the cells of the window that lie inside,
-with its best value and the place of it. Backward gathers: for each input pixel the windows that cover it are listed, and
-their gradients added where the saved place is this one; so no two tasks write one cell.
+Forward: a task is a row of output pixels; for each pixel every vector of channels runs over the cells of the window
+that lie inside, with its best value and the place of it. Backward gathers: for each input pixel the windows that cover
+it are listed, and their gradients added where the saved place is this one; so no two tasks write one cell.
 
 Bound by memory: forward one read, one write of a quarter and of the places (at 2x2); backward the reverse.
 """
@@ -29,6 +29,7 @@ from .windows import first_of, inside, list_windows, pool_plan, second_of
 
 @kernel
 def max_pool2d_rows(begin, end, x, out, argmax, plan):
+    """One row of output pixels a task."""
     dt, index_dt = x.dtype, argmax.dtype
     size, index_size = itemsize(dt), itemsize(index_dt)
     width = lanes(dt)
@@ -62,6 +63,7 @@ def max_pool2d_rows(begin, end, x, out, argmax, plan):
 
 @kernel
 def max_pool2d_backward_rows(begin, end, scratch, grad, argmax, out, plan):
+    """One row of input pixels a task."""
     dt, index_dt = grad.dtype, argmax.dtype
     size, index_size = itemsize(dt), itemsize(index_dt)
     width = lanes(dt)
@@ -115,6 +117,4 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation, out, argmax):
 def max_pool2d_backward(grad_output, argmax, *, kernel_size, stride, padding, dilation, out):
     """Gradient of `max_pool2d`."""
     plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding, dilation)
-    launch(
-        max_pool2d_backward_rows, plan.batch * plan.in_h, grad_output, argmax, out, plan, scratch=_scratch(plan)
-    )
+    launch(max_pool2d_backward_rows, plan.batch * plan.in_h, grad_output, argmax, out, plan, scratch=_scratch(plan))

@@ -1,4 +1,4 @@
-"""Copies between activations: joining and cutting channels, and the parameter-free shortcut of ResNets. Bound by memory."""
+"""Copies between activations: joining and cutting channels, the shortcut of ResNets. Bound by memory."""
 
 from .conv2d_direct import clear_elements, copy_elements
 from .launch import kernel, launch
@@ -9,6 +9,7 @@ _ROWS = 256  # pixels a task
 
 @kernel
 def copy_channels(begin, end, x, first_x, out, first_out, channels):
+    """Some pixels a task: `channels` from channel `first_x` of x to channel `first_out` of out."""
     dt = x.dtype
     size = itemsize(dt)
     for row in range(begin * _ROWS, min(end * _ROWS, x.shape[0])):
@@ -18,6 +19,7 @@ def copy_channels(begin, end, x, first_x, out, first_out, channels):
 
 @kernel
 def subsample(begin, end, x, out, stride_h, stride_w, before):
+    """One row of output pixels a task."""
     dt = x.dtype
     size = itemsize(dt)
     _, in_h, in_w, channels = x.shape
@@ -34,6 +36,7 @@ def subsample(begin, end, x, out, stride_h, stride_w, before):
 
 @kernel
 def spread(begin, end, grad, out, stride_h, stride_w, before):
+    """One row of input pixels a task."""
     dt = out.dtype
     size = itemsize(dt)
     _, grad_h, grad_w, outs = grad.shape

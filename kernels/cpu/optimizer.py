@@ -1,4 +1,7 @@
-"""Optimizer steps over the flat arenas of a model: one pass, bound by memory (SGD with momentum 5 words a parameter, Adam 7)."""
+"""Optimizer steps over the flat arenas of a model: one pass, bound by memory.
+
+SGD with momentum moves five words a parameter, Adam seven.
+"""
 
 import numpy as np
 
@@ -9,6 +12,7 @@ from .simd import address, itemsize, lanes, vfma, vload_part, vsplat, vsqrt, vst
 
 @kernel
 def sgd_update(begin, end, parameter, grad, velocity, lr, momentum, nesterov, weight_decay):
+    """One chunk a task."""
     dt = parameter.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -27,6 +31,7 @@ def sgd_update(begin, end, parameter, grad, velocity, lr, momentum, nesterov, we
 
 @kernel
 def adam_update(begin, end, parameter, grad, m, v, lr, step, beta1, beta2, eps, weight_decay):
+    """One chunk a task."""
     dt = parameter.dtype
     size = itemsize(dt)
     width = lanes(dt)

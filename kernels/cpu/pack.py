@@ -1,9 +1,9 @@
 """Weights in the order in which `conv2d_direct` reads them.
 
-For each group, then for each block of two vectors (at the end of one) of output channels, then for each block of input channels:
-``packed[tap][input channel][vector of output channels]``, zero beyond the last channel. `element` strides describe the source, so
-one kernel packs a convolution forward (output channels contiguous: copied) and backward (input channels become the outputs, and
-must be contiguous in the other order: transposed in registers), and dense layers.
+For each group, then for each block of two vectors (at the end of one) of output channels, then for each block of input
+channels: ``packed[tap][input channel][vector of output channels]``, zero beyond the last channel. `element` strides
+describe the source, so one kernel packs a convolution forward (output channels contiguous: copied) and backward (input
+channels become the outputs, and must be contiguous in the other order: transposed in registers), and dense layers.
 """
 
 from .gather import TILE_VECTORS
@@ -35,6 +35,7 @@ def packed_size(plan, itemsize):
 
 @kernel
 def pack_weight(begin, end, source, packed, taps, group_in, group_out, block_channels, strides):
+    """One block of input channels of one vector of output channels a task."""
     dt = source.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -74,7 +75,7 @@ def pack_weight(begin, end, source, packed, taps, group_in, group_out, block_cha
 
 
 def pack(weight, packed, gather, strides):
-    """Fill `packed` (a slice of `packed_size` elements) for one plan; `strides` of (r, s, in, out, group), in elements."""
+    """Fill `packed` for one plan; `strides` are those of (r, s, in, out, group) in the weight, in elements."""
     plan = gather.plan
     width = VECTOR_BYTES // weight.itemsize
     tasks = plan.groups * -(-plan.group_out // width) * -(-plan.group_in // plan.block_channels)

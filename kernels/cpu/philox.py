@@ -1,6 +1,7 @@
 """Philox4x32-10, the counter-based random generator (Salmon et al., SC 2011, https://doi.org/10.1145/2063384.2063405).
 
-A block of four 32-bit words is a function of a 128-bit counter and a 64-bit key, so any number can be had at once, on any thread.
+A block of four 32-bit words is a function of a 128-bit counter and a 64-bit key, so any number can be had at once, on
+any thread.
 """
 
 import numpy as np

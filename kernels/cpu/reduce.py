@@ -1,7 +1,7 @@
 """Sums over all axes but the last: the gradient of a bias.
 
-The rows are cut into parts by shape; a part is summed block by block of rows, so that the block stays in the L1 cache while the
-vectors of channels take their turns; the parts are added in order. Bound by memory: one read.
+The rows are cut into parts by shape; a part is summed block by block of rows, so that the block stays in the L1 cache
+while the vectors of channels take their turns; the parts are added in order. Bound by memory: one read.
 """
 
 from .conv2d_weight import sum_in_order
@@ -14,6 +14,7 @@ _BLOCK_BYTES = 16 * 1024
 
 @kernel
 def sum_rows(begin, end, x, sums):
+    """One part of the rows a task."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)

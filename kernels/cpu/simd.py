@@ -2,14 +2,16 @@
 
 LLVM's vectoriser does not reach the speed of a convolution written by hand, so the kernels say what they mean:
 
-- `Vector`: as many elements as one register of the host holds (16, 8 or 4 float32; half as many float64), with ``+ - * /``,
-  comparison through `vselect_*`, load, store and fused multiply-add. Code is generic in the element type: functions take a
-  `dtype` (write ``x.dtype`` in a kernel).
-- `Tile`: P x V vectors, the accumulators of a small matrix product. LLVM's SROA pass takes it apart into P * V registers, so
+- `Vector`: as many elements as one register of the host holds (16, 8 or 4 float32; half as many float64), with ``+ - *
+  /``,
+  comparison through `vselect_*`, load, store and fused multiply-add. Code is generic in the element type: functions
+  take a `dtype` (write ``x.dtype`` in a kernel).
+- `Tile`: P x V vectors, the accumulators of a small matrix product. LLVM's SROA pass takes it apart into P * V
+  registers, so
   passing tiles around by value costs nothing (seen in the machine code of a 6 x 4 tile: no spill, 93 % of peak).
 
-Addresses are integers (`address(array)`, bytes); nothing here checks a bound. Loads and stores assume the alignment of one
-element.
+Addresses are integers (`address(array)`, bytes); nothing here checks a bound. Loads and stores assume the alignment of
+one element.
 """
 
 import operator
@@ -28,11 +30,13 @@ _I64 = ir.IntType(64)
 
 
 def _vector_bytes() -> int:
-    """Bytes of the widest register that the code is compiled for; NUMBA_CPU_NAME and NUMBA_CPU_FEATURES override the host."""
+    """Return the bytes of the widest register to compile for; NUMBA_CPU_NAME and _FEATURES override the host."""
     name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
     if name and name != llvm.get_host_cpu_name():
         # Numba gives LLVM the host's features even so; the name alone says what may be used.
-        if any(word in name for word in ("skylake-avx512", "x86-64-v4", "icelake", "sapphirerapids", "znver4", "znver5")):
+        if any(
+            word in name for word in ("skylake-avx512", "x86-64-v4", "icelake", "sapphirerapids", "znver4", "znver5")
+        ):
             return 64
         return 32 if any(word in name for word in ("haswell", "x86-64-v3", "skylake", "znver", "alderlake")) else 16
     if features is None:
@@ -302,8 +306,10 @@ def _comparison(predicate, doc):
         def codegen(context, builder, sig, args):
             a, b, yes, no = args
             if isinstance(sig.args[0].dtype, types.Float):
-                condition = builder.fcmp_unordered(predicate[1:], a, b) if predicate[0] == "u" else builder.fcmp_ordered(
-                    predicate[1:], a, b
+                condition = (
+                    builder.fcmp_unordered(predicate[1:], a, b)
+                    if predicate[0] == "u"
+                    else builder.fcmp_ordered(predicate[1:], a, b)
                 )
             else:
                 condition = builder.icmp_unsigned(predicate[1:], a, b)
@@ -361,7 +367,7 @@ def tile_zero(typingctx, rows, vectors, dtype):
 
 @intrinsic(prefer_literal=True)
 def row_addresses(typingctx, count, table, step, base):
-    """Return the tuple of ``base + step * table[i]`` for i below `count` (a constant); `table` is an address of int64."""
+    """Return the tuple of ``base + step * table[i]``, i below the constant `count`; `table` is an address of int64."""
     result = types.UniTuple(types.int64, count.literal_value)
 
     def codegen(context, builder, sig, args):
@@ -389,7 +395,7 @@ def row_steps(typingctx, count, base, step):
 
 @intrinsic
 def tile_multiply_add(typingctx, tile, rows, shift, weights):
-    """Return ``tile[p][v] + broadcast(element at rows[p] + shift) * vector v at weights``: one step of a matrix product."""
+    """Return ``tile[p][v] + element at (rows[p] + shift) * vector v at weights``: a step of a matrix product."""
     vector = tile.vector
     size = vector.dtype.bitwidth // 8
 
@@ -587,7 +593,7 @@ def tile_store(typingctx, tile, rows):
 
 @intrinsic
 def vselect_max(typingctx, value, best, yes, no):
-    """Return, lane by lane, `yes` where `value` takes over as the maximum: it is larger, or the first NaN; else `no`."""
+    """Return, lane by lane, `yes` where `value` takes over as maximum (larger, or the first NaN), else `no`."""
 
     def codegen(context, builder, sig, args):
         value, best, yes, no = args
@@ -661,7 +667,13 @@ def vscale_by_power(typingctx, value, power):
     return value(value, power), codegen
 
 
-for _python_operator, _int_name in ((operator.and_, "and_"), (operator.xor, "xor"), (operator.rshift, "lshr"), (operator.lshift, "shl"), (operator.or_, "or_")):
+for _python_operator, _int_name in (
+    (operator.and_, "and_"),
+    (operator.xor, "xor"),
+    (operator.rshift, "lshr"),
+    (operator.lshift, "shl"),
+    (operator.or_, "or_"),
+):
     _arithmetic(_python_operator, _int_name, _int_name)
 
 

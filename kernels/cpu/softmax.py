@@ -1,7 +1,7 @@
 """Softmax cross-entropy with its gradient, and counting right answers: one pass over the rows, sums in float64.
 
-Cost: one exponential an element; at 10 classes a batch of 128 is a microsecond or two, so everything stays on one thread until
-there are thousands of rows. The loss is summed over blocks of rows and the blocks are added in order.
+Cost: one exponential an element; at 10 classes a batch of 128 is a microsecond or two, so everything stays on one
+thread until there are thousands of rows. The loss is summed over blocks of rows and the blocks are added in order.
 """
 
 import math
@@ -15,6 +15,7 @@ _ROWS = 256
 
 @kernel
 def softmax_cross_entropy_rows(begin, end, logits, labels, label_smoothing, losses, grad):
+    """One block of rows a task."""
     rows, classes = logits.shape
     rest = label_smoothing / classes
     for block in range(begin, end):
@@ -39,6 +40,7 @@ def softmax_cross_entropy_rows(begin, end, logits, labels, label_smoothing, loss
 
 @kernel
 def count_correct_rows(begin, end, logits, labels, out):
+    """All rows in one task."""
     rows, classes = logits.shape
     for n in range(rows):
         best = 0

@@ -1,8 +1,8 @@
 """Which windows of a pooling cover a cell, and which cells a window covers.
 
-Along one axis, window p covers the cells ``p * stride - low + k * dilation`` for k below the kernel size; those inside are a range
-of k. The other way round a cell has a list of windows, which kernels make for each row, and once for each column, so that no
-division is left in the loops over pixels.
+Along one axis, window p covers the cells ``p * stride - low + k * dilation`` for k below the kernel size; those inside
+are a range of k. The other way round a cell has a list of windows, which kernels make for each row, and once for each
+column, so that no division is left in the loops over pixels.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,9 @@ class PoolPlan(NamedTuple):
 def pool_plan(in_shape, out_shape, kernel_size, stride, padding, dilation=(1, 1)):
     """Return the plan of these shapes."""
     batch, in_h, in_w, channels = in_shape
-    return PoolPlan(batch, in_h, in_w, *out_shape[1:3], channels, *kernel_size, *stride, *padding[0], *padding[1], *dilation)
+    return PoolPlan(
+        batch, in_h, in_w, *out_shape[1:3], channels, *kernel_size, *stride, *padding[0], *padding[1], *dilation
+    )
 
 
 @device

@@ -2,23 +2,23 @@
 
 A 6x6 patch of the input gives 4x4 outputs with 36 multiplications for each pair of channels instead of 144:
 
-    Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A        (Lavin and Gray, https://arxiv.org/abs/1509.09308, points 0, 1, -1, 2, -2, inf)
+    Y = A^T [ sum over c of (G g G^T) * (B^T d B) ] A        (Lavin and Gray, https://arxiv.org/abs/1509.09308, points
+    0, 1, -1, 2, -2, inf)
 
 Backward-input is the same sum with the weight turned by 180 degrees, channels exchanged and padding 2 - p.
 
-A task is a block of about 64 tiles and, where there are few of those, a part of the output channels. It transforms its patches into
-36 planes (tile, input channel), multiplies each plane with the transformed weight (tiles of ROWS x two vectors, as everywhere), and
-transforms the 36 products of each tile and output channel back, adding the bias. Patches inside the image are read in place, others
-through a padded copy; outputs beyond an edge are not written. Plane by plane the operands stay in the L2 cache.
+A task is a block of about 64 tiles and, where there are few of those, a part of the output channels. It transforms its
+patches into 36 planes (tile, input channel), multiplies each plane with the transformed weight (tiles of ROWS x two
+vectors, as everywhere), and transforms the 36 products of each tile and output channel back, adding the bias. Patches
+inside the image are read in place, others through a padded copy; outputs beyond an edge are not written. Plane by plane
+the operands stay in the L2 cache.
 
-Cost: a quarter of the direct flops in the products, plus about 100 vector instructions a patch and channel vector for each transform.
-Error: larger than direct, see kernels/README.md; strict precision never comes here.
+Cost: a quarter of the direct flops in the products, plus about 100 vector instructions a patch and channel vector for
+each transform. Error: larger than direct, see kernels/README.md; strict precision never comes here.
 """
 
 import functools
 from typing import NamedTuple
-
-import numpy as np
 
 from .conv2d_direct import copy_strip
 from .gather import ROWS, TILE_VECTORS
@@ -72,7 +72,7 @@ class WinogradPlan(NamedTuple):
 
 @functools.lru_cache(maxsize=1024)
 def winograd_plan(x_shape, out_shape, pad_top, pad_left):
-    """Return the plan for a 3x3 convolution of float32 with these shapes and the given padding before the first row and column."""
+    """Return the plan for these shapes in float32, with the padding before the first row and column."""
     width = VECTOR_BYTES // 4
     batch, in_h, in_w, in_channels = x_shape
     _, out_h, out_w, out_channels = out_shape
@@ -168,7 +168,7 @@ def _load_column(place, row_bytes, count, dt):
 
 @device
 def transform_patch(patch, row_bytes, pixel_bytes, target, plane_bytes, channels, dt):
-    """V = B^T d B for all channels of one patch; plane i * 6 + j of the tile is at target + (i * 6 + j) * plane_bytes."""
+    """V = B^T d B for all channels of one patch; plane p of the tile is at target + p * plane_bytes."""
     size = itemsize(dt)
     width = lanes(dt)
     for c in range(0, channels, width):
@@ -314,6 +314,7 @@ def _transform_outputs(products, out, bias, first, tiles, channel, channels, pla
 
 @kernel
 def conv2d_winograd(begin, end, scratch, x, weights, bias, out, plan):
+    """One block of tiles, and one part of the output channels, a task."""
     dt = x.dtype
     size = itemsize(dt)
     values = address(scratch)
@@ -366,7 +367,7 @@ def transform_weight(begin, end, packed, weights, in_channels, pairs):
 
 
 def prepare(packed, in_channels, out_channels, workspace):
-    """Return the transformed weight, from one packed with all input channels in one block and taps in the order of the patch."""
+    """Return the transformed weight, from one packed in a single block of input channels."""
     weights = workspace.empty((winograd_size(in_channels, out_channels),), packed.dtype)
     width = VECTOR_BYTES // 4
     vectors = -(-out_channels // width)

@@ -1,16 +1,18 @@
 """Winograd gradient of the weight, F(3x3, 4x4): 3x3 kernels with stride 1, in float32.
 
-The gradient is a correlation of the input with 4x4 tiles of the output's gradient, so the roles of Lavin and Gray's transforms turn:
+The gradient is a correlation of the input with 4x4 tiles of the output's gradient, so the roles of Lavin and Gray's
+transforms turn:
 
     grad_weight = G^T [ sum over tiles (B^T d B) * (A g A^T) ] G
 
-with the input's patches d (6x6) transformed as in winograd.py, the gradient's tiles g (4x4) to 36 planes by A, and the sum over tiles
-a matrix product for each plane, (input channel) x (output channel).
+with the input's patches d (6x6) transformed as in winograd.py, the gradient's tiles g (4x4) to 36 planes by A, and the
+sum over tiles a matrix product for each plane, (input channel) x (output channel).
 
-A task owns a block of input channels, a block of output channels and a part of the tiles; parts are added in order by the kernel
-that transforms back. Gradients beyond an edge of the map count as zero.
+A task owns a block of input channels, a block of output channels and a part of the tiles; parts are added in order by
+the kernel that transforms back. Gradients beyond an edge of the map count as zero.
 
-Cost: a quarter of the direct flops in the products; the sums of a plane are read and written once for each block of tiles.
+Cost: a quarter of the direct flops in the products; the sums of a plane are read and written once for each block of
+tiles.
 """
 
 import functools
@@ -83,7 +85,7 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     in_blocks = -(-in_channels // _BLOCK_CHANNELS)
     block_in = -(-in_channels // in_blocks)
     out_blocks = -(-out_channels // _BLOCK_CHANNELS)
-    block_out = -(-(-(-out_channels // out_blocks)) // pair) * pair
+    block_out = -(-out_channels // (out_blocks * pair)) * pair
     out_blocks = -(-out_channels // block_out)
     rows = -(-block_in // ROWS) * ROWS
     padded_out = out_blocks * block_out
@@ -220,6 +222,7 @@ def _multiply_planes(values, gradients, sums, tiles, channels_in, first, plan, d
 
 @kernel
 def conv2d_backward_weight_winograd(begin, end, scratch, grad, x, sums, plan):
+    """One block of the weight and one part of the tiles a task."""
     dt = x.dtype
     size = itemsize(dt)
     values = address(scratch)

@@ -51,7 +51,9 @@ def training(name: str, shape: tuple[int, ...], offset: float = 0.0) -> Case:
     channels = shape[-1:]
     outputs = {"y": shape, "mean": channels, "var": channels}
     terms = int(np.prod(shape[:-1])) // 64 + 1  # sums over blocks of rows; those within a block cost next to nothing
-    return Case("batch_norm", name, lambda rng: _parts(shape, rng, offset), outputs, call, terms=terms, magnitude=magnitude)
+    return Case(
+        "batch_norm", name, lambda rng: _parts(shape, rng, offset), outputs, call, terms=terms, magnitude=magnitude
+    )
 
 
 def backward(name: str, shape: tuple[int, ...], offset: float = 0.0) -> Case:

@@ -1,0 +1,85 @@
+"""The disk cache of compiled kernels, in real processes: used, private, self-healing, and never the reason of a failure."""
+
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import sys, warnings
+import numpy as np
+warnings.simplefilter("always")
+from fastconv.kernels.cpu import cache, elementwise
+x = np.arange(10, dtype=np.float32)
+out = np.empty_like(x)
+elementwise.scale(x, factor=2.0, out=out)
+assert (out == 2 * x).all()
+print(cache.cache_directory(), sum(elementwise.scale_array.stats.cache_hits.values()))
+"""
+
+
+def _run(directory, code=CODE):
+    environment = os.environ | {"FASTCONV_CACHE_DIR": str(directory)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+
+
+@pytest.fixture
+def filled(tmp_path):
+    done = _run(tmp_path / "cache")
+    assert done.stderr == ""
+    (directory,) = (tmp_path / "cache" / "kernels").iterdir()
+    return tmp_path / "cache", directory
+
+
+def _kernel_files(directory):
+    return sorted(directory.glob("elementwise.scale_array-*.kernel"))
+
+
+def test_second_process_finds_the_kernel(filled):
+    cache, directory = filled
+    assert len(_kernel_files(directory)) == 1
+    written = _kernel_files(directory)[0].stat().st_mtime_ns
+    assert _run(cache).stdout.split()[0] == str(directory)
+    assert _kernel_files(directory)[0].stat().st_mtime_ns == written
+
+
+def test_directory_is_private(filled):
+    assert stat.S_IMODE(filled[1].stat().st_mode) == 0o700
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
+def test_damaged_file_is_compiled_anew(filled, damage):
+    cache, directory = filled
+    (path,) = _kernel_files(directory)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
+    assert _run(cache).stderr == ""
+    (path,) = _kernel_files(directory)
+    assert len(path.read_bytes()) > len(whole) // 2
+
+
+def test_directory_of_somebody_else_is_not_used(filled):
+    cache, directory = filled
+    directory.chmod(0o777)
+    done = _run(cache)
+    assert done.stdout.split()[0] == "None"
+    assert done.stderr.count("CacheWarning") == 1
+
+
+def test_place_that_cannot_be_written_costs_one_warning(tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    done = _run(tmp_path / "file" / "below")
+    assert done.stdout.split()[0] == "None"
+    assert done.stderr.count("CacheWarning") == 1
+    assert "FASTCONV_CACHE_DIR" in done.stderr
+
+
+def test_other_compiler_settings_have_a_directory_of_their_own(filled):
+    cache, directory = filled
+    environment = os.environ | {"FASTCONV_CACHE_DIR": str(cache), "NUMBA_CPU_NAME": "x86-64"}
+    subprocess.run([sys.executable, "-c", CODE], env=environment, check=True, capture_output=True, timeout=120)
+    assert len(list(directory.parent.iterdir())) == 2

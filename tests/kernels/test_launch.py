@@ -1,0 +1,205 @@
+"""The thread team: right results from any number of threads and callers, across fork and spawn, whatever goes wrong."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from fastconv.kernels.cpu import launch as launching
+from fastconv.kernels.cpu.elementwise import CHUNK, scale
+from fastconv.kernels.cpu.float_state import flush_subnormals, restore_float_state
+from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = launching.get_num_threads()
+    set_num_threads(2)
+    yield
+    set_num_threads(before)
+
+
+@kernel
+def count_tasks(begin, end, scratch, counts):
+    for task in range(begin, end):
+        scratch[0] += 1
+        counts[task] += 1
+
+
+@kernel
+def wait_and_count(begin, end, steps, counts):
+    for task in range(begin, end):
+        total = 0.0
+        for i in range(steps):
+            total += np.sqrt(float(i + task))
+        counts[task] += 1 + 0 * total
+
+
+@kernel
+def divide_tiny(begin, end, x, out):
+    for task in range(begin, end):
+        out[task] = x[task] * np.float32(0.5)
+
+
+def _scaled(size=20 * CHUNK + 5):
+    x = np.arange(size, dtype=np.float32)
+    out = np.empty_like(x)
+    scale(x, factor=3.0, out=out)
+    return np.array_equal(out, 3 * x)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("tasks", [0, 1, 2, 3, 7, 64])
+def test_every_task_is_done_once(threads, tasks):
+    set_num_threads(threads)
+    counts = np.zeros(tasks, np.int64)
+    scratch = np.zeros((threads, 8), np.int64)
+    launch(count_tasks, tasks, counts, scratch=scratch)
+    assert (counts == 1).all()
+    assert scratch[:, 0].sum() == tasks
+
+
+def test_helpers_take_part():
+    """With tasks long enough for a sleeping helper to wake, both threads work."""
+    scratch = np.zeros((2, 8), np.int64)
+    used = np.zeros(2)
+    for _ in range(50):
+        counts = np.zeros(8)
+        launch(wait_and_count, 8, 200_000, counts)
+        scratch[:] = 0
+        launch(count_tasks, 100_000, np.zeros(100_000, np.int64), scratch=scratch)
+        used += scratch[:, 0] > 0
+    assert used.min() > 0
+
+
+def test_callers_on_several_threads():
+    wrong = []
+
+    def call():
+        wrong.extend(i for i in range(100) if not _scaled())
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_forked_child_computes():
+    assert _scaled()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _scaled() and _scaled() else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert _scaled()
+
+
+def test_fork_while_others_compute():
+    stop = threading.Event()
+
+    def keep_busy():
+        while not stop.is_set():
+            _scaled()
+
+    thread = threading.Thread(target=keep_busy)
+    thread.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if _scaled() else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_spawned_process_computes():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_scaled)
+
+
+def test_bounds_error_in_a_task_reaches_the_caller_and_leaves_the_team_usable():
+    code = """
+import numpy as np
+from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads
+set_num_threads(2)
+@kernel
+def overrun(begin, end, x):
+    for task in range(begin, end):
+        x[task + 5] += 1
+for _ in range(20):
+    try:
+        launch(overrun, 64, np.zeros(64))
+    except IndexError:
+        continue
+    raise SystemExit("no IndexError")
+out = np.zeros(69)
+launch(overrun, 64, out)
+assert out.sum() == 64
+"""
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+
+
+def test_interrupt_arrives_and_nothing_hangs():
+    code = """
+import numpy as np, sys
+from fastconv.kernels.cpu.elementwise import scale
+x = np.ones(1 << 20, np.float32)
+out = np.empty_like(x)
+scale(x, factor=2.0, out=out)
+print("ready", flush=True)
+try:
+    while True:
+        scale(x, factor=2.0, out=out)
+except KeyboardInterrupt:
+    scale(x, factor=2.0, out=out)
+    print("interrupted", (out == 2).all(), flush=True)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert out == "interrupted True\n"
+    assert process.returncode == 0
+
+
+def test_subnormals_are_flushed_inside_and_not_outside():
+    x = np.full(8, 1e-38, np.float32)
+    out = np.empty_like(x)
+    half = x[0] * np.float32(0.5)
+    assert half > 0
+    launch(divide_tiny, 8, x, out)
+    assert (out == 0).all()
+    assert x[0] * np.float32(0.5) == half
+
+
+def test_float_state_is_put_back():
+    state = flush_subnormals()
+    try:
+        assert np.float32(1e-38) * np.float32(0.1) == 0
+    finally:
+        restore_float_state(state)
+    assert np.float32(1e-38) * np.float32(0.1) > 0
+
+
+def test_numbers_of_threads_from_the_environment():
+    code = "from fastconv.kernels.cpu.launch import get_num_threads; print(get_num_threads())"
+    for value, expected in (("3", "3\n"), ("1", "1\n")):
+        environment = os.environ | {"FASTCONV_NUM_THREADS": value}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == expected
+    environment = os.environ | {"FASTCONV_NUM_THREADS": "zero"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "FASTCONV_NUM_THREADS: got 'zero'; allowed: a positive whole number" in done.stderr

@@ -1,0 +1,48 @@
+"""TABLE and the kernels that exist are the same list, and the catalogue names them all."""
+
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+from fastconv.backends.base import Backend
+
+cpu = pytest.importorskip("fastconv.kernels.cpu")
+NOT_KERNELS = {"empty", "owns", "asarray", "to_numpy", "synchronize", "set_num_threads", "update_running_stats"}
+
+
+def _kernels():
+    found = {}
+    for module_info in pkgutil.iter_modules(cpu.__path__):
+        module = importlib.import_module(f"{cpu.__name__}.{module_info.name}")
+        for value in vars(module).values():
+            function = getattr(value, "function", None)
+            if inspect.isfunction(function) and hasattr(value, "py_func"):
+                found[id(value)] = f"{function.__module__.rpartition('.')[2]}.{function.__name__}", value
+    return found
+
+
+def test_every_operation_of_the_contract_is_listed():
+    operations = {name for name, value in vars(Backend).items() if getattr(value, "__isabstractmethod__", False)}
+    assert set(cpu.TABLE) == operations - NOT_KERNELS
+
+
+def test_every_listed_kernel_exists():
+    for operation, names in cpu.TABLE.items():
+        for name in names:
+            module_name, function_name = name.split(".")
+            module = importlib.import_module(f"{cpu.__name__}.{module_name}")
+            assert hasattr(getattr(module, function_name), "function"), (operation, name)
+
+
+def test_every_kernel_is_listed_and_catalogued():
+    listed = {name.partition(".")[2] for names in cpu.TABLE.values() for name in names}
+    # Kernels made by a factory carry their own name, not the factory's module.
+    existing = {name.partition(".")[2] for name, _ in _kernels().values()}
+    assert existing == listed
+    catalogue = Path(__file__).parents[2] / "kernels" / "README.md"
+    text = catalogue.read_text()
+    missing = sorted(name for name in listed if f"`{name}`" not in text)
+    assert not missing
