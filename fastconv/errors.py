@@ -39,7 +39,3 @@ class DataError(FastconvError, ValueError):
 
 class CheckpointError(FastconvError, ValueError):
     """A weights file is missing, damaged, or does not fit the model."""
-
-
-class CacheWarning(UserWarning):
-    """Compiled kernels could not be kept on disk; they are compiled again in each process."""

@@ -1,7 +1,7 @@
 """Numba kernels.
 
-TABLE names the kernels that carry out each operation of the contract; the backend, the tests, the benchmarks and kernels/README.md
-use the same names.
+TABLE names the kernels that carry out each operation of the contract; the backend, the tests, the benchmarks and
+kernels/README.md use the same names.
 """
 
 TABLE = {
@@ -65,4 +65,4 @@ TABLE = {
     "sgd_step": ("optimizer.sgd_update",),
     "adam_step": ("optimizer.adam_update",),
 }
-"""Operation -> kernels, as module.function within this package. `update_running_stats` is C numbers of NumPy arithmetic."""
+"""Operation -> kernels, as module.function of this package. `update_running_stats` is NumPy arithmetic on C numbers."""

@@ -17,24 +17,8 @@ import numpy as np
 from .conv2d_direct import NO_BIAS, copy_strip
 from .conv2d_weight import sum_in_order
 from .launch import device, get_num_threads, kernel, launch
-from .simd import (
-    address,
-    itemsize,
-    lanes,
-    load_word,
-    row_addresses,
-    store_word,
-    tile_load_part,
-    tile_multiply_add_vectors,
-    tile_store_part,
-    tile_zero,
-    vfma,
-    vload,
-    vload_part,
-    vsplat,
-    vstore,
-    vstore_part,
-)
+from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload, vload_part, vsplat, vstore, vstore_part
+from .tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
 
 _TAPS = 9  # accumulators in registers; larger kernels take several passes over the strip
 _PARTS = 16

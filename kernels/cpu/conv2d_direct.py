@@ -14,25 +14,8 @@ import numpy as np
 
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import (
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    row_addresses,
-    store_word,
-    tile_load,
-    tile_load_part,
-    tile_multiply_add,
-    tile_store,
-    tile_store_part,
-    tile_zero,
-    vload,
-    vload_part,
-    vsplat,
-    vstore,
-    vstore_part,
-)
+from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
+from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
 
 NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 

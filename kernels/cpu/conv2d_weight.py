@@ -20,25 +20,8 @@ import numpy as np
 from .conv2d_direct import copy_strip
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import (
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    row_addresses,
-    store_word,
-    tile_load,
-    tile_load_part,
-    tile_multiply_add,
-    tile_store,
-    tile_store_part,
-    tile_zero,
-    vload,
-    vload_part,
-    vsplat,
-    vstore,
-    vstore_part,
-)
+from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
+from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
 
 _BLOCK_PIXELS = 256  # 32 KB of gradient for one tile's columns: within the L1 cache
 _BLOCK_ROWS = 576  # pairs (tap, input channel) a task: their accumulators stay in the L2 cache

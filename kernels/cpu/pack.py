@@ -8,18 +8,8 @@ channels become the outputs, and must be contiguous in the other order: transpos
 
 from .gather import TILE_VECTORS
 from .launch import kernel, launch
-from .simd import (
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    square_load,
-    square_store,
-    square_transpose,
-    vload,
-    vload_part,
-    vstore,
-)
+from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vstore
+from .tile import square_load, square_store, square_transpose
 
 
 def padded_width(channels, itemsize):

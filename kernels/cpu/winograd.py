@@ -23,21 +23,8 @@ from typing import NamedTuple
 from .conv2d_direct import copy_strip
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import (
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    row_steps,
-    tile_multiply_add,
-    tile_store,
-    tile_zero,
-    vload,
-    vload_part,
-    vsplat,
-    vstore,
-    vstore_part,
-)
+from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
+from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
 
 TILE = 4  # outputs along one side
 PATCH = 6  # inputs

@@ -1,4 +1,4 @@
-"""The disk cache of compiled kernels, in real processes: used, private, self-healing, and never the reason of a failure."""
+"""The disk cache of compiled kernels, in real processes: used, private, self-healing, never the reason of a failure."""
 
 import os
 import stat

@@ -10,7 +10,6 @@ import time
 
 import numpy as np
 import pytest
-
 from fastconv.kernels.cpu import launch as launching
 from fastconv.kernels.cpu.elementwise import CHUNK, scale
 from fastconv.kernels.cpu.float_state import flush_subnormals, restore_float_state
