@@ -51,7 +51,7 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **inf
     benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=2)
     ours = benchmark.stats.stats.median
     spread = benchmark.stats.stats.iqr / ours
-    benchmark.extra_info.update(info, milliseconds=1e3 * ours, spread=spread)
+    benchmark.extra_info.update(info, milliseconds=1e3 * ours, spread=spread, peak=peak_flops())
     if "flops" in info:
         benchmark.extra_info.update(
             gflops=info["flops"] / ours / 1e9, share_of_peak=info["flops"] / ours / peak_flops()

@@ -52,6 +52,17 @@ def atomic_add(typingctx, place, value):
 
 
 @intrinsic
+def atomic_replace(typingctx, place, old, new):
+    """Write `new` to the word at the address `place` if it holds `old`; tell whether it did."""
+
+    def codegen(context, builder, sig, args):
+        word = _word(builder, args[0])
+        return builder.extract_value(builder.cmpxchg(word, args[1], args[2], "seq_cst", "seq_cst"), 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
 def _pause(typingctx):
     def codegen(context, builder, sig, args):
         if _MACHINE == "x86_64":

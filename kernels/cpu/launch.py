@@ -21,7 +21,7 @@ from queue import SimpleQueue
 import numba
 import numpy as np
 
-from .atomic import atomic_add, atomic_load, atomic_store, relax
+from .atomic import atomic_add, atomic_load, atomic_replace, atomic_store, relax
 from .cache import KernelCache
 from .float_state import flush_subnormals, restore_float_state
 
@@ -29,7 +29,10 @@ _OPTIONS = {"nogil": True, "error_model": "numpy"}
 _CHUNKS_PER_THREAD = 4  # enough to even out a core that somebody else uses, few enough to cost nothing
 _SPINS = 10_000  # of a helper before it sleeps
 
-# Words of a team's control block, a cache line each. A helper's own word is 1 while it holds a job.
+# Words of a team's control block, a cache line each. The next chunk is counted from ticket * _MOST_CHUNKS, so that a
+# helper that comes late, with a job that is over, cannot take a chunk of the next one. A helper's own word is 1 while it
+# may hold a job.
+_MOST_CHUNKS = 1 << 20
 _LINE = 64
 _NEXT, _DONE, _TICKET, _FAILED, _HELPERS = (i * _LINE for i in range(5))
 
@@ -49,19 +52,19 @@ def kernel(function):
     compiled = numba.njit(**_OPTIONS)(function)
 
     def share(control, ticket, helpers, tasks, chunks, *arguments):
-        """Do chunks until none is left; `control` 0 means alone, a `ticket` that of the caller, who posts and waits."""
-        if ticket > 0:
+        """Do chunks until none is left. `control` 0: alone; `helpers` -1: as a helper; else as the caller, who waits."""
+        if control and helpers >= 0:
             atomic_store(control + _TICKET, ticket)
-        chunk = atomic_add(control + _NEXT, 1) if control else 0
+        chunk = _claim(control, ticket, chunks) if control else 0
         while chunk < chunks:
             compiled(chunk * tasks // chunks, (chunk + 1) * tasks // chunks, *arguments)
             if control:
                 atomic_add(control + _DONE, 1)
-                chunk = atomic_add(control + _NEXT, 1)
+                chunk = _claim(control, ticket, chunks)
             else:
                 chunk = chunks
         spins = 0
-        while ticket > 0 and _unfinished(control, helpers, chunks):
+        while control and _unfinished(control, helpers, chunks):
             relax(spins)
             spins += 1
 
@@ -72,8 +75,22 @@ def kernel(function):
 
 
 @numba.njit(**_OPTIONS)
+def _claim(control, ticket, chunks):
+    """Take the next chunk of the job `ticket`; `chunks` if none is left, or the team is at another job by now."""
+    while True:
+        word = atomic_load(control + _NEXT)
+        chunk = word - ticket * _MOST_CHUNKS
+        if chunk < 0 or chunk >= chunks:
+            return chunks
+        if atomic_replace(control + _NEXT, word, word + 1):
+            return chunk
+
+
+@numba.njit(**_OPTIONS)
 def _unfinished(control, helpers, chunks):
     """Tell whether a chunk is still being done, or a helper still holds the job's arrays."""
+    if helpers < 0:
+        return False
     if atomic_load(control + _DONE) < chunks and not atomic_load(control + _FAILED):
         return True
     busy = 0
@@ -148,13 +165,13 @@ class _Helper:
             self.word[0] = 0
 
     def _join(self, job):
-        function, helpers, tasks, chunks, arguments, scratch, errors = job
+        function, ticket, helpers, tasks, chunks, arguments, scratch, errors = job
         if self.number > helpers:
             return
         if scratch is not None:
             arguments = (scratch[self.number], *arguments)
         try:
-            function(self.team.address, 0, 0, tasks, chunks, *arguments)
+            function(self.team.address, ticket, -1, tasks, chunks, *arguments)
         except BaseException as error:
             errors.append(error)
             self.team.control[_FAILED // 8] = 1
@@ -189,9 +206,10 @@ class _Team:
             self.helpers.append(_Helper(self, len(self.helpers) + 1))
         chunks = min(tasks, most * _CHUNKS_PER_THREAD)
         errors = []
-        self.control[_NEXT // 8] = self.control[_DONE // 8] = self.control[_FAILED // 8] = 0
         self.ticket += 1
-        self.job = function, most - 1, tasks, chunks, arguments, scratch, errors
+        self.control[_DONE // 8] = self.control[_FAILED // 8] = 0
+        self.control[_NEXT // 8] = self.ticket * _MOST_CHUNKS
+        self.job = function, self.ticket, most - 1, tasks, chunks, arguments, scratch, errors
         for helper in self.helpers[: most - 1]:
             if helper.asleep:
                 helper.wake.put(None)
@@ -199,12 +217,13 @@ class _Team:
         try:
             function(self.address, self.ticket, len(self.helpers), tasks, chunks, *own)
         except BaseException:
-            self.control[_NEXT // 8] = chunks
+            self.control[_NEXT // 8] = self.ticket * _MOST_CHUNKS + chunks
             self.control[_FAILED // 8] = 1
+            raise
+        finally:
+            # A helper may have come for the job after the last look; it still holds the caller's arrays.
             self.job = None
             _wait_until_idle(self.address, len(self.helpers), chunks)
-            raise
-        self.job = None
         if errors:
             raise errors[0]
 

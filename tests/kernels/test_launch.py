@@ -202,3 +202,25 @@ def test_numbers_of_threads_from_the_environment():
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "FASTCONV_NUM_THREADS: got 'zero'; allowed: a positive whole number" in done.stderr
+
+
+@kernel
+def add_one(begin, end, counts):
+    for task in range(begin, end):
+        counts[task] += 1
+
+
+def test_late_helpers_never_touch_the_next_job():
+    """More threads than cores, so that helpers come late; jobs of changing size, kernel and arrays."""
+    set_num_threads(4)
+    rng = np.random.default_rng(0)
+    scratch = np.zeros((4, 8), np.int64)
+    for i in range(4000):
+        counts = np.zeros(int(rng.integers(2, 40)), np.int64)
+        if i % 3:
+            launch(add_one, counts.size, counts)
+        else:
+            launch(count_tasks, counts.size, counts, scratch=scratch)
+        assert (counts == 1).all(), i
+        if i % 50 == 0:
+            time.sleep(0.002)  # helpers fall asleep and are woken

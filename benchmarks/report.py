@@ -1,0 +1,95 @@
+"""Write RESULTS.md from the raw results.
+
+pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/cpu.json
+python -m benchmarks.report
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+COLUMNS = ("benchmark", "ms", "spread", "GFLOP/s", "peak", "GB/s", "error", "PyTorch / ours", "NumPy / ours")
+
+
+def _cell(info: dict[str, Any], key: str, form: str) -> str:
+    return format(info[key], form) if key in info else ""
+
+
+def _row(benchmark: dict[str, Any]) -> str:
+    info = benchmark["extra_info"]
+    ratio = _cell(info, "torch_ratio", ".2f")
+    cells = (
+        f"`{benchmark['name'].removeprefix('bench_')}`",
+        _cell(info, "milliseconds", ".3f"),
+        _cell(info, "spread", ".0%"),
+        _cell(info, "gflops", ".0f"),
+        _cell(info, "share_of_peak", ".0%"),
+        _cell(info, "gbytes", ".1f"),
+        _cell(info, "error", ".0e"),
+        f"{ratio} ({info['torch_best'].removeprefix('torch ')})" if ratio else "",
+        _cell(info, "numpy_ratio", ".1f"),
+    )
+    return "| " + " | ".join(cells) + " |"
+
+
+def kernels(path: Path) -> str:
+    """Return the table of one file of pytest-benchmark."""
+    report = json.loads(path.read_text())
+    cpu = report["machine_info"]["cpu"]
+    rows = [_row(benchmark) for benchmark in report["benchmarks"] if "milliseconds" in benchmark["extra_info"]]
+    peak = next((b["extra_info"]["peak"] for b in report["benchmarks"] if "peak" in b["extra_info"]), None)
+    lines = [
+        f"{cpu.get('brand_raw', 'CPU')}, {cpu.get('count')} cores"
+        + (f", {peak / 1e9:.0f} GFLOP/s in float32 measured" if peak else "")
+        + f"; {report['datetime'][:10]}; raw: `benchmarks/results/{path.name}`.",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|" + "---|" * len(COLUMNS),
+        *rows,
+    ]
+    return "\n".join(lines)
+
+
+def training(path: Path) -> str:
+    """Return the lines of one run of benchmarks/cifar10.py."""
+    report = json.loads(path.read_text())
+    recipe, machine = report["recipe"], report["machine"]
+    lines = [
+        f"**{recipe['model']}**, {recipe['optimizer']}, batch {recipe['batch']}, {recipe['epochs']} epochs,"
+        f" augmentation {'on' if recipe['augment'] else 'off'}, {len(report['runs'])} seed(s), {report['threads']} threads;"
+        f" {machine['cpu']}, {machine['date']}; `{report['command']}`; raw: `benchmarks/results/{path.name}`.",
+        "",
+        "| | test accuracy, mean | standard deviation | seconds an epoch, median |",
+        "|---|---|---|---|",
+    ]
+    for name, title in (("fastconv", "fastconv"), ("torch", f"PyTorch {report.get('torch', '')}")):
+        summary = report.get(f"{name}_summary")
+        if summary:
+            lines.append(
+                f"| {title} | {summary['accuracy_mean']:.2%} | {summary['accuracy_stdev']:.2%}"
+                f" | {summary['seconds_per_epoch']:.1f} |"
+            )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write RESULTS.md."""
+    parts = [
+        "# Results",
+        "Made by `python -m benchmarks.report` from the raw files in `benchmarks/results/`.",
+        "Times are medians of 15 rounds in which ours and each peer ran once, one after the other, on a shared machine:"
+        " the ratios are what to look at, not the milliseconds. Spread is the interquartile range by the median. PyTorch is"
+        " timed in both layouts with its page faults tuned away, and the better one is the peer; ours includes weight"
+        " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the peak."
+        " Error is the largest difference from float64 as a share of the largest value.",
+    ]
+    for path in sorted((HERE / "results").glob("cpu*.json")):
+        parts += ["## Kernels and training steps", kernels(path)]
+    for path in sorted((HERE / "results").glob("cifar10-*.json")):
+        parts += [f"## CIFAR-10: {json.loads(path.read_text())['recipe']['model']}", training(path)]
+    (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
+
+
+if __name__ == "__main__":
+    main()
