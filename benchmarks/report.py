@@ -57,8 +57,8 @@ def training(path: Path) -> str:
     recipe, machine = report["recipe"], report["machine"]
     lines = [
         f"**{recipe['model']}**, {recipe['optimizer']}, batch {recipe['batch']}, {recipe['epochs']} epochs,"
-        f" augmentation {'on' if recipe['augment'] else 'off'}, {len(report['runs'])} seed(s), {report['threads']} threads;"
-        f" {machine['cpu']}, {machine['date']}; `{report['command']}`; raw: `benchmarks/results/{path.name}`.",
+        f" augment {'on' if recipe['augment'] else 'off'}, seeds {len(report['runs'])}, threads {report['threads']}"
+        f"; {machine['cpu']}, {machine['date']}; `{report['command']}`; raw: `benchmarks/results/{path.name}`.",
         "",
         "| | test accuracy, mean | standard deviation | seconds an epoch, median |",
         "|---|---|---|---|",
@@ -79,10 +79,10 @@ def main() -> None:
         "# Results",
         "Made by `python -m benchmarks.report` from the raw files in `benchmarks/results/`.",
         "Times are medians of 15 rounds in which ours and each peer ran once, one after the other, on a shared machine:"
-        " the ratios are what to look at, not the milliseconds. Spread is the interquartile range by the median. PyTorch is"
+        " look at the ratios, not at the milliseconds. Spread is the interquartile range by the median. PyTorch is"
         " timed in both layouts with its page faults tuned away, and the better one is the peer; ours includes weight"
-        " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the peak."
-        " Error is the largest difference from float64 as a share of the largest value.",
+        " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the"
+        " peak. Error is the largest difference from float64 as a share of the largest value.",
     ]
     for path in sorted((HERE / "results").glob("cpu*.json")):
         parts += ["## Kernels and training steps", kernels(path)]

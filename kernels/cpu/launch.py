@@ -30,8 +30,8 @@ _CHUNKS_PER_THREAD = 4  # enough to even out a core that somebody else uses, few
 _SPINS = 10_000  # of a helper before it sleeps
 
 # Words of a team's control block, a cache line each. The next chunk is counted from ticket * _MOST_CHUNKS, so that a
-# helper that comes late, with a job that is over, cannot take a chunk of the next one. A helper's own word is 1 while it
-# may hold a job.
+# helper that comes late, with a job that is over, cannot take a chunk of the next one. A helper's own word is 1 while
+# it may hold a job.
 _MOST_CHUNKS = 1 << 20
 _LINE = 64
 _NEXT, _DONE, _TICKET, _FAILED, _HELPERS = (i * _LINE for i in range(5))
@@ -52,7 +52,7 @@ def kernel(function):
     compiled = numba.njit(**_OPTIONS)(function)
 
     def share(control, ticket, helpers, tasks, chunks, *arguments):
-        """Do chunks until none is left. `control` 0: alone; `helpers` -1: as a helper; else as the caller, who waits."""
+        """Do chunks until none is left: alone (control 0), as a helper (helpers -1), or as the caller, who waits."""
         if control and helpers >= 0:
             atomic_store(control + _TICKET, ticket)
         chunk = _claim(control, ticket, chunks) if control else 0
@@ -156,6 +156,8 @@ class _Helper:
                     self.wake.get()
                 self.asleep = False
                 continue
+            if self.dismissed:  # while it spun; its number, and so its word and its scratch, are a successor's now
+                return
             seen = ticket
             self.word[0] = 1
             job = self.team.job
