@@ -271,25 +271,6 @@ def vfma(typingctx, a, b, c):
     return a(a, b, c), codegen
 
 
-@intrinsic
-def vsum(typingctx, value):
-    """Return the sum of the lanes, added in halves: lane i to lane i + n/2, and so on."""
-    vector = value
-
-    def codegen(context, builder, sig, args):
-        total, count = args[0], vector.lanes
-        while count > 1:
-            count //= 2
-            undefined = ir.Constant(total.type, ir.Undefined)
-            index = ir.VectorType(_I32, count)
-            low = builder.shuffle_vector(total, undefined, ir.Constant(index, list(range(count))))
-            high = builder.shuffle_vector(total, undefined, ir.Constant(index, list(range(count, 2 * count))))
-            total = builder.fadd(low, high)
-        return builder.extract_element(total, ir.Constant(_I32, 0))
-
-    return vector.dtype(value), codegen
-
-
 def _comparison(predicate, doc):
     @intrinsic
     def select(typingctx, a, b, yes, no):
@@ -314,7 +295,6 @@ def _comparison(predicate, doc):
 vselect_gt = _comparison("o>", "Return, lane by lane, `yes` where ``a > b``, else `no` (also where either is NaN).")
 vselect_eq = _comparison("o==", "Return, lane by lane, `yes` where ``a == b``, else `no`.")
 vselect_not_le = _comparison("u>", "Return, lane by lane, `yes` where ``a > b`` or either is NaN, else `no`.")
-vselect_ge = _comparison("o>=", "Return, lane by lane, `yes` where ``a >= b``, else `no` (also where either is NaN).")
 
 
 def _arithmetic(python_operator, float_name, int_name):

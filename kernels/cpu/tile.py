@@ -123,17 +123,6 @@ def tile_multiply_add_vectors(typingctx, tile, rows, shift, value):
     return tile(tile, rows, types.int64, value), codegen
 
 
-@intrinsic(prefer_literal=True)
-def tile_row(typingctx, tile, row, column):
-    """Return vector `column` of row `row` (constants) of a tile."""
-    index = row.literal_value * tile.vectors + column.literal_value
-
-    def codegen(context, builder, sig, args):
-        return builder.extract_value(args[0], index)
-
-    return tile.vector(tile, row, column), codegen
-
-
 @intrinsic
 def tile_load(typingctx, tile, rows):
     """Return a tile of the same type read from memory: row p from the address ``rows[p]``."""
