@@ -3,10 +3,13 @@
 A task is a chunk of 64 KB; whole vectors, then one part of a vector.
 """
 
+import numpy as np
+
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
 
 CHUNK = 16384  # elements
+COPY_CHUNK = 65536  # bytes
 
 
 def make_unary(name, operation):
@@ -76,18 +79,30 @@ scale_array = make_unary("scale_array", _scale)
 
 
 @kernel
-def fill_array(begin, end, value, out):
-    """One chunk a task."""
+def fill_array(begin, end, word, out):
+    """Chunks of unsigned words."""
+    dt = out.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    value = vsplat(word, dt)
     stop = min(end * CHUNK, out.size)
-    for i in range(begin * CHUNK, stop):
-        out[i] = value
+    whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
+    for i in range(begin * CHUNK, whole, width):
+        vstore(address(out) + i * size, value)
+    for i in range(whole, stop):
+        out[i] = word
 
 
 @kernel
 def copy_array(begin, end, x, out):
-    """One chunk a task."""
-    stop = min(end * CHUNK, out.size)
-    for i in range(begin * CHUNK, stop):
+    """Chunks of bytes."""
+    dt = x.dtype
+    width = lanes(dt)
+    stop = min(end * COPY_CHUNK, x.size)
+    whole = begin * COPY_CHUNK + (stop - begin * COPY_CHUNK) // width * width
+    for i in range(begin * COPY_CHUNK, whole, width):
+        vstore(address(out) + i, vload(address(x) + i, dt))
+    for i in range(whole, stop):
         out[i] = x[i]
 
 
@@ -103,9 +118,11 @@ def scale(x, *, factor, out):
 
 def copy(x, *, out):
     """Copy of an array, of any type."""
-    launch(copy_array, -(-x.size // CHUNK), x.reshape(-1), out.reshape(-1))
+    launch(copy_array, -(-x.nbytes // COPY_CHUNK), x.reshape(-1).view(np.uint8), out.reshape(-1).view(np.uint8))
 
 
 def fill(value, *, out):
     """One value everywhere, in any type."""
-    launch(fill_array, -(-out.size // CHUNK), out.dtype.type(value), out.reshape(-1))
+    words = f"u{out.itemsize}"
+    word = np.array(value, out.dtype).view(words)[()]
+    launch(fill_array, -(-out.size // CHUNK), word, out.reshape(-1).view(words))

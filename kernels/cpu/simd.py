@@ -436,3 +436,22 @@ def vselect_reached(typingctx, place, threshold, yes, no):
         return builder.select(reached, args[2], args[3])
 
     return yes(types.int64, types.int64, yes, no), codegen
+
+
+@intrinsic
+def vsum(typingctx, value):
+    """Return the sum of the lanes, added in halves: lane i to lane i + n/2, and so on."""
+    vector = value
+
+    def codegen(context, builder, sig, args):
+        total, count = args[0], vector.lanes
+        while count > 1:
+            count //= 2
+            undefined = ir.Constant(total.type, ir.Undefined)
+            index = ir.VectorType(_I32, count)
+            low = builder.shuffle_vector(total, undefined, ir.Constant(index, list(range(count))))
+            high = builder.shuffle_vector(total, undefined, ir.Constant(index, list(range(count, 2 * count))))
+            total = builder.fadd(low, high)
+        return builder.extract_element(total, ir.Constant(_I32, 0))
+
+    return vector.dtype(value), codegen
