@@ -26,7 +26,7 @@ from .cache import KernelCache
 from .float_state import flush_subnormals, restore_float_state
 
 _OPTIONS = {"nogil": True, "error_model": "numpy"}
-_CHUNKS_PER_THREAD = 4  # enough to even out a core that somebody else uses, few enough to cost nothing
+_CHUNKS_PER_THREAD = 16  # enough to even out a core that somebody else uses; taking one costs some 50 ns
 _SPINS = 10_000  # of a helper before it sleeps
 
 # Words of a team's control block, a cache line each. The next chunk is counted from ticket * _MOST_CHUNKS, so that a
