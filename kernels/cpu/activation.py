@@ -52,7 +52,7 @@ def vector_exp(x, dt):
     result = vscale_by_power(vsplat(1, dt) + part, power)
     # Elsewhere, and for NaN, the bits of the sum mean nothing.
     most = vsplat(88.72283 if itemsize(dt) == 4 else 709.782712893384, dt)
-    least = vsplat(-87.33654 if itemsize(dt) == 4 else -708.39641853226, dt)
+    least = vsplat(-87.33654 if itemsize(dt) == 4 else -708.3964185322641, dt)
     result = vselect_not_le(x, most, x * vsplat(math.inf, dt), result)
     return vselect_gt(least, x, vsplat(0, dt), result)
 

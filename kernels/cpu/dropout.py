@@ -7,7 +7,7 @@ put in the order of the elements, and the elements kept whose word reaches the t
 
 import numpy as np
 
-from .elementwise import CHUNK
+from .elementwise import CHUNK, load, store
 from .launch import get_num_threads, kernel, launch
 from .philox import philox_vectors
 from .simd import (
@@ -15,11 +15,9 @@ from .simd import (
     itemsize,
     lanes,
     vload,
-    vload_part,
     vselect_reached,
     vsplat,
     vstore,
-    vstore_part,
     vzip,
 )
 
@@ -52,9 +50,9 @@ def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, ste
         last = min(first + _WORDS * blocks, stop)
         for i in range(first, last, width):
             count = min(width, last - i)
-            value = vload_part(address(x) + i * size, count, dt) * factor
+            value = load(address(x) + i * size, count, dt) * factor
             kept = vselect_reached(words + 4 * (i - first), threshold, value, zero)
-            vstore_part(address(out) + i * size, kept, count)
+            store(address(out) + i * size, kept, count, dt)
 
 
 def dropout(x, *, p, key, out):

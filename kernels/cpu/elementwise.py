@@ -12,6 +12,23 @@ CHUNK = 16384  # elements
 COPY_CHUNK = 65536  # bytes
 
 
+@device
+def load(place, count, dt):
+    """Load `count` elements; a whole vector without a mask, which halves the speed where vectors cross cache lines."""
+    if count == lanes(dt):
+        return vload(place, dt)
+    return vload_part(place, count, dt)
+
+
+@device
+def store(place, value, count, dt):
+    """Store the first `count` elements; a whole vector without a mask."""
+    if count == lanes(dt):
+        vstore(place, value)
+    else:
+        vstore_part(place, value, count)
+
+
 def make_unary(name, operation):
     """Make the kernel of ``out = operation(x, parameter)`` on vectors; `name` is that of the cache file."""
 

@@ -5,9 +5,9 @@ SGD with momentum moves five words a parameter, Adam seven.
 
 import numpy as np
 
-from .elementwise import CHUNK
+from .elementwise import CHUNK, load, store
 from .launch import kernel, launch
-from .simd import address, itemsize, lanes, vfma, vload_part, vsplat, vsqrt, vstore_part
+from .simd import address, itemsize, lanes, vfma, vsplat, vsqrt
 
 
 @kernel
@@ -20,13 +20,13 @@ def sgd_update(begin, end, parameter, grad, velocity, lr, momentum, nesterov, we
     stop = min(end * CHUNK, parameter.size)
     for i in range(begin * CHUNK, stop, width):
         count = min(width, stop - i)
-        p = vload_part(address(parameter) + i * size, count, dt)
-        g = vfma(decay, p, vload_part(address(grad) + i * size, count, dt))
+        p = load(address(parameter) + i * size, count, dt)
+        g = vfma(decay, p, load(address(grad) + i * size, count, dt))
         if velocity.size:
-            v = vfma(mu, vload_part(address(velocity) + i * size, count, dt), g)
-            vstore_part(address(velocity) + i * size, v, count)
+            v = vfma(mu, load(address(velocity) + i * size, count, dt), g)
+            store(address(velocity) + i * size, v, count, dt)
             g = vfma(mu, v, g) if nesterov else v
-        vstore_part(address(parameter) + i * size, vfma(rate, g, p), count)
+        store(address(parameter) + i * size, vfma(rate, g, p), count, dt)
 
 
 @kernel
@@ -43,14 +43,14 @@ def adam_update(begin, end, parameter, grad, m, v, lr, step, beta1, beta2, eps, 
     stop = min(end * CHUNK, parameter.size)
     for i in range(begin * CHUNK, stop, width):
         count = min(width, stop - i)
-        p = vload_part(address(parameter) + i * size, count, dt)
-        g = vfma(decay, p, vload_part(address(grad) + i * size, count, dt))
-        first = keep1 * vload_part(address(m) + i * size, count, dt) + new1 * g
-        second = keep2 * vload_part(address(v) + i * size, count, dt) + new2 * (g * g)
-        vstore_part(address(m) + i * size, first, count)
-        vstore_part(address(v) + i * size, second, count)
+        p = load(address(parameter) + i * size, count, dt)
+        g = vfma(decay, p, load(address(grad) + i * size, count, dt))
+        first = keep1 * load(address(m) + i * size, count, dt) + new1 * g
+        second = keep2 * load(address(v) + i * size, count, dt) + new2 * (g * g)
+        store(address(m) + i * size, first, count, dt)
+        store(address(v) + i * size, second, count, dt)
         change = first / full1 / (vsqrt(second / full2) + small)
-        vstore_part(address(parameter) + i * size, vfma(rate, change, p), count)
+        store(address(parameter) + i * size, vfma(rate, change, p), count, dt)
 
 
 def sgd_step(parameter, grad, velocity, *, lr, momentum, nesterov, weight_decay):

@@ -1,8 +1,9 @@
 """Softmax cross-entropy with its gradient, and counting right answers: two passes over each row, sums in float64.
 
 Vectors run along the classes and the exponentials wait in the gradient's place. What concerns the label is computed in
-float64 from the sum alone, so that a gradient near zero keeps its digits. A task is a block of rows of about 8,192
-elements; blocks are added in order. Cost: one vector exponential an element and two scalar functions a row.
+float64 from the sum without the largest term, so that a loss and a gradient near zero keep their digits. A task is a
+block of rows of about 8,192 elements; blocks are added in order. Cost: one vector exponential an element and two scalar
+functions a row.
 """
 
 import math
@@ -11,7 +12,7 @@ import numpy as np
 
 from .activation import vector_exp
 from .launch import device, kernel, launch
-from .simd import address, itemsize, lanes, vfma, vload, vload_part, vselect_gt, vsplat, vstore_part, vsum
+from .simd import address, itemsize, lanes, vfma, vload, vload_part, vselect_eq, vselect_gt, vsplat, vstore_part, vsum
 
 _BLOCK = 8192  # elements
 
@@ -34,15 +35,17 @@ def _candidates(values, results, classes, dt):
 
 @device
 def _exponentials(values, results, classes, largest, dt):
-    """Write ``exp(value - largest)`` of a row; return their sum."""
+    """Write ``exp(value - largest)`` of a row; return how many are 1, as the largest is, and the sum of the others."""
     width, size = lanes(dt), itemsize(dt)
-    shift = vsplat(largest, dt)
-    total = 0.0
+    shift, zero, one = vsplat(largest, dt), vsplat(0, dt), vsplat(1, dt)
+    ones, others = 0.0, 0.0
     for k in range(0, classes, width):
         count = min(width, classes - k)
         vstore_part(results + k * size, vector_exp(vload_part(values + k * size, count, dt) - shift, dt), count)
-        total += np.float64(vsum(vload_part(results + k * size, count, dt)))
-    return total
+        e = vload_part(results + k * size, count, dt)
+        ones += np.float64(vsum(vselect_eq(e, one, one, zero)))
+        others += np.float64(vsum(vselect_eq(e, one, zero, e)))
+    return ones, others
 
 
 @kernel
@@ -61,13 +64,14 @@ def softmax_cross_entropy_rows(begin, end, logits, labels, label_smoothing, bloc
             for k in range(1, min(classes, width)):
                 if grad[n, k] > largest or math.isnan(largest):
                     largest = grad[n, k]
-            total = _exponentials(values, results, classes, largest, dt)
+            ones, others = _exponentials(values, results, classes, largest, dt)
+            total = ones + others
             factor, less = vsplat(1 / (total * rows), dt), vsplat(-rest / rows, dt)
             for k in range(0, classes, width):
                 count = min(width, classes - k)
                 e = vload_part(results + k * size, count, dt)
                 vstore_part(results + k * size, vfma(e, factor, less), count)
-            log_total = math.log(total)
+            log_total = math.log1p((ones - 1) + others)
             label_shift = np.float64(logits[n, labels[n]]) - np.float64(largest)
             if kept != 0.0:
                 loss -= kept * (label_shift - log_total)
@@ -76,7 +80,8 @@ def softmax_cross_entropy_rows(begin, end, logits, labels, label_smoothing, bloc
                 for k in range(classes):
                     shifts += np.float64(logits[n, k]) - np.float64(largest)
                 loss -= rest * (shifts - classes * log_total)
-            grad[n, labels[n]] = (math.exp(label_shift) / total - (kept + rest)) / rows
+            excess = (math.exp(label_shift) - ones) - others  # p - 1, times the total
+            grad[n, labels[n]] = (excess / total + (1 - kept - rest)) / rows
         losses[block] = loss / rows
 
 

@@ -1,11 +1,15 @@
 """The disk cache of compiled kernels, in real processes: used, private, self-healing, never the reason of a failure."""
 
+import importlib.util
 import os
+import shutil
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from fastconv.kernels.cpu import cache as original
 
 CODE = """
 import sys, warnings
@@ -83,3 +87,24 @@ def test_other_compiler_settings_have_a_directory_of_their_own(filled):
     environment = os.environ | {"FASTCONV_CACHE_DIR": str(cache), "NUMBA_CPU_NAME": "x86-64"}
     subprocess.run([sys.executable, "-c", CODE], env=environment, check=True, capture_output=True, timeout=120)
     assert len(list(directory.parent.iterdir())) == 2
+
+
+def _hash_of(folder, name):
+    """SOURCES_HASH as computed among the sources in `folder`."""
+    spec = importlib.util.spec_from_file_location(name, folder / "cache.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.SOURCES_HASH
+
+
+def test_change_in_any_source_gives_another_directory(tmp_path):
+    """A helper's file too: Numba's own cache looks at the kernel's alone."""
+    folder = tmp_path / "cpu"
+    shutil.copytree(Path(original.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    assert _hash_of(folder, "cache_copy") == original.SOURCES_HASH
+    with open(folder / "simd.py", "a") as file:
+        file.write("# changed\n")
+    changed = _hash_of(folder, "cache_changed")
+    assert changed != original.SOURCES_HASH
+    (folder / "another.py").write_text("")
+    assert _hash_of(folder, "cache_added") not in (changed, original.SOURCES_HASH)

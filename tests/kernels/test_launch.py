@@ -164,11 +164,20 @@ except KeyboardInterrupt:
     scale(x, factor=2.0, out=out)
     print("interrupted", (out == 2).all(), flush=True)
 """
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    # A test run in the background of a shell ignores SIGINT, and its children would inherit that.
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert out == "interrupted True\n"
     assert process.returncode == 0
 
@@ -224,3 +233,25 @@ def test_late_helpers_never_touch_the_next_job():
         assert (counts == 1).all(), i
         if i % 50 == 0:
             time.sleep(0.002)  # helpers fall asleep and are woken
+
+
+def test_helper_dismissed_while_it_spins_takes_no_job(monkeypatch):
+    """Its number, with the word and the scratch row that go with it, is a successor's by then."""
+    ready, joined = threading.Event(), []
+
+    def await_ticket(address, seen, most):
+        assert ready.wait(60)
+        helper.dismissed = True  # as set_num_threads does it
+        return seen + 1
+
+    monkeypatch.setattr(launching, "_await_ticket", await_ticket)
+    monkeypatch.setattr(launching._Helper, "_join", lambda self, job: joined.append(job))
+    team = launching._Team(2)
+    team.job = ("a later launch",)
+    before = set(threading.enumerate())
+    helper = launching._Helper(team, 1)
+    (thread,) = set(threading.enumerate()) - before
+    ready.set()
+    thread.join(60)
+    assert not thread.is_alive()
+    assert not joined

@@ -23,6 +23,7 @@ from fastconv.kernels.cpu.simd import (
     vstore,
     vstore_index,
     vstore_part,
+    vsum,
     vzip,
 )
 from fastconv.kernels.cpu.tile import (
@@ -230,3 +231,22 @@ def test_scale_by_power(dtype, magic):
     out = np.empty_like(x)
     launch(scale_powers, 1, x, (magic + powers).astype(dtype), out)
     assert (out == x * 2.0**powers).all()
+
+
+@kernel
+def sum_of_lanes(begin, end, x, out):
+    out[0] = vsum(vload(address(x), x.dtype))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_sum_adds_halves(dtype):
+    width = width_of(dtype)
+    x = np.random.default_rng(0).standard_normal(width).astype(dtype)
+    out, halves = np.zeros(1, dtype), x
+    launch(sum_of_lanes, 1, x, out)
+    while halves.size > 1:
+        halves = halves[: halves.size // 2] + halves[halves.size // 2 :]
+    assert out[0] == halves[0]
+    x[width - 1] = np.nan
+    launch(sum_of_lanes, 1, x, out)
+    assert np.isnan(out[0])
