@@ -120,7 +120,9 @@ def main() -> None:
         "epochs": args.epochs,
     }
     report: dict[str, Any] = {"machine": machine(), "threads": get_num_threads(), "recipe": recipe, "runs": []}
-    report["command"] = "python -m benchmarks.cifar10 " + " ".join(a for a in sys.argv[1:] if a != args.data_dir)
+    report["command"] = "python -m benchmarks.cifar10 " + " ".join(
+        "DIR" if a == args.data_dir else a for a in sys.argv[1:]
+    )
     for seed in args.seeds:
         arguments = (args.model, args.data_dir, args.epochs, seed, args.augment)
         run = {"seed": seed, "fastconv": train_ours(*arguments)}

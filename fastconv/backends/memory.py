@@ -9,8 +9,9 @@ must not take.
 from __future__ import annotations
 
 import math
+import weakref
 from collections import deque
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +21,21 @@ _ALIGN = 64  # bytes: a cache line, and the widest vector
 class _Memory(np.ndarray):
     """One block of memory. NumPy shortens a chain of bases as long as they are plain arrays; this one is not plain."""
 
+    use: _Use | None
+
 
 class _Block(np.ndarray):
-    """Owner of one block in use: the base of every array and view on it. With the last one the block goes back."""
+    """Owner of one block in use: the base of every array and view on it."""
 
-    free: ClassVar[dict[int, deque[np.ndarray]]]
 
-    def __del__(self) -> None:
-        memory = self.base
-        if isinstance(memory, _Memory):
-            self.free[memory.nbytes].append(memory)
+class _Use(weakref.ref[_Block]):
+    """Watches a block in use. When the last array on it dies, this is put into the list of free blocks.
+
+    That is done by `deque.append` itself: a finaliser in Python would be a place where a KeyboardInterrupt gets lost.
+    """
+
+    __slots__ = ("memory",)
+    memory: _Memory
 
 
 def _size_class(nbytes: int) -> int:
@@ -52,8 +58,7 @@ class Pool:
     """
 
     def __init__(self) -> None:
-        self._free: dict[int, deque[np.ndarray]] = {}
-        self._block = type("_PoolBlock", (_Block,), {"free": self._free})
+        self._free: dict[int, deque[_Use]] = {}
         self.misses = 0
         self.nbytes = 0
 
@@ -65,12 +70,15 @@ class Pool:
         if free is None:
             free = self._free.setdefault(size, deque())
         try:
-            memory = free.pop()
+            memory = free.pop().memory
         except IndexError:
             memory = self._allocate(size)
-        return np.ndarray(shape, dtype, memory.view(self._block))
+        block = memory.view(_Block)
+        use = _Use(block, free.append)
+        use.memory, memory.use = memory, use
+        return np.ndarray(shape, dtype, block)
 
-    def _allocate(self, size: int) -> np.ndarray:
+    def _allocate(self, size: int) -> _Memory:
         self.misses += 1
         self.nbytes += size
         raw = np.empty(size + _ALIGN, np.uint8)
@@ -82,7 +90,7 @@ class Pool:
         for size, free in list(self._free.items()):
             while free:
                 try:
-                    free.pop()
+                    free.pop().memory.use = None
                 except IndexError:
                     break
                 self.nbytes -= size

@@ -1,6 +1,7 @@
 """The pool: a block is used again when nobody can see it any more, and not before."""
 
 import gc
+import signal
 import threading
 
 import numpy as np
@@ -79,3 +80,25 @@ def test_trim_returns_idle_blocks():
     pool.trim()
     gc.collect()
     assert kept.nbytes <= pool.nbytes < held
+
+
+def test_no_interrupt_is_lost():
+    """An exception raised by a signal while blocks come and go reaches the caller, every time."""
+    pool, caught = Pool(), 0
+
+    def interrupt(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for i in range(100):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + i * 1e-5)
+                for _ in range(10_000_000):
+                    pool.empty((100,), np.float32)
+            except KeyboardInterrupt:
+                caught += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught == 100
