@@ -1,0 +1,77 @@
+"""Batch normalisation: statistics by parts, their sum, then one pass that applies them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .grids import THREADS, channel_block, channel_chunks, rows_of_channels, typed
+
+_LINE_ROWS = 32  # rows that one thread adds in the arrays' own type
+_COMBINE = (8, 32, 1)  # channels x threads that share the parts of a channel
+
+
+def batch_norm(device, x, gamma, beta, *, eps, out, mean, var, workspace):
+    """Normalise with the statistics of the batch."""
+    channels, dtype = gamma.size, x.dtype
+    rows = x.size // channels
+    parts, part_rows, grid, block = _parts(rows, channels, dtype)
+    means, squares = (workspace.empty((parts, channels), np.float64) for _ in range(2))
+    factor, shift = (workspace.empty((channels,), dtype) for _ in range(2))
+    arguments = (x, means, squares, np.int64(rows), np.int32(channels), np.int32(part_rows))
+    device.launch(_kernel("batch_norm_statistics", dtype), grid, block, arguments)
+    sizes = (np.int64(rows), np.int32(parts), np.int32(channels), np.int32(part_rows), np.float64(eps))
+    arguments = (means, squares, gamma, beta, mean, var, factor, shift, *sizes)
+    device.launch(_kernel("combine_statistics", dtype), _combine_grid(channels), _COMBINE, arguments)
+    arguments = (x, mean, factor, shift, out, np.int64(rows), np.int32(channels))
+    grid, block = rows_of_channels(device, rows, channels, dtype)
+    device.launch(_kernel("normalise", dtype), grid, block, arguments)
+
+
+def batch_norm_inference(device, x, gamma, beta, mean, var, *, eps, out):
+    """Normalise with given statistics."""
+    if x.size:
+        rows = x.size // gamma.size
+        arguments = (x, gamma, beta, mean, var, out, np.int64(rows), np.int32(gamma.size), np.float64(eps))
+        grid, block = rows_of_channels(device, rows, gamma.size, x.dtype)
+        device.launch(_kernel("normalise_inference", x.dtype), grid, block, arguments)
+
+
+def batch_norm_backward(device, grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace):
+    """Gradients of `batch_norm`."""
+    channels, dtype = gamma.size, x.dtype
+    rows = x.size // channels
+    parts, part_rows, grid, block = _parts(rows, channels, dtype)
+    sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
+    a, b, k = (workspace.empty((channels,), dtype) for _ in range(3))
+    arguments = (grad_output, x, mean, sums, products, np.int64(rows), np.int32(channels), np.int32(part_rows))
+    device.launch(_kernel("batch_norm_gradient_sums", dtype), grid, block, arguments)
+    sizes = (np.int64(rows), np.int32(parts), np.int32(channels), np.float64(eps))
+    arguments = (sums, products, gamma, var, grad_gamma, grad_beta, a, b, k, *sizes)
+    device.launch(_kernel("combine_gradients", dtype), _combine_grid(channels), _COMBINE, arguments)
+    arguments = (grad_output, x, mean, a, b, k, grad_input, np.int64(rows), np.int32(channels))
+    grid, block = rows_of_channels(device, rows, channels, dtype)
+    device.launch(_kernel("batch_norm_gradient_apply", dtype), grid, block, arguments)
+
+
+def update_running_stats(device, mean, var, *, momentum, count, running_mean, running_var):
+    """Move the running statistics towards those of the batch."""
+    scalars = (mean.dtype.type(momentum), mean.dtype.type(count / (count - 1) if count > 1 else 1))
+    arguments = (mean, var, running_mean, running_var, np.int32(mean.size), *scalars)
+    grid = (-(-mean.size // THREADS), 1, 1)
+    device.launch(_kernel("move_running", mean.dtype), grid, (THREADS, 1, 1), arguments)
+
+
+def _parts(rows, channels, dtype):
+    """Return the number of parts, the rows of one, grid and block; of the shape alone."""
+    columns, lines = channel_block(channels, dtype)
+    part_rows = _LINE_ROWS * lines
+    parts = -(-rows // part_rows)
+    return parts, part_rows, (parts, channel_chunks(channels, dtype), 1), (columns, lines, 1)
+
+
+def _combine_grid(channels):
+    return -(-channels // _COMBINE[0]), 1, 1
+
+
+def _kernel(name, dtype):
+    return typed("batch_norm.cu", name, dtype)
