@@ -2,6 +2,7 @@
 // within 2 units in the last place, erfc within 5.
 //
 // A comparison with NaN is false: each choice is written so that NaN takes the branch that keeps it.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "map.cuh"
 

@@ -1,6 +1,7 @@
 // Batches from images in memory: gather, random shift and mirror, normalise. Blocks stride over the images; each thread
 // computes the image's random words itself and walks over the image's rows of width x channels elements, so writes are
 // contiguous. Bound by memory: one byte read and one T written an element.
+using T = ELEMENT;
 #include "philox.cuh"
 
 extern "C" __global__ void __launch_bounds__(256)

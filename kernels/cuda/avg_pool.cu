@@ -1,5 +1,6 @@
 // Average pooling and its gradient, NHWC, built like max_pool.cu. Bound by memory. A window counts the cells of the map
 // grown by `low` before and `high` behind: the padding, or nothing where padded cells do not count.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
 #include "pixels.cuh"

@@ -2,6 +2,7 @@
 // in T, as distances from a value of the channel, so that a mean far from zero costs no digits; a block adds its threads
 // in double; one block for some channels adds the parts in double. All orders depend on the shape alone. Bound by memory:
 // forward reads x twice, backward x and the gradient twice.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
 

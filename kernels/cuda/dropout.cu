@@ -1,5 +1,6 @@
 // Dropout: the mask is computed, not stored; the gradient computes it again from the same key. A thread makes one block
 // of four words for four elements. Memory and the generator's 20 wide multiplications cost about the same.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "philox.cuh"
 

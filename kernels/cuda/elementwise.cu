@@ -1,4 +1,5 @@
 // Sum and multiple of arrays; results may be written over an operand.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "map.cuh"
 

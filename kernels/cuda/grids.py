@@ -18,8 +18,11 @@ _CTYPES = {"float32": "float", "float64": "double"}
 
 
 def typed(source, name, dtype, *defines):
-    """Return the variant of a kernel for arrays of a floating type."""
-    return Kernel(source, name, (("T", _CTYPES[np.dtype(dtype).name]), *defines))
+    """Return the variant of a kernel for arrays of a floating type.
+
+    The macro is ELEMENT, which each source calls T: NVRTC's own headers have templates over T, and a macro spoils them.
+    """
+    return Kernel(source, name, (("ELEMENT", _CTYPES[np.dtype(dtype).name]), *defines))
 
 
 def width(dtype):

@@ -1,6 +1,7 @@
 // Max pooling and its gradient, NHWC. A thread keeps its channels and walks over pixels. Forward, it runs over the cells
 // of the window that lie inside; backward it gathers from the windows that cover its pixel, in ascending order, so
 // nothing is written twice. Bound by memory. WINDOW, if not 0, is the size of a square window without dilation.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
 #include "pixels.cuh"

@@ -1,4 +1,5 @@
 // Copies between activations: joining and cutting channels, the shortcut of ResNets. Bound by memory.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
 #include "pixels.cuh"

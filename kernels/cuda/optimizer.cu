@@ -1,5 +1,6 @@
 // Optimizer steps over the flat arenas of a model, one launch each; bound by memory: SGD with momentum moves five words a
 // parameter, Adam seven. Learning rate and step are read from memory, so that a captured step can be replayed.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "map.cuh"
 

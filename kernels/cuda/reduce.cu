@@ -1,6 +1,7 @@
 // Sums over the rows of an array of rows x channels. A block sums `part_rows` rows of its channels: each thread every
 // blockDim.y-th of them, then the threads of a column by halves. Parts and orders depend on the shape alone. Sums of
 // parts are rows again, so the kernel is launched until one is left. Bound by memory: one read.
+using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
 

@@ -2,6 +2,7 @@
 // and gradient near zero keep their digits: the largest terms of the sum, exp(0), are counted apart from the others, and
 // what is left of 1 - p is a sum of small numbers. Logits are few, so neither arithmetic nor memory is much.
 
+using T = ELEMENT;
 constexpr unsigned ALL = 0xffffffff;
 constexpr int WARP = 32;
 
