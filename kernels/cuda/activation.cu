@@ -7,7 +7,9 @@ using T = ELEMENT;
 #include "map.cuh"
 
 // 1 / (1 + exp(-x)): exp may overflow, which gives 0 as it should.
-__device__ inline T logistic(T x) { return T(1) / (T(1) + exp(-x)); }
+__device__ inline T logistic(T x) {
+    return T(1) / (T(1) + exp(-x));
+}
 
 // x * logistic(x), with exp(-|x|) by its root, so that x * exp(x) does not pass through a number too small to hold.
 __device__ inline T silu_of(T x) {
@@ -27,66 +29,66 @@ __device__ inline T normal_cdf(T x) {
     return T(0.5) * (z > T(1) && z < T(30) ? tail - correction : tail);
 }
 
-extern "C" __global__ void __launch_bounds__(256) relu_forward(const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) relu_forward(const T* x, T* out, long long n) {
     map(x, out, n, [](T v) { return v <= T(0) ? T(0) : v; });
 }
 
-extern "C" __global__ void __launch_bounds__(256) relu_gradient(const T* grad, const T* y, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) relu_gradient(const T* grad, const T* y, T* out, long long n) {
     map(grad, y, out, n, [](T g, T v) { return v <= T(0) ? T(0) : g; });
 }
 
-extern "C" __global__ void __launch_bounds__(256) leaky_relu_forward(const T* x, T* out, long long n, T slope) {
+extern "C" __global__ void __launch_bounds__(256, 4) leaky_relu_forward(const T* x, T* out, long long n, T slope) {
     map(x, out, n, [slope](T v) { return v > T(0) ? v : slope * v; });
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     leaky_relu_gradient(const T* grad, const T* x, T* out, long long n, T slope) {
     map(grad, x, out, n, [slope](T g, T v) { return v > T(0) ? g : slope * g; });
 }
 
-extern "C" __global__ void __launch_bounds__(256) elu_forward(const T* x, T* out, long long n, T alpha) {
+extern "C" __global__ void __launch_bounds__(256, 4) elu_forward(const T* x, T* out, long long n, T alpha) {
     map(x, out, n, [alpha](T v) { return v > T(0) ? v : alpha * expm1(v); });
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     elu_gradient(const T* grad, const T* x, T* out, long long n, T alpha) {
     map(grad, x, out, n, [alpha](T g, T v) { return v > T(0) ? g : g * (alpha * exp(v)); });
 }
 
-extern "C" __global__ void __launch_bounds__(256) gelu_forward(const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) gelu_forward(const T* x, T* out, long long n) {
     map(x, out, n, [](T v) { return v * normal_cdf(v); });
 }
 
-extern "C" __global__ void __launch_bounds__(256) gelu_gradient(const T* grad, const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) gelu_gradient(const T* grad, const T* x, T* out, long long n) {
     map(grad, x, out, n, [](T g, T v) {
         const T density = T(0.39894228040143267794) * exp(T(-0.5) * v * v);
         return g * (normal_cdf(v) + v * density);
     });
 }
 
-extern "C" __global__ void __launch_bounds__(256) silu_forward(const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) silu_forward(const T* x, T* out, long long n) {
     map(x, out, n, [](T v) { return silu_of(v); });
 }
 
-extern "C" __global__ void __launch_bounds__(256) silu_gradient(const T* grad, const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) silu_gradient(const T* grad, const T* x, T* out, long long n) {
     map(grad, x, out, n, [](T g, T v) {
         const T s = logistic(v);
         return g * (s * (T(1) + v * (T(1) - s)));
     });
 }
 
-extern "C" __global__ void __launch_bounds__(256) sigmoid_forward(const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) sigmoid_forward(const T* x, T* out, long long n) {
     map(x, out, n, [](T v) { return logistic(v); });
 }
 
-extern "C" __global__ void __launch_bounds__(256) sigmoid_gradient(const T* grad, const T* y, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) sigmoid_gradient(const T* grad, const T* y, T* out, long long n) {
     map(grad, y, out, n, [](T g, T v) { return g * (v * (T(1) - v)); });
 }
 
-extern "C" __global__ void __launch_bounds__(256) tanh_forward(const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) tanh_forward(const T* x, T* out, long long n) {
     map(x, out, n, [](T v) { return tanh(v); });
 }
 
-extern "C" __global__ void __launch_bounds__(256) tanh_gradient(const T* grad, const T* y, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) tanh_gradient(const T* grad, const T* y, T* out, long long n) {
     map(grad, y, out, n, [](T g, T v) { return g * ((T(1) - v) * (T(1) + v)); });
 }

@@ -4,7 +4,7 @@
 using T = ELEMENT;
 #include "philox.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     augment_images(const unsigned char* images, const long long* indices, const T* mean, const T* deviation, T* out,
                    long long batch, int height, int width, int channels, int flip, int pad, unsigned long long seed,
                    unsigned stream, unsigned step) {

@@ -13,7 +13,8 @@ struct Axis {
     }
 };
 
-template <int W> __device__ inline void means_of_windows(const T* x, T* out, long long pixels, int channels, Axis h, Axis w) {
+template <int W>
+__device__ inline void means_of_windows(const T* x, T* out, long long pixels, int channels, Axis h, Axis w) {
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
@@ -35,7 +36,8 @@ template <int W> __device__ inline void means_of_windows(const T* x, T* out, lon
     }
 }
 
-template <int W> __device__ inline void shares_of_windows(const T* grad, T* out, long long pixels, int channels, Axis h, Axis w) {
+template <int W>
+__device__ inline void shares_of_windows(const T* grad, T* out, long long pixels, int channels, Axis h, Axis w) {
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
@@ -56,10 +58,10 @@ template <int W> __device__ inline void shares_of_windows(const T* grad, T* out,
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
-    avg_pool2d_pixels(const T* x, T* out, long long pixels, int channels, int in_h, int out_h, int kernel_h, int stride_h,
-                      int top, int low_h, int high_h, int in_w, int out_w, int kernel_w, int stride_w, int left,
-                      int low_w, int high_w) {
+extern "C" __global__ void __launch_bounds__(256, 4)
+    avg_pool2d_pixels(const T* x, T* out, long long pixels, int channels, int in_h, int out_h, int kernel_h,
+                      int stride_h, int top, int low_h, int high_h, int in_w, int out_w, int kernel_w, int stride_w,
+                      int left, int low_w, int high_w) {
     const Axis h = {in_h, out_h, kernel_h, stride_h, top, low_h, high_h};
     const Axis w = {in_w, out_w, kernel_w, stride_w, left, low_w, high_w};
     if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(out, 16)) {
@@ -69,7 +71,7 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 3)
     avg_pool2d_backward_pixels(const T* grad, T* out, long long pixels, int channels, int in_h, int out_h, int kernel_h,
                                int stride_h, int top, int low_h, int high_h, int in_w, int out_w, int kernel_w,
                                int stride_w, int left, int low_w, int high_w) {

@@ -1,7 +1,7 @@
-// Batch normalisation over the rows of an array of rows x channels. Sums come in three steps: a thread adds up to 32 rows
-// in T, as distances from a value of the channel, so that a mean far from zero costs no digits; a block adds its threads
-// in double; one block for some channels adds the parts in double. All orders depend on the shape alone. Bound by memory:
-// forward reads x twice, backward x and the gradient twice.
+// Batch normalisation over the rows of an array of rows x channels. Sums come in three steps: a thread adds up to 32
+// rows in T, as distances from a value of the channel, so that a mean far from zero costs no digits; a block adds its
+// threads in double; one block for some channels adds the parts in double. All orders depend on the shape alone. Bound
+// by memory: forward reads x twice, backward x and the gradient twice.
 using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
@@ -17,8 +17,8 @@ struct Part {
 
 // Sums over a part of two terms, in double; the first line of threads writes them.
 template <int W>
-__device__ inline void add_lines(const Pack<T, W>& a, const Pack<T, W>& b, Pack<double, W>* shared, Pack<double, W>& sum_a,
-                                 Pack<double, W>& sum_b) {
+__device__ inline void add_lines(const Pack<T, W>& a, const Pack<T, W>& b, Pack<double, W>* shared,
+                                 Pack<double, W>& sum_a, Pack<double, W>& sum_b) {
     for (int k = 0; k < W; ++k) sum_a.lane[k] = a.lane[k], sum_b.lane[k] = b.lane[k];
     sum_a = sum_over_lines<double, W>(sum_a, shared);
     sum_b = sum_over_lines<double, W>(sum_b, shared);
@@ -58,7 +58,7 @@ __device__ inline void statistics_of_part(const T* x, double* means, double* squ
 }
 
 // Mean of each part, and the sum of the squared distances from it.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     batch_norm_statistics(const T* x, double* means, double* squares, long long rows, int channels, int part_rows) {
     if (channels % WIDTH == 0 && on_boundary(x, 16)) {
         statistics_of_part<WIDTH>(x, means, squares, rows, channels, part_rows);
@@ -72,9 +72,9 @@ __device__ inline double sum_of_column(double mine, double* shared) {
     return sum_over_lines<double, 1>(Pack<double, 1>{{mine}}, (Pack<double, 1>*)shared).lane[0];
 }
 
-// Statistics of all rows: sum of squares = that within the parts + that of their means. Then ``y = (x - mean) * factor +
-// shift`` with the mean rounded to T; the shift makes up for the rounding.
-extern "C" __global__ void __launch_bounds__(256)
+// Statistics of all rows: sum of squares = that within the parts + that of their means. Then ``y = (x - mean) * factor
+// + shift`` with the mean rounded to T; the shift makes up for the rounding.
+extern "C" __global__ void __launch_bounds__(256, 4)
     combine_statistics(const double* means, const double* squares, const T* gamma, const T* beta, T* mean, T* var,
                        T* factor, T* shift, long long rows, int parts, int channels, int part_rows, double eps) {
     __shared__ double shared[256];
@@ -104,8 +104,8 @@ extern "C" __global__ void __launch_bounds__(256)
 
 // out = (x - centre) * scale + base, for the channels from c on.
 template <int W>
-__device__ inline void normalise_rows(const T* x, const Pack<T, W>& centre, const Pack<T, W>& scale, const Pack<T, W>& base,
-                                      T* out, long long rows, int channels, int c) {
+__device__ inline void normalise_rows(const T* x, const Pack<T, W>& centre, const Pack<T, W>& scale,
+                                      const Pack<T, W>& base, T* out, long long rows, int channels, int c) {
     for (long long row = blockIdx.x * (long long)blockDim.y + threadIdx.y; row < rows;
          row += gridDim.x * (long long)blockDim.y) {
         Pack<T, W> value = load<T, W>(x + row * channels + c);
@@ -126,7 +126,7 @@ __device__ inline void normalise_by_factor(const T* x, const T* mean, const T* f
 }
 
 // With what `combine_statistics` made.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     normalise(const T* x, const T* mean, const T* factor, const T* shift, T* out, long long rows, int channels) {
     if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(mean, 16) && on_boundary(factor, 16) &&
         on_boundary(shift, 16) && on_boundary(out, 16)) {
@@ -137,8 +137,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 template <int W>
-__device__ inline void normalise_by_variance(const T* x, const T* gamma, const T* beta, const T* mean, const T* var, T* out,
-                                             long long rows, int channels, double eps) {
+__device__ inline void normalise_by_variance(const T* x, const T* gamma, const T* beta, const T* mean, const T* var,
+                                             T* out, long long rows, int channels, double eps) {
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
@@ -149,7 +149,7 @@ __device__ inline void normalise_by_variance(const T* x, const T* gamma, const T
 }
 
 // With statistics given.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     normalise_inference(const T* x, const T* gamma, const T* beta, const T* mean, const T* var, T* out, long long rows,
                         int channels, double eps) {
     if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(mean, 16) && on_boundary(beta, 16) &&
@@ -191,7 +191,7 @@ __device__ inline void gradient_sums_of_part(const T* grad, const T* x, const T*
 }
 
 // Sums over each part of grad and of ``grad * (x - mean)``.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     batch_norm_gradient_sums(const T* grad, const T* x, const T* mean, double* sums, double* products, long long rows,
                              int channels, int part_rows) {
     if (channels % WIDTH == 0 && on_boundary(grad, 16) && on_boundary(x, 16) && on_boundary(mean, 16)) {
@@ -202,7 +202,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // Gradients of gamma and beta, and the factors of ``grad_input = a * (grad - b) - k * (x - mean)``.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     combine_gradients(const double* sums, const double* products, const T* gamma, const T* var, T* grad_gamma,
                       T* grad_beta, T* a, T* b, T* k, long long rows, int parts, int channels, double eps) {
     __shared__ double shared[256];
@@ -226,8 +226,8 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 template <int W>
-__device__ inline void apply_gradient(const T* grad, const T* x, const T* mean, const T* a, const T* b, const T* k, T* out,
-                                      long long rows, int channels) {
+__device__ inline void apply_gradient(const T* grad, const T* x, const T* mean, const T* a, const T* b, const T* k,
+                                      T* out, long long rows, int channels) {
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
@@ -246,7 +246,7 @@ __device__ inline void apply_gradient(const T* grad, const T* x, const T* mean, 
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     batch_norm_gradient_apply(const T* grad, const T* x, const T* mean, const T* a, const T* b, const T* k, T* out,
                               long long rows, int channels) {
     if (channels % WIDTH == 0 && on_boundary(grad, 16) && on_boundary(x, 16) && on_boundary(mean, 16) &&
@@ -258,7 +258,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // running = (1 - momentum) * running + momentum * batch, the variance by ``unbiased`` = count / (count - 1).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     move_running(const T* mean, const T* var, T* running_mean, T* running_var, int channels, T momentum, T unbiased) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c < channels) {

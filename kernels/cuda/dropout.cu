@@ -7,7 +7,7 @@ using T = ELEMENT;
 using Four = Pack<T, 4>;
 
 // Element i is kept where word i % 4 of block i / 4 is at least `threshold`, which may be 2**32.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     dropout_elements(const T* x, T* out, long long n, unsigned long long threshold, T scale, unsigned long long seed,
                      unsigned stream, unsigned step) {
     const bool aligned = on_boundary(x, alignof(Four)) && on_boundary(out, alignof(Four));

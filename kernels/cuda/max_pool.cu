@@ -1,6 +1,6 @@
-// Max pooling and its gradient, NHWC. A thread keeps its channels and walks over pixels. Forward, it runs over the cells
-// of the window that lie inside; backward it gathers from the windows that cover its pixel, in ascending order, so
-// nothing is written twice. Bound by memory. WINDOW, if not 0, is the size of a square window without dilation.
+// Max pooling and its gradient, NHWC. A thread keeps its channels and walks over pixels. Forward, it runs over the
+// cells of the window that lie inside; backward it gathers from the windows that cover its pixel, in ascending order,
+// so nothing is written twice. Bound by memory. WINDOW, if not 0, is the size of a square window without dilation.
 using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
@@ -18,7 +18,8 @@ struct Geometry {
 };
 
 // The first cell inside wins where all are -infinity; a NaN wins over every number, the first of them over later ones.
-template <int W> __device__ inline void largest_of_windows(const T* x, T* out, Place* argmax, long long pixels, const Geometry& g) {
+template <int W>
+__device__ inline void largest_of_windows(const T* x, T* out, Place* argmax, long long pixels, const Geometry& g) {
     for (int chunk = first_chunk<W>(); chunk < g.channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= g.channels) return;
@@ -50,7 +51,8 @@ template <int W> __device__ inline void largest_of_windows(const T* x, T* out, P
 }
 
 template <int W>
-__device__ inline void gather_from_windows(const T* grad, const Place* argmax, T* out, long long pixels, const Geometry& g) {
+__device__ inline void gather_from_windows(const T* grad, const Place* argmax, T* out, long long pixels,
+                                           const Geometry& g) {
     for (int chunk = first_chunk<W>(); chunk < g.channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= g.channels) return;
@@ -78,31 +80,34 @@ __device__ inline void gather_from_windows(const T* grad, const Place* argmax, T
     }
 }
 
-__device__ inline Geometry geometry_of(int in_h, int in_w, int out_h, int out_w, int channels, int kernel_h, int kernel_w,
-                                       int stride_h, int stride_w, int top, int left, int dilation_h, int dilation_w) {
+__device__ inline Geometry geometry_of(int in_h, int in_w, int out_h, int out_w, int channels, int kernel_h,
+                                       int kernel_w, int stride_h, int stride_w, int top, int left, int dilation_h,
+                                       int dilation_w) {
     if (WINDOW) kernel_h = kernel_w = WINDOW, dilation_h = dilation_w = 1;  // constants, so the loops unroll
-    return {in_h, in_w, out_h, out_w, channels, kernel_h, kernel_w, stride_h, stride_w, top, left, dilation_h, dilation_w};
+    return {in_h,     in_w,     out_h, out_w, channels,   kernel_h,  kernel_w,
+            stride_h, stride_w, top,   left,  dilation_h, dilation_w};
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     max_pool2d_pixels(const T* x, T* out, Place* argmax, long long pixels, int in_h, int in_w, int out_h, int out_w,
                       int channels, int kernel_h, int kernel_w, int stride_h, int stride_w, int top, int left,
                       int dilation_h, int dilation_w) {
-    const Geometry g = geometry_of(in_h, in_w, out_h, out_w, channels, kernel_h, kernel_w, stride_h, stride_w, top, left,
-                                   dilation_h, dilation_w);
-    if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(out, 16) && on_boundary(argmax, WIDTH * PLACE_BYTES)) {
+    const Geometry g = geometry_of(in_h, in_w, out_h, out_w, channels, kernel_h, kernel_w, stride_h, stride_w, top,
+                                   left, dilation_h, dilation_w);
+    if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(out, 16) &&
+        on_boundary(argmax, WIDTH * PLACE_BYTES)) {
         largest_of_windows<WIDTH>(x, out, argmax, pixels, g);
     } else {
         largest_of_windows<1>(x, out, argmax, pixels, g);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     max_pool2d_backward_pixels(const T* grad, const Place* argmax, T* out, long long pixels, int in_h, int in_w,
                                int out_h, int out_w, int channels, int kernel_h, int kernel_w, int stride_h,
                                int stride_w, int top, int left, int dilation_h, int dilation_w) {
-    const Geometry g = geometry_of(in_h, in_w, out_h, out_w, channels, kernel_h, kernel_w, stride_h, stride_w, top, left,
-                                   dilation_h, dilation_w);
+    const Geometry g = geometry_of(in_h, in_w, out_h, out_w, channels, kernel_h, kernel_w, stride_h, stride_w, top,
+                                   left, dilation_h, dilation_w);
     if (channels % WIDTH == 0 && on_boundary(grad, 16) && on_boundary(out, 16) &&
         on_boundary(argmax, WIDTH * PLACE_BYTES)) {
         gather_from_windows<WIDTH>(grad, argmax, out, pixels, g);

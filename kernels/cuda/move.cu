@@ -17,7 +17,7 @@ __device__ inline void copy_rows(const T* x, T* out, long long rows, int channel
 }
 
 // `channels` channels of each row, from channel `first_x` of x to channel `first_out` of out.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     copy_channels(const T* x, T* out, long long rows, int channels, int x_channels, int first_x, int out_channels,
                   int first_out) {
     x += first_x;
@@ -65,7 +65,7 @@ template <int W> __device__ inline void spread_pixels(const T* grad, T* out, lon
 }
 
 // Every stride-th pixel, with channels of zeros before and behind.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     subsample(const T* x, T* out, long long pixels, int in_h, int in_w, int channels, int out_h, int out_w,
               int out_channels, int stride_h, int stride_w, int before) {
     const Shortcut s = {in_h, in_w, channels, out_h, out_w, out_channels, stride_h, stride_w, before};
@@ -77,7 +77,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // Gradient of `subsample`, zero at the pixels left out.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 3)
     spread(const T* grad, T* out, long long pixels, int in_h, int in_w, int channels, int out_h, int out_w,
            int out_channels, int stride_h, int stride_w, int before) {
     const Shortcut s = {in_h, in_w, channels, out_h, out_w, out_channels, stride_h, stride_w, before};

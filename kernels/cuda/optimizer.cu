@@ -1,5 +1,5 @@
-// Optimizer steps over the flat arenas of a model, one launch each; bound by memory: SGD with momentum moves five words a
-// parameter, Adam seven. Learning rate and step are read from memory, so that a captured step can be replayed.
+// Optimizer steps over the flat arenas of a model, one launch each; bound by memory: SGD with momentum moves five words
+// a parameter, Adam seven. Learning rate and step are read from memory, so that a captured step can be replayed.
 using T = ELEMENT;
 #include "vector.cuh"
 #include "map.cuh"
@@ -34,7 +34,7 @@ struct Sgd {
 };
 
 // Without momentum `velocity` is null.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     sgd_update(T* parameter, const T* grad, T* velocity, const double* lr, long long n, T momentum, T weight_decay,
                int nesterov) {
     const bool aligned = on_boundary(parameter, 16) && on_boundary(grad, 16) && on_boundary(velocity, 16);
@@ -64,7 +64,7 @@ struct Adam {
 };
 
 // The bias corrections 1 - beta**t are powers in double, so one thread of each block computes them for all.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     adam_update(T* parameter, const T* grad, T* m, T* v, const double* lr, const long long* step, long long n,
                 double beta1, double beta2, T eps, T weight_decay) {
     __shared__ double full[2];
@@ -73,7 +73,8 @@ extern "C" __global__ void __launch_bounds__(256)
         full[1] = 1 - pow(beta2, (double)*step);
     }
     __syncthreads();
-    const bool aligned = on_boundary(parameter, 16) && on_boundary(grad, 16) && on_boundary(m, 16) && on_boundary(v, 16);
+    const bool aligned =
+        on_boundary(parameter, 16) && on_boundary(grad, 16) && on_boundary(m, 16) && on_boundary(v, 16);
     for_each_element(aligned, n,
                      Adam{parameter, m, v, grad, (T)*lr, (T)beta1, (T)beta2, (T)(1 - beta1), (T)(1 - beta2), (T)full[0],
                           (T)full[1], eps, weight_decay});

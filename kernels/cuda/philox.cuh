@@ -1,11 +1,12 @@
-// Philox4x32-10, the counter-based random generator (Salmon et al., SC 2011, https://doi.org/10.1145/2063384.2063405): a
-// block of four 32-bit words is a function of a 128-bit counter and a 64-bit key.
+// Philox4x32-10, the counter-based random generator (Salmon et al., SC 2011, https://doi.org/10.1145/2063384.2063405):
+// a block of four 32-bit words is a function of a 128-bit counter and a 64-bit key.
 
 struct Words {
     unsigned word[4];
 };
 
-__device__ inline Words philox_block(unsigned long long block, unsigned stream, unsigned step, unsigned long long seed) {
+__device__ inline Words philox_block(unsigned long long block, unsigned stream, unsigned step,
+                                     unsigned long long seed) {
     unsigned c0 = (unsigned)block, c1 = (unsigned)(block >> 32), c2 = stream, c3 = step;
     unsigned key0 = (unsigned)seed, key1 = (unsigned)(seed >> 32);
     for (int round = 0; round < 10; ++round) {

@@ -48,7 +48,8 @@ struct Window {
     }
 };
 
-// Windows along an axis that may cover a cell, ascending from `begin` to `end` - 1; `tap` says which of their cells it is.
+// Windows along an axis that may cover a cell, ascending from `begin` to `end` - 1; `tap` says which of their cells it
+// is.
 struct Windows {
     int place, begin, end, stride, dilation;
     __device__ inline Windows(int cell, int kernel, int step, int low, int dilate, int windows) {

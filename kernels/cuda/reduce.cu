@@ -5,8 +5,7 @@ using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
 
-template <int W>
-__device__ inline void sum_part(const T* x, T* sums, long long rows, int channels, int part_rows) {
+template <int W> __device__ inline void sum_part(const T* x, T* sums, long long rows, int channels, int part_rows) {
     __shared__ Pack<T, W> shared[256];
     const long long first = blockIdx.x * (long long)part_rows;
     const long long stop = first + part_rows < rows ? first + part_rows : rows;
@@ -24,7 +23,7 @@ __device__ inline void sum_part(const T* x, T* sums, long long rows, int channel
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     sum_rows(const T* x, T* sums, long long rows, int channels, int part_rows) {
     if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(sums, 16)) {
         sum_part<WIDTH>(x, sums, rows, channels, part_rows);

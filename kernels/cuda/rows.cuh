@@ -2,10 +2,16 @@
 // belongs to a channel stays in registers and neighbouring threads read neighbouring addresses.
 
 // First channel of this block's first chunk; the loop over chunks is the same for all threads of a block.
-template <int W> __device__ inline int first_chunk() { return blockIdx.y * blockDim.x * W; }
-template <int W> __device__ inline int next_chunk() { return gridDim.y * blockDim.x * W; }
+template <int W> __device__ inline int first_chunk() {
+    return blockIdx.y * blockDim.x * W;
+}
+template <int W> __device__ inline int next_chunk() {
+    return gridDim.y * blockDim.x * W;
+}
 
-template <class E, int W> __device__ inline Pack<E, W> load(const E* pointer) { return *(const Pack<E, W>*)pointer; }
+template <class E, int W> __device__ inline Pack<E, W> load(const E* pointer) {
+    return *(const Pack<E, W>*)pointer;
+}
 template <class E, int W> __device__ inline void store(E* pointer, const Pack<E, W>& value) {
     *(Pack<E, W>*)pointer = value;
 }

@@ -1,6 +1,6 @@
 // Softmax cross-entropy with its gradient, and counting right answers; a warp for each row, everything in double. Loss
-// and gradient near zero keep their digits: the largest terms of the sum, exp(0), are counted apart from the others, and
-// what is left of 1 - p is a sum of small numbers. Logits are few, so neither arithmetic nor memory is much.
+// and gradient near zero keep their digits: the largest terms of the sum, exp(0), are counted apart from the others,
+// and what is left of 1 - p is a sum of small numbers. Logits are few, so neither arithmetic nor memory is much.
 
 using T = ELEMENT;
 constexpr unsigned ALL = 0xffffffff;
@@ -11,7 +11,9 @@ __device__ inline double sum_over_warp(double value) {
     return value;
 }
 
-__device__ inline long long row_of_warp() { return blockIdx.x * (long long)(blockDim.x / WARP) + threadIdx.x / WARP; }
+__device__ inline long long row_of_warp() {
+    return blockIdx.x * (long long)(blockDim.x / WARP) + threadIdx.x / WARP;
+}
 
 // Gradient of each row, and its loss in `losses`.
 extern "C" __global__ void __launch_bounds__(128)
@@ -30,8 +32,10 @@ extern "C" __global__ void __launch_bounds__(128)
     double ones = 0, others = 0, shifts = 0;
     for (int k = lane; k < classes; k += WARP) {
         const double shift = values[k] - largest;
-        if (shift == 0) ones += 1;
-        else others += exp(shift);
+        if (shift == 0)
+            ones += 1;
+        else
+            others += exp(shift);
         shifts += shift;
     }
     ones = sum_over_warp(ones);
@@ -55,7 +59,7 @@ extern "C" __global__ void __launch_bounds__(128)
 }
 
 // Mean of the losses: one block, thread by thread and then by halves. No rows, no loss.
-extern "C" __global__ void __launch_bounds__(256) mean_loss(const double* losses, T* loss, long long rows) {
+extern "C" __global__ void __launch_bounds__(256, 4) mean_loss(const double* losses, T* loss, long long rows) {
     __shared__ double shared[256];
     double total = 0;
     for (long long row = threadIdx.x; row < rows; row += blockDim.x) total += losses[row];
@@ -68,8 +72,8 @@ extern "C" __global__ void __launch_bounds__(256) mean_loss(const double* losses
     if (threadIdx.x == 0) *loss = rows ? (T)(shared[0] / rows) : T(0);
 }
 
-// Adds the number of rows whose largest logit is at the label: NaN is largest, the first of equals wins. Integers, so the
-// order of the additions is free.
+// Adds the number of rows whose largest logit is at the label: NaN is largest, the first of equals wins. Integers, so
+// the order of the additions is free.
 extern "C" __global__ void __launch_bounds__(128)
     count_correct_rows(const T* logits, const int* labels, unsigned long long* out, long long rows, int classes) {
     const long long row = row_of_warp();

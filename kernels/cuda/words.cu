@@ -11,7 +11,7 @@ using T = unsigned long long;
 #include "vector.cuh"
 #include "map.cuh"
 
-extern "C" __global__ void __launch_bounds__(256) copy_array(const T* x, T* out, long long n) {
+extern "C" __global__ void __launch_bounds__(256, 4) copy_array(const T* x, T* out, long long n) {
     map(x, out, n, [](T v) { return v; });
 }
 
@@ -26,6 +26,6 @@ struct Fill {
     __device__ void scalar(long long i) const { out[i] = word; }
 };
 
-extern "C" __global__ void __launch_bounds__(256) fill_array(T* out, long long n, unsigned long long word) {
+extern "C" __global__ void __launch_bounds__(256, 4) fill_array(T* out, long long n, unsigned long long word) {
     for_each_element(on_boundary(out, 16), n, Fill{out, (T)word});
 }

@@ -59,21 +59,20 @@ class Case:
         The arrays begin `offset` elements behind a 64-byte boundary. Fails if an input changed, or a byte outside the
         results.
         """
-        guarded = {name: Guarded(a.shape, a.dtype, offset) for name, a in arrays.items()}
+        guarded = {name: Guarded(backend, a.shape, a.dtype, offset) for name, a in arrays.items()}
         for name, a in arrays.items():
-            guarded[name].array[...] = a
+            guarded[name].array[...] = backend.asarray(a)
         for name, spec in self.outputs.items():
             shape, out_dtype = spec if spec and isinstance(spec[0], tuple) else (spec, dtype)
-            guarded[name] = Guarded(shape, np.dtype(out_dtype), offset)
+            guarded[name] = Guarded(backend, shape, np.dtype(out_dtype), offset)
         given = {name: guarded[name].array for name in arrays}
         results = {name: guarded[name].array for name in self.outputs}
-        self.call(backend, given, results, PoisonedWorkspace())
-        for name, block in guarded.items():
-            assert block.intact(), f"{name}: memory outside the array was written"
+        self.call(backend, given, results, PoisonedWorkspace(backend))
+        after = {name: block.contents() for name, block in guarded.items()}
         for name, a in arrays.items():
             if name not in self.updated:
-                assert given[name].tobytes() == a.tobytes(), f"{name}: an input was changed"
-        return results | {name: given[name] for name in self.updated}
+                assert after[name].tobytes() == a.tobytes(), f"{name}: an input was changed"
+        return {name: after[name] for name in (*self.outputs, *self.updated)}
 
     def reference(self, arrays: Arrays) -> tuple[Arrays, dict[str, Any]]:
         """Return the results of the NumPy backend in float64, and their magnitudes."""
@@ -93,23 +92,35 @@ def exact(inputs: Arrays, expected: Arrays) -> dict[str, Any]:
 
 
 class Guarded:
-    """An array with poison before, in and behind it."""
+    """An array of a backend with poison before, in and behind it."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
+    def __init__(self, backend: Backend, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
         nbytes = math.prod(shape) * dtype.itemsize
-        self._bytes = np.full(nbytes + 2 * _GUARD + 128, _POISON, np.uint8)
-        aligned = -(-(self._bytes.ctypes.data + _GUARD) // 64) * 64 - self._bytes.ctypes.data
+        self._backend = backend
+        self._bytes = backend.asarray(np.full(nbytes + 2 * _GUARD + 128, _POISON, np.uint8))
+        aligned = -(-(_address(self._bytes) + _GUARD) // 64) * 64 - _address(self._bytes)
         self._begin = aligned + offset * dtype.itemsize
         self._end = self._begin + nbytes
         self.array = self._bytes[self._begin : self._end].view(dtype).reshape(shape)
 
-    def intact(self) -> bool:
-        """Whether nobody wrote beside the array."""
-        return bool((self._bytes[: self._begin] == _POISON).all() and (self._bytes[self._end :] == _POISON).all())
+    def contents(self) -> np.ndarray:
+        """Return the array's values; fails if anybody wrote beside it."""
+        everything = self._backend.to_numpy(self._bytes)
+        beside = np.concatenate([everything[: self._begin], everything[self._end :]])
+        assert (beside == _POISON).all(), "memory outside the array was written"
+        return self._backend.to_numpy(self.array)
+
+
+def _address(array: Any) -> int:
+    """Where an array of the CPU or of CuPy begins."""
+    return array.data.ptr if hasattr(array.data, "ptr") else array.ctypes.data
 
 
 class PoisonedWorkspace:
     """Scratch memory that is NaN at first."""
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        return Guarded(shape, np.dtype(dtype), 0).array
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return Guarded(self._backend, shape, np.dtype(dtype), 0).array

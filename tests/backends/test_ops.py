@@ -37,7 +37,7 @@ NOT_OPERATIONS = {
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
 def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right, whatever was in the memory before and however it is aligned; the same bits twice; inputs untouched."""
-    monkeypatch.setattr(backend, "pool", PoisonedWorkspace())
+    monkeypatch.setattr(backend, "pool", PoisonedWorkspace(backend))
     arrays = case.arrays(np.random.default_rng(zlib.crc32(f"{case.op}-{case.id}".encode())), dtype)
     if (backend.name, case.op, case.id) in UNSUPPORTED:
         with pytest.raises(UnsupportedError):
