@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from fastconv.backends import get_backend
 from fastconv.backends.base import Backend, Workspace
+from tests.compare import assert_close
 
 Arrays = dict[str, np.ndarray]
 Call = Callable[[Backend, Arrays, Arrays, Workspace], None]
@@ -84,6 +86,18 @@ class Case:
             absolute = {name: np.abs(a) if a.dtype.kind == "f" else a for name, a in wide.items()}
             magnitude = self.run(numpy_backend, absolute, np.float64) | magnitude
         return expected, magnitude
+
+
+def check(case: Case, backend: Backend, dtype: str) -> Arrays:
+    """Run a case twice, on memory aligned differently: right both times, and the same bits. Return the results."""
+    arrays = case.arrays(np.random.default_rng(zlib.crc32(f"{case.op}-{case.id}".encode())), dtype)
+    first = case.run(backend, arrays, dtype)
+    second = case.run(backend, arrays, dtype, offset=1)
+    expected, magnitude = case.reference(arrays)
+    for name, value in first.items():
+        assert_close(value, expected[name], dtype=value.dtype, terms=case.terms, magnitude=magnitude[name], what=name)
+        assert second[name].tobytes() == value.tobytes(), f"{name}: other bits on memory aligned differently"
+    return first
 
 
 def exact(inputs: Arrays, expected: Arrays) -> dict[str, Any]:
