@@ -13,7 +13,7 @@ import numpy as np
 from .device import Kernel
 
 THREADS = 256
-_BLOCKS_PER_MULTIPROCESSOR = 8  # of 256 threads: as many as a multiprocessor holds at once
+BLOCKS_PER_MULTIPROCESSOR = 8  # of 256 threads: as many as a multiprocessor holds at once
 _CTYPES = {"float32": "float", "float64": "double"}
 
 
@@ -33,7 +33,7 @@ def width(dtype):
 def flat(device, size, dtype):
     """Return grid and block for `size` elements."""
     blocks = math.ceil(size / (width(dtype) * THREADS))
-    return (max(1, min(blocks, _BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors)), 1, 1), (THREADS, 1, 1)
+    return (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors)), 1, 1), (THREADS, 1, 1)
 
 
 def channel_block(channels, dtype):
@@ -51,7 +51,7 @@ def rows_of_channels(device, rows, channels, dtype):
     """Return grid and block for an array of `rows` x `channels`; blocks stride over the rows."""
     columns, lines = channel_block(channels, dtype)
     chunks = channel_chunks(channels, dtype)
-    most = max(1, _BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors // chunks)
+    most = max(1, BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors // chunks)
     return (max(1, min(math.ceil(rows / lines), most)), chunks, 1), (columns, lines, 1)
 
 

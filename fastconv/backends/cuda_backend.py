@@ -1,0 +1,323 @@
+"""What CuPy and the emulator share: arrays go on to `fastconv.kernels.cuda`; base.py says what each operation does.
+
+Arrays, pool and device are the subclasses'.
+"""
+
+# ruff: noqa: D102 (documented by the contract)
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastconv._shapes import Padding, Pair
+from fastconv.backends.base import Array, Backend, RandomKey, Workspace
+from fastconv.kernels.cuda import (
+    activation,
+    augment,
+    avg_pool,
+    batch_norm,
+    dropout,
+    elementwise,
+    max_pool,
+    move,
+    optimizer,
+    reduce,
+    softmax,
+)
+from fastconv.kernels.cuda.device import Device
+
+
+class CudaBackend(Backend):
+    """CUDA kernels on the arrays of a device."""
+
+    device: Device
+
+    def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
+        reduce.conv2d_backward_bias(self.device, grad_output, out=out, workspace=workspace)
+
+    def max_pool2d(
+        self,
+        x: Array,
+        *,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        out: Array,
+        argmax: Array,
+    ) -> None:
+        max_pool.max_pool2d(
+            self.device,
+            x,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            out=out,
+            argmax=argmax,
+        )
+
+    def max_pool2d_backward(
+        self,
+        grad_output: Array,
+        argmax: Array,
+        *,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        out: Array,
+    ) -> None:
+        max_pool.max_pool2d_backward(
+            self.device,
+            grad_output,
+            argmax,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            out=out,
+        )
+
+    def avg_pool2d(
+        self, x: Array, *, kernel_size: Pair, stride: Pair, padding: Padding, count_include_pad: bool, out: Array
+    ) -> None:
+        avg_pool.avg_pool2d(
+            self.device,
+            x,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            count_include_pad=count_include_pad,
+            out=out,
+        )
+
+    def avg_pool2d_backward(
+        self,
+        grad_output: Array,
+        *,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        count_include_pad: bool,
+        out: Array,
+    ) -> None:
+        avg_pool.avg_pool2d_backward(
+            self.device,
+            grad_output,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            count_include_pad=count_include_pad,
+            out=out,
+        )
+
+    def batch_norm(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        *,
+        eps: float,
+        out: Array,
+        mean: Array,
+        var: Array,
+        workspace: Workspace,
+    ) -> None:
+        batch_norm.batch_norm(self.device, x, gamma, beta, eps=eps, out=out, mean=mean, var=var, workspace=workspace)
+
+    def batch_norm_backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        batch_norm.batch_norm_backward(
+            self.device,
+            grad_output,
+            x,
+            gamma,
+            mean,
+            var,
+            eps=eps,
+            grad_input=grad_input,
+            grad_gamma=grad_gamma,
+            grad_beta=grad_beta,
+            workspace=workspace,
+        )
+
+    def batch_norm_inference(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
+    ) -> None:
+        batch_norm.batch_norm_inference(self.device, x, gamma, beta, mean, var, eps=eps, out=out)
+
+    def update_running_stats(
+        self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array
+    ) -> None:
+        batch_norm.update_running_stats(
+            self.device, mean, var, momentum=momentum, count=count, running_mean=running_mean, running_var=running_var
+        )
+
+    def relu(self, x: Array, *, out: Array) -> None:
+        activation.relu(self.device, x, out=out)
+
+    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
+        activation.relu_backward(self.device, grad_output, y, out=out)
+
+    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
+        activation.leaky_relu(self.device, x, slope=slope, out=out)
+
+    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
+        activation.leaky_relu_backward(self.device, grad_output, x, slope=slope, out=out)
+
+    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
+        activation.elu(self.device, x, alpha=alpha, out=out)
+
+    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
+        activation.elu_backward(self.device, grad_output, x, alpha=alpha, out=out)
+
+    def gelu(self, x: Array, *, out: Array) -> None:
+        activation.gelu(self.device, x, out=out)
+
+    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
+        activation.gelu_backward(self.device, grad_output, x, out=out)
+
+    def silu(self, x: Array, *, out: Array) -> None:
+        activation.silu(self.device, x, out=out)
+
+    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
+        activation.silu_backward(self.device, grad_output, x, out=out)
+
+    def sigmoid(self, x: Array, *, out: Array) -> None:
+        activation.sigmoid(self.device, x, out=out)
+
+    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
+        activation.sigmoid_backward(self.device, grad_output, y, out=out)
+
+    def tanh(self, x: Array, *, out: Array) -> None:
+        activation.tanh(self.device, x, out=out)
+
+    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
+        activation.tanh_backward(self.device, grad_output, y, out=out)
+
+    def add(self, a: Array, b: Array, *, out: Array) -> None:
+        elementwise.add(self.device, a, b, out=out)
+
+    def scale(self, x: Array, *, factor: float, out: Array) -> None:
+        elementwise.scale(self.device, x, factor=factor, out=out)
+
+    def copy(self, x: Array, *, out: Array) -> None:
+        elementwise.copy(self.device, x, out=out)
+
+    def fill(self, value: float, *, out: Array) -> None:
+        elementwise.fill(self.device, value, out=out)
+
+    def concatenate(self, arrays: Sequence[Array], *, out: Array) -> None:
+        move.concatenate(self.device, arrays, out=out)
+
+    def split(self, x: Array, *, outs: Sequence[Array]) -> None:
+        move.split(self.device, x, outs=outs)
+
+    def subsample_pad(self, x: Array, *, stride: Pair, before: int, out: Array) -> None:
+        move.subsample_pad(self.device, x, stride=stride, before=before, out=out)
+
+    def subsample_pad_backward(self, grad_output: Array, *, stride: Pair, before: int, out: Array) -> None:
+        move.subsample_pad_backward(self.device, grad_output, stride=stride, before=before, out=out)
+
+    def softmax_cross_entropy(
+        self,
+        logits: Array,
+        labels: Array,
+        *,
+        label_smoothing: float,
+        loss: Array,
+        grad_logits: Array,
+        workspace: Workspace,
+    ) -> None:
+        softmax.softmax_cross_entropy(
+            self.device,
+            logits,
+            labels,
+            label_smoothing=label_smoothing,
+            loss=loss,
+            grad_logits=grad_logits,
+            workspace=workspace,
+        )
+
+    def count_correct(self, logits: Array, labels: Array, *, out: Array) -> None:
+        softmax.count_correct(self.device, logits, labels, out=out)
+
+    def dropout(self, x: Array, *, p: float, key: RandomKey, out: Array) -> None:
+        dropout.dropout(self.device, x, p=p, key=key, out=out)
+
+    def augment(
+        self,
+        images: Array,
+        indices: Array,
+        *,
+        mean: Array,
+        std: Array,
+        flip: bool,
+        pad: int,
+        key: RandomKey,
+        out: Array,
+    ) -> None:
+        augment.augment(self.device, images, indices, mean=mean, std=std, flip=flip, pad=pad, key=key, out=out)
+
+    def sgd_step(
+        self,
+        parameter: Array,
+        grad: Array,
+        velocity: Array | None,
+        *,
+        lr: Array,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        optimizer.sgd_step(
+            self.device,
+            parameter,
+            grad,
+            velocity,
+            lr=lr,
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+        )
+
+    def adam_step(
+        self,
+        parameter: Array,
+        grad: Array,
+        m: Array,
+        v: Array,
+        *,
+        lr: Array,
+        step: Array,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        optimizer.adam_step(
+            self.device,
+            parameter,
+            grad,
+            m,
+            v,
+            lr=lr,
+            step=step,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            weight_decay=weight_decay,
+        )
