@@ -1,0 +1,72 @@
+"""The simple CUDA kernels, run by the emulator: every case of the contract in every order of threads.
+
+Cases and checks are those of the other backends. An order only says which thread runs first between two barriers: where
+results depend on it, the kernel lacks a barrier or adds without an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fastconv.backends.base import Backend
+from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training
+from tests.backends.emulated import emulator_or_skip, running
+from tests.backends.op_case import Case, PoisonedWorkspace, check
+
+# Order of the threads, and how many blocks share a loop over elements or rows; None: as many as the shape asks for.
+RUNS = (("forward", None), ("reverse", 1), ("skewed:1", 2), ("skewed:2", None))
+CASES = [
+    *(case for case in cases_conv.CASES if case.op == "conv2d_backward_bias"),
+    *cases_pool.CASES,
+    *cases_norm.CASES,
+    *cases_elementwise.CASES,
+    *cases_training.CASES,
+]
+# One case an operation for the default suite: ragged where there is one.
+SMOKE = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
+
+
+def _name(case: Case) -> str:
+    return f"{case.op}-{case.id}"
+
+
+def check_in_every_order(case: Case, backend: Backend, dtype: str) -> None:
+    """Check a case in each of RUNS: right every time, and the same bits."""
+    results = []
+    for order, blocks in RUNS:
+        with running(order=order, blocks=blocks):
+            results.append(check(case, backend, dtype))
+    for (order, blocks), result in zip(RUNS, results, strict=True):
+        for name, value in result.items():
+            same = value.tobytes() == results[0][name].tobytes()
+            assert same, f"{name}: other bits in the order {order} on {blocks} blocks"
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """The emulator with a poisoned pool."""
+    made = emulator_or_skip()
+    monkeypatch.setattr(made, "pool", PoisonedWorkspace(made))
+    return made
+
+
+@pytest.mark.parametrize("case", SMOKE, ids=_name)
+def test_one_case_of_each_operation(case: Case, backend: Backend) -> None:
+    with running(order="reverse"):
+        check(case, backend, "float32")
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_every_case_in_every_order(case: Case, dtype: str, backend: Backend) -> None:
+    check_in_every_order(case, backend, dtype)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("case", SMOKE, ids=_name)
+def test_no_race_and_no_access_outside_an_array(case: Case, backend: Backend) -> None:
+    with running(order="forward", checks=True):
+        check(case, backend, "float32")
