@@ -40,6 +40,7 @@ from .winograd_transforms import (
     TILE,
     output_row,
     patch_rows,
+    plane_elements,
     prefetch_patch,
     store_six,
     transform_patch,
@@ -73,6 +74,7 @@ class WinogradPlan(NamedTuple):
     vectors: int  # of output channels in a register tile
     splits: int  # parts of the output channels
     row_v: int  # elements between tiles of a plane of the input; a vector more than needed spreads them over the cache
+    plane_v: int  # between planes
     rows: int  # of a plane, whole register tiles
     stream: int  # whether the output goes past the caches
 
@@ -94,10 +96,11 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left):
     block_tiles = -(-tiles // (blocks * ROWS)) * ROWS if tiles > ROWS else tiles
     blocks = -(-tiles // block_tiles) if tiles else 0
     splits = min(groups, -(-_TASKS // blocks)) if shared and tiles else 1
+    rows = -(-block_tiles // ROWS) * ROWS
     stream = batch * out_h * out_w * out_channels * 4 >= _STREAM_BYTES and out_channels % width == 0
     return WinogradPlan(
         *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
-        *(block_tiles, blocks, int(shared), vectors, splits, row_v, -(-block_tiles // ROWS) * ROWS, int(stream)),
+        *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_elements(rows, row_v), rows, int(stream)),
     )
 
 
@@ -119,7 +122,7 @@ def transform_inputs(x, zeros, values, first, tiles, plan, dt):
     """Transform the patches of a block of tiles into the planes at `values`."""
     size = itemsize(dt)
     width = lanes(dt)
-    plane_bytes = plan.rows * plan.row_v * size
+    plane_bytes = plan.plane_v * size
     pixel_bytes = plan.in_channels * size
     row_bytes = plan.in_w * pixel_bytes
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
@@ -265,7 +268,7 @@ def _make_multiply(vectors):
         place = weights
         step = plan.in_channels * vectors * VECTOR_BYTES
         for plane in range(PLANES):
-            source = values + plane * plan.rows * row_v
+            source = values + plane * plan.plane_v * size
             target = products + plane * plan.rows * row_m
             for t in range(0, tiles, ROWS):
                 rows = row_steps(ROWS, source + t * row_v, row_v)
@@ -308,7 +311,7 @@ def _make_kernels(vectors, activate, name):
         dt = x.dtype
         size = itemsize(dt)
         values = address(scratch)
-        products = values + PLANES * plan.rows * plan.row_v * size
+        products = values + PLANES * plan.plane_v * size
         zeros = products + PLANES * plan.rows * vectors * VECTOR_BYTES
         bias_place = address(bias) if bias.size else 0
         groups = (plan.out_channels + vectors * lanes(dt) - 1) // (vectors * lanes(dt))
@@ -325,7 +328,7 @@ def _make_kernels(vectors, activate, name):
         dt = values.dtype
         bias_place = address(bias) if bias.size else 0
         groups = (plan.out_channels + vectors * lanes(dt) - 1) // (vectors * lanes(dt))
-        block_bytes = PLANES * plan.rows * plan.row_v * itemsize(dt)
+        block_bytes = PLANES * plan.plane_v * itemsize(dt)
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
             first = block * plan.block_tiles
@@ -353,7 +356,7 @@ def winograd_transform_input(begin, end, scratch, x, values, plan):
     dt = x.dtype
     size = itemsize(dt)
     clear_zeros(address(scratch), plan, dt)
-    block_bytes = PLANES * plan.rows * plan.row_v * size
+    block_bytes = PLANES * plan.plane_v * size
     strips = plan.rows // ROWS
     for task in range(begin, end):
         block, strip = divmod(task, strips)
@@ -413,7 +416,7 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, activation="identit
     if plan.stream and out.ctypes.data % VECTOR_BYTES:
         plan = plan._replace(stream=0)
     fused, shared = _KERNELS[plan.vectors, activation]
-    planes = PLANES * plan.rows * plan.row_v
+    planes = PLANES * plan.plane_v
     products = PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4
     zeros = PATCH * plan.in_channels + VECTOR_BYTES
     threads = get_num_threads()
