@@ -7,7 +7,7 @@ from .conv2d_direct import NO_BIAS, run_gather
 from .gather import backward_input_gathers, forward_gathers
 from .pack import pack, packed_size
 
-_WINOGRAD_CHANNELS = 16  # measured: with 16 channels the transforms cost what the products save
+_WINOGRAD_CHANNELS = 16  # a vector; with fewer the transforms compute lanes that nobody needs
 
 
 def _conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
@@ -48,6 +48,16 @@ def _pack_strides(weight, direction, groups):
     return s * c * k, c * k, 1, k, k // groups
 
 
+def _transform_weight(weight, direction, gather, strides, workspace):
+    plan = gather.plan
+    if direction == "forward":
+        return winograd.prepare(weight, plan.group_in, plan.group_out, workspace, packed=False)
+    gather = gather._replace(plan=plan._replace(block_channels=plan.group_in))
+    turned = workspace.empty((packed_size(plan, weight.itemsize),), weight.dtype)
+    pack(weight, turned, gather, strides)
+    return winograd.prepare(turned, plan.group_in, plan.group_out, workspace, packed=True)
+
+
 def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, dilation, groups, precision, workspace):
     """Return (algorithm, packed weight or None)."""
     if _is_depthwise(weight.shape, groups):
@@ -59,11 +69,7 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
     if direction == "forward":
         out_shape = _conv_output_shape(input_shape, weight.shape, stride, padding, dilation)
     if _suits_winograd(weight, out_shape, geometry, precision):
-        plan = gathers[0].plan
-        gather = gathers[0]._replace(plan=plan._replace(block_channels=plan.group_in))
-        packed = workspace.empty((packed_size(plan, weight.itemsize),), weight.dtype)
-        pack(weight, packed, gather, strides)
-        return f"conv2d_{direction}_winograd", winograd.prepare(packed, plan.group_in, plan.group_out, workspace)
+        return f"conv2d_{direction}_winograd", _transform_weight(weight, direction, gathers[0], strides, workspace)
     if not conv2d_taps.all_finite(weight):
         return f"conv2d_{direction}_taps", None
     packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)

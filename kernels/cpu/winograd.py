@@ -75,6 +75,7 @@ class WinogradPlan(NamedTuple):
     splits: int  # parts of the output channels
     row_v: int  # elements between tiles of a plane of the input; a vector more than needed spreads them over the cache
     plane_v: int  # between planes
+    plane_u: int  # and of the weight
     rows: int  # of a plane, whole register tiles
     stream: int  # whether the output goes past the caches
 
@@ -100,14 +101,19 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left):
     stream = batch * out_h * out_w * out_channels * 4 >= _STREAM_BYTES and out_channels % width == 0
     return WinogradPlan(
         *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
-        *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_elements(rows, row_v), rows, int(stream)),
+        *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_elements(rows, row_v)),
+        *(_weight_plane(in_channels, vectors), rows, int(stream)),
     )
 
 
 def winograd_size(in_channels, out_channels):
     """Return the elements of a transformed weight."""
     vectors, groups = _vectors(out_channels)
-    return PLANES * in_channels * groups * vectors * VECTOR_BYTES // 4
+    return PLANES * groups * _weight_plane(in_channels, vectors)
+
+
+def _weight_plane(in_channels, vectors):
+    return plane_elements(in_channels, vectors * VECTOR_BYTES // 4)
 
 
 def _vectors(out_channels):
@@ -265,8 +271,6 @@ def _make_multiply(vectors):
     def multiply_planes(values, weights, products, tiles, plan, dt):
         size = itemsize(dt)
         row_v, row_m = plan.row_v * size, vectors * VECTOR_BYTES
-        place = weights
-        step = plan.in_channels * vectors * VECTOR_BYTES
         for plane in range(PLANES):
             source = values + plane * plan.plane_v * size
             target = products + plane * plan.rows * row_m
@@ -278,7 +282,7 @@ def _make_multiply(vectors):
                     acc = tile_multiply_add(acc, rows, shift, place)
                     place += vectors * VECTOR_BYTES
                 tile_store(acc, row_steps(ROWS, target + t * row_m, row_m))
-            weights += step
+            weights += plan.plane_u * size
 
     return multiply_planes
 
@@ -291,7 +295,7 @@ def _make_groups(vectors, activate):
     @device
     def convolve_groups(values, products, weights, bias, out, first, tiles, begin, end, plan, dt):
         width = lanes(dt)
-        group_bytes = PLANES * plan.in_channels * vectors * VECTOR_BYTES
+        group_bytes = PLANES * plan.plane_u * itemsize(dt)
         for group in range(begin, end):
             multiply_planes(values, weights + group * group_bytes, products, tiles, plan, dt)
             for v in range(vectors):
@@ -367,30 +371,36 @@ def winograd_transform_input(begin, end, scratch, x, values, plan):
 
 
 @kernel
-def transform_weight(begin, end, packed, weights, in_channels, vectors, groups):
-    """U = G g G^T from a packed weight (pack.py), into [group][plane][input channel][vectors of the group]."""
-    dt = packed.dtype
+def transform_weight(begin, end, source, weights, in_channels, out_channels, vectors, groups, packed):
+    """U = G g G^T into [group][plane][input channel][vectors of the group].
+
+    `source` is the weight itself, (3, 3, in, out), or what pack.py makes of a turned one.
+    """
+    dt = source.dtype
     size = itemsize(dt)
     width = lanes(dt)
-    there = packed.size // (9 * in_channels * width)
-    paired = there // TILE_VECTORS * TILE_VECTORS
-    plane_bytes = in_channels * vectors * width * size
+    there = (out_channels + width - 1) // width
+    paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as pack.py: whole pairs of whole vectors
+    plane_bytes = weights.size // (groups * PLANES) * size
     for task in range(begin, end):  # one vector of output channels, all input channels
         group, v = task // vectors, task % vectors
         target = address(weights) + group * PLANES * plane_bytes + v * width * size
         if task >= there:  # the last group's missing partner must not hold anything
-            for i in range(PLANES * in_channels):
-                vstore(target + i * vectors * width * size, vsplat(0, dt))
+            for plane in range(PLANES):
+                for c in range(in_channels):
+                    vstore(target + plane * plane_bytes + c * vectors * width * size, vsplat(0, dt))
             continue
-        per_block = 1 if task >= paired else TILE_VECTORS
-        block = address(packed) + (task - task % per_block) * 9 * in_channels * width * size
-        step = per_block * width * size
+        first, step, count = address(source) + task * width * size, out_channels * size, out_channels - task * width
+        if packed:
+            per_block = 1 if task >= paired else TILE_VECTORS
+            step, count = per_block * width * size, width
+            first = address(source) + ((task - task % per_block) * 9 * in_channels + task % per_block) * width * size
         tap = in_channels * step
         for c in range(in_channels):
-            g = block + c * step + task % per_block * width * size
-            a = weight_row(vload(g, dt), vload(g + 3 * tap, dt), vload(g + 6 * tap, dt), dt)
-            b = weight_row(vload(g + tap, dt), vload(g + 4 * tap, dt), vload(g + 7 * tap, dt), dt)
-            e = weight_row(vload(g + 2 * tap, dt), vload(g + 5 * tap, dt), vload(g + 8 * tap, dt), dt)
+            g = first + c * step
+            a = _weight_column(g, tap, count, dt)
+            b = _weight_column(g + tap, tap, count, dt)
+            e = _weight_column(g + 2 * tap, tap, count, dt)
             place = target + c * vectors * width * size
             store_six(place, plane_bytes, weight_row(a[0], b[0], e[0], dt))
             store_six(place + 6 * plane_bytes, plane_bytes, weight_row(a[1], b[1], e[1], dt))
@@ -400,11 +410,25 @@ def transform_weight(begin, end, packed, weights, in_channels, vectors, groups):
             store_six(place + 30 * plane_bytes, plane_bytes, weight_row(a[5], b[5], e[5], dt))
 
 
-def prepare(packed, in_channels, out_channels, workspace):
-    """Return the transformed weight, from one packed in a single block of input channels."""
+@device
+def _weight_column(place, tap, count, dt):
+    """G g for one column of a kernel of `count` channels."""
+    if count >= lanes(dt):
+        return weight_row(vload(place, dt), vload(place + 3 * tap, dt), vload(place + 6 * tap, dt), dt)
+    return weight_row(
+        vload_part(place, count, dt),
+        vload_part(place + 3 * tap, count, dt),
+        vload_part(place + 6 * tap, count, dt),
+        dt,
+    )
+
+
+def prepare(source, in_channels, out_channels, workspace, *, packed):
+    """Return the transformed weight, from the weight itself or from a turned one packed as a single block."""
     vectors, groups = _vectors(out_channels)
-    weights = workspace.empty((winograd_size(in_channels, out_channels),), packed.dtype)
-    launch(transform_weight, vectors * groups, packed, weights, in_channels, vectors, groups)
+    weights = workspace.empty((winograd_size(in_channels, out_channels),), source.dtype)
+    flat = source.reshape(-1)
+    launch(transform_weight, vectors * groups, flat, weights, in_channels, out_channels, vectors, groups, packed)
     return weights
 
 
