@@ -1,5 +1,7 @@
 """The contract: what every backend computes, and the only full documentation of each operation.
 
+Fused operations, which a backend may leave to a default that composes their parts, are in fused.py.
+
 Rules that hold for all of them:
 
 - Activations are NHWC, convolution weights HWIO ``(kernel_h, kernel_w, in_channels // groups, out_channels)``, dense
@@ -28,6 +30,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import numpy as np
 
 from fastconv._shapes import Padding, Pair
+from fastconv.backends.fused import FusedOperations
 
 Array = Any
 """An array of the backend: `numpy.ndarray` on the CPU, `cupy.ndarray` on the GPU."""
@@ -78,7 +81,7 @@ class RandomKey:
     step: int
 
 
-class Backend(abc.ABC):
+class Backend(FusedOperations, abc.ABC):
     """One implementation of every operation. See the module's text for the rules."""
 
     name: ClassVar[str]
@@ -383,7 +386,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def relu(self, x: Array, *, out: Array) -> None:
-        """``max(x, 0)``; NaN stays NaN."""
+        """``max(x, 0)``; NaN stays NaN; `out` may be `x`."""
 
     @abc.abstractmethod
     def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:

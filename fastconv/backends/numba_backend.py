@@ -11,7 +11,6 @@ import numpy as np
 
 from fastconv.backends.base import (
     Array,
-    Backend,
     Direction,
     Precision,
     PreparedWeight,
@@ -28,6 +27,7 @@ try:
         augment,
         avg_pool,
         batch_norm,
+        batch_norm_gradient,
         conv2d,
         dense,
         dropout,
@@ -35,6 +35,7 @@ try:
         launch,
         max_pool,
         move,
+        normalise,
         optimizer,
         reduce,
         softmax,
@@ -44,10 +45,11 @@ except ModuleNotFoundError as error:
         raise
     raise BackendUnavailableError("backend 'numba': Numba is not installed; pip install numba") from error
 from fastconv._shapes import Padding, Pair
+from fastconv.backends.numba_fused import NumbaFusedOperations
 
 
 @final
-class NumbaBackend(Backend):
+class NumbaBackend(NumbaFusedOperations):
     """Numba kernels on NumPy arrays."""
 
     name = "numba"
@@ -283,7 +285,7 @@ class NumbaBackend(Backend):
         grad_beta: Array,
         workspace: Workspace,
     ) -> None:
-        batch_norm.batch_norm_backward(
+        batch_norm_gradient.batch_norm_backward(
             grad_output,
             x,
             gamma,
@@ -299,7 +301,7 @@ class NumbaBackend(Backend):
     def batch_norm_inference(
         self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
     ) -> None:
-        batch_norm.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
+        normalise.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
 
     def update_running_stats(
         self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.fusion import find_steps
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.scope import Scope
 from fastconv.nn.simple import Identity
@@ -34,6 +35,8 @@ class Sequential(Layer):
     In backward the layers before the first one with parameters are left out if the gradient of the input is not
     needed.
 
+    Layers that the backend has fused operations for run as one, see `fastconv.nn.fusion`.
+
     Parameters
     ----------
     *layers : Layer
@@ -44,8 +47,9 @@ class Sequential(Layer):
         self.layers = tuple(_as_layer(layer, f"layers[{i}]") for i, layer in enumerate(layers))
         if not self.layers:
             raise ArgumentError("layers: got none; allowed: at least one layer")
-        self.owns_output = self.layers[-1].owns_output
-        self.owns_grad = self.layers[0].owns_grad
+        self.steps = find_steps(self.layers)
+        self.owns_output = self.steps[-1].owns_output
+        self.owns_grad = self.steps[0].owns_grad
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         """Return the layers."""
@@ -64,10 +68,10 @@ class Sequential(Layer):
         return input_shape
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the layers; the context is the list of theirs."""
+        """Run the layers; the context is the list of those of the steps."""
         contexts = []
-        for layer in self.layers:
-            x, context = layer.forward(x, training=training)
+        for step in self.steps:
+            x, context = step.forward(x, training=training)
             contexts.append(context)
         return x, (tuple(contexts) if training else None)
 
@@ -75,15 +79,15 @@ class Sequential(Layer):
         """Run the layers backwards."""
         contexts = self.check_context(context)
         stop = 0 if needs_input_grad else self._trained_from()
-        for i in range(len(self.layers) - 1, stop - 1, -1):
-            grad_output = self.layers[i].backward(
+        for i in range(len(self.steps) - 1, stop - 1, -1):
+            grad_output = self.steps[i].backward(
                 grad_output, contexts[i], needs_input_grad=needs_input_grad or i > stop
             )
         return grad_output if needs_input_grad else None
 
     def _trained_from(self) -> int:
-        """Return the number of the first layer that has parameters."""
-        return next((i for i, layer in enumerate(self.layers) if layer.is_trained()), len(self.layers))
+        """Return the number of the first step that has parameters."""
+        return next((i for i, step in enumerate(self.steps) if step.is_trained()), len(self.steps))
 
 
 class Residual(Layer):

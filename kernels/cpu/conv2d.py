@@ -1,9 +1,12 @@
 """Convolution on the CPU: the choice of kernel for each direction, and the launches."""
 
+import math
+
 import numpy as np
 
-from . import conv2d_depthwise, conv2d_taps, conv2d_weight, winograd, winograd_weight
+from . import batch_norm, conv2d_depthwise, conv2d_taps, conv2d_weight, winograd, winograd_prepare, winograd_weight
 from .conv2d_direct import NO_BIAS, run_gather
+from .elementwise import copy
 from .gather import backward_input_gathers, forward_gathers
 from .pack import pack, packed_size
 
@@ -51,11 +54,11 @@ def _pack_strides(weight, direction, groups):
 def _transform_weight(weight, direction, gather, strides, workspace):
     plan = gather.plan
     if direction == "forward":
-        return winograd.prepare(weight, plan.group_in, plan.group_out, workspace, packed=False)
+        return winograd_prepare.prepare(weight, plan.group_in, plan.group_out, workspace, packed=False)
     gather = gather._replace(plan=plan._replace(block_channels=plan.group_in))
     turned = workspace.empty((packed_size(plan, weight.itemsize),), weight.dtype)
     pack(weight, turned, gather, strides)
-    return winograd.prepare(turned, plan.group_in, plan.group_out, workspace, packed=True)
+    return winograd_prepare.prepare(turned, plan.group_in, plan.group_out, workspace, packed=True)
 
 
 def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, dilation, groups, precision, workspace):
@@ -81,50 +84,59 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
     return f"conv2d_{direction}_direct", packed
 
 
-def _run(x, weight, bias, out, gathers, workspace):
+def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=None, statistics=None):
     bias = NO_BIAS[x.dtype] if bias is None else bias
     if weight.algorithm.endswith("_winograd"):
-        plan = gathers[0].plan
-        winograd.run(x, weight.packed, bias, -plan.first_dh, -plan.first_dw, out, workspace)
+        plan, packed = gathers[0].plan, weight.packed
+        more = {"floor": floor, "addend": addend, "statistics": statistics}
+        winograd.run(x, packed, bias, -plan.first_dh, -plan.first_dw, out, workspace, **more)
         return
+    if addend is not None and addend is not out:
+        copy(addend, out=out)
     start = 0
     for gather in gathers:
         stop = start + packed_size(gather.plan, x.itemsize)
-        run_gather(x, weight.packed[start:stop], bias, out, gather, workspace)
+        part = weight.packed[start:stop]
+        run_gather(x, part, bias, out, gather, workspace, add=addend is not None, floor=floor)
         start = stop
+    if statistics is not None:
+        batch_norm.statistics(out, *statistics, workspace)
 
 
-def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace):
-    """Convolution with a weight prepared for "forward"."""
+def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace, floor=-math.inf, statistics=None):
+    """Convolution with a weight prepared for "forward".
+
+    ``max(conv2d(x) + bias, floor)``; with `statistics` also mean and variance of the result, into the two arrays.
+    """
     shape = weight.weight.shape
-    if _is_depthwise(shape, groups):
-        conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace)
-        return
-    if weight.algorithm.endswith("_taps"):
-        conv2d_taps.forward(x, weight.weight, bias, stride, padding, dilation, groups, out, workspace)
-        return
-    _run(
-        x,
-        weight,
-        bias,
-        out,
-        _gathers("forward", shape, x.shape, (stride, padding, dilation, groups), x.itemsize),
-        workspace,
-    )
-
-
-def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, groups, out, workspace):
-    """Gradient with respect to the input, with a weight prepared for "backward_input"."""
-    shape = weight.weight.shape
-    if _is_depthwise(shape, groups):
-        conv2d_depthwise.backward_input(grad_output, weight.weight, stride, padding, dilation, out, workspace)
-        return
-    if weight.algorithm.endswith("_taps"):
-        conv2d_taps.backward_input(grad_output, weight.weight, stride, padding, dilation, groups, out, workspace)
-        return
     geometry = (stride, padding, dilation, groups)
+    if is_plain(weight):
+        if weight.algorithm.endswith("_taps"):
+            conv2d_taps.forward(x, weight.weight, bias, *geometry, out, workspace)
+        else:
+            conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace)
+        return
+    gathers = _gathers("forward", shape, x.shape, geometry, x.itemsize)
+    _run(x, weight, bias, out, gathers, workspace, floor=floor, statistics=statistics)
+
+
+def is_plain(weight):
+    """Tell whether the kernel chosen has nothing fused behind it."""
+    return weight.algorithm.endswith(("_taps", "_depthwise"))
+
+
+def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, groups, out, workspace, addend=None):
+    """Gradient with respect to the input, with a weight prepared for "backward_input", plus `addend` if given."""
+    shape = weight.weight.shape
+    geometry = (stride, padding, dilation, groups)
+    if is_plain(weight):
+        if weight.algorithm.endswith("_taps"):
+            conv2d_taps.backward_input(grad_output, weight.weight, *geometry, out, workspace)
+        else:
+            conv2d_depthwise.backward_input(grad_output, weight.weight, stride, padding, dilation, out, workspace)
+        return
     gathers = _gathers("backward_input", shape, out.shape, geometry, out.itemsize)
-    _run(grad_output, weight, None, out, gathers, workspace)
+    _run(grad_output, weight, None, out, gathers, workspace, addend=addend)
 
 
 def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups, precision, out, workspace):

@@ -16,42 +16,31 @@ each transform. Error: larger than direct, see kernels/README.md; strict precisi
 """
 
 import functools
+import math
 from typing import NamedTuple
+
+import numpy as np
 
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
+    STREAM_BYTES,
     VECTOR_BYTES,
     address,
     itemsize,
     lanes,
-    vload,
-    vload_part,
-    vselect_not_le,
     vsplat,
     vstore,
-    vstore_part,
-    vstore_stream,
 )
 from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
-from .winograd_transforms import (
-    PATCH,
-    PLANES,
-    TILE,
-    output_row,
-    patch_rows,
-    plane_elements,
-    prefetch_patch,
-    store_six,
-    transform_patch,
-    weight_row,
-)
+from .winograd_output import combine_partial_statistics, transform_outputs
+from .winograd_prepare import weight_plane
+from .winograd_transforms import PATCH, PLANES, TILE, patch_rows, plane_elements, prefetch_patch, transform_patch
 
 _PLANES_BYTES = 500 * 1024  # of a block's transformed input: with products and weight within the L2 cache
 _SHARED_TILES = 128  # of a block whose planes come from the L3 cache
 _SHARED_WEIGHT_BYTES = 12 * 1024 * 1024  # from here on the weight is read too often in small blocks
 _TASKS = 16  # at least, where the work can be divided so
-_STREAM_BYTES = 24 * 1024 * 1024  # an output that the L3 cache would not hold until it is read
 
 
 class WinogradPlan(NamedTuple):
@@ -98,29 +87,12 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left):
     blocks = -(-tiles // block_tiles) if tiles else 0
     splits = min(groups, -(-_TASKS // blocks)) if shared and tiles else 1
     rows = -(-block_tiles // ROWS) * ROWS
-    stream = batch * out_h * out_w * out_channels * 4 >= _STREAM_BYTES and out_channels % width == 0
+    stream = batch * out_h * out_w * out_channels * 4 >= STREAM_BYTES and out_channels % width == 0
     return WinogradPlan(
         *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
         *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_elements(rows, row_v)),
-        *(_weight_plane(in_channels, vectors), rows, int(stream)),
+        *(weight_plane(in_channels, vectors), rows, int(stream)),
     )
-
-
-def winograd_size(in_channels, out_channels):
-    """Return the elements of a transformed weight."""
-    vectors, groups = _vectors(out_channels)
-    return PLANES * groups * _weight_plane(in_channels, vectors)
-
-
-def _weight_plane(in_channels, vectors):
-    return plane_elements(in_channels, vectors * VECTOR_BYTES // 4)
-
-
-def _vectors(out_channels):
-    """Return the vectors of a register tile and the number of such groups of output channels."""
-    width = VECTOR_BYTES // 4
-    vectors = min(TILE_VECTORS, -(-out_channels // width))
-    return vectors, -(-out_channels // (vectors * width))
 
 
 @device
@@ -156,114 +128,6 @@ def clear_zeros(zeros, plan, dt):
         vstore(zeros + c * itemsize(dt), vsplat(0, dt))
 
 
-@device
-def _identity(value, dt):
-    return value
-
-
-@device
-def _relu(value, dt):
-    zero = vsplat(0, dt)
-    return vselect_not_le(value, zero, value, zero)
-
-
-@device
-def _products_column(place, step, dt):
-    return output_row(
-        vload(place, dt),
-        vload(place + step, dt),
-        vload(place + 2 * step, dt),
-        vload(place + 3 * step, dt),
-        vload(place + 4 * step, dt),
-        vload(place + 5 * step, dt),
-        dt,
-    )
-
-
-@device
-def _store_row(place, pixel_bytes, y, cols, count, stream, dt):
-    """Write up to four outputs of a row, `count` channels each."""
-    if cols == TILE and count == lanes(dt):
-        if stream:
-            vstore_stream(place, y[0])
-            vstore_stream(place + pixel_bytes, y[1])
-            vstore_stream(place + 2 * pixel_bytes, y[2])
-            vstore_stream(place + 3 * pixel_bytes, y[3])
-        else:
-            vstore(place, y[0])
-            vstore(place + pixel_bytes, y[1])
-            vstore(place + 2 * pixel_bytes, y[2])
-            vstore(place + 3 * pixel_bytes, y[3])
-        return
-    vstore_part(place, y[0], count)
-    if cols > 1:
-        vstore_part(place + pixel_bytes, y[1], count)
-    if cols > 2:
-        vstore_part(place + 2 * pixel_bytes, y[2], count)
-    if cols > 3:
-        vstore_part(place + 3 * pixel_bytes, y[3], count)
-
-
-def _make_output(activate):
-    """Make the transform of one tile's products, with `activate` applied to the result."""
-
-    @device
-    def output_line(a, b, e, f, g, h, bias, dt):
-        y = output_row(a, b, e, f, g, h, dt)
-        return activate(y[0] + bias, dt), activate(y[1] + bias, dt), activate(y[2] + bias, dt), activate(y[3] + bias, dt)
-
-    @device
-    def transform_products(place, plane_bytes, target, row_bytes, pixel_bytes, rows, cols, count, bias, stream, dt):
-        """Y = A^T M A for one tile and vector of channels; `rows` x `cols` of its outputs lie in the image."""
-        step = 6 * plane_bytes
-        a = _products_column(place, step, dt)
-        b = _products_column(place + plane_bytes, step, dt)
-        e = _products_column(place + 2 * plane_bytes, step, dt)
-        f = _products_column(place + 3 * plane_bytes, step, dt)
-        g = _products_column(place + 4 * plane_bytes, step, dt)
-        h = _products_column(place + 5 * plane_bytes, step, dt)
-        y = output_line(a[0], b[0], e[0], f[0], g[0], h[0], bias, dt)
-        _store_row(target, pixel_bytes, y, cols, count, stream, dt)
-        if rows > 1:
-            y = output_line(a[1], b[1], e[1], f[1], g[1], h[1], bias, dt)
-            _store_row(target + row_bytes, pixel_bytes, y, cols, count, stream, dt)
-        if rows > 2:
-            y = output_line(a[2], b[2], e[2], f[2], g[2], h[2], bias, dt)
-            _store_row(target + 2 * row_bytes, pixel_bytes, y, cols, count, stream, dt)
-        if rows > 3:
-            y = output_line(a[3], b[3], e[3], f[3], g[3], h[3], bias, dt)
-            _store_row(target + 3 * row_bytes, pixel_bytes, y, cols, count, stream, dt)
-
-    @device
-    def transform_outputs(products, row_bytes_m, out, bias, first, tiles, channel, plan, dt):
-        """Transform one vector of output channels of a block of tiles into `out`."""
-        size = itemsize(dt)
-        count = min(lanes(dt), plan.out_channels - channel)
-        start = vsplat(0, dt)
-        if bias != 0:
-            start = vload_part(bias + channel * size, count, dt)
-        pixel_bytes = plan.out_channels * size
-        row_bytes = plan.out_w * pixel_bytes
-        plane_bytes = plan.rows * row_bytes_m
-        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-        i, j = divmod(place, plan.tiles_w)
-        for t in range(tiles):
-            h, w = i * TILE, j * TILE
-            rows, cols = min(TILE, plan.out_h - h), min(TILE, plan.out_w - w)
-            target = out + ((image * plan.out_h + h) * plan.out_w + w) * pixel_bytes + channel * size
-            source = products + t * row_bytes_m
-            transform_products(
-                source, plane_bytes, target, row_bytes, pixel_bytes, rows, cols, count, start, plan.stream, dt
-            )
-            j += 1
-            if j == plan.tiles_w:
-                i, j = i + 1, 0
-            if i == plan.tiles_h:
-                image, i = image + 1, 0
-
-    return transform_outputs
-
-
 def _make_multiply(vectors):
     """Make the product of all planes of a block with the weight of one group of `vectors` vectors."""
 
@@ -287,71 +151,72 @@ def _make_multiply(vectors):
     return multiply_planes
 
 
-def _make_groups(vectors, activate):
+def _make_groups(vectors):
     """Make the second half of a task: products and output transform, group by group of output channels."""
     multiply_planes = _make_multiply(vectors)
-    transform_outputs = _make_output(activate)
 
     @device
-    def convolve_groups(values, products, weights, bias, out, first, tiles, begin, end, plan, dt):
+    def convolve_groups(values, products, weights, finish, block, begin, end, counts, plan, dt):
         width = lanes(dt)
+        first = block * plan.block_tiles
+        tiles = min(plan.block_tiles, plan.tiles - first)
         group_bytes = PLANES * plan.plane_u * itemsize(dt)
+        out, bias, addend, partials, floor = finish
+        partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
         for group in range(begin, end):
             multiply_planes(values, weights + group * group_bytes, products, tiles, plan, dt)
             for v in range(vectors):
                 channel = (group * vectors + v) * width
                 if channel < plan.out_channels:
                     source = products + v * VECTOR_BYTES
-                    transform_outputs(source, vectors * VECTOR_BYTES, out, bias, first, tiles, channel, plan, dt)
+                    parts = out, bias, addend, partial, floor
+                    outputs = transform_outputs(source, vectors * VECTOR_BYTES, parts, first, tiles, channel, plan, dt)
+                    if channel == 0 and partial != 0:
+                        counts[block] = outputs
 
     return convolve_groups
 
 
-def _make_kernels(vectors, activate, name):
+def _make_kernels(vectors, name):
     """Make the kernel whose tasks transform their own input, and that which finds it transformed."""
-    convolve_groups = _make_groups(vectors, activate)
+    convolve_groups = _make_groups(vectors)
 
-    def fused(begin, end, scratch, x, weights, bias, out, plan):
+    def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
         dt = x.dtype
-        size = itemsize(dt)
         values = address(scratch)
-        products = values + PLANES * plan.plane_v * size
+        products = values + PLANES * plan.plane_v * itemsize(dt)
         zeros = products + PLANES * plan.rows * vectors * VECTOR_BYTES
-        bias_place = address(bias) if bias.size else 0
+        finish = address(out), _place(bias), _place(addend), _place(partials), floor
         groups = (plan.out_channels + vectors * lanes(dt) - 1) // (vectors * lanes(dt))
         clear_zeros(zeros, plan, dt)
-        for task in range(begin, end):
-            first = task * plan.block_tiles
-            tiles = min(plan.block_tiles, plan.tiles - first)
-            transform_inputs(address(x), zeros, values, first, tiles, plan, dt)
-            convolve_groups(
-                values, products, address(weights), bias_place, address(out), first, tiles, 0, groups, plan, dt
-            )
+        for block in range(begin, end):
+            first = block * plan.block_tiles
+            transform_inputs(address(x), zeros, values, first, min(plan.block_tiles, plan.tiles - first), plan, dt)
+            convolve_groups(values, products, address(weights), finish, block, 0, groups, counts, plan, dt)
 
-    def shared(begin, end, scratch, values, weights, bias, out, plan):
+    def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
         dt = values.dtype
-        bias_place = address(bias) if bias.size else 0
+        finish = address(out), _place(bias), _place(addend), _place(partials), floor
         groups = (plan.out_channels + vectors * lanes(dt) - 1) // (vectors * lanes(dt))
-        block_bytes = PLANES * plan.plane_v * itemsize(dt)
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
-            first = block * plan.block_tiles
             convolve_groups(
-                *(address(values) + block * block_bytes, address(scratch), address(weights), bias_place, address(out)),
-                *(first, min(plan.block_tiles, plan.tiles - first)),
-                *(split * groups // plan.splits, (split + 1) * groups // plan.splits, plan, dt),
+                *(address(values) + block * PLANES * plan.plane_v * itemsize(dt), address(scratch), address(weights)),
+                *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, counts, plan, dt),
             )
 
     fused.__name__, shared.__name__ = f"conv2d_winograd{name}", f"conv2d_winograd_shared{name}"
     return kernel(fused), kernel(shared)
 
 
-_KERNELS = {
-    (1, "identity"): _make_kernels(1, _identity, "_narrow"),
-    (2, "identity"): _make_kernels(2, _identity, ""),
-    (1, "relu"): _make_kernels(1, _relu, "_narrow_relu"),
-    (2, "relu"): _make_kernels(2, _relu, "_relu"),
-}
+@device
+def _place(array):
+    """Address of an array, 0 of an empty one."""
+    return address(array) if array.size else 0
+
+
+conv2d_winograd_narrow, conv2d_winograd_shared_narrow = _make_kernels(1, "_narrow")
+conv2d_winograd, conv2d_winograd_shared = _make_kernels(2, "")
 
 
 @kernel
@@ -370,89 +235,48 @@ def winograd_transform_input(begin, end, scratch, x, values, plan):
         transform_inputs(address(x), address(scratch), target, first, tiles, plan, dt)
 
 
-@kernel
-def transform_weight(begin, end, source, weights, in_channels, out_channels, vectors, groups, packed):
-    """U = G g G^T into [group][plane][input channel][vectors of the group].
+_NOTHING = np.empty(0, np.float32)
+_NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
 
-    `source` is the weight itself, (3, 3, in, out), or what pack.py makes of a turned one.
+
+def run(x, weights, bias, pad_top, pad_left, out, workspace, *, floor=-math.inf, addend=None, statistics=None):
+    """Launch the convolution of `x` with a transformed weight, and what was asked for behind it.
+
+    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
     """
-    dt = source.dtype
-    size = itemsize(dt)
-    width = lanes(dt)
-    there = (out_channels + width - 1) // width
-    paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as pack.py: whole pairs of whole vectors
-    plane_bytes = weights.size // (groups * PLANES) * size
-    for task in range(begin, end):  # one vector of output channels, all input channels
-        group, v = task // vectors, task % vectors
-        target = address(weights) + group * PLANES * plane_bytes + v * width * size
-        if task >= there:  # the last group's missing partner must not hold anything
-            for plane in range(PLANES):
-                for c in range(in_channels):
-                    vstore(target + plane * plane_bytes + c * vectors * width * size, vsplat(0, dt))
-            continue
-        first, step, count = address(source) + task * width * size, out_channels * size, out_channels - task * width
-        if packed:
-            per_block = 1 if task >= paired else TILE_VECTORS
-            step, count = per_block * width * size, width
-            first = address(source) + ((task - task % per_block) * 9 * in_channels + task % per_block) * width * size
-        tap = in_channels * step
-        for c in range(in_channels):
-            g = first + c * step
-            a = _weight_column(g, tap, count, dt)
-            b = _weight_column(g + tap, tap, count, dt)
-            e = _weight_column(g + 2 * tap, tap, count, dt)
-            place = target + c * vectors * width * size
-            store_six(place, plane_bytes, weight_row(a[0], b[0], e[0], dt))
-            store_six(place + 6 * plane_bytes, plane_bytes, weight_row(a[1], b[1], e[1], dt))
-            store_six(place + 12 * plane_bytes, plane_bytes, weight_row(a[2], b[2], e[2], dt))
-            store_six(place + 18 * plane_bytes, plane_bytes, weight_row(a[3], b[3], e[3], dt))
-            store_six(place + 24 * plane_bytes, plane_bytes, weight_row(a[4], b[4], e[4], dt))
-            store_six(place + 30 * plane_bytes, plane_bytes, weight_row(a[5], b[5], e[5], dt))
-
-
-@device
-def _weight_column(place, tap, count, dt):
-    """G g for one column of a kernel of `count` channels."""
-    if count >= lanes(dt):
-        return weight_row(vload(place, dt), vload(place + 3 * tap, dt), vload(place + 6 * tap, dt), dt)
-    return weight_row(
-        vload_part(place, count, dt),
-        vload_part(place + 3 * tap, count, dt),
-        vload_part(place + 6 * tap, count, dt),
-        dt,
-    )
-
-
-def prepare(source, in_channels, out_channels, workspace, *, packed):
-    """Return the transformed weight, from the weight itself or from a turned one packed as a single block."""
-    vectors, groups = _vectors(out_channels)
-    weights = workspace.empty((winograd_size(in_channels, out_channels),), source.dtype)
-    flat = source.reshape(-1)
-    launch(transform_weight, vectors * groups, flat, weights, in_channels, out_channels, vectors, groups, packed)
-    return weights
-
-
-def run(x, weights, bias, pad_top, pad_left, out, workspace, activation="identity"):
-    """Launch the convolution of `x` with a transformed weight."""
     plan = winograd_plan(x.shape, out.shape, pad_top, pad_left)
     if not plan.tiles:
         return
     if plan.stream and out.ctypes.data % VECTOR_BYTES:
         plan = plan._replace(stream=0)
-    fused, shared = _KERNELS[plan.vectors, activation]
+    addend = _NOTHING if addend is None else addend.reshape(-1)
+    partials, counts = _NO_PARTIALS, _NO_COUNTS
+    if statistics is not None:
+        partials = workspace.empty((plan.blocks, 3, plan.out_channels), x.dtype)
+        counts = workspace.empty((plan.blocks,), np.int64)
+    finish = (bias, addend, floor, out, partials, counts, plan)
+    _launch(x, weights, finish, plan, workspace)
+    if statistics is not None:
+        tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
+        launch(combine_partial_statistics, tasks, partials, counts, *statistics)
+
+
+def _launch(x, weights, finish, plan, workspace):
     planes = PLANES * plan.plane_v
     products = PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4
     zeros = PATCH * plan.in_channels + VECTOR_BYTES
     threads = get_num_threads()
     if not plan.shared:
         scratch = workspace.empty((threads, _round(planes + products + zeros)), x.dtype)
-        launch(fused, plan.blocks, x, weights, bias, out, plan, scratch=scratch)
+        function = conv2d_winograd_narrow if plan.vectors == 1 else conv2d_winograd
+        launch(function, plan.blocks, x, weights, *finish, scratch=scratch)
         return
     values = workspace.empty((plan.blocks * planes,), x.dtype)
     scratch = workspace.empty((threads, _round(zeros)), x.dtype)
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
     scratch = workspace.empty((threads, _round(products)), x.dtype)
-    launch(shared, plan.blocks * plan.splits, values, weights, bias, out, plan, scratch=scratch)
+    function = conv2d_winograd_shared_narrow if plan.vectors == 1 else conv2d_winograd_shared
+    launch(function, plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)
 
 
 def _round(elements):

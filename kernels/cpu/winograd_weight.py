@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .gather import ROWS, TILE_VECTORS
+from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
 from .tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
@@ -43,7 +43,7 @@ _BLOCK_CHANNELS = 256  # of either side a task: repeated transforms stay below a
 _TASKS = 8
 _SUM_BYTES = 24 * 1024 * 1024  # of all parts together: within the L3 cache
 # Register tiles (input channels, vectors of output channels): the one that wastes least of the channels is taken.
-_REGISTER_TILES = ((ROWS, TILE_VECTORS), (ROWS - 2, TILE_VECTORS), (16, 1)) if ROWS == 13 else ((ROWS, TILE_VECTORS), (8, 1))
+_WIDE, _WIDE_32, _NARROW = ((6, 2), (4, 2), (8, 1)) if ROWS == 6 else ((13, 2), (11, 2), (16, 1))
 
 
 class WinogradWeightPlan(NamedTuple):
@@ -82,7 +82,7 @@ def _register_tile(in_channels, out_channels):
         return -(-in_channels // tile[0]) * tile[0] * (-(-out_channels // (tile[1] * width)) * tile[1])
 
     # A narrow tile reads more for each product: it must save a fifth.
-    return min(_REGISTER_TILES, key=lambda tile: padded(tile) * (1.2 if tile[1] == 1 else 1))
+    return min((_WIDE, _WIDE_32, _NARROW), key=lambda tile: padded(tile) * (1.2 if tile[1] == 1 else 1))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -221,7 +221,7 @@ def _make_multiply(tile_rows, vectors):
     return multiply_planes
 
 
-def _make_kernel(tile_rows, vectors):
+def _make_kernel(tile_rows, vectors, name):
     multiply_planes = _make_multiply(tile_rows, vectors)
 
     def products(begin, end, scratch, grad, x, sums, plan):
@@ -253,11 +253,18 @@ def _make_kernel(tile_rows, vectors):
                 start = address(sums) + target * size
                 multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, plan, dt)
 
-    products.__name__ = f"conv2d_backward_weight_winograd_{tile_rows}x{vectors}"
+    products.__name__ = name
     return kernel(products)
 
 
-_KERNELS = {tile: _make_kernel(*tile) for tile in _REGISTER_TILES}
+conv2d_backward_weight_winograd = _make_kernel(*_WIDE, "conv2d_backward_weight_winograd")
+conv2d_backward_weight_winograd_32 = _make_kernel(*_WIDE_32, "conv2d_backward_weight_winograd_32")
+conv2d_backward_weight_winograd_16 = _make_kernel(*_NARROW, "conv2d_backward_weight_winograd_16")
+_KERNELS = {
+    _WIDE: conv2d_backward_weight_winograd,
+    _WIDE_32: conv2d_backward_weight_winograd_32,
+    _NARROW: conv2d_backward_weight_winograd_16,
+}
 
 
 @device
