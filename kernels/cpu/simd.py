@@ -42,9 +42,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
-STREAM_BYTES = (
-    24 * 1024 * 1024
-)  # of a result that the L3 cache would not hold until it is read: written past the caches
+STREAM_BYTES = 4 * 1024 * 1024  # results from here on are written past the caches (see kernels/README.md)
 REGISTERS = 32 if VECTOR_BYTES == 64 or llvm.get_default_triple().startswith("aarch64") else 16
 
 
