@@ -23,7 +23,7 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -115,6 +115,14 @@ class Backend(FusedOperations, abc.ABC):
     @abc.abstractmethod
     def set_num_threads(self, count: int) -> None:
         """Use at most `count` threads from now on; the GPU backend ignores it. Results do not depend on it."""
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
+        """Return what repeats the operations that `function` calls, on the same arrays and with the same numbers.
+
+        `function` is called once; whether it computes anything then is not said. What it allocates belongs to the
+        result. None if the backend cannot capture: then call `function` itself each time.
+        """
+        return None
 
     # Convolution
 

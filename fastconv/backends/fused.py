@@ -37,6 +37,26 @@ class FusedOperations:
         self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
         self.relu(out, out=out)
 
+    def conv2d_add_relu(
+        self: Any,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """``relu(conv2d(x, weight, bias) + addend)``: the end of a residual block whose normalisation was folded."""
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+        self.add(out, addend, out=out)
+        self.relu(out, out=out)
+
     def conv2d_statistics(
         self: Any,
         x: Array,

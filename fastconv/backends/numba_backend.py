@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -47,6 +49,13 @@ except ModuleNotFoundError as error:
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.numba_fused import NumbaFusedOperations
 
+_captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
+
+
+def _replay(program: Any, pool: Pool) -> None:
+    """Run what was captured; `pool` keeps its memory."""
+    program.run()
+
 
 @final
 class NumbaBackend(NumbaFusedOperations):
@@ -56,7 +65,26 @@ class NumbaBackend(NumbaFusedOperations):
     on_host = True
 
     def __init__(self) -> None:
-        self.pool = Pool()
+        self._pool: Workspace = Pool()
+
+    @property
+    def pool(self) -> Workspace:
+        """Where arrays come from: within `capture`, memory of its own."""
+        return _captured_pool.get() or self._pool
+
+    @pool.setter
+    def pool(self, pool: Workspace) -> None:
+        self._pool = pool
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
+        pool = Pool()
+        token = _captured_pool.set(pool)
+        try:
+            with launch.record() as program:
+                function()
+        finally:
+            _captured_pool.reset(token)
+        return partial(_replay, program, pool)
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         return self.pool.empty(shape, dtype)

@@ -37,6 +37,26 @@ class NumbaFusedOperations(Backend):
         else:
             conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, floor=0.0)
 
+    def conv2d_add_relu(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        if conv2d.is_plain(weight):
+            super().conv2d_add_relu(x, weight, bias, addend, **geometry, out=out, workspace=workspace)
+        else:
+            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, floor=0.0, addend=addend)
+
     def conv2d_statistics(
         self,
         x: Array,

@@ -19,7 +19,7 @@ def _as_layer(value: object, name: str) -> Layer:
     return value
 
 
-def _add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
+def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
     """Return the sum, in order, written into one of the first two arrays if nobody else refers to it."""
     total, free = arrays[0], owned[0]
     for array, owns in zip(arrays[1:], owned[1:], strict=True):
@@ -123,7 +123,7 @@ class Residual(Layer):
         """Run both and add."""
         body, body_context = self.body.forward(x, training=training)
         shortcut, shortcut_context = self.shortcut.forward(x, training=training)
-        y = _add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
+        y = add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
         return y, ((body_context, shortcut_context) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -133,7 +133,7 @@ class Residual(Layer):
         shortcut = self.shortcut.backward(grad_output, shortcut_context, needs_input_grad=needs_input_grad)
         if not needs_input_grad:
             return None
-        return _add_up(self.backend, (body, shortcut), (self.body.owns_grad, self.shortcut.owns_grad))
+        return add_up(self.backend, (body, shortcut), (self.body.owns_grad, self.shortcut.owns_grad))
 
     @staticmethod
     def _same(body: Shape, shortcut: Shape) -> Shape:
@@ -181,12 +181,7 @@ class Parallel(Layer):
             y, context = branch.forward(x, training=training)
             outputs.append(y)
             contexts.append(context)
-        if self.mode == "sum":
-            y = _add_up(self.backend, outputs, [branch.owns_output for branch in self.branches])
-        else:
-            y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
-            self.backend.concatenate(outputs, out=y)
-        return y, ((tuple(contexts), [output.shape for output in outputs]) if training else None)
+        return self.join(outputs), ((tuple(contexts), [output.shape for output in outputs]) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         """Run the branches backwards and add."""
@@ -204,7 +199,15 @@ class Parallel(Layer):
         ]
         if not needs_input_grad:
             return None
-        return _add_up(self.backend, grads, [branch.owns_grad for branch in self.branches])
+        return add_up(self.backend, grads, [branch.owns_grad for branch in self.branches])
+
+    def join(self, outputs: Sequence[Array]) -> Array:
+        """Return the sum of the branches' outputs, or all their channels."""
+        if self.mode == "sum":
+            return add_up(self.backend, outputs, [branch.owns_output for branch in self.branches])
+        y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
+        self.backend.concatenate(outputs, out=y)
+        return y
 
     def _joined(self, shapes: Sequence[Shape]) -> Shape:
         first = shapes[0]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fastconv import _validate as validate
 from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
 from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.initializers import weight_and_bias
 from fastconv.nn.layer import Context, Layer
-from fastconv.nn.parameter import Parameter
+from fastconv.nn.parameter import Parameter, allocate
 from fastconv.nn.prepared import PreparedWeights
 from fastconv.nn.scope import Scope
 from fastconv.precision import get_precision
@@ -137,8 +139,16 @@ class Conv2d(Layer):
         """(N, H, W, C) -> (N, P, Q, K)."""
         return (input_shape[0], *self._plan(input_shape[1:]).out_size, self.out_channels)
 
-    def convolve(self, x: Array, operation: str, **more: Array) -> Array:
-        """Return the result of `operation`: "conv2d", or a fused operation of that form with its outputs in `more`."""
+    def fold(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Take other values, in parameters of its own: for a copy of the layer."""
+        backend, dtype = self.backend, self.dtype
+        self.weight, self.bias = Parameter("weight", weight.shape), Parameter("bias", bias.shape)
+        for parameter, values in ((self.weight, weight), (self.bias, bias)):
+            allocate(backend, dtype, [parameter], [values])
+        self._prepared = PreparedWeights(self.weight)
+
+    def convolve(self, x: Array, operation: str, *inputs: Array, **outputs: Array) -> Array:
+        """Return the result of `operation`: "conv2d", or a fused operation with more inputs or outputs."""
         backend = self.backend
         plan = self._plan(x.shape[1:])
         y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), x.dtype)
@@ -146,13 +156,14 @@ class Conv2d(Layer):
             x,
             self._prepare("forward", x.shape, plan),
             None if self.bias is None else self.bias.array,
+            *inputs,
             stride=self.stride,
             padding=plan.padding,
             dilation=self.dilation,
             groups=self.groups,
             out=y,
             workspace=backend.pool,
-            **more,
+            **outputs,
         )
         return y
 

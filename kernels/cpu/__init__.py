@@ -74,6 +74,7 @@ TABLE = {
     "sgd_step": ("optimizer.sgd_update",),
     "adam_step": ("optimizer.adam_update",),
     "conv2d_relu": _CONVOLUTION[:-1],
+    "conv2d_add_relu": _CONVOLUTION[:-1],
     "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS),
     "conv2d_backward_input_add": _CONVOLUTION[:-1],
     "normalise_relu": ("normalise.normalise",),

@@ -103,10 +103,13 @@ def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=No
         batch_norm.statistics(out, *statistics, workspace)
 
 
-def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace, floor=-math.inf, statistics=None):
+def conv2d(
+    x, weight, bias, *, stride, padding, dilation, groups, out, workspace, floor=-math.inf, addend=None, statistics=None
+):
     """Convolution with a weight prepared for "forward".
 
-    ``max(conv2d(x) + bias, floor)``; with `statistics` also mean and variance of the result, into the two arrays.
+    ``max(conv2d(x) + bias + addend, floor)``; with `statistics` also mean and variance of the result, into those two
+    arrays.
     """
     shape = weight.weight.shape
     geometry = (stride, padding, dilation, groups)
@@ -117,7 +120,7 @@ def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace
             conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace)
         return
     gathers = _gathers("forward", shape, x.shape, geometry, x.itemsize)
-    _run(x, weight, bias, out, gathers, workspace, floor=floor, statistics=statistics)
+    _run(x, weight, bias, out, gathers, workspace, floor=floor, addend=addend, statistics=statistics)
 
 
 def is_plain(weight):

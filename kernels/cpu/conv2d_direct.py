@@ -19,6 +19,7 @@ from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
 from .tile import (
     row_addresses,
+    tile_add,
     tile_floor,
     tile_load,
     tile_load_part,
@@ -148,10 +149,10 @@ def multiply_block(
             rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
             targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
             acc = tile_zero(ROWS, TILE_VECTORS, dt)
-            if c0 > 0 or add:
-                acc = tile_load(acc, targets)
-            elif bias != 0:
+            if bias != 0 and c0 == 0:
                 acc = tile_load(acc, row_addresses(ROWS, table_in, 0, bias + k * size))
+            if c0 > 0 or add:
+                acc = tile_add(acc, tile_load(acc, targets))
             acc = _multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, dt)
             tile_store(tile_floor(acc, least), targets)
     for k in range(max(outs[0], paired), outs[1], width):
@@ -161,10 +162,10 @@ def multiply_block(
             rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
             targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
             acc = tile_zero(ROWS, 1, dt)
-            if c0 > 0 or add:
-                acc = tile_load_part(acc, targets, count)
-            elif bias != 0:
+            if bias != 0 and c0 == 0:
                 acc = tile_load_part(acc, row_addresses(ROWS, table_in, 0, bias + k * size), count)
+            if c0 > 0 or add:
+                acc = tile_add(acc, tile_load_part(acc, targets, count))
             acc = _multiply_single(acc, rows, weights, runs, pixel_bytes, run_bytes, dt)
             tile_store_part(tile_floor(acc, least), targets, count)
 
@@ -243,7 +244,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, runs, p
 def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-math.inf):
     """Launch one plan; `packed` is its part of the packed weight.
 
-    ``max(conv2d(x) + bias, floor)``; with `add` the result is added to what is in `out`, which excludes a bias.
+    ``max(conv2d(x) + bias, floor)``; with `add`, what is in `out` counts too.
     """
     plan = gather.plan
     scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")

@@ -86,7 +86,7 @@ def kernel(function):
     work = _make_work(compiled, scratched)
 
     def share(control, wanted, helpers, tasks, chunks, scratch, *arguments):
-        """Run a job as its caller, alone if `chunks` is 1; if `wanted` is _RECORD write it down and return the entry."""
+        """Run a job as its caller, alone if `chunks` is 1. If `wanted` is _RECORD write it down, return its entry."""
         packed = (scratch, arguments)
         if wanted == _RECORD:
             if packed_bytes(packed) > ARGUMENT_BYTES:

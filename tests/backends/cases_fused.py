@@ -81,6 +81,23 @@ def conv_relu(c: Conv) -> Case:
     )
 
 
+def conv_add_relu(c: Conv) -> Case:
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "forward", c, workspace)
+        arguments = (i["x"], weight, i.get("bias"), i["addend"])
+        backend.conv2d_add_relu(*arguments, **_geometry(c), out=o["y"], workspace=workspace)
+
+    return Case(
+        "conv2d_add_relu",
+        c.id,
+        _inputs(c, x=c.x_shape, addend=c.y_shape),
+        {"y": c.y_shape},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 2,
+        magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+    )
+
+
 def conv_statistics(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = _prepared(backend, i["weight"], "forward", c, workspace)
@@ -314,6 +331,7 @@ _POOLED = [
 
 CASES = [
     *(conv_relu(c) for c in _CONVS),
+    *(conv_add_relu(c) for c in _CONVS),
     *(conv_statistics(c) for c in _CONVS if not c.infinite),
     *(backward_input_add(c, in_place=False) for c in _CONVS if not c.infinite),
     *(backward_input_add(c, in_place=True) for c in _CONVS if not c.infinite),

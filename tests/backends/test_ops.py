@@ -32,6 +32,7 @@ NOT_OPERATIONS = {
     "to_numpy",
     "synchronize",
     "set_num_threads",
+    "capture",
     "prepare_conv2d_weight",
     "prepare_dense_weight",
 }
