@@ -23,7 +23,8 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -124,7 +125,26 @@ class Backend(FusedOperations, abc.ABC):
         """
         return None
 
+    @contextmanager
+    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Within this, `note` gets the name of each kernel that this thread launches."""
+        yield
+
     # Convolution
+
+    def conv2d_reasons(
+        self,
+        weight: Array,
+        *,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+    ) -> Sequence[str]:
+        """Say for each direction which algorithm a convolution gets and why; nothing if there is no choice."""
+        return ()
 
     @abc.abstractmethod
     def prepare_conv2d_weight(

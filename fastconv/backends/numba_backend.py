@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, final
@@ -107,6 +108,26 @@ class NumbaBackend(NumbaFusedOperations):
 
     def set_num_threads(self, count: int) -> None:
         launch.set_num_threads(count)
+
+    @contextmanager
+    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+        with launch.trace(note):
+            yield
+
+    def conv2d_reasons(
+        self,
+        weight: Array,
+        *,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+    ) -> Sequence[str]:
+        geometry = (stride, padding, dilation, groups)
+        found: list[str] = conv2d.reasons(weight, input_shape, geometry, precision)
+        return found
 
     def prepare_conv2d_weight(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -166,6 +167,18 @@ class Conv2d(Layer):
             **outputs,
         )
         return y
+
+    def why(self, input_shape: Shape) -> Sequence[str]:
+        """Return why the backend takes the kernels that it takes for an input of this shape."""
+        return self.backend.conv2d_reasons(
+            self.weight.array,
+            input_shape=input_shape,
+            stride=self.stride,
+            padding=self._plan(input_shape[1:]).padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            precision=get_precision(),
+        )
 
     def backward_bias(self, grad_output: Array) -> None:
         """Add the gradient of the bias, if there is one."""

@@ -43,6 +43,16 @@ class Step:
         self.layers = layers
         self.owns_output, self.owns_grad = layers[-1].owns_output, layers[0].owns_grad
 
+    @property
+    def convolution(self) -> Conv2d | None:
+        """The convolution that it runs, if any."""
+        layer = self.layers[0]
+        return layer if type(layer) is Conv2d else None
+
+    def inside(self) -> Sequence[Step | Layer]:
+        """What runs inside of it as steps of their own."""
+        return [layer for layer in self.layers if layer.children()]
+
     def is_trained(self) -> bool:
         """Whether there is a parameter in it."""
         return any(layer.is_trained() for layer in self.layers)
@@ -204,6 +214,15 @@ class ResidualReLU(Step):
         super().__init__(block, relu)
         self.body, self.last, self.shortcut = tuple(body), last, shortcut
         self.owns_grad = True
+
+    @property
+    def convolution(self) -> Conv2d | None:
+        """The last one of the body."""
+        return self.last.conv
+
+    def inside(self) -> Sequence[Step | Layer]:
+        """The steps of the body before the last, and the shortcut."""
+        return [*self.body, self.shortcut]
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run the block; the context is those of the body's steps, what the last one leaves, and the shortcut's."""

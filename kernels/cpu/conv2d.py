@@ -32,15 +32,43 @@ def _gathers(direction, weight_shape, input_shape, geometry, itemsize):
     return backward_input_gathers(grad_shape, weight_shape, input_shape, *geometry, itemsize)
 
 
-def _suits_winograd(weight, out_shape, geometry, precision):
-    """Tell whether Winograd pays: 3x3, stride 1, channels enough for the transforms, maps that fill its tiles."""
+def _no_winograd(weight, out_shape, geometry, precision):
+    """Return why Winograd does not pay; None if it does: 3x3, stride 1, enough channels, maps that fill its tiles."""
     stride, _, dilation, groups = geometry
-    if precision == "strict" or weight.dtype != np.float32 or weight.shape[:2] != (3, 3):
-        return False
-    if stride != (1, 1) or dilation != (1, 1) or groups != 1 or min(weight.shape[2:]) < _WINOGRAD_CHANNELS:
-        return False
-    tiled = [-(-n // winograd.TILE) * winograd.TILE for n in out_shape[1:3]]
-    return tiled[0] * tiled[1] <= 2 * out_shape[1] * out_shape[2]
+    if weight.dtype != np.float32:
+        return f"{weight.dtype} is always direct"
+    if precision == "strict":
+        return "strict precision is always direct"
+    if weight.shape[:2] != (3, 3):
+        return f"the kernel is {weight.shape[0]}x{weight.shape[1]}, not 3x3"
+    for name, value in (("stride", stride), ("dilation", dilation)):
+        if value != (1, 1):
+            return f"the {name} is {value}"
+    if groups != 1:
+        return f"there are {groups} groups"
+    if min(weight.shape[2:]) < _WINOGRAD_CHANNELS:
+        return f"{min(weight.shape[2:])} channels are fewer than {_WINOGRAD_CHANNELS}"
+    share = out_shape[1] * out_shape[2] / math.prod(-(-n // winograd.TILE) * winograd.TILE for n in out_shape[1:3])
+    if share < 0.5:
+        return f"a map of {out_shape[1]}x{out_shape[2]} fills {share:.0%} of its 4x4 tiles"
+    return None
+
+
+def _suits_winograd(weight, out_shape, geometry, precision):
+    return _no_winograd(weight, out_shape, geometry, precision) is None
+
+
+def reasons(weight, input_shape, geometry, precision):
+    """Return, for each direction, the algorithm and why it was chosen."""
+    if _is_depthwise(weight.shape, geometry[3]):
+        return ["depthwise: one input channel for each output"]
+    out_shape = _conv_output_shape(input_shape, weight.shape, *geometry[:3])
+    found = []
+    for direction, shape in (("forward", out_shape), ("backward-input", input_shape), ("backward-weight", out_shape)):
+        obstacle = _no_winograd(weight, shape, geometry, precision)
+        chosen = "Winograd: 3x3 with stride 1 in float32" if obstacle is None else f"direct: {obstacle}"
+        found.append(f"{direction} {chosen}")
+    return found
 
 
 def _pack_strides(weight, direction, groups):

@@ -256,6 +256,17 @@ def record():
         _local.program = before
 
 
+@contextlib.contextmanager
+def trace(note):
+    """Within this, `note` gets the name of each kernel that this thread launches."""
+    before = getattr(_local, "note", None)
+    _local.note = note
+    try:
+        yield
+    finally:
+        _local.note = before
+
+
 def launch(function, tasks, *arguments, scratch=None):
     """Run ``function(begin, end, *arguments)`` over the tasks 0 to `tasks` - 1 and return when all are done.
 
@@ -270,6 +281,9 @@ def launch(function, tasks, *arguments, scratch=None):
     if program is not None:
         program.add(function, tasks, arguments, scratch)
         return
+    note = getattr(_local, "note", None)
+    if note is not None:
+        note(function.function.__name__)
     rows = 0 if scratch is None else scratch
     with _control(_most_threads(_team.size, tasks, scratch)) as (team, control, most):
         if most == 1:

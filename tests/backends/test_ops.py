@@ -33,6 +33,8 @@ NOT_OPERATIONS = {
     "synchronize",
     "set_num_threads",
     "capture",
+    "trace",
+    "conv2d_reasons",
     "prepare_conv2d_weight",
     "prepare_dense_weight",
 }
