@@ -11,9 +11,7 @@ from fastconv.nn import GELU, BatchNorm2d, Conv2d, Dense, Flatten, MaxPool2d, Pa
 
 
 def _model() -> Sequential:
-    block = Residual(
-        Sequential(Conv2d(16, 3, padding=1), BatchNorm2d(), ReLU(), Conv2d(16, 3, padding=1), BatchNorm2d())
-    )
+    body = Sequential(Conv2d(16, 3, padding=1), BatchNorm2d(), ReLU(), Conv2d(16, 3, padding=1), BatchNorm2d())
     beside = Parallel(Conv2d(16, 1), Sequential(Conv2d(16, 3, padding=1, groups=16), ReLU()))
     return Sequential(
         *(Conv2d(16, 3, padding=1), ReLU(), Residual(body), ReLU(), beside, GELU()),
