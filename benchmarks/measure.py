@@ -33,10 +33,11 @@ class Peer:
             self.seconds.append(time.perf_counter() - start)
 
 
-def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **info: Any) -> None:
+def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pause: float = 0.0, **info: Any) -> None:
     """Time `run` with pytest-benchmark, each peer once before each round, and keep the ratios in `extra_info`.
 
-    The peers' first round is a warm-up and does not count.
+    The peers' first round is a warm-up and does not count. `pause` are seconds between one and the next, for libraries
+    whose threads go on spinning for a while.
     """
     if not benchmark.enabled:
         benchmark.pedantic(run, rounds=1)
@@ -47,6 +48,7 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **inf
     def setup() -> None:
         for peer in peers:
             peer.time_once()
+            time.sleep(pause)
 
     benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=2)
     ours = benchmark.stats.stats.median
@@ -58,11 +60,17 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **inf
         )
     if "bytes" in info:
         benchmark.extra_info.update(gbytes=info["bytes"] / ours / 1e9)
+    engines = {p.name.removeprefix("engine "): statistics.median(p.seconds) for p in peers if p.name[:6] == "engine"}
+    if engines:
+        best = min(engines, key=engines.__getitem__)
+        benchmark.extra_info.update(engine_best=best, engine_ratio=engines[best] / ours, engines=engines)
     torch_peers = {p.name: statistics.median(p.seconds) for p in peers if p.name.startswith("torch")}
     if torch_peers:
         best = min(torch_peers, key=torch_peers.__getitem__)
         benchmark.extra_info.update(torch_best=best, torch_ratio=torch_peers[best] / ours)
     for peer in peers:
+        if peer.name.startswith("bf16"):
+            benchmark.extra_info.update(bf16_ratio=statistics.median(peer.seconds) / ours)
         if peer.name == "numpy":
             benchmark.extra_info.update(numpy_ratio=statistics.median(peer.seconds) / ours)
 

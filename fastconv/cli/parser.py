@@ -26,6 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_summary(commands)
+    _add_explain(commands)
+    _add_warmup(commands)
     _add_info(commands)
     _add_gradcheck(commands)
     return parser
@@ -119,6 +121,18 @@ def _add_summary(commands: _Group) -> None:
     parser.add_argument(
         "--input-shape", type=_positive, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
     )
+
+
+def _add_explain(commands: _Group) -> None:
+    parser = _command(commands, "explain", "print which kernels and fusions the layers of a model get, and why")
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
+
+
+def _add_warmup(commands: _Group) -> None:
+    parser = _command(commands, "warmup", "compile the kernels that models need and keep them on disk")
+    parser.add_argument("models", nargs="*", choices=MODELS, default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
 
 
 def _add_info(commands: _Group) -> None:

@@ -85,13 +85,13 @@ class _Convolution:
     def __init__(self, layer: Conv2d, norm: BatchNorm2d | None = None) -> None:
         self._layer = copy.copy(layer)
         if norm is not None:
-            self._layer.fold(*_fold(layer, norm))
+            self._layer.fold(*folded(layer, norm))
 
     def __call__(self, x: Array, operation: str = "conv2d", *more: Array) -> Array:
         return self._layer.convolve(self._layer.checked_input(x), operation, *more)
 
 
-def _fold(layer: Conv2d, norm: BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
+def folded(layer: Conv2d, norm: BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
     """Return weight and bias of the convolution with the normalisation in them, computed in float64."""
     host = layer.backend.to_numpy
     gamma, beta, mean, var = (
@@ -138,8 +138,8 @@ def _step(step: Step) -> Run:
         run: Run = lambda x: convolution(x, "conv2d_relu")  # noqa: E731
         return run if pool is None else _chain([run, _layer(pool)])
     if isinstance(step, ConvNorm):
-        folded, operation = _Convolution(step.conv, step.norm), "conv2d" if step.relu is None else "conv2d_relu"
-        run = lambda x: folded(x, operation)  # noqa: E731
+        convolution, operation = _Convolution(step.conv, step.norm), "conv2d" if step.relu is None else "conv2d_relu"
+        run = lambda x: convolution(x, operation)  # noqa: E731
         return run if step.pool is None else _chain([run, _layer(step.pool)])
     if isinstance(step, ResidualReLU):
         body, last = _chain([_step(part) for part in step.body]), _Convolution(step.last.conv, step.last.norm)

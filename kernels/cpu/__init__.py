@@ -11,7 +11,9 @@ _WINOGRAD = (
     "winograd.conv2d_winograd_shared",
     "winograd.conv2d_winograd_shared_narrow",
 )
-_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD, "conv2d_depthwise.conv2d_depthwise")
+_DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD)
+_DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
+_CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _NORM_GRADIENT = (
     "batch_norm_gradient.batch_norm_gradient_sums",
@@ -73,10 +75,10 @@ TABLE = {
     "augment": ("augment.augment_images",),
     "sgd_step": ("optimizer.sgd_update",),
     "adam_step": ("optimizer.adam_update",),
-    "conv2d_relu": _CONVOLUTION[:-1],
-    "conv2d_add_relu": _CONVOLUTION[:-1],
+    "conv2d_relu": _DENSE_CONVOLUTION,
+    "conv2d_add_relu": _DENSE_CONVOLUTION,
     "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS),
-    "conv2d_backward_input_add": _CONVOLUTION[:-1],
+    "conv2d_backward_input_add": _DENSE_CONVOLUTION,
     "normalise_relu": ("normalise.normalise",),
     "normalise_add_relu": ("normalise.normalise",),
     "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d",),

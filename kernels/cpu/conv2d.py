@@ -92,7 +92,7 @@ def _transform_weight(weight, direction, gather, strides, workspace):
 def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, dilation, groups, precision, workspace):
     """Return (algorithm, packed weight or None)."""
     if _is_depthwise(weight.shape, groups):
-        return f"conv2d_{direction}_depthwise", None
+        return f"conv2d_{direction}_{conv2d_depthwise.algorithm(weight, direction, stride)}", None
     geometry = (stride, padding, dilation, groups)
     gathers = _gathers(direction, weight.shape, input_shape, geometry, weight.itemsize)
     strides = _pack_strides(weight, direction, groups)
@@ -145,7 +145,8 @@ def conv2d(
         if weight.algorithm.endswith("_taps"):
             conv2d_taps.forward(x, weight.weight, bias, *geometry, out, workspace)
         else:
-            conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace)
+            rows = weight.algorithm.endswith("_3x3")
+            conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace, rows=rows)
         return
     gathers = _gathers("forward", shape, x.shape, geometry, x.itemsize)
     _run(x, weight, bias, out, gathers, workspace, floor=floor, addend=addend, statistics=statistics)
@@ -153,7 +154,7 @@ def conv2d(
 
 def is_plain(weight):
     """Tell whether the kernel chosen has nothing fused behind it."""
-    return weight.algorithm.endswith(("_taps", "_depthwise"))
+    return weight.algorithm.endswith(("_taps", "_depthwise", "_depthwise_3x3"))
 
 
 def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, groups, out, workspace, addend=None):
@@ -164,7 +165,9 @@ def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, gro
         if weight.algorithm.endswith("_taps"):
             conv2d_taps.backward_input(grad_output, weight.weight, *geometry, out, workspace)
         else:
-            conv2d_depthwise.backward_input(grad_output, weight.weight, stride, padding, dilation, out, workspace)
+            rows = weight.algorithm.endswith("_3x3")
+            geometry = (stride, padding, dilation)
+            conv2d_depthwise.backward_input(grad_output, weight.weight, *geometry, out, workspace, rows=rows)
         return
     gathers = _gathers("backward_input", shape, out.shape, geometry, out.itemsize)
     _run(grad_output, weight, None, out, gathers, workspace, addend=addend)
