@@ -10,6 +10,10 @@ _WINOGRAD = (
     "winograd.winograd_transform_input",
     "winograd.conv2d_winograd_shared",
     "winograd.conv2d_winograd_shared_narrow",
+    "winograd.conv2d_winograd_5x5",
+    "winograd.conv2d_winograd_5x5_narrow",
+    "winograd.conv2d_winograd_5x5_shared",
+    "winograd.conv2d_winograd_5x5_shared_narrow",
 )
 _DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD)
 _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
@@ -22,7 +26,12 @@ _NORM_GRADIENT = (
 )
 
 TABLE = {
-    "prepare_conv2d_weight": ("pack.pack_weight", "winograd_prepare.transform_weight", "conv2d_taps.times_zero"),
+    "prepare_conv2d_weight": (
+        "pack.pack_weight",
+        "winograd_prepare.transform_weight",
+        "winograd_prepare.transform_weight_5x5",
+        "conv2d_taps.times_zero",
+    ),
     "conv2d": _CONVOLUTION,
     "conv2d_backward_input": _CONVOLUTION,
     "conv2d_backward_weight": (

@@ -32,15 +32,19 @@ def _gathers(direction, weight_shape, input_shape, geometry, itemsize):
     return backward_input_gathers(grad_shape, weight_shape, input_shape, *geometry, itemsize)
 
 
-def _no_winograd(weight, out_shape, geometry, precision):
-    """Return why Winograd does not pay; None if it does: 3x3, stride 1, enough channels, maps that fill its tiles."""
+_WEIGHT_SIZES = ((3, 3),)
+_TILES = {(3, 3): winograd.TILE, (5, 5): winograd.SMALL_TILE}
+
+
+def _no_winograd(weight, out_shape, geometry, precision, kernel_sizes=tuple(_TILES)):
+    """Return why Winograd does not pay; None if it does: stride 1, enough channels, maps that fill its tiles."""
     stride, _, dilation, groups = geometry
     if weight.dtype != np.float32:
         return f"{weight.dtype} is always direct"
     if precision == "strict":
         return "strict precision is always direct"
-    if weight.shape[:2] != (3, 3):
-        return f"the kernel is {weight.shape[0]}x{weight.shape[1]}, not 3x3"
+    if weight.shape[:2] not in kernel_sizes:
+        return f"the kernel is {weight.shape[0]}x{weight.shape[1]}"
     for name, value in (("stride", stride), ("dilation", dilation)):
         if value != (1, 1):
             return f"the {name} is {value}"
@@ -48,14 +52,15 @@ def _no_winograd(weight, out_shape, geometry, precision):
         return f"there are {groups} groups"
     if min(weight.shape[2:]) < _WINOGRAD_CHANNELS:
         return f"{min(weight.shape[2:])} channels are fewer than {_WINOGRAD_CHANNELS}"
-    share = out_shape[1] * out_shape[2] / math.prod(-(-n // winograd.TILE) * winograd.TILE for n in out_shape[1:3])
+    tile = _TILES[weight.shape[:2]]
+    share = out_shape[1] * out_shape[2] / max(1, math.prod(-(-n // tile) * tile for n in out_shape[1:3]))
     if share < 0.5:
-        return f"a map of {out_shape[1]}x{out_shape[2]} fills {share:.0%} of its 4x4 tiles"
+        return f"a map of {out_shape[1]}x{out_shape[2]} fills {share:.0%} of its {tile}x{tile} tiles"
     return None
 
 
-def _suits_winograd(weight, out_shape, geometry, precision):
-    return _no_winograd(weight, out_shape, geometry, precision) is None
+def _suits_winograd(weight, out_shape, geometry, precision, kernel_sizes=tuple(_TILES)):
+    return _no_winograd(weight, out_shape, geometry, precision, kernel_sizes) is None
 
 
 def reasons(weight, input_shape, geometry, precision):
@@ -64,9 +69,14 @@ def reasons(weight, input_shape, geometry, precision):
         return ["depthwise: one input channel for each output"]
     out_shape = _conv_output_shape(input_shape, weight.shape, *geometry[:3])
     found = []
-    for direction, shape in (("forward", out_shape), ("backward-input", input_shape), ("backward-weight", out_shape)):
-        obstacle = _no_winograd(weight, shape, geometry, precision)
-        chosen = "Winograd: 3x3 with stride 1 in float32" if obstacle is None else f"direct: {obstacle}"
+    size = "x".join(map(str, weight.shape[:2]))
+    for direction, shape, sizes in (
+        ("forward", out_shape, tuple(_TILES)),
+        ("backward-input", input_shape, tuple(_TILES)),
+        ("backward-weight", out_shape, _WEIGHT_SIZES),
+    ):
+        obstacle = _no_winograd(weight, shape, geometry, precision, sizes)
+        chosen = f"Winograd: {size} with stride 1 in float32" if obstacle is None else f"direct: {obstacle}"
         found.append(f"{direction} {chosen}")
     return found
 
@@ -82,11 +92,13 @@ def _pack_strides(weight, direction, groups):
 def _transform_weight(weight, direction, gather, strides, workspace):
     plan = gather.plan
     if direction == "forward":
-        return winograd_prepare.prepare(weight, plan.group_in, plan.group_out, workspace, packed=False)
+        return winograd_prepare.prepare(
+            weight, weight.shape[:2], plan.group_in, plan.group_out, workspace, packed=False
+        )
     gather = gather._replace(plan=plan._replace(block_channels=plan.group_in))
     turned = workspace.empty((packed_size(plan, weight.itemsize),), weight.dtype)
     pack(weight, turned, gather, strides)
-    return winograd_prepare.prepare(turned, plan.group_in, plan.group_out, workspace, packed=True)
+    return winograd_prepare.prepare(turned, weight.shape[:2], plan.group_in, plan.group_out, workspace, packed=True)
 
 
 def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, dilation, groups, precision, workspace):
@@ -116,7 +128,8 @@ def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=No
     bias = NO_BIAS[x.dtype] if bias is None else bias
     if weight.algorithm.endswith("_winograd"):
         plan, packed = gathers[0].plan, weight.packed
-        more = {"floor": floor, "addend": addend, "statistics": statistics}
+        tile = _TILES[weight.weight.shape[:2]]
+        more = {"tile": tile, "floor": floor, "addend": addend, "statistics": statistics}
         winograd.run(x, packed, bias, -plan.first_dh, -plan.first_dw, out, workspace, **more)
         return
     if addend is not None and addend is not out:
@@ -176,7 +189,7 @@ def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, gro
 def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups, precision, out, workspace):
     """Gradient with respect to the weight."""
     geometry = (stride, padding, dilation, groups)
-    if grad_output.size and _suits_winograd(out, grad_output.shape, geometry, precision):
+    if grad_output.size and _suits_winograd(out, grad_output.shape, geometry, precision, _WEIGHT_SIZES):
         winograd_weight.backward_weight(grad_output, x, padding[0][0], padding[1][0], out, workspace)
         return
     if _is_depthwise(out.shape, groups):

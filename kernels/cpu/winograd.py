@@ -1,8 +1,8 @@
-"""Winograd convolution F(4x4, 3x3): forward and backward-input of 3x3 kernels with stride 1, in float32.
+"""Winograd convolution F(4x4, 3x3) and F(2x2, 5x5): forward and backward-input with stride 1, in float32.
 
-A 6x6 patch of the input gives 4x4 outputs with 36 multiplications for each pair of channels instead of 144, see
-winograd_transforms.py. Backward-input is the same sum with the weight turned by 180 degrees, channels exchanged and
-padding 2 - p.
+A 6x6 patch of the input gives 4x4 outputs of a 3x3 kernel with 36 multiplications for each pair of channels instead
+of 144, or 2x2 outputs of a 5x5 kernel instead of 100, see winograd_transforms.py. Backward-input is the same sum with
+the weight turned by 180 degrees, channels exchanged and padding R - 1 - p.
 
 A task is a block of tiles. It transforms their patches into 36 planes (tile, input channel); then for each pair of
 vectors of output channels it multiplies every plane with the transformed weight (register tiles of ROWS tiles x two
@@ -35,7 +35,16 @@ from .simd import (
 from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
 from .winograd_output import combine_partial_statistics, transform_outputs
 from .winograd_prepare import weight_plane
-from .winograd_transforms import PATCH, PLANES, TILE, patch_rows, plane_elements, prefetch_patch, transform_patch
+from .winograd_transforms import (
+    PATCH,
+    PLANES,
+    SMALL_TILE,
+    TILE,
+    patch_rows,
+    plane_elements,
+    prefetch_patch,
+    transform_patch,
+)
 
 _PLANES_BYTES = 500 * 1024  # of a block's transformed input: with products and weight within the L2 cache
 _SHARED_TILES = 128  # of a block whose planes come from the L3 cache
@@ -54,6 +63,7 @@ class WinogradPlan(NamedTuple):
     out_channels: int
     pad_top: int
     pad_left: int
+    tile: int  # outputs along one side of a tile
     tiles_h: int
     tiles_w: int
     tiles: int
@@ -70,12 +80,12 @@ class WinogradPlan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def winograd_plan(x_shape, out_shape, pad_top, pad_left):
+def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE):
     """Return the plan for these shapes in float32, with the padding before the first row and column."""
     width = VECTOR_BYTES // 4
     batch, in_h, in_w, in_channels = x_shape
     _, out_h, out_w, out_channels = out_shape
-    tiles_h, tiles_w = -(-out_h // TILE), -(-out_w // TILE)
+    tiles_h, tiles_w = -(-out_h // tile), -(-out_w // tile)
     tiles = batch * tiles_h * tiles_w
     vectors = min(TILE_VECTORS, -(-out_channels // width))
     groups = -(-out_channels // (vectors * width))
@@ -89,7 +99,7 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left):
     rows = -(-block_tiles // ROWS) * ROWS
     stream = batch * out_h * out_w * out_channels * 4 >= STREAM_BYTES and out_channels % width == 0
     return WinogradPlan(
-        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
+        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tile, tiles_h, tiles_w, tiles),
         *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_elements(rows, row_v)),
         *(weight_plane(in_channels, vectors), rows, int(stream)),
     )
@@ -106,7 +116,7 @@ def transform_inputs(x, zeros, values, first, tiles, plan, dt):
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     for t in range(tiles):
-        h, w = i * TILE - plan.pad_top, j * TILE - plan.pad_left
+        h, w = i * plan.tile - plan.pad_top, j * plan.tile - plan.pad_left
         start = x + ((image * plan.in_h + h) * plan.in_w + w) * pixel_bytes
         rows = patch_rows(start, h, row_bytes, zeros, plan.in_h)
         target = values + t * plan.row_v * size
@@ -151,7 +161,7 @@ def _make_multiply(vectors):
     return multiply_planes
 
 
-def _make_groups(vectors):
+def _make_groups(vectors, small):
     """Make the second half of a task: products and output transform, group by group of output channels."""
     multiply_planes = _make_multiply(vectors)
 
@@ -170,16 +180,18 @@ def _make_groups(vectors):
                 if channel < plan.out_channels:
                     source = products + v * VECTOR_BYTES
                     parts = out, bias, addend, partial, floor
-                    outputs = transform_outputs(source, vectors * VECTOR_BYTES, parts, first, tiles, channel, plan, dt)
+                    outputs = transform_outputs(
+                        source, vectors * VECTOR_BYTES, parts, first, tiles, channel, plan, small, dt
+                    )
                     if channel == 0 and partial != 0:
                         counts[block] = outputs
 
     return convolve_groups
 
 
-def _make_kernels(vectors, name):
+def _make_kernels(vectors, small, name):
     """Make the kernel whose tasks transform their own input, and that which finds it transformed."""
-    convolve_groups = _make_groups(vectors)
+    convolve_groups = _make_groups(vectors, small)
 
     def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
         dt = x.dtype
@@ -205,7 +217,8 @@ def _make_kernels(vectors, name):
                 *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, counts, plan, dt),
             )
 
-    fused.__name__, shared.__name__ = f"conv2d_winograd{name}", f"conv2d_winograd_shared{name}"
+    start = f"conv2d_winograd{name}".removesuffix("_narrow")
+    fused.__name__, shared.__name__ = f"conv2d_winograd{name}", f"{start}_shared" + ("_narrow" if vectors == 1 else "")
     return kernel(fused), kernel(shared)
 
 
@@ -215,8 +228,16 @@ def _place(array):
     return address(array) if array.size else 0
 
 
-conv2d_winograd_narrow, conv2d_winograd_shared_narrow = _make_kernels(1, "_narrow")
-conv2d_winograd, conv2d_winograd_shared = _make_kernels(2, "")
+conv2d_winograd_narrow, conv2d_winograd_shared_narrow = _make_kernels(1, False, "_narrow")
+conv2d_winograd, conv2d_winograd_shared = _make_kernels(2, False, "")
+conv2d_winograd_5x5_narrow, conv2d_winograd_5x5_shared_narrow = _make_kernels(1, True, "_5x5_narrow")
+conv2d_winograd_5x5, conv2d_winograd_5x5_shared = _make_kernels(2, True, "_5x5")
+_KERNELS = {  # by vectors, tile
+    (1, TILE): (conv2d_winograd_narrow, conv2d_winograd_shared_narrow),
+    (2, TILE): (conv2d_winograd, conv2d_winograd_shared),
+    (1, SMALL_TILE): (conv2d_winograd_5x5_narrow, conv2d_winograd_5x5_shared_narrow),
+    (2, SMALL_TILE): (conv2d_winograd_5x5, conv2d_winograd_5x5_shared),
+}
 
 
 @kernel
@@ -239,12 +260,12 @@ _NOTHING = np.empty(0, np.float32)
 _NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
 
 
-def run(x, weights, bias, pad_top, pad_left, out, workspace, *, floor=-math.inf, addend=None, statistics=None):
+def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-math.inf, addend=None, statistics=None):
     """Launch the convolution of `x` with a transformed weight, and what was asked for behind it.
 
     ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
     """
-    plan = winograd_plan(x.shape, out.shape, pad_top, pad_left)
+    plan = winograd_plan(x.shape, out.shape, pad_top, pad_left, tile)
     if not plan.tiles:
         return
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
@@ -267,17 +288,16 @@ def _launch(x, weights, finish, plan, workspace):
     products = PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4
     zeros = PATCH * plan.in_channels + VECTOR_BYTES
     threads = get_num_threads()
+    fused, shared = _KERNELS[plan.vectors, plan.tile]
     if not plan.shared:
         scratch = workspace.empty((threads, _round(planes + products + zeros)), x.dtype)
-        function = conv2d_winograd_narrow if plan.vectors == 1 else conv2d_winograd
-        launch(function, plan.blocks, x, weights, *finish, scratch=scratch)
+        launch(fused, plan.blocks, x, weights, *finish, scratch=scratch)
         return
     values = workspace.empty((plan.blocks * planes,), x.dtype)
     scratch = workspace.empty((threads, _round(zeros)), x.dtype)
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
     scratch = workspace.empty((threads, _round(products)), x.dtype)
-    function = conv2d_winograd_shared_narrow if plan.vectors == 1 else conv2d_winograd_shared
-    launch(function, plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)
+    launch(shared, plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)
 
 
 def _round(elements):

@@ -1,9 +1,9 @@
 """The second half of a Winograd convolution: products back to outputs, and what was asked for behind them.
 
-``y = max(A^T M A + bias + addend, floor)`` for tiles of 4x4, cut at the edges of the map. Mean and variance of each
-channel are taken while the outputs are still in registers: for a block of tiles the distances from its first output
-and their squares, combined over blocks in float64 by the formula of Chan, Golub and LeVeque (1979, Stanford
-STAN-CS-79-773).
+``y = max(A^T M A + bias + addend, floor)`` for tiles of 4x4 outputs (2x2 with a 5x5 kernel), cut at the edges of the
+map. Mean and variance of each channel are taken while the outputs are still in registers: for a block of tiles the
+distances from its first output and their squares, combined over blocks in float64 by the formula of Chan, Golub and
+LeVeque (1979, Stanford STAN-CS-79-773).
 """
 
 import numpy as np
@@ -19,54 +19,56 @@ from .simd import (
     vload_part,
     vselect_not_le,
     vsplat,
-    vstore,
-    vstore_part,
     vstore_stream,
 )
-from .winograd_transforms import TILE, output_row
+from .winograd_transforms import SMALL_TILE, TILE, output_row, small_output_row
 
 
 @device
-def _products_column(place, step, dt):
-    return output_row(
+def _row(m0, m1, m2, m3, m4, m5, small, dt):
+    if small:
+        return small_output_row(m0, m1, m2, m3, m4, m5, dt)
+    return output_row(m0, m1, m2, m3, m4, m5, dt)
+
+
+@device
+def _products_column(place, step, small, dt):
+    return _row(
         vload(place, dt),
         vload(place + step, dt),
         vload(place + 2 * step, dt),
         vload(place + 3 * step, dt),
         vload(place + 4 * step, dt),
         vload(place + 5 * step, dt),
+        small,
         dt,
     )
 
 
 @device
-def _store_row(place, pixel_bytes, y, cols, count, stream, dt):
-    """Write up to four outputs of a row, `count` channels each."""
-    if cols == TILE and count == lanes(dt):
-        if stream:
-            vstore_stream(place, y[0])
-            vstore_stream(place + pixel_bytes, y[1])
-            vstore_stream(place + 2 * pixel_bytes, y[2])
-            vstore_stream(place + 3 * pixel_bytes, y[3])
-        else:
-            vstore(place, y[0])
-            vstore(place + pixel_bytes, y[1])
-            vstore(place + 2 * pixel_bytes, y[2])
-            vstore(place + 3 * pixel_bytes, y[3])
-        return
-    vstore_part(place, y[0], count)
-    if cols > 1:
-        vstore_part(place + pixel_bytes, y[1], count)
-    if cols > 2:
-        vstore_part(place + 2 * pixel_bytes, y[2], count)
-    if cols > 3:
-        vstore_part(place + 3 * pixel_bytes, y[3], count)
+def _store(place, value, count, stream, dt):
+    if stream:
+        vstore_stream(place, value)
+    else:
+        store(place, value, count, dt)
 
 
 @device
-def _finish_row(a, b, e, f, g, h, addend, pixel_bytes, cols, count, start, floor, dt):
+def _store_row(place, pixel_bytes, y, cols, count, stream, dt):
+    """Write up to four outputs of a row, `count` channels each."""
+    _store(place, y[0], count, stream, dt)
+    if cols > 1:
+        _store(place + pixel_bytes, y[1], count, stream, dt)
+    if cols > 2:
+        _store(place + 2 * pixel_bytes, y[2], count, stream, dt)
+    if cols > 3:
+        _store(place + 3 * pixel_bytes, y[3], count, stream, dt)
+
+
+@device
+def _finish_row(a, b, e, f, g, h, addend, pixel_bytes, cols, count, start, floor, small, dt):
     """A^T M for one row of a tile, with the bias, what is to be added, and the rectifier."""
-    y = output_row(a, b, e, f, g, h, dt)
+    y = _row(a, b, e, f, g, h, small, dt)
     y0, y1, y2, y3 = y[0] + start, y[1] + start, y[2] + start, y[3] + start
     if addend != 0:
         y0 = y0 + load(addend, count, dt)
@@ -101,37 +103,37 @@ def _count_in(sums, y, cols):
 
 @device
 def _transform_products(
-    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, dt
+    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, small, dt
 ):
     """Y = A^T M A for one tile and vector of channels; `there` rows and columns of its outputs lie in the image."""
     step = 6 * plane_bytes
     row_bytes, pixel_bytes = steps
     rows, cols = there
-    a = _products_column(place, step, dt)
-    b = _products_column(place + plane_bytes, step, dt)
-    e = _products_column(place + 2 * plane_bytes, step, dt)
-    f = _products_column(place + 3 * plane_bytes, step, dt)
-    g = _products_column(place + 4 * plane_bytes, step, dt)
-    h = _products_column(place + 5 * plane_bytes, step, dt)
-    y = _finish_row(a[0], b[0], e[0], f[0], g[0], h[0], addend, pixel_bytes, cols, count, start, floor, dt)
+    a = _products_column(place, step, small, dt)
+    b = _products_column(place + plane_bytes, step, small, dt)
+    e = _products_column(place + 2 * plane_bytes, step, small, dt)
+    f = _products_column(place + 3 * plane_bytes, step, small, dt)
+    g = _products_column(place + 4 * plane_bytes, step, small, dt)
+    h = _products_column(place + 5 * plane_bytes, step, small, dt)
+    y = _finish_row(a[0], b[0], e[0], f[0], g[0], h[0], addend, pixel_bytes, cols, count, start, floor, small, dt)
     _store_row(target, pixel_bytes, y, cols, count, stream, dt)
     if counts:
         sums = _count_in(sums, y, cols)
     if rows > 1:
         more = addend + row_bytes if addend else 0
-        y = _finish_row(a[1], b[1], e[1], f[1], g[1], h[1], more, pixel_bytes, cols, count, start, floor, dt)
+        y = _finish_row(a[1], b[1], e[1], f[1], g[1], h[1], more, pixel_bytes, cols, count, start, floor, small, dt)
         _store_row(target + row_bytes, pixel_bytes, y, cols, count, stream, dt)
         if counts:
             sums = _count_in(sums, y, cols)
     if rows > 2:
         more = addend + 2 * row_bytes if addend else 0
-        y = _finish_row(a[2], b[2], e[2], f[2], g[2], h[2], more, pixel_bytes, cols, count, start, floor, dt)
+        y = _finish_row(a[2], b[2], e[2], f[2], g[2], h[2], more, pixel_bytes, cols, count, start, floor, small, dt)
         _store_row(target + 2 * row_bytes, pixel_bytes, y, cols, count, stream, dt)
         if counts:
             sums = _count_in(sums, y, cols)
     if rows > 3:
         more = addend + 3 * row_bytes if addend else 0
-        y = _finish_row(a[3], b[3], e[3], f[3], g[3], h[3], more, pixel_bytes, cols, count, start, floor, dt)
+        y = _finish_row(a[3], b[3], e[3], f[3], g[3], h[3], more, pixel_bytes, cols, count, start, floor, small, dt)
         _store_row(target + 3 * row_bytes, pixel_bytes, y, cols, count, stream, dt)
         if counts:
             sums = _count_in(sums, y, cols)
@@ -149,8 +151,9 @@ def _first_output(place, plane_bytes, start, dt):
 
 
 @device
-def _transform_all(products, row_bytes_m, finish, first, tiles, channel, plan, dt):
+def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, dt):
     size = itemsize(dt)
+    first, tiles = block
     out, bias, addend, partial, floor_value = finish
     floor = vsplat(floor_value, dt)
     count = min(lanes(dt), plan.out_channels - channel)
@@ -166,9 +169,10 @@ def _transform_all(products, row_bytes_m, finish, first, tiles, channel, plan, d
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     outputs = 0
+    tile = SMALL_TILE if small else TILE
     for t in range(tiles):
-        h, w = i * TILE, j * TILE
-        rows, cols = min(TILE, plan.out_h - h), min(TILE, plan.out_w - w)
+        h, w = i * tile, j * tile
+        rows, cols = min(tile, plan.out_h - h), min(tile, plan.out_w - w)
         outputs += rows * cols
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel_bytes + channel * size
         source, more, steps, there = (
@@ -179,7 +183,7 @@ def _transform_all(products, row_bytes_m, finish, first, tiles, channel, plan, d
         )
         sums = _transform_products(
             *(source, plane_bytes, out + shift, more, steps, there, count, start, floor, plan.stream, sums),
-            *(partial != 0, dt),
+            *(partial != 0, small, dt),
         )
         j += 1
         if j == plan.tiles_w:
@@ -194,17 +198,18 @@ def _transform_all(products, row_bytes_m, finish, first, tiles, channel, plan, d
 
 
 @device
-def transform_outputs(products, row_bytes_m, finish, first, tiles, channel, plan, dt):
+def transform_outputs(products, row_bytes_m, finish, first, tiles, channel, plan, small, dt):
     """Transform one vector of output channels of a block of tiles into `out`; return how many outputs there are.
 
     Three copies of one loop: one that did everything would cost a fifth of the speed where nothing is asked for.
     """
     out, bias, addend, partial, floor = finish
+    block = first, tiles
     if partial != 0:
-        return _transform_all(products, row_bytes_m, (out, bias, 0, partial, floor), first, tiles, channel, plan, dt)
+        return _transform_all(products, row_bytes_m, (out, bias, 0, partial, floor), block, channel, plan, small, dt)
     if addend != 0:
-        return _transform_all(products, row_bytes_m, (out, bias, addend, 0, floor), first, tiles, channel, plan, dt)
-    return _transform_all(products, row_bytes_m, (out, bias, 0, 0, floor), first, tiles, channel, plan, dt)
+        return _transform_all(products, row_bytes_m, (out, bias, addend, 0, floor), block, channel, plan, small, dt)
+    return _transform_all(products, row_bytes_m, (out, bias, 0, 0, floor), block, channel, plan, small, dt)
 
 
 @kernel

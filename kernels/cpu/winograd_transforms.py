@@ -1,12 +1,12 @@
-"""The transforms of Winograd's minimal filtering, as values in vector registers, for a tile of 4 and a kernel of 3.
+"""The transforms of Winograd's minimal filtering, F(4x4, 3x3) and F(2x2, 5x5), as values in vector registers.
 
 With points 0, 1, -1, 2, -2 and infinity (Lavin and Gray, https://arxiv.org/abs/1509.09308) six elements of the input
-give four outputs:
+give four outputs of a kernel of 3, or two of a kernel of 5:
 
     Y = A^T [ (G g G^T) * (B^T d B) ] A
 
-Each function here applies one matrix to six (or three, or four) vectors; applied to columns and then to rows it is the
-two-dimensional transform. B^T costs 12 operations on six vectors, A^T 10, A 8.
+Each function here applies one matrix to some vectors; applied to columns and then to rows it is the two-dimensional
+transform. B^T costs 12 operations on six vectors, A^T 10, A 8.
 
 A patch is read where it lies. A row outside the image is read from a buffer of zeros with the same step between
 pixels, a column outside gives zeros without a read, so nothing is copied. Reading patches is a pattern that the
@@ -18,6 +18,7 @@ from .launch import device
 from .simd import lanes, prefetch, vfma, vload, vload_part, vsplat, vstore
 
 TILE = 4  # outputs along one side
+SMALL_TILE = 2  # of F(2x2, 5x5)
 PATCH = 6  # inputs
 PLANES = PATCH * PATCH
 _AHEAD = PATCH + TILE  # rows from a patch to those asked for
@@ -58,6 +59,31 @@ def output_row(m0, m1, m2, m3, m4, m5, dt):
         vfma(d2, vsplat(2, dt), d1),
         vfma(s2, vsplat(4, dt), s1),
         vfma(d2, vsplat(8, dt), d1 + m5),
+    )
+
+
+@device
+def small_output_row(m0, m1, m2, m3, m4, m5, dt):
+    """A^T m for one column of products of F(2x2, 5x5): two outputs; the others stand in for those of F(4x4, 3x3)."""
+    d1, d2 = m1 - m2, m3 - m4
+    y0, y1 = m0 + (m1 + m2) + (m3 + m4), vfma(d2, vsplat(2, dt), d1 + m5)
+    return y0, y1, y0, y1
+
+
+@device
+def small_weight_row(g0, g1, g2, g3, g4, dt):
+    """G g for one column of a 5x5 kernel."""
+    sixth, twenty_fourth = vsplat(1 / 6, dt), vsplat(1 / 24, dt)
+    even, odd = g0 + g2 + g4, g1 + g3
+    outer_even = vfma(g4, vsplat(16, dt), vfma(g2, vsplat(4, dt), g0))
+    outer_odd = vfma(g3, vsplat(8, dt), vsplat(2, dt) * g1)
+    return (
+        vsplat(1 / 4, dt) * g0,
+        vsplat(-1 / 6, dt) * (even + odd),
+        sixth * (odd - even),
+        twenty_fourth * (outer_even + outer_odd),
+        twenty_fourth * (outer_even - outer_odd),
+        g4,
     )
 
 
