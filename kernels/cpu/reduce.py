@@ -7,7 +7,7 @@ while the vectors of channels take their turns; the parts are added in order. Bo
 from .conv2d_weight import sum_in_order
 from .elementwise import load, store
 from .launch import device, kernel, launch
-from .simd import address, itemsize, lanes, vload_part, vselect_not_le, vsplat, vstore_part
+from .simd import address, itemsize, lanes, vselect_not_le, vsplat
 
 _PART_ROWS = 1024
 _BLOCK_BYTES = 16 * 1024
@@ -29,10 +29,10 @@ def sum_rows(begin, end, x, sums):
                 count = min(width, channels - c)
                 total = vsplat(0, dt)
                 if row > part * _PART_ROWS:
-                    total = vload_part(target + c * size, count, dt)
+                    total = load(target + c * size, count, dt)
                 for i in range(row, min(row + block_rows, stop)):
-                    total = total + vload_part(address(x) + (i * channels + c) * size, count, dt)
-                vstore_part(target + c * size, total, count)
+                    total = total + load(address(x) + (i * channels + c) * size, count, dt)
+                store(target + c * size, total, count, dt)
 
 
 @device
