@@ -147,7 +147,7 @@ def test_explain_prints_kernels(capsys):
     assert main(["explain", "lenet5", "--batch-size", "2"]) == 0
     out = capsys.readouterr().out
     assert "input (2, 32, 32, 3)" in out
-    assert "conv2d_relu" in out
+    assert "forward direct: 3 channels are fewer than 16" in out
     assert "conv2d_direct" in out
 
 

@@ -131,7 +131,8 @@ def _add_explain(commands: _Group) -> None:
 
 def _add_warmup(commands: _Group) -> None:
     parser = _command(commands, "warmup", "compile the kernels that models need and keep them on disk")
-    parser.add_argument("models", nargs="*", choices=MODELS, default=list(MODELS), metavar="MODEL")
+    # Not `choices`: argparse would hold the default, a list, against them.
+    parser.add_argument("models", nargs="*", type=_model, default=list(MODELS), metavar="MODEL")
     parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
 
 
@@ -142,6 +143,12 @@ def _add_info(commands: _Group) -> None:
 def _add_gradcheck(commands: _Group) -> None:
     parser = _command(commands, "gradcheck", "compare the gradients of layers with finite differences, in float64")
     parser.add_argument("--seed", type=int, default=0, help="of the inputs")
+
+
+def _model(text: str) -> str:
+    if text not in MODELS:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: {', '.join(MODELS)}")
+    return text
 
 
 def _positive(text: str) -> int:

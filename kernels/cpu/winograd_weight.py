@@ -268,24 +268,27 @@ _KERNELS = {
 
 
 @device
-def _sum_of_parts(place, part_bytes, parts, dt):
-    total = vload(place, dt)
-    for part in range(1, parts):
-        total = total + vload(place + part * part_bytes, dt)
-    return total
+def _add_parts(place, plane, part, parts, dt):
+    """Add the parts in order, into the first, for one vector of all planes."""
+    for p in range(PLANES):
+        there = place + p * plane
+        total = vload(there, dt)
+        for i in range(1, parts):
+            total = total + vload(there + i * part, dt)
+        vstore(there, total)
 
 
 @device
-def _summed_column(place, plane, part, parts, dt):
-    """G^T m for the column of sums at `place`, the parts added in order."""
+def _summed_column(place, plane, dt):
+    """G^T m for the column of sums at `place`."""
     step = 6 * plane
     return weight_column(
-        _sum_of_parts(place, part, parts, dt),
-        _sum_of_parts(place + step, part, parts, dt),
-        _sum_of_parts(place + 2 * step, part, parts, dt),
-        _sum_of_parts(place + 3 * step, part, parts, dt),
-        _sum_of_parts(place + 4 * step, part, parts, dt),
-        _sum_of_parts(place + 5 * step, part, parts, dt),
+        vload(place, dt),
+        vload(place + step, dt),
+        vload(place + 2 * step, dt),
+        vload(place + 3 * step, dt),
+        vload(place + 4 * step, dt),
+        vload(place + 5 * step, dt),
         dt,
     )
 
@@ -311,12 +314,14 @@ def transform_sums(begin, end, sums, out, plan):
         for k in range(0, plan.out_channels, width):
             block = k // plan.block_out * plan.block_out
             place = address(sums) + (row * plan.padded_out + block + k % plan.block_out) * size
-            a = _summed_column(place, plane, part, plan.parts, dt)
-            b = _summed_column(place + plane, plane, part, plan.parts, dt)
-            e = _summed_column(place + 2 * plane, plane, part, plan.parts, dt)
-            f = _summed_column(place + 3 * plane, plane, part, plan.parts, dt)
-            g = _summed_column(place + 4 * plane, plane, part, plan.parts, dt)
-            h = _summed_column(place + 5 * plane, plane, part, plan.parts, dt)
+            if plan.parts > 1:
+                _add_parts(place, plane, part, plan.parts, dt)
+            a = _summed_column(place, plane, dt)
+            b = _summed_column(place + plane, plane, dt)
+            e = _summed_column(place + 2 * plane, plane, dt)
+            f = _summed_column(place + 3 * plane, plane, dt)
+            g = _summed_column(place + 4 * plane, plane, dt)
+            h = _summed_column(place + 5 * plane, plane, dt)
             target = address(out) + (c * plan.out_channels + k) * size
             count = min(width, plan.out_channels - k)
             _store_taps(target, tap, weight_column(a[0], b[0], e[0], f[0], g[0], h[0], dt), count)
