@@ -140,7 +140,9 @@ def _applied(g, x, constants, shift, count, dt):
 def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, dt):
     g = _gradient(grad, y, shift, count, dt)
     value = _applied(g, x, constants, shift, count, dt)
-    if residual != 0:
+    if residual != 0 and stream:
+        vstore_stream(residual + shift, g)
+    elif residual != 0:
         store(residual + shift, g, count, dt)
     if stream:
         vstore_stream(target + shift, value)
@@ -261,8 +263,9 @@ def batch_norm_backward(
         *(grad_gamma, grad_beta, a, b, k),
     )
     block_rows = max(1, _BLOCK_BYTES // (2 * gamma.size * x.itemsize))
-    whole = gamma.nbytes % VECTOR_BYTES == 0 and grad_input.ctypes.data % VECTOR_BYTES == 0
-    stream = whole and grad_input.nbytes >= STREAM_BYTES
+    apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
+    addresses = (gamma.nbytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
+    stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
     launch(
         *(batch_norm_gradient_apply, -(-len(rows) // block_rows), grad, y, rows, mean, a, b, k),
         *(grad_input, residual, block_rows, stream),
