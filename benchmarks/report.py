@@ -92,7 +92,7 @@ def main() -> None:
     parts = [
         "# Results",
         "Made by `python -m benchmarks.report` from the raw files in `benchmarks/results/`.",
-        "Times are medians of 15 rounds in which ours and each peer ran once, one after the other, on a shared machine:"
+        "Times are medians of 15 rounds in which ours and each peer ran, one after the other, on a shared machine:"
         " look at the ratios, not at the milliseconds. Spread is the interquartile range by the median. PyTorch is"
         " timed in both layouts with its page faults tuned away, and the better one is the peer; ours includes weight"
         " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the"
