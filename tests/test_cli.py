@@ -151,6 +151,7 @@ def test_explain_prints_kernels(capsys):
     assert "conv2d_direct" in out
 
 
+@pytest.mark.slow
 def test_warmup_fills_the_cache_so_that_a_new_process_compiles_nothing(tmp_path):
     environment = os.environ | {"FASTCONV_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-m", "fastconv", "warmup", "mlp", "--batch-size", "4"]
