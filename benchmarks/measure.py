@@ -1,7 +1,8 @@
 """How times are taken.
 
-The machine is shared, so a speed is a ratio: in every round ours and each peer run once, one after the other, and
-medians are compared. The result is checked before anything is timed.
+The machine is shared, so a speed is a ratio: in every round ours and each peer run twice, one after the other, and
+medians of the second times are compared. The first wakes the library's threads: after some milliseconds of sleep, while
+another one computed, that takes longer than a small kernel. The result is checked before anything is timed.
 """
 
 import functools
@@ -26,17 +27,19 @@ class Peer:
     seconds: list[float] = field(default_factory=list)
 
     def time_once(self) -> None:
-        """Run once more, unless it has had its rounds."""
+        """Run twice more, unless it has had its rounds, and time the second: the first wakes the threads."""
         if len(self.seconds) < self.rounds:
+            self.run()
             start = time.perf_counter()
             self.run()
             self.seconds.append(time.perf_counter() - start)
 
 
-def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **info: Any) -> None:
+def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pause: float = 0.0, **info: Any) -> None:
     """Time `run` with pytest-benchmark, each peer once before each round, and keep the ratios in `extra_info`.
 
-    The peers' first round is a warm-up and does not count.
+    The peers' first round is a warm-up and does not count. `pause` are seconds between one and the next, for libraries
+    whose threads go on spinning for a while.
     """
     if not benchmark.enabled:
         benchmark.pedantic(run, rounds=1)
@@ -47,6 +50,8 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **inf
     def setup() -> None:
         for peer in peers:
             peer.time_once()
+            time.sleep(pause)
+        run()
 
     benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=2)
     ours = benchmark.stats.stats.median
@@ -58,11 +63,17 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], **inf
         )
     if "bytes" in info:
         benchmark.extra_info.update(gbytes=info["bytes"] / ours / 1e9)
+    engines = {p.name.removeprefix("engine "): statistics.median(p.seconds) for p in peers if p.name[:6] == "engine"}
+    if engines:
+        best = min(engines, key=engines.__getitem__)
+        benchmark.extra_info.update(engine_best=best, engine_ratio=engines[best] / ours, engines=engines)
     torch_peers = {p.name: statistics.median(p.seconds) for p in peers if p.name.startswith("torch")}
     if torch_peers:
         best = min(torch_peers, key=torch_peers.__getitem__)
         benchmark.extra_info.update(torch_best=best, torch_ratio=torch_peers[best] / ours)
     for peer in peers:
+        if peer.name.startswith("bf16"):
+            benchmark.extra_info.update(bf16_ratio=statistics.median(peer.seconds) / ours)
         if peer.name == "numpy":
             benchmark.extra_info.update(numpy_ratio=statistics.median(peer.seconds) / ours)
 

@@ -9,7 +9,19 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-COLUMNS = ("benchmark", "ms", "spread", "GFLOP/s", "peak", "GB/s", "error", "PyTorch / ours", "NumPy / ours")
+COLUMNS = (
+    "benchmark",
+    "ms",
+    "spread",
+    "GFLOP/s",
+    "peak",
+    "GB/s",
+    "error",
+    "PyTorch / ours",
+    "PyTorch bf16 / ours",
+    "engine / ours",
+    "NumPy / ours",
+)
 
 
 def _cell(info: dict[str, Any], key: str, form: str) -> str:
@@ -28,6 +40,8 @@ def _row(benchmark: dict[str, Any]) -> str:
         _cell(info, "gbytes", ".1f"),
         _cell(info, "error", ".0e"),
         f"{ratio} ({info['torch_best'].removeprefix('torch ')})" if ratio else "",
+        _cell(info, "bf16_ratio", ".2f"),
+        f"{info['engine_ratio']:.2f} ({info['engine_best']})" if "engine_ratio" in info else "",
         _cell(info, "numpy_ratio", ".1f"),
     )
     return "| " + " | ".join(cells) + " |"
@@ -78,11 +92,13 @@ def main() -> None:
     parts = [
         "# Results",
         "Made by `python -m benchmarks.report` from the raw files in `benchmarks/results/`.",
-        "Times are medians of 15 rounds in which ours and each peer ran once, one after the other, on a shared machine:"
+        "Times are medians of 15 rounds in which ours and each peer ran, one after the other, on a shared machine:"
         " look at the ratios, not at the milliseconds. Spread is the interquartile range by the median. PyTorch is"
         " timed in both layouts with its page faults tuned away, and the better one is the peer; ours includes weight"
         " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the"
-        " peak. Error is the largest difference from float64 as a share of the largest value.",
+        " peak. PyTorch's bf16 is its autocast, against ours in float32; an engine is the faster of ONNX Runtime and"
+        " OpenVINO in float32, on the same graph. Error is the largest difference from float64, as a share of the"
+        " largest value.",
     ]
     for path in sorted((HERE / "results").glob("cpu*.json")):
         parts += ["## Kernels and training steps", kernels(path)]

@@ -7,6 +7,7 @@ used.
 from typing import Any
 
 from fastconv import data, errors, functional, losses, models, nn, optim, random, testing, training
+from fastconv._explain import explain
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
 from fastconv.backends.base import Array
 from fastconv.precision import get_precision, precision, set_precision
@@ -23,6 +24,7 @@ __all__ = [
     "available_backends",
     "data",
     "errors",
+    "explain",
     "functional",
     "get_backend",
     "get_precision",

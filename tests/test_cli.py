@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,6 +141,26 @@ def test_predict_reads_images(trained, tmp_path, capsys):
     shares = [float(word.rstrip("%,")) for word in from_file[0].split() if "%" in word]
     assert len(shares) == 10
     assert abs(sum(shares) - 100) < 1
+
+
+def test_explain_prints_kernels(capsys):
+    assert main(["explain", "lenet5", "--batch-size", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "input (2, 32, 32, 3)" in out
+    assert "forward direct: 3 channels are fewer than 16" in out
+    assert "conv2d_direct" in out
+
+
+@pytest.mark.slow
+def test_warmup_fills_the_cache_so_that_a_new_process_compiles_nothing(tmp_path):
+    environment = os.environ | {"FASTCONV_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-m", "fastconv", "warmup", "mlp", "--batch-size", "4"]
+    first = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    assert re.fullmatch(r"mlp: ready after \d+\.\d s\n", first.stdout)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.kernel")}
+    assert kept
+    subprocess.run(command, env=environment, capture_output=True, check=True, timeout=300)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.kernel")} == kept
 
 
 def test_summary_prints_layers(capsys):

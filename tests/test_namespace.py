@@ -9,7 +9,17 @@ import fastconv as fc
 
 NAMES = {
     "": [
-        *("History", "Trainer", "__version__", "asarray", "available_backends", "data", "errors", "functional"),
+        *(
+            "History",
+            "Trainer",
+            "__version__",
+            "asarray",
+            "available_backends",
+            "data",
+            "errors",
+            "explain",
+            "functional",
+        ),
         *("get_backend", "get_precision", "losses", "models", "nn", "optim", "precision", "random", "seed"),
         *("set_backend", "set_num_threads", "set_precision", "testing", "to_numpy", "training", "use_backend"),
     ],

@@ -17,7 +17,7 @@ def test_python_blocks_run(capsys):
     if why_unavailable("numba"):
         set_backend("numpy")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102 - our own text
     assert "parameters" in capsys.readouterr().out
 
@@ -30,7 +30,7 @@ def test_commands_parse():
     calls = [
         shlex.split(call)[1:] for line in commands() for call in line.split(" && ") if call.startswith("fastconv ")
     ]
-    assert len(calls) == 8
+    assert len(calls) == 10
     for call in calls:
         build_parser().parse_args(call)
 

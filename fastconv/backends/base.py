@@ -1,5 +1,7 @@
 """The contract: what every backend computes, and the only full documentation of each operation.
 
+Fused operations, which a backend may leave to a default that composes their parts, are in fused.py.
+
 Rules that hold for all of them:
 
 - Activations are NHWC, convolution weights HWIO ``(kernel_h, kernel_w, in_channels // groups, out_channels)``, dense
@@ -21,13 +23,15 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
 from fastconv._shapes import Padding, Pair
+from fastconv.backends.fused import FusedOperations
 
 Array = Any
 """An array of the backend: `numpy.ndarray` on the CPU, `cupy.ndarray` on the GPU."""
@@ -78,7 +82,7 @@ class RandomKey:
     step: int
 
 
-class Backend(abc.ABC):
+class Backend(FusedOperations, abc.ABC):
     """One implementation of every operation. See the module's text for the rules."""
 
     name: ClassVar[str]
@@ -113,7 +117,34 @@ class Backend(abc.ABC):
     def set_num_threads(self, count: int) -> None:
         """Use at most `count` threads from now on; the GPU backend ignores it. Results do not depend on it."""
 
+    def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
+        """Return what repeats the operations that `function` calls, on the same arrays and with the same numbers.
+
+        `function` is called once; whether it computes anything then is not said. What it allocates belongs to the
+        result. None if the backend cannot capture: then call `function` itself each time.
+        """
+        return None
+
+    @contextmanager
+    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Within this, `note` gets the name of each kernel that this thread launches."""
+        yield
+
     # Convolution
+
+    def conv2d_reasons(
+        self,
+        weight: Array,
+        *,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+    ) -> Sequence[str]:
+        """Say for each direction which algorithm a convolution gets and why; nothing if there is no choice."""
+        return ()
 
     @abc.abstractmethod
     def prepare_conv2d_weight(
@@ -383,7 +414,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def relu(self, x: Array, *, out: Array) -> None:
-        """``max(x, 0)``; NaN stays NaN."""
+        """``max(x, 0)``; NaN stays NaN; `out` may be `x`."""
 
     @abc.abstractmethod
     def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:

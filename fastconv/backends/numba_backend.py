@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
 from typing import Any, final
 
 import numpy as np
 
 from fastconv.backends.base import (
     Array,
-    Backend,
     Direction,
     Precision,
     PreparedWeight,
@@ -28,6 +30,7 @@ try:
         augment,
         avg_pool,
         batch_norm,
+        batch_norm_gradient,
         conv2d,
         dense,
         dropout,
@@ -35,6 +38,7 @@ try:
         launch,
         max_pool,
         move,
+        normalise,
         optimizer,
         reduce,
         softmax,
@@ -44,17 +48,44 @@ except ModuleNotFoundError as error:
         raise
     raise BackendUnavailableError("backend 'numba': Numba is not installed; pip install numba") from error
 from fastconv._shapes import Padding, Pair
+from fastconv.backends.numba_fused import NumbaFusedOperations
+
+_captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
+
+
+def _replay(program: Any, pool: Pool) -> None:
+    """Run what was captured; `pool` keeps its memory."""
+    program.run()
 
 
 @final
-class NumbaBackend(Backend):
+class NumbaBackend(NumbaFusedOperations):
     """Numba kernels on NumPy arrays."""
 
     name = "numba"
     on_host = True
 
     def __init__(self) -> None:
-        self.pool = Pool()
+        self._pool: Workspace = Pool()
+
+    @property
+    def pool(self) -> Workspace:
+        """Where arrays come from: within `capture`, memory of its own."""
+        return _captured_pool.get() or self._pool
+
+    @pool.setter
+    def pool(self, pool: Workspace) -> None:
+        self._pool = pool
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
+        pool = Pool()
+        token = _captured_pool.set(pool)
+        try:
+            with launch.record() as program:
+                function()
+        finally:
+            _captured_pool.reset(token)
+        return partial(_replay, program, pool)
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         return self.pool.empty(shape, dtype)
@@ -77,6 +108,26 @@ class NumbaBackend(Backend):
 
     def set_num_threads(self, count: int) -> None:
         launch.set_num_threads(count)
+
+    @contextmanager
+    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+        with launch.trace(note):
+            yield
+
+    def conv2d_reasons(
+        self,
+        weight: Array,
+        *,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+    ) -> Sequence[str]:
+        geometry = (stride, padding, dilation, groups)
+        found: list[str] = conv2d.reasons(weight, input_shape, geometry, precision)
+        return found
 
     def prepare_conv2d_weight(
         self,
@@ -283,7 +334,7 @@ class NumbaBackend(Backend):
         grad_beta: Array,
         workspace: Workspace,
     ) -> None:
-        batch_norm.batch_norm_backward(
+        batch_norm_gradient.batch_norm_backward(
             grad_output,
             x,
             gamma,
@@ -299,7 +350,7 @@ class NumbaBackend(Backend):
     def batch_norm_inference(
         self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
     ) -> None:
-        batch_norm.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
+        normalise.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
 
     def update_running_stats(
         self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array

@@ -26,6 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(commands)
     _add_predict(commands)
     _add_summary(commands)
+    _add_explain(commands)
+    _add_warmup(commands)
     _add_info(commands)
     _add_gradcheck(commands)
     return parser
@@ -121,6 +123,19 @@ def _add_summary(commands: _Group) -> None:
     )
 
 
+def _add_explain(commands: _Group) -> None:
+    parser = _command(commands, "explain", "print which kernels and fusions the layers of a model get, and why")
+    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
+
+
+def _add_warmup(commands: _Group) -> None:
+    parser = _command(commands, "warmup", "compile the kernels that models need and keep them on disk")
+    # Not `choices`: argparse would hold the default, a list, against them.
+    parser.add_argument("models", nargs="*", type=_model, default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
+
+
 def _add_info(commands: _Group) -> None:
     _command(commands, "info", "print versions, backends, threads, CPU features and directories")
 
@@ -128,6 +143,12 @@ def _add_info(commands: _Group) -> None:
 def _add_gradcheck(commands: _Group) -> None:
     parser = _command(commands, "gradcheck", "compare the gradients of layers with finite differences, in float64")
     parser.add_argument("--seed", type=int, default=0, help="of the inputs")
+
+
+def _model(text: str) -> str:
+    if text not in MODELS:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: {', '.join(MODELS)}")
+    return text
 
 
 def _positive(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.fusion import find_steps
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.scope import Scope
 from fastconv.nn.simple import Identity
@@ -18,7 +19,7 @@ def _as_layer(value: object, name: str) -> Layer:
     return value
 
 
-def _add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
+def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
     """Return the sum, in order, written into one of the first two arrays if nobody else refers to it."""
     total, free = arrays[0], owned[0]
     for array, owns in zip(arrays[1:], owned[1:], strict=True):
@@ -34,6 +35,8 @@ class Sequential(Layer):
     In backward the layers before the first one with parameters are left out if the gradient of the input is not
     needed.
 
+    Layers that the backend has fused operations for run as one, see `fastconv.nn.fusion`.
+
     Parameters
     ----------
     *layers : Layer
@@ -44,8 +47,9 @@ class Sequential(Layer):
         self.layers = tuple(_as_layer(layer, f"layers[{i}]") for i, layer in enumerate(layers))
         if not self.layers:
             raise ArgumentError("layers: got none; allowed: at least one layer")
-        self.owns_output = self.layers[-1].owns_output
-        self.owns_grad = self.layers[0].owns_grad
+        self.steps = find_steps(self.layers)
+        self.owns_output = self.steps[-1].owns_output
+        self.owns_grad = self.steps[0].owns_grad
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         """Return the layers."""
@@ -64,10 +68,10 @@ class Sequential(Layer):
         return input_shape
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the layers; the context is the list of theirs."""
+        """Run the layers; the context is the list of those of the steps."""
         contexts = []
-        for layer in self.layers:
-            x, context = layer.forward(x, training=training)
+        for step in self.steps:
+            x, context = step.forward(x, training=training)
             contexts.append(context)
         return x, (tuple(contexts) if training else None)
 
@@ -75,15 +79,15 @@ class Sequential(Layer):
         """Run the layers backwards."""
         contexts = self.check_context(context)
         stop = 0 if needs_input_grad else self._trained_from()
-        for i in range(len(self.layers) - 1, stop - 1, -1):
-            grad_output = self.layers[i].backward(
+        for i in range(len(self.steps) - 1, stop - 1, -1):
+            grad_output = self.steps[i].backward(
                 grad_output, contexts[i], needs_input_grad=needs_input_grad or i > stop
             )
         return grad_output if needs_input_grad else None
 
     def _trained_from(self) -> int:
-        """Return the number of the first layer that has parameters."""
-        return next((i for i, layer in enumerate(self.layers) if layer.is_trained()), len(self.layers))
+        """Return the number of the first step that has parameters."""
+        return next((i for i, step in enumerate(self.steps) if step.is_trained()), len(self.steps))
 
 
 class Residual(Layer):
@@ -119,7 +123,7 @@ class Residual(Layer):
         """Run both and add."""
         body, body_context = self.body.forward(x, training=training)
         shortcut, shortcut_context = self.shortcut.forward(x, training=training)
-        y = _add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
+        y = add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
         return y, ((body_context, shortcut_context) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -129,7 +133,7 @@ class Residual(Layer):
         shortcut = self.shortcut.backward(grad_output, shortcut_context, needs_input_grad=needs_input_grad)
         if not needs_input_grad:
             return None
-        return _add_up(self.backend, (body, shortcut), (self.body.owns_grad, self.shortcut.owns_grad))
+        return add_up(self.backend, (body, shortcut), (self.body.owns_grad, self.shortcut.owns_grad))
 
     @staticmethod
     def _same(body: Shape, shortcut: Shape) -> Shape:
@@ -177,12 +181,7 @@ class Parallel(Layer):
             y, context = branch.forward(x, training=training)
             outputs.append(y)
             contexts.append(context)
-        if self.mode == "sum":
-            y = _add_up(self.backend, outputs, [branch.owns_output for branch in self.branches])
-        else:
-            y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
-            self.backend.concatenate(outputs, out=y)
-        return y, ((tuple(contexts), [output.shape for output in outputs]) if training else None)
+        return self.join(outputs), ((tuple(contexts), [output.shape for output in outputs]) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         """Run the branches backwards and add."""
@@ -200,7 +199,15 @@ class Parallel(Layer):
         ]
         if not needs_input_grad:
             return None
-        return _add_up(self.backend, grads, [branch.owns_grad for branch in self.branches])
+        return add_up(self.backend, grads, [branch.owns_grad for branch in self.branches])
+
+    def join(self, outputs: Sequence[Array]) -> Array:
+        """Return the sum of the branches' outputs, or all their channels."""
+        if self.mode == "sum":
+            return add_up(self.backend, outputs, [branch.owns_output for branch in self.branches])
+        y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
+        self.backend.concatenate(outputs, out=y)
+        return y
 
     def _joined(self, shapes: Sequence[Shape]) -> Shape:
         first = shapes[0]

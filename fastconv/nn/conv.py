@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
@@ -11,7 +14,7 @@ from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.initializers import weight_and_bias
 from fastconv.nn.layer import Context, Layer
-from fastconv.nn.parameter import Parameter
+from fastconv.nn.parameter import Parameter, allocate
 from fastconv.nn.prepared import PreparedWeights
 from fastconv.nn.scope import Scope
 from fastconv.precision import get_precision
@@ -115,39 +118,84 @@ class Conv2d(Layer):
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Convolve; the context is x."""
+        x = self.checked_input(x)
+        return self.convolve(x, "conv2d"), (x if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Add the gradients of weight and bias; return that of the input."""
+        x = self.check_context(context)
+        grad_output = self.check_grad(grad_output, self.output_shape(x.shape))
+        self.backward_bias(grad_output)
+        self.backward_weight(grad_output, x)
+        return self.backward_input(grad_output, x) if needs_input_grad else None
+
+    # The parts, which fused steps call too (see fusion.py)
+
+    def checked_input(self, x: Array) -> Array:
+        """Return `x` in the form that the backend takes."""
+        _ = self.backend  # says so if the layer is not built
+        return self.check_input(x, 4, self.weight.shape[2] * self.groups)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """(N, H, W, C) -> (N, P, Q, K)."""
+        return (input_shape[0], *self._plan(input_shape[1:]).out_size, self.out_channels)
+
+    def fold(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Take other values, in parameters of its own: for a copy of the layer."""
+        backend, dtype = self.backend, self.dtype
+        self.weight, self.bias = Parameter("weight", weight.shape), Parameter("bias", bias.shape)
+        for parameter, values in ((self.weight, weight), (self.bias, bias)):
+            allocate(backend, dtype, [parameter], [values])
+        self._prepared = PreparedWeights(self.weight)
+
+    def convolve(self, x: Array, operation: str, *inputs: Array, **outputs: Array) -> Array:
+        """Return the result of `operation`: "conv2d", or a fused operation with more inputs or outputs."""
         backend = self.backend
-        x = self.check_input(x, 4, self.weight.shape[2] * self.groups)
         plan = self._plan(x.shape[1:])
         y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), x.dtype)
-        backend.conv2d(
+        getattr(backend, operation)(
             x,
             self._prepare("forward", x.shape, plan),
             None if self.bias is None else self.bias.array,
+            *inputs,
             stride=self.stride,
             padding=plan.padding,
             dilation=self.dilation,
             groups=self.groups,
             out=y,
             workspace=backend.pool,
+            **outputs,
         )
-        return y, (x if training else None)
+        return y
 
-    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of weight and bias; return that of the input."""
-        backend = self.backend
-        x = self.check_context(context)
-        plan = self._plan(x.shape[1:])
-        grad_output = self.check_grad(grad_output, (x.shape[0], *plan.out_size, self.out_channels))
+    def why(self, input_shape: Shape) -> Sequence[str]:
+        """Return why the backend takes the kernels that it takes for an input of this shape."""
+        return self.backend.conv2d_reasons(
+            self.weight.array,
+            input_shape=input_shape,
+            stride=self.stride,
+            padding=self._plan(input_shape[1:]).padding,
+            dilation=self.dilation,
+            groups=self.groups,
+            precision=get_precision(),
+        )
+
+    def backward_bias(self, grad_output: Array) -> None:
+        """Add the gradient of the bias, if there is one."""
         if self.bias is not None:
             target = self.bias.grad_target()
-            backend.conv2d_backward_bias(grad_output, out=target, workspace=backend.pool)
+            self.backend.conv2d_backward_bias(grad_output, out=target, workspace=self.backend.pool)
             self.bias.add_grad(target)
+
+    def backward_weight(self, grad_output: Array, x: Array) -> None:
+        """Add the gradient of the weight."""
+        backend = self.backend
         target = self.weight.grad_target()
         backend.conv2d_backward_weight(
             grad_output,
             x,
             stride=self.stride,
-            padding=plan.padding,
+            padding=self._plan(x.shape[1:]).padding,
             dilation=self.dilation,
             groups=self.groups,
             precision=get_precision(),
@@ -155,19 +203,25 @@ class Conv2d(Layer):
             workspace=backend.pool,
         )
         self.weight.add_grad(target)
-        if not needs_input_grad:
-            return None
+
+    def backward_input(self, grad_output: Array, x: Array, addend: Array | None = None) -> Array:
+        """Return the gradient of the input; with `addend`, that is added, and it is written there."""
+        backend = self.backend
+        plan = self._plan(x.shape[1:])
+        weight = self._prepare("backward_input", x.shape, plan)
+        geometry: Any = {
+            "stride": self.stride,
+            "padding": plan.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+        }
+        if addend is not None:
+            backend.conv2d_backward_input_add(
+                grad_output, weight, addend, **geometry, out=addend, workspace=backend.pool
+            )
+            return addend
         grad_input = backend.empty(x.shape, x.dtype)
-        backend.conv2d_backward_input(
-            grad_output,
-            self._prepare("backward_input", x.shape, plan),
-            stride=self.stride,
-            padding=plan.padding,
-            dilation=self.dilation,
-            groups=self.groups,
-            out=grad_input,
-            workspace=backend.pool,
-        )
+        backend.conv2d_backward_input(grad_output, weight, **geometry, out=grad_input, workspace=backend.pool)
         return grad_input
 
     def _plan(self, image_shape: Shape) -> _Plan:

@@ -28,6 +28,7 @@ from fastconv.nn.parameter import Buffer, Parameter, Parameters, allocate
 from fastconv.nn.scope import Draft, Scope
 
 if TYPE_CHECKING:
+    from fastconv.nn.inference import InferencePlan
     from fastconv.nn.summary import Summary
 
 Context = Any
@@ -256,6 +257,16 @@ class Layer(abc.ABC):
                 result = self.backend.empty((x.shape[0], *y.shape[1:]), y.dtype)
             self.backend.copy(y, out=result[begin : begin + size])
         return result
+
+    def compile(self, input_shape: Sequence[int]) -> InferencePlan:
+        """Return the network frozen for inference on batches of this shape, (N, H, W, C).
+
+        Normalisations are folded into convolutions, weights prepared, buffers planned, and on the CPU the whole network
+        is one call into compiled code. Training on does not change the plan.
+        """
+        from fastconv.nn.inference import InferencePlan
+
+        return InferencePlan(self, input_shape)
 
     def summary(self, input_shape: Sequence[int] | None = None) -> Summary:
         """Return a table of shapes, parameters, multiplications and bytes for printing; the model need not be built."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 from fastconv import _validate as validate
 from fastconv.backends.base import Array, Shape
@@ -75,9 +76,7 @@ class BatchNorm2d(Layer):
             raise ShapeError(f"x of BatchNorm2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
         mean, var = backend.empty(self.gamma.shape, x.dtype), backend.empty(self.gamma.shape, x.dtype)
         backend.batch_norm(x, gamma, beta, eps=self.eps, out=y, mean=mean, var=var, workspace=backend.pool)
-        backend.update_running_stats(
-            mean, var, momentum=self.momentum, count=count, running_mean=running_mean, running_var=running_var
-        )
+        self.update(mean, var, count)
         return y, (x, mean, var)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -86,7 +85,7 @@ class BatchNorm2d(Layer):
         x, mean, var = self.check_context(context)
         grad_output = self.check_grad(grad_output, x.shape)
         grad_input = backend.empty(x.shape, x.dtype)
-        grad_gamma, grad_beta = self.gamma.grad_target(), self.beta.grad_target()
+        targets = self.grad_targets()
         backend.batch_norm_backward(
             grad_output,
             x,
@@ -95,10 +94,30 @@ class BatchNorm2d(Layer):
             var,
             eps=self.eps,
             grad_input=grad_input,
-            grad_gamma=grad_gamma,
-            grad_beta=grad_beta,
+            **targets,
             workspace=backend.pool,
         )
-        self.gamma.add_grad(grad_gamma)
-        self.beta.add_grad(grad_beta)
+        self.add_grads(targets)
         return grad_input if needs_input_grad else None
+
+    # The parts, which fused steps call too (see fusion.py)
+
+    def update(self, mean: Array, var: Array, count: int) -> None:
+        """Move the running statistics towards those of a batch with `count` elements a channel."""
+        self.backend.update_running_stats(
+            mean,
+            var,
+            momentum=self.momentum,
+            count=count,
+            running_mean=self.running_mean.array,
+            running_var=self.running_var.array,
+        )
+
+    def grad_targets(self) -> dict[str, Array]:
+        """Return where the gradients of gamma and beta are to be written."""
+        return {"grad_gamma": self.gamma.grad_target(), "grad_beta": self.beta.grad_target()}
+
+    def add_grads(self, targets: Mapping[str, Array]) -> None:
+        """Count in what was written to `grad_targets`."""
+        self.gamma.add_grad(targets["grad_gamma"])
+        self.beta.add_grad(targets["grad_beta"])

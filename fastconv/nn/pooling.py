@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -82,19 +83,8 @@ class MaxPool2d(_Pool):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Pool; the context is the argmax and the shape of x."""
         x = self.check_input(x, 4)
-        w = self._windows(x.shape)
-        shape = (x.shape[0], *w.out_shape[1:])
-        y = self.backend.empty(shape, x.dtype)
-        argmax = self.backend.empty(shape, _argmax_dtype(self.kernel_size))
-        self.backend.max_pool2d(
-            x,
-            kernel_size=w.kernel_size,
-            stride=w.stride,
-            padding=w.padding,
-            dilation=w.dilation,
-            out=y,
-            argmax=argmax,
-        )
+        y, argmax, windows = self.prepare(x)
+        self.backend.max_pool2d(x, **windows, out=y, argmax=argmax)
         return y, ((argmax, x.shape) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -103,18 +93,22 @@ class MaxPool2d(_Pool):
         grad_output = self.check_grad(grad_output, argmax.shape)
         if not needs_input_grad:
             return None
-        w = self._windows(shape)
         grad_input = self.backend.empty(shape, grad_output.dtype)
-        self.backend.max_pool2d_backward(
-            grad_output,
-            argmax,
-            kernel_size=w.kernel_size,
-            stride=w.stride,
-            padding=w.padding,
-            dilation=w.dilation,
-            out=grad_input,
-        )
+        self.backend.max_pool2d_backward(grad_output, argmax, **self.windows_of(shape), out=grad_input)
         return grad_input
+
+    # The parts, which fused steps call too (see fusion.py)
+
+    def windows_of(self, shape: Shape) -> dict[str, Any]:
+        """Return the geometry for an input of this shape, as the backend takes it."""
+        w = self._windows(shape)
+        return {"kernel_size": w.kernel_size, "stride": w.stride, "padding": w.padding, "dilation": w.dilation}
+
+    def prepare(self, x: Array) -> tuple[Array, Array, dict[str, Any]]:
+        """Return arrays for the output and its places, and the geometry."""
+        shape = (x.shape[0], *self._windows(x.shape).out_shape[1:])
+        y = self.backend.empty(shape, x.dtype)
+        return y, self.backend.empty(shape, _argmax_dtype(self.kernel_size)), self.windows_of(x.shape)
 
 
 class AvgPool2d(_Pool):

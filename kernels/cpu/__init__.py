@@ -4,18 +4,42 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 kernels/README.md use the same names.
 """
 
+_WINOGRAD = (
+    "winograd.conv2d_winograd",
+    "winograd.conv2d_winograd_narrow",
+    "winograd.winograd_transform_input",
+    "winograd.conv2d_winograd_shared",
+    "winograd.conv2d_winograd_shared_narrow",
+    "winograd.conv2d_winograd_5x5",
+    "winograd.conv2d_winograd_5x5_narrow",
+    "winograd.conv2d_winograd_5x5_shared",
+    "winograd.conv2d_winograd_5x5_shared_narrow",
+)
+_DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD)
+_DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
+_CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
+_STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
+_NORM_GRADIENT = (
+    "batch_norm_gradient.batch_norm_gradient_sums",
+    "batch_norm_gradient.combine_gradients",
+    "batch_norm_gradient.batch_norm_gradient_apply",
+)
+
 TABLE = {
-    "prepare_conv2d_weight": ("pack.pack_weight", "winograd.transform_weight", "conv2d_taps.times_zero"),
-    "conv2d": ("conv2d_direct.conv2d_direct", "winograd.conv2d_winograd", "conv2d_depthwise.conv2d_depthwise"),
-    "conv2d_backward_input": (
-        "conv2d_direct.conv2d_direct",
-        "winograd.conv2d_winograd",
-        "conv2d_depthwise.conv2d_depthwise",
+    "prepare_conv2d_weight": (
+        "pack.pack_weight",
+        "winograd_prepare.transform_weight",
+        "winograd_prepare.transform_weight_5x5",
+        "conv2d_taps.times_zero",
     ),
+    "conv2d": _CONVOLUTION,
+    "conv2d_backward_input": _CONVOLUTION,
     "conv2d_backward_weight": (
         "conv2d_weight.conv2d_backward_weight_direct",
         "conv2d_weight.sum_parts",
         "winograd_weight.conv2d_backward_weight_winograd",
+        "winograd_weight.conv2d_backward_weight_winograd_32",
+        "winograd_weight.conv2d_backward_weight_winograd_16",
         "winograd_weight.transform_sums",
         "conv2d_depthwise.conv2d_depthwise_backward_weight",
         "conv2d_taps.times_zero",
@@ -26,16 +50,12 @@ TABLE = {
     "dense_backward_input": ("conv2d_direct.conv2d_direct",),
     "dense_backward_weight": ("conv2d_weight.conv2d_backward_weight_direct", "conv2d_weight.sum_parts"),
     "max_pool2d": ("max_pool.max_pool2d_rows",),
-    "max_pool2d_backward": ("max_pool.max_pool2d_backward_rows",),
+    "max_pool2d_backward": ("max_pool.max_pool2d_backward_rows", "max_pool.max_pool2d_backward_squares"),
     "avg_pool2d": ("avg_pool.avg_pool2d_rows",),
     "avg_pool2d_backward": ("avg_pool.avg_pool2d_backward_rows",),
-    "batch_norm": ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics", "batch_norm.normalise"),
-    "batch_norm_backward": (
-        "batch_norm.batch_norm_gradient_sums",
-        "batch_norm.combine_gradients",
-        "batch_norm.batch_norm_gradient_apply",
-    ),
-    "batch_norm_inference": ("batch_norm.normalise",),
+    "batch_norm": (*_STATISTICS, "normalise.normalise"),
+    "batch_norm_backward": _NORM_GRADIENT,
+    "batch_norm_inference": ("normalise.normalise",),
     "relu": ("activation.relu_forward",),
     "relu_backward": ("activation.relu_gradient",),
     "leaky_relu": ("activation.leaky_relu_forward",),
@@ -64,5 +84,20 @@ TABLE = {
     "augment": ("augment.augment_images",),
     "sgd_step": ("optimizer.sgd_update",),
     "adam_step": ("optimizer.adam_update",),
+    "conv2d_relu": _DENSE_CONVOLUTION,
+    "conv2d_add_relu": _DENSE_CONVOLUTION,
+    "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS),
+    "conv2d_backward_input_add": _DENSE_CONVOLUTION,
+    "normalise_relu": ("normalise.normalise",),
+    "normalise_add_relu": ("normalise.normalise",),
+    "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d",),
+    "relu_backward_bias": ("reduce.relu_gradient_bias", "conv2d_weight.sum_parts"),
+    "batch_norm_relu_backward": _NORM_GRADIENT,
+    "batch_norm_add_relu_backward": _NORM_GRADIENT,
+    "batch_norm_relu_max_pool2d_backward": (
+        "batch_norm_gradient.batch_norm_pool_gradient_sums",
+        "batch_norm_gradient.combine_gradients",
+        "batch_norm_gradient.batch_norm_pool_gradient_apply",
+    ),
 }
 """Operation -> kernels, as module.function of this package. `update_running_stats` is NumPy arithmetic on C numbers."""

@@ -25,7 +25,7 @@ def atomic_load(typingctx, place):
     """Return the word at the address `place`; what its writer wrote before is visible afterwards."""
 
     def codegen(context, builder, sig, args):
-        return builder.load_atomic(_word(builder, args[0]), "acquire", 8)
+        return builder.load_atomic(_word(builder, args[0]), "seq_cst", 8)
 
     return types.int64(types.int64), codegen
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from .elementwise import load, store
 from .launch import device, get_num_threads, kernel, launch
-from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload_part, vsplat, vstore_part
+from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload, vsplat, vstore
 from .windows import first_of, inside, list_windows, pool_plan
 
 
@@ -32,16 +33,27 @@ def avg_pool2d_rows(begin, end, x, out, count_include_pad, plan):
         for q in range(plan.out_w):
             w, s0, s1 = inside(q, plan.kernel_w, plan.stride_w, plan.left, 1, plan.in_w)
             source = address(x) + ((image * plan.in_h + h) * plan.in_w + w) * pixel_bytes
-            divisor = vsplat(max(_count(p, q, plan, count_include_pad), 1), dt)
+            cells = max(_count(p, q, plan, count_include_pad), 1)
+            divisor, factor = vsplat(cells, dt), vsplat(1.0 / cells, dt)
+            exact = cells & (cells - 1) == 0  # a power of two: the product is the quotient, at a tenth of the time
             pixel = (row * plan.out_w + q) * plan.channels
-            for c in range(0, plan.channels, width):
+            whole = 0
+            if exact and plan.kernel_h == 2 and plan.kernel_w == 2 and r1 - r0 == 2 and s1 - s0 == 2:
+                whole = plan.channels // width * width
+                for c in range(0, whole, width):
+                    place = source + c * size
+                    first = vload(place, dt) + vload(place + pixel_bytes, dt)
+                    place += row_bytes
+                    total = first + vload(place, dt) + vload(place + pixel_bytes, dt)
+                    vstore(address(out) + (pixel + c) * size, total * factor)
+            for c in range(whole, plan.channels, width):
                 count = min(width, plan.channels - c)
                 total = vsplat(0, dt)
                 for r in range(r0, r1):
                     start = source + r * row_bytes + c * size
                     for s in range(s0, s1):
-                        total = total + vload_part(start + s * pixel_bytes, count, dt)
-                vstore_part(address(out) + (pixel + c) * size, total / divisor, count)
+                        total = total + load(start + s * pixel_bytes, count, dt)
+                store(address(out) + (pixel + c) * size, total * factor if exact else total / divisor, count, dt)
 
 
 @kernel
@@ -76,9 +88,9 @@ def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, 
                 total = vsplat(0, dt)
                 for i in range(rows * cols):
                     share = vsplat(1.0 / load_word(windows + 16 * i + 8), dt)
-                    value = vload_part(address(grad) + (load_word(windows + 16 * i) + c) * size, count, dt)
+                    value = load(address(grad) + (load_word(windows + 16 * i) + c) * size, count, dt)
                     total = vfma(value, share, total)
-                vstore_part(target + c * size, total, count)
+                store(target + c * size, total, count, dt)
 
 
 def _scratch(plan):

@@ -2,7 +2,8 @@
 
 Layout: x (N, H, W, C), weight (R, S, 1, C). Forward and backward-input are one kernel: for each output pixel it lists
 the taps that stay inside (offset of the input pixel, offset of the weight), then runs over the channels with one
-accumulator. Backward-weight copies a band of an image into a padded strip and keeps the accumulators of nine taps in
+accumulator. 3x3 with finite weights goes row by row instead, the weights of one vector of channels in registers.
+Backward-weight copies a band of an image into a padded strip and keeps the accumulators of nine taps in
 registers while it runs over the pixels.
 
 Cost: 2 * R * S flops for each element; bound by memory (one read and one write of the activation), at 3x3 close to the
@@ -15,7 +16,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .conv2d_direct import NO_BIAS, copy_strip
+from .conv2d_taps import all_finite
 from .conv2d_weight import sum_in_order
+from .elementwise import load, store
 from .launch import device, get_num_threads, kernel, launch
 from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload, vload_part, vsplat, vstore, vstore_part
 from .tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
@@ -95,22 +98,109 @@ def conv2d_depthwise(begin, end, scratch, x, weight, bias, out, plan):
                     vstore_part(target + c * size, acc, count)
 
 
-def forward(x, weight, bias, stride, padding, dilation, out, workspace):
-    """Launch the forward pass."""
+@device
+def _column_sum(rows, steps, w, weights, count, dt):
+    """The three products of one column of a 3x3 window."""
+    total = load(rows[0] + w * steps[0], count, dt) * weights[0]
+    total = vfma(load(rows[1] + w * steps[1], count, dt), weights[1], total)
+    return vfma(load(rows[2] + w * steps[2], count, dt), weights[2], total)
+
+
+@device
+def _load_weights(place, step, count, dt):
+    """Three weights of a column of the kernel."""
+    return load(place, count, dt), load(place + step, count, dt), load(place + 2 * step, count, dt)
+
+
+@device
+def _convolve_line(rows, steps, target, weight, start, count, plan, dt):
+    """One row of output pixels for one vector of channels, the nine weights in registers."""
+    size = itemsize(dt)
+    tap = plan.channels * size
+    left = _load_weights(weight, 3 * tap, count, dt)
+    middle = _load_weights(weight + tap, 3 * tap, count, dt)
+    right = _load_weights(weight + 2 * tap, 3 * tap, count, dt)
+    zero = vsplat(0, dt)
+    for q in range(plan.out_w):
+        w = q * plan.step_w + plan.first_w
+        a, b, c = zero, zero, zero
+        if 0 <= w < plan.in_w:
+            a = _column_sum(rows, steps, w, left, count, dt)
+        w += plan.tap_w
+        if 0 <= w < plan.in_w:
+            b = _column_sum(rows, steps, w, middle, count, dt)
+        w += plan.tap_w
+        if 0 <= w < plan.in_w:
+            c = _column_sum(rows, steps, w, right, count, dt)
+        store(target + q * tap, start + (a + b + c), count, dt)
+
+
+@device
+def _row(x, zeros, image, h, plan, pixel_bytes):
+    """Address of a row of the input, or of zeros, and the bytes between its pixels."""
+    if 0 <= h < plan.in_h:
+        return x + (image * plan.in_h + h) * plan.in_w * pixel_bytes, pixel_bytes
+    return zeros, 0
+
+
+@kernel
+def conv2d_depthwise_3x3(begin, end, scratch, x, weight, bias, out, plan):
+    """One row of output pixels a task; 3x3 forward, and backward-input with stride 1. Finite weights only."""
+    dt = x.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    pixel_bytes = plan.channels * size
+    for c in range(0, plan.channels, width):
+        store(address(scratch) + c * size, vsplat(0, dt), min(width, plan.channels - c), dt)
+    for task in range(begin, end):
+        image, p = task // plan.out_h, task % plan.out_h
+        h = p * plan.step_h + plan.first_h
+        row0, step0 = _row(address(x), address(scratch), image, h, plan, pixel_bytes)
+        row1, step1 = _row(address(x), address(scratch), image, h + plan.tap_h, plan, pixel_bytes)
+        row2, step2 = _row(address(x), address(scratch), image, h + 2 * plan.tap_h, plan, pixel_bytes)
+        target = address(out) + task * plan.out_w * pixel_bytes
+        steps = step0, step1, step2
+        for c in range(0, plan.channels, width):
+            count, shift = min(width, plan.channels - c), c * size
+            start = vsplat(0, dt)
+            if bias.size:
+                start = load(address(bias) + shift, count, dt)
+            rows = row0 + shift, row1 + shift, row2 + shift
+            if count == width:
+                _convolve_line(rows, steps, target + shift, address(weight) + shift, start, width, plan, dt)
+            else:
+                _convolve_line(rows, steps, target + shift, address(weight) + shift, start, count, plan, dt)
+
+
+def algorithm(weight, direction, stride):
+    """Return which of the two kernels a direction takes.
+
+    In the one that goes row by row, zeros stand for rows outside the image, which gives NaN where a weight is infinite.
+    """
+    regular = weight.shape[:2] == (3, 3) and (direction == "forward" or stride == (1, 1))
+    return "depthwise_3x3" if regular and all_finite(weight) else "depthwise"
+
+
+def forward(x, weight, bias, stride, padding, dilation, out, workspace, *, rows):
+    """Launch the forward pass, `rows` telling whether it goes row by row."""
     geometry = (*stride, *dilation, -padding[0][0], -padding[1][0], 1, 1)
-    _gather(x, weight, bias, geometry, out, workspace)
+    _gather(x, weight, bias, geometry, out, workspace, rows)
 
 
-def backward_input(grad_output, weight, stride, padding, dilation, out, workspace):
+def backward_input(grad_output, weight, stride, padding, dilation, out, workspace, *, rows):
     """Launch the gradient of the input: taps in the other direction, and only where the stride divides."""
     geometry = (1, 1, -dilation[0], -dilation[1], padding[0][0], padding[1][0], *stride)
-    _gather(grad_output, weight, None, geometry, out, workspace)
+    _gather(grad_output, weight, None, geometry, out, workspace, rows)
 
 
-def _gather(x, weight, bias, geometry, out, workspace):
+def _gather(x, weight, bias, geometry, out, workspace, rows):
     plan = DepthwisePlan(*x.shape[:3], *out.shape[1:], *weight.shape[:2], *geometry)
     scratch = workspace.empty((get_num_threads(), 16 * plan.kernel_h * plan.kernel_w), np.uint8)
     bias = NO_BIAS[x.dtype] if bias is None else bias
+    if rows:
+        zeros = workspace.empty((get_num_threads(), -(-plan.channels // 16) * 16), x.dtype)
+        launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, weight, bias, out, plan, scratch=zeros)
+        return
     launch(conv2d_depthwise, plan.batch * plan.out_h, x, weight, bias, out, plan, scratch=scratch)
 
 

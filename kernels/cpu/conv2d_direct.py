@@ -10,12 +10,24 @@ Cost: 2 * N * P * Q * K * (C / groups) * R * S flops; bound by the fused multipl
 on a 13 x 2 tile). Copying the strip is one read of the input, a few percent.
 """
 
+import math
+
 import numpy as np
 
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
-from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
+from .tile import (
+    row_addresses,
+    tile_add,
+    tile_floor,
+    tile_load,
+    tile_load_part,
+    tile_multiply_add,
+    tile_store,
+    tile_store_part,
+    tile_zero,
+)
 
 NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
@@ -114,10 +126,13 @@ _multiply_single = _make_multiply(1)
 
 
 @device
-def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, outs, bias, out, runs, plan, dt):
+def multiply_block(
+    pixels, tables, source, pixel_bytes, packed, c0, channels, outs, bias, add, floor, out, runs, plan, dt
+):
     """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
 
-    The first block of input channels starts from the bias, later ones add to what is there.
+    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; the last
+    one rectifies.
     """
     width = lanes(dt)
     size = itemsize(dt)
@@ -127,17 +142,19 @@ def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, ou
     steps = plan.taps * plan.group_in
     pair = TILE_VECTORS * width
     paired = plan.group_out // pair * pair
+    least = vsplat(floor if c0 + channels == plan.group_in else -np.inf, dt)
     for k in range(outs[0], min(outs[1], paired), pair):
         weights = packed + (steps * k + plan.taps * c0 * pair) * size
         for pixel in range(0, pixels, ROWS):
             rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
             targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
             acc = tile_zero(ROWS, TILE_VECTORS, dt)
-            if c0 > 0:
-                acc = tile_load(acc, targets)
-            elif bias != 0:
+            if bias != 0 and c0 == 0:
                 acc = tile_load(acc, row_addresses(ROWS, table_in, 0, bias + k * size))
-            tile_store(_multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, dt), targets)
+            if c0 > 0 or add:
+                acc = tile_add(acc, tile_load(acc, targets))
+            acc = _multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, dt)
+            tile_store(tile_floor(acc, least), targets)
     for k in range(max(outs[0], paired), outs[1], width):
         weights = packed + (steps * k + plan.taps * c0 * width) * size
         count = min(width, plan.group_out - k)
@@ -145,15 +162,16 @@ def multiply_block(pixels, tables, source, pixel_bytes, packed, c0, channels, ou
             rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
             targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
             acc = tile_zero(ROWS, 1, dt)
-            if c0 > 0:
-                acc = tile_load_part(acc, targets, count)
-            elif bias != 0:
+            if bias != 0 and c0 == 0:
                 acc = tile_load_part(acc, row_addresses(ROWS, table_in, 0, bias + k * size), count)
-            tile_store_part(_multiply_single(acc, rows, weights, runs, pixel_bytes, run_bytes, dt), targets, count)
+            if c0 > 0 or add:
+                acc = tile_add(acc, tile_load_part(acc, targets, count))
+            acc = _multiply_single(acc, rows, weights, runs, pixel_bytes, run_bytes, dt)
+            tile_store_part(tile_floor(acc, least), targets, count)
 
 
 @kernel
-def conv2d_direct(begin, end, scratch, x, packed, bias, out, runs, plan):
+def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, runs, plan):
     """One block of output pixels of one group, and one part of its output channels, a task."""
     dt = x.dtype
     size = itemsize(dt)
@@ -214,6 +232,8 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, out, runs, plan):
                 channels,
                 outs,
                 bias_place,
+                add,
+                floor,
                 target,
                 runs,
                 plan,
@@ -221,10 +241,14 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, out, runs, plan):
             )
 
 
-def run_gather(x, packed, bias, out, gather, workspace):
-    """Launch one plan; `packed` is its part of the packed weight."""
+def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-math.inf):
+    """Launch one plan; `packed` is its part of the packed weight.
+
+    ``max(conv2d(x) + bias, floor)``; with `add`, what is in `out` counts too.
+    """
     plan = gather.plan
     scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
     launch(
-        conv2d_direct, plan.groups * plan.blocks * plan.splits, x, packed, bias, out, gather.runs, plan, scratch=scratch
+        *(conv2d_direct, plan.groups * plan.blocks * plan.splits, x, packed, bias, add, floor, out, gather.runs, plan),
+        scratch=scratch,
     )

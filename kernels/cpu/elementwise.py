@@ -1,12 +1,24 @@
 """Elementwise operations on flat arrays: bound by memory, one pass each.
 
-A task is a chunk of 64 KB; whole vectors, then one part of a vector.
+A task is a chunk of 64 KB; whole vectors, then one part of a vector. Large results go past the caches.
 """
 
 import numpy as np
 
 from .launch import device, kernel, launch
-from .simd import address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
+from .simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    vload,
+    vload_part,
+    vsplat,
+    vstore,
+    vstore_part,
+    vstore_stream,
+)
 
 CHUNK = 16384  # elements
 COPY_CHUNK = 65536  # bytes
@@ -29,10 +41,25 @@ def store(place, value, count, dt):
         vstore_part(place, value, count)
 
 
+@device
+def _put(place, value, stream):
+    if stream:
+        vstore_stream(place, value)
+    else:
+        vstore(place, value)
+
+
+def _streams(out, *inputs):
+    """Tell whether a result goes past the caches: large, on whole vectors, and not over an input just read."""
+    if out.nbytes < STREAM_BYTES or out.ctypes.data % VECTOR_BYTES:
+        return False
+    return all(out.ctypes.data != array.ctypes.data for array in inputs)
+
+
 def make_unary(name, operation):
     """Make the kernel of ``out = operation(x, parameter)`` on vectors; `name` is that of the cache file."""
 
-    def unary(begin, end, x, parameter, out):
+    def unary(begin, end, x, parameter, out, stream):
         dt = x.dtype
         size = itemsize(dt)
         width = lanes(dt)
@@ -40,7 +67,7 @@ def make_unary(name, operation):
         stop = min(end * CHUNK, x.size)
         whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
         for i in range(begin * CHUNK, whole, width):
-            vstore(address(out) + i * size, operation(vload(address(x) + i * size, dt), value, dt))
+            _put(address(out) + i * size, operation(vload(address(x) + i * size, dt), value, dt), stream)
         if whole < stop:
             last = operation(vload_part(address(x) + whole * size, stop - whole, dt), value, dt)
             vstore_part(address(out) + whole * size, last, stop - whole)
@@ -52,7 +79,7 @@ def make_unary(name, operation):
 def make_binary(name, operation):
     """Make the kernel of ``out = operation(a, b, parameter)`` on vectors."""
 
-    def binary(begin, end, a, b, parameter, out):
+    def binary(begin, end, a, b, parameter, out, stream):
         dt = a.dtype
         size = itemsize(dt)
         width = lanes(dt)
@@ -61,7 +88,7 @@ def make_binary(name, operation):
         whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
         for i in range(begin * CHUNK, whole, width):
             left, right = vload(address(a) + i * size, dt), vload(address(b) + i * size, dt)
-            vstore(address(out) + i * size, operation(left, right, value, dt))
+            _put(address(out) + i * size, operation(left, right, value, dt), stream)
         if whole < stop:
             left = vload_part(address(a) + whole * size, stop - whole, dt)
             right = vload_part(address(b) + whole * size, stop - whole, dt)
@@ -73,12 +100,13 @@ def make_binary(name, operation):
 
 def run_unary(function, x, out, parameter=0.0):
     """Launch a kernel of `make_unary`."""
-    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameter, out.reshape(-1))
+    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameter, out.reshape(-1), _streams(out, x))
 
 
 def run_binary(function, a, b, out, parameter=0.0):
     """Launch a kernel of `make_binary`."""
-    launch(function, -(-a.size // CHUNK), a.reshape(-1), b.reshape(-1), parameter, out.reshape(-1))
+    flat = (a.reshape(-1), b.reshape(-1), parameter, out.reshape(-1))
+    launch(function, -(-a.size // CHUNK), *flat, _streams(out, a, b))
 
 
 @device

@@ -4,120 +4,173 @@ A kernel is a function ``f(begin, end, *arguments)`` that does the tasks `begin`
 work. The division depends on shapes only and every output element belongs to one task, so results do not depend on how
 many threads share the tasks.
 
-`launch` hands out the tasks in chunks to a team of threads. The threads are Python's own, and kernels run without the
-interpreter lock. Numba's threading layers are not used: `workqueue` aborts the process when two threads launch at once,
-and `omp` kills a forked child at its first launch. Here a caller that finds the team busy does its tasks alone, and a
-forked child starts a team of its own.
+`launch` hands out the tasks in chunks to a team of threads (team.py). Numba's threading layers are not used:
+`workqueue` aborts the process when two threads launch at once, and `omp` kills a forked child at its first launch.
+Here a caller that finds the team busy does its tasks alone, and a forked child starts a team of its own.
 
-Between launches a helper spins in compiled code, without the interpreter lock, for some hundred microseconds before it
-sleeps. The caller posts a job from inside compiled code too, so neither waits for the other's lock: a launch on two
-threads costs about 8 microseconds more than one on the caller alone (13 against 5, Zen 5); waking a sleeping thread
-would cost 40.
+`record` keeps launches instead of running them, as a `Program` that one call runs from compiled code.
 """
 
+import contextlib
+import inspect
 import os
 import threading
-from queue import SimpleQueue
 
 import numba
 import numpy as np
 
-from .atomic import atomic_add, atomic_load, atomic_replace, atomic_store, relax
+from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
 from .float_state import flush_subnormals, restore_float_state
+from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
+from .team import (
+    ARGUMENTS,
+    CONTROL_BYTES,
+    FAILED,
+    LASTING,
+    MOST_CHUNKS,
+    NEXT,
+    OPTIONS,
+    TICKET,
+    Team,
+    claim,
+    count_done,
+    finish,
+    post,
+)
 
-_OPTIONS = {"nogil": True, "error_model": "numpy"}
 _CHUNKS_PER_THREAD = 16  # enough to even out a core that somebody else uses; taking one costs some 50 ns
-_SPINS = 10_000  # of a helper before it sleeps
-
-# Words of a team's control block, a cache line each. The next chunk is counted from ticket * _MOST_CHUNKS, so that a
-# helper that comes late, with a job that is over, cannot take a chunk of the next one. A helper's own word is 1 while
-# it may hold a job.
-_MOST_CHUNKS = 1 << 20
-_LINE = 64
-_NEXT, _DONE, _TICKET, _FAILED, _HELPERS = (i * _LINE for i in range(5))
-
-relax = numba.njit(**_OPTIONS)(relax)
+_RECORD = -1
+_HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
+_JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
 
 def device(function):
     """Compile a function that kernels call; it is inlined into them."""
-    return numba.njit(forceinline=True, **_OPTIONS)(function)
+    return numba.njit(forceinline=True, **OPTIONS)(function)
+
+
+def _make_work(compiled, scratched):
+    """Make the function that claims chunks of a job and does them; `packed` is (scratch, arguments)."""
+    if scratched:
+
+        def work(control, ticket, number, tasks, chunks, packed):
+            scratch, arguments = packed
+            chunk = claim(control, ticket, chunks)
+            while chunk < chunks:
+                begin, end = chunk * tasks // chunks, (chunk + 1) * tasks // chunks
+                compiled(begin, end, scratch[number], *arguments)
+                count_done(control)
+                chunk = claim(control, ticket, chunks)
+
+    else:
+
+        def work(control, ticket, number, tasks, chunks, packed):
+            chunk = claim(control, ticket, chunks)
+            while chunk < chunks:
+                compiled(chunk * tasks // chunks, (chunk + 1) * tasks // chunks, *packed[1])
+                count_done(control)
+                chunk = claim(control, ticket, chunks)
+
+    return numba.njit(**OPTIONS)(work)
 
 
 def kernel(function):
     """Compile ``function(begin, end, *arguments)`` for `launch`, with the disk cache of `fastconv.kernels.cpu.cache`.
 
-    Functions made by a factory need a ``__name__`` of their own for each variant: it is the name of the cache file.
+    If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. Functions made
+    by a factory need a ``__name__`` of their own for each variant: it is the name of the cache file.
     """
-    compiled = numba.njit(**_OPTIONS)(function)
+    compiled = numba.njit(**OPTIONS)(function)
+    scratched = list(inspect.signature(function).parameters)[2:3] == ["scratch"]
+    work = _make_work(compiled, scratched)
 
-    def share(control, ticket, helpers, tasks, chunks, *arguments):
-        """Do chunks until none is left: alone (control 0), as a helper (helpers -1), or as the caller, who waits."""
-        if control and helpers >= 0:
-            atomic_store(control + _TICKET, ticket)
-        chunk = _claim(control, ticket, chunks) if control else 0
-        while chunk < chunks:
-            compiled(chunk * tasks // chunks, (chunk + 1) * tasks // chunks, *arguments)
-            if control:
-                atomic_add(control + _DONE, 1)
-                chunk = _claim(control, ticket, chunks)
-            else:
-                chunk = chunks
-        spins = 0
-        while control and _unfinished(control, helpers, chunks):
-            relax(spins)
-            spins += 1
+    def share(control, wanted, helpers, tasks, chunks, scratch, *arguments):
+        """Run a job as its caller, alone if `chunks` is 1. If `wanted` is _RECORD write it down, return its entry."""
+        packed = (scratch, arguments)
+        if wanted == _RECORD:
+            if packed_bytes(packed) > ARGUMENT_BYTES:
+                return 0
+            return pack_job(control, FAILED, work, packed)
+        if packed_bytes(packed) > ARGUMENT_BYTES:
+            chunks = 1
+        if chunks == 1:
+            ticket = atomic_load(control + TICKET) + 1  # nobody is told of it
+            atomic_store(control + NEXT, ticket * MOST_CHUNKS)
+            work(control, ticket, 0, tasks, 1, packed)
+            return 0
+        entry = pack_job(control + ARGUMENTS, FAILED, work, packed)
+        ticket = post(control, entry, control + ARGUMENTS, wanted, tasks, chunks)
+        work(control, ticket, 0, tasks, chunks, packed)
+        finish(control, chunks, helpers)
+        return atomic_load(control + FAILED)
 
-    dispatcher = numba.njit(**_OPTIONS)(share)
+    dispatcher = numba.njit(**OPTIONS)(share)
     dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
     dispatcher.function = function
     return dispatcher
 
 
-@numba.njit(**_OPTIONS)
-def _claim(control, ticket, chunks):
-    """Take the next chunk of the job `ticket`; `chunks` if none is left, or the team is at another job by now."""
-    while True:
-        word = atomic_load(control + _NEXT)
-        chunk = word - ticket * _MOST_CHUNKS
-        if chunk < 0 or chunk >= chunks:
-            return chunks
-        if atomic_replace(control + _NEXT, word, word + 1):
-            return chunk
+@numba.njit("int64(int64, int64, int64, int64, int64)", **OPTIONS)
+def _run_program(control, program, jobs, helpers, most):
+    """Run recorded jobs in order; return 0, or the number of the one that failed, from 1."""
+    atomic_store(control + LASTING, 1)
+    failed = 0
+    for i in range(jobs):
+        job = program + i * _JOB_BYTES
+        entry, tasks, chunks = atomic_load(job), atomic_load(job + 8), atomic_load(job + 16)
+        wanted = min(most - 1, atomic_load(job + 24) - 1)
+        if chunks == 1 or wanted < 1:
+            ticket = atomic_load(control + TICKET) + 1
+            atomic_store(control + FAILED, 0)
+            atomic_store(control + NEXT, ticket * MOST_CHUNKS)
+            call_entry(entry, control, ticket, 0, tasks, chunks, job + _HEADER_BYTES)
+        else:
+            ticket = post(control, entry, job + _HEADER_BYTES, wanted, tasks, chunks)
+            call_entry(entry, control, ticket, 0, tasks, chunks, job + _HEADER_BYTES)
+            finish(control, chunks, helpers)
+        if atomic_load(control + FAILED):
+            failed = i + 1
+            break
+    atomic_store(control + LASTING, 0)
+    return failed
 
 
-@numba.njit(**_OPTIONS)
-def _unfinished(control, helpers, chunks):
-    """Tell whether a chunk is still being done, or a helper still holds the job's arrays."""
-    if helpers < 0:
-        return False
-    if atomic_load(control + _DONE) < chunks and not atomic_load(control + _FAILED):
-        return True
-    busy = 0
-    for helper in range(helpers):
-        busy += atomic_load(control + _HELPERS + helper * _LINE)
-    return busy > 0
+class Program:
+    """Launches that were recorded, with the arrays that they read and write.
 
+    Their results are in those arrays after each call, so one thread at a time runs it.
+    """
 
-@numba.njit("void(int64, int64, int64)", **_OPTIONS)
-def _wait_until_idle(control, helpers, chunks):
-    """Wait like a caller whose kernel failed: for the helpers alone."""
-    spins = 0
-    while _unfinished(control, helpers, chunks):
-        relax(spins)
-        spins += 1
+    def __init__(self):
+        self.names = []
+        self._jobs = []
+        self._arguments = []
+        self._memory = None
 
+    def add(self, function, tasks, arguments, scratch):
+        """Write a launch down."""
+        most = _most_threads(_team.size, tasks, scratch)
+        words = np.zeros(_JOB_BYTES // 8, np.int64)
+        place = words.ctypes.data + _HEADER_BYTES
+        words[0] = function(place, _RECORD, 0, 0, 0, 0 if scratch is None else scratch, *arguments)
+        if not words[0]:
+            raise ValueError(f"{function.function.__name__}: its arguments take more than {ARGUMENT_BYTES} bytes")
+        words[1:4] = tasks, 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD), most
+        self.names.append(function.function.__name__)
+        self._jobs.append(words)
+        self._arguments.append((arguments, scratch))
+        self._memory = None
 
-@numba.njit("int64(int64, int64, int64)", **_OPTIONS)
-def _await_ticket(control, seen, most):
-    """Spin until the ticket differs from `seen`, at most `most` times; return it."""
-    for _ in range(most):
-        ticket = atomic_load(control + _TICKET)
-        if ticket != seen:
-            return ticket
-        relax(0)
-    return seen
+    def run(self):
+        """Run all launches in order."""
+        if self._memory is None:
+            self._memory = np.concatenate(self._jobs) if self._jobs else np.zeros(0, np.int64)
+        with _control(_team.size) as (team, control, most):
+            helpers = team.summon(most) if most > 1 else 0
+            failed = _run_program(control, self._memory.ctypes.data, len(self._jobs), helpers, most)
+        if failed:
+            raise RuntimeError(f"kernel {self.names[failed - 1]}: failed inside a program")
 
 
 def default_num_threads():
@@ -136,107 +189,13 @@ def default_num_threads():
         return cores
 
 
-class _Helper:
-    """A thread that joins the team's launches. Its attributes are touched with the interpreter lock held only."""
-
-    def __init__(self, team, number):
-        self.team, self.number = team, number
-        self.word = team.control[(_HELPERS + (number - 1) * _LINE) // 8 :]
-        self.asleep, self.dismissed = False, False
-        self.wake = SimpleQueue()
-        threading.Thread(target=self._run, name=f"fastconv-{number}", daemon=True).start()
-
-    def _run(self):
-        flush_subnormals()
-        seen = 0
-        while not self.dismissed:
-            ticket = _await_ticket(self.team.address, seen, _SPINS)
-            if ticket == seen:
-                self.asleep = True
-                if self.team.control[_TICKET // 8] == seen and not self.dismissed:
-                    self.wake.get()
-                self.asleep = False
-                continue
-            if self.dismissed:  # while it spun; its number, and so its word and its scratch, are a successor's now
-                return
-            seen = ticket
-            self.word[0] = 1
-            job = self.team.job
-            if job is not None:
-                self._join(job)
-            job = None
-            self.word[0] = 0
-
-    def _join(self, job):
-        function, ticket, helpers, tasks, chunks, arguments, scratch, errors = job
-        if self.number > helpers:
-            return
-        if scratch is not None:
-            arguments = (scratch[self.number], *arguments)
-        try:
-            function(self.team.address, ticket, -1, tasks, chunks, *arguments)
-        except BaseException as error:
-            errors.append(error)
-            self.team.control[_FAILED // 8] = 1
-
-
-class _Team:
-    """The helpers of a process, and the one launch that they share at a time."""
-
-    def __init__(self, size):
-        self.size = size
-        self.busy = threading.Lock()
-        self.control = np.zeros(_HELPERS // 8 + 8 * 1024, np.int64)
-        self.address = self.control.ctypes.data
-        self.helpers = []
-        self.job = None
-        self.ticket = 0
-
-    def resize(self, size):
-        with self.busy:
-            if size > 1024:
-                raise ValueError(f"num_threads: got {size}; allowed: at most 1024")
-            for helper in self.helpers:
-                helper.dismissed = True
-                helper.wake.put(None)
-            self.helpers = []
-            self.size = size
-
-    def run(self, function, tasks, arguments, scratch):
-        """Run one launch on up to `size` threads; the caller holds `busy`."""
-        most = min(self.size, tasks, len(scratch) if scratch is not None else tasks)
-        while len(self.helpers) < most - 1:
-            self.helpers.append(_Helper(self, len(self.helpers) + 1))
-        chunks = min(tasks, most * _CHUNKS_PER_THREAD)
-        errors = []
-        self.ticket += 1
-        self.control[_DONE // 8] = self.control[_FAILED // 8] = 0
-        self.control[_NEXT // 8] = self.ticket * _MOST_CHUNKS
-        self.job = function, self.ticket, most - 1, tasks, chunks, arguments, scratch, errors
-        for helper in self.helpers[: most - 1]:
-            if helper.asleep:
-                helper.wake.put(None)
-        own = arguments if scratch is None else (scratch[0], *arguments)
-        try:
-            function(self.address, self.ticket, len(self.helpers), tasks, chunks, *own)
-        except BaseException:
-            self.control[_NEXT // 8] = self.ticket * _MOST_CHUNKS + chunks
-            self.control[_FAILED // 8] = 1
-            raise
-        finally:
-            # A helper may have come for the job after the last look; it still holds the caller's arrays.
-            self.job = None
-            _wait_until_idle(self.address, len(self.helpers), chunks)
-        if errors:
-            raise errors[0]
-
-
-_team = _Team(default_num_threads())
+_team = Team(default_num_threads())
+_local = threading.local()
 
 
 def _new_team_after_fork():
     global _team
-    _team = _Team(_team.size)
+    _team = Team(_team.size)
 
 
 os.register_at_fork(after_in_child=_new_team_after_fork)
@@ -244,12 +203,68 @@ os.register_at_fork(after_in_child=_new_team_after_fork)
 
 def set_num_threads(count):
     """Use at most `count` threads for each launch from now on."""
-    _team.resize(count)
+    global _team
+    new = Team(count)
+    old, _team = _team, new
+    old.dismiss()
 
 
 def get_num_threads():
     """Return how many threads a launch uses at most."""
     return _team.size
+
+
+def _most_threads(size, tasks, scratch):
+    return min(size, tasks, tasks if scratch is None else len(scratch))
+
+
+def _own_control():
+    """Return the words for jobs that this thread runs alone."""
+    try:
+        return _local.control.ctypes.data
+    except AttributeError:
+        _local.control = np.zeros(CONTROL_BYTES // 8, np.int64)
+        return _local.control.ctypes.data
+
+
+@contextlib.contextmanager
+def _control(most):
+    """Give the team, held, or if it is busy or not wanted this thread's own words; the float state put back after."""
+    team = _team
+    held = most > 1 and team.size > 1 and team.busy.acquire(blocking=False)
+    state = flush_subnormals()
+    try:
+        yield team, team.address if held else _own_control(), min(most, team.size) if held else 1
+    except BaseException:
+        if held:
+            team.abandon()
+        raise
+    finally:
+        restore_float_state(state)
+        if held:
+            team.busy.release()
+
+
+@contextlib.contextmanager
+def record():
+    """Within this, launches of this thread are kept in the `Program` that it gives, and not run."""
+    before = getattr(_local, "program", None)
+    _local.program = Program()
+    try:
+        yield _local.program
+    finally:
+        _local.program = before
+
+
+@contextlib.contextmanager
+def trace(note):
+    """Within this, `note` gets the name of each kernel that this thread launches."""
+    before = getattr(_local, "note", None)
+    _local.note = note
+    try:
+        yield
+    finally:
+        _local.note = before
 
 
 def launch(function, tasks, *arguments, scratch=None):
@@ -262,15 +277,18 @@ def launch(function, tasks, *arguments, scratch=None):
     """
     if tasks <= 0:
         return
-    team = _team
-    state = flush_subnormals()
-    try:
-        if tasks == 1 or team.size == 1 or not team.busy.acquire(blocking=False):
-            function(0, 0, 0, tasks, 1, *(arguments if scratch is None else (scratch[0], *arguments)))
+    program = getattr(_local, "program", None)
+    if program is not None:
+        program.add(function, tasks, arguments, scratch)
+        return
+    note = getattr(_local, "note", None)
+    if note is not None:
+        note(function.function.__name__)
+    rows = 0 if scratch is None else scratch
+    with _control(_most_threads(_team.size, tasks, scratch)) as (team, control, most):
+        if most == 1:
+            function(control, 0, 0, tasks, 1, rows, *arguments)
             return
-        try:
-            team.run(function, tasks, arguments, scratch)
-        finally:
-            team.busy.release()
-    finally:
-        restore_float_state(state)
+        helpers = team.summon(most)
+        if function(control, most - 1, helpers, tasks, min(tasks, most * _CHUNKS_PER_THREAD), rows, *arguments):
+            function(control, 0, 0, tasks, 1, rows, *arguments)  # it failed on a helper: here the error is raised

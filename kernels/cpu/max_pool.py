@@ -9,7 +9,9 @@ Bound by memory: forward one read, one write of a quarter and of the places (at 
 
 import numpy as np
 
+from .elementwise import load, store
 from .launch import device, get_num_threads, kernel, launch
+from .normalise import suits_pool
 from .simd import (
     address,
     itemsize,
@@ -123,6 +125,39 @@ def max_pool2d_backward_rows(begin, end, scratch, grad, argmax, out, plan):
                 vstore_part(target + c * size, total, count)
 
 
+@kernel
+def max_pool2d_backward_squares(begin, end, grad, argmax, out):
+    """2x2 windows next to each other: every cell belongs to one window or none; two rows of input pixels a task."""
+    dt, index_dt = grad.dtype, argmax.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = out.shape
+    _, out_h, out_w, _ = grad.shape
+    pairs = (in_h + 1) // 2
+    zero = vsplat(0, dt)
+    for task in range(begin, end):
+        image, p = task // pairs, task % pairs
+        for q in range((in_w + 1) // 2):
+            pixel = ((image * out_h + p) * out_w + q) * channels
+            target = address(out) + ((image * in_h + 2 * p) * in_w + 2 * q) * channels * size
+            there = p < out_h and q < out_w
+            for c in range(0, channels, width):
+                count = min(width, channels - c)
+                g, cell = zero, zero
+                if there:
+                    g = load(address(grad) + (pixel + c) * size, count, dt)
+                    cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
+                place = target + c * size
+                store(place, vselect_eq(cell, zero, g, zero), count, dt)
+                if 2 * q + 1 < in_w:
+                    store(place + channels * size, vselect_eq(cell, vsplat(1, dt), g, zero), count, dt)
+                if 2 * p + 1 < in_h:
+                    place += in_w * channels * size
+                    store(place, vselect_eq(cell, vsplat(2, dt), g, zero), count, dt)
+                    if 2 * q + 1 < in_w:
+                        store(place + channels * size, vselect_eq(cell, vsplat(3, dt), g, zero), count, dt)
+
+
 def _scratch(plan):
     cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
     bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
@@ -137,5 +172,8 @@ def max_pool2d(x, *, kernel_size, stride, padding, dilation, out, argmax):
 
 def max_pool2d_backward(grad_output, argmax, *, kernel_size, stride, padding, dilation, out):
     """Gradient of `max_pool2d`."""
+    if suits_pool(out.shape, grad_output.shape, kernel_size, stride, padding, dilation):
+        launch(max_pool2d_backward_squares, out.shape[0] * -(-out.shape[1] // 2), grad_output, argmax, out)
+        return
     plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding, dilation)
     launch(max_pool2d_backward_rows, plan.batch * plan.in_h, grad_output, argmax, out, plan, scratch=_scratch(plan))

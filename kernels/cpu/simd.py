@@ -42,6 +42,7 @@ def _vector_bytes() -> int:
 
 
 VECTOR_BYTES = _vector_bytes()
+STREAM_BYTES = 4 * 1024 * 1024  # results from here on are written past the caches (see kernels/README.md)
 REGISTERS = 32 if VECTOR_BYTES == 64 or llvm.get_default_triple().startswith("aarch64") else 16
 
 
@@ -193,6 +194,33 @@ def vstore(typingctx, place, value):
         return context.get_dummy_value()
 
     return types.void(types.int64, value), codegen
+
+
+@intrinsic
+def vstore_stream(typingctx, place, value):
+    """Store a vector past the caches, at an address that is a multiple of the vector's bytes."""
+
+    def codegen(context, builder, sig, args):
+        store = builder.store(args[1], pointer(builder, args[0], args[1].type), align=VECTOR_BYTES)
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_I32, 1)]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), codegen
+
+
+@intrinsic
+def prefetch(typingctx, place):
+    """Ask for the cache line at the address `place`, which may lie outside every array."""
+
+    def codegen(context, builder, sig, args):
+        line = ir.IntType(8).as_pointer()
+        function_type = ir.FunctionType(ir.VoidType(), [line, _I32, _I32, _I32])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        read, all_caches, data = (ir.Constant(_I32, i) for i in (0, 3, 1))
+        builder.call(function, [builder.inttoptr(args[0], line), read, all_caches, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 def lane_mask(builder, vector, count):

@@ -124,6 +124,35 @@ def tile_multiply_add_vectors(typingctx, tile, rows, shift, value):
 
 
 @intrinsic
+def tile_add(typingctx, a, b):
+    """Return the sum of two tiles of one type."""
+
+    def codegen(context, builder, sig, args):
+        value = args[0]
+        for i in range(a.rows * a.vectors):
+            total = builder.fadd(builder.extract_value(value, i), builder.extract_value(args[1], i))
+            value = builder.insert_value(value, total, i)
+        return value
+
+    return a(a, b), codegen
+
+
+@intrinsic
+def tile_floor(typingctx, tile, floor):
+    """Return the tile with `floor` (a vector) wherever an element is not larger; NaN stays."""
+
+    def codegen(context, builder, sig, args):
+        value, least = args
+        for i in range(tile.rows * tile.vectors):
+            element = builder.extract_value(value, i)
+            larger = builder.fcmp_unordered(">", element, least)
+            value = builder.insert_value(value, builder.select(larger, element, least), i)
+        return value
+
+    return tile(tile, floor), codegen
+
+
+@intrinsic
 def tile_load(typingctx, tile, rows):
     """Return a tile of the same type read from memory: row p from the address ``rows[p]``."""
     size = tile.vector.dtype.bitwidth // 8

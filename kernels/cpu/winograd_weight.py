@@ -20,23 +20,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .conv2d_direct import copy_strip
-from .gather import ROWS, TILE_VECTORS
+from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
 from .tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
-from .winograd import PATCH, PLANES, TILE, store_six, transform_patch
+from .winograd_transforms import (
+    PATCH,
+    PLANES,
+    TILE,
+    gradient_row,
+    patch_rows,
+    plane_elements,
+    prefetch_block,
+    prefetch_patch,
+    store_six,
+    transform_patch,
+    weight_column,
+)
 
-_BLOCK_TILES = 128
+_BLOCK_TILES = 64  # and twice as many where the sums are large
 _BLOCK_CHANNELS = 256  # of either side a task: repeated transforms stay below a tenth of the products
 _TASKS = 8
 _SUM_BYTES = 24 * 1024 * 1024  # of all parts together: within the L3 cache
+# Register tiles (input channels, vectors of output channels): the one that wastes least of the channels is taken.
+_WIDE, _WIDE_32, _NARROW = ((6, 2), (4, 2), (8, 1)) if ROWS == 6 else ((13, 2), (11, 2), (16, 1))
 
 
 class WinogradWeightPlan(NamedTuple):
-    """Sizes that `conv2d_backward_weight_winograd` needs."""
+    """Sizes that the kernels need."""
 
-    batch: int
     in_h: int
     in_w: int
     in_channels: int
@@ -54,45 +66,54 @@ class WinogradWeightPlan(NamedTuple):
     in_blocks: int
     block_out: int
     out_blocks: int
+    tile_rows: int  # input channels and vectors of output channels of a register tile
+    tile_vectors: int
     row_v: int  # elements between tiles of a plane of the input
+    plane_v: int  # between planes of the input
+    plane_g: int  # and of the gradient
     rows: int  # input channels of a plane of sums, whole register tiles
     padded_out: int
+
+
+def _register_tile(in_channels, out_channels):
+    width = VECTOR_BYTES // 4
+
+    def padded(tile):
+        return -(-in_channels // tile[0]) * tile[0] * (-(-out_channels // (tile[1] * width)) * tile[1])
+
+    # A narrow tile reads more for each product: it must save a fifth.
+    return min((_WIDE, _WIDE_32, _NARROW), key=lambda tile: padded(tile) * (1.2 if tile[1] == 1 else 1))
 
 
 @functools.lru_cache(maxsize=1024)
 def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     """Return the plan for float32 arrays of these shapes."""
     width = VECTOR_BYTES // 4
-    pair = TILE_VECTORS * width
     batch, in_h, in_w, in_channels = x_shape
     _, out_h, out_w, out_channels = grad_shape
+    tile_rows, tile_vectors = _register_tile(in_channels, out_channels)
+    group = tile_vectors * width
     tiles_h, tiles_w = -(-out_h // TILE), -(-out_w // TILE)
     tiles = batch * tiles_h * tiles_w
     in_blocks = -(-in_channels // _BLOCK_CHANNELS)
     block_in = -(-in_channels // in_blocks)
     out_blocks = -(-out_channels // _BLOCK_CHANNELS)
-    block_out = -(-out_channels // (out_blocks * pair)) * pair
+    block_out = -(-out_channels // (out_blocks * group)) * group
     out_blocks = -(-out_channels // block_out)
-    rows = -(-block_in // ROWS) * ROWS
+    rows = -(-block_in // tile_rows) * tile_rows
     padded_out = out_blocks * block_out
     sum_bytes = PLANES * in_blocks * rows * padded_out * 4
+    most_tiles = _BLOCK_TILES if sum_bytes < _SUM_BYTES else 2 * _BLOCK_TILES
     parts = -(-_TASKS // (in_blocks * out_blocks))
-    parts = max(1, min(parts, _SUM_BYTES // sum_bytes, -(-tiles // _BLOCK_TILES)))
-    blocks = parts * -(-tiles // (parts * _BLOCK_TILES))
+    parts = max(1, min(parts, _SUM_BYTES // sum_bytes, -(-tiles // most_tiles)))
+    blocks = parts * -(-tiles // (parts * most_tiles))
+    block_tiles = -(-tiles // blocks)
+    row_v = -(-(block_in + tile_rows) // width) * width + width
     return WinogradWeightPlan(
-        *(batch, in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
-        *(-(-tiles // blocks), parts, block_in, in_blocks, block_out, out_blocks),
-        *(-(-(block_in + ROWS) // width) * width + width, rows, padded_out),
+        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
+        *(block_tiles, parts, block_in, in_blocks, block_out, out_blocks, tile_rows, tile_vectors, row_v),
+        *(plane_elements(block_tiles, row_v), plane_elements(block_tiles, block_out), rows, padded_out),
     )
-
-
-@device
-def _gradient_row(g0, g1, g2, g3, dt):
-    """A g for one column of a tile of the gradient."""
-    two, four, eight = vsplat(2, dt), vsplat(4, dt), vsplat(8, dt)
-    even, odd = g0 + g2, g1 + g3
-    even2, odd2 = g0 + four * g2, two * g1 + eight * g3
-    return g0, even + odd, even - odd, even2 + odd2, even2 - odd2, g3
 
 
 @device
@@ -108,7 +129,7 @@ def _load_cell(place, there, count, dt):
 @device
 def _gradient_column(place, row_bytes, rows, there, count, dt):
     """A g for one column of a tile, of which `rows` cells are in the map."""
-    return _gradient_row(
+    return gradient_row(
         _load_cell(place, there, count, dt),
         _load_cell(place + row_bytes, there and rows > 1, count, dt),
         _load_cell(place + 2 * row_bytes, there and rows > 2, count, dt),
@@ -124,161 +145,150 @@ def _transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane
     b = _gradient_column(place + pixel_bytes, row_bytes, rows, cols > 1, count, dt)
     e = _gradient_column(place + 2 * pixel_bytes, row_bytes, rows, cols > 2, count, dt)
     f = _gradient_column(place + 3 * pixel_bytes, row_bytes, rows, cols > 3, count, dt)
-    store_six(target, plane_bytes, _gradient_row(a[0], b[0], e[0], f[0], dt))
-    store_six(target + 6 * plane_bytes, plane_bytes, _gradient_row(a[1], b[1], e[1], f[1], dt))
-    store_six(target + 12 * plane_bytes, plane_bytes, _gradient_row(a[2], b[2], e[2], f[2], dt))
-    store_six(target + 18 * plane_bytes, plane_bytes, _gradient_row(a[3], b[3], e[3], f[3], dt))
-    store_six(target + 24 * plane_bytes, plane_bytes, _gradient_row(a[4], b[4], e[4], f[4], dt))
-    store_six(target + 30 * plane_bytes, plane_bytes, _gradient_row(a[5], b[5], e[5], f[5], dt))
+    store_six(target, plane_bytes, gradient_row(a[0], b[0], e[0], f[0], dt))
+    store_six(target + 6 * plane_bytes, plane_bytes, gradient_row(a[1], b[1], e[1], f[1], dt))
+    store_six(target + 12 * plane_bytes, plane_bytes, gradient_row(a[2], b[2], e[2], f[2], dt))
+    store_six(target + 18 * plane_bytes, plane_bytes, gradient_row(a[3], b[3], e[3], f[3], dt))
+    store_six(target + 24 * plane_bytes, plane_bytes, gradient_row(a[4], b[4], e[4], f[4], dt))
+    store_six(target + 30 * plane_bytes, plane_bytes, gradient_row(a[5], b[5], e[5], f[5], dt))
 
 
 @device
-def _transform_block(x, grad, values, gradients, patch, first, tiles, channel_in, channels_in, channel, outs, plan, dt):
-    """Both transforms of a block of tiles."""
+def _transform_block(x, grad, zeros, values, gradients, first, tiles, channels_in, outs, plan, dt):
+    """Both transforms of a block of tiles; `x` and `grad` are at the first channels of the task."""
     size = itemsize(dt)
     width = lanes(dt)
-    pair = TILE_VECTORS * width
-    out_bytes = plan.out_channels * size
+    group = plan.tile_vectors * width
+    pixel, out_pixel = plan.in_channels * size, plan.out_channels * size
+    row, out_row = plan.in_w * pixel, plan.out_w * out_pixel
+    plane_v, plane_g = plan.plane_v * size, plan.plane_g * size
+    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
+    i, j = divmod(place, plan.tiles_w)
     for t in range(tiles):
-        image, place = divmod(first + t, plan.tiles_h * plan.tiles_w)
-        i, j = divmod(place, plan.tiles_w)
-        h0, w0 = i * TILE - plan.pad_top, j * TILE - plan.pad_left
+        h, w = i * TILE - plan.pad_top, j * TILE - plan.pad_left
+        start = x + ((image * plan.in_h + h) * plan.in_w + w) * pixel
+        rows = patch_rows(start, h, row, zeros, plan.in_h)
         target = values + t * plan.row_v * size
-        plane_bytes = plan.block_tiles * plan.row_v * size
-        if h0 >= 0 and w0 >= 0 and h0 + PATCH <= plan.in_h and w0 + PATCH <= plan.in_w:
-            pixel = plan.in_channels * size
-            source = x + ((image * plan.in_h + h0) * plan.in_w + w0) * pixel + channel_in * size
-            transform_patch(source, plan.in_w * pixel, pixel, target, plane_bytes, channels_in, dt)
-        else:
-            copy_strip(
-                patch,
-                x,
-                image,
-                plan.in_h,
-                plan.in_w,
-                plan.in_channels,
-                h0,
-                w0,
-                PATCH,
-                PATCH,
-                channel_in,
-                channels_in,
-                dt,
-            )
-            pixel = channels_in * size
-            transform_patch(patch, PATCH * pixel, pixel, target, plane_bytes, channels_in, dt)
-        rows, cols = min(TILE, plan.out_h - i * TILE), min(TILE, plan.out_w - j * TILE)
-        source = grad + ((image * plan.out_h + i * TILE) * plan.out_w + j * TILE) * out_bytes + channel * size
-        plane_bytes = plan.block_tiles * plan.block_out * size
+        for c in range(0, channels_in, width):
+            prefetch_patch(start, c * size, row, pixel)
+            count = min(width, channels_in - c)
+            transform_patch(rows, w, plan.in_w, pixel, c * size, count, target + c * size, plane_v, dt)
+        there, cols = min(TILE, plan.out_h - i * TILE), min(TILE, plan.out_w - j * TILE)
+        source = grad + ((image * plan.out_h + i * TILE) * plan.out_w + j * TILE) * out_pixel
         for k in range(0, plan.block_out, width):
             count = min(width, outs - k)
-            place = gradients + (k // pair * plan.block_tiles * pair + t * pair + k % pair) * size
+            target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
             if count > 0:
-                row_bytes = plan.out_w * out_bytes
-                _transform_gradient(source + k * size, row_bytes, out_bytes, rows, cols, place, plane_bytes, count, dt)
+                prefetch_block(source + k * size, 2 * TILE, out_row, out_pixel)
+                _transform_gradient(source + k * size, out_row, out_pixel, there, cols, target, plane_g, count, dt)
             else:
                 for plane in range(PLANES):
-                    vstore(place + plane * plane_bytes, vsplat(0, dt))
+                    vstore(target + plane * plane_g, vsplat(0, dt))
+        j += 1
+        if j == plan.tiles_w:
+            i, j = i + 1, 0
+        if i == plan.tiles_h:
+            image, i = image + 1, 0
+
+
+def _make_multiply(tile_rows, vectors):
+    """Make the product of all planes of a block for one register tile."""
+
+    @device
+    def multiply_planes(values, gradients, sums, tiles, channels_in, first, plan, dt):
+        """Add the products of a block of tiles to the sums of every plane; the first block starts from zero."""
+        size = itemsize(dt)
+        group = vectors * lanes(dt)
+        row_v, row_sum = plan.row_v * size, plan.padded_out * size
+        plane_sums = plan.in_blocks * plan.rows * row_sum
+        for plane in range(PLANES):
+            source = values + plane * plan.plane_v * size
+            for k in range(0, plan.block_out, group):
+                column = gradients + (plane * plan.plane_g + k * plan.block_tiles) * size
+                target = sums + plane * plane_sums + k * size
+                for c in range(0, channels_in, tile_rows):
+                    targets = row_steps(tile_rows, target + c * row_sum, row_sum)
+                    acc = tile_zero(tile_rows, vectors, dt)
+                    if not first:
+                        acc = tile_load(acc, targets)
+                    rows = row_steps(tile_rows, source + c * size, size)
+                    place = column
+                    for shift in range(0, tiles * row_v, row_v):
+                        acc = tile_multiply_add(acc, rows, shift, place)
+                        place += vectors * VECTOR_BYTES
+                    tile_store(acc, targets)
+
+    return multiply_planes
+
+
+def _make_kernel(tile_rows, vectors, name):
+    multiply_planes = _make_multiply(tile_rows, vectors)
+
+    def products(begin, end, scratch, grad, x, sums, plan):
+        dt = x.dtype
+        size = itemsize(dt)
+        values = address(scratch)
+        gradients = values + PLANES * plan.plane_v * size
+        zeros = gradients + PLANES * plan.plane_g * size
+        for c in range(0, PATCH * plan.in_channels, lanes(dt)):
+            vstore(zeros + c * size, vsplat(0, dt))
+        part_elements = PLANES * plan.in_blocks * plan.rows * plan.padded_out
+        blocks = (plan.tiles + plan.block_tiles - 1) // plan.block_tiles
+        for task in range(begin, end):
+            part = task % plan.parts
+            out_block = task // plan.parts % plan.out_blocks
+            in_block = task // (plan.parts * plan.out_blocks)
+            channel_in, channel = in_block * plan.block_in, out_block * plan.block_out
+            channels_in = min(plan.block_in, plan.in_channels - channel_in)
+            outs = min(plan.block_out, plan.out_channels - channel)
+            target = part * part_elements + in_block * plan.rows * plan.padded_out + channel
+            first_block = part * blocks // plan.parts
+            for block in range(first_block, (part + 1) * blocks // plan.parts):
+                first = block * plan.block_tiles
+                tiles = min(plan.block_tiles, plan.tiles - first)
+                source, source_grad = address(x) + channel_in * size, address(grad) + channel * size
+                _transform_block(
+                    source, source_grad, zeros, values, gradients, first, tiles, channels_in, outs, plan, dt
+                )
+                start = address(sums) + target * size
+                multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, plan, dt)
+
+    products.__name__ = name
+    return kernel(products)
+
+
+conv2d_backward_weight_winograd = _make_kernel(*_WIDE, "conv2d_backward_weight_winograd")
+conv2d_backward_weight_winograd_32 = _make_kernel(*_WIDE_32, "conv2d_backward_weight_winograd_32")
+conv2d_backward_weight_winograd_16 = _make_kernel(*_NARROW, "conv2d_backward_weight_winograd_16")
+_KERNELS = {
+    _WIDE: conv2d_backward_weight_winograd,
+    _WIDE_32: conv2d_backward_weight_winograd_32,
+    _NARROW: conv2d_backward_weight_winograd_16,
+}
 
 
 @device
-def _multiply_planes(values, gradients, sums, tiles, channels_in, first, plan, dt):
-    """Add the products of a block of tiles to the sums of every plane; the first block starts from zero."""
-    size = itemsize(dt)
-    pair = TILE_VECTORS * lanes(dt)
-    row_v, row_sum = plan.row_v * size, plan.padded_out * size
-    plane_sums = plan.in_blocks * plan.rows * row_sum
-    for plane in range(PLANES):
-        source = values + plane * plan.block_tiles * row_v
-        for k in range(0, plan.block_out, pair):
-            column = gradients + (plane * plan.block_out + k) * plan.block_tiles * size
-            target = sums + plane * plane_sums + k * size
-            for c in range(0, channels_in, ROWS):
-                targets = row_steps(ROWS, target + c * row_sum, row_sum)
-                acc = tile_zero(ROWS, TILE_VECTORS, dt)
-                if not first:
-                    acc = tile_load(acc, targets)
-                rows = row_steps(ROWS, source + c * size, size)
-                place = column
-                for shift in range(0, tiles * row_v, row_v):
-                    acc = tile_multiply_add(acc, rows, shift, place)
-                    place += TILE_VECTORS * VECTOR_BYTES
-                tile_store(acc, targets)
-
-
-@kernel
-def conv2d_backward_weight_winograd(begin, end, scratch, grad, x, sums, plan):
-    """One block of the weight and one part of the tiles a task."""
-    dt = x.dtype
-    size = itemsize(dt)
-    values = address(scratch)
-    gradients = values + PLANES * plan.block_tiles * plan.row_v * size
-    patch = gradients + PLANES * plan.block_tiles * plan.block_out * size
-    part_elements = PLANES * plan.in_blocks * plan.rows * plan.padded_out
-    blocks = (plan.tiles + plan.block_tiles - 1) // plan.block_tiles
-    for task in range(begin, end):
-        part = task % plan.parts
-        out_block = task // plan.parts % plan.out_blocks
-        in_block = task // (plan.parts * plan.out_blocks)
-        channel_in, channel = in_block * plan.block_in, out_block * plan.block_out
-        channels_in = min(plan.block_in, plan.in_channels - channel_in)
-        outs = min(plan.block_out, plan.out_channels - channel)
-        target = part * part_elements + in_block * plan.rows * plan.padded_out + channel
-        first_block = part * blocks // plan.parts
-        for block in range(first_block, (part + 1) * blocks // plan.parts):
-            first = block * plan.block_tiles
-            tiles = min(plan.block_tiles, plan.tiles - first)
-            _transform_block(
-                address(x),
-                address(grad),
-                values,
-                gradients,
-                patch,
-                first,
-                tiles,
-                channel_in,
-                channels_in,
-                channel,
-                outs,
-                plan,
-                dt,
-            )
-            start = address(sums) + target * size
-            _multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, plan, dt)
+def _add_parts(place, plane, part, parts, dt):
+    """Add the parts in order, into the first, for one vector of all planes."""
+    for p in range(PLANES):
+        there = place + p * plane
+        total = vload(there, dt)
+        for i in range(1, parts):
+            total = total + vload(there + i * part, dt)
+        vstore(there, total)
 
 
 @device
-def _weight_column(m0, m1, m2, m3, m4, m5, dt):
-    """G^T m for one column of sums."""
-    quarter, sixth, twenty_fourth = vsplat(1 / 4, dt), vsplat(1 / 6, dt), vsplat(1 / 24, dt)
-    twelfth = vsplat(1 / 12, dt)
-    s1, d1, s2, d2 = m1 + m2, m2 - m1, m3 + m4, m3 - m4
-    return (
-        quarter * m0 - sixth * s1 + twenty_fourth * s2,
-        sixth * d1 + twelfth * d2,
-        sixth * (s2 - s1) + m5,
-    )
-
-
-@device
-def _sum_of_parts(place, part_bytes, parts, dt):
-    total = vload(place, dt)
-    for part in range(1, parts):
-        total = total + vload(place + part * part_bytes, dt)
-    return total
-
-
-@device
-def _summed_column(place, plane, part, parts, dt):
-    """G^T m for the column of sums at `place`, the parts added in order."""
+def _summed_column(place, plane, dt):
+    """G^T m for the column of sums at `place`."""
     step = 6 * plane
-    return _weight_column(
-        _sum_of_parts(place, part, parts, dt),
-        _sum_of_parts(place + step, part, parts, dt),
-        _sum_of_parts(place + 2 * step, part, parts, dt),
-        _sum_of_parts(place + 3 * step, part, parts, dt),
-        _sum_of_parts(place + 4 * step, part, parts, dt),
-        _sum_of_parts(place + 5 * step, part, parts, dt),
+    return weight_column(
+        vload(place, dt),
+        vload(place + step, dt),
+        vload(place + 2 * step, dt),
+        vload(place + 3 * step, dt),
+        vload(place + 4 * step, dt),
+        vload(place + 5 * step, dt),
         dt,
     )
 
@@ -304,25 +314,28 @@ def transform_sums(begin, end, sums, out, plan):
         for k in range(0, plan.out_channels, width):
             block = k // plan.block_out * plan.block_out
             place = address(sums) + (row * plan.padded_out + block + k % plan.block_out) * size
-            a = _summed_column(place, plane, part, plan.parts, dt)
-            b = _summed_column(place + plane, plane, part, plan.parts, dt)
-            e = _summed_column(place + 2 * plane, plane, part, plan.parts, dt)
-            f = _summed_column(place + 3 * plane, plane, part, plan.parts, dt)
-            g = _summed_column(place + 4 * plane, plane, part, plan.parts, dt)
-            h = _summed_column(place + 5 * plane, plane, part, plan.parts, dt)
+            if plan.parts > 1:
+                _add_parts(place, plane, part, plan.parts, dt)
+            a = _summed_column(place, plane, dt)
+            b = _summed_column(place + plane, plane, dt)
+            e = _summed_column(place + 2 * plane, plane, dt)
+            f = _summed_column(place + 3 * plane, plane, dt)
+            g = _summed_column(place + 4 * plane, plane, dt)
+            h = _summed_column(place + 5 * plane, plane, dt)
             target = address(out) + (c * plan.out_channels + k) * size
             count = min(width, plan.out_channels - k)
-            _store_taps(target, tap, _weight_column(a[0], b[0], e[0], f[0], g[0], h[0], dt), count)
-            _store_taps(target + 3 * tap, tap, _weight_column(a[1], b[1], e[1], f[1], g[1], h[1], dt), count)
-            _store_taps(target + 6 * tap, tap, _weight_column(a[2], b[2], e[2], f[2], g[2], h[2], dt), count)
+            _store_taps(target, tap, weight_column(a[0], b[0], e[0], f[0], g[0], h[0], dt), count)
+            _store_taps(target + 3 * tap, tap, weight_column(a[1], b[1], e[1], f[1], g[1], h[1], dt), count)
+            _store_taps(target + 6 * tap, tap, weight_column(a[2], b[2], e[2], f[2], g[2], h[2], dt), count)
 
 
 def backward_weight(grad_output, x, pad_top, pad_left, out, workspace):
     """Launch the products and the transform back."""
     plan = winograd_weight_plan(x.shape, grad_output.shape, pad_top, pad_left)
-    elements = PLANES * (plan.block_tiles * (plan.row_v + plan.block_out) + plan.block_in) + VECTOR_BYTES
-    scratch = workspace.empty((get_num_threads(), elements), x.dtype)
+    elements = PLANES * (plan.plane_v + plan.plane_g) + PATCH * plan.in_channels + VECTOR_BYTES
+    scratch = workspace.empty((get_num_threads(), -(-elements // 16) * 16), x.dtype)
     sums = workspace.empty((plan.parts, PLANES, plan.in_blocks * plan.rows, plan.padded_out), np.float32)
     tasks = plan.in_blocks * plan.out_blocks * plan.parts
-    launch(conv2d_backward_weight_winograd, tasks, grad_output, x, sums, plan, scratch=scratch)
+    products = _KERNELS[plan.tile_rows, plan.tile_vectors]
+    launch(products, tasks, grad_output, x, sums, plan, scratch=scratch)
     launch(transform_sums, plan.in_channels, sums, out, plan)

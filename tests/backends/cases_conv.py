@@ -57,6 +57,8 @@ _3X3 = [
     Conv("3x3-c31-k33-4x15", 2, (4, 15), 31, 33),
     Conv("3x3-c33-k31-1x1", 2, (1, 1), 33, 31),
     Conv("3x3-c65-k96-3x3", 1, (3, 3), 65, 96),
+    Conv("3x3-c63-k47-5x9", 1, (5, 9), 63, 47),
+    Conv("3x3-c16-k16-30x30", 3, (30, 30), 16, 16),
     Conv("3x3-c17-k65-8x7", 1, (8, 7), 17, 65),
     Conv("3x3-c48-k3-7x7", 2, (7, 7), 48, 3, bias=False),
     Conv("3x3-c64-k160-2x3", 1, (2, 3), 64, 160),
@@ -71,6 +73,10 @@ _KERNELS = [
     Conv("1x1-padded", 1, (3, 3), 5, 16, (1, 1), padding=pad(1, 2)),
     Conv("5x5-c3-k16", 2, (8, 8), 3, 16, (5, 5), padding=pad(2, 2)),
     Conv("5x5-c6-k16-valid", 2, (15, 15), 6, 16, (5, 5), padding=pad(0, 0)),
+    Conv("5x5-c16-k16", 3, (9, 8), 16, 16, (5, 5), padding=pad(2, 2)),
+    Conv("5x5-c33-k40-odd", 2, (7, 5), 33, 40, (5, 5), padding=((2, 1), (0, 3))),
+    Conv("5x5-c17-k64-valid", 2, (12, 11), 17, 64, (5, 5), padding=pad(0, 0)),
+    Conv("5x5-many-tiles", 4, (16, 16), 32, 20, (5, 5), padding=pad(2, 2)),
     Conv("7x7-stride2", 1, (16, 15), 3, 17, (7, 7), (2, 2), pad(3, 3)),
     Conv("2x2-c15-k16", 2, (5, 4), 15, 16, (2, 2), padding=pad(0, 0)),
     Conv("4x4-even", 1, (7, 7), 8, 7, (4, 4), padding=((1, 2), (2, 1))),
@@ -158,7 +164,13 @@ def _spread(c: Conv, name: str, spread: str, summed: str, axes: tuple[int, ...])
     """
 
     def magnitude(i: Arrays, expected: Arrays) -> dict:
-        if c.precision == "strict" or c.kernel != (3, 3) or c.stride != (1, 1) or c.dilation != (1, 1) or c.groups > 1:
+        if (
+            c.precision == "strict"
+            or c.kernel not in ((3, 3), (5, 5))
+            or c.stride != (1, 1)
+            or c.dilation != (1, 1)
+            or c.groups > 1
+        ):
             return {}
         size = np.abs(i[spread]).max(initial=0) * np.abs(i[summed]).sum(axes) + np.abs(i.get("bias", 0.0))
         return {name: np.broadcast_to(size, expected[name].shape)}

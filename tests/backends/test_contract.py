@@ -15,10 +15,16 @@ import fastconv.backends as registry
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend, why_unavailable
 from fastconv.backends.base import Backend
+from fastconv.backends.fused import FusedOperations
 from fastconv.errors import ArgumentError, BackendUnavailableError
 
 # Read from the contract, not from the class under test, which would hide an operation that it lacks.
-PUBLIC = sorted(name for name, value in vars(Backend).items() if inspect.isfunction(value) and name[0] != "_")
+PUBLIC = sorted(
+    name
+    for cls in (Backend, FusedOperations)
+    for name, value in vars(cls).items()
+    if inspect.isfunction(value) and name[0] != "_"
+)
 
 
 def concrete_classes() -> list[type[Backend]]:

@@ -8,11 +8,15 @@ from __future__ import annotations
 import pytest
 
 from fastconv.backends.base import Backend
+from fastconv.backends.fused import FusedOperations
 from fastconv.errors import UnsupportedError
-from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training
+from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
 from tests.backends.op_case import Case, PoisonedWorkspace, check
 
-CASES = [*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES]
+CASES = [
+    *(*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES),
+    *cases_fused.CASES,
+]
 
 # Cases in which a backend may raise UnsupportedError, as (backend, operation, case). Each must be argued for here.
 UNSUPPORTED: frozenset[tuple[str, str, str]] = frozenset()
@@ -24,6 +28,9 @@ NOT_OPERATIONS = {
     "to_numpy",
     "synchronize",
     "set_num_threads",
+    "capture",
+    "trace",
+    "conv2d_reasons",
     "prepare_conv2d_weight",
     "prepare_dense_weight",
 }
@@ -42,7 +49,8 @@ def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch
 
 
 def test_every_operation_has_cases() -> None:
-    assert {case.op for case in CASES} == Backend.__abstractmethods__ - NOT_OPERATIONS
+    operations = Backend.__abstractmethods__ | {name for name in vars(FusedOperations) if name[0] != "_"}
+    assert {case.op for case in CASES} == operations - NOT_OPERATIONS
 
 
 def test_case_names_are_unique() -> None:

@@ -235,23 +235,126 @@ def test_late_helpers_never_touch_the_next_job():
             time.sleep(0.002)  # helpers fall asleep and are woken
 
 
-def test_helper_dismissed_while_it_spins_takes_no_job(monkeypatch):
-    """Its number, with the word and the scratch row that go with it, is a successor's by then."""
-    ready, joined = threading.Event(), []
+def test_helpers_of_a_dismissed_team_take_no_job():
+    """They may still spin when the next team posts its first job: they look at words of their own."""
+    for _ in range(50):
+        set_num_threads(3)
+        old = launching._team
+        launch(add_one, 30, np.zeros(30, np.int64))
+        assert old.helpers
+        set_num_threads(2)
+        assert launching._team.control is not old.control
+        counts, scratch = np.zeros(200, np.int64), np.zeros((2, 8), np.int64)
+        launch(count_tasks, 200, counts, scratch=scratch)
+        assert (counts == 1).all()
+        assert scratch[:, 0].sum() == 200
+        assert (old.size, old.helpers) == (1, [])
 
-    def await_ticket(address, seen, most):
-        assert ready.wait(60)
-        helper.dismissed = True  # as set_num_threads does it
-        return seen + 1
 
-    monkeypatch.setattr(launching, "_await_ticket", await_ticket)
-    monkeypatch.setattr(launching._Helper, "_join", lambda self, job: joined.append(job))
-    team = launching._Team(2)
-    team.job = ("a later launch",)
-    before = set(threading.enumerate())
-    helper = launching._Helper(team, 1)
-    (thread,) = set(threading.enumerate()) - before
-    ready.set()
-    thread.join(60)
-    assert not thread.is_alive()
-    assert not joined
+def test_caller_of_a_dismissed_team_is_alone():
+    team = launching._team
+    set_num_threads(2)
+    launching._team, new = team, launching._team  # as a caller that looked just before
+    try:
+        counts = np.zeros(20, np.int64)
+        launch(add_one, 20, counts)
+        assert (counts == 1).all()
+        assert not team.helpers
+    finally:
+        launching._team = new
+
+
+def _recorded(x, out, between):
+    with launching.record() as program:
+        scale(x, factor=2.0, out=between)
+        scale(between, factor=3.0, out=out)
+        launch(count_tasks, 20, np.zeros(20, np.int64), scratch=np.zeros((2, 8), np.int64))
+    return program
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_program_runs_what_was_recorded(threads):
+    set_num_threads(threads)
+    for size in (5, 3 * CHUNK + 1):
+        x = np.arange(size, dtype=np.float32)
+        out, between = np.zeros_like(x), np.zeros_like(x)
+        program = _recorded(x, out, between)
+        assert program.names == ["scale_array", "scale_array", "count_tasks"]
+        assert not out.any()  # recorded, not run
+        for _ in range(3):
+            program.run()
+            assert np.array_equal(out, 6 * x)
+            x += 1
+
+
+def test_program_keeps_its_arrays_alive_and_runs_with_another_number_of_threads():
+    x, out = np.ones(5 * CHUNK, np.float32), np.zeros(5 * CHUNK, np.float32)
+    set_num_threads(4)
+    program = _recorded(x, out, np.zeros_like(x))
+    for threads in (1, 2, 4, 3):
+        set_num_threads(threads)
+        out[:] = 0
+        program.run()
+        assert (out == 6).all()
+
+
+def test_programs_on_several_threads_while_others_launch():
+    wrong = []
+
+    def run():
+        x = np.arange(3 * CHUNK, dtype=np.float32)
+        out, between = np.zeros_like(x), np.zeros_like(x)
+        program = _recorded(x, out, between)
+        for _ in range(100):
+            out[:] = 0
+            program.run()
+            wrong.extend([1] * (not np.array_equal(out, 6 * x)))
+
+    def call():
+        wrong.extend(i for i in range(100) if not _scaled(3 * CHUNK))
+
+    threads = [threading.Thread(target=target) for target in (run, call, run, call)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_recording_is_for_its_own_thread_and_ends():
+    counts = np.zeros(4, np.int64)
+    with launching.record() as program:
+        thread = threading.Thread(target=launch, args=(add_one, 4, counts))
+        thread.start()
+        thread.join()
+    assert program.names == []
+    launch(add_one, 4, counts)
+    assert (counts == 2).all()
+    program.run()  # of no launch
+
+
+def test_program_that_fails_names_the_kernel_and_leaves_the_team_usable():
+    code = """
+import numpy as np
+from fastconv.kernels.cpu.launch import kernel, launch, record, set_num_threads
+set_num_threads(2)
+@kernel
+def overrun(begin, end, x):
+    for task in range(begin, end):
+        x[task + 5] += 1
+with record() as program:
+    launch(overrun, 64, np.zeros(69))
+    launch(overrun, 64, np.zeros(64))
+for _ in range(20):
+    try:
+        program.run()
+    except RuntimeError as error:
+        assert "kernel overrun" in str(error)
+        continue
+    raise SystemExit("no error")
+out = np.zeros(69)
+launch(overrun, 64, out)
+assert out.sum() == 64
+"""
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fastconv.backends.base import Backend
+from fastconv.backends.fused import FusedOperations
+from fastconv.backends.numba_backend import NumbaBackend
 
 cpu = pytest.importorskip("fastconv.kernels.cpu")
 NOT_KERNELS = {"empty", "owns", "asarray", "to_numpy", "synchronize", "set_num_threads", "update_running_stats"}
@@ -24,9 +26,18 @@ def _kernels():
     return found
 
 
+FUSED = {name for name in vars(FusedOperations) if name[0] != "_"}
+
+
 def test_every_operation_of_the_contract_is_listed():
     operations = {name for name, value in vars(Backend).items() if getattr(value, "__isabstractmethod__", False)}
-    assert set(cpu.TABLE) == operations - NOT_KERNELS
+    assert set(cpu.TABLE) - FUSED == operations - NOT_KERNELS
+
+
+def test_fusions_listed_are_those_that_the_backend_has_natively():
+    native = {name for name in FUSED if getattr(NumbaBackend, name) is not getattr(FusedOperations, name)}
+    assert set(cpu.TABLE) & FUSED == native
+    assert native == FUSED  # an operation that is only composed would be no faster than its parts
 
 
 def test_every_listed_kernel_exists():

@@ -1,0 +1,236 @@
+"""Fusions: operations that do in one pass over memory what others do in several. The rules of base.py hold.
+
+Each is an operation of its own name. The defaults here compose the parts, so a backend has all of them from the start;
+the TABLE of its kernels says which it has natively. A result may differ from that of the parts by rounding only.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastconv._shapes import Padding, Pair
+
+if TYPE_CHECKING:
+    from fastconv.backends.base import PreparedWeight, Workspace
+
+Array = Any
+
+
+class FusedOperations:
+    """The fused operations, composed of the others."""
+
+    def conv2d_relu(
+        self: Any,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """``relu(conv2d(x, weight, bias))``."""
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+        self.relu(out, out=out)
+
+    def conv2d_add_relu(
+        self: Any,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """``relu(conv2d(x, weight, bias) + addend)``: the end of a residual block whose normalisation was folded."""
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+        self.add(out, addend, out=out)
+        self.relu(out, out=out)
+
+    def conv2d_statistics(
+        self: Any,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        mean: Array,
+        var: Array,
+        workspace: Workspace,
+    ) -> None:
+        """`conv2d`, and the mean and biased variance of each channel of its result, as `batch_norm` computes them.
+
+        Parameters
+        ----------
+        out : (N, P, Q, K) array with at least one element a channel, written
+        mean, var : (K,) arrays, written
+        """
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+        zeros, thrown_away = workspace.empty(mean.shape, out.dtype), workspace.empty(out.shape, out.dtype)
+        self.fill(0.0, out=zeros)
+        self.batch_norm(out, zeros, zeros, eps=1.0, out=thrown_away, mean=mean, var=var, workspace=workspace)
+
+    def conv2d_backward_input_add(
+        self: Any,
+        grad_output: Array,
+        weight: PreparedWeight,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """``conv2d_backward_input(grad_output, weight) + addend``: where the paths of a shortcut meet.
+
+        `addend` and `out` are (N, H, W, C) arrays, and may be the same one.
+        """
+        part = workspace.empty(out.shape, out.dtype)
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
+        self.add(part, addend, out=out)
+
+    def normalise_relu(
+        self: Any, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
+    ) -> None:
+        """``relu(batch_norm_inference(x))``: the second pass of a batch normalisation, with its activation."""
+        self.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
+        self.relu(out, out=out)
+
+    def normalise_add_relu(
+        self: Any,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        var: Array,
+        residual: Array,
+        *,
+        eps: float,
+        out: Array,
+    ) -> None:
+        """``relu(batch_norm_inference(x) + residual)``: the end of a residual block."""
+        self.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
+        self.add(out, residual, out=out)
+        self.relu(out, out=out)
+
+    def normalise_relu_max_pool2d(
+        self: Any,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        out: Array,
+        argmax: Array,
+        workspace: Workspace,
+    ) -> None:
+        """``max_pool2d(relu(batch_norm_inference(x)))``; `out` and `argmax` as of `max_pool2d`."""
+        y = workspace.empty(x.shape, x.dtype)
+        self.normalise_relu(x, gamma, beta, mean, var, eps=eps, out=y)
+        windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        self.max_pool2d(y, **windows, out=out, argmax=argmax)
+
+    def relu_backward_bias(
+        self: Any, grad_output: Array, y: Array, *, out: Array, grad_bias: Array, workspace: Workspace
+    ) -> None:
+        """``out = relu_backward(grad_output, y)`` and ``grad_bias = conv2d_backward_bias(out)``."""
+        self.relu_backward(grad_output, y, out=out)
+        self.conv2d_backward_bias(out, out=grad_bias, workspace=workspace)
+
+    def batch_norm_relu_backward(
+        self: Any,
+        grad_output: Array,
+        y: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Gradients of ``y = relu(batch_norm(x))``: a pass for the sums, a pass that applies them."""
+        masked = workspace.empty(y.shape, y.dtype)
+        self.relu_backward(grad_output, y, out=masked)
+        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+        self.batch_norm_backward(masked, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
+
+    def batch_norm_add_relu_backward(
+        self: Any,
+        grad_output: Array,
+        y: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        grad_residual: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Gradients of ``y = relu(batch_norm(x) + residual)``; `grad_residual` may be `grad_output`."""
+        self.relu_backward(grad_output, y, out=grad_residual)
+        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+        self.batch_norm_backward(grad_residual, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
+
+    def batch_norm_relu_max_pool2d_backward(
+        self: Any,
+        grad_output: Array,
+        y: Array,
+        argmax: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Gradients of ``max_pool2d(relu(batch_norm(x)))``, whose results are `y` and `argmax`.
+
+        The largest value of a window is positive exactly where the rectifier passed it, so relu(x) itself is not
+        needed.
+        """
+        masked, grad = workspace.empty(y.shape, y.dtype), workspace.empty(x.shape, x.dtype)
+        self.relu_backward(grad_output, y, out=masked)
+        windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        self.max_pool2d_backward(masked, argmax, **windows, out=grad)
+        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+        self.batch_norm_backward(grad, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)

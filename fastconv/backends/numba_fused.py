@@ -1,0 +1,221 @@
+"""The fused operations of the CPU backend; fused.py says what each one does.
+
+A convolution whose kernel has nothing fused behind it (depthwise, or with weights that are not finite) and a pooling
+other than 2x2 are composed of their parts: by shapes and values, as `fastconv.explain` shows.
+"""
+
+# ruff: noqa: D102 (documented by the contract)
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastconv._shapes import Padding, Pair
+from fastconv.backends.base import Array, Backend, PreparedWeight, Workspace
+from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce
+
+
+class NumbaFusedOperations(Backend):
+    """Fused Numba kernels."""
+
+    def conv2d_relu(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        if conv2d.is_plain(weight):
+            super().conv2d_relu(x, weight, bias, **geometry, out=out, workspace=workspace)
+        else:
+            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, floor=0.0)
+
+    def conv2d_add_relu(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        if conv2d.is_plain(weight):
+            super().conv2d_add_relu(x, weight, bias, addend, **geometry, out=out, workspace=workspace)
+        else:
+            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, floor=0.0, addend=addend)
+
+    def conv2d_statistics(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        mean: Array,
+        var: Array,
+        workspace: Workspace,
+    ) -> None:
+        geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        if conv2d.is_plain(weight):
+            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+            batch_norm.statistics(out, mean, var, workspace)
+        else:
+            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, statistics=(mean, var))
+
+    def conv2d_backward_input_add(
+        self,
+        grad_output: Array,
+        weight: PreparedWeight,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        if conv2d.is_plain(weight):
+            super().conv2d_backward_input_add(grad_output, weight, addend, **geometry, out=out, workspace=workspace)
+        else:
+            conv2d.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace, addend=addend)
+
+    def normalise_relu(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
+    ) -> None:
+        normalise.normalise_relu(x, gamma, beta, mean, var, eps=eps, out=out)
+
+    def normalise_add_relu(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        var: Array,
+        residual: Array,
+        *,
+        eps: float,
+        out: Array,
+    ) -> None:
+        normalise.normalise_add_relu(x, gamma, beta, mean, var, residual, eps=eps, out=out)
+
+    def normalise_relu_max_pool2d(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        out: Array,
+        argmax: Array,
+        workspace: Workspace,
+    ) -> None:
+        if normalise.suits_pool(x.shape, out.shape, kernel_size, stride, padding, dilation):
+            normalise.normalise_relu_max_pool2d(x, gamma, beta, mean, var, eps=eps, out=out, argmax=argmax)
+            return
+        windows: Any = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        super().normalise_relu_max_pool2d(
+            x, gamma, beta, mean, var, eps=eps, **windows, out=out, argmax=argmax, workspace=workspace
+        )
+
+    def relu_backward_bias(
+        self, grad_output: Array, y: Array, *, out: Array, grad_bias: Array, workspace: Workspace
+    ) -> None:
+        reduce.relu_backward_bias(grad_output, y, out=out, grad_bias=grad_bias, workspace=workspace)
+
+    def batch_norm_relu_backward(
+        self,
+        grad_output: Array,
+        y: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+        batch_norm_gradient.batch_norm_backward(
+            grad_output, x, gamma, mean, var, eps=eps, **grads, workspace=workspace, y=y
+        )
+
+    def batch_norm_add_relu_backward(
+        self,
+        grad_output: Array,
+        y: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        grad_residual: Array,
+        workspace: Workspace,
+    ) -> None:
+        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+        more = {"y": y, "grad_residual": grad_residual}
+        batch_norm_gradient.batch_norm_backward(
+            grad_output, x, gamma, mean, var, eps=eps, **grads, workspace=workspace, **more
+        )
+
+    def batch_norm_relu_max_pool2d_backward(
+        self,
+        grad_output: Array,
+        y: Array,
+        argmax: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+        if normalise.suits_pool(x.shape, y.shape, kernel_size, stride, padding, dilation):
+            batch_norm_gradient.batch_norm_relu_max_pool2d_backward(
+                grad_output, y, argmax, x, gamma, mean, var, eps=eps, **grads, workspace=workspace
+            )
+            return
+        windows: Any = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        super().batch_norm_relu_max_pool2d_backward(
+            grad_output, y, argmax, x, gamma, mean, var, eps=eps, **windows, **grads, workspace=workspace
+        )

@@ -1,0 +1,308 @@
+"""Layers that run as one: the fused operations that a `Sequential` finds among its layers.
+
+A `Step` is one layer, or several that the backend computes in fewer passes over memory. What is looked for, in this
+order:
+
+- ``Residual(Sequential(..., Conv2d, BatchNorm2d), shortcut), ReLU``
+- ``Conv2d, BatchNorm2d[, ReLU[, MaxPool2d]]``
+- ``Conv2d, ReLU[, MaxPool2d]``
+
+Only these very classes count, not those derived from them, which may do something else. Steps give what the layers
+give, up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from fastconv.backends.base import Array
+from fastconv.errors import ShapeError
+from fastconv.nn.activations import ReLU
+from fastconv.nn.conv import Conv2d
+from fastconv.nn.layer import Context, Layer
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.pooling import MaxPool2d
+
+
+class Step:
+    """One layer, run as it is.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        Those that it stands for.
+    forward_operations, backward_operations : tuple of str
+        The fused operations of the backend that it calls in training, in order; none for a layer of its own.
+    """
+
+    forward_operations: tuple[str, ...] = ()
+    backward_operations: tuple[str, ...] = ()
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.owns_output, self.owns_grad = layers[-1].owns_output, layers[0].owns_grad
+
+    @property
+    def convolution(self) -> Conv2d | None:
+        """The convolution that it runs, if any."""
+        layer = self.layers[0]
+        return layer if type(layer) is Conv2d else None
+
+    def inside(self) -> Sequence[Step | Layer]:
+        """What runs inside of it as steps of their own."""
+        return [layer for layer in self.layers if layer.children()]
+
+    def is_trained(self) -> bool:
+        """Whether there is a parameter in it."""
+        return any(layer.is_trained() for layer in self.layers)
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the layers."""
+        return self.layers[0].forward(x, training=training)
+
+    def backward(
+        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+    ) -> Array | None:
+        """Run them backwards; `addend`, which it may write to, is added to the gradient of the input."""
+        layer = self.layers[0]
+        if addend is not None and type(layer) is Conv2d:
+            x = layer.check_context(context)
+            grad_output = layer.check_grad(grad_output, layer.output_shape(x.shape))
+            layer.backward_bias(grad_output)
+            return conv_backward(layer, grad_output, x, needs_input_grad=needs_input_grad, addend=addend)
+        grad = layer.backward(grad_output, context, needs_input_grad=needs_input_grad)
+        if addend is None or grad is None:
+            return grad
+        layer.backend.add(grad, addend, out=addend)
+        return addend
+
+
+def conv_backward(
+    conv: Conv2d, grad_output: Array, x: Array, *, needs_input_grad: bool, addend: Array | None = None
+) -> Array | None:
+    """Gradients of weight and input, not of the bias."""
+    conv.backward_weight(grad_output, x)
+    return conv.backward_input(grad_output, x, addend) if needs_input_grad else None
+
+
+class ConvReLU(Step):
+    """Convolution and rectifier in one pass; backward the rectifier and the gradient of the bias in one.
+
+    Behind the rectifier a max pooling of its own, whose result tells backward where the rectifier passed something.
+    """
+
+    forward_operations = ("conv2d_relu",)
+    backward_operations = ("relu_backward_bias",)
+
+    def __init__(self, conv: Conv2d, relu: ReLU, pool: MaxPool2d | None = None) -> None:
+        super().__init__(conv, relu, *([] if pool is None else [pool]))
+        self.conv, self.relu, self.pool = conv, relu, pool
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run them; the context is x, the output, and that of the pooling."""
+        conv = self.conv
+        x = conv.checked_input(x)
+        y = conv.convolve(x, "conv2d_relu")
+        if self.pool is None:
+            return y, ((x, y, None) if training else None)
+        y, pooled = self.pool.forward(y, training=training)
+        return y, ((x, y, pooled) if training else None)
+
+    def backward(
+        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+    ) -> Array | None:
+        """Run them backwards."""
+        conv, backend = self.conv, self.conv.backend
+        x, y, pooled = self.relu.check_context(context)
+        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
+        grad = backend.empty(y.shape, y.dtype)
+        if conv.bias is None:
+            backend.relu_backward(grad_output, y, out=grad)
+        else:
+            target = conv.bias.grad_target()
+            backend.relu_backward_bias(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
+            conv.bias.add_grad(target)
+        if self.pool is not None:
+            grad = self.pool.backward(grad, pooled)
+        return conv_backward(conv, grad, x, needs_input_grad=needs_input_grad, addend=addend)
+
+
+class ConvNorm(Step):
+    """Convolution with the statistics of its output; normalisation, rectifier and 2x2 max pooling in one pass more.
+
+    Backward two passes: the sums, and the gradient of the convolution's output.
+    """
+
+    def __init__(
+        self, conv: Conv2d, norm: BatchNorm2d, relu: ReLU | None = None, pool: MaxPool2d | None = None
+    ) -> None:
+        super().__init__(*[layer for layer in (conv, norm, relu, pool) if layer is not None])
+        self.conv, self.norm, self.relu, self.pool = conv, norm, relu, pool
+        if pool is not None:
+            ends = ("normalise_relu_max_pool2d", "batch_norm_relu_max_pool2d_backward")
+        elif relu is not None:
+            ends = ("normalise_relu", "batch_norm_relu_backward")
+        else:
+            ends = ("batch_norm_inference", "batch_norm_backward")
+        self.forward_operations = ("conv2d_statistics", ends[0])
+        self.backward_operations = (ends[1],)
+
+    def statistics(self, x: Array, *, training: bool) -> tuple[Array, Array, Array]:
+        """Convolve and return the output with the mean and variance to normalise it with."""
+        conv, norm, backend = self.conv, self.norm, self.conv.backend
+        if not training:
+            return conv.convolve(x, "conv2d"), norm.running_mean.array, norm.running_var.array
+        shape = norm.gamma.shape
+        count = math.prod(conv.output_shape(x.shape)[:-1])
+        if count == 0:
+            raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
+        mean, var = backend.empty(shape, x.dtype), backend.empty(shape, x.dtype)
+        z = conv.convolve(x, "conv2d_statistics", mean=mean, var=var)
+        norm.update(mean, var, count)
+        return z, mean, var
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run them; the context is x, the convolution's output and its statistics, the output, and the argmax."""
+        backend, norm = self.conv.backend, self.norm
+        x = self.conv.checked_input(x)
+        z, mean, var = self.statistics(x, training=training)
+        parts = (z, norm.gamma.array, norm.beta.array, mean, var)
+        argmax = None
+        if self.pool is None:
+            y = backend.empty(z.shape, z.dtype)
+            (backend.normalise_relu if self.relu else backend.batch_norm_inference)(*parts, eps=norm.eps, out=y)
+        else:
+            y, argmax, windows = self.pool.prepare(z)
+            backend.normalise_relu_max_pool2d(
+                *parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool
+            )
+        return y, ((x, z, mean, var, y, argmax) if training else None)
+
+    def backward(
+        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+    ) -> Array | None:
+        """Run them backwards."""
+        backend, norm = self.conv.backend, self.norm
+        x, z, mean, var, y, argmax = norm.check_context(context)
+        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
+        grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
+        more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
+        if self.relu is None:
+            backend.batch_norm_backward(grad_output, z, gamma, mean, var, **more)
+        elif self.pool is None:
+            backend.batch_norm_relu_backward(grad_output, y, z, gamma, mean, var, **more)
+        else:
+            windows = self.pool.windows_of(z.shape)
+            backend.batch_norm_relu_max_pool2d_backward(grad_output, y, argmax, z, gamma, mean, var, **windows, **more)
+        norm.add_grads(more)
+        self.conv.backward_bias(grad)
+        return conv_backward(self.conv, grad, x, needs_input_grad=needs_input_grad, addend=addend)
+
+
+class ResidualReLU(Step):
+    """A residual block whose body ends in convolution and normalisation, and the rectifier behind it.
+
+    The last pass of the body adds the shortcut and rectifies; where the two paths meet backward, the gradient of the
+    shortcut is added in the pass that computes the body's.
+    """
+
+    forward_operations = ("conv2d_statistics", "normalise_add_relu")
+    backward_operations = ("batch_norm_add_relu_backward", "conv2d_backward_input_add")
+
+    def __init__(self, block: Layer, relu: ReLU, body: Sequence[Step], last: ConvNorm, shortcut: Layer) -> None:
+        super().__init__(block, relu)
+        self.body, self.last, self.shortcut = tuple(body), last, shortcut
+        self.owns_grad = True
+
+    @property
+    def convolution(self) -> Conv2d | None:
+        """The last one of the body."""
+        return self.last.conv
+
+    def inside(self) -> Sequence[Step | Layer]:
+        """The steps of the body before the last, and the shortcut."""
+        return [*self.body, self.shortcut]
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the block; the context is those of the body's steps, what the last one leaves, and the shortcut's."""
+        backend, norm = self.last.conv.backend, self.last.norm
+        value, contexts = x, []
+        for step in self.body:
+            value, context = step.forward(value, training=training)
+            contexts.append(context)
+        value = self.last.conv.checked_input(value)
+        z, mean, var = self.last.statistics(value, training=training)
+        residual, shortcut_context = self.shortcut.forward(x, training=training)
+        y = backend.empty(z.shape, z.dtype)
+        backend.normalise_add_relu(z, norm.gamma.array, norm.beta.array, mean, var, residual, eps=norm.eps, out=y)
+        return y, ((contexts, (value, z, mean, var, y), shortcut_context) if training else None)
+
+    def backward(
+        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+    ) -> Array | None:
+        """Run the block backwards."""
+        backend, norm, conv = self.last.conv.backend, self.last.norm, self.last.conv
+        contexts, (value, z, mean, var, y), shortcut_context = norm.check_context(context)
+        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
+        grad, residual = backend.empty(z.shape, z.dtype), backend.empty(z.shape, z.dtype)
+        more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
+        backend.batch_norm_add_relu_backward(
+            grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more
+        )
+        norm.add_grads(more)
+        conv.backward_bias(grad)
+        rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=needs_input_grad)
+        if rest is not None and addend is not None:
+            backend.add(rest, addend, out=addend)
+            rest = addend
+        result: Array | None = grad
+        steps = [*self.body, self.last]
+        for i in range(len(steps) - 1, -1, -1):
+            extra = rest if i == 0 else None
+            needed = needs_input_grad or i > 0
+            if i == len(steps) - 1:
+                result = conv_backward(conv, grad, value, needs_input_grad=needed, addend=extra)
+            else:
+                result = steps[i].backward(result, contexts[i], needs_input_grad=needed, addend=extra)
+        return result
+
+
+def find_steps(layers: Sequence[Layer]) -> tuple[Step, ...]:
+    """Cut `layers` into steps."""
+    steps: list[Step] = []
+    i = 0
+    while i < len(layers):
+        step = _residual(layers[i : i + 2]) or _convolution(layers[i : i + 4]) or Step(layers[i])
+        steps.append(step)
+        i += len(step.layers)
+    return tuple(steps)
+
+
+def _convolution(layers: Sequence[Layer]) -> Step | None:
+    kinds = [type(layer) for layer in layers]
+    patterns: tuple[tuple[tuple[type[Layer], ...], Callable[..., Step]], ...] = (
+        ((Conv2d, BatchNorm2d, ReLU, MaxPool2d), ConvNorm),
+        ((Conv2d, BatchNorm2d, ReLU), ConvNorm),
+        ((Conv2d, BatchNorm2d), ConvNorm),
+        ((Conv2d, ReLU, MaxPool2d), ConvReLU),
+        ((Conv2d, ReLU), ConvReLU),
+    )
+    for pattern, step in patterns:
+        if tuple(kinds[: len(pattern)]) == pattern:
+            return step(*layers[: len(pattern)])
+    return None
+
+
+def _residual(layers: Sequence[Layer]) -> Step | None:
+    from fastconv.nn.containers import Residual, Sequential  # they look for steps themselves
+
+    if len(layers) < 2 or type(layers[0]) is not Residual or type(layers[1]) is not ReLU:
+        return None
+    block = layers[0]
+    if type(block.body) is not Sequential:
+        return None
+    last = block.body.steps[-1]
+    if not isinstance(last, ConvNorm) or last.relu is not None:
+        return None
+    return ResidualReLU(block, layers[1], block.body.steps[:-1], last, block.shortcut)

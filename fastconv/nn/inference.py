@@ -1,0 +1,148 @@
+"""A network frozen for inference on one shape of batch.
+
+`Layer.compile` copies the model, folds each normalisation into the convolution before it, prepares the weights, plans
+the buffers, and lets the backend capture what is left: on the CPU one call into compiled code for the whole network.
+With ``y = gamma * (conv(x) - mean) / sqrt(var + eps) + beta`` the folded convolution has
+
+    weight' = weight * gamma / sqrt(var + eps),    bias' = beta + (bias - mean) * gamma / sqrt(var + eps)
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fastconv.backends.base import Array, Shape
+from fastconv.errors import ShapeError
+from fastconv.nn.containers import Parallel, Residual, Sequential, add_up
+from fastconv.nn.conv import Conv2d
+from fastconv.nn.fusion import ConvNorm, ConvReLU, ResidualReLU, Step
+from fastconv.nn.layer import Layer
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.precision import get_precision, precision
+
+Run = Callable[[Array], Array]
+
+
+class InferencePlan:
+    """What `Layer.compile` returns: ``plan(x)`` gives what ``model(x)`` gave when it was made, up to rounding.
+
+    Threads may share a plan; they take turns.
+
+    Attributes
+    ----------
+    input_shape, output_shape : tuple of int
+        With the batch.
+    """
+
+    def __init__(self, model: Layer, input_shape: Sequence[int]) -> None:
+        self._backend = model.backend
+        # What the plan was made from stays as it is when the model is trained on; the backend itself is no part of it.
+        frozen: Layer = copy.deepcopy(model, {id(self._backend): self._backend})
+        self._model = frozen
+        self.input_shape: Shape = tuple(int(n) for n in input_shape)
+        if len(self.input_shape) != len(model.input_shape) + 1 or self.input_shape[0] < 1:
+            raise ShapeError(
+                f"input_shape: got {tuple(input_shape)}; allowed: (N, {', '.join(map(str, model.input_shape))}),"
+                " with at least one image"
+            )
+        frozen.infer(self.input_shape[1:])
+        self._precision = get_precision()
+        self._lock = threading.Lock()
+        self._run = _layer(frozen)
+        self._x = self._backend.asarray(np.zeros(self.input_shape, frozen.dtype))
+        self._y = self._run(self._x)  # prepares the weights, and finds what is wrong
+        self.output_shape: Shape = tuple(self._y.shape)
+        self._replay = self._backend.capture(self._compute)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the network's output for `x`, of the shape the plan was made for."""
+        backend = self._backend
+        x = self._model.check_input(x)
+        if x.shape != self.input_shape:
+            raise ShapeError(f"x: got shape {tuple(x.shape)}; allowed: {self.input_shape}, which the plan was made for")
+        y = backend.empty(self.output_shape, x.dtype)
+        with self._lock:
+            backend.copy(x, out=self._x)
+            if self._replay is None:
+                self._compute()
+            else:
+                self._replay()
+            backend.copy(self._y, out=y)
+        return y
+
+    def _compute(self) -> None:
+        with precision(self._precision):
+            self._y = self._run(self._x)
+
+
+class _Convolution:
+    """A convolution layer with a weight and bias of its own."""
+
+    def __init__(self, layer: Conv2d, norm: BatchNorm2d | None = None) -> None:
+        self._layer = copy.copy(layer)
+        if norm is not None:
+            self._layer.fold(*folded(layer, norm))
+
+    def __call__(self, x: Array, operation: str = "conv2d", *more: Array) -> Array:
+        return self._layer.convolve(self._layer.checked_input(x), operation, *more)
+
+
+def folded(layer: Conv2d, norm: BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
+    """Return weight and bias of the convolution with the normalisation in them, computed in float64."""
+    host = layer.backend.to_numpy
+    gamma, beta, mean, var = (
+        host(tensor.array).astype(np.float64) for tensor in (norm.gamma, norm.beta, norm.running_mean, norm.running_var)
+    )
+    factor = gamma / np.sqrt(var + norm.eps)
+    bias = 0.0 if layer.bias is None else host(layer.bias.array).astype(np.float64)
+    return host(layer.weight.array) * factor, beta + (bias - mean) * factor
+
+
+def _layer(layer: Layer) -> Run:
+    """Return what computes a layer."""
+    if type(layer) is Sequential:
+        return _chain([_step(step) for step in layer.steps])
+    if type(layer) is Residual:
+        body, shortcut = _layer(layer.body), _layer(layer.shortcut)
+        owned = (layer.body.owns_output, layer.shortcut.owns_output)
+        return lambda x: add_up(layer.backend, (body(x), shortcut(x)), owned)
+    if type(layer) is Parallel:
+        return _parallel(layer)
+    if type(layer) is Conv2d:
+        return _Convolution(layer)
+    return lambda x: layer.forward(x, training=False)[0]
+
+
+def _chain(parts: Sequence[Run]) -> Run:
+    def run(x: Array) -> Array:
+        for part in parts:
+            x = part(x)
+        return x
+
+    return run
+
+
+def _parallel(layer: Parallel) -> Run:
+    branches = [_layer(branch) for branch in layer.branches]
+    return lambda x: layer.join([branch(x) for branch in branches])
+
+
+def _step(step: Step) -> Run:
+    """Return what computes a step, normalisations folded."""
+    if isinstance(step, ConvReLU):
+        convolution, pool = _Convolution(step.conv), step.pool
+        run: Run = lambda x: convolution(x, "conv2d_relu")  # noqa: E731
+        return run if pool is None else _chain([run, _layer(pool)])
+    if isinstance(step, ConvNorm):
+        convolution, operation = _Convolution(step.conv, step.norm), "conv2d" if step.relu is None else "conv2d_relu"
+        run = lambda x: convolution(x, operation)  # noqa: E731
+        return run if step.pool is None else _chain([run, _layer(step.pool)])
+    if isinstance(step, ResidualReLU):
+        body, last = _chain([_step(part) for part in step.body]), _Convolution(step.last.conv, step.last.norm)
+        shortcut = _layer(step.shortcut)
+        return lambda x: last(body(x), "conv2d_add_relu", shortcut(x))
+    return _layer(step.layers[0])

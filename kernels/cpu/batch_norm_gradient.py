@@ -1,0 +1,290 @@
+"""Gradients of a batch normalisation, alone or behind a rectifier, a shortcut's addition, or a 2x2 max pooling.
+
+Two passes. The first sums, for each channel, the gradient g and its product with x - mean; the second applies them:
+
+    grad_input = a * g - k * (x - mean) - a * b,    a = gamma / sqrt(var + eps), b = mean of g, k from the products
+
+What follows the normalisation forward stands before it backward, and both passes compute it anew instead of storing
+it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window.
+
+Rows are cut into parts by shape. Within a part four rows at a time are added to sums in the L1 cache, every 256 rows
+those to float64 sums; parts are added in order. Bound by memory: the inputs are read twice, the gradient written once.
+"""
+
+import numpy as np
+
+from .elementwise import load, store
+from .launch import device, get_num_threads, kernel, launch
+from .simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    vfma,
+    vload_index,
+    vselect_eq,
+    vselect_not_le,
+    vsplat,
+    vstore_stream,
+)
+
+_PART_ROWS = 2048
+_BLOCK_BYTES = 64 * 1024
+_FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
+
+
+@device
+def _gradient(grad, y, place, count, dt):
+    """The gradient behind the rectifier whose result is at `y` (no rectifier: 0), `place` bytes from the start."""
+    g = load(grad + place, count, dt)
+    if y != 0:
+        zero = vsplat(0, dt)
+        g = vselect_not_le(load(y + place, count, dt), zero, g, zero)
+    return g
+
+
+@device
+def clear_sums(sums, products, channels, dt):
+    """Zero the sums in the cache."""
+    for c in range(0, channels, lanes(dt)):
+        count = min(lanes(dt), channels - c)
+        store(sums + c * itemsize(dt), vsplat(0, dt), count, dt)
+        store(products + c * itemsize(dt), vsplat(0, dt), count, dt)
+
+
+@device
+def _flush(scratch, sums, products, part, channels, first):
+    """Add the sums in the cache to those of the part, in float64, or start them."""
+    half = scratch.size // 2
+    for c in range(channels):
+        sums[part, c] = np.float64(scratch[c]) + (0.0 if first else sums[part, c])
+        products[part, c] = np.float64(scratch[half + c]) + (0.0 if first else products[part, c])
+
+
+@device
+def _add_rows(grad, y, x, place, rows, row_bytes, mean, sums, products, count, dt):
+    """Add up to four rows of one vector of channels."""
+    centre = load(mean, count, dt)
+    g = _gradient(grad, y, place, count, dt)
+    total, product = g, g * (load(x + place, count, dt) - centre)
+    if rows > 1:
+        g = _gradient(grad, y, place + row_bytes, count, dt)
+        total, product = total + g, vfma(g, load(x + place + row_bytes, count, dt) - centre, product)
+    if rows > 2:
+        g = _gradient(grad, y, place + 2 * row_bytes, count, dt)
+        total, product = total + g, vfma(g, load(x + place + 2 * row_bytes, count, dt) - centre, product)
+    if rows > 3:
+        g = _gradient(grad, y, place + 3 * row_bytes, count, dt)
+        total, product = total + g, vfma(g, load(x + place + 3 * row_bytes, count, dt) - centre, product)
+    store(sums, load(sums, count, dt) + total, count, dt)
+    store(products, load(products, count, dt) + product, count, dt)
+
+
+@kernel
+def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, sums, products):
+    """For each part, the sum of the gradient and of its product with x - mean, in float64."""
+    dt = x.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    rows, channels = x.shape
+    row_bytes = channels * size
+    whole = channels // width * width
+    cached, cached_products = address(scratch), address(scratch) + scratch.size // 2 * size
+    rectified = address(y) if y.size else 0
+    for part in range(begin, end):
+        stop = min((part + 1) * _PART_ROWS, rows)
+        for block in range(part * _PART_ROWS, stop, _FLUSH_ROWS):
+            clear_sums(cached, cached_products, channels, dt)
+            last = min(block + _FLUSH_ROWS, stop)
+            for i in range(block, last, 4):
+                place, several = i * row_bytes, min(4, last - i)
+                for shift in range(0, whole * size, VECTOR_BYTES):
+                    _add_rows(
+                        *(address(grad), rectified, address(x), place + shift, several, row_bytes),
+                        *(address(mean) + shift, cached + shift, cached_products + shift, width, dt),
+                    )
+                if whole < channels:
+                    shift = whole * size
+                    _add_rows(
+                        *(address(grad), rectified, address(x), place + shift, several, row_bytes),
+                        *(address(mean) + shift, cached + shift, cached_products + shift, channels - whole, dt),
+                    )
+            _flush(scratch, sums, products, part, channels, block == part * _PART_ROWS)
+
+
+@kernel
+def combine_gradients(begin, end, rows, sums, products, gamma, mean, var, eps, grad_gamma, grad_beta, a, b, k):
+    """Add the parts in order; ``grad_input = a * g + k * (x - mean) + b``."""
+    for c in range(gamma.size):
+        total, product = 0.0, 0.0
+        for part in range(sums.shape[0]):
+            total += sums[part, c]
+            product += products[part, c]
+        rstd = 1.0 / np.sqrt(np.float64(var[c]) + eps)
+        grad_beta[c], grad_gamma[c] = total, product * rstd
+        a[c], b[c] = gamma[c] * rstd, -gamma[c] * rstd * total / rows
+        k[c] = -gamma[c] * rstd * rstd * rstd * product / rows
+
+
+@device
+def _applied(g, x, constants, shift, count, dt):
+    """A * g + k * (x - mean) + b."""
+    mean, a, b, k = constants
+    away = load(x + shift, count, dt) - load(mean + shift, count, dt)
+    value = vfma(load(k + shift, count, dt), away, load(b + shift, count, dt))
+    return vfma(load(a + shift, count, dt), g, value)
+
+
+@device
+def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, dt):
+    g = _gradient(grad, y, shift, count, dt)
+    value = _applied(g, x, constants, shift, count, dt)
+    if residual != 0 and stream:
+        vstore_stream(residual + shift, g)
+    elif residual != 0:
+        store(residual + shift, g, count, dt)
+    if stream:
+        vstore_stream(target + shift, value)
+    else:
+        store(target + shift, value, count, dt)
+
+
+@kernel
+def batch_norm_gradient_apply(begin, end, grad, y, x, mean, a, b, k, out, residual, block_rows, stream):
+    """A block of rows a task; the gradient of the shortcut goes to `residual` unless that is empty."""
+    dt = x.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    rows, channels = x.shape
+    whole = channels // width * width
+    constants = address(mean), address(a), address(b), address(k)
+    for i in range(begin * block_rows, min(end * block_rows, rows)):
+        place = i * channels * size
+        rectified = address(y) + place if y.size else 0
+        shortcut = address(residual) + place if residual.size else 0
+        source, values, target = address(grad) + place, address(x) + place, address(out) + place
+        for c in range(0, whole, width):
+            _apply_part(source, rectified, values, shortcut, target, constants, c * size, width, stream, dt)
+        if whole < channels:
+            rest = channels - whole
+            _apply_part(source, rectified, values, shortcut, target, constants, whole * size, rest, False, dt)
+
+
+@kernel
+def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean, sums, products):
+    """The sums behind a rectifier and a 2x2 max pooling: a pooled image a part."""
+    dt, index_dt = x.dtype, argmax.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = x.shape
+    _, out_h, out_w, _ = grad.shape
+    pixel_bytes = channels * size
+    row_bytes = in_w * pixel_bytes
+    cached, cached_products = address(scratch), address(scratch) + scratch.size // 2 * size
+    for part in range(begin, end):
+        for p in range(out_h):
+            clear_sums(cached, cached_products, channels, dt)
+            for q in range(out_w):
+                pixel = ((part * out_h + p) * out_w + q) * channels
+                source = address(x) + ((part * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
+                for c in range(0, channels, width):
+                    shift, count = c * size, min(width, channels - c)
+                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, dt)
+                    cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
+                    value = load(source + shift, count, dt)
+                    value = vselect_eq(cell, vsplat(1, dt), load(source + pixel_bytes + shift, count, dt), value)
+                    value = vselect_eq(cell, vsplat(2, dt), load(source + row_bytes + shift, count, dt), value)
+                    corner = load(source + row_bytes + pixel_bytes + shift, count, dt)
+                    value = vselect_eq(cell, vsplat(3, dt), corner, value) - load(address(mean) + shift, count, dt)
+                    store(cached + shift, load(cached + shift, count, dt) + g, count, dt)
+                    total = vfma(g, value, load(cached_products + shift, count, dt))
+                    store(cached_products + shift, total, count, dt)
+            _flush(scratch, sums, products, part, channels, p == 0)
+
+
+@kernel
+def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k, out):
+    """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task."""
+    dt, index_dt = x.dtype, argmax.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = x.shape
+    _, out_h, out_w, _ = grad.shape
+    pixel_bytes = channels * size
+    constants = address(mean), address(a), address(b), address(k)
+    pairs = (in_h + 1) // 2
+    zero = vsplat(0, dt)
+    for task in range(begin, end):
+        image, p = task // pairs, task % pairs
+        for q in range((in_w + 1) // 2):
+            pixel = ((image * out_h + p) * out_w + q) * channels
+            start = ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
+            pooled = p < out_h and q < out_w
+            for c in range(0, channels, width):
+                shift, count = c * size, min(width, channels - c)
+                g, cell = zero, zero
+                if pooled:
+                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, dt)
+                    cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
+                for i in range(4):
+                    r, s = i // 2, i % 2
+                    if 2 * p + r < in_h and 2 * q + s < in_w:
+                        place = start + (r * in_w + s) * pixel_bytes
+                        won = vselect_eq(cell, vsplat(i, dt), g, zero)
+                        value = _applied(won, address(x) + place, constants, shift, count, dt)
+                        store(address(out) + place + shift, value, count, dt)
+
+
+_NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+
+
+def sum_scratch(channels, dtype):
+    """Sums in the cache, a row for each thread."""
+    half = -(-channels * dtype.itemsize // 64) * 64 // dtype.itemsize
+    return np.empty((get_num_threads(), 2 * half), dtype)
+
+
+def batch_norm_backward(
+    grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace, y=None, grad_residual=None
+):
+    """Gradients of `batch_norm`, behind a rectifier with result `y`; that of a shortcut too if asked for."""
+    rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
+    nothing = _NOTHING[x.dtype]
+    y = nothing if y is None else y.reshape(-1)
+    residual = nothing if grad_residual is None else grad_residual.reshape(-1)
+    parts = -(-len(rows) // _PART_ROWS)
+    sums, products = (workspace.empty((parts, gamma.size), np.float64) for _ in range(2))
+    a, b, k = (workspace.empty(gamma.shape, x.dtype) for _ in range(3))
+    arguments = (grad, y, rows, mean, sums, products)
+    launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(gamma.size, x.dtype))
+    launch(
+        *(combine_gradients, 1, len(rows), sums, products, gamma, mean, var, float(eps)),
+        *(grad_gamma, grad_beta, a, b, k),
+    )
+    block_rows = max(1, _BLOCK_BYTES // (2 * gamma.size * x.itemsize))
+    apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
+    addresses = (gamma.nbytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
+    stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
+    launch(
+        *(batch_norm_gradient_apply, -(-len(rows) // block_rows), grad, y, rows, mean, a, b, k),
+        *(grad_input, residual, block_rows, stream),
+    )
+
+
+def batch_norm_relu_max_pool2d_backward(
+    grad_output, y, argmax, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace
+):
+    """Gradients of a normalisation, rectifier and 2x2 max pooling."""
+    sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
+    a, b, k = (workspace.empty(gamma.shape, x.dtype) for _ in range(3))
+    scratch = sum_scratch(gamma.size, x.dtype)
+    arguments = (grad_output, y, argmax, x, mean, sums, products)
+    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=scratch)
+    rows = x.size // gamma.size
+    launch(
+        *(combine_gradients, 1, rows, sums, products, gamma, mean, var, float(eps)),
+        *(grad_gamma, grad_beta, a, b, k),
+    )
+    arguments = (grad_output, y, argmax, x, mean, a, b, k, grad_input)
+    launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)

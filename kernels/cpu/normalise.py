@@ -1,0 +1,172 @@
+"""The second pass of a batch normalisation, with what follows it: addition of a shortcut, rectifier, max pooling.
+
+``y = max((x - mean) * gamma / sqrt(var + eps) + beta + residual, floor)`` with a floor of 0 or -inf. A task is a block
+of rows (pixels), or a row of pooled pixels; the constants of a channel come from the L1 cache, so memory is walked
+once, in order. Large results go past the caches.
+
+Bound by memory: a read (two with a shortcut) and a write, of a quarter and of the places if pooled.
+"""
+
+import math
+
+import numpy as np
+
+from .elementwise import load, store
+from .launch import device, get_num_threads, kernel, launch
+from .simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    vfma,
+    vselect_max,
+    vselect_not_le,
+    vsplat,
+    vsqrt,
+    vstore_index,
+    vstore_stream,
+)
+
+_BLOCK_BYTES = 64 * 1024
+_NO_RESIDUAL = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+
+
+@device
+def channel_factors(gamma, var, eps, factor, dt):
+    """``factor = gamma / sqrt(var + eps)`` for all channels."""
+    size = itemsize(dt)
+    width = lanes(dt)
+    for c in range(0, gamma.size, width):
+        count = min(width, gamma.size - c)
+        spread = vsqrt(load(address(var) + c * size, count, dt) + vsplat(eps, dt))
+        store(factor + c * size, load(address(gamma) + c * size, count, dt) / spread, count, dt)
+
+
+@device
+def _scaled(source, constants, shift, count, dt):
+    """(x - mean) * factor + beta for `count` channels, `shift` bytes into the row of channels."""
+    mean, factor, beta = constants
+    away = load(source + shift, count, dt) - load(mean + shift, count, dt)
+    return vfma(away, load(factor + shift, count, dt), load(beta + shift, count, dt))
+
+
+@device
+def _normalise_part(source, residual, target, constants, shift, count, floor, stream, dt):
+    value = _scaled(source, constants, shift, count, dt)
+    if residual != 0:
+        value = value + load(residual + shift, count, dt)
+    value = vselect_not_le(value, floor, value, floor)
+    if stream:
+        vstore_stream(target + shift, value)
+    else:
+        store(target + shift, value, count, dt)
+
+
+@kernel
+def normalise(begin, end, scratch, x, gamma, beta, mean, var, eps, residual, floor, out, block_rows, stream):
+    """A block of rows a task; no residual if that array is empty."""
+    dt = x.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    rows, channels = x.shape
+    least = vsplat(floor, dt)
+    channel_factors(gamma, var, eps, address(scratch), dt)
+    constants = address(mean), address(scratch), address(beta)
+    whole = channels // width * width
+    for i in range(begin * block_rows, min(end * block_rows, rows)):
+        place = i * channels * size
+        shortcut = address(residual) + place if residual.size else 0
+        source, target = address(x) + place, address(out) + place
+        for c in range(0, whole, width):
+            _normalise_part(source, shortcut, target, constants, c * size, width, least, stream, dt)
+        if whole < channels:
+            _normalise_part(source, shortcut, target, constants, whole * size, channels - whole, least, False, dt)
+
+
+@device
+def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, dt):
+    """Largest of four rectified values and its place."""
+    zero = vsplat(0, dt)
+    best = _scaled(source, constants, shift, count, dt)
+    best, place = vselect_not_le(best, zero, best, zero), zero
+    value = _scaled(source + pixel_bytes, constants, shift, count, dt)
+    value = vselect_not_le(value, zero, value, zero)
+    place, best = vselect_max(value, best, vsplat(1, dt), place), vselect_max(value, best, value, best)
+    value = _scaled(source + row_bytes, constants, shift, count, dt)
+    value = vselect_not_le(value, zero, value, zero)
+    place, best = vselect_max(value, best, vsplat(2, dt), place), vselect_max(value, best, value, best)
+    value = _scaled(source + row_bytes + pixel_bytes, constants, shift, count, dt)
+    value = vselect_not_le(value, zero, value, zero)
+    return vselect_max(value, best, value, best), vselect_max(value, best, vsplat(3, dt), place)
+
+
+@kernel
+def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, out, argmax):
+    """A row of pixels pooled 2x2, after normalisation and rectifier, a task."""
+    dt, index_dt = x.dtype, argmax.dtype
+    size, index_size = itemsize(dt), itemsize(index_dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = x.shape
+    _, out_h, out_w, _ = out.shape
+    channel_factors(gamma, var, eps, address(scratch), dt)
+    constants = address(mean), address(scratch), address(beta)
+    pixel_bytes = channels * size
+    row_bytes = in_w * pixel_bytes
+    for row in range(begin, end):
+        image, p = row // out_h, row % out_h
+        for q in range(out_w):
+            source = address(x) + ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
+            pixel = (row * out_w + q) * channels
+            for c in range(0, channels, width):
+                count = min(width, channels - c)
+                best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, dt)
+                store(address(out) + (pixel + c) * size, best, count, dt)
+                vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
+
+
+def suits_pool(x_shape, out_shape, kernel_size, stride, padding, dilation):
+    """Tell whether a pooling is the one that the 2x2 kernels know: windows next to each other, all inside."""
+    inside = out_shape[1] * 2 <= x_shape[1] and out_shape[2] * 2 <= x_shape[2]
+    return kernel_size == stride == (2, 2) and dilation == (1, 1) and not any(map(any, padding)) and inside
+
+
+def _factor_rows(gamma):
+    """Scratch for the factors, a row for each thread."""
+    return np.empty((get_num_threads(), -(-gamma.nbytes // 64) * 64 // gamma.itemsize), gamma.dtype)
+
+
+def run(x, gamma, beta, mean, var, eps, out, residual=None, floor=-math.inf):
+    """Launch the pass."""
+    rows = x.reshape(-1, gamma.size)
+    residual = _NO_RESIDUAL[x.dtype] if residual is None else residual
+    block_rows = max(1, _BLOCK_BYTES // (gamma.size * x.itemsize))
+    whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
+    stream = whole and out.nbytes >= STREAM_BYTES
+    launch(
+        *(normalise, -(-len(rows) // block_rows), rows, gamma, beta, mean, var, float(eps), residual.reshape(-1)),
+        *(floor, out, block_rows, stream),
+        scratch=_factor_rows(gamma),
+    )
+
+
+def batch_norm_inference(x, gamma, beta, mean, var, *, eps, out):
+    """Normalise with given statistics."""
+    run(x, gamma, beta, mean, var, eps, out)
+
+
+def normalise_relu(x, gamma, beta, mean, var, *, eps, out):
+    """Normalise and rectify."""
+    run(x, gamma, beta, mean, var, eps, out, floor=0.0)
+
+
+def normalise_add_relu(x, gamma, beta, mean, var, residual, *, eps, out):
+    """Normalise, add and rectify."""
+    run(x, gamma, beta, mean, var, eps, out, residual, floor=0.0)
+
+
+def normalise_relu_max_pool2d(x, gamma, beta, mean, var, *, eps, out, argmax):
+    """Normalise, rectify and pool 2x2."""
+    tasks = out.shape[0] * out.shape[1]
+    arguments = (x, gamma, beta, mean, var, float(eps), out, argmax)
+    launch(normalise_max_pool2d, tasks, *arguments, scratch=_factor_rows(gamma))

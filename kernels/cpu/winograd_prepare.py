@@ -1,0 +1,123 @@
+"""Weights of the Winograd convolution: U = G g G^T, in the order in which the products read them.
+
+Bound by memory: a read of the weight and a write of four times as much.
+"""
+
+from .elementwise import load
+from .gather import TILE_VECTORS
+from .launch import device, kernel, launch
+from .simd import VECTOR_BYTES, address, itemsize, lanes, vsplat, vstore
+from .winograd_transforms import PLANES, plane_elements, small_weight_row, store_six, weight_row
+
+
+def winograd_size(in_channels, out_channels):
+    """Return the elements of a transformed weight."""
+    vectors, groups = weight_groups(out_channels)
+    return PLANES * groups * weight_plane(in_channels, vectors)
+
+
+def weight_plane(in_channels, vectors):
+    """Return the elements from plane to plane of a group of `vectors` vectors of output channels."""
+    return plane_elements(in_channels, vectors * VECTOR_BYTES // 4)
+
+
+def weight_groups(out_channels):
+    """Return the vectors of a register tile and the number of such groups of output channels."""
+    width = VECTOR_BYTES // 4
+    vectors = min(TILE_VECTORS, -(-out_channels // width))
+    return vectors, -(-out_channels // (vectors * width))
+
+
+@device
+def _weight_column(place, tap, small, count, dt):
+    """G g for one column of a kernel of `count` channels; `tap` bytes from row to row."""
+    if small:
+        return small_weight_row(
+            load(place, count, dt),
+            load(place + tap, count, dt),
+            load(place + 2 * tap, count, dt),
+            load(place + 3 * tap, count, dt),
+            load(place + 4 * tap, count, dt),
+            dt,
+        )
+    return weight_row(load(place, count, dt), load(place + tap, count, dt), load(place + 2 * tap, count, dt), dt)
+
+
+@device
+def _transform_kernel(g, tap, small, count, place, plane_bytes, dt):
+    """G g G^T of one input channel and vector of output channels; `tap` bytes from tap to tap."""
+    line = (5 if small else 3) * tap
+    a = _weight_column(g, line, small, count, dt)
+    b = _weight_column(g + tap, line, small, count, dt)
+    e = _weight_column(g + 2 * tap, line, small, count, dt)
+    f, h = e, e
+    if small:
+        f = _weight_column(g + 3 * tap, line, small, count, dt)
+        h = _weight_column(g + 4 * tap, line, small, count, dt)
+    step = 6 * plane_bytes
+    if small:
+        store_six(place, plane_bytes, small_weight_row(a[0], b[0], e[0], f[0], h[0], dt))
+        store_six(place + step, plane_bytes, small_weight_row(a[1], b[1], e[1], f[1], h[1], dt))
+        store_six(place + 2 * step, plane_bytes, small_weight_row(a[2], b[2], e[2], f[2], h[2], dt))
+        store_six(place + 3 * step, plane_bytes, small_weight_row(a[3], b[3], e[3], f[3], h[3], dt))
+        store_six(place + 4 * step, plane_bytes, small_weight_row(a[4], b[4], e[4], f[4], h[4], dt))
+        store_six(place + 5 * step, plane_bytes, small_weight_row(a[5], b[5], e[5], f[5], h[5], dt))
+    else:
+        store_six(place, plane_bytes, weight_row(a[0], b[0], e[0], dt))
+        store_six(place + step, plane_bytes, weight_row(a[1], b[1], e[1], dt))
+        store_six(place + 2 * step, plane_bytes, weight_row(a[2], b[2], e[2], dt))
+        store_six(place + 3 * step, plane_bytes, weight_row(a[3], b[3], e[3], dt))
+        store_six(place + 4 * step, plane_bytes, weight_row(a[4], b[4], e[4], dt))
+        store_six(place + 5 * step, plane_bytes, weight_row(a[5], b[5], e[5], dt))
+
+
+def _make_transform(small, name):
+    """Make the kernel for 3x3, or for 5x5 kernels."""
+    taps = 25 if small else 9
+
+    def transform(begin, end, source, weights, in_channels, out_channels, vectors, groups, packed):
+        dt = source.dtype
+        size = itemsize(dt)
+        width = lanes(dt)
+        there = (out_channels + width - 1) // width
+        paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as pack.py: whole pairs of whole vectors
+        plane_bytes = weights.size // (groups * PLANES) * size
+        for task in range(begin, end):  # one vector of output channels, all input channels
+            group, v = task // vectors, task % vectors
+            target = address(weights) + group * PLANES * plane_bytes + v * width * size
+            if task >= there:  # the last group's missing partner must not hold anything
+                for plane in range(PLANES):
+                    for c in range(in_channels):
+                        vstore(target + plane * plane_bytes + c * vectors * width * size, vsplat(0, dt))
+                continue
+            first, step, count = address(source) + task * width * size, out_channels * size, out_channels - task * width
+            if packed:
+                per_block = 1 if task >= paired else TILE_VECTORS
+                step, count = per_block * width * size, width
+                start = (task - task % per_block) * taps * in_channels + task % per_block
+                first = address(source) + start * width * size
+            for c in range(in_channels):
+                place = target + c * vectors * width * size
+                _transform_kernel(
+                    first + c * step, in_channels * step, small, min(count, width), place, plane_bytes, dt
+                )
+
+    transform.__name__ = name
+    return kernel(transform)
+
+
+transform_weight = _make_transform(False, "transform_weight")
+transform_weight_5x5 = _make_transform(True, "transform_weight_5x5")
+
+
+def prepare(source, kernel_size, in_channels, out_channels, workspace, *, packed):
+    """Return U in the order [group][plane][input channel][vectors of the group].
+
+    `source` is the weight itself, (R, S, in, out), or what pack.py makes of a turned one, as a single block.
+    """
+    vectors, groups = weight_groups(out_channels)
+    weights = workspace.empty((winograd_size(in_channels, out_channels),), source.dtype)
+    function = transform_weight_5x5 if kernel_size == (5, 5) else transform_weight
+    sizes = (in_channels, out_channels, vectors, groups, packed)
+    launch(function, vectors * groups, source.reshape(-1), weights, *sizes)
+    return weights

@@ -1,0 +1,350 @@
+"""Cases of the fused operations. Their reference is the composition of their parts, in float64 on the NumPy backend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tests.backends.cases_conv import Conv, _geometry, _prepared, pad
+from tests.backends.cases_norm import _EPS, _rstd
+from tests.backends.op_case import Arrays, Case
+
+_CONVS = [
+    Conv("winograd-c64-k64", 2, (8, 8), 64, 64),
+    Conv("winograd-c16-k16-cut", 3, (7, 9), 16, 16),
+    Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)),
+    Conv("winograd-many-tiles", 9, (16, 16), 32, 48),
+    Conv("winograd-one-tile", 1, (2, 3), 40, 70),
+    Conv("strict", 2, (6, 5), 16, 17, precision="strict"),
+    Conv("stem", 2, (8, 7), 3, 16, bias=False),
+    Conv("stride2", 2, (8, 8), 16, 32, stride=(2, 2), bias=False),
+    Conv("1x1-stride2", 2, (7, 5), 33, 7, (1, 1), (2, 2), pad(0, 0)),
+    Conv("5x5", 1, (9, 8), 20, 9, (5, 5), padding=pad(2, 2)),
+    Conv("many-channels", 1, (4, 4), 700, 20, (1, 1), padding=pad(0, 0)),
+    Conv("groups2", 2, (5, 5), 16, 32, groups=2),
+    Conv("depthwise", 2, (5, 6), 17, 17, groups=17),
+    Conv("infinite", 2, (5, 5), 8, 17, precision="strict", infinite=True),
+]
+_MAPS = {
+    "round": (2, 8, 8, 64),
+    "ragged": (3, 5, 7, 17),
+    "c3": (2, 6, 5, 3),
+    "c96-2x2": (4, 2, 2, 96),
+    "one-element": (1, 1, 1, 7),
+    "long": (9, 16, 16, 16),
+    "far-from-zero": (2, 6, 6, 16),
+}
+_SQUARES: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
+_OVERLAPPING: dict[str, Any] = {"kernel_size": (3, 3), "stride": (2, 2), "padding": pad(1, 1), "dilation": (1, 1)}
+_CEILING: dict[str, Any] = {**_SQUARES, "ceil": True}
+
+
+def _bound(c: Conv, name: str, spread: str, axes: tuple[int, ...], i: Arrays, o: Arrays) -> np.ndarray:
+    """Largest input times the sum of the weights, on every convolution: see `_spread` of cases_conv.py."""
+    finite = {key: np.abs(np.where(np.isfinite(a), a, 0)) for key, a in i.items()}
+    size = finite[spread].max(initial=0) * finite["weight"].sum(axes)
+    if c.groups > 1:
+        size = size.max(initial=0)
+    for extra in ("bias", "addend"):
+        if extra in finite:
+            size = size + finite[extra]
+    return np.broadcast_to(size, o[name].shape)
+
+
+def _inputs(c: Conv, **more: tuple[int, ...]):
+    def made(rng: np.random.Generator) -> Arrays:
+        arrays = {name: rng.standard_normal(shape) for name, shape in more.items()}
+        arrays["weight"] = rng.standard_normal(c.w_shape)
+        if c.infinite:
+            arrays["weight"][0, 0, 0, 0], arrays["weight"][-1, 1, 0, -1] = np.inf, -np.inf
+        if c.bias and "x" in more:
+            arrays["bias"] = 5 * rng.standard_normal(c.k)
+        return arrays
+
+    return made
+
+
+def conv_relu(c: Conv) -> Case:
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d_relu(i["x"], weight, i.get("bias"), **_geometry(c), out=o["y"], workspace=workspace)
+
+    return Case(
+        "conv2d_relu",
+        c.id,
+        _inputs(c, x=c.x_shape),
+        {"y": c.y_shape},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 1,
+        magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+    )
+
+
+def conv_add_relu(c: Conv) -> Case:
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "forward", c, workspace)
+        arguments = (i["x"], weight, i.get("bias"), i["addend"])
+        backend.conv2d_add_relu(*arguments, **_geometry(c), out=o["y"], workspace=workspace)
+
+    return Case(
+        "conv2d_add_relu",
+        c.id,
+        _inputs(c, x=c.x_shape, addend=c.y_shape),
+        {"y": c.y_shape},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 2,
+        magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+    )
+
+
+def conv_statistics(c: Conv) -> Case:
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d_statistics(i["x"], weight, i.get("bias"), **_geometry(c), **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _bound(c, "out", "x", (0, 1, 2), i, o)
+        spread = np.sqrt(o["var"]) + np.abs(o["mean"]) * np.finfo(np.float32).eps
+        largest = size.max(axis=(0, 1, 2), initial=0)
+        return {"out": size, "mean": largest, "var": spread * (largest + spread)}
+
+    return Case(
+        "conv2d_statistics",
+        c.id,
+        _inputs(c, x=c.x_shape),
+        {"out": c.y_shape, "mean": (c.k,), "var": (c.k,)},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 1,
+        magnitude=magnitude,
+    )
+
+
+def backward_input_add(c: Conv, *, in_place: bool) -> Case:
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "backward_input", c, workspace)
+        out = o["grad_input"]
+        addend = i["addend"]
+        if in_place:
+            out[...] = addend
+            addend = out
+        backend.conv2d_backward_input_add(
+            i["grad_output"], weight, addend, **_geometry(c), out=out, workspace=workspace
+        )
+
+    return Case(
+        "conv2d_backward_input_add",
+        c.id + ("-in-place" if in_place else ""),
+        _inputs(c, grad_output=c.y_shape, addend=c.x_shape),
+        {"grad_input": c.x_shape},
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + 1,
+        magnitude=lambda i, o: {"grad_input": _bound(c, "grad_input", "grad_output", (0, 1, 3), i, o)},
+    )
+
+
+def _norm_parts(shape: tuple[int, ...], rng: np.random.Generator, offset: float) -> Arrays:
+    channels = shape[-1]
+    return {
+        "x": rng.standard_normal(shape) + offset,
+        "gamma": rng.standard_normal(channels),
+        "beta": rng.standard_normal(channels),
+        "mean": rng.standard_normal(channels) + offset,
+        "var": rng.uniform(0.1, 2, channels),
+    }
+
+
+def _normalised_size(i: Arrays) -> np.ndarray:
+    away = (np.abs(i["x"]) + np.abs(i["mean"])) * _rstd(i["var"])
+    return np.abs(i["gamma"]) * away + np.abs(i["beta"])
+
+
+def normalise(name: str, shape: tuple[int, ...], *, add: bool) -> Case:
+    offset = 1000.0 if name == "far-from-zero" else 0.0
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(shape, rng, offset)
+        return parts | {"residual": rng.standard_normal(shape)} if add else parts
+
+    def call(backend, i, o, workspace):
+        parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
+        if add:
+            backend.normalise_add_relu(*parts, i["residual"], eps=_EPS, out=o["y"])
+        else:
+            backend.normalise_relu(*parts, eps=_EPS, out=o["y"])
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        return {"y": _normalised_size(i) + np.abs(i.get("residual", 0.0))}
+
+    op = "normalise_add_relu" if add else "normalise_relu"
+    return Case(op, name, inputs, {"y": shape}, call, magnitude=magnitude)
+
+
+def _pooled(shape: tuple[int, ...], windows: dict[str, Any]) -> tuple[tuple[int, ...], dict[str, Any]]:
+    windows = dict(windows)
+    ceiling = windows.pop("ceil", False)
+    (top, bottom), (left, right) = windows["padding"]
+    sizes = []
+    for size, both, k, s in zip(
+        shape[1:3], (top + bottom, left + right), windows["kernel_size"], windows["stride"], strict=True
+    ):
+        room = size + both - k
+        sizes.append(-(-room // s) + 1 if ceiling else room // s + 1)
+    return (shape[0], *sizes, shape[3]), windows
+
+
+def normalise_pool(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
+    pooled, windows = _pooled(shape, windows)
+
+    def call(backend, i, o, workspace):
+        parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
+        backend.normalise_relu_max_pool2d(
+            *parts, eps=_EPS, **windows, out=o["y"], argmax=o["argmax"], workspace=workspace
+        )
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _normalised_size(i).max(axis=(0, 1, 2))
+        return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
+
+    return Case(
+        "normalise_relu_max_pool2d",
+        name,
+        lambda rng: _norm_parts(shape, rng, 0.0),
+        {"y": pooled, "argmax": (pooled, np.uint8)},
+        call,
+        magnitude=magnitude,
+    )
+
+
+def relu_bias(name: str, shape: tuple[int, ...]) -> Case:
+    def call(backend, i, o, workspace):
+        backend.relu_backward_bias(i["grad_output"], i["y"], **o, workspace=workspace)
+
+    return Case(
+        "relu_backward_bias",
+        name,
+        lambda rng: {"grad_output": rng.standard_normal(shape), "y": np.maximum(rng.standard_normal(shape), 0)},
+        {"out": shape, "grad_bias": shape[-1:]},
+        call,
+        terms=int(np.prod(shape[:-1])),
+    )
+
+
+def _backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...]) -> dict:
+    """Magnitudes of the gradients of a normalisation, `g` being that of its output."""
+    axes = tuple(range(len(shape) - 1))
+    rstd = _rstd(i["var"])
+    z = (np.abs(i["x"]) + np.abs(i["mean"])) * rstd
+    count = max(1, int(np.prod(shape[:-1])))
+    sum_g, sum_gz = g.sum(axes), (g * z).sum(axes)
+    grad_input = np.abs(i["gamma"]) * rstd * (g + sum_g / count + z * sum_gz / count)
+    return {"grad_input": grad_input, "grad_gamma": sum_gz, "grad_beta": sum_g}
+
+
+def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: bool = False) -> Case:
+    offset = 1000.0 if name == "far-from-zero" else 0.0
+    channels = shape[-1:]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(shape, rng, offset)
+        del parts["beta"]
+        y = np.maximum(rng.standard_normal(shape), 0)
+        return {"grad_output": rng.standard_normal(shape), "y": y, **parts}
+
+    def call(backend, i, o, workspace):
+        grad = i["grad_output"]
+        if in_place:
+            o["grad_residual"][...] = grad
+            grad = o["grad_residual"]
+        arguments = (grad, i["y"], i["x"], i["gamma"], i["mean"], i["var"])
+        operation = backend.batch_norm_add_relu_backward if add else backend.batch_norm_relu_backward
+        operation(*arguments, eps=_EPS, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _backward_size(i, np.abs(i["grad_output"]), shape)
+        return size | {"grad_residual": np.zeros(shape)} if add else size
+
+    outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
+    if add:
+        outputs["grad_residual"] = shape
+    op = "batch_norm_add_relu_backward" if add else "batch_norm_relu_backward"
+    return Case(op, name + ("-in-place" if in_place else ""), inputs, outputs, call, magnitude=magnitude)
+
+
+def norm_pool_backward(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
+    pooled, windows = _pooled(shape, windows)
+    cells = windows["kernel_size"][0] * windows["kernel_size"][1]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(shape, rng, 0.0)
+        del parts["beta"]
+        return {
+            "grad_output": rng.standard_normal(pooled),
+            "y": np.maximum(rng.standard_normal(pooled), 0),
+            "argmax": _cells_inside(rng, shape, pooled, windows),
+            **parts,
+        }
+
+    def call(backend, i, o, workspace):
+        arguments = (i["grad_output"], i["y"], i["argmax"], i["x"], i["gamma"], i["mean"], i["var"])
+        backend.batch_norm_relu_max_pool2d_backward(*arguments, eps=_EPS, **windows, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        g = np.full(shape, cells * np.abs(i["grad_output"]).max(initial=0))
+        return _backward_size(i, g, shape)
+
+    channels = shape[-1:]
+    outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
+    return Case("batch_norm_relu_max_pool2d_backward", name, inputs, outputs, call, magnitude=magnitude)
+
+
+def _cells_inside(
+    rng: np.random.Generator, shape: tuple[int, ...], pooled: tuple[int, ...], windows: dict[str, Any]
+) -> np.ndarray:
+    """Places in the windows at random, of cells that lie in the map."""
+    kernel_h, kernel_w = windows["kernel_size"]
+    (top, _), (left, _) = windows["padding"]
+    rows, cols = [], []
+    for target, size, count, k, s, before in (
+        (rows, shape[1], pooled[1], kernel_h, windows["stride"][0], top),
+        (cols, shape[2], pooled[2], kernel_w, windows["stride"][1], left),
+    ):
+        for p in range(count):
+            inside = [r for r in range(k) if 0 <= p * s - before + r < size]
+            target.append((inside[0], inside[-1] + 1))
+    place = np.empty(pooled, np.uint8)
+    for p, (r0, r1) in enumerate(rows):
+        for q, (s0, s1) in enumerate(cols):
+            r = rng.integers(r0, r1, (pooled[0], pooled[3]))
+            place[:, p, q] = r * kernel_w + rng.integers(s0, s1, (pooled[0], pooled[3]))
+    return place
+
+
+_POOLED = [
+    ("round", (2, 8, 8, 64), _SQUARES),
+    ("odd", (3, 5, 7, 17), _SQUARES),
+    ("c3", (2, 6, 4, 3), _SQUARES),
+    ("overlapping", (2, 7, 6, 16), _OVERLAPPING),
+    ("ceiling", (2, 5, 5, 8), _CEILING),
+    ("long", (9, 16, 16, 16), _SQUARES),
+]
+
+CASES = [
+    *(conv_relu(c) for c in _CONVS),
+    *(conv_add_relu(c) for c in _CONVS),
+    *(conv_statistics(c) for c in _CONVS if not c.infinite),
+    *(backward_input_add(c, in_place=False) for c in _CONVS if not c.infinite),
+    *(backward_input_add(c, in_place=True) for c in _CONVS if not c.infinite),
+    conv_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
+    *(normalise(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),
+    normalise("dense", (31, 33), add=False),
+    normalise("empty-batch", (0, 4, 4, 16), add=True),
+    *(normalise_pool(*arguments) for arguments in _POOLED),
+    *(relu_bias(name, shape) for name, shape in _MAPS.items()),
+    relu_bias("dense", (31, 10)),
+    relu_bias("empty-batch", (0, 4, 4, 8)),
+    *(norm_backward(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),
+    norm_backward("round", (2, 8, 8, 64), add=True, in_place=True),
+    norm_backward("dense", (31, 33), add=False),
+    *(norm_pool_backward(*arguments) for arguments in _POOLED),
+]

@@ -1,0 +1,75 @@
+"""Results written past the caches are the same bits as those written through them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastconv.backends import get_backend
+from fastconv.backends.memory import Pool
+from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm
+from tests.backends.op_case import PoisonedWorkspace
+
+pytest.importorskip("numba")
+from fastconv.kernels.cpu import batch_norm_gradient, elementwise, normalise, winograd
+
+WANTED = {
+    ("conv2d", "3x3-c64-k64-8x8"),
+    ("conv2d", "3x3-c96-k48-7x5"),
+    ("conv2d_backward_input", "3x3-c64-k64-4x4"),
+    ("conv2d_relu", "winograd-c16-k16-cut"),
+    ("conv2d_statistics", "winograd-many-tiles"),
+    ("conv2d_add_relu", "winograd-c64-k64"),
+    ("normalise_relu", "round"),
+    ("normalise_add_relu", "long"),
+    ("batch_norm_add_relu_backward", "round"),
+    ("batch_norm_add_relu_backward", "round-in-place"),
+    ("batch_norm_relu_backward", "ragged"),
+    ("batch_norm_backward", "round"),
+    ("batch_norm", "round"),
+    ("relu", "round"),
+    ("relu_backward", "round"),
+    ("add", "round"),
+}
+CASES = [
+    case
+    for module in (cases_conv, cases_fused, cases_norm, cases_elementwise)
+    for case in module.CASES
+    if (case.op, case.id) in WANTED
+]
+
+
+def _set_threshold(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
+    for module in (batch_norm_gradient, elementwise, normalise, winograd):
+        monkeypatch.setattr(module, "STREAM_BYTES", nbytes)
+    winograd.winograd_plan.cache_clear()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+def test_same_bits(case, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    backend = get_backend("numba")
+    monkeypatch.setattr(backend, "pool", PoisonedWorkspace())
+    arrays = case.arrays(rng, np.float32)
+    through = case.run(backend, arrays, np.float32)
+    try:
+        _set_threshold(monkeypatch, 0)
+        past = case.run(backend, arrays, np.float32)
+        unaligned = case.run(backend, arrays, np.float32, offset=1)
+    finally:
+        monkeypatch.undo()
+        winograd.winograd_plan.cache_clear()
+    for name, value in through.items():
+        assert past[name].tobytes() == value.tobytes(), name
+        assert unaligned[name].tobytes() == value.tobytes(), name
+
+
+def test_large_results_are_streamed(rng: np.random.Generator) -> None:
+    """A real one, above the threshold."""
+    pool = Pool()
+    x = pool.empty((2, 1024, 1024), np.float32)
+    x[...] = rng.standard_normal(x.shape)
+    out = pool.empty(x.shape, np.float32)
+    assert elementwise._streams(out, x)
+    assert not elementwise._streams(x, x)
+    elementwise.scale(x, factor=3.0, out=out)
+    np.testing.assert_array_equal(out, x * np.float32(3))

@@ -1,0 +1,159 @@
+"""Networks frozen for inference: the same numbers as the model, from any thread, whatever happens to the model."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.backends import get_backend, use_backend
+from fastconv.nn import (
+    GELU,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    MaxPool2d,
+    Parallel,
+    ReLU,
+    Residual,
+    Sequential,
+    SubsamplePad,
+)
+
+SHAPE = (9, 8, 6)
+
+
+def _residual(width: int, stride: int) -> list:
+    body = Sequential(
+        Conv2d(width, 3, stride=stride, padding=1, bias=False), BatchNorm2d(), ReLU(),
+        Conv2d(width, 3, padding=1), BatchNorm2d(),
+    )  # fmt: skip
+    return [Residual(body, SubsamplePad(width, stride=stride)), ReLU()]
+
+
+NETWORKS = {
+    "conv-bn-relu-pool": lambda: [Conv2d(16, 3), BatchNorm2d(), ReLU(), MaxPool2d(2), Flatten(), Dense(5)],
+    "conv-bn": lambda: [Conv2d(17, 3, padding=1), BatchNorm2d(), GlobalAvgPool2d()],
+    "conv-relu": lambda: [Conv2d(9, (3, 2), stride=2), ReLU(), AvgPool2d(2), Flatten(), Dropout(0.5), Dense(3), ReLU()],
+    "residual": lambda: [*_residual(16, 1), *_residual(32, 2), GlobalAvgPool2d(), Dense(4)],
+    "plain-residual": lambda: [Residual(Conv2d(6, 3, padding=1)), GELU()],
+    "parallel": lambda: [
+        Parallel(Sequential(Conv2d(4, 1), BatchNorm2d(), ReLU()), Conv2d(3, 3, padding=1), mode="concatenate"),
+        Parallel(Conv2d(5, 1), Conv2d(5, 3, padding=1)),
+        BatchNorm2d(),
+    ],
+    "one-layer": lambda: [Conv2d(2, 1)],
+}
+
+
+def _trained(name: str, rng: np.random.Generator, dtype: str = "float64") -> Sequential:
+    """Build a network and give it weights and running statistics that are not the initial ones."""
+    model = Sequential(*NETWORKS[name]()).build(SHAPE, dtype, seed=1)
+    for tensor in model.tensors():
+        values = rng.standard_normal(tensor.shape)
+        tensor.data = np.abs(values) + 0.1 if tensor.name.endswith("var") else values
+    return model
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_plan_gives_what_the_model_gives(name: str, batch: int, backend, rng: np.random.Generator) -> None:
+    model = _trained(name, rng)
+    plan = model.compile((batch, *SHAPE))
+    assert plan.input_shape == (batch, *SHAPE)
+    for _ in range(3):
+        x = rng.standard_normal((batch, *SHAPE))
+        expected = fc.to_numpy(model(fc.asarray(x)))
+        got = fc.to_numpy(plan(fc.asarray(x)))
+        assert plan.output_shape == expected.shape
+        np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_plan_of_a_model_in_float32(name: str, backend, rng: np.random.Generator) -> None:
+    if backend.name == "numpy":
+        pytest.skip("the reference takes long for whole networks")
+    model = getattr(fc.models, name)(seed=0)
+    x = rng.standard_normal((2, *model.input_shape)).astype(np.float32)
+    model.forward(x, training=True)  # moves the running statistics
+    expected = model(x)
+    np.testing.assert_allclose(model.compile(x.shape)(x), expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_training_on_does_not_change_the_plan(backend, rng: np.random.Generator) -> None:
+    model = _trained("residual", rng)
+    x = fc.asarray(rng.standard_normal((2, *SHAPE)))
+    plan = model.compile(x.shape)
+    before = fc.to_numpy(plan(x)).copy()
+    version = [p.version for p in model.parameters()]
+    optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer).train_step(x, np.zeros(2, np.int32))
+    assert [p.version for p in model.parameters()] != version
+    np.testing.assert_array_equal(fc.to_numpy(plan(x)), before)
+    again = fc.to_numpy(model.compile(x.shape)(x))
+    assert not np.allclose(again, before)
+
+
+def test_results_are_the_callers_own(rng: np.random.Generator) -> None:
+    model = _trained("conv-relu", rng)
+    plan = model.compile((1, *SHAPE))
+    x = rng.standard_normal((1, *SHAPE))
+    first = plan(x)
+    kept = first.copy()
+    plan(x + 1)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_threads_share_a_plan(rng: np.random.Generator) -> None:
+    model = _trained("residual", rng)
+    plan = model.compile((2, *SHAPE))
+    inputs = [rng.standard_normal((2, *SHAPE)) for _ in range(4)]
+    expected = [plan(x) for x in inputs]
+    wrong = []
+
+    def run(i: int) -> None:
+        wrong.extend(i for _ in range(50) if not np.array_equal(plan(inputs[i]), expected[i]))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_whole_network_is_one_program(rng: np.random.Generator) -> None:
+    """On the CPU nothing is left of the layers: no normalisation of its own, no launch from Python."""
+    model = _trained("residual", rng, "float32")
+    with use_backend("numba"):
+        plan = model.compile((2, *SHAPE))
+    program = plan._replay.args[0]
+    assert "normalise" not in program.names
+    assert not {"pack_weight", "transform_weight", "times_zero"} & set(program.names)
+    assert get_backend().name == "numba"
+
+
+@pytest.mark.parametrize("shape", [SHAPE, (0, *SHAPE), (1, 9, 8, 5), (1, 2, 2, 6), (1, 1, *SHAPE)])
+def test_wrong_input_shape(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    model = _trained("conv-bn-relu-pool", rng)
+    with pytest.raises(fc.errors.ShapeError):
+        model.compile(shape)
+
+
+def test_wrong_batch_and_type(rng: np.random.Generator) -> None:
+    plan = _trained("conv-bn", rng).compile((2, *SHAPE))
+    with pytest.raises(fc.errors.ShapeError, match=r"x: got shape \(3, 9, 8, 6\); allowed: \(2, 9, 8, 6\)"):
+        plan(np.zeros((3, *SHAPE)))
+    with pytest.raises(fc.errors.DTypeError):
+        plan(np.zeros((2, *SHAPE), np.float32))
+
+
+def test_model_that_is_not_built() -> None:
+    with pytest.raises(fc.errors.ArgumentError, match="not built"):
+        Sequential(Dense(3)).compile((1, 4))
