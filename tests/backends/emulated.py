@@ -22,17 +22,18 @@ def emulator_or_skip() -> Backend:
 
 
 @contextmanager
-def running(*, order: str = "forward", checks: bool = False, blocks: int | None = None) -> Iterator[None]:
+def running(
+    *, order: str = "forward", copies: str = "lazy", checks: bool = False, blocks: int | None = None
+) -> Iterator[None]:
     """Run kernels in this order of threads, with races and bounds checked if asked for.
 
     `blocks` is how many blocks the kernels that walk over rows or elements in strides may use at most; by default as
     many as the shape asks for, which with small shapes is one a stride.
     """
+    from fastconv.backends.emulator.settings import parse, using
     from fastconv.kernels.cuda import grids
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FASTCONV_EMULATOR_ORDER", order)
-        patch.setenv("FASTCONV_EMULATOR_CHECKS", str(int(checks)))
+    with pytest.MonkeyPatch.context() as patch, using(parse(",".join([order, copies, *["checks"] * checks]))):
         if blocks is not None:
             patch.setattr(get_backend("cuda-emulator").device, "multiprocessors", blocks)
             patch.setattr(grids, "BLOCKS_PER_MULTIPROCESSOR", 1)

@@ -1,0 +1,77 @@
+"""The backend "cuda-emulator"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.base import Array, Shape
+from fastconv.backends.cuda_backend import CudaBackend
+from fastconv.backends.emulator.device import EmulatorDevice, Launch
+from fastconv.backends.memory import Pool
+
+
+class EmulatedArray(np.ndarray):
+    """An array in the memory of the emulated GPU: of a type of its own, as a host array is none of the GPU's."""
+
+
+class EmulatorBackend(CudaBackend):
+    """CUDA kernels on the emulator. Needs g++ on Linux."""
+
+    name = "cuda-emulator"
+    on_host = False
+
+    def __init__(self) -> None:
+        self.device: EmulatorDevice = EmulatorDevice()
+        self.pool = _EmulatedPool()
+
+    def empty(self, shape: Shape, dtype: Any) -> Array:
+        return self.pool.empty(shape, dtype)
+
+    def owns(self, array: Any) -> bool:
+        return isinstance(array, EmulatedArray)
+
+    def asarray(self, array: Any, dtype: Any = None) -> Array:
+        given = np.asarray(array, dtype)
+        native = given.dtype.newbyteorder("=")
+        if isinstance(array, EmulatedArray) and array.dtype == native and array.flags.c_contiguous:
+            return array
+        moved = self.empty(given.shape, native)
+        moved[...] = given
+        return moved
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        return np.array(array, copy=True, subok=False)
+
+    def synchronize(self) -> None:
+        """Nothing: a launch has ended when it returns."""
+
+    def set_num_threads(self, count: int) -> None:
+        """Nothing: one thread runs all fibres."""
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        """Return what repeats the launches of `function`, as a CUDA graph does on a GPU."""
+        launches: list[Launch] = []
+        with self.device.listening(launches.append):
+            function()
+
+        def replay() -> None:
+            for launch in launches:
+                self.device.run(launch)
+
+        return replay
+
+    @contextmanager
+    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+        with self.device.listening(lambda launch: note(launch.kernel.name)):
+            yield
+
+
+class _EmulatedPool(Pool):
+    """The pool of the CPU, whose arrays are EmulatedArray."""
+
+    def empty(self, shape: Shape, dtype: Any) -> EmulatedArray:
+        return super().empty(shape, dtype).view(EmulatedArray)

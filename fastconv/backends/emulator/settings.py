@@ -1,0 +1,87 @@
+"""How the emulator runs: the order of threads, the time at which copies land, and whether accesses are checked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from fastconv.errors import ArgumentError
+
+ORDERS = ("forward", "reverse", "skewed")
+COPIES = ("lazy", "eager")
+VARIABLE = "FASTCONV_EMULATOR"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One way to run kernels; right kernels give the same bits in all of them.
+
+    Attributes
+    ----------
+    order : "forward", "reverse" or "skewed"
+        Which thread goes on when several could. Skewed lets one warp run far ahead, another one after each barrier.
+    seed : int
+        For "skewed".
+    copies : "lazy" or "eager"
+        When asynchronous copies land: as late, or as early, as the hardware might do it.
+    checks : bool
+        Whether every access is checked for races, bounds and alignment; some twenty times slower.
+    seconds : int
+        A launch that takes longer is taken for a loop that never ends.
+    """
+
+    order: str = "forward"
+    seed: int = 1
+    copies: str = "lazy"
+    checks: bool = False
+    seconds: int = 120
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise ArgumentError(f"{VARIABLE}: got order {self.order!r}; allowed: {', '.join(ORDERS)}, skewed:SEED")
+        if self.copies not in COPIES:
+            raise ArgumentError(f"{VARIABLE}: got copies {self.copies!r}; allowed: {', '.join(COPIES)}")
+
+
+def parse(text: str) -> Settings:
+    """Return the settings that `text` names, words with commas between: ``"skewed:3,eager,checks"``.
+
+    Raises
+    ------
+    ArgumentError
+        It holds something else.
+    """
+    chosen: dict[str, object] = {}
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        name, _, seed = word.partition(":")
+        if name in ORDERS and (not seed or (name == "skewed" and seed.isdecimal())):
+            chosen |= {"order": name} | ({"seed": int(seed)} if seed else {})
+        elif word in COPIES:
+            chosen["copies"] = word
+        elif word == "checks":
+            chosen["checks"] = True
+        else:
+            allowed = ", ".join(["forward", "reverse", "skewed", "skewed:SEED", *COPIES, "checks"])
+            raise ArgumentError(f"{VARIABLE}: got {word!r}; allowed, with commas between: {allowed}")
+    return Settings(**chosen)  # type: ignore[arg-type]
+
+
+_override: ContextVar[Settings | None] = ContextVar("fastconv_emulator", default=None)
+
+
+def current() -> Settings:
+    """Return the settings of the innermost `using`, else those of the environment variable FASTCONV_EMULATOR."""
+    return _override.get() or parse(os.environ.get(VARIABLE, ""))
+
+
+@contextmanager
+def using(settings: Settings) -> Iterator[None]:
+    """Run kernels so within a ``with`` block, in this thread or task."""
+    token = _override.set(settings)
+    try:
+        yield
+    finally:
+        _override.reset(token)
