@@ -285,7 +285,7 @@ def dense_backward_weight(grad_output: Array, x: Array) -> Array:
     check.not_empty(grad_output.shape, "grad_output")
     check.has_shape(grad_output, "grad_output", (x.shape[0], grad_output.shape[1]), "(N, K) for the batch of x")
     out = backend.empty((x.shape[1], grad_output.shape[1]), x.dtype)
-    backend.dense_backward_weight(grad_output, x, out=out, workspace=backend.pool)
+    backend.dense_backward_weight(grad_output, x, precision=get_precision(), out=out, workspace=backend.pool)
     return out
 
 

@@ -14,6 +14,7 @@ def assert_close(
     dtype: Any,
     terms: int = 1,
     magnitude: Any = None,
+    products: float = 0,
     what: str = "result",
 ) -> None:
     """Assert that `actual`, computed in `dtype`, is `expected` up to rounding.
@@ -31,6 +32,8 @@ def assert_close(
     magnitude : array or None
         The same formula with every number replaced by its absolute value, so that cancellation is allowed for; by
         default ``abs(expected)``. 0 asks for equality.
+    products : float
+        Share of itself by which each product may be off; added to the bound.
     """
     expected = np.asarray(expected)
     assert isinstance(actual, np.ndarray), f"{what}: {type(actual)} is no array"
@@ -42,7 +45,7 @@ def assert_close(
     size = np.broadcast_to(np.abs(expected) if magnitude is None else magnitude, expected.shape)
     limits = np.finfo(actual.dtype)
     with np.errstate(all="ignore"):
-        bound = float(limits.eps) * (8 + 2 * np.sqrt(terms)) * size + np.where(size > 0, float(limits.tiny) * terms, 0)
+        bound = (float(limits.eps) * (8 + 2 * np.sqrt(terms)) + products) * size + np.where(size > 0, float(limits.tiny) * terms, 0)
         error = np.abs(actual.astype(np.float64) - expected)
         same = (np.isnan(actual) & np.isnan(expected)) | (actual == expected)
         good = same | (np.isfinite(expected) & np.isfinite(actual) & (error <= bound))

@@ -272,7 +272,9 @@ class Backend(FusedOperations, abc.ABC):
         """``grad_input[n, c] = sum over k of grad_output[n, k] * weight[c, k]``; out (N, C)."""
 
     @abc.abstractmethod
-    def dense_backward_weight(self, grad_output: Array, x: Array, *, out: Array, workspace: Workspace) -> None:
+    def dense_backward_weight(
+        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
+    ) -> None:
         """``grad_weight[c, k] = sum over n of x[n, c] * grad_output[n, k]``; out (C, K)."""
 
     # Pooling

@@ -8,14 +8,17 @@ Arrays, pool and device are the subclasses'.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.base import Array, Backend, RandomKey, Workspace
+from fastconv.backends.base import Array, Backend, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
 from fastconv.kernels.cuda import (
     activation,
     augment,
     avg_pool,
     batch_norm,
+    conv2d,
+    dense,
     dropout,
     elementwise,
     max_pool,
@@ -30,7 +33,195 @@ from fastconv.kernels.cuda.device import Device
 class CudaBackend(Backend):
     """CUDA kernels on the arrays of a device."""
 
+    precisions = ("strict", "default", "fast")
     device: Device
+
+    def conv2d_reasons(
+        self,
+        weight: Array,
+        *,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+    ) -> Sequence[str]:
+        reasons: Sequence[str] = conv2d.reasons(weight, groups=groups, precision=precision)
+        return reasons
+
+    def prepare_conv2d_weight(
+        self,
+        weight: Array,
+        *,
+        direction: Direction,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+        workspace: Workspace,
+    ) -> PreparedWeight:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = conv2d.geometry_of(weight, **shape, backward=direction == "backward_input")
+        return self._prepared(weight, weight, geometry, precision, workspace)
+
+    def _prepared(
+        self, weight: Array, kernel: Array, geometry: Any, precision: Precision, workspace: Workspace
+    ) -> PreparedWeight:
+        name = conv2d.algorithm(kernel, geometry.groups, precision)
+        packed = None
+        if name.startswith("conv2d_gather"):
+            packed = conv2d.pack_weight(self.device, kernel, geometry, conv2d.MATHS[precision], workspace)
+        return PreparedWeight(weight, name, packed)
+
+    def conv2d(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = conv2d.geometry_of(weight.weight, **shape)
+        conv2d.run(self.device, x, weight, geometry, bias=bias, out=out, workspace=workspace)
+
+    def conv2d_relu(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = conv2d.geometry_of(weight.weight, **shape)
+        conv2d.run(self.device, x, weight, geometry, bias=bias, rectify=True, out=out, workspace=workspace)
+
+    def conv2d_add_relu(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = conv2d.geometry_of(weight.weight, **shape)
+        finish = {"bias": bias, "addend": addend, "rectify": True}
+        conv2d.run(self.device, x, weight, geometry, **finish, out=out, workspace=workspace)
+
+    def conv2d_statistics(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        mean: Array,
+        var: Array,
+        workspace: Workspace,
+    ) -> None:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d(x, weight, bias, **shape, out=out, workspace=workspace)
+        batch_norm.statistics(self.device, out, mean=mean, var=var, workspace=workspace)
+
+    def conv2d_backward_input(
+        self,
+        grad_output: Array,
+        weight: PreparedWeight,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = conv2d.geometry_of(weight.weight, **shape, backward=True)
+        conv2d.run(self.device, grad_output, weight, geometry, out=out, workspace=workspace)
+
+    def conv2d_backward_input_add(
+        self,
+        grad_output: Array,
+        weight: PreparedWeight,
+        addend: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = conv2d.geometry_of(weight.weight, **shape, backward=True)
+        conv2d.run(self.device, grad_output, weight, geometry, addend=addend, out=out, workspace=workspace)
+
+    def conv2d_backward_weight(
+        self,
+        grad_output: Array,
+        x: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = conv2d.geometry_of(out, **shape)
+        conv2d.backward_weight(
+            self.device, grad_output, x, geometry, precision=precision, out=out, workspace=workspace
+        )
+
+    def prepare_dense_weight(
+        self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
+    ) -> PreparedWeight:
+        geometry = dense.geometry_of(weight, backward=direction == "backward_input")
+        return self._prepared(weight, dense.as_kernel(weight), geometry, precision, workspace)
+
+    def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
+        geometry = dense.geometry_of(weight.weight)
+        maps = dense.as_map(x), dense.as_prepared(weight), geometry
+        conv2d.run(self.device, *maps, bias=bias, out=dense.as_map(out), workspace=workspace)
+
+    def dense_backward_input(
+        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
+    ) -> None:
+        geometry = dense.geometry_of(weight.weight, backward=True)
+        maps = dense.as_map(grad_output), dense.as_prepared(weight), geometry
+        conv2d.run(self.device, *maps, out=dense.as_map(out), workspace=workspace)
+
+    def dense_backward_weight(
+        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
+    ) -> None:
+        dense.backward_weight(self.device, grad_output, x, precision=precision, out=out, workspace=workspace)
 
     def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
         reduce.conv2d_backward_bias(self.device, grad_output, out=out, workspace=workspace)

@@ -247,7 +247,9 @@ class NumbaBackend(NumbaFusedOperations):
     ) -> None:
         dense.dense_backward_input(grad_output, weight, out=out, workspace=workspace)
 
-    def dense_backward_weight(self, grad_output: Array, x: Array, *, out: Array, workspace: Workspace) -> None:
+    def dense_backward_weight(
+        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
+    ) -> None:
         dense.dense_backward_weight(grad_output, x, out=out, workspace=workspace)
 
     def max_pool2d(

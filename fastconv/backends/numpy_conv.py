@@ -160,5 +160,7 @@ class NumpyConv(Backend):
         out[...] = grad_output @ weight.weight.T
 
     @np.errstate(all="ignore")
-    def dense_backward_weight(self, grad_output: Array, x: Array, *, out: Array, workspace: Workspace) -> None:
+    def dense_backward_weight(
+        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
+    ) -> None:
         out[...] = x.T @ grad_output

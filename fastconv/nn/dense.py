@@ -89,7 +89,7 @@ class Dense(Layer):
             backend.conv2d_backward_bias(grad_output, out=target, workspace=backend.pool)
             self.bias.add_grad(target)
         target = self.weight.grad_target()
-        backend.dense_backward_weight(grad_output, x, out=target, workspace=backend.pool)
+        backend.dense_backward_weight(grad_output, x, precision=get_precision(), out=target, workspace=backend.pool)
         self.weight.add_grad(target)
         if not needs_input_grad:
             return None

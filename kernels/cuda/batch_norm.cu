@@ -93,10 +93,12 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     }
     squared = sum_of_column(squared, shared);
     if (active && threadIdx.y == 0) {
-        const double variance = squared / rows, scale = gamma[c] / sqrt(variance + eps);
+        const double variance = squared / rows;
         const T rounded = (T)exact;
         mean[c] = rounded;
         var[c] = (T)variance;
+        if (!gamma) return;  // the statistics alone
+        const double scale = gamma[c] / sqrt(variance + eps);
         factor[c] = (T)scale;
         shift[c] = (T)(beta[c] + (rounded - exact) * scale);
     }

@@ -14,17 +14,28 @@ def batch_norm(device, x, gamma, beta, *, eps, out, mean, var, workspace):
     """Normalise with the statistics of the batch."""
     channels, dtype = gamma.size, x.dtype
     rows = x.size // channels
+    factor, shift = (workspace.empty((channels,), dtype) for _ in range(2))
+    _statistics(device, x, mean, var, workspace, gamma, beta, factor, shift, eps)
+    arguments = (x, mean, factor, shift, out, np.int64(rows), np.int32(channels))
+    grid, block = rows_of_channels(device, rows, channels, dtype)
+    device.launch(_kernel("normalise", dtype), grid, block, arguments)
+
+
+def statistics(device, x, *, mean, var, workspace):
+    """Mean and biased variance of each channel."""
+    _statistics(device, x, mean, var, workspace)
+
+
+def _statistics(device, x, mean, var, workspace, gamma=None, beta=None, factor=None, shift=None, eps=0.0):
+    channels, dtype = mean.size, x.dtype
+    rows = x.size // channels
     parts, part_rows, grid, block = _parts(rows, channels, dtype)
     means, squares = (workspace.empty((parts, channels), np.float64) for _ in range(2))
-    factor, shift = (workspace.empty((channels,), dtype) for _ in range(2))
     arguments = (x, means, squares, np.int64(rows), np.int32(channels), np.int32(part_rows))
     device.launch(_kernel("batch_norm_statistics", dtype), grid, block, arguments)
     sizes = (np.int64(rows), np.int32(parts), np.int32(channels), np.int32(part_rows), np.float64(eps))
     arguments = (means, squares, gamma, beta, mean, var, factor, shift, *sizes)
     device.launch(_kernel("combine_statistics", dtype), _combine_grid(channels), _COMBINE, arguments)
-    arguments = (x, mean, factor, shift, out, np.int64(rows), np.int32(channels))
-    grid, block = rows_of_channels(device, rows, channels, dtype)
-    device.launch(_kernel("normalise", dtype), grid, block, arguments)
 
 
 def batch_norm_inference(device, x, gamma, beta, mean, var, *, eps, out):

@@ -28,6 +28,11 @@ class Conv:
     infinite: bool = False  # put values that are not finite beside the padding and into the weights
 
     @property
+    def rounded(self) -> bool:
+        """Whether tensor cores may compute it: not in strict precision, nor where each channel stands alone."""
+        return self.precision != "strict" and not (self.groups == self.c > 1)
+
+    @property
     def x_shape(self) -> tuple[int, ...]:
         return (self.n, *self.size, self.c)
 
@@ -189,7 +194,7 @@ def forward(c: Conv) -> Case:
 
     terms = int(np.prod(c.w_shape[:3])) + 1
     magnitude = _spread(c, "y", "x", "weight", (0, 1, 2))
-    return Case("conv2d", c.id, inputs, {"y": c.y_shape}, call, terms=terms, magnitude=magnitude)
+    return Case("conv2d", c.id, inputs, {"y": c.y_shape}, call, terms=terms, magnitude=magnitude, rounded=c.rounded)
 
 
 def backward_input(c: Conv) -> Case:
@@ -205,7 +210,7 @@ def backward_input(c: Conv) -> Case:
     terms = c.kernel[0] * c.kernel[1] * c.k // c.groups
     magnitude = _spread(c, "grad_input", "grad_output", "weight", (0, 1, 3))
     outputs = {"grad_input": c.x_shape}
-    return Case("conv2d_backward_input", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude)
+    return Case("conv2d_backward_input", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded)
 
 
 def backward_weight(c: Conv) -> Case:
@@ -225,7 +230,7 @@ def backward_weight(c: Conv) -> Case:
     terms = int(np.prod(c.y_shape[:3]))
     magnitude = _spread(c, "grad_weight", "x", "grad_output", (0, 1, 2))
     outputs = {"grad_weight": c.w_shape}
-    return Case("conv2d_backward_weight", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude)
+    return Case("conv2d_backward_weight", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded)
 
 
 def backward_bias(name: str, shape: tuple[int, ...]) -> Case:
@@ -260,14 +265,20 @@ def dense(name: str, n: int, c: int, k: int, *, bias: bool = True, precision: Pr
         backend.dense_backward_input(i["grad_output"], weight, out=o["grad_input"], workspace=workspace)
 
     def backward_weight(backend, i, o, workspace):
-        backend.dense_backward_weight(i["grad_output"], i["x"], out=o["grad_weight"], workspace=workspace)
+        backend.dense_backward_weight(
+            i["grad_output"], i["x"], precision=precision, out=o["grad_weight"], workspace=workspace
+        )
 
     x, w, y = (n, c), (c, k), (n, k)
     shapes = {"x": x, "weight": w} | ({"bias": (k,)} if bias else {})
+    passes = [
+        ("dense", made(**shapes), {"y": y}, forward, c + 1),
+        ("dense_backward_input", made(grad_output=y, weight=w), {"grad_input": x}, backward_input, k),
+        ("dense_backward_weight", made(grad_output=y, x=x), {"grad_weight": w}, backward_weight, n),
+    ]
     return [
-        Case("dense", name, made(**shapes), {"y": y}, forward, terms=c + 1),
-        Case("dense_backward_input", name, made(grad_output=y, weight=w), {"grad_input": x}, backward_input, terms=k),
-        Case("dense_backward_weight", name, made(grad_output=y, x=x), {"grad_weight": w}, backward_weight, terms=n),
+        Case(op, name, inputs, outputs, call, terms=terms, rounded=precision != "strict")
+        for op, inputs, outputs, call, terms in passes
     ]
 
 

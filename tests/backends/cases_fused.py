@@ -78,6 +78,7 @@ def conv_relu(c: Conv) -> Case:
         call,
         terms=int(np.prod(c.w_shape[:3])) + 1,
         magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+        rounded=c.rounded,
     )
 
 
@@ -95,6 +96,7 @@ def conv_add_relu(c: Conv) -> Case:
         call,
         terms=int(np.prod(c.w_shape[:3])) + 2,
         magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+        rounded=c.rounded,
     )
 
 
@@ -117,6 +119,7 @@ def conv_statistics(c: Conv) -> Case:
         call,
         terms=int(np.prod(c.w_shape[:3])) + 1,
         magnitude=magnitude,
+        rounded=c.rounded,
     )
 
 
@@ -140,6 +143,7 @@ def backward_input_add(c: Conv, *, in_place: bool) -> Case:
         call,
         terms=c.kernel[0] * c.kernel[1] * c.k + 1,
         magnitude=lambda i, o: {"grad_input": _bound(c, "grad_input", "grad_output", (0, 1, 3), i, o)},
+        rounded=c.rounded,
     )
 
 

@@ -1,4 +1,4 @@
-"""The simple CUDA kernels, run by the emulator: every case of the contract in every order of threads.
+"""The CUDA kernels, run by the emulator: every case of the contract in every order of threads.
 
 Cases and checks are those of the other backends. An order only says which thread runs first between two barriers: where
 results depend on it, the kernel lacks a barrier or adds without an order.
@@ -11,18 +11,19 @@ from collections.abc import Iterator
 import pytest
 
 from fastconv.backends.base import Backend
-from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training
+from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
 from tests.backends.emulated import emulator_or_skip, running
 from tests.backends.op_case import Case, PoisonedWorkspace, check
 
 # Order of the threads, and how many blocks share a loop over elements or rows; None: as many as the shape asks for.
 RUNS = (("forward", None), ("reverse", 1), ("skewed:1", 2), ("skewed:2", None))
 CASES = [
-    *(case for case in cases_conv.CASES if case.op == "conv2d_backward_bias"),
+    *cases_conv.CASES,
     *cases_pool.CASES,
     *cases_norm.CASES,
     *cases_elementwise.CASES,
     *cases_training.CASES,
+    *cases_fused.CASES,
 ]
 # One case an operation for the default suite: ragged where there is one.
 SMOKE = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())

@@ -27,6 +27,7 @@ class EmulatorBackend(CudaBackend):
     def __init__(self) -> None:
         self.device: EmulatorDevice = EmulatorDevice()
         self.pool = _EmulatedPool()
+        self._uploads = _EmulatedPool()
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         return self.pool.empty(shape, dtype)
@@ -39,7 +40,7 @@ class EmulatorBackend(CudaBackend):
         native = given.dtype.newbyteorder("=")
         if isinstance(array, EmulatedArray) and array.dtype == native and array.flags.c_contiguous:
             return array
-        moved = self.empty(given.shape, native)
+        moved = self._uploads.empty(given.shape, native)
         moved[...] = given
         return moved
 
