@@ -29,6 +29,10 @@ class BackendUnavailableError(FastconvError, ImportError):
     """A backend was asked for by name and cannot be used here."""
 
 
+class DeviceMemoryError(FastconvError, MemoryError):
+    """The GPU has not enough memory left."""
+
+
 class BackendMismatchError(FastconvError, TypeError):
     """An array or a model lives on another backend than the active one."""
 

@@ -45,7 +45,9 @@ def assert_close(
     size = np.broadcast_to(np.abs(expected) if magnitude is None else magnitude, expected.shape)
     limits = np.finfo(actual.dtype)
     with np.errstate(all="ignore"):
-        bound = (float(limits.eps) * (8 + 2 * np.sqrt(terms)) + products) * size + np.where(size > 0, float(limits.tiny) * terms, 0)
+        bound = (float(limits.eps) * (8 + 2 * np.sqrt(terms)) + products) * size + np.where(
+            size > 0, float(limits.tiny) * terms, 0
+        )
         error = np.abs(actual.astype(np.float64) - expected)
         same = (np.isnan(actual) & np.isnan(expected)) | (actual == expected)
         good = same | (np.isfinite(expected) & np.isfinite(actual) & (error <= bound))

@@ -96,11 +96,5 @@ def _canonical(name: str, argument: str = "backend") -> str:
 
 def _load(name: str) -> Backend:
     module_name, class_name = _CLASSES[name].split(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name != module_name:
-            raise
-        raise BackendUnavailableError(f"backend {name!r} is not part of this release of fastconv") from error
-    backend: Backend = getattr(module, class_name)()
+    backend: Backend = getattr(importlib.import_module(module_name), class_name)()
     return backend

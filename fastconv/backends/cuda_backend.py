@@ -7,7 +7,11 @@ Arrays, pool and device are the subclasses'.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import abc
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastconv._shapes import Padding, Pair
@@ -27,14 +31,82 @@ from fastconv.kernels.cuda import (
     reduce,
     softmax,
 )
-from fastconv.kernels.cuda.device import Device
+from fastconv.kernels.cuda.device import Dim, Kernel
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch, as it was asked for."""
+
+    kernel: Kernel
+    grid: Dim
+    block: Dim
+    args: tuple[Any, ...]
+    shared_bytes: int
+
+
+class LaunchList(abc.ABC):
+    """A device that can be told to note launches instead of running them."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Callable[[Launch], None]] = []
+        self._recording = threading.local()  # other threads go on computing
+
+    def submit(self, launch: Launch) -> None:
+        """Run a launch, or put it down."""
+        for listener in self._listeners:
+            listener(launch)
+        recorded = getattr(self._recording, "launches", None)
+        if recorded is None:
+            self.run(launch)
+        else:
+            recorded.append(launch)
+
+    @abc.abstractmethod
+    def run(self, launch: Launch) -> None:
+        """Run a launch."""
+
+    @contextmanager
+    def recording(self) -> Iterator[list[Launch]]:
+        """Put launches down in the list that is yielded, and run none."""
+        outer = getattr(self._recording, "launches", None)
+        launches: list[Launch] = []
+        self._recording.launches = launches
+        try:
+            yield launches
+        finally:
+            self._recording.launches = outer
+
+    @contextmanager
+    def listening(self, listener: Callable[[Launch], None]) -> Iterator[None]:
+        """Within this, `listener` gets each launch before it runs."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
 
 class CudaBackend(Backend):
     """CUDA kernels on the arrays of a device."""
 
     precisions = ("strict", "default", "fast")
-    device: Device
+    device: Any
+    """A `fastconv.kernels.cuda.device.Device` that is a `LaunchList` too."""
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+        with self.device.recording() as launches:
+            function()
+        return self._repeat(launches)
+
+    @abc.abstractmethod
+    def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
+        """Return what runs these launches."""
+
+    @contextmanager
+    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+        with self.device.listening(lambda launch: note(launch.kernel.name)):
+            yield
 
     def conv2d_reasons(
         self,
@@ -196,9 +268,7 @@ class CudaBackend(Backend):
     ) -> None:
         shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         geometry = conv2d.geometry_of(out, **shape)
-        conv2d.backward_weight(
-            self.device, grad_output, x, geometry, precision=precision, out=out, workspace=workspace
-        )
+        conv2d.backward_weight(self.device, grad_output, x, geometry, precision=precision, out=out, workspace=workspace)
 
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace

@@ -18,7 +18,7 @@ from fastconv.errors import FastconvError
 _PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "safetensors", "rich", "cupy-cuda12x", "cupy-cuda13x")
 _BACKENDS = ("numba", "numpy", "cupy", "cuda-emulator")
 _FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "amx-bf16", "neon", "sve", "bf16")
-_VARIABLES = ("FASTCONV_BACKEND", "FASTCONV_NUM_THREADS", "FASTCONV_DATA_DIR", "FASTCONV_CACHE_DIR")
+_VARIABLES = tuple(f"FASTCONV_{name}" for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR"))
 
 
 def run(options: argparse.Namespace) -> int:

@@ -1,0 +1,84 @@
+"""CUDA kernels.
+
+TABLE names the kernels that carry out each operation of the contract; the backends, the tests and kernels/README.md use
+the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` stands in softmax.cu.
+"""
+
+_CONVOLUTION = (
+    "conv2d_gather.conv2d_gather",
+    "conv2d_plain.conv2d_plain",
+    "conv2d_depthwise.conv2d_depthwise",
+    "pack.pack_input",
+)
+_DENSE = ("conv2d_gather.conv2d_gather", "conv2d_plain.conv2d_plain", "pack.pack_input")
+_STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
+_WEIGHT = (
+    "conv2d_weight.conv2d_weight",
+    "conv2d_weight_plain.conv2d_weight_plain",
+    "conv2d_splits.sum_splits",
+    "pack.pack_input",
+    "words.fill_array",
+)
+
+TABLE = {
+    "prepare_conv2d_weight": ("pack.pack_weight",),
+    "conv2d": _CONVOLUTION,
+    "conv2d_backward_input": _CONVOLUTION,
+    "conv2d_backward_weight": (*_WEIGHT, "conv2d_depthwise.conv2d_depthwise_weight", "reduce.sum_rows"),
+    "conv2d_backward_bias": ("reduce.sum_rows", "words.fill_array"),
+    "conv2d_relu": _CONVOLUTION,
+    "conv2d_add_relu": _CONVOLUTION,
+    "conv2d_statistics": (*_CONVOLUTION, *_STATISTICS),
+    "conv2d_backward_input_add": _CONVOLUTION,
+    "prepare_dense_weight": ("pack.pack_weight",),
+    "dense": _DENSE,
+    "dense_backward_input": _DENSE,
+    "dense_backward_weight": _WEIGHT,
+    "max_pool2d": ("max_pool.max_pool2d_pixels",),
+    "max_pool2d_backward": ("max_pool.max_pool2d_backward_pixels",),
+    "avg_pool2d": ("avg_pool.avg_pool2d_pixels",),
+    "avg_pool2d_backward": ("avg_pool.avg_pool2d_backward_pixels",),
+    "batch_norm": (
+        "batch_norm.batch_norm_statistics",
+        "batch_norm.combine_statistics",
+        "batch_norm.normalise",
+    ),
+    "batch_norm_backward": (
+        "batch_norm.batch_norm_gradient_apply",
+        "batch_norm.batch_norm_gradient_sums",
+        "batch_norm.combine_gradients",
+    ),
+    "batch_norm_inference": ("batch_norm.normalise_inference",),
+    "update_running_stats": ("batch_norm.move_running",),
+    "relu": ("activation.relu_forward",),
+    "relu_backward": ("activation.relu_gradient",),
+    "leaky_relu": ("activation.leaky_relu_forward",),
+    "leaky_relu_backward": ("activation.leaky_relu_gradient",),
+    "elu": ("activation.elu_forward",),
+    "elu_backward": ("activation.elu_gradient",),
+    "gelu": ("activation.gelu_forward",),
+    "gelu_backward": ("activation.gelu_gradient",),
+    "silu": ("activation.silu_forward",),
+    "silu_backward": ("activation.silu_gradient",),
+    "sigmoid": ("activation.sigmoid_forward",),
+    "sigmoid_backward": ("activation.sigmoid_gradient",),
+    "tanh": ("activation.tanh_forward",),
+    "tanh_backward": ("activation.tanh_gradient",),
+    "add": ("elementwise.add_arrays",),
+    "scale": ("elementwise.scale_array",),
+    "copy": ("words.copy_array",),
+    "fill": ("words.fill_array",),
+    "concatenate": ("move.copy_channels",),
+    "split": ("move.copy_channels",),
+    "subsample_pad": ("move.subsample",),
+    "subsample_pad_backward": ("move.spread",),
+    "softmax_cross_entropy": (
+        "softmax.mean_loss",
+        "softmax.softmax_cross_entropy_rows",
+    ),
+    "count_correct": ("softmax.count_correct_rows",),
+    "dropout": ("dropout.dropout_elements",),
+    "augment": ("augment.augment_images",),
+    "sgd_step": ("optimizer.sgd_update",),
+    "adam_step": ("optimizer.adam_update",),
+}

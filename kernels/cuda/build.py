@@ -1,7 +1,7 @@
 """Sources of the CUDA kernels as one string each, and how NVRTC is to compile them.
 
-CuPy, the emulator and the compile gate all get their text from here, so what one of them ran is what the others compile;
-`source_hash` says so.
+CuPy, the emulator and the compile gate all get their text from here, so what one of them ran is what the others
+compile; `source_hash` says so.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def defines(kernel: Kernel) -> tuple[str, ...]:
 
 
 def options(kernel: Kernel) -> tuple[str, ...]:
-    """Return the options for NVRTC, but for the architecture.
+    """Return the options for CuPy, which adds those of `ADDED_BY_CUPY` and the architecture itself."""
+    return ("--std=c++17", *defines(kernel))
 
-    -ftz=true is what CuPy always adds; it is stated here so that every way of compiling is the same. Fused
-    multiply-adds are left to the compiler, as they are by default.
-    """
-    return ("-std=c++17", "-ftz=true", "--device-as-default-execution-space", *defines(kernel))
+
+ADDED_BY_CUPY = ("-ftz=true", "--device-as-default-execution-space")
+"""What CuPy adds for NVRTC, and the compile gate must add to compile the same. Subnormals are flushed; fused
+multiply-adds are left to the compiler, as they are by default."""
 
 
 @functools.cache

@@ -21,7 +21,8 @@ _SIZES = {"TF32": 4, "BF16": 2, "HALF": 2}
 _STAGES = 3
 # Blocks that fill an H100 twice: 132 multiprocessors. With fewer of 128 pixels, blocks take 64.
 _ENOUGH_BLOCKS = 264
-# Blocks wanted for the gradient of a weight, whose results alone are few; each sums at least so many steps of 32 pixels.
+# Blocks wanted for the gradient of a weight, whose results alone are few; each sums at least so many steps of 32
+# pixels.
 _WEIGHT_BLOCKS = 396
 _LEAST_STEPS = 8
 _PIXELS = 32
@@ -163,9 +164,7 @@ def _depthwise_macros(geometry):
 def _run_depthwise(device, x, weight, geometry, bias, addend, rectify, out):
     kernel = typed("conv2d_depthwise.cu", "conv2d_depthwise", x.dtype, *_depthwise_macros(geometry))
     numbers = geometry.numbers(x.shape, out.shape)
-    device.launch(
-        kernel, *_strided(device, out.size), (x, weight, bias, addend, out, np.int32(rectify), *numbers)
-    )
+    device.launch(kernel, *_strided(device, out.size), (x, weight, bias, addend, out, np.int32(rectify), *numbers))
 
 
 def places(geometry, out_shape):

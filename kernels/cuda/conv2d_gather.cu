@@ -13,6 +13,9 @@
 
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
 constexpr int M = TILE_M / WARPS_M / 16, N = TILE_N / WARPS_N / 8;
+// Blocks of a multiprocessor: fewer where the sums alone take half of a thread's registers. Without the number ptxas
+// stays below the next step of occupancy and spills for it.
+constexpr int RESIDENT = M * N * 4 >= 128 ? 2 : M * N * 4 >= 64 ? 3 : 4;
 constexpr int TAPS = KERNEL_H * KERNEL_W;
 constexpr int PADDED = (CHANNELS + VECTOR - 1) / VECTOR * VECTOR;
 constexpr int B_LENGTH = FLAT ? (TAPS * CHANNELS + VECTOR - 1) / VECTOR * VECTOR : TAPS * PADDED;
@@ -80,10 +83,10 @@ __device__ inline void load_b(char* tile, const E* b, int column0, int offset, i
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     conv2d_gather(const E* x, const E* packed, const float* weight, const float* bias, const float* addend, float* out,
                   int rectify, int batch, int height, int width, int out_height, int out_width, int top, int left) {
-    extern __shared__ alignas(128) char memory[];
+    extern __shared__ __align__(128) char memory[];
     __shared__ Shared shared;
     const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
     const int group = blockIdx.z / phases, phase = blockIdx.z % phases;

@@ -5,7 +5,7 @@ using T = ELEMENT;
 #include "exact.cuh"
 #include "plain_tile.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     conv2d_plain(const T* x, const T* weight, const T* bias, const T* addend, T* out, int rectify, int batch, int height,
                  int width, int out_height, int out_width, int top, int left) {
     __shared__ Tiles tiles;
@@ -55,26 +55,44 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 
     const int row0 = threadIdx.x / 16 * 4, first = column0 + threadIdx.x % 16 * 4;
+    auto finish = [&](T sum, long long pixel, int channel) {
+        if (bias) sum += bias[channel];
+        if (addend) sum += addend[pixel * (GROUPS * COLUMNS) + channel];
+        out[pixel * (GROUPS * COLUMNS) + channel] = rectify && sum < 0 ? T(0) : sum;
+    };
+    auto out_pixel = [&](long long n, int p, int q) {
+        const int oh = rows.out_first + p * rows.out_step, ow = columns.out_first + q * columns.out_step;
+        return (n * out_height + oh) * out_width + ow;
+    };
+    unsigned open = 0;  // bits of results that are not finite; see epilogue.cuh
+#pragma unroll
     for (int m = 0; m < 4; ++m) {
-        const long long place = place0 + row0 + m;
-        if (place >= places) return;
+        if (place0 + row0 + m >= places) continue;
         long long n;
         int p, q;
-        pixel_of(place, n, p, q);
-        const int oh = rows.out_first + p * rows.out_step, ow = columns.out_first + q * columns.out_step;
-        const long long pixel = (n * out_height + oh) * out_width + ow;
-        for (int i = 0; i < 4 && first + i < COLUMNS; ++i) {
-            const int channel = group * COLUMNS + first + i;
-            T sum = acc[m][i];
-            if (not_finite(sum)) {
-                auto read = [&](long long cell, int c) {
-                    return x[(n * height * width + cell) * (GROUPS * CHANNELS) + group * CHANNELS + c];
-                };
-                sum = exact_result<T>(read, weight, T(0), rows, columns, p, q, height, width, group, first + i);
-            }
-            if (bias) sum += bias[channel];
-            if (addend) sum += addend[pixel * (GROUPS * COLUMNS) + channel];
-            out[pixel * (GROUPS * COLUMNS) + channel] = rectify && sum < 0 ? T(0) : sum;
+        pixel_of(place0 + row0 + m, n, p, q);
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            if (first + i >= COLUMNS) continue;
+            if (not_finite(acc[m][i]))
+                open |= 1u << (m * 4 + i);
+            else
+                finish(acc[m][i], out_pixel(n, p, q), group * COLUMNS + first + i);
+        }
+    }
+    if (!open) return;
+    for (int m = 0; m < 4; ++m) {
+        if (!(open >> (m * 4) & 15)) continue;
+        long long n;
+        int p, q;
+        pixel_of(place0 + row0 + m, n, p, q);
+        auto read = [&](long long cell, int c) {
+            return x[(n * height * width + cell) * (GROUPS * CHANNELS) + group * CHANNELS + c];
+        };
+        for (int i = 0; i < 4; ++i) {
+            if (!(open >> (m * 4 + i) & 1)) continue;
+            const T sum = exact_result<T>(read, weight, T(0), rows, columns, p, q, height, width, group, first + i);
+            finish(sum, out_pixel(n, p, q), group * COLUMNS + first + i);
         }
     }
 }

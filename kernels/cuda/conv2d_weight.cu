@@ -15,6 +15,8 @@
 
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
 constexpr int M = TILE_M / WARPS_M / 16, N = TILE_N / WARPS_N / 8;
+// Blocks of a multiprocessor, for ptxas; see conv2d_gather.cu.
+constexpr int RESIDENT = ROW_TAPS * M * N * 4 >= 64 ? 2 : 4;
 constexpr int STRIPS = PIXELS / STRIP, X_STRIP = STRIP + ROW_TAPS - 1;
 constexpr int X_PITCH = TILE_M + 8, GRAD_PITCH = TILE_N + 8;
 constexpr int X_ELEMENTS = STRIPS * X_STRIP * X_PITCH, STAGE_ELEMENTS = X_ELEMENTS + PIXELS * GRAD_PITCH;
@@ -127,10 +129,10 @@ __device__ inline void load_b_parts(unsigned (&b)[4], const E* grad_tile, int sl
 }
 #endif
 
-extern "C" __global__ void __launch_bounds__(THREADS)
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     conv2d_weight(const E* grad, const E* x, float* sums, int steps, int batch, int height, int width, int out_height,
                   int out_width, int top, int left) {
-    extern __shared__ alignas(128) char memory[];
+    extern __shared__ __align__(128) char memory[];
     constexpr int TAP_BLOCKS = FLAT ? 1 : KERNEL_H * (KERNEL_W / ROW_TAPS);
     constexpr int COLUMN_TILES = (COLUMNS + TILE_N - 1) / TILE_N;
     const int group = blockIdx.y % GROUPS, tap_block = blockIdx.y / GROUPS % TAP_BLOCKS;

@@ -6,7 +6,7 @@ using T = ELEMENT;
 #include "taps.cuh"
 #include "plain_tile.cuh"
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     conv2d_weight_plain(const T* grad, const T* x, T* sums, int steps, int batch, int height, int width, int out_height,
                         int out_width, int top, int left) {
     __shared__ Tiles tiles;

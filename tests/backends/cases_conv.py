@@ -117,6 +117,7 @@ _GROUPS = [
     Conv("depthwise-c64-5x5", 1, (5, 4), 64, 64, (5, 5), padding=pad(2, 2), groups=64),
     Conv("depthwise-multiplier2", 2, (4, 5), 17, 34, groups=17),
     Conv("depthwise-multiplier3-pad", 1, (5, 5), 8, 24, padding=((0, 2), (1, 0)), groups=8),
+    Conv("depthwise-many-pixels", 3, (12, 11), 9, 9, groups=9),
     Conv("depthwise-empty-batch", 0, (4, 4), 8, 8, groups=8),
 ]
 
@@ -210,7 +211,9 @@ def backward_input(c: Conv) -> Case:
     terms = c.kernel[0] * c.kernel[1] * c.k // c.groups
     magnitude = _spread(c, "grad_input", "grad_output", "weight", (0, 1, 3))
     outputs = {"grad_input": c.x_shape}
-    return Case("conv2d_backward_input", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded)
+    return Case(
+        "conv2d_backward_input", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded
+    )
 
 
 def backward_weight(c: Conv) -> Case:
@@ -230,7 +233,9 @@ def backward_weight(c: Conv) -> Case:
     terms = int(np.prod(c.y_shape[:3]))
     magnitude = _spread(c, "grad_weight", "x", "grad_output", (0, 1, 2))
     outputs = {"grad_weight": c.w_shape}
-    return Case("conv2d_backward_weight", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded)
+    return Case(
+        "conv2d_backward_weight", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded
+    )
 
 
 def backward_bias(name: str, shape: tuple[int, ...]) -> Case:

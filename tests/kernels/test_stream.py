@@ -48,7 +48,7 @@ def _set_threshold(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
 def test_same_bits(case, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     backend = get_backend("numba")
-    monkeypatch.setattr(backend, "pool", PoisonedWorkspace())
+    monkeypatch.setattr(backend, "pool", PoisonedWorkspace(backend))
     arrays = case.arrays(rng, np.float32)
     through = case.run(backend, arrays, np.float32)
     try:

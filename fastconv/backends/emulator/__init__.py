@@ -6,7 +6,7 @@ speed, nor of the rounding inside a tensor core, nor of memory that is weaker th
 """
 
 from fastconv.backends.emulator.backend import EmulatedArray, EmulatorBackend
-from fastconv.backends.emulator.device import EmulatorDevice, KernelFault
+from fastconv.backends.emulator.device import EmulatorDevice, KernelError
 from fastconv.backends.emulator.settings import Settings
 
-__all__ = ["EmulatedArray", "EmulatorBackend", "EmulatorDevice", "KernelFault", "Settings"]
+__all__ = ["EmulatedArray", "EmulatorBackend", "EmulatorDevice", "KernelError", "Settings"]

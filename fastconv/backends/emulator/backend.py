@@ -1,16 +1,17 @@
 """The backend "cuda-emulator"."""
 
+# ruff: noqa: D102 (documented by the contract)
+
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastconv.backends.base import Array, Shape
-from fastconv.backends.cuda_backend import CudaBackend
-from fastconv.backends.emulator.device import EmulatorDevice, Launch
+from fastconv.backends.cuda_backend import CudaBackend, Launch
+from fastconv.backends.emulator.device import EmulatorDevice
 from fastconv.backends.memory import Pool
 
 
@@ -53,22 +54,15 @@ class EmulatorBackend(CudaBackend):
     def set_num_threads(self, count: int) -> None:
         """Nothing: one thread runs all fibres."""
 
-    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
-        """Return what repeats the launches of `function`, as a CUDA graph does on a GPU."""
-        launches: list[Launch] = []
-        with self.device.listening(launches.append):
-            function()
+    def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
+        """Return what runs the launches again, as a CUDA graph does on a GPU."""
+        kept = tuple(launches)
 
         def replay() -> None:
-            for launch in launches:
+            for launch in kept:
                 self.device.run(launch)
 
         return replay
-
-    @contextmanager
-    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
-        with self.device.listening(lambda launch: note(launch.kernel.name)):
-            yield
 
 
 class _EmulatedPool(Pool):

@@ -31,8 +31,8 @@ _TRAPS = ("-fsanitize=alignment,bounds,shift-exponent", "-fsanitize-undefined-tr
 # scalar replacement a float4 stays one access.
 _CHECKS = ("-fsanitize=thread", "-fno-tree-sra", "-fno-ipa-sra")
 
-_DYNAMIC = re.compile(r"\bextern __shared__ (?:alignas\(\d+\) )?([\w:]+(?: [\w:]+)*) (\w+)\[\];")
-_STATIC = re.compile(r"(?<!extern )\b__shared__ (?:alignas\(\d+\) )?([^;=()]+?) (\w+)((?:\[[^\]]+\])*);")
+_DYNAMIC = re.compile(r"\bextern __shared__ (?:__align__\(\d+\) )?([\w:]+(?: [\w:]+)*) (\w+)\[\];")
+_STATIC = re.compile(r"(?<!extern )\b__shared__ (?:__align__\(\d+\) )?([^;=()]+?) (\w+)((?:\[[^\]]+\])*);")
 
 
 def rewritten(text: str) -> str:

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import re
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.cuda_backend import Launch, LaunchList
 from fastconv.backends.emulator import compiler, settings
 from fastconv.kernels.cuda import build
 from fastconv.kernels.cuda.device import Dim, Kernel
@@ -21,19 +22,8 @@ from fastconv.kernels.cuda.device import Dim, Kernel
 _MULTIPROCESSORS = 4  # so that blocks stride over small arrays too
 
 
-class KernelFault(RuntimeError):
+class KernelError(RuntimeError):
     """A kernel did what no kernel may: a race, an access outside an array, a barrier that not all threads reach."""
-
-
-@dataclass(frozen=True)
-class Launch:
-    """One launch, as it was asked for."""
-
-    kernel: Kernel
-    grid: Dim
-    block: Dim
-    args: tuple[Any, ...]
-    shared_bytes: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +72,7 @@ class _Counter(ctypes.Structure):
     )
 
 
-class EmulatorDevice:
+class EmulatorDevice(LaunchList):
     """Runs CUDA kernels on arrays of the CPU, one launch at a time.
 
     Attributes
@@ -92,9 +82,9 @@ class EmulatorDevice:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self.multiprocessors = _MULTIPROCESSORS
         self._lock = threading.RLock()
-        self._listeners: list[Callable[[Launch], None]] = []
         self._counting: list[Counter] | None = None
         self._runtime = compiler.runtime()
         self._runtime.emulator_message.restype = ctypes.c_char_p
@@ -105,16 +95,13 @@ class EmulatorDevice:
 
         Raises
         ------
-        KernelFault
+        KernelError
             It did something wrong; the message names the thread, and the line of the source where that is known.
         """
-        launch = Launch(kernel, grid, block, tuple(args), shared_bytes)
-        for listener in self._listeners:
-            listener(launch)
-        self.run(launch)
+        self.submit(Launch(kernel, grid, block, tuple(args), shared_bytes))
 
     def run(self, launch: Launch) -> None:
-        """Run a launch without telling the listeners."""
+        """Run a launch to its end, whoever listens."""
         chosen = settings.current()
         text = build.source_text(launch.kernel)  # a key of its own: tests plant bugs in sources
         library, path = _load(launch.kernel, chosen.checks, text)
@@ -141,7 +128,7 @@ class EmulatorDevice:
             if failed:
                 message = self._runtime.emulator_message().decode()
                 where = re.sub(r"@([0-9a-f]+)", lambda match: compiler.source_line(path, match[1]), message)
-                raise KernelFault(f"{launch.kernel.name}: {where}")
+                raise KernelError(f"{launch.kernel.name}: {where}")
             if self._counting is not None:
                 self._counting += self._read_counters(path)
 
@@ -178,15 +165,6 @@ class EmulatorDevice:
         finally:
             self._runtime.emulator_count(0)
             self._counting = None
-
-    @contextmanager
-    def listening(self, listener: Callable[[Launch], None]) -> Iterator[None]:
-        """Within this, `listener` gets each launch before it runs."""
-        self._listeners.append(listener)
-        try:
-            yield
-        finally:
-            self._listeners.remove(listener)
 
 
 @functools.cache

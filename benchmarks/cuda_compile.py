@@ -1,0 +1,168 @@
+"""The compile table of the CUDA kernels: registers, shared memory and spills of every variant that the models use.
+
+    python -m benchmarks.cuda_compile
+
+compiles for sm_80 and sm_90 without a GPU and writes benchmarks/results/cuda_compile.json and kernels/cuda/COMPILED.md.
+The variants are those that a training step of each model launches at batch 512, in all precisions, and those of the
+tests' cases that no model has; so every kernel of the sources is among them.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda.device import Kernel
+
+import fastconv as fc
+from benchmarks import nvrtc
+from benchmarks.dry_run import DryBackend, dry_backend
+from fastconv.backends.cuda_backend import Launch
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "cuda_compile.json"
+TABLE = ROOT / "kernels" / "cuda" / "COMPILED.md"
+MODELS = ("lenet5", "keras_cnn", "resnet20", "resnet9")
+BATCH = 512
+_CASES = ("conv", "pool", "norm", "elementwise", "training", "fused")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variant for one architecture."""
+
+    kernel: str
+    variant: str
+    architecture: int
+    threads: int
+    registers: int
+    static_shared: int
+    dynamic_shared: int
+    stack: int
+    spills: int
+
+
+def training_launches(model: str, precision: str, *, batch: int = BATCH) -> list[Launch]:
+    """Return what one training step launches."""
+    with dry_backend() as backend, fc.precision(precision):
+        net = getattr(fc.models, model)()
+        trainer = fc.Trainer(net, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(net.parameters(), 0.1, momentum=0.9))
+        x = backend.empty((batch, 32, 32, 3), np.float32)
+        y = backend.asarray(np.zeros(batch, np.int32))
+        with backend.device.recording() as launches:
+            trainer.train_step(x, y)
+    return launches
+
+
+def case_launches() -> list[Launch]:
+    """Return what one case of each operation and type launches: simple kernels that no model uses."""
+    launches: list[Launch] = []
+    backend = DryBackend()
+    for case in _one_case_of_each():
+        for dtype in ("float32", "float64"):
+            made = case.arrays(np.random.default_rng(0), dtype)
+            arrays = {name: backend.asarray(a) for name, a in made.items()}
+            results = {}
+            for name, spec in case.outputs.items():
+                shape, kind = spec if spec and isinstance(spec[0], tuple) else (spec, dtype)
+                results[name] = backend.empty(shape, kind)
+            with backend.device.recording() as recorded:
+                case.call(backend, arrays, results, backend.pool)
+            launches += recorded
+    return launches
+
+
+def _one_case_of_each():
+    import importlib
+
+    modules = [importlib.import_module(f"tests.backends.cases_{name}") for name in _CASES]
+    cases = [case for module in modules for case in module.CASES if "empty" not in case.id]
+    chosen = {case.op: case for case in reversed(cases)}
+    more = [case for case in cases if case.id in {"strict", "depthwise-many-pixels", "groups2"}]
+    return [*chosen.values(), *more]
+
+
+def variants() -> dict[Kernel, Launch]:
+    """Return each kernel variant with a launch of it."""
+    found: dict[Kernel, Launch] = {}
+    for model in MODELS:
+        for precision in ("default", "fast"):
+            _collect(found, training_launches(model, precision))
+    _collect(found, training_launches("lenet5", "strict"))
+    _collect(found, case_launches())
+    return found
+
+
+def _collect(found: dict[Kernel, Launch], launches: Iterable[Launch]) -> None:
+    for launch in launches:
+        found.setdefault(launch.kernel, launch)
+
+
+def label(kernel: Kernel) -> str:
+    """Return a variant's macros in one line, shortest first in meaning: what is multiplied, sizes, tiles."""
+    return " ".join(f"{name.lower()}={value}" for name, value in kernel.defines)
+
+
+def compile_row(launch: Launch, architecture: int) -> Row:
+    """Compile one variant and say what it takes."""
+    compiled = nvrtc.compile_kernel(launch.kernel, architecture)
+    threads = launch.block[0] * launch.block[1] * launch.block[2]
+    kernel = launch.kernel
+    sizes = compiled.registers, compiled.static_shared, launch.shared_bytes, compiled.stack, compiled.spills
+    return Row(kernel.name, label(kernel), architecture, threads, *sizes)
+
+
+def compile_all(launches: Iterable[Launch]) -> list[Row]:
+    """Compile all for all architectures, on two threads: NVRTC needs no lock of Python's."""
+    jobs = [(launch, architecture) for launch in launches for architecture in build.ARCHITECTURES]
+    with ThreadPoolExecutor(2) as pool:
+        rows = list(pool.map(lambda job: compile_row(*job), jobs))
+    return sorted(rows, key=lambda row: (row.kernel, row.variant, row.architecture))
+
+
+def write(rows: list[Row]) -> None:
+    """Write the JSON and the readable table."""
+    record: dict[str, object] = {"command": "python -m benchmarks.cuda_compile", "nvrtc": nvrtc.version()}
+    record["rows"] = [asdict(row) for row in rows]
+    RESULTS.write_text(json.dumps(record, indent=1) + "\n")
+    lines = [
+        "# Compiled kernels",
+        "",
+        f"Made by `python -m benchmarks.cuda_compile` with NVRTC {nvrtc.version()}; a test holds it. Registers are of a"
+        " thread, memory in bytes;",
+        "a spill fails the test. Variants are those of a training step of each model at batch 512, in all precisions,",
+        "and one case of each other operation.",
+        "",
+        f"{len({(r.kernel, r.variant) for r in rows})} variants of {len({r.kernel for r in rows})} kernels;"
+        f" {sum(r.spills for r in rows)} bytes spilled.",
+        "",
+        "| kernel | variant | threads | dynamic shared | registers sm_80 / sm_90 | static shared | stack | spills |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for old, new in zip(rows[::2], rows[1::2], strict=True):
+        memory = f"{new.static_shared} | {max(old.stack, new.stack)} | {old.spills + new.spills}"
+        registers = f"{old.registers} / {new.registers}"
+        cells = (f"`{new.kernel}`", new.variant, new.threads, new.dynamic_shared, registers, memory)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    TABLE.write_text("\n".join(lines) + "\n")
+
+
+def main() -> int:
+    """Compile, write, and fail on a spill."""
+    rows = compile_all(variants().values())
+    write(rows)
+    spilled = [row for row in rows if row.spills]
+    for row in spilled:
+        print(f"spills {row.spills} bytes: {row}", file=sys.stderr)
+    print(f"{len(rows)} rows in {TABLE.relative_to(ROOT)}")
+    return bool(spilled)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
