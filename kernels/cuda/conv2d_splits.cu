@@ -30,6 +30,15 @@ extern "C" __global__ void __launch_bounds__(256)
                     }
                 }
             }
+#ifdef FASTCONV_EMULATOR
+            // Not finite for a reason, and not for memory that was read unwritten; see exact.cuh.
+            bool reason = !(sum - sum == 0);
+            for (long long k = column; k < (long long)batch * out_height * out_width * RESULTS; k += RESULTS)
+                reason = reason || !(grad[k] - grad[k] == 0);
+            for (long long k = c; k < (long long)batch * height * width * GROUPS * CHANNELS; k += GROUPS * CHANNELS)
+                reason = reason || !(x[k] - x[k] == 0);
+            if (!reason) emulator::fault("a sum of finite numbers was not finite: memory read unwritten?");
+#endif
         }
         out[i] = sum;
     }

@@ -15,8 +15,14 @@ from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_nor
 from tests.backends.emulated import emulator_or_skip, running
 from tests.backends.op_case import Case, PoisonedWorkspace, check
 
-# Order of the threads, and how many blocks share a loop over elements or rows; None: as many as the shape asks for.
-RUNS = (("forward", None), ("reverse", 1), ("skewed:1", 2), ("skewed:2", None))
+# Order of the threads, when asynchronous copies land, and how many blocks share a loop over elements or rows; None: as
+# many as the shape asks for.
+RUNS = (
+    ("forward", "lazy", None),
+    ("reverse", "eager", 1),
+    ("skewed:1", "lazy", 2),
+    ("skewed:2", "eager", 2),
+)
 CASES = [
     *cases_conv.CASES,
     *cases_pool.CASES,
@@ -36,13 +42,13 @@ def _name(case: Case) -> str:
 def check_in_every_order(case: Case, backend: Backend, dtype: str) -> None:
     """Check a case in each of RUNS: right every time, and the same bits."""
     results = []
-    for order, blocks in RUNS:
-        with running(order=order, blocks=blocks):
+    for order, copies, blocks in RUNS:
+        with running(order=order, copies=copies, blocks=blocks):
             results.append(check(case, backend, dtype))
-    for (order, blocks), result in zip(RUNS, results, strict=True):
+    for (order, copies, blocks), result in zip(RUNS, results, strict=True):
         for name, value in result.items():
             same = value.tobytes() == results[0][name].tobytes()
-            assert same, f"{name}: other bits in the order {order} on {blocks} blocks"
+            assert same, f"{name}: other bits in the order {order}, {copies}, on {blocks} blocks"
 
 
 @pytest.fixture

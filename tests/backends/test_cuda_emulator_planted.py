@@ -1,4 +1,4 @@
-"""Tests of the tests: the suite of the emulator fails for every bug that is planted in a simple kernel."""
+"""Tests of the tests: the suite of the emulator fails for every bug that is planted in a kernel."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pytest
 
 from tests.backends.emulated import emulator_or_skip, planted
 from tests.backends.op_case import PoisonedWorkspace
-from tests.backends.planted import SIMPLE, Bug
+from tests.backends.planted import SIMPLE, TENSOR, Bug
 from tests.backends.test_cuda_emulator_ops import CASES, check_in_every_order
 
 pytestmark = pytest.mark.emulator
 
 
-@pytest.mark.parametrize("bug", SIMPLE, ids=lambda bug: bug.name)
+@pytest.mark.parametrize("bug", [*SIMPLE, *TENSOR], ids=lambda bug: bug.name)
 def test_planted_bug_is_noticed(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = emulator_or_skip()
     monkeypatch.setattr(backend, "pool", PoisonedWorkspace(backend))
