@@ -119,7 +119,9 @@ class CudaBackend(Backend):
         groups: int,
         precision: Precision,
     ) -> Sequence[str]:
-        reasons: Sequence[str] = conv2d.reasons(weight, groups=groups, precision=precision)
+        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        both = (conv2d.geometry_of(weight, **shape, backward=backward) for backward in (False, True))
+        reasons: Sequence[str] = conv2d.reasons(weight, *both, precision, input_shape)
         return reasons
 
     def prepare_conv2d_weight(
@@ -137,14 +139,20 @@ class CudaBackend(Backend):
     ) -> PreparedWeight:
         shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         geometry = conv2d.geometry_of(weight, **shape, backward=direction == "backward_input")
-        return self._prepared(weight, weight, geometry, precision, workspace)
+        return self._prepared(weight, weight, geometry, precision, input_shape, workspace)
 
     def _prepared(
-        self, weight: Array, kernel: Array, geometry: Any, precision: Precision, workspace: Workspace
+        self,
+        weight: Array,
+        kernel: Array,
+        geometry: Any,
+        precision: Precision,
+        input_shape: Shape,
+        workspace: Workspace,
     ) -> PreparedWeight:
-        name = conv2d.algorithm(kernel, geometry.groups, precision)
+        name = conv2d.algorithm(kernel, geometry, precision, input_shape)
         packed = None
-        if name.startswith("conv2d_gather"):
+        if name.startswith(("conv2d_gather", "conv2d_halo")):
             packed = conv2d.pack_weight(self.device, kernel, geometry, conv2d.MATHS[precision], workspace)
         return PreparedWeight(weight, name, packed)
 
@@ -274,7 +282,8 @@ class CudaBackend(Backend):
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
     ) -> PreparedWeight:
         geometry = dense.geometry_of(weight, backward=direction == "backward_input")
-        return self._prepared(weight, dense.as_kernel(weight), geometry, precision, workspace)
+        shape = (batch, 1, 1, weight.shape[0])
+        return self._prepared(weight, dense.as_kernel(weight), geometry, precision, shape, workspace)
 
     def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
         geometry = dense.geometry_of(weight.weight)

@@ -6,6 +6,7 @@ the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` sta
 
 _CONVOLUTION = (
     "conv2d_gather.conv2d_gather",
+    "conv2d_halo.conv2d_halo",
     "conv2d_plain.conv2d_plain",
     "conv2d_depthwise.conv2d_depthwise",
     "pack.pack_input",

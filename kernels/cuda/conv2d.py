@@ -26,6 +26,8 @@ _ENOUGH_BLOCKS = 264
 _WEIGHT_BLOCKS = 396
 _LEAST_STEPS = 8
 _PIXELS = 32
+_MOST_TAPS = 25  # of conv2d_halo: margins of larger kernels outgrow their patches
+_LEAST_SHARE = 0.7  # of the pixels of its patches that must lie in the map
 _PLAIN_TILE, _PLAIN_STEP = 64, 16
 _DEPTHWISE_PIXELS = 256  # that one thread of conv2d_depthwise_weight sums
 
@@ -68,25 +70,44 @@ def is_depthwise(weight, groups):
     return weight.shape[2] == 1 and groups > 1
 
 
-def algorithm(weight, groups, precision):
-    """Return the name of the kernel, with what it multiplies where that is not the arrays' type."""
-    if is_depthwise(weight, groups):
+def result_shape(geometry, input_shape):
+    """Return the shape of what one direction writes, for the convolution's input."""
+    if geometry.backward:
+        return input_shape
+    sizes = [
+        (n + sum(pads) - d * (k - 1) - 1) // s + 1
+        for n, pads, d, k, s in zip(
+            input_shape[1:3], geometry.padding, geometry.dilation, geometry.kernel, geometry.stride, strict=True
+        )
+    ]
+    return (input_shape[0], *sizes, geometry.groups * geometry.columns)
+
+
+def algorithm(weight, geometry, precision, input_shape):
+    """Return the name of the kernel for one direction, with what it multiplies where that is not the arrays' type."""
+    if is_depthwise(weight, geometry.groups):
         return "conv2d_depthwise"
     if precision == "strict" or weight.dtype != np.float32:
         return "conv2d_plain"
-    return f"conv2d_gather_{MATHS[precision].lower()}"
+    math_ = MATHS[precision]
+    kernel = "conv2d_halo" if halo_tiles(geometry, result_shape(geometry, input_shape), math_) else "conv2d_gather"
+    return f"{kernel}_{math_.lower()}"
 
 
-def reasons(weight, *, groups, precision):
+def reasons(weight, forward, backward, precision, input_shape):
     """Say why each direction gets its algorithm."""
-    name = algorithm(weight, groups, precision)
-    if name == "conv2d_depthwise":
-        why = "one input channel for each output"
-    elif name == "conv2d_plain":
+    names = [algorithm(weight, geometry, precision, input_shape) for geometry in (forward, backward)]
+    if names[0] == "conv2d_depthwise":
+        why, names = "one input channel for each output", [*names, "conv2d_depthwise_weight"]
+    elif names[0] == "conv2d_plain":
         why = f"{weight.dtype} is never rounded" if weight.dtype != np.float32 else "strict precision is never rounded"
+        names = [*names, "conv2d_weight_plain"]
     else:
-        why = f"float32 in {precision} precision goes to the tensor cores as {MATHS[precision].lower()}"
-    return [f"{direction} {name}: {why}" for direction in ("forward", "backward-input", "backward-weight")]
+        math_ = MATHS[precision].lower()
+        why = f"float32 in {precision} precision goes to the tensor cores as {math_}"
+        names = [*names, f"conv2d_weight_{math_}"]
+    directions = ("forward", "backward-input", "backward-weight")
+    return [f"{direction} {name}: {why}" for direction, name in zip(directions, names, strict=True)]
 
 
 # The weight's form
@@ -147,7 +168,7 @@ def run(device, x, prepared, geometry, *, bias=None, addend=None, rectify=False,
     elif prepared.algorithm == "conv2d_plain":
         _run_plain(device, x, prepared.weight, geometry, bias, addend, rectify, out)
     else:
-        _run_gather(device, x, prepared, geometry, bias, addend, rectify, out, workspace)
+        _run_tensor(device, x, prepared, geometry, bias, addend, rectify, out, workspace)
 
 
 def _depthwise_macros(geometry):
@@ -215,14 +236,68 @@ def gather_kernel(geometry, out_shape, math_, *, padded_input):
     return kernel, _STAGES * (tile_m + tile_n) * row, warps_m * warps_n * 32, (tile_m, tile_n)
 
 
-def _run_gather(device, x, prepared, geometry, bias, addend, rectify, out, workspace):
-    math_ = _math_of(prepared.algorithm)
-    operand = x
+def halo_tiles(geometry, out_shape, math_):
+    """Return images, height and width of the patches for conv2d_halo, or None where conv2d_gather does better.
+
+    It wants stride 1, several taps, channels that fill copies of 16 bytes, and maps that fill the patches.
+    """
+    taps, size = math.prod(geometry.kernel), _SIZES[math_]
+    if geometry.stride != (1, 1) or geometry.dilation != (1, 1) or not _STAGES - 1 <= taps <= _MOST_TAPS:
+        return None
+    if geometry.channels * size < 32 or (math_ == "TF32" and geometry.channels % 4) or not math.prod(out_shape):
+        return None
+    images, rows, columns = out_shape[:3]
+    width = min((16, 8, 4), key=lambda w: -(-columns // w) * w)
+    height = min((8, 4), key=lambda h: -(-rows // h) * h)
+
+    def blocks(pixels):
+        tile = (max(1, pixels // (height * width)), height, width)
+        return math.prod(-(-n // t) for n, t in zip((images, rows, columns), tile, strict=True)), tile
+
+    count, tile = blocks(128)
+    if count * -(-geometry.columns // 128) * geometry.groups < _ENOUGH_BLOCKS:
+        if height * width > 64:
+            height = 4
+        count, tile = blocks(64)
+    if images * rows * columns < _LEAST_SHARE * count * math.prod(tile):
+        return None
+    return tile
+
+
+def halo_kernel(geometry, out_shape, math_, *, padded_input):
+    """Return conv2d_halo for a shape, with its shared memory, threads, and tile of pixels and columns."""
+    tile = images, height, width = halo_tiles(geometry, out_shape, math_)
+    tile_n = next(n for n in (16, 32, 64, 128) if n >= geometry.columns or n == 128)
+    warps_m, warps_n = (2, 2) if tile_n >= 64 else (4, 1)
+    row = row_bytes(geometry.channels * _SIZES[math_])
+    pitch = width + geometry.kernel[1] - 1
+    if width == 4:
+        pitch += (4 - pitch) % 8
+    macros = (
+        *(("MATH", math_), ("PADDED_INPUT", int(padded_input))),
+        *(pair for pair in geometry.macros() if not pair[0].startswith(("STRIDE", "DILATION"))),
+        *(("BACKWARD", int(geometry.backward)), ("TILE_IMAGES", images), ("TILE_H", height), ("TILE_W", width)),
+        *(("TILE_N", tile_n), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
+        *(("PITCH", pitch), ("ROW_BYTES", row), ("STAGES", _STAGES)),
+    )
+    patches = 1 + (geometry.channels * _SIZES[math_] > row)
+    shared = (patches * images * (height + geometry.kernel[0] - 1) * pitch + _STAGES * tile_n) * row
+    return Kernel("conv2d_halo.cu", "conv2d_halo", macros), shared, warps_m * warps_n * 32, (tile, tile_n)
+
+
+def _run_tensor(device, x, prepared, geometry, bias, addend, rectify, out, workspace):
+    math_, operand = _math_of(prepared.algorithm), x
     if math_ != "TF32":
         operand = pack_input(device, x, geometry.channels, geometry.groups, math_, workspace)
-    kernel, shared, threads, tile = gather_kernel(geometry, out.shape, math_, padded_input=math_ != "TF32")
-    count, phases = places(geometry, out.shape)
-    grid = (-(-count // tile[0]), -(-geometry.columns // tile[1]), geometry.groups * phases)
+    choose = halo_kernel if prepared.algorithm.startswith("conv2d_halo") else gather_kernel
+    kernel, shared, threads, tile = choose(geometry, out.shape, math_, padded_input=math_ != "TF32")
+    columns = -(-geometry.columns // tile[1])
+    if choose is halo_kernel:
+        count = math.prod(-(-n // t) for n, t in zip(out.shape[:3], tile[0], strict=True))
+        grid = (count, columns, geometry.groups)
+    else:
+        count, phases = places(geometry, out.shape)
+        grid = (-(-count // tile[0]), columns, geometry.groups * phases)
     arrays = (operand, prepared.packed, prepared.weight, bias, addend, out)
     numbers = geometry.numbers(x.shape, out.shape)
     device.launch(kernel, grid, (threads, 1, 1), (*arrays, np.int32(rectify), *numbers), shared_bytes=shared)

@@ -332,4 +332,37 @@ TENSOR = [
         "conv2d",
         "depthwise-multiplier2",
     ),
+    Bug(
+        "margin of a patch one column short",
+        "conv2d_halo.cu",
+        "const bool valid = column < PATCH_W && n",
+        "const bool valid = column < PATCH_W - 1 && n",
+        "conv2d",
+        "3x3-c16-k16-30x30",
+    ),
+    Bug(
+        "taps of the gradient not turned round",
+        "conv2d_halo.cu",
+        "(BACKWARD ? KERNEL_W - 1 - j : j)",
+        "j",
+        "conv2d_backward_input",
+        "3x3-c64-k64-8x8",
+    ),
+    Bug(
+        "one patch for all channels",
+        "conv2d_halo.cu",
+        "const char* patch = memory + depth / TAPS % PATCHES * PATCH_BYTES;",
+        "const char* patch = memory;",
+        "conv2d",
+        "3x3-c64-k64-8x8",
+    ),
+    Bug(
+        "no barrier before a patch is read",
+        "conv2d_halo.cu",
+        "        __syncthreads();  // weights and patch have landed for all,"
+        " and what is filled next has been read by all\n",
+        "",
+        "conv2d",
+        "3x3-c64-k64-8x8",
+    ),
 ]
