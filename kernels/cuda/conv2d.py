@@ -388,7 +388,8 @@ def weight_kernel(geometry, out_width, math_, *, padded_input):
         *(("TILE_M", tile_m), ("TILE_N", tile_n), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
         *(("ROW_TAPS", row_taps), ("STRIP", strip), ("PIXELS", _PIXELS), ("STAGES", _STAGES)),
     )
-    x_rows = _PIXELS // strip * (strip + row_taps - 1)
+    x_strip = strip + row_taps - 1
+    x_rows = _PIXELS // strip * (x_strip + (12 - x_strip % 8) % 8 if strip == 4 else x_strip)
     shared = _STAGES * (x_rows * (tile_m + 8) + _PIXELS * (tile_n + 8)) * size
     tiles = -(-rows // tile_m) * -(-geometry.columns // tile_n)
     tap_blocks = 1 if flat else taps // row_taps

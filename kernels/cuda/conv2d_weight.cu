@@ -18,8 +18,11 @@ constexpr int M = TILE_M / WARPS_M / 16, N = TILE_N / WARPS_N / 8;
 // Blocks of a multiprocessor, for ptxas; see conv2d_gather.cu.
 constexpr int RESIDENT = ROW_TAPS * M * N * 4 >= 64 ? 2 : 4;
 constexpr int STRIPS = PIXELS / STRIP, X_STRIP = STRIP + ROW_TAPS - 1;
+// Rows of a strip of x in shared memory. Strips of 4 lie 4 rows more than a multiple of 8 apart, so that eight pixels of
+// two strips are in eight rows that differ in their last three bits.
+constexpr int X_ROWS = STRIP == 4 ? X_STRIP + (12 - X_STRIP % 8) % 8 : X_STRIP;
 constexpr int X_PITCH = TILE_M + 8, GRAD_PITCH = TILE_N + 8;
-constexpr int X_ELEMENTS = STRIPS * X_STRIP * X_PITCH, STAGE_ELEMENTS = X_ELEMENTS + PIXELS * GRAD_PITCH;
+constexpr int X_ELEMENTS = STRIPS * X_ROWS * X_PITCH, STAGE_ELEMENTS = X_ELEMENTS + PIXELS * GRAD_PITCH;
 constexpr int PADDED = (CHANNELS + VECTOR - 1) / VECTOR * VECTOR;
 constexpr int PADDED_COLUMNS = (COLUMNS + VECTOR - 1) / VECTOR * VECTOR;
 constexpr int GROUP_STRIDE = PADDED_INPUT ? PADDED : CHANNELS, PIXEL_STRIDE = GROUPS * GROUP_STRIDE;
@@ -98,7 +101,7 @@ __device__ inline void load_strip(E* x_tile, E* grad_tile, const Strip& at, cons
 }
 
 __device__ inline int x_row(int slot) {
-    return slot / STRIP * X_STRIP + slot % STRIP;
+    return slot / STRIP * X_ROWS + slot % STRIP;
 }
 
 // Fragments of a step of the depth: A is x, rows of it channels; B is the gradient.
@@ -145,7 +148,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
         E* tile = (E*)memory + step % STAGES * STAGE_ELEMENTS;
         if (step < steps) {
             for (int i = 0; i < STRIPS; ++i) {
-                load_strip(tile + i * X_STRIP * X_PITCH, tile + X_ELEMENTS + i * STRIP * GRAD_PITCH, next, maps);
+                load_strip(tile + i * X_ROWS * X_PITCH, tile + X_ELEMENTS + i * STRIP * GRAD_PITCH, next, maps);
                 next.advance(maps);
             }
         }
@@ -187,12 +190,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
 #pragma unroll
             for (int n = 0; n < N; ++n) {
 #pragma unroll
-                for (int i = 0; i < 4; ++i) {
-                    const int row = maps.row0 + warp_row + m * 16 + lane / 4 + i / 2 * 8;
-                    const int column = maps.column0 + warp_column + n * 8 + lane % 4 * 2 + i % 2;
+                for (int half = 0; half < 2; ++half) {
+                    const int row = maps.row0 + warp_row + m * 16 + lane / 4 + half * 8;
+                    const int column = maps.column0 + warp_column + n * 8 + lane % 4 * 2;
                     if (row >= ROWS || column >= COLUMNS) continue;
                     const long long line = FLAT ? row : (long long)(tap_h * KERNEL_W + tap_w + tap) * CHANNELS + row;
-                    mine[line * (GROUPS * COLUMNS) + group * COLUMNS + column] = acc[tap][m][n][i];
+                    float* to = mine + line * (GROUPS * COLUMNS) + group * COLUMNS + column;
+                    const float first = acc[tap][m][n][half * 2], second = acc[tap][m][n][half * 2 + 1];
+                    if (COLUMNS % 2 == 0) {
+                        *(float2*)to = make_float2(first, second);  // the parts begin on 16 bytes
+                    } else {
+                        to[0] = first;
+                        if (column + 1 < COLUMNS) to[1] = second;
+                    }
                 }
             }
         }

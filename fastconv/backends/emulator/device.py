@@ -32,11 +32,12 @@ class Counter:
 
     Attributes
     ----------
-    line : ``file:line``; shared : bool; write : bool; bytes : of one lane's access
+    kernel : its name; line : ``file:line``; shared : bool; write : bool; bytes : of one lane's access
     requests : how many
     taken, best : wavefronts (shared memory) or sectors of 32 bytes (global memory): taken, and needed at best
     """
 
+    kernel: str
     line: str
     shared: bool
     write: bool
@@ -130,7 +131,7 @@ class EmulatorDevice(LaunchList):
                 where = re.sub(r"@([0-9a-f]+)", lambda match: compiler.source_line(path, match[1]), message)
                 raise KernelError(f"{launch.kernel.name}: {where}")
             if self._counting is not None:
-                self._counting += self._read_counters(path)
+                self._counting += self._read_counters(launch.kernel.name, path)
 
     def _register(self, args: Sequence[Any]) -> None:
         self._runtime.emulator_clear_regions()
@@ -138,11 +139,12 @@ class EmulatorDevice(LaunchList):
             region = ctypes.c_void_p(array.ctypes.data), ctypes.c_size_t(array.nbytes), ctypes.c_uint(array.itemsize)
             self._runtime.emulator_add_region(*region)
 
-    def _read_counters(self, library: Path) -> list[Counter]:
+    def _read_counters(self, kernel: str, library: Path) -> list[Counter]:
         rows = ctypes.POINTER(_Counter)()
         count = self._runtime.emulator_counters(ctypes.byref(rows))
         return [
             Counter(
+                kernel,
                 compiler.source_line(library, f"{row.code:x}"),
                 bool(row.shared),
                 bool(row.write),
