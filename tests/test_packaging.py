@@ -71,9 +71,13 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         names = archive.namelist()
         size = sum(entry.file_size for entry in archive.infolist())
     assert {name.split("/")[0] for name in names} == {"fastconv", f"fastconv-{PROJECT['project']['version']}.dist-info"}
-    expected = {f"fastconv/{path.relative_to(ROOT / 'fastconv')}" for path in (ROOT / "fastconv").rglob("*.py")}
-    expected |= {f"fastconv/kernels/{path.relative_to(ROOT / 'kernels')}" for path in (ROOT / "kernels").rglob("*.py")}
-    expected |= {"fastconv/py.typed"}
+    sources = {".py", ".cu", ".cuh", ".cpp", ".h", ".typed"}
+    expected = {
+        f"{package}/{path.relative_to(folder)}"
+        for package, folder in (("fastconv", ROOT / "fastconv"), ("fastconv/kernels", ROOT / "kernels"))
+        for path in folder.rglob("*")
+        if path.suffix in sources
+    }
     assert expected == {name for name in names if name.startswith("fastconv/")}
     assert any(name.endswith("/LICENSE") for name in names)
     assert size < 5e6, f"the package unpacks to {size:,} bytes"
