@@ -11,6 +11,7 @@ Compiled code is trusted code: the directory must belong to the user and be clos
 
 import functools
 import hashlib
+import itertools
 import os
 import pickle
 import platform
@@ -22,6 +23,7 @@ from pathlib import Path
 import llvmlite
 import numba
 from llvmlite import binding as llvm
+from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
@@ -45,6 +47,20 @@ def _hash_sources() -> str:
 # compiled.
 SOURCES_HASH = _hash_sources()
 """Hash of everything that decides what a kernel compiles to."""
+
+
+def _number_functions() -> None:
+    """Let Numba number the functions that this process compiles from a place that no other process uses.
+
+    The number is in the name of a function's symbol, and counts from 1 in every process. Two kernels made by one
+    factory, with equal argument types, compiled by two processes, could so have one symbol; a third process that loads
+    both then runs the first one for the second.
+    """
+    FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(7), "big"))
+
+
+_number_functions()
+os.register_at_fork(after_in_child=_number_functions)
 
 
 @functools.cache

@@ -31,6 +31,19 @@ def _run(directory, code=CODE):
     )
 
 
+APPLY = """
+import sys
+import numpy as np
+from fastconv.kernels.cpu import activation, launch
+launch.set_num_threads(2)
+x = np.linspace(-3, 3, 100_000, dtype=np.float32)  # several tasks, that threads share
+for name in sys.argv[1:]:
+    out = np.empty_like(x)
+    getattr(activation, name)(x, out=out)
+    print(name, hash(out.tobytes()))
+"""
+
+
 @pytest.fixture
 def filled(tmp_path):
     done = _run(tmp_path / "cache")
@@ -108,3 +121,15 @@ def test_change_in_any_source_gives_another_directory(tmp_path):
     assert changed != original.SOURCES_HASH
     (folder / "another.py").write_text("")
     assert _hash_of(folder, "cache_added") not in (changed, original.SOURCES_HASH)
+
+
+def test_kernels_that_two_processes_compiled_are_told_apart(tmp_path):
+    def apply(directory, *names):
+        command = [sys.executable, "-c", APPLY, *names]
+        environment = os.environ | {"FASTCONV_CACHE_DIR": str(directory), "PYTHONHASHSEED": "0"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    together = tmp_path / "together"
+    alone = [apply(together, name) for name in ("relu", "silu")]  # each the first kernel of its process
+    assert alone[0].split()[1] != alone[1].split()[1]
+    assert apply(together, "relu", "silu") == "".join(alone)
