@@ -52,7 +52,8 @@ def training_launches(model: str, precision: str, *, batch: int = BATCH) -> list
     """Return what one training step launches."""
     with dry_backend() as backend, fc.precision(precision):
         net = getattr(fc.models, model)()
-        trainer = fc.Trainer(net, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(net.parameters(), 0.1, momentum=0.9))
+        optimizer = fc.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+        trainer = fc.Trainer(net, fc.losses.SoftmaxCrossEntropy(), optimizer, capture=False)
         x = backend.empty((batch, 32, 32, 3), np.float32)
         y = backend.asarray(np.zeros(batch, np.int32))
         with backend.device.recording() as launches:

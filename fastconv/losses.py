@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fastconv import _validate as validate
 from fastconv.backends import get_backend
-from fastconv.backends.base import Array
+from fastconv.backends.base import Array, Shape
 
 
 class Loss(Protocol):
@@ -40,11 +40,7 @@ class SoftmaxCrossEntropy:
         backend = get_backend()
         logits = validate.floating(backend, logits, "logits", "(N, K)")
         validate.not_empty(logits.shape, "logits")
-        if backend.on_host:
-            labels = validate.labels(backend, labels, "labels", batch=logits.shape[0], classes=logits.shape[1])
-        else:
-            labels = backend.asarray(validate.integer(backend, labels, "labels", "(N,)"), "int32")
-            validate.has_shape(labels, "labels", logits.shape[:1], "one for each row of logits")
+        labels = self.checked_targets(labels, logits.shape)
         loss, grad = backend.empty((), logits.dtype), backend.empty(logits.shape, logits.dtype)
         backend.softmax_cross_entropy(
             logits,
@@ -55,6 +51,15 @@ class SoftmaxCrossEntropy:
             workspace=backend.pool,
         )
         return loss, grad
+
+    def checked_targets(self, labels: Array, shape: Shape) -> Array:
+        """Return labels for logits of `shape` as the operation takes them, or say what is wrong with them."""
+        backend = get_backend()
+        if backend.on_host:
+            return validate.labels(backend, labels, "labels", batch=shape[0], classes=shape[1])
+        labels = backend.asarray(validate.integer(backend, labels, "labels", "(N,)"), "int32")
+        validate.has_shape(labels, "labels", shape[:1], "one for each row of logits")
+        return labels
 
     def __repr__(self) -> str:
         return f"SoftmaxCrossEntropy(label_smoothing={self.label_smoothing:g})"

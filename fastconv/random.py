@@ -17,7 +17,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from fastconv.backends.base import RandomKey
+from fastconv.backends.base import Array, RandomKey
 from fastconv.errors import ArgumentError
 
 _OUTSIDE = 2**32 - 1  # the step of draws outside of any stream
@@ -26,7 +26,7 @@ _OUTSIDE = 2**32 - 1  # the step of draws outside of any stream
 class _Stream:
     """The draws of one step. `itertools.count` hands out each number once, whatever thread asks."""
 
-    def __init__(self, seed: int, step: int) -> None:
+    def __init__(self, seed: int, step: int | Array) -> None:
         self.seed, self.step = seed, step
         self.draws = itertools.count()
 
@@ -55,9 +55,14 @@ def get_seed() -> int:
 
 
 @contextmanager
-def stream(seed: int, step: int) -> Iterator[None]:
-    """Draw from the beginning of the stream (`seed`, `step`) within a ``with`` block, on this thread or task only."""
-    token = _current.set(_Stream(checked_seed(seed), operator.index(step) % 2**32))
+def stream(seed: int, step: int | Array) -> Iterator[None]:
+    """Draw from the beginning of the stream (`seed`, `step`) within a ``with`` block, on this thread or task only.
+
+    `step` may be a (1,) int64 array of the backend that draws, for what is captured; see `RandomKey`.
+    """
+    if not hasattr(step, "reshape"):
+        step = operator.index(step) % 2**32
+    token = _current.set(_Stream(checked_seed(seed), step))
     try:
         yield
     finally:

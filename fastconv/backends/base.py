@@ -74,12 +74,12 @@ class RandomKey:
 
     The 64-bit `seed` is the key; `stream` and `step` (32 bits each) are the upper two words of the counter, the number
     of the block of four elements is the lower two. So a number depends on its place alone, and is equal on all
-    backends.
+    backends. For what is captured `step` is a (1,) int64 array, read when the numbers are drawn.
     """
 
     seed: int
     stream: int
-    step: int
+    step: int | Array
 
 
 class Backend(FusedOperations, abc.ABC):
@@ -89,6 +89,8 @@ class Backend(FusedOperations, abc.ABC):
     on_host: ClassVar[bool]
     """Whether arrays are `numpy.ndarray`, so that looking at a value costs no synchronisation."""
     precisions: ClassVar[tuple[Precision, ...]] = ("strict", "default")
+    captures: ClassVar[bool] = False
+    """Whether `capture` works."""
     pool: Workspace
 
     # Arrays
@@ -113,15 +115,24 @@ class Backend(FusedOperations, abc.ABC):
     def synchronize(self) -> None:
         """Wait until everything asked for is computed. Nothing on the CPU."""
 
+    @property
+    def num_threads(self) -> int:
+        """Threads of the host that an operation uses at most; what was captured goes on with those of that time."""
+        return 1
+
     @abc.abstractmethod
     def set_num_threads(self, count: int) -> None:
         """Use at most `count` threads from now on; the GPU backend ignores it. Results do not depend on it."""
 
-    def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
+    def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
         """Return what repeats the operations that `function` calls, on the same arrays and with the same numbers.
 
-        `function` is called once; whether it computes anything then is not said. What it allocates belongs to the
-        result. None if the backend cannot capture: then call `function` itself each time.
+        `function` is called once, and nothing that it asks for is computed then. What it allocates belongs to the
+        result: an array that it lets go may lie where a later one does. None if the backend cannot capture that: then
+        call `function` itself each time.
+
+        The result returns True; or False if it came to a value that is not finite, for which `function` would choose
+        another kernel: then nothing behind that place was computed.
         """
         return None
 

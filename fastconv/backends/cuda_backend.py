@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,13 +54,19 @@ class LaunchList(abc.ABC):
 
     def submit(self, launch: Launch) -> None:
         """Run a launch, or put it down."""
-        for listener in self._listeners:
-            listener(launch)
         recorded = getattr(self._recording, "launches", None)
         if recorded is None:
+            self.tell([launch])
             self.run(launch)
         else:
             recorded.append(launch)
+
+    def tell(self, launches: Iterable[Launch]) -> None:
+        """Tell the listeners of launches."""
+        if self._listeners:
+            for launch in launches:
+                for listener in self._listeners:
+                    listener(launch)
 
     @abc.abstractmethod
     def run(self, launch: Launch) -> None:
@@ -79,7 +85,7 @@ class LaunchList(abc.ABC):
 
     @contextmanager
     def listening(self, listener: Callable[[Launch], None]) -> Iterator[None]:
-        """Within this, `listener` gets each launch before it runs."""
+        """Within this, `listener` gets each launch before it runs, of its own or in what was captured."""
         self._listeners.append(listener)
         try:
             yield
@@ -91,13 +97,21 @@ class CudaBackend(Backend):
     """CUDA kernels on the arrays of a device."""
 
     precisions = ("strict", "default", "fast")
+    captures = True
     device: Any
     """A `fastconv.kernels.cuda.device.Device` that is a `LaunchList` too."""
 
-    def capture(self, function: Callable[[], None]) -> Callable[[], None]:
+    def capture(self, function: Callable[[], None]) -> Callable[[], bool]:
         with self.device.recording() as launches:
             function()
-        return self._repeat(launches)
+        repeat = self._repeat(launches)
+
+        def replay() -> bool:
+            self.device.tell(launches)
+            repeat()
+            return True
+
+        return replay
 
     @abc.abstractmethod
     def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:

@@ -22,6 +22,7 @@ class _Memory(np.ndarray):
     """One block of memory. NumPy shortens a chain of bases as long as they are plain arrays; this one is not plain."""
 
     use: _Use | None
+    home: object
 
 
 class _Block(np.ndarray):
@@ -59,6 +60,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._free: dict[int, deque[_Use]] = {}
+        self._home = object()  # not the pool itself, which its memory must not keep alive
         self.misses = 0
         self.nbytes = 0
 
@@ -83,7 +85,16 @@ class Pool:
         self.nbytes += size
         raw = np.empty(size + _ALIGN, np.uint8)
         start = -raw.ctypes.data % _ALIGN
-        return raw[start : start + size].view(_Memory)
+        memory = raw[start : start + size].view(_Memory)
+        memory.home = self._home
+        return memory
+
+    def holds(self, array: np.ndarray) -> bool:
+        """Tell whether the memory of `array` is the pool's."""
+        base: Any = array
+        while base is not None and not isinstance(base, _Memory):
+            base = getattr(base, "base", None)
+        return base is not None and base.home is self._home
 
     def trim(self) -> None:
         """Return the idle blocks to the system."""

@@ -53,9 +53,10 @@ from fastconv.backends.numba_fused import NumbaFusedOperations
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
 
 
-def _replay(program: Any, pool: Pool) -> None:
+def _replay(program: Any, pool: Pool) -> bool:
     """Run what was captured; `pool` keeps its memory."""
-    program.run()
+    complete: bool = program.run()
+    return complete
 
 
 @final
@@ -64,6 +65,7 @@ class NumbaBackend(NumbaFusedOperations):
 
     name = "numba"
     on_host = True
+    captures = True
 
     def __init__(self) -> None:
         self._pool: Workspace = Pool()
@@ -77,12 +79,14 @@ class NumbaBackend(NumbaFusedOperations):
     def pool(self, pool: Workspace) -> None:
         self._pool = pool
 
-    def capture(self, function: Callable[[], None]) -> Callable[[], None] | None:
+    def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
         pool = Pool()
         token = _captured_pool.set(pool)
         try:
-            with launch.record() as program:
+            with launch.record(lambda array: not pool.holds(array)) as program:
                 function()
+        except launch.NotRecordableError:
+            return None
         finally:
             _captured_pool.reset(token)
         return partial(_replay, program, pool)
@@ -105,6 +109,11 @@ class NumbaBackend(NumbaFusedOperations):
 
     def synchronize(self) -> None:
         """Return at once: every launch waits for its tasks."""
+
+    @property
+    def num_threads(self) -> int:
+        threads: int = launch.get_num_threads()
+        return threads
 
     def set_num_threads(self, count: int) -> None:
         launch.set_num_threads(count)

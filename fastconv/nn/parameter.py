@@ -128,6 +128,15 @@ class Parameter(Buffer):
             self._has_grad = True
         return self._grad_array
 
+    @property
+    def has_grad(self) -> bool:
+        """Whether something was added to the gradient since `zero_grad`."""
+        return self._has_grad
+
+    def wrote_grad(self) -> None:
+        """Say that the gradient was written in place."""
+        self._has_grad = True
+
     def zero_grad(self) -> None:
         """Forget the gradient; costs nothing."""
         self._has_grad = False

@@ -62,13 +62,31 @@ class Optimizer(abc.ABC):
         ArgumentError
             The model was built again since.
         """
+        self.advance()
+        self.update()
+        for parameter in self.parameters:
+            parameter.touch()
+
+    def advance(self) -> None:
+        """Count a step, where kernels see it; the first part of `step`, which is not captured."""
         self._check_home()
         self.steps += 1
         self._step[0] = self.steps
+
+    def take_back(self) -> None:
+        """Undo `advance`, of a step that was not done."""
+        self.steps -= 1
+        self._step[0] = self.steps
+
+    def arrays(self) -> list[Array]:
+        """Return the arrays that `update` reads or writes, but for the gradients."""
+        states = [array for state in self._states for array in state.values()]
+        return [self._lr_array, self._step, *states, *(run.arena.data for run in self._runs)]
+
+    def update(self) -> None:
+        """Run the kernels of a step that was counted; the second part of `step`, which can be captured."""
         for run, state in zip(self._runs, self._states, strict=True):
             self._update(run.data, run.grad(), state, self._lr_array, self._step)
-        for parameter in self.parameters:
-            parameter.touch()
 
     def zero_grad(self) -> None:
         """Forget the gradients."""

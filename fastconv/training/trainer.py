@@ -1,7 +1,8 @@
 """The training loop.
 
 A step is: forward, loss, backward, optimizer. Sums for the history stay on the device until the epoch ends, so that
-no step waits for it; all arrays come from the backend's pool, so that in steady state a step maps no new memory. The
+no step waits for it; all arrays come from the backend's pool, so that in steady state a step maps no new memory. Where
+the backend can capture, a step is captured when its shape first comes, and replayed from then on (captured.py). The
 random numbers of a step depend on the seed and the number of the step only, so that a run can be taken up again after
 any epoch and gives the same bits.
 """
@@ -17,14 +18,15 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv.backends.base import Array, Backend
-from fastconv.errors import CheckpointError
+from fastconv.backends.base import Array, Backend, Shape
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.losses import Loss
 from fastconv.nn.layer import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.training.batches import Batches, as_batches
 from fastconv.training.callbacks import Callback, StepInfo
+from fastconv.training.captured import CapturedStep, foreign_part
 from fastconv.training.history import History
 
 
@@ -43,6 +45,10 @@ class Trainer:
     callbacks : iterable of Callback
     seed : int or None
         Of dropout; that of `fastconv.seed` by default.
+    capture : bool or None
+        Whether steps are captured and replayed, which saves the time between kernels and gives the same bits. None does
+        so where the backend can and model, loss and optimizer are made of fastconv's own classes (what others compute
+        outside of the backend would not be repeated); True demands it.
 
     Attributes
     ----------
@@ -63,6 +69,7 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         *,
         seed: int | None = None,
+        capture: bool | None = None,
     ) -> None:
         self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
         self.callbacks = tuple(callbacks)
@@ -71,6 +78,11 @@ class Trainer:
         self.steps_per_epoch = self.last_epoch = 0
         self.history = History()
         self.stop = False
+        if capture:
+            self._check_capture()
+        self._capture = model.backend.captures if capture is None else capture
+        self._captured: CapturedStep | None = None
+        self._last_shape: Shape = ()
 
     def fit(self, train: Any, epochs: int, validation_data: Any = None, *, batch_size: int = 128) -> History:
         """Train for `epochs` more epochs.
@@ -163,14 +175,51 @@ class Trainer:
     def _step(self, x: Array, y: Array) -> tuple[Array, Array]:
         if self.schedule is not None:
             self.optimizer.lr = self.schedule(self.step)
+        captured = self._captured_step(x) if self._capture else None
+        done = captured.run(x, y, self.step) if captured else None
+        if done is None:
+            done = self._plain_step(x, y)
+        self.step += 1
+        return done
+
+    def _plain_step(self, x: Array, y: Array) -> tuple[Array, Array]:
         with random.stream(self.seed, self.step):
             predictions, context = self.model.forward(x, training=True)
         loss, grad = self.loss(predictions, y)
         self.model.zero_grad()
         self.model.backward(grad, context, needs_input_grad=False)
         self.optimizer.step()
-        self.step += 1
         return loss, predictions
+
+    def _captured_step(self, x: Array) -> CapturedStep | None:
+        """Return the step for batches like `x`, captured now if need be, or None if this one is not captured.
+
+        One shape at a time has the memory of a captured step. Another shape gets it when it comes twice in a row, so
+        not the short batch at the end of an epoch.
+        """
+        x = self.model.check_input(x)
+        shape, last, kept = tuple(x.shape), self._last_shape, self._captured
+        self._last_shape = shape
+        if kept is not None and kept.shape != shape and last != shape:
+            return None
+        if kept is None or kept.shape != shape or not kept.fits(self.seed):
+            self._captured = kept = None  # its memory is free for the next one
+            if foreign_part(self.model, self.loss, self.optimizer) is None:
+                loss: Any = self.loss
+                self._captured = CapturedStep(self.model, loss, self.optimizer, self.seed, x)
+        return self._captured
+
+    def _check_capture(self) -> None:
+        if not self.model.backend.captures:
+            raise ArgumentError(
+                f"capture: got True on the backend {self.model.backend.name!r}, which cannot; allowed: None or False"
+            )
+        part = foreign_part(self.model, self.loss, self.optimizer)
+        if part is not None:
+            raise ArgumentError(
+                f"capture: got True with {part!r}; allowed: None or False, or layers, loss and optimizer of fastconv's"
+                " own classes and an optimizer of this model's parameters"
+            )
 
     def _train_epoch(self, batches: Batches) -> dict[str, float]:
         if hasattr(batches, "set_epoch"):

@@ -131,8 +131,15 @@ def batch_norm(x, gamma, beta, *, eps, out, mean, var, workspace):
     run(x, gamma, beta, mean, var, eps, out)
 
 
+@kernel
+def move_running_stats(begin, end, mean, var, momentum, unbiased, running_mean, running_var):
+    """All channels in one task."""
+    for c in range(mean.size):
+        running_mean[c] += momentum * (mean[c] - running_mean[c])
+        running_var[c] += momentum * (unbiased * var[c] - running_var[c])
+
+
 def update_running_stats(mean, var, *, momentum, count, running_mean, running_var):
     """Move the running statistics towards those of the batch."""
     unbiased = count / (count - 1) if count > 1 else 1.0
-    running_mean += momentum * (mean - running_mean)
-    running_var += momentum * (unbiased * var - running_var)
+    launch(move_running_stats, 1, mean, var, float(momentum), unbiased, running_mean, running_var)

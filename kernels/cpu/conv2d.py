@@ -8,6 +8,7 @@ from . import batch_norm, conv2d_depthwise, conv2d_taps, conv2d_weight, winograd
 from .conv2d_direct import NO_BIAS, run_gather
 from .elementwise import copy
 from .gather import backward_input_gathers, forward_gathers
+from .launch import is_recording
 from .pack import pack, packed_size
 
 _WINOGRAD_CHANNELS = 16  # a vector; with fewer the transforms compute lanes that nobody needs
@@ -196,5 +197,9 @@ def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups,
         conv2d_depthwise.backward_weight(grad_output, x, stride, padding, dilation, out, workspace)
     else:
         conv2d_weight.backward_weight(grad_output, x, *geometry, out, workspace)
-    if any(map(any, padding)) and not conv2d_taps.all_finite(out):
+    if not any(map(any, padding)):
+        return
+    if is_recording():  # nothing is computed yet
+        conv2d_taps.expect_finite(out)
+    elif not conv2d_taps.all_finite(out):
         conv2d_taps.backward_weight(grad_output, x, *geometry, out, workspace)

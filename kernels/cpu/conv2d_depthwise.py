@@ -18,7 +18,7 @@ import numpy as np
 from .conv2d_direct import NO_BIAS, copy_strip
 from .conv2d_taps import all_finite
 from .conv2d_weight import sum_in_order
-from .elementwise import load, store
+from .elementwise import fill, load, store
 from .launch import device, get_num_threads, kernel, launch
 from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload, vload_part, vsplat, vstore, vstore_part
 from .tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
@@ -313,7 +313,7 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
 def backward_weight(grad_output, x, stride, padding, dilation, out, workspace):
     """Launch the gradient of the weight and the ordered sum of its parts."""
     if grad_output.size == 0:
-        out.fill(0)
+        fill(0, out=out)
         return
     plan = _weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, x.itemsize)
     scratch_bytes = 16 * (plan.kernel_h * plan.kernel_w + _TAPS) + plan.strip_elements * x.itemsize + 64

@@ -9,7 +9,8 @@ is called `conv2d_..._taps`.
 import numpy as np
 
 from . import dense
-from .launch import kernel, launch
+from .elementwise import fill
+from .launch import immediately, is_recording, kernel, launch, launch_condition, refuse_recording
 from .simd import address, itemsize, lanes, vfma, vload_part, vsplat, vstore
 
 _CHUNK = 16384
@@ -29,12 +30,35 @@ def times_zero(begin, end, x, sums):
         vstore(address(sums) + task * width * size, total)
 
 
-def all_finite(array):
-    """Tell whether every element of a contiguous array is finite."""
+@kernel
+def refuse_nan(begin, end, sums):
+    """Raise if there is a NaN."""
+    for i in range(sums.size):
+        if np.isnan(sums[i]):
+            raise ValueError("not finite")
+
+
+def _times_zero(array):
     chunks = -(-array.size // _CHUNK)
-    sums = np.zeros(chunks * 64 // array.itemsize, array.dtype)
+    sums = np.empty(chunks * 64 // array.itemsize, array.dtype)
+    fill(0, out=sums)
     launch(times_zero, chunks, array, sums)
-    return not np.isnan(sums).any()
+    return sums
+
+
+def all_finite(array):
+    """Tell whether every element of a contiguous array is finite; what is being recorded holds only as long as so."""
+    with immediately():
+        finite = not np.isnan(_times_zero(array)).any()
+    if finite:
+        expect_finite(array)
+    return finite
+
+
+def expect_finite(array):
+    """Where launches are being recorded: let the program go on only if every element is finite then."""
+    if is_recording():
+        launch_condition(refuse_nan, _times_zero(array))
 
 
 class _Prepared:
@@ -83,6 +107,7 @@ def _channels(count, groups):
 @np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
 def forward(x, weight, bias, stride, padding, dilation, groups, out, workspace):
     """Convolution."""
+    refuse_recording("convolution tap by tap")
     out[...] = 0 if bias is None else bias
     taps = list(_taps(x.shape, out.shape, weight.shape[:2], stride, padding, dilation))
     for ins, outs in zip(_channels(x.shape[3], groups), _channels(out.shape[3], groups), strict=True):
@@ -95,6 +120,7 @@ def forward(x, weight, bias, stride, padding, dilation, groups, out, workspace):
 @np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
 def backward_input(grad_output, weight, stride, padding, dilation, groups, out, workspace):
     """Gradient of the input."""
+    refuse_recording("convolution tap by tap")
     out[...] = 0
     taps = list(_taps(out.shape, grad_output.shape, weight.shape[:2], stride, padding, dilation))
     for ins, outs in zip(_channels(out.shape[3], groups), _channels(grad_output.shape[3], groups), strict=True):

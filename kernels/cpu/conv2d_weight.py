@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .conv2d_direct import copy_strip
+from .elementwise import fill
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
@@ -318,7 +319,7 @@ def sum_in_order(parts, out):
 def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
     """Launch the kernel and, where the pixels are split, the ordered sum."""
     if grad_output.size == 0:
-        out.fill(0)
+        fill(0, out=out)
         return
     plan = weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, groups, x.itemsize)
     pixels = plan.block_images * plan.block_rows * plan.block_cols

@@ -25,7 +25,7 @@ _WORDS = 4  # of a Philox block
 
 
 @kernel
-def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, step, out):
+def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, steps, out):
     """One chunk a task."""
     dt, word_dt = x.dtype, scratch.dtype
     size = itemsize(dt)
@@ -37,7 +37,7 @@ def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, ste
     numbers = vload(words, word_dt)
     low, half = vsplat(np.uint64(0xFFFFFFFF), word_dt), vsplat(np.uint64(32), word_dt)
     key0, key1 = vsplat(seed & np.uint64(0xFFFFFFFF), word_dt), vsplat(seed >> np.uint64(32), word_dt)
-    c2, c3 = vsplat(stream, word_dt), vsplat(step, word_dt)
+    c2, c3 = vsplat(stream, word_dt), vsplat(np.uint64(steps[0]) & np.uint64(0xFFFFFFFF), word_dt)
     factor, zero = vsplat(scale, dt), vsplat(0, dt)
     stop = min(end * CHUNK, x.size)
     for first in range(begin * CHUNK, stop, _WORDS * blocks):
@@ -60,6 +60,7 @@ def dropout(x, *, p, key, out):
     scratch = np.empty((get_num_threads(), 64), np.uint64)
     threshold = int(p * 2**32)
     scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
-    place = (np.uint64(key.seed), np.uint64(key.stream), np.uint64(key.step))
+    steps = key.step if isinstance(key.step, np.ndarray) else np.array([key.step], np.int64)
+    place = (np.uint64(key.seed), np.uint64(key.stream), steps)
     tasks = -(-x.size // CHUNK)
     launch(dropout_elements, tasks, x.reshape(-1), threshold, scale, *place, out.reshape(-1), scratch=scratch)

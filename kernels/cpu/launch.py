@@ -136,20 +136,32 @@ def _run_program(control, program, jobs, helpers, most):
     return failed
 
 
+class NotRecordableError(RuntimeError):
+    """Something other than launches would have to be recorded."""
+
+
 class Program:
     """Launches that were recorded, with the arrays that they read and write.
 
     Their results are in those arrays after each call, so one thread at a time runs it.
+
+    Parameters
+    ----------
+    holds : callable
+        Tells of an array whether the program must keep its memory alive. Memory of a pool that lives as long as the
+        program need not be: so an array that died while launches were recorded leaves its place to later ones.
     """
 
-    def __init__(self):
+    def __init__(self, holds):
         self.names = []
         self._jobs = []
-        self._arguments = []
+        self._holds = holds
+        self._held = []
+        self._conditions = set()
         self._memory = None
 
-    def add(self, function, tasks, arguments, scratch):
-        """Write a launch down."""
+    def add(self, function, tasks, arguments, scratch, *, condition=False):
+        """Write a launch down. A kernel that is a condition raises where the rest must not run."""
         most = _most_threads(_team.size, tasks, scratch)
         words = np.zeros(_JOB_BYTES // 8, np.int64)
         place = words.ctypes.data + _HEADER_BYTES
@@ -159,18 +171,25 @@ class Program:
         words[1:4] = tasks, 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD), most
         self.names.append(function.function.__name__)
         self._jobs.append(words)
-        self._arguments.append((arguments, scratch))
+        self._held += [a for a in (*arguments, scratch) if not isinstance(a, np.ndarray) or self._holds(a)]
+        if condition:
+            self._conditions.add(len(self._jobs))
         self._memory = None
 
     def run(self):
-        """Run all launches in order."""
+        """Run all launches in order; return False, with those behind it undone, if a condition does not hold."""
         if self._memory is None:
             self._memory = np.concatenate(self._jobs) if self._jobs else np.zeros(0, np.int64)
         with _control(_team.size) as (team, control, most):
             helpers = team.summon(most) if most > 1 else 0
             failed = _run_program(control, self._memory.ctypes.data, len(self._jobs), helpers, most)
-        if failed:
+        if failed and failed not in self._conditions:
             raise RuntimeError(f"kernel {self.names[failed - 1]}: failed inside a program")
+        note = getattr(_local, "note", None)
+        if note is not None:
+            for name in self.names[: failed or None]:
+                note(name)
+        return not failed
 
 
 def default_num_threads():
@@ -246,14 +265,34 @@ def _control(most):
 
 
 @contextlib.contextmanager
-def record():
-    """Within this, launches of this thread are kept in the `Program` that it gives, and not run."""
+def _recording_to(program):
     before = getattr(_local, "program", None)
-    _local.program = Program()
+    _local.program = program
     try:
-        yield _local.program
+        yield program
     finally:
         _local.program = before
+
+
+def record(holds=lambda array: True):
+    """Within this, launches of this thread are kept in the `Program` that it gives, and not run."""
+    return _recording_to(Program(holds))
+
+
+def immediately():
+    """Within this, launches of this thread run, though others are being recorded."""
+    return _recording_to(None)
+
+
+def is_recording():
+    """Tell whether launches of this thread are being recorded."""
+    return getattr(_local, "program", None) is not None
+
+
+def refuse_recording(what):
+    """Say, where launches are being recorded, that `what` is computed otherwise."""
+    if is_recording():
+        raise NotRecordableError(f"{what} is not made of launches alone")
 
 
 @contextlib.contextmanager
@@ -265,6 +304,11 @@ def trace(note):
         yield
     finally:
         _local.note = before
+
+
+def launch_condition(function, *arguments):
+    """Record ``function(0, 1, *arguments)``, which raises where what is recorded behind it must not run."""
+    _local.program.add(function, 1, arguments, None, condition=True)
 
 
 def launch(function, tasks, *arguments, scratch=None):

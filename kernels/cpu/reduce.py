@@ -5,7 +5,7 @@ while the vectors of channels take their turns; the parts are added in order. Bo
 """
 
 from .conv2d_weight import sum_in_order
-from .elementwise import load, store
+from .elementwise import fill, load, store
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vselect_not_le, vsplat
 
@@ -81,7 +81,7 @@ def relu_backward_bias(grad_output, y, *, out, grad_bias, workspace):
     grad = grad_output.reshape(-1, grad_bias.size)
     parts = -(-len(grad) // _PART_ROWS)
     if not parts:
-        grad_bias.fill(0)
+        fill(0, out=grad_bias)
         return
     sums = workspace.empty((parts, grad_bias.size), out.dtype)
     launch(relu_gradient_bias, parts, grad, y.reshape(grad.shape), out.reshape(grad.shape), sums)
@@ -93,7 +93,7 @@ def conv2d_backward_bias(grad_output, *, out, workspace):
     rows = grad_output.reshape(-1, out.size)
     parts = -(-len(rows) // _PART_ROWS)
     if not parts:
-        out.fill(0)
+        fill(0, out=out)
         return
     sums = workspace.empty((parts, out.size), out.dtype)
     launch(sum_rows, parts, rows, sums)

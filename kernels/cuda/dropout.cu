@@ -6,10 +6,12 @@ using T = ELEMENT;
 
 using Four = Pack<T, 4>;
 
-// Element i is kept where word i % 4 of block i / 4 is at least `threshold`, which may be 2**32.
+// Element i is kept where word i % 4 of block i / 4 is at least `threshold`, which may be 2**32. The step is read from
+// memory where `later_step` is given: a captured launch then draws new numbers each time.
 extern "C" __global__ void __launch_bounds__(256, 4)
     dropout_elements(const T* x, T* out, long long n, unsigned long long threshold, T scale, unsigned long long seed,
-                     unsigned stream, unsigned step) {
+                     unsigned stream, unsigned given_step, const long long* later_step) {
+    const unsigned step = later_step ? (unsigned)*later_step : given_step;
     const bool aligned = on_boundary(x, alignof(Four)) && on_boundary(out, alignof(Four));
     const long long stride = gridDim.x * (long long)blockDim.x;
     for (long long block = blockIdx.x * (long long)blockDim.x + threadIdx.x; block * 4 < n; block += stride) {

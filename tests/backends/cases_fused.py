@@ -129,7 +129,7 @@ def backward_input_add(c: Conv, *, in_place: bool) -> Case:
         out = o["grad_input"]
         addend = i["addend"]
         if in_place:
-            out[...] = addend
+            backend.copy(addend, out=out)
             addend = out
         backend.conv2d_backward_input_add(
             i["grad_output"], weight, addend, **_geometry(c), out=out, workspace=workspace
@@ -258,7 +258,7 @@ def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: boo
     def call(backend, i, o, workspace):
         grad = i["grad_output"]
         if in_place:
-            o["grad_residual"][...] = grad
+            backend.copy(grad, out=o["grad_residual"])
             grad = o["grad_residual"]
         arguments = (grad, i["y"], i["x"], i["gamma"], i["mean"], i["var"])
         operation = backend.batch_norm_add_relu_backward if add else backend.batch_norm_relu_backward

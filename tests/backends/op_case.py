@@ -6,6 +6,7 @@ import math
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,11 +61,13 @@ class Case:
             name: a.astype(dtype) if a.dtype == np.float64 and name not in self.fixed else a for name, a in made.items()
         }
 
-    def run(self, backend: Backend, arrays: Arrays, dtype: Any, *, offset: int = 0) -> Arrays:
+    def run(
+        self, backend: Backend, arrays: Arrays, dtype: Any, *, offset: int = 0, make: Callable[..., None] | None = None
+    ) -> Arrays:
         """Call the operation on poisoned, guarded memory and return what it wrote.
 
         The arrays begin `offset` elements behind a 64-byte boundary. Fails if an input changed, or a byte outside the
-        results.
+        results. `make` calls the operation, given a function without arguments that does, and all arrays.
         """
         guarded = {name: Guarded(backend, a.shape, a.dtype, offset) for name, a in arrays.items()}
         for name, a in arrays.items():
@@ -74,7 +77,11 @@ class Case:
             guarded[name] = Guarded(backend, shape, np.dtype(out_dtype), offset)
         given = {name: guarded[name].array for name in arrays}
         results = {name: guarded[name].array for name in self.outputs}
-        self.call(backend, given, results, PoisonedWorkspace(backend))
+        call = partial(self.call, backend, given, results, PoisonedWorkspace(backend))
+        if make is None:
+            call()
+        else:
+            make(call, guarded)
         after = {name: block.contents() for name, block in guarded.items()}
         for name, a in arrays.items():
             if name not in self.updated:
@@ -111,6 +118,30 @@ def check(case: Case, backend: Backend, dtype: str) -> Arrays:
         )
         assert second[name].tobytes() == value.tobytes(), f"{name}: other bits on memory aligned differently"
     return first
+
+
+def check_captured(case: Case, backend: Backend, dtype: str) -> None:
+    """Capture a case and replay it: nothing is computed before, and the bits are those of the operation itself.
+
+    What is not finite may ask for a kernel that cannot be captured, or end the replay; then nothing more is asked.
+    """
+    arrays = case.arrays(np.random.default_rng(zlib.crc32(f"{case.op}-{case.id}".encode())), dtype)
+    complete = []
+
+    def capture(call: Callable[[], None], guarded: dict[str, Guarded]) -> None:
+        before = {name: block.contents().tobytes() for name, block in guarded.items()}
+        replay = backend.capture(call)
+        for name, block in guarded.items():
+            assert block.contents().tobytes() == before[name], f"{name}: computed at the capture"
+        complete.append(replay is not None and replay())
+
+    want = case.run(backend, arrays, dtype)
+    got = case.run(backend, arrays, dtype, make=capture)
+    if complete == [True]:
+        for name, value in want.items():
+            assert got[name].tobytes() == value.tobytes(), f"{name}: other bits when replayed"
+    else:
+        assert not all(np.isfinite(a).all() for a in (*arrays.values(), *want.values())), "not captured"
 
 
 def exact(inputs: Arrays, expected: Arrays) -> dict[str, Any]:

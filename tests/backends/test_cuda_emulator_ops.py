@@ -13,7 +13,7 @@ import pytest
 from fastconv.backends.base import Backend
 from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
 from tests.backends.emulated import emulator_or_skip, running
-from tests.backends.op_case import Case, PoisonedWorkspace, check
+from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 
 # Order of the threads, when asynchronous copies land, and how many blocks share a loop over elements or rows; None: as
 # many as the shape asks for.
@@ -70,6 +70,12 @@ def test_one_case_of_each_operation(case: Case, backend: Backend) -> None:
 @pytest.mark.parametrize("case", CASES, ids=_name)
 def test_every_case_in_every_order(case: Case, dtype: str, backend: Backend) -> None:
     check_in_every_order(case, backend, dtype)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("case", SMOKE, ids=_name)
+def test_captured_gives_the_same_bits(case: Case, backend: Backend) -> None:
+    check_captured(case, backend, "float32")
 
 
 @pytest.mark.emulator

@@ -16,11 +16,15 @@ from tests.backends.emulated import emulator_or_skip
 pytestmark = pytest.mark.slow
 
 
-def curve(backend: str, make_model, make_optimizer, x: np.ndarray, y: np.ndarray, steps: int) -> list[float]:
+def curve(
+    backend: str, make_model, make_optimizer, x: np.ndarray, y: np.ndarray, steps: int, capture: bool | None = None
+) -> list[float]:
     """Losses of some steps on two batches in turn, with the weights and random numbers that all backends share."""
     with fc.use_backend(backend):
         model = make_model()
-        trainer = Trainer(model, SoftmaxCrossEntropy(label_smoothing=0.1), make_optimizer(model), seed=3)
+        trainer = Trainer(
+            model, SoftmaxCrossEntropy(label_smoothing=0.1), make_optimizer(model), seed=3, capture=capture
+        )
         batches = [(fc.asarray(x[i::2].copy()), fc.asarray(y[i::2].copy())) for i in range(2)]
         return [float(fc.to_numpy(trainer.train_step(*batches[step % 2]))) for step in range(steps)]
 
@@ -51,6 +55,18 @@ def _every_kind_of_layer() -> nn.Layer:
         *(nn.Conv2d(8, 3, padding=1, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2)),
         *(nn.Conv2d(12, 3, stride=2, padding=1), nn.GELU(), nn.AvgPool2d(2), nn.GlobalAvgPool2d(), nn.Dense(10)),
     ).build((16, 16, 3), seed=2)
+
+
+def test_captured_steps_give_the_same_bits() -> None:
+    emulator_or_skip()
+    x, y = images(16)
+    x = x[:, ::2, ::2].copy()
+    plain, captured = (
+        curve("cuda-emulator", _every_kind_of_layer, lambda model: Adam(model.parameters(), 0.01), x, y, 4, capture)
+        for capture in (False, True)
+    )
+    assert captured == plain
+    assert len(set(captured)) == 4
 
 
 def test_other_layers_and_adam() -> None:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+import fastconv as fc
+import fastconv.backends as registry
+from fastconv import nn
 from fastconv.backends.cupy_backend import CupyBackend
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
 from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training
@@ -125,3 +128,32 @@ def test_capture_is_one_graph_that_repeats(fake) -> None:
     replay()
     np.testing.assert_array_equal(backend.to_numpy(y), 4 * np.arange(5.0) + 2)
     assert {k.name for k in cupy.compiled} == {"scale_array", "add_arrays"}
+
+
+def _trainer(*, capture: bool) -> fc.Trainer:
+    model = nn.Sequential(
+        *(nn.Conv2d(8, 3, padding=1, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.Dropout(0.3), nn.Dense(3)),
+    ).build((6, 6, 2), seed=2)
+    loss, optimizer = fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 0.01)
+    return fc.Trainer(model, loss, optimizer, seed=1, capture=capture)
+
+
+def test_a_training_step_is_one_graph(fake, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
+    """No launch and no compilation beside the graph but the copies of batch and loss; dropout draws anew."""
+    cupy = fake()
+    backend = CupyBackend()
+    monkeypatch.setitem(registry._instances, "cupy", backend)
+    with fc.use_backend("cupy"):
+        x = fc.asarray(rng.standard_normal((4, 6, 6, 2)).astype(np.float32))
+        y = fc.asarray(np.array([0, 2, 1, 1], np.int32))
+        plain, captured = _trainer(capture=False), _trainer(capture=True)
+        expected = [float(plain.train_step(x, y)) for _ in range(3)]
+        got = [float(captured.train_step(x, y))]
+        compiled, run, ran = len(cupy.compiled), backend.device.run, []
+        monkeypatch.setattr(backend.device, "run", lambda launch: (ran.append(launch.kernel.name), run(launch)))
+        got += [float(captured.train_step(x, y)) for _ in range(2)]
+    assert ran == ["copy_array"] * 3 * 2
+    assert len(cupy.compiled) == compiled
+    assert got == expected
+    assert len(set(got)) == 3

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 
+from fastconv.backends import use_backend
 from fastconv.backends.base import Backend
 from fastconv.backends.fused import FusedOperations
 from fastconv.errors import UnsupportedError
 from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
-from tests.backends.op_case import Case, PoisonedWorkspace, check
+from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 
 CASES = [
     *(*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES),
@@ -27,6 +28,7 @@ NOT_OPERATIONS = {
     "asarray",
     "to_numpy",
     "synchronize",
+    "num_threads",
     "set_num_threads",
     "capture",
     "trace",
@@ -46,6 +48,12 @@ def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch
             check(case, backend, dtype)
         return
     check(case, backend, dtype)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+def test_captured_gives_the_same_bits(case: Case) -> None:
+    with use_backend("numba") as backend:
+        check_captured(case, backend, "float32")
 
 
 def test_every_operation_has_cases() -> None:

@@ -1,0 +1,152 @@
+"""A training step that was captured once and is replayed: one call into compiled code, or one CUDA graph.
+
+What changes from step to step lies in arrays: the batch, the learning rate, the number of the step. Everything else
+(shapes, hyperparameters, the arrays of the model) is what `CapturedStep.fits` compares; where it has changed, the step
+is captured anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastconv import random
+from fastconv.backends.base import Array, Backend, Shape
+from fastconv.losses import SoftmaxCrossEntropy
+from fastconv.nn.layer import Layer
+from fastconv.nn.parameter import Buffer
+from fastconv.optim.optimizer import Optimizer
+from fastconv.precision import get_precision
+
+_PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+def foreign_part(model: Layer, loss: object, optimizer: Optimizer) -> object | None:
+    """Return what of a step is not fastconv's own, and so may compute something that no backend sees; None if all is.
+
+    A layer of somebody's own may do arithmetic in NumPy; replayed, that would stay what it was at the first step.
+    """
+    if type(loss) is not SoftmaxCrossEntropy:
+        return loss
+    parts: list[object] = [*model.walk(), optimizer]
+    foreign = [part for part in parts if type(part).__module__.partition(".")[0] != "fastconv"]
+    foreign += set(optimizer.parameters) - set(model.parameters())
+    return next(iter(foreign), None)
+
+
+def settings_of(model: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, seed: int) -> list[Any]:
+    """Return all that a captured step takes for constant: numbers, and the arrays that it computes with."""
+    values: list[Any] = [get_precision(), model.backend.num_threads, seed, loss.label_smoothing]
+    for layer in model.walk():
+        values.append(type(layer))
+        for value in vars(layer).values():
+            if isinstance(value, _PLAIN):
+                values.append(value)
+            elif isinstance(value, Buffer):
+                values.append(_Same(value.array))
+    values += optimizer.settings().values()
+    return values + [_Same(array) for array in optimizer.arrays()]
+
+
+class _Same:
+    """An array, equal to nothing but itself. It is held, so that no other one can get its place."""
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self._array is other._array
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class CapturedStep:
+    """Forward, loss, backward and update on batches of one shape.
+
+    Parameters
+    ----------
+    model, loss, optimizer : of fastconv's own classes
+    seed : int
+        Of dropout.
+    x : array
+        A batch of the shape that is captured; nothing is computed with it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Of the batch.
+    works : bool
+        Whether the backend could capture the step.
+    """
+
+    def __init__(self, model: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, seed: int, x: Array) -> None:
+        self._model, self._loss, self._optimizer, self._seed = model, loss, optimizer, seed
+        self._backend: Backend = model.backend
+        self._parameters = tuple(model.parameters())
+        self.shape: Shape = tuple(x.shape)
+        self._x = self._backend.empty(x.shape, x.dtype)
+        self._backend.copy(x, out=self._x)
+        self._y = self._backend.asarray(np.zeros(x.shape[:1], np.int32))
+        self._step = self._backend.asarray(np.zeros(1, np.int64))
+        arenas = {id(buffer.arena): buffer.arena.data for buffer in model.buffers()}
+        self._statistics = [(array, self._backend.empty(array.shape, array.dtype)) for array in arenas.values()]
+        self._settings = settings_of(model, loss, optimizer, seed)
+        self._loss_value: Array = None
+        self._predictions: Array = None
+        self._replay = self._capture()
+        self.works = self._replay is not None
+
+    def fits(self, seed: int) -> bool:
+        """Tell whether everything but the batch is as it was when the step was captured."""
+        return settings_of(self._model, self._loss, self._optimizer, seed) == self._settings
+
+    def run(self, x: Array, y: Array, step: int) -> tuple[Array, Array] | None:
+        """Do a step; return the loss, and the predictions, which the next step overwrites.
+
+        None if it came to a value that is not finite, for which the kernels captured are not the right ones: then
+        nothing has changed.
+        """
+        if self._replay is None:
+            return None
+        backend, optimizer = self._backend, self._optimizer
+        y = self._loss.checked_targets(y, self._predictions.shape)
+        backend.copy(x, out=self._x)
+        backend.copy(y, out=self._y)
+        self._step[0] = step % 2**32
+        optimizer.advance()
+        if not self._replay():
+            optimizer.take_back()
+            for array, before in self._statistics:
+                backend.copy(before, out=array)
+            return None
+        for parameter in self._written:
+            parameter.wrote_grad()
+        for parameter in optimizer.parameters:
+            parameter.touch()
+        loss = backend.empty((), self._loss_value.dtype)
+        backend.copy(self._loss_value, out=loss)
+        return loss, self._predictions
+
+    def _capture(self) -> Callable[[], bool] | None:
+        self._forget()  # so that weights are prepared, and gradients written, within
+        try:
+            return self._backend.capture(self._compute)
+        finally:
+            self._written = tuple(parameter for parameter in self._parameters if parameter.has_grad)
+            self._forget()  # nothing was prepared or written yet
+
+    def _forget(self) -> None:
+        for parameter in self._parameters:
+            parameter.touch()
+            parameter.zero_grad()
+
+    def _compute(self) -> None:
+        for array, before in self._statistics:
+            self._backend.copy(array, out=before)
+        with random.stream(self._seed, self._step):
+            self._predictions, context = self._model.forward(self._x, training=True)
+        self._loss_value, grad = self._loss(self._predictions, self._y)
+        self._model.backward(grad, context, needs_input_grad=False)
+        self._optimizer.update()
