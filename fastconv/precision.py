@@ -1,8 +1,8 @@
 """How exact the convolutions and dense layers are: "strict", "default" or "fast".
 
 ``"strict"`` computes directly in the arrays' own type. ``"default"`` may take faster algorithms with a documented error
-bound for float32: Winograd on the CPU, TF32 on the GPU. ``"fast"`` stores activations and prepared weights as bfloat16
-where the hardware has it. float64 is always direct.
+bound for float32: Winograd on the CPU, TF32 on the GPU. ``"fast"`` multiplies bfloat16 numbers and adds in float32,
+where the backend can; arrays, master weights and gradients stay float32. float64 is always direct.
 
 The active precision is that of the innermost `precision` block of this thread or task, else that of `set_precision`,
 else "default".
