@@ -233,6 +233,34 @@ def test_counters_of_known_cases(run) -> None:
         assert "probe.cu:3" in shared.line
 
 
+@pytest.mark.parametrize(("stride", "wavefronts"), [(4, 8), (8, 16)])
+def test_counters_of_copies(run, stride: int, wavefronts: int) -> None:
+    """A copy is a request to each memory; of the first one the odd lanes read nothing, and write zeros."""
+    device = get_backend("cuda-emulator").device
+    body = f"""
+extern "C" __global__ void probe(float* x) {{
+    extern __shared__ __align__(128) char memory[];
+    float* s = (float*)memory;
+    for (int i = 0; i < 2; ++i) {{
+        const int chunk = i * 32 + threadIdx.x;
+        cp_async_16(s + chunk * {stride}, x + chunk * 4, i == 1 || threadIdx.x % 2 == 0);
+    }}
+    cp_async_commit();
+    cp_async_wait<0>();
+}}
+"""
+    with device.counting() as counters:
+        run(_ptx() + body, np.zeros(256, np.float32), shared=64 * stride * 4, how="checks")
+    assert all(counter.write is counter.shared for counter in counters)
+    # The compiler may unroll the loop, which makes two places of one.
+    shared, memory = (
+        [sum(getattr(c, name) for c in counters if c.shared is kind) for name in ("requests", "taken", "best")]
+        for kind in (True, False)
+    )
+    assert shared == [2, wavefronts, 8]
+    assert memory == [2, 16 + 16, 8 + 16]  # 16 lanes in 16 sectors, of which they need half; then 512 bytes in a row
+
+
 def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     from fastconv.backends.emulator import settings
 

@@ -62,13 +62,22 @@ struct Request {
     unsigned lanes, bytes;
     bool shared, write;
 };
-struct RequestKey {
+// A place in the code and the kind of memory: an asynchronous copy is a request to each.
+struct Place {
     const void* code;
+    bool shared;
+    bool operator==(const Place& o) const { return code == o.code && shared == o.shared; }
+    bool operator<(const Place& o) const { return code != o.code ? code < o.code : shared < o.shared; }
+};
+struct RequestKey {
+    Place place;
     unsigned warp, repeat;
-    bool operator==(const RequestKey& o) const { return code == o.code && warp == o.warp && repeat == o.repeat; }
+    bool operator==(const RequestKey& o) const { return place == o.place && warp == o.warp && repeat == o.repeat; }
 };
 struct RequestHash {
-    size_t operator()(const RequestKey& k) const { return ((size_t)k.code * 31 + k.warp) * 1000003 + k.repeat; }
+    size_t operator()(const RequestKey& k) const {
+        return (((size_t)k.place.code * 2 + k.place.shared) * 31 + k.warp) * 1000003 + k.repeat;
+    }
 };
 // What device.py reads: for each place in the code, requests of warps, and the wavefronts or sectors that they take and
 // would take at best.
@@ -78,7 +87,7 @@ struct Counter {
 };
 static std::unordered_map<RequestKey, Request, RequestHash> requests;
 static std::unordered_map<RequestKey, unsigned, RequestHash> repeats;
-static std::map<const void*, Counter> counters;
+static std::map<Place, Counter> counters;
 static std::vector<Counter> counted;
 static bool counting;
 
@@ -119,13 +128,18 @@ static void count_sectors(const Request& r, Counter& counter) {
 
 static void count(void* address, size_t bytes, bool shared, bool write, const void* code) {
     const Fibre& me = *launch.current;
-    const unsigned repeat = repeats[{code, me.thread, ~0u}]++;
-    Request& request = requests[{code, me.warp, repeat}];
+    const Place place{code, shared};
+    const unsigned repeat = repeats[{place, me.thread, ~0u}]++;
+    Request& request = requests[{place, me.warp, repeat}];
     request.address[me.lane] = (uintptr_t)address;
     request.lanes |= 1u << me.lane;
     request.bytes = (unsigned)bytes;
     request.shared = shared;
     request.write = write;
+}
+
+void note_absent(const void* code) {
+    if (counting) ++repeats[{{code, false}, launch.current->thread, ~0u}];
 }
 
 void begin_checks(const void* code) {
@@ -143,8 +157,8 @@ void begin_block_checks() {
 
 void end_block_checks() {
     for (const auto& [key, request] : requests) {
-        Counter& counter = counters[key.code];
-        counter.code = code_offset(key.code);
+        Counter& counter = counters[key.place];
+        counter.code = code_offset(key.place.code);
         counter.bytes = request.bytes;
         counter.shared = request.shared;
         counter.write = request.write;
@@ -158,7 +172,7 @@ void end_block_checks() {
 
 void end_checks() {
     counted.clear();
-    for (const auto& [code, counter] : counters) counted.push_back(counter);
+    for (const auto& [place, counter] : counters) counted.push_back(counter);
 }
 
 // Races.

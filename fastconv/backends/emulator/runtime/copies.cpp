@@ -17,7 +17,10 @@ void copy_async(void* shared, const void* global, int bytes, int source_bytes, i
     if (!in_shared(shared)) fault("cp.async in line %d: the target %p is not in shared memory", line, shared);
     if (launch.settings.checks) {
         const void* code = __builtin_return_address(0);
-        if (source_bytes) check((void*)global, source_bytes, Access::read, code);
+        if (source_bytes)
+            check((void*)global, source_bytes, Access::read, code);
+        else
+            note_absent(code);
         check(shared, bytes, Access::write, code);
     }
     const Copy copy{shared, global, bytes, source_bytes};

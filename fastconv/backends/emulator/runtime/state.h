@@ -111,6 +111,9 @@ void begin_block_checks();
 void end_block_checks();
 void end_checks();
 void check(void* address, size_t bytes, Access kind, const void* code);
+// Where the others of a warp read global memory, this thread does not: the counters then match its later accesses with
+// theirs.
+void note_absent(const void* code);
 uintptr_t code_offset(const void* code);
 
 }  // namespace emulator
