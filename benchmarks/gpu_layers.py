@@ -1,0 +1,50 @@
+"""The layers that GPU figures are about, and one pass of them on a backend: for the report and for measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.shapes import CONVOLUTIONS, Conv
+from fastconv.backends.base import Array, Backend, Precision
+
+BATCH = 512
+DIRECTIONS = ("forward", "backward_input", "backward_weight")
+PRECISIONS: tuple[Precision, ...] = ("default", "fast")
+_NAMES = (
+    *("stem_3_64_at_32", "64_64_at_32", "128_128_at_16", "256_256_at_8", "512_512_at_4", "stride2_64_128_at_32"),
+    "1x1_256_64_at_16",
+)
+LAYERS = (
+    *(conv for conv in CONVOLUTIONS if conv.name in _NAMES),
+    Conv("1x1_64_256_at_16", 64, 16, 256, kernel=1, padding=0),
+    Conv("1x1_stride2_64_128_at_32", 64, 32, 128, kernel=1, stride=2, padding=0),
+)
+
+
+def result_shape(conv: Conv, direction: str) -> tuple[int, ...]:
+    """Return the shape of what a pass writes."""
+    out = (conv.batch, conv.out_size, conv.out_size, conv.outputs)
+    return {"forward": out, "backward_input": conv.x_shape, "backward_weight": conv.weight_shape}[direction]
+
+
+def operation(
+    backend: Backend, conv: Conv, direction: str, precision: Precision, arrays: dict[str, Array]
+) -> Callable[[], None]:
+    """Return what runs one pass from `arrays` ("x", "weight", "grad") into "out", the weight's preparation included."""
+    geometry: Any = {"stride": (conv.stride,) * 2, "padding": ((conv.padding,) * 2,) * 2, "dilation": (1, 1)}
+    geometry["groups"] = conv.groups
+    out = {"out": arrays["out"], "workspace": backend.pool}
+
+    def run() -> None:
+        if direction == "backward_weight":
+            backend.conv2d_backward_weight(arrays["grad"], arrays["x"], **geometry, precision=precision, **out)
+            return
+        how: Any = {"input_shape": conv.x_shape, **geometry, "precision": precision, "workspace": backend.pool}
+        prepared = backend.prepare_conv2d_weight(arrays["weight"], direction=direction, **how)
+        if direction == "forward":
+            backend.conv2d(arrays["x"], prepared, None, **geometry, **out)
+        else:
+            backend.conv2d_backward_input(arrays["grad"], prepared, **geometry, **out)
+
+    return run
