@@ -18,7 +18,8 @@ from fastconv import nn
 def model() -> nn.Layer:
     """Return a model with a stem, patches, strides, 1x1, depthwise and grouped convolutions, and ragged channels."""
     return nn.Sequential(
-        *(nn.Conv2d(16, 3, padding=1, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 3, padding=1, bias=False), nn.BatchNorm2d()),
+        *(nn.ReLU(), nn.MaxPool2d(2)),
         nn.Residual(nn.Sequential(nn.Conv2d(16, 3, padding=1, bias=False), nn.BatchNorm2d())),
         *(nn.ReLU(), nn.Conv2d(36, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(20, 1), nn.GELU()),
         *(nn.Conv2d(20, 3, padding=1, groups=20), nn.Conv2d(24, 3, padding=1, groups=4), nn.AvgPool2d(2)),

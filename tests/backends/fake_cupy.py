@@ -6,6 +6,7 @@ scalars and device arrays as arguments, options as text.
 
 from __future__ import annotations
 
+import math
 import types
 from typing import Any
 
@@ -52,12 +53,12 @@ class FakeCupy(types.ModuleType):
         )
 
     def empty(self, shape: Any, dtype: Any) -> EmulatedArray:
-        array = np.empty(shape, dtype)
-        if array.nbytes > self.memory:
-            raise OutOfMemoryError(f"Out of memory allocating {array.nbytes} bytes")
+        nbytes = math.prod(np.atleast_1d(shape).tolist()) * np.dtype(dtype).itemsize
+        if nbytes > self.memory:
+            raise OutOfMemoryError(f"Out of memory allocating {nbytes} bytes")
         if self.captured is not None:
             raise CUDARuntimeError("cudaErrorStreamCaptureUnsupported")
-        return array.view(EmulatedArray)
+        return np.empty(shape, dtype).view(EmulatedArray)
 
     def asarray(self, array: Any) -> EmulatedArray:
         made = self.empty(array.shape, array.dtype)
