@@ -31,6 +31,7 @@ TABLE = {
         "winograd_prepare.transform_weight",
         "winograd_prepare.transform_weight_5x5",
         "conv2d_taps.times_zero",
+        "conv2d_taps.refuse_nan",
     ),
     "conv2d": _CONVOLUTION,
     "conv2d_backward_input": _CONVOLUTION,
@@ -43,6 +44,7 @@ TABLE = {
         "winograd_weight.transform_sums",
         "conv2d_depthwise.conv2d_depthwise_backward_weight",
         "conv2d_taps.times_zero",
+        "conv2d_taps.refuse_nan",
     ),
     "conv2d_backward_bias": ("reduce.sum_rows", "conv2d_weight.sum_parts"),
     "prepare_dense_weight": ("pack.pack_weight",),
@@ -56,6 +58,7 @@ TABLE = {
     "batch_norm": (*_STATISTICS, "normalise.normalise"),
     "batch_norm_backward": _NORM_GRADIENT,
     "batch_norm_inference": ("normalise.normalise",),
+    "update_running_stats": ("batch_norm.move_running_stats",),
     "relu": ("activation.relu_forward",),
     "relu_backward": ("activation.relu_gradient",),
     "leaky_relu": ("activation.leaky_relu_forward",),
@@ -78,7 +81,7 @@ TABLE = {
     "split": ("move.copy_channels",),
     "subsample_pad": ("move.subsample",),
     "subsample_pad_backward": ("move.spread",),
-    "softmax_cross_entropy": ("softmax.softmax_cross_entropy_rows",),
+    "softmax_cross_entropy": ("softmax.softmax_cross_entropy_rows", "softmax.sum_losses"),
     "count_correct": ("softmax.count_correct_rows",),
     "dropout": ("dropout.dropout_elements",),
     "augment": ("augment.augment_images",),
@@ -100,4 +103,4 @@ TABLE = {
         "batch_norm_gradient.batch_norm_pool_gradient_apply",
     ),
 }
-"""Operation -> kernels, as module.function of this package. `update_running_stats` is NumPy arithmetic on C numbers."""
+"""Operation -> kernels, as module.function of this package."""
