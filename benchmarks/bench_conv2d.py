@@ -31,12 +31,33 @@ def _theirs(torch, which, shape: Conv, x, weight, grad_output, layout):
     return lambda: backward(grad_output, x, weight, None, *geometry, [1, 1], False, [0, 0], shape.groups, mask)
 
 
+def _strict(run):
+    def strict():
+        with fc.precision("strict"):
+            return run()
+
+    return strict
+
+
 def _reference(run):
     def reference():
         with fc.use_backend("numpy"):
             return run()
 
     return reference
+
+
+# Multiplications that Winograd saves: 36 for a tile of 4x4 results (or of 2x2 of a 5x5 kernel).
+_SAVINGS = {(3, 3): 4 * 4 * 9 / 36, (5, 5): 2 * 2 * 25 / 36}
+
+
+def floor_flops(run, shape: Conv) -> float:
+    """Return the operations of the algorithm that `run` takes: after Winograd's saving where it is Winograd."""
+    names: list[str] = []
+    with fc.get_backend().trace(names.append):
+        run()
+    saving = _SAVINGS[shape.weight_shape[:2]] if any("winograd" in name for name in names) else 1
+    return shape.flops / saving
 
 
 @pytest.mark.parametrize("shape", CONVOLUTIONS, ids=lambda shape: shape.name)
@@ -50,10 +71,11 @@ def bench_conv2d(benchmark, torch, rng, which, shape):
     exact = _reference(_ours(which, shape, *(a.astype(np.float64) for a in (x, weight, grad_output))))
     error = largest_error(run(), exact())
     assert error < 1e-4
-    peers = [Peer("numpy", _reference(run), rounds=2)]
+    peers = [Peer("numpy", _reference(run), rounds=2), Peer("strict", _strict(run))]
     if torch is not None:
         peers += [
             Peer(f"torch {layout}", _theirs(torch, which, shape, x, weight, grad_output, layout))
             for layout in torch_peer.LAYOUTS
         ]
-    compare(benchmark, run, peers, flops=shape.flops, error=error)
+    floor = {"floor_flops": floor_flops(run, shape), "arrays_bytes": shape.arrays_bytes}
+    compare(benchmark, run, peers, flops=shape.flops, error=error, **floor)

@@ -71,6 +71,14 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pa
     if torch_peers:
         best = min(torch_peers, key=torch_peers.__getitem__)
         benchmark.extra_info.update(torch_best=best, torch_ratio=torch_peers[best] / ours)
+    strict = next((statistics.median(peer.seconds) for peer in peers if peer.name == "strict"), None)
+    if strict is not None:
+        benchmark.extra_info.update(strict_milliseconds=1e3 * strict)
+        if torch_peers:
+            benchmark.extra_info.update(strict_ratio=min(torch_peers.values()) / strict)
+    if "arrays_bytes" in info:
+        floor = max(info["floor_flops"] / peak_flops(), info["arrays_bytes"] / memory_rate())
+        benchmark.extra_info.update(roofline=floor / ours, memory_rate=memory_rate())
     for peer in peers:
         if peer.name.startswith("bf16"):
             benchmark.extra_info.update(bf16_ratio=statistics.median(peer.seconds) / ours)
@@ -111,6 +119,17 @@ def peak_flops() -> float:
     launch(multiply_add, tasks, x)
     best = min(_seconds(lambda: launch(multiply_add, tasks, x)) for _ in range(5))
     return 2 * 12 * (VECTOR_BYTES // 4) * steps * tasks / best
+
+
+@functools.cache
+def memory_rate() -> float:
+    """Return the bytes a second that all threads read and write together, on arrays that no cache holds."""
+    from fastconv.kernels.cpu import elementwise
+
+    x = np.ones(1 << 25, np.float32)
+    out = np.empty_like(x)
+    best = min(_seconds(lambda: elementwise.scale(x, factor=2.0, out=out)) for _ in range(8))
+    return 2 * x.nbytes / best
 
 
 def _seconds(run: Callable[[], Any]) -> float:

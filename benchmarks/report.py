@@ -15,9 +15,11 @@ COLUMNS = (
     "spread",
     "GFLOP/s",
     "peak",
+    "roofline",
     "GB/s",
     "error",
     "PyTorch / ours",
+    "PyTorch / strict",
     "PyTorch bf16 / ours",
     "engine / ours",
     "NumPy / ours",
@@ -37,9 +39,11 @@ def _row(benchmark: dict[str, Any]) -> str:
         _cell(info, "spread", ".0%"),
         _cell(info, "gflops", ".0f"),
         _cell(info, "share_of_peak", ".0%"),
+        _cell(info, "roofline", ".0%"),
         _cell(info, "gbytes", ".1f"),
         _cell(info, "error", ".0e"),
         f"{ratio} ({info['torch_best'].removeprefix('torch ')})" if ratio else "",
+        _cell(info, "strict_ratio", ".2f"),
         _cell(info, "bf16_ratio", ".2f"),
         f"{info['engine_ratio']:.2f} ({info['engine_best']})" if "engine_ratio" in info else "",
         _cell(info, "numpy_ratio", ".1f"),
@@ -96,14 +100,17 @@ def main() -> None:
         " look at the ratios, not at the milliseconds. Spread is the interquartile range by the median. PyTorch is"
         " timed in both layouts with its page faults tuned away, and the better one is the peer; ours includes weight"
         " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the"
-        " peak. PyTorch's bf16 is its autocast, against ours in float32; an engine is the faster of ONNX Runtime and"
-        " OpenVINO in float32, on the same graph. Error is the largest difference from float64, as a share of the"
+        " peak; the roofline is the longer of the algorithm's own operations (after Winograd's saving) at the peak and"
+        " of each array moved once at the rate of memory. Strict is ours with no Winograd. PyTorch's bf16 is its"
+        " autocast, against ours in float32; an engine is the faster of ONNX Runtime and OpenVINO in float32, on the same graph. Error is the largest difference from float64, as a share of the"
         " largest value.",
     ]
     for path in sorted((HERE / "results").glob("cpu*.json")):
         parts += ["## Kernels and training steps", kernels(path)]
     for path in sorted((HERE / "results").glob("cifar10-*.json")):
         parts += [f"## CIFAR-10: {json.loads(path.read_text())['recipe']['model']}", training(path)]
+    if (HERE / "roofline.svg").exists():
+        parts += ["## Roofline", "Made by `python -m benchmarks.roofline`.", "![roofline](roofline.svg)"]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
 
 
