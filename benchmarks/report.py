@@ -102,8 +102,8 @@ def main() -> None:
         " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the"
         " peak; the roofline is the longer of the algorithm's own operations (after Winograd's saving) at the peak and"
         " of each array moved once at the rate of memory. Strict is ours with no Winograd. PyTorch's bf16 is its"
-        " autocast, against ours in float32; an engine is the faster of ONNX Runtime and OpenVINO in float32, on the same graph. Error is the largest difference from float64, as a share of the"
-        " largest value.",
+        " autocast, against ours in float32; an engine is the faster of ONNX Runtime and OpenVINO in float32, on the"
+        " same graph. Error is the largest difference from float64, as a share of the largest value.",
     ]
     for path in sorted((HERE / "results").glob("cpu*.json")):
         parts += ["## Kernels and training steps", kernels(path)]

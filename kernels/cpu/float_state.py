@@ -4,11 +4,12 @@ Products of weights near 1e-42 otherwise slow a convolution 5 to 100 times
 (PyTorch issues 67797 and 23862). The control register belongs to the thread; the caller's value is put back.
 """
 
-import numba
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from .cache import compiled_now
 
 _I8P = ir.IntType(8).as_pointer()
 _X86 = llvm.get_default_triple().startswith("x86_64")
@@ -53,7 +54,7 @@ def _write(typingctx, state):
     return types.void(types.int64), codegen
 
 
-@numba.njit("int64()")
+@compiled_now("int64()")
 def flush_subnormals():
     """Flush subnormals on this thread from now on; return the state before."""
     state = _read()
@@ -61,7 +62,7 @@ def flush_subnormals():
     return state
 
 
-@numba.njit("void(int64)")
+@compiled_now("void(int64)")
 def restore_float_state(state):
     """Put back what `flush_subnormals` returned."""
     _write(state)

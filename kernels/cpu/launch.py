@@ -20,7 +20,7 @@ import numba
 import numpy as np
 
 from .atomic import atomic_load, atomic_store
-from .cache import KernelCache
+from .cache import KernelCache, compiled_now
 from .float_state import flush_subnormals, restore_float_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .team import (
@@ -111,7 +111,7 @@ def kernel(function):
     return dispatcher
 
 
-@numba.njit("int64(int64, int64, int64, int64, int64)", **OPTIONS)
+@compiled_now("int64(int64, int64, int64, int64, int64)", **OPTIONS)
 def _run_program(control, program, jobs, helpers, most):
     """Run recorded jobs in order; return 0, or the number of the one that failed, from 1."""
     atomic_store(control + LASTING, 1)

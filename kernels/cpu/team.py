@@ -18,6 +18,7 @@ import numba
 import numpy as np
 
 from .atomic import atomic_add, atomic_load, atomic_replace, atomic_store, relax
+from .cache import compiled_now
 from .float_state import flush_subnormals
 from .job import ARGUMENT_BYTES, call_entry
 
@@ -65,7 +66,7 @@ def post(control, entry, place, wanted, tasks, chunks):
     return ticket
 
 
-@numba.njit("void(int64, int64, int64)", **OPTIONS)
+@compiled_now("void(int64, int64, int64)", **OPTIONS)
 def finish(control, chunks, helpers):
     """Wait until all chunks are done (or one failed), close the job, and wait until no helper holds it."""
     spins = 0
@@ -80,7 +81,7 @@ def finish(control, chunks, helpers):
             spins += 1
 
 
-@numba.njit("int64(int64, int64, int64, int64)", **OPTIONS)
+@compiled_now("int64(int64, int64, int64, int64)", **OPTIONS)
 def _serve(control, number, seen, most):
     """Take part in jobs until none came for `most` turns; return the last ticket seen."""
     word = control + HELPERS + (number - 1) * _LINE
