@@ -41,6 +41,8 @@ from .team import (
 
 _CHUNKS_PER_THREAD = 16  # enough to even out a core that somebody else uses; taking one costs some 50 ns
 _RECORD = -1
+# The caller's number. Not written as 0, which has a type of its own in Numba: each kernel would be compiled once more.
+_ME = np.int64(0)
 _HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
 _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
@@ -93,15 +95,16 @@ def kernel(function):
                 return 0
             return pack_job(control, FAILED, work, packed)
         if packed_bytes(packed) > ARGUMENT_BYTES:
-            chunks = 1
+            chunks = np.int64(1)
         if chunks == 1:
             ticket = atomic_load(control + TICKET) + 1  # nobody is told of it
             atomic_store(control + NEXT, ticket * MOST_CHUNKS)
-            work(control, ticket, 0, tasks, 1, packed)
+            work(control, ticket, _ME, tasks, chunks, packed)
             return 0
         entry = pack_job(control + ARGUMENTS, FAILED, work, packed)
         ticket = post(control, entry, control + ARGUMENTS, wanted, tasks, chunks)
-        work(control, ticket, 0, tasks, chunks, packed)
+        # Not `work` itself: the kernel would be compiled into this once more.
+        call_entry(entry, control, ticket, _ME, tasks, chunks, control + ARGUMENTS)
         finish(control, chunks, helpers)
         return atomic_load(control + FAILED)
 
