@@ -98,9 +98,10 @@ class CapturedStep:
         self._replay = self._capture()
         self.works = self._replay is not None
 
-    def fits(self, seed: int) -> bool:
+    def fits(self, model: Layer, loss: object, optimizer: Optimizer, seed: int) -> bool:
         """Tell whether everything but the batch is as it was when the step was captured."""
-        return settings_of(self._model, self._loss, self._optimizer, seed) == self._settings
+        same = model is self._model and loss is self._loss and optimizer is self._optimizer
+        return same and settings_of(self._model, self._loss, self._optimizer, seed) == self._settings
 
     def run(self, x: Array, y: Array, step: int) -> tuple[Array, Array] | None:
         """Do a step; return the loss, and the predictions, which the next step overwrites.

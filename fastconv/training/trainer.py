@@ -202,7 +202,7 @@ class Trainer:
         self._last_shape = shape
         if kept is not None and kept.shape != shape and last != shape:
             return None
-        if kept is None or kept.shape != shape or not kept.fits(self.seed):
+        if kept is None or kept.shape != shape or not kept.fits(self.model, self.loss, self.optimizer, self.seed):
             self._captured = kept = None  # its memory is free for the next one
             if foreign_part(self.model, self.loss, self.optimizer) is None:
                 loss: Any = self.loss

@@ -129,6 +129,20 @@ def test_what_is_set_between_steps_counts(rng):
         assert a.tobytes() == b.tobytes()
 
 
+def test_another_optimizer_or_loss_counts(rng):
+    batches = batches_of(rng)
+
+    def run(trainer):
+        found = steps(trainer, batches)
+        trainer.optimizer = Adam(trainer.model.parameters(), 0.01)
+        found += steps(trainer, batches)
+        trainer.loss = SoftmaxCrossEntropy(label_smoothing=0.2)
+        return found + steps(trainer, batches)
+
+    plain, captured = both(run)
+    assert [a.tobytes() for a in plain] == [b.tobytes() for b in captured]
+
+
 def test_gradients_added_up_before_do_not_count(rng):
     (batch, *batches) = batches_of(rng)
 
