@@ -18,6 +18,7 @@ in it: it says what binds, not what a clock will show.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import sys
@@ -32,7 +33,7 @@ import numpy as np
 from fastconv.kernels.cuda import conv2d
 from fastconv.kernels.cuda.device import Kernel
 
-from benchmarks import nvrtc, sass
+from benchmarks import cuda_compile, nvrtc, sass
 from benchmarks.cuda_compile import label
 from benchmarks.dry_run import dry_backend
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS, operation, result_shape
@@ -254,13 +255,13 @@ def traffic_of(conv: Conv, direction: str, precision: Any, kernel: Kernel) -> Tr
 # Predictions
 
 
-def predict(conv: Conv, direction: str, precision: Any) -> tuple[Variant, Prediction]:
-    """Predict one pass."""
+def predict(conv: Conv, direction: str, precision: Any) -> tuple[Launch, Prediction]:
+    """Predict one pass; return its main launch too."""
     conv = replace(conv, batch=BATCH)
     launches = launches_of(conv, direction, precision)
     main = next(launch for launch in launches if launch.kernel.name in TENSOR_KERNELS)
     traffic = traffic_of(conv, direction, precision, main.kernel)
-    variant, loop = _variant(main, traffic)
+    variant = variant_of(main)
     math_ = str(dict(main.kernel.defines)["MATH"])
     stretch = last_wave(math.prod(main.grid), variant.blocks)
     times_batch = BATCH / few_images(conv)
@@ -270,25 +271,90 @@ def predict(conv: Conv, direction: str, precision: Any) -> tuple[Variant, Predic
         "l2": traffic.sectors(main, times_batch) * 32 / L2_RATE,
         "memory": array_bytes(main) / MEMORY_RATE,
     }
-    issue = stretch * turns(main) * variant.threads // 32 * loop / (SCHEDULERS * MULTIPROCESSORS * CLOCK)
+    issue = (
+        stretch
+        * turns(main)
+        * variant.threads
+        // 32
+        * sum(variant.loop.values())
+        / (SCHEDULERS * MULTIPROCESSORS * CLOCK)
+    )
     others = sum(max(LAUNCH, array_bytes(other) / MEMORY_RATE) for other in launches if other is not main)
     element = 4 if precision == "default" else 2
     roofline = max(conv.flops / FULL_RATE[math_], conv.arrays_bytes / 4 * element / MEMORY_RATE)
     total = max(LAUNCH, *times.values()) + others
     names = (conv.name, direction, precision, main.kernel.name, label(main.kernel))
-    return variant, Prediction(*names, **times, issue=issue, others=others, total=total, roofline=roofline)
+    return main, Prediction(*names, **times, issue=issue, others=others, total=total, roofline=roofline)
 
 
-def _variant(launch: Launch, traffic: Traffic) -> tuple[Variant, int]:
-    kernel, threads = launch.kernel, math.prod(launch.block)
+@functools.cache
+def _compiled(kernel: Kernel) -> tuple[int, int, dict[str, int]]:
+    """Return registers and static shared memory of a variant, and what its main loop is made of."""
     compiled = nvrtc.compile_kernel(kernel, 90)
-    loop = sass.main_loop(sass.disassemble(compiled.cubin))
-    shared = compiled.static_shared + launch.shared_bytes
-    blocks, limit = resident_blocks(threads, compiled.registers, shared)
-    needed = traffic.read_needed + traffic.written_needed
-    ratios = traffic.wavefronts / traffic.wavefronts_needed, (traffic.read + traffic.written) / needed
-    sizes = (threads, compiled.registers, shared, blocks, limit)
-    return Variant(kernel.name, label(kernel), *sizes, loop.classes, *(round(r, 3) for r in ratios)), loop.instructions
+    return compiled.registers, compiled.static_shared, sass.main_loop(sass.disassemble(compiled.cubin)).classes
+
+
+def variant_of(launch: Launch, ratios: tuple[float, float] = (0.0, 0.0)) -> Variant:
+    """Return what a variant is made of; `ratios` are those of `ratios_of`."""
+    kernel, threads = launch.kernel, math.prod(launch.block)
+    registers, static_shared, loop = _compiled(kernel)
+    shared = static_shared + launch.shared_bytes
+    blocks, limit = resident_blocks(threads, registers, shared)
+    sizes = (threads, registers, shared, blocks, limit)
+    return Variant(kernel.name, label(kernel), *sizes, loop, *(round(ratio, 3) for ratio in ratios))
+
+
+def shrunk(backend: Backend, launch: Launch) -> Launch:
+    """Return a launch of the same variant on so few images that they fill a tile, with columns of one tile.
+
+    A 1x1 convolution's gradient of the weight takes all images as one row of pixels: then the row is cut.
+    """
+    macros: dict[str, Any] = dict(launch.kernel.defines)
+    weight = launch.kernel.name == "conv2d_weight"
+    numbers = [int(a) for a in launch.args if isinstance(a, np.int32)][1:]  # behind `rectify`, or the steps of a part
+    batch, height, width, out_height, out_width, *before = numbers
+    row = weight and batch == height == 1 and width == out_width > _PIXELS
+    whole, few = (width, 2 * _PIXELS) if row else (batch, max(1, -(-_PIXELS // (out_height * out_width))))
+    if whole < few:
+        whole, few = batch, batch
+    numbers = [1, 1, few, 1, few, *before] if row else [few, *numbers[1:]]
+    out_height, out_width = numbers[3:5]
+    images = {0, 1} if weight else {0, 4, 5}
+
+    def smaller(index: int, array: np.ndarray) -> Any:
+        parts = array.shape[0] if weight and index == 2 else 1
+        size = array.size // whole * few if index in images else array.size // parts
+        made = backend.empty((max(size, 1),), array.dtype)
+        made[...] = 1
+        return made
+
+    arrays = [smaller(i, a) if isinstance(a, np.ndarray) else a for i, a in enumerate(launch.args)]
+    steps, grid = [a for a in arrays if isinstance(a, np.int32)][:1], launch.grid
+    if weight:
+        strips = numbers[0] * out_height * -(-out_width // macros["STRIP"])
+        steps, grid = [np.int32(-(-strips * macros["STRIP"] // macros["PIXELS"]))], (1, launch.grid[1], 1)
+    elif launch.kernel.name == "conv2d_halo":
+        tiles = zip((numbers[0], out_height, out_width), ("TILE_IMAGES", "TILE_H", "TILE_W"), strict=True)
+        grid = (math.prod(-(-n // macros[name]) for n, name in tiles), 1, launch.grid[2])
+    else:
+        stride = (macros["STRIDE_H"], macros["STRIDE_W"]) if macros["BACKWARD"] else (1, 1)
+        places = numbers[0] * -(-out_height // stride[0]) * -(-out_width // stride[1])
+        grid = (-(-places // macros["TILE_M"]), 1, launch.grid[2])
+    kept = [a for a in arrays if not isinstance(a, np.int32)]
+    return replace(launch, grid=grid, args=(*kept, *steps, *(np.int32(n) for n in numbers)))
+
+
+def ratios_of(launch: Launch) -> tuple[float, float]:
+    """Return wavefronts of shared memory and sectors of global memory, as multiples of those needed."""
+    with use_backend("cuda-emulator") as backend, using(Settings(checks=True)):
+        device: Any = backend.device  # type: ignore[attr-defined]
+        with device.counting() as counters:
+            device.submit(shrunk(backend, launch))
+    found = []
+    for shared in (True, False):
+        mine = [counter for counter in counters if counter.shared is shared]
+        found.append(sum(c.taken for c in mine) / sum(c.best for c in mine))
+    return found[0], found[1]
 
 
 # The files
@@ -308,9 +374,10 @@ operations at the full rate and its arrays, in the type that is multiplied, move
 _LOOPS = """
 ## The kernels
 
-Instructions of one turn of the main loop in the sm_90 machine code, without the loops inside of it; blocks that a
+Every variant of a tensor-core kernel that the layers above, the models or the tests' cases launch. Instructions of one
+turn of the main loop in the sm_90 machine code, without the loops inside of it; blocks that a
 multiprocessor holds, and what limits them; wavefronts of shared memory and sectors of global memory as multiples of
-those needed (1 is no conflict and no byte too many), counted by the emulator over the whole kernel.
+those needed (1 is no conflict and no byte too many), counted by the emulator over the whole kernel on a few images.
 
 """
 
@@ -351,19 +418,26 @@ def _variants_table(rows: list[Variant]) -> str:
 def main() -> int:
     """Predict all passes and write."""
     get_backend("cuda-emulator")  # says what is missing, before minutes go by
-    variants: dict[tuple[str, str], Variant] = {}
+    launches = {k: launch for k, launch in cuda_compile.variants().items() if k.name in TENSOR_KERNELS}
     predictions: list[Prediction] = []
     for conv in LAYERS:
         for direction in DIRECTIONS:
             for precision in PRECISIONS:
-                variant, prediction = predict(conv, direction, precision)
-                variants[variant.kernel, variant.variant] = variant
+                main_launch, prediction = predict(conv, direction, precision)
+                launches.setdefault(main_launch.kernel, main_launch)
                 predictions.append(prediction)
                 print(
                     f"{conv.name} {direction} {precision}: {1e6 * prediction.total:.1f} us, {prediction.binds}",
                     flush=True,
                 )
-    write(sorted(variants.values(), key=lambda row: (row.kernel, row.variant)), predictions)
+    variants = []
+    for number, launch in enumerate(launches.values(), start=1):
+        variants.append(variant_of(launch, ratios_of(launch)))
+        print(
+            f"{number} of {len(launches)}: {variants[-1].kernel} {variants[-1].conflicts} {variants[-1].sectors}",
+            flush=True,
+        )
+    write(sorted(variants, key=lambda row: (row.kernel, row.variant)), predictions)
     print(f"{len(predictions)} passes in {TABLE.relative_to(ROOT)}")
     return 0
 

@@ -21,8 +21,8 @@ _SIZES = {"TF32": 4, "BF16": 2, "HALF": 2}
 _STAGES = 3
 # Blocks that fill an H100 twice: 132 multiprocessors. With fewer of 128 pixels, blocks take 64.
 _ENOUGH_BLOCKS = 264
-# Blocks wanted for the gradient of a weight, whose results alone are few; each sums at least so many steps of 32
-# pixels.
+# Blocks wanted at most for the gradient of a weight, whose results alone are few: 3 for each multiprocessor of an H100,
+# so that they all run at once. Each sums at least so many steps of 32 pixels.
 _WEIGHT_BLOCKS = 396
 _LEAST_STEPS = 8
 _PIXELS = 32
@@ -335,7 +335,7 @@ def _backward_weight_depthwise(device, grad_output, x, geometry, out, workspace)
 
 def _splits(blocks, steps, least):
     """Return the number of parts, and the steps of each, for a sum of `steps` by so many blocks a part."""
-    parts = max(1, min(-(-_WEIGHT_BLOCKS // blocks), steps // least))
+    parts = max(1, min(_WEIGHT_BLOCKS // blocks, steps // least))
     each = -(-steps // parts)
     return -(-steps // each), each
 

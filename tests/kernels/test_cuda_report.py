@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from fastconv.kernels.cuda.device import Kernel
 
-from benchmarks import cuda_report, nvrtc, sass
+import fastconv as fc
+from benchmarks import cuda_compile, cuda_report, nvrtc, sass
 from benchmarks.cuda_compile import label
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS
 from benchmarks.shapes import Conv
 from fastconv.backends.cuda_backend import Launch
+from tests.backends.emulated import emulator_or_skip
 
 RECORD = json.loads(cuda_report.RESULTS.read_text())
 needs_tools = pytest.mark.skipif(
@@ -152,7 +154,8 @@ def test_the_report_is_that_of_today() -> None:
                 (main,) = (launch for launch in launches if launch.kernel.name in cuda_report.TENSOR_KERNELS)
                 today[conv.name, direction, precision] = main.kernel.name, label(main.kernel)
     assert listed == today, f"run {cuda_report.COMMAND}"
-    assert {(v["kernel"], v["variant"]) for v in RECORD["variants"]} == set(today.values())
+    models = {(k.name, label(k)) for k in cuda_compile.variants() if k.name in cuda_report.TENSOR_KERNELS}
+    assert {(v["kernel"], v["variant"]) for v in RECORD["variants"]} == {*today.values(), *models}
     assert RECORD["kind"] == "prediction, not a measurement"
 
 
@@ -167,7 +170,8 @@ def test_the_readable_report_holds_the_same_rows() -> None:
 def test_a_prediction_is_that_of_the_report() -> None:
     """One pass, made again."""
     conv = next(conv for conv in LAYERS if conv.name == "1x1_256_64_at_16")
-    variant, prediction = cuda_report.predict(conv, "forward", "default")
+    main, prediction = cuda_report.predict(conv, "forward", "default")
+    variant = cuda_report.variant_of(main, cuda_report.ratios_of(main))
     row = next(
         r
         for r in RECORD["predictions"]
@@ -177,10 +181,29 @@ def test_a_prediction_is_that_of_the_report() -> None:
     for name in ("tensor", "shared", "l2", "memory", "others", "roofline"):
         assert getattr(prediction, name) == pytest.approx(row[name], rel=1e-6), name
     assert prediction.total >= prediction.roofline
-    assert variant.conflicts == listed["conflicts"]
+    assert (variant.conflicts, variant.sectors) == (listed["conflicts"], listed["sectors"])
     if nvrtc.version() == RECORD["nvrtc"]:
         assert variant.loop == listed["loop"]
         assert variant.registers == listed["registers"]
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("name", ["64_64_at_32", "stride2_64_128_at_32", "1x1_256_64_at_16", "512_512_at_4"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_launch_on_few_images_is_the_same_but_for_its_size(name: str, direction: str) -> None:
+    """It runs with every access checked, in the same variant, and does a share of the products by its images."""
+    emulator_or_skip()
+    conv = replace(next(c for c in LAYERS if c.name == name), batch=BATCH)
+    launches = cuda_report.launches_of(conv, direction, "default")
+    (main,) = (launch for launch in launches if launch.kernel.name in cuda_report.TENSOR_KERNELS)
+    with fc.use_backend("cuda-emulator") as backend:
+        small = cuda_report.shrunk(backend, main)
+    assert (small.kernel, small.block, small.shared_bytes) == (main.kernel, main.block, main.shared_bytes)
+    assert len(small.args) == len(main.args)
+    assert 0 < cuda_report.multiply_adds(small) < cuda_report.multiply_adds(main) / 20
+    conflicts, sectors = cuda_report.ratios_of(main)
+    assert 1 <= conflicts < 1.2
+    assert 1 <= sectors < 2
 
 
 def test_roofline_of_a_known_layer() -> None:
