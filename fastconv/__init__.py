@@ -8,6 +8,7 @@ from typing import Any
 
 from fastconv import data, errors, functional, losses, models, nn, optim, random, testing, training
 from fastconv._explain import explain
+from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
 from fastconv.backends.base import Array
 from fastconv.precision import get_precision, precision, set_precision
@@ -20,12 +21,14 @@ __all__ = [
     "History",
     "Trainer",
     "__version__",
+    "algorithm",
     "asarray",
     "available_backends",
     "data",
     "errors",
     "explain",
     "functional",
+    "get_algorithm",
     "get_backend",
     "get_precision",
     "losses",
@@ -35,6 +38,7 @@ __all__ = [
     "precision",
     "random",
     "seed",
+    "set_algorithm",
     "set_backend",
     "set_num_threads",
     "set_precision",

@@ -69,7 +69,9 @@ def _supported(value: Precision) -> Precision:
     if value == "fast":
         backend = get_backend()
         if value not in backend.precisions:
+            needs = f"; it needs {backend.fast_needs}" if backend.fast_needs else ""
             raise UnsupportedError(
-                f"precision: got {value!r} with the backend {backend.name!r}; allowed: {', '.join(backend.precisions)}"
+                f"precision: got {value!r} with the backend {backend.name!r}; allowed:"
+                f" {', '.join(backend.precisions)}{needs}"
             )
     return value

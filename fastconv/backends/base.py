@@ -39,6 +39,7 @@ DType = np.dtype[Any]
 Shape = tuple[int, ...]
 Direction = Literal["forward", "backward_input"]
 Precision = Literal["strict", "default", "fast"]
+Algorithm = Literal["shapes", "tuned", "winograd", "direct"]
 
 
 class Workspace(Protocol):
@@ -89,6 +90,10 @@ class Backend(FusedOperations, abc.ABC):
     on_host: ClassVar[bool]
     """Whether arrays are `numpy.ndarray`, so that looking at a value costs no synchronisation."""
     precisions: ClassVar[tuple[Precision, ...]] = ("strict", "default")
+    fast_needs: ClassVar[str] = ""
+    """What "fast" needs and is not there."""
+    algorithms: ClassVar[tuple[Algorithm, ...]] = ("shapes",)
+    """What `fastconv.set_algorithm` takes."""
     captures: ClassVar[bool] = False
     """Whether `capture` works."""
     pool: Workspace

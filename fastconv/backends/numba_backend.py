@@ -28,9 +28,11 @@ try:
     from fastconv.kernels.cpu import (
         activation,
         augment,
+        autotune,
         avg_pool,
         batch_norm,
         batch_norm_gradient,
+        bf16,
         conv2d,
         dense,
         dropout,
@@ -66,6 +68,9 @@ class NumbaBackend(NumbaFusedOperations):
     name = "numba"
     on_host = True
     captures = True
+    precisions = ("strict", "default", "fast") if bf16.DOT else ("strict", "default")
+    fast_needs = "" if bf16.DOT else "a CPU with the bfloat16 dot product (AVX512_BF16)"
+    algorithms = autotune.ALGORITHMS
 
     def __init__(self) -> None:
         self._pool: Workspace = Pool()
@@ -259,7 +264,7 @@ class NumbaBackend(NumbaFusedOperations):
     def dense_backward_weight(
         self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
     ) -> None:
-        dense.dense_backward_weight(grad_output, x, out=out, workspace=workspace)
+        dense.dense_backward_weight(grad_output, x, precision=precision, out=out, workspace=workspace)
 
     def max_pool2d(
         self,

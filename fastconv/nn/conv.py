@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
+from fastconv.algorithm import get_algorithm
 from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.initializers import weight_and_bias
@@ -242,7 +243,7 @@ class Conv2d(Layer):
             precision=precision,
             workspace=backend.pool,
         )
-        return self._prepared.get((direction, input_shape, precision), prepare)
+        return self._prepared.get((direction, input_shape, precision, get_algorithm()), prepare)
 
     def _label(self) -> str:
         return f"Conv2d({self.out_channels}, {self.kernel_size})"

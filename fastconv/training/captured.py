@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
+from fastconv.algorithm import get_algorithm
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.nn.layer import Layer
@@ -38,7 +39,7 @@ def foreign_part(model: Layer, loss: object, optimizer: Optimizer) -> object | N
 
 def settings_of(model: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, seed: int) -> list[Any]:
     """Return all that a captured step takes for constant: numbers, and the arrays that it computes with."""
-    values: list[Any] = [get_precision(), model.backend.num_threads, seed, loss.label_smoothing]
+    values: list[Any] = [get_precision(), get_algorithm(), model.backend.num_threads, seed, loss.label_smoothing]
     for layer in model.walk():
         values.append(type(layer))
         for value in vars(layer).values():

@@ -15,7 +15,13 @@ _WINOGRAD = (
     "winograd.conv2d_winograd_5x5_shared",
     "winograd.conv2d_winograd_5x5_shared_narrow",
 )
-_DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD)
+_BF16 = ("conv2d_bf16.conv2d_bf16_tiles", "conv2d_bf16.conv2d_bf16_dot")
+_PACK_BF16 = ("conv2d_bf16.pack_bf16", "conv2d_bf16.pack_bf16_turned")
+_WEIGHT_BF16 = (
+    "conv2d_weight_bf16.conv2d_backward_weight_bf16_tiles",
+    "conv2d_weight_bf16.conv2d_backward_weight_bf16_dot",
+)
+_DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD, *_BF16)
 _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
@@ -30,6 +36,7 @@ TABLE = {
         "pack.pack_weight",
         "winograd_prepare.transform_weight",
         "winograd_prepare.transform_weight_5x5",
+        *_PACK_BF16,
         "conv2d_taps.times_zero",
         "conv2d_taps.refuse_nan",
     ),
@@ -42,15 +49,20 @@ TABLE = {
         "winograd_weight.conv2d_backward_weight_winograd_32",
         "winograd_weight.conv2d_backward_weight_winograd_16",
         "winograd_weight.transform_sums",
+        *_WEIGHT_BF16,
         "conv2d_depthwise.conv2d_depthwise_backward_weight",
         "conv2d_taps.times_zero",
         "conv2d_taps.refuse_nan",
     ),
     "conv2d_backward_bias": ("reduce.sum_rows", "conv2d_weight.sum_parts"),
-    "prepare_dense_weight": ("pack.pack_weight",),
-    "dense": ("conv2d_direct.conv2d_direct",),
-    "dense_backward_input": ("conv2d_direct.conv2d_direct",),
-    "dense_backward_weight": ("conv2d_weight.conv2d_backward_weight_direct", "conv2d_weight.sum_parts"),
+    "prepare_dense_weight": ("pack.pack_weight", *_PACK_BF16),
+    "dense": ("conv2d_direct.conv2d_direct", *_BF16),
+    "dense_backward_input": ("conv2d_direct.conv2d_direct", *_BF16),
+    "dense_backward_weight": (
+        "conv2d_weight.conv2d_backward_weight_direct",
+        *_WEIGHT_BF16,
+        "conv2d_weight.sum_parts",
+    ),
     "max_pool2d": ("max_pool.max_pool2d_rows",),
     "max_pool2d_backward": ("max_pool.max_pool2d_backward_rows", "max_pool.max_pool2d_backward_squares"),
     "avg_pool2d": ("avg_pool.avg_pool2d_rows",),

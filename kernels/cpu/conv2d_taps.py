@@ -11,6 +11,7 @@ import numpy as np
 from . import dense
 from .elementwise import fill
 from .launch import immediately, is_recording, kernel, launch, launch_condition, refuse_recording
+from .pack import Prepared
 from .simd import address, itemsize, lanes, vfma, vload_part, vsplat, vstore
 
 _CHUNK = 16384
@@ -61,18 +62,13 @@ def expect_finite(array):
         launch_condition(refuse_nan, _times_zero(array))
 
 
-class _Prepared:
-    def __init__(self, packed):
-        self.packed = packed
-
-
 def _multiply(a, b, workspace):
     """Return ``a @ b``."""
-    _, packed = dense.prepare_dense_weight(
+    algorithm, packed = dense.prepare_dense_weight(
         b, direction="forward", batch=len(a), precision="strict", workspace=workspace
     )
     out = workspace.empty((len(a), b.shape[1]), a.dtype)
-    dense.dense(a, _Prepared(packed), None, out=out, workspace=workspace)
+    dense.dense(a, Prepared(b, algorithm, packed), None, out=out, workspace=workspace)
     return out
 
 

@@ -4,7 +4,9 @@ Cost: 2 * N * C * K flops a pass, and packing the weight once (one read, one wri
 the time.
 """
 
-from . import conv2d_weight
+import numpy as np
+
+from . import conv2d_bf16, conv2d_weight, conv2d_weight_bf16
 from .conv2d_direct import NO_BIAS, run_gather
 from .gather import forward_gathers
 from .pack import pack, packed_size
@@ -27,6 +29,9 @@ def prepare_dense_weight(weight, *, direction, batch, precision, workspace):
         strides = (0, 0, 1, outputs, 0)
         channels, outputs = outputs, channels
     gather = _gather(batch, channels, outputs, weight.itemsize)
+    if precision == "fast" and weight.dtype == np.float32:
+        turned = direction == "backward_input"
+        return f"dense_{direction}_bf16", conv2d_bf16.prepare(weight, [gather], strides, workspace, turned=turned)
     packed = workspace.empty((packed_size(gather.plan, weight.itemsize),), weight.dtype)
     pack(weight, packed, gather, strides)
     return "conv2d_direct", packed
@@ -35,7 +40,12 @@ def prepare_dense_weight(weight, *, direction, batch, precision, workspace):
 def _run(x, weight, bias, out, workspace):
     gather = _gather(*x.shape, out.shape[1], x.itemsize)
     maps = x.reshape(x.shape[0], 1, 1, x.shape[1]), out.reshape(out.shape[0], 1, 1, out.shape[1])
-    run_gather(maps[0], weight.packed, NO_BIAS[x.dtype] if bias is None else bias, maps[1], gather, workspace)
+    bias = NO_BIAS[x.dtype] if bias is None else bias
+    if weight.algorithm.endswith("_bf16"):
+        turned = weight.algorithm == "dense_backward_input_bf16"
+        conv2d_bf16.run(maps[0], weight.packed, bias, maps[1], [gather], workspace, turned=turned)
+    else:
+        run_gather(maps[0], weight.packed, bias, maps[1], gather, workspace)
 
 
 def dense(x, weight, bias, *, out, workspace):
@@ -48,10 +58,11 @@ def dense_backward_input(grad_output, weight, *, out, workspace):
     _run(grad_output, weight, None, out, workspace)
 
 
-def dense_backward_weight(grad_output, x, *, out, workspace):
+def dense_backward_weight(grad_output, x, *, precision, out, workspace):
     """Gradient of the weight."""
     (batch, outputs), channels = grad_output.shape, x.shape[1]
     grad_map, x_map = grad_output.reshape(batch, 1, 1, outputs), x.reshape(batch, 1, 1, channels)
     stride, padding, dilation, groups = _GEOMETRY
     out_map = out.reshape(1, 1, channels, outputs)
-    conv2d_weight.backward_weight(grad_map, x_map, stride, padding, dilation, groups, out_map, workspace)
+    chosen = conv2d_weight_bf16 if precision == "fast" and out.dtype == np.float32 else conv2d_weight
+    chosen.backward_weight(grad_map, x_map, stride, padding, dilation, groups, out_map, workspace)

@@ -69,11 +69,15 @@ class GatherPlan(NamedTuple):
 
 
 class Gather(NamedTuple):
-    """A plan, its taps (r, s) in order, and the offset of each run of taps from the first, in pixels of the strip."""
+    """A plan, its taps (r, s) in order, and the offset of each run of taps from the first, in pixels of the strip.
+
+    `offsets` are those of the taps from the output pixel, (rows, columns) of the input.
+    """
 
     plan: GatherPlan
     taps: np.ndarray
     runs: np.ndarray
+    offsets: tuple
 
 
 def _axis_taps(kernel, dilation, low, stride, phase):
@@ -145,7 +149,8 @@ def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
     )
     run_w = cols[::run_taps] if run_taps > 1 else cols
     runs = [(oh - dh[0]) * strip_w + (ow - dw[0]) for oh, _ in rows for ow, _ in run_w]
-    return Gather(plan, np.array(taps, np.int64).reshape(-1, 2), np.array(runs, np.int64))
+    offsets = tuple((oh, ow) for oh, _ in rows for ow, _ in cols)
+    return Gather(plan, np.array(taps, np.int64).reshape(-1, 2), np.array(runs, np.int64), offsets)
 
 
 def channel_block(channels, taps, itemsize):

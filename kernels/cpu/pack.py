@@ -6,10 +6,22 @@ describe the source, so one kernel packs a convolution forward (output channels 
 channels become the outputs, and must be contiguous in the other order: transposed in registers), and dense layers.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from .gather import TILE_VECTORS
 from .launch import kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vstore
 from .tile import square_load, square_store, square_transpose
+
+
+class Prepared(NamedTuple):
+    """A weight with its packed form, as the backends keep it."""
+
+    weight: np.ndarray
+    algorithm: str
+    packed: np.ndarray
 
 
 def padded_width(channels, itemsize):

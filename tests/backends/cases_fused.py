@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from tests.backends.cases_conv import Conv, _geometry, _prepared, pad
 from tests.backends.cases_norm import _EPS, _rstd
 from tests.backends.op_case import Arrays, Case
 
-_CONVS = [
+CONVS = [
     Conv("winograd-c64-k64", 2, (8, 8), 64, 64),
     Conv("winograd-c16-k16-cut", 3, (7, 9), 16, 16),
     Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)),
@@ -333,12 +334,16 @@ _POOLED = [
     ("long", (9, 16, 16, 16), _SQUARES),
 ]
 
+CONVOLUTIONS = (
+    *(conv_relu, conv_add_relu, conv_statistics),
+    *(partial(backward_input_add, in_place=in_place) for in_place in (False, True)),
+)
 CASES = [
-    *(conv_relu(c) for c in _CONVS),
-    *(conv_add_relu(c) for c in _CONVS),
-    *(conv_statistics(c) for c in _CONVS if not c.infinite),
-    *(backward_input_add(c, in_place=False) for c in _CONVS if not c.infinite),
-    *(backward_input_add(c, in_place=True) for c in _CONVS if not c.infinite),
+    *(conv_relu(c) for c in CONVS),
+    *(conv_add_relu(c) for c in CONVS),
+    *(conv_statistics(c) for c in CONVS if not c.infinite),
+    *(backward_input_add(c, in_place=False) for c in CONVS if not c.infinite),
+    *(backward_input_add(c, in_place=True) for c in CONVS if not c.infinite),
     conv_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
     *(normalise(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),
     normalise("dense", (31, 33), add=False),

@@ -5,6 +5,7 @@ Choose with -k: ``-k "numba and conv2d_backward_weight"``. The cases are in case
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from fastconv.backends import use_backend
@@ -54,6 +55,26 @@ def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch
 def test_captured_gives_the_same_bits(case: Case) -> None:
     with use_backend("numba") as backend:
         check_captured(case, backend, "float32")
+
+
+@pytest.mark.parametrize("op", sorted({case.op for case in CASES}))
+def test_same_bits_with_any_number_of_threads(op: str) -> None:
+    cases = [case for case in CASES if case.op == op]
+    results: dict[int, list[dict[str, bytes]]] = {}
+    with use_backend("numba") as backend:
+        before = backend.num_threads
+        try:
+            for threads in (1, 2, 4):
+                backend.set_num_threads(threads)
+                found = [
+                    case.run(backend, case.arrays(np.random.default_rng(3), "float32"), "float32") for case in cases
+                ]
+                results[threads] = [{name: a.tobytes() for name, a in outs.items()} for outs in found]
+        finally:
+            backend.set_num_threads(before)
+    for threads in (2, 4):
+        for case, one, several in zip(cases, results[1], results[threads], strict=True):
+            assert one == several, f"{case.id}: other bits with {threads} threads"
 
 
 def test_every_operation_has_cases() -> None:

@@ -1,0 +1,431 @@
+"""Convolution in bfloat16: forward, backward-input and dense layers of "fast" precision.
+
+Arrays are float32. A task rounds the input of a block of output pixels into a strip (bf16_plan.py), then for each pair
+of vectors of output channels runs over the block in tiles of 32 pixels: all taps and channels of a tile are added in
+float32 before anything is written, so there is one rounding of each operand and none of a partial sum. On a CPU with
+tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32 elements; elsewhere it is ``vdpbf16ps``
+on 8 pixels by two vectors. Behind a tile come bias, addend, floor and the sums for mean and variance.
+
+Cost: 2 * N * P * Q * K * (C / groups) * R * S flops and each array moved once; with tile registers bound by the caches
+and by memory. Error: each operand is rounded to 8 bits, see kernels/README.md. A row's last step may multiply
+neighbouring cells by zero weights, so a value that is not finite can spread to its neighbours.
+"""
+
+import math
+
+import numpy as np
+
+from . import amx
+from .bf16 import BLOCK_BYTES, PAIR_BYTES, square_pairs, store_bf16, store_bf16_pairs, store_bf16_part, tile_dot
+from .bf16_plan import CHUNK, TILE_PIXELS, bf16_runs, packed_bytes
+from .elementwise import load, store
+from .gather import TILE_VECTORS
+from .launch import device, get_num_threads, kernel, launch
+from .simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    load_word,
+    store_word,
+    vfma,
+    vload,
+    vload_part,
+    vselect_not_le,
+    vsplat,
+    vstore,
+    vstore_stream,
+)
+from .tile import row_steps, square_load, square_store, square_transpose, tile_store, tile_zero
+from .winograd_output import combine_partial_statistics
+
+_DOT_ROWS = 8  # 16 sums hide the latency of the dot product
+_NOTHING = np.empty(0, np.float32)
+_NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
+_ACCUMULATOR_BYTES = TILE_VECTORS * VECTOR_BYTES
+
+
+@device
+def round_elements(target, source, count, dt):
+    """Write `count` float32 as bfloat16."""
+    whole = count - count % 32
+    for i in range(0, whole, 32):
+        store_bf16(target + 2 * i, vload(source + 4 * i, dt), vload(source + 4 * i + 64, dt))
+    rest = count - whole
+    if rest:
+        place = source + 4 * whole
+        low = vload_part(place, min(rest, 16), dt)
+        store_bf16_part(target + 2 * whole, low, vload_part(place + 64, max(rest - 16, 0), dt), rest)
+
+
+@device
+def clear_bytes(target, count, dt):
+    """Zero `count` bytes, a multiple of 2."""
+    zero = vsplat(0, dt)
+    whole = count - count % 64
+    for i in range(0, whole, 64):
+        vstore(target + i, zero)
+    if whole < count:
+        store_bf16_part(target + whole, zero, zero, (count - whole) // 2)
+
+
+@device
+def _round_row(target, x, plan, row, first_w, channel, dt):
+    """Fill one row of one phase of a strip with every stride_w-th pixel, from column `first_w`, of a row of `x`."""
+    cell = 2 * plan.pixel
+    step = plan.stride_w
+    left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
+    right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
+    clear_bytes(target, left * cell, dt)
+    source = x + ((row * plan.in_w + first_w + left * step) * plan.in_channels + channel) * 4
+    if step == 1 and plan.pixel == plan.in_channels:
+        round_elements(target + left * cell, source, (right - left) * plan.pixel, dt)
+    else:
+        for j in range(right - left):
+            round_elements(target + (left + j) * cell, source + j * step * plan.in_channels * 4, plan.group_in, dt)
+    clear_bytes(target + right * cell, (plan.pitch - right) * cell, dt)
+
+
+@device
+def round_strip(strip, x, image0, images, row0, channel, plan, dt):
+    """Fill the strip of a block of output pixels."""
+    row_bytes = 2 * plan.pixel * plan.pitch
+    target = strip
+    for phase_h in range(plan.stride_h):
+        for phase_w in range(plan.stride_w):
+            for n in range(plan.block_images):
+                for i in range(plan.image_rows):
+                    h = (row0 + i) * plan.stride_h + plan.first_dh + phase_h
+                    if n >= images or h < 0 or h >= plan.in_h:
+                        clear_bytes(target, row_bytes, dt)
+                    else:
+                        row = (image0 + n) * plan.in_h + h
+                        _round_row(target, x, plan, row, plan.first_dw + phase_w, channel, dt)
+                    target += row_bytes
+    clear_bytes(target, plan.tail * 2 * plan.pixel + 64, dt)
+
+
+@device
+def fill_table(table, image0, images, row0, rows, plan):
+    """Write, for each cell of the grid's part of a strip, the pixel of the output, -1 for none; return the count."""
+    place = table
+    for n in range(images):
+        for i in range(plan.image_rows):
+            pixel = ((image0 + n) * plan.out_h + plan.row + (row0 + i) * plan.row_step) * plan.out_w + plan.col
+            for j in range(plan.pitch):
+                inside = i < rows and j < plan.grid_w
+                store_word(place, pixel + j * plan.col_step if inside else -1)
+                place += 8
+    used = ((images - 1) * plan.image_rows + rows) * plan.pitch
+    for _ in range(used, (used + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS):
+        store_word(table + 8 * used, -1)
+        used += 1
+    return used
+
+
+def _make_dot(vectors):
+    """Make the product of a tile of pixels with one block of output channels, by ``vdpbf16ps``."""
+
+    @device
+    def multiply_rows(sums, source, cell, weights, runs, group_in, dt):
+        rows = row_steps(_DOT_ROWS, source, cell)
+        acc = tile_zero(_DOT_ROWS, vectors, dt)
+        place = weights
+        for r in range(runs.shape[0]):
+            start = runs[r, 0] * cell
+            pairs = (runs[r, 1] * group_in + 1) // 2
+            for chunk in range(runs[r, 2]):
+                for pair in range(min(16, pairs - 16 * chunk)):
+                    acc = tile_dot(acc, rows, start + pair * PAIR_BYTES, place + pair * VECTOR_BYTES)
+                start += 2 * CHUNK
+                place += vectors * BLOCK_BYTES
+        tile_store(acc, row_steps(_DOT_ROWS, sums, _ACCUMULATOR_BYTES))
+
+    @device
+    def multiply(sums, source, cell, weights, runs, group_in, dt):
+        # Four calls: from a loop over such calls LLVM 22 made a kernel of backward-weight that lost the first row.
+        row = _ACCUMULATOR_BYTES
+        multiply_rows(sums, source, cell, weights, runs, group_in, dt)
+        multiply_rows(sums + 8 * row, source + 8 * cell, cell, weights, runs, group_in, dt)
+        multiply_rows(sums + 16 * row, source + 16 * cell, cell, weights, runs, group_in, dt)
+        multiply_rows(sums + 24 * row, source + 24 * cell, cell, weights, runs, group_in, dt)
+
+    return multiply
+
+
+@device
+def _multiply_tiles_pair(sums, source, cell, weights, runs, group_in, dt):
+    amx.amx_zero(0)
+    amx.amx_zero(1)
+    amx.amx_zero(2)
+    amx.amx_zero(3)
+    for r in range(runs.shape[0]):
+        start = source + runs[r, 0] * cell
+        for _ in range(runs[r, 2]):
+            amx.amx_load(4, start, cell)
+            amx.amx_load(6, weights, amx.TILE_ROW_BYTES)
+            amx.amx_load(7, weights + BLOCK_BYTES, amx.TILE_ROW_BYTES)
+            amx.amx_multiply_add(0, 4, 6)
+            amx.amx_multiply_add(1, 4, 7)
+            amx.amx_load(5, start + 16 * cell, cell)
+            amx.amx_multiply_add(2, 5, 6)
+            amx.amx_multiply_add(3, 5, 7)
+            start += 2 * CHUNK
+            weights += 2 * BLOCK_BYTES
+    amx.amx_store(0, sums, _ACCUMULATOR_BYTES)
+    amx.amx_store(1, sums + 64, _ACCUMULATOR_BYTES)
+    amx.amx_store(2, sums + 16 * _ACCUMULATOR_BYTES, _ACCUMULATOR_BYTES)
+    amx.amx_store(3, sums + 16 * _ACCUMULATOR_BYTES + 64, _ACCUMULATOR_BYTES)
+
+
+@device
+def _multiply_tiles_single(sums, source, cell, weights, runs, group_in, dt):
+    amx.amx_zero(0)
+    amx.amx_zero(1)
+    for r in range(runs.shape[0]):
+        start = source + runs[r, 0] * cell
+        for _ in range(runs[r, 2]):
+            amx.amx_load(6, weights, amx.TILE_ROW_BYTES)
+            amx.amx_load(4, start, cell)
+            amx.amx_load(5, start + 16 * cell, cell)
+            amx.amx_multiply_add(0, 4, 6)
+            amx.amx_multiply_add(1, 5, 6)
+            start += 2 * CHUNK
+            weights += BLOCK_BYTES
+    amx.amx_store(0, sums, _ACCUMULATOR_BYTES)
+    amx.amx_store(1, sums + 16 * _ACCUMULATOR_BYTES, _ACCUMULATOR_BYTES)
+
+
+@device
+def _finish_vector(sums, table, finish, channel, count, statistics, first, plan, stream, dt):
+    """Write one vector of output channels of a tile of pixels."""
+    out, bias, addend, floor_value = finish
+    floor = vsplat(floor_value, dt)
+    start = vload_part(bias + 4 * channel, count, dt) if bias else vsplat(0, dt)
+    centre, total, squares = vload(statistics, dt), vload(statistics + 64, dt), vload(statistics + 128, dt)
+    if first:
+        centre, total, squares = vload(sums, dt) + start, vsplat(0, dt), vsplat(0, dt)
+    for p in range(TILE_PIXELS):
+        pixel = load_word(table + 8 * p)
+        if pixel >= 0:
+            shift = (pixel * plan.out_channels + channel) * 4
+            y = vload(sums + p * _ACCUMULATOR_BYTES, dt) + start
+            if addend:
+                y = y + load(addend + shift, count, dt)
+            y = vselect_not_le(y, floor, y, floor)
+            if stream:
+                vstore_stream(out + shift, y)
+            else:
+                store(out + shift, y, count, dt)
+            away = y - centre
+            total = total + away
+            squares = vfma(away, away, squares)
+    vstore(statistics, centre)
+    vstore(statistics + 64, total)
+    vstore(statistics + 128, squares)
+
+
+@device
+def _store_partial(partial, statistics, channel, count, plan, dt):
+    for i in range(3):
+        place = partial + (i * plan.out_channels + channel) * 4
+        store(place, vload(statistics + 64 * i, dt), count, dt)
+
+
+def _make_channels(multiply, vectors):
+    """Make the pass over a block of pixels for one block of output channels."""
+
+    @device
+    def convolve(strip, table, sums, used, weights, runs, finish, partial, channel, last, plan, stream, dt):
+        cell = 2 * plan.pixel
+        statistics = sums + TILE_PIXELS * _ACCUMULATOR_BYTES
+        for f in range(0, used, TILE_PIXELS):
+            multiply(sums, strip + f * cell, cell, weights, runs, plan.group_in, dt)
+            for v in range(vectors):
+                k = channel + v * 16
+                place = statistics + v * 192
+                _finish_vector(
+                    sums + v * 64, table + 8 * f, finish, k, min(16, last - k), place, f == 0, plan, stream, dt
+                )
+        if partial:
+            for v in range(vectors):
+                k = channel + v * 16
+                _store_partial(partial, statistics + v * 192, k, min(16, last - k), plan, dt)
+
+    return convolve
+
+
+def _make_kernel(pair, single, tiles, name):
+    convolve_pair, convolve_single = _make_channels(pair, 2), _make_channels(single, 1)
+
+    def conv2d_bf16(
+        begin, end, scratch, x, packed, bias, addend, floor, out, partials, counts, runs, configuration, plan, stream
+    ):
+        dt = x.dtype
+        strip = address(scratch)
+        table = strip + plan.strip_bytes
+        sums = address(scratch) + scratch.size - 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
+        vectors = (plan.group_out + 15) // 16
+        pairs = plan.group_out // 32
+        if tiles:
+            amx.amx_configure(address(configuration))
+        for task in range(begin, end):
+            split = task % plan.splits
+            block = task // plan.splits % plan.blocks
+            group = task // (plan.splits * plan.blocks)
+            image0 = block // plan.bands * plan.block_images
+            images = min(plan.block_images, plan.batch - image0)
+            row0 = block % plan.bands * plan.block_rows
+            rows = min(plan.block_rows, plan.grid_h - row0)
+            round_strip(strip, address(x), image0, images, row0, group * plan.group_in, plan, dt)
+            used = fill_table(table, image0, images, row0, rows, plan)
+            partial = address(partials) + block * 12 * plan.out_channels if partials.size else 0
+            if partials.size:
+                counts[block] = images * rows * plan.grid_w
+            finish = (
+                address(out),
+                address(bias) if bias.size else 0,
+                address(addend) if addend.size else 0,
+                floor,
+            )
+            weights = address(packed) + group * vectors * plan.chunks * BLOCK_BYTES
+            k = group * plan.group_out
+            last = k + plan.group_out
+            blocks = (vectors + 1) // 2
+            for part in range(split * blocks // plan.splits, (split + 1) * blocks // plan.splits):
+                place = weights + 2 * part * plan.chunks * BLOCK_BYTES
+                channel = k + 32 * part
+                if part < pairs:
+                    convolve_pair(
+                        *(strip, table, sums, used, place, runs, finish, partial, channel, last, plan, stream, dt)
+                    )
+                else:
+                    for v in range(2 * part, min(2 * part + 2, vectors)):
+                        place = weights + v * plan.chunks * BLOCK_BYTES
+                        convolve_single(
+                            *(strip, table, sums, used, place, runs, finish, partial, k + 16 * v, last, plan),
+                            *(stream, dt),
+                        )
+        if tiles:
+            amx.amx_release()
+
+    conv2d_bf16.__name__ = name
+    return kernel(conv2d_bf16)
+
+
+conv2d_bf16_dot = _make_kernel(_make_dot(2), _make_dot(1), False, "conv2d_bf16_dot")
+conv2d_bf16_tiles = _make_kernel(_multiply_tiles_pair, _multiply_tiles_single, True, "conv2d_bf16_tiles")
+
+
+@device
+def _vector_place(packed, task, plan):
+    """Return group, first output channel, address and step of a vector's blocks."""
+    vectors = (plan.group_out + 15) // 16
+    group, vector = divmod(task, vectors)
+    paired = vector < plan.group_out // 32 * 2
+    block = vector // 2 * 2 if paired else vector
+    place = packed + ((group * vectors + block) * plan.chunks + vector - block) * BLOCK_BYTES
+    return group, vector * 16, place, BLOCK_BYTES * (2 if paired else 1)
+
+
+@kernel
+def pack_bf16(begin, end, source, packed, runs, taps, strides, plan):
+    """Pairs of a weight whose output channels follow each other, a vector of them a task."""
+    dt = source.dtype
+    stride_r, stride_s, _, _, stride_group = strides
+    zero = vsplat(0, dt)
+    for task in range(begin, end):
+        group, k, target, step = _vector_place(address(packed), task, plan)
+        count = min(16, plan.group_out - k)
+        start = address(source) + (group * stride_group + k) * 4
+        tap = 0
+        for r in range(runs.shape[0]):
+            rows = runs[r, 1] * plan.group_in
+            at, c = tap, 0
+            place = start + (taps[at, 0] * stride_r + taps[at, 1] * stride_s) * 4
+            for chunk in range(runs[r, 2]):
+                for pair in range(16):
+                    row = chunk * CHUNK + 2 * pair
+                    first, second = zero, zero
+                    if row < rows:
+                        first = load(place, count, dt)
+                        at, c, place = _next_row(place, at, c, start, taps, strides, plan)
+                    if row + 1 < rows:
+                        second = load(place, count, dt)
+                        at, c, place = _next_row(place, at, c, start, taps, strides, plan)
+                    store_bf16_pairs(target + pair * 64, first, second)
+                target += step
+            tap += runs[r, 1]
+
+
+@device
+def _next_row(place, tap, c, start, taps, strides, plan):
+    """Return tap, input channel and address of the row behind."""
+    if c + 1 < plan.group_in:
+        return tap, c + 1, place + strides[2] * 4
+    tap = min(tap + 1, taps.shape[0] - 1)
+    return tap, 0, start + (taps[tap, 0] * strides[0] + taps[tap, 1] * strides[1]) * 4
+
+
+@kernel
+def pack_bf16_turned(begin, end, source, packed, runs, taps, strides, plan):
+    """Pairs of a weight whose input channels follow each other, a vector of output channels a task."""
+    dt = source.dtype
+    stride_r, stride_s, _, stride_out, stride_group = strides
+    for task in range(begin, end):
+        group, k, target, step = _vector_place(address(packed), task, plan)
+        rows = min(16, plan.group_out - k)
+        start = address(source) + (group * stride_group + k * stride_out) * 4
+        for tap in range(taps.shape[0]):
+            place = start + (taps[tap, 0] * stride_r + taps[tap, 1] * stride_s) * 4
+            for c in range(0, plan.group_in, CHUNK):
+                count = plan.group_in - c
+                low = square_load(place + 4 * c, stride_out * 4, rows, min(count, 16), dt)
+                high = square_load(place + 4 * c + 64, stride_out * 4, rows, max(min(count - 16, 16), 0), dt)
+                square_store(square_transpose(square_pairs(low, high)), target, 64, 16, 16)
+                target += step
+
+
+def prepare(weight, gathers, strides, workspace, *, turned):
+    """Return the weight packed for all plans, as bytes.
+
+    `strides` are those of (r, s, in, out, group), in elements; `turned` if those of `in` follow each
+    other, not those of `out`.
+    """
+    plans = [bf16_runs(gather, turned=turned) for gather in gathers]
+    packed = workspace.empty((sum(packed_bytes(runs.plan) for runs in plans),), "uint8")
+    start = 0
+    for plan, runs, taps in plans:
+        stop = start + packed_bytes(plan)
+        tasks = plan.groups * -(-plan.group_out // 16) if len(taps) else 0
+        launch(pack_bf16_turned if turned else pack_bf16, tasks, weight, packed[start:stop], runs, taps, strides, plan)
+        start = stop
+    return packed
+
+
+def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, addend=None, statistics=None):
+    """Launch the convolution of `x` with a packed weight, and what was asked for behind it.
+
+    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
+    """
+    addend = _NOTHING if addend is None else addend.reshape(-1)
+    partials, counts = _NO_PARTIALS, _NO_COUNTS
+    plans = [bf16_runs(gather, turned=turned) for gather in gathers]
+    if statistics is not None:
+        plan = plans[0].plan
+        partials = workspace.empty((plan.blocks, 3, plan.out_channels), x.dtype)
+        counts = workspace.empty((plan.blocks,), np.int64)
+    start = 0
+    for plan, run_table, _ in plans:
+        stop = start + packed_bytes(plan)
+        whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
+        stream = int(whole and not addend.size)
+        row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
+        scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
+        finish = (bias, addend, floor, out, partials, counts)
+        chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot
+        arguments = (x, packed[start:stop], *finish, run_table, amx.CONFIGURATION, plan, stream)
+        launch(chosen, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
+        start = stop
+    if statistics is not None:
+        tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
+        launch(combine_partial_statistics, tasks, partials, counts, *statistics)

@@ -1,0 +1,93 @@
+"""Which algorithm computes a convolution: from shapes, precision and the host, or as was asked for, or measured."""
+
+import math
+
+import numpy as np
+
+from . import amx, autotune, winograd
+from .launch import get_num_threads
+
+WINOGRAD_TILES = {(3, 3): winograd.TILE, (5, 5): winograd.SMALL_TILE}
+_WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh the products that they save
+DIRECTIONS = ("forward", "backward_input", "backward_weight")
+
+
+def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
+    """Return the shape of the output."""
+    out = [
+        (n + sum(pads) - d * (k - 1) - 1) // s + 1
+        for n, pads, d, k, s in zip(input_shape[1:3], padding, dilation, weight_shape[:2], stride, strict=True)
+    ]
+    return (input_shape[0], *out, weight_shape[3])
+
+
+def is_depthwise(weight_shape, groups):
+    """Tell whether each output channel has one input channel of its own."""
+    return weight_shape[2] == 1 and weight_shape[3] == groups > 1
+
+
+def _never_winograd(direction, weight_shape, dtype, geometry, precision):
+    """Return why Winograd cannot compute it, None if it can."""
+    stride, _, dilation, groups = geometry
+    if dtype != np.float32:
+        return f"{dtype} is always direct"
+    if precision == "strict":
+        return "strict precision is always direct"
+    sizes = ((3, 3),) if direction == "backward_weight" else tuple(WINOGRAD_TILES)
+    if tuple(weight_shape[:2]) not in sizes:
+        return f"the kernel is {weight_shape[0]}x{weight_shape[1]}"
+    for name, value in (("stride", stride), ("dilation", dilation)):
+        if value != (1, 1):
+            return f"the {name} is {value}"
+    return f"there are {groups} groups" if groups != 1 else None
+
+
+def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precision):
+    """Return why Winograd does not pay; None if it does: stride 1, enough channels, maps that fill its tiles."""
+    never = _never_winograd(direction, weight_shape, dtype, geometry, precision)
+    if never is not None:
+        return never
+    if precision == "fast" and amx.usable():
+        return "tile registers multiply bfloat16 faster"
+    if min(weight_shape[2:]) < _WINOGRAD_CHANNELS:
+        return f"{min(weight_shape[2:])} channels are fewer than {_WINOGRAD_CHANNELS}"
+    shape = (
+        input_shape if direction == "backward_input" else conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    )
+    tile = WINOGRAD_TILES[tuple(weight_shape[:2])]
+    share = shape[1] * shape[2] / max(1, math.prod(-(-n // tile) * tile for n in shape[1:3]))
+    if share < 0.5:
+        return f"a map of {shape[1]}x{shape[2]} fills {share:.0%} of its {tile}x{tile} tiles"
+    return None
+
+
+def choose(direction, weight_shape, dtype, input_shape, geometry, precision, run):
+    """Return the algorithm ("winograd", "direct" or "bf16") and why; `run` computes it with one, for the autotuner."""
+    problem = (direction, tuple(weight_shape), dtype, tuple(input_shape), geometry, precision)
+    otherwise = "bf16" if precision == "fast" and dtype == np.float32 else "direct"
+    wanted = autotune.get_algorithm()
+    never = _never_winograd(direction, weight_shape, dtype, geometry, precision)
+    if never is None and wanted == "winograd":
+        return "winograd", "asked for"
+    if wanted == "direct":
+        return otherwise, "asked for"
+    if never is None and wanted == "tuned" and 0 not in input_shape:
+        key = " ".join(map(str, (*problem, f"{get_num_threads()} threads")))
+        return autotune.measured(key, ("winograd", otherwise), run), "the faster one when measured"
+    obstacle = _no_winograd(*problem)
+    return (otherwise, obstacle) if obstacle else ("winograd", None)
+
+
+def reasons(weight, input_shape, geometry, precision, make_run):
+    """Return, for each direction, the algorithm and why it was chosen; `make_run` is called with a direction."""
+    if is_depthwise(weight.shape, geometry[3]):
+        return ["depthwise: one input channel for each output"]
+    found = []
+    size = "x".join(map(str, weight.shape[:2]))
+    for direction in DIRECTIONS:
+        algorithm, reason = choose(
+            direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run(direction)
+        )
+        name = {"winograd": "Winograd", "bf16": "bfloat16"}.get(algorithm, algorithm)
+        found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in float32'}")
+    return found

@@ -1,0 +1,297 @@
+"""Gradient of a convolution with respect to its weight in bfloat16, for "fast" precision; dense layers too.
+
+    grad_weight[t, c, k] = sum over output pixels f of x[c, cell of f moved by tap t] * grad_output[f, k]
+
+A task owns a block of input channels, a block of output channels and a part of the pixels. Block of pixels by block of
+pixels it rounds the input into a transposed strip (bf16_plan.py; a channel's cells follow each other) and the gradient
+into pairs of pixels, with zeros between the rows of the grid. A tap is then a shift along the strip: 16 channels at one
+shift are the rows of one tile register. With fewer than 16 channels every pair (tap, channel) is copied to a row of its
+own. Sums stay in the L2 cache in float32; where the pixels are split into parts, their sums are added in order.
+
+Cost: the flops of the forward pass; with tile registers bound by the caches. Error: see conv2d_bf16.py.
+"""
+
+import numpy as np
+
+from . import amx
+from .bf16 import BLOCK_BYTES, PAIR_BYTES, square_store_bf16, store_bf16_pairs, tile_dot
+from .bf16_plan import CHUNK, bf16_squares
+from .conv2d_bf16 import clear_bytes, fill_table
+from .conv2d_direct import copy_elements
+from .conv2d_weight import sum_in_order
+from .elementwise import fill, load, store
+from .launch import device, get_num_threads, kernel, launch
+from .simd import VECTOR_BYTES, address, load_word, prefetch, vload, vsplat, vstore
+from .tile import row_steps, square_load, square_transpose, tile_add, tile_load, tile_store, tile_zero
+
+_DOT_ROWS = 8
+
+
+@device
+def _transpose_row(target, x, plan, row, first_w, channel, channels, dt):
+    """Fill one row of one phase of a transposed strip."""
+    step = plan.stride_w
+    left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
+    right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
+    pixel_bytes = step * plan.in_channels * 4
+    source = x + ((row * plan.in_w + first_w + left * step) * plan.in_channels + channel) * 4
+    line = 2 * plan.line
+    for c in range(0, channels, 16):
+        count = min(16, channels - c)
+        for r in range(c, c + 16):
+            clear_bytes(target + r * line, left * 2, dt)
+        for j in range(right - left):  # the row below
+            prefetch(source + (plan.stride_h * plan.in_w + j * step) * plan.in_channels * 4 + 4 * c)
+        for j in range(left, right, CHUNK):
+            place = source + (j - left) * pixel_bytes + 4 * c
+            low = square_transpose(square_load(place, pixel_bytes, min(16, right - j), count, dt))
+            more = max(min(16, right - j - 16), 0)
+            high = square_transpose(square_load(place + 16 * pixel_bytes, pixel_bytes, more, count, dt))
+            # May write beyond the row: what lies there comes later.
+            square_store_bf16(low, high, target + c * line + 2 * j, line)
+        for r in range(c, c + 16):
+            clear_bytes(target + r * line + 2 * right, (plan.pitch - right) * 2, dt)
+
+
+@device
+def _clear_cells(target, cells, channels, plan, dt):
+    for r in range((channels + 15) // 16 * 16):
+        clear_bytes(target + r * 2 * plan.line, cells * 2, dt)
+
+
+@device
+def _transpose_strip(strip, x, image0, images, row0, channel, channels, plan, dt):
+    """Fill the transposed strip of a block of output pixels."""
+    target = strip
+    for phase_h in range(plan.stride_h):
+        for phase_w in range(plan.stride_w):
+            for n in range(plan.block_images):
+                for i in range(plan.image_rows):
+                    h = (row0 + i) * plan.stride_h + plan.first_dh + phase_h
+                    if n >= images or h < 0 or h >= plan.in_h:
+                        _clear_cells(target, plan.pitch, channels, plan, dt)
+                    else:
+                        row = (image0 + n) * plan.in_h + h
+                        _transpose_row(target, x, plan, row, plan.first_dw + phase_w, channel, channels, dt)
+                    target += 2 * plan.pitch
+    _clear_cells(target, plan.line - (target - strip) // 2, channels, plan, dt)
+
+
+@device
+def _expand(strip, places, plan, dt):
+    """Copy each pair (tap, channel) to a row of its own, shifted by the tap."""
+    line = 2 * plan.line
+    target = strip + (plan.block_channels + 15) // 16 * 16 * line
+    count = plan.chunks * CHUNK // 2  # in words of 4 bytes
+    for tap in range(places.shape[0]):
+        for c in range(plan.group_in):
+            copy_elements(target, strip + c * line + 2 * places[tap], count, dt)
+            target += line
+
+
+@device
+def _pack_pairs(pairs, grad, table, used, vectors, paired, channel, last, plan, dt):
+    """Write the gradient as pairs of pixels: for each block of output channels, chunk by chunk."""
+    chunks = (used + CHUNK - 1) // CHUNK
+    zero = vsplat(0, dt)
+    for chunk in range(chunks):
+        for v in range(vectors):
+            per_block = 2 if v < paired else 1
+            block = v // 2 * 2 if v < paired else v
+            target = pairs + (block * chunks + chunk * per_block + v - block) * BLOCK_BYTES
+            k = channel + 16 * v
+            count = min(16, last - k)
+            for pair in range(16):
+                place = table + (chunk * CHUNK + 2 * pair) * 8
+                first, second = load_word(place), load_word(place + 8)
+                low = load(grad + (first * plan.out_channels + k) * 4, count, dt) if first >= 0 else zero
+                high = load(grad + (second * plan.out_channels + k) * 4, count, dt) if second >= 0 else zero
+                store_bf16_pairs(target + pair * 64, low, high)
+    return chunks
+
+
+def _make_dot(vectors):
+    """Make the product of two squares of rows with one block of output channels, by ``vdpbf16ps``."""
+    row_bytes = vectors * VECTOR_BYTES
+
+    @device
+    def multiply_rows(sums, source, line, pairs, chunks, dt):
+        rows = row_steps(_DOT_ROWS, source, line)
+        targets = row_steps(_DOT_ROWS, sums, row_bytes)
+        acc = tile_zero(_DOT_ROWS, vectors, dt)
+        place = pairs
+        for chunk in range(chunks):
+            for pair in range(16):
+                shift = chunk * 2 * CHUNK + pair * PAIR_BYTES
+                acc = tile_dot(acc, rows, shift, place + pair * VECTOR_BYTES)
+            place += vectors * BLOCK_BYTES
+        tile_store(tile_add(acc, tile_load(acc, targets)), targets)
+
+    @device
+    def multiply(sums, first, second, line, pairs, chunks, fresh, dt):
+        if fresh:
+            for i in range(0, 2 * vectors * BLOCK_BYTES, VECTOR_BYTES):
+                vstore(sums + i, vsplat(0, dt))
+        multiply_rows(sums, first, line, pairs, chunks, dt)
+        multiply_rows(sums + _DOT_ROWS * row_bytes, first + _DOT_ROWS * line, line, pairs, chunks, dt)
+        multiply_rows(sums + 16 * row_bytes, second, line, pairs, chunks, dt)
+        multiply_rows(sums + (16 + _DOT_ROWS) * row_bytes, second + _DOT_ROWS * line, line, pairs, chunks, dt)
+
+    return multiply
+
+
+@device
+def _multiply_tiles_pair(sums, first, second, line, pairs, chunks, fresh, dt):
+    row = 2 * amx.TILE_ROW_BYTES
+    if fresh:
+        amx.amx_zero(0)
+        amx.amx_zero(1)
+        amx.amx_zero(2)
+        amx.amx_zero(3)
+    else:
+        amx.amx_load(0, sums, row)
+        amx.amx_load(1, sums + 64, row)
+        amx.amx_load(2, sums + 16 * row, row)
+        amx.amx_load(3, sums + 16 * row + 64, row)
+    for _ in range(chunks):
+        amx.amx_load(4, first, line)
+        amx.amx_load(6, pairs, amx.TILE_ROW_BYTES)
+        amx.amx_load(7, pairs + BLOCK_BYTES, amx.TILE_ROW_BYTES)
+        amx.amx_multiply_add(0, 4, 6)
+        amx.amx_multiply_add(1, 4, 7)
+        amx.amx_load(5, second, line)
+        amx.amx_multiply_add(2, 5, 6)
+        amx.amx_multiply_add(3, 5, 7)
+        first += 2 * CHUNK
+        second += 2 * CHUNK
+        pairs += 2 * BLOCK_BYTES
+    amx.amx_store(0, sums, row)
+    amx.amx_store(1, sums + 64, row)
+    amx.amx_store(2, sums + 16 * row, row)
+    amx.amx_store(3, sums + 16 * row + 64, row)
+
+
+@device
+def _multiply_tiles_single(sums, first, second, line, pairs, chunks, fresh, dt):
+    row = amx.TILE_ROW_BYTES
+    if fresh:
+        amx.amx_zero(0)
+        amx.amx_zero(1)
+    else:
+        amx.amx_load(0, sums, row)
+        amx.amx_load(1, sums + 16 * row, row)
+    for _ in range(chunks):
+        amx.amx_load(6, pairs, amx.TILE_ROW_BYTES)
+        amx.amx_load(4, first, line)
+        amx.amx_load(5, second, line)
+        amx.amx_multiply_add(0, 4, 6)
+        amx.amx_multiply_add(1, 5, 6)
+        first += 2 * CHUNK
+        second += 2 * CHUNK
+        pairs += BLOCK_BYTES
+    amx.amx_store(0, sums, row)
+    amx.amx_store(1, sums + 16 * row, row)
+
+
+@device
+def _store_sums(target, sums, squares, vectors, paired, c0, channels, channel, last, plan, dt):
+    """Write the sums of a task into its part of the weight's gradient."""
+    whole = plan.taps * plan.group_in if plan.expanded else channels
+    for s in range(squares.shape[0]):
+        tap, c = squares[s, 1], squares[s, 2]
+        for v in range(vectors):
+            per_block = 2 if v < paired else 1
+            block = v // 2 * 2 if v < paired else v
+            source = sums + (block * squares.shape[0] + s * per_block) * BLOCK_BYTES + (v - block) * VECTOR_BYTES
+            k = channel + 16 * v
+            for r in range(min(16, whole - c)):
+                row = tap * plan.group_in + c0 + c + r
+                value = vload(source + r * per_block * VECTOR_BYTES, dt)
+                store(target + (row * plan.out_channels + k) * 4, value, min(16, last - k), dt)
+
+
+def _make_kernel(multiply_pair, multiply_single, tiles, name):
+    @device
+    def multiply_all(sums, strip, pairs, squares, vectors, paired, chunks, fresh, plan, dt):
+        line = 2 * plan.line
+        count = squares.shape[0]
+        for v in range(0, paired, 2):
+            place = pairs + v * chunks * BLOCK_BYTES
+            for s in range(0, count, 2):
+                first, second = strip + 2 * squares[s, 0], strip + 2 * squares[s + 1, 0]
+                total = sums + (v * count + s * 2) * BLOCK_BYTES
+                multiply_pair(total, first, second, line, place, chunks, fresh, dt)
+        for v in range(paired, vectors):
+            place = pairs + v * chunks * BLOCK_BYTES
+            for s in range(0, count, 2):
+                first, second = strip + 2 * squares[s, 0], strip + 2 * squares[s + 1, 0]
+                multiply_single(sums + (v * count + s) * BLOCK_BYTES, first, second, line, place, chunks, fresh, dt)
+
+    def conv2d_backward_weight_bf16(begin, end, scratch, grad, x, sums, squares, places, configuration, plan):
+        dt = x.dtype
+        strip = address(scratch)
+        pairs = strip + 2 * plan.lines * plan.line
+        table = pairs + plan.chunks * plan.block_vectors * BLOCK_BYTES
+        total = table + plan.chunks * CHUNK * 8
+        weight_elements = plan.taps * plan.group_in * plan.out_channels
+        if tiles:
+            amx.amx_configure(address(configuration))
+        for task in range(begin, end):
+            part = task % plan.parts
+            rest = task // plan.parts
+            v0 = rest % plan.out_blocks * plan.block_vectors
+            rest //= plan.out_blocks
+            c0 = rest % plan.channel_blocks * plan.block_channels
+            group = rest // plan.channel_blocks
+            channels = min(plan.block_channels, plan.group_in - c0)
+            vectors = min(plan.block_vectors, (plan.group_out + 15) // 16 - v0)
+            last = (group + 1) * plan.group_out
+            channel = group * plan.group_out + 16 * v0
+            paired = min(vectors, max(plan.group_out // 16 - v0, 0)) // 2 * 2
+            first_block = part * plan.blocks // plan.parts
+            for block in range(first_block, (part + 1) * plan.blocks // plan.parts):
+                image0 = block // plan.bands * plan.block_images
+                images = min(plan.block_images, plan.batch - image0)
+                row0 = block % plan.bands * plan.block_rows
+                rows = min(plan.block_rows, plan.grid_h - row0)
+                first = group * plan.group_in + c0
+                _transpose_strip(strip, address(x), image0, images, row0, first, channels, plan, dt)
+                if plan.expanded:
+                    _expand(strip, places, plan, dt)
+                used = fill_table(table, image0, images, row0, rows, plan)
+                chunks = _pack_pairs(pairs, address(grad), table, used, vectors, paired, channel, last, plan, dt)
+                fresh = block == first_block
+                multiply_all(total, strip, pairs, squares, vectors, paired, chunks, fresh, plan, dt)
+            target = address(sums) + part * weight_elements * 4
+            _store_sums(target, total, squares, vectors, paired, c0, channels, channel, last, plan, dt)
+        if tiles:
+            amx.amx_release()
+
+    conv2d_backward_weight_bf16.__name__ = name
+    return kernel(conv2d_backward_weight_bf16)
+
+
+conv2d_backward_weight_bf16_dot = _make_kernel(_make_dot(2), _make_dot(1), False, "conv2d_backward_weight_bf16_dot")
+conv2d_backward_weight_bf16_tiles = _make_kernel(
+    _multiply_tiles_pair, _multiply_tiles_single, True, "conv2d_backward_weight_bf16_tiles"
+)
+
+
+def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
+    """Launch the kernel and, where the pixels are split, the ordered sum."""
+    if grad_output.size == 0 or x.size == 0:
+        fill(0, out=out)
+        return
+    geometry = (stride, padding, dilation, groups)
+    plan, squares, places = bf16_squares(x.shape, grad_output.shape, out.shape, *geometry)
+    sums_bytes = len(squares) * plan.block_vectors * BLOCK_BYTES
+    pairs_bytes = plan.chunks * (plan.block_vectors * BLOCK_BYTES + CHUNK * 8)
+    row = 2 * plan.lines * plan.line + pairs_bytes + sums_bytes
+    scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), np.uint8)
+    sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)
+    tasks = plan.groups * plan.channel_blocks * plan.out_blocks * plan.parts
+    chosen = conv2d_backward_weight_bf16_tiles if amx.usable() else conv2d_backward_weight_bf16_dot
+    arguments = (grad_output, x, sums, squares, places, amx.CONFIGURATION, plan)
+    launch(chosen, tasks, *arguments, scratch=scratch)
+    if plan.parts > 1:
+        sum_in_order(sums, out)
