@@ -16,65 +16,48 @@ import numpy as np
 from . import amx
 from .bf16 import BLOCK_BYTES, PAIR_BYTES, square_store_bf16, store_bf16_pairs, tile_dot
 from .bf16_plan import CHUNK, bf16_squares
-from .conv2d_bf16 import clear_bytes, fill_table
+from .conv2d_bf16 import fill_table
 from .conv2d_direct import copy_elements
 from .conv2d_weight import sum_in_order
 from .elementwise import fill, load, store
 from .launch import device, get_num_threads, kernel, launch
-from .simd import VECTOR_BYTES, address, load_word, prefetch, vload, vsplat, vstore
-from .tile import row_steps, square_load, square_transpose, tile_add, tile_load, tile_store, tile_zero
+from .simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
+from .tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
 
 _DOT_ROWS = 8
 
 
 @device
-def _transpose_row(target, x, plan, row, first_w, channel, channels, dt):
-    """Fill one row of one phase of a transposed strip."""
-    step = plan.stride_w
-    left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
-    right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
-    pixel_bytes = step * plan.in_channels * 4
-    source = x + ((row * plan.in_w + first_w + left * step) * plan.in_channels + channel) * 4
-    line = 2 * plan.line
-    for c in range(0, channels, 16):
-        count = min(16, channels - c)
-        for r in range(c, c + 16):
-            clear_bytes(target + r * line, left * 2, dt)
-        for j in range(right - left):  # the row below
-            prefetch(source + (plan.stride_h * plan.in_w + j * step) * plan.in_channels * 4 + 4 * c)
-        for j in range(left, right, CHUNK):
-            place = source + (j - left) * pixel_bytes + 4 * c
-            low = square_transpose(square_load(place, pixel_bytes, min(16, right - j), count, dt))
-            more = max(min(16, right - j - 16), 0)
-            high = square_transpose(square_load(place + 16 * pixel_bytes, pixel_bytes, more, count, dt))
-            # May write beyond the row: what lies there comes later.
-            square_store_bf16(low, high, target + c * line + 2 * j, line)
-        for r in range(c, c + 16):
-            clear_bytes(target + r * line + 2 * right, (plan.pitch - right) * 2, dt)
-
-
-@device
-def _clear_cells(target, cells, channels, plan, dt):
-    for r in range((channels + 15) // 16 * 16):
-        clear_bytes(target + r * 2 * plan.line, cells * 2, dt)
-
-
-@device
-def _transpose_strip(strip, x, image0, images, row0, channel, channels, plan, dt):
-    """Fill the transposed strip of a block of output pixels."""
-    target = strip
+def _fill_cells(cells, image0, images, row0, plan):
+    """Write, for each cell of a strip, the pixel of the input, -1 for none."""
+    place = cells
     for phase_h in range(plan.stride_h):
         for phase_w in range(plan.stride_w):
+            first_w = plan.first_dw + phase_w
             for n in range(plan.block_images):
                 for i in range(plan.image_rows):
                     h = (row0 + i) * plan.stride_h + plan.first_dh + phase_h
-                    if n >= images or h < 0 or h >= plan.in_h:
-                        _clear_cells(target, plan.pitch, channels, plan, dt)
-                    else:
-                        row = (image0 + n) * plan.in_h + h
-                        _transpose_row(target, x, plan, row, plan.first_dw + phase_w, channel, channels, dt)
-                    target += 2 * plan.pitch
-    _clear_cells(target, plan.line - (target - strip) // 2, channels, plan, dt)
+                    row = ((image0 + n) * plan.in_h + h) * plan.in_w
+                    inside = n < images and 0 <= h < plan.in_h
+                    for w in range(first_w, first_w + plan.pitch * plan.stride_w, plan.stride_w):
+                        store_word(place, row + w if inside and 0 <= w < plan.in_w else -1)
+                        place += 8
+    for rest in range(place, cells + 8 * plan.line, 8):
+        store_word(rest, -1)
+
+
+@device
+def _transpose_strip(strip, cells, x, channel, channels, plan, dt):
+    """Fill the transposed strip of a block of output pixels, 32 cells by 16 channels at a time."""
+    pixel_bytes = 4 * plan.in_channels
+    for cell in range(0, plan.line, CHUNK):
+        for c in range(0, channels, 16):
+            count = min(16, channels - c)
+            source = x + 4 * (channel + c)
+            low = square_load_rows(cells + 8 * cell, pixel_bytes, source, count, dt)
+            high = square_load_rows(cells + 8 * (cell + 16), pixel_bytes, source, count, dt)
+            target = strip + 2 * (c * plan.line + cell)
+            square_store_bf16(square_transpose(low), square_transpose(high), target, 2 * plan.line)
 
 
 @device
@@ -232,7 +215,8 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
         strip = address(scratch)
         pairs = strip + 2 * plan.lines * plan.line
         table = pairs + plan.chunks * plan.block_vectors * BLOCK_BYTES
-        total = table + plan.chunks * CHUNK * 8
+        cells = table + plan.chunks * CHUNK * 8
+        total = cells + plan.line * 8
         weight_elements = plan.taps * plan.group_in * plan.out_channels
         if tiles:
             amx.amx_configure(address(configuration))
@@ -255,7 +239,8 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 row0 = block % plan.bands * plan.block_rows
                 rows = min(plan.block_rows, plan.grid_h - row0)
                 first = group * plan.group_in + c0
-                _transpose_strip(strip, address(x), image0, images, row0, first, channels, plan, dt)
+                _fill_cells(cells, image0, images, row0, plan)
+                _transpose_strip(strip, cells, address(x), first, channels, plan, dt)
                 if plan.expanded:
                     _expand(strip, places, plan, dt)
                 used = fill_table(table, image0, images, row0, rows, plan)
@@ -286,7 +271,7 @@ def backward_weight(grad_output, x, stride, padding, dilation, groups, out, work
     plan, squares, places = bf16_squares(x.shape, grad_output.shape, out.shape, *geometry)
     sums_bytes = len(squares) * plan.block_vectors * BLOCK_BYTES
     pairs_bytes = plan.chunks * (plan.block_vectors * BLOCK_BYTES + CHUNK * 8)
-    row = 2 * plan.lines * plan.line + pairs_bytes + sums_bytes
+    row = (2 * plan.lines + 8) * plan.line + pairs_bytes + sums_bytes
     scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), np.uint8)
     sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)
     tasks = plan.groups * plan.channel_blocks * plan.out_blocks * plan.parts

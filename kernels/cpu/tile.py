@@ -235,6 +235,32 @@ def square_load(typingctx, place, step, rows, count, dtype):
     return tile(types.int64, types.int64, types.int64, types.int64, dtype), codegen
 
 
+@intrinsic(prefer_literal=True)
+def square_load_rows(typingctx, table, step, base, count, dtype):
+    """Return a square tile: row i from ``base + step * table[i]``, zero where that number is negative.
+
+    `table` is an address of int64; only the first `count` elements of a row are read.
+    """
+    vector = VectorType(dtype_of(dtype))
+    tile = TileType(vector.lanes, 1, vector.dtype)
+
+    def codegen(context, builder, sig, args):
+        register = llvm_vector(vector)
+        value = ir.Constant(context.get_value_type(tile), None)
+        size = ir.Constant(_I32, vector.dtype.bitwidth // 8)
+        zero = ir.Constant(_I64, 0)
+        for i in range(tile.rows):
+            word = load_from(builder, offset(builder, args[0], 8 * i), _I64, 8)
+            there = builder.icmp_signed(">=", word, zero)
+            row = builder.add(args[2], builder.mul(args[1], builder.select(there, word, zero)))
+            mask = lane_mask(builder, vector, builder.select(there, args[3], zero))
+            arguments = [pointer(builder, row, register), size, mask, ir.Constant(register, None)]
+            value = builder.insert_value(value, call_masked(builder, "load", register, register, arguments), i)
+        return value
+
+    return tile(types.int64, types.int64, types.int64, types.int64, dtype), codegen
+
+
 @intrinsic
 def square_store(typingctx, tile, place, step, rows, count):
     """Write the first `count` elements of the first `rows` rows of a square tile to ``place + i * step``."""
