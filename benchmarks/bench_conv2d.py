@@ -1,10 +1,12 @@
 """Convolution: three passes of every named shape; weight preparation and output allocation are in the time."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 
 import fastconv as fc
-from benchmarks import torch_peer
+from benchmarks import ncnn_peer, torch_peer
 from benchmarks.measure import Peer, compare, largest_error
 from benchmarks.shapes import CONVOLUTIONS, Conv
 
@@ -20,9 +22,9 @@ def _ours(which, shape: Conv, x, weight, grad_output):
     return lambda: F.conv2d_backward_weight(grad_output, x, weight_shape=weight.shape, **shape.parameters)
 
 
-def _theirs(torch, which, shape: Conv, x, weight, grad_output, layout):
-    x, grad_output = (torch_peer.image(torch, a, layout) for a in (x, grad_output))
-    weight = torch_peer.weight(torch, weight, layout)
+def _theirs(torch, which, shape: Conv, x, weight, grad_output, layout, dtype=None):
+    x, grad_output = (torch_peer.image(torch, a, layout).to(dtype) for a in (x, grad_output))
+    weight = torch_peer.weight(torch, weight, layout).to(dtype)
     geometry = [shape.stride] * 2, [shape.padding] * 2
     if which == "forward":
         return lambda: torch.conv2d(x, weight, None, *geometry, [1, 1], shape.groups)
@@ -37,6 +39,14 @@ def _strict(run):
             return run()
 
     return strict
+
+
+def _fast(run):
+    def fast():
+        with fc.precision("fast"):
+            return run()
+
+    return fast
 
 
 def _reference(run):
@@ -60,6 +70,20 @@ def floor_flops(run, shape: Conv) -> float:
     return shape.flops / saving
 
 
+def fast_is_there() -> bool:
+    """Whether this CPU multiplies bfloat16."""
+    return "fast" in fc.get_backend().precisions
+
+
+def _ncnn(shape: Conv, x, weight, result):
+    import ncnn
+    from fastconv.kernels.cpu.launch import get_num_threads
+
+    run = ncnn_peer.convolution(ncnn, x, weight, shape.padding, get_num_threads())
+    assert largest_error(run().transpose(1, 2, 0), result[-1].astype(np.float64)) < 1e-3
+    return [Peer("ncnn", run, rounds=5)]
+
+
 @pytest.mark.parametrize("shape", CONVOLUTIONS, ids=lambda shape: shape.name)
 @pytest.mark.parametrize("which", PASSES)
 def bench_conv2d(benchmark, torch, rng, which, shape):
@@ -77,5 +101,12 @@ def bench_conv2d(benchmark, torch, rng, which, shape):
             Peer(f"torch {layout}", _theirs(torch, which, shape, x, weight, grad_output, layout))
             for layout in torch_peer.LAYOUTS
         ]
+    if fast_is_there():
+        peers += [Peer("fast", _fast(run))]
+        if torch is not None:
+            half = _theirs(torch, which, shape, x, weight, grad_output, "channels_last", torch.bfloat16)
+            peers.append(Peer("bf16", half))
+    if which == "forward" and importlib.util.find_spec("ncnn") and shape.groups == 1 and shape.stride == 1:
+        peers += _ncnn(shape, x, weight, run())
     floor = {"floor_flops": floor_flops(run, shape), "arrays_bytes": shape.arrays_bytes}
     compare(benchmark, run, peers, flops=shape.flops, error=error, **floor)

@@ -76,12 +76,19 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pa
         benchmark.extra_info.update(strict_milliseconds=1e3 * strict)
         if torch_peers:
             benchmark.extra_info.update(strict_ratio=min(torch_peers.values()) / strict)
+    fast = next((statistics.median(peer.seconds) for peer in peers if peer.name == "fast"), None)
+    if fast is not None:
+        benchmark.extra_info.update(fast_milliseconds=1e3 * fast)
     if "arrays_bytes" in info:
         floor = max(info["floor_flops"] / peak_flops(), info["arrays_bytes"] / memory_rate())
         benchmark.extra_info.update(roofline=floor / ours, memory_rate=memory_rate())
     for peer in peers:
         if peer.name.startswith("bf16"):
             benchmark.extra_info.update(bf16_ratio=statistics.median(peer.seconds) / ours)
+            if fast is not None:
+                benchmark.extra_info.update(fast_ratio=statistics.median(peer.seconds) / fast)
+        if peer.name == "ncnn":
+            benchmark.extra_info.update(ncnn_ratio=statistics.median(peer.seconds) / ours)
         if peer.name == "numpy":
             benchmark.extra_info.update(numpy_ratio=statistics.median(peer.seconds) / ours)
 

@@ -21,7 +21,9 @@ COLUMNS = (
     "PyTorch / ours",
     "PyTorch / strict",
     "PyTorch bf16 / ours",
+    "PyTorch bf16 / fast",
     "engine / ours",
+    "ncnn / ours",
     "NumPy / ours",
 )
 
@@ -45,7 +47,9 @@ def _row(benchmark: dict[str, Any]) -> str:
         f"{ratio} ({info['torch_best'].removeprefix('torch ')})" if ratio else "",
         _cell(info, "strict_ratio", ".2f"),
         _cell(info, "bf16_ratio", ".2f"),
+        _cell(info, "fast_ratio", ".2f"),
         f"{info['engine_ratio']:.2f} ({info['engine_best']})" if "engine_ratio" in info else "",
+        _cell(info, "ncnn_ratio", ".2f"),
         _cell(info, "numpy_ratio", ".1f"),
     )
     return "| " + " | ".join(cells) + " |"
@@ -102,7 +106,9 @@ def main() -> None:
         " preparation and the allocation of the output. GFLOP/s counts the direct algorithm, so Winograd can pass the"
         " peak; the roofline is the longer of the algorithm's own operations (after Winograd's saving) at the peak and"
         " of each array moved once at the rate of memory. Strict is ours with no Winograd. PyTorch's bf16 is its"
-        " autocast, against ours in float32; an engine is the faster of ONNX Runtime and OpenVINO in float32, on the"
+        ' autocast in steps and arrays of that type in single passes, against ours in float32 and in "fast" precision'
+        ' (steps in "fast" have rows of their own); ncnn is its Winograd in float32, image by image, its weight'
+        " transformed beforehand; an engine is the faster of ONNX Runtime and OpenVINO in float32, on the"
         " same graph. Error is the largest difference from float64, as a share of the largest value.",
     ]
     for path in sorted((HERE / "results").glob("cpu*.json")):
