@@ -107,7 +107,7 @@ def main() -> None:
         " peak; the roofline is the longer of the algorithm's own operations (after Winograd's saving) at the peak and"
         " of each array moved once at the rate of memory. Strict is ours with no Winograd. PyTorch's bf16 is its"
         ' autocast in steps and arrays of that type in single passes, against ours in float32 and in "fast" precision'
-        ' (steps in "fast" have rows of their own); ncnn is its Winograd in float32, image by image, its weight'
+        ' (steps in "fast" have rows of their own); ncnn is its Winograd in float32, an image a thread, its weight'
         " transformed beforehand; an engine is the faster of ONNX Runtime and OpenVINO in float32, on the"
         " same graph. Error is the largest difference from float64, as a share of the largest value.",
     ]
