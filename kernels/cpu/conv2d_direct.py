@@ -16,7 +16,21 @@ import numpy as np
 
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
+from .simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    load_word,
+    prefetch,
+    store_word,
+    vload,
+    vload_part,
+    vsplat,
+    vstore,
+    vstore_part,
+)
 from .tile import (
     row_addresses,
     tile_add,
@@ -26,6 +40,7 @@ from .tile import (
     tile_multiply_add,
     tile_store,
     tile_store_part,
+    tile_store_stream,
     tile_zero,
 )
 
@@ -126,8 +141,17 @@ _multiply_single = _make_multiply(1)
 
 
 @device
+def _prefetch_rows(table, pixel_bytes, source, run_bytes):
+    """Ask for the pixels of a tile that is read in place."""
+    for row in range(ROWS):
+        start = source + load_word(table + 8 * row) * pixel_bytes
+        for line in range(0, run_bytes, 64):
+            prefetch(start + line)
+
+
+@device
 def multiply_block(
-    pixels, tables, source, pixel_bytes, packed, c0, channels, outs, bias, add, floor, out, runs, plan, dt
+    pixels, tables, source, pixel_bytes, packed, c0, channels, outs, bias, add, floor, out, stream, runs, plan, dt
 ):
     """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
 
@@ -142,10 +166,15 @@ def multiply_block(
     steps = plan.taps * plan.group_in
     pair = TILE_VECTORS * width
     paired = plan.group_out // pair * pair
+    # The next block, in equal parts during each pass over this one, so that memory works while the units do.
+    ahead = plan.in_place and plan.taps == 1
+    passes = max((min(outs[1], paired) - outs[0]) // pair, 1)
     least = vsplat(floor if c0 + channels == plan.group_in else -np.inf, dt)
     for k in range(outs[0], min(outs[1], paired), pair):
         weights = packed + (steps * k + plan.taps * c0 * pair) * size
         for pixel in range(0, pixels, ROWS):
+            if ahead and (pixel // ROWS + k // pair) % passes == 0:
+                _prefetch_rows(table_in + 8 * pixel, pixel_bytes, source + pixels * pixel_bytes, run_bytes)
             rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
             targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
             acc = tile_zero(ROWS, TILE_VECTORS, dt)
@@ -153,8 +182,11 @@ def multiply_block(
                 acc = tile_load(acc, row_addresses(ROWS, table_in, 0, bias + k * size))
             if c0 > 0 or add:
                 acc = tile_add(acc, tile_load(acc, targets))
-            acc = _multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, dt)
-            tile_store(tile_floor(acc, least), targets)
+            acc = tile_floor(_multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, dt), least)
+            if stream:
+                tile_store_stream(acc, targets)
+            else:
+                tile_store(acc, targets)
     for k in range(max(outs[0], paired), outs[1], width):
         weights = packed + (steps * k + plan.taps * c0 * width) * size
         count = min(width, plan.group_out - k)
@@ -171,7 +203,7 @@ def multiply_block(
 
 
 @kernel
-def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, runs, plan):
+def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream, runs, plan):
     """One block of output pixels of one group, and one part of its output channels, a task."""
     dt = x.dtype
     size = itemsize(dt)
@@ -235,6 +267,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, runs, p
                 add,
                 floor,
                 target,
+                stream,
                 runs,
                 plan,
                 dt,
@@ -248,7 +281,12 @@ def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-mat
     """
     plan = gather.plan
     scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
-    launch(
-        *(conv2d_direct, plan.groups * plan.blocks * plan.splits, x, packed, bias, add, floor, out, gather.runs, plan),
-        scratch=scratch,
+    stream = (
+        out.nbytes >= STREAM_BYTES
+        and not add
+        and plan.block_channels >= plan.group_in
+        and plan.group_out * out.itemsize % (TILE_VECTORS * VECTOR_BYTES) == 0
+        and out.ctypes.data % VECTOR_BYTES == 0
     )
+    arguments = (x, packed, bias, add, floor, out, int(stream), gather.runs, plan)
+    launch(conv2d_direct, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)

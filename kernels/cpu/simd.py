@@ -96,6 +96,12 @@ def store_to(builder, value, address, align):
     builder.store(value, pointer(builder, address, value.type)).align = align
 
 
+def stream_to(builder, value, address, align):
+    """Emit a store past the caches."""
+    store = builder.store(value, pointer(builder, address, value.type), align=align)
+    store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_I32, 1)]))
+
+
 def splat(builder, value, lanes):
     """Emit a vector with `value` in every lane."""
     undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
@@ -201,8 +207,7 @@ def vstore_stream(typingctx, place, value):
     """Store a vector past the caches, at an address that is a multiple of the vector's bytes."""
 
     def codegen(context, builder, sig, args):
-        store = builder.store(args[1], pointer(builder, args[0], args[1].type), align=VECTOR_BYTES)
-        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_I32, 1)]))
+        stream_to(builder, args[1], args[0], VECTOR_BYTES)
         return context.get_dummy_value()
 
     return types.void(types.int64, value), codegen

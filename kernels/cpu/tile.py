@@ -22,6 +22,7 @@ from .simd import (
     pointer,
     splat,
     store_to,
+    stream_to,
 )
 
 _I32 = ir.IntType(32)
@@ -305,16 +306,24 @@ def square_transpose(typingctx, tile):
     return tile(tile), codegen
 
 
-@intrinsic
-def tile_store(typingctx, tile, rows):
-    """Write a tile: row p to the address ``rows[p]``."""
-    size = tile.vector.dtype.bitwidth // 8
+def _make_tile_store(past_caches, doc):
+    @intrinsic
+    def tile_store(typingctx, tile, rows):
+        align = VECTOR_BYTES if past_caches else tile.vector.dtype.bitwidth // 8
 
-    def codegen(context, builder, sig, args):
-        for p in range(tile.rows):
-            for v in range(tile.vectors):
-                place = offset(builder, builder.extract_value(args[1], p), v * VECTOR_BYTES)
-                store_to(builder, builder.extract_value(args[0], p * tile.vectors + v), place, size)
-        return context.get_dummy_value()
+        def codegen(context, builder, sig, args):
+            for p in range(tile.rows):
+                for v in range(tile.vectors):
+                    place = offset(builder, builder.extract_value(args[1], p), v * VECTOR_BYTES)
+                    value = builder.extract_value(args[0], p * tile.vectors + v)
+                    (stream_to if past_caches else store_to)(builder, value, place, align)
+            return context.get_dummy_value()
 
-    return types.void(tile, rows), codegen
+        return types.void(tile, rows), codegen
+
+    tile_store.__doc__ = doc
+    return tile_store
+
+
+tile_store = _make_tile_store(False, "Write a tile: row p to the address ``rows[p]``.")
+tile_store_stream = _make_tile_store(True, "Like `tile_store`, past the caches, to multiples of the vector's bytes.")
