@@ -284,6 +284,7 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
             h0 = row0 * plan.stride_h - plan.pad_top
             copy_strip(
                 strip,
+                plan.channels,
                 address(x),
                 image,
                 plan.in_h,

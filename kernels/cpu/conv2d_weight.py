@@ -24,11 +24,12 @@ from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
 from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
 
-_BLOCK_PIXELS = 256  # 32 KB of gradient for one tile's columns: within the L1 cache
+_BLOCK_PIXELS = 128  # a step reads a line of input and two of gradient: 24 KB of the L1 cache
 _BLOCK_ROWS = 576  # pairs (tap, input channel) a task: their accumulators stay in the L2 cache
 _BLOCK_OUT_BYTES = 512  # output channels a task
 _TASKS = 16
 _PARTS_BYTES = 32 * 1024 * 1024
+_LINE_BYTES = 64
 
 
 class WeightPlan(NamedTuple):
@@ -53,6 +54,7 @@ class WeightPlan(NamedTuple):
     kernel_h: int
     kernel_w: int
     in_place: int
+    cell: int  # elements between cells of a strip
     block_channels: int
     block_out: int
     block_images: int
@@ -87,8 +89,10 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
         and (grid_h - 1) * stride[0] + span_h - top <= in_h
         and (grid_w - 1) * stride[1] + span_w - left <= in_w
     )
+    in_place = in_place and not _conflicts(in_channels * itemsize)
     channel_blocks = -(-group_in * taps // _BLOCK_ROWS)
     block_channels = -(-group_in // min(channel_blocks, group_in))
+    cell = block_channels + (_LINE_BYTES // itemsize if _conflicts(block_channels * itemsize) else 0)
     block_out = min(_BLOCK_OUT_BYTES // itemsize, group_out_padded(out_channels // groups, itemsize))
     cols = min(grid_w, _BLOCK_PIXELS)
     rows = max(1, min(grid_h, _BLOCK_PIXELS // cols))
@@ -102,7 +106,7 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     strip = images * ((rows - 1) * stride[0] + span_h) * ((cols - 1) * stride[1] + span_w)
     return WeightPlan(
         *(batch, in_h, in_w, in_channels, grid_h, grid_w, out_channels, groups, group_in, out_channels // groups),
-        *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place)),
+        *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place), cell),
         *(
             block_channels,
             block_out,
@@ -117,8 +121,13 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
             parts,
         ),
         taps * block_channels + ROWS,
-        0 if in_place else strip * block_channels,
+        0 if in_place else strip * cell,
     )
+
+
+def _conflicts(pixel_bytes):
+    """Tell whether pixels so far apart share few sets of the L1 cache: a step of the product reads one from each."""
+    return pixel_bytes >= 4 * _LINE_BYTES and pixel_bytes % (2 * _LINE_BYTES) == 0
 
 
 def group_out_padded(channels, itemsize):
@@ -259,12 +268,13 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
                 source = ((image0 * plan.in_h + h0) * plan.in_w + w0) * plan.in_channels + channel_in
                 source = address(x) + source * size
             else:
-                pixel = channels
+                pixel = plan.cell
                 pixel_row, pixel_image = strip_w, strip_h * strip_w
                 source = strip
                 for n in range(images):
                     copy_strip(
-                        strip + n * pixel_image * channels * size,
+                        strip + n * pixel_image * plan.cell * size,
+                        plan.cell,
                         address(x),
                         image0 + n,
                         plan.in_h,
