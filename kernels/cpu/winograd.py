@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .conv2d_direct import AHEAD_BYTES
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
@@ -29,6 +30,7 @@ from .simd import (
     address,
     itemsize,
     lanes,
+    prefetch,
     vsplat,
     vstore,
 )
@@ -153,6 +155,8 @@ def _make_multiply(vectors):
                 place = weights
                 acc = tile_zero(ROWS, vectors, dt)
                 for shift in range(0, plan.in_channels * size, size):
+                    prefetch(place + AHEAD_BYTES)
+                    prefetch(place + AHEAD_BYTES + (vectors - 1) * VECTOR_BYTES)
                     acc = tile_multiply_add(acc, rows, shift, place)
                     place += vectors * VECTOR_BYTES
                 tile_store(acc, row_steps(ROWS, target + t * row_m, row_m))
