@@ -1,10 +1,11 @@
 """Real CIFAR-10: time and accuracy beside PyTorch's, same recipe, same batches, same machine.
 
-    python -m benchmarks.cifar10 --data-dir DIR                    # keras_cnn, Adam, 3 epochs, three seeds
+    python -m benchmarks.cifar10 --data-dir DIR --precisions default strict fast  # keras_cnn, Adam, 3 epochs, 3 seeds
     python -m benchmarks.cifar10 --data-dir DIR --model resnet20 --epochs 2 --augment --seeds 0 --no-torch
 
-For each seed ours trains, then PyTorch (its better layout, page faults tuned away, as many threads); both take their
-batches from the same loader. Histories go to benchmarks/results/ as JSON, with versions, machine and command.
+For each seed ours trains, once in each precision, then PyTorch (its better layout, page faults tuned away, as many
+threads); both take their batches from the same loader. Histories go to benchmarks/results/ as JSON, with versions,
+machine and command.
 """
 
 import argparse
@@ -57,8 +58,12 @@ def _loaders(directory: str, seed: int, augment: bool) -> tuple[DataLoader, Data
     return train, DataLoader(cifar10(directory, "test"), 250, shuffle=False)
 
 
+# Names of ours in the report, by precision.
+OURS = {"default": "fastconv", "strict": "fastconv_strict", "fast": "fastconv_fast"}
+
+
 def train_ours(model_name: str, directory: str, epochs: int, seed: int, augment: bool) -> dict[str, Any]:
-    """Train with fastconv; return the history."""
+    """Train with fastconv in the active precision; return the history."""
     fc.seed(seed)
     model = getattr(fc.models, model_name)(seed=seed)
     trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 1e-3))
@@ -106,6 +111,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--augment", action="store_true")
+    parser.add_argument("--precisions", nargs="+", default=["default"], choices=list(OURS))
     parser.add_argument("--no-torch", action="store_true")
     args = parser.parse_args()
     fc.set_backend("numba")
@@ -125,13 +131,16 @@ def main() -> None:
     )
     for seed in args.seeds:
         arguments = (args.model, args.data_dir, args.epochs, seed, args.augment)
-        run = {"seed": seed, "fastconv": train_ours(*arguments)}
-        print(f"seed {seed}: fastconv {run['fastconv']['val_accuracy'][-1]:.4f}", flush=True)
+        run: dict[str, Any] = {"seed": seed}
+        for precision in args.precisions:
+            with fc.precision(precision):
+                run[OURS[precision]] = history = train_ours(*arguments)
+            print(f"seed {seed}: {OURS[precision]} {history['val_accuracy'][-1]:.4f}", flush=True)
         if torch is not None:
             report["torch"] = torch.__version__
             run["torch"] = train_torch(torch, *arguments)
         report["runs"].append(run)
-    for name in ("fastconv", "torch"):
+    for name in (*OURS.values(), "torch"):
         last = [run[name] for run in report["runs"] if name in run]
         if last:
             accuracy = [history["val_accuracy"][-1] for history in last]

@@ -1,6 +1,6 @@
 """Write RESULTS.md from the raw results.
 
-pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/cpu.json
+pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/cpu-NAME.json
 python -m benchmarks.report
 """
 
@@ -85,7 +85,12 @@ def training(path: Path) -> str:
         "| | test accuracy, mean | standard deviation | seconds an epoch, median |",
         "|---|---|---|---|",
     ]
-    for name, title in (("fastconv", "fastconv"), ("torch", f"PyTorch {report.get('torch', '')}")):
+    for name, title in (
+        ("fastconv", "fastconv"),
+        ("fastconv_strict", 'fastconv, "strict"'),
+        ("fastconv_fast", 'fastconv, "fast"'),
+        ("torch", f"PyTorch {report.get('torch', '')}"),
+    ):
         summary = report.get(f"{name}_summary")
         if summary:
             lines.append(
@@ -111,12 +116,16 @@ def main() -> None:
         " transformed beforehand; an engine is the faster of ONNX Runtime and OpenVINO in float32, on the"
         " same graph. Error is the largest difference from float64, as a share of the largest value.",
     ]
-    for path in sorted((HERE / "results").glob("cpu*.json")):
-        parts += ["## Kernels and training steps", kernels(path)]
+    for path in sorted((HERE / "results").glob("cpu-*.json")):
+        parts += [f"## Kernels, training steps and inference: {path.stem.removeprefix('cpu-')}", kernels(path)]
     for path in sorted((HERE / "results").glob("cifar10-*.json")):
         parts += [f"## CIFAR-10: {json.loads(path.read_text())['recipe']['model']}", training(path)]
     if (HERE / "roofline.svg").exists():
-        parts += ["## Roofline", "Made by `python -m benchmarks.roofline`.", "![roofline](roofline.svg)"]
+        parts += [
+            "## Roofline",
+            "Made by `python -m benchmarks.roofline` from the latest of them.",
+            "![roofline](roofline.svg)",
+        ]
     (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
 
 

@@ -1,6 +1,7 @@
 """A picture of the roofline with our convolutions and PyTorch's on it: ``python -m benchmarks.roofline``.
 
-Reads benchmarks/results/cpu.json and writes benchmarks/roofline.svg. Needs matplotlib (the extra "plot").
+Reads the latest of benchmarks/results/cpu-*.json and writes benchmarks/roofline.svg. Needs matplotlib (the extra
+"plot").
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def draw(found: list[dict[str, Any]], peak: float, memory: float, path: Path) ->
 
 
 def main() -> None:
-    """Draw the committed results."""
-    report = json.loads((HERE / "results" / "cpu.json").read_text())
+    """Draw the latest committed results."""
+    reports = [json.loads(path.read_text()) for path in (HERE / "results").glob("cpu-*.json")]
+    report = max(reports, key=lambda report: report["datetime"])
     info = next(b["extra_info"] for b in report["benchmarks"] if "memory_rate" in b["extra_info"])
     draw(points(report["benchmarks"]), info["peak"], info["memory_rate"], HERE / "roofline.svg")
 

@@ -190,6 +190,14 @@ def _process(value: str) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
 
 
+def test_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from fastconv.cli import main
+
+    assert main(["explain", "lenet5", "--batch-size", "2", "--algorithm", "direct", "--backend", "numba"]) == 0
+    printed = capsys.readouterr().out
+    assert "forward direct: asked for" in printed
+
+
 def test_environment_variable() -> None:
     assert _process("tuned").stdout.strip() == "tuned"
     assert _process("").stdout.strip() == "shapes"

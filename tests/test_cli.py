@@ -215,6 +215,7 @@ def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch):
         (("train", *SMALL, "--seed", "-1"), ("seed: got -1", "allowed: ")),
         (("train", *SMALL, "--label-smoothing", "1"), ("label_smoothing: got 1", "allowed: ")),
         (("train", *SMALL, "--precision", "fast"), ("fast", "numpy")),
+        (("train", *SMALL, "--algorithm", "tuned"), ("algorithm: got 'tuned'", "numpy", "allowed: shapes")),
         (("train", *SMALL, "--resume"), ("checkpoint.safetensors", "allowed: ")),
         (("evaluate", "nothing.safetensors", "--backend", "numpy"), ("nothing.safetensors", "allowed: ")),
         (("predict", "nothing.safetensors", "--backend", "numpy"), ("nothing.safetensors", "allowed: ")),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -83,3 +86,25 @@ def test_functions_pass_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     with precision("strict"):
         F.conv2d_backward_input(x, weight, input_shape=x.shape)
     assert asked == [("forward", "default"), ("backward_input", "strict")]
+
+
+REFUSED = """
+import fastconv as fc
+from fastconv.errors import UnsupportedError
+try:
+    fc.set_precision("fast")
+except UnsupportedError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("name", ["haswell", "x86-64-v4"])
+def test_refused_where_the_cpu_lacks_it(name: str) -> None:
+    environment = {**os.environ, "NUMBA_CPU_NAME": name, "FASTCONV_BACKEND": "numba"}
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSED], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.strip() == (
+        "precision: got 'fast' with the backend 'numba'; allowed: strict, default; it needs a CPU with the bfloat16 dot"
+        " product (AVX512_BF16)"
+    )

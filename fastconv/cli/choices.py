@@ -45,7 +45,7 @@ EPOCHS = {"shapes10": 5, "cifar10": 10}
 
 
 def apply_computing_options(options: argparse.Namespace) -> None:
-    """Make the backend, the number of threads and the precision that the user chose the active ones."""
+    """Make the backend, the number of threads, precision and algorithm that the user chose the active ones."""
     import fastconv as fc
 
     if options.backend:
@@ -55,6 +55,8 @@ def apply_computing_options(options: argparse.Namespace) -> None:
         backend.set_num_threads(options.threads)
     if options.precision:
         fc.set_precision(options.precision)
+    if options.algorithm:
+        fc.set_algorithm(options.algorithm)
 
 
 def load_dataset(options: argparse.Namespace, name: str, split: Literal["train", "test"]) -> Dataset:

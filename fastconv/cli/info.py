@@ -18,7 +18,9 @@ from fastconv.errors import FastconvError
 _PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "safetensors", "rich", "cupy-cuda12x", "cupy-cuda13x")
 _BACKENDS = ("numba", "numpy", "cupy", "cuda-emulator")
 _FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "amx-bf16", "neon", "sve", "bf16")
-_VARIABLES = tuple(f"FASTCONV_{name}" for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR"))
+_VARIABLES = tuple(
+    f"FASTCONV_{name}" for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR", "ALGORITHM")
+)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -66,14 +68,17 @@ def _state(name: str) -> str:
 def _cpu() -> dict[str, str]:
     from llvmlite import binding as llvm
 
+    from fastconv.kernels.cpu import amx, bf16
     from fastconv.kernels.cpu.launch import get_num_threads
     from fastconv.kernels.cpu.simd import VECTOR_BYTES
 
+    fast = "bfloat16 in tile registers (AMX)" if amx.usable() else "bfloat16 by dot products (AVX512_BF16)"
     features = llvm.get_host_cpu_features()
     return {
         "name": llvm.get_host_cpu_name(),
         "features": ", ".join(name for name in _FEATURES if features.get(name)) or "none of note",
         "vectors": f"{VECTOR_BYTES // 4} floats",
+        "fast precision": fast if bf16.DOT else "not on this CPU: it has no AVX512_BF16",
         "cores": f"{os.cpu_count()}, of which this process may use {len(os.sched_getaffinity(0))}",
         "threads": str(get_num_threads()),
     }

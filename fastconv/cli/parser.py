@@ -48,6 +48,11 @@ def _command(commands: _Group, name: str, text: str, *, computes: bool = True) -
         )
         group.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
         group.add_argument("--precision", choices=("strict", "default", "fast"), help="of the kernels")
+        group.add_argument(
+            "--algorithm",
+            choices=("shapes", "tuned", "winograd", "direct"),
+            help="of the convolutions on the CPU; overrides FASTCONV_ALGORITHM",
+        )
     return parser
 
 

@@ -2,9 +2,21 @@
 
 import numpy as np
 
-from .elementwise import load, store
+from .elementwise import load, store, streams
 from .launch import device, get_num_threads, kernel, launch
-from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload, vsplat, vstore
+from .simd import (
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    load_word,
+    store_word,
+    vfma,
+    vload,
+    vsplat,
+    vstore,
+    vstore_stream,
+)
 from .windows import first_of, inside, list_windows, pool_plan
 
 
@@ -57,7 +69,7 @@ def avg_pool2d_rows(begin, end, x, out, count_include_pad, plan):
 
 
 @kernel
-def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, plan):
+def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, stream, plan):
     """One row of input pixels a task."""
     dt = grad.dtype
     size = itemsize(dt)
@@ -90,7 +102,10 @@ def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, 
                     share = vsplat(1.0 / load_word(windows + 16 * i + 8), dt)
                     value = load(address(grad) + (load_word(windows + 16 * i) + c) * size, count, dt)
                     total = vfma(value, share, total)
-                store(target + c * size, total, count, dt)
+                if stream:
+                    vstore_stream(target + c * size, total)
+                else:
+                    store(target + c * size, total, count, dt)
 
 
 def _scratch(plan):
@@ -109,4 +124,6 @@ def avg_pool2d_backward(grad_output, *, kernel_size, stride, padding, count_incl
     """Gradient of `avg_pool2d`."""
     plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding)
     tasks = plan.batch * plan.in_h
-    launch(avg_pool2d_backward_rows, tasks, grad_output, out, bool(count_include_pad), plan, scratch=_scratch(plan))
+    stream = streams(out) and plan.channels * out.itemsize % VECTOR_BYTES == 0
+    arguments = (grad_output, out, bool(count_include_pad), stream, plan)
+    launch(avg_pool2d_backward_rows, tasks, *arguments, scratch=_scratch(plan))

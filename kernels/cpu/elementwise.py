@@ -49,7 +49,7 @@ def _put(place, value, stream):
         vstore(place, value)
 
 
-def _streams(out, *inputs):
+def streams(out, *inputs):
     """Tell whether a result goes past the caches: large, on whole vectors, and not over an input just read."""
     if out.nbytes < STREAM_BYTES or out.ctypes.data % VECTOR_BYTES:
         return False
@@ -100,13 +100,13 @@ def make_binary(name, operation):
 
 def run_unary(function, x, out, parameter=0.0):
     """Launch a kernel of `make_unary`."""
-    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameter, out.reshape(-1), _streams(out, x))
+    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameter, out.reshape(-1), streams(out, x))
 
 
 def run_binary(function, a, b, out, parameter=0.0):
     """Launch a kernel of `make_binary`."""
     flat = (a.reshape(-1), b.reshape(-1), parameter, out.reshape(-1))
-    launch(function, -(-a.size // CHUNK), *flat, _streams(out, a, b))
+    launch(function, -(-a.size // CHUNK), *flat, streams(out, a, b))
 
 
 @device

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -193,25 +190,3 @@ def test_matches_pytorch(stride: int, unit: str, rng: np.random.Generator) -> No
     with fc.precision("fast"):
         got = F.conv2d(x, w, stride=stride, padding=1)
     assert np.abs(got - want).max() < 2e-6 * np.abs(want).max()
-
-
-REFUSED = """
-import fastconv as fc
-from fastconv.errors import UnsupportedError
-try:
-    fc.set_precision("fast")
-except UnsupportedError as error:
-    print(error)
-"""
-
-
-@pytest.mark.parametrize("name", ["haswell", "x86-64-v4"])
-def test_refused_where_the_cpu_lacks_it(name: str) -> None:
-    environment = {**os.environ, "NUMBA_CPU_NAME": name, "FASTCONV_BACKEND": "numba"}
-    done = subprocess.run(
-        [sys.executable, "-c", REFUSED], env=environment, capture_output=True, text=True, check=True, timeout=120
-    )
-    assert done.stdout.strip() == (
-        "precision: got 'fast' with the backend 'numba'; allowed: strict, default; it needs a CPU with the bfloat16 dot"
-        " product (AVX512_BF16)"
-    )
