@@ -13,6 +13,7 @@ NAMES = {
             "History",
             "Trainer",
             "__version__",
+            "algorithm",
             "asarray",
             "available_backends",
             "data",
@@ -20,8 +21,28 @@ NAMES = {
             "explain",
             "functional",
         ),
-        *("get_backend", "get_precision", "losses", "models", "nn", "optim", "precision", "random", "seed"),
-        *("set_backend", "set_num_threads", "set_precision", "testing", "to_numpy", "training", "use_backend"),
+        *(
+            "get_algorithm",
+            "get_backend",
+            "get_precision",
+            "losses",
+            "models",
+            "nn",
+            "optim",
+            "precision",
+            "random",
+            "seed",
+        ),
+        *(
+            "set_algorithm",
+            "set_backend",
+            "set_num_threads",
+            "set_precision",
+            "testing",
+            "to_numpy",
+            "training",
+            "use_backend",
+        ),
     ],
     "nn": [
         *("ELU", "GELU", "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "Dense", "Dropout", "Flatten"),
@@ -53,8 +74,10 @@ def test_public_names(module):
 
 
 def test_modules_do_not_hide_functions():
+    import fastconv.algorithm
     import fastconv.precision  # the import system would put the module in the place of the function
 
+    assert callable(fc.algorithm)
     assert callable(fc.precision)
     assert callable(fastconv.precision)
     with fc.precision("strict"):
