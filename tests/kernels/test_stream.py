@@ -7,11 +7,11 @@ import pytest
 
 from fastconv.backends import get_backend
 from fastconv.backends.memory import Pool
-from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm
+from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool
 from tests.backends.op_case import PoisonedWorkspace
 
 pytest.importorskip("numba")
-from fastconv.kernels.cpu import batch_norm_gradient, elementwise, normalise, winograd
+from fastconv.kernels.cpu import batch_norm_gradient, bf16, conv2d_bf16, conv2d_direct, elementwise, normalise, winograd
 
 WANTED = {
     ("conv2d", "3x3-c64-k64-8x8"),
@@ -27,25 +27,37 @@ WANTED = {
     ("batch_norm_relu_backward", "ragged"),
     ("batch_norm_backward", "round"),
     ("batch_norm", "round"),
+    ("conv2d", "strict-3x3-c64-k64-8x8"),
+    ("conv2d", "strict-3x3-c3-k64-15x16"),
+    ("conv2d_backward_input", "strict-3x3-c64-k64-4x4"),
+    ("avg_pool2d_backward", "2x2-c64-count-pad"),
     ("relu", "round"),
     ("relu_backward", "round"),
     ("add", "round"),
 }
 CASES = [
     case
-    for module in (cases_conv, cases_fused, cases_norm, cases_elementwise)
+    for module in (cases_conv, cases_fused, cases_norm, cases_elementwise, cases_pool)
     for case in module.CASES
     if (case.op, case.id) in WANTED
 ]
+FAST = [
+    make(cases_conv.Conv("fast", 2, (9, 7), 24, 48, precision="fast"))
+    for make in (cases_conv.forward, cases_conv.backward_input)
+]
+
+
+def test_every_case_is_there() -> None:
+    assert len(CASES) == len(WANTED)
 
 
 def _set_threshold(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
-    for module in (batch_norm_gradient, elementwise, normalise, winograd):
+    for module in (batch_norm_gradient, conv2d_bf16, conv2d_direct, elementwise, normalise, winograd):
         monkeypatch.setattr(module, "STREAM_BYTES", nbytes)
     winograd.winograd_plan.cache_clear()
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+@pytest.mark.parametrize("case", [*CASES, *FAST * bf16.DOT], ids=lambda case: f"{case.op}-{case.id}")
 def test_same_bits(case, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     backend = get_backend("numba")
     monkeypatch.setattr(backend, "pool", PoisonedWorkspace(backend))
@@ -69,7 +81,7 @@ def test_large_results_are_streamed(rng: np.random.Generator) -> None:
     x = pool.empty((2, 1024, 1024), np.float32)
     x[...] = rng.standard_normal(x.shape)
     out = pool.empty(x.shape, np.float32)
-    assert elementwise._streams(out, x)
-    assert not elementwise._streams(x, x)
+    assert elementwise.streams(out, x)
+    assert not elementwise.streams(x, x)
     elementwise.scale(x, factor=3.0, out=out)
     np.testing.assert_array_equal(out, x * np.float32(3))
