@@ -10,7 +10,7 @@ import math
 
 from .elementwise import make_binary, make_unary, run_binary, run_unary
 from .launch import device
-from .simd import itemsize, vfma, vscale_by_power, vselect_gt, vselect_not_le, vsplat
+from .simd import itemsize, vfloor, vfma, vscale_by_power, vselect_gt, vselect_not_le, vsplat
 
 
 @device
@@ -83,7 +83,7 @@ def _sigmoid(x, dt):
 @device
 def _relu(x, parameter, dt):
     zero = vsplat(0, dt)
-    return vselect_not_le(x, zero, x, zero)
+    return vfloor(x, zero)
 
 
 @device

@@ -27,10 +27,10 @@ from .simd import (
     address,
     load_word,
     store_word,
+    vfloor,
     vfma,
     vload,
     vload_part,
-    vselect_not_le,
     vsplat,
     vstore,
     vstore_stream,
@@ -211,7 +211,7 @@ def _finish_vector(sums, table, finish, channel, count, statistics, first, plan,
             y = vload(sums + p * _ACCUMULATOR_BYTES, dt) + start
             if addend:
                 y = y + load(addend + shift, count, dt)
-            y = vselect_not_le(y, floor, y, floor)
+            y = vfloor(y, floor)
             if stream:
                 vstore_stream(out + shift, y)
             else:

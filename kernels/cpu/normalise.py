@@ -19,9 +19,9 @@ from .simd import (
     address,
     itemsize,
     lanes,
+    vfloor,
     vfma,
     vselect_max,
-    vselect_not_le,
     vsplat,
     vsqrt,
     vstore_index,
@@ -56,7 +56,7 @@ def _normalise_part(source, residual, target, constants, shift, count, floor, st
     value = _scaled(source, constants, shift, count, dt)
     if residual != 0:
         value = value + load(residual + shift, count, dt)
-    value = vselect_not_le(value, floor, value, floor)
+    value = vfloor(value, floor)
     if stream:
         vstore_stream(target + shift, value)
     else:
@@ -89,15 +89,15 @@ def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, dt):
     """Largest of four rectified values and its place."""
     zero = vsplat(0, dt)
     best = _scaled(source, constants, shift, count, dt)
-    best, place = vselect_not_le(best, zero, best, zero), zero
+    best, place = vfloor(best, zero), zero
     value = _scaled(source + pixel_bytes, constants, shift, count, dt)
-    value = vselect_not_le(value, zero, value, zero)
+    value = vfloor(value, zero)
     place, best = vselect_max(value, best, vsplat(1, dt), place), vselect_max(value, best, value, best)
     value = _scaled(source + row_bytes, constants, shift, count, dt)
-    value = vselect_not_le(value, zero, value, zero)
+    value = vfloor(value, zero)
     place, best = vselect_max(value, best, vsplat(2, dt), place), vselect_max(value, best, value, best)
     value = _scaled(source + row_bytes + pixel_bytes, constants, shift, count, dt)
-    value = vselect_not_le(value, zero, value, zero)
+    value = vfloor(value, zero)
     return vselect_max(value, best, value, best), vselect_max(value, best, vsplat(3, dt), place)
 
 

@@ -140,14 +140,14 @@ def tile_add(typingctx, a, b):
 
 @intrinsic
 def tile_floor(typingctx, tile, floor):
-    """Return the tile with `floor` (a vector) wherever an element is not larger; NaN stays."""
+    """Return the tile with `floor` (a vector) wherever that is larger than an element; NaN stays."""
 
     def codegen(context, builder, sig, args):
         value, least = args
         for i in range(tile.rows * tile.vectors):
             element = builder.extract_value(value, i)
-            larger = builder.fcmp_unordered(">", element, least)
-            value = builder.insert_value(value, builder.select(larger, element, least), i)
+            larger = builder.fcmp_ordered(">", least, element)
+            value = builder.insert_value(value, builder.select(larger, least, element), i)
         return value
 
     return tile(tile, floor), codegen

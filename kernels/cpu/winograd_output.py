@@ -14,14 +14,15 @@ from .simd import (
     VECTOR_BYTES,
     itemsize,
     lanes,
+    vfloor,
     vfma,
     vload,
     vload_part,
-    vselect_not_le,
     vsplat,
     vstore_stream,
 )
-from .winograd_transforms import SMALL_TILE, TILE, output_row, small_output_row
+from .stack import stack_vectors, unknown
+from .winograd_transforms import HALF, PATCH, SMALL_TILE, TILE, load_six, output_row, small_output_row, store_four
 
 
 @device
@@ -46,7 +47,7 @@ def _products_column(place, step, small, dt):
 
 
 @device
-def _store(place, value, count, stream, dt):
+def _put(place, value, count, stream, dt):
     if stream:
         vstore_stream(place, value)
     else:
@@ -54,89 +55,82 @@ def _store(place, value, count, stream, dt):
 
 
 @device
-def _store_row(place, pixel_bytes, y, cols, count, stream, dt):
-    """Write up to four outputs of a row, `count` channels each."""
-    _store(place, y[0], count, stream, dt)
-    if cols > 1:
-        _store(place + pixel_bytes, y[1], count, stream, dt)
-    if cols > 2:
-        _store(place + 2 * pixel_bytes, y[2], count, stream, dt)
-    if cols > 3:
-        _store(place + 3 * pixel_bytes, y[3], count, stream, dt)
+def _count_in(sums, y):
+    """Add an output to the statistics: its distance from the origin and the square of that."""
+    origin, total, squares = sums
+    away = y - origin
+    return origin, total + away, vfma(away, away, squares)
 
 
 @device
-def _finish_row(a, b, e, f, g, h, addend, pixel_bytes, cols, count, start, floor, small, dt):
-    """A^T M for one row of a tile, with the bias, what is to be added, and the rectifier."""
-    y = _row(a, b, e, f, g, h, small, dt)
+def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt):
+    """Bias, addition and rectifier for the four outputs of a row, which lie in the image; then store them."""
     y0, y1, y2, y3 = y[0] + start, y[1] + start, y[2] + start, y[3] + start
     if addend != 0:
-        y0 = y0 + load(addend, count, dt)
-        y1 = y1 + load(addend + pixel_bytes, count if cols > 1 else 0, dt)
-        y2 = y2 + load(addend + 2 * pixel_bytes, count if cols > 2 else 0, dt)
-        y3 = y3 + load(addend + 3 * pixel_bytes, count if cols > 3 else 0, dt)
-    return (
-        vselect_not_le(y0, floor, y0, floor),
-        vselect_not_le(y1, floor, y1, floor),
-        vselect_not_le(y2, floor, y2, floor),
-        vselect_not_le(y3, floor, y3, floor),
-    )
+        y0 = y0 + vload(addend, dt)
+        y1 = y1 + vload(addend + pixel_bytes, dt)
+        y2 = y2 + vload(addend + 2 * pixel_bytes, dt)
+        y3 = y3 + vload(addend + 3 * pixel_bytes, dt)
+    y0, y1, y2, y3 = vfloor(y0, floor), vfloor(y1, floor), vfloor(y2, floor), vfloor(y3, floor)
+    if counts:
+        sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
+    whole = lanes(dt)
+    _put(target, y0, whole, stream, dt)
+    _put(target + pixel_bytes, y1, whole, stream, dt)
+    _put(target + 2 * pixel_bytes, y2, whole, stream, dt)
+    _put(target + 3 * pixel_bytes, y3, whole, stream, dt)
+    return sums
 
 
 @device
-def _count_in(sums, y, cols):
-    """Add up to four outputs to the statistics: their distance from the origin and its square."""
-    origin, total, squares = sums
-    away = y[0] - origin
-    total, squares = total + away, vfma(away, away, squares)
-    if cols > 1:
-        away = y[1] - origin
-        total, squares = total + away, vfma(away, away, squares)
-    if cols > 2:
-        away = y[2] - origin
-        total, squares = total + away, vfma(away, away, squares)
-    if cols > 3:
-        away = y[3] - origin
-        total, squares = total + away, vfma(away, away, squares)
-    return origin, total, squares
+def _transform_whole(place, plane_bytes, target, addend, steps, start, floor, stream, sums, counts, dt):
+    """Y = A^T M A for a 4x4 tile that lies in the image and a whole vector of channels."""
+    step = PATCH * plane_bytes
+    row_bytes, pixel_bytes = steps
+    a = _products_column(place, step, False, dt)
+    b = _products_column(place + plane_bytes, step, False, dt)
+    e = _products_column(place + 2 * plane_bytes, step, False, dt)
+    f = _products_column(place + 3 * plane_bytes, step, False, dt)
+    g = _products_column(place + 4 * plane_bytes, step, False, dt)
+    h = _products_column(place + 5 * plane_bytes, step, False, dt)
+    more = row_bytes if addend else 0
+    y = output_row(a[0], b[0], e[0], f[0], g[0], h[0], dt)
+    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
+    y, target, addend = output_row(a[1], b[1], e[1], f[1], g[1], h[1], dt), target + row_bytes, addend + more
+    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
+    y, target, addend = output_row(a[2], b[2], e[2], f[2], g[2], h[2], dt), target + row_bytes, addend + more
+    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
+    y, target, addend = output_row(a[3], b[3], e[3], f[3], g[3], h[3], dt), target + row_bytes, addend + more
+    return _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
 
 
 @device
-def _transform_products(
+def _transform_any(
     place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, small, dt
 ):
-    """Y = A^T M A for one tile and vector of channels; `there` rows and columns of its outputs lie in the image."""
-    step = 6 * plane_bytes
+    """Y = A^T M A for any tile; `there` rows and columns of its outputs lie in the image."""
     row_bytes, pixel_bytes = steps
-    rows, cols = there
-    a = _products_column(place, step, small, dt)
-    b = _products_column(place + plane_bytes, step, small, dt)
-    e = _products_column(place + 2 * plane_bytes, step, small, dt)
-    f = _products_column(place + 3 * plane_bytes, step, small, dt)
-    g = _products_column(place + 4 * plane_bytes, step, small, dt)
-    h = _products_column(place + 5 * plane_bytes, step, small, dt)
-    y = _finish_row(a[0], b[0], e[0], f[0], g[0], h[0], addend, pixel_bytes, cols, count, start, floor, small, dt)
-    _store_row(target, pixel_bytes, y, cols, count, stream, dt)
-    if counts:
-        sums = _count_in(sums, y, cols)
-    if rows > 1:
-        more = addend + row_bytes if addend else 0
-        y = _finish_row(a[1], b[1], e[1], f[1], g[1], h[1], more, pixel_bytes, cols, count, start, floor, small, dt)
-        _store_row(target + row_bytes, pixel_bytes, y, cols, count, stream, dt)
-        if counts:
-            sums = _count_in(sums, y, cols)
-    if rows > 2:
-        more = addend + 2 * row_bytes if addend else 0
-        y = _finish_row(a[2], b[2], e[2], f[2], g[2], h[2], more, pixel_bytes, cols, count, start, floor, small, dt)
-        _store_row(target + 2 * row_bytes, pixel_bytes, y, cols, count, stream, dt)
-        if counts:
-            sums = _count_in(sums, y, cols)
-    if rows > 3:
-        more = addend + 3 * row_bytes if addend else 0
-        y = _finish_row(a[3], b[3], e[3], f[3], g[3], h[3], more, pixel_bytes, cols, count, start, floor, small, dt)
-        _store_row(target + 3 * row_bytes, pixel_bytes, y, cols, count, stream, dt)
-        if counts:
-            sums = _count_in(sums, y, cols)
+    kept = stack_vectors(HALF, dt)
+    column = kept
+    for _ in range(unknown(PATCH)):
+        values = _products_column(place, PATCH * plane_bytes, small, dt)
+        store_four(column, PATCH * VECTOR_BYTES, values)
+        column += VECTOR_BYTES
+        place += plane_bytes
+    outputs = stack_vectors(TILE, dt)
+    for _ in range(there[0]):
+        store_four(outputs, VECTOR_BYTES, _row(*load_six(kept, dt), small, dt))
+        for j in range(there[1]):
+            y = vload(outputs + j * VECTOR_BYTES, dt) + start
+            if addend != 0:
+                y = y + load(addend + j * pixel_bytes, count, dt)
+            y = vfloor(y, floor)
+            if counts:
+                sums = _count_in(sums, y)
+            _put(target + j * pixel_bytes, y, count, stream, dt)
+        kept += PATCH * VECTOR_BYTES
+        target += row_bytes
+        addend += row_bytes if addend else 0
     return sums
 
 
@@ -175,16 +169,16 @@ def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, d
         rows, cols = min(tile, plan.out_h - h), min(tile, plan.out_w - w)
         outputs += rows * cols
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel_bytes + channel * size
-        source, more, steps, there = (
-            products + t * row_bytes_m,
-            addend + shift * (addend != 0),
-            (row_bytes, pixel_bytes),
-            (rows, cols),
-        )
-        sums = _transform_products(
-            *(source, plane_bytes, out + shift, more, steps, there, count, start, floor, plan.stream, sums),
-            *(partial != 0, small, dt),
-        )
+        source, more, steps = products + t * row_bytes_m, addend + shift * (addend != 0), (row_bytes, pixel_bytes)
+        if not small and rows == TILE and cols == TILE and count == lanes(dt):
+            sums = _transform_whole(
+                *(source, plane_bytes, out + shift, more, steps, start, floor, plan.stream, sums, partial != 0, dt)
+            )
+        else:
+            sums = _transform_any(
+                *(source, plane_bytes, out + shift, more, steps, (rows, cols), count, start, floor, plan.stream),
+                *(sums, partial != 0, small, dt),
+            )
         j += 1
         if j == plan.tiles_w:
             i, j = i + 1, 0

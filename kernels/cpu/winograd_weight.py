@@ -23,8 +23,10 @@ import numpy as np
 from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
+from .stack import stack_vectors, unknown
 from .tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
 from .winograd_transforms import (
+    HALF,
     PATCH,
     PLANES,
     TILE,
@@ -127,30 +129,65 @@ def _load_cell(place, there, count, dt):
 
 
 @device
-def _gradient_column(place, row_bytes, rows, there, count, dt):
+def _gradient_column(place, row_bytes, rows, count, dt):
     """A g for one column of a tile, of which `rows` cells are in the map."""
     return gradient_row(
-        _load_cell(place, there, count, dt),
-        _load_cell(place + row_bytes, there and rows > 1, count, dt),
-        _load_cell(place + 2 * row_bytes, there and rows > 2, count, dt),
-        _load_cell(place + 3 * row_bytes, there and rows > 3, count, dt),
+        _load_cell(place, True, count, dt),
+        _load_cell(place + row_bytes, rows > 1, count, dt),
+        _load_cell(place + 2 * row_bytes, rows > 2, count, dt),
+        _load_cell(place + 3 * row_bytes, rows > 3, count, dt),
         dt,
     )
 
 
 @device
-def _transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
-    """A g A^T of one tile and vector of channels; `rows` x `cols` cells of the tile are in the map."""
-    a = _gradient_column(place, row_bytes, rows, True, count, dt)
-    b = _gradient_column(place + pixel_bytes, row_bytes, rows, cols > 1, count, dt)
-    e = _gradient_column(place + 2 * pixel_bytes, row_bytes, rows, cols > 2, count, dt)
-    f = _gradient_column(place + 3 * pixel_bytes, row_bytes, rows, cols > 3, count, dt)
+def _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, dt):
+    """A g A^T of a tile that lies in the map, for a whole vector of channels."""
+    whole = lanes(dt)
+    a = _gradient_column(place, row_bytes, TILE, whole, dt)
+    b = _gradient_column(place + pixel_bytes, row_bytes, TILE, whole, dt)
+    e = _gradient_column(place + 2 * pixel_bytes, row_bytes, TILE, whole, dt)
+    f = _gradient_column(place + 3 * pixel_bytes, row_bytes, TILE, whole, dt)
     store_six(target, plane_bytes, gradient_row(a[0], b[0], e[0], f[0], dt))
     store_six(target + 6 * plane_bytes, plane_bytes, gradient_row(a[1], b[1], e[1], f[1], dt))
     store_six(target + 12 * plane_bytes, plane_bytes, gradient_row(a[2], b[2], e[2], f[2], dt))
     store_six(target + 18 * plane_bytes, plane_bytes, gradient_row(a[3], b[3], e[3], f[3], dt))
     store_six(target + 24 * plane_bytes, plane_bytes, gradient_row(a[4], b[4], e[4], f[4], dt))
     store_six(target + 30 * plane_bytes, plane_bytes, gradient_row(a[5], b[5], e[5], f[5], dt))
+
+
+@device
+def _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
+    """A g A^T of any tile, of which `rows` x `cols` cells are in the map."""
+    kept = stack_vectors(HALF, dt)
+    column = kept
+    for j in range(unknown(TILE)):
+        zero = vsplat(0, dt)
+        values = zero, zero, zero, zero, zero, zero
+        if j < cols:
+            values = _gradient_column(place, row_bytes, rows, count, dt)
+        store_six(column, TILE * VECTOR_BYTES, values)
+        column += VECTOR_BYTES
+        place += pixel_bytes
+    for _ in range(unknown(PATCH)):
+        four = (
+            vload(kept, dt),
+            vload(kept + VECTOR_BYTES, dt),
+            vload(kept + 2 * VECTOR_BYTES, dt),
+            vload(kept + 3 * VECTOR_BYTES, dt),
+        )
+        store_six(target, plane_bytes, gradient_row(*four, dt))
+        kept += TILE * VECTOR_BYTES
+        target += PATCH * plane_bytes
+
+
+@device
+def _transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
+    """A g A^T of one tile and vector of channels; `rows` x `cols` cells of the tile are in the map."""
+    if rows == TILE and cols == TILE and count == lanes(dt):
+        _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, dt)
+    else:
+        _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt)
 
 
 @device

@@ -8,6 +8,7 @@ from fastconv.kernels.cpu.simd import (
     address,
     itemsize,
     lanes,
+    vfloor,
     vfma,
     vload,
     vload_index,
@@ -26,6 +27,7 @@ from fastconv.kernels.cpu.simd import (
     vsum,
     vzip,
 )
+from fastconv.kernels.cpu.stack import stack_vectors, unknown
 from fastconv.kernels.cpu.tile import (
     row_steps,
     square_load,
@@ -70,6 +72,7 @@ def binary_operations(begin, end, a, b, out):
             vselect_not_le(x, y, one, zero),
             vselect_max(x, y, one, zero),
             vsqrt(x),
+            vfloor(x, y),
         )
         place = address(out) + i * size
         row = a.size * size
@@ -83,17 +86,19 @@ def binary_operations(begin, end, a, b, out):
         vstore(place + 7 * row, results[7])
         vstore(place + 8 * row, results[8])
         vstore(place + 9 * row, results[9])
+        vstore(place + 10 * row, results[10])
 
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_operations_match_numpy_on_special_values(dtype):
     a, b = pairs(dtype)
-    out = np.empty((10, a.size), dtype)
+    out = np.empty((11, a.size), dtype)
     launch(binary_operations, 1, a, b, out)
     with np.errstate(all="ignore"):
         wide = (a.astype(np.longdouble) * b + 1).astype(dtype)
         takes = (a > b) | (np.isnan(a) & ~np.isnan(b))
-        expected = [a + b, a - b, a * b, a / b, wide, a > b, a == b, ~(a <= b), takes, np.sqrt(a)]
+        floored = np.where(b > a, b, a)
+        expected = [a + b, a - b, a * b, a / b, wide, a > b, a == b, ~(a <= b), takes, np.sqrt(a), floored]
     for row, values in zip(out, expected, strict=True):
         np.testing.assert_array_equal(row, values.astype(dtype))
 
@@ -250,3 +255,22 @@ def test_sum_adds_halves(dtype):
     x[width - 1] = np.nan
     launch(sum_of_lanes, 1, x, out)
     assert np.isnan(out[0])
+
+
+@kernel
+def reverse_through_the_stack(begin, end, x, out):
+    dt = x.dtype
+    count = x.size // lanes(dt)
+    kept = stack_vectors(3, dt)
+    for i in range(unknown(count)):
+        vstore(kept + i * VECTOR_BYTES, vload(address(x) + i * VECTOR_BYTES, dt))
+    for i in range(unknown(count)):
+        vstore(address(out) + i * VECTOR_BYTES, vload(kept + (count - 1 - i) * VECTOR_BYTES, dt))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_vectors_on_the_stack_keep_their_values(dtype):
+    x = np.arange(3 * width_of(dtype), dtype=dtype)
+    out = np.empty_like(x)
+    launch(reverse_through_the_stack, 1, x, out)
+    np.testing.assert_array_equal(out.reshape(3, -1), x.reshape(3, -1)[::-1])

@@ -12,6 +12,7 @@ from tests.backends.op_case import PoisonedWorkspace
 
 pytest.importorskip("numba")
 from fastconv.kernels.cpu import batch_norm_gradient, bf16, conv2d_bf16, conv2d_direct, elementwise, normalise, winograd
+from fastconv.kernels.cpu.simd import STREAM_BYTES
 
 WANTED = {
     ("conv2d", "3x3-c64-k64-8x8"),
@@ -78,7 +79,7 @@ def test_same_bits(case, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generat
 def test_large_results_are_streamed(rng: np.random.Generator) -> None:
     """A real one, above the threshold."""
     pool = Pool()
-    x = pool.empty((2, 1024, 1024), np.float32)
+    x = pool.empty((STREAM_BYTES // 4 + 1024,), np.float32)
     x[...] = rng.standard_normal(x.shape)
     out = pool.empty(x.shape, np.float32)
     assert elementwise.streams(out, x)
