@@ -218,19 +218,29 @@ def vstore_stream(typingctx, place, value):
     return types.void(types.int64, value), codegen
 
 
-@intrinsic
-def prefetch(typingctx, place):
-    """Ask for the cache line at the address `place`, which may lie outside every array."""
+def _make_prefetch(write, locality, doc):
+    @intrinsic
+    def ask(typingctx, place):
+        def codegen(context, builder, sig, args):
+            line = ir.IntType(8).as_pointer()
+            function_type = ir.FunctionType(ir.VoidType(), [line, _I32, _I32, _I32])
+            function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+            data = 1
+            hints = (ir.Constant(_I32, i) for i in (write, locality, data))
+            builder.call(function, [builder.inttoptr(args[0], line), *hints])
+            return context.get_dummy_value()
 
-    def codegen(context, builder, sig, args):
-        line = ir.IntType(8).as_pointer()
-        function_type = ir.FunctionType(ir.VoidType(), [line, _I32, _I32, _I32])
-        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        read, all_caches, data = (ir.Constant(_I32, i) for i in (0, 3, 1))
-        builder.call(function, [builder.inttoptr(args[0], line), read, all_caches, data])
-        return context.get_dummy_value()
+        return types.void(types.int64), codegen
 
-    return types.void(types.int64), codegen
+    ask.__doc__ = doc
+    return ask
+
+
+prefetch = _make_prefetch(0, 3, "Ask for the cache line at the address `place`, which may lie outside every array.")
+prefetch_far = _make_prefetch(
+    0, 2, "Like `prefetch`, into the L2 cache: for what is needed after the L1 cache was filled."
+)
+prefetch_write = _make_prefetch(1, 3, "Like `prefetch`, for a line that will be written.")
 
 
 def lane_mask(builder, vector, count):

@@ -32,6 +32,7 @@ from .simd import (
     itemsize,
     lanes,
     prefetch,
+    prefetch_write,
     vsplat,
     vstore,
 )
@@ -43,9 +44,12 @@ from .winograd_transforms import (
     PLANES,
     SMALL_TILE,
     TILE,
+    ask_for_lines,
+    map_bytes,
     patch_rows,
     plane_elements,
     prefetch_patch,
+    share_of_lines,
     transform_patch,
 )
 
@@ -126,7 +130,8 @@ def transform_inputs(x, zeros, values, first, tiles, plan, dt):
         rows = patch_rows(start, h, row_bytes, zeros, plan.in_h)
         target = values + t * plan.row_v * size
         for c in range(0, plan.in_channels, width):
-            prefetch_patch(start, c * size, row_bytes, pixel_bytes)
+            if c * size % LINE_BYTES == 0:
+                prefetch_patch(start, c * size, row_bytes, pixel_bytes)
             count = min(width, plan.in_channels - c)
             transform_patch(rows, w, plan.in_w, pixel_bytes, c * size, count, target + c * size, plane_bytes, dt)
         j += 1
@@ -143,27 +148,56 @@ def clear_zeros(zeros, plan, dt):
         vstore(zeros + c * itemsize(dt), vsplat(0, dt))
 
 
+@device
+def _ask_ahead(ahead):
+    """Ask for some lines of the next block's input and of this block's output; return what is ahead then."""
+    source, source_lines, target, target_lines = ahead
+    source = ask_for_lines(source, source_lines)
+    for _ in range(target_lines):
+        prefetch_write(target)
+        target += LINE_BYTES
+    return source, source_lines, target, target_lines
+
+
+@device
+def _look_ahead(x, out, block, groups, plan):
+    """Where the input begins that the block behind this one adds, where the output of this one, and lines at a time."""
+    register_tiles = groups * PLANES * ((plan.block_tiles + ROWS - 1) // ROWS)
+    tile = map_bytes(x, plan.in_h, plan.in_w, plan.in_channels, plan)
+    rows_there = plan.tile * plan.in_w * plan.in_channels * itemsize(x.dtype)
+    source = address(x) + (block + 1) * plan.block_tiles * tile + rows_there
+    out_tile = map_bytes(out, plan.out_h, plan.out_w, plan.out_channels, plan)
+    return (
+        source,
+        share_of_lines(plan.block_tiles * tile, register_tiles),
+        address(out) + block * plan.block_tiles * out_tile,
+        0 if plan.stream else share_of_lines(plan.block_tiles * out_tile, register_tiles),
+    )
+
+
 def _make_multiply(vectors):
     """Make the product of all planes of a block with the weight of one group of `vectors` vectors."""
 
     @device
-    def multiply_planes(values, weights, products, tiles, plan, dt):
+    def multiply_planes(values, weights, products, tiles, ahead, plan, dt):
         size = itemsize(dt)
         row_v, row_m = plan.row_v * size, vectors * VECTOR_BYTES
         for plane in range(PLANES):
             source = values + plane * plan.plane_v * size
             target = products + plane * plan.rows * row_m
             for t in range(0, tiles, ROWS):
+                ahead = _ask_ahead(ahead)
                 rows = row_steps(ROWS, source + t * row_v, row_v)
                 place = weights
                 acc = tile_zero(ROWS, vectors, dt)
                 for shift in range(0, plan.in_channels * size, size):
-                    prefetch(place + AHEAD_BYTES)
-                    prefetch(place + AHEAD_BYTES + (vectors - 1) * VECTOR_BYTES)
+                    for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES):
+                        prefetch(place + AHEAD_BYTES + line)
                     acc = tile_multiply_add(acc, rows, shift, place)
                     place += vectors * VECTOR_BYTES
                 tile_store(acc, row_steps(ROWS, target + t * row_m, row_m))
             weights += plan.plane_u * size
+        return ahead
 
     return multiply_planes
 
@@ -173,7 +207,7 @@ def _make_groups(vectors, small):
     multiply_planes = _make_multiply(vectors)
 
     @device
-    def convolve_groups(values, products, weights, finish, block, begin, end, counts, plan, dt):
+    def convolve_groups(values, products, weights, finish, block, begin, end, counts, ahead, plan, dt):
         width = lanes(dt)
         first = block * plan.block_tiles
         tiles = min(plan.block_tiles, plan.tiles - first)
@@ -181,7 +215,7 @@ def _make_groups(vectors, small):
         out, bias, addend, partials, floor = finish
         partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
         for group in range(begin, end):
-            multiply_planes(values, weights + group * group_bytes, products, tiles, plan, dt)
+            ahead = multiply_planes(values, weights + group * group_bytes, products, tiles, ahead, plan, dt)
             for v in range(vectors):
                 channel = (group * vectors + v) * width
                 if channel < plan.out_channels:
@@ -211,7 +245,8 @@ def _make_kernels(vectors, small, name):
         for block in range(begin, end):
             first = block * plan.block_tiles
             transform_inputs(address(x), zeros, values, first, min(plan.block_tiles, plan.tiles - first), plan, dt)
-            convolve_groups(values, products, address(weights), finish, block, 0, groups, counts, plan, dt)
+            ahead = _look_ahead(x, out, block, groups, plan)
+            convolve_groups(values, products, address(weights), finish, block, 0, groups, counts, ahead, plan, dt)
 
     def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
         dt = values.dtype
@@ -221,7 +256,8 @@ def _make_kernels(vectors, small, name):
             split, block = task // plan.blocks, task % plan.blocks
             convolve_groups(
                 *(address(values) + block * PLANES * plan.plane_v * itemsize(dt), address(scratch), address(weights)),
-                *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, counts, plan, dt),
+                *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, counts),
+                *((np.int64(0), np.int64(0), np.int64(0), np.int64(0)), plan, dt),
             )
 
     start = f"conv2d_winograd{name}".removesuffix("_narrow")

@@ -22,7 +22,7 @@ import numpy as np
 
 from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
+from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
 from .stack import stack_vectors, unknown
 from .tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
 from .winograd_transforms import (
@@ -30,11 +30,14 @@ from .winograd_transforms import (
     PATCH,
     PLANES,
     TILE,
+    ask_for_lines,
     gradient_row,
+    map_bytes,
     patch_rows,
     plane_elements,
     prefetch_block,
     prefetch_patch,
+    share_of_lines,
     store_six,
     transform_patch,
     weight_column,
@@ -207,7 +210,8 @@ def _transform_block(x, grad, zeros, values, gradients, first, tiles, channels_i
         rows = patch_rows(start, h, row, zeros, plan.in_h)
         target = values + t * plan.row_v * size
         for c in range(0, channels_in, width):
-            prefetch_patch(start, c * size, row, pixel)
+            if c * size % LINE_BYTES == 0:
+                prefetch_patch(start, c * size, row, pixel)
             count = min(width, channels_in - c)
             transform_patch(rows, w, plan.in_w, pixel, c * size, count, target + c * size, plane_v, dt)
         there, cols = min(TILE, plan.out_h - i * TILE), min(TILE, plan.out_w - j * TILE)
@@ -216,7 +220,8 @@ def _transform_block(x, grad, zeros, values, gradients, first, tiles, channels_i
             count = min(width, outs - k)
             target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
             if count > 0:
-                prefetch_block(source + k * size, 2 * TILE, out_row, out_pixel)
+                if k * size % LINE_BYTES == 0:
+                    prefetch_block(source + k * size, 2 * TILE, out_row, out_pixel)
                 _transform_gradient(source + k * size, out_row, out_pixel, there, cols, target, plane_g, count, dt)
             else:
                 for plane in range(PLANES):
@@ -228,13 +233,33 @@ def _transform_block(x, grad, zeros, values, gradients, first, tiles, channels_i
             image, i = image + 1, 0
 
 
+@device
+def _look_ahead(x, grad, block, plan):
+    """Where the input and the gradient begin that the next block adds, and how many lines to ask for at a time.
+
+    Nothing where a task reads a part of the channels, which do not follow each other.
+    """
+    groups = plan.block_out // (plan.tile_vectors * lanes(x.dtype))
+    register_tiles = groups * PLANES * ((plan.block_in + plan.tile_rows - 1) // plan.tile_rows)
+    tile = map_bytes(x, plan.in_h, plan.in_w, plan.in_channels, plan)
+    grad_tile = map_bytes(grad, plan.out_h, plan.out_w, plan.out_channels, plan)
+    first = (block + 1) * plan.block_tiles
+    return (
+        address(x) + first * tile + TILE * plan.in_w * plan.in_channels * itemsize(x.dtype),
+        share_of_lines(plan.block_tiles * tile, register_tiles) if plan.in_blocks == 1 else 0,
+        address(grad) + first * grad_tile,
+        share_of_lines(plan.block_tiles * grad_tile, register_tiles) if plan.out_blocks == 1 else 0,
+    )
+
+
 def _make_multiply(tile_rows, vectors):
     """Make the product of all planes of a block for one register tile."""
 
     @device
-    def multiply_planes(values, gradients, sums, tiles, channels_in, first, plan, dt):
+    def multiply_planes(values, gradients, sums, tiles, channels_in, first, ahead, plan, dt):
         """Add the products of a block of tiles to the sums of every plane; the first block starts from zero."""
         size = itemsize(dt)
+        source_ahead, lines, grad_ahead, grad_lines = ahead
         group = vectors * lanes(dt)
         row_v, row_sum = plan.row_v * size, plan.padded_out * size
         plane_sums = plan.in_blocks * plan.rows * row_sum
@@ -244,6 +269,8 @@ def _make_multiply(tile_rows, vectors):
                 column = gradients + (plane * plan.plane_g + k * plan.block_tiles) * size
                 target = sums + plane * plane_sums + k * size
                 for c in range(0, channels_in, tile_rows):
+                    source_ahead = ask_for_lines(source_ahead, lines)
+                    grad_ahead = ask_for_lines(grad_ahead, grad_lines)
                     targets = row_steps(tile_rows, target + c * row_sum, row_sum)
                     acc = tile_zero(tile_rows, vectors, dt)
                     if not first:
@@ -288,7 +315,8 @@ def _make_kernel(tile_rows, vectors, name):
                     source, source_grad, zeros, values, gradients, first, tiles, channels_in, outs, plan, dt
                 )
                 start = address(sums) + target * size
-                multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, plan, dt)
+                ahead = _look_ahead(x, grad, block, plan)
+                multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, ahead, plan, dt)
 
     products.__name__ = name
     return kernel(products)
