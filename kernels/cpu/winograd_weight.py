@@ -194,14 +194,22 @@ def _transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane
 
 
 @device
-def _transform_block(x, grad, zeros, values, gradients, first, tiles, channels_in, outs, plan, dt):
-    """Both transforms of a block of tiles; `x` and `grad` are at the first channels of the task."""
+def _next_tile(image, i, j, plan):
+    """The place of the tile behind tile (i, j) of an image."""
+    j += 1
+    if j == plan.tiles_w:
+        i, j = i + 1, 0
+    if i == plan.tiles_h:
+        image, i = image + 1, 0
+    return image, i, j
+
+
+@device
+def _transform_inputs(x, zeros, values, first, tiles, channels_in, plan, dt):
+    """Transform the patches of a block of tiles; `x` is at the first channel of the task."""
     size = itemsize(dt)
-    width = lanes(dt)
-    group = plan.tile_vectors * width
-    pixel, out_pixel = plan.in_channels * size, plan.out_channels * size
-    row, out_row = plan.in_w * pixel, plan.out_w * out_pixel
-    plane_v, plane_g = plan.plane_v * size, plan.plane_g * size
+    pixel = plan.in_channels * size
+    row = plan.in_w * pixel
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     for t in range(tiles):
@@ -209,28 +217,38 @@ def _transform_block(x, grad, zeros, values, gradients, first, tiles, channels_i
         start = x + ((image * plan.in_h + h) * plan.in_w + w) * pixel
         rows = patch_rows(start, h, row, zeros, plan.in_h)
         target = values + t * plan.row_v * size
-        for c in range(0, channels_in, width):
+        for c in range(0, channels_in, lanes(dt)):
             if c * size % LINE_BYTES == 0:
                 prefetch_patch(start, c * size, row, pixel)
-            count = min(width, channels_in - c)
-            transform_patch(rows, w, plan.in_w, pixel, c * size, count, target + c * size, plane_v, dt)
-        there, cols = min(TILE, plan.out_h - i * TILE), min(TILE, plan.out_w - j * TILE)
-        source = grad + ((image * plan.out_h + i * TILE) * plan.out_w + j * TILE) * out_pixel
+            count = min(lanes(dt), channels_in - c)
+            transform_patch(rows, w, plan.in_w, pixel, c * size, count, target + c * size, plan.plane_v * size, dt)
+        image, i, j = _next_tile(image, i, j, plan)
+
+
+@device
+def _transform_gradients(grad, gradients, first, tiles, outs, plan, dt):
+    """Transform the gradient of a block of tiles; `grad` is at the first channel of the task."""
+    size = itemsize(dt)
+    width = lanes(dt)
+    group = plan.tile_vectors * width
+    pixel = plan.out_channels * size
+    row, plane = plan.out_w * pixel, plan.plane_g * size
+    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
+    i, j = divmod(place, plan.tiles_w)
+    for t in range(tiles):
+        rows, cols = min(TILE, plan.out_h - i * TILE), min(TILE, plan.out_w - j * TILE)
+        source = grad + ((image * plan.out_h + i * TILE) * plan.out_w + j * TILE) * pixel
         for k in range(0, plan.block_out, width):
             count = min(width, outs - k)
             target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
             if count > 0:
                 if k * size % LINE_BYTES == 0:
-                    prefetch_block(source + k * size, 2 * TILE, out_row, out_pixel)
-                _transform_gradient(source + k * size, out_row, out_pixel, there, cols, target, plane_g, count, dt)
+                    prefetch_block(source + k * size, 2 * TILE, row, pixel)
+                _transform_gradient(source + k * size, row, pixel, rows, cols, target, plane, count, dt)
             else:
-                for plane in range(PLANES):
-                    vstore(target + plane * plane_g, vsplat(0, dt))
-        j += 1
-        if j == plan.tiles_w:
-            i, j = i + 1, 0
-        if i == plan.tiles_h:
-            image, i = image + 1, 0
+                for p in range(PLANES):
+                    vstore(target + p * plane, vsplat(0, dt))
+        image, i, j = _next_tile(image, i, j, plan)
 
 
 @device
@@ -310,10 +328,9 @@ def _make_kernel(tile_rows, vectors, name):
             for block in range(first_block, (part + 1) * blocks // plan.parts):
                 first = block * plan.block_tiles
                 tiles = min(plan.block_tiles, plan.tiles - first)
-                source, source_grad = address(x) + channel_in * size, address(grad) + channel * size
-                _transform_block(
-                    source, source_grad, zeros, values, gradients, first, tiles, channels_in, outs, plan, dt
-                )
+                # One after the other: together their 72 planes take a tenth longer (128x32x32x16 on Zen 3).
+                _transform_inputs(address(x) + channel_in * size, zeros, values, first, tiles, channels_in, plan, dt)
+                _transform_gradients(address(grad) + channel * size, gradients, first, tiles, outs, plan, dt)
                 start = address(sums) + target * size
                 ahead = _look_ahead(x, grad, block, plan)
                 multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, ahead, plan, dt)
