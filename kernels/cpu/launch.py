@@ -16,11 +16,11 @@ import inspect
 import os
 import threading
 
-import numba
 import numpy as np
 
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache, compiled_now
+from .compiler import OPTIONS, part, whole
 from .float_state import flush_subnormals, restore_float_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .team import (
@@ -30,7 +30,6 @@ from .team import (
     LASTING,
     MOST_CHUNKS,
     NEXT,
-    OPTIONS,
     TICKET,
     Team,
     claim,
@@ -49,7 +48,7 @@ _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
 def device(function):
     """Compile a function that kernels call; it is inlined into them."""
-    return numba.njit(forceinline=True, **OPTIONS)(function)
+    return part(function, forceinline=True)
 
 
 def _make_work(compiled, scratched):
@@ -74,7 +73,7 @@ def _make_work(compiled, scratched):
                 count_done(control)
                 chunk = claim(control, ticket, chunks)
 
-    return numba.njit(**OPTIONS)(work)
+    return part(work)
 
 
 def kernel(function):
@@ -83,7 +82,7 @@ def kernel(function):
     If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. Functions made
     by a factory need a ``__name__`` of their own for each variant: it is the name of the cache file.
     """
-    compiled = numba.njit(**OPTIONS)(function)
+    compiled = part(function)
     scratched = list(inspect.signature(function).parameters)[2:3] == ["scratch"]
     work = _make_work(compiled, scratched)
 
@@ -108,7 +107,7 @@ def kernel(function):
         finish(control, chunks, helpers)
         return atomic_load(control + FAILED)
 
-    dispatcher = numba.njit(**OPTIONS)(share)
+    dispatcher = whole(share)
     dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
     dispatcher.function = function
     return dispatcher

@@ -19,10 +19,10 @@ import numpy as np
 
 from .atomic import atomic_add, atomic_load, atomic_replace, atomic_store, relax
 from .cache import compiled_now
+from .compiler import OPTIONS
 from .float_state import flush_subnormals
 from .job import ARGUMENT_BYTES, call_entry
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
 MOST_THREADS = 1024
 MOST_CHUNKS = 1 << 20
 _SPINS = 10_000  # of a helper before it sleeps
