@@ -22,6 +22,8 @@ def as_pair(value: PairLike, name: str, *, minimum: int = 1) -> Pair:
     ShapeError
         Not an int or two ints, or one below `minimum`.
     """
+    if type(value) is int and value >= minimum:
+        return value, value  # as it nearly always is
     try:
         pair = (operator.index(value),) * 2 if not isinstance(value, Sequence) else tuple(map(operator.index, value))
     except TypeError:
@@ -38,6 +40,8 @@ def as_padding(value: PaddingLike, *, size: Pair, kernel_size: Pair, stride: Pai
     stride)`` with the odd cell at the end, as TensorFlow does
     (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2).
     """
+    if type(value) is int and value >= 0:
+        return (value, value), (value, value)
     if isinstance(value, str):
         if value == "valid":
             return (0, 0), (0, 0)

@@ -12,6 +12,7 @@ Every function raises `ShapeError`, `DTypeError`, `ArgumentError` or `BackendMis
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
@@ -117,8 +118,25 @@ def _conv(
     """Check that the parts of a convolution fit together; return its geometry and the shape of its output."""
     check.not_empty(input_shape, input_name)
     check.not_empty(weight_shape, weight_name, but_first=False)
-    channels, (in_width, out_channels) = input_shape[3], weight_shape[2:]
     groups = check.at_least_one(groups, "groups")
+    size, kernel_size = (input_shape[1], input_shape[2]), (weight_shape[0], weight_shape[1])
+    stride, dilation = as_pair(stride, "stride"), as_pair(dilation, "dilation")
+    padding = as_padding(padding, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
+    return _fit(input_shape, input_name, weight_shape, weight_name, stride, padding, dilation, groups)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fit(
+    input_shape: Shape,
+    input_name: str,
+    weight_shape: Shape,
+    weight_name: str,
+    stride: Pair,
+    padding: Padding,
+    dilation: Pair,
+    groups: int,
+) -> _Conv:
+    channels, (in_width, out_channels) = input_shape[3], weight_shape[2:]
     if channels % groups or out_channels % groups:
         raise ArgumentError(
             f"groups: got {groups}; allowed: a divisor of the {channels} input and the {out_channels} output channels"
@@ -129,8 +147,6 @@ def _conv(
             f" {channels} channels and groups is {groups}"
         )
     size, kernel_size = (input_shape[1], input_shape[2]), (weight_shape[0], weight_shape[1])
-    stride, dilation = as_pair(stride, "stride"), as_pair(dilation, "dilation")
-    padding = as_padding(padding, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
     out_size = conv_output_size(size, kernel_size, stride, padding, dilation)
     geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
     return _Conv(geometry, (input_shape[0], *out_size, out_channels))

@@ -103,6 +103,8 @@ class NumbaBackend(NumbaFusedOperations):
         return isinstance(array, np.ndarray)
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
+        if type(array) is np.ndarray and dtype is None and array.flags.carray and array.dtype.isnative:
+            return array  # as it nearly always is
         array = np.asarray(array, dtype)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))

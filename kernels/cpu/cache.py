@@ -156,18 +156,5 @@ class KernelCache(_Cache):
             _warn(error)
 
 
-def compiled_now(signature: str, **options: bool | str):
-    """Compile a function for these types when it is defined, or take it from the disk: for those that Python calls."""
-
-    def decorate(function):
-        dispatcher = numba.njit(**options)(function)
-        dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
-        dispatcher.compile(signature)
-        dispatcher.disable_compile()
-        return dispatcher
-
-    return decorate
-
-
 if sys.platform == "win32":  # pragma: no cover
     raise ImportError("fastconv's CPU kernels need a POSIX system")

@@ -17,6 +17,8 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
+from .cache import KernelCache
+
 OPTIONS = {"nogil": True, "error_model": "numpy"}
 
 
@@ -117,3 +119,16 @@ def part(function, **options):
 def whole(function):
     """Make a function that Python calls, compiled with all its parts."""
     return numba.njit(pipeline_class=_WholePipeline, **OPTIONS)(function)
+
+
+def compiled_now(signature):
+    """Compile a function for these types when it is defined, or take it from the disk: for those that Python calls."""
+
+    def decorate(function):
+        dispatcher = whole(function)
+        dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        return dispatcher
+
+    return decorate

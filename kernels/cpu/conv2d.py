@@ -25,6 +25,7 @@ from .launch import immediately, is_recording, trace
 from .pack import Prepared, pack, packed_size
 
 
+@functools.lru_cache(maxsize=1024)
 def _gathers(direction, weight_shape, input_shape, geometry, itemsize):
     grad_shape = conv_output_shape(input_shape, weight_shape, geometry[0], geometry[1], geometry[2])
     if direction == "forward":
@@ -60,40 +61,33 @@ class _Fresh:
         return np.empty(shape, dtype)
 
 
-def _make_run(weight_shape, input_shape, geometry, precision):
-    """Return a function of a direction that makes what the autotuner runs: a function of the algorithm."""
+def _make_run(weight_shape, input_shape, geometry, direction):
+    """Return what the autotuner runs: a function that computes one direction with an algorithm."""
     stride, padding, dilation, groups = geometry
     keywords = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    out_shape = conv_output_shape(input_shape, weight_shape, stride, padding, dilation)
+    rng = np.random.default_rng(0)
+    shapes = (input_shape, weight_shape, conv_output_shape(input_shape, weight_shape, stride, padding, dilation))
+    x, weight, grad = (rng.standard_normal(shape, np.float32) for shape in shapes)
 
-    def make(direction):
-        @functools.cache
-        def arrays():
-            rng = np.random.default_rng(0)
-            return [rng.standard_normal(shape, np.float32) for shape in (input_shape, weight_shape, out_shape)]
+    def run(algorithm):
+        with immediately(), trace(None):
+            if direction == "backward_weight":
+                _backward_weight(algorithm, grad, x, geometry, np.empty_like(weight), _Fresh)
+                return
+            packed = _prepare(algorithm, weight, direction, input_shape, geometry, _Fresh)
+            prepared = Prepared(weight, f"conv2d_{direction}_{algorithm}", packed)
+            if direction == "forward":
+                conv2d(x, prepared, None, **keywords, out=np.empty_like(grad), workspace=_Fresh)
+            else:
+                conv2d_backward_input(grad, prepared, **keywords, out=np.empty_like(x), workspace=_Fresh)
 
-        def run(algorithm):
-            x, weight, grad = arrays()
-            with immediately(), trace(None):
-                if direction == "backward_weight":
-                    _backward_weight(algorithm, grad, x, geometry, np.empty_like(weight), _Fresh)
-                    return
-                packed = _prepare(algorithm, weight, direction, input_shape, geometry, _Fresh)
-                prepared = Prepared(weight, f"conv2d_{direction}_{algorithm}", packed)
-                if direction == "forward":
-                    conv2d(x, prepared, None, **keywords, out=np.empty_like(grad), workspace=_Fresh)
-                else:
-                    conv2d_backward_input(grad, prepared, **keywords, out=np.empty_like(x), workspace=_Fresh)
-
-        return run
-
-    return make
+    return run
 
 
 def reasons(weight, input_shape, geometry, precision):
     """Return, for each direction, the algorithm and why it was chosen."""
-    make = _make_run(weight.shape, input_shape, geometry, precision)
-    return conv2d_choice.reasons(weight, input_shape, geometry, precision, make)
+    make_run = functools.partial(_make_run, weight.shape, input_shape, geometry)
+    return conv2d_choice.reasons(weight, input_shape, geometry, precision, make_run)
 
 
 def _prepare(algorithm, weight, direction, input_shape, geometry, workspace):
@@ -117,8 +111,8 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
     if is_depthwise(weight.shape, groups):
         return f"conv2d_{direction}_{conv2d_depthwise.algorithm(weight, direction, stride)}", None
     geometry = (stride, padding, dilation, groups)
-    run = _make_run(weight.shape, input_shape, geometry, precision)(direction)
-    algorithm, _ = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, run)
+    make_run = functools.partial(_make_run, weight.shape, input_shape, geometry)
+    algorithm, _ = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
     if algorithm == "direct" and not conv2d_taps.all_finite(weight):
         return f"conv2d_{direction}_taps", None
     return f"conv2d_{direction}_{algorithm}", _prepare(algorithm, weight, direction, input_shape, geometry, workspace)
@@ -197,8 +191,8 @@ def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups,
     if is_depthwise(out.shape, groups):
         algorithm = "depthwise"
     elif grad_output.size:
-        run = _make_run(out.shape, x.shape, geometry, precision)("backward_weight")
-        algorithm, _ = choose("backward_weight", out.shape, out.dtype, x.shape, geometry, precision, run)
+        make_run = functools.partial(_make_run, out.shape, x.shape, geometry)
+        algorithm, _ = choose("backward_weight", out.shape, out.dtype, x.shape, geometry, precision, make_run)
     else:
         algorithm = "direct"
     _backward_weight(algorithm, grad_output, x, geometry, out, workspace)

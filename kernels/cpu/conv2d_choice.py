@@ -1,5 +1,6 @@
 """Which algorithm computes a convolution: from shapes, precision and the host, or as was asked for, or measured."""
 
+import functools
 import math
 
 import numpy as np
@@ -12,6 +13,7 @@ _WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
 
 
+@functools.lru_cache(maxsize=1024)
 def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
     """Return the shape of the output."""
     out = [
@@ -42,6 +44,7 @@ def _never_winograd(direction, weight_shape, dtype, geometry, precision):
     return f"there are {groups} groups" if groups != 1 else None
 
 
+@functools.lru_cache(maxsize=1024)
 def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precision):
     """Return why Winograd does not pay; None if it does: stride 1, enough channels, maps that fill its tiles."""
     never = _never_winograd(direction, weight_shape, dtype, geometry, precision)
@@ -61,8 +64,11 @@ def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precisio
     return None
 
 
-def choose(direction, weight_shape, dtype, input_shape, geometry, precision, run):
-    """Return the algorithm ("winograd", "direct" or "bf16") and why; `run` computes it with one, for the autotuner."""
+def choose(direction, weight_shape, dtype, input_shape, geometry, precision, make_run):
+    """Return the algorithm ("winograd", "direct" or "bf16") and why.
+
+    ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
+    """
     problem = (direction, tuple(weight_shape), dtype, tuple(input_shape), geometry, precision)
     otherwise = "bf16" if precision == "fast" and dtype == np.float32 else "direct"
     wanted = autotune.get_algorithm()
@@ -73,7 +79,7 @@ def choose(direction, weight_shape, dtype, input_shape, geometry, precision, run
         return otherwise, "asked for"
     if never is None and wanted == "tuned" and 0 not in input_shape:
         key = " ".join(map(str, (*problem, f"{get_num_threads()} threads")))
-        return autotune.measured(key, ("winograd", otherwise), run), "the faster one when measured"
+        return autotune.measured(key, ("winograd", otherwise), make_run(direction)), "the faster one when measured"
     obstacle = _no_winograd(*problem)
     return (otherwise, obstacle) if obstacle else ("winograd", None)
 
@@ -85,9 +91,7 @@ def reasons(weight, input_shape, geometry, precision, make_run):
     found = []
     size = "x".join(map(str, weight.shape[:2]))
     for direction in DIRECTIONS:
-        algorithm, reason = choose(
-            direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run(direction)
-        )
+        algorithm, reason = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
         name = {"winograd": "Winograd", "bf16": "bfloat16"}.get(algorithm, algorithm)
         found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in float32'}")
     return found

@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .cache import compiled_now
+from .compiler import compiled_now, part
 
 _I8P = ir.IntType(8).as_pointer()
 _X86 = llvm.get_default_triple().startswith("x86_64")
@@ -19,7 +19,9 @@ _FLUSH = 0x8040 if _X86 else 1 << 24  # MXCSR: flush-to-zero and denormals-are-z
 
 
 @intrinsic
-def _read(typingctx):
+def read_state(typingctx):
+    """Return the control register of this thread."""
+
     def codegen(context, builder, sig, args):
         if _X86:
             slot = cgutils.alloca_once(builder, ir.IntType(32))
@@ -37,7 +39,9 @@ def _read(typingctx):
 
 
 @intrinsic
-def _write(typingctx, state):
+def write_state(typingctx, state):
+    """Write the control register of this thread."""
+
     def codegen(context, builder, sig, args):
         if _X86:
             slot = cgutils.alloca_once(builder, ir.IntType(32))
@@ -54,15 +58,21 @@ def _write(typingctx, state):
     return types.void(types.int64), codegen
 
 
+@part
+def flush_here():
+    """Flush subnormals on this thread from now on, in compiled code; return the state before for `write_state`."""
+    state = read_state()
+    write_state(state | _FLUSH)
+    return state
+
+
 @compiled_now("int64()")
 def flush_subnormals():
     """Flush subnormals on this thread from now on; return the state before."""
-    state = _read()
-    _write(state | _FLUSH)
-    return state
+    return flush_here()
 
 
 @compiled_now("void(int64)")
 def restore_float_state(state):
     """Put back what `flush_subnormals` returned."""
-    _write(state)
+    write_state(state)

@@ -16,16 +16,16 @@ import inspect
 import os
 import threading
 
+import numba
 import numpy as np
 
 from .atomic import atomic_load, atomic_store
-from .cache import KernelCache, compiled_now
-from .compiler import OPTIONS, part, whole
-from .float_state import flush_subnormals, restore_float_state
+from .cache import KernelCache
+from .compiler import OPTIONS, compiled_now, part, whole
+from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .team import (
     ARGUMENTS,
-    CONTROL_BYTES,
     FAILED,
     LASTING,
     MOST_CHUNKS,
@@ -35,13 +35,11 @@ from .team import (
     claim,
     count_done,
     finish,
+    make_control,
     post,
 )
 
 _CHUNKS_PER_THREAD = 16  # enough to even out a core that somebody else uses; taking one costs some 50 ns
-_RECORD = -1
-# The caller's number. Not written as 0, which has a type of its own in Numba: each kernel would be compiled once more.
-_ME = np.int64(0)
 _HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
 _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
@@ -82,59 +80,61 @@ def kernel(function):
     If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. Functions made
     by a factory need a ``__name__`` of their own for each variant: it is the name of the cache file.
     """
-    compiled = part(function)
     scratched = list(inspect.signature(function).parameters)[2:3] == ["scratch"]
-    work = _make_work(compiled, scratched)
+    work = _make_work(part(function), scratched)
 
-    def share(control, wanted, helpers, tasks, chunks, scratch, *arguments):
-        """Run a job as its caller, alone if `chunks` is 1. If `wanted` is _RECORD write it down, return its entry."""
+    def pack(place, scratch, *arguments):
+        """Write a job's arguments to the address `place`; return its entry, 0 if they are too many."""
         packed = (scratch, arguments)
-        if wanted == _RECORD:
-            if packed_bytes(packed) > ARGUMENT_BYTES:
-                return 0
-            return pack_job(control, FAILED, work, packed)
         if packed_bytes(packed) > ARGUMENT_BYTES:
-            chunks = np.int64(1)
-        if chunks == 1:
-            ticket = atomic_load(control + TICKET) + 1  # nobody is told of it
-            atomic_store(control + NEXT, ticket * MOST_CHUNKS)
-            work(control, ticket, _ME, tasks, chunks, packed)
             return 0
-        entry = pack_job(control + ARGUMENTS, FAILED, work, packed)
-        ticket = post(control, entry, control + ARGUMENTS, wanted, tasks, chunks)
-        # Not `work` itself: the kernel would be compiled into this once more.
-        call_entry(entry, control, ticket, _ME, tasks, chunks, control + ARGUMENTS)
-        finish(control, chunks, helpers)
-        return atomic_load(control + FAILED)
+        return pack_job(place, FAILED, work, packed)
 
-    dispatcher = whole(share)
+    dispatcher = whole(pack)
     dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
     dispatcher.function = function
     return dispatcher
 
 
-@compiled_now("int64(int64, int64, int64, int64, int64)", **OPTIONS)
+@part
+def _do(control, entry, place, tasks, chunks, wanted, helpers):
+    """Share a job with the first `wanted` helpers, or do it alone; tell whether it failed."""
+    if chunks == 1 or wanted < 1:
+        atomic_store(control + FAILED, 0)
+        ticket = atomic_load(control + TICKET) + 1  # nobody is told of it
+        atomic_store(control + NEXT, ticket * MOST_CHUNKS)
+        call_entry(entry, control, ticket, 0, tasks, chunks, place)
+    else:
+        ticket = post(control, entry, place, wanted, tasks, chunks)
+        call_entry(entry, control, ticket, 0, tasks, chunks, place)
+        finish(control, chunks, helpers)
+    return atomic_load(control + FAILED) != 0
+
+
+@compiled_now("boolean(int64, int64, int64, int64, int64, int64)")
+def _run_job(control, entry, tasks, chunks, wanted, helpers):
+    """Run the job whose arguments lie behind `control`; return whether it failed."""
+    state = flush_here()
+    failed = _do(control, entry, control + ARGUMENTS, tasks, chunks, wanted, helpers)
+    write_state(state)
+    return failed
+
+
+@compiled_now("int64(int64, int64, int64, int64, int64)")
 def _run_program(control, program, jobs, helpers, most):
     """Run recorded jobs in order; return 0, or the number of the one that failed, from 1."""
+    state = flush_here()
     atomic_store(control + LASTING, 1)
     failed = 0
     for i in range(jobs):
         job = program + i * _JOB_BYTES
         entry, tasks, chunks = atomic_load(job), atomic_load(job + 8), atomic_load(job + 16)
         wanted = min(most - 1, atomic_load(job + 24) - 1)
-        if chunks == 1 or wanted < 1:
-            ticket = atomic_load(control + TICKET) + 1
-            atomic_store(control + FAILED, 0)
-            atomic_store(control + NEXT, ticket * MOST_CHUNKS)
-            call_entry(entry, control, ticket, 0, tasks, chunks, job + _HEADER_BYTES)
-        else:
-            ticket = post(control, entry, job + _HEADER_BYTES, wanted, tasks, chunks)
-            call_entry(entry, control, ticket, 0, tasks, chunks, job + _HEADER_BYTES)
-            finish(control, chunks, helpers)
-        if atomic_load(control + FAILED):
+        if _do(control, entry, job + _HEADER_BYTES, tasks, chunks, wanted, helpers):
             failed = i + 1
             break
     atomic_store(control + LASTING, 0)
+    write_state(state)
     return failed
 
 
@@ -166,10 +166,7 @@ class Program:
         """Write a launch down. A kernel that is a condition raises where the rest must not run."""
         most = _most_threads(_team.size, tasks, scratch)
         words = np.zeros(_JOB_BYTES // 8, np.int64)
-        place = words.ctypes.data + _HEADER_BYTES
-        words[0] = function(place, _RECORD, 0, 0, 0, 0 if scratch is None else scratch, *arguments)
-        if not words[0]:
-            raise ValueError(f"{function.function.__name__}: its arguments take more than {ARGUMENT_BYTES} bytes")
+        words[0] = _pack(function, words.ctypes.data + _HEADER_BYTES, scratch, arguments)
         words[1:4] = tasks, 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD), most
         self.names.append(function.function.__name__)
         self._jobs.append(words)
@@ -182,15 +179,13 @@ class Program:
         """Run all launches in order; return False, with those behind it undone, if a condition does not hold."""
         if self._memory is None:
             self._memory = np.concatenate(self._jobs) if self._jobs else np.zeros(0, np.int64)
-        with _control(_team.size) as (team, control, most):
-            helpers = team.summon(most) if most > 1 else 0
+        with _Control(_team.size) as (control, most, helpers):
             failed = _run_program(control, self._memory.ctypes.data, len(self._jobs), helpers, most)
         if failed and failed not in self._conditions:
             raise RuntimeError(f"kernel {self.names[failed - 1]}: failed inside a program")
-        note = getattr(_local, "note", None)
-        if note is not None:
+        if _local.note is not None:
             for name in self.names[: failed or None]:
-                note(name)
+                _local.note(name)
         return not failed
 
 
@@ -210,8 +205,14 @@ def default_num_threads():
         return cores
 
 
+class _Local(threading.local):
+    """What belongs to a thread: words for jobs that it runs alone, where launches are recorded, who is told of them."""
+
+    control = program = note = None
+
+
 _team = Team(default_num_threads())
-_local = threading.local()
+_local = _Local()
 
 
 def _new_team_after_fork():
@@ -239,36 +240,56 @@ def _most_threads(size, tasks, scratch):
     return min(size, tasks, tasks if scratch is None else len(scratch))
 
 
-def _own_control():
-    """Return the words for jobs that this thread runs alone."""
-    try:
-        return _local.control.ctypes.data
-    except AttributeError:
-        _local.control = np.zeros(CONTROL_BYTES // 8, np.int64)
-        return _local.control.ctypes.data
+class _Control:
+    """The words for jobs of up to `most` threads, how many threads they get, and how many helpers there are.
+
+    Within this the team is held. If it is busy, or not wanted, words of this thread's own are given, for one thread.
+    """
+
+    __slots__ = ("_most", "_own", "_team")
+
+    def __init__(self, most):
+        self._most = most
+
+    def __enter__(self):
+        team = _team
+        if self._most > 1 and team.size > 1 and team.busy.acquire(blocking=False):
+            self._team, self._own = team, None
+            try:
+                most = min(self._most, team.size)
+                return team.address, most, team.summon(most)
+            except BaseException:
+                team.busy.release()
+                raise
+        # Taken while it is in use: what interrupts this thread, and launches too, makes words of its own.
+        self._team, self._own, _local.control = None, _local.control or make_control(), None
+        return self._own[1], 1, 0
+
+    def __exit__(self, *error):
+        if self._team is None:
+            _local.control = self._own
+        else:
+            self._team.busy.release()
 
 
-@contextlib.contextmanager
-def _control(most):
-    """Give the team, held, or if it is busy or not wanted this thread's own words; the float state put back after."""
-    team = _team
-    held = most > 1 and team.size > 1 and team.busy.acquire(blocking=False)
-    state = flush_subnormals()
-    try:
-        yield team, team.address if held else _own_control(), min(most, team.size) if held else 1
-    except BaseException:
-        if held:
-            team.abandon()
-        raise
-    finally:
-        restore_float_state(state)
-        if held:
-            team.busy.release()
+def _pack(function, place, scratch, arguments):
+    """Write a job's arguments to an address and return its entry."""
+    entry = function(place, 0 if scratch is None else scratch, *arguments)
+    if not entry:
+        raise ValueError(f"{function.function.__name__}: its arguments take more than {ARGUMENT_BYTES} bytes")
+    return entry
+
+
+def _raise_error(function, tasks, arguments, scratch):
+    """Raise the error of a kernel that failed, which compiled code has no words for: run it again, from Python."""
+    first = () if scratch is None else (scratch[0],)
+    numba.njit(**OPTIONS)(function.function)(0, tasks, *first, *arguments)
+    raise RuntimeError(f"kernel {function.function.__name__}: failed, and not when it was run again")
 
 
 @contextlib.contextmanager
 def _recording_to(program):
-    before = getattr(_local, "program", None)
+    before = _local.program
     _local.program = program
     try:
         yield program
@@ -288,7 +309,7 @@ def immediately():
 
 def is_recording():
     """Tell whether launches of this thread are being recorded."""
-    return getattr(_local, "program", None) is not None
+    return _local.program is not None
 
 
 def refuse_recording(what):
@@ -300,7 +321,7 @@ def refuse_recording(what):
 @contextlib.contextmanager
 def trace(note):
     """Within this, `note` gets the name of each kernel that this thread launches."""
-    before = getattr(_local, "note", None)
+    before = _local.note
     _local.note = note
     try:
         yield
@@ -323,18 +344,14 @@ def launch(function, tasks, *arguments, scratch=None):
     """
     if tasks <= 0:
         return
-    program = getattr(_local, "program", None)
-    if program is not None:
-        program.add(function, tasks, arguments, scratch)
+    if _local.program is not None:
+        _local.program.add(function, tasks, arguments, scratch)
         return
-    note = getattr(_local, "note", None)
-    if note is not None:
-        note(function.function.__name__)
-    rows = 0 if scratch is None else scratch
-    with _control(_most_threads(_team.size, tasks, scratch)) as (team, control, most):
-        if most == 1:
-            function(control, 0, 0, tasks, 1, rows, *arguments)
-            return
-        helpers = team.summon(most)
-        if function(control, most - 1, helpers, tasks, min(tasks, most * _CHUNKS_PER_THREAD), rows, *arguments):
-            function(control, 0, 0, tasks, 1, rows, *arguments)  # it failed on a helper: here the error is raised
+    if _local.note is not None:
+        _local.note(function.function.__name__)
+    with _Control(_most_threads(_team.size, tasks, scratch)) as (control, most, helpers):
+        entry = _pack(function, control + ARGUMENTS, scratch, arguments)
+        chunks = 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD)
+        failed = _run_job(control, entry, tasks, chunks, most - 1, helpers)
+    if failed:
+        _raise_error(function, tasks, arguments, scratch)

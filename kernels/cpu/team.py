@@ -14,12 +14,10 @@ its arrays. A launch on two threads costs about 1 microsecond more than one on t
 import threading
 from queue import SimpleQueue
 
-import numba
 import numpy as np
 
 from .atomic import atomic_add, atomic_load, atomic_replace, atomic_store, relax
-from .cache import compiled_now
-from .compiler import OPTIONS
+from .compiler import compiled_now, part
 from .float_state import flush_subnormals
 from .job import ARGUMENT_BYTES, call_entry
 
@@ -34,10 +32,10 @@ ENTRY, PLACE, TASKS, CHUNKS, WANTED = (JOB + 8 * i for i in range(5))
 HELPERS = ARGUMENTS + ARGUMENT_BYTES
 CONTROL_BYTES = HELPERS + MOST_THREADS * _LINE
 
-relax = numba.njit(**OPTIONS)(relax)
+relax = part(relax)
 
 
-@numba.njit(**OPTIONS)
+@part
 def claim(control, ticket, chunks):
     """Take the next chunk of the job `ticket`; `chunks` if none is left, or the team is at another job by now."""
     while True:
@@ -49,7 +47,7 @@ def claim(control, ticket, chunks):
             return chunk
 
 
-@numba.njit(**OPTIONS)
+@part
 def post(control, entry, place, wanted, tasks, chunks):
     """Post a job for the first `wanted` helpers; return its ticket."""
     ticket = atomic_load(control + TICKET) + 1
@@ -66,7 +64,7 @@ def post(control, entry, place, wanted, tasks, chunks):
     return ticket
 
 
-@compiled_now("void(int64, int64, int64)", **OPTIONS)
+@part
 def finish(control, chunks, helpers):
     """Wait until all chunks are done (or one failed), close the job, and wait until no helper holds it."""
     spins = 0
@@ -81,7 +79,7 @@ def finish(control, chunks, helpers):
             spins += 1
 
 
-@compiled_now("int64(int64, int64, int64, int64)", **OPTIONS)
+@compiled_now("int64(int64, int64, int64, int64)")
 def _serve(control, number, seen, most):
     """Take part in jobs until none came for `most` turns; return the last ticket seen."""
     word = control + HELPERS + (number - 1) * _LINE
@@ -108,10 +106,16 @@ def _serve(control, number, seen, most):
     return seen
 
 
-@numba.njit(**OPTIONS)
+@part
 def count_done(control):
     """Say that a chunk is done."""
     atomic_add(control + DONE, 1)
+
+
+def make_control():
+    """Return new words, and their address."""
+    words = np.zeros(CONTROL_BYTES // 8, np.int64)
+    return words, words.ctypes.data
 
 
 class _Helper:
@@ -152,8 +156,7 @@ class Team:
             raise ValueError(f"num_threads: got {size}; allowed: at most {MOST_THREADS}")
         self.size = size
         self.busy = threading.Lock()
-        self.control = np.zeros(CONTROL_BYTES // 8, np.int64)
-        self.address = self.control.ctypes.data
+        self.control, self.address = make_control()
         self.helpers = []
 
     def summon(self, most):
@@ -164,12 +167,6 @@ class Team:
             if helper.asleep:
                 helper.wake.put(None)
         return len(self.helpers)
-
-    def abandon(self):
-        """After an error: let nobody take another chunk, and wait until nobody holds the job."""
-        self.control[FAILED // 8] = 1
-        self.control[LASTING // 8] = 0
-        finish(self.address, 0, len(self.helpers))
 
     def dismiss(self):
         """End the helpers; from now on a caller is alone."""
