@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastconv._shapes import Padding, Pair
+from fastconv._shapes import Padding, Pair, conv_output_size
 
 if TYPE_CHECKING:
     from fastconv.backends.base import PreparedWeight, Workspace
@@ -84,6 +84,68 @@ class FusedOperations:
         zeros, thrown_away = workspace.empty(mean.shape, out.dtype), workspace.empty(out.shape, out.dtype)
         self.fill(0.0, out=zeros)
         self.batch_norm(out, zeros, zeros, eps=1.0, out=thrown_away, mean=mean, var=var, workspace=workspace)
+
+    def conv2d_relu_max_pool2d(
+        self: Any,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        kernel_size: Pair,
+        pool_stride: Pair,
+        pool_padding: Padding,
+        pool_dilation: Pair,
+        out: Array,
+        argmax: Array,
+        workspace: Workspace,
+    ) -> None:
+        """``max_pool2d(relu(conv2d(x, weight, bias)))``; `out` and `argmax` as of `max_pool2d`.
+
+        `kernel_size` and the ``pool_...`` are the geometry of the pooling, the others that of the convolution.
+        """
+        kernel_h, kernel_w, _, channels = weight.weight.shape
+        size = conv_output_size((x.shape[1], x.shape[2]), (kernel_h, kernel_w), stride, padding, dilation)
+        y = workspace.empty((x.shape[0], *size, channels), x.dtype)
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d_relu(x, weight, bias, **geometry, out=y, workspace=workspace)
+        windows = {"stride": pool_stride, "padding": pool_padding, "dilation": pool_dilation}
+        self.max_pool2d(y, kernel_size=kernel_size, **windows, out=out, argmax=argmax)
+
+    def conv2d_backward_input_relu(
+        self: Any,
+        grad_output: Array,
+        weight: PreparedWeight,
+        y: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        grad_bias: Array | None,
+        workspace: Workspace,
+    ) -> None:
+        """``relu_backward(conv2d_backward_input(grad_output, weight), y)``, for a convolution of ``y = relu(z + b)``.
+
+        Parameters
+        ----------
+        y : (N, H, W, C) array
+            The input of the convolution.
+        out : (N, H, W, C) array, written
+            Gradient of z.
+        grad_bias : (C,) array, written, or None
+            Gradient of b: the sum of `out` over all axes but the last.
+        """
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        self.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace)
+        if grad_bias is None:
+            self.relu_backward(out, y, out=out)
+        else:
+            self.relu_backward_bias(out, y, out=out, grad_bias=grad_bias, workspace=workspace)
 
     def conv2d_backward_input_add(
         self: Any,

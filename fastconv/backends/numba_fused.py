@@ -1,7 +1,8 @@
 """The fused operations of the CPU backend; fused.py says what each one does.
 
-A convolution whose kernel has nothing fused behind it (depthwise, or with weights that are not finite) and a pooling
-other than 2x2 are composed of their parts: by shapes and values, as `fastconv.explain` shows.
+A convolution whose kernel has nothing fused behind it (depthwise, or with weights that are not finite; for pooling and
+for the gradient of a rectifier, all but Winograd's 3x3) and a pooling other than 2x2 are composed of their parts: by
+shapes and values, as `fastconv.explain` shows.
 """
 
 # ruff: noqa: D102 (documented by the contract)
@@ -78,6 +79,50 @@ class NumbaFusedOperations(Backend):
             batch_norm.statistics(out, mean, var, workspace)
         else:
             conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, statistics=(mean, var))
+
+    def conv2d_relu_max_pool2d(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        kernel_size: Pair,
+        pool_stride: Pair,
+        pool_padding: Padding,
+        pool_dilation: Pair,
+        out: Array,
+        argmax: Array,
+        workspace: Workspace,
+    ) -> None:
+        more: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        more |= {"kernel_size": kernel_size, "out": out, "argmax": argmax, "workspace": workspace}
+        windows = (pool_stride, pool_padding, pool_dilation)
+        if not conv2d.conv2d_relu_max_pool2d(x, weight, bias, **more, pool_geometry=windows):
+            more |= {"pool_stride": pool_stride, "pool_padding": pool_padding, "pool_dilation": pool_dilation}
+            super().conv2d_relu_max_pool2d(x, weight, bias, **more)
+
+    def conv2d_backward_input_relu(
+        self,
+        grad_output: Array,
+        weight: PreparedWeight,
+        y: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        grad_bias: Array | None,
+        workspace: Workspace,
+    ) -> None:
+        more: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        more |= {"out": out, "grad_bias": grad_bias, "workspace": workspace}
+        if not conv2d.conv2d_backward_input_relu(grad_output, weight, y, **more):
+            super().conv2d_backward_input_relu(grad_output, weight, y, **more)
 
     def conv2d_backward_input_add(
         self,

@@ -149,11 +149,14 @@ class Conv2d(Layer):
             allocate(backend, dtype, [parameter], [values])
         self._prepared = PreparedWeights(self.weight)
 
-    def convolve(self, x: Array, operation: str, *inputs: Array, **outputs: Array) -> Array:
-        """Return the result of `operation`: "conv2d", or a fused operation with more inputs or outputs."""
+    def convolve(self, x: Array, operation: str, *inputs: Array, out: Array | None = None, **more: Any) -> Array:
+        """Return the result of `operation`, in `out` if given.
+
+        That is "conv2d", or a fused operation with more inputs and outputs.
+        """
         backend = self.backend
         plan = self._plan(x.shape[1:])
-        y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), x.dtype)
+        y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), x.dtype) if out is None else out
         getattr(backend, operation)(
             x,
             self._prepare("forward", x.shape, plan),
@@ -165,7 +168,7 @@ class Conv2d(Layer):
             groups=self.groups,
             out=y,
             workspace=backend.pool,
-            **outputs,
+            **more,
         )
         return y
 
@@ -208,22 +211,29 @@ class Conv2d(Layer):
     def backward_input(self, grad_output: Array, x: Array, addend: Array | None = None) -> Array:
         """Return the gradient of the input; with `addend`, that is added, and it is written there."""
         backend = self.backend
-        plan = self._plan(x.shape[1:])
-        weight = self._prepare("backward_input", x.shape, plan)
-        geometry: Any = {
-            "stride": self.stride,
-            "padding": plan.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-        }
+        weight, more = self._backward_input_arguments(x)
         if addend is not None:
-            backend.conv2d_backward_input_add(
-                grad_output, weight, addend, **geometry, out=addend, workspace=backend.pool
-            )
+            backend.conv2d_backward_input_add(grad_output, weight, addend, **more, out=addend)
             return addend
         grad_input = backend.empty(x.shape, x.dtype)
-        backend.conv2d_backward_input(grad_output, weight, **geometry, out=grad_input, workspace=backend.pool)
+        backend.conv2d_backward_input(grad_output, weight, **more, out=grad_input)
         return grad_input
+
+    def backward_input_relu(self, grad_output: Array, x: Array, bias: Parameter | None) -> Array:
+        """Return the gradient of z, where ``x = relu(z)``; add its sum to the gradient of `bias`, which z ends with."""
+        backend = self.backend
+        weight, more = self._backward_input_arguments(x)
+        grad = backend.empty(x.shape, x.dtype)
+        target = None if bias is None else bias.grad_target()
+        backend.conv2d_backward_input_relu(grad_output, weight, x, **more, out=grad, grad_bias=target)
+        if bias is not None:
+            bias.add_grad(target)
+        return grad
+
+    def _backward_input_arguments(self, x: Array) -> tuple[PreparedWeight, dict[str, Any]]:
+        plan = self._plan(x.shape[1:])
+        geometry = {"stride": self.stride, "padding": plan.padding, "dilation": self.dilation, "groups": self.groups}
+        return self._prepare("backward_input", x.shape, plan), {**geometry, "workspace": self.backend.pool}
 
     def _plan(self, image_shape: Shape) -> _Plan:
         size = (image_shape[0], image_shape[1])

@@ -13,6 +13,7 @@ give, up to rounding.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -87,26 +88,39 @@ def conv_backward(
 
 
 class ConvReLU(Step):
-    """Convolution and rectifier in one pass; backward the rectifier and the gradient of the bias in one.
+    """Convolution and rectifier in one pass, and a max pooling behind them where there is one.
 
-    Behind the rectifier a max pooling of its own, whose result tells backward where the rectifier passed something.
+    Backward the rectifier and the gradient of the bias in one pass; a pooling's result tells where the rectifier passed
+    something. Where one such step feeds another directly, the latter does that in the pass that computes the gradient
+    of its input (see `follow`).
+
+    Attributes
+    ----------
+    before : ConvReLU or None
+        The step whose rectifier this one takes over backward.
+    masked : bool
+        Whether the step behind has taken over this one's.
     """
-
-    forward_operations = ("conv2d_relu",)
-    backward_operations = ("relu_backward_bias",)
 
     def __init__(self, conv: Conv2d, relu: ReLU, pool: MaxPool2d | None = None) -> None:
         super().__init__(conv, relu, *([] if pool is None else [pool]))
         self.conv, self.relu, self.pool = conv, relu, pool
+        self.before: ConvReLU | None = None
+        self.masked = False
+        self.forward_operations = ("conv2d_relu" if pool is None else "conv2d_relu_max_pool2d",)
+        self.backward_operations = ("relu_backward_bias",)
+
+    def follow(self, before: ConvReLU) -> None:
+        """Take over the rectifier of `before`, whose output is the input of this step alone."""
+        self.before, before.masked = before, True
+        before.backward_operations = before.backward_operations[1:]
+        self.backward_operations += ("conv2d_backward_input_relu",)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run them; the context is x, the output, and that of the pooling."""
         conv = self.conv
         x = conv.checked_input(x)
-        y = conv.convolve(x, "conv2d_relu")
-        if self.pool is None:
-            return y, ((x, y, None) if training else None)
-        y, pooled = self.pool.forward(y, training=training)
+        y, pooled = convolve_relu(conv, self.pool, x)
         return y, ((x, y, pooled) if training else None)
 
     def backward(
@@ -115,17 +129,33 @@ class ConvReLU(Step):
         """Run them backwards."""
         conv, backend = self.conv, self.conv.backend
         x, y, pooled = self.relu.check_context(context)
-        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad = backend.empty(y.shape, y.dtype)
-        if conv.bias is None:
-            backend.relu_backward(grad_output, y, out=grad)
-        else:
-            target = conv.bias.grad_target()
-            backend.relu_backward_bias(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
-            conv.bias.add_grad(target)
+        grad = self.layers[-1].check_grad(grad_output, y.shape)
+        if not self.masked:
+            grad = backend.empty(y.shape, y.dtype)
+            if conv.bias is None:
+                backend.relu_backward(grad_output, y, out=grad)
+            else:
+                target = conv.bias.grad_target()
+                backend.relu_backward_bias(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
+                conv.bias.add_grad(target)
         if self.pool is not None:
             grad = self.pool.backward(grad, pooled)
-        return conv_backward(conv, grad, x, needs_input_grad=needs_input_grad, addend=addend)
+        if self.before is None or not needs_input_grad:
+            return conv_backward(conv, grad, x, needs_input_grad=needs_input_grad, addend=addend)
+        conv.backward_weight(grad, x)
+        return conv.backward_input_relu(grad, x, self.before.conv.bias)
+
+
+def convolve_relu(conv: Conv2d, pool: MaxPool2d | None, x: Array) -> tuple[Array, Context]:
+    """Return the rectified convolution, pooled if there is a pooling, and the context of that."""
+    if pool is None:
+        return conv.convolve(x, "conv2d_relu"), None
+    shape = conv.output_shape(x.shape)
+    y, argmax, windows = pool.prepare(shape, x.dtype)
+    kernel_size = windows.pop("kernel_size")
+    more = {f"pool_{name}": value for name, value in windows.items()}
+    conv.convolve(x, "conv2d_relu_max_pool2d", out=y, argmax=argmax, kernel_size=kernel_size, **more)
+    return y, (argmax, shape)
 
 
 class ConvNorm(Step):
@@ -173,7 +203,7 @@ class ConvNorm(Step):
             y = backend.empty(z.shape, z.dtype)
             (backend.normalise_relu if self.relu else backend.batch_norm_inference)(*parts, eps=norm.eps, out=y)
         else:
-            y, argmax, windows = self.pool.prepare(z)
+            y, argmax, windows = self.pool.prepare(z.shape, z.dtype)
             backend.normalise_relu_max_pool2d(
                 *parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool
             )
@@ -276,6 +306,9 @@ def find_steps(layers: Sequence[Layer]) -> tuple[Step, ...]:
         step = _residual(layers[i : i + 2]) or _convolution(layers[i : i + 4]) or Step(layers[i])
         steps.append(step)
         i += len(step.layers)
+    for before, step in itertools.pairwise(steps):
+        if isinstance(before, ConvReLU) and isinstance(step, ConvReLU) and before.pool is None:
+            step.follow(before)
     return tuple(steps)
 
 

@@ -19,9 +19,10 @@ from fastconv.backends.base import Array, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.containers import Parallel, Residual, Sequential, add_up
 from fastconv.nn.conv import Conv2d
-from fastconv.nn.fusion import ConvNorm, ConvReLU, ResidualReLU, Step
+from fastconv.nn.fusion import ConvNorm, ConvReLU, ResidualReLU, Step, convolve_relu
 from fastconv.nn.layer import Layer
 from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.pooling import MaxPool2d
 from fastconv.precision import get_precision, precision
 
 Run = Callable[[Array], Array]
@@ -90,6 +91,11 @@ class _Convolution:
     def __call__(self, x: Array, operation: str = "conv2d", *more: Array) -> Array:
         return self._layer.convolve(self._layer.checked_input(x), operation, *more)
 
+    def rectified(self, pool: MaxPool2d | None) -> Run:
+        """Return what computes it with a rectifier, and a pooling if given, behind it."""
+        layer = self._layer
+        return lambda x: convolve_relu(layer, pool, layer.checked_input(x))[0]
+
 
 def folded(layer: Conv2d, norm: BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:
     """Return weight and bias of the convolution with the normalisation in them, computed in float64."""
@@ -134,13 +140,10 @@ def _parallel(layer: Parallel) -> Run:
 def _step(step: Step) -> Run:
     """Return what computes a step, normalisations folded."""
     if isinstance(step, ConvReLU):
-        convolution, pool = _Convolution(step.conv), step.pool
-        run: Run = lambda x: convolution(x, "conv2d_relu")  # noqa: E731
-        return run if pool is None else _chain([run, _layer(pool)])
+        return _Convolution(step.conv).rectified(step.pool)
     if isinstance(step, ConvNorm):
-        convolution, operation = _Convolution(step.conv, step.norm), "conv2d" if step.relu is None else "conv2d_relu"
-        run = lambda x: convolution(x, operation)  # noqa: E731
-        return run if step.pool is None else _chain([run, _layer(step.pool)])
+        convolution = _Convolution(step.conv, step.norm)
+        return convolution if step.relu is None else convolution.rectified(step.pool)
     if isinstance(step, ResidualReLU):
         body, last = _chain([_step(part) for part in step.body]), _Convolution(step.last.conv, step.last.norm)
         shortcut = _layer(step.shortcut)

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv._pooling import _Windows, _windows
 from fastconv._shapes import PaddingLike, Pair, PairLike, as_padding, as_pair
-from fastconv.backends.base import Array, Shape
+from fastconv.backends.base import Array, DType, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.layer import Context, Layer
 
@@ -83,7 +83,7 @@ class MaxPool2d(_Pool):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Pool; the context is the argmax and the shape of x."""
         x = self.check_input(x, 4)
-        y, argmax, windows = self.prepare(x)
+        y, argmax, windows = self.prepare(x.shape, x.dtype)
         self.backend.max_pool2d(x, **windows, out=y, argmax=argmax)
         return y, ((argmax, x.shape) if training else None)
 
@@ -104,11 +104,11 @@ class MaxPool2d(_Pool):
         w = self._windows(shape)
         return {"kernel_size": w.kernel_size, "stride": w.stride, "padding": w.padding, "dilation": w.dilation}
 
-    def prepare(self, x: Array) -> tuple[Array, Array, dict[str, Any]]:
-        """Return arrays for the output and its places, and the geometry."""
-        shape = (x.shape[0], *self._windows(x.shape).out_shape[1:])
-        y = self.backend.empty(shape, x.dtype)
-        return y, self.backend.empty(shape, _argmax_dtype(self.kernel_size)), self.windows_of(x.shape)
+    def prepare(self, shape: Shape, dtype: DType) -> tuple[Array, Array, dict[str, Any]]:
+        """Return arrays for the output of an input of this shape and its places, and the geometry."""
+        pooled = (shape[0], *self._windows(shape).out_shape[1:])
+        y = self.backend.empty(pooled, dtype)
+        return y, self.backend.empty(pooled, _argmax_dtype(self.kernel_size)), self.windows_of(shape)
 
 
 class AvgPool2d(_Pool):

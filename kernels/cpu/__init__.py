@@ -24,6 +24,8 @@ _WEIGHT_BF16 = (
 _DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD, *_BF16)
 _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
+_POOL = ("winograd_fused.conv2d_winograd_pool", "winograd_fused.conv2d_winograd_pool_narrow")
+_MASKED = ("winograd_fused.conv2d_winograd_masked", "winograd_fused.conv2d_winograd_masked_narrow")
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _NORM_GRADIENT = (
     "batch_norm_gradient.batch_norm_gradient_sums",
@@ -103,6 +105,8 @@ TABLE = {
     "conv2d_add_relu": _DENSE_CONVOLUTION,
     "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS),
     "conv2d_backward_input_add": _DENSE_CONVOLUTION,
+    "conv2d_relu_max_pool2d": _POOL,
+    "conv2d_backward_input_relu": (*_MASKED, "conv2d_weight.sum_parts"),
     "normalise_relu": ("normalise.normalise",),
     "normalise_add_relu": ("normalise.normalise",),
     "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d",),

@@ -13,7 +13,9 @@ from . import (
     conv2d_taps,
     conv2d_weight,
     conv2d_weight_bf16,
+    normalise,
     winograd,
+    winograd_fused,
     winograd_prepare,
     winograd_weight,
 )
@@ -167,6 +169,43 @@ def conv2d(
 def is_plain(weight):
     """Tell whether the kernel chosen has nothing fused behind it."""
     return weight.algorithm.endswith(("_taps", "_depthwise", "_depthwise_3x3"))
+
+
+def _fused_winograd(weight, x_shape, out_shape, direction, geometry, itemsize):
+    """Return the padding before the first row and column if another layer can follow in registers, else None."""
+    if not weight.algorithm.endswith("_winograd") or weight.weight.shape[:2] != (3, 3):
+        return None
+    input_shape = x_shape if direction == "forward" else out_shape
+    plan = _gathers(direction, weight.weight.shape, input_shape, geometry, itemsize)[0].plan
+    pads = -plan.first_dh, -plan.first_dw
+    return pads if winograd_fused.suits(x_shape, out_shape, *pads) else None
+
+
+def conv2d_relu_max_pool2d(
+    x, weight, bias, *, stride, padding, dilation, groups, kernel_size, pool_geometry, out, argmax, workspace
+):
+    """Convolution, rectifier and max pooling in one pass; return False, with nothing done, where that cannot be.
+
+    `pool_geometry` is (stride, padding, dilation) of the pooling.
+    """
+    shape = weight.weight.shape
+    conv_shape = conv_output_shape(x.shape, shape, stride, padding, dilation)
+    pads = _fused_winograd(weight, x.shape, conv_shape, "forward", (stride, padding, dilation, groups), x.itemsize)
+    if pads is None or not normalise.suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
+        return False
+    bias = NO_BIAS[x.dtype] if bias is None else bias
+    winograd_fused.run_pool(x, weight.packed, bias, conv_shape, *pads, out, argmax, workspace)
+    return True
+
+
+def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilation, groups, out, grad_bias, workspace):
+    """Gradient behind the rectifier whose result `y` was the input, and its sum, in one pass; False where not."""
+    geometry = (stride, padding, dilation, groups)
+    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry, out.itemsize)
+    if pads is None:
+        return False
+    winograd_fused.run_masked(grad_output, weight.packed, y, *pads, out, grad_bias, workspace)
+    return True
 
 
 def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, groups, out, workspace, addend=None):

@@ -46,6 +46,7 @@ from .winograd_transforms import (
     TILE,
     ask_for_lines,
     map_bytes,
+    next_tile,
     patch_rows,
     plane_elements,
     prefetch_patch,
@@ -134,11 +135,7 @@ def transform_inputs(x, zeros, values, first, tiles, plan, dt):
                 prefetch_patch(start, c * size, row_bytes, pixel_bytes)
             count = min(width, plan.in_channels - c)
             transform_patch(rows, w, plan.in_w, pixel_bytes, c * size, count, target + c * size, plane_bytes, dt)
-        j += 1
-        if j == plan.tiles_w:
-            i, j = i + 1, 0
-        if i == plan.tiles_h:
-            image, i = image + 1, 0
+        image, i, j = next_tile(image, i, j, plan)
 
 
 @device
@@ -150,18 +147,23 @@ def clear_zeros(zeros, plan, dt):
 
 @device
 def _ask_ahead(ahead):
-    """Ask for some lines of the next block's input and of this block's output; return what is ahead then."""
-    source, source_lines, target, target_lines = ahead
+    """Ask for some lines of the next block's input, of this block's output and what is read beside it; go on."""
+    source, source_lines, target, target_lines, beside = ahead
     source = ask_for_lines(source, source_lines)
+    if beside != 0:
+        ask_for_lines(target + beside, target_lines)
     for _ in range(target_lines):
         prefetch_write(target)
         target += LINE_BYTES
-    return source, source_lines, target, target_lines
+    return source, source_lines, target, target_lines, beside
 
 
 @device
-def _look_ahead(x, out, block, groups, plan):
-    """Where the input begins that the block behind this one adds, where the output of this one, and lines at a time."""
+def _look_ahead(x, out, other, block, groups, plan):
+    """Where the input begins that the block behind this one adds, where the output of this one, and lines at a time.
+
+    `other` is an array of the output's shape that is read where it is written, or empty.
+    """
     register_tiles = groups * PLANES * ((plan.block_tiles + ROWS - 1) // ROWS)
     tile = map_bytes(x, plan.in_h, plan.in_w, plan.in_channels, plan)
     rows_there = plan.tile * plan.in_w * plan.in_channels * itemsize(x.dtype)
@@ -172,6 +174,7 @@ def _look_ahead(x, out, block, groups, plan):
         share_of_lines(plan.block_tiles * tile, register_tiles),
         address(out) + block * plan.block_tiles * out_tile,
         0 if plan.stream else share_of_lines(plan.block_tiles * out_tile, register_tiles),
+        address(other) - address(out) if other.size else 0,
     )
 
 
@@ -202,62 +205,86 @@ def _make_multiply(vectors):
     return multiply_planes
 
 
-def _make_groups(vectors, small):
-    """Make the second half of a task: products and output transform, group by group of output channels."""
+def make_groups(vectors, transform):
+    """Make the second half of a task: products and output transform, group by group of output channels.
+
+    ``transform(products, row_bytes, finish, block, first, tiles, channel, plan, dt)`` takes one vector of channels.
+    """
     multiply_planes = _make_multiply(vectors)
 
     @device
-    def convolve_groups(values, products, weights, finish, block, begin, end, counts, ahead, plan, dt):
-        width = lanes(dt)
+    def convolve_groups(values, products, weights, finish, block, begin, end, ahead, plan, dt):
         first = block * plan.block_tiles
         tiles = min(plan.block_tiles, plan.tiles - first)
         group_bytes = PLANES * plan.plane_u * itemsize(dt)
-        out, bias, addend, partials, floor = finish
-        partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
         for group in range(begin, end):
             ahead = multiply_planes(values, weights + group * group_bytes, products, tiles, ahead, plan, dt)
             for v in range(vectors):
-                channel = (group * vectors + v) * width
+                channel = (group * vectors + v) * lanes(dt)
                 if channel < plan.out_channels:
                     source = products + v * VECTOR_BYTES
-                    parts = out, bias, addend, partial, floor
-                    outputs = transform_outputs(
-                        source, vectors * VECTOR_BYTES, parts, first, tiles, channel, plan, small, dt
-                    )
-                    if channel == 0 and partial != 0:
-                        counts[block] = outputs
+                    transform(source, vectors * VECTOR_BYTES, finish, block, first, tiles, channel, plan, dt)
 
     return convolve_groups
 
 
-def _make_kernels(vectors, small, name):
-    """Make the kernel whose tasks transform their own input, and that which finds it transformed."""
-    convolve_groups = _make_groups(vectors, small)
+@device
+def groups_of(plan, dt):
+    """Return how many groups of output channels there are."""
+    return (plan.out_channels + plan.vectors * lanes(dt) - 1) // (plan.vectors * lanes(dt))
 
-    def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
+
+def make_convolve_blocks(vectors, transform):
+    """Make the loop over blocks whose tasks transform their own input."""
+    convolve_groups = make_groups(vectors, transform)
+
+    @device
+    def convolve_blocks(begin, end, scratch, x, weights, finish, out, other, plan):
+        """Blocks `begin` to `end` - 1; `out` is written, and `other` read where it is, unless that is empty."""
         dt = x.dtype
         values = address(scratch)
         products = values + PLANES * plan.plane_v * itemsize(dt)
         zeros = products + PLANES * plan.rows * vectors * VECTOR_BYTES
-        finish = address(out), _place(bias), _place(addend), _place(partials), floor
-        groups = (plan.out_channels + vectors * lanes(dt) - 1) // (vectors * lanes(dt))
+        groups = groups_of(plan, dt)
         clear_zeros(zeros, plan, dt)
         for block in range(begin, end):
             first = block * plan.block_tiles
             transform_inputs(address(x), zeros, values, first, min(plan.block_tiles, plan.tiles - first), plan, dt)
-            ahead = _look_ahead(x, out, block, groups, plan)
-            convolve_groups(values, products, address(weights), finish, block, 0, groups, counts, ahead, plan, dt)
+            ahead = _look_ahead(x, out, other, block, groups, plan)
+            convolve_groups(values, products, address(weights), finish, block, 0, groups, ahead, plan, dt)
+
+    return convolve_blocks
+
+
+def _make_kernels(vectors, small, name):
+    """Make the kernel whose tasks transform their own input, and that which finds it transformed."""
+
+    @device
+    def transform(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
+        out, bias, addend, partials, counts, floor = finish
+        partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
+        parts = out, bias, addend, partial, floor
+        outputs = transform_outputs(products, row_bytes, parts, first, tiles, channel, plan, small, dt)
+        if channel == 0 and partial != 0:
+            counts[block] = outputs
+
+    convolve_blocks, convolve_groups = make_convolve_blocks(vectors, transform), make_groups(vectors, transform)
+
+    def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
+        finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
+        convolve_blocks(begin, end, scratch, x, weights, finish, out, addend, plan)
 
     def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
         dt = values.dtype
-        finish = address(out), _place(bias), _place(addend), _place(partials), floor
-        groups = (plan.out_channels + vectors * lanes(dt) - 1) // (vectors * lanes(dt))
+        finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
+        groups = groups_of(plan, dt)
+        nothing_ahead = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
             convolve_groups(
                 *(address(values) + block * PLANES * plan.plane_v * itemsize(dt), address(scratch), address(weights)),
-                *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, counts),
-                *((np.int64(0), np.int64(0), np.int64(0), np.int64(0)), plan, dt),
+                *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, nothing_ahead),
+                *(plan, dt),
             )
 
     start = f"conv2d_winograd{name}".removesuffix("_narrow")
@@ -266,7 +293,7 @@ def _make_kernels(vectors, small, name):
 
 
 @device
-def _place(array):
+def place_of(array):
     """Address of an array, 0 of an empty one."""
     return address(array) if array.size else 0
 
@@ -326,20 +353,24 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
         launch(combine_partial_statistics, tasks, partials, counts, *statistics)
 
 
-def _launch(x, weights, finish, plan, workspace):
+def block_scratch(plan, workspace, dtype):
+    """Return scratch for the tasks that transform their own input, a row for each thread."""
     planes = PLANES * plan.plane_v
     products = PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4
     zeros = PATCH * plan.in_channels + VECTOR_BYTES
-    threads = get_num_threads()
+    return workspace.empty((get_num_threads(), _round(planes + products + zeros)), dtype)
+
+
+def _launch(x, weights, finish, plan, workspace):
     fused, shared = _KERNELS[plan.vectors, plan.tile]
     if not plan.shared:
-        scratch = workspace.empty((threads, _round(planes + products + zeros)), x.dtype)
-        launch(fused, plan.blocks, x, weights, *finish, scratch=scratch)
+        launch(fused, plan.blocks, x, weights, *finish, scratch=block_scratch(plan, workspace, x.dtype))
         return
-    values = workspace.empty((plan.blocks * planes,), x.dtype)
-    scratch = workspace.empty((threads, _round(zeros)), x.dtype)
+    threads = get_num_threads()
+    values = workspace.empty((plan.blocks * PLANES * plan.plane_v,), x.dtype)
+    scratch = workspace.empty((threads, _round(PATCH * plan.in_channels + VECTOR_BYTES)), x.dtype)
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
-    scratch = workspace.empty((threads, _round(products)), x.dtype)
+    scratch = workspace.empty((threads, _round(PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4)), x.dtype)
     launch(shared, plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)
 
 

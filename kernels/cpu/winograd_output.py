@@ -22,7 +22,17 @@ from .simd import (
     vstore_stream,
 )
 from .stack import stack_vectors, unknown
-from .winograd_transforms import HALF, PATCH, SMALL_TILE, TILE, load_six, output_row, small_output_row, store_four
+from .winograd_transforms import (
+    HALF,
+    PATCH,
+    SMALL_TILE,
+    TILE,
+    load_six,
+    next_tile,
+    output_row,
+    small_output_row,
+    store_four,
+)
 
 
 @device
@@ -33,7 +43,8 @@ def _row(m0, m1, m2, m3, m4, m5, small, dt):
 
 
 @device
-def _products_column(place, step, small, dt):
+def products_column(place, step, small, dt):
+    """A^T m for the column of products at `place`, whose elements are `step` bytes apart."""
     return _row(
         vload(place, dt),
         vload(place + step, dt),
@@ -87,12 +98,12 @@ def _transform_whole(place, plane_bytes, target, addend, steps, start, floor, st
     """Y = A^T M A for a 4x4 tile that lies in the image and a whole vector of channels."""
     step = PATCH * plane_bytes
     row_bytes, pixel_bytes = steps
-    a = _products_column(place, step, False, dt)
-    b = _products_column(place + plane_bytes, step, False, dt)
-    e = _products_column(place + 2 * plane_bytes, step, False, dt)
-    f = _products_column(place + 3 * plane_bytes, step, False, dt)
-    g = _products_column(place + 4 * plane_bytes, step, False, dt)
-    h = _products_column(place + 5 * plane_bytes, step, False, dt)
+    a = products_column(place, step, False, dt)
+    b = products_column(place + plane_bytes, step, False, dt)
+    e = products_column(place + 2 * plane_bytes, step, False, dt)
+    f = products_column(place + 3 * plane_bytes, step, False, dt)
+    g = products_column(place + 4 * plane_bytes, step, False, dt)
+    h = products_column(place + 5 * plane_bytes, step, False, dt)
     more = row_bytes if addend else 0
     y = output_row(a[0], b[0], e[0], f[0], g[0], h[0], dt)
     sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
@@ -113,7 +124,7 @@ def _transform_any(
     kept = stack_vectors(HALF, dt)
     column = kept
     for _ in range(unknown(PATCH)):
-        values = _products_column(place, PATCH * plane_bytes, small, dt)
+        values = products_column(place, PATCH * plane_bytes, small, dt)
         store_four(column, PATCH * VECTOR_BYTES, values)
         column += VECTOR_BYTES
         place += plane_bytes
@@ -179,11 +190,7 @@ def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, d
                 *(source, plane_bytes, out + shift, more, steps, (rows, cols), count, start, floor, plan.stream),
                 *(sums, partial != 0, small, dt),
             )
-        j += 1
-        if j == plan.tiles_w:
-            i, j = i + 1, 0
-        if i == plan.tiles_h:
-            image, i = image + 1, 0
+        image, i, j = next_tile(image, i, j, plan)
     if partial != 0:
         store(partial + channel * size, sums[0], count, dt)
         store(partial + pixel_bytes + channel * size, sums[1], count, dt)

@@ -290,6 +290,17 @@ def prefetch_patch(first, shift, row_bytes, pixel_bytes):
 
 
 @device
+def next_tile(image, i, j, plan):
+    """The place of the tile behind tile (i, j) of an image."""
+    j += 1
+    if j == plan.tiles_w:
+        i, j = i + 1, 0
+    if i == plan.tiles_h:
+        image, i = image + 1, 0
+    return image, i, j
+
+
+@device
 def map_bytes(array, height, width, channels, plan):
     """Bytes of a map for each of its tiles: in the order of memory, nearly what a tile covers."""
     return height * width * channels * itemsize(array.dtype) // (plan.tiles_h * plan.tiles_w)

@@ -33,6 +33,7 @@ from .winograd_transforms import (
     ask_for_lines,
     gradient_row,
     map_bytes,
+    next_tile,
     patch_rows,
     plane_elements,
     prefetch_block,
@@ -194,17 +195,6 @@ def _transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane
 
 
 @device
-def _next_tile(image, i, j, plan):
-    """The place of the tile behind tile (i, j) of an image."""
-    j += 1
-    if j == plan.tiles_w:
-        i, j = i + 1, 0
-    if i == plan.tiles_h:
-        image, i = image + 1, 0
-    return image, i, j
-
-
-@device
 def _transform_inputs(x, zeros, values, first, tiles, channels_in, plan, dt):
     """Transform the patches of a block of tiles; `x` is at the first channel of the task."""
     size = itemsize(dt)
@@ -222,7 +212,7 @@ def _transform_inputs(x, zeros, values, first, tiles, channels_in, plan, dt):
                 prefetch_patch(start, c * size, row, pixel)
             count = min(lanes(dt), channels_in - c)
             transform_patch(rows, w, plan.in_w, pixel, c * size, count, target + c * size, plan.plane_v * size, dt)
-        image, i, j = _next_tile(image, i, j, plan)
+        image, i, j = next_tile(image, i, j, plan)
 
 
 @device
@@ -248,7 +238,7 @@ def _transform_gradients(grad, gradients, first, tiles, outs, plan, dt):
             else:
                 for p in range(PLANES):
                     vstore(target + p * plane, vsplat(0, dt))
-        image, i, j = _next_tile(image, i, j, plan)
+        image, i, j = next_tile(image, i, j, plan)
 
 
 @device

@@ -83,6 +83,81 @@ def conv_relu(c: Conv) -> Case:
     )
 
 
+def conv_relu_pool(c: Conv, windows: dict[str, Any]) -> Case:
+    """One channel of the input and its weight keep the values of a window, and zero, apart: no rounding changes places.
+
+    Every other window is negative throughout, so that its places are those of the first of equals.
+    """
+    pooled, windows = _pooled(c.y_shape, windows)
+    geometry = {f"pool_{name}" if name != "kernel_size" else name: value for name, value in windows.items()}
+    plain = _inputs(c, x=c.x_shape)
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = plain(rng)
+        (top, _), (left, _) = c.padding
+        kernel_h, kernel_w, stride_h, stride_w = *c.kernel, *c.stride
+        centre = kernel_h // 2, kernel_w // 2
+        rows = np.arange(c.y_shape[1]) * stride_h - top + centre[0]
+        cols = np.arange(c.y_shape[2]) * stride_w - left + centre[1]
+        steps = np.empty(c.y_shape[1:3])
+        steps.flat = rng.permutation(steps.size) + 1.0
+        steps[np.add.outer(np.arange(steps.shape[0]) // 2, np.arange(steps.shape[1]) // 2) % 2 == 1] *= -1
+        width = c.c // c.groups
+        arrays["x"][..., ::width] = 0
+        arrays["weight"][:, :, 0] = 0
+        arrays["x"][:, rows[:, None], cols[None, :], ::width] = 1000 * steps[..., None]
+        arrays["weight"][centre[0], centre[1], 0] = 1
+        return arrays
+
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "forward", c, workspace)
+        more = {**_geometry(c), **geometry, "out": o["y"], "argmax": o["argmax"], "workspace": workspace}
+        backend.conv2d_relu_max_pool2d(i["x"], weight, i.get("bias"), **more)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = np.abs(i["x"]).max(initial=0) * np.abs(i["weight"]).sum((0, 1, 2)).max() + np.abs(i.get("bias", 0)).max()
+        return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
+
+    return Case(
+        "conv2d_relu_max_pool2d",
+        c.id,
+        inputs,
+        {"y": pooled, "argmax": (pooled, np.uint8)},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 1,
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def backward_input_relu(c: Conv) -> Case:
+    """With the gradient of a bias where the convolution has one itself."""
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = _inputs(c, grad_output=c.y_shape)(rng)
+        return arrays | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
+
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "backward_input", c, workspace)
+        more = {**_geometry(c), "out": o["out"], "grad_bias": o.get("grad_bias"), "workspace": workspace}
+        backend.conv2d_backward_input_relu(i["grad_output"], weight, i["y"], **more)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
+        return {"out": size} | ({"grad_bias": (size * (i["y"] > 0)).sum((0, 1, 2))} if c.bias else {})
+
+    return Case(
+        "conv2d_backward_input_relu",
+        c.id,
+        inputs,
+        {"out": c.x_shape} | ({"grad_bias": (c.c,)} if c.bias else {}),
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
 def conv_add_relu(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = _prepared(backend, i["weight"], "forward", c, workspace)
@@ -342,6 +417,12 @@ CASES = [
     *(conv_relu(c) for c in CONVS),
     *(conv_add_relu(c) for c in CONVS),
     *(conv_statistics(c) for c in CONVS if not c.infinite),
+    *(conv_relu_pool(c, _SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
+    conv_relu_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
+    conv_relu_pool(Conv("ceiling-pool", 2, (7, 8), 16, 40), _CEILING),
+    conv_relu_pool(Conv("few-tiles", 1, (4, 6), 32, 17), _SQUARES),
+    *(backward_input_relu(c) for c in CONVS if not c.infinite),
+    backward_input_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
     *(backward_input_add(c, in_place=False) for c in CONVS if not c.infinite),
     *(backward_input_add(c, in_place=True) for c in CONVS if not c.infinite),
     conv_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),

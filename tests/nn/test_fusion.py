@@ -38,6 +38,14 @@ PATTERNS = {
     "conv-relu-without-bias": (lambda: [Conv2d(16, 3, bias=False), ReLU()], [ConvReLU]),
     "conv-relu-pool": (lambda: [Conv2d(16, 3), ReLU(), MaxPool2d(2)], [ConvReLU]),
     "conv-relu-overlapping-pool": (lambda: [Conv2d(9, 3), ReLU(), MaxPool2d(3, stride=2, padding=1)], [ConvReLU]),
+    "conv-relu-conv-relu-pool": (
+        lambda: [Conv2d(16, 3, padding=1), ReLU(), Conv2d(18, 3), ReLU(), MaxPool2d(2)],
+        [ConvReLU, ConvReLU],
+    ),
+    "three-convs-without-bias": (
+        lambda: [Conv2d(16, 3, bias=False), ReLU(), Conv2d(17, 1), ReLU(), Conv2d(18, 3, stride=2), ReLU()],
+        [ConvReLU] * 3,
+    ),
     "conv-norm": (lambda: [Conv2d(16, 3, padding=1), BatchNorm2d()], [ConvNorm]),
     "conv-norm-relu": (lambda: [Conv2d(18, 3, padding=1, bias=False), BatchNorm2d(), ReLU()], [ConvNorm]),
     "conv-norm-relu-pool": (lambda: [Conv2d(16, 3), BatchNorm2d(), ReLU(), MaxPool2d(2)], [ConvNorm]),
@@ -120,11 +128,20 @@ def test_steps_call_the_operations_that_they_name(monkeypatch: pytest.MonkeyPatc
     """Each of the lists that `explain` shows, against the calls that are made."""
     backend = get_backend()
     called: list[str] = []
-    for name in ("conv-relu", "conv-norm", "conv-norm-relu", "conv-norm-relu-pool", "residual"):
+    for name in (
+        "conv-relu",
+        "conv-relu-pool",
+        "conv-relu-conv-relu-pool",
+        "conv-norm",
+        "conv-norm-relu",
+        "conv-norm-relu-pool",
+        "residual",
+    ):
         model = _build(name)
-        step = model.steps[0]
+        forward = [name for step in model.steps for name in step.forward_operations]
+        backward = [name for step in model.steps for name in step.backward_operations]
         called.clear()
-        for operation in {*step.forward_operations, *step.backward_operations}:
+        for operation in {*forward, *backward}:
             real = getattr(backend, operation)
 
             def spy(*args, _real=real, _name=operation, **more):
@@ -133,10 +150,10 @@ def test_steps_call_the_operations_that_they_name(monkeypatch: pytest.MonkeyPatc
 
             monkeypatch.setattr(backend, operation, spy)
         y, context = model.forward(rng.standard_normal((2, 9, 8, 16)), training=True)
-        assert set(called) >= set(step.forward_operations), name
+        assert set(called) >= set(forward), name
         called.clear()
         model.backward(np.ones(y.shape), context)
-        assert set(called) >= set(step.backward_operations), name
+        assert set(called) >= set(backward), name
         monkeypatch.undo()
 
 
