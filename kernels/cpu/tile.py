@@ -84,24 +84,41 @@ def row_steps(typingctx, count, base, step):
 
 @intrinsic
 def tile_multiply_add(typingctx, tile, rows, shift, weights):
-    """Return ``tile[p][v] + element at (rows[p] + shift) * vector v at weights``: a step of a matrix product."""
+    """Return ``tile[p][v] + element at (rows[p] + shift) * vector v at weights``: a step of a matrix product.
+
+    The shorter side of the tile is read first and stays in registers, the longer one takes a register at a time.
+    """
     vector = tile.vector
     size = vector.dtype.bitwidth // 8
 
     def codegen(context, builder, sig, args):
         tile_value, row_values, shift_value, weights_value = args
         register = llvm_vector(vector)
-        columns = [
-            load_from(builder, offset(builder, weights_value, v * VECTOR_BYTES), register, size)
-            for v in range(tile.vectors)
-        ]
-        for p in range(tile.rows):
+
+        def column(v):
+            return load_from(builder, offset(builder, weights_value, v * VECTOR_BYTES), register, size)
+
+        def element(p):
             place = builder.add(builder.extract_value(row_values, p), shift_value)
-            element = splat(builder, load_from(builder, place, register.element, size), vector.lanes)
+            return splat(builder, load_from(builder, place, register.element, size), vector.lanes)
+
+        def add_product(tile_value, p, v, left, right):
+            i = p * tile.vectors + v
+            total = fused_multiply_add(builder, left, right, builder.extract_value(tile_value, i))
+            return builder.insert_value(tile_value, total, i)
+
+        if tile.vectors > tile.rows:
+            elements = [element(p) for p in range(tile.rows)]
             for v in range(tile.vectors):
-                i = p * tile.vectors + v
-                total = fused_multiply_add(builder, element, columns[v], builder.extract_value(tile_value, i))
-                tile_value = builder.insert_value(tile_value, total, i)
+                right = column(v)
+                for p in range(tile.rows):
+                    tile_value = add_product(tile_value, p, v, elements[p], right)
+            return tile_value
+        columns = [column(v) for v in range(tile.vectors)]
+        for p in range(tile.rows):
+            left = element(p)
+            for v in range(tile.vectors):
+                tile_value = add_product(tile_value, p, v, left, columns[v])
         return tile_value
 
     return tile(tile, rows, types.int64, types.int64), codegen
