@@ -51,7 +51,7 @@ _TASKS = 8
 _SUM_BYTES = 24 * 1024 * 1024  # of all parts together: within the L3 cache
 # Register tiles (input channels, vectors of output channels): the one that wastes least of the channels is taken, of
 # equals the first. With 16 registers 3x4 accumulators are as many as there can be, and 4x2 too few to hide the latency
-# of a multiply-add (64 to 64 channels at 8x8 on Zen 3: 3x4 takes 0.80 of the time of 4x2, 0.95 of that of 6x2 at 32x32).
+# of a multiply-add (64 to 64 channels at 8x8 on Zen 3: 3x4 takes 0.80 of the time of 4x2, 0.95 of that of 6x2 at 32).
 _TILES = ((3, 4), (6, 2), (8, 1)) if ROWS == 6 else ((13, 2), (11, 2), (16, 1))
 
 
