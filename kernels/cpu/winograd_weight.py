@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .caches import CACHES
 from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
@@ -45,10 +46,14 @@ from .winograd_transforms import (
     weight_column,
 )
 
-_BLOCK_TILES = 64  # and twice as many where the sums are large
+# Twice as many where the sums are large, half as many where their planes then stay in the L2 cache.
+_BLOCK_TILES = 64
+_PLANES_BYTES = CACHES.level2 // 2
 _BLOCK_CHANNELS = 256  # of either side a task: repeated transforms stay below a tenth of the products
 _TASKS = 8
-_SUM_BYTES = 24 * 1024 * 1024  # of all parts together: within the L3 cache
+# Of all parts together: each block of tiles reads and writes all its sums (128x16x16x128 to 256 channels on Zen 5:
+# 20 ms with 24 of the 32 MB of L3 cache, 13 with 10).
+_SUM_BYTES = max(4 * 1024**2, CACHES.level3 // 3)
 # Register tiles (input channels, vectors of output channels): the one that wastes least of the channels is taken, of
 # equals the first. With 16 registers 3x4 accumulators are as many as there can be, and 4x2 too few to hide the latency
 # of a multiply-add (64 to 64 channels at 8x8 on Zen 3: 3x4 takes 0.80 of the time of 4x2, 0.95 of that of 6x2 at 32).
@@ -112,12 +117,14 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     rows = -(-block_in // tile_rows) * tile_rows
     padded_out = out_blocks * block_out
     sum_bytes = PLANES * in_blocks * rows * padded_out * 4
+    row_v = -(-(block_in + tile_rows) // width) * width + width
     most_tiles = _BLOCK_TILES if sum_bytes < _SUM_BYTES else 2 * _BLOCK_TILES
+    if 1 < PLANES * (row_v + block_out) * 4 * _BLOCK_TILES / _PLANES_BYTES <= 2:
+        most_tiles = _BLOCK_TILES // 2
     parts = -(-_TASKS // (in_blocks * out_blocks))
     parts = max(1, min(parts, _SUM_BYTES // sum_bytes, -(-tiles // most_tiles)))
     blocks = parts * -(-tiles // (parts * most_tiles))
     block_tiles = -(-tiles // blocks)
-    row_v = -(-(block_in + tile_rows) // width) * width + width
     return WinogradWeightPlan(
         *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
         *(block_tiles, parts, block_in, in_blocks, block_out, out_blocks, tile_rows, tile_vectors, row_v),
