@@ -96,6 +96,8 @@ class Backend(FusedOperations, abc.ABC):
     """What `fastconv.set_algorithm` takes."""
     captures: ClassVar[bool] = False
     """Whether `capture` works."""
+    sums_norm_gradients: ClassVar[bool] = False
+    """Whether `conv2d_backward_input_norm_relu` with `batch_norm_backward_apply` saves a pass over memory."""
     pool: Workspace
 
     # Arrays

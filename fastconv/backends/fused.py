@@ -169,6 +169,77 @@ class FusedOperations:
         self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
         self.add(part, addend, out=out)
 
+    def conv2d_backward_input_norm_relu(
+        self: Any,
+        grad_output: Array,
+        weight: PreparedWeight,
+        addend: Array | None,
+        y: Array,
+        x: Array,
+        *,
+        mean: Array,
+        var: Array,
+        eps: float,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Gradient behind ``y = relu(batch_norm(x))`` where a convolution of y is next, and those of gamma and beta.
+
+        ``out = relu_backward(conv2d_backward_input(grad_output, weight) + addend, y)``; over all pixels, ``grad_beta``
+        is the sum of `out`, and ``grad_gamma`` that of ``out * (x - mean) / sqrt(var + eps)``. y may have had a
+        shortcut added before the rectifier. `batch_norm_backward_apply` gives the gradient of x.
+
+        Parameters
+        ----------
+        grad_output : (N, P, Q, K) array
+        addend : (N, H, W, C) array or None
+            `out` may be the same one.
+        y, x : (N, H, W, C) arrays
+        mean, var : (C,) arrays
+        out : (N, H, W, C) array, written
+        grad_gamma, grad_beta : (C,) arrays, written
+        """
+        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        part = workspace.empty(out.shape, out.dtype)
+        self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
+        if addend is not None:
+            self.add(part, addend, out=part)
+        self.relu_backward(part, y, out=out)
+        grads = {"grad_input": part, "grad_gamma": grad_gamma, "grad_beta": grad_beta}  # the first is not wanted
+        self.batch_norm_backward(out, x, mean, mean, var, eps=eps, **grads, workspace=workspace)
+
+    def batch_norm_backward_apply(
+        self: Any,
+        grad_output: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        grad_gamma: Array,
+        grad_beta: Array,
+        eps: float,
+        grad_input: Array,
+        workspace: Workspace,
+    ) -> None:
+        """The second pass of `batch_norm_backward`: the gradient of x from those of gamma and beta.
+
+        With M pixels and ``rstd = 1 / sqrt(var + eps)``::
+
+            grad_input = gamma * rstd * (grad_output - grad_beta / M - (x - mean) * rstd * grad_gamma / M)
+
+        Only `grad_input` is written.
+        """
+        thrown_away = {name: workspace.empty(gamma.shape, gamma.dtype) for name in ("grad_gamma", "grad_beta")}
+        more = {"grad_input": grad_input, **thrown_away, "workspace": workspace}
+        self.batch_norm_backward(grad_output, x, gamma, mean, var, eps=eps, **more)
+
     def normalise_relu(
         self: Any, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
     ) -> None:

@@ -19,6 +19,8 @@ from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normal
 class NumbaFusedOperations(Backend):
     """Fused Numba kernels."""
 
+    sums_norm_gradients = True
+
     def conv2d_relu(
         self,
         x: Array,
@@ -142,6 +144,54 @@ class NumbaFusedOperations(Backend):
             super().conv2d_backward_input_add(grad_output, weight, addend, **geometry, out=out, workspace=workspace)
         else:
             conv2d.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace, addend=addend)
+
+    def conv2d_backward_input_norm_relu(
+        self,
+        grad_output: Array,
+        weight: PreparedWeight,
+        addend: Array | None,
+        y: Array,
+        x: Array,
+        *,
+        mean: Array,
+        var: Array,
+        eps: float,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        more: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        more |= {"out": out, "workspace": workspace}
+        norm = {"mean": mean, "var": var, "eps": eps, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+        if conv2d.conv2d_backward_input_norm_relu(grad_output, weight, addend, y, x, **norm, **more):
+            return
+        if addend is None:
+            self.conv2d_backward_input(grad_output, weight, **more)
+        else:
+            self.conv2d_backward_input_add(grad_output, weight, addend, **more)
+        batch_norm_gradient.relu_sums(out, y, x, **norm, out=out, workspace=workspace)
+
+    def batch_norm_backward_apply(
+        self,
+        grad_output: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        grad_gamma: Array,
+        grad_beta: Array,
+        eps: float,
+        grad_input: Array,
+        workspace: Workspace,
+    ) -> None:
+        more = {"grad_gamma": grad_gamma, "grad_beta": grad_beta, "grad_input": grad_input}
+        batch_norm_gradient.apply(grad_output, x, gamma, mean, var, eps=eps, **more, workspace=workspace)
 
     def normalise_relu(
         self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.nn.fusion import find_steps
+from fastconv.nn.fusion import find_steps, run_backward
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.scope import Scope
 from fastconv.nn.simple import Identity
@@ -79,11 +79,8 @@ class Sequential(Layer):
         """Run the layers backwards."""
         contexts = self.check_context(context)
         stop = 0 if needs_input_grad else self._trained_from()
-        for i in range(len(self.steps) - 1, stop - 1, -1):
-            grad_output = self.steps[i].backward(
-                grad_output, contexts[i], needs_input_grad=needs_input_grad or i > stop
-            )
-        return grad_output if needs_input_grad else None
+        grad = run_backward(self.steps[stop:], contexts[stop:], grad_output, needs_input_grad=needs_input_grad)
+        return grad if needs_input_grad else None
 
     def _trained_from(self) -> int:
         """Return the number of the first step that has parameters."""

@@ -230,6 +230,19 @@ class Conv2d(Layer):
             bias.add_grad(target)
         return grad
 
+    def backward_input_norm_relu(
+        self, grad_output: Array, x: Array, addend: Array | None, z: Array, **more: Any
+    ) -> Array:
+        """Return the gradient behind ``x = relu(batch_norm(z))`` and write those of the normalisation.
+
+        With `addend` that is added first, and the result written there.
+        """
+        backend = self.backend
+        weight, arguments = self._backward_input_arguments(x)
+        grad = backend.empty(x.shape, x.dtype) if addend is None else addend
+        backend.conv2d_backward_input_norm_relu(grad_output, weight, addend, x, z, **arguments, **more, out=grad)
+        return grad
+
     def _backward_input_arguments(self, x: Array) -> tuple[PreparedWeight, dict[str, Any]]:
         plan = self._plan(x.shape[1:])
         geometry = {"stride": self.stride, "padding": plan.padding, "dilation": self.dilation, "groups": self.groups}

@@ -16,6 +16,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from fastconv.backends.base import Array
 from fastconv.errors import ShapeError
@@ -24,6 +26,22 @@ from fastconv.nn.conv import Conv2d
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.norm import BatchNorm2d
 from fastconv.nn.pooling import MaxPool2d
+
+
+@dataclass
+class Ending:
+    """How a step ends: ``y = relu(batch_norm(z))``, with a shortcut perhaps.
+
+    The step behind it, if that begins with a convolution, can do the rectifier and the sums of the normalisation where
+    it computes the gradient of y. Then `grads` are those of gamma and beta, and what it returns is the gradient behind
+    the rectifier.
+    """
+
+    norm: BatchNorm2d
+    z: Array
+    mean: Array
+    var: Array
+    grads: dict[str, Array] | None = None
 
 
 class Step:
@@ -35,14 +53,40 @@ class Step:
         Those that it stands for.
     forward_operations, backward_operations : tuple of str
         The fused operations of the backend that it calls in training, in order; none for a layer of its own.
+    follows_norm : bool
+        Whether it does, on backends that can, the rectifier and the sums of the normalisation that the step before it
+        ends with (see `Ending`).
+    norm_taken : bool
+        Whether the step behind it does so with its own.
     """
 
     forward_operations: tuple[str, ...] = ()
-    backward_operations: tuple[str, ...] = ()
 
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
         self.owns_output, self.owns_grad = layers[-1].owns_output, layers[0].owns_grad
+        self.follows_norm = self.norm_taken = False
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See the class."""
+        return self._taken_over()
+
+    def _taken_over(self) -> tuple[str, ...]:
+        there = self.follows_norm and self.layers[0].backend.sums_norm_gradients
+        return ("conv2d_backward_input_norm_relu",) if there else ()
+
+    def ends_in_norm(self) -> bool:
+        """Whether it ends in a normalisation and a rectifier."""
+        return False
+
+    def ending(self, context: Context) -> Ending | None:
+        """Return its `Ending`, if there is a step behind that can do a part of it."""
+        return None
+
+    def first(self) -> Step | None:
+        """Return the step, it or one inside of it, whose convolution its input goes to."""
+        return self if self.convolution is not None else None
 
     @property
     def convolution(self) -> Conv2d | None:
@@ -63,15 +107,33 @@ class Step:
         return self.layers[0].forward(x, training=training)
 
     def backward(
-        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
     ) -> Array | None:
-        """Run them backwards; `addend`, which it may write to, is added to the gradient of the input."""
+        """Run them backwards.
+
+        Parameters
+        ----------
+        addend : array or None
+            Is added to the gradient of the input; may be written to.
+        previous : Ending or None
+            Of the step before, to be done if `needs_input_grad`.
+        own : Ending or None
+            Its own, where the step behind has done it.
+        """
         layer = self.layers[0]
-        if addend is not None and type(layer) is Conv2d:
+        if type(layer) is Conv2d and (addend is not None or previous is not None):
             x = layer.check_context(context)
             grad_output = layer.check_grad(grad_output, layer.output_shape(x.shape))
             layer.backward_bias(grad_output)
-            return conv_backward(layer, grad_output, x, needs_input_grad=needs_input_grad, addend=addend)
+            more: Any = {"addend": addend, "previous": previous}
+            return conv_backward(layer, grad_output, x, needs_input_grad=needs_input_grad, **more)
         grad = layer.backward(grad_output, context, needs_input_grad=needs_input_grad)
         if addend is None or grad is None:
             return grad
@@ -80,11 +142,54 @@ class Step:
 
 
 def conv_backward(
-    conv: Conv2d, grad_output: Array, x: Array, *, needs_input_grad: bool, addend: Array | None = None
+    conv: Conv2d,
+    grad_output: Array,
+    x: Array,
+    *,
+    needs_input_grad: bool,
+    addend: Array | None = None,
+    previous: Ending | None = None,
 ) -> Array | None:
-    """Gradients of weight and input, not of the bias."""
+    """Gradients of weight and input, not of the bias; the latter behind the step before if that is to be done."""
     conv.backward_weight(grad_output, x)
-    return conv.backward_input(grad_output, x, addend) if needs_input_grad else None
+    if not needs_input_grad:
+        return None
+    if previous is None:
+        return conv.backward_input(grad_output, x, addend)
+    norm = previous.norm
+    previous.grads = norm.grad_targets()
+    statistics = {"mean": previous.mean, "var": previous.var, "eps": norm.eps}
+    grad = conv.backward_input_norm_relu(grad_output, x, addend, previous.z, **statistics, **previous.grads)
+    norm.add_grads(previous.grads)
+    return grad
+
+
+def run_backward(
+    steps: Sequence[Step],
+    contexts: Sequence[Context],
+    grad_output: Array,
+    *,
+    needs_input_grad: bool,
+    addend: Array | None = None,
+    previous: Ending | None = None,
+    own: Ending | None = None,
+) -> Array | None:
+    """Run steps backwards one after the other; the parameters are those of the first one, `own` that of the last."""
+    grad: Array | None = grad_output
+    for i in range(len(steps) - 1, -1, -1):
+        if i == 0:
+            return steps[0].backward(
+                grad, contexts[0], needs_input_grad=needs_input_grad, addend=addend, previous=previous, own=own
+            )
+        ahead = ending_of(steps[i - 1], contexts[i - 1])
+        grad = steps[i].backward(grad, contexts[i], needs_input_grad=True, previous=ahead, own=own)
+        own = ahead
+    return grad
+
+
+def ending_of(step: Step, context: Context) -> Ending | None:
+    """Return the `Ending` of a step that the one behind it is to do."""
+    return step.ending(context) if step.norm_taken else None
 
 
 class ConvReLU(Step):
@@ -108,13 +213,16 @@ class ConvReLU(Step):
         self.before: ConvReLU | None = None
         self.masked = False
         self.forward_operations = ("conv2d_relu" if pool is None else "conv2d_relu_max_pool2d",)
-        self.backward_operations = ("relu_backward_bias",)
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See `Step`."""
+        mine = () if self.masked else ("relu_backward_bias",)
+        return (*mine, *(self._taken_over() if self.before is None else ("conv2d_backward_input_relu",)))
 
     def follow(self, before: ConvReLU) -> None:
         """Take over the rectifier of `before`, whose output is the input of this step alone."""
         self.before, before.masked = before, True
-        before.backward_operations = before.backward_operations[1:]
-        self.backward_operations += ("conv2d_backward_input_relu",)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run them; the context is x, the output, and that of the pooling."""
@@ -124,7 +232,14 @@ class ConvReLU(Step):
         return y, ((x, y, pooled) if training else None)
 
     def backward(
-        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
     ) -> Array | None:
         """Run them backwards."""
         conv, backend = self.conv, self.conv.backend
@@ -141,7 +256,8 @@ class ConvReLU(Step):
         if self.pool is not None:
             grad = self.pool.backward(grad, pooled)
         if self.before is None or not needs_input_grad:
-            return conv_backward(conv, grad, x, needs_input_grad=needs_input_grad, addend=addend)
+            more: Any = {"addend": addend, "previous": previous}
+            return conv_backward(conv, grad, x, needs_input_grad=needs_input_grad, **more)
         conv.backward_weight(grad, x)
         return conv.backward_input_relu(grad, x, self.before.conv.bias)
 
@@ -161,7 +277,8 @@ def convolve_relu(conv: Conv2d, pool: MaxPool2d | None, x: Array) -> tuple[Array
 class ConvNorm(Step):
     """Convolution with the statistics of its output; normalisation, rectifier and 2x2 max pooling in one pass more.
 
-    Backward two passes: the sums, and the gradient of the convolution's output.
+    Backward two passes: the sums, and the gradient of the convolution's output. The step behind may have done the first
+    (see `Ending`).
     """
 
     def __init__(
@@ -170,13 +287,29 @@ class ConvNorm(Step):
         super().__init__(*[layer for layer in (conv, norm, relu, pool) if layer is not None])
         self.conv, self.norm, self.relu, self.pool = conv, norm, relu, pool
         if pool is not None:
-            ends = ("normalise_relu_max_pool2d", "batch_norm_relu_max_pool2d_backward")
+            self.ends = ("normalise_relu_max_pool2d", "batch_norm_relu_max_pool2d_backward")
         elif relu is not None:
-            ends = ("normalise_relu", "batch_norm_relu_backward")
+            self.ends = ("normalise_relu", "batch_norm_relu_backward")
         else:
-            ends = ("batch_norm_inference", "batch_norm_backward")
-        self.forward_operations = ("conv2d_statistics", ends[0])
-        self.backward_operations = (ends[1],)
+            self.ends = ("batch_norm_inference", "batch_norm_backward")
+        self.forward_operations = ("conv2d_statistics", self.ends[0])
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See `Step`."""
+        taken = self.norm_taken and self.conv.backend.sums_norm_gradients
+        return ("batch_norm_backward_apply" if taken else self.ends[1], *self._taken_over())
+
+    def ends_in_norm(self) -> bool:
+        """Whether there is a rectifier, and no pooling."""
+        return self.relu is not None and self.pool is None
+
+    def ending(self, context: Context) -> Ending | None:
+        """Return the end of this step, if the backend can do it with a convolution's gradient."""
+        if not self.conv.backend.sums_norm_gradients:
+            return None
+        _, z, mean, var, _, _ = self.norm.check_context(context)
+        return Ending(self.norm, z, mean, var)
 
     def statistics(self, x: Array, *, training: bool) -> tuple[Array, Array, Array]:
         """Convolve and return the output with the mean and variance to normalise it with."""
@@ -210,13 +343,25 @@ class ConvNorm(Step):
         return y, ((x, z, mean, var, y, argmax) if training else None)
 
     def backward(
-        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
     ) -> Array | None:
         """Run them backwards."""
         backend, norm = self.conv.backend, self.norm
         x, z, mean, var, y, argmax = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
         grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
+        further: Any = {"needs_input_grad": needs_input_grad, "addend": addend, "previous": previous}
+        if own is not None:
+            apply_norm(own, grad_output, grad)
+            self.conv.backward_bias(grad)
+            return conv_backward(self.conv, grad, x, **further)
         more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
         if self.relu is None:
             backend.batch_norm_backward(grad_output, z, gamma, mean, var, **more)
@@ -227,7 +372,19 @@ class ConvNorm(Step):
             backend.batch_norm_relu_max_pool2d_backward(grad_output, y, argmax, z, gamma, mean, var, **windows, **more)
         norm.add_grads(more)
         self.conv.backward_bias(grad)
-        return conv_backward(self.conv, grad, x, needs_input_grad=needs_input_grad, addend=addend)
+        return conv_backward(self.conv, grad, x, **further)
+
+
+def apply_norm(ending: Ending, grad_output: Array, grad_input: Array) -> None:
+    """Write the gradient of z to `grad_input`, the sums being there and `grad_output` behind the rectifier."""
+    norm, statistics = ending.norm, (ending.mean, ending.var)
+    norm.backend.batch_norm_backward_apply(
+        *(grad_output, ending.z, norm.gamma.array, *statistics),
+        **(ending.grads or {}),
+        eps=norm.eps,
+        grad_input=grad_input,
+        workspace=norm.backend.pool,
+    )
 
 
 class ResidualReLU(Step):
@@ -238,7 +395,32 @@ class ResidualReLU(Step):
     """
 
     forward_operations = ("conv2d_statistics", "normalise_add_relu")
-    backward_operations = ("batch_norm_add_relu_backward", "conv2d_backward_input_add")
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See `Step`; what the convolution that its input goes to takes over from the step before is named there."""
+        fused = self.last.conv.backend.sums_norm_gradients
+        first = self.first()
+        names = ["batch_norm_backward_apply" if self.norm_taken and fused else "batch_norm_add_relu_backward"]
+        names += self.last._taken_over()
+        if first is not None and not (first.follows_norm and fused):
+            names.append("conv2d_backward_input_add")
+        return tuple(names)
+
+    def ends_in_norm(self) -> bool:
+        """It does."""
+        return True
+
+    def ending(self, context: Context) -> Ending | None:
+        """Return the end of this step, if the backend can do it with a convolution's gradient."""
+        if not self.last.conv.backend.sums_norm_gradients:
+            return None
+        _, (_, z, mean, var, _), _ = self.last.norm.check_context(context)
+        return Ending(self.last.norm, z, mean, var)
+
+    def first(self) -> Step | None:
+        """Return the first step of the body, if that is a convolution."""
+        return (self.body[0] if self.body else self.last).first()
 
     def __init__(self, block: Layer, relu: ReLU, body: Sequence[Step], last: ConvNorm, shortcut: Layer) -> None:
         super().__init__(block, relu)
@@ -269,33 +451,41 @@ class ResidualReLU(Step):
         return y, ((contexts, (value, z, mean, var, y), shortcut_context) if training else None)
 
     def backward(
-        self, grad_output: Array, context: Context, *, needs_input_grad: bool, addend: Array | None = None
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
     ) -> Array | None:
         """Run the block backwards."""
         backend, norm, conv = self.last.conv.backend, self.last.norm, self.last.conv
         contexts, (value, z, mean, var, y), shortcut_context = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad, residual = backend.empty(z.shape, z.dtype), backend.empty(z.shape, z.dtype)
-        more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
-        backend.batch_norm_add_relu_backward(
-            grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more
-        )
-        norm.add_grads(more)
+        grad = backend.empty(z.shape, z.dtype)
+        if own is not None:
+            residual = grad_output  # behind the rectifier already, and nobody else's
+            apply_norm(own, grad_output, grad)
+        else:
+            residual = backend.empty(z.shape, z.dtype)
+            more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
+            backend.batch_norm_add_relu_backward(
+                grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more
+            )
+            norm.add_grads(more)
         conv.backward_bias(grad)
         rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=needs_input_grad)
         if rest is not None and addend is not None:
             backend.add(rest, addend, out=addend)
             rest = addend
-        result: Array | None = grad
-        steps = [*self.body, self.last]
-        for i in range(len(steps) - 1, -1, -1):
-            extra = rest if i == 0 else None
-            needed = needs_input_grad or i > 0
-            if i == len(steps) - 1:
-                result = conv_backward(conv, grad, value, needs_input_grad=needed, addend=extra)
-            else:
-                result = steps[i].backward(result, contexts[i], needs_input_grad=needed, addend=extra)
-        return result
+        further: Any = {"needs_input_grad": needs_input_grad, "addend": rest, "previous": previous}
+        if not self.body:
+            return conv_backward(conv, grad, value, **further)
+        ahead = ending_of(self.body[-1], contexts[-1])
+        result = conv_backward(conv, grad, value, needs_input_grad=True, previous=ahead)
+        return run_backward(self.body, contexts, result, own=ahead, **further)
 
 
 def find_steps(layers: Sequence[Layer]) -> tuple[Step, ...]:
@@ -307,8 +497,11 @@ def find_steps(layers: Sequence[Layer]) -> tuple[Step, ...]:
         steps.append(step)
         i += len(step.layers)
     for before, step in itertools.pairwise(steps):
+        first = step.first()
         if isinstance(before, ConvReLU) and isinstance(step, ConvReLU) and before.pool is None:
             step.follow(before)
+        elif before.ends_in_norm() and first is not None:
+            first.follows_norm = before.norm_taken = True
     return tuple(steps)
 
 

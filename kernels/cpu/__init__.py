@@ -26,12 +26,11 @@ _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_dept
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
 _POOL = ("winograd_fused.conv2d_winograd_pool", "winograd_fused.conv2d_winograd_pool_narrow")
 _MASKED = ("winograd_fused.conv2d_winograd_masked", "winograd_fused.conv2d_winograd_masked_narrow")
+_NORM = ("winograd_norm.conv2d_winograd_norm", "winograd_norm.conv2d_winograd_norm_narrow")
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
-_NORM_GRADIENT = (
-    "batch_norm_gradient.batch_norm_gradient_sums",
-    "batch_norm_gradient.combine_gradients",
-    "batch_norm_gradient.batch_norm_gradient_apply",
-)
+_NORM_SUMS = ("batch_norm_gradient.batch_norm_gradient_sums", "batch_norm_gradient.combine_gradients")
+_NORM_APPLY = ("batch_norm_gradient.gradient_constants", "batch_norm_gradient.batch_norm_gradient_apply")
+_NORM_GRADIENT = (*_NORM_SUMS, *_NORM_APPLY)
 
 TABLE = {
     "prepare_conv2d_weight": (
@@ -107,6 +106,8 @@ TABLE = {
     "conv2d_backward_input_add": _DENSE_CONVOLUTION,
     "conv2d_relu_max_pool2d": _POOL,
     "conv2d_backward_input_relu": (*_MASKED, "conv2d_weight.sum_parts"),
+    "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_NORM, *_NORM_SUMS),
+    "batch_norm_backward_apply": _NORM_APPLY,
     "normalise_relu": ("normalise.normalise",),
     "normalise_add_relu": ("normalise.normalise",),
     "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d",),
@@ -116,6 +117,7 @@ TABLE = {
     "batch_norm_relu_max_pool2d_backward": (
         "batch_norm_gradient.batch_norm_pool_gradient_sums",
         "batch_norm_gradient.combine_gradients",
+        "batch_norm_gradient.gradient_constants",
         "batch_norm_gradient.batch_norm_pool_gradient_apply",
     ),
 }

@@ -45,6 +45,15 @@ def _gradient(grad, y, place, count, dt):
 
 
 @device
+def _kept_gradient(grad, y, kept, place, count, dt):
+    """As `_gradient`, and written to `kept` unless that is 0."""
+    g = _gradient(grad, y, place, count, dt)
+    if kept != 0:
+        store(kept + place, g, count, dt)
+    return g
+
+
+@device
 def clear_sums(sums, products, channels, dt):
     """Zero the sums in the cache."""
     for c in range(0, channels, lanes(dt)):
@@ -63,27 +72,30 @@ def _flush(scratch, sums, products, part, channels, first):
 
 
 @device
-def _add_rows(grad, y, x, place, rows, row_bytes, mean, sums, products, count, dt):
+def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, sums, products, count, dt):
     """Add up to four rows of one vector of channels."""
     centre = load(mean, count, dt)
-    g = _gradient(grad, y, place, count, dt)
+    g = _kept_gradient(grad, y, kept, place, count, dt)
     total, product = g, g * (load(x + place, count, dt) - centre)
     if rows > 1:
-        g = _gradient(grad, y, place + row_bytes, count, dt)
+        g = _kept_gradient(grad, y, kept, place + row_bytes, count, dt)
         total, product = total + g, vfma(g, load(x + place + row_bytes, count, dt) - centre, product)
     if rows > 2:
-        g = _gradient(grad, y, place + 2 * row_bytes, count, dt)
+        g = _kept_gradient(grad, y, kept, place + 2 * row_bytes, count, dt)
         total, product = total + g, vfma(g, load(x + place + 2 * row_bytes, count, dt) - centre, product)
     if rows > 3:
-        g = _gradient(grad, y, place + 3 * row_bytes, count, dt)
+        g = _kept_gradient(grad, y, kept, place + 3 * row_bytes, count, dt)
         total, product = total + g, vfma(g, load(x + place + 3 * row_bytes, count, dt) - centre, product)
     store(sums, load(sums, count, dt) + total, count, dt)
     store(products, load(products, count, dt) + product, count, dt)
 
 
 @kernel
-def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, sums, products):
-    """For each part, the sum of the gradient and of its product with x - mean, in float64."""
+def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, masked, sums, products):
+    """For each part, the sum of the gradient and of its product with x - mean, in float64.
+
+    The gradient behind the rectifier is written to `masked` unless that is empty.
+    """
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -91,7 +103,7 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, sums, produc
     row_bytes = channels * size
     whole = channels // width * width
     cached, cached_products = address(scratch), address(scratch) + scratch.size // 2 * size
-    rectified = address(y) if y.size else 0
+    rectified, kept = address(y) if y.size else 0, address(masked) if masked.size else 0
     for part in range(begin, end):
         stop = min((part + 1) * _PART_ROWS, rows)
         for block in range(part * _PART_ROWS, stop, _FLUSH_ROWS):
@@ -101,30 +113,36 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, sums, produc
                 place, several = i * row_bytes, min(4, last - i)
                 for shift in range(0, whole * size, VECTOR_BYTES):
                     _add_rows(
-                        *(address(grad), rectified, address(x), place + shift, several, row_bytes),
+                        *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
                         *(address(mean) + shift, cached + shift, cached_products + shift, width, dt),
                     )
                 if whole < channels:
                     shift = whole * size
                     _add_rows(
-                        *(address(grad), rectified, address(x), place + shift, several, row_bytes),
+                        *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
                         *(address(mean) + shift, cached + shift, cached_products + shift, channels - whole, dt),
                     )
             _flush(scratch, sums, products, part, channels, block == part * _PART_ROWS)
 
 
 @kernel
-def combine_gradients(begin, end, rows, sums, products, gamma, mean, var, eps, grad_gamma, grad_beta, a, b, k):
-    """Add the parts in order; ``grad_input = a * g + k * (x - mean) + b``."""
-    for c in range(gamma.size):
+def combine_gradients(begin, end, sums, products, var, eps, grad_gamma, grad_beta):
+    """Add the parts in order."""
+    for c in range(grad_gamma.size):
         total, product = 0.0, 0.0
         for part in range(sums.shape[0]):
-            total += sums[part, c]
-            product += products[part, c]
+            total += np.float64(sums[part, c])
+            product += np.float64(products[part, c])
+        grad_beta[c], grad_gamma[c] = total, product / np.sqrt(np.float64(var[c]) + eps)
+
+
+@kernel
+def gradient_constants(begin, end, rows, grad_gamma, grad_beta, gamma, var, eps, a, b, k):
+    """Constants of ``grad_input = a * g + k * (x - mean) + b``."""
+    for c in range(gamma.size):
         rstd = 1.0 / np.sqrt(np.float64(var[c]) + eps)
-        grad_beta[c], grad_gamma[c] = total, product * rstd
-        a[c], b[c] = gamma[c] * rstd, -gamma[c] * rstd * total / rows
-        k[c] = -gamma[c] * rstd * rstd * rstd * product / rows
+        a[c], b[c] = gamma[c] * rstd, -gamma[c] * rstd * grad_beta[c] / rows
+        k[c] = -gamma[c] * rstd * rstd * grad_gamma[c] / rows
 
 
 @device
@@ -245,6 +263,33 @@ def sum_scratch(channels, dtype):
     return np.empty((get_num_threads(), 2 * half), dtype)
 
 
+def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace):
+    """Launch the first pass over arrays as rows; `y` and `masked` are flat, or empty."""
+    parts = -(-len(x) // _PART_ROWS)
+    sums, products = (workspace.empty((parts, mean.size), np.float64) for _ in range(2))
+    arguments = (grad, y, x, mean, masked, sums, products)
+    launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(mean.size, x.dtype))
+    launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)
+
+
+def _constants(rows, grad_gamma, grad_beta, gamma, var, eps, workspace):
+    a, b, k = (workspace.empty(gamma.shape, gamma.dtype) for _ in range(3))
+    launch(gradient_constants, 1, rows, grad_gamma, grad_beta, gamma, var, float(eps), a, b, k)
+    return a, b, k
+
+
+def _apply(grad, y, x, residual, mean, constants, grad_input):
+    """Launch the second pass over arrays as rows; `y` and `residual` are flat, or empty."""
+    block_rows = max(1, _BLOCK_BYTES // (2 * mean.size * x.itemsize))
+    apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
+    addresses = (mean.nbytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
+    stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
+    launch(
+        *(batch_norm_gradient_apply, -(-len(x) // block_rows), grad, y, x, mean, *constants),
+        *(grad_input, residual, block_rows, stream),
+    )
+
+
 def batch_norm_backward(
     grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace, y=None, grad_residual=None
 ):
@@ -253,23 +298,23 @@ def batch_norm_backward(
     nothing = _NOTHING[x.dtype]
     y = nothing if y is None else y.reshape(-1)
     residual = nothing if grad_residual is None else grad_residual.reshape(-1)
-    parts = -(-len(rows) // _PART_ROWS)
-    sums, products = (workspace.empty((parts, gamma.size), np.float64) for _ in range(2))
-    a, b, k = (workspace.empty(gamma.shape, x.dtype) for _ in range(3))
-    arguments = (grad, y, rows, mean, sums, products)
-    launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(gamma.size, x.dtype))
-    launch(
-        *(combine_gradients, 1, len(rows), sums, products, gamma, mean, var, float(eps)),
-        *(grad_gamma, grad_beta, a, b, k),
-    )
-    block_rows = max(1, _BLOCK_BYTES // (2 * gamma.size * x.itemsize))
-    apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
-    addresses = (gamma.nbytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
-    stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
-    launch(
-        *(batch_norm_gradient_apply, -(-len(rows) // block_rows), grad, y, rows, mean, a, b, k),
-        *(grad_input, residual, block_rows, stream),
-    )
+    _sums(grad, y, rows, mean, var, nothing, grad_gamma, grad_beta, eps, workspace)
+    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, var, eps, workspace)
+    _apply(grad, y, rows, residual, mean, constants, grad_input)
+
+
+def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, workspace):
+    """The gradient behind the rectifier, and those of gamma and beta."""
+    rows, grad = x.reshape(-1, mean.size), grad_output.reshape(-1, mean.size)
+    _sums(grad, y.reshape(-1), rows, mean, var, out.reshape(-1), grad_gamma, grad_beta, eps, workspace)
+
+
+def apply(grad_output, x, gamma, mean, var, *, eps, grad_gamma, grad_beta, grad_input, workspace):
+    """The gradient of x from those of gamma and beta."""
+    rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
+    nothing = _NOTHING[x.dtype]
+    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, var, eps, workspace)
+    _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
 
 
 def batch_norm_relu_max_pool2d_backward(
@@ -277,14 +322,9 @@ def batch_norm_relu_max_pool2d_backward(
 ):
     """Gradients of a normalisation, rectifier and 2x2 max pooling."""
     sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
-    a, b, k = (workspace.empty(gamma.shape, x.dtype) for _ in range(3))
-    scratch = sum_scratch(gamma.size, x.dtype)
     arguments = (grad_output, y, argmax, x, mean, sums, products)
-    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=scratch)
-    rows = x.size // gamma.size
-    launch(
-        *(combine_gradients, 1, rows, sums, products, gamma, mean, var, float(eps)),
-        *(grad_gamma, grad_beta, a, b, k),
-    )
-    arguments = (grad_output, y, argmax, x, mean, a, b, k, grad_input)
+    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=sum_scratch(gamma.size, x.dtype))
+    launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)
+    constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, var, eps, workspace)
+    arguments = (grad_output, y, argmax, x, mean, *constants, grad_input)
     launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)

@@ -16,6 +16,7 @@ from . import (
     normalise,
     winograd,
     winograd_fused,
+    winograd_norm,
     winograd_prepare,
     winograd_weight,
 )
@@ -205,6 +206,35 @@ def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilat
     if pads is None:
         return False
     winograd_fused.run_masked(grad_output, weight.packed, y, *pads, out, grad_bias, workspace)
+    return True
+
+
+def conv2d_backward_input_norm_relu(
+    grad_output,
+    weight,
+    addend,
+    y,
+    x,
+    *,
+    mean,
+    var,
+    eps,
+    stride,
+    padding,
+    dilation,
+    groups,
+    out,
+    grad_gamma,
+    grad_beta,
+    workspace,
+):
+    """Gradient plus `addend` behind ``y = relu(batch_norm(x))``, and its sums, in one pass; False where not."""
+    geometry = (stride, padding, dilation, groups)
+    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry, out.itemsize)
+    if pads is None:
+        return False
+    norm = (y, x, mean, var, eps, grad_gamma, grad_beta)
+    winograd_norm.run(grad_output, weight.packed, addend, norm, *pads, out, workspace)
     return True
 
 

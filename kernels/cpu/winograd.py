@@ -58,6 +58,7 @@ _PLANES_BYTES = 500 * 1024  # of a block's transformed input: with products and 
 _SHARED_TILES = 128  # of a block whose planes come from the L3 cache
 _SHARED_WEIGHT_BYTES = 12 * 1024 * 1024  # from here on the weight is read too often in small blocks
 _TASKS = 16  # at least, where the work can be divided so
+NOWHERE = np.int64(0)
 
 
 class WinogradPlan(NamedTuple):
@@ -150,8 +151,12 @@ def _ask_ahead(ahead):
     """Ask for some lines of the next block's input, of this block's output and what is read beside it; go on."""
     source, source_lines, target, target_lines, beside = ahead
     source = ask_for_lines(source, source_lines)
-    if beside != 0:
-        ask_for_lines(target + beside, target_lines)
+    if beside[0] != 0:
+        ask_for_lines(target + beside[0], target_lines)
+    if beside[1] != 0:
+        ask_for_lines(target + beside[1], target_lines)
+    if beside[2] != 0:
+        ask_for_lines(target + beside[2], target_lines)
     for _ in range(target_lines):
         prefetch_write(target)
         target += LINE_BYTES
@@ -159,10 +164,16 @@ def _ask_ahead(ahead):
 
 
 @device
-def _look_ahead(x, out, other, block, groups, plan):
+def _away(place, out):
+    """Bytes from `out` to what is read beside it; 0 if there is nothing."""
+    return place - address(out) if place != 0 else 0
+
+
+@device
+def _look_ahead(x, out, others, block, groups, plan):
     """Where the input begins that the block behind this one adds, where the output of this one, and lines at a time.
 
-    `other` is an array of the output's shape that is read where it is written, or empty.
+    `others` are the addresses of arrays of the output's shape that are read where it is written, or 0.
     """
     register_tiles = groups * PLANES * ((plan.block_tiles + ROWS - 1) // ROWS)
     tile = map_bytes(x, plan.in_h, plan.in_w, plan.in_channels, plan)
@@ -174,7 +185,7 @@ def _look_ahead(x, out, other, block, groups, plan):
         share_of_lines(plan.block_tiles * tile, register_tiles),
         address(out) + block * plan.block_tiles * out_tile,
         0 if plan.stream else share_of_lines(plan.block_tiles * out_tile, register_tiles),
-        address(other) - address(out) if other.size else 0,
+        (_away(others[0], out), _away(others[1], out), _away(others[2], out)),
     )
 
 
@@ -239,8 +250,8 @@ def make_convolve_blocks(vectors, transform):
     convolve_groups = make_groups(vectors, transform)
 
     @device
-    def convolve_blocks(begin, end, scratch, x, weights, finish, out, other, plan):
-        """Blocks `begin` to `end` - 1; `out` is written, and `other` read where it is, unless that is empty."""
+    def convolve_blocks(begin, end, scratch, x, weights, finish, out, others, plan):
+        """Blocks `begin` to `end` - 1; `out` is written, and what lies at `others` read where it is, if not 0."""
         dt = x.dtype
         values = address(scratch)
         products = values + PLANES * plan.plane_v * itemsize(dt)
@@ -250,7 +261,7 @@ def make_convolve_blocks(vectors, transform):
         for block in range(begin, end):
             first = block * plan.block_tiles
             transform_inputs(address(x), zeros, values, first, min(plan.block_tiles, plan.tiles - first), plan, dt)
-            ahead = _look_ahead(x, out, other, block, groups, plan)
+            ahead = _look_ahead(x, out, others, block, groups, plan)
             convolve_groups(values, products, address(weights), finish, block, 0, groups, ahead, plan, dt)
 
     return convolve_blocks
@@ -272,13 +283,13 @@ def _make_kernels(vectors, small, name):
 
     def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
         finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
-        convolve_blocks(begin, end, scratch, x, weights, finish, out, addend, plan)
+        convolve_blocks(begin, end, scratch, x, weights, finish, out, (finish[2], NOWHERE, NOWHERE), plan)
 
     def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
         dt = values.dtype
         finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
         groups = groups_of(plan, dt)
-        nothing_ahead = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+        nothing_ahead = NOWHERE, NOWHERE, NOWHERE, NOWHERE, (NOWHERE, NOWHERE, NOWHERE)
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
             convolve_groups(

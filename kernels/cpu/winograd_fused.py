@@ -26,7 +26,7 @@ from .simd import (
     vstore_index,
 )
 from .stack import stack_vectors, unknown
-from .winograd import block_scratch, make_convolve_blocks, place_of, winograd_plan
+from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, winograd_plan
 from .winograd_output import products_column
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
 
@@ -34,7 +34,7 @@ _HALF_TILE = TILE // 2
 
 
 @device
-def _keep_columns(place, plane_bytes, kept, dt):
+def keep_columns(place, plane_bytes, kept, dt):
     """Write A^T M of a tile, four rows of six values, to the stack."""
     for _ in range(unknown(PATCH)):
         store_four(kept, PATCH * VECTOR_BYTES, products_column(place, PATCH * plane_bytes, False, dt))
@@ -98,7 +98,7 @@ def _pool_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
         p, q = i * _HALF_TILE, j * _HALF_TILE
         there = min(_HALF_TILE, pooled_h - p), min(_HALF_TILE, pooled_w - q)
         if there[0] > 0 and there[1] > 0:
-            _keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
+            keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
             element = ((image * pooled_h + p) * pooled_w + q) * plan.out_channels + channel
             target, places = out + element * itemsize(dt), address(argmax) + element * itemsize(argmax.dtype)
             _pool_tile(kept, target, places, steps, there, count, start, argmax.dtype, dt)
@@ -148,7 +148,7 @@ def _mask_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
         h, w = i * TILE, j * TILE
         rows, cols = min(TILE, plan.out_h - h), min(TILE, plan.out_w - w)
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
-        _keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
+        keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
         for row in range(rows):
             if cols == TILE and count == lanes(dt):
                 total = _mask_row(kept, row, out + shift, mask + shift, pixel, total, dt)
@@ -163,7 +163,8 @@ def _make_pool(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, _pool_outputs)
 
     def pool(begin, end, scratch, x, weights, bias, out, argmax, plan):
-        convolve_blocks(begin, end, scratch, x, weights, (address(out), place_of(bias), argmax), out, bias[:0], plan)
+        finish = address(out), place_of(bias), argmax
+        convolve_blocks(begin, end, scratch, x, weights, finish, out, (NOWHERE, NOWHERE, NOWHERE), plan)
 
     pool.__name__ = name
     return kernel(pool)
@@ -173,7 +174,8 @@ def _make_masked(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, _mask_outputs)
 
     def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
-        convolve_blocks(begin, end, scratch, x, weights, (address(out), address(mask), address(sums)), out, mask, plan)
+        finish = address(out), address(mask), address(sums)
+        convolve_blocks(begin, end, scratch, x, weights, finish, out, (finish[1], NOWHERE, NOWHERE), plan)
 
     masked.__name__ = name
     return kernel(masked)

@@ -158,6 +158,68 @@ def backward_input_relu(c: Conv) -> Case:
     )
 
 
+def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = False) -> Case:
+    """With an addend or without; in place, the result is written over it."""
+    more = {"grad_output": c.y_shape, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
+    channels = (c.c,)
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = _inputs(c, **more)(rng)
+        arrays["x"] += 3
+        arrays.pop("bias", None)
+        norm = {"mean": 3 + rng.standard_normal(channels), "var": 0.5 + rng.random(channels)}
+        return arrays | norm | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
+
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "backward_input", c, workspace)
+        addend = i.get("addend")
+        if in_place:
+            backend.copy(addend, out=o["out"])
+            addend = o["out"]
+        arguments = {"mean": i["mean"], "var": i["var"], "eps": _EPS, **o, "workspace": workspace}
+        backend.conv2d_backward_input_norm_relu(
+            i["grad_output"], weight, addend, i["y"], i["x"], **_geometry(c), **arguments
+        )
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
+        passed = size * (i["y"] > 0)
+        away = (np.abs(i["x"]) + np.abs(i["mean"])) * _rstd(i["var"])
+        return {"out": size, "grad_beta": passed.sum((0, 1, 2)), "grad_gamma": (passed * away).sum((0, 1, 2))}
+
+    return Case(
+        "conv2d_backward_input_norm_relu",
+        c.id + ("-add" if add else "") + ("-in-place" if in_place else ""),
+        inputs,
+        {"out": c.x_shape, "grad_gamma": channels, "grad_beta": channels},
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def norm_backward_apply(name: str, shape: tuple[int, ...]) -> Case:
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(shape, rng, 0.0)
+        del parts["beta"]
+        grad = rng.standard_normal(shape)
+        axes = tuple(range(len(shape) - 1))
+        normalised = (parts["x"] - parts["mean"]) * _rstd(parts["var"])
+        sums = {"grad_gamma": (grad * normalised).sum(axes), "grad_beta": grad.sum(axes)}
+        return {"grad_output": grad, **parts, **sums}
+
+    def call(backend, i, o, workspace):
+        arguments = (i["grad_output"], i["x"], i["gamma"], i["mean"], i["var"])
+        sums = {"grad_gamma": i["grad_gamma"], "grad_beta": i["grad_beta"]}
+        backend.batch_norm_backward_apply(*arguments, **sums, eps=_EPS, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        return {"grad_input": _backward_size(i, np.abs(i["grad_output"]), shape)["grad_input"]}
+
+    return Case("batch_norm_backward_apply", name, inputs, {"grad_input": shape}, call, magnitude=magnitude)
+
+
 def conv_add_relu(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = _prepared(backend, i["weight"], "forward", c, workspace)
@@ -423,6 +485,10 @@ CASES = [
     conv_relu_pool(Conv("few-tiles", 1, (4, 6), 32, 17), _SQUARES),
     *(backward_input_relu(c) for c in CONVS if not c.infinite),
     backward_input_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
+    *(backward_input_norm_relu(c, add=add) for c in CONVS if not c.infinite for add in (False, True)),
+    *(backward_input_norm_relu(c, add=True, in_place=True) for c in CONVS[:4]),
+    backward_input_norm_relu(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), add=True),
+    *(norm_backward_apply(name, shape) for name, shape in _MAPS.items() if name != "far-from-zero"),
     *(backward_input_add(c, in_place=False) for c in CONVS if not c.infinite),
     *(backward_input_add(c, in_place=True) for c in CONVS if not c.infinite),
     conv_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),

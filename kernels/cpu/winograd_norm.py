@@ -1,0 +1,126 @@
+"""Winograd's gradient of the input where that input is a rectified batch normalisation: ``y = relu(batch_norm(x))``.
+
+    out = (conv2d_backward_input(grad_output) + addend) * (y > 0),  and the sums of out and out * (x - mean)
+
+The first pass of the normalisation's gradient (batch_norm_gradient.py) while the tile is in registers: what it would
+read, the gradient and x, is not read again. A block of tiles has sums of its own in float32, over a few hundred pixels;
+those of the blocks are added in order, in float64.
+
+`conv2d_winograd_norm` is otherwise `conv2d_winograd`: a task is a block of tiles that transforms its own patches.
+"""
+
+import numpy as np
+
+from .batch_norm_gradient import combine_gradients
+from .elementwise import load, store
+from .launch import device, kernel, launch
+from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
+from .stack import stack_vectors
+from .winograd import block_scratch, make_convolve_blocks, place_of, winograd_plan
+from .winograd_fused import keep_columns
+from .winograd_output import PATCH, TILE
+from .winograd_transforms import HALF, load_six, next_tile, output_row, store_four
+
+
+@device
+def _behind(g, y, zero, dt):
+    """The gradient behind the rectifier with result at `y`; it passes where that is positive, or NaN."""
+    return vselect_not_le(vload(y, dt), zero, g, zero)
+
+
+@device
+def _norm_row(kept, row, places, pixel_bytes, centre, sums, dt):
+    """Four cells of a row that lies in the image; return the sums with theirs."""
+    out, addend, y, x = places
+    total, product = sums
+    two, three = 2 * pixel_bytes, 3 * pixel_bytes
+    zero = vsplat(0, dt)
+    g0, g1, g2, g3 = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
+    if addend != 0:
+        g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + pixel_bytes, dt)
+        g2, g3 = g2 + vload(addend + two, dt), g3 + vload(addend + three, dt)
+    g0, g1 = _behind(g0, y, zero, dt), _behind(g1, y + pixel_bytes, zero, dt)
+    g2, g3 = _behind(g2, y + two, zero, dt), _behind(g3, y + three, zero, dt)
+    store_four(out, pixel_bytes, (g0, g1, g2, g3))
+    one = vfma(g1, vload(x + pixel_bytes, dt) - centre, g0 * (vload(x, dt) - centre))
+    other = vfma(g3, vload(x + three, dt) - centre, g2 * (vload(x + two, dt) - centre))
+    return total + ((g0 + g1) + (g2 + g3)), product + (one + other)
+
+
+@device
+def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, dt):
+    """As `_norm_row` for the first `cols` cells and `count` channels."""
+    out, addend, y, x = places
+    total, product = sums
+    zero = vsplat(0, dt)
+    values = stack_vectors(TILE, dt)
+    store_four(values, VECTOR_BYTES, output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt))
+    for j in range(cols):
+        shift = j * pixel_bytes
+        g = vload(values + j * VECTOR_BYTES, dt)
+        if addend != 0:
+            g = g + load(addend + shift, count, dt)
+        g = vselect_not_le(load(y + shift, count, dt), zero, g, zero)
+        store(out + shift, g, count, dt)
+        total, product = total + g, vfma(g, load(x + shift, count, dt) - centre, product)
+    return total, product
+
+
+@device
+def _norm_outputs(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
+    """One vector of channels of a block of tiles, and its sums."""
+    places, mean, block_sums = finish
+    size = itemsize(dt)
+    count = min(lanes(dt), plan.out_channels - channel)
+    pixel = plan.out_channels * size
+    centre = load(mean + channel * size, count, dt)
+    sums = vsplat(0, dt), vsplat(0, dt)
+    kept = stack_vectors(HALF, dt)
+    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
+    i, j = divmod(place, plan.tiles_w)
+    out, addend, y, x = places
+    for t in range(tiles):
+        h, w = i * TILE, j * TILE
+        rows, cols = min(TILE, plan.out_h - h), min(TILE, plan.out_w - w)
+        shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
+        keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
+        for row in range(rows):
+            here = out + shift, addend + shift * (addend != 0), y + shift, x + shift
+            if cols == TILE and count == lanes(dt):
+                sums = _norm_row(kept, row, here, pixel, centre, sums, dt)
+            else:
+                sums = _norm_cells(kept, row, here, pixel, cols, count, centre, sums, dt)
+            shift += plan.out_w * pixel
+        image, i, j = next_tile(image, i, j, plan)
+    target = (block * plan.out_channels + channel) * size
+    store(block_sums[0] + target, sums[0], count, dt)
+    store(block_sums[1] + target, sums[1], count, dt)
+
+
+def _make_norm(vectors, name):
+    convolve_blocks = make_convolve_blocks(vectors, _norm_outputs)
+
+    def norm(begin, end, scratch, grad, weights, addend, y, x, mean, out, sums, products, plan):
+        places = address(out), place_of(addend), address(y), address(x)
+        finish = places, address(mean), (address(sums), address(products))
+        convolve_blocks(begin, end, scratch, grad, weights, finish, out, places[1:], plan)
+
+    norm.__name__ = name
+    return kernel(norm)
+
+
+conv2d_winograd_norm_narrow = _make_norm(1, "conv2d_winograd_norm_narrow")
+conv2d_winograd_norm = _make_norm(2, "conv2d_winograd_norm")
+_NOTHING = np.empty(0, np.float32)
+
+
+def run(grad, weights, addend, norm, pad_top, pad_left, out, workspace):
+    """Launch the convolution, and the sum over its blocks; `norm` is (y, x, mean, var, eps, grad_gamma, grad_beta)."""
+    y, x, mean, var, eps, grad_gamma, grad_beta = norm
+    plan = winograd_plan(grad.shape, out.shape, pad_top, pad_left)._replace(stream=0)
+    sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
+    addend = _NOTHING if addend is None else addend.reshape(-1)
+    chosen = conv2d_winograd_norm if plan.vectors > 1 else conv2d_winograd_norm_narrow
+    arguments = (grad, weights, addend, y, x, mean, out, sums, products, plan)
+    launch(chosen, plan.blocks, *arguments, scratch=block_scratch(plan, workspace, grad.dtype))
+    launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)
