@@ -16,8 +16,8 @@ import numpy as np
 from fastconv.errors import ShapeError
 from fastconv.nn.containers import Sequential
 from fastconv.nn.conv import Conv2d
-from fastconv.nn.fusion import Step
 from fastconv.nn.layer import Layer
+from fastconv.nn.steps import Step
 from fastconv.precision import get_precision
 
 _CONTAINERS = ("Sequential", "Residual", "Parallel")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastconv._shapes import Padding, Pair, conv_output_size
 
 if TYPE_CHECKING:
-    from fastconv.backends.base import PreparedWeight, Workspace
+    from fastconv.backends.base import Precision, PreparedWeight, Workspace
 
 Array = Any
 
@@ -168,6 +168,57 @@ class FusedOperations:
         geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
         self.add(part, addend, out=out)
+
+    def conv2d_max_pool2d_backward(
+        self: Any,
+        grad_output: Array,
+        argmax: Array,
+        x: Array,
+        weight: PreparedWeight | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        kernel_size: Pair,
+        pool_stride: Pair,
+        pool_padding: Padding,
+        pool_dilation: Pair,
+        precision: Precision,
+        grad_weight: Array,
+        grad_input: Array | None,
+        rectified: bool,
+        grad_bias: Array | None,
+        workspace: Workspace,
+    ) -> None:
+        """Gradients of weight and input of ``max_pool2d(conv2d(x, weight))``; the geometry as of its forward.
+
+        Parameters
+        ----------
+        grad_output, argmax : (N, P, Q, K) arrays
+            Of the pooling's result.
+        weight : PreparedWeight or None
+            For backward-input; None without `grad_input`.
+        grad_weight : (R, S, C / groups, K) array, written
+        grad_input : (N, H, W, C) array, written, or None
+        rectified : bool
+            Whether x is the result of a rectifier, whose gradient `grad_input` is to be behind.
+        grad_bias : (C,) array, written, or None
+            The sum of `grad_input` over all pixels; only if `rectified`.
+        """
+        kernel_h, kernel_w, _, channels = grad_weight.shape
+        size = conv_output_size(x.shape[1:3], (kernel_h, kernel_w), stride, padding, dilation)
+        grad = workspace.empty((x.shape[0], *size, channels), x.dtype)
+        windows = {"stride": pool_stride, "padding": pool_padding, "dilation": pool_dilation}
+        self.max_pool2d_backward(grad_output, argmax, kernel_size=kernel_size, **windows, out=grad)
+        more = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "workspace": workspace}
+        self.conv2d_backward_weight(grad, x, **more, precision=precision, out=grad_weight)
+        if grad_input is None:
+            return
+        if rectified:
+            self.conv2d_backward_input_relu(grad, weight, x, **more, out=grad_input, grad_bias=grad_bias)
+        else:
+            self.conv2d_backward_input(grad, weight, **more, out=grad_input)
 
     def conv2d_backward_input_norm_relu(
         self: Any,

@@ -1,7 +1,7 @@
 """The fused operations of the CPU backend; fused.py says what each one does.
 
 A convolution whose kernel has nothing fused behind it (depthwise, or with weights that are not finite; for pooling and
-for the gradient of a rectifier, all but Winograd's 3x3) and a pooling other than 2x2 are composed of their parts: by
+for gradients behind a rectifier, all but Winograd's 3x3) and a pooling other than 2x2 are composed of their parts: by
 shapes and values, as `fastconv.explain` shows.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.base import Array, Backend, PreparedWeight, Workspace
+from fastconv.backends.base import Array, Backend, Precision, PreparedWeight, Workspace
 from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce
 
 
@@ -144,6 +144,37 @@ class NumbaFusedOperations(Backend):
             super().conv2d_backward_input_add(grad_output, weight, addend, **geometry, out=out, workspace=workspace)
         else:
             conv2d.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace, addend=addend)
+
+    def conv2d_max_pool2d_backward(
+        self,
+        grad_output: Array,
+        argmax: Array,
+        x: Array,
+        weight: PreparedWeight | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        kernel_size: Pair,
+        pool_stride: Pair,
+        pool_padding: Padding,
+        pool_dilation: Pair,
+        precision: Precision,
+        grad_weight: Array,
+        grad_input: Array | None,
+        rectified: bool,
+        grad_bias: Array | None,
+        workspace: Workspace,
+    ) -> None:
+        more: Any = {"kernel_size": kernel_size, "precision": precision, "grad_weight": grad_weight}
+        more |= {"grad_input": grad_input, "rectified": rectified, "grad_bias": grad_bias, "workspace": workspace}
+        geometry = {"geometry": (stride, padding, dilation, groups)}
+        windows = {"pool_geometry": (pool_stride, pool_padding, pool_dilation)}
+        if not conv2d.conv2d_max_pool2d_backward(grad_output, argmax, x, weight, **more, **geometry, **windows):
+            more |= {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+            more |= {"pool_stride": pool_stride, "pool_padding": pool_padding, "pool_dilation": pool_dilation}
+            super().conv2d_max_pool2d_backward(grad_output, argmax, x, weight, **more)
 
     def conv2d_backward_input_norm_relu(
         self,

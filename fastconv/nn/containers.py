@@ -7,10 +7,11 @@ from typing import Literal
 
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.nn.fusion import find_steps, run_backward
+from fastconv.nn.fusion import find_steps
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.scope import Scope
 from fastconv.nn.simple import Identity
+from fastconv.nn.steps import run_backward
 
 
 def _as_layer(value: object, name: str) -> Layer:

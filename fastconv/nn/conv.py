@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -130,7 +130,7 @@ class Conv2d(Layer):
         self.backward_weight(grad_output, x)
         return self.backward_input(grad_output, x) if needs_input_grad else None
 
-    # The parts, which fused steps call too (see fusion.py)
+    # The parts, which fused steps call too (see steps.py)
 
     def checked_input(self, x: Array) -> Array:
         """Return `x` in the form that the backend takes."""
@@ -230,6 +230,35 @@ class Conv2d(Layer):
             bias.add_grad(target)
         return grad
 
+    def backward_max_pool(
+        self,
+        grad_output: Array,
+        argmax: Array,
+        windows: Mapping[str, Any],
+        x: Array,
+        *,
+        needs_input_grad: bool,
+        before: Conv2d | None,
+    ) -> Array | None:
+        """Gradients of weight and input from that of a max pooling's result; `windows` is the geometry of the pooling.
+
+        If x is the rectified result of the convolution `before`, the gradient is that behind the rectifier, and its sum
+        is added to the gradient of that convolution's bias.
+        """
+        backend = self.backend
+        weight, more = self._backward_input_arguments(x) if needs_input_grad else (None, self._weight_arguments(x))
+        grad = backend.empty(x.shape, x.dtype) if needs_input_grad else None
+        bias = None if before is None or not needs_input_grad else before.bias
+        target, bias_target = self.weight.grad_target(), None if bias is None else bias.grad_target()
+        pool = {name if name == "kernel_size" else f"pool_{name}": value for name, value in windows.items()}
+        more |= {"precision": get_precision(), "grad_weight": target, "grad_input": grad, "grad_bias": bias_target}
+        rectified = needs_input_grad and before is not None
+        backend.conv2d_max_pool2d_backward(grad_output, argmax, x, weight, **more, **pool, rectified=rectified)
+        self.weight.add_grad(target)
+        if bias is not None:
+            bias.add_grad(bias_target)
+        return grad
+
     def backward_input_norm_relu(
         self, grad_output: Array, x: Array, addend: Array | None, z: Array, **more: Any
     ) -> Array:
@@ -244,9 +273,12 @@ class Conv2d(Layer):
         return grad
 
     def _backward_input_arguments(self, x: Array) -> tuple[PreparedWeight, dict[str, Any]]:
-        plan = self._plan(x.shape[1:])
-        geometry = {"stride": self.stride, "padding": plan.padding, "dilation": self.dilation, "groups": self.groups}
-        return self._prepare("backward_input", x.shape, plan), {**geometry, "workspace": self.backend.pool}
+        return self._prepare("backward_input", x.shape, self._plan(x.shape[1:])), self._weight_arguments(x)
+
+    def _weight_arguments(self, x: Array) -> dict[str, Any]:
+        padding = self._plan(x.shape[1:]).padding
+        geometry = {"stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups}
+        return {**geometry, "workspace": self.backend.pool}
 
     def _plan(self, image_shape: Shape) -> _Plan:
         size = (image_shape[0], image_shape[1])

@@ -26,6 +26,15 @@ _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_dept
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
 _POOL = ("winograd_fused.conv2d_winograd_pool", "winograd_fused.conv2d_winograd_pool_narrow")
 _MASKED = ("winograd_fused.conv2d_winograd_masked", "winograd_fused.conv2d_winograd_masked_narrow")
+_UNPOOL = (
+    "winograd_unpool.conv2d_winograd_unpool",
+    "winograd_unpool.conv2d_winograd_unpool_narrow",
+    "winograd_unpool.conv2d_backward_weight_winograd_unpool",
+    "winograd_unpool.conv2d_backward_weight_winograd_unpool_32",
+    "winograd_unpool.conv2d_backward_weight_winograd_unpool_16",
+    "winograd_weight.transform_sums",
+    "conv2d_weight.sum_parts",
+)
 _NORM = ("winograd_norm.conv2d_winograd_norm", "winograd_norm.conv2d_winograd_norm_narrow")
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _NORM_SUMS = ("batch_norm_gradient.batch_norm_gradient_sums", "batch_norm_gradient.combine_gradients")
@@ -106,6 +115,7 @@ TABLE = {
     "conv2d_backward_input_add": _DENSE_CONVOLUTION,
     "conv2d_relu_max_pool2d": _POOL,
     "conv2d_backward_input_relu": (*_MASKED, "conv2d_weight.sum_parts"),
+    "conv2d_max_pool2d_backward": _UNPOOL,
     "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_NORM, *_NORM_SUMS),
     "batch_norm_backward_apply": _NORM_APPLY,
     "normalise_relu": ("normalise.normalise",),

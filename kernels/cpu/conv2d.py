@@ -18,6 +18,7 @@ from . import (
     winograd_fused,
     winograd_norm,
     winograd_prepare,
+    winograd_unpool,
     winograd_weight,
 )
 from .conv2d_choice import WINOGRAD_TILES, choose, conv_output_shape, is_depthwise
@@ -206,6 +207,49 @@ def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilat
     if pads is None:
         return False
     winograd_fused.run_masked(grad_output, weight.packed, y, *pads, out, grad_bias, workspace)
+    return True
+
+
+def conv2d_max_pool2d_backward(
+    grad_output,
+    argmax,
+    x,
+    weight,
+    *,
+    geometry,
+    kernel_size,
+    pool_geometry,
+    precision,
+    grad_weight,
+    grad_input,
+    rectified,
+    grad_bias,
+    workspace,
+):
+    """Gradients of a convolution behind which a max pooling stands, from that of the pooling's result.
+
+    Return False, with nothing done, where that cannot be in Winograd's transforms. `pool_geometry` is (stride, padding,
+    dilation) of the pooling.
+    """
+    stride, padding, dilation, _ = geometry
+    conv_shape = conv_output_shape(x.shape, grad_weight.shape, stride, padding, dilation)
+    if not normalise.suits_pool(conv_shape, grad_output.shape, kernel_size, *pool_geometry) or not grad_output.size:
+        return False
+    make_run = functools.partial(_make_run, grad_weight.shape, x.shape, geometry)
+    problem = (grad_weight.shape, grad_weight.dtype, x.shape, geometry, precision, make_run)
+    if choose("backward_weight", *problem)[0] != "winograd":
+        return False
+    pads = None
+    if grad_input is not None:
+        pads = _fused_winograd(weight, conv_shape, x.shape, "backward_input", geometry, x.itemsize)
+        if pads is None or not winograd_unpool.suits(conv_shape, x.shape, *pads):
+            return False
+    tops = padding[0][0], padding[1][0]
+    winograd_unpool.backward_weight(grad_output, argmax, x, conv_shape, *tops, grad_weight, workspace)
+    if pads is not None:
+        mask = x if rectified else x[:0]
+        more = (mask, conv_shape, *pads, grad_input, grad_bias if rectified else None, workspace)
+        winograd_unpool.backward_input(grad_output, argmax, weight.packed, *more)
     return True
 
 

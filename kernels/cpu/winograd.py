@@ -173,11 +173,12 @@ def _away(place, out):
 def _look_ahead(x, out, others, block, groups, plan):
     """Where the input begins that the block behind this one adds, where the output of this one, and lines at a time.
 
-    `others` are the addresses of arrays of the output's shape that are read where it is written, or 0.
+    `x` has a map of the plan's size, or a smaller one of the same place in the image. `others` are the addresses of
+    arrays of the output's shape that are read where it is written, or 0.
     """
     register_tiles = groups * PLANES * ((plan.block_tiles + ROWS - 1) // ROWS)
-    tile = map_bytes(x, plan.in_h, plan.in_w, plan.in_channels, plan)
-    rows_there = plan.tile * plan.in_w * plan.in_channels * itemsize(x.dtype)
+    tile = map_bytes(x, x.shape[1], x.shape[2], plan.in_channels, plan)
+    rows_there = plan.tile * x.shape[1] // plan.in_h * x.shape[2] * plan.in_channels * itemsize(x.dtype)
     source = address(x) + (block + 1) * plan.block_tiles * tile + rows_there
     out_tile = map_bytes(out, plan.out_h, plan.out_w, plan.out_channels, plan)
     return (
@@ -245,13 +246,19 @@ def groups_of(plan, dt):
     return (plan.out_channels + plan.vectors * lanes(dt) - 1) // (plan.vectors * lanes(dt))
 
 
-def make_convolve_blocks(vectors, transform):
-    """Make the loop over blocks whose tasks transform their own input."""
+def make_convolve_blocks(vectors, transform, read=transform_inputs):
+    """Make the loop over blocks whose tasks transform their own input.
+
+    ``read(source, zeros, values, first, tiles, plan, dt)`` does that.
+    """
     convolve_groups = make_groups(vectors, transform)
 
     @device
-    def convolve_blocks(begin, end, scratch, x, weights, finish, out, others, plan):
-        """Blocks `begin` to `end` - 1; `out` is written, and what lies at `others` read where it is, if not 0."""
+    def convolve_blocks(begin, end, scratch, x, source, weights, finish, out, others, plan):
+        """Blocks `begin` to `end` - 1; `out` is written, and what lies at `others` read where it is, if not 0.
+
+        `source` is what `read` takes, the address of `x` for instance.
+        """
         dt = x.dtype
         values = address(scratch)
         products = values + PLANES * plan.plane_v * itemsize(dt)
@@ -260,7 +267,7 @@ def make_convolve_blocks(vectors, transform):
         clear_zeros(zeros, plan, dt)
         for block in range(begin, end):
             first = block * plan.block_tiles
-            transform_inputs(address(x), zeros, values, first, min(plan.block_tiles, plan.tiles - first), plan, dt)
+            read(source, zeros, values, first, min(plan.block_tiles, plan.tiles - first), plan, dt)
             ahead = _look_ahead(x, out, others, block, groups, plan)
             convolve_groups(values, products, address(weights), finish, block, 0, groups, ahead, plan, dt)
 
@@ -283,7 +290,8 @@ def _make_kernels(vectors, small, name):
 
     def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
         finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
-        convolve_blocks(begin, end, scratch, x, weights, finish, out, (finish[2], NOWHERE, NOWHERE), plan)
+        others = finish[2], NOWHERE, NOWHERE
+        convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
 
     def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
         dt = values.dtype

@@ -107,13 +107,17 @@ def _pool_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
 
 @device
 def _mask_row(kept, row, target, mask, pixel_bytes, total, dt):
-    """Write four gradients of a row that lies in the image where `mask` is positive (or NaN), zero elsewhere; sum."""
+    """Write four gradients of a row that lies in the image where `mask` is positive (or NaN), zero elsewhere; sum.
+
+    All of them without a mask (0).
+    """
     zero = vsplat(0, dt)
-    g = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
-    g0 = vselect_not_le(vload(mask, dt), zero, g[0], zero)
-    g1 = vselect_not_le(vload(mask + pixel_bytes, dt), zero, g[1], zero)
-    g2 = vselect_not_le(vload(mask + 2 * pixel_bytes, dt), zero, g[2], zero)
-    g3 = vselect_not_le(vload(mask + 3 * pixel_bytes, dt), zero, g[3], zero)
+    g0, g1, g2, g3 = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
+    if mask != 0:
+        g0 = vselect_not_le(vload(mask, dt), zero, g0, zero)
+        g1 = vselect_not_le(vload(mask + pixel_bytes, dt), zero, g1, zero)
+        g2 = vselect_not_le(vload(mask + 2 * pixel_bytes, dt), zero, g2, zero)
+        g3 = vselect_not_le(vload(mask + 3 * pixel_bytes, dt), zero, g3, zero)
     store_four(target, pixel_bytes, (g0, g1, g2, g3))
     return total + ((g0 + g1) + (g2 + g3))
 
@@ -126,16 +130,17 @@ def _mask_cells(kept, row, target, mask, pixel_bytes, cols, count, total, dt):
     store_four(values, VECTOR_BYTES, output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt))
     for j in range(cols):
         shift = j * pixel_bytes
-        passes = load(mask + shift, count, dt)
-        g = vselect_not_le(passes, zero, vload(values + j * VECTOR_BYTES, dt), zero)
+        g = vload(values + j * VECTOR_BYTES, dt)
+        if mask != 0:
+            g = vselect_not_le(load(mask + shift, count, dt), zero, g, zero)
         store(target + shift, g, count, dt)
         total = total + g
     return total
 
 
 @device
-def _mask_outputs(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
-    """Mask one vector of channels of a block of tiles, and write its sum."""
+def mask_outputs(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
+    """Mask one vector of channels of a block of tiles, and write its sum; `finish` is (out, mask or 0, sums)."""
     out, mask, sums = finish
     size = itemsize(dt)
     count = min(lanes(dt), plan.out_channels - channel)
@@ -150,10 +155,11 @@ def _mask_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
         keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
         for row in range(rows):
+            beside = mask + shift * (mask != 0)
             if cols == TILE and count == lanes(dt):
-                total = _mask_row(kept, row, out + shift, mask + shift, pixel, total, dt)
+                total = _mask_row(kept, row, out + shift, beside, pixel, total, dt)
             else:
-                total = _mask_cells(kept, row, out + shift, mask + shift, pixel, cols, count, total, dt)
+                total = _mask_cells(kept, row, out + shift, beside, pixel, cols, count, total, dt)
             shift += plan.out_w * pixel
         image, i, j = next_tile(image, i, j, plan)
     store(sums + (block * plan.out_channels + channel) * size, total, count, dt)
@@ -164,18 +170,20 @@ def _make_pool(vectors, name):
 
     def pool(begin, end, scratch, x, weights, bias, out, argmax, plan):
         finish = address(out), place_of(bias), argmax
-        convolve_blocks(begin, end, scratch, x, weights, finish, out, (NOWHERE, NOWHERE, NOWHERE), plan)
+        others = NOWHERE, NOWHERE, NOWHERE
+        convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
 
     pool.__name__ = name
     return kernel(pool)
 
 
 def _make_masked(vectors, name):
-    convolve_blocks = make_convolve_blocks(vectors, _mask_outputs)
+    convolve_blocks = make_convolve_blocks(vectors, mask_outputs)
 
     def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
         finish = address(out), address(mask), address(sums)
-        convolve_blocks(begin, end, scratch, x, weights, finish, out, (finish[1], NOWHERE, NOWHERE), plan)
+        others = finish[1], NOWHERE, NOWHERE
+        convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
 
     masked.__name__ = name
     return kernel(masked)

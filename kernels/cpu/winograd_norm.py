@@ -103,7 +103,7 @@ def _make_norm(vectors, name):
     def norm(begin, end, scratch, grad, weights, addend, y, x, mean, out, sums, products, plan):
         places = address(out), place_of(addend), address(y), address(x)
         finish = places, address(mean), (address(sums), address(products))
-        convolve_blocks(begin, end, scratch, grad, weights, finish, out, places[1:], plan)
+        convolve_blocks(begin, end, scratch, grad, address(grad), weights, finish, out, places[1:], plan)
 
     norm.__name__ = name
     return kernel(norm)

@@ -229,7 +229,7 @@ def _part_column(rows, shift, count, dt):
 
 
 @device
-def _store_patch(a, b, e, f, g, h, target, plane_bytes, dt):
+def store_patch(a, b, e, f, g, h, target, plane_bytes, dt):
     """Transform the rows of B^T d, given by columns, and write the planes."""
     store_six(target, plane_bytes, input_row(a[0], b[0], e[0], f[0], g[0], h[0], dt))
     store_six(target + 6 * plane_bytes, plane_bytes, input_row(a[1], b[1], e[1], f[1], g[1], h[1], dt))
@@ -248,7 +248,7 @@ def _transform_inside(rows, pixel_bytes, shift, target, plane_bytes, dt):
     f = _whole_column(rows, shift + 3 * pixel_bytes, dt)
     g = _whole_column(rows, shift + 4 * pixel_bytes, dt)
     h = _whole_column(rows, shift + 5 * pixel_bytes, dt)
-    _store_patch(a, b, e, f, g, h, target, plane_bytes, dt)
+    store_patch(a, b, e, f, g, h, target, plane_bytes, dt)
 
 
 @device
@@ -265,7 +265,7 @@ def _transform_masked(rows, column, width, pixel_bytes, shift, count, target, pl
     f = _part_column(rows, shift + 3 * pixel_bytes, _there(column + 3, width, count), dt)
     g = _part_column(rows, shift + 4 * pixel_bytes, _there(column + 4, width, count), dt)
     h = _part_column(rows, shift + 5 * pixel_bytes, _there(column + 5, width, count), dt)
-    _store_patch(a, b, e, f, g, h, target, plane_bytes, dt)
+    store_patch(a, b, e, f, g, h, target, plane_bytes, dt)
 
 
 @device

@@ -47,7 +47,7 @@ from .winograd_transforms import (
 )
 
 # Twice as many where the sums are large, half as many where their planes then stay in the L2 cache.
-_BLOCK_TILES = 64
+_BLOCKTILES = 64
 _PLANES_BYTES = CACHES.level2 // 2
 _BLOCK_CHANNELS = 256  # of either side a task: repeated transforms stay below a tenth of the products
 _TASKS = 8
@@ -57,7 +57,7 @@ _SUM_BYTES = max(4 * 1024**2, CACHES.level3 // 3)
 # Register tiles (input channels, vectors of output channels): the one that wastes least of the channels is taken, of
 # equals the first. With 16 registers 3x4 accumulators are as many as there can be, and 4x2 too few to hide the latency
 # of a multiply-add (64 to 64 channels at 8x8 on Zen 3: 3x4 takes 0.80 of the time of 4x2, 0.95 of that of 6x2 at 32).
-_TILES = ((3, 4), (6, 2), (8, 1)) if ROWS == 6 else ((13, 2), (11, 2), (16, 1))
+TILES = ((3, 4), (6, 2), (8, 1)) if ROWS == 6 else ((13, 2), (11, 2), (16, 1))
 
 
 class WinogradWeightPlan(NamedTuple):
@@ -96,7 +96,7 @@ def _register_tile(in_channels, out_channels):
         return -(-in_channels // tile[0]) * tile[0] * (-(-out_channels // (tile[1] * width)) * tile[1])
 
     # A narrow tile reads more for each product: it must save a fifth.
-    return min(_TILES, key=lambda tile: padded(tile) * (1.2 if tile[1] == 1 else 1))
+    return min(TILES, key=lambda tile: padded(tile) * (1.2 if tile[1] == 1 else 1))
 
 
 @functools.lru_cache(maxsize=1024)
@@ -118,9 +118,9 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     padded_out = out_blocks * block_out
     sum_bytes = PLANES * in_blocks * rows * padded_out * 4
     row_v = -(-(block_in + tile_rows) // width) * width + width
-    most_tiles = _BLOCK_TILES if sum_bytes < _SUM_BYTES else 2 * _BLOCK_TILES
-    if 1 < PLANES * (row_v + block_out) * 4 * _BLOCK_TILES / _PLANES_BYTES <= 2:
-        most_tiles = _BLOCK_TILES // 2
+    most_tiles = _BLOCKTILES if sum_bytes < _SUM_BYTES else 2 * _BLOCKTILES
+    if 1 < PLANES * (row_v + block_out) * 4 * _BLOCKTILES / _PLANES_BYTES <= 2:
+        most_tiles = _BLOCKTILES // 2
     parts = -(-_TASKS // (in_blocks * out_blocks))
     parts = max(1, min(parts, _SUM_BYTES // sum_bytes, -(-tiles // most_tiles)))
     blocks = parts * -(-tiles // (parts * most_tiles))
@@ -179,7 +179,7 @@ def _masked_column(place, row_bytes, rows, count, dt):
 
 
 @device
-def _store_tile(a, b, e, f, target, plane_bytes, dt):
+def store_tile(a, b, e, f, target, plane_bytes, dt):
     """Transform the rows of A g, given by columns, and write the planes."""
     store_six(target, plane_bytes, gradient_row(a[0], b[0], e[0], f[0], dt))
     store_six(target + 6 * plane_bytes, plane_bytes, gradient_row(a[1], b[1], e[1], f[1], dt))
@@ -196,7 +196,7 @@ def _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, dt):
     b = _whole_column(place + pixel_bytes, row_bytes, dt)
     e = _whole_column(place + 2 * pixel_bytes, row_bytes, dt)
     f = _whole_column(place + 3 * pixel_bytes, row_bytes, dt)
-    _store_tile(a, b, e, f, target, plane_bytes, dt)
+    store_tile(a, b, e, f, target, plane_bytes, dt)
 
 
 @device
@@ -206,7 +206,7 @@ def _transform_masked(place, row_bytes, pixel_bytes, rows, cols, target, plane_b
     b = _masked_column(place + pixel_bytes, row_bytes, rows, count if cols > 1 else 0, dt)
     e = _masked_column(place + 2 * pixel_bytes, row_bytes, rows, count if cols > 2 else 0, dt)
     f = _masked_column(place + 3 * pixel_bytes, row_bytes, rows, count if cols > 3 else 0, dt)
-    _store_tile(a, b, e, f, target, plane_bytes, dt)
+    store_tile(a, b, e, f, target, plane_bytes, dt)
 
 
 @device
@@ -267,8 +267,8 @@ def _transform_inputs(x, zeros, values, first, tiles, channels_in, plan, dt):
 
 
 @device
-def _transform_gradients(grad, gradients, first, tiles, outs, plan, dt):
-    """Transform the gradient of a block of tiles; `grad` is at the first channel of the task."""
+def _transform_gradients(grad, channel, gradients, first, tiles, outs, plan, dt):
+    """Transform the gradient of a block of tiles from channel `channel` on."""
     size = itemsize(dt)
     width = lanes(dt)
     group = plan.tile_vectors * width
@@ -278,7 +278,7 @@ def _transform_gradients(grad, gradients, first, tiles, outs, plan, dt):
     i, j = divmod(place, plan.tiles_w)
     for t in range(tiles):
         rows, cols = min(TILE, plan.out_h - i * TILE), min(TILE, plan.out_w - j * TILE)
-        source = grad + ((image * plan.out_h + i * TILE) * plan.out_w + j * TILE) * pixel
+        source = grad + ((image * plan.out_h + i * TILE) * plan.out_w + j * TILE) * pixel + channel * size
         for k in range(0, plan.block_out, width):
             count = min(width, outs - k)
             target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
@@ -301,7 +301,7 @@ def _look_ahead(x, grad, block, plan):
     groups = plan.block_out // (plan.tile_vectors * lanes(x.dtype))
     register_tiles = groups * PLANES * ((plan.block_in + plan.tile_rows - 1) // plan.tile_rows)
     tile = map_bytes(x, plan.in_h, plan.in_w, plan.in_channels, plan)
-    grad_tile = map_bytes(grad, plan.out_h, plan.out_w, plan.out_channels, plan)
+    grad_tile = map_bytes(grad, grad.shape[1], grad.shape[2], plan.out_channels, plan)
     first = (block + 1) * plan.block_tiles
     return (
         address(x) + first * tile + TILE * plan.in_w * plan.in_channels * itemsize(x.dtype),
@@ -344,10 +344,15 @@ def _make_multiply(tile_rows, vectors):
     return multiply_planes
 
 
-def _make_kernel(tile_rows, vectors, name):
-    multiply_planes = _make_multiply(tile_rows, vectors)
+def make_products(tile, transform_gradients):
+    """Make the first pass for register tiles of that size.
 
-    def products(begin, end, scratch, grad, x, sums, plan):
+    ``transform_gradients(source, channel, gradients, first, tiles, outs, plan, dt)`` transforms one block.
+    """
+    multiply_planes = _make_multiply(*tile)
+
+    @device
+    def products(begin, end, scratch, grad, source, x, sums, plan):
         dt = x.dtype
         size = itemsize(dt)
         values = address(scratch)
@@ -371,25 +376,28 @@ def _make_kernel(tile_rows, vectors, name):
                 tiles = min(plan.block_tiles, plan.tiles - first)
                 # One after the other: together their 72 planes take a tenth longer (128x32x32x16 on Zen 3).
                 _transform_inputs(address(x) + channel_in * size, zeros, values, first, tiles, channels_in, plan, dt)
-                _transform_gradients(address(grad) + channel * size, gradients, first, tiles, outs, plan, dt)
+                transform_gradients(source, channel, gradients, first, tiles, outs, plan, dt)
                 start = address(sums) + target * size
                 ahead = _look_ahead(x, grad, block, plan)
                 multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, ahead, plan, dt)
 
-    products.__name__ = name
-    return kernel(products)
+    return products
 
 
-conv2d_backward_weight_winograd = _make_kernel(*_TILES[0], "conv2d_backward_weight_winograd")
-conv2d_backward_weight_winograd_32 = _make_kernel(*_TILES[1], "conv2d_backward_weight_winograd_32")
-conv2d_backward_weight_winograd_16 = _make_kernel(*_TILES[2], "conv2d_backward_weight_winograd_16")
-_KERNELS = dict(
-    zip(
-        _TILES,
-        (conv2d_backward_weight_winograd, conv2d_backward_weight_winograd_32, conv2d_backward_weight_winograd_16),
-        strict=True,
-    )
-)
+def _make_kernel(tile, name):
+    products = make_products(tile, _transform_gradients)
+
+    def backward_weight(begin, end, scratch, grad, x, sums, plan):
+        products(begin, end, scratch, grad, address(grad), x, sums, plan)
+
+    backward_weight.__name__ = name
+    return kernel(backward_weight)
+
+
+conv2d_backward_weight_winograd = _make_kernel(TILES[0], "conv2d_backward_weight_winograd")
+conv2d_backward_weight_winograd_32 = _make_kernel(TILES[1], "conv2d_backward_weight_winograd_32")
+conv2d_backward_weight_winograd_16 = _make_kernel(TILES[2], "conv2d_backward_weight_winograd_16")
+_KERNELS = (conv2d_backward_weight_winograd, conv2d_backward_weight_winograd_32, conv2d_backward_weight_winograd_16)
 
 
 @device
@@ -454,13 +462,18 @@ def transform_sums(begin, end, sums, out, plan):
             _store_taps(target + 6 * tap, tap, weight_column(a[2], b[2], e[2], f[2], g[2], h[2], dt), count)
 
 
-def backward_weight(grad_output, x, pad_top, pad_left, out, workspace):
-    """Launch the products and the transform back."""
-    plan = winograd_weight_plan(x.shape, grad_output.shape, pad_top, pad_left)
+def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace):
+    """Launch the products, by the one of `kernels` for the plan's tile, and the transform back."""
+    plan = winograd_weight_plan(x.shape, grad_shape, pad_top, pad_left)
     elements = PLANES * (plan.plane_v + plan.plane_g) + PATCH * plan.in_channels + VECTOR_BYTES
     scratch = workspace.empty((get_num_threads(), -(-elements // 16) * 16), x.dtype)
     sums = workspace.empty((plan.parts, PLANES, plan.in_blocks * plan.rows, plan.padded_out), np.float32)
     tasks = plan.in_blocks * plan.out_blocks * plan.parts
-    products = _KERNELS[plan.tile_rows, plan.tile_vectors]
-    launch(products, tasks, grad_output, x, sums, plan, scratch=scratch)
+    chosen = kernels[TILES.index((plan.tile_rows, plan.tile_vectors))]
+    launch(chosen, tasks, *gradient, x, sums, plan, scratch=scratch)
     launch(transform_sums, plan.in_channels, sums, out, plan)
+
+
+def backward_weight(grad_output, x, pad_top, pad_left, out, workspace):
+    """Gradient of the weight."""
+    run(_KERNELS, (grad_output,), x, grad_output.shape, pad_top, pad_left, out, workspace)

@@ -158,6 +158,48 @@ def backward_input_relu(c: Conv) -> Case:
     )
 
 
+def conv_pool_backward(c: Conv, windows: dict[str, Any], *, needs: bool = True) -> Case:
+    """Behind a rectifier, with a bias or without, where the convolution has a bias itself; plain where it has none."""
+    pooled, windows = _pooled(c.y_shape, windows)
+    geometry = {f"pool_{name}" if name != "kernel_size" else name: value for name, value in windows.items()}
+    cells = windows["kernel_size"][0] * windows["kernel_size"][1]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = {"grad_output": rng.standard_normal(pooled), "weight": rng.standard_normal(c.w_shape)}
+        arrays["argmax"] = _cells_inside(rng, c.y_shape, pooled, windows)
+        return arrays | {"x": np.maximum(rng.standard_normal(c.x_shape), 0)}
+
+    def call(backend, i, o, workspace):
+        weight = _prepared(backend, i["weight"], "backward_input", c, workspace) if needs else None
+        more = {**_geometry(c), **geometry, "precision": c.precision, "rectified": c.bias and needs}
+        more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
+        arguments = (i["grad_output"], i["argmax"], i["x"], weight)
+        backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = cells * _bound(c, "grad_weight", "grad_output", (0, 1, 3), i, {"grad_weight": np.empty(c.x_shape)})
+        pixels = int(np.prod(c.y_shape[:3]))
+        largest = cells * np.abs(i["grad_output"]).max(initial=0) * np.abs(i["x"]).max(initial=0)
+        sizes = {"grad_weight": np.broadcast_to(largest * pixels, c.w_shape)}
+        if needs:
+            sizes["grad_input"] = size
+        if needs and c.bias:
+            sizes["grad_bias"] = (size * (i["x"] > 0)).sum((0, 1, 2))
+        return sizes
+
+    outputs = {"grad_weight": c.w_shape} | ({"grad_input": c.x_shape} if needs else {})
+    return Case(
+        "conv2d_max_pool2d_backward",
+        c.id + ("" if needs else "-weight-only"),
+        inputs,
+        outputs | ({"grad_bias": (c.c,)} if needs and c.bias else {}),
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
 def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = False) -> Case:
     """With an addend or without; in place, the result is written over it."""
     more = {"grad_output": c.y_shape, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
@@ -485,6 +527,10 @@ CASES = [
     conv_relu_pool(Conv("few-tiles", 1, (4, 6), 32, 17), _SQUARES),
     *(backward_input_relu(c) for c in CONVS if not c.infinite),
     backward_input_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
+    *(conv_pool_backward(c, _SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and c.precision == "default"),
+    conv_pool_backward(Conv("winograd-c64-k64-overlapping", 2, (8, 8), 64, 64), _OVERLAPPING),
+    conv_pool_backward(Conv("winograd-c17-k33-valid-ceiling", 2, (13, 13), 17, 33, padding=pad(0, 0)), _CEILING),
+    conv_pool_backward(Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)), _SQUARES, needs=False),
     *(backward_input_norm_relu(c, add=add) for c in CONVS if not c.infinite for add in (False, True)),
     *(backward_input_norm_relu(c, add=True, in_place=True) for c in CONVS[:4]),
     backward_input_norm_relu(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), add=True),

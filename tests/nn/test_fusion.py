@@ -18,7 +18,8 @@ from fastconv.nn import (
     Sequential,
     SubsamplePad,
 )
-from fastconv.nn.fusion import ConvNorm, ConvReLU, ResidualReLU, Step, find_steps
+from fastconv.nn.fusion import find_steps
+from fastconv.nn.steps import ConvNorm, ConvReLU, ResidualReLU, Step
 
 
 class MyConv(Conv2d):

@@ -1,0 +1,487 @@
+"""Steps: layers that run as one, by fused operations of the backend. `fastconv.nn.fusion` finds them.
+
+Steps give what their layers give, up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastconv.backends.base import Array
+from fastconv.errors import ShapeError
+from fastconv.nn.activations import ReLU
+from fastconv.nn.conv import Conv2d
+from fastconv.nn.layer import Context, Layer
+from fastconv.nn.norm import BatchNorm2d
+from fastconv.nn.pooling import MaxPool2d
+
+
+@dataclass
+class Ending:
+    """How a step ends: ``y = relu(batch_norm(z))``, with a shortcut perhaps.
+
+    The step behind it, if that begins with a convolution, can do the rectifier and the sums of the normalisation where
+    it computes the gradient of y. Then `grads` are those of gamma and beta, and what it returns is the gradient behind
+    the rectifier.
+    """
+
+    norm: BatchNorm2d
+    z: Array
+    mean: Array
+    var: Array
+    grads: dict[str, Array] | None = None
+
+
+class Step:
+    """One layer, run as it is.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        Those that it stands for.
+    forward_operations, backward_operations : tuple of str
+        The fused operations of the backend that it calls in training, in order; none for a layer of its own.
+    follows_norm : bool
+        Whether it does, on backends that can, the rectifier and the sums of the normalisation that the step before it
+        ends with (see `Ending`).
+    norm_taken : bool
+        Whether the step behind it does so with its own.
+    """
+
+    forward_operations: tuple[str, ...] = ()
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.owns_output, self.owns_grad = layers[-1].owns_output, layers[0].owns_grad
+        self.follows_norm = self.norm_taken = False
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See the class."""
+        return self._taken_over()
+
+    def _taken_over(self) -> tuple[str, ...]:
+        there = self.follows_norm and self.layers[0].backend.sums_norm_gradients
+        return ("conv2d_backward_input_norm_relu",) if there else ()
+
+    def ends_in_norm(self) -> bool:
+        """Whether it ends in a normalisation and a rectifier."""
+        return False
+
+    def ending(self, context: Context) -> Ending | None:
+        """Return its `Ending`, if there is a step behind that can do a part of it."""
+        return None
+
+    def first(self) -> Step | None:
+        """Return the step, it or one inside of it, whose convolution its input goes to."""
+        return self if self.convolution is not None else None
+
+    @property
+    def convolution(self) -> Conv2d | None:
+        """The convolution that it runs, if any."""
+        layer = self.layers[0]
+        return layer if type(layer) is Conv2d else None
+
+    def inside(self) -> Sequence[Step | Layer]:
+        """What runs inside of it as steps of their own."""
+        return [layer for layer in self.layers if layer.children()]
+
+    def is_trained(self) -> bool:
+        """Whether there is a parameter in it."""
+        return any(layer.is_trained() for layer in self.layers)
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the layers."""
+        return self.layers[0].forward(x, training=training)
+
+    def backward(
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
+    ) -> Array | None:
+        """Run them backwards.
+
+        Parameters
+        ----------
+        addend : array or None
+            Is added to the gradient of the input; may be written to.
+        previous : Ending or None
+            Of the step before, to be done if `needs_input_grad`.
+        own : Ending or None
+            Its own, where the step behind has done it.
+        """
+        layer = self.layers[0]
+        if type(layer) is Conv2d and (addend is not None or previous is not None):
+            x = layer.check_context(context)
+            grad_output = layer.check_grad(grad_output, layer.output_shape(x.shape))
+            layer.backward_bias(grad_output)
+            more: Any = {"addend": addend, "previous": previous}
+            return conv_backward(layer, grad_output, x, needs_input_grad=needs_input_grad, **more)
+        grad = layer.backward(grad_output, context, needs_input_grad=needs_input_grad)
+        if addend is None or grad is None:
+            return grad
+        layer.backend.add(grad, addend, out=addend)
+        return addend
+
+
+def conv_backward(
+    conv: Conv2d,
+    grad_output: Array,
+    x: Array,
+    *,
+    needs_input_grad: bool,
+    addend: Array | None = None,
+    previous: Ending | None = None,
+) -> Array | None:
+    """Gradients of weight and input, not of the bias; the latter behind the step before if that is to be done."""
+    conv.backward_weight(grad_output, x)
+    if not needs_input_grad:
+        return None
+    if previous is None:
+        return conv.backward_input(grad_output, x, addend)
+    norm = previous.norm
+    previous.grads = norm.grad_targets()
+    statistics = {"mean": previous.mean, "var": previous.var, "eps": norm.eps}
+    grad = conv.backward_input_norm_relu(grad_output, x, addend, previous.z, **statistics, **previous.grads)
+    norm.add_grads(previous.grads)
+    return grad
+
+
+def run_backward(
+    steps: Sequence[Step],
+    contexts: Sequence[Context],
+    grad_output: Array,
+    *,
+    needs_input_grad: bool,
+    addend: Array | None = None,
+    previous: Ending | None = None,
+    own: Ending | None = None,
+) -> Array | None:
+    """Run steps backwards one after the other; the parameters are those of the first one, `own` that of the last."""
+    grad: Array | None = grad_output
+    for i in range(len(steps) - 1, -1, -1):
+        if i == 0:
+            return steps[0].backward(
+                grad, contexts[0], needs_input_grad=needs_input_grad, addend=addend, previous=previous, own=own
+            )
+        ahead = ending_of(steps[i - 1], contexts[i - 1])
+        grad = steps[i].backward(grad, contexts[i], needs_input_grad=True, previous=ahead, own=own)
+        own = ahead
+    return grad
+
+
+def ending_of(step: Step, context: Context) -> Ending | None:
+    """Return the `Ending` of a step that the one behind it is to do."""
+    return step.ending(context) if step.norm_taken else None
+
+
+class ConvReLU(Step):
+    """Convolution and rectifier in one pass, and a max pooling behind them where there is one.
+
+    Backward the rectifier and the gradient of the bias in one pass; a pooling's result tells where the rectifier passed
+    something. Where one such step feeds another directly, the latter does that in the pass that computes the gradient
+    of its input (see `follow`).
+
+    Attributes
+    ----------
+    before : ConvReLU or None
+        The step whose rectifier this one takes over backward.
+    masked : bool
+        Whether the step behind has taken over this one's.
+    """
+
+    def __init__(self, conv: Conv2d, relu: ReLU, pool: MaxPool2d | None = None) -> None:
+        super().__init__(conv, relu, *([] if pool is None else [pool]))
+        self.conv, self.relu, self.pool = conv, relu, pool
+        self.before: ConvReLU | None = None
+        self.masked = False
+        self.forward_operations = ("conv2d_relu" if pool is None else "conv2d_relu_max_pool2d",)
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See `Step`."""
+        mine = () if self.masked else ("relu_backward_bias",)
+        taken = self._taken_over()
+        if self.pool is not None and not taken:
+            return (*mine, "conv2d_max_pool2d_backward")
+        return (*mine, *(taken if self.before is None else ("conv2d_backward_input_relu",)))
+
+    def follow(self, before: ConvReLU) -> None:
+        """Take over the rectifier of `before`, whose output is the input of this step alone."""
+        self.before, before.masked = before, True
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run them; the context is x, the output, and that of the pooling."""
+        conv = self.conv
+        x = conv.checked_input(x)
+        y, pooled = convolve_relu(conv, self.pool, x)
+        return y, ((x, y, pooled) if training else None)
+
+    def backward(
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
+    ) -> Array | None:
+        """Run them backwards."""
+        conv, backend = self.conv, self.conv.backend
+        x, y, pooled = self.relu.check_context(context)
+        grad = self.layers[-1].check_grad(grad_output, y.shape)
+        if not self.masked:
+            grad = backend.empty(y.shape, y.dtype)
+            if conv.bias is None:
+                backend.relu_backward(grad_output, y, out=grad)
+            else:
+                target = conv.bias.grad_target()
+                backend.relu_backward_bias(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
+                conv.bias.add_grad(target)
+        if self.pool is not None and addend is None and previous is None:
+            argmax, shape = pooled
+            before = None if self.before is None else self.before.conv
+            windows = self.pool.windows_of(shape)
+            return conv.backward_max_pool(grad, argmax, windows, x, needs_input_grad=needs_input_grad, before=before)
+        if self.pool is not None:
+            grad = self.pool.backward(grad, pooled)
+        if self.before is None or not needs_input_grad:
+            more: Any = {"addend": addend, "previous": previous}
+            return conv_backward(conv, grad, x, needs_input_grad=needs_input_grad, **more)
+        conv.backward_weight(grad, x)
+        return conv.backward_input_relu(grad, x, self.before.conv.bias)
+
+
+def convolve_relu(conv: Conv2d, pool: MaxPool2d | None, x: Array) -> tuple[Array, Context]:
+    """Return the rectified convolution, pooled if there is a pooling, and the context of that."""
+    if pool is None:
+        return conv.convolve(x, "conv2d_relu"), None
+    shape = conv.output_shape(x.shape)
+    y, argmax, windows = pool.prepare(shape, x.dtype)
+    kernel_size = windows.pop("kernel_size")
+    more = {f"pool_{name}": value for name, value in windows.items()}
+    conv.convolve(x, "conv2d_relu_max_pool2d", out=y, argmax=argmax, kernel_size=kernel_size, **more)
+    return y, (argmax, shape)
+
+
+class ConvNorm(Step):
+    """Convolution with the statistics of its output; normalisation, rectifier and 2x2 max pooling in one pass more.
+
+    Backward two passes: the sums, and the gradient of the convolution's output. The step behind may have done the first
+    (see `Ending`).
+    """
+
+    def __init__(
+        self, conv: Conv2d, norm: BatchNorm2d, relu: ReLU | None = None, pool: MaxPool2d | None = None
+    ) -> None:
+        super().__init__(*[layer for layer in (conv, norm, relu, pool) if layer is not None])
+        self.conv, self.norm, self.relu, self.pool = conv, norm, relu, pool
+        if pool is not None:
+            self.ends = ("normalise_relu_max_pool2d", "batch_norm_relu_max_pool2d_backward")
+        elif relu is not None:
+            self.ends = ("normalise_relu", "batch_norm_relu_backward")
+        else:
+            self.ends = ("batch_norm_inference", "batch_norm_backward")
+        self.forward_operations = ("conv2d_statistics", self.ends[0])
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See `Step`."""
+        taken = self.norm_taken and self.conv.backend.sums_norm_gradients
+        return ("batch_norm_backward_apply" if taken else self.ends[1], *self._taken_over())
+
+    def ends_in_norm(self) -> bool:
+        """Whether there is a rectifier, and no pooling."""
+        return self.relu is not None and self.pool is None
+
+    def ending(self, context: Context) -> Ending | None:
+        """Return the end of this step, if the backend can do it with a convolution's gradient."""
+        if not self.conv.backend.sums_norm_gradients:
+            return None
+        _, z, mean, var, _, _ = self.norm.check_context(context)
+        return Ending(self.norm, z, mean, var)
+
+    def statistics(self, x: Array, *, training: bool) -> tuple[Array, Array, Array]:
+        """Convolve and return the output with the mean and variance to normalise it with."""
+        conv, norm, backend = self.conv, self.norm, self.conv.backend
+        if not training:
+            return conv.convolve(x, "conv2d"), norm.running_mean.array, norm.running_var.array
+        shape = norm.gamma.shape
+        count = math.prod(conv.output_shape(x.shape)[:-1])
+        if count == 0:
+            raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
+        mean, var = backend.empty(shape, x.dtype), backend.empty(shape, x.dtype)
+        z = conv.convolve(x, "conv2d_statistics", mean=mean, var=var)
+        norm.update(mean, var, count)
+        return z, mean, var
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run them; the context is x, the convolution's output and its statistics, the output, and the argmax."""
+        backend, norm = self.conv.backend, self.norm
+        x = self.conv.checked_input(x)
+        z, mean, var = self.statistics(x, training=training)
+        parts = (z, norm.gamma.array, norm.beta.array, mean, var)
+        argmax = None
+        if self.pool is None:
+            y = backend.empty(z.shape, z.dtype)
+            (backend.normalise_relu if self.relu else backend.batch_norm_inference)(*parts, eps=norm.eps, out=y)
+        else:
+            y, argmax, windows = self.pool.prepare(z.shape, z.dtype)
+            backend.normalise_relu_max_pool2d(
+                *parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool
+            )
+        return y, ((x, z, mean, var, y, argmax) if training else None)
+
+    def backward(
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
+    ) -> Array | None:
+        """Run them backwards."""
+        backend, norm = self.conv.backend, self.norm
+        x, z, mean, var, y, argmax = norm.check_context(context)
+        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
+        grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
+        further: Any = {"needs_input_grad": needs_input_grad, "addend": addend, "previous": previous}
+        if own is not None:
+            apply_norm(own, grad_output, grad)
+            self.conv.backward_bias(grad)
+            return conv_backward(self.conv, grad, x, **further)
+        more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
+        if self.relu is None:
+            backend.batch_norm_backward(grad_output, z, gamma, mean, var, **more)
+        elif self.pool is None:
+            backend.batch_norm_relu_backward(grad_output, y, z, gamma, mean, var, **more)
+        else:
+            windows = self.pool.windows_of(z.shape)
+            backend.batch_norm_relu_max_pool2d_backward(grad_output, y, argmax, z, gamma, mean, var, **windows, **more)
+        norm.add_grads(more)
+        self.conv.backward_bias(grad)
+        return conv_backward(self.conv, grad, x, **further)
+
+
+def apply_norm(ending: Ending, grad_output: Array, grad_input: Array) -> None:
+    """Write the gradient of z to `grad_input`, the sums being there and `grad_output` behind the rectifier."""
+    norm, statistics = ending.norm, (ending.mean, ending.var)
+    norm.backend.batch_norm_backward_apply(
+        *(grad_output, ending.z, norm.gamma.array, *statistics),
+        **(ending.grads or {}),
+        eps=norm.eps,
+        grad_input=grad_input,
+        workspace=norm.backend.pool,
+    )
+
+
+class ResidualReLU(Step):
+    """A residual block whose body ends in convolution and normalisation, and the rectifier behind it.
+
+    The last pass of the body adds the shortcut and rectifies; where the two paths meet backward, the gradient of the
+    shortcut is added in the pass that computes the body's.
+    """
+
+    forward_operations = ("conv2d_statistics", "normalise_add_relu")
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See `Step`; what the convolution that its input goes to takes over from the step before is named there."""
+        fused = self.last.conv.backend.sums_norm_gradients
+        first = self.first()
+        names = ["batch_norm_backward_apply" if self.norm_taken and fused else "batch_norm_add_relu_backward"]
+        names += self.last._taken_over()
+        if first is not None and not (first.follows_norm and fused):
+            names.append("conv2d_backward_input_add")
+        return tuple(names)
+
+    def ends_in_norm(self) -> bool:
+        """It does."""
+        return True
+
+    def ending(self, context: Context) -> Ending | None:
+        """Return the end of this step, if the backend can do it with a convolution's gradient."""
+        if not self.last.conv.backend.sums_norm_gradients:
+            return None
+        _, (_, z, mean, var, _), _ = self.last.norm.check_context(context)
+        return Ending(self.last.norm, z, mean, var)
+
+    def first(self) -> Step | None:
+        """Return the first step of the body, if that is a convolution."""
+        return (self.body[0] if self.body else self.last).first()
+
+    def __init__(self, block: Layer, relu: ReLU, body: Sequence[Step], last: ConvNorm, shortcut: Layer) -> None:
+        super().__init__(block, relu)
+        self.body, self.last, self.shortcut = tuple(body), last, shortcut
+        self.owns_grad = True
+
+    @property
+    def convolution(self) -> Conv2d | None:
+        """The last one of the body."""
+        return self.last.conv
+
+    def inside(self) -> Sequence[Step | Layer]:
+        """The steps of the body before the last, and the shortcut."""
+        return [*self.body, self.shortcut]
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the block; the context is those of the body's steps, what the last one leaves, and the shortcut's."""
+        backend, norm = self.last.conv.backend, self.last.norm
+        value, contexts = x, []
+        for step in self.body:
+            value, context = step.forward(value, training=training)
+            contexts.append(context)
+        value = self.last.conv.checked_input(value)
+        z, mean, var = self.last.statistics(value, training=training)
+        residual, shortcut_context = self.shortcut.forward(x, training=training)
+        y = backend.empty(z.shape, z.dtype)
+        backend.normalise_add_relu(z, norm.gamma.array, norm.beta.array, mean, var, residual, eps=norm.eps, out=y)
+        return y, ((contexts, (value, z, mean, var, y), shortcut_context) if training else None)
+
+    def backward(
+        self,
+        grad_output: Array,
+        context: Context,
+        *,
+        needs_input_grad: bool,
+        addend: Array | None = None,
+        previous: Ending | None = None,
+        own: Ending | None = None,
+    ) -> Array | None:
+        """Run the block backwards."""
+        backend, norm, conv = self.last.conv.backend, self.last.norm, self.last.conv
+        contexts, (value, z, mean, var, y), shortcut_context = norm.check_context(context)
+        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
+        grad = backend.empty(z.shape, z.dtype)
+        if own is not None:
+            residual = grad_output  # behind the rectifier already, and nobody else's
+            apply_norm(own, grad_output, grad)
+        else:
+            residual = backend.empty(z.shape, z.dtype)
+            more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
+            backend.batch_norm_add_relu_backward(
+                grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more
+            )
+            norm.add_grads(more)
+        conv.backward_bias(grad)
+        rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=needs_input_grad)
+        if rest is not None and addend is not None:
+            backend.add(rest, addend, out=addend)
+            rest = addend
+        further: Any = {"needs_input_grad": needs_input_grad, "addend": rest, "previous": previous}
+        if not self.body:
+            return conv_backward(conv, grad, value, **further)
+        ahead = ending_of(self.body[-1], contexts[-1])
+        result = conv_backward(conv, grad, value, needs_input_grad=True, previous=ahead)
+        return run_backward(self.body, contexts, result, own=ahead, **further)

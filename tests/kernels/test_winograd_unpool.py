@@ -1,0 +1,96 @@
+"""Gradients taken through a pooling in Winograd's transforms are those behind the pooling's own, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.backends import get_backend
+from tests.backends.cases_conv import Conv, _geometry, _prepared, pad
+
+POOL: dict[str, Any] = {"stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
+UNPOOLED = [
+    Conv("round", 20, (14, 14), 32, 32, padding=pad(0, 0)),
+    Conv("odd-maps", 16, (15, 13), 17, 33, padding=pad(0, 0)),
+    Conv("cut-windows", 16, (11, 17), 40, 16, padding=pad(0, 0)),
+    Conv("padded-by-2", 30, (9, 10), 16, 48, padding=pad(2, 2)),
+    Conv("many-tiles", 40, (15, 15), 16, 64, padding=pad(0, 0)),
+    Conv("rows-only", 60, (6, 20), 33, 65, padding=pad(0, 0)),
+]
+
+
+def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> tuple[dict, dict, set[str]]:
+    """Return what the operation gives, what its parts give, and the kernels of the former."""
+    backend = get_backend()
+    rng = np.random.default_rng(1)
+    pooled = (c.y_shape[0], c.y_shape[1] // 2, c.y_shape[2] // 2, c.y_shape[3])
+    grad = rng.standard_normal(pooled).astype(np.float32)
+    argmax = rng.integers(0, 4, pooled).astype(np.uint8)
+    prepared = _prepared(backend, weight, "backward_input", c, backend.pool)
+    one = {"grad_weight": np.empty_like(weight), "grad_input": np.empty_like(x)}
+    one["grad_bias"] = np.empty(c.c, np.float32) if rectified else None
+    kernels: list[str] = []
+    with backend.trace(kernels.append):
+        backend.conv2d_max_pool2d_backward(
+            *(grad, argmax, x, prepared),
+            **_geometry(c),
+            kernel_size=(2, 2),
+            **{f"pool_{name}": value for name, value in POOL.items()},
+            precision="default",
+            **one,
+            rectified=rectified,
+            workspace=backend.pool,
+        )
+    whole = np.empty(c.y_shape, np.float32)
+    backend.max_pool2d_backward(grad, argmax, kernel_size=(2, 2), **POOL, out=whole)
+    more = {**_geometry(c), "workspace": backend.pool}
+    parts = {name: None if array is None else np.empty_like(array) for name, array in one.items()}
+    backend.conv2d_backward_weight(whole, x, **more, precision="default", out=parts["grad_weight"])
+    if rectified:
+        arguments = {"out": parts["grad_input"], "grad_bias": parts["grad_bias"]}
+        backend.conv2d_backward_input_relu(whole, prepared, x, **more, **arguments)
+    else:
+        backend.conv2d_backward_input(whole, prepared, **more, out=parts["grad_input"])
+    return one, parts, set(kernels)
+
+
+@pytest.mark.parametrize("rectified", [True, False], ids=["rectified", "plain"])
+@pytest.mark.parametrize("c", UNPOOLED, ids=lambda c: c.id)
+def test_same_bits_as_the_parts(c: Conv, rectified: bool, rng: np.random.Generator) -> None:
+    x = np.maximum(rng.standard_normal(c.x_shape), 0).astype(np.float32)
+    weight = rng.standard_normal(c.w_shape).astype(np.float32)
+    with fc.use_backend("numba"):
+        one, parts, kernels = _gradients(c, x, weight, rectified)
+    assert sum("unpool" in name for name in kernels) == 2
+    assert not any("max_pool" in name for name in kernels)
+    for name, array in parts.items():
+        if array is not None:
+            np.testing.assert_array_equal(one[name], array, err_msg=name)
+
+
+def test_infinite_gradients_stay_where_they_are(rng: np.random.Generator) -> None:
+    """A window's gradient meets zero nowhere: cells that did not win are zero, whatever it is."""
+    c = UNPOOLED[0]
+    pooled = (20, 6, 6, 32)
+    grad = rng.standard_normal(pooled).astype(np.float32)
+    grad[0, 0, 0] = np.nan
+    x = rng.standard_normal(c.x_shape).astype(np.float32)
+    weight = rng.standard_normal(c.w_shape).astype(np.float32)
+    with fc.use_backend("numba") as backend:
+        prepared = _prepared(backend, weight, "backward_input", c, backend.pool)
+        out = np.empty_like(x)
+        backend.conv2d_max_pool2d_backward(
+            *(grad, np.zeros(pooled, np.uint8), x, prepared),
+            **_geometry(c),
+            kernel_size=(2, 2),
+            **{f"pool_{name}": value for name, value in POOL.items()},
+            precision="default",
+            **{"grad_weight": np.empty_like(weight), "grad_input": out, "grad_bias": None, "rectified": False},
+            workspace=backend.pool,
+        )
+    assert np.isnan(out[0, :3, :3]).all()
+    assert np.isfinite(out[0, 8:]).all()
+    assert np.isfinite(out[1:]).all()
