@@ -99,6 +99,11 @@ def _register_tile(in_channels, out_channels):
     return min(TILES, key=lambda tile: padded(tile) * (1.2 if tile[1] == 1 else 1))
 
 
+def _even_share(parts, blocks):
+    """Return how many of `parts` to take: a power of two, and two tasks at least, so that two threads end together."""
+    return max(1 << parts.bit_length() - 1 if parts else 0, 2 if blocks == 1 else 1)
+
+
 @functools.lru_cache(maxsize=1024)
 def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     """Return the plan for float32 arrays of these shapes."""
@@ -122,7 +127,7 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     if 1 < PLANES * (row_v + block_out) * 4 * _BLOCKTILES / _PLANES_BYTES <= 2:
         most_tiles = _BLOCKTILES // 2
     parts = -(-_TASKS // (in_blocks * out_blocks))
-    parts = max(1, min(parts, _SUM_BYTES // sum_bytes, -(-tiles // most_tiles)))
+    parts = max(1, min(parts, _even_share(_SUM_BYTES // sum_bytes, in_blocks * out_blocks), -(-tiles // most_tiles)))
     blocks = parts * -(-tiles // (parts * most_tiles))
     block_tiles = -(-tiles // blocks)
     return WinogradWeightPlan(
