@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 ROUNDS = 15
-SPIN_SECONDS = 0.05  # threads of NumPy's OpenBLAS go on spinning for about as long after a product
 SLOW_SECONDS = 5.0  # a peer that takes longer gets one round: bfloat16 on a CPU that must imitate it, for one
 
 
@@ -53,7 +52,7 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pa
     def setup() -> None:
         for peer in peers:
             peer.time_once()
-            time.sleep(SPIN_SECONDS if peer.name == "numpy" else pause)
+            time.sleep(pause)
         run()
 
     benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=2)
