@@ -1,8 +1,9 @@
 """How times are taken.
 
-The machine is shared, so a speed is a ratio: in every round ours and each peer run twice, one after the other, and
-medians of the second times are compared. The first wakes the library's threads: after some milliseconds of sleep, while
-another one computed, that takes longer than a small kernel. The result is checked before anything is timed.
+The machine is shared, so a speed is a ratio: in every round ours and each peer run, one after the other, and medians of
+the times are compared. Before it is timed, each runs for some milliseconds, at least once: its threads slept while
+another one computed, and until the system has them on cores of their own again, a small kernel takes twice as long. The
+result is checked before anything is timed.
 """
 
 import functools
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 ROUNDS = 15
+WARM_SECONDS = 0.01
 SLOW_SECONDS = 5.0  # a peer that takes longer gets one round: bfloat16 on a CPU that must imitate it, for one
 
 
@@ -28,12 +30,20 @@ class Peer:
     seconds: list[float] = field(default_factory=list)
 
     def time_once(self) -> None:
-        """Run twice more, unless it has had its rounds, and time the second: the first wakes the threads."""
+        """Run once more, unless it has had its rounds, with its threads awake."""
         if len(self.seconds) < self.rounds:
-            self.run()
+            wake(self.run)
             start = time.perf_counter()
             self.run()
             self.seconds.append(time.perf_counter() - start)
+
+
+def wake(run: Callable[[], Any]) -> None:
+    """Run once, and again until some milliseconds have passed."""
+    stop = time.perf_counter() + WARM_SECONDS
+    run()
+    while time.perf_counter() < stop:
+        run()
 
 
 def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pause: float = 0.0, **info: Any) -> None:
@@ -53,7 +63,7 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pa
         for peer in peers:
             peer.time_once()
             time.sleep(pause)
-        run()
+        wake(run)
 
     benchmark.pedantic(run, setup=setup, rounds=ROUNDS, warmup_rounds=2)
     ours = benchmark.stats.stats.median

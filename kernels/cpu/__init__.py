@@ -76,7 +76,7 @@ TABLE = {
     "max_pool2d": ("max_pool.max_pool2d_rows",),
     "max_pool2d_backward": ("max_pool.max_pool2d_backward_rows", "max_pool.max_pool2d_backward_squares"),
     "avg_pool2d": ("avg_pool.avg_pool2d_rows",),
-    "avg_pool2d_backward": ("avg_pool.avg_pool2d_backward_rows",),
+    "avg_pool2d_backward": ("avg_pool.avg_pool2d_backward_rows", "avg_pool.avg_pool2d_backward_squares"),
     "batch_norm": (*_STATISTICS, "normalise.normalise"),
     "batch_norm_backward": _NORM_GRADIENT,
     "batch_norm_inference": ("normalise.normalise",),

@@ -4,6 +4,7 @@ import numpy as np
 
 from .elementwise import load, store, streams
 from .launch import device, get_num_threads, kernel, launch
+from .normalise import suits_pool
 from .simd import (
     VECTOR_BYTES,
     address,
@@ -29,6 +30,14 @@ def _count(p, q, plan, count_include_pad):
     if not count_include_pad:
         h0, w0 = max(h0, 0), max(w0, 0)
     return (h1 - h0) * (w1 - w0)
+
+
+@device
+def _put(place, value, count, stream, dt):
+    if stream:
+        vstore_stream(place, value)
+    else:
+        store(place, value, count, dt)
 
 
 @kernel
@@ -102,10 +111,39 @@ def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, 
                     share = vsplat(1.0 / load_word(windows + 16 * i + 8), dt)
                     value = load(address(grad) + (load_word(windows + 16 * i) + c) * size, count, dt)
                     total = vfma(value, share, total)
-                if stream:
-                    vstore_stream(target + c * size, total)
-                else:
-                    store(target + c * size, total, count, dt)
+                _put(target + c * size, total, count, stream, dt)
+
+
+@kernel
+def avg_pool2d_backward_squares(begin, end, grad, out, stream):
+    """2x2 windows next to each other: a quarter of the gradient to each cell; two rows of input pixels a task."""
+    dt = grad.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = out.shape
+    _, out_h, out_w, _ = grad.shape
+    pixel_bytes = channels * size
+    pairs = (in_h + 1) // 2
+    quarter = vsplat(0.25, dt)
+    for task in range(begin, end):
+        image, p = task // pairs, task % pairs
+        for q in range((in_w + 1) // 2):
+            source = address(grad) + ((image * out_h + p) * out_w + q) * pixel_bytes
+            target = address(out) + ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
+            there = p < out_h and q < out_w
+            for c in range(0, channels, width):
+                count, place = min(width, channels - c), target + c * size
+                share = vsplat(0, dt)
+                if there:
+                    share = load(source + c * size, count, dt) * quarter
+                _put(place, share, count, stream, dt)
+                if 2 * q + 1 < in_w:
+                    _put(place + pixel_bytes, share, count, stream, dt)
+                if 2 * p + 1 < in_h:
+                    place += in_w * pixel_bytes
+                    _put(place, share, count, stream, dt)
+                    if 2 * q + 1 < in_w:
+                        _put(place + pixel_bytes, share, count, stream, dt)
 
 
 def _scratch(plan):
@@ -122,8 +160,12 @@ def avg_pool2d(x, *, kernel_size, stride, padding, count_include_pad, out):
 
 def avg_pool2d_backward(grad_output, *, kernel_size, stride, padding, count_include_pad, out):
     """Gradient of `avg_pool2d`."""
+    stream = streams(out) and out.shape[3] * out.itemsize % VECTOR_BYTES == 0
+    if suits_pool(out.shape, grad_output.shape, kernel_size, stride, padding, (1, 1)):
+        tasks = out.shape[0] * -(-out.shape[1] // 2)
+        launch(avg_pool2d_backward_squares, tasks, grad_output, out, stream)
+        return
     plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding)
     tasks = plan.batch * plan.in_h
-    stream = streams(out) and plan.channels * out.itemsize % VECTOR_BYTES == 0
     arguments = (grad_output, out, bool(count_include_pad), stream, plan)
     launch(avg_pool2d_backward_rows, tasks, *arguments, scratch=_scratch(plan))

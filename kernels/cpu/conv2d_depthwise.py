@@ -18,9 +18,24 @@ import numpy as np
 from .conv2d_direct import NO_BIAS, copy_strip
 from .conv2d_taps import all_finite
 from .conv2d_weight import sum_in_order
-from .elementwise import fill, load, store
+from .elementwise import fill, load, store, streams
 from .launch import device, get_num_threads, kernel, launch
-from .simd import address, itemsize, lanes, load_word, store_word, vfma, vload, vload_part, vsplat, vstore, vstore_part
+from .simd import (
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    load_word,
+    prefetch,
+    store_word,
+    vfma,
+    vload,
+    vload_part,
+    vsplat,
+    vstore,
+    vstore_part,
+    vstore_stream,
+)
 from .tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
 
 _TAPS = 9  # accumulators in registers; larger kernels take several passes over the strip
@@ -113,8 +128,11 @@ def _load_weights(place, step, count, dt):
 
 
 @device
-def _convolve_line(rows, steps, target, weight, start, count, plan, dt):
-    """One row of output pixels for one vector of channels, the nine weights in registers."""
+def _convolve_line(rows, steps, ahead, target, weight, start, count, stream, plan, dt):
+    """One row of output pixels for one vector of channels, the nine weights in registers.
+
+    Of the row at `ahead`, which the next task reads, each pixel is asked for while this one is computed.
+    """
     size = itemsize(dt)
     tap = plan.channels * size
     left = _load_weights(weight, 3 * tap, count, dt)
@@ -132,7 +150,11 @@ def _convolve_line(rows, steps, target, weight, start, count, plan, dt):
         w += plan.tap_w
         if 0 <= w < plan.in_w:
             c = _column_sum(rows, steps, w, right, count, dt)
-        store(target + q * tap, start + (a + b + c), count, dt)
+        prefetch(ahead + q * plan.step_w * tap)
+        if stream:
+            vstore_stream(target + q * tap, start + (a + b + c))
+        else:
+            store(target + q * tap, start + (a + b + c), count, dt)
 
 
 @device
@@ -144,7 +166,7 @@ def _row(x, zeros, image, h, plan, pixel_bytes):
 
 
 @kernel
-def conv2d_depthwise_3x3(begin, end, scratch, x, weight, bias, out, plan):
+def conv2d_depthwise_3x3(begin, end, scratch, x, weight, bias, out, stream, plan):
     """One row of output pixels a task; 3x3 forward, and backward-input with stride 1. Finite weights only."""
     dt = x.dtype
     size = itemsize(dt)
@@ -159,6 +181,8 @@ def conv2d_depthwise_3x3(begin, end, scratch, x, weight, bias, out, plan):
         row1, step1 = _row(address(x), address(scratch), image, h + plan.tap_h, plan, pixel_bytes)
         row2, step2 = _row(address(x), address(scratch), image, h + 2 * plan.tap_h, plan, pixel_bytes)
         target = address(out) + task * plan.out_w * pixel_bytes
+        last = max(h, h + 2 * plan.tap_h)
+        ahead = address(x) + (image * plan.in_h + last + plan.step_h) * plan.in_w * pixel_bytes
         steps = step0, step1, step2
         for c in range(0, plan.channels, width):
             count, shift = min(width, plan.channels - c), c * size
@@ -167,9 +191,11 @@ def conv2d_depthwise_3x3(begin, end, scratch, x, weight, bias, out, plan):
                 start = load(address(bias) + shift, count, dt)
             rows = row0 + shift, row1 + shift, row2 + shift
             if count == width:
-                _convolve_line(rows, steps, target + shift, address(weight) + shift, start, width, plan, dt)
+                places = ahead + shift, target + shift, address(weight) + shift
+                _convolve_line(rows, steps, *places, start, width, stream, plan, dt)
             else:
-                _convolve_line(rows, steps, target + shift, address(weight) + shift, start, count, plan, dt)
+                places = ahead + shift, target + shift, address(weight) + shift
+                _convolve_line(rows, steps, *places, start, count, False, plan, dt)
 
 
 def algorithm(weight, direction, stride):
@@ -199,7 +225,8 @@ def _gather(x, weight, bias, geometry, out, workspace, rows):
     bias = NO_BIAS[x.dtype] if bias is None else bias
     if rows:
         zeros = workspace.empty((get_num_threads(), -(-plan.channels // 16) * 16), x.dtype)
-        launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, weight, bias, out, plan, scratch=zeros)
+        stream = streams(out) and plan.channels * out.itemsize % VECTOR_BYTES == 0
+        launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, weight, bias, out, stream, plan, scratch=zeros)
         return
     launch(conv2d_depthwise, plan.batch * plan.out_h, x, weight, bias, out, plan, scratch=scratch)
 
