@@ -24,6 +24,7 @@ _WEIGHT_BF16 = (
 _DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD, *_BF16)
 _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
+_FEW = tuple(f"conv2d_few.conv2d_few_{channels}" for channels in range(1, 5))
 _POOL = ("winograd_fused.conv2d_winograd_pool", "winograd_fused.conv2d_winograd_pool_narrow")
 _MASKED = ("winograd_fused.conv2d_winograd_masked", "winograd_fused.conv2d_winograd_masked_narrow")
 _UNPOOL = (
@@ -51,7 +52,7 @@ TABLE = {
         "conv2d_taps.refuse_nan",
     ),
     "conv2d": _CONVOLUTION,
-    "conv2d_backward_input": _CONVOLUTION,
+    "conv2d_backward_input": (*_CONVOLUTION, *_FEW),
     "conv2d_backward_weight": (
         "conv2d_weight.conv2d_backward_weight_direct",
         "conv2d_weight.sum_parts",
@@ -112,11 +113,11 @@ TABLE = {
     "conv2d_relu": _DENSE_CONVOLUTION,
     "conv2d_add_relu": _DENSE_CONVOLUTION,
     "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS),
-    "conv2d_backward_input_add": _DENSE_CONVOLUTION,
+    "conv2d_backward_input_add": (*_DENSE_CONVOLUTION, *_FEW),
     "conv2d_relu_max_pool2d": _POOL,
     "conv2d_backward_input_relu": (*_MASKED, "conv2d_weight.sum_parts"),
     "conv2d_max_pool2d_backward": _UNPOOL,
-    "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_NORM, *_NORM_SUMS),
+    "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_FEW, *_NORM, *_NORM_SUMS),
     "batch_norm_backward_apply": _NORM_APPLY,
     "normalise_relu": ("normalise.normalise",),
     "normalise_add_relu": ("normalise.normalise",),

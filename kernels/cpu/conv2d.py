@@ -10,6 +10,7 @@ from . import (
     conv2d_bf16,
     conv2d_choice,
     conv2d_depthwise,
+    conv2d_few,
     conv2d_taps,
     conv2d_weight,
     conv2d_weight_bf16,
@@ -119,6 +120,8 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
     algorithm, _ = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
     if algorithm == "direct" and not conv2d_taps.all_finite(weight):
         return f"conv2d_{direction}_taps", None
+    if algorithm == "direct" and direction == "backward_input" and conv2d_few.suits(weight, groups):
+        return "conv2d_backward_input_few", None
     return f"conv2d_{direction}_{algorithm}", _prepare(algorithm, weight, direction, input_shape, geometry, workspace)
 
 
@@ -139,6 +142,9 @@ def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=No
         copy(addend, out=out)
     start = 0
     for gather in gathers:
+        if weight.algorithm.endswith("_few"):
+            conv2d_few.run(x, weight.weight, out, gather, workspace, add=addend is not None)
+            continue
         stop = start + packed_size(gather.plan, x.itemsize)
         part = weight.packed[start:stop]
         run_gather(x, part, bias, out, gather, workspace, add=addend is not None, floor=floor)

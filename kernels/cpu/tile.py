@@ -5,7 +5,7 @@ around by value costs nothing (seen in the machine code of a 13 x 2 tile: no spi
 """
 
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.datamodel import models, register_default
 from numba.extending import intrinsic
 
@@ -139,6 +139,62 @@ def tile_multiply_add_vectors(typingctx, tile, rows, shift, value):
         return tile_value
 
     return tile(tile, rows, types.int64, value), codegen
+
+
+@intrinsic
+def tile_multiply_add_columns(typingctx, tile, rows, shift, weights, step):
+    """Return ``tile[p][v] + vector at (rows[p] + shift) * vector at (weights + v * step)``: both sides are vectors."""
+    vector = tile.vector
+    size = vector.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        tile_value, row_values, shift_value, weights_value, step_value = args
+        register = llvm_vector(vector)
+        columns = []
+        for v in range(tile.vectors):
+            place = builder.add(weights_value, builder.mul(step_value, ir.Constant(_I64, v)))
+            columns.append(load_from(builder, place, register, size))
+        for p in range(tile.rows):
+            place = builder.add(builder.extract_value(row_values, p), shift_value)
+            value = load_from(builder, place, register, size)
+            for v in range(tile.vectors):
+                i = p * tile.vectors + v
+                total = fused_multiply_add(builder, value, columns[v], builder.extract_value(tile_value, i))
+                tile_value = builder.insert_value(tile_value, total, i)
+        return tile_value
+
+    return tile(tile, rows, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def tile_store_sums(typingctx, tile, rows, add):
+    """Write the sum of the lanes of ``tile[p][v]`` to the element v at ``rows[p]``; if `add`, to what is there.
+
+    Everything is read before anything is written: rows may be the same.
+    """
+    vector = tile.vector
+    size = vector.dtype.bitwidth // 8
+
+    def codegen(context, builder, sig, args):
+        register = llvm_vector(vector)
+        element = register.element
+        name = f"llvm.vector.reduce.fadd.v{vector.lanes}f{vector.dtype.bitwidth}"
+        reduce_type = ir.FunctionType(element, [element, register])
+        reduce = cgutils.get_or_insert_function(builder.module, reduce_type, name)
+        nothing = ir.Constant(element, 0.0)
+        sums = []
+        for p in range(tile.rows):
+            for v in range(tile.vectors):
+                place = offset(builder, builder.extract_value(args[1], p), v * size)
+                there = builder.select(args[2], load_from(builder, place, element, size), nothing)
+                value = builder.extract_value(args[0], p * tile.vectors + v)
+                # In any order: by halves, not one after the other.
+                sums.append((place, builder.call(reduce, [there, value], fastmath=("reassoc",))))
+        for place, total in sums:
+            store_to(builder, total, place, size)
+        return context.get_dummy_value()
+
+    return types.void(tile, rows, types.boolean), codegen
 
 
 @intrinsic
