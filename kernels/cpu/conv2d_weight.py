@@ -9,7 +9,7 @@ vectors of output channels run over the pixels. Small weights leave few such blo
 parts, whose sums are added in order afterwards: the number of parts depends on shapes only.
 
 Cost: the flops of the forward pass; bound by the fused multiply-add units. Each block of pixels reads and writes the
-accumulators once (2 of 258 steps) and is copied once for every block of channels on the other side.
+accumulators once and is copied once for every block of channels on the other side.
 """
 
 import functools
@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .caches import CACHES
 from .conv2d_direct import copy_strip
 from .elementwise import fill
 from .gather import ROWS, TILE_VECTORS
@@ -24,8 +25,9 @@ from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
 from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
 
-_BLOCK_PIXELS = 128  # a step reads a line of input and two of gradient: 24 KB of the L1 cache
-_BLOCK_ROWS = 576  # pairs (tap, input channel) a task: their accumulators stay in the L2 cache
+# Pixels of a block, between reading and writing the sums, and pairs (tap, input channel) a task, whose sums stay in the
+# L2 cache. The larger blocks outgrow the L1 cache and still gain, 2 to 12 % on Zen 5 (1 MB of L2).
+_BLOCK_PIXELS, _BLOCK_ROWS = (512, 1024) if CACHES.level2 >= 1024**2 else (128, 576)
 _BLOCK_OUT_BYTES = 512  # output channels a task
 _TASKS = 16
 _PARTS_BYTES = 32 * 1024 * 1024
