@@ -49,6 +49,8 @@ class Step:
         ends with (see `Ending`).
     norm_taken : bool
         Whether the step behind it does so with its own.
+    meets_shortcut : bool
+        Whether it opens the body of a `ResidualReLU`: the gradient of the shortcut is its addend.
     """
 
     forward_operations: tuple[str, ...] = ()
@@ -56,7 +58,7 @@ class Step:
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
         self.owns_output, self.owns_grad = layers[-1].owns_output, layers[0].owns_grad
-        self.follows_norm = self.norm_taken = False
+        self.follows_norm = self.norm_taken = self.meets_shortcut = False
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
@@ -210,7 +212,7 @@ class ConvReLU(Step):
         """See `Step`."""
         mine = () if self.masked else ("relu_backward_bias",)
         taken = self._taken_over()
-        if self.pool is not None and not taken:
+        if self.pool is not None and not taken and not self.meets_shortcut:
             return (*mine, "conv2d_max_pool2d_backward")
         return (*mine, *(taken if self.before is None else ("conv2d_backward_input_relu",)))
 
@@ -425,6 +427,7 @@ class ResidualReLU(Step):
         super().__init__(block, relu)
         self.body, self.last, self.shortcut = tuple(body), last, shortcut
         self.owns_grad = True
+        (self.body[0] if self.body else last).meets_shortcut = True
 
     @property
     def convolution(self) -> Conv2d | None:

@@ -28,6 +28,7 @@ from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, t
 # Pixels of a block, between reading and writing the sums, and pairs (tap, input channel) a task, whose sums stay in the
 # L2 cache. The larger blocks outgrow the L1 cache and still gain, 2 to 12 % on Zen 5 (1 MB of L2).
 _BLOCK_PIXELS, _BLOCK_ROWS = (512, 1024) if CACHES.level2 >= 1024**2 else (128, 576)
+_STRIP_BYTES = 4 * 1024**2  # of several images: spread taps make strips much larger than the blocks of pixels
 _BLOCK_OUT_BYTES = 512  # output channels a task
 _TASKS = 16
 _PARTS_BYTES = 32 * 1024 * 1024
@@ -103,11 +104,13 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     rows = -(-grid_h // -(-grid_h // rows))
     images = max(1, min(batch, _BLOCK_PIXELS // (rows * cols))) if rows == grid_h and cols == grid_w else 1
     row_bands, col_bands = -(-grid_h // rows), -(-grid_w // cols)
-    blocks = -(-batch // images) * row_bands * col_bands
     channel_blocks, out_blocks = -(-group_in // block_channels), -(-(out_channels // groups) // block_out)
+    strip = ((rows - 1) * stride[0] + span_h) * ((cols - 1) * stride[1] + span_w)
+    images = max(1, min(images, _STRIP_BYTES // (strip * cell * itemsize)))
+    strip *= images
+    blocks = -(-batch // images) * row_bands * col_bands
     parts = min(-(-_TASKS // (groups * channel_blocks * out_blocks)), blocks)
     parts = max(1, min(parts, _PARTS_BYTES // (taps * group_in * out_channels * itemsize)))
-    strip = images * ((rows - 1) * stride[0] + span_h) * ((cols - 1) * stride[1] + span_w)
     return WeightPlan(
         *(batch, in_h, in_w, in_channels, grid_h, grid_w, out_channels, groups, group_in, out_channels // groups),
         *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place), cell),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv._explain import _steps
 from fastconv.backends import get_backend
 from fastconv.nn import (
     GELU,
@@ -58,6 +59,21 @@ PATTERNS = {
     "residual-with-shortcut": (lambda: [_block(20, 2), ReLU(), _block(20), ReLU()], [ResidualReLU] * 2),
     "residual-of-a-conv": (
         lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), BatchNorm2d())), ReLU()],
+        [ResidualReLU],
+    ),
+    "residual-of-a-pooling": (
+        lambda: [
+            Residual(
+                Sequential(
+                    Conv2d(16, 3, padding=1),
+                    ReLU(),
+                    MaxPool2d(3, stride=1, padding=1),
+                    Conv2d(16, 3, padding=1),
+                    BatchNorm2d(),
+                )
+            ),
+            ReLU(),
+        ],
         [ResidualReLU],
     ),
     "nested": (
@@ -137,10 +153,12 @@ def test_steps_call_the_operations_that_they_name(monkeypatch: pytest.MonkeyPatc
         "conv-norm-relu",
         "conv-norm-relu-pool",
         "residual",
+        "residual-of-a-pooling",
     ):
         model = _build(name)
-        forward = [name for step in model.steps for name in step.forward_operations]
-        backward = [name for step in model.steps for name in step.backward_operations]
+        steps = list(_steps(model))  # those inside of others too
+        forward = [name for step in steps for name in step.forward_operations]
+        backward = [name for step in steps for name in step.backward_operations]
         called.clear()
         for operation in {*forward, *backward}:
             real = getattr(backend, operation)
