@@ -11,7 +11,7 @@ from fastconv.nn.fusion import find_steps
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.scope import Scope
 from fastconv.nn.simple import Identity
-from fastconv.nn.steps import run_backward
+from fastconv.nn.steps import Wanted, run_backward
 
 
 def _as_layer(value: object, name: str) -> Layer:
@@ -80,7 +80,8 @@ class Sequential(Layer):
         """Run the layers backwards."""
         contexts = self.check_context(context)
         stop = 0 if needs_input_grad else self._trained_from()
-        grad = run_backward(self.steps[stop:], contexts[stop:], grad_output, needs_input_grad=needs_input_grad)
+        wanted = Wanted(input_grad=needs_input_grad)
+        grad = run_backward(self.steps[stop:], contexts[stop:], grad_output, wanted)
         return grad if needs_input_grad else None
 
     def _trained_from(self) -> int:

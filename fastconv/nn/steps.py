@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from fastconv.backends.base import Array
 from fastconv.errors import ShapeError
@@ -17,6 +16,28 @@ from fastconv.nn.conv import Conv2d
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.norm import BatchNorm2d
 from fastconv.nn.pooling import MaxPool2d
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a step is asked for backwards, beside the gradients of its parameters.
+
+    Attributes
+    ----------
+    input_grad : bool
+        Whether the gradient of its input is needed.
+    addend : array or None
+        Is added to that; may be written to.
+    previous : Ending or None
+        Of the step before, to be done with it.
+    own : Ending or None
+        Its own, where the step behind has done it.
+    """
+
+    input_grad: bool
+    addend: Array | None = None
+    previous: Ending | None = None
+    own: Ending | None = None
 
 
 @dataclass
@@ -99,84 +120,50 @@ class Step:
         """Run the layers."""
         return self.layers[0].forward(x, training=training)
 
-    def backward(
-        self,
-        grad_output: Array,
-        context: Context,
-        *,
-        needs_input_grad: bool,
-        addend: Array | None = None,
-        previous: Ending | None = None,
-        own: Ending | None = None,
-    ) -> Array | None:
-        """Run them backwards.
-
-        Parameters
-        ----------
-        addend : array or None
-            Is added to the gradient of the input; may be written to.
-        previous : Ending or None
-            Of the step before, to be done if `needs_input_grad`.
-        own : Ending or None
-            Its own, where the step behind has done it.
-        """
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
+        """Run them backwards; return the gradient of the input if it is wanted."""
         layer = self.layers[0]
-        if type(layer) is Conv2d and (addend is not None or previous is not None):
+        addend = wanted.addend
+        if type(layer) is Conv2d and (addend is not None or wanted.previous is not None):
             x = layer.check_context(context)
             grad_output = layer.check_grad(grad_output, layer.output_shape(x.shape))
             layer.backward_bias(grad_output)
-            more: Any = {"addend": addend, "previous": previous}
-            return conv_backward(layer, grad_output, x, needs_input_grad=needs_input_grad, **more)
-        grad = layer.backward(grad_output, context, needs_input_grad=needs_input_grad)
+            return conv_backward(layer, grad_output, x, wanted)
+        grad = layer.backward(grad_output, context, needs_input_grad=wanted.input_grad)
         if addend is None or grad is None:
             return grad
         layer.backend.add(grad, addend, out=addend)
         return addend
 
 
-def conv_backward(
-    conv: Conv2d,
-    grad_output: Array,
-    x: Array,
-    *,
-    needs_input_grad: bool,
-    addend: Array | None = None,
-    previous: Ending | None = None,
-) -> Array | None:
+def conv_backward(conv: Conv2d, grad_output: Array, x: Array, wanted: Wanted) -> Array | None:
     """Gradients of weight and input, not of the bias; the latter behind the step before if that is to be done."""
     conv.backward_weight(grad_output, x)
-    if not needs_input_grad:
+    if not wanted.input_grad:
         return None
+    previous = wanted.previous
     if previous is None:
-        return conv.backward_input(grad_output, x, addend)
+        return conv.backward_input(grad_output, x, wanted.addend)
     norm = previous.norm
     previous.grads = norm.grad_targets()
     statistics = {"mean": previous.mean, "var": previous.var, "eps": norm.eps}
-    grad = conv.backward_input_norm_relu(grad_output, x, addend, previous.z, **statistics, **previous.grads)
+    grad = conv.backward_input_norm_relu(grad_output, x, wanted.addend, previous.z, **statistics, **previous.grads)
     norm.add_grads(previous.grads)
     return grad
 
 
 def run_backward(
-    steps: Sequence[Step],
-    contexts: Sequence[Context],
-    grad_output: Array,
-    *,
-    needs_input_grad: bool,
-    addend: Array | None = None,
-    previous: Ending | None = None,
-    own: Ending | None = None,
+    steps: Sequence[Step], contexts: Sequence[Context], grad_output: Array, wanted: Wanted
 ) -> Array | None:
-    """Run steps backwards one after the other; the parameters are those of the first one, `own` that of the last."""
+    """Run steps backwards one after the other; `wanted` is of all, so its `own` is the last one's ending."""
     grad: Array | None = grad_output
+    own = wanted.own
     for i in range(len(steps) - 1, -1, -1):
         if i == 0:
-            return steps[0].backward(
-                grad, contexts[0], needs_input_grad=needs_input_grad, addend=addend, previous=previous, own=own
-            )
-        ahead = ending_of(steps[i - 1], contexts[i - 1])
-        grad = steps[i].backward(grad, contexts[i], needs_input_grad=True, previous=ahead, own=own)
-        own = ahead
+            return steps[0].backward(grad, contexts[0], replace(wanted, own=own))
+        previous = ending_of(steps[i - 1], contexts[i - 1])
+        grad = steps[i].backward(grad, contexts[i], Wanted(input_grad=True, previous=previous, own=own))
+        own = previous
     return grad
 
 
@@ -227,16 +214,7 @@ class ConvReLU(Step):
         y, pooled = convolve_relu(conv, self.pool, x)
         return y, ((x, y, pooled) if training else None)
 
-    def backward(
-        self,
-        grad_output: Array,
-        context: Context,
-        *,
-        needs_input_grad: bool,
-        addend: Array | None = None,
-        previous: Ending | None = None,
-        own: Ending | None = None,
-    ) -> Array | None:
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
         """Run them backwards."""
         conv, backend = self.conv, self.conv.backend
         x, y, pooled = self.relu.check_context(context)
@@ -249,16 +227,15 @@ class ConvReLU(Step):
                 target = conv.bias.grad_target()
                 backend.relu_backward_bias(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
                 conv.bias.add_grad(target)
-        if self.pool is not None and addend is None and previous is None:
+        if self.pool is not None and wanted.addend is None and wanted.previous is None:
             argmax, shape = pooled
             before = None if self.before is None else self.before.conv
             windows = self.pool.windows_of(shape)
-            return conv.backward_max_pool(grad, argmax, windows, x, needs_input_grad=needs_input_grad, before=before)
+            return conv.backward_max_pool(grad, argmax, windows, x, needs_input_grad=wanted.input_grad, before=before)
         if self.pool is not None:
             grad = self.pool.backward(grad, pooled)
-        if self.before is None or not needs_input_grad:
-            more: Any = {"addend": addend, "previous": previous}
-            return conv_backward(conv, grad, x, needs_input_grad=needs_input_grad, **more)
+        if self.before is None or not wanted.input_grad:
+            return conv_backward(conv, grad, x, wanted)
         conv.backward_weight(grad, x)
         return conv.backward_input_relu(grad, x, self.before.conv.bias)
 
@@ -343,26 +320,16 @@ class ConvNorm(Step):
             )
         return y, ((x, z, mean, var, y, argmax) if training else None)
 
-    def backward(
-        self,
-        grad_output: Array,
-        context: Context,
-        *,
-        needs_input_grad: bool,
-        addend: Array | None = None,
-        previous: Ending | None = None,
-        own: Ending | None = None,
-    ) -> Array | None:
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
         """Run them backwards."""
         backend, norm = self.conv.backend, self.norm
         x, z, mean, var, y, argmax = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
         grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
-        further: Any = {"needs_input_grad": needs_input_grad, "addend": addend, "previous": previous}
-        if own is not None:
-            apply_norm(own, grad_output, grad)
+        if wanted.own is not None:
+            apply_norm(wanted.own, grad_output, grad)
             self.conv.backward_bias(grad)
-            return conv_backward(self.conv, grad, x, **further)
+            return conv_backward(self.conv, grad, x, wanted)
         more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
         if self.relu is None:
             backend.batch_norm_backward(grad_output, z, gamma, mean, var, **more)
@@ -373,7 +340,7 @@ class ConvNorm(Step):
             backend.batch_norm_relu_max_pool2d_backward(grad_output, y, argmax, z, gamma, mean, var, **windows, **more)
         norm.add_grads(more)
         self.conv.backward_bias(grad)
-        return conv_backward(self.conv, grad, x, **further)
+        return conv_backward(self.conv, grad, x, wanted)
 
 
 def apply_norm(ending: Ending, grad_output: Array, grad_input: Array) -> None:
@@ -452,24 +419,15 @@ class ResidualReLU(Step):
         backend.normalise_add_relu(z, norm.gamma.array, norm.beta.array, mean, var, residual, eps=norm.eps, out=y)
         return y, ((contexts, (value, z, mean, var, y), shortcut_context) if training else None)
 
-    def backward(
-        self,
-        grad_output: Array,
-        context: Context,
-        *,
-        needs_input_grad: bool,
-        addend: Array | None = None,
-        previous: Ending | None = None,
-        own: Ending | None = None,
-    ) -> Array | None:
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
         """Run the block backwards."""
         backend, norm, conv = self.last.conv.backend, self.last.norm, self.last.conv
         contexts, (value, z, mean, var, y), shortcut_context = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
         grad = backend.empty(z.shape, z.dtype)
-        if own is not None:
+        if wanted.own is not None:
             residual = grad_output  # behind the rectifier already, and nobody else's
-            apply_norm(own, grad_output, grad)
+            apply_norm(wanted.own, grad_output, grad)
         else:
             residual = backend.empty(z.shape, z.dtype)
             more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
@@ -478,13 +436,12 @@ class ResidualReLU(Step):
             )
             norm.add_grads(more)
         conv.backward_bias(grad)
-        rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=needs_input_grad)
-        if rest is not None and addend is not None:
-            backend.add(rest, addend, out=addend)
-            rest = addend
-        further: Any = {"needs_input_grad": needs_input_grad, "addend": rest, "previous": previous}
+        rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=wanted.input_grad)
+        if rest is not None and wanted.addend is not None:
+            backend.add(rest, wanted.addend, out=wanted.addend)
+            rest = wanted.addend
         if not self.body:
-            return conv_backward(conv, grad, value, **further)
-        ahead = ending_of(self.body[-1], contexts[-1])
-        result = conv_backward(conv, grad, value, needs_input_grad=True, previous=ahead)
-        return run_backward(self.body, contexts, result, own=ahead, **further)
+            return conv_backward(conv, grad, value, replace(wanted, addend=rest))
+        previous = ending_of(self.body[-1], contexts[-1])
+        result = conv_backward(conv, grad, value, Wanted(input_grad=True, previous=previous))
+        return run_backward(self.body, contexts, result, replace(wanted, addend=rest, own=previous))
