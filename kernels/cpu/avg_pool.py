@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .elementwise import load, store, streams
+from .elementwise import load, put, store, streams
 from .launch import device, get_num_threads, kernel, launch
 from .normalise import suits_pool
 from .simd import (
@@ -16,7 +16,6 @@ from .simd import (
     vload,
     vsplat,
     vstore,
-    vstore_stream,
 )
 from .windows import first_of, inside, list_windows, pool_plan
 
@@ -30,14 +29,6 @@ def _count(p, q, plan, count_include_pad):
     if not count_include_pad:
         h0, w0 = max(h0, 0), max(w0, 0)
     return (h1 - h0) * (w1 - w0)
-
-
-@device
-def _put(place, value, count, stream, dt):
-    if stream:
-        vstore_stream(place, value)
-    else:
-        store(place, value, count, dt)
 
 
 @kernel
@@ -111,7 +102,7 @@ def avg_pool2d_backward_rows(begin, end, scratch, grad, out, count_include_pad, 
                     share = vsplat(1.0 / load_word(windows + 16 * i + 8), dt)
                     value = load(address(grad) + (load_word(windows + 16 * i) + c) * size, count, dt)
                     total = vfma(value, share, total)
-                _put(target + c * size, total, count, stream, dt)
+                put(target + c * size, total, count, stream, dt)
 
 
 @kernel
@@ -136,14 +127,14 @@ def avg_pool2d_backward_squares(begin, end, grad, out, stream):
                 share = vsplat(0, dt)
                 if there:
                     share = load(source + c * size, count, dt) * quarter
-                _put(place, share, count, stream, dt)
+                put(place, share, count, stream, dt)
                 if 2 * q + 1 < in_w:
-                    _put(place + pixel_bytes, share, count, stream, dt)
+                    put(place + pixel_bytes, share, count, stream, dt)
                 if 2 * p + 1 < in_h:
                     place += in_w * pixel_bytes
-                    _put(place, share, count, stream, dt)
+                    put(place, share, count, stream, dt)
                     if 2 * q + 1 < in_w:
-                        _put(place + pixel_bytes, share, count, stream, dt)
+                        put(place + pixel_bytes, share, count, stream, dt)
 
 
 def _scratch(plan):

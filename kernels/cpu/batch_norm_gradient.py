@@ -4,6 +4,8 @@ Two passes. The first sums, for each channel, the gradient g and its product wit
 
     grad_input = a * g - k * (x - mean) - a * b,    a = gamma / sqrt(var + eps), b = mean of g, k from the products
 
+The first may have been done by the convolution behind (winograd_norm.py); then `apply` is all that is left.
+
 What follows the normalisation forward stands before it backward, and both passes compute it anew instead of storing
 it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window.
 

@@ -18,7 +18,7 @@ import numpy as np
 from .conv2d_direct import NO_BIAS, copy_strip
 from .conv2d_taps import all_finite
 from .conv2d_weight import sum_in_order
-from .elementwise import fill, load, store, streams
+from .elementwise import fill, load, put, store, streams
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
     VECTOR_BYTES,
@@ -34,7 +34,6 @@ from .simd import (
     vsplat,
     vstore,
     vstore_part,
-    vstore_stream,
 )
 from .tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
 
@@ -151,10 +150,7 @@ def _convolve_line(rows, steps, ahead, target, weight, start, count, stream, pla
         if 0 <= w < plan.in_w:
             c = _column_sum(rows, steps, w, right, count, dt)
         prefetch(ahead + q * plan.step_w * tap)
-        if stream:
-            vstore_stream(target + q * tap, start + (a + b + c))
-        else:
-            store(target + q * tap, start + (a + b + c), count, dt)
+        put(target + q * tap, start + (a + b + c), count, stream, dt)
 
 
 @device

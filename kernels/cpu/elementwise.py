@@ -42,6 +42,15 @@ def store(place, value, count, dt):
 
 
 @device
+def put(place, value, count, stream, dt):
+    """Store the first `count` elements; a whole vector past the caches if `stream`."""
+    if stream:
+        vstore_stream(place, value)
+    else:
+        store(place, value, count, dt)
+
+
+@device
 def _put(place, value, stream):
     if stream:
         vstore_stream(place, value)

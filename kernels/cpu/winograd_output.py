@@ -8,7 +8,7 @@ LeVeque (1979, Stanford STAN-CS-79-773).
 
 import numpy as np
 
-from .elementwise import load, store
+from .elementwise import load, put, store
 from .launch import device, kernel
 from .simd import (
     VECTOR_BYTES,
@@ -19,7 +19,6 @@ from .simd import (
     vload,
     vload_part,
     vsplat,
-    vstore_stream,
 )
 from .stack import stack_vectors, unknown
 from .winograd_transforms import (
@@ -58,14 +57,6 @@ def products_column(place, step, small, dt):
 
 
 @device
-def _put(place, value, count, stream, dt):
-    if stream:
-        vstore_stream(place, value)
-    else:
-        store(place, value, count, dt)
-
-
-@device
 def _count_in(sums, y):
     """Add an output to the statistics: its distance from the origin and the square of that."""
     origin, total, squares = sums
@@ -86,10 +77,10 @@ def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, coun
     if counts:
         sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
     whole = lanes(dt)
-    _put(target, y0, whole, stream, dt)
-    _put(target + pixel_bytes, y1, whole, stream, dt)
-    _put(target + 2 * pixel_bytes, y2, whole, stream, dt)
-    _put(target + 3 * pixel_bytes, y3, whole, stream, dt)
+    put(target, y0, whole, stream, dt)
+    put(target + pixel_bytes, y1, whole, stream, dt)
+    put(target + 2 * pixel_bytes, y2, whole, stream, dt)
+    put(target + 3 * pixel_bytes, y3, whole, stream, dt)
     return sums
 
 
@@ -138,7 +129,7 @@ def _transform_any(
             y = vfloor(y, floor)
             if counts:
                 sums = _count_in(sums, y)
-            _put(target + j * pixel_bytes, y, count, stream, dt)
+            put(target + j * pixel_bytes, y, count, stream, dt)
         kept += PATCH * VECTOR_BYTES
         target += row_bytes
         addend += row_bytes if addend else 0
