@@ -22,7 +22,7 @@ from . import (
     winograd_unpool,
     winograd_weight,
 )
-from .conv2d_choice import WINOGRAD_TILES, choose, conv_output_shape, is_depthwise
+from .conv2d_choice import WINOGRAD, WINOGRAD_FIXED, WINOGRAD_TILES, choose, conv_output_shape, is_depthwise
 from .conv2d_direct import NO_BIAS, run_gather
 from .elementwise import copy
 from .gather import backward_input_gathers, forward_gathers
@@ -46,16 +46,15 @@ def _pack_strides(weight, direction, groups):
     return s * c * k, c * k, 1, k, k // groups
 
 
-def _transform_weight(weight, direction, gather, strides, workspace):
+def _transform_weight(weight, direction, gather, strides, workspace, *, fixed):
     plan = gather.plan
+    sizes = weight.shape[:2], plan.group_in, plan.group_out
     if direction == "forward":
-        return winograd_prepare.prepare(
-            weight, weight.shape[:2], plan.group_in, plan.group_out, workspace, packed=False
-        )
+        return winograd_prepare.prepare(weight, *sizes, workspace, packed=False, fixed=fixed)
     gather = gather._replace(plan=plan._replace(block_channels=plan.group_in))
     turned = workspace.empty((packed_size(plan, weight.itemsize),), weight.dtype)
     pack(weight, turned, gather, strides)
-    return winograd_prepare.prepare(turned, weight.shape[:2], plan.group_in, plan.group_out, workspace, packed=True)
+    return winograd_prepare.prepare(turned, *sizes, workspace, packed=True, fixed=fixed)
 
 
 class _Fresh:
@@ -98,8 +97,9 @@ def reasons(weight, input_shape, geometry, precision):
 def _prepare(algorithm, weight, direction, input_shape, geometry, workspace):
     gathers = _gathers(direction, weight.shape, input_shape, geometry, weight.itemsize)
     strides = _pack_strides(weight, direction, geometry[3])
-    if algorithm == "winograd":
-        return _transform_weight(weight, direction, gathers[0], strides, workspace)
+    if algorithm in WINOGRAD:
+        fixed = algorithm == WINOGRAD_FIXED
+        return _transform_weight(weight, direction, gathers[0], strides, workspace, fixed=fixed)
     if algorithm == "bf16":
         return conv2d_bf16.prepare(weight, gathers, strides, workspace, turned=direction == "backward_input")
     packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
@@ -127,7 +127,7 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
 
 def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=None, statistics=None):
     bias = NO_BIAS[x.dtype] if bias is None else bias
-    if weight.algorithm.endswith("_winograd"):
+    if weight.algorithm.endswith(WINOGRAD):
         plan, packed = gathers[0].plan, weight.packed
         tile = WINOGRAD_TILES[weight.weight.shape[:2]]
         more = {"tile": tile, "floor": floor, "addend": addend, "statistics": statistics}
@@ -181,12 +181,13 @@ def is_plain(weight):
 
 def _fused_winograd(weight, x_shape, out_shape, direction, geometry, itemsize):
     """Return the padding before the first row and column if another layer can follow in registers, else None."""
-    if not weight.algorithm.endswith("_winograd") or weight.weight.shape[:2] != (3, 3):
+    if not weight.algorithm.endswith(WINOGRAD) or weight.weight.shape[:2] != (3, 3):
         return None
     input_shape = x_shape if direction == "forward" else out_shape
     plan = _gathers(direction, weight.weight.shape, input_shape, geometry, itemsize)[0].plan
     pads = -plan.first_dh, -plan.first_dw
-    return pads if winograd_fused.suits(x_shape, out_shape, *pads) else None
+    fixed = weight.algorithm.endswith(WINOGRAD_FIXED)
+    return pads if winograd_fused.suits(x_shape, out_shape, *pads, fixed) else None
 
 
 def conv2d_relu_max_pool2d(
@@ -243,12 +244,12 @@ def conv2d_max_pool2d_backward(
         return False
     make_run = functools.partial(_make_run, grad_weight.shape, x.shape, geometry)
     problem = (grad_weight.shape, grad_weight.dtype, x.shape, geometry, precision, make_run)
-    if choose("backward_weight", *problem)[0] != "winograd":
+    if choose("backward_weight", *problem)[0] not in WINOGRAD:
         return False
     pads = None
     if grad_input is not None:
         pads = _fused_winograd(weight, conv_shape, x.shape, "backward_input", geometry, x.itemsize)
-        if pads is None or not winograd_unpool.suits(conv_shape, x.shape, *pads):
+        if pads is None or any(pad % 2 for pad in pads):  # patches must begin on windows
             return False
     tops = padding[0][0], padding[1][0]
     winograd_unpool.backward_weight(grad_output, argmax, x, conv_shape, *tops, grad_weight, workspace)
@@ -319,7 +320,7 @@ def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups,
 
 def _backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     stride, padding, dilation, _ = geometry
-    if algorithm == "winograd":
+    if algorithm in WINOGRAD:
         winograd_weight.backward_weight(grad_output, x, padding[0][0], padding[1][0], out, workspace)
         return
     if algorithm == "bf16":

@@ -6,11 +6,14 @@ import math
 import numpy as np
 
 from . import amx, autotune, winograd
+from .fixed import FIXED
 from .launch import get_num_threads
 
 WINOGRAD_TILES = {(3, 3): winograd.TILE, (5, 5): winograd.SMALL_TILE}
 _WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh the products that they save
 _FEW_CHANNELS = 4
+_FIXED_CHANNELS = 32
+WINOGRAD, WINOGRAD_FIXED = ("winograd", "winograd_fixed"), "winograd_fixed"
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
 
 
@@ -74,8 +77,14 @@ def _few(direction, weight_shape):
     return direction != "forward" and weight_shape[2] <= _FEW_CHANNELS and not amx.usable()
 
 
+def _fixed(direction, weight_shape):
+    """Tell whether the products of Winograd take less time in fixed point, with what rounding to it takes."""
+    summed = weight_shape[3] if direction == "backward_input" else weight_shape[2]
+    return FIXED and direction != "backward_weight" and summed >= _FIXED_CHANNELS
+
+
 def choose(direction, weight_shape, dtype, input_shape, geometry, precision, make_run):
-    """Return the algorithm ("winograd", "direct" or "bf16") and why.
+    """Return the algorithm ("winograd", "winograd_fixed", "direct" or "bf16") and why.
 
     ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
     """
@@ -83,17 +92,18 @@ def choose(direction, weight_shape, dtype, input_shape, geometry, precision, mak
     otherwise = (
         "bf16" if precision == "fast" and dtype == np.float32 and not _few(direction, weight_shape) else "direct"
     )
+    winograd = WINOGRAD_FIXED if precision == "fast" and _fixed(direction, weight_shape) else "winograd"
     wanted = autotune.get_algorithm()
     never = _never_winograd(direction, weight_shape, dtype, geometry, precision)
     if never is None and wanted == "winograd":
-        return "winograd", "asked for"
+        return winograd, "asked for"
     if wanted == "direct":
         return otherwise, "asked for"
     if never is None and wanted == "tuned" and 0 not in input_shape:
         key = " ".join(map(str, (*problem, f"{get_num_threads()} threads")))
-        return autotune.measured(key, ("winograd", otherwise), make_run(direction)), "the faster one when measured"
+        return autotune.measured(key, (winograd, otherwise), make_run(direction)), "the faster one when measured"
     obstacle = _no_winograd(*problem)
-    return (otherwise, obstacle) if obstacle else ("winograd", None)
+    return (otherwise, obstacle) if obstacle else (winograd, None)
 
 
 def reasons(weight, input_shape, geometry, precision, make_run):
@@ -104,6 +114,7 @@ def reasons(weight, input_shape, geometry, precision, make_run):
     size = "x".join(map(str, weight.shape[:2]))
     for direction in DIRECTIONS:
         algorithm, reason = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
-        name = {"winograd": "Winograd", "bf16": "bfloat16"}.get(algorithm, algorithm)
-        found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in float32'}")
+        name = {"bf16": "bfloat16"}.get(algorithm, algorithm.removesuffix("_fixed").replace("w", "W"))
+        arithmetic = "16-bit fixed point" if algorithm == WINOGRAD_FIXED else "float32"
+        found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in {arithmetic}'}")
     return found

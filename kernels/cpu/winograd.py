@@ -22,6 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .conv2d_direct import AHEAD_BYTES
+from .fixed import FIXED, WORD_BYTES
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
@@ -37,6 +38,7 @@ from .simd import (
     vstore,
 )
 from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
+from .winograd_fixed import make_multiply_fixed, round_tile
 from .winograd_output import combine_partial_statistics, transform_outputs
 from .winograd_prepare import weight_plane
 from .winograd_transforms import (
@@ -83,24 +85,31 @@ class WinogradPlan(NamedTuple):
     splits: int  # parts of the output channels
     row_v: int  # elements between tiles of a plane of the input; a vector more than needed spreads them over the cache
     plane_v: int  # between planes
-    plane_u: int  # and of the weight
+    block_v: int  # between blocks, with what is known of each tile
+    plane_u: int  # between planes of the weight
+    spare: int  # and of one tile in float32, before it is rounded; 0 if it is not
     rows: int  # of a plane, whole register tiles
     stream: int  # whether the output goes past the caches
 
 
 @functools.lru_cache(maxsize=1024)
-def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE):
-    """Return the plan for these shapes in float32, with the padding before the first row and column."""
+def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE, fixed=False):
+    """Return the plan for these shapes in float32, with the padding before the first row and column.
+
+    If `fixed`, with products in 16-bit fixed point.
+    """
     width = VECTOR_BYTES // 4
+    size = WORD_BYTES if fixed else 4
     batch, in_h, in_w, in_channels = x_shape
     _, out_h, out_w, out_channels = out_shape
     tiles_h, tiles_w = -(-out_h // tile), -(-out_w // tile)
     tiles = batch * tiles_h * tiles_w
     vectors = min(TILE_VECTORS, -(-out_channels // width))
     groups = -(-out_channels // (vectors * width))
-    row_v = -(-in_channels // width) * width + width
-    fitting = max(1, min(4, _PLANES_BYTES // (PLANES * row_v * 4 * ROWS))) * ROWS
-    shared = tiles < _TASKS * ROWS or PLANES * in_channels * out_channels * 4 > _SHARED_WEIGHT_BYTES
+    line = VECTOR_BYTES // size
+    row_v = -(-in_channels // line) * line + line
+    fitting = max(1, min(4, _PLANES_BYTES // (PLANES * row_v * size * ROWS))) * ROWS
+    shared = tiles < _TASKS * ROWS or PLANES * in_channels * out_channels * size > _SHARED_WEIGHT_BYTES
     blocks = max(1, -(-tiles // (_SHARED_TILES if shared else fitting)))
     block_tiles = -(-tiles // (blocks * ROWS)) * ROWS if tiles > ROWS else tiles
     blocks = -(-tiles // block_tiles) if tiles else 0
@@ -109,19 +118,26 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE):
     # Half a line past the caches costs more than a whole one through them (128x32x32x16 on Zen 3: 3.9 and 2.0 ms).
     lines = VECTOR_BYTES == LINE_BYTES and out_channels % width == 0
     stream = lines and batch * out_h * out_w * out_channels * 4 >= STREAM_BYTES
+    plane_v = plane_elements(rows, row_v, size)
+    steps = _round(rows) * 4 // size if fixed else 0
+    spare = plane_elements(1, -(-in_channels // line) * line) if fixed else 0
     return WinogradPlan(
         *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tile, tiles_h, tiles_w, tiles),
-        *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_elements(rows, row_v)),
-        *(weight_plane(in_channels, vectors), rows, int(stream)),
+        *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_v, PLANES * plane_v + steps),
+        *(weight_plane(in_channels, vectors, fixed), spare, rows, int(stream)),
     )
 
 
+def plan_for(weights, x_shape, out_shape, pad_top, pad_left, tile=TILE):
+    """Return the plan for a transformed weight."""
+    return winograd_plan(x_shape, out_shape, pad_top, pad_left, tile, weights.itemsize == WORD_BYTES)
+
+
 @device
-def transform_inputs(x, zeros, values, first, tiles, plan, dt):
+def transform_inputs(x, zeros, values, plane_bytes, first, tiles, plan, dt):
     """Transform the patches of a block of tiles into the planes at `values`."""
     size = itemsize(dt)
     width = lanes(dt)
-    plane_bytes = plan.plane_v * size
     pixel_bytes = plan.in_channels * size
     row_bytes = plan.in_w * pixel_bytes
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
@@ -140,10 +156,35 @@ def transform_inputs(x, zeros, values, first, tiles, plan, dt):
 
 
 @device
+def spare_of(zeros, plan):
+    """Where the planes of one tile have their place, behind the buffer of zeros."""
+    return zeros + (PATCH * plan.in_channels + VECTOR_BYTES) // 16 * LINE_BYTES
+
+
+@device
 def clear_zeros(zeros, plan, dt):
-    """Clear the buffer that stands for rows outside the image."""
-    for c in range(0, PATCH * plan.in_channels, lanes(dt)):
-        vstore(zeros + c * itemsize(dt), vsplat(0, dt))
+    """Clear the buffer that stands for rows outside the image, and the planes of one tile behind their channels."""
+    end = spare_of(zeros, plan) + PLANES * plan.spare * itemsize(dt) if plan.spare else zeros
+    for place in range(zeros, max(end, zeros + PATCH * plan.in_channels * itemsize(dt)), VECTOR_BYTES):
+        vstore(place, vsplat(0, dt))
+
+
+def make_fill_planes(read):
+    """Make what fills the planes of some tiles: by ``read``, and rounded if their elements have the size of a word."""
+
+    @device
+    def fill_planes(source, zeros, values, steps, first, tiles, plan, size, dt):
+        if FIXED:
+            if size == WORD_BYTES:
+                spare, plane_bytes = spare_of(zeros, plan), plan.spare * itemsize(dt)
+                for t in range(tiles):
+                    read(source, zeros, spare, plane_bytes, first + t, 1, plan, dt)
+                    target, step = values + t * plan.row_v * size, steps + t * itemsize(dt)
+                    round_tile(spare, plane_bytes, target, step, plan, dt)
+                return
+        read(source, zeros, values, plan.plane_v * size, first, tiles, plan, dt)
+
+    return fill_planes
 
 
 @device
@@ -222,15 +263,22 @@ def make_groups(vectors, transform):
 
     ``transform(products, row_bytes, finish, block, first, tiles, channel, plan, dt)`` takes one vector of channels.
     """
-    multiply_planes = _make_multiply(vectors)
+    multiply_planes, multiply_fixed = _make_multiply(vectors), make_multiply_fixed(vectors, _ask_ahead)
+
+    @device
+    def multiply(values, weights, group, products, tiles, ahead, plan, dt):
+        place = address(weights) + group * PLANES * plan.plane_u * weights.itemsize
+        if FIXED:
+            if weights.itemsize == WORD_BYTES:
+                return multiply_fixed(values, place, products, tiles, ahead, plan, dt)
+        return multiply_planes(values, place, products, tiles, ahead, plan, dt)
 
     @device
     def convolve_groups(values, products, weights, finish, block, begin, end, ahead, plan, dt):
         first = block * plan.block_tiles
         tiles = min(plan.block_tiles, plan.tiles - first)
-        group_bytes = PLANES * plan.plane_u * itemsize(dt)
         for group in range(begin, end):
-            ahead = multiply_planes(values, weights + group * group_bytes, products, tiles, ahead, plan, dt)
+            ahead = multiply(values, weights, group, products, tiles, ahead, plan, dt)
             for v in range(vectors):
                 channel = (group * vectors + v) * lanes(dt)
                 if channel < plan.out_channels:
@@ -249,9 +297,10 @@ def groups_of(plan, dt):
 def make_convolve_blocks(vectors, transform, read=transform_inputs):
     """Make the loop over blocks whose tasks transform their own input.
 
-    ``read(source, zeros, values, first, tiles, plan, dt)`` does that.
+    ``read(source, zeros, values, plane_bytes, first, tiles, plan, dt)`` does that.
     """
     convolve_groups = make_groups(vectors, transform)
+    fill_planes = make_fill_planes(read)
 
     @device
     def convolve_blocks(begin, end, scratch, x, source, weights, finish, out, others, plan):
@@ -261,15 +310,17 @@ def make_convolve_blocks(vectors, transform, read=transform_inputs):
         """
         dt = x.dtype
         values = address(scratch)
-        products = values + PLANES * plan.plane_v * itemsize(dt)
+        products = values + plan.block_v * weights.itemsize
         zeros = products + PLANES * plan.rows * vectors * VECTOR_BYTES
         groups = groups_of(plan, dt)
         clear_zeros(zeros, plan, dt)
         for block in range(begin, end):
             first = block * plan.block_tiles
-            read(source, zeros, values, first, min(plan.block_tiles, plan.tiles - first), plan, dt)
+            tiles = min(plan.block_tiles, plan.tiles - first)
+            steps = values + PLANES * plan.plane_v * weights.itemsize
+            fill_planes(source, zeros, values, steps, first, tiles, plan, weights.itemsize, dt)
             ahead = _look_ahead(x, out, others, block, groups, plan)
-            convolve_groups(values, products, address(weights), finish, block, 0, groups, ahead, plan, dt)
+            convolve_groups(values, products, weights, finish, block, 0, groups, ahead, plan, dt)
 
     return convolve_blocks
 
@@ -294,14 +345,14 @@ def _make_kernels(vectors, small, name):
         convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
 
     def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
-        dt = values.dtype
+        dt = out.dtype
         finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
         groups = groups_of(plan, dt)
         nothing_ahead = NOWHERE, NOWHERE, NOWHERE, NOWHERE, (NOWHERE, NOWHERE, NOWHERE)
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
             convolve_groups(
-                *(address(values) + block * PLANES * plan.plane_v * itemsize(dt), address(scratch), address(weights)),
+                *(address(values) + block * plan.block_v * values.itemsize, address(scratch), weights),
                 *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, nothing_ahead),
                 *(plan, dt),
             )
@@ -329,20 +380,23 @@ _KERNELS = {  # by vectors, tile
 }
 
 
+_fill_planes = make_fill_planes(transform_inputs)
+
+
 @kernel
 def winograd_transform_input(begin, end, scratch, x, values, plan):
     """The planes of one block of tiles, up to ROWS tiles a task."""
     dt = x.dtype
-    size = itemsize(dt)
     clear_zeros(address(scratch), plan, dt)
-    block_bytes = PLANES * plan.plane_v * size
     strips = plan.rows // ROWS
     for task in range(begin, end):
         block, strip = divmod(task, strips)
         first = block * plan.block_tiles + strip * ROWS
         tiles = min(ROWS, plan.block_tiles - strip * ROWS, plan.tiles - first)
-        target = address(values) + block * block_bytes + strip * ROWS * plan.row_v * size
-        transform_inputs(address(x), address(scratch), target, first, tiles, plan, dt)
+        place = address(values) + block * plan.block_v * values.itemsize
+        target = place + strip * ROWS * plan.row_v * values.itemsize
+        steps = place + PLANES * plan.plane_v * values.itemsize + strip * ROWS * itemsize(dt)
+        _fill_planes(address(x), address(scratch), target, steps, first, tiles, plan, values.itemsize, dt)
 
 
 _NOTHING = np.empty(0, np.float32)
@@ -354,7 +408,7 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
 
     ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
     """
-    plan = winograd_plan(x.shape, out.shape, pad_top, pad_left, tile)
+    plan = plan_for(weights, x.shape, out.shape, pad_top, pad_left, tile)
     if not plan.tiles:
         return
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
@@ -374,10 +428,14 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
 
 def block_scratch(plan, workspace, dtype):
     """Return scratch for the tasks that transform their own input, a row for each thread."""
-    planes = PLANES * plan.plane_v
+    planes = plan.block_v * (WORD_BYTES if plan.spare else 4) // 4
     products = PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4
-    zeros = PATCH * plan.in_channels + VECTOR_BYTES
-    return workspace.empty((get_num_threads(), _round(planes + products + zeros)), dtype)
+    return workspace.empty((get_num_threads(), _round(planes + products + _zeros(plan))), dtype)
+
+
+def _zeros(plan):
+    """Elements of the buffer of zeros, and of the planes of a tile behind it."""
+    return _round(PATCH * plan.in_channels + VECTOR_BYTES) + PLANES * plan.spare
 
 
 def _launch(x, weights, finish, plan, workspace):
@@ -386,8 +444,8 @@ def _launch(x, weights, finish, plan, workspace):
         launch(fused, plan.blocks, x, weights, *finish, scratch=block_scratch(plan, workspace, x.dtype))
         return
     threads = get_num_threads()
-    values = workspace.empty((plan.blocks * PLANES * plan.plane_v,), x.dtype)
-    scratch = workspace.empty((threads, _round(PATCH * plan.in_channels + VECTOR_BYTES)), x.dtype)
+    values = workspace.empty((plan.blocks * plan.block_v,), weights.dtype)
+    scratch = workspace.empty((threads, _zeros(plan)), x.dtype)
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
     scratch = workspace.empty((threads, _round(PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4)), x.dtype)
     launch(shared, plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)

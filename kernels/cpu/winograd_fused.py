@@ -26,7 +26,7 @@ from .simd import (
     vstore_index,
 )
 from .stack import stack_vectors, unknown
-from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, winograd_plan
+from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, plan_for, winograd_plan
 from .winograd_output import products_column
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
 
@@ -195,15 +195,15 @@ conv2d_winograd_masked_narrow = _make_masked(1, "conv2d_winograd_masked_narrow")
 conv2d_winograd_masked = _make_masked(2, "conv2d_winograd_masked")
 
 
-def suits(x_shape, out_shape, pad_top, pad_left):
+def suits(x_shape, out_shape, pad_top, pad_left, fixed):
     """Tell whether a convolution has tiles, and tasks that transform their own."""
-    plan = winograd_plan(x_shape, out_shape, pad_top, pad_left)
+    plan = winograd_plan(x_shape, out_shape, pad_top, pad_left, TILE, fixed)
     return plan.tiles > 0 and not plan.shared
 
 
 def run_pool(x, weights, bias, conv_shape, pad_top, pad_left, out, argmax, workspace):
     """Launch convolution, rectifier and 2x2 pooling; `conv_shape` is that of the convolution's result."""
-    plan = winograd_plan(x.shape, conv_shape, pad_top, pad_left)._replace(stream=1)  # no line of it is asked for
+    plan = plan_for(weights, x.shape, conv_shape, pad_top, pad_left)._replace(stream=1)  # no line of it is asked for
     chosen = conv2d_winograd_pool if plan.vectors > 1 else conv2d_winograd_pool_narrow
     scratch = block_scratch(plan, workspace, x.dtype)
     launch(chosen, plan.blocks, x, weights, bias, out, argmax, plan, scratch=scratch)
@@ -211,7 +211,7 @@ def run_pool(x, weights, bias, conv_shape, pad_top, pad_left, out, argmax, works
 
 def run_masked(grad, weights, mask, pad_top, pad_left, out, grad_bias, workspace):
     """Launch the gradient of the input behind a rectifier whose result is `mask`; sum it to `grad_bias` unless None."""
-    plan = winograd_plan(grad.shape, out.shape, pad_top, pad_left)._replace(stream=0)
+    plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     chosen = conv2d_winograd_masked if plan.vectors > 1 else conv2d_winograd_masked_narrow
     scratch = block_scratch(plan, workspace, grad.dtype)

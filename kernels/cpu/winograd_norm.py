@@ -16,7 +16,7 @@ from .elementwise import load, store
 from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from .stack import stack_vectors
-from .winograd import block_scratch, make_convolve_blocks, place_of, winograd_plan
+from .winograd import block_scratch, make_convolve_blocks, place_of, plan_for
 from .winograd_fused import keep_columns
 from .winograd_output import PATCH, TILE
 from .winograd_transforms import HALF, load_six, next_tile, output_row, store_four
@@ -117,7 +117,7 @@ _NOTHING = np.empty(0, np.float32)
 def run(grad, weights, addend, norm, pad_top, pad_left, out, workspace):
     """Launch the convolution, and the sum over its blocks; `norm` is (y, x, mean, var, eps, grad_gamma, grad_beta)."""
     y, x, mean, var, eps, grad_gamma, grad_beta = norm
-    plan = winograd_plan(grad.shape, out.shape, pad_top, pad_left)._replace(stream=0)
+    plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left)._replace(stream=0)
     sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
     addend = _NOTHING if addend is None else addend.reshape(-1)
     chosen = conv2d_winograd_norm if plan.vectors > 1 else conv2d_winograd_norm_narrow

@@ -3,21 +3,24 @@
 Bound by memory: a read of the weight and a write of four times as much.
 """
 
+import numpy as np
+
 from .elementwise import load
+from .fixed import FIXED, WORD_BYTES
 from .gather import TILE_VECTORS
-from .launch import device, kernel, launch
+from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vsplat, vstore
+from .winograd_fixed import round_weights
 from .winograd_transforms import PLANES, plane_elements, small_weight_row, store_six, weight_row
 
 
-def winograd_size(in_channels, out_channels):
-    """Return the elements of a transformed weight."""
-    vectors, groups = weight_groups(out_channels)
-    return PLANES * groups * weight_plane(in_channels, vectors)
+def weight_plane(in_channels, vectors, fixed):
+    """Return the elements from plane to plane of a group of `vectors` vectors of output channels.
 
-
-def weight_plane(in_channels, vectors):
-    """Return the elements from plane to plane of a group of `vectors` vectors of output channels."""
+    If `fixed`, words: a row holds pairs of input channels, and the last one the steps.
+    """
+    if fixed:
+        return plane_elements((in_channels + 1) // 2 + 1, vectors * VECTOR_BYTES // WORD_BYTES, WORD_BYTES)
     return plane_elements(in_channels, vectors * VECTOR_BYTES // 4)
 
 
@@ -71,24 +74,37 @@ def _transform_kernel(g, tap, small, count, place, plane_bytes, dt):
         store_six(place + 5 * step, plane_bytes, weight_row(a[5], b[5], e[5], dt))
 
 
+@device
+def _clear(target, plane_bytes, rows, row_bytes, dt):
+    """Write zeros where the last group's missing partner would be."""
+    for plane in range(PLANES):
+        for c in range(rows):
+            vstore(target + plane * plane_bytes + c * row_bytes, vsplat(0, dt))
+
+
 def _make_transform(small, name):
     """Make the kernel for 3x3, or for 5x5 kernels."""
     taps = 25 if small else 9
 
-    def transform(begin, end, source, weights, in_channels, out_channels, vectors, groups, packed):
+    @device
+    def transform_channels(first, step, count, target, plane_bytes, row_bytes, in_channels, tap, dt):
+        for c in range(in_channels):
+            _transform_kernel(first + c * step, tap, small, count, target + c * row_bytes, plane_bytes, dt)
+
+    def transform(begin, end, scratch, source, weights, in_channels, out_channels, vectors, groups, packed):
         dt = source.dtype
         size = itemsize(dt)
         width = lanes(dt)
         there = (out_channels + width - 1) // width
         paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as pack.py: whole pairs of whole vectors
-        plane_bytes = weights.size // (groups * PLANES) * size
+        plane_bytes = weights.size // (groups * PLANES) * weights.itemsize
+        row = vectors * VECTOR_BYTES
         for task in range(begin, end):  # one vector of output channels, all input channels
             group, v = task // vectors, task % vectors
-            target = address(weights) + group * PLANES * plane_bytes + v * width * size
-            if task >= there:  # the last group's missing partner must not hold anything
-                for plane in range(PLANES):
-                    for c in range(in_channels):
-                        vstore(target + plane * plane_bytes + c * vectors * width * size, vsplat(0, dt))
+            target = address(weights) + group * PLANES * plane_bytes + v * VECTOR_BYTES
+            if task >= there:
+                rows = in_channels if weights.itemsize == size else (in_channels + 1) // 2 + 1
+                _clear(target, plane_bytes, rows, row, dt)
                 continue
             first, step, count = address(source) + task * width * size, out_channels * size, out_channels - task * width
             if packed:
@@ -96,11 +112,15 @@ def _make_transform(small, name):
                 step, count = per_block * width * size, width
                 start = (task - task % per_block) * taps * in_channels + task % per_block
                 first = address(source) + start * width * size
-            for c in range(in_channels):
-                place = target + c * vectors * width * size
-                _transform_kernel(
-                    first + c * step, in_channels * step, small, min(count, width), place, plane_bytes, dt
-                )
+            count, tap = min(count, width), in_channels * step
+            if FIXED:
+                if weights.itemsize == WORD_BYTES:
+                    spare = scratch.size // PLANES * size
+                    planes = address(scratch)
+                    transform_channels(first, step, count, planes, spare, VECTOR_BYTES, in_channels, tap, dt)
+                    round_weights(planes, spare, target, plane_bytes, vectors, in_channels, dt)
+                    continue
+            transform_channels(first, step, count, target, plane_bytes, row, in_channels, tap, dt)
 
     transform.__name__ = name
     return kernel(transform)
@@ -110,14 +130,17 @@ transform_weight = _make_transform(False, "transform_weight")
 transform_weight_5x5 = _make_transform(True, "transform_weight_5x5")
 
 
-def prepare(source, kernel_size, in_channels, out_channels, workspace, *, packed):
-    """Return U in the order [group][plane][input channel][vectors of the group].
+def prepare(source, kernel_size, in_channels, out_channels, workspace, *, packed, fixed):
+    """Return U in the order [group][plane][input channel][vectors of the group]; in pairs of channels if `fixed`.
 
     `source` is the weight itself, (R, S, in, out), or what pack.py makes of a turned one, as a single block.
     """
     vectors, groups = weight_groups(out_channels)
-    weights = workspace.empty((winograd_size(in_channels, out_channels),), source.dtype)
+    elements = PLANES * groups * weight_plane(in_channels, vectors, fixed)
+    weights = workspace.empty((elements,), np.int16 if fixed else source.dtype)
+    spare = PLANES * plane_elements(in_channels, VECTOR_BYTES // 4) if fixed else 0
+    scratch = workspace.empty((get_num_threads(), spare), source.dtype)
     function = transform_weight_5x5 if kernel_size == (5, 5) else transform_weight
     sizes = (in_channels, out_channels, vectors, groups, packed)
-    launch(function, vectors * groups, source.reshape(-1), weights, *sizes)
+    launch(function, vectors * groups, source.reshape(-1), weights, *sizes, scratch=scratch)
     return weights

@@ -46,13 +46,13 @@ MASKS = VECTOR_BYTES == LINE_BYTES  # masked loads and stores are as fast as oth
 _AHEAD = PATCH + TILE  # rows from a patch to those asked for
 
 
-def plane_elements(rows, row):
-    """Return the elements from plane to plane of `rows` rows: an odd number of lines.
+def plane_elements(rows, row, size=4):
+    """Return the elements, of `size` bytes, from plane to plane of `rows` rows: an odd number of lines.
 
     The 36 planes of a patch are written at once; a power of two between them would put them all into one set of the L1
     cache (transforms of 128x64x8x8 backward-weight: 0.78 ms then, 0.28 so).
     """
-    line = 16
+    line = LINE_BYTES // size
     return (-(-rows * row // line) | 1) * line
 
 

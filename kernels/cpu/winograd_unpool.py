@@ -11,7 +11,7 @@ from .conv2d_weight import sum_in_order
 from .elementwise import load
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
-from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, winograd_plan
+from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, plan_for
 from .winograd_fused import mask_outputs
 from .winograd_transforms import MASKS, PLANES, TILE, gradient_row, input_row, next_tile, store_patch
 from .winograd_weight import TILES, make_products, store_tile
@@ -80,10 +80,9 @@ def _tile_columns(source, image, p, q, channel, count, dt):
 
 
 @device
-def _transform_windows(source, zeros, values, first, tiles, plan, dt):
+def _transform_windows(source, zeros, values, plane_bytes, first, tiles, plan, dt):
     """As `transform_inputs` of winograd.py for a gradient that is given by windows."""
     size = itemsize(dt)
-    plane_bytes = plan.plane_v * size
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     for t in range(tiles):
@@ -162,15 +161,9 @@ _WEIGHT_KERNELS = (
 )
 
 
-def suits(conv_shape, out_shape, pad_top, pad_left):
-    """Tell whether the gradient of the input begins its patches on windows and has tasks that transform their own."""
-    plan = winograd_plan(conv_shape, out_shape, pad_top, pad_left)
-    return plan.tiles > 0 and not plan.shared and pad_top % 2 == 0 and pad_left % 2 == 0
-
-
 def backward_input(grad, argmax, weights, mask, conv_shape, pad_top, pad_left, out, grad_bias, workspace):
     """Launch the gradient of the input, behind a rectifier with result `mask` unless that is empty; see run_masked."""
-    plan = winograd_plan(conv_shape, out.shape, pad_top, pad_left)._replace(stream=0)
+    plan = plan_for(weights, conv_shape, out.shape, pad_top, pad_left)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     chosen = conv2d_winograd_unpool if plan.vectors > 1 else conv2d_winograd_unpool_narrow
     scratch = block_scratch(plan, workspace, grad.dtype)

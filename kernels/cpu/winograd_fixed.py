@@ -1,0 +1,162 @@
+"""Winograd's products in 16-bit fixed point, for "fast" precision: twice the multiplications of float32.
+
+bfloat16 is not precise enough for them: its rounding grows fivefold and more between the transforms. Here the patch of
+a tile, transformed in float32, is rounded to 16 bits with one step for all of it, the weight with a step for each plane
+and output channel; the sums over input channels are exact. Steps are as small as can be without a sum that could reach
+2^31, by the inequality of Cauchy and Schwarz:
+
+    |sum over c of v[c] u[c]| <= |v| |u|,  |v| <= 32000 steps of the tile in every plane, |u| <= 65000 steps of its own
+
+Planes are weighted so that a patch of noise is as large in each. A patch with NaN or infinity gives NaN in its tile.
+"""
+
+import math
+
+import numpy as np
+
+from .conv2d_direct import AHEAD_BYTES
+from .fixed import MAGIC, PAIR_BYTES, WORD_BYTES, store_word_pairs, store_words, tile_dot_words, tile_store_floats
+from .gather import ROWS
+from .launch import device
+from .simd import (
+    LINE_BYTES,
+    VECTOR_BYTES,
+    itemsize,
+    lanes,
+    prefetch,
+    vfma,
+    vload,
+    vselect_gt,
+    vselect_max,
+    vsplat,
+    vsqrt,
+    vstore,
+    vstore_part,
+    vsum,
+)
+from .tile import row_steps, tile_zero
+from .winograd_transforms import PLANES
+
+_NORM_V, _NORM_U = 32000.0, 65000.0  # in steps; their product, with half a step more in every element, is below 2^31
+_LARGEST = 32700.0
+_LEAST, _MOST = 1e-34, 1e37  # of sums of squares in float32; otherwise the largest element bounds the norm
+_TINY = 1e-30  # what is smaller counts as zero
+_ROW_NORMS = [math.sqrt(n) for n in (42, 34, 34, 10, 10, 42)]  # of B^T
+_BALANCE = np.array([1 / (a * b) for a in _ROW_NORMS for b in _ROW_NORMS], np.float32)
+
+
+@device
+def _norm_of_planes(source, plane_bytes, channels, dt):
+    """A bound for the norms over channels of all planes of a tile, each in its balance; NaN if any element is."""
+    most, largest = vsplat(0, dt), vsplat(0, dt)
+    for plane in range(PLANES):
+        total = vsplat(0, dt)
+        for place in range(source, source + channels * itemsize(dt), VECTOR_BYTES):
+            value = vload(place, dt)
+            total = vfma(value, value, total)
+        total = total * vsplat(_BALANCE[plane] * _BALANCE[plane], dt)
+        most = vselect_max(total, most, total, most)
+        source += plane_bytes
+    squares = vsum(most)
+    if _LEAST < squares < _MOST:
+        return math.sqrt(squares)
+    source -= PLANES * plane_bytes
+    for plane in range(PLANES):
+        for place in range(source, source + channels * itemsize(dt), VECTOR_BYTES):
+            value = vload(place, dt) * vsplat(_BALANCE[plane], dt)
+            value = vselect_max(value, vsplat(0, dt) - value, value, vsplat(0, dt) - value)
+            largest = vselect_max(value, largest, value, largest)
+        source += plane_bytes
+    return vsum(largest) * math.sqrt(channels)
+
+
+@device
+def round_tile(source, plane_bytes, target, step, plan, dt):
+    """Round the planes of one tile, float32 at `source`, to the planes at `target`; write the step to `step`."""
+    norm = _norm_of_planes(source, plane_bytes, plan.in_channels, dt)
+    factor, size = 0.0, 0.0
+    if not norm < _MOST:
+        size = math.nan
+    elif norm > _TINY:
+        factor, size = _NORM_V / norm, norm / _NORM_V
+    vstore_part(step, vsplat(size, dt), 1)
+    magic = vsplat(MAGIC, dt)
+    for plane in range(PLANES):
+        scale = vsplat(factor * _BALANCE[plane], dt)
+        for c in range(0, plan.in_channels, 2 * lanes(dt)):
+            place = source + c * itemsize(dt)
+            low, high = vload(place, dt), vload(place + VECTOR_BYTES, dt)
+            store_words(target + c * WORD_BYTES, vfma(low, scale, magic), vfma(high, scale, magic))
+        source += plane_bytes
+        target += plan.plane_v * WORD_BYTES
+
+
+def make_multiply_fixed(vectors, ask_ahead):
+    """Make the product of all planes of a block with the weight of one group; see winograd.py."""
+
+    @device
+    def multiply_fixed(values, weights, products, tiles, ahead, plan, dt):
+        row_v, row_m = plan.row_v * WORD_BYTES, vectors * VECTOR_BYTES
+        steps = values + PLANES * plan.plane_v * WORD_BYTES
+        pairs = (plan.in_channels + 1) // 2
+        for plane in range(PLANES):
+            source = values + plane * plan.plane_v * WORD_BYTES
+            target = products + plane * plan.rows * row_m
+            scales = weights + pairs * vectors * VECTOR_BYTES
+            for t in range(0, tiles, ROWS):
+                ahead = ask_ahead(ahead)
+                rows = row_steps(ROWS, source + t * row_v, row_v)
+                place = weights
+                acc = tile_zero(ROWS, vectors, dt)
+                for shift in range(0, pairs * PAIR_BYTES, PAIR_BYTES):
+                    for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES):
+                        prefetch(place + AHEAD_BYTES + line)
+                    acc = tile_dot_words(acc, rows, shift, place)
+                    place += vectors * VECTOR_BYTES
+                targets = row_steps(ROWS, target + t * row_m, row_m)
+                tile_store_floats(acc, targets, steps + t * itemsize(dt), itemsize(dt), scales)
+            weights += plan.plane_u * WORD_BYTES
+        return ahead
+
+    return multiply_fixed
+
+
+@device
+def _norm_of_weights(source, channels, dt):
+    """For each lane, the norm over input channels and the largest element, at least; NaN if any element is."""
+    total, largest = vsplat(0, dt), vsplat(0, dt)
+    zero = vsplat(0, dt)
+    for place in range(source, source + channels * VECTOR_BYTES, VECTOR_BYTES):
+        value = vload(place, dt)
+        total = vfma(value, value, total)
+        value = vselect_max(value, zero - value, value, zero - value)
+        largest = vselect_max(value, largest, value, largest)
+    bound = largest * vsplat(math.sqrt(channels), dt)
+    exact = vselect_gt(vsplat(_MOST, dt), total, vsqrt(total), bound)
+    return vselect_gt(total, vsplat(_LEAST, dt), exact, bound), largest
+
+
+@device
+def round_weights(source, source_plane, target, target_plane, vectors, channels, dt):
+    """Round the planes of one vector of output channels, float32 at `source`, to pairs at `target`.
+
+    The steps, by which products are multiplied, lie behind the pairs of all vectors.
+    """
+    zero, magic = vsplat(0, dt), vsplat(MAGIC, dt)
+    row = vectors * VECTOR_BYTES
+    for plane in range(PLANES):
+        norm, largest = _norm_of_weights(source, channels, dt)
+        step, least = norm * vsplat(1 / _NORM_U, dt), largest * vsplat(1 / _LARGEST, dt)
+        step = vselect_max(least, step, least, step)
+        factor = vselect_gt(step, vsplat(_TINY, dt), vsplat(1, dt) / step, zero)
+        place, there = target, source
+        for _ in range(channels // 2):
+            first, second = vload(there, dt), vload(there + VECTOR_BYTES, dt)
+            store_word_pairs(place, vfma(first, factor, magic), vfma(second, factor, magic))
+            place, there = place + row, there + 2 * VECTOR_BYTES
+        if channels % 2:
+            store_word_pairs(place, vfma(vload(there, dt), factor, magic), magic)
+            place += row
+        vstore(place, step * vsplat(1 / _BALANCE[plane], dt))
+        source += source_plane
+        target += target_plane
