@@ -244,7 +244,8 @@ def conv2d_max_pool2d_backward(
         return False
     make_run = functools.partial(_make_run, grad_weight.shape, x.shape, geometry)
     problem = (grad_weight.shape, grad_weight.dtype, x.shape, geometry, precision, make_run)
-    if choose("backward_weight", *problem)[0] not in WINOGRAD:
+    algorithm = choose("backward_weight", *problem)[0]
+    if algorithm not in WINOGRAD:
         return False
     pads = None
     if grad_input is not None:
@@ -252,7 +253,8 @@ def conv2d_max_pool2d_backward(
         if pads is None or any(pad % 2 for pad in pads):  # patches must begin on windows
             return False
     tops = padding[0][0], padding[1][0]
-    winograd_unpool.backward_weight(grad_output, argmax, x, conv_shape, *tops, grad_weight, workspace)
+    fixed = algorithm == WINOGRAD_FIXED
+    winograd_unpool.backward_weight(grad_output, argmax, x, conv_shape, *tops, grad_weight, workspace, fixed=fixed)
     if pads is not None:
         mask = x if rectified else x[:0]
         more = (mask, conv_shape, *pads, grad_input, grad_bias if rectified else None, workspace)
@@ -321,7 +323,8 @@ def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups,
 def _backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     stride, padding, dilation, _ = geometry
     if algorithm in WINOGRAD:
-        winograd_weight.backward_weight(grad_output, x, padding[0][0], padding[1][0], out, workspace)
+        fixed = algorithm == WINOGRAD_FIXED
+        winograd_weight.backward_weight(grad_output, x, padding[0][0], padding[1][0], out, workspace, fixed=fixed)
         return
     if algorithm == "bf16":
         conv2d_weight_bf16.backward_weight(grad_output, x, *geometry, out, workspace)

@@ -79,8 +79,8 @@ def _few(direction, weight_shape):
 
 def _fixed(direction, weight_shape):
     """Tell whether the products of Winograd take less time in fixed point, with what rounding to it takes."""
-    summed = weight_shape[3] if direction == "backward_input" else weight_shape[2]
-    return FIXED and direction != "backward_weight" and summed >= _FIXED_CHANNELS
+    channels = {"forward": weight_shape[2], "backward_input": weight_shape[3]}.get(direction, min(weight_shape[2:]))
+    return FIXED and channels >= _FIXED_CHANNELS
 
 
 def choose(direction, weight_shape, dtype, input_shape, geometry, precision, make_run):

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from .simd import VECTOR_BYTES, llvm_vector, load_from, offset, splat, store_to
+from .simd import VECTOR_BYTES, fused_multiply_add, llvm_vector, load_from, offset, splat, store_to
 
 _I16 = ir.IntType(16)
 _I32 = ir.IntType(32)
@@ -102,25 +102,38 @@ def tile_dot_words(typingctx, tile, rows, shift, pairs):
     return tile(tile, rows, types.int64, types.int64), codegen
 
 
-@intrinsic
-def tile_store_floats(typingctx, tile, rows, steps, step_bytes, scales):
-    """Write a tile of int32 as float32: row p, times the float at ``steps + p * step_bytes`` and the vectors at `scales`."""
+def _make_tile_floats(add, doc):
+    @intrinsic
+    def tile_floats(typingctx, tile, rows, steps, step_bytes, scales):
+        def codegen(context, builder, sig, args):
+            value, places, steps_value, step_value, scales_value = args
+            register = llvm_vector(tile.vector)
+            columns = [
+                load_from(builder, offset(builder, scales_value, v * VECTOR_BYTES), register, 4)
+                for v in range(tile.vectors)
+            ]
+            for p in range(tile.rows):
+                place = builder.add(steps_value, builder.mul(step_value, ir.Constant(_I64, p)))
+                row = splat(builder, load_from(builder, place, ir.FloatType(), 4), _LANES)
+                for v in range(tile.vectors):
+                    target = offset(builder, builder.extract_value(places, p), v * VECTOR_BYTES)
+                    number = builder.bitcast(builder.extract_value(value, p * tile.vectors + v), _INTEGERS)
+                    number = builder.fmul(builder.sitofp(number, register), columns[v])
+                    if add:
+                        number = fused_multiply_add(builder, number, row, load_from(builder, target, register, 4))
+                    else:
+                        number = builder.fmul(number, row)
+                    store_to(builder, number, target, 4)
+            return context.get_dummy_value()
 
-    def codegen(context, builder, sig, args):
-        value, places, steps_value, step_value, scales_value = args
-        register = llvm_vector(tile.vector)
-        columns = [
-            load_from(builder, offset(builder, scales_value, v * VECTOR_BYTES), register, 4)
-            for v in range(tile.vectors)
-        ]
-        for p in range(tile.rows):
-            place = builder.add(steps_value, builder.mul(step_value, ir.Constant(_I64, p)))
-            row = splat(builder, load_from(builder, place, ir.FloatType(), 4), _LANES)
-            for v in range(tile.vectors):
-                number = builder.bitcast(builder.extract_value(value, p * tile.vectors + v), _INTEGERS)
-                number = builder.fmul(builder.fmul(builder.sitofp(number, register), columns[v]), row)
-                target = offset(builder, builder.extract_value(places, p), v * VECTOR_BYTES)
-                store_to(builder, number, target, 4)
-        return context.get_dummy_value()
+        return types.void(tile, rows, types.int64, types.int64, types.int64), codegen
 
-    return types.void(tile, rows, types.int64, types.int64, types.int64), codegen
+    tile_floats.__doc__ = doc
+    return tile_floats
+
+
+tile_store_floats = _make_tile_floats(
+    False,
+    "Write a tile of int32 as float32: row p, times the float at ``steps + p * step_bytes`` and vectors at `scales`.",
+)
+tile_add_floats = _make_tile_floats(True, "Like `tile_store_floats`, added to what is there.")

@@ -39,8 +39,8 @@ from .winograd_transforms import PLANES
 
 _NORM_V, _NORM_U = 32000.0, 65000.0  # in steps; their product, with half a step more in every element, is below 2^31
 _LARGEST = 32700.0
-_LEAST, _MOST = 1e-34, 1e37  # of sums of squares in float32; otherwise the largest element bounds the norm
-_TINY = 1e-30  # what is smaller counts as zero
+LEAST, MOST = 1e-34, 1e37  # of sums of squares in float32; otherwise the largest element bounds the norm
+TINY = 1e-30  # what is smaller counts as zero
 _ROW_NORMS = [math.sqrt(n) for n in (42, 34, 34, 10, 10, 42)]  # of B^T
 _BALANCE = np.array([1 / (a * b) for a in _ROW_NORMS for b in _ROW_NORMS], np.float32)
 
@@ -58,7 +58,7 @@ def _norm_of_planes(source, plane_bytes, channels, dt):
         most = vselect_max(total, most, total, most)
         source += plane_bytes
     squares = vsum(most)
-    if _LEAST < squares < _MOST:
+    if LEAST < squares < MOST:
         return math.sqrt(squares)
     source -= PLANES * plane_bytes
     for plane in range(PLANES):
@@ -75,9 +75,9 @@ def round_tile(source, plane_bytes, target, step, plan, dt):
     """Round the planes of one tile, float32 at `source`, to the planes at `target`; write the step to `step`."""
     norm = _norm_of_planes(source, plane_bytes, plan.in_channels, dt)
     factor, size = 0.0, 0.0
-    if not norm < _MOST:
+    if not norm < MOST:
         size = math.nan
-    elif norm > _TINY:
+    elif norm > TINY:
         factor, size = _NORM_V / norm, norm / _NORM_V
     vstore_part(step, vsplat(size, dt), 1)
     magic = vsplat(MAGIC, dt)
@@ -132,8 +132,8 @@ def _norm_of_weights(source, channels, dt):
         value = vselect_max(value, zero - value, value, zero - value)
         largest = vselect_max(value, largest, value, largest)
     bound = largest * vsplat(math.sqrt(channels), dt)
-    exact = vselect_gt(vsplat(_MOST, dt), total, vsqrt(total), bound)
-    return vselect_gt(total, vsplat(_LEAST, dt), exact, bound), largest
+    exact = vselect_gt(vsplat(MOST, dt), total, vsqrt(total), bound)
+    return vselect_gt(total, vsplat(LEAST, dt), exact, bound), largest
 
 
 @device
@@ -148,7 +148,7 @@ def round_weights(source, source_plane, target, target_plane, vectors, channels,
         norm, largest = _norm_of_weights(source, channels, dt)
         step, least = norm * vsplat(1 / _NORM_U, dt), largest * vsplat(1 / _LARGEST, dt)
         step = vselect_max(least, step, least, step)
-        factor = vselect_gt(step, vsplat(_TINY, dt), vsplat(1, dt) / step, zero)
+        factor = vselect_gt(step, vsplat(TINY, dt), vsplat(1, dt) / step, zero)
         place, there = target, source
         for _ in range(channels // 2):
             first, second = vload(there, dt), vload(there + VECTOR_BYTES, dt)

@@ -172,6 +172,6 @@ def backward_input(grad, argmax, weights, mask, conv_shape, pad_top, pad_left, o
         sum_in_order(sums, grad_bias)
 
 
-def backward_weight(grad, argmax, x, conv_shape, pad_top, pad_left, out, workspace):
+def backward_weight(grad, argmax, x, conv_shape, pad_top, pad_left, out, workspace, *, fixed):
     """Launch the gradient of the weight."""
-    run_weight(_WEIGHT_KERNELS, (grad, argmax), x, conv_shape, pad_top, pad_left, out, workspace)
+    run_weight(_WEIGHT_KERNELS, (grad, argmax), x, conv_shape, pad_top, pad_left, out, workspace, fixed=fixed)

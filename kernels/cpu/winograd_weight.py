@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .caches import CACHES
+from .fixed import FIXED, WORD_BYTES
 from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
@@ -45,6 +46,7 @@ from .winograd_transforms import (
     transform_patch,
     weight_column,
 )
+from .winograd_weight_fixed import make_multiply_fixed, round_planes
 
 # Twice as many where the sums are large, half as many where their planes then stay in the L2 cache.
 _BLOCKTILES = 64
@@ -129,7 +131,7 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     parts = -(-_TASKS // (in_blocks * out_blocks))
     parts = max(1, min(parts, _even_share(_SUM_BYTES // sum_bytes, in_blocks * out_blocks), -(-tiles // most_tiles)))
     blocks = parts * -(-tiles // (parts * most_tiles))
-    block_tiles = -(-tiles // blocks)
+    block_tiles = max(2, -(-tiles // blocks))
     return WinogradWeightPlan(
         *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
         *(block_tiles, parts, block_in, in_blocks, block_out, out_blocks, tile_rows, tile_vectors, row_v),
@@ -354,7 +356,7 @@ def make_products(tile, transform_gradients):
 
     ``transform_gradients(source, channel, gradients, first, tiles, outs, plan, dt)`` transforms one block.
     """
-    multiply_planes = _make_multiply(*tile)
+    multiply_planes, multiply_fixed = _make_multiply(*tile), make_multiply_fixed(*tile)
 
     @device
     def products(begin, end, scratch, grad, source, x, sums, plan):
@@ -384,7 +386,13 @@ def make_products(tile, transform_gradients):
                 transform_gradients(source, channel, gradients, first, tiles, outs, plan, dt)
                 start = address(sums) + target * size
                 ahead = _look_ahead(x, grad, block, plan)
-                multiply_planes(values, gradients, start, tiles, channels_in, block == first_block, ahead, plan, dt)
+                begins = block == first_block
+                if FIXED:
+                    if scratch.itemsize == WORD_BYTES:
+                        round_planes(values, gradients, tiles, channels_in, plan, dt)
+                        multiply_fixed(values, gradients, start, tiles, channels_in, begins, ahead, plan, dt)
+                        continue
+                multiply_planes(values, gradients, start, tiles, channels_in, begins, ahead, plan, dt)
 
     return products
 
@@ -467,11 +475,15 @@ def transform_sums(begin, end, sums, out, plan):
             _store_taps(target + 6 * tap, tap, weight_column(a[2], b[2], e[2], f[2], g[2], h[2], dt), count)
 
 
-def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace):
-    """Launch the products, by the one of `kernels` for the plan's tile, and the transform back."""
+def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, fixed):
+    """Launch the products, by the one of `kernels` for the plan's tile, and the transform back.
+
+    Scratch of 16 bits asks for products in fixed point.
+    """
     plan = winograd_weight_plan(x.shape, grad_shape, pad_top, pad_left)
     elements = PLANES * (plan.plane_v + plan.plane_g) + PATCH * plan.in_channels + VECTOR_BYTES
-    scratch = workspace.empty((get_num_threads(), -(-elements // 16) * 16), x.dtype)
+    kind, share = (np.dtype(np.int16), 2) if fixed else (x.dtype, 1)
+    scratch = workspace.empty((get_num_threads(), -(-elements // 16) * 16 * share), kind)
     sums = workspace.empty((plan.parts, PLANES, plan.in_blocks * plan.rows, plan.padded_out), np.float32)
     tasks = plan.in_blocks * plan.out_blocks * plan.parts
     chosen = kernels[TILES.index((plan.tile_rows, plan.tile_vectors))]
@@ -479,6 +491,6 @@ def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace):
     launch(transform_sums, plan.in_channels, sums, out, plan)
 
 
-def backward_weight(grad_output, x, pad_top, pad_left, out, workspace):
+def backward_weight(grad_output, x, pad_top, pad_left, out, workspace, *, fixed):
     """Gradient of the weight."""
-    run(_KERNELS, (grad_output,), x, grad_output.shape, pad_top, pad_left, out, workspace)
+    run(_KERNELS, (grad_output,), x, grad_output.shape, pad_top, pad_left, out, workspace, fixed=fixed)
