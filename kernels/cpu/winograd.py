@@ -267,9 +267,9 @@ def make_groups(vectors, transform):
 
     @device
     def multiply(values, weights, group, products, tiles, ahead, plan, dt):
-        place = address(weights) + group * PLANES * plan.plane_u * weights.itemsize
+        place = address(weights) + group * PLANES * plan.plane_u * itemsize(weights.dtype)
         if FIXED:
-            if weights.itemsize == WORD_BYTES:
+            if itemsize(weights.dtype) == WORD_BYTES:
                 return multiply_fixed(values, place, products, tiles, ahead, plan, dt)
         return multiply_planes(values, place, products, tiles, ahead, plan, dt)
 
@@ -310,15 +310,15 @@ def make_convolve_blocks(vectors, transform, read=transform_inputs):
         """
         dt = x.dtype
         values = address(scratch)
-        products = values + plan.block_v * weights.itemsize
+        products = values + plan.block_v * itemsize(weights.dtype)
         zeros = products + PLANES * plan.rows * vectors * VECTOR_BYTES
         groups = groups_of(plan, dt)
         clear_zeros(zeros, plan, dt)
         for block in range(begin, end):
             first = block * plan.block_tiles
             tiles = min(plan.block_tiles, plan.tiles - first)
-            steps = values + PLANES * plan.plane_v * weights.itemsize
-            fill_planes(source, zeros, values, steps, first, tiles, plan, weights.itemsize, dt)
+            steps = values + PLANES * plan.plane_v * itemsize(weights.dtype)
+            fill_planes(source, zeros, values, steps, first, tiles, plan, itemsize(weights.dtype), dt)
             ahead = _look_ahead(x, out, others, block, groups, plan)
             convolve_groups(values, products, weights, finish, block, 0, groups, ahead, plan, dt)
 
@@ -352,7 +352,7 @@ def _make_kernels(vectors, small, name):
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
             convolve_groups(
-                *(address(values) + block * plan.block_v * values.itemsize, address(scratch), weights),
+                *(address(values) + block * plan.block_v * itemsize(values.dtype), address(scratch), weights),
                 *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, nothing_ahead),
                 *(plan, dt),
             )
@@ -393,10 +393,10 @@ def winograd_transform_input(begin, end, scratch, x, values, plan):
         block, strip = divmod(task, strips)
         first = block * plan.block_tiles + strip * ROWS
         tiles = min(ROWS, plan.block_tiles - strip * ROWS, plan.tiles - first)
-        place = address(values) + block * plan.block_v * values.itemsize
-        target = place + strip * ROWS * plan.row_v * values.itemsize
-        steps = place + PLANES * plan.plane_v * values.itemsize + strip * ROWS * itemsize(dt)
-        _fill_planes(address(x), address(scratch), target, steps, first, tiles, plan, values.itemsize, dt)
+        place = address(values) + block * plan.block_v * itemsize(values.dtype)
+        target = place + strip * ROWS * plan.row_v * itemsize(values.dtype)
+        steps = place + PLANES * plan.plane_v * itemsize(values.dtype) + strip * ROWS * itemsize(dt)
+        _fill_planes(address(x), address(scratch), target, steps, first, tiles, plan, itemsize(values.dtype), dt)
 
 
 _NOTHING = np.empty(0, np.float32)

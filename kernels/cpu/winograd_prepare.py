@@ -97,13 +97,13 @@ def _make_transform(small, name):
         width = lanes(dt)
         there = (out_channels + width - 1) // width
         paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as pack.py: whole pairs of whole vectors
-        plane_bytes = weights.size // (groups * PLANES) * weights.itemsize
+        plane_bytes = weights.size // (groups * PLANES) * itemsize(weights.dtype)
         row = vectors * VECTOR_BYTES
         for task in range(begin, end):  # one vector of output channels, all input channels
             group, v = task // vectors, task % vectors
             target = address(weights) + group * PLANES * plane_bytes + v * VECTOR_BYTES
             if task >= there:
-                rows = in_channels if weights.itemsize == size else (in_channels + 1) // 2 + 1
+                rows = in_channels if itemsize(weights.dtype) == size else (in_channels + 1) // 2 + 1
                 _clear(target, plane_bytes, rows, row, dt)
                 continue
             first, step, count = address(source) + task * width * size, out_channels * size, out_channels - task * width
@@ -114,7 +114,7 @@ def _make_transform(small, name):
                 first = address(source) + start * width * size
             count, tap = min(count, width), in_channels * step
             if FIXED:
-                if weights.itemsize == WORD_BYTES:
+                if itemsize(weights.dtype) == WORD_BYTES:
                     spare = scratch.size // PLANES * size
                     planes = address(scratch)
                     transform_channels(first, step, count, planes, spare, VECTOR_BYTES, in_channels, tap, dt)

@@ -388,7 +388,7 @@ def make_products(tile, transform_gradients):
                 ahead = _look_ahead(x, grad, block, plan)
                 begins = block == first_block
                 if FIXED:
-                    if scratch.itemsize == WORD_BYTES:
+                    if itemsize(scratch.dtype) == WORD_BYTES:
                         round_planes(values, gradients, tiles, channels_in, plan, dt)
                         multiply_fixed(values, gradients, start, tiles, channels_in, begins, ahead, plan, dt)
                         continue
