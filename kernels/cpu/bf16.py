@@ -80,6 +80,23 @@ def store_bf16(typingctx, place, low, high):
 
 
 @intrinsic
+def store_bf16_half(typingctx, place, value):
+    """Round one vector of float32 and store it."""
+    _floats(value)
+
+    def codegen(context, builder, sig, args):
+        half = ir.VectorType(_BFloat(), _LANES)
+        function_type = ir.FunctionType(half, [_FLOATS])
+        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
+        function = cgutils.get_or_insert_function(builder.module, function_type, name)
+        words = builder.bitcast(builder.call(function, [args[1]]), ir.VectorType(_I16, _LANES))
+        store_to(builder, words, args[0], 2)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value), codegen
+
+
+@intrinsic
 def store_bf16_part(typingctx, place, low, high, count):
     """Like `store_bf16`, the first `count` of the 32 numbers."""
     _floats(low, high)

@@ -16,7 +16,17 @@ import math
 import numpy as np
 
 from . import amx
-from .bf16 import BLOCK_BYTES, PAIR_BYTES, square_pairs, store_bf16, store_bf16_pairs, store_bf16_part, tile_dot
+from .ahead import ask_for_lines, next_rows, share_of_lines
+from .bf16 import (
+    BLOCK_BYTES,
+    PAIR_BYTES,
+    square_pairs,
+    store_bf16,
+    store_bf16_half,
+    store_bf16_pairs,
+    store_bf16_part,
+    tile_dot,
+)
 from .bf16_plan import CHUNK, TILE_PIXELS, bf16_runs, packed_bytes
 from .elementwise import load, store
 from .gather import TILE_VECTORS
@@ -51,8 +61,10 @@ def round_elements(target, source, count, dt):
     for i in range(0, whole, 32):
         store_bf16(target + 2 * i, vload(source + 4 * i, dt), vload(source + 4 * i + 64, dt))
     rest = count - whole
-    if rest:
-        place = source + 4 * whole
+    place = source + 4 * whole
+    if rest == 16:
+        store_bf16_half(target + 2 * whole, vload(place, dt))
+    elif rest:
         low = vload_part(place, min(rest, 16), dt)
         store_bf16_part(target + 2 * whole, low, vload_part(place + 64, max(rest - 16, 0), dt), rest)
 
@@ -235,10 +247,12 @@ def _make_channels(multiply, vectors):
     """Make the pass over a block of pixels for one block of output channels."""
 
     @device
-    def convolve(strip, table, sums, used, weights, runs, finish, partial, channel, last, plan, stream, dt):
+    def convolve(strip, table, sums, used, weights, runs, finish, partial, channel, last, ahead, plan, stream, dt):
         cell = 2 * plan.pixel
+        place_ahead, lines = ahead
         statistics = sums + TILE_PIXELS * _ACCUMULATOR_BYTES
         for f in range(0, used, TILE_PIXELS):
+            place_ahead = ask_for_lines(place_ahead, lines)
             multiply(sums, strip + f * cell, cell, weights, runs, plan.group_in, dt)
             for v in range(vectors):
                 k = channel + v * 16
@@ -250,6 +264,7 @@ def _make_channels(multiply, vectors):
             for v in range(vectors):
                 k = channel + v * 16
                 _store_partial(partial, statistics + v * 192, k, min(16, last - k), plan, dt)
+        return place_ahead, lines
 
     return convolve
 
@@ -276,6 +291,9 @@ def _make_kernel(pair, single, tiles, name):
             images = min(plan.block_images, plan.batch - image0)
             row0 = block % plan.bands * plan.block_rows
             rows = min(plan.block_rows, plan.grid_h - row0)
+            if task == begin:  # nobody asked for its input
+                place, nbytes = next_rows(address(x), plan, block - 1, 4)
+                ask_for_lines(place, share_of_lines(nbytes, 1))
             round_strip(strip, address(x), image0, images, row0, group * plan.group_in, plan, dt)
             used = fill_table(table, image0, images, row0, rows, plan)
             partial = address(partials) + block * 12 * plan.out_channels if partials.size else 0
@@ -291,18 +309,22 @@ def _make_kernel(pair, single, tiles, name):
             k = group * plan.group_out
             last = k + plan.group_out
             blocks = (vectors + 1) // 2
+            ahead, ahead_bytes = next_rows(address(x), plan, block, 4)
+            times = (used + TILE_PIXELS - 1) // TILE_PIXELS * blocks
+            ahead = ahead, share_of_lines(ahead_bytes, times) if plan.splits == 1 else 0
             for part in range(split * blocks // plan.splits, (split + 1) * blocks // plan.splits):
                 place = weights + 2 * part * plan.chunks * BLOCK_BYTES
                 channel = k + 32 * part
                 if part < pairs:
-                    convolve_pair(
-                        *(strip, table, sums, used, place, runs, finish, partial, channel, last, plan, stream, dt)
+                    ahead = convolve_pair(
+                        *(strip, table, sums, used, place, runs, finish, partial, channel, last, ahead, plan),
+                        *(stream, dt),
                     )
                 else:
                     for v in range(2 * part, min(2 * part + 2, vectors)):
                         place = weights + v * plan.chunks * BLOCK_BYTES
-                        convolve_single(
-                            *(strip, table, sums, used, place, runs, finish, partial, k + 16 * v, last, plan),
+                        ahead = convolve_single(
+                            *(strip, table, sums, used, place, runs, finish, partial, k + 16 * v, last, ahead, plan),
                             *(stream, dt),
                         )
         if tiles:

@@ -14,6 +14,7 @@ Cost: the flops of the forward pass; with tile registers bound by the caches. Er
 import numpy as np
 
 from . import amx
+from .ahead import ask_for_lines, next_rows, share_of_lines
 from .bf16 import BLOCK_BYTES, PAIR_BYTES, square_store_bf16, store_bf16_pairs, tile_dot
 from .bf16_plan import CHUNK, bf16_squares
 from .conv2d_bf16 import fill_table
@@ -193,20 +194,37 @@ def _store_sums(target, sums, squares, vectors, paired, c0, channels, channel, l
                 store(target + (row * plan.out_channels + k) * 4, value, min(16, last - k), dt)
 
 
+@device
+def _look_ahead(x, grad, block, plan):
+    """Where input and gradient begin that the next block adds, and their bytes; nothing where channels are parted."""
+    place, nbytes = next_rows(x, plan, block, 4)
+    image, band = (block + 1) // plan.bands * plan.block_images, (block + 1) % plan.bands
+    row_bytes = plan.out_w * plan.out_channels * 4
+    grad_place = grad + (image * plan.out_h + band * plan.block_rows) * row_bytes
+    rows = plan.block_images * plan.out_h if plan.bands == 1 else plan.block_rows
+    whole = plan.groups == 1 and plan.out_blocks == 1
+    return place, nbytes if plan.channel_blocks == 1 else 0, grad_place, rows * row_bytes if whole else 0
+
+
 def _make_kernel(multiply_pair, multiply_single, tiles, name):
     @device
-    def multiply_all(sums, strip, pairs, squares, vectors, paired, chunks, fresh, plan, dt):
+    def multiply_all(sums, strip, pairs, squares, vectors, paired, chunks, fresh, ahead, plan, dt):
         line = 2 * plan.line
         count = squares.shape[0]
+        times = (paired // 2 + vectors - paired) * (count // 2)
+        x_ahead, x_bytes, grad_ahead, grad_bytes = ahead
+        x_lines, grad_lines = share_of_lines(x_bytes, times), share_of_lines(grad_bytes, times)
         for v in range(0, paired, 2):
             place = pairs + v * chunks * BLOCK_BYTES
             for s in range(0, count, 2):
+                x_ahead, grad_ahead = ask_for_lines(x_ahead, x_lines), ask_for_lines(grad_ahead, grad_lines)
                 first, second = strip + 2 * squares[s, 0], strip + 2 * squares[s + 1, 0]
                 total = sums + (v * count + s * 2) * BLOCK_BYTES
                 multiply_pair(total, first, second, line, place, chunks, fresh, dt)
         for v in range(paired, vectors):
             place = pairs + v * chunks * BLOCK_BYTES
             for s in range(0, count, 2):
+                x_ahead, grad_ahead = ask_for_lines(x_ahead, x_lines), ask_for_lines(grad_ahead, grad_lines)
                 first, second = strip + 2 * squares[s, 0], strip + 2 * squares[s + 1, 0]
                 multiply_single(sums + (v * count + s) * BLOCK_BYTES, first, second, line, place, chunks, fresh, dt)
 
@@ -239,6 +257,10 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 row0 = block % plan.bands * plan.block_rows
                 rows = min(plan.block_rows, plan.grid_h - row0)
                 first = group * plan.group_in + c0
+                if block == first_block:  # nobody asked for it
+                    place, nbytes, grad_place, grad_bytes = _look_ahead(address(x), address(grad), block - 1, plan)
+                    ask_for_lines(place, share_of_lines(nbytes, 1))
+                    ask_for_lines(grad_place, share_of_lines(grad_bytes, 1))
                 _fill_cells(cells, image0, images, row0, plan)
                 _transpose_strip(strip, cells, address(x), first, channels, plan, dt)
                 if plan.expanded:
@@ -246,7 +268,8 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 used = fill_table(table, image0, images, row0, rows, plan)
                 chunks = _pack_pairs(pairs, address(grad), table, used, vectors, paired, channel, last, plan, dt)
                 fresh = block == first_block
-                multiply_all(total, strip, pairs, squares, vectors, paired, chunks, fresh, plan, dt)
+                ahead = _look_ahead(address(x), address(grad), block, plan)
+                multiply_all(total, strip, pairs, squares, vectors, paired, chunks, fresh, ahead, plan, dt)
             target = address(sums) + part * weight_elements * 4
             _store_sums(target, total, squares, vectors, paired, c0, channels, channel, last, plan, dt)
         if tiles:

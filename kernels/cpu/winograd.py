@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .ahead import ask_for_lines, share_of_lines
 from .conv2d_direct import AHEAD_BYTES
 from .fixed import FIXED, WORD_BYTES
 from .gather import ROWS, TILE_VECTORS
@@ -46,13 +47,11 @@ from .winograd_transforms import (
     PLANES,
     SMALL_TILE,
     TILE,
-    ask_for_lines,
     map_bytes,
     next_tile,
     patch_rows,
     plane_elements,
     prefetch_patch,
-    share_of_lines,
     transform_patch,
 )
 

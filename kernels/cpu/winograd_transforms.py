@@ -28,7 +28,6 @@ from .simd import (
     itemsize,
     lanes,
     prefetch,
-    prefetch_far,
     vfma,
     vload,
     vload_part,
@@ -334,18 +333,3 @@ def next_tile(image, i, j, plan):
 def map_bytes(array, height, width, channels, plan):
     """Bytes of a map for each of its tiles: in the order of memory, nearly what a tile covers."""
     return height * width * channels * itemsize(array.dtype) // (plan.tiles_h * plan.tiles_w)
-
-
-@device
-def share_of_lines(nbytes, register_tiles):
-    """How many lines to ask for before each of `register_tiles` products, to have `nbytes` after all of them."""
-    return (nbytes // LINE_BYTES + register_tiles - 1) // register_tiles
-
-
-@device
-def ask_for_lines(place, lines):
-    """Ask for some lines into the L2 cache; return the address behind them."""
-    for _ in range(lines):
-        prefetch_far(place)
-        place += LINE_BYTES
-    return place

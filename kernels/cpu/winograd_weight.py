@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .ahead import ask_for_lines, share_of_lines
 from .caches import CACHES
 from .fixed import FIXED, WORD_BYTES
 from .gather import ROWS
@@ -33,7 +34,6 @@ from .winograd_transforms import (
     PATCH,
     PLANES,
     TILE,
-    ask_for_lines,
     gradient_row,
     map_bytes,
     next_tile,
@@ -41,7 +41,6 @@ from .winograd_transforms import (
     plane_elements,
     prefetch_block,
     prefetch_patch,
-    share_of_lines,
     store_six,
     transform_patch,
     weight_column,

@@ -7,12 +7,13 @@ was transformed in float32. The sums of a block are exact; those of blocks are a
 
 import math
 
+from .ahead import ask_for_lines
 from .fixed import MAGIC, PAIR_BYTES, store_word_pairs, tile_add_floats, tile_dot_words, tile_store_floats
 from .launch import device
 from .simd import VECTOR_BYTES, itemsize, lanes, vfma, vload, vselect_gt, vselect_max, vsplat, vsqrt, vstore, vsum
 from .tile import row_steps, tile_zero
 from .winograd_fixed import LEAST, MOST, TINY
-from .winograd_transforms import PLANES, ask_for_lines
+from .winograd_transforms import PLANES
 
 _NORM = 32000.0  # of a column, in steps
 

@@ -1,0 +1,37 @@
+"""Asking for what the next block of work reads while this one is computed, so that memory works while the units do.
+
+A strip that is filled from memory when its block begins waits for each row, in an order that the hardware does not
+foresee where strides skip pixels. The lines of the next block are asked for in equal shares between the products of this
+one, into the L2 cache.
+"""
+
+from .launch import device
+from .simd import LINE_BYTES, prefetch_far
+
+
+@device
+def share_of_lines(nbytes, times):
+    """How many lines to ask for at a time, to have `nbytes` after `times` of them."""
+    return (nbytes // LINE_BYTES + times - 1) // times
+
+
+@device
+def ask_for_lines(place, lines):
+    """Ask for some lines into the L2 cache; return the address behind them."""
+    for _ in range(lines):
+        prefetch_far(place)
+        place += LINE_BYTES
+    return place
+
+
+@device
+def next_rows(x, plan, block, size):
+    """Where the rows of the input begin that the block of output pixels behind `block` adds, and their bytes.
+
+    Nothing with groups: they read a part of each pixel.
+    """
+    row_bytes = plan.in_w * plan.in_channels * size
+    image, band = (block + 1) // plan.bands * plan.block_images, (block + 1) % plan.bands
+    rows = plan.block_images * plan.in_h if plan.bands == 1 else plan.block_rows * plan.stride_h
+    start = x + (image * plan.in_h + band * plan.block_rows * plan.stride_h) * row_bytes
+    return start, rows * row_bytes if plan.groups == 1 else 0
