@@ -39,7 +39,7 @@ from .simd import (
     vstore,
 )
 from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
-from .winograd_fixed import make_multiply_fixed, round_tile
+from .winograd_fixed import make_multiply_fixed, norm_of_planes, round_tile
 from .winograd_output import combine_partial_statistics, transform_outputs
 from .winograd_prepare import weight_plane
 from .winograd_transforms import (
@@ -107,7 +107,9 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE, fixed=False)
     groups = -(-out_channels // (vectors * width))
     line = VECTOR_BYTES // size
     row_v = -(-in_channels // line) * line + line
-    fitting = max(1, min(4, _PLANES_BYTES // (PLANES * row_v * size * ROWS))) * ROWS
+    # Products take as much again for a tile, whatever the size of its elements.
+    tile_bytes = PLANES * (row_v * size + (vectors * VECTOR_BYTES if fixed else 0))
+    fitting = max(1, min(4, _PLANES_BYTES // (tile_bytes * ROWS))) * ROWS
     shared = tiles < _TASKS * ROWS or PLANES * in_channels * out_channels * size > _SHARED_WEIGHT_BYTES
     blocks = max(1, -(-tiles // (_SHARED_TILES if shared else fitting)))
     block_tiles = -(-tiles // (blocks * ROWS)) * ROWS if tiles > ROWS else tiles
@@ -178,8 +180,9 @@ def make_fill_planes(read):
                 spare, plane_bytes = spare_of(zeros, plan), plan.spare * itemsize(dt)
                 for t in range(tiles):
                     read(source, zeros, spare, plane_bytes, first + t, 1, plan, dt)
+                    norm = norm_of_planes(spare, plane_bytes, plan.in_channels, dt)
                     target, step = values + t * plan.row_v * size, steps + t * itemsize(dt)
-                    round_tile(spare, plane_bytes, target, step, plan, dt)
+                    round_tile(spare, plane_bytes, norm, target, step, plan, dt)
                 return
         read(source, zeros, values, plan.plane_v * size, first, tiles, plan, dt)
 

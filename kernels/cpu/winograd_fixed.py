@@ -24,6 +24,7 @@ from .simd import (
     itemsize,
     lanes,
     prefetch,
+    vfloor,
     vfma,
     vload,
     vselect_gt,
@@ -35,60 +36,99 @@ from .simd import (
     vsum,
 )
 from .tile import row_steps, tile_zero
-from .winograd_transforms import PLANES
+from .winograd_transforms import PATCH, PLANES
 
-_NORM_V, _NORM_U = 32000.0, 65000.0  # in steps; their product, with half a step more in every element, is below 2^31
+_NORM_V, _NORM_U = np.float32(32000), 65000.0  # in steps; their product, with half a step more in every element, is below 2^31
 _LARGEST = 32700.0
 LEAST, MOST = 1e-34, 1e37  # of sums of squares in float32; otherwise the largest element bounds the norm
 TINY = 1e-30  # what is smaller counts as zero
 _ROW_NORMS = [math.sqrt(n) for n in (42, 34, 34, 10, 10, 42)]  # of B^T
 _BALANCE = np.array([1 / (a * b) for a in _ROW_NORMS for b in _ROW_NORMS], np.float32)
+_SQUARE = _BALANCE**2
 
 
 @device
-def _norm_of_planes(source, plane_bytes, channels, dt):
-    """A bound for the norms over channels of all planes of a tile, each in its balance; NaN if any element is."""
-    most, largest = vsplat(0, dt), vsplat(0, dt)
-    for plane in range(PLANES):
-        total = vsplat(0, dt)
-        for place in range(source, source + channels * itemsize(dt), VECTOR_BYTES):
-            value = vload(place, dt)
-            total = vfma(value, value, total)
-        total = total * vsplat(_BALANCE[plane] * _BALANCE[plane], dt)
-        most = vselect_max(total, most, total, most)
-        source += plane_bytes
-    squares = vsum(most)
-    if LEAST < squares < MOST:
-        return math.sqrt(squares)
-    source -= PLANES * plane_bytes
+def _largest_of_planes(source, plane_bytes, channels, dt):
+    """A bound for the largest element of all planes of a tile, each in its balance; NaN if any is."""
+    largest, zero = vsplat(0, dt), vsplat(0, dt)
     for plane in range(PLANES):
         for place in range(source, source + channels * itemsize(dt), VECTOR_BYTES):
             value = vload(place, dt) * vsplat(_BALANCE[plane], dt)
-            value = vselect_max(value, vsplat(0, dt) - value, value, vsplat(0, dt) - value)
+            value = vselect_max(value, zero - value, value, zero - value)
             largest = vselect_max(value, largest, value, largest)
         source += plane_bytes
-    return vsum(largest) * math.sqrt(channels)
+    return vsum(largest)
 
 
 @device
-def round_tile(source, plane_bytes, target, step, plan, dt):
+def _norms_of_six(source, plane_bytes, end, plane, most, everything, dt):
+    """Take six planes into the largest norm and the sum, lane by lane; side by side, as loops of one cost twice that."""
+    zero = vsplat(0, dt)
+    t0, t1, t2, t3, t4, t5 = zero, zero, zero, zero, zero, zero
+    for place in range(source, source + end, VECTOR_BYTES):
+        v0, v1 = vload(place, dt), vload(place + plane_bytes, dt)
+        v2, v3 = vload(place + 2 * plane_bytes, dt), vload(place + 3 * plane_bytes, dt)
+        v4, v5 = vload(place + 4 * plane_bytes, dt), vload(place + 5 * plane_bytes, dt)
+        t0, t1, t2 = vfma(v0, v0, t0), vfma(v1, v1, t1), vfma(v2, v2, t2)
+        t3, t4, t5 = vfma(v3, v3, t3), vfma(v4, v4, t4), vfma(v5, v5, t5)
+    t0, t1 = t0 * vsplat(_SQUARE[plane], dt), t1 * vsplat(_SQUARE[plane + 1], dt)
+    t2, t3 = t2 * vsplat(_SQUARE[plane + 2], dt), t3 * vsplat(_SQUARE[plane + 3], dt)
+    t4, t5 = t4 * vsplat(_SQUARE[plane + 4], dt), t5 * vsplat(_SQUARE[plane + 5], dt)
+    most = vfloor(most, vfloor(vfloor(vfloor(t0, t1), vfloor(t2, t3)), vfloor(t4, t5)))
+    return most, everything + ((t0 + t1) + (t2 + t3)) + (t4 + t5)
+
+
+@device
+def norm_of_planes(source, plane_bytes, channels, dt):
+    """A bound for the norms over channels of all planes of a tile, each in its balance; NaN if any element is."""
+    most, everything = vsplat(0, dt), vsplat(0, dt)
+    end, place = channels * itemsize(dt), source
+    for plane in range(0, PLANES, PATCH):
+        most, everything = _norms_of_six(place, plane_bytes, end, plane, most, everything, dt)
+        place += PATCH * plane_bytes
+    squares = vsum(most)
+    if squares > LEAST and vsum(everything) < MOST:  # the sum keeps NaN
+        return math.sqrt(squares)
+    return _largest_of_planes(source, plane_bytes, channels, dt) * math.sqrt(np.float32(channels))
+
+
+@device
+def _round_vectors(source, target, scale, magic, dt):
+    low, high = vload(source, dt), vload(source + VECTOR_BYTES, dt)
+    store_words(target, vfma(low, scale, magic), vfma(high, scale, magic))
+
+
+@device
+def _round_six(source, plane_bytes, end, scale, plane, target, target_bytes, dt):
+    """Round six planes side by side."""
+    magic = vsplat(MAGIC, dt)
+    s0, s1 = scale * vsplat(_BALANCE[plane], dt), scale * vsplat(_BALANCE[plane + 1], dt)
+    s2, s3 = scale * vsplat(_BALANCE[plane + 2], dt), scale * vsplat(_BALANCE[plane + 3], dt)
+    s4, s5 = scale * vsplat(_BALANCE[plane + 4], dt), scale * vsplat(_BALANCE[plane + 5], dt)
+    for place in range(source, source + end, 2 * VECTOR_BYTES):
+        _round_vectors(place, target, s0, magic, dt)
+        _round_vectors(place + plane_bytes, target + target_bytes, s1, magic, dt)
+        _round_vectors(place + 2 * plane_bytes, target + 2 * target_bytes, s2, magic, dt)
+        _round_vectors(place + 3 * plane_bytes, target + 3 * target_bytes, s3, magic, dt)
+        _round_vectors(place + 4 * plane_bytes, target + 4 * target_bytes, s4, magic, dt)
+        _round_vectors(place + 5 * plane_bytes, target + 5 * target_bytes, s5, magic, dt)
+        target += VECTOR_BYTES
+
+
+@device
+def round_tile(source, plane_bytes, norm, target, step, plan, dt):
     """Round the planes of one tile, float32 at `source`, to the planes at `target`; write the step to `step`."""
-    norm = _norm_of_planes(source, plane_bytes, plan.in_channels, dt)
-    factor, size = 0.0, 0.0
+    factor, size = np.float32(0), np.float32(0)
     if not norm < MOST:
-        size = math.nan
+        size = np.float32(math.nan)
     elif norm > TINY:
         factor, size = _NORM_V / norm, norm / _NORM_V
     vstore_part(step, vsplat(size, dt), 1)
-    magic = vsplat(MAGIC, dt)
-    for plane in range(PLANES):
-        scale = vsplat(factor * _BALANCE[plane], dt)
-        for c in range(0, plan.in_channels, 2 * lanes(dt)):
-            place = source + c * itemsize(dt)
-            low, high = vload(place, dt), vload(place + VECTOR_BYTES, dt)
-            store_words(target + c * WORD_BYTES, vfma(low, scale, magic), vfma(high, scale, magic))
-        source += plane_bytes
-        target += plan.plane_v * WORD_BYTES
+    scale, end, target_bytes = vsplat(factor, dt), plan.in_channels * itemsize(dt), plan.plane_v * WORD_BYTES
+    for plane in range(0, PLANES, PATCH):
+        _round_six(source, plane_bytes, end, scale, plane, target, target_bytes, dt)
+        source += PATCH * plane_bytes
+        target += PATCH * target_bytes
 
 
 def make_multiply_fixed(vectors, ask_ahead):
