@@ -162,41 +162,42 @@ def make_multiply_fixed(vectors, ask_ahead):
 
 
 @device
-def _norm_of_weights(source, channels, dt):
-    """For each lane, the norm over input channels and the largest element, at least; NaN if any element is."""
-    total, largest = vsplat(0, dt), vsplat(0, dt)
+def add_squares(kept, sums, dt):
+    """Take the planes of one input channel at `kept` into `sums`: 36 sums of squares, then the largest of each plane."""
     zero = vsplat(0, dt)
-    for place in range(source, source + channels * VECTOR_BYTES, VECTOR_BYTES):
-        value = vload(place, dt)
-        total = vfma(value, value, total)
+    for place in range(sums, sums + PLANES * VECTOR_BYTES, VECTOR_BYTES):
+        value = vload(kept + place - sums, dt)
+        vstore(place, vfma(value, value, vload(place, dt)))
         value = vselect_max(value, zero - value, value, zero - value)
-        largest = vselect_max(value, largest, value, largest)
-    bound = largest * vsplat(math.sqrt(channels), dt)
-    exact = vselect_gt(vsplat(MOST, dt), total, vsqrt(total), bound)
-    return vselect_gt(total, vsplat(LEAST, dt), exact, bound), largest
+        largest = vload(place + PLANES * VECTOR_BYTES, dt)
+        vstore(place + PLANES * VECTOR_BYTES, vselect_max(value, largest, value, largest))
 
 
 @device
-def round_weights(source, source_plane, target, target_plane, vectors, channels, dt):
-    """Round the planes of one vector of output channels, float32 at `source`, to pairs at `target`.
+def choose_steps(sums, channels, target, target_plane, dt):
+    """Write the steps of a vector of output channels, as products are multiplied by them; factors replace the sums.
 
-    The steps, by which products are multiplied, lie behind the pairs of all vectors.
+    A step is NaN where any element is.
     """
-    zero, magic = vsplat(0, dt), vsplat(MAGIC, dt)
-    row = vectors * VECTOR_BYTES
+    zero = vsplat(0, dt)
     for plane in range(PLANES):
-        norm, largest = _norm_of_weights(source, channels, dt)
-        step, least = norm * vsplat(1 / _NORM_U, dt), largest * vsplat(1 / _LARGEST, dt)
+        place = sums + plane * VECTOR_BYTES
+        total, largest = vload(place, dt), vload(place + PLANES * VECTOR_BYTES, dt)
+        bound = largest * vsplat(math.sqrt(channels), dt)
+        norm = vselect_gt(vsplat(MOST, dt), total, vsqrt(total), bound)
+        step = vselect_gt(total, vsplat(LEAST, dt), norm, bound) * vsplat(1 / _NORM_U, dt)
+        least = largest * vsplat(1 / _LARGEST, dt)
         step = vselect_max(least, step, least, step)
-        factor = vselect_gt(step, vsplat(TINY, dt), vsplat(1, dt) / step, zero)
-        place, there = target, source
-        for _ in range(channels // 2):
-            first, second = vload(there, dt), vload(there + VECTOR_BYTES, dt)
-            store_word_pairs(place, vfma(first, factor, magic), vfma(second, factor, magic))
-            place, there = place + row, there + 2 * VECTOR_BYTES
-        if channels % 2:
-            store_word_pairs(place, vfma(vload(there, dt), factor, magic), magic)
-            place += row
-        vstore(place, step * vsplat(1 / _BALANCE[plane], dt))
-        source += source_plane
+        vstore(place, vselect_gt(step, vsplat(TINY, dt), vsplat(1, dt) / step, zero))
+        vstore(target + plane * target_plane, step * vsplat(1 / _BALANCE[plane], dt))
+
+
+@device
+def round_pairs(first, second, factors, target, target_plane, dt):
+    """Round the planes of two input channels, to pairs."""
+    magic = vsplat(MAGIC, dt)
+    for shift in range(0, PLANES * VECTOR_BYTES, VECTOR_BYTES):
+        factor = vload(factors + shift, dt)
+        low, high = vfma(vload(first + shift, dt), factor, magic), vfma(vload(second + shift, dt), factor, magic)
+        store_word_pairs(target, low, high)
         target += target_plane

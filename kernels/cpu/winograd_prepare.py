@@ -8,10 +8,13 @@ import numpy as np
 from .elementwise import load
 from .fixed import FIXED, WORD_BYTES
 from .gather import TILE_VECTORS
-from .launch import device, get_num_threads, kernel, launch
+from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vsplat, vstore
-from .winograd_fixed import round_weights
+from .stack import stack_vectors
+from .winograd_fixed import add_squares, choose_steps, round_pairs
 from .winograd_transforms import PLANES, plane_elements, small_weight_row, store_six, weight_row
+
+_TWICE = 2 * PLANES
 
 
 def weight_plane(in_channels, vectors, fixed):
@@ -87,11 +90,24 @@ def _make_transform(small, name):
     taps = 25 if small else 9
 
     @device
-    def transform_channels(first, step, count, target, plane_bytes, row_bytes, in_channels, tap, dt):
+    def transform_fixed(first, step, count, target, plane_bytes, row_bytes, in_channels, tap, dt):
+        """Transform twice, to know how large the planes are: cheaper than to keep them (512x512: 1.2 MB a vector)."""
+        sums, kept = stack_vectors(_TWICE, dt), stack_vectors(_TWICE, dt)
+        other = kept + PLANES * VECTOR_BYTES
+        for i in range(0, _TWICE * VECTOR_BYTES, VECTOR_BYTES):
+            vstore(sums + i, vsplat(0, dt))
         for c in range(in_channels):
-            _transform_kernel(first + c * step, tap, small, count, target + c * row_bytes, plane_bytes, dt)
+            _transform_kernel(first + c * step, tap, small, count, kept, VECTOR_BYTES, dt)
+            add_squares(kept, sums, dt)
+        choose_steps(sums, in_channels, target + (in_channels + 1) // 2 * row_bytes, plane_bytes, dt)
+        for c in range(0, in_channels, 2):
+            there = count * (c + 1 < in_channels)
+            _transform_kernel(first + c * step, tap, small, count, kept, VECTOR_BYTES, dt)
+            _transform_kernel(first + (c + 1) * step, tap, small, there, other, VECTOR_BYTES, dt)
+            round_pairs(kept, other, sums, target, plane_bytes, dt)
+            target += row_bytes
 
-    def transform(begin, end, scratch, source, weights, in_channels, out_channels, vectors, groups, packed):
+    def transform(begin, end, source, weights, in_channels, out_channels, vectors, groups, packed):
         dt = source.dtype
         size = itemsize(dt)
         width = lanes(dt)
@@ -115,12 +131,10 @@ def _make_transform(small, name):
             count, tap = min(count, width), in_channels * step
             if FIXED:
                 if itemsize(weights.dtype) == WORD_BYTES:
-                    spare = scratch.size // PLANES * size
-                    planes = address(scratch)
-                    transform_channels(first, step, count, planes, spare, VECTOR_BYTES, in_channels, tap, dt)
-                    round_weights(planes, spare, target, plane_bytes, vectors, in_channels, dt)
+                    transform_fixed(first, step, count, target, plane_bytes, row, in_channels, tap, dt)
                     continue
-            transform_channels(first, step, count, target, plane_bytes, row, in_channels, tap, dt)
+            for c in range(in_channels):
+                _transform_kernel(first + c * step, tap, small, count, target + c * row, plane_bytes, dt)
 
     transform.__name__ = name
     return kernel(transform)
@@ -138,9 +152,7 @@ def prepare(source, kernel_size, in_channels, out_channels, workspace, *, packed
     vectors, groups = weight_groups(out_channels)
     elements = PLANES * groups * weight_plane(in_channels, vectors, fixed)
     weights = workspace.empty((elements,), np.int16 if fixed else source.dtype)
-    spare = PLANES * plane_elements(in_channels, VECTOR_BYTES // 4) if fixed else 0
-    scratch = workspace.empty((get_num_threads(), spare), source.dtype)
     function = transform_weight_5x5 if kernel_size == (5, 5) else transform_weight
     sizes = (in_channels, out_channels, vectors, groups, packed)
-    launch(function, vectors * groups, source.reshape(-1), weights, *sizes, scratch=scratch)
+    launch(function, vectors * groups, source.reshape(-1), weights, *sizes)
     return weights
