@@ -245,7 +245,7 @@ def conv2d_max_pool2d_backward(
     make_run = functools.partial(_make_run, grad_weight.shape, x.shape, geometry)
     problem = (grad_weight.shape, grad_weight.dtype, x.shape, geometry, precision, make_run)
     algorithm = choose("backward_weight", *problem)[0]
-    if algorithm not in WINOGRAD:
+    if algorithm not in WINOGRAD or grad_weight.shape[:2] != (3, 3):
         return False
     pads = None
     if grad_input is not None:

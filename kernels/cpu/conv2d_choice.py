@@ -32,15 +32,14 @@ def is_depthwise(weight_shape, groups):
     return weight_shape[2] == 1 and weight_shape[3] == groups > 1
 
 
-def _never_winograd(direction, weight_shape, dtype, geometry, precision):
+def _never_winograd(weight_shape, dtype, geometry, precision):
     """Return why Winograd cannot compute it, None if it can."""
     stride, _, dilation, groups = geometry
     if dtype != np.float32:
         return f"{dtype} is always direct"
     if precision == "strict":
         return "strict precision is always direct"
-    sizes = ((3, 3),) if direction == "backward_weight" else tuple(WINOGRAD_TILES)
-    if tuple(weight_shape[:2]) not in sizes:
+    if tuple(weight_shape[:2]) not in WINOGRAD_TILES:
         return f"the kernel is {weight_shape[0]}x{weight_shape[1]}"
     for name, value in (("stride", stride), ("dilation", dilation)):
         if value != (1, 1):
@@ -51,7 +50,7 @@ def _never_winograd(direction, weight_shape, dtype, geometry, precision):
 @functools.lru_cache(maxsize=1024)
 def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precision):
     """Return why Winograd does not pay; None if it does: stride 1, enough channels, maps that fill its tiles."""
-    never = _never_winograd(direction, weight_shape, dtype, geometry, precision)
+    never = _never_winograd(weight_shape, dtype, geometry, precision)
     if never is not None:
         return never
     if precision == "fast" and amx.usable():
@@ -96,7 +95,7 @@ def choose(direction, weight_shape, dtype, input_shape, geometry, precision, mak
     )
     winograd = WINOGRAD_FIXED if precision == "fast" and _fixed(direction, weight_shape) else "winograd"
     wanted = autotune.get_algorithm()
-    never = _never_winograd(direction, weight_shape, dtype, geometry, precision)
+    never = _never_winograd(weight_shape, dtype, geometry, precision)
     if never is None and wanted == "winograd":
         return winograd, "asked for"
     if wanted == "direct":

@@ -37,7 +37,9 @@ def _usable():
     if features is not None:
         return "+avx512vnni" in features.split(",")
     if name and name != llvm.get_host_cpu_name():
-        return any(word in name for word in ("icelake", "cooperlake", "sapphirerapids", "graniterapids", "znver4", "znver5"))
+        return any(
+            word in name for word in ("icelake", "cooperlake", "sapphirerapids", "graniterapids", "znver4", "znver5")
+        )
     return bool(llvm.get_host_cpu_features().get("avx512vnni"))
 
 

@@ -175,7 +175,7 @@ def make_fill_planes(read):
 
     @device
     def fill_planes(source, zeros, values, steps, first, tiles, plan, size, dt):
-        if FIXED:
+        if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
             if size == WORD_BYTES:
                 spare, plane_bytes = spare_of(zeros, plan), plan.spare * itemsize(dt)
                 for t in range(tiles):
@@ -270,7 +270,7 @@ def make_groups(vectors, transform):
     @device
     def multiply(values, weights, group, products, tiles, ahead, plan, dt):
         place = address(weights) + group * PLANES * plan.plane_u * itemsize(weights.dtype)
-        if FIXED:
+        if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
             if itemsize(weights.dtype) == WORD_BYTES:
                 return multiply_fixed(values, place, products, tiles, ahead, plan, dt)
         return multiply_planes(values, place, products, tiles, ahead, plan, dt)

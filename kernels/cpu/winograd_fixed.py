@@ -22,7 +22,6 @@ from .simd import (
     LINE_BYTES,
     VECTOR_BYTES,
     itemsize,
-    lanes,
     prefetch,
     vfloor,
     vfma,
@@ -38,7 +37,10 @@ from .simd import (
 from .tile import row_steps, tile_zero
 from .winograd_transforms import PATCH, PLANES
 
-_NORM_V, _NORM_U = np.float32(32000), 65000.0  # in steps; their product, with half a step more in every element, is below 2^31
+_NORM_V, _NORM_U = (
+    np.float32(32000),
+    65000.0,
+)  # in steps; their product, with half a step more in every element, is below 2^31
 _LARGEST = 32700.0
 LEAST, MOST = 1e-34, 1e37  # of sums of squares in float32; otherwise the largest element bounds the norm
 TINY = 1e-30  # what is smaller counts as zero
@@ -62,7 +64,7 @@ def _largest_of_planes(source, plane_bytes, channels, dt):
 
 @device
 def _norms_of_six(source, plane_bytes, end, plane, most, everything, dt):
-    """Take six planes into the largest norm and the sum, lane by lane; side by side, as loops of one cost twice that."""
+    """Take six planes into the largest norm and the sum, lane by lane; one after the other takes twice as long."""
     zero = vsplat(0, dt)
     t0, t1, t2, t3, t4, t5 = zero, zero, zero, zero, zero, zero
     for place in range(source, source + end, VECTOR_BYTES):
@@ -163,7 +165,7 @@ def make_multiply_fixed(vectors, ask_ahead):
 
 @device
 def add_squares(kept, sums, dt):
-    """Take the planes of one input channel at `kept` into `sums`: 36 sums of squares, then the largest of each plane."""
+    """Take the planes of one input channel into `sums`: 36 sums of squares, then the largest of each plane."""
     zero = vsplat(0, dt)
     for place in range(sums, sums + PLANES * VECTOR_BYTES, VECTOR_BYTES):
         value = vload(kept + place - sums, dt)

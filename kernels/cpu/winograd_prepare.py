@@ -129,7 +129,7 @@ def _make_transform(small, name):
                 start = (task - task % per_block) * taps * in_channels + task % per_block
                 first = address(source) + start * width * size
             count, tap = min(count, width), in_channels * step
-            if FIXED:
+            if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
                 if itemsize(weights.dtype) == WORD_BYTES:
                     transform_fixed(first, step, count, target, plane_bytes, row, in_channels, tap, dt)
                     continue

@@ -136,6 +136,12 @@ def gradient_row(g0, g1, g2, g3, dt):
 
 
 @device
+def small_gradient_row(g0, g1, dt):
+    """A g for one column of a tile of two rows."""
+    return g0, g0 + g1, g0 - g1, vfma(g1, vsplat(2, dt), g0), vfma(g1, vsplat(-2, dt), g0), g1
+
+
+@device
 def weight_column(m0, m1, m2, m3, m4, m5, dt):
     """G^T m for one column of sums."""
     quarter, sixth, twenty_fourth = vsplat(1 / 4, dt), vsplat(1 / 6, dt), vsplat(1 / 24, dt)
@@ -145,6 +151,22 @@ def weight_column(m0, m1, m2, m3, m4, m5, dt):
         quarter * m0 - sixth * s1 + twenty_fourth * s2,
         sixth * d1 + twelfth * d2,
         sixth * (s2 - s1) + m5,
+    )
+
+
+@device
+def small_weight_column(m0, m1, m2, m3, m4, m5, dt):
+    """G^T m for one column of sums of a 5x5 kernel."""
+    sixth, twenty_fourth, two_thirds = vsplat(1 / 6, dt), vsplat(1 / 24, dt), vsplat(2 / 3, dt)
+    third, twelfth = vsplat(1 / 3, dt), vsplat(1 / 12, dt)
+    inner, odd = sixth * (m1 + m2), sixth * (m2 - m1)
+    s2, d2 = m3 + m4, m3 - m4
+    return (
+        vfma(vsplat(1 / 4, dt), m0, vfma(twenty_fourth, s2, vsplat(0, dt) - inner)),
+        vfma(twelfth, d2, odd),
+        vfma(sixth, s2, vsplat(0, dt) - inner),
+        vfma(third, d2, odd),
+        vfma(two_thirds, s2, m5 - inner),
     )
 
 

@@ -13,8 +13,9 @@ from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
 from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, plan_for
 from .winograd_fused import mask_outputs
+from .winograd_gradient import store_tile
 from .winograd_transforms import MASKS, PLANES, TILE, gradient_row, input_row, next_tile, store_patch
-from .winograd_weight import TILES, make_products, store_tile
+from .winograd_weight import TILES, make_products
 from .winograd_weight import run as run_weight
 
 _WINDOWS = TILE // 2  # along one side of a tile

@@ -1,12 +1,12 @@
-"""Winograd gradient of the weight, F(3x3, 4x4): 3x3 kernels with stride 1, in float32.
+"""Winograd gradient of the weight, F(3x3, 4x4) and F(5x5, 2x2): 3x3 and 5x5 kernels with stride 1, in float32.
 
-The gradient is a correlation of the input with 4x4 tiles of the output's gradient, so the roles of Lavin and Gray's
-transforms turn:
+The gradient is a correlation of the input with tiles of the output's gradient, 4x4 or 2x2, so the roles of Lavin and
+Gray's transforms turn:
 
     grad_weight = G^T [ sum over tiles (B^T d B) * (A g A^T) ] G
 
-with the input's patches d (6x6) transformed as in winograd.py, the gradient's tiles g (4x4) to 36 planes by A, and the
-sum over tiles a matrix product for each plane, (input channel) x (output channel).
+with the input's patches d (6x6) transformed as in winograd.py, the gradient's tiles g to 36 planes by A, and the sum
+over tiles a matrix product for each plane, (input channel) x (output channel).
 
 A task owns a block of input channels, a block of output channels and a part of the tiles; parts are added in order by
 the kernel that transforms back. Gradients beyond an edge of the map count as zero.
@@ -25,23 +25,21 @@ from .caches import CACHES
 from .fixed import FIXED, WORD_BYTES
 from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part
-from .stack import stack_vectors, unknown
+from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vload, vsplat, vstore, vstore_part
 from .tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
+from .winograd_gradient import transform_gradient, transform_small_gradient
 from .winograd_transforms import (
-    HALF,
-    MASKS,
     PATCH,
     PLANES,
+    SMALL_TILE,
     TILE,
-    gradient_row,
     map_bytes,
     next_tile,
     patch_rows,
     plane_elements,
     prefetch_block,
     prefetch_patch,
-    store_six,
+    small_weight_column,
     transform_patch,
     weight_column,
 )
@@ -72,6 +70,7 @@ class WinogradWeightPlan(NamedTuple):
     out_channels: int
     pad_top: int
     pad_left: int
+    tile: int  # cells along one side of a tile of the gradient
     tiles_h: int
     tiles_w: int
     tiles: int
@@ -106,14 +105,14 @@ def _even_share(parts, blocks):
 
 
 @functools.lru_cache(maxsize=1024)
-def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
+def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left, tile=TILE):
     """Return the plan for float32 arrays of these shapes."""
     width = VECTOR_BYTES // 4
     batch, in_h, in_w, in_channels = x_shape
     _, out_h, out_w, out_channels = grad_shape
     tile_rows, tile_vectors = _register_tile(in_channels, out_channels)
     group = tile_vectors * width
-    tiles_h, tiles_w = -(-out_h // TILE), -(-out_w // TILE)
+    tiles_h, tiles_w = -(-out_h // tile), -(-out_w // tile)
     tiles = batch * tiles_h * tiles_w
     in_blocks = -(-in_channels // _BLOCK_CHANNELS)
     block_in = -(-in_channels // in_blocks)
@@ -132,123 +131,11 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left):
     blocks = parts * -(-tiles // (parts * most_tiles))
     block_tiles = max(2, -(-tiles // blocks))
     return WinogradWeightPlan(
-        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tiles_h, tiles_w, tiles),
+        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tile),
+        *(tiles_h, tiles_w, tiles),
         *(block_tiles, parts, block_in, in_blocks, block_out, out_blocks, tile_rows, tile_vectors, row_v),
         *(plane_elements(block_tiles, row_v), plane_elements(block_tiles, block_out), rows, padded_out),
     )
-
-
-@device
-def _load_cell(place, there, count, dt):
-    """`count` channels of one cell, zero if it is not there."""
-    if there and count == lanes(dt):
-        return vload(place, dt)
-    if there:
-        return vload_part(place, count, dt)
-    return vsplat(0, dt)
-
-
-@device
-def _whole_column(place, row_bytes, dt):
-    """A g for one column of a tile, a whole vector of channels."""
-    return gradient_row(
-        vload(place, dt),
-        vload(place + row_bytes, dt),
-        vload(place + 2 * row_bytes, dt),
-        vload(place + 3 * row_bytes, dt),
-        dt,
-    )
-
-
-@device
-def _part_column(place, row_bytes, rows, count, dt):
-    """A g for one column of a tile, of which `rows` cells are in the map, `count` channels."""
-    return gradient_row(
-        _load_cell(place, True, count, dt),
-        _load_cell(place + row_bytes, rows > 1, count, dt),
-        _load_cell(place + 2 * row_bytes, rows > 2, count, dt),
-        _load_cell(place + 3 * row_bytes, rows > 3, count, dt),
-        dt,
-    )
-
-
-@device
-def _masked_column(place, row_bytes, rows, count, dt):
-    """As `_part_column`, without branches; `count` is 0 for a column outside the map."""
-    return gradient_row(
-        vload_part(place, count, dt),
-        vload_part(place + row_bytes, count if rows > 1 else 0, dt),
-        vload_part(place + 2 * row_bytes, count if rows > 2 else 0, dt),
-        vload_part(place + 3 * row_bytes, count if rows > 3 else 0, dt),
-        dt,
-    )
-
-
-@device
-def store_tile(a, b, e, f, target, plane_bytes, dt):
-    """Transform the rows of A g, given by columns, and write the planes."""
-    store_six(target, plane_bytes, gradient_row(a[0], b[0], e[0], f[0], dt))
-    store_six(target + 6 * plane_bytes, plane_bytes, gradient_row(a[1], b[1], e[1], f[1], dt))
-    store_six(target + 12 * plane_bytes, plane_bytes, gradient_row(a[2], b[2], e[2], f[2], dt))
-    store_six(target + 18 * plane_bytes, plane_bytes, gradient_row(a[3], b[3], e[3], f[3], dt))
-    store_six(target + 24 * plane_bytes, plane_bytes, gradient_row(a[4], b[4], e[4], f[4], dt))
-    store_six(target + 30 * plane_bytes, plane_bytes, gradient_row(a[5], b[5], e[5], f[5], dt))
-
-
-@device
-def _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, dt):
-    """A g A^T of a tile that lies in the map, for a whole vector of channels."""
-    a = _whole_column(place, row_bytes, dt)
-    b = _whole_column(place + pixel_bytes, row_bytes, dt)
-    e = _whole_column(place + 2 * pixel_bytes, row_bytes, dt)
-    f = _whole_column(place + 3 * pixel_bytes, row_bytes, dt)
-    store_tile(a, b, e, f, target, plane_bytes, dt)
-
-
-@device
-def _transform_masked(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
-    """A g A^T of any tile as straight code: of cells outside the map, no lane is loaded."""
-    a = _masked_column(place, row_bytes, rows, count, dt)
-    b = _masked_column(place + pixel_bytes, row_bytes, rows, count if cols > 1 else 0, dt)
-    e = _masked_column(place + 2 * pixel_bytes, row_bytes, rows, count if cols > 2 else 0, dt)
-    f = _masked_column(place + 3 * pixel_bytes, row_bytes, rows, count if cols > 3 else 0, dt)
-    store_tile(a, b, e, f, target, plane_bytes, dt)
-
-
-@device
-def _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
-    """A g A^T of any tile, of which `rows` x `cols` cells are in the map."""
-    kept = stack_vectors(HALF, dt)
-    column = kept
-    for j in range(unknown(TILE)):
-        zero = vsplat(0, dt)
-        values = zero, zero, zero, zero, zero, zero
-        if j < cols:
-            values = _part_column(place, row_bytes, rows, count, dt)
-        store_six(column, TILE * VECTOR_BYTES, values)
-        column += VECTOR_BYTES
-        place += pixel_bytes
-    for _ in range(unknown(PATCH)):
-        four = (
-            vload(kept, dt),
-            vload(kept + VECTOR_BYTES, dt),
-            vload(kept + 2 * VECTOR_BYTES, dt),
-            vload(kept + 3 * VECTOR_BYTES, dt),
-        )
-        store_six(target, plane_bytes, gradient_row(*four, dt))
-        kept += TILE * VECTOR_BYTES
-        target += PATCH * plane_bytes
-
-
-@device
-def _transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
-    """A g A^T of one tile and vector of channels; `rows` x `cols` cells of the tile are in the map."""
-    if rows == TILE and cols == TILE and count == lanes(dt):
-        _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, dt)
-    elif MASKS:
-        _transform_masked(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt)
-    else:
-        _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt)
 
 
 @device
@@ -260,7 +147,7 @@ def _transform_inputs(x, zeros, values, first, tiles, channels_in, plan, dt):
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     for t in range(tiles):
-        h, w = i * TILE - plan.pad_top, j * TILE - plan.pad_left
+        h, w = i * plan.tile - plan.pad_top, j * plan.tile - plan.pad_left
         start = x + ((image * plan.in_h + h) * plan.in_w + w) * pixel
         rows = patch_rows(start, h, row, zeros, plan.in_h)
         target = values + t * plan.row_v * size
@@ -272,30 +159,36 @@ def _transform_inputs(x, zeros, values, first, tiles, channels_in, plan, dt):
         image, i, j = next_tile(image, i, j, plan)
 
 
-@device
-def _transform_gradients(grad, channel, gradients, first, tiles, outs, plan, dt):
-    """Transform the gradient of a block of tiles from channel `channel` on."""
-    size = itemsize(dt)
-    width = lanes(dt)
-    group = plan.tile_vectors * width
-    pixel = plan.out_channels * size
-    row, plane = plan.out_w * pixel, plan.plane_g * size
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
-    for t in range(tiles):
-        rows, cols = min(TILE, plan.out_h - i * TILE), min(TILE, plan.out_w - j * TILE)
-        source = grad + ((image * plan.out_h + i * TILE) * plan.out_w + j * TILE) * pixel + channel * size
-        for k in range(0, plan.block_out, width):
-            count = min(width, outs - k)
-            target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
-            if count > 0:
-                if k * size % LINE_BYTES == 0:
-                    prefetch_block(source + k * size, 2 * TILE, row, pixel)
-                _transform_gradient(source + k * size, row, pixel, rows, cols, target, plane, count, dt)
-            else:
-                for p in range(PLANES):
-                    vstore(target + p * plane, vsplat(0, dt))
-        image, i, j = next_tile(image, i, j, plan)
+def _make_transform_gradients(transform_tile):
+    """Make the transform of a block of tiles of the gradient; ``transform_tile`` takes one and a vector of channels."""
+
+    @device
+    def transform_gradients(grad, channel, gradients, first, tiles, outs, plan, dt):
+        """Transform the gradient of a block of tiles from channel `channel` on."""
+        size = itemsize(dt)
+        width = lanes(dt)
+        group = plan.tile_vectors * width
+        pixel = plan.out_channels * size
+        row, plane = plan.out_w * pixel, plan.plane_g * size
+        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
+        i, j = divmod(place, plan.tiles_w)
+        for t in range(tiles):
+            h, w = i * plan.tile, j * plan.tile
+            rows, cols = min(plan.tile, plan.out_h - h), min(plan.tile, plan.out_w - w)
+            source = grad + ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
+            for k in range(0, plan.block_out, width):
+                count = min(width, outs - k)
+                target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
+                if count > 0:
+                    if k * size % LINE_BYTES == 0:
+                        prefetch_block(source + k * size, 2 * plan.tile, row, pixel)
+                    transform_tile(source + k * size, row, pixel, rows, cols, target, plane, count, dt)
+                else:
+                    for p in range(PLANES):
+                        vstore(target + p * plane, vsplat(0, dt))
+            image, i, j = next_tile(image, i, j, plan)
+
+    return transform_gradients
 
 
 @device
@@ -310,7 +203,7 @@ def _look_ahead(x, grad, block, plan):
     grad_tile = map_bytes(grad, grad.shape[1], grad.shape[2], plan.out_channels, plan)
     first = (block + 1) * plan.block_tiles
     return (
-        address(x) + first * tile + TILE * plan.in_w * plan.in_channels * itemsize(x.dtype),
+        address(x) + first * tile + plan.tile * plan.in_w * plan.in_channels * itemsize(x.dtype),
         share_of_lines(plan.block_tiles * tile, register_tiles) if plan.in_blocks == 1 else 0,
         address(grad) + first * grad_tile,
         share_of_lines(plan.block_tiles * grad_tile, register_tiles) if plan.out_blocks == 1 else 0,
@@ -386,7 +279,7 @@ def make_products(tile, transform_gradients):
                 start = address(sums) + target * size
                 ahead = _look_ahead(x, grad, block, plan)
                 begins = block == first_block
-                if FIXED:
+                if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
                     if itemsize(scratch.dtype) == WORD_BYTES:
                         round_planes(values, gradients, tiles, channels_in, plan, dt)
                         multiply_fixed(values, gradients, start, tiles, channels_in, begins, ahead, plan, dt)
@@ -396,20 +289,27 @@ def make_products(tile, transform_gradients):
     return products
 
 
-def _make_kernel(tile, name):
-    products = make_products(tile, _transform_gradients)
+def _make_kernels(transform_tile, name):
+    """Make the kernels of all register tiles."""
+    transform_gradients = _make_transform_gradients(transform_tile)
 
-    def backward_weight(begin, end, scratch, grad, x, sums, plan):
-        products(begin, end, scratch, grad, address(grad), x, sums, plan)
+    def make(tile, suffix):
+        products = make_products(tile, transform_gradients)
 
-    backward_weight.__name__ = name
-    return kernel(backward_weight)
+        def backward_weight(begin, end, scratch, grad, x, sums, plan):
+            products(begin, end, scratch, grad, address(grad), x, sums, plan)
+
+        backward_weight.__name__ = name + suffix
+        return kernel(backward_weight)
+
+    return make(TILES[0], ""), make(TILES[1], "_32"), make(TILES[2], "_16")
 
 
-conv2d_backward_weight_winograd = _make_kernel(TILES[0], "conv2d_backward_weight_winograd")
-conv2d_backward_weight_winograd_32 = _make_kernel(TILES[1], "conv2d_backward_weight_winograd_32")
-conv2d_backward_weight_winograd_16 = _make_kernel(TILES[2], "conv2d_backward_weight_winograd_16")
-_KERNELS = (conv2d_backward_weight_winograd, conv2d_backward_weight_winograd_32, conv2d_backward_weight_winograd_16)
+_LARGE = _make_kernels(transform_gradient, "conv2d_backward_weight_winograd")
+_SMALL = _make_kernels(transform_small_gradient, "conv2d_backward_weight_winograd_5x5")
+conv2d_backward_weight_winograd, conv2d_backward_weight_winograd_32, conv2d_backward_weight_winograd_16 = _LARGE
+conv2d_backward_weight_winograd_5x5, conv2d_backward_weight_winograd_5x5_32 = _SMALL[:2]
+conv2d_backward_weight_winograd_5x5_16 = _SMALL[2]
 
 
 @device
@@ -424,54 +324,83 @@ def _add_parts(place, plane, part, parts, dt):
 
 
 @device
-def _summed_column(place, plane, dt):
-    """G^T m for the column of sums at `place`."""
+def _summed_column(place, plane, small, dt):
+    """G^T m for the column of sums at `place`: five numbers, of which three count for a 3x3 kernel."""
     step = 6 * plane
-    return weight_column(
+    values = (
         vload(place, dt),
         vload(place + step, dt),
         vload(place + 2 * step, dt),
         vload(place + 3 * step, dt),
         vload(place + 4 * step, dt),
         vload(place + 5 * step, dt),
-        dt,
     )
+    return _weight_column(*values, small, dt)
 
 
 @device
-def _store_taps(place, tap, values, count):
+def _weight_column(m0, m1, m2, m3, m4, m5, small, dt):
+    if small:
+        return small_weight_column(m0, m1, m2, m3, m4, m5, dt)
+    g0, g1, g2 = weight_column(m0, m1, m2, m3, m4, m5, dt)
+    return g0, g1, g2, g2, g2
+
+
+@device
+def _store_taps(place, tap, values, small, count):
     vstore_part(place, values[0], count)
     vstore_part(place + tap, values[1], count)
     vstore_part(place + 2 * tap, values[2], count)
+    if small:
+        vstore_part(place + 3 * tap, values[3], count)
+        vstore_part(place + 4 * tap, values[4], count)
 
 
-@kernel
-def transform_sums(begin, end, sums, out, plan):
-    """grad_weight = G^T (sum of the parts, in order) G."""
-    dt = out.dtype
-    size = itemsize(dt)
-    width = lanes(dt)
-    plane = plan.in_blocks * plan.rows * plan.padded_out * size
-    part = PLANES * plane
-    tap = plan.in_channels * plan.out_channels * size
-    for c in range(begin, end):  # one input channel
-        row = c // plan.block_in * plan.rows + c % plan.block_in
-        for k in range(0, plan.out_channels, width):
-            block = k // plan.block_out * plan.block_out
-            place = address(sums) + (row * plan.padded_out + block + k % plan.block_out) * size
-            if plan.parts > 1:
-                _add_parts(place, plane, part, plan.parts, dt)
-            a = _summed_column(place, plane, dt)
-            b = _summed_column(place + plane, plane, dt)
-            e = _summed_column(place + 2 * plane, plane, dt)
-            f = _summed_column(place + 3 * plane, plane, dt)
-            g = _summed_column(place + 4 * plane, plane, dt)
-            h = _summed_column(place + 5 * plane, plane, dt)
-            target = address(out) + (c * plan.out_channels + k) * size
-            count = min(width, plan.out_channels - k)
-            _store_taps(target, tap, weight_column(a[0], b[0], e[0], f[0], g[0], h[0], dt), count)
-            _store_taps(target + 3 * tap, tap, weight_column(a[1], b[1], e[1], f[1], g[1], h[1], dt), count)
-            _store_taps(target + 6 * tap, tap, weight_column(a[2], b[2], e[2], f[2], g[2], h[2], dt), count)
+def _make_transform_sums(small, name):
+    """Make the kernel of grad_weight = G^T (sum of the parts, in order) G, for 3x3 or for 5x5 kernels."""
+    taps = 5 if small else 3
+
+    def transform(begin, end, sums, out, plan):
+        dt = out.dtype
+        size = itemsize(dt)
+        width = lanes(dt)
+        plane = plan.in_blocks * plan.rows * plan.padded_out * size
+        part = PLANES * plane
+        tap = plan.in_channels * plan.out_channels * size
+        for c in range(begin, end):  # one input channel
+            row = c // plan.block_in * plan.rows + c % plan.block_in
+            for k in range(0, plan.out_channels, width):
+                block = k // plan.block_out * plan.block_out
+                place = address(sums) + (row * plan.padded_out + block + k % plan.block_out) * size
+                if plan.parts > 1:
+                    _add_parts(place, plane, part, plan.parts, dt)
+                a = _summed_column(place, plane, small, dt)
+                b = _summed_column(place + plane, plane, small, dt)
+                e = _summed_column(place + 2 * plane, plane, small, dt)
+                f = _summed_column(place + 3 * plane, plane, small, dt)
+                g = _summed_column(place + 4 * plane, plane, small, dt)
+                h = _summed_column(place + 5 * plane, plane, small, dt)
+                target = address(out) + (c * plan.out_channels + k) * size
+                count = min(width, plan.out_channels - k)
+                line = taps * tap
+                values = _weight_column(a[0], b[0], e[0], f[0], g[0], h[0], small, dt)
+                _store_taps(target, tap, values, small, count)
+                values = _weight_column(a[1], b[1], e[1], f[1], g[1], h[1], small, dt)
+                _store_taps(target + line, tap, values, small, count)
+                values = _weight_column(a[2], b[2], e[2], f[2], g[2], h[2], small, dt)
+                _store_taps(target + 2 * line, tap, values, small, count)
+                if small:
+                    values = _weight_column(a[3], b[3], e[3], f[3], g[3], h[3], small, dt)
+                    _store_taps(target + 3 * line, tap, values, small, count)
+                    values = _weight_column(a[4], b[4], e[4], f[4], g[4], h[4], small, dt)
+                    _store_taps(target + 4 * line, tap, values, small, count)
+
+    transform.__name__ = name
+    return kernel(transform)
+
+
+transform_sums = _make_transform_sums(False, "transform_sums")
+transform_sums_5x5 = _make_transform_sums(True, "transform_sums_5x5")
 
 
 def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, fixed):
@@ -479,7 +408,8 @@ def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, 
 
     Scratch of 16 bits asks for products in fixed point.
     """
-    plan = winograd_weight_plan(x.shape, grad_shape, pad_top, pad_left)
+    small = out.shape[0] == 5
+    plan = winograd_weight_plan(x.shape, grad_shape, pad_top, pad_left, SMALL_TILE if small else TILE)
     elements = PLANES * (plan.plane_v + plan.plane_g) + PATCH * plan.in_channels + VECTOR_BYTES
     kind, share = (np.dtype(np.int16), 2) if fixed else (x.dtype, 1)
     scratch = workspace.empty((get_num_threads(), -(-elements // 16) * 16 * share), kind)
@@ -487,9 +417,19 @@ def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, 
     tasks = plan.in_blocks * plan.out_blocks * plan.parts
     chosen = kernels[TILES.index((plan.tile_rows, plan.tile_vectors))]
     launch(chosen, tasks, *gradient, x, sums, plan, scratch=scratch)
-    launch(transform_sums, plan.in_channels, sums, out, plan)
+    launch(transform_sums_5x5 if small else transform_sums, plan.in_channels, sums, out, plan)
 
 
 def backward_weight(grad_output, x, pad_top, pad_left, out, workspace, *, fixed):
     """Gradient of the weight."""
-    run(_KERNELS, (grad_output,), x, grad_output.shape, pad_top, pad_left, out, workspace, fixed=fixed)
+    run(
+        _SMALL if out.shape[0] == 5 else _LARGE,
+        (grad_output,),
+        x,
+        grad_output.shape,
+        pad_top,
+        pad_left,
+        out,
+        workspace,
+        fixed=fixed,
+    )
