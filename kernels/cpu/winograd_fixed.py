@@ -42,24 +42,34 @@ _NORM_V, _NORM_U = (
     65000.0,
 )  # in steps; their product, with half a step more in every element, is below 2^31
 _LARGEST = 32700.0
-LEAST, MOST = 1e-34, 1e37  # of sums of squares in float32; otherwise the largest element bounds the norm
-TINY = 1e-30  # what is smaller counts as zero
+LEAST, MOST = 1e-34, 1e37  # of sums of squares in float32; others are found in another way
+TINY, LEAST_STEP = 1e-32, 1e-37  # a norm or a step that is smaller counts as zero; of others the inverse is finite
 _ROW_NORMS = [math.sqrt(n) for n in (42, 34, 34, 10, 10, 42)]  # of B^T
 _BALANCE = np.array([1 / (a * b) for a in _ROW_NORMS for b in _ROW_NORMS], np.float32)
 _SQUARE = _BALANCE**2
 
 
 @device
-def _largest_of_planes(source, plane_bytes, channels, dt):
-    """A bound for the largest element of all planes of a tile, each in its balance; NaN if any is."""
-    largest, zero = vsplat(0, dt), vsplat(0, dt)
+def _norm_out_of_range(source, plane_bytes, channels, dt):
+    """As `norm_of_planes` where squares leave the range of float32: of the planes divided by about the largest."""
+    largest, most, zero = vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)
+    end = channels * itemsize(dt)
     for plane in range(PLANES):
-        for place in range(source, source + channels * itemsize(dt), VECTOR_BYTES):
+        for place in range(source + plane * plane_bytes, source + plane * plane_bytes + end, VECTOR_BYTES):
             value = vload(place, dt) * vsplat(_BALANCE[plane], dt)
             value = vselect_max(value, zero - value, value, zero - value)
             largest = vselect_max(value, largest, value, largest)
-        source += plane_bytes
-    return vsum(largest)
+    size = vsum(largest)
+    if not TINY < size < MOST:
+        return size
+    inverse = vsplat(1 / size, dt)
+    for plane in range(PLANES):
+        total = zero
+        for place in range(source + plane * plane_bytes, source + plane * plane_bytes + end, VECTOR_BYTES):
+            value = vload(place, dt) * vsplat(_BALANCE[plane], dt) * inverse
+            total = vfma(value, value, total)
+        most = vfloor(most, total)
+    return size * math.sqrt(vsum(most))
 
 
 @device
@@ -91,7 +101,7 @@ def norm_of_planes(source, plane_bytes, channels, dt):
     squares = vsum(most)
     if squares > LEAST and vsum(everything) < MOST:  # the sum keeps NaN
         return math.sqrt(squares)
-    return _largest_of_planes(source, plane_bytes, channels, dt) * math.sqrt(np.float32(channels))
+    return _norm_out_of_range(source, plane_bytes, channels, dt)
 
 
 @device
@@ -190,7 +200,7 @@ def choose_steps(sums, channels, target, target_plane, dt):
         step = vselect_gt(total, vsplat(LEAST, dt), norm, bound) * vsplat(1 / _NORM_U, dt)
         least = largest * vsplat(1 / _LARGEST, dt)
         step = vselect_max(least, step, least, step)
-        vstore(place, vselect_gt(step, vsplat(TINY, dt), vsplat(1, dt) / step, zero))
+        vstore(place, vselect_gt(step, vsplat(LEAST_STEP, dt), vsplat(1, dt) / step, zero))
         vstore(target + plane * target_plane, step * vsplat(1 / _BALANCE[plane], dt))
 
 

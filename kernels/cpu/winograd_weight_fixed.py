@@ -12,7 +12,7 @@ from .fixed import MAGIC, PAIR_BYTES, store_word_pairs, tile_add_floats, tile_do
 from .launch import device
 from .simd import VECTOR_BYTES, itemsize, lanes, vfma, vload, vselect_gt, vselect_max, vsplat, vsqrt, vstore, vsum
 from .tile import row_steps, tile_zero
-from .winograd_fixed import LEAST, MOST, TINY
+from .winograd_fixed import LEAST, LEAST_STEP, MOST
 from .winograd_transforms import PLANES
 
 _NORM = 32000.0  # of a column, in steps
@@ -58,7 +58,7 @@ def _round_column(place, row_bytes, tiles, dt):
     """Round a vector of channels of one plane in place, to pairs of tiles; the steps go into the row behind them."""
     magic = vsplat(MAGIC, dt)
     step = _norm_of_column(place, row_bytes, tiles, dt) * vsplat(1 / _NORM, dt)
-    factor = vselect_gt(step, vsplat(TINY, dt), vsplat(1, dt) / step, vsplat(0, dt))
+    factor = vselect_gt(step, vsplat(LEAST_STEP, dt), vsplat(1, dt) / step, vsplat(0, dt))
     source, target = place, place
     for _ in range(tiles // 2):
         first, second = vload(source, dt), vload(source + row_bytes, dt)

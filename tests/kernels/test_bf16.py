@@ -154,10 +154,10 @@ def test_float64_and_depthwise_are_as_ever(rng: np.random.Generator) -> None:
 
 def test_explain_says_so(unit: str) -> None:
     model = fc.nn.Sequential(fc.nn.Conv2d(24, 3), fc.nn.ReLU(), fc.nn.Flatten(), fc.nn.Dense(5)).build(
-        (8, 8, 16), seed=0
+        (8, 8, 24), seed=0
     )
     with fc.precision("fast"):
-        rows = fc.explain(model, (4, 8, 8, 16)).rows
+        rows = fc.explain(model, (4, 8, 8, 24)).rows
     assert rows[0].reasons[0].startswith("forward bfloat16: ")
     assert f"conv2d_bf16_{unit}" in rows[0].forward
     assert f"conv2d_backward_weight_bf16_{unit}" in rows[0].backward

@@ -32,7 +32,7 @@ def _amplification(kernel: int) -> float:
     return float(np.dot(products, last)) ** 2
 
 
-def _largest_of_patches(x: np.ndarray, kernel: int, padding: int, out: tuple[int, int], tile: int) -> np.ndarray:
+def largest_of_patches(x: np.ndarray, kernel: int, padding: int, out: tuple[int, int], tile: int) -> np.ndarray:
     """Largest absolute input of the patch behind each output, (N, P, Q, 1)."""
     wide = np.pad(np.abs(x), ((0, 0), (padding, padding + 6), (padding, padding + 6), (0, 0)))
     largest = np.zeros((len(x), *out, 1))
@@ -84,7 +84,7 @@ def test_convolution(which: str, shape, numbers: str, kernel: int) -> None:
     with use_backend("numpy"):
         exact = run(x.astype(np.float64), weight.astype(np.float64))
     tile = TILE if kernel == 3 else SMALL_TILE
-    largest = _largest_of_patches(x.astype(np.float64), kernel, padding, got.shape[1:3], tile)
+    largest = largest_of_patches(x.astype(np.float64), kernel, padding, got.shape[1:3], tile)
     total = np.abs(weight.astype(np.float64)).sum((0, 1, 2) if which == "forward" else (0, 1, 3))
     bound = (c + 40) * _UNIT * _amplification(kernel) * largest * total
     error = np.abs(got - exact)
@@ -92,9 +92,10 @@ def test_convolution(which: str, shape, numbers: str, kernel: int) -> None:
     assert error.max() > 0
 
 
+@pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_backward_weight(shape, numbers: str) -> None:
+def test_backward_weight(shape, numbers: str, kernel: int) -> None:
     """Sums over tiles: the largest input of any patch times the sum of the gradients."""
     n, h, w, c, k = shape
     rng = np.random.default_rng(6)
@@ -102,12 +103,13 @@ def test_backward_weight(shape, numbers: str) -> None:
     x, grad = make(rng, (n, h, w, c)).astype(np.float32), make(rng, (n, h, w, k)).astype(np.float32)
 
     def run(grad, x):
-        return F.conv2d_backward_weight(grad, x, weight_shape=(3, 3, c, k), padding=1)
+        return F.conv2d_backward_weight(grad, x, weight_shape=(kernel, kernel, c, k), padding=kernel // 2)
 
     got = _winograd_was_used(lambda: run(grad, x))
     with use_backend("numpy"):
         exact = run(grad.astype(np.float64), x.astype(np.float64))
-    tiles = n * -(-h // TILE) * -(-w // TILE)
+    tile = TILE if kernel == 3 else SMALL_TILE
+    tiles = n * -(-h // tile) * -(-w // tile)
     bound = (tiles + 40) * _UNIT * 870 * np.abs(x).max() * np.abs(grad.astype(np.float64)).sum((0, 1, 2))
     error = np.abs(got - exact)
     assert (error <= bound).all(), float((error / bound).max())
