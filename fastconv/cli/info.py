@@ -68,11 +68,13 @@ def _state(name: str) -> str:
 def _cpu() -> dict[str, str]:
     from llvmlite import binding as llvm
 
-    from fastconv.kernels.cpu import amx, bf16
+    from fastconv.kernels.cpu import amx, bf16, fixed
     from fastconv.kernels.cpu.launch import get_num_threads
     from fastconv.kernels.cpu.simd import VECTOR_BYTES
 
     fast = "bfloat16 in tile registers (AMX)" if amx.usable() else "bfloat16 by dot products (AVX512_BF16)"
+    if fixed.FIXED and not amx.usable():
+        fast += ", Winograd in 16-bit fixed point (AVX512_VNNI)"
     features = llvm.get_host_cpu_features()
     return {
         "name": llvm.get_host_cpu_name(),
