@@ -3,9 +3,9 @@
 ``"strict"`` computes directly in the arrays' own type. ``"default"`` may take faster algorithms with a documented error
 bound for float32: Winograd on the CPU, TF32 on the GPU. ``"fast"`` multiplies bfloat16 numbers and adds in float32,
 where the backend can: on a GPU, and on a CPU with AVX512_BF16 or AMX. Each factor is rounded once, to 8 significant
-bits; a CPU without AMX may take Winograd instead, whose factors are rounded to 16 bits in fixed point, with about the same
-error in the result (kernels/README.md). Arrays, master weights and gradients stay float32, and a value that is not finite
-may spread to its neighbours. float64 is always direct.
+bits; a CPU without AMX may take Winograd instead, whose factors are rounded to 16 bits in fixed point, with about the
+same error in the result (kernels/README.md). Arrays, master weights and gradients stay float32, and a value that is not
+finite may spread to its neighbours. float64 is always direct.
 
 The active precision is that of the innermost `precision` block of this thread or task, else that of `set_precision`,
 else "default".

@@ -16,7 +16,7 @@ _WINOGRAD = (
     "winograd.conv2d_winograd_5x5_shared_narrow",
 )
 _BF16 = ("conv2d_bf16.conv2d_bf16_tiles", "conv2d_bf16.conv2d_bf16_dot")
-_PACK_BF16 = ("conv2d_bf16.pack_bf16", "conv2d_bf16.pack_bf16_turned")
+_PACK_BF16 = ("pack_bf16.pack_bf16", "pack_bf16.pack_bf16_turned")
 _WEIGHT_BF16 = (
     "conv2d_weight_bf16.conv2d_backward_weight_bf16_tiles",
     "conv2d_weight_bf16.conv2d_backward_weight_bf16_dot",

@@ -15,6 +15,7 @@ from . import (
     conv2d_weight,
     conv2d_weight_bf16,
     normalise,
+    pack_bf16,
     winograd,
     winograd_fused,
     winograd_norm,
@@ -101,7 +102,7 @@ def _prepare(algorithm, weight, direction, input_shape, geometry, workspace):
         fixed = algorithm == WINOGRAD_FIXED
         return _transform_weight(weight, direction, gathers[0], strides, workspace, fixed=fixed)
     if algorithm == "bf16":
-        return conv2d_bf16.prepare(weight, gathers, strides, workspace, turned=direction == "backward_input")
+        return pack_bf16.prepare(weight, gathers, strides, workspace, turned=direction == "backward_input")
     packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
     start = 0
     for gather in gathers:

@@ -6,7 +6,7 @@ the time.
 
 import numpy as np
 
-from . import conv2d_bf16, conv2d_weight, conv2d_weight_bf16
+from . import conv2d_bf16, conv2d_weight, conv2d_weight_bf16, pack_bf16
 from .conv2d_direct import NO_BIAS, run_gather
 from .gather import forward_gathers
 from .pack import pack, packed_size
@@ -31,7 +31,7 @@ def prepare_dense_weight(weight, *, direction, batch, precision, workspace):
     gather = _gather(batch, channels, outputs, weight.itemsize)
     if precision == "fast" and weight.dtype == np.float32:
         turned = direction == "backward_input"
-        return f"dense_{direction}_bf16", conv2d_bf16.prepare(weight, [gather], strides, workspace, turned=turned)
+        return f"dense_{direction}_bf16", pack_bf16.prepare(weight, [gather], strides, workspace, turned=turned)
     packed = workspace.empty((packed_size(gather.plan, weight.itemsize),), weight.dtype)
     pack(weight, packed, gather, strides)
     return "conv2d_direct", packed

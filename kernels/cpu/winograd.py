@@ -15,20 +15,17 @@ Cost: a quarter of the direct flops in the products, plus some 150 vector instru
 each transform. Error: larger than direct, see kernels/README.md; strict precision never comes here.
 """
 
-import functools
 import math
-from typing import NamedTuple
 
 import numpy as np
 
 from .ahead import ask_for_lines, share_of_lines
 from .conv2d_direct import AHEAD_BYTES
 from .fixed import FIXED, WORD_BYTES
-from .gather import ROWS, TILE_VECTORS
+from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
     LINE_BYTES,
-    STREAM_BYTES,
     VECTOR_BYTES,
     address,
     itemsize,
@@ -41,7 +38,7 @@ from .simd import (
 from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
 from .winograd_fixed import make_multiply_fixed, norm_of_planes, round_tile
 from .winograd_output import combine_partial_statistics, transform_outputs
-from .winograd_prepare import weight_plane
+from .winograd_plan import plan_for, round_to_lines
 from .winograd_transforms import (
     PATCH,
     PLANES,
@@ -50,88 +47,11 @@ from .winograd_transforms import (
     map_bytes,
     next_tile,
     patch_rows,
-    plane_elements,
     prefetch_patch,
     transform_patch,
 )
 
-_PLANES_BYTES = 500 * 1024  # of a block's transformed input: with products and weight within the L2 cache
-_SHARED_TILES = 128  # of a block whose planes come from the L3 cache
-_SHARED_WEIGHT_BYTES = 12 * 1024 * 1024  # from here on the weight is read too often in small blocks
-_TASKS = 16  # at least, where the work can be divided so
 NOWHERE = np.int64(0)
-
-
-class WinogradPlan(NamedTuple):
-    """Sizes that the kernels need."""
-
-    in_h: int
-    in_w: int
-    in_channels: int
-    out_h: int
-    out_w: int
-    out_channels: int
-    pad_top: int
-    pad_left: int
-    tile: int  # outputs along one side of a tile
-    tiles_h: int
-    tiles_w: int
-    tiles: int
-    block_tiles: int
-    blocks: int
-    shared: int  # whether the transformed input is an array of its own
-    vectors: int  # of output channels in a register tile
-    splits: int  # parts of the output channels
-    row_v: int  # elements between tiles of a plane of the input; a vector more than needed spreads them over the cache
-    plane_v: int  # between planes
-    block_v: int  # between blocks, with what is known of each tile
-    plane_u: int  # between planes of the weight
-    spare: int  # and of one tile in float32, before it is rounded; 0 if it is not
-    rows: int  # of a plane, whole register tiles
-    stream: int  # whether the output goes past the caches
-
-
-@functools.lru_cache(maxsize=1024)
-def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE, fixed=False):
-    """Return the plan for these shapes in float32, with the padding before the first row and column.
-
-    If `fixed`, with products in 16-bit fixed point.
-    """
-    width = VECTOR_BYTES // 4
-    size = WORD_BYTES if fixed else 4
-    batch, in_h, in_w, in_channels = x_shape
-    _, out_h, out_w, out_channels = out_shape
-    tiles_h, tiles_w = -(-out_h // tile), -(-out_w // tile)
-    tiles = batch * tiles_h * tiles_w
-    vectors = min(TILE_VECTORS, -(-out_channels // width))
-    groups = -(-out_channels // (vectors * width))
-    line = VECTOR_BYTES // size
-    row_v = -(-in_channels // line) * line + line
-    # Products take as much again for a tile, whatever the size of its elements.
-    tile_bytes = PLANES * (row_v * size + (vectors * VECTOR_BYTES if fixed else 0))
-    fitting = max(1, min(4, _PLANES_BYTES // (tile_bytes * ROWS))) * ROWS
-    shared = tiles < _TASKS * ROWS or PLANES * in_channels * out_channels * size > _SHARED_WEIGHT_BYTES
-    blocks = max(1, -(-tiles // (_SHARED_TILES if shared else fitting)))
-    block_tiles = -(-tiles // (blocks * ROWS)) * ROWS if tiles > ROWS else tiles
-    blocks = -(-tiles // block_tiles) if tiles else 0
-    splits = min(groups, -(-_TASKS // blocks)) if shared and tiles else 1
-    rows = -(-block_tiles // ROWS) * ROWS
-    # Half a line past the caches costs more than a whole one through them (128x32x32x16 on Zen 3: 3.9 and 2.0 ms).
-    lines = VECTOR_BYTES == LINE_BYTES and out_channels % width == 0
-    stream = lines and batch * out_h * out_w * out_channels * 4 >= STREAM_BYTES
-    plane_v = plane_elements(rows, row_v, size)
-    steps = _round(rows) * 4 // size if fixed else 0
-    spare = plane_elements(1, -(-in_channels // line) * line) if fixed else 0
-    return WinogradPlan(
-        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tile, tiles_h, tiles_w, tiles),
-        *(block_tiles, blocks, int(shared), vectors, splits, row_v, plane_v, PLANES * plane_v + steps),
-        *(weight_plane(in_channels, vectors, fixed), spare, rows, int(stream)),
-    )
-
-
-def plan_for(weights, x_shape, out_shape, pad_top, pad_left, tile=TILE):
-    """Return the plan for a transformed weight."""
-    return winograd_plan(x_shape, out_shape, pad_top, pad_left, tile, weights.itemsize == WORD_BYTES)
 
 
 @device
@@ -432,12 +352,12 @@ def block_scratch(plan, workspace, dtype):
     """Return scratch for the tasks that transform their own input, a row for each thread."""
     planes = plan.block_v * (WORD_BYTES if plan.spare else 4) // 4
     products = PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4
-    return workspace.empty((get_num_threads(), _round(planes + products + _zeros(plan))), dtype)
+    return workspace.empty((get_num_threads(), round_to_lines(planes + products + _zeros(plan))), dtype)
 
 
 def _zeros(plan):
     """Elements of the buffer of zeros, and of the planes of a tile behind it."""
-    return _round(PATCH * plan.in_channels + VECTOR_BYTES) + PLANES * plan.spare
+    return round_to_lines(PATCH * plan.in_channels + VECTOR_BYTES) + PLANES * plan.spare
 
 
 def _launch(x, weights, finish, plan, workspace):
@@ -449,10 +369,5 @@ def _launch(x, weights, finish, plan, workspace):
     values = workspace.empty((plan.blocks * plan.block_v,), weights.dtype)
     scratch = workspace.empty((threads, _zeros(plan)), x.dtype)
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
-    scratch = workspace.empty((threads, _round(PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4)), x.dtype)
+    scratch = workspace.empty((threads, round_to_lines(PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4)), x.dtype)
     launch(shared, plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)
-
-
-def _round(elements):
-    """Round up to cache lines, so that no two threads share one."""
-    return -(-elements // 16) * 16

@@ -26,8 +26,9 @@ from .simd import (
     vstore_index,
 )
 from .stack import stack_vectors, unknown
-from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, plan_for, winograd_plan
+from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of
 from .winograd_output import products_column
+from .winograd_plan import plan_for, winograd_plan
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
 
 _HALF_TILE = TILE // 2

@@ -16,10 +16,10 @@ from .elementwise import load, store
 from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from .stack import stack_vectors
-from .winograd import block_scratch, make_convolve_blocks, place_of, plan_for
+from .winograd import block_scratch, make_convolve_blocks, place_of
 from .winograd_fused import keep_columns
-from .winograd_output import PATCH, TILE
-from .winograd_transforms import HALF, load_six, next_tile, output_row, store_four
+from .winograd_plan import plan_for
+from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
 
 
 @device

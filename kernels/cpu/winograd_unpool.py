@@ -11,12 +11,14 @@ from .conv2d_weight import sum_in_order
 from .elementwise import load
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
-from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of, plan_for
+from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of
 from .winograd_fused import mask_outputs
 from .winograd_gradient import store_tile
+from .winograd_plan import plan_for
 from .winograd_transforms import MASKS, PLANES, TILE, gradient_row, input_row, next_tile, store_patch
-from .winograd_weight import TILES, make_products
+from .winograd_weight import make_products
 from .winograd_weight import run as run_weight
+from .winograd_weight_plan import TILES
 
 _WINDOWS = TILE // 2  # along one side of a tile
 

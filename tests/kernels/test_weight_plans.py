@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("numba")
 from fastconv.kernels.cpu.conv2d_weight import _STRIP_BYTES, weight_plan
-from fastconv.kernels.cpu.winograd_weight import _SUM_BYTES, PLANES, winograd_weight_plan
+from fastconv.kernels.cpu.winograd_weight_plan import _SUM_BYTES, PLANES, winograd_weight_plan
 
 
 @pytest.mark.parametrize("dilation", [1, 15, 31])
