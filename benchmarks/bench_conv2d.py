@@ -92,9 +92,10 @@ def bench_conv2d(benchmark, torch, rng, which, shape):
     grad_shape = (shape.batch, shape.out_size, shape.out_size, shape.outputs)
     grad_output = rng.standard_normal(grad_shape).astype(np.float32)
     run = _ours(which, shape, x, weight, grad_output)
-    exact = _reference(_ours(which, shape, *(a.astype(np.float64) for a in (x, weight, grad_output))))
-    error = largest_error(run(), exact())
+    exact = _reference(_ours(which, shape, *(a.astype(np.float64) for a in (x, weight, grad_output))))()
+    error = largest_error(run(), exact)
     assert error < 1e-4
+    more = {}
     peers = [Peer("numpy", _reference(run), rounds=2), Peer("strict", _strict(run))]
     if torch is not None:
         peers += [
@@ -103,10 +104,12 @@ def bench_conv2d(benchmark, torch, rng, which, shape):
         ]
     if fast_is_there():
         peers += [Peer("fast", _fast(run))]
+        more["fast_error"] = largest_error(_fast(run)(), exact)
+        assert more["fast_error"] < 2e-2
         if torch is not None:
             half = _theirs(torch, which, shape, x, weight, grad_output, "channels_last", torch.bfloat16)
             peers.append(Peer("bf16", half))
     if which == "forward" and importlib.util.find_spec("ncnn") and shape.groups == 1 and shape.stride == 1:
         peers += _ncnn(shape, x, weight, run())
-    floor = {"floor_flops": floor_flops(run, shape), "arrays_bytes": shape.arrays_bytes}
-    compare(benchmark, run, peers, flops=shape.flops, error=error, **floor)
+    more |= {"floor_flops": floor_flops(run, shape), "arrays_bytes": shape.arrays_bytes}
+    compare(benchmark, run, peers, flops=shape.flops, error=error, **more)

@@ -70,6 +70,27 @@ def test_blocks_are_for_their_own_thread() -> None:
     assert seen == ["direct"]
 
 
+@pytest.mark.parametrize("precision", ["default", "fast"])
+def test_every_candidate_can_be_kept(precision, arrays, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if precision not in fc.get_backend().precisions:
+        pytest.skip("this CPU has no bfloat16")
+    seen: set[str] = set()
+
+    def first(key, candidates, run):
+        seen.update(candidates)
+        return candidates[0]
+
+    monkeypatch.setattr(autotune, "measured", first)
+    with fc.precision(precision), fc.algorithm("tuned"):
+        _launched(*arrays)
+    assert len(seen) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in seen:
+            autotune._save({name: name})
+        assert autotune._read(tmp_path / "autotune.json") == {name: name for name in seen}
+
+
 def test_winograd_only_where_it_can_compute_it(rng: np.random.Generator) -> None:
     x, w = rng.standard_normal((1, 9, 9, 4), np.float32), rng.standard_normal((3, 3, 4, 5), np.float32)
     with fc.algorithm("winograd"):

@@ -42,7 +42,7 @@ _NORM_V, _NORM_U = (
     65000.0,
 )  # in steps; their product, with half a step more in every element, is below 2^31
 _LARGEST = 32700.0
-LEAST, MOST = 1e-34, 1e37  # of sums of squares in float32; others are found in another way
+LEAST, MOST = 1e-30, 1e37  # of sums of squares in float32; others are found in another way
 TINY, LEAST_STEP = 1e-32, 1e-37  # a norm or a step that is smaller counts as zero; of others the inverse is finite
 _ROW_NORMS = [math.sqrt(n) for n in (42, 34, 34, 10, 10, 42)]  # of B^T
 _BALANCE = np.array([1 / (a * b) for a in _ROW_NORMS for b in _ROW_NORMS], np.float32)
@@ -60,7 +60,7 @@ def _norm_out_of_range(source, plane_bytes, channels, dt):
             value = vselect_max(value, zero - value, value, zero - value)
             largest = vselect_max(value, largest, value, largest)
     size = vsum(largest)
-    if not TINY < size < MOST:
+    if not TINY < size < math.inf:
         return size
     inverse = vsplat(1 / size, dt)
     for plane in range(PLANES):
@@ -131,7 +131,7 @@ def _round_six(source, plane_bytes, end, scale, plane, target, target_bytes, dt)
 def round_tile(source, plane_bytes, norm, target, step, plan, dt):
     """Round the planes of one tile, float32 at `source`, to the planes at `target`; write the step to `step`."""
     factor, size = np.float32(0), np.float32(0)
-    if not norm < MOST:
+    if not norm < math.inf:
         size = np.float32(math.nan)
     elif norm > TINY:
         factor, size = _NORM_V / norm, norm / _NORM_V

@@ -11,7 +11,15 @@ from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_nor
 from tests.backends.op_case import PoisonedWorkspace
 
 pytest.importorskip("numba")
-from fastconv.kernels.cpu import batch_norm_gradient, bf16, conv2d_bf16, conv2d_direct, elementwise, normalise, winograd
+from fastconv.kernels.cpu import (
+    batch_norm_gradient,
+    bf16,
+    conv2d_bf16,
+    conv2d_direct,
+    elementwise,
+    normalise,
+    winograd_plan,
+)
 from fastconv.kernels.cpu.simd import STREAM_BYTES
 
 WANTED = {
@@ -56,9 +64,9 @@ def test_every_case_is_there() -> None:
 
 
 def _set_threshold(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
-    for module in (batch_norm_gradient, conv2d_bf16, conv2d_direct, elementwise, normalise, winograd):
+    for module in (batch_norm_gradient, conv2d_bf16, conv2d_direct, elementwise, normalise, winograd_plan):
         monkeypatch.setattr(module, "STREAM_BYTES", nbytes)
-    winograd.winograd_plan.cache_clear()
+    winograd_plan.winograd_plan.cache_clear()
 
 
 @pytest.mark.parametrize("case", [*CASES, *FAST * bf16.DOT], ids=lambda case: f"{case.op}-{case.id}")
@@ -73,7 +81,7 @@ def test_same_bits(case, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generat
         unaligned = case.run(backend, arrays, np.float32, offset=1)
     finally:
         monkeypatch.undo()
-        winograd.winograd_plan.cache_clear()
+        winograd_plan.winograd_plan.cache_clear()
     for name, value in through.items():
         assert past[name].tobytes() == value.tobytes(), name
         assert unaligned[name].tobytes() == value.tobytes(), name
