@@ -39,7 +39,7 @@ from .team import (
     post,
 )
 
-_CHUNKS_PER_THREAD = 16  # enough to even out a core that somebody else uses; taking one costs some 50 ns
+_CHUNKS_PER_THREAD = 16  # enough to even out a core that somebody else uses; they are taken many at a time
 _HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
 _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
@@ -55,21 +55,21 @@ def _make_work(compiled, scratched):
 
         def work(control, ticket, number, tasks, chunks, packed):
             scratch, arguments = packed
-            chunk = claim(control, ticket, chunks)
-            while chunk < chunks:
-                begin, end = chunk * tasks // chunks, (chunk + 1) * tasks // chunks
+            chunk, count = claim(control, ticket, chunks)
+            while count:
+                begin, end = chunk * tasks // chunks, (chunk + count) * tasks // chunks
                 compiled(begin, end, scratch[number], *arguments)
-                count_done(control)
-                chunk = claim(control, ticket, chunks)
+                count_done(control, count)
+                chunk, count = claim(control, ticket, chunks)
 
     else:
 
         def work(control, ticket, number, tasks, chunks, packed):
-            chunk = claim(control, ticket, chunks)
-            while chunk < chunks:
-                compiled(chunk * tasks // chunks, (chunk + 1) * tasks // chunks, *packed[1])
-                count_done(control)
-                chunk = claim(control, ticket, chunks)
+            chunk, count = claim(control, ticket, chunks)
+            while count:
+                compiled(chunk * tasks // chunks, (chunk + count) * tasks // chunks, *packed[1])
+                count_done(control, count)
+                chunk, count = claim(control, ticket, chunks)
 
     return part(work)
 

@@ -5,10 +5,11 @@ spins on the ticket, takes the job that is posted, and spins again, for some hun
 Python. So neither a caller nor a helper waits for the other's lock.
 
 A job is posted by writing its entry, arguments and numbers of tasks and chunks, then its ticket. Chunks are claimed
-by counting up one word. It is counted from ticket * MOST_CHUNKS, so that a helper that comes late, with a job that is
-over, cannot take a chunk of the next one. A helper says that it may hold the job before it looks whether it is still
-open; the caller closes the job before it looks whether somebody holds it. So when the caller returns, nobody touches
-its arrays. A launch on two threads costs about 1 microsecond more than one on the caller alone (Zen 5).
+by counting up one word, many at a time while many are left: on cores without a common cache the word takes 200 ns from
+one to the other (ResNet-20 on such a Zen 5, inference at batch 8: 1.70 ms one by one, 1.45 so; a training step: 56 and
+52). It is counted from ticket * MOST_CHUNKS, so that a helper that comes late, with a job that is over, cannot take a
+chunk of the next one. A helper says that it may hold the job before it looks whether it is still open; the caller closes
+the job before it looks whether somebody holds it. So when the caller returns, nobody touches its arrays. A launch on two threads costs about 1 microsecond more than one on the caller alone (Zen 5).
 """
 
 import threading
@@ -37,14 +38,19 @@ relax = part(relax)
 
 @part
 def claim(control, ticket, chunks):
-    """Take the next chunk of the job `ticket`; `chunks` if none is left, or the team is at another job by now."""
+    """Take some of the chunks that are left of the job `ticket`: the first, and how many.
+
+    None if none is left, or the team is at another job by now. Half of an equal share of what is left, so that the last
+    ones are single and all threads end together.
+    """
     while True:
         word = atomic_load(control + NEXT)
         chunk = word - ticket * MOST_CHUNKS
         if chunk < 0 or chunk >= chunks:
-            return chunks
-        if atomic_replace(control + NEXT, word, word + 1):
-            return chunk
+            return chunks, 0
+        count = max((chunks - chunk) // (2 * atomic_load(control + WANTED) + 2), 1)
+        if atomic_replace(control + NEXT, word, word + count):
+            return chunk, count
 
 
 @part
@@ -107,9 +113,9 @@ def _serve(control, number, seen, most):
 
 
 @part
-def count_done(control):
-    """Say that a chunk is done."""
-    atomic_add(control + DONE, 1)
+def count_done(control, count):
+    """Say that `count` chunks are done."""
+    atomic_add(control + DONE, count)
 
 
 def make_control():

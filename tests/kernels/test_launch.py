@@ -53,6 +53,21 @@ def _scaled(size=20 * CHUNK + 5):
     return np.array_equal(out, 3 * x)
 
 
+@kernel
+def note_calls(begin, end, counts):
+    counts[begin] = end - begin
+
+
+def test_many_tasks_are_taken_while_many_are_left():
+    """Half of a thread's equal share at first; single chunks, of which there are 32, at the end."""
+    counts = np.zeros(320, np.int64)
+    launch(note_calls, 320, counts)
+    assert counts.sum() == 320
+    assert counts[0] == 80
+    assert counts[310] == 10
+    assert 8 < np.count_nonzero(counts) < 20
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
 @pytest.mark.parametrize("tasks", [0, 1, 2, 3, 7, 64])
 def test_every_task_is_done_once(threads, tasks):
