@@ -39,7 +39,7 @@ from .team import (
     post,
 )
 
-_CHUNKS_PER_THREAD = 16  # enough to even out a core that somebody else uses; they are taken many at a time
+_CHUNKS_PER_THREAD = 64  # enough to even out a core that somebody else uses; they are taken many at a time
 _HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
 _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 

@@ -59,13 +59,13 @@ def note_calls(begin, end, counts):
 
 
 def test_many_tasks_are_taken_while_many_are_left():
-    """Half of a thread's equal share at first; single chunks, of which there are 32, at the end."""
-    counts = np.zeros(320, np.int64)
-    launch(note_calls, 320, counts)
-    assert counts.sum() == 320
-    assert counts[0] == 80
-    assert counts[310] == 10
-    assert 8 < np.count_nonzero(counts) < 20
+    """Half of a thread's equal share at first; single chunks, of which there are 128, at the end."""
+    counts = np.zeros(1280, np.int64)
+    launch(note_calls, 1280, counts)
+    assert counts.sum() == 1280
+    assert counts[0] == 320
+    assert counts[1270] == 10
+    assert 8 < np.count_nonzero(counts) < 32
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
