@@ -9,8 +9,8 @@ by counting up one word, many at a time while many are left: on cores without a 
 one to the other (ResNet-20 on such a Zen 5, inference at batch 8: 1.70 ms one by one, 1.45 so; a training step: 56 and
 52). It is counted from ticket * MOST_CHUNKS, so that a helper that comes late, with a job that is over, cannot take a
 chunk of the next one. A helper says that it may hold the job before it looks whether it is still open; the caller
-closes the job before it looks whether somebody holds it. So when the caller returns, nobody touches its arrays. A launch
-on two threads costs about 1 microsecond more than one on the caller alone (Zen 5).
+closes the job before it looks whether somebody holds it. So when the caller returns, nobody touches its arrays. A
+launch on two threads costs about 1 microsecond more than one on the caller alone (Zen 5).
 """
 
 import threading
