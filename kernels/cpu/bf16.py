@@ -40,19 +40,22 @@ _WORDS = ir.VectorType(_I16, 2 * _LANES)
 _BFLOATS = ir.VectorType(_BFloat(), 2 * _LANES)
 
 
-def _usable():
-    """Tell whether code is compiled for a CPU with these instructions."""
+def compiled_for(feature, names):
+    """Tell whether code is compiled for a CPU with that feature of LLVM's and vectors of 64 bytes.
+
+    `names` are parts of the names of such CPUs, for when NUMBA_CPU_NAME gives one.
+    """
     name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
     if VECTOR_BYTES != 64:
         return False
     if features is not None:
-        return "+avx512bf16" in features.split(",")
+        return f"+{feature}" in features.split(",")
     if name and name != llvm.get_host_cpu_name():
-        return any(word in name for word in ("cooperlake", "sapphirerapids", "graniterapids", "znver4", "znver5"))
-    return bool(llvm.get_host_cpu_features().get("avx512bf16"))
+        return any(word in name for word in names)
+    return bool(llvm.get_host_cpu_features().get(feature))
 
 
-DOT = _usable()
+DOT = compiled_for("avx512bf16", ("cooperlake", "sapphirerapids", "graniterapids", "znver4", "znver5"))
 
 
 def _rounded(builder, low, high):

@@ -10,12 +10,11 @@ Rounding takes one instruction: where 1.5 * 2^23 is added to a float32, its lowe
 number. `FIXED` tells whether the code compiled here may use the dot product.
 """
 
-import numba
-from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from .bf16 import compiled_for
 from .simd import VECTOR_BYTES, fused_multiply_add, llvm_vector, load_from, offset, splat, store_to
 
 _I16 = ir.IntType(16)
@@ -29,21 +28,7 @@ PAIR_BYTES = 4
 MAGIC = 1.5 * 2**23
 
 
-def _usable():
-    """Tell whether code is compiled for a CPU with the dot product."""
-    name, features = numba.config.CPU_NAME, numba.config.CPU_FEATURES
-    if VECTOR_BYTES != 64:
-        return False
-    if features is not None:
-        return "+avx512vnni" in features.split(",")
-    if name and name != llvm.get_host_cpu_name():
-        return any(
-            word in name for word in ("icelake", "cooperlake", "sapphirerapids", "graniterapids", "znver4", "znver5")
-        )
-    return bool(llvm.get_host_cpu_features().get("avx512vnni"))
-
-
-FIXED = _usable()
+FIXED = compiled_for("avx512vnni", ("icelake", "cooperlake", "sapphirerapids", "graniterapids", "znver4", "znver5"))
 
 
 @intrinsic
