@@ -17,14 +17,7 @@ import numpy as np
 
 from . import amx
 from .ahead import ask_for_lines, next_rows, share_of_lines
-from .bf16 import (
-    BLOCK_BYTES,
-    PAIR_BYTES,
-    store_bf16,
-    store_bf16_half,
-    store_bf16_part,
-    tile_dot,
-)
+from .bf16 import BLOCK_BYTES, PAIR_BYTES, store_bf16, store_bf16_half, store_bf16_part, tile_dot
 from .bf16_plan import CHUNK, TILE_PIXELS, bf16_runs, packed_bytes
 from .elementwise import load, store
 from .gather import TILE_VECTORS

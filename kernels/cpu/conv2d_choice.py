@@ -115,7 +115,7 @@ def reasons(weight, input_shape, geometry, precision, make_run):
     size = "x".join(map(str, weight.shape[:2]))
     for direction in DIRECTIONS:
         algorithm, reason = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
-        name = {"bf16": "bfloat16"}.get(algorithm, algorithm.removesuffix("_fixed").replace("w", "W"))
+        name = "Winograd" if algorithm in WINOGRAD else {"bf16": "bfloat16"}.get(algorithm, algorithm)
         arithmetic = "16-bit fixed point" if algorithm == WINOGRAD_FIXED else "float32"
         found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in {arithmetic}'}")
     return found

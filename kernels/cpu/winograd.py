@@ -12,7 +12,8 @@ weight outgrows the L3 cache, or there are few tiles, the planes of all tiles co
 a task is a part of the output channels over many tiles, so that the weight is read once.
 
 Cost: a quarter of the direct flops in the products, plus some 150 vector instructions a patch and channel vector for
-each transform. Error: larger than direct, see kernels/README.md; strict precision never comes here.
+each transform. Error: larger than direct, see kernels/README.md; strict precision never comes here. With a weight of
+16-bit numbers the planes are rounded to such too, and multiplied in fixed point (winograd_fixed.py).
 """
 
 import math

@@ -37,10 +37,8 @@ from .simd import (
 from .tile import row_steps, tile_zero
 from .winograd_transforms import PATCH, PLANES
 
-_NORM_V, _NORM_U = (
-    np.float32(32000),
-    65000.0,
-)  # in steps; their product, with half a step more in every element, is below 2^31
+# Norms in steps; their product, with half a step more in every element, is below 2^31.
+_NORM_V, _NORM_U = np.float32(32000), 65000.0
 _LARGEST = 32700.0
 LEAST, MOST = 1e-30, 1e37  # of sums of squares in float32; others are found in another way
 TINY, LEAST_STEP = 1e-32, 1e-37  # a norm or a step that is smaller counts as zero; of others the inverse is finite
@@ -62,11 +60,11 @@ def _norm_out_of_range(source, plane_bytes, channels, dt):
     size = vsum(largest)
     if not TINY < size < math.inf:
         return size
-    inverse = vsplat(1 / size, dt)
+    inverse = vsplat(16 / size, dt)  # no subnormal, however large the size
     for plane in range(PLANES):
         total = zero
         for place in range(source + plane * plane_bytes, source + plane * plane_bytes + end, VECTOR_BYTES):
-            value = vload(place, dt) * vsplat(_BALANCE[plane], dt) * inverse
+            value = vload(place, dt) * vsplat(_BALANCE[plane] / 16, dt) * inverse
             total = vfma(value, value, total)
         most = vfloor(most, total)
     return size * math.sqrt(vsum(most))

@@ -20,6 +20,8 @@ from fastconv.kernels.cpu import amx, bf16, conv2d_choice, launch
 from fastconv.kernels.cpu.launch import kernel
 from fastconv.kernels.cpu.simd import address, vload
 
+from tests.kernels.threads import bits_by_threads
+
 pytestmark = pytest.mark.skipif(not bf16.DOT, reason="compiled for a CPU without AVX512_BF16")
 
 FAST = [replace(c, precision="fast") for c in CONVS if c.precision == "default" and not c.infinite]
@@ -124,23 +126,9 @@ def test_rounding() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 9, 11, 24, 40), (40, 6, 6, 32, 32)])
 def test_same_bits_with_any_number_of_threads(shape: tuple[int, ...], unit: str, rng: np.random.Generator) -> None:
-    n, h, w, c, k = shape
-    x, weight = rng.standard_normal((n, h, w, c), np.float32), rng.standard_normal((3, 3, c, k), np.float32)
-    grad = rng.standard_normal((n, h, w, k), np.float32)
-    before, results = launch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 4):
-            launch.set_num_threads(threads)
-            with fc.precision("fast"):
-                found = (
-                    F.conv2d(x, weight, padding=1),
-                    F.conv2d_backward_input(grad, weight, input_shape=x.shape, padding=1),
-                    F.conv2d_backward_weight(grad, x, weight_shape=weight.shape, padding=1),
-                )
-            results.append([a.tobytes() for a in found])
-    finally:
-        launch.set_num_threads(before)
-    assert results[0] == results[1] == results[2]
+    with fc.precision("fast"):
+        one, two, four = bits_by_threads(shape, rng)
+    assert one == two == four
 
 
 def test_float64_and_depthwise_are_as_ever(rng: np.random.Generator) -> None:
