@@ -1,4 +1,4 @@
-"""Winograd's products in 16-bit fixed point: within their bound, never out of range, and rounded about as in bfloat16."""
+"""Winograd's products in 16-bit fixed point: within their bound, in range, and rounded about as in bfloat16."""
 
 from __future__ import annotations
 
