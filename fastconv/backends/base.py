@@ -106,6 +106,15 @@ class Backend(FusedOperations, abc.ABC):
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """Return an uninitialised C-contiguous array from the backend's pool."""
 
+    def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
+        """Return the type in which the result of a convolution in front of a batch normalisation is kept.
+
+        That is the argument `out` of `conv2d_statistics`, and later x of `normalise_relu` and its kin,
+        `batch_norm_inference`, `batch_norm_backward` and its kin: `dtype` itself, or uint16, which stands for
+        bfloat16, the upper half of a float32.
+        """
+        return np.dtype(dtype)
+
     @abc.abstractmethod
     def owns(self, array: Any) -> bool:
         """Tell whether `array` is of the type that this backend computes with."""

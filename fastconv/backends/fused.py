@@ -77,6 +77,7 @@ class FusedOperations:
         Parameters
         ----------
         out : (N, P, Q, K) array with at least one element a channel, written
+            Of the type of x, or of `kept_dtype`.
         mean, var : (K,) arrays, written
         """
         geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -333,7 +334,7 @@ class FusedOperations:
         workspace: Workspace,
     ) -> None:
         """``max_pool2d(relu(batch_norm_inference(x)))``; `out` and `argmax` as of `max_pool2d`."""
-        y = workspace.empty(x.shape, x.dtype)
+        y = workspace.empty(x.shape, out.dtype)
         self.normalise_relu(x, gamma, beta, mean, var, eps=eps, out=y)
         windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
         self.max_pool2d(y, **windows, out=out, argmax=argmax)
@@ -412,7 +413,7 @@ class FusedOperations:
         The largest value of a window is positive exactly where the rectifier passed it, so relu(x) itself is not
         needed.
         """
-        masked, grad = workspace.empty(y.shape, y.dtype), workspace.empty(x.shape, x.dtype)
+        masked, grad = workspace.empty(y.shape, y.dtype), workspace.empty(x.shape, y.dtype)
         self.relu_backward(grad_output, y, out=masked)
         windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
         self.max_pool2d_backward(masked, argmax, **windows, out=grad)

@@ -44,6 +44,7 @@ try:
         optimizer,
         reduce,
         softmax,
+        stored,
     )
 except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] not in ("numba", "llvmlite"):
@@ -98,6 +99,9 @@ class NumbaBackend(NumbaFusedOperations):
 
     def empty(self, shape: Shape, dtype: Any) -> Array:
         return self.pool.empty(shape, dtype)
+
+    def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
+        return stored.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.base import Array, Backend, Precision, PreparedWeight, Workspace
-from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce
+from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce, stored
 
 
 class NumbaFusedOperations(Backend):
@@ -76,11 +76,14 @@ class NumbaFusedOperations(Backend):
         workspace: Workspace,
     ) -> None:
         geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        y = out if out.dtype == x.dtype or conv2d.rounds_output(weight) else workspace.empty(out.shape, x.dtype)
         if conv2d.is_plain(weight):
-            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
-            batch_norm.statistics(out, mean, var, workspace)
+            conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace)
+            batch_norm.statistics(y, mean, var, workspace)
         else:
-            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, statistics=(mean, var))
+            conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace, statistics=(mean, var))
+        if y is not out:
+            stored.narrow(y, out)
 
     def conv2d_relu_max_pool2d(
         self,

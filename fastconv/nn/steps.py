@@ -16,6 +16,7 @@ from fastconv.nn.conv import Conv2d
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.norm import BatchNorm2d
 from fastconv.nn.pooling import MaxPool2d
+from fastconv.precision import get_precision
 
 
 @dataclass(frozen=True)
@@ -299,7 +300,8 @@ class ConvNorm(Step):
         if count == 0:
             raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
         mean, var = backend.empty(shape, x.dtype), backend.empty(shape, x.dtype)
-        z = conv.convolve(x, "conv2d_statistics", mean=mean, var=var)
+        z = backend.empty(conv.output_shape(x.shape), backend.kept_dtype(x.dtype, get_precision()))
+        conv.convolve(x, "conv2d_statistics", out=z, mean=mean, var=var)
         norm.update(mean, var, count)
         return z, mean, var
 
@@ -311,10 +313,10 @@ class ConvNorm(Step):
         parts = (z, norm.gamma.array, norm.beta.array, mean, var)
         argmax = None
         if self.pool is None:
-            y = backend.empty(z.shape, z.dtype)
+            y = backend.empty(z.shape, x.dtype)
             (backend.normalise_relu if self.relu else backend.batch_norm_inference)(*parts, eps=norm.eps, out=y)
         else:
-            y, argmax, windows = self.pool.prepare(z.shape, z.dtype)
+            y, argmax, windows = self.pool.prepare(z.shape, x.dtype)
             backend.normalise_relu_max_pool2d(
                 *parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool
             )
@@ -325,7 +327,7 @@ class ConvNorm(Step):
         backend, norm = self.conv.backend, self.norm
         x, z, mean, var, y, argmax = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
+        grad, gamma = backend.empty(z.shape, y.dtype), norm.gamma.array
         if wanted.own is not None:
             apply_norm(wanted.own, grad_output, grad)
             self.conv.backward_bias(grad)
@@ -415,7 +417,7 @@ class ResidualReLU(Step):
         value = self.last.conv.checked_input(value)
         z, mean, var = self.last.statistics(value, training=training)
         residual, shortcut_context = self.shortcut.forward(x, training=training)
-        y = backend.empty(z.shape, z.dtype)
+        y = backend.empty(z.shape, value.dtype)
         backend.normalise_add_relu(z, norm.gamma.array, norm.beta.array, mean, var, residual, eps=norm.eps, out=y)
         return y, ((contexts, (value, z, mean, var, y), shortcut_context) if training else None)
 
@@ -424,12 +426,12 @@ class ResidualReLU(Step):
         backend, norm, conv = self.last.conv.backend, self.last.norm, self.last.conv
         contexts, (value, z, mean, var, y), shortcut_context = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad = backend.empty(z.shape, z.dtype)
+        grad = backend.empty(z.shape, y.dtype)
         if wanted.own is not None:
             residual = grad_output  # behind the rectifier already, and nobody else's
             apply_norm(wanted.own, grad_output, grad)
         else:
-            residual = backend.empty(z.shape, z.dtype)
+            residual = backend.empty(z.shape, y.dtype)
             more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
             backend.batch_norm_add_relu_backward(
                 grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more

@@ -30,6 +30,7 @@ from .simd import (
     vsplat,
     vstore_stream,
 )
+from .stored import load_stored, stored_bytes
 
 _PART_ROWS = 2048
 _BLOCK_BYTES = 64 * 1024
@@ -74,20 +75,29 @@ def _flush(scratch, sums, products, part, channels, first):
 
 
 @device
-def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, sums, products, count, dt):
+def _away(x, place, centre, count, stored, dt):
+    """Distance of x from its mean, `place` bytes of the gradient's type from the start."""
+    return load_stored(x + stored_bytes(place, stored, dt), count, stored, dt) - centre
+
+
+@device
+def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, sums, products, count, stored, dt):
     """Add up to four rows of one vector of channels."""
     centre = load(mean, count, dt)
     g = _kept_gradient(grad, y, kept, place, count, dt)
-    total, product = g, g * (load(x + place, count, dt) - centre)
+    total, product = g, g * _away(x, place, centre, count, stored, dt)
     if rows > 1:
-        g = _kept_gradient(grad, y, kept, place + row_bytes, count, dt)
-        total, product = total + g, vfma(g, load(x + place + row_bytes, count, dt) - centre, product)
+        place += row_bytes
+        g = _kept_gradient(grad, y, kept, place, count, dt)
+        total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
     if rows > 2:
-        g = _kept_gradient(grad, y, kept, place + 2 * row_bytes, count, dt)
-        total, product = total + g, vfma(g, load(x + place + 2 * row_bytes, count, dt) - centre, product)
+        place += row_bytes
+        g = _kept_gradient(grad, y, kept, place, count, dt)
+        total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
     if rows > 3:
-        g = _kept_gradient(grad, y, kept, place + 3 * row_bytes, count, dt)
-        total, product = total + g, vfma(g, load(x + place + 3 * row_bytes, count, dt) - centre, product)
+        place += row_bytes
+        g = _kept_gradient(grad, y, kept, place, count, dt)
+        total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
     store(sums, load(sums, count, dt) + total, count, dt)
     store(products, load(products, count, dt) + product, count, dt)
 
@@ -98,7 +108,7 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, masked, sums
 
     The gradient behind the rectifier is written to `masked` unless that is empty.
     """
-    dt = x.dtype
+    dt, stored = mean.dtype, x.dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
@@ -116,13 +126,13 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, masked, sums
                 for shift in range(0, whole * size, VECTOR_BYTES):
                     _add_rows(
                         *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean) + shift, cached + shift, cached_products + shift, width, dt),
+                        *(address(mean) + shift, cached + shift, cached_products + shift, width, stored, dt),
                     )
                 if whole < channels:
-                    shift = whole * size
+                    shift, rest = whole * size, channels - whole
                     _add_rows(
                         *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean) + shift, cached + shift, cached_products + shift, channels - whole, dt),
+                        *(address(mean) + shift, cached + shift, cached_products + shift, rest, stored, dt),
                     )
             _flush(scratch, sums, products, part, channels, block == part * _PART_ROWS)
 
@@ -148,18 +158,18 @@ def gradient_constants(begin, end, rows, grad_gamma, grad_beta, gamma, var, eps,
 
 
 @device
-def _applied(g, x, constants, shift, count, dt):
+def _applied(g, x, constants, shift, count, stored, dt):
     """A * g + k * (x - mean) + b."""
     mean, a, b, k = constants
-    away = load(x + shift, count, dt) - load(mean + shift, count, dt)
+    away = _away(x, shift, load(mean + shift, count, dt), count, stored, dt)
     value = vfma(load(k + shift, count, dt), away, load(b + shift, count, dt))
     return vfma(load(a + shift, count, dt), g, value)
 
 
 @device
-def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, dt):
+def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, stored, dt):
     g = _gradient(grad, y, shift, count, dt)
-    value = _applied(g, x, constants, shift, count, dt)
+    value = _applied(g, x, constants, shift, count, stored, dt)
     if residual != 0 and stream:
         vstore_stream(residual + shift, g)
     elif residual != 0:
@@ -173,7 +183,7 @@ def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, d
 @kernel
 def batch_norm_gradient_apply(begin, end, grad, y, x, mean, a, b, k, out, residual, block_rows, stream):
     """A block of rows a task; the gradient of the shortcut goes to `residual` unless that is empty."""
-    dt = x.dtype
+    dt, stored = grad.dtype, x.dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
@@ -183,23 +193,34 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, a, b, k, out, residu
         place = i * channels * size
         rectified = address(y) + place if y.size else 0
         shortcut = address(residual) + place if residual.size else 0
-        source, values, target = address(grad) + place, address(x) + place, address(out) + place
+        source, target = address(grad) + place, address(out) + place
+        values = address(x) + stored_bytes(place, stored, dt)
         for c in range(0, whole, width):
-            _apply_part(source, rectified, values, shortcut, target, constants, c * size, width, stream, dt)
+            _apply_part(source, rectified, values, shortcut, target, constants, c * size, width, stream, stored, dt)
         if whole < channels:
             rest = channels - whole
-            _apply_part(source, rectified, values, shortcut, target, constants, whole * size, rest, False, dt)
+            _apply_part(source, rectified, values, shortcut, target, constants, whole * size, rest, False, stored, dt)
+
+
+@device
+def _cell_of(source, cell, row_bytes, pixel_bytes, count, stored, dt):
+    """The value of each channel in its cell, 0 to 3, of the window at `source`."""
+    value = load_stored(source, count, stored, dt)
+    value = vselect_eq(cell, vsplat(1, dt), load_stored(source + pixel_bytes, count, stored, dt), value)
+    value = vselect_eq(cell, vsplat(2, dt), load_stored(source + row_bytes, count, stored, dt), value)
+    corner = load_stored(source + row_bytes + pixel_bytes, count, stored, dt)
+    return vselect_eq(cell, vsplat(3, dt), corner, value)
 
 
 @kernel
 def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean, sums, products):
     """The sums behind a rectifier and a 2x2 max pooling: a pooled image a part."""
-    dt, index_dt = x.dtype, argmax.dtype
+    dt, stored, index_dt = grad.dtype, x.dtype, argmax.dtype
     size = itemsize(dt)
     width = lanes(dt)
     _, in_h, in_w, channels = x.shape
     _, out_h, out_w, _ = grad.shape
-    pixel_bytes = channels * size
+    pixel_bytes = channels * itemsize(stored)
     row_bytes = in_w * pixel_bytes
     cached, cached_products = address(scratch), address(scratch) + scratch.size // 2 * size
     for part in range(begin, end):
@@ -212,11 +233,8 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
                     shift, count = c * size, min(width, channels - c)
                     g = _gradient(address(grad), address(y), (pixel + c) * size, count, dt)
                     cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
-                    value = load(source + shift, count, dt)
-                    value = vselect_eq(cell, vsplat(1, dt), load(source + pixel_bytes + shift, count, dt), value)
-                    value = vselect_eq(cell, vsplat(2, dt), load(source + row_bytes + shift, count, dt), value)
-                    corner = load(source + row_bytes + pixel_bytes + shift, count, dt)
-                    value = vselect_eq(cell, vsplat(3, dt), corner, value) - load(address(mean) + shift, count, dt)
+                    value = _cell_of(source + c * itemsize(stored), cell, row_bytes, pixel_bytes, count, stored, dt)
+                    value = value - load(address(mean) + shift, count, dt)
                     store(cached + shift, load(cached + shift, count, dt) + g, count, dt)
                     total = vfma(g, value, load(cached_products + shift, count, dt))
                     store(cached_products + shift, total, count, dt)
@@ -226,7 +244,7 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
 @kernel
 def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k, out):
     """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task."""
-    dt, index_dt = x.dtype, argmax.dtype
+    dt, stored, index_dt = grad.dtype, x.dtype, argmax.dtype
     size = itemsize(dt)
     width = lanes(dt)
     _, in_h, in_w, channels = x.shape
@@ -252,7 +270,8 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k
                     if 2 * p + r < in_h and 2 * q + s < in_w:
                         place = start + (r * in_w + s) * pixel_bytes
                         won = vselect_eq(cell, vsplat(i, dt), g, zero)
-                        value = _applied(won, address(x) + place, constants, shift, count, dt)
+                        values = address(x) + stored_bytes(place, stored, dt)
+                        value = _applied(won, values, constants, shift, count, stored, dt)
                         store(address(out) + place + shift, value, count, dt)
 
 
@@ -270,7 +289,7 @@ def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace):
     parts = -(-len(x) // _PART_ROWS)
     sums, products = (workspace.empty((parts, mean.size), np.float64) for _ in range(2))
     arguments = (grad, y, x, mean, masked, sums, products)
-    launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(mean.size, x.dtype))
+    launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(mean.size, mean.dtype))
     launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)
 
 
@@ -282,7 +301,7 @@ def _constants(rows, grad_gamma, grad_beta, gamma, var, eps, workspace):
 
 def _apply(grad, y, x, residual, mean, constants, grad_input):
     """Launch the second pass over arrays as rows; `y` and `residual` are flat, or empty."""
-    block_rows = max(1, _BLOCK_BYTES // (2 * mean.size * x.itemsize))
+    block_rows = max(1, _BLOCK_BYTES // (2 * mean.nbytes))
     apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
     addresses = (mean.nbytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
     stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
@@ -297,7 +316,7 @@ def batch_norm_backward(
 ):
     """Gradients of `batch_norm`, behind a rectifier with result `y`; that of a shortcut too if asked for."""
     rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
-    nothing = _NOTHING[x.dtype]
+    nothing = _NOTHING[gamma.dtype]
     y = nothing if y is None else y.reshape(-1)
     residual = nothing if grad_residual is None else grad_residual.reshape(-1)
     _sums(grad, y, rows, mean, var, nothing, grad_gamma, grad_beta, eps, workspace)
@@ -314,7 +333,7 @@ def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, 
 def apply(grad_output, x, gamma, mean, var, *, eps, grad_gamma, grad_beta, grad_input, workspace):
     """The gradient of x from those of gamma and beta."""
     rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
-    nothing = _NOTHING[x.dtype]
+    nothing = _NOTHING[gamma.dtype]
     constants = _constants(len(rows), grad_gamma, grad_beta, gamma, var, eps, workspace)
     _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
 
@@ -325,7 +344,7 @@ def batch_norm_relu_max_pool2d_backward(
     """Gradients of a normalisation, rectifier and 2x2 max pooling."""
     sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
     arguments = (grad_output, y, argmax, x, mean, sums, products)
-    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=sum_scratch(gamma.size, x.dtype))
+    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=sum_scratch(gamma.size, gamma.dtype))
     launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)
     constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, var, eps, workspace)
     arguments = (grad_output, y, argmax, x, mean, *constants, grad_input)

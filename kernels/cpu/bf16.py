@@ -65,6 +65,13 @@ def _rounded(builder, low, high):
     return builder.bitcast(builder.call(function, [high, low]), _WORDS)
 
 
+def rounded_half(builder, value):
+    """Emit the bfloat16 of one vector of float32, as 16-bit words."""
+    function_type = ir.FunctionType(ir.VectorType(_BFloat(), _LANES), [_FLOATS])
+    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.avx512bf16.cvtneps2bf16.512")
+    return builder.bitcast(builder.call(function, [value]), ir.VectorType(_I16, _LANES))
+
+
 def _floats(*values):
     if not all(isinstance(value, VectorType) and value.dtype == types.float32 for value in values):
         raise TypingError("wants vectors of float32")
@@ -88,12 +95,7 @@ def store_bf16_half(typingctx, place, value):
     _floats(value)
 
     def codegen(context, builder, sig, args):
-        half = ir.VectorType(_BFloat(), _LANES)
-        function_type = ir.FunctionType(half, [_FLOATS])
-        name = "llvm.x86.avx512bf16.cvtneps2bf16.512"
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        words = builder.bitcast(builder.call(function, [args[1]]), ir.VectorType(_I16, _LANES))
-        store_to(builder, words, args[0], 2)
+        store_to(builder, rounded_half(builder, args[1]), args[0], 2)
         return context.get_dummy_value()
 
     return types.void(types.int64, value), codegen

@@ -180,6 +180,11 @@ def is_plain(weight):
     return weight.algorithm.endswith(("_taps", "_depthwise", "_depthwise_3x3"))
 
 
+def rounds_output(weight):
+    """Tell whether the kernel chosen can store its result as bfloat16."""
+    return weight.algorithm.endswith((*WINOGRAD, "_bf16"))
+
+
 def _fused_winograd(weight, x_shape, out_shape, direction, geometry, itemsize):
     """Return the padding before the first row and column if another layer can follow in registers, else None."""
     if not weight.algorithm.endswith(WINOGRAD) or weight.weight.shape[:2] != (3, 3):

@@ -34,8 +34,8 @@ from .simd import (
     vload_part,
     vsplat,
     vstore,
-    vstore_stream,
 )
+from .stored import put_stored, stored_bytes, whole_lines
 from .tile import row_steps, tile_store, tile_zero
 from .winograd_output import combine_partial_statistics
 
@@ -202,6 +202,7 @@ def _multiply_tiles_single(sums, source, cell, weights, runs, group_in, dt):
 def _finish_vector(sums, table, finish, channel, count, statistics, first, plan, stream, dt):
     """Write one vector of output channels of a tile of pixels."""
     out, bias, addend, floor_value = finish
+    stored = out.dtype
     floor = vsplat(floor_value, dt)
     start = vload_part(bias + 4 * channel, count, dt) if bias else vsplat(0, dt)
     centre, total, squares = vload(statistics, dt), vload(statistics + 64, dt), vload(statistics + 128, dt)
@@ -215,10 +216,7 @@ def _finish_vector(sums, table, finish, channel, count, statistics, first, plan,
             if addend:
                 y = y + load(addend + shift, count, dt)
             y = vfloor(y, floor)
-            if stream:
-                vstore_stream(out + shift, y)
-            else:
-                store(out + shift, y, count, dt)
+            put_stored(address(out) + stored_bytes(shift, stored, dt), y, count, stream, stored, dt)
             away = y - centre
             total = total + away
             squares = vfma(away, away, squares)
@@ -291,7 +289,7 @@ def _make_kernel(pair, single, tiles, name):
             if partials.size:
                 counts[block] = images * rows * plan.grid_w
             finish = (
-                address(out),
+                out,
                 address(bias) if bias.size else 0,
                 address(addend) if addend.size else 0,
                 floor,
@@ -345,7 +343,7 @@ def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, ad
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
-        stream = int(whole and not addend.size)
+        stream = int(whole and not addend.size and whole_lines(out))
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
         finish = (bias, addend, floor, out, partials, counts)

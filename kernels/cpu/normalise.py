@@ -27,6 +27,7 @@ from .simd import (
     vstore_index,
     vstore_stream,
 )
+from .stored import load_stored, stored_bytes
 
 _BLOCK_BYTES = 64 * 1024
 _NO_RESIDUAL = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
@@ -44,16 +45,16 @@ def channel_factors(gamma, var, eps, factor, dt):
 
 
 @device
-def _scaled(source, constants, shift, count, dt):
-    """(x - mean) * factor + beta for `count` channels, `shift` bytes into the row of channels."""
+def _scaled(source, constants, shift, count, stored, dt):
+    """(x - mean) * factor + beta for `count` channels, `shift` bytes of float32 or float64 into the row of channels."""
     mean, factor, beta = constants
-    away = load(source + shift, count, dt) - load(mean + shift, count, dt)
+    away = load_stored(source + stored_bytes(shift, stored, dt), count, stored, dt) - load(mean + shift, count, dt)
     return vfma(away, load(factor + shift, count, dt), load(beta + shift, count, dt))
 
 
 @device
-def _normalise_part(source, residual, target, constants, shift, count, floor, stream, dt):
-    value = _scaled(source, constants, shift, count, dt)
+def _normalise_part(source, residual, target, constants, shift, count, floor, stream, stored, dt):
+    value = _scaled(source, constants, shift, count, stored, dt)
     if residual != 0:
         value = value + load(residual + shift, count, dt)
     value = vfloor(value, floor)
@@ -66,7 +67,7 @@ def _normalise_part(source, residual, target, constants, shift, count, floor, st
 @kernel
 def normalise(begin, end, scratch, x, gamma, beta, mean, var, eps, residual, floor, out, block_rows, stream):
     """A block of rows a task; no residual if that array is empty."""
-    dt = x.dtype
+    dt, stored = gamma.dtype, x.dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
@@ -77,26 +78,27 @@ def normalise(begin, end, scratch, x, gamma, beta, mean, var, eps, residual, flo
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
         shortcut = address(residual) + place if residual.size else 0
-        source, target = address(x) + place, address(out) + place
+        source, target = address(x) + stored_bytes(place, stored, dt), address(out) + place
         for c in range(0, whole, width):
-            _normalise_part(source, shortcut, target, constants, c * size, width, least, stream, dt)
+            _normalise_part(source, shortcut, target, constants, c * size, width, least, stream, stored, dt)
         if whole < channels:
-            _normalise_part(source, shortcut, target, constants, whole * size, channels - whole, least, False, dt)
+            rest = channels - whole
+            _normalise_part(source, shortcut, target, constants, whole * size, rest, least, False, stored, dt)
 
 
 @device
-def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, dt):
+def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, stored, dt):
     """Largest of four rectified values and its place."""
     zero = vsplat(0, dt)
-    best = _scaled(source, constants, shift, count, dt)
+    best = _scaled(source, constants, shift, count, stored, dt)
     best, place = vfloor(best, zero), zero
-    value = _scaled(source + pixel_bytes, constants, shift, count, dt)
+    value = _scaled(source + pixel_bytes, constants, shift, count, stored, dt)
     value = vfloor(value, zero)
     place, best = vselect_max(value, best, vsplat(1, dt), place), vselect_max(value, best, value, best)
-    value = _scaled(source + row_bytes, constants, shift, count, dt)
+    value = _scaled(source + row_bytes, constants, shift, count, stored, dt)
     value = vfloor(value, zero)
     place, best = vselect_max(value, best, vsplat(2, dt), place), vselect_max(value, best, value, best)
-    value = _scaled(source + row_bytes + pixel_bytes, constants, shift, count, dt)
+    value = _scaled(source + row_bytes + pixel_bytes, constants, shift, count, stored, dt)
     value = vfloor(value, zero)
     return vselect_max(value, best, value, best), vselect_max(value, best, vsplat(3, dt), place)
 
@@ -104,14 +106,14 @@ def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, dt):
 @kernel
 def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, out, argmax):
     """A row of pixels pooled 2x2, after normalisation and rectifier, a task."""
-    dt, index_dt = x.dtype, argmax.dtype
+    dt, stored, index_dt = gamma.dtype, x.dtype, argmax.dtype
     size, index_size = itemsize(dt), itemsize(index_dt)
     width = lanes(dt)
     _, in_h, in_w, channels = x.shape
     _, out_h, out_w, _ = out.shape
     channel_factors(gamma, var, eps, address(scratch), dt)
     constants = address(mean), address(scratch), address(beta)
-    pixel_bytes = channels * size
+    pixel_bytes = channels * itemsize(stored)
     row_bytes = in_w * pixel_bytes
     for row in range(begin, end):
         image, p = row // out_h, row % out_h
@@ -120,7 +122,7 @@ def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, ou
             pixel = (row * out_w + q) * channels
             for c in range(0, channels, width):
                 count = min(width, channels - c)
-                best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, dt)
+                best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, stored, dt)
                 store(address(out) + (pixel + c) * size, best, count, dt)
                 vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
 
@@ -139,8 +141,8 @@ def _factor_rows(gamma):
 def run(x, gamma, beta, mean, var, eps, out, residual=None, floor=-math.inf):
     """Launch the pass."""
     rows = x.reshape(-1, gamma.size)
-    residual = _NO_RESIDUAL[x.dtype] if residual is None else residual
-    block_rows = max(1, _BLOCK_BYTES // (gamma.size * x.itemsize))
+    residual = _NO_RESIDUAL[gamma.dtype] if residual is None else residual
+    block_rows = max(1, _BLOCK_BYTES // gamma.nbytes)
     whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
     stream = whole and out.nbytes >= STREAM_BYTES
     launch(

@@ -36,6 +36,7 @@ from .simd import (
     vsplat,
     vstore,
 )
+from .stored import whole_lines
 from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
 from .winograd_fixed import make_multiply_fixed, norm_of_planes, round_tile
 from .winograd_output import combine_partial_statistics, transform_outputs
@@ -113,18 +114,16 @@ def make_fill_planes(read):
 @device
 def _ask_ahead(ahead):
     """Ask for some lines of the next block's input, of this block's output and what is read beside it; go on."""
-    source, source_lines, target, target_lines, beside = ahead
-    source = ask_for_lines(source, source_lines)
+    source, source_lines, target, target_lines, beside, stored, stored_lines = ahead
+    source, stored = ask_for_lines(source, source_lines), ask_for_lines(stored, stored_lines)
     if beside[0] != 0:
         ask_for_lines(target + beside[0], target_lines)
     if beside[1] != 0:
         ask_for_lines(target + beside[1], target_lines)
-    if beside[2] != 0:
-        ask_for_lines(target + beside[2], target_lines)
     for _ in range(target_lines):
         prefetch_write(target)
         target += LINE_BYTES
-    return source, source_lines, target, target_lines, beside
+    return source, source_lines, target, target_lines, beside, stored, stored_lines
 
 
 @device
@@ -138,19 +137,23 @@ def _look_ahead(x, out, others, block, groups, plan):
     """Where the input begins that the block behind this one adds, where the output of this one, and lines at a time.
 
     `x` has a map of the plan's size, or a smaller one of the same place in the image. `others` are the addresses of
-    arrays of the output's shape that are read where it is written, or 0.
+    three arrays of the output's shape that are read where it is written, or 0, and the bytes of an element of the last;
+    those of the other two have its type.
     """
     register_tiles = groups * PLANES * ((plan.block_tiles + ROWS - 1) // ROWS)
     tile = map_bytes(x, x.shape[1], x.shape[2], plan.in_channels, plan)
     rows_there = plan.tile * x.shape[1] // plan.in_h * x.shape[2] * plan.in_channels * itemsize(x.dtype)
     source = address(x) + (block + 1) * plan.block_tiles * tile + rows_there
     out_tile = map_bytes(out, plan.out_h, plan.out_w, plan.out_channels, plan)
+    stored_tile = out_tile // itemsize(out.dtype) * others[3]
     return (
         source,
         share_of_lines(plan.block_tiles * tile, register_tiles),
         address(out) + block * plan.block_tiles * out_tile,
         0 if plan.stream else share_of_lines(plan.block_tiles * out_tile, register_tiles),
-        (_away(others[0], out), _away(others[1], out), _away(others[2], out)),
+        (_away(others[0], out), _away(others[1], out)),
+        others[2] + block * plan.block_tiles * stored_tile,
+        share_of_lines(plan.block_tiles * stored_tile, register_tiles),
     )
 
 
@@ -263,15 +266,15 @@ def _make_kernels(vectors, small, name):
     convolve_blocks, convolve_groups = make_convolve_blocks(vectors, transform), make_groups(vectors, transform)
 
     def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
-        finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
-        others = finish[2], NOWHERE, NOWHERE
+        finish = out, place_of(bias), place_of(addend), place_of(partials), counts, floor
+        others = finish[2], NOWHERE, NOWHERE, NOWHERE
         convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
 
     def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
-        dt = out.dtype
-        finish = address(out), place_of(bias), place_of(addend), place_of(partials), counts, floor
+        dt = bias.dtype
+        finish = out, place_of(bias), place_of(addend), place_of(partials), counts, floor
         groups = groups_of(plan, dt)
-        nothing_ahead = NOWHERE, NOWHERE, NOWHERE, NOWHERE, (NOWHERE, NOWHERE, NOWHERE)
+        nothing_ahead = NOWHERE, NOWHERE, NOWHERE, NOWHERE, (NOWHERE, NOWHERE), NOWHERE, NOWHERE
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
             convolve_groups(
@@ -335,7 +338,7 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
     if not plan.tiles:
         return
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
-    if plan.stream and (addend is not None or out.ctypes.data % VECTOR_BYTES):
+    if plan.stream and (addend is not None or out.ctypes.data % VECTOR_BYTES or not whole_lines(out)):
         plan = plan._replace(stream=0)
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS

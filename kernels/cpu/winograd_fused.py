@@ -171,7 +171,7 @@ def _make_pool(vectors, name):
 
     def pool(begin, end, scratch, x, weights, bias, out, argmax, plan):
         finish = address(out), place_of(bias), argmax
-        others = NOWHERE, NOWHERE, NOWHERE
+        others = NOWHERE, NOWHERE, NOWHERE, NOWHERE
         convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
 
     pool.__name__ = name
@@ -183,7 +183,7 @@ def _make_masked(vectors, name):
 
     def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
         finish = address(out), address(mask), address(sums)
-        others = finish[1], NOWHERE, NOWHERE
+        others = finish[1], NOWHERE, NOWHERE, NOWHERE
         convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
 
     masked.__name__ = name

@@ -16,6 +16,7 @@ from .elementwise import load, store
 from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from .stack import stack_vectors
+from .stored import load_stored, stored_bytes, vload_stored
 from .winograd import block_scratch, make_convolve_blocks, place_of
 from .winograd_fused import keep_columns
 from .winograd_plan import plan_for
@@ -29,7 +30,7 @@ def _behind(g, y, zero, dt):
 
 
 @device
-def _norm_row(kept, row, places, pixel_bytes, centre, sums, dt):
+def _norm_row(kept, row, places, pixel_bytes, centre, sums, stored, dt):
     """Four cells of a row that lies in the image; return the sums with theirs."""
     out, addend, y, x = places
     total, product = sums
@@ -42,13 +43,16 @@ def _norm_row(kept, row, places, pixel_bytes, centre, sums, dt):
     g0, g1 = _behind(g0, y, zero, dt), _behind(g1, y + pixel_bytes, zero, dt)
     g2, g3 = _behind(g2, y + two, zero, dt), _behind(g3, y + three, zero, dt)
     store_four(out, pixel_bytes, (g0, g1, g2, g3))
-    one = vfma(g1, vload(x + pixel_bytes, dt) - centre, g0 * (vload(x, dt) - centre))
-    other = vfma(g3, vload(x + three, dt) - centre, g2 * (vload(x + two, dt) - centre))
+    step = stored_bytes(pixel_bytes, stored, dt)
+    x0, x1 = vload_stored(x, stored, dt), vload_stored(x + step, stored, dt)
+    x2, x3 = vload_stored(x + 2 * step, stored, dt), vload_stored(x + 3 * step, stored, dt)
+    one = vfma(g1, x1 - centre, g0 * (x0 - centre))
+    other = vfma(g3, x3 - centre, g2 * (x2 - centre))
     return total + ((g0 + g1) + (g2 + g3)), product + (one + other)
 
 
 @device
-def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, dt):
+def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, stored, dt):
     """As `_norm_row` for the first `cols` cells and `count` channels."""
     out, addend, y, x = places
     total, product = sums
@@ -62,7 +66,8 @@ def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, dt):
             g = g + load(addend + shift, count, dt)
         g = vselect_not_le(load(y + shift, count, dt), zero, g, zero)
         store(out + shift, g, count, dt)
-        total, product = total + g, vfma(g, load(x + shift, count, dt) - centre, product)
+        away = load_stored(x + stored_bytes(shift, stored, dt), count, stored, dt) - centre
+        total, product = total + g, vfma(g, away, product)
     return total, product
 
 
@@ -79,17 +84,19 @@ def _norm_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     out, addend, y, x = places
+    stored = x.dtype
     for t in range(tiles):
         h, w = i * TILE, j * TILE
         rows, cols = min(TILE, plan.out_h - h), min(TILE, plan.out_w - w)
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
         keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
         for row in range(rows):
-            here = out + shift, addend + shift * (addend != 0), y + shift, x + shift
+            values = address(x) + stored_bytes(shift, stored, dt)
+            here = out + shift, addend + shift * (addend != 0), y + shift, values
             if cols == TILE and count == lanes(dt):
-                sums = _norm_row(kept, row, here, pixel, centre, sums, dt)
+                sums = _norm_row(kept, row, here, pixel, centre, sums, stored, dt)
             else:
-                sums = _norm_cells(kept, row, here, pixel, cols, count, centre, sums, dt)
+                sums = _norm_cells(kept, row, here, pixel, cols, count, centre, sums, stored, dt)
             shift += plan.out_w * pixel
         image, i, j = next_tile(image, i, j, plan)
     target = (block * plan.out_channels + channel) * size
@@ -101,9 +108,10 @@ def _make_norm(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, _norm_outputs)
 
     def norm(begin, end, scratch, grad, weights, addend, y, x, mean, out, sums, products, plan):
-        places = address(out), place_of(addend), address(y), address(x)
+        places = address(out), place_of(addend), address(y), x
         finish = places, address(mean), (address(sums), address(products))
-        convolve_blocks(begin, end, scratch, grad, address(grad), weights, finish, out, places[1:], plan)
+        others = places[1], places[2], address(x), itemsize(x.dtype)
+        convolve_blocks(begin, end, scratch, grad, address(grad), weights, finish, out, others, plan)
 
     norm.__name__ = name
     return kernel(norm)

@@ -8,10 +8,11 @@ LeVeque (1979, Stanford STAN-CS-79-773).
 
 import numpy as np
 
-from .elementwise import load, put, store
+from .elementwise import load, store
 from .launch import device, kernel
 from .simd import (
     VECTOR_BYTES,
+    address,
     itemsize,
     lanes,
     vfloor,
@@ -21,6 +22,7 @@ from .simd import (
     vsplat,
 )
 from .stack import stack_vectors, unknown
+from .stored import put_stored, stored_bytes
 from .winograd_transforms import (
     HALF,
     PATCH,
@@ -65,7 +67,7 @@ def _count_in(sums, y):
 
 
 @device
-def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt):
+def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt):
     """Bias, addition and rectifier for the four outputs of a row, which lie in the image; then store them."""
     y0, y1, y2, y3 = y[0] + start, y[1] + start, y[2] + start, y[3] + start
     if addend != 0:
@@ -76,16 +78,16 @@ def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, coun
     y0, y1, y2, y3 = vfloor(y0, floor), vfloor(y1, floor), vfloor(y2, floor), vfloor(y3, floor)
     if counts:
         sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
-    whole = lanes(dt)
-    put(target, y0, whole, stream, dt)
-    put(target + pixel_bytes, y1, whole, stream, dt)
-    put(target + 2 * pixel_bytes, y2, whole, stream, dt)
-    put(target + 3 * pixel_bytes, y3, whole, stream, dt)
+    whole, step = lanes(dt), stored_bytes(pixel_bytes, stored, dt)
+    put_stored(target, y0, whole, stream, stored, dt)
+    put_stored(target + step, y1, whole, stream, stored, dt)
+    put_stored(target + 2 * step, y2, whole, stream, stored, dt)
+    put_stored(target + 3 * step, y3, whole, stream, stored, dt)
     return sums
 
 
 @device
-def _transform_whole(place, plane_bytes, target, addend, steps, start, floor, stream, sums, counts, dt):
+def _transform_whole(place, plane_bytes, target, addend, steps, start, floor, stream, sums, counts, stored, dt):
     """Y = A^T M A for a 4x4 tile that lies in the image and a whole vector of channels."""
     step = PATCH * plane_bytes
     row_bytes, pixel_bytes = steps
@@ -95,20 +97,20 @@ def _transform_whole(place, plane_bytes, target, addend, steps, start, floor, st
     f = products_column(place + 3 * plane_bytes, step, False, dt)
     g = products_column(place + 4 * plane_bytes, step, False, dt)
     h = products_column(place + 5 * plane_bytes, step, False, dt)
-    more = row_bytes if addend else 0
+    more, further = row_bytes if addend else 0, stored_bytes(row_bytes, stored, dt)
     y = output_row(a[0], b[0], e[0], f[0], g[0], h[0], dt)
-    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
-    y, target, addend = output_row(a[1], b[1], e[1], f[1], g[1], h[1], dt), target + row_bytes, addend + more
-    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
-    y, target, addend = output_row(a[2], b[2], e[2], f[2], g[2], h[2], dt), target + row_bytes, addend + more
-    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
-    y, target, addend = output_row(a[3], b[3], e[3], f[3], g[3], h[3], dt), target + row_bytes, addend + more
-    return _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, dt)
+    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
+    y, target, addend = output_row(a[1], b[1], e[1], f[1], g[1], h[1], dt), target + further, addend + more
+    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
+    y, target, addend = output_row(a[2], b[2], e[2], f[2], g[2], h[2], dt), target + further, addend + more
+    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
+    y, target, addend = output_row(a[3], b[3], e[3], f[3], g[3], h[3], dt), target + further, addend + more
+    return _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
 
 
 @device
 def _transform_any(
-    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, small, dt
+    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, small, stored, dt
 ):
     """Y = A^T M A for any tile; `there` rows and columns of its outputs lie in the image."""
     row_bytes, pixel_bytes = steps
@@ -129,9 +131,9 @@ def _transform_any(
             y = vfloor(y, floor)
             if counts:
                 sums = _count_in(sums, y)
-            put(target + j * pixel_bytes, y, count, stream, dt)
+            put_stored(target + stored_bytes(j * pixel_bytes, stored, dt), y, count, stream, stored, dt)
         kept += PATCH * VECTOR_BYTES
-        target += row_bytes
+        target += stored_bytes(row_bytes, stored, dt)
         addend += row_bytes if addend else 0
     return sums
 
@@ -151,6 +153,7 @@ def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, d
     size = itemsize(dt)
     first, tiles = block
     out, bias, addend, partial, floor_value = finish
+    stored = out.dtype
     floor = vsplat(floor_value, dt)
     count = min(lanes(dt), plan.out_channels - channel)
     start = vsplat(0, dt)
@@ -172,14 +175,15 @@ def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, d
         outputs += rows * cols
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel_bytes + channel * size
         source, more, steps = products + t * row_bytes_m, addend + shift * (addend != 0), (row_bytes, pixel_bytes)
+        target = address(out) + stored_bytes(shift, stored, dt)
         if not small and rows == TILE and cols == TILE and count == lanes(dt):
             sums = _transform_whole(
-                *(source, plane_bytes, out + shift, more, steps, start, floor, plan.stream, sums, partial != 0, dt)
+                *(source, plane_bytes, target, more, steps, start, floor, plan.stream, sums, partial != 0, stored, dt)
             )
         else:
             sums = _transform_any(
-                *(source, plane_bytes, out + shift, more, steps, (rows, cols), count, start, floor, plan.stream),
-                *(sums, partial != 0, small, dt),
+                *(source, plane_bytes, target, more, steps, (rows, cols), count, start, floor, plan.stream),
+                *(sums, partial != 0, small, stored, dt),
             )
         image, i, j = next_tile(image, i, j, plan)
     if partial != 0:

@@ -134,7 +134,7 @@ def _make_input(vectors, name):
 
     def unpool(begin, end, scratch, grad, argmax, weights, mask, out, sums, plan):
         finish = address(out), place_of(mask), address(sums)
-        others = finish[1], NOWHERE, NOWHERE
+        others = finish[1], NOWHERE, NOWHERE, NOWHERE
         source = _windows_of(grad, argmax)
         convolve_blocks(begin, end, scratch, grad, source, weights, finish, out, others, plan)
 

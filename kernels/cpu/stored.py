@@ -1,0 +1,186 @@
+"""Activations stored as bfloat16: loaded to and stored from vectors of float32.
+
+"fast" precision keeps the result of a convolution that a batch normalisation follows in 16 bits, in an array of uint16:
+a pass that is bound by memory moves half as much of it, and until the backward pass it takes half the memory. The
+kernels are those of float32; where they load or store such an array, its type `stored` tells the size of an element.
+Each value is rounded once, to nearest even, when it is stored; loading is exact.
+
+Rounding needs AVX-512 BF16 (bf16.py), as "fast" itself does.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+from .bf16 import rounded_half
+from .elementwise import CHUNK
+from .launch import device, kernel, launch
+from .simd import (
+    VECTOR_BYTES,
+    VectorType,
+    address,
+    call_masked,
+    dtype_of,
+    itemsize,
+    lane_mask,
+    lanes,
+    llvm_vector,
+    load_from,
+    pointer,
+    store_to,
+    stream_to,
+)
+
+STORED = np.dtype(np.uint16)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+def _is_half(stored, dtype):
+    """Tell whether vectors of `dtype` lie in memory as bfloat16; else they lie there as they are."""
+    memory, register = dtype_of(stored), dtype_of(dtype)
+    if memory == register:
+        return False
+    if (memory, register) != (types.uint16, types.float32):
+        raise TypingError(f"stored: got {memory} for {register}; allowed: {register}, or uint16 for float32")
+    return True
+
+
+def _words(vector):
+    return ir.VectorType(ir.IntType(16), vector.lanes)
+
+
+def _widen(builder, words, vector):
+    """Emit the float32 whose upper halves `words` are."""
+    wide = ir.VectorType(_I32, vector.lanes)
+    upper = builder.shl(builder.zext(words, wide), ir.Constant(wide, [16] * vector.lanes))
+    return builder.bitcast(upper, llvm_vector(vector))
+
+
+@intrinsic
+def stored_bytes(typingctx, nbytes, stored, dtype):
+    """Return the bytes in memory of what takes `nbytes` as elements of `dtype`."""
+    half = _is_half(stored, dtype)
+
+    def codegen(context, builder, sig, args):
+        return builder.ashr(args[0], ir.Constant(_I64, 1)) if half else args[0]
+
+    return types.int64(types.int64, stored, dtype), codegen
+
+
+@intrinsic
+def _load_whole(typingctx, place, stored, dtype):
+    vector, half = VectorType(dtype_of(dtype)), _is_half(stored, dtype)
+
+    def codegen(context, builder, sig, args):
+        if half:
+            return _widen(builder, load_from(builder, args[0], _words(vector), 2), vector)
+        return load_from(builder, args[0], llvm_vector(vector), vector.dtype.bitwidth // 8)
+
+    return vector(types.int64, stored, dtype), codegen
+
+
+@intrinsic
+def _load_part(typingctx, place, count, stored, dtype):
+    vector, half = VectorType(dtype_of(dtype)), _is_half(stored, dtype)
+
+    def codegen(context, builder, sig, args):
+        memory = _words(vector) if half else llvm_vector(vector)
+        align = ir.Constant(_I32, 2 if half else vector.dtype.bitwidth // 8)
+        mask = lane_mask(builder, vector, args[1])
+        arguments = [pointer(builder, args[0], memory), align, mask, ir.Constant(memory, None)]
+        value = call_masked(builder, "load", memory, memory, arguments)
+        return _widen(builder, value, vector) if half else value
+
+    return vector(types.int64, types.int64, stored, dtype), codegen
+
+
+def _make_store(write, doc):
+    """Make a store of a whole vector; ``write(builder, value, address, alignment of an element)``."""
+
+    @intrinsic
+    def store(typingctx, place, value, stored):
+        half = _is_half(stored, types.DType(value.dtype))
+
+        def codegen(context, builder, sig, args):
+            words = rounded_half(builder, args[1]) if half else args[1]
+            write(builder, words, args[0], 2 if half else value.dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, value, stored), codegen
+
+    store.__doc__ = doc
+    return store
+
+
+def _stream(builder, words, place, size):
+    stream_to(builder, words, place, size * words.type.count)
+
+
+_store_whole = _make_store(store_to, "Store a vector.")
+_store_stream = _make_store(_stream, "Store a vector past the caches, at a multiple of the bytes that it takes there.")
+
+
+@intrinsic
+def _store_part(typingctx, place, value, count, stored):
+    half = _is_half(stored, types.DType(value.dtype))
+
+    def codegen(context, builder, sig, args):
+        words = rounded_half(builder, args[1]) if half else args[1]
+        align = ir.Constant(_I32, 2 if half else value.dtype.bitwidth // 8)
+        arguments = [words, pointer(builder, args[0], words.type), align, lane_mask(builder, value, args[2])]
+        call_masked(builder, "store", words.type, ir.VoidType(), arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value, types.int64, stored), codegen
+
+
+@device
+def load_stored(place, count, stored, dt):
+    """Load `count` elements."""
+    if count == lanes(dt):
+        return _load_whole(place, stored, dt)
+    return _load_part(place, count, stored, dt)
+
+
+@device
+def vload_stored(place, stored, dt):
+    """Load a whole vector."""
+    return _load_whole(place, stored, dt)
+
+
+@device
+def put_stored(place, value, count, stream, stored, dt):
+    """Store the first `count` elements; a whole vector past the caches if `stream`."""
+    if stream:
+        _store_stream(place, value, stored)
+    elif count == lanes(dt):
+        _store_whole(place, value, stored)
+    else:
+        _store_part(place, value, count, stored)
+
+
+@kernel
+def round_to_stored(begin, end, x, out):
+    """Flat arrays, a chunk of elements a task."""
+    dt, stored = x.dtype, out.dtype
+    width = lanes(dt)
+    stop = min(end * CHUNK, x.size)
+    for i in range(begin * CHUNK, stop, width):
+        count = min(width, stop - i)
+        value = load_stored(address(x) + i * itemsize(dt), count, dt, dt)
+        put_stored(address(out) + i * itemsize(stored), value, count, False, stored, dt)
+
+
+def narrow(x, out):
+    """Round float32 to `out`, an array of the type `STORED`."""
+    launch(round_to_stored, -(-x.size // CHUNK), x.reshape(-1), out.reshape(-1))
+
+
+def whole_lines(out):
+    """Tell whether the vectors of a pixel fill whole cache lines, or pixels behind each other do, so it may be streamed.
+
+    A vector of bfloat16 is half a line; the other half comes at once only if it is the next pixel's.
+    """
+    return out.dtype != STORED or out.shape[-1] * 2 == VECTOR_BYTES // 2

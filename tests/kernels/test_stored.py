@@ -1,0 +1,74 @@
+"""Activations stored as bfloat16: the same bits as from the float32 that they stand for, and one rounding when stored."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fastconv.backends import use_backend
+from tests.backends import cases_fused
+from tests.backends.op_case import Arrays, Case
+
+pytest.importorskip("numba")
+from fastconv.kernels.cpu import bf16
+from fastconv.kernels.cpu.stored import STORED, narrow
+
+from tests.kernels.test_bf16 import to_bf16
+
+pytestmark = pytest.mark.skipif(not bf16.DOT, reason="compiled for a CPU without AVX512_BF16")
+
+PRECISIONS = ("default", "fast")
+KEPT = {  # arguments that may be stored so
+    "normalise_relu": {"x"},
+    "normalise_add_relu": {"x"},
+    "normalise_relu_max_pool2d": {"x"},
+    "batch_norm_relu_backward": {"x"},
+    "batch_norm_add_relu_backward": {"x"},
+    "batch_norm_relu_max_pool2d_backward": {"x"},
+    "batch_norm_backward_apply": {"x"},
+    "conv2d_backward_input_norm_relu": {"x"},
+    "conv2d_statistics": {"out"},
+}
+CONVOLUTIONS = [
+    make(replace(c, id=f"{precision}-{c.id}", precision=precision))
+    for c in cases_fused.CONVS
+    if c.precision == "default"
+    for precision in PRECISIONS
+    for make in (cases_fused.conv_statistics, cases_fused.backward_input_norm_relu)
+]
+CASES = [*(case for case in cases_fused.CASES if case.op in KEPT and not case.op.startswith("conv2d")), *CONVOLUTIONS]
+
+
+def stored(a: np.ndarray) -> np.ndarray:
+    """The upper halves of float32 that bfloat16 holds."""
+    bits = np.ascontiguousarray(a).view(np.uint32)
+    assert not (bits & 0xFFFF).any()
+    return (bits >> 16).astype(STORED)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+def test_same_bits_as_from_float32(case: Case) -> None:
+    arrays = case.arrays(np.random.default_rng(zlib.crc32(case.id.encode())), np.float32)
+    kept = KEPT[case.op]
+    wide: Arrays = {name: to_bf16(a) if name in kept else a for name, a in arrays.items()}
+    small = {name: stored(a) if name in kept else a for name, a in wide.items()}
+    outputs = {name: (shape, STORED) if name in kept else shape for name, shape in case.outputs.items()}
+    with use_backend("numba") as backend:
+        want = case.run(backend, wide, np.float32)
+        got = replace(case, outputs=outputs).run(backend, small, np.float32)
+    for name, value in want.items():
+        expected = stored(to_bf16(value)) if name in kept else value
+        assert got[name].tobytes() == expected.tobytes(), name
+
+
+def test_rounding() -> None:
+    values = np.array([0.0, -0.0, 1.0, 1.00390625, 1.01171875, 3.4e38, np.inf, -np.inf, 1e-30, -2.5], np.float32)
+    values = np.concatenate([values, np.random.default_rng(0).standard_normal(20_000).astype(np.float32), [np.nan]])
+    out = np.empty(values.size, STORED)
+    narrow(values.astype(np.float32), out)
+    wide = (out.astype(np.uint32) << 16).view(np.float32)
+    np.testing.assert_array_equal(wide[:-1], to_bf16(values[:-1]))
+    assert np.isnan(wide[-1])
