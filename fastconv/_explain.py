@@ -17,7 +17,7 @@ from fastconv.errors import ShapeError
 from fastconv.nn.containers import Sequential
 from fastconv.nn.conv import Conv2d
 from fastconv.nn.layer import Layer
-from fastconv.nn.steps import Step
+from fastconv.nn.steps import Step, kept_dtype
 from fastconv.precision import get_precision
 
 _CONTAINERS = ("Sequential", "Residual", "Parallel")
@@ -39,6 +39,8 @@ class Row:
         The kernels launched, in order, in training.
     reasons : tuple of str
         Why a convolution's kernels were chosen, forward and backward.
+    kept : tuple of str
+        Which of its arrays are stored as bfloat16 in training: "output", "convolution and its gradient".
     """
 
     names: tuple[str, ...]
@@ -47,6 +49,7 @@ class Row:
     forward: list[str] = field(default_factory=list)
     backward: list[str] = field(default_factory=list)
     reasons: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Explanation:
             if row.operations:
                 lines.append(f"    fused:    {', '.join(row.operations)}")
             lines += [f"    because:  {reason}" for reason in row.reasons]
+            if row.kept:
+                lines.append(f"    bfloat16: {', '.join(row.kept)}")
             for label, kernels in (("forward: ", row.forward), ("backward:", row.backward)):
                 if kernels:
                     lines.append(f"    {label} {', '.join(kernels)}")
@@ -138,6 +143,7 @@ def _watch(model: Layer, paths: dict[int, str], rows: list[Row], launched: list[
             tuple(paths.get(id(layer), "") for layer in step.layers),
             tuple(type(layer).__name__ for layer in step.layers),
             (*step.forward_operations, *step.backward_operations),
+            kept=step.kept if kept_dtype(step.layers[0]) != step.layers[0].dtype else (),
         )
         rows.append(row)
         if step.convolution is not None:
@@ -164,8 +170,8 @@ def _explain_choice(conv: Conv2d, row: Row) -> None:
     """Note why its kernels were chosen when the convolution first meets an input."""
     original = conv.checked_input
 
-    def checked_input(x: Any) -> Any:
-        x = original(x)
+    def checked_input(x: Any, **more: Any) -> Any:
+        x = original(x, **more)
         if not row.reasons:
             row.reasons = tuple(conv.why(x.shape))
         return x

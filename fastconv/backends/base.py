@@ -107,13 +107,15 @@ class Backend(FusedOperations, abc.ABC):
         """Return an uninitialised C-contiguous array from the backend's pool."""
 
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
-        """Return the type in which the result of a convolution in front of a batch normalisation is kept.
+        """Return the type in which activations are kept from forward to backward: `dtype`, or uint16 for bfloat16.
 
-        That is the argument `out` of `conv2d_statistics`, and later x of `normalise_relu` and its kin,
-        `batch_norm_inference`, `batch_norm_backward` and its kin: `dtype` itself, or uint16, which stands for
-        bfloat16, the upper half of a float32.
+        A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it: the input
+        x and the `grad_output` of all convolutions; `out` of `conv2d_relu`, `conv2d_statistics` and of the operations
+        named ``normalise_...``; x, y, `residual` and `grad_input` of the normalisations. Who calls them with float32
+        alone gets float32 alone.
         """
-        return np.dtype(dtype)
+        kept: np.dtype = np.dtype(dtype)
+        return kept
 
     @abc.abstractmethod
     def owns(self, array: Any) -> bool:

@@ -110,7 +110,7 @@ class FusedOperations:
         """
         kernel_h, kernel_w, _, channels = weight.weight.shape
         size = conv_output_size((x.shape[1], x.shape[2]), (kernel_h, kernel_w), stride, padding, dilation)
-        y = workspace.empty((x.shape[0], *size, channels), x.dtype)
+        y = workspace.empty((x.shape[0], *size, channels), out.dtype)
         geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.conv2d_relu(x, weight, bias, **geometry, out=y, workspace=workspace)
         windows = {"stride": pool_stride, "padding": pool_padding, "dilation": pool_dilation}
@@ -209,7 +209,7 @@ class FusedOperations:
         """
         kernel_h, kernel_w, _, channels = grad_weight.shape
         size = conv_output_size(x.shape[1:3], (kernel_h, kernel_w), stride, padding, dilation)
-        grad = workspace.empty((x.shape[0], *size, channels), x.dtype)
+        grad = workspace.empty((x.shape[0], *size, channels), grad_output.dtype)
         windows = {"stride": pool_stride, "padding": pool_padding, "dilation": pool_dilation}
         self.max_pool2d_backward(grad_output, argmax, kernel_size=kernel_size, **windows, out=grad)
         more = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "workspace": workspace}

@@ -101,7 +101,8 @@ class NumbaBackend(NumbaFusedOperations):
         return self.pool.empty(shape, dtype)
 
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
-        return stored.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
+        kept: np.dtype = stored.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
+        return kept
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)
@@ -249,7 +250,7 @@ class NumbaBackend(NumbaFusedOperations):
         )
 
     def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        reduce.conv2d_backward_bias(grad_output, out=out, workspace=workspace)
+        reduce.conv2d_backward_bias(stored.widened(grad_output, workspace), out=out, workspace=workspace)
 
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace

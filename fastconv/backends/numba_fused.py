@@ -16,6 +16,13 @@ from fastconv.backends.base import Array, Backend, Precision, PreparedWeight, Wo
 from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce, stored
 
 
+def _float_unless_stored(out: Array, weight: PreparedWeight, workspace: Workspace) -> Array:
+    """Return `out` if the kernel of a weight can write to it, else an array of float32 to be converted to it."""
+    if out.dtype != stored.STORED or conv2d.handles_stored(weight.algorithm):
+        return out
+    return workspace.empty(out.shape, weight.weight.dtype)
+
+
 class NumbaFusedOperations(Backend):
     """Fused Numba kernels."""
 
@@ -35,10 +42,13 @@ class NumbaFusedOperations(Backend):
         workspace: Workspace,
     ) -> None:
         geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        y = _float_unless_stored(out, weight, workspace)
         if conv2d.is_plain(weight):
-            super().conv2d_relu(x, weight, bias, **geometry, out=out, workspace=workspace)
+            super().conv2d_relu(x, weight, bias, **geometry, out=y, workspace=workspace)
         else:
-            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, floor=0.0)
+            conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace, floor=0.0)
+        if y is not out:
+            stored.convert(y, out)
 
     def conv2d_add_relu(
         self,
@@ -76,14 +86,14 @@ class NumbaFusedOperations(Backend):
         workspace: Workspace,
     ) -> None:
         geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        y = out if out.dtype == x.dtype or conv2d.rounds_output(weight) else workspace.empty(out.shape, x.dtype)
+        y = _float_unless_stored(out, weight, workspace)
         if conv2d.is_plain(weight):
             conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace)
             batch_norm.statistics(y, mean, var, workspace)
         else:
             conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace, statistics=(mean, var))
         if y is not out:
-            stored.narrow(y, out)
+            stored.convert(y, out)
 
     def conv2d_relu_max_pool2d(
         self,
@@ -127,7 +137,7 @@ class NumbaFusedOperations(Backend):
         more: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         more |= {"out": out, "grad_bias": grad_bias, "workspace": workspace}
         if not conv2d.conv2d_backward_input_relu(grad_output, weight, y, **more):
-            super().conv2d_backward_input_relu(grad_output, weight, y, **more)
+            super().conv2d_backward_input_relu(grad_output, weight, stored.widened(y, workspace), **more)
 
     def conv2d_backward_input_add(
         self,
@@ -267,9 +277,12 @@ class NumbaFusedOperations(Backend):
             normalise.normalise_relu_max_pool2d(x, gamma, beta, mean, var, eps=eps, out=out, argmax=argmax)
             return
         windows: Any = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        y = workspace.empty(out.shape, gamma.dtype) if out.dtype == stored.STORED else out
         super().normalise_relu_max_pool2d(
-            x, gamma, beta, mean, var, eps=eps, **windows, out=out, argmax=argmax, workspace=workspace
+            x, gamma, beta, mean, var, eps=eps, **windows, out=y, argmax=argmax, workspace=workspace
         )
+        if y is not out:
+            stored.convert(y, out)
 
     def relu_backward_bias(
         self, grad_output: Array, y: Array, *, out: Array, grad_bias: Array, workspace: Workspace
@@ -345,6 +358,7 @@ class NumbaFusedOperations(Backend):
             )
             return
         windows: Any = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        y = stored.widened(y, workspace)
         super().batch_norm_relu_max_pool2d_backward(
             grad_output, y, argmax, x, gamma, mean, var, eps=eps, **windows, **grads, workspace=workspace
         )

@@ -132,9 +132,11 @@ class Conv2d(Layer):
 
     # The parts, which fused steps call too (see steps.py)
 
-    def checked_input(self, x: Array) -> Array:
-        """Return `x` in the form that the backend takes."""
-        _ = self.backend  # says so if the layer is not built
+    def checked_input(self, x: Array, *, kept: bool = False) -> Array:
+        """Return `x` in the form that the backend takes; if `kept`, it may come as the backend keeps activations."""
+        backend = self.backend  # says so if the layer is not built
+        if kept and x.dtype == backend.kept_dtype(self.dtype, get_precision()) != self.dtype:
+            return x
         return self.check_input(x, 4, self.weight.shape[2] * self.groups)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -156,7 +158,7 @@ class Conv2d(Layer):
         """
         backend = self.backend
         plan = self._plan(x.shape[1:])
-        y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), x.dtype) if out is None else out
+        y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), self.dtype) if out is None else out
         getattr(backend, operation)(
             x,
             self._prepare("forward", x.shape, plan),
@@ -215,7 +217,7 @@ class Conv2d(Layer):
         if addend is not None:
             backend.conv2d_backward_input_add(grad_output, weight, addend, **more, out=addend)
             return addend
-        grad_input = backend.empty(x.shape, x.dtype)
+        grad_input = backend.empty(x.shape, self.dtype)
         backend.conv2d_backward_input(grad_output, weight, **more, out=grad_input)
         return grad_input
 
@@ -223,7 +225,7 @@ class Conv2d(Layer):
         """Return the gradient of z, where ``x = relu(z)``; add its sum to the gradient of `bias`, which z ends with."""
         backend = self.backend
         weight, more = self._backward_input_arguments(x)
-        grad = backend.empty(x.shape, x.dtype)
+        grad = backend.empty(x.shape, self.dtype)
         target = None if bias is None else bias.grad_target()
         backend.conv2d_backward_input_relu(grad_output, weight, x, **more, out=grad, grad_bias=target)
         if bias is not None:
@@ -247,7 +249,7 @@ class Conv2d(Layer):
         """
         backend = self.backend
         weight, more = self._backward_input_arguments(x) if needs_input_grad else (None, self._weight_arguments(x))
-        grad = backend.empty(x.shape, x.dtype) if needs_input_grad else None
+        grad = backend.empty(x.shape, self.dtype) if needs_input_grad else None
         bias = None if before is None or not needs_input_grad else before.bias
         target, bias_target = self.weight.grad_target(), None if bias is None else bias.grad_target()
         pool = {name if name == "kernel_size" else f"pool_{name}": value for name, value in windows.items()}
@@ -268,7 +270,7 @@ class Conv2d(Layer):
         """
         backend = self.backend
         weight, arguments = self._backward_input_arguments(x)
-        grad = backend.empty(x.shape, x.dtype) if addend is None else addend
+        grad = backend.empty(x.shape, self.dtype) if addend is None else addend
         backend.conv2d_backward_input_norm_relu(grad_output, weight, addend, x, z, **arguments, **more, out=grad)
         return grad
 

@@ -8,7 +8,8 @@ order:
 - ``Conv2d, ReLU[, MaxPool2d]``
 
 Between neighbours: where a step ends in a rectifier, with or without a normalisation before it, and the next one begins
-with a convolution, the latter does the former's rectifier backward, where it computes the gradient of its input.
+with a convolution, the latter does the former's rectifier backward, where it computes the gradient of its input. And
+where both know how (`Step.can_read_kept`), the activation between them is in the type in which the backend keeps it.
 
 Only these very classes count, not those derived from them, which may do something else.
 """
@@ -38,8 +39,13 @@ def find_steps(layers: Sequence[Layer]) -> tuple[Step, ...]:
         first = step.first()
         if isinstance(before, ConvReLU) and isinstance(step, ConvReLU) and before.pool is None:
             step.follow(before)
+            before.keeps_output = True
+            step.read_kept()
         elif before.ends_in_norm() and first is not None:
             first.follows_norm = before.norm_taken = True
+        if isinstance(before, ConvNorm | ResidualReLU) and step.can_read_kept():
+            before.keeps_output = True
+            step.read_kept()
     return tuple(steps)
 
 

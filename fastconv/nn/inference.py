@@ -94,7 +94,7 @@ class _Convolution:
     def rectified(self, pool: MaxPool2d | None) -> Run:
         """Return what computes it with a rectifier, and a pooling if given, behind it."""
         layer = self._layer
-        return lambda x: convolve_relu(layer, pool, layer.checked_input(x))[0]
+        return lambda x: convolve_relu(layer, pool, layer.checked_input(x), layer.dtype)[0]
 
 
 def folded(layer: Conv2d, norm: BatchNorm2d) -> tuple[np.ndarray, np.ndarray]:

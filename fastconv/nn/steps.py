@@ -9,6 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fastconv.backends.base import Array
 from fastconv.errors import ShapeError
 from fastconv.nn.activations import ReLU
@@ -16,6 +18,7 @@ from fastconv.nn.conv import Conv2d
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.norm import BatchNorm2d
 from fastconv.nn.pooling import MaxPool2d
+from fastconv.nn.simple import Identity
 from fastconv.precision import get_precision
 
 
@@ -73,14 +76,19 @@ class Step:
         Whether the step behind it does so with its own.
     meets_shortcut : bool
         Whether it opens the body of a `ResidualReLU`: the gradient of the shortcut is its addend.
+    keeps_output, reads_kept : bool
+        Whether in training its output, or its input, is in the type in which the backend keeps activations
+        (`Backend.kept_dtype`), because the step on the other side of it knows that too.
     """
 
     forward_operations: tuple[str, ...] = ()
+    _kept: tuple[str, ...] = ()
 
     def __init__(self, *layers: Layer) -> None:
         self.layers = layers
         self.owns_output, self.owns_grad = layers[-1].owns_output, layers[0].owns_grad
         self.follows_norm = self.norm_taken = self.meets_shortcut = False
+        self.keeps_output = self.reads_kept = False
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
@@ -102,6 +110,24 @@ class Step:
     def first(self) -> Step | None:
         """Return the step, it or one inside of it, whose convolution its input goes to."""
         return self if self.convolution is not None else None
+
+    def can_read_kept(self) -> bool:
+        """Tell whether it takes an input as the backend keeps it."""
+        return False
+
+    def read_kept(self) -> None:
+        """Note that its input will come so."""
+        self.reads_kept = True
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What of it is in training in the type in which the backend keeps activations."""
+        return (*self._kept, *(["output"] if self.keeps_output else []))
+
+    def _output_dtype(self, *, training: bool) -> np.dtype:
+        """Return the type of its output."""
+        layer = self.layers[0]
+        return kept_dtype(layer) if training and self.keeps_output else layer.dtype
 
     @property
     def convolution(self) -> Conv2d | None:
@@ -135,6 +161,11 @@ class Step:
             return grad
         layer.backend.add(grad, addend, out=addend)
         return addend
+
+
+def kept_dtype(layer: Layer) -> np.dtype:
+    """Return the type in which the backend of a layer keeps activations in the active precision."""
+    return layer.backend.kept_dtype(layer.dtype, get_precision())
 
 
 def conv_backward(conv: Conv2d, grad_output: Array, x: Array, wanted: Wanted) -> Array | None:
@@ -204,6 +235,10 @@ class ConvReLU(Step):
             return (*mine, "conv2d_max_pool2d_backward")
         return (*mine, *(taken if self.before is None else ("conv2d_backward_input_relu",)))
 
+    def can_read_kept(self) -> bool:
+        """It does."""
+        return True
+
     def follow(self, before: ConvReLU) -> None:
         """Take over the rectifier of `before`, whose output is the input of this step alone."""
         self.before, before.masked = before, True
@@ -211,8 +246,8 @@ class ConvReLU(Step):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run them; the context is x, the output, and that of the pooling."""
         conv = self.conv
-        x = conv.checked_input(x)
-        y, pooled = convolve_relu(conv, self.pool, x)
+        x = conv.checked_input(x, kept=self.reads_kept)
+        y, pooled = convolve_relu(conv, self.pool, x, self._output_dtype(training=training))
         return y, ((x, y, pooled) if training else None)
 
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
@@ -241,12 +276,12 @@ class ConvReLU(Step):
         return conv.backward_input_relu(grad, x, self.before.conv.bias)
 
 
-def convolve_relu(conv: Conv2d, pool: MaxPool2d | None, x: Array) -> tuple[Array, Context]:
-    """Return the rectified convolution, pooled if there is a pooling, and the context of that."""
-    if pool is None:
-        return conv.convolve(x, "conv2d_relu"), None
+def convolve_relu(conv: Conv2d, pool: MaxPool2d | None, x: Array, dtype: np.dtype) -> tuple[Array, Context]:
+    """Return the rectified convolution, pooled if there is a pooling, in an array of that type; and its context."""
     shape = conv.output_shape(x.shape)
-    y, argmax, windows = pool.prepare(shape, x.dtype)
+    if pool is None:
+        return conv.convolve(x, "conv2d_relu", out=conv.backend.empty(shape, dtype)), None
+    y, argmax, windows = pool.prepare(shape, dtype)
     kernel_size = windows.pop("kernel_size")
     more = {f"pool_{name}": value for name, value in windows.items()}
     conv.convolve(x, "conv2d_relu_max_pool2d", out=y, argmax=argmax, kernel_size=kernel_size, **more)
@@ -271,6 +306,7 @@ class ConvNorm(Step):
             self.ends = ("normalise_relu", "batch_norm_relu_backward")
         else:
             self.ends = ("batch_norm_inference", "batch_norm_backward")
+        self._kept = ("convolution and its gradient",)
         self.forward_operations = ("conv2d_statistics", self.ends[0])
 
     @property
@@ -282,6 +318,10 @@ class ConvNorm(Step):
     def ends_in_norm(self) -> bool:
         """Whether there is a rectifier, and no pooling."""
         return self.relu is not None and self.pool is None
+
+    def can_read_kept(self) -> bool:
+        """It does."""
+        return True
 
     def ending(self, context: Context) -> Ending | None:
         """Return the end of this step, if the backend can do it with a convolution's gradient."""
@@ -299,8 +339,8 @@ class ConvNorm(Step):
         count = math.prod(conv.output_shape(x.shape)[:-1])
         if count == 0:
             raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
-        mean, var = backend.empty(shape, x.dtype), backend.empty(shape, x.dtype)
-        z = backend.empty(conv.output_shape(x.shape), backend.kept_dtype(x.dtype, get_precision()))
+        mean, var = backend.empty(shape, norm.dtype), backend.empty(shape, norm.dtype)
+        z = backend.empty(conv.output_shape(x.shape), kept_dtype(conv))
         conv.convolve(x, "conv2d_statistics", out=z, mean=mean, var=var)
         norm.update(mean, var, count)
         return z, mean, var
@@ -308,15 +348,16 @@ class ConvNorm(Step):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run them; the context is x, the convolution's output and its statistics, the output, and the argmax."""
         backend, norm = self.conv.backend, self.norm
-        x = self.conv.checked_input(x)
+        x = self.conv.checked_input(x, kept=self.reads_kept)
+        dtype = self._output_dtype(training=training)
         z, mean, var = self.statistics(x, training=training)
         parts = (z, norm.gamma.array, norm.beta.array, mean, var)
         argmax = None
         if self.pool is None:
-            y = backend.empty(z.shape, x.dtype)
+            y = backend.empty(z.shape, dtype)
             (backend.normalise_relu if self.relu else backend.batch_norm_inference)(*parts, eps=norm.eps, out=y)
         else:
-            y, argmax, windows = self.pool.prepare(z.shape, x.dtype)
+            y, argmax, windows = self.pool.prepare(z.shape, dtype)
             backend.normalise_relu_max_pool2d(
                 *parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool
             )
@@ -327,7 +368,7 @@ class ConvNorm(Step):
         backend, norm = self.conv.backend, self.norm
         x, z, mean, var, y, argmax = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad, gamma = backend.empty(z.shape, y.dtype), norm.gamma.array
+        grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
         if wanted.own is not None:
             apply_norm(wanted.own, grad_output, grad)
             self.conv.backward_bias(grad)
@@ -365,6 +406,7 @@ class ResidualReLU(Step):
     """
 
     forward_operations = ("conv2d_statistics", "normalise_add_relu")
+    _kept = ("convolution and its gradient",)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
@@ -380,6 +422,15 @@ class ResidualReLU(Step):
     def ends_in_norm(self) -> bool:
         """It does."""
         return True
+
+    def can_read_kept(self) -> bool:
+        """It does where the shortcut passes on what it gets."""
+        return type(self.shortcut) is Identity and (self.body[0] if self.body else self.last).can_read_kept()
+
+    def read_kept(self) -> None:
+        """Note that its input will come so, and that of its first convolution."""
+        self.reads_kept = True
+        (self.body[0] if self.body else self.last).read_kept()
 
     def ending(self, context: Context) -> Ending | None:
         """Return the end of this step, if the backend can do it with a convolution's gradient."""
@@ -414,10 +465,12 @@ class ResidualReLU(Step):
         for step in self.body:
             value, context = step.forward(value, training=training)
             contexts.append(context)
-        value = self.last.conv.checked_input(value)
+        value = self.last.conv.checked_input(value, kept=self.last.reads_kept)
         z, mean, var = self.last.statistics(value, training=training)
-        residual, shortcut_context = self.shortcut.forward(x, training=training)
-        y = backend.empty(z.shape, value.dtype)
+        residual, shortcut_context = x, None
+        if not self.reads_kept:
+            residual, shortcut_context = self.shortcut.forward(x, training=training)
+        y = backend.empty(z.shape, self._output_dtype(training=training))
         backend.normalise_add_relu(z, norm.gamma.array, norm.beta.array, mean, var, residual, eps=norm.eps, out=y)
         return y, ((contexts, (value, z, mean, var, y), shortcut_context) if training else None)
 
@@ -426,12 +479,12 @@ class ResidualReLU(Step):
         backend, norm, conv = self.last.conv.backend, self.last.norm, self.last.conv
         contexts, (value, z, mean, var, y), shortcut_context = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad = backend.empty(z.shape, y.dtype)
+        grad = backend.empty(z.shape, z.dtype)
         if wanted.own is not None:
             residual = grad_output  # behind the rectifier already, and nobody else's
             apply_norm(wanted.own, grad_output, grad)
         else:
-            residual = backend.empty(z.shape, y.dtype)
+            residual = backend.empty(z.shape, norm.dtype)
             more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
             backend.batch_norm_add_relu_backward(
                 grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more

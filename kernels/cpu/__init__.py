@@ -24,6 +24,7 @@ _WEIGHT_BF16 = (
 _DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD, *_BF16)
 _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
+_CONVERT = "stored.convert_stored"  # where a kernel does not load or store bfloat16 itself
 _FEW = tuple(f"conv2d_few.conv2d_few_{channels}" for channels in range(1, 5))
 _POOL = ("winograd_fused.conv2d_winograd_pool", "winograd_fused.conv2d_winograd_pool_narrow")
 _MASKED = ("winograd_fused.conv2d_winograd_masked", "winograd_fused.conv2d_winograd_masked_narrow")
@@ -51,8 +52,8 @@ TABLE = {
         "conv2d_taps.times_zero",
         "conv2d_taps.refuse_nan",
     ),
-    "conv2d": _CONVOLUTION,
-    "conv2d_backward_input": (*_CONVOLUTION, *_FEW),
+    "conv2d": (*_CONVOLUTION, _CONVERT),
+    "conv2d_backward_input": (*_CONVOLUTION, *_FEW, _CONVERT),
     "conv2d_backward_weight": (
         "conv2d_weight.conv2d_backward_weight_direct",
         "conv2d_weight.sum_parts",
@@ -68,8 +69,9 @@ TABLE = {
         "conv2d_depthwise.conv2d_depthwise_backward_weight",
         "conv2d_taps.times_zero",
         "conv2d_taps.refuse_nan",
+        _CONVERT,
     ),
-    "conv2d_backward_bias": ("reduce.sum_rows", "conv2d_weight.sum_parts"),
+    "conv2d_backward_bias": ("reduce.sum_rows", "conv2d_weight.sum_parts", _CONVERT),
     "prepare_dense_weight": ("pack.pack_weight", *_PACK_BF16),
     "dense": ("conv2d_direct.conv2d_direct", *_BF16),
     "dense_backward_input": ("conv2d_direct.conv2d_direct", *_BF16),
@@ -114,18 +116,18 @@ TABLE = {
     "augment": ("augment.augment_images",),
     "sgd_step": ("optimizer.sgd_update",),
     "adam_step": ("optimizer.adam_update",),
-    "conv2d_relu": _DENSE_CONVOLUTION,
+    "conv2d_relu": (*_DENSE_CONVOLUTION, _CONVERT),
     "conv2d_add_relu": _DENSE_CONVOLUTION,
-    "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS),
+    "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS, _CONVERT),
     "conv2d_backward_input_add": (*_DENSE_CONVOLUTION, *_FEW),
     "conv2d_relu_max_pool2d": _POOL,
-    "conv2d_backward_input_relu": (*_MASKED, "conv2d_weight.sum_parts"),
+    "conv2d_backward_input_relu": (*_MASKED, "conv2d_weight.sum_parts", _CONVERT),
     "conv2d_max_pool2d_backward": _UNPOOL,
     "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_FEW, *_NORM, *_NORM_SUMS),
     "batch_norm_backward_apply": _NORM_APPLY,
     "normalise_relu": ("normalise.normalise",),
     "normalise_add_relu": ("normalise.normalise",),
-    "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d",),
+    "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d", _CONVERT),
     "relu_backward_bias": ("reduce.relu_gradient_bias", "conv2d_weight.sum_parts"),
     "batch_norm_relu_backward": _NORM_GRADIENT,
     "batch_norm_add_relu_backward": _NORM_GRADIENT,
@@ -134,6 +136,7 @@ TABLE = {
         "batch_norm_gradient.combine_gradients",
         "batch_norm_gradient.gradient_constants",
         "batch_norm_gradient.batch_norm_pool_gradient_apply",
+        _CONVERT,
     ),
 }
 """Operation -> kernels, as module.function of this package."""

@@ -30,7 +30,7 @@ from .simd import (
     vsplat,
     vstore_stream,
 )
-from .stored import load_stored, stored_bytes
+from .stored import load_stored, put_stored, stored_bytes
 
 _PART_ROWS = 2048
 _BLOCK_BYTES = 64 * 1024
@@ -38,19 +38,19 @@ _FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
 
 
 @device
-def _gradient(grad, y, place, count, dt):
+def _gradient(grad, y, place, count, y_stored, dt):
     """The gradient behind the rectifier whose result is at `y` (no rectifier: 0), `place` bytes from the start."""
     g = load(grad + place, count, dt)
     if y != 0:
         zero = vsplat(0, dt)
-        g = vselect_not_le(load(y + place, count, dt), zero, g, zero)
+        g = vselect_not_le(load_stored(y + stored_bytes(place, y_stored, dt), count, y_stored, dt), zero, g, zero)
     return g
 
 
 @device
-def _kept_gradient(grad, y, kept, place, count, dt):
+def _kept_gradient(grad, y, kept, place, count, y_stored, dt):
     """As `_gradient`, and written to `kept` unless that is 0."""
-    g = _gradient(grad, y, place, count, dt)
+    g = _gradient(grad, y, place, count, y_stored, dt)
     if kept != 0:
         store(kept + place, g, count, dt)
     return g
@@ -81,22 +81,23 @@ def _away(x, place, centre, count, stored, dt):
 
 
 @device
-def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, sums, products, count, stored, dt):
+def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, sums, products, count, stored_as, dt):
     """Add up to four rows of one vector of channels."""
+    stored, y_stored = stored_as
     centre = load(mean, count, dt)
-    g = _kept_gradient(grad, y, kept, place, count, dt)
+    g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
     total, product = g, g * _away(x, place, centre, count, stored, dt)
     if rows > 1:
         place += row_bytes
-        g = _kept_gradient(grad, y, kept, place, count, dt)
+        g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
         total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
     if rows > 2:
         place += row_bytes
-        g = _kept_gradient(grad, y, kept, place, count, dt)
+        g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
         total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
     if rows > 3:
         place += row_bytes
-        g = _kept_gradient(grad, y, kept, place, count, dt)
+        g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
         total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
     store(sums, load(sums, count, dt) + total, count, dt)
     store(products, load(products, count, dt) + product, count, dt)
@@ -108,7 +109,7 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, masked, sums
 
     The gradient behind the rectifier is written to `masked` unless that is empty.
     """
-    dt, stored = mean.dtype, x.dtype
+    dt, stored_as = mean.dtype, (x.dtype, y.dtype)
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
@@ -126,13 +127,13 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, masked, sums
                 for shift in range(0, whole * size, VECTOR_BYTES):
                     _add_rows(
                         *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean) + shift, cached + shift, cached_products + shift, width, stored, dt),
+                        *(address(mean) + shift, cached + shift, cached_products + shift, width, stored_as, dt),
                     )
                 if whole < channels:
                     shift, rest = whole * size, channels - whole
                     _add_rows(
                         *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean) + shift, cached + shift, cached_products + shift, rest, stored, dt),
+                        *(address(mean) + shift, cached + shift, cached_products + shift, rest, stored_as, dt),
                     )
             _flush(scratch, sums, products, part, channels, block == part * _PART_ROWS)
 
@@ -167,23 +168,21 @@ def _applied(g, x, constants, shift, count, stored, dt):
 
 
 @device
-def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, stored, dt):
-    g = _gradient(grad, y, shift, count, dt)
+def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, stored_as, dt):
+    stored, y_stored, out_stored = stored_as
+    g = _gradient(grad, y, shift, count, y_stored, dt)
     value = _applied(g, x, constants, shift, count, stored, dt)
     if residual != 0 and stream:
         vstore_stream(residual + shift, g)
     elif residual != 0:
         store(residual + shift, g, count, dt)
-    if stream:
-        vstore_stream(target + shift, value)
-    else:
-        store(target + shift, value, count, dt)
+    put_stored(target + stored_bytes(shift, out_stored, dt), value, count, stream, out_stored, dt)
 
 
 @kernel
 def batch_norm_gradient_apply(begin, end, grad, y, x, mean, a, b, k, out, residual, block_rows, stream):
     """A block of rows a task; the gradient of the shortcut goes to `residual` unless that is empty."""
-    dt, stored = grad.dtype, x.dtype
+    dt, stored_as = grad.dtype, (x.dtype, y.dtype, out.dtype)
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
@@ -191,15 +190,15 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, a, b, k, out, residu
     constants = address(mean), address(a), address(b), address(k)
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
-        rectified = address(y) + place if y.size else 0
+        rectified = address(y) + stored_bytes(place, y.dtype, dt) if y.size else 0
         shortcut = address(residual) + place if residual.size else 0
-        source, target = address(grad) + place, address(out) + place
-        values = address(x) + stored_bytes(place, stored, dt)
+        source, target = address(grad) + place, address(out) + stored_bytes(place, out.dtype, dt)
+        values = address(x) + stored_bytes(place, x.dtype, dt)
         for c in range(0, whole, width):
-            _apply_part(source, rectified, values, shortcut, target, constants, c * size, width, stream, stored, dt)
+            _apply_part(source, rectified, values, shortcut, target, constants, c * size, width, stream, stored_as, dt)
         if whole < channels:
-            rest = channels - whole
-            _apply_part(source, rectified, values, shortcut, target, constants, whole * size, rest, False, stored, dt)
+            shift, rest = whole * size, channels - whole
+            _apply_part(source, rectified, values, shortcut, target, constants, shift, rest, False, stored_as, dt)
 
 
 @device
@@ -231,7 +230,7 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
                 source = address(x) + ((part * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
                 for c in range(0, channels, width):
                     shift, count = c * size, min(width, channels - c)
-                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, dt)
+                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, y.dtype, dt)
                     cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
                     value = _cell_of(source + c * itemsize(stored), cell, row_bytes, pixel_bytes, count, stored, dt)
                     value = value - load(address(mean) + shift, count, dt)
@@ -244,7 +243,7 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
 @kernel
 def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k, out):
     """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task."""
-    dt, stored, index_dt = grad.dtype, x.dtype, argmax.dtype
+    dt, stored, out_stored, index_dt = grad.dtype, x.dtype, out.dtype, argmax.dtype
     size = itemsize(dt)
     width = lanes(dt)
     _, in_h, in_w, channels = x.shape
@@ -263,7 +262,7 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k
                 shift, count = c * size, min(width, channels - c)
                 g, cell = zero, zero
                 if pooled:
-                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, dt)
+                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, y.dtype, dt)
                     cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
                 for i in range(4):
                     r, s = i // 2, i % 2
@@ -272,7 +271,8 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k
                         won = vselect_eq(cell, vsplat(i, dt), g, zero)
                         values = address(x) + stored_bytes(place, stored, dt)
                         value = _applied(won, values, constants, shift, count, stored, dt)
-                        store(address(out) + place + shift, value, count, dt)
+                        target = address(out) + stored_bytes(place + shift, out_stored, dt)
+                        put_stored(target, value, count, False, out_stored, dt)
 
 
 _NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}

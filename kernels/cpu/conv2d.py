@@ -29,6 +29,7 @@ from .elementwise import copy
 from .gather import backward_input_gathers, forward_gathers
 from .launch import immediately, is_recording, trace
 from .pack import Prepared, pack, packed_size
+from .stored import widened
 
 
 @functools.lru_cache(maxsize=1024)
@@ -127,7 +128,9 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
 
 
 def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=None, statistics=None):
-    bias = NO_BIAS[x.dtype] if bias is None else bias
+    bias = NO_BIAS[weight.weight.dtype] if bias is None else bias
+    if not handles_stored(weight.algorithm):
+        x = widened(x, workspace)
     if weight.algorithm.endswith(WINOGRAD):
         plan, packed = gathers[0].plan, weight.packed
         tile = WINOGRAD_TILES[weight.weight.shape[:2]]
@@ -165,13 +168,14 @@ def conv2d(
     shape = weight.weight.shape
     geometry = (stride, padding, dilation, groups)
     if is_plain(weight):
+        x = widened(x, workspace)
         if weight.algorithm.endswith("_taps"):
             conv2d_taps.forward(x, weight.weight, bias, *geometry, out, workspace)
         else:
             rows = weight.algorithm.endswith("_3x3")
             conv2d_depthwise.forward(x, weight.weight, bias, stride, padding, dilation, out, workspace, rows=rows)
         return
-    gathers = _gathers("forward", shape, x.shape, geometry, x.itemsize)
+    gathers = _gathers("forward", shape, x.shape, geometry, weight.weight.itemsize)
     _run(x, weight, bias, out, gathers, workspace, floor=floor, addend=addend, statistics=statistics)
 
 
@@ -180,17 +184,17 @@ def is_plain(weight):
     return weight.algorithm.endswith(("_taps", "_depthwise", "_depthwise_3x3"))
 
 
-def rounds_output(weight):
-    """Tell whether the kernel chosen can store its result as bfloat16."""
-    return weight.algorithm.endswith((*WINOGRAD, "_bf16"))
+def handles_stored(algorithm):
+    """Tell whether the kernels of an algorithm load and store bfloat16; before and behind others it is converted."""
+    return algorithm.endswith((*WINOGRAD, "bf16"))
 
 
-def _fused_winograd(weight, x_shape, out_shape, direction, geometry, itemsize):
+def _fused_winograd(weight, x_shape, out_shape, direction, geometry):
     """Return the padding before the first row and column if another layer can follow in registers, else None."""
     if not weight.algorithm.endswith(WINOGRAD) or weight.weight.shape[:2] != (3, 3):
         return None
     input_shape = x_shape if direction == "forward" else out_shape
-    plan = _gathers(direction, weight.weight.shape, input_shape, geometry, itemsize)[0].plan
+    plan = _gathers(direction, weight.weight.shape, input_shape, geometry, weight.weight.itemsize)[0].plan
     pads = -plan.first_dh, -plan.first_dw
     fixed = weight.algorithm.endswith(WINOGRAD_FIXED)
     return pads if winograd_fused.suits(x_shape, out_shape, *pads, fixed) else None
@@ -205,10 +209,10 @@ def conv2d_relu_max_pool2d(
     """
     shape = weight.weight.shape
     conv_shape = conv_output_shape(x.shape, shape, stride, padding, dilation)
-    pads = _fused_winograd(weight, x.shape, conv_shape, "forward", (stride, padding, dilation, groups), x.itemsize)
+    pads = _fused_winograd(weight, x.shape, conv_shape, "forward", (stride, padding, dilation, groups))
     if pads is None or not normalise.suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
         return False
-    bias = NO_BIAS[x.dtype] if bias is None else bias
+    bias = NO_BIAS[weight.weight.dtype] if bias is None else bias
     winograd_fused.run_pool(x, weight.packed, bias, conv_shape, *pads, out, argmax, workspace)
     return True
 
@@ -216,7 +220,7 @@ def conv2d_relu_max_pool2d(
 def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilation, groups, out, grad_bias, workspace):
     """Gradient behind the rectifier whose result `y` was the input, and its sum, in one pass; False where not."""
     geometry = (stride, padding, dilation, groups)
-    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry, out.itemsize)
+    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
     if pads is None:
         return False
     winograd_fused.run_masked(grad_output, weight.packed, y, *pads, out, grad_bias, workspace)
@@ -255,7 +259,7 @@ def conv2d_max_pool2d_backward(
         return False
     pads = None
     if grad_input is not None:
-        pads = _fused_winograd(weight, conv_shape, x.shape, "backward_input", geometry, x.itemsize)
+        pads = _fused_winograd(weight, conv_shape, x.shape, "backward_input", geometry)
         if pads is None or any(pad % 2 for pad in pads):  # patches must begin on windows
             return False
     tops = padding[0][0], padding[1][0]
@@ -289,7 +293,7 @@ def conv2d_backward_input_norm_relu(
 ):
     """Gradient plus `addend` behind ``y = relu(batch_norm(x))``, and its sums, in one pass; False where not."""
     geometry = (stride, padding, dilation, groups)
-    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry, out.itemsize)
+    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
     if pads is None:
         return False
     norm = (y, x, mean, var, eps, grad_gamma, grad_beta)
@@ -302,6 +306,7 @@ def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, gro
     shape = weight.weight.shape
     geometry = (stride, padding, dilation, groups)
     if is_plain(weight):
+        grad_output = widened(grad_output, workspace)
         if weight.algorithm.endswith("_taps"):
             conv2d_taps.backward_input(grad_output, weight.weight, *geometry, out, workspace)
         else:
@@ -335,7 +340,9 @@ def _backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     if algorithm == "bf16":
         conv2d_weight_bf16.backward_weight(grad_output, x, *geometry, out, workspace)
         return
+    x = widened(x, workspace)
     if algorithm == "depthwise":
+        grad_output = widened(grad_output, workspace)
         conv2d_depthwise.backward_weight(grad_output, x, stride, padding, dilation, out, workspace)
     else:
         conv2d_weight.backward_weight(grad_output, x, *geometry, out, workspace)
@@ -344,4 +351,4 @@ def _backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     if is_recording():  # nothing is computed yet
         conv2d_taps.expect_finite(out)
     elif not conv2d_taps.all_finite(out):
-        conv2d_taps.backward_weight(grad_output, x, *geometry, out, workspace)
+        conv2d_taps.backward_weight(widened(grad_output, workspace), x, *geometry, out, workspace)

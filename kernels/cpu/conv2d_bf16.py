@@ -1,6 +1,6 @@
 """Convolution in bfloat16: forward, backward-input and dense layers of "fast" precision.
 
-Arrays are float32. A task rounds the input of a block of output pixels into a strip (bf16_plan.py), then for each pair
+Arrays are float32, or stored as bfloat16 (stored.py). A task rounds the input of a block of output pixels into a strip (bf16_plan.py), then for each pair
 of vectors of output channels runs over the block in tiles of 32 pixels: all taps and channels of a tile are added in
 float32 before anything is written, so there is one rounding of each operand and none of a partial sum. On a CPU with
 tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32 elements; elsewhere it is ``vdpbf16ps``
@@ -26,6 +26,7 @@ from .simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
     address,
+    itemsize,
     load_word,
     store_word,
     vfloor,
@@ -35,7 +36,7 @@ from .simd import (
     vsplat,
     vstore,
 )
-from .stored import put_stored, stored_bytes, whole_lines
+from .stored import STORED, put_stored, stored_bytes, vload_part_stored, vload_stored
 from .tile import row_steps, tile_store, tile_zero
 from .winograd_output import combine_partial_statistics
 
@@ -46,18 +47,21 @@ _ACCUMULATOR_BYTES = TILE_VECTORS * VECTOR_BYTES
 
 
 @device
-def round_elements(target, source, count, dt):
-    """Write `count` float32 as bfloat16."""
+def round_elements(target, source, count, stored, dt):
+    """Write `count` numbers as bfloat16."""
+    size = itemsize(stored)
     whole = count - count % 32
     for i in range(0, whole, 32):
-        store_bf16(target + 2 * i, vload(source + 4 * i, dt), vload(source + 4 * i + 64, dt))
+        place = source + size * i
+        store_bf16(target + 2 * i, vload_stored(place, stored, dt), vload_stored(place + 16 * size, stored, dt))
     rest = count - whole
-    place = source + 4 * whole
+    place = source + size * whole
     if rest == 16:
-        store_bf16_half(target + 2 * whole, vload(place, dt))
+        store_bf16_half(target + 2 * whole, vload_stored(place, stored, dt))
     elif rest:
-        low = vload_part(place, min(rest, 16), dt)
-        store_bf16_part(target + 2 * whole, low, vload_part(place + 64, max(rest - 16, 0), dt), rest)
+        low = vload_part_stored(place, min(rest, 16), stored, dt)
+        high = vload_part_stored(place + 16 * size, max(rest - 16, 0), stored, dt)
+        store_bf16_part(target + 2 * whole, low, high, rest)
 
 
 @device
@@ -72,19 +76,20 @@ def clear_bytes(target, count, dt):
 
 
 @device
-def _round_row(target, x, plan, row, first_w, channel, dt):
+def _round_row(target, x, plan, row, first_w, channel, stored, dt):
     """Fill one row of one phase of a strip with every stride_w-th pixel, from column `first_w`, of a row of `x`."""
     cell = 2 * plan.pixel
     step = plan.stride_w
     left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
     right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
     clear_bytes(target, left * cell, dt)
-    source = x + ((row * plan.in_w + first_w + left * step) * plan.in_channels + channel) * 4
+    pixel_bytes = plan.in_channels * itemsize(stored)
+    source = x + (row * plan.in_w + first_w + left * step) * pixel_bytes + channel * itemsize(stored)
     if step == 1 and plan.pixel == plan.in_channels:
-        round_elements(target + left * cell, source, (right - left) * plan.pixel, dt)
+        round_elements(target + left * cell, source, (right - left) * plan.pixel, stored, dt)
     else:
         for j in range(right - left):
-            round_elements(target + (left + j) * cell, source + j * step * plan.in_channels * 4, plan.group_in, dt)
+            round_elements(target + (left + j) * cell, source + j * step * pixel_bytes, plan.group_in, stored, dt)
     clear_bytes(target + right * cell, (plan.pitch - right) * cell, dt)
 
 
@@ -102,7 +107,8 @@ def round_strip(strip, x, image0, images, row0, channel, plan, dt):
                         clear_bytes(target, row_bytes, dt)
                     else:
                         row = (image0 + n) * plan.in_h + h
-                        _round_row(target, x, plan, row, plan.first_dw + phase_w, channel, dt)
+                        first_w = plan.first_dw + phase_w
+                        _round_row(target, address(x), plan, row, first_w, channel, x.dtype, dt)
                     target += row_bytes
     clear_bytes(target, plan.tail * 2 * plan.pixel + 64, dt)
 
@@ -264,7 +270,7 @@ def _make_kernel(pair, single, tiles, name):
     def conv2d_bf16(
         begin, end, scratch, x, packed, bias, addend, floor, out, partials, counts, runs, configuration, plan, stream
     ):
-        dt = x.dtype
+        dt = bias.dtype
         strip = address(scratch)
         table = strip + plan.strip_bytes
         sums = address(scratch) + scratch.size - 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
@@ -281,9 +287,9 @@ def _make_kernel(pair, single, tiles, name):
             row0 = block % plan.bands * plan.block_rows
             rows = min(plan.block_rows, plan.grid_h - row0)
             if task == begin:  # nobody asked for its input
-                place, nbytes = next_rows(address(x), plan, block - 1, 4)
+                place, nbytes = next_rows(address(x), plan, block - 1, itemsize(x.dtype))
                 ask_for_lines(place, share_of_lines(nbytes, 1))
-            round_strip(strip, address(x), image0, images, row0, group * plan.group_in, plan, dt)
+            round_strip(strip, x, image0, images, row0, group * plan.group_in, plan, dt)
             used = fill_table(table, image0, images, row0, rows, plan)
             partial = address(partials) + block * 12 * plan.out_channels if partials.size else 0
             if partials.size:
@@ -298,7 +304,7 @@ def _make_kernel(pair, single, tiles, name):
             k = group * plan.group_out
             last = k + plan.group_out
             blocks = (vectors + 1) // 2
-            ahead, ahead_bytes = next_rows(address(x), plan, block, 4)
+            ahead, ahead_bytes = next_rows(address(x), plan, block, itemsize(x.dtype))
             times = (used + TILE_PIXELS - 1) // TILE_PIXELS * blocks
             ahead = ahead, share_of_lines(ahead_bytes, times) if plan.splits == 1 else 0
             for part in range(split * blocks // plan.splits, (split + 1) * blocks // plan.splits):
@@ -337,13 +343,13 @@ def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, ad
     plans = [bf16_runs(gather, turned=turned) for gather in gathers]
     if statistics is not None:
         plan = plans[0].plan
-        partials = workspace.empty((plan.blocks, 3, plan.out_channels), x.dtype)
+        partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
         counts = workspace.empty((plan.blocks,), np.int64)
     start = 0
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
-        stream = int(whole and not addend.size and whole_lines(out))
+        stream = int(whole and not addend.size and out.dtype != STORED)  # whose vectors are half a line
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
         finish = (bias, addend, floor, out, partials, counts)

@@ -22,7 +22,8 @@ from .conv2d_direct import copy_strip
 from .elementwise import fill
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload, vload_part, vsplat, vstore, vstore_part
+from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload_part, vsplat, vstore, vstore_part
+from .stored import vload_part_stored, vload_stored
 from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
 
 # Pixels of a block, between reading and writing the sums, and pairs (tap, input channel) a task, whose sums stay in the
@@ -174,7 +175,8 @@ def _copy_columns(columns, grad, plan, place, cells, channel, channels, dt):
     image0, row0, col0 = place
     images, rows, cols = cells
     width = lanes(dt)
-    size = itemsize(dt)
+    stored = grad.dtype
+    size, stored_size = itemsize(dt), itemsize(stored)
     pair = TILE_VECTORS * width
     paired = channels // pair * pair
     pixels = images * rows * cols
@@ -182,15 +184,16 @@ def _copy_columns(columns, grad, plan, place, cells, channel, channels, dt):
     for n in range(images):
         for i in range(rows):
             source = ((image0 + n) * plan.grid_h + row0 + i) * plan.grid_w + col0
-            source = grad + (source * plan.out_channels + channel) * size
+            source = address(grad) + (source * plan.out_channels + channel) * stored_size
             for _ in range(cols):
                 for k in range(0, paired, width):
                     target = columns + (k // pair * pair * pixels + pixel * pair + k % pair) * size
-                    vstore(target, vload(source + k * size, dt))
+                    vstore(target, vload_stored(source + k * stored_size, stored, dt))
                 for k in range(paired, channels, width):
                     target = columns + (k * pixels + pixel * width) * size
-                    vstore(target, vload_part(source + k * size, min(width, channels - k), dt))
-                source += plan.out_channels * size
+                    count = min(width, channels - k)
+                    vstore(target, vload_part_stored(source + k * stored_size, count, stored, dt))
+                source += plan.out_channels * stored_size
                 pixel += 1
 
 
@@ -247,7 +250,7 @@ def _multiply_columns(pixels, pairs, outs, tables, source, columns, target, stri
 @kernel
 def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
     """One block of the weight and one part of the pixels a task."""
-    dt = x.dtype
+    dt = sums.dtype
     size = itemsize(dt)
     table_in = address(scratch)
     table_out = table_in + 8 * plan.table_words
@@ -309,11 +312,11 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             place = (image0, row0, col0)
             pixels = images * rows * cols
             gradient = columns
-            if _lies_in_columns(plan, cells, outs, dt):
+            if itemsize(grad.dtype) == size and _lies_in_columns(plan, cells, outs, dt):
                 gradient = ((image0 * plan.grid_h + row0) * plan.grid_w + col0) * plan.out_channels * size
                 gradient += address(grad)
             else:
-                _copy_columns(columns, address(grad), plan, place, cells, channel_out, outs, dt)
+                _copy_columns(columns, grad, plan, place, cells, channel_out, outs, dt)
             strides = (
                 pixel_image * pixel * size,
                 plan.stride_h * pixel_row * pixel * size,

@@ -20,9 +20,10 @@ from .bf16_plan import CHUNK, bf16_squares
 from .conv2d_bf16 import fill_table
 from .conv2d_direct import copy_elements
 from .conv2d_weight import sum_in_order
-from .elementwise import fill, load, store
+from .elementwise import fill, store
 from .launch import device, get_num_threads, kernel, launch
-from .simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
+from .simd import VECTOR_BYTES, address, itemsize, load_word, store_word, vload, vsplat, vstore
+from .stored import load_stored
 from .tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
 
 _DOT_ROWS = 8
@@ -50,13 +51,14 @@ def _fill_cells(cells, image0, images, row0, plan):
 @device
 def _transpose_strip(strip, cells, x, channel, channels, plan, dt):
     """Fill the transposed strip of a block of output pixels, 32 cells by 16 channels at a time."""
-    pixel_bytes = 4 * plan.in_channels
+    stored = x.dtype
+    pixel_bytes = itemsize(stored) * plan.in_channels
     for cell in range(0, plan.line, CHUNK):
         for c in range(0, channels, 16):
             count = min(16, channels - c)
-            source = x + 4 * (channel + c)
-            low = square_load_rows(cells + 8 * cell, pixel_bytes, source, count, dt)
-            high = square_load_rows(cells + 8 * (cell + 16), pixel_bytes, source, count, dt)
+            source = address(x) + itemsize(stored) * (channel + c)
+            low = square_load_rows(cells + 8 * cell, pixel_bytes, source, count, stored, dt)
+            high = square_load_rows(cells + 8 * (cell + 16), pixel_bytes, source, count, stored, dt)
             target = strip + 2 * (c * plan.line + cell)
             square_store_bf16(square_transpose(low), square_transpose(high), target, 2 * plan.line)
 
@@ -77,7 +79,8 @@ def _expand(strip, places, plan, dt):
 def _pack_pairs(pairs, grad, table, used, vectors, paired, channel, last, plan, dt):
     """Write the gradient as pairs of pixels: for each block of output channels, chunk by chunk."""
     chunks = (used + CHUNK - 1) // CHUNK
-    zero = vsplat(0, dt)
+    stored = grad.dtype
+    size, zero = itemsize(stored), vsplat(0, dt)
     for chunk in range(chunks):
         for v in range(vectors):
             per_block = 2 if v < paired else 1
@@ -88,8 +91,11 @@ def _pack_pairs(pairs, grad, table, used, vectors, paired, channel, last, plan, 
             for pair in range(16):
                 place = table + (chunk * CHUNK + 2 * pair) * 8
                 first, second = load_word(place), load_word(place + 8)
-                low = load(grad + (first * plan.out_channels + k) * 4, count, dt) if first >= 0 else zero
-                high = load(grad + (second * plan.out_channels + k) * 4, count, dt) if second >= 0 else zero
+                low, high = zero, zero
+                if first >= 0:
+                    low = load_stored(address(grad) + (first * plan.out_channels + k) * size, count, stored, dt)
+                if second >= 0:
+                    high = load_stored(address(grad) + (second * plan.out_channels + k) * size, count, stored, dt)
                 store_bf16_pairs(target + pair * 64, low, high)
     return chunks
 
@@ -197,10 +203,10 @@ def _store_sums(target, sums, squares, vectors, paired, c0, channels, channel, l
 @device
 def _look_ahead(x, grad, block, plan):
     """Where input and gradient begin that the next block adds, and their bytes; nothing where channels are parted."""
-    place, nbytes = next_rows(x, plan, block, 4)
+    place, nbytes = next_rows(address(x), plan, block, itemsize(x.dtype))
     image, band = (block + 1) // plan.bands * plan.block_images, (block + 1) % plan.bands
-    row_bytes = plan.out_w * plan.out_channels * 4
-    grad_place = grad + (image * plan.out_h + band * plan.block_rows) * row_bytes
+    row_bytes = plan.out_w * plan.out_channels * itemsize(grad.dtype)
+    grad_place = address(grad) + (image * plan.out_h + band * plan.block_rows) * row_bytes
     rows = plan.block_images * plan.out_h if plan.bands == 1 else plan.block_rows
     whole = plan.groups == 1 and plan.out_blocks == 1
     return place, nbytes if plan.channel_blocks == 1 else 0, grad_place, rows * row_bytes if whole else 0
@@ -229,7 +235,7 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 multiply_single(sums + (v * count + s) * BLOCK_BYTES, first, second, line, place, chunks, fresh, dt)
 
     def conv2d_backward_weight_bf16(begin, end, scratch, grad, x, sums, squares, places, configuration, plan):
-        dt = x.dtype
+        dt = sums.dtype
         strip = address(scratch)
         pairs = strip + 2 * plan.lines * plan.line
         table = pairs + plan.chunks * plan.block_vectors * BLOCK_BYTES
@@ -258,17 +264,17 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 rows = min(plan.block_rows, plan.grid_h - row0)
                 first = group * plan.group_in + c0
                 if block == first_block:  # nobody asked for it
-                    place, nbytes, grad_place, grad_bytes = _look_ahead(address(x), address(grad), block - 1, plan)
+                    place, nbytes, grad_place, grad_bytes = _look_ahead(x, grad, block - 1, plan)
                     ask_for_lines(place, share_of_lines(nbytes, 1))
                     ask_for_lines(grad_place, share_of_lines(grad_bytes, 1))
                 _fill_cells(cells, image0, images, row0, plan)
-                _transpose_strip(strip, cells, address(x), first, channels, plan, dt)
+                _transpose_strip(strip, cells, x, first, channels, plan, dt)
                 if plan.expanded:
                     _expand(strip, places, plan, dt)
                 used = fill_table(table, image0, images, row0, rows, plan)
-                chunks = _pack_pairs(pairs, address(grad), table, used, vectors, paired, channel, last, plan, dt)
+                chunks = _pack_pairs(pairs, grad, table, used, vectors, paired, channel, last, plan, dt)
                 fresh = block == first_block
-                ahead = _look_ahead(address(x), address(grad), block, plan)
+                ahead = _look_ahead(x, grad, block, plan)
                 multiply_all(total, strip, pairs, squares, vectors, paired, chunks, fresh, ahead, plan, dt)
             target = address(sums) + part * weight_elements * 4
             _store_sums(target, total, squares, vectors, paired, c0, channels, channel, last, plan, dt)

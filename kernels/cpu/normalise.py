@@ -25,9 +25,8 @@ from .simd import (
     vsplat,
     vsqrt,
     vstore_index,
-    vstore_stream,
 )
-from .stored import load_stored, stored_bytes
+from .stored import load_stored, put_stored, stored_bytes
 
 _BLOCK_BYTES = 64 * 1024
 _NO_RESIDUAL = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
@@ -53,37 +52,38 @@ def _scaled(source, constants, shift, count, stored, dt):
 
 
 @device
-def _normalise_part(source, residual, target, constants, shift, count, floor, stream, stored, dt):
+def _normalise_part(source, residual, target, constants, shift, count, floor, stream, stored_as, dt):
+    stored, residual_stored, out_stored = stored_as
     value = _scaled(source, constants, shift, count, stored, dt)
     if residual != 0:
-        value = value + load(residual + shift, count, dt)
+        place = residual + stored_bytes(shift, residual_stored, dt)
+        value = value + load_stored(place, count, residual_stored, dt)
     value = vfloor(value, floor)
-    if stream:
-        vstore_stream(target + shift, value)
-    else:
-        store(target + shift, value, count, dt)
+    put_stored(target + stored_bytes(shift, out_stored, dt), value, count, stream, out_stored, dt)
 
 
 @kernel
 def normalise(begin, end, scratch, x, gamma, beta, mean, var, eps, residual, floor, out, block_rows, stream):
     """A block of rows a task; no residual if that array is empty."""
-    dt, stored = gamma.dtype, x.dtype
+    dt = gamma.dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
     least = vsplat(floor, dt)
     channel_factors(gamma, var, eps, address(scratch), dt)
     constants = address(mean), address(scratch), address(beta)
+    stored_as = x.dtype, residual.dtype, out.dtype
     whole = channels // width * width
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
-        shortcut = address(residual) + place if residual.size else 0
-        source, target = address(x) + stored_bytes(place, stored, dt), address(out) + place
+        shortcut = address(residual) + stored_bytes(place, residual.dtype, dt) if residual.size else 0
+        source = address(x) + stored_bytes(place, x.dtype, dt)
+        target = address(out) + stored_bytes(place, out.dtype, dt)
         for c in range(0, whole, width):
-            _normalise_part(source, shortcut, target, constants, c * size, width, least, stream, stored, dt)
+            _normalise_part(source, shortcut, target, constants, c * size, width, least, stream, stored_as, dt)
         if whole < channels:
             rest = channels - whole
-            _normalise_part(source, shortcut, target, constants, whole * size, rest, least, False, stored, dt)
+            _normalise_part(source, shortcut, target, constants, whole * size, rest, least, False, stored_as, dt)
 
 
 @device
@@ -106,7 +106,7 @@ def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, stored, 
 @kernel
 def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, out, argmax):
     """A row of pixels pooled 2x2, after normalisation and rectifier, a task."""
-    dt, stored, index_dt = gamma.dtype, x.dtype, argmax.dtype
+    dt, stored, out_stored, index_dt = gamma.dtype, x.dtype, out.dtype, argmax.dtype
     size, index_size = itemsize(dt), itemsize(index_dt)
     width = lanes(dt)
     _, in_h, in_w, channels = x.shape
@@ -123,7 +123,7 @@ def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, ou
             for c in range(0, channels, width):
                 count = min(width, channels - c)
                 best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, stored, dt)
-                store(address(out) + (pixel + c) * size, best, count, dt)
+                put_stored(address(out) + (pixel + c) * itemsize(out_stored), best, count, False, out_stored, dt)
                 vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
 
 

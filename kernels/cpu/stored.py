@@ -1,9 +1,9 @@
 """Activations stored as bfloat16: loaded to and stored from vectors of float32.
 
-"fast" precision keeps the result of a convolution that a batch normalisation follows in 16 bits, in an array of uint16:
-a pass that is bound by memory moves half as much of it, and until the backward pass it takes half the memory. The
-kernels are those of float32; where they load or store such an array, its type `stored` tells the size of an element.
-Each value is rounded once, to nearest even, when it is stored; loading is exact.
+"fast" precision keeps activations, and gradients of convolutions' results, in arrays of uint16: a pass that is bound by
+memory moves half as much of them, and until the backward pass they take half the memory. The kernels are those of
+float32; where they load or store such an array, its type `stored` tells the size of an element. Each value is rounded
+once, to nearest even, when it is stored; loading is exact.
 
 Rounding needs AVX-512 BF16 (bf16.py), as "fast" itself does.
 """
@@ -18,7 +18,6 @@ from .bf16 import rounded_half
 from .elementwise import CHUNK
 from .launch import device, kernel, launch
 from .simd import (
-    VECTOR_BYTES,
     VectorType,
     address,
     call_masked,
@@ -37,7 +36,7 @@ STORED = np.dtype(np.uint16)
 _I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
-def _is_half(stored, dtype):
+def is_half(stored, dtype):
     """Tell whether vectors of `dtype` lie in memory as bfloat16; else they lie there as they are."""
     memory, register = dtype_of(stored), dtype_of(dtype)
     if memory == register:
@@ -58,10 +57,20 @@ def _widen(builder, words, vector):
     return builder.bitcast(upper, llvm_vector(vector))
 
 
+def load_part_from(builder, place, count, vector, half):
+    """Emit the load of the first `count` elements of a vector; the others are zero."""
+    memory = _words(vector) if half else llvm_vector(vector)
+    align = ir.Constant(_I32, 2 if half else vector.dtype.bitwidth // 8)
+    mask = lane_mask(builder, vector, count)
+    arguments = [pointer(builder, place, memory), align, mask, ir.Constant(memory, None)]
+    value = call_masked(builder, "load", memory, memory, arguments)
+    return _widen(builder, value, vector) if half else value
+
+
 @intrinsic
 def stored_bytes(typingctx, nbytes, stored, dtype):
     """Return the bytes in memory of what takes `nbytes` as elements of `dtype`."""
-    half = _is_half(stored, dtype)
+    half = is_half(stored, dtype)
 
     def codegen(context, builder, sig, args):
         return builder.ashr(args[0], ir.Constant(_I64, 1)) if half else args[0]
@@ -70,8 +79,9 @@ def stored_bytes(typingctx, nbytes, stored, dtype):
 
 
 @intrinsic
-def _load_whole(typingctx, place, stored, dtype):
-    vector, half = VectorType(dtype_of(dtype)), _is_half(stored, dtype)
+def vload_stored(typingctx, place, stored, dtype):
+    """Load a whole vector."""
+    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
 
     def codegen(context, builder, sig, args):
         if half:
@@ -82,16 +92,12 @@ def _load_whole(typingctx, place, stored, dtype):
 
 
 @intrinsic
-def _load_part(typingctx, place, count, stored, dtype):
-    vector, half = VectorType(dtype_of(dtype)), _is_half(stored, dtype)
+def vload_part_stored(typingctx, place, count, stored, dtype):
+    """Load the first `count` elements; the other lanes are zero and their memory is not touched."""
+    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
 
     def codegen(context, builder, sig, args):
-        memory = _words(vector) if half else llvm_vector(vector)
-        align = ir.Constant(_I32, 2 if half else vector.dtype.bitwidth // 8)
-        mask = lane_mask(builder, vector, args[1])
-        arguments = [pointer(builder, args[0], memory), align, mask, ir.Constant(memory, None)]
-        value = call_masked(builder, "load", memory, memory, arguments)
-        return _widen(builder, value, vector) if half else value
+        return load_part_from(builder, args[0], args[1], vector, half)
 
     return vector(types.int64, types.int64, stored, dtype), codegen
 
@@ -101,7 +107,7 @@ def _make_store(write, doc):
 
     @intrinsic
     def store(typingctx, place, value, stored):
-        half = _is_half(stored, types.DType(value.dtype))
+        half = is_half(stored, types.DType(value.dtype))
 
         def codegen(context, builder, sig, args):
             words = rounded_half(builder, args[1]) if half else args[1]
@@ -124,7 +130,7 @@ _store_stream = _make_store(_stream, "Store a vector past the caches, at a multi
 
 @intrinsic
 def _store_part(typingctx, place, value, count, stored):
-    half = _is_half(stored, types.DType(value.dtype))
+    half = is_half(stored, types.DType(value.dtype))
 
     def codegen(context, builder, sig, args):
         words = rounded_half(builder, args[1]) if half else args[1]
@@ -140,14 +146,8 @@ def _store_part(typingctx, place, value, count, stored):
 def load_stored(place, count, stored, dt):
     """Load `count` elements."""
     if count == lanes(dt):
-        return _load_whole(place, stored, dt)
-    return _load_part(place, count, stored, dt)
-
-
-@device
-def vload_stored(place, stored, dt):
-    """Load a whole vector."""
-    return _load_whole(place, stored, dt)
+        return vload_stored(place, stored, dt)
+    return vload_part_stored(place, count, stored, dt)
 
 
 @device
@@ -161,26 +161,30 @@ def put_stored(place, value, count, stream, stored, dt):
         _store_part(place, value, count, stored)
 
 
+_FLOAT = np.empty(0, np.float32)  # for its type
+
+
 @kernel
-def round_to_stored(begin, end, x, out):
+def convert_stored(begin, end, x, out, register):
     """Flat arrays, a chunk of elements a task."""
-    dt, stored = x.dtype, out.dtype
+    dt = register.dtype
     width = lanes(dt)
     stop = min(end * CHUNK, x.size)
     for i in range(begin * CHUNK, stop, width):
         count = min(width, stop - i)
-        value = load_stored(address(x) + i * itemsize(dt), count, dt, dt)
-        put_stored(address(out) + i * itemsize(stored), value, count, False, stored, dt)
+        value = load_stored(address(x) + i * itemsize(x.dtype), count, x.dtype, dt)
+        put_stored(address(out) + i * itemsize(out.dtype), value, count, False, out.dtype, dt)
 
 
-def narrow(x, out):
-    """Round float32 to `out`, an array of the type `STORED`."""
-    launch(round_to_stored, -(-x.size // CHUNK), x.reshape(-1), out.reshape(-1))
+def convert(x, out):
+    """Write `x` to `out`, one of them float32 and the other of the type `STORED`."""
+    launch(convert_stored, -(-x.size // CHUNK), x.reshape(-1), out.reshape(-1), _FLOAT)
 
 
-def whole_lines(out):
-    """Tell whether the vectors of a pixel fill whole cache lines, or pixels behind each other do, so it may be streamed.
-
-    A vector of bfloat16 is half a line; the other half comes at once only if it is the next pixel's.
-    """
-    return out.dtype != STORED or out.shape[-1] * 2 == VECTOR_BYTES // 2
+def widened(x, workspace):
+    """Return `x`, or a copy in float32 of what is of the type `STORED`, for a kernel that cannot read that."""
+    if x.dtype != STORED:
+        return x
+    wide = workspace.empty(x.shape, np.float32)
+    convert(x, wide)
+    return wide

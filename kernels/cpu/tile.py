@@ -24,6 +24,7 @@ from .simd import (
     store_to,
     stream_to,
 )
+from .stored import is_half, load_part_from
 
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
@@ -310,29 +311,27 @@ def square_load(typingctx, place, step, rows, count, dtype):
 
 
 @intrinsic(prefer_literal=True)
-def square_load_rows(typingctx, table, step, base, count, dtype):
+def square_load_rows(typingctx, table, step, base, count, stored, dtype):
     """Return a square tile: row i from ``base + step * table[i]``, zero where that number is negative.
 
-    `table` is an address of int64; only the first `count` elements of a row are read.
+    `table` is an address of int64; only the first `count` elements of a row are read, of the type `stored`.
     """
     vector = VectorType(dtype_of(dtype))
     tile = TileType(vector.lanes, 1, vector.dtype)
+    half = is_half(stored, dtype)
 
     def codegen(context, builder, sig, args):
-        register = llvm_vector(vector)
         value = ir.Constant(context.get_value_type(tile), None)
-        size = ir.Constant(_I32, vector.dtype.bitwidth // 8)
         zero = ir.Constant(_I64, 0)
         for i in range(tile.rows):
             word = load_from(builder, offset(builder, args[0], 8 * i), _I64, 8)
             there = builder.icmp_signed(">=", word, zero)
             row = builder.add(args[2], builder.mul(args[1], builder.select(there, word, zero)))
-            mask = lane_mask(builder, vector, builder.select(there, args[3], zero))
-            arguments = [pointer(builder, row, register), size, mask, ir.Constant(register, None)]
-            value = builder.insert_value(value, call_masked(builder, "load", register, register, arguments), i)
+            count = builder.select(there, args[3], zero)
+            value = builder.insert_value(value, load_part_from(builder, row, count, vector, half), i)
         return value
 
-    return tile(types.int64, types.int64, types.int64, types.int64, dtype), codegen
+    return tile(types.int64, types.int64, types.int64, types.int64, stored, dtype), codegen
 
 
 @intrinsic

@@ -10,7 +10,7 @@ Otherwise they are `conv2d_winograd`: a task is a block of tiles that transforms
 """
 
 from .conv2d_weight import sum_in_order
-from .elementwise import load, store
+from .elementwise import store
 from .launch import device, kernel, launch
 from .simd import (
     VECTOR_BYTES,
@@ -26,7 +26,8 @@ from .simd import (
     vstore_index,
 )
 from .stack import stack_vectors, unknown
-from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of
+from .stored import load_stored, stored_bytes, vload_stored
+from .winograd import NOTHING_BESIDE, NOWHERE, beside, block_scratch, make_convolve_blocks, place_of
 from .winograd_output import products_column
 from .winograd_plan import plan_for, winograd_plan
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
@@ -107,7 +108,7 @@ def _pool_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
 
 
 @device
-def _mask_row(kept, row, target, mask, pixel_bytes, total, dt):
+def _mask_row(kept, row, target, mask, pixel_bytes, total, stored, dt):
     """Write four gradients of a row that lies in the image where `mask` is positive (or NaN), zero elsewhere; sum.
 
     All of them without a mask (0).
@@ -115,16 +116,17 @@ def _mask_row(kept, row, target, mask, pixel_bytes, total, dt):
     zero = vsplat(0, dt)
     g0, g1, g2, g3 = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
     if mask != 0:
-        g0 = vselect_not_le(vload(mask, dt), zero, g0, zero)
-        g1 = vselect_not_le(vload(mask + pixel_bytes, dt), zero, g1, zero)
-        g2 = vselect_not_le(vload(mask + 2 * pixel_bytes, dt), zero, g2, zero)
-        g3 = vselect_not_le(vload(mask + 3 * pixel_bytes, dt), zero, g3, zero)
+        step = stored_bytes(pixel_bytes, stored, dt)
+        g0 = vselect_not_le(vload_stored(mask, stored, dt), zero, g0, zero)
+        g1 = vselect_not_le(vload_stored(mask + step, stored, dt), zero, g1, zero)
+        g2 = vselect_not_le(vload_stored(mask + 2 * step, stored, dt), zero, g2, zero)
+        g3 = vselect_not_le(vload_stored(mask + 3 * step, stored, dt), zero, g3, zero)
     store_four(target, pixel_bytes, (g0, g1, g2, g3))
     return total + ((g0 + g1) + (g2 + g3))
 
 
 @device
-def _mask_cells(kept, row, target, mask, pixel_bytes, cols, count, total, dt):
+def _mask_cells(kept, row, target, mask, pixel_bytes, cols, count, total, stored, dt):
     """As `_mask_row` for the first `cols` cells and `count` channels."""
     zero = vsplat(0, dt)
     values = stack_vectors(TILE, dt)
@@ -133,7 +135,7 @@ def _mask_cells(kept, row, target, mask, pixel_bytes, cols, count, total, dt):
         shift = j * pixel_bytes
         g = vload(values + j * VECTOR_BYTES, dt)
         if mask != 0:
-            g = vselect_not_le(load(mask + shift, count, dt), zero, g, zero)
+            g = vselect_not_le(load_stored(mask + stored_bytes(shift, stored, dt), count, stored, dt), zero, g, zero)
         store(target + shift, g, count, dt)
         total = total + g
     return total
@@ -141,8 +143,8 @@ def _mask_cells(kept, row, target, mask, pixel_bytes, cols, count, total, dt):
 
 @device
 def mask_outputs(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
-    """Mask one vector of channels of a block of tiles, and write its sum; `finish` is (out, mask or 0, sums)."""
-    out, mask, sums = finish
+    """Mask one vector of channels of a block of tiles, and its sum; `finish` is (out, mask or 0, its type, sums)."""
+    out, mask, stored, sums = finish
     size = itemsize(dt)
     count = min(lanes(dt), plan.out_channels - channel)
     pixel = plan.out_channels * size
@@ -156,11 +158,11 @@ def mask_outputs(products, row_bytes, finish, block, first, tiles, channel, plan
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
         keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
         for row in range(rows):
-            beside = mask + shift * (mask != 0)
+            there = mask + stored_bytes(shift, stored, dt) * (mask != 0)
             if cols == TILE and count == lanes(dt):
-                total = _mask_row(kept, row, out + shift, beside, pixel, total, dt)
+                total = _mask_row(kept, row, out + shift, there, pixel, total, stored, dt)
             else:
-                total = _mask_cells(kept, row, out + shift, beside, pixel, cols, count, total, dt)
+                total = _mask_cells(kept, row, out + shift, there, pixel, cols, count, total, stored, dt)
             shift += plan.out_w * pixel
         image, i, j = next_tile(image, i, j, plan)
     store(sums + (block * plan.out_channels + channel) * size, total, count, dt)
@@ -171,8 +173,8 @@ def _make_pool(vectors, name):
 
     def pool(begin, end, scratch, x, weights, bias, out, argmax, plan):
         finish = address(out), place_of(bias), argmax
-        others = NOWHERE, NOWHERE, NOWHERE, NOWHERE
-        convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
+        others = NOWHERE, NOTHING_BESIDE, NOTHING_BESIDE
+        convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
 
     pool.__name__ = name
     return kernel(pool)
@@ -182,9 +184,9 @@ def _make_masked(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, mask_outputs)
 
     def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
-        finish = address(out), address(mask), address(sums)
-        others = finish[1], NOWHERE, NOWHERE, NOWHERE
-        convolve_blocks(begin, end, scratch, x, address(x), weights, finish, out, others, plan)
+        finish = address(out), address(mask), mask.dtype, address(sums)
+        others = NOWHERE, beside(mask), NOTHING_BESIDE
+        convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
 
     masked.__name__ = name
     return kernel(masked)
@@ -206,7 +208,7 @@ def run_pool(x, weights, bias, conv_shape, pad_top, pad_left, out, argmax, works
     """Launch convolution, rectifier and 2x2 pooling; `conv_shape` is that of the convolution's result."""
     plan = plan_for(weights, x.shape, conv_shape, pad_top, pad_left)._replace(stream=1)  # no line of it is asked for
     chosen = conv2d_winograd_pool if plan.vectors > 1 else conv2d_winograd_pool_narrow
-    scratch = block_scratch(plan, workspace, x.dtype)
+    scratch = block_scratch(plan, workspace)
     launch(chosen, plan.blocks, x, weights, bias, out, argmax, plan, scratch=scratch)
 
 
@@ -215,7 +217,7 @@ def run_masked(grad, weights, mask, pad_top, pad_left, out, grad_bias, workspace
     plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     chosen = conv2d_winograd_masked if plan.vectors > 1 else conv2d_winograd_masked_narrow
-    scratch = block_scratch(plan, workspace, grad.dtype)
+    scratch = block_scratch(plan, workspace)
     launch(chosen, plan.blocks, grad, weights, mask, out, sums, plan, scratch=scratch)
     if grad_bias is not None:
         sum_in_order(sums, grad_bias)

@@ -5,53 +5,54 @@ winograd_transforms.py there is straight code for what lies inside, and for ever
 """
 
 from .launch import device
-from .simd import VECTOR_BYTES, lanes, vload, vload_part, vsplat
+from .simd import VECTOR_BYTES, lanes, vload, vsplat
 from .stack import stack_vectors, unknown
+from .stored import vload_part_stored, vload_stored
 from .winograd_transforms import HALF, MASKS, PATCH, TILE, gradient_row, small_gradient_row, store_six
 
 
 @device
-def _load_cell(place, there, count, dt):
+def _load_cell(place, there, count, stored, dt):
     """`count` channels of one cell, zero if it is not there."""
     if there and count == lanes(dt):
-        return vload(place, dt)
+        return vload_stored(place, stored, dt)
     if there:
-        return vload_part(place, count, dt)
+        return vload_part_stored(place, count, stored, dt)
     return vsplat(0, dt)
 
 
 @device
-def _whole_column(place, row_bytes, dt):
+def _whole_column(place, row_bytes, stored, dt):
     """A g for one column of a tile, a whole vector of channels."""
     return gradient_row(
-        vload(place, dt),
-        vload(place + row_bytes, dt),
-        vload(place + 2 * row_bytes, dt),
-        vload(place + 3 * row_bytes, dt),
+        vload_stored(place, stored, dt),
+        vload_stored(place + row_bytes, stored, dt),
+        vload_stored(place + 2 * row_bytes, stored, dt),
+        vload_stored(place + 3 * row_bytes, stored, dt),
         dt,
     )
 
 
 @device
-def _part_column(place, row_bytes, rows, count, dt):
+def _part_column(place, row_bytes, rows, count, stored, dt):
     """A g for one column of a tile, of which `rows` cells are in the map, `count` channels."""
     return gradient_row(
-        _load_cell(place, True, count, dt),
-        _load_cell(place + row_bytes, rows > 1, count, dt),
-        _load_cell(place + 2 * row_bytes, rows > 2, count, dt),
-        _load_cell(place + 3 * row_bytes, rows > 3, count, dt),
+        _load_cell(place, True, count, stored, dt),
+        _load_cell(place + row_bytes, rows > 1, count, stored, dt),
+        _load_cell(place + 2 * row_bytes, rows > 2, count, stored, dt),
+        _load_cell(place + 3 * row_bytes, rows > 3, count, stored, dt),
         dt,
     )
 
 
 @device
-def _masked_column(place, row_bytes, rows, count, dt):
+def _masked_column(place, row_bytes, rows, count, stored, dt):
     """As `_part_column`, without branches; `count` is 0 for a column outside the map."""
     return gradient_row(
-        vload_part(place, count, dt),
-        vload_part(place + row_bytes, count if rows > 1 else 0, dt),
-        vload_part(place + 2 * row_bytes, count if rows > 2 else 0, dt),
-        vload_part(place + 3 * row_bytes, count if rows > 3 else 0, dt),
+        vload_part_stored(place, count, stored, dt),
+        vload_part_stored(place + row_bytes, count if rows > 1 else 0, stored, dt),
+        vload_part_stored(place + 2 * row_bytes, count if rows > 2 else 0, stored, dt),
+        vload_part_stored(place + 3 * row_bytes, count if rows > 3 else 0, stored, dt),
         dt,
     )
 
@@ -68,27 +69,27 @@ def store_tile(a, b, e, f, target, plane_bytes, dt):
 
 
 @device
-def _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, dt):
+def _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, stored, dt):
     """A g A^T of a tile that lies in the map, for a whole vector of channels."""
-    a = _whole_column(place, row_bytes, dt)
-    b = _whole_column(place + pixel_bytes, row_bytes, dt)
-    e = _whole_column(place + 2 * pixel_bytes, row_bytes, dt)
-    f = _whole_column(place + 3 * pixel_bytes, row_bytes, dt)
+    a = _whole_column(place, row_bytes, stored, dt)
+    b = _whole_column(place + pixel_bytes, row_bytes, stored, dt)
+    e = _whole_column(place + 2 * pixel_bytes, row_bytes, stored, dt)
+    f = _whole_column(place + 3 * pixel_bytes, row_bytes, stored, dt)
     store_tile(a, b, e, f, target, plane_bytes, dt)
 
 
 @device
-def _transform_masked(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
+def _transform_masked(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, stored, dt):
     """A g A^T of any tile as straight code: of cells outside the map, no lane is loaded."""
-    a = _masked_column(place, row_bytes, rows, count, dt)
-    b = _masked_column(place + pixel_bytes, row_bytes, rows, count if cols > 1 else 0, dt)
-    e = _masked_column(place + 2 * pixel_bytes, row_bytes, rows, count if cols > 2 else 0, dt)
-    f = _masked_column(place + 3 * pixel_bytes, row_bytes, rows, count if cols > 3 else 0, dt)
+    a = _masked_column(place, row_bytes, rows, count, stored, dt)
+    b = _masked_column(place + pixel_bytes, row_bytes, rows, count if cols > 1 else 0, stored, dt)
+    e = _masked_column(place + 2 * pixel_bytes, row_bytes, rows, count if cols > 2 else 0, stored, dt)
+    f = _masked_column(place + 3 * pixel_bytes, row_bytes, rows, count if cols > 3 else 0, stored, dt)
     store_tile(a, b, e, f, target, plane_bytes, dt)
 
 
 @device
-def _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
+def _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, stored, dt):
     """A g A^T of any tile, of which `rows` x `cols` cells are in the map."""
     kept = stack_vectors(HALF, dt)
     column = kept
@@ -96,7 +97,7 @@ def _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_byte
         zero = vsplat(0, dt)
         values = zero, zero, zero, zero, zero, zero
         if j < cols:
-            values = _part_column(place, row_bytes, rows, count, dt)
+            values = _part_column(place, row_bytes, rows, count, stored, dt)
         store_six(column, TILE * VECTOR_BYTES, values)
         column += VECTOR_BYTES
         place += pixel_bytes
@@ -113,23 +114,24 @@ def _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_byte
 
 
 @device
-def transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
+def transform_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, stored, dt):
     """A g A^T of one tile and vector of channels; `rows` x `cols` cells of the tile are in the map."""
     if rows == TILE and cols == TILE and count == lanes(dt):
-        _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, dt)
+        _transform_whole(place, row_bytes, pixel_bytes, target, plane_bytes, stored, dt)
     elif MASKS:
-        _transform_masked(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt)
+        _transform_masked(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, stored, dt)
     else:
-        _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt)
+        _transform_any(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, stored, dt)
 
 
 @device
-def transform_small_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, dt):
+def transform_small_gradient(place, row_bytes, pixel_bytes, rows, cols, target, plane_bytes, count, stored, dt):
     """A g A^T of one tile of 2x2 and vector of channels; `rows` x `cols` cells of the tile are in the map."""
     below = place + row_bytes
-    right, corner = _load_cell(place + pixel_bytes, cols > 1, count, dt), cols > 1 and rows > 1
-    a = small_gradient_row(_load_cell(place, True, count, dt), _load_cell(below, rows > 1, count, dt), dt)
-    b = small_gradient_row(right, _load_cell(below + pixel_bytes, corner, count, dt), dt)
+    right, corner = _load_cell(place + pixel_bytes, cols > 1, count, stored, dt), cols > 1 and rows > 1
+    left = _load_cell(place, True, count, stored, dt)
+    a = small_gradient_row(left, _load_cell(below, rows > 1, count, stored, dt), dt)
+    b = small_gradient_row(right, _load_cell(below + pixel_bytes, corner, count, stored, dt), dt)
     store_six(target, plane_bytes, small_gradient_row(a[0], b[0], dt))
     store_six(target + 6 * plane_bytes, plane_bytes, small_gradient_row(a[1], b[1], dt))
     store_six(target + 12 * plane_bytes, plane_bytes, small_gradient_row(a[2], b[2], dt))

@@ -17,20 +17,20 @@ from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from .stack import stack_vectors
 from .stored import load_stored, stored_bytes, vload_stored
-from .winograd import block_scratch, make_convolve_blocks, place_of
+from .winograd import beside, block_scratch, make_convolve_blocks, place_of
 from .winograd_fused import keep_columns
 from .winograd_plan import plan_for
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
 
 
 @device
-def _behind(g, y, zero, dt):
+def _behind(g, y, zero, stored, dt):
     """The gradient behind the rectifier with result at `y`; it passes where that is positive, or NaN."""
-    return vselect_not_le(vload(y, dt), zero, g, zero)
+    return vselect_not_le(vload_stored(y, stored, dt), zero, g, zero)
 
 
 @device
-def _norm_row(kept, row, places, pixel_bytes, centre, sums, stored, dt):
+def _norm_row(kept, row, places, pixel_bytes, centre, sums, y_stored, x_stored, dt):
     """Four cells of a row that lies in the image; return the sums with theirs."""
     out, addend, y, x = places
     total, product = sums
@@ -40,19 +40,20 @@ def _norm_row(kept, row, places, pixel_bytes, centre, sums, stored, dt):
     if addend != 0:
         g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + pixel_bytes, dt)
         g2, g3 = g2 + vload(addend + two, dt), g3 + vload(addend + three, dt)
-    g0, g1 = _behind(g0, y, zero, dt), _behind(g1, y + pixel_bytes, zero, dt)
-    g2, g3 = _behind(g2, y + two, zero, dt), _behind(g3, y + three, zero, dt)
+    step = stored_bytes(pixel_bytes, y_stored, dt)
+    g0, g1 = _behind(g0, y, zero, y_stored, dt), _behind(g1, y + step, zero, y_stored, dt)
+    g2, g3 = _behind(g2, y + 2 * step, zero, y_stored, dt), _behind(g3, y + 3 * step, zero, y_stored, dt)
     store_four(out, pixel_bytes, (g0, g1, g2, g3))
-    step = stored_bytes(pixel_bytes, stored, dt)
-    x0, x1 = vload_stored(x, stored, dt), vload_stored(x + step, stored, dt)
-    x2, x3 = vload_stored(x + 2 * step, stored, dt), vload_stored(x + 3 * step, stored, dt)
+    step = stored_bytes(pixel_bytes, x_stored, dt)
+    x0, x1 = vload_stored(x, x_stored, dt), vload_stored(x + step, x_stored, dt)
+    x2, x3 = vload_stored(x + 2 * step, x_stored, dt), vload_stored(x + 3 * step, x_stored, dt)
     one = vfma(g1, x1 - centre, g0 * (x0 - centre))
     other = vfma(g3, x3 - centre, g2 * (x2 - centre))
     return total + ((g0 + g1) + (g2 + g3)), product + (one + other)
 
 
 @device
-def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, stored, dt):
+def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, y_stored, x_stored, dt):
     """As `_norm_row` for the first `cols` cells and `count` channels."""
     out, addend, y, x = places
     total, product = sums
@@ -64,9 +65,9 @@ def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, store
         g = vload(values + j * VECTOR_BYTES, dt)
         if addend != 0:
             g = g + load(addend + shift, count, dt)
-        g = vselect_not_le(load(y + shift, count, dt), zero, g, zero)
+        g = vselect_not_le(load_stored(y + stored_bytes(shift, y_stored, dt), count, y_stored, dt), zero, g, zero)
         store(out + shift, g, count, dt)
-        away = load_stored(x + stored_bytes(shift, stored, dt), count, stored, dt) - centre
+        away = load_stored(x + stored_bytes(shift, x_stored, dt), count, x_stored, dt) - centre
         total, product = total + g, vfma(g, away, product)
     return total, product
 
@@ -84,19 +85,20 @@ def _norm_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     out, addend, y, x = places
-    stored = x.dtype
+    y_stored, x_stored = y.dtype, x.dtype
     for t in range(tiles):
         h, w = i * TILE, j * TILE
         rows, cols = min(TILE, plan.out_h - h), min(TILE, plan.out_w - w)
         shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
         keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
         for row in range(rows):
-            values = address(x) + stored_bytes(shift, stored, dt)
-            here = out + shift, addend + shift * (addend != 0), y + shift, values
+            rectified = address(y) + stored_bytes(shift, y_stored, dt)
+            values = address(x) + stored_bytes(shift, x_stored, dt)
+            here = out + shift, addend + shift * (addend != 0), rectified, values
             if cols == TILE and count == lanes(dt):
-                sums = _norm_row(kept, row, here, pixel, centre, sums, stored, dt)
+                sums = _norm_row(kept, row, here, pixel, centre, sums, y_stored, x_stored, dt)
             else:
-                sums = _norm_cells(kept, row, here, pixel, cols, count, centre, sums, stored, dt)
+                sums = _norm_cells(kept, row, here, pixel, cols, count, centre, sums, y_stored, x_stored, dt)
             shift += plan.out_w * pixel
         image, i, j = next_tile(image, i, j, plan)
     target = (block * plan.out_channels + channel) * size
@@ -108,10 +110,10 @@ def _make_norm(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, _norm_outputs)
 
     def norm(begin, end, scratch, grad, weights, addend, y, x, mean, out, sums, products, plan):
-        places = address(out), place_of(addend), address(y), x
+        places = address(out), place_of(addend), y, x
         finish = places, address(mean), (address(sums), address(products))
-        others = places[1], places[2], address(x), itemsize(x.dtype)
-        convolve_blocks(begin, end, scratch, grad, address(grad), weights, finish, out, others, plan)
+        others = places[1], beside(y), beside(x)
+        convolve_blocks(begin, end, scratch, grad, grad, weights, finish, out, others, plan)
 
     norm.__name__ = name
     return kernel(norm)
@@ -130,5 +132,5 @@ def run(grad, weights, addend, norm, pad_top, pad_left, out, workspace):
     addend = _NOTHING if addend is None else addend.reshape(-1)
     chosen = conv2d_winograd_norm if plan.vectors > 1 else conv2d_winograd_norm_narrow
     arguments = (grad, weights, addend, y, x, mean, out, sums, products, plan)
-    launch(chosen, plan.blocks, *arguments, scratch=block_scratch(plan, workspace, grad.dtype))
+    launch(chosen, plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)

@@ -30,11 +30,11 @@ from .simd import (
     prefetch,
     vfma,
     vload,
-    vload_part,
     vsplat,
     vstore,
 )
 from .stack import stack_vectors, unknown
+from .stored import vload_part_stored, vload_stored
 
 TILE = 4  # outputs along one side
 SMALL_TILE = 2  # of F(2x2, 5x5)
@@ -222,29 +222,29 @@ def patch_rows(first, h, row_bytes, zeros, in_h):
 
 
 @device
-def _whole_column(rows, shift, dt):
+def _whole_column(rows, shift, stored, dt):
     """B^T d for one column of a patch, a whole vector of channels."""
     return input_row(
-        vload(rows[0] + shift, dt),
-        vload(rows[1] + shift, dt),
-        vload(rows[2] + shift, dt),
-        vload(rows[3] + shift, dt),
-        vload(rows[4] + shift, dt),
-        vload(rows[5] + shift, dt),
+        vload_stored(rows[0] + shift, stored, dt),
+        vload_stored(rows[1] + shift, stored, dt),
+        vload_stored(rows[2] + shift, stored, dt),
+        vload_stored(rows[3] + shift, stored, dt),
+        vload_stored(rows[4] + shift, stored, dt),
+        vload_stored(rows[5] + shift, stored, dt),
         dt,
     )
 
 
 @device
-def _part_column(rows, shift, count, dt):
+def _part_column(rows, shift, count, stored, dt):
     """B^T d for one column of a patch, `count` channels."""
     return input_row(
-        vload_part(rows[0] + shift, count, dt),
-        vload_part(rows[1] + shift, count, dt),
-        vload_part(rows[2] + shift, count, dt),
-        vload_part(rows[3] + shift, count, dt),
-        vload_part(rows[4] + shift, count, dt),
-        vload_part(rows[5] + shift, count, dt),
+        vload_part_stored(rows[0] + shift, count, stored, dt),
+        vload_part_stored(rows[1] + shift, count, stored, dt),
+        vload_part_stored(rows[2] + shift, count, stored, dt),
+        vload_part_stored(rows[3] + shift, count, stored, dt),
+        vload_part_stored(rows[4] + shift, count, stored, dt),
+        vload_part_stored(rows[5] + shift, count, stored, dt),
         dt,
     )
 
@@ -261,14 +261,14 @@ def store_patch(a, b, e, f, g, h, target, plane_bytes, dt):
 
 
 @device
-def _transform_inside(rows, pixel_bytes, shift, target, plane_bytes, dt):
+def _transform_inside(rows, pixel_bytes, shift, target, plane_bytes, stored, dt):
     """V = B^T d B of a patch whose columns all lie in the image, for a whole vector of channels."""
-    a = _whole_column(rows, shift, dt)
-    b = _whole_column(rows, shift + pixel_bytes, dt)
-    e = _whole_column(rows, shift + 2 * pixel_bytes, dt)
-    f = _whole_column(rows, shift + 3 * pixel_bytes, dt)
-    g = _whole_column(rows, shift + 4 * pixel_bytes, dt)
-    h = _whole_column(rows, shift + 5 * pixel_bytes, dt)
+    a = _whole_column(rows, shift, stored, dt)
+    b = _whole_column(rows, shift + pixel_bytes, stored, dt)
+    e = _whole_column(rows, shift + 2 * pixel_bytes, stored, dt)
+    f = _whole_column(rows, shift + 3 * pixel_bytes, stored, dt)
+    g = _whole_column(rows, shift + 4 * pixel_bytes, stored, dt)
+    h = _whole_column(rows, shift + 5 * pixel_bytes, stored, dt)
     store_patch(a, b, e, f, g, h, target, plane_bytes, dt)
 
 
@@ -278,19 +278,19 @@ def _there(column, width, count):
 
 
 @device
-def _transform_masked(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, dt):
+def _transform_masked(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, stored, dt):
     """V = B^T d B of any patch as straight code: of a column outside the image, no lane is loaded."""
-    a = _part_column(rows, shift, _there(column, width, count), dt)
-    b = _part_column(rows, shift + pixel_bytes, _there(column + 1, width, count), dt)
-    e = _part_column(rows, shift + 2 * pixel_bytes, _there(column + 2, width, count), dt)
-    f = _part_column(rows, shift + 3 * pixel_bytes, _there(column + 3, width, count), dt)
-    g = _part_column(rows, shift + 4 * pixel_bytes, _there(column + 4, width, count), dt)
-    h = _part_column(rows, shift + 5 * pixel_bytes, _there(column + 5, width, count), dt)
+    a = _part_column(rows, shift, _there(column, width, count), stored, dt)
+    b = _part_column(rows, shift + pixel_bytes, _there(column + 1, width, count), stored, dt)
+    e = _part_column(rows, shift + 2 * pixel_bytes, _there(column + 2, width, count), stored, dt)
+    f = _part_column(rows, shift + 3 * pixel_bytes, _there(column + 3, width, count), stored, dt)
+    g = _part_column(rows, shift + 4 * pixel_bytes, _there(column + 4, width, count), stored, dt)
+    h = _part_column(rows, shift + 5 * pixel_bytes, _there(column + 5, width, count), stored, dt)
     store_patch(a, b, e, f, g, h, target, plane_bytes, dt)
 
 
 @device
-def _transform_any(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, dt):
+def _transform_any(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, stored, dt):
     """V = B^T d B of any patch; columns outside the image are zero."""
     kept = stack_vectors(PLANES, dt)
     place = kept
@@ -298,7 +298,8 @@ def _transform_any(rows, column, width, pixel_bytes, shift, count, target, plane
         zero = vsplat(0, dt)
         values = zero, zero, zero, zero, zero, zero
         if 0 <= j < width:
-            values = _whole_column(rows, shift, dt) if count == lanes(dt) else _part_column(rows, shift, count, dt)
+            whole = count == lanes(dt)
+            values = _whole_column(rows, shift, stored, dt) if whole else _part_column(rows, shift, count, stored, dt)
         store_six(place, PATCH * VECTOR_BYTES, values)
         place += VECTOR_BYTES
         shift += pixel_bytes
@@ -309,17 +310,17 @@ def _transform_any(rows, column, width, pixel_bytes, shift, count, target, plane
 
 
 @device
-def transform_patch(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, dt):
+def transform_patch(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, stored, dt):
     """V = B^T d B for `count` channels, `shift` bytes into each pixel; plane p goes to target + p * plane_bytes.
 
-    The patch begins in column `column` of an image of `width` columns.
+    The patch begins in column `column` of an image of `width` columns; its elements are of the type `stored`.
     """
     if MASKS:
-        _transform_masked(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, dt)
+        _transform_masked(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, stored, dt)
     elif column >= 0 and column + PATCH <= width and count == lanes(dt):
-        _transform_inside(rows, pixel_bytes, shift, target, plane_bytes, dt)
+        _transform_inside(rows, pixel_bytes, shift, target, plane_bytes, stored, dt)
     else:
-        _transform_any(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, dt)
+        _transform_any(rows, column, width, pixel_bytes, shift, count, target, plane_bytes, stored, dt)
 
 
 @device

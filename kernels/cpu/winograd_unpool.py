@@ -11,7 +11,7 @@ from .conv2d_weight import sum_in_order
 from .elementwise import load
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
-from .winograd import NOWHERE, block_scratch, make_convolve_blocks, place_of
+from .winograd import NOTHING_BESIDE, NOWHERE, beside, block_scratch, make_convolve_blocks, place_of
 from .winograd_fused import mask_outputs
 from .winograd_gradient import store_tile
 from .winograd_plan import plan_for
@@ -133,8 +133,8 @@ def _make_input(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, mask_outputs, _transform_windows)
 
     def unpool(begin, end, scratch, grad, argmax, weights, mask, out, sums, plan):
-        finish = address(out), place_of(mask), address(sums)
-        others = finish[1], NOWHERE, NOWHERE, NOWHERE
+        finish = address(out), place_of(mask), mask.dtype, address(sums)
+        others = NOWHERE, beside(mask), NOTHING_BESIDE
         source = _windows_of(grad, argmax)
         convolve_blocks(begin, end, scratch, grad, source, weights, finish, out, others, plan)
 
@@ -169,7 +169,7 @@ def backward_input(grad, argmax, weights, mask, conv_shape, pad_top, pad_left, o
     plan = plan_for(weights, conv_shape, out.shape, pad_top, pad_left)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     chosen = conv2d_winograd_unpool if plan.vectors > 1 else conv2d_winograd_unpool_narrow
-    scratch = block_scratch(plan, workspace, grad.dtype)
+    scratch = block_scratch(plan, workspace)
     launch(chosen, plan.blocks, grad, argmax, weights, mask, out, sums, plan, scratch=scratch)
     if grad_bias is not None:
         sum_in_order(sums, grad_bias)

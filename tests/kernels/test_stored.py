@@ -1,45 +1,62 @@
-"""Activations stored as bfloat16: the same bits as from the float32 that they stand for, and one rounding when stored."""
+"""Activations stored as bfloat16: the bits that float32 of the same values gives, and one rounding when stored."""
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
 from fastconv.backends import use_backend
-from tests.backends import cases_fused
+from tests.backends import cases_conv, cases_fused
 from tests.backends.op_case import Arrays, Case
 
 pytest.importorskip("numba")
 from fastconv.kernels.cpu import bf16
-from fastconv.kernels.cpu.stored import STORED, narrow
+from fastconv.kernels.cpu.stored import STORED, convert
 
 from tests.kernels.test_bf16 import to_bf16
 
 pytestmark = pytest.mark.skipif(not bf16.DOT, reason="compiled for a CPU without AVX512_BF16")
 
-PRECISIONS = ("default", "fast")
-KEPT = {  # arguments that may be stored so
-    "normalise_relu": {"x"},
-    "normalise_add_relu": {"x"},
-    "normalise_relu_max_pool2d": {"x"},
-    "batch_norm_relu_backward": {"x"},
-    "batch_norm_add_relu_backward": {"x"},
-    "batch_norm_relu_max_pool2d_backward": {"x"},
-    "batch_norm_backward_apply": {"x"},
-    "conv2d_backward_input_norm_relu": {"x"},
-    "conv2d_statistics": {"out"},
+KEPT = {  # what of an operation may be stored so, inputs and outputs
+    "normalise_relu": {"x", "y"},
+    "normalise_add_relu": {"x", "residual", "y"},
+    "normalise_relu_max_pool2d": {"x", "y"},
+    "batch_norm_relu_backward": {"x", "y", "grad_input"},
+    "batch_norm_add_relu_backward": {"x", "y", "grad_input"},
+    "batch_norm_relu_max_pool2d_backward": {"x", "y", "grad_input"},
+    "batch_norm_backward_apply": {"x", "grad_input"},
+    "conv2d": {"x"},
+    "conv2d_backward_input": {"grad_output"},
+    "conv2d_backward_weight": {"grad_output", "x"},
+    "conv2d_backward_bias": {"grad_output"},
+    "conv2d_relu": {"x", "y"},
+    "conv2d_statistics": {"x", "out"},
+    "conv2d_relu_max_pool2d": {"x"},
+    "conv2d_max_pool2d_backward": {"x"},
+    "conv2d_backward_input_relu": {"grad_output", "y"},
+    "conv2d_backward_input_add": {"grad_output"},
+    "conv2d_backward_input_norm_relu": {"grad_output", "x", "y"},
 }
-CONVOLUTIONS = [
-    make(replace(c, id=f"{precision}-{c.id}", precision=precision))
+SQUARES = {"kernel_size": (2, 2), "stride": (2, 2), "padding": cases_conv.pad(0, 0), "dilation": (1, 1)}
+MAKERS = (
+    *(cases_conv.forward, cases_conv.backward_input, cases_conv.backward_weight),
+    *(cases_fused.conv_relu, cases_fused.conv_statistics, cases_fused.backward_input_relu),
+    partial(cases_fused.backward_input_norm_relu, add=True),
+    partial(cases_fused.backward_input_add, in_place=True),
+    partial(cases_fused.conv_relu_pool, windows=SQUARES),
+    partial(cases_fused.conv_pool_backward, windows=SQUARES),
+)
+CONVS = [
+    replace(c, precision="fast")
     for c in cases_fused.CONVS
-    if c.precision == "default"
-    for precision in PRECISIONS
-    for make in (cases_fused.conv_statistics, cases_fused.backward_input_norm_relu)
+    if c.precision == "default" and min(c.y_shape[1:3]) > 1 and not c.infinite
 ]
-CASES = [*(case for case in cases_fused.CASES if case.op in KEPT and not case.op.startswith("conv2d")), *CONVOLUTIONS]
+NORMS = [case for case in cases_fused.CASES if case.op in KEPT and not case.op.startswith("conv2d")]
+CASES = [*NORMS, cases_conv.backward_bias("stored", (3, 5, 7, 17)), *(make(c) for make in MAKERS for c in CONVS)]
 
 
 def stored(a: np.ndarray) -> np.ndarray:
@@ -68,7 +85,7 @@ def test_rounding() -> None:
     values = np.array([0.0, -0.0, 1.0, 1.00390625, 1.01171875, 3.4e38, np.inf, -np.inf, 1e-30, -2.5], np.float32)
     values = np.concatenate([values, np.random.default_rng(0).standard_normal(20_000).astype(np.float32), [np.nan]])
     out = np.empty(values.size, STORED)
-    narrow(values.astype(np.float32), out)
+    convert(values.astype(np.float32), out)
     wide = (out.astype(np.uint32) << 16).view(np.float32)
     np.testing.assert_array_equal(wide[:-1], to_bf16(values[:-1]))
     assert np.isnan(wide[-1])
