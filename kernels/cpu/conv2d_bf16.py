@@ -1,10 +1,11 @@
 """Convolution in bfloat16: forward, backward-input and dense layers of "fast" precision.
 
-Arrays are float32, or stored as bfloat16 (stored.py). A task rounds the input of a block of output pixels into a strip (bf16_plan.py), then for each pair
-of vectors of output channels runs over the block in tiles of 32 pixels: all taps and channels of a tile are added in
-float32 before anything is written, so there is one rounding of each operand and none of a partial sum. On a CPU with
-tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32 elements; elsewhere it is ``vdpbf16ps``
-on 8 pixels by two vectors. Behind a tile come bias, addend, floor and the sums for mean and variance.
+Arrays are float32, or stored as bfloat16 (stored.py). A task rounds the input of a block of output pixels into a strip
+(bf16_plan.py), then for each pair of vectors of output channels runs over the block in tiles of 32 pixels: all taps and
+channels of a tile are added in float32 before anything is written, so there is one rounding of each operand and none of
+a partial sum. On a CPU with tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32 elements;
+elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a tile come bias, addend, floor and the sums for mean
+and variance.
 
 Cost: 2 * N * P * Q * K * (C / groups) * R * S flops and each array moved once; with tile registers bound by the caches
 and by memory. Error: each operand is rounded to 8 bits, see kernels/README.md. A row's last step may multiply
