@@ -109,10 +109,15 @@ class Backend(FusedOperations, abc.ABC):
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
         """Return the type in which activations are kept from forward to backward: `dtype`, or uint16 for bfloat16.
 
-        A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it: the input
-        x and the `grad_output` of all convolutions; `out` of `conv2d_relu`, `conv2d_statistics` and of the operations
-        named ``normalise_...``; x, y, `residual` and `grad_input` of the normalisations. Who calls them with float32
-        alone gets float32 alone.
+        A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it, each by
+        itself, all else being of `dtype`:
+
+        - x of `conv2d`, `conv2d_relu`, `conv2d_statistics`, `conv2d_relu_max_pool2d`, `conv2d_max_pool2d_backward`;
+          `out` of the second and the third
+        - `grad_output` and x of `conv2d_backward_weight`
+        - `grad_output`, x and y of `conv2d_backward_input`, its ``_add``, ``_relu`` and ``_norm_relu``
+        - x, `residual` and `out` of `batch_norm_inference` and of the operations named ``normalise_...``
+        - x, y and `grad_input` of the operations named ``batch_norm_..._backward`` and of `batch_norm_backward_apply`
         """
         kept: np.dtype = np.dtype(dtype)
         return kept

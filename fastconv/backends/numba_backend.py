@@ -250,7 +250,7 @@ class NumbaBackend(NumbaFusedOperations):
         )
 
     def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        reduce.conv2d_backward_bias(stored.widened(grad_output, workspace), out=out, workspace=workspace)
+        reduce.conv2d_backward_bias(grad_output, out=out, workspace=workspace)
 
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace

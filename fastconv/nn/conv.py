@@ -151,8 +151,10 @@ class Conv2d(Layer):
             allocate(backend, dtype, [parameter], [values])
         self._prepared = PreparedWeights(self.weight)
 
-    def convolve(self, x: Array, operation: str, *inputs: Array, out: Array | None = None, **more: Any) -> Array:
-        """Return the result of `operation`, in `out` if given.
+    def convolve(
+        self, x: Array, operation: str, *inputs: Array, out: Array | None = None, bias: bool = True, **more: Any
+    ) -> Array:
+        """Return the result of `operation`, in `out` if given, without the layer's bias if not `bias`.
 
         That is "conv2d", or a fused operation with more inputs and outputs.
         """
@@ -162,7 +164,7 @@ class Conv2d(Layer):
         getattr(backend, operation)(
             x,
             self._prepare("forward", x.shape, plan),
-            None if self.bias is None else self.bias.array,
+            self.bias.array if bias and self.bias is not None else None,
             *inputs,
             stride=self.stride,
             padding=plan.padding,
@@ -191,6 +193,13 @@ class Conv2d(Layer):
         if self.bias is not None:
             target = self.bias.grad_target()
             self.backend.conv2d_backward_bias(grad_output, out=target, workspace=self.backend.pool)
+            self.bias.add_grad(target)
+
+    def no_gradient_of_bias(self) -> None:
+        """Add zero to the gradient of the bias, if there is one: what it is before a normalisation."""
+        if self.bias is not None:
+            target = self.bias.grad_target()
+            self.backend.fill(0.0, out=target)
             self.bias.add_grad(target)
 
     def backward_weight(self, grad_output: Array, x: Array) -> None:

@@ -72,7 +72,8 @@ def _residual(layers: Sequence[Layer]) -> Step | None:
     block = layers[0]
     if type(block.body) is not Sequential:
         return None
-    last = block.body.steps[-1]
+    steps = find_steps(block.body.layers)  # its own, not those that run when the body is called by itself
+    last = steps[-1]
     if not isinstance(last, ConvNorm) or last.relu is not None:
         return None
-    return ResidualReLU(block, layers[1], block.body.steps[:-1], last, block.shortcut)
+    return ResidualReLU(block, layers[1], steps[:-1], last, block.shortcut)

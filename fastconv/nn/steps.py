@@ -292,8 +292,10 @@ class ConvNorm(Step):
     """Convolution with the statistics of its output; normalisation, rectifier and 2x2 max pooling in one pass more.
 
     Backward two passes: the sums, and the gradient of the convolution's output. The step behind may have done the first
-    (see `Ending`).
+    (see `Ending`). A bias of the convolution has no effect but on the running mean.
     """
+
+    _kept = ("convolution and its gradient",)
 
     def __init__(
         self, conv: Conv2d, norm: BatchNorm2d, relu: ReLU | None = None, pool: MaxPool2d | None = None
@@ -306,7 +308,6 @@ class ConvNorm(Step):
             self.ends = ("normalise_relu", "batch_norm_relu_backward")
         else:
             self.ends = ("batch_norm_inference", "batch_norm_backward")
-        self._kept = ("convolution and its gradient",)
         self.forward_operations = ("conv2d_statistics", self.ends[0])
 
     @property
@@ -341,8 +342,13 @@ class ConvNorm(Step):
             raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
         mean, var = backend.empty(shape, norm.dtype), backend.empty(shape, norm.dtype)
         z = backend.empty(conv.output_shape(x.shape), kept_dtype(conv))
-        conv.convolve(x, "conv2d_statistics", out=z, mean=mean, var=var)
-        norm.update(mean, var, count)
+        # A bias moves z and its mean alike. Left out it takes nothing of the precision that z is stored with.
+        conv.convolve(x, "conv2d_statistics", out=z, bias=False, mean=mean, var=var)
+        moved = mean
+        if conv.bias is not None:
+            moved = backend.empty(shape, norm.dtype)
+            backend.add(mean, conv.bias.array, out=moved)
+        norm.update(moved, var, count)
         return z, mean, var
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
@@ -371,7 +377,7 @@ class ConvNorm(Step):
         grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
         if wanted.own is not None:
             apply_norm(wanted.own, grad_output, grad)
-            self.conv.backward_bias(grad)
+            self.conv.no_gradient_of_bias()
             return conv_backward(self.conv, grad, x, wanted)
         more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
         if self.relu is None:
@@ -382,7 +388,7 @@ class ConvNorm(Step):
             windows = self.pool.windows_of(z.shape)
             backend.batch_norm_relu_max_pool2d_backward(grad_output, y, argmax, z, gamma, mean, var, **windows, **more)
         norm.add_grads(more)
-        self.conv.backward_bias(grad)
+        self.conv.no_gradient_of_bias()
         return conv_backward(self.conv, grad, x, wanted)
 
 
@@ -490,7 +496,7 @@ class ResidualReLU(Step):
                 grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more
             )
             norm.add_grads(more)
-        conv.backward_bias(grad)
+        conv.no_gradient_of_bias()
         rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=wanted.input_grad)
         if rest is not None and wanted.addend is not None:
             backend.add(rest, wanted.addend, out=wanted.addend)

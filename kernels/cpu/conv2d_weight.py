@@ -4,9 +4,10 @@
 
 A task owns a block of input channels and a block of output channels, and one part of the pixels. Block of pixels by
 block of pixels it copies the input into a strip padded with zeros and the gradient into columns of two vectors (where a
-pixel's gradient is no wider than a column, it is read where it lies); then tiles of pairs (tap, input channel) by two
-vectors of output channels run over the pixels. Small weights leave few such blocks, so there the pixels are split into
-parts, whose sums are added in order afterwards: the number of parts depends on shapes only.
+pixel's gradient is no wider than a column, and not stored as bfloat16, it is read where it lies); then tiles of pairs
+(tap, input channel) by two vectors of output channels run over the pixels. Small weights leave few such blocks, so
+there the pixels are split into parts, whose sums are added in order afterwards: the number of parts depends on shapes
+only.
 
 Cost: the flops of the forward pass; bound by the fused multiply-add units. Each block of pixels reads and writes the
 accumulators once and is copied once for every block of channels on the other side.

@@ -147,7 +147,8 @@ def _look_ahead(x, out, others, block, groups, plan):
     source = address(x) + (block + 1) * plan.block_tiles * tile + rows_there
     out_tile = map_bytes(out, plan.out_h, plan.out_w, plan.out_channels, plan)
     addend, first, second = others
-    first_tile, second_tile = out_tile // itemsize(out.dtype) * first[1], out_tile // itemsize(out.dtype) * second[1]
+    elements, tiles = plan.out_h * plan.out_w * plan.out_channels, plan.tiles_h * plan.tiles_w
+    first_tile, second_tile = elements * first[1] // tiles, elements * second[1] // tiles
     return (
         source,
         share_of_lines(plan.block_tiles * tile, register_tiles),

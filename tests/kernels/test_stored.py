@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastconv.backends import use_backend
-from tests.backends import cases_conv, cases_fused
+from tests.backends import cases_conv, cases_fused, cases_norm
 from tests.backends.op_case import Arrays, Case
 
 pytest.importorskip("numba")
@@ -32,7 +33,8 @@ KEPT = {  # what of an operation may be stored so, inputs and outputs
     "conv2d": {"x"},
     "conv2d_backward_input": {"grad_output"},
     "conv2d_backward_weight": {"grad_output", "x"},
-    "conv2d_backward_bias": {"grad_output"},
+    "batch_norm_inference": {"x", "y"},
+    "batch_norm_backward": {"x", "grad_input"},
     "conv2d_relu": {"x", "y"},
     "conv2d_statistics": {"x", "out"},
     "conv2d_relu_max_pool2d": {"x"},
@@ -55,8 +57,26 @@ CONVS = [
     for c in cases_fused.CONVS
     if c.precision == "default" and min(c.y_shape[1:3]) > 1 and not c.infinite
 ]
-NORMS = [case for case in cases_fused.CASES if case.op in KEPT and not case.op.startswith("conv2d")]
-CASES = [*NORMS, cases_conv.backward_bias("stored", (3, 5, 7, 17)), *(make(c) for make in MAKERS for c in CONVS)]
+NORMS = [
+    case for case in (*cases_fused.CASES, *cases_norm.CASES) if case.op in KEPT and not case.op.startswith("conv2d")
+]
+STREAMED = (128, 32, 32, 17), (128, 32, 32, 16)  # large enough to go past the caches, the second by whole vectors
+LARGE = [
+    make("streamed", shape, add=True)
+    for make in (cases_fused.normalise, cases_fused.norm_backward)
+    for shape in STREAMED
+]
+CASES = [*NORMS, *LARGE, *(make(c) for make in MAKERS for c in CONVS)]
+# One of several alone, as where a neighbour does not know how to read it.
+ALONE = [
+    (case, frozenset({name}))
+    for case in [
+        *(next(case for case in NORMS if case.op == op) for op in KEPT if not op.startswith("conv2d")),
+        *(make(c) for make in MAKERS for c in CONVS[:2]),
+    ]
+    if len(KEPT[case.op]) > 1
+    for name in sorted(KEPT[case.op])
+]
 
 
 def stored(a: np.ndarray) -> np.ndarray:
@@ -68,8 +88,16 @@ def stored(a: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
 def test_same_bits_as_from_float32(case: Case) -> None:
+    _compare(case, KEPT[case.op])
+
+
+@pytest.mark.parametrize(("case", "kept"), ALONE, ids=[f"{case.op}-{case.id}-{min(kept)}" for case, kept in ALONE])
+def test_same_bits_with_one_array_stored_so(case: Case, kept: frozenset[str]) -> None:
+    _compare(case, kept)
+
+
+def _compare(case: Case, kept: Collection[str]) -> None:
     arrays = case.arrays(np.random.default_rng(zlib.crc32(case.id.encode())), np.float32)
-    kept = KEPT[case.op]
     wide: Arrays = {name: to_bf16(a) if name in kept else a for name, a in arrays.items()}
     small = {name: stored(a) if name in kept else a for name, a in wide.items()}
     outputs = {name: (shape, STORED) if name in kept else shape for name, shape in case.outputs.items()}

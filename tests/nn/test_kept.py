@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv._explain import _steps
 from fastconv.backends import get_backend, use_backend
-from fastconv.nn import Conv2d, ReLU, Sequential
+from fastconv.nn import BatchNorm2d, Conv2d, ReLU, Sequential
 from fastconv.nn.steps import Step, kept_dtype
 from tests.nn.test_fusion import PATTERNS
 
@@ -83,11 +85,76 @@ def test_activations_of_a_residual_network_are_kept() -> None:
     assert not any(row.kept for row in fc.explain(model, (2, 32, 32, 3)).rows)
 
 
+# In the order of the steps of `_model`: a convolution with a rectifier, then the pattern twice.
+KEPT_OUTPUTS = {
+    "conv-relu": [True, True, False],
+    "conv-relu-pool": [True, False, False],
+    "conv-norm": [False, True, False],
+    "conv-norm-relu": [False, True, False],
+    "conv-norm-relu-pool": [False, True, False],
+    "residual": [False, True, False],
+    "residual-with-shortcut": [False, True, False, True, False],  # into the identity, not into the other shortcut
+    "residual-of-a-layer": [False, False, False, False, False],
+    "derived-class": [False, False, False, False, False],
+}
+
+
+@pytest.mark.parametrize("name", KEPT_OUTPUTS)
+def test_what_is_kept(name: str) -> None:
+    assert [step.keeps_output for step in _model(name).steps] == KEPT_OUTPUTS[name]
+
+
+@pytest.mark.parametrize("name", ["conv-norm-relu", "residual"])
+def test_results_and_gradients_of_convolutions_are_kept(name: str, rng, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, backend = _model(name), get_backend()
+    dtypes: dict[str, list[np.dtype]] = {"conv2d_statistics": [], "conv2d_backward_weight": []}
+
+    def spy(operation: str, find: Callable[..., np.ndarray]) -> None:
+        real = getattr(backend, operation)
+
+        def called(*arguments, **more):
+            dtypes[operation].append(find(*arguments, **more).dtype)
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(backend, operation, called)
+
+    spy("conv2d_statistics", lambda *arguments, out, **more: out)
+    spy("conv2d_backward_weight", lambda grad_output, *arguments, **more: grad_output)
+    with fc.precision("fast"):
+        y, context = model.forward(rng.standard_normal((2, 19, 18, 5), np.float32), training=True)
+        model.backward(np.ones_like(y), context)
+    count = len(dtypes["conv2d_statistics"])
+    assert dtypes["conv2d_statistics"] == [KEPT] * count
+    assert dtypes["conv2d_backward_weight"] == [KEPT] * count + [np.float32]  # backwards; the first one has no norm
+
+
+@pytest.mark.parametrize("bias", [0.0, 500.0])
+def test_a_bias_before_a_normalisation_costs_nothing(bias: float, rng) -> None:
+    x = rng.standard_normal((4, 19, 18, 5), np.float32)
+    models = []
+    for dtype, backend in ((np.float32, "numba"), (np.float64, "numpy")):
+        with use_backend(backend):
+            model = Sequential(*[Conv2d(16, 3), BatchNorm2d(), ReLU(), Conv2d(16, 3), BatchNorm2d(), ReLU()])
+            model.build(x.shape[1:], dtype, seed=2)
+            for convolution in (model.layers[0], model.layers[3]):
+                convolution.bias.data = np.full(16, bias)
+            with fc.precision("fast" if backend == "numba" else "default"):
+                y, context = model.forward(x.astype(dtype), training=True)
+                model.backward(np.ones_like(y), context)
+        models.append((model, y))
+    (model, got), (reference, expected) = models
+    assert np.linalg.norm(got - expected) < 0.02 * np.linalg.norm(expected)
+    for ours, theirs in zip(model.buffers(), reference.buffers(), strict=True):  # it moves the running mean
+        np.testing.assert_allclose(ours.data, theirs.data, rtol=0.02, atol=0.01)
+    assert not any(np.any(model.layers[i].bias.grad) for i in (0, 3))
+
+
 def test_arrays_of_that_type_are_refused_from_outside(rng) -> None:
-    model = _model("conv-norm-relu")
-    x = rng.integers(0, 9, (2, 19, 18, 5)).astype(KEPT)
-    with fc.precision("fast"), pytest.raises(fc.errors.DTypeError, match="uint16"):
-        model.forward(x, training=True)
+    model = _model("residual")
+    x = rng.integers(0, 9, (2, 19, 18, 16)).astype(KEPT)
+    for part, given in ((model, x[..., :5]), (model.layers[2].body, x), (model.layers[2], x)):
+        with fc.precision("fast"), pytest.raises(fc.errors.DTypeError, match="uint16"):
+            part.forward(np.ascontiguousarray(given), training=True)
 
 
 def test_float64_is_kept_as_it_is() -> None:
