@@ -55,6 +55,7 @@ from .winograd_transforms import (
 
 NOWHERE = np.int64(0)
 NOTHING_BESIDE = NOWHERE, NOWHERE
+_TURN_TILES = 2
 
 
 @device
@@ -189,10 +190,13 @@ def _make_multiply(vectors):
     return multiply_planes
 
 
-def make_groups(vectors, transform):
+def make_groups(vectors, transform, in_turns):
     """Make the second half of a task: products and output transform, group by group of output channels.
 
-    ``transform(products, row_bytes, finish, block, first, tiles, channel, plan, dt)`` takes one vector of channels.
+    ``transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt)`` takes one vector of
+    channels of some tiles of a block; `fresh` if they are its first ones. The vectors of a group may take turns every
+    two tiles: lines beside each other, written one soon after the other, go past the caches twice as fast (back
+    transform of 128x16x16x128 on Zen 5: 0.56 ms vector by vector, 0.31 in turns; every four tiles, 0.59).
     """
     multiply_planes, multiply_fixed = _make_multiply(vectors), make_multiply_fixed(vectors, _ask_ahead)
 
@@ -210,11 +214,15 @@ def make_groups(vectors, transform):
         tiles = min(plan.block_tiles, plan.tiles - first)
         for group in range(begin, end):
             ahead = multiply(values, weights, group, products, tiles, ahead, plan, dt)
-            for v in range(vectors):
-                channel = (group * vectors + v) * lanes(dt)
-                if channel < plan.out_channels:
-                    source = products + v * VECTOR_BYTES
-                    transform(source, vectors * VECTOR_BYTES, finish, block, first, tiles, channel, plan, dt)
+            row = vectors * VECTOR_BYTES
+            together = _TURN_TILES if in_turns and vectors > 1 and plan.stream else tiles
+            for t in range(0, tiles, together):
+                some = min(together, tiles - t)
+                for v in range(vectors):
+                    channel = (group * vectors + v) * lanes(dt)
+                    if channel < plan.out_channels:
+                        source = products + t * row + v * VECTOR_BYTES
+                        transform(source, row, finish, block, first + t, some, channel, t == 0, plan, dt)
 
     return convolve_groups
 
@@ -225,12 +233,12 @@ def groups_of(plan, dt):
     return (plan.out_channels + plan.vectors * lanes(dt) - 1) // (plan.vectors * lanes(dt))
 
 
-def make_convolve_blocks(vectors, transform, read=transform_inputs):
+def make_convolve_blocks(vectors, transform, read=transform_inputs, *, in_turns=False):
     """Make the loop over blocks whose tasks transform their own input.
 
     ``read(source, zeros, values, plane_bytes, first, tiles, plan, dt)`` does that.
     """
-    convolve_groups = make_groups(vectors, transform)
+    convolve_groups = make_groups(vectors, transform, in_turns)
     fill_planes = make_fill_planes(read)
 
     @device
@@ -260,15 +268,16 @@ def _make_kernels(vectors, small, name):
     """Make the kernel whose tasks transform their own input, and that which finds it transformed."""
 
     @device
-    def transform(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
+    def transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
         out, bias, addend, partials, counts, floor = finish
         partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
         parts = out, bias, addend, partial, floor
-        outputs = transform_outputs(products, row_bytes, parts, first, tiles, channel, plan, small, dt)
+        outputs = transform_outputs(products, row_bytes, parts, first, tiles, channel, fresh, plan, small, dt)
         if channel == 0 and partial != 0:
-            counts[block] = outputs
+            counts[block] = outputs + (0 if fresh else counts[block])
 
-    convolve_blocks, convolve_groups = make_convolve_blocks(vectors, transform), make_groups(vectors, transform)
+    convolve_blocks = make_convolve_blocks(vectors, transform, in_turns=True)
+    convolve_groups = make_groups(vectors, transform, True)
 
     def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
         finish = out, place_of(bias), place_of(addend), place_of(partials), counts, floor

@@ -10,7 +10,7 @@ Otherwise they are `conv2d_winograd`: a task is a block of tiles that transforms
 """
 
 from .conv2d_weight import sum_in_order
-from .elementwise import store
+from .elementwise import load, store
 from .launch import device, kernel, launch
 from .simd import (
     VECTOR_BYTES,
@@ -84,7 +84,7 @@ def _pool_tile(kept, target, places, steps, there, count, start, index_dt, dt):
 
 
 @device
-def _pool_outputs(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
+def _pool_outputs(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
     """Rectify and pool one vector of output channels of a block of tiles."""
     out, bias, argmax = finish
     count = min(lanes(dt), plan.out_channels - channel)
@@ -142,13 +142,14 @@ def _mask_cells(kept, row, target, mask, pixel_bytes, cols, count, total, stored
 
 
 @device
-def mask_outputs(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
-    """Mask one vector of channels of a block of tiles, and its sum; `finish` is (out, mask or 0, its type, sums)."""
+def mask_outputs(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
+    """Mask one vector of channels of some tiles, and sum them; `finish` is (out, mask or 0, its type, sums)."""
     out, mask, stored, sums = finish
     size = itemsize(dt)
     count = min(lanes(dt), plan.out_channels - channel)
     pixel = plan.out_channels * size
-    total = vsplat(0, dt)
+    summed = sums + (block * plan.out_channels + channel) * size
+    total = vsplat(0, dt) if fresh else load(summed, count, dt)
     kept = stack_vectors(HALF, dt)
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
@@ -165,7 +166,7 @@ def mask_outputs(products, row_bytes, finish, block, first, tiles, channel, plan
                 total = _mask_cells(kept, row, out + shift, there, pixel, cols, count, total, stored, dt)
             shift += plan.out_w * pixel
         image, i, j = next_tile(image, i, j, plan)
-    store(sums + (block * plan.out_channels + channel) * size, total, count, dt)
+    store(summed, total, count, dt)
 
 
 def _make_pool(vectors, name):

@@ -73,14 +73,17 @@ def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, y_sto
 
 
 @device
-def _norm_outputs(products, row_bytes, finish, block, first, tiles, channel, plan, dt):
-    """One vector of channels of a block of tiles, and its sums."""
+def _norm_outputs(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
+    """One vector of channels of some tiles, and their sums."""
     places, mean, block_sums = finish
     size = itemsize(dt)
     count = min(lanes(dt), plan.out_channels - channel)
     pixel = plan.out_channels * size
     centre = load(mean + channel * size, count, dt)
+    target = (block * plan.out_channels + channel) * size
     sums = vsplat(0, dt), vsplat(0, dt)
+    if not fresh:
+        sums = load(block_sums[0] + target, count, dt), load(block_sums[1] + target, count, dt)
     kept = stack_vectors(HALF, dt)
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
@@ -101,7 +104,6 @@ def _norm_outputs(products, row_bytes, finish, block, first, tiles, channel, pla
                 sums = _norm_cells(kept, row, here, pixel, cols, count, centre, sums, y_stored, x_stored, dt)
             shift += plan.out_w * pixel
         image, i, j = next_tile(image, i, j, plan)
-    target = (block * plan.out_channels + channel) * size
     store(block_sums[0] + target, sums[0], count, dt)
     store(block_sums[1] + target, sums[1], count, dt)
 

@@ -151,7 +151,7 @@ def _first_output(place, plane_bytes, start, dt):
 @device
 def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, dt):
     size = itemsize(dt)
-    first, tiles = block
+    first, tiles, fresh = block
     out, bias, addend, partial, floor_value = finish
     stored = out.dtype
     floor = vsplat(floor_value, dt)
@@ -163,8 +163,11 @@ def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, d
     row_bytes = plan.out_w * pixel_bytes
     plane_bytes = plan.rows * row_bytes_m
     sums = vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)
-    if partial != 0:
+    kept = partial + channel * size
+    if partial != 0 and fresh:
         sums = _first_output(products, plane_bytes, start, dt), sums[1], sums[2]
+    elif partial != 0:
+        sums = load(kept, count, dt), load(kept + pixel_bytes, count, dt), load(kept + 2 * pixel_bytes, count, dt)
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)
     outputs = 0
@@ -187,20 +190,22 @@ def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, d
             )
         image, i, j = next_tile(image, i, j, plan)
     if partial != 0:
-        store(partial + channel * size, sums[0], count, dt)
-        store(partial + pixel_bytes + channel * size, sums[1], count, dt)
-        store(partial + 2 * pixel_bytes + channel * size, sums[2], count, dt)
+        store(kept, sums[0], count, dt)
+        store(kept + pixel_bytes, sums[1], count, dt)
+        store(kept + 2 * pixel_bytes, sums[2], count, dt)
     return outputs
 
 
 @device
-def transform_outputs(products, row_bytes_m, finish, first, tiles, channel, plan, small, dt):
-    """Transform one vector of output channels of a block of tiles into `out`; return how many outputs there are.
+def transform_outputs(products, row_bytes_m, finish, first, tiles, channel, fresh, plan, small, dt):
+    """Transform one vector of output channels of some tiles into `out`; return how many outputs there are.
+
+    They are the first ones of their block if `fresh`; else what was summed of it goes on.
 
     Three copies of one loop: one that did everything would cost a fifth of the speed where nothing is asked for.
     """
     out, bias, addend, partial, floor = finish
-    block = first, tiles
+    block = first, tiles, fresh
     if partial != 0:
         return _transform_all(products, row_bytes_m, (out, bias, 0, partial, floor), block, channel, plan, small, dt)
     if addend != 0:
