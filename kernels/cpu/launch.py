@@ -28,8 +28,6 @@ from .team import (
     ARGUMENTS,
     FAILED,
     LASTING,
-    MOST_CHUNKS,
-    NEXT,
     TICKET,
     Team,
     claim,
@@ -37,6 +35,7 @@ from .team import (
     finish,
     make_control,
     post,
+    start_shares,
 )
 
 _CHUNKS_PER_THREAD = 64  # enough to even out a core that somebody else uses; they are taken many at a time
@@ -55,21 +54,21 @@ def _make_work(compiled, scratched):
 
         def work(control, ticket, number, tasks, chunks, packed):
             scratch, arguments = packed
-            chunk, count = claim(control, ticket, chunks)
+            chunk, count = claim(control, ticket, chunks, number)
             while count:
                 begin, end = chunk * tasks // chunks, (chunk + count) * tasks // chunks
                 compiled(begin, end, scratch[number], *arguments)
                 count_done(control, count)
-                chunk, count = claim(control, ticket, chunks)
+                chunk, count = claim(control, ticket, chunks, number)
 
     else:
 
         def work(control, ticket, number, tasks, chunks, packed):
-            chunk, count = claim(control, ticket, chunks)
+            chunk, count = claim(control, ticket, chunks, number)
             while count:
                 compiled(chunk * tasks // chunks, (chunk + count) * tasks // chunks, *packed[1])
                 count_done(control, count)
-                chunk, count = claim(control, ticket, chunks)
+                chunk, count = claim(control, ticket, chunks, number)
 
     return part(work)
 
@@ -102,7 +101,7 @@ def _do(control, entry, place, tasks, chunks, wanted, helpers):
     if chunks == 1 or wanted < 1:
         atomic_store(control + FAILED, 0)
         ticket = atomic_load(control + TICKET) + 1  # nobody is told of it
-        atomic_store(control + NEXT, ticket * MOST_CHUNKS)
+        start_shares(control, ticket, 0)
         call_entry(entry, control, ticket, 0, tasks, chunks, place)
     else:
         ticket = post(control, entry, place, wanted, tasks, chunks)

@@ -4,11 +4,13 @@ The threads are Python's own; while there is work they stay in compiled code, wi
 spins on the ticket, takes the job that is posted, and spins again, for some hundred microseconds before it sleeps in
 Python. So neither a caller nor a helper waits for the other's lock.
 
-A job is posted by writing its entry, arguments and numbers of tasks and chunks, then its ticket. Chunks are claimed
-by counting up one word, many at a time while many are left: on cores without a common cache the word takes 200 ns from
-one to the other (ResNet-20 on such a Zen 5, inference at batch 8: 1.70 ms one by one, 1.45 so; a training step: 56 and
-52). It is counted from ticket * MOST_CHUNKS, so that a helper that comes late, with a job that is over, cannot take a
-chunk of the next one. A helper says that it may hold the job before it looks whether it is still open; the caller
+A job is posted by writing its entry, arguments and numbers of tasks and chunks, then its ticket. Each thread has an
+equal share of the chunks, always the same one, so that what it wrote in one launch it finds in a cache of its own in
+the next; whoever has none left takes from the others'. On two cores of Zen 5 without a common cache a training step of
+ResNet-20 takes 0.94 of the time that it takes when all chunks are handed out in order, with one 0.99. Chunks of a share
+are claimed by counting up its word, many at a time while many are left, for a word takes 200 ns from one such core to
+the other (inference at batch 8: 1.70 ms one by one, 1.45 so). It is counted from ticket * MOST_CHUNKS, so that a helper
+that comes late, with a job that is over, cannot take a chunk of the next one. A helper says that it may hold the job before it looks whether it is still open; the caller
 closes the job before it looks whether somebody holds it. So when the caller returns, nobody touches its arrays. A
 launch on two threads costs about 1 microsecond more than one on the caller alone (Zen 5).
 """
@@ -38,20 +40,42 @@ relax = part(relax)
 
 
 @part
-def claim(control, ticket, chunks):
-    """Take some of the chunks that are left of the job `ticket`: the first, and how many.
+def _share_of(control, number):
+    """Address of the word by which the chunks of a thread's share are counted."""
+    return control + NEXT if number == 0 else control + HELPERS + (number - 1) * _LINE + 8
 
-    None if none is left, or the team is at another job by now. Half of an equal share of what is left, so that the last
+
+@part
+def claim(control, ticket, chunks, number):
+    """Take some of the chunks that are left of the job `ticket`: the first, and how many. None if none is left.
+
+    Half of what is left of this thread's own share; then of the others', one after the other, less of it: so the last
     ones are single and all threads end together.
     """
-    while True:
-        word = atomic_load(control + NEXT)
-        chunk = word - ticket * MOST_CHUNKS
-        if chunk < 0 or chunk >= chunks:
-            return chunks, 0
-        count = max((chunks - chunk) // (2 * atomic_load(control + WANTED) + 2), 1)
-        if atomic_replace(control + NEXT, word, word + count):
-            return chunk, count
+    shares = atomic_load(control + WANTED) + 1
+    for turn in range(shares):
+        share = (number + turn) % shares
+        first = share * chunks // shares
+        size = (share + 1) * chunks // shares - first
+        place = _share_of(control, share)
+        parts = 2 if turn == 0 else 2 * shares
+        while True:
+            word = atomic_load(place)
+            taken = word - ticket * MOST_CHUNKS
+            if taken < 0 or taken >= size:
+                break
+            count = max((size - taken) // parts, 1)
+            if atomic_replace(place, word, word + count):
+                return first + taken, count
+    return chunks, 0
+
+
+@part
+def start_shares(control, ticket, wanted):
+    """Set the words of the shares of a job for the caller and the first `wanted` helpers."""
+    atomic_store(control + WANTED, wanted)
+    for number in range(wanted + 1):
+        atomic_store(_share_of(control, number), ticket * MOST_CHUNKS)
 
 
 @part
@@ -64,8 +88,7 @@ def post(control, entry, place, wanted, tasks, chunks):
     atomic_store(control + PLACE, place)
     atomic_store(control + TASKS, tasks)
     atomic_store(control + CHUNKS, chunks)
-    atomic_store(control + WANTED, wanted)
-    atomic_store(control + NEXT, ticket * MOST_CHUNKS)
+    start_shares(control, ticket, wanted)
     atomic_store(control + OPEN, ticket)
     atomic_store(control + TICKET, ticket)
     return ticket
@@ -78,7 +101,8 @@ def finish(control, chunks, helpers):
     while atomic_load(control + DONE) < chunks and not atomic_load(control + FAILED):
         relax(spins)
         spins += 1
-    atomic_store(control + NEXT, (atomic_load(control + TICKET) + 1) * MOST_CHUNKS)
+    for number in range(atomic_load(control + WANTED) + 1):
+        atomic_store(_share_of(control, number), (atomic_load(control + TICKET) + 1) * MOST_CHUNKS)
     atomic_store(control + OPEN, 0)
     for helper in range(helpers):
         while atomic_load(control + HELPERS + helper * _LINE):

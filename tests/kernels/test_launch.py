@@ -8,12 +8,14 @@ import sys
 import threading
 import time
 
+import numba
 import numpy as np
 import pytest
 from fastconv.kernels.cpu import launch as launching
 from fastconv.kernels.cpu.elementwise import CHUNK, scale
 from fastconv.kernels.cpu.float_state import flush_subnormals, restore_float_state
 from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads
+from fastconv.kernels.cpu.team import claim, make_control, start_shares
 
 
 @pytest.fixture(autouse=True)
@@ -375,3 +377,24 @@ assert out.sum() == 64
 """
     environment = os.environ | {"NUMBA_BOUNDSCHECK": "1"}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 7, 64, 320])
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_every_chunk_is_claimed_once_its_own_share_first(threads, chunks, rng):
+    take, start = numba.njit(lambda *given: claim(*given)), numba.njit(lambda *given: start_shares(*given))
+    words, control = make_control()
+    start(control, 3, threads - 1)
+    claimed, waiting = [], set(range(threads))
+    while waiting:
+        number = int(rng.choice(sorted(waiting)))
+        own = set(range(number * chunks // threads, (number + 1) * chunks // threads)) - set(claimed)
+        assert take(control, 2, chunks, number)[1] == 0  # one that comes late, with a job that is over
+        begin, count = take(control, 3, chunks, number)
+        if count == 0:
+            waiting.remove(number)
+        elif own:
+            assert begin in own
+        claimed += range(begin, begin + count)
+    assert sorted(claimed) == list(range(chunks))
+    assert words.any()  # `control` is their address
