@@ -10,9 +10,10 @@ the next; whoever has none left takes from the others'. On two cores of Zen 5 wi
 ResNet-20 takes 0.94 of the time that it takes when all chunks are handed out in order, with one 0.99. Chunks of a share
 are claimed by counting up its word, many at a time while many are left, for a word takes 200 ns from one such core to
 the other (inference at batch 8: 1.70 ms one by one, 1.45 so). It is counted from ticket * MOST_CHUNKS, so that a helper
-that comes late, with a job that is over, cannot take a chunk of the next one. A helper says that it may hold the job before it looks whether it is still open; the caller
-closes the job before it looks whether somebody holds it. So when the caller returns, nobody touches its arrays. A
-launch on two threads costs about 1 microsecond more than one on the caller alone (Zen 5).
+that comes late, with a job that is over, cannot take a chunk of the next one. A helper says that it may hold the job
+before it looks whether it is still open; the caller closes the job before it looks whether somebody holds it. So when
+the caller returns, nobody touches its arrays. A launch on two threads costs about 1 microsecond more than one on the
+caller alone (Zen 5).
 """
 
 import threading
