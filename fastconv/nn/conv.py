@@ -130,7 +130,7 @@ class Conv2d(Layer):
         self.backward_weight(grad_output, x)
         return self.backward_input(grad_output, x) if needs_input_grad else None
 
-    # The parts, which fused steps call too (see steps.py)
+    # The parts, which fused steps call too (see conv_steps.py)
 
     def checked_input(self, x: Array, *, kept: bool = False) -> Array:
         """Return `x` in the form that the backend takes; if `kept`, it may come as the backend keeps activations."""

@@ -21,10 +21,11 @@ from collections.abc import Callable, Sequence
 
 from fastconv.nn.activations import ReLU
 from fastconv.nn.conv import Conv2d
+from fastconv.nn.conv_steps import ConvNorm, ConvReLU, ResidualReLU
 from fastconv.nn.layer import Layer
 from fastconv.nn.norm import BatchNorm2d
 from fastconv.nn.pooling import MaxPool2d
-from fastconv.nn.steps import ConvNorm, ConvReLU, ResidualReLU, Step
+from fastconv.nn.steps import Step
 
 
 def find_steps(layers: Sequence[Layer]) -> tuple[Step, ...]:

@@ -19,10 +19,11 @@ from fastconv.backends.base import Array, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.containers import Parallel, Residual, Sequential, add_up
 from fastconv.nn.conv import Conv2d
+from fastconv.nn.conv_steps import ConvNorm, ConvReLU, ResidualReLU, convolve_relu
 from fastconv.nn.layer import Layer
 from fastconv.nn.norm import BatchNorm2d
 from fastconv.nn.pooling import MaxPool2d
-from fastconv.nn.steps import ConvNorm, ConvReLU, ResidualReLU, Step, convolve_relu
+from fastconv.nn.steps import Step
 from fastconv.precision import get_precision, precision
 
 Run = Callable[[Array], Array]

@@ -100,7 +100,7 @@ class BatchNorm2d(Layer):
         self.add_grads(targets)
         return grad_input if needs_input_grad else None
 
-    # The parts, which fused steps call too (see steps.py)
+    # The parts, which fused steps call too (see conv_steps.py)
 
     def update(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch with `count` elements a channel."""

@@ -97,7 +97,7 @@ class MaxPool2d(_Pool):
         self.backend.max_pool2d_backward(grad_output, argmax, **self.windows_of(shape), out=grad_input)
         return grad_input
 
-    # The parts, which fused steps call too (see steps.py)
+    # The parts, which fused steps call too (see conv_steps.py)
 
     def windows_of(self, shape: Shape) -> dict[str, Any]:
         """Return the geometry for an input of this shape, as the backend takes it."""

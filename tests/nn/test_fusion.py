@@ -19,8 +19,9 @@ from fastconv.nn import (
     Sequential,
     SubsamplePad,
 )
+from fastconv.nn.conv_steps import ConvNorm, ConvReLU, ResidualReLU
 from fastconv.nn.fusion import find_steps
-from fastconv.nn.steps import ConvNorm, ConvReLU, ResidualReLU, Step
+from fastconv.nn.steps import Step
 
 
 class MyConv(Conv2d):
