@@ -27,7 +27,6 @@ from .simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
     address,
-    itemsize,
     load_word,
     store_word,
     vfloor,
@@ -37,7 +36,7 @@ from .simd import (
     vsplat,
     vstore,
 )
-from .stored import STORED, put_stored, stored_bytes, vload_part_stored, vload_stored
+from .stored import STORED, bytes_of, load_either, put_either
 from .tile import row_steps, tile_store, tile_zero
 from .winograd_output import combine_partial_statistics
 
@@ -48,20 +47,24 @@ _ACCUMULATOR_BYTES = TILE_VECTORS * VECTOR_BYTES
 
 
 @device
-def round_elements(target, source, count, stored, dt):
-    """Write `count` numbers as bfloat16."""
-    size = itemsize(stored)
+def _round_elements(target, source, count, half, dt):
+    """Write `count` numbers as bfloat16, copied if they are that already."""
+    size = 2 if half else 4
     whole = count - count % 32
-    for i in range(0, whole, 32):
-        place = source + size * i
-        store_bf16(target + 2 * i, vload_stored(place, stored, dt), vload_stored(place + 16 * size, stored, dt))
+    if half:
+        for i in range(0, 2 * whole, VECTOR_BYTES):
+            vstore(target + i, vload(source + i, dt))
+    else:
+        for i in range(0, whole, 32):
+            place = source + size * i
+            store_bf16(target + 2 * i, vload(place, dt), vload(place + VECTOR_BYTES, dt))
     rest = count - whole
     place = source + size * whole
     if rest == 16:
-        store_bf16_half(target + 2 * whole, vload_stored(place, stored, dt))
+        store_bf16_half(target + 2 * whole, load_either(place, 16, half, dt))
     elif rest:
-        low = vload_part_stored(place, min(rest, 16), stored, dt)
-        high = vload_part_stored(place + 16 * size, max(rest - 16, 0), stored, dt)
+        low = load_either(place, min(rest, 16), half, dt)
+        high = load_either(place + 16 * size, max(rest - 16, 0), half, dt)
         store_bf16_part(target + 2 * whole, low, high, rest)
 
 
@@ -77,25 +80,26 @@ def clear_bytes(target, count, dt):
 
 
 @device
-def _round_row(target, x, plan, row, first_w, channel, stored, dt):
+def _round_row(target, x, plan, row, first_w, channel, half, dt):
     """Fill one row of one phase of a strip with every stride_w-th pixel, from column `first_w`, of a row of `x`."""
     cell = 2 * plan.pixel
     step = plan.stride_w
     left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
     right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
     clear_bytes(target, left * cell, dt)
-    pixel_bytes = plan.in_channels * itemsize(stored)
-    source = x + (row * plan.in_w + first_w + left * step) * pixel_bytes + channel * itemsize(stored)
+    size = 2 if half else 4
+    pixel_bytes = plan.in_channels * size
+    source = x + (row * plan.in_w + first_w + left * step) * pixel_bytes + channel * size
     if step == 1 and plan.pixel == plan.in_channels:
-        round_elements(target + left * cell, source, (right - left) * plan.pixel, stored, dt)
+        _round_elements(target + left * cell, source, (right - left) * plan.pixel, half, dt)
     else:
         for j in range(right - left):
-            round_elements(target + (left + j) * cell, source + j * step * pixel_bytes, plan.group_in, stored, dt)
+            _round_elements(target + (left + j) * cell, source + j * step * pixel_bytes, plan.group_in, half, dt)
     clear_bytes(target + right * cell, (plan.pitch - right) * cell, dt)
 
 
 @device
-def round_strip(strip, x, image0, images, row0, channel, plan, dt):
+def _round_strip(strip, x, half, image0, images, row0, channel, plan, dt):
     """Fill the strip of a block of output pixels."""
     row_bytes = 2 * plan.pixel * plan.pitch
     target = strip
@@ -109,7 +113,7 @@ def round_strip(strip, x, image0, images, row0, channel, plan, dt):
                     else:
                         row = (image0 + n) * plan.in_h + h
                         first_w = plan.first_dw + phase_w
-                        _round_row(target, address(x), plan, row, first_w, channel, x.dtype, dt)
+                        _round_row(target, address(x), plan, row, first_w, channel, half, dt)
                     target += row_bytes
     clear_bytes(target, plan.tail * 2 * plan.pixel + 64, dt)
 
@@ -208,8 +212,8 @@ def _multiply_tiles_single(sums, source, cell, weights, runs, group_in, dt):
 @device
 def _finish_vector(sums, table, finish, channel, count, statistics, first, plan, stream, dt):
     """Write one vector of output channels of a tile of pixels."""
-    out, bias, addend, floor_value = finish
-    stored = out.dtype
+    out, half, bias, addend, floor_value = finish
+    size = 2 if half else 4
     floor = vsplat(floor_value, dt)
     start = vload_part(bias + 4 * channel, count, dt) if bias else vsplat(0, dt)
     centre, total, squares = vload(statistics, dt), vload(statistics + 64, dt), vload(statistics + 128, dt)
@@ -218,12 +222,12 @@ def _finish_vector(sums, table, finish, channel, count, statistics, first, plan,
     for p in range(TILE_PIXELS):
         pixel = load_word(table + 8 * p)
         if pixel >= 0:
-            shift = (pixel * plan.out_channels + channel) * 4
+            element = pixel * plan.out_channels + channel
             y = vload(sums + p * _ACCUMULATOR_BYTES, dt) + start
             if addend:
-                y = y + load(addend + shift, count, dt)
+                y = y + load(addend + 4 * element, count, dt)
             y = vfloor(y, floor)
-            put_stored(address(out) + stored_bytes(shift, stored, dt), y, count, stream, stored, dt)
+            put_either(out + size * element, y, count, stream, half, dt)
             away = y - centre
             total = total + away
             squares = vfma(away, away, squares)
@@ -269,9 +273,26 @@ def _make_kernel(pair, single, tiles, name):
     convolve_pair, convolve_single = _make_channels(pair, 2), _make_channels(single, 1)
 
     def conv2d_bf16(
-        begin, end, scratch, x, packed, bias, addend, floor, out, partials, counts, runs, configuration, plan, stream
+        begin,
+        end,
+        scratch,
+        x,
+        x_half,
+        packed,
+        bias,
+        addend,
+        floor,
+        out,
+        out_half,
+        partials,
+        counts,
+        runs,
+        configuration,
+        plan,
+        stream,
     ):
         dt = bias.dtype
+        x_size = 2 if x_half else 4
         strip = address(scratch)
         table = strip + plan.strip_bytes
         sums = address(scratch) + scratch.size - 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
@@ -288,15 +309,16 @@ def _make_kernel(pair, single, tiles, name):
             row0 = block % plan.bands * plan.block_rows
             rows = min(plan.block_rows, plan.grid_h - row0)
             if task == begin:  # nobody asked for its input
-                place, nbytes = next_rows(address(x), plan, block - 1, itemsize(x.dtype))
+                place, nbytes = next_rows(address(x), plan, block - 1, x_size)
                 ask_for_lines(place, share_of_lines(nbytes, 1))
-            round_strip(strip, x, image0, images, row0, group * plan.group_in, plan, dt)
+            _round_strip(strip, x, x_half, image0, images, row0, group * plan.group_in, plan, dt)
             used = fill_table(table, image0, images, row0, rows, plan)
             partial = address(partials) + block * 12 * plan.out_channels if partials.size else 0
             if partials.size:
                 counts[block] = images * rows * plan.grid_w
             finish = (
-                out,
+                address(out),
+                out_half,
                 address(bias) if bias.size else 0,
                 address(addend) if addend.size else 0,
                 floor,
@@ -305,7 +327,7 @@ def _make_kernel(pair, single, tiles, name):
             k = group * plan.group_out
             last = k + plan.group_out
             blocks = (vectors + 1) // 2
-            ahead, ahead_bytes = next_rows(address(x), plan, block, itemsize(x.dtype))
+            ahead, ahead_bytes = next_rows(address(x), plan, block, x_size)
             times = (used + TILE_PIXELS - 1) // TILE_PIXELS * blocks
             ahead = ahead, share_of_lines(ahead_bytes, times) if plan.splits == 1 else 0
             for part in range(split * blocks // plan.splits, (split + 1) * blocks // plan.splits):
@@ -341,6 +363,7 @@ def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, ad
     """
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS
+    out_half = out.dtype == STORED
     plans = [bf16_runs(gather, turned=turned) for gather in gathers]
     if statistics is not None:
         plan = plans[0].plan
@@ -350,12 +373,21 @@ def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, ad
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
-        stream = int(whole and not addend.size and out.dtype != STORED)  # whose vectors are half a line
+        stream = int(whole and not addend.size and not out_half)  # whose vectors are half a line
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
-        finish = (bias, addend, floor, out, partials, counts)
+        finish = (bias, addend, floor, bytes_of(out), out_half, partials, counts)
         chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot
-        arguments = (x, packed[start:stop], *finish, run_table, amx.CONFIGURATION, plan, stream)
+        arguments = (
+            bytes_of(x),
+            x.dtype == STORED,
+            packed[start:stop],
+            *finish,
+            run_table,
+            amx.CONFIGURATION,
+            plan,
+            stream,
+        )
         launch(chosen, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
         start = stop
     if statistics is not None:

@@ -348,7 +348,7 @@ def sum_parts(begin, end, parts, out):
 
 def sum_in_order(parts, out):
     """Set `out` to the sum of the rows of `parts`, added in order."""
-    launch(sum_parts, -(-out.size // _SUM_ELEMENTS), parts, out)
+    launch(sum_parts, -(-out.size // _SUM_ELEMENTS), parts, out.reshape(-1))
 
 
 def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):

@@ -22,8 +22,8 @@ from .conv2d_direct import copy_elements
 from .conv2d_weight import sum_in_order
 from .elementwise import fill, store
 from .launch import device, get_num_threads, kernel, launch
-from .simd import VECTOR_BYTES, address, itemsize, load_word, store_word, vload, vsplat, vstore
-from .stored import load_stored
+from .simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
+from .stored import STORED, bytes_of, load_either
 from .tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
 
 _DOT_ROWS = 8
@@ -49,16 +49,23 @@ def _fill_cells(cells, image0, images, row0, plan):
 
 
 @device
-def _transpose_strip(strip, cells, x, channel, channels, plan, dt):
+def _load_cells(cells, source, count, half, plan, dt):
+    """Return a square tile with a cell's channels in each row."""
+    if half:
+        return square_load_rows(cells, 2 * plan.in_channels, source, count, STORED, dt)
+    return square_load_rows(cells, 4 * plan.in_channels, source, count, dt, dt)
+
+
+@device
+def _transpose_strip(strip, cells, x, half, channel, channels, plan, dt):
     """Fill the transposed strip of a block of output pixels, 32 cells by 16 channels at a time."""
-    stored = x.dtype
-    pixel_bytes = itemsize(stored) * plan.in_channels
+    size = 2 if half else 4
     for cell in range(0, plan.line, CHUNK):
         for c in range(0, channels, 16):
             count = min(16, channels - c)
-            source = address(x) + itemsize(stored) * (channel + c)
-            low = square_load_rows(cells + 8 * cell, pixel_bytes, source, count, stored, dt)
-            high = square_load_rows(cells + 8 * (cell + 16), pixel_bytes, source, count, stored, dt)
+            source = x + size * (channel + c)
+            low = _load_cells(cells + 8 * cell, source, count, half, plan, dt)
+            high = _load_cells(cells + 8 * (cell + 16), source, count, half, plan, dt)
             target = strip + 2 * (c * plan.line + cell)
             square_store_bf16(square_transpose(low), square_transpose(high), target, 2 * plan.line)
 
@@ -76,11 +83,10 @@ def _expand(strip, places, plan, dt):
 
 
 @device
-def _pack_pairs(pairs, grad, table, used, vectors, paired, channel, last, plan, dt):
+def _pack_pairs(pairs, grad, half, table, used, vectors, paired, channel, last, plan, dt):
     """Write the gradient as pairs of pixels: for each block of output channels, chunk by chunk."""
     chunks = (used + CHUNK - 1) // CHUNK
-    stored = grad.dtype
-    size, zero = itemsize(stored), vsplat(0, dt)
+    size, zero = 2 if half else 4, vsplat(0, dt)
     for chunk in range(chunks):
         for v in range(vectors):
             per_block = 2 if v < paired else 1
@@ -93,9 +99,9 @@ def _pack_pairs(pairs, grad, table, used, vectors, paired, channel, last, plan, 
                 first, second = load_word(place), load_word(place + 8)
                 low, high = zero, zero
                 if first >= 0:
-                    low = load_stored(address(grad) + (first * plan.out_channels + k) * size, count, stored, dt)
+                    low = load_either(grad + (first * plan.out_channels + k) * size, count, half, dt)
                 if second >= 0:
-                    high = load_stored(address(grad) + (second * plan.out_channels + k) * size, count, stored, dt)
+                    high = load_either(grad + (second * plan.out_channels + k) * size, count, half, dt)
                 store_bf16_pairs(target + pair * 64, low, high)
     return chunks
 
@@ -201,12 +207,12 @@ def _store_sums(target, sums, squares, vectors, paired, c0, channels, channel, l
 
 
 @device
-def _look_ahead(x, grad, block, plan):
+def _look_ahead(x, x_size, grad, grad_size, block, plan):
     """Where input and gradient begin that the next block adds, and their bytes; nothing where channels are parted."""
-    place, nbytes = next_rows(address(x), plan, block, itemsize(x.dtype))
+    place, nbytes = next_rows(x, plan, block, x_size)
     image, band = (block + 1) // plan.bands * plan.block_images, (block + 1) % plan.bands
-    row_bytes = plan.out_w * plan.out_channels * itemsize(grad.dtype)
-    grad_place = address(grad) + (image * plan.out_h + band * plan.block_rows) * row_bytes
+    row_bytes = plan.out_w * plan.out_channels * grad_size
+    grad_place = grad + (image * plan.out_h + band * plan.block_rows) * row_bytes
     rows = plan.block_images * plan.out_h if plan.bands == 1 else plan.block_rows
     whole = plan.groups == 1 and plan.out_blocks == 1
     return place, nbytes if plan.channel_blocks == 1 else 0, grad_place, rows * row_bytes if whole else 0
@@ -234,8 +240,11 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 first, second = strip + 2 * squares[s, 0], strip + 2 * squares[s + 1, 0]
                 multiply_single(sums + (v * count + s) * BLOCK_BYTES, first, second, line, place, chunks, fresh, dt)
 
-    def conv2d_backward_weight_bf16(begin, end, scratch, grad, x, sums, squares, places, configuration, plan):
+    def conv2d_backward_weight_bf16(
+        begin, end, scratch, grad, grad_half, x, x_half, sums, squares, places, configuration, plan
+    ):
         dt = sums.dtype
+        inputs = address(x), 2 if x_half else 4, address(grad), 2 if grad_half else 4
         strip = address(scratch)
         pairs = strip + 2 * plan.lines * plan.line
         table = pairs + plan.chunks * plan.block_vectors * BLOCK_BYTES
@@ -264,17 +273,19 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 rows = min(plan.block_rows, plan.grid_h - row0)
                 first = group * plan.group_in + c0
                 if block == first_block:  # nobody asked for it
-                    place, nbytes, grad_place, grad_bytes = _look_ahead(x, grad, block - 1, plan)
+                    place, nbytes, grad_place, grad_bytes = _look_ahead(*inputs, block - 1, plan)
                     ask_for_lines(place, share_of_lines(nbytes, 1))
                     ask_for_lines(grad_place, share_of_lines(grad_bytes, 1))
                 _fill_cells(cells, image0, images, row0, plan)
-                _transpose_strip(strip, cells, x, first, channels, plan, dt)
+                _transpose_strip(strip, cells, address(x), x_half, first, channels, plan, dt)
                 if plan.expanded:
                     _expand(strip, places, plan, dt)
                 used = fill_table(table, image0, images, row0, rows, plan)
-                chunks = _pack_pairs(pairs, grad, table, used, vectors, paired, channel, last, plan, dt)
+                chunks = _pack_pairs(
+                    pairs, address(grad), grad_half, table, used, vectors, paired, channel, last, plan, dt
+                )
                 fresh = block == first_block
-                ahead = _look_ahead(x, grad, block, plan)
+                ahead = _look_ahead(*inputs, block, plan)
                 multiply_all(total, strip, pairs, squares, vectors, paired, chunks, fresh, ahead, plan, dt)
             target = address(sums) + part * weight_elements * 4
             _store_sums(target, total, squares, vectors, paired, c0, channels, channel, last, plan, dt)
@@ -305,7 +316,8 @@ def backward_weight(grad_output, x, stride, padding, dilation, groups, out, work
     sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)
     tasks = plan.groups * plan.channel_blocks * plan.out_blocks * plan.parts
     chosen = conv2d_backward_weight_bf16_tiles if amx.usable() else conv2d_backward_weight_bf16_dot
-    arguments = (grad_output, x, sums, squares, places, amx.CONFIGURATION, plan)
+    halves = (bytes_of(grad_output), grad_output.dtype == STORED, bytes_of(x), x.dtype == STORED)
+    arguments = (*halves, sums, squares, places, amx.CONFIGURATION, plan)
     launch(chosen, tasks, *arguments, scratch=scratch)
     if plan.parts > 1:
         sum_in_order(sums, out)

@@ -16,12 +16,11 @@ import inspect
 import os
 import threading
 
-import numba
 import numpy as np
 
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
-from .compiler import OPTIONS, compiled_now, part, whole
+from .compiler import compiled_now, part, whole
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .team import (
@@ -282,7 +281,7 @@ def _pack(function, place, scratch, arguments):
 def _raise_error(function, tasks, arguments, scratch):
     """Raise the error of a kernel that failed, which compiled code has no words for: run it again, from Python."""
     first = () if scratch is None else (scratch[0],)
-    numba.njit(**OPTIONS)(function.function)(0, tasks, *first, *arguments)
+    whole(function.function)(0, tasks, *first, *arguments)
     raise RuntimeError(f"kernel {function.function.__name__}: failed, and not when it was run again")
 
 

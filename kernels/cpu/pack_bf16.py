@@ -85,10 +85,10 @@ def prepare(weight, gathers, strides, workspace, *, turned):
     """
     plans = [bf16_runs(gather, turned=turned) for gather in gathers]
     packed = workspace.empty((sum(packed_bytes(runs.plan) for runs in plans),), "uint8")
-    start = 0
+    start, flat = 0, weight.reshape(-1)
     for plan, runs, taps in plans:
         stop = start + packed_bytes(plan)
         tasks = plan.groups * -(-plan.group_out // 16) if len(taps) else 0
-        launch(pack_bf16_turned if turned else pack_bf16, tasks, weight, packed[start:stop], runs, taps, strides, plan)
+        launch(pack_bf16_turned if turned else pack_bf16, tasks, flat, packed[start:stop], runs, taps, strides, plan)
         start = stop
     return packed

@@ -161,6 +161,28 @@ def put_stored(place, value, count, stream, stored, dt):
         _store_part(place, value, count, stored)
 
 
+@device
+def load_either(place, count, half, dt):
+    """Load `count` elements, bfloat16 if `half`: told at run time, for a kernel that is too large to compile twice."""
+    if half:
+        return load_stored(place, count, STORED, dt)
+    return load_stored(place, count, dt, dt)
+
+
+@device
+def put_either(place, value, count, stream, half, dt):
+    """Store the first `count` elements, as bfloat16 if `half`; else a whole vector past the caches if `stream`."""
+    if half:
+        put_stored(place, value, count, False, STORED, dt)
+    else:
+        put_stored(place, value, count, stream, dt, dt)
+
+
+def bytes_of(x):
+    """Return the bytes of an array for a kernel that is told at run time of what type they are."""
+    return x.reshape(-1).view(np.uint8)
+
+
 _FLOAT = np.empty(0, np.float32)  # for its type
 
 
