@@ -3,11 +3,11 @@
     grad_weight[t, c, k] = sum over output pixels of x[pixel moved by tap t, c] * grad_output[pixel, k]
 
 A task owns a block of input channels and a block of output channels, and one part of the pixels. Block of pixels by
-block of pixels it copies the input into a strip padded with zeros and the gradient into columns of two vectors (where a
-pixel's gradient is no wider than a column, and not stored as bfloat16, it is read where it lies); then tiles of pairs
-(tap, input channel) by two vectors of output channels run over the pixels. Small weights leave few such blocks, so
-there the pixels are split into parts, whose sums are added in order afterwards: the number of parts depends on shapes
-only.
+block of pixels it copies the input into a strip padded with zeros, unless there is no padding, and the gradient into
+columns of two vectors, unless so few tiles read it that a copy costs more than it saves; then tiles of pairs (tap,
+input channel) by two vectors of output channels run over the pixels, and ask, a line a pixel, for what the next block
+of pixels reads. Small weights leave few blocks of channels, so there the pixels are split into parts, whose sums are
+added in order afterwards: the number of parts depends on shapes only.
 
 Cost: the flops of the forward pass; bound by the fused multiply-add units. Each block of pixels reads and writes the
 accumulators once and is copied once for every block of channels on the other side.
@@ -23,18 +23,32 @@ from .conv2d_direct import copy_strip
 from .elementwise import fill
 from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
-from .simd import VECTOR_BYTES, address, itemsize, lanes, store_word, vload_part, vsplat, vstore, vstore_part
+from .simd import (
+    LINE_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    prefetch_far,
+    store_word,
+    vload_part,
+    vsplat,
+    vstore,
+    vstore_part,
+)
 from .stored import vload_part_stored, vload_stored
 from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
 
 # Pixels of a block, between reading and writing the sums, and pairs (tap, input channel) a task, whose sums stay in the
 # L2 cache. The larger blocks outgrow the L1 cache and still gain, 2 to 12 % on Zen 5 (1 MB of L2).
 _BLOCK_PIXELS, _BLOCK_ROWS = (512, 1024) if CACHES.level2 >= 1024**2 else (128, 576)
+# For more tiles than these a copy of the gradient is worth its price. On Zen 5, copied and where it lies: the 2 tiles
+# of 3 to 64 channels by 3x3 1.4 and 1.2 ms, the 37 tiles of 512 to 128 channels by 1x1 2.4 and 2.6.
+_IN_PLACE_TILES = 20
 _STRIP_BYTES = 4 * 1024**2  # of several images: spread taps make strips much larger than the blocks of pixels
 _BLOCK_OUT_BYTES = 512  # output channels a task
 _TASKS = 16
 _PARTS_BYTES = 32 * 1024 * 1024
-_LINE_BYTES = 64
 # As fast as 13, and the 27 pairs of a 3x3 kernel on images of three channels are two such tiles: 0.75 of the time.
 _TILE_ROWS = 14 if ROWS == 13 else ROWS
 
@@ -60,7 +74,8 @@ class WeightPlan(NamedTuple):
     pad_left: int
     kernel_h: int
     kernel_w: int
-    in_place: int
+    in_place: int  # the input is read where it lies
+    grad_in_place: int  # and so is the gradient, if it is not stored as bfloat16
     cell: int  # elements between cells of a strip
     block_channels: int
     block_out: int
@@ -96,17 +111,23 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
         and (grid_h - 1) * stride[0] + span_h - top <= in_h
         and (grid_w - 1) * stride[1] + span_w - left <= in_w
     )
-    in_place = in_place and not _conflicts(in_channels * itemsize)
+    in_place = in_place and (taps == 1 or not _conflicts(in_channels * itemsize))  # each line is read once or twice
     channel_blocks = -(-group_in * taps // _BLOCK_ROWS)
     block_channels = -(-group_in // min(channel_blocks, group_in))
-    cell = block_channels + (_LINE_BYTES // itemsize if _conflicts(block_channels * itemsize) else 0)
-    block_out = min(_BLOCK_OUT_BYTES // itemsize, group_out_padded(out_channels // groups, itemsize))
-    cols = min(grid_w, _BLOCK_PIXELS)
-    rows = max(1, min(grid_h, _BLOCK_PIXELS // cols))
+    cell = block_channels + (LINE_BYTES // itemsize if _conflicts(block_channels * itemsize) else 0)
+    group_out = out_channels // groups
+    tiles = -(-taps * block_channels // _TILE_ROWS)
+    grad_in_place = tiles <= _IN_PLACE_TILES and group_out == group_out_padded(group_out, itemsize)
+    block_out = min(_BLOCK_OUT_BYTES // itemsize, group_out_padded(group_out, itemsize))
+    if grad_in_place and tiles * _TILE_ROWS * group_out * itemsize <= _BLOCK_ROWS * _BLOCK_OUT_BYTES:
+        block_out = group_out
+    pixels = _block_pixels((in_channels + out_channels) * itemsize) if in_place and grad_in_place else _BLOCK_PIXELS
+    cols = min(grid_w, pixels)
+    rows = max(1, min(grid_h, pixels // cols))
     rows = -(-grid_h // -(-grid_h // rows))
-    images = max(1, min(batch, _BLOCK_PIXELS // (rows * cols))) if rows == grid_h and cols == grid_w else 1
+    images = max(1, min(batch, pixels // (rows * cols))) if rows == grid_h and cols == grid_w else 1
     row_bands, col_bands = -(-grid_h // rows), -(-grid_w // cols)
-    channel_blocks, out_blocks = -(-group_in // block_channels), -(-(out_channels // groups) // block_out)
+    channel_blocks, out_blocks = -(-group_in // block_channels), -(-group_out // block_out)
     strip = ((rows - 1) * stride[0] + span_h) * ((cols - 1) * stride[1] + span_w)
     images = max(1, min(images, _STRIP_BYTES // (strip * cell * itemsize)))
     strip *= images
@@ -114,8 +135,8 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     parts = min(-(-_TASKS // (groups * channel_blocks * out_blocks)), blocks)
     parts = max(1, min(parts, _PARTS_BYTES // (taps * group_in * out_channels * itemsize)))
     return WeightPlan(
-        *(batch, in_h, in_w, in_channels, grid_h, grid_w, out_channels, groups, group_in, out_channels // groups),
-        *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place), cell),
+        *(batch, in_h, in_w, in_channels, grid_h, grid_w, out_channels, groups, group_in, group_out),
+        *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place), int(grad_in_place), cell),
         *(
             block_channels,
             block_out,
@@ -134,9 +155,15 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     )
 
 
+def _block_pixels(pixel_bytes):
+    """Return the pixels of a block where nothing is copied: two of them should lie in the L2 cache, beside the sums."""
+    half = _BLOCK_PIXELS // 2
+    return half if 2 * half * pixel_bytes < CACHES.level2 <= 2 * _BLOCK_PIXELS * pixel_bytes else _BLOCK_PIXELS
+
+
 def _conflicts(pixel_bytes):
     """Tell whether pixels so far apart share few sets of the L1 cache: a step of the product reads one from each."""
-    return pixel_bytes >= 4 * _LINE_BYTES and pixel_bytes % (2 * _LINE_BYTES) == 0
+    return pixel_bytes >= 4 * LINE_BYTES and pixel_bytes % (2 * LINE_BYTES) == 0
 
 
 def group_out_padded(channels, itemsize):
@@ -163,11 +190,42 @@ def _fill_tables(table_in, table_out, plan, c0, channels, row_pixels, pixel_elem
 
 
 @device
-def _lies_in_columns(plan, cells, outs, dt):
-    """Tell whether a block's gradient is in the order of columns already: one column, and pixels without a gap."""
+def _has_no_gaps(plan, cells):
+    """Tell whether a block's pixels follow each other in the gradient."""
     images, rows, cols = cells
-    one = outs == plan.out_channels and (outs == lanes(dt) or outs == TILE_VECTORS * lanes(dt))
-    return one and (cols == plan.grid_w or rows == 1) and (rows == plan.grid_h or images == 1)
+    return (cols == plan.grid_w or rows == 1) and (rows == plan.grid_h or images == 1)
+
+
+@device
+def _look_ahead(x, grad, block, plan, x_size, grad_size):
+    """Where the input and the gradient begin that the block behind `block` adds, and their bytes.
+
+    Nothing of an array of which this task reads a part of each pixel.
+    """
+    col0 = (block + 1) % plan.col_bands * plan.block_cols
+    row0 = (block + 1) // plan.col_bands % plan.row_bands * plan.block_rows
+    image0 = (block + 1) // (plan.col_bands * plan.row_bands) * plan.block_images
+    if plan.col_bands > 1:
+        cells, pixels = plan.block_cols * plan.stride_w, plan.block_cols
+    elif plan.row_bands > 1:
+        cells, pixels = plan.block_rows * plan.stride_h * plan.in_w, plan.block_rows * plan.grid_w
+    else:
+        cells, pixels = plan.block_images * plan.in_h * plan.in_w, plan.block_images * plan.grid_h * plan.grid_w
+    cell = (image0 * plan.in_h + row0 * plan.stride_h) * plan.in_w + col0 * plan.stride_w
+    pixel = (image0 * plan.grid_h + row0) * plan.grid_w + col0
+    cell_bytes, pixel_bytes = plan.in_channels * x_size, plan.out_channels * grad_size
+    x_bytes = cells * cell_bytes if plan.groups * plan.channel_blocks == 1 else 0
+    grad_bytes = pixels * pixel_bytes if plan.groups * plan.out_blocks == 1 else 0
+    return x + cell * cell_bytes, x_bytes, grad + pixel * pixel_bytes, grad_bytes
+
+
+@device
+def _next_share(ahead, nbytes):
+    """Return where to ask for the next `nbytes`, and what is left then: first of the input, then of the gradient."""
+    x, x_bytes, grad, grad_bytes = ahead
+    if x_bytes > 0:
+        return x, (x + nbytes, x_bytes - nbytes, grad, grad_bytes)
+    return grad, (x, x_bytes, grad + nbytes, grad_bytes - nbytes)
 
 
 @device
@@ -198,54 +256,61 @@ def _copy_columns(columns, grad, plan, place, cells, channel, channels, dt):
                 pixel += 1
 
 
-def _make_multiply(vectors):
-    @device
-    def multiply(acc, rows, columns, block, strides):
-        images, block_rows, cols = block
-        image_bytes, row_bytes, pixel_bytes = strides
-        for n in range(images):
-            for i in range(block_rows):
-                start = n * image_bytes + i * row_bytes
-                for shift in range(start, start + cols * pixel_bytes, pixel_bytes):
-                    acc = tile_multiply_add(acc, rows, shift, columns)
-                    columns += vectors * VECTOR_BYTES
-        return acc
-
-    return multiply
-
-
-_multiply_pair = _make_multiply(TILE_VECTORS)
-_multiply_single = _make_multiply(1)
+@device
+def _multiply(acc, rows, column, column_step, block, strides, place, step):
+    """Add a block of pixels to a tile, asking for `step` bytes from `place` on a pixel."""
+    images, block_rows, cols = block
+    image_bytes, row_bytes, pixel_bytes = strides
+    for n in range(images):
+        for i in range(block_rows):
+            start = n * image_bytes + i * row_bytes
+            for shift in range(start, start + cols * pixel_bytes, pixel_bytes):
+                acc = tile_multiply_add(acc, rows, shift, column)
+                prefetch_far(place)
+                place += step
+                column += column_step
+    return acc
 
 
 @device
-def _multiply_columns(pixels, pairs, outs, tables, source, columns, target, strides, plan, rows, first, dt):
-    """All tiles of a block of pixels; `rows` is (images, rows, columns) of the block, `first` starts from zero."""
+def _multiply_columns(pixels, pairs, outs, tables, source, columns, target, strides, plan, rows, first, ahead, dt):
+    """All tiles of a block of pixels; `rows` is (images, rows, columns) of the block, `first` starts from zero.
+
+    `columns` is (address, bytes from one pixel to the next, 0 if the gradient was copied into columns).
+    """
     size = itemsize(dt)
     width = lanes(dt)
     pair = TILE_VECTORS * width
     paired = outs // pair * pair
     table_in, table_out = tables
     weight_row = plan.out_channels * size
+    gradient, pixel_bytes = columns
+    between = size if pixel_bytes else pixels * size
+    tiles = (pairs + _TILE_ROWS - 1) // _TILE_ROWS
+    passes = tiles * (paired // pair + (outs - paired + width - 1) // width)
+    # One line a pixel at most: more at a time are in the way of the loads.
+    step = min((ahead[1] + ahead[3] + passes * pixels - 1) // (passes * pixels), LINE_BYTES)
     for k in range(0, paired, pair):
-        column = columns + k * pixels * size
+        column, column_step = gradient + k * between, pixel_bytes if pixel_bytes else pair * size
         for tile in range(0, pairs, _TILE_ROWS):
             sources = row_addresses(_TILE_ROWS, table_in + 8 * tile, size, source)
             targets = row_addresses(_TILE_ROWS, table_out + 8 * tile, weight_row, target + k * size)
+            place, ahead = _next_share(ahead, step * pixels)
             acc = tile_zero(_TILE_ROWS, TILE_VECTORS, dt)
             if not first:
                 acc = tile_load(acc, targets)
-            tile_store(_multiply_pair(acc, sources, column, rows, strides), targets)
+            tile_store(_multiply(acc, sources, column, column_step, rows, strides, place, step), targets)
     for k in range(paired, outs, width):
-        column = columns + k * pixels * size
+        column, column_step = gradient + k * between, pixel_bytes if pixel_bytes else width * size
         count = min(width, outs - k)
         for tile in range(0, pairs, _TILE_ROWS):
             sources = row_addresses(_TILE_ROWS, table_in + 8 * tile, size, source)
             targets = row_addresses(_TILE_ROWS, table_out + 8 * tile, weight_row, target + k * size)
+            place, ahead = _next_share(ahead, step * pixels)
             acc = tile_zero(_TILE_ROWS, 1, dt)
             if not first:
                 acc = tile_load_part(acc, targets, count)
-            tile_store_part(_multiply_single(acc, sources, column, rows, strides), targets, count)
+            tile_store_part(_multiply(acc, sources, column, column_step, rows, strides, place, step), targets, count)
 
 
 @kernel
@@ -312,10 +377,11 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             cells = (images, rows, cols)
             place = (image0, row0, col0)
             pixels = images * rows * cols
-            gradient = columns
-            if itemsize(grad.dtype) == size and _lies_in_columns(plan, cells, outs, dt):
-                gradient = ((image0 * plan.grid_h + row0) * plan.grid_w + col0) * plan.out_channels * size
-                gradient += address(grad)
+            gradient = columns, 0
+            if plan.grad_in_place and itemsize(grad.dtype) == size and _has_no_gaps(plan, cells):
+                pixel_bytes = plan.out_channels * size
+                first_pixel = ((image0 * plan.grid_h + row0) * plan.grid_w + col0) * pixel_bytes
+                gradient = address(grad) + first_pixel + channel_out * size, pixel_bytes
             else:
                 _copy_columns(columns, grad, plan, place, cells, channel_out, outs, dt)
             strides = (
@@ -325,7 +391,10 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             )
             first = block == first_block
             tables = (table_in, table_out)
-            _multiply_columns(pixels, pairs, outs, tables, source, gradient, target, strides, plan, cells, first, dt)
+            ahead = _look_ahead(address(x), address(grad), block, plan, size, itemsize(grad.dtype))
+            _multiply_columns(
+                pixels, pairs, outs, tables, source, gradient, target, strides, plan, cells, first, ahead, dt
+            )
 
 
 _SUM_ELEMENTS = 4096
