@@ -21,12 +21,14 @@ from .conv2d_weight import sum_in_order
 from .elementwise import fill, load, put, store, streams
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
+    LINE_BYTES,
     VECTOR_BYTES,
     address,
     itemsize,
     lanes,
     load_word,
     prefetch,
+    prefetch_far,
     store_word,
     vfma,
     vload,
@@ -267,14 +269,22 @@ def _weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, i
 
 
 @device
-def _sum_pixels(acc, taps, grad, count, rows, strip_w, plan, dt):
-    """Add to each tap the products of its input pixels and the gradient, over a band of rows."""
+def _sum_pixels(acc, taps, grad, ahead, count, rows, strip_w, plan, dt):
+    """Add to each tap the products of its input pixels and the gradient, over a band of rows.
+
+    Of both places in `ahead` a line a pixel is asked for.
+    """
+    x_ahead, grad_ahead = ahead
     pixel_bytes = plan.channels * itemsize(dt)
     for i in range(rows):
         shift = i * plan.stride_h * strip_w * pixel_bytes
         for _ in range(plan.out_w):
             value = vload(grad, dt) if count == lanes(dt) else vload_part(grad, count, dt)
             acc = tile_multiply_add_vectors(acc, taps, shift, value)
+            prefetch_far(x_ahead)
+            prefetch_far(grad_ahead)
+            x_ahead += LINE_BYTES
+            grad_ahead += LINE_BYTES
             shift += plan.stride_w * pixel_bytes
             grad += pixel_bytes
     return acc
@@ -321,6 +331,10 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
                 plan.channels,
                 dt,
             )
+            pixels = rows * plan.out_w
+            next_image, next_row = (block + 1) // plan.bands, (block + 1) % plan.bands * plan.block_rows
+            x_next = (next_image * plan.in_h + next_row * plan.stride_h) * plan.in_w * pixel_bytes
+            grad_next = (next_image * plan.out_h + next_row) * plan.out_w * pixel_bytes
             source = address(grad) + (image * plan.out_h + row0) * plan.out_w * pixel_bytes
             for t in range(0, taps, _TAPS):
                 for c in range(0, plan.channels, width):
@@ -330,7 +344,9 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
                     acc = tile_zero(_TAPS, 1, dt)
                     if block > first:
                         acc = tile_load_part(acc, places, count)
-                    acc = _sum_pixels(acc, taps_of_c, source + c * size, count, rows, strip_w, plan, dt)
+                    asked = c // width * pixels * LINE_BYTES
+                    ahead = address(x) + x_next + asked, address(grad) + grad_next + asked
+                    acc = _sum_pixels(acc, taps_of_c, source + c * size, ahead, count, rows, strip_w, plan, dt)
                     tile_store_part(acc, places, count)
 
 
