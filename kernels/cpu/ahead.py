@@ -1,8 +1,10 @@
 """Asking for what the next block of work reads while this one is computed, so that memory works while the units do.
 
 A strip that is filled from memory when its block begins waits for each row, in an order that the hardware does not
-foresee where strides skip pixels. The lines of the next block are asked for in equal shares between the products of
-this one, into the L2 cache (3x3 with stride 2 in bfloat16, 128x32x32x16 to 32, nothing in a cache: 1.4 to 1.0 ms).
+foresee where strides skip pixels. The lines of the next block are asked for while this one is computed, into the L2
+cache: one at a step of the products, or in equal shares between them, which is the worse the larger they are, as a load
+waits behind them (on Zen 5: 3x3 with stride 2 in bfloat16, 128x32x32x16 to 32, shares, 1.4 to 1.0 ms; 1x1 in float32,
+128x16x16x256 to 64, not asked for 2.7 ms, in shares 2.6, at each step 2.3).
 """
 
 from .launch import device
@@ -22,6 +24,12 @@ def ask_for_lines(place, lines):
         prefetch_far(place)
         place += LINE_BYTES
     return place
+
+
+@device
+def bytes_a_step(nbytes, steps):
+    """How far to move on at each of `steps` steps that ask for one line, to have `nbytes` then; a line at most."""
+    return min((nbytes + steps - 1) // steps, LINE_BYTES)
 
 
 @device

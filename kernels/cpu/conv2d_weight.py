@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .ahead import bytes_a_step
 from .caches import CACHES
 from .conv2d_direct import copy_strip
 from .elementwise import fill
@@ -288,8 +289,7 @@ def _multiply_columns(pixels, pairs, outs, tables, source, columns, target, stri
     between = size if pixel_bytes else pixels * size
     tiles = (pairs + _TILE_ROWS - 1) // _TILE_ROWS
     passes = tiles * (paired // pair + (outs - paired + width - 1) // width)
-    # One line a pixel at most: more at a time are in the way of the loads.
-    step = min((ahead[1] + ahead[3] + passes * pixels - 1) // (passes * pixels), LINE_BYTES)
+    step = bytes_a_step(ahead[1] + ahead[3], passes * pixels)
     for k in range(0, paired, pair):
         column, column_step = gradient + k * between, pixel_bytes if pixel_bytes else pair * size
         for tile in range(0, pairs, _TILE_ROWS):
