@@ -17,7 +17,7 @@ tiles.
 
 import numpy as np
 
-from .ahead import ask_for_lines, share_of_lines
+from .ahead import ask_for_lines, ask_to_write, share_of_lines, steps_a_row, sums_behind
 from .fixed import FIXED, WORD_BYTES
 from .launch import device, get_num_threads, kernel, launch
 from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vload, vsplat, vstore, vstore_part
@@ -128,6 +128,7 @@ def _make_multiply(tile_rows, vectors):
         group = vectors * lanes(dt)
         row_v, row_sum = plan.row_v * size, plan.padded_out * size
         plane_sums = plan.in_blocks * plan.rows * row_sum
+        share = steps_a_row(tiles, tile_rows, PLANES * plane_sums) * row_v
         for plane in range(PLANES):
             source = values + plane * plan.plane_v * size
             for k in range(0, plan.block_out, group):
@@ -142,9 +143,13 @@ def _make_multiply(tile_rows, vectors):
                         acc = tile_load(acc, targets)
                     rows = row_steps(tile_rows, source + c * size, size)
                     place = column
-                    for shift in range(0, tiles * row_v, row_v):
-                        acc = tile_multiply_add(acc, rows, shift, place)
-                        place += vectors * VECTOR_BYTES
+                    behind = sums_behind(target, c, channels_in, tile_rows, group * size, row_sum)
+                    for begin in range(0, tiles * row_v, share):
+                        ask_to_write(behind, vectors * VECTOR_BYTES)
+                        behind += row_sum
+                        for shift in range(begin, min(begin + share, tiles * row_v), row_v):
+                            acc = tile_multiply_add(acc, rows, shift, place)
+                            place += vectors * VECTOR_BYTES
                     tile_store(acc, targets)
 
     return multiply_planes
