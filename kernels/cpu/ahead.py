@@ -8,6 +8,7 @@ waits behind them (on Zen 5: 3x3 with stride 2 in bfloat16, 128x32x32x16 to 32, 
 """
 
 from .caches import CACHES
+from .gather import ROWS
 from .launch import device
 from .simd import LINE_BYTES, prefetch_far, prefetch_write
 
@@ -69,3 +70,16 @@ def ask_to_write(place, nbytes):
     """Ask for lines that will be read and written."""
     for line in range(place, place + nbytes, LINE_BYTES):
         prefetch_write(line)
+
+
+@device
+def far_from_tile(source, weights, tile, tiles, row_bytes, plane_bytes, weight_bytes, steps):
+    """What a register tile of Winograd's products asks for at each of its steps, where planes are far.
+
+    Returns where the rows of the next tile begin, or the next plane, and this tile's share of the next plane's weight,
+    and the bytes a step of both.
+    """
+    behind = source + (tile + ROWS) * row_bytes if tile + ROWS < tiles else source + plane_bytes
+    weight_step = bytes_a_step(weight_bytes, (tiles + ROWS - 1) // ROWS * steps)
+    share = weights + weight_bytes + tile // ROWS * steps * weight_step
+    return behind, bytes_a_step(ROWS * row_bytes, steps), share, weight_step

@@ -20,7 +20,7 @@ import math
 
 import numpy as np
 
-from .ahead import ask_for_lines, share_of_lines
+from .ahead import ask_for_lines, far_from_tile, share_of_lines
 from .conv2d_direct import AHEAD_BYTES
 from .fixed import FIXED, WORD_BYTES
 from .gather import ROWS
@@ -32,6 +32,7 @@ from .simd import (
     itemsize,
     lanes,
     prefetch,
+    prefetch_far,
     prefetch_write,
     vsplat,
     vstore,
@@ -163,42 +164,55 @@ def _look_ahead(x, out, others, block, groups, plan):
     )
 
 
-def _make_multiply(vectors):
-    """Make the product of all planes of a block with the weight of one group of `vectors` vectors."""
+def _make_multiply(vectors, far):
+    """Make the product of all planes of a block with the weight of one group of `vectors` vectors.
+
+    Planes that are `far`, and the weight, are asked for a line of each a step.
+    """
 
     @device
     def multiply_planes(values, weights, products, tiles, ahead, plan, dt):
         size = itemsize(dt)
         row_v, row_m = plan.row_v * size, vectors * VECTOR_BYTES
+        plane_v, plane_u = plan.plane_v * size, plan.plane_u * size
         for plane in range(PLANES):
-            source = values + plane * plan.plane_v * size
+            source = values + plane * plane_v
             target = products + plane * plan.rows * row_m
             for t in range(0, tiles, ROWS):
                 ahead = _ask_ahead(ahead)
                 rows = row_steps(ROWS, source + t * row_v, row_v)
                 place = weights
+                if far:
+                    next_v, step_v, next_u, step_u = far_from_tile(
+                        source, weights, t, tiles, row_v, plane_v, plane_u, plan.in_channels
+                    )
                 acc = tile_zero(ROWS, vectors, dt)
                 for shift in range(0, plan.in_channels * size, size):
                     for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES):
                         prefetch(place + AHEAD_BYTES + line)
+                    if far:
+                        prefetch_far(next_v)
+                        prefetch_far(next_u)
+                        next_v, next_u = next_v + step_v, next_u + step_u
                     acc = tile_multiply_add(acc, rows, shift, place)
                     place += vectors * VECTOR_BYTES
                 tile_store(acc, row_steps(ROWS, target + t * row_m, row_m))
-            weights += plan.plane_u * size
+            weights += plane_u
         return ahead
 
     return multiply_planes
 
 
-def make_groups(vectors, transform, in_turns):
+def make_groups(vectors, transform, in_turns, far=False):
     """Make the second half of a task: products and output transform, group by group of output channels.
 
     ``transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt)`` takes one vector of
     channels of some tiles of a block; `fresh` if they are its first ones. The vectors of a group may take turns every
     two tiles: lines beside each other, written one soon after the other, go past the caches twice as fast (back
-    transform of 128x16x16x128 on Zen 5: 0.56 ms vector by vector, 0.31 in turns; every four tiles, 0.59).
+    transform of 128x16x16x128 on Zen 5: 0.56 ms vector by vector, 0.31 in turns; every four tiles, 0.59). Planes that
+    are `far`, in an array of their own, are asked for ahead.
     """
-    multiply_planes, multiply_fixed = _make_multiply(vectors), make_multiply_fixed(vectors, _ask_ahead)
+    multiply_planes, multiply_fixed = _make_multiply(vectors, far), make_multiply_fixed(vectors, _ask_ahead, far)
 
     @device
     def multiply(values, weights, group, products, tiles, ahead, plan, dt):
@@ -277,7 +291,7 @@ def _make_kernels(vectors, small, name):
             counts[block] = outputs + (0 if fresh else counts[block])
 
     convolve_blocks = make_convolve_blocks(vectors, transform, in_turns=True)
-    convolve_groups = make_groups(vectors, transform, True)
+    convolve_groups = make_groups(vectors, transform, True, far=True)
 
     def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
         finish = out, place_of(bias), place_of(addend), place_of(partials), counts, floor

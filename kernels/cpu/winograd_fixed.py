@@ -14,6 +14,7 @@ import math
 
 import numpy as np
 
+from .ahead import far_from_tile
 from .conv2d_direct import AHEAD_BYTES
 from .fixed import MAGIC, PAIR_BYTES, WORD_BYTES, store_word_pairs, store_words, tile_dot_words, tile_store_floats
 from .gather import ROWS
@@ -23,6 +24,7 @@ from .simd import (
     VECTOR_BYTES,
     itemsize,
     prefetch,
+    prefetch_far,
     vfloor,
     vfma,
     vload,
@@ -141,7 +143,7 @@ def round_tile(source, plane_bytes, norm, target, step, plan, dt):
         target += PATCH * target_bytes
 
 
-def make_multiply_fixed(vectors, ask_ahead):
+def make_multiply_fixed(vectors, ask_ahead, far):
     """Make the product of all planes of a block with the weight of one group; see winograd.py."""
 
     @device
@@ -149,23 +151,32 @@ def make_multiply_fixed(vectors, ask_ahead):
         row_v, row_m = plan.row_v * WORD_BYTES, vectors * VECTOR_BYTES
         steps = values + PLANES * plan.plane_v * WORD_BYTES
         pairs = (plan.in_channels + 1) // 2
+        plane_v, plane_u = plan.plane_v * WORD_BYTES, plan.plane_u * WORD_BYTES
         for plane in range(PLANES):
-            source = values + plane * plan.plane_v * WORD_BYTES
+            source = values + plane * plane_v
             target = products + plane * plan.rows * row_m
             scales = weights + pairs * vectors * VECTOR_BYTES
             for t in range(0, tiles, ROWS):
                 ahead = ask_ahead(ahead)
                 rows = row_steps(ROWS, source + t * row_v, row_v)
                 place = weights
+                if far:
+                    next_v, step_v, next_u, step_u = far_from_tile(
+                        source, weights, t, tiles, row_v, plane_v, plane_u, pairs
+                    )
                 acc = tile_zero(ROWS, vectors, dt)
                 for shift in range(0, pairs * PAIR_BYTES, PAIR_BYTES):
                     for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES):
                         prefetch(place + AHEAD_BYTES + line)
+                    if far:
+                        prefetch_far(next_v)
+                        prefetch_far(next_u)
+                        next_v, next_u = next_v + step_v, next_u + step_u
                     acc = tile_dot_words(acc, rows, shift, place)
                     place += vectors * VECTOR_BYTES
                 targets = row_steps(ROWS, target + t * row_m, row_m)
                 tile_store_floats(acc, targets, steps + t * itemsize(dt), itemsize(dt), scales)
-            weights += plan.plane_u * WORD_BYTES
+            weights += plane_u
         return ahead
 
     return multiply_fixed
