@@ -31,9 +31,50 @@ def ask_for_lines(place, lines):
 
 
 @device
+def ask_to_write(place, nbytes):
+    """Ask for lines that will be written; return the address behind them."""
+    for line in range(place, place + nbytes, LINE_BYTES):
+        prefetch_write(line)
+    return place + nbytes
+
+
+@device
 def bytes_a_step(nbytes, steps):
     """How far to move on at each of `steps` steps that ask for one line, to have `nbytes` then; a line at most."""
     return min((nbytes + steps - 1) // steps, LINE_BYTES)
+
+
+@device
+def take_turn(turns):
+    """Choose the array of which a register tile asks for lines; return place, bytes and what is left.
+
+    `turns` is (four places, how many lines of each to ask for a register tile, whose turn it is). A tile asks for as
+    many lines as there are of all, but of one array; each has its turn in proportion.
+    """
+    places, lines, turn = turns
+    first, second, last = lines[0], lines[0] + lines[1], lines[3]
+    total = second + lines[2] + last
+    nbytes = total * LINE_BYTES
+    a, b, c, d = places
+    if turn < first:
+        place, a = a, a + nbytes
+    elif turn < second:
+        place, b = b, b + nbytes
+    elif turn < total - last:
+        place, c = c, c + nbytes
+    else:
+        place, d = d, d + nbytes
+    turn = turn + 1 if turn + 1 < total else 0
+    return place, nbytes, ((a, b, c, d), lines, turn)
+
+
+@device
+def ask_at_once(turns):
+    """Ask for a register tile's lines of all arrays that `take_turn` chooses from; return what is left."""
+    places, lines, turn = turns
+    a, b = ask_for_lines(places[0], lines[0]), ask_for_lines(places[1], lines[1])
+    c, d = ask_for_lines(places[2], lines[2]), ask_for_lines(places[3], lines[3])
+    return (a, b, c, d), lines, turn
 
 
 @device
@@ -63,13 +104,6 @@ def steps_a_row(steps, rows, sum_bytes):
 def sums_behind(target, c, channels, tile_rows, group_bytes, row_bytes):
     """Where the sums of the next register tile begin: of the next input channels, else of the next output channels."""
     return target + (c + tile_rows) * row_bytes if c + tile_rows < channels else target + group_bytes
-
-
-@device
-def ask_to_write(place, nbytes):
-    """Ask for lines that will be read and written."""
-    for line in range(place, place + nbytes, LINE_BYTES):
-        prefetch_write(line)
 
 
 @device

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from .ahead import far_from_tile
+from .ahead import ask_to_write, bytes_a_step, far_from_tile, take_turn
 from .conv2d_direct import AHEAD_BYTES
 from .fixed import MAGIC, PAIR_BYTES, WORD_BYTES, store_word_pairs, store_words, tile_dot_words, tile_store_floats
 from .gather import ROWS
@@ -143,7 +143,7 @@ def round_tile(source, plane_bytes, norm, target, step, plan, dt):
         target += PATCH * target_bytes
 
 
-def make_multiply_fixed(vectors, ask_ahead, far):
+def make_multiply_fixed(vectors, far):
     """Make the product of all planes of a block with the weight of one group; see winograd.py."""
 
     @device
@@ -152,14 +152,18 @@ def make_multiply_fixed(vectors, ask_ahead, far):
         steps = values + PLANES * plan.plane_v * WORD_BYTES
         pairs = (plan.in_channels + 1) // 2
         plane_v, plane_u = plan.plane_v * WORD_BYTES, plan.plane_u * WORD_BYTES
+        output, output_bytes, turns = ahead
         for plane in range(PLANES):
             source = values + plane * plane_v
             target = products + plane * plan.rows * row_m
             scales = weights + pairs * vectors * VECTOR_BYTES
             for t in range(0, tiles, ROWS):
-                ahead = ask_ahead(ahead)
                 rows = row_steps(ROWS, source + t * row_v, row_v)
                 place = weights
+                output = ask_to_write(output, output_bytes)
+                if not far:
+                    asked, asked_bytes, turns = take_turn(turns)
+                    ask_step = bytes_a_step(asked_bytes, 2 * pairs)
                 if far:
                     next_v, step_v, next_u, step_u = far_from_tile(
                         source, weights, t, tiles, row_v, plane_v, plane_u, pairs
@@ -168,6 +172,10 @@ def make_multiply_fixed(vectors, ask_ahead, far):
                 for shift in range(0, pairs * PAIR_BYTES, PAIR_BYTES):
                     for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES):
                         prefetch(place + AHEAD_BYTES + line)
+                    if not far:
+                        prefetch_far(asked)
+                        prefetch_far(asked + ask_step)
+                        asked += 2 * ask_step
                     if far:
                         prefetch_far(next_v)
                         prefetch_far(next_u)
@@ -177,7 +185,7 @@ def make_multiply_fixed(vectors, ask_ahead, far):
                 targets = row_steps(ROWS, target + t * row_m, row_m)
                 tile_store_floats(acc, targets, steps + t * itemsize(dt), itemsize(dt), scales)
             weights += plane_u
-        return ahead
+        return output, output_bytes, turns
 
     return multiply_fixed
 

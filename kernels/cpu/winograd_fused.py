@@ -27,7 +27,7 @@ from .simd import (
 )
 from .stack import stack_vectors, unknown
 from .stored import load_stored, stored_bytes, vload_stored
-from .winograd import NOTHING_BESIDE, NOWHERE, beside, block_scratch, make_convolve_blocks, place_of
+from .winograd import NOTHING_BESIDE, beside, block_scratch, make_convolve_blocks, place_of
 from .winograd_output import products_column
 from .winograd_plan import plan_for, winograd_plan
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
@@ -174,7 +174,7 @@ def _make_pool(vectors, name):
 
     def pool(begin, end, scratch, x, weights, bias, out, argmax, plan):
         finish = address(out), place_of(bias), argmax
-        others = NOWHERE, NOTHING_BESIDE, NOTHING_BESIDE
+        others = NOTHING_BESIDE, NOTHING_BESIDE, NOTHING_BESIDE
         convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
 
     pool.__name__ = name
@@ -186,7 +186,7 @@ def _make_masked(vectors, name):
 
     def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
         finish = address(out), address(mask), mask.dtype, address(sums)
-        others = NOWHERE, beside(mask), NOTHING_BESIDE
+        others = beside(mask), NOTHING_BESIDE, NOTHING_BESIDE
         convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
 
     masked.__name__ = name

@@ -114,7 +114,7 @@ def _make_norm(vectors, name):
     def norm(begin, end, scratch, grad, weights, addend, y, x, mean, out, sums, products, plan):
         places = address(out), place_of(addend), y, x
         finish = places, address(mean), (address(sums), address(products))
-        others = places[1], beside(y), beside(x)
+        others = beside(addend), beside(y), beside(x)
         convolve_blocks(begin, end, scratch, grad, grad, weights, finish, out, others, plan)
 
     norm.__name__ = name

@@ -11,7 +11,7 @@ from .conv2d_weight import sum_in_order
 from .elementwise import load
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
-from .winograd import NOTHING_BESIDE, NOWHERE, beside, block_scratch, make_convolve_blocks, place_of
+from .winograd import NOTHING_BESIDE, beside, block_scratch, make_convolve_blocks, place_of
 from .winograd_fused import mask_outputs
 from .winograd_gradient import store_tile
 from .winograd_plan import plan_for
@@ -134,7 +134,7 @@ def _make_input(vectors, name):
 
     def unpool(begin, end, scratch, grad, argmax, weights, mask, out, sums, plan):
         finish = address(out), place_of(mask), mask.dtype, address(sums)
-        others = NOWHERE, beside(mask), NOTHING_BESIDE
+        others = beside(mask), NOTHING_BESIDE, NOTHING_BESIDE
         source = _windows_of(grad, argmax)
         convolve_blocks(begin, end, scratch, grad, source, weights, finish, out, others, plan)
 
