@@ -67,16 +67,16 @@ class _WholeLibrary(JITCodeLibrary):
 
 
 def _link_all(module, libraries):
-    """Link libraries, and all that parts among them are made of, each once."""
+    """Link libraries, and all that parts among them are made of, each once: a part, then its own in order."""
     linked = set()
-    left = list(libraries)
+    left = list(libraries)[::-1]
     while left:
         library = left.pop()
         if library in linked:
             continue
         linked.add(library)
         if isinstance(library, _PartLibrary):
-            left += library._linking_libraries
+            left += library._linking_libraries[::-1]
             module.link_in(library._final_module, preserve=True)
         else:
             module.link_in(library._get_module_for_linking(), preserve=True)
