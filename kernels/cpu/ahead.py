@@ -49,7 +49,8 @@ def take_turn(turns):
     """Choose the array of which a register tile asks for lines; return place, bytes and what is left.
 
     `turns` is (four places, how many lines of each to ask for a register tile, whose turn it is). A tile asks for as
-    many lines as there are of all, but of one array; each has its turn in proportion.
+    many lines as there are of all, but of one array; each has its turn in proportion. Of more lines than the tile has
+    steps the last are not asked for.
     """
     places, lines, turn = turns
     first, second, last = lines[0], lines[0] + lines[1], lines[3]

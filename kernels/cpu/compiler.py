@@ -67,18 +67,23 @@ class _WholeLibrary(JITCodeLibrary):
 
 
 def _link_all(module, libraries):
-    """Link libraries, and all that parts among them are made of, each once: a part, then its own in order."""
-    linked = set()
+    """Link libraries, and all that parts among them are made of, each once.
+
+    A part comes before its own, in order: what nobody refers to yet would be dropped. So libraries of Numba, which all
+    may refer to, come last. LLVM spends registers by this order too.
+    """
+    linked = {}
     left = list(libraries)[::-1]
     while left:
         library = left.pop()
         if library in linked:
             continue
-        linked.add(library)
-        if isinstance(library, _PartLibrary):
+        linked[library] = isinstance(library, _PartLibrary)
+        if linked[library]:
             left += library._linking_libraries[::-1]
             module.link_in(library._final_module, preserve=True)
-        else:
+    for library, part_of_ours in linked.items():
+        if not part_of_ours:
             module.link_in(library._get_module_for_linking(), preserve=True)
 
 

@@ -3,14 +3,17 @@
     grad_weight[t, c, k] = sum over output pixels of x[pixel moved by tap t, c] * grad_output[pixel, k]
 
 A task owns a block of input channels and a block of output channels, and one part of the pixels. Block of pixels by
-block of pixels it copies the input into a strip padded with zeros, unless there is no padding, and the gradient into
-columns of two vectors, unless so few tiles read it that a copy costs more than it saves; then tiles of pairs (tap,
-input channel) by two vectors of output channels run over the pixels, and ask, a line a pixel, for what the next block
-of pixels reads. Small weights leave few blocks of channels, so there the pixels are split into parts, whose sums are
-added in order afterwards: the number of parts depends on shapes only.
+block of pixels it copies the input into a strip padded with zeros and the gradient into columns of two vectors; then
+tiles of pairs (tap, input channel) by two vectors of output channels run over the pixels, and ask, a line a pixel, for
+what the next block of pixels reads. Small weights leave few blocks of channels, so there the pixels are split into
+parts, whose sums are added in order afterwards: the number of parts depends on shapes only.
+
+An array is read where it lies instead of copied: the input where no tap leaves it, unless its pixels would share sets
+of the L1 cache and more than one tap comes back to them; a gradient of whole vectors in float32 or float64 where so few
+tiles read it that a copy costs more than it saves.
 
 Cost: the flops of the forward pass; bound by the fused multiply-add units. Each block of pixels reads and writes the
-accumulators once and is copied once for every block of channels on the other side.
+accumulators once, and what is copied of it is copied once for every block of channels on the other side.
 """
 
 import functools
@@ -112,27 +115,29 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
         and (grid_h - 1) * stride[0] + span_h - top <= in_h
         and (grid_w - 1) * stride[1] + span_w - left <= in_w
     )
-    in_place = in_place and (taps == 1 or not _conflicts(in_channels * itemsize))  # each line is read once or twice
+    in_place = in_place and (taps == 1 or not _conflicts(in_channels * itemsize))  # no line is read often
     channel_blocks = -(-group_in * taps // _BLOCK_ROWS)
     block_channels = -(-group_in // min(channel_blocks, group_in))
     cell = block_channels + (LINE_BYTES // itemsize if _conflicts(block_channels * itemsize) else 0)
     group_out = out_channels // groups
     tiles = -(-taps * block_channels // _TILE_ROWS)
     grad_in_place = tiles <= _IN_PLACE_TILES and group_out == group_out_padded(group_out, itemsize)
-    block_out = min(_BLOCK_OUT_BYTES // itemsize, group_out_padded(group_out, itemsize))
-    if grad_in_place and tiles * _TILE_ROWS * group_out * itemsize <= _BLOCK_ROWS * _BLOCK_OUT_BYTES:
-        block_out = group_out
     pixels = _block_pixels((in_channels + out_channels) * itemsize) if in_place and grad_in_place else _BLOCK_PIXELS
     cols = min(grid_w, pixels)
     rows = max(1, min(grid_h, pixels // cols))
     rows = -(-grid_h // -(-grid_h // rows))
     images = max(1, min(batch, pixels // (rows * cols))) if rows == grid_h and cols == grid_w else 1
     row_bands, col_bands = -(-grid_h // rows), -(-grid_w // cols)
-    channel_blocks, out_blocks = -(-group_in // block_channels), -(-group_out // block_out)
+    channel_blocks = -(-group_in // block_channels)
     strip = ((rows - 1) * stride[0] + span_h) * ((cols - 1) * stride[1] + span_w)
     images = max(1, min(images, _STRIP_BYTES // (strip * cell * itemsize)))
     strip *= images
     blocks = -(-batch // images) * row_bands * col_bands
+    block_out = min(_BLOCK_OUT_BYTES // itemsize, group_out_padded(group_out, itemsize))
+    wide = tiles * _TILE_ROWS * group_out * itemsize <= _BLOCK_ROWS * _BLOCK_OUT_BYTES
+    if grad_in_place and wide and groups * channel_blocks * blocks >= _TASKS:
+        block_out = group_out  # the input is read once
+    out_blocks = -(-group_out // block_out)
     parts = min(-(-_TASKS // (groups * channel_blocks * out_blocks)), blocks)
     parts = max(1, min(parts, _PARTS_BYTES // (taps * group_in * out_channels * itemsize)))
     return WeightPlan(
@@ -188,13 +193,6 @@ def _fill_tables(table_in, table_out, plan, c0, channels, row_pixels, pixel_elem
         store_word(table_in + 8 * extra, offset + channels - 1)
         store_word(table_out + 8 * extra, (plan.kernel_h * plan.kernel_w - 1) * plan.group_in + c0 + channels - 1)
     return pair
-
-
-@device
-def _has_no_gaps(plan, cells):
-    """Tell whether a block's pixels follow each other in the gradient."""
-    images, rows, cols = cells
-    return (cols == plan.grid_w or rows == 1) and (rows == plan.grid_h or images == 1)
 
 
 @device
@@ -378,7 +376,7 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             place = (image0, row0, col0)
             pixels = images * rows * cols
             gradient = columns, 0
-            if plan.grad_in_place and itemsize(grad.dtype) == size and _has_no_gaps(plan, cells):
+            if plan.grad_in_place and itemsize(grad.dtype) == size:  # whose pixels of a block follow each other
                 pixel_bytes = plan.out_channels * size
                 first_pixel = ((image0 * plan.grid_h + row0) * plan.grid_w + col0) * pixel_bytes
                 gradient = address(grad) + first_pixel + channel_out * size, pixel_bytes
@@ -427,7 +425,8 @@ def backward_weight(grad_output, x, stride, padding, dilation, groups, out, work
         return
     plan = weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, groups, x.itemsize)
     pixels = plan.block_images * plan.block_rows * plan.block_cols
-    scratch_bytes = 16 * plan.table_words + (plan.strip_elements + pixels * plan.block_out) * x.itemsize
+    columns = 0 if plan.grad_in_place and grad_output.dtype == out.dtype else pixels * plan.block_out
+    scratch_bytes = 16 * plan.table_words + (plan.strip_elements + columns) * x.itemsize
     scratch = workspace.empty((get_num_threads(), -(-scratch_bytes // 4096) * 4096), np.uint8)
     sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)
     tasks = plan.groups * plan.channel_blocks * plan.out_blocks * plan.parts

@@ -2,8 +2,8 @@
 
 "fast" precision keeps activations, and gradients of convolutions' results, in arrays of uint16: a pass that is bound by
 memory moves half as much of them, and until the backward pass they take half the memory. The kernels are those of
-float32; where they load or store such an array, its type `stored` tells the size of an element. Each value is rounded
-once, to nearest even, when it is stored; loading is exact.
+float32; where they load or store such an array, its type `stored` tells the size of an element, or a flag in those
+that compute in bfloat16. Each value is rounded once, to nearest even, when it is stored; loading is exact.
 
 Rounding needs AVX-512 BF16 (bf16.py), as "fast" itself does.
 """

@@ -155,8 +155,8 @@ def _make_multiply(vectors, far):
     """Make the product of all planes of a block with the weight of one group of `vectors` vectors.
 
     Each step asks for lines: of planes that are `far` and of the weight, else of what is `ahead`. Only where a step is
-    one vector, and bound by loads, they are asked for before the steps (`conv2d_winograd_norm_narrow` of 128x32x32x16
-    on Zen 5: 0.96 ms, 1.03 with two lines a step).
+    one vector of float32, and bound by loads, they are asked for before the steps (`conv2d_winograd_norm_narrow` of
+    128x32x32x16 on Zen 5: 0.96 ms, 1.03 with two lines a step).
     """
     in_steps = vectors > 1 and not far
 

@@ -29,3 +29,14 @@ def test_sums_are_within_bounds_and_shared_by_two(size: int, inputs: int, output
     assert tasks % 2 == 0
     part_bytes = PLANES * plan.in_blocks * plan.rows * plan.padded_out * 4
     assert plan.parts <= 2 or plan.parts * part_bytes <= _SUM_BYTES
+
+
+@pytest.mark.parametrize(
+    ("pixels", "inputs", "outputs"), [(128, 256, 256), (128, 64, 512), (128, 64, 1872), (32768, 64, 256)]
+)
+def test_matrix_products_are_shared_by_two(pixels: int, inputs: int, outputs: int) -> None:
+    """One block of output channels reads the input once, but only where the pixels alone give enough tasks."""
+    shapes = (pixels, 1, 1, inputs), (pixels, 1, 1, outputs), (1, 1, inputs, outputs)
+    plan = weight_plan(*shapes, (1, 1), ((0, 0), (0, 0)), (1, 1), 1, 4)
+    assert plan.parts * plan.channel_blocks * plan.out_blocks >= 2
+    assert plan.parts <= plan.blocks
