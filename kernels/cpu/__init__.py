@@ -9,11 +9,9 @@ _WINOGRAD = (
     "winograd.conv2d_winograd_narrow",
     "winograd.winograd_transform_input",
     "winograd.conv2d_winograd_shared",
-    "winograd.conv2d_winograd_shared_narrow",
     "winograd.conv2d_winograd_5x5",
     "winograd.conv2d_winograd_5x5_narrow",
     "winograd.conv2d_winograd_5x5_shared",
-    "winograd.conv2d_winograd_5x5_shared_narrow",
 )
 _BF16 = ("conv2d_bf16.conv2d_bf16_tiles", "conv2d_bf16.conv2d_bf16_dot")
 _PACK_BF16 = ("pack_bf16.pack_bf16", "pack_bf16.pack_bf16_turned")

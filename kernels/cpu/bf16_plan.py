@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .gather import TILE_VECTORS, forward_gathers
+from .gather import TILE_VECTORS, block_pixels, forward_gathers
 
 CHUNK = 32  # input elements a step: the pairs in one row of a tile register
 TILE_PIXELS = 32  # output pixels of a tile: two tile registers
@@ -131,7 +131,9 @@ def _runs(plan, taps, offsets, turned):
     pixel = plan.group_in + (CHUNK if plan.group_in * 2 % _CONFLICT_BYTES == 0 else 0)
     # A turned weight is packed by squares, which do not go from one tap to the next.
     joined = pixel == plan.group_in and not (turned and plan.group_in % CHUNK)
-    cells = _cells(plan, _BLOCK_PIXELS, pixel * 2, _STRIP_BYTES)
+    pairs = -(-plan.group_out // (TILE_VECTORS * 16))
+    pixels = block_pixels(plan.batch * plan.grid_h * plan.grid_w, plan.groups * pairs, _BLOCK_PIXELS)
+    cells = _cells(plan, pixels, pixel * 2, _STRIP_BYTES)
     places = _places(plan, cells, taps, offsets)
     runs = []
     for place, _ in places:
@@ -143,7 +145,6 @@ def _runs(plan, taps, offsets, turned):
         run[2] = -(-run[1] * plan.group_in // CHUNK)
     bands = -(-plan.grid_h // cells.rows)
     blocks = -(-plan.batch // cells.images) * bands
-    pairs = -(-plan.group_out // (TILE_VECTORS * 16))
     splits = max(1, min(pairs, -(-_TASKS // max(plan.groups * blocks, 1))))
     strip_bytes = _round(_strip_cells(plan, cells, places) * pixel * 2 + 4 * CHUNK)
     tiled = -(-cells.phase // TILE_PIXELS) * TILE_PIXELS

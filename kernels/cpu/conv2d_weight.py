@@ -51,7 +51,7 @@ _BLOCK_PIXELS, _BLOCK_ROWS = (512, 1024) if CACHES.level2 >= 1024**2 else (128, 
 _IN_PLACE_TILES = 20
 _STRIP_BYTES = 4 * 1024**2  # of several images: spread taps make strips much larger than the blocks of pixels
 _BLOCK_OUT_BYTES = 512  # output channels a task
-_TASKS = 16
+_TASKS, _FEW_TASKS, _FEW_PIXELS = 16, 4, 64
 _PARTS_BYTES = 32 * 1024 * 1024
 # As fast as 13, and the 27 pairs of a 3x3 kernel on images of three channels are two such tiles: 0.75 of the time.
 _TILE_ROWS = 14 if ROWS == 13 else ROWS
@@ -123,6 +123,9 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     tiles = -(-taps * block_channels // _TILE_ROWS)
     grad_in_place = tiles <= _IN_PLACE_TILES and group_out == group_out_padded(group_out, itemsize)
     pixels = _block_pixels((in_channels + out_channels) * itemsize) if in_place and grad_in_place else _BLOCK_PIXELS
+    tasks = groups * channel_blocks * -(-group_out * itemsize // _BLOCK_OUT_BYTES)
+    if tasks < _FEW_TASKS:
+        pixels = min(pixels, max(batch * grid_h * grid_w * tasks // _FEW_TASKS, _FEW_PIXELS))
     cols = min(grid_w, pixels)
     rows = max(1, min(grid_h, pixels // cols))
     rows = -(-grid_h // -(-grid_h // rows))

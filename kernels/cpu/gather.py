@@ -27,8 +27,9 @@ TILE_VECTORS = 2
 _WEIGHT_BLOCK_BYTES = 256 * 1024  # of the L2 cache (1 MB): one block of weights, all taps
 _L1_WAY_BYTES = 4096
 _STRIP_BYTES = 256 * 1024  # and one padded strip of the input
-_TASKS = 16  # at least, where the work can be divided so
-_BLOCK_PIXELS = 256  # output pixels a task; a multiple of 64, see ROWS
+_TASKS = 16  # at least, where the output channels can be divided so
+_FEW_TASKS = 4  # at least, where blocks can be smaller: each copies rows that its neighbours copy too
+_BLOCK_PIXELS, _FEW_PIXELS = 256, 64  # output pixels a task, and at least that many; multiples of 64, see ROWS
 
 
 class GatherPlan(NamedTuple):
@@ -130,10 +131,11 @@ def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
     in_place = inside and not conflicts and (len(cols) <= 1 or one_run)
     run_taps = max(len(cols), 1) if neighbours else 1
     strip_w = in_w if in_place else (grid_w - 1) * stride[1] + span_w
-    images, block_rows = _block(batch, grid_h, grid_w, stride, span_h, strip_w, block_channels * itemsize)
+    pairs = -(-(out_shape[3] // groups) * itemsize // (TILE_VECTORS * VECTOR_BYTES))
+    pixels = block_pixels(batch * grid_h * grid_w, groups * pairs, _BLOCK_PIXELS)
+    images, block_rows = _block(pixels, batch, grid_h, grid_w, stride, span_h, strip_w, block_channels * itemsize)
     bands = -(-grid_h // block_rows)
     blocks = -(-batch // images) * bands
-    pairs = -(-(out_shape[3] // groups) * itemsize // (TILE_VECTORS * VECTOR_BYTES))
     splits = max(1, min(pairs, _TASKS // max(groups * blocks, 1)))
     strip_pixels = 0 if in_place else images * ((block_rows - 1) * stride[0] + span_h) * strip_w
     tables = 2 * (images * block_rows * grid_w + ROWS) * 8
@@ -162,19 +164,25 @@ def channel_block(channels, taps, itemsize):
     return -(-channels // blocks)
 
 
-def _block(batch, grid_h, grid_w, stride, span_h, strip_w, pixel_bytes):
-    """Images and rows a block: about _BLOCK_PIXELS, less where the strip would outgrow its share of the cache."""
+def block_pixels(pixels, parts, most):
+    """Output pixels a block, of `pixels` in all whose output channels can be divided into so many parts."""
+    each = pixels * parts // _FEW_TASKS
+    return min(max(-(-each // _FEW_PIXELS) * _FEW_PIXELS, _FEW_PIXELS), most)
+
+
+def _block(pixels, batch, grid_h, grid_w, stride, span_h, strip_w, pixel_bytes):
+    """Images and rows a block: about so many pixels, less where the strip would outgrow its share of the cache."""
     image = grid_h * grid_w
 
     def strip(images, rows):
         return images * ((rows - 1) * stride[0] + span_h) * strip_w * pixel_bytes
 
-    if image <= _BLOCK_PIXELS and strip(1, grid_h) <= _STRIP_BYTES:
-        images = max(1, min(_BLOCK_PIXELS // image, batch))
+    if image <= pixels and strip(1, grid_h) <= _STRIP_BYTES:
+        images = max(1, min(pixels // image, batch))
         while images > 1 and strip(images, grid_h) > _STRIP_BYTES:
             images -= 1
         return images, grid_h
-    rows = max(1, min(grid_h, _BLOCK_PIXELS // grid_w))
+    rows = max(1, min(grid_h, pixels // grid_w))
     while rows > 1 and strip(1, rows) > _STRIP_BYTES:
         rows -= 1
     bands = -(-grid_h // rows)

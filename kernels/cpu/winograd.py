@@ -8,8 +8,9 @@ A task is a block of tiles. It transforms their patches into 36 planes (tile, in
 vectors of output channels it multiplies every plane with the transformed weight (register tiles of ROWS tiles x two
 vectors, as everywhere) and transforms the 36 products of each tile back, adding the bias. So the products of a block
 take 36 * tiles * 128 bytes and stay in the L2 cache with the planes, while the weight streams through it. Where the
-weight outgrows the L3 cache, or there are few tiles, the planes of all tiles come first, in a launch of their own, and
-a task is a part of the output channels over many tiles, so that the weight is read once.
+weight outgrows the L3 cache, or there are few tiles and more than one group of output channels, the planes of all tiles
+come first, in a launch of their own, and a task is a part of the output channels over many tiles, so that the weight is
+read once.
 
 Cost: a quarter of the direct flops in the products, plus some 150 vector instructions a patch and channel vector for
 each transform. Error: larger than direct, see kernels/README.md; strict precision never comes here. With a weight of
@@ -20,10 +21,10 @@ import math
 
 import numpy as np
 
-from .ahead import ask_at_once, ask_to_write, bytes_a_step, far_from_tile, share_of_lines, take_turn
+from .ahead import ask_at_once, ask_to_write, bytes_a_step, far_from_tile, take_turn
 from .conv2d_direct import AHEAD_BYTES
 from .fixed import FIXED, WORD_BYTES
-from .gather import ROWS
+from .gather import ROWS, TILE_VECTORS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
     LINE_BYTES,
@@ -38,6 +39,7 @@ from .simd import (
 )
 from .stored import STORED
 from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
+from .winograd_ahead import NOTHING_BESIDE, NOWHERE, beside, look_ahead
 from .winograd_fixed import make_multiply_fixed, norm_of_planes, round_tile
 from .winograd_output import combine_partial_statistics, transform_outputs
 from .winograd_plan import plan_for, round_to_lines
@@ -46,15 +48,12 @@ from .winograd_transforms import (
     PLANES,
     SMALL_TILE,
     TILE,
-    map_bytes,
     next_tile,
     patch_rows,
     prefetch_patch,
     transform_patch,
 )
 
-NOWHERE = np.int64(0)
-NOTHING_BESIDE = NOWHERE, NOWHERE
 _TURN_TILES = 2
 
 
@@ -113,42 +112,6 @@ def make_fill_planes(read):
         read(source, zeros, values, plan.plane_v * size, first, tiles, plan, dt)
 
     return fill_planes
-
-
-@device
-def beside(array):
-    """Address and bytes of an element of an array that is read where the output is written; nothing of an empty one."""
-    return (address(array), itemsize(array.dtype)) if array.size else (NOWHERE, NOWHERE)
-
-
-@device
-def _beside_block(array, block, register_tiles, elements, plan):
-    """Where the part of an array begins that belongs to a block, and lines for a register tile; see `beside`."""
-    tile = elements * array[1] // (plan.tiles_h * plan.tiles_w)
-    return array[0] + block * plan.block_tiles * tile, share_of_lines(plan.block_tiles * tile, register_tiles)
-
-
-@device
-def _look_ahead(x, out, others, block, groups, plan):
-    """What the register tiles of a block ask for: place and bytes of the output, and what `take_turn` chooses from.
-
-    That is the input that the block behind this one adds, and `others`: what `beside` gives of three arrays that are
-    read where the output is written. `x` has a map of the plan's size, or a smaller one of the same place in the image.
-    Output that goes past the caches is not asked for.
-    """
-    register_tiles = groups * PLANES * ((plan.block_tiles + ROWS - 1) // ROWS)
-    tile = map_bytes(x, x.shape[1], x.shape[2], plan.in_channels, plan)
-    rows_there = plan.tile * x.shape[1] // plan.in_h * x.shape[2] * plan.in_channels * itemsize(x.dtype)
-    source = address(x) + (block + 1) * plan.block_tiles * tile + rows_there
-    elements = plan.out_h * plan.out_w * plan.out_channels
-    written = address(out), NOWHERE if plan.stream else itemsize(out.dtype)
-    target, target_lines = _beside_block(written, block, register_tiles, elements, plan)
-    first, first_lines = _beside_block(others[0], block, register_tiles, elements, plan)
-    second, second_lines = _beside_block(others[1], block, register_tiles, elements, plan)
-    third, third_lines = _beside_block(others[2], block, register_tiles, elements, plan)
-    source_lines = share_of_lines(plan.block_tiles * tile, register_tiles)
-    turns = (source, first, second, third), (source_lines, first_lines, second_lines, third_lines), NOWHERE
-    return target, target_lines * LINE_BYTES, turns
 
 
 def _make_multiply(vectors, far):
@@ -256,7 +219,7 @@ def make_convolve_blocks(vectors, transform, read=transform_inputs, *, in_turns=
 
     @device
     def convolve_blocks(begin, end, scratch, x, source, weights, finish, out, others, plan):
-        """Blocks `begin` to `end` - 1; `out` is written, and `others` are read where it is (see `_look_ahead`).
+        """Blocks `begin` to `end` - 1; `out` is written, and `others` are read where it is (see `look_ahead`).
 
         `source` is what `read` takes, `x` for instance.
         """
@@ -271,14 +234,14 @@ def make_convolve_blocks(vectors, transform, read=transform_inputs, *, in_turns=
             tiles = min(plan.block_tiles, plan.tiles - first)
             steps = values + PLANES * plan.plane_v * itemsize(weights.dtype)
             fill_planes(source, zeros, values, steps, first, tiles, plan, itemsize(weights.dtype), dt)
-            ahead = _look_ahead(x, out, others, block, groups, plan)
+            ahead = look_ahead(x, out, others, block, groups, plan)
             convolve_groups(values, products, weights, finish, block, 0, groups, ahead, plan, dt)
 
     return convolve_blocks
 
 
-def _make_kernels(vectors, small, name):
-    """Make the kernel whose tasks transform their own input, and that which finds it transformed."""
+def _make_transform(small):
+    """Make what writes the outputs of a vector of channels; see `make_groups`."""
 
     @device
     def transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
@@ -289,13 +252,25 @@ def _make_kernels(vectors, small, name):
         if channel == 0 and partial != 0:
             counts[block] = outputs + (0 if fresh else counts[block])
 
-    convolve_blocks = make_convolve_blocks(vectors, transform, in_turns=True)
-    convolve_groups = make_groups(vectors, transform, True, far=True)
+    return transform
+
+
+def _make_fused(vectors, small, name):
+    """Make the kernel whose tasks transform their own input."""
+    convolve_blocks = make_convolve_blocks(vectors, _make_transform(small), in_turns=True)
 
     def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
         finish = out, place_of(bias), place_of(addend), place_of(partials), counts, floor
         others = beside(addend), NOTHING_BESIDE, NOTHING_BESIDE
         convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
+
+    fused.__name__ = name
+    return kernel(fused)
+
+
+def _make_shared(small, name):
+    """Make the kernel whose tasks find their input transformed, each for a part of the output channels."""
+    convolve_groups = make_groups(TILE_VECTORS, _make_transform(small), True, far=True)
 
     def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
         dt = bias.dtype
@@ -311,9 +286,8 @@ def _make_kernels(vectors, small, name):
                 *(plan, dt),
             )
 
-    start = f"conv2d_winograd{name}".removesuffix("_narrow")
-    fused.__name__, shared.__name__ = f"conv2d_winograd{name}", f"{start}_shared" + ("_narrow" if vectors == 1 else "")
-    return kernel(fused), kernel(shared)
+    shared.__name__ = name
+    return kernel(shared)
 
 
 @device
@@ -322,16 +296,19 @@ def place_of(array):
     return address(array) if array.size else 0
 
 
-conv2d_winograd_narrow, conv2d_winograd_shared_narrow = _make_kernels(1, False, "_narrow")
-conv2d_winograd, conv2d_winograd_shared = _make_kernels(2, False, "")
-conv2d_winograd_5x5_narrow, conv2d_winograd_5x5_shared_narrow = _make_kernels(1, True, "_5x5_narrow")
-conv2d_winograd_5x5, conv2d_winograd_5x5_shared = _make_kernels(2, True, "_5x5")
-_KERNELS = {  # by vectors, tile
-    (1, TILE): (conv2d_winograd_narrow, conv2d_winograd_shared_narrow),
-    (2, TILE): (conv2d_winograd, conv2d_winograd_shared),
-    (1, SMALL_TILE): (conv2d_winograd_5x5_narrow, conv2d_winograd_5x5_shared_narrow),
-    (2, SMALL_TILE): (conv2d_winograd_5x5, conv2d_winograd_5x5_shared),
+conv2d_winograd = _make_fused(2, False, "conv2d_winograd")
+conv2d_winograd_narrow = _make_fused(1, False, "conv2d_winograd_narrow")
+conv2d_winograd_shared = _make_shared(False, "conv2d_winograd_shared")
+conv2d_winograd_5x5 = _make_fused(2, True, "conv2d_winograd_5x5")
+conv2d_winograd_5x5_narrow = _make_fused(1, True, "conv2d_winograd_5x5_narrow")
+conv2d_winograd_5x5_shared = _make_shared(True, "conv2d_winograd_5x5_shared")
+_FUSED = {  # by vectors, tile
+    (1, TILE): conv2d_winograd_narrow,
+    (2, TILE): conv2d_winograd,
+    (1, SMALL_TILE): conv2d_winograd_5x5_narrow,
+    (2, SMALL_TILE): conv2d_winograd_5x5,
 }
+_SHARED = {TILE: conv2d_winograd_shared, SMALL_TILE: conv2d_winograd_5x5_shared}
 
 
 _fill_planes = make_fill_planes(transform_inputs)
@@ -394,8 +371,8 @@ def _zeros(plan):
 
 
 def _launch(x, weights, finish, plan, workspace):
-    fused, shared = _KERNELS[plan.vectors, plan.tile]
     if not plan.shared:
+        fused = _FUSED[plan.vectors, plan.tile]
         launch(fused, plan.blocks, x, weights, *finish, scratch=block_scratch(plan, workspace))
         return
     threads = get_num_threads()
@@ -404,4 +381,4 @@ def _launch(x, weights, finish, plan, workspace):
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
     products = round_to_lines(PLANES * plan.rows * plan.vectors * VECTOR_BYTES // 4)
     scratch = workspace.empty((threads, products), np.float32)
-    launch(shared, plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)
+    launch(_SHARED[plan.tile], plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)

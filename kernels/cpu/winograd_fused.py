@@ -27,7 +27,8 @@ from .simd import (
 )
 from .stack import stack_vectors, unknown
 from .stored import load_stored, stored_bytes, vload_stored
-from .winograd import NOTHING_BESIDE, beside, block_scratch, make_convolve_blocks, place_of
+from .winograd import block_scratch, make_convolve_blocks, place_of
+from .winograd_ahead import NOTHING_BESIDE, beside
 from .winograd_output import products_column
 from .winograd_plan import plan_for, winograd_plan
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four

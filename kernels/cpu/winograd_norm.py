@@ -17,7 +17,8 @@ from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from .stack import stack_vectors
 from .stored import load_stored, stored_bytes, vload_stored
-from .winograd import beside, block_scratch, make_convolve_blocks, place_of
+from .winograd import block_scratch, make_convolve_blocks, place_of
+from .winograd_ahead import beside
 from .winograd_fused import keep_columns
 from .winograd_plan import plan_for
 from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four

@@ -13,6 +13,7 @@ _PLANES_BYTES = 500 * 1024  # of a block's transformed input: with products and 
 _SHARED_TILES = 128  # of a block whose planes come from the L3 cache
 _SHARED_WEIGHT_BYTES = 12 * 1024 * 1024  # from here on the weight is read too often in small blocks
 _TASKS = 16  # at least, where the work can be divided so
+_FEW_TASKS = 8  # at least, where each of them reads all planes of its tiles and a part of a weight that others read
 
 
 class WinogradPlan(NamedTuple):
@@ -63,9 +64,16 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE, fixed=False)
     # Products take as much again for a tile, whatever the size of its elements.
     tile_bytes = PLANES * (row_v * size + (vectors * VECTOR_BYTES if fixed else 0))
     fitting = max(1, min(4, _PLANES_BYTES // (tile_bytes * ROWS))) * ROWS
-    shared = tiles < _TASKS * ROWS or PLANES * in_channels * out_channels * size > _SHARED_WEIGHT_BYTES
-    blocks = max(1, -(-tiles // (_SHARED_TILES if shared else fitting)))
-    block_tiles = -(-tiles // (blocks * ROWS)) * ROWS if tiles > ROWS else tiles
+    large = PLANES * in_channels * out_channels * size > _SHARED_WEIGHT_BYTES
+    strips = -(-tiles // ROWS)
+    shared = groups > 1 and (large or strips < _TASKS)
+    if shared:
+        blocks = max(-(-tiles // _SHARED_TILES), min(strips, -(-_FEW_TASKS // groups)), 1)
+    else:
+        blocks = max(-(-tiles // fitting), min(strips, _TASKS), 1)
+    block_tiles = -(-tiles // blocks)
+    if block_tiles > ROWS:
+        block_tiles = -(-block_tiles // ROWS) * ROWS
     blocks = -(-tiles // block_tiles) if tiles else 0
     splits = min(groups, -(-_TASKS // blocks)) if shared and tiles else 1
     rows = -(-block_tiles // ROWS) * ROWS

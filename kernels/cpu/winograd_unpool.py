@@ -11,7 +11,8 @@ from .conv2d_weight import sum_in_order
 from .elementwise import load
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
-from .winograd import NOTHING_BESIDE, beside, block_scratch, make_convolve_blocks, place_of
+from .winograd import block_scratch, make_convolve_blocks, place_of
+from .winograd_ahead import NOTHING_BESIDE, beside
 from .winograd_fused import mask_outputs
 from .winograd_gradient import store_tile
 from .winograd_plan import plan_for

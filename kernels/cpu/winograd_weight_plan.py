@@ -12,7 +12,7 @@ from .winograd_transforms import PLANES, TILE, plane_elements
 _BLOCKTILES = 64
 _PLANES_BYTES = CACHES.level2 // 2
 _BLOCK_CHANNELS = 256  # of either side a task: repeated transforms stay below a tenth of the products
-_TASKS = 8
+_TASKS, _FEW_TASKS = 8, 4
 # Of all parts together: each block of tiles reads and writes all its sums (128x16x16x128 to 256 channels on Zen 5:
 # 20 ms with 24 of the 32 MB of L3 cache, 13 with 10).
 _SUM_BYTES = max(4 * 1024**2, CACHES.level3 // 3)
@@ -67,6 +67,15 @@ def _even_share(parts, blocks):
     return max(1 << parts.bit_length() - 1 if parts else 0, 2 if blocks == 1 else 1)
 
 
+def _is_divided(tiles, sum_bytes):
+    """Tell whether more tasks than blocks of channels pay where there is but one block of tiles.
+
+    Each task transforms the input again. Of few tiles, sums that stay in one L2 cache cost more to share (gradient of
+    8x8x64 to 64 on Zen 5: 0.03 ms by one thread, 0.06 by two; 8x8x256 to 256: 0.51 and 0.38).
+    """
+    return tiles <= _BLOCKTILES and (tiles >= 2 * ROWS or sum_bytes > CACHES.level2)
+
+
 @functools.lru_cache(maxsize=1024)
 def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left, tile=TILE):
     """Return the plan for float32 arrays of these shapes."""
@@ -80,6 +89,8 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left, tile=TILE):
     in_blocks = -(-in_channels // _BLOCK_CHANNELS)
     block_in = -(-in_channels // in_blocks)
     out_blocks = -(-out_channels // _BLOCK_CHANNELS)
+    if _is_divided(tiles, PLANES * in_channels * out_channels * 4) and in_blocks * out_blocks < _FEW_TASKS:
+        out_blocks = min(-(-_FEW_TASKS // in_blocks), -(-out_channels // group))
     block_out = -(-out_channels // (out_blocks * group)) * group
     out_blocks = -(-out_channels // block_out)
     rows = -(-block_in // tile_rows) * tile_rows

@@ -266,7 +266,7 @@ def test_same_bits_with_any_number_of_threads(shape: tuple[int, ...], rng: np.ra
 
 
 def test_explain_says_so() -> None:
-    model = fc.nn.Sequential(fc.nn.Conv2d(32, 3, padding=1), fc.nn.ReLU()).build((8, 8, 32), seed=0)
+    model = fc.nn.Sequential(fc.nn.Conv2d(64, 3, padding=1), fc.nn.ReLU()).build((8, 8, 32), seed=0)
     (row,) = fc.explain(model, (4, 8, 8, 32)).rows
     assert row.reasons[0] == "forward Winograd: asked for"
     with fc.algorithm("shapes"):
