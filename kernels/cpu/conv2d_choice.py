@@ -7,10 +7,15 @@ import numpy as np
 
 from . import amx, autotune, winograd
 from .fixed import FIXED
+from .gather import ROWS
 from .launch import get_num_threads
 
 WINOGRAD_TILES = {(3, 3): winograd.TILE, (5, 5): winograd.SMALL_TILE}
 _WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh the products that they save
+# Products take as long for one tile as for a register tile full of them, and the weight is four times as large.
+# Winograd's time by that of direct, 32 to 512 channels at 4x4 and 8x8 on Zen 5: forward, 4 tiles 1.0 to 1.9, 8 tiles
+# 0.5 to 1.2 (0.8 to 1.4 with the weight's transform); gradients, 8 tiles 1.0 to 1.5, 12 and 16 tiles 0.7 to 1.0.
+_LEAST_TILES = {"forward": ROWS // 2 + 1, "backward_input": ROWS, "backward_weight": ROWS}
 _FEW_CHANNELS, _FEW_WEIGHT_CHANNELS = 4, 16
 _FIXED_CHANNELS = 32
 WINOGRAD, WINOGRAD_FIXED = ("winograd", "winograd_fixed"), "winograd_fixed"
@@ -49,7 +54,7 @@ def _never_winograd(weight_shape, dtype, geometry, precision):
 
 @functools.lru_cache(maxsize=1024)
 def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precision):
-    """Return why Winograd does not pay; None if it does: stride 1, enough channels, maps that fill its tiles."""
+    """Return why Winograd does not pay; None if it does: stride 1, enough channels and tiles, maps that fill these."""
     never = _never_winograd(weight_shape, dtype, geometry, precision)
     if never is not None:
         return never
@@ -61,9 +66,13 @@ def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precisio
         input_shape if direction == "backward_input" else conv_output_shape(input_shape, weight_shape, *geometry[:3])
     )
     tile = WINOGRAD_TILES[tuple(weight_shape[:2])]
-    share = shape[1] * shape[2] / max(1, math.prod(-(-n // tile) * tile for n in shape[1:3]))
+    tiles = math.prod(-(-n // tile) for n in shape[1:3])
+    share = shape[1] * shape[2] / max(1, tiles * tile * tile)
     if share < 0.5:
         return f"a map of {shape[1]}x{shape[2]} fills {share:.0%} of its {tile}x{tile} tiles"
+    tiles *= shape[0]
+    if tiles < _LEAST_TILES[direction]:
+        return f"{tiles} tiles of {tile}x{tile} are fewer than {_LEAST_TILES[direction]}"
     return None
 
 

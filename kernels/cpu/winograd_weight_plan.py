@@ -67,15 +67,6 @@ def _even_share(parts, blocks):
     return max(1 << parts.bit_length() - 1 if parts else 0, 2 if blocks == 1 else 1)
 
 
-def _is_divided(tiles, sum_bytes):
-    """Tell whether more tasks than blocks of channels pay where there is but one block of tiles.
-
-    Each task transforms the input again. Of few tiles, sums that stay in one L2 cache cost more to share (gradient of
-    8x8x64 to 64 on Zen 5: 0.03 ms by one thread, 0.06 by two; 8x8x256 to 256: 0.51 and 0.38).
-    """
-    return tiles <= _BLOCKTILES and (tiles >= 2 * ROWS or sum_bytes > CACHES.level2)
-
-
 @functools.lru_cache(maxsize=1024)
 def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left, tile=TILE):
     """Return the plan for float32 arrays of these shapes."""
@@ -89,7 +80,7 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left, tile=TILE):
     in_blocks = -(-in_channels // _BLOCK_CHANNELS)
     block_in = -(-in_channels // in_blocks)
     out_blocks = -(-out_channels // _BLOCK_CHANNELS)
-    if _is_divided(tiles, PLANES * in_channels * out_channels * 4) and in_blocks * out_blocks < _FEW_TASKS:
+    if tiles <= _BLOCKTILES and in_blocks * out_blocks < _FEW_TASKS:  # one block of tiles: parts of the channels then
         out_blocks = min(-(-_FEW_TASKS // in_blocks), -(-out_channels // group))
     block_out = -(-out_channels // (out_blocks * group)) * group
     out_blocks = -(-out_channels // block_out)

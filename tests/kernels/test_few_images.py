@@ -1,4 +1,4 @@
-"""One to four images and small maps: whatever takes a large part of the time is divided into tasks for two threads."""
+"""One to four images and small maps: tasks for two threads in what takes time, and no Winograd for a few tiles."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from fastconv.kernels.cpu.conv2d_weight import weight_plan
 from fastconv.kernels.cpu.gather import forward_gathers
 from fastconv.kernels.cpu.winograd_plan import winograd_plan
 from fastconv.kernels.cpu.winograd_weight_plan import winograd_weight_plan
+
+import fastconv as fc
 
 BATCHES = pytest.mark.parametrize("batch", [1, 2, 4])
 
@@ -47,3 +49,13 @@ def test_direct(batch: int, size: int, inputs: int, outputs: int, stride: int) -
     assert plan.blocks * plan.splits >= 2
     plan = weight_plan(x, out, weight, *geometry, 4)
     assert batch * out[1] * out[2] <= 64 or plan.parts * plan.channel_blocks * plan.out_blocks >= 2
+
+
+@pytest.mark.parametrize(("batch", "forward", "backward"), [(1, False, False), (8, True, False), (64, True, True)])
+def test_few_tiles_are_computed_directly(batch: int, forward: bool, backward: bool) -> None:
+    model = fc.nn.Sequential(fc.nn.Conv2d(32, 3, padding=1)).build((4, 4, 32), seed=0)
+    with fc.use_backend("numba"):
+        (row,) = fc.explain(model, (batch, 4, 4, 32)).rows
+    found = [reason.split(":")[0].split()[1] for reason in row.reasons]
+    assert found == ["Winograd" if winograd else "direct" for winograd in (forward, backward, backward)]
+    assert forward or "1 tiles of 4x4 are fewer than" in row.reasons[0]
