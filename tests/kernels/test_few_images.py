@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("numba")
 from fastconv.kernels.cpu.bf16_plan import bf16_runs
 from fastconv.kernels.cpu.conv2d_weight import weight_plan
-from fastconv.kernels.cpu.gather import forward_gathers
+from fastconv.kernels.cpu.gather import ROWS, forward_gathers
 from fastconv.kernels.cpu.winograd_plan import winograd_plan
 from fastconv.kernels.cpu.winograd_weight_plan import winograd_weight_plan
 
@@ -51,7 +51,9 @@ def test_direct(batch: int, size: int, inputs: int, outputs: int, stride: int) -
     assert batch * out[1] * out[2] <= 64 or plan.parts * plan.channel_blocks * plan.out_blocks >= 2
 
 
-@pytest.mark.parametrize(("batch", "forward", "backward"), [(1, False, False), (8, True, False), (64, True, True)])
+@pytest.mark.parametrize(
+    ("batch", "forward", "backward"), [(1, False, False), (ROWS // 2 + 1, True, False), (ROWS, True, True)]
+)
 def test_few_tiles_are_computed_directly(batch: int, forward: bool, backward: bool) -> None:
     model = fc.nn.Sequential(fc.nn.Conv2d(32, 3, padding=1)).build((4, 4, 32), seed=0)
     with fc.use_backend("numba"):
