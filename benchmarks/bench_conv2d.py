@@ -7,7 +7,7 @@ import pytest
 
 import fastconv as fc
 from benchmarks import ncnn_peer, torch_peer
-from benchmarks.measure import Peer, compare, largest_error
+from benchmarks.measure import Peer, compare, largest_error, on_lines
 from benchmarks.shapes import CONVOLUTIONS, Conv
 
 F = fc.functional
@@ -87,10 +87,10 @@ def _ncnn(shape: Conv, x, weight, result):
 @pytest.mark.parametrize("shape", CONVOLUTIONS, ids=lambda shape: shape.name)
 @pytest.mark.parametrize("which", PASSES)
 def bench_conv2d(benchmark, torch, rng, which, shape):
-    x = rng.standard_normal(shape.x_shape).astype(np.float32)
-    weight = rng.standard_normal(shape.weight_shape).astype(np.float32)
+    x = on_lines(rng.standard_normal(shape.x_shape).astype(np.float32))
+    weight = on_lines(rng.standard_normal(shape.weight_shape).astype(np.float32))
     grad_shape = (shape.batch, shape.out_size, shape.out_size, shape.outputs)
-    grad_output = rng.standard_normal(grad_shape).astype(np.float32)
+    grad_output = on_lines(rng.standard_normal(grad_shape).astype(np.float32))
     run = _ours(which, shape, x, weight, grad_output)
     exact = _reference(_ours(which, shape, *(a.astype(np.float64) for a in (x, weight, grad_output))))()
     error = largest_error(run(), exact)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from benchmarks.measure import Peer, compare, largest_error
+from benchmarks.measure import Peer, compare, largest_error, on_lines
 from benchmarks.shapes import DENSE
 
 F = fc.functional
@@ -14,9 +14,9 @@ F = fc.functional
 @pytest.mark.parametrize("which", ["forward", "backward_input", "backward_weight"])
 def bench_dense(benchmark, torch, rng, which, shape):
     batch, channels, outputs = shape
-    x = rng.standard_normal((batch, channels)).astype(np.float32)
-    weight = rng.standard_normal((channels, outputs)).astype(np.float32)
-    grad_output = rng.standard_normal((batch, outputs)).astype(np.float32)
+    x = on_lines(rng.standard_normal((batch, channels)).astype(np.float32))
+    weight = on_lines(rng.standard_normal((channels, outputs)).astype(np.float32))
+    grad_output = on_lines(rng.standard_normal((batch, outputs)).astype(np.float32))
     runs = {
         "forward": lambda: F.dense(x, weight),
         "backward_input": lambda: F.dense_backward_input(grad_output, weight),

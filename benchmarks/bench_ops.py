@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 from benchmarks import torch_peer
-from benchmarks.measure import Peer, compare, largest_error
+from benchmarks.measure import Peer, compare, largest_error, on_lines
 from benchmarks.shapes import ACTIVATIONS
 from fastconv.backends.base import RandomKey
 
@@ -46,6 +46,7 @@ def _torch_elementwise(torch, name, x, g):
 
 
 def _compare(benchmark, torch, call, arrays, bytes_moved, theirs):
+    arrays = [on_lines(array) for array in arrays]
     error = largest_error(_first(call(*arrays)), _first(_reference(call)(*(a.astype(np.float64) for a in arrays))))
     assert error < 1e-5
     peers = [Peer("numpy", lambda: _reference(call)(*arrays), rounds=2)]

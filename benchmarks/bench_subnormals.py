@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from benchmarks.measure import Peer, compare
+from benchmarks.measure import Peer, compare, on_lines
 from benchmarks.shapes import CONVOLUTIONS
 
 F = fc.functional
@@ -14,8 +14,8 @@ SUBNORMAL = np.float32(1e-42)
 @pytest.mark.parametrize("name", ["64_64_at_8", "stride2_64_128_at_32", "depthwise_128_at_16"])
 def bench_subnormals(benchmark, rng, name):
     shape = next(conv for conv in CONVOLUTIONS if conv.name == name)
-    x = rng.standard_normal(shape.x_shape).astype(np.float32)
-    weight = rng.standard_normal(shape.weight_shape).astype(np.float32)
+    x = on_lines(rng.standard_normal(shape.x_shape).astype(np.float32))
+    weight = on_lines(rng.standard_normal(shape.weight_shape).astype(np.float32))
     tiny = np.full_like(weight, SUBNORMAL)
     assert tiny.all()
     assert not F.conv2d(x, tiny, **shape.parameters).any()

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .elementwise import load, put, store, streams
-from .launch import device, get_num_threads, kernel, launch
+from .launch import device, kernel, launch, thread_rows
 from .normalise import suits_pool
 from .simd import (
     VECTOR_BYTES,
@@ -140,7 +140,7 @@ def avg_pool2d_backward_squares(begin, end, grad, out, stream):
 def _scratch(plan):
     cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
     bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
-    return np.empty((get_num_threads(), -(-bytes_each // 64) * 64), np.uint8)
+    return thread_rows(bytes_each, np.uint8)
 
 
 def avg_pool2d(x, *, kernel_size, stride, padding, count_include_pad, out):

@@ -16,13 +16,15 @@ those to float64 sums; parts are added in order. Bound by memory: the inputs are
 import numpy as np
 
 from .elementwise import load, store
-from .launch import device, get_num_threads, kernel, launch
+from .launch import device, kernel, launch, thread_rows
 from .simd import (
+    LINE_BYTES,
     STREAM_BYTES,
     VECTOR_BYTES,
     address,
     itemsize,
     lanes,
+    prefetch,
     vfma,
     vload_index,
     vselect_eq,
@@ -34,6 +36,7 @@ from .stored import load_stored, put_stored, stored_bytes
 
 _PART_ROWS = 2048
 _BLOCK_BYTES = 64 * 1024
+_AHEAD_BYTES = 4096  # of each array the hardware reads ahead within a page: 128x32x32x64 on Zen 5 0.78 ms, 0.68 so
 _FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
 
 
@@ -84,6 +87,9 @@ def _away(x, place, centre, count, stored, dt):
 def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, sums, products, count, stored_as, dt):
     """Add up to four rows of one vector of channels."""
     stored, y_stored = stored_as
+    for ahead in range(place + _AHEAD_BYTES, place + _AHEAD_BYTES + 4 * row_bytes, row_bytes):
+        prefetch(grad + ahead)
+        prefetch(x + stored_bytes(ahead, stored, dt))
     centre = load(mean, count, dt)
     g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
     total, product = g, g * _away(x, place, centre, count, stored, dt)
@@ -279,9 +285,9 @@ _NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 def sum_scratch(channels, dtype):
-    """Sums in the cache, a row for each thread."""
-    half = -(-channels * dtype.itemsize // 64) * 64 // dtype.itemsize
-    return np.empty((get_num_threads(), 2 * half), dtype)
+    """Sums in the cache, a row for each thread, each half on lines of its own."""
+    half = -(-channels * dtype.itemsize // LINE_BYTES) * LINE_BYTES
+    return thread_rows(2 * half, dtype)
 
 
 def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace):

@@ -8,7 +8,7 @@ put in the order of the elements, and the elements kept whose word reaches the t
 import numpy as np
 
 from .elementwise import CHUNK, load, store
-from .launch import get_num_threads, kernel, launch
+from .launch import kernel, launch, thread_rows
 from .philox import philox_vectors
 from .simd import (
     address,
@@ -57,7 +57,7 @@ def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, ste
 
 def dropout(x, *, p, key, out):
     """Dropout, and its gradient."""
-    scratch = np.empty((get_num_threads(), 64), np.uint64)
+    scratch = thread_rows(512, np.uint64)
     threshold = int(p * 2**32)
     scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
     steps = key.step if isinstance(key.step, np.ndarray) else np.array([key.step], np.int64)

@@ -38,6 +38,7 @@ from .team import (
 )
 
 _CHUNKS_PER_THREAD = 64  # enough to even out a core that somebody else uses; they are taken many at a time
+_LINE = 64
 _HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
 _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
@@ -232,6 +233,18 @@ def set_num_threads(count):
 def get_num_threads():
     """Return how many threads a launch uses at most."""
     return _team.size
+
+
+def thread_rows(bytes_each, dtype):
+    """Return scratch for `launch`: a row of at least so many bytes for each thread, on cache lines of its own.
+
+    A vector written across two lines and read again soon waits until it is written: sums of a normalisation's gradient,
+    128x32x32x16 on Zen 5, take 0.33 ms so, 0.09 on lines.
+    """
+    row = -(-bytes_each // _LINE) * _LINE
+    memory = np.empty(get_num_threads() * row + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + get_num_threads() * row].view(dtype).reshape(get_num_threads(), -1)
 
 
 def _most_threads(size, tasks, scratch):

@@ -10,7 +10,7 @@ Bound by memory: forward one read, one write of a quarter and of the places (at 
 import numpy as np
 
 from .elementwise import load, store
-from .launch import device, get_num_threads, kernel, launch
+from .launch import device, kernel, launch, thread_rows
 from .normalise import suits_pool
 from .simd import (
     address,
@@ -161,7 +161,7 @@ def max_pool2d_backward_squares(begin, end, grad, argmax, out):
 def _scratch(plan):
     cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
     bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
-    return np.empty((get_num_threads(), -(-bytes_each // 64) * 64), np.uint8)
+    return thread_rows(bytes_each, np.uint8)
 
 
 def max_pool2d(x, *, kernel_size, stride, padding, dilation, out, argmax):

@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from .elementwise import load, store
-from .launch import device, get_num_threads, kernel, launch
+from .launch import device, kernel, launch, thread_rows
 from .simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
@@ -135,7 +135,7 @@ def suits_pool(x_shape, out_shape, kernel_size, stride, padding, dilation):
 
 def _factor_rows(gamma):
     """Scratch for the factors, a row for each thread."""
-    return np.empty((get_num_threads(), -(-gamma.nbytes // 64) * 64 // gamma.itemsize), gamma.dtype)
+    return thread_rows(gamma.nbytes, gamma.dtype)
 
 
 def run(x, gamma, beta, mean, var, eps, out, residual=None, floor=-math.inf):

@@ -14,7 +14,7 @@ import pytest
 from fastconv.kernels.cpu import launch as launching
 from fastconv.kernels.cpu.elementwise import CHUNK, scale
 from fastconv.kernels.cpu.float_state import flush_subnormals, restore_float_state
-from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads
+from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads, thread_rows
 from fastconv.kernels.cpu.team import claim, make_control, start_shares
 
 
@@ -71,6 +71,17 @@ def test_many_tasks_are_taken_while_many_are_left():
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("nbytes", [8, 64, 100, 4096])
+def test_scratch_of_each_thread_begins_on_a_cache_line(nbytes):
+    kept = [thread_rows(nbytes, np.float64) for _ in range(8)]  # one could lie there by chance
+    for rows in kept:
+        assert rows.shape[0] == launching.get_num_threads()
+        assert rows[0].nbytes >= nbytes
+        assert {row.ctypes.data % 64 for row in rows} == {0}
+        rows[:] = 1
+    assert all((rows == 1).all() for rows in kept)
+
+
 @pytest.mark.parametrize("tasks", [0, 1, 2, 3, 7, 64])
 def test_every_task_is_done_once(threads, tasks):
     set_num_threads(threads)
@@ -148,7 +159,7 @@ def test_spawned_process_computes():
 def test_bounds_error_in_a_task_reaches_the_caller_and_leaves_the_team_usable():
     code = """
 import numpy as np
-from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads
+from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads, thread_rows
 set_num_threads(2)
 @kernel
 def overrun(begin, end, x):
