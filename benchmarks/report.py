@@ -110,8 +110,9 @@ def main() -> None:
         "Times are medians of 15 rounds in which ours and each peer ran, one after the other, on a shared machine:"
         " look at the ratios, not at the milliseconds. Spread is the interquartile range by the median. PyTorch is"
         " timed in both layouts with its page faults tuned away, and the better one is the peer; ours includes weight"
-        " preparation and the allocation of the output. In files from 2026-11-26 on, inputs of single operations"
-        " begin on cache lines, ours as PyTorch's. GFLOP/s counts the direct algorithm, so Winograd can pass the"
+        " preparation and the allocation of the output. In files from 2026-11-26 on, images, weights and gradients"
+        " of single operations begin on cache lines, ours as PyTorch's. GFLOP/s counts the direct algorithm, so"
+        " Winograd can pass the"
         " peak; the roofline is the longer of the algorithm's own operations (after Winograd's saving) at the peak and"
         " of each array moved once at the rate of memory. Strict is ours with no Winograd. PyTorch's bf16 is its"
         ' autocast in steps and arrays of that type in single passes, against ours in float32 and in "fast" precision'

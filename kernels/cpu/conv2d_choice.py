@@ -13,8 +13,9 @@ from .launch import get_num_threads
 WINOGRAD_TILES = {(3, 3): winograd.TILE, (5, 5): winograd.SMALL_TILE}
 _WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh the products that they save
 # Products take as long for one tile as for a register tile full of them, and the weight is four times as large.
-# Winograd's time by that of direct, 32 to 512 channels at 4x4 and 8x8 on Zen 5: forward, 4 tiles 1.0 to 1.9, 8 tiles
-# 0.5 to 1.2 (0.8 to 1.4 with the weight's transform); gradients, 8 tiles 1.0 to 1.5, 12 and 16 tiles 0.7 to 1.0.
+# Winograd's time by that of direct, 32 to 512 channels at 4x4 to 8x8 on Zen 5: forward, 4 tiles 1.0 to 1.9, 8 tiles
+# 0.5 to 1.2 (0.8 to 1.5 with the weight's transform); gradients with all that belongs to them, 8 tiles 1.0 to 1.7,
+# 12 tiles 0.9 to 1.4, 16 tiles 0.7 to 1.2. With the six rows of AVX2 it is not measured.
 _LEAST_TILES = {"forward": ROWS // 2 + 1, "backward_input": ROWS, "backward_weight": ROWS}
 _FEW_CHANNELS, _FEW_WEIGHT_CHANNELS = 4, 16
 _FIXED_CHANNELS = 32

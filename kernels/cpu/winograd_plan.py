@@ -66,6 +66,7 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=TILE, fixed=False)
     fitting = max(1, min(4, _PLANES_BYTES // (tile_bytes * ROWS))) * ROWS
     large = PLANES * in_channels * out_channels * size > _SHARED_WEIGHT_BYTES
     strips = -(-tiles // ROWS)
+    # One group of output channels cannot be divided, so its tasks transform their own tiles, however large the weight.
     shared = groups > 1 and (large or strips < _TASKS)
     if shared:
         blocks = max(-(-tiles // _SHARED_TILES), min(strips, -(-_FEW_TASKS // groups)), 1)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.base import Algorithm, Backend
 from fastconv.backends.fused import FusedOperations
 from fastconv.errors import UnsupportedError
 from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
@@ -19,6 +20,7 @@ CASES = [
     *(*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES),
     *cases_fused.CASES,
 ]
+CONVOLUTIONS = [case for case in CASES if case.op.startswith("conv2d")]
 
 # Cases in which a backend may raise UnsupportedError, as (backend, operation, case). Each must be argued for here.
 UNSUPPORTED: frozenset[tuple[str, str, str]] = frozenset()
@@ -51,17 +53,29 @@ def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch
     check(case, backend, dtype)
 
 
+@pytest.mark.parametrize("case", CONVOLUTIONS, ids=lambda case: f"{case.op}-{case.id}")
+def test_winograd_matches_reference_where_there_are_few_tiles_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most cases are too small for it to be chosen."""
+    with use_backend("numba") as backend, algorithm("winograd"):
+        monkeypatch.setattr(backend, "pool", PoisonedWorkspace(backend))
+        check(case, backend, "float32")
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
 def test_captured_gives_the_same_bits(case: Case) -> None:
     with use_backend("numba") as backend:
         check_captured(case, backend, "float32")
 
 
-@pytest.mark.parametrize("op", sorted({case.op for case in CASES}))
-def test_same_bits_with_any_number_of_threads(op: str) -> None:
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [(op, "shapes") for op in sorted({case.op for case in CASES})]
+    + [(op, "winograd") for op in sorted({case.op for case in CONVOLUTIONS})],
+)
+def test_same_bits_with_any_number_of_threads(op: str, name: Algorithm) -> None:
     cases = [case for case in CASES if case.op == op]
     results: dict[int, list[dict[str, bytes]]] = {}
-    with use_backend("numba") as backend:
+    with use_backend("numba") as backend, algorithm(name):
         before = backend.num_threads
         try:
             for threads in (1, 2, 4):

@@ -73,12 +73,13 @@ def test_many_tasks_are_taken_while_many_are_left():
 @pytest.mark.parametrize("nbytes", [8, 64, 100, 4096])
 def test_scratch_of_each_thread_begins_on_a_cache_line(nbytes):
     kept = [thread_rows(nbytes, np.float64) for _ in range(8)]  # one could lie there by chance
-    for rows in kept:
-        assert rows.shape[0] == launching.get_num_threads()
-        assert rows[0].nbytes >= nbytes
-        assert {row.ctypes.data % 64 for row in rows} == {0}
-        rows[:] = 1
-    assert all((rows == 1).all() for rows in kept)
+    every = [row for rows in kept for row in rows]
+    assert len(every) == 8 * launching.get_num_threads()
+    for number, row in enumerate(every):
+        assert row.nbytes >= nbytes
+        assert row.ctypes.data % 64 == 0
+        row[:] = number
+    assert all((row == number).all() for number, row in enumerate(every))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4])
@@ -159,7 +160,7 @@ def test_spawned_process_computes():
 def test_bounds_error_in_a_task_reaches_the_caller_and_leaves_the_team_usable():
     code = """
 import numpy as np
-from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads, thread_rows
+from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads
 set_num_threads(2)
 @kernel
 def overrun(begin, end, x):
