@@ -36,7 +36,7 @@ from .stored import load_stored, put_stored, stored_bytes
 
 _PART_ROWS = 2048
 _BLOCK_BYTES = 64 * 1024
-_AHEAD_BYTES = 4096  # of each array the hardware reads ahead within a page: 128x32x32x64 on Zen 5 0.78 ms, 0.68 so
+_AHEAD_BYTES = 4096  # a page, where the hardware stops reading ahead: sums of 128x32x32x64 on Zen 5 0.78 ms, 0.68 so
 _FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
 
 

@@ -51,7 +51,8 @@ _BLOCK_PIXELS, _BLOCK_ROWS = (512, 1024) if CACHES.level2 >= 1024**2 else (128, 
 _IN_PLACE_TILES = 20
 _STRIP_BYTES = 4 * 1024**2  # of several images: spread taps make strips much larger than the blocks of pixels
 _BLOCK_OUT_BYTES = 512  # output channels a task
-_TASKS, _FEW_TASKS, _FEW_PIXELS = 16, 4, 64
+_TASKS = 16
+_FEW_TASKS, _FEW_PIXELS = 4, 64  # with fewer tasks than these, blocks of fewer pixels, down to these
 _PARTS_BYTES = 32 * 1024 * 1024
 # As fast as 13, and the 27 pairs of a 3x3 kernel on images of three channels are two such tiles: 0.75 of the time.
 _TILE_ROWS = 14 if ROWS == 13 else ROWS

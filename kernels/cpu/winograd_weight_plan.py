@@ -12,7 +12,8 @@ from .winograd_transforms import PLANES, TILE, plane_elements
 _BLOCKTILES = 64
 _PLANES_BYTES = CACHES.level2 // 2
 _BLOCK_CHANNELS = 256  # of either side a task: repeated transforms stay below a tenth of the products
-_TASKS, _FEW_TASKS = 8, 4
+_TASKS = 8
+_FEW_TASKS = 4  # where parts of the channels are tasks: each transforms the input again
 # Of all parts together: each block of tiles reads and writes all its sums (128x16x16x128 to 256 channels on Zen 5:
 # 20 ms with 24 of the 32 MB of L3 cache, 13 with 10).
 _SUM_BYTES = max(4 * 1024**2, CACHES.level3 // 3)
