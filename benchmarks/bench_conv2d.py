@@ -57,8 +57,9 @@ def _reference(run):
     return reference
 
 
-# Multiplications that Winograd saves: 36 for a tile of 4x4 results (or of 2x2 of a 5x5 kernel).
+# Multiplications that Winograd saves: 36 for a tile of 4x4 results (or of 2x2 of a 5x5 kernel), 60 for one of 4x8.
 _SAVINGS = {(3, 3): 4 * 4 * 9 / 36, (5, 5): 2 * 2 * 25 / 36}
+_WIDE_SAVING = 4 * 8 * 9 / 60
 
 
 def floor_flops(run, shape: Conv) -> float:
@@ -66,8 +67,10 @@ def floor_flops(run, shape: Conv) -> float:
     names: list[str] = []
     with fc.get_backend().trace(names.append):
         run()
-    saving = _SAVINGS[shape.weight_shape[:2]] if any("winograd" in name for name in names) else 1
-    return shape.flops / saving
+    if not any("winograd" in name for name in names):
+        return shape.flops
+    wide = any("wide" in name for name in names)
+    return shape.flops / (_WIDE_SAVING if wide else _SAVINGS[shape.weight_shape[:2]])
 
 
 def fast_is_there() -> bool:

@@ -9,6 +9,7 @@ _WINOGRAD = (
     "winograd.conv2d_winograd_narrow",
     "winograd.winograd_transform_input",
     "winograd.conv2d_winograd_shared",
+    "winograd.conv2d_winograd_wide",
     "winograd.conv2d_winograd_5x5",
     "winograd.conv2d_winograd_5x5_narrow",
     "winograd.conv2d_winograd_5x5_shared",
@@ -24,8 +25,16 @@ _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_dept
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
 _CONVERT = "stored.convert_stored"  # where a kernel does not load or store bfloat16 itself
 _FEW = tuple(f"conv2d_few.conv2d_few_{channels}" for channels in range(1, 5))
-_POOL = ("winograd_fused.conv2d_winograd_pool", "winograd_fused.conv2d_winograd_pool_narrow")
-_MASKED = ("winograd_fused.conv2d_winograd_masked", "winograd_fused.conv2d_winograd_masked_narrow")
+_POOL = (
+    "winograd_fused.conv2d_winograd_pool",
+    "winograd_fused.conv2d_winograd_pool_narrow",
+    "winograd_fused.conv2d_winograd_pool_wide",
+)
+_MASKED = (
+    "winograd_fused.conv2d_winograd_masked",
+    "winograd_fused.conv2d_winograd_masked_narrow",
+    "winograd_fused.conv2d_winograd_masked_wide",
+)
 _UNPOOL = (
     "winograd_unpool.conv2d_winograd_unpool",
     "winograd_unpool.conv2d_winograd_unpool_narrow",
@@ -35,7 +44,11 @@ _UNPOOL = (
     "winograd_weight.transform_sums",
     "conv2d_weight.sum_parts",
 )
-_NORM = ("winograd_norm.conv2d_winograd_norm", "winograd_norm.conv2d_winograd_norm_narrow")
+_NORM = (
+    "winograd_norm.conv2d_winograd_norm",
+    "winograd_norm.conv2d_winograd_norm_narrow",
+    "winograd_norm.conv2d_winograd_norm_wide",
+)
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _NORM_SUMS = ("batch_norm_gradient.batch_norm_gradient_sums", "batch_norm_gradient.combine_gradients")
 _NORM_APPLY = ("batch_norm_gradient.gradient_constants", "batch_norm_gradient.batch_norm_gradient_apply")
@@ -45,6 +58,7 @@ TABLE = {
     "prepare_conv2d_weight": (
         "pack.pack_weight",
         "winograd_prepare.transform_weight",
+        "winograd_prepare.transform_weight_wide",
         "winograd_prepare.transform_weight_5x5",
         *_PACK_BF16,
         "conv2d_taps.times_zero",

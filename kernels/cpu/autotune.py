@@ -21,7 +21,7 @@ from .cache import cache_directory
 ALGORITHMS = ("shapes", "tuned", "winograd", "direct")
 """What `set_algorithm` takes; the last two name what is taken wherever it can be computed."""
 
-_MEASURED = ("winograd", "winograd_fixed", "direct", "bf16")
+_MEASURED = ("winograd", "winograd_fixed", "winograd_wide", "direct", "bf16")
 _ROUNDS = 5
 _FILE = "autotune.json"
 _FORMAT = "fastconv autotune 1"

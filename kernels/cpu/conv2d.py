@@ -23,13 +23,14 @@ from . import (
     winograd_unpool,
     winograd_weight,
 )
-from .conv2d_choice import WINOGRAD, WINOGRAD_FIXED, WINOGRAD_TILES, choose, conv_output_shape, is_depthwise
+from .conv2d_choice import WINOGRAD, WINOGRAD_FIXED, choose, conv_output_shape, is_depthwise, winograd_tile
 from .conv2d_direct import NO_BIAS, run_gather
 from .elementwise import copy
 from .gather import backward_input_gathers, forward_gathers
 from .launch import immediately, is_recording, trace
 from .pack import Prepared, pack, packed_size
 from .stored import widened
+from .winograd_transforms import SQUARE
 
 
 @functools.lru_cache(maxsize=1024)
@@ -48,9 +49,9 @@ def _pack_strides(weight, direction, groups):
     return s * c * k, c * k, 1, k, k // groups
 
 
-def _transform_weight(weight, direction, gather, strides, workspace, *, fixed):
-    plan = gather.plan
-    sizes = weight.shape[:2], plan.group_in, plan.group_out
+def _transform_weight(algorithm, weight, direction, gather, strides, workspace):
+    plan, fixed = gather.plan, algorithm == WINOGRAD_FIXED
+    sizes = winograd_tile(algorithm, weight.shape[:2]), plan.group_in, plan.group_out
     if direction == "forward":
         return winograd_prepare.prepare(weight, *sizes, workspace, packed=False, fixed=fixed)
     gather = gather._replace(plan=plan._replace(block_channels=plan.group_in))
@@ -100,8 +101,7 @@ def _prepare(algorithm, weight, direction, input_shape, geometry, workspace):
     gathers = _gathers(direction, weight.shape, input_shape, geometry, weight.itemsize)
     strides = _pack_strides(weight, direction, geometry[3])
     if algorithm in WINOGRAD:
-        fixed = algorithm == WINOGRAD_FIXED
-        return _transform_weight(weight, direction, gathers[0], strides, workspace, fixed=fixed)
+        return _transform_weight(algorithm, weight, direction, gathers[0], strides, workspace)
     if algorithm == "bf16":
         return pack_bf16.prepare(weight, gathers, strides, workspace, turned=direction == "backward_input")
     packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
@@ -133,7 +133,7 @@ def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=No
         x = widened(x, workspace)
     if weight.algorithm.endswith(WINOGRAD):
         plan, packed = gathers[0].plan, weight.packed
-        tile = WINOGRAD_TILES[weight.weight.shape[:2]]
+        tile = winograd_tile(weight.algorithm, weight.weight.shape[:2])
         more = {"tile": tile, "floor": floor, "addend": addend, "statistics": statistics}
         winograd.run(x, packed, bias, -plan.first_dh, -plan.first_dw, out, workspace, **more)
         return
@@ -190,14 +190,14 @@ def handles_stored(algorithm):
 
 
 def _fused_winograd(weight, x_shape, out_shape, direction, geometry):
-    """Return the padding before the first row and column if another layer can follow in registers, else None."""
+    """Return padding before the first row and column, and tile, if another layer can follow in registers, else None."""
     if not weight.algorithm.endswith(WINOGRAD) or weight.weight.shape[:2] != (3, 3):
         return None
     input_shape = x_shape if direction == "forward" else out_shape
     plan = _gathers(direction, weight.weight.shape, input_shape, geometry, weight.weight.itemsize)[0].plan
-    pads = -plan.first_dh, -plan.first_dw
+    place = -plan.first_dh, -plan.first_dw, winograd_tile(weight.algorithm, (3, 3))
     fixed = weight.algorithm.endswith(WINOGRAD_FIXED)
-    return pads if winograd_fused.suits(x_shape, out_shape, *pads, fixed) else None
+    return place if winograd_fused.suits(x_shape, out_shape, *place, fixed) else None
 
 
 def conv2d_relu_max_pool2d(
@@ -209,21 +209,21 @@ def conv2d_relu_max_pool2d(
     """
     shape = weight.weight.shape
     conv_shape = conv_output_shape(x.shape, shape, stride, padding, dilation)
-    pads = _fused_winograd(weight, x.shape, conv_shape, "forward", (stride, padding, dilation, groups))
-    if pads is None or not normalise.suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
+    place = _fused_winograd(weight, x.shape, conv_shape, "forward", (stride, padding, dilation, groups))
+    if place is None or not normalise.suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
         return False
     bias = NO_BIAS[weight.weight.dtype] if bias is None else bias
-    winograd_fused.run_pool(x, weight.packed, bias, conv_shape, *pads, out, argmax, workspace)
+    winograd_fused.run_pool(x, weight.packed, bias, conv_shape, *place, out, argmax, workspace)
     return True
 
 
 def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilation, groups, out, grad_bias, workspace):
     """Gradient behind the rectifier whose result `y` was the input, and its sum, in one pass; False where not."""
     geometry = (stride, padding, dilation, groups)
-    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
-    if pads is None:
+    place = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
+    if place is None:
         return False
-    winograd_fused.run_masked(grad_output, weight.packed, y, *pads, out, grad_bias, workspace)
+    winograd_fused.run_masked(grad_output, weight.packed, y, *place, out, grad_bias, workspace)
     return True
 
 
@@ -257,17 +257,17 @@ def conv2d_max_pool2d_backward(
     algorithm = choose("backward_weight", *problem)[0]
     if algorithm not in WINOGRAD or grad_weight.shape[:2] != (3, 3):
         return False
-    pads = None
+    place = None
     if grad_input is not None:
-        pads = _fused_winograd(weight, conv_shape, x.shape, "backward_input", geometry)
-        if pads is None or any(pad % 2 for pad in pads):  # patches must begin on windows
+        place = _fused_winograd(weight, conv_shape, x.shape, "backward_input", geometry)
+        if place is None or place[2] != SQUARE or any(pad % 2 for pad in place[:2]):  # patches must begin on windows
             return False
     tops = padding[0][0], padding[1][0]
     fixed = algorithm == WINOGRAD_FIXED
     winograd_unpool.backward_weight(grad_output, argmax, x, conv_shape, *tops, grad_weight, workspace, fixed=fixed)
-    if pads is not None:
+    if place is not None:
         mask = x if rectified else x[:0]
-        more = (mask, conv_shape, *pads, grad_input, grad_bias if rectified else None, workspace)
+        more = (mask, conv_shape, *place[:2], grad_input, grad_bias if rectified else None, workspace)
         winograd_unpool.backward_input(grad_output, argmax, weight.packed, *more)
     return True
 
@@ -293,11 +293,11 @@ def conv2d_backward_input_norm_relu(
 ):
     """Gradient plus `addend` behind ``y = relu(batch_norm(x))``, and its sums, in one pass; False where not."""
     geometry = (stride, padding, dilation, groups)
-    pads = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
-    if pads is None:
+    place = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
+    if place is None:
         return False
     norm = (y, x, mean, var, eps, grad_gamma, grad_beta)
-    winograd_norm.run(grad_output, weight.packed, addend, norm, *pads, out, workspace)
+    winograd_norm.run(grad_output, weight.packed, addend, norm, *place, out, workspace)
     return True
 
 

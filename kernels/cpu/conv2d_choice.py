@@ -5,12 +5,14 @@ import math
 
 import numpy as np
 
-from . import amx, autotune, winograd
+from . import amx, autotune
 from .fixed import FIXED
 from .gather import ROWS
 from .launch import get_num_threads
+from .winograd_plan import suits_wide
+from .winograd_transforms import MASKS, SMALL, SQUARE, WIDE
 
-WINOGRAD_TILES = {(3, 3): winograd.TILE, (5, 5): winograd.SMALL_TILE}
+WINOGRAD_TILES = {(3, 3): SQUARE, (5, 5): SMALL}
 _WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh the products that they save
 # Products take as long for one tile as for a register tile full of them, and the weight is four times as large.
 # Winograd's time by that of direct, 32 to 512 channels at 4x4 to 8x8 on Zen 5: forward, 4 tiles 1.0 to 1.9, 8 tiles
@@ -19,7 +21,10 @@ _WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh
 _LEAST_TILES = {"forward": ROWS // 2 + 1, "backward_input": ROWS, "backward_weight": ROWS}
 _FEW_CHANNELS, _FEW_WEIGHT_CHANNELS = 4, 16
 _FIXED_CHANNELS = 32
-WINOGRAD, WINOGRAD_FIXED = ("winograd", "winograd_fixed"), "winograd_fixed"
+_WIDE_PRODUCTS = 2**21  # of a plane: where a pass takes 0.4 ms (128x8x8x64 to 64), 4 s of compiling save 0.03
+_WIDE_CHANNELS = 64  # of input and output (128x16x16x32 to 32 on Zen 5: 0.49 ms with tiles of 4x4, 0.51 with 4x8)
+WINOGRAD_FIXED, WINOGRAD_WIDE = "winograd_fixed", "winograd_wide"
+WINOGRAD = ("winograd", WINOGRAD_FIXED, WINOGRAD_WIDE)
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
 
 
@@ -67,13 +72,14 @@ def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precisio
         input_shape if direction == "backward_input" else conv_output_shape(input_shape, weight_shape, *geometry[:3])
     )
     tile = WINOGRAD_TILES[tuple(weight_shape[:2])]
-    tiles = math.prod(-(-n // tile) for n in shape[1:3])
-    share = shape[1] * shape[2] / max(1, tiles * tile * tile)
+    size = "x".join(map(str, tile))
+    tiles = math.prod(-(-n // side) for n, side in zip(shape[1:3], tile, strict=True))
+    share = shape[1] * shape[2] / max(1, tiles * math.prod(tile))
     if share < 0.5:
-        return f"a map of {shape[1]}x{shape[2]} fills {share:.0%} of its {tile}x{tile} tiles"
+        return f"a map of {shape[1]}x{shape[2]} fills {share:.0%} of its {size} tiles"
     tiles *= shape[0]
     if tiles < _LEAST_TILES[direction]:
-        return f"{tiles} tiles of {tile}x{tile} are fewer than {_LEAST_TILES[direction]}"
+        return f"{tiles} tiles of {size} are fewer than {_LEAST_TILES[direction]}"
     return None
 
 
@@ -94,8 +100,39 @@ def _fixed(direction, weight_shape):
     return FIXED and channels >= _FIXED_CHANNELS
 
 
+def winograd_tile(algorithm, kernel_size):
+    """Return rows and columns of the outputs of a tile."""
+    return WIDE if algorithm.endswith(WINOGRAD_WIDE) else WINOGRAD_TILES[kernel_size]
+
+
+@functools.lru_cache(maxsize=1024)
+def _wide(direction, weight_shape, input_shape, geometry):
+    """Tell whether a forward pass, or a gradient of the input, has wide tiles.
+
+    There must be enough to do to be worth a kernel more. Registers for a row of ten vectors are those of AVX-512.
+    """
+    if not MASKS or weight_shape[:2] != (3, 3) or min(weight_shape[2:]) < _WIDE_CHANNELS:
+        return False
+    left = geometry[1][1][0]
+    shape = conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    if direction == "backward_input":
+        input_shape, shape, left = shape, input_shape, 2 - left
+        if left != 1:  # patches that begin on the image's columns may be those of a pooling's gradient
+            return False
+    tiles = math.prod(shape[:3]) // math.prod(WIDE)
+    return tiles * math.prod(weight_shape[2:]) >= _WIDE_PRODUCTS and suits_wide(input_shape, shape, left)
+
+
+def _winograd_form(direction, weight_shape, input_shape, geometry, precision):
+    """Return which of the Winograd algorithms it would be."""
+    if precision == "fast":
+        return WINOGRAD_FIXED if _fixed(direction, weight_shape) else "winograd"
+    wide = direction != "backward_weight" and _wide(direction, weight_shape, input_shape, geometry)
+    return WINOGRAD_WIDE if wide else "winograd"
+
+
 def choose(direction, weight_shape, dtype, input_shape, geometry, precision, make_run):
-    """Return the algorithm ("winograd", "winograd_fixed", "direct" or "bf16") and why.
+    """Return the algorithm (one of WINOGRAD, "direct" or "bf16") and why.
 
     ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
     """
@@ -103,9 +140,9 @@ def choose(direction, weight_shape, dtype, input_shape, geometry, precision, mak
     otherwise = (
         "bf16" if precision == "fast" and dtype == np.float32 and not _few(direction, weight_shape) else "direct"
     )
-    winograd = WINOGRAD_FIXED if precision == "fast" and _fixed(direction, weight_shape) else "winograd"
     wanted = autotune.get_algorithm()
     never = _never_winograd(weight_shape, dtype, geometry, precision)
+    winograd = _winograd_form(direction, *(tuple(shape) for shape in (weight_shape, input_shape)), geometry, precision)
     if never is None and wanted == "winograd":
         return winograd, "asked for"
     if wanted == "direct":
@@ -127,5 +164,6 @@ def reasons(weight, input_shape, geometry, precision, make_run):
         algorithm, reason = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
         name = "Winograd" if algorithm in WINOGRAD else {"bf16": "bfloat16"}.get(algorithm, algorithm)
         arithmetic = "16-bit fixed point" if algorithm == WINOGRAD_FIXED else "float32"
+        arithmetic += ", tiles of 4x8" if algorithm == WINOGRAD_WIDE else ""
         found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in {arithmetic}'}")
     return found

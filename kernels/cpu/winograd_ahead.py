@@ -6,7 +6,7 @@ from .ahead import share_of_lines
 from .gather import ROWS
 from .launch import device
 from .simd import LINE_BYTES, address, itemsize
-from .winograd_transforms import PLANES, map_bytes
+from .winograd_transforms import map_bytes
 
 NOWHERE = np.int64(0)
 NOTHING_BESIDE = NOWHERE, NOWHERE
@@ -33,9 +33,9 @@ def look_ahead(x, out, others, block, groups, plan):
     read where the output is written. `x` has a map of the plan's size, or a smaller one of the same place in the image.
     Output that goes past the caches is not asked for.
     """
-    register_tiles = groups * PLANES * ((plan.block_tiles + ROWS - 1) // ROWS)
+    register_tiles = groups * plan.planes * ((plan.block_tiles + ROWS - 1) // ROWS)
     tile = map_bytes(x, x.shape[1], x.shape[2], plan.in_channels, plan)
-    rows_there = plan.tile * x.shape[1] // plan.in_h * x.shape[2] * plan.in_channels * itemsize(x.dtype)
+    rows_there = plan.tile_h * x.shape[1] // plan.in_h * x.shape[2] * plan.in_channels * itemsize(x.dtype)
     source = address(x) + (block + 1) * plan.block_tiles * tile + rows_there
     elements = plan.out_h * plan.out_w * plan.out_channels
     written = address(out), NOWHERE if plan.stream else itemsize(out.dtype)

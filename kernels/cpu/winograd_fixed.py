@@ -144,47 +144,42 @@ def round_tile(source, plane_bytes, norm, target, step, plan, dt):
 
 
 def make_multiply_fixed(vectors, far):
-    """Make the product of all planes of a block with the weight of one group; see winograd.py."""
+    """Make the product of a plane of some tiles with the weight of one group; see winograd_blocks.py."""
 
     @device
-    def multiply_fixed(values, weights, products, tiles, ahead, plan, dt):
+    def multiply_fixed(source, weights, target, steps, tiles, ahead, plan, dt):
         row_v, row_m = plan.row_v * WORD_BYTES, vectors * VECTOR_BYTES
-        steps = values + PLANES * plan.plane_v * WORD_BYTES
         pairs = (plan.in_channels + 1) // 2
         plane_v, plane_u = plan.plane_v * WORD_BYTES, plan.plane_u * WORD_BYTES
         output, output_bytes, turns = ahead
-        for plane in range(PLANES):
-            source = values + plane * plane_v
-            target = products + plane * plan.rows * row_m
-            scales = weights + pairs * vectors * VECTOR_BYTES
-            for t in range(0, tiles, ROWS):
-                rows = row_steps(ROWS, source + t * row_v, row_v)
-                place = weights
-                output = ask_to_write(output, output_bytes)
+        scales = weights + pairs * vectors * VECTOR_BYTES
+        for t in range(0, tiles, ROWS):
+            rows = row_steps(ROWS, source + t * row_v, row_v)
+            place = weights
+            output = ask_to_write(output, output_bytes)
+            if not far:
+                asked, asked_bytes, turns = take_turn(turns)
+                ask_step = bytes_a_step(asked_bytes, 2 * pairs)
+            if far:
+                next_v, step_v, next_u, step_u = far_from_tile(
+                    source, weights, t, tiles, row_v, plane_v, plane_u, pairs
+                )
+            acc = tile_zero(ROWS, vectors, dt)
+            for shift in range(0, pairs * PAIR_BYTES, PAIR_BYTES):
+                for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES):
+                    prefetch(place + AHEAD_BYTES + line)
                 if not far:
-                    asked, asked_bytes, turns = take_turn(turns)
-                    ask_step = bytes_a_step(asked_bytes, 2 * pairs)
+                    prefetch_far(asked)
+                    prefetch_far(asked + ask_step)
+                    asked += 2 * ask_step
                 if far:
-                    next_v, step_v, next_u, step_u = far_from_tile(
-                        source, weights, t, tiles, row_v, plane_v, plane_u, pairs
-                    )
-                acc = tile_zero(ROWS, vectors, dt)
-                for shift in range(0, pairs * PAIR_BYTES, PAIR_BYTES):
-                    for line in range(0, vectors * VECTOR_BYTES, LINE_BYTES):
-                        prefetch(place + AHEAD_BYTES + line)
-                    if not far:
-                        prefetch_far(asked)
-                        prefetch_far(asked + ask_step)
-                        asked += 2 * ask_step
-                    if far:
-                        prefetch_far(next_v)
-                        prefetch_far(next_u)
-                        next_v, next_u = next_v + step_v, next_u + step_u
-                    acc = tile_dot_words(acc, rows, shift, place)
-                    place += vectors * VECTOR_BYTES
-                targets = row_steps(ROWS, target + t * row_m, row_m)
-                tile_store_floats(acc, targets, steps + t * itemsize(dt), itemsize(dt), scales)
-            weights += plane_u
+                    prefetch_far(next_v)
+                    prefetch_far(next_u)
+                    next_v, next_u = next_v + step_v, next_u + step_u
+                acc = tile_dot_words(acc, rows, shift, place)
+                place += vectors * VECTOR_BYTES
+            targets = row_steps(ROWS, target + t * row_m, row_m)
+            tile_store_floats(acc, targets, steps + t * itemsize(dt), itemsize(dt), scales)
         return output, output_bytes, turns
 
     return multiply_fixed

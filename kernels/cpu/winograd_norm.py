@@ -17,11 +17,14 @@ from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from .stack import stack_vectors
 from .stored import load_stored, stored_bytes, vload_stored
-from .winograd import block_scratch, make_convolve_blocks, place_of
+from .winograd import block_scratch, place_of
 from .winograd_ahead import beside
+from .winograd_blocks import make_convolve_blocks
 from .winograd_fused import keep_columns
 from .winograd_plan import plan_for
-from .winograd_transforms import HALF, PATCH, TILE, load_six, next_tile, output_row, store_four
+from .winograd_transforms import HALF, PATCH, SQUARE, TILE, WIDE, load_six, next_tile, output_row, store_four
+from .winograd_wide import make_convolve_wide
+from .winograd_wide_transforms import behind, half_outputs
 
 
 @device
@@ -31,13 +34,13 @@ def _behind(g, y, zero, stored, dt):
 
 
 @device
-def _norm_row(kept, row, places, pixel_bytes, centre, sums, y_stored, x_stored, dt):
-    """Four cells of a row that lies in the image; return the sums with theirs."""
+def _norm_four(g, places, pixel_bytes, centre, sums, y_stored, x_stored, dt):
+    """Four cells, `pixel_bytes` apart in the image; return the sums with theirs."""
     out, addend, y, x = places
     total, product = sums
     two, three = 2 * pixel_bytes, 3 * pixel_bytes
     zero = vsplat(0, dt)
-    g0, g1, g2, g3 = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
+    g0, g1, g2, g3 = g
     if addend != 0:
         g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + pixel_bytes, dt)
         g2, g3 = g2 + vload(addend + two, dt), g3 + vload(addend + three, dt)
@@ -55,7 +58,7 @@ def _norm_row(kept, row, places, pixel_bytes, centre, sums, y_stored, x_stored, 
 
 @device
 def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, y_stored, x_stored, dt):
-    """As `_norm_row` for the first `cols` cells and `count` channels."""
+    """As `_norm_four` of a row for the first `cols` cells and `count` channels."""
     out, addend, y, x = places
     total, product = sums
     zero = vsplat(0, dt)
@@ -74,44 +77,87 @@ def _norm_cells(kept, row, places, pixel_bytes, cols, count, centre, sums, y_sto
 
 
 @device
-def _norm_outputs(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
-    """One vector of channels of some tiles, and their sums."""
-    places, mean, block_sums = finish
-    size = itemsize(dt)
-    count = min(lanes(dt), plan.out_channels - channel)
-    pixel = plan.out_channels * size
-    centre = load(mean + channel * size, count, dt)
-    target = (block * plan.out_channels + channel) * size
-    sums = vsplat(0, dt), vsplat(0, dt)
-    if not fresh:
-        sums = load(block_sums[0] + target, count, dt), load(block_sums[1] + target, count, dt)
-    kept = stack_vectors(HALF, dt)
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
+def _places_behind(places, nbytes, y_stored, x_stored, dt):
+    """Addresses of output, addend, y and x `nbytes` of the output further on."""
     out, addend, y, x = places
-    y_stored, x_stored = y.dtype, x.dtype
-    for t in range(tiles):
-        h, w = i * TILE, j * TILE
-        rows, cols = min(TILE, plan.out_h - h), min(TILE, plan.out_w - w)
-        shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
-        keep_columns(products + t * row_bytes, plan.rows * row_bytes, kept, dt)
-        for row in range(rows):
-            rectified = address(y) + stored_bytes(shift, y_stored, dt)
-            values = address(x) + stored_bytes(shift, x_stored, dt)
-            here = out + shift, addend + shift * (addend != 0), rectified, values
-            if cols == TILE and count == lanes(dt):
-                sums = _norm_row(kept, row, here, pixel, centre, sums, y_stored, x_stored, dt)
-            else:
-                sums = _norm_cells(kept, row, here, pixel, cols, count, centre, sums, y_stored, x_stored, dt)
-            shift += plan.out_w * pixel
-        image, i, j = next_tile(image, i, j, plan)
-    store(block_sums[0] + target, sums[0], count, dt)
-    store(block_sums[1] + target, sums[1], count, dt)
+    return (
+        behind(out, nbytes),
+        addend + nbytes * (addend != 0),
+        y + stored_bytes(nbytes, y_stored, dt),
+        x + stored_bytes(nbytes, x_stored, dt),
+    )
 
 
-def _make_norm(vectors, name):
-    convolve_blocks = make_convolve_blocks(vectors, _norm_outputs)
+@device
+def _norm_square(place, plane_bytes, kept, places, steps, there, count, centre, sums, y_stored, x_stored, dt):
+    """The cells of a tile, `there` rows and columns of them in the image."""
+    row_bytes, pixel_bytes = steps
+    keep_columns(place, plane_bytes, kept, dt)
+    for row in range(there[0]):
+        if there[1] == TILE and count == lanes(dt):
+            g = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
+            sums = _norm_four(g, places, pixel_bytes, centre, sums, y_stored, x_stored, dt)
+        else:
+            sums = _norm_cells(kept, row, places, pixel_bytes, there[1], count, centre, sums, y_stored, x_stored, dt)
+        places = _places_behind(places, row_bytes, y_stored, x_stored, dt)
+    return sums
 
+
+@device
+def _norm_half(place, plane_bytes, odd, places, steps, centre, sums, y_stored, x_stored, dt):
+    """Even or odd columns of a wide tile."""
+    row_bytes, pixel_bytes = steps
+    g = half_outputs(place, plane_bytes, odd, dt)
+    sums = _norm_four(g[0], places, row_bytes, centre, sums, y_stored, x_stored, dt)
+    places = _places_behind(places, 2 * pixel_bytes, y_stored, x_stored, dt)
+    sums = _norm_four(g[1], places, row_bytes, centre, sums, y_stored, x_stored, dt)
+    places = _places_behind(places, 2 * pixel_bytes, y_stored, x_stored, dt)
+    sums = _norm_four(g[2], places, row_bytes, centre, sums, y_stored, x_stored, dt)
+    places = _places_behind(places, 2 * pixel_bytes, y_stored, x_stored, dt)
+    return _norm_four(g[3], places, row_bytes, centre, sums, y_stored, x_stored, dt)
+
+
+@device
+def _norm_wide(place, plane_bytes, kept, places, steps, there, count, centre, sums, y_stored, x_stored, dt):
+    """As `_norm_square` for a whole tile of 4x8."""
+    sums = _norm_half(place, plane_bytes, False, places, steps, centre, sums, y_stored, x_stored, dt)
+    places = _places_behind(places, steps[1], y_stored, x_stored, dt)
+    return _norm_half(place, plane_bytes, True, places, steps, centre, sums, y_stored, x_stored, dt)
+
+
+def _make_norm_outputs(tile, norm_tile):
+    """Make what computes one vector of channels of some tiles, and their sums, from that of a tile."""
+    tile_h, tile_w = tile
+
+    @device
+    def norm_outputs(products, row_bytes_m, finish, block, first, tiles, channel, fresh, plan, dt):
+        (out, addend, y, x), mean, block_sums = finish
+        size, y_stored, x_stored = itemsize(dt), y.dtype, x.dtype
+        count = min(lanes(dt), plan.out_channels - channel)
+        pixel = plan.out_channels * size
+        centre = load(mean + channel * size, count, dt)
+        target = (block * plan.out_channels + channel) * size
+        sums = vsplat(0, dt), vsplat(0, dt)
+        if not fresh:
+            sums = load(block_sums[0] + target, count, dt), load(block_sums[1] + target, count, dt)
+        kept = stack_vectors(HALF, dt)
+        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
+        i, j = divmod(place, plan.tiles_w)
+        for t in range(tiles):
+            h, w = i * tile_h, j * tile_w
+            there = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
+            shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
+            places = _places_behind((out, addend, address(y), address(x)), shift, y_stored, x_stored, dt)
+            source, steps = (products + t * row_bytes_m, plan.plane_m * size, kept), (plan.out_w * pixel, pixel)
+            sums = norm_tile(*source, places, steps, there, count, centre, sums, y_stored, x_stored, dt)
+            image, i, j = next_tile(image, i, j, plan)
+        store(block_sums[0] + target, sums[0], count, dt)
+        store(block_sums[1] + target, sums[1], count, dt)
+
+    return norm_outputs
+
+
+def _make_norm(convolve_blocks, name):
     def norm(begin, end, scratch, grad, weights, addend, y, x, mean, out, sums, products, plan):
         places = address(out), place_of(addend), y, x
         finish = places, address(mean), (address(sums), address(products))
@@ -122,18 +168,25 @@ def _make_norm(vectors, name):
     return kernel(norm)
 
 
-conv2d_winograd_norm_narrow = _make_norm(1, "conv2d_winograd_norm_narrow")
-conv2d_winograd_norm = _make_norm(2, "conv2d_winograd_norm")
+_norm_square_outputs = _make_norm_outputs(SQUARE, _norm_square)
+_norm_wide_outputs = _make_norm_outputs(WIDE, _norm_wide)
+conv2d_winograd_norm_narrow = _make_norm(make_convolve_blocks(1, _norm_square_outputs), "conv2d_winograd_norm_narrow")
+conv2d_winograd_norm = _make_norm(make_convolve_blocks(2, _norm_square_outputs), "conv2d_winograd_norm")
+conv2d_winograd_norm_wide = _make_norm(make_convolve_wide(_norm_wide_outputs), "conv2d_winograd_norm_wide")
+_KERNELS = {  # by vectors, tile
+    (1, SQUARE): conv2d_winograd_norm_narrow,
+    (2, SQUARE): conv2d_winograd_norm,
+    (2, WIDE): conv2d_winograd_norm_wide,
+}
 _NOTHING = np.empty(0, np.float32)
 
 
-def run(grad, weights, addend, norm, pad_top, pad_left, out, workspace):
+def run(grad, weights, addend, norm, pad_top, pad_left, tile, out, workspace):
     """Launch the convolution, and the sum over its blocks; `norm` is (y, x, mean, var, eps, grad_gamma, grad_beta)."""
     y, x, mean, var, eps, grad_gamma, grad_beta = norm
-    plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left)._replace(stream=0)
+    plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left, tile)._replace(stream=0)
     sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
     addend = _NOTHING if addend is None else addend.reshape(-1)
-    chosen = conv2d_winograd_norm if plan.vectors > 1 else conv2d_winograd_norm_narrow
     arguments = (grad, weights, addend, y, x, mean, out, sums, products, plan)
-    launch(chosen, plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
+    launch(_KERNELS[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)

@@ -1,9 +1,9 @@
 """The second half of a Winograd convolution: products back to outputs, and what was asked for behind them.
 
 ``y = max(A^T M A + bias + addend, floor)`` for tiles of 4x4 outputs (2x2 with a 5x5 kernel), cut at the edges of the
-map. Mean and variance of each channel are taken while the outputs are still in registers: for a block of tiles the
-distances from its first output and their squares, combined over blocks in float64 by the formula of Chan, Golub and
-LeVeque (1979, Stanford STAN-CS-79-773).
+map, and for whole ones of 4x8. Mean and variance of each channel are taken while the outputs are still in registers:
+for a block of tiles the distances from its first output and their squares, combined over blocks in float64 by the
+formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773).
 """
 
 import numpy as np
@@ -26,14 +26,17 @@ from .stored import put_stored, stored_bytes
 from .winograd_transforms import (
     HALF,
     PATCH,
-    SMALL_TILE,
+    SMALL,
+    SQUARE,
     TILE,
+    WIDE,
     load_six,
     next_tile,
     output_row,
     small_output_row,
     store_four,
 )
+from .winograd_wide_transforms import behind, half_outputs
 
 
 @device
@@ -68,7 +71,7 @@ def _count_in(sums, y):
 
 @device
 def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt):
-    """Bias, addition and rectifier for the four outputs of a row, which lie in the image; then store them."""
+    """Bias, addition and rectifier for four outputs `pixel_bytes` apart, which lie in the image; then store them."""
     y0, y1, y2, y3 = y[0] + start, y[1] + start, y[2] + start, y[3] + start
     if addend != 0:
         y0 = y0 + vload(addend, dt)
@@ -139,78 +142,131 @@ def _transform_any(
 
 
 @device
-def _first_output(place, plane_bytes, start, dt):
+def _transform_square(
+    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, stored, dt
+):
+    """Y = A^T M A for a tile of F(4x4, 3x3)."""
+    if there[0] == TILE and there[1] == TILE and count == lanes(dt):
+        return _transform_whole(
+            place, plane_bytes, target, addend, steps, start, floor, stream, sums, counts, stored, dt
+        )
+    more = there, count, start, floor, stream, sums, counts
+    return _transform_any(place, plane_bytes, target, addend, steps, *more, False, stored, dt)
+
+
+@device
+def _transform_small(
+    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, stored, dt
+):
+    """Y = A^T M A for a tile of F(2x2, 5x5)."""
+    more = there, count, start, floor, stream, sums, counts
+    return _transform_any(place, plane_bytes, target, addend, steps, *more, True, stored, dt)
+
+
+@device
+def _transform_half(place, plane_bytes, target, addend, steps, odd, start, floor, stream, sums, counts, stored, dt):
+    """Even or odd columns of a 4x8 tile, two pixels apart."""
+    row_bytes, pixel_bytes = steps
+    if odd:
+        target, addend = target + stored_bytes(pixel_bytes, stored, dt), addend + (pixel_bytes if addend else 0)
+    more, further = 2 * pixel_bytes if addend else 0, stored_bytes(2 * pixel_bytes, stored, dt)
+    y = half_outputs(place, plane_bytes, odd, dt)
+    sums = _finish_row(y[0], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
+    target, addend = behind(target, further), addend + more
+    sums = _finish_row(y[1], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
+    target, addend = behind(target, further), addend + more
+    sums = _finish_row(y[2], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
+    target, addend = behind(target, further), addend + more
+    return _finish_row(y[3], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
+
+
+@device
+def _transform_wide(
+    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, stored, dt
+):
+    """Y = A^T M A for a whole tile of F(4x8, 3x3)."""
+    more, types = (start, floor, stream), (counts, stored, dt)
+    sums = _transform_half(place, plane_bytes, target, addend, steps, False, *more, sums, *types)
+    return _transform_half(place, plane_bytes, target, addend, steps, True, *more, sums, *types)
+
+
+@device
+def _first_output(place, plane_bytes, patch_w, start, dt):
     """The first output of a tile: around it the statistics of a block are taken."""
     total = start
-    for i in range(5):
-        for j in range(5):
-            total = total + vload(place + (6 * i + j) * plane_bytes, dt)
+    for i in range(PATCH - 1):
+        for j in range(patch_w - 1):
+            total = total + vload(place + (patch_w * i + j) * plane_bytes, dt)
     return total
 
 
-@device
-def _transform_all(products, row_bytes_m, finish, block, channel, plan, small, dt):
-    size = itemsize(dt)
-    first, tiles, fresh = block
-    out, bias, addend, partial, floor_value = finish
-    stored = out.dtype
-    floor = vsplat(floor_value, dt)
-    count = min(lanes(dt), plan.out_channels - channel)
-    start = vsplat(0, dt)
-    if bias != 0:
-        start = vload_part(bias + channel * size, count, dt)
-    pixel_bytes = plan.out_channels * size
-    row_bytes = plan.out_w * pixel_bytes
-    plane_bytes = plan.rows * row_bytes_m
-    sums = vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)
-    kept = partial + channel * size
-    if partial != 0 and fresh:
-        sums = _first_output(products, plane_bytes, start, dt), sums[1], sums[2]
-    elif partial != 0:
-        sums = load(kept, count, dt), load(kept + pixel_bytes, count, dt), load(kept + 2 * pixel_bytes, count, dt)
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
-    outputs = 0
-    tile = SMALL_TILE if small else TILE
-    for t in range(tiles):
-        h, w = i * tile, j * tile
-        rows, cols = min(tile, plan.out_h - h), min(tile, plan.out_w - w)
-        outputs += rows * cols
-        shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel_bytes + channel * size
-        source, more, steps = products + t * row_bytes_m, addend + shift * (addend != 0), (row_bytes, pixel_bytes)
-        target = address(out) + stored_bytes(shift, stored, dt)
-        if not small and rows == TILE and cols == TILE and count == lanes(dt):
-            sums = _transform_whole(
-                *(source, plane_bytes, target, more, steps, start, floor, plan.stream, sums, partial != 0, stored, dt)
+def _make_transform_outputs(tile, transform_tile):
+    """Make the transform of some tiles, rows and columns of `tile`, from that of one."""
+    tile_h, tile_w = tile
+
+    @device
+    def transform_all(products, row_bytes_m, finish, block, channel, plan, dt):
+        size = itemsize(dt)
+        first, tiles, fresh = block
+        out, bias, addend, partial, floor_value = finish
+        stored = out.dtype
+        floor = vsplat(floor_value, dt)
+        count = min(lanes(dt), plan.out_channels - channel)
+        start = vsplat(0, dt)
+        if bias != 0:
+            start = vload_part(bias + channel * size, count, dt)
+        pixel_bytes = plan.out_channels * size
+        row_bytes = plan.out_w * pixel_bytes
+        plane_bytes = plan.plane_m * size
+        sums = vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)
+        kept = partial + channel * size
+        if partial != 0 and fresh:
+            sums = _first_output(products, plane_bytes, plan.patch_w, start, dt), sums[1], sums[2]
+        elif partial != 0:
+            sums = load(kept, count, dt), load(kept + pixel_bytes, count, dt), load(kept + 2 * pixel_bytes, count, dt)
+        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
+        i, j = divmod(place, plan.tiles_w)
+        outputs = 0
+        for t in range(tiles):
+            h, w = i * tile_h, j * tile_w
+            rows, cols = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
+            outputs += rows * cols
+            shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel_bytes + channel * size
+            source, more, steps = products + t * row_bytes_m, addend + shift * (addend != 0), (row_bytes, pixel_bytes)
+            target = address(out) + stored_bytes(shift, stored, dt)
+            sums = transform_tile(
+                *(source, plane_bytes, target, more, steps, (rows, cols), count, start, floor, plan.stream, sums),
+                *(partial != 0, stored, dt),
             )
-        else:
-            sums = _transform_any(
-                *(source, plane_bytes, target, more, steps, (rows, cols), count, start, floor, plan.stream),
-                *(sums, partial != 0, small, stored, dt),
-            )
-        image, i, j = next_tile(image, i, j, plan)
-    if partial != 0:
-        store(kept, sums[0], count, dt)
-        store(kept + pixel_bytes, sums[1], count, dt)
-        store(kept + 2 * pixel_bytes, sums[2], count, dt)
-    return outputs
+            image, i, j = next_tile(image, i, j, plan)
+        if partial != 0:
+            store(kept, sums[0], count, dt)
+            store(kept + pixel_bytes, sums[1], count, dt)
+            store(kept + 2 * pixel_bytes, sums[2], count, dt)
+        return outputs
+
+    @device
+    def transform_outputs(products, row_bytes_m, finish, first, tiles, channel, fresh, plan, dt):
+        """Transform one vector of output channels of some tiles into `out`; return how many outputs there are.
+
+        They are the first ones of their block if `fresh`; else what was summed of it goes on.
+
+        Three copies of one loop: one that did everything would cost a fifth of the speed where nothing is asked for.
+        """
+        out, bias, addend, partial, floor = finish
+        block = first, tiles, fresh
+        if partial != 0:
+            return transform_all(products, row_bytes_m, (out, bias, 0, partial, floor), block, channel, plan, dt)
+        if addend != 0:
+            return transform_all(products, row_bytes_m, (out, bias, addend, 0, floor), block, channel, plan, dt)
+        return transform_all(products, row_bytes_m, (out, bias, 0, 0, floor), block, channel, plan, dt)
+
+    return transform_outputs
 
 
-@device
-def transform_outputs(products, row_bytes_m, finish, first, tiles, channel, fresh, plan, small, dt):
-    """Transform one vector of output channels of some tiles into `out`; return how many outputs there are.
-
-    They are the first ones of their block if `fresh`; else what was summed of it goes on.
-
-    Three copies of one loop: one that did everything would cost a fifth of the speed where nothing is asked for.
-    """
-    out, bias, addend, partial, floor = finish
-    block = first, tiles, fresh
-    if partial != 0:
-        return _transform_all(products, row_bytes_m, (out, bias, 0, partial, floor), block, channel, plan, small, dt)
-    if addend != 0:
-        return _transform_all(products, row_bytes_m, (out, bias, addend, 0, floor), block, channel, plan, small, dt)
-    return _transform_all(products, row_bytes_m, (out, bias, 0, 0, floor), block, channel, plan, small, dt)
+transform_outputs = _make_transform_outputs(SQUARE, _transform_square)
+transform_outputs_5x5 = _make_transform_outputs(SMALL, _transform_small)
+transform_outputs_wide = _make_transform_outputs(WIDE, _transform_wide)
 
 
 @kernel

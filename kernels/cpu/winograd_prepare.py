@@ -3,6 +3,8 @@
 Bound by memory: a read of the weight and a write of four times as much.
 """
 
+import math
+
 import numpy as np
 
 from .elementwise import load
@@ -12,7 +14,18 @@ from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vsplat, vstore
 from .stack import stack_vectors
 from .winograd_fixed import add_squares, choose_steps, round_pairs
-from .winograd_transforms import PLANES, plane_elements, small_weight_row, store_six, weight_row
+from .winograd_transforms import (
+    PATCHES,
+    PLANES,
+    SMALL,
+    SQUARE,
+    WIDE,
+    plane_elements,
+    small_weight_row,
+    store_six,
+    weight_row,
+)
+from .winograd_wide_transforms import WIDE_PATCH, store_weight_row, wide_weight_column
 
 _TWICE = 2 * PLANES
 
@@ -78,16 +91,37 @@ def _transform_kernel(g, tap, small, count, place, plane_bytes, dt):
 
 
 @device
-def _clear(target, plane_bytes, rows, row_bytes, dt):
+def _wide_column(g, line, count, dt):
+    return wide_weight_column(load(g, count, dt), load(g + line, count, dt), load(g + 2 * line, count, dt), dt)
+
+
+@device
+def _transform_wide(g, tap, count, place, plane_bytes, dt):
+    """G g G^T for wide tiles; see `_transform_kernel`."""
+    a, b = _wide_column(g, 3 * tap, count, dt), _wide_column(g + tap, 3 * tap, count, dt)
+    e = _wide_column(g + 2 * tap, 3 * tap, count, dt)
+    step = WIDE_PATCH * plane_bytes
+    store_weight_row(a[0], b[0], e[0], place, plane_bytes, dt)
+    store_weight_row(a[1], b[1], e[1], place + step, plane_bytes, dt)
+    store_weight_row(a[2], b[2], e[2], place + 2 * step, plane_bytes, dt)
+    store_weight_row(a[3], b[3], e[3], place + 3 * step, plane_bytes, dt)
+    store_weight_row(a[4], b[4], e[4], place + 4 * step, plane_bytes, dt)
+    store_weight_row(a[5], b[5], e[5], place + 5 * step, plane_bytes, dt)
+
+
+@device
+def _clear(target, plane_bytes, planes, rows, row_bytes, dt):
     """Write zeros where the last group's missing partner would be."""
-    for plane in range(PLANES):
+    for plane in range(planes):
         for c in range(rows):
             vstore(target + plane * plane_bytes + c * row_bytes, vsplat(0, dt))
 
 
-def _make_transform(small, name):
-    """Make the kernel for 3x3, or for 5x5 kernels."""
+def _make_transform(tile, name):
+    """Make the kernel for one form of tiles."""
+    small, wide = tile == SMALL, tile == WIDE
     taps = 25 if small else 9
+    planes = math.prod(PATCHES[tile])
 
     @device
     def transform_fixed(first, step, count, target, plane_bytes, row_bytes, in_channels, tap, dt):
@@ -113,14 +147,14 @@ def _make_transform(small, name):
         width = lanes(dt)
         there = (out_channels + width - 1) // width
         paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as pack.py: whole pairs of whole vectors
-        plane_bytes = weights.size // (groups * PLANES) * itemsize(weights.dtype)
+        plane_bytes = weights.size // (groups * planes) * itemsize(weights.dtype)
         row = vectors * VECTOR_BYTES
         for task in range(begin, end):  # one vector of output channels, all input channels
             group, v = task // vectors, task % vectors
-            target = address(weights) + group * PLANES * plane_bytes + v * VECTOR_BYTES
+            target = address(weights) + group * planes * plane_bytes + v * VECTOR_BYTES
             if task >= there:
                 rows = in_channels if itemsize(weights.dtype) == size else (in_channels + 1) // 2 + 1
-                _clear(target, plane_bytes, rows, row, dt)
+                _clear(target, plane_bytes, planes, rows, row, dt)
                 continue
             first, step, count = address(source) + task * width * size, out_channels * size, out_channels - task * width
             if packed:
@@ -134,25 +168,29 @@ def _make_transform(small, name):
                     transform_fixed(first, step, count, target, plane_bytes, row, in_channels, tap, dt)
                     continue
             for c in range(in_channels):
-                _transform_kernel(first + c * step, tap, small, count, target + c * row, plane_bytes, dt)
+                if wide:
+                    _transform_wide(first + c * step, tap, count, target + c * row, plane_bytes, dt)
+                else:
+                    _transform_kernel(first + c * step, tap, small, count, target + c * row, plane_bytes, dt)
 
     transform.__name__ = name
     return kernel(transform)
 
 
-transform_weight = _make_transform(False, "transform_weight")
-transform_weight_5x5 = _make_transform(True, "transform_weight_5x5")
+transform_weight = _make_transform(SQUARE, "transform_weight")
+transform_weight_5x5 = _make_transform(SMALL, "transform_weight_5x5")
+transform_weight_wide = _make_transform(WIDE, "transform_weight_wide")
+_KERNELS = {SQUARE: transform_weight, SMALL: transform_weight_5x5, WIDE: transform_weight_wide}
 
 
-def prepare(source, kernel_size, in_channels, out_channels, workspace, *, packed, fixed):
+def prepare(source, tile, in_channels, out_channels, workspace, *, packed, fixed):
     """Return U in the order [group][plane][input channel][vectors of the group]; in pairs of channels if `fixed`.
 
     `source` is the weight itself, (R, S, in, out), or what pack.py makes of a turned one, as a single block.
     """
     vectors, groups = weight_groups(out_channels)
-    elements = PLANES * groups * weight_plane(in_channels, vectors, fixed)
+    elements = math.prod(PATCHES[tile]) * groups * weight_plane(in_channels, vectors, fixed)
     weights = workspace.empty((elements,), np.int16 if fixed else source.dtype)
-    function = transform_weight_5x5 if kernel_size == (5, 5) else transform_weight
     sizes = (in_channels, out_channels, vectors, groups, packed)
-    launch(function, vectors * groups, source.reshape(-1), weights, *sizes)
+    launch(_KERNELS[tile], vectors * groups, source.reshape(-1), weights, *sizes)
     return weights

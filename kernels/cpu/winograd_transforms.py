@@ -39,16 +39,18 @@ from .stored import vload_part_stored, vload_stored
 TILE = 4  # outputs along one side
 SMALL_TILE = 2  # of F(2x2, 5x5)
 PATCH = 6  # inputs
+SQUARE, SMALL, WIDE = (TILE, TILE), (SMALL_TILE, SMALL_TILE), (TILE, 2 * TILE)  # outputs of a tile: rows, columns
+PATCHES = {SQUARE: (PATCH, PATCH), SMALL: (PATCH, PATCH), WIDE: (PATCH, 2 * TILE + 2)}
 PLANES = PATCH * PATCH
 HALF = PATCH * TILE  # vectors between the two halves of a transform from or to a tile
 MASKS = VECTOR_BYTES == LINE_BYTES  # masked loads and stores are as fast as others
-_AHEAD = PATCH + TILE  # rows from a patch to those asked for
+AHEAD = PATCH + TILE  # rows from a patch to those asked for
 
 
 def plane_elements(rows, row, size=4):
     """Return the elements, of `size` bytes, from plane to plane of `rows` rows: an odd number of lines.
 
-    The 36 planes of a patch are written at once; a power of two between them would put them all into one set of the L1
+    The planes of a patch are written at once; a power of two between them would put them all into one set of the L1
     cache (transforms of 128x64x8x8 backward-weight: 0.78 ms then, 0.28 so).
     """
     line = LINE_BYTES // size
@@ -338,7 +340,7 @@ def prefetch_block(first, rows_ahead, row_bytes, pixel_bytes):
 @device
 def prefetch_patch(first, shift, row_bytes, pixel_bytes):
     """Ask for what the patch two rows of tiles below adds to its neighbours'."""
-    prefetch_block(first + pixel_bytes + shift, _AHEAD, row_bytes, pixel_bytes)
+    prefetch_block(first + pixel_bytes + shift, AHEAD, row_bytes, pixel_bytes)
 
 
 @device

@@ -11,8 +11,9 @@ from .conv2d_weight import sum_in_order
 from .elementwise import load
 from .launch import device, kernel, launch
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
-from .winograd import block_scratch, make_convolve_blocks, place_of
+from .winograd import block_scratch, place_of
 from .winograd_ahead import NOTHING_BESIDE, beside
+from .winograd_blocks import make_convolve_blocks
 from .winograd_fused import mask_outputs
 from .winograd_gradient import store_tile
 from .winograd_plan import plan_for
@@ -85,7 +86,7 @@ def _tile_columns(source, image, p, q, channel, count, dt):
 
 @device
 def _transform_windows(source, zeros, values, plane_bytes, first, tiles, plan, dt):
-    """As `transform_inputs` of winograd.py for a gradient that is given by windows."""
+    """As `transform_inputs` of winograd_blocks.py for a gradient that is given by windows."""
     size = itemsize(dt)
     image, place = divmod(first, plan.tiles_h * plan.tiles_w)
     i, j = divmod(place, plan.tiles_w)

@@ -12,9 +12,9 @@ from fastconv import functional as F  # noqa: N812
 from fastconv.backends import get_backend, use_backend
 
 pytest.importorskip("numba")
-from fastconv.kernels.cpu.winograd_transforms import SMALL_TILE, TILE
+from fastconv.kernels.cpu.winograd_transforms import SMALL, SMALL_TILE, SQUARE, TILE
 
-_UNIT = 2.0**-24  # half the distance from 1 to the next float32
+UNIT = 2.0**-24  # half the distance from 1 to the next float32
 
 Numbers = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
 NUMBERS: dict[str, Numbers] = {
@@ -32,14 +32,16 @@ def _amplification(kernel: int) -> float:
     return float(np.dot(products, last)) ** 2
 
 
-def largest_of_patches(x: np.ndarray, kernel: int, padding: int, out: tuple[int, int], tile: int) -> np.ndarray:
+def largest_of_patches(
+    x: np.ndarray, kernel: int, padding: int, out: tuple[int, int], tile: tuple[int, int]
+) -> np.ndarray:
     """Largest absolute input of the patch behind each output, (N, P, Q, 1)."""
-    wide = np.pad(np.abs(x), ((0, 0), (padding, padding + 6), (padding, padding + 6), (0, 0)))
-    largest = np.zeros((len(x), *out, 1))
-    for i in range(0, out[0], tile):
-        for j in range(0, out[1], tile):
-            patch = wide[:, i : i + tile + kernel - 1, j : j + tile + kernel - 1].max((1, 2, 3))
-            largest[:, i : i + tile, j : j + tile] = patch[:, None, None, None]
+    padded = np.pad(np.abs(x), ((0, 0), (padding, padding + 6), (padding, padding + 6), (0, 0)))
+    largest, (rows, cols) = np.zeros((len(x), *out, 1)), tile
+    for i in range(0, out[0], rows):
+        for j in range(0, out[1], cols):
+            patch = padded[:, i : i + rows + kernel - 1, j : j + cols + kernel - 1].max((1, 2, 3))
+            largest[:, i : i + rows, j : j + cols] = patch[:, None, None, None]
     return largest
 
 
@@ -83,10 +85,10 @@ def test_convolution(which: str, shape, numbers: str, kernel: int) -> None:
     got = _winograd_was_used(lambda: run(x, weight))
     with use_backend("numpy"):
         exact = run(x.astype(np.float64), weight.astype(np.float64))
-    tile = TILE if kernel == 3 else SMALL_TILE
+    tile = SQUARE if kernel == 3 else SMALL
     largest = largest_of_patches(x.astype(np.float64), kernel, padding, got.shape[1:3], tile)
     total = np.abs(weight.astype(np.float64)).sum((0, 1, 2) if which == "forward" else (0, 1, 3))
-    bound = (c + 40) * _UNIT * _amplification(kernel) * largest * total
+    bound = (c + 40) * UNIT * _amplification(kernel) * largest * total
     error = np.abs(got - exact)
     assert (error <= bound).all(), float((error / bound).max())
     assert error.max() > 0
@@ -110,7 +112,7 @@ def test_backward_weight(shape, numbers: str, kernel: int) -> None:
         exact = run(grad.astype(np.float64), x.astype(np.float64))
     tile = TILE if kernel == 3 else SMALL_TILE
     tiles = n * -(-h // tile) * -(-w // tile)
-    bound = (tiles + 40) * _UNIT * 870 * np.abs(x).max() * np.abs(grad.astype(np.float64)).sum((0, 1, 2))
+    bound = (tiles + 40) * UNIT * 870 * np.abs(x).max() * np.abs(grad.astype(np.float64)).sum((0, 1, 2))
     error = np.abs(got - exact)
     assert (error <= bound).all(), float((error / bound).max())
     assert error.max() > 0

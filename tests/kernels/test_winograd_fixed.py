@@ -107,7 +107,7 @@ def test_convolution_is_within_its_bound(which: str, shape, numbers: str, kernel
     weight = make(rng, (kernel, kernel, *((c, k) if which == "forward" else (k, c)))).astype(np.float32)
     run = _convolve(which, padding, (n, h, w, k))
     got, exact = _used(lambda: run(x, weight)), _exact(run, x, weight)
-    tile = 4 if kernel == 3 else 2
+    tile = (4, 4) if kernel == 3 else (2, 2)
     largest = largest_of_patches(x.astype(np.float64), kernel, padding, (h, w), tile)
     summed, axis = ((0, 1), -2) if which == "forward" else ((0, 1), -1)
     norm = np.sqrt((np.abs(weight.astype(np.float64)).sum(summed) ** 2).sum(axis))
