@@ -48,9 +48,8 @@ def keep_columns(place, plane_bytes, kept, dt):
 
 
 @device
-def _rectified_row(kept, row, start, dt):
-    """Four rectified outputs of one row of the tile whose columns were kept."""
-    y = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
+def _rectified(y, start, dt):
+    """Four rectified outputs."""
     zero = vsplat(0, dt)
     return (
         vfloor(y[0] + start, zero),
@@ -58,6 +57,12 @@ def _rectified_row(kept, row, start, dt):
         vfloor(y[2] + start, zero),
         vfloor(y[3] + start, zero),
     )
+
+
+@device
+def _rectified_row(kept, row, start, dt):
+    """Four rectified outputs of one row of the tile whose columns were kept."""
+    return _rectified(output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt), start, dt)
 
 
 @device
@@ -91,18 +96,6 @@ def _pool_square(place, plane_bytes, kept, target, places, steps, there, count, 
     """Write the windows of a tile of products."""
     keep_columns(place, plane_bytes, kept, dt)
     _pool_tile(kept, target, places, steps, there, count, start, index_dt, dt)
-
-
-@device
-def _rectified(y, start, dt):
-    """Four rectified outputs of a column."""
-    zero = vsplat(0, dt)
-    return (
-        vfloor(y[0] + start, zero),
-        vfloor(y[1] + start, zero),
-        vfloor(y[2] + start, zero),
-        vfloor(y[3] + start, zero),
-    )
 
 
 @device
