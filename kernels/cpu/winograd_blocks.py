@@ -71,19 +71,21 @@ def make_fill_planes(read):
     return fill_planes
 
 
-def make_multiply_floats(vectors, far=False, ahead_bytes=AHEAD_BYTES):
+def make_multiply_floats(vectors, far=False, *, ahead_bytes=AHEAD_BYTES, in_place=False):
     """Make the product of a plane of some tiles with the weight of one group of `vectors` vectors.
 
     Each step asks for lines: of planes that are `far` and of the weight, else of what is `ahead`. Only where a step is
     one vector of float32, and bound by loads, they are asked for before the steps (`conv2d_winograd_norm_narrow` of
-    128x32x32x16 on Zen 5: 0.96 ms, 1.03 with two lines a step).
+    128x32x32x16 on Zen 5: 0.96 ms, 1.03 with two lines a step). Products that take the place of a plane, `in_place`,
+    have its rows, all output channels of a tile side by side.
     """
     in_steps = vectors > 1 and not far
 
     @device
     def multiply_floats(source, weights, target, tiles, ahead, plan, dt):
         size = itemsize(dt)
-        row_v, row_m = plan.row_v * size, vectors * VECTOR_BYTES
+        row_v = plan.row_v * size
+        row_m = row_v if in_place else vectors * VECTOR_BYTES
         output, output_bytes, turns = ahead
         for t in range(0, tiles, ROWS):
             rows = row_steps(ROWS, source + t * row_v, row_v)

@@ -41,7 +41,10 @@ class WinogradPlan(NamedTuple):
     shared: int  # whether the transformed input is an array of its own
     vectors: int  # of output channels in a register tile
     splits: int  # parts of the output channels
-    row_v: int  # elements between tiles of a plane of the input; a vector more than needed spreads them over the cache
+    row_v: (
+        int  # elements between tiles of a plane of the input, and of products in its place; a vector more than needed
+    )
+    # spreads them over the cache
     plane_v: int  # between planes
     block_v: int  # between blocks, with what is known of each tile
     plane_m: int  # between planes of the products, in float32
@@ -84,13 +87,11 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=SQUARE, fixed=Fals
     vectors = min(TILE_VECTORS, -(-out_channels // width))
     groups = -(-out_channels // (vectors * width))
     line = VECTOR_BYTES // size
-    row_v = -(-in_channels // line) * line + line
-    # Products take as much again for a tile, whatever the size of its elements; those of wide tiles, the planes' place.
-    in_place = tile == WIDE
+    in_place = tile == WIDE  # products take the place of the planes
+    row_v = -(-max(in_channels, groups * vectors * width if in_place else 0) // line) * line + line
     if in_place and not _only_whole(x_shape, out_shape, pad_left):
         raise ValueError(f"weight: prepared for tiles of 4x8; got a convolution of {x_shape} to {out_shape}")
-    row_bytes = max(row_v * size, groups * vectors * VECTOR_BYTES if in_place else 0)
-    tile_bytes = planes * (row_bytes + (vectors * VECTOR_BYTES if fixed else 0))
+    tile_bytes = planes * (row_v * size + (vectors * VECTOR_BYTES if fixed else 0))  # of words the products count
     fitting = max(1, min(4, _PLANES_BYTES // (tile_bytes * ROWS))) * ROWS
     large = planes * in_channels * out_channels * size > _SHARED_WEIGHT_BYTES
     strips = -(-tiles // ROWS)
@@ -109,7 +110,7 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=SQUARE, fixed=Fals
     # Half a line past the caches costs more than a whole one through them (128x32x32x16 on Zen 3: 3.9 and 2.0 ms).
     lines = VECTOR_BYTES == LINE_BYTES and out_channels % width == 0
     stream = lines and batch * out_h * out_w * out_channels * 4 >= STREAM_BYTES
-    plane_v = plane_elements(rows, row_bytes // size, size)
+    plane_v = plane_elements(rows, row_v, size)
     plane_m = plane_v if in_place else rows * vectors * width
     steps = round_to_lines(rows) * 4 // size if fixed else 0
     spare = plane_elements(1, -(-in_channels // line) * line) if fixed else 0

@@ -13,7 +13,7 @@ Zen 5: 0.85 ms, 0.54 so; the same in C 0.45).
 """
 
 from .launch import device
-from .simd import prefetch, vfma, vload, vsplat, vstore
+from .simd import VECTOR_BYTES, prefetch, vfma, vload, vsplat, vstore
 from .stack import unknown
 from .stored import vload_part_stored, vload_stored
 from .winograd_transforms import AHEAD, PATCHES, WIDE
@@ -282,25 +282,25 @@ def _half_row(outer, values, odd, dt):
 
 
 @device
-def _pair(place, step, odd, dt):
-    """Sum, or difference, of the products at points +-p; and where the next pair is."""
-    a, place = vload(place, dt), behind(place, step)
-    b, place = vload(place, dt), behind(place, step)
-    return a - b if odd else a + b, place
+def _pair(place, first, step, odd, dt):
+    """Sum, or difference, of the products at points +-p of a row, `first` and the one behind it."""
+    a, b = vload(place + first * step, dt), vload(place + (first + 1) * step, dt)
+    return a - b if odd else a + b
 
 
 @device
 def _products_row(place, step, odd, dt):
-    """Even or odd outputs along a row of ten products, four of them; and where the next row begins."""
-    outer = vload(place, dt)
-    place = behind(place, step)
-    a, place = _pair(place, step, odd, dt)
-    b, place = _pair(place, step, odd, dt)
-    c, place = _pair(place, step, odd, dt)
-    d, place = _pair(place, step, odd, dt)
+    """Even or odd outputs along a row of ten products, four of them; and where the next row begins.
+
+    With the odd ones it asks for the products of the next vector, which lie behind these; see winograd_wide.py.
+    """
+    a, b = _pair(place, 1, step, odd, dt), _pair(place, 3, step, odd, dt)
+    c, d = _pair(place, 5, step, odd, dt), _pair(place, 7, step, odd, dt)
+    outer = vload(place + 9 * step if odd else place, dt)
     if odd:
-        outer = vload(place, dt)
-    return _half_row(outer, (a, b, c, d), odd, dt), behind(place, step)
+        for k in range(WIDE_PATCH):
+            prefetch(place + k * step + VECTOR_BYTES)
+    return _half_row(outer, (a, b, c, d), odd, dt), behind(place, WIDE_PATCH * step)
 
 
 @device
