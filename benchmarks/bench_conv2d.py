@@ -84,7 +84,7 @@ def _ncnn(shape: Conv, x, weight, result):
 
     run = ncnn_peer.convolution(ncnn, x, weight, shape.padding, get_num_threads())
     assert largest_error(run().transpose(1, 2, 0), result[-1].astype(np.float64)) < 1e-3
-    return [Peer("ncnn", run, rounds=5)]
+    return [Peer("ncnn", run)]
 
 
 @pytest.mark.parametrize("shape", CONVOLUTIONS, ids=lambda shape: shape.name)
