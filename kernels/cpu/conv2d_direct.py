@@ -16,7 +16,7 @@ import numpy as np
 
 from .ahead import bytes_a_step, next_rows
 from .caches import CACHES
-from .gather import ROWS, TILE_VECTORS
+from .gather import ROWS, TILE_VECTORS, flat
 from .launch import device, get_num_threads, kernel, launch
 from .simd import (
     STREAM_BYTES,
@@ -315,7 +315,7 @@ def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-mat
 
     ``max(conv2d(x) + bias, floor)``; with `add`, what is in `out` counts too.
     """
-    plan = gather.plan
+    plan = flat(gather.plan, x.itemsize)
     scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
     stream = (
         out.nbytes >= STREAM_BYTES

@@ -155,6 +155,30 @@ def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
     return Gather(plan, np.array(taps, np.int64).reshape(-1, 2), np.array(runs, np.int64), offsets)
 
 
+@functools.lru_cache(maxsize=1024)
+def flat(plan, itemsize):
+    """Return a plan in whole register tiles where each output pixel comes from one of the input; others as they are.
+
+    Such are 1x1 convolutions and dense layers: the shape of a map says nothing there, so each pixel is an image.
+    """
+    grid = plan.grid_h, plan.grid_w
+    if plan.taps != 1 or (plan.in_h, plan.in_w) != grid or (plan.out_h, plan.out_w) != grid:
+        return plan
+    if plan.first_dh or plan.first_dw or plan.stride_h > 1 or plan.stride_w > 1:
+        return plan
+    pixels, images = plan.batch * grid[0] * grid[1], plan.block_images * plan.block_rows * grid[1]
+    images = -(-images // ROWS) * ROWS if plan.in_place else max(images // ROWS, 1) * ROWS
+    blocks = -(-pixels // images)
+    pairs = -(-plan.group_out * itemsize // (TILE_VECTORS * VECTOR_BYTES))
+    strip = 0 if plan.in_place else images * plan.block_channels * itemsize
+    return plan._replace(
+        **dict.fromkeys(("in_h", "in_w", "out_h", "out_w", "grid_h", "grid_w", "block_rows", "bands"), 1),
+        **{"batch": pixels, "block_images": images, "blocks": blocks},
+        splits=max(1, min(pairs, _TASKS // max(plan.groups * blocks, 1))),
+        scratch_bytes=2 * (images + ROWS) * 8 + strip + 2 * VECTOR_BYTES,
+    )
+
+
 def channel_block(channels, taps, itemsize):
     """Input channels a block: as many as keep one block of weights within its share of the L2 cache, in equal parts."""
     lanes = VECTOR_BYTES // itemsize
