@@ -111,6 +111,16 @@ def backward_input_gathers(grad_shape, weight_shape, input_shape, stride, paddin
     return tuple(gathers)
 
 
+def _pairs(outputs, itemsize):
+    """How many pairs of vectors, at most, the output channels of a group are."""
+    return -(-outputs * itemsize // (TILE_VECTORS * VECTOR_BYTES))
+
+
+def _splits(pairs, tasks):
+    """Into how many parts output channels are divided where there are so many tasks without."""
+    return max(1, min(pairs, _TASKS // max(tasks, 1)))
+
+
 def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
     batch, in_h, in_w, in_channels = x_shape
     grid_h, grid_w = grid[:2]
@@ -131,12 +141,12 @@ def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
     in_place = inside and not conflicts and (len(cols) <= 1 or one_run)
     run_taps = max(len(cols), 1) if neighbours else 1
     strip_w = in_w if in_place else (grid_w - 1) * stride[1] + span_w
-    pairs = -(-(out_shape[3] // groups) * itemsize // (TILE_VECTORS * VECTOR_BYTES))
+    pairs = _pairs(out_shape[3] // groups, itemsize)
     pixels = block_pixels(batch * grid_h * grid_w, groups * pairs, _BLOCK_PIXELS)
     images, block_rows = _block(pixels, batch, grid_h, grid_w, stride, span_h, strip_w, block_channels * itemsize)
     bands = -(-grid_h // block_rows)
     blocks = -(-batch // images) * bands
-    splits = max(1, min(pairs, _TASKS // max(groups * blocks, 1)))
+    splits = _splits(pairs, groups * blocks)
     strip_pixels = 0 if in_place else images * ((block_rows - 1) * stride[0] + span_h) * strip_w
     tables = 2 * (images * block_rows * grid_w + ROWS) * 8
     plan = GatherPlan(
@@ -159,7 +169,8 @@ def _gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize):
 def flat(plan, itemsize):
     """Return a plan in whole register tiles where each output pixel comes from one of the input; others as they are.
 
-    Such are 1x1 convolutions and dense layers: the shape of a map says nothing there, so each pixel is an image.
+    Such are 1x1 convolutions and dense layers: the shape of a map says nothing there, so each pixel is an image (128
+    pixels at a time would leave two rows of ten register tiles idle). Kernels in bfloat16 divide maps in their own way.
     """
     grid = plan.grid_h, plan.grid_w
     if plan.taps != 1 or (plan.in_h, plan.in_w) != grid or (plan.out_h, plan.out_w) != grid:
@@ -169,12 +180,11 @@ def flat(plan, itemsize):
     pixels, images = plan.batch * grid[0] * grid[1], plan.block_images * plan.block_rows * grid[1]
     images = -(-images // ROWS) * ROWS if plan.in_place else max(images // ROWS, 1) * ROWS
     blocks = -(-pixels // images)
-    pairs = -(-plan.group_out * itemsize // (TILE_VECTORS * VECTOR_BYTES))
     strip = 0 if plan.in_place else images * plan.block_channels * itemsize
     return plan._replace(
         **dict.fromkeys(("in_h", "in_w", "out_h", "out_w", "grid_h", "grid_w", "block_rows", "bands"), 1),
         **{"batch": pixels, "block_images": images, "blocks": blocks},
-        splits=max(1, min(pairs, _TASKS // max(plan.groups * blocks, 1))),
+        splits=_splits(_pairs(plan.group_out, itemsize), plan.groups * blocks),
         scratch_bytes=2 * (images + ROWS) * 8 + strip + 2 * VECTOR_BYTES,
     )
 

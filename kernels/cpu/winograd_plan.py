@@ -41,10 +41,9 @@ class WinogradPlan(NamedTuple):
     shared: int  # whether the transformed input is an array of its own
     vectors: int  # of output channels in a register tile
     splits: int  # parts of the output channels
-    row_v: (
-        int  # elements between tiles of a plane of the input, and of products in its place; a vector more than needed
-    )
-    # spreads them over the cache
+    # Elements between tiles of a plane of the input, and of products in its place; a vector more than needed spreads
+    # them over the cache.
+    row_v: int
     plane_v: int  # between planes
     block_v: int  # between blocks, with what is known of each tile
     plane_m: int  # between planes of the products, in float32
