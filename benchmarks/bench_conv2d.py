@@ -80,6 +80,7 @@ def fast_is_there() -> bool:
 
 def _ncnn(shape: Conv, x, weight, result):
     import ncnn
+
     from fastconv.kernels.cpu.launch import get_num_threads
 
     run = ncnn_peer.convolution(ncnn, x, weight, shape.padding, get_num_threads())

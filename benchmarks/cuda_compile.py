@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
 
 import fastconv as fc
 from benchmarks import nvrtc
 from benchmarks.dry_run import DryBackend, dry_backend
 from fastconv.backends.cuda_backend import Launch
+from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda.device import Kernel
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cuda_compile.json"

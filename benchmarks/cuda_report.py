@@ -30,8 +30,6 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from fastconv.kernels.cuda import conv2d
-from fastconv.kernels.cuda.device import Kernel
 
 from benchmarks import cuda_compile, nvrtc, sass
 from benchmarks.cuda_compile import label
@@ -42,6 +40,8 @@ from fastconv.backends import get_backend, use_backend
 from fastconv.backends.base import Backend
 from fastconv.backends.cuda_backend import Launch
 from fastconv.backends.emulator.settings import Settings, using
+from fastconv.kernels.cuda import conv2d
+from fastconv.kernels.cuda.device import Kernel
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cuda_report.json"

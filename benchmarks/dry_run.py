@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fastconv.kernels.cuda.device import Dim, Kernel
-
 from fastconv import backends
 from fastconv.backends.cuda_backend import Launch, LaunchList
 from fastconv.backends.emulator.backend import EmulatorBackend, _EmulatedPool
+from fastconv.kernels.cuda.device import Dim, Kernel
 
 
 class DryDevice(LaunchList):

@@ -13,11 +13,11 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
 
 from benchmarks.gpu_record import RESULTS
 from fastconv.backends.base import Backend
+from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda.device import Kernel
 
 SAVED = RESULTS / "emulator_probes.json"
 _LANES = 32

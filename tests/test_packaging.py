@@ -50,6 +50,15 @@ def test_import_is_light(tmp_path):
     assert run(sys.executable, "-W", "error", "-c", code, cwd=tmp_path).strip() == "[]"
 
 
+def test_a_bare_checkout_runs_in_place(tmp_path):
+    """A copy of the checkout, nowhere installed, finds its kernels through the link fastconv/kernels."""
+    for name in ("fastconv", "kernels"):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "import fastconv.kernels.cpu, fastconv.kernels.cuda as cuda; print(cuda.__file__)"
+    found = run(sys.executable, "-W", "error", "-c", code, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert Path(found.strip()).is_relative_to(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel, built from a copy of the sources, so that nothing of an earlier build gets into it."""
@@ -57,7 +66,7 @@ def wheel(tmp_path_factory):
     source = folder / "source"
     source.mkdir()
     for name in ("fastconv", "kernels"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, source, cwd=folder)

@@ -30,9 +30,8 @@ def running(
     `blocks` is how many blocks the kernels that walk over rows or elements in strides may use at most; by default as
     many as the shape asks for, which with small shapes is one a stride.
     """
-    from fastconv.kernels.cuda import grids
-
     from fastconv.backends.emulator.settings import parse, using
+    from fastconv.kernels.cuda import grids
 
     with pytest.MonkeyPatch.context() as patch, using(parse(",".join([order, copies, *["checks"] * checks]))):
         if blocks is not None:

@@ -11,11 +11,11 @@ import types
 from typing import Any
 
 import numpy as np
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
 
 from fastconv.backends.cuda_backend import Launch
 from fastconv.backends.emulator import EmulatedArray, EmulatorDevice
+from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda.device import Kernel
 
 
 class CUDARuntimeError(RuntimeError):

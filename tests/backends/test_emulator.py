@@ -8,11 +8,11 @@ import sys
 
 import numpy as np
 import pytest
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
 
 from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError
+from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda.device import Kernel
 from tests.backends.emulated import emulator_or_skip
 
 

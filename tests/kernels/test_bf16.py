@@ -19,7 +19,6 @@ pytest.importorskip("numba")
 from fastconv.kernels.cpu import amx, bf16, conv2d_choice, launch
 from fastconv.kernels.cpu.launch import kernel
 from fastconv.kernels.cpu.simd import address, vload
-
 from tests.kernels.threads import bits_by_threads
 
 pytestmark = pytest.mark.skipif(not bf16.DOT, reason="compiled for a CPU without AVX512_BF16")

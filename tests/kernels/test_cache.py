@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fastconv.kernels.cpu import cache as original
 
 CODE = """

@@ -6,11 +6,11 @@ import json
 import re
 
 import pytest
+
+from benchmarks import cuda_compile, nvrtc
 from fastconv.kernels import cuda
 from fastconv.kernels.cuda import build
 from fastconv.kernels.cuda.device import Kernel
-
-from benchmarks import cuda_compile, nvrtc
 
 needs_nvrtc = pytest.mark.skipif(nvrtc.library_path() is None, reason="nvidia-cuda-nvrtc-cu12 is not installed")
 RECORD = json.loads(cuda_compile.RESULTS.read_text())

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fastconv.kernels.cuda.device import Kernel
 
 import fastconv as fc
 from benchmarks import cuda_compile, cuda_report, nvrtc, sass
@@ -15,6 +14,7 @@ from benchmarks.cuda_compile import label
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS
 from benchmarks.shapes import Conv
 from fastconv.backends.cuda_backend import Launch
+from fastconv.kernels.cuda.device import Kernel
 from tests.backends.emulated import emulator_or_skip
 
 RECORD = json.loads(cuda_report.RESULTS.read_text())

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastconv.kernels import cuda
-from fastconv.kernels.cuda import build
 
 from benchmarks.dry_run import DryBackend
 from fastconv.backends.base import Backend
 from fastconv.backends.cuda_backend import CudaBackend, Launch
 from fastconv.backends.fused import FusedOperations
+from fastconv.kernels import cuda
+from fastconv.kernels.cuda import build
 from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
 from tests.kernels.test_table import FUSED, NOT_KERNELS
 

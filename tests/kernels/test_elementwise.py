@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from fastconv.kernels.cpu import activation, elementwise, launch, optimizer
 from fastconv.kernels.cpu.activation import vector_exp
 from fastconv.kernels.cpu.elementwise import CHUNK, COPY_CHUNK, make_unary, run_unary

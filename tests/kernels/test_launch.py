@@ -11,6 +11,7 @@ import time
 import numba
 import numpy as np
 import pytest
+
 from fastconv.kernels.cpu import launch as launching
 from fastconv.kernels.cpu.elementwise import CHUNK, scale
 from fastconv.kernels.cpu.float_state import flush_subnormals, restore_float_state

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fastconv.kernels.cpu.launch import kernel, launch
 from fastconv.kernels.cpu.simd import (
     VECTOR_BYTES,

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from fastconv.kernels.cpu import launch
-from fastconv.kernels.cpu.softmax import count_correct, softmax_cross_entropy
 
 from fastconv.backends.memory import Pool
+from fastconv.kernels.cpu import launch
+from fastconv.kernels.cpu.softmax import count_correct, softmax_cross_entropy
 
 
 def _loss(logits, labels, smoothing=0.0):

@@ -17,7 +17,6 @@ from tests.backends.op_case import Arrays, Case
 pytest.importorskip("numba")
 from fastconv.kernels.cpu import bf16
 from fastconv.kernels.cpu.stored import STORED, convert
-
 from tests.kernels.test_bf16 import to_bf16
 
 pytestmark = pytest.mark.skipif(not bf16.DOT, reason="compiled for a CPU without AVX512_BF16")

@@ -19,7 +19,6 @@ from tests.backends.op_case import Case, check, check_captured
 
 pytest.importorskip("numba")
 from fastconv.kernels.cpu import amx, bf16, conv2d_choice, fixed
-
 from tests.kernels.test_winograd_bound import NUMBERS, largest_of_patches
 from tests.kernels.threads import bits_by_threads
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from fastconv.kernels.cpu import launch
 
 from fastconv import functional as F  # noqa: N812
+from fastconv.kernels.cpu import launch
 
 
 def bits_by_threads(shape: tuple[int, ...], rng: np.random.Generator) -> list[list[bytes]]:
