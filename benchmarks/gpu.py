@@ -1,176 +1,113 @@
-"""The run-book for a machine with a GPU: proof, then figures.
+"""The run-book for a machine with a GPU: proof, then figures, in nine minutes.
 
-    python -m benchmarks.gpu STAGE [--out DIR]
+    python -m benchmarks.gpu all --out DIR [--budget SECONDS] [--stages A,B] [--again]
 
-Stages, each within ten minutes on an H100, in the order that makes sense:
+runs from a bare checkout, nothing need be installed but CuPy. Every result is a line of ``DIR/gpu.jsonl`` as soon as it
+is there; output goes to ``DIR/gpu.log``. What ends the call, the lines stay, and the same call again goes on where
+results are missing; with ``--again`` it also repeats what failed. Each stage is a process of its own, begun anew behind
+an error after which CUDA does not work, and ended when it hangs. A stage that does not fit the budget is left out, with
+a line that says so. No setting of the card is touched. Without a working device it stops after the first stage.
 
-- ``tests``: the contract's cases, gradients, determinism and errors on the real backend (pytest -m gpu)
-- ``probes``: every function of ptx.cuh alone, bit for bit against the emulator's answers
-- ``sanitizer``: compute-sanitizer's four tools over a small set
-- ``ceilings``: what copies and matrix products reach here, through PyTorch
-- ``ops``: each pass of each layer against PyTorch with cuDNN
-- ``steps``: training steps of resnet9 and resnet20 against PyTorch eager, compiled and graph-captured
-- ``all``: all of them
+    python -m benchmarks.gpu report DIR      a summary of what is there, at any time
+    python -m benchmarks.gpu estimate        the stages, and the seconds each takes on an H100
+    python -m benchmarks.gpu kernels         every kernel variant that the stages need
+    python -m benchmarks.gpu carry --out DIR [--jobs N]
+                                             compile them here, to be carried along: FASTCONV_CACHE_DIR=DIR
+    python -m benchmarks.gpu save-probes     keep the emulator's answers anew
 
-Each writes ``gpu_<stage>.json`` to DIR (benchmarks/results by default): device, driver, versions, date, command, and
-every single time. ``save-probes`` keeps the emulator's answers anew and needs no GPU. It exits with 2 and one line
-where something is missing, and with 1 where something is wrong.
+Only ``all`` needs a GPU; with ``--backend cuda-emulator`` or ``fake-cupy`` it is rehearsed without one, on tiny shapes.
+It exits with 1 where something is wrong, failed, or could not be run.
 """
 
 from __future__ import annotations
 
 import argparse
-import re
-import shutil
-import subprocess
 import sys
-import tempfile
-import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks import gpu_ops, gpu_probes, gpu_steps
-from benchmarks.gpu_record import (
-    RESULTS,
-    ROUNDS,
-    RunBookError,
-    environment,
-    event_clock,
-    gpu_backend,
-    torch_on_gpu,
-    write,
-)
-from fastconv.backends import get_backend, use_backend
-from fastconv.errors import BackendUnavailableError
-
-TOOLS = ("memcheck", "racecheck", "synccheck", "initcheck")
-_SUMMARY = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)")
+from benchmarks import gpu_plan, gpu_report
+from benchmarks.gpu_results import BACKENDS, Results, Setting, run_key
+from benchmarks.gpu_run import Runner
 
 
-def cupy() -> Any:
-    """Return CuPy, with a GPU that the backend can use."""
-    backend: Any = gpu_backend()
-    return backend._cupy
+def run_all(arguments: argparse.Namespace) -> int:
+    """Run stages and print the summary."""
+    setting = Setting(arguments.out.resolve(), run_key(arguments.backend), arguments.backend)
+    runner = Runner(setting, arguments.budget)
+    results = runner.results
+    results.append("run", None, "begun", command=" ".join(sys.orig_argv), budget=arguments.budget)
+    if arguments.again:
+        results.ask_again()
+    try:
+        for group in gpu_plan.groups(arguments.stages):
+            runner.run(group)
+            if group[0].name == "smoke" and not _works(results):
+                print("nothing works here: no further stage is started")
+                results.append("run", None, "stopped", message="no convolution of the smoke test was right")
+                break
+    finally:  # also when interrupted: what is there is worth a summary
+        print(gpu_report.summary(results.rows()), flush=True)
+    return int(gpu_report.trouble(results.rows()) > 0)
 
 
-def run_tests(arguments: argparse.Namespace) -> int:
-    """Run the tests that need a GPU."""
-    where = environment(cupy())
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report.xml"
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-m",
-            "gpu",
-            "tests/backends/test_gpu.py",
-            f"--junitxml={report}",
-        ]
-        done = subprocess.run(command, check=False)  # noqa: S603
-        rows = test_rows(report.read_text()) if report.exists() else []
-    write(arguments.out, "tests", arguments.command, where, rows, pytest_exit=done.returncode)
-    return int(done.returncode != 0)
+def _works(results: Results) -> bool:
+    """Return whether a convolution was right; what went wrong with the others is printed where none was."""
+    rows = results.latest(["smoke"])
+    if any(row["status"] == "ok" and "kernels" in row for row in rows.values()):
+        return True
+    for name, row in rows.items():
+        print(f"smoke {name}: {row['status']}: {row.get('traceback') or row}")
+    return False
 
 
-def test_rows(text: str) -> list[dict[str, Any]]:
-    """Return a row for each outcome of pytest's report, and for each failure its message."""
-    cases = list(ET.fromstring(text).iter("testcase"))  # noqa: S314 (see the import)
-    bad = [case for case in cases if any(case.find(kind) is not None for kind in ("failure", "error"))]
-    skipped = [case for case in cases if case.find("skipped") is not None]
-    counts = {"passed": len(cases) - len(bad) - len(skipped), "failed": len(bad), "skipped": len(skipped)}
-    return [counts, *({"test": case.get("name"), "message": str(_message(case))[:500]} for case in bad)]
-
-
-def _message(case: ET.Element) -> str | None:
-    return next((found.get("message") for kind in ("failure", "error") if (found := case.find(kind)) is not None), None)
-
-
-def run_probes(arguments: argparse.Namespace) -> int:
-    """Compare the leaf functions with the emulator's answers."""
-    where = environment(cupy())
-    rows = gpu_probes.compare_with_saved(gpu_backend())
-    for row in rows:
-        print(row["probe"], "agrees" if row["agrees"] else f"DIFFERS: {row}")
-    write(arguments.out, "probes", arguments.command, where, rows)
-    return int(not all(row["agrees"] for row in rows))
-
-
-def run_sanitizer(arguments: argparse.Namespace) -> int:
-    """Run compute-sanitizer."""
-    where = environment(cupy())
-    tool = shutil.which("compute-sanitizer")
-    if tool is None:
-        raise RunBookError("compute-sanitizer is not in PATH; it comes with the CUDA toolkit")
-    rows = []
-    for name in TOOLS:
-        command = [tool, "--tool", name, sys.executable, "-m", "benchmarks.gpu_small"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
-        rows.append(sanitizer_row(name, done.returncode, done.stdout + done.stderr))
-        print(rows[-1]["tool"], rows[-1]["errors"], flush=True)
-    write(arguments.out, "sanitizer", arguments.command, where, rows)
-    return int(any(row["errors"] != 0 for row in rows))
-
-
-def sanitizer_row(tool: str, code: int, output: str) -> dict[str, Any]:
-    """Return what a tool found; errors are None where it did not come to its summary, or the program failed."""
-    found = _SUMMARY.findall(output)
-    errors = int(found[-1]) if found and code == 0 else None
-    if found and int(found[-1]):
-        errors = int(found[-1])
-    return {"tool": tool, "exit": code, "errors": errors, "output": output[-4000:]}
-
-
-def run_ceilings(arguments: argparse.Namespace) -> int:
-    """Measure copies and matrix products."""
-    module, torch = cupy(), torch_on_gpu()
-    rows = gpu_ops.ceilings(torch, event_clock(module), "cuda", size=8192, rounds=arguments.rounds)
-    for row in rows:
-        print(row["name"], row.get("gigabytes_per_second") or row.get("teraflops"))
-    write(arguments.out, "ceilings", arguments.command, environment(module, torch), rows)
+def print_report(arguments: argparse.Namespace) -> int:
+    """Print the summary of the last run in a folder."""
+    rows = gpu_report.last_run(arguments.folder)
+    if not rows:
+        print(f"{arguments.folder}: no results; make some with python -m benchmarks.gpu all --out {arguments.folder}")
+        return 1
+    print(gpu_report.summary(rows))
     return 0
 
 
-def run_ops(arguments: argparse.Namespace) -> int:
-    """Measure the layers."""
-    module, torch = cupy(), torch_on_gpu()
-    how = {"batch": arguments.batch, "device": "cuda", "rounds": arguments.rounds, "times": 12}
-    with use_backend("cupy") as backend:
-        rows = gpu_ops.measure_all(torch, backend, event_clock(module), **how)
-    write(arguments.out, "ops", arguments.command, environment(module, torch), rows)
-    return int(any("error" in row for row in rows))
+def print_estimate(arguments: argparse.Namespace) -> int:
+    """Print the stages and their estimated seconds."""
+    print(f"{'stage':<10} {'carried':>7} {'without':>7}  what (seconds on an H100, estimated)")
+    for name, title, carried, without in gpu_plan.table():
+        print(f"{name:<10} {carried:7.0f} {without:7.0f}  {title}")
+    together = " and ".join(sorted(gpu_plan.TOGETHER))
+    for carried, words in ((True, "carried"), (False, "made there")):
+        seconds = gpu_plan.total(carried=carried)
+        print(f"all, machine code {words}: {seconds:.0f} s = {seconds / 60:.1f} min ({together} run at the same time)")
+    return 0
 
 
-def run_steps(arguments: argparse.Namespace) -> int:
-    """Measure training steps."""
-    module, torch = cupy(), torch_on_gpu()
-    how = {"device": "cuda", "rounds": arguments.rounds, "times": 5, "seconds": arguments.seconds}
-    with use_backend("cupy"):
-        rows = gpu_steps.measure_all(torch, event_clock(module), **how)
-    write(arguments.out, "steps", arguments.command, environment(module, torch), rows)
-    return int(any(name.startswith("fastconv") for row in rows for name in row["failed"]))
+def print_kernels(arguments: argparse.Namespace) -> int:
+    """Print every variant with the stage that needs it first."""
+    from benchmarks import gpu_kernels
+
+    for kernel, stage in gpu_kernels.variants().items():
+        print(stage, kernel.source, kernel.name, *(f"{name}={value}" for name, value in kernel.defines))
+    return 0
+
+
+def carry(arguments: argparse.Namespace) -> int:
+    """Compile every variant into a folder."""
+    from benchmarks import gpu_kernels
+
+    print(gpu_kernels.carry(arguments.out, arguments.jobs))
+    return 0
 
 
 def save_probes(arguments: argparse.Namespace) -> int:
     """Keep the emulator's answers."""
-    try:
-        gpu_probes.save(get_backend("cuda-emulator"))
-    except BackendUnavailableError as error:
-        raise RunBookError(str(error)) from error
+    from benchmarks import gpu_probes
+    from fastconv.backends import get_backend
+
+    gpu_probes.save(get_backend("cuda-emulator"))
     print(gpu_probes.SAVED)
     return 0
-
-
-STAGES: dict[str, Callable[[argparse.Namespace], int]] = {
-    "tests": run_tests,
-    "probes": run_probes,
-    "sanitizer": run_sanitizer,
-    "ceilings": run_ceilings,
-    "ops": run_ops,
-    "steps": run_steps,
-}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -178,30 +115,41 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu", description="The run-book for a machine with a GPU."
     )
-    made.add_argument("stage", choices=[*STAGES, "all", "save-probes"])
-    made.add_argument("--out", type=Path, default=RESULTS, help="where the JSON files go (default: benchmarks/results)")
-    made.add_argument("--batch", type=int, default=512, help="of the layers (default: 512)")
-    made.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each measurement (default: {ROUNDS})")
-    made.add_argument("--seconds", type=float, default=300, help="within which compiled peers are made (default: 300)")
+    commands = made.add_subparsers(dest="command", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    everything = command("all", run_all, "run the stages")
+    everything.add_argument("--out", type=Path, required=True, help="folder of the results")
+    everything.add_argument("--budget", type=float, default=gpu_plan.BUDGET, help="seconds (default: %(default).0f)")
+    everything.add_argument("--backend", choices=BACKENDS, default="cupy", help="others: a rehearsal without a GPU")
+    everything.add_argument("--stages", type=_stages, default=gpu_plan.NAMES, help="names with commas (default: all)")
+    everything.add_argument("--again", action="store_true", help="repeat what failed or came too late")
+    command("report", print_report, "summarise results").add_argument("folder", type=Path)
+    command("estimate", print_estimate, "say how long the stages take")
+    command("kernels", print_kernels, "list the kernel variants that the stages need")
+    carried = command("carry", carry, "compile the kernel variants ahead, without a GPU")
+    carried.add_argument("--out", type=Path, required=True, help="folder, to be named by FASTCONV_CACHE_DIR there")
+    carried.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
+    command("save-probes", save_probes, "keep the emulator's answers to the leaf probes")
     return made
 
 
+def _stages(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    unknown = [name for name in names if name not in gpu_plan.NAMES]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"got {', '.join(unknown)}; allowed: {', '.join(gpu_plan.NAMES)}")
+    return names
+
+
 def main(words: Sequence[str] | None = None) -> int:
-    """Run a stage, or all; the worst exit status counts."""
+    """Run a command."""
     arguments = parser().parse_args(words)
-    arguments.command = f"python -m benchmarks.gpu {' '.join(sys.argv[1:] if words is None else words)}"
-    if arguments.stage == "save-probes":
-        stages = [save_probes]
-    else:
-        stages = list(STAGES.values()) if arguments.stage == "all" else [STAGES[arguments.stage]]
-    worst = 0
-    for stage in stages:
-        try:
-            worst = max(worst, stage(arguments))
-        except RunBookError as error:
-            print(error, file=sys.stderr)
-            worst = 2
-    return worst
+    return int(arguments.run(arguments))
 
 
 if __name__ == "__main__":

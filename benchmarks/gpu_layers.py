@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.shapes import CONVOLUTIONS, Conv
@@ -20,6 +21,20 @@ LAYERS = (
     Conv("1x1_64_256_at_16", 64, 16, 256, kernel=1, padding=0),
     Conv("1x1_stride2_64_128_at_32", 64, 32, 128, kernel=1, stride=2, padding=0),
 )
+_TELLING = ("64_64_at_32", "128_128_at_16", "256_256_at_8", "512_512_at_4", "stem_3_64_at_32")
+TELLING = tuple(next(conv for conv in LAYERS if conv.name == name) for name in _TELLING)
+"""The five that the run-book measures first, in its order."""
+MORE = (
+    *(conv for conv in LAYERS if conv not in TELLING),
+    next(conv for conv in CONVOLUTIONS if conv.name == "16_16_at_32"),
+)
+"""The others, with a layer of resnet20."""
+
+
+def tiny(conv: Conv) -> Conv:
+    """Return a layer of the same kind that the emulator computes in a moment."""
+    sizes = {"channels": min(conv.channels, 16), "outputs": min(conv.outputs, 16), "size": min(conv.size, 8)}
+    return replace(conv, **sizes, batch=2)
 
 
 def result_shape(conv: Conv, direction: str) -> tuple[int, ...]:

@@ -1,55 +1,110 @@
 """The two ceilings of a GPU, and each pass of each layer against PyTorch with cuDNN, by CUDA events.
 
-Ours and PyTorch's run in turn on several sets of random data, so that no set stays in the L2 cache. PyTorch's tensors
-are in channels_last, `cudnn.benchmark` is on, and TF32 is allowed where ours uses it; each side runs plain and as a
-graph, and the better counts. The results are compared before anything is timed.
+Ours and PyTorch's run in turn on several sets of random data, so that no set stays in the L2 cache. The data is made by
+PyTorch and shared, not copied (DLPack). PyTorch gets both layouts with `cudnn.benchmark` on, and TF32 where ours uses
+it; each side runs plain and as a graph, and the better counts. The results are compared before anything is timed.
+Where PyTorch cannot be imported ours is timed alone, and compared with its own strict kernels.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.gpu_layers import DIRECTIONS, LAYERS, PRECISIONS, operation, result_shape
-from benchmarks.gpu_record import Clock, compare, ratio
+from benchmarks.gpu_layers import DIRECTIONS, MORE, PRECISIONS, TELLING, operation, result_shape, tiny
+from benchmarks.gpu_record import (
+    ROUNDS,
+    Clock,
+    as_tensor,
+    clock_of,
+    compare,
+    device_of,
+    load_torch,
+    open_backend,
+    ratio,
+    release,
+    shared_array,
+)
+from benchmarks.gpu_results import Setting
+from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
 from fastconv.backends.base import Array, Backend
 
 SETS = 3
-_BOUNDS = {"default": 5e-3, "fast": 2e-2}  # of the difference by the result, both as norms
+BOUNDS = {"default": 5e-3, "fast": 2e-2}  # of the difference by the result, both as norms
+LAYOUTS = ("channels_last", "contiguous_format")
+_BATCH = 512
+Data = dict[str, Any]
 
 
-def ceilings(torch: Any, clock: Clock, device: str, *, size: int, rounds: int) -> list[dict[str, Any]]:
+def items(setting: Setting, stage: str) -> Iterator[Item]:
+    """Yield the ceilings and the passes of the layers that tell most ("ops"), or of the others ("more")."""
+    torch, backend = load_torch(), open_backend(setting)
+    clock = clock_of(backend, setting)
+    device = device_of(torch, setting) if torch is not None else None
+    if stage == "ops" and torch is not None:
+        size = 64 if setting.rehearsal else 8192
+        yield "ceilings", partial(ceilings, torch, clock, device, size=size, rounds=ROUNDS)
+    how: dict[str, Any] = {"device": device, "rounds": ROUNDS, "times": 12, "sets": SETS}
+    if setting.rehearsal:
+        how |= {"rounds": 1, "times": 1, "sets": 1}
+    for conv in TELLING if stage == "ops" else MORE:
+        sized = tiny(conv) if setting.rehearsal else replace(conv, batch=_BATCH)
+        for direction, precision in itertools.product(DIRECTIONS, PRECISIONS):
+            if conv.channels == 3 and direction == "backward_input":
+                continue  # no model asks for the gradient of its images
+            run = partial(measure_pass, torch, backend, clock, sized, direction, precision, **how)
+            yield f"{conv.name} {direction} {precision}", run
+        release(backend, torch)
+
+
+def ceilings(torch: Any, clock: Clock, device: Any, *, size: int, rounds: int) -> dict[str, Any]:
     """Time a copy of `size` x `size` float32 numbers, and products of such matrices on random data."""
-    rows: list[dict[str, Any]] = []
     a, b = torch.randn(size, size, device=device), torch.empty(size, size, device=device)
     found = compare({"copy": lambda: b.copy_(a)}, clock, rounds=rounds, times=10)
     moved = 2 * a.numel() * a.element_size()
-    rows.append({"name": "copy", **found, "gigabytes_per_second": moved / found["medians"]["copy"] / 1e3})
-    for name, dtype, tf32 in (("fp32", "float32", False), ("tf32", "float32", True), ("bf16", "bfloat16", False)):
+    rates = {"copy_gigabytes_per_second": moved / found["medians"]["copy"] / 1e3}
+    for name, dtype, tf32 in (("tf32", "float32", True), ("bf16", "bfloat16", False)):
         torch.backends.cuda.matmul.allow_tf32 = tf32
         x, y = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
         found = compare({name: lambda x=x, y=y: x @ y}, clock, rounds=rounds, times=3)
-        rows.append({"name": f"matmul {name}", **found, "teraflops": 2 * size**3 / found["medians"][name] / 1e6})
-    return rows
+        rates[f"{name}_teraflops"] = 2 * size**3 / found["medians"][name] / 1e6
+    return rates
 
 
-def tensors_of(torch: Any, conv: Conv, device: str, dtype: Any) -> dict[str, Any]:
-    """Return random input, weight and gradient as PyTorch has them: logically NCHW, stored channels_last."""
-    out = (conv.batch, conv.outputs, conv.out_size, conv.out_size)
-    x = (conv.batch, conv.channels, conv.size, conv.size)
-    shapes = {"x": x, "weight": (conv.outputs, conv.channels, conv.kernel, conv.kernel), "grad": out}
-    return {
-        name: torch.randn(shape, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
-        for name, shape in shapes.items()
-    }
+def data_of(torch: Any, backend: Backend, conv: Conv, device: Any, precision: str) -> tuple[Data, Data]:
+    """Return the same random input, weight and gradient as PyTorch's tensors, logically NCHW, and as our arrays.
+
+    Ours are float32; PyTorch's, bfloat16 for "fast", hold the same numbers.
+    """
+    shapes = {"x": conv.x_shape, "weight": conv.weight_shape, "grad": result_shape(conv, "forward")}
+    if torch is None:
+        rng = np.random.default_rng(0)
+        made = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+        return {}, {name: backend.asarray(array) for name, array in made.items()}
+    tensors, arrays = {}, {}
+    for name, shape in shapes.items():
+        tensor = torch.randn(shape, device=device)
+        if precision == "fast":
+            tensor = tensor.bfloat16().float()
+        arrays[name] = shared_array(backend, tensor)
+        logical = tensor.permute(3, 2, 0, 1) if name == "weight" else tensor.permute(0, 3, 1, 2)
+        tensors[name] = logical.to(torch.float32 if precision == "default" else torch.bfloat16)
+    return tensors, arrays
 
 
-def torch_pass(torch: Any, conv: Conv, direction: str, tensors: dict[str, Any]) -> Callable[[], Any]:
+def in_layout(torch: Any, tensors: Data, layout: str) -> Data:
+    """Return copies of tensors stored in a layout."""
+    how = {"memory_format": getattr(torch, layout)}
+    return {name: tensor.contiguous(**how).clone(**how) for name, tensor in tensors.items()}
+
+
+def torch_pass(torch: Any, conv: Conv, direction: str, tensors: Data) -> Callable[[], Any]:
     """Return PyTorch's computation of a pass."""
     pair, pad = [conv.stride] * 2, [conv.padding] * 2
     x, weight, grad = tensors["x"], tensors["weight"], tensors["grad"]
@@ -60,20 +115,20 @@ def torch_pass(torch: Any, conv: Conv, direction: str, tensors: dict[str, Any]) 
     return lambda: torch.ops.aten.convolution_backward(grad, x, weight, *rest)[mask.index(True)]
 
 
-def ours_of(backend: Backend, tensors: dict[str, Any], conv: Conv, direction: str) -> dict[str, Array]:
-    """Return the same data as arrays of ours, float32, and room for the result."""
-    axes = {"x": (0, 2, 3, 1), "weight": (2, 3, 1, 0), "grad": (0, 2, 3, 1)}
-    arrays = {
-        name: backend.asarray(np.ascontiguousarray(t.float().cpu().numpy().transpose(axes[name])))
-        for name, t in tensors.items()
-    }
-    return arrays | {"out": backend.empty(result_shape(conv, direction), np.float32)}
-
-
-def difference(backend: Backend, out: Array, expected: Any, direction: str) -> float:
-    """Return the norm of the difference by that of PyTorch's result."""
+def difference(torch: Any, backend: Backend, out: Array, expected: Any, direction: str) -> float:
+    """Return the norm of the difference by that of PyTorch's result, computed where the results lie."""
     axes = (2, 3, 1, 0) if direction == "backward_weight" else (0, 2, 3, 1)
-    want = expected.float().cpu().numpy().transpose(axes).astype(np.float64)
+    got, want = as_tensor(torch, backend, out), expected.float().permute(axes)
+    return float((got - want).norm() / want.norm())
+
+
+def difference_from_strict(
+    backend: Backend, conv: Conv, direction: str, arrays: dict[str, Array], out: Array
+) -> float | None:
+    """Return the same by the result of our own strict kernels."""
+    strict = arrays | {"out": backend.empty(out.shape, np.float32)}
+    operation(backend, conv, direction, "strict", strict)()
+    want = backend.to_numpy(strict["out"]).astype(np.float64)
     return float(np.linalg.norm(backend.to_numpy(out) - want) / np.linalg.norm(want))
 
 
@@ -97,6 +152,34 @@ def graphed(torch: Any, run: Callable[[], Any]) -> Callable[[], Any]:
     return graph.replay  # type: ignore[no-any-return]
 
 
+def made(makers: dict[str, Callable[[], Callable[[], Any]]]) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
+    """Return what could be made and run once, and what could not, with its error: it must not cost the others."""
+    ran, failed = {}, {}
+    for name, make in makers.items():
+        try:
+            run = make()
+            run()
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {str(error)[:500]}"
+        else:
+            ran[name] = run
+    return ran, failed
+
+
+def peers_of(torch: Any, conv: Conv, direction: str, sets: Sequence[Data], device: Any) -> dict[str, Any]:
+    """Return what makes PyTorch's contenders: both layouts, on a GPU as graphs too."""
+    makers: dict[str, Any] = {}
+    for layout in LAYOUTS if torch is not None else ():
+
+        def runs(layout: str = layout) -> list[Callable[[], Any]]:
+            return [torch_pass(torch, conv, direction, in_layout(torch, tensors, layout)) for tensors in sets]
+
+        makers[f"torch {layout}"] = lambda runs=runs: in_turn(runs())
+        if device == "cuda":
+            makers[f"torch {layout} graph"] = lambda runs=runs: in_turn([graphed(torch, run) for run in runs()])
+    return makers
+
+
 def measure_pass(
     torch: Any,
     backend: Backend,
@@ -105,50 +188,38 @@ def measure_pass(
     direction: str,
     precision: Any,
     *,
-    device: str,
+    device: Any,
     rounds: int,
     times: int,
-    sets: int = SETS,
+    sets: int,
 ) -> dict[str, Any]:
-    """Check and time one pass of one layer."""
-    torch.backends.cudnn.benchmark = True
-    torch.backends.cudnn.allow_tf32 = True
-    dtype = torch.float32 if precision == "default" else torch.bfloat16
-    data = [tensors_of(torch, conv, device, dtype) for _ in range(sets)]
-    peers = [torch_pass(torch, conv, direction, tensors) for tensors in data]
-    arrays = [ours_of(backend, tensors, conv, direction) for tensors in data]
-    runs = [operation(backend, conv, direction, precision, each) for each in arrays]
+    """Check and time one pass of one layer. A wrong result is timed too, and its row says so."""
+    if torch is not None:
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = True
+    data = [data_of(torch, backend, conv, device, precision) for _ in range(sets)]
+    out = {"out": backend.empty(result_shape(conv, direction), np.float32)}
+    runs = [operation(backend, conv, direction, precision, arrays | out) for _, arrays in data]
     runs[0]()
-    error = difference(backend, arrays[0]["out"], peers[0](), direction)
-    if not error < _BOUNDS[precision]:
-        raise AssertionError(f"{conv.name} {direction} {precision}: {error:.1e} from PyTorch's result")
-    replays = [backend.capture(run) for run in runs]
-    contenders = {"fastconv": in_turn(runs), "torch": in_turn(peers)}
-    if all(replays):
-        contenders["fastconv graph"] = in_turn([replay for replay in replays if replay])
-    if device == "cuda":
-        contenders["torch graph"] = in_turn([graphed(torch, run) for run in peers])
+    if torch is None:
+        error = difference_from_strict(backend, conv, direction, data[0][1], out["out"])
+    else:
+        expected = torch_pass(torch, conv, direction, data[0][0])()
+        error = difference(torch, backend, out["out"], expected, direction)
+    makers = {"fastconv": lambda: in_turn(runs), "fastconv graph": lambda: in_turn([captured(backend, r) for r in runs])}
+    contenders, failed = made(makers | peers_of(torch, conv, direction, [tensors for tensors, _ in data], device))
     found = compare(contenders, clock, rounds=rounds, times=times)
+    ours = [value for name, value in found["medians"].items() if name.startswith("fastconv")]
+    rate = {"teraflops": conv.flops / min(ours) / 1e6} if ours else {}
+    status = "ok" if error < BOUNDS[precision] and not any(n.startswith("fastconv") for n in failed) else "wrong"
     names = {"layer": conv.name, "direction": direction, "precision": precision, "batch": conv.batch}
-    rate = conv.flops / min(v for n, v in found["medians"].items() if n.startswith("fastconv")) / 1e6
-    return {**names, **found, **ratio(found["medians"]), "teraflops": rate, "difference": error}
+    result = {**names, **found, **ratio(found["medians"]), **rate, "failed": failed}
+    return {"status": status, **result, "difference": error, "compared_with": "strict" if torch is None else "torch"}
 
 
-def measure_all(
-    torch: Any, backend: Backend, clock: Clock, *, batch: int, device: str, rounds: int, times: int
-) -> list[dict[str, Any]]:
-    """Measure every pass of every layer; one that fails is a row with its error."""
-    rows = []
-    for conv, direction, precision in itertools.product(LAYERS, DIRECTIONS, PRECISIONS):
-        sized = replace(conv, batch=batch)
-        how = {"device": device, "rounds": rounds, "times": times}
-        try:
-            row = measure_pass(torch, backend, clock, sized, direction, precision, **how)
-        except Exception as error:  # the others are still worth having
-            names = {"layer": conv.name, "direction": direction, "precision": precision}
-            row = {**names, "error": f"{type(error).__name__}: {error}"}
-        rows.append(row)
-        print(
-            row["layer"], direction, precision, row.get("medians", row.get("error")), row.get("ratio", ""), flush=True
-        )
-    return rows
+def captured(backend: Backend, run: Callable[[], None]) -> Callable[[], Any]:
+    """Return a graph of ours."""
+    replay = backend.capture(run)
+    if replay is None:
+        raise RuntimeError("the backend could not capture it")
+    return replay

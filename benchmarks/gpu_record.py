@@ -1,104 +1,133 @@
-"""Where GPU figures come from: device, driver, versions, date and command, and the files that they go to."""
+"""What the measuring stages of the run-book share: the backend, PyTorch if it is there, clocks, and the comparison."""
 
 from __future__ import annotations
 
-import json
+import gc
+import os
 import platform
+import shutil
 import statistics
-import subprocess
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastconv.backends import get_backend
-from fastconv.backends.base import Backend
-from fastconv.errors import BackendUnavailableError
+from benchmarks.gpu_results import Setting, graphics_card
+from fastconv import backends
+from fastconv.backends.base import Array, Backend
 
 RESULTS = Path(__file__).parent / "results"
-ROUNDS = 15
+ROUNDS = 7
+TOOLS = ("nvcc", "ncu", "compute-sanitizer", "nvidia-smi", "cuobjdump")
 
 
-class RunBookError(RuntimeError):
-    """A stage cannot run here; the message says what is missing."""
+def open_backend(setting: Setting) -> Backend:
+    """Return the backend of a run, and make it the active one."""
+    if setting.backend == "fake-cupy":
+        from tests.backends.fake_cupy import FakeCupy
+
+        sys.modules["cupy"] = FakeCupy()
+    backends.set_backend("cupy" if setting.backend == "fake-cupy" else setting.backend)
+    return backends.get_backend()
 
 
-def gpu_backend() -> Backend:
-    """Return the backend "cupy".
-
-    Raises
-    ------
-    RunBookError
-        There is no GPU that it can use.
-    """
-    try:
-        return get_backend("cupy")
-    except BackendUnavailableError as error:
-        raise RunBookError(f"no GPU to run on: {error}") from error
-
-
-def torch_on_gpu() -> Any:
-    """Return the module torch, with a GPU.
-
-    Raises
-    ------
-    RunBookError
-        It is not installed, or sees none.
-    """
+def load_torch() -> Any:
+    """Return the module torch, or None with one printed line where it cannot be imported: ours is timed alone then."""
     try:
         import torch
-    except ImportError as error:
-        raise RunBookError("PyTorch, the peer of this stage, is not installed; pip install torch") from error
-    if not torch.cuda.is_available():
-        raise RunBookError(f"PyTorch {torch.__version__}, the peer of this stage, sees no GPU")
+    except Exception as error:  # a broken installation must not cost our own figures
+        print(f"torch cannot be imported: {type(error).__name__}: {error}", flush=True)
+        return None
     return torch
 
 
-def environment(cupy: Any, torch: Any = None) -> dict[str, Any]:
+def device_of(torch: Any, setting: Setting) -> str:
+    """Return where PyTorch computes: on the GPU, at a rehearsal on the CPU."""
+    if setting.rehearsal:
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise RuntimeError("torch is installed and sees no GPU")
+    return "cuda"
+
+
+def environment(setting: Setting, backend: Backend) -> dict[str, Any]:
     """Return what a reader needs to know about where a figure came from."""
-    runtime = cupy.cuda.runtime
-    properties = runtime.getDeviceProperties(cupy.cuda.Device().id)
-    name = properties["name"]
-    found = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": name.decode() if isinstance(name, bytes) else str(name),
-        "compute_capability": str(cupy.cuda.Device().compute_capability),
-        "multiprocessors": properties["multiProcessorCount"],
-        "memory_bytes": properties["totalGlobalMem"],
-        "driver": driver(),
-        "cuda_driver": runtime.driverGetVersion(),
-        "cuda_runtime": runtime.runtimeGetVersion(),
-        "cupy": cupy.__version__,
+    found: dict[str, Any] = {
+        "command": " ".join(sys.orig_argv),
+        "python": f"{platform.python_version()} {sys.executable}",
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
         "numpy": np.__version__,
-        "python": platform.python_version(),
+        "fastconv": os.path.dirname(backends.__file__),
+        "cache": os.environ.get("FASTCONV_CACHE_DIR"),
+        "card": graphics_card(),
+        "tools": {tool: shutil.which(tool) for tool in TOOLS},
     }
-    if torch is not None:
-        found |= {"torch": torch.__version__, "cudnn": torch.backends.cudnn.version()}
+    if not setting.rehearsal:
+        cupy: Any = backend._cupy  # type: ignore[attr-defined]
+        runtime, device = cupy.cuda.runtime, cupy.cuda.Device()
+        properties = runtime.getDeviceProperties(device.id)
+        name = properties["name"]
+        found |= {
+            "device": name.decode() if isinstance(name, bytes) else str(name),
+            "compute_capability": str(device.compute_capability),
+            "multiprocessors": properties["multiProcessorCount"],
+            "memory_bytes": properties["totalGlobalMem"],
+            "shared_memory": device.attributes.get("MaxSharedMemoryPerBlockOptin"),
+            "cuda_driver": runtime.driverGetVersion(),
+            "cuda_runtime": runtime.runtimeGetVersion(),
+            "nvrtc": list(cupy.cuda.nvrtc.getVersion()),
+            "cupy": cupy.__version__,
+        }
     return found
 
 
-def driver() -> str:
-    """Return the driver's version, as nvidia-smi prints it, or why it does not."""
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.SubprocessError) as error:
-        return f"unknown ({error})"
+def shared_array(backend: Backend, tensor: Any) -> Array:
+    """Return a contiguous tensor of PyTorch's as an array of the backend: on a GPU the same memory, by DLPack."""
+    if tensor.device.type == "cpu":
+        return backend.asarray(tensor.numpy())
+    array = backend._cupy.from_dlpack(tensor)  # type: ignore[attr-defined]
+    assert array.data.ptr == tensor.data_ptr()
+    assert array.flags.c_contiguous
+    return array
 
 
-def write(folder: Path, stage: str, command: str, where: dict[str, Any], rows: Sequence[Any], **more: Any) -> Path:
-    """Write what a stage measured to ``gpu_<stage>.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"gpu_{stage}.json"
-    record = {"command": command, **where, **more, "rows": list(rows)}
-    path.write_text(json.dumps(record, indent=1) + "\n")
-    return path
+def as_tensor(torch: Any, backend: Backend, array: Array) -> Any:
+    """Return an array of the backend as a tensor, on a GPU the same memory."""
+    if hasattr(array, "__dlpack__") and hasattr(array.data, "ptr"):
+        return torch.from_dlpack(array)
+    return torch.from_numpy(backend.to_numpy(array))
+
+
+def release(backend: Backend, torch: Any) -> None:
+    """Give memory that nobody uses back to the device."""
+    gc.collect()
+    module = sys.modules.get("cupy")
+    if hasattr(module, "get_default_memory_pool"):
+        module.get_default_memory_pool().free_all_blocks()  # type: ignore[union-attr]
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    backend.synchronize()
 
 
 Clock = Callable[[Callable[[], Any], int], float]
 """``clock(run, times)``: seconds of one of `times` calls, the device's own where it has a clock."""
+
+
+def clock_of(backend: Backend, setting: Setting) -> Clock:
+    """Return a clock of CUDA events; at a rehearsal the host's."""
+    return host_clock if setting.rehearsal else event_clock(backend._cupy)  # type: ignore[attr-defined]
+
+
+def host_clock(run: Callable[[], Any], times: int) -> float:
+    """Return the seconds of one of `times` calls."""
+    begin = time.perf_counter()
+    for _ in range(times):
+        run()
+    return (time.perf_counter() - begin) / times
 
 
 def event_clock(cupy: Any) -> Clock:
@@ -124,7 +153,7 @@ def compare(contenders: dict[str, Callable[[], Any]], clock: Clock, *, rounds: i
     for _ in range(rounds):
         for name, run in contenders.items():
             seconds[name].append(clock(run, times))
-    microseconds = {name: [1e6 * value for value in values] for name, values in seconds.items()}
+    microseconds = {name: [round(1e6 * value, 2) for value in values] for name, values in seconds.items()}
     return {"microseconds": microseconds, "medians": {n: statistics.median(v) for n, v in microseconds.items()}}
 
 

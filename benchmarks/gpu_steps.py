@@ -1,21 +1,43 @@
-"""A training step of a model against PyTorch's: ours plain and as a graph; its own eager, compiled and as a graph."""
+"""A training step of a model against PyTorch's: ours plain and as a graph; its own eager, as a graph and compiled."""
 
 from __future__ import annotations
 
-import itertools
-import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 import fastconv as fc
-from benchmarks.gpu_ops import graphed
-from benchmarks.gpu_record import Clock, compare, ratio
+from benchmarks.gpu_ops import LAYOUTS, graphed, made
+from benchmarks.gpu_record import ROUNDS, Clock, clock_of, compare, device_of, load_torch, open_backend, ratio, release
+from benchmarks.gpu_results import Setting
+from benchmarks.gpu_work import Item
 from benchmarks.torch_models import make_model
 
-MODELS = ("resnet9", "resnet20")
-BATCHES = (128, 512)
+STEPS = (
+    *(("resnet9", 512, "fast"), ("resnet9", 512, "default"), ("resnet20", 512, "fast"), ("resnet20", 512, "default")),
+    *(("resnet20", 128, "fast"), ("resnet20", 128, "default"), ("keras_cnn", 512, "fast"), ("keras_cnn", 128, "default")),
+)
+COMPILED = (("resnet9", 512, "fast"), ("resnet20", 512, "fast"))
+REHEARSED = (("keras_cnn", 2, "fast"),)
+
+
+def items(setting: Setting, stage: str) -> Iterator[Item]:
+    """Yield the steps, or those that PyTorch is to compile."""
+    torch, backend = load_torch(), open_backend(setting)
+    if stage == "compiled" and (torch is None or setting.rehearsal):
+        return
+    how: dict[str, Any] = {"rounds": ROUNDS, "times": 5, "compiled": stage == "compiled"}
+    how["device"] = device_of(torch, setting) if torch is not None else None
+    if setting.rehearsal:
+        how |= {"rounds": 1, "times": 1}
+    chosen = COMPILED if stage == "compiled" else STEPS
+    for name, batch, precision in REHEARSED if setting.rehearsal else chosen:
+        run = partial(measure_step, torch, clock_of(backend, setting), name, batch, precision, **how)
+        yield f"{name} {batch} {precision}", run
+        release(backend, torch)
 
 
 def our_step(name: str, x: np.ndarray, y: np.ndarray, precision: Any, *, capture: bool) -> Callable[[], Any]:
@@ -33,15 +55,16 @@ def our_step(name: str, x: np.ndarray, y: np.ndarray, precision: Any, *, capture
 
 
 def torch_step(
-    torch: Any, name: str, x: np.ndarray, y: np.ndarray, *, device: str, bf16: bool, compiled: bool
+    torch: Any, name: str, x: np.ndarray, y: np.ndarray, *, device: str, bf16: bool, layout: str, compiled: bool = False
 ) -> Callable[[], Any]:
     """Return a training step of PyTorch's; its result is the loss, on the device."""
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    model = make_model(torch, name).to(device, memory_format=torch.channels_last)
+    memory_format = getattr(torch, layout)
+    model = make_model(torch, name).to(device, memory_format=memory_format)
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    images = torch.from_numpy(x).permute(0, 3, 1, 2).to(device).contiguous(memory_format=torch.channels_last)
+    images = torch.from_numpy(x).permute(0, 3, 1, 2).to(device).contiguous(memory_format=memory_format)
     labels = torch.from_numpy(y).long().to(device)
     forward = torch.compile(model) if compiled else model
 
@@ -56,31 +79,33 @@ def torch_step(
     return step
 
 
-def _contenders(
-    torch: Any, name: str, x: np.ndarray, y: np.ndarray, precision: Any, device: str, compiled: bool
-) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
-    """Return what ran once with a loss that makes sense, and what did not, with its error."""
-    how: dict[str, Any] = {"device": device, "bf16": precision == "fast"}
+def _sensible(step: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the step, once run, with a loss that makes sense; a graph's replay has none to look at."""
+    loss = step()
+    if loss is not None and not 0.5 < float(loss) < 5:
+        raise AssertionError(f"the first loss is {float(loss)}")
+    return step
+
+
+def _makers(torch: Any, name: str, x: np.ndarray, y: np.ndarray, precision: Any, device: Any, compiled: bool) -> Any:
+    """Return what makes each contender."""
     makers: dict[str, Callable[[], Callable[[], Any]]] = {
-        "fastconv": lambda: our_step(name, x, y, precision, capture=False),
-        "fastconv graph": lambda: our_step(name, x, y, precision, capture=True),
-        "torch": lambda: torch_step(torch, name, x, y, compiled=False, **how),
+        "fastconv graph": lambda: _sensible(our_step(name, x, y, precision, capture=True)),
+        "fastconv": lambda: _sensible(our_step(name, x, y, precision, capture=False)),
     }
-    if device == "cuda":
-        makers["torch graph"] = lambda: graphed(torch, torch_step(torch, name, x, y, compiled=False, **how))
+    for layout in LAYOUTS if torch is not None and not compiled else ():
+        how: dict[str, Any] = {"device": device, "bf16": precision == "fast", "layout": layout}
+        eager = partial(torch_step, torch, name, x, y, **how)
+        makers[f"torch {layout}"] = lambda eager=eager: _sensible(eager())
+        if device == "cuda":
+            makers[f"torch {layout} graph"] = lambda eager=eager: graphed(torch, eager())
     if compiled:
-        makers["torch compiled"] = lambda: torch_step(torch, name, x, y, compiled=True, **how)
-    ran, failed = {}, {}
-    for contender, make in makers.items():
-        try:
-            step = make()
-            loss = step()
-            if loss is not None and not 0.5 < float(loss) < 5:  # a graph's replay returns none
-                raise AssertionError(f"the first loss is {float(loss)}")
-            ran[contender] = step
-        except Exception as error:  # a peer that does not work here must not cost the others
-            failed[contender] = f"{type(error).__name__}: {str(error)[:500]}"
-    return ran, failed
+        how = {"device": device, "bf16": precision == "fast", "layout": "channels_last"}
+        makers["torch compiled"] = lambda: _sensible(torch_step(torch, name, x, y, **how, compiled=True))
+        if device == "cuda":
+            compiled_step = partial(torch_step, torch, name, x, y, **how, compiled=True)
+            makers["torch compiled graph"] = lambda: graphed(torch, compiled_step())
+    return makers
 
 
 def measure_step(
@@ -90,7 +115,7 @@ def measure_step(
     batch: int,
     precision: Any,
     *,
-    device: str,
+    device: Any,
     rounds: int,
     times: int,
     compiled: bool,
@@ -98,21 +123,10 @@ def measure_step(
     """Time one model at one batch; what cannot run is noted under "failed"."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((batch, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, batch).astype(np.int32)
-    contenders, failed = _contenders(torch, name, x, y, precision, device, compiled)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        contenders, failed = made(_makers(torch, name, x, y, precision, device, compiled))
     found = compare(contenders, clock, rounds=rounds, times=times)
-    row = {"model": name, "batch": batch, "precision": precision, **found, **ratio(found["medians"])}
-    return row | {"failed": failed}
-
-
-def measure_all(
-    torch: Any, clock: Clock, *, device: str, rounds: int, times: int, seconds: float
-) -> list[dict[str, Any]]:
-    """Measure all models; compiled peers, which take a minute each to make, only while less than `seconds` went by."""
-    rows, began = [], time.monotonic()
-    for name, batch, precision in itertools.product(MODELS, BATCHES, ("default", "fast")):
-        compiled = time.monotonic() - began < seconds
-        how: dict[str, Any] = {"device": device, "rounds": rounds, "times": times, "compiled": compiled}
-        row = measure_step(torch, clock, name, batch, precision, **how)
-        rows.append(row)
-        print(name, batch, precision, row["medians"], row.get("ratio"), row["failed"], flush=True)
-    return rows
+    status = "failed" if any(contender.startswith("fastconv") for contender in failed) else "ok"
+    row = {"status": status, "model": name, "batch": batch, "precision": precision, **found, **ratio(found["medians"])}
+    return row | {"failed": failed, "warnings": sorted({str(w.message)[:200] for w in caught})}

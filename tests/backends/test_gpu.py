@@ -18,7 +18,7 @@ from fastconv.backends import get_backend, use_backend
 from fastconv.backends.base import Backend
 from fastconv.errors import BackendMismatchError, BackendUnavailableError, DeviceMemoryError
 from fastconv.models import lenet5
-from fastconv.testing import gradcheck
+from fastconv.testing import Report, gradcheck
 from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
 from tests.backends.cases_conv import Conv, backward_input, backward_weight, forward
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
@@ -93,15 +93,21 @@ def test_captured_gives_the_same_bits(case: Case, gpu: Backend) -> None:
     check_captured(case, gpu, "float32")
 
 
-def test_gradients(gpu: Backend) -> None:
+def checked_gradients(*, raise_on_failure: bool = True) -> Report:
+    """Check the gradients of a model with most kinds of layers, in float64."""
     model = nn.Sequential(
         *(nn.Conv2d(6, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(5, 3, stride=2)),
         *(nn.GELU(), nn.Flatten(), nn.Dense(4), nn.Tanh(), nn.Dense(3)),
     )
-    assert gradcheck(model, np.random.default_rng(2).standard_normal((4, 9, 8, 3))).ok
+    x = np.random.default_rng(2).standard_normal((4, 9, 8, 3))
+    return gradcheck(model, x, raise_on_failure=raise_on_failure)
 
 
-def _losses(backend: str, *, capture: bool | None, precision: str = "strict", steps: int = 6) -> list[float]:
+def test_gradients(gpu: Backend) -> None:
+    assert checked_gradients().ok
+
+
+def losses(backend: str, *, capture: bool | None, precision: str = "strict", steps: int = 6) -> list[float]:
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((32, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, 32).astype(np.int32)
     with use_backend(backend), fc.precision(precision):
@@ -114,13 +120,13 @@ def _losses(backend: str, *, capture: bool | None, precision: str = "strict", st
 
 @pytest.mark.parametrize("precision", ["strict", "default", "fast"])
 def test_a_captured_step_gives_the_same_bits(gpu: Backend, precision: str) -> None:
-    plain, captured = (_losses("cupy", capture=capture, precision=precision) for capture in (False, True))
+    plain, captured = (losses("cupy", capture=capture, precision=precision) for capture in (False, True))
     assert captured == plain
     assert captured[-1] < captured[0]
 
 
 def test_training_follows_the_reference(gpu: Backend) -> None:
-    for step, (a, b) in enumerate(zip(_losses("numpy", capture=False), _losses("cupy", capture=None), strict=True)):
+    for step, (a, b) in enumerate(zip(losses("numpy", capture=False), losses("cupy", capture=None), strict=True)):
         assert b == pytest.approx(a, rel=1e-5 * (step + 1))
 
 

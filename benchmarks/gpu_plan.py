@@ -1,0 +1,122 @@
+"""The plan of the run-book: its stages in their order, what each takes on an H100, and how each is started.
+
+The seconds were estimated without a GPU, from the number of modules, launches and bytes; see `python -m benchmarks.gpu
+estimate`. What tells most comes first, so that a call that is cut off has given it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.gpu_results import Setting
+
+BUDGET = 480.0
+COMPILERS = 14  # processes that compile: a machine of 16 cores
+_COMPILE_SECONDS = 0.3  # of NVRTC for one module, one core
+_TELLING = "large or captured or gradients or follows_the_reference or refused or out_of_memory"
+_REHEARSED = "(captured_gives and (batch_norm or relu)) or gradients or step_gives or refused or out_of_memory"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes
+    ----------
+    seconds : that it takes with machine code at hand
+    modules : how many modules it compiles without
+    item_limit : seconds in which it must write something, or it is ended
+    tests : the choice of tests, for a stage of pytest
+    environment : variables that its processes get
+    """
+
+    name: str
+    title: str
+    seconds: float
+    modules: int = 0
+    item_limit: float = 60
+    tests: str | None = None
+    environment: tuple[tuple[str, str], ...] = ()
+
+    def command(self, setting: Setting, left: float) -> list[str]:
+        """Return the words that start it."""
+        del left
+        if self.tests is not None:
+            return _pytest(setting, self.name, _REHEARSED if setting.rehearsal else self.tests)
+        where = ["--out", str(setting.out), "--run", setting.run, "--backend", setting.backend]
+        return [sys.executable, "-m", "benchmarks.gpu_work", self.name, *where]
+
+    def estimate(self, setting: Setting) -> float:
+        """Return the seconds that it takes; at a rehearsal nobody knows, and none is left out."""
+        return 0 if setting.rehearsal else self.expected(carried=carried() > 0)
+
+    def expected(self, *, carried: bool) -> float:
+        """Return the seconds that it takes on an H100, with machine code made ahead or without."""
+        return self.seconds + (0 if carried else self.modules * _COMPILE_SECONDS / COMPILERS)
+
+
+STAGES = (
+    Stage("smoke", "versions, the card, three kernels in three precisions", 15),
+    Stage("cubins", "compile what is missing, in parallel", 4, modules=1300, item_limit=240),
+    Stage("probes", "each function of ptx.cuh against the emulator's answers", 5),
+    Stage("tests", "the tests that tell most", 40, item_limit=120, tests=_TELLING),
+    Stage("ops", "five layers, three passes, two precisions, against PyTorch", 75),
+    Stage("steps", "training steps against PyTorch", 60, item_limit=90),
+    Stage("ncu", "counters of the profiler for the kernels that matter", 35, item_limit=150),
+    Stage("rest", "all other tests that need a GPU", 90, item_limit=120, tests=""),
+    Stage("sanitizer", "compute-sanitizer: memcheck, racecheck", 70, item_limit=200),
+    Stage("more", "four more layers", 35),
+    Stage("compiled", "steps against torch.compile", 100, item_limit=150),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+TOGETHER = frozenset({"rest", "sanitizer"})
+"""Stages that run at the same time: they measure no time, and each leaves most cores idle."""
+
+
+def groups(names: Sequence[str]) -> list[list[Stage]]:
+    """Return the stages of these names in the plan's order, in groups that run at the same time."""
+    made: list[list[Stage]] = []
+    for stage in STAGES:
+        if stage.name in names:
+            if made and stage.name in TOGETHER and made[-1][-1].name in TOGETHER:
+                made[-1].append(stage)
+            else:
+                made.append([stage])
+    return made
+
+
+def carried() -> int:
+    """Return how many files of machine code lie in the folder that FASTCONV_CACHE_DIR names."""
+    folder = os.environ.get("FASTCONV_CACHE_DIR")
+    return sum(1 for _ in Path(folder).rglob("*.cubin")) if folder else 0
+
+
+def _pytest(setting: Setting, stage: str, chosen: str) -> list[str]:
+    """Return pytest's command: the tests of the GPU, in parallel workers, nobody else's warning an error."""
+    workers = 1 if setting.rehearsal else max(1, min(10, (os.cpu_count() or 2) - 4))
+    words = [sys.executable, "-m", "pytest", "tests/backends/test_gpu.py", "-m", "gpu", "-k", chosen]
+    words += ["-p", "benchmarks.gpu_pytest", f"--gpu-out={setting.out}", f"--gpu-run={setting.run}"]
+    words += [f"--gpu-stage={stage}", "-o", "filterwarnings=", "-p", "no:cacheprovider", "-q", "--tb=no"]
+    if setting.rehearsal:
+        words += ["-p", "tests.backends.fake_gpu"]
+    if importlib.util.find_spec("xdist") and workers > 1:
+        words += ["-n", str(workers), "--max-worker-restart=20"]
+    if importlib.util.find_spec("pytest_timeout"):
+        words += ["--timeout=90", "--timeout-method=thread"]
+    return words
+
+
+def table() -> list[tuple[str, str, float, float]]:
+    """Return name, title and estimated seconds, with machine code made ahead and without, of each stage."""
+    return [(s.name, s.title, s.expected(carried=True), s.expected(carried=False)) for s in STAGES]
+
+
+def total(*, carried: bool) -> float:
+    """Return the estimated seconds of all stages; those that run at the same time count as their longest."""
+    every = groups([stage.name for stage in STAGES])
+    return sum(max(stage.expected(carried=carried) for stage in group) for group in every)
