@@ -33,12 +33,12 @@ import numpy as np
 
 from benchmarks import cuda_compile, nvrtc, sass
 from benchmarks.cuda_compile import label
-from benchmarks.dry_run import dry_backend
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS, operation, result_shape
 from benchmarks.shapes import Conv
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.base import Backend
 from fastconv.backends.cuda_backend import Launch
+from fastconv.backends.dry import dry_backend
 from fastconv.backends.emulator.settings import Settings, using
 from fastconv.kernels.cuda import conv2d
 from fastconv.kernels.cuda.device import Kernel

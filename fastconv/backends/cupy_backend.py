@@ -1,14 +1,17 @@
 """CUDA kernels on a GPU through CuPy: arrays, launches and graphs. What is computed is in `fastconv.kernels.cuda`.
 
-No cuBLAS, no cuDNN, no kernel of CuPy's own: whatever a step does can be captured.
+No cuBLAS, no cuDNN, no kernel of CuPy's own: whatever a step does can be captured. CuPy loads machine code that
+`fastconv.kernels.cuda.cubins` has made or found; it compiles nothing.
 """
 
 # ruff: noqa: D102 (documented by the contract)
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +19,11 @@ import numpy as np
 from fastconv.backends.base import Array, Shape
 from fastconv.backends.cuda_backend import CudaBackend, Launch, LaunchList
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
-from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda import conv2d, cubins, nvrtc
 from fastconv.kernels.cuda.device import Dim, Kernel
 
 _INSTALL = "pip install 'fastconv[cuda12]' (or cuda13)"
 _LEAST_CAPABILITY = 80  # mma with tf32 and bf16, and cp.async
-_STATIC_SHARED = 48 << 10  # bytes of shared memory that a kernel gets without asking
 
 
 class CupyBackend(CudaBackend):
@@ -71,8 +73,14 @@ class CupyBackend(CudaBackend):
         cupy.cuda.get_current_stream().synchronize()
         with stream:
             stream.begin_capture()
-            for launch in launches:
-                self.device.run(launch)
+            try:
+                for launch in launches:
+                    self.device.run(launch)
+            except BaseException:
+                # Else the stream would capture for ever. What it says of the launch that failed is known already.
+                with contextlib.suppress(cupy.cuda.runtime.CUDARuntimeError):
+                    stream.end_capture()
+                raise
             graph = stream.end_capture()
         return Graph(graph, tuple(launches), cupy)
 
@@ -89,24 +97,62 @@ class Graph:
 
 
 class CupyDevice(LaunchList):
-    """Compiles kernels through CuPy, which keeps them on disk, and launches them on its current stream."""
+    """Loads compiled kernels and launches them on CuPy's current stream.
+
+    Attributes
+    ----------
+    target : str
+        What kernels are compiled for, ``"sm_90"``.
+    """
 
     def __init__(self, cupy: Any) -> None:
         super().__init__()
         self._cupy = cupy
         self._functions: dict[tuple[int, Kernel], Any] = {}
-        self.multiprocessors: int = cupy.cuda.Device().attributes["MultiProcessorCount"]
+        device = cupy.cuda.Device()
+        self.target = f"sm_{device.compute_capability}"
+        self.multiprocessors: int = device.attributes["MultiProcessorCount"]
+        self.shared_memory_per_block: int = device.attributes["MaxSharedMemoryPerBlockOptin"]
 
     def prepare(self, kernel: Kernel, shared_bytes: int) -> Any:
-        """Return the compiled kernel, allowed to use so much dynamic shared memory."""
+        """Return the loaded kernel, allowed to use so much dynamic shared memory.
+
+        Raises
+        ------
+        BackendUnavailableError
+            Its machine code is not there and nothing can compile it, or the driver does not take it.
+        """
         key = self._cupy.cuda.Device().id, kernel
         function = self._functions.get(key)
         if function is None:
-            module = self._cupy.RawModule(code=build.source_text(kernel), options=build.options(kernel))
-            function = self._functions[key] = module.get_function(kernel.name)
-        if shared_bytes > _STATIC_SHARED and function.max_dynamic_shared_size_bytes < shared_bytes:
-            function.max_dynamic_shared_size_bytes = shared_bytes
+            function = self._load(kernel)
+            if shared_bytes:
+                # Always: without asking it is 48 KB less what the kernel declares itself. The amount is the variant's.
+                function.max_dynamic_shared_size_bytes = shared_bytes
+            self._functions[key] = function
         return function
+
+    def _load(self, kernel: Kernel) -> Any:
+        try:
+            path = cubins.ensure(kernel, self.target)
+        except nvrtc.CompilerUnavailableError as error:
+            raise BackendUnavailableError(
+                f"backend 'cupy': {kernel.name}: {error}; {_INSTALL} brings a compiler, or make the folder where there"
+                f" is one with 'fastconv warmup --target {self.target}' and let FASTCONV_CACHE_DIR name it here"
+            ) from error
+        try:
+            return self._cupy.RawModule(path=str(path)).get_function(kernel.name)
+        except self._cupy.cuda.driver.CUDADriverError as error:
+            raise BackendUnavailableError(self._refused(path, error)) from error
+
+    def _refused(self, path: Path, error: Exception) -> str:
+        version = self._cupy.cuda.runtime.driverGetVersion()
+        made = cubins.describe(path)
+        return (
+            f"backend 'cupy': the driver, of CUDA {version // 1000}.{version % 1000 // 10}, does not load machine code"
+            f" for {made['target']} made by NVRTC {made['nvrtc']} ({error}); install a newer driver, or delete"
+            f" {path.parent} and install an NVRTC that is not newer than the driver"
+        )
 
     def run(self, launch: Launch) -> None:
         function = self.prepare(launch.kernel, launch.shared_bytes)
@@ -175,6 +221,12 @@ def _check_device(cupy: Any) -> None:
         raise BackendUnavailableError(
             f"backend 'cupy': there is a device, but it cannot be used ({error}); see what nvidia-smi says"
         ) from error
+    shared = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
+    if shared < conv2d.LEAST_SHARED_MEMORY:
+        raise BackendUnavailableError(
+            f"backend 'cupy': the device gives a block {shared} bytes of shared memory; the kernels need"
+            f" {conv2d.LEAST_SHARED_MEMORY}; choose the backend 'numba'"
+        )
     if capability < _LEAST_CAPABILITY:
         raise BackendUnavailableError(
             f"backend 'cupy': the device has compute capability {capability // 10}.{capability % 10}; the kernels need"

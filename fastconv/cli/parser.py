@@ -139,6 +139,13 @@ def _add_warmup(commands: _Group) -> None:
     # Not `choices`: argparse would hold the default, a list, against them.
     parser.add_argument("models", nargs="*", type=_model, default=list(MODELS), metavar="MODEL")
     parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
+    group = parser.add_argument_group("CUDA kernels ahead, on a machine with or without a GPU")
+    group.add_argument(
+        "--target",
+        metavar="NAME",
+        help="sm_80, sm_90, ...: compile for these GPUs, for one precision or all",
+    )
+    group.add_argument("--jobs", type=_positive, metavar="N", help="compile N at a time; default one for each CPU")
 
 
 def _add_info(commands: _Group) -> None:

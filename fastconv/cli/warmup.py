@@ -4,20 +4,60 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
 import fastconv as fc
+from fastconv.backends.base import Precision
+from fastconv.backends.dry import check_target, kernels_of
 from fastconv.cli.choices import apply_computing_options, console
+from fastconv.errors import ArgumentError, BackendUnavailableError
+from fastconv.kernels.cuda import cubins, nvrtc
+from fastconv.kernels.cuda.device import Kernel
 
 
 def run(options: argparse.Namespace) -> int:
     """Run what compiles: a training step with each optimizer, an evaluation and an inference plan."""
+    if options.target is not None:
+        return _compile_for(options)
+    if options.jobs is not None:
+        raise ArgumentError("--jobs: goes with --target only")
     apply_computing_options(options)
     for name in options.models:
         begin = time.perf_counter()
         _run_once(name, options.batch_size)
         console.print(f"{name}: ready after {time.perf_counter() - begin:.1f} s")
+    return 0
+
+
+def kernels_of_models(
+    models: Sequence[str], batch: int, target: str, precisions: Sequence[Precision] = get_args(Precision)
+) -> list[Kernel]:
+    """Return the CUDA kernels that training, evaluating and compiling the models at a batch size needs."""
+
+    def all_of_them() -> None:
+        for precision in precisions:
+            for name in models:
+                with fc.precision(precision):
+                    _run_once(name, batch)
+
+    return kernels_of(all_of_them, target)
+
+
+def _compile_for(options: argparse.Namespace) -> int:
+    if options.backend not in {None, "cupy"}:
+        raise ArgumentError(f"--target: compiles for the backend 'cupy', not for {options.backend!r}")
+    target, begin = check_target(options.target), time.perf_counter()
+    precisions = get_args(Precision) if options.precision is None else (options.precision,)
+    kernels = kernels_of_models(options.models, options.batch_size, target, precisions)
+    try:
+        cubins.compile_all(kernels, target, jobs=options.jobs)
+    except nvrtc.CompilerUnavailableError as error:
+        raise BackendUnavailableError(f"--target: {error}; pip install nvidia-cuda-nvrtc brings one") from error
+    seconds = time.perf_counter() - begin
+    console.print(f"{target}: {len(kernels)} kernels in {cubins.directory(target)}, ready after {seconds:.1f} s")
     return 0
 
 

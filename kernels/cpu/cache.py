@@ -27,9 +27,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
-
-class CacheWarning(UserWarning):
-    """Compiled kernels cannot be kept on disk; each process compiles them again."""
+from fastconv.kernels.cache_root import CacheWarning, cache_root
 
 
 def _hash_sources() -> str:
@@ -67,12 +65,10 @@ os.register_at_fork(after_in_child=_number_functions)
 def cache_directory() -> Path | None:
     """Return the directory of this version's kernels, made if need be, or None with one warning if there cannot be one.
 
-    It lies in FASTCONV_CACHE_DIR, else in ``$XDG_CACHE_HOME/fastconv``, else in ``~/.cache/fastconv``.
+    It lies in `cache_root`.
     """
     try:
-        base = os.environ.get("FASTCONV_CACHE_DIR")
-        root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
-        directory = root / "kernels" / SOURCES_HASH
+        directory = cache_root() / "kernels" / SOURCES_HASH
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.stat()
         if status.st_uid != os.getuid() or status.st_mode & 0o022:

@@ -1,4 +1,4 @@
-"""Sources of the CUDA kernels as one string each, and how NVRTC is to compile them.
+"""Sources of the CUDA kernels as one string each, macros included, and how NVRTC is to compile them.
 
 CuPy, the emulator and the compile gate all get their text from here, so what one of them ran is what the others
 compile; `source_hash` says so.
@@ -19,33 +19,23 @@ _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 ARCHITECTURES = (80, 90)
 """Compute capabilities, times ten, for which the kernels are compiled and their registers counted."""
 
+FLAGS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
+"""What NVRTC is told besides the target. Subnormals are flushed; fused multiply-adds are left to the compiler, as they
+are by default."""
+
 
 def source_text(kernel: Kernel) -> str:
-    """Return the whole source of a kernel: its file with the headers it includes, each once and in place.
+    """Return the whole source of a kernel: its macros, then its file with the headers it includes, once and in place.
 
     NVRTC gets no include path, so that a kernel needs no CUDA toolkit. Line numbers in messages are those of the files.
     """
-    return _inlined(kernel.source)
+    defines = "".join(f"#define {name} {value}\n" for name, value in kernel.defines)
+    return defines + _inlined(kernel.source)
 
 
-def source_hash(kernel: Kernel) -> str:
-    """Return a hash of everything that decides what the kernel computes: its source and its macros."""
-    return hashlib.sha256("\0".join([source_text(kernel), *defines(kernel)]).encode()).hexdigest()
-
-
-def defines(kernel: Kernel) -> tuple[str, ...]:
-    """Return the macros of a variant as options of a compiler."""
-    return tuple(f"-D{name}={value}" for name, value in kernel.defines)
-
-
-def options(kernel: Kernel) -> tuple[str, ...]:
-    """Return the options for CuPy, which adds those of `ADDED_BY_CUPY` and the architecture itself."""
-    return ("--std=c++17", *defines(kernel))
-
-
-ADDED_BY_CUPY = ("-ftz=true", "--device-as-default-execution-space")
-"""What CuPy adds for NVRTC, and the compile gate must add to compile the same. Subnormals are flushed; fused
-multiply-adds are left to the compiler, as they are by default."""
+def source_hash(kernel: Kernel, target: str) -> str:
+    """Return a hash of everything that decides what is compiled, but for the compiler's release."""
+    return hashlib.sha256("\0".join([source_text(kernel), *FLAGS, target]).encode()).hexdigest()
 
 
 @functools.cache

@@ -1,16 +1,18 @@
 """Convolution on the GPU: the choice of kernel and tiles for each direction, and the launches.
 
-All choices depend on shapes and precision alone, so results have the same bits on every GPU.
+All choices depend on shapes, precision and the shared memory that a block may have, so results have the same bits on
+every GPU that has as much of it.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from .device import Kernel
+from .device import Kernel, SharedMemoryError
 from .elementwise import fill
 from .grids import THREADS, typed
 from .reduce import sum_rows
@@ -28,8 +30,63 @@ _LEAST_STEPS = 8
 _PIXELS = 32
 _MOST_TAPS = 25  # of conv2d_halo: margins of larger kernels outgrow their patches
 _LEAST_SHARE = 0.7  # of the pixels of its patches that must lie in the map
+_PIXEL_BYTES = 16  # of a pixel in the table that conv2d_gather keeps in shared memory
+_LEAST_ROW, _LEAST_TILE = 32, 16
 _PLAIN_TILE, _PLAIN_STEP = 64, 16
 _DEPTHWISE_PIXELS = 256  # that one thread of conv2d_depthwise_weight sums
+LEAST_SHARED_MEMORY = 48 << 10
+"""Bytes of shared memory for a block with which every convolution has a variant that fits; GPUs from Ampere on have 99
+KB (sm_86, sm_89, sm_120), 163 (sm_80) or 227 (sm_90) at least."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kernel of the tensor cores with its tile.
+
+    Attributes
+    ----------
+    kernel : Kernel
+    shared_bytes, static_bytes : int
+        Shared memory that a launch asks for, and that the kernel declares itself.
+    threads : int
+        Of a block.
+    tile : tuple
+        What a block computes: pixels, or images, height and width of a patch, and columns; of the gradient of the
+        weight the number of tiles and of blocks of taps.
+    """
+
+    kernel: Kernel
+    shared_bytes: int
+    static_bytes: int
+    threads: int
+    tile: tuple
+
+
+def fitting(device, variants):
+    """Return the first of the variants, the best one first, for which a block of the device has the shared memory."""
+    limit, need = device.shared_memory_per_block, 0
+    for variant in variants:
+        need = variant.shared_bytes + variant.static_bytes
+        if need <= limit:
+            return variant
+    name = variant.kernel.name
+    raise SharedMemoryError(
+        f"{name}: a block has {limit} bytes of shared memory, and the smallest variant needs {need}"
+    )
+
+
+def _smaller(tile_m, tile_n, row):
+    """Yield pixels, columns and bytes of a row: what is wanted first, at last the smallest.
+
+    A shorter row comes after all smaller tiles, as it alone changes the order of sums.
+    """
+    while row >= _LEAST_ROW:
+        columns = tile_n
+        while columns >= _LEAST_TILE:
+            for pixels in sorted({tile_m, 64}, reverse=True):
+                yield pixels, columns, row
+            columns //= 2
+        row //= 2
 
 
 @dataclass(frozen=True)
@@ -216,24 +273,29 @@ def gather_tiles(geometry, out_shape):
     count, phases = places(geometry, out_shape)
     blocks = -(-count // 128) * -(-geometry.columns // tile_n) * geometry.groups * phases
     tile_m = 128 if blocks >= _ENOUGH_BLOCKS else 64
-    return tile_m, tile_n, *((2, 2) if tile_n >= 64 else (4, 1))
+    return tile_m, tile_n, *_warps(tile_n)
 
 
-def gather_kernel(geometry, out_shape, math_, *, padded_input):
-    """Return conv2d_gather for a shape, with its shared memory, threads and tile."""
+def gather_variants(geometry, out_shape, math_, *, padded_input):
+    """Yield conv2d_gather for a shape, with smaller and smaller tiles."""
     flat = is_flat(geometry, math_)
-    tile_m, tile_n, warps_m, warps_n = gather_tiles(geometry, out_shape)
+    tile_m, tile_n, *_ = gather_tiles(geometry, out_shape)
     length = geometry.channels * (math.prod(geometry.kernel) if flat else 1)
-    row = row_bytes(length * _SIZES[math_])
-    macros = (
-        *(("MATH", math_), ("FLAT", int(flat)), ("PADDED_INPUT", int(padded_input))),
-        *geometry.macros(),
-        ("BACKWARD", int(geometry.backward)),
-        *(("TILE_M", tile_m), ("TILE_N", tile_n), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
-        *(("ROW_BYTES", row), ("STAGES", _STAGES)),
-    )
-    kernel = Kernel("conv2d_gather.cu", "conv2d_gather", macros)
-    return kernel, _STAGES * (tile_m + tile_n) * row, warps_m * warps_n * 32, (tile_m, tile_n)
+    for pixels, columns, row in _smaller(tile_m, tile_n, row_bytes(length * _SIZES[math_])):
+        warps_m, warps_n = _warps(columns)
+        macros = (
+            *(("MATH", math_), ("FLAT", int(flat)), ("PADDED_INPUT", int(padded_input))),
+            *geometry.macros(),
+            ("BACKWARD", int(geometry.backward)),
+            *(("TILE_M", pixels), ("TILE_N", columns), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
+            *(("ROW_BYTES", row), ("STAGES", _STAGES)),
+        )
+        kernel, shared = Kernel("conv2d_gather.cu", "conv2d_gather", macros), _STAGES * (pixels + columns) * row
+        yield Variant(kernel, shared, _PIXEL_BYTES * pixels, warps_m * warps_n * 32, (pixels, columns))
+
+
+def _warps(columns):
+    return (2, 2) if columns >= 64 else (4, 1)
 
 
 def halo_tiles(geometry, out_shape, math_):
@@ -264,43 +326,53 @@ def halo_tiles(geometry, out_shape, math_):
     return tile
 
 
-def halo_kernel(geometry, out_shape, math_, *, padded_input):
-    """Return conv2d_halo for a shape, with its shared memory, threads, and tile of pixels and columns."""
-    tile = images, height, width = halo_tiles(geometry, out_shape, math_)
+def halo_variants(geometry, out_shape, math_, *, padded_input):
+    """Yield conv2d_halo for a shape, with smaller and smaller tiles."""
+    wanted = halo_tiles(geometry, out_shape, math_)
     tile_n = next(n for n in (16, 32, 64, 128) if n >= geometry.columns or n == 128)
-    warps_m, warps_n = (2, 2) if tile_n >= 64 else (4, 1)
-    row = row_bytes(geometry.channels * _SIZES[math_])
-    pitch = width + geometry.kernel[1] - 1
-    if width == 4:
-        pitch += (4 - pitch) % 8
-    macros = (
-        *(("MATH", math_), ("PADDED_INPUT", int(padded_input))),
-        *(pair for pair in geometry.macros() if not pair[0].startswith(("STRIDE", "DILATION"))),
-        *(("BACKWARD", int(geometry.backward)), ("TILE_IMAGES", images), ("TILE_H", height), ("TILE_W", width)),
-        *(("TILE_N", tile_n), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
-        *(("PITCH", pitch), ("ROW_BYTES", row), ("STAGES", _STAGES)),
-    )
-    patches = 1 + (geometry.channels * _SIZES[math_] > row)
-    shared = (patches * images * (height + geometry.kernel[0] - 1) * pitch + _STAGES * tile_n) * row
-    return Kernel("conv2d_halo.cu", "conv2d_halo", macros), shared, warps_m * warps_n * 32, (tile, tile_n)
+    length = geometry.channels * _SIZES[math_]
+    for pixels, columns, row in _smaller(math.prod(wanted), tile_n, row_bytes(length)):
+        tile = images, height, width = wanted if pixels == math.prod(wanted) else _halved(wanted)
+        warps_m, warps_n = _warps(columns)
+        pitch = width + geometry.kernel[1] - 1
+        if width == 4:
+            pitch += (4 - pitch) % 8
+        macros = (
+            *(("MATH", math_), ("PADDED_INPUT", int(padded_input))),
+            *(pair for pair in geometry.macros() if not pair[0].startswith(("STRIDE", "DILATION"))),
+            *(("BACKWARD", int(geometry.backward)), ("TILE_IMAGES", images), ("TILE_H", height), ("TILE_W", width)),
+            *(("TILE_N", columns), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
+            *(("PITCH", pitch), ("ROW_BYTES", row), ("STAGES", _STAGES)),
+        )
+        patches = 1 + (length > row)
+        shared = (patches * images * (height + geometry.kernel[0] - 1) * pitch + _STAGES * columns) * row
+        kernel = Kernel("conv2d_halo.cu", "conv2d_halo", macros)
+        yield Variant(kernel, shared, 0, warps_m * warps_n * 32, (tile, columns))
+
+
+def _halved(tile):
+    images, height, width = tile
+    return (images // 2, height, width) if images > 1 else (images, height // 2, width)
 
 
 def _run_tensor(device, x, prepared, geometry, bias, addend, rectify, out, workspace):
     math_, operand = _math_of(prepared.algorithm), x
     if math_ != "TF32":
         operand = pack_input(device, x, geometry.channels, geometry.groups, math_, workspace)
-    choose = halo_kernel if prepared.algorithm.startswith("conv2d_halo") else gather_kernel
-    kernel, shared, threads, tile = choose(geometry, out.shape, math_, padded_input=math_ != "TF32")
-    columns = -(-geometry.columns // tile[1])
-    if choose is halo_kernel:
-        count = math.prod(-(-n // t) for n, t in zip(out.shape[:3], tile[0], strict=True))
+    halo = prepared.algorithm.startswith("conv2d_halo")
+    variants = halo_variants if halo else gather_variants
+    variant = fitting(device, variants(geometry, out.shape, math_, padded_input=math_ != "TF32"))
+    tile, tile_n = variant.tile
+    columns = -(-geometry.columns // tile_n)
+    if halo:
+        count = math.prod(-(-n // t) for n, t in zip(out.shape[:3], tile, strict=True))
         grid = (count, columns, geometry.groups)
     else:
         count, phases = places(geometry, out.shape)
-        grid = (-(-count // tile[0]), columns, geometry.groups * phases)
+        grid = (-(-count // tile), columns, geometry.groups * phases)
     arrays = (operand, prepared.packed, prepared.weight, bias, addend, out)
-    numbers = geometry.numbers(x.shape, out.shape)
-    device.launch(kernel, grid, (threads, 1, 1), (*arrays, np.int32(rectify), *numbers), shared_bytes=shared)
+    arguments = (*arrays, np.int32(rectify), *geometry.numbers(x.shape, out.shape))
+    device.launch(variant.kernel, grid, (variant.threads, 1, 1), arguments, shared_bytes=variant.shared_bytes)
 
 
 # Backward-weight
@@ -372,45 +444,50 @@ def strip_of(width):
     return min((32, 16, 8, 4), key=lambda strip: -(-width // strip) * strip)
 
 
-def weight_kernel(geometry, out_width, math_, *, padded_input):
-    """Return conv2d_weight for a shape, with its shared memory, threads, tiles and blocks of taps."""
+def weight_variants(geometry, out_width, math_, *, padded_input):
+    """Yield conv2d_weight for a shape, with smaller and smaller tiles."""
     taps, size = math.prod(geometry.kernel), _SIZES[math_]
     flat = geometry.channels * size < 32 and taps > 1
     rows = taps * geometry.channels if flat else geometry.channels
-    tile_m = next(n for n in (16, 32, 64) if n >= rows or n == 64)
-    tile_n = next(n for n in (16, 32, 64) if n >= geometry.columns or n == 64)
-    warps_m, warps_n = 1 + (tile_m > 16), 1 + (tile_n > 16)
     together = geometry.kernel[1] == 3 and geometry.stride[1] == geometry.dilation[1] == 1 and not flat
     row_taps, strip = 3 if together else 1, strip_of(out_width)
-    macros = (
-        *(("MATH", math_), ("FLAT", int(flat)), ("PADDED_INPUT", int(padded_input))),
-        *geometry.macros(),
-        *(("TILE_M", tile_m), ("TILE_N", tile_n), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
-        *(("ROW_TAPS", row_taps), ("STRIP", strip), ("PIXELS", _PIXELS), ("STAGES", _STAGES)),
-    )
     x_strip = strip + row_taps - 1
     x_rows = _PIXELS // strip * (x_strip + (12 - x_strip % 8) % 8 if strip == 4 else x_strip)
-    shared = _STAGES * (x_rows * (tile_m + 8) + _PIXELS * (tile_n + 8)) * size
-    tiles = -(-rows // tile_m) * -(-geometry.columns // tile_n)
     tap_blocks = 1 if flat else taps // row_taps
-    return Kernel("conv2d_weight.cu", "conv2d_weight", macros), shared, warps_m * warps_n * 32, tiles, tap_blocks
+    for tile_m, tile_n in itertools.product(_weight_tiles(rows), _weight_tiles(geometry.columns)):
+        warps_m, warps_n = 1 + (tile_m > 16), 1 + (tile_n > 16)
+        macros = (
+            *(("MATH", math_), ("FLAT", int(flat)), ("PADDED_INPUT", int(padded_input))),
+            *geometry.macros(),
+            *(("TILE_M", tile_m), ("TILE_N", tile_n), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
+            *(("ROW_TAPS", row_taps), ("STRIP", strip), ("PIXELS", _PIXELS), ("STAGES", _STAGES)),
+        )
+        shared = _STAGES * (x_rows * (tile_m + 8) + _PIXELS * (tile_n + 8)) * size
+        tiles = -(-rows // tile_m) * -(-geometry.columns // tile_n)
+        kernel = Kernel("conv2d_weight.cu", "conv2d_weight", macros)
+        yield Variant(kernel, shared, 0, warps_m * warps_n * 32, (tiles, tap_blocks))
+
+
+def _weight_tiles(count):
+    """Return the sizes of tiles for so many rows or columns: the one wanted, then smaller ones."""
+    wanted = next(n for n in (16, 32, 64) if n >= count or n == 64)
+    return [n for n in (64, 32, 16) if n <= wanted]
 
 
 def _backward_weight_tensor(device, grad_output, x, geometry, math_, out, workspace):
     read, written = _as_rows(geometry, x.shape, grad_output.shape)
-    kernel, shared, threads, tiles, tap_blocks = weight_kernel(
-        geometry, written[2], math_, padded_input=math_ != "TF32"
-    )
+    variant = fitting(device, weight_variants(geometry, written[2], math_, padded_input=math_ != "TF32"))
+    tiles, tap_blocks = variant.tile
     grad, operand = grad_output, x
     if math_ != "TF32":
         grad = pack_input(device, grad_output, geometry.columns, geometry.groups, math_, workspace)
         operand = pack_input(device, x, geometry.channels, geometry.groups, math_, workspace)
-    strip = dict(kernel.defines)["STRIP"]
+    strip = strip_of(written[2])
     strips = written[0] * written[1] * -(-written[2] // strip)
     steps = -(-strips // (_PIXELS // strip))
     splits, each = _splits(tiles * tap_blocks * geometry.groups, steps, _LEAST_STEPS)
     sums = workspace.empty((splits, out.size), np.float32)
     grid = (tiles, geometry.groups * tap_blocks, splits)
     arguments = (grad, operand, sums, np.int32(each), *geometry.numbers(read, written))
-    device.launch(kernel, grid, (threads, 1, 1), arguments, shared_bytes=shared)
+    device.launch(variant.kernel, grid, (variant.threads, 1, 1), arguments, shared_bytes=variant.shared_bytes)
     _sum_splits(device, sums, splits, grad_output, x, geometry, out)

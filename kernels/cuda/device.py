@@ -24,7 +24,7 @@ class Kernel:
     name : str
         The ``extern "C"`` function in it.
     defines : tuple of (str, str or int)
-        Macros, ``-DCHANNELS=64``: element type, channel counts, window sizes; never the batch size.
+        Macros, ``("CHANNELS", 64)``: element type, channel counts, window sizes; never the batch size.
     """
 
     source: str
@@ -32,11 +32,27 @@ class Kernel:
     defines: tuple[tuple[str, str | int], ...] = ()
 
 
+class SharedMemoryError(RuntimeError):
+    """No variant of a kernel is small enough for the device."""
+
+
+SHARED_MEMORY = {
+    **dict.fromkeys((86, 89, 120, 121), 99 << 10),
+    **dict.fromkeys((80, 87), 163 << 10),
+    **dict.fromkeys((90, 100, 103, 110), 227 << 10),
+}
+"""Shared memory that a block may have at most, in bytes, by compute capability times ten: the CUDA C++ Programming
+Guide's table of technical specifications. A device says so itself; this is for compiling where there is none."""
+
+
 class Device(Protocol):
     """Runs kernels on arrays of its own kind."""
 
     multiprocessors: int
     """Number of streaming multiprocessors, for choices by shape; a constant on the emulator."""
+
+    shared_memory_per_block: int
+    """Bytes of shared memory that a block may have if it asks, its static and its dynamic part together."""
 
     def launch(self, kernel: Kernel, grid: Dim, block: Dim, args: Sequence[Any], *, shared_bytes: int = 0) -> None:
         """Run `kernel`; does not wait for it.

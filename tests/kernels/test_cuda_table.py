@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.dry_run import DryBackend
 from fastconv.backends.base import Backend
 from fastconv.backends.cuda_backend import CudaBackend, Launch
+from fastconv.backends.dry import DryBackend
 from fastconv.backends.fused import FusedOperations
 from fastconv.kernels import cuda
 from fastconv.kernels.cuda import build

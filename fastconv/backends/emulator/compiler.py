@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from fastconv.errors import BackendUnavailableError
+from fastconv.kernels.cache_root import cache_root
 from fastconv.kernels.cuda import build
 from fastconv.kernels.cuda.device import Kernel
 
@@ -75,10 +76,8 @@ def _version() -> str:
 @functools.cache
 def directory() -> Path:
     """Return where libraries are kept: beside the kernels of the CPU, else for this process only."""
-    base = os.environ.get("FASTCONV_CACHE_DIR")
-    root = Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
     try:
-        path = root / "emulator"
+        path: Path = cache_root() / "emulator"
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.stat()
         if status.st_uid == os.getuid() and not status.st_mode & 0o022 and os.access(path, os.W_OK):
@@ -126,7 +125,7 @@ def kernel_library(kernel: Kernel, *, checks: bool) -> Path:
     """Return the library of one variant of a kernel."""
     body = rewritten(build.source_text(kernel))
     text = f'{_headers()}\n{body}\n#line 1 "emulated"\nEMULATED_KERNEL({kernel.name})\n'
-    flags = (*_KERNEL, *(_CHECKS if checks else _TRAPS), *build.defines(kernel))
+    flags = (*_KERNEL, *(_CHECKS if checks else _TRAPS))
     return _compile(f"{kernel.name}-checks" if checks else kernel.name, (), flags, text, link=False)
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from fastconv.backends.cuda_backend import Launch, LaunchList
 from fastconv.backends.emulator import compiler, settings
 from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Dim, Kernel
+from fastconv.kernels.cuda.device import SHARED_MEMORY, Dim, Kernel
 
 _MULTIPROCESSORS = 4  # so that blocks stride over small arrays too
+_SHARED_MEMORY = SHARED_MEMORY[90]
 
 
 class KernelError(RuntimeError):
@@ -52,6 +53,7 @@ class _Settings(ctypes.Structure):
         ("grid", ctypes.c_uint * 3),
         ("block", ctypes.c_uint * 3),
         ("shared_bytes", ctypes.c_uint),
+        ("shared_limit", ctypes.c_uint),
         ("order", ctypes.c_int),
         ("seed", ctypes.c_uint),
         ("lazy_copies", ctypes.c_int),
@@ -80,11 +82,14 @@ class EmulatorDevice(LaunchList):
     ----------
     multiprocessors : int
         What host functions take for the number of multiprocessors.
+    shared_memory_per_block : int
+        Bytes that a block may have, an H100's unless it is set: with less, host functions choose smaller tiles.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.multiprocessors = _MULTIPROCESSORS
+        self.shared_memory_per_block = _SHARED_MEMORY
         self._lock = threading.RLock()
         self._counting: list[Counter] | None = None
         self._runtime = compiler.runtime()
@@ -110,12 +115,16 @@ class EmulatorDevice(LaunchList):
         expected = getattr(library, f"arguments_{launch.kernel.name}")()
         if expected != len(launch.args):
             raise TypeError(f"{launch.kernel.name}: {len(launch.args)} arguments; it has {expected} parameters")
+        if launch.shared_bytes > self.shared_memory_per_block:
+            asked_for = f"{launch.shared_bytes} bytes of {self.shared_memory_per_block}"
+            raise KernelError(f"{launch.kernel.name}: shared memory: the block asks for {asked_for}")
         boxes = [_box(argument) for argument in launch.args]
         addresses = (ctypes.c_void_p * max(1, len(boxes)))(*[ctypes.addressof(box) for box in boxes])
         asked = _Settings(
             launch.grid,
             launch.block,
             launch.shared_bytes,
+            self.shared_memory_per_block,
             settings.ORDERS.index(chosen.order),
             chosen.seed,
             chosen.copies == "lazy",

@@ -6,7 +6,7 @@
 
 namespace emulator {
 
-constexpr size_t CAPACITY = 228 << 10, GAP = 64, LIMIT = 227 << 10;  // bytes of a multiprocessor, of a block
+constexpr size_t CAPACITY = 228 << 10, GAP = 64;  // bytes of a multiprocessor
 alignas(1024) static char arena[CAPACITY + 64 * GAP];
 static size_t dynamic_bytes, used, written = sizeof arena;  // bytes up to which a block may have written
 struct Array {
@@ -33,8 +33,8 @@ void* static_shared(Slot& slot, size_t bytes, size_t alignment) {
         const size_t offset = (used + GAP + alignment - 1) / alignment * alignment;
         size_t sum = bytes;
         for (const Array& array : arrays) sum += array.bytes;
-        if (sum > LIMIT || offset + bytes > sizeof arena)
-            fault("shared memory: the block asks for %zu bytes of %zu", sum, LIMIT);
+        if (sum > launch.settings.shared_limit || offset + bytes > sizeof arena)
+            fault("shared memory: the block asks for %zu bytes of %u", sum, launch.settings.shared_limit);
         slot.block = launch.block;
         slot.address = arena + offset;
         arrays.push_back({offset, bytes});

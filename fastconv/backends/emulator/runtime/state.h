@@ -13,7 +13,7 @@ enum class Order : int { forward, reverse, skewed };
 
 // What device.py asks for; the fields stand there in the same order.
 struct Settings {
-    unsigned grid[3], block[3], shared_bytes;
+    unsigned grid[3], block[3], shared_bytes, shared_limit;  // the limit is of dynamic and static together
     int order;
     unsigned seed;
     int lazy_copies, checks, seconds;

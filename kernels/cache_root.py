@@ -1,0 +1,17 @@
+"""Where compiled kernels are kept on disk: one folder for those of the CPU, the GPU and the emulator.
+
+Imports neither Numba nor CuPy, so that each of them can be kept without the other.
+"""
+
+import os
+from pathlib import Path
+
+
+class CacheWarning(UserWarning):
+    """Compiled kernels cannot be kept on disk; each process compiles them again."""
+
+
+def cache_root() -> Path:
+    """Return FASTCONV_CACHE_DIR, else ``$XDG_CACHE_HOME/fastconv``, else ``~/.cache/fastconv``; it need not exist."""
+    base = os.environ.get("FASTCONV_CACHE_DIR")
+    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
