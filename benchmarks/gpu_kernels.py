@@ -7,31 +7,87 @@ has an H100's multiprocessors and shared memory: the variants are those that an 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import fastconv as fc
-from benchmarks import gpu_counters, gpu_small, gpu_smoke, gpu_steps
-from benchmarks.dry_run import DryBackend, dry_backend
+from benchmarks import gpu_probes, gpu_small, gpu_smoke, gpu_steps
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, MORE, PRECISIONS, operation, result_shape
+from benchmarks.gpu_record import open_backend
+from benchmarks.gpu_results import Setting
+from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
+from fastconv.backends.dry import DryBackend, DryDevice, dry_backend
+from fastconv.kernels.cuda import cubins
 from fastconv.kernels.cuda.device import Kernel
 
+TARGET = "sm_90"
 
-def variants() -> dict[Kernel, str]:
-    """Return all variants in the order of the run-book, each with the stage that needs it first."""
+
+def items(setting: Setting, stage: str) -> Iterator[Item]:
+    """Yield the compilation of what each stage needs and no folder holds."""
+    del stage
+    target = "" if setting.rehearsal else open_backend(setting).device.target  # type: ignore[attr-defined]
+    needed = variants(target or TARGET)
+    for first in dict.fromkeys(needed.values()):
+        yield f"for {first}", partial(compiled, [k for k, stage in needed.items() if stage == first], target)
+
+
+def compiled(kernels: list[Kernel], target: str) -> dict[str, Any]:
+    """Compile variants that are not there; return how many those were."""
+    if not target:
+        return {"status": "skipped", "message": "there is no GPU to compile for", "modules": len(kernels)}
+    missing = sum(cubins.find(kernel, target) is None for kernel in kernels)
+    cubins.compile_all(kernels, target)
+    return {"modules": len(kernels), "compiled": missing, "folder": cubins.directory(target)}
+
+
+def carry(folder: Path, jobs: int) -> str:
+    """Compile all variants for an H100 into a folder, probes too, and say what lies there."""
+    os.environ["FASTCONV_CACHE_DIR"] = str(folder)
+    cubins.compile_all(variants(), TARGET, jobs=jobs)
+    backend = DryBackend(TARGET)
+    backend.device = _Compiles(TARGET)
+    for probe in gpu_probes.probes():
+        gpu_probes.answer(backend, probe)
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    return f"{folder}: {sum(path.suffix == '.cubin' for path in files)} modules, {len(files)} files, {size:.1f} MB"
+
+
+class _Compiles(DryDevice):
+    """A device that compiles what it is told to launch."""
+
+    def run(self, launch: Any) -> None:
+        cubins.ensure(launch.kernel, TARGET)
+
+
+def variants(target: str = TARGET) -> dict[Kernel, str]:
+    """Return all variants in the order of the run-book, each with the stage that needs it first.
+
+    Parameters
+    ----------
+    target : str
+        Of the device; what it gives a block of shared memory decides on tiles.
+    """
     found: dict[Kernel, str] = {}
     parts: tuple[tuple[str, Callable[[DryBackend], None]], ...] = (
         *(("smoke", _smoke), ("tests", _large), ("tests", _models), ("ops", _layers), ("steps", _steps)),
         *(("rest", _cases), ("sanitizer", _small)),
     )
     for stage, part in parts:
-        with dry_backend() as backend, backend.device.listening(lambda l, stage=stage: found.setdefault(l.kernel, stage)):
+        with dry_backend(target) as backend, backend.device.listening(partial(_note, found, stage)):
             part(backend)
     return found
+
+
+def _note(found: dict[Kernel, str], stage: str, launch: Any) -> None:
+    found.setdefault(launch.kernel, stage)
 
 
 def _smoke(backend: DryBackend) -> None:

@@ -206,12 +206,15 @@ def measure_pass(
     else:
         expected = torch_pass(torch, conv, direction, data[0][0])()
         error = difference(torch, backend, out["out"], expected, direction)
-    makers = {"fastconv": lambda: in_turn(runs), "fastconv graph": lambda: in_turn([captured(backend, r) for r in runs])}
-    contenders, failed = made(makers | peers_of(torch, conv, direction, [tensors for tensors, _ in data], device))
+    ours: dict[str, Any] = {
+        "fastconv": lambda: in_turn(runs),
+        "fastconv graph": lambda: in_turn([captured(backend, run) for run in runs]),
+    }
+    contenders, failed = made(ours | peers_of(torch, conv, direction, [tensors for tensors, _ in data], device))
     found = compare(contenders, clock, rounds=rounds, times=times)
-    ours = [value for name, value in found["medians"].items() if name.startswith("fastconv")]
-    rate = {"teraflops": conv.flops / min(ours) / 1e6} if ours else {}
-    status = "ok" if error < BOUNDS[precision] and not any(n.startswith("fastconv") for n in failed) else "wrong"
+    times_of_ours = [value for name, value in found["medians"].items() if name in ours]
+    rate = {"teraflops": conv.flops / min(times_of_ours) / 1e6} if times_of_ours else {}
+    status = "ok" if error < BOUNDS[precision] and not ours.keys() & failed.keys() else "wrong"
     names = {"layer": conv.name, "direction": direction, "precision": precision, "batch": conv.batch}
     result = {**names, **found, **ratio(found["medians"]), **rate, "failed": failed}
     return {"status": status, **result, "difference": error, "compared_with": "strict" if torch is None else "torch"}
