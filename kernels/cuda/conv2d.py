@@ -30,7 +30,7 @@ _LEAST_STEPS = 8
 _PIXELS = 32
 _MOST_TAPS = 25  # of conv2d_halo: margins of larger kernels outgrow their patches
 _LEAST_SHARE = 0.7  # of the pixels of its patches that must lie in the map
-_PIXEL_BYTES = 16  # of a pixel in the table that conv2d_gather keeps in shared memory
+PIXEL_BYTES = 16  # of a pixel in the table that conv2d_gather keeps in shared memory
 _LEAST_ROW, _LEAST_TILE = 32, 16
 _PLAIN_TILE, _PLAIN_STEP = 64, 16
 _DEPTHWISE_PIXELS = 256  # that one thread of conv2d_depthwise_weight sums
@@ -291,7 +291,7 @@ def gather_variants(geometry, out_shape, math_, *, padded_input):
             *(("ROW_BYTES", row), ("STAGES", _STAGES)),
         )
         kernel, shared = Kernel("conv2d_gather.cu", "conv2d_gather", macros), _STAGES * (pixels + columns) * row
-        yield Variant(kernel, shared, _PIXEL_BYTES * pixels, warps_m * warps_n * 32, (pixels, columns))
+        yield Variant(kernel, shared, PIXEL_BYTES * pixels, warps_m * warps_n * 32, (pixels, columns))
 
 
 def _warps(columns):

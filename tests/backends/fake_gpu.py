@@ -5,18 +5,16 @@ So the tests that need a GPU are themselves run where there is none.
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _fake_gpu():
+def _fake_gpu(tmp_path_factory: pytest.TempPathFactory):
     import fastconv.backends as registry
     from fastconv.backends.cupy_backend import CupyBackend
-    from tests.backends.fake_cupy import FakeCupy
+    from tests.backends.fake_cupy import FakeCupy, install
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "cupy", FakeCupy())
+        install(patch, FakeCupy(), tmp_path_factory.mktemp("cubins"))
         patch.setitem(registry._instances, "cupy", CupyBackend())
         yield

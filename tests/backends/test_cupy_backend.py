@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import fastconv.backends as registry
 from fastconv import nn
 from fastconv.backends.cupy_backend import CupyBackend
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
+from fastconv.kernels.cuda import nvrtc
 from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training
 from tests.backends.emulated import emulator_or_skip
 from tests.backends.op_case import Case, check
@@ -23,16 +26,16 @@ ONE_OF_EACH = list({case.op: case for case in reversed(_ALL) if "empty" not in c
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     emulator_or_skip()
-    from tests.backends.fake_cupy import FakeCupy
+    from tests.backends.fake_cupy import FakeCupy, install
 
-    def install(**what):
+    def make(**what: Any) -> Any:
         cupy = FakeCupy(**what)
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        install(monkeypatch, cupy, tmp_path)
         return cupy
 
-    return install
+    return make
 
 
 def test_without_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,6 +64,7 @@ def test_with_the_real_cupy() -> None:
         ({"devices": 0}, "no device.*CUDA_VISIBLE_DEVICES"),
         ({"capability": "75"}, r"compute capability 7\.5; the kernels need 8\.0"),
         ({"memory": 0}, "cannot be used.*Out of memory.*nvidia-smi"),
+        ({"shared": 47 << 10}, "gives a block 48128 bytes of shared memory; the kernels need 49152"),
     ],
 )
 def test_unusable_gpu_says_why(what: dict, message: str, fake) -> None:
@@ -98,15 +102,129 @@ def test_one_case_of_each_operation(case: Case, fake) -> None:
     assert cupy.compiled
 
 
+def _conv(name: str, op: str = "conv2d") -> Case:
+    return next(case for case in cases_conv.CASES if (case.op, case.id) == (op, name))
+
+
+# Just 48 KB of dynamic shared memory, and a table of pixels besides.
+@pytest.mark.parametrize(
+    "case", [_conv("3x3-c64-k64-4x4"), _conv("3x3-c96-k48-7x5"), _conv("3x3-c31-k33-4x15")], ids=lambda c: c.id
+)
+def test_static_shared_memory_counts(case: Case, fake) -> None:
+    fake()
+    check(case, CupyBackend(), "float32")
+
+
 def test_a_kernel_is_compiled_once_and_gets_its_shared_memory(fake) -> None:
     cupy = fake()
-    case = next(c for c in cases_conv.CASES if c.op == "conv2d" and c.id == "3x3-c64-k160-2x3")
     backend = CupyBackend()
-    check(case, backend, "float32")
-    assert len(cupy.compiled) == len(set(cupy.compiled))
+    check(_conv("3x3-c64-k160-2x3"), backend, "float32")
+    assert len(cupy.compiled) == len(set(cupy.compiled)) == len(cupy.loaded)
     granted = {k.name: f.max_dynamic_shared_size_bytes for (_, k), f in backend.device._functions.items()}
     assert granted["pack_weight"] == 48 << 10
     assert granted["conv2d_gather"] > 48 << 10
+
+
+def test_a_device_with_less_shared_memory_gets_smaller_tiles(fake) -> None:
+    """The launch that an H100 gets would be refused; the result is right all the same."""
+    case = cases_conv.forward(cases_conv.Conv("wide", 8, (4, 4), 160, 64, (5, 5), padding=((2, 2), (2, 2))))
+    tiles = []
+    for capability, shared in (("90", 227 << 10), ("86", 99 << 10)):
+        cupy = fake(capability=capability, shared=shared)
+        check(case, CupyBackend(), "float32")
+        tiles.append(next(kernel for kernel in cupy.loaded if kernel.name == "conv2d_halo"))
+    assert tiles[0] != tiles[1]
+
+
+def test_what_was_made_ahead_needs_no_compiler(fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = _conv("1x1-c64-k32")
+    first = fake()
+    check(case, CupyBackend(), "float32")
+    assert first.compiled
+    second = fake()
+    monkeypatch.setattr(nvrtc, "compile_text", _no_compiler)
+    check(case, CupyBackend(), "float32")
+    assert not second.compiled
+    assert second.loaded == first.loaded
+
+
+def _no_compiler(*arguments: object) -> None:
+    raise nvrtc.CompilerUnavailableError("NVRTC, CUDA's compiler, is not installed")
+
+
+def test_without_a_compiler_it_says_what_to_install(fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    fake()
+    monkeypatch.setattr(nvrtc, "compile_text", _no_compiler)
+    backend = CupyBackend()
+    x = backend.asarray(np.ones(3, np.float32))
+    message = (
+        r"backend 'cupy': scale_array: NVRTC, CUDA's compiler, is not installed, and .*sm_90/scale_array-\w+\.cubin"
+        r" is not there; pip install 'fastconv\[cuda12\]' \(or cuda13\) brings a compiler, or .*warmup --target sm_90'"
+    )
+    with pytest.raises(BackendUnavailableError, match=message):
+        backend.scale(x, factor=2.0, out=x)
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense"])
+def test_damaged_machine_code_is_compiled_anew(damage: bytes, fake, tmp_path: Path) -> None:
+    fake()
+    backend = CupyBackend()
+    x = backend.asarray(np.ones(3, np.float32))
+    backend.scale(x, factor=2.0, out=x)
+    (path,) = tmp_path.rglob("*.cubin")
+    whole = path.read_bytes()
+    path.write_bytes(damage)
+    cupy = fake()
+    backend = CupyBackend()
+    x = backend.asarray(np.ones(3, np.float32))
+    backend.scale(x, factor=2.0, out=x)
+    assert (len(cupy.compiled), path.read_bytes()) == (1, whole)
+    assert backend.to_numpy(x).tolist() == [2, 2, 2]
+
+
+def test_machine_code_of_another_device_is_not_looked_at(fake) -> None:
+    first = fake()
+    check(_conv("1x1-c64-k32"), CupyBackend(), "float32")
+    second = fake(capability="80", shared=163 << 10)
+    check(_conv("1x1-c64-k32"), CupyBackend(), "float32")
+    assert len(second.compiled) == len(first.compiled) > 0
+
+
+def test_an_older_driver_is_told(fake) -> None:
+    fake()
+    backend = CupyBackend()
+    backend.scale(backend.asarray(np.ones(3)), factor=2.0, out=backend.empty((3,), np.float64))
+    fake(driver=12040)
+    backend = CupyBackend()
+    message = "the driver, of CUDA 12.4, does not load machine code for sm_90 made by NVRTC 13.0 .*INVALID_IMAGE.*newer"
+    with pytest.raises(BackendUnavailableError, match=message):
+        backend.scale(backend.asarray(np.ones(3)), factor=2.0, out=backend.empty((3,), np.float64))
+
+
+def test_a_launch_that_fails_ends_the_capture(fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake()
+    backend = CupyBackend()
+    x, y = backend.asarray(np.ones(5)), backend.empty((5,), np.float64)
+    launch_of, failing = backend.device.run, []
+
+    def run(launch):
+        if failing and launch.kernel.name == failing[0]:
+            raise RuntimeError("refused")
+        launch_of(launch)
+
+    def twice() -> None:
+        backend.scale(x, factor=2.0, out=y)
+        backend.add(x, y, out=y)
+
+    monkeypatch.setattr(backend.device, "run", run)
+    failing.append("add_arrays")
+    with pytest.raises(RuntimeError, match="refused"):
+        backend.capture(twice)
+    failing.clear()
+    backend.scale(x, factor=4.0, out=y)  # as before: nothing captures
+    assert backend.to_numpy(y).tolist() == [4.0] * 5
+    backend.capture(twice)()
+    assert backend.to_numpy(y).tolist() == [3.0] * 5
 
 
 def test_capture_is_one_graph_that_repeats(fake) -> None:
@@ -120,14 +238,14 @@ def test_capture_is_one_graph_that_repeats(fake) -> None:
         backend.add(y, part, out=y)
 
     replay = backend.capture(twice)
-    assert not y.any()  # only put down
+    assert not backend.to_numpy(y).any()  # only put down
     replay()
     replay()
     np.testing.assert_array_equal(backend.to_numpy(y), 4 * np.arange(5.0))
     x[...] = 1
     replay()
     np.testing.assert_array_equal(backend.to_numpy(y), 4 * np.arange(5.0) + 2)
-    assert {k.name for k in cupy.compiled} == {"scale_array", "add_arrays"}
+    assert {k.name for k in cupy.loaded} == {"scale_array", "add_arrays"}
 
 
 def _trainer(*, capture: bool) -> fc.Trainer:
@@ -150,10 +268,10 @@ def test_a_training_step_is_one_graph(fake, monkeypatch: pytest.MonkeyPatch, rng
         plain, captured = _trainer(capture=False), _trainer(capture=True)
         expected = [float(plain.train_step(x, y)) for _ in range(3)]
         got = [float(captured.train_step(x, y))]
-        compiled, run, ran = len(cupy.compiled), backend.device.run, []
+        loaded, run, ran = len(cupy.loaded), backend.device.run, []
         monkeypatch.setattr(backend.device, "run", lambda launch: (ran.append(launch.kernel.name), run(launch)))
         got += [float(captured.train_step(x, y)) for _ in range(2)]
     assert ran == ["copy_array"] * 3 * 2
-    assert len(cupy.compiled) == compiled
+    assert len(cupy.loaded) == loaded
     assert got == expected
     assert len(set(got)) == 3
