@@ -3,7 +3,7 @@
     python -m benchmarks.gpu all --out DIR [--budget SECONDS] [--stages A,B] [--again]
 
 runs from a bare checkout, nothing need be installed but CuPy. Every result is a line of ``DIR/gpu.jsonl`` as soon as it
-is there; output goes to ``DIR/gpu.log``. What ends the call, the lines stay, and the same call again goes on where
+is there; output goes to ``DIR/gpu.log``, a summary to ``DIR/gpu.txt``. What ends the call, the lines stay, and the same call again goes on where
 results are missing; with ``--again`` it also repeats what failed. Each stage is a process of its own, begun anew behind
 an error after which CUDA does not work, and ended when it hangs. A stage that does not fit the budget is left out, with
 a line that says so. No setting of the card is touched. Without a working device it stops after the first stage.
@@ -47,7 +47,9 @@ def run_all(arguments: argparse.Namespace) -> int:
                 results.append("run", None, "stopped", message="no convolution of the smoke test was right")
                 break
     finally:  # also when interrupted: what is there is worth a summary
-        print(gpu_report.summary(results.rows()), flush=True)
+        text = gpu_report.summary(results.rows())
+        print(text, flush=True)
+        (setting.out / "gpu.txt").write_text(text + "\n")
     return int(gpu_report.trouble(results.rows()) > 0)
 
 

@@ -32,7 +32,8 @@ TARGET = "sm_90"
 def items(setting: Setting, stage: str) -> Iterator[Item]:
     """Yield the compilation of what each stage needs and no folder holds."""
     del stage
-    target = "" if setting.rehearsal else open_backend(setting).device.target  # type: ignore[attr-defined]
+    device: Any = open_backend(setting).device  # type: ignore[attr-defined]
+    target = getattr(device, "target", "")
     needed = variants(target or TARGET)
     for first in dict.fromkeys(needed.values()):
         yield f"for {first}", partial(compiled, [k for k, stage in needed.items() if stage == first], target)
@@ -41,7 +42,7 @@ def items(setting: Setting, stage: str) -> Iterator[Item]:
 def compiled(kernels: list[Kernel], target: str) -> dict[str, Any]:
     """Compile variants that are not there; return how many those were."""
     if not target:
-        return {"status": "skipped", "message": "there is no GPU to compile for", "modules": len(kernels)}
+        return {"status": "skipped", "message": "the emulator compiles by itself", "modules": len(kernels)}
     missing = sum(cubins.find(kernel, target) is None for kernel in kernels)
     cubins.compile_all(kernels, target)
     return {"modules": len(kernels), "compiled": missing, "folder": cubins.directory(target)}

@@ -27,9 +27,11 @@ TOOLS = ("nvcc", "ncu", "compute-sanitizer", "nvidia-smi", "cuobjdump")
 def open_backend(setting: Setting) -> Backend:
     """Return the backend of a run, and make it the active one."""
     if setting.backend == "fake-cupy":
-        from tests.backends.fake_cupy import FakeCupy
+        import pytest
 
-        sys.modules["cupy"] = FakeCupy()
+        from tests.backends.fake_cupy import FakeCupy, install
+
+        install(pytest.MonkeyPatch(), FakeCupy(), setting.out / "fake-cubins")
     backends.set_backend("cupy" if setting.backend == "fake-cupy" else setting.backend)
     return backends.get_backend()
 

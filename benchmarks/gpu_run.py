@@ -40,7 +40,7 @@ class Runner:
 
     def run(self, stages: list[Stage]) -> None:
         """Run stages at the same time: one, or several that measure no time."""
-        threads = [threading.Thread(target=self.run_stage, args=(stage,)) for stage in stages]
+        threads = [threading.Thread(target=self.run_stage, args=(stage,), daemon=True) for stage in stages]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -117,7 +117,7 @@ class Runner:
 
     def _watch(self, process: subprocess.Popen[bytes], stage: Stage) -> str:
         """Wait for the end; return why it was not waited for, or ""."""
-        seen, last = self._written(stage), time.monotonic()
+        seen, last, limit = self._written(stage), time.monotonic(), stage.patience(self.setting)
         while True:
             try:
                 process.wait(timeout=0.3)
@@ -127,8 +127,8 @@ class Runner:
             now = time.monotonic()
             if (written := self._written(stage)) != seen:
                 seen, last = written, now
-            if now - last > stage.item_limit:
-                return f"nothing new for {stage.item_limit:.0f} s"
+            if now - last > limit:
+                return f"nothing new for {limit:.0f} s"
             if self.left() < 0:
                 return f"the budget of {self.budget:.0f} s is spent"
 

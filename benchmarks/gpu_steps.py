@@ -18,12 +18,8 @@ from benchmarks.torch_models import make_model
 
 STEPS = (
     *(("resnet9", 512, "fast"), ("resnet9", 512, "default"), ("resnet20", 512, "fast"), ("resnet20", 512, "default")),
-    *(
-        ("resnet20", 128, "fast"),
-        ("resnet20", 128, "default"),
-        ("keras_cnn", 512, "fast"),
-        ("keras_cnn", 128, "default"),
-    ),
+    *(("resnet20", 128, "fast"), ("resnet20", 128, "default")),
+    *(("keras_cnn", 512, "fast"), ("keras_cnn", 128, "default")),
 )
 COMPILED = (("resnet9", 512, "fast"), ("resnet20", 512, "fast"))
 REHEARSED = (("keras_cnn", 2, "fast"),)

@@ -1,6 +1,6 @@
 """One process of the run-book: goes through the items of a stage that have no answer yet.
 
-python -m benchmarks.gpu_work STAGE --out DIR --run KEY --backend NAME
+`benchmarks.gpu_run` starts it: ``python -m benchmarks.gpu_work STAGE --out DIR --run KEY --backend NAME``.
 """
 
 from __future__ import annotations
