@@ -79,15 +79,17 @@ class _Writer:
     """Writes rows."""
 
     def __init__(self, results: Results, stage: str) -> None:
-        self._results, self._stage, self._warned = results, stage, set[str]()
+        self._results, self._stage = results, stage
+        self._warned, self._failed = set[str](), set[str]()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Write a row for a test that ran, or could not be set up."""
-        if report.when == "call" or report.outcome != "passed":
+        """Write a row for a test that ran, or could not be set up; the end of its worker is no second failure."""
+        crashed_after = report.nodeid in self._failed
+        self._failed |= {report.nodeid} if report.failed else set()
+        if (report.when == "call" or report.outcome != "passed") and not crashed_after:
             found: dict[str, Any] = {"seconds": round(report.duration, 3)}
             if report.failed:
                 found["message"] = str(report.longrepr)[-_MESSAGE:]
-                print(f"FAILED {report.nodeid}\n{found['message']}", flush=True)
             elif report.skipped:
                 found["message"] = str(report.longrepr)[-300:]
             self._results.append(self._stage, report.nodeid, _OUTCOMES[report.outcome], **found)
