@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -16,10 +19,13 @@ import numpy as np
 
 from benchmarks.gpu_record import RESULTS
 from fastconv.backends.base import Backend
-from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda import build, cubins
 from fastconv.kernels.cuda.device import Kernel
 
 SAVED = RESULTS / "emulator_probes.json"
+TOLERANCE = 2e-5
+"""Of sums of products of normal numbers, which a tensor core cuts at 2^-23 of the largest: sixteen products of up to 8
+lose 1.5e-5 at worst."""
 _LANES = 32
 
 
@@ -32,8 +38,8 @@ class Probe:
     body : what the kernel does, with `lane` its thread's number
     inputs : arrays, called a, b, ... in the body
     output : shape and type of `out`
-    exact : whether the hardware must give the same bits; else rounding in the sum is its own affair, and the largest
-        difference is noted
+    exact : whether the hardware must give the same bits, any NaN for a NaN; else rounding in the sum is its own
+        affair, and the largest difference is noted and held to `TOLERANCE`
     """
 
     name: str
@@ -60,11 +66,27 @@ def answer(backend: Backend, probe: Probe) -> np.ndarray:
     arrays = [backend.asarray(a) for a in probe.inputs]
     out = backend.asarray(np.zeros(*probe.output))
     blocks = -(-probe.threads // 256)
-    with mock.patch.object(build, "source_text", return_value=text_of(probe)):
-        device: Any = backend.device  # type: ignore[attr-defined]
+    device: Any = backend.device  # type: ignore[attr-defined]
+    with _source_of(probe) as kernel:
         shape = (blocks, 1, 1), (min(256, probe.threads), 1, 1)
-        device.launch(Kernel(f"{probe.name}.cu", f"probe_{probe.name}"), *shape, (*arrays, out), shared_bytes=4096)
+        device.launch(kernel, *shape, (*arrays, out), shared_bytes=4096)
     return backend.to_numpy(out)
+
+
+def compile_ahead(target: str) -> list[Path]:
+    """Compile all probes for a target, for a machine that may have no compiler, and return their files."""
+    files = []
+    for probe in probes():
+        with _source_of(probe) as kernel:
+            files.append(cubins.ensure(kernel, target))
+    return files
+
+
+@contextmanager
+def _source_of(probe: Probe) -> Iterator[Kernel]:
+    """Let a probe be a kernel whose source `build` knows."""
+    with mock.patch.object(build, "source_text", return_value=text_of(probe)):
+        yield Kernel(f"{probe.name}.cu", f"probe_{probe.name}")
 
 
 def _matrix(kind: str, name: str, a: np.ndarray, b: np.ndarray, c: np.ndarray, *, exact: bool) -> Probe:
@@ -193,11 +215,17 @@ def _row(backend: Backend, probe: Probe, kept: dict[str, str] | None) -> dict[st
         raise ValueError(f"{probe.name}: no answer kept; run python -m benchmarks.gpu save-probes")
     got = answer(backend, probe)
     want = np.frombuffer(bytes.fromhex(kept["answer"]), got.dtype)
-    different = np.flatnonzero(got.reshape(-1).view(f"u{got.itemsize}") != want.view(f"u{got.itemsize}"))
+    other = got.reshape(-1).view(f"u{got.itemsize}") != want.view(f"u{got.itemsize}")
+    if got.dtype == np.float32:
+        other &= ~(np.isnan(got) & np.isnan(want))  # which NaN comes out is nobody's promise
+    different = np.flatnonzero(other)
     row: dict[str, Any] = {"probe": probe.name, "exact": probe.exact, "differences": int(different.size)}
     row["first"] = [{"place": int(i), "here": str(got[i]), "emulator": str(want[i])} for i in different[:8]]
+    row["agrees"] = not different.size
     if got.dtype == np.float32:
         both = np.isfinite(got) & np.isfinite(want)
         row["largest"] = float(np.abs(got[both] - want[both]).max(initial=0))
-    row["agrees"] = not different.size or (not probe.exact and row["largest"] < 1e-5)
+        if not probe.exact:
+            row["tolerance"] = TOLERANCE
+            row["agrees"] = row["largest"] <= TOLERANCE and not (other & ~both).any()
     return row

@@ -25,10 +25,11 @@ __device__ inline void cp_async_4(void* shared, const void* global, bool valid T
 }
 __device__ inline void cp_async_commit() { emulator::copy_async_commit(); }
 template <int PENDING> __device__ inline void cp_async_wait() { emulator::copy_async_wait(PENDING); }
-// Nearest, ties away from zero; NaN and infinities stay. What lies below the 10 bits of mantissa is cleared.
+// Nearest, ties away from zero. What lies below the 10 bits of mantissa is cleared, of a NaN too: one that has no other
+// bits becomes an infinity, as in sm_90's machine code.
 __device__ inline unsigned to_tf32(float x) {
     const unsigned bits = __float_as_uint(x);
-    return (bits & 0x7f800000) == 0x7f800000 ? bits : (bits + 0x1000) & 0xffffe000;
+    return ((bits & 0x7f800000) == 0x7f800000 ? bits : bits + 0x1000) & 0xffffe000;
 }
 // Nearest, ties to even; NaN becomes the canonical one.
 __device__ inline unsigned short to_bf16(float x) {
