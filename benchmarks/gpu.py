@@ -3,10 +3,11 @@
     python -m benchmarks.gpu all --out DIR [--budget SECONDS] [--stages A,B] [--again]
 
 runs from a bare checkout, nothing need be installed but CuPy. Every result is a line of ``DIR/gpu.jsonl`` as soon as it
-is there; output goes to ``DIR/gpu.log``, a summary to ``DIR/gpu.txt``. What ends the call, the lines stay, and the same call again goes on where
-results are missing; with ``--again`` it also repeats what failed. Each stage is a process of its own, begun anew behind
-an error after which CUDA does not work, and ended when it hangs. A stage that does not fit the budget is left out, with
-a line that says so. No setting of the card is touched. Without a working device it stops after the first stage.
+is there; output goes to ``DIR/gpu.log``, a summary to ``DIR/gpu.txt``. What ends the call, the lines stay, and the same
+call again goes on where results are missing; with ``--again`` it also repeats what failed. Each stage is a process of
+its own, begun anew behind an error after which CUDA does not work, and ended when it hangs. A stage that does not fit
+the budget is left out, with a line that says so. No setting of the card is touched. Without a working device it stops
+after the first stage.
 
     python -m benchmarks.gpu report DIR      a summary of what is there, at any time
     python -m benchmarks.gpu estimate        the stages, and the seconds each takes on an H100

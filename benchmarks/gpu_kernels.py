@@ -22,7 +22,7 @@ from benchmarks.gpu_record import open_backend
 from benchmarks.gpu_results import Setting
 from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
-from fastconv.backends.dry import DryBackend, DryDevice, dry_backend
+from fastconv.backends.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda import cubins
 from fastconv.kernels.cuda.device import Kernel
 
@@ -52,20 +52,10 @@ def carry(folder: Path, jobs: int) -> str:
     """Compile all variants for an H100 into a folder, probes too, and say what lies there."""
     os.environ["FASTCONV_CACHE_DIR"] = str(folder)
     cubins.compile_all(variants(), TARGET, jobs=jobs)
-    backend = DryBackend(TARGET)
-    backend.device = _Compiles(TARGET)
-    for probe in gpu_probes.probes():
-        gpu_probes.answer(backend, probe)
+    gpu_probes.compile_ahead(TARGET)
     files = [path for path in folder.rglob("*") if path.is_file()]
     size = sum(path.stat().st_size for path in files) / 1e6
     return f"{folder}: {sum(path.suffix == '.cubin' for path in files)} modules, {len(files)} files, {size:.1f} MB"
-
-
-class _Compiles(DryDevice):
-    """A device that compiles what it is told to launch."""
-
-    def run(self, launch: Any) -> None:
-        cubins.ensure(launch.kernel, TARGET)
 
 
 def variants(target: str = TARGET) -> dict[Kernel, str]:

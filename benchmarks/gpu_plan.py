@@ -105,7 +105,8 @@ def _pytest(setting: Setting, stage: str, chosen: str) -> list[str]:
     workers = 2 if setting.rehearsal else max(1, min(10, (os.cpu_count() or 2) - 4))
     words = [sys.executable, "-m", "pytest", "tests/backends/test_gpu.py", "-m", "gpu", "-k", chosen]
     words += ["-p", "benchmarks.gpu_pytest", f"--gpu-out={setting.out}", f"--gpu-run={setting.run}"]
-    words += [f"--gpu-stage={stage}", "-o", "filterwarnings=", "-p", "no:cacheprovider", "-q", "--tb=short", "--show-capture=no"]
+    words += [f"--gpu-stage={stage}", "-o", "filterwarnings=", "-p", "no:cacheprovider"]
+    words += ["-q", "--tb=short", "--show-capture=no"]
     if setting.rehearsal:
         words += ["-p", "tests.backends.fake_gpu"]
     if importlib.util.find_spec("xdist") and workers > 1:
