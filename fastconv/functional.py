@@ -337,9 +337,9 @@ def batch_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
     x = _batch_norm_input(backend, x)
     gamma, beta = (_per_channel(backend, a, name, x) for a, name in ((gamma, "gamma"), (beta, "beta")))
     eps = check.number(eps, "eps", low=0, open_low=True)
-    out, mean, var = (backend.empty(shape, x.dtype) for shape in (x.shape, gamma.shape, gamma.shape))
+    out, mean, var = (backend.empty(shape, x.dtype) for shape in (x.shape, (2, *gamma.shape), (2, *gamma.shape)))
     backend.batch_norm(x, gamma, beta, eps=eps, out=out, mean=mean, var=var, workspace=backend.pool)
-    return out, mean, var
+    return out, mean[0], var[0]
 
 
 def batch_norm_backward(

@@ -285,7 +285,10 @@ class Backend(FusedOperations, abc.ABC):
 
     @abc.abstractmethod
     def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        """``grad_bias[k] = sum over all other axes of grad_output[..., k]``; `out` is (K,). Serves dense layers too."""
+        """``grad_bias[k] = sum over all other axes of grad_output[..., k]``; `out` is (K,). Serves dense layers too.
+
+        Off by at most ``100 u * sum |grad_output|`` (u is half the type's eps), however many there are.
+        """
 
     # Dense
 
@@ -366,6 +369,9 @@ class Backend(FusedOperations, abc.ABC):
         cells inside the padded input if `count_include_pad`, else of those inside `x`; cells beyond the padding, which
         a rounded-up output size can reach, never count. (ONNX AveragePool,
         https://onnx.ai/onnx/operators/onnx__AveragePool.html)
+
+        Off by at most ``40 u * sum |x| / count`` (u is half the type's eps), however large the window, if
+        ``sum |x|`` is in range.
         """
 
     @abc.abstractmethod
@@ -379,7 +385,10 @@ class Backend(FusedOperations, abc.ABC):
         count_include_pad: bool,
         out: Array,
     ) -> None:
-        """Gradient of `avg_pool2d`: each value spread over its window, divided by the same count; out (N, H, W, C)."""
+        """Gradient of `avg_pool2d`: each value spread over its window, divided by the same count; out (N, H, W, C).
+
+        Off by at most ``40 u * sum |grad_output| / count``.
+        """
 
     # Batch normalisation (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167), over all axes but the last
 
@@ -398,14 +407,21 @@ class Backend(FusedOperations, abc.ABC):
     ) -> None:
         """Normalise with the statistics of this batch.
 
-        ``y = gamma * (x - mean) / sqrt(var + eps) + beta`` per channel, ``var`` biased (divided by the count). Sums are
-        compensated or in float64, so that a mean far from zero costs no accuracy.
+        ``y = gamma * (x - mean) / sqrt(var + eps) + beta`` per channel, ``var`` biased (divided by the count).
+
+        Sums are of distances, in parts, and these are added in float64; and the mean that is subtracted is not rounded.
+        So a mean far from zero costs no accuracy: with ``z = (x - mean) / sqrt(var + eps)``, y is off by at most
+        ``200 u * (|gamma| * (|z| + 1) + |beta|)`` (u is half the type's eps). That holds for numbers up to 2^126 in
+        float32, and in float64 as long as the variance is finite.
 
         Parameters
         ----------
         x : (N, H, W, C) or (N, C) array; at least one element a channel
         gamma, beta : (C,) arrays
-        out : like `x`; mean, var : (C,) arrays; all written
+        out : like `x`, written
+        mean, var : (C,) or (2, C) arrays, written
+            A second row of `mean` takes what its rounding left, one of `var` the standard deviation, which is finite
+            where a variance in float32 is not. All operations that take statistics heed such rows.
         """
 
     @abc.abstractmethod
@@ -428,19 +444,23 @@ class Backend(FusedOperations, abc.ABC):
         With ``z = (x - mean) / sqrt(var + eps)`` and M elements a channel: ``grad_beta = sum grad_output``,
         ``grad_gamma = sum grad_output * z``,
         ``grad_input = gamma / sqrt(var + eps) * (grad_output - grad_beta / M - z * grad_gamma / M)``.
+
+        Of a `mean` without a second row what the rounding left is found in `x`, where it is no more than a rounding. So
+        a mean far from zero costs no accuracy here either: `grad_gamma` is off by at most
+        ``200 u * sum |grad_output| (|z| + 1)``, for products ``grad_output * (x - mean)`` up to 2^124 and finite `var`.
         """
 
     @abc.abstractmethod
     def batch_norm_inference(
         self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
     ) -> None:
-        """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the statistics given."""
+        """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the statistics given, (C,) or (2, C)."""
 
     @abc.abstractmethod
     def update_running_stats(
         self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array
     ) -> None:
-        """``running = (1 - momentum) * running + momentum * batch``, in place.
+        """``running = (1 - momentum) * running + momentum * batch``, in place; all (C,).
 
         The variance stored is the unbiased one, ``var * count / (count - 1)``, as in PyTorch; with a count of 1 the
         biased.

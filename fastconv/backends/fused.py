@@ -1,7 +1,8 @@
 """Fusions: operations that do in one pass over memory what others do in several. The rules of base.py hold.
 
 Each is an operation of its own name. The defaults here compose the parts, so a backend has all of them from the start;
-the TABLE of its kernels says which it has natively. A result may differ from that of the parts by rounding only.
+the TABLE of its kernels says which it has natively. A result may differ from that of the parts by rounding only. Mean
+and variance may have a second row everywhere, see `Backend.batch_norm`.
 """
 
 from __future__ import annotations
@@ -78,11 +79,11 @@ class FusedOperations:
         ----------
         out : (N, P, Q, K) array with at least one element a channel, written
             Of the type of x, or of `kept_dtype`.
-        mean, var : (K,) arrays, written
+        mean, var : (K,) or (2, K) arrays, written
         """
         geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
-        zeros, thrown_away = workspace.empty(mean.shape, out.dtype), workspace.empty(out.shape, out.dtype)
+        zeros, thrown_away = workspace.empty(mean.shape[-1:], out.dtype), workspace.empty(out.shape, out.dtype)
         self.fill(0.0, out=zeros)
         self.batch_norm(out, zeros, zeros, eps=1.0, out=thrown_away, mean=mean, var=var, workspace=workspace)
 
@@ -253,7 +254,7 @@ class FusedOperations:
         addend : (N, H, W, C) array or None
             `out` may be the same one.
         y, x : (N, H, W, C) arrays
-        mean, var : (C,) arrays
+        mean, var : (C,) or (2, C) arrays
         out : (N, H, W, C) array, written
         grad_gamma, grad_beta : (C,) arrays, written
         """
@@ -264,7 +265,8 @@ class FusedOperations:
             self.add(part, addend, out=part)
         self.relu_backward(part, y, out=out)
         grads = {"grad_input": part, "grad_gamma": grad_gamma, "grad_beta": grad_beta}  # the first is not wanted
-        self.batch_norm_backward(out, x, mean, mean, var, eps=eps, **grads, workspace=workspace)
+        any_gamma = mean.reshape(-1)[: grad_gamma.size]
+        self.batch_norm_backward(out, x, any_gamma, mean, var, eps=eps, **grads, workspace=workspace)
 
     def batch_norm_backward_apply(
         self: Any,

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.base import Array, Backend, Direction, Precision, PreparedWeight, Shape, Workspace
+from fastconv.backends.numpy_norm import sum_of_rows
 
 Window = tuple[slice, slice]
 
@@ -140,7 +141,7 @@ class NumpyConv(Backend):
             out[r, s] = _joined(transposed @ _by_group(grad_output[:, p, q], groups), out.shape[2:])
 
     def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        out[...] = grad_output.sum(axis=tuple(range(grad_output.ndim - 1)), dtype=np.float64)
+        out[...] = sum_of_rows(grad_output)
 
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace

@@ -65,12 +65,12 @@ class NumpyPool(Backend):
         self, x: Array, *, kernel_size: Pair, stride: Pair, padding: Padding, count_include_pad: bool, out: Array
     ) -> None:
         size, out_size = x.shape[1:3], out.shape[1:3]
-        out[...] = 0
+        total = np.zeros(out.shape, np.float64)
         for _, (p, q), (h, v) in taps(
             kernel_size, size=size, out_size=out_size, stride=stride, padding=padding, dilation=(1, 1)
         ):
-            out[:, p, q] += x[:, h, v]
-        out /= _counts(size, out_size, kernel_size, stride, padding, count_include_pad).astype(out.dtype)
+            total[:, p, q] += x[:, h, v]
+        out[...] = total / _counts(size, out_size, kernel_size, stride, padding, count_include_pad)
 
     def avg_pool2d_backward(
         self,
@@ -84,12 +84,13 @@ class NumpyPool(Backend):
     ) -> None:
         size, out_size = out.shape[1:3], grad_output.shape[1:3]
         counts = _counts(size, out_size, kernel_size, stride, padding, count_include_pad)
-        share = grad_output / counts.astype(grad_output.dtype)
-        out[...] = 0
+        share = grad_output / counts.astype(np.float64)
+        total = np.zeros(out.shape, np.float64)
         for _, (p, q), (h, v) in taps(
             kernel_size, size=size, out_size=out_size, stride=stride, padding=padding, dilation=(1, 1)
         ):
-            out[:, h, v] += share[:, p, q]
+            total[:, h, v] += share[:, p, q]
+        out[...] = total
 
 
 def _counts(

@@ -151,19 +151,18 @@ class ConvNorm(Step):
         conv, norm, backend = self.conv, self.norm, self.conv.backend
         if not training:
             return conv.convolve(x, "conv2d"), norm.running_mean.array, norm.running_var.array
-        shape = norm.gamma.shape
         count = math.prod(conv.output_shape(x.shape)[:-1])
         if count == 0:
             raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
-        mean, var = backend.empty(shape, norm.dtype), backend.empty(shape, norm.dtype)
+        mean, var = norm.empty_statistics()
         z = backend.empty(conv.output_shape(x.shape), kept_dtype(conv))
         # A bias moves z and its mean alike. Left out it takes nothing of the precision that z is stored with.
         conv.convolve(x, "conv2d_statistics", out=z, bias=False, mean=mean, var=var)
-        moved = mean
+        moved = mean[0]
         if conv.bias is not None:
-            moved = backend.empty(shape, norm.dtype)
-            backend.add(mean, conv.bias.array, out=moved)
-        norm.update(moved, var, count)
+            moved = backend.empty(norm.gamma.shape, norm.dtype)
+            backend.add(mean[0], conv.bias.array, out=moved)
+        norm.update(moved, var[0], count)
         return z, mean, var
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:

@@ -69,11 +69,11 @@ class InferencePlan:
         y = backend.empty(self.output_shape, x.dtype)
         with self._lock:
             backend.copy(x, out=self._x)
-            if self._replay is None:
-                self._compute()
-            else:
-                self._replay()
-            backend.copy(self._y, out=y)
+            computed = self._y
+            if self._replay is None or not self._replay():
+                with precision(self._precision):
+                    computed = self._run(self._x)
+            backend.copy(computed, out=y)
         return y
 
     def _compute(self) -> None:

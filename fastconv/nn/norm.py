@@ -74,9 +74,9 @@ class BatchNorm2d(Layer):
         count = math.prod(x.shape[:-1])
         if count == 0:
             raise ShapeError(f"x of BatchNorm2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
-        mean, var = backend.empty(self.gamma.shape, x.dtype), backend.empty(self.gamma.shape, x.dtype)
+        mean, var = self.empty_statistics()
         backend.batch_norm(x, gamma, beta, eps=self.eps, out=y, mean=mean, var=var, workspace=backend.pool)
-        self.update(mean, var, count)
+        self.update(mean[0], var[0], count)
         return y, (x, mean, var)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -101,6 +101,11 @@ class BatchNorm2d(Layer):
         return grad_input if needs_input_grad else None
 
     # The parts, which fused steps call too (see conv_steps.py)
+
+    def empty_statistics(self) -> tuple[Array, Array]:
+        """Return where mean and variance of a batch are to be written, with their second rows."""
+        shape, dtype = (2, *self.gamma.shape), self.dtype
+        return self.backend.empty(shape, dtype), self.backend.empty(shape, dtype)
 
     def update(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch with `count` elements a channel."""

@@ -23,6 +23,7 @@ _WEIGHT_BF16 = (
 _DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD, *_BF16)
 _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
+_FINITE = ("conv2d_taps.times_zero", "conv2d_taps.refuse_not_finite")
 _CONVERT = "stored.convert_stored"  # where a kernel does not load or store bfloat16 itself
 _FEW = tuple(f"conv2d_few.conv2d_few_{channels}" for channels in range(1, 5))
 _POOL = (
@@ -42,7 +43,7 @@ _UNPOOL = (
     "winograd_unpool.conv2d_backward_weight_winograd_unpool_32",
     "winograd_unpool.conv2d_backward_weight_winograd_unpool_16",
     "winograd_weight.transform_sums",
-    "conv2d_weight.sum_parts",
+    "reduce.add_parts",
 )
 _NORM = (
     "winograd_norm.conv2d_winograd_norm",
@@ -52,7 +53,7 @@ _NORM = (
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _NORM_SUMS = ("batch_norm_gradient.batch_norm_gradient_sums", "batch_norm_gradient.combine_gradients")
 _NORM_APPLY = ("batch_norm_gradient.gradient_constants", "batch_norm_gradient.batch_norm_gradient_apply")
-_NORM_GRADIENT = (*_NORM_SUMS, *_NORM_APPLY)
+_NORM_GRADIENT = (*_NORM_SUMS, "batch_norm_gradient.combine_distances", *_NORM_APPLY)
 
 TABLE = {
     "prepare_conv2d_weight": (
@@ -61,8 +62,7 @@ TABLE = {
         "winograd_prepare.transform_weight_wide",
         "winograd_prepare.transform_weight_5x5",
         *_PACK_BF16,
-        "conv2d_taps.times_zero",
-        "conv2d_taps.refuse_nan",
+        *_FINITE,
     ),
     "conv2d": (*_CONVOLUTION, _CONVERT),
     "conv2d_backward_input": (*_CONVOLUTION, *_FEW, _CONVERT),
@@ -79,11 +79,10 @@ TABLE = {
         "winograd_weight.transform_sums_5x5",
         *_WEIGHT_BF16,
         "conv2d_depthwise.conv2d_depthwise_backward_weight",
-        "conv2d_taps.times_zero",
-        "conv2d_taps.refuse_nan",
+        *_FINITE,
         _CONVERT,
     ),
-    "conv2d_backward_bias": ("reduce.sum_rows", "conv2d_weight.sum_parts"),
+    "conv2d_backward_bias": ("reduce.sum_rows", "reduce.add_parts"),
     "prepare_dense_weight": ("pack.pack_weight", *_PACK_BF16),
     "dense": ("conv2d_direct.conv2d_direct", *_BF16),
     "dense_backward_input": ("conv2d_direct.conv2d_direct", *_BF16),
@@ -133,14 +132,14 @@ TABLE = {
     "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS, _CONVERT),
     "conv2d_backward_input_add": (*_DENSE_CONVOLUTION, *_FEW, _CONVERT),
     "conv2d_relu_max_pool2d": _POOL,
-    "conv2d_backward_input_relu": (*_MASKED, "conv2d_weight.sum_parts", _CONVERT),
+    "conv2d_backward_input_relu": (*_MASKED, "reduce.add_parts", _CONVERT),
     "conv2d_max_pool2d_backward": _UNPOOL,
     "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_FEW, *_NORM, *_NORM_SUMS, _CONVERT),
     "batch_norm_backward_apply": _NORM_APPLY,
     "normalise_relu": ("normalise.normalise",),
     "normalise_add_relu": ("normalise.normalise",),
     "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d", _CONVERT),
-    "relu_backward_bias": ("reduce.relu_gradient_bias", "conv2d_weight.sum_parts"),
+    "relu_backward_bias": ("reduce.relu_gradient_bias", "reduce.add_parts"),
     "batch_norm_relu_backward": _NORM_GRADIENT,
     "batch_norm_add_relu_backward": _NORM_GRADIENT,
     "batch_norm_relu_max_pool2d_backward": (

@@ -2,10 +2,16 @@
 
 The rows are cut into parts by shape, a part into blocks that stay in the L2 cache. A block's mean comes first and its
 squares are taken around it, so a mean far from zero costs no accuracy; blocks and parts are combined in float64 by the
-formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773), in order. Backward sums the gradient
+formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773), in order. Where squares leave the range of float32,
+the block is computed again in float64.
 
-Bound by memory: forward two reads and a write of the activation, backward four reads and a write.
+Mean and variance are written with a second row if there is one: what the rounding of the mean left, as large as the
+spread itself where that is a millionth of the mean, and the standard deviation, where the variance is out of range.
+
+Bound by memory: two reads and a write of the activation.
 """
+
+import math
 
 import numpy as np
 
@@ -55,6 +61,29 @@ def _squares_around(source, mean, rows, row_bytes, count, dt):
     return (a + b) + (c + d)
 
 
+@device
+def _block_in_float64(x, first, rows, c):
+    """Mean distance of a channel from the first of some rows, and the sum of squares around that mean."""
+    origin, total, squares = np.float64(x[first, c]), 0.0, 0.0
+    for i in range(first, first + rows):
+        total += np.float64(x[i, c]) - origin
+    mean = total / rows
+    for i in range(first, first + rows):
+        away = np.float64(x[i, c]) - origin - mean
+        squares += away * away
+    return mean, squares
+
+
+@device
+def write_statistics(mean, var, channels, c, origin, distance, variance):
+    """Write mean, ``origin + distance``, and variance of a channel, and their second rows where there are such."""
+    mean[c], var[c] = origin + distance, variance
+    if mean.size > channels:
+        mean[channels + c] = (origin - np.float64(mean[c])) + distance
+    if var.size > channels:
+        var[channels + c] = np.sqrt(variance)
+
+
 @kernel
 def batch_norm_statistics(begin, end, scratch, x, means, squares):
     """For each part, each channel's mean (as distance from the first row of x) and the sum of squares around it."""
@@ -89,6 +118,9 @@ def batch_norm_statistics(begin, end, scratch, x, means, squares):
                 block_mean = origin - np.float64(x[0, c]) + np.float64(distance[c])
                 rounding = origin - np.float64(centre[c]) + np.float64(distance[c])
                 block_squares = np.float64(squares_there[c]) - count * rounding * rounding
+                if not math.isfinite(block_squares):
+                    away, block_squares = _block_in_float64(x, row, count, c)
+                    block_mean = origin - np.float64(x[0, c]) + away
                 if before == 0:
                     means[part, c], squares[part, c] = block_mean, block_squares
                 else:
@@ -100,8 +132,8 @@ def batch_norm_statistics(begin, end, scratch, x, means, squares):
 @kernel
 def combine_statistics(begin, end, x, means, squares, mean, var):
     """Combine the parts in order."""
-    rows = x.shape[0]
-    for c in range(mean.size):
+    rows, channels = x.shape
+    for c in range(channels):
         centre, total = means[0, c], squares[0, c]
         for part in range(1, means.shape[0]):
             before = part * _PART_ROWS
@@ -109,7 +141,7 @@ def combine_statistics(begin, end, x, means, squares, mean, var):
             away = means[part, c] - centre
             centre += away * (count / (before + count))
             total += squares[part, c] + away * away * (before * count / (before + count))
-        mean[c], var[c] = np.float64(x[0, c]) + centre, total / rows
+        write_statistics(mean, var, channels, c, np.float64(x[0, c]), centre, total / rows)
 
 
 def _parts(rows):
@@ -117,12 +149,13 @@ def _parts(rows):
 
 
 def statistics(x, mean, var, workspace):
-    """Mean and biased variance of each channel."""
-    rows = x.reshape(-1, mean.size)
-    means, squares = (workspace.empty((_parts(rows), mean.size), np.float64) for _ in range(2))
-    scratch = workspace.empty((get_num_threads(), 4 * mean.size), x.dtype)
+    """Mean and biased variance of each channel; see `Backend.batch_norm` for their second rows."""
+    channels = mean.shape[-1]
+    rows = x.reshape(-1, channels)
+    means, squares = (workspace.empty((_parts(rows), channels), np.float64) for _ in range(2))
+    scratch = workspace.empty((get_num_threads(), 4 * channels), x.dtype)
     launch(batch_norm_statistics, _parts(rows), rows, means, squares, scratch=scratch)
-    launch(combine_statistics, 1, rows, means, squares, mean, var)
+    launch(combine_statistics, 1, rows, means, squares, mean.reshape(-1), var.reshape(-1))
 
 
 def batch_norm(x, gamma, beta, *, eps, out, mean, var, workspace):

@@ -1,8 +1,13 @@
 """Gradients of a batch normalisation, alone or behind a rectifier, a shortcut's addition, or a 2x2 max pooling.
 
-Two passes. The first sums, for each channel, the gradient g and its product with x - mean; the second applies them:
+Two passes. The first sums, for each channel, the gradient g and its product with z = (x - mean) / sqrt(var + eps); the
+second applies them:
 
-    grad_input = a * g - k * (x - mean) - a * b,    a = gamma / sqrt(var + eps), b = mean of g, k from the products
+    grad_input = a * g + k * z + b,    a = gamma / sqrt(var + eps), b from the mean of g, k from that of the products
+
+Both passes subtract the mean as it was rounded. What the rounding left, e deviations, enters with the sums: the product
+with the exact z is ``sum of g * z - e * sum of g``, and b has ``- k * e`` in it. Where the caller has the rounded mean
+alone, the first pass finds e as the mean of z.
 
 The first may have been done by the convolution behind (winograd_norm.py); then `apply` is all that is left.
 
@@ -10,13 +15,17 @@ What follows the normalisation forward stands before it backward, and both passe
 it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window.
 
 Rows are cut into parts by shape. Within a part four rows at a time are added to sums in the L1 cache, every 256 rows
-those to float64 sums; parts are added in order. Bound by memory: the inputs are read twice, the gradient written once.
+those to float64 sums; parts are added in order. So a sum is off by at most 68 u * sum |g| (u = 2^-24), as in reduce.py.
+Bound by memory: the inputs are read twice, the gradient written once.
 """
+
+import math
 
 import numpy as np
 
 from .elementwise import load, store
 from .launch import device, kernel, launch, thread_rows
+from .normalise import vector_rstd
 from .simd import (
     LINE_BYTES,
     STREAM_BYTES,
@@ -38,6 +47,7 @@ _PART_ROWS = 2048
 _BLOCK_BYTES = 64 * 1024
 _AHEAD_BYTES = 4096  # a page, where the hardware stops reading ahead: sums of 128x32x32x64 on Zen 5 0.78 ms, 0.68 so
 _FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
+_SECTIONS = 4  # of a thread's scratch: three sums and a constant
 
 
 @device
@@ -60,21 +70,36 @@ def _kept_gradient(grad, y, kept, place, count, y_stored, dt):
 
 
 @device
-def clear_sums(sums, products, channels, dt):
+def _clear_sums(cached, channels, dt):
     """Zero the sums in the cache."""
     for c in range(0, channels, lanes(dt)):
         count = min(lanes(dt), channels - c)
-        store(sums + c * itemsize(dt), vsplat(0, dt), count, dt)
-        store(products + c * itemsize(dt), vsplat(0, dt), count, dt)
+        store(cached[0] + c * itemsize(dt), vsplat(0, dt), count, dt)
+        store(cached[1] + c * itemsize(dt), vsplat(0, dt), count, dt)
+        store(cached[2] + c * itemsize(dt), vsplat(0, dt), count, dt)
 
 
 @device
-def _flush(scratch, sums, products, part, channels, first):
+def _cached(scratch, var, channels, eps, dt):
+    """Where a thread's sums of g, g * z and z are in the cache, and ``1 / sqrt(var + eps)``, which is written there."""
+    start, section = address(scratch), scratch.size // _SECTIONS * itemsize(dt)
+    for c in range(0, channels, lanes(dt)):
+        count = min(lanes(dt), channels - c)
+        rstd = vector_rstd(var, channels, c, eps, count, dt)
+        store(start + 3 * section + c * itemsize(dt), rstd, count, dt)
+    return start, start + section, start + 2 * section, start + 3 * section
+
+
+@device
+def _flush(scratch, sums, products, distances, part, channels, first):
     """Add the sums in the cache to those of the part, in float64, or start them."""
-    half = scratch.size // 2
+    section = scratch.size // _SECTIONS
     for c in range(channels):
         sums[part, c] = np.float64(scratch[c]) + (0.0 if first else sums[part, c])
-        products[part, c] = np.float64(scratch[half + c]) + (0.0 if first else products[part, c])
+        products[part, c] = np.float64(scratch[section + c]) + (0.0 if first else products[part, c])
+    if distances.size:
+        for c in range(channels):
+            distances[part, c] = np.float64(scratch[2 * section + c]) + (0.0 if first else distances[part, c])
 
 
 @device
@@ -84,34 +109,38 @@ def _away(x, place, centre, count, stored, dt):
 
 
 @device
-def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, sums, products, count, stored_as, dt):
-    """Add up to four rows of one vector of channels."""
+def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, cached, shift, apart, count, stored_as, dt):
+    """Add up to four rows of one vector of channels, `shift` bytes into theirs; those of z too if `apart`."""
     stored, y_stored = stored_as
+    sums, products, distances, rstds = cached
     for ahead in range(place + _AHEAD_BYTES, place + _AHEAD_BYTES + 4 * row_bytes, row_bytes):
         prefetch(grad + ahead)
         prefetch(x + stored_bytes(ahead, stored, dt))
-    centre = load(mean, count, dt)
-    g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
-    total, product = g, g * _away(x, place, centre, count, stored, dt)
+    centre = load(mean + shift, count, dt)
+    g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+    total, product, distance = g, g * away, away
     if rows > 1:
         place += row_bytes
-        g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
-        total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
+        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        total, product, distance = total + g, vfma(g, away, product), distance + away
     if rows > 2:
         place += row_bytes
-        g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
-        total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
+        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        total, product, distance = total + g, vfma(g, away, product), distance + away
     if rows > 3:
         place += row_bytes
-        g = _kept_gradient(grad, y, kept, place, count, y_stored, dt)
-        total, product = total + g, vfma(g, _away(x, place, centre, count, stored, dt), product)
-    store(sums, load(sums, count, dt) + total, count, dt)
-    store(products, load(products, count, dt) + product, count, dt)
+        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        total, product, distance = total + g, vfma(g, away, product), distance + away
+    rstd = load(rstds + shift, count, dt)
+    store(sums + shift, load(sums + shift, count, dt) + total, count, dt)
+    store(products + shift, vfma(product, rstd, load(products + shift, count, dt)), count, dt)
+    if apart:
+        store(distances + shift, vfma(distance, rstd, load(distances + shift, count, dt)), count, dt)
 
 
 @kernel
-def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, masked, sums, products):
-    """For each part, the sum of the gradient and of its product with x - mean, in float64.
+def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, var, eps, masked, sums, products, distances):
+    """For each part, the sum of the gradient and of its product with z, in float64, and of z unless that is empty.
 
     The gradient behind the rectifier is written to `masked` unless that is empty.
     """
@@ -121,55 +150,92 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, masked, sums
     rows, channels = x.shape
     row_bytes = channels * size
     whole = channels // width * width
-    cached, cached_products = address(scratch), address(scratch) + scratch.size // 2 * size
+    cached = _cached(scratch, var, channels, eps, dt)
     rectified, kept = address(y) if y.size else 0, address(masked) if masked.size else 0
+    apart = distances.size > 0
     for part in range(begin, end):
         stop = min((part + 1) * _PART_ROWS, rows)
         for block in range(part * _PART_ROWS, stop, _FLUSH_ROWS):
-            clear_sums(cached, cached_products, channels, dt)
+            _clear_sums(cached, channels, dt)
             last = min(block + _FLUSH_ROWS, stop)
             for i in range(block, last, 4):
                 place, several = i * row_bytes, min(4, last - i)
                 for shift in range(0, whole * size, VECTOR_BYTES):
                     _add_rows(
                         *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean) + shift, cached + shift, cached_products + shift, width, stored_as, dt),
+                        *(address(mean), cached, shift, apart, width, stored_as, dt),
                     )
                 if whole < channels:
                     shift, rest = whole * size, channels - whole
                     _add_rows(
                         *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean) + shift, cached + shift, cached_products + shift, rest, stored_as, dt),
+                        *(address(mean), cached, shift, apart, rest, stored_as, dt),
                     )
-            _flush(scratch, sums, products, part, channels, block == part * _PART_ROWS)
+            _flush(scratch, sums, products, distances, part, channels, block == part * _PART_ROWS)
+
+
+@device
+def _rstd(var, channels, c, eps):
+    """``1 / sqrt(var + eps)`` of one channel in float64; see `vector_rstd`."""
+    if var.size > channels and var[c] == math.inf:
+        return 1.0 / np.float64(var[channels + c])
+    return 1.0 / np.sqrt(np.float64(var[c]) + eps)
 
 
 @kernel
-def combine_gradients(begin, end, sums, products, var, eps, grad_gamma, grad_beta):
+def combine_distances(begin, end, distances, rows, mean, var, eps, rests):
+    """What the rounding of each mean left, from the sums of z; 0 where that is more: then another mean was given."""
+    channels = rests.size
+    most = 2.0**-23 if itemsize(rests.dtype) == 4 else 2.0**-52
+    for c in range(channels):
+        total, rstd = 0.0, _rstd(var, channels, c, eps)
+        for part in range(distances.shape[0]):
+            total += distances[part, c]
+        rest = total / rows / rstd if rstd > 0.0 else 0.0
+        rests[c] = rest if abs(rest) <= most * abs(np.float64(mean[c])) else 0.0
+
+
+@kernel
+def combine_gradients(begin, end, sums, products, rests, var, eps, grad_gamma, grad_beta):
     """Add the parts in order."""
-    for c in range(grad_gamma.size):
+    channels = grad_gamma.size
+    for c in range(channels):
         total, product = 0.0, 0.0
         for part in range(sums.shape[0]):
             total += np.float64(sums[part, c])
             product += np.float64(products[part, c])
-        grad_beta[c], grad_gamma[c] = total, product / np.sqrt(np.float64(var[c]) + eps)
+        if rests.size:
+            product -= rests[c] * _rstd(var, channels, c, eps) * total
+        grad_beta[c], grad_gamma[c] = total, product
 
 
 @kernel
-def gradient_constants(begin, end, rows, grad_gamma, grad_beta, gamma, var, eps, a, b, k):
-    """Constants of ``grad_input = a * g + k * (x - mean) + b``."""
-    for c in range(gamma.size):
-        rstd = 1.0 / np.sqrt(np.float64(var[c]) + eps)
-        a[c], b[c] = gamma[c] * rstd, -gamma[c] * rstd * grad_beta[c] / rows
-        k[c] = -gamma[c] * rstd * rstd * grad_gamma[c] / rows
+def gradient_constants(begin, end, rows, grad_gamma, grad_beta, gamma, rests, var, eps, constants):
+    """Constants of ``grad_input = a * g + k * (x - mean) * rstd + b``: rstd, a, b and k, a row each."""
+    channels = gamma.size
+    for c in range(channels):
+        rstd = _rstd(var, channels, c, eps)
+        a = gamma[c] * rstd
+        k = -a * grad_gamma[c] / rows
+        b = -a * grad_beta[c] / rows
+        if rests.size:
+            b -= k * (rests[c] * rstd)
+        constants[0, c], constants[1, c], constants[2, c], constants[3, c] = rstd, a, b, k
+
+
+@device
+def _constants_at(mean, constants, dt):
+    """Addresses of the mean and of each row of constants."""
+    place, row = address(constants), constants.shape[1] * itemsize(dt)
+    return address(mean), place, place + row, place + 2 * row, place + 3 * row
 
 
 @device
 def _applied(g, x, constants, shift, count, stored, dt):
-    """A * g + k * (x - mean) + b."""
-    mean, a, b, k = constants
-    away = _away(x, shift, load(mean + shift, count, dt), count, stored, dt)
-    value = vfma(load(k + shift, count, dt), away, load(b + shift, count, dt))
+    """A * g + k * z + b."""
+    mean, rstd, a, b, k = constants
+    z = _away(x, shift, load(mean + shift, count, dt), count, stored, dt) * load(rstd + shift, count, dt)
+    value = vfma(load(k + shift, count, dt), z, load(b + shift, count, dt))
     return vfma(load(a + shift, count, dt), g, value)
 
 
@@ -186,14 +252,14 @@ def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, s
 
 
 @kernel
-def batch_norm_gradient_apply(begin, end, grad, y, x, mean, a, b, k, out, residual, block_rows, stream):
+def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, residual, block_rows, stream):
     """A block of rows a task; the gradient of the shortcut goes to `residual` unless that is empty."""
     dt, stored_as = grad.dtype, (x.dtype, y.dtype, out.dtype)
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
     whole = channels // width * width
-    constants = address(mean), address(a), address(b), address(k)
+    places = _constants_at(mean, constants, dt)
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
         rectified = address(y) + stored_bytes(place, y.dtype, dt) if y.size else 0
@@ -201,10 +267,10 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, a, b, k, out, residu
         source, target = address(grad) + place, address(out) + stored_bytes(place, out.dtype, dt)
         values = address(x) + stored_bytes(place, x.dtype, dt)
         for c in range(0, whole, width):
-            _apply_part(source, rectified, values, shortcut, target, constants, c * size, width, stream, stored_as, dt)
+            _apply_part(source, rectified, values, shortcut, target, places, c * size, width, stream, stored_as, dt)
         if whole < channels:
             shift, rest = whole * size, channels - whole
-            _apply_part(source, rectified, values, shortcut, target, constants, shift, rest, False, stored_as, dt)
+            _apply_part(source, rectified, values, shortcut, target, places, shift, rest, False, stored_as, dt)
 
 
 @device
@@ -218,7 +284,7 @@ def _cell_of(source, cell, row_bytes, pixel_bytes, count, stored, dt):
 
 
 @kernel
-def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean, sums, products):
+def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean, var, eps, sums, products):
     """The sums behind a rectifier and a 2x2 max pooling: a pooled image a part."""
     dt, stored, index_dt = grad.dtype, x.dtype, argmax.dtype
     size = itemsize(dt)
@@ -227,10 +293,11 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
     _, out_h, out_w, _ = grad.shape
     pixel_bytes = channels * itemsize(stored)
     row_bytes = in_w * pixel_bytes
-    cached, cached_products = address(scratch), address(scratch) + scratch.size // 2 * size
+    cached = _cached(scratch, var, channels, eps, dt)
+    total_at, product_at, _, rstd_at = cached
     for part in range(begin, end):
         for p in range(out_h):
-            clear_sums(cached, cached_products, channels, dt)
+            _clear_sums(cached, channels, dt)
             for q in range(out_w):
                 pixel = ((part * out_h + p) * out_w + q) * channels
                 source = address(x) + ((part * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
@@ -239,15 +306,14 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
                     g = _gradient(address(grad), address(y), (pixel + c) * size, count, y.dtype, dt)
                     cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
                     value = _cell_of(source + c * itemsize(stored), cell, row_bytes, pixel_bytes, count, stored, dt)
-                    value = value - load(address(mean) + shift, count, dt)
-                    store(cached + shift, load(cached + shift, count, dt) + g, count, dt)
-                    total = vfma(g, value, load(cached_products + shift, count, dt))
-                    store(cached_products + shift, total, count, dt)
-            _flush(scratch, sums, products, part, channels, p == 0)
+                    z = (value - load(address(mean) + shift, count, dt)) * load(rstd_at + shift, count, dt)
+                    store(total_at + shift, load(total_at + shift, count, dt) + g, count, dt)
+                    store(product_at + shift, vfma(g, z, load(product_at + shift, count, dt)), count, dt)
+            _flush(scratch, sums, products, sums[:0], part, channels, p == 0)
 
 
 @kernel
-def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k, out):
+def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, constants, out):
     """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task."""
     dt, stored, out_stored, index_dt = grad.dtype, x.dtype, out.dtype, argmax.dtype
     size = itemsize(dt)
@@ -255,7 +321,7 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k
     _, in_h, in_w, channels = x.shape
     _, out_h, out_w, _ = grad.shape
     pixel_bytes = channels * size
-    constants = address(mean), address(a), address(b), address(k)
+    places = _constants_at(mean, constants, dt)
     pairs = (in_h + 1) // 2
     zero = vsplat(0, dt)
     for task in range(begin, end):
@@ -276,43 +342,60 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, a, b, k
                         place = start + (r * in_w + s) * pixel_bytes
                         won = vselect_eq(cell, vsplat(i, dt), g, zero)
                         values = address(x) + stored_bytes(place, stored, dt)
-                        value = _applied(won, values, constants, shift, count, stored, dt)
+                        value = _applied(won, values, places, shift, count, stored, dt)
                         target = address(out) + stored_bytes(place + shift, out_stored, dt)
                         put_stored(target, value, count, False, out_stored, dt)
 
 
 _NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+_NO_DISTANCES = np.empty((0, 0), np.float64)
 
 
-def sum_scratch(channels, dtype):
-    """Sums in the cache, a row for each thread, each half on lines of its own."""
-    half = -(-channels * dtype.itemsize // LINE_BYTES) * LINE_BYTES
-    return thread_rows(2 * half, dtype)
+def _sum_scratch(channels, dtype):
+    """Sums in the cache, a row for each thread, each section on lines of its own."""
+    section = -(-channels * dtype.itemsize // LINE_BYTES) * LINE_BYTES
+    return thread_rows(_SECTIONS * section, dtype)
 
 
-def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace):
-    """Launch the first pass over arrays as rows; `y` and `masked` are flat, or empty."""
-    parts = -(-len(x) // _PART_ROWS)
-    sums, products = (workspace.empty((parts, mean.size), np.float64) for _ in range(2))
-    arguments = (grad, y, x, mean, masked, sums, products)
-    launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(mean.size, mean.dtype))
-    launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)
+def rests_of(mean):
+    """Return what the rounding of a mean left, an empty array where that is not there."""
+    return mean[1] if mean.ndim > 1 else _NOTHING[mean.dtype]
 
 
-def _constants(rows, grad_gamma, grad_beta, gamma, var, eps, workspace):
-    a, b, k = (workspace.empty(gamma.shape, gamma.dtype) for _ in range(3))
-    launch(gradient_constants, 1, rows, grad_gamma, grad_beta, gamma, var, float(eps), a, b, k)
-    return a, b, k
+def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace, *, find_rest=False):
+    """Launch the first pass over arrays as rows; `y` and `masked` are flat, or empty. Return the rests of the mean.
+
+    They are found in x where that is asked for and they are not there.
+    """
+    parts, channels = -(-len(x) // _PART_ROWS), mean.shape[-1]
+    sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
+    find_rest = find_rest and mean.ndim == 1
+    distances = workspace.empty((parts, channels), np.float64) if find_rest else _NO_DISTANCES
+    rests = workspace.empty((channels,), mean.dtype) if find_rest else rests_of(mean)
+    mean, var = mean.reshape(-1), var.reshape(-1)
+    arguments = (grad, y, x, mean, var, float(eps), masked, sums, products, distances)
+    launch(batch_norm_gradient_sums, parts, *arguments, scratch=_sum_scratch(channels, mean.dtype))
+    if find_rest:
+        launch(combine_distances, 1, distances, len(x), mean, var, float(eps), rests)
+    launch(combine_gradients, 1, sums, products, rests, var, float(eps), grad_gamma, grad_beta)
+    return rests
+
+
+def _constants(rows, grad_gamma, grad_beta, gamma, rests, var, eps, workspace):
+    constants = workspace.empty((4, gamma.size), gamma.dtype)
+    launch(gradient_constants, 1, rows, grad_gamma, grad_beta, gamma, rests, var.reshape(-1), float(eps), constants)
+    return constants
 
 
 def _apply(grad, y, x, residual, mean, constants, grad_input):
     """Launch the second pass over arrays as rows; `y` and `residual` are flat, or empty."""
-    block_rows = max(1, _BLOCK_BYTES // (2 * mean.nbytes))
+    row_bytes = mean.shape[-1] * mean.itemsize
+    block_rows = max(1, _BLOCK_BYTES // (2 * row_bytes))
     apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
-    addresses = (mean.nbytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
+    addresses = (row_bytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
     stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
     launch(
-        *(batch_norm_gradient_apply, -(-len(x) // block_rows), grad, y, x, mean, *constants),
+        *(batch_norm_gradient_apply, -(-len(x) // block_rows), grad, y, x, mean.reshape(-1), constants),
         *(grad_input, residual, block_rows, stream),
     )
 
@@ -325,14 +408,15 @@ def batch_norm_backward(
     nothing = _NOTHING[gamma.dtype]
     y = nothing if y is None else y.reshape(-1)
     residual = nothing if grad_residual is None else grad_residual.reshape(-1)
-    _sums(grad, y, rows, mean, var, nothing, grad_gamma, grad_beta, eps, workspace)
-    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, var, eps, workspace)
+    rests = _sums(grad, y, rows, mean, var, nothing, grad_gamma, grad_beta, eps, workspace, find_rest=True)
+    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
     _apply(grad, y, rows, residual, mean, constants, grad_input)
 
 
 def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, workspace):
     """The gradient behind the rectifier, and those of gamma and beta."""
-    rows, grad = x.reshape(-1, mean.size), grad_output.reshape(-1, mean.size)
+    channels = mean.shape[-1]
+    rows, grad = x.reshape(-1, channels), grad_output.reshape(-1, channels)
     _sums(grad, y.reshape(-1), rows, mean, var, out.reshape(-1), grad_gamma, grad_beta, eps, workspace)
 
 
@@ -340,7 +424,7 @@ def apply(grad_output, x, gamma, mean, var, *, eps, grad_gamma, grad_beta, grad_
     """The gradient of x from those of gamma and beta."""
     rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
     nothing = _NOTHING[gamma.dtype]
-    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, var, eps, workspace)
+    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests_of(mean), var, eps, workspace)
     _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
 
 
@@ -349,9 +433,10 @@ def batch_norm_relu_max_pool2d_backward(
 ):
     """Gradients of a normalisation, rectifier and 2x2 max pooling."""
     sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
-    arguments = (grad_output, y, argmax, x, mean, sums, products)
-    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=sum_scratch(gamma.size, gamma.dtype))
-    launch(combine_gradients, 1, sums, products, var, float(eps), grad_gamma, grad_beta)
-    constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, var, eps, workspace)
-    arguments = (grad_output, y, argmax, x, mean, *constants, grad_input)
+    rests, flat_mean, flat_var = rests_of(mean), mean.reshape(-1), var.reshape(-1)
+    arguments = (grad_output, y, argmax, x, flat_mean, flat_var, float(eps), sums, products)
+    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=_sum_scratch(gamma.size, gamma.dtype))
+    launch(combine_gradients, 1, sums, products, rests, flat_var, float(eps), grad_gamma, grad_beta)
+    constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
+    arguments = (grad_output, y, argmax, x, flat_mean, constants, grad_input)
     launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)

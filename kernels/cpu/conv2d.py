@@ -29,7 +29,7 @@ from .elementwise import copy
 from .gather import backward_input_gathers, forward_gathers
 from .launch import immediately, is_recording, trace
 from .pack import Prepared, pack, packed_size
-from .stored import widened
+from .stored import convert, widened
 from .winograd_transforms import SQUARE
 
 
@@ -104,6 +104,11 @@ def _prepare(algorithm, weight, direction, input_shape, geometry, workspace):
         return _transform_weight(algorithm, weight, direction, gathers[0], strides, workspace)
     if algorithm == "bf16":
         return pack_bf16.prepare(weight, gathers, strides, workspace, turned=direction == "backward_input")
+    return _pack(weight, gathers, strides, workspace)
+
+
+def _pack(weight, gathers, strides, workspace):
+    """Return the weight in the order in which the direct kernel reads it."""
     packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
     start = 0
     for gather in gathers:
@@ -135,7 +140,10 @@ def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=No
         plan, packed = gathers[0].plan, weight.packed
         tile = winograd_tile(weight.algorithm, weight.weight.shape[:2])
         more = {"tile": tile, "floor": floor, "addend": addend, "statistics": statistics}
-        winograd.run(x, packed, bias, -plan.first_dh, -plan.first_dw, out, workspace, **more)
+        found = winograd.run(x, packed, bias, -plan.first_dh, -plan.first_dw, out, workspace, **more)
+        if addend is not out and not _in_range(found, workspace, x, weight.weight):  # else the addend is gone
+            more = {"floor": floor, "addend": addend, "statistics": statistics}
+            _run_directly(x, weight, bias, out, gathers, workspace, **more)
         return
     if weight.algorithm.endswith("_bf16"):
         turned = "backward_input" in weight.algorithm
@@ -155,6 +163,31 @@ def _run(x, weight, bias, out, gathers, workspace, *, floor=-math.inf, addend=No
         start = stop
     if statistics is not None:
         batch_norm.statistics(out, *statistics, workspace)
+
+
+def _in_range(found, workspace, *arrays):
+    """Tell whether Winograd's results are right: finite, if `found` is, or else because one of the factors is not.
+
+    Its transforms add numbers that are larger than the result by their factors (kernels/README.md), and may overflow
+    where the formula does not. What is being recorded breaks off then.
+    """
+    if is_recording():
+        conv2d_taps.expect_finite(found)
+        return True
+    if np.isfinite(found).all():
+        return True
+    return not all(conv2d_taps.all_finite(widened(array, workspace)) for array in arrays)
+
+
+def _run_directly(x, weight, bias, out, gathers, workspace, **more):
+    """As `_run`, with the direct kernel in place of the one that the weight was prepared for."""
+    direction = "backward_input" if "backward_input" in weight.algorithm else "forward"
+    packed = _pack(weight.weight, gathers, _pack_strides(weight.weight, direction, 1), workspace)
+    direct = Prepared(weight.weight, f"conv2d_{direction}_direct", packed)
+    y = out if out.dtype == weight.weight.dtype else workspace.empty(out.shape, weight.weight.dtype)
+    _run(x, direct, bias, y, gathers, workspace, **more)
+    if y is not out:
+        convert(y, out)
 
 
 def conv2d(
@@ -205,6 +238,7 @@ def conv2d_relu_max_pool2d(
 ):
     """Convolution, rectifier and max pooling in one pass; return False, with nothing done, where that cannot be.
 
+    False too where results are to be computed anew, out of Winograd's range; so do the functions below.
     `pool_geometry` is (stride, padding, dilation) of the pooling.
     """
     shape = weight.weight.shape
@@ -213,8 +247,8 @@ def conv2d_relu_max_pool2d(
     if place is None or not normalise.suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
         return False
     bias = NO_BIAS[weight.weight.dtype] if bias is None else bias
-    winograd_fused.run_pool(x, weight.packed, bias, conv_shape, *place, out, argmax, workspace)
-    return True
+    found = winograd_fused.run_pool(x, weight.packed, bias, conv_shape, *place, out, argmax, workspace)
+    return _in_range(found, workspace, x, weight.weight)
 
 
 def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilation, groups, out, grad_bias, workspace):
@@ -223,8 +257,8 @@ def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilat
     place = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
     if place is None:
         return False
-    winograd_fused.run_masked(grad_output, weight.packed, y, *place, out, grad_bias, workspace)
-    return True
+    found = winograd_fused.run_masked(grad_output, weight.packed, y, *place, out, grad_bias, workspace)
+    return _in_range(found, workspace, grad_output, weight.weight)
 
 
 def conv2d_max_pool2d_backward(
@@ -264,12 +298,16 @@ def conv2d_max_pool2d_backward(
             return False
     tops = padding[0][0], padding[1][0]
     fixed = algorithm == WINOGRAD_FIXED
-    winograd_unpool.backward_weight(grad_output, argmax, x, conv_shape, *tops, grad_weight, workspace, fixed=fixed)
-    if place is not None:
-        mask = x if rectified else x[:0]
-        more = (mask, conv_shape, *place[:2], grad_input, grad_bias if rectified else None, workspace)
-        winograd_unpool.backward_input(grad_output, argmax, weight.packed, *more)
-    return True
+    more = (conv_shape, *tops, grad_weight, workspace)
+    found = winograd_unpool.backward_weight(grad_output, argmax, x, *more, fixed=fixed)
+    if not _in_range(found, workspace, grad_output, x):
+        return False
+    if place is None:
+        return True
+    mask = x if rectified else x[:0]
+    more = (mask, conv_shape, *place[:2], grad_input, grad_bias if rectified else None, workspace)
+    found = winograd_unpool.backward_input(grad_output, argmax, weight.packed, *more)
+    return _in_range(found, workspace, grad_output, weight.weight)
 
 
 def conv2d_backward_input_norm_relu(
@@ -297,8 +335,8 @@ def conv2d_backward_input_norm_relu(
     if place is None:
         return False
     norm = (y, x, mean, var, eps, grad_gamma, grad_beta)
-    winograd_norm.run(grad_output, weight.packed, addend, norm, *place, out, workspace)
-    return True
+    found = winograd_norm.run(grad_output, weight.packed, addend, norm, *place, out, workspace)
+    return addend is out or _in_range(found, workspace, grad_output, weight.weight)  # or the addend is gone
 
 
 def conv2d_backward_input(grad_output, weight, *, stride, padding, dilation, groups, out, workspace, addend=None):
@@ -334,8 +372,10 @@ def conv2d_backward_weight(grad_output, x, *, stride, padding, dilation, groups,
 def _backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     stride, padding, dilation, _ = geometry
     if algorithm in WINOGRAD:
-        fixed = algorithm == WINOGRAD_FIXED
-        winograd_weight.backward_weight(grad_output, x, padding[0][0], padding[1][0], out, workspace, fixed=fixed)
+        more = (padding[0][0], padding[1][0], out, workspace)
+        found = winograd_weight.backward_weight(grad_output, x, *more, fixed=algorithm == WINOGRAD_FIXED)
+        if not _in_range(found, workspace, grad_output, x):
+            _backward_weight("direct", grad_output, x, geometry, out, workspace)
         return
     if algorithm == "bf16":
         conv2d_weight_bf16.backward_weight(grad_output, x, *geometry, out, workspace)

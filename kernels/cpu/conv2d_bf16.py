@@ -392,4 +392,5 @@ def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, ad
         start = stop
     if statistics is not None:
         tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
-        launch(combine_partial_statistics, tasks, partials, counts, *statistics)
+        flat = (array.reshape(-1) for array in (out, *statistics))
+        launch(combine_partial_statistics, tasks, partials, counts, *flat)

@@ -32,10 +32,10 @@ def times_zero(begin, end, x, sums):
 
 
 @kernel
-def refuse_nan(begin, end, sums):
-    """Raise if there is a NaN."""
+def refuse_not_finite(begin, end, sums):
+    """Raise if there is a number that is not finite."""
     for i in range(sums.size):
-        if np.isnan(sums[i]):
+        if not np.isfinite(sums[i]):
             raise ValueError("not finite")
 
 
@@ -62,7 +62,7 @@ def all_finite(array):
 def expect_finite(array):
     """Where launches are being recorded: let the program go on only if every element is finite then."""
     if is_recording():
-        launch_condition(refuse_nan, _times_zero(array))
+        launch_condition(refuse_not_finite, array.reshape(-1) if array.size <= _CHUNK else _times_zero(array))
 
 
 def _multiply(a, b, workspace):

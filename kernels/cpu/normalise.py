@@ -1,8 +1,12 @@
 """The second pass of a batch normalisation, with what follows it: addition of a shortcut, rectifier, max pooling.
 
-``y = max((x - mean) * gamma / sqrt(var + eps) + beta + residual, floor)`` with a floor of 0 or -inf. A task is a block
+``y = max((x - mean) / sqrt(var + eps) * gamma + beta + residual, floor)`` with a floor of 0 or -inf. A task is a block
 of rows (pixels), or a row of pooled pixels; the constants of a channel come from the L1 cache, so memory is walked
 once, in order. Large results go past the caches.
+
+Statistics may have a second row, as batch_norm.py writes them: what the rounding of the mean left, and the standard
+deviation, for variances out of range. ``1 / sqrt(var + eps)`` multiplies before gamma does: their product may be
+subnormal, and is 0 then, where this is not.
 
 Bound by memory: a read (two with a shortcut) and a write, of a quarter and of the places if pooled.
 """
@@ -21,6 +25,7 @@ from .simd import (
     lanes,
     vfloor,
     vfma,
+    vselect_gt,
     vselect_max,
     vsplat,
     vsqrt,
@@ -33,22 +38,39 @@ _NO_RESIDUAL = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 @device
-def channel_factors(gamma, var, eps, factor, dt):
-    """``factor = gamma / sqrt(var + eps)`` for all channels."""
-    size = itemsize(dt)
-    width = lanes(dt)
-    for c in range(0, gamma.size, width):
-        count = min(width, gamma.size - c)
-        spread = vsqrt(load(address(var) + c * size, count, dt) + vsplat(eps, dt))
-        store(factor + c * size, load(address(gamma) + c * size, count, dt) / spread, count, dt)
+def vector_rstd(var, channels, c, eps, count, dt):
+    """``1 / sqrt(var + eps)`` for `count` channels from `c` on; `var` is flat, with a second row or without."""
+    place, one = address(var) + c * itemsize(dt), vsplat(1, dt)
+    variance = load(place, count, dt)
+    rstd = one / vsqrt(variance + vsplat(eps, dt))
+    if var.size > channels:
+        deviation = load(place + channels * itemsize(dt), count, dt)
+        rstd = vselect_gt(vsplat(math.inf, dt), variance, rstd, one / deviation)
+    return rstd
+
+
+@device
+def _constants(gamma, beta, mean, var, eps, scratch, dt):
+    """Addresses of mean, ``1 / sqrt(var + eps)``, gamma, and beta less what the rounded mean takes too little."""
+    channels, size = gamma.size, itemsize(dt)
+    rstds, shifts = scratch, scratch + channels * size
+    for c in range(0, channels, lanes(dt)):
+        count = min(lanes(dt), channels - c)
+        rstd, shift = vector_rstd(var, channels, c, eps, count, dt), load(address(beta) + c * size, count, dt)
+        if mean.size > channels:
+            rest = load(address(mean) + (channels + c) * size, count, dt)
+            shift = shift - rest * rstd * load(address(gamma) + c * size, count, dt)
+        store(rstds + c * size, rstd, count, dt)
+        store(shifts + c * size, shift, count, dt)
+    return address(mean), rstds, address(gamma), shifts
 
 
 @device
 def _scaled(source, constants, shift, count, stored, dt):
-    """(x - mean) * factor + beta for `count` channels, `shift` bytes of float32 or float64 into the row of channels."""
-    mean, factor, beta = constants
+    """(x - mean) * rstd * gamma + beta for `count` channels, `shift` bytes of float32 or float64 into their row."""
+    mean, rstd, gamma, beta = constants
     away = load_stored(source + stored_bytes(shift, stored, dt), count, stored, dt) - load(mean + shift, count, dt)
-    return vfma(away, load(factor + shift, count, dt), load(beta + shift, count, dt))
+    return vfma(away * load(rstd + shift, count, dt), load(gamma + shift, count, dt), load(beta + shift, count, dt))
 
 
 @device
@@ -70,8 +92,7 @@ def normalise(begin, end, scratch, x, gamma, beta, mean, var, eps, residual, flo
     width = lanes(dt)
     rows, channels = x.shape
     least = vsplat(floor, dt)
-    channel_factors(gamma, var, eps, address(scratch), dt)
-    constants = address(mean), address(scratch), address(beta)
+    constants = _constants(gamma, beta, mean, var, eps, address(scratch), dt)
     stored_as = x.dtype, residual.dtype, out.dtype
     whole = channels // width * width
     for i in range(begin * block_rows, min(end * block_rows, rows)):
@@ -111,8 +132,7 @@ def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, ou
     width = lanes(dt)
     _, in_h, in_w, channels = x.shape
     _, out_h, out_w, _ = out.shape
-    channel_factors(gamma, var, eps, address(scratch), dt)
-    constants = address(mean), address(scratch), address(beta)
+    constants = _constants(gamma, beta, mean, var, eps, address(scratch), dt)
     pixel_bytes = channels * itemsize(stored)
     row_bytes = in_w * pixel_bytes
     for row in range(begin, end):
@@ -133,22 +153,23 @@ def suits_pool(x_shape, out_shape, kernel_size, stride, padding, dilation):
     return kernel_size == stride == (2, 2) and dilation == (1, 1) and not any(map(any, padding)) and inside
 
 
-def _factor_rows(gamma):
-    """Scratch for the factors, a row for each thread."""
-    return thread_rows(gamma.nbytes, gamma.dtype)
+def _constant_rows(gamma):
+    """Scratch for two constants of each channel, a row for each thread."""
+    return thread_rows(2 * gamma.nbytes, gamma.dtype)
 
 
 def run(x, gamma, beta, mean, var, eps, out, residual=None, floor=-math.inf):
     """Launch the pass."""
     rows = x.reshape(-1, gamma.size)
     residual = _NO_RESIDUAL[gamma.dtype] if residual is None else residual
+    mean, var = mean.reshape(-1), var.reshape(-1)
     block_rows = max(1, _BLOCK_BYTES // gamma.nbytes)
     whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
     stream = whole and out.nbytes >= STREAM_BYTES
     launch(
         *(normalise, -(-len(rows) // block_rows), rows, gamma, beta, mean, var, float(eps), residual.reshape(-1)),
         *(floor, out, block_rows, stream),
-        scratch=_factor_rows(gamma),
+        scratch=_constant_rows(gamma),
     )
 
 
@@ -170,5 +191,5 @@ def normalise_add_relu(x, gamma, beta, mean, var, residual, *, eps, out):
 def normalise_relu_max_pool2d(x, gamma, beta, mean, var, *, eps, out, argmax):
     """Normalise, rectify and pool 2x2."""
     tasks = out.shape[0] * out.shape[1]
-    arguments = (x, gamma, beta, mean, var, float(eps), out, argmax)
-    launch(normalise_max_pool2d, tasks, *arguments, scratch=_factor_rows(gamma))
+    arguments = (x, gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps), out, argmax)
+    launch(normalise_max_pool2d, tasks, *arguments, scratch=_constant_rows(gamma))

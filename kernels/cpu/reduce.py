@@ -1,16 +1,53 @@
 """Sums over all axes but the last: the gradient of a bias.
 
-The rows are cut into parts by shape; a part is summed block by block of rows, so that the block stays in the L1 cache
-while the vectors of channels take their turns; the parts are added in order. Bound by memory: one read.
+The rows are cut into parts by shape. A part, 256 rows, is summed block by block of rows, so that the block stays in the
+L1 cache while the vectors of channels take their turns, and a block in four sums side by side; the parts are added in
+order in float64. So no sum is longer than 66 additions in the array's own type, however many rows there are:
+
+    |error| <= 68 u * sum |x|,    u = 2^-24 (float32); with float64 arrays (66 + rows / 256) u, u = 2^-53
+
+Bound by memory: one read.
 """
 
-from .conv2d_weight import sum_in_order
-from .elementwise import fill, load, store
-from .launch import device, kernel, launch
-from .simd import address, itemsize, lanes, vselect_not_le, vsplat
+import numpy as np
 
-_PART_ROWS = 1024
+from .elementwise import fill, load, store
+from .launch import device, get_num_threads, kernel, launch
+from .simd import address, itemsize, lanes, vselect_eq, vselect_not_le, vsplat
+
+_PART_ROWS = 256
 _BLOCK_BYTES = 16 * 1024
+_LEAST_ROWS = 16  # of a block: with fewer, a part would be a long sum of blocks
+_CHANNELS = 64
+
+
+@device
+def sum_of_rows(source, rows, row_bytes, count, dt):
+    """Sum of `count` elements at each of some places, in four sums side by side: less rounding and less waiting."""
+    a, b, c, d = vsplat(0, dt), vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)
+    for i in range(0, rows - 3, 4):
+        place = source + i * row_bytes
+        a = a + load(place, count, dt)
+        b = b + load(place + row_bytes, count, dt)
+        c = c + load(place + 2 * row_bytes, count, dt)
+        d = d + load(place + 3 * row_bytes, count, dt)
+    for i in range(rows // 4 * 4, rows):
+        a = a + load(source + i * row_bytes, count, dt)
+    return (a + b) + (c + d)
+
+
+@device
+def add_compensated(total, rest, value):
+    """Return ``total + value`` and `rest` with what its rounding lost (Knuth's two-sum)."""
+    grown = total + value
+    there = grown - total
+    return grown, rest + ((total - (grown - there)) + (value - there))
+
+
+@device
+def compensated(total, rest):
+    """Sum and rest as one number; the sum alone where it is not finite, as the rest is NaN then."""
+    return vselect_eq(rest, rest, total + rest, total)
 
 
 @kernel
@@ -20,18 +57,18 @@ def sum_rows(begin, end, x, sums):
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
-    block_rows = max(1, _BLOCK_BYTES // (channels * size))
+    block_rows = min(max(_LEAST_ROWS, _BLOCK_BYTES // (channels * size)), _PART_ROWS)
     for part in range(begin, end):
         stop = min((part + 1) * _PART_ROWS, rows)
         target = address(sums) + part * channels * size
         for row in range(part * _PART_ROWS, stop, block_rows):
+            several = min(block_rows, stop - row)
             for c in range(0, channels, width):
                 count = min(width, channels - c)
-                total = vsplat(0, dt)
+                source = address(x) + (row * channels + c) * size
+                total = sum_of_rows(source, several, channels * size, count, dt)
                 if row > part * _PART_ROWS:
-                    total = load(target + c * size, count, dt)
-                for i in range(row, min(row + block_rows, stop)):
-                    total = total + load(address(x) + (i * channels + c) * size, count, dt)
+                    total = load(target + c * size, count, dt) + total
                 store(target + c * size, total, count, dt)
 
 
@@ -39,13 +76,13 @@ def sum_rows(begin, end, x, sums):
 def _rectified_part(grad, y, out, place, total, rows, row_bytes, count, dt):
     """Pass the gradient of some rows where y > 0 and add it to the sums at `total`."""
     zero = vsplat(0, dt)
-    there = load(total, count, dt)
+    several = zero
     for i in range(rows):
         at = place + i * row_bytes
         g = vselect_not_le(load(y + at, count, dt), zero, load(grad + at, count, dt), zero)
         store(out + at, g, count, dt)
-        there = there + g
-    store(total, there, count, dt)
+        several = several + g
+    store(total, load(total, count, dt) + several, count, dt)
 
 
 @kernel
@@ -76,6 +113,28 @@ def relu_gradient_bias(begin, end, grad, y, out, sums):
                 )
 
 
+@kernel
+def add_parts(begin, end, scratch, parts, out):
+    """Add the rows of `parts`, (parts, channels), in order and in float64; some channels a task."""
+    count, channels = parts.shape
+    for task in range(begin, end):
+        first, stop = task * _CHANNELS, min((task + 1) * _CHANNELS, channels)
+        for c in range(stop - first):
+            scratch[c] = 0.0
+        for part in range(count):
+            for c in range(stop - first):
+                scratch[c] += np.float64(parts[part, first + c])
+        for c in range(stop - first):
+            out[first + c] = scratch[c]
+
+
+def add_in_float64(parts, out, workspace):
+    """Set `out`, (channels,), to the sum of the rows of `parts`, added in order."""
+    tasks = -(-out.size // _CHANNELS)
+    scratch = workspace.empty((min(get_num_threads(), tasks), _CHANNELS), np.float64)
+    launch(add_parts, tasks, parts, out, scratch=scratch)
+
+
 def relu_backward_bias(grad_output, y, *, out, grad_bias, workspace):
     """Gradient behind a rectifier, and the sum of each channel."""
     grad = grad_output.reshape(-1, grad_bias.size)
@@ -85,7 +144,7 @@ def relu_backward_bias(grad_output, y, *, out, grad_bias, workspace):
         return
     sums = workspace.empty((parts, grad_bias.size), out.dtype)
     launch(relu_gradient_bias, parts, grad, y.reshape(grad.shape), out.reshape(grad.shape), sums)
-    sum_in_order(sums, grad_bias)
+    add_in_float64(sums, grad_bias, workspace)
 
 
 def conv2d_backward_bias(grad_output, *, out, workspace):
@@ -97,4 +156,4 @@ def conv2d_backward_bias(grad_output, *, out, workspace):
         return
     sums = workspace.empty((parts, out.size), out.dtype)
     launch(sum_rows, parts, rows, sums)
-    sum_in_order(sums, out)
+    add_in_float64(sums, out, workspace)

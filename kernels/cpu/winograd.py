@@ -36,6 +36,7 @@ from .winograd_blocks import (
     transform_inputs,
 )
 from .winograd_output import (
+    clear_checks,
     combine_partial_statistics,
     transform_outputs,
     transform_outputs_5x5,
@@ -51,9 +52,9 @@ def _make_transform(transform_outputs):
 
     @device
     def transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
-        out, bias, addend, partials, counts, floor = finish
+        out, bias, addend, partials, checks, counts, floor = finish
         partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
-        parts = out, bias, addend, partial, floor
+        parts = out, bias, addend, partial, checks + block * VECTOR_BYTES, floor
         outputs = transform_outputs(products, row_bytes, parts, first, tiles, channel, fresh, plan, dt)
         if channel == 0 and partial != 0:
             counts[block] = outputs + (0 if fresh else counts[block])
@@ -64,8 +65,9 @@ def _make_transform(transform_outputs):
 def _make_fused(convolve_blocks, name):
     """Make the kernel whose tasks transform their own input."""
 
-    def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, counts, plan):
-        finish = out, place_of(bias), place_of(addend), place_of(partials), counts, floor
+    def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, checks, counts, plan):
+        clear_checks(checks, begin, end)
+        finish = out, place_of(bias), place_of(addend), place_of(partials), address(checks), counts, floor
         others = beside(addend), NOTHING_BESIDE, NOTHING_BESIDE
         convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
 
@@ -77,14 +79,16 @@ def _make_shared(transform_outputs, name):
     """Make the kernel whose tasks find their input transformed, each for a part of the output channels."""
     convolve_groups = make_groups(TILE_VECTORS, _make_transform(transform_outputs), True, far=True)
 
-    def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, counts, plan):
+    def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, checks, counts, plan):
         dt = bias.dtype
-        finish = out, place_of(bias), place_of(addend), place_of(partials), counts, floor
+        clear_checks(checks, begin, end)
         groups = groups_of(plan, dt)
         nobody = NOWHERE, NOWHERE, NOWHERE, NOWHERE
         nothing_ahead = NOWHERE, NOWHERE, (nobody, nobody, NOWHERE)
         for task in range(begin, end):
             split, block = task // plan.blocks, task % plan.blocks
+            check = address(checks) + (task - block) * VECTOR_BYTES
+            finish = out, place_of(bias), place_of(addend), place_of(partials), check, counts, floor
             convolve_groups(
                 *(address(values) + block * plan.block_v * itemsize(values.dtype), address(scratch), weights),
                 *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, nothing_ahead),
@@ -150,11 +154,12 @@ _NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64
 def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-math.inf, addend=None, statistics=None):
     """Launch the convolution of `x` with a transformed weight, and what was asked for behind it.
 
-    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
+    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result. Return
+    an array that is finite if all results are, before `floor`.
     """
     plan = plan_for(weights, x.shape, out.shape, pad_top, pad_left, tile)
     if not plan.tiles:
-        return
+        return _NOTHING
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
     # A vector of bfloat16 is half a line: 128x32x32x16 takes 0.70 ms with streaming, 0.60 without.
     if plan.stream and (addend is not None or out.ctypes.data % VECTOR_BYTES or out.dtype == STORED):
@@ -164,11 +169,15 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
     if statistics is not None:
         partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
         counts = workspace.empty((plan.blocks,), np.int64)
-    finish = (bias, addend, floor, out, partials, counts, plan)
+    checks = workspace.empty((plan.blocks * plan.splits, VECTOR_BYTES // 4), np.float32)
+    finish = (bias, addend, floor, out, partials, checks, counts, plan)
     _launch(x, weights, finish, plan, workspace)
-    if statistics is not None:
-        tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
-        launch(combine_partial_statistics, tasks, partials, counts, *statistics)
+    if statistics is None:
+        return checks
+    tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
+    flat = (array.reshape(-1) for array in (out, *statistics))
+    launch(combine_partial_statistics, tasks, partials, counts, *flat)
+    return statistics[0]
 
 
 def block_scratch(plan, workspace):

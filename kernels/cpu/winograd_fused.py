@@ -9,9 +9,9 @@ all pixels, the gradient of the bias before that rectifier: no pass that reads t
 Otherwise they are `conv2d_winograd`: a task is a block of tiles that transforms its own patches.
 """
 
-from .conv2d_weight import sum_in_order
 from .elementwise import load, store
 from .launch import device, kernel, launch
+from .reduce import add_in_float64
 from .simd import (
     VECTOR_BYTES,
     address,
@@ -31,7 +31,7 @@ from .stored import load_stored, stored_bytes, vload_stored
 from .winograd import block_scratch, place_of
 from .winograd_ahead import NOTHING_BESIDE, beside
 from .winograd_blocks import make_convolve_blocks
-from .winograd_output import products_column
+from .winograd_output import check_four, clear_checks, keep_check, products_column
 from .winograd_plan import plan_for, winograd_plan
 from .winograd_transforms import HALF, PATCH, SQUARE, TILE, WIDE, load_six, next_tile, output_row, store_four
 from .winograd_wide import make_convolve_wide
@@ -60,9 +60,9 @@ def _rectified(y, start, dt):
 
 
 @device
-def _rectified_row(kept, row, start, dt):
-    """Four rectified outputs of one row of the tile whose columns were kept."""
-    return _rectified(output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt), start, dt)
+def _row(kept, row, dt):
+    """Four outputs of one row of the tile whose columns were kept."""
+    return output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
 
 
 @device
@@ -74,12 +74,14 @@ def _largest(a, b, c, d, dt):
 
 
 @device
-def _pool_tile(kept, target, places, steps, there, count, start, index_dt, dt):
-    """Write the windows of a tile that lie in the pooled map, `there` rows and columns of them."""
+def _pool_tile(kept, target, places, steps, there, count, start, check, index_dt, dt):
+    """Write the windows of a tile that lie in the pooled map, `there` rows and columns; return the check with them."""
     row_elements, pixel_elements = steps
     size, index_size = itemsize(dt), itemsize(index_dt)
     for row in range(there[0]):
-        upper, lower = _rectified_row(kept, 2 * row, start, dt), _rectified_row(kept, 2 * row + 1, start, dt)
+        upper, lower = _row(kept, 2 * row, dt), _row(kept, 2 * row + 1, dt)
+        check = check_four(check_four(check, upper, dt), lower, dt)
+        upper, lower = _rectified(upper, start, dt), _rectified(lower, start, dt)
         element = row * row_elements
         best, place = _largest(upper[0], upper[1], lower[0], lower[1], dt)
         store(target + element * size, best, count, dt)
@@ -89,13 +91,14 @@ def _pool_tile(kept, target, places, steps, there, count, start, index_dt, dt):
             best, place = _largest(upper[2], upper[3], lower[2], lower[3], dt)
             store(target + element * size, best, count, dt)
             vstore_index(places + element * index_size, place, count, index_dt)
+    return check
 
 
 @device
-def _pool_square(place, plane_bytes, kept, target, places, steps, there, count, start, index_dt, dt):
-    """Write the windows of a tile of products."""
+def _pool_square(place, plane_bytes, kept, target, places, steps, there, count, start, check, index_dt, dt):
+    """Write the windows of a tile of products; return the check with them."""
     keep_columns(place, plane_bytes, kept, dt)
-    _pool_tile(kept, target, places, steps, there, count, start, index_dt, dt)
+    return _pool_tile(kept, target, places, steps, there, count, start, check, index_dt, dt)
 
 
 @device
@@ -116,19 +119,22 @@ def _pool_columns(kept, y, element, row_elements, target, places, start, index_d
 
 
 @device
-def _pool_wide(place, plane_bytes, kept, target, places, steps, there, count, start, index_dt, dt):
+def _pool_wide(place, plane_bytes, kept, target, places, steps, there, count, start, check, index_dt, dt):
     """As `_pool_square` for a whole tile of 4x8: two rows of four windows."""
     row, pixel = steps
     y = half_outputs(place, plane_bytes, False, dt)
+    check = check_four(check_four(check_four(check_four(check, y[0], dt), y[1], dt), y[2], dt), y[3], dt)
     store_four(kept, VECTOR_BYTES, _rectified(y[0], start, dt))
     store_four(kept + TILE * VECTOR_BYTES, VECTOR_BYTES, _rectified(y[1], start, dt))
     store_four(kept + 2 * TILE * VECTOR_BYTES, VECTOR_BYTES, _rectified(y[2], start, dt))
     store_four(kept + 3 * TILE * VECTOR_BYTES, VECTOR_BYTES, _rectified(y[3], start, dt))
     y = half_outputs(place, plane_bytes, True, dt)
+    check = check_four(check_four(check_four(check_four(check, y[0], dt), y[1], dt), y[2], dt), y[3], dt)
     _pool_columns(kept, y[0], 0, row, target, places, start, index_dt, dt)
     _pool_columns(kept + TILE * VECTOR_BYTES, y[1], pixel, row, target, places, start, index_dt, dt)
     _pool_columns(kept + 2 * TILE * VECTOR_BYTES, y[2], 2 * pixel, row, target, places, start, index_dt, dt)
     _pool_columns(kept + 3 * TILE * VECTOR_BYTES, y[3], 3 * pixel, row, target, places, start, index_dt, dt)
+    return check
 
 
 def _make_pool_outputs(tile, pool_tile):
@@ -137,7 +143,8 @@ def _make_pool_outputs(tile, pool_tile):
 
     @device
     def pool_outputs(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
-        out, bias, argmax = finish
+        out, bias, checks, argmax = finish
+        check = vsplat(0, dt)
         index_dt = argmax.dtype
         count = min(lanes(dt), plan.out_channels - channel)
         start = vsplat(0, dt)
@@ -155,8 +162,9 @@ def _make_pool_outputs(tile, pool_tile):
                 element = ((image * pooled_h + p) * pooled_w + q) * plan.out_channels + channel
                 places = out + element * itemsize(dt), address(argmax) + element * itemsize(index_dt)
                 source = products + t * row_bytes, plan.plane_m * itemsize(dt), kept
-                pool_tile(*source, *places, steps, there, count, start, index_dt, dt)
+                check = pool_tile(*source, *places, steps, there, count, start, check, index_dt, dt)
             image, i, j = next_tile(image, i, j, plan)
+        keep_check(checks + block * VECTOR_BYTES, check, count, dt)
 
     return pool_outputs
 
@@ -264,8 +272,9 @@ def _make_mask_outputs(tile, mask_tile):
 
 
 def _make_pool(convolve_blocks, name):
-    def pool(begin, end, scratch, x, weights, bias, out, argmax, plan):
-        finish = address(out), place_of(bias), argmax
+    def pool(begin, end, scratch, x, weights, bias, out, argmax, checks, plan):
+        clear_checks(checks, begin, end)
+        finish = address(out), place_of(bias), address(checks), argmax
         others = NOTHING_BESIDE, NOTHING_BESIDE, NOTHING_BESIDE
         convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
 
@@ -312,18 +321,27 @@ def suits(x_shape, out_shape, pad_top, pad_left, tile, fixed):
 
 
 def run_pool(x, weights, bias, conv_shape, pad_top, pad_left, tile, out, argmax, workspace):
-    """Launch convolution, rectifier and 2x2 pooling; `conv_shape` is that of the convolution's result."""
+    """Launch convolution, rectifier and 2x2 pooling; `conv_shape` is that of the convolution's result.
+
+    Return an array that is finite if the convolution's results are.
+    """
     plan = plan_for(weights, x.shape, conv_shape, pad_top, pad_left, tile)
     plan = plan._replace(stream=1)  # no line of it is asked for
     scratch = block_scratch(plan, workspace)
-    launch(_POOL[plan.vectors, tile], plan.blocks, x, weights, bias, out, argmax, plan, scratch=scratch)
+    checks = workspace.empty((plan.blocks, VECTOR_BYTES // 4), out.dtype)
+    launch(_POOL[plan.vectors, tile], plan.blocks, x, weights, bias, out, argmax, checks, plan, scratch=scratch)
+    return checks
 
 
 def run_masked(grad, weights, mask, pad_top, pad_left, tile, out, grad_bias, workspace):
-    """Launch the gradient of the input behind a rectifier whose result is `mask`; sum it to `grad_bias` unless None."""
+    """Launch the gradient of the input behind a rectifier whose result is `mask`; sum it to `grad_bias` unless None.
+
+    Return an array that is finite if the gradient is.
+    """
     plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left, tile)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     scratch = block_scratch(plan, workspace)
     launch(_MASKED[plan.vectors, tile], plan.blocks, grad, weights, mask, out, sums, plan, scratch=scratch)
     if grad_bias is not None:
-        sum_in_order(sums, grad_bias)
+        add_in_float64(sums, grad_bias, workspace)
+    return sums

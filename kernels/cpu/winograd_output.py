@@ -4,10 +4,16 @@
 map, and for whole ones of 4x8. Mean and variance of each channel are taken while the outputs are still in registers:
 for a block of tiles the distances from its first output and their squares, combined over blocks in float64 by the
 formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773).
+
+Where there are no statistics to tell it, a vector for each task says whether all outputs were finite, before the
+rectifier: else conv2d.py computes them another way.
 """
+
+import math
 
 import numpy as np
 
+from .batch_norm import write_statistics
 from .elementwise import load, store
 from .launch import device, kernel
 from .simd import (
@@ -20,9 +26,11 @@ from .simd import (
     vload,
     vload_part,
     vsplat,
+    vstore,
+    vsum,
 )
 from .stack import stack_vectors, unknown
-from .stored import put_stored, stored_bytes
+from .stored import load_stored, put_stored, stored_bytes
 from .winograd_transforms import (
     HALF,
     PATCH,
@@ -70,14 +78,38 @@ def _count_in(sums, y):
 
 
 @device
+def check_four(check, y, dt):
+    """Add four outputs times zero: NaN for what is not finite."""
+    return vfma(vsplat(0, dt), (y[0] + y[1]) + (y[2] + y[3]), check)
+
+
+@device
+def keep_check(place, check, count, dt):
+    """Add to what was found before; not the lanes behind the channels, where products mean nothing."""
+    store(place, load(place, count, dt) + check, count, dt)
+
+
+@device
+def clear_checks(checks, begin, end):
+    """Zero a vector for each task from `begin` to `end` - 1."""
+    for i in range(begin, end):
+        vstore(address(checks) + i * VECTOR_BYTES, vsplat(0, checks.dtype))
+
+
+@device
 def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt):
-    """Bias, addition and rectifier for four outputs `pixel_bytes` apart, which lie in the image; then store them."""
+    """Bias, addition and rectifier for four outputs `pixel_bytes` apart, which lie in the image; then store them.
+
+    `sums` are the statistics if it `counts`; else the second of them is a check of the outputs.
+    """
     y0, y1, y2, y3 = y[0] + start, y[1] + start, y[2] + start, y[3] + start
     if addend != 0:
         y0 = y0 + vload(addend, dt)
         y1 = y1 + vload(addend + pixel_bytes, dt)
         y2 = y2 + vload(addend + 2 * pixel_bytes, dt)
         y3 = y3 + vload(addend + 3 * pixel_bytes, dt)
+    if not counts:
+        sums = sums[0], check_four(sums[1], (y0, y1, y2, y3), dt), sums[2]
     y0, y1, y2, y3 = vfloor(y0, floor), vfloor(y1, floor), vfloor(y2, floor), vfloor(y3, floor)
     if counts:
         sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
@@ -131,6 +163,8 @@ def _transform_any(
             y = vload(outputs + j * VECTOR_BYTES, dt) + start
             if addend != 0:
                 y = y + load(addend + j * pixel_bytes, count, dt)
+            if not counts:
+                sums = sums[0], vfma(vsplat(0, dt), y, sums[1]), sums[2]
             y = vfloor(y, floor)
             if counts:
                 sums = _count_in(sums, y)
@@ -208,7 +242,7 @@ def _make_transform_outputs(tile, transform_tile):
     def transform_all(products, row_bytes_m, finish, block, channel, plan, dt):
         size = itemsize(dt)
         first, tiles, fresh = block
-        out, bias, addend, partial, floor_value = finish
+        out, bias, addend, partial, check, floor_value = finish
         stored = out.dtype
         floor = vsplat(floor_value, dt)
         count = min(lanes(dt), plan.out_channels - channel)
@@ -243,6 +277,8 @@ def _make_transform_outputs(tile, transform_tile):
             store(kept, sums[0], count, dt)
             store(kept + pixel_bytes, sums[1], count, dt)
             store(kept + 2 * pixel_bytes, sums[2], count, dt)
+        else:
+            keep_check(check, sums[1], count, dt)
         return outputs
 
     @device
@@ -253,13 +289,13 @@ def _make_transform_outputs(tile, transform_tile):
 
         Three copies of one loop: one that did everything would cost a fifth of the speed where nothing is asked for.
         """
-        out, bias, addend, partial, floor = finish
+        out, bias, addend, partial, check, floor = finish
         block = first, tiles, fresh
         if partial != 0:
-            return transform_all(products, row_bytes_m, (out, bias, 0, partial, floor), block, channel, plan, dt)
+            return transform_all(products, row_bytes_m, (out, bias, 0, partial, 0, floor), block, channel, plan, dt)
         if addend != 0:
-            return transform_all(products, row_bytes_m, (out, bias, addend, 0, floor), block, channel, plan, dt)
-        return transform_all(products, row_bytes_m, (out, bias, 0, 0, floor), block, channel, plan, dt)
+            return transform_all(products, row_bytes_m, (out, bias, addend, 0, check, floor), block, channel, plan, dt)
+        return transform_all(products, row_bytes_m, (out, bias, 0, 0, check, floor), block, channel, plan, dt)
 
     return transform_outputs
 
@@ -269,17 +305,41 @@ transform_outputs_5x5 = _make_transform_outputs(SMALL, _transform_small)
 transform_outputs_wide = _make_transform_outputs(WIDE, _transform_wide)
 
 
+@device
+def _value(out, i, dt):
+    return np.float64(vsum(load_stored(address(out) + i * itemsize(out.dtype), 1, out.dtype, dt)))
+
+
+@device
+def _statistics_in_float64(out, rows, channels, c, origin, dt):
+    """Mean distance of a channel from `origin`, and the sum of squares around that mean, from what was stored."""
+    total, squares = 0.0, 0.0
+    for i in range(rows):
+        total += _value(out, i * channels + c, dt) - origin
+    mean = total / rows
+    for i in range(rows):
+        away = _value(out, i * channels + c, dt) - origin - mean
+        squares += away * away
+    return mean, squares
+
+
 @kernel
-def combine_partial_statistics(begin, end, partials, counts, mean, var):
-    """Mean and variance from those of the blocks, a vector of channels a task; Chan, Golub and LeVeque 1979."""
+def combine_partial_statistics(begin, end, partials, counts, out, mean, var):
+    """Mean and variance from those of the blocks, a vector of channels a task; Chan, Golub and LeVeque 1979.
+
+    Where squares of a block left the range of float32, they are taken again from the outputs.
+    """
     parts, _, channels = partials.shape
+    dt = partials.dtype
     chunk = VECTOR_BYTES // 4
     for c in range(begin * chunk, min(end * chunk, channels)):
         centre = np.float64(partials[0, 0, c])  # all distances are from here
         origin, seen, total = centre, 0.0, 0.0
-        centre = 0.0
+        centre, infinite, number = 0.0, False, True
         for part in range(parts):
             count = np.float64(counts[part])
+            infinite = infinite or abs(partials[part, 1, c]) == math.inf or partials[part, 2, c] == math.inf
+            number = number and not math.isnan(partials[part, 2, c])
             shift = np.float64(partials[part, 1, c]) / count
             block_mean = np.float64(partials[part, 0, c]) - origin + shift
             away = block_mean - centre
@@ -287,4 +347,6 @@ def combine_partial_statistics(begin, end, partials, counts, mean, var):
             centre += away * count / seen
             spread = np.float64(partials[part, 2, c]) - shift * shift * count
             total += spread + away * away * (seen - count) * count / seen
-        mean[c], var[c] = origin + centre, (0.0 if total < 0.0 else total) / seen
+        if infinite and number:
+            centre, total = _statistics_in_float64(out, out.size // channels, channels, c, origin, dt)
+        write_statistics(mean, var, channels, c, origin, centre, (0.0 if total < 0.0 else total) / seen)

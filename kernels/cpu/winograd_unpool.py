@@ -7,9 +7,9 @@ places, compared with the four places in registers. That reads a quarter, and no
 The kernels are those of winograd.py, winograd_fused.py and winograd_weight.py with these transforms instead of theirs.
 """
 
-from .conv2d_weight import sum_in_order
 from .elementwise import load
 from .launch import device, kernel, launch
+from .reduce import add_in_float64
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
 from .winograd import block_scratch, place_of
 from .winograd_ahead import NOTHING_BESIDE, beside
@@ -174,9 +174,11 @@ def backward_input(grad, argmax, weights, mask, conv_shape, pad_top, pad_left, o
     scratch = block_scratch(plan, workspace)
     launch(chosen, plan.blocks, grad, argmax, weights, mask, out, sums, plan, scratch=scratch)
     if grad_bias is not None:
-        sum_in_order(sums, grad_bias)
+        add_in_float64(sums, grad_bias, workspace)
+    return sums
 
 
 def backward_weight(grad, argmax, x, conv_shape, pad_top, pad_left, out, workspace, *, fixed):
-    """Launch the gradient of the weight."""
-    run_weight(_WEIGHT_KERNELS, (grad, argmax), x, conv_shape, pad_top, pad_left, out, workspace, fixed=fixed)
+    """Launch the gradient of the weight; return an array that is finite if it is."""
+    place = conv_shape, pad_top, pad_left
+    return run_weight(_WEIGHT_KERNELS, (grad, argmax), x, *place, out, workspace, fixed=fixed)

@@ -20,9 +20,10 @@ import numpy as np
 from .ahead import ask_for_lines, ask_to_write, share_of_lines, steps_a_row, sums_behind
 from .fixed import FIXED, WORD_BYTES
 from .launch import device, get_num_threads, kernel, launch
-from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vload, vsplat, vstore, vstore_part
+from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vsplat, vstore, vstore_part
 from .tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
 from .winograd_gradient import transform_gradient, transform_small_gradient
+from .winograd_output import check_four, clear_checks, keep_check
 from .winograd_transforms import (
     PATCH,
     PLANES,
@@ -264,26 +265,29 @@ def _weight_column(m0, m1, m2, m3, m4, m5, small, dt):
 
 
 @device
-def _store_taps(place, tap, values, small, count):
+def _store_taps(place, tap, values, small, count, check, dt):
+    """Store a row of the kernel; return the check with it."""
     vstore_part(place, values[0], count)
     vstore_part(place + tap, values[1], count)
     vstore_part(place + 2 * tap, values[2], count)
     if small:
         vstore_part(place + 3 * tap, values[3], count)
         vstore_part(place + 4 * tap, values[4], count)
+    return vfma(vsplat(0, dt), values[4], check_four(check, values, dt))
 
 
 def _make_transform_sums(small, name):
     """Make the kernel of grad_weight = G^T (sum of the parts, in order) G, for 3x3 or for 5x5 kernels."""
     taps = 5 if small else 3
 
-    def transform(begin, end, sums, out, plan):
+    def transform(begin, end, sums, out, checks, plan):
         dt = out.dtype
         size = itemsize(dt)
         width = lanes(dt)
         plane = plan.in_blocks * plan.rows * plan.padded_out * size
         part = PLANES * plane
         tap = plan.in_channels * plan.out_channels * size
+        clear_checks(checks, begin, end)
         for c in range(begin, end):  # one input channel
             row = c // plan.block_in * plan.rows + c % plan.block_in
             for k in range(0, plan.out_channels, width):
@@ -298,19 +302,20 @@ def _make_transform_sums(small, name):
                 g = _summed_column(place + 4 * plane, plane, small, dt)
                 h = _summed_column(place + 5 * plane, plane, small, dt)
                 target = address(out) + (c * plan.out_channels + k) * size
-                count = min(width, plan.out_channels - k)
+                count, check = min(width, plan.out_channels - k), vsplat(0, dt)
                 line = taps * tap
                 values = _weight_column(a[0], b[0], e[0], f[0], g[0], h[0], small, dt)
-                _store_taps(target, tap, values, small, count)
+                check = _store_taps(target, tap, values, small, count, check, dt)
                 values = _weight_column(a[1], b[1], e[1], f[1], g[1], h[1], small, dt)
-                _store_taps(target + line, tap, values, small, count)
+                check = _store_taps(target + line, tap, values, small, count, check, dt)
                 values = _weight_column(a[2], b[2], e[2], f[2], g[2], h[2], small, dt)
-                _store_taps(target + 2 * line, tap, values, small, count)
+                check = _store_taps(target + 2 * line, tap, values, small, count, check, dt)
                 if small:
                     values = _weight_column(a[3], b[3], e[3], f[3], g[3], h[3], small, dt)
-                    _store_taps(target + 3 * line, tap, values, small, count)
+                    check = _store_taps(target + 3 * line, tap, values, small, count, check, dt)
                     values = _weight_column(a[4], b[4], e[4], f[4], g[4], h[4], small, dt)
-                    _store_taps(target + 4 * line, tap, values, small, count)
+                    check = _store_taps(target + 4 * line, tap, values, small, count, check, dt)
+                keep_check(address(checks) + c * VECTOR_BYTES, check, count, dt)
 
     transform.__name__ = name
     return kernel(transform)
@@ -323,6 +328,7 @@ transform_sums_5x5 = _make_transform_sums(True, "transform_sums_5x5")
 def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, fixed):
     """Launch the products, by the one of `kernels` for the plan's tile, and the transform back.
 
+    Return an array that is finite if the gradient is.
     Scratch of 16 bits asks for products in fixed point.
     """
     small = out.shape[0] == 5
@@ -334,12 +340,14 @@ def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, 
     tasks = plan.in_blocks * plan.out_blocks * plan.parts
     chosen = kernels[TILES.index((plan.tile_rows, plan.tile_vectors))]
     launch(chosen, tasks, *gradient, x, sums, plan, scratch=scratch)
-    launch(transform_sums_5x5 if small else transform_sums, plan.in_channels, sums, out, plan)
+    checks = workspace.empty((plan.in_channels, VECTOR_BYTES // 4), np.float32)
+    launch(transform_sums_5x5 if small else transform_sums, plan.in_channels, sums, out, checks, plan)
+    return checks
 
 
 def backward_weight(grad_output, x, pad_top, pad_left, out, workspace, *, fixed):
-    """Gradient of the weight."""
-    run(
+    """Gradient of the weight; return an array that is finite if it is."""
+    return run(
         _SMALL if out.shape[0] == 5 else _LARGE,
         (grad_output,),
         x,

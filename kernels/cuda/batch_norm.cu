@@ -1,7 +1,12 @@
 // Batch normalisation over the rows of an array of rows x channels. Sums come in three steps: a thread adds up to 32
-// rows in T, as distances from a value of the channel, so that a mean far from zero costs no digits; a block adds its
-// threads in double; one block for some channels adds the parts in double. All orders depend on the shape alone. Bound
-// by memory: forward reads x twice, backward x and the gradient twice.
+// rows in T, as distances from the first of them, so that a mean far from zero costs no digits; a block adds its
+// threads in double; one block for some channels adds the parts in double. Where sums of a thread leave the range of T,
+// it adds in double. All orders depend on the shape alone. Bound by memory: forward reads x twice, backward x and the
+// gradient twice.
+//
+// Statistics may have a second row: what the rounding of the mean left (`rest`), and the standard deviation, for
+// variances out of range (`deviation`); null where there is none. 1 / sqrt(var + eps) multiplies by itself, before
+// gamma: it is in range where their product need not be.
 using T = ELEMENT;
 #include "vector.cuh"
 #include "rows.cuh"
@@ -15,13 +20,39 @@ struct Part {
     }
 };
 
-// Sums over a part of two terms, in double; the first line of threads writes them.
+// Sum over a part, in double.
+template <int W> __device__ inline Pack<double, W> add_lines(const Pack<T, W>& mine, Pack<double, W>* shared) {
+    Pack<double, W> wide;
+    for (int k = 0; k < W; ++k) wide.lane[k] = mine.lane[k];
+    return sum_over_lines<double, W>(wide, shared);
+}
+
+// 1 / sqrt(var + eps) of a channel.
+__device__ inline double rstd_of(const T* var, const T* deviation, int c, double eps) {
+    const bool infinite = deviation && var[c] > 0 && var[c] - var[c] != 0;
+    return infinite ? 1 / (double)deviation[c] : 1 / sqrt(var[c] + eps);
+}
+
 template <int W>
-__device__ inline void add_lines(const Pack<T, W>& a, const Pack<T, W>& b, Pack<double, W>* shared,
-                                 Pack<double, W>& sum_a, Pack<double, W>& sum_b) {
-    for (int k = 0; k < W; ++k) sum_a.lane[k] = a.lane[k], sum_b.lane[k] = b.lane[k];
-    sum_a = sum_over_lines<double, W>(sum_a, shared);
-    sum_b = sum_over_lines<double, W>(sum_b, shared);
+__device__ inline Pack<T, W> rstds_of(const T* var, const T* deviation, int c, double eps) {
+    Pack<T, W> rstd;
+    for (int k = 0; k < W; ++k) rstd.lane[k] = (T)rstd_of(var, deviation, c + k, eps);
+    return rstd;
+}
+
+struct Sums {
+    double sum, square;
+};
+
+// A thread's sums of distances from the first of `rows` elements, `step` apart, and of their squares.
+__device__ inline Sums sums_in_double(const T* x, int rows, long long step) {
+    Sums sums = {0, 0};
+    for (int row = 0; row < rows; ++row) {
+        const double distance = (double)x[row * step] - x[0];
+        sums.sum += distance;
+        sums.square += distance * distance;
+    }
+    return sums;
 }
 
 template <int W>
@@ -31,10 +62,13 @@ __device__ inline void statistics_of_part(const T* x, double* means, double* squ
     const Part part(rows, part_rows);
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
-        Pack<T, W> centre = splat<T, W>(0), sum = splat<T, W>(0), square = splat<T, W>(0);
-        if (c < channels) {
-            centre = load<T, W>(x + part.first * channels + c);
-            for (long long row = part.first + threadIdx.y; row < part.stop; row += blockDim.y) {
+        const bool active = c < channels;
+        const long long start = part.first + threadIdx.y;
+        const int mine = start < part.stop ? (int)((part.stop - start + blockDim.y - 1) / blockDim.y) : 0;
+        Pack<T, W> centre = splat<T, W>(0), sum = centre, square = centre;
+        if (active && mine) {
+            centre = load<T, W>(x + start * channels + c);
+            for (long long row = start; row < part.stop; row += blockDim.y) {
                 const Pack<T, W> value = load<T, W>(x + row * channels + c);
                 for (int k = 0; k < W; ++k) {
                     const T distance = value.lane[k] - centre.lane[k];
@@ -43,22 +77,35 @@ __device__ inline void statistics_of_part(const T* x, double* means, double* squ
                 }
             }
         }
-        Pack<double, W> total, squared;
-        add_lines<W>(sum, square, shared, total, squared);
-        if (threadIdx.y == 0 && c < channels) {
-            const double count = (double)(part.stop - part.first);
+        // Sums of distances from the part's first row, then of squares around its mean.
+        const T* origin = x + part.first * channels + c;
+        Pack<double, W> distance = splat<double, W>(0), squared = distance;
+        for (int k = 0; k < W && active && mine; ++k) {
+            Sums sums = {sum.lane[k], square.lane[k]};
+            if (!(square.lane[k] - square.lane[k] == 0))
+                sums = sums_in_double(x + start * channels + c + k, mine, blockDim.y * (long long)channels);
+            distance.lane[k] = sums.sum + mine * ((double)centre.lane[k] - origin[k]);
+            squared.lane[k] = sums.square - sums.sum * sums.sum / mine;
+        }
+        const double count = (double)(part.stop - part.first);
+        const Pack<double, W> sums = sum_over_lines<double, W>(distance, shared);
+        for (int k = 0; k < W && mine; ++k) {
+            const double away = distance.lane[k] / mine - sums.lane[k] / count;
+            squared.lane[k] += mine * away * away;
+        }
+        squared = sum_over_lines<double, W>(squared, shared);
+        if (threadIdx.y == 0 && active) {
             for (int k = 0; k < W; ++k) {
                 const long long place = blockIdx.x * (long long)channels + c + k;
-                const double mean = total.lane[k] / count;
-                means[place] = centre.lane[k] + mean;
-                squares[place] = squared.lane[k] - total.lane[k] * mean;
+                means[place] = sums.lane[k] / count + ((double)origin[k] - x[c + k]);
+                squares[place] = squared.lane[k];
             }
         }
     }
 }
 
-// Mean of each part, and the sum of the squared distances from it.
-extern "C" __global__ void __launch_bounds__(256, 4)
+// Mean of each part, as distance from the first row, and the sum of the squared distances from it.
+extern "C" __global__ void __launch_bounds__(256, 3)
     batch_norm_statistics(const T* x, double* means, double* squares, long long rows, int channels, int part_rows) {
     if (channels % WIDTH == 0 && on_boundary(x, 16)) {
         statistics_of_part<WIDTH>(x, means, squares, rows, channels, part_rows);
@@ -72,11 +119,12 @@ __device__ inline double sum_of_column(double mine, double* shared) {
     return sum_over_lines<double, 1>(Pack<double, 1>{{mine}}, (Pack<double, 1>*)shared).lane[0];
 }
 
-// Statistics of all rows: sum of squares = that within the parts + that of their means. Then ``y = (x - mean) * factor
-// + shift`` with the mean rounded to T; the shift makes up for the rounding.
+// Statistics of all rows: sum of squares = that within the parts + that of their means. Then ``y = (x - mean) * rstd *
+// gamma + shift`` with the mean rounded to T; the shift makes up for the rounding.
 extern "C" __global__ void __launch_bounds__(256, 4)
-    combine_statistics(const double* means, const double* squares, const T* gamma, const T* beta, T* mean, T* var,
-                       T* factor, T* shift, long long rows, int parts, int channels, int part_rows, double eps) {
+    combine_statistics(const T* x, const double* means, const double* squares, const T* gamma, const T* beta, T* mean,
+                       T* rest, T* var, T* deviation, T* rstd, T* shift, long long rows, int parts, int channels,
+                       int part_rows, double eps) {
     __shared__ double shared[256];
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     const bool active = c < channels;
@@ -93,155 +141,182 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     }
     squared = sum_of_column(squared, shared);
     if (active && threadIdx.y == 0) {
-        const double variance = squared / rows;
-        const T rounded = (T)exact;
+        const double variance = squared / rows, origin = x[c];
+        const T rounded = (T)(origin + exact);
+        const double left = (origin - rounded) + exact;
         mean[c] = rounded;
         var[c] = (T)variance;
+        if (rest) rest[c] = (T)left;
+        if (deviation) deviation[c] = (T)sqrt(variance);
         if (!gamma) return;  // the statistics alone
-        const double scale = gamma[c] / sqrt(variance + eps);
-        factor[c] = (T)scale;
-        shift[c] = (T)(beta[c] + (rounded - exact) * scale);
+        const double scale = 1 / sqrt(variance + eps);
+        rstd[c] = (T)scale;
+        shift[c] = (T)(beta[c] - left * scale * gamma[c]);
     }
 }
 
-// out = (x - centre) * scale + base, for the channels from c on.
+// out = (x - centre) * rstd * scale + base, for the channels from c on.
 template <int W>
-__device__ inline void normalise_rows(const T* x, const Pack<T, W>& centre, const Pack<T, W>& scale,
-                                      const Pack<T, W>& base, T* out, long long rows, int channels, int c) {
+__device__ inline void normalise_rows(const T* x, const Pack<T, W>& centre, const Pack<T, W>& rstd,
+                                      const Pack<T, W>& scale, const Pack<T, W>& base, T* out, long long rows,
+                                      int channels, int c) {
     for (long long row = blockIdx.x * (long long)blockDim.y + threadIdx.y; row < rows;
          row += gridDim.x * (long long)blockDim.y) {
         Pack<T, W> value = load<T, W>(x + row * channels + c);
-        for (int k = 0; k < W; ++k) value.lane[k] = (value.lane[k] - centre.lane[k]) * scale.lane[k] + base.lane[k];
+        for (int k = 0; k < W; ++k) {
+            const T z = (value.lane[k] - centre.lane[k]) * rstd.lane[k];
+            value.lane[k] = z * scale.lane[k] + base.lane[k];
+        }
         store<T, W>(out + row * channels + c, value);
     }
 }
 
 template <int W>
-__device__ inline void normalise_by_factor(const T* x, const T* mean, const T* factor, const T* shift, T* out,
-                                           long long rows, int channels) {
+__device__ inline void normalise_by_rstd(const T* x, const T* mean, const T* rstd, const T* gamma, const T* shift,
+                                         T* out, long long rows, int channels) {
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
-        const Pack<T, W> centre = load<T, W>(mean + c), scale = load<T, W>(factor + c), base = load<T, W>(shift + c);
-        normalise_rows<W>(x, centre, scale, base, out, rows, channels, c);
+        normalise_rows<W>(x, load<T, W>(mean + c), load<T, W>(rstd + c), load<T, W>(gamma + c), load<T, W>(shift + c),
+                          out, rows, channels, c);
     }
 }
 
 // With what `combine_statistics` made.
 extern "C" __global__ void __launch_bounds__(256, 4)
-    normalise(const T* x, const T* mean, const T* factor, const T* shift, T* out, long long rows, int channels) {
-    if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(mean, 16) && on_boundary(factor, 16) &&
-        on_boundary(shift, 16) && on_boundary(out, 16)) {
-        normalise_by_factor<WIDTH>(x, mean, factor, shift, out, rows, channels);
+    normalise(const T* x, const T* mean, const T* rstd, const T* gamma, const T* shift, T* out, long long rows,
+              int channels) {
+    if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(mean, 16) && on_boundary(rstd, 16) &&
+        on_boundary(gamma, 16) && on_boundary(shift, 16) && on_boundary(out, 16)) {
+        normalise_by_rstd<WIDTH>(x, mean, rstd, gamma, shift, out, rows, channels);
     } else {
-        normalise_by_factor<1>(x, mean, factor, shift, out, rows, channels);
+        normalise_by_rstd<1>(x, mean, rstd, gamma, shift, out, rows, channels);
     }
 }
 
 template <int W>
-__device__ inline void normalise_by_variance(const T* x, const T* gamma, const T* beta, const T* mean, const T* var,
-                                             T* out, long long rows, int channels, double eps) {
+__device__ inline void normalise_by_variance(const T* x, const T* gamma, const T* beta, const T* mean, const T* rest,
+                                             const T* var, const T* deviation, T* out, long long rows, int channels,
+                                             double eps) {
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
-        Pack<T, W> scale;
-        for (int k = 0; k < W; ++k) scale.lane[k] = (T)(gamma[c + k] / sqrt(var[c + k] + eps));
-        normalise_rows<W>(x, load<T, W>(mean + c), scale, load<T, W>(beta + c), out, rows, channels, c);
+        const Pack<T, W> rstd = rstds_of<W>(var, deviation, c, eps), scale = load<T, W>(gamma + c);
+        Pack<T, W> base = load<T, W>(beta + c);
+        for (int k = 0; rest && k < W; ++k) base.lane[k] -= rest[c + k] * rstd.lane[k] * scale.lane[k];
+        normalise_rows<W>(x, load<T, W>(mean + c), rstd, scale, base, out, rows, channels, c);
     }
 }
 
 // With statistics given.
 extern "C" __global__ void __launch_bounds__(256, 4)
-    normalise_inference(const T* x, const T* gamma, const T* beta, const T* mean, const T* var, T* out, long long rows,
-                        int channels, double eps) {
-    if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(mean, 16) && on_boundary(beta, 16) &&
-        on_boundary(out, 16)) {
-        normalise_by_variance<WIDTH>(x, gamma, beta, mean, var, out, rows, channels, eps);
+    normalise_inference(const T* x, const T* gamma, const T* beta, const T* mean, const T* rest, const T* var,
+                        const T* deviation, T* out, long long rows, int channels, double eps) {
+    if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(gamma, 16) && on_boundary(mean, 16) &&
+        on_boundary(beta, 16) && on_boundary(out, 16)) {
+        normalise_by_variance<WIDTH>(x, gamma, beta, mean, rest, var, deviation, out, rows, channels, eps);
     } else {
-        normalise_by_variance<1>(x, gamma, beta, mean, var, out, rows, channels, eps);
+        normalise_by_variance<1>(x, gamma, beta, mean, rest, var, deviation, out, rows, channels, eps);
     }
 }
 
 template <int W>
-__device__ inline void gradient_sums_of_part(const T* grad, const T* x, const T* mean, double* sums, double* products,
-                                             long long rows, int channels, int part_rows) {
+__device__ inline void gradient_sums_of_part(const T* grad, const T* x, const T* mean, const T* var,
+                                             const T* deviation, double* sums, double* products, double* distances,
+                                             long long rows, int channels, int part_rows, double eps) {
     __shared__ Pack<double, W> shared[256];
     const Part part(rows, part_rows);
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
-        Pack<T, W> sum = splat<T, W>(0), product = splat<T, W>(0);
+        Pack<T, W> sum = splat<T, W>(0), product = sum, distance = sum;
         if (c < channels) {
-            const Pack<T, W> centre = load<T, W>(mean + c);
+            const Pack<T, W> centre = load<T, W>(mean + c), rstd = rstds_of<W>(var, deviation, c, eps);
             for (long long row = part.first + threadIdx.y; row < part.stop; row += blockDim.y) {
                 const Pack<T, W> g = load<T, W>(grad + row * channels + c), value = load<T, W>(x + row * channels + c);
                 for (int k = 0; k < W; ++k) {
+                    const T z = (value.lane[k] - centre.lane[k]) * rstd.lane[k];
                     sum.lane[k] += g.lane[k];
-                    product.lane[k] += g.lane[k] * (value.lane[k] - centre.lane[k]);
+                    product.lane[k] += g.lane[k] * z;
+                    distance.lane[k] += z;
                 }
             }
         }
-        Pack<double, W> total, multiplied;
-        add_lines<W>(sum, product, shared, total, multiplied);
-        if (threadIdx.y == 0 && c < channels) {
-            for (int k = 0; k < W; ++k) {
-                const long long place = blockIdx.x * (long long)channels + c + k;
-                sums[place] = total.lane[k];
-                products[place] = multiplied.lane[k];
-            }
-        }
+        const bool writes = threadIdx.y == 0 && c < channels;
+        const long long place = blockIdx.x * (long long)channels + c;
+        Pack<double, W> total = add_lines<W>(sum, shared);
+        for (int k = 0; k < W && writes; ++k) sums[place + k] = total.lane[k];
+        total = add_lines<W>(product, shared);
+        for (int k = 0; k < W && writes; ++k) products[place + k] = total.lane[k];
+        if (!distances) continue;
+        total = add_lines<W>(distance, shared);
+        for (int k = 0; k < W && writes; ++k) distances[place + k] = total.lane[k];
     }
 }
 
-// Sums over each part of grad and of ``grad * (x - mean)``.
+// Sums over each part of grad and of ``grad * z``, z being ``(x - mean) / sqrt(var + eps)`` with the mean as it was
+// rounded, and of z itself unless `distances` is null.
 extern "C" __global__ void __launch_bounds__(256, 4)
-    batch_norm_gradient_sums(const T* grad, const T* x, const T* mean, double* sums, double* products, long long rows,
-                             int channels, int part_rows) {
+    batch_norm_gradient_sums(const T* grad, const T* x, const T* mean, const T* var, const T* deviation, double* sums,
+                             double* products, double* distances, long long rows, int channels, int part_rows,
+                             double eps) {
     if (channels % WIDTH == 0 && on_boundary(grad, 16) && on_boundary(x, 16) && on_boundary(mean, 16)) {
-        gradient_sums_of_part<WIDTH>(grad, x, mean, sums, products, rows, channels, part_rows);
+        gradient_sums_of_part<WIDTH>(grad, x, mean, var, deviation, sums, products, distances, rows, channels,
+                                     part_rows, eps);
     } else {
-        gradient_sums_of_part<1>(grad, x, mean, sums, products, rows, channels, part_rows);
+        gradient_sums_of_part<1>(grad, x, mean, var, deviation, sums, products, distances, rows, channels, part_rows,
+                                 eps);
     }
 }
 
-// Gradients of gamma and beta, and the factors of ``grad_input = a * (grad - b) - k * (x - mean)``.
+// Gradients of gamma and beta, and the factors of ``grad_input = a * (grad - b) - k * (x - mean) * rstd``. What the
+// rounding of the mean left is `rest`, or, where that is null, found in `distances`: no more than a rounding, else
+// another mean was given.
 extern "C" __global__ void __launch_bounds__(256, 4)
-    combine_gradients(const double* sums, const double* products, const T* gamma, const T* var, T* grad_gamma,
-                      T* grad_beta, T* a, T* b, T* k, long long rows, int parts, int channels, double eps) {
+    combine_gradients(const double* sums, const double* products, const double* distances, const T* gamma,
+                      const T* mean, const T* rest, const T* var, const T* deviation, T* grad_gamma, T* grad_beta,
+                      T* rstd, T* a, T* b, T* k, long long rows, int parts, int channels, double eps) {
     __shared__ double shared[256];
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     const bool active = c < channels;
-    double sum = 0, product = 0;
+    double sum = 0, product = 0, distance = 0;
     for (int part = threadIdx.y; active && part < parts; part += blockDim.y) {
         sum += sums[part * (long long)channels + c];
         product += products[part * (long long)channels + c];
+        if (!rest) distance += distances[part * (long long)channels + c];
     }
     sum = sum_of_column(sum, shared);
     product = sum_of_column(product, shared);
+    distance = sum_of_column(distance, shared);
     if (active && threadIdx.y == 0) {
-        const double inverse = 1 / sqrt(var[c] + eps), scale = gamma[c] * inverse;
+        const double inverse = rstd_of(var, deviation, c, eps), scale = gamma[c] * inverse;
+        const double most = (sizeof(T) == 4 ? 0x1p-23 : 0x1p-52) * fabs((double)mean[c]) * inverse;
+        const double found = fabs(distance / rows) <= most ? distance / rows : 0;
+        const double left = rest ? rest[c] * inverse : found;  // in deviations
+        product -= left * sum;
         grad_beta[c] = (T)sum;
-        grad_gamma[c] = (T)(product * inverse);
+        grad_gamma[c] = (T)product;
+        rstd[c] = (T)inverse;
         a[c] = (T)scale;
-        b[c] = (T)(sum / rows);
-        k[c] = (T)(scale * inverse * inverse * product / rows);
+        b[c] = (T)(sum / rows - left * product / rows);
+        k[c] = (T)(scale * product / rows);
     }
 }
 
 template <int W>
-__device__ inline void apply_gradient(const T* grad, const T* x, const T* mean, const T* a, const T* b, const T* k,
-                                      T* out, long long rows, int channels) {
+__device__ inline void apply_gradient(const T* grad, const T* x, const T* mean, const T* rstd, const T* a, const T* b,
+                                      const T* k, T* out, long long rows, int channels) {
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
         const Pack<T, W> centre = load<T, W>(mean + c), scale = load<T, W>(a + c), shift = load<T, W>(b + c);
-        const Pack<T, W> slope = load<T, W>(k + c);
+        const Pack<T, W> slope = load<T, W>(k + c), inverse = load<T, W>(rstd + c);
         for (long long row = blockIdx.x * (long long)blockDim.y + threadIdx.y; row < rows;
              row += gridDim.x * (long long)blockDim.y) {
             const Pack<T, W> value = load<T, W>(x + row * channels + c);
             Pack<T, W> g = load<T, W>(grad + row * channels + c);
             for (int i = 0; i < W; ++i) {
                 const T straight = scale.lane[i] * (g.lane[i] - shift.lane[i]);
-                g.lane[i] = straight - slope.lane[i] * (value.lane[i] - centre.lane[i]);
+                g.lane[i] = straight - slope.lane[i] * ((value.lane[i] - centre.lane[i]) * inverse.lane[i]);
             }
             store<T, W>(out + row * channels + c, g);
         }
@@ -249,13 +324,14 @@ __device__ inline void apply_gradient(const T* grad, const T* x, const T* mean, 
 }
 
 extern "C" __global__ void __launch_bounds__(256, 4)
-    batch_norm_gradient_apply(const T* grad, const T* x, const T* mean, const T* a, const T* b, const T* k, T* out,
-                              long long rows, int channels) {
+    batch_norm_gradient_apply(const T* grad, const T* x, const T* mean, const T* rstd, const T* a, const T* b,
+                              const T* k, T* out, long long rows, int channels) {
     if (channels % WIDTH == 0 && on_boundary(grad, 16) && on_boundary(x, 16) && on_boundary(mean, 16) &&
-        on_boundary(a, 16) && on_boundary(b, 16) && on_boundary(k, 16) && on_boundary(out, 16)) {
-        apply_gradient<WIDTH>(grad, x, mean, a, b, k, out, rows, channels);
+        on_boundary(rstd, 16) && on_boundary(a, 16) && on_boundary(b, 16) && on_boundary(k, 16) &&
+        on_boundary(out, 16)) {
+        apply_gradient<WIDTH>(grad, x, mean, rstd, a, b, k, out, rows, channels);
     } else {
-        apply_gradient<1>(grad, x, mean, a, b, k, out, rows, channels);
+        apply_gradient<1>(grad, x, mean, rstd, a, b, k, out, rows, channels);
     }
 }
 
