@@ -158,29 +158,6 @@ def test_spawned_process_computes():
         assert pool.apply(_scaled)
 
 
-def test_bounds_error_in_a_task_reaches_the_caller_and_leaves_the_team_usable():
-    code = """
-import numpy as np
-from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads
-set_num_threads(2)
-@kernel
-def overrun(begin, end, x):
-    for task in range(begin, end):
-        x[task + 5] += 1
-for _ in range(20):
-    try:
-        launch(overrun, 64, np.zeros(64))
-    except IndexError:
-        continue
-    raise SystemExit("no IndexError")
-out = np.zeros(69)
-launch(overrun, 64, out)
-assert out.sum() == 64
-"""
-    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1"}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
-
-
 def test_interrupt_arrives_and_nothing_hangs():
     code = """
 import numpy as np, sys
@@ -239,10 +216,6 @@ def test_numbers_of_threads_from_the_environment():
         environment = os.environ | {"FASTCONV_NUM_THREADS": value}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
         assert done.stdout == expected
-    environment = os.environ | {"FASTCONV_NUM_THREADS": "zero"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "FASTCONV_NUM_THREADS: got 'zero'; allowed: a positive whole number" in done.stderr
 
 
 @kernel
