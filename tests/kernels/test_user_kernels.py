@@ -14,6 +14,7 @@ import pytest
 
 pytest.importorskip("numba")
 import numba
+
 from fastconv.kernels.cpu import activation, elementwise, launch
 from fastconv.kernels.cpu.compiler import NeedsInterpreterError
 from fastconv.kernels.cpu.launch import device, kernel
