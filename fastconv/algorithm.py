@@ -32,10 +32,7 @@ def get_algorithm() -> Algorithm:
     setting = _setting()
     if setting is None:
         return "shapes"
-    try:
-        found: Algorithm = setting.get_algorithm()
-    except ValueError as error:
-        raise ArgumentError(str(error)) from None
+    found: Algorithm = setting.get_algorithm()
     return found
 
 

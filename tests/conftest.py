@@ -22,6 +22,17 @@ from fastconv.errors import BackendUnavailableError
 CPU_BACKENDS = ("numpy", "numba")
 
 
+LONGER = ("slow", "emulator", "gpu", "peer")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that take longer a deadline of half an hour; that of the others is in pyproject.toml."""
+    for item in items:
+        marks = {mark.name for mark in item.iter_markers()}
+        if "timeout" not in marks and not marks.isdisjoint(LONGER):
+            item.add_marker(pytest.mark.timeout(1800))
+
+
 @pytest.fixture(params=CPU_BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend of the CPU in turn, made the active one."""

@@ -26,15 +26,12 @@ from fastconv.kernels.cpu import autotune
 def _afresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Without choices in memory, with a directory for them, and with the setting put back."""
     monkeypatch.setattr(autotune, "cache_directory", lambda: tmp_path)
-    monkeypatch.setattr(autotune, "_default", None)
+    monkeypatch.setattr(autotune, "_default", "shapes")
     monkeypatch.setattr(autotune, "_warned", set())
-    monkeypatch.delenv("FASTCONV_ALGORITHM", raising=False)
     autotune._choices.cache_clear()
-    autotune._from_environment.cache_clear()
     with use_backend("numba"):
         yield
     autotune._choices.cache_clear()
-    autotune._from_environment.cache_clear()
 
 
 def _launched(x: np.ndarray, weight: np.ndarray) -> set[str]:

@@ -294,7 +294,9 @@ def test_interrupt_ends_with_130_and_intact_files(tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
+        deadline = time.monotonic() + 60
         while not (tmp_path / "run" / "checkpoint.safetensors").exists() and process.poll() is None:
+            assert time.monotonic() < deadline, "no epoch ended"
             time.sleep(0.05)
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)

@@ -81,9 +81,9 @@ class Pool:
         return np.ndarray(shape, dtype, block)
 
     def _allocate(self, size: int) -> _Memory:
+        raw = np.empty(size + _ALIGN, np.uint8)
         self.misses += 1
         self.nbytes += size
-        raw = np.empty(size + _ALIGN, np.uint8)
         start = -raw.ctypes.data % _ALIGN
         memory = raw[start : start + size].view(_Memory)
         memory.home = self._home

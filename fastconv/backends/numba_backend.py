@@ -22,7 +22,8 @@ from fastconv.backends.base import (
     Workspace,
 )
 from fastconv.backends.memory import Pool
-from fastconv.errors import BackendUnavailableError
+from fastconv.errors import ArgumentError, BackendUnavailableError
+from fastconv.kernels.cpu.settings import SettingError
 
 try:
     from fastconv.kernels.cpu import (
@@ -46,10 +47,15 @@ try:
         softmax,
         stored,
     )
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] not in ("numba", "llvmlite"):
+except SettingError as error:
+    raise ArgumentError(str(error)) from None
+except ImportError as error:
+    # An error of Numba's own, such as that it needs another NumPy, names no module.
+    if (error.name or "numba").partition(".")[0] not in ("numba", "llvmlite"):
         raise
-    raise BackendUnavailableError("backend 'numba': Numba is not installed; pip install numba") from error
+    absent = isinstance(error, ModuleNotFoundError)
+    why = "Numba is not installed; pip install numba" if absent else f"Numba cannot be used: {error}"
+    raise BackendUnavailableError(f"backend 'numba': {why}") from error
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.numba_fused import NumbaFusedOperations
 

@@ -19,7 +19,8 @@ _PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "safetensors", "rich", "c
 _BACKENDS = ("numba", "numpy", "cupy", "cuda-emulator")
 _FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "amx-bf16", "neon", "sve", "bf16")
 _VARIABLES = tuple(
-    f"FASTCONV_{name}" for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR", "ALGORITHM")
+    f"FASTCONV_{name}"
+    for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR", "ALGORITHM", "BOUNDSCHECK")
 )
 
 

@@ -9,14 +9,13 @@ the directory of this CPU and this version; other algorithms round differently, 
 import contextlib
 import functools
 import json
-import os
-import tempfile
 import threading
 import time
 import warnings
 from contextvars import ContextVar
 
-from .cache import cache_directory
+from .cache import NO_SPACE, cache_directory, replace_file
+from .settings import algorithm_asked_for
 
 ALGORITHMS = ("shapes", "tuned", "winograd", "direct")
 """What `set_algorithm` takes; the last two name what is taken wherever it can be computed."""
@@ -26,7 +25,7 @@ _ROUNDS = 5
 _FILE = "autotune.json"
 _FORMAT = "fastconv autotune 1"
 
-_default = None
+_default = algorithm_asked_for(ALGORITHMS)
 _override = ContextVar("fastconv_algorithm", default=None)
 _lock = threading.Lock()
 
@@ -35,17 +34,9 @@ class AutotuneWarning(UserWarning):
     """The file of measured choices cannot be used; each process measures again."""
 
 
-@functools.cache
-def _from_environment():
-    value = os.environ.get("FASTCONV_ALGORITHM") or "shapes"
-    if value not in ALGORITHMS:
-        raise ValueError(f"FASTCONV_ALGORITHM: got {value!r}; allowed: {', '.join(ALGORITHMS)}")
-    return value
-
-
 def get_algorithm():
     """Return the setting."""
-    return _override.get() or _default or _from_environment()
+    return _override.get() or _default
 
 
 def set_algorithm(name):
@@ -118,15 +109,18 @@ def _read(path):
 _warned = set()
 
 
-def _ignored(path, error):
+def _warn(path, error, advice):
     if path not in _warned:
         _warned.add(path)
         warnings.warn(
-            f"measured algorithms are not read from {path} ({type(error).__name__}: {error}), nor kept there; delete it"
-            " to start a new one",
+            f"measured algorithms are not kept in {path} ({type(error).__name__}: {error}); {advice}",
             AutotuneWarning,
             stacklevel=2,
         )
+
+
+def _ignored(path, error):
+    _warn(path, error, "nor are they read from there; delete it to start a new one")
 
 
 def _save(new):
@@ -137,8 +131,7 @@ def _save(new):
         return
     content = {"format": _FORMAT, "choices": {**before, **new}}
     try:
-        with tempfile.NamedTemporaryFile("w", dir=directory, prefix=".", delete=False, encoding="utf-8") as file:
-            json.dump(content, file, indent=1, sort_keys=True)
-        os.replace(file.name, directory / _FILE)
+        replace_file(directory / _FILE, json.dumps(content, indent=1, sort_keys=True).encode())
     except OSError as error:
-        _ignored(directory / _FILE, error)
+        advice = "free some space" if error.errno in NO_SPACE else "make its directory one that you can write"
+        _warn(directory / _FILE, error, f"{advice}; until then each process measures again")

@@ -6,9 +6,15 @@ mixes up entries that two processes write at once, and does not recover from a d
 kernel sources, the versions of Numba and LLVM, and the CPU; it is written beside its place and renamed; a file that
 cannot be read is compiled anew.
 
+Only what this package declares is kept. The hash says nothing of code elsewhere: a kernel of a user's, edited, or one
+made by a factory here from a function of the user's, would run what it was before. Such kernels are compiled once in
+each process.
+
 Compiled code is trusted code: the directory must belong to the user and be closed to others.
 """
 
+import contextlib
+import errno
 import functools
 import hashlib
 import itertools
@@ -22,6 +28,7 @@ from pathlib import Path
 
 import llvmlite
 import numba
+import numpy as np
 from llvmlite import binding as llvm
 from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import _Cache
@@ -29,13 +36,38 @@ from numba.core.compiler import CompileResult
 
 from fastconv.kernels.cache_root import CacheWarning, cache_root
 
+from .caches import CACHES
+from .settings import bounds_checked, check_numba
 
-def _hash_sources() -> str:
+check_numba(numba.config)
+
+
+
+_FOLDER = Path(__file__).parent
+_NUMBA_SETTINGS = (
+    *("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "DISABLE_INTEL_SVML", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE"),
+    *("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DEBUG_NRT", "NRT_STATS", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS"),
+)
+
+
+def _settings() -> str:
+    """What decides of the compiled code besides sources and versions; Numba reads its own variables again and again."""
+    return repr([getattr(numba.config, name, None) for name in _NUMBA_SETTINGS] + [bounds_checked()])
+
+
+def _state_of_sources() -> list[tuple[Path, int, int]]:
+    """Path, size and time of change of each source."""
+    found = ((path, path.stat()) for path in sorted(_FOLDER.rglob("*.py")))
+    return [(path, status.st_size, status.st_mtime_ns) for path, status in found]
+
+
+def _hash_sources(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    config = (numba.config.CPU_NAME, numba.config.CPU_FEATURES, numba.config.BOUNDSCHECK, numba.config.OPT)
-    for part in (numba.__version__, llvmlite.__version__, platform.python_version(), llvm.get_host_cpu_name(), config):
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+    versions = (numba.__version__, llvmlite.__version__, llvm.llvm_version_info, np.__version__)
+    python = (platform.python_version(), sys.abiflags)
+    for part in (versions, python, llvm.get_host_cpu_name(), CACHES, _settings()):
         digest.update(repr(part).encode())
     digest.update(llvm.get_host_cpu_features().flatten().encode())
     return digest.hexdigest()[:20]
@@ -43,8 +75,17 @@ def _hash_sources() -> str:
 
 # Taken now, while the sources are as they are being imported: a file may be edited before its kernels are first
 # compiled.
-SOURCES_HASH = _hash_sources()
+_SOURCES = _state_of_sources()
+SOURCES_HASH = _hash_sources(_FOLDER)
 """Hash of everything that decides what a kernel compiles to."""
+
+
+def _is_being_imported() -> bool:
+    """Tell whether a module of this package is: what is declared now is in its sources, and all that it is made of."""
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    return frame is not None and Path(frame.f_code.co_filename).is_relative_to(_FOLDER)
 
 
 def _number_functions() -> None:
@@ -81,19 +122,42 @@ def cache_directory() -> Path | None:
 
 
 def _warn(error: Exception) -> None:
-    warnings.warn(
-        f"compiled kernels are not kept on disk ({error});"
-        " set FASTCONV_CACHE_DIR to a directory that you alone can write",
-        CacheWarning,
-        stacklevel=2,
-    )
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        advice = "free some space, or set FASTCONV_CACHE_DIR to a directory on another disk"
+    else:
+        advice = "set FASTCONV_CACHE_DIR to a directory that you alone can write"
+    warnings.warn(f"compiled kernels are not kept on disk ({error}); {advice}", CacheWarning, stacklevel=2)
+
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file all at once: who reads it meanwhile finds the one before, and so it stays if that fails."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        if isinstance(error, OSError):  # the file that it is about, not the passing one
+            raise OSError(error.errno, error.strerror, str(path.parent)) from error
+        raise
 
 
 class KernelCache(_Cache):
-    """The cache of one kernel, in the form that Numba's dispatcher calls."""
+    """The cache of one kernel, in the form that Numba's dispatcher calls.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    It keeps what a module of this package declares. For other functions it is empty.
+    """
+
+    _can_save = True  # of the process: what one kernel could not write, the others could not either
+
+    def __init__(self, function) -> None:
+        self._name = f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
+        self._declared_here = _is_being_imported()
         self._enabled = True
 
     @property
@@ -102,7 +166,7 @@ class KernelCache(_Cache):
         return str(cache_directory())
 
     def enable(self) -> None:
-        """Read and write files from now on."""
+        """Read and write files from now on, if the kernel is declared here."""
         self._enabled = True
 
     def disable(self) -> None:
@@ -111,14 +175,19 @@ class KernelCache(_Cache):
 
     def flush(self) -> None:
         """Delete the files of this kernel."""
-        directory = cache_directory()
+        directory = cache_directory() if self._declared_here else None
         for path in directory.glob(f"{self._name}-*") if directory else ():
             path.unlink(missing_ok=True)
 
     def _path(self, sig) -> Path | None:
-        directory = cache_directory() if self._enabled else None
-        digest = hashlib.sha256(repr(sig).encode()).hexdigest()[:16]
-        return directory / f"{self._name}-{digest}.kernel" if directory else None
+        if not (self._enabled and self._declared_here):
+            return None
+        directory = cache_directory()
+        # Sources that changed since they were hashed may have been imported again: whose code this is nobody knows.
+        if directory is None or _state_of_sources() != _SOURCES:
+            return None
+        digest = hashlib.sha256(f"{sig!r} {_settings()}".encode()).hexdigest()[:16]
+        return directory / f"{self._name}-{digest}.kernel"
 
     def load_overload(self, sig, target_context):
         """Return the compiled kernel for the argument types `sig`, or None."""
@@ -134,21 +203,20 @@ class KernelCache(_Cache):
         except FileNotFoundError:
             return None
         except Exception:  # damaged, or from an incompatible build: as good as absent
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
             return None
 
     def save_overload(self, sig, data) -> None:
         """Keep the compiled kernel `data`."""
-        path = self._path(sig)
+        path = self._path(sig) if KernelCache._can_save else None
         if path is None:
             return
         payload = pickle.dumps(data._reduce(), protocol=4)
         try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-                file.write(hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
-            os.replace(file.name, path)
+            replace_file(path, hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload)
         except OSError as error:
-            self._enabled = False
+            KernelCache._can_save = False
             _warn(error)
 
 

@@ -23,8 +23,13 @@ from numba.core.compiler_machinery import register_pass
 from numba.core.typed_passes import NativeLowering
 
 from .cache import KernelCache
+from .settings import bounds_checked
 
-OPTIONS = {"nogil": True, "error_model": "numpy"}
+OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": bounds_checked()}
+
+
+class NeedsInterpreterError(TypeError):
+    """A kernel asks for Python's interpreter, which the threads that share its tasks run without."""
 
 
 class _PartLibrary(JITCodeLibrary):
@@ -56,7 +61,8 @@ class _WholeLibrary(JITCodeLibrary):
 
     def finalize(self):
         self._raise_if_finalized()
-        _link_all(self._final_module, self._linking_libraries)
+        libraries = _link_all(self._final_module, self._linking_libraries)
+        _refuse_interpreter(self._final_module, libraries)
         self._linking_libraries = []
         super().finalize()
 
@@ -70,7 +76,7 @@ def _link_all(module, libraries):
     """Link libraries, and all that parts among them are made of, each once.
 
     A part comes before its own, in order: what nobody refers to yet would be dropped. So libraries of Numba, which all
-    may refer to, come last. LLVM spends registers by this order too.
+    may refer to, come last. LLVM spends registers by this order too. Returns all that was linked.
     """
     linked = {}
     left = list(libraries)[::-1]
@@ -85,6 +91,30 @@ def _link_all(module, libraries):
     for library, part_of_ours in linked.items():
         if not part_of_ours:
             module.link_in(library._get_module_for_linking(), preserve=True)
+    return list(linked)
+
+
+def _calls_interpreter(module):
+    """Tell whether code takes the interpreter's lock and gives it back: print, objmode, calls of Python's functions.
+
+    BLAS and LAPACK as Numba calls them take it only to end the process, and never give it back.
+    """
+    try:
+        module.get_function("numba_gil_release")
+    except NameError:
+        return False
+    return True
+
+
+def _refuse_interpreter(module, libraries):
+    """Raise where linked code needs the interpreter: threads that wait for its lock there may wait for ever."""
+    if not _calls_interpreter(module):
+        return
+    names = sorted({lib.name for lib in libraries if _calls_interpreter(lib._final_module)})
+    raise NeedsInterpreterError(
+        f"kernel: got code that calls Python's interpreter, in {', '.join(names)}; allowed: what runs without it, so"
+        " neither print nor objmode; write to an array, and print that behind the launch"
+    )
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -185,7 +215,7 @@ def compiled_now(signature):
 
     def decorate(function):
         dispatcher = whole(function)
-        dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
+        dispatcher._cache = KernelCache(function)
         dispatcher.compile(signature)
         dispatcher.disable_compile()
         return dispatcher

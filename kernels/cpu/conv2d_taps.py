@@ -10,7 +10,7 @@ import numpy as np
 
 from . import dense
 from .elementwise import fill
-from .launch import immediately, is_recording, kernel, launch, launch_condition, refuse_recording
+from .launch import immediately, is_recording, kernel, launch, launch_condition, line_bytes, refuse_recording
 from .pack import Prepared
 from .simd import address, itemsize, lanes, vfma, vload_part, vsplat, vstore
 
@@ -41,7 +41,7 @@ def refuse_not_finite(begin, end, sums):
 
 def _times_zero(array):
     chunks = -(-array.size // _CHUNK)
-    sums = np.empty(chunks * 64 // array.itemsize, array.dtype)
+    sums = line_bytes(chunks * 64).view(array.dtype)
     fill(0, out=sums)
     launch(times_zero, chunks, array, sums)
     return sums

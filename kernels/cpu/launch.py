@@ -23,6 +23,7 @@ from .cache import KernelCache
 from .compiler import compiled_now, part, whole
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
+from .settings import threads_asked_for
 from .team import (
     ARGUMENTS,
     FAILED,
@@ -76,8 +77,9 @@ def _make_work(compiled, scratched):
 def kernel(function):
     """Compile ``function(begin, end, *arguments)`` for `launch`, with the disk cache of `fastconv.kernels.cpu.cache`.
 
-    If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. Functions made
-    by a factory need a ``__name__`` of their own for each variant: it is the name of the cache file.
+    If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. What a factory
+    of this package makes needs a ``__name__`` of its own for each variant: it is the name of the cache file. A kernel
+    that is declared elsewhere is compiled once in each process, and not kept on disk.
     """
     scratched = list(inspect.signature(function).parameters)[2:3] == ["scratch"]
     work = _make_work(part(function), scratched)
@@ -90,7 +92,7 @@ def kernel(function):
         return pack_job(place, FAILED, work, packed)
 
     dispatcher = whole(pack)
-    dispatcher._cache = KernelCache(f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}")
+    dispatcher._cache = KernelCache(function)
     dispatcher.function = function
     return dispatcher
 
@@ -190,11 +192,9 @@ class Program:
 
 def default_num_threads():
     """Return FASTCONV_NUM_THREADS, else the number of cores that this process may use."""
-    text = os.environ.get("FASTCONV_NUM_THREADS")
-    if text:
-        if not text.isdecimal() or int(text) < 1:
-            raise ValueError(f"FASTCONV_NUM_THREADS: got {text!r}; allowed: a positive whole number")
-        return int(text)
+    asked_for = threads_asked_for()
+    if asked_for is not None:
+        return asked_for
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:  # a container's share of the machine (cgroup v2)
         with open("/sys/fs/cgroup/cpu.max") as file:
@@ -235,6 +235,13 @@ def get_num_threads():
     return _team.size
 
 
+def line_bytes(count):
+    """Return so many bytes of scratch, on cache lines of their own."""
+    memory = np.empty(count + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + count]
+
+
 def thread_rows(bytes_each, dtype):
     """Return scratch for `launch`: a row of at least so many bytes for each thread, on cache lines of its own.
 
@@ -242,9 +249,7 @@ def thread_rows(bytes_each, dtype):
     128x32x32x16 on Zen 5, take 0.33 ms so, 0.09 on lines.
     """
     threads, row = get_num_threads(), -(-bytes_each // _LINE) * _LINE
-    memory = np.empty(threads * row + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + threads * row].view(dtype).reshape(threads, -1)
+    return line_bytes(threads * row).view(dtype).reshape(threads, -1)
 
 
 def _most_threads(size, tasks, scratch):

@@ -25,8 +25,8 @@ from .atomic import atomic_add, atomic_load, atomic_replace, atomic_store, relax
 from .compiler import compiled_now, part
 from .float_state import flush_subnormals
 from .job import ARGUMENT_BYTES, call_entry
+from .settings import MOST_THREADS
 
-MOST_THREADS = 1024
 MOST_CHUNKS = 1 << 20
 _SPINS = 10_000  # of a helper before it sleeps
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import pkgutil
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
+from importlib import import_module
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -22,7 +28,13 @@ Arrays = dict[str, np.ndarray]
 Call = Callable[[Backend, Arrays, Arrays, Workspace], None]
 
 _GUARD = 1024  # bytes before and behind each array
-_POISON = 0xFF  # a float of these bytes is NaN, an index of these bytes is out of every range
+_POISON = 0xFF  # in arrays at first: a float of these bytes is NaN, an index of these bytes is out of every range
+# Around arrays lies what arithmetic changes, for a NaN would pass through it bit for bit: pairs of bytes that are huge
+# floats of every width. They are of one sign where arrays are aligned, of the other where they are not: what comes of a
+# rectifier or a maximum changes one of them, and what is read there by mistake shows in one of the results. The lower
+# byte differs from array to array, so that a copy over the end shows.
+_NEGATIVE, _POSITIVE = 0xF100, 0x7100
+_LOWER_BYTES = itertools.cycle(range(0x60, 0x7F))
 
 
 @dataclass(frozen=True)
@@ -67,21 +79,26 @@ class Case:
         """Call the operation on poisoned, guarded memory and return what it wrote.
 
         The arrays begin `offset` elements behind a 64-byte boundary. Fails if an input changed, or a byte outside the
-        results. `make` calls the operation, given a function without arguments that does, and all arrays.
+        results and the scratch that it was given or took. `make` calls the operation, given a function without
+        arguments that does, and all arrays.
         """
-        guarded = {name: Guarded(backend, a.shape, a.dtype, offset) for name, a in arrays.items()}
+        make_guarded = partial(Guarded, backend, offset=offset, positive=offset > 0)
+        guarded = {name: make_guarded(a.shape, a.dtype) for name, a in arrays.items()}
         for name, a in arrays.items():
             guarded[name].array[...] = backend.asarray(a)
         for name, spec in self.outputs.items():
             shape, out_dtype = spec if spec and isinstance(spec[0], tuple) else (spec, dtype)
-            guarded[name] = Guarded(backend, shape, np.dtype(out_dtype), offset)
+            guarded[name] = make_guarded(shape, np.dtype(out_dtype))
         given = {name: guarded[name].array for name in arrays}
         results = {name: guarded[name].array for name in self.outputs}
-        call = partial(self.call, backend, given, results, PoisonedWorkspace(backend))
-        if make is None:
-            call()
-        else:
-            make(call, guarded)
+        workspace = PoisonedWorkspace(backend, positive=offset > 0)
+        call = partial(self.call, backend, given, results, workspace)
+        with guarded_scratch(backend, positive=offset > 0):
+            if make is None:
+                call()
+            else:
+                make(call, guarded)
+        workspace.inspect()
         after = {name: block.contents() for name, block in guarded.items()}
         for name, a in arrays.items():
             if name not in self.updated:
@@ -153,22 +170,35 @@ def exact(inputs: Arrays, expected: Arrays) -> dict[str, Any]:
 
 
 class Guarded:
-    """An array of a backend with poison before, in and behind it."""
+    """An array of a backend with poison before, in and behind it; `offset` elements behind a 64-byte boundary.
 
-    def __init__(self, backend: Backend, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int) -> None:
+    The poison around it is negative, or `positive`.
+    """
+
+    def __init__(
+        self, backend: Backend, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0, *, positive: bool = False
+    ) -> None:
         nbytes = math.prod(shape) * dtype.itemsize
         self._backend = backend
-        self._bytes = backend.asarray(np.full(nbytes + 2 * _GUARD + 128, _POISON, np.uint8))
+        word = (_POSITIVE if positive else _NEGATIVE) + next(_LOWER_BYTES)
+        around = np.full((nbytes + 2 * _GUARD + 130) // 2, word, "<u2").view(np.uint8)
+        self._bytes = backend.asarray(around.copy())
         aligned = -(-(_address(self._bytes) + _GUARD) // 64) * 64 - _address(self._bytes)
         self._begin = aligned + offset * dtype.itemsize
         self._end = self._begin + nbytes
+        self._bytes[self._begin : self._end] = _POISON
+        self._before, self._behind = around[: self._begin], around[self._end :]
         self.array = self._bytes[self._begin : self._end].view(dtype).reshape(shape)
+
+    def inspect(self) -> None:
+        """Fail if anybody wrote beside the array."""
+        everything = self._backend.to_numpy(self._bytes)
+        assert np.array_equal(everything[: self._begin], self._before), "memory before an array was written"
+        assert np.array_equal(everything[self._end :], self._behind), "memory behind an array was written"
 
     def contents(self) -> np.ndarray:
         """Return the array's values; fails if anybody wrote beside it."""
-        everything = self._backend.to_numpy(self._bytes)
-        beside = np.concatenate([everything[: self._begin], everything[self._end :]])
-        assert (beside == _POISON).all(), "memory outside the array was written"
+        self.inspect()
         return self._backend.to_numpy(self.array)
 
 
@@ -178,10 +208,42 @@ def _address(array: Any) -> int:
 
 
 class PoisonedWorkspace:
-    """Scratch memory that is NaN at first."""
+    """Scratch memory that is NaN at first, and guarded: `inspect` fails if anybody wrote beside what it gave."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, *, positive: bool = False) -> None:
+        self._backend, self._positive = backend, positive
+        self._guards: list[Guarded] = []
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return Guarded(self._backend, shape, np.dtype(dtype), 0).array
+        self._guards.append(Guarded(self._backend, shape, np.dtype(dtype), positive=self._positive))
+        return self._guards[-1].array
+
+    def inspect(self) -> None:
+        """Fail if anybody wrote beside the memory given since the last time."""
+        guards, self._guards = self._guards, []
+        for guard in guards:
+            guard.inspect()
+
+
+@contextmanager
+def guarded_scratch(backend: Backend, *, positive: bool = False) -> Iterator[None]:
+    """Guard the scratch that an operation takes itself: of the CPU's kernels, and of a pool that is poisoned."""
+    with ExitStack() as patched:
+        if backend.name == "numba":
+            taken = PoisonedWorkspace(backend, positive=positive)
+            for module in _modules_with_scratch():
+                patched.enter_context(patch.object(module, "line_bytes", lambda count: taken.empty((count,), np.uint8)))
+            patched.callback(taken.inspect)
+        yield
+    pool = getattr(backend, "pool", None)
+    if isinstance(pool, PoisonedWorkspace):
+        pool.inspect()
+
+
+@cache
+def _modules_with_scratch() -> list[ModuleType]:
+    """Return the modules of the CPU's kernels that take scratch themselves."""
+    import fastconv.kernels.cpu as package
+
+    modules = (import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__))
+    return [module for module in modules if hasattr(module, "line_bytes")]

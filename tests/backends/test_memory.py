@@ -72,6 +72,23 @@ def test_threads_share_a_pool():
     assert pool.misses <= 4
 
 
+def test_blocks_are_little_larger_than_asked(rng):
+    """A fifth of a block is idle at most; of small ones half."""
+    for size in [1, 63, 4096, 4097, 5000, *map(int, 2 ** rng.uniform(0, 24, 300))]:
+        pool = Pool()
+        array = pool.empty((size,), np.uint8)
+        assert array.size == size
+        assert size <= pool.nbytes <= (1.25 * size if size > 4096 else max(2 * size, 64)), size
+
+
+def test_memory_that_is_not_there_is_not_counted():
+    pool = Pool()
+    with pytest.raises(MemoryError):
+        pool.empty((1 << 60,), np.uint8)
+    assert (pool.nbytes, pool.misses) == (0, 0)
+    assert pool.empty((3,), np.float32).shape == (3,)
+
+
 def test_trim_returns_idle_blocks():
     pool = Pool()
     kept, dropped = pool.empty((1 << 16,), np.uint8), pool.empty((1 << 20,), np.uint8)
@@ -82,6 +99,7 @@ def test_trim_returns_idle_blocks():
     assert kept.nbytes <= pool.nbytes < held
 
 
+@pytest.mark.timeout(120, method="thread")  # it has the alarm for itself
 def test_no_interrupt_is_lost():
     """An exception raised by a signal while blocks come and go reaches the caller, every time."""
     pool, caught = Pool(), 0

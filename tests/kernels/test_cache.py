@@ -1,16 +1,22 @@
 """The disk cache of compiled kernels, in real processes: used, private, self-healing, never the reason of a failure."""
 
-import importlib.util
+import errno
+import importlib
 import os
+import pkgutil
 import shutil
 import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fastconv.kernels.cpu import cache as original
+from fastconv.kernels.cpu import elementwise
+
+_FOLDER = Path(original.__file__).parent
 
 CODE = """
 import sys, warnings
@@ -45,10 +51,17 @@ for name in sys.argv[1:]:
 """
 
 
+@pytest.fixture(scope="module")
+def filled_once(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("filled") / "cache"
+    assert _run(cache).stderr == ""
+    return cache
+
+
 @pytest.fixture
-def filled(tmp_path):
-    done = _run(tmp_path / "cache")
-    assert done.stderr == ""
+def filled(filled_once, tmp_path):
+    """A directory that a process filled, and the one in it that is of these sources."""
+    shutil.copytree(filled_once, tmp_path / "cache")
     (directory,) = (tmp_path / "cache" / "kernels").iterdir()
     return tmp_path / "cache", directory
 
@@ -69,15 +82,41 @@ def test_directory_is_private(filled):
     assert stat.S_IMODE(filled[1].stat().st_mode) == 0o700
 
 
-@pytest.mark.parametrize("damage", [b"", b"nonsense", None])
-def test_damaged_file_is_compiled_anew(filled, damage):
+def _flipped(whole, bit):
+    return whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :]
+
+
+def test_damaged_file_is_compiled_anew(filled):
     cache, directory = filled
     (path,) = _kernel_files(directory)
+    damaged = _flipped(path.read_bytes(), 4 * path.stat().st_size)  # in the middle
+    path.write_bytes(damaged)
+    done = _run(cache)
+    assert (done.stderr, done.stdout.split()[1]) == ("", "0")  # nothing was taken from the file
+    assert _kernel_files(directory) == [path]
+    assert path.read_bytes() != damaged
+    assert _run(cache).stdout.split()[1] == "1"
+
+
+def test_no_damage_is_taken_for_a_kernel(filled, monkeypatch, rng):
+    monkeypatch.setattr(original, "cache_directory", lambda: filled[1])
+    elementwise.scale(np.ones(4, np.float32), factor=2.0, out=np.empty(4, np.float32))
+    dispatcher, (path,) = elementwise.scale_array, _kernel_files(filled[1])
+    (signature,) = (s for s in dispatcher.overloads if dispatcher._cache._path(s) == path)
     whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    assert _run(cache).stderr == ""
-    (path,) = _kernel_files(directory)
-    assert len(path.read_bytes()) > len(whole) // 2
+    bits = [0, 8 * len(whole) - 1, *rng.integers(0, 8 * len(whole), 60)]
+    for damaged in (
+        b"",
+        b"nonsense",
+        whole[: len(whole) // 2],
+        whole[:-1],
+        *(_flipped(whole, int(bit)) for bit in bits),
+    ):
+        path.write_bytes(damaged)
+        assert dispatcher._cache.load_overload(signature, dispatcher.targetctx) is None
+        assert not path.exists()
+    path.write_bytes(whole)
+    assert dispatcher._cache.load_overload(signature, dispatcher.targetctx) is not None
 
 
 def test_directory_of_somebody_else_is_not_used(filled):
@@ -103,25 +142,143 @@ def test_other_compiler_settings_have_a_directory_of_their_own(filled):
     assert len(list(directory.parent.iterdir())) == 2
 
 
-def _hash_of(folder, name):
-    """SOURCES_HASH as computed among the sources in `folder`."""
-    spec = importlib.util.spec_from_file_location(name, folder / "cache.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.SOURCES_HASH
-
-
-def test_change_in_any_source_gives_another_directory(tmp_path):
-    """A helper's file too: Numba's own cache looks at the kernel's alone."""
+@pytest.fixture
+def sources(tmp_path):
     folder = tmp_path / "cpu"
-    shutil.copytree(Path(original.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    assert _hash_of(folder, "cache_copy") == original.SOURCES_HASH
-    with open(folder / "simd.py", "a") as file:
-        file.write("# changed\n")
-    changed = _hash_of(folder, "cache_changed")
-    assert changed != original.SOURCES_HASH
-    (folder / "another.py").write_text("")
-    assert _hash_of(folder, "cache_added") not in (changed, original.SOURCES_HASH)
+    shutil.copytree(_FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    assert original._hash_sources(folder) == original.SOURCES_HASH
+    return folder
+
+
+def test_change_in_any_source_gives_another_directory(sources):
+    """A helper's file too: Numba's own cache looks at the kernel's alone."""
+    hashes = [original.SOURCES_HASH]
+    files = sorted(sources.rglob("*.py"))
+    for path in files:
+        text = path.read_text()
+        path.write_text(text + "# changed\n")
+        hashes.append(original._hash_sources(sources))
+        path.write_text(text)
+    for name in ("another.py", "wing/another.py"):
+        (sources / name).parent.mkdir(exist_ok=True)
+        (sources / name).write_text("")
+        hashes.append(original._hash_sources(sources))
+    (sources / "tile.py").rename(sources / "tiles.py")
+    hashes.append(original._hash_sources(sources))
+    assert len(files) > 50
+    assert len(set(hashes)) == len(hashes)
+
+
+VERSIONS = [
+    *((original.numba, "__version__"), (original.llvmlite, "__version__"), (original.np, "__version__")),
+    *((original.llvm, "llvm_version_info"), (original, "CACHES")),
+]
+
+
+def test_versions_and_cpu_give_another_directory(sources, monkeypatch):
+    hashes = [original.SOURCES_HASH]
+    for place, name in VERSIONS:
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, "another")
+            hashes.append(original._hash_sources(sources))
+    functions = ((original.platform, "python_version"), (original.llvm, "get_host_cpu_name"))
+    for place, name in functions:
+        with monkeypatch.context() as patched:
+            patched.setattr(place, name, lambda: "another")
+            hashes.append(original._hash_sources(sources))
+    features = original.llvm.get_host_cpu_features()
+    name, on = next(iter(features.items()))
+    features[name] = not on
+    monkeypatch.setattr(original.llvm, "get_host_cpu_features", lambda: features)
+    hashes.append(original._hash_sources(sources))
+    assert len(set(hashes)) == len(hashes)
+
+
+SETTINGS = [*((name, "another") for name in original._NUMBA_SETTINGS), ("FASTCONV_BOUNDSCHECK", "1")]
+
+
+@pytest.mark.parametrize(("name", "value"), SETTINGS)
+def test_settings_of_the_compiler_give_other_files(name, value, monkeypatch):
+    """Also those that change in a process: Numba looks at its variables whenever it compiles."""
+    cache, signature = elementwise.scale_array._cache, ("float32",)
+    before = original.SOURCES_HASH, cache._path(signature)
+    if name.startswith("FASTCONV"):
+        monkeypatch.setenv(name, value)
+    else:
+        monkeypatch.setattr(original.numba.config, name, value)
+    assert original._hash_sources(_FOLDER) != before[0]
+    assert cache._path(signature) not in (before[1], None)
+
+
+def test_nothing_is_kept_of_sources_that_changed(sources, monkeypatch):
+    """Modules may have been imported again since: nobody knows whether the hash is that of their code."""
+    cache, signature = elementwise.scale_array._cache, ("float32",)
+    monkeypatch.setattr(original, "_FOLDER", sources)
+    monkeypatch.setattr(original, "_SOURCES", original._state_of_sources())
+    assert cache._path(signature) is not None
+    path = sources / "simd.py"
+    text = path.read_text()
+    path.write_text(text.replace("a", "b", 1))
+    assert cache._path(signature) is None
+
+
+def test_every_kernel_of_the_package_is_kept_under_a_name_of_its_own():
+    kernels = {}
+    for module_info in pkgutil.iter_modules([str(_FOLDER)]):
+        for value in vars(importlib.import_module(f"fastconv.kernels.cpu.{module_info.name}")).values():
+            if isinstance(getattr(value, "_cache", None), original.KernelCache):
+                kernels[id(value)] = value._cache
+    assert len(kernels) > 60
+    assert all(cache._declared_here for cache in kernels.values())
+    names = [cache._name for cache in kernels.values()]
+    assert len(set(names)) == len(names)
+
+
+FULL = """
+import resource
+from fastconv.kernels.cpu import autotune, cache
+resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+"""
+
+
+def test_a_full_disk_costs_one_warning_that_says_so(filled):
+    """A limit on the size of files stands for it."""
+    cache, directory = filled
+    before = sorted(directory.iterdir())
+    code = 'import sys, warnings; warnings.simplefilter("always"); sys.argv += ["relu", "silu", "gelu"]' + FULL + APPLY
+    code += "autotune._save({'key ' * 1000: 'direct'})"
+    done = _run(cache, code)
+    assert len(done.stdout.splitlines()) == 3
+    warned = [line for line in done.stderr.splitlines() if "Warning: " in line]
+    assert len(warned) == 2, done.stderr
+    assert "CacheWarning: compiled kernels are not kept on disk ([Errno 27] File too large: " in warned[0]
+    assert f"'{directory}'); free some space, or set FASTCONV_CACHE_DIR to a directory on another disk" in warned[0]
+    assert "AutotuneWarning: measured algorithms are not kept in" in warned[1]
+    assert "free some space; until then each process measures again" in warned[1]
+    assert sorted(directory.iterdir()) == before
+
+
+@pytest.mark.parametrize("number", original.NO_SPACE)
+def test_no_space_is_told_from_no_permission(number):
+    for error, advice in ((number, "free some space"), (errno.EACCES, "that you alone can write")):
+        with pytest.warns(original.CacheWarning, match=advice):
+            original._warn(OSError(error, os.strerror(error)))
+
+
+def test_a_file_is_replaced_all_at_once(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    original.replace_file(path, b"old")
+
+    def fail(*paths):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *paths)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(original.os, "replace", fail)
+        with pytest.raises(OSError, match="No space left"):
+            original.replace_file(path, b"new")
+    assert [(found, found.read_bytes()) for found in tmp_path.iterdir()] == [(path, b"old")]
+    original.replace_file(path, b"new")
+    assert path.read_bytes() == b"new"
 
 
 def test_kernels_that_two_processes_compiled_are_told_apart(tmp_path):

@@ -262,6 +262,7 @@ def test_dropout_draws_from_the_stream(backend):
     assert layer(x) is x
 
 
+@pytest.mark.parametrize("backend", ["numba"], indirect=True)
 def test_dropout_is_the_same_on_all_backends(backend):
     def draw():
         layer = nn.Dropout(0.3).build((7,))

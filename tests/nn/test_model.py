@@ -61,6 +61,7 @@ def test_some_parameters_make_several_runs(backend):
     assert [len(run.parameters) for run in runs([*parameters[:2], *parameters[4:]])] == [2, 5]
 
 
+@pytest.mark.parametrize("backend", ["numba"], indirect=True)
 def test_same_seed_same_weights_on_all_backends(backend):
     model, other = small(seed=3), small(seed=4)
     with fc.use_backend("numpy"):

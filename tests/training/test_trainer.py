@@ -91,6 +91,7 @@ def test_step_is_forward_loss_backward_update(backend, rng):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("backend", ["numba"], indirect=True)
 def test_same_bits_with_any_number_of_threads(backend, rng, threads):
     x, y = data_of(rng)
 
