@@ -9,6 +9,7 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, FastconvError, ShapeError
 from fastconv.nn.parameter import runs
+from fastconv.nn.weights import read_tensors
 
 SHAPE = (8, 7, 3)
 
@@ -67,7 +68,7 @@ def train(model: nn.Layer, rng: np.random.Generator, steps: int = 2) -> None:
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_values_are_kept(backend, rng, move):
+def test_values_are_kept(rng, move):
     old = trained()
     x = fc.asarray(rng.standard_normal((3, *SHAPE)).astype(np.float32))
     tensors, before, prediction = old.tensors(), values(old), fc.to_numpy(old(x)).copy()
@@ -88,7 +89,7 @@ def test_values_are_kept(backend, rng, move):
 
 
 @pytest.mark.parametrize("move", MOVES)
-def test_both_models_can_be_trained(backend, rng, move):
+def test_both_models_can_be_trained(rng, move):
     """What trains one of them trains what they share; the old one needs an optimizer that knows the new arenas."""
     old = trained()
     before = fc.optim.SGD(old.parameters(), 0.01)
@@ -157,7 +158,8 @@ def test_weights_files_have_the_names_of_their_model(tmp_path):
         nn.Sequential(nn.Conv2d(3, 1), nn.Sequential(*old.layers[:-1]), nn.Dense(3)).build(SHAPE)
         assert list(old.named_tensors()) == list(want)
         old.save_weights(tmp_path / "after")
-        assert (tmp_path / "before").read_bytes() == (tmp_path / "after").read_bytes()
+        files = [read_tensors(tmp_path / name, "weights")[0] for name in ("before", "after")]
+        assert files[0].keys() == files[1].keys() == want.keys()
         other = nn.Sequential(*body(), *head()).build(SHAPE)
         other.load_weights(tmp_path / "after")
         for got, tensor in zip(values(other), old.tensors(), strict=True):
