@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.errors import ShapeError
+from fastconv import _validate as validate
 from fastconv.nn.containers import Sequential
 from fastconv.nn.conv import Conv2d
 from fastconv.nn.layer import Layer
@@ -93,10 +93,9 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     An object to print; its `rows` hold the same as lists.
     """
     backend = model.backend
-    shape = tuple(int(n) for n in input_shape)
-    if len(shape) != len(model.input_shape) + 1 or shape[0] < 1:
-        raise ShapeError(f"input_shape: got {shape}; allowed: a batch of at least one, (N, ...)")
-    model = copy.deepcopy(model, {id(backend): backend})
+    shape = validate.sizes(input_shape, "input_shape", "a batch of at least one, (N, ...)")
+    model.check_size(shape, "input_shape")
+    model = copy.deepcopy(model)  # which has no gradients: the first are written, not added
     rows: list[Row] = []
     launched: list[str] = []
     _watch(model, dict(_paths(model)), rows, launched)

@@ -116,6 +116,28 @@ def as_shape(value: Sequence[int], name: str, axes: str) -> Shape:
     return shape
 
 
+def floating_dtype(value: Any) -> np.dtype[Any]:
+    """Return `value` as the dtype float32 or float64."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)
+    except TypeError:
+        raise DTypeError(f"dtype: got {value!r}; allowed: float32 or float64") from None
+    if dtype not in _FLOATS:
+        raise DTypeError(f"dtype: got {dtype}; allowed: float32 or float64")
+    return dtype
+
+
+def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
+    """Return `value` as a tuple of one or more sizes, each at least 1."""
+    try:
+        shape = tuple(map(operator.index, value))
+    except TypeError:
+        shape = ()
+    if not shape or min(shape) < 1:
+        raise ShapeError(f"{name}: got {value!r}; allowed: {allowed}, each an int of at least 1")
+    return shape
+
+
 def at_least_one(value: Any, name: str) -> int:
     """Return `value` as an int of at least 1."""
     try:

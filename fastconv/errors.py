@@ -21,6 +21,10 @@ class ArgumentError(FastconvError, ValueError):
     """An argument that is no shape and no array has a value that is not allowed."""
 
 
+class UnknownAttributeError(FastconvError, AttributeError):
+    """An object has no attribute of that name, to read or to set."""
+
+
 class UnsupportedError(FastconvError, NotImplementedError):
     """A valid request that the active backend cannot carry out."""
 

@@ -3,7 +3,8 @@
 A random number of a training step depends on its place alone: the seed, the step, the how-many-th draw of the step,
 and the element. So a run can be taken up again at any step, and gives the same numbers on every backend with any
 number of threads. `Trainer` opens a `stream` around each step; layers that draw take a `next_key` each. The initial
-weights are drawn on the host by NumPy's Philox, from the seed and the parameter's name.
+weights are drawn on the host by NumPy's Philox, from the seed and the parameter's name; each model that is built
+without a seed of its own takes a `next_build_seed`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class _Stream:
     def __init__(self, seed: int, step: int | Array) -> None:
         self.seed, self.step = seed, step
         self.draws = itertools.count()
+        self.builds = itertools.count()
 
 
 _default = _Stream(0, _OUTSIDE)
@@ -38,7 +40,8 @@ _current: ContextVar[_Stream | None] = ContextVar("fastconv_stream", default=Non
 def seed(value: int) -> None:
     """Make `value`, 0 to 2**64 - 1, the seed of models built from now on, of Trainers made from now on, and of draws outside of them.
 
-    Without this call the seed is 0, so that a program gives the same results whenever it runs.
+    Without this call the seed is 0, so that a program gives the same results whenever it runs. Models are counted from
+    this call on: each gets weights of its own, the same ones in every run.
 
     Raises
     ------
@@ -52,6 +55,15 @@ def seed(value: int) -> None:
 def get_seed() -> int:
     """Return the seed that `seed` set, or 0."""
     return _default.seed
+
+
+def next_build_seed() -> int:
+    """Return the seed of the next model that is built without one: that of `seed` for the first, then its own."""
+    source = _default
+    number = next(source.builds)
+    if not number:
+        return source.seed
+    return int.from_bytes(hashlib.sha256(f"{source.seed}/build {number}".encode()).digest()[:8], "little")
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import fastconv.backends as registry
+from fastconv import random
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.base import Backend
 from fastconv.errors import BackendUnavailableError
@@ -51,8 +52,10 @@ def rng() -> np.random.Generator:
 
 @pytest.fixture(autouse=True)
 def _same_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test sets for the process, backend or precision, ends with it."""
+    """What a test sets for the process, backend, precision or seed, ends with it; each builds its first model."""
     monkeypatch.setattr(registry, "_default", registry._default)
+    monkeypatch.setattr(random, "_default", random._default)
+    random.seed(0)
     monkeypatch.setattr(importlib.import_module("fastconv.precision"), "_default", "default")
 
 

@@ -11,11 +11,6 @@ from fastconv.backends.base import RandomKey
 from fastconv.errors import ArgumentError
 
 
-@pytest.fixture(autouse=True)
-def _process_seed(monkeypatch):
-    monkeypatch.setattr(random, "_default", random._default)
-
-
 def test_draws_of_a_stream_are_counted():
     with random.stream(7, 3):
         assert [random.next_key() for _ in range(2)] == [RandomKey(7, 0, 3), RandomKey(7, 1, 3)]

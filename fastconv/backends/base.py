@@ -100,6 +100,12 @@ class Backend(FusedOperations, abc.ABC):
     """Whether `conv2d_backward_input_norm_relu` with `batch_norm_backward_apply` saves a pass over memory."""
     pool: Workspace
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by name: there is one of each backend in a process."""
+        from fastconv.backends import get_backend
+
+        return get_backend, (self.name,)
+
     # Arrays
 
     @abc.abstractmethod

@@ -15,9 +15,18 @@ from fastconv.nn.steps import Wanted, run_backward
 
 
 def _as_layer(value: object, name: str) -> Layer:
-    if not isinstance(value, Layer):
-        raise ArgumentError(f"{name}: got {value!r}; allowed: a layer")
-    return value
+    if isinstance(value, Layer):
+        return value
+    if isinstance(value, type) and issubclass(value, Layer):
+        raise ArgumentError(f"{name}: got the class {value.__name__}; allowed: a layer, such as {value.__name__}(...)")
+    raise ArgumentError(f"{name}: got {value!r}; allowed: a layer (of a list or an iterator inside: *layers)")
+
+
+def _as_layers(values: Sequence[object], name: str) -> tuple[Layer, ...]:
+    """Return layers that were given one by one, or as one list."""
+    if len(values) == 1 and isinstance(values[0], list | tuple):
+        values = values[0]
+    return tuple(_as_layer(value, f"{name}[{i}]") for i, value in enumerate(values))
 
 
 def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
@@ -38,14 +47,18 @@ class Sequential(Layer):
 
     Layers that the backend has fused operations for run as one, see `fastconv.nn.fusion`.
 
+    Layers that are built, such as those of a trained model, keep their values, see `Layer.build`::
+
+        model = nn.Sequential(*trained.layers[:-1], nn.Dense(3)).build((32, 32, 3))
+
     Parameters
     ----------
     *layers : Layer
-        The same one may come more than once: it shares its parameters.
+        Or one list of them. The same one may come more than once: it shares its parameters.
     """
 
-    def __init__(self, *layers: Layer) -> None:
-        self.layers = tuple(_as_layer(layer, f"layers[{i}]") for i, layer in enumerate(layers))
+    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
+        self.layers = _as_layers(layers, "layers")
         if not self.layers:
             raise ArgumentError("layers: got none; allowed: at least one layer")
         self.steps = find_steps(self.layers)
@@ -70,6 +83,7 @@ class Sequential(Layer):
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run the layers; the context is the list of those of the steps."""
+        self._check_size(x)
         contexts = []
         for step in self.steps:
             x, context = step.forward(x, training=training)
@@ -120,6 +134,7 @@ class Residual(Layer):
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run both and add."""
+        self._check_size(x)
         body, body_context = self.body.forward(x, training=training)
         shortcut, shortcut_context = self.shortcut.forward(x, training=training)
         y = add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
@@ -147,18 +162,19 @@ class Parallel(Layer):
     Parameters
     ----------
     *branches : Layer
+        Or one list of them.
     mode : "sum" or "concatenate"
     """
 
     owns_output = True
     owns_grad = True
 
-    def __init__(self, *branches: Layer, mode: Literal["sum", "concatenate"] = "sum") -> None:
-        if len(branches) < 2:
-            raise ArgumentError(f"branches: got {len(branches)}; allowed: at least two layers")
+    def __init__(self, *branches: Layer | Sequence[Layer], mode: Literal["sum", "concatenate"] = "sum") -> None:
+        self.branches = _as_layers(branches, "branches")
+        if len(self.branches) < 2:
+            raise ArgumentError(f"branches: got {len(self.branches)}; allowed: at least two layers")
         if mode not in ("sum", "concatenate"):
             raise ArgumentError(f"mode: got {mode!r}; allowed: sum, concatenate")
-        self.branches = tuple(_as_layer(branch, f"branches[{i}]") for i, branch in enumerate(branches))
         self.mode = mode
 
     def children(self) -> Sequence[tuple[str, Layer]]:
@@ -175,6 +191,7 @@ class Parallel(Layer):
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run the branches; the context is theirs and the shapes of their outputs."""
+        self._check_size(x)
         outputs, contexts = [], []
         for branch in self.branches:
             y, context = branch.forward(x, training=training)

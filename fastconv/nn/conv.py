@@ -130,6 +130,9 @@ class Conv2d(Layer):
         self.backward_weight(grad_output, x)
         return self.backward_input(grad_output, x) if needs_input_grad else None
 
+    def _setting(self, name: str) -> Any:
+        return {"bias": self._has_bias, "init": self._init[0]}.get(name, super()._setting(name))
+
     # The parts, which fused steps call too (see conv_steps.py)
 
     def checked_input(self, x: Array, *, kept: bool = False) -> Array:
@@ -147,8 +150,7 @@ class Conv2d(Layer):
         """Take other values, in parameters of its own: for a copy of the layer."""
         backend, dtype = self.backend, self.dtype
         self.weight, self.bias = Parameter("weight", weight.shape), Parameter("bias", bias.shape)
-        for parameter, values in ((self.weight, weight), (self.bias, bias)):
-            allocate(backend, dtype, [parameter], [values])
+        allocate(backend, dtype, [[(self.weight, weight)], [(self.bias, bias)]])
         self._prepared = PreparedWeights(self.weight)
 
     def convolve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from fastconv import _validate as validate
 from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
@@ -109,6 +110,9 @@ class Dense(Layer):
             workspace=backend.pool,
         )
         return self._prepared.get((direction, batch, precision), prepare)
+
+    def _setting(self, name: str) -> Any:
+        return {"bias": self._has_bias, "init": self._init[0]}.get(name, super()._setting(name))
 
     def _label(self) -> str:
         return f"Dense({self.out_features})"

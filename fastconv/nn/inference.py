@@ -15,7 +15,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastconv.backends.base import Array, Shape
+from fastconv import _validate as validate
+from fastconv.algorithm import algorithm, get_algorithm
+from fastconv.backends import use_backend
+from fastconv.backends.base import Algorithm, Array, Precision, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.containers import Parallel, Residual, Sequential, add_up
 from fastconv.nn.conv import Conv2d
@@ -32,7 +35,7 @@ Run = Callable[[Array], Array]
 class InferencePlan:
     """What `Layer.compile` returns: ``plan(x)`` gives what ``model(x)`` gave when it was made, up to rounding.
 
-    Threads may share a plan; they take turns.
+    Threads may share a plan; they take turns. A copy, or one that was pickled, is planned anew from the same weights.
 
     Attributes
     ----------
@@ -42,17 +45,20 @@ class InferencePlan:
 
     def __init__(self, model: Layer, input_shape: Sequence[int]) -> None:
         self._backend = model.backend
-        # What the plan was made from stays as it is when the model is trained on; the backend itself is no part of it.
-        frozen: Layer = copy.deepcopy(model, {id(self._backend): self._backend})
+        allowed = f"(N, {', '.join(map(str, model.input_shape))})"
+        self.input_shape = validate.sizes(input_shape, "input_shape", allowed)
+        model.check_size(self.input_shape, "input_shape")
+        self._precision, self._algorithm = get_precision(), get_algorithm()
+        self._freeze(copy.deepcopy(model))  # which stays as it is when the model is trained on
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.input_shape} -> {self.output_shape}, backend {self._backend.name})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _thaw, (self._model, self.input_shape, self._precision, self._algorithm)
+
+    def _freeze(self, frozen: Layer) -> None:
         self._model = frozen
-        self.input_shape: Shape = tuple(int(n) for n in input_shape)
-        if len(self.input_shape) != len(model.input_shape) + 1 or self.input_shape[0] < 1:
-            raise ShapeError(
-                f"input_shape: got {tuple(input_shape)}; allowed: (N, {', '.join(map(str, model.input_shape))}),"
-                " with at least one image"
-            )
-        frozen.infer(self.input_shape[1:])
-        self._precision = get_precision()
         self._lock = threading.Lock()
         self._run = _layer(frozen)
         self._x = self._backend.asarray(np.zeros(self.input_shape, frozen.dtype))
@@ -77,8 +83,14 @@ class InferencePlan:
         return y
 
     def _compute(self) -> None:
-        with precision(self._precision):
+        with precision(self._precision), algorithm(self._algorithm):
             self._y = self._run(self._x)
+
+
+def _thaw(model: Layer, input_shape: Shape, how: Precision, chosen: Algorithm) -> InferencePlan:
+    """Return the plan that was made of this model."""
+    with use_backend(model.backend.name), precision(how), algorithm(chosen):
+        return InferencePlan(model, input_shape)
 
 
 class _Convolution:

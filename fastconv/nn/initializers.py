@@ -53,7 +53,20 @@ _WEIGHTS: dict[str, Draw] = {
     "lecun_normal": _lecun_normal,
     "zeros": _zeros,
 }
-DRAWS: dict[str, Draw] = {**_WEIGHTS, "ones": _ones}
+_DRAWS: dict[str, Draw] = {**_WEIGHTS, "ones": _ones}
+
+
+def draw_of(init: str) -> Draw:
+    """Return what draws the values of `init`, the name of an initialiser or "ones".
+
+    Raises
+    ------
+    ArgumentError
+        There is no such one.
+    """
+    if init not in _DRAWS:
+        raise ArgumentError(f"init: got {init!r}; allowed: {', '.join(_DRAWS)}")
+    return _DRAWS[init]
 
 
 def weight_and_bias(init: str) -> tuple[str, str]:

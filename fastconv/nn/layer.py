@@ -7,24 +7,32 @@ backward: it writes the gradients; and not forward in training with BatchNorm2d:
 A layer of one's own defines `forward`, `backward`, `infer` if the shape changes, and `setup` if it has parameters;
 what it computes with `fastconv.functional` has its arguments checked there.
 
-Any layer, usually a `Sequential`, is a model once it was built.
+Any layer, usually a `Sequential`, is a model once it was built. Layers that are built keep their values when they
+become part of another model; see `Layer.build`.
+
+Built models can be copied (`copy.deepcopy`) and pickled: the copy has arenas of its own, on the backend of the same
+name, and no gradients.
 """
 
 from __future__ import annotations
 
 import abc
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._attributes import Declared, is_ours
 from fastconv.backends import get_backend
 from fastconv.backends.base import Array, Backend, DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.nn.habits import HABITS
 from fastconv.nn.parameter import Buffer, Parameter, Parameters, allocate
+from fastconv.nn.representation import MISSING, describe
 from fastconv.nn.scope import Draft, Scope
 
 if TYPE_CHECKING:
@@ -35,8 +43,14 @@ Context = Any
 """What `forward` leaves for `backward`; None after a forward that was not in training."""
 
 
-class Layer(abc.ABC):
+_SEVERAL = "several models"
+
+
+class Layer(Declared):
     """Base class of all layers.
+
+    Fastconv's own layers take no attributes but those they have, layers of one's own any, in ``__init__``, `setup` and
+    later, but for a few names that would be expected to do something (``trainable``).
 
     Attributes
     ----------
@@ -49,9 +63,28 @@ class Layer(abc.ABC):
 
     owns_output: bool = False
     owns_grad: bool = False
+    habits: ClassVar[Mapping[str, str]] = HABITS
+    misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
     _backend: Backend | None = None
     _dtype: DType = np.dtype(np.float32)
     _input_shape: Shape | None = None
+    _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
+    _built_in: object = None  # the key of the model that it was built in, or _SEVERAL
+    _key: object = None  # of a model: equal to that of its copies' layers only
+    _places: Sequence[tuple[str, Layer]] = ()  # of a model: all layers with tensors, and their paths
+    _fitting: frozenset[Shape] = frozenset()  # of a model: shapes of images that it was seen to take
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._made and name in vars(self) and is_ours(type(self)):
+            old = vars(self)[name]
+            if isinstance(old, Buffer) and not isinstance(value, Buffer):
+                raise ArgumentError(f"{name}: got {type(value).__name__}; allowed: {name}.data = values")
+            if isinstance(old, Layer) or (isinstance(old, tuple) and any(isinstance(part, Layer) for part in old)):
+                raise ArgumentError(
+                    f"{name}: got other layers than {type(self).__name__} was made of; allowed: a new"
+                    f" {type(self).__name__} of them (layers that are built keep their values, see Layer.build)"
+                )
+        super().__setattr__(name, value)
 
     # What a layer defines
 
@@ -83,7 +116,7 @@ class Layer(abc.ABC):
 
     def own_tensors(self) -> list[Buffer]:
         """Return the parameters and buffers of this very layer, in order of declaration."""
-        return [value for value in vars(self).values() if isinstance(value, Buffer)]
+        return list(self._tensors.values())
 
     @property
     def backend(self) -> Backend:
@@ -140,12 +173,28 @@ class Layer(abc.ABC):
     def _label(self) -> str:
         return type(self).__name__
 
+    def _setting(self, name: str) -> Any:
+        """Return what the argument `name` of ``__init__`` is now, or MISSING."""
+        return vars(self).get(name, MISSING)
+
     # What a model does
 
     def build(self, input_shape: Sequence[int], dtype: Any = np.float32, seed: int | None = None) -> Self:
         """Infer all shapes, allocate the parameters on the active backend and draw their initial values.
 
-        Building again starts anew: with new values and in new arenas, which an optimizer made before does not know.
+        Layers that are part of another model keep their parameters, values and running statistics; new ones are drawn::
+
+            model = nn.Sequential(*trained.layers[:-1], nn.Dense(3)).build((32, 32, 3))
+
+        Both models compute with the same parameters from then on, and what trains one of them trains the other. These
+        lie in the arenas of the model that was built last and are named as there; the other one keeps working, with
+        several kernels for each step of its optimizer. Optimizers made before are refused. Building the other one again
+        gives it arenas and names again.
+
+        Building the same model again starts anew, unless it shares parameters with another one: with new values and
+        in new arenas, which an optimizer made before does not know.
+
+        A build that fails changes nothing.
 
         Parameters
         ----------
@@ -154,7 +203,8 @@ class Layer(abc.ABC):
         dtype : dtype
             float32 or float64.
         seed : int or None
-            That of `fastconv.seed` by default. The same seed gives the same values on every backend.
+            The same seed gives the same values on every backend. Without one, each model of a program gets one of its
+            own, the same in every run, derived from that of `fastconv.seed` (which is that of the first).
 
         Returns
         -------
@@ -163,30 +213,47 @@ class Layer(abc.ABC):
         Raises
         ------
         ShapeError
-            A layer cannot take what the one before it puts out; the message names the layer.
+            A layer cannot take what the one before it puts out, or is built and its parameters do not fit; the message
+            names the layer.
+        DTypeError, BackendMismatchError
+            A layer is part of another model in another type, or on another backend; the message names it.
         """
-        shape = tuple(int(n) for n in input_shape)
-        if not shape or min(shape) < 1:
-            raise ShapeError(
-                f"input_shape: got {tuple(input_shape)}; allowed: sizes without the batch, each at least 1"
-            )
-        kind = np.dtype(dtype)
-        if kind not in (np.float32, np.float64):
-            raise DTypeError(f"dtype: got {kind}; allowed: float32 or float64")
-        draft = Draft(random.get_seed() if seed is None else random.checked_seed(seed))
-        backend = get_backend()
-        for layer in self.walk():
-            layer._backend = None  # a build that fails leaves a model that is not built
-            for tensor in layer.own_tensors():
-                tensor.retired = True
-        Scope(draft, self, "").setup_layer(shape)
-        for cls in (Parameter, Buffer):
-            chosen = [(item, draw()) for item, draw in draft.tensors if type(item) is cls]
-            allocate(backend, kind, [item for item, _ in chosen], [value for _, value in chosen])
-        for layer in self.walk():
-            layer._backend, layer._dtype = backend, kind
-        self._input_shape = shape
+        shape = validate.sizes(input_shape, "input_shape", "sizes without the batch")
+        kind = validate.floating_dtype(dtype)
+        if seed is not None:
+            random.checked_seed(seed)
+        backend, key = get_backend(), self._key or object()
+        layers = self.walk()
+        keeps = any(layer._tensors and layer._built_in is not key for layer in layers)
+        draft = Draft(backend, kind, keeps=keeps, root=key)
+        before = [(layer, dict(vars(layer))) for layer in layers]
+        try:
+            Scope(draft, self, "").setup_layer(shape)
+            draft.seed = random.next_build_seed() if seed is None else seed
+            drawn = [(tensor, draw()) for tensor, _, draw in draft.tensors]
+            groups = [[item for item in drawn if type(item[0]) is cls] for cls in (Parameter, Buffer)]
+            allocate(backend, kind, groups)
+        except BaseException:
+            for layer, attributes in before:
+                vars(layer).clear()
+                vars(layer).update(attributes)
+            raise
+        self._adopt(draft, shape, {id(layer): layer.own_tensors() for layer in layers})
         return self
+
+    def _adopt(self, draft: Draft, shape: Shape, before: Mapping[int, Sequence[Buffer]]) -> None:
+        """Note what was built; `before` are the tensors that the layers had."""
+        for tensor, name, _ in draft.tensors:
+            tensor.name = name
+        for _, layer, tensors in draft.declared.values():
+            for tensor in before.get(id(layer), ()):
+                tensor.retired = tensor not in tensors.values()
+            shared = layer._built_in is not None and layer._built_in is not draft.root
+            layer._tensors, layer._built_in = tensors, (_SEVERAL if shared else draft.root)
+        for layer in self.walk():
+            layer._backend, layer._dtype = draft.backend, draft.dtype or layer._dtype
+        self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
+        self._places = tuple((path, layer) for path, layer, tensors in draft.declared.values() if tensors)
 
     def walk(self) -> list[Layer]:
         """Return this layer and all inside of it, each once, in order."""
@@ -213,9 +280,35 @@ class Layer(abc.ABC):
         _ = self.backend  # says so if there is nothing yet
         return [tensor for layer in self.walk() for tensor in layer.own_tensors()]
 
+    def named_tensors(self) -> dict[str, Buffer]:
+        """Return all parameters and buffers by their names in this model, even if its layers are built into another."""
+        if not self._places:
+            return {tensor.name: tensor for tensor in self.tensors()}
+        return {
+            f"{path}.{name}" if path else name: tensor
+            for path, layer in self._places
+            for name, tensor in layer._tensors.items()
+        }
+
     def parameters(self) -> Parameters:
-        """Return all parameters."""
-        return Parameters(tensor for tensor in self.tensors() if isinstance(tensor, Parameter))
+        """Return all parameters.
+
+        Raises
+        ------
+        ArgumentError
+            Layers were built into another model, where one got a name that another one has here.
+        """
+        found = self._parameters()
+        names = {parameter.name for parameter in found}
+        if len(names) < len(found):
+            raise ArgumentError(
+                f"parameters: got two of one name, as layers of this {type(self).__name__} were built into another"
+                " model since; allowed: after build(input_shape), where they keep their values and get names again"
+            )
+        return Parameters(found)
+
+    def _parameters(self) -> list[Parameter]:
+        return [tensor for tensor in self.tensors() if isinstance(tensor, Parameter)]
 
     def buffers(self) -> list[Buffer]:
         """Return all state that is not trained, such as running statistics."""
@@ -227,18 +320,45 @@ class Layer(abc.ABC):
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        self.parameters().zero_grad()
+        for parameter in self._parameters():
+            parameter.zero_grad()
 
     def to(self, backend: str) -> Self:
         """Move parameters and buffers to another backend; optimizers made before do not follow."""
         target = get_backend(backend)
-        source = self.backend
-        if target is not source:
-            for group in (list[Buffer](self.parameters()), self.buffers()):
-                allocate(target, self._dtype, group, [source.to_numpy(item.array) for item in group])
-            for layer in self.walk():
+        layers, tensors = self.walk(), self.tensors()
+        if any(layer._backend is not target for layer in layers):
+            host = [(tensor, tensor.arena.backend.to_numpy(tensor.array)) for tensor in tensors]
+            groups = [[item for item in host if type(item[0]) is cls] for cls in (Parameter, Buffer)]
+            allocate(target, self._dtype, groups)
+            for layer in layers:
                 layer._backend = target
         return self
+
+    def _check_size(self, x: Array) -> None:
+        """Do `check_size` where the model was built for images of another size than those of `x`."""
+        built = self._input_shape
+        if built is not None and getattr(x, "shape", (0, *built))[1:] != built:
+            self.check_size(tuple(x.shape))
+
+    def check_size(self, shape: Shape, name: str = "x") -> None:
+        """Refuse a batch of this shape if the model cannot take images of that size; looked at once for each size."""
+        built = self.input_shape
+        if shape[1:] in self._fitting:
+            return
+        try:
+            if len(shape) != len(built) + 1 or min(shape[1:]) < 1:
+                raise ShapeError(f"not {len(shape)} axes, and none of them empty")
+            Scope(Draft(keeps=True), self).setup_layer(shape[1:])
+        except ShapeError as error:
+            raise ShapeError(
+                f"{name}: got shape {shape}; allowed: (N, {', '.join(map(str, built))}), for which the model was built,"
+                f" or another size that all layers take ({error})"
+            ) from error
+        self._fitting |= {shape[1:]}
+
+    def __repr__(self) -> str:
+        return describe(self)
 
     def __call__(self, x: Array) -> Array:
         """Return the output for `x`, not in training."""
@@ -272,7 +392,8 @@ class Layer(abc.ABC):
         """Return a table of shapes, parameters, multiplications and bytes for printing; the model need not be built."""
         from fastconv.nn.summary import summarize
 
-        return summarize(self, tuple(input_shape) if input_shape is not None else self.input_shape, self._dtype)
+        shape = self.input_shape if input_shape is None else input_shape
+        return summarize(self, validate.sizes(shape, "input_shape", "sizes without the batch"), self._dtype)
 
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write parameters and buffers to a safetensors file, all or nothing; see `fastconv.nn.weights`."""

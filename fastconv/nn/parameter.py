@@ -6,6 +6,8 @@ that an optimizer step is one kernel and an all-reduce one call. The gaps betwee
 A gradient is written straight into its slice: the first write after `zero_grad` overwrites, later ones go to a
 temporary and are added. So `zero_grad` touches no memory. That bookkeeping is per model: two threads may run forward
 on one model at once, but not backward.
+
+A copy, and what was pickled, has arenas of its own on the backend of that name, and no gradients.
 """
 
 from __future__ import annotations
@@ -17,10 +19,21 @@ from typing import Any, overload
 
 import numpy as np
 
+from fastconv._attributes import unknown_attribute
 from fastconv.backends.base import Array, Backend, DType, Shape
 from fastconv.errors import ShapeError
 
 _ALIGN = 64  # bytes
+FREEZING = "only what the optimizer is given is trained: SGD(model.layers[-1].parameters(), lr) freezes all else"
+
+
+def _absent(name: str) -> property:
+    """Return an attribute that is not there; a check of every name that is set would cost a training step its time."""
+
+    def refuse(tensor: Buffer, *_: Any) -> Any:
+        raise unknown_attribute(type(tensor), name, {name: FREEZING})
+
+    return property(refuse, refuse)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +43,20 @@ class Arena:
     backend: Backend
     data: Array
     grad: Array | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _arena, (self.backend, np.asarray(self.backend.to_numpy(self.data)), self.grad is not None)
+
+
+def _arena(backend: Backend, values: np.ndarray, trained: bool) -> Arena:
+    """Return a new arena that holds `values`; its gradients, if it is one of parameters, are zero."""
+    data = backend.empty(values.shape, values.dtype)
+    backend.copy(backend.asarray(values), out=data)
+    grad = None
+    if trained:
+        grad = backend.empty(values.shape, values.dtype)
+        backend.fill(0.0, out=grad)
+    return Arena(backend, data, grad)
 
 
 class Buffer:
@@ -46,12 +73,28 @@ class Buffer:
         Whether its layer was built again since, with others in place of it.
     """
 
+    __slots__ = ("__weakref__", "arena", "array", "name", "offset", "retired", "shape", "size")
+    arena: Arena
+    array: Array
+    requires_grad = _absent("requires_grad")
+    trainable = _absent("trainable")
+
     def __init__(self, name: str, shape: Shape) -> None:
         self.name, self.shape, self.size = name, shape, math.prod(shape)
         self.offset = 0
         self.retired = False
-        self.arena: Arena
-        self.array: Array
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        home = (self.arena, self.offset) if hasattr(self, "arena") else None
+        return type(self)._restored, (self.name, self.shape, self.retired, home)
+
+    @classmethod
+    def _restored(cls, name: str, shape: Shape, retired: bool, home: tuple[Arena, int] | None) -> Buffer:
+        tensor = cls(name, shape)
+        tensor.retired = retired
+        if home is not None:
+            tensor.place(*home)
+        return tensor
 
     def place(self, arena: Arena, offset: int) -> None:
         """Live in `arena` from `offset` on."""
@@ -95,15 +138,18 @@ class Parameter(Buffer):
         moved.
     """
 
+    __slots__ = ("_grad_array", "_has_grad", "version")
+
     def __init__(self, name: str, shape: Shape) -> None:
         super().__init__(name, shape)
         self.version = 0
         self._has_grad = False
 
     def place(self, arena: Arena, offset: int) -> None:
-        """Live in `arena` from `offset` on."""
+        """Live in `arena` from `offset` on, without a gradient."""
         super().place(arena, offset)
         self._grad_array = self.slice_of(arena.grad)
+        self._has_grad = False
         self.touch()
 
     @property
@@ -227,22 +273,19 @@ def runs(parameters: Iterable[Parameter]) -> list[Run]:
     return result
 
 
-def allocate(backend: Backend, dtype: DType, items: Sequence[Buffer], values: Sequence[np.ndarray]) -> None:
-    """Put parameters, or buffers, into a new arena with the values given."""
+def allocate(backend: Backend, dtype: DType, groups: Sequence[Sequence[tuple[Buffer, Any]]]) -> None:
+    """Put each group of parameters, or of buffers, into a new arena with these values; none moves before all fit."""
+    places: list[tuple[Buffer, Arena, int]] = []
     step = _ALIGN // dtype.itemsize
-    offsets, end = [], 0
-    for item in items:
-        offsets.append(end)
-        end += -(-item.size // step) * step
-    host = np.zeros(end, dtype)
-    for item, offset, value in zip(items, offsets, values, strict=True):
-        host[offset : offset + item.size] = np.asarray(value, dtype).reshape(-1)
-    data = backend.empty((end,), dtype)
-    backend.copy(backend.asarray(host), out=data)
-    grad = None
-    if items and isinstance(items[0], Parameter):
-        grad = backend.empty((end,), dtype)
-        backend.fill(0.0, out=grad)
-    arena = Arena(backend, data, grad)
-    for item, offset in zip(items, offsets, strict=True):
+    for group in groups:
+        offsets, end = [], 0
+        for item, _ in group:
+            offsets.append(end)
+            end += -(-item.size // step) * step
+        host = np.zeros(end, dtype)
+        for (item, value), offset in zip(group, offsets, strict=True):
+            host[offset : offset + item.size] = np.asarray(value, dtype).reshape(-1)
+        arena = _arena(backend, host, trained=any(isinstance(item, Parameter) for item, _ in group))
+        places += [(item, arena, offset) for (item, _), offset in zip(group, offsets, strict=True)]
+    for item, arena, offset in places:
         item.place(arena, offset)

@@ -52,6 +52,9 @@ class _Pool(Layer):
         """(H, W, C) -> (P, Q, C)."""
         return self._windows(_map_shape(input_shape)).out_shape[1:]
 
+    def _setting(self, name: str) -> Any:
+        return None if name == "stride" and self.stride == self.kernel_size else super()._setting(name)
+
     def _windows(self, shape: Shape) -> _Windows:
         one = (1, *shape[1:])  # so that batches of all sizes share an entry
         return _windows_of(one, "x", self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)

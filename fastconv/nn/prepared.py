@@ -8,6 +8,7 @@ replaced at once, so threads that run forward on one layer at worst prepare twic
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 from fastconv.backends.base import PreparedWeight
 from fastconv.nn.parameter import Parameter
@@ -21,6 +22,10 @@ class PreparedWeights:
     def __init__(self, weight: Parameter) -> None:
         self._weight = weight
         self._state: tuple[int, dict[Hashable, PreparedWeight]] = (-1, {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle without what can be prepared again."""
+        return PreparedWeights, (self._weight,)
 
     def get(self, key: Hashable, prepare: Callable[[], PreparedWeight]) -> PreparedWeight:
         """Return the form called `key` of the present values."""

@@ -84,7 +84,7 @@ class Summary:
 
 def summarize(model: Layer, input_shape: Shape, dtype: DType) -> Summary:
     """Return the summary of `model`, built or not, for images of `input_shape`."""
-    draft = Draft(seed=0, dry=True)
+    draft = Draft()
     Scope(draft, model).setup_layer(input_shape)
     itemsize = np.dtype(dtype).itemsize
     rows = [

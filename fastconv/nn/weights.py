@@ -44,26 +44,26 @@ def load_weights(model: Layer, path: str | os.PathLike[str]) -> None:
         The file is missing, damaged, or of another model; the model is unchanged.
     """
     tensors, _ = read_tensors(path, kind="weights")
-    check_fit(path, tensors, model.tensors())
+    check_fit(path, tensors, model.named_tensors())
     set_tensors(model, tensors)
 
 
 def host_tensors(model: Layer) -> dict[str, np.ndarray]:
     """Return the values of all parameters and buffers by name."""
-    return {tensor.name: model.backend.to_numpy(tensor.array) for tensor in model.tensors()}
+    return {name: model.backend.to_numpy(tensor.array) for name, tensor in model.named_tensors().items()}
 
 
 def set_tensors(model: Layer, tensors: Mapping[str, np.ndarray]) -> None:
     """Give all parameters and buffers the values of their names."""
-    for tensor in model.tensors():
-        tensor.data = tensors[tensor.name]
+    for name, tensor in model.named_tensors().items():
+        tensor.data = tensors[name].reshape(tensor.shape)
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Write a file of tensors and metadata that JSON can hold."""
     from safetensors.numpy import save
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # a scalar stays one
     manifest = {
         "version": VERSION,
         "sha256": {name: _digest(array) for name, array in arrays.items()},
@@ -109,21 +109,20 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     return tensors, manifest
 
 
-def check_fit(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], wanted: Sequence[Buffer]) -> None:
-    """Refuse tensors that are not, by name, shape and type, those wanted."""
-    file = os.fspath(path)
-    names = {tensor.name for tensor in wanted}
+def check_fit(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Buffer]) -> None:
+    """Refuse tensors that are not, by name, shape and type, those wanted; a scalar may be (1,), as in older files."""
+    file, names = os.fspath(path), set(wanted)
     if names != set(tensors):
         missing, foreign = sorted(names - set(tensors)), sorted(set(tensors) - names)
         raise CheckpointError(
             f"path: got {file!r}, a file of another model (it lacks {_some(missing)}, and has {_some(foreign)}"
             f" too much); allowed: one with the {len(names)} tensors of this model"
         )
-    for tensor in wanted:
-        got = tensors[tensor.name]
-        if got.shape != tensor.shape or got.dtype != tensor.array.dtype:
+    for name, tensor in wanted.items():
+        got = tensors[name]
+        if got.shape not in (tensor.shape, tensor.shape or (1,)) or got.dtype != tensor.array.dtype:
             raise CheckpointError(
-                f"path: got {file!r}, whose {tensor.name} is {got.dtype} {got.shape};"
+                f"path: got {file!r}, whose {name} is {got.dtype} {got.shape};"
                 f" allowed: {tensor.array.dtype} {tensor.shape}"
             )
 

@@ -165,9 +165,19 @@ class Optimizer(abc.ABC):
                 "parameters: got those of a model that was built again; allowed: an optimizer made afterwards"
             )
         for run in self._runs:
-            home = run.parameters[0].arena
-            if home is not run.arena:
-                raise BackendMismatchError(
-                    f"parameters: got a model that was moved and lives on {home.backend.name!r} now; allowed:"
-                    f" an optimizer made after model.to (this one was made on {self.backend.name!r})"
-                )
+            arena = run.arena
+            for parameter in run.parameters:
+                if parameter.arena is not arena:
+                    raise self._moved(parameter)
+
+    def _moved(self, parameter: Parameter) -> ArgumentError | BackendMismatchError:
+        home = parameter.arena.backend
+        if home is self.backend:
+            return ArgumentError(
+                f"parameters: got {parameter.name}, whose layer was built into another model since; allowed:"
+                " an optimizer made afterwards"
+            )
+        return BackendMismatchError(
+            f"parameters: got a model that was moved and lives on {home.name!r} now; allowed:"
+            f" an optimizer made after model.to (this one was made on {self.backend.name!r})"
+        )

@@ -160,7 +160,7 @@ class Trainer:
         tensors, metadata = read_tensors(path, kind="training state")
         weights = _below("model/", tensors)
         state = {**metadata["optimizer"], "tensors": _below("optimizer/", tensors)}
-        check_fit(path, weights, self.model.tensors())
+        check_fit(path, weights, self.model.named_tensors())
         try:
             self.optimizer.check_state(state)
         except CheckpointError as error:
