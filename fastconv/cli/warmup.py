@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 import fastconv as fc
-from fastconv.cli.choices import apply_computing_options, console
+from fastconv.cli.choices import apply_computing_options
 
 
 def run(options: argparse.Namespace) -> int:
@@ -17,7 +17,7 @@ def run(options: argparse.Namespace) -> int:
     for name in options.models:
         begin = time.perf_counter()
         _run_once(name, options.batch_size)
-        console.print(f"{name}: ready after {time.perf_counter() - begin:.1f} s")
+        print(f"{name}: ready after {time.perf_counter() - begin:.1f} s", flush=True)
     return 0
 
 

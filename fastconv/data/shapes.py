@@ -57,13 +57,11 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
     Raises
     ------
     ArgumentError
-        There is no such split, or the size is negative.
+        There is no such split, or the size is no whole number from 0 on.
     """
     if split not in _SIZES:
         raise ArgumentError(f"split: got {split!r}; allowed: {', '.join(_SIZES)}")
-    count = _SIZES[split] if size is None else operator.index(size)
-    if count < 0:
-        raise ArgumentError(f"size: got {size}; allowed: 0 or more")
+    count = _SIZES[split] if size is None else _checked_size(size)
     key = np.array([checked_seed(seed), list(_SIZES).index(split)], np.uint64)
     images = np.empty((count, _SIDE, _SIDE, 3), np.uint8)
     for begin in range(0, count, _CHUNK):
@@ -71,6 +69,16 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
         images[begin : begin + _CHUNK] = _draw_chunk(words)[: count - begin]
     labels = (np.arange(count) % len(CLASS_NAMES)).astype(np.int32)
     return Dataset(f"shapes10/{split}", images, labels, CLASS_NAMES, MEAN, STD)
+
+
+def _checked_size(size: int) -> int:
+    try:
+        count = operator.index(size)
+    except TypeError:
+        count = -1
+    if count < 0:
+        raise ArgumentError(f"size: got {size!r}; allowed: a whole number, 0 or more")
+    return count
 
 
 class _Draw:
