@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from fastconv.cli.parser import build_parser
-from fastconv.cli.streams import CLOSED, say_on_stderr, stdout_works, usable_streams
+from fastconv.cli.streams import say_on_stderr, usable_streams
 from fastconv.errors import FastconvError
 
 __all__ = ["main"]
@@ -20,10 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cannot be written, a closed stdout), with one line on stderr that says what is allowed; 130: interrupted.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    with usable_streams() as closed, warnings.catch_warnings():
+    with usable_streams(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
-        if "stdout" in closed:
-            return _fail(CLOSED)
         try:
             return _run(words)
         except FastconvError as error:
@@ -36,13 +34,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except ImportError as error:
             return _fail(f"import: got {error}; allowed: an installation with all that fastconv needs")
         except MemoryError as error:
-            return _fail(f"memory: got {error or 'none left'}; allowed: what this machine has")
+            return _fail(f"memory: got {str(error) or 'none left'}; allowed: what this machine has")
         except OSError as error:
             return _fail(_describe(error))
 
 
 def _run(words: list[str]) -> int:
     """Run the command and bring its output out; only then it is done."""
+    sys.stdout.flush()  # closed or full: better now than after the training
     try:
         options = build_parser().parse_args(words)
         options.words = words
@@ -56,11 +55,7 @@ def _run(words: list[str]) -> int:
 
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error)
-    if error.filename is None and not stdout_works():
-        return f"stdout: got {reason}; allowed: a place that takes the output"
-    if error.filename is None:
-        return f"system: got {reason}"
-    return f"{error.filename}: got {reason}"
+    return f"{error.filename or 'system'}: got {reason}"
 
 
 def _fail(message: str) -> int:

@@ -25,7 +25,8 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter):
     """Names the defaults that say something."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -153,7 +154,7 @@ def _add_summary(commands: _Group) -> None:
     parser = _command(commands, "summary", "print the layers of a model", computes=False)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument(
-        "--input-shape", type=_positive, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
+        "--input-shape", type=_side, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
     )
 
 
@@ -195,17 +196,22 @@ def _positive(text: str) -> int:
     return _whole(text, 1)
 
 
+def _side(text: str) -> int:
+    return _whole(text, 1, 2**16)
+
+
 def _not_negative(text: str) -> int:
     return _whole(text, 0)
 
 
-def _whole(text: str, minimum: int) -> int:
+def _whole(text: str, minimum: int, maximum: int = 2**31 - 1) -> int:
     try:
         number = int(text)
     except ValueError:
         number = minimum - 1
-    if number < minimum:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number, {minimum} or more")
+    if not minimum <= number <= maximum:
+        shown = text if len(text) < 40 else f"{text[:40]}..."
+        raise argparse.ArgumentTypeError(f"got {shown!r}; allowed: a whole number from {minimum} to {maximum}")
     return number
 
 

@@ -168,7 +168,7 @@ def _announce(options: argparse.Namespace, trainer: Trainer, train: Dataset, tes
         print("          mirrored and shifted at random")
     print(f"model     {options.model}: {trainer.model.parameters().count:,} parameters, {options.dtype}")
     print(f"recipe    {options.optimizer}, learning rate {options.lr:g} ({options.schedule}){decay}")
-    print(f"          {options.epochs} epochs, batches of {options.batch_size}, seed {options.seed}")
+    print(f"          {_epochs(options.epochs)}, batches of {options.batch_size}, seed {options.seed}")
     print(f"backend   {trainer.model.backend.name}")
 
 
@@ -176,13 +176,19 @@ def _announce_resumed(options: argparse.Namespace, trainer: Trainer, before: Map
     print(f"resumed   after epoch {trainer.epoch}", end="")
     print("" if trainer.epoch < options.epochs else f" of {options.epochs}: nothing is left to do")
     if before["epochs"] != options.epochs and options.schedule != "constant":
-        print(f"          the schedule ({options.schedule}) now spans {options.epochs} epochs, not {before['epochs']}")
+        print(
+            f"          the schedule ({options.schedule}) now spans {_epochs(options.epochs)}, not {before['epochs']}"
+        )
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _report(options: argparse.Namespace, trainer: Trainer, files: RunFolder, elapsed: float) -> None:
     accuracy = trainer.history.history.get("val_accuracy", [])
     if accuracy:
-        print(f"test accuracy {accuracy[-1]:.2%} after {trainer.epoch} epochs, {elapsed:.1f} s in all")
+        print(f"test accuracy {accuracy[-1]:.2%} after {_epochs(trainer.epoch)}, {elapsed:.1f} s in all")
     print(f"weights   {files.weights}")
     print(f"history   {files.history}")
     print(f"state     {files.checkpoint} (for --resume)")

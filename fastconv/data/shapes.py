@@ -28,6 +28,7 @@ Plane = Any
 """A float32 array (images, 32, 32), or one that broadcasts to it."""
 
 _SIZES = {"train": 10_000, "test": 2_000}
+_LARGEST = 10**9
 _PER_CLASS = 32  # images of one class drawn at once: their planes fit in the L2 cache
 _CHUNK = _PER_CLASS * len(CLASS_NAMES)
 _SIDE = 32
@@ -57,7 +58,7 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
     Raises
     ------
     ArgumentError
-        There is no such split, or the size is no whole number from 0 on.
+        There is no such split, or the size is no whole number from 0 to 10**9.
     """
     if split not in _SIZES:
         raise ArgumentError(f"split: got {split!r}; allowed: {', '.join(_SIZES)}")
@@ -76,8 +77,8 @@ def _checked_size(size: int) -> int:
         count = operator.index(size)
     except TypeError:
         count = -1
-    if count < 0:
-        raise ArgumentError(f"size: got {size!r}; allowed: a whole number, 0 or more")
+    if not 0 <= count <= _LARGEST:
+        raise ArgumentError(f"size: got {size!r}; allowed: a whole number from 0 to {_LARGEST}")
     return count
 
 
