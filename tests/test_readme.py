@@ -13,9 +13,11 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_python_blocks_run(capsys):
-    if why_unavailable("numba"):
-        set_backend("numpy")
+@pytest.mark.parametrize("name", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
+def test_python_blocks_run(capsys, name):
+    if reason := why_unavailable(name):
+        pytest.skip(reason)
+    set_backend(name)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(blocks) == 3
     exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102 - our own text

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from fastconv.backends.base import Backend
-from fastconv.errors import ArgumentError, BackendUnavailableError
+from fastconv.errors import ArgumentError, BackendUnavailableError, FastconvError
 
 _CLASSES = {
     "numba": "fastconv.backends.numba_backend:NumbaBackend",
@@ -96,5 +96,15 @@ def _canonical(name: str, argument: str = "backend") -> str:
 
 def _load(name: str) -> Backend:
     module_name, class_name = _CLASSES[name].split(":")
-    backend: Backend = getattr(importlib.import_module(module_name), class_name)()
+    try:
+        backend: Backend = getattr(importlib.import_module(module_name), class_name)()
+    except (FastconvError, ImportError):
+        raise
+    except Exception as error:  # what its libraries make of their environment variables, for example
+        if str(error).startswith("FASTCONV_"):  # kernels import nothing of fastconv, so no exception of it
+            raise ArgumentError(str(error)) from error
+        raise BackendUnavailableError(
+            f"backend {name!r}: its import failed with {type(error).__name__}: {error}; allowed: an installation and"
+            " environment variables (those of Numba or CuPy too) with which it can be imported"
+        ) from error
     return backend

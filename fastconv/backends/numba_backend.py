@@ -26,6 +26,9 @@ from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.settings import SettingError
 
 try:
+    from fastconv.backends.compile_note import watch_compilation
+
+    watch_compilation()  # importing the kernels compiles some already
     from fastconv.kernels.cpu import (
         activation,
         augment,
@@ -134,7 +137,10 @@ class NumbaBackend(NumbaFusedOperations):
         return threads
 
     def set_num_threads(self, count: int) -> None:
-        launch.set_num_threads(count)
+        try:
+            launch.set_num_threads(count)
+        except ValueError as error:
+            raise ArgumentError(str(error)) from None
 
     @contextmanager
     def trace(self, note: Callable[[str], None]) -> Iterator[None]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
-
-from rich.console import Console
 
 from fastconv.errors import ArgumentError
 
@@ -19,9 +16,6 @@ MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
 DATASETS = ("shapes10", "cifar10")
 OPTIMIZERS = ("adam", "sgd")
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
-
-# In a log there is no width to fit into, so that lines need not be broken.
-console = Console(width=None if sys.stdout.isatty() else 400, highlight=False)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
-from rich.table import Table
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.cli.choices import apply_computing_options, console
+from fastconv._console import make_table, print_table
+from fastconv.cli.choices import apply_computing_options
 from fastconv.nn import Layer
+from fastconv.random import checked_seed
 from fastconv.testing import Report, gradcheck
 
 _IMAGE = (3, 7, 6, 4)
@@ -56,24 +56,22 @@ _LAYERS: dict[str, tuple[Callable[[], Layer], tuple[int, ...]]] = {
 def run(options: argparse.Namespace) -> int:
     """Print a table; the exit code is 1 if a gradient is wrong."""
     apply_computing_options(options)
-    table = Table(box=None, pad_edge=False)
-    table.add_column("layer", no_wrap=True)
-    table.add_column("result", no_wrap=True)
-    for heading in ("derivatives", "at kinks", "worst error"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("of")
+    figures = ("derivatives", "at kinks", "worst error")
+    table = make_table("layer", "result", *figures, "of", right=figures)
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     failed = []
-    for name, report in _reports(options.seed):
+    for name, report in _reports(checked_seed(options.seed)):
         if not report.ok:
             failed.append(name)
         error, place = _worst(report)
         table.add_row(name, "passed" if report.ok else "FAILED", str(report.checked), str(report.kinks), error, place)
-    console.print(table)
+    print_table(table)
     count = table.row_count
     if failed:
-        console.print(f"{len(failed)} of {count} FAILED on {fc.get_backend().name}: {', '.join(failed)}")
+        print(f"{len(failed)} of {count} FAILED on {fc.get_backend().name}: {', '.join(failed)}")
         return 1
-    console.print(f"all {count} passed on {fc.get_backend().name}")
+    print(f"all {count} passed on {fc.get_backend().name}")
     return 0
 
 
@@ -83,7 +81,7 @@ def _worst(report: Report) -> tuple[str, str]:
         return "", ""
     if not report.worst.error:
         return "within rounding", ""
-    return f"{report.worst.error:.1e}", escape(f"{report.worst.variable}, {report.worst.direction}")
+    return f"{report.worst.error:.1e}", f"{report.worst.variable}, {report.worst.direction}"
 
 
 def _reports(seed: int) -> Iterator[tuple[str, Report]]:

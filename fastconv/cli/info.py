@@ -6,12 +6,13 @@ import argparse
 import importlib.metadata
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
-from rich.table import Table
-
 from fastconv import backends
-from fastconv.cli.choices import apply_computing_options, console
+from fastconv._console import make_table, print_table
+from fastconv.algorithm import get_algorithm
+from fastconv.cli.choices import apply_computing_options
 from fastconv.data import default_directory
 from fastconv.errors import FastconvError
 
@@ -22,33 +23,58 @@ _VARIABLES = tuple(
     f"FASTCONV_{name}"
     for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR", "ALGORITHM", "BOUNDSCHECK")
 )
+_UNUSABLE = (FastconvError, ImportError)  # the latter: a broken installation, which this is to show
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print the tables, also where the chosen backend cannot be used: they say why."""
-    try:
-        apply_computing_options(options)
-        active = backends.get_backend().name
-    except (FastconvError, ImportError) as error:  # the latter: a broken installation, which this is to show
-        active = f"none: {error}"
+    """Print the tables, also where the chosen backend cannot be used: they say why.
+
+    Without the kernels of the CPU installation or environment are broken, which is an error at the end.
+    """
+    active = _read(lambda: _activate(options))
+    algorithm = "none" if active.startswith("none") else _read(get_algorithm)
     versions = {"Python": platform.python_version()}
     versions |= {name: version for name in _PACKAGES if (version := _version(name))}
+    states = {name: _why_unusable(name) for name in _BACKENDS}
+    broken = states["numba"]
     _print("versions", versions)
-    _print("backends", {"active": active} | {name: _state(name) for name in _BACKENDS})
-    _print("CPU", _cpu())
-    _print("directories", {"data sets": _directory(default_directory()), "compiled kernels": _kernel_directory()})
+    _print(
+        "backends",
+        {"active": active, "algorithm": algorithm}
+        | {name: "usable" if error is None else f"unusable: {error}" for name, error in states.items()},
+    )
+    _print("CPU", _cpu() if broken is None else {"kernels": "unusable, see above"})
+    kernels = _kernel_directory() if broken is None else "none: no kernels can be compiled"
+    _print("directories", {"data sets": _directory(default_directory()), "compiled kernels": kernels})
     _print("environment", {name: os.environ.get(name, "not set") for name in _VARIABLES})
+    if broken is not None:
+        raise broken
     return 0
 
 
+def _activate(options: argparse.Namespace) -> str:
+    apply_computing_options(options)
+    return backends.get_backend().name
+
+
+def _read(read: Callable[[], str]) -> str:
+    try:
+        return read()
+    except _UNUSABLE as error:
+        return f"none: {error}"
+
+
 def _print(title: str, rows: dict[str, str]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None, pad_edge=False)
-    table.add_column(no_wrap=True, min_width=18)
-    table.add_column(overflow="fold")
+    table = make_table("", "")
+    table.show_header = False
+    first, second = table.columns
+    first.no_wrap, first.min_width = True, 18
+    second.overflow = "fold"
     for name, value in rows.items():
         table.add_row(f"  {name}", value)
-    console.print(table)
-    console.print()
+    print(title)
+    print_table(table)
+    print()
 
 
 def _version(package: str) -> str | None:
@@ -58,12 +84,12 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _state(name: str) -> str:
+def _why_unusable(name: str) -> Exception | None:
     try:
-        reason = backends.why_unavailable(name)
-    except ImportError as error:
-        reason = str(error)
-    return "usable" if reason is None else f"unusable: {reason}"
+        backends.get_backend(name)
+    except _UNUSABLE as error:
+        return error
+    return None
 
 
 def _cpu() -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from fastconv import __version__
 from fastconv.cli.choices import DATASETS, MODELS, OPTIMIZERS, SCHEDULES
@@ -13,9 +13,25 @@ from fastconv.cli.choices import DATASETS, MODELS, OPTIMIZERS, SCHEDULES
 _Group = Any  # argparse keeps the type of its subparsers to itself
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the words."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with 2."""
+        self.exit(2, f"error: {' '.join(message.split())} ('{self.prog} --help' lists what there is)\n")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Names the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; the namespace that it makes has the command's function as `run`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="fastconv",
         description="Train and look at convolutional networks whose kernels are written in Python.",
         epilog="'fastconv COMMAND --help' lists the options of a command. FASTCONV_BACKEND chooses the kernels.",
@@ -38,7 +54,7 @@ def _command(commands: _Group, name: str, text: str, *, computes: bool = True) -
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Help,
     )
     parser.set_defaults(run=_lazy(name))
     if computes:
@@ -70,7 +86,10 @@ def _add_data(parser: argparse.ArgumentParser, dataset: str | None) -> None:
         "--dataset", choices=DATASETS, default=dataset, help="shapes10 is drawn on the spot, cifar10 is read from files"
     )
     group.add_argument(
-        "--data-dir", metavar="DIR", help="where cifar-10-batches-bin or cifar-10-batches-py is; else FASTCONV_DATA_DIR"
+        "--data-dir",
+        type=_path,
+        metavar="DIR",
+        help="where cifar-10-batches-bin or cifar-10-batches-py is; else FASTCONV_DATA_DIR",
     )
     group.add_argument("--limit", type=_positive, metavar="N", help="use the first N images of each part only")
 
@@ -91,13 +110,22 @@ def _add_train(commands: _Group) -> None:
     group.add_argument("--seed", type=int, default=0, help="of the weights, the order, dropout and augmentation")
     group.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the checkpoint in --output, with the same recipe"
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoint in --output; the recipe must be the same, but for --epochs",
     )
-    parser.add_argument("--output", metavar="DIR", help="where weights and history go; default runs/DATASET-MODEL")
+    parser.add_argument(
+        "--output",
+        type=_path,
+        metavar="DIR",
+        help="where weights and history go; by default runs/DATASET-MODEL, with a number behind it if that is taken",
+    )
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("weights", metavar="WEIGHTS", help="a .safetensors file that 'fastconv train' wrote")
+    parser.add_argument(
+        "weights", type=_path, metavar="WEIGHTS", help="a .safetensors file that 'fastconv train' wrote"
+    )
     parser.add_argument("--model", choices=MODELS, help="only if the file does not name its model")
     parser.add_argument("--batch-size", type=_positive, default=256, metavar="N")
     _add_data(parser, None)
@@ -111,7 +139,9 @@ def _add_evaluate(commands: _Group) -> None:
 def _add_predict(commands: _Group) -> None:
     parser = _command(commands, "predict", "name what images show")
     _add_weights(parser)
-    parser.add_argument("--images", metavar="FILE", help="a .npy file of uint8 images, (H, W, 3) or (N, H, W, 3), RGB")
+    parser.add_argument(
+        "--images", type=_path, metavar="FILE", help="a .npy file of uint8 images, (H, W, 3) or (N, H, W, 3), RGB"
+    )
     parser.add_argument(
         "--index", type=_not_negative, nargs="+", metavar="I", help="images of the test part; default the first ten"
     )
@@ -124,7 +154,7 @@ def _add_summary(commands: _Group) -> None:
     parser = _command(commands, "summary", "print the layers of a model", computes=False)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument(
-        "--input-shape", type=_positive, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
+        "--input-shape", type=_side, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
     )
 
 
@@ -163,21 +193,32 @@ def _model(text: str) -> str:
     return text
 
 
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a path")
+    return text
+
+
 def _positive(text: str) -> int:
     return _whole(text, 1)
+
+
+def _side(text: str) -> int:
+    return _whole(text, 1, 2**16)
 
 
 def _not_negative(text: str) -> int:
     return _whole(text, 0)
 
 
-def _whole(text: str, minimum: int) -> int:
+def _whole(text: str, minimum: int, maximum: int = 2**31 - 1) -> int:
     try:
         number = int(text)
     except ValueError:
         number = minimum - 1
-    if number < minimum:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a whole number, {minimum} or more")
+    if not minimum <= number <= maximum:
+        shown = text if len(text) < 40 else f"{text[:40]}..."
+        raise argparse.ArgumentTypeError(f"got {shown!r}; allowed: a whole number from {minimum} to {maximum}")
     return number
 
 

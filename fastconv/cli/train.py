@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import shlex
+import math
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import fastconv as fc
-from fastconv.cli.choices import EPOCHS, RECIPES, apply_computing_options, console, load_dataset, make_model
+from fastconv.cli.choices import EPOCHS, RECIPES, apply_computing_options, load_dataset, make_model
+from fastconv.cli.command_line import command_line, kept_options
+from fastconv.cli.run_folder import RunFolder, claim_folder
 from fastconv.cli.trained import save_trained
 from fastconv.data import DataLoader, Dataset, FlipCrop
 from fastconv.errors import ArgumentError, DataError
@@ -20,37 +22,35 @@ from fastconv.optim import SGD, Adam, Optimizer, schedules
 from fastconv.optim.schedules import Schedule
 from fastconv.training import Callback, ProgressDisplay, Trainer
 
-
-@dataclass(frozen=True)
-class _Files:
-    """What a run writes, anew after each epoch and all or nothing: an interrupted run loses one epoch at most."""
-
-    directory: Path
-
-    @property
-    def weights(self) -> Path:
-        return self.directory / "weights.safetensors"
-
-    @property
-    def history(self) -> Path:
-        return self.directory / "history.json"
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.directory / "checkpoint.safetensors"
+_RECIPE = (
+    *("model", "dataset", "limit", "augment", "batch_size", "seed", "dtype"),
+    *("optimizer", "lr", "schedule", "weight_decay", "label_smoothing"),
+)
 
 
 class _Save(Callback):
-    """Writes the files of the run."""
+    """Writes the files of the run, as long as what is computed makes sense."""
 
-    def __init__(self, files: _Files, about: Mapping[str, Any]) -> None:
+    def __init__(self, files: RunFolder, about: Mapping[str, Any]) -> None:
         self._files, self._about = files, about
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Write weights, history and checkpoint."""
-        save_trained(self._files.weights, trainer.model, self._about)
-        trainer.history.save(self._files.history)
-        trainer.save(self._files.checkpoint)
+        for name in ("loss", "val_loss"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise DataError(
+                    f"{name}: got {logs[name]} in epoch {trainer.epoch}; allowed: a finite one"
+                    " (try a lower --lr); nothing of this epoch was written"
+                )
+        try:
+            save_trained(self._files.weights, trainer.model, self._about)
+            trainer.history.save(self._files.history)
+            trainer.save(self._files.checkpoint)
+        except OSError as error:
+            raise ArgumentError(
+                f"--output: got {self._files.directory} ({error.strerror or error}) after epoch {trainer.epoch};"
+                " allowed: a folder that can be written, with room for the files of the run"
+            ) from error
 
 
 def run(options: argparse.Namespace) -> int:
@@ -62,16 +62,29 @@ def run(options: argparse.Namespace) -> int:
     train, test = load_dataset(options, options.dataset, "train"), load_dataset(options, options.dataset, "test")
     if not len(train):
         raise DataError(f"data: got no images in {train.name}; allowed: one or more")
-    files = _Files(Path(options.output or Path("runs") / f"{options.dataset}-{options.model}"))
-    _make_directory(files.directory)
-    trainer, train_loader, test_loader = _prepare(options, train, test, files)
-    if options.resume:
-        trainer.restore(files.checkpoint)
-    _announce(options, trainer, train, test)
-    if trainer.epoch < options.epochs:
-        trainer.fit(train_loader, options.epochs - trainer.epoch, validation_data=test_loader)
-    _report(options, trainer, files, time.perf_counter() - began)
+    default = Path("runs") / f"{options.dataset}-{options.model}"
+    with claim_folder(options.output, default, resume=options.resume) as files:
+        before = _recipe_to_resume(options, files) if options.resume else {}
+        trainer, train_loader, test_loader = _prepare(options, train, test, files)
+        if options.resume:
+            trainer.restore(files.checkpoint)
+        _announce(options, trainer, train, test)
+        if options.resume:
+            _announce_resumed(options, trainer, before)
+        sys.stdout.flush()  # if nobody reads it, better now than after the first epoch
+        if trainer.epoch < options.epochs:
+            _fit(options, trainer, train_loader, test_loader, files)
+        _report(options, trainer, files, time.perf_counter() - began)
     return 0
+
+
+def _fit(options: argparse.Namespace, trainer: Trainer, train: DataLoader, test: DataLoader, files: RunFolder) -> None:
+    try:
+        trainer.fit(train, options.epochs - trainer.epoch, validation_data=test)
+    except KeyboardInterrupt:
+        if files.checkpoint.exists():
+            raise KeyboardInterrupt(f"to go on: {_resume_command(options, files)}") from None
+        raise KeyboardInterrupt("the first epoch was not over: nothing was written") from None
 
 
 def _fill_in_recipe(options: argparse.Namespace) -> None:
@@ -91,15 +104,30 @@ def _fill_in_recipe(options: argparse.Namespace) -> None:
         options.augment = options.dataset == "cifar10"
 
 
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(f"--output: got {directory} ({error}); allowed: a folder that can be written") from error
+def _recipe(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what decides the result, beside --epochs; a run that is resumed must have the same."""
+    recipe = {name: getattr(options, name) for name in _RECIPE}
+    return recipe | {"precision": fc.get_precision(), "algorithm": fc.get_algorithm()}
+
+
+def _recipe_to_resume(options: argparse.Namespace, files: RunFolder) -> dict[str, Any]:
+    """Return the recipe of the run in `files`; ArgumentError if it is not the one of `options`."""
+    before = files.read_recipe()
+    changed = [
+        f"--{name.replace('_', '-')} {value} where the run has {before.get(name)}"
+        for name, value in _recipe(options).items()
+        if before.get(name) != value
+    ]
+    if changed:
+        raise ArgumentError(
+            f"--resume: got {', '.join(changed)}; allowed: the recipe of the run in {files.directory}, of which only"
+            " --epochs may differ (where and with what it is computed may: --backend, --threads, --data-dir)"
+        )
+    return before
 
 
 def _prepare(
-    options: argparse.Namespace, train: Dataset, test: Dataset, files: _Files
+    options: argparse.Namespace, train: Dataset, test: Dataset, files: RunFolder
 ) -> tuple[Trainer, DataLoader, DataLoader]:
     model = make_model(options.model, dtype=options.dtype, seed=options.seed)
     train_loader = DataLoader(
@@ -110,19 +138,7 @@ def _prepare(
         dtype=options.dtype,
     )
     test_loader = DataLoader(test, 256, shuffle=False, dtype=options.dtype)
-    recipe = (
-        "model",
-        "dataset",
-        "epochs",
-        "batch_size",
-        "optimizer",
-        "lr",
-        "schedule",
-        "weight_decay",
-        "augment",
-        "seed",
-    )
-    about = {name: getattr(options, name) for name in recipe}
+    about = {**_recipe(options), "epochs": options.epochs}
     about |= {"class_names": train.class_names, "mean": train_loader.mean, "std": train_loader.std}
     optimizer: Optimizer
     if options.optimizer == "adam":
@@ -131,7 +147,7 @@ def _prepare(
         optimizer = SGD(model.parameters(), options.lr, momentum=0.9, nesterov=True, weight_decay=options.weight_decay)
     schedule = _schedule(options.schedule, options.lr, len(train_loader) * options.epochs)
     loss = SoftmaxCrossEntropy(options.label_smoothing)
-    callbacks = (ProgressDisplay(), _Save(files, about))
+    callbacks = (_Save(files, about), ProgressDisplay(sys.stdout, bar=sys.stderr))
     return Trainer(model, loss, optimizer, schedule, callbacks, seed=options.seed), train_loader, test_loader
 
 
@@ -147,30 +163,55 @@ def _schedule(name: str, lr: float, steps: int) -> Schedule:
 
 def _announce(options: argparse.Namespace, trainer: Trainer, train: Dataset, test: Dataset) -> None:
     decay = f", weight decay {options.weight_decay:g}" if options.weight_decay else ""
-    augmented = ", mirrored and shifted at random" if options.augment else ""
-    backend = trainer.model.backend.name
-    console.print(f"data      {train.name}: {len(train):,} images{augmented}; {test.name}: {len(test):,} images")
-    console.print(f"model     {options.model}: {trainer.model.parameters().count:,} parameters, {options.dtype}")
-    console.print(
-        f"recipe    {options.optimizer}, learning rate {options.lr:g} ({options.schedule}){decay}, batches of"
-        f" {options.batch_size}, {options.epochs} epochs, seed {options.seed}"
-    )
-    if options.resume:
-        console.print(f"resumed   after epoch {trainer.epoch}")
-    first = "; the first step compiles those kernels that are not kept on disk yet" if backend == "numba" else ""
-    console.print(f"backend   {backend}{first}")
+    print(f"data      {train.name}: {len(train):,} images; {test.name}: {len(test):,} images")
+    if options.augment:
+        print("          mirrored and shifted at random")
+    print(f"model     {options.model}: {trainer.model.parameters().count:,} parameters, {options.dtype}")
+    print(f"recipe    {options.optimizer}, learning rate {options.lr:g} ({options.schedule}){decay}")
+    print(f"          {_epochs(options.epochs)}, batches of {options.batch_size}, seed {options.seed}")
+    print(f"backend   {trainer.model.backend.name}")
 
 
-def _report(options: argparse.Namespace, trainer: Trainer, files: _Files, elapsed: float) -> None:
+def _announce_resumed(options: argparse.Namespace, trainer: Trainer, before: Mapping[str, Any]) -> None:
+    print(f"resumed   after epoch {trainer.epoch}", end="")
+    print("" if trainer.epoch < options.epochs else f" of {options.epochs}: nothing is left to do")
+    if before["epochs"] != options.epochs and options.schedule != "constant":
+        print(
+            f"          the schedule ({options.schedule}) now spans {_epochs(options.epochs)}, not {before['epochs']}"
+        )
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def _report(options: argparse.Namespace, trainer: Trainer, files: RunFolder, elapsed: float) -> None:
     accuracy = trainer.history.history.get("val_accuracy", [])
     if accuracy:
-        console.print(f"test accuracy {accuracy[-1]:.2%} after {trainer.epoch} epochs, {elapsed:.1f} s in all")
-    console.print(f"weights   {files.weights}")
-    console.print(f"history   {files.history}")
-    console.print(f"state     {files.checkpoint} (for --resume)")
-    console.print(f"next      fastconv evaluate {shlex.quote(str(files.weights))}")
+        print(f"test accuracy {accuracy[-1]:.2%} after {_epochs(trainer.epoch)}, {elapsed:.1f} s in all")
+    print(f"weights   {files.weights}")
+    print(f"history   {files.history}")
+    print(f"state     {files.checkpoint} (for --resume)")
+    print(f"next      {_evaluate_command(options, files)}")
     if options.dataset == "shapes10":
-        console.print(
-            "CIFAR-10  fastconv train --dataset cifar10 --data-dir DIR"
-            "   (binary version from https://www.cs.toronto.edu/~kriz/cifar.html, unpacked in DIR)"
-        )
+        print("CIFAR-10  fastconv train --dataset cifar10 --data-dir DIR")
+        print("          with the binary version of https://www.cs.toronto.edu/~kriz/cifar.html")
+        print("          unpacked in DIR")
+
+
+def _evaluate_command(options: argparse.Namespace, files: RunFolder) -> str:
+    return command_line(["evaluate", _as_argument(files.weights), *kept_options(options)])
+
+
+def _resume_command(options: argparse.Namespace, files: RunFolder) -> str:
+    words = list(options.words)
+    if options.output is None:
+        words.append(f"--output={files.directory}")
+    if not options.resume:
+        words.append("--resume")
+    return command_line(words)
+
+
+def _as_argument(path: Path) -> str:
+    """Return `path` in a form that is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.cli.choices import MODELS, make_model
+from fastconv.cli.choices import DATASETS, MODELS, make_model
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
 from fastconv.nn.weights import host_tensors, load_weights, read_tensors, write_tensors
@@ -28,14 +28,37 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
     CheckpointError
         The file is missing, damaged, or does not fit the model.
     ArgumentError
-        Nobody says which model it is.
+        Nobody says which model it is, or the user says another one than the file.
     """
     tensors, manifest = read_tensors(options.weights, kind="weights")
     about: dict[str, Any] = manifest.get("about", {})
-    name = options.model or about.get("model")
-    if name not in MODELS:
-        raise ArgumentError(f"--model: got {name}, as {options.weights} names none; allowed: {', '.join(MODELS)}")
+    name = _agreed("model", options, about, MODELS)
     dtype = next(iter(tensors.values())).dtype if tensors else np.dtype(np.float32)
     model = make_model(name, dtype=dtype)
     load_weights(model, options.weights)
     return model, about
+
+
+def dataset_of(options: argparse.Namespace, about: Mapping[str, Any]) -> str:
+    """Return the data set that the weights were trained on, or that the user names for weights that name none.
+
+    Raises
+    ------
+    ArgumentError
+        Nobody names one, or the user names another one than the file: its classes mean something else.
+    """
+    return _agreed("dataset", options, about, DATASETS)
+
+
+def _agreed(what: str, options: argparse.Namespace, about: Mapping[str, Any], choices: tuple[str, ...]) -> str:
+    given, stored = getattr(options, what), about.get(what)
+    if stored is None and given is None:
+        raise ArgumentError(f"--{what}: got none, and {options.weights} names none; allowed: {', '.join(choices)}")
+    if stored is not None and given not in (None, stored):
+        raise ArgumentError(
+            f"--{what}: got {given} for {options.weights}, weights of another {what}; allowed: {stored}, or nothing"
+        )
+    name: Any = stored if given is None else given
+    if name not in choices:
+        raise ArgumentError(f"--{what}: got {name}, named by {options.weights}; allowed: {', '.join(choices)}")
+    return str(name)

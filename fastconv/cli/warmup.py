@@ -12,7 +12,7 @@ import numpy as np
 import fastconv as fc
 from fastconv.backends.base import Precision
 from fastconv.backends.dry import check_target, kernels_of
-from fastconv.cli.choices import apply_computing_options, console
+from fastconv.cli.choices import apply_computing_options
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cuda import cubins, nvrtc
 from fastconv.kernels.cuda.device import Kernel
@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> int:
     for name in options.models:
         begin = time.perf_counter()
         _run_once(name, options.batch_size)
-        console.print(f"{name}: ready after {time.perf_counter() - begin:.1f} s")
+        print(f"{name}: ready after {time.perf_counter() - begin:.1f} s", flush=True)
     return 0
 
 
@@ -57,7 +57,7 @@ def _compile_for(options: argparse.Namespace) -> int:
     except nvrtc.CompilerUnavailableError as error:
         raise BackendUnavailableError(f"--target: {error}; pip install nvidia-cuda-nvrtc brings one") from error
     seconds = time.perf_counter() - begin
-    console.print(f"{target}: {len(kernels)} kernels in {cubins.directory(target)}, ready after {seconds:.1f} s")
+    print(f"{target}: {len(kernels)} kernels in {cubins.directory(target)}, ready after {seconds:.1f} s")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,15 @@ STD = (0.2470, 0.2435, 0.2616)
 _BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
 _IMAGES_PER_BATCH = 10_000
 _PIXELS = 3 * 32 * 32
+# Of the published pickled files: size and MD5. The binary version has none that are published.
+_PUBLISHED = {
+    "data_batch_1": (31_035_704, "c99cafc152244af753f735de768cd75f"),
+    "data_batch_2": (31_035_320, "d4bba439e000b95fd0a9bffe97cbabec"),
+    "data_batch_3": (31_035_999, "54ebc095f3ab1f0389bbae665268c751"),
+    "data_batch_4": (31_035_696, "634d18415352ddfa80567beed471001a"),
+    "data_batch_5": (31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+    "test_batch": (31_035_526, "40351d587109b95175f43aff81a1287e"),
+}
 _BINARY, _PICKLED = "cifar-10-batches-bin", "cifar-10-batches-py"
 
 
@@ -40,7 +50,8 @@ def cifar10(directory: str | os.PathLike[str] | None = None, split: Literal["tra
     ----------
     directory : path or None
         The folder `cifar-10-batches-bin` (the binary version) or `cifar-10-batches-py` (the Python version), or the
-        folder that holds it; `default_directory` by default. Pickled files are read without running anything in them.
+        folder that holds it; `default_directory` by default. Pickled files are read without running anything in them;
+        one of the size of the published file must have its MD5 too.
     split : "train" or "test"
 
     Returns
@@ -72,6 +83,7 @@ def cifar10(directory: str | os.PathLike[str] | None = None, split: Literal["tra
     for number, path in enumerate(paths):
         part = slice(number * _IMAGES_PER_BATCH, (number + 1) * _IMAGES_PER_BATCH)
         planes, labels[part] = (_read_binary if suffix else _read_pickled)(path)
+        _check_pixels(path, planes)
         images[part] = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return Dataset(f"cifar10/{split}", images, labels, CLASS_NAMES, MEAN, STD)
 
@@ -102,6 +114,7 @@ def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_pickled(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    _check_published(path)
     data, labels = read_pickled_batch(path)
     if data.dtype != np.uint8 or data.shape != (_IMAGES_PER_BATCH, _PIXELS):
         raise DataError(f"{path}: got data {data.dtype} {data.shape}; allowed: uint8 ({_IMAGES_PER_BATCH}, {_PIXELS})")
@@ -116,3 +129,32 @@ def _checked_labels(path: Path, labels: np.ndarray) -> np.ndarray:
             f"{path}: got labels from {labels.min()} to {labels.max()}; allowed: 0 to {len(CLASS_NAMES) - 1}"
         )
     return labels
+
+
+def _check_published(path: Path) -> None:
+    """Refuse a file that has the size of a published one, but other bytes; all others may hold any images."""
+    size, digest = _PUBLISHED[path.name]
+    if path.stat().st_size != size:
+        return
+    with path.open("rb") as file:
+        got = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    if got != digest:
+        raise DataError(
+            f"{path}: got the MD5 {got} at the size of the published file; allowed: {digest}; unpack it again"
+        )
+
+
+def _check_pixels(path: Path, planes: np.ndarray) -> None:
+    """Refuse what a download that broke off, or a hole in a file, leaves: zeros where images should be.
+
+    No image of CIFAR-10 is black, and none ends with more than 118 zeros; one that ends with a plane of zeros, before
+    such an image or the end of the file, was cut off within.
+    """
+    empty = np.flatnonzero(~planes.any(1))
+    last = int(empty[0]) - 1 if len(empty) else len(planes) - 1
+    cut = last >= 0 and not planes[last, -1024:].any()
+    if len(empty) or cut:
+        raise DataError(
+            f"{path}: got {len(empty) + cut} images of zeros, the first of them record {last + 1 - cut} (counted from"
+            " 0); allowed: images; unpack it again"
+        )

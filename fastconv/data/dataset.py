@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -40,6 +41,9 @@ class Dataset:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for name, array in (("images", images), ("labels", labels)):
+            if not isinstance(array, np.ndarray):
+                raise DataError(f"{name}: got {type(array).__name__}; allowed: a NumPy array")
         if images.dtype != np.uint8 or images.ndim != 4:
             raise DataError(f"images: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C)")
         if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
@@ -47,9 +51,10 @@ class Dataset:
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             got = f"{labels.min()} to {labels.max()}"
             raise DataError(f"labels: got values from {got}; allowed: 0 to {len(self.class_names) - 1}")
-        if not len(self.mean) == len(self.std) == images.shape[3] or min(self.std, default=1.0) <= 0:
+        if not len(self.mean) == len(self.std) == images.shape[3] or not _usable(self.mean, self.std):
             raise DataError(
-                f"mean, std: got {self.mean} and {self.std}; allowed: {images.shape[3]} numbers each, std above zero"
+                f"mean, std: got {self.mean} and {self.std}; allowed: {images.shape[3]} finite numbers each, std above"
+                " zero"
             )
 
     def __len__(self) -> int:
@@ -65,10 +70,14 @@ class Dataset:
         Raises
         ------
         DataError
-            There are fewer images than `count`, or it is negative.
+            `count` is no whole number from 0 to the number of images.
         """
-        if not 0 <= count <= len(self):
+        if not hasattr(count, "__index__") or not 0 <= count <= len(self):
             raise DataError(f"count: got {count}; allowed: 0 to {len(self)}, the number of images in {self.name}")
         held_out = np.zeros(len(self), bool)
         held_out[shuffled(len(self), seed, 0)[:count]] = True
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
+
+
+def _usable(mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
+    return all(map(math.isfinite, (*mean, *std))) and min(std, default=1.0) > 0

@@ -28,6 +28,7 @@ Plane = Any
 """A float32 array (images, 32, 32), or one that broadcasts to it."""
 
 _SIZES = {"train": 10_000, "test": 2_000}
+_LARGEST = 10**9
 _PER_CLASS = 32  # images of one class drawn at once: their planes fit in the L2 cache
 _CHUNK = _PER_CLASS * len(CLASS_NAMES)
 _SIDE = 32
@@ -57,13 +58,11 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
     Raises
     ------
     ArgumentError
-        There is no such split, or the size is negative.
+        There is no such split, or the size is no whole number from 0 to 10**9.
     """
     if split not in _SIZES:
         raise ArgumentError(f"split: got {split!r}; allowed: {', '.join(_SIZES)}")
-    count = _SIZES[split] if size is None else operator.index(size)
-    if count < 0:
-        raise ArgumentError(f"size: got {size}; allowed: 0 or more")
+    count = _SIZES[split] if size is None else _checked_size(size)
     key = np.array([checked_seed(seed), list(_SIZES).index(split)], np.uint64)
     images = np.empty((count, _SIDE, _SIDE, 3), np.uint8)
     for begin in range(0, count, _CHUNK):
@@ -71,6 +70,16 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
         images[begin : begin + _CHUNK] = _draw_chunk(words)[: count - begin]
     labels = (np.arange(count) % len(CLASS_NAMES)).astype(np.int32)
     return Dataset(f"shapes10/{split}", images, labels, CLASS_NAMES, MEAN, STD)
+
+
+def _checked_size(size: int) -> int:
+    try:
+        count = operator.index(size)
+    except TypeError:
+        count = -1
+    if not 0 <= count <= _LARGEST:
+        raise ArgumentError(f"size: got {size!r}; allowed: a whole number from 0 to {_LARGEST}")
+    return count
 
 
 class _Draw:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fastconv._console import make_console
 from fastconv.backends.base import Array
 
 if TYPE_CHECKING:
@@ -54,44 +55,61 @@ class Callback:
         """Do something at the end of `Trainer.fit`, also when it ends by an exception."""
 
 
+_COLUMNS = {"loss": 10, "accuracy": 10, "val_loss": 10, "val_accuracy": 14}  # quantity: width; 80 is all there is
+
+
+def epoch_heading(epochs: int, logs: dict[str, float]) -> str:
+    """Return the heading of the lines of `epoch_line`."""
+    names = "".join(f"{name:>{width}}" for name, width in _COLUMNS.items() if name in logs)
+    return f"{'':{len(f'epoch {epochs}/{epochs}')}}{names}{'seconds':>9}{'images/s':>10}"
+
+
 def epoch_line(epoch: int, epochs: int, logs: dict[str, float]) -> str:
-    """Return one epoch in one line of text."""
-    width = len(str(epochs))
-    names = [name for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs]
-    values = "  ".join(f"{name} {logs[name]:.4f}" for name in names)
-    speed = f"{logs['seconds']:.1f} s  {logs['images_per_second']:,.0f} images/s"
-    return f"epoch {epoch:{width}d}/{epochs}  {values}  {speed}"
+    """Return one epoch in one line of text, of at most 80 columns."""
+    number = f"epoch {epoch:{len(str(epochs))}d}/{epochs}"
+    values = "".join(f"{_short(logs[name]):>{width}}" for name, width in _COLUMNS.items() if name in logs)
+    return f"{number}{values}{logs['seconds']:9.1f}{logs['images_per_second']:10,.0f}"
+
+
+def _short(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.2e}"
 
 
 class ProgressDisplay(Callback):
-    """A moving bar where the stream is a terminal, and one line per epoch in any case.
+    """One line per epoch under a heading, and a moving bar where there is a terminal.
 
     Parameters
     ----------
     stream : text stream or None
-        ``sys.stderr`` if None.
+        Where the lines go; ``sys.stderr`` if None.
+    bar : text stream or None
+        Where the bar moves, if that is a terminal; `stream` if None.
     """
 
-    def __init__(self, stream: TextIO | None = None) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None = None, *, bar: TextIO | None = None) -> None:
+        self._stream, self._bar_stream = stream, bar
         self._bar: Any = None
         self._task: Any = None
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Show the bar."""
         self._images, self._begin, self._next = 0, time.perf_counter(), 0.0
-        if not self._out.isatty():
+        self._headed = False
+        stream = self._bar_stream or self._out
+        if not stream.isatty():
             return
         from rich import progress
-        from rich.console import Console
+
+        def text(form: str) -> Any:
+            return progress.TextColumn(form, markup=False)
 
         self._bar = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            text("{task.description}"),
             progress.BarColumn(),
             progress.MofNCompleteColumn(),
-            progress.TextColumn("{task.fields[text]}"),
+            text("{task.fields[text]}"),
             progress.TimeElapsedColumn(),
-            console=Console(file=self._out),
+            console=make_console(stream),
             refresh_per_second=1 / _REFRESH,
             transient=True,
         )
@@ -112,11 +130,11 @@ class ProgressDisplay(Callback):
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Print the line of the epoch."""
-        line = epoch_line(trainer.epoch, trainer.last_epoch, logs)
-        if self._bar is None:
-            print(line, file=self._out, flush=True)
-        else:
-            self._bar.console.print(line, highlight=False)
+        if not self._headed:
+            self._headed = True
+            self._print(epoch_heading(trainer.last_epoch, logs))
+        self._print(epoch_line(trainer.epoch, trainer.last_epoch, logs))
+        if self._bar is not None:
             following = min(trainer.epoch + 1, trainer.last_epoch) - trainer.epoch
             self._bar.reset(self._task, description=self._epoch_text(trainer, following), text="")
         self._images, self._begin = 0, time.perf_counter()
@@ -126,6 +144,12 @@ class ProgressDisplay(Callback):
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+    def _print(self, line: str) -> None:
+        if self._bar is not None and self._out.isatty():  # above the bar, which would be in its way
+            self._bar.console.print(line, soft_wrap=True)
+        else:
+            print(line, file=self._out, flush=True)
 
     @property
     def _out(self) -> TextIO:

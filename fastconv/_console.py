@@ -1,0 +1,47 @@
+"""Tables and bars in a terminal or a log, made by rich; what is shown is data, and is shown as it is.
+
+By itself rich takes ``[words]`` in a string for markup and ``:words:`` for pictures, and colours what looks like a
+number. A path or a message may hold all of these, so that is off here, in the only place that makes a console.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+_LOG_WIDTH = 400  # a log has no width to fit into, so that lines need not be broken
+
+
+def make_console(stream: TextIO, **settings: Any) -> Console:
+    """Return a console of rich on `stream` that takes no string for anything but text."""
+    from rich.console import Console
+
+    return Console(file=stream, markup=False, emoji=False, highlight=False, **settings)
+
+
+def make_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Return an empty table without lines; the columns in `right` are flush right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right" if name in right else "left")
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print `table` on stdout, as wide as the terminal, unbroken where there is none.
+
+    rich only lays it out: what it writes itself turns a full disk or a closed pipe into an exit of its own.
+    """
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _LOG_WIDTH
+    console = make_console(sys.stdout, width=width, force_terminal=False, force_jupyter=False, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())

@@ -1,0 +1,73 @@
+"""The words of the command: what is refused, and what the help says."""
+
+import pytest
+
+from fastconv.cli import main
+from fastconv.cli.command_line import command_line, kept_options
+from fastconv.cli.parser import build_parser
+
+COMMANDS = ("train", "evaluate", "predict", "summary", "explain", "warmup", "info", "gradcheck")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("fly",),
+        ("train", "--dataset", "imagenet"),
+        ("train", "--model", "vgg"),
+        ("train", "--epochs", "0"),
+        ("train", "--epochs", "9" * 5000),
+        ("train", "--lr", "nan"),
+        ("train", "--lr", "1e400"),
+        ("train", "--output", ""),
+        ("train", "--output", "a\0b"),
+        ("train", "--data-dir", ""),
+        ("evaluate", ""),
+        ("predict", "x", "--images", ""),
+        ("summary", "resnet20", "--input-shape", "0", "1", "2"),
+        ("predict",),
+        ("gradcheck", "--seed", "two\nlines"),
+        *((command, "--fly") for command in COMMANDS),
+    ],
+)
+def test_unknown_words_are_refused_in_one_line(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "--help' lists what there is" in err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_defaults_that_say_something(capsys, command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "None" not in text
+    assert "default: False" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    if command == "train":
+        assert "(default: 0)" in text
+
+
+@pytest.mark.parametrize("word", ["plain", "two words", "a'b", "[x]", "-x", "", "$HOME", "tab\t", "é"])
+def test_a_printed_command_is_what_a_shell_reads(word):
+    import os
+    import subprocess
+
+    line = command_line(["evaluate", word]).removeprefix("fastconv ")
+    got = subprocess.run(["bash", "-c", f'printf "%s\\0" {line}'], capture_output=True, check=True, timeout=60)
+    assert [os.fsdecode(part) for part in got.stdout.split(b"\0")[:-1]] == ["evaluate", word]
+
+
+def test_kept_options_are_those_given():
+    parse = build_parser().parse_args
+    assert kept_options(parse(["train"])) == []
+    words = ["--backend=numpy", "--threads=2", "--precision=strict", "--algorithm=direct", "--data-dir=-d", "--limit=3"]
+    assert kept_options(parse(["train", *words, "--lr", "1", "--seed", "3"])) == words

@@ -1,0 +1,62 @@
+"""What rich shows is text, whatever is in it."""
+
+import io
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastconv
+from fastconv._console import make_console, make_table, print_table
+
+TEXTS = ["[bold]", "x[/]", "[/bold]", "run [final]", "pip install 'fastconv[cuda12]'", ":smile:", "[link=x]y[/link]"]
+TEXTS += ["\\[a]", "[[x]]", "[red]10 'a' True None http://x[/red]"]
+
+
+def drawn(seed):
+    """Return a random text of what markup is made of."""
+    parts = ["[", "]", "/", ":", "\\", "bold", "red", "smile", "[/]", "@click", "=", "1", " ", "a", "b"]
+    return "x" + "".join(np.random.default_rng(seed).choice(parts, 12)) + "x"
+
+
+@pytest.mark.parametrize("text", [*TEXTS, *map(drawn, range(40))])
+def test_data_is_shown_as_it_is(text, capsys):
+    table = make_table("name", text, right=(text,))
+    table.add_row(text, "second")
+    print_table(table)
+    out = capsys.readouterr().out
+    heading, row = out.splitlines()
+    assert heading.split(maxsplit=1)[1].strip() == text.strip()
+    assert row.startswith(text)
+    stream = io.StringIO()
+    make_console(stream, width=400).print(text, soft_wrap=True)
+    assert stream.getvalue() == text + "\n"
+
+
+def test_a_log_has_unbroken_lines_and_a_terminal_its_width(capsys, monkeypatch):
+    table = make_table("a", "b")
+    table.add_row("word " * 30, "end")
+    print_table(table)
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(table)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 40
+
+
+@pytest.mark.parametrize("variable", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_tables_have_no_control_characters(capsys, monkeypatch, variable):
+    monkeypatch.setenv(variable, "1")
+    table = make_table("a")
+    table.add_row("1")
+    print_table(table)
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_there_is_one_place_that_makes_a_console():
+    """Whoever makes one elsewhere has markup again."""
+    root = Path(fastconv.__file__).parent
+    assert [path.name for path in root.rglob("*.py") if "Console(" in path.read_text()] == ["_console.py"]
