@@ -66,7 +66,7 @@ class Stage:
 
 STAGES = (
     Stage("smoke", "versions, the card, three kernels in three precisions", 15),
-    Stage("cubins", "compile what is missing, in parallel", 4, modules=1300, item_limit=240),
+    Stage("cubins", "compile what is missing, in parallel", 8, modules=1300, item_limit=240),
     Stage("probes", "each function of ptx.cuh against the emulator's answers", 5),
     Stage("tests", "the tests that tell most", 40, tests=_TELLING),
     Stage("ops", "five layers, three passes, two precisions, against PyTorch", 75),
