@@ -201,6 +201,22 @@ def test_the_small_set_trains_on_the_emulator() -> None:
 
 
 @pytest.mark.emulator
+def test_the_tests_for_a_gpu_pass_on_a_fake_one() -> None:
+    chosen = "gradients or step_gives or training_follows or refused or out_of_memory"
+    command = ["-m", "pytest", "-q", "-p", "tests.backends.fake_gpu", "-m", "gpu", "tests/backends/test_gpu.py"]
+    done = subprocess.run(
+        [sys.executable, *command, "-k", chosen],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "7 passed" in done.stdout
+
+
+@pytest.mark.emulator
 @pytest.mark.parametrize("backend", ["cuda-emulator", "fake-cupy"])
 def test_a_rehearsal_runs_to_the_end_from_a_bare_copy(tmp_path, backend: str) -> None:
     """All stages, with nothing but what a checkout holds; the tests for a GPU run on a fake one."""
@@ -218,7 +234,7 @@ def test_a_rehearsal_runs_to_the_end_from_a_bare_copy(tmp_path, backend: str) ->
     assert {row["stage"] for row in rows if row["item"] is None and row["status"] == "done"} == set(stages)
     environment = next(row for row in rows if row["item"] == "environment" and row["status"] == "ok")
     assert environment["fastconv"].startswith(str(copy))
-    assert sum(row["stage"] == "tests" and row["status"] == "ok" for row in rows) > 20
+    assert sum(row["stage"] == "tests" and row["status"] == "ok" for row in rows) > 5
     size = sum(path.stat().st_size for path in out.glob("gpu.*"))
     assert size < 4 << 20
 
