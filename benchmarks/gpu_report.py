@@ -43,11 +43,13 @@ def _whole(rows: Sequence[Row], stage: str) -> Row | None:
 
 
 def summary(rows: Sequence[Row]) -> str:
-    """Return the summary: where, what each stage came to, what is wrong, and the figures."""
-    lines = ["", "== run-book ==", *_where(rows), "", *_stages(rows)]
-    for stage in NAMES:
-        lines += _wrong(rows, stage)
-    return "\n".join([*lines, *_ops(rows), *_steps(rows), *_counters(rows)])
+    """Return the summary: the figures, what is wrong, what each stage came to, and where.
+
+    What counts most is last: a terminal shows the end.
+    """
+    wrong = [line for stage in NAMES for line in _wrong(rows, stage)]
+    lines = [*_counters(rows), *_ops(rows), *_steps(rows), *wrong]
+    return "\n".join(["", "== run-book ==", *lines, "", *_stages(rows), *_where(rows)])
 
 
 def _where(rows: Sequence[Row]) -> list[str]:

@@ -57,9 +57,10 @@ def work(stage: str, setting: Setting, items: Iterator[Item]) -> int:
             text = f"{type(error).__name__}: {error}"
             found = {"status": "failed", "message": text[:1000], "traceback": traceback.format_exc()[-6000:]}
         found["seconds"] = round(time.monotonic() - begin, 3)
-        results.append(stage, name, found.pop("status"), **found)
-        print(stage, name, found, flush=True)
-        if "traceback" in found and cuda_is_broken():
+        status = found.pop("status")
+        results.append(stage, name, status, **found)
+        print(stage, name, status, found, flush=True)
+        if status != "ok" and cuda_is_broken():
             return POISONED
     return 0
 

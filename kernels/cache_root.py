@@ -12,6 +12,12 @@ class CacheWarning(UserWarning):
 
 
 def cache_root() -> Path:
-    """Return FASTCONV_CACHE_DIR, else ``$XDG_CACHE_HOME/fastconv``, else ``~/.cache/fastconv``; it need not exist."""
+    """Return FASTCONV_CACHE_DIR, else ``$XDG_CACHE_HOME/fastconv``, else ``~/.cache/fastconv``; it need not exist.
+
+    Raises
+    ------
+    RuntimeError
+        None of them is known: this user has no home.
+    """
     base = os.environ.get("FASTCONV_CACHE_DIR")
     return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"

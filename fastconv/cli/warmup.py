@@ -56,6 +56,11 @@ def _compile_for(options: argparse.Namespace) -> int:
         cubins.compile_all(kernels, target, jobs=options.jobs)
     except nvrtc.CompilerUnavailableError as error:
         raise BackendUnavailableError(f"--target: {error}; pip install nvidia-cuda-nvrtc brings one") from error
+    except OSError as error:
+        where = cubins.directory(target)
+        raise ArgumentError(
+            f"FASTCONV_CACHE_DIR: {where} cannot be written ({error}); allowed: a folder of yours"
+        ) from error
     seconds = time.perf_counter() - begin
     print(f"{target}: {len(kernels)} kernels in {cubins.directory(target)}, ready after {seconds:.1f} s")
     return 0

@@ -8,15 +8,16 @@ or none. It may be read-only. Machine code of another target is never looked at,
 
 from __future__ import annotations
 
-import functools
+import atexit
 import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 from ..cache_root import CacheWarning, cache_root
@@ -26,7 +27,10 @@ from .device import Kernel
 
 def directory(target: str) -> Path:
     """Return the folder of a target's machine code; it need not exist."""
-    return cache_root() / "cubins" / target
+    try:
+        return cache_root() / "cubins" / target
+    except RuntimeError as error:
+        return _own_folder(error)
 
 
 def cubin_path(kernel: Kernel, target: str) -> Path:
@@ -37,12 +41,16 @@ def cubin_path(kernel: Kernel, target: str) -> Path:
 def find(kernel: Kernel, target: str) -> Path | None:
     """Return the file of a variant, or None where there is none or it is damaged."""
     path = cubin_path(kernel, target)
+    candidates = [path, *(folder / path.name for folder in _FOLDERS)]
+    return next(filter(_is_whole, candidates), None)
+
+
+def _is_whole(path: Path) -> bool:
     try:
         record = json.loads(path.with_suffix(".json").read_bytes())
-        whole = hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
+        return bool(hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return path if whole else None
+        return False
 
 
 def ensure(kernel: Kernel, target: str) -> Path:
@@ -94,26 +102,23 @@ def compile_all(kernels: Iterable[Kernel], target: str, *, jobs: int | None = No
     """
     files = {kernel: find(kernel, target) for kernel in kernels}
     missing = [kernel for kernel, path in files.items() if path is None]
+    if not missing:
+        return files
+    nvrtc.version()  # no compiler is one error, not one a process
+    directory(target).mkdir(mode=0o755, parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=directory(target)):
+        pass
     workers = min(jobs or len(os.sched_getaffinity(0)), len(missing))
-    refused = []
-    if missing:
-        nvrtc.version()  # no compiler is one error, not one a process
-        directory(target).mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory(target)):
-            pass
-    if workers > 1:
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            made = [pool.submit(ensure, kernel, target) for kernel in missing]
-            refused = [error for future in made if (error := future.exception()) is not None]
-        files |= {k: future.result() for k, future in zip(missing, made, strict=True) if not future.exception()}
-    else:
-        files |= {kernel: ensure(kernel, target) for kernel in missing}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn) if workers > 1 else ThreadPoolExecutor(1) as pool:
+        made = [pool.submit(ensure, kernel, target) for kernel in missing]
+    refused = [error for future in made if (error := future.exception()) is not None]
+    for error in refused:
+        if not isinstance(error, nvrtc.CompileError):
+            raise error
     if refused:
-        first = refused[0]
-        if not isinstance(first, nvrtc.CompileError):
-            raise first
-        raise nvrtc.CompileError(f"{len(refused)} of {len(files)} kernels do not compile; the first: {first}")
-    return {kernel: path for kernel, path in files.items() if path is not None}
+        raise nvrtc.CompileError(f"{len(refused)} of {len(files)} kernels do not compile; the first: {refused[0]}")
+    return files | {kernel: future.result() for kernel, future in zip(missing, made, strict=True)}
 
 
 def describe(path: Path) -> dict[str, object]:
@@ -134,36 +139,37 @@ def _keep(kernel: Kernel, target: str, cubin: bytes) -> Path:
     }
     path = cubin_path(kernel, target)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         return _write(path, cubin, record)
     except OSError as error:
-        _warn_once(str(error))
-        return _write(_of_this_process() / path.name, cubin, record)
+        return _write(_own_folder(error) / path.name, cubin, record)
 
 
 def _write(path: Path, cubin: bytes, record: dict[str, object]) -> Path:
     for target, data in ((path, cubin), (path.with_suffix(".json"), json.dumps(record).encode())):
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-            file.write(data)
-        os.replace(file.name, target)
+            try:
+                file.write(data)
+                file.flush()
+                os.chmod(file.name, 0o644)  # others may read it, where the folder is carried to
+                os.replace(file.name, target)
+            except BaseException:
+                os.unlink(file.name)
+                raise
     return path
 
 
-@functools.cache
-def _of_this_process() -> Path:
-    # Nobody may delete it while the process runs: CuPy reads the file again for a second device.
-    folder = tempfile.TemporaryDirectory(prefix="fastconv-cubins-")
-    _FOLDERS.append(folder)
-    return Path(folder.name)
+_FOLDERS: list[Path] = []  # at most one, where nothing can be kept
 
 
-_FOLDERS: list[tempfile.TemporaryDirectory[str]] = []
-
-
-@functools.cache
-def _warn_once(why: str) -> None:
-    warnings.warn(
-        f"compiled CUDA kernels are not kept on disk ({why}); set FASTCONV_CACHE_DIR to a directory that you can write",
-        CacheWarning,
-        stacklevel=2,
-    )
+def _own_folder(error: Exception) -> Path:
+    """Return a folder that ends with this process, for want of one that stays; the first time it warns."""
+    if not _FOLDERS:
+        _FOLDERS.append(Path(tempfile.mkdtemp(prefix="fastconv-cubins-")))
+        atexit.register(shutil.rmtree, _FOLDERS[0], ignore_errors=True)
+        warnings.warn(
+            f"compiled CUDA kernels are not kept on disk ({error}); let FASTCONV_CACHE_DIR name a folder of yours",
+            CacheWarning,
+            stacklevel=2,
+        )
+    return _FOLDERS[0]

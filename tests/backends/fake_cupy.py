@@ -172,8 +172,8 @@ class FakeCupy(types.ModuleType):
     def ascontiguousarray(self, array: FakeArray, dtype: Any) -> FakeArray:
         return FakeArray(self, np.ascontiguousarray(array.memory, dtype).view(EmulatedArray))
 
-    def asnumpy(self, array: FakeArray) -> np.ndarray:
-        return array.get()
+    def asnumpy(self, array: Any) -> np.ndarray:
+        return array.get() if isinstance(array, FakeArray) else np.asarray(array)
 
     def RawModule(self, *, path: str) -> Any:  # noqa: N802
         return _Module(self, path)

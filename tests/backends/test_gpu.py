@@ -1,6 +1,6 @@
 """The CUDA kernels on a real GPU: what the emulator was asked, and what only a GPU can say.
 
-Run by ``pytest -m gpu`` or, with the results kept, by ``python -m benchmarks.gpu tests``.
+Run by ``pytest -m gpu`` or, with the results kept, by ``python -m benchmarks.gpu all --out DIR``.
 """
 
 from __future__ import annotations
