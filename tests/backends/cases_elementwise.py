@@ -33,18 +33,27 @@ def _given(shape: tuple[int, ...], values: list[float] | None, *names: str):
     return inputs
 
 
-def _activation(op: str, magnitude, *, special: list[float], **arguments: float) -> list[Case]:
+def _activation(op: str, magnitude, *, special: list[float], suffix: str = "", **arguments: float) -> list[Case]:
     def call(backend, i, o, workspace):
         getattr(backend, op)(i["x"], **arguments, out=o["y"])
 
     shapes = {name: (shape, None) for name, shape in _SHAPES.items()} | {"extreme": ((len(special),), special)}
     return [
-        Case(op, name, _given(shape, values, "x"), {"y": shape}, call, magnitude=lambda i, o: {"y": magnitude(i, o)})
+        Case(
+            op,
+            name + suffix,
+            _given(shape, values, "x"),
+            {"y": shape},
+            call,
+            magnitude=lambda i, o: {"y": magnitude(i, o)},
+        )
         for name, (shape, values) in shapes.items()
     ]
 
 
-def _gradient(op: str, saved: str, magnitude, *, special: list[float], **arguments: float) -> list[Case]:
+def _gradient(
+    op: str, saved: str, magnitude, *, special: list[float], suffix: str = "", **arguments: float
+) -> list[Case]:
     def call(backend, i, o, workspace):
         getattr(backend, op)(i["grad_output"], i[saved], **arguments, out=o["grad_input"])
 
@@ -52,7 +61,7 @@ def _gradient(op: str, saved: str, magnitude, *, special: list[float], **argumen
     return [
         Case(
             op,
-            name,
+            name + suffix,
             _given(shape, values, "grad_output", saved),
             {"grad_input": shape},
             call,
@@ -74,6 +83,10 @@ ACTIVATIONS = [
     *_gradient("relu_backward", "y", lambda i, o: 0, special=_INFINITE),
     *_activation("leaky_relu", _size("y"), special=_INFINITE + _TINY, slope=0.01),
     *_gradient("leaky_relu_backward", "x", _size("grad_input"), special=_INFINITE, slope=0.01),
+    _activation("leaky_relu", _size("y"), special=_INFINITE, suffix="-steeper", slope=0.3)[-1],
+    _gradient("leaky_relu_backward", "x", _size("grad_input"), special=_INFINITE, suffix="-steeper", slope=0.3)[-1],
+    _activation("elu", lambda i, o: np.abs(o["y"]) + 0.5, special=_INFINITE, suffix="-half", alpha=0.5)[-1],
+    _gradient("elu_backward", "x", _size("grad_input"), special=_EXTREME, suffix="-half", alpha=0.5)[-1],
     *_activation("elu", lambda i, o: np.abs(o["y"]) + 1.5, special=_INFINITE + _TINY, alpha=1.5),
     *_gradient("elu_backward", "x", _size("grad_input"), special=_EXTREME, alpha=1.5),
     *_activation("gelu", _size("x"), special=_EXTREME + _TINY),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tests.backends.cases_conv import Conv, _geometry, _prepared, pad
-from tests.backends.cases_norm import _EPS, _rstd
+from tests.backends.cases_norm import eps_of, rstd_of, size_of, two_rows
 from tests.backends.op_case import Arrays, Case
 
 CONVS = [
@@ -35,6 +35,7 @@ _MAPS = {
     "one-element": (1, 1, 1, 7),
     "long": (9, 16, 16, 16),
     "far-from-zero": (2, 6, 6, 16),
+    "two-rows": (3, 5, 7, 17),
 }
 _SQUARES: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
 _OVERLAPPING: dict[str, Any] = {"kernel_size": (3, 3), "stride": (2, 2), "padding": pad(1, 1), "dilation": (1, 1)}
@@ -203,13 +204,15 @@ def conv_pool_backward(c: Conv, windows: dict[str, Any], *, needs: bool = True) 
 def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = False) -> Case:
     """With an addend or without; in place, the result is written over it."""
     more = {"grad_output": c.y_shape, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
-    channels = (c.c,)
+    channels, eps = (c.c,), eps_of(c.id)
 
     def inputs(rng: np.random.Generator) -> Arrays:
         arrays = _inputs(c, **more)(rng)
         arrays["x"] += 3
         arrays.pop("bias", None)
         norm = {"mean": 3 + rng.standard_normal(channels), "var": 0.5 + rng.random(channels)}
+        if "two-rows" in c.id:
+            norm = two_rows(**norm, rng=rng)
         return arrays | norm | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
 
     def call(backend, i, o, workspace):
@@ -218,7 +221,7 @@ def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = Fal
         if in_place:
             backend.copy(addend, out=o["out"])
             addend = o["out"]
-        arguments = {"mean": i["mean"], "var": i["var"], "eps": _EPS, **o, "workspace": workspace}
+        arguments = {"mean": i["mean"], "var": i["var"], "eps": eps, **o, "workspace": workspace}
         backend.conv2d_backward_input_norm_relu(
             i["grad_output"], weight, addend, i["y"], i["x"], **_geometry(c), **arguments
         )
@@ -226,7 +229,7 @@ def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = Fal
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
         passed = size * (i["y"] > 0)
-        away = (np.abs(i["x"]) + np.abs(i["mean"])) * _rstd(i["var"])
+        away = (np.abs(i["x"]) + size_of(i["mean"])) * rstd_of(i["var"], eps)
         return {"out": size, "grad_beta": passed.sum((0, 1, 2)), "grad_gamma": (passed * away).sum((0, 1, 2))}
 
     return Case(
@@ -242,22 +245,24 @@ def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = Fal
 
 
 def norm_backward_apply(name: str, shape: tuple[int, ...]) -> Case:
+    eps = eps_of(name)
+
     def inputs(rng: np.random.Generator) -> Arrays:
-        parts = _norm_parts(shape, rng, 0.0)
+        parts = _norm_parts(name, shape, rng)
         del parts["beta"]
         grad = rng.standard_normal(shape)
         axes = tuple(range(len(shape) - 1))
-        normalised = (parts["x"] - parts["mean"]) * _rstd(parts["var"])
+        normalised = (parts["x"] - parts["mean"].reshape(-1, shape[-1]).sum(0)) * rstd_of(parts["var"], eps)
         sums = {"grad_gamma": (grad * normalised).sum(axes), "grad_beta": grad.sum(axes)}
         return {"grad_output": grad, **parts, **sums}
 
     def call(backend, i, o, workspace):
         arguments = (i["grad_output"], i["x"], i["gamma"], i["mean"], i["var"])
         sums = {"grad_gamma": i["grad_gamma"], "grad_beta": i["grad_beta"]}
-        backend.batch_norm_backward_apply(*arguments, **sums, eps=_EPS, **o, workspace=workspace)
+        backend.batch_norm_backward_apply(*arguments, **sums, eps=eps, **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        return {"grad_input": _backward_size(i, np.abs(i["grad_output"]), shape)["grad_input"]}
+        return {"grad_input": _backward_size(i, np.abs(i["grad_output"]), shape, eps)["grad_input"]}
 
     return Case("batch_norm_backward_apply", name, inputs, {"grad_input": shape}, call, magnitude=magnitude)
 
@@ -327,38 +332,39 @@ def backward_input_add(c: Conv, *, in_place: bool) -> Case:
     )
 
 
-def _norm_parts(shape: tuple[int, ...], rng: np.random.Generator, offset: float) -> Arrays:
-    channels = shape[-1]
-    return {
+def _norm_parts(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Arrays:
+    channels, offset = shape[-1], 1000.0 if name == "far-from-zero" else 0.0
+    parts = {
         "x": rng.standard_normal(shape) + offset,
         "gamma": rng.standard_normal(channels),
         "beta": rng.standard_normal(channels),
         "mean": rng.standard_normal(channels) + offset,
         "var": rng.uniform(0.1, 2, channels),
     }
+    return parts | two_rows(parts["mean"], parts["var"], rng) if "two-rows" in name else parts
 
 
-def _normalised_size(i: Arrays) -> np.ndarray:
-    away = (np.abs(i["x"]) + np.abs(i["mean"])) * _rstd(i["var"])
+def _normalised_size(i: Arrays, eps: float) -> np.ndarray:
+    away = (np.abs(i["x"]) + size_of(i["mean"])) * rstd_of(i["var"], eps)
     return np.abs(i["gamma"]) * away + np.abs(i["beta"])
 
 
 def normalise(name: str, shape: tuple[int, ...], *, add: bool) -> Case:
-    offset = 1000.0 if name == "far-from-zero" else 0.0
+    eps = eps_of(name)
 
     def inputs(rng: np.random.Generator) -> Arrays:
-        parts = _norm_parts(shape, rng, offset)
+        parts = _norm_parts(name, shape, rng)
         return parts | {"residual": rng.standard_normal(shape)} if add else parts
 
     def call(backend, i, o, workspace):
         parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
         if add:
-            backend.normalise_add_relu(*parts, i["residual"], eps=_EPS, out=o["y"])
+            backend.normalise_add_relu(*parts, i["residual"], eps=eps, out=o["y"])
         else:
-            backend.normalise_relu(*parts, eps=_EPS, out=o["y"])
+            backend.normalise_relu(*parts, eps=eps, out=o["y"])
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        return {"y": _normalised_size(i) + np.abs(i.get("residual", 0.0))}
+        return {"y": _normalised_size(i, eps) + np.abs(i.get("residual", 0.0))}
 
     op = "normalise_add_relu" if add else "normalise_relu"
     return Case(op, name, inputs, {"y": shape}, call, magnitude=magnitude)
@@ -378,22 +384,22 @@ def _pooled(shape: tuple[int, ...], windows: dict[str, Any]) -> tuple[tuple[int,
 
 
 def normalise_pool(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
-    pooled, windows = _pooled(shape, windows)
+    (pooled, windows), eps = _pooled(shape, windows), eps_of(name)
 
     def call(backend, i, o, workspace):
         parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
         backend.normalise_relu_max_pool2d(
-            *parts, eps=_EPS, **windows, out=o["y"], argmax=o["argmax"], workspace=workspace
+            *parts, eps=eps, **windows, out=o["y"], argmax=o["argmax"], workspace=workspace
         )
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        size = _normalised_size(i).max(axis=(0, 1, 2))
+        size = _normalised_size(i, eps).max(axis=(0, 1, 2))
         return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
 
     return Case(
         "normalise_relu_max_pool2d",
         name,
-        lambda rng: _norm_parts(shape, rng, 0.0),
+        lambda rng: _norm_parts(name, shape, rng),
         {"y": pooled, "argmax": (pooled, np.uint8)},
         call,
         magnitude=magnitude,
@@ -414,11 +420,11 @@ def relu_bias(name: str, shape: tuple[int, ...]) -> Case:
     )
 
 
-def _backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...]) -> dict:
+def _backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...], eps: float) -> dict:
     """Magnitudes of the gradients of a normalisation, `g` being that of its output."""
     axes = tuple(range(len(shape) - 1))
-    rstd = _rstd(i["var"])
-    z = (np.abs(i["x"]) + np.abs(i["mean"])) * rstd
+    rstd = rstd_of(i["var"], eps)
+    z = (np.abs(i["x"]) + size_of(i["mean"])) * rstd
     count = max(1, int(np.prod(shape[:-1])))
     sum_g, sum_gz = g.sum(axes), (g * z).sum(axes)
     grad_input = np.abs(i["gamma"]) * rstd * (g + sum_g / count + z * sum_gz / count)
@@ -426,11 +432,11 @@ def _backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...]) -> dict:
 
 
 def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: bool = False) -> Case:
-    offset = 1000.0 if name == "far-from-zero" else 0.0
+    eps = eps_of(name)
     channels = shape[-1:]
 
     def inputs(rng: np.random.Generator) -> Arrays:
-        parts = _norm_parts(shape, rng, offset)
+        parts = _norm_parts(name, shape, rng)
         del parts["beta"]
         y = np.maximum(rng.standard_normal(shape), 0)
         return {"grad_output": rng.standard_normal(shape), "y": y, **parts}
@@ -442,10 +448,10 @@ def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: boo
             grad = o["grad_residual"]
         arguments = (grad, i["y"], i["x"], i["gamma"], i["mean"], i["var"])
         operation = backend.batch_norm_add_relu_backward if add else backend.batch_norm_relu_backward
-        operation(*arguments, eps=_EPS, **o, workspace=workspace)
+        operation(*arguments, eps=eps, **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        size = _backward_size(i, np.abs(i["grad_output"]), shape)
+        size = _backward_size(i, np.abs(i["grad_output"]), shape, eps)
         return size | {"grad_residual": np.zeros(shape)} if add else size
 
     outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
@@ -456,11 +462,11 @@ def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: boo
 
 
 def norm_pool_backward(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
-    pooled, windows = _pooled(shape, windows)
+    (pooled, windows), eps = _pooled(shape, windows), eps_of(name)
     cells = windows["kernel_size"][0] * windows["kernel_size"][1]
 
     def inputs(rng: np.random.Generator) -> Arrays:
-        parts = _norm_parts(shape, rng, 0.0)
+        parts = _norm_parts(name, shape, rng)
         del parts["beta"]
         return {
             "grad_output": rng.standard_normal(pooled),
@@ -471,11 +477,11 @@ def norm_pool_backward(name: str, shape: tuple[int, ...], windows: dict[str, Any
 
     def call(backend, i, o, workspace):
         arguments = (i["grad_output"], i["y"], i["argmax"], i["x"], i["gamma"], i["mean"], i["var"])
-        backend.batch_norm_relu_max_pool2d_backward(*arguments, eps=_EPS, **windows, **o, workspace=workspace)
+        backend.batch_norm_relu_max_pool2d_backward(*arguments, eps=eps, **windows, **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         g = np.full(shape, cells * np.abs(i["grad_output"]).max(initial=0))
-        return _backward_size(i, g, shape)
+        return _backward_size(i, g, shape, eps)
 
     channels = shape[-1:]
     outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
@@ -511,6 +517,7 @@ _POOLED = [
     ("overlapping", (2, 7, 6, 16), _OVERLAPPING),
     ("ceiling", (2, 5, 5, 8), _CEILING),
     ("long", (9, 16, 16, 16), _SQUARES),
+    ("two-rows", (3, 5, 7, 17), _SQUARES),
 ]
 
 CONVOLUTIONS = (
@@ -534,6 +541,8 @@ CASES = [
     *(backward_input_norm_relu(c, add=add) for c in CONVS if not c.infinite for add in (False, True)),
     *(backward_input_norm_relu(c, add=True, in_place=True) for c in CONVS[:4]),
     backward_input_norm_relu(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), add=True),
+    backward_input_norm_relu(Conv("two-rows", 3, (9, 8), 17, 16), add=True),
+    backward_input_norm_relu(Conv("two-rows-direct", 2, (9, 8), 17, 16, precision="strict"), add=False),
     *(norm_backward_apply(name, shape) for name, shape in _MAPS.items() if name != "far-from-zero"),
     *(backward_input_add(c, in_place=False) for c in CONVS if not c.infinite),
     *(backward_input_add(c, in_place=True) for c in CONVS if not c.infinite),
@@ -542,7 +551,7 @@ CASES = [
     normalise("dense", (31, 33), add=False),
     normalise("empty-batch", (0, 4, 4, 16), add=True),
     *(normalise_pool(*arguments) for arguments in _POOLED),
-    *(relu_bias(name, shape) for name, shape in _MAPS.items()),
+    *(relu_bias(name, shape) for name, shape in _MAPS.items() if name != "two-rows"),
     relu_bias("dense", (31, 10)),
     relu_bias("empty-batch", (0, 4, 4, 8)),
     *(norm_backward(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),

@@ -109,8 +109,10 @@ def sgd(name: str, size: int, *, momentum: float = 0.0, nesterov: bool = False, 
     return Case("sgd_step", name, inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
 
 
-def adam(name: str, size: int, *, t: int, decay: float = 0.0) -> Case:
-    lr, beta1, beta2, eps = 1e-2, 0.9, 0.999, 1e-8
+def adam(
+    name: str, size: int, *, t: int, decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+) -> Case:
+    lr = 1e-2
 
     def inputs(rng: np.random.Generator) -> Arrays:
         scale = 0.0 if t == 1 else 1.0
@@ -173,4 +175,5 @@ CASES = [
     adam("later", 17, t=6),
     adam("decay", 4099, t=1000, decay=0.01),
     adam("one", 1, t=3),
+    adam("other-settings", 35, t=4, beta1=0.7, beta2=0.95, eps=0.1),
 ]

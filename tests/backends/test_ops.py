@@ -5,6 +5,10 @@ Choose with -k: ``-k "numba and conv2d_backward_weight"``. The cases are in case
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -106,6 +110,30 @@ def test_same_bits_with_any_number_of_threads(op: str, name: Algorithm) -> None:
 def test_every_operation_has_cases() -> None:
     operations = Backend.__abstractmethods__ | {name for name in vars(FusedOperations) if name[0] != "_"}
     assert {case.op for case in CASES} == operations - NOT_OPERATIONS
+
+
+class _Listener:
+    """Stands for a backend and notes the settings that its operations are called with."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *arguments, **settings: self.heard.append(settings)
+
+
+def test_every_operation_is_asked_for_two_values_of_each_setting() -> None:
+    """One that is always the same may be built in, and no comparison notices."""
+    found: dict[tuple[str, str], set[float]] = defaultdict(set)
+    for case in CASES:
+        listener = _Listener()
+        case.call(listener, case.inputs(np.random.default_rng(0)), defaultdict(lambda: np.empty(0)), None)
+        for settings in listener.heard:
+            for name, value in settings.items():
+                if isinstance(value, int | float):
+                    found[case.op, name].add(value)
+    assert ("batch_norm_inference", "eps") in found
+    assert not {place: values for place, values in found.items() if len(values) < 2}
 
 
 def test_case_names_are_unique() -> None:

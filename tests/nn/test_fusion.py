@@ -12,8 +12,10 @@ from fastconv.nn import (
     GELU,
     BatchNorm2d,
     Conv2d,
+    Identity,
     Layer,
     MaxPool2d,
+    Parallel,
     ReLU,
     Residual,
     Sequential,
@@ -28,10 +30,15 @@ class MyConv(Conv2d):
     """Derived from a layer that is fused."""
 
 
+def _norm() -> BatchNorm2d:
+    """Settings that are not the usual ones: a step that has those built in gives something else."""
+    return BatchNorm2d(eps=0.3, momentum=0.35)
+
+
 def _block(channels: int, stride: int = 1) -> Residual:
     body = Sequential(
-        Conv2d(channels, 3, stride=stride, padding=1, bias=False), BatchNorm2d(), ReLU(),
-        Conv2d(channels, 3, padding=1, bias=False), BatchNorm2d(),
+        Conv2d(channels, 3, stride=stride, padding=1, bias=False), _norm(), ReLU(),
+        Conv2d(channels, 3, padding=1, bias=False), _norm(),
     )  # fmt: skip
     return Residual(body, SubsamplePad(channels, stride=stride) if stride > 1 else None)
 
@@ -49,17 +56,68 @@ PATTERNS = {
         lambda: [Conv2d(16, 3, bias=False), ReLU(), Conv2d(17, 1), ReLU(), Conv2d(18, 3, stride=2), ReLU()],
         [ConvReLU] * 3,
     ),
-    "conv-norm": (lambda: [Conv2d(16, 3, padding=1), BatchNorm2d()], [ConvNorm]),
-    "conv-norm-relu": (lambda: [Conv2d(18, 3, padding=1, bias=False), BatchNorm2d(), ReLU()], [ConvNorm]),
-    "conv-norm-relu-pool": (lambda: [Conv2d(16, 3), BatchNorm2d(), ReLU(), MaxPool2d(2)], [ConvNorm]),
+    "conv-norm": (lambda: [Conv2d(16, 3, padding=1), _norm()], [ConvNorm]),
+    "conv-norm-as-it-comes": (lambda: [Conv2d(16, 3, padding=1), BatchNorm2d(), ReLU()], [ConvNorm]),
+    "conv-norm-relu-conv-relu": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(18, 3), ReLU()],
+        [ConvNorm, ConvReLU],
+    ),
+    "conv-norm-relu-conv-relu-pool": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(18, 3), ReLU(), MaxPool2d(2)],
+        [ConvNorm, ConvReLU],
+    ),
+    "conv-norm-relu-plain-conv": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(17, 3), GELU()],
+        [ConvNorm, Step, Step],
+    ),
+    "conv-norm-relu-conv-norm": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(17, 3), _norm(), ReLU()],
+        [ConvNorm, ConvNorm],
+    ),
+    "conv-norm-relu-pool-conv-relu": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), MaxPool2d(2), Conv2d(17, 3), ReLU()],
+        [ConvNorm, ConvReLU],
+    ),
+    "conv-relu-dilated-pool": (lambda: [Conv2d(16, 3), ReLU(), MaxPool2d(2, dilation=2)], [ConvReLU]),
+    "conv-norm-relu-dilated-pool": (
+        lambda: [Conv2d(16, 3), _norm(), ReLU(), MaxPool2d(3, stride=1, dilation=(2, 1))],
+        [ConvNorm],
+    ),
+    "dilated-pool": (lambda: [MaxPool2d((2, 3), stride=1, dilation=(3, 2))], [Step]),
+    "norm": (lambda: [_norm(), GELU()], [Step, Step]),
+    "conv-norm-relu": (lambda: [Conv2d(18, 3, padding=1, bias=False), _norm(), ReLU()], [ConvNorm]),
+    "conv-norm-relu-pool": (lambda: [Conv2d(16, 3), _norm(), ReLU(), MaxPool2d(2)], [ConvNorm]),
     "conv-norm-relu-ceiling": (
-        lambda: [Conv2d(16, 2), BatchNorm2d(), ReLU(), MaxPool2d(2, ceil_mode=True)],
+        lambda: [Conv2d(16, 2), _norm(), ReLU(), MaxPool2d(2, ceil_mode=True)],
         [ConvNorm],
     ),
     "residual": (lambda: [_block(16), ReLU()], [ResidualReLU]),
     "residual-with-shortcut": (lambda: [_block(20, 2), ReLU(), _block(20), ReLU()], [ResidualReLU] * 2),
+    "residual-behind-conv-norm-relu": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), _block(16), ReLU()],
+        [ConvNorm, ResidualReLU],
+    ),
+    "residual-that-opens-with-a-plain-conv": (
+        lambda: [
+            Residual(Sequential(Conv2d(16, 3, padding=1), GELU(), Conv2d(16, 3, padding=1), _norm())),
+            ReLU(),
+        ],
+        [ResidualReLU],
+    ),
+    "residual-that-opens-with-an-activation": (
+        lambda: [Residual(Sequential(GELU(), Conv2d(16, 3, padding=1), _norm())), ReLU()],
+        [ResidualReLU],
+    ),
+    "residual-that-opens-with-a-norm": (
+        lambda: [Residual(Sequential(_norm(), Conv2d(16, 1), _norm(), Conv2d(16, 3, padding=1), _norm())), ReLU()],
+        [ResidualReLU],
+    ),
+    "residual-of-views": (lambda: [Residual(Sequential(Identity(), Identity()), Conv2d(16, 1))], [Step]),
+    "residual-of-views-alone": (lambda: [Residual(Sequential(Identity())), GELU()], [Step, Step]),
+    "shortcut-of-views": (lambda: [Residual(Conv2d(16, 1), Sequential(Identity(), Identity()))], [Step]),
+    "parallel-views": (lambda: [Parallel(Sequential(Identity()), Sequential(Identity(), Identity()))], [Step]),
     "residual-of-a-conv": (
-        lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), BatchNorm2d())), ReLU()],
+        lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), _norm())), ReLU()],
         [ResidualReLU],
     ),
     "residual-of-a-pooling": (
@@ -70,7 +128,7 @@ PATTERNS = {
                     ReLU(),
                     MaxPool2d(3, stride=1, padding=1),
                     Conv2d(16, 3, padding=1),
-                    BatchNorm2d(),
+                    _norm(),
                 )
             ),
             ReLU(),
@@ -78,14 +136,14 @@ PATTERNS = {
         [ResidualReLU],
     ),
     "nested": (
-        lambda: [Residual(Sequential(_block(16), ReLU(), Conv2d(16, 1), BatchNorm2d())), ReLU()],
+        lambda: [Residual(Sequential(_block(16), ReLU(), Conv2d(16, 1), _norm())), ReLU()],
         [ResidualReLU],
     ),
-    "depthwise": (lambda: [Conv2d(16, 3, groups=16), BatchNorm2d(), ReLU()], [ConvNorm]),
+    "depthwise": (lambda: [Conv2d(16, 3, groups=16), _norm(), ReLU()], [ConvNorm]),
     "other-activation": (lambda: [Conv2d(16, 3), GELU()], [Step, Step]),
     "derived-class": (lambda: [MyConv(16, 3), ReLU()], [Step, Step]),
     "residual-with-activation-inside": (
-        lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), BatchNorm2d(), ReLU())), ReLU()],
+        lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), _norm(), ReLU())), ReLU()],
         [Step, Step],
     ),
     "residual-of-a-layer": (lambda: [Residual(Conv2d(16, 3, padding=1)), ReLU()], [Step, Step]),
