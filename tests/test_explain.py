@@ -96,6 +96,24 @@ def test_model_stays_as_it_is() -> None:
     assert _trace(model, (3, 12, 12, 3)) == _trace(_model(), (3, 12, 12, 3))
 
 
+def test_after_training_it_tells_what_a_step_does() -> None:
+    """Gradients that are there are no part of it: a step forgets them first."""
+    shape, model = (3, 12, 12, 3), _model()
+    fresh = fc.explain(model, shape)
+    trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1), capture=False)
+    x, y = np.ones(shape, np.float32), np.zeros(3, np.int32)
+    trainer.train_step(x, y)
+    after = fc.explain(model, shape)
+    for mine, row in zip(after.rows, fresh.rows, strict=True):
+        assert (mine.names, mine.forward, mine.backward) == (row.names, row.forward, row.backward)
+    launched: list[str] = []
+    with get_backend().trace(launched.append):
+        trainer.train_step(x, y)
+    told = [name for row in after.rows for name in [*row.forward, *row.backward]]
+    assert sorted(told) == sorted(name for name in launched if name in told)
+    assert not any("add_arrays" in name for row in after.rows if row.kinds[-1] != "Parallel" for name in row.backward)
+
+
 def test_reference_backend_names_operations_only() -> None:
     with fc.use_backend("numpy"):
         model = _model()

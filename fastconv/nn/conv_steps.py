@@ -37,6 +37,7 @@ class ConvReLU(Step):
     def __init__(self, conv: Conv2d, relu: ReLU, pool: MaxPool2d | None = None) -> None:
         super().__init__(conv, relu, *([] if pool is None else [pool]))
         self.conv, self.relu, self.pool = conv, relu, pool
+        self.owns_output = False  # backward looks at the output, pooled or not
         self.before: ConvReLU | None = None
         self.masked = False
         self.forward_operations = ("conv2d_relu" if pool is None else "conv2d_relu_max_pool2d",)
@@ -117,6 +118,7 @@ class ConvNorm(Step):
     ) -> None:
         super().__init__(*[layer for layer in (conv, norm, relu, pool) if layer is not None])
         self.conv, self.norm, self.relu, self.pool = conv, norm, relu, pool
+        self.owns_output = relu is None  # else backward looks at it, pooled or not
         if pool is not None:
             self.ends = ("normalise_relu_max_pool2d", "batch_norm_relu_max_pool2d_backward")
         elif relu is not None:

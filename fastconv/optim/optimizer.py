@@ -124,7 +124,8 @@ class Optimizer(abc.ABC):
         """
         self.check_state(state)
         for name, parameter, view in self._views():
-            self.backend.copy(self.backend.asarray(state["tensors"][f"{name}/{parameter.name}"], view.dtype), out=view)
+            values = self.backend.asarray(state["tensors"][f"{name}/{parameter.name}"], view.dtype)
+            self.backend.copy(values.reshape(view.shape), out=view)
         self.steps = int(state["steps"])
         self.lr = float(state["lr"])
 
@@ -140,7 +141,8 @@ class Optimizer(abc.ABC):
             raise CheckpointError(f"state: got that of other parameters (such as {odd[0]}); allowed: that of these")
         for key, parameter in wanted.items():
             got, dtype = tensors[key], parameter.array.dtype
-            if got.shape != parameter.shape or got.dtype != dtype:
+            # A scalar's is a (1,) in older files.
+            if got.shape not in (parameter.shape, parameter.shape or (1,)) or got.dtype != dtype:
                 raise CheckpointError(
                     f"state: got {got.dtype} {got.shape} for {key}; allowed: {dtype} {parameter.shape}"
                 )

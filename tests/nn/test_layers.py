@@ -9,6 +9,14 @@ from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, Sha
 from fastconv.testing import gradcheck
 
 IMAGES, ROWS = (2, 6, 5, 4), (5, 7)
+
+
+def row(*names):
+    """A convolution and what follows it, which run as one."""
+    more = {"norm": nn.BatchNorm2d, "relu": nn.ReLU, "pool": lambda: nn.MaxPool2d(3, stride=1, padding=1)}
+    return nn.Sequential(nn.Conv2d(4, 3, padding=1), *(more[name]() for name in names))
+
+
 LAYERS = {
     "conv": (lambda: nn.Conv2d(6, 3, padding=1), IMAGES),
     "conv-strided-groups": (lambda: nn.Conv2d(6, (3, 2), stride=(2, 1), padding="same", groups=2), IMAGES),
@@ -17,6 +25,7 @@ LAYERS = {
     "dense": (lambda: nn.Dense(3), ROWS),
     "dense-no-bias": (lambda: nn.Dense(3, bias=False, init="glorot_uniform"), ROWS),
     "max-pool": (lambda: nn.MaxPool2d(2), IMAGES),
+    "max-pool-dilated": (lambda: nn.MaxPool2d((2, 3), stride=1, dilation=(2, 1), padding=(0, 1)), IMAGES),
     "max-pool-overlapping": (lambda: nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), IMAGES),
     "avg-pool": (lambda: nn.AvgPool2d(2), IMAGES),
     "avg-pool-padded": (
@@ -46,6 +55,16 @@ LAYERS = {
         IMAGES,
     ),
     "residual-of-identities": (lambda: nn.Residual(nn.Identity(), nn.Identity()), IMAGES),
+    "residual-of-views": (lambda: nn.Residual(nn.Sequential(nn.Flatten(), nn.Identity()), nn.Flatten()), IMAGES),
+    "residual-of-rows": (lambda: nn.Residual(nn.Sequential(nn.Identity()), nn.Scale(2.0)), ROWS),
+    "residual-of-nothing-but-views": (lambda: nn.Residual(nn.Sequential(nn.Sequential(nn.Identity()))), IMAGES),
+    # What the last step of a row gives is not the container's to add into where backward looks at it.
+    "residual-of-conv-relu-pool": (lambda: nn.Residual(row("relu", "pool")), IMAGES),
+    "residual-of-conv-norm-relu-pool": (lambda: nn.Residual(row("norm", "relu", "pool")), IMAGES),
+    "residual-of-conv-norm-relu": (lambda: nn.Residual(row("norm", "relu")), IMAGES),
+    "residual-of-conv-norm": (lambda: nn.Residual(row("norm")), IMAGES),
+    "parallel-of-conv-relu-pool": (lambda: nn.Parallel(nn.Identity(), row("relu", "pool"), row("norm")), IMAGES),
+    "parallel-of-views": (lambda: nn.Parallel(*(nn.Sequential(nn.Flatten()) for _ in range(3))), IMAGES),
     "parallel-sum": (lambda: nn.Parallel(nn.Identity(), nn.Tanh(), nn.Scale(3.0)), IMAGES),
     "parallel-concatenate": (
         lambda: nn.Parallel(nn.Conv2d(3, 1), nn.MaxPool2d(3, stride=1, padding=1), nn.ReLU(), mode="concatenate"),
@@ -151,16 +170,18 @@ def test_refuses_wrong_input(backend, rng, name):
         layer(x.tolist())
 
 
-@pytest.mark.parametrize("name", [name for name, (make, _) in LAYERS.items() if type(make()) not in (nn.Identity,)])
+VIEWS = {"identity", "residual-of-identities", "residual-of-rows", "residual-of-nothing-but-views"}
+
+
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - VIEWS))
 def test_refuses_wrong_gradients(backend, rng, name):
     make, shape = LAYERS[name]
     layer = make().build(shape[1:])
     y, context = layer.forward(fc.asarray(rng.standard_normal(shape).astype(np.float32)), training=True)
-    if name != "residual-of-identities":
-        with pytest.raises(ShapeError, match="grad_output"):
-            layer.backward(fc.asarray(np.ones((y.shape[0] + 1, *y.shape[1:]), np.float32)), context)
-        with pytest.raises(ArgumentError, match="training=True"):
-            layer.backward(y, None)
+    with pytest.raises(ShapeError, match="grad_output"):
+        layer.backward(fc.asarray(np.ones((y.shape[0] + 1, *y.shape[1:]), np.float32)), context)
+    with pytest.raises(ArgumentError, match="training=True"):
+        layer.backward(y, None)
 
 
 @pytest.mark.parametrize("other", [(2, 6, 5, 3), (2, 30), (6, 5, 4)])
@@ -237,6 +258,21 @@ def test_batch_norm_moves_its_running_statistics(backend, rng):
     y = fc.to_numpy(layer(fc.asarray(x)))
     want = (x - 0.25 * x.mean((0, 1, 2))) / np.sqrt(var + 1e-5)
     np.testing.assert_allclose(y, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 5, 4, 3), (2, 6, 5, 4, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_takes_two_or_four_axes(backend, shape, training):
+    layer = nn.BatchNorm2d().build((5, 4, 3))
+    x = fc.asarray(np.ones(shape, np.float32))
+    if len(shape) in (2, 4):
+        layer.forward(x, training=training)
+    else:
+        with pytest.raises(ShapeError, match=r"allowed: \(N, H, W, C\) or \(N, C\)"):
+            layer.forward(x, training=training)
+    three = nn.BatchNorm2d().build((3,))
+    with pytest.raises(ShapeError, match=r"x of BatchNorm2d: got shape \(2, 4, 3\)"):
+        three.forward(fc.asarray(np.ones((2, 4, 3), np.float32)), training=training)
 
 
 def test_batch_norm_needs_images_in_training(backend):

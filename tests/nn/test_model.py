@@ -8,7 +8,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.nn.parameter import runs
 from fastconv.testing import gradcheck
 
@@ -320,3 +320,158 @@ def test_summary():
         unbuilt.parameters()
     with pytest.raises(ArgumentError, match="not built"):
         unbuilt.summary()
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "macs"),
+    [
+        (lambda: nn.Conv2d(8, 3, padding=1, groups=4), (6, 5, 8), 6 * 5 * 8 * 9 * 2),
+        (lambda: nn.Conv2d(8, 3, padding=1, groups=8), (6, 5, 8), 6 * 5 * 8 * 9),
+        (lambda: nn.Conv2d(16, (3, 1), groups=8), (6, 5, 8), 4 * 5 * 16 * 3),
+        (lambda: nn.Conv2d(6, 3, stride=2, padding="same", groups=3), (7, 7, 9), 4 * 4 * 6 * 9 * 3),
+        (lambda: nn.Conv2d(6, 3, dilation=2), (7, 6, 9), 3 * 2 * 6 * 9 * 9),
+        (lambda: nn.Dense(7), (12,), 84),
+        (nn.BatchNorm2d, (6, 5, 8), 0),
+    ],
+)
+def test_multiplications_with_weights(layer, shape, macs):
+    """Every output element takes one for each cell of the window and each input channel of its group."""
+    made = layer()
+    summary = nn.Sequential(made).summary(shape)
+    assert summary.macs == summary.rows[0].macs == made.macs(shape) == macs
+    with fc.use_backend("numpy"):
+        made.build(shape)
+    if macs:
+        cells = np.prod(made.infer(shape)[:-1], dtype=int)
+        assert macs == cells * made.weight.size
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_frozen_parameter_is_not_trained(size, dtype):
+    """However small: neighbours are joined into one kernel over gaps, and never over a parameter that is left out."""
+    with fc.use_backend("numpy"):
+        layers = [nn.Dense(16, bias=False), nn.Dense(size), nn.Dense(16, bias=False), nn.Dense(2)]
+        model = nn.Sequential(*layers).build((16,), dtype, seed=0)
+        parameters = list(model.parameters())
+        for frozen in parameters:
+            rest = [p for p in parameters if p is not frozen]
+            for run in runs(rest):
+                assert not run.begin <= frozen.offset < run.end
+            assert sum(len(run.parameters) for run in runs(rest)) == len(rest)
+            before = frozen.data.copy()
+            for p in parameters:
+                p.add_grad(np.ones(p.shape, dtype))
+            fc.optim.SGD(rest, 0.5).step()
+            np.testing.assert_array_equal(frozen.data, before)
+            model.zero_grad()
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled"])
+def test_runs_of_parameters_in_another_order(order):
+    with fc.use_backend("numpy"):
+        parameters = list(nn.Sequential(nn.Dense(3), nn.Dense(5), nn.Dense(2)).build((4,), seed=0).parameters())
+        again = parameters[::-1] if order == "reversed" else [parameters[i] for i in (2, 0, 1, 5, 3, 4)]
+        found = runs(again)
+        assert [p for run in found for p in run.parameters] == again
+        for run in found:
+            inside = [p for p in parameters if run.begin <= p.offset < run.end]
+            assert inside == list(run.parameters)
+
+
+WRONG = [(2, 28, 28, 3), (2, 32, 32, 1), (32, 32, 3), (2, 32, 32), (2, 3, 32, 32), (2, 0, 32, 3), (2,), ()]
+
+
+@pytest.mark.parametrize("shape", WRONG)
+def test_a_wrong_image_is_reported_at_the_input(backend, shape):
+    """Not by the layer in the middle that it first does not fit; in every way into the model."""
+    model = nn.Sequential(
+        *(nn.Conv2d(4, 5), nn.ReLU(), nn.MaxPool2d(4), nn.Residual(nn.Conv2d(4, 3, padding=1))),
+        nn.Sequential(nn.Flatten(), nn.Dense(12), nn.Dense(3)),
+    ).build((32, 32, 3), seed=0)
+    x, y = fc.asarray(np.zeros(shape, np.float32)), np.zeros(2, np.int32)
+    trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1))
+    plain = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1), capture=False)
+    ways = {
+        "call": lambda: model(x),
+        "forward": lambda: model.forward(x, training=True),
+        "predict": lambda: model.predict(x),
+        "train_step": lambda: trainer.train_step(x, y),
+        "plain train_step": lambda: plain.train_step(x, y),
+    }
+    for way in ways.values():
+        with pytest.raises(ShapeError, match=r"^x: got shape .*; allowed: .*") as caught:
+            way()
+        assert str(caught.value).startswith(f"x: got shape {shape}; allowed: (N, ")
+    for into in (model.compile, lambda shape: fc.explain(model, shape)):
+        with pytest.raises(ShapeError, match=r"^input_shape: got "):
+            into(shape)
+
+
+def test_other_sizes_are_taken_where_they_fit(backend, rng):
+    """Nothing but the layers decides: a network without dense layers takes any size, and parts of it too."""
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(4, 3), nn.ReLU()),
+        nn.Residual(nn.Conv2d(6, 2, stride=2), nn.SubsamplePad(6, stride=2)),
+        *(nn.GlobalAvgPool2d(), nn.Dense(3)),
+    ).build((8, 8, 3), seed=0)
+    for size in ((8, 8), (10, 12), (32, 6), (10, 12)):
+        x = rng.standard_normal((2, *size, 3)).astype(np.float32)
+        y, context = model.forward(fc.asarray(x), training=True)
+        assert y.shape == (2, 3)
+        model.backward(y, context)
+    # An odd one leaves the two sides of the sum with other sizes: nothing may be added up.
+    with pytest.raises(ShapeError, match=r"shortcut: got output shape \(4, 3, 6\); allowed: \(3, 3, 6\)"):
+        model(fc.asarray(np.zeros((2, 9, 8, 3), np.float32)))
+    alone = nn.Residual(nn.Conv2d(6, 2, stride=2), nn.SubsamplePad(6, stride=2)).build((8, 8, 3))
+    both = nn.Parallel(nn.Conv2d(6, 2, stride=2), nn.SubsamplePad(6, stride=2), mode="concatenate").build((8, 8, 3))
+    for container in (alone, both):
+        with pytest.raises(ShapeError, match="x: got shape"):
+            container(fc.asarray(np.zeros((2, 7, 8, 3), np.float32)))
+
+
+@pytest.mark.parametrize("shape", [None, 32, "32", (None, 32, 32, 3), (32.5, 3), ("a",), (), (0, 3), [[32, 32, 3]]])
+def test_shapes_of_images_are_checked(shape):
+    """One error of the argument's name, whatever comes: a batch of None, as elsewhere, is none of ours."""
+    unbuilt = nn.Sequential(nn.Dense(2))
+    with fc.use_backend("numpy"):
+        built = nn.Sequential(nn.Dense(2)).build((3,))
+        calls = [unbuilt.build, built.compile, lambda shape: fc.explain(built, shape)]
+        calls += [] if shape is None else [unbuilt.summary]
+        for call in calls:
+            with pytest.raises(ShapeError, match=r"^input_shape: got "):
+                call(shape)
+
+
+@pytest.mark.parametrize("dtype", ["flot32", np.int32, np.float16, "f2", 3.5, [1]])
+def test_types_of_models_are_checked(dtype):
+    with fc.use_backend("numpy"), pytest.raises(DTypeError, match=r"^dtype: got .*; allowed: float32 or float64"):
+        nn.Dense(2).build((3,), dtype)
+
+
+def test_names_in_a_scope_are_given_once():
+    class Twice(nn.Identity):
+        def setup(self, input_shape, scope):
+            self.first = scope.parameter("w", input_shape, init="ones")
+            self.second = scope.parameter("w", input_shape, init="zeros")
+            return input_shape
+
+    class Fickle(nn.Identity):
+        names = iter("ab")
+
+        def setup(self, input_shape, scope):
+            self.weight = scope.parameter(next(self.names), input_shape, init="ones")
+            return input_shape
+
+    class Unknown(nn.Identity):
+        def setup(self, input_shape, scope):
+            self.weight = scope.parameter("w", input_shape, init="xavier")
+            return input_shape
+
+    fickle = Fickle()
+    with fc.use_backend("numpy"):
+        for layer in (Twice(), nn.Sequential(fickle, fickle)):
+            with pytest.raises(ArgumentError, match="name: got"):
+                layer.build((3,))
+        with pytest.raises(ArgumentError, match=r"init: got 'xavier'; allowed: default, .*, ones"):
+            Unknown().build((3,))

@@ -161,3 +161,74 @@ def test_a_link_stays_a_link(tmp_path):
         model_of().save_weights(tmp_path / "link")
     assert (tmp_path / "link").is_symlink()
     read_tensors(tmp_path / "real", "weights")
+
+
+class Scalars(nn.Layer):
+    """Parameters and a buffer of shapes that files are not used to."""
+
+    def __init__(self, shapes=((), (1,), (1, 1), (2, 1, 3))):
+        self.shapes = shapes
+
+    def setup(self, input_shape, scope):
+        self.own = [scope.parameter(f"p{i}", shape, init="ones") for i, shape in enumerate(self.shapes)]
+        self.count = scope.buffer("count", (), value=2.0)
+        return input_shape
+
+    def forward(self, x, *, training):
+        return x, (x if training else None)
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        for p in self.own:
+            p.add_grad(fc.asarray(np.ones(p.shape, self.dtype)))
+        return grad_output
+
+
+def scalars():
+    model = nn.Sequential(Scalars(), nn.Dense(2)).build((3,))
+    for i, tensor in enumerate(model.tensors()):
+        tensor.data = np.full(tensor.shape, i + 0.5)
+    return model
+
+
+def test_scalars_and_other_shapes_there_and_back(backend, tmp_path):
+    model, other = scalars(), nn.Sequential(Scalars(), nn.Dense(2)).build((3,), seed=1)
+    model.save_weights(tmp_path / "w")
+    tensors, _ = read_tensors(tmp_path / "w", "weights")
+    assert {name: array.shape for name, array in tensors.items()} == {t.name: t.shape for t in model.tensors()}
+    other.load_weights(tmp_path / "w")
+    assert_equal(values(other), values(model))
+
+
+def test_scalars_of_older_files_are_read(tmp_path):
+    """They were written as (1,); that is not taken for any other shape."""
+    with fc.use_backend("numpy"):
+        model, other = scalars(), nn.Sequential(Scalars(), nn.Dense(2)).build((3,), seed=1)
+        old = {name: np.ascontiguousarray(array) for name, array in values(model).items()}
+        assert old["0.p0"].shape == (1,)
+        write_tensors(tmp_path / "old", old, {"kind": "weights"})
+        other.load_weights(tmp_path / "old")
+        assert_equal(values(other), values(model))
+        for name, shape in (("0.p1", (1, 1)), ("0.p0", (1, 1)), ("0.p1", ()), ("1.bias", (1, 2))):
+            write_tensors(tmp_path / "bad", {**old, name: np.resize(old[name], shape)}, {"kind": "weights"})
+            with pytest.raises(CheckpointError, match=name):
+                other.load_weights(tmp_path / "bad")
+
+
+def test_training_states_with_scalars(tmp_path):
+    with fc.use_backend("numpy"):
+        trainers = []
+        for model in (scalars(), scalars(), scalars()):
+            optimizer = fc.optim.Adam(model.parameters(), 0.1)
+            trainers.append(fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer))
+        x, y = np.ones((2, 3), np.float32), np.array([0, 1], np.int32)
+        trainers[0].train_step(x, y)
+        trainers[0].save(tmp_path / "state")
+        trainers[1].restore(tmp_path / "state")
+        tensors, metadata = read_tensors(tmp_path / "state", "training state")
+        older = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+        write_tensors(tmp_path / "older", older, {k: v for k, v in metadata.items() if k not in ("version", "sha256")})
+        trainers[2].restore(tmp_path / "older")
+        for trainer in trainers:
+            trainer.train_step(x, y)
+        for trainer in trainers[1:]:
+            assert_equal(values(trainer.model), values(trainers[0].model))
