@@ -311,10 +311,8 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_another_recipe_is_not_resumed(tmp_path, monkeypatch, capsys, name):
+def test_another_recipe_is_not_resumed(trained, tmp_path, monkeypatch, capsys, name):
     write_cifar10(tmp_path / "data", monkeypatch)
-    assert main(["train", *SMALL, "--epochs", "1", "--output", "run"]) == 0
-    capsys.readouterr()
     before = files_of(tmp_path / "run")
     error = fails(capsys, "train", *SMALL, "--output", "run", "--resume", *CHANGES[name])
     assert error.startswith(f"error: --resume: got --{name} ")
@@ -329,8 +327,7 @@ def test_every_option_of_the_recipe_is_compared():
     assert {name.replace("_", "-") for name in _RECIPE} | {"precision"} == set(CHANGES)
 
 
-def test_all_differences_are_named(capsys):
-    assert main(["train", *SMALL, "--epochs", "1", "--output", "run"]) == 0
+def test_all_differences_are_named(trained, capsys):
     error = fails(capsys, "train", *SMALL, "--output", "run", "--resume", "--lr", "0.25", "--seed", "9")
     assert "--seed 9 where the run has 0, --lr 0.25 where the run has 0.002" in error
 

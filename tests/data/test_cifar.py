@@ -170,6 +170,99 @@ def test_cifar10_refuses_damaged_pickles(tmp_path, batches):
             continue
 
 
+@pytest.mark.parametrize("write", [write_binary, write_pickled])
+@pytest.mark.parametrize("first", [0, 1, COUNT // 2, COUNT - 1])
+def test_cifar10_refuses_a_zeroed_tail(tmp_path, batches, write, first):
+    batches["data_batch_3"][first:] = 0
+    write(tmp_path / "data", batches)
+    words = rf"data_batch_3(\.bin)?: got {COUNT - first} images of zeros, the first of them record {first} "
+    with pytest.raises(DataError, match=words):
+        cifar10(tmp_path / "data")
+    cifar10(tmp_path / "data", "test")
+
+
+@pytest.mark.parametrize("write", [write_binary, write_pickled])
+def test_cifar10_refuses_a_hole(tmp_path, batches, write):
+    """A download in pieces leaves one; the labels may have come from elsewhere."""
+    batches["test_batch"][5:8, 1:] = 0
+    write(tmp_path / "data", batches)
+    with pytest.raises(DataError, match=r"test_batch(\.bin)?: got 3 images of zeros, the first of them record 5 "):
+        cifar10(tmp_path / "data", "test")
+
+
+@pytest.mark.parametrize("record", [0, 9, COUNT - 1])
+@pytest.mark.parametrize("kept", [1, 1000, 2048])
+def test_cifar10_refuses_a_tail_that_begins_within_an_image(tmp_path, batches, record, kept):
+    batches["test_batch"].reshape(-1)[record * 3073 + 1 + kept :] = 0
+    write_binary(tmp_path / "data", batches)
+    words = f"got {COUNT - record} images of zeros, the first of them record {record} "
+    with pytest.raises(DataError, match=words):
+        cifar10(tmp_path / "data", "test")
+
+
+def test_cifar10_takes_dark_images(tmp_path, batches):
+    """Black but for a pixel, and without blue at all where more images follow."""
+    batches["test_batch"][3, 1:] = 0
+    batches["test_batch"][3, 700] = 1
+    batches["test_batch"][COUNT - 1, 1:] = 0
+    batches["test_batch"][COUNT - 1, 3072] = 1
+    write_binary(tmp_path / "data", batches)
+    assert len(cifar10(tmp_path / "data", "test")) == COUNT
+
+
+def test_cifar10_holds_published_files_to_their_checksum(tmp_path, batches, monkeypatch):
+    """One bit of a pixel: of a file of the published size it is damage, of another one it is another image."""
+    write_pickled(tmp_path / "py", batches, protocol=4)
+    path = tmp_path / "py" / "test_batch"
+    whole = path.read_bytes()
+    published = {**cifar._PUBLISHED, "test_batch": (len(whole), hashlib.md5(whole).hexdigest())}  # noqa: S324
+    monkeypatch.setattr(cifar, "_PUBLISHED", published)
+    cifar10(tmp_path / "py", "test")
+    changed = bytearray(whole)
+    changed[len(whole) // 2] ^= 4
+    path.write_bytes(changed)
+    with pytest.raises(DataError, match=r"test_batch: got the MD5 \w{32} at the size of the published file; allowed: "):
+        cifar10(tmp_path / "py", "test")
+    published["test_batch"] = (len(whole) + 1, published["test_batch"][1])
+    cifar10(tmp_path / "py", "test")
+
+
+def test_cifar10_published_checksums():
+    """As the publisher and torchvision give them; sizes as in the published archive."""
+    assert cifar._PUBLISHED == {
+        "data_batch_1": (31035704, "c99cafc152244af753f735de768cd75f"),
+        "data_batch_2": (31035320, "d4bba439e000b95fd0a9bffe97cbabec"),
+        "data_batch_3": (31035999, "54ebc095f3ab1f0389bbae665268c751"),
+        "data_batch_4": (31035696, "634d18415352ddfa80567beed471001a"),
+        "data_batch_5": (31035623, "482c414d41f54cd18b22e5b47cb7c3cb"),
+        "test_batch": (31035526, "40351d587109b95175f43aff81a1287e"),
+    }
+
+
+def test_cifar10_takes_images_in_any_order(tmp_path, batches, recwarn):
+    order = np.random.default_rng(1).permutation(COUNT)
+    write_pickled(tmp_path / "py", {name: records[order] for name, records in batches.items()})
+    write_binary(tmp_path / "bin", batches)
+    here, there = cifar10(tmp_path / "py", "test"), cifar10(tmp_path / "bin", "test")
+    np.testing.assert_array_equal(here.images, there.images[order])
+    assert not recwarn.list
+
+
+def test_cifar10_normalisation_and_classes_are_the_published_ones():
+    assert cifar.MEAN == (0.4914, 0.4822, 0.4465)
+    assert cifar.STD == (0.2470, 0.2435, 0.2616)
+    assert " ".join(cifar.CLASS_NAMES) == "airplane automobile bird cat deer dog frog horse ship truck"
+
+
+def test_cifar10_data_set_says_what_it_is(tmp_path, batches):
+    write_binary(tmp_path / "bin", batches)
+    test = cifar10(tmp_path / "bin", "test")
+    assert (test.name, test.class_names, test.mean, test.std) == (
+        *("cifar10/test", cifar.CLASS_NAMES),
+        *(cifar.MEAN, cifar.STD),
+    )
+
+
 def test_default_directory_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("FASTCONV_DATA_DIR", "~/sets")
     assert default_directory() == Path.home() / "sets"

@@ -53,7 +53,22 @@ def test_shapes10_shape_stands_out_from_its_ground():
     assert (np.ptp(smooth, axis=(1, 2)) > 12).all()
 
 
-@pytest.mark.parametrize(("arguments", "name"), [(("both",), "split"), (("train", 0, -1), "size")])
+def test_shapes10_says_what_it_is():
+    data = shapes10("test", size=1)
+    assert data.name == "shapes10/test"
+    assert data.mean == (0.329, 0.329, 0.329)
+    assert data.std == (0.182, 0.182, 0.182)
+    assert " ".join(data.class_names) == "circle ring square triangle cross star crescent heart pill stripes"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("both",), "split"),
+        *((("train", 0, size), "size") for size in (-1, 1.5, "ten", 10**20)),
+        *((("train", seed), "seed") for seed in (-1, 2**64, 0.5)),
+    ],
+)
 def test_shapes10_rejects_bad_arguments(arguments, name):
     with pytest.raises(ArgumentError, match=f"^{name}: got .*allowed: "):
         shapes10(*arguments)

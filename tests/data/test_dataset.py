@@ -1,0 +1,81 @@
+"""A set of labelled images: parts of it, and what it refuses."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from fastconv.data import Dataset, FlipCrop, shapes10
+from fastconv.errors import ArgumentError, DataError
+
+
+@pytest.fixture
+def dataset():
+    return shapes10(size=50)
+
+
+def test_take_keeps_images_and_labels_together(dataset):
+    part = dataset.take(np.array([7, 3, 3]))
+    np.testing.assert_array_equal(part.images, dataset.images[[7, 3, 3]])
+    assert part.labels.tolist() == [7, 3, 3]
+    assert (part.name, part.class_names, part.mean, part.std) == (
+        *(dataset.name, dataset.class_names),
+        *(dataset.mean, dataset.std),
+    )
+
+
+def test_take_of_a_slice_copies_nothing(dataset):
+    assert np.shares_memory(dataset.take(slice(5, 9)).images, dataset.images)
+
+
+@pytest.mark.parametrize("count", [0, 1, 12, 50])
+def test_split_draws_from_its_seed_and_keeps_the_order(dataset, count):
+    parts = dataset.split(count, seed=3)
+    assert [len(part) for part in parts] == [50 - count, count]
+    places = [
+        [i for i in range(50) if (dataset.images[i] == part.images[:, None]).all((2, 3, 4)).any()] for part in parts
+    ]
+    for part, place in zip(parts, places, strict=True):
+        np.testing.assert_array_equal(part.images, dataset.images[place])
+        np.testing.assert_array_equal(part.labels, dataset.labels[place])
+    assert sorted(places[0] + places[1]) == list(range(50))
+    np.testing.assert_array_equal(parts[1].images, dataset.split(count, seed=3)[1].images)
+    if count == 12:
+        assert (parts[1].images != dataset.split(count, seed=4)[1].images).any()
+        np.testing.assert_array_equal(dataset.split(count)[1].images, dataset.split(count, seed=0)[1].images)
+
+
+@pytest.mark.parametrize("count", [-1, 51, 1.5, "3", None])
+def test_split_refuses_other_counts(dataset, count):
+    with pytest.raises(DataError, match=r"^count: got .*; allowed: 0 to 50"):
+        dataset.split(count)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"images": [[1]]}, "images"),
+        ({"labels": [0] * 50}, "labels"),
+        ({"mean": (0.0, math.inf, 0.0)}, "mean, std"),
+        ({"mean": (math.nan,) * 3}, "mean, std"),
+        ({"std": (1.0, -1.0, 1.0)}, "mean, std"),
+        ({"std": (math.nan,) * 3}, "mean, std"),
+        ({"std": (1.0, 1.0, math.nan)}, "mean, std"),
+        ({"std": (1.0, math.inf, 1.0)}, "mean, std"),
+    ],
+)
+def test_dataset_rejects_what_is_no_array_or_not_finite(dataset, change, name):
+    fields = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(Dataset)} | change
+    with pytest.raises(DataError, match=f"^{name}: got .*allowed: "):
+        Dataset(**fields)
+
+
+@pytest.mark.parametrize("pad", [1.5, "4", None])
+def test_augmentation_rejects_a_bad_padding(pad):
+    with pytest.raises(ArgumentError, match=r"^pad: got .*; allowed: "):
+        FlipCrop(pad=pad)
+
+
+def test_augmentation_is_the_usual_one_by_default():
+    assert FlipCrop() == FlipCrop(flip=True, pad=4)
