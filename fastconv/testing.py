@@ -8,7 +8,7 @@ raises `CheckError` with it if the check fails.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +163,7 @@ def compare(
     operation : str
         Its name: ``compare("conv2d", x, weight, padding=1)``.
     *arguments, **keywords :
-        Of the function; arrays are NumPy's.
+        Of the function; arrays are NumPy's, by position or by name.
     backend : str or None
         The active one if None.
     tolerance : float or None
@@ -177,16 +177,21 @@ def compare(
     if operation not in functional.__all__:
         raise ArgumentError(f"operation: got {operation!r}; allowed: {', '.join(functional.__all__)}")
     function = getattr(functional, operation)
+
+    def call(change: Callable[[np.ndarray], Any]) -> tuple[Any, ...]:
+        def changed(value: Any) -> Any:
+            return change(value) if isinstance(value, np.ndarray) else value
+
+        named = {name: changed(value) for name, value in keywords.items()}
+        return _as_tuple(function(*map(changed, arguments), **named))
+
     with use_backend(backend or get_backend().name) as tested:
-        moved = [tested.asarray(a) if isinstance(a, np.ndarray) else a for a in arguments]
-        got = [tested.to_numpy(array) for array in _as_tuple(function(*moved, **keywords))]
+        got = [tested.to_numpy(array) for array in call(tested.asarray)]
     with use_backend("numpy"), precision("strict"):
-        is_float = [isinstance(a, np.ndarray) and a.dtype.kind == "f" for a in arguments]
-        doubles = [a.astype(np.float64) if f else a for a, f in zip(arguments, is_float, strict=True)]
-        want = _as_tuple(function(*doubles, **keywords))
+        want = call(lambda array: array.astype(np.float64) if array.dtype.kind == "f" else array)
     if tolerance is None:
-        single = any(isinstance(a, np.ndarray) and a.dtype == np.float32 for a in arguments)
-        tolerance = 1e-4 if single else 1e-12
+        arrays = [a for a in (*arguments, *keywords.values()) if isinstance(a, np.ndarray)]
+        tolerance = 1e-4 if any(array.dtype == np.float32 for array in arrays) else 1e-12
     errors = tuple(_difference(g, w) for g, w in zip(got, want, strict=True))
     report = Comparison(max(errors) <= tolerance, errors, tolerance)
     if raise_on_failure and not report.ok:

@@ -121,6 +121,45 @@ def test_gradcheck_refuses(rng):
             gradcheck(relu)
 
 
+@pytest.mark.parametrize("first", ["kinks", "smooth"])
+def test_a_variable_of_which_nothing_was_compared_fails(first):
+    """One input is right, the other has a kink at every point: whichever comes first, that is no success."""
+    kinks, smooth = np.zeros(10), np.linspace(1.0, 2.0, 10)
+
+    def function(a, b):
+        return np.abs(a) + np.abs(b), lambda g: (g * np.sign(a), g * np.sign(b))
+
+    inputs = (kinks, smooth) if first == "kinks" else (smooth, kinks)
+    name = "inputs[0]" if first == "kinks" else "inputs[1]"
+    with fc.use_backend("numpy"):
+        report = gradcheck(function, *inputs, raise_on_failure=False)
+    assert not report.ok
+    assert report.unchecked == (name,)
+    assert (report.checked, report.kinks) == (9, 9)
+    assert report.worst.excess(report.tolerance) <= 1  # what was compared is right
+    assert f"nothing could be compared of: {name}" in str(report)
+    with fc.use_backend("numpy"), pytest.raises(CheckError, match="nothing could be compared"):
+        gradcheck(function, *inputs)
+
+
+@pytest.mark.parametrize("large", [1e3, 1e6, 1e9])
+def test_noise_is_that_of_rounding(large):
+    """Large values round more, and so hide more of a gradient: as much as rounding explains, and hardly more."""
+    x = np.linspace(-1.0, 1.0, 20)
+
+    def function(wrong):
+        return lambda v: (large + np.sin(v), lambda g: g * np.cos(v) * (1 + wrong))
+
+    eps = np.finfo(np.float64).eps
+    rounding = eps * large / 1e-3  # of one value, at the largest step
+    with fc.use_backend("numpy"):
+        report = gradcheck(function(0.0), x)
+        assert 0.1 * rounding < report.worst.noise < 1000 * rounding, "a hundred times too much would hide a fault"
+        for wrong in (3e3 * rounding, 1e6 * rounding):
+            found = gradcheck(function(wrong + 1e-5), x, raise_on_failure=False)
+            assert not found.ok, f"a gradient wrong by {wrong:.1g} passed, where values round to {rounding:.1g}"
+
+
 ADJOINT = [
     ((2, 9, 8, 16), (3, 3, 16, 32), {"padding": 1}),
     ((2, 9, 7, 5), (3, 2, 5, 7), {"padding": ((1, 0), (2, 1)), "stride": 2}),
@@ -158,6 +197,56 @@ def test_compare(backend, rng):
     assert len(compare("max_pool2d", x, 2).errors) == 2
     x[0, 0, 0, 0] = np.nan
     assert compare("relu", x).errors == (0.0,)
+
+
+def test_compare_takes_arrays_by_name(backend, rng):
+    x = rng.standard_normal((2, 6, 6, 4)).astype(np.float32)
+    w, bias = rng.standard_normal((3, 3, 4, 5)).astype(np.float32), rng.standard_normal(5).astype(np.float32)
+    by_place = compare("conv2d", x, w, bias, padding=1)
+    by_name = compare("conv2d", padding=1, bias=bias, weight=w, x=x)
+    assert by_place == by_name
+    assert by_name.tolerance == 1e-4  # that of float32, also if only names tell the type
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fault", "passes"),
+    [(np.float32, 1e-3, False), (np.float32, 2e-5, True), (np.float64, 1e-10, False), (np.float64, 1e-14, True)],
+)
+def test_compare_tells_faults_from_rounding(rng, monkeypatch, dtype, fault, passes):
+    right, calls = fc.functional.relu, []
+
+    def wrong(x):
+        calls.append(x)  # the first call is the tested backend's
+        return right(x) * x.dtype.type(1 + fault if len(calls) == 1 else 1)
+
+    monkeypatch.setattr(fc.functional, "relu", wrong)
+    found = compare("relu", rng.standard_normal((3, 3)).astype(dtype), backend="numpy", raise_on_failure=False)
+    assert found.ok is passes
+    assert found.errors[0] == pytest.approx(fault, rel=0.1, abs=2e-7 if dtype == np.float32 else 1e-15)
+
+
+@pytest.mark.parametrize("fault", ["one index", "another type", "shape"])
+def test_compare_looks_at_integers(rng, monkeypatch, fault):
+    """The second result of a pooling tells where the largest values lie; the first is right."""
+    right, calls = fc.functional.max_pool2d, []
+
+    def wrong(x, kernel_size):
+        y, argmax = right(x, kernel_size)
+        calls.append(x)
+        if len(calls) == 1:
+            argmax = argmax.copy()
+            if fault == "one index":
+                argmax.flat[-1] ^= 1
+            argmax = argmax.astype(np.float64) if fault == "another type" else argmax
+            argmax = argmax[:, :1] if fault == "shape" else argmax
+        return y, argmax
+
+    monkeypatch.setattr(fc.functional, "max_pool2d", wrong)
+    x = rng.standard_normal((1, 4, 4, 3))
+    assert compare("max_pool2d", x, 2, backend="numpy", raise_on_failure=False).errors == (0.0, np.inf)
+    calls.clear()
+    with pytest.raises(CheckError, match="comparison FAILED"):
+        compare("max_pool2d", x, 2, backend="numpy")
 
 
 @pytest.mark.parametrize("fault", ["value", "shape", "nan"])

@@ -149,6 +149,7 @@ CASES = [
     cross_entropy("large-logits", 6, 17, spread=1e4),
     cross_entropy("large-smoothed", 6, 17, spread=1e4, smoothing=0.1),
     cross_entropy("empty-batch", 0, 10),
+    correct("ragged", 101, 33),  # a block has 4 rows, a warp 32 lanes
     correct("ten-classes", 100, 10),
     correct("ties", 64, 7, ties=True),
     correct("one-class", 5, 1),

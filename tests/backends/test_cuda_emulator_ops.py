@@ -65,6 +65,15 @@ def test_one_case_of_each_operation(case: Case, backend: Backend) -> None:
         check(case, backend, "float32")
 
 
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 8, 13])
+@pytest.mark.parametrize("classes", [1, 10, 33])
+def test_losses_stay_within_any_number_of_rows(rows: int, classes: int, backend: Backend) -> None:
+    """A block has four rows and a warp 32 lanes; every access is checked."""
+    with running(order="reverse", checks=True):
+        check(cases_training.correct("sizes", rows, classes), backend, "float32")
+        check(cases_training.cross_entropy("sizes", rows, classes), backend, "float32")
+
+
 @pytest.mark.emulator
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=_name)

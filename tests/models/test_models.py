@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv import nn
 from fastconv.losses import SoftmaxCrossEntropy
 
 COUNTS = {"lenet5": 62_006, "mlp": 1_640_330, "keras_cnn": 1_250_858, "resnet20": 269_722, "resnet9": 6_573_120}
@@ -41,9 +42,88 @@ def test_one_step(backend, rng, name):
         assert (fc.to_numpy(p.data) != value).any(), p.name
 
 
+def _outline(layer):
+    """A layer in one line: its name and what it was made with; containers with what is in them."""
+    if isinstance(layer, nn.Sequential):
+        return [_outline(one) for one in layer.layers]
+    if isinstance(layer, nn.Residual):
+        return ("Residual", _outline(layer.body), _outline(layer.shortcut))
+    names = ("channels", "features", "kernel_size", "stride", "padding", "bias", "p")
+    known = {n: getattr(layer, n) for n in names if hasattr(layer, n)}
+    if "bias" in known:
+        known["bias"] = known["bias"] is not None
+    return (type(layer).__name__, known)
+
+
+def _kinds(outline):
+    """The names of layers alone."""
+    return [_kinds(one) if isinstance(one, list) else one[0] for one in outline]
+
+
+def test_layers_of_the_plain_models():
+    with fc.use_backend("numpy"):
+        lenet5, mlp, keras = (_outline(getattr(fc.models, n)()) for n in ("lenet5", "mlp", "keras_cnn"))
+        bare = _outline(fc.models.keras_cnn(dropout=False))
+    stage = ["Conv2d", "Tanh", "AvgPool2d"]
+    assert _kinds(lenet5) == [*stage, *stage, "Flatten", "Dense", "Tanh", "Dense", "Tanh", "Dense"]
+    assert _kinds(mlp) == ["Flatten", "Dense", "ReLU", "Dense", "ReLU", "Dense"]
+    stage = ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
+    assert _kinds(keras) == [*stage, "Dropout", *stage, "Dropout", "Flatten", "Dense", "ReLU", "Dropout", "Dense"]
+    assert [known["p"] for name, known in keras if name == "Dropout"] == [0.25, 0.25, 0.5]
+    assert bare == [one for one in keras if one[0] != "Dropout"]
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet9"])
+def test_layers_of_the_residual_models(name):
+    with fc.use_backend("numpy"):
+        outline = _outline(getattr(fc.models, name)())
+    unit, pool = ["Conv2d", "BatchNorm2d", "ReLU"], ["MaxPool2d"]
+    if name == "resnet20":
+        assert _kinds(outline) == [*unit, *["Residual", "ReLU"] * 9, "GlobalAvgPool2d", "Dense"]
+        bodies = [_kinds(one[1]) for one in outline if one[0] == "Residual"]
+        assert bodies == [[*unit, "Conv2d", "BatchNorm2d"]] * 9
+        shortcuts = [one[2][0] for one in outline if one[0] == "Residual"]
+        same = ["Identity", "Identity"]
+        assert shortcuts == ["Identity", *same, "SubsamplePad", *same, "SubsamplePad", *same]
+    else:
+        half, block = [*unit, *pool], ["Residual"]
+        assert _kinds(outline) == [*unit, *half, *block, *half, *half, *block, "GlobalMaxPool2d", "Dense"]
+        assert [_kinds(one[1]) for one in outline if one[0] == "Residual"] == [[*unit, *unit]] * 2
+
+
+# With the weights of `_given`, of the second of the images of `_images`, as PyTorch 2.13 computes them in float64.
+LOGITS = {
+    "lenet5": [0.654666098, 0.507539165, 0.343391142],
+    "mlp": [0.411375762, 0.431776794, 0.606204607],
+    "keras_cnn": [0.391414822, 0.448553876, 0.621842277],
+    "resnet20": [-0.654245075, 0.625712021, 1.62185047],
+    "resnet9": [-0.244033758, -0.484600483, 0.368909966],
+}
+
+
+def _given(index, shape):
+    """Weights that no generator draws."""
+    values = np.sin(1.7 * np.arange(np.prod(shape)) + index).reshape(shape)
+    return values * np.sqrt(6 * shape[-1] / values.size) if len(shape) > 1 else 0.5 + 0.1 * values
+
+
+def _images():
+    return np.cos(0.37 * np.arange(2 * 32 * 32 * 3)).reshape(2, 32, 32, 3)
+
+
+@pytest.mark.parametrize("name", LOGITS)
+def test_logits_in_training(backend, name):
+    """BatchNorm takes the statistics of the batch."""
+    model = getattr(fc.models, name)(dtype=np.float64, seed=0, **({"dropout": False} if name == "keras_cnn" else {}))
+    for index, parameter in enumerate(model.parameters()):
+        parameter.data = _given(index, parameter.shape)
+    logits, _ = model.forward(fc.asarray(_images()), training=True)
+    np.testing.assert_allclose(fc.to_numpy(logits)[1, :3], LOGITS[name], rtol=1e-8)
+
+
 def torch_nets(torch):
     """The same nets in PyTorch, written down once more."""
-    nn, F = torch.nn, torch.nn.functional
+    nn, F = torch.nn, torch.nn.functional  # theirs
 
     def unit(i, o, *more, stride=1):
         return [nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), *more]
@@ -88,7 +168,17 @@ def torch_nets(torch):
             *(nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, 10, bias=False)),
         )
 
-    return {"keras_cnn": keras_cnn, "resnet20": resnet20, "resnet9": resnet9}
+    def lenet5():
+        return nn.Sequential(
+            *(nn.Conv2d(3, 6, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2)),
+            *(nn.Flatten(), nn.Linear(16 * 25, 120), nn.Tanh(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10)),
+        )
+
+    def mlp():
+        hidden = (nn.Linear(3 * 32 * 32, 512), nn.ReLU(), nn.Linear(512, 128), nn.ReLU())
+        return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(128, 10))
+
+    return {"lenet5": lenet5, "mlp": mlp, "keras_cnn": keras_cnn, "resnet20": resnet20, "resnet9": resnet9}
 
 
 def to_torch(value, flat=None):
@@ -104,14 +194,14 @@ def to_torch(value, flat=None):
 
 @pytest.mark.peer
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("name", ["keras_cnn", "resnet20", "resnet9"])
+@pytest.mark.parametrize("name", COUNTS)
 def test_same_as_pytorch(backend, rng, name, dtype):
     """In training, with BatchNorm on the batch's statistics, and after it with the running ones."""
     torch = pytest.importorskip("torch")
     keywords = {"dropout": False} if name == "keras_cnn" else {}
     model = getattr(fc.models, name)(dtype=dtype, seed=2, **keywords)
     peer = torch_nets(torch)[name]().to(torch.float64 if dtype == np.float64 else torch.float32)
-    flat = (6, 6, 64) if name == "keras_cnn" else None
+    flat = {"keras_cnn": (6, 6, 64), "lenet5": (5, 5, 16), "mlp": (32, 32, 3)}.get(name)
     with torch.no_grad():
         for q, p in zip(peer.parameters(), model.parameters(), strict=True):
             q.copy_(torch.tensor(np.ascontiguousarray(to_torch(fc.to_numpy(p.data), flat))))

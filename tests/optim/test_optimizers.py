@@ -85,6 +85,27 @@ def test_state_is_taken_up_again(backend, name):
     assert resumed.steps == 4
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_the_rate_is_taken_up_again(backend, name):
+    """Into an optimizer that was made with another rate: the rate itself, and the one that the kernels use."""
+    straight, other = model_of(), model_of()
+    optimizer, resumed = MAKERS[name](straight.parameters()), MAKERS[name](other.parameters())
+    optimizer.lr, resumed.lr = 0.037, 0.5
+    give_grads(straight, 0)
+    optimizer.step()
+    resumed.load_state_dict(optimizer.state_dict())
+    assert resumed.lr == 0.037
+    for p, q in zip(other.parameters(), straight.parameters(), strict=True):
+        p.data = q.data
+    before = values(other)
+    for model, each in ((straight, optimizer), (other, resumed)):
+        give_grads(model, 1)
+        each.step()
+    for a, b, begin in zip(values(straight), values(other), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (a != begin).any()
+
+
 def test_state_of_something_else_is_refused(backend):
     model = model_of()
     optimizer = Adam(model.parameters())

@@ -1,5 +1,7 @@
 """Schedules: values by hand, and PyTorch's."""
 
+import math
+
 import pytest
 
 from fastconv.errors import ArgumentError
@@ -24,11 +26,21 @@ def test_cosine():
 def test_one_cycle():
     schedule = schedules.OneCycle(1.0, 101, peak=0.3, start_factor=10, final_factor=100)
     assert schedule(0) == pytest.approx(0.1)
-    assert max(range(101), key=schedule) in (29, 30)
     assert schedule(100) == pytest.approx(0.001)
     assert schedule(1000) == schedule(100)
     assert all(schedule(i) < schedule(i + 1) for i in range(28))
     assert all(schedule(i) > schedule(i + 1) for i in range(30, 100))
+
+
+def test_rates_of_one_cycle_by_hand():
+    """100 steps, the thirtieth of which has the largest rate; between, half a cosine each."""
+    schedule = schedules.OneCycle(1.0, 100, peak=0.3, start_factor=10, final_factor=100)
+    assert [schedule(step) for step in (0, 29, 99, 100)] == pytest.approx([0.1, 1.0, 0.001, 0.001], rel=1e-12)
+    assert max(range(100), key=schedule) == 29
+    up, down = 0.9 * (1 - math.cos(math.pi / 29)) / 2, 0.999 * (1 - math.cos(math.pi / 70)) / 2
+    assert [schedule(step) for step in (1, 28)] == pytest.approx([0.1 + up, 1.0 - up], rel=1e-12)
+    assert [schedule(step) for step in (30, 98)] == pytest.approx([1.0 - down, 0.001 + down], rel=1e-12)
+    assert schedule(64) == pytest.approx((1.0 + 0.001) / 2, rel=1e-12)  # half way down: 29 + 35
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
