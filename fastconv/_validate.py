@@ -140,12 +140,17 @@ def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
 
 def at_least_one(value: Any, name: str) -> int:
     """Return `value` as an int of at least 1."""
+    return at_least(value, 1, name)
+
+
+def at_least(value: Any, minimum: int, name: str) -> int:
+    """Return `value` as an int of at least `minimum`."""
     try:
         number = operator.index(value)
     except TypeError:
-        number = 0
-    if number < 1:
-        raise ArgumentError(f"{name}: got {value!r}; allowed: an int of at least 1")
+        number = minimum - 1
+    if number < minimum:
+        raise ArgumentError(f"{name}: got {value!r}; allowed: an int of at least {minimum}")
     return number
 
 

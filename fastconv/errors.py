@@ -45,5 +45,9 @@ class DataError(FastconvError, ValueError):
     """A data set is missing, incomplete or damaged."""
 
 
+class DivergenceError(FastconvError, ArithmeticError):
+    """The loss of training became NaN or infinite."""
+
+
 class CheckpointError(FastconvError, ValueError):
     """A weights file is missing, damaged, or does not fit the model."""

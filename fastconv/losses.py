@@ -7,6 +7,7 @@ from typing import Protocol
 from fastconv import _validate as validate
 from fastconv.backends import get_backend
 from fastconv.backends.base import Array, Shape
+from fastconv.errors import ArgumentError, ShapeError
 
 
 class Loss(Protocol):
@@ -15,6 +16,36 @@ class Loss(Protocol):
     def __call__(self, predictions: Array, targets: Array, /) -> tuple[Array, Array]:
         """Return the loss, a () array, and its gradient with respect to the predictions."""
         ...
+
+
+def loss_and_grad(loss: Loss, predictions: Array, targets: Array) -> tuple[Array, Array]:
+    """Return what `loss` gives for predictions of the active backend, as two arrays of it and of their type.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DTypeError
+        It returned something else than a number and a gradient.
+    """
+    result = loss(predictions, targets)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise ArgumentError(
+            f"loss: got {type(result).__name__} from {loss!r}; allowed: a pair, the loss and its gradient with respect"
+            " to the predictions"
+        )
+    value, grad = result
+    backend = get_backend()
+    if not backend.owns(value) or value.dtype != predictions.dtype:
+        try:
+            value = backend.asarray(value, predictions.dtype)
+        except (TypeError, ValueError):
+            raise ArgumentError(f"loss: got {value!r} from {loss!r}; allowed: a number, or a () array") from None
+    if value.size != 1:
+        raise ShapeError(
+            f"loss: got shape {tuple(value.shape)} from {loss!r}; allowed: one number, the mean over the batch"
+        )
+    grad = validate.like(backend, grad, "gradient of the loss", predictions, "the predictions")
+    validate.has_shape(grad, "gradient of the loss", predictions.shape, "that of the predictions")
+    return value.reshape(()), grad
 
 
 class SoftmaxCrossEntropy:

@@ -74,11 +74,12 @@ def stream(seed: int, step: int | Array) -> Iterator[None]:
     """
     if not hasattr(step, "reshape"):
         step = operator.index(step) % 2**32
-    token = _current.set(_Stream(checked_seed(seed), step))
+    new, outer = _Stream(checked_seed(seed), step), _current.get()
     try:
+        _current.set(new)
         yield
     finally:
-        _current.reset(token)
+        _current.set(outer)
 
 
 def next_key() -> RandomKey:

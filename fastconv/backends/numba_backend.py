@@ -95,15 +95,17 @@ class NumbaBackend(NumbaFusedOperations):
         self._pool = pool
 
     def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
-        pool = Pool()
-        token = _captured_pool.set(pool)
+        # Both are put back as they were, and not by what `set` returns: an interrupt may come before that is kept.
+        pool, outer, program_outside = Pool(), _captured_pool.get(), launch._local.program
         try:
+            _captured_pool.set(pool)
             with launch.record(lambda array: not pool.holds(array)) as program:
                 function()
         except launch.NotRecordableError:
             return None
         finally:
-            _captured_pool.reset(token)
+            launch._local.program = program_outside
+            _captured_pool.set(outer)
         return partial(_replay, program, pool)
 
     def empty(self, shape: Shape, dtype: Any) -> Array:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import operator
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.backends import get_backend
 from fastconv.backends.base import Array, Backend, RandomKey
 from fastconv.data._order import shuffled
 from fastconv.data.augmentations import FlipCrop
 from fastconv.data.dataset import Dataset
-from fastconv.errors import ArgumentError, DTypeError
+from fastconv.data.rows import take_rows
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.random import checked_seed
 
 AUGMENT_STREAM = 2**32 - 1  # the layers count their streams up from 0
@@ -21,41 +23,45 @@ _NOTHING = FlipCrop(flip=False, pad=0)
 
 
 class DataLoader:
-    """Makes batches ``(x, labels)`` of a data set, each by one backend operation into one array.
+    """Makes batches ``(x, labels)`` of a data set or of a pair of arrays, images each by one backend operation.
 
-    The images stay in memory as bytes. The order and the augmentation of an epoch depend on `seed` and on the epoch's
+    Images stay in memory as bytes. The order and the augmentation of an epoch depend on `seed` and on the epoch's
     number only, so that a run can be taken up again at any epoch, on any backend.
 
     Parameters
     ----------
-    dataset : Dataset
+    dataset : Dataset, or pair of arrays (x, y) with a row for each sample
+        x is uint8 (M, H, W, C), or float32 or float64 (M, ...); y is as the loss takes it, class numbers (M,) for
+        instance.
     batch_size : int
     shuffle : bool
         A new random order in each epoch.
     augmentation : FlipCrop or None
+        Of uint8 images.
     mean, std : sequence of float or None
-        Per channel, in units of the full range 1.0; the data set's own by default.
+        Per channel, in units of the full range 1.0 of uint8 images; the data set's own by default, for a pair 0 and 1.
+        For floating x they are in its own units.
     drop_last : bool
         Leave out a last batch that is not full.
     seed : int
-    dtype : dtype
-        float32 or float64.
+    dtype : dtype or None
+        float32 or float64. By default float32 for images, for floating x its own.
 
     Yields
     ------
-    x : (batch, H, W, C) array of the active backend
-        ``(image / 255 - mean) / std``.
-    labels : (batch,) int32 array of the active backend
+    x : (batch, ...) array of the active backend
+        ``(image / 255 - mean) / std``, or ``(x - mean) / std``.
+    labels : (batch,) int32 array of the active backend, or (batch, ...), the rows of y
 
     Raises
     ------
-    ArgumentError, DTypeError
+    ArgumentError, DTypeError, ShapeError
         An argument is outside of what is stated here.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset | tuple[Array, Array],
         batch_size: int = 128,
         *,
         shuffle: bool = True,
@@ -64,52 +70,70 @@ class DataLoader:
         std: Sequence[float] | None = None,
         drop_last: bool = False,
         seed: int = 0,
-        dtype: Any = np.float32,
+        dtype: Any = None,
     ) -> None:
         self.dataset = dataset
-        self.batch_size = _at_least(batch_size, 1, "batch_size")
-        self.shuffle = shuffle
+        self._x, self._y = _arrays(dataset)
+        self.batch_size = validate.at_least(batch_size, 1, "batch_size")
+        self.shuffle = _truth(shuffle, "shuffle")
         self.augmentation = augmentation
-        self.mean = _per_channel(mean if mean is not None else dataset.mean, dataset, "mean")
-        self.std = _per_channel(std if std is not None else dataset.std, dataset, "std")
+        if augmentation is not None and not (isinstance(augmentation, FlipCrop) and self._of_images):
+            raise ArgumentError(
+                f"augmentation: got {augmentation!r} with x of {self._x.dtype}; allowed: None, or a FlipCrop with uint8"
+                " images"
+            )
+        self.dtype = _floating(dtype if dtype is not None else np.float32 if self._of_images else self._x.dtype)
+        self.mean = _per_channel(mean, 0.0, self.dataset, self._x, "mean")
+        self.std = _per_channel(std, 1.0, self.dataset, self._x, "std")
         if min(self.std, default=1.0) <= 0:
             raise ArgumentError(f"std: got {self.std}; allowed: numbers above zero")
-        self.drop_last = drop_last
+        self.drop_last = _truth(drop_last, "drop_last")
         self.seed = checked_seed(seed)
-        self.dtype = np.dtype(dtype)
-        if self.dtype not in (np.float32, np.float64):
-            raise DTypeError(f"dtype: got {self.dtype}; allowed: float32, float64")
+        if not self._of_images:
+            self._x = self._normalised(self._x, changed=mean is not None or std is not None)
         self.epoch = 0
-        self._resident: tuple[Backend, Array] | None = None
+        self._resident: tuple[Backend, Array, Array] | None = None
 
     @property
     def num_samples(self) -> int:
-        """How many images an epoch shows."""
-        count = len(self.dataset)
+        """How many samples an epoch shows."""
+        count = len(self._x)
         return count - count % self.batch_size if self.drop_last else count
 
     def __len__(self) -> int:
         return -(-self.num_samples // self.batch_size)
 
+    def __repr__(self) -> str:
+        name = f"{len(self._x)} x {self._x.shape[1:]} {self._x.dtype}"
+        dropped = ", drop_last=True" if self.drop_last else ""
+        return f"DataLoader({name}, batch_size={self.batch_size}, shuffle={self.shuffle}{dropped})"
+
     def set_epoch(self, epoch: int) -> None:
         """Make `epoch` the number of the epoch that the next ``iter()`` begins; each epoch begun counts it up."""
-        self.epoch = _at_least(epoch, 0, "epoch")
+        self.epoch = validate.at_least(epoch, 0, "epoch")
 
     def __iter__(self) -> Iterator[tuple[Array, Array]]:
         epoch = self.epoch
         self.epoch += 1
-        return self._batches(epoch)
+        return self._images(epoch) if self._of_images else self._rows(epoch)
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without the arrays on a backend, which are made again."""
+        return {**vars(self), "_resident": None}
+
+    @property
+    def _of_images(self) -> bool:
+        return bool(self._x.dtype == np.uint8)
+
+    def _images(self, epoch: int) -> Iterator[tuple[Array, Array]]:
         backend = get_backend()
-        images = self._images(backend)
-        order = shuffled(len(self.dataset), self.seed, epoch) if self.shuffle else np.arange(len(self.dataset))
-        indices, labels = backend.asarray(order), backend.asarray(self.dataset.labels[order])
+        images, labels = self._on(backend)
+        order = shuffled(len(images), self.seed, epoch) if self.shuffle else np.arange(len(images))
+        indices = backend.asarray(order)
+        labels = take_rows(backend, labels, indices)
         mean, std = (backend.asarray(np.array(values, self.dtype)) for values in (self.mean, self.std))
         change = self.augmentation or _NOTHING
-        for number in range(len(self)):
-            begin = number * self.batch_size
-            end = min(begin + self.batch_size, self.num_samples)
+        for number, (begin, end) in enumerate(self._pieces()):
             x = backend.empty((end - begin, *images.shape[1:]), self.dtype)
             key = RandomKey(self.seed, AUGMENT_STREAM, (epoch * len(self) + number) % 2**32)
             backend.augment(
@@ -117,25 +141,89 @@ class DataLoader:
             )
             yield x, labels[begin:end]
 
-    def _images(self, backend: Backend) -> Array:
+    def _rows(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+        backend = get_backend()
+        x, y = self._on(backend)
+        indices = backend.asarray(shuffled(len(x), self.seed, epoch)) if self.shuffle else None
+        for begin, end in self._pieces():
+            if indices is None:
+                yield x[begin:end], y[begin:end]
+            else:
+                yield take_rows(backend, x, indices[begin:end]), take_rows(backend, y, indices[begin:end])
+
+    def _pieces(self) -> Iterator[tuple[int, int]]:
+        for begin in range(0, self.num_samples, self.batch_size):
+            yield begin, min(begin + self.batch_size, self.num_samples)
+
+    def _on(self, backend: Backend) -> tuple[Array, Array]:
+        """Return x and y on the active backend."""
         if self._resident is None or self._resident[0] is not backend:
-            self._resident = backend, backend.asarray(self.dataset.images)
-        return self._resident[1]
+            self._resident = backend, backend.asarray(self._x), backend.asarray(self._y)
+        return self._resident[1:]
+
+    def _normalised(self, x: Array, *, changed: bool) -> Array:
+        if changed:
+            x = (x - np.array(self.mean, self.dtype)) / np.array(self.std, self.dtype)
+        return x if x.dtype == self.dtype else x.astype(self.dtype)
 
 
-def _at_least(value: int, minimum: int, name: str) -> int:
+def _arrays(dataset: Any) -> tuple[Array, Array]:
+    """Return the arrays of a data set, or of a pair of them."""
+    if isinstance(dataset, Dataset):
+        return dataset.images, dataset.labels
+    if not isinstance(dataset, tuple | list) or len(dataset) != 2:
+        raise ArgumentError(
+            f"dataset: got {type(dataset).__name__}; allowed: a Dataset, or a pair of arrays: DataLoader((x, y), ...)"
+        )
+    x, y = dataset
+    for name, array in (("x", x), ("y", y)):
+        if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+            raise DTypeError(
+                f"{name}: got {type(array).__name__}; allowed: an array (of a list numpy.asarray({name}) makes one)"
+            )
+        if isinstance(array, np.ma.MaskedArray):
+            raise DTypeError(f"{name}: got a masked array, whose mask would be lost; allowed: an array without a mask")
+    if x.dtype != np.uint8:
+        x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+        if x.dtype not in (np.float32, np.float64):
+            raise DTypeError(
+                f"x: got {x.dtype}; allowed: float32 or float64 (use x.astype('float32')), or images of uint8"
+            )
+    elif x.ndim != 4:
+        raise ShapeError(f"x: got uint8 {tuple(x.shape)}; allowed: (M, H, W, C) for uint8 images")
+    if not x.ndim or x.shape[:1] != y.shape[:1]:
+        raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
+    return x, y
+
+
+def _floating(dtype: Any) -> np.dtype[Any]:
     try:
-        number = operator.index(value)
+        kind: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
-        number = minimum - 1
-    if number < minimum:
-        raise ArgumentError(f"{name}: got {value!r}; allowed: a whole number, {minimum} or more")
-    return number
+        raise DTypeError(f"dtype: got {dtype!r}; allowed: float32, float64") from None
+    if kind not in (np.float32, np.float64):
+        raise DTypeError(f"dtype: got {kind}; allowed: float32, float64")
+    return kind
 
 
-def _per_channel(values: Sequence[float], dataset: Dataset, name: str) -> tuple[float, ...]:
-    channels = dataset.images.shape[3]
-    numbers = tuple(float(value) for value in values)
+def _truth(value: Any, name: str) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{name}: got {value!r}; allowed: True, False")
+    return bool(value)
+
+
+def _per_channel(
+    values: Sequence[float] | None, default: float, dataset: Any, x: Array, name: str
+) -> tuple[float, ...]:
+    channels = x.shape[-1] if x.ndim > 1 else 1
+    if values is None:
+        values = getattr(dataset, name) if isinstance(dataset, Dataset) else [default] * channels
+    try:
+        numbers = tuple(float(value) for value in values)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"{name}: got {values!r}; allowed: {channels} numbers, one per channel") from None
     if len(numbers) != channels:
         raise ArgumentError(f"{name}: got {len(numbers)} numbers; allowed: {channels}, one per channel")
+    if not all(map(math.isfinite, numbers)):
+        raise ArgumentError(f"{name}: got {numbers}; allowed: finite numbers")
     return numbers

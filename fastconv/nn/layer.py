@@ -34,6 +34,7 @@ from fastconv.nn.habits import HABITS
 from fastconv.nn.parameter import Buffer, Parameter, Parameters, allocate
 from fastconv.nn.representation import MISSING, describe
 from fastconv.nn.scope import Draft, Scope
+from fastconv.nn.undo import moves_all_or_none
 
 if TYPE_CHECKING:
     from fastconv.nn.inference import InferencePlan
@@ -179,6 +180,7 @@ class Layer(Declared):
 
     # What a model does
 
+    @moves_all_or_none
     def build(self, input_shape: Sequence[int], dtype: Any = np.float32, seed: int | None = None) -> Self:
         """Infer all shapes, allocate the parameters on the active backend and draw their initial values.
 
@@ -323,6 +325,7 @@ class Layer(Declared):
         for parameter in self._parameters():
             parameter.zero_grad()
 
+    @moves_all_or_none
     def to(self, backend: str) -> Self:
         """Move parameters and buffers to another backend; optimizers made before do not follow."""
         target = get_backend(backend)

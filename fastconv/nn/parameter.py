@@ -147,6 +147,7 @@ class Parameter(Buffer):
 
     def place(self, arena: Arena, offset: int) -> None:
         """Live in `arena` from `offset` on, without a gradient."""
+        self.touch()  # as where `data` is set
         super().place(arena, offset)
         self._grad_array = self.slice_of(arena.grad)
         self._has_grad = False
@@ -159,11 +160,16 @@ class Parameter(Buffer):
 
     @data.setter
     def data(self, values: Any) -> None:
+        self.touch()  # before and after: what comes in between, an interrupt or a thread, leaves nothing stale
         Buffer.data.fset(self, values)  # type: ignore[attr-defined]
         self.touch()
 
     def touch(self) -> None:
-        """Say that the values were changed in place."""
+        """Say that the values are about to be changed in place, and again when they were.
+
+        The first makes what was prepared before invalid, even if an interrupt comes before the second; the second what
+        another thread prepared in between.
+        """
         self.version += 1
 
     @property

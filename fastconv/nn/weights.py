@@ -19,6 +19,7 @@ from fastconv._files import write_atomically
 from fastconv.errors import CheckpointError
 from fastconv.nn.layer import Layer
 from fastconv.nn.parameter import Buffer
+from fastconv.nn.undo import sets_all_or_none
 
 FORMAT = "fastconv"
 VERSION = 1
@@ -53,6 +54,7 @@ def host_tensors(model: Layer) -> dict[str, np.ndarray]:
     return {name: model.backend.to_numpy(tensor.array) for name, tensor in model.named_tensors().items()}
 
 
+@sets_all_or_none
 def set_tensors(model: Layer, tensors: Mapping[str, np.ndarray]) -> None:
     """Give all parameters and buffers the values of their names."""
     for name, tensor in model.named_tensors().items():

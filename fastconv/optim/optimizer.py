@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._attributes import Declared, is_ours
 from fastconv.backends.base import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.nn.parameter import Parameter, Run, runs
+from fastconv.nn.undo import Snapshot
+
+_PLACES = frozenset({"_runs", "backend", "_step", "_done", "_lr_array", "_lr_there", "_captured"})  # see _settle
 
 
-class Optimizer(abc.ABC):
+class Optimizer(Declared):
     """Base class of optimizers.
+
+    A copy, and what was pickled, goes on with copies of the parameters: copy it together with its model, in one call.
 
     Parameters
     ----------
@@ -27,20 +33,27 @@ class Optimizer(abc.ABC):
 
     state_names: tuple[str, ...] = ()
     """The arrays of state, each as large as the parameters."""
+    habits: ClassVar[Mapping[str, str]] = {
+        "learning_rate": "optimizer.lr",
+        "param_groups": "optimizer.lr, and one optimizer for all that is trained",
+        "weights": "optimizer.state_dict()",
+    }
 
     def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
-        self.parameters = tuple(parameters)
-        if not self.parameters:
-            raise ArgumentError("parameters: got none; allowed: at least one (a built model's parameters())")
-        if len(set(self.parameters)) != len(self.parameters):
-            raise ArgumentError("parameters: got one of them twice; allowed: each once")
-        self._runs = runs(self.parameters)
-        self.backend = self._runs[0].arena.backend
-        self._step = self.backend.asarray(np.zeros(1, np.int64))
-        self._lr_array = self.backend.asarray(np.zeros(1, np.float64))
+        self.parameters = _checked_parameters(parameters, type(self).__name__)
         self.steps = 0
         self.lr = lr
+        self._settle()
         self._states = [{name: self._zeros(run) for name in self.state_names} for run in self._runs]
+
+    def _settle(self) -> None:
+        """Take the arrays that kernels read, where the parameters are."""
+        self._runs = runs(self.parameters)
+        self.backend = self._runs[0].arena.backend
+        self._step, self._done = (self.backend.asarray(np.full(1, self.steps, np.int64)) for _ in range(2))
+        self._lr_array = self.backend.asarray(np.full(1, self.lr, np.float64))
+        self._lr_there: float | None = self.lr
+        self._captured: tuple[tuple[Any, ...], Callable[[], bool] | None] | None = None
 
     @property
     def lr(self) -> float:
@@ -50,10 +63,11 @@ class Optimizer(abc.ABC):
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = validate.number(value, "lr", low=0)
-        self._lr_array[0] = self._lr  # kernels read it from there, so that a captured step can be replayed with another
 
     def step(self) -> None:
         """Change the parameters by their gradients; those that got none have a gradient of zero.
+
+        All of them or none, whatever interrupts it: see `apply`.
 
         Raises
         ------
@@ -62,21 +76,48 @@ class Optimizer(abc.ABC):
         ArgumentError
             The model was built again since.
         """
-        self.advance()
-        self.update()
+        self.apply(self._update_whole)
+
+    def apply(self, change: Callable[[], bool]) -> bool:
+        """Count a step and do it by `change`, which calls `update` or repeats it: both or neither.
+
+        Whether it was done is written by its last kernel, so an interrupt just behind it is told from one just before.
+
+        Returns
+        -------
+        What `change` does: False if it did nothing, and the step is not counted.
+        """
+        self._check_home()
+        number = self.steps + 1
+        try:
+            self._set_numbers(number)
+            self._touch()
+            done = change()
+            if done:
+                self.steps = number
+            self._touch()
+        except BaseException:
+            if self._is_done(number):
+                self.steps = number
+            self._touch()
+            raise
+        return done
+
+    def _set_numbers(self, number: int) -> None:
+        """Write the step's number and the learning rate to where kernels read them, captured ones too."""
+        self._step[0] = number
+        if self._lr_there != self._lr:
+            self._lr_there = None  # unknown, if an interrupt comes now
+            self._lr_array[0] = self._lr
+            self._lr_there = self._lr
+
+    def _touch(self) -> None:
         for parameter in self.parameters:
             parameter.touch()
 
-    def advance(self) -> None:
-        """Count a step, where kernels see it; the first part of `step`, which is not captured."""
-        self._check_home()
-        self.steps += 1
-        self._step[0] = self.steps
-
-    def take_back(self) -> None:
-        """Undo `advance`, of a step that was not done."""
-        self.steps -= 1
-        self._step[0] = self.steps
+    def _is_done(self, number: int) -> bool:
+        """Tell whether `update` came to its end in the step of this number; waits for the device."""
+        return int(self.backend.to_numpy(self._done)[0]) == number
 
     def arrays(self) -> list[Array]:
         """Return the arrays that `update` reads or writes, but for the gradients."""
@@ -84,9 +125,36 @@ class Optimizer(abc.ABC):
         return [self._lr_array, self._step, *states, *(run.arena.data for run in self._runs)]
 
     def update(self) -> None:
-        """Run the kernels of a step that was counted; the second part of `step`, which can be captured."""
+        """Run the kernels of a step; what `apply` calls, or captures and repeats."""
         for run, state in zip(self._runs, self._states, strict=True):
             self._update(run.data, run.grad(), state, self._lr_array, self._step)
+        self.backend.copy(self._step, out=self._done)
+
+    def _update_whole(self) -> bool:
+        return (self._captured_update() or self._guarded_update)()
+
+    def _captured_update(self) -> Callable[[], bool] | None:
+        """Return `update` as one call that nothing interrupts, or None where there is none."""
+        if not self.backend.captures or not is_ours(type(self)):
+            return None
+        for run in self._runs:
+            run.grad()  # zeros where there is none
+        settings = (self.backend.num_threads, *self.settings().values())
+        if self._captured is None or self._captured[0] != settings:
+            self._captured = None
+            self._captured = settings, self.backend.capture(self.update)
+        return self._captured[1]
+
+    def _guarded_update(self) -> bool:
+        """Do `update`, or put back what it had changed when it was interrupted."""
+        states = [array for state in self._states for array in state.values()]
+        before = Snapshot(self.backend, [self._done, *states, *(run.data for run in self._runs)])
+        try:
+            self.update()
+        except BaseException:
+            before.put_back()
+            raise
+        return True
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -123,11 +191,40 @@ class Optimizer(abc.ABC):
             It is that of another kind of optimizer, or of other parameters; nothing is changed.
         """
         self.check_state(state)
-        for name, parameter, view in self._views():
-            values = self.backend.asarray(state["tensors"][f"{name}/{parameter.name}"], view.dtype)
-            self.backend.copy(values.reshape(view.shape), out=view)
-        self.steps = int(state["steps"])
-        self.lr = float(state["lr"])
+        tensors, steps = state["tensors"], int(state["steps"])
+        before, lr = (self.snapshot(), self.steps), self.lr
+        try:
+            self.lr = float(state["lr"])
+            for name, parameter, view in self._views():
+                values = self.backend.asarray(tensors[f"{name}/{parameter.name}"], view.dtype)
+                self.backend.copy(values.reshape(view.shape), out=view)
+            self._done[0] = steps
+            self.steps = steps
+        except BaseException:
+            before[0].put_back()
+            self.steps, self.lr = before[1], lr
+            raise
+
+    def snapshot(self) -> Snapshot:
+        """Return the present values of the arrays of state."""
+        return Snapshot(self.backend, [self._done, *(array for state in self._states for array in state.values())])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle what decides the next step; the parameters are copied with their model."""
+        kept = {name: value for name, value in vars(self).items() if name not in _PLACES}
+        kept["_states"] = [
+            {name: np.array(self.backend.to_numpy(array)) for name, array in state.items()} for state in self._states
+        ]
+        return kept
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._settle()
+        values = self._states
+        self._states = [{name: self._zeros(run) for name in self.state_names} for run in self._runs]
+        for mine, kept in zip(self._states, values, strict=True):
+            for name, array in mine.items():
+                self.backend.copy(self.backend.asarray(kept[name]), out=array)
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Refuse a state that `load_state_dict` cannot take."""
@@ -183,3 +280,25 @@ class Optimizer(abc.ABC):
             f"parameters: got a model that was moved and lives on {home.name!r} now; allowed:"
             f" an optimizer made after model.to (this one was made on {self.backend.name!r})"
         )
+
+
+def _checked_parameters(parameters: Any, optimizer: str) -> tuple[Parameter, ...]:
+    """Return `parameters` as a tuple, or say what to write instead."""
+    advice = f"parameters, as in {optimizer}(model.parameters(), ...)"
+    try:
+        found = tuple(parameters)
+    except TypeError:
+        raise ArgumentError(f"parameters: got {type(parameters).__name__}; allowed: {advice}") from None
+    for item in found:
+        if not isinstance(item, Parameter):
+            raise ArgumentError(f"parameters: got {type(item).__name__} among them; allowed: {advice}")
+    if not found:
+        raise ArgumentError("parameters: got none; allowed: at least one (a built model's parameters())")
+    if len(set(found)) != len(found):
+        raise ArgumentError("parameters: got one of them twice; allowed: each once")
+    homes = {parameter.arena.backend.name for parameter in found}
+    if len(homes) > 1:
+        raise BackendMismatchError(
+            f"parameters: got some on each of the backends {', '.join(sorted(homes))}; allowed: all on one"
+        )
+    return found

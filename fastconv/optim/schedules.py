@@ -10,8 +10,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastconv import _validate as validate
+from fastconv.errors import ArgumentError
 
 Schedule = Callable[[int], float]
+
+
+def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: int) -> str:
+    """Say why training for `epochs` from `step` on is not what a schedule was made for; "" if nothing is odd.
+
+    Elsewhere schedules count epochs. Fed with those, one ends in the first epoch.
+    """
+    steps, advice = steps_per_epoch * epochs, f"schedules count steps, {steps_per_epoch} in each epoch here"
+    if isinstance(schedule, Cosine | OneCycle) and schedule.total_steps < step + steps:
+        return (
+            f"{schedule}, whose rate stays at its last value from step {schedule.total_steps} on, before training ends"
+            f" at step {step + steps}; {advice}: total_steps={step + steps}"
+        )
+    if isinstance(schedule, Step) and epochs > 1 and max(schedule.milestones, default=steps) < steps_per_epoch:
+        return f"{schedule}, whose milestones are all within the first of {epochs} epochs; {advice}"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,14 @@ class Step:
 
     def __post_init__(self) -> None:
         validate.number(self.lr, "lr", low=0)
+        try:
+            milestones = tuple(self.milestones)
+        except TypeError:
+            raise ArgumentError(
+                f"milestones: got {self.milestones!r}; allowed: numbers of steps in a tuple, such as (1000, 2000)"
+            ) from None
+        numbers = tuple(validate.at_least(value, 0, f"milestones[{i}]") for i, value in enumerate(milestones))
+        object.__setattr__(self, "milestones", numbers)
         validate.number(self.factor, "factor", low=0)
 
     def __call__(self, step: int) -> float:
@@ -70,6 +95,7 @@ class Cosine:
     def __post_init__(self) -> None:
         validate.number(self.lr, "lr", low=0)
         validate.at_least_one(self.total_steps, "total_steps")
+        validate.at_least(self.warmup_steps, 0, "warmup_steps")
         validate.number(self.warmup_steps, "warmup_steps", low=0, high=self.total_steps)
         validate.number(self.final_lr, "final_lr", low=0)
 

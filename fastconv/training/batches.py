@@ -1,4 +1,4 @@
-"""What `Trainer` takes for data: an iterable of batches with a length, or a pair of arrays."""
+"""What `Trainer` takes for data, and the one place where a batch is checked: behind it nobody has the raw arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from fastconv import _validate as validate
 from fastconv.backends.base import Array
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.data.loader import DataLoader
+from fastconv.errors import ArgumentError, DataError, ShapeError
+from fastconv.nn.layer import Layer
 
 
 @runtime_checkable
@@ -23,37 +25,65 @@ class Batches(Protocol):
         ...
 
 
-class ArrayBatches:
-    """The rows of two arrays in order, `batch_size` at a time, without copying."""
-
-    def __init__(self, x: Array, y: Array, batch_size: int) -> None:
-        self.batch_size = validate.at_least_one(batch_size, "batch_size")
-        if x.shape[:1] != y.shape[:1] or not x.ndim:
-            raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
-        self.x, self.y = x, y
-
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        for begin in range(0, self.x.shape[0], self.batch_size):
-            yield self.x[begin : begin + self.batch_size], self.y[begin : begin + self.batch_size]
-
-    def __len__(self) -> int:
-        images: int = self.x.shape[0]
-        return -(-images // self.batch_size)
+def is_pair(data: Any) -> bool:
+    """Tell whether `data` is a pair of arrays, of which batches are made."""
+    return isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(array, "shape") for array in data)
 
 
-def as_batches(data: Any, name: str, batch_size: int) -> Batches:
-    """Return `data` as batches; a tuple of two arrays is cut into pieces of `batch_size`.
+def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Batches:
+    """Return `data` as batches; a pair of arrays is cut into pieces of `batch_size`.
 
     Raises
     ------
-    ArgumentError
-        It is neither.
+    ArgumentError, DTypeError, ShapeError
+        It is neither, or an array is not what the model takes.
+    DataError
+        There are no batches.
     """
-    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(array, "shape") for array in data):
-        return ArrayBatches(*data, batch_size)
-    if isinstance(data, Batches) and not hasattr(data, "shape"):
-        return data
-    raise ArgumentError(
-        f"{name}: got {type(data).__name__}; allowed: a DataLoader or another iterable of (x, y) with a length,"
-        " or a pair of arrays"
-    )
+    if is_pair(data):
+        x, y = data
+        x = validate.floating(model.backend, x, f"x of {name}")
+        validate.has_dtype(x, f"x of {name}", model.dtype, "that of the model")
+        batches: Batches = DataLoader((x, y), batch_size, shuffle=shuffle, seed=seed)
+    elif isinstance(data, Batches) and not hasattr(data, "shape") and not isinstance(data, dict | str | set):
+        batches = data
+    else:
+        raise ArgumentError(
+            f"{name}: got {type(data).__name__}; allowed: a pair of arrays in one argument, (x, y), or a DataLoader or"
+            " another iterable of (x, y) with a length"
+        )
+    if not len(batches):
+        raise no_batches(batches, name)
+    return batches
+
+
+def no_batches(batches: Any, name: str) -> DataError:
+    """Return the error for data of which there are none."""
+    return DataError(f"{name}: got {batches!r:.200}, which has no batches; allowed: at least one")
+
+
+def pairs(batches: Batches, name: str) -> Iterator[tuple[Array, Array]]:
+    """Yield the batches; ArgumentError at one that is no pair, DataError if there was none."""
+    empty = True
+    for batch in batches:
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            count = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            raise ArgumentError(f"{name}: got a batch that is {type(batch).__name__}{count}; allowed: pairs (x, y)")
+        empty = False
+        yield batch[0], batch[1]
+    if empty:
+        raise no_batches(batches, name)
+
+
+def checked_batch(model: Layer, x: Any, y: Any) -> tuple[Array, Array]:
+    """Return a batch as the backend takes it: arrays of its own, C-contiguous, in the machine's byte order.
+
+    x is of the model's type; what y holds is for the loss to say.
+    """
+    x = model.check_input(x)
+    backend = model.backend
+    validate.owned(backend, y, "y")
+    y = backend.asarray(y)
+    if x.ndim < 1 or y.shape[:1] != x.shape[:1]:
+        raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
+    return x, y

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
 import sys
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from fastconv._console import make_console
 from fastconv.backends.base import Array
+from fastconv.errors import ArgumentError
 
 if TYPE_CHECKING:
     from fastconv.training.trainer import Trainer
@@ -169,7 +172,8 @@ class ModelCheckpoint(Callback):
         Made if it does not exist.
     monitor : str or None
         The quantity that decides what is best of the trainer's history: the greatest if its name ends in "accuracy",
-        else the least. By default the first there is of "val_accuracy", "val_loss", "loss".
+        else the least; what is not finite is never best. By default the first there is of "val_accuracy", "val_loss",
+        "loss". `Trainer.fit` refuses one that it does not record.
     """  # noqa: E501
 
     def __init__(self, directory: str | os.PathLike[str], *, monitor: str | None = None) -> None:
@@ -188,13 +192,23 @@ class ModelCheckpoint(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         """Make the directory."""
+        self._check_monitor(trainer.quantities)
         self.directory.mkdir(parents=True, exist_ok=True)
 
     def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
         """Write the files."""
         trainer.save(self.last_path)
         name = self.monitor or next(key for key in ("val_accuracy", "val_loss", "loss") if key in logs)
+        self._check_monitor(logs)
         sign = 1 if name.endswith("accuracy") else -1
-        *before, now = (sign * value for value in trainer.history.history.get(name, [math.nan]))
-        if not math.isnan(now) and now > max((value for value in before if not math.isnan(value)), default=-math.inf):
+        *before, now = (sign * value for value in trainer.history.history[name])
+        if math.isfinite(now) and now > max(filter(math.isfinite, before), default=-math.inf):
             trainer.model.save_weights(self.best_path)
+
+    def _check_monitor(self, names: Iterable[str]) -> None:
+        if self.monitor is not None and self.monitor not in (names := list(names)):
+            near = difflib.get_close_matches(str(self.monitor), names, 1, 0)
+            raise ArgumentError(
+                f"monitor: got {self.monitor!r}; allowed: what this training records, {', '.join(names)}"
+                f" (nearest: {near[0]!r})"
+            )

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
+from fastconv._attributes import is_ours
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.nn.layer import Layer
 from fastconv.nn.parameter import Buffer
+from fastconv.nn.undo import arenas_of
 from fastconv.optim.optimizer import Optimizer
 from fastconv.precision import get_precision
 
@@ -32,9 +34,7 @@ def foreign_part(model: Layer, loss: object, optimizer: Optimizer) -> object | N
     if type(loss) is not SoftmaxCrossEntropy:
         return loss
     parts: list[object] = [*model.walk(), optimizer]
-    foreign = [part for part in parts if type(part).__module__.partition(".")[0] != "fastconv"]
-    foreign += set(optimizer.parameters) - set(model.parameters())
-    return next(iter(foreign), None)
+    return next((part for part in parts if not is_ours(type(part))), None)
 
 
 def settings_of(model: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, seed: int) -> list[Any]:
@@ -78,6 +78,8 @@ class CapturedStep:
     ----------
     shape : tuple of int
         Of the batch.
+    statistics : list of array
+        What the forward of a step writes: the flat arrays of the model's buffers.
     works : bool
         Whether the backend could capture the step.
     """
@@ -91,8 +93,7 @@ class CapturedStep:
         self._backend.copy(x, out=self._x)
         self._y = self._backend.asarray(np.zeros(x.shape[:1], np.int32))
         self._step = self._backend.asarray(np.zeros(1, np.int64))
-        arenas = {id(buffer.arena): buffer.arena.data for buffer in model.buffers()}
-        self._statistics = [(array, self._backend.empty(array.shape, array.dtype)) for array in arenas.values()]
+        self.statistics = arenas_of(model.buffers())
         self._settings = settings_of(model, loss, optimizer, seed)
         self._loss_value: Array = None
         self._predictions: Array = None
@@ -105,39 +106,36 @@ class CapturedStep:
         return same and settings_of(self._model, self._loss, self._optimizer, seed) == self._settings
 
     def run(self, x: Array, y: Array, step: int) -> tuple[Array, Array] | None:
-        """Do a step; return the loss, and the predictions, which the next step overwrites.
+        """Do a step on a batch that was checked; return the loss, and the predictions, which the next step overwrites.
 
         None if it came to a value that is not finite, for which the kernels captured are not the right ones: then
-        nothing has changed.
+        nothing has changed but `statistics`, as also where it is interrupted.
         """
         if self._replay is None:
             return None
         backend, optimizer = self._backend, self._optimizer
-        y = self._loss.checked_targets(y, self._predictions.shape)
         backend.copy(x, out=self._x)
-        backend.copy(y, out=self._y)
+        backend.copy(self._loss.checked_targets(y, self._predictions.shape), out=self._y)
         self._step[0] = step % 2**32
-        optimizer.advance()
-        if not self._replay():
-            optimizer.take_back()
-            for array, before in self._statistics:
-                backend.copy(before, out=array)
+        if not optimizer.apply(self._replay):
             return None
         for parameter in self._written:
             parameter.wrote_grad()
-        for parameter in optimizer.parameters:
-            parameter.touch()
         loss = backend.empty((), self._loss_value.dtype)
         backend.copy(self._loss_value, out=loss)
         return loss, self._predictions
 
     def _capture(self) -> Callable[[], bool] | None:
-        self._forget()  # so that weights are prepared, and gradients written, within
         try:
-            return self._backend.capture(self._compute)
-        finally:
-            self._written = tuple(parameter for parameter in self._parameters if parameter.has_grad)
-            self._forget()  # nothing was prepared or written yet
+            self._forget()  # so that weights are prepared, and gradients written, within
+            try:
+                return self._backend.capture(self._compute)
+            finally:
+                self._written = tuple(parameter for parameter in self._parameters if parameter.has_grad)
+                self._forget()  # nothing was prepared or written yet
+        except BaseException:
+            self._forget()  # also if the interrupt came just now
+            raise
 
     def _forget(self) -> None:
         for parameter in self._parameters:
@@ -145,8 +143,6 @@ class CapturedStep:
             parameter.zero_grad()
 
     def _compute(self) -> None:
-        for array, before in self._statistics:
-            self._backend.copy(array, out=before)
         with random.stream(self._seed, self._step):
             self._predictions, context = self._model.forward(self._x, training=True)
         self._loss_value, grad = self._loss(self._predictions, self._y)

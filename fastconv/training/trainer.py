@@ -5,44 +5,62 @@ no step waits for it; all arrays come from the backend's pool, so that in steady
 the backend can capture, a step is captured when its shape first comes, and replayed from then on (captured.py). The
 random numbers of a step depend on the seed and the number of the step only, so that a run can be taken up again after
 any epoch and gives the same bits.
+
+What a step changes (parameters, running statistics, the optimizer's state, counters) it changes whole or not at all,
+whatever interrupts it: until the update is done everything is put back, from then on everything is counted. The update
+itself is one call into compiled code, or is undone (`Optimizer.apply`).
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv.backends.base import Array, Backend, Shape
-from fastconv.errors import ArgumentError, CheckpointError
-from fastconv.losses import Loss
+from fastconv._attributes import Declared
+from fastconv.backends.base import Array, Shape
+from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
+from fastconv.losses import Loss, loss_and_grad
 from fastconv.nn.layer import Layer
+from fastconv.nn.undo import Snapshot, arenas_of, touch_all
 from fastconv.optim.optimizer import Optimizer
-from fastconv.optim.schedules import Schedule
-from fastconv.training.batches import Batches, as_batches
+from fastconv.optim.schedules import Schedule, misfit
+from fastconv.training import parts
+from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import CapturedStep, foreign_part
 from fastconv.training.history import History
+from fastconv.training.totals import Totals
+
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "model": parts.checked_model,
+    "loss": parts.checked_loss,
+    "schedule": parts.checked_schedule,
+    "callbacks": parts.checked_callbacks,
+    "seed": random.checked_seed,
+}
 
 
-class Trainer:
+class Trainer(Declared):
     """Trains a built model.
 
     Parameters
     ----------
     model : Layer
     loss : Loss
-        ``loss(predictions, targets) -> (loss, grad)``.
+        ``loss(predictions, targets) -> (loss, grad)``: a number, the mean over the batch, and its gradient.
     optimizer : Optimizer
         Of the model's parameters, or some of them.
     schedule : callable or None
-        Gives the learning rate of each step, counted from 0; the optimizer's own stays if None.
-    callbacks : iterable of Callback
+        Gives the learning rate of each step (not epoch), counted from 0; the optimizer's own stays if None.
+    callbacks : Callback or iterable of Callback
     seed : int or None
         Of dropout; that of `fastconv.seed` by default.
     capture : bool or None
@@ -54,11 +72,24 @@ class Trainer:
     ----------
     step, epoch : int
         How many were done.
+    steps_per_epoch, last_epoch : int
+        Of the present or the last `fit`.
+    validates : bool
+        Whether that has validation data.
     history : History
         Of all epochs done.
     stop : bool
         A callback sets it to end `fit` after the epoch.
     """
+
+    habits: ClassVar[Mapping[str, str]] = {
+        "stop_training": "trainer.stop",
+        "should_stop": "trainer.stop",
+        "lr": "trainer.optimizer.lr",
+        "learning_rate": "trainer.optimizer.lr",
+        "metrics": "trainer.evaluate(data)",
+    }
+    misleading: ClassVar[frozenset[str]] = frozenset(("stop_training", "should_stop", "lr", "learning_rate"))
 
     def __init__(
         self,
@@ -66,16 +97,18 @@ class Trainer:
         loss: Loss,
         optimizer: Optimizer,
         schedule: Schedule | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Callback | Iterable[Callback] = (),
         *,
         seed: int | None = None,
         capture: bool | None = None,
     ) -> None:
-        self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
-        self.callbacks = tuple(callbacks)
-        self.seed = random.get_seed() if seed is None else random.checked_seed(seed)
+        self.model, self.loss, self.schedule = model, loss, schedule
+        self.optimizer = optimizer
+        self.callbacks: tuple[Callback, ...] = callbacks  # type: ignore[assignment]  # made one by its check
+        self.seed = random.get_seed() if seed is None else seed
         self.step = self.epoch = 0
         self.steps_per_epoch = self.last_epoch = 0
+        self.validates = False
         self.history = History()
         self.stop = False
         if capture:
@@ -84,28 +117,59 @@ class Trainer:
         self._captured: CapturedStep | None = None
         self._last_shape: Shape = ()
 
-    def fit(self, train: Any, epochs: int, validation_data: Any = None, *, batch_size: int = 128) -> History:
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _CHECKS:
+            value = _CHECKS[name](value)
+        elif name == "optimizer":
+            value = parts.checked_optimizer(value, self.model)
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without the captured step, which is captured again."""
+        return {**vars(self), "_captured": None}
+
+    def fit(
+        self,
+        train: Any,
+        epochs: int,
+        validation_data: Any = None,
+        *,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+    ) -> History:
         """Train for `epochs` more epochs.
 
         Parameters
         ----------
         train : DataLoader, iterable of (x, y) with a length, or pair of arrays
-            A pair is taken in order, `batch_size` rows at a time; a `DataLoader` shuffles.
         epochs : int
         validation_data : like `train`, or None
             Evaluated after each epoch.
-        batch_size : int
-            Of pairs of arrays.
+        batch_size : int or None
+            Of pairs of arrays; 128 by default.
+        shuffle : bool or None
+            Whether a pair of arrays is taken in a new random order in each epoch, which is the default; False keeps
+            theirs. The order depends on the trainer's seed and the number of the epoch, so a run that was restored
+            repeats it. A `DataLoader` has a setting of its own.
 
         Returns
         -------
         The history of all epochs so far.
+
+        Raises
+        ------
+        DivergenceError
+            The loss is no longer finite. The epoch is not recorded.
+        DataError
+            There are no batches.
         """
-        batches = as_batches(train, "train", batch_size)
+        size, whole = self._checked_sizes(train, validation_data, batch_size, shuffle)
+        batches = as_batches(train, "train", self.model, size, shuffle=whole, seed=self.seed)
         if validation_data is not None:
-            validation_data = as_batches(validation_data, "validation_data", batch_size)
-        self.steps_per_epoch = len(batches)
+            validation_data = as_batches(validation_data, "validation_data", self.model, size)
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
+        self.steps_per_epoch, self.validates = len(batches), validation_data is not None
+        self._compare_schedule(epochs)
         self.stop = False
         try:
             for callback in self.callbacks:
@@ -113,9 +177,9 @@ class Trainer:
             while self.epoch < self.last_epoch and not self.stop:
                 logs = self._train_epoch(batches)
                 if validation_data is not None:
-                    logs.update({f"val_{name}": value for name, value in self.evaluate(validation_data).items()})
-                self.history.append(logs)
-                self.epoch += 1
+                    means = self._means(validation_data, "validation_data")
+                    logs.update({f"val_{name}": value for name, value in means.items()})
+                self._record(logs)
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, logs)
         finally:
@@ -123,16 +187,34 @@ class Trainer:
                 callback.on_train_end(self)
         return self.history
 
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The names that an epoch of the present `fit` may have in the history."""
+        means = ("loss", "accuracy")
+        validated = tuple(f"val_{name}" for name in means) if self.validates else ()
+        return (*means, *validated, "learning_rate", "seconds", "images_per_second")
+
     def train_step(self, x: Array, y: Array) -> Array:
         """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
-        return self._step(x, y)[0]
+        return self._step(*checked_batch(self.model, x, y))[0]
 
-    def evaluate(self, data: Any, *, batch_size: int = 256) -> dict[str, float]:
-        """Return the mean loss and, for integer targets, the accuracy over `data`, which is like `train` of `fit`."""
-        totals = _Totals(self.model.backend)
-        for x, y in as_batches(data, "data", batch_size):
+    def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, float]:
+        """Return the mean loss and, for class numbers, the accuracy over `data`, which is like `train` of `fit`.
+
+        `batch_size`, 256 by default, is that of a pair of arrays. DataError if there is nothing in `data`.
+        """
+        if batch_size is not None and not is_pair(data):
+            raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
+        return self._means(as_batches(data, "data", self.model, 256 if batch_size is None else batch_size), "data")
+
+    def _means(self, batches: Batches, name: str) -> dict[str, float]:
+        totals = Totals(self.model.backend)
+        for raw in pairs(batches, name):
+            x, y = checked_batch(self.model, *raw)
             predictions = self.model(x)
-            totals.add(self.loss(predictions, y)[0], predictions, y)
+            totals.add(loss_and_grad(self.loss, predictions, y)[0], predictions, y)
+        if not totals.images:
+            raise no_batches(batches, name)
         return totals.means()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -167,25 +249,58 @@ class Trainer:
             raise CheckpointError(
                 f"path: got {os.fspath(path)!r}, which does not fit the optimizer; {error}"
             ) from error
-        set_tensors(self.model, weights)
-        self.optimizer.load_state_dict(state)
-        self.step, self.epoch, self.seed = metadata["step"], metadata["epoch"], metadata["seed"]
-        self.history = History({name: list(values) for name, values in metadata["history"].items()})
+        values = {name: metadata[name] for name in ("step", "epoch", "seed")}
+        values["history"] = History({name: list(numbers) for name, numbers in metadata["history"].items()})
+        before, tensors_before = {name: getattr(self, name) for name in values}, self.model.tensors()
+        arrays = Snapshot(self.model.backend, arenas_of(tensors_before))
+        optimizer, steps, lr = self.optimizer.snapshot(), self.optimizer.steps, self.optimizer.lr
+        try:
+            set_tensors(self.model, weights)
+            self.optimizer.load_state_dict(state)
+            for name, value in values.items():
+                setattr(self, name, value)
+        except BaseException:
+            arrays.put_back()
+            touch_all(tensors_before)
+            optimizer.put_back()
+            self.optimizer.steps, self.optimizer.lr = steps, lr
+            for name, value in before.items():
+                setattr(self, name, value)
+            raise
 
     def _step(self, x: Array, y: Array) -> tuple[Array, Array]:
-        if self.schedule is not None:
-            self.optimizer.lr = self.schedule(self.step)
-        captured = self._captured_step(x) if self._capture else None
-        done = captured.run(x, y, self.step) if captured else None
-        if done is None:
-            done = self._plain_step(x, y)
-        self.step += 1
+        """Do a step on a batch that was checked; return its loss and the predictions."""
+        if not x.shape[0]:
+            raise ShapeError(f"x: got shape {tuple(x.shape)}, a batch of nothing; allowed: at least one row")
+        optimizer, number = self.optimizer, self.step
+        updates, rate = optimizer.steps, optimizer.lr
+        statistics: Snapshot | None = None
+        try:
+            if self.schedule is not None:
+                optimizer.lr = self.schedule(number)
+            captured = self._captured_step(x) if self._capture else None
+            arrays = captured.statistics if captured else arenas_of(self.model.buffers())
+            statistics = Snapshot(self.model.backend, arrays)
+            done = captured.run(x, y, number) if captured else None
+            if done is None:
+                statistics.put_back()
+                done = self._plain_step(x, y)
+            self.step = number + 1
+        except BaseException:
+            if optimizer.steps != updates:
+                self.step = number + 1
+            else:
+                optimizer.lr = rate
+                if statistics is not None:
+                    statistics.put_back()
+                self.model.zero_grad()
+            raise
         return done
 
     def _plain_step(self, x: Array, y: Array) -> tuple[Array, Array]:
         with random.stream(self.seed, self.step):
             predictions, context = self.model.forward(x, training=True)
-        loss, grad = self.loss(predictions, y)
+        loss, grad = loss_and_grad(self.loss, predictions, y)
         self.model.zero_grad()
         self.model.backward(grad, context, needs_input_grad=False)
         self.optimizer.step()
@@ -197,7 +312,6 @@ class Trainer:
         One shape at a time has the memory of a captured step. Another shape gets it when it comes twice in a row, so
         not the short batch at the end of an epoch.
         """
-        x = self.model.check_input(x)
         shape, last, kept = tuple(x.shape), self._last_shape, self._captured
         self._last_shape = shape
         if kept is not None and kept.shape != shape and last != shape:
@@ -224,15 +338,20 @@ class Trainer:
     def _train_epoch(self, batches: Batches) -> dict[str, float]:
         if hasattr(batches, "set_epoch"):
             batches.set_epoch(self.epoch)
-        totals = _Totals(self.model.backend)
+        backend = self.model.backend
+        totals = Totals(backend)
         begin = time.perf_counter()
-        for number, (x, y) in enumerate(batches, start=1):
+        for number, raw in enumerate(pairs(batches, "train"), start=1):
+            x, y = checked_batch(self.model, *raw)
             loss, predictions = self._step(x, y)
             totals.add(loss, predictions, y)
+            if backend.on_host:  # elsewhere a look at the loss would wait for the device
+                self._check_finite(float(loss), f"batch {number} of ")
             info = StepInfo(number, self.steps_per_epoch, x.shape[0], loss)
             for callback in self.callbacks:
                 callback.on_step_end(self, info)
         logs = totals.means()  # waits for the device
+        self._check_finite(logs["loss"], "")
         seconds = time.perf_counter() - begin
         return {
             **logs,
@@ -241,39 +360,38 @@ class Trainer:
             "images_per_second": totals.images / seconds,
         }
 
+    def _check_finite(self, loss: float, where: str) -> None:
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"loss: got {loss} in {where}epoch {self.epoch + 1}, before step {self.step + 1}, at a learning rate of"
+                f" {self.optimizer.lr:g}; allowed: a finite one (a lower learning rate may help)"
+            )
 
-class _Totals:
-    """Sums over the batches of an epoch, kept on the device until they are asked for."""
+    def _record(self, logs: dict[str, float]) -> None:
+        """Count an epoch and append it to the history: both or neither."""
+        epoch, history = self.epoch, {name: list(values) for name, values in self.history.history.items()}
+        try:
+            self.history.append(logs)
+            self.epoch = epoch + 1
+        except BaseException:
+            self.history.history, self.epoch = history, epoch
+            raise
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._loss: Array = None
-        self._correct: Array = None
-        self.images = 0
+    def _checked_sizes(self, train: Any, validation: Any, batch_size: Any, shuffle: Any) -> tuple[int, bool]:
+        """Return the size of batches and whether to shuffle, of pairs; what would have no effect is refused."""
+        if shuffle is not None and not is_pair(train):
+            raise ArgumentError(
+                f"shuffle: got {shuffle!r} with batches; allowed: with a pair of arrays (a DataLoader takes its own)"
+            )
+        if batch_size is not None and not is_pair(train) and not is_pair(validation):
+            raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
+        return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle
 
-    def add(self, loss: Array, predictions: Array, targets: Array) -> None:
-        """Count in one batch; its loss is a mean over the images."""
-        backend, images = self._backend, predictions.shape[0]
-        weighted = backend.empty((1,), loss.dtype)
-        backend.scale(loss.reshape(1), factor=float(images), out=weighted)
-        if self._loss is None:
-            self._loss = weighted
-        else:
-            backend.add(self._loss, weighted, out=self._loss)
-        if targets.ndim == 1 and targets.dtype.kind in "iu":
-            if self._correct is None:
-                self._correct = backend.asarray(np.zeros(1, np.int64))
-            backend.count_correct(predictions, backend.asarray(targets, np.int32), out=self._correct)
-        self.images += images
-
-    def means(self) -> dict[str, float]:
-        """Return the mean loss and accuracy; of no images the loss is 0, and there is no accuracy."""
-        if not self.images:
-            return {"loss": 0.0}
-        result = {"loss": float(self._backend.to_numpy(self._loss)[0]) / self.images}
-        if self._correct is not None:
-            result["accuracy"] = int(self._backend.to_numpy(self._correct)[0]) / self.images
-        return result
+    def _compare_schedule(self, epochs: int) -> None:
+        """Warn of a schedule that was counted in epochs, as others do."""
+        text = misfit(self.schedule, self.step, self.steps_per_epoch, epochs)
+        if text:
+            warnings.warn(f"schedule: got {text}", stacklevel=3)
 
 
 def _below(prefix: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

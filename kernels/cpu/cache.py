@@ -42,7 +42,6 @@ from .settings import bounds_checked, check_numba
 check_numba(numba.config)
 
 
-
 _FOLDER = Path(__file__).parent
 _NUMBA_SETTINGS = (
     *("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "DISABLE_INTEL_SVML", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE"),

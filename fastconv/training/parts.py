@@ -1,0 +1,94 @@
+"""What a `Trainer` is made of, checked when it is set: each error says what to write."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from fastconv.errors import ArgumentError
+from fastconv.nn.layer import Layer
+from fastconv.optim.optimizer import Optimizer
+from fastconv.training.callbacks import Callback
+
+
+def checked_model(model: Any) -> Layer:
+    """Return a built model."""
+    if not isinstance(model, Layer):
+        raise ArgumentError(f"model: got {_shown(model)}; allowed: a built layer, such as a Sequential")
+    _ = model.backend  # says so if it is not built
+    return model
+
+
+def checked_loss(loss: Any) -> Any:
+    """Return something to call with predictions and targets."""
+    if isinstance(loss, type) or not callable(loss) or isinstance(loss, Layer):
+        advice = f"{loss.__name__}()" if isinstance(loss, type) else "fastconv.losses.SoftmaxCrossEntropy()"
+        raise ArgumentError(
+            f"loss: got {_shown(loss)}; allowed: what is called with predictions and targets, such as {advice}"
+        )
+    return loss
+
+
+def checked_optimizer(optimizer: Any, model: Layer) -> Optimizer:
+    """Return an optimizer of parameters of this model and no others."""
+    if not isinstance(optimizer, Optimizer):
+        raise ArgumentError(
+            f"optimizer: got {_shown(optimizer)}; allowed: an optimizer, such as"
+            " fastconv.optim.Adam(model.parameters())"
+        )
+    parameters = model.parameters()
+    foreign = set(optimizer.parameters).difference(parameters)
+    if foreign:
+        name = type(optimizer).__name__
+        raise ArgumentError(
+            f"optimizer: got {name} of {len(optimizer.parameters)} parameters, {len(foreign)} of which are not, or no"
+            f" longer, of this model, such as {next(p for p in optimizer.parameters if p in foreign)!r}; allowed: one"
+            f" of this model's parameters, {name}(model.parameters(), ...), made after build"
+        )
+    return optimizer
+
+
+def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
+    """Return something to call with the number of a step, or None."""
+    if schedule is None:
+        return None
+    if isinstance(schedule, type) or not callable(schedule):
+        raise ArgumentError(
+            f"schedule: got {_shown(schedule)}; allowed: None, or what gives the learning rate of a step, such as"
+            " fastconv.optim.schedules.Cosine(0.1, total_steps)"
+        )
+    first = next(iter(_parameters_of(schedule)), "")
+    if "epoch" in first:
+        raise ArgumentError(
+            f"schedule: got a function of {first!r}; allowed: one of the number of the step, counted from 0"
+            " (an epoch has len(loader) steps: step // len(loader) is the epoch)"
+        )
+    return schedule  # type: ignore[no-any-return]
+
+
+def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
+    """Return callbacks as a tuple; a single one may come as it is."""
+    if isinstance(callbacks, Callback):
+        callbacks = (callbacks,)
+    if callbacks is None or isinstance(callbacks, type) or not isinstance(callbacks, Iterable):
+        raise ArgumentError(f"callbacks: got {_shown(callbacks)}; allowed: a Callback, or several in a list")
+    found = tuple(callbacks)
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise ArgumentError(
+                f"callbacks: got {_shown(callback)} among them; allowed: objects of classes derived from"
+                " fastconv.training.Callback"
+            )
+    return found
+
+
+def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):  # of some functions written in C
+        return {}
+
+
+def _shown(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.100}"
