@@ -221,14 +221,14 @@ def _check_device(cupy: Any) -> None:
         raise BackendUnavailableError(
             f"backend 'cupy': there is a device, but it cannot be used ({error}); see what nvidia-smi says"
         ) from error
+    if capability < _LEAST_CAPABILITY:
+        raise BackendUnavailableError(
+            f"backend 'cupy': the device has compute capability {capability // 10}.{capability % 10}; the kernels need"
+            f" {_LEAST_CAPABILITY // 10}.{_LEAST_CAPABILITY % 10} or newer (Ampere); choose the backend 'numba'"
+        )
     shared = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
     if shared < conv2d.LEAST_SHARED_MEMORY:
         raise BackendUnavailableError(
             f"backend 'cupy': the device gives a block {shared} bytes of shared memory; the kernels need"
             f" {conv2d.LEAST_SHARED_MEMORY}; choose the backend 'numba'"
-        )
-    if capability < _LEAST_CAPABILITY:
-        raise BackendUnavailableError(
-            f"backend 'cupy': the device has compute capability {capability // 10}.{capability % 10}; the kernels need"
-            f" {_LEAST_CAPABILITY // 10}.{_LEAST_CAPABILITY % 10} or newer (Ampere); choose the backend 'numba'"
         )

@@ -40,7 +40,7 @@ def launches_of_a_step(model: str, batch: int, precision: Any, limit: int) -> li
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("precision", ["default", "fast"])
+@pytest.mark.parametrize("precision", ["strict", "default", "fast"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_launch_of_a_step_fits(model: str, precision: str, limit: int) -> None:
     for batch in BATCHES:
