@@ -101,8 +101,6 @@ def _load(name: str) -> Backend:
     except (FastconvError, ImportError):
         raise
     except Exception as error:  # what its libraries make of their environment variables, for example
-        if str(error).startswith("FASTCONV_"):  # kernels import nothing of fastconv, so no exception of it
-            raise ArgumentError(str(error)) from error
         raise BackendUnavailableError(
             f"backend {name!r}: its import failed with {type(error).__name__}: {error}; allowed: an installation and"
             " environment variables (those of Numba or CuPy too) with which it can be imported"

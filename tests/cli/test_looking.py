@@ -112,13 +112,22 @@ def test_gradcheck_fails_on_a_wrong_gradient(capsys, monkeypatch, few_layers):
     assert "SiLU" in next(line for line in out.splitlines() if line.endswith("small network"))
 
 
-def test_gradcheck_draws_from_its_seed(capsys, monkeypatch, few_layers):
+def test_gradcheck_draws_inputs_and_directions_from_its_seed(monkeypatch, few_layers):
+    seen = []
+    check = gradcheck.gradcheck
+
+    def spy(function, x, *, seed, **more):
+        seen.append((x.tobytes(), seed))
+        return check(function, x, seed=seed, **more)
+
+    monkeypatch.setattr(gradcheck, "gradcheck", spy)
     monkeypatch.delitem(gradcheck._LAYERS, "small network")
-    out = []
     for seed in ("0", "0", "1"):
         assert main(["gradcheck", "--backend", "numpy", "--seed", seed]) == 0
-        out.append(capsys.readouterr().out)
-    assert out[0] == out[1] != out[2]
+    first, again, other = seen[:3], seen[3:6], seen[6:]
+    assert first == again
+    assert [seed for _, seed in first + other] == [0, 0, 0, 1, 1, 1]
+    assert not {x for x, _ in first} & {x for x, _ in other}
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])

