@@ -17,7 +17,7 @@ def test_python_blocks_run(capsys):
     if why_unavailable("numba"):
         set_backend("numpy")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102 - our own text
     assert "parameters" in capsys.readouterr().out
 

@@ -347,8 +347,8 @@ class Layer(Declared):
         if shape[1:] in self._fitting:
             return
         try:
-            if len(shape) != len(built) + 1 or min(shape[1:]) < 1:
-                raise ShapeError(f"not {len(shape)} axes, and none of them empty")
+            if min(shape[1:], default=0) < 1:
+                raise ShapeError("no empty images")
             Scope(Draft(keeps=True), self).setup_layer(shape[1:])
         except ShapeError as error:
             raise ShapeError(

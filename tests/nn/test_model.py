@@ -429,6 +429,16 @@ def test_other_sizes_are_taken_where_they_fit(backend, rng):
             container(fc.asarray(np.zeros((2, 7, 8, 3), np.float32)))
 
 
+def test_rank_is_for_the_layers_to_say(backend):
+    """A normalisation takes images and rows, whatever the model was built for."""
+    model = nn.Sequential(nn.BatchNorm2d(), nn.ReLU()).build((3,))
+    for shape in ((2, 3), (2, 5, 4, 3)):
+        assert model(fc.asarray(np.ones(shape, np.float32))).shape == shape
+    for shape in ((2, 4, 3), (2, 4), (3,), (2, 0, 4, 3)):
+        with pytest.raises(ShapeError, match=r"^x: got shape .*; allowed: \(N, 3\), for which the model was built"):
+            model(fc.asarray(np.ones(shape, np.float32)))
+
+
 @pytest.mark.parametrize("shape", [None, 32, "32", (None, 32, 32, 3), (32.5, 3), ("a",), (), (0, 3), [[32, 32, 3]]])
 def test_shapes_of_images_are_checked(shape):
     """One error of the argument's name, whatever comes: a batch of None, as elsewhere, is none of ours."""
