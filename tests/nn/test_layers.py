@@ -33,6 +33,9 @@ LAYERS = {
         IMAGES,
     ),
     "global-max-pool": (nn.GlobalMaxPool2d, IMAGES),
+    "global-max-pool-of-many-cells": (nn.GlobalMaxPool2d, (1, 20, 17, 2)),
+    "max-pool-of-many-cells": (lambda: nn.MaxPool2d((19, 16), stride=1), (1, 20, 17, 2)),
+    "subsample-pad-of-all-pixels": (lambda: nn.SubsamplePad(7), IMAGES),
     "global-avg-pool": (nn.GlobalAvgPool2d, IMAGES),
     "batch-norm": (nn.BatchNorm2d, IMAGES),
     "batch-norm-rows": (nn.BatchNorm2d, ROWS),
@@ -297,6 +300,36 @@ def test_convolution_layers_are_the_functions(rng, stride, padding, dilation, gr
         want = F.conv2d_backward_weight(y, x, weight_shape=weight.shape, **more)
         np.testing.assert_array_equal(layer.weight.grad, want)
         np.testing.assert_array_equal(layer.bias.grad, F.conv2d_backward_bias(y))
+
+
+@pytest.mark.parametrize("channels", [4, 5, 7, 8])
+@pytest.mark.parametrize("stride", [1, 2, (1, 3)])
+def test_subsample_pad_by_hand(backend, rng, channels, stride):
+    """Of an odd number of new channels the smaller half comes first."""
+    x = rng.standard_normal((2, 5, 7, 4))
+    layer = nn.SubsamplePad(channels, stride=stride).build(x.shape[1:], np.float64)
+    down, right = (stride, stride) if isinstance(stride, int) else stride
+    before = (channels - 4) // 2
+    want = np.pad(x[:, ::down, ::right], ((0, 0), (0, 0), (0, 0), (before, channels - 4 - before)))
+    y, context = layer.forward(fc.asarray(x), training=True)
+    np.testing.assert_array_equal(fc.to_numpy(y), want)
+    grad = rng.standard_normal(want.shape)
+    got = fc.to_numpy(layer.backward(fc.asarray(grad), context))
+    back = np.zeros_like(x)
+    back[:, ::down, ::right] = grad[..., before : before + 4]
+    np.testing.assert_array_equal(got, back)
+
+
+def test_global_pooling_by_hand(backend, rng):
+    """Also of maps with more cells than a byte counts."""
+    x = rng.standard_normal((2, 23, 17, 3))
+    for make, reduce in ((nn.GlobalMaxPool2d, np.max), (nn.GlobalAvgPool2d, np.mean)):
+        layer = make().build(x.shape[1:], np.float64)
+        y, context = layer.forward(fc.asarray(x), training=True)
+        np.testing.assert_allclose(fc.to_numpy(y), reduce(x, axis=(1, 2)), rtol=1e-12, atol=1e-14)
+        grad = fc.to_numpy(layer.backward(fc.asarray(np.ones((2, 3))), context))
+        want = np.full(x.shape, 1 / (23 * 17)) if reduce is np.mean else x == x.max(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(grad, want, rtol=1e-12)
 
 
 def test_activations_are_the_functions(rng):

@@ -97,6 +97,26 @@ def test_initial_values(init, std, bias):
     assert layer.bias.data.any() == bias
 
 
+@pytest.mark.parametrize(
+    ("make", "bound"),
+    [
+        # fan_in 5 * 5 * 8 and fan_out 5 * 5 * 16 of each of four groups
+        (lambda init: nn.Conv2d(64, 5, groups=4, init=init), {"default": 1 / 200**0.5, "glorot_uniform": 0.1}),
+        (lambda init: nn.Dense(300, init=init), {"default": 1 / 800**0.5, "glorot_uniform": (6 / 1100) ** 0.5}),
+    ],
+)
+@pytest.mark.parametrize("init", ["default", "glorot_uniform"])
+def test_bounds_of_uniform_values(make, bound, init):
+    layer = make(init)
+    with fc.use_backend("numpy"):
+        layer.build((8, 8, 32) if isinstance(layer, nn.Conv2d) else (800,), np.float64, seed=1)
+    largest = np.abs(layer.weight.data).max()
+    assert bound[init] * 0.999 < largest <= bound[init]
+    assert bool(np.any(layer.bias.data)) is (init == "default")
+    if init == "default":
+        assert bound[init] * 0.8 < np.abs(layer.bias.data).max() <= bound[init]
+
+
 def test_versions_and_assignment(backend, rng):
     layer = nn.Dense(3).build((4,))
     x = fc.asarray(rng.standard_normal((2, 4)).astype(np.float32))
