@@ -2,6 +2,7 @@
 
 import threading
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -159,6 +160,78 @@ def test_weights_are_prepared_once_per_version(backend, rng, monkeypatch):
     for batch in range(20):  # many shapes do not pile up
         layer(fc.asarray(np.zeros((batch, 6, 6, 3), np.float32)))
     assert len(layer._prepared._state[1]) <= 8
+
+
+def test_dense_weights_are_prepared_for_what_they_depend_on(backend, rng, monkeypatch):
+    layer = nn.Dense(4).build((6,))
+    calls = []
+    prepare = type(backend).prepare_dense_weight
+
+    def counted(self, weight, **keywords):
+        calls.append((keywords["direction"], keywords["batch"], keywords["precision"]))
+        return prepare(self, weight, **keywords)
+
+    monkeypatch.setattr(type(backend), "prepare_dense_weight", counted)
+    x = fc.asarray(rng.standard_normal((5, 6)).astype(np.float32))
+    for _ in range(2):
+        y, context = layer.forward(x, training=True)
+        layer.backward(y, context)
+        layer(x[:2])
+        with fc.precision("strict"):
+            layer(x)
+    assert calls == [
+        *(("forward", 5, "default"), ("backward_input", 5, "default")),
+        *(("forward", 2, "default"), ("forward", 5, "strict")),
+    ]
+    layer.bias.touch()
+    layer(x)
+    assert len(calls) == 4
+    layer.weight.touch()
+    layer(x)
+    assert len(calls) == 5
+
+
+def test_prepared_weights_are_those_of_the_algorithm(rng):
+    """A layer that has run with one algorithm gives the other one's bits as a new layer does."""
+    x = rng.standard_normal((2, 12, 12, 32)).astype(np.float32)
+
+    def layer():
+        return nn.Conv2d(32, 3, padding=1).build((12, 12, 32), seed=1)
+
+    one, results = layer(), {}
+    for algorithm in ("direct", "winograd", "shapes", "winograd", "direct"):
+        with fc.algorithm(algorithm):
+            results[algorithm] = one(x)
+            np.testing.assert_array_equal(results[algorithm], layer()(x))
+    assert not np.array_equal(results["direct"], results["winograd"])
+
+
+def test_all_of_a_model_moves(rng):
+    model = small()
+    x = rng.standard_normal((2, 6, 6, 3)).astype(np.float32)
+    model.forward(x, training=True)
+    want = model(x)
+    model.to("numpy")
+    assert {tensor.arena.backend.name for tensor in model.tensors()} == {"numpy"}
+    assert len({tensor.arena for tensor in model.tensors()}) == 2
+    assert not any(p.has_grad for p in model.parameters())
+    with fc.use_backend("numpy"):
+        np.testing.assert_allclose(model(x), want, rtol=1e-4, atol=1e-5)
+
+
+def test_each_size_is_looked_at_once():
+    class Counting(nn.Identity):
+        seen: ClassVar[list] = []
+
+        def setup(self, input_shape, scope):
+            self.seen.append(input_shape)
+            return input_shape
+
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(Counting()).build((4, 4, 1))
+        for size in (4, 5, 5, 4, 6, 5, 6):
+            model(np.ones((1, size, size, 1), np.float32))
+    assert Counting.seen == [(4, 4, 1), (5, 5, 1), (6, 6, 1)]
 
 
 def test_gradients_accumulate_until_zero_grad(backend, rng):
@@ -329,6 +402,9 @@ def test_summary():
     summary = model.summary()
     assert summary.parameters == model.parameters().count
     assert summary.macs == 36 * 5 * 27 + 9 * 7 * 45 + 9 * 3 * 7 + 10 * 4
+    with fc.use_backend("numpy"):
+        wide = small(np.float64).summary()
+    assert wide.nbytes == 2 * summary.nbytes == sum(row.nbytes for row in wide.rows)
     conv = summary.rows[0]
     assert (conv.name, conv.kind, conv.output_shape, conv.nbytes) == ("0", "Conv2d", (6, 6, 5), 720)
     assert "6 x 6 x 5" in str(summary)
