@@ -338,7 +338,7 @@ class Layer(Declared):
     def _check_size(self, x: Array) -> None:
         """Do `check_size` where the model was built for images of another size than those of `x`."""
         built = self._input_shape
-        if built is not None and getattr(x, "shape", (0, *built))[1:] != built:
+        if built is not None and hasattr(x, "shape") and x.shape[1:] != built:
             self.check_size(tuple(x.shape))
 
     def check_size(self, shape: Shape, name: str = "x") -> None:
