@@ -19,7 +19,7 @@ def test_python_blocks_run(capsys, name):
         pytest.skip(reason)
     set_backend(name)
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102 - our own text
     assert "parameters" in capsys.readouterr().out
 

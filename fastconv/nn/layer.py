@@ -341,7 +341,7 @@ class Layer(Declared):
     def _check_size(self, x: Array) -> None:
         """Do `check_size` where the model was built for images of another size than those of `x`."""
         built = self._input_shape
-        if built is not None and getattr(x, "shape", (0, *built))[1:] != built:
+        if built is not None and hasattr(x, "shape") and x.shape[1:] != built:
             self.check_size(tuple(x.shape))
 
     def check_size(self, shape: Shape, name: str = "x") -> None:
@@ -350,8 +350,8 @@ class Layer(Declared):
         if shape[1:] in self._fitting:
             return
         try:
-            if len(shape) != len(built) + 1 or min(shape[1:]) < 1:
-                raise ShapeError(f"not {len(shape)} axes, and none of them empty")
+            if min(shape[1:], default=0) < 1:
+                raise ShapeError("no empty images")
             Scope(Draft(keeps=True), self).setup_layer(shape[1:])
         except ShapeError as error:
             raise ShapeError(

@@ -55,6 +55,11 @@ NETWORKS = {
         Parallel(Conv2d(5, 1), Conv2d(5, 3, padding=1)),
         _norm(),
     ],
+    # Views of the input, which the other branch reads too: no sum may be written into them.
+    "residual-of-views": lambda: [
+        Parallel(Residual(Sequential(Dropout(0.5))), Parallel(Dropout(0.5), Dropout(0.1)), Conv2d(6, 1)),
+        GlobalAvgPool2d(),
+    ],
     "one-layer": lambda: [Conv2d(2, 1)],
 }
 

@@ -33,6 +33,9 @@ LAYERS = {
         IMAGES,
     ),
     "global-max-pool": (nn.GlobalMaxPool2d, IMAGES),
+    "global-max-pool-of-many-cells": (nn.GlobalMaxPool2d, (1, 20, 17, 2)),
+    "max-pool-of-many-cells": (lambda: nn.MaxPool2d((19, 16), stride=1), (1, 20, 17, 2)),
+    "subsample-pad-of-all-pixels": (lambda: nn.SubsamplePad(7), IMAGES),
     "global-avg-pool": (nn.GlobalAvgPool2d, IMAGES),
     "batch-norm": (nn.BatchNorm2d, IMAGES),
     "batch-norm-rows": (nn.BatchNorm2d, ROWS),
@@ -246,6 +249,100 @@ def test_build_refuses_what_does_not_fit(make, message):
 def test_build_refuses_wrong_shapes(shape):
     with fc.use_backend("numpy"), pytest.raises(ShapeError, match="input_shape"):
         nn.ReLU().build(shape)
+
+
+POOLINGS = [
+    (kernel, stride, padding, dilation, ceil)
+    for kernel, stride in (((2, 2), None), ((3, 2), (1, 2)), ((2, 3), (2, 1)))
+    for padding in (0, ((1, 0), (0, 1)), "same")
+    for dilation in ((1, 1), (2, 1), (1, 2))
+    for ceil in (False, True)
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "ceil"), POOLINGS)
+def test_pooling_layers_are_the_functions(rng, kernel, stride, padding, dilation, ceil):
+    """Every setting arrives, forward and backward; a gradient alone would fit any windows."""
+    F = fc.functional
+    x = rng.standard_normal((2, 9, 8, 3))
+    more = {"stride": stride, "padding": padding, "ceil_mode": ceil}
+    with fc.use_backend("numpy"):
+        layer = nn.MaxPool2d(kernel, dilation=dilation, **more).build(x.shape[1:], np.float64)
+        y, argmax = F.max_pool2d(x, kernel, dilation=dilation, **more)
+        got, context = layer.forward(x, training=True)
+        np.testing.assert_array_equal(got, y)
+        grad = F.max_pool2d_backward(y, argmax, input_shape=x.shape, kernel_size=kernel, dilation=dilation, **more)
+        np.testing.assert_array_equal(layer.backward(y, context), grad)
+        for count in (True, False):
+            layer = nn.AvgPool2d(kernel, count_include_pad=count, **more).build(x.shape[1:], np.float64)
+            y = F.avg_pool2d(x, kernel, count_include_pad=count, **more)
+            got, context = layer.forward(x, training=True)
+            np.testing.assert_array_equal(got, y)
+            grad = F.avg_pool2d_backward(y, input_shape=x.shape, kernel_size=kernel, count_include_pad=count, **more)
+            np.testing.assert_array_equal(layer.backward(y, context), grad)
+
+
+@pytest.mark.parametrize("stride", [1, (2, 1)])
+@pytest.mark.parametrize("padding", [0, (1, 2), ((1, 0), (0, 2)), "same"])
+@pytest.mark.parametrize("dilation", [1, (2, 1)])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_convolution_layers_are_the_functions(rng, stride, padding, dilation, groups):
+    F = fc.functional
+    x = rng.standard_normal((2, 7, 8, 4))
+    more = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    with fc.use_backend("numpy"):
+        layer = nn.Conv2d(6, (2, 3), **more).build(x.shape[1:], np.float64, seed=1)
+        weight, bias = layer.weight.array, layer.bias.array
+        y, context = layer.forward(x, training=True)
+        np.testing.assert_array_equal(y, F.conv2d(x, weight, bias, **more))
+        grad = F.conv2d_backward_input(y, weight, input_shape=x.shape, **more)
+        np.testing.assert_array_equal(layer.backward(y, context), grad)
+        want = F.conv2d_backward_weight(y, x, weight_shape=weight.shape, **more)
+        np.testing.assert_array_equal(layer.weight.grad, want)
+        np.testing.assert_array_equal(layer.bias.grad, F.conv2d_backward_bias(y))
+
+
+@pytest.mark.parametrize("channels", [4, 5, 7, 8])
+@pytest.mark.parametrize("stride", [1, 2, (1, 3)])
+def test_subsample_pad_by_hand(backend, rng, channels, stride):
+    """Of an odd number of new channels the smaller half comes first."""
+    x = rng.standard_normal((2, 5, 7, 4))
+    layer = nn.SubsamplePad(channels, stride=stride).build(x.shape[1:], np.float64)
+    down, right = (stride, stride) if isinstance(stride, int) else stride
+    before = (channels - 4) // 2
+    want = np.pad(x[:, ::down, ::right], ((0, 0), (0, 0), (0, 0), (before, channels - 4 - before)))
+    y, context = layer.forward(fc.asarray(x), training=True)
+    np.testing.assert_array_equal(fc.to_numpy(y), want)
+    grad = rng.standard_normal(want.shape)
+    got = fc.to_numpy(layer.backward(fc.asarray(grad), context))
+    back = np.zeros_like(x)
+    back[:, ::down, ::right] = grad[..., before : before + 4]
+    np.testing.assert_array_equal(got, back)
+
+
+def test_global_pooling_by_hand(backend, rng):
+    """Also of maps with more cells than a byte counts."""
+    x = rng.standard_normal((2, 23, 17, 3))
+    for make, reduce in ((nn.GlobalMaxPool2d, np.max), (nn.GlobalAvgPool2d, np.mean)):
+        layer = make().build(x.shape[1:], np.float64)
+        y, context = layer.forward(fc.asarray(x), training=True)
+        np.testing.assert_allclose(fc.to_numpy(y), reduce(x, axis=(1, 2)), rtol=1e-12, atol=1e-14)
+        grad = fc.to_numpy(layer.backward(fc.asarray(np.ones((2, 3))), context))
+        want = np.full(x.shape, 1 / (23 * 17)) if reduce is np.mean else x == x.max(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(grad, want, rtol=1e-12)
+
+
+def test_activations_are_the_functions(rng):
+    """Each with settings that are not the default."""
+    x = rng.standard_normal((3, 7))
+    made = [nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.SiLU(), nn.LeakyReLU(0.3), nn.ELU(0.7)]
+    with fc.use_backend("numpy"):
+        for layer in made:
+            function = getattr(fc.functional, layer.operation)
+            y, _ = layer.build((7,), np.float64).forward(x, training=True)
+            np.testing.assert_array_equal(y, function(x, **layer.settings()))
+        np.testing.assert_array_equal(made[5](x), np.where(x > 0, x, 0.3 * x))
+        np.testing.assert_allclose(made[6](x), np.where(x > 0, x, 0.7 * np.expm1(x)))
 
 
 def test_batch_norm_moves_its_running_statistics(backend, rng):

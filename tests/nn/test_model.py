@@ -2,6 +2,7 @@
 
 import threading
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -98,6 +99,26 @@ def test_initial_values(init, std, bias):
     assert layer.bias.data.any() == bias
 
 
+@pytest.mark.parametrize(
+    ("make", "bound"),
+    [
+        # fan_in 5 * 5 * 8 and fan_out 5 * 5 * 16 of each of four groups
+        (lambda init: nn.Conv2d(64, 5, groups=4, init=init), {"default": 1 / 200**0.5, "glorot_uniform": 0.1}),
+        (lambda init: nn.Dense(300, init=init), {"default": 1 / 800**0.5, "glorot_uniform": (6 / 1100) ** 0.5}),
+    ],
+)
+@pytest.mark.parametrize("init", ["default", "glorot_uniform"])
+def test_bounds_of_uniform_values(make, bound, init):
+    layer = make(init)
+    with fc.use_backend("numpy"):
+        layer.build((8, 8, 32) if isinstance(layer, nn.Conv2d) else (800,), np.float64, seed=1)
+    largest = np.abs(layer.weight.data).max()
+    assert bound[init] * 0.999 < largest <= bound[init]
+    assert bool(np.any(layer.bias.data)) is (init == "default")
+    if init == "default":
+        assert bound[init] * 0.8 < np.abs(layer.bias.data).max() <= bound[init]
+
+
 def test_versions_and_assignment(backend, rng):
     layer = nn.Dense(3).build((4,))
     x = fc.asarray(rng.standard_normal((2, 4)).astype(np.float32))
@@ -140,6 +161,78 @@ def test_weights_are_prepared_once_per_version(backend, rng, monkeypatch):
     for batch in range(20):  # many shapes do not pile up
         layer(fc.asarray(np.zeros((batch, 6, 6, 3), np.float32)))
     assert len(layer._prepared._state[1]) <= 8
+
+
+def test_dense_weights_are_prepared_for_what_they_depend_on(backend, rng, monkeypatch):
+    layer = nn.Dense(4).build((6,))
+    calls = []
+    prepare = type(backend).prepare_dense_weight
+
+    def counted(self, weight, **keywords):
+        calls.append((keywords["direction"], keywords["batch"], keywords["precision"]))
+        return prepare(self, weight, **keywords)
+
+    monkeypatch.setattr(type(backend), "prepare_dense_weight", counted)
+    x = fc.asarray(rng.standard_normal((5, 6)).astype(np.float32))
+    for _ in range(2):
+        y, context = layer.forward(x, training=True)
+        layer.backward(y, context)
+        layer(x[:2])
+        with fc.precision("strict"):
+            layer(x)
+    assert calls == [
+        *(("forward", 5, "default"), ("backward_input", 5, "default")),
+        *(("forward", 2, "default"), ("forward", 5, "strict")),
+    ]
+    layer.bias.touch()
+    layer(x)
+    assert len(calls) == 4
+    layer.weight.touch()
+    layer(x)
+    assert len(calls) == 5
+
+
+def test_prepared_weights_are_those_of_the_algorithm(rng):
+    """A layer that has run with one algorithm gives the other one's bits as a new layer does."""
+    x = rng.standard_normal((2, 12, 12, 32)).astype(np.float32)
+
+    def layer():
+        return nn.Conv2d(32, 3, padding=1).build((12, 12, 32), seed=1)
+
+    one, results = layer(), {}
+    for algorithm in ("direct", "winograd", "shapes", "winograd", "direct"):
+        with fc.algorithm(algorithm):
+            results[algorithm] = one(x)
+            np.testing.assert_array_equal(results[algorithm], layer()(x))
+    assert not np.array_equal(results["direct"], results["winograd"])
+
+
+def test_all_of_a_model_moves(rng):
+    model = small()
+    x = rng.standard_normal((2, 6, 6, 3)).astype(np.float32)
+    model.forward(x, training=True)
+    want = model(x)
+    model.to("numpy")
+    assert {tensor.arena.backend.name for tensor in model.tensors()} == {"numpy"}
+    assert len({tensor.arena for tensor in model.tensors()}) == 2
+    assert not any(p.has_grad for p in model.parameters())
+    with fc.use_backend("numpy"):
+        np.testing.assert_allclose(model(x), want, rtol=1e-4, atol=1e-5)
+
+
+def test_each_size_is_looked_at_once():
+    class Counting(nn.Identity):
+        seen: ClassVar[list] = []
+
+        def setup(self, input_shape, scope):
+            self.seen.append(input_shape)
+            return input_shape
+
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(Counting()).build((4, 4, 1))
+        for size in (4, 5, 5, 4, 6, 5, 6):
+            model(np.ones((1, size, size, 1), np.float32))
+    assert Counting.seen == [(4, 4, 1), (5, 5, 1), (6, 6, 1)]
 
 
 def test_gradients_accumulate_until_zero_grad(backend, rng):
@@ -310,6 +403,9 @@ def test_summary():
     summary = model.summary()
     assert summary.parameters == model.parameters().count
     assert summary.macs == 36 * 5 * 27 + 9 * 7 * 45 + 9 * 3 * 7 + 10 * 4
+    with fc.use_backend("numpy"):
+        wide = small(np.float64).summary()
+    assert wide.nbytes == 2 * summary.nbytes == sum(row.nbytes for row in wide.rows)
     conv = summary.rows[0]
     assert (conv.name, conv.kind, conv.output_shape, conv.nbytes) == ("0", "Conv2d", (6, 6, 5), 720)
     assert "6 x 6 x 5" in str(summary)
@@ -428,6 +524,16 @@ def test_other_sizes_are_taken_where_they_fit(backend, rng):
     for container in (alone, both):
         with pytest.raises(ShapeError, match="x: got shape"):
             container(fc.asarray(np.zeros((2, 7, 8, 3), np.float32)))
+
+
+def test_rank_is_for_the_layers_to_say(backend):
+    """A normalisation takes images and rows, whatever the model was built for."""
+    model = nn.Sequential(nn.BatchNorm2d(), nn.ReLU()).build((3,))
+    for shape in ((2, 3), (2, 5, 4, 3)):
+        assert model(fc.asarray(np.ones(shape, np.float32))).shape == shape
+    for shape in ((2, 4, 3), (2, 4), (3,), (2, 0, 4, 3)):
+        with pytest.raises(ShapeError, match=r"^x: got shape .*; allowed: \(N, 3\), for which the model was built"):
+            model(fc.asarray(np.ones(shape, np.float32)))
 
 
 @pytest.mark.parametrize("shape", [None, 32, "32", (None, 32, 32, 3), (32.5, 3), ("a",), (), (0, 3), [[32, 32, 3]]])

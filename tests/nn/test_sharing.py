@@ -71,6 +71,8 @@ def train(model: nn.Layer, rng: np.random.Generator, steps: int = 2) -> None:
 def test_values_are_kept(rng, move):
     old = trained()
     x = fc.asarray(rng.standard_normal((3, *SHAPE)).astype(np.float32))
+    y, context = old.forward(x, training=True)
+    old.backward(y, context)
     tensors, before, prediction = old.tensors(), values(old), fc.to_numpy(old(x)).copy()
     new = MOVES[move](old).build(SHAPE, seed=9)
     shared = [tensor for tensor in tensors if tensor in new.tensors()]
@@ -78,6 +80,7 @@ def test_values_are_kept(rng, move):
     for tensor, value in zip(tensors, before, strict=True):
         np.testing.assert_array_equal(fc.to_numpy(tensor.data), value)
     np.testing.assert_array_equal(fc.to_numpy(old(x)), prediction)
+    assert not any(p.has_grad for p in new.parameters())
     # What is new is what it would be in a model of its own names, and all of it lies in one arena.
     fresh = [p for p in new.parameters() if p not in tensors]
     assert fresh
@@ -192,6 +195,19 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(rng, change, error, me
         for value, kept in zip(values(old), before, strict=True):
             np.testing.assert_array_equal(value, kept)
         train(old, rng)
+
+
+def test_a_build_that_fails_leaves_no_trace():
+    """Neither in layers that were never built, nor in those of a model that was."""
+    with fc.use_backend("numpy"):
+        first, built = nn.Dense(3), nn.Sequential(nn.Dense(4), nn.BatchNorm2d()).build((3,), seed=1)
+        model = nn.Sequential(first, built, nn.Dense(2, in_features=9))
+        everything = [(layer, dict(vars(layer))) for layer in (first, model, *built.walk())]
+        with pytest.raises(ShapeError, match=r"layer 2 \(Dense\).*in_features"):
+            model.build((5,))
+        for layer, attributes in everything:
+            assert vars(layer).keys() == attributes.keys()
+            assert all(vars(layer)[name] is value for name, value in attributes.items())
 
 
 def test_other_sizes_that_fit_are_taken(backend):
