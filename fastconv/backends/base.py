@@ -293,7 +293,7 @@ class Backend(FusedOperations, abc.ABC):
     def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
         """``grad_bias[k] = sum over all other axes of grad_output[..., k]``; `out` is (K,). Serves dense layers too.
 
-        Off by at most ``100 u * sum |grad_output|`` (u is half the type's eps), however many there are.
+        Off by at most ``200 u * sum |grad_output|`` (u is half the type's eps), with up to 2^30 terms.
         """
 
     # Dense
@@ -417,8 +417,9 @@ class Backend(FusedOperations, abc.ABC):
 
         Sums are of distances, in parts, and these are added in float64; and the mean that is subtracted is not rounded.
         So a mean far from zero costs no accuracy: with ``z = (x - mean) / sqrt(var + eps)``, y is off by at most
-        ``200 u * (|gamma| * (|z| + 1) + |beta|)`` (u is half the type's eps). That holds for numbers up to 2^126 in
-        float32, and in float64 as long as the variance is finite.
+        ``1300 u * (|gamma| * (|z| + 1) + |beta|)`` (u is half the type's eps; some 4 u where roundings do not agree).
+        That holds for numbers up to 2^126 in float32, and in float64 as long as the variance is finite. A variance
+        below the smallest normal number counts as zero.
 
         Parameters
         ----------
@@ -453,7 +454,8 @@ class Backend(FusedOperations, abc.ABC):
 
         Of a `mean` without a second row what the rounding left is found in `x`, where it is no more than a rounding. So
         a mean far from zero costs no accuracy here either: `grad_gamma` is off by at most
-        ``200 u * sum |grad_output| (|z| + 1)``, for products ``grad_output * (x - mean)`` up to 2^124 and finite `var`.
+        ``1300 u * sum |grad_output| (|z| + 1)``, for products ``grad_output * (x - mean)`` up to 2^124 and a `var` that
+        is finite, or has a second row.
         """
 
     @abc.abstractmethod

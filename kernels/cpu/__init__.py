@@ -53,7 +53,7 @@ _NORM = (
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _NORM_SUMS = ("batch_norm_gradient.batch_norm_gradient_sums", "batch_norm_gradient.combine_gradients")
 _NORM_APPLY = ("batch_norm_gradient.gradient_constants", "batch_norm_gradient.batch_norm_gradient_apply")
-_NORM_GRADIENT = (*_NORM_SUMS, "batch_norm_gradient.combine_distances", *_NORM_APPLY)
+_NORM_GRADIENT = (*_NORM_SUMS, *_NORM_APPLY)
 
 TABLE = {
     "prepare_conv2d_weight": (

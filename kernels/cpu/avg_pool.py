@@ -1,7 +1,7 @@
 """Average pooling and its gradient, NHWC, vectors along the channels; built like max_pool.py.
 
-A window of up to 32 cells is one sum; of a larger one each 32 cells of a row are, in four sums side by side, and these
-are added with compensation, so that the error does not grow with the window (`u` = 2^-24, or 2^-53):
+A window of up to 32 cells is one sum; of a larger one each 32 are, or fewer, and these sums are added with
+compensation, so that the error does not grow with the window (`u` = 2^-24, or 2^-53):
 
     |error| <= 34 u * mean |x|
 
@@ -13,7 +13,7 @@ import numpy as np
 from .elementwise import load, put, store, streams
 from .launch import device, kernel, launch, thread_rows
 from .normalise import suits_pool
-from .reduce import add_compensated, compensated, sum_of_rows
+from .reduce import add_compensated, compensated
 from .simd import (
     VECTOR_BYTES,
     address,
@@ -51,10 +51,13 @@ def _sum_of_window(source, rows, cols, row_bytes, pixel_bytes, count, dt):
             for s in range(cols):
                 total = total + load(source + r * row_bytes + s * pixel_bytes, count, dt)
         return total
-    for r in range(rows):
+    band = max(1, _CELLS // cols)
+    for r in range(0, rows, band):
         for s in range(0, cols, _CELLS):
-            place = source + r * row_bytes + s * pixel_bytes
-            part = sum_of_rows(place, min(_CELLS, cols - s), pixel_bytes, count, dt)
+            part = vsplat(0, dt)
+            for i in range(r, min(r + band, rows)):
+                for j in range(s, min(s + _CELLS, cols)):
+                    part = part + load(source + i * row_bytes + j * pixel_bytes, count, dt)
             total, rest = add_compensated(total, rest, part)
     return compensated(total, rest)
 

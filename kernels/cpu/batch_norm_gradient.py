@@ -182,22 +182,20 @@ def _rstd(var, channels, c, eps):
     return 1.0 / np.sqrt(np.float64(var[c]) + eps)
 
 
-@kernel
-def combine_distances(begin, end, distances, rows, mean, var, eps, rests):
-    """What the rounding of each mean left, from the sums of z; 0 where that is more: then another mean was given."""
-    channels = rests.size
-    most = 2.0**-23 if itemsize(rests.dtype) == 4 else 2.0**-52
-    for c in range(channels):
-        total, rstd = 0.0, _rstd(var, channels, c, eps)
-        for part in range(distances.shape[0]):
-            total += distances[part, c]
-        rest = total / rows / rstd if rstd > 0.0 else 0.0
-        rests[c] = rest if abs(rest) <= most * abs(np.float64(mean[c])) else 0.0
+@device
+def _rest(distances, rows, mean, rstd, c):
+    """What the rounding of a mean left, from the sums of z; 0 where that is more: then another mean was given."""
+    total = 0.0
+    for part in range(distances.shape[0]):
+        total += distances[part, c]
+    rest = total / rows / rstd if rstd > 0.0 else 0.0
+    most = 2.0**-23 if itemsize(mean.dtype) == 4 else 2.0**-52
+    return rest if abs(rest) <= most * abs(np.float64(mean[c])) else 0.0
 
 
 @kernel
-def combine_gradients(begin, end, sums, products, rests, var, eps, grad_gamma, grad_beta):
-    """Add the parts in order."""
+def combine_gradients(begin, end, sums, products, distances, rows, mean, rests, var, eps, grad_gamma, grad_beta):
+    """Add the parts in order; `rests` are written if there are distances."""
     channels = grad_gamma.size
     for c in range(channels):
         total, product = 0.0, 0.0
@@ -205,7 +203,10 @@ def combine_gradients(begin, end, sums, products, rests, var, eps, grad_gamma, g
             total += np.float64(sums[part, c])
             product += np.float64(products[part, c])
         if rests.size:
-            product -= rests[c] * _rstd(var, channels, c, eps) * total
+            rstd = _rstd(var, channels, c, eps)
+            if distances.size:
+                rests[c] = _rest(distances, rows, mean, rstd, c)
+            product -= rests[c] * rstd * total
         grad_beta[c], grad_gamma[c] = total, product
 
 
@@ -348,7 +349,7 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, constan
 
 
 _NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
-_NO_DISTANCES = np.empty((0, 0), np.float64)
+NO_DISTANCES = np.empty((0, 0), np.float64)
 
 
 def _sum_scratch(channels, dtype):
@@ -370,14 +371,13 @@ def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace, 
     parts, channels = -(-len(x) // _PART_ROWS), mean.shape[-1]
     sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
     find_rest = find_rest and mean.ndim == 1
-    distances = workspace.empty((parts, channels), np.float64) if find_rest else _NO_DISTANCES
+    distances = workspace.empty((parts, channels), np.float64) if find_rest else NO_DISTANCES
     rests = workspace.empty((channels,), mean.dtype) if find_rest else rests_of(mean)
     mean, var = mean.reshape(-1), var.reshape(-1)
     arguments = (grad, y, x, mean, var, float(eps), masked, sums, products, distances)
     launch(batch_norm_gradient_sums, parts, *arguments, scratch=_sum_scratch(channels, mean.dtype))
-    if find_rest:
-        launch(combine_distances, 1, distances, len(x), mean, var, float(eps), rests)
-    launch(combine_gradients, 1, sums, products, rests, var, float(eps), grad_gamma, grad_beta)
+    more = (mean, rests, var, float(eps), grad_gamma, grad_beta)
+    launch(combine_gradients, 1, sums, products, distances, len(x), *more)
     return rests
 
 
@@ -436,7 +436,8 @@ def batch_norm_relu_max_pool2d_backward(
     rests, flat_mean, flat_var = rests_of(mean), mean.reshape(-1), var.reshape(-1)
     arguments = (grad_output, y, argmax, x, flat_mean, flat_var, float(eps), sums, products)
     launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=_sum_scratch(gamma.size, gamma.dtype))
-    launch(combine_gradients, 1, sums, products, rests, flat_var, float(eps), grad_gamma, grad_beta)
+    more = (flat_mean, rests, flat_var, float(eps), grad_gamma, grad_beta)
+    launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, *more)
     constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
     arguments = (grad_output, y, argmax, x, flat_mean, constants, grad_input)
     launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)

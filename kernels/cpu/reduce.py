@@ -135,6 +135,11 @@ def add_in_float64(parts, out, workspace):
     launch(add_parts, tasks, parts, out, scratch=scratch)
 
 
+def _sums(parts, out, workspace):
+    """Return where the sums of the parts go: of one part they are the result."""
+    return out.reshape(1, -1) if parts == 1 else workspace.empty((parts, out.size), out.dtype)
+
+
 def relu_backward_bias(grad_output, y, *, out, grad_bias, workspace):
     """Gradient behind a rectifier, and the sum of each channel."""
     grad = grad_output.reshape(-1, grad_bias.size)
@@ -142,9 +147,10 @@ def relu_backward_bias(grad_output, y, *, out, grad_bias, workspace):
     if not parts:
         fill(0, out=grad_bias)
         return
-    sums = workspace.empty((parts, grad_bias.size), out.dtype)
+    sums = _sums(parts, grad_bias, workspace)
     launch(relu_gradient_bias, parts, grad, y.reshape(grad.shape), out.reshape(grad.shape), sums)
-    add_in_float64(sums, grad_bias, workspace)
+    if parts > 1:
+        add_in_float64(sums, grad_bias, workspace)
 
 
 def conv2d_backward_bias(grad_output, *, out, workspace):
@@ -154,6 +160,7 @@ def conv2d_backward_bias(grad_output, *, out, workspace):
     if not parts:
         fill(0, out=out)
         return
-    sums = workspace.empty((parts, out.size), out.dtype)
+    sums = _sums(parts, out, workspace)
     launch(sum_rows, parts, rows, sums)
-    add_in_float64(sums, out, workspace)
+    if parts > 1:
+        add_in_float64(sums, out, workspace)

@@ -13,7 +13,7 @@ those of the blocks are added in order, in float64.
 
 import numpy as np
 
-from .batch_norm_gradient import combine_gradients, rests_of
+from .batch_norm_gradient import NO_DISTANCES, combine_gradients, rests_of
 from .elementwise import load, store
 from .launch import device, kernel, launch
 from .normalise import vector_rstd
@@ -199,5 +199,5 @@ def run(grad, weights, addend, norm, pad_top, pad_left, tile, out, workspace):
     rests, mean, var, eps = rests_of(mean), mean.reshape(-1), var.reshape(-1), float(eps)
     arguments = (grad, weights, addend, y, x, mean, var, eps, out, sums, products, plan)
     launch(_KERNELS[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
-    launch(combine_gradients, 1, sums, products, rests, var, eps, grad_gamma, grad_beta)
+    launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, mean, rests, var, eps, grad_gamma, grad_beta)
     return grad_beta
