@@ -73,7 +73,7 @@ class Pool:
             free = self._free.setdefault(size, deque())
         try:
             memory = free.pop().memory
-        except IndexError:
+        except (IndexError, AttributeError):  # the latter where an interrupt came below, before `memory` was set
             memory = self._allocate(size)
         block = memory.view(_Block)
         use = _Use(block, free.append)
@@ -102,6 +102,8 @@ class Pool:
             while free:
                 try:
                     free.pop().memory.use = None
+                except AttributeError:  # as in `empty`
+                    continue
                 except IndexError:
                     break
                 self.nbytes -= size

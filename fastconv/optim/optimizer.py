@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared, is_ours
-from fastconv.backends.base import Array
+from fastconv.backends.base import Array, Backend
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.nn.parameter import Parameter, Run, runs
 from fastconv.nn.undo import Snapshot
@@ -33,6 +33,7 @@ class Optimizer(Declared):
 
     state_names: tuple[str, ...] = ()
     """The arrays of state, each as large as the parameters."""
+    backend: Backend
     habits: ClassVar[Mapping[str, str]] = {
         "learning_rate": "optimizer.lr",
         "param_groups": "optimizer.lr, and one optimizer for all that is trained",

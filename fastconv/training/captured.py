@@ -117,10 +117,14 @@ class CapturedStep:
         backend.copy(x, out=self._x)
         backend.copy(self._loss.checked_targets(y, self._predictions.shape), out=self._y)
         self._step[0] = step % 2**32
-        if not optimizer.apply(self._replay):
-            return None
-        for parameter in self._written:
-            parameter.wrote_grad()
+        updates = optimizer.steps
+        try:
+            if not optimizer.apply(self._replay):
+                return None
+            self._note_gradients(written=True)
+        except BaseException:
+            self._note_gradients(written=optimizer.steps != updates)
+            raise
         loss = backend.empty((), self._loss_value.dtype)
         backend.copy(self._loss_value, out=loss)
         return loss, self._predictions
@@ -136,6 +140,13 @@ class CapturedStep:
         except BaseException:
             self._forget()  # also if the interrupt came just now
             raise
+
+    def _note_gradients(self, *, written: bool) -> None:
+        for parameter in self._written:
+            if written:
+                parameter.wrote_grad()
+            else:
+                parameter.zero_grad()
 
     def _forget(self) -> None:
         for parameter in self._parameters:

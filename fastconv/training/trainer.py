@@ -293,7 +293,6 @@ class Trainer(Declared):
                 optimizer.lr = rate
                 if statistics is not None:
                     statistics.put_back()
-                self.model.zero_grad()
             raise
         return done
 
@@ -301,9 +300,15 @@ class Trainer(Declared):
         with random.stream(self.seed, self.step):
             predictions, context = self.model.forward(x, training=True)
         loss, grad = loss_and_grad(self.loss, predictions, y)
-        self.model.zero_grad()
-        self.model.backward(grad, context, needs_input_grad=False)
-        self.optimizer.step()
+        updates = self.optimizer.steps
+        try:
+            self.model.zero_grad()
+            self.model.backward(grad, context, needs_input_grad=False)
+            self.optimizer.step()
+        except BaseException:
+            if self.optimizer.steps == updates:
+                self.model.zero_grad()
+            raise
         return loss, predictions
 
     def _captured_step(self, x: Array) -> CapturedStep | None:

@@ -1,13 +1,16 @@
 """Batches: their order, their values, and what a seed decides."""
 
+import copy
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
 
 from fastconv.backends import use_backend
 from fastconv.data import DataLoader, Dataset, FlipCrop, shapes10
-from fastconv.errors import ArgumentError, DataError, DTypeError
+from fastconv.data._order import shuffled
+from fastconv.errors import ArgumentError, DataError, DTypeError, ShapeError
 
 
 @pytest.fixture
@@ -126,6 +129,15 @@ def test_loader_follows_the_active_backend(dataset):
         ({"batch_size": 1.5}, ArgumentError, "batch_size"),
         ({"mean": (0.5,)}, ArgumentError, "mean"),
         ({"std": (1, 1, 0)}, ArgumentError, "std"),
+        ({"std": (1, np.nan, 1)}, ArgumentError, "std"),
+        ({"std": (np.inf, 1, 1)}, ArgumentError, "std"),
+        ({"mean": (0, 0, np.nan)}, ArgumentError, "mean"),
+        ({"mean": 0.5}, ArgumentError, "mean"),
+        ({"std": ("a", "b", "c")}, ArgumentError, "std"),
+        ({"shuffle": "no"}, ArgumentError, "shuffle"),
+        ({"drop_last": 3}, ArgumentError, "drop_last"),
+        ({"augmentation": True}, ArgumentError, "augmentation"),
+        ({"dtype": "number"}, DTypeError, "dtype"),
         ({"dtype": np.float16}, DTypeError, "dtype"),
         ({"seed": -1}, ArgumentError, "seed"),
     ],
@@ -171,3 +183,84 @@ def test_dataset_rejects_arrays_that_do_not_fit(dataset, change, name):
     fields = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(Dataset)} | change
     with pytest.raises(DataError, match=f"^{name}: got .*allowed: "):
         Dataset(**fields)
+
+
+def test_loader_augments_each_batch_of_each_epoch_anew(backend, dataset):
+    """The same image in every place: how it comes out tells the draw, which no two batches share."""
+    same = dataset.take(np.zeros(60, np.int64))
+    loader = DataLoader(same, 12, augmentation=FlipCrop(pad=8), mean=(0,) * 3, std=(1,) * 3, shuffle=False)
+    draws = [x.tobytes() for epoch in range(3) for x, _ in epoch_of(loader, epoch)]
+    assert len(set(draws)) == len(draws) == 15
+
+
+ROWS = {
+    "images of bytes": lambda rng: rng.integers(0, 256, (20, 5, 4, 3), dtype=np.uint8),
+    "floating images": lambda rng: rng.standard_normal((20, 5, 4, 3)).astype(np.float32),
+    "features": lambda rng: rng.standard_normal((20, 7)),
+    "big-endian": lambda rng: rng.standard_normal((20, 5, 4, 3)).astype(">f4"),
+    "strided": lambda rng: rng.standard_normal((40, 3, 4, 5)).astype(np.float32).transpose(0, 2, 3, 1)[::2],
+}
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("kind", ROWS)
+def test_loader_takes_pairs_of_arrays(backend, rng, kind, shuffle):
+    x, y = ROWS[kind](rng), rng.standard_normal((20, 2))
+    loader = DataLoader((x, y), 8, shuffle=shuffle, seed=4)
+    order = shuffled(20, 4, 1) if shuffle else np.arange(20)
+    got_x, got_y = (np.concatenate(parts) for parts in zip(*epoch_of(loader, 1), strict=True))
+    want = (x / 255).astype(np.float32) if kind == "images of bytes" else x
+    assert got_x.dtype.isnative
+    assert got_x.dtype == (np.float64 if kind == "features" else np.float32)
+    np.testing.assert_allclose(got_x, want[order], rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(got_y, y[order])
+    assert (len(loader), loader.num_samples) == (3, 20)
+    assert [len(batch) for batch, _ in DataLoader([x, y], 8, drop_last=True)] == [8, 8]
+
+
+def test_loader_normalises_floating_arrays(backend, rng):
+    x, y = rng.normal(5, 3, (50, 4, 4, 2)), np.arange(50)
+    loader = DataLoader((x, y), 50, shuffle=False, mean=(5, 4), std=(3, 2), dtype=np.float32)
+    ((got, labels),) = epoch_of(loader, 0)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, (x - (5, 4)) / (3, 2), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(labels, y)
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        (np.zeros((4, 2, 2, 1)), ArgumentError, "dataset: got ndarray; allowed: a Dataset, or a pair of arrays"),
+        ("cifar10", ArgumentError, "dataset: got str"),
+        ((np.zeros((4, 2)),), ArgumentError, "dataset: got tuple"),
+        (([[1.0]], np.zeros(1)), DTypeError, "x: got list"),
+        ((np.zeros((1, 1)), [0]), DTypeError, "y: got list"),
+        ((np.zeros((4, 2), int), np.zeros(4)), DTypeError, "x: got int64"),
+        ((np.zeros((4, 2), np.float16), np.zeros(4)), DTypeError, "x: got float16"),
+        ((np.zeros((4, 2), np.uint8), np.zeros(4)), ShapeError, r"x: got uint8 \(4, 2\)"),
+        ((np.zeros((4, 2)), np.zeros(3)), ShapeError, r"y: got shape \(3,\)"),
+        ((np.zeros(()), np.zeros(())), ShapeError, "y: got shape"),
+        ((np.ma.zeros((4, 2)), np.zeros(4)), DTypeError, "x: got a masked array"),
+    ],
+)
+def test_loader_refuses_what_is_no_data(data, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        DataLoader(data)
+
+
+def test_loader_augments_images_only():
+    pair = np.zeros((4, 8, 8, 3), np.float32), np.zeros(4, np.int32)
+    with pytest.raises(ArgumentError, match=r"augmentation: got FlipCrop.* with x of float32"):
+        DataLoader(pair, augmentation=FlipCrop())
+
+
+@pytest.mark.parametrize("make", [lambda d: d, lambda d: ((d.images / 255).astype(np.float32), d.labels)])
+def test_a_used_loader_is_copied_and_pickled(backend, dataset, make):
+    loader = DataLoader(make(dataset), 16, seed=3)
+    epoch_of(loader, 0)
+    for twin in (pickle.loads(pickle.dumps(loader)), copy.deepcopy(loader)):
+        assert twin.epoch == loader.epoch == 1
+        for (x, y), (a, b) in zip(epoch_of(twin, 1), epoch_of(loader, 1), strict=True):
+            np.testing.assert_array_equal(x, a)
+            np.testing.assert_array_equal(y, b)
+        loader.set_epoch(1)

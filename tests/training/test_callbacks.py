@@ -9,6 +9,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.errors import ArgumentError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD
 from fastconv.training import Callback, ModelCheckpoint, ProgressDisplay
@@ -120,8 +121,11 @@ def test_checkpoints(trainer_and_data, tmp_path):
     trainer.fit(data, 1, data)
     assert sorted(os.listdir(directory)) == ["best.safetensors", "last.safetensors"]
     kept = best.best_path.read_bytes()
-    trainer.optimizer.lr = 0.0
-    trainer.fit(data, 1, data)  # as good as before, not better
+    trainer.optimizer.lr = 1e-6
+    before = np.array(trainer.model.parameters()[0].data)
+    trainer.fit(data, 1, data)  # as good as before, not better, with other weights
+    assert len(set(trainer.history.history["val_accuracy"])) == 1
+    assert not np.array_equal(trainer.model.parameters()[0].data, before)
     assert best.best_path.read_bytes() == kept
     again = make(ModelCheckpoint(directory))
     again.restore(best.last_path)
@@ -139,3 +143,48 @@ def test_checkpoints_of_a_chosen_quantity(trainer_and_data, tmp_path):
     trainer.fit(data, 3)
     assert written == sorted(written, reverse=True)
     assert len(written) == 3
+
+
+@pytest.mark.parametrize(
+    ("monitor", "validate", "nearest"),
+    [
+        ("val_acc", True, "val_accuracy"),
+        ("acc", False, "accuracy"),
+        ("validation_loss", True, "val_loss"),
+        ("val_loss", False, "loss"),
+        ("Loss", True, "loss"),
+    ],
+)
+def test_a_quantity_that_never_comes_is_refused_before_the_first_step(
+    trainer_and_data, tmp_path, monitor, validate, nearest
+):
+    make, data = trainer_and_data
+    trainer = make(ModelCheckpoint(tmp_path / "run", monitor=monitor))
+    with pytest.raises(ArgumentError, match=f"^monitor: got '{monitor}'; allowed: .*nearest: '{nearest}'"):
+        trainer.fit(data, 1, data if validate else None)
+    assert trainer.step == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_quantity_that_did_not_come_is_refused_after_the_epoch(trainer_and_data, tmp_path):
+    """Without class numbers there is no accuracy, which the first batch tells."""
+    make, (x, y) = trainer_and_data
+    checkpoint = ModelCheckpoint(tmp_path, monitor="val_accuracy")
+    trainer = make(checkpoint)
+    trainer.loss = lambda predictions, targets: (0.5, 0 * predictions)
+    with pytest.raises(ArgumentError, match=r"monitor: got 'val_accuracy'; allowed: .*nearest: 'val_loss'"):
+        trainer.fit((x, y.astype(np.float32)), 3, (x, y.astype(np.float32)))
+    assert os.listdir(tmp_path) == ["last.safetensors"]
+    assert trainer.epoch == 1
+
+
+def test_what_is_not_finite_is_never_best(trainer_and_data, tmp_path):
+    make, (x, y) = trainer_and_data
+    trainer = make(ModelCheckpoint(tmp_path, monitor="val_loss"))
+    losses = iter([0.3, np.nan, 0.2, np.inf, 0.1, -np.inf, 0.1, 0.4, 0.1, 0.2])  # of training, of validation, in turn
+    trainer.loss = lambda predictions, targets: (next(losses), 0 * predictions)
+    written = []
+    trainer.model.save_weights = lambda path: written.append(trainer.epoch)
+    trainer.fit((x, y), 5, (x, y))
+    assert written == [4, 5]
+    np.testing.assert_equal(trainer.history.history["val_loss"], np.float32([np.nan, np.inf, -np.inf, 0.4, 0.2]))

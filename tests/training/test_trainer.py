@@ -1,6 +1,10 @@
 """The training loop: it learns, repeats itself bit for bit, can be taken up again, maps no memory in steady state."""
 
+import contextlib
+import copy
 import gc
+import io
+import pickle
 import resource
 
 import numpy as np
@@ -8,10 +12,18 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError, DTypeError, ShapeError
+from fastconv.errors import (
+    ArgumentError,
+    BackendMismatchError,
+    CheckpointError,
+    DataError,
+    DivergenceError,
+    DTypeError,
+    ShapeError,
+)
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
-from fastconv.training import Callback, History
+from fastconv.training import Callback, History, ProgressDisplay
 
 
 def model_of(seed=0, dtype=np.float32):
@@ -58,7 +70,11 @@ def test_it_learns(backend, rng):
     assert history.history["val_accuracy"][-1] > 0.9
     assert history.history["loss"][-1] < 0.5 * history.history["loss"][0]
     assert trainer.step == 24
-    assert history.history["learning_rate"][-1] == schedules.OneCycle(0.01, 24)(23)
+    last_of_each_epoch = [schedules.OneCycle(0.01, 24)(step) for step in range(2, 24, 3)]
+    assert history.history["learning_rate"] == last_of_each_epoch
+    assert len(set(last_of_each_epoch)) == 8
+    images = np.multiply(history.history["images_per_second"], history.history["seconds"])
+    np.testing.assert_allclose(images, 96, rtol=1e-9)
     assert trainer.evaluate(test)["accuracy"] == history.history["val_accuracy"][-1]
 
 
@@ -72,7 +88,6 @@ def test_means_are_over_images(backend, rng):
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     assert got["loss"] == pytest.approx(-log_p[np.arange(70), labels].mean(), rel=1e-5)
     assert got["accuracy"] == (logits.argmax(1) == labels).mean()
-    assert trainer_of(model).evaluate((x[:0], y[:0])) == {"loss": 0.0}
 
 
 def test_step_is_forward_loss_backward_update(backend, rng):
@@ -301,3 +316,336 @@ def test_history_file(tmp_path):
     for name in ("other.json", "missing.json"):
         with pytest.raises(fc.errors.DataError, match=name):
             History.load(tmp_path / name)
+
+
+def forms_of(array):
+    """The same values in other forms of memory."""
+    room = np.zeros(array.nbytes + 1, np.uint8)
+    unaligned = room[1:].view(array.dtype).reshape(array.shape)
+    unaligned[...] = array
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    return {
+        "big-endian": array.astype(array.dtype.newbyteorder(">")),
+        "every-second-row": np.repeat(array, 2, axis=0)[::2],
+        "backwards": array[::-1].copy()[::-1],
+        "fortran": np.asfortranarray(array),
+        "unaligned": unaligned,
+        "read-only": frozen,
+    }
+
+
+@pytest.mark.parametrize("capture", [False, None], ids=["plain", "captured"])
+@pytest.mark.parametrize("form", ["big-endian", "every-second-row", "backwards", "fortran", "unaligned", "read-only"])
+def test_what_is_checked_is_what_is_used(backend, rng, form, capture):
+    """Whatever memory a batch comes in, x and y, it is the same batch, wherever it comes in."""
+    x, y = (np.array(fc.to_numpy(array)) for array in data_of(rng, 20))
+    y = y.astype(rng.choice([np.int16, np.int32, np.int64, np.uint8]))
+
+    def run(x, y):
+        trainer = trainer_of(model_of(2), seed=1, capture=capture)
+        found = [float(trainer.train_step(x, y)) for _ in range(2)]
+        found += trainer.fit((x, y), 1, (x, y), batch_size=8).history["loss"]
+        found += trainer.fit([(x, y)], 1, [(x, y)]).history["val_loss"]
+        found += trainer.evaluate((x, y), batch_size=8).values()
+        return {**weights(trainer.model), "found": np.array(found)}
+
+    assert_same_bits(run(forms_of(x)[form], forms_of(y)[form]), run(x, y))
+
+
+def test_an_own_loss_gets_what_was_checked(backend, rng):
+    x, y = (np.array(fc.to_numpy(array)) for array in data_of(rng, 8))
+    seen = []
+
+    def loss(predictions, targets):
+        seen.append(targets)
+        return SoftmaxCrossEntropy()(predictions, targets)
+
+    model = model_of()
+    trainer = fc.Trainer(model, loss, SGD(model.parameters(), 0.1))
+    trainer.train_step(x, y.astype(">i8")[::-1])
+    trainer.evaluate([(x, y.astype(">i8"))])
+    assert all(targets.dtype.isnative and targets.flags.c_contiguous for targets in map(fc.to_numpy, seen))
+    for bad in (y[:-1], y[:, None][:3], np.int32(1)):
+        with pytest.raises(fc.errors.FastconvError, match="y: got"):
+            trainer.train_step(x, bad)
+
+
+@pytest.mark.parametrize("value", [0.25, np.float32(0.25), np.array([0.25]), np.array(0.25, np.float32), 1])
+def test_a_loss_may_be_a_number(backend, rng, value):
+    x, y = data_of(rng, 8)
+    model = model_of()
+    trainer = fc.Trainer(model, lambda p, t: (value, SoftmaxCrossEntropy()(p, t)[1]), SGD(model.parameters(), 0.1))
+    loss = trainer.train_step(x, y)
+    assert (loss.shape, loss.dtype) == ((), np.float32)
+    assert float(loss) == trainer.evaluate((x, y))["loss"] == float(np.ravel(value)[0])
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda p: 0.5, r"loss: got float from .*allowed: a pair"),
+        (lambda p: (0.5, p, p), r"loss: got tuple from"),
+        (lambda p: (p[:, 0], p), r"loss: got shape \(8,\) from .*the mean over the batch"),
+        (lambda p: ("low", p), r"loss: got 'low' from"),
+        (lambda p: (0.5, 0.0), r"gradient of the loss: got float"),
+        (lambda p: (0.5, p[:2]), r"gradient of the loss: got shape \(2, 3\); allowed: \(8, 3\)"),
+        (lambda p: (0.5, p.astype(np.float64)), r"gradient of the loss: got float64"),
+    ],
+)
+def test_a_loss_that_returns_something_else_is_refused(backend, rng, result, message):
+    x, y = data_of(rng, 8)
+    model = model_of()
+    before = weights(model)
+    trainer = fc.Trainer(model, lambda p, t: result(p), SGD(model.parameters(), 0.1))
+    for use in (lambda: trainer.train_step(x, y), lambda: trainer.evaluate((x, y))):
+        with pytest.raises(fc.errors.FastconvError, match=message):
+            use()
+    assert_same_bits(weights(model), before)  # the running statistics, too
+    assert trainer.step == trainer.optimizer.steps == 0
+
+
+class Batches:
+    """Batches that claim a length."""
+
+    def __init__(self, batches, length):
+        self.batches, self.length = batches, length
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def test_no_batches_are_refused(backend, rng):
+    """Nothing done is no success: neither a loss of 0, nor the best validation there ever was."""
+    x, y = data_of(rng, 8)
+    images = fc.data.DataLoader(fc.data.shapes10("test", size=20), 64, drop_last=True)
+    once = Batches(iter([(x, y)]), 1)  # has no second epoch
+    trainer = trainer_of(model_of())
+    nothing = [(x[:0], y[:0]), images, [], Batches([], 3), Batches(iter(()), 1)]
+    for data in nothing:
+        with pytest.raises(DataError, match=r"train: got .* no batches; allowed: at least one"):
+            trainer.fit(data, 1)
+        with pytest.raises(DataError, match=r"data: got .* no batches"):
+            trainer.evaluate(data)
+        with pytest.raises(DataError, match=r"validation_data: got .* no batches"):
+            trainer.fit((x, y), 1, data)
+    with pytest.raises(DataError, match=r"data: got .* no batches"):
+        trainer.evaluate([(x[:0], y[:0])])
+    with pytest.raises(ShapeError, match=r"x: got shape \(0, 8, 8, 2\), a batch of nothing"):
+        trainer.train_step(x[:0], y[:0])
+    assert trainer.epoch == 0
+    assert trainer.history.epochs == 0
+    with pytest.raises(DataError, match=r"train: got .* no batches"):
+        trainer.fit(once, 2)
+    assert trainer.epoch == trainer.history.epochs == 1
+    assert trainer.evaluate([(x, y), (x[:0], y[:0])]) == trainer.evaluate((x, y))  # an empty one beside others
+
+
+class Rows(nn.Layer):
+    """Notes which rows it sees."""
+
+    def __init__(self):
+        self.seen = []
+
+    def forward(self, x, *, training):
+        if training:
+            self.seen += fc.to_numpy(x)[:, 0].astype(int).tolist()
+        return x, ()
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return grad_output
+
+
+def test_pairs_are_shuffled_by_seed_and_epoch(backend):
+    x, y = fc.asarray(np.arange(20, dtype=np.float32)[:, None]), fc.asarray(np.arange(20, dtype=np.int32) % 3)
+
+    def orders(seed, *epochs, **options):
+        rows = Rows()
+        trainer = trainer_of(nn.Sequential(rows, nn.Dense(3)).build((1,)), seed=seed)
+        for count in epochs:
+            trainer.fit((x, y), count, (x, y), batch_size=8, **options)
+        return [rows.seen[i : i + 20] for i in range(0, len(rows.seen), 20)]
+
+    first, second = orders(5, 2)
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert len({tuple(order) for order in (first, second, range(20))}) == 3
+    assert orders(5, 1, 1) == [first, second]  # as a run that was taken up again
+    assert orders(6, 1) != [first]
+    assert orders(5, 1, shuffle=True) == [first]
+    assert orders(5, 2, shuffle=False) == [list(range(20))] * 2
+
+
+def test_a_mean_over_many_batches_is_exact(backend):
+    """A float32 sum of 50,000 losses drifts by 5e-4; the mean here is that of the losses in float64."""
+    losses = np.random.default_rng(3).uniform(0, 1, 4_000).astype(np.float32)
+    model = nn.Sequential(nn.Dense(2)).build((1,))
+    one_by_one = iter(losses)
+    trainer = fc.Trainer(model, lambda p, t: (next(one_by_one), p), SGD(model.parameters(), 0.0))
+    got = trainer.evaluate((fc.asarray(np.zeros((4_000, 1), np.float32)), fc.asarray(np.zeros(4_000))), batch_size=1)
+    assert got["loss"] == pytest.approx(losses.astype(np.float64).mean(), rel=1e-12)
+
+
+def test_a_loss_that_is_not_finite_ends_training(backend, rng):
+    x, y = data_of(rng, 64)
+    model = model_of()
+    batches = [(x[:32], y[:32]), (fc.asarray(np.full((32, 8, 8, 2), np.nan, np.float32)), y[32:])]
+    trainer = trainer_of(model)
+    trainer.fit(batches[:1], 1)
+    message = r"loss: got nan in batch 2 of epoch 2, .* 0.05; allowed: a finite one"
+    with np.errstate(all="ignore"), pytest.raises(DivergenceError, match=message):
+        trainer.fit(batches, 3)
+    assert (trainer.epoch, trainer.history.epochs, trainer.step) == (1, 1, 3)  # the epoch is no part of the history
+
+
+TAKES = {
+    "a list of two arrays": lambda t, x, y: t.fit([x, y], 1),
+    "a list of lists": lambda t, x, y: t.fit([[x, y], [x, y]], 1),
+    "one callback": lambda t, x, y: setattr(t, "callbacks", Callback()),
+    "a validation pair": lambda t, x, y: t.fit([(x, y)], 1, (x, y), batch_size=4),
+}
+
+
+@pytest.mark.parametrize("habit", TAKES)
+def test_takes(rng, habit):
+    with fc.use_backend("numpy"):
+        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
+        TAKES[habit](trainer, x, y)
+        assert trainer.epoch == trainer.history.epochs
+        assert isinstance(trainer.callbacks, tuple)
+
+
+def changed(x, index, value):
+    x = x.copy()
+    x[index] = value
+    return x
+
+
+REFUSES = {
+    "a dict": (lambda t, x, y: t.fit({"x": x, "y": y}, 1), r"train: got dict; allowed: a pair of arrays in one argu"),
+    "x alone": (lambda t, x, y: t.fit(x, y, 1), r"train: got ndarray; allowed: a pair of arrays in one argument, \(x"),
+    "a string": (lambda t, x, y: t.fit("cifar10", 1), "train: got str"),
+    "a data set": (lambda t, x, y: t.fit(fc.data.shapes10(size=8), 1), "train: got Dataset; allowed: .*DataLoader"),
+    "lists of numbers": (lambda t, x, y: t.fit((x.tolist(), y.tolist()), 1), "train: got a batch|train: got"),
+    "whole numbers": (lambda t, x, y: t.fit((x.astype(int), y), 1), "x of train: got int64"),
+    "float64": (lambda t, x, y: t.fit((x.astype(float), y), 1), "x of train: got float64"),
+    "a masked array": (lambda t, x, y: t.fit((np.ma.array(x), y), 1), "masked"),
+    "batches of three": (lambda t, x, y: t.fit([(x, y, y)], 1), "train: got a batch that is tuple of 3"),
+    "a batch of one array": (lambda t, x, y: t.fit([x], 1), "train: got a batch that is ndarray"),
+    "labels as a list": (lambda t, x, y: t.train_step(x, y.tolist()), "y: got list"),
+    "x as a list": (lambda t, x, y: t.train_step(x.tolist(), y), "x: got list"),
+    "shuffle of batches": (lambda t, x, y: t.fit([(x, y)], 1, shuffle=True), "shuffle: got True with batches"),
+    "batch_size of batches": (lambda t, x, y: t.fit([(x, y)], 1, batch_size=4), "batch_size: got 4 with batches"),
+    "batch_size in evaluate": (lambda t, x, y: t.evaluate([(x, y)], batch_size=4), "batch_size: got 4 with batches"),
+    "shuffle as a word": (lambda t, x, y: t.fit((x, y), 1, shuffle="yes"), "shuffle: got 'yes'"),
+    "half a batch": (lambda t, x, y: t.fit((x, y), 1, batch_size=0.5), "batch_size: got 0.5"),
+    "stop_training": (lambda t, x, y: setattr(t, "stop_training", True), "stop_training: got .*trainer.stop"),
+    "another model's": (lambda t, x, y: setattr(t, "optimizer", SGD(model_of().parameters(), 1)), "optimizer: got SGD"),
+    "a seed of -1": (lambda t, x, y: setattr(t, "seed", -1), "seed: got -1"),
+}
+
+
+@pytest.mark.parametrize("habit", REFUSES)
+def test_refuses_a_habit_from_elsewhere(rng, habit):
+    """One error, that says what to write, and nothing was done."""
+    with fc.use_backend("numpy"):
+        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
+        before, optimizer = weights(trainer.model), trainer.optimizer
+        use, message = REFUSES[habit]
+        with pytest.raises(fc.errors.FastconvError, match=message):
+            use(trainer, x, y)
+        assert_same_bits(weights(trainer.model), before)
+        assert (trainer.step, trainer.epoch, trainer.history.epochs) == (0, 0, 0)
+        assert trainer.optimizer is optimizer
+
+
+def test_what_a_trainer_is_made_of_is_checked():
+    with fc.use_backend("numpy"):
+        model, other = model_of(), model_of()
+        loss, optimizer = SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1)
+        unbuilt = nn.Sequential(nn.Dense(2))
+        cases = [
+            (("mlp", loss, optimizer), "model: got 'mlp'"),
+            ((unbuilt, loss, optimizer), "not built"),
+            ((nn.Sequential, loss, optimizer), "model: got the class Sequential"),
+            ((model, "categorical_crossentropy", optimizer), r"loss: got 'cat.*SoftmaxCrossEntropy\(\)"),
+            ((model, SoftmaxCrossEntropy, optimizer), r"loss: got the class .*such as SoftmaxCrossEntropy\(\)"),
+            ((model, optimizer, loss), "loss: got .*SGD"),
+            ((model, loss, "adam"), r"optimizer: got 'adam'; .*Adam\(model.parameters\(\)\)"),
+            ((model, loss, Adam), "optimizer: got the class Adam"),
+            ((model, loss, SGD(other.parameters(), 0.1)), r"SGD of 7 .* 7 of which are not, or no longer"),
+            ((model, loss, SGD([*model.parameters()][:2] + [*other.parameters()][:1], 0.1)), "of 3 .* 1 of which"),
+            ((model, loss, optimizer, 0.1), "schedule: got 0.1"),
+            ((model, loss, optimizer, schedules.Cosine), "schedule: got the class Cosine"),
+            ((model, loss, optimizer, lambda epoch: 0.1 / (1 + epoch)), "schedule: got a function of 'epoch'"),
+            ((model, loss, optimizer, None, print), "callbacks: got .*print"),
+            ((model, loss, optimizer, None, [print]), "callbacks: got .*print.* among them"),
+            ((model, loss, optimizer, None, Callback), "callbacks: got the class Callback"),
+        ]
+        for arguments, message in cases:
+            with pytest.raises(ArgumentError, match=message):
+                fc.Trainer(*arguments)
+        rebuilt = SGD(model.parameters(), 0.1)
+        model.build((8, 8, 2))
+        with pytest.raises(ArgumentError, match="no longer, of this model"):
+            fc.Trainer(model, loss, rebuilt)
+        fc.Trainer(model, loss, SGD([*model.parameters()][2:4], 0.1), None, Callback())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "told"),
+    [
+        (schedules.Cosine(0.1, 4), r"Cosine\(.*from step 4 on, before training ends at step 12; .*3 in each epoch"),
+        (schedules.OneCycle(0.1, 11), "total_steps=12"),
+        (schedules.Step(0.1, (1, 2)), "milestones are all within the first of 4 epochs"),
+        (schedules.Cosine(0.1, 12), ""),
+        (schedules.OneCycle(0.1, 400), ""),
+        (schedules.Step(0.1, (2, 3)), ""),
+        (schedules.Step(0.1, ()), ""),
+        (schedules.Constant(0.1), ""),
+        (None, ""),
+    ],
+)
+def test_a_schedule_that_counts_epochs_is_told(rng, schedule, told):
+    with fc.use_backend("numpy"):
+        trainer, data = trainer_of(model_of(), schedule=schedule), data_of(rng, 12)
+        with pytest.warns(UserWarning, match=told) if told else contextlib.nullcontext():
+            trainer.fit(data, 4, batch_size=4)
+
+
+def test_callbacks_end_in_reverse_order(rng):
+    ended = []
+
+    class Ends(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_train_end(self, trainer):
+            ended.append(self.name)
+
+    with fc.use_backend("numpy"):
+        trainer_of(model_of(), callbacks=[Ends("outer"), Ends("inner")]).fit(data_of(rng, 8), 1)
+    assert ended == ["inner", "outer"]
+
+
+@pytest.mark.parametrize("how", ["pickle", "deepcopy"])
+@pytest.mark.parametrize("kind", ["sgd", "adam"])
+def test_a_copy_of_a_trainer_goes_on_with_the_same_bits(backend, rng, how, kind):
+    """Model, optimizer, schedule, callbacks and history copied together; the original is not moved by the copy."""
+    x, y = data_of(rng, 48)
+    model = model_of(4)
+    optimizer = Adam(model.parameters(), 0.01) if kind == "adam" else None
+    trainer = trainer_of(model, optimizer, schedule=schedules.OneCycle(0.02, 9), callbacks=[ProgressDisplay()], seed=2)
+    trainer.callbacks = [ProgressDisplay(io.StringIO())] if how == "deepcopy" else []
+    trainer.fit((x, y), 1, (x, y), batch_size=16)
+    twin = copy.deepcopy(trainer) if how == "deepcopy" else pickle.loads(pickle.dumps(trainer))
+    before = weights(model)
+    twin.fit((x, y), 2, (x, y), batch_size=16)
+    assert_same_bits(weights(model), before)
+    assert trainer.step == trainer.optimizer.steps == 3
+    trainer.fit((x, y), 2, (x, y), batch_size=16)
+    assert_same_bits(weights(twin.model), weights(model))
+    assert twin.history.history["loss"] == trainer.history.history["loss"]
+    assert set(twin.optimizer.parameters) == set(twin.model.parameters())
