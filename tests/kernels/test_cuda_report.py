@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
 import fastconv as fc
-from benchmarks import cuda_compile, cuda_report, nvrtc, sass
+from benchmarks import cuda_compile, cuda_launches, cuda_model, cuda_plan, cuda_report, cuda_steps, nvrtc, sass
 from benchmarks.cuda_compile import label
+from benchmarks.cuda_traffic import shrunk, traffic_of
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS
 from benchmarks.shapes import Conv
 from fastconv.backends.cuda_backend import Launch
@@ -22,57 +23,6 @@ needs_tools = pytest.mark.skipif(
     nvrtc.library_path() is None or sass.disassembler() is None,
     reason="nvidia-cuda-nvrtc-cu12 or nvidia-cuda-nvdisasm is not installed",
 )
-
-# A kernel with a loop for copies in front, and a main loop with a smaller one for copies inside.
-CODE = """
-	.headerflags	@"EF_CUDA_SM90"
-.text.probe:
-        /*0000*/                   LDC R1, c[0x0][0x28] ;
-.L_x_0:
-        /*0010*/                   LDGSTS.E.BYPASS.128 [R3], [R4.64] ;
-        /*0020*/              @!P1 BRA `(.L_x_0) ;
-.L_x_1:
-        /*0030*/                   LDGDEPBAR ;
-        /*0040*/                   BAR.SYNC.DEFER_BLOCKING 0x0 ;
-.L_x_2:
-        /*0050*/                   LDGSTS.E.BYPASS.128 [R3], [R4.64] ;
-        /*0060*/               @P2 BRA `(.L_x_2) ;
-        /*0070*/              @!P0 BRA `(.L_x_3) ;
-        /*0080*/                   LDSM.16.M88.4 R4, [R8] ;
-.L_x_3:
-        /*0090*/                   LDS R5, [R8+0x10] ;
-        /*00a0*/                   HMMA.16816.F32.BF16 R12, R4, R6, R12 ;
-        /*00b0*/                   HMMA.16816.F32.BF16 R16, R4, R7, R16 ;
-        /*00c0*/                   IADD3 R2, R2, 0x1, RZ ;
-        /*00d0*/              @!P3 BRA `(.L_x_1) ;
-        /*00e0*/                   STG.E [R2.64], R12 ;
-        /*00f0*/                   EXIT ;
-.L_x_4:
-        /*0100*/                   BRA `(.L_x_4);
-        /*0110*/                   NOP;
-"""
-
-
-def test_main_loop_of_known_code() -> None:
-    loop = sass.main_loop(CODE)
-    assert loop.inner == 2
-    assert loop.classes == {"wait": 2, "branch": 2, "ldsm": 1, "lds": 1, "mma": 2, "other": 1}
-    assert loop.instructions == 9
-
-
-def test_without_a_loop_the_whole_kernel_counts() -> None:
-    lines = [line for line in CODE.splitlines() if "BRA" not in line]
-    loop = sass.main_loop("\n".join(lines))
-    assert loop.instructions == 13
-    assert loop.classes["mma"] == 2
-    with pytest.raises(sass.DisassemblerError, match="no matrix products"):
-        sass.main_loop("\n".join(line for line in lines if "HMMA" not in line))
-
-
-def test_without_the_disassembler_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sass, "disassembler", lambda: None)
-    with pytest.raises(sass.DisassemblerError, match=r"pip install -e '\.\[gate\]'"):
-        sass.disassemble(b"")
 
 
 @pytest.mark.parametrize(
@@ -87,13 +37,13 @@ def test_without_the_disassembler_it_says_what_to_install(monkeypatch: pytest.Mo
     ],
 )
 def test_resident_blocks(threads: int, registers: int, shared: int, expected: tuple[int, str]) -> None:
-    assert cuda_report.resident_blocks(threads, registers, shared) == expected
+    assert cuda_model.resident_blocks(threads, registers, shared) == expected
 
 
-def test_last_wave() -> None:
-    assert cuda_report.last_wave(132 * 2, 2) == 1
-    assert cuda_report.last_wave(132 + 1, 1) == pytest.approx(2 * 132 / 133)
-    assert cuda_report.last_wave(66, 1) == 2
+def test_stretch_is_that_of_the_multiprocessor_with_most_blocks() -> None:
+    assert cuda_model.stretch_of(132 * 2) == 1
+    assert cuda_model.stretch_of(132 + 1) == pytest.approx(2 * 132 / 133)
+    assert cuda_model.stretch_of(66) == 2
 
 
 def _launch(name: str, grid: tuple[int, int, int], defines: dict[str, int | str], *args) -> Launch:
@@ -106,27 +56,43 @@ KERNEL = {"MATH": "BF16", "KERNEL_H": 3, "KERNEL_W": 3, "CHANNELS": 64, "BACKWAR
 def test_turns_and_products_of_known_launches() -> None:
     tile = {"TILE_IMAGES": 1, "TILE_H": 8, "TILE_W": 16, "TILE_N": 64, "ROW_BYTES": 128}
     halo = _launch("conv2d_halo", (10, 1, 1), KERNEL | tile)
-    assert cuda_report.turns(halo) == 10 * 9  # 64 channels are a row
-    assert cuda_report.multiply_adds(halo) == 10 * 9 * 128 * 64 * 64
+    assert cuda_launches.turns(halo) == 10 * 9  # 64 channels are a row
+    assert cuda_launches.multiply_adds(halo) == 10 * 9 * 128 * 64 * 64
     strided = {"TILE_M": 64, "TILE_N": 32, "ROW_BYTES": 64, "STRIDE_H": 2, "STRIDE_W": 2, "FLAT": 0}
     gather = _launch("conv2d_gather", (10, 1, 4), KERNEL | {"BACKWARD": 1} | strided)
-    assert cuda_report.turns(gather) == 10 * 9 * 2  # all phases together have the nine taps
+    assert cuda_launches.turns(gather) == 10 * 9 * 2  # all phases together have the nine taps
     flat = _launch("conv2d_gather", (10, 1, 1), KERNEL | strided | {"FLAT": 1, "CHANNELS": 3, "MATH": "TF32"})
-    assert cuda_report.turns(flat) == 10 * 2  # 27 numbers in rows of 16
-    assert cuda_report.multiply_adds(flat) == 20 * 64 * 32 * 16
+    assert cuda_launches.turns(flat) == 10 * 2  # 27 numbers in rows of 16
+    assert cuda_launches.multiply_adds(flat) == 20 * 64 * 32 * 16
     sizes = {"TILE_M": 64, "TILE_N": 64, "ROW_TAPS": 3, "PIXELS": 32}
     arrays = [np.empty(4, np.float32)] * 3
     weight = _launch("conv2d_weight", (1, 3, 7), KERNEL | sizes, *arrays, np.int32(5), np.int32(99))
-    assert cuda_report.turns(weight) == 3 * 7 * 5
-    assert cuda_report.multiply_adds(weight) == 3 * 7 * 5 * 32 * 64 * 64 * 3
+    assert cuda_launches.turns(weight) == 3 * 7 * 5
+    assert cuda_launches.multiply_adds(weight) == 3 * 7 * 5 * 32 * 64 * 64 * 3
 
 
 def test_bytes_of_arrays() -> None:
-    x, y = np.empty(10, np.float32), np.empty(6, np.uint16)
-    assert cuda_report.array_bytes(_launch("pack_input", (1, 1, 1), {}, x, y, np.int64(3))) == 52
-    assert cuda_report.array_bytes(_launch("add_arrays", (1, 1, 1), {}, x, y, x)) == 52  # in place
-    assert cuda_report.array_bytes(_launch("conv2d_halo", (1, 1, 1), {}, y, y, x, None, None, y)) == 12
-    assert cuda_report.array_bytes(_launch("sum_splits", (1, 1, 1), {}, y, x, x, y)) == 12
+    x, y, z = np.empty(10, np.float32), np.empty(6, np.uint16), np.empty(10, np.float32)
+    assert _bytes("pack.cu", "pack_input", x, y, np.int64(3)) == 52
+    assert _bytes("elementwise.cu", "add_arrays", x, z, y, np.int64(3)) == 92
+    assert _bytes("elementwise.cu", "add_arrays", x, z, x, np.int64(3)) == 120  # in place: read and written
+    assert _bytes("elementwise.cu", "add_arrays", x, x, z, np.int64(3)) == 80  # one array twice is read once
+    assert _bytes("conv2d_halo.cu", "conv2d_halo", y, y, x, None, None, z) == 52  # the weight itself is spare
+    assert _bytes("conv2d_splits.cu", "sum_splits", y, x, x, z) == 52
+    assert _bytes("optimizer.cu", "sgd_update", x, z, y) == 2 * (x.nbytes + y.nbytes) + z.nbytes
+
+
+def _bytes(source: str, name: str, *args) -> int:
+    return cuda_launches.array_bytes(Launch(Kernel(source, name), (1, 1, 1), (128, 1, 1), args, 0))
+
+
+def test_every_kernel_has_its_arrays_read_and_written() -> None:
+    """What a kernel writes is told from its source; each of today's launches writes something."""
+    for model, batch in cuda_steps.STEPS:
+        for launch in cuda_compile.training_launches(model, "fast", batch=batch):
+            reads, writes = cuda_launches.operands(launch, batch)
+            assert reads, launch.kernel.name
+            assert writes, launch.kernel.name
 
 
 def test_products_cover_those_of_the_layer() -> None:
@@ -135,9 +101,10 @@ def test_products_cover_those_of_the_layer() -> None:
         conv = replace(conv, batch=BATCH)
         for direction in DIRECTIONS:
             for precision in PRECISIONS:
-                launches = cuda_report.launches_of(conv, direction, precision)
-                (main,) = (launch for launch in launches if launch.kernel.name in cuda_report.TENSOR_KERNELS)
-                done = 2 * cuda_report.multiply_adds(main) / conv.flops
+                main = cuda_report.main_launch(cuda_report.launches_of(conv, direction, precision))
+                products, elements = cuda_launches.needed(main)
+                assert (2 * products, 4 * elements) == (conv.flops, conv.arrays_bytes), (conv.name, direction)
+                done = 2 * cuda_launches.multiply_adds(main) / conv.flops
                 assert done >= 1 or (conv.stride == 2 and direction == "backward_input"), (conv.name, direction)
                 if conv.channels > 3 and conv.stride == 1:
                     assert done < 1.06, (conv.name, direction)
@@ -151,18 +118,65 @@ def test_the_report_is_that_of_today() -> None:
         for direction in DIRECTIONS:
             for precision in PRECISIONS:
                 launches = cuda_report.launches_of(replace(conv, batch=BATCH), direction, precision)
-                (main,) = (launch for launch in launches if launch.kernel.name in cuda_report.TENSOR_KERNELS)
+                main = cuda_report.main_launch(launches)
                 today[conv.name, direction, precision] = main.kernel.name, label(main.kernel)
     assert listed == today, f"run {cuda_report.COMMAND}"
-    models = {(k.name, label(k)) for k in cuda_compile.variants() if k.name in cuda_report.TENSOR_KERNELS}
+    models = {(k.name, label(k)) for k in cuda_compile.variants() if k.name in cuda_launches.TENSOR_KERNELS}
     assert {(v["kernel"], v["variant"]) for v in RECORD["variants"]} == {*today.values(), *models}
     assert RECORD["kind"] == "prediction, not a measurement"
 
 
-def test_the_readable_report_holds_the_same_rows() -> None:
-    rows = [line for line in cuda_report.TABLE.read_text().splitlines() if line.startswith("| `")]
-    assert len(rows) == len(RECORD["predictions"]) + len(RECORD["variants"])
-    assert "A prediction, made without a GPU" in cuda_report.TABLE.read_text()
+def test_the_steps_are_those_of_today() -> None:
+    """Kernels, launches and bytes of each step; another launch needs a new report."""
+    steps = cuda_report.read_steps(RECORD)
+    assert [(s.model, s.batch, s.precision) for s in steps] == [
+        (model, batch, precision) for model, batch in cuda_steps.STEPS for precision in PRECISIONS
+    ]
+    for step in steps:
+        today: dict[str, list[int]] = {}
+        for launch in cuda_compile.training_launches(step.model, step.precision, batch=step.batch):
+            counts = today.setdefault(launch.kernel.name, [0, 0])
+            counts[0] += 1
+            counts[1] += cuda_launches.array_bytes(launch)
+        assert {g.kernel: [g.launches, g.nbytes] for g in step.groups} == today, f"run {cuda_report.COMMAND}"
+
+
+def test_a_step_takes_no_less_than_its_bytes_and_launches() -> None:
+    for step in cuda_report.read_steps(RECORD):
+        assert step.seconds >= max(step.nbytes / cuda_model.MEMORY_RATE, step.launches * cuda_model.LAUNCH)
+        for group in step.groups:
+            assert 0 <= group.lost <= group.seconds, group
+        assert f"The largest loss is `{step.largest_loss.kernel}`" in cuda_report.step_text(step)
+
+
+def test_the_readable_reports_hold_the_same() -> None:
+    text = cuda_report.TABLE.read_text()
+    assert "A prediction, made without a GPU" in text
+    steps = cuda_report.read_steps(RECORD)
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    kernels = sum(len(step.groups) for step in steps)
+    assert len(rows) == len(RECORD["predictions"]) + len(RECORD["variants"]) + kernels
+    for step in steps:
+        assert cuda_report.step_text(step) in text
+    plan = cuda_plan.table([cuda_plan.Stage(**row) for row in RECORD["plan"]])
+    notes = cuda_report.NOTES.read_text()
+    assert cuda_report.with_plan(notes, plan) == notes, f"run {cuda_report.COMMAND}"
+    assert plan in notes
+
+
+def test_packing_and_epilogues_are_counted() -> None:
+    rows = {(r["layer"], r["direction"], r["precision"]): r for r in RECORD["predictions"]}
+    row = rows["64_64_at_32", "forward", "fast"]
+    assert row["packing"] >= 2 * 67e6 / cuda_model.MEMORY_RATE  # 134 MB read, 67 MB written, and a weight
+    assert row["total"] == pytest.approx(
+        max(row["memory"], max(row[n] for n in ("tensor", "shared", "l2", "issue")) + row["ends"])
+        + row["packing"]
+        + row["others"]
+    )
+    (variant,) = (v for v in RECORD["variants"] if (v["kernel"], v["variant"]) == (row["kernel"], row["variant"]))
+    assert row["ends"] > 0
+    assert variant["code"] > variant["turn"] + variant["before"] + variant["behind"]
+    assert variant["behind"] > 8 * 64  # 64 results of a thread by twos, a test and a store of each at least
 
 
 @pytest.mark.emulator
@@ -171,7 +185,7 @@ def test_a_prediction_is_that_of_the_report() -> None:
     """One pass, made again."""
     conv = next(conv for conv in LAYERS if conv.name == "1x1_256_64_at_16")
     main, prediction = cuda_report.predict(conv, "forward", "default")
-    variant = cuda_report.variant_of(main, cuda_report.ratios_of(main))
+    variant = cuda_model.variant_of(main, traffic_of(main))
     row = next(
         r
         for r in RECORD["predictions"]
@@ -183,8 +197,10 @@ def test_a_prediction_is_that_of_the_report() -> None:
     assert prediction.total >= prediction.roofline
     assert (variant.conflicts, variant.sectors) == (listed["conflicts"], listed["sectors"])
     if nvrtc.version() == RECORD["nvrtc"]:
-        assert variant.loop == listed["loop"]
-        assert variant.registers == listed["registers"]
+        assert asdict(variant) == listed
+        assert asdict(prediction).keys() == row.keys()
+        for name, value in asdict(prediction).items():
+            assert value == (row[name] if isinstance(value, str) else pytest.approx(row[name], rel=1e-6)), name
 
 
 @pytest.mark.emulator
@@ -194,16 +210,18 @@ def test_a_launch_on_few_images_is_the_same_but_for_its_size(name: str, directio
     """It runs with every access checked, in the same variant, and does a share of the products by its images."""
     emulator_or_skip()
     conv = replace(next(c for c in LAYERS if c.name == name), batch=BATCH)
-    launches = cuda_report.launches_of(conv, direction, "default")
-    (main,) = (launch for launch in launches if launch.kernel.name in cuda_report.TENSOR_KERNELS)
+    main = cuda_report.main_launch(cuda_report.launches_of(conv, direction, "default"))
     with fc.use_backend("cuda-emulator") as backend:
-        small = cuda_report.shrunk(backend, main)
+        small = shrunk(backend, main)
     assert (small.kernel, small.block, small.shared_bytes) == (main.kernel, main.block, main.shared_bytes)
     assert len(small.args) == len(main.args)
-    assert 0 < cuda_report.multiply_adds(small) < cuda_report.multiply_adds(main) / 20
-    conflicts, sectors = cuda_report.ratios_of(main)
-    assert 1 <= conflicts < 1.2
-    assert 1 <= sectors < 2
+    assert 0 < cuda_launches.multiply_adds(small) < cuda_launches.multiply_adds(main) / 20
+    traffic = traffic_of(main)
+    assert 1 <= traffic.conflicts < 1.2
+    assert 1 <= traffic.excess < 2
+    reads, writes = cuda_launches.operands(main)
+    assert traffic.read * 32 > 0.9 * sum(o.nbytes for o in reads)  # nothing is read less than once
+    assert traffic.written * 32 == pytest.approx(sum(o.nbytes for o in writes), rel=0.01)
 
 
 def test_roofline_of_a_known_layer() -> None:
