@@ -140,7 +140,7 @@ def _trainer(*, capture: bool) -> fc.Trainer:
 
 
 def test_a_training_step_is_one_graph(fake, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    """No launch and no compilation beside the graph but the copies of statistics, batch and loss; dropout draws anew."""
+    """No launch and no compilation beside the graph but the copies of statistics, batch, loss; dropout draws anew."""
     cupy = fake()
     backend = CupyBackend()
     monkeypatch.setitem(registry._instances, "cupy", backend)
