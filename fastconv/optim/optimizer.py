@@ -138,8 +138,9 @@ class Optimizer(Declared):
         """Return `update` as one call that nothing interrupts, or None where there is none."""
         if not self.backend.captures or not is_ours(type(self)):
             return None
-        for run in self._runs:
-            run.grad()  # zeros where there is none
+        for parameter in self.parameters:
+            if not parameter.has_grad:
+                parameter.grad  # noqa: B018 - fills it with zeros
         settings = (self.backend.num_threads, *self.settings().values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None

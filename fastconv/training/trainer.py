@@ -29,6 +29,7 @@ from fastconv.backends.base import Array, Shape
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.nn.layer import Layer
+from fastconv.nn.parameter import Buffer, Parameter
 from fastconv.nn.undo import Snapshot, arenas_of, touch_all
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule, misfit
@@ -279,12 +280,14 @@ class Trainer(Declared):
             if self.schedule is not None:
                 optimizer.lr = self.schedule(number)
             captured = self._captured_step(x) if self._capture else None
-            arrays = captured.statistics if captured else arenas_of(self.model.buffers())
-            statistics = Snapshot(self.model.backend, arrays)
+            tensors = () if captured else tuple(self.model.tensors())
+            buffers = [tensor for tensor in tensors if not isinstance(tensor, Parameter)]
+            statistics = Snapshot(self.model.backend, captured.statistics if captured else arenas_of(buffers))
             done = captured.run(x, y, number) if captured else None
             if done is None:
-                statistics.put_back()
-                done = self._plain_step(x, y)
+                if captured:
+                    statistics.put_back()
+                done = self._plain_step(x, y, tensors or self.model.tensors())
             self.step = number + 1
         except BaseException:
             if optimizer.steps != updates:
@@ -296,18 +299,20 @@ class Trainer(Declared):
             raise
         return done
 
-    def _plain_step(self, x: Array, y: Array) -> tuple[Array, Array]:
+    def _plain_step(self, x: Array, y: Array, tensors: Iterable[Buffer]) -> tuple[Array, Array]:
         with random.stream(self.seed, self.step):
             predictions, context = self.model.forward(x, training=True)
         loss, grad = loss_and_grad(self.loss, predictions, y)
-        updates = self.optimizer.steps
+        updates, parameters = self.optimizer.steps, [p for p in tensors if isinstance(p, Parameter)]
         try:
-            self.model.zero_grad()
+            for parameter in parameters:
+                parameter.zero_grad()
             self.model.backward(grad, context, needs_input_grad=False)
             self.optimizer.step()
         except BaseException:
             if self.optimizer.steps == updates:
-                self.model.zero_grad()
+                for parameter in parameters:
+                    parameter.zero_grad()
             raise
         return loss, predictions
 

@@ -258,7 +258,7 @@ def _trainer(*, capture: bool) -> fc.Trainer:
 
 
 def test_a_training_step_is_one_graph(fake, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
-    """No launch and no compilation beside the graph but the copies of batch and loss; dropout draws anew."""
+    """No launch and no compilation beside the graph but the copies of statistics, batch, loss; dropout draws anew."""
     cupy = fake()
     backend = CupyBackend()
     monkeypatch.setitem(registry._instances, "cupy", backend)
@@ -271,7 +271,7 @@ def test_a_training_step_is_one_graph(fake, monkeypatch: pytest.MonkeyPatch, rng
         loaded, run, ran = len(cupy.loaded), backend.device.run, []
         monkeypatch.setattr(backend.device, "run", lambda launch: (ran.append(launch.kernel.name), run(launch)))
         got += [float(captured.train_step(x, y)) for _ in range(2)]
-    assert ran == ["copy_array"] * 3 * 2
+    assert ran == ["copy_array"] * 4 * 2
     assert len(cupy.loaded) == loaded
     assert got == expected
     assert len(set(got)) == 3

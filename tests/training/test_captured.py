@@ -129,6 +129,17 @@ def test_what_is_set_between_steps_counts(rng):
         assert a.tobytes() == b.tobytes()
 
 
+def test_what_is_set_to_the_same_value_does_not_count(rng):
+    batches = batches_of(rng)
+    trainer = trainer_of(model_of(), capture=True)
+    steps(trainer, batches)
+    kept = trainer._captured
+    trainer.model.layers[-2].p = float("0.2")
+    trainer.optimizer.momentum = float("0.9")
+    steps(trainer, batches)
+    assert trainer._captured is kept
+
+
 def test_another_optimizer_or_loss_counts(rng):
     batches = batches_of(rng)
 

@@ -13,6 +13,8 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.backends import memory
+from fastconv.backends.memory import Pool
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
 
@@ -105,9 +107,10 @@ def put_back(trainer, state, tensors):
     ("where", "instructions", "stride"),
     [
         pytest.param(STATE, False, 3, id="every-third-line-where-state-changes"),
-        pytest.param(STATE, True, 1, id="every-instruction-where-state-changes", marks=pytest.mark.slow),
-        pytest.param(EVERYWHERE, False, 1, id="every-line", marks=pytest.mark.slow),
-        pytest.param(EVERYWHERE, True, 29, id="instructions-everywhere", marks=pytest.mark.slow),
+        # the first two with a stride of 1 pass, too, in some 27,000 steps
+        pytest.param(STATE, True, 5, id="instructions-where-state-changes", marks=pytest.mark.slow),
+        pytest.param(EVERYWHERE, False, 7, id="lines-everywhere", marks=pytest.mark.slow),
+        pytest.param(EVERYWHERE, True, 101, id="instructions-everywhere", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("kind", ["plain", "captured", "several-kernels", "reference", "first"])
@@ -182,11 +185,34 @@ def test_an_interrupt_from_a_timer(rng, capture):
         assert same(state_of(calm), now)
 
 
-def every_place(change, prepare, look, *, stride=1):
+def test_a_second_interrupt_leaves_no_stale_weights(rng, monkeypatch):
+    """It comes while the first one is dealt with, before anything is said of the parameters again."""
+    with fc.use_backend("numba"):
+        model, other, (x, _) = model_of(), model_of(seed=7), batch_of(rng)
+        optimizer = SGD(model.parameters(), 0.5)
+        model.backward(np.ones((6, 3), np.float32), model.forward(x, training=True)[1])
+        model(x)
+
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        def change():
+            optimizer.update()
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(optimizer, "_is_done", interrupt)
+        before = np.array(model(x))
+        with pytest.raises(KeyboardInterrupt):
+            optimizer.apply(change)
+        assert not np.array_equal(model(x), before)
+        assert_fresh(model, other, x)
+
+
+def every_place(change, prepare, look, *, stride=1, where=EVERYWHERE, instructions=False):
     """Interrupt `change` before each line in turn; `look` gets whether it was done to the end."""
     for number in range(0, 10**6, stride):
         prepare()
-        broken = Interrupts(number, EVERYWHERE).breaks(change)
+        broken = Interrupts(number, where, instructions=instructions).breaks(change)
         look(broken)
         if not broken:
             return number
@@ -298,3 +324,19 @@ def test_an_epoch_is_counted_with_its_history(rng):
             assert len({len(values) for values in trainer.history.history.values()}) <= 1
 
         every_place(lambda: trainer.fit(data, 1, data), lambda: None, look, stride=37)
+
+
+def test_the_pool_goes_on_behind_an_interrupt():
+    """A block that was on its way is lost, and nothing else."""
+    pool = Pool()
+
+    def look(broken):
+        arrays = [pool.empty((100,), np.float32) for _ in range(3)]
+        for i, array in enumerate(arrays):
+            array[...] = i
+        assert [array[0] for array in arrays] == [0, 1, 2]
+
+    where = (memory.__file__,)
+    assert every_place(lambda: pool.empty((100,), np.float32), lambda: None, look, where=where, instructions=True) > 50
+    every_place(lambda: pool.empty((100,), np.float32), lambda: None, lambda broken: pool.trim(), where=where)
+    look(broken=False)

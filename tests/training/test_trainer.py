@@ -342,15 +342,18 @@ def test_what_is_checked_is_what_is_used(backend, rng, form, capture):
     x, y = (np.array(fc.to_numpy(array)) for array in data_of(rng, 20))
     y = y.astype(rng.choice([np.int16, np.int32, np.int64, np.uint8]))
 
-    def run(x, y):
+    others = x[::-1] + 1, y[::-1].copy()
+
+    def run(x, y, *more):
         trainer = trainer_of(model_of(2), seed=1, capture=capture)
-        found = [float(trainer.train_step(x, y)) for _ in range(2)]
+        found = [float(trainer.train_step(*batch)) for batch in ((x, y), more, (x, y))]
         found += trainer.fit((x, y), 1, (x, y), batch_size=8).history["loss"]
         found += trainer.fit([(x, y)], 1, [(x, y)]).history["val_loss"]
         found += trainer.evaluate((x, y), batch_size=8).values()
         return {**weights(trainer.model), "found": np.array(found)}
 
-    assert_same_bits(run(forms_of(x)[form], forms_of(y)[form]), run(x, y))
+    batches = (x, y, *others)
+    assert_same_bits(run(*(forms_of(array)[form] for array in batches)), run(*map(np.ascontiguousarray, batches)))
 
 
 def test_an_own_loss_gets_what_was_checked(backend, rng):
