@@ -28,9 +28,9 @@ def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: i
         )
     if isinstance(schedule, Step) and epochs > 1 and steps_per_epoch > 1:
         last = max(schedule.milestones, default=steps)
-        if last < steps_per_epoch or last <= epochs:
-            within = "epoch" if last < steps_per_epoch else f"{last // steps_per_epoch + 1} epochs"
-            return f"{schedule}, whose milestones are all within the first {within} of {epochs}; {advice}"
+        if last < steps_per_epoch or (last <= epochs and last * 5 < steps):
+            within = "first" if last < steps_per_epoch else f"first {last // steps_per_epoch + 1}"
+            return f"{schedule}, whose milestones are all within the {within} of {epochs} epochs; {advice}"
     return ""
 
 

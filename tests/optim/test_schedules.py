@@ -97,6 +97,7 @@ def test_same_as_pytorch():
         ((5, 10), 100, 20, True),
         ((240, 480), 8, 90, False),
         ((5, 10), 1, 20, False),  # a step is an epoch
+        ((2, 3), 3, 4, False),  # of steps, within what there are
         ((5,), 10, 1, False),
         ((), 10, 20, False),
     ],
