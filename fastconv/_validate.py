@@ -67,11 +67,11 @@ def owned(backend: Backend, value: Any, name: str) -> None:
     if home is None:
         raise DTypeError(
             f"{name}: got {type(value).__name__}; allowed: an array of the backend {backend.name!r}"
-            f" (use fastconv.asarray({name}))"
+            f" (use fastconv.asarray({_variable(name)}))"
         )
     raise BackendMismatchError(
         f"{name}: got an array of the backend {home!r}; allowed: one of the active backend {backend.name!r}"
-        f" (use fastconv.asarray({name}), or fastconv.set_backend({home!r}))"
+        f" (use fastconv.asarray({_variable(name)}), or fastconv.set_backend({home!r}))"
     )
 
 
@@ -167,11 +167,16 @@ def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.
     raise ArgumentError(f"{name}: got {value!r}; allowed: a finite number{' ' * bool(limits)}{' and '.join(limits)}")
 
 
+def _variable(name: str) -> str:
+    """Return what the array in "x of train" is called in a program."""
+    return name.partition(" of ")[0]
+
+
 def _advice(name: str, dtype: np.dtype[Any]) -> str:
     if dtype == np.float16:
-        return f"float16 has no arithmetic on the CPU: use {name}.astype('float32')"
+        return f"float16 has no arithmetic on the CPU: use {_variable(name)}.astype('float32')"
     if dtype.kind in "iub":
-        return f"use {name}.astype('float32')"
+        return f"use {_variable(name)}.astype('float32')"
     return f"no other type is computed with: convert {name} first"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from fastconv import _validate as validate
+from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.base import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
@@ -50,7 +51,7 @@ def loss_and_grad(loss: Loss, predictions: Array, targets: Array) -> tuple[Array
     return value.reshape(()), grad
 
 
-class SoftmaxCrossEntropy:
+class SoftmaxCrossEntropy(Declared):
     """Mean over the batch of the cross-entropy of the softmax.
 
     ``loss = -1/N * sum over n, k of target[n, k] * log(softmax(logits)[n, k])`` with

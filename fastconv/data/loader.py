@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.base import Array, Backend, RandomKey
 from fastconv.data._order import shuffled
@@ -22,7 +23,7 @@ AUGMENT_STREAM = 2**32 - 1  # the layers count their streams up from 0
 _NOTHING = FlipCrop(flip=False, pad=0)
 
 
-class DataLoader:
+class DataLoader(Declared):
     """Makes batches ``(x, labels)`` of a data set or of a pair of arrays, images each by one backend operation.
 
     Images stay in memory as bytes. The order and the augmentation of an epoch depend on `seed` and on the epoch's
@@ -87,12 +88,22 @@ class DataLoader:
         self.std = _per_channel(std, 1.0, self.dataset, self._x, "std")
         if min(self.std, default=1.0) <= 0:
             raise ArgumentError(f"std: got {self.std}; allowed: numbers above zero")
+        for name, numbers in (("mean", self.mean), ("std", self.std)):
+            self._check_range(name, numbers)
         self.drop_last = _truth(drop_last, "drop_last")
         self.seed = checked_seed(seed)
         if not self._of_images:
             self._x = self._normalised(self._x, changed=mean is not None or std is not None)
         self.epoch = 0
         self._resident: tuple[Backend, Array, Array] | None = None
+
+    def _check_range(self, name: str, numbers: tuple[float, ...]) -> None:
+        """Refuse numbers that would make batches which are not finite."""
+        limits = np.finfo(self.dtype)
+        low = float(limits.smallest_normal) if name == "std" else 0.0  # what is smaller is flushed to zero
+        if not all(low <= abs(number) <= float(limits.max) for number in numbers):
+            within = f"from {low:.2g} to" if low else "of at most"
+            raise ArgumentError(f"{name}: got {numbers}; allowed: numbers {within} {limits.max:.2g}, for {self.dtype}")
 
     @property
     def num_samples(self) -> int:
@@ -191,6 +202,8 @@ def _arrays(dataset: Any) -> tuple[Array, Array]:
             )
     elif x.ndim != 4:
         raise ShapeError(f"x: got uint8 {tuple(x.shape)}; allowed: (M, H, W, C) for uint8 images")
+    if y.dtype.kind not in "biuf":  # rows are gathered into memory of the pool, where references have no place
+        raise DTypeError(f"y: got {y.dtype}; allowed: numbers")
     if not x.ndim or x.shape[:1] != y.shape[:1]:
         raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
     return x, y

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._attributes import Declared
 from fastconv.algorithm import algorithm, get_algorithm
 from fastconv.backends import use_backend
 from fastconv.backends.base import Algorithm, Array, Precision, Shape
@@ -32,7 +33,7 @@ from fastconv.precision import get_precision, precision
 Run = Callable[[Array], Array]
 
 
-class InferencePlan:
+class InferencePlan(Declared):
     """What `Layer.compile` returns: ``plan(x)`` gives what ``model(x)`` gave when it was made, up to rounding.
 
     Threads may share a plan; they take turns. A copy, or one that was pickled, is planned anew from the same weights.

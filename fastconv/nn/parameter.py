@@ -13,13 +13,13 @@ A copy, and what was pickled, has arenas of its own on the backend of that name,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 
-from fastconv._attributes import unknown_attribute
+from fastconv._attributes import Declared, unknown_attribute
 from fastconv.backends.base import Array, Backend, DType, Shape
 from fastconv.errors import ShapeError
 
@@ -229,8 +229,10 @@ class Run:
         return grads[self.begin : self.end]
 
 
-class Parameters:
+class Parameters(Declared):
     """The parameters of a layer or model, in order of their place in the arena."""
+
+    habits: ClassVar[Mapping[str, str]] = {"requires_grad": FREEZING, "trainable": FREEZING}
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         self._items = tuple(parameters)

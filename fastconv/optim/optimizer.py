@@ -158,6 +158,10 @@ class Optimizer(Declared):
             raise
         return True
 
+    def __repr__(self) -> str:
+        numbers = ", ".join(f"{name}={value}" for name, value in {"lr": self.lr, **self.settings()}.items())
+        return f"{type(self).__name__}({len(self.parameters)} parameters, {numbers})"
+
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters:

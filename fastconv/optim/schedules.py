@@ -18,7 +18,7 @@ Schedule = Callable[[int], float]
 def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: int) -> str:
     """Say why training for `epochs` from `step` on is not what a schedule was made for; "" if nothing is odd.
 
-    Elsewhere schedules count epochs. Fed with those, one ends in the first epoch.
+    Elsewhere schedules count epochs. Fed with those, one ends in the first epochs.
     """
     steps, advice = steps_per_epoch * epochs, f"schedules count steps, {steps_per_epoch} in each epoch here"
     if isinstance(schedule, Cosine | OneCycle) and schedule.total_steps < step + steps:
@@ -26,8 +26,11 @@ def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: i
             f"{schedule}, whose rate stays at its last value from step {schedule.total_steps} on, before training ends"
             f" at step {step + steps}; {advice}: total_steps={step + steps}"
         )
-    if isinstance(schedule, Step) and epochs > 1 and max(schedule.milestones, default=steps) < steps_per_epoch:
-        return f"{schedule}, whose milestones are all within the first of {epochs} epochs; {advice}"
+    if isinstance(schedule, Step) and epochs > 1 and steps_per_epoch > 1:
+        last = max(schedule.milestones, default=steps)
+        if last < steps_per_epoch or (last <= epochs and last * 5 < steps):
+            within = "first" if last < steps_per_epoch else f"first {last // steps_per_epoch + 1}"
+            return f"{schedule}, whose milestones are all within the {within} of {epochs} epochs; {advice}"
     return ""
 
 

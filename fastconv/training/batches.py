@@ -26,8 +26,8 @@ class Batches(Protocol):
 
 
 def is_pair(data: Any) -> bool:
-    """Tell whether `data` is a pair of arrays, of which batches are made."""
-    return isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(array, "shape") for array in data)
+    """Tell whether `data` is a pair (x, y), of which batches are made, and not two batches, pairs themselves."""
+    return isinstance(data, tuple | list) and len(data) == 2 and not all(map(_is_batch, data))
 
 
 def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Batches:
@@ -55,6 +55,10 @@ def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: 
     if not len(batches):
         raise no_batches(batches, name)
     return batches
+
+
+def _is_batch(data: Any) -> bool:
+    return isinstance(data, tuple | list) and len(data) == 2
 
 
 def no_batches(batches: Any, name: str) -> DataError:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from fastconv._attributes import Declared
 from fastconv._console import make_console
 from fastconv.backends.base import Array
 from fastconv.errors import ArgumentError
@@ -42,7 +43,7 @@ class StepInfo:
     loss: Array
 
 
-class Callback:
+class Callback(Declared):
     """Base class: override what is needed. ``trainer.stop = True`` ends the training after the epoch."""
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -172,13 +173,16 @@ class ModelCheckpoint(Callback):
         Made if it does not exist.
     monitor : str or None
         The quantity that decides what is best of the trainer's history: the greatest if its name ends in "accuracy",
-        else the least; what is not finite is never best. By default the first there is of "val_accuracy", "val_loss",
+        else the least; what is not finite is never best, nor is an accuracy whose loss is not. By default the first there is of "val_accuracy", "val_loss",
         "loss". `Trainer.fit` refuses one that it does not record.
     """  # noqa: E501
 
     def __init__(self, directory: str | os.PathLike[str], *, monitor: str | None = None) -> None:
         self.directory = Path(directory)
         self.monitor = monitor
+
+    def __repr__(self) -> str:
+        return f"ModelCheckpoint({str(self.directory)!r}, monitor={self.monitor!r})"
 
     @property
     def last_path(self) -> Path:
@@ -201,7 +205,11 @@ class ModelCheckpoint(Callback):
         name = self.monitor or next(key for key in ("val_accuracy", "val_loss", "loss") if key in logs)
         self._check_monitor(logs)
         sign = 1 if name.endswith("accuracy") else -1
-        *before, now = (sign * value for value in trainer.history.history[name])
+        history = trainer.history.history
+        *before, now = (
+            sign * value if math.isfinite(loss) else math.nan  # an accuracy of NaN is one of the first class
+            for value, loss in zip(history[name], history["val_loss" if "val_loss" in logs else "loss"], strict=True)
+        )
         if math.isfinite(now) and now > max(filter(math.isfinite, before), default=-math.inf):
             trainer.model.save_weights(self.best_path)
 

@@ -8,12 +8,13 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fastconv._attributes import Declared
 from fastconv._files import write_atomically
 from fastconv.errors import DataError
 
 
 @dataclass
-class History:
+class History(Declared):
     """One list of numbers per quantity, one number per epoch.
 
     Attributes

@@ -58,7 +58,10 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
             f"schedule: got {_shown(schedule)}; allowed: None, or what gives the learning rate of a step, such as"
             " fastconv.optim.schedules.Cosine(0.1, total_steps)"
         )
-    first = next(iter(_parameters_of(schedule)), "")
+    parameters = _parameters_of(schedule)
+    first = next(iter(parameters or ()), "")
+    if parameters is not None and not first:
+        raise ArgumentError("schedule: got a function of nothing; allowed: one of the number of the step")
     if "epoch" in first:
         raise ArgumentError(
             f"schedule: got a function of {first!r}; allowed: one of the number of the step, counted from 0"
@@ -80,14 +83,21 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
                 f"callbacks: got {_shown(callback)} among them; allowed: objects of classes derived from"
                 " fastconv.training.Callback"
             )
+        odd = [name for name in dir(type(callback)) if name.startswith("on_") and not hasattr(Callback, name)]
+        if odd:
+            known = ", ".join(name for name in dir(Callback) if name.startswith("on_"))
+            raise ArgumentError(
+                f"callbacks: got {type(callback).__name__} with {', '.join(odd)}, which nobody calls; allowed: {known}"
+            )
     return found
 
 
-def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    """Return what a function takes, None if that is not known."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):  # of some functions written in C
-        return {}
+        return None
 
 
 def _shown(value: Any) -> str:

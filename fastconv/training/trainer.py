@@ -125,6 +125,9 @@ class Trainer(Declared):
             value = parts.checked_optimizer(value, self.model)
         super().__setattr__(name, value)
 
+    def __repr__(self) -> str:
+        return f"Trainer(epoch {self.epoch}, step {self.step}, {self.loss!r}, {self.optimizer!r})"
+
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without the captured step, which is captured again."""
         return {**vars(self), "_captured": None}

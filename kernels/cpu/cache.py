@@ -155,7 +155,7 @@ class KernelCache(_Cache):
     _can_save = True  # of the process: what one kernel could not write, the others could not either
 
     def __init__(self, function) -> None:
-        self._name = f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
+        self._name = f"{str(function.__module__).rsplit('.', 1)[-1]}.{function.__name__}"
         self._declared_here = _is_being_imported()
         self._enabled = True
 

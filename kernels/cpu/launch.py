@@ -15,6 +15,7 @@ import contextlib
 import inspect
 import os
 import threading
+import weakref
 
 import numpy as np
 
@@ -207,7 +208,7 @@ def default_num_threads():
 class _Local(threading.local):
     """What belongs to a thread: words for jobs that it runs alone, where launches are recorded, who is told of them."""
 
-    control = program = note = None
+    control = program = note = holder = None
 
 
 _team = Team(default_num_threads())
@@ -260,22 +261,25 @@ class _Control:
     """The words for jobs of up to `most` threads, how many threads they get, and how many helpers there are.
 
     Within this the team is held. If it is busy, or not wanted, words of this thread's own are given, for one thread.
+
+    An interrupt may come between any two instructions, so also between taking the team and the block that gives it
+    back. What was taken so is given back at the thread's next launch, when the one that took it is gone.
     """
 
-    __slots__ = ("_most", "_own", "_team")
+    __slots__ = ("__weakref__", "_before", "_most", "_own", "_team")
 
     def __init__(self, most):
         self._most = most
 
     def __enter__(self):
         team = _team
-        if self._most > 1 and team.size > 1 and team.busy.acquire(blocking=False):
+        if self._most > 1 and team.size > 1 and self._take(team):
             self._team, self._own = team, None
             try:
                 most = min(self._most, team.size)
                 return team.address, most, team.summon(most)
             except BaseException:
-                team.busy.release()
+                self.__exit__()
                 raise
         # Taken while it is in use: what interrupts this thread, and launches too, makes words of its own.
         self._team, self._own, _local.control = None, _local.control or make_control(), None
@@ -286,6 +290,20 @@ class _Control:
             _local.control = self._own
         else:
             self._team.busy.release()
+            _local.holder = self._before
+
+    def _take(self, team):
+        """Hold the team if nobody does, not even a launch of this thread that the present one interrupts."""
+        if team.busy._is_owned():
+            if _local.holder is not None and _local.holder() is not None:
+                return False
+            while team.busy._is_owned():
+                team.busy.release()
+        self._before, _local.holder = _local.holder, weakref.ref(self)
+        if team.busy.acquire(blocking=False):
+            return True
+        _local.holder = self._before
+        return False
 
 
 def _pack(function, place, scratch, arguments):

@@ -177,8 +177,8 @@ class Team:
     ----------
     size : int
         Threads, the caller's included; 1 after `dismiss`.
-    busy : Lock
-        Held by the thread whose job it is.
+    busy : RLock
+        Held by the thread whose job it is; only an RLock tells whether that is the present one.
     control : int64 array
         The words above. A team of another size gets new ones, so that no late helper of this one writes to them.
     """
@@ -187,7 +187,7 @@ class Team:
         if size > MOST_THREADS:
             raise ValueError(f"num_threads: got {size}; allowed: at most {MOST_THREADS}")
         self.size = size
-        self.busy = threading.Lock()
+        self.busy = threading.RLock()
         self.control, self.address = make_control()
         self.helpers = []
 

@@ -264,3 +264,19 @@ def test_a_used_loader_is_copied_and_pickled(backend, dataset, make):
             np.testing.assert_array_equal(x, a)
             np.testing.assert_array_equal(y, b)
         loader.set_epoch(1)
+
+
+@pytest.mark.parametrize("dtype", [object, "U3", "M8[s]", [("label", "i4")]])
+def test_targets_that_are_no_numbers_are_refused(dtype):
+    # Gathered into memory that held something else, references to objects would end the process.
+    with pytest.raises(DTypeError, match=r"y: got .*; allowed: numbers"):
+        DataLoader((np.zeros((4, 2), np.float32), np.zeros(4, dtype)), 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "factor"), [("std", 0.1), ("mean", 10.0), ("std", 10.0)])
+def test_numbers_that_the_type_cannot_hold_are_refused(dtype, name, factor):
+    limit = np.finfo(dtype).smallest_normal if factor < 1 else np.finfo(dtype).max
+    value = float(limit) * factor
+    with pytest.raises(ArgumentError, match=f"{name}: got"):
+        DataLoader(shapes10("test", size=4), 2, dtype=dtype, **{name: (value,) * 3})

@@ -476,3 +476,50 @@ def test_every_chunk_is_claimed_once_its_own_share_first(threads, chunks, rng):
         claimed += range(begin, begin + count)
     assert sorted(claimed) == list(range(chunks))
     assert words.any()  # `control` is their address
+
+
+def test_an_interrupt_anywhere_leaves_the_team_to_the_next_launch():
+    """An interrupt at each line of a launch in turn: the next one has all threads again, and nobody waits for ever."""
+    counts = np.zeros(64)
+    scratch = np.zeros((2, 1))
+    launch(count_tasks, 64, counts, scratch=scratch)
+
+    def free():
+        got = []
+        busy = launching._team.busy
+
+        def take():
+            if busy.acquire(blocking=False):
+                got.append(busy.release())
+
+        other = threading.Thread(target=take)
+        other.start()
+        other.join()
+        return bool(got)
+
+    lines = 0
+    while True:
+        left = lines = lines + 1
+
+        def interrupt(frame, event, argument):
+            nonlocal left
+            if frame.f_code.co_filename != launching.__file__:
+                return None
+            left -= event == "line"
+            if not left:
+                raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            launch(count_tasks, 64, counts, scratch=scratch)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        if left > 0:
+            break
+        launch(count_tasks, 64, counts, scratch=scratch)
+        assert free(), f"after an interrupt at line {lines}"
+    assert lines > 10

@@ -270,3 +270,19 @@ assert out.sum() == 64
 @pytest.mark.parametrize("variable", ["FASTCONV_BOUNDSCHECK", "NUMBA_BOUNDSCHECK"])
 def test_an_index_out_of_bounds_is_an_error_where_asked_for(variable: str, tmp_path: Path) -> None:
     _run(tmp_path, OVERRUN, **{variable: "1"})
+
+
+def test_a_kernel_of_code_without_a_module():
+    """What ``exec`` runs in names of its own, as some notebooks and doctests do, has no ``__name__``."""
+    x, out, names = np.arange(4.0), np.empty(4), {}
+    for number in (2, 3):
+        source = f"""
+from fastconv.kernels.cpu.launch import kernel
+@kernel
+def shifted(begin, end, x, out):
+    for i in range(begin, end):
+        out[i] = x[i] + {number}
+"""
+        exec(source, names)  # noqa: S102
+        launch.launch(names["shifted"], 4, x, out)
+        np.testing.assert_array_equal(out, x + number)

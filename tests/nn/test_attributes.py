@@ -220,3 +220,19 @@ def test_containers_take_a_list(container, kind):
 def test_containers_say_what_they_take(layers, message):
     with pytest.raises(ArgumentError, match=message):
         nn.Sequential(*layers())
+
+
+def test_whatever_training_is_made_of_refuses_what_it_does_not_have(tmp_path):
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    x, y = np.zeros((4, 3), np.float32), np.zeros(4, np.int32)
+    loss, optimizer = fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1)
+    trainer = fc.Trainer(model, loss, optimizer)
+    targets = [model, model.parameters(), loss, optimizer, trainer, trainer.history, fc.data.DataLoader((x, y))]
+    targets += [fc.training.ModelCheckpoint(tmp_path), fc.training.ProgressDisplay(), model.compile((1, 3))]
+    for target in targets:
+        for name in ("requires_grad", "batchsize", "verbose"):
+            with pytest.raises(UnknownAttributeError, match=f"{name}: got an attribute that {type(target).__name__}"):
+                setattr(target, name, 1)
+        assert " object at 0x" not in repr(target) or type(target) is fc.training.ProgressDisplay
+    with pytest.raises(UnknownAttributeError, match="only what the optimizer is given is trained"):
+        model.parameters().requires_grad = False

@@ -88,3 +88,19 @@ def test_same_as_pytorch():
     assert got == pytest.approx([ours(i) for i in range(40)])
     ours = schedules.Step(1.0, (5, 9), 0.3)
     assert rates(lambda o: lr.MultiStepLR(o, [5, 9], 0.3), 15) == pytest.approx([ours(i) for i in range(15)])
+
+
+@pytest.mark.parametrize(
+    ("milestones", "steps_per_epoch", "epochs", "told"),
+    [
+        ((30, 60), 8, 90, True),  # of epochs, as elsewhere: more than there are steps in one
+        ((5, 10), 100, 20, True),
+        ((240, 480), 8, 90, False),
+        ((5, 10), 1, 20, False),  # a step is an epoch
+        ((2, 3), 3, 4, False),  # of steps, within what there are
+        ((5,), 10, 1, False),
+        ((), 10, 20, False),
+    ],
+)
+def test_milestones_that_count_epochs_are_told(milestones, steps_per_epoch, epochs, told):
+    assert bool(schedules.misfit(schedules.Step(0.1, milestones), 0, steps_per_epoch, epochs)) is told

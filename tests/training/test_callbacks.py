@@ -188,3 +188,22 @@ def test_what_is_not_finite_is_never_best(trainer_and_data, tmp_path):
     trainer.fit((x, y), 5, (x, y))
     assert written == [4, 5]
     np.testing.assert_equal(trainer.history.history["val_loss"], np.float32([np.nan, np.inf, -np.inf, 0.4, 0.2]))
+
+
+def test_an_accuracy_is_never_best_where_the_loss_is_not_finite(trainer_and_data, tmp_path):
+    make, (x, y) = trainer_and_data
+    callback = ModelCheckpoint(tmp_path)
+    trainer = make(callback)
+    trainer.fit((x, y), 1, (np.full_like(x, np.nan), np.zeros_like(y)))  # all in the first class, as NaN is
+    assert trainer.history.history["val_accuracy"] == [1.0]
+    assert not callback.best_path.exists()
+    trainer.fit((x, y), 1, (x, y))
+    assert callback.best_path.exists()
+
+
+@pytest.mark.parametrize("name", ["on_epoch_begin", "on_batch_end", "on_train_batch_end", "on_stepend"])
+def test_a_method_that_nobody_calls_is_refused(trainer_and_data, name):
+    make, _ = trainer_and_data
+    made = type("Mine", (Callback,), {name: lambda self, *_: None, "on_step_end": lambda self, *_: None})()
+    with pytest.raises(ArgumentError, match=f"callbacks: got Mine with {name}, which nobody calls; .*on_step_end"):
+        make(made)

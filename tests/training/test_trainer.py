@@ -652,3 +652,23 @@ def test_a_copy_of_a_trainer_goes_on_with_the_same_bits(backend, rng, how, kind)
     assert_same_bits(weights(twin.model), weights(model))
     assert twin.history.history["loss"] == trainer.history.history["loss"]
     assert set(twin.optimizer.parameters) == set(twin.model.parameters())
+
+
+@pytest.mark.parametrize("more", [{}, {"batch_size": 2}])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_list_in_a_pair_is_named(rng, which, more):
+    pair = {"x": rng.standard_normal((6, 3)).astype(np.float32), "y": np.zeros(6, np.int32)}
+    pair[which] = pair[which].tolist()
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    trainer = trainer_of(model)
+    for use in (lambda data: trainer.fit(data, 1, **more), lambda data: trainer.evaluate(data, **more)):
+        for data in (tuple(pair.values()), list(pair.values())):
+            with pytest.raises(
+                DTypeError, match=rf"^{which}( of \w+)?: got list; allowed: an array.*asarray\({which}\)"
+            ):
+                use(data)
+
+
+def test_a_schedule_of_nothing_is_refused():
+    with pytest.raises(ArgumentError, match="schedule: got a function of nothing"):
+        trainer_of(nn.Sequential(nn.Dense(2)).build((3,)), schedule=lambda: 0.1)
