@@ -30,7 +30,8 @@ _LEAST_STEPS = 8
 _PIXELS = 32
 _MOST_TAPS = 25  # of conv2d_halo: margins of larger kernels outgrow their patches
 _LEAST_SHARE = 0.7  # of the pixels of its patches that must lie in the map
-PIXEL_BYTES = 16  # of a pixel in the table that conv2d_gather keeps in shared memory
+PIXEL_BYTES = 24  # of a pixel in the tables that conv2d_gather keeps in shared memory
+_CELL_BYTES = 16  # of a cell of the patch in the table of conv2d_halo
 _LEAST_ROW, _LEAST_TILE = 32, 16
 _PLAIN_TILE, _PLAIN_STEP = 64, 16
 _DEPTHWISE_PIXELS = 256  # that one thread of conv2d_depthwise_weight sums
@@ -326,6 +327,13 @@ def halo_tiles(geometry, out_shape, math_):
     return tile
 
 
+def halo_table_bytes(tile, kernel):
+    """Return the bytes of conv2d_halo's table of cells for images, height and width of a tile; 128 is its alignment."""
+    images, *pixels = tile
+    cells = images * math.prod(n + k - 1 for n, k in zip(pixels, kernel, strict=True))
+    return -(-cells * _CELL_BYTES // 128) * 128
+
+
 def halo_variants(geometry, out_shape, math_, *, padded_input):
     """Yield conv2d_halo for a shape, with smaller and smaller tiles."""
     wanted = halo_tiles(geometry, out_shape, math_)
@@ -335,8 +343,8 @@ def halo_variants(geometry, out_shape, math_, *, padded_input):
         tile = images, height, width = wanted if pixels == math.prod(wanted) else _halved(wanted)
         warps_m, warps_n = _warps(columns)
         pitch = width + geometry.kernel[1] - 1
-        if width == 4:
-            pitch += (4 - pitch) % 8
+        if width == 4:  # eight pixels lie in two lines, which begin at a multiple of 128 bytes
+            pitch += -pitch % (128 // row)
         macros = (
             *(("MATH", math_), ("PADDED_INPUT", int(padded_input))),
             *(pair for pair in geometry.macros() if not pair[0].startswith(("STRIDE", "DILATION"))),
@@ -346,8 +354,8 @@ def halo_variants(geometry, out_shape, math_, *, padded_input):
         )
         patches = 1 + (length > row)
         shared = (patches * images * (height + geometry.kernel[0] - 1) * pitch + _STAGES * columns) * row
-        kernel = Kernel("conv2d_halo.cu", "conv2d_halo", macros)
-        yield Variant(kernel, shared, 0, warps_m * warps_n * 32, (tile, columns))
+        kernel, static = Kernel("conv2d_halo.cu", "conv2d_halo", macros), halo_table_bytes(tile, geometry.kernel)
+        yield Variant(kernel, shared, static, warps_m * warps_n * 32, (tile, columns))
 
 
 def _halved(tile):

@@ -25,41 +25,51 @@ constexpr int A_BYTES = TILE_M * ROW_BYTES, B_BYTES = TILE_N * ROW_BYTES;
 constexpr int GROUP_STRIDE = PADDED_INPUT ? PADDED : CHANNELS;
 constexpr int PIXEL_STRIDE = GROUPS * GROUP_STRIDE;
 
-struct Pixel {
-    int h, w;         // of the first tap; far outside if there is no such result
-    long long image;  // the image's first pixel
+struct alignas(16) Pixel {
+    int h, w;        // of the first tap; far outside if there is no such result
+    long long from;  // where the first tap's channels begin, in bytes, whether they lie in the map or not
 };
 constexpr int NOWHERE = -(1 << 29);
 
 struct Shared {
     Pixel pixels[TILE_M];
+    long long places[TILE_M];  // of the results, or -1
 };
 
 struct Input {
     const E* x;
-    int height, width, group;
+    int height, width;
     bool aligned;
 
-    __device__ inline const E* at(const Pixel& pixel, int h, int w, int c) const {
-        return x + (pixel.image + (long long)h * width + w) * PIXEL_STRIDE + group * GROUP_STRIDE + c;
+    // Tells whether a cell lies in the map that is (dh, dw) from the first tap's.
+    __device__ inline bool holds(const Pixel& pixel, int dh, int dw) const {
+        return inside(pixel.h + dh, height) && inside(pixel.w + dw, width);
+    }
+    // To this the pixel's `from` is added.
+    __device__ inline const char* at(int dh, int dw, int c) const {
+        return (const char*)(x + ((long long)dh * width + dw) * PIXEL_STRIDE + c);
     }
 };
 
-// One row of depth: of tap (i, j) from channel c0 on.
+// One row of depth: of the tap (dh, dw) from the first one, from channel c0 on.
 __device__ inline void load_a(char* tile, const Pixel* pixels, const Input& in, int dh, int dw, int c0) {
     if (in.aligned && GROUP_STRIDE % VECTOR == 0) {
-        for (int e = threadIdx.x; e < TILE_M * PIECES; e += THREADS) {
-            const int row = e / PIECES, piece = e % PIECES, c = c0 + piece * VECTOR;
-            const int h = pixels[row].h + dh, w = pixels[row].w + dw;
-            const bool valid = inside(h, in.height) && inside(w, in.width) && c < CHANNELS;
-            cp_async_16(tile + place_of(row, piece), valid ? in.at(pixels[row], h, w, c) : in.x, valid);
-        }
+        const int row0 = threadIdx.x / PIECES, piece = threadIdx.x % PIECES, c = c0 + piece * VECTOR;
+        const bool within = CHANNELS % DEPTH == 0 || c < CHANNELS;
+        const Pixel* own = pixels + row0;
+        const char* from = in.at(dh, dw, c);
+        char* to = tile + place_of(row0, piece);
+        share_rows<TILE_M, THREADS>([&](int row) { return own[row]; }, [&](int row, const Pixel& pixel) {
+            cp_async_16(to + row * ROW_BYTES, from + pixel.from, in.holds(pixel, dh, dw) && within);
+        });
     } else {
+        const char* from = in.at(dh, dw, c0);
+#pragma unroll 4
         for (int e = threadIdx.x; e < TILE_M * DEPTH; e += THREADS) {
-            const int row = e / DEPTH, k = e % DEPTH, c = c0 + k;
-            const int h = pixels[row].h + dh, w = pixels[row].w + dw;
-            const bool valid = inside(h, in.height) && inside(w, in.width) && c < CHANNELS;
-            copy_element(element_of(tile, row, k), valid ? in.at(pixels[row], h, w, c) : in.x, valid);
+            const int row = e / DEPTH, k = e % DEPTH;
+            const Pixel pixel = pixels[row];
+            const bool valid = in.holds(pixel, dh, dw) && c0 + k < CHANNELS;
+            copy_element(element_of(tile, row, k), valid ? (const E*)(from + pixel.from) + k : in.x, valid);
         }
     }
 }
@@ -68,18 +78,10 @@ __device__ inline void load_a_flat(char* tile, const Pixel* pixels, const Input&
                                    int k0) {
     for (int e = threadIdx.x; e < TILE_M * DEPTH; e += THREADS) {
         const int row = e / DEPTH, k = e % DEPTH, flat = k0 + k, tap = flat / CHANNELS, c = flat % CHANNELS;
-        const int h = pixels[row].h + tap / KERNEL_W * tap_step_h, w = pixels[row].w + tap % KERNEL_W * tap_step_w;
-        const bool valid = inside(h, in.height) && inside(w, in.width) && tap < TAPS;
-        copy_element(element_of(tile, row, k), valid ? in.at(pixels[row], h, w, c) : in.x, valid);
-    }
-}
-
-// Rows of the packed weight; `b` is this group's first, `offset` where the row of depth begins.
-__device__ inline void load_b(char* tile, const E* b, int column0, int offset, int rest) {
-    for (int e = threadIdx.x; e < TILE_N * PIECES; e += THREADS) {
-        const int row = e / PIECES, k = e % PIECES * VECTOR, column = column0 + row;
-        const bool valid = column < COLUMNS && k < rest;
-        cp_async_16(tile + place_of(row, k / VECTOR), valid ? b + (long long)column * B_LENGTH + offset + k : b, valid);
+        const int dh = tap / KERNEL_W * tap_step_h, dw = tap % KERNEL_W * tap_step_w;
+        const Pixel pixel = pixels[row];
+        const bool valid = in.holds(pixel, dh, dw) && tap < TAPS;
+        copy_element(element_of(tile, row, k), valid ? (const E*)(in.at(dh, dw, c) + pixel.from) : in.x, valid);
     }
 }
 
@@ -98,72 +100,84 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const int column0 = blockIdx.y * TILE_N;
 
     const int per_image = rows.places * columns.places;
-    for (int row = threadIdx.x; row < TILE_M; row += THREADS) {
-        const long long place = place0 + row, n = place / per_image;
-        const int in_image = (int)(place - n * per_image), p = in_image / columns.places;
-        const int q = in_image - p * columns.places;
-        const bool valid = place < places;
-        shared.pixels[row] = {valid ? p * rows.step + rows.origin : NOWHERE, q * columns.step + columns.origin,
-                              valid ? n * height * width : 0};
-    }
-    __syncthreads();
-
-    const Input in{x, height, width, group, (unsigned long long)x % 16 == 0};
-    const E* b = packed + (long long)group * COLUMNS * B_LENGTH;
-    const int depths = FLAT ? (TAPS * CHANNELS + DEPTH - 1) / DEPTH : rows.taps * columns.taps * BLOCKS;
-    auto load = [&](int depth) {
-        char* a_tile = memory + depth % STAGES * (A_BYTES + B_BYTES);
-        char* b_tile = a_tile + A_BYTES;
-        if (depth < depths) {
-#if FLAT
-            load_a_flat(a_tile, shared.pixels, in, rows.tap_step, columns.tap_step, depth * DEPTH);
-            load_b(b_tile, b, column0, depth * DEPTH, B_LENGTH - depth * DEPTH);
-#else
-            const int tap = depth / BLOCKS, c0 = depth % BLOCKS * DEPTH;
-            const int i = tap / columns.taps, j = tap % columns.taps;
-            const int r = rows.first + i * rows.weight_step, s = columns.first + j * columns.weight_step;
-            load_a(a_tile, shared.pixels, in, i * rows.tap_step, j * columns.tap_step, c0);
-            load_b(b_tile, b, column0, (r * KERNEL_W + s) * PADDED + c0, PADDED - c0);
-#endif
-        }
-        cp_async_commit();
-    };
-
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const int warp_row = warp % WARPS_M * M * 16, warp_column = warp / WARPS_M * N * 8;
-    float acc[M][N][4] = {};
-    for (int depth = 0; depth < STAGES - 1; ++depth) load(depth);
-    for (int depth = 0; depth < depths; ++depth) {
-        cp_async_wait<STAGES - 2>();
-        __syncthreads();  // this buffer has landed for all, and the next to fill has been read by all
-        load(depth + STAGES - 1);
-        const char* a_tile = memory + depth % STAGES * (A_BYTES + B_BYTES);
-        multiply_rows<M, N>(acc, a_tile, [&](int m) { return warp_row + m * 16 + lane % 16; }, a_tile + A_BYTES,
-                            warp_column);
-    }
-    cp_async_wait<0>();
-
-    const Epilogue epilogue{bias, addend, out, rectify};
-    auto out_pixel = [&](int row, int& p, int& q, long long& n) {
+    auto result_of = [&](int row, int& p, int& q, long long& n) {
         n = (place0 + row) / per_image;
         const int in_image = (int)(place0 + row - n * per_image);
         p = in_image / columns.places;
         q = in_image - p * columns.places;
         return place0 + row < places;
     };
+    for (int row = threadIdx.x; row < TILE_M; row += THREADS) {
+        int p, q;
+        long long n;
+        const bool valid = result_of(row, p, q, n);
+        const int h = p * rows.step + rows.origin, w = q * columns.step + columns.origin;
+        const int out_h = rows.out_first + p * rows.out_step, out_w = columns.out_first + q * columns.out_step;
+        shared.pixels[row] = {valid ? h : NOWHERE, w,
+                              (((n * height + h) * width + w) * PIXEL_STRIDE + group * GROUP_STRIDE) * (int)sizeof(E)};
+        const long long place = ((n * out_height + out_h) * out_width + out_w) * (GROUPS * COLUMNS) + group * COLUMNS;
+        shared.places[row] = valid ? place : -1;
+    }
+    __syncthreads();
+
+    const Input in{x, height, width, (unsigned long long)x % 16 == 0};
+    WeightRows<TILE_N, THREADS, B_LENGTH> b(packed + (long long)group * COLUMNS * B_LENGTH, column0);
+    const int depths = FLAT ? (TAPS * CHANNELS + DEPTH - 1) / DEPTH : rows.taps * columns.taps * BLOCKS;
+    int next = 0, next_stage = 0;        // row of depth and its buffer
+    int next_i = 0, next_j = 0, c0 = 0;  // its tap and channel
+    b.from += (rows.first * KERNEL_W + columns.first) * PADDED;
+    auto load = [&] {
+        if (next < depths) {
+            char* a_tile = memory + next_stage * (A_BYTES + B_BYTES);
+#if FLAT
+            load_a_flat(a_tile, shared.pixels, in, rows.tap_step, columns.tap_step, next * DEPTH);
+            b.copy(a_tile + A_BYTES, B_LENGTH % DEPTH == 0 ? DEPTH : B_LENGTH - next * DEPTH);
+            b.from += DEPTH;
+#else
+            load_a(a_tile, shared.pixels, in, next_i * rows.tap_step, next_j * columns.tap_step, c0);
+            b.copy(a_tile + A_BYTES, PADDED % DEPTH == 0 ? DEPTH : PADDED - c0);
+            b.from += DEPTH;
+            if ((c0 += DEPTH) >= CHANNELS) {
+                b.from += columns.weight_step * PADDED - BLOCKS * DEPTH;
+                c0 = 0;
+                if (++next_j == columns.taps) {
+                    b.from += (rows.weight_step * KERNEL_W - columns.taps * columns.weight_step) * PADDED;
+                    next_j = 0;
+                    ++next_i;
+                }
+            }
+#endif
+            ++next;
+            if (++next_stage == STAGES) next_stage = 0;
+        }
+        cp_async_commit();
+    };
+
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int warp_row = warp % WARPS_M * M * 16, warp_column = warp / WARPS_M * N * 8;
+    const int own_row = place_of(warp_row + lane % 16, lane / 16), own_weight = A_BYTES + b_place(warp_column);
+    float acc[M][N][4] = {};
+#pragma unroll 1
+    for (int depth = 0; depth < STAGES - 1; ++depth) load();
+    int stage = 0;
+#pragma unroll 1
+    for (int depth = 0; depth < depths; ++depth) {
+        cp_async_wait<STAGES - 2>();
+        __syncthreads();  // this buffer has landed for all, and the next to fill has been read by all
+        load();
+        const int tile = stage * (A_BYTES + B_BYTES);
+        multiply_rows<M, N>(acc, memory, tile + own_row, [](int m) { return m * 16 * ROW_BYTES; }, tile + own_weight);
+        if (++stage == STAGES) stage = 0;
+    }
+    cp_async_wait<0>();
+
+    const Epilogue epilogue{bias, addend, out, rectify};
     store_tile<M, N>(
-        acc, warp_row, column0 + warp_column, epilogue, group * COLUMNS,
-        [&](int row) {
-            int p, q;
-            long long n;
-            if (!out_pixel(row, p, q, n)) return -1ll;
-            const int oh = rows.out_first + p * rows.out_step, ow = columns.out_first + q * columns.out_step;
-            return ((n * out_height + oh) * out_width + ow) * (GROUPS * COLUMNS) + group * COLUMNS;
-        },
+        acc, warp_row, column0 + warp_column, epilogue, group * COLUMNS, [&](int row) { return shared.places[row]; },
         [&](int row, int column) {
             int p, q;
             long long n;
-            out_pixel(row, p, q, n);
+            result_of(row, p, q, n);
             auto read = [&](long long pixel, int c) {
                 return to_float(x[(n * height * width + pixel) * PIXEL_STRIDE + group * GROUP_STRIDE + c]);
             };

@@ -4,8 +4,10 @@
 //
 // A block computes TILE_IMAGES x TILE_H x TILE_W pixels by TILE_N channels of one group. For DEPTH channels at a time it
 // holds the patch (two of them in turn, where there are more channels) and goes over the taps, whose weights come
-// through STAGES buffers. PITCH is the patch's width in shared memory: eight neighbouring pixels of a tile must lie in
-// eight rows that differ in their last three bits, so with tiles 4 wide it is 4 more than a multiple of 8.
+// through STAGES buffers. Where the patch's cells lie, in the map and in shared memory, is worked out once (CELLS of
+// them). PITCH is the patch's width in shared memory. The key of a row (tile.cuh) is the pixel's number in a map that is
+// TILE_W wide: so eight neighbouring pixels have eight keys whether they lie in one line or in two, and the rows of a
+// warp have one key every 16 pixels.
 // The weight is packed as for conv2d_gather.cu.
 #include "operand.cuh"
 #include "taps.cuh"
@@ -23,43 +25,55 @@ constexpr int PADDED = (CHANNELS + VECTOR - 1) / VECTOR * VECTOR;
 constexpr int B_LENGTH = TAPS * PADDED;
 constexpr int BLOCKS = (CHANNELS + DEPTH - 1) / DEPTH;
 constexpr int PATCH_H = TILE_H + KERNEL_H - 1, PATCH_W = TILE_W + KERNEL_W - 1;
-constexpr int PATCH_ROWS = TILE_IMAGES * PATCH_H * PITCH;
-constexpr int PATCH_BYTES = PATCH_ROWS * ROW_BYTES, B_BYTES = TILE_N * ROW_BYTES;
+constexpr int CELLS = TILE_IMAGES * PATCH_H * PATCH_W;
+constexpr int PATCH_BYTES = TILE_IMAGES * PATCH_H * PITCH * ROW_BYTES, B_BYTES = TILE_N * ROW_BYTES;
 constexpr int PATCHES = BLOCKS > 1 ? 2 : 1;
 constexpr int GROUP_STRIDE = PADDED_INPUT ? PADDED : CHANNELS;
 constexpr int PIXEL_STRIDE = GROUPS * GROUP_STRIDE;
 static_assert(TAPS >= STAGES - 1, "a patch must have been read before the one after the next is fetched");
+static_assert(TILE_W >= 8 || PITCH % LINE_ROWS == 0, "two lines of four pixels lie in eight groups of banks");
 
-struct Patch {
-    const E* x;
-    int batch, height, width, image, h, w, group;
-    bool aligned;
+struct alignas(16) Cell {
+    long long from;  // where its channels begin in the map, in bytes
+    int place;       // of its first piece in a patch
+    int exists;
 };
 
-__device__ inline void load_patch(char* patch, const Patch& in, int c0) {
-    constexpr int COPIES = PATCH_ROWS * PIECES;
-    for (int e = threadIdx.x; e < COPIES; e += THREADS) {
-        const int row = e / PIECES, piece = e % PIECES, c = c0 + piece * VECTOR;
-        const int image = row / (PATCH_H * PITCH), line = row / PITCH % PATCH_H, column = row % PITCH;
-        const int n = in.image + image, h = in.h + line, w = in.w + column;
-        const bool valid = column < PATCH_W && n < in.batch && inside(h, in.height) && inside(w, in.width) &&
-                           c < CHANNELS;
-        const long long pixel = ((long long)n * in.height + h) * in.width + w;
-        const E* from = valid ? in.x + pixel * PIXEL_STRIDE + in.group * GROUP_STRIDE + c : in.x;
-        char* to = patch + place_of(row, piece);
-        if (in.aligned) {
-            cp_async_16(to, from, valid);
-        } else {
-            for (int k = 0; k < VECTOR; ++k) copy_element((E*)to + k, valid ? from + k : from, valid);
-        }
+// The row of a pixel of the tile for the patch's first tap. It is that of the pixel's last bits and of its first ones
+// together, wherever they are parted at a multiple of 16.
+__device__ constexpr int patch_row(int slot) {
+    return (slot / (TILE_H * TILE_W) * PATCH_H + slot / TILE_W % TILE_H) * PITCH + slot % TILE_W;
+}
+
+__device__ inline void find_cells(Cell* cells, int image0, int h0, int w0, int batch, int height, int width, int group) {
+    for (int e = threadIdx.x; e < CELLS; e += THREADS) {
+        const int image = e / (PATCH_H * PATCH_W), line = e / PATCH_W % PATCH_H, column = e % PATCH_W;
+        const int n = image0 + image, h = h0 + line, w = w0 + column;
+        const bool valid = n < batch && inside(h, height) && inside(w, width);
+        const long long pixel = ((long long)n * height + h) * width + w;
+        cells[e] = {(pixel * PIXEL_STRIDE + group * GROUP_STRIDE) * (int)sizeof(E),
+                    place_of((image * PATCH_H + line) * PITCH + column, 0, line * TILE_W + column), valid};
     }
 }
 
-__device__ inline void load_weights(char* tile, const E* b, int column0, int offset, int rest) {
-    for (int e = threadIdx.x; e < TILE_N * PIECES; e += THREADS) {
-        const int row = e / PIECES, k = e % PIECES * VECTOR, column = column0 + row;
-        const bool valid = column < COLUMNS && k < rest;
-        cp_async_16(tile + place_of(row, k / VECTOR), valid ? b + (long long)column * B_LENGTH + offset + k : b, valid);
+__device__ inline void load_patch(char* patch, const Cell* cells, const E* x, bool aligned, int c0) {
+    const char* from = (const char*)(x + c0);
+    if (aligned) {
+        const int piece = threadIdx.x % PIECES * 16;
+        const bool within = CHANNELS % DEPTH == 0 || c0 + piece / (int)sizeof(E) < CHANNELS;
+        const Cell* own = cells + threadIdx.x / PIECES;
+        share_rows<CELLS, THREADS>([&](int row) { return own[row]; }, [&](int, const Cell& cell) {
+            cp_async_16(patch + (cell.place ^ piece), from + piece + cell.from, cell.exists && within);
+        });
+    } else {
+#pragma unroll 1
+        for (int e = threadIdx.x; e < CELLS * DEPTH; e += THREADS) {
+            const Cell& cell = cells[e / DEPTH];
+            const int k = e % DEPTH;
+            const bool valid = cell.exists && c0 + k < CHANNELS;
+            copy_element((E*)(patch + (cell.place ^ k / VECTOR * 16)) + k % VECTOR,
+                         valid ? (const E*)(from + cell.from) + k : x, valid);
+        }
     }
 }
 
@@ -67,6 +81,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     conv2d_halo(const E* x, const E* packed, const float* weight, const float* bias, const float* addend, float* out,
                 int rectify, int batch, int height, int width, int out_height, int out_width, int top, int left) {
     extern __shared__ __align__(128) char memory[];
+    __shared__ Cell cells[CELLS];
     const int group = blockIdx.z, column0 = blockIdx.y * TILE_N;
     const Axis rows = axis_of<KERNEL_H, 1, 1>(0, top, out_height);
     const Axis columns = axis_of<KERNEL_W, 1, 1>(0, left, out_width);
@@ -76,38 +91,51 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     // The first cell of the patch: with BACKWARD the taps go towards smaller cells.
     const int h0 = p0 + rows.origin - (BACKWARD ? KERNEL_H - 1 : 0);
     const int w0 = q0 + columns.origin - (BACKWARD ? KERNEL_W - 1 : 0);
-    const Patch in{x, batch, height, width, image0, h0, w0, group, (unsigned long long)x % 16 == 0};
+    find_cells(cells, image0, h0, w0, batch, height, width, group);
+    __syncthreads();
 
-    const E* b = packed + (long long)group * COLUMNS * B_LENGTH;
-    char* weights = memory + PATCHES * PATCH_BYTES;
-    auto load = [&](int depth) {
-        if (depth < BLOCKS * TAPS) {
-            const int block = depth / TAPS, tap = depth % TAPS, c0 = block * DEPTH;
-            if (tap == 0) load_patch(memory + block % PATCHES * PATCH_BYTES, in, c0);
-            load_weights(weights + depth % STAGES * B_BYTES, b, column0, tap * PADDED + c0, PADDED - c0);
+    constexpr int WEIGHTS = PATCHES * PATCH_BYTES;  // where they begin
+    const bool aligned = (unsigned long long)x % 16 == 0;
+    WeightRows<TILE_N, THREADS, B_LENGTH> b(packed + (long long)group * COLUMNS * B_LENGTH, column0);
+    int next_block = 0, next_tap = 0, next_stage = 0;
+    auto load = [&] {
+        if (next_block < BLOCKS) {
+            const int c0 = next_block * DEPTH;
+            if (next_tap == 0) load_patch(memory + next_block % PATCHES * PATCH_BYTES, cells, x, aligned, c0);
+            b.copy(memory + WEIGHTS + next_stage * B_BYTES, PADDED % DEPTH == 0 ? DEPTH : PADDED - c0);
+            b.from += PADDED;
+            if (++next_tap == TAPS) {
+                b.from += DEPTH - TAPS * PADDED;
+                next_tap = 0;
+                ++next_block;
+            }
+            if (++next_stage == STAGES) next_stage = 0;
         }
         cp_async_commit();
     };
 
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int warp_row = warp % WARPS_M * M * 16, warp_column = warp / WARPS_M * N * 8;
-    int patch_rows[M];  // of this lane's pixels, for the patch's first tap
-    for (int m = 0; m < M; ++m) {
-        const int slot = warp_row + m * 16 + lane % 16;
-        const int image = slot / (TILE_H * TILE_W), p = slot / TILE_W % TILE_H, q = slot % TILE_W;
-        patch_rows[m] = (image * PATCH_H + p) * PITCH + q;
-    }
+    const int own = warp_row + lane % 16, own_row = patch_row(own), own_weight = WEIGHTS + b_place(warp_column);
     float acc[M][N][4] = {};
-    for (int depth = 0; depth < STAGES - 1; ++depth) load(depth);
-    for (int depth = 0; depth < BLOCKS * TAPS; ++depth) {
-        cp_async_wait<STAGES - 2>();
-        __syncthreads();  // weights and patch have landed for all, and what is filled next has been read by all
-        load(depth + STAGES - 1);
-        const int tap = depth % TAPS, i = tap / KERNEL_W, j = tap % KERNEL_W;
-        const int shift = (BACKWARD ? KERNEL_H - 1 - i : i) * PITCH + (BACKWARD ? KERNEL_W - 1 - j : j);
-        const char* patch = memory + depth / TAPS % PATCHES * PATCH_BYTES;
-        multiply_rows<M, N>(acc, patch, [&](int m) { return patch_rows[m] + shift; },
-                            weights + depth % STAGES * B_BYTES, warp_column);
+#pragma unroll 1
+    for (int depth = 0; depth < STAGES - 1; ++depth) load();
+    int stage = 0;
+#pragma unroll 1
+    for (int block = 0; block < BLOCKS; ++block) {
+        const int patch = block % PATCHES * PATCH_BYTES;
+#pragma unroll 1
+        for (int tap = 0; tap < TAPS; ++tap) {
+            cp_async_wait<STAGES - 2>();
+            __syncthreads();  // weights and patch have landed for all, and what is filled next has been read by all
+            load();
+            const int i = BACKWARD ? KERNEL_H - 1 - tap / KERNEL_W : tap / KERNEL_W;
+            const int j = BACKWARD ? KERNEL_W - 1 - tap % KERNEL_W : tap % KERNEL_W;
+            multiply_rows<M, N>(acc, memory,
+                                patch + place_of(own_row + i * PITCH + j, lane / 16, own + i * TILE_W + j),
+                                [](int m) { return patch_row(m * 16) * ROW_BYTES; }, own_weight + stage * B_BYTES);
+            if (++stage == STAGES) stage = 0;
+        }
     }
     cp_async_wait<0>();
 

@@ -16,7 +16,7 @@
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
 constexpr int M = TILE_M / WARPS_M / 16, N = TILE_N / WARPS_N / 8;
 // Blocks of a multiprocessor, for ptxas; see conv2d_gather.cu.
-constexpr int RESIDENT = ROW_TAPS * M * N * 4 >= 64 ? 2 : 4;
+constexpr int RESIDENT = ROW_TAPS * M * N * 4 >= 64 ? 3 : 4;
 constexpr int STRIPS = PIXELS / STRIP, X_STRIP = STRIP + ROW_TAPS - 1;
 // Rows of a strip of x in shared memory. Strips of 4 lie 4 rows more than a multiple of 8 apart, so that eight pixels of
 // two strips are in eight rows that differ in their last three bits.
@@ -35,7 +35,10 @@ struct Maps {
     int group, tap_h, tap_w, row0, column0;
 };
 
-// Where a strip lies; goes on to the next one by carries.
+constexpr int NOWHERE = -(1 << 29);
+
+// Where a strip lies; goes on by STRIPS of them. Each lane keeps that of number lane % STRIPS in a step and works out its
+// addresses, so that this is done once for all strips; the others ask for them with of_strip.
 struct Strip {
     long long image;
     int row, number;
@@ -46,89 +49,120 @@ struct Strip {
         row = (int)(line - image * maps.out_height);
     }
     __device__ inline void advance(const Maps& maps) {
-        if (++number < maps.strips_a_row) return;
-        number = 0;
-        if (++row < maps.out_height) return;
-        row = 0;
-        ++image;
+        number += STRIPS;
+        while (number >= maps.strips_a_row) {
+            number -= maps.strips_a_row;
+            if (++row < maps.out_height) continue;
+            row = 0;
+            ++image;
+        }
     }
 };
 
-// Copies `count` elements, a vector at a time or one by one; valid(k) elements from `from` on exist.
-template <int COUNT> __device__ inline void copy_row_piece(E* to, const E* from, int valid, bool whole, const E* safe) {
+template <class T> __device__ inline T of_strip(T mine, int strip) {
+    return STRIPS == 1 ? mine : __shfl_sync(~0u, mine, strip % STRIPS);
+}
+
+// Copies STRIPS strips of LENGTH rows, which begin APART rows from one another in shared memory: TILE channels of every STEP-th cell of a
+// line of `size` cells, from cell `start` on, which lies at `from`. Of the channels `count` exist. `whole` says that
+// vectors lie on 16 bytes.
+template <int LENGTH, int APART, int STEP, int CELL, int TILE>
+__device__ inline void copy_strips(E* tile, const E* array, long long from, int start, int size, int count, bool whole) {
+    constexpr int PIECES = TILE / VECTOR, TOGETHER = THREADS / PIECES, COPIES = STRIPS * LENGTH;
+    const int piece = threadIdx.x % PIECES * VECTOR;
+    // Calls `copy(to, source, valid)` for the threads' rows from `begin` on.
+    auto each = [&](int begin, auto copy) {
+        const int row = begin + threadIdx.x / PIECES, strip = row / LENGTH, j = row % LENGTH;
+        const E* source = array + of_strip(from, strip) + j * (STEP * CELL) + piece;
+        const bool valid = inside(of_strip(start, strip) + j * STEP, size);
+        if (COPIES % TOGETHER == 0 || row < COPIES) copy(tile + (strip * APART + j) * (TILE + 8) + piece, source, valid);
+    };
     if (whole) {
-        cp_async_16(to, valid > 0 ? from : safe, valid > 0);
+#pragma unroll
+        for (int begin = 0; begin < COPIES; begin += TOGETHER)
+            each(begin, [&](E* to, const E* source, bool valid) { cp_async_16(to, source, valid && piece < count); });
     } else {
-        for (int k = 0; k < COUNT; ++k) copy_element(to + k, k < valid ? from + k : safe, k < valid);
+#pragma unroll 1
+        for (int begin = 0; begin < COPIES; begin += TOGETHER) {
+            each(begin, [&](E* to, const E* source, bool valid) {
+                for (int k = 0; k < VECTOR; ++k) {
+                    const bool exists = valid && piece + k < count;
+                    copy_element(to + k, exists ? source + k : array, exists);
+                }
+            });
+        }
     }
 }
 
-__device__ inline void load_strip(E* x_tile, E* grad_tile, const Strip& at, const Maps& maps) {
-    const bool exists = at.image < maps.batch;
-    const int q0 = at.number * STRIP;
-    const bool whole_grad = (unsigned long long)maps.grad % 16 == 0 && GRAD_GROUP % VECTOR == 0;
-    for (int e = threadIdx.x; e < STRIP * (TILE_N / VECTOR); e += THREADS) {
-        const int j = e / (TILE_N / VECTOR), column = maps.column0 + e % (TILE_N / VECTOR) * VECTOR;
-        const bool valid = exists && q0 + j < maps.out_width;
-        const long long pixel = (at.image * maps.out_height + at.row) * maps.out_width + q0 + j;
-        copy_row_piece<VECTOR>(grad_tile + j * GRAD_PITCH + column - maps.column0,
-                               maps.grad + pixel * GRAD_STRIDE + maps.group * GRAD_GROUP + column,
-                               valid ? COLUMNS - column : 0, whole_grad, maps.grad);
-    }
+__device__ inline void load_strips(E* x_tile, E* grad_tile, const Strip& own, const Maps& maps) {
+    const bool exists = own.image < maps.batch;
+    const int q0 = own.number * STRIP;
+    const long long grad_cell = (own.image * maps.out_height + own.row) * maps.out_width + q0;
+    copy_strips<STRIP, STRIP, 1, GRAD_STRIDE, TILE_N>(
+        grad_tile, maps.grad, grad_cell * GRAD_STRIDE + maps.group * GRAD_GROUP + maps.column0, exists ? q0 : NOWHERE,
+        maps.out_width, COLUMNS - maps.column0, (unsigned long long)maps.grad % 16 == 0 && GRAD_GROUP % VECTOR == 0);
 #if FLAT
-    for (int e = threadIdx.x; e < STRIP * TILE_M; e += THREADS) {
-        const int j = e / TILE_M, flat = maps.row0 + e % TILE_M, tap = flat / CHANNELS, c = flat % CHANNELS;
-        const int h = at.row * STRIDE_H - maps.top + tap / KERNEL_W * DILATION_H;
-        const int w = (q0 + j) * STRIDE_W - maps.left + tap % KERNEL_W * DILATION_W;
-        const bool valid = exists && flat < ROWS && inside(h, maps.height) && inside(w, maps.width);
-        const E* from = maps.x + ((at.image * maps.height + h) * maps.width + w) * PIXEL_STRIDE +
-                        maps.group * GROUP_STRIDE + c;
-        copy_element(x_tile + j * X_PITCH + e % TILE_M, valid ? from : maps.x, valid);
+    for (int i = 0; i < STRIPS; ++i) {
+        const long long image = of_strip(own.image, i);
+        const int row = of_strip(own.row, i), first = of_strip(q0, i);
+        for (int e = threadIdx.x; e < STRIP * TILE_M; e += THREADS) {
+            const int j = e / TILE_M, flat = maps.row0 + e % TILE_M, tap = flat / CHANNELS, c = flat % CHANNELS;
+            const int h = row * STRIDE_H - maps.top + tap / KERNEL_W * DILATION_H;
+            const int w = (first + j) * STRIDE_W - maps.left + tap % KERNEL_W * DILATION_W;
+            const bool valid = image < maps.batch && flat < ROWS && inside(h, maps.height) && inside(w, maps.width);
+            const E* from = maps.x + ((image * maps.height + h) * maps.width + w) * PIXEL_STRIDE +
+                            maps.group * GROUP_STRIDE + c;
+            copy_element(x_tile + (i * X_ROWS + j) * X_PITCH + e % TILE_M, valid ? from : maps.x, valid);
+        }
     }
 #else
-    const bool whole_x = (unsigned long long)maps.x % 16 == 0 && GROUP_STRIDE % VECTOR == 0;
-    const int h = at.row * STRIDE_H - maps.top + maps.tap_h * DILATION_H;
-    for (int e = threadIdx.x; e < X_STRIP * (TILE_M / VECTOR); e += THREADS) {
-        const int j = e / (TILE_M / VECTOR), c = maps.row0 + e % (TILE_M / VECTOR) * VECTOR;
-        const int w = (q0 + j) * STRIDE_W - maps.left + maps.tap_w * DILATION_W;
-        const bool valid = exists && inside(h, maps.height) && inside(w, maps.width);
-        copy_row_piece<VECTOR>(x_tile + j * X_PITCH + c - maps.row0,
-                               maps.x + ((at.image * maps.height + h) * maps.width + w) * PIXEL_STRIDE +
-                                   maps.group * GROUP_STRIDE + c,
-                               valid ? CHANNELS - c : 0, whole_x, maps.x);
-    }
+    const int h = own.row * STRIDE_H - maps.top + maps.tap_h * DILATION_H;
+    const int w = q0 * STRIDE_W - maps.left + maps.tap_w * DILATION_W;
+    const long long cell = (own.image * maps.height + h) * maps.width + w;
+    copy_strips<X_STRIP, X_ROWS, STRIDE_W, PIXEL_STRIDE, TILE_M>(
+        x_tile, maps.x, cell * PIXEL_STRIDE + maps.group * GROUP_STRIDE + maps.row0,
+        exists && inside(h, maps.height) ? w : NOWHERE, maps.width, CHANNELS - maps.row0,
+        (unsigned long long)maps.x % 16 == 0 && GROUP_STRIDE % VECTOR == 0);
 #endif
 }
 
-__device__ inline int x_row(int slot) {
+// The row of a pixel of a step in x_tile. It is that of the pixel's last bits and of its first ones together, wherever
+// they are parted at a multiple of 4.
+__device__ constexpr int x_row(int slot) {
     return slot / STRIP * X_ROWS + slot % STRIP;
 }
 
-// Fragments of a step of the depth: A is x, rows of it channels; B is the gradient.
+// Fragments of a step of the depth: A is x, rows of it channels; B is the gradient. A lane reads where a_place() and
+// b_place() say, and from there on at distances that the compiler knows.
 #if MATH == TF32
 constexpr int STEP = 8;
-__device__ inline void load_a_part(unsigned (&a)[4], const E* x_tile, int slot, int channel, int tap) {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-        a[i] = to_tf32(x_tile[(x_row(slot + t + i / 2 * 4) + tap) * X_PITCH + channel + g + i % 2 * 8]);
+__device__ inline int a_place(int lane) {
+    return lane % 4 * X_PITCH + lane / 4;
 }
-__device__ inline void load_b_parts(unsigned (&b)[4], const E* grad_tile, int slot, int column) {
-    const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+__device__ inline int b_place(int lane) {
+    return lane % 4 * GRAD_PITCH + lane / 4;
+}
+__device__ inline void load_a_part(unsigned (&a)[4], const E* own) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-        b[i] = to_tf32(grad_tile[(slot + t + i % 2 * 4) * GRAD_PITCH + column + g + i / 2 * 8]);
+    for (int i = 0; i < 4; ++i) a[i] = to_tf32(own[x_row(i / 2 * 4) * X_PITCH + i % 2 * 8]);
+}
+__device__ inline void load_b_parts(unsigned (&b)[4], const E* own) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) b[i] = to_tf32(own[i % 2 * 4 * GRAD_PITCH + i / 2 * 8]);
 }
 #else
 constexpr int STEP = 16;
-__device__ inline void load_a_part(unsigned (&a)[4], const E* x_tile, int slot, int channel, int tap) {
-    const int lane = threadIdx.x % 32;
-    const int row = x_row(slot + lane / 16 * 8 + lane % 8) + tap;
-    ldmatrix_x4_trans(a, x_tile + row * X_PITCH + channel + lane / 8 % 2 * 8);
+__device__ inline int a_place(int lane) {
+    return x_row(lane / 16 * 8 + lane % 8) * X_PITCH + lane / 8 % 2 * 8;
 }
-__device__ inline void load_b_parts(unsigned (&b)[4], const E* grad_tile, int slot, int column) {
-    const int lane = threadIdx.x % 32;
-    ldmatrix_x4_trans(b, grad_tile + (slot + lane / 8 % 2 * 8 + lane % 8) * GRAD_PITCH + column + lane / 16 * 8);
+__device__ inline int b_place(int lane) {
+    return (lane / 8 % 2 * 8 + lane % 8) * GRAD_PITCH + lane / 16 * 8;
+}
+__device__ inline void load_a_part(unsigned (&a)[4], const E* own) {
+    ldmatrix_x4_trans(a, own);
+}
+__device__ inline void load_b_parts(unsigned (&b)[4], const E* own) {
+    ldmatrix_x4_trans(b, own);
 }
 #endif
 
@@ -143,37 +177,44 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const Maps maps{x,    grad, batch, height, width, out_height, out_width, top, left, (out_width + STRIP - 1) / STRIP,
                     group, tap_h, tap_w, (int)(blockIdx.x / COLUMN_TILES) * TILE_M,
                     (int)(blockIdx.x % COLUMN_TILES) * TILE_N};
-    Strip next((long long)blockIdx.z * steps * STRIPS, maps);
-    auto load = [&](int step) {
-        E* tile = (E*)memory + step % STAGES * STAGE_ELEMENTS;
-        if (step < steps) {
-            for (int i = 0; i < STRIPS; ++i) {
-                load_strip(tile + i * X_ROWS * X_PITCH, tile + X_ELEMENTS + i * STRIP * GRAD_PITCH, next, maps);
-                next.advance(maps);
-            }
+    Strip next((long long)blockIdx.z * steps * STRIPS + threadIdx.x % STRIPS, maps);
+    int missing = steps, next_stage = 0;  // steps that are not loaded yet, and the buffer of the next one
+    auto load = [&] {
+        if (missing > 0) {
+            E* tile = (E*)memory + next_stage * STAGE_ELEMENTS;
+            load_strips(tile, tile + X_ELEMENTS, next, maps);
+            next.advance(maps);
+            if (++next_stage == STAGES) next_stage = 0;
+            --missing;
         }
         cp_async_commit();
     };
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int warp_row = warp % WARPS_M * M * 16, warp_column = warp / WARPS_M * N * 8;
+    const int own_x = a_place(lane) + warp_row, own_grad = X_ELEMENTS + b_place(lane) + warp_column;
     float acc[ROW_TAPS][M][N][4] = {};
-    for (int step = 0; step < STAGES - 1; ++step) load(step);
+#pragma unroll 1
+    for (int step = 0; step < STAGES - 1; ++step) load();
+    int stage = 0;
+#pragma unroll 1
     for (int step = 0; step < steps; ++step) {
         cp_async_wait<STAGES - 2>();
         __syncthreads();  // this buffer has landed for all, and the next to fill has been read by all
-        load(step + STAGES - 1);
-        const E* x_tile = (const E*)memory + step % STAGES * STAGE_ELEMENTS;
+        load();
+        const E* own_a = (const E*)memory + stage * STAGE_ELEMENTS + own_x;
+        const E* own_b = (const E*)memory + stage * STAGE_ELEMENTS + own_grad;
+        if (++stage == STAGES) stage = 0;
 #pragma unroll
         for (int slot = 0; slot < PIXELS; slot += STEP) {
             unsigned b[N / 2][4];
 #pragma unroll
-            for (int n = 0; n < N; n += 2) load_b_parts(b[n / 2], x_tile + X_ELEMENTS, slot, warp_column + n * 8);
+            for (int n = 0; n < N; n += 2) load_b_parts(b[n / 2], own_b + slot * GRAD_PITCH + n * 8);
 #pragma unroll
             for (int tap = 0; tap < ROW_TAPS; ++tap) {
 #pragma unroll
                 for (int m = 0; m < M; ++m) {
                     unsigned a[4];
-                    load_a_part(a, x_tile, slot, warp_row + m * 16, tap);
+                    load_a_part(a, own_a + (x_row(slot) + tap) * X_PITCH + m * 16);
 #pragma unroll
                     for (int n = 0; n < N; ++n) multiply_add(acc[tap][m][n], a, b[n / 2] + n % 2 * 2);
                 }

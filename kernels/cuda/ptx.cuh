@@ -82,15 +82,21 @@ __device__ inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* row) {
                  : "r"((unsigned)__cvta_generic_to_shared(row))
                  : "memory");
 }
+// The last operand says whether the source is ignored and zeros are written: one predicate, where a number of bytes that
+// the compiler does not know takes eight instructions of address arithmetic.
 __device__ inline void cp_async_16(void* shared, const void* global, bool valid) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
-                 "l"(global), "r"(valid ? 16 : 0)
-                 : "memory");
+    asm volatile(
+        "{ .reg .pred absent; setp.eq.u32 absent, %2, 0; cp.async.cg.shared.global [%0], [%1], 16, absent; }" ::"r"(
+            (unsigned)__cvta_generic_to_shared(shared)),
+        "l"(global), "r"((unsigned)valid)
+        : "memory");
 }
 __device__ inline void cp_async_4(void* shared, const void* global, bool valid) {
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"((unsigned)__cvta_generic_to_shared(shared)),
-                 "l"(global), "r"(valid ? 4 : 0)
-                 : "memory");
+    asm volatile(
+        "{ .reg .pred absent; setp.eq.u32 absent, %2, 0; cp.async.ca.shared.global [%0], [%1], 4, absent; }" ::"r"(
+            (unsigned)__cvta_generic_to_shared(shared)),
+        "l"(global), "r"((unsigned)valid)
+        : "memory");
 }
 __device__ inline void cp_async_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");

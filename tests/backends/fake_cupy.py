@@ -322,11 +322,17 @@ def _element(words: list[str]) -> str:
     return next((word for word in words if word.startswith("element=")), "")
 
 
+_TILE = ("TILE_IMAGES", "TILE_H", "TILE_W")
+
+
 def static_shared_bytes(kernel: Kernel) -> int:
-    """Return what a kernel declares itself, by the compile table; conv2d_gather's table depends on its tile."""
+    """Return what a kernel declares itself, by the compile table; those of tables depend on the tile."""
     defines = dict(kernel.defines)
     if kernel.name == "conv2d_gather":
         return conv2d.PIXEL_BYTES * int(defines["TILE_M"])
+    if kernel.name == "conv2d_halo":
+        tile, taps = ([int(defines[name]) for name in names] for names in (_TILE, ("KERNEL_H", "KERNEL_W")))
+        return conv2d.halo_table_bytes(tile, taps)
     return _compiled().get((kernel.name, f"element={defines['ELEMENT']}" if "ELEMENT" in defines else ""), 0)
 
 
