@@ -139,7 +139,10 @@ def in_turn(runs: Sequence[Callable[[], Any]]) -> Callable[[], Any]:
 
 
 def graphed(torch: Any, run: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a CUDA graph of PyTorch's computation."""
+    """Return a CUDA graph of PyTorch's computation.
+
+    The graph holds addresses, not tensors: what it reads lives only as long as `run`, which therefore stays with it.
+    """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -149,7 +152,11 @@ def graphed(torch: Any, run: Callable[[], Any]) -> Callable[[], Any]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    return graph.replay  # type: ignore[no-any-return]
+
+    def replay(run: Callable[[], Any] = run) -> Any:
+        return graph.replay()
+
+    return replay
 
 
 def made(makers: dict[str, Callable[[], Callable[[], Any]]]) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
