@@ -22,7 +22,7 @@ ARCHITECTURES = (80, 90)
 FLAGS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
 """What NVRTC is told of every source besides the target. Subnormals are flushed."""
 
-_TWO_WAYS = '#include "vector.cuh"'
+_TWO_WAYS = '#line 1 "vector.cuh"'
 _UNFUSED = "-fmad=false"
 
 
@@ -34,7 +34,7 @@ def flags(kernel: Kernel) -> tuple[str, ...]:
     on the last bit (seen on an H200: Adam). They are bound by memory, so the instructions cost nothing, and the
     emulator fuses nothing either.
     """
-    return (*FLAGS, _UNFUSED) if _TWO_WAYS in (_FOLDER / kernel.source).read_text() else FLAGS
+    return (*FLAGS, _UNFUSED) if _TWO_WAYS in source_text(kernel) else FLAGS
 
 
 def source_text(kernel: Kernel) -> str:
