@@ -1,4 +1,4 @@
-"""The run-book for a machine with a GPU: proof, then figures, in nine minutes.
+"""The run-book for a machine with a GPU: proof, then figures, in seven minutes.
 
     python -m benchmarks.gpu all --out DIR [--budget SECONDS] [--stages A,B] [--again]
 
