@@ -1,4 +1,4 @@
-"""The run-book for a machine with a GPU: proof, then figures, in nine minutes.
+"""The run-book for a machine with a GPU: proof, then figures, in seven minutes.
 
     python -m benchmarks.gpu all --out DIR [--budget SECONDS] [--stages A,B] [--again]
 
@@ -10,7 +10,7 @@ the budget is left out, with a line that says so. No setting of the card is touc
 after the first stage.
 
     python -m benchmarks.gpu report DIR      a summary of what is there, at any time
-    python -m benchmarks.gpu estimate        the stages, and the seconds each takes on an H100
+    python -m benchmarks.gpu estimate        the stages, and the seconds each takes on an H200
     python -m benchmarks.gpu kernels         every kernel variant that the stages need
     python -m benchmarks.gpu carry --out DIR [--jobs N]
                                              compile them here, to be carried along: FASTCONV_CACHE_DIR=DIR
@@ -34,7 +34,7 @@ from benchmarks.gpu_run import Runner
 
 def run_all(arguments: argparse.Namespace) -> int:
     """Run stages and print the summary."""
-    setting = Setting(arguments.out.resolve(), run_key(arguments.backend), arguments.backend)
+    setting = Setting(arguments.out.resolve(), run_key(arguments.backend), arguments.backend, arguments.stages)
     runner = Runner(setting, arguments.budget)
     results = runner.results
     results.append("run", None, "begun", command=" ".join(sys.orig_argv), budget=arguments.budget)
@@ -76,7 +76,7 @@ def print_report(arguments: argparse.Namespace) -> int:
 
 def print_estimate(arguments: argparse.Namespace) -> int:
     """Print the stages and their estimated seconds."""
-    print(f"{'stage':<10} {'carried':>7} {'without':>7}  what (seconds on an H100, estimated)")
+    print(f"{'stage':<10} {'carried':>7} {'without':>7}  what (seconds on an H200)")
     for name, title, carried, without in gpu_plan.table():
         print(f"{name:<10} {carried:7.0f} {without:7.0f}  {title}")
     together = " and ".join(sorted(gpu_plan.TOGETHER))

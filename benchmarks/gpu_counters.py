@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -35,9 +36,20 @@ _SECTIONS = ("SpeedOfLight", "ComputeWorkloadAnalysis", "MemoryWorkloadAnalysis"
 _METRICS = (
     "sm__pipe_tensor_op_hmma_cycles_active.avg.pct_of_peak_sustained_active",
     "sm__inst_executed_pipe_tensor.sum",
+    "sm__inst_issued.sum",
     "lts__t_bytes.sum",
     "l1tex__data_bank_conflicts_pipe_lsu.sum",
 )
+_KEPT = re.compile(
+    r"gpu__time_duration\.sum|sm__cycles_(active|elapsed)\.avg|sm__inst_issued\.(sum|avg\.per_cycle_active)"
+    r"|sass__inst_executed_per_opcode|sm__inst_executed_pipe_tensor\.sum"
+    r"|(sm__pipe_tensor_op_hmma_cycles|sm__warps)_active\.avg\.pct_of_peak_sustained_active"
+    r"|smsp__average_warps_issue_stalled_\w+_per_issue_active\.ratio"
+    r"|(sm|l1tex|lts|gpu__dram)_?_throughput\.avg\.pct_of_peak_sustained_(active|elapsed)"
+    r"|l1tex__data_bank_conflicts_pipe_lsu\.sum|lts__t_bytes\.sum|sm__maximum_warps_per_active_cycle_pct"
+    r"|launch__(registers_per_thread|occupancy_limit_\w+|grid_size|block_size|shared_mem_per_block)"
+)
+"""Of some 490 numbers a launch, most of them the device's attributes."""
 _SECONDS = 70  # of one attempt
 
 
@@ -89,9 +101,14 @@ def kernel_rows(text: str, labels: list[dict[str, str]]) -> list[dict[str, Any]]
         row: dict[str, Any] = dict(labels[number]) if len(labels) == len(table) - 2 else {}
         found = dict(zip(names, cells, strict=False))
         row["kernel"] = found.get("Kernel Name", "")
-        row["metrics"] = {n: value for n, cell in found.items() if (value := _number(cell)) is not None and "__" in n}
+        row["metrics"] = kept({n: value for n, cell in found.items() if (value := _number(cell)) is not None})
         rows.append(row)
     return rows
+
+
+def kept(metrics: dict[str, float]) -> dict[str, float]:
+    """Return the metrics that say something of a kernel."""
+    return {name: value for name, value in metrics.items() if _KEPT.fullmatch(name)}
 
 
 def _number(cell: str) -> float | None:

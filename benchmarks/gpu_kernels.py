@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import gpu_probes, gpu_small, gpu_smoke, gpu_steps
-from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, MORE, PRECISIONS, operation, result_shape
+from benchmarks.gpu_layers import BATCH, DIRECTIONS, MORE, PRECISIONS, TELLING, operation, result_shape
 from benchmarks.gpu_record import open_backend
 from benchmarks.gpu_results import Setting
 from benchmarks.gpu_work import Item
@@ -34,7 +34,7 @@ def items(setting: Setting, stage: str) -> Iterator[Item]:
     del stage
     device: Any = open_backend(setting).device  # type: ignore[attr-defined]
     target = getattr(device, "target", "")
-    needed = variants(target or TARGET)
+    needed = variants(target or TARGET, setting.stages)
     for first in dict.fromkeys(needed.values()):
         yield f"for {first}", partial(compiled, [k for k, stage in needed.items() if stage == first], target)
 
@@ -58,20 +58,26 @@ def carry(folder: Path, jobs: int) -> str:
     return f"{folder}: {sum(path.suffix == '.cubin' for path in files)} modules, {len(files)} files, {size:.1f} MB"
 
 
-def variants(target: str = TARGET) -> dict[Kernel, str]:
-    """Return all variants in the order of the run-book, each with the stage that needs it first.
+def variants(target: str = TARGET, stages: Collection[str] = ()) -> dict[Kernel, str]:
+    """Return the variants in the order of the run-book, each with the stage that needs it first.
 
     Parameters
     ----------
     target : str
         Of the device; what it gives a block of shared memory decides on tiles.
+    stages : collection of str, optional
+        Those that count; all if empty.
     """
     found: dict[Kernel, str] = {}
     parts: tuple[tuple[str, Callable[[DryBackend], None]], ...] = (
-        *(("smoke", _smoke), ("tests", _large), ("tests", _models), ("ops", _layers), ("steps", _steps)),
-        *(("rest", _cases), ("sanitizer", _small)),
+        *(("smoke", _smoke), ("tests", _large), ("tests", _models), ("ops", partial(_layers, TELLING))),
+        *(("ncu", partial(_layers, TELLING)), ("steps", partial(_steps, gpu_steps.STEPS))),
+        *(("rest", _cases), ("sanitizer", _small), ("more", partial(_layers, MORE))),
+        ("compiled", partial(_steps, gpu_steps.COMPILED)),
     )
     for stage, part in parts:
+        if stages and stage not in stages:
+            continue
         with dry_backend(target) as backend, backend.device.listening(partial(_note, found, stage)):
             part(backend)
     return found
@@ -86,8 +92,8 @@ def _smoke(backend: DryBackend) -> None:
         _pass(backend, conv, direction, precision)
 
 
-def _layers(backend: DryBackend) -> None:
-    sized = [replace(conv, batch=BATCH) for conv in dict.fromkeys((*LAYERS, *MORE))]
+def _layers(layers: Sequence[Conv], backend: DryBackend) -> None:
+    sized = [replace(conv, batch=BATCH) for conv in layers]
     for conv, direction, precision in itertools.product(sized, DIRECTIONS, PRECISIONS):
         _pass(backend, conv, direction, precision)
 
@@ -99,8 +105,8 @@ def _pass(backend: DryBackend, conv: Conv, direction: str, precision: Any) -> No
     operation(backend, conv, direction, precision, arrays)()
 
 
-def _steps(backend: DryBackend) -> None:
-    for name, batch, precision in (*gpu_steps.STEPS, *gpu_steps.COMPILED):
+def _steps(steps: Sequence[tuple[str, int, str]], backend: DryBackend) -> None:
+    for name, batch, precision in steps:
         x, y = backend.empty((batch, 32, 32, 3), np.float32), np.zeros(batch, np.int32)
         gpu_steps.our_step(name, x, y, precision, capture=False)()
         gpu_steps.our_step(name, x, y, precision, capture=True)()

@@ -9,8 +9,9 @@ Where PyTorch cannot be imported ours is timed alone, and compared with its own 
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -31,7 +32,7 @@ from benchmarks.gpu_record import (
     shared_array,
 )
 from benchmarks.gpu_results import Setting
-from benchmarks.gpu_work import Item
+from benchmarks.gpu_work import Item, cuda_is_broken
 from benchmarks.shapes import Conv
 from fastconv.backends.base import Array, Backend
 
@@ -139,7 +140,10 @@ def in_turn(runs: Sequence[Callable[[], Any]]) -> Callable[[], Any]:
 
 
 def graphed(torch: Any, run: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a CUDA graph of PyTorch's computation."""
+    """Return a CUDA graph of PyTorch's computation.
+
+    The graph holds addresses, not tensors: what it reads lives only as long as `run`, which therefore stays with it.
+    """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -149,21 +153,41 @@ def graphed(torch: Any, run: Callable[[], Any]) -> Callable[[], Any]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         run()
-    return graph.replay  # type: ignore[no-any-return]
+
+    def replay(run: Callable[[], Any] = run) -> Any:
+        return graph.replay()
+
+    return replay
 
 
-def made(makers: dict[str, Callable[[], Callable[[], Any]]]) -> tuple[dict[str, Callable[[], Any]], dict[str, str]]:
-    """Return what could be made and run once, and what could not, with its error: it must not cost the others."""
-    ran, failed = {}, {}
+@dataclass(frozen=True)
+class Made:
+    """Contenders by name: what runs each, the error of those that could not be made, and the seconds that each took."""
+
+    runs: dict[str, Callable[[], Any]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def made(makers: dict[str, Callable[[], Callable[[], Any]]], clock: Clock) -> Made:
+    """Make each contender and run it once, to its end; one that fails costs no other.
+
+    Unless CUDA does not work any more: then the error names whose fault it was.
+    """
+    found = Made()
     for name, make in makers.items():
+        begin = time.perf_counter()
         try:
             run = make()
-            run()
+            clock(run, 1)
         except Exception as error:
-            failed[name] = f"{type(error).__name__}: {str(error)[:500]}"
+            if cuda_is_broken():
+                raise RuntimeError(f"{name}: {type(error).__name__}: {error}") from error
+            found.failed[name] = f"{type(error).__name__}: {str(error)[:500]}"
         else:
-            ran[name] = run
-    return ran, failed
+            found.runs[name] = run
+        found.seconds[name] = round(time.perf_counter() - begin, 2)
+    return found
 
 
 def peers_of(torch: Any, conv: Conv, direction: str, sets: Sequence[Data], device: Any) -> dict[str, Any]:
@@ -210,8 +234,9 @@ def measure_pass(
         "fastconv": lambda: in_turn(runs),
         "fastconv graph": lambda: in_turn([captured(backend, run) for run in runs]),
     }
-    contenders, failed = made(ours | peers_of(torch, conv, direction, [tensors for tensors, _ in data], device))
-    found = compare(contenders, clock, rounds=rounds, times=times)
+    contenders = made(ours | peers_of(torch, conv, direction, [tensors for tensors, _ in data], device), clock)
+    failed = contenders.failed
+    found = compare(contenders.runs, clock, rounds=rounds, times=times)
     times_of_ours = [value for name, value in found["medians"].items() if name in ours]
     rate = {"teraflops": conv.flops / min(times_of_ours) / 1e6} if times_of_ours else {}
     status = "ok" if error < BOUNDS[precision] and not ours.keys() & failed.keys() else "wrong"

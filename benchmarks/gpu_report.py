@@ -71,6 +71,7 @@ def _stages(rows: Sequence[Row]) -> list[str]:
         status = "cut off" if whole is None else whole["status"]
         more = "" if whole is None else whole.get("message", "")
         took, expected = ((whole or {}).get(name, "") for name in ("seconds", "estimated"))
+        expected = f"{expected:.0f}" if expected != "" else ""
         lines.append(f"{stage:<10} {took:>7} {expected:>8}  {status}: {said} {more}".rstrip(": "))
     return lines
 
@@ -123,7 +124,7 @@ _COUNTERS = {
     "us": ("gpu__time_duration.sum", 1e-3),
     "tensor %": ("sm__pipe_tensor_op_hmma_cycles_active.avg.pct_of_peak_sustained_active", 1),
     "sm %": ("sm__throughput.avg.pct_of_peak_sustained_elapsed", 1),
-    "dram %": ("dram__throughput.avg.pct_of_peak_sustained_elapsed", 1),
+    "dram %": ("gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed", 1),
     "l2 %": ("lts__throughput.avg.pct_of_peak_sustained_elapsed", 1),
     "l1 %": ("l1tex__throughput.avg.pct_of_peak_sustained_active", 1),
     "warps %": ("sm__warps_active.avg.pct_of_peak_sustained_active", 1),
@@ -133,6 +134,10 @@ _COUNTERS = {
 
 def _chosen(metrics: dict[str, float]) -> list[tuple[str, float]]:
     chosen = [(short, metrics[name] * factor) for short, (name, factor) in _COUNTERS.items() if name in metrics]
+    issued = metrics.get("sm__inst_issued.sum", metrics.get("sass__inst_executed_per_opcode"))
+    products = metrics.get("sm__inst_executed_pipe_tensor.sum")
+    if issued and products:
+        chosen.append(("instructions a product", issued / products))
     reason = "smsp__average_warps_issue_stalled_"
     stalls = {n: v for n, v in metrics.items() if n.startswith(reason) and "not_issued" not in n}
     worst = sorted(stalls, key=lambda name: -stalls[name])[:3]

@@ -36,11 +36,13 @@ class Setting:
     out : folder of the results
     run : key of the run; rows of another one do not count
     backend : "cupy"; for rehearsals without a GPU "cuda-emulator", or "fake-cupy", a CuPy made of the emulator
+    stages : that were chosen, and whose kernels are compiled ahead; all if empty
     """
 
     out: Path
     run: str
     backend: str
+    stages: tuple[str, ...] = ()
 
     @property
     def rehearsal(self) -> bool:

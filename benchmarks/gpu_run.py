@@ -48,7 +48,7 @@ class Runner:
 
     def run_stage(self, stage: Stage) -> None:
         """Run a stage unless it is done, or does not fit."""
-        if self.results.outcome(stage.name) == "done":
+        if self.results.outcome(stage.name) == "done" and stage.name != "cubins":  # another choice needs more of them
             self.tell(f"{stage.name}: done before")
             return
         need, left = stage.estimate(self.setting), self.left()

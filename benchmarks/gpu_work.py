@@ -84,10 +84,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--run", required=True)
     parser.add_argument("--backend", choices=BACKENDS, required=True)
+    parser.add_argument("--stages", default="")
     arguments = parser.parse_args()
     die_with_parent()
     warnings.simplefilter("default")
-    setting = Setting(arguments.out, arguments.run, arguments.backend)
+    stages = tuple(filter(None, arguments.stages.split(",")))
+    setting = Setting(arguments.out, arguments.run, arguments.backend, stages)
     module = importlib.import_module(f"benchmarks.{MODULES[arguments.stage]}")
     return work(arguments.stage, setting, module.items(setting, arguments.stage))
 

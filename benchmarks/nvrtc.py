@@ -44,7 +44,7 @@ def compile_kernel(kernel: Kernel, architecture: int) -> Compiled:
         It does not compile, or the log does not name the kernel: a template that nobody instantiates compiles to
         nothing, without a complaint.
     """
-    flags = (*build.FLAGS, "--ptxas-options=-v")
+    flags = (*build.flags(kernel), "--ptxas-options=-v")
     cubin, log = compile_text(build.source_text(kernel), kernel.source, f"sm_{architecture}", flags)
     return _read_log(kernel, architecture, log, cubin)
 

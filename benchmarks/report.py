@@ -8,6 +8,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report_gpu import gpu
+
 HERE = Path(__file__).parent
 COLUMNS = (
     "benchmark",
@@ -122,6 +124,8 @@ def main() -> None:
     ]
     for path in sorted((HERE / "results").glob("cpu-*.json")):
         parts += [f"## Kernels, training steps and inference: {path.stem.removeprefix('cpu-')}", kernels(path)]
+    for path in sorted((HERE / "results").glob("gpu-*.json")):
+        parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
     for path in sorted((HERE / "results").glob("cifar10-*.json")):
         parts += [f"## CIFAR-10: {json.loads(path.read_text())['recipe']['model']}", training(path)]
     if (HERE / "roofline.svg").exists():

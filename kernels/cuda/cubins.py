@@ -67,7 +67,7 @@ def ensure(kernel: Kernel, target: str) -> Path:
     if found is not None:
         return found
     try:
-        cubin, _ = nvrtc.compile_text(build.source_text(kernel), kernel.source, target, build.FLAGS)
+        cubin, _ = nvrtc.compile_text(build.source_text(kernel), kernel.source, target, build.flags(kernel))
     except nvrtc.CompilerUnavailableError as error:
         path = cubin_path(kernel, target)
         state = "is damaged" if path.exists() else "is not there"
@@ -133,7 +133,7 @@ def _keep(kernel: Kernel, target: str, cubin: bytes) -> Path:
         "source": kernel.source,
         "defines": dict(kernel.defines),
         "target": target,
-        "flags": build.FLAGS,
+        "flags": build.flags(kernel),
         "nvrtc": nvrtc.version(),
         "sha256": hashlib.sha256(cubin).hexdigest(),
     }
