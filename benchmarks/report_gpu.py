@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-PEER = "torch channels_last"
-
 
 def gpu(path: Path) -> str:
     """Return what was run on which card, what came of it, and the table of layers."""
@@ -29,16 +27,26 @@ def gpu(path: Path) -> str:
         lines.append(f"| {stage['stage']} | {stage['seconds']} | {passed} | {len(items) - items.count('ok')} |")
     lines += [
         "",
-        "Microseconds of a pass at batch 512, by CUDA events: ours as a graph, PyTorch with cuDNN in channels_last,"
-        ' plain. "default" is TF32 for ours and allowed to PyTorch, which seems not to use it for the gradient of the'
+        "Microseconds of a pass at batch 512, by CUDA events: ours as a graph, packing of weights and inputs in it; PyTorch"
+        f" with cuDNN, {'in channels_last, plain' if 'peer' in report else 'the fastest of two layouts, plain or graph'}."
+        ' "default" is TF32 for ours and allowed to PyTorch, which seems not to use it for the gradient of the'
         ' weight (there its result differs from ours by 3e-4 to 9e-4, elsewhere by 1e-5); in "fast" ours multiplies in'
         " bf16 and keeps float32, PyTorch's arrays are bf16. Above 1 ours is faster.",
         "",
         "| layer | pass | precision | ours | TFLOP/s | PyTorch | PyTorch / ours |",
         "|---|---|---|--:|--:|--:|--:|",
     ]
-    for row in (row for row in rows if row["stage"] == "ops" and "medians" in row and "layer" in row):
-        ours, peer = row["medians"]["fastconv graph"], row["medians"][PEER]
+    for row in (row for row in rows if row["stage"] in ("ops", "more") and "medians" in row and "layer" in row):
+        ours, peer = row["medians"]["fastconv graph"], row["medians"][report.get("peer") or row["peer"]]
         names = f"{row['layer']} | {row['direction']} | {row['precision']}"
         lines.append(f"| {names} | {ours:.0f} | {row['teraflops']:.0f} | {peer:.0f} | {peer / ours:.2f} |")
+    steps = [row for row in rows if row["stage"] == "steps" and "medians" in row]
+    if steps:
+        lines += ["", "Milliseconds of a training step (SGD with momentum), the batch on the device:", ""]
+        lines += ["| model | batch | precision | ours, graph | ours, plain | PyTorch, graph | PyTorch / ours |"]
+        lines += ["|---|--:|---|--:|--:|--:|--:|"]
+    for row in steps:
+        graph, plain, peer = (row["medians"][n] / 1e3 for n in ("fastconv graph", "fastconv", row["peer"]))
+        names = f"{row['model']} | {row['batch']} | {row['precision']}"
+        lines.append(f"| {names} | {graph:.2f} | {plain:.2f} | {peer:.2f} | {row['ratio']:.2f} |")
     return "\n".join(lines)
