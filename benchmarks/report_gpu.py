@@ -27,8 +27,8 @@ def gpu(path: Path) -> str:
         lines.append(f"| {stage['stage']} | {stage['seconds']} | {passed} | {len(items) - items.count('ok')} |")
     lines += [
         "",
-        "Microseconds of a pass at batch 512, by CUDA events: ours as a graph, packing of weights and inputs in it; PyTorch"
-        f" with cuDNN, {'in channels_last, plain' if 'peer' in report else 'the fastest of two layouts, plain or graph'}."
+        "Microseconds of a pass at batch 512, by CUDA events: ours as a graph, packing in it; PyTorch with cuDNN,"
+        f" {'in channels_last, plain' if 'peer' in report else 'the fastest of two layouts, plain or as a graph'}."
         ' "default" is TF32 for ours and allowed to PyTorch, which seems not to use it for the gradient of the'
         ' weight (there its result differs from ours by 3e-4 to 9e-4, elsewhere by 1e-5); in "fast" ours multiplies in'
         " bf16 and keeps float32, PyTorch's arrays are bf16. Above 1 ours is faster.",
