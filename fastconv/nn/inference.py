@@ -78,7 +78,7 @@ class InferencePlan(Declared):
             backend.copy(x, out=self._x)
             computed = self._y
             if self._replay is None or not self._replay():
-                with precision(self._precision):
+                with precision(self._precision), algorithm(self._algorithm):
                     computed = self._run(self._x)
             backend.copy(computed, out=y)
         return y

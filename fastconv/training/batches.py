@@ -85,6 +85,8 @@ def checked_batch(model: Layer, x: Any, y: Any) -> tuple[Array, Array]:
     x is of the model's type; what y holds is for the loss to say.
     """
     x = model.check_input(x)
+    if tuple(x.shape[1:]) != model.input_shape:
+        model.check_size(tuple(x.shape))
     backend = model.backend
     validate.owned(backend, y, "y")
     y = backend.asarray(y)

@@ -129,7 +129,7 @@ def test_a_device_with_less_shared_memory_gets_smaller_tiles(fake) -> None:
     """The launch that an H100 gets would be refused; the result is right all the same."""
     case = cases_conv.forward(cases_conv.Conv("wide", 8, (4, 4), 160, 64, (5, 5), padding=((2, 2), (2, 2))))
     tiles = []
-    for capability, shared in (("90", 227 << 10), ("86", 99 << 10)):
+    for capability, shared in (("90", 227 << 10), ("86", 48 << 10)):
         cupy = fake(capability=capability, shared=shared)
         check(case, CupyBackend(), "float32")
         tiles.append(next(kernel for kernel in cupy.loaded if kernel.name == "conv2d_halo"))
