@@ -146,7 +146,7 @@ SIMPLE = [
     Bug(
         "distances from zero, not from a value of the channel",
         "batch_norm.cu",
-        "centre = load<T, W>(x + part.first * channels + c);",
+        "centre = load<T, W>(x + start * channels + c);",
         "",
         "batch_norm",
         "far-from-zero",
