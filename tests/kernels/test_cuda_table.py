@@ -102,9 +102,9 @@ def test_headers_are_inlined_once_with_the_lines_of_their_files() -> None:
     assert "#include" not in text
     assert text.count('#line 1 "ptx.cuh"') == 1
     number = next(
-        n for n, line in enumerate((_FOLDER / "conv2d_gather.cu").read_text().splitlines(), 1) if "struct Pixel" in line
+        n for n, line in enumerate((_FOLDER / "conv2d_gather.cu").read_text().splitlines(), 1) if "struct Shared" in line
     )
     lines = text.splitlines()
-    here = next(n for n, line in enumerate(lines) if "struct Pixel" in line)
+    here = next(n for n, line in enumerate(lines) if "struct Shared" in line)
     marker = next(n for n in range(here, -1, -1) if lines[n].startswith("#line"))
     assert int(lines[marker].split()[1]) + here - marker - 1 == number
