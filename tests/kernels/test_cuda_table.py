@@ -102,7 +102,9 @@ def test_headers_are_inlined_once_with_the_lines_of_their_files() -> None:
     assert "#include" not in text
     assert text.count('#line 1 "ptx.cuh"') == 1
     number = next(
-        n for n, line in enumerate((_FOLDER / "conv2d_gather.cu").read_text().splitlines(), 1) if "struct Shared" in line
+        n
+        for n, line in enumerate((_FOLDER / "conv2d_gather.cu").read_text().splitlines(), 1)
+        if "struct Shared" in line
     )
     lines = text.splitlines()
     here = next(n for n, line in enumerate(lines) if "struct Shared" in line)
