@@ -166,6 +166,7 @@ def test_smoke_tells_a_wrong_result_and_a_wrong_kernel(monkeypatch) -> None:
     assert gpu_smoke.convolution(backend, conv, direction, "strict", kernel)["status"] == "wrong"
 
 
+@pytest.mark.slow
 def test_every_kernel_of_the_stages_is_listed() -> None:
     """What an H100 would be given, by the stage that needs it first; no launch is run."""
     listed = gpu_kernels.variants()
@@ -181,6 +182,7 @@ def test_every_kernel_of_the_stages_is_listed() -> None:
     assert [[stage.name for stage in group] for group in stages] == [["smoke"], ["rest", "sanitizer"]]
 
 
+@pytest.mark.slow
 def test_listed_kernels_are_those_that_run(monkeypatch) -> None:
     """With as many multiprocessors and as much shared memory as an H100 the emulator gets the same variants."""
     backend = emulator_or_skip()

@@ -26,6 +26,8 @@ _NAMES = (
     *("groups3-ragged", "groups4-stride2", "depthwise-c16"),
 )
 CONVS = [replace(c, precision="fast") for c in cases_conv.CONVS if c.id in _NAMES]
+# Those that run in the default suite; the others with those of the emulator.
+_OFTEN = {"3x3-c31-k33-4x15", "1x1-c33-k7-stride2", "groups3-ragged", "ragged"}
 CASES = [
     *(case(c) for case in (forward, backward_input, backward_weight) for c in CONVS),
     *dense("ragged", 5, 33, 17, precision="fast"),
@@ -47,7 +49,10 @@ def test_names_are_cases() -> None:
 
 
 @pytest.mark.parametrize("math", ["BF16", pytest.param("HALF", marks=pytest.mark.emulator)])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=() if c.id in _OFTEN else pytest.mark.emulator, id=f"{c.op}-{c.id}") for c in CASES],
+)
 def test_within_the_bound_and_exact_on_rounded_inputs(case: Case, math: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On inputs that are rounded already only the sums are, so no error of an index hides in the bound."""
     from fastconv.kernels.cuda import conv2d
@@ -104,7 +109,9 @@ def check_infinities(make, c: Conv) -> None:
 
 
 @pytest.mark.parametrize("make", [forward, backward_input, backward_weight], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("c", INFINITE, ids=lambda c: c.id)
+@pytest.mark.parametrize(
+    "c", [pytest.param(c, marks=pytest.mark.emulator if i else (), id=c.id) for i, c in enumerate(INFINITE)]
+)
 def test_infinities_stay_in_their_windows(make, c: Conv) -> None:
     """Tensor cores multiply padded cells as zeros; results that are not finite are computed again without them."""
     check_infinities(make, c)

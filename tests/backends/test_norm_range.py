@@ -127,6 +127,7 @@ BEHIND = {
     "conv": lambda: [nn.ReLU(), nn.Conv2d(16, 3, padding=1)],
     "residual": lambda: [],
 }
+LONGER = ("relu", "pool", "conv")  # their kernels take long to compile
 
 
 def _model(behind: str, dtype: type) -> nn.Sequential:
@@ -138,8 +139,8 @@ def _model(behind: str, dtype: type) -> nn.Sequential:
     return model
 
 
-@pytest.mark.parametrize("algorithm", ["shapes", "winograd"])
-@pytest.mark.parametrize("behind", BEHIND)
+@pytest.mark.parametrize("algorithm", ["shapes", pytest.param("winograd", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("behind", ["nothing", "residual", *(pytest.param(b, marks=pytest.mark.slow) for b in LONGER)])
 @pytest.mark.parametrize(("offset", "scale"), [(1e3, 1.0), (-1e6, 1.0), (3e5, 1e-3), (0.0, 1e21)])
 def test_fused_layers(offset: float, scale: float, behind: str, algorithm, rng) -> None:
     """A convolution that changes nothing, a normalisation and what is fused with it, as without fusion in float64."""

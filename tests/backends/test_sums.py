@@ -21,6 +21,7 @@ NUMBERS = {
     "wide-range": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.uniform(-6, 6, shape),
 }
 LONG = [(2**22, 1), (1_000_003, 3), (300_007, 17), (65_537, 64), (1_001, 5_000)]
+OFTEN = {(2**22, 1), (300_007, 17)}  # of the long ones, in the default suite
 SHORT = [(1, 5), (255, 1), (257, 16), (1_025, 33)]
 WINDOWS = [  # map, channels, window, stride
     ((700, 600), 1, (700, 600), (1, 1)),
@@ -30,6 +31,11 @@ WINDOWS = [  # map, channels, window, stride
     ((90, 40), 3, (64, 1), (5, 3)),
     ((9, 7), 16, (3, 5), (2, 1)),
 ]
+
+
+def shapes(long: list[tuple[int, ...]]) -> list:
+    marked = [pytest.param(s, marks=() if s in OFTEN else pytest.mark.slow, id=str(s)) for s in long]
+    return [*(pytest.param(s, id=str(s)) for s in SHORT), *marked]
 
 
 @pytest.fixture(params=["numpy", "numba", "cuda-emulator"])
@@ -61,7 +67,7 @@ def _assert_within(got: np.ndarray, want: np.ndarray, sizes: np.ndarray, roundin
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("numbers", NUMBERS)
-@pytest.mark.parametrize("shape", SHORT + LONG, ids=str)
+@pytest.mark.parametrize("shape", shapes(LONG))
 def test_gradient_of_a_bias(shape: tuple[int, int], numbers: str, dtype: str, each: Backend, rng) -> None:
     _skip_if_slow(each, math.prod(shape))
     if shape in LONG and (dtype, numbers) == ("float64", "wide-range"):
@@ -73,7 +79,7 @@ def test_gradient_of_a_bias(shape: tuple[int, int], numbers: str, dtype: str, ea
     _assert_within(got, _sums(grad), _sums(np.abs(grad)), roundings)
 
 
-@pytest.mark.parametrize("shape", SHORT + LONG[1:4], ids=str)
+@pytest.mark.parametrize("shape", shapes(LONG[1:4]))
 def test_gradient_behind_a_rectifier(shape: tuple[int, int], each: Backend, rng) -> None:
     _skip_if_slow(each, math.prod(shape))
     grad, y = (rng.uniform(0.5, 1.5, shape).astype(np.float32) for _ in range(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,14 @@ def launches_of_a_step(model: str, batch: int, precision: Any, limit: int) -> li
     return launches
 
 
-@pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize("precision", ["strict", "default", "fast"])
-@pytest.mark.parametrize("model", MODELS)
+def steps() -> list[Any]:
+    """Every model, precision and limit; of these the tightest and the widest run in the default suite."""
+    often = {("keras_cnn", "default", LIMITS[0]), ("resnet20", "fast", LIMITS[0]), ("resnet20", "default", LIMITS[-1])}
+    every = itertools.product(MODELS, ("strict", "default", "fast"), LIMITS)
+    return [pytest.param(*step, marks=() if step in often else pytest.mark.slow) for step in every]
+
+
+@pytest.mark.parametrize(("model", "precision", "limit"), steps())
 def test_every_launch_of_a_step_fits(model: str, precision: str, limit: int) -> None:
     for batch in BATCHES:
         for launch in launches_of_a_step(model, batch, precision, limit):
@@ -104,8 +110,8 @@ def test_a_geometry_that_was_refused_by_every_device() -> None:
     assert all(launch.shared_bytes <= SHARED_MEMORY[90] for launch in halo)
 
 
-@pytest.mark.parametrize("limit", LIMITS[:2])
-@pytest.mark.parametrize("precision", ["default", "fast"])
+@pytest.mark.parametrize("limit", [LIMITS[0], pytest.param(LIMITS[1], marks=pytest.mark.slow)])
+@pytest.mark.parametrize("precision", ["default", pytest.param("fast", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("make", [forward, backward_input, backward_weight], ids=lambda make: make.__name__)
 def test_smaller_tiles_give_the_same(make, precision: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an H100's tiles, but for the order of sums."""

@@ -41,7 +41,7 @@ def test_convolutions_leave_it_to_the_compiler() -> None:
 
 
 @pytest.mark.skipif(not _COMPILES, reason="NVRTC or nvdisasm is not installed")
-@pytest.mark.parametrize("element", ["float", "double"])
+@pytest.mark.parametrize("element", ["float", pytest.param("double", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("source", "name"), PLAIN)
 def test_machine_code_has_no_fused_product(source: str, name: str, element: str) -> None:
     kernel = Kernel(source, name, (("ELEMENT", element),))
