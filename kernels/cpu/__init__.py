@@ -23,18 +23,18 @@ _WEIGHT_BF16 = (
 _DENSE_CONVOLUTION = ("conv2d_direct.conv2d_direct", *_WINOGRAD, *_BF16)
 _DEPTHWISE = ("conv2d_depthwise.conv2d_depthwise", "conv2d_depthwise.conv2d_depthwise_3x3")
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
-_FINITE = ("conv2d_taps.times_zero", "conv2d_taps.refuse_not_finite")
+_FINITE = ("finite.times_zero", "finite.refuse_not_finite")
 _CONVERT = "stored.convert_stored"  # where a kernel does not load or store bfloat16 itself
 _FEW = tuple(f"conv2d_few.conv2d_few_{channels}" for channels in range(1, 5))
 _POOL = (
-    "winograd_fused.conv2d_winograd_pool",
-    "winograd_fused.conv2d_winograd_pool_narrow",
-    "winograd_fused.conv2d_winograd_pool_wide",
+    "winograd_pool.conv2d_winograd_pool",
+    "winograd_pool.conv2d_winograd_pool_narrow",
+    "winograd_pool.conv2d_winograd_pool_wide",
 )
 _MASKED = (
-    "winograd_fused.conv2d_winograd_masked",
-    "winograd_fused.conv2d_winograd_masked_narrow",
-    "winograd_fused.conv2d_winograd_masked_wide",
+    "winograd_mask.conv2d_winograd_masked",
+    "winograd_mask.conv2d_winograd_masked_narrow",
+    "winograd_mask.conv2d_winograd_masked_wide",
 )
 _UNPOOL = (
     "winograd_unpool.conv2d_winograd_unpool",
@@ -43,7 +43,7 @@ _UNPOOL = (
     "winograd_unpool.conv2d_backward_weight_winograd_unpool_32",
     "winograd_unpool.conv2d_backward_weight_winograd_unpool_16",
     "winograd_weight.transform_sums",
-    "reduce.add_parts",
+    "sums.add_parts",
 )
 _NORM = (
     "winograd_norm.conv2d_winograd_norm",
@@ -68,7 +68,7 @@ TABLE = {
     "conv2d_backward_input": (*_CONVOLUTION, *_FEW, _CONVERT),
     "conv2d_backward_weight": (
         "conv2d_weight.conv2d_backward_weight_direct",
-        "conv2d_weight.sum_parts",
+        "sums.sum_parts",
         "winograd_weight.conv2d_backward_weight_winograd",
         "winograd_weight.conv2d_backward_weight_winograd_32",
         "winograd_weight.conv2d_backward_weight_winograd_16",
@@ -82,14 +82,14 @@ TABLE = {
         *_FINITE,
         _CONVERT,
     ),
-    "conv2d_backward_bias": ("reduce.sum_rows", "reduce.add_parts"),
+    "conv2d_backward_bias": ("reduce.sum_rows", "sums.add_parts"),
     "prepare_dense_weight": ("pack.pack_weight", *_PACK_BF16),
     "dense": ("conv2d_direct.conv2d_direct", *_BF16),
     "dense_backward_input": ("conv2d_direct.conv2d_direct", *_BF16),
     "dense_backward_weight": (
         "conv2d_weight.conv2d_backward_weight_direct",
         *_WEIGHT_BF16,
-        "conv2d_weight.sum_parts",
+        "sums.sum_parts",
     ),
     "max_pool2d": ("max_pool.max_pool2d_rows",),
     "max_pool2d_backward": ("max_pool.max_pool2d_backward_rows", "max_pool.max_pool2d_backward_squares"),
@@ -129,17 +129,17 @@ TABLE = {
     "adam_step": ("optimizer.adam_update",),
     "conv2d_relu": (*_DENSE_CONVOLUTION, _CONVERT),
     "conv2d_add_relu": _DENSE_CONVOLUTION,
-    "conv2d_statistics": (*_CONVOLUTION, "winograd_output.combine_partial_statistics", *_STATISTICS, _CONVERT),
+    "conv2d_statistics": (*_CONVOLUTION, "conv2d_statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),
     "conv2d_backward_input_add": (*_DENSE_CONVOLUTION, *_FEW, _CONVERT),
     "conv2d_relu_max_pool2d": _POOL,
-    "conv2d_backward_input_relu": (*_MASKED, "reduce.add_parts", _CONVERT),
+    "conv2d_backward_input_relu": (*_MASKED, "sums.add_parts", _CONVERT),
     "conv2d_max_pool2d_backward": _UNPOOL,
     "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_FEW, *_NORM, *_NORM_SUMS, _CONVERT),
     "batch_norm_backward_apply": _NORM_APPLY,
     "normalise_relu": ("normalise.normalise",),
     "normalise_add_relu": ("normalise.normalise",),
     "normalise_relu_max_pool2d": ("normalise.normalise_max_pool2d", _CONVERT),
-    "relu_backward_bias": ("reduce.relu_gradient_bias", "reduce.add_parts"),
+    "relu_backward_bias": ("reduce.relu_gradient_bias", "sums.add_parts"),
     "batch_norm_relu_backward": _NORM_GRADIENT,
     "batch_norm_add_relu_backward": _NORM_GRADIENT,
     "batch_norm_relu_max_pool2d_backward": (

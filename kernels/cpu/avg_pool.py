@@ -8,25 +8,11 @@ compensation, so that the error does not grow with the window (`u` = 2^-24, or 2
 The gradient does the same with the windows that cover a cell. Bound by memory.
 """
 
-import numpy as np
-
-from .elementwise import load, put, store, streams
-from .launch import device, kernel, launch, thread_rows
-from .normalise import suits_pool
-from .reduce import add_compensated, compensated
-from .simd import (
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    load_word,
-    store_word,
-    vfma,
-    vload,
-    vsplat,
-    vstore,
-)
-from .windows import first_of, inside, list_windows, pool_plan
+from .launch import device, kernel, launch
+from .memory import load, put, store, streams
+from .simd import VECTOR_BYTES, address, itemsize, lanes, load_word, store_word, vfma, vload, vsplat, vstore
+from .sums import add_compensated, compensated
+from .windows import first_of, inside, list_windows, pool_plan, suits_pool, window_scratch
 
 _CELLS = 32
 
@@ -178,12 +164,6 @@ def avg_pool2d_backward_squares(begin, end, grad, out, stream):
                         put(place + pixel_bytes, share, count, stream, dt)
 
 
-def _scratch(plan):
-    cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
-    bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
-    return thread_rows(bytes_each, np.uint8)
-
-
 def avg_pool2d(x, *, kernel_size, stride, padding, count_include_pad, out):
     """Mean of each window."""
     plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding)
@@ -200,4 +180,4 @@ def avg_pool2d_backward(grad_output, *, kernel_size, stride, padding, count_incl
     plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding)
     tasks = plan.batch * plan.in_h
     arguments = (grad_output, out, bool(count_include_pad), stream, plan)
-    launch(avg_pool2d_backward_rows, tasks, *arguments, scratch=_scratch(plan))
+    launch(avg_pool2d_backward_rows, tasks, *arguments, scratch=window_scratch(plan))

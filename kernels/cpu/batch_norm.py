@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from .elementwise import load, store
 from .launch import device, get_num_threads, kernel, launch
+from .memory import load, store
 from .normalise import run
 from .simd import address, itemsize, lanes, vfma, vsplat
 

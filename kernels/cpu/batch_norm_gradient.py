@@ -23,8 +23,8 @@ import math
 
 import numpy as np
 
-from .elementwise import load, store
 from .launch import device, kernel, launch, thread_rows
+from .memory import load, store
 from .normalise import vector_rstd
 from .simd import (
     LINE_BYTES,

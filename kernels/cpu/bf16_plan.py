@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .gather import TILE_VECTORS, block_pixels, forward_gathers
+from .gather import block_pixels, forward_gathers
+from .tile import TILE_VECTORS
 
 CHUNK = 32  # input elements a step: the pairs in one row of a tile register
 TILE_PIXELS = 32  # output pixels of a tile: two tile registers

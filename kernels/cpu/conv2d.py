@@ -14,22 +14,26 @@ from . import (
     conv2d_taps,
     conv2d_weight,
     conv2d_weight_bf16,
-    normalise,
     pack_bf16,
     winograd,
-    winograd_fused,
+    winograd_mask,
     winograd_norm,
+    winograd_pool,
     winograd_prepare,
     winograd_unpool,
     winograd_weight,
 )
 from .conv2d_choice import WINOGRAD, WINOGRAD_FIXED, choose, conv_output_shape, is_depthwise, winograd_tile
-from .conv2d_direct import NO_BIAS, run_gather
+from .conv2d_direct import run_gather
 from .elementwise import copy
+from .finite import all_finite, expect_finite
 from .gather import backward_input_gathers, forward_gathers
 from .launch import immediately, is_recording, trace
 from .pack import Prepared, pack, packed_size
 from .stored import convert, widened
+from .strip import NO_BIAS
+from .windows import suits_pool
+from .winograd_plan import suits_fusion
 from .winograd_transforms import SQUARE
 
 
@@ -125,7 +129,7 @@ def prepare_conv2d_weight(weight, *, direction, input_shape, stride, padding, di
     geometry = (stride, padding, dilation, groups)
     make_run = functools.partial(_make_run, weight.shape, input_shape, geometry)
     algorithm, _ = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
-    if algorithm == "direct" and not conv2d_taps.all_finite(weight):
+    if algorithm == "direct" and not all_finite(weight):
         return f"conv2d_{direction}_taps", None
     if algorithm == "direct" and direction == "backward_input" and conv2d_few.suits(weight, groups):
         return "conv2d_backward_input_few", None
@@ -172,11 +176,11 @@ def _in_range(found, workspace, *arrays):
     where the formula does not. What is being recorded breaks off then.
     """
     if is_recording():
-        conv2d_taps.expect_finite(found)
+        expect_finite(found)
         return True
     if np.isfinite(found).all():
         return True
-    return not all(conv2d_taps.all_finite(widened(array, workspace)) for array in arrays)
+    return not all(all_finite(widened(array, workspace)) for array in arrays)
 
 
 def _run_directly(x, weight, bias, out, gathers, workspace, **more):
@@ -230,7 +234,7 @@ def _fused_winograd(weight, x_shape, out_shape, direction, geometry):
     plan = _gathers(direction, weight.weight.shape, input_shape, geometry, weight.weight.itemsize)[0].plan
     place = -plan.first_dh, -plan.first_dw, winograd_tile(weight.algorithm, (3, 3))
     fixed = weight.algorithm.endswith(WINOGRAD_FIXED)
-    return place if winograd_fused.suits(x_shape, out_shape, *place, fixed) else None
+    return place if suits_fusion(x_shape, out_shape, *place, fixed) else None
 
 
 def conv2d_relu_max_pool2d(
@@ -244,10 +248,10 @@ def conv2d_relu_max_pool2d(
     shape = weight.weight.shape
     conv_shape = conv_output_shape(x.shape, shape, stride, padding, dilation)
     place = _fused_winograd(weight, x.shape, conv_shape, "forward", (stride, padding, dilation, groups))
-    if place is None or not normalise.suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
+    if place is None or not suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
         return False
     bias = NO_BIAS[weight.weight.dtype] if bias is None else bias
-    found = winograd_fused.run_pool(x, weight.packed, bias, conv_shape, *place, out, argmax, workspace)
+    found = winograd_pool.run_pool(x, weight.packed, bias, conv_shape, *place, out, argmax, workspace)
     return _in_range(found, workspace, x, weight.weight)
 
 
@@ -257,7 +261,7 @@ def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilat
     place = _fused_winograd(weight, grad_output.shape, out.shape, "backward_input", geometry)
     if place is None:
         return False
-    found = winograd_fused.run_masked(grad_output, weight.packed, y, *place, out, grad_bias, workspace)
+    found = winograd_mask.run_masked(grad_output, weight.packed, y, *place, out, grad_bias, workspace)
     return _in_range(found, workspace, grad_output, weight.weight)
 
 
@@ -284,7 +288,7 @@ def conv2d_max_pool2d_backward(
     """
     stride, padding, dilation, _ = geometry
     conv_shape = conv_output_shape(x.shape, grad_weight.shape, stride, padding, dilation)
-    if not normalise.suits_pool(conv_shape, grad_output.shape, kernel_size, *pool_geometry) or not grad_output.size:
+    if not suits_pool(conv_shape, grad_output.shape, kernel_size, *pool_geometry) or not grad_output.size:
         return False
     make_run = functools.partial(_make_run, grad_weight.shape, x.shape, geometry)
     problem = (grad_weight.shape, grad_weight.dtype, x.shape, geometry, precision, make_run)
@@ -389,6 +393,6 @@ def _backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     if not any(map(any, padding)):
         return
     if is_recording():  # nothing is computed yet
-        conv2d_taps.expect_finite(out)
-    elif not conv2d_taps.all_finite(out):
+        expect_finite(out)
+    elif not all_finite(out):
         conv2d_taps.backward_weight(widened(grad_output, workspace), x, *geometry, out, workspace)

@@ -19,10 +19,10 @@ import numpy as np
 from . import amx
 from .ahead import ask_for_lines, next_rows, share_of_lines
 from .bf16 import BLOCK_BYTES, PAIR_BYTES, store_bf16, store_bf16_half, store_bf16_part, tile_dot
-from .bf16_plan import CHUNK, TILE_PIXELS, bf16_runs, packed_bytes
-from .elementwise import load, store
-from .gather import TILE_VECTORS
+from .bf16_plan import TILE_PIXELS, bf16_runs, packed_bytes
+from .conv2d_statistics import combine_partial_statistics
 from .launch import device, get_num_threads, kernel, launch
+from .memory import CHUNK, load, store
 from .simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
@@ -37,8 +37,7 @@ from .simd import (
     vstore,
 )
 from .stored import STORED, bytes_of, load_either, put_either
-from .tile import row_steps, tile_store, tile_zero
-from .winograd_output import combine_partial_statistics
+from .tile import TILE_VECTORS, row_steps, tile_store, tile_zero
 
 _DOT_ROWS = 8  # 16 sums hide the latency of the dot product
 _NOTHING = np.empty(0, np.float32)

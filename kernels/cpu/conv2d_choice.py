@@ -7,8 +7,8 @@ import numpy as np
 
 from . import amx, autotune
 from .fixed import FIXED
-from .gather import ROWS
 from .launch import get_num_threads
+from .tile import ROWS
 from .winograd_plan import suits_wide
 from .winograd_transforms import MASKS, SMALL, SQUARE, WIDE
 

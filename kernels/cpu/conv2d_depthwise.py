@@ -15,11 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .conv2d_direct import NO_BIAS, copy_strip
-from .conv2d_taps import all_finite
-from .conv2d_weight import sum_in_order
-from .elementwise import fill, load, put, store, streams
+from .elementwise import fill
+from .finite import all_finite
 from .launch import device, get_num_threads, kernel, launch
+from .memory import load, put, store, streams
 from .simd import (
     LINE_BYTES,
     VECTOR_BYTES,
@@ -37,6 +36,8 @@ from .simd import (
     vstore,
     vstore_part,
 )
+from .strip import NO_BIAS, copy_strip
+from .sums import sum_in_order
 from .tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
 
 _TAPS = 9  # accumulators in registers; larger kernels take several passes over the strip

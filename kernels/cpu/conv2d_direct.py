@@ -14,26 +14,15 @@ import math
 
 import numpy as np
 
-from .ahead import bytes_a_step, next_rows
+from .ahead import AHEAD_BYTES, bytes_a_step, next_rows
 from .caches import CACHES
-from .gather import ROWS, TILE_VECTORS, flat
+from .gather import flat
 from .launch import device, get_num_threads, kernel, launch
-from .simd import (
-    STREAM_BYTES,
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    prefetch,
-    prefetch_far,
-    store_word,
-    vload,
-    vload_part,
-    vsplat,
-    vstore,
-    vstore_part,
-)
+from .simd import STREAM_BYTES, VECTOR_BYTES, address, itemsize, lanes, prefetch, prefetch_far, vsplat
+from .strip import copy_strip, fill_tables
 from .tile import (
+    ROWS,
+    TILE_VECTORS,
     row_addresses,
     tile_add,
     tile_floor,
@@ -46,90 +35,10 @@ from .tile import (
     tile_zero,
 )
 
-# How far ahead weights are asked for: a block of them comes from the L2 cache, and the hardware alone is late (a Xeon
-# with AMX, 335 to 358 GFLOP/s for 3x3 with 128 channels).
-AHEAD_BYTES = 1024
 _AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
 # Weights that stay near while all of them pass a tile of pixels, whose outputs are then written one beside the other
 # (1x1, 64 to 256 channels on 128x16x16, Zen 5: 2.6 to 2.35 ms); of others one pair of vectors passes all pixels.
 _NEAR_WEIGHT_BYTES = CACHES.level2 // 8
-NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
-
-
-@device
-def copy_elements(target, source, count, dt):
-    """Copy `count` elements between addresses."""
-    width = lanes(dt)
-    size = itemsize(dt)
-    whole = count - count % width
-    for i in range(0, whole, width):
-        vstore(target + i * size, vload(source + i * size, dt))
-    if whole < count:
-        vstore_part(target + whole * size, vload_part(source + whole * size, count - whole, dt), count - whole)
-
-
-@device
-def clear_elements(target, count, dt):
-    """Zero `count` elements at an address."""
-    width = lanes(dt)
-    size = itemsize(dt)
-    zero = vsplat(0, dt)
-    whole = count - count % width
-    for i in range(0, whole, width):
-        vstore(target + i * size, zero)
-    if whole < count:
-        vstore_part(target + whole * size, zero, count - whole)
-
-
-@device
-def copy_strip(strip, cell, x, image, image_h, image_w, image_c, h0, w0, strip_h, strip_w, channel, channels, dt):
-    """Copy rows h0.., columns w0.. and some channels of one image into a strip; cells outside the image become zero.
-
-    Cells of the strip are `cell` elements apart.
-    """
-    size = itemsize(dt)
-    left = min(max(-w0, 0), strip_w)
-    right = max(min(image_w - w0, strip_w), left)
-    for i in range(strip_h):
-        target = strip + i * strip_w * cell * size
-        h = h0 + i
-        if h < 0 or h >= image_h:
-            clear_elements(target, strip_w * cell, dt)
-            continue
-        clear_elements(target, left * cell, dt)
-        source = x + (((image * image_h + h) * image_w + w0 + left) * image_c + channel) * size
-        if channels == image_c and channels == cell:
-            copy_elements(target + left * cell * size, source, (right - left) * channels, dt)
-        else:
-            for j in range(right - left):
-                copy_elements(target + (left + j) * cell * size, source + j * image_c * size, channels, dt)
-        clear_elements(target + right * cell * size, (strip_w - right) * cell, dt)
-
-
-@device
-def fill_tables(table_in, table_out, plan, image0, images, row0, rows):
-    """Write, for each pixel of a block, where it is read (pixel of the strip or of x) and written (pixel of out)."""
-    strip_h = (rows - 1) * plan.stride_h + plan.span_h
-    strip_w = (plan.grid_w - 1) * plan.stride_w + plan.span_w
-    pixel = 0
-    for n in range(images):
-        for i in range(rows):
-            if plan.in_place:
-                start = (
-                    (image0 + n) * plan.in_h + (row0 + i) * plan.stride_h + plan.first_dh
-                ) * plan.in_w + plan.first_dw
-            else:
-                start = (n * strip_h + i * plan.stride_h) * strip_w
-            out_h = plan.row + (row0 + i) * plan.row_step
-            target = ((image0 + n) * plan.out_h + out_h) * plan.out_w + plan.col
-            for j in range(plan.grid_w):
-                store_word(table_in + 8 * pixel, start + j * plan.stride_w)
-                store_word(table_out + 8 * pixel, target + j * plan.col_step)
-                pixel += 1
-    for extra in range(pixel, pixel + ROWS):
-        store_word(table_in + 8 * extra, start + (plan.grid_w - 1) * plan.stride_w)
-        store_word(table_out + 8 * extra, target + (plan.grid_w - 1) * plan.col_step)
-    return pixel
 
 
 def _make_multiply(vectors):

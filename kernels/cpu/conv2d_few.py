@@ -14,11 +14,10 @@ import functools
 
 import numpy as np
 
-from .conv2d_direct import copy_strip, fill_tables
-from .gather import ROWS
 from .launch import device, get_num_threads, kernel, launch
 from .simd import REGISTERS, VECTOR_BYTES, address, itemsize
-from .tile import row_addresses, tile_multiply_add_columns, tile_store_sums, tile_zero
+from .strip import copy_strip, fill_tables
+from .tile import ROWS, row_addresses, tile_multiply_add_columns, tile_store_sums, tile_zero
 
 _MOST_CHANNELS = 4
 _ROWS = 6 if REGISTERS == 32 else 3  # pixels of a tile: with 4 channels and as many weights, 29 of 32 registers

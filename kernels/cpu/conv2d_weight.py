@@ -23,25 +23,24 @@ import numpy as np
 
 from .ahead import bytes_a_step
 from .caches import CACHES
-from .conv2d_direct import copy_strip
 from .elementwise import fill
-from .gather import ROWS, TILE_VECTORS
+from .gather import padded_width
 from .launch import device, get_num_threads, kernel, launch
-from .simd import (
-    LINE_BYTES,
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    prefetch_far,
-    store_word,
-    vload_part,
-    vsplat,
-    vstore,
-    vstore_part,
-)
+from .simd import LINE_BYTES, address, itemsize, lanes, prefetch_far, store_word, vstore
 from .stored import vload_part_stored, vload_stored
-from .tile import row_addresses, tile_load, tile_load_part, tile_multiply_add, tile_store, tile_store_part, tile_zero
+from .strip import copy_strip
+from .sums import sum_in_order
+from .tile import (
+    ROWS,
+    TILE_VECTORS,
+    row_addresses,
+    tile_load,
+    tile_load_part,
+    tile_multiply_add,
+    tile_store,
+    tile_store_part,
+    tile_zero,
+)
 
 # Pixels of a block, between reading and writing the sums, and pairs (tap, input channel) a task, whose sums stay in the
 # L2 cache. The larger blocks outgrow the L1 cache and still gain, 2 to 12 % on Zen 5 (1 MB of L2).
@@ -122,7 +121,7 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     cell = block_channels + (LINE_BYTES // itemsize if _conflicts(block_channels * itemsize) else 0)
     group_out = out_channels // groups
     tiles = -(-taps * block_channels // _TILE_ROWS)
-    grad_in_place = tiles <= _IN_PLACE_TILES and group_out == group_out_padded(group_out, itemsize)
+    grad_in_place = tiles <= _IN_PLACE_TILES and group_out == padded_width(group_out, itemsize)
     pixels = _block_pixels((in_channels + out_channels) * itemsize) if in_place and grad_in_place else _BLOCK_PIXELS
     tasks = groups * channel_blocks * -(-group_out * itemsize // _BLOCK_OUT_BYTES)
     if tasks < _FEW_TASKS:
@@ -137,7 +136,7 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     images = max(1, min(images, _STRIP_BYTES // (strip * cell * itemsize)))
     strip *= images
     blocks = -(-batch // images) * row_bands * col_bands
-    block_out = min(_BLOCK_OUT_BYTES // itemsize, group_out_padded(group_out, itemsize))
+    block_out = min(_BLOCK_OUT_BYTES // itemsize, padded_width(group_out, itemsize))
     wide = tiles * _TILE_ROWS * group_out * itemsize <= _BLOCK_ROWS * _BLOCK_OUT_BYTES
     if grad_in_place and wide and groups * channel_blocks * blocks >= _TASKS:
         block_out = group_out  # the input is read once
@@ -174,12 +173,6 @@ def _block_pixels(pixel_bytes):
 def _conflicts(pixel_bytes):
     """Tell whether pixels so far apart share few sets of the L1 cache: a step of the product reads one from each."""
     return pixel_bytes >= 4 * LINE_BYTES and pixel_bytes % (2 * LINE_BYTES) == 0
-
-
-def group_out_padded(channels, itemsize):
-    """Return `channels` rounded up to whole vectors."""
-    width = VECTOR_BYTES // itemsize
-    return -(-channels // width) * width
 
 
 @device
@@ -397,29 +390,6 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             _multiply_columns(
                 pixels, pairs, outs, tables, source, gradient, target, strides, plan, cells, first, ahead, dt
             )
-
-
-_SUM_ELEMENTS = 4096
-
-
-@kernel
-def sum_parts(begin, end, parts, out):
-    """Add the rows of `parts`, (parts, elements), in order."""
-    dt = out.dtype
-    size = itemsize(dt)
-    width = lanes(dt)
-    elements = out.size
-    for i in range(begin * _SUM_ELEMENTS, min(end * _SUM_ELEMENTS, elements), width):
-        count = min(width, elements - i)
-        total = vsplat(0, dt)
-        for part in range(parts.shape[0]):
-            total = total + vload_part(address(parts) + (part * elements + i) * size, count, dt)
-        vstore_part(address(out) + i * size, total, count)
-
-
-def sum_in_order(parts, out):
-    """Set `out` to the sum of the rows of `parts`, added in order."""
-    launch(sum_parts, -(-out.size // _SUM_ELEMENTS), parts, out.reshape(-1))
 
 
 def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):

@@ -16,14 +16,14 @@ import numpy as np
 from . import amx
 from .ahead import ask_for_lines, next_rows, share_of_lines
 from .bf16 import BLOCK_BYTES, PAIR_BYTES, square_store_bf16, store_bf16_pairs, tile_dot
-from .bf16_plan import CHUNK, bf16_squares
+from .bf16_plan import bf16_squares
 from .conv2d_bf16 import fill_table
-from .conv2d_direct import copy_elements
-from .conv2d_weight import sum_in_order
-from .elementwise import fill, store
+from .elementwise import fill
 from .launch import device, get_num_threads, kernel, launch
+from .memory import CHUNK, copy_elements, store
 from .simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
 from .stored import STORED, bytes_of, load_either
+from .sums import sum_in_order
 from .tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
 
 _DOT_ROWS = 8

@@ -7,9 +7,10 @@ the time.
 import numpy as np
 
 from . import conv2d_bf16, conv2d_weight, conv2d_weight_bf16, pack_bf16
-from .conv2d_direct import NO_BIAS, run_gather
+from .conv2d_direct import run_gather
 from .gather import forward_gathers
 from .pack import pack, packed_size
+from .strip import NO_BIAS
 
 _GEOMETRY = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)  # stride, padding, dilation, groups
 

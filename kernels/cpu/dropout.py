@@ -7,19 +7,10 @@ put in the order of the elements, and the elements kept whose word reaches the t
 
 import numpy as np
 
-from .elementwise import CHUNK, load, store
 from .launch import kernel, launch, thread_rows
+from .memory import CHUNK, load, store
 from .philox import philox_vectors
-from .simd import (
-    address,
-    itemsize,
-    lanes,
-    vload,
-    vselect_reached,
-    vsplat,
-    vstore,
-    vzip,
-)
+from .simd import address, itemsize, lanes, vload, vselect_reached, vsplat, vstore, vzip
 
 _WORDS = 4  # of a Philox block
 

@@ -6,48 +6,10 @@ A task is a chunk of 64 KB; whole vectors, then one part of a vector. Large resu
 import numpy as np
 
 from .launch import device, kernel, launch
-from .simd import (
-    STREAM_BYTES,
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    vload,
-    vload_part,
-    vsplat,
-    vstore,
-    vstore_part,
-    vstore_stream,
-)
+from .memory import CHUNK, streams
+from .simd import address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part, vstore_stream
 
-CHUNK = 16384  # elements
 COPY_CHUNK = 65536  # bytes
-
-
-@device
-def load(place, count, dt):
-    """Load `count` elements; a whole vector without a mask, which halves the speed where vectors cross cache lines."""
-    if count == lanes(dt):
-        return vload(place, dt)
-    return vload_part(place, count, dt)
-
-
-@device
-def store(place, value, count, dt):
-    """Store the first `count` elements; a whole vector without a mask."""
-    if count == lanes(dt):
-        vstore(place, value)
-    else:
-        vstore_part(place, value, count)
-
-
-@device
-def put(place, value, count, stream, dt):
-    """Store the first `count` elements; a whole vector past the caches if `stream`."""
-    if stream:
-        vstore_stream(place, value)
-    else:
-        store(place, value, count, dt)
 
 
 @device
@@ -56,13 +18,6 @@ def _put(place, value, stream):
         vstore_stream(place, value)
     else:
         vstore(place, value)
-
-
-def streams(out, *inputs):
-    """Tell whether a result goes past the caches: large, on whole vectors, and not over an input just read."""
-    if out.nbytes < STREAM_BYTES or out.ctypes.data % VECTOR_BYTES:
-        return False
-    return all(out.ctypes.data != array.ctypes.data for array in inputs)
 
 
 def make_unary(name, operation):

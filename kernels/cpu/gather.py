@@ -17,12 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .simd import REGISTERS, VECTOR_BYTES
-
-# A tile of ROWS pixels x 2 vectors fills the registers: 13 * 2 accumulators + 2 weights of 32, and 13 divides 64k + 1,
-# so that maps of 8x8, 16x16 and 32x32 pixels leave 1.5 % of a tile idle. Broadcasts come straight from memory.
-ROWS = 13 if REGISTERS == 32 else 6
-TILE_VECTORS = 2
+from .simd import VECTOR_BYTES
+from .tile import ROWS, TILE_VECTORS
 
 _WEIGHT_BLOCK_BYTES = 256 * 1024  # of the L2 cache (1 MB): one block of weights, all taps
 _L1_WAY_BYTES = 4096
@@ -221,3 +217,9 @@ def _block(pixels, batch, grid_h, grid_w, stride, span_h, strip_w, pixel_bytes):
         rows -= 1
     bands = -(-grid_h // rows)
     return 1, -(-grid_h // bands)
+
+
+def padded_width(channels, itemsize):
+    """Return `channels` rounded up to whole vectors."""
+    width = VECTOR_BYTES // itemsize
+    return -(-channels // width) * width

@@ -25,19 +25,7 @@ from .compiler import compiled_now, part, whole
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .settings import threads_asked_for
-from .team import (
-    ARGUMENTS,
-    FAILED,
-    LASTING,
-    TICKET,
-    Team,
-    claim,
-    count_done,
-    finish,
-    make_control,
-    post,
-    start_shares,
-)
+from .team import ARGUMENTS, FAILED, LASTING, TICKET, Team, claim, count_done, finish, make_control, post, start_shares
 
 _CHUNKS_PER_THREAD = 64  # enough to even out a core that somebody else uses; they are taken many at a time
 _LINE = 64

@@ -9,9 +9,8 @@ Bound by memory: forward one read, one write of a quarter and of the places (at 
 
 import numpy as np
 
-from .elementwise import load, store
-from .launch import device, kernel, launch, thread_rows
-from .normalise import suits_pool
+from .launch import device, kernel, launch
+from .memory import load, store
 from .simd import (
     address,
     itemsize,
@@ -28,7 +27,7 @@ from .simd import (
     vstore_index,
     vstore_part,
 )
-from .windows import first_of, inside, list_windows, pool_plan, second_of
+from .windows import first_of, inside, list_windows, pool_plan, second_of, suits_pool, window_scratch
 
 
 @device
@@ -158,12 +157,6 @@ def max_pool2d_backward_squares(begin, end, grad, argmax, out):
                         store(place + channels * size, vselect_eq(cell, vsplat(3, dt), g, zero), count, dt)
 
 
-def _scratch(plan):
-    cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
-    bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
-    return thread_rows(bytes_each, np.uint8)
-
-
 def max_pool2d(x, *, kernel_size, stride, padding, dilation, out, argmax):
     """Largest value of each window, and its place."""
     plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding, dilation)
@@ -176,4 +169,6 @@ def max_pool2d_backward(grad_output, argmax, *, kernel_size, stride, padding, di
         launch(max_pool2d_backward_squares, out.shape[0] * -(-out.shape[1] // 2), grad_output, argmax, out)
         return
     plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding, dilation)
-    launch(max_pool2d_backward_rows, plan.batch * plan.in_h, grad_output, argmax, out, plan, scratch=_scratch(plan))
+    launch(
+        max_pool2d_backward_rows, plan.batch * plan.in_h, grad_output, argmax, out, plan, scratch=window_scratch(plan)
+    )

@@ -1,7 +1,7 @@
 """Copies between activations: joining and cutting channels, the shortcut of ResNets. Bound by memory."""
 
-from .conv2d_direct import clear_elements, copy_elements
 from .launch import kernel, launch
+from .memory import clear_elements, copy_elements
 from .simd import address, itemsize
 
 _ROWS = 256  # pixels a task

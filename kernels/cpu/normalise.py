@@ -15,8 +15,8 @@ import math
 
 import numpy as np
 
-from .elementwise import load, store
 from .launch import device, kernel, launch, thread_rows
+from .memory import load, store
 from .simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
@@ -145,12 +145,6 @@ def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, ou
                 best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, stored, dt)
                 put_stored(address(out) + (pixel + c) * itemsize(out_stored), best, count, False, out_stored, dt)
                 vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
-
-
-def suits_pool(x_shape, out_shape, kernel_size, stride, padding, dilation):
-    """Tell whether a pooling is the one that the 2x2 kernels know: windows next to each other, all inside."""
-    inside = out_shape[1] * 2 <= x_shape[1] and out_shape[2] * 2 <= x_shape[2]
-    return kernel_size == stride == (2, 2) and dilation == (1, 1) and not any(map(any, padding)) and inside
 
 
 def _constant_rows(gamma):

@@ -5,8 +5,8 @@ SGD with momentum moves five words a parameter, Adam seven.
 
 import numpy as np
 
-from .elementwise import CHUNK, load, store
 from .launch import kernel, launch
+from .memory import CHUNK, load, store
 from .simd import address, itemsize, lanes, vfma, vsplat, vsqrt
 
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .gather import TILE_VECTORS
+from .gather import padded_width
 from .launch import device, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vstore
-from .tile import square_load, square_store, square_transpose
+from .tile import TILE_VECTORS, square_load, square_store, square_transpose
 
 # Vectors of a row that a task copies: with one, each row of a large weight is visited again and again, a line at a time
 # (2304x512 from memory on Zen 5: 0.6 ms, 0.3 so).
@@ -26,12 +26,6 @@ class Prepared(NamedTuple):
     weight: np.ndarray
     algorithm: str
     packed: np.ndarray
-
-
-def padded_width(channels, itemsize):
-    """Return `channels` rounded up to whole vectors."""
-    width = VECTOR_BYTES // itemsize
-    return -(-channels // width) * width
 
 
 def packed_size(plan, itemsize):

@@ -1,9 +1,9 @@
 """Weights of the convolutions in bfloat16: pairs of input elements by 16 output channels, in the order of the runs."""
 
 from .bf16 import BLOCK_BYTES, square_pairs, store_bf16_pairs
-from .bf16_plan import CHUNK, bf16_runs, packed_bytes
-from .elementwise import load
+from .bf16_plan import bf16_runs, packed_bytes
 from .launch import device, kernel, launch
+from .memory import CHUNK, load
 from .simd import address, vsplat
 from .tile import square_load, square_store, square_transpose
 

@@ -9,16 +9,15 @@ order in float64. So no sum is longer than 66 additions in the array's own type,
 Bound by memory: one read.
 """
 
-import numpy as np
-
-from .elementwise import fill, load, store
-from .launch import device, get_num_threads, kernel, launch
-from .simd import address, itemsize, lanes, vselect_eq, vselect_not_le, vsplat
+from .elementwise import fill
+from .launch import device, kernel, launch
+from .memory import load, store
+from .simd import address, itemsize, lanes, vselect_not_le, vsplat
+from .sums import add_in_float64
 
 _PART_ROWS = 256
 _BLOCK_BYTES = 16 * 1024
 _LEAST_ROWS = 16  # of a block: with fewer, a part would be a long sum of blocks
-_CHANNELS = 64
 
 
 @device
@@ -34,20 +33,6 @@ def sum_of_rows(source, rows, row_bytes, count, dt):
     for i in range(rows // 4 * 4, rows):
         a = a + load(source + i * row_bytes, count, dt)
     return (a + b) + (c + d)
-
-
-@device
-def add_compensated(total, rest, value):
-    """Return ``total + value`` and `rest` with what its rounding lost (Knuth's two-sum)."""
-    grown = total + value
-    there = grown - total
-    return grown, rest + ((total - (grown - there)) + (value - there))
-
-
-@device
-def compensated(total, rest):
-    """Sum and rest as one number; the sum alone where it is not finite, as the rest is NaN then."""
-    return vselect_eq(rest, rest, total + rest, total)
 
 
 @kernel
@@ -111,28 +96,6 @@ def relu_gradient_bias(begin, end, grad, y, out, sums):
                     *(address(grad), address(y), address(out), place + whole * size, target + whole * size),
                     *(several, row_bytes, channels - whole, dt),
                 )
-
-
-@kernel
-def add_parts(begin, end, scratch, parts, out):
-    """Add the rows of `parts`, (parts, channels), in order and in float64; some channels a task."""
-    count, channels = parts.shape
-    for task in range(begin, end):
-        first, stop = task * _CHANNELS, min((task + 1) * _CHANNELS, channels)
-        for c in range(stop - first):
-            scratch[c] = 0.0
-        for part in range(count):
-            for c in range(stop - first):
-                scratch[c] += np.float64(parts[part, first + c])
-        for c in range(stop - first):
-            out[first + c] = scratch[c]
-
-
-def add_in_float64(parts, out, workspace):
-    """Set `out`, (channels,), to the sum of the rows of `parts`, added in order."""
-    tasks = -(-out.size // _CHANNELS)
-    scratch = workspace.empty((min(get_num_threads(), tasks), _CHANNELS), np.float64)
-    launch(add_parts, tasks, parts, out, scratch=scratch)
 
 
 def _sums(parts, out, workspace):

@@ -15,8 +15,8 @@ from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
 from .bf16 import rounded_half
-from .elementwise import CHUNK
 from .launch import device, kernel, launch
+from .memory import CHUNK
 from .simd import (
     VectorType,
     address,

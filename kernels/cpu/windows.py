@@ -7,7 +7,9 @@ column, so that no division is left in the loops over pixels.
 
 from typing import NamedTuple
 
-from .launch import device
+import numpy as np
+
+from .launch import device, thread_rows
 from .simd import load_word, store_word
 
 
@@ -74,3 +76,16 @@ def first_of(table, i):
 def second_of(table, i):
     """Second word of pair i."""
     return load_word(table + 16 * i + 8)
+
+
+def suits_pool(x_shape, out_shape, kernel_size, stride, padding, dilation):
+    """Tell whether a pooling is the one that the 2x2 kernels know: windows next to each other, all inside."""
+    inside = out_shape[1] * 2 <= x_shape[1] and out_shape[2] * 2 <= x_shape[2]
+    return kernel_size == stride == (2, 2) and dilation == (1, 1) and not any(map(any, padding)) and inside
+
+
+def window_scratch(plan):
+    """Return scratch for lists of windows: of a row, of each column, and of a cell; a row for each thread."""
+    cells = plan.kernel_h * plan.kernel_w + plan.kernel_h + plan.kernel_w
+    bytes_each = 16 * cells + (16 * plan.kernel_w + 8) * plan.in_w
+    return thread_rows(bytes_each, np.uint8)

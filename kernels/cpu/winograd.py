@@ -21,27 +21,24 @@ import math
 
 import numpy as np
 
-from .fixed import WORD_BYTES
-from .gather import ROWS, TILE_VECTORS
+from .conv2d_statistics import combine_partial_statistics
 from .launch import device, get_num_threads, kernel, launch
 from .simd import VECTOR_BYTES, address, itemsize
 from .stored import STORED
+from .tile import ROWS, TILE_VECTORS
 from .winograd_ahead import NOTHING_BESIDE, NOWHERE, beside
 from .winograd_blocks import (
+    block_scratch,
     clear_zeros,
     groups_of,
     make_convolve_blocks,
     make_fill_planes,
     make_groups,
+    place_of,
     transform_inputs,
+    zero_elements,
 )
-from .winograd_output import (
-    clear_checks,
-    combine_partial_statistics,
-    transform_outputs,
-    transform_outputs_5x5,
-    transform_outputs_wide,
-)
+from .winograd_output import clear_checks, transform_outputs, transform_outputs_5x5, transform_outputs_wide
 from .winograd_plan import plan_for, round_to_lines
 from .winograd_transforms import SMALL, SQUARE, WIDE
 from .winograd_wide import make_convolve_wide
@@ -97,12 +94,6 @@ def _make_shared(transform_outputs, name):
 
     shared.__name__ = name
     return kernel(shared)
-
-
-@device
-def place_of(array):
-    """Address of an array, 0 of an empty one."""
-    return address(array) if array.size else 0
 
 
 def _blocks(vectors, transform_outputs):
@@ -180,18 +171,6 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
     return statistics[0]
 
 
-def block_scratch(plan, workspace):
-    """Return scratch for the tasks that transform their own input, a row for each thread."""
-    planes = plan.block_v * (WORD_BYTES if plan.spare else 4) // 4
-    products = 0 if (plan.tile_h, plan.tile_w) == WIDE else plan.planes * plan.plane_m
-    return workspace.empty((get_num_threads(), round_to_lines(planes + products + _zeros(plan))), np.float32)
-
-
-def _zeros(plan):
-    """Elements of the buffer of zeros, and of the planes of a tile behind it."""
-    return round_to_lines(plan.patch_w * plan.in_channels + VECTOR_BYTES) + plan.planes * plan.spare
-
-
 def _launch(x, weights, finish, plan, workspace):
     if not plan.shared:
         launch(
@@ -205,7 +184,7 @@ def _launch(x, weights, finish, plan, workspace):
         return
     threads = get_num_threads()
     values = workspace.empty((plan.blocks * plan.block_v,), weights.dtype)
-    scratch = workspace.empty((threads, _zeros(plan)), np.float32)
+    scratch = workspace.empty((threads, zero_elements(plan)), np.float32)
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
     products = round_to_lines(plan.planes * plan.plane_m)
     scratch = workspace.empty((threads, products), np.float32)

@@ -3,9 +3,9 @@
 import numpy as np
 
 from .ahead import share_of_lines
-from .gather import ROWS
 from .launch import device
 from .simd import LINE_BYTES, address, itemsize
+from .tile import ROWS
 from .winograd_transforms import map_bytes
 
 NOWHERE = np.int64(0)

@@ -1,15 +1,16 @@
 """Parts of the Winograd convolutions: a block of tiles is transformed, multiplied and handed on; see winograd.py."""
 
-from .ahead import ask_at_once, ask_to_write, bytes_a_step, far_from_tile, take_turn
-from .conv2d_direct import AHEAD_BYTES
+import numpy as np
+
+from .ahead import AHEAD_BYTES, ask_at_once, ask_to_write, bytes_a_step, far_from_tile, take_turn
 from .fixed import FIXED, WORD_BYTES
-from .gather import ROWS
-from .launch import device
+from .launch import device, get_num_threads
 from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, prefetch, prefetch_far, vsplat, vstore
-from .tile import row_steps, tile_multiply_add, tile_store, tile_zero
+from .tile import ROWS, row_steps, tile_multiply_add, tile_store, tile_zero
 from .winograd_ahead import look_ahead
 from .winograd_fixed import make_multiply_fixed, norm_of_planes, round_tile
-from .winograd_transforms import PLANES, next_tile, patch_rows, prefetch_patch, transform_patch
+from .winograd_plan import round_to_lines
+from .winograd_transforms import PLANES, WIDE, next_tile, patch_rows, prefetch_patch, transform_patch
 
 _TURN_TILES = 2
 
@@ -205,3 +206,21 @@ def make_convolve_blocks(vectors, transform, read=transform_inputs, *, in_turns=
             convolve_groups(values, products, weights, finish, block, 0, groups, ahead, plan, dt)
 
     return convolve_blocks
+
+
+@device
+def place_of(array):
+    """Address of an array, 0 of an empty one."""
+    return address(array) if array.size else 0
+
+
+def block_scratch(plan, workspace):
+    """Return scratch for the tasks that transform their own input, a row for each thread."""
+    planes = plan.block_v * (WORD_BYTES if plan.spare else 4) // 4
+    products = 0 if (plan.tile_h, plan.tile_w) == WIDE else plan.planes * plan.plane_m
+    return workspace.empty((get_num_threads(), round_to_lines(planes + products + zero_elements(plan))), np.float32)
+
+
+def zero_elements(plan):
+    """Elements of the buffer of zeros, and of the planes of a tile behind it."""
+    return round_to_lines(plan.patch_w * plan.in_channels + VECTOR_BYTES) + plan.planes * plan.spare

@@ -14,10 +14,8 @@ import math
 
 import numpy as np
 
-from .ahead import ask_to_write, bytes_a_step, far_from_tile, take_turn
-from .conv2d_direct import AHEAD_BYTES
+from .ahead import AHEAD_BYTES, ask_to_write, bytes_a_step, far_from_tile, take_turn
 from .fixed import MAGIC, PAIR_BYTES, WORD_BYTES, store_word_pairs, store_words, tile_dot_words, tile_store_floats
-from .gather import ROWS
 from .launch import device
 from .simd import (
     LINE_BYTES,
@@ -36,7 +34,7 @@ from .simd import (
     vstore_part,
     vsum,
 )
-from .tile import row_steps, tile_zero
+from .tile import ROWS, row_steps, tile_zero
 from .winograd_transforms import PATCH, PLANES
 
 # Norms in steps; their product, with half a step more in every element, is below 2^31.

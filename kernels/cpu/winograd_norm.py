@@ -14,16 +14,15 @@ those of the blocks are added in order, in float64.
 import numpy as np
 
 from .batch_norm_gradient import NO_DISTANCES, combine_gradients, rests_of
-from .elementwise import load, store
 from .launch import device, kernel, launch
+from .memory import load, store
 from .normalise import vector_rstd
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from .stack import stack_vectors
 from .stored import load_stored, stored_bytes, vload_stored
-from .winograd import block_scratch, place_of
 from .winograd_ahead import beside
-from .winograd_blocks import make_convolve_blocks
-from .winograd_fused import keep_columns
+from .winograd_blocks import block_scratch, make_convolve_blocks, place_of
+from .winograd_output import keep_columns
 from .winograd_plan import plan_for
 from .winograd_transforms import HALF, PATCH, SQUARE, TILE, WIDE, load_six, next_tile, output_row, store_four
 from .winograd_wide import make_convolve_wide

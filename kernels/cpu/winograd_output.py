@@ -9,28 +9,11 @@ Where there are no statistics to tell it, a vector for each task says whether al
 rectifier: else conv2d.py computes them another way.
 """
 
-import math
-
-import numpy as np
-
-from .batch_norm import write_statistics
-from .elementwise import load, store
-from .launch import device, kernel
-from .simd import (
-    VECTOR_BYTES,
-    address,
-    itemsize,
-    lanes,
-    vfloor,
-    vfma,
-    vload,
-    vload_part,
-    vsplat,
-    vstore,
-    vsum,
-)
+from .launch import device
+from .memory import load, store
+from .simd import VECTOR_BYTES, address, itemsize, lanes, vfloor, vfma, vload, vload_part, vsplat, vstore
 from .stack import stack_vectors, unknown
-from .stored import load_stored, put_stored, stored_bytes
+from .stored import put_stored, stored_bytes
 from .winograd_transforms import (
     HALF,
     PATCH,
@@ -67,6 +50,15 @@ def products_column(place, step, small, dt):
         small,
         dt,
     )
+
+
+@device
+def keep_columns(place, plane_bytes, kept, dt):
+    """Write A^T M of a tile, four rows of six values, to the stack."""
+    for _ in range(unknown(PATCH)):
+        store_four(kept, PATCH * VECTOR_BYTES, products_column(place, PATCH * plane_bytes, False, dt))
+        kept += VECTOR_BYTES
+        place += plane_bytes
 
 
 @device
@@ -303,50 +295,3 @@ def _make_transform_outputs(tile, transform_tile):
 transform_outputs = _make_transform_outputs(SQUARE, _transform_square)
 transform_outputs_5x5 = _make_transform_outputs(SMALL, _transform_small)
 transform_outputs_wide = _make_transform_outputs(WIDE, _transform_wide)
-
-
-@device
-def _value(out, i, dt):
-    return np.float64(vsum(load_stored(address(out) + i * itemsize(out.dtype), 1, out.dtype, dt)))
-
-
-@device
-def _statistics_in_float64(out, rows, channels, c, origin, dt):
-    """Mean distance of a channel from `origin`, and the sum of squares around that mean, from what was stored."""
-    total, squares = 0.0, 0.0
-    for i in range(rows):
-        total += _value(out, i * channels + c, dt) - origin
-    mean = total / rows
-    for i in range(rows):
-        away = _value(out, i * channels + c, dt) - origin - mean
-        squares += away * away
-    return mean, squares
-
-
-@kernel
-def combine_partial_statistics(begin, end, partials, counts, out, mean, var):
-    """Mean and variance from those of the blocks, a vector of channels a task; Chan, Golub and LeVeque 1979.
-
-    Where squares of a block left the range of float32, they are taken again from the outputs.
-    """
-    parts, _, channels = partials.shape
-    dt = partials.dtype
-    chunk = VECTOR_BYTES // 4
-    for c in range(begin * chunk, min(end * chunk, channels)):
-        centre = np.float64(partials[0, 0, c])  # all distances are from here
-        origin, seen, total = centre, 0.0, 0.0
-        centre, infinite, number = 0.0, False, True
-        for part in range(parts):
-            count = np.float64(counts[part])
-            infinite = infinite or abs(partials[part, 1, c]) == math.inf or partials[part, 2, c] == math.inf
-            number = number and not math.isnan(partials[part, 2, c])
-            shift = np.float64(partials[part, 1, c]) / count
-            block_mean = np.float64(partials[part, 0, c]) - origin + shift
-            away = block_mean - centre
-            seen += count
-            centre += away * count / seen
-            spread = np.float64(partials[part, 2, c]) - shift * shift * count
-            total += spread + away * away * (seen - count) * count / seen
-        if infinite and number:
-            centre, total = _statistics_in_float64(out, out.size // channels, channels, c, origin, dt)
-        write_statistics(mean, var, channels, c, origin, centre, (0.0 if total < 0.0 else total) / seen)

@@ -5,8 +5,8 @@ import math
 from typing import NamedTuple
 
 from .fixed import WORD_BYTES
-from .gather import ROWS, TILE_VECTORS
 from .simd import LINE_BYTES, STREAM_BYTES, VECTOR_BYTES
+from .tile import ROWS, TILE_VECTORS
 from .winograd_prepare import weight_plane
 from .winograd_transforms import PATCHES, SQUARE, WIDE, plane_elements
 
@@ -130,3 +130,9 @@ def plan_for(weights, x_shape, out_shape, pad_top, pad_left, tile=SQUARE):
 def round_to_lines(elements):
     """Round up to cache lines, so that no two threads share one."""
     return -(-elements // 16) * 16
+
+
+def suits_fusion(x_shape, out_shape, pad_top, pad_left, tile, fixed):
+    """Tell whether a convolution has tiles, and tasks that transform their own."""
+    plan = winograd_plan(x_shape, out_shape, pad_top, pad_left, tile, fixed)
+    return plan.tiles > 0 and not plan.shared

@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from .elementwise import load
 from .fixed import FIXED, WORD_BYTES
-from .gather import TILE_VECTORS
 from .launch import device, kernel, launch
+from .memory import load
 from .simd import VECTOR_BYTES, address, itemsize, lanes, vsplat, vstore
 from .stack import stack_vectors
+from .tile import TILE_VECTORS
 from .winograd_fixed import add_squares, choose_steps, round_pairs
 from .winograd_transforms import (
     PATCHES,

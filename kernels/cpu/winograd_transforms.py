@@ -22,17 +22,7 @@ is all that is needed: 75 cycles a patch of any kind on Zen 5, against 75 inside
 """
 
 from .launch import device
-from .simd import (
-    LINE_BYTES,
-    VECTOR_BYTES,
-    itemsize,
-    lanes,
-    prefetch,
-    vfma,
-    vload,
-    vsplat,
-    vstore,
-)
+from .simd import LINE_BYTES, VECTOR_BYTES, itemsize, lanes, prefetch, vfma, vload, vsplat, vstore
 from .stack import stack_vectors, unknown
 from .stored import vload_part_stored, vload_stored
 

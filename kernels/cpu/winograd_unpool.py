@@ -4,18 +4,17 @@ Of the four cells of a window one has the window's gradient, the others zero. So
 an even row and column is nine windows, and a tile of 4x4 is four: each is read as a vector of gradients and one of
 places, compared with the four places in registers. That reads a quarter, and nobody writes the whole.
 
-The kernels are those of winograd.py, winograd_fused.py and winograd_weight.py with these transforms instead of theirs.
+The kernels are those of winograd.py, winograd_mask.py and winograd_weight.py with these transforms instead of theirs.
 """
 
-from .elementwise import load
 from .launch import device, kernel, launch
-from .reduce import add_in_float64
+from .memory import load
 from .simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
-from .winograd import block_scratch, place_of
+from .sums import add_in_float64
 from .winograd_ahead import NOTHING_BESIDE, beside
-from .winograd_blocks import make_convolve_blocks
-from .winograd_fused import mask_outputs
+from .winograd_blocks import block_scratch, make_convolve_blocks, place_of
 from .winograd_gradient import store_tile
+from .winograd_mask import mask_outputs
 from .winograd_plan import plan_for
 from .winograd_transforms import MASKS, PLANES, TILE, gradient_row, input_row, next_tile, store_patch
 from .winograd_weight import make_products

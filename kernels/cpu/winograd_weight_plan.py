@@ -4,8 +4,8 @@ import functools
 from typing import NamedTuple
 
 from .caches import CACHES
-from .gather import ROWS
 from .simd import VECTOR_BYTES
+from .tile import ROWS
 from .winograd_transforms import PLANES, TILE, plane_elements
 
 # Twice as many where the sums are large, half as many where their planes then stay in the L2 cache.

@@ -13,7 +13,7 @@ all output channels, and are transformed back in this order, so that each vector
 
 import math
 
-from .conv2d_direct import AHEAD_BYTES
+from .ahead import AHEAD_BYTES
 from .launch import device
 from .simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes
 from .winograd_ahead import look_ahead

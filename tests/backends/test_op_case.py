@@ -125,9 +125,9 @@ def _rows_over_the_end(backend: Backend, workspace: Workspace) -> None:
 
 
 def _sums_over_the_end(backend: Backend, workspace: Workspace) -> None:
-    from fastconv.kernels.cpu import conv2d_taps
+    from fastconv.kernels.cpu import finite
 
-    _vectors(conv2d_taps.line_bytes(SIZE))[-1] = 0
+    _vectors(finite.line_bytes(SIZE))[-1] = 0
 
 
 FAULTS = {

@@ -6,8 +6,8 @@ import pytest
 from fastconv.backends.base import RandomKey
 from fastconv.kernels.cpu import launch as launching
 from fastconv.kernels.cpu.dropout import dropout
-from fastconv.kernels.cpu.elementwise import CHUNK
 from fastconv.kernels.cpu.launch import kernel, launch
+from fastconv.kernels.cpu.memory import CHUNK
 from fastconv.kernels.cpu.philox import philox_block, philox_vectors
 from fastconv.kernels.cpu.simd import address, itemsize, lanes, vload, vsplat, vstore
 

@@ -7,8 +7,9 @@ import pytest
 
 from fastconv.kernels.cpu import activation, elementwise, launch, optimizer
 from fastconv.kernels.cpu.activation import vector_exp
-from fastconv.kernels.cpu.elementwise import CHUNK, COPY_CHUNK, make_unary, run_unary
+from fastconv.kernels.cpu.elementwise import COPY_CHUNK, make_unary, run_unary
 from fastconv.kernels.cpu.launch import device
+from fastconv.kernels.cpu.memory import CHUNK
 
 
 @device

@@ -8,7 +8,8 @@ pytest.importorskip("numba")
 import fastconv as fc
 from fastconv.kernels.cpu.bf16_plan import bf16_runs
 from fastconv.kernels.cpu.conv2d_weight import weight_plan
-from fastconv.kernels.cpu.gather import ROWS, forward_gathers
+from fastconv.kernels.cpu.gather import forward_gathers
+from fastconv.kernels.cpu.tile import ROWS
 from fastconv.kernels.cpu.winograd_plan import winograd_plan
 from fastconv.kernels.cpu.winograd_weight_plan import winograd_weight_plan
 

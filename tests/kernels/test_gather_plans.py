@@ -10,7 +10,8 @@ from tests.backends.cases_fused import backward_input_add, conv_add_relu
 from tests.backends.op_case import Case, PoisonedWorkspace, check
 
 pytest.importorskip("numba")
-from fastconv.kernels.cpu.gather import ROWS, Gather, flat, forward_gathers
+from fastconv.kernels.cpu.gather import Gather, flat, forward_gathers
+from fastconv.kernels.cpu.tile import ROWS
 
 
 def _forward(x: tuple[int, ...], kernel: int, outputs: int, *, stride: int = 1, pad: int = 0) -> Gather:

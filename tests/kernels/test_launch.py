@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from fastconv.kernels.cpu import launch as launching
-from fastconv.kernels.cpu.elementwise import CHUNK, scale
+from fastconv.kernels.cpu.elementwise import scale
 from fastconv.kernels.cpu.float_state import flush_subnormals, restore_float_state
 from fastconv.kernels.cpu.launch import kernel, launch, set_num_threads, thread_rows
+from fastconv.kernels.cpu.memory import CHUNK
 from fastconv.kernels.cpu.team import (
     ARGUMENTS,
     DONE,

@@ -20,6 +20,7 @@ from fastconv.kernels.cpu import (
     conv2d_bf16,
     conv2d_direct,
     elementwise,
+    memory,
     normalise,
     winograd_plan,
 )
@@ -67,7 +68,7 @@ def test_every_case_is_there() -> None:
 
 
 def _set_threshold(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
-    for module in (batch_norm_gradient, conv2d_bf16, conv2d_direct, elementwise, normalise, winograd_plan):
+    for module in (batch_norm_gradient, conv2d_bf16, conv2d_direct, memory, normalise, winograd_plan):
         monkeypatch.setattr(module, "STREAM_BYTES", nbytes)
     winograd_plan.winograd_plan.cache_clear()
 
@@ -96,7 +97,7 @@ def test_large_results_are_streamed(rng: np.random.Generator) -> None:
     x = pool.empty((STREAM_BYTES // 4 + 1024,), np.float32)
     x[...] = rng.standard_normal(x.shape)
     out = pool.empty(x.shape, np.float32)
-    assert elementwise.streams(out, x)
-    assert not elementwise.streams(x, x)
+    assert memory.streams(out, x)
+    assert not memory.streams(x, x)
     elementwise.scale(x, factor=3.0, out=out)
     np.testing.assert_array_equal(out, x * np.float32(3))

@@ -28,8 +28,8 @@ from tests.kernels.test_winograd_bound import NUMBERS, UNIT, largest_of_patches
 
 pytest.importorskip("numba")
 from fastconv.kernels.cpu import autotune, conv2d_choice, winograd_plan
-from fastconv.kernels.cpu.gather import ROWS
 from fastconv.kernels.cpu.simd import LINE_BYTES, VECTOR_BYTES
+from fastconv.kernels.cpu.tile import ROWS
 from fastconv.kernels.cpu.winograd_transforms import WIDE
 from fastconv.kernels.cpu.winograd_wide_transforms import _COLUMN_POINTS, _ROW_POINTS
 
