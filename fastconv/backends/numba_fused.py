@@ -13,8 +13,11 @@ from typing import Any
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.base import Array, Backend, Precision, PreparedWeight, Workspace
-from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce, stored
-from fastconv.kernels.cpu.windows import suits_pool
+from fastconv.kernels.cpu.conv import conv2d
+from fastconv.kernels.cpu.elementwise import reduce
+from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
+from fastconv.kernels.cpu.pool.windows import suits_pool
+from fastconv.kernels.cpu.vector import bf16_storage as stored
 
 
 def _float_unless_stored(out: Array, weight: PreparedWeight, workspace: Workspace) -> Array:
