@@ -81,7 +81,7 @@ def fast_is_there() -> bool:
 def _ncnn(shape: Conv, x, weight, result):
     import ncnn
 
-    from fastconv.kernels.cpu.launch import get_num_threads
+    from fastconv.kernels.cpu.runtime.launch import get_num_threads
 
     run = ncnn_peer.convolution(ncnn, x, weight, shape.padding, get_num_threads())
     assert largest_error(run().transpose(1, 2, 0), result[-1].astype(np.float64)) < 1e-3

@@ -34,7 +34,7 @@ _ENGINES = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 
 @pytest.mark.parametrize("batch", [1, 8, 128])
 def bench_inference_resnet20(benchmark, rng, batch):
-    from fastconv.kernels.cpu.launch import get_num_threads
+    from fastconv.kernels.cpu.runtime.launch import get_num_threads
 
     model = fc.models.resnet20(seed=0)
     images = rng.standard_normal((128, 32, 32, 3)).astype(np.float32)

@@ -115,7 +115,7 @@ def main() -> None:
     parser.add_argument("--no-torch", action="store_true")
     args = parser.parse_args()
     fc.set_backend("numba")
-    from fastconv.kernels.cpu.launch import get_num_threads
+    from fastconv.kernels.cpu.runtime.launch import get_num_threads
 
     torch = None if args.no_torch else torch_peer.load(get_num_threads())
     recipe = {

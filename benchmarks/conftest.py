@@ -13,7 +13,7 @@ from benchmarks import measure, torch_peer
 @pytest.fixture(scope="session")
 def torch() -> Any:
     """The module torch, with as many threads as fastconv uses; None where it is not installed."""
-    from fastconv.kernels.cpu.launch import get_num_threads
+    from fastconv.kernels.cpu.runtime.launch import get_num_threads
 
     return torch_peer.load(get_num_threads())
 

@@ -127,8 +127,8 @@ def largest_error(result: np.ndarray, expected: np.ndarray) -> float:
 @functools.cache
 def peak_flops() -> float:
     """Return the float32 multiply-add rate of all threads, measured with 12 accumulators and nothing from memory."""
-    from fastconv.kernels.cpu.launch import get_num_threads, kernel, launch
-    from fastconv.kernels.cpu.simd import VECTOR_BYTES, address, vfma, vload, vstore
+    from fastconv.kernels.cpu.runtime.launch import get_num_threads, kernel, launch
+    from fastconv.kernels.cpu.vector.simd import VECTOR_BYTES, address, vfma, vload, vstore
 
     steps = 200_000
 
@@ -156,11 +156,11 @@ def peak_flops() -> float:
 @functools.cache
 def memory_rate() -> float:
     """Return the bytes a second that all threads read and write together, on arrays that no cache holds."""
-    from fastconv.kernels.cpu import elementwise
+    from fastconv.kernels.cpu.elementwise import maps
 
     x = np.ones(1 << 25, np.float32)
     out = np.empty_like(x)
-    best = min(_seconds(lambda: elementwise.scale(x, factor=2.0, out=out)) for _ in range(8))
+    best = min(_seconds(lambda: maps.scale(x, factor=2.0, out=out)) for _ in range(8))
     return 2 * x.nbytes / best
 
 

@@ -63,7 +63,7 @@ def _setting() -> Any:
     """Return the module that keeps the setting; None if the active backend has one algorithm for everything."""
     if get_backend().algorithms == ("shapes",):
         return None
-    from fastconv.kernels.cpu import autotune
+    from fastconv.kernels.cpu.conv import autotune
 
     return autotune
 

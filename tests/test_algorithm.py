@@ -19,7 +19,7 @@ from fastconv.backends import use_backend
 from fastconv.errors import ArgumentError, UnsupportedError
 
 pytest.importorskip("numba")
-from fastconv.kernels.cpu import autotune
+from fastconv.kernels.cpu.conv import autotune
 
 
 @pytest.fixture(autouse=True)

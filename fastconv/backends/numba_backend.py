@@ -23,33 +23,20 @@ from fastconv.backends.base import (
 )
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
-from fastconv.kernels.cpu.settings import SettingError
+from fastconv.kernels.cpu.runtime.settings import SettingError
 
 try:
     from fastconv.backends.compile_note import watch_compilation
 
     watch_compilation()  # importing the kernels compiles some already
-    from fastconv.kernels.cpu import (
-        activation,
-        augment,
-        autotune,
-        avg_pool,
-        batch_norm,
-        batch_norm_gradient,
-        bf16,
-        conv2d,
-        dense,
-        dropout,
-        elementwise,
-        launch,
-        max_pool,
-        move,
-        normalise,
-        optimizer,
-        reduce,
-        softmax,
-        stored,
-    )
+    from fastconv.kernels.cpu.conv import autotune, conv2d, dense
+    from fastconv.kernels.cpu.elementwise import activation, augment, dropout, move, optimizer, reduce, softmax
+    from fastconv.kernels.cpu.elementwise import maps as elementwise
+    from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
+    from fastconv.kernels.cpu.pool import avg_pool, max_pool
+    from fastconv.kernels.cpu.runtime import launch
+    from fastconv.kernels.cpu.vector import bf16
+    from fastconv.kernels.cpu.vector import bf16_storage as stored
 except SettingError as error:
     raise ArgumentError(str(error)) from None
 except ImportError as error:

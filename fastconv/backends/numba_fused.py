@@ -13,7 +13,11 @@ from typing import Any
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.base import Array, Backend, Precision, PreparedWeight, Workspace
-from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce, stored
+from fastconv.kernels.cpu.conv import conv2d
+from fastconv.kernels.cpu.elementwise import reduce
+from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
+from fastconv.kernels.cpu.pool.windows import suits_pool
+from fastconv.kernels.cpu.vector import bf16_storage as stored
 
 
 def _float_unless_stored(out: Array, weight: PreparedWeight, workspace: Workspace) -> Array:
@@ -273,7 +277,7 @@ class NumbaFusedOperations(Backend):
         argmax: Array,
         workspace: Workspace,
     ) -> None:
-        if normalise.suits_pool(x.shape, out.shape, kernel_size, stride, padding, dilation):
+        if suits_pool(x.shape, out.shape, kernel_size, stride, padding, dilation):
             normalise.normalise_relu_max_pool2d(x, gamma, beta, mean, var, eps=eps, out=out, argmax=argmax)
             return
         windows: Any = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
@@ -352,7 +356,7 @@ class NumbaFusedOperations(Backend):
         workspace: Workspace,
     ) -> None:
         grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
-        if normalise.suits_pool(x.shape, y.shape, kernel_size, stride, padding, dilation):
+        if suits_pool(x.shape, y.shape, kernel_size, stride, padding, dilation):
             batch_norm_gradient.batch_norm_relu_max_pool2d_backward(
                 grad_output, y, argmax, x, gamma, mean, var, eps=eps, **grads, workspace=workspace
             )

@@ -95,12 +95,12 @@ def _why_unusable(name: str) -> Exception | None:
 def _cpu() -> dict[str, str]:
     from llvmlite import binding as llvm
 
-    from fastconv.kernels.cpu import amx, bf16, fixed
-    from fastconv.kernels.cpu.launch import get_num_threads
-    from fastconv.kernels.cpu.simd import VECTOR_BYTES
+    from fastconv.kernels.cpu.runtime.launch import get_num_threads
+    from fastconv.kernels.cpu.vector import amx, bf16, fixed_point
+    from fastconv.kernels.cpu.vector.simd import VECTOR_BYTES
 
     fast = "bfloat16 in tile registers (AMX)" if amx.usable() else "bfloat16 by dot products (AVX512_BF16)"
-    if fixed.FIXED and not amx.usable():
+    if fixed_point.FIXED and not amx.usable():
         fast += ", Winograd in 16-bit fixed point (AVX512_VNNI)"
     features = llvm.get_host_cpu_features()
     return {
@@ -118,7 +118,7 @@ def _directory(path: Path) -> str:
 
 
 def _kernel_directory() -> str:
-    from fastconv.kernels.cpu.cache import cache_directory
+    from fastconv.kernels.cpu.runtime.cache import cache_directory
 
     path = cache_directory()
     if path is None:

@@ -245,5 +245,6 @@ def _modules_with_scratch() -> list[ModuleType]:
     """Return the modules of the CPU's kernels that take scratch themselves."""
     import fastconv.kernels.cpu as package
 
-    modules = (import_module(f"{package.__name__}.{found.name}") for found in pkgutil.iter_modules(package.__path__))
+    found = pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    modules = (import_module(module.name) for module in found)
     return [module for module in modules if hasattr(module, "line_bytes")]

@@ -51,7 +51,7 @@ def test_kernels_that_are_compiled_are_counted(monkeypatch, caplog):
     import numpy as np
 
     from fastconv.backends import use_backend
-    from fastconv.kernels.cpu.launch import kernel, launch
+    from fastconv.kernels.cpu.runtime.launch import kernel, launch
 
     monkeypatch.setattr(compile_note, "PATIENCE", 0.0)
     note = compile_note.CompileNote()

@@ -118,16 +118,16 @@ def _with_scratch(use: Callable[[Backend, Workspace], None]) -> Case:
 
 
 def _rows_over_the_end(backend: Backend, workspace: Workspace) -> None:
-    from fastconv.kernels.cpu.launch import thread_rows
+    from fastconv.kernels.cpu.runtime.launch import thread_rows
 
     rows = thread_rows(64, np.float32)
     as_strided(rows, (len(rows) + 1, rows.shape[1]))[len(rows)] = 0
 
 
 def _sums_over_the_end(backend: Backend, workspace: Workspace) -> None:
-    from fastconv.kernels.cpu import conv2d_taps
+    from fastconv.kernels.cpu.elementwise import finite
 
-    _vectors(conv2d_taps.line_bytes(SIZE))[-1] = 0
+    _vectors(finite.line_bytes(SIZE))[-1] = 0
 
 
 FAULTS = {

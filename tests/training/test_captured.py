@@ -81,7 +81,7 @@ def test_same_bits_as_without(rng, dtype, kind):
 
 def test_a_step_launches_nothing_of_its_own(rng):
     """A replay is one call: no kernel runs beside it but the copies of the statistics, the batch and the loss."""
-    from fastconv.kernels.cpu import launch
+    from fastconv.kernels.cpu.runtime import launch
 
     trainer = trainer_of(model_of(), capture=True)
     batches = batches_of(rng)
@@ -90,9 +90,10 @@ def test_a_step_launches_nothing_of_its_own(rng):
     real = launch.launch
     names = []
     with pytest.MonkeyPatch.context() as patch:
-        from fastconv.kernels.cpu import conv2d_direct, elementwise, optimizer
+        from fastconv.kernels.cpu.conv import direct
+        from fastconv.kernels.cpu.elementwise import maps, optimizer
 
-        for module in (elementwise, conv2d_direct, optimizer):
+        for module in (maps, direct, optimizer):
             patch.setattr(module, "launch", lambda f, *a, **k: (launched.append(f.function.__name__), real(f, *a, **k)))
         with fc.get_backend().trace(names.append):
             steps(trainer, batches[:1])
@@ -190,7 +191,7 @@ def test_a_short_last_batch_keeps_the_capture(rng):
 
 
 def test_other_numbers_of_threads_capture_anew(rng):
-    from fastconv.kernels.cpu.launch import get_num_threads
+    from fastconv.kernels.cpu.runtime.launch import get_num_threads
 
     batches, before = batches_of(rng), get_num_threads()
     try:

@@ -119,7 +119,7 @@ def test_same_bits_with_any_number_of_threads(backend, rng, threads):
     want = run()
     from_library = None
     if backend.name == "numba":
-        from fastconv.kernels.cpu.launch import get_num_threads
+        from fastconv.kernels.cpu.runtime.launch import get_num_threads
 
         from_library = get_num_threads()
     try:

@@ -1,0 +1,137 @@
+"""Which algorithms a convolution may take: the setting, and choices that were measured.
+
+The setting is that of the innermost `override` of this thread or task, else that of `set_algorithm`, else
+FASTCONV_ALGORITHM, else "shapes": decided from shapes and the host alone, so that equal shapes give equal bits in every
+process. "tuned" measures each new shape once and keeps the faster algorithm in a file beside the compiled kernels, in
+the directory of this CPU and this version; other algorithms round differently, so its bits depend on that file.
+"""
+
+import contextlib
+import functools
+import json
+import threading
+import time
+import warnings
+from contextvars import ContextVar
+
+from ..runtime.cache import NO_SPACE, cache_directory, replace_file
+from ..runtime.settings import algorithm_asked_for
+
+ALGORITHMS = ("shapes", "tuned", "winograd", "direct")
+"""What `set_algorithm` takes; the last two name what is taken wherever it can be computed."""
+
+_MEASURED = ("winograd", "winograd_fixed", "winograd_wide", "direct", "bf16")
+_ROUNDS = 5
+_FILE = "autotune.json"
+_FORMAT = "fastconv autotune 1"
+
+_default = algorithm_asked_for(ALGORITHMS)
+_override = ContextVar("fastconv_algorithm", default=None)
+_lock = threading.Lock()
+
+
+class AutotuneWarning(UserWarning):
+    """The file of measured choices cannot be used; each process measures again."""
+
+
+def get_algorithm():
+    """Return the setting."""
+    return _override.get() or _default
+
+
+def set_algorithm(name):
+    """Make one of `ALGORITHMS` the setting of the process."""
+    global _default
+    _default = name
+
+
+@contextlib.contextmanager
+def override(name):
+    """Make one of `ALGORITHMS` the setting within this, for this thread or task."""
+    token = _override.set(name)
+    try:
+        yield
+    finally:
+        _override.reset(token)
+
+
+def measured(key, candidates, run):
+    """Return the fastest of `candidates` for the problem `key`: from memory, from the file, or measured now.
+
+    Parameters
+    ----------
+    key : str
+    candidates : tuple of str
+    run : callable
+        Computes the problem with the algorithm of that name.
+    """
+    with _lock:
+        choices = _choices()
+        if choices.get(key) not in candidates:
+            times = dict.fromkeys(candidates, float("inf"))
+            for _ in range(1 + _ROUNDS):  # in turn, so that what else the machine does meets all; the first compiles
+                for name in candidates:
+                    start = time.perf_counter()
+                    run(name)
+                    times[name] = min(times[name], time.perf_counter() - start)
+            choices[key] = min(candidates, key=times.__getitem__)
+            _save({key: choices[key]})
+        return choices[key]
+
+
+@functools.cache
+def _choices():
+    directory = cache_directory()
+    return {} if directory is None else dict(_read(directory / _FILE) or {})
+
+
+def _read(path):
+    """Return the choices of a file; None, with one warning in the process, if it is not one of ours."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        return _ignored(path, error)
+    try:
+        content = json.loads(text)
+        if content["format"] != _FORMAT:
+            raise ValueError(f"format {content['format']!r}")
+        choices = content["choices"]
+        for key, name in choices.items():
+            if name not in _MEASURED:
+                raise ValueError(f"{key!r} has {name!r}; allowed: {', '.join(_MEASURED)}")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return _ignored(path, error)
+    return choices
+
+
+_warned = set()
+
+
+def _warn(path, error, advice):
+    if path not in _warned:
+        _warned.add(path)
+        warnings.warn(
+            f"measured algorithms are not kept in {path} ({type(error).__name__}: {error}); {advice}",
+            AutotuneWarning,
+            stacklevel=2,
+        )
+
+
+def _ignored(path, error):
+    _warn(path, error, "nor are they read from there; delete it to start a new one")
+
+
+def _save(new):
+    """Add to the file what another process may have changed meanwhile; an impossible file stays as it is."""
+    directory = cache_directory()
+    before = None if directory is None else _read(directory / _FILE)
+    if before is None:
+        return
+    content = {"format": _FORMAT, "choices": {**before, **new}}
+    try:
+        replace_file(directory / _FILE, json.dumps(content, indent=1, sort_keys=True).encode())
+    except OSError as error:
+        advice = "free some space" if error.errno in NO_SPACE else "make its directory one that you can write"
+        _warn(directory / _FILE, error, f"{advice}; until then each process measures again")

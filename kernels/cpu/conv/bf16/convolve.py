@@ -1,0 +1,395 @@
+"""Convolution in bfloat16: forward, backward-input and dense layers of "fast" precision.
+
+Arrays are float32, or stored as bfloat16 (bf16_storage.py). A task rounds the input of a block of output pixels into a
+strip (plan.py), then for each pair of vectors of output channels runs over the block in tiles of 32 pixels: all taps
+and channels of a tile are added in float32 before anything is written, so there is one rounding of each operand and
+none of a partial sum. On a CPU with tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32
+elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a tile come bias, addend, floor and the sums
+for mean and variance.
+
+Cost: 2 * N * P * Q * K * (C / groups) * R * S flops and each array moved once; with tile registers bound by the caches
+and by memory. Error: each operand is rounded to 8 bits, see kernels/README.md. A row's last step may multiply
+neighbouring cells by zero weights, so a value that is not finite can spread to its neighbours.
+"""
+
+import math
+
+import numpy as np
+
+from ...runtime.launch import device, get_num_threads, kernel, launch
+from ...vector import amx
+from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, store_bf16, store_bf16_half, store_bf16_part, tile_dot
+from ...vector.bf16_storage import STORED, bytes_of, load_either, put_either
+from ...vector.memory import CHUNK, load, store
+from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
+from ...vector.simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    load_word,
+    store_word,
+    vfloor,
+    vfma,
+    vload,
+    vload_part,
+    vsplat,
+    vstore,
+)
+from ...vector.tile import TILE_VECTORS, row_steps, tile_store, tile_zero
+from ..statistics import combine_partial_statistics
+from .plan import TILE_PIXELS, bf16_runs, packed_bytes
+
+_DOT_ROWS = 8  # 16 sums hide the latency of the dot product
+_NOTHING = np.empty(0, np.float32)
+_NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
+_ACCUMULATOR_BYTES = TILE_VECTORS * VECTOR_BYTES
+
+
+@device
+def _round_elements(target, source, count, half, dt):
+    """Write `count` numbers as bfloat16, copied if they are that already."""
+    size = 2 if half else 4
+    whole = count - count % 32
+    if half:
+        for i in range(0, 2 * whole, VECTOR_BYTES):
+            vstore(target + i, vload(source + i, dt))
+    else:
+        for i in range(0, whole, 32):
+            place = source + size * i
+            store_bf16(target + 2 * i, vload(place, dt), vload(place + VECTOR_BYTES, dt))
+    rest = count - whole
+    place = source + size * whole
+    if rest == 16:
+        store_bf16_half(target + 2 * whole, load_either(place, 16, half, dt))
+    elif rest:
+        low = load_either(place, min(rest, 16), half, dt)
+        high = load_either(place + 16 * size, max(rest - 16, 0), half, dt)
+        store_bf16_part(target + 2 * whole, low, high, rest)
+
+
+@device
+def clear_bytes(target, count, dt):
+    """Zero `count` bytes, a multiple of 2."""
+    zero = vsplat(0, dt)
+    whole = count - count % 64
+    for i in range(0, whole, 64):
+        vstore(target + i, zero)
+    if whole < count:
+        store_bf16_part(target + whole, zero, zero, (count - whole) // 2)
+
+
+@device
+def _round_row(target, x, plan, row, first_w, channel, half, dt):
+    """Fill one row of one phase of a strip with every stride_w-th pixel, from column `first_w`, of a row of `x`."""
+    cell = 2 * plan.pixel
+    step = plan.stride_w
+    left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
+    right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
+    clear_bytes(target, left * cell, dt)
+    size = 2 if half else 4
+    pixel_bytes = plan.in_channels * size
+    source = x + (row * plan.in_w + first_w + left * step) * pixel_bytes + channel * size
+    if step == 1 and plan.pixel == plan.in_channels:
+        _round_elements(target + left * cell, source, (right - left) * plan.pixel, half, dt)
+    else:
+        for j in range(right - left):
+            _round_elements(target + (left + j) * cell, source + j * step * pixel_bytes, plan.group_in, half, dt)
+    clear_bytes(target + right * cell, (plan.pitch - right) * cell, dt)
+
+
+@device
+def _round_strip(strip, x, half, image0, images, row0, channel, plan, dt):
+    """Fill the strip of a block of output pixels."""
+    row_bytes = 2 * plan.pixel * plan.pitch
+    target = strip
+    for phase_h in range(plan.stride_h):
+        for phase_w in range(plan.stride_w):
+            for n in range(plan.block_images):
+                for i in range(plan.image_rows):
+                    h = (row0 + i) * plan.stride_h + plan.first_dh + phase_h
+                    if n >= images or h < 0 or h >= plan.in_h:
+                        clear_bytes(target, row_bytes, dt)
+                    else:
+                        row = (image0 + n) * plan.in_h + h
+                        first_w = plan.first_dw + phase_w
+                        _round_row(target, address(x), plan, row, first_w, channel, half, dt)
+                    target += row_bytes
+    clear_bytes(target, plan.tail * 2 * plan.pixel + 64, dt)
+
+
+@device
+def fill_table(table, image0, images, row0, rows, plan):
+    """Write, for each cell of the grid's part of a strip, the pixel of the output, -1 for none; return the count."""
+    place = table
+    for n in range(images):
+        for i in range(plan.image_rows):
+            pixel = ((image0 + n) * plan.out_h + plan.row + (row0 + i) * plan.row_step) * plan.out_w + plan.col
+            for j in range(plan.pitch):
+                inside = i < rows and j < plan.grid_w
+                store_word(place, pixel + j * plan.col_step if inside else -1)
+                place += 8
+    used = ((images - 1) * plan.image_rows + rows) * plan.pitch
+    for _ in range(used, (used + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS):
+        store_word(table + 8 * used, -1)
+        used += 1
+    return used
+
+
+def _make_dot(vectors):
+    """Make the product of a tile of pixels with one block of output channels, by ``vdpbf16ps``."""
+
+    @device
+    def multiply_rows(sums, source, cell, weights, runs, group_in, dt):
+        rows = row_steps(_DOT_ROWS, source, cell)
+        acc = tile_zero(_DOT_ROWS, vectors, dt)
+        place = weights
+        for r in range(runs.shape[0]):
+            start = runs[r, 0] * cell
+            pairs = (runs[r, 1] * group_in + 1) // 2
+            for chunk in range(runs[r, 2]):
+                for pair in range(min(16, pairs - 16 * chunk)):
+                    acc = tile_dot(acc, rows, start + pair * PAIR_BYTES, place + pair * VECTOR_BYTES)
+                start += 2 * CHUNK
+                place += vectors * BLOCK_BYTES
+        tile_store(acc, row_steps(_DOT_ROWS, sums, _ACCUMULATOR_BYTES))
+
+    @device
+    def multiply(sums, source, cell, weights, runs, group_in, dt):
+        # Four calls: from a loop over such calls LLVM 22 made a kernel of backward-weight that lost the first row.
+        row = _ACCUMULATOR_BYTES
+        multiply_rows(sums, source, cell, weights, runs, group_in, dt)
+        multiply_rows(sums + 8 * row, source + 8 * cell, cell, weights, runs, group_in, dt)
+        multiply_rows(sums + 16 * row, source + 16 * cell, cell, weights, runs, group_in, dt)
+        multiply_rows(sums + 24 * row, source + 24 * cell, cell, weights, runs, group_in, dt)
+
+    return multiply
+
+
+@device
+def _multiply_tiles_pair(sums, source, cell, weights, runs, group_in, dt):
+    amx.amx_zero(0)
+    amx.amx_zero(1)
+    amx.amx_zero(2)
+    amx.amx_zero(3)
+    for r in range(runs.shape[0]):
+        start = source + runs[r, 0] * cell
+        for _ in range(runs[r, 2]):
+            amx.amx_load(4, start, cell)
+            amx.amx_load(6, weights, amx.TILE_ROW_BYTES)
+            amx.amx_load(7, weights + BLOCK_BYTES, amx.TILE_ROW_BYTES)
+            amx.amx_multiply_add(0, 4, 6)
+            amx.amx_multiply_add(1, 4, 7)
+            amx.amx_load(5, start + 16 * cell, cell)
+            amx.amx_multiply_add(2, 5, 6)
+            amx.amx_multiply_add(3, 5, 7)
+            start += 2 * CHUNK
+            weights += 2 * BLOCK_BYTES
+    amx.amx_store(0, sums, _ACCUMULATOR_BYTES)
+    amx.amx_store(1, sums + 64, _ACCUMULATOR_BYTES)
+    amx.amx_store(2, sums + 16 * _ACCUMULATOR_BYTES, _ACCUMULATOR_BYTES)
+    amx.amx_store(3, sums + 16 * _ACCUMULATOR_BYTES + 64, _ACCUMULATOR_BYTES)
+
+
+@device
+def _multiply_tiles_single(sums, source, cell, weights, runs, group_in, dt):
+    amx.amx_zero(0)
+    amx.amx_zero(1)
+    for r in range(runs.shape[0]):
+        start = source + runs[r, 0] * cell
+        for _ in range(runs[r, 2]):
+            amx.amx_load(6, weights, amx.TILE_ROW_BYTES)
+            amx.amx_load(4, start, cell)
+            amx.amx_load(5, start + 16 * cell, cell)
+            amx.amx_multiply_add(0, 4, 6)
+            amx.amx_multiply_add(1, 5, 6)
+            start += 2 * CHUNK
+            weights += BLOCK_BYTES
+    amx.amx_store(0, sums, _ACCUMULATOR_BYTES)
+    amx.amx_store(1, sums + 16 * _ACCUMULATOR_BYTES, _ACCUMULATOR_BYTES)
+
+
+@device
+def _finish_vector(sums, table, finish, channel, count, statistics, first, plan, stream, dt):
+    """Write one vector of output channels of a tile of pixels."""
+    out, half, bias, addend, floor_value = finish
+    size = 2 if half else 4
+    floor = vsplat(floor_value, dt)
+    start = vload_part(bias + 4 * channel, count, dt) if bias else vsplat(0, dt)
+    centre, total, squares = vload(statistics, dt), vload(statistics + 64, dt), vload(statistics + 128, dt)
+    if first:
+        centre, total, squares = vload(sums, dt) + start, vsplat(0, dt), vsplat(0, dt)
+    for p in range(TILE_PIXELS):
+        pixel = load_word(table + 8 * p)
+        if pixel >= 0:
+            element = pixel * plan.out_channels + channel
+            y = vload(sums + p * _ACCUMULATOR_BYTES, dt) + start
+            if addend:
+                y = y + load(addend + 4 * element, count, dt)
+            y = vfloor(y, floor)
+            put_either(out + size * element, y, count, stream, half, dt)
+            away = y - centre
+            total = total + away
+            squares = vfma(away, away, squares)
+    vstore(statistics, centre)
+    vstore(statistics + 64, total)
+    vstore(statistics + 128, squares)
+
+
+@device
+def _store_partial(partial, statistics, channel, count, plan, dt):
+    for i in range(3):
+        place = partial + (i * plan.out_channels + channel) * 4
+        store(place, vload(statistics + 64 * i, dt), count, dt)
+
+
+def _make_channels(multiply, vectors):
+    """Make the pass over a block of pixels for one block of output channels."""
+
+    @device
+    def convolve(strip, table, sums, used, weights, runs, finish, partial, channel, last, ahead, plan, stream, dt):
+        cell = 2 * plan.pixel
+        place_ahead, lines = ahead
+        statistics = sums + TILE_PIXELS * _ACCUMULATOR_BYTES
+        for f in range(0, used, TILE_PIXELS):
+            place_ahead = ask_for_lines(place_ahead, lines)
+            multiply(sums, strip + f * cell, cell, weights, runs, plan.group_in, dt)
+            for v in range(vectors):
+                k = channel + v * 16
+                place = statistics + v * 192
+                _finish_vector(
+                    sums + v * 64, table + 8 * f, finish, k, min(16, last - k), place, f == 0, plan, stream, dt
+                )
+        if partial:
+            for v in range(vectors):
+                k = channel + v * 16
+                _store_partial(partial, statistics + v * 192, k, min(16, last - k), plan, dt)
+        return place_ahead, lines
+
+    return convolve
+
+
+def _make_kernel(pair, single, tiles, name):
+    convolve_pair, convolve_single = _make_channels(pair, 2), _make_channels(single, 1)
+
+    def conv2d_bf16(
+        begin,
+        end,
+        scratch,
+        x,
+        x_half,
+        packed,
+        bias,
+        addend,
+        floor,
+        out,
+        out_half,
+        partials,
+        counts,
+        runs,
+        configuration,
+        plan,
+        stream,
+    ):
+        dt = bias.dtype
+        x_size = 2 if x_half else 4
+        strip = address(scratch)
+        table = strip + plan.strip_bytes
+        sums = address(scratch) + scratch.size - 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
+        vectors = (plan.group_out + 15) // 16
+        pairs = plan.group_out // 32
+        if tiles:
+            amx.amx_configure(address(configuration))
+        for task in range(begin, end):
+            split = task % plan.splits
+            block = task // plan.splits % plan.blocks
+            group = task // (plan.splits * plan.blocks)
+            image0 = block // plan.bands * plan.block_images
+            images = min(plan.block_images, plan.batch - image0)
+            row0 = block % plan.bands * plan.block_rows
+            rows = min(plan.block_rows, plan.grid_h - row0)
+            if task == begin:  # nobody asked for its input
+                place, nbytes = next_rows(address(x), plan, block - 1, x_size)
+                ask_for_lines(place, share_of_lines(nbytes, 1))
+            _round_strip(strip, x, x_half, image0, images, row0, group * plan.group_in, plan, dt)
+            used = fill_table(table, image0, images, row0, rows, plan)
+            partial = address(partials) + block * 12 * plan.out_channels if partials.size else 0
+            if partials.size:
+                counts[block] = images * rows * plan.grid_w
+            finish = (
+                address(out),
+                out_half,
+                address(bias) if bias.size else 0,
+                address(addend) if addend.size else 0,
+                floor,
+            )
+            weights = address(packed) + group * vectors * plan.chunks * BLOCK_BYTES
+            k = group * plan.group_out
+            last = k + plan.group_out
+            blocks = (vectors + 1) // 2
+            ahead, ahead_bytes = next_rows(address(x), plan, block, x_size)
+            times = (used + TILE_PIXELS - 1) // TILE_PIXELS * blocks
+            ahead = ahead, share_of_lines(ahead_bytes, times) if plan.splits == 1 else 0
+            for part in range(split * blocks // plan.splits, (split + 1) * blocks // plan.splits):
+                place = weights + 2 * part * plan.chunks * BLOCK_BYTES
+                channel = k + 32 * part
+                if part < pairs:
+                    ahead = convolve_pair(
+                        *(strip, table, sums, used, place, runs, finish, partial, channel, last, ahead, plan),
+                        *(stream, dt),
+                    )
+                else:
+                    for v in range(2 * part, min(2 * part + 2, vectors)):
+                        place = weights + v * plan.chunks * BLOCK_BYTES
+                        ahead = convolve_single(
+                            *(strip, table, sums, used, place, runs, finish, partial, k + 16 * v, last, ahead, plan),
+                            *(stream, dt),
+                        )
+        if tiles:
+            amx.amx_release()
+
+    conv2d_bf16.__name__ = name
+    return kernel(conv2d_bf16)
+
+
+conv2d_bf16_dot = _make_kernel(_make_dot(2), _make_dot(1), False, "conv2d_bf16_dot")
+conv2d_bf16_tiles = _make_kernel(_multiply_tiles_pair, _multiply_tiles_single, True, "conv2d_bf16_tiles")
+
+
+def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, addend=None, statistics=None):
+    """Launch the convolution of `x` with a packed weight, and what was asked for behind it.
+
+    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
+    """
+    addend = _NOTHING if addend is None else addend.reshape(-1)
+    partials, counts = _NO_PARTIALS, _NO_COUNTS
+    out_half = out.dtype == STORED
+    plans = [bf16_runs(gather, turned=turned) for gather in gathers]
+    if statistics is not None:
+        plan = plans[0].plan
+        partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
+        counts = workspace.empty((plan.blocks,), np.int64)
+    start = 0
+    for plan, run_table, _ in plans:
+        stop = start + packed_bytes(plan)
+        whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
+        stream = int(whole and not addend.size and not out_half)  # whose vectors are half a line
+        row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
+        scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
+        finish = (bias, addend, floor, bytes_of(out), out_half, partials, counts)
+        chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot
+        arguments = (
+            bytes_of(x),
+            x.dtype == STORED,
+            packed[start:stop],
+            *finish,
+            run_table,
+            amx.CONFIGURATION,
+            plan,
+            stream,
+        )
+        launch(chosen, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
+        start = stop
+    if statistics is not None:
+        tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
+        flat = (array.reshape(-1) for array in (out, *statistics))
+        launch(combine_partial_statistics, tasks, partials, counts, *flat)

@@ -1,0 +1,170 @@
+"""Which algorithm computes a convolution: from shapes, precision and the host, or as was asked for, or measured."""
+
+import functools
+import math
+
+import numpy as np
+
+from ..runtime.launch import get_num_threads
+from ..vector import amx
+from ..vector.fixed_point import FIXED
+from ..vector.tile import ROWS
+from . import autotune
+from .winograd.plan import suits_wide
+from .winograd.transforms import MASKS, SMALL, SQUARE, WIDE
+
+WINOGRAD_TILES = {(3, 3): SQUARE, (5, 5): SMALL}
+_WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh the products that they save
+# Products take as long for one tile as for a register tile full of them, and the weight is four times as large.
+# Winograd's time by that of direct, 32 to 512 channels at 4x4 to 8x8 on Zen 5: forward, 4 tiles 1.0 to 1.9, 8 tiles
+# 0.5 to 1.2 (0.8 to 1.5 with the weight's transform); gradients with all that belongs to them, 8 tiles 1.0 to 1.7,
+# 12 tiles 0.9 to 1.4, 16 tiles 0.7 to 1.2. With the six rows of AVX2 it is not measured.
+_LEAST_TILES = {"forward": ROWS // 2 + 1, "backward_input": ROWS, "backward_weight": ROWS}
+_FEW_CHANNELS, _FEW_WEIGHT_CHANNELS = 4, 16
+_FIXED_CHANNELS = 32
+_WIDE_PRODUCTS = 2**21  # of a plane: where a pass takes 0.4 ms (128x8x8x64 to 64), 4 s of compiling save 0.03
+_WIDE_CHANNELS = 64  # of input and output (128x16x16x32 to 32 on Zen 5: 0.49 ms with tiles of 4x4, 0.51 with 4x8)
+WINOGRAD_FIXED, WINOGRAD_WIDE = "winograd_fixed", "winograd_wide"
+WINOGRAD = ("winograd", WINOGRAD_FIXED, WINOGRAD_WIDE)
+DIRECTIONS = ("forward", "backward_input", "backward_weight")
+
+
+@functools.lru_cache(maxsize=1024)
+def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
+    """Return the shape of the output."""
+    out = [
+        (n + sum(pads) - d * (k - 1) - 1) // s + 1
+        for n, pads, d, k, s in zip(input_shape[1:3], padding, dilation, weight_shape[:2], stride, strict=True)
+    ]
+    return (input_shape[0], *out, weight_shape[3])
+
+
+def is_depthwise(weight_shape, groups):
+    """Tell whether each output channel has one input channel of its own."""
+    return weight_shape[2] == 1 and weight_shape[3] == groups > 1
+
+
+def _never_winograd(weight_shape, dtype, geometry, precision):
+    """Return why Winograd cannot compute it, None if it can."""
+    stride, _, dilation, groups = geometry
+    if dtype != np.float32:
+        return f"{dtype} is always direct"
+    if precision == "strict":
+        return "strict precision is always direct"
+    if tuple(weight_shape[:2]) not in WINOGRAD_TILES:
+        return f"the kernel is {weight_shape[0]}x{weight_shape[1]}"
+    for name, value in (("stride", stride), ("dilation", dilation)):
+        if value != (1, 1):
+            return f"the {name} is {value}"
+    return f"there are {groups} groups" if groups != 1 else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precision):
+    """Return why Winograd does not pay; None if it does: stride 1, enough channels and tiles, maps that fill these."""
+    never = _never_winograd(weight_shape, dtype, geometry, precision)
+    if never is not None:
+        return never
+    if precision == "fast" and amx.usable():
+        return "tile registers multiply bfloat16 faster"
+    if min(weight_shape[2:]) < _WINOGRAD_CHANNELS:
+        return f"{min(weight_shape[2:])} channels are fewer than {_WINOGRAD_CHANNELS}"
+    shape = (
+        input_shape if direction == "backward_input" else conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    )
+    tile = WINOGRAD_TILES[tuple(weight_shape[:2])]
+    size = "x".join(map(str, tile))
+    tiles = math.prod(-(-n // side) for n, side in zip(shape[1:3], tile, strict=True))
+    share = shape[1] * shape[2] / max(1, tiles * math.prod(tile))
+    if share < 0.5:
+        return f"a map of {shape[1]}x{shape[2]} fills {share:.0%} of its {size} tiles"
+    tiles *= shape[0]
+    if tiles < _LEAST_TILES[direction]:
+        return f"{tiles} tiles of {size} are fewer than {_LEAST_TILES[direction]}"
+    return None
+
+
+def _few(direction, weight_shape):
+    """Tell whether a gradient has so few input channels, of a group, that products in pairs do not pay.
+
+    Behind an image of 3 channels (128x32x32x3 to 32 on Zen 5): gradient of the weight 1.0 ms by dot products of
+    bfloat16, 0.6 in float32; of the image 2.5 and 1.4. Gradient of the weight of 16 to 32 channels with stride 2, in a
+    step of ResNet-20 where nothing is in a cache: 1.3 and 1.0.
+    """
+    most = {"backward_input": _FEW_CHANNELS, "backward_weight": _FEW_WEIGHT_CHANNELS}.get(direction, 0)
+    return weight_shape[2] <= most and not amx.usable()
+
+
+def _fixed(direction, weight_shape):
+    """Tell whether the products of Winograd take less time in fixed point, with what rounding to it takes."""
+    channels = {"forward": weight_shape[2], "backward_input": weight_shape[3]}.get(direction, min(weight_shape[2:]))
+    return FIXED and channels >= _FIXED_CHANNELS
+
+
+def winograd_tile(algorithm, kernel_size):
+    """Return rows and columns of the outputs of a tile."""
+    return WIDE if algorithm.endswith(WINOGRAD_WIDE) else WINOGRAD_TILES[kernel_size]
+
+
+@functools.lru_cache(maxsize=1024)
+def _wide(direction, weight_shape, input_shape, geometry):
+    """Tell whether a forward pass, or a gradient of the input, has wide tiles.
+
+    There must be enough to do to be worth a kernel more. Registers for a row of ten vectors are those of AVX-512.
+    """
+    if not MASKS or weight_shape[:2] != (3, 3) or min(weight_shape[2:]) < _WIDE_CHANNELS:
+        return False
+    left = geometry[1][1][0]
+    shape = conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    if direction == "backward_input":
+        input_shape, shape, left = shape, input_shape, 2 - left
+        if left != 1:  # patches that begin on the image's columns may be those of a pooling's gradient
+            return False
+    tiles = math.prod(shape[:3]) // math.prod(WIDE)
+    return tiles * math.prod(weight_shape[2:]) >= _WIDE_PRODUCTS and suits_wide(input_shape, shape, left)
+
+
+def _winograd_form(direction, weight_shape, input_shape, geometry, precision):
+    """Return which of the Winograd algorithms it would be."""
+    if precision == "fast":
+        return WINOGRAD_FIXED if _fixed(direction, weight_shape) else "winograd"
+    wide = direction != "backward_weight" and _wide(direction, weight_shape, input_shape, geometry)
+    return WINOGRAD_WIDE if wide else "winograd"
+
+
+def choose(direction, weight_shape, dtype, input_shape, geometry, precision, make_run):
+    """Return the algorithm (one of WINOGRAD, "direct" or "bf16") and why.
+
+    ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
+    """
+    problem = (direction, tuple(weight_shape), dtype, tuple(input_shape), geometry, precision)
+    otherwise = (
+        "bf16" if precision == "fast" and dtype == np.float32 and not _few(direction, weight_shape) else "direct"
+    )
+    wanted = autotune.get_algorithm()
+    never = _never_winograd(weight_shape, dtype, geometry, precision)
+    winograd = _winograd_form(direction, *(tuple(shape) for shape in (weight_shape, input_shape)), geometry, precision)
+    if never is None and wanted == "winograd":
+        return winograd, "asked for"
+    if wanted == "direct":
+        return otherwise, "asked for"
+    if never is None and wanted == "tuned" and 0 not in input_shape:
+        key = " ".join(map(str, (*problem, f"{get_num_threads()} threads")))
+        return autotune.measured(key, (winograd, otherwise), make_run(direction)), "the faster one when measured"
+    obstacle = _no_winograd(*problem)
+    return (otherwise, obstacle) if obstacle else (winograd, None)
+
+
+def reasons(weight, input_shape, geometry, precision, make_run):
+    """Return, for each direction, the algorithm and why it was chosen; `make_run` is called with a direction."""
+    if is_depthwise(weight.shape, geometry[3]):
+        return ["depthwise: one input channel for each output"]
+    found = []
+    size = "x".join(map(str, weight.shape[:2]))
+    for direction in DIRECTIONS:
+        algorithm, reason = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
+        name = "Winograd" if algorithm in WINOGRAD else {"bf16": "bfloat16"}.get(algorithm, algorithm)
+        arithmetic = "16-bit fixed point" if algorithm == WINOGRAD_FIXED else "float32"
+        arithmetic += ", tiles of 4x8" if algorithm == WINOGRAD_WIDE else ""
+        found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in {arithmetic}'}")
+    return found

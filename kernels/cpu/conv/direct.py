@@ -1,0 +1,237 @@
+"""Direct convolution: forward, backward-input and dense layers as one gathered matrix product.
+
+A task is a block of output pixels, and where there are few of those also a part of the output channels, of one group.
+Its input is copied, block of channels by block of channels, into a strip padded with zeros (or read in place where no
+tap leaves the image), so the inner loop has no edge; then tiles of ROWS pixels by two vectors of output channels run
+over all taps and channels of the block. Pixels are found through a table, so a tile spans rows and images and fills on
+4x4 maps as well; the last tile of a block repeats its last pixel.
+
+Cost: 2 * N * P * Q * K * (C / groups) * R * S flops; bound by the fused multiply-add units (230 of 247 GFLOP/s a core
+on a 13 x 2 tile). Copying the strip is one read of the input, a few percent.
+"""
+
+import math
+
+import numpy as np
+
+from ..runtime.cpu_caches import CACHES
+from ..runtime.launch import device, get_num_threads, kernel, launch
+from ..vector.prefetch import AHEAD_BYTES, bytes_a_step, next_rows
+from ..vector.simd import STREAM_BYTES, VECTOR_BYTES, address, itemsize, lanes, prefetch, prefetch_far, vsplat
+from ..vector.tile import (
+    ROWS,
+    TILE_VECTORS,
+    row_addresses,
+    tile_add,
+    tile_floor,
+    tile_load,
+    tile_load_part,
+    tile_multiply_add,
+    tile_store,
+    tile_store_part,
+    tile_store_stream,
+    tile_zero,
+)
+from .plan import flat
+from .strip import copy_strip, fill_tables
+
+_AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
+# Weights that stay near while all of them pass a tile of pixels, whose outputs are then written one beside the other
+# (1x1, 64 to 256 channels on 128x16x16, Zen 5: 2.6 to 2.35 ms); of others one pair of vectors passes all pixels.
+_NEAR_WEIGHT_BYTES = CACHES.level2 // 8
+
+
+def _make_multiply(vectors):
+    """Make the inner loops for tiles of `vectors` vectors: acc += taps x weights; a step asks for a line at `place`."""
+
+    @device
+    def multiply(acc, rows, weights, runs, pixel_bytes, run_bytes, place, step, dt):
+        size = itemsize(dt)
+        for run in runs:
+            start = run * pixel_bytes
+            for shift in range(start, start + run_bytes, size):
+                prefetch(weights + AHEAD_BYTES)
+                prefetch(weights + AHEAD_BYTES + (vectors - 1) * VECTOR_BYTES)
+                prefetch_far(place)
+                place += step
+                acc = tile_multiply_add(acc, rows, shift, weights)
+                weights += vectors * VECTOR_BYTES
+        return acc
+
+    return multiply
+
+
+_multiply_pair = _make_multiply(TILE_VECTORS)
+_multiply_single = _make_multiply(1)
+
+
+@device
+def _multiply_block(
+    pixels,
+    tables,
+    source,
+    pixel_bytes,
+    packed,
+    c0,
+    channels,
+    outs,
+    bias,
+    add,
+    floor,
+    out,
+    stream,
+    runs,
+    ahead,
+    plan,
+    dt,
+):
+    """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
+
+    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; the last
+    one rectifies. `ahead` is (address, bytes) of what the next block reads.
+    """
+    width = lanes(dt)
+    size = itemsize(dt)
+    table_in, table_out = tables
+    out_bytes = plan.out_channels * size
+    run_bytes = plan.run_taps * channels * size
+    steps = plan.taps * plan.group_in
+    pair = TILE_VECTORS * width
+    paired = min(outs[1], plan.group_out // pair * pair)
+    least = vsplat(floor if c0 + channels == plan.group_in else -np.inf, dt)
+    tiles, pairs = (pixels + ROWS - 1) // ROWS, max((paired - outs[0]) // pair, 0)
+    tile_steps = plan.taps * channels
+    place, nbytes = ahead
+    step = bytes_a_step(nbytes, max(tiles * pairs, 1) * tile_steps)
+    pixels_first = steps * (outs[1] - outs[0]) * size > _NEAR_WEIGHT_BYTES
+    for tile in range(tiles * pairs):
+        pixel = (tile % tiles if pixels_first else tile // pairs) * ROWS
+        k = outs[0] + (tile // tiles if pixels_first else tile % pairs) * pair
+        weights = packed + (steps * k + plan.taps * c0 * pair) * size
+        rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
+        targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
+        acc = tile_zero(ROWS, TILE_VECTORS, dt)
+        if bias != 0 and c0 == 0:
+            acc = tile_load(acc, row_addresses(ROWS, table_in, 0, bias + k * size))
+        if c0 > 0 or add:
+            acc = tile_add(acc, tile_load(acc, targets))
+        acc = _multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, place, step, dt)
+        place += tile_steps * step
+        acc = tile_floor(acc, least)
+        if stream:
+            tile_store_stream(acc, targets)
+        else:
+            tile_store(acc, targets)
+    for k in range(max(outs[0], paired), outs[1], width):
+        weights = packed + (steps * k + plan.taps * c0 * width) * size
+        count = min(width, plan.group_out - k)
+        for pixel in range(0, pixels, ROWS):
+            rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
+            targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
+            acc = tile_zero(ROWS, 1, dt)
+            if bias != 0 and c0 == 0:
+                acc = tile_load_part(acc, row_addresses(ROWS, table_in, 0, bias + k * size), count)
+            if c0 > 0 or add:
+                acc = tile_add(acc, tile_load_part(acc, targets, count))
+            acc = _multiply_single(acc, rows, weights, runs, pixel_bytes, run_bytes, source, 0, dt)
+            tile_store_part(tile_floor(acc, least), targets, count)
+
+
+@device
+def _look_ahead(x, plan, block, size):
+    """Where the input begins that the block behind `block` adds, and its bytes; nothing if they come in parts."""
+    place, nbytes = next_rows(x, plan, block, size)
+    whole = plan.splits == 1 and plan.block_channels >= plan.group_in and nbytes <= _AHEAD_INPUT_BYTES
+    return place, nbytes if whole else 0
+
+
+@kernel
+def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream, runs, plan):
+    """One block of output pixels of one group, and one part of its output channels, a task."""
+    dt = x.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    padded = (plan.group_out + width - 1) // width * width
+    pairs = (padded // width + TILE_VECTORS - 1) // TILE_VECTORS
+    table_in = address(scratch)
+    table_out = table_in + 8 * (plan.block_images * plan.block_rows * plan.grid_w + ROWS)
+    strip = 2 * table_out - table_in
+    strip_w = (plan.grid_w - 1) * plan.stride_w + plan.span_w
+    for task in range(begin, end):
+        block = task // plan.splits % plan.blocks
+        group = task // (plan.splits * plan.blocks)
+        split = task % plan.splits
+        outs = (
+            split * pairs // plan.splits * TILE_VECTORS * width,
+            min((split + 1) * pairs // plan.splits * TILE_VECTORS * width, plan.group_out),
+        )
+        image0 = block // plan.bands * plan.block_images
+        images = min(plan.block_images, plan.batch - image0)
+        row0 = block % plan.bands * plan.block_rows
+        rows = min(plan.block_rows, plan.grid_h - row0)
+        strip_h = (rows - 1) * plan.stride_h + plan.span_h
+        pixels = fill_tables(table_in, table_out, plan, image0, images, row0, rows)
+        target = address(out) + group * plan.group_out * size
+        bias_place = address(bias) + group * plan.group_out * size if bias.size else 0
+        for c0 in range(0, plan.group_in, plan.block_channels):
+            channels = min(plan.block_channels, plan.group_in - c0)
+            channel = group * plan.group_in + c0
+            if plan.in_place:
+                source, pixel_bytes = address(x) + channel * size, plan.in_channels * size
+            else:
+                source, pixel_bytes = strip, channels * size
+                for n in range(images):
+                    copy_strip(
+                        strip + n * strip_h * strip_w * pixel_bytes,
+                        channels,
+                        address(x),
+                        image0 + n,
+                        plan.in_h,
+                        plan.in_w,
+                        plan.in_channels,
+                        row0 * plan.stride_h + plan.first_dh,
+                        plan.first_dw,
+                        strip_h,
+                        strip_w,
+                        channel,
+                        channels,
+                        dt,
+                    )
+            weights = address(packed) + group * plan.taps * plan.group_in * padded * size
+            _multiply_block(
+                pixels,
+                (table_in, table_out),
+                source,
+                pixel_bytes,
+                weights,
+                c0,
+                channels,
+                outs,
+                bias_place,
+                add,
+                floor,
+                target,
+                stream,
+                runs,
+                _look_ahead(address(x), plan, block, size),
+                plan,
+                dt,
+            )
+
+
+def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-math.inf):
+    """Launch one plan; `packed` is its part of the packed weight.
+
+    ``max(conv2d(x) + bias, floor)``; with `add`, what is in `out` counts too.
+    """
+    plan = flat(gather.plan, x.itemsize)
+    scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
+    stream = (
+        out.nbytes >= STREAM_BYTES
+        and not add
+        and plan.block_channels >= plan.group_in
+        and plan.group_out * out.itemsize % (TILE_VECTORS * VECTOR_BYTES) == 0
+        and out.ctypes.data % VECTOR_BYTES == 0
+    )
+    arguments = (x, packed, bias, add, floor, out, int(stream), gather.runs, plan)
+    launch(conv2d_direct, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)

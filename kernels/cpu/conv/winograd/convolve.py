@@ -1,0 +1,191 @@
+"""Winograd convolution F(4x4, 3x3), F(4x8, 3x3) and F(2x2, 5x5): forward and backward-input with stride 1, in float32.
+
+A 6x6 patch of the input gives 4x4 outputs of a 3x3 kernel with 36 multiplications for each pair of channels instead
+of 144, or 2x2 outputs of a 5x5 kernel instead of 100, see transforms.py. Backward-input is the same sum with
+the weight turned by 180 degrees, channels exchanged and padding R - 1 - p.
+
+A task is a block of tiles. It transforms their patches into 36 planes (tile, input channel); then for each pair of
+vectors of output channels it multiplies every plane with the transformed weight (register tiles of ROWS tiles x two
+vectors, as everywhere) and transforms the 36 products of each tile back, adding the bias. So the products of a block
+take 36 * tiles * 128 bytes and stay in the L2 cache with the planes, while the weight streams through it. Where the
+weight outgrows the L3 cache, or there are few tiles and more than one group of output channels, the planes of all tiles
+come first, in a launch of their own, and a task is a part of the output channels over many tiles, so that the weight is
+read once. With AVX-512, large convolutions have wide tiles, F(4x8, 3x3) (wide.py).
+
+Cost: a quarter of the direct flops in the products, plus some 150 vector instructions a patch and channel vector for
+each transform. Error: larger than direct, see kernels/README.md; strict precision never comes here. With a weight of
+16-bit numbers the planes are rounded to such too, and multiplied in fixed point (fixed_point.py).
+"""
+
+import math
+
+import numpy as np
+
+from ...runtime.launch import device, get_num_threads, kernel, launch
+from ...vector.bf16_storage import STORED
+from ...vector.simd import VECTOR_BYTES, address, itemsize
+from ...vector.tile import ROWS, TILE_VECTORS
+from ..statistics import combine_partial_statistics
+from .blocks import (
+    block_scratch,
+    clear_zeros,
+    groups_of,
+    make_convolve_blocks,
+    make_fill_planes,
+    make_groups,
+    place_of,
+    transform_inputs,
+    zero_elements,
+)
+from .output import clear_checks, transform_outputs, transform_outputs_5x5, transform_outputs_wide
+from .plan import plan_for, round_to_lines
+from .prefetch import NOTHING_BESIDE, NOWHERE, beside
+from .transforms import SMALL, SQUARE, WIDE
+from .wide import make_convolve_wide
+
+
+def _make_transform(transform_outputs):
+    """Make what writes the outputs of a vector of channels; see `make_groups`."""
+
+    @device
+    def transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
+        out, bias, addend, partials, checks, counts, floor = finish
+        partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
+        parts = out, bias, addend, partial, checks + block * VECTOR_BYTES, floor
+        outputs = transform_outputs(products, row_bytes, parts, first, tiles, channel, fresh, plan, dt)
+        if channel == 0 and partial != 0:
+            counts[block] = outputs + (0 if fresh else counts[block])
+
+    return transform
+
+
+def _make_fused(convolve_blocks, name):
+    """Make the kernel whose tasks transform their own input."""
+
+    def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, checks, counts, plan):
+        clear_checks(checks, begin, end)
+        finish = out, place_of(bias), place_of(addend), place_of(partials), address(checks), counts, floor
+        others = beside(addend), NOTHING_BESIDE, NOTHING_BESIDE
+        convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
+
+    fused.__name__ = name
+    return kernel(fused)
+
+
+def _make_shared(transform_outputs, name):
+    """Make the kernel whose tasks find their input transformed, each for a part of the output channels."""
+    convolve_groups = make_groups(TILE_VECTORS, _make_transform(transform_outputs), True, far=True)
+
+    def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, checks, counts, plan):
+        dt = bias.dtype
+        clear_checks(checks, begin, end)
+        groups = groups_of(plan, dt)
+        nobody = NOWHERE, NOWHERE, NOWHERE, NOWHERE
+        nothing_ahead = NOWHERE, NOWHERE, (nobody, nobody, NOWHERE)
+        for task in range(begin, end):
+            split, block = task // plan.blocks, task % plan.blocks
+            check = address(checks) + (task - block) * VECTOR_BYTES
+            finish = out, place_of(bias), place_of(addend), place_of(partials), check, counts, floor
+            convolve_groups(
+                *(address(values) + block * plan.block_v * itemsize(values.dtype), address(scratch), weights),
+                *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, nothing_ahead),
+                *(plan, dt),
+            )
+
+    shared.__name__ = name
+    return kernel(shared)
+
+
+def _blocks(vectors, transform_outputs):
+    return make_convolve_blocks(vectors, _make_transform(transform_outputs), in_turns=True)
+
+
+conv2d_winograd = _make_fused(_blocks(2, transform_outputs), "conv2d_winograd")
+conv2d_winograd_narrow = _make_fused(_blocks(1, transform_outputs), "conv2d_winograd_narrow")
+conv2d_winograd_wide = _make_fused(
+    make_convolve_wide(_make_transform(transform_outputs_wide), in_turns=True), "conv2d_winograd_wide"
+)
+conv2d_winograd_shared = _make_shared(transform_outputs, "conv2d_winograd_shared")
+conv2d_winograd_5x5 = _make_fused(_blocks(2, transform_outputs_5x5), "conv2d_winograd_5x5")
+conv2d_winograd_5x5_narrow = _make_fused(_blocks(1, transform_outputs_5x5), "conv2d_winograd_5x5_narrow")
+conv2d_winograd_5x5_shared = _make_shared(transform_outputs_5x5, "conv2d_winograd_5x5_shared")
+_FUSED = {  # by vectors, tile
+    (1, SQUARE): conv2d_winograd_narrow,
+    (2, SQUARE): conv2d_winograd,
+    (2, WIDE): conv2d_winograd_wide,
+    (1, SMALL): conv2d_winograd_5x5_narrow,
+    (2, SMALL): conv2d_winograd_5x5,
+}
+_SHARED = {SQUARE: conv2d_winograd_shared, SMALL: conv2d_winograd_5x5_shared}
+
+
+_fill_planes = make_fill_planes(transform_inputs)
+
+
+@kernel
+def winograd_transform_input(begin, end, scratch, x, values, plan):
+    """The planes of one block of tiles, up to ROWS tiles a task."""
+    dt = scratch.dtype
+    clear_zeros(address(scratch), plan, dt)
+    strips = plan.rows // ROWS
+    for task in range(begin, end):
+        block, strip = divmod(task, strips)
+        first = block * plan.block_tiles + strip * ROWS
+        tiles = min(ROWS, plan.block_tiles - strip * ROWS, plan.tiles - first)
+        place = address(values) + block * plan.block_v * itemsize(values.dtype)
+        target = place + strip * ROWS * plan.row_v * itemsize(values.dtype)
+        steps = place + plan.planes * plan.plane_v * itemsize(values.dtype) + strip * ROWS * itemsize(dt)
+        _fill_planes(x, address(scratch), target, steps, first, tiles, plan, itemsize(values.dtype), dt)
+
+
+_NOTHING = np.empty(0, np.float32)
+_NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
+
+
+def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-math.inf, addend=None, statistics=None):
+    """Launch the convolution of `x` with a transformed weight, and what was asked for behind it.
+
+    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result. Return
+    an array that is finite if all results are, before `floor`.
+    """
+    plan = plan_for(weights, x.shape, out.shape, pad_top, pad_left, tile)
+    if not plan.tiles:
+        return _NOTHING
+    # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
+    # A vector of bfloat16 is half a line: 128x32x32x16 takes 0.70 ms with streaming, 0.60 without.
+    if plan.stream and (addend is not None or out.ctypes.data % VECTOR_BYTES or out.dtype == STORED):
+        plan = plan._replace(stream=0)
+    addend = _NOTHING if addend is None else addend.reshape(-1)
+    partials, counts = _NO_PARTIALS, _NO_COUNTS
+    if statistics is not None:
+        partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
+        counts = workspace.empty((plan.blocks,), np.int64)
+    checks = workspace.empty((plan.blocks * plan.splits, VECTOR_BYTES // 4), np.float32)
+    finish = (bias, addend, floor, out, partials, checks, counts, plan)
+    _launch(x, weights, finish, plan, workspace)
+    if statistics is None:
+        return checks
+    tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
+    flat = (array.reshape(-1) for array in (out, *statistics))
+    launch(combine_partial_statistics, tasks, partials, counts, *flat)
+    return statistics[0]
+
+
+def _launch(x, weights, finish, plan, workspace):
+    if not plan.shared:
+        launch(
+            _FUSED[plan.vectors, (plan.tile_h, plan.tile_w)],
+            plan.blocks,
+            x,
+            weights,
+            *finish,
+            scratch=block_scratch(plan, workspace),
+        )
+        return
+    threads = get_num_threads()
+    values = workspace.empty((plan.blocks * plan.block_v,), weights.dtype)
+    scratch = workspace.empty((threads, zero_elements(plan)), np.float32)
+    launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
+    products = round_to_lines(plan.planes * plan.plane_m)
+    scratch = workspace.empty((threads, products), np.float32)
+    launch(_SHARED[plan.tile_h, plan.tile_w], plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)

@@ -1,0 +1,1 @@
+"""Winograd's gradient of the weight."""

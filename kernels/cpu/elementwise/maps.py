@@ -1,0 +1,137 @@
+"""Elementwise operations on flat arrays: bound by memory, one pass each.
+
+A task is a chunk of 64 KB; whole vectors, then one part of a vector. Large results go past the caches.
+"""
+
+import numpy as np
+
+from ..runtime.launch import device, kernel, launch
+from ..vector.memory import CHUNK, streams
+from ..vector.simd import address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part, vstore_stream
+
+COPY_CHUNK = 65536  # bytes
+
+
+@device
+def _put(place, value, stream):
+    if stream:
+        vstore_stream(place, value)
+    else:
+        vstore(place, value)
+
+
+def make_unary(name, operation):
+    """Make the kernel of ``out = operation(x, parameter)`` on vectors; `name` is that of the cache file."""
+
+    def unary(begin, end, x, parameter, out, stream):
+        dt = x.dtype
+        size = itemsize(dt)
+        width = lanes(dt)
+        value = vsplat(parameter, dt)
+        stop = min(end * CHUNK, x.size)
+        whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
+        for i in range(begin * CHUNK, whole, width):
+            _put(address(out) + i * size, operation(vload(address(x) + i * size, dt), value, dt), stream)
+        if whole < stop:
+            last = operation(vload_part(address(x) + whole * size, stop - whole, dt), value, dt)
+            vstore_part(address(out) + whole * size, last, stop - whole)
+
+    unary.__name__ = name
+    return kernel(unary)
+
+
+def make_binary(name, operation):
+    """Make the kernel of ``out = operation(a, b, parameter)`` on vectors."""
+
+    def binary(begin, end, a, b, parameter, out, stream):
+        dt = a.dtype
+        size = itemsize(dt)
+        width = lanes(dt)
+        value = vsplat(parameter, dt)
+        stop = min(end * CHUNK, a.size)
+        whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
+        for i in range(begin * CHUNK, whole, width):
+            left, right = vload(address(a) + i * size, dt), vload(address(b) + i * size, dt)
+            _put(address(out) + i * size, operation(left, right, value, dt), stream)
+        if whole < stop:
+            left = vload_part(address(a) + whole * size, stop - whole, dt)
+            right = vload_part(address(b) + whole * size, stop - whole, dt)
+            vstore_part(address(out) + whole * size, operation(left, right, value, dt), stop - whole)
+
+    binary.__name__ = name
+    return kernel(binary)
+
+
+def run_unary(function, x, out, parameter=0.0):
+    """Launch a kernel of `make_unary`."""
+    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameter, out.reshape(-1), streams(out, x))
+
+
+def run_binary(function, a, b, out, parameter=0.0):
+    """Launch a kernel of `make_binary`."""
+    flat = (a.reshape(-1), b.reshape(-1), parameter, out.reshape(-1))
+    launch(function, -(-a.size // CHUNK), *flat, streams(out, a, b))
+
+
+@device
+def _add(a, b, parameter, dt):
+    return a + b
+
+
+@device
+def _scale(x, factor, dt):
+    return x * factor
+
+
+add_arrays = make_binary("add_arrays", _add)
+scale_array = make_unary("scale_array", _scale)
+
+
+@kernel
+def fill_array(begin, end, word, out):
+    """Chunks of unsigned words."""
+    dt = out.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    value = vsplat(word, dt)
+    stop = min(end * CHUNK, out.size)
+    whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
+    for i in range(begin * CHUNK, whole, width):
+        vstore(address(out) + i * size, value)
+    for i in range(whole, stop):
+        out[i] = word
+
+
+@kernel
+def copy_array(begin, end, x, out):
+    """Chunks of bytes."""
+    dt = x.dtype
+    width = lanes(dt)
+    stop = min(end * COPY_CHUNK, x.size)
+    whole = begin * COPY_CHUNK + (stop - begin * COPY_CHUNK) // width * width
+    for i in range(begin * COPY_CHUNK, whole, width):
+        vstore(address(out) + i, vload(address(x) + i, dt))
+    for i in range(whole, stop):
+        out[i] = x[i]
+
+
+def add(a, b, *, out):
+    """Sum of two arrays."""
+    run_binary(add_arrays, a, b, out)
+
+
+def scale(x, *, factor, out):
+    """Multiple of an array."""
+    run_unary(scale_array, x, out, float(factor))
+
+
+def copy(x, *, out):
+    """Copy of an array, of any type."""
+    launch(copy_array, -(-x.nbytes // COPY_CHUNK), x.reshape(-1).view(np.uint8), out.reshape(-1).view(np.uint8))
+
+
+def fill(value, *, out):
+    """One value everywhere, in any type."""
+    words = f"u{out.itemsize}"
+    word = np.array(value, out.dtype).view(words)[()]
+    launch(fill_array, -(-out.size // CHUNK), word, out.reshape(-1).view(words))

@@ -1,0 +1,1 @@
+"""Batch normalisation: its statistics, its second pass, its gradients."""

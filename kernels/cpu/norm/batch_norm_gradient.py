@@ -1,0 +1,443 @@
+"""Gradients of a batch normalisation, alone or behind a rectifier, a shortcut's addition, or a 2x2 max pooling.
+
+Two passes. The first sums, for each channel, the gradient g and its product with z = (x - mean) / sqrt(var + eps); the
+second applies them:
+
+    grad_input = a * g + k * z + b,    a = gamma / sqrt(var + eps), b from the mean of g, k from that of the products
+
+Both passes subtract the mean as it was rounded. What the rounding left, e deviations, enters with the sums: the product
+with the exact z is ``sum of g * z - e * sum of g``, and b has ``- k * e`` in it. Where the caller has the rounded mean
+alone, the first pass finds e as the mean of z.
+
+The first may have been done by the convolution behind (conv/winograd/norm.py); then `apply` is all that is left.
+
+What follows the normalisation forward stands before it backward, and both passes compute it anew instead of storing
+it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window.
+
+Rows are cut into parts by shape. Within a part four rows at a time are added to sums in the L1 cache, every 256 rows
+those to float64 sums; parts are added in order. So a sum is off by at most 68 u * sum |g| (u = 2^-24), as in reduce.py.
+Bound by memory: the inputs are read twice, the gradient written once.
+"""
+
+import math
+
+import numpy as np
+
+from ..runtime.launch import device, kernel, launch, thread_rows
+from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
+from ..vector.memory import load, store
+from ..vector.simd import (
+    LINE_BYTES,
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    prefetch,
+    vfma,
+    vload_index,
+    vselect_eq,
+    vselect_not_le,
+    vsplat,
+    vstore_stream,
+)
+from .normalise import vector_rstd
+
+_PART_ROWS = 2048
+_BLOCK_BYTES = 64 * 1024
+_AHEAD_BYTES = 4096  # a page, where the hardware stops reading ahead: sums of 128x32x32x64 on Zen 5 0.78 ms, 0.68 so
+_FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
+_SECTIONS = 4  # of a thread's scratch: three sums and a constant
+
+
+@device
+def _gradient(grad, y, place, count, y_stored, dt):
+    """The gradient behind the rectifier whose result is at `y` (no rectifier: 0), `place` bytes from the start."""
+    g = load(grad + place, count, dt)
+    if y != 0:
+        zero = vsplat(0, dt)
+        g = vselect_not_le(load_stored(y + stored_bytes(place, y_stored, dt), count, y_stored, dt), zero, g, zero)
+    return g
+
+
+@device
+def _kept_gradient(grad, y, kept, place, count, y_stored, dt):
+    """As `_gradient`, and written to `kept` unless that is 0."""
+    g = _gradient(grad, y, place, count, y_stored, dt)
+    if kept != 0:
+        store(kept + place, g, count, dt)
+    return g
+
+
+@device
+def _clear_sums(cached, channels, dt):
+    """Zero the sums in the cache."""
+    for c in range(0, channels, lanes(dt)):
+        count = min(lanes(dt), channels - c)
+        store(cached[0] + c * itemsize(dt), vsplat(0, dt), count, dt)
+        store(cached[1] + c * itemsize(dt), vsplat(0, dt), count, dt)
+        store(cached[2] + c * itemsize(dt), vsplat(0, dt), count, dt)
+
+
+@device
+def _cached(scratch, var, channels, eps, dt):
+    """Where a thread's sums of g, g * z and z are in the cache, and ``1 / sqrt(var + eps)``, which is written there."""
+    start, section = address(scratch), scratch.size // _SECTIONS * itemsize(dt)
+    for c in range(0, channels, lanes(dt)):
+        count = min(lanes(dt), channels - c)
+        rstd = vector_rstd(var, channels, c, eps, count, dt)
+        store(start + 3 * section + c * itemsize(dt), rstd, count, dt)
+    return start, start + section, start + 2 * section, start + 3 * section
+
+
+@device
+def _flush(scratch, sums, products, distances, part, channels, first):
+    """Add the sums in the cache to those of the part, in float64, or start them."""
+    section = scratch.size // _SECTIONS
+    for c in range(channels):
+        sums[part, c] = np.float64(scratch[c]) + (0.0 if first else sums[part, c])
+        products[part, c] = np.float64(scratch[section + c]) + (0.0 if first else products[part, c])
+    if distances.size:
+        for c in range(channels):
+            distances[part, c] = np.float64(scratch[2 * section + c]) + (0.0 if first else distances[part, c])
+
+
+@device
+def _away(x, place, centre, count, stored, dt):
+    """Distance of x from its mean, `place` bytes of the gradient's type from the start."""
+    return load_stored(x + stored_bytes(place, stored, dt), count, stored, dt) - centre
+
+
+@device
+def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, cached, shift, apart, count, stored_as, dt):
+    """Add up to four rows of one vector of channels, `shift` bytes into theirs; those of z too if `apart`."""
+    stored, y_stored = stored_as
+    sums, products, distances, rstds = cached
+    for ahead in range(place + _AHEAD_BYTES, place + _AHEAD_BYTES + 4 * row_bytes, row_bytes):
+        prefetch(grad + ahead)
+        prefetch(x + stored_bytes(ahead, stored, dt))
+    centre = load(mean + shift, count, dt)
+    g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+    total, product, distance = g, g * away, away
+    if rows > 1:
+        place += row_bytes
+        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        total, product, distance = total + g, vfma(g, away, product), distance + away
+    if rows > 2:
+        place += row_bytes
+        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        total, product, distance = total + g, vfma(g, away, product), distance + away
+    if rows > 3:
+        place += row_bytes
+        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        total, product, distance = total + g, vfma(g, away, product), distance + away
+    rstd = load(rstds + shift, count, dt)
+    store(sums + shift, load(sums + shift, count, dt) + total, count, dt)
+    store(products + shift, vfma(product, rstd, load(products + shift, count, dt)), count, dt)
+    if apart:
+        store(distances + shift, vfma(distance, rstd, load(distances + shift, count, dt)), count, dt)
+
+
+@kernel
+def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, var, eps, masked, sums, products, distances):
+    """For each part, the sum of the gradient and of its product with z, in float64, and of z unless that is empty.
+
+    The gradient behind the rectifier is written to `masked` unless that is empty.
+    """
+    dt, stored_as = mean.dtype, (x.dtype, y.dtype)
+    size = itemsize(dt)
+    width = lanes(dt)
+    rows, channels = x.shape
+    row_bytes = channels * size
+    whole = channels // width * width
+    cached = _cached(scratch, var, channels, eps, dt)
+    rectified, kept = address(y) if y.size else 0, address(masked) if masked.size else 0
+    apart = distances.size > 0
+    for part in range(begin, end):
+        stop = min((part + 1) * _PART_ROWS, rows)
+        for block in range(part * _PART_ROWS, stop, _FLUSH_ROWS):
+            _clear_sums(cached, channels, dt)
+            last = min(block + _FLUSH_ROWS, stop)
+            for i in range(block, last, 4):
+                place, several = i * row_bytes, min(4, last - i)
+                for shift in range(0, whole * size, VECTOR_BYTES):
+                    _add_rows(
+                        *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
+                        *(address(mean), cached, shift, apart, width, stored_as, dt),
+                    )
+                if whole < channels:
+                    shift, rest = whole * size, channels - whole
+                    _add_rows(
+                        *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
+                        *(address(mean), cached, shift, apart, rest, stored_as, dt),
+                    )
+            _flush(scratch, sums, products, distances, part, channels, block == part * _PART_ROWS)
+
+
+@device
+def _rstd(var, channels, c, eps):
+    """``1 / sqrt(var + eps)`` of one channel in float64; see `vector_rstd`."""
+    if var.size > channels and var[c] == math.inf:
+        return 1.0 / np.float64(var[channels + c])
+    return 1.0 / np.sqrt(np.float64(var[c]) + eps)
+
+
+@device
+def _rest(distances, rows, mean, rstd, c):
+    """What the rounding of a mean left, from the sums of z; 0 where that is more: then another mean was given."""
+    total = 0.0
+    for part in range(distances.shape[0]):
+        total += distances[part, c]
+    rest = total / rows / rstd if rstd > 0.0 else 0.0
+    most = 2.0**-23 if itemsize(mean.dtype) == 4 else 2.0**-52
+    return rest if abs(rest) <= most * abs(np.float64(mean[c])) else 0.0
+
+
+@kernel
+def combine_gradients(begin, end, sums, products, distances, rows, mean, rests, var, eps, grad_gamma, grad_beta):
+    """Add the parts in order; `rests` are written if there are distances."""
+    channels = grad_gamma.size
+    for c in range(channels):
+        total, product = 0.0, 0.0
+        for part in range(sums.shape[0]):
+            total += np.float64(sums[part, c])
+            product += np.float64(products[part, c])
+        if rests.size:
+            rstd = _rstd(var, channels, c, eps)
+            if distances.size:
+                rests[c] = _rest(distances, rows, mean, rstd, c)
+            product -= rests[c] * rstd * total
+        grad_beta[c], grad_gamma[c] = total, product
+
+
+@kernel
+def gradient_constants(begin, end, rows, grad_gamma, grad_beta, gamma, rests, var, eps, constants):
+    """Constants of ``grad_input = a * g + k * (x - mean) * rstd + b``: rstd, a, b and k, a row each."""
+    channels = gamma.size
+    for c in range(channels):
+        rstd = _rstd(var, channels, c, eps)
+        a = gamma[c] * rstd
+        k = -a * grad_gamma[c] / rows
+        b = -a * grad_beta[c] / rows
+        if rests.size:
+            b -= k * (rests[c] * rstd)
+        constants[0, c], constants[1, c], constants[2, c], constants[3, c] = rstd, a, b, k
+
+
+@device
+def _constants_at(mean, constants, dt):
+    """Addresses of the mean and of each row of constants."""
+    place, row = address(constants), constants.shape[1] * itemsize(dt)
+    return address(mean), place, place + row, place + 2 * row, place + 3 * row
+
+
+@device
+def _applied(g, x, constants, shift, count, stored, dt):
+    """A * g + k * z + b."""
+    mean, rstd, a, b, k = constants
+    z = _away(x, shift, load(mean + shift, count, dt), count, stored, dt) * load(rstd + shift, count, dt)
+    value = vfma(load(k + shift, count, dt), z, load(b + shift, count, dt))
+    return vfma(load(a + shift, count, dt), g, value)
+
+
+@device
+def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, stored_as, dt):
+    stored, y_stored, out_stored = stored_as
+    g = _gradient(grad, y, shift, count, y_stored, dt)
+    value = _applied(g, x, constants, shift, count, stored, dt)
+    if residual != 0 and stream:
+        vstore_stream(residual + shift, g)
+    elif residual != 0:
+        store(residual + shift, g, count, dt)
+    put_stored(target + stored_bytes(shift, out_stored, dt), value, count, stream, out_stored, dt)
+
+
+@kernel
+def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, residual, block_rows, stream):
+    """A block of rows a task; the gradient of the shortcut goes to `residual` unless that is empty."""
+    dt, stored_as = grad.dtype, (x.dtype, y.dtype, out.dtype)
+    size = itemsize(dt)
+    width = lanes(dt)
+    rows, channels = x.shape
+    whole = channels // width * width
+    places = _constants_at(mean, constants, dt)
+    for i in range(begin * block_rows, min(end * block_rows, rows)):
+        place = i * channels * size
+        rectified = address(y) + stored_bytes(place, y.dtype, dt) if y.size else 0
+        shortcut = address(residual) + place if residual.size else 0
+        source, target = address(grad) + place, address(out) + stored_bytes(place, out.dtype, dt)
+        values = address(x) + stored_bytes(place, x.dtype, dt)
+        for c in range(0, whole, width):
+            _apply_part(source, rectified, values, shortcut, target, places, c * size, width, stream, stored_as, dt)
+        if whole < channels:
+            shift, rest = whole * size, channels - whole
+            _apply_part(source, rectified, values, shortcut, target, places, shift, rest, False, stored_as, dt)
+
+
+@device
+def _cell_of(source, cell, row_bytes, pixel_bytes, count, stored, dt):
+    """The value of each channel in its cell, 0 to 3, of the window at `source`."""
+    value = load_stored(source, count, stored, dt)
+    value = vselect_eq(cell, vsplat(1, dt), load_stored(source + pixel_bytes, count, stored, dt), value)
+    value = vselect_eq(cell, vsplat(2, dt), load_stored(source + row_bytes, count, stored, dt), value)
+    corner = load_stored(source + row_bytes + pixel_bytes, count, stored, dt)
+    return vselect_eq(cell, vsplat(3, dt), corner, value)
+
+
+@kernel
+def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean, var, eps, sums, products):
+    """The sums behind a rectifier and a 2x2 max pooling: a pooled image a part."""
+    dt, stored, index_dt = grad.dtype, x.dtype, argmax.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = x.shape
+    _, out_h, out_w, _ = grad.shape
+    pixel_bytes = channels * itemsize(stored)
+    row_bytes = in_w * pixel_bytes
+    cached = _cached(scratch, var, channels, eps, dt)
+    total_at, product_at, _, rstd_at = cached
+    for part in range(begin, end):
+        for p in range(out_h):
+            _clear_sums(cached, channels, dt)
+            for q in range(out_w):
+                pixel = ((part * out_h + p) * out_w + q) * channels
+                source = address(x) + ((part * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
+                for c in range(0, channels, width):
+                    shift, count = c * size, min(width, channels - c)
+                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, y.dtype, dt)
+                    cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
+                    value = _cell_of(source + c * itemsize(stored), cell, row_bytes, pixel_bytes, count, stored, dt)
+                    z = (value - load(address(mean) + shift, count, dt)) * load(rstd_at + shift, count, dt)
+                    store(total_at + shift, load(total_at + shift, count, dt) + g, count, dt)
+                    store(product_at + shift, vfma(g, z, load(product_at + shift, count, dt)), count, dt)
+            _flush(scratch, sums, products, sums[:0], part, channels, p == 0)
+
+
+@kernel
+def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, constants, out):
+    """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task."""
+    dt, stored, out_stored, index_dt = grad.dtype, x.dtype, out.dtype, argmax.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = x.shape
+    _, out_h, out_w, _ = grad.shape
+    pixel_bytes = channels * size
+    places = _constants_at(mean, constants, dt)
+    pairs = (in_h + 1) // 2
+    zero = vsplat(0, dt)
+    for task in range(begin, end):
+        image, p = task // pairs, task % pairs
+        for q in range((in_w + 1) // 2):
+            pixel = ((image * out_h + p) * out_w + q) * channels
+            start = ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
+            pooled = p < out_h and q < out_w
+            for c in range(0, channels, width):
+                shift, count = c * size, min(width, channels - c)
+                g, cell = zero, zero
+                if pooled:
+                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, y.dtype, dt)
+                    cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
+                for i in range(4):
+                    r, s = i // 2, i % 2
+                    if 2 * p + r < in_h and 2 * q + s < in_w:
+                        place = start + (r * in_w + s) * pixel_bytes
+                        won = vselect_eq(cell, vsplat(i, dt), g, zero)
+                        values = address(x) + stored_bytes(place, stored, dt)
+                        value = _applied(won, values, places, shift, count, stored, dt)
+                        target = address(out) + stored_bytes(place + shift, out_stored, dt)
+                        put_stored(target, value, count, False, out_stored, dt)
+
+
+_NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+NO_DISTANCES = np.empty((0, 0), np.float64)
+
+
+def _sum_scratch(channels, dtype):
+    """Sums in the cache, a row for each thread, each section on lines of its own."""
+    section = -(-channels * dtype.itemsize // LINE_BYTES) * LINE_BYTES
+    return thread_rows(_SECTIONS * section, dtype)
+
+
+def rests_of(mean):
+    """Return what the rounding of a mean left, an empty array where that is not there."""
+    return mean[1] if mean.ndim > 1 else _NOTHING[mean.dtype]
+
+
+def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace, *, find_rest=False):
+    """Launch the first pass over arrays as rows; `y` and `masked` are flat, or empty. Return the rests of the mean.
+
+    They are found in x where that is asked for and they are not there.
+    """
+    parts, channels = -(-len(x) // _PART_ROWS), mean.shape[-1]
+    sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
+    find_rest = find_rest and mean.ndim == 1
+    distances = workspace.empty((parts, channels), np.float64) if find_rest else NO_DISTANCES
+    rests = workspace.empty((channels,), mean.dtype) if find_rest else rests_of(mean)
+    mean, var = mean.reshape(-1), var.reshape(-1)
+    arguments = (grad, y, x, mean, var, float(eps), masked, sums, products, distances)
+    launch(batch_norm_gradient_sums, parts, *arguments, scratch=_sum_scratch(channels, mean.dtype))
+    more = (mean, rests, var, float(eps), grad_gamma, grad_beta)
+    launch(combine_gradients, 1, sums, products, distances, len(x), *more)
+    return rests
+
+
+def _constants(rows, grad_gamma, grad_beta, gamma, rests, var, eps, workspace):
+    constants = workspace.empty((4, gamma.size), gamma.dtype)
+    launch(gradient_constants, 1, rows, grad_gamma, grad_beta, gamma, rests, var.reshape(-1), float(eps), constants)
+    return constants
+
+
+def _apply(grad, y, x, residual, mean, constants, grad_input):
+    """Launch the second pass over arrays as rows; `y` and `residual` are flat, or empty."""
+    row_bytes = mean.shape[-1] * mean.itemsize
+    block_rows = max(1, _BLOCK_BYTES // (2 * row_bytes))
+    apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
+    addresses = (row_bytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
+    stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
+    launch(
+        *(batch_norm_gradient_apply, -(-len(x) // block_rows), grad, y, x, mean.reshape(-1), constants),
+        *(grad_input, residual, block_rows, stream),
+    )
+
+
+def batch_norm_backward(
+    grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace, y=None, grad_residual=None
+):
+    """Gradients of `batch_norm`, behind a rectifier with result `y`; that of a shortcut too if asked for."""
+    rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
+    nothing = _NOTHING[gamma.dtype]
+    y = nothing if y is None else y.reshape(-1)
+    residual = nothing if grad_residual is None else grad_residual.reshape(-1)
+    rests = _sums(grad, y, rows, mean, var, nothing, grad_gamma, grad_beta, eps, workspace, find_rest=True)
+    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
+    _apply(grad, y, rows, residual, mean, constants, grad_input)
+
+
+def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, workspace):
+    """The gradient behind the rectifier, and those of gamma and beta."""
+    channels = mean.shape[-1]
+    rows, grad = x.reshape(-1, channels), grad_output.reshape(-1, channels)
+    _sums(grad, y.reshape(-1), rows, mean, var, out.reshape(-1), grad_gamma, grad_beta, eps, workspace)
+
+
+def apply(grad_output, x, gamma, mean, var, *, eps, grad_gamma, grad_beta, grad_input, workspace):
+    """The gradient of x from those of gamma and beta."""
+    rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
+    nothing = _NOTHING[gamma.dtype]
+    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests_of(mean), var, eps, workspace)
+    _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
+
+
+def batch_norm_relu_max_pool2d_backward(
+    grad_output, y, argmax, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace
+):
+    """Gradients of a normalisation, rectifier and 2x2 max pooling."""
+    sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
+    rests, flat_mean, flat_var = rests_of(mean), mean.reshape(-1), var.reshape(-1)
+    arguments = (grad_output, y, argmax, x, flat_mean, flat_var, float(eps), sums, products)
+    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=_sum_scratch(gamma.size, gamma.dtype))
+    more = (flat_mean, rests, flat_var, float(eps), grad_gamma, grad_beta)
+    launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, *more)
+    constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
+    arguments = (grad_output, y, argmax, x, flat_mean, constants, grad_input)
+    launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)

@@ -1,0 +1,189 @@
+"""The second pass of a batch normalisation, with what follows it: addition of a shortcut, rectifier, max pooling.
+
+``y = max((x - mean) / sqrt(var + eps) * gamma + beta + residual, floor)`` with a floor of 0 or -inf. A task is a block
+of rows (pixels), or a row of pooled pixels; the constants of a channel come from the L1 cache, so memory is walked
+once, in order. Large results go past the caches.
+
+Statistics may have a second row, as batch_norm.py writes them: what the rounding of the mean left, and the standard
+deviation, for variances out of range. ``1 / sqrt(var + eps)`` multiplies before gamma does: their product may be
+subnormal, and is 0 then, where this is not.
+
+Bound by memory: a read (two with a shortcut) and a write, of a quarter and of the places if pooled.
+"""
+
+import math
+
+import numpy as np
+
+from ..runtime.launch import device, kernel, launch, thread_rows
+from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
+from ..vector.memory import load, store
+from ..vector.simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    vfloor,
+    vfma,
+    vselect_gt,
+    vselect_max,
+    vsplat,
+    vsqrt,
+    vstore_index,
+)
+
+_BLOCK_BYTES = 64 * 1024
+_NO_RESIDUAL = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+
+
+@device
+def vector_rstd(var, channels, c, eps, count, dt):
+    """``1 / sqrt(var + eps)`` for `count` channels from `c` on; `var` is flat, with a second row or without."""
+    place, one = address(var) + c * itemsize(dt), vsplat(1, dt)
+    variance = load(place, count, dt)
+    rstd = one / vsqrt(variance + vsplat(eps, dt))
+    if var.size > channels:
+        deviation = load(place + channels * itemsize(dt), count, dt)
+        rstd = vselect_gt(vsplat(math.inf, dt), variance, rstd, one / deviation)
+    return rstd
+
+
+@device
+def _constants(gamma, beta, mean, var, eps, scratch, dt):
+    """Addresses of mean, ``1 / sqrt(var + eps)``, gamma, and beta less what the rounded mean takes too little."""
+    channels, size = gamma.size, itemsize(dt)
+    rstds, shifts = scratch, scratch + channels * size
+    for c in range(0, channels, lanes(dt)):
+        count = min(lanes(dt), channels - c)
+        rstd, shift = vector_rstd(var, channels, c, eps, count, dt), load(address(beta) + c * size, count, dt)
+        if mean.size > channels:
+            rest = load(address(mean) + (channels + c) * size, count, dt)
+            shift = shift - rest * rstd * load(address(gamma) + c * size, count, dt)
+        store(rstds + c * size, rstd, count, dt)
+        store(shifts + c * size, shift, count, dt)
+    return address(mean), rstds, address(gamma), shifts
+
+
+@device
+def _scaled(source, constants, shift, count, stored, dt):
+    """(x - mean) * rstd * gamma + beta for `count` channels, `shift` bytes of float32 or float64 into their row."""
+    mean, rstd, gamma, beta = constants
+    away = load_stored(source + stored_bytes(shift, stored, dt), count, stored, dt) - load(mean + shift, count, dt)
+    return vfma(away * load(rstd + shift, count, dt), load(gamma + shift, count, dt), load(beta + shift, count, dt))
+
+
+@device
+def _normalise_part(source, residual, target, constants, shift, count, floor, stream, stored_as, dt):
+    stored, residual_stored, out_stored = stored_as
+    value = _scaled(source, constants, shift, count, stored, dt)
+    if residual != 0:
+        place = residual + stored_bytes(shift, residual_stored, dt)
+        value = value + load_stored(place, count, residual_stored, dt)
+    value = vfloor(value, floor)
+    put_stored(target + stored_bytes(shift, out_stored, dt), value, count, stream, out_stored, dt)
+
+
+@kernel
+def normalise(begin, end, scratch, x, gamma, beta, mean, var, eps, residual, floor, out, block_rows, stream):
+    """A block of rows a task; no residual if that array is empty."""
+    dt = gamma.dtype
+    size = itemsize(dt)
+    width = lanes(dt)
+    rows, channels = x.shape
+    least = vsplat(floor, dt)
+    constants = _constants(gamma, beta, mean, var, eps, address(scratch), dt)
+    stored_as = x.dtype, residual.dtype, out.dtype
+    whole = channels // width * width
+    for i in range(begin * block_rows, min(end * block_rows, rows)):
+        place = i * channels * size
+        shortcut = address(residual) + stored_bytes(place, residual.dtype, dt) if residual.size else 0
+        source = address(x) + stored_bytes(place, x.dtype, dt)
+        target = address(out) + stored_bytes(place, out.dtype, dt)
+        for c in range(0, whole, width):
+            _normalise_part(source, shortcut, target, constants, c * size, width, least, stream, stored_as, dt)
+        if whole < channels:
+            rest = channels - whole
+            _normalise_part(source, shortcut, target, constants, whole * size, rest, least, False, stored_as, dt)
+
+
+@device
+def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, stored, dt):
+    """Largest of four rectified values and its place."""
+    zero = vsplat(0, dt)
+    best = _scaled(source, constants, shift, count, stored, dt)
+    best, place = vfloor(best, zero), zero
+    value = _scaled(source + pixel_bytes, constants, shift, count, stored, dt)
+    value = vfloor(value, zero)
+    place, best = vselect_max(value, best, vsplat(1, dt), place), vselect_max(value, best, value, best)
+    value = _scaled(source + row_bytes, constants, shift, count, stored, dt)
+    value = vfloor(value, zero)
+    place, best = vselect_max(value, best, vsplat(2, dt), place), vselect_max(value, best, value, best)
+    value = _scaled(source + row_bytes + pixel_bytes, constants, shift, count, stored, dt)
+    value = vfloor(value, zero)
+    return vselect_max(value, best, value, best), vselect_max(value, best, vsplat(3, dt), place)
+
+
+@kernel
+def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, out, argmax):
+    """A row of pixels pooled 2x2, after normalisation and rectifier, a task."""
+    dt, stored, out_stored, index_dt = gamma.dtype, x.dtype, out.dtype, argmax.dtype
+    size, index_size = itemsize(dt), itemsize(index_dt)
+    width = lanes(dt)
+    _, in_h, in_w, channels = x.shape
+    _, out_h, out_w, _ = out.shape
+    constants = _constants(gamma, beta, mean, var, eps, address(scratch), dt)
+    pixel_bytes = channels * itemsize(stored)
+    row_bytes = in_w * pixel_bytes
+    for row in range(begin, end):
+        image, p = row // out_h, row % out_h
+        for q in range(out_w):
+            source = address(x) + ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
+            pixel = (row * out_w + q) * channels
+            for c in range(0, channels, width):
+                count = min(width, channels - c)
+                best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, stored, dt)
+                put_stored(address(out) + (pixel + c) * itemsize(out_stored), best, count, False, out_stored, dt)
+                vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
+
+
+def _constant_rows(gamma):
+    """Scratch for two constants of each channel, a row for each thread."""
+    return thread_rows(2 * gamma.nbytes, gamma.dtype)
+
+
+def run(x, gamma, beta, mean, var, eps, out, residual=None, floor=-math.inf):
+    """Launch the pass."""
+    rows = x.reshape(-1, gamma.size)
+    residual = _NO_RESIDUAL[gamma.dtype] if residual is None else residual
+    mean, var = mean.reshape(-1), var.reshape(-1)
+    block_rows = max(1, _BLOCK_BYTES // gamma.nbytes)
+    whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
+    stream = whole and out.nbytes >= STREAM_BYTES
+    launch(
+        *(normalise, -(-len(rows) // block_rows), rows, gamma, beta, mean, var, float(eps), residual.reshape(-1)),
+        *(floor, out, block_rows, stream),
+        scratch=_constant_rows(gamma),
+    )
+
+
+def batch_norm_inference(x, gamma, beta, mean, var, *, eps, out):
+    """Normalise with given statistics."""
+    run(x, gamma, beta, mean, var, eps, out)
+
+
+def normalise_relu(x, gamma, beta, mean, var, *, eps, out):
+    """Normalise and rectify."""
+    run(x, gamma, beta, mean, var, eps, out, floor=0.0)
+
+
+def normalise_add_relu(x, gamma, beta, mean, var, residual, *, eps, out):
+    """Normalise, add and rectify."""
+    run(x, gamma, beta, mean, var, eps, out, residual, floor=0.0)
+
+
+def normalise_relu_max_pool2d(x, gamma, beta, mean, var, *, eps, out, argmax):
+    """Normalise, rectify and pool 2x2."""
+    tasks = out.shape[0] * out.shape[1]
+    arguments = (x, gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps), out, argmax)
+    launch(normalise_max_pool2d, tasks, *arguments, scratch=_constant_rows(gamma))

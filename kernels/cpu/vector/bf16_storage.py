@@ -1,0 +1,212 @@
+"""Activations stored as bfloat16: loaded to and stored from vectors of float32.
+
+"fast" precision keeps activations, and gradients of convolutions' results, in arrays of uint16: a pass that is bound by
+memory moves half as much of them, and until the backward pass they take half the memory. The kernels are those of
+float32; where they load or store such an array, its type `stored` tells the size of an element, or a flag in those
+that compute in bfloat16. Each value is rounded once, to nearest even, when it is stored; loading is exact.
+
+Rounding needs AVX-512 BF16 (bf16.py), as "fast" itself does.
+"""
+
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.core.errors import TypingError
+from numba.extending import intrinsic
+
+from ..runtime.launch import device, kernel, launch
+from .bf16 import rounded_half
+from .memory import CHUNK
+from .simd import (
+    VectorType,
+    address,
+    call_masked,
+    dtype_of,
+    itemsize,
+    lane_mask,
+    lanes,
+    llvm_vector,
+    load_from,
+    pointer,
+    store_to,
+    stream_to,
+)
+
+STORED = np.dtype(np.uint16)
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+def is_half(stored, dtype):
+    """Tell whether vectors of `dtype` lie in memory as bfloat16; else they lie there as they are."""
+    memory, register = dtype_of(stored), dtype_of(dtype)
+    if memory == register:
+        return False
+    if (memory, register) != (types.uint16, types.float32):
+        raise TypingError(f"stored: got {memory} for {register}; allowed: {register}, or uint16 for float32")
+    return True
+
+
+def _words(vector):
+    return ir.VectorType(ir.IntType(16), vector.lanes)
+
+
+def _widen(builder, words, vector):
+    """Emit the float32 whose upper halves `words` are."""
+    wide = ir.VectorType(_I32, vector.lanes)
+    upper = builder.shl(builder.zext(words, wide), ir.Constant(wide, [16] * vector.lanes))
+    return builder.bitcast(upper, llvm_vector(vector))
+
+
+def load_part_from(builder, place, count, vector, half):
+    """Emit the load of the first `count` elements of a vector; the others are zero."""
+    memory = _words(vector) if half else llvm_vector(vector)
+    align = ir.Constant(_I32, 2 if half else vector.dtype.bitwidth // 8)
+    mask = lane_mask(builder, vector, count)
+    arguments = [pointer(builder, place, memory), align, mask, ir.Constant(memory, None)]
+    value = call_masked(builder, "load", memory, memory, arguments)
+    return _widen(builder, value, vector) if half else value
+
+
+@intrinsic
+def stored_bytes(typingctx, nbytes, stored, dtype):
+    """Return the bytes in memory of what takes `nbytes` as elements of `dtype`."""
+    half = is_half(stored, dtype)
+
+    def codegen(context, builder, sig, args):
+        return builder.ashr(args[0], ir.Constant(_I64, 1)) if half else args[0]
+
+    return types.int64(types.int64, stored, dtype), codegen
+
+
+@intrinsic
+def vload_stored(typingctx, place, stored, dtype):
+    """Load a whole vector."""
+    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
+
+    def codegen(context, builder, sig, args):
+        if half:
+            return _widen(builder, load_from(builder, args[0], _words(vector), 2), vector)
+        return load_from(builder, args[0], llvm_vector(vector), vector.dtype.bitwidth // 8)
+
+    return vector(types.int64, stored, dtype), codegen
+
+
+@intrinsic
+def vload_part_stored(typingctx, place, count, stored, dtype):
+    """Load the first `count` elements; the other lanes are zero and their memory is not touched."""
+    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
+
+    def codegen(context, builder, sig, args):
+        return load_part_from(builder, args[0], args[1], vector, half)
+
+    return vector(types.int64, types.int64, stored, dtype), codegen
+
+
+def _make_store(write, doc):
+    """Make a store of a whole vector; ``write(builder, value, address, alignment of an element)``."""
+
+    @intrinsic
+    def store(typingctx, place, value, stored):
+        half = is_half(stored, types.DType(value.dtype))
+
+        def codegen(context, builder, sig, args):
+            words = rounded_half(builder, args[1]) if half else args[1]
+            write(builder, words, args[0], 2 if half else value.dtype.bitwidth // 8)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, value, stored), codegen
+
+    store.__doc__ = doc
+    return store
+
+
+def _stream(builder, words, place, size):
+    stream_to(builder, words, place, size * words.type.count)
+
+
+_store_whole = _make_store(store_to, "Store a vector.")
+_store_stream = _make_store(_stream, "Store a vector past the caches, at a multiple of the bytes that it takes there.")
+
+
+@intrinsic
+def _store_part(typingctx, place, value, count, stored):
+    half = is_half(stored, types.DType(value.dtype))
+
+    def codegen(context, builder, sig, args):
+        words = rounded_half(builder, args[1]) if half else args[1]
+        align = ir.Constant(_I32, 2 if half else value.dtype.bitwidth // 8)
+        arguments = [words, pointer(builder, args[0], words.type), align, lane_mask(builder, value, args[2])]
+        call_masked(builder, "store", words.type, ir.VoidType(), arguments)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, value, types.int64, stored), codegen
+
+
+@device
+def load_stored(place, count, stored, dt):
+    """Load `count` elements."""
+    if count == lanes(dt):
+        return vload_stored(place, stored, dt)
+    return vload_part_stored(place, count, stored, dt)
+
+
+@device
+def put_stored(place, value, count, stream, stored, dt):
+    """Store the first `count` elements; a whole vector past the caches if `stream`."""
+    if stream:
+        _store_stream(place, value, stored)
+    elif count == lanes(dt):
+        _store_whole(place, value, stored)
+    else:
+        _store_part(place, value, count, stored)
+
+
+@device
+def load_either(place, count, half, dt):
+    """Load `count` elements, bfloat16 if `half`: told at run time, for a kernel that is too large to compile twice."""
+    if half:
+        return load_stored(place, count, STORED, dt)
+    return load_stored(place, count, dt, dt)
+
+
+@device
+def put_either(place, value, count, stream, half, dt):
+    """Store the first `count` elements, as bfloat16 if `half`; else a whole vector past the caches if `stream`."""
+    if half:
+        put_stored(place, value, count, False, STORED, dt)
+    else:
+        put_stored(place, value, count, stream, dt, dt)
+
+
+def bytes_of(x):
+    """Return the bytes of an array for a kernel that is told at run time of what type they are."""
+    return x.reshape(-1).view(np.uint8)
+
+
+_FLOAT = np.empty(0, np.float32)  # for its type
+
+
+@kernel
+def convert_stored(begin, end, x, out, register):
+    """Flat arrays, a chunk of elements a task."""
+    dt = register.dtype
+    width = lanes(dt)
+    stop = min(end * CHUNK, x.size)
+    for i in range(begin * CHUNK, stop, width):
+        count = min(width, stop - i)
+        value = load_stored(address(x) + i * itemsize(x.dtype), count, x.dtype, dt)
+        put_stored(address(out) + i * itemsize(out.dtype), value, count, False, out.dtype, dt)
+
+
+def convert(x, out):
+    """Write `x` to `out`, one of them float32 and the other of the type `STORED`."""
+    launch(convert_stored, -(-x.size // CHUNK), x.reshape(-1), out.reshape(-1), _FLOAT)
+
+
+def widened(x, workspace):
+    """Return `x`, or a copy in float32 of what is of the type `STORED`, for a kernel that cannot read that."""
+    if x.dtype != STORED:
+        return x
+    wide = workspace.empty(x.shape, np.float32)
+    convert(x, wide)
+    return wide

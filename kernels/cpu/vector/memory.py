@@ -1,0 +1,75 @@
+"""Elements at an address: loads and stores of whole vectors or a part of one, past the caches or not; copies."""
+
+from ..runtime.launch import device
+from .simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    itemsize,
+    lanes,
+    vload,
+    vload_part,
+    vsplat,
+    vstore,
+    vstore_part,
+    vstore_stream,
+)
+
+CHUNK = 16384  # elements
+
+
+@device
+def load(place, count, dt):
+    """Load `count` elements; a whole vector without a mask, which halves the speed where vectors cross cache lines."""
+    if count == lanes(dt):
+        return vload(place, dt)
+    return vload_part(place, count, dt)
+
+
+@device
+def store(place, value, count, dt):
+    """Store the first `count` elements; a whole vector without a mask."""
+    if count == lanes(dt):
+        vstore(place, value)
+    else:
+        vstore_part(place, value, count)
+
+
+@device
+def put(place, value, count, stream, dt):
+    """Store the first `count` elements; a whole vector past the caches if `stream`."""
+    if stream:
+        vstore_stream(place, value)
+    else:
+        store(place, value, count, dt)
+
+
+def streams(out, *inputs):
+    """Tell whether a result goes past the caches: large, on whole vectors, and not over an input just read."""
+    if out.nbytes < STREAM_BYTES or out.ctypes.data % VECTOR_BYTES:
+        return False
+    return all(out.ctypes.data != array.ctypes.data for array in inputs)
+
+
+@device
+def copy_elements(target, source, count, dt):
+    """Copy `count` elements between addresses."""
+    width = lanes(dt)
+    size = itemsize(dt)
+    whole = count - count % width
+    for i in range(0, whole, width):
+        vstore(target + i * size, vload(source + i * size, dt))
+    if whole < count:
+        vstore_part(target + whole * size, vload_part(source + whole * size, count - whole, dt), count - whole)
+
+
+@device
+def clear_elements(target, count, dt):
+    """Zero `count` elements at an address."""
+    width = lanes(dt)
+    size = itemsize(dt)
+    zero = vsplat(0, dt)
+    whole = count - count % width
+    for i in range(0, whole, width):
+        vstore(target + i * size, zero)
+    if whole < count:
+        vstore_part(target + whole * size, zero, count - whole)

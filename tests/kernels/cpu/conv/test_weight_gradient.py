@@ -1,0 +1,43 @@
+"""Plans of the gradients of a weight: memory that stays within bounds, and work for two threads."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("numba")
+from fastconv.kernels.cpu.conv.weight_gradient import _STRIP_BYTES, weight_plan
+from fastconv.kernels.cpu.conv.winograd.transforms import PLANES
+from fastconv.kernels.cpu.conv.winograd.weight_gradient.plan import _SUM_BYTES, winograd_weight_plan
+
+
+@pytest.mark.parametrize("dilation", [1, 15, 31])
+def test_strip_of_spread_taps_stays_small(dilation: int) -> None:
+    """An image's strip may be as large as the image; several are kept only while they are small."""
+    grid = 63 - 2 * dilation
+    shapes = (512, 63, 63, 64), (512, grid, grid, 32), (3, 3, 64, 32)
+    plan = weight_plan(*shapes, (1, 1), ((0, 0), (0, 0)), (dilation, dilation), 1, 4)
+    one_image = (plan.block_rows + 2 * dilation) * (plan.block_cols + 2 * dilation) * plan.cell * 4
+    assert plan.strip_elements * 4 <= max(_STRIP_BYTES, one_image)
+    assert plan.block_images >= 1
+    assert plan.blocks == -(-512 // plan.block_images) * plan.row_bands * plan.col_bands
+
+
+@pytest.mark.parametrize(("size", "inputs", "outputs"), [(8, 256, 256), (13, 96, 208), (16, 128, 128), (32, 16, 16)])
+def test_sums_are_within_bounds_and_shared_by_two(size: int, inputs: int, outputs: int) -> None:
+    plan = winograd_weight_plan((128, size, size, inputs), (128, size, size, outputs), 1, 1)
+    tasks = plan.parts * plan.in_blocks * plan.out_blocks
+    assert tasks >= 2
+    assert tasks % 2 == 0
+    part_bytes = PLANES * plan.in_blocks * plan.rows * plan.padded_out * 4
+    assert plan.parts <= 2 or plan.parts * part_bytes <= _SUM_BYTES
+
+
+@pytest.mark.parametrize(
+    ("pixels", "inputs", "outputs"), [(128, 256, 256), (128, 64, 512), (128, 64, 1872), (32768, 64, 256)]
+)
+def test_matrix_products_are_shared_by_two(pixels: int, inputs: int, outputs: int) -> None:
+    """One block of output channels reads the input once, but only where the pixels alone give enough tasks."""
+    shapes = (pixels, 1, 1, inputs), (pixels, 1, 1, outputs), (1, 1, inputs, outputs)
+    plan = weight_plan(*shapes, (1, 1), ((0, 0), (0, 0)), (1, 1), 1, 4)
+    assert plan.parts * plan.channel_blocks * plan.out_blocks >= 2
+    assert plan.parts <= plan.blocks

@@ -1,0 +1,526 @@
+"""The thread team: right results from any number of threads and callers, across fork and spawn, whatever goes wrong."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numba
+import numpy as np
+import pytest
+
+from fastconv.kernels.cpu.elementwise.maps import scale
+from fastconv.kernels.cpu.runtime import launch as launching
+from fastconv.kernels.cpu.runtime.float_state import flush_subnormals, restore_float_state
+from fastconv.kernels.cpu.runtime.launch import kernel, launch, set_num_threads, thread_rows
+from fastconv.kernels.cpu.runtime.team import (
+    ARGUMENTS,
+    DONE,
+    HELPERS,
+    OPEN,
+    WANTED,
+    _serve,
+    claim,
+    finish,
+    make_control,
+    post,
+    start_shares,
+)
+from fastconv.kernels.cpu.vector.memory import CHUNK
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = launching.get_num_threads()
+    set_num_threads(2)
+    yield
+    set_num_threads(before)
+
+
+@kernel
+def count_tasks(begin, end, scratch, counts):
+    for task in range(begin, end):
+        scratch[0] += 1
+        counts[task] += 1
+
+
+@kernel
+def wait_and_count(begin, end, steps, counts):
+    for task in range(begin, end):
+        total = 0.0
+        for i in range(steps):
+            total += np.sqrt(float(i + task))
+        counts[task] += 1 + 0 * total
+
+
+@kernel
+def divide_tiny(begin, end, x, out):
+    for task in range(begin, end):
+        out[task] = x[task] * np.float32(0.5)
+
+
+def _scaled(size=20 * CHUNK + 5):
+    x = np.arange(size, dtype=np.float32)
+    out = np.empty_like(x)
+    scale(x, factor=3.0, out=out)
+    return np.array_equal(out, 3 * x)
+
+
+@kernel
+def note_calls(begin, end, counts):
+    counts[begin] = end - begin
+
+
+def test_many_tasks_are_taken_while_many_are_left():
+    """Half of a thread's equal share at first; single chunks, of which there are 128, at the end."""
+    counts = np.zeros(1280, np.int64)
+    launch(note_calls, 1280, counts)
+    assert counts.sum() == 1280
+    assert counts[0] == 320
+    assert counts[1270] == 10
+    assert 8 < np.count_nonzero(counts) < 32
+
+
+@pytest.mark.parametrize("nbytes", [8, 64, 100, 4096])
+def test_scratch_of_each_thread_begins_on_a_cache_line(nbytes):
+    kept = [thread_rows(nbytes, np.float64) for _ in range(8)]  # one could lie there by chance
+    every = [row for rows in kept for row in rows]
+    assert len(every) == 8 * launching.get_num_threads()
+    for number, row in enumerate(every):
+        assert row.nbytes >= nbytes
+        assert row.ctypes.data % 64 == 0
+        row[:] = number
+    assert all((row == number).all() for number, row in enumerate(every))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4])
+@pytest.mark.parametrize("tasks", [0, 1, 2, 3, 7, 64])
+def test_every_task_is_done_once(threads, tasks):
+    set_num_threads(threads)
+    counts = np.zeros(tasks, np.int64)
+    scratch = np.zeros((threads, 8), np.int64)
+    launch(count_tasks, tasks, counts, scratch=scratch)
+    assert (counts == 1).all()
+    assert scratch[:, 0].sum() == tasks
+
+
+def test_helpers_take_part():
+    """With tasks long enough for a sleeping helper to wake, both threads work, sooner or later on a busy machine."""
+    scratch = np.zeros((2, 8), np.int64)
+    used = np.zeros(2)
+    for _ in range(2000):
+        if used.min() > 0:
+            break
+        counts = np.zeros(8)
+        launch(wait_and_count, 8, 200_000, counts)
+        scratch[:] = 0
+        launch(count_tasks, 100_000, np.zeros(100_000, np.int64), scratch=scratch)
+        used += scratch[:, 0] > 0
+    assert used.min() > 0
+
+
+def test_callers_on_several_threads():
+    wrong = []
+
+    def call():
+        wrong.extend(i for i in range(100) if not _scaled())
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_forked_child_computes():
+    assert _scaled()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if _scaled() and _scaled() else 1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert _scaled()
+
+
+def test_fork_while_others_compute():
+    stop = threading.Event()
+
+    def keep_busy():
+        while not stop.is_set():
+            _scaled()
+
+    thread = threading.Thread(target=keep_busy)
+    thread.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                os._exit(0 if _scaled() else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_spawned_process_computes():
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_scaled)
+
+
+def test_interrupt_arrives_and_nothing_hangs():
+    code = """
+import numpy as np, sys
+from fastconv.kernels.cpu.elementwise.maps import scale
+x = np.ones(1 << 20, np.float32)
+out = np.empty_like(x)
+scale(x, factor=2.0, out=out)
+print("ready", flush=True)
+try:
+    while True:
+        scale(x, factor=2.0, out=out)
+except KeyboardInterrupt:
+    scale(x, factor=2.0, out=out)
+    print("interrupted", (out == 2).all(), flush=True)
+"""
+    # A test run in the background of a shell ignores SIGINT, and its children would inherit that.
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = threading.Timer(60, process.kill)
+    deadline.start()
+    try:
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        deadline.cancel()
+        process.kill()
+    assert out == "interrupted True\n"
+    assert process.returncode == 0
+
+
+def test_subnormals_are_flushed_inside_and_not_outside():
+    x = np.full(8, 1e-38, np.float32)
+    out = np.empty_like(x)
+    half = x[0] * np.float32(0.5)
+    assert half > 0
+    launch(divide_tiny, 8, x, out)
+    assert (out == 0).all()
+    assert x[0] * np.float32(0.5) == half
+
+
+def test_float_state_is_put_back():
+    state = flush_subnormals()
+    try:
+        assert np.float32(1e-38) * np.float32(0.1) == 0
+    finally:
+        restore_float_state(state)
+    assert np.float32(1e-38) * np.float32(0.1) > 0
+
+
+def test_numbers_of_threads_from_the_environment():
+    code = "from fastconv.kernels.cpu.runtime.launch import get_num_threads; print(get_num_threads())"
+    for value, expected in (("3", "3\n"), ("1", "1\n")):
+        environment = os.environ | {"FASTCONV_NUM_THREADS": value}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout == expected
+
+
+@kernel
+def add_one(begin, end, counts):
+    for task in range(begin, end):
+        counts[task] += 1
+
+
+def test_late_helpers_never_touch_the_next_job():
+    """More threads than cores, so that helpers come late; jobs of changing size, kernel and arrays."""
+    set_num_threads(4)
+    rng = np.random.default_rng(0)
+    scratch = np.zeros((4, 8), np.int64)
+    for i in range(4000):
+        counts = np.zeros(int(rng.integers(2, 40)), np.int64)
+        if i % 3:
+            launch(add_one, counts.size, counts)
+        else:
+            launch(count_tasks, counts.size, counts, scratch=scratch)
+        assert (counts == 1).all(), i
+        if i % 50 == 0:
+            time.sleep(0.002)  # helpers fall asleep and are woken
+
+
+def test_helpers_of_a_dismissed_team_take_no_job():
+    """They may still spin when the next team posts its first job: they look at words of their own."""
+    for _ in range(50):
+        set_num_threads(3)
+        old = launching._team
+        launch(add_one, 30, np.zeros(30, np.int64))
+        assert old.helpers
+        set_num_threads(2)
+        assert launching._team.control is not old.control
+        counts, scratch = np.zeros(200, np.int64), np.zeros((2, 8), np.int64)
+        launch(count_tasks, 200, counts, scratch=scratch)
+        assert (counts == 1).all()
+        assert scratch[:, 0].sum() == 200
+        assert (old.size, old.helpers) == (1, [])
+
+
+def test_caller_of_a_dismissed_team_is_alone():
+    team = launching._team
+    set_num_threads(2)
+    launching._team, new = team, launching._team  # as a caller that looked just before
+    try:
+        counts = np.zeros(20, np.int64)
+        launch(add_one, 20, counts)
+        assert (counts == 1).all()
+        assert not team.helpers
+    finally:
+        launching._team = new
+
+
+def _recorded(x, out, between):
+    with launching.record() as program:
+        scale(x, factor=2.0, out=between)
+        scale(between, factor=3.0, out=out)
+        launch(count_tasks, 20, np.zeros(20, np.int64), scratch=np.zeros((2, 8), np.int64))
+    return program
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_program_runs_what_was_recorded(threads):
+    set_num_threads(threads)
+    for size in (5, 3 * CHUNK + 1):
+        x = np.arange(size, dtype=np.float32)
+        out, between = np.zeros_like(x), np.zeros_like(x)
+        program = _recorded(x, out, between)
+        assert program.names == ["scale_array", "scale_array", "count_tasks"]
+        assert not out.any()  # recorded, not run
+        for _ in range(3):
+            program.run()
+            assert np.array_equal(out, 6 * x)
+            x += 1
+
+
+def test_program_keeps_its_arrays_alive_and_runs_with_another_number_of_threads():
+    x, out = np.ones(5 * CHUNK, np.float32), np.zeros(5 * CHUNK, np.float32)
+    set_num_threads(4)
+    program = _recorded(x, out, np.zeros_like(x))
+    for threads in (1, 2, 4, 3):
+        set_num_threads(threads)
+        out[:] = 0
+        program.run()
+        assert (out == 6).all()
+
+
+def test_programs_on_several_threads_while_others_launch():
+    wrong = []
+
+    def run():
+        x = np.arange(3 * CHUNK, dtype=np.float32)
+        out, between = np.zeros_like(x), np.zeros_like(x)
+        program = _recorded(x, out, between)
+        for _ in range(100):
+            out[:] = 0
+            program.run()
+            wrong.extend([1] * (not np.array_equal(out, 6 * x)))
+
+    def call():
+        wrong.extend(i for i in range(100) if not _scaled(3 * CHUNK))
+
+    threads = [threading.Thread(target=target) for target in (run, call, run, call)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_recording_is_for_its_own_thread_and_ends():
+    counts = np.zeros(4, np.int64)
+    with launching.record() as program:
+        thread = threading.Thread(target=launch, args=(add_one, 4, counts))
+        thread.start()
+        thread.join()
+    assert program.names == []
+    launch(add_one, 4, counts)
+    assert (counts == 2).all()
+    program.run()  # of no launch
+
+
+def test_program_that_fails_names_the_kernel_and_leaves_the_team_usable():
+    code = """
+import numpy as np
+from fastconv.kernels.cpu.runtime.launch import kernel, launch, record, set_num_threads
+set_num_threads(2)
+@kernel
+def overrun(begin, end, x):
+    for task in range(begin, end):
+        x[task + 5] += 1
+with record() as program:
+    launch(overrun, 64, np.zeros(69))
+    launch(overrun, 64, np.zeros(64))
+for _ in range(20):
+    try:
+        program.run()
+    except RuntimeError as error:
+        assert "kernel overrun" in str(error)
+        continue
+    raise SystemExit("no error")
+out = np.zeros(69)
+launch(overrun, 64, out)
+assert out.sum() == 64
+"""
+    environment = os.environ | {"NUMBA_BOUNDSCHECK": "1"}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=120)
+
+
+def _wait_until(true):
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("holder", [0, 2])
+def test_a_job_ends_when_all_is_done_and_no_helper_holds_it(holder):
+    """Its arrays are the caller's again then, and the words those of the next job."""
+    end = numba.njit(nogil=True)(lambda *given: finish(*given))
+    words, control = make_control()
+    words[DONE // 8] = 4
+    end(control, 4, 3)  # compiled here
+    words[[DONE // 8, OPEN // 8, HELPERS // 8 + 8 * holder]] = 3, 7, 1
+    caller = threading.Thread(target=end, args=(control, 4, 3), daemon=True)
+    caller.start()
+    time.sleep(0.05)
+    assert (caller.is_alive(), words[OPEN // 8]) == (True, 7)  # one chunk is not done
+    words[DONE // 8] = 4
+    _wait_until(lambda: words[OPEN // 8] == 0)
+    time.sleep(0.05)
+    assert caller.is_alive()  # a helper may still read the words of the job
+    words[HELPERS // 8 + 8 * holder] = 0
+    caller.join(30)
+    assert not caller.is_alive()
+
+
+def test_a_helper_that_is_not_wanted_stays_out():
+    """There is no row of scratch for it, though chunks are left."""
+    tell = numba.njit(lambda *given: post(*given))
+    words, control = make_control()
+    counts, scratch = np.zeros(40, np.int64), np.zeros((6, 8), np.int64)
+    launch(count_tasks, 1, np.zeros(1, np.int64), scratch=scratch)
+    scratch[:] = 0
+    entry = launching._pack(count_tasks, control + ARGUMENTS, scratch[:3], (counts,))
+    for wanted in (1, 2):
+        counts[:], scratch[:] = 0, 0
+        ticket = tell(control, entry, control + ARGUMENTS, wanted, 40, 40)
+        for number in (3, 5, wanted + 1):
+            assert _serve(control, number, 0, 10) == ticket
+            assert not counts.any()
+            assert not scratch.any()
+        assert _serve(control, wanted, 0, 10) == ticket
+        assert (counts == 1).all()
+        assert np.flatnonzero(scratch[:, 0]).tolist() == [wanted]
+    assert words.any()
+
+
+def test_no_row_of_scratch_is_used_that_is_not_there():
+    """Fewer rows than threads, and a program that is run with more threads than it was recorded with."""
+    everything = np.zeros((8, 8), np.int64)
+    counts = np.zeros(4000, np.int64)
+    set_num_threads(4)
+    for rows in (2, 1, 3):
+        for _ in range(50):
+            launch(wait_and_count, 64, 100, np.zeros(64))  # wakes every helper
+            launch(count_tasks, 4000, counts, scratch=everything[:rows])
+            assert not everything[rows:].any()
+        if rows > 1:
+            assert launching._team.control[WANTED // 8] == rows - 1
+    for recorded in (2, 1, 3):
+        everything[:] = 0
+        set_num_threads(recorded)
+        with launching.record() as program:
+            launch(count_tasks, 4000, counts, scratch=everything[:recorded])
+        for threads in (4, recorded, 6):
+            set_num_threads(threads)
+            for _ in range(20):
+                launch(wait_and_count, 64, 100, np.zeros(64))
+                program.run()
+                assert not everything[recorded:].any()
+            if recorded > 1:
+                assert launching._team.control[WANTED // 8] == recorded - 1
+    assert (counts == 3 * 50 + 3 * 3 * 20).all()
+
+
+@pytest.mark.parametrize("chunks", [1, 2, 7, 64, 320])
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_every_chunk_is_claimed_once_its_own_share_first(threads, chunks, rng):
+    take, start = numba.njit(lambda *given: claim(*given)), numba.njit(lambda *given: start_shares(*given))
+    words, control = make_control()
+    start(control, 3, threads - 1)
+    claimed, waiting = [], set(range(threads))
+    while waiting:
+        number = int(rng.choice(sorted(waiting)))
+        own = set(range(number * chunks // threads, (number + 1) * chunks // threads)) - set(claimed)
+        assert take(control, 2, chunks, number)[1] == 0  # one that comes late, with a job that is over
+        begin, count = take(control, 3, chunks, number)
+        if count == 0:
+            waiting.remove(number)
+        elif own:
+            assert begin in own
+        claimed += range(begin, begin + count)
+    assert sorted(claimed) == list(range(chunks))
+    assert words.any()  # `control` is their address
+
+
+def test_an_interrupt_anywhere_leaves_the_team_to_the_next_launch():
+    """An interrupt at each line of a launch in turn: the next one has all threads again, and nobody waits for ever."""
+    counts = np.zeros(64)
+    scratch = np.zeros((2, 1))
+    launch(count_tasks, 64, counts, scratch=scratch)
+
+    def free():
+        got = []
+        busy = launching._team.busy
+
+        def take():
+            if busy.acquire(blocking=False):
+                got.append(busy.release())
+
+        other = threading.Thread(target=take)
+        other.start()
+        other.join()
+        return bool(got)
+
+    lines = 0
+    while True:
+        left = lines = lines + 1
+
+        def interrupt(frame, event, argument):
+            nonlocal left
+            if frame.f_code.co_filename != launching.__file__:
+                return None
+            left -= event == "line"
+            if not left:
+                raise KeyboardInterrupt
+            return interrupt
+
+        before = sys.gettrace()
+        sys.settrace(interrupt)
+        try:
+            launch(count_tasks, 64, counts, scratch=scratch)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        if left > 0:
+            break
+        launch(count_tasks, 64, counts, scratch=scratch)
+        assert free(), f"after an interrupt at line {lines}"
+    assert lines > 10
