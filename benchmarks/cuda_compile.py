@@ -20,8 +20,8 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks import nvrtc
-from fastconv.backends.cuda_backend import Launch
-from fastconv.backends.dry import DryBackend, dry_backend
+from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.emulator.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda import build
 from fastconv.kernels.cuda.device import Kernel
 

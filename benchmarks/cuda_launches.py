@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cuda_backend import Launch
+from fastconv.backends.cuda.backend import Launch
 from fastconv.kernels.cuda import build
 from fastconv.kernels.cuda.device import Kernel
 

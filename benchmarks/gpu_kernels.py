@@ -22,7 +22,7 @@ from benchmarks.gpu_record import open_backend
 from benchmarks.gpu_results import Setting
 from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
-from fastconv.backends.dry import DryBackend, dry_backend
+from fastconv.backends.emulator.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda import cubins
 from fastconv.kernels.cuda.device import Kernel
 

@@ -18,7 +18,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.gpu_record import RESULTS
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from fastconv.kernels.cuda import build, cubins
 from fastconv.kernels.cuda.device import Kernel
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.gpu_results import Setting, graphics_card
 from fastconv import backends
-from fastconv.backends.base import Array, Backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 7

@@ -10,8 +10,8 @@ from typing import get_args
 import numpy as np
 
 import fastconv as fc
-from fastconv.backends.base import Precision
-from fastconv.backends.dry import check_target, kernels_of
+from fastconv.backends.contract.types import Precision
+from fastconv.backends.emulator.dry import check_target, kernels_of
 from fastconv.cli.choices import apply_computing_options
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cuda import cubins, nvrtc

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastconv._shapes import Padding, Pair, conv_output_size
-from fastconv.backends.base import Precision
+from fastconv.backends.contract.types import Precision
 from tests.backends.op_case import Arrays, Case
 
 

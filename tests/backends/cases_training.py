@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.base import RandomKey
+from fastconv.backends.contract.types import RandomKey
 from tests.backends.op_case import Arrays, Case
 
 _KEY = RandomKey(seed=0x1234_5678_9ABC_DEF0, stream=7, step=123_456)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from fastconv.backends import get_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from fastconv.errors import BackendUnavailableError
 from tests.backends.planted import Bug
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv.backends.cuda_backend import Launch
+from fastconv.backends.cuda.backend import Launch
 from fastconv.backends.emulator import EmulatedArray, EmulatorDevice
 from fastconv.kernels.cuda import build, conv2d, cubins, nvrtc
 from fastconv.kernels.cuda.device import Kernel

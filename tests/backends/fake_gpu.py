@@ -11,7 +11,7 @@ import pytest
 @pytest.fixture(autouse=True, scope="session")
 def _fake_gpu(tmp_path_factory: pytest.TempPathFactory):
     import fastconv.backends as registry
-    from fastconv.backends.cupy_backend import CupyBackend
+    from fastconv.backends.cuda.cupy import CupyBackend
     from tests.backends.fake_cupy import FakeCupy, install
 
     with pytest.MonkeyPatch.context() as patch:

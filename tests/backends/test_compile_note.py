@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-compile_note = pytest.importorskip("fastconv.backends.compile_note")
+compile_note = pytest.importorskip("fastconv.backends.cpu.compile_note")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
 from tests.backends.emulated import emulator_or_skip, running
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured

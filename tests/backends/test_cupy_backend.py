@@ -14,7 +14,7 @@ import pytest
 import fastconv as fc
 import fastconv.backends as registry
 from fastconv import nn
-from fastconv.backends.cupy_backend import CupyBackend
+from fastconv.backends.cuda.cupy import CupyBackend
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
 from fastconv.kernels.cuda import nvrtc
 from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training

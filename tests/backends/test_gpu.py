@@ -15,7 +15,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.backends import get_backend, use_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from fastconv.errors import BackendMismatchError, BackendUnavailableError, DeviceMemoryError
 from fastconv.models import lenet5
 from fastconv.testing import Report, gradcheck

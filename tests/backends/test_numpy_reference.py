@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fastconv.backends import get_backend
-from fastconv.backends.base import RandomKey
-from fastconv.backends.numpy_training import philox4x32, random_words
+from fastconv.backends.contract.types import RandomKey
+from fastconv.backends.reference.training import philox4x32, random_words
 from tests.backends.cases_conv import CONVS, Conv
 from tests.backends.cases_pool import _BOTH, _DILATED, Pool
 from tests.compare import assert_close

@@ -14,8 +14,10 @@ import pytest
 
 from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
-from fastconv.backends.base import Algorithm, Backend
-from fastconv.backends.fused import FusedOperations
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.fused import FusedOperations
+from fastconv.backends.contract.operations import Operations
+from fastconv.backends.contract.types import Algorithm
 from fastconv.errors import UnsupportedError
 from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
@@ -33,20 +35,8 @@ OTHERS = [name for name in CPU_BACKENDS if name != "numpy"]  # than the referenc
 # Cases in which a backend may raise UnsupportedError, as (backend, operation, case). Each must be argued for here.
 UNSUPPORTED: frozenset[tuple[str, str, str]] = frozenset()
 
-NOT_OPERATIONS = {
-    "empty",
-    "owns",
-    "asarray",
-    "to_numpy",
-    "synchronize",
-    "num_threads",
-    "set_num_threads",
-    "capture",
-    "trace",
-    "conv2d_reasons",
-    "prepare_conv2d_weight",
-    "prepare_dense_weight",
-}
+# Called by each case of an operation that takes such a weight.
+PREPARATIONS = {"prepare_conv2d_weight", "prepare_dense_weight"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -108,8 +98,8 @@ def test_same_bits_with_any_number_of_threads(op: str, name: Algorithm) -> None:
 
 
 def test_every_operation_has_cases() -> None:
-    operations = Backend.__abstractmethods__ | {name for name in vars(FusedOperations) if name[0] != "_"}
-    assert {case.op for case in CASES} == operations - NOT_OPERATIONS
+    operations = Operations.__abstractmethods__ | {name for name in vars(FusedOperations) if name[0] != "_"}
+    assert {case.op for case in CASES} == operations - PREPARATIONS
 
 
 class _Listener:

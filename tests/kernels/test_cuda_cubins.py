@@ -190,7 +190,8 @@ def test_one_root_for_all_that_is_compiled(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_the_loader_needs_neither_cupy_nor_numba() -> None:
     code = (
         "import sys; sys.modules['cupy'] = sys.modules['numba'] = None\n"
-        "import fastconv.backends.dry; from fastconv.kernels.cuda import cubins; print(cubins.directory('sm_90'))"
+        "import fastconv.backends.emulator.dry\n"
+        "from fastconv.kernels.cuda import cubins; print(cubins.directory('sm_90'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(cubins.directory("sm_90")), done.stderr

@@ -9,8 +9,8 @@ import pytest
 
 import fastconv as fc
 from benchmarks import cuda_compile, nvrtc
-from fastconv.backends.cuda_backend import Launch
-from fastconv.backends.dry import DryBackend, dry_backend
+from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.emulator.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda import conv2d
 from fastconv.kernels.cuda.device import SHARED_MEMORY, Kernel, SharedMemoryError
 from tests.backends.cases_conv import Conv, backward_input, backward_weight, forward

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastconv.backends.base import RandomKey
+from fastconv.backends.contract.types import RandomKey
 from fastconv.kernels.cpu import launch as launching
 from fastconv.kernels.cpu.dropout import dropout
 from fastconv.kernels.cpu.elementwise import CHUNK

@@ -10,7 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.backends import use_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from tests.backends.cases_conv import Conv, _geometry, _prepared, backward_input, forward
 from tests.backends.cases_fused import (
     _SQUARES,

@@ -1,4 +1,4 @@
-"""The CPU backend: hands the arrays on to `fastconv.kernels.cpu`; base.py says what each operation does."""
+"""The CPU backend: hands the arrays on to `fastconv.kernels.cpu`; the contract says what an operation does."""
 
 # ruff: noqa: D102 (documented by the contract)
 
@@ -12,21 +12,13 @@ from typing import Any, final
 
 import numpy as np
 
-from fastconv.backends.base import (
-    Array,
-    Direction,
-    Precision,
-    PreparedWeight,
-    RandomKey,
-    Shape,
-    Workspace,
-)
+from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.settings import SettingError
 
 try:
-    from fastconv.backends.compile_note import watch_compilation
+    from fastconv.backends.cpu.compile_note import watch_compilation
 
     watch_compilation()  # importing the kernels compiles some already
     from fastconv.kernels.cpu import (
@@ -60,7 +52,7 @@ except ImportError as error:
     why = "Numba is not installed; pip install numba" if absent else f"Numba cannot be used: {error}"
     raise BackendUnavailableError(f"backend 'numba': {why}") from error
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.numba_fused import NumbaFusedOperations
+from fastconv.backends.cpu.fused import NumbaFusedOperations
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
 

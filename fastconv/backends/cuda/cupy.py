@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.base import Array, Shape
-from fastconv.backends.cuda_backend import CudaBackend, Launch, LaunchList
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.cuda.backend import CudaBackend, Launch, LaunchList
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
 from fastconv.kernels.cuda import conv2d, cubins, nvrtc
 from fastconv.kernels.cuda.device import Dim, Kernel

@@ -1,4 +1,4 @@
-# ruff: noqa: D102 - the contract, base.py, documents each operation
+# ruff: noqa: D102 - the contract documents each operation
 """Reference of activations and of the operations that only add, scale or move data."""
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastconv._shapes import Pair
-from fastconv.backends.base import Array, Backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
 
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 

@@ -1,4 +1,4 @@
-"""The fused operations of the CPU backend; fused.py says what each one does.
+"""The fused operations of the CPU backend; those of the contract say what each one does.
 
 A convolution whose kernel has nothing fused behind it (depthwise, or with weights that are not finite; for pooling and
 for gradients behind a rectifier, all but Winograd's 3x3) and a pooling other than 2x2 are composed of their parts: by
@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.base import Array, Backend, Precision, PreparedWeight, Workspace
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Precision, PreparedWeight, Workspace
 from fastconv.kernels.cpu import batch_norm, batch_norm_gradient, conv2d, normalise, reduce, stored
 
 

@@ -1,174 +1,40 @@
-"""The contract: what every backend computes, and the only full documentation of each operation.
+"""What every backend computes, and the only full documentation of each operation.
 
 Fused operations, which a backend may leave to a default that composes their parts, are in fused.py.
 
 Rules that hold for all of them:
 
 - Activations are NHWC, convolution weights HWIO ``(kernel_h, kernel_w, in_channels // groups, out_channels)``, dense
-  weights
-  ``(in_features, out_features)``. Convolution is cross-correlation.
+  weights ``(in_features, out_features)``. Convolution is cross-correlation.
 - Arguments arrive validated and normalised (`fastconv.functional` is the only validator): arrays are C-contiguous and
-  of one
-  floating type, float32 or float64; pairs are ``(h, w)``; padding is ``((top, bottom), (left, right))``.
-- Results go into the arrays given as `out` (or by their own names); inputs are never written and never overlap a result
-  unless
-  the operation says so. Scratch memory comes from `workspace` alone.
+  of one floating type, float32 or float64; pairs are ``(h, w)``; padding is ``((top, bottom), (left, right))``.
+- Results go into the arrays given as `out` (or by their own names). Inputs are never written and never overlap a
+  result unless the operation says so. Scratch memory comes from `workspace` alone.
 - An empty batch gives empty activations and zero gradients of parameters.
 - The same inputs give the same bits, whatever the number of threads: every output element has one owner, and sums over
-  parts
-  run in an order that depends on shapes only.
+  parts run in an order that depends on shapes only.
 - Non-finite values come out as the formula says. Padded cells are skipped, not multiplied by zero.
 """
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
-
-import numpy as np
+from collections.abc import Sequence
 
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.fused import FusedOperations
-
-Array = Any
-"""An array of the backend: `numpy.ndarray` on the CPU, `cupy.ndarray` on the GPU."""
-DType = np.dtype[Any]
-Shape = tuple[int, ...]
-Direction = Literal["forward", "backward_input"]
-Precision = Literal["strict", "default", "fast"]
-Algorithm = Literal["shapes", "tuned", "winograd", "direct"]
-
-
-class Workspace(Protocol):
-    """Where an operation takes its scratch memory; an array goes back when its last reference dies."""
-
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        """Return an uninitialised C-contiguous array."""
-        ...
+from fastconv.backends.contract.types import (
+    Array,
+    Direction,
+    Precision,
+    PreparedWeight,
+    RandomKey,
+    Shape,
+    Workspace,
+)
 
 
-@dataclass(frozen=True)
-class PreparedWeight:
-    """A weight in the form that one kernel wants: what `prepare_conv2d_weight` and `prepare_dense_weight` return.
-
-    Attributes
-    ----------
-    weight : array
-        The weight it was made from, not copied.
-    algorithm : str
-        Name of the kernel that reads it, as in the backend's TABLE.
-    packed : array or None
-        The rearranged copy, from the workspace.
-    """
-
-    weight: Array
-    algorithm: str
-    packed: Array = None
-
-
-@dataclass(frozen=True)
-class RandomKey:
-    """Where a random number comes from: Philox4x32-10 (Salmon et al., SC 2011, https://doi.org/10.1145/2063384.2063405).
-
-    The 64-bit `seed` is the key; `stream` and `step` (32 bits each) are the upper two words of the counter, the number
-    of the block of four elements is the lower two. So a number depends on its place alone, and is equal on all
-    backends. For what is captured `step` is a (1,) int64 array, read when the numbers are drawn.
-    """
-
-    seed: int
-    stream: int
-    step: int | Array
-
-
-class Backend(FusedOperations, abc.ABC):
-    """One implementation of every operation. See the module's text for the rules."""
-
-    name: ClassVar[str]
-    on_host: ClassVar[bool]
-    """Whether arrays are `numpy.ndarray`, so that looking at a value costs no synchronisation."""
-    precisions: ClassVar[tuple[Precision, ...]] = ("strict", "default")
-    fast_needs: ClassVar[str] = ""
-    """What "fast" needs and is not there."""
-    algorithms: ClassVar[tuple[Algorithm, ...]] = ("shapes",)
-    """What `fastconv.set_algorithm` takes."""
-    captures: ClassVar[bool] = False
-    """Whether `capture` works."""
-    sums_norm_gradients: ClassVar[bool] = False
-    """Whether `conv2d_backward_input_norm_relu` with `batch_norm_backward_apply` saves a pass over memory."""
-    pool: Workspace
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Copy and pickle by name: there is one of each backend in a process."""
-        from fastconv.backends import get_backend
-
-        return get_backend, (self.name,)
-
-    # Arrays
-
-    @abc.abstractmethod
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        """Return an uninitialised C-contiguous array from the backend's pool."""
-
-    def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
-        """Return the type in which activations are kept from forward to backward: `dtype`, or uint16 for bfloat16.
-
-        A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it, each by
-        itself, all else being of `dtype`:
-
-        - x of `conv2d`, `conv2d_relu`, `conv2d_statistics`, `conv2d_relu_max_pool2d`, `conv2d_max_pool2d_backward`;
-          `out` of the second and the third
-        - `grad_output` and x of `conv2d_backward_weight`
-        - `grad_output`, x and y of `conv2d_backward_input`, its ``_add``, ``_relu`` and ``_norm_relu``
-        - x, `residual` and `out` of `batch_norm_inference` and of the operations named ``normalise_...``
-        - x, y and `grad_input` of the operations named ``batch_norm_..._backward`` and of `batch_norm_backward_apply`
-        """
-        kept: np.dtype = np.dtype(dtype)
-        return kept
-
-    @abc.abstractmethod
-    def owns(self, array: Any) -> bool:
-        """Tell whether `array` is of the type that this backend computes with."""
-
-    @abc.abstractmethod
-    def asarray(self, array: Any, dtype: Any = None) -> Array:
-        """Return `array` as a C-contiguous, native-endian array of the backend; copies only where it must."""
-
-    @abc.abstractmethod
-    def to_numpy(self, array: Array) -> np.ndarray:
-        """Return `array` as a `numpy.ndarray`; on the CPU the very same one."""
-
-    @abc.abstractmethod
-    def synchronize(self) -> None:
-        """Wait until everything asked for is computed. Nothing on the CPU."""
-
-    @property
-    def num_threads(self) -> int:
-        """Threads of the host that an operation uses at most; what was captured goes on with those of that time."""
-        return 1
-
-    @abc.abstractmethod
-    def set_num_threads(self, count: int) -> None:
-        """Use at most `count` threads from now on; the GPU backend ignores it. Results do not depend on it."""
-
-    def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
-        """Return what repeats the operations that `function` calls, on the same arrays and with the same numbers.
-
-        `function` is called once, and nothing that it asks for is computed then. What it allocates belongs to the
-        result: an array that it lets go may lie where a later one does. None if the backend cannot capture that: then
-        call `function` itself each time.
-
-        The result returns True; or False if it came to a value that is not finite, for which `function` would choose
-        another kernel: then nothing behind that place was computed.
-        """
-        return None
-
-    @contextmanager
-    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
-        """Within this, `note` gets the name of each kernel that this thread launches."""
-        yield
+class Operations(abc.ABC):
+    """The operations that a backend implements; the module's text has the rules."""
 
     # Convolution
 
@@ -234,7 +100,8 @@ class Backend(FusedOperations, abc.ABC):
         x : (N, H, W, C) array
         weight : prepared from an (R, S, C // groups, K) array with direction "forward" and the same geometry
         bias : (K,) array or None
-        out : (N, P, Q, K) array, written; ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``
+        out : (N, P, Q, K) array, written
+            ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``, and Q likewise.
         """
 
     @abc.abstractmethod
@@ -342,9 +209,8 @@ class Backend(FusedOperations, abc.ABC):
         ----------
         x : (N, H, W, C) array
         out : (N, P, Q, C) array, written
-        argmax : (N, P, Q, C) array, written; position ``r * kernel_w + s`` in the window: uint8, or int32 for windows
-        of more
-            than 256 cells
+        argmax : (N, P, Q, C) array, written
+            Position ``r * kernel_w + s`` in the window: uint8, or int32 for windows of more than 256 cells.
         """
 
     @abc.abstractmethod
@@ -361,8 +227,8 @@ class Backend(FusedOperations, abc.ABC):
     ) -> None:
         """Gradient of `max_pool2d`: each value goes to the cell that won.
 
-        ``grad_input[n, h, w, c] = sum over the windows p, q whose argmax is the cell (h, w) of grad_output[n, p, q,
-        c]``, in ascending order of ``p, q``: a gather, without atomics. `out` is (N, H, W, C).
+        ``grad_input[n, h, w, c] = sum of grad_output[n, p, q, c] over the windows p, q whose argmax is the cell
+        (h, w)``, in ascending order of ``p, q``: a gather, without atomics. `out` is (N, H, W, C).
         """
 
     @abc.abstractmethod
@@ -470,8 +336,8 @@ class Backend(FusedOperations, abc.ABC):
     ) -> None:
         """``running = (1 - momentum) * running + momentum * batch``, in place; all (C,).
 
-        The variance stored is the unbiased one, ``var * count / (count - 1)``, as in PyTorch; with a count of 1 the
-        biased.
+        The variance stored is the unbiased one, ``var * count / (count - 1)``, as in PyTorch; the biased one with a
+        count of 1.
         """
 
     # Activations. Each backward takes what its formula needs: the output where that suffices, else the input.
@@ -627,10 +493,11 @@ class Backend(FusedOperations, abc.ABC):
         """Gather a batch of images, shift and mirror each at random, and normalise it.
 
         ``out[b, h, w, c] = (image[h + dy, w' + dx, c] / 255 - mean[c]) / std[c]`` with ``image = images[indices[b]]``
-        and ``w' = W - 1 - w`` if mirrored, else w; a cell outside the image counts as 0 before normalisation (pad with
+        and ``w' = W - 1 - w`` if mirrored, else w. A cell outside the image counts as 0 before normalisation (pad with
         black, then crop).
-        Image b uses the first Philox block with counter b: mirrored if `flip` and word 0 is odd, ``dy = (word1 *
-        (2 * pad + 1) >> 32) - pad``, ``dx`` the same of word 2.
+
+        Image b uses the first Philox block with counter b. It is mirrored if `flip` is set and word 0 is odd;
+        ``dy = (word1 * (2 * pad + 1) >> 32) - pad``, and ``dx`` is the same of word 2.
 
         Parameters
         ----------

@@ -1,11 +1,12 @@
-# ruff: noqa: D102 - the contract, base.py, documents each operation
+# ruff: noqa: D102 - the contract documents each operation
 """Reference of the loss, the random operations and the optimizer steps."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.base import Array, Backend, RandomKey, Workspace
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, RandomKey, Workspace
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)

@@ -1,4 +1,4 @@
-"""What CuPy and the emulator share: arrays go on to `fastconv.kernels.cuda`; base.py says what each operation does.
+"""What CuPy and the emulator share: arrays go on to `fastconv.kernels.cuda`; the contract says what an operation does.
 
 Arrays, pool and device are the subclasses'.
 """
@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.base import Array, Backend, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
 from fastconv.kernels.cuda import (
     activation,
     augment,

@@ -1,7 +1,7 @@
-# ruff: noqa: D102 - the contract, base.py, documents each operation
+# ruff: noqa: D102 - the contract documents each operation
 """The reference: every operation of the contract in plain NumPy, written to be read and compared with.
 
-It shares no code with the kernels. `fastconv.backends.base` holds the documentation of each operation.
+It shares no code with the kernels. `fastconv.backends.contract` documents each operation.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.base import Array, Shape
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.backends.memory import Pool
-from fastconv.backends.numpy_conv import NumpyConv
-from fastconv.backends.numpy_elementwise import NumpyElementwise
-from fastconv.backends.numpy_norm import NumpyNorm
-from fastconv.backends.numpy_pool import NumpyPool
-from fastconv.backends.numpy_training import NumpyTraining
+from fastconv.backends.reference.conv import NumpyConv
+from fastconv.backends.reference.elementwise import NumpyElementwise
+from fastconv.backends.reference.norm import NumpyNorm
+from fastconv.backends.reference.pool import NumpyPool
+from fastconv.backends.reference.training import NumpyTraining
 
 
 class NumpyBackend(NumpyConv, NumpyPool, NumpyNorm, NumpyElementwise, NumpyTraining):

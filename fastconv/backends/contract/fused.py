@@ -1,27 +1,38 @@
-"""Fusions: operations that do in one pass over memory what others do in several. The rules of base.py hold.
+"""Fusions: operations that do in one pass over memory what others do in several. The rules of operations.py hold.
 
 Each is an operation of its own name. The defaults here compose the parts, so a backend has all of them from the start;
 the TABLE of its kernels says which it has natively. A result may differ from that of the parts by rounding only. Mean
-and variance may have a second row everywhere, see `Backend.batch_norm`.
+and variance may have a second row everywhere, see `Operations.batch_norm`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TypedDict
 
 from fastconv._shapes import Padding, Pair, conv_output_size
-
-if TYPE_CHECKING:
-    from fastconv.backends.base import Precision, PreparedWeight, Workspace
-
-Array = Any
+from fastconv.backends.contract.operations import Operations
+from fastconv.backends.contract.types import Array, Precision, PreparedWeight, Workspace
 
 
-class FusedOperations:
+class _Geometry(TypedDict):
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+    groups: int
+
+
+class _Windows(TypedDict):
+    kernel_size: Pair
+    stride: Pair
+    padding: Padding
+    dilation: Pair
+
+
+class FusedOperations(Operations):
     """The fused operations, composed of the others."""
 
     def conv2d_relu(
-        self: Any,
+        self,
         x: Array,
         weight: PreparedWeight,
         bias: Array | None,
@@ -34,12 +45,12 @@ class FusedOperations:
         workspace: Workspace,
     ) -> None:
         """``relu(conv2d(x, weight, bias))``."""
-        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
         self.relu(out, out=out)
 
     def conv2d_add_relu(
-        self: Any,
+        self,
         x: Array,
         weight: PreparedWeight,
         bias: Array | None,
@@ -53,13 +64,13 @@ class FusedOperations:
         workspace: Workspace,
     ) -> None:
         """``relu(conv2d(x, weight, bias) + addend)``: the end of a residual block whose normalisation was folded."""
-        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
         self.add(out, addend, out=out)
         self.relu(out, out=out)
 
     def conv2d_statistics(
-        self: Any,
+        self,
         x: Array,
         weight: PreparedWeight,
         bias: Array | None,
@@ -81,14 +92,14 @@ class FusedOperations:
             Of the type of x, or of `kept_dtype`.
         mean, var : (K,) or (2, K) arrays, written
         """
-        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
-        zeros, thrown_away = workspace.empty(mean.shape[-1:], out.dtype), workspace.empty(out.shape, out.dtype)
+        zeros, not_wanted = workspace.empty(mean.shape[-1:], out.dtype), workspace.empty(out.shape, out.dtype)
         self.fill(0.0, out=zeros)
-        self.batch_norm(out, zeros, zeros, eps=1.0, out=thrown_away, mean=mean, var=var, workspace=workspace)
+        self.batch_norm(out, zeros, zeros, eps=1.0, out=not_wanted, mean=mean, var=var, workspace=workspace)
 
     def conv2d_relu_max_pool2d(
-        self: Any,
+        self,
         x: Array,
         weight: PreparedWeight,
         bias: Array | None,
@@ -112,13 +123,13 @@ class FusedOperations:
         kernel_h, kernel_w, _, channels = weight.weight.shape
         size = conv_output_size((x.shape[1], x.shape[2]), (kernel_h, kernel_w), stride, padding, dilation)
         y = workspace.empty((x.shape[0], *size, channels), out.dtype)
-        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d_relu(x, weight, bias, **geometry, out=y, workspace=workspace)
-        windows = {"stride": pool_stride, "padding": pool_padding, "dilation": pool_dilation}
-        self.max_pool2d(y, kernel_size=kernel_size, **windows, out=out, argmax=argmax)
+        windows = _Windows(kernel_size=kernel_size, stride=pool_stride, padding=pool_padding, dilation=pool_dilation)
+        self.max_pool2d(y, **windows, out=out, argmax=argmax)
 
     def conv2d_backward_input_relu(
-        self: Any,
+        self,
         grad_output: Array,
         weight: PreparedWeight,
         y: Array,
@@ -142,7 +153,7 @@ class FusedOperations:
         grad_bias : (C,) array, written, or None
             Gradient of b: the sum of `out` over all axes but the last.
         """
-        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace)
         if grad_bias is None:
             self.relu_backward(out, y, out=out)
@@ -150,7 +161,7 @@ class FusedOperations:
             self.relu_backward_bias(out, y, out=out, grad_bias=grad_bias, workspace=workspace)
 
     def conv2d_backward_input_add(
-        self: Any,
+        self,
         grad_output: Array,
         weight: PreparedWeight,
         addend: Array,
@@ -167,12 +178,12 @@ class FusedOperations:
         `addend` and `out` are (N, H, W, C) arrays, and may be the same one.
         """
         part = workspace.empty(out.shape, out.dtype)
-        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
         self.add(part, addend, out=out)
 
     def conv2d_max_pool2d_backward(
-        self: Any,
+        self,
         grad_output: Array,
         argmax: Array,
         x: Array,
@@ -211,19 +222,21 @@ class FusedOperations:
         kernel_h, kernel_w, _, channels = grad_weight.shape
         size = conv_output_size(x.shape[1:3], (kernel_h, kernel_w), stride, padding, dilation)
         grad = workspace.empty((x.shape[0], *size, channels), grad_output.dtype)
-        windows = {"stride": pool_stride, "padding": pool_padding, "dilation": pool_dilation}
-        self.max_pool2d_backward(grad_output, argmax, kernel_size=kernel_size, **windows, out=grad)
-        more = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "workspace": workspace}
-        self.conv2d_backward_weight(grad, x, **more, precision=precision, out=grad_weight)
-        if grad_input is None:
+        windows = _Windows(kernel_size=kernel_size, stride=pool_stride, padding=pool_padding, dilation=pool_dilation)
+        self.max_pool2d_backward(grad_output, argmax, **windows, out=grad)
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
+        self.conv2d_backward_weight(grad, x, **geometry, precision=precision, out=grad_weight, workspace=workspace)
+        if weight is None or grad_input is None:
             return
         if rectified:
-            self.conv2d_backward_input_relu(grad, weight, x, **more, out=grad_input, grad_bias=grad_bias)
+            self.conv2d_backward_input_relu(
+                grad, weight, x, **geometry, out=grad_input, grad_bias=grad_bias, workspace=workspace
+            )
         else:
-            self.conv2d_backward_input(grad, weight, **more, out=grad_input)
+            self.conv2d_backward_input(grad, weight, **geometry, out=grad_input, workspace=workspace)
 
     def conv2d_backward_input_norm_relu(
-        self: Any,
+        self,
         grad_output: Array,
         weight: PreparedWeight,
         addend: Array | None,
@@ -258,7 +271,7 @@ class FusedOperations:
         out : (N, H, W, C) array, written
         grad_gamma, grad_beta : (C,) arrays, written
         """
-        geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         part = workspace.empty(out.shape, out.dtype)
         self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
         if addend is not None:
@@ -269,7 +282,7 @@ class FusedOperations:
         self.batch_norm_backward(out, x, any_gamma, mean, var, eps=eps, **grads, workspace=workspace)
 
     def batch_norm_backward_apply(
-        self: Any,
+        self,
         grad_output: Array,
         x: Array,
         gamma: Array,
@@ -290,19 +303,19 @@ class FusedOperations:
 
         Only `grad_input` is written.
         """
-        thrown_away = {name: workspace.empty(gamma.shape, gamma.dtype) for name in ("grad_gamma", "grad_beta")}
-        more = {"grad_input": grad_input, **thrown_away, "workspace": workspace}
-        self.batch_norm_backward(grad_output, x, gamma, mean, var, eps=eps, **more)
+        not_wanted = {name: workspace.empty(gamma.shape, gamma.dtype) for name in ("grad_gamma", "grad_beta")}
+        grads = {"grad_input": grad_input, **not_wanted}
+        self.batch_norm_backward(grad_output, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
 
     def normalise_relu(
-        self: Any, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
     ) -> None:
         """``relu(batch_norm_inference(x))``: the second pass of a batch normalisation, with its activation."""
         self.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
         self.relu(out, out=out)
 
     def normalise_add_relu(
-        self: Any,
+        self,
         x: Array,
         gamma: Array,
         beta: Array,
@@ -319,7 +332,7 @@ class FusedOperations:
         self.relu(out, out=out)
 
     def normalise_relu_max_pool2d(
-        self: Any,
+        self,
         x: Array,
         gamma: Array,
         beta: Array,
@@ -338,18 +351,18 @@ class FusedOperations:
         """``max_pool2d(relu(batch_norm_inference(x)))``; `out` and `argmax` as of `max_pool2d`."""
         y = workspace.empty(x.shape, out.dtype)
         self.normalise_relu(x, gamma, beta, mean, var, eps=eps, out=y)
-        windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        windows = _Windows(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
         self.max_pool2d(y, **windows, out=out, argmax=argmax)
 
     def relu_backward_bias(
-        self: Any, grad_output: Array, y: Array, *, out: Array, grad_bias: Array, workspace: Workspace
+        self, grad_output: Array, y: Array, *, out: Array, grad_bias: Array, workspace: Workspace
     ) -> None:
         """``out = relu_backward(grad_output, y)`` and ``grad_bias = conv2d_backward_bias(out)``."""
         self.relu_backward(grad_output, y, out=out)
         self.conv2d_backward_bias(out, out=grad_bias, workspace=workspace)
 
     def batch_norm_relu_backward(
-        self: Any,
+        self,
         grad_output: Array,
         y: Array,
         x: Array,
@@ -370,7 +383,7 @@ class FusedOperations:
         self.batch_norm_backward(masked, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
 
     def batch_norm_add_relu_backward(
-        self: Any,
+        self,
         grad_output: Array,
         y: Array,
         x: Array,
@@ -391,7 +404,7 @@ class FusedOperations:
         self.batch_norm_backward(grad_residual, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
 
     def batch_norm_relu_max_pool2d_backward(
-        self: Any,
+        self,
         grad_output: Array,
         y: Array,
         argmax: Array,
@@ -417,7 +430,7 @@ class FusedOperations:
         """
         masked, grad = workspace.empty(y.shape, y.dtype), workspace.empty(x.shape, y.dtype)
         self.relu_backward(grad_output, y, out=masked)
-        windows = {"kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation}
+        windows = _Windows(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
         self.max_pool2d_backward(masked, argmax, **windows, out=grad)
         grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
         self.batch_norm_backward(grad, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)

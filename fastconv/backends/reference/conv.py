@@ -1,4 +1,4 @@
-# ruff: noqa: D102 - the contract, base.py, documents each operation
+# ruff: noqa: D102 - the contract documents each operation
 """Reference of convolution and dense layers: one matrix product per kernel tap."""
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.base import Array, Backend, Direction, Precision, PreparedWeight, Shape, Workspace
-from fastconv.backends.numpy_norm import sum_of_rows
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, Shape, Workspace
+from fastconv.backends.reference.norm import sum_of_rows
 
 Window = tuple[slice, slice]
 

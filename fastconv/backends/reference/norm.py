@@ -1,11 +1,12 @@
-# ruff: noqa: D102 - the contract, base.py, documents each operation
+# ruff: noqa: D102 - the contract documents each operation
 """Reference of batch normalisation; statistics and their sums in float64, pairwise."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.base import Array, Backend, Workspace
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Workspace
 
 
 def sum_of_rows(a: np.ndarray) -> np.ndarray:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import backends
-from fastconv.backends.base import Shape
-from fastconv.backends.cuda_backend import Launch, LaunchList
+from fastconv.backends import standing_in, use_backend
+from fastconv.backends.contract.types import Shape
+from fastconv.backends.cuda.backend import Launch, LaunchList
 from fastconv.backends.emulator.backend import EmulatedArray, EmulatorBackend, _EmulatedPool
 from fastconv.errors import ArgumentError
 from fastconv.kernels.cuda.device import SHARED_MEMORY, Dim, Kernel
@@ -69,17 +69,9 @@ class _Zeros:
 @contextmanager
 def dry_backend(target: str = "sm_90") -> Iterator[DryBackend]:
     """Let "cuda-emulator" note launches, as a device of `target` would get them, instead of running them."""
-    made, name = DryBackend(target), EmulatorBackend.name
-    before = backends._instances.get(name)
-    backends._instances[name] = made
-    try:
-        with backends.use_backend(name):
-            yield made
-    finally:
-        if before is None:
-            del backends._instances[name]
-        else:
-            backends._instances[name] = before
+    made = DryBackend(target)
+    with standing_in(made), use_backend(made.name):
+        yield made
 
 
 def kernels_of(function: Callable[[], object], target: str) -> list[Kernel]:

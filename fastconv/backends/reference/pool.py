@@ -1,4 +1,4 @@
-# ruff: noqa: D102 - the contract, base.py, documents each operation
+# ruff: noqa: D102 - the contract documents each operation
 """Reference of pooling: one pass over the map for each cell of the window."""
 
 from __future__ import annotations
@@ -6,8 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv._shapes import Padding, Pair
-from fastconv.backends.base import Array, Backend
-from fastconv.backends.numpy_conv import taps
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
+from fastconv.backends.reference.conv import taps
 
 
 class NumpyPool(Backend):
