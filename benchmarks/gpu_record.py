@@ -30,7 +30,7 @@ def open_backend(setting: Setting) -> Backend:
     if setting.backend == "fake-cupy":
         import pytest
 
-        from tests.backends.fake_cupy import FakeCupy, install
+        from tests.backends.cuda.fake_cupy import FakeCupy, install
 
         install(pytest.MonkeyPatch(), FakeCupy(), setting.out / "fake-cubins")
     backends.set_backend("cupy" if setting.backend == "fake-cupy" else setting.backend)

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import gpu_probes
 from benchmarks.gpu_probes import TOLERANCE
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.emulator.emulated import emulator_or_skip
 from tests.kernels.test_cuda_compile import needs_nvrtc
 
 PROBES = {probe.name: probe for probe in gpu_probes.probes()}

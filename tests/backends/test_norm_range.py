@@ -13,7 +13,7 @@ from fastconv import functional as F  # noqa: N812
 from fastconv import nn
 from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.emulator.emulated import emulator_or_skip
 
 Arrays = dict[str, np.ndarray]
 SHAPES = [(2, 1), (2, 16), (31, 33), (3, 5, 7, 17), (4, 8, 8, 64), (5, 16, 16, 24)]

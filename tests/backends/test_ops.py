@@ -1,10 +1,12 @@
 """Every operation of every backend, compared with the NumPy reference in float64.
 
-Choose with -k: ``-k "numba and conv2d_backward_weight"``. The cases are in cases_*.py beside this file.
+Choose with -k: ``-k "numba and conv2d_backward_weight"``. The cases are those of cases/.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -19,14 +21,11 @@ from fastconv.backends.contract.fused import FusedOperations
 from fastconv.backends.contract.operations import Operations
 from fastconv.backends.contract.types import Algorithm
 from fastconv.errors import UnsupportedError
-from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
+from tests.backends import cases as case_files
+from tests.backends.cases import CASES
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 from tests.conftest import CPU_BACKENDS
 
-CASES = [
-    *(*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES),
-    *cases_fused.CASES,
-]
 ONE_OF_EACH = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
 CONVOLUTIONS = [case for case in CASES if case.op.startswith("conv2d")]
 
@@ -124,6 +123,13 @@ def test_every_operation_is_asked_for_two_values_of_each_setting() -> None:
                     found[case.op, name].add(value)
     assert ("batch_norm_inference", "eps") in found
     assert not {place: values for place, values in found.items() if len(values) < 2}
+
+
+def test_every_file_of_cases_is_registered() -> None:
+    for found in pkgutil.iter_modules(case_files.__path__):
+        listed = importlib.import_module(f"{case_files.__name__}.{found.name}").CASES
+        assert listed
+        assert set(map(id, listed)) <= set(map(id, CASES)), found.name
 
 
 def test_case_names_are_unique() -> None:

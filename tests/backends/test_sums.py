@@ -12,7 +12,7 @@ import fastconv as fc
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.backend import Backend
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.emulator.emulated import emulator_or_skip
 
 # Numbers that leave something at each addition: in one long sum all roundings have the same sign.
 NUMBERS = {

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.backends.cases_conv import Conv, backward_input, backward_weight, forward
-from tests.backends.emulated import emulator_or_skip, running
+from tests.backends.cases.conv import Conv, backward_input, backward_weight, forward
+from tests.backends.emulator.emulated import emulator_or_skip, running
 
 pytestmark = pytest.mark.emulator
 

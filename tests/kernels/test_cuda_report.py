@@ -16,7 +16,7 @@ from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS
 from benchmarks.shapes import Conv
 from fastconv.backends.cuda.backend import Launch
 from fastconv.kernels.cuda.device import Kernel
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.emulator.emulated import emulator_or_skip
 
 RECORD = json.loads(cuda_report.RESULTS.read_text())
 needs_tools = pytest.mark.skipif(

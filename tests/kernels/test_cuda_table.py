@@ -15,10 +15,9 @@ from fastconv.backends.cuda.backend import CudaBackend, Launch
 from fastconv.backends.emulator.dry import DryBackend
 from fastconv.kernels import cuda
 from fastconv.kernels.cuda import build
-from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
+from tests.backends.cases import CASES
 from tests.kernels.test_table import FUSED
 
-_MODULES = (cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training)
 _FOLDER = Path(cuda.__file__).parent
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
 
@@ -31,7 +30,7 @@ def _launched() -> dict[str, set[str]]:
     """Kernels of each operation, over all cases of the contract in all types and precisions; nothing is run."""
     found: dict[str, set[str]] = defaultdict(set)
     backend = DryBackend()
-    for case in [case for module in _MODULES for case in module.CASES]:
+    for case in CASES:
         for dtype in ("float32", "float64"):
             made = case.arrays(np.random.default_rng(0), dtype)
             arrays = {name: backend.asarray(a) for name, a in made.items()}
@@ -57,7 +56,7 @@ def launched() -> dict[str, set[str]]:
 
 
 def test_every_operation_is_listed_with_what_it_launches(launched: dict[str, set[str]]) -> None:
-    fast_only = {"pack.pack_input"}  # no case has the precision "fast": test_cuda_fast.py
+    fast_only = {"pack.pack_input"}  # no case has the precision "fast": tests/backends/cuda/test_fast.py
     for op, kernels in cuda.TABLE.items():
         assert set(kernels) - fast_only == launched[op], op
 

@@ -10,7 +10,7 @@ import pytest
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.errors import BackendUnavailableError
-from tests.backends.planted import Bug
+from tests.backends.emulator.planted import Bug
 
 
 def emulator_or_skip() -> Backend:

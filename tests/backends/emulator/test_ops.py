@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from fastconv.backends.contract.backend import Backend
-from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
-from tests.backends.emulated import emulator_or_skip, running
+from tests.backends.cases import CASES
+from tests.backends.cases import training as cases_training
+from tests.backends.emulator.emulated import emulator_or_skip, running
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 
 # Order of the threads, when asynchronous copies land, and how many blocks share a loop over elements or rows; None: as
@@ -23,14 +24,6 @@ RUNS = (
     ("skewed:1", "lazy", 2),
     ("skewed:2", "eager", 2),
 )
-CASES = [
-    *cases_conv.CASES,
-    *cases_pool.CASES,
-    *cases_norm.CASES,
-    *cases_elementwise.CASES,
-    *cases_training.CASES,
-    *cases_fused.CASES,
-]
 # One case an operation for the default suite: ragged where there is one.
 SMOKE = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
 

@@ -24,7 +24,7 @@ from fastconv.backends.emulator import EmulatedArray, EmulatorDevice
 from fastconv.kernels.cuda import build, conv2d, cubins, nvrtc
 from fastconv.kernels.cuda.device import Kernel
 
-COMPILED = Path(__file__).parents[2] / "benchmarks" / "results" / "cuda_compile.json"
+COMPILED = Path(__file__).parents[3] / "benchmarks" / "results" / "cuda_compile.json"
 _WITHOUT_ASKING = 48 << 10  # bytes of shared memory, those that the kernel declares included
 _MAGIC = "fake cubin"
 

@@ -134,18 +134,18 @@ _INFINITE = [
 CONVS = [*_DEFAULT, *_LONG, *_INFINITE, *(replace(c, id=f"strict-{c.id}", precision="strict") for c in _3X3[:6])]
 
 
-def _geometry(c: Conv) -> dict:
+def geometry_of(c: Conv) -> dict:
     return {"stride": c.stride, "padding": c.padding, "dilation": c.dilation, "groups": c.groups}
 
 
-def _prepared(backend, weight, direction, c: Conv, workspace):
+def prepared_weight(backend, weight, direction, c: Conv, workspace):
     return backend.prepare_conv2d_weight(
         weight,
         direction=direction,
         input_shape=c.x_shape,
         precision=c.precision,
         workspace=workspace,
-        **_geometry(c),
+        **geometry_of(c),
     )
 
 
@@ -190,8 +190,8 @@ def forward(c: Conv) -> Case:
         return made | {"bias": rng.standard_normal(c.k)} if c.bias else made
 
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d(i["x"], weight, i.get("bias"), **_geometry(c), out=o["y"], workspace=workspace)
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d(i["x"], weight, i.get("bias"), **geometry_of(c), out=o["y"], workspace=workspace)
 
     terms = int(np.prod(c.w_shape[:3])) + 1
     magnitude = _spread(c, "y", "x", "weight", (0, 1, 2))
@@ -203,9 +203,9 @@ def backward_input(c: Conv) -> Case:
         return {"grad_output": _maps(c, c.y_shape, rng), "weight": _weight(c, rng)}
 
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "backward_input", c, workspace)
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
         backend.conv2d_backward_input(
-            i["grad_output"], weight, **_geometry(c), out=o["grad_input"], workspace=workspace
+            i["grad_output"], weight, **geometry_of(c), out=o["grad_input"], workspace=workspace
         )
 
     terms = c.kernel[0] * c.kernel[1] * c.k // c.groups
@@ -224,7 +224,7 @@ def backward_weight(c: Conv) -> Case:
         backend.conv2d_backward_weight(
             i["grad_output"],
             i["x"],
-            **_geometry(c),
+            **geometry_of(c),
             precision=c.precision,
             out=o["grad_weight"],
             workspace=workspace,

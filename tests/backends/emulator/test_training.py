@@ -11,7 +11,7 @@ from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.models import lenet5
 from fastconv.optim import SGD, Adam
 from fastconv.training import Trainer
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.emulator.emulated import emulator_or_skip
 
 pytestmark = pytest.mark.slow
 

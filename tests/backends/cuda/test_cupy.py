@@ -17,8 +17,12 @@ from fastconv import nn
 from fastconv.backends.cuda.cupy import CupyBackend
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
 from fastconv.kernels.cuda import nvrtc
-from tests.backends import cases_conv, cases_elementwise, cases_norm, cases_pool, cases_training
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.cases import conv as cases_conv
+from tests.backends.cases import elementwise as cases_elementwise
+from tests.backends.cases import norm as cases_norm
+from tests.backends.cases import pool as cases_pool
+from tests.backends.cases import training as cases_training
+from tests.backends.emulator.emulated import emulator_or_skip
 from tests.backends.op_case import Case, check
 
 _ALL = [c for m in (cases_conv, cases_pool, cases_norm, cases_elementwise, cases_training) for c in m.CASES]
@@ -28,7 +32,7 @@ ONE_OF_EACH = list({case.op: case for case in reversed(_ALL) if "empty" not in c
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
     emulator_or_skip()
-    from tests.backends.fake_cupy import FakeCupy, install
+    from tests.backends.cuda.fake_cupy import FakeCupy, install
 
     def make(**what: Any) -> Any:
         cupy = FakeCupy(**what)

@@ -11,12 +11,12 @@ import pytest
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import RandomKey
 from fastconv.backends.reference.training import philox4x32, random_words
-from tests.backends.cases_conv import CONVS, Conv
-from tests.backends.cases_pool import _BOTH, _DILATED, Pool
+from tests.backends.cases.conv import CONVS, Conv
+from tests.backends.cases.pool import BOTH, DILATED, Pool
 from tests.compare import assert_close
 
 SMALL_CONVS = [c for c in CONVS if math.prod(c.y_shape) * math.prod(c.w_shape[:3]) <= 60_000 and not c.infinite]
-SMALL_POOLS = [p for p in _BOTH + _DILATED if math.prod(p.y_shape) * math.prod(p.kernel) <= 8_000]
+SMALL_POOLS = [p for p in BOTH + DILATED if math.prod(p.y_shape) * math.prod(p.kernel) <= 8_000]
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_convolution_equals_torch(reference, rng: np.random.Generator, c: Conv) 
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("p", _BOTH + _DILATED, ids=lambda p: p.id)
+@pytest.mark.parametrize("p", BOTH + DILATED, ids=lambda p: p.id)
 def test_pooling_equals_torch(reference, rng: np.random.Generator, p: Pool) -> None:
     torch = pytest.importorskip("torch")
     if p.n == 0:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from fastconv.backends import get_backend
-from tests.backends import cases_conv, cases_fused
-from tests.backends.cases_conv import Conv, backward_input, backward_weight, dense, forward
-from tests.backends.emulated import emulator_or_skip, running
+from tests.backends.cases import conv as cases_conv
+from tests.backends.cases import fused as cases_fused
+from tests.backends.cases.conv import Conv, backward_input, backward_weight, dense, forward
+from tests.backends.emulator.emulated import emulator_or_skip, running
 from tests.backends.op_case import Case
 from tests.compare import assert_close
 

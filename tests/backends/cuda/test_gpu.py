@@ -19,16 +19,12 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.errors import BackendMismatchError, BackendUnavailableError, DeviceMemoryError
 from fastconv.models import lenet5
 from fastconv.testing import Report, gradcheck
-from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
-from tests.backends.cases_conv import Conv, backward_input, backward_weight, forward
+from tests.backends.cases import CASES
+from tests.backends.cases.conv import Conv, backward_input, backward_weight, forward
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 
 pytestmark = pytest.mark.gpu
 
-CASES = [
-    *(*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES),
-    *cases_fused.CASES,
-]
 ONE_OF_EACH = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
 # Large enough for many blocks and waves, ragged in every size.
 LARGE = [

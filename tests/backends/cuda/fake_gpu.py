@@ -1,4 +1,4 @@
-"""A plugin for ``python -m pytest -p tests.backends.fake_gpu``: a CuPy made of the emulator in place of the real one.
+"""A plugin, ``python -m pytest -p tests.backends.cuda.fake_gpu``: a CuPy made of the emulator instead of the real one.
 
 So the tests that need a GPU are themselves run where there is none.
 """
@@ -12,7 +12,7 @@ import pytest
 def _fake_gpu(tmp_path_factory: pytest.TempPathFactory):
     import fastconv.backends as registry
     from fastconv.backends.cuda.cupy import CupyBackend
-    from tests.backends.fake_cupy import FakeCupy, install
+    from tests.backends.cuda.fake_cupy import FakeCupy, install
 
     with pytest.MonkeyPatch.context() as patch:
         install(patch, FakeCupy(), tmp_path_factory.mktemp("cubins"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.backends.emulated import emulator_or_skip, planted
+from tests.backends.emulator.emulated import emulator_or_skip, planted
+from tests.backends.emulator.planted import SIMPLE, TENSOR, Bug
+from tests.backends.emulator.test_ops import CASES, check_in_every_order
 from tests.backends.op_case import PoisonedWorkspace
-from tests.backends.planted import SIMPLE, TENSOR, Bug
-from tests.backends.test_cuda_emulator_ops import CASES, check_in_every_order
 
 pytestmark = pytest.mark.emulator
 

@@ -13,7 +13,7 @@ from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError
 from fastconv.kernels.cuda import build
 from fastconv.kernels.cuda.device import Kernel
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.emulator.emulated import emulator_or_skip
 
 
 @pytest.fixture

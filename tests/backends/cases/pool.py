@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastconv._shapes import Padding, Pair, pool_output_size
-from tests.backends.cases_conv import pad
+from tests.backends.cases.conv import pad
 from tests.backends.op_case import Arrays, Case, exact
 
 
@@ -33,7 +33,7 @@ class Pool:
         return (self.n, *out, self.c)
 
 
-_BOTH = [
+BOTH = [
     Pool("2x2-c64", 2, (8, 8), 64),
     Pool("2x2-c16-4x4", 5, (4, 4), 16),
     Pool("2x2-c17-odd", 2, (7, 5), 17),
@@ -55,7 +55,7 @@ _BOTH = [
     Pool("c1", 2, (4, 6), 1),
     Pool("empty-batch", 0, (4, 4), 16),
 ]
-_DILATED = [
+DILATED = [
     Pool("dilation2", 2, (8, 7), 16, (3, 3), (1, 1), pad(2, 2), (2, 2)),
     Pool("dilation-1x3-stride2", 1, (7, 15), 17, (2, 3), (2, 2), pad(0, 3), (1, 3)),
     Pool("dilation2-ceil", 1, (8, 8), 8, (2, 2), (3, 3), pad(1, 1), (2, 2), ceil=True),
@@ -134,8 +134,8 @@ def avg_pool(p: Pool, count_include_pad: bool) -> list[Case]:
 
 
 CASES = [
-    *(max_pool(p) for p in _BOTH + _DILATED),
-    *(max_pool(p, kind) for kind in ("ties", "special", "all-minus-inf") for p in _BOTH[2:6] + _DILATED[:2]),
-    *(max_pool_backward(p) for p in _BOTH + _DILATED),
-    *(case for p in _BOTH for include in (True, False) for case in avg_pool(p, include)),
+    *(max_pool(p) for p in BOTH + DILATED),
+    *(max_pool(p, kind) for kind in ("ties", "special", "all-minus-inf") for p in BOTH[2:6] + DILATED[:2]),
+    *(max_pool_backward(p) for p in BOTH + DILATED),
+    *(case for p in BOTH for include in (True, False) for case in avg_pool(p, include)),
 ]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.backends.cases_conv import Conv, _geometry, _prepared, pad
-from tests.backends.cases_norm import eps_of, rstd_of, size_of, two_rows
+from tests.backends.cases.conv import Conv, geometry_of, pad, prepared_weight
+from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
 from tests.backends.op_case import Arrays, Case
 
 CONVS = [
@@ -37,13 +37,13 @@ _MAPS = {
     "far-from-zero": (2, 6, 6, 16),
     "two-rows": (3, 5, 7, 17),
 }
-_SQUARES: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
+SQUARES: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
 _OVERLAPPING: dict[str, Any] = {"kernel_size": (3, 3), "stride": (2, 2), "padding": pad(1, 1), "dilation": (1, 1)}
-_CEILING: dict[str, Any] = {**_SQUARES, "ceil": True}
+_CEILING: dict[str, Any] = {**SQUARES, "ceil": True}
 
 
 def _bound(c: Conv, name: str, spread: str, axes: tuple[int, ...], i: Arrays, o: Arrays) -> np.ndarray:
-    """Largest input times the sum of the weights, on every convolution: see `_spread` of cases_conv.py."""
+    """Largest input times the sum of the weights, on every convolution: see `_spread` of conv.py."""
     finite = {key: np.abs(np.where(np.isfinite(a), a, 0)) for key, a in i.items()}
     size = finite[spread].max(initial=0) * finite["weight"].sum(axes)
     if c.groups > 1:
@@ -69,8 +69,8 @@ def _inputs(c: Conv, **more: tuple[int, ...]):
 
 def conv_relu(c: Conv) -> Case:
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d_relu(i["x"], weight, i.get("bias"), **_geometry(c), out=o["y"], workspace=workspace)
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d_relu(i["x"], weight, i.get("bias"), **geometry_of(c), out=o["y"], workspace=workspace)
 
     return Case(
         "conv2d_relu",
@@ -111,8 +111,8 @@ def conv_relu_pool(c: Conv, windows: dict[str, Any]) -> Case:
         return arrays
 
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "forward", c, workspace)
-        more = {**_geometry(c), **geometry, "out": o["y"], "argmax": o["argmax"], "workspace": workspace}
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        more = {**geometry_of(c), **geometry, "out": o["y"], "argmax": o["argmax"], "workspace": workspace}
         backend.conv2d_relu_max_pool2d(i["x"], weight, i.get("bias"), **more)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
@@ -139,8 +139,8 @@ def backward_input_relu(c: Conv) -> Case:
         return arrays | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
 
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "backward_input", c, workspace)
-        more = {**_geometry(c), "out": o["out"], "grad_bias": o.get("grad_bias"), "workspace": workspace}
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
+        more = {**geometry_of(c), "out": o["out"], "grad_bias": o.get("grad_bias"), "workspace": workspace}
         backend.conv2d_backward_input_relu(i["grad_output"], weight, i["y"], **more)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
@@ -171,8 +171,8 @@ def conv_pool_backward(c: Conv, windows: dict[str, Any], *, needs: bool = True) 
         return arrays | {"x": np.maximum(rng.standard_normal(c.x_shape), 0)}
 
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "backward_input", c, workspace) if needs else None
-        more = {**_geometry(c), **geometry, "precision": c.precision, "rectified": c.bias and needs}
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace) if needs else None
+        more = {**geometry_of(c), **geometry, "precision": c.precision, "rectified": c.bias and needs}
         more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
         arguments = (i["grad_output"], i["argmax"], i["x"], weight)
         backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)
@@ -216,14 +216,14 @@ def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = Fal
         return arrays | norm | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
 
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "backward_input", c, workspace)
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
         addend = i.get("addend")
         if in_place:
             backend.copy(addend, out=o["out"])
             addend = o["out"]
         arguments = {"mean": i["mean"], "var": i["var"], "eps": eps, **o, "workspace": workspace}
         backend.conv2d_backward_input_norm_relu(
-            i["grad_output"], weight, addend, i["y"], i["x"], **_geometry(c), **arguments
+            i["grad_output"], weight, addend, i["y"], i["x"], **geometry_of(c), **arguments
         )
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
@@ -269,9 +269,9 @@ def norm_backward_apply(name: str, shape: tuple[int, ...]) -> Case:
 
 def conv_add_relu(c: Conv) -> Case:
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "forward", c, workspace)
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
         arguments = (i["x"], weight, i.get("bias"), i["addend"])
-        backend.conv2d_add_relu(*arguments, **_geometry(c), out=o["y"], workspace=workspace)
+        backend.conv2d_add_relu(*arguments, **geometry_of(c), out=o["y"], workspace=workspace)
 
     return Case(
         "conv2d_add_relu",
@@ -287,8 +287,8 @@ def conv_add_relu(c: Conv) -> Case:
 
 def conv_statistics(c: Conv) -> Case:
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d_statistics(i["x"], weight, i.get("bias"), **_geometry(c), **o, workspace=workspace)
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d_statistics(i["x"], weight, i.get("bias"), **geometry_of(c), **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = _bound(c, "out", "x", (0, 1, 2), i, o)
@@ -310,14 +310,14 @@ def conv_statistics(c: Conv) -> Case:
 
 def backward_input_add(c: Conv, *, in_place: bool) -> Case:
     def call(backend, i, o, workspace):
-        weight = _prepared(backend, i["weight"], "backward_input", c, workspace)
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
         out = o["grad_input"]
         addend = i["addend"]
         if in_place:
             backend.copy(addend, out=out)
             addend = out
         backend.conv2d_backward_input_add(
-            i["grad_output"], weight, addend, **_geometry(c), out=out, workspace=workspace
+            i["grad_output"], weight, addend, **geometry_of(c), out=out, workspace=workspace
         )
 
     return Case(
@@ -511,13 +511,13 @@ def _cells_inside(
 
 
 _POOLED = [
-    ("round", (2, 8, 8, 64), _SQUARES),
-    ("odd", (3, 5, 7, 17), _SQUARES),
-    ("c3", (2, 6, 4, 3), _SQUARES),
+    ("round", (2, 8, 8, 64), SQUARES),
+    ("odd", (3, 5, 7, 17), SQUARES),
+    ("c3", (2, 6, 4, 3), SQUARES),
     ("overlapping", (2, 7, 6, 16), _OVERLAPPING),
     ("ceiling", (2, 5, 5, 8), _CEILING),
-    ("long", (9, 16, 16, 16), _SQUARES),
-    ("two-rows", (3, 5, 7, 17), _SQUARES),
+    ("long", (9, 16, 16, 16), SQUARES),
+    ("two-rows", (3, 5, 7, 17), SQUARES),
 ]
 
 CONVOLUTIONS = (
@@ -528,16 +528,16 @@ CASES = [
     *(conv_relu(c) for c in CONVS),
     *(conv_add_relu(c) for c in CONVS),
     *(conv_statistics(c) for c in CONVS if not c.infinite),
-    *(conv_relu_pool(c, _SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
+    *(conv_relu_pool(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
     conv_relu_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
     conv_relu_pool(Conv("ceiling-pool", 2, (7, 8), 16, 40), _CEILING),
-    conv_relu_pool(Conv("few-tiles", 1, (4, 6), 32, 17), _SQUARES),
+    conv_relu_pool(Conv("few-tiles", 1, (4, 6), 32, 17), SQUARES),
     *(backward_input_relu(c) for c in CONVS if not c.infinite),
     backward_input_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
-    *(conv_pool_backward(c, _SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and c.precision == "default"),
+    *(conv_pool_backward(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and c.precision == "default"),
     conv_pool_backward(Conv("winograd-c64-k64-overlapping", 2, (8, 8), 64, 64), _OVERLAPPING),
     conv_pool_backward(Conv("winograd-c17-k33-valid-ceiling", 2, (13, 13), 17, 33, padding=pad(0, 0)), _CEILING),
-    conv_pool_backward(Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)), _SQUARES, needs=False),
+    conv_pool_backward(Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)), SQUARES, needs=False),
     *(backward_input_norm_relu(c, add=add) for c in CONVS if not c.infinite for add in (False, True)),
     *(backward_input_norm_relu(c, add=True, in_place=True) for c in CONVS[:4]),
     backward_input_norm_relu(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), add=True),
