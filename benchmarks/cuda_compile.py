@@ -22,8 +22,8 @@ import fastconv as fc
 from benchmarks import nvrtc
 from fastconv.backends.cuda.backend import Launch
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cuda_compile.json"

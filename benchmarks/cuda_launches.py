@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.cuda.backend import Launch
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 TENSOR_KERNELS = ("conv2d_gather", "conv2d_halo", "conv2d_weight")
 # Arguments that only results that are not finite are computed from.

@@ -23,8 +23,8 @@ from benchmarks.gpu_results import Setting
 from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
-from fastconv.kernels.cuda import cubins
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.runtime import cubins
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 TARGET = "sm_90"
 

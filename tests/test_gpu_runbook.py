@@ -42,7 +42,7 @@ def test_saved_probes_are_the_emulators(monkeypatch, tmp_path) -> None:
     backend = emulator_or_skip()
     rows = gpu_probes.compare_with_saved(backend)
     assert all(row["differences"] == 0 and row["agrees"] for row in rows)
-    text = Path(gpu_probes.build.__file__).with_name("ptx.cuh").read_text()
+    text = gpu_probes.build.path_of("ptx.cuh").read_text()
     lines = [line for line in text.splitlines() if line.startswith(("__device__", "template"))]
     leaves = {line.split("(")[0].split()[-1] for line in lines}
     called = " ".join(probe.body for probe in gpu_probes.probes())

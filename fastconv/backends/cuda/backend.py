@@ -17,22 +17,20 @@ from typing import Any
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
-from fastconv.kernels.cuda import (
+from fastconv.kernels.cuda.conv import conv2d, dense
+from fastconv.kernels.cuda.elementwise import (
     activation,
     augment,
-    avg_pool,
-    batch_norm,
-    conv2d,
-    dense,
     dropout,
     elementwise,
-    max_pool,
     move,
     optimizer,
     reduce,
     softmax,
 )
-from fastconv.kernels.cuda.device import Dim, Kernel
+from fastconv.kernels.cuda.norm import batch_norm
+from fastconv.kernels.cuda.pool import avg_pool, max_pool
+from fastconv.kernels.cuda.runtime.device import Dim, Kernel
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class CudaBackend(Backend):
     precisions = ("strict", "default", "fast")
     captures = True
     device: Any
-    """A `fastconv.kernels.cuda.device.Device` that is a `LaunchList` too."""
+    """A `fastconv.kernels.cuda.runtime.device.Device` that is a `LaunchList` too."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], bool]:
         with self.device.recording() as launches:

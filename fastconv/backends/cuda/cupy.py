@@ -1,7 +1,7 @@
 """CUDA kernels on a GPU through CuPy: arrays, launches and graphs. What is computed is in `fastconv.kernels.cuda`.
 
 No cuBLAS, no cuDNN, no kernel of CuPy's own: whatever a step does can be captured. CuPy loads machine code that
-`fastconv.kernels.cuda.cubins` has made or found; it compiles nothing.
+`fastconv.kernels.cuda.runtime.cubins` has made or found; it compiles nothing.
 """
 
 # ruff: noqa: D102 (documented by the contract)
@@ -19,8 +19,9 @@ import numpy as np
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.backends.cuda.backend import CudaBackend, Launch, LaunchList
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
-from fastconv.kernels.cuda import conv2d, cubins, nvrtc
-from fastconv.kernels.cuda.device import Dim, Kernel
+from fastconv.kernels.cuda.conv import conv2d
+from fastconv.kernels.cuda.runtime import cubins, nvrtc
+from fastconv.kernels.cuda.runtime.device import Dim, Kernel
 
 _INSTALL = "pip install 'fastconv[cuda12]' (or cuda13)"
 _LEAST_CAPABILITY = 80  # mma with tf32 and bf16, and cp.async

@@ -16,8 +16,8 @@ import numpy as np
 
 from fastconv.backends.cuda.backend import Launch, LaunchList
 from fastconv.backends.emulator import compiler, settings
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import SHARED_MEMORY, Dim, Kernel
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Dim, Kernel
 
 _MULTIPROCESSORS = 4  # so that blocks stride over small arrays too
 _SHARED_MEMORY = SHARED_MEMORY[90]

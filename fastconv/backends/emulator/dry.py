@@ -15,7 +15,7 @@ from fastconv.backends.contract.types import Shape
 from fastconv.backends.cuda.backend import Launch, LaunchList
 from fastconv.backends.emulator.backend import EmulatedArray, EmulatorBackend, _EmulatedPool
 from fastconv.errors import ArgumentError
-from fastconv.kernels.cuda.device import SHARED_MEMORY, Dim, Kernel
+from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Dim, Kernel
 
 
 def check_target(target: str) -> str:

@@ -21,8 +21,9 @@ import pytest
 
 from fastconv.backends.cuda.backend import Launch
 from fastconv.backends.emulator import EmulatedArray, EmulatorDevice
-from fastconv.kernels.cuda import build, conv2d, cubins, nvrtc
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.conv import conv2d
+from fastconv.kernels.cuda.runtime import build, cubins, nvrtc
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 COMPILED = Path(__file__).parents[3] / "benchmarks" / "results" / "cuda_compile.json"
 _WITHOUT_ASKING = 48 << 10  # bytes of shared memory, those that the kernel declares included

@@ -16,7 +16,7 @@ import fastconv.backends as registry
 from fastconv import nn
 from fastconv.backends.cuda.cupy import CupyBackend
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
-from fastconv.kernels.cuda import nvrtc
+from fastconv.kernels.cuda.runtime import nvrtc
 from tests.backends.cases import conv as cases_conv
 from tests.backends.cases import elementwise as cases_elementwise
 from tests.backends.cases import norm as cases_norm

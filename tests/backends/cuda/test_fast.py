@@ -51,7 +51,7 @@ def test_names_are_cases() -> None:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
 def test_within_the_bound_and_exact_on_rounded_inputs(case: Case, math: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On inputs that are rounded already only the sums are, so no error of an index hides in the bound."""
-    from fastconv.kernels.cuda import conv2d
+    from fastconv.kernels.cuda.conv import conv2d
 
     backend = emulator_or_skip()
     monkeypatch.setitem(conv2d.MATHS, "fast", math)

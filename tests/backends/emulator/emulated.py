@@ -31,7 +31,7 @@ def running(
     many as the shape asks for, which with small shapes is one a stride.
     """
     from fastconv.backends.emulator.settings import parse, using
-    from fastconv.kernels.cuda import grids
+    from fastconv.kernels.cuda.runtime import grids
 
     with pytest.MonkeyPatch.context() as patch, using(parse(",".join([order, copies, *["checks"] * checks]))):
         if blocks is not None:
@@ -43,7 +43,7 @@ def running(
 @contextmanager
 def planted(bug: Bug) -> Iterator[None]:
     """Compile the sources with a bug in them."""
-    from fastconv.kernels.cuda import build
+    from fastconv.kernels.cuda.runtime import build
 
     original, planted_in = build.source_text, set()
 

@@ -11,8 +11,8 @@ import pytest
 
 from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
 from tests.backends.emulator.emulated import emulator_or_skip
 
 
@@ -33,7 +33,7 @@ def run(monkeypatch: pytest.MonkeyPatch):
 
 
 def _ptx() -> str:
-    return (build._FOLDER / "ptx.cuh").read_text()
+    return build.path_of("ptx.cuh").read_text()
 
 
 # Where lane l keeps element i of a fragment, as (row, column): the tables of the PTX ISA written down as lane and index

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from .device import Kernel
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parents[1]
 _INCLUDE = re.compile(r'^#include "(\w+\.cuh)"$', re.MULTILINE)
 
 ARCHITECTURES = (80, 90)
@@ -24,6 +24,16 @@ FLAGS = ("--std=c++17", "-ftz=true", "--device-as-default-execution-space")
 
 _TWO_WAYS = '#line 1 "vector.cuh"'
 _UNFUSED = "-fmad=false"
+
+
+@functools.cache
+def _files() -> dict[str, Path]:
+    return {path.name: path for path in sorted(_FOLDER.glob("*/*.cu*"))}
+
+
+def path_of(name: str) -> Path:
+    """Return where a source or a header is, ``"max_pool.cu"``; no two have the same name, whatever their folders."""
+    return _files()[name]
 
 
 def flags(kernel: Kernel) -> tuple[str, ...]:
@@ -43,7 +53,7 @@ def source_text(kernel: Kernel) -> str:
     NVRTC gets no include path, so that a kernel needs no CUDA toolkit. Line numbers in messages are those of the files.
     """
     defines = "".join(f"#define {name} {value}\n" for name, value in kernel.defines)
-    return defines + _inlined(kernel.source)
+    return defines + inlined(kernel.source)
 
 
 def source_hash(kernel: Kernel, target: str) -> str:
@@ -52,12 +62,13 @@ def source_hash(kernel: Kernel, target: str) -> str:
 
 
 @functools.cache
-def _inlined(name: str) -> str:
+def inlined(name: str) -> str:
+    """Return a source or a header with the headers that it includes, each once and in place."""
     included: set[str] = set()
 
     def expand(file: str) -> str:
         lines = []
-        for number, line in enumerate((_FOLDER / file).read_text().splitlines(), start=1):
+        for number, line in enumerate(path_of(file).read_text().splitlines(), start=1):
             match = _INCLUDE.match(line)
             if match and match[1] not in included:
                 included.add(match[1])

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks import nvrtc, sass
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
-from fastconv.kernels.cuda.nvrtc import compile_text
+from fastconv.kernels import cuda
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
+from fastconv.kernels.cuda.runtime.nvrtc import compile_text
 
-_FOLDER = Path(build.__file__).parent
+_FOLDER = Path(cuda.__file__).parent
 _FUSED = re.compile(r"\*/\s+(?:@!?U?P\w+\s+)?[FD]FMA\b")
 _FORBIDDEN = "-fmad=false"
 # Neither divides nor calls the library: these fuse on their own account, the same in both ways.
@@ -28,10 +29,12 @@ _COMPILES = nvrtc.library_path() is not None and sass.disassembler() is not None
 
 def test_every_source_that_asks_for_the_alignment_forbids_fusing() -> None:
     """At run time, that is: what is a macro makes two variants, each with its own name."""
-    asking = {path.name for path in _FOLDER.glob("*.cu") if re.search(r"on_boundary\(|\bmap\(", path.read_text())}
+    asking = {path.name for path in _FOLDER.glob("*/*.cu") if re.search(r"on_boundary\(|\bmap\(", path.read_text())}
     assert {"optimizer.cu", "activation.cu", "batch_norm.cu"} <= asking
-    assert asking <= {path.name for path in _FOLDER.glob("*.cu") if _FORBIDDEN in build.flags(Kernel(path.name, "any"))}
-    headers = {path.name for path in _FOLDER.glob("*.cuh") if "on_boundary" in path.read_text()}
+    assert asking <= {
+        path.name for path in _FOLDER.glob("*/*.cu") if _FORBIDDEN in build.flags(Kernel(path.name, "any"))
+    }
+    headers = {path.name for path in _FOLDER.glob("*/*.cuh") if "on_boundary" in path.read_text()}
     assert headers == {"vector.cuh", "map.cuh"}
 
 

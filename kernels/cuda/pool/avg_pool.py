@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import rows_of_channels, typed
+from ..runtime.grids import rows_of_channels, typed
 
 
 def avg_pool2d(device, x, *, kernel_size, stride, padding, count_include_pad, out):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import rows_of_channels, typed
+from ..runtime.grids import rows_of_channels, typed
 
 _WINDOWS = (2, 3)  # square windows compiled for themselves
 

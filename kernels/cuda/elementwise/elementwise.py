@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .device import Kernel
-from .grids import flat, typed
+from ..runtime.device import Kernel
+from ..runtime.grids import flat, typed
 
 
 def add(device, a, b, *, out):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..runtime.grids import channel_block, channel_chunks, typed
 from .elementwise import fill
-from .grids import channel_block, channel_chunks, typed
 
 LINE_ROWS = 32  # rows that one thread sums
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .device import Kernel, SharedMemoryError
-from .elementwise import fill
-from .grids import THREADS, typed
-from .reduce import sum_rows
+from ..elementwise.elementwise import fill
+from ..elementwise.reduce import sum_rows
+from ..runtime.device import Kernel, SharedMemoryError
+from ..runtime.grids import THREADS, typed
 
 MATHS = {"default": "TF32", "fast": "BF16"}
 """What the tensor cores multiply at each precision; "strict" and float64 go without them."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from fastconv.kernels.cache_root import CacheWarning, cache_root
-from fastconv.kernels.cuda import build, cubins, nvrtc
-from fastconv.kernels.cuda.device import Kernel
-from tests.kernels.test_cuda_compile import needs_nvrtc
+from fastconv.kernels.cuda.runtime import build, cubins, nvrtc
+from fastconv.kernels.cuda.runtime.device import Kernel
+from tests.kernels.cuda.test_cuda_compile import needs_nvrtc
 
 SCALE = Kernel("elementwise.cu", "scale_array", (("ELEMENT", "float"),))
 WIDE = Kernel("elementwise.cu", "scale_array", (("ELEMENT", "double"),))
@@ -191,7 +191,7 @@ def test_the_loader_needs_neither_cupy_nor_numba() -> None:
     code = (
         "import sys; sys.modules['cupy'] = sys.modules['numba'] = None\n"
         "import fastconv.backends.emulator.dry\n"
-        "from fastconv.kernels.cuda import cubins; print(cubins.directory('sm_90'))"
+        "from fastconv.kernels.cuda.runtime import cubins; print(cubins.directory('sm_90'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == str(cubins.directory("sm_90")), done.stderr

@@ -20,7 +20,7 @@ class Kernel:
     Attributes
     ----------
     source : str
-        File in this folder, ``"max_pool.cu"``.
+        File in a folder of `fastconv.kernels.cuda`, ``"max_pool.cu"``: no two have the same name.
     name : str
         The ``extern "C"`` function in it.
     defines : tuple of (str, str or int)

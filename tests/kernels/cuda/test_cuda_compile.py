@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import cuda_compile, nvrtc
 from fastconv.kernels import cuda
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 needs_nvrtc = pytest.mark.skipif(nvrtc.library_path() is None, reason="nvidia-cuda-nvrtc-cu12 is not installed")
 RECORD = json.loads(cuda_compile.RESULTS.read_text())

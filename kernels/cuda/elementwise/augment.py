@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import typed
+from ..runtime.grids import typed
 
 _BLOCK = (32, 8, 1)
 _MOST_BLOCKS = 65535

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import THREADS, typed
+from ..runtime.grids import THREADS, typed
 
 _WARPS = 4  # rows of a block
 

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 
-from ..cache_root import CacheWarning, cache_root
+from ...cache_root import CacheWarning, cache_root
 from . import build, nvrtc
 from .device import Kernel
 

@@ -14,10 +14,10 @@ from fastconv.backends.contract.operations import Operations
 from fastconv.backends.cuda.backend import CudaBackend, Launch
 from fastconv.backends.emulator.dry import DryBackend
 from fastconv.kernels import cuda
-from fastconv.kernels.cuda import build
+from fastconv.kernels.cuda.runtime import build
 from tests.backends.cases import CASES
-from tests.kernels.test_table import FUSED
 
+FUSED = {name for name in vars(FusedOperations) if name[0] != "_"}
 _FOLDER = Path(cuda.__file__).parent
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(')
 
@@ -71,7 +71,7 @@ def test_fusions_listed_are_those_that_the_backend_has_natively() -> None:
 
 
 def test_every_kernel_of_the_sources_is_listed_and_catalogued() -> None:
-    existing = {f"{path.stem}.{name}" for path in _FOLDER.glob("*.cu") for name in _KERNEL.findall(path.read_text())}
+    existing = {f"{path.stem}.{name}" for path in _FOLDER.glob("*/*.cu") for name in _KERNEL.findall(path.read_text())}
     listed = {name for names in cuda.TABLE.values() for name in names}
     assert existing == listed
     text = (_FOLDER.parent / "README.md").read_text()
@@ -79,28 +79,33 @@ def test_every_kernel_of_the_sources_is_listed_and_catalogued() -> None:
 
 
 def test_inline_assembly_is_in_one_header() -> None:
-    with_assembly = {path.name for path in _FOLDER.glob("*.cu*") if re.search(r"\basm\b", path.read_text())}
+    with_assembly = {path.name for path in _FOLDER.glob("*/*.cu*") if re.search(r"\basm\b", path.read_text())}
     assert with_assembly == {"ptx.cuh"}
 
 
 def test_sources_include_nothing_but_each_other() -> None:
-    for path in _FOLDER.glob("*.cu*"):
+    for path in _FOLDER.glob("*/*.cu*"):
         for line in path.read_text().splitlines():
             if line.lstrip().startswith("#include"):
                 header = re.fullmatch(r'#include "(\w+\.cuh)"', line)
                 assert header, (path.name, line)
-                assert (_FOLDER / header[1]).exists()
+                assert build.path_of(header[1]).parent in (path.parent, _FOLDER / "common"), (path.name, line)
+
+
+def test_no_two_sources_have_the_same_name() -> None:
+    names = [path.name for path in _FOLDER.glob("*/*.cu*")]
+    assert len(names) == len(set(names))
 
 
 def test_headers_are_inlined_once_with_the_lines_of_their_files() -> None:
-    from fastconv.kernels.cuda.device import Kernel
+    from fastconv.kernels.cuda.runtime.device import Kernel
 
     text = build.source_text(Kernel("conv2d_gather.cu", "conv2d_gather"))
     assert "#include" not in text
     assert text.count('#line 1 "ptx.cuh"') == 1
     number = next(
         n
-        for n, line in enumerate((_FOLDER / "conv2d_gather.cu").read_text().splitlines(), 1)
+        for n, line in enumerate(build.path_of("conv2d_gather.cu").read_text().splitlines(), 1)
         if "struct Shared" in line
     )
     lines = text.splitlines()

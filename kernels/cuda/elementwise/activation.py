@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import flat, typed
+from ..runtime.grids import flat, typed
 
 
 def _run(device, name, arrays, *parameters):

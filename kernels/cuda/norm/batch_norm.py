@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .grids import THREADS, channel_block, channel_chunks, rows_of_channels, typed
+from ..runtime.grids import THREADS, channel_block, channel_chunks, rows_of_channels, typed
 
 _LINE_ROWS = 32  # rows that one thread adds in the arrays' own type
 _COMBINE = (8, 32, 1)  # channels x threads that share the parts of a channel
