@@ -20,7 +20,7 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks import nvrtc
-from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.cuda.runtime.device import Kernel

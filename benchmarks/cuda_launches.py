@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.cuda.runtime.device import Kernel
 

@@ -33,7 +33,7 @@ from benchmarks.cuda_launches import (
     warps,
 )
 from benchmarks.cuda_traffic import SECTOR, Traffic, traffic_of
-from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda.runtime.device import Kernel
 
 # An H100 SXM. Dense rates are the data sheet's; the clock is what they are at, with 4096 bf16 FLOP a clock and

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.contract.types import Array, Shape
-from fastconv.backends.cuda.backend import CudaBackend, Launch, LaunchList
+from fastconv.backends.cuda.backend import CudaBackend
+from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
 from fastconv.kernels.cuda.conv import conv2d
 from fastconv.kernels.cuda.runtime import cubins, nvrtc

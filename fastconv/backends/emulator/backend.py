@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.contract.types import Array, Shape
-from fastconv.backends.cuda.backend import CudaBackend, Launch
+from fastconv.backends.cuda.backend import CudaBackend
+from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.device import EmulatorDevice
 from fastconv.backends.memory import Pool
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cuda.backend import Launch, LaunchList
+from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.backends.emulator import compiler, settings
 from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Dim, Kernel

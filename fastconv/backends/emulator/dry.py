@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.backends import standing_in, use_backend
 from fastconv.backends.contract.types import Shape
-from fastconv.backends.cuda.backend import Launch, LaunchList
+from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.backends.emulator.backend import EmulatedArray, EmulatorBackend, _EmulatedPool
 from fastconv.errors import ArgumentError
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Dim, Kernel

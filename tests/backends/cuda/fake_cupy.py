@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator import EmulatedArray, EmulatorDevice
 from fastconv.kernels.cuda.conv import conv2d
 from fastconv.kernels.cuda.runtime import build, cubins, nvrtc

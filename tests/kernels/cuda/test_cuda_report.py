@@ -14,7 +14,7 @@ from benchmarks.cuda_compile import label
 from benchmarks.cuda_traffic import shrunk, traffic_of
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS
 from benchmarks.shapes import Conv
-from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda.runtime.device import Kernel
 from tests.backends.emulator.emulated import emulator_or_skip
 

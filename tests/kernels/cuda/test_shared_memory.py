@@ -9,7 +9,7 @@ import pytest
 
 import fastconv as fc
 from benchmarks import cuda_compile, nvrtc
-from fastconv.backends.cuda.backend import Launch
+from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda.conv import conv2d
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel, SharedMemoryError

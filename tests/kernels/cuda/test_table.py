@@ -11,7 +11,8 @@ import pytest
 
 from fastconv.backends.contract.fused import FusedOperations
 from fastconv.backends.contract.operations import Operations
-from fastconv.backends.cuda.backend import CudaBackend, Launch
+from fastconv.backends.cuda.backend import CudaBackend
+from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend
 from fastconv.kernels import cuda
 from fastconv.kernels.cuda.runtime import build
