@@ -7,7 +7,7 @@ import fastconv as fc
 from benchmarks import torch_peer
 from benchmarks.measure import Peer, compare, largest_error, on_lines
 from benchmarks.shapes import ACTIVATIONS
-from fastconv.backends.base import RandomKey
+from fastconv.backends.contract.types import RandomKey
 
 F = fc.functional
 KEY = RandomKey(seed=1, stream=0, step=0)

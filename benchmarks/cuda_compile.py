@@ -20,17 +20,16 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks import nvrtc
-from fastconv.backends.cuda_backend import Launch
-from fastconv.backends.dry import DryBackend, dry_backend
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.backends.cuda.launches import Launch
+from fastconv.backends.emulator.dry import DryBackend, dry_backend
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cuda_compile.json"
 TABLE = ROOT / "kernels" / "cuda" / "COMPILED.md"
 MODELS = ("lenet5", "keras_cnn", "resnet20", "resnet9")
 BATCH = 512
-_CASES = ("conv", "pool", "norm", "elementwise", "training", "fused")
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,9 @@ def case_launches() -> list[Launch]:
 
 
 def _one_case_of_each():
-    import importlib
+    from tests.backends.cases import CASES
 
-    modules = [importlib.import_module(f"tests.backends.cases_{name}") for name in _CASES]
-    cases = [case for module in modules for case in module.CASES if "empty" not in case.id]
+    cases = [case for case in CASES if "empty" not in case.id]
     chosen = {case.op: case for case in reversed(cases)}
     more = [case for case in cases if case.id in {"strict", "depthwise-many-pixels", "groups2"}]
     return [*chosen.values(), *more]

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cuda_backend import Launch
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.backends.cuda.launches import Launch
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 TENSOR_KERNELS = ("conv2d_gather", "conv2d_halo", "conv2d_weight")
 # Arguments that only results that are not finite are computed from.

@@ -33,8 +33,8 @@ from benchmarks.cuda_launches import (
     warps,
 )
 from benchmarks.cuda_traffic import SECTOR, Traffic, traffic_of
-from fastconv.backends.cuda_backend import Launch
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.backends.cuda.launches import Launch
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 # An H100 SXM. Dense rates are the data sheet's; the clock is what they are at, with 4096 bf16 FLOP a clock and
 # multiprocessor. `mma.sync` reaches 63 % of them (arXiv:2501.12084). 3.0 TB/s is what copies reach. The bandwidth of

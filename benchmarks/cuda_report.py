@@ -29,8 +29,8 @@ from benchmarks.cuda_traffic import traffic_of
 from benchmarks.gpu_layers import BATCH, DIRECTIONS, LAYERS, PRECISIONS, operation, result_shape
 from benchmarks.shapes import Conv
 from fastconv.backends import get_backend
-from fastconv.backends.cuda_backend import Launch
-from fastconv.backends.dry import dry_backend
+from fastconv.backends.cuda.launches import Launch
+from fastconv.backends.emulator.dry import dry_backend
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "cuda_report.json"

@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks.cuda_launches import turns
 from fastconv.backends import use_backend
-from fastconv.backends.base import Backend
-from fastconv.backends.cuda_backend import Launch
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.settings import Settings, using
 
 SECTOR = 32

@@ -15,7 +15,7 @@ from benchmarks import gpu_probes
 from benchmarks.gpu_record import open_backend
 from benchmarks.gpu_results import ROOT, Setting
 from benchmarks.gpu_work import Item
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 
 TOOLS = ("memcheck", "racecheck")
 _SUMMARY = re.compile(r"(?:ERROR|RACECHECK) SUMMARY: (\d+)")

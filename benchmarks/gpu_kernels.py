@@ -22,9 +22,9 @@ from benchmarks.gpu_record import open_backend
 from benchmarks.gpu_results import Setting
 from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
-from fastconv.backends.dry import DryBackend, dry_backend
-from fastconv.kernels.cuda import cubins
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.backends.emulator.dry import DryBackend, dry_backend
+from fastconv.kernels.cuda.runtime import cubins
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 TARGET = "sm_90"
 
@@ -117,7 +117,7 @@ def _small(backend: DryBackend) -> None:
 
 
 def _large(backend: DryBackend) -> None:
-    from tests.backends import test_gpu
+    from tests.backends.cuda import test_gpu
 
     makes = test_gpu.forward, test_gpu.backward_input, test_gpu.backward_weight
     for make, conv, precision in itertools.product(makes, test_gpu.LARGE, ("strict", *PRECISIONS)):
@@ -125,7 +125,7 @@ def _large(backend: DryBackend) -> None:
 
 
 def _cases(backend: DryBackend) -> None:
-    from tests.backends import test_gpu
+    from tests.backends.cuda import test_gpu
 
     for case, dtype in itertools.product(test_gpu.CASES, ("float32", "float64")):
         _case(backend, case, dtype)
@@ -142,7 +142,7 @@ def _case(backend: DryBackend, case: Any, dtype: str) -> None:
 
 def _models(backend: DryBackend) -> None:
     """The models of the tests: their gradients, and their training steps, plain and captured."""
-    from tests.backends import test_gpu
+    from tests.backends.cuda import test_gpu
 
     test_gpu.checked_gradients(raise_on_failure=False)
     for precision, capture in itertools.product(("strict", *PRECISIONS), (False, True)):

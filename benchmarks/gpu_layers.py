@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.shapes import CONVOLUTIONS, Conv
-from fastconv.backends.base import Array, Backend, Precision
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Precision
 
 BATCH = 512
 DIRECTIONS = ("forward", "backward_input", "backward_weight")

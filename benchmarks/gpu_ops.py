@@ -34,7 +34,8 @@ from benchmarks.gpu_record import (
 from benchmarks.gpu_results import Setting
 from benchmarks.gpu_work import Item, cuda_is_broken
 from benchmarks.shapes import Conv
-from fastconv.backends.base import Array, Backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
 
 SETS = 3
 BOUNDS = {"default": 5e-3, "fast": 2e-2}  # of the difference by the result, both as norms

@@ -109,12 +109,12 @@ def carried() -> int:
 def _pytest(setting: Setting, stage: str, chosen: str) -> list[str]:
     """Return pytest's command: the tests of the GPU, in parallel workers, nobody else's warning an error."""
     workers = 2 if setting.rehearsal else max(1, min(10, (os.cpu_count() or 2) - 4))
-    words = [sys.executable, "-m", "pytest", "tests/backends/test_gpu.py", "-m", "gpu", "-k", chosen]
+    words = [sys.executable, "-m", "pytest", "tests/backends/cuda/test_gpu.py", "-m", "gpu", "-k", chosen]
     words += ["-p", "benchmarks.gpu_pytest", f"--gpu-out={setting.out}", f"--gpu-run={setting.run}"]
     words += [f"--gpu-stage={stage}", "-o", "filterwarnings=", "-p", "no:cacheprovider"]
     words += ["-q", "--tb=short", "--show-capture=no"]
     if setting.rehearsal:
-        words += ["-p", "tests.backends.fake_gpu"]
+        words += ["-p", "tests.backends.cuda.fake_gpu"]
     if importlib.util.find_spec("xdist") and workers > 1:
         words += ["-n", str(workers), "--max-worker-restart=20"]
     if importlib.util.find_spec("pytest_timeout"):

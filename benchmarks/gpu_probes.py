@@ -18,9 +18,9 @@ from unittest import mock
 import numpy as np
 
 from benchmarks.gpu_record import RESULTS
-from fastconv.backends.base import Backend
-from fastconv.kernels.cuda import build, cubins
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.backends.contract.backend import Backend
+from fastconv.kernels.cuda.runtime import build, cubins
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 SAVED = RESULTS / "emulator_probes.json"
 TOLERANCE = 2e-5
@@ -55,7 +55,7 @@ def text_of(probe: Probe) -> str:
     types = {"float32": "float", "uint32": "unsigned", "uint16": "unsigned short"}
     parameters = [f"const {types[str(a.dtype)]}* {name}" for name, a in zip("abc", probe.inputs, strict=False)]
     parameters.append(f"{types[str(np.dtype(probe.output[1]))]}* out")
-    head = build._inlined("ptx.cuh")
+    head = build.inlined("ptx.cuh")
     signature = f'extern "C" __global__ void probe_{probe.name}({", ".join(parameters)})'
     line = "const int lane = blockIdx.x * blockDim.x + threadIdx.x;"
     return f'{head}\n#line 1 "{probe.name}.cu"\n{signature} {{\n{line}\n{probe.body}\n}}\n'

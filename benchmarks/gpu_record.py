@@ -17,7 +17,8 @@ import numpy as np
 
 from benchmarks.gpu_results import Setting, graphics_card
 from fastconv import backends
-from fastconv.backends.base import Array, Backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
 
 RESULTS = Path(__file__).parent / "results"
 ROUNDS = 7
@@ -29,7 +30,7 @@ def open_backend(setting: Setting) -> Backend:
     if setting.backend == "fake-cupy":
         import pytest
 
-        from tests.backends.fake_cupy import FakeCupy, install
+        from tests.backends.cuda.fake_cupy import FakeCupy, install
 
         install(pytest.MonkeyPatch(), FakeCupy(), setting.out / "fake-cubins")
     backends.set_backend("cupy" if setting.backend == "fake-cupy" else setting.backend)

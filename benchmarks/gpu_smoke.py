@@ -18,7 +18,7 @@ from benchmarks.gpu_results import Setting
 from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
 from fastconv.backends import get_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 
 BOUNDS = {"strict": 1e-5, "default": 2e-3, "fast": 1.5e-2}  # of the largest difference by the largest result
 _HALO = Conv("halo", 64, 16, 64, batch=2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
-from fastconv.kernels.cuda.nvrtc import CompileError, compile_text, library_path, version
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
+from fastconv.kernels.cuda.runtime.nvrtc import CompileError, compile_text, library_path, version
 
 __all__ = ["CompileError", "Compiled", "compile_kernel", "library_path", "version"]
 

@@ -10,7 +10,7 @@ from fastconv import data, errors, functional, losses, models, nn, optim, random
 from fastconv._explain import explain
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 from fastconv.precision import get_precision, precision, set_precision
 from fastconv.random import seed
 from fastconv.training import History, Trainer

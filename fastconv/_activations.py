@@ -7,7 +7,7 @@ from typing import Any
 
 from fastconv import _validate as check
 from fastconv.backends import get_backend
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 
 
 def relu(x: Array) -> Array:

@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import _validate as check
 from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, pool_output_size
 from fastconv.backends import get_backend
-from fastconv.backends.base import Array, Shape
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ShapeError
 
 _NHWC = "(N, H, W, C)"

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.base import Array, Backend, Shape
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))

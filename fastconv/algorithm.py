@@ -17,7 +17,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, get_args
 
 from fastconv.backends import get_backend
-from fastconv.backends.base import Algorithm
+from fastconv.backends.contract.types import Algorithm
 from fastconv.errors import ArgumentError, UnsupportedError
 
 

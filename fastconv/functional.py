@@ -45,7 +45,8 @@ from fastconv._pooling import (
 )
 from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
 from fastconv.backends import get_backend
-from fastconv.backends.base import Array, Backend, RandomKey, Shape
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, RandomKey, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.precision import get_precision
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv.backends import get_backend
-from fastconv.backends.base import Array, Shape
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 
 

@@ -21,7 +21,7 @@ from contextvars import ContextVar
 from typing import get_args
 
 from fastconv.backends import get_backend
-from fastconv.backends.base import Precision
+from fastconv.backends.contract.types import Precision
 from fastconv.errors import ArgumentError, UnsupportedError
 
 _default: Precision = "default"

@@ -18,7 +18,7 @@ from contextvars import ContextVar
 
 import numpy as np
 
-from fastconv.backends.base import Array, RandomKey
+from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.errors import ArgumentError
 
 _OUTSIDE = 2**32 - 1  # the step of draws outside of any stream

@@ -17,7 +17,7 @@ import pytest
 import fastconv.backends as registry
 from fastconv import random
 from fastconv.backends import get_backend, use_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from fastconv.errors import BackendUnavailableError
 
 CPU_BACKENDS = ("numpy", "numba")

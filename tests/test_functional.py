@@ -13,7 +13,8 @@ import pytest
 
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import get_backend, use_backend
-from fastconv.backends.base import Backend, RandomKey
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import RandomKey
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 from tests.compare import assert_close
 

@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import gpu_probes
 from benchmarks.gpu_probes import TOLERANCE
-from tests.backends.emulated import emulator_or_skip
-from tests.kernels.test_cuda_compile import needs_nvrtc
+from tests.backends.emulator.emulated import emulator_or_skip
+from tests.kernels.cuda.test_cuda_compile import needs_nvrtc
 
 PROBES = {probe.name: probe for probe in gpu_probes.probes()}
 
@@ -57,7 +57,7 @@ def test_tf32_of_what_is_not_finite_is_cut_too() -> None:
 
 @needs_nvrtc
 def test_probes_are_compiled_ahead(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastconv.kernels.cuda import cubins
+    from fastconv.kernels.cuda.runtime import cubins
 
     monkeypatch.setattr(cubins, "cache_root", lambda: tmp_path)
     files = gpu_probes.compile_ahead("sm_90")

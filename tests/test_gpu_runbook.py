@@ -32,7 +32,7 @@ from benchmarks import (
 )
 from benchmarks.gpu_layers import LAYERS, tiny
 from benchmarks.gpu_results import ROOT, Results, Setting, read
-from tests.backends.emulated import emulator_or_skip
+from tests.backends.emulator.emulated import emulator_or_skip
 
 EMULATED = Setting(Path("unused"), "key", "cuda-emulator")
 
@@ -42,7 +42,7 @@ def test_saved_probes_are_the_emulators(monkeypatch, tmp_path) -> None:
     backend = emulator_or_skip()
     rows = gpu_probes.compare_with_saved(backend)
     assert all(row["differences"] == 0 and row["agrees"] for row in rows)
-    text = Path(gpu_probes.build.__file__).with_name("ptx.cuh").read_text()
+    text = gpu_probes.build.path_of("ptx.cuh").read_text()
     lines = [line for line in text.splitlines() if line.startswith(("__device__", "template"))]
     leaves = {line.split("(")[0].split()[-1] for line in lines}
     called = " ".join(probe.body for probe in gpu_probes.probes())
@@ -211,7 +211,16 @@ def test_the_small_set_trains_on_the_emulator() -> None:
 @pytest.mark.emulator
 def test_the_tests_for_a_gpu_pass_on_a_fake_one() -> None:
     chosen = "gradients or step_gives or training_follows or refused or out_of_memory"
-    command = ["-m", "pytest", "-q", "-p", "tests.backends.fake_gpu", "-m", "gpu", "tests/backends/test_gpu.py"]
+    command = [
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "tests.backends.cuda.fake_gpu",
+        "-m",
+        "gpu",
+        "tests/backends/cuda/test_gpu.py",
+    ]
     done = subprocess.run(
         [sys.executable, *command, "-k", chosen],
         cwd=ROOT,

@@ -16,7 +16,7 @@ import pytest
 
 from fastconv import functional as F  # noqa: N812
 from fastconv._shapes import Padding, Pair, pool_output_size
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from tests.compare import assert_close
 
 pytestmark = pytest.mark.peer

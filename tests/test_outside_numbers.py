@@ -14,7 +14,7 @@ import pytest
 
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import use_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 
 # What was computed, what was published, and the largest relative error at which they count as equal.
 Pairs = list[tuple[np.ndarray, np.ndarray, float]]

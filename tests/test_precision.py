@@ -12,7 +12,7 @@ import pytest
 
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import get_backend, use_backend
-from fastconv.backends.numpy_backend import NumpyBackend
+from fastconv.backends.reference.backend import NumpyBackend
 from fastconv.errors import ArgumentError, UnsupportedError
 from fastconv.precision import get_precision, precision, set_precision
 

@@ -7,7 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import random
-from fastconv.backends.base import RandomKey
+from fastconv.backends.contract.types import RandomKey
 from fastconv.errors import ArgumentError
 
 

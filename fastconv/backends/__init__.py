@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 from fastconv.errors import ArgumentError, BackendUnavailableError, FastconvError
 
 _CLASSES = {
-    "numba": "fastconv.backends.numba_backend:NumbaBackend",
-    "numpy": "fastconv.backends.numpy_backend:NumpyBackend",
-    "cupy": "fastconv.backends.cupy_backend:CupyBackend",
+    "numba": "fastconv.backends.cpu.backend:NumbaBackend",
+    "numpy": "fastconv.backends.reference.backend:NumpyBackend",
+    "cupy": "fastconv.backends.cuda.cupy:CupyBackend",
     "cuda-emulator": "fastconv.backends.emulator:EmulatorBackend",
 }
 _instances: dict[str, Backend] = {}
@@ -60,6 +60,9 @@ def get_backend(name: str | None = None) -> Backend:
     return backend
 
 
+Backend._by_name = staticmethod(get_backend)
+
+
 def set_backend(name: str) -> None:
     """Make `name` the active backend of the process."""
     global _default
@@ -75,6 +78,20 @@ def use_backend(name: str) -> Iterator[Backend]:
         yield backend
     finally:
         _override.reset(token)
+
+
+@contextmanager
+def standing_in(backend: Backend) -> Iterator[None]:
+    """Let `backend` be the one of its name within a ``with`` block, in all threads: a rehearsal without a device."""
+    before = _instances.get(backend.name)
+    _instances[backend.name] = backend
+    try:
+        yield
+    finally:
+        if before is None:
+            del _instances[backend.name]
+        else:
+            _instances[backend.name] = before
 
 
 def _active_name() -> str:

@@ -10,12 +10,12 @@ from typing import get_args
 import numpy as np
 
 import fastconv as fc
-from fastconv.backends.base import Precision
-from fastconv.backends.dry import check_target, kernels_of
+from fastconv.backends.contract.types import Precision
+from fastconv.backends.emulator.dry import check_target, kernels_of
 from fastconv.cli.choices import apply_computing_options
 from fastconv.errors import ArgumentError, BackendUnavailableError
-from fastconv.kernels.cuda import cubins, nvrtc
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.runtime import cubins, nvrtc
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 
 def run(options: argparse.Namespace) -> int:

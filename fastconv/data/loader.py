@@ -11,7 +11,8 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv.backends import get_backend
-from fastconv.backends.base import Array, Backend, RandomKey
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.data._order import shuffled
 from fastconv.data.augmentations import FlipCrop
 from fastconv.data.dataset import Dataset

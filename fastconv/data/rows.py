@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.backends.base import Array, Backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
 
 
 def take_rows(backend: Backend, array: Array, indices: Array) -> Array:

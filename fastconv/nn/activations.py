@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from fastconv import _validate as validate
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 from fastconv.nn.layer import Context, Layer
 
 

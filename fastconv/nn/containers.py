@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from fastconv.backends.base import Array, Backend, Shape
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.fusion import find_steps
 from fastconv.nn.layer import Context, Layer

@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
 from fastconv.algorithm import get_algorithm
-from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
+from fastconv.backends.contract.types import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.initializers import weight_and_bias
 from fastconv.nn.layer import Context, Layer

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
 from fastconv.nn.activations import ReLU
 from fastconv.nn.conv import Conv2d

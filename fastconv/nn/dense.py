@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from fastconv import _validate as validate
-from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
+from fastconv.backends.contract.types import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.initializers import weight_and_bias
 from fastconv.nn.layer import Context, Layer

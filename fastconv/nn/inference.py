@@ -19,7 +19,7 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv.algorithm import algorithm, get_algorithm
 from fastconv.backends import use_backend
-from fastconv.backends.base import Algorithm, Array, Precision, Shape
+from fastconv.backends.contract.types import Algorithm, Array, Precision, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.containers import Parallel, Residual, Sequential, add_up
 from fastconv.nn.conv import Conv2d

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastconv.backends.base import Shape
+from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError
 
 Draw = Callable[[np.random.Generator, Shape, int, int], np.ndarray]

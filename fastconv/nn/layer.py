@@ -28,7 +28,8 @@ from fastconv import _validate as validate
 from fastconv import random
 from fastconv._attributes import Declared, is_ours
 from fastconv.backends import get_backend
-from fastconv.backends.base import Array, Backend, DType, Shape
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 from fastconv.nn.habits import HABITS
 from fastconv.nn.parameter import Buffer, Parameter, Parameters, allocate

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from fastconv import _validate as validate
-from fastconv.backends.base import Array, Shape
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.parameter import Buffer, Parameter

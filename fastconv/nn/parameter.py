@@ -20,7 +20,8 @@ from typing import Any, ClassVar, overload
 import numpy as np
 
 from fastconv._attributes import Declared, unknown_attribute
-from fastconv.backends.base import Array, Backend, DType, Shape
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ShapeError
 
 _ALIGN = 64  # bytes

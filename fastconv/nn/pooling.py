@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv._pooling import _Windows, _windows
 from fastconv._shapes import PaddingLike, Pair, PairLike, as_padding, as_pair
-from fastconv.backends.base import Array, DType, Shape
+from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.layer import Context, Layer
 

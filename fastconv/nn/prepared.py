@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from fastconv.backends.base import PreparedWeight
+from fastconv.backends.contract.types import PreparedWeight
 from fastconv.nn.parameter import Parameter
 
 _LIMIT = 8  # two directions, and the full and the last batch of training and of evaluation

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import numpy as np
 
 from fastconv import random
-from fastconv.backends.base import Backend, DType, Shape
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, FastconvError, ShapeError
 from fastconv.nn.initializers import draw_of
 from fastconv.nn.parameter import Buffer, Parameter

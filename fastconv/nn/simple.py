@@ -7,7 +7,7 @@ import math
 from fastconv import _validate as validate
 from fastconv import random
 from fastconv._shapes import PairLike, as_pair
-from fastconv.backends.base import Array, Shape
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.layer import Context, Layer
 

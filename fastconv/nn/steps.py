@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 from fastconv.nn.conv import Conv2d
 from fastconv.nn.layer import Context, Layer
 from fastconv.nn.norm import BatchNorm2d

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv.backends.base import DType, Shape
+from fastconv.backends.contract.types import DType, Shape
 from fastconv.nn.layer import Layer
 from fastconv.nn.scope import Draft, Scope
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from fastconv import _validate as validate
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 from fastconv.nn.parameter import Parameter
 from fastconv.optim.optimizer import Optimizer
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared, is_ours
-from fastconv.backends.base import Array, Backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.nn.parameter import Parameter, Run, runs
 from fastconv.nn.undo import Snapshot

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from fastconv import _validate as validate
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 from fastconv.data.loader import DataLoader
 from fastconv.errors import ArgumentError, DataError, ShapeError
 from fastconv.nn.layer import Layer

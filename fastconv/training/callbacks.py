@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from fastconv._attributes import Declared
 from fastconv._console import make_console
-from fastconv.backends.base import Array
+from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import numpy as np
 from fastconv import random
 from fastconv._attributes import is_ours
 from fastconv.algorithm import get_algorithm
-from fastconv.backends.base import Array, Backend, Shape
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.nn.layer import Layer
 from fastconv.nn.parameter import Buffer

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from fastconv.backends.base import Array, Backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
 
 _CHUNK = 1024  # losses
 

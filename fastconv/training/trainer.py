@@ -25,7 +25,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv import random
 from fastconv._attributes import Declared
-from fastconv.backends.base import Array, Shape
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.nn.layer import Layer

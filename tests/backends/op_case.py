@@ -18,7 +18,8 @@ from unittest.mock import patch
 import numpy as np
 
 from fastconv.backends import get_backend
-from fastconv.backends.base import Backend, Workspace
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Workspace
 from tests.compare import assert_close
 
 # Two factors, each rounded to 11 significant bits: the product is off by at most 2 * 2**-11 + 2**-22 of itself.

@@ -14,14 +14,15 @@ import pytest
 import fastconv.backends as registry
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend, why_unavailable
-from fastconv.backends.base import Backend
-from fastconv.backends.fused import FusedOperations
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.fused import FusedOperations
+from fastconv.backends.contract.operations import Operations
 from fastconv.errors import ArgumentError, BackendUnavailableError
 
 # Read from the contract, not from the class under test, which would hide an operation that it lacks.
 PUBLIC = sorted(
     name
-    for cls in (Backend, FusedOperations)
+    for cls in (Operations, FusedOperations, Backend)
     for name, value in vars(cls).items()
     if inspect.isfunction(value) and name[0] != "_"
 )

@@ -1,4 +1,4 @@
-"""Batch normalisation of any numbers: far from zero, huge and tiny, against higher precision and base.py's bounds."""
+"""Batch normalisation far from zero, huge and tiny numbers: against higher precision, within the contract's bounds."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import fastconv as fc
 from fastconv import functional as F  # noqa: N812
 from fastconv import nn
 from fastconv.backends import use_backend
-from fastconv.backends.base import Backend
-from tests.backends.emulated import emulator_or_skip
+from fastconv.backends.contract.backend import Backend
+from tests.backends.emulator.emulated import emulator_or_skip
 
 Arrays = dict[str, np.ndarray]
 SHAPES = [(2, 1), (2, 16), (31, 33), (3, 5, 7, 17), (4, 8, 8, 64), (5, 16, 16, 24)]
@@ -66,7 +66,7 @@ def _exact(a: Arrays, eps: float) -> tuple[Arrays, Arrays]:
 
 
 def _assert_near(got: Arrays, want: Arrays, sizes: Arrays, what: str, roundings: float = 20) -> None:
-    """Within some roundings of the sizes: what base.py allows is the worst case."""
+    """Within some roundings of the sizes: what the contract allows is the worst case."""
     for name, value in got.items():
         limits = np.finfo(value.dtype)
         error = np.abs(value.reshape(want[name].shape).astype(np.longdouble) - want[name])

@@ -10,7 +10,8 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 from fastconv.backends import get_backend, use_backend
-from fastconv.backends.base import Backend, Workspace
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Workspace
 from tests.backends.op_case import Arrays, Case, PoisonedWorkspace, check, exact
 
 SIZE, VECTOR = 37, 16

@@ -1,10 +1,12 @@
 """Every operation of every backend, compared with the NumPy reference in float64.
 
-Choose with -k: ``-k "numba and conv2d_backward_weight"``. The cases are in cases_*.py beside this file.
+Choose with -k: ``-k "numba and conv2d_backward_weight"``. The cases are those of cases/.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +16,16 @@ import pytest
 
 from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
-from fastconv.backends.base import Algorithm, Backend
-from fastconv.backends.fused import FusedOperations
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.fused import FusedOperations
+from fastconv.backends.contract.operations import Operations
+from fastconv.backends.contract.types import Algorithm
 from fastconv.errors import UnsupportedError
-from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool, cases_training
+from tests.backends import cases as case_files
+from tests.backends.cases import CASES
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 from tests.conftest import CPU_BACKENDS
 
-CASES = [
-    *(*cases_conv.CASES, *cases_pool.CASES, *cases_norm.CASES, *cases_elementwise.CASES, *cases_training.CASES),
-    *cases_fused.CASES,
-]
 ONE_OF_EACH = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
 CONVOLUTIONS = [case for case in CASES if case.op.startswith("conv2d")]
 
@@ -33,20 +34,8 @@ OTHERS = [name for name in CPU_BACKENDS if name != "numpy"]  # than the referenc
 # Cases in which a backend may raise UnsupportedError, as (backend, operation, case). Each must be argued for here.
 UNSUPPORTED: frozenset[tuple[str, str, str]] = frozenset()
 
-NOT_OPERATIONS = {
-    "empty",
-    "owns",
-    "asarray",
-    "to_numpy",
-    "synchronize",
-    "num_threads",
-    "set_num_threads",
-    "capture",
-    "trace",
-    "conv2d_reasons",
-    "prepare_conv2d_weight",
-    "prepare_dense_weight",
-}
+# Called by each case of an operation that takes such a weight.
+PREPARATIONS = {"prepare_conv2d_weight", "prepare_dense_weight"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -108,8 +97,8 @@ def test_same_bits_with_any_number_of_threads(op: str, name: Algorithm) -> None:
 
 
 def test_every_operation_has_cases() -> None:
-    operations = Backend.__abstractmethods__ | {name for name in vars(FusedOperations) if name[0] != "_"}
-    assert {case.op for case in CASES} == operations - NOT_OPERATIONS
+    operations = Operations.__abstractmethods__ | {name for name in vars(FusedOperations) if name[0] != "_"}
+    assert {case.op for case in CASES} == operations - PREPARATIONS
 
 
 class _Listener:
@@ -134,6 +123,13 @@ def test_every_operation_is_asked_for_two_values_of_each_setting() -> None:
                     found[case.op, name].add(value)
     assert ("batch_norm_inference", "eps") in found
     assert not {place: values for place, values in found.items() if len(values) < 2}
+
+
+def test_every_file_of_cases_is_registered() -> None:
+    for found in pkgutil.iter_modules(case_files.__path__):
+        listed = importlib.import_module(f"{case_files.__name__}.{found.name}").CASES
+        assert listed
+        assert set(map(id, listed)) <= set(map(id, CASES)), found.name
 
 
 def test_case_names_are_unique() -> None:

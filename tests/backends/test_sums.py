@@ -1,4 +1,4 @@
-"""Sums over rows, pixels and batches stay within the bounds of base.py, however long; exact values by `fsum`."""
+"""Sums over rows, pixels and batches stay within the bounds of the contract, however long; exact values by `fsum`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 import fastconv as fc
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import get_backend, use_backend
-from fastconv.backends.base import Backend
-from tests.backends.emulated import emulator_or_skip
+from fastconv.backends.contract.backend import Backend
+from tests.backends.emulator.emulated import emulator_or_skip
 
 # Numbers that leave something at each addition: in one long sum all roundings have the same sign.
 NUMBERS = {

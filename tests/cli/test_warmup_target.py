@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import fastconv as fc
-from fastconv.backends.dry import kernels_of
+from fastconv.backends.emulator.dry import kernels_of
 from fastconv.cli import main
 from fastconv.cli.warmup import kernels_of_models
-from fastconv.kernels.cuda import cubins, nvrtc
+from fastconv.kernels.cuda.runtime import cubins, nvrtc
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def test_loader_seed_decides_the_augmentation(backend, dataset):
 
 
 def test_loader_follows_the_active_backend(dataset):
-    pytest.importorskip("fastconv.backends.numba_backend")
+    pytest.importorskip("fastconv.backends.cpu.backend")
     loader = DataLoader(dataset, 20, augmentation=FlipCrop(), seed=5)
     results = {}
     for name in ("numpy", "numba", "numpy"):

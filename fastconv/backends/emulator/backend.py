@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.base import Array, Shape
-from fastconv.backends.cuda_backend import CudaBackend, Launch
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.cuda.backend import CudaBackend
+from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.device import EmulatorDevice
 from fastconv.backends.memory import Pool
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from fastconv.errors import BackendUnavailableError
 from fastconv.kernels.cache_root import cache_root
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import Kernel
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 _RUNTIME = Path(__file__).parent / "runtime"
 _COMMON = ("-std=c++20", "-fPIC", "-fvisibility=hidden")

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.cuda_backend import Launch, LaunchList
+from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.backends.emulator import compiler, settings
-from fastconv.kernels.cuda import build
-from fastconv.kernels.cuda.device import SHARED_MEMORY, Dim, Kernel
+from fastconv.kernels.cuda.runtime import build
+from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Dim, Kernel
 
 _MULTIPROCESSORS = 4  # so that blocks stride over small arrays too
 _SHARED_MEMORY = SHARED_MEMORY[90]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fastconv.backends import use_backend
-from tests.backends.cases_conv import Conv, backward_input, forward, pad
-from tests.backends.cases_fused import backward_input_add, conv_add_relu
+from tests.backends.cases.conv import Conv, backward_input, forward, pad
+from tests.backends.cases.fused import backward_input_add, conv_add_relu
 from tests.backends.op_case import Case, PoisonedWorkspace, check
 
 pytest.importorskip("numba")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastconv.backends.base import RandomKey
+from fastconv.backends.contract.types import RandomKey
 from fastconv.kernels.cpu.elementwise.dropout import dropout
 from fastconv.kernels.cpu.elementwise.philox import philox_block, philox_vectors
 from fastconv.kernels.cpu.runtime import launch as launching

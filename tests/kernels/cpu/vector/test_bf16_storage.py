@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from fastconv.backends import use_backend
-from tests.backends import cases_conv, cases_fused, cases_norm
+from tests.backends.cases import conv as cases_conv
+from tests.backends.cases import fused as cases_fused
+from tests.backends.cases import norm as cases_norm
 from tests.backends.op_case import Arrays, Case
 
 pytest.importorskip("numba")
@@ -42,14 +44,13 @@ KEPT = {  # what of an operation may be stored so, inputs and outputs
     "conv2d_backward_input_add": {"grad_output"},
     "conv2d_backward_input_norm_relu": {"grad_output", "x", "y"},
 }
-SQUARES = {"kernel_size": (2, 2), "stride": (2, 2), "padding": cases_conv.pad(0, 0), "dilation": (1, 1)}
 MAKERS = (
     *(cases_conv.forward, cases_conv.backward_input, cases_conv.backward_weight),
     *(cases_fused.conv_relu, cases_fused.conv_statistics, cases_fused.backward_input_relu),
     partial(cases_fused.backward_input_norm_relu, add=True),
     partial(cases_fused.backward_input_add, in_place=True),
-    partial(cases_fused.conv_relu_pool, windows=SQUARES),
-    partial(cases_fused.conv_pool_backward, windows=SQUARES),
+    partial(cases_fused.conv_relu_pool, windows=cases_fused.SQUARES),
+    partial(cases_fused.conv_pool_backward, windows=cases_fused.SQUARES),
 )
 CONVS = [
     replace(c, precision="fast")

@@ -10,7 +10,11 @@ import pytest
 from fastconv.algorithm import algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.memory import Pool
-from tests.backends import cases_conv, cases_elementwise, cases_fused, cases_norm, cases_pool
+from tests.backends.cases import conv as cases_conv
+from tests.backends.cases import elementwise as cases_elementwise
+from tests.backends.cases import fused as cases_fused
+from tests.backends.cases import norm as cases_norm
+from tests.backends.cases import pool as cases_pool
 from tests.backends.op_case import PoisonedWorkspace
 
 pytest.importorskip("numba")

@@ -11,8 +11,9 @@ import pytest
 import fastconv as fc
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import use_backend
-from tests.backends import cases_conv, cases_fused
-from tests.backends.cases_conv import CONVS
+from tests.backends.cases import conv as cases_conv
+from tests.backends.cases import fused as cases_fused
+from tests.backends.cases.conv import CONVS
 from tests.backends.op_case import Arrays, Case, check, check_captured
 
 pytest.importorskip("numba")

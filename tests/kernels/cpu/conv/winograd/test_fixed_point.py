@@ -13,8 +13,9 @@ import pytest
 import fastconv as fc
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import get_backend, use_backend
-from tests.backends import cases_conv, cases_fused
-from tests.backends.cases_conv import CONVS
+from tests.backends.cases import conv as cases_conv
+from tests.backends.cases import fused as cases_fused
+from tests.backends.cases.conv import CONVS
 from tests.backends.op_case import Case, check, check_captured
 
 pytest.importorskip("numba")
@@ -51,7 +52,7 @@ _BEHIND = [replace(c, precision="fast") for c in cases_fused.CONVS if not c.infi
 CASES = [
     *(make(c) for c in FAST for make in (cases_conv.forward, cases_conv.backward_input, cases_conv.backward_weight)),
     *(make(c) for c in _BEHIND for make in _FUSED),
-    *(cases_fused.conv_pool_backward(c, cases_fused._SQUARES) for c in _BEHIND if min(c.y_shape[1:3]) > 1),
+    *(cases_fused.conv_pool_backward(c, cases_fused.SQUARES) for c in _BEHIND if min(c.y_shape[1:3]) > 1),
 ]
 
 

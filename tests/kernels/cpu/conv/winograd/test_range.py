@@ -10,7 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.backends import get_backend, use_backend
-from fastconv.backends.base import Backend
+from fastconv.backends.contract.backend import Backend
 
 pytest.importorskip("numba")
 from fastconv.kernels.cpu.runtime import launch

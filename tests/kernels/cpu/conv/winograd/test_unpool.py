@@ -9,7 +9,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.backends import get_backend
-from tests.backends.cases_conv import Conv, _geometry, _prepared, pad
+from tests.backends.cases.conv import Conv, geometry_of, pad, prepared_weight
 
 POOL: dict[str, Any] = {"stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
 UNPOOLED = [
@@ -29,14 +29,14 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
     pooled = (c.y_shape[0], c.y_shape[1] // 2, c.y_shape[2] // 2, c.y_shape[3])
     grad = rng.standard_normal(pooled).astype(np.float32)
     argmax = rng.integers(0, 4, pooled).astype(np.uint8)
-    prepared = _prepared(backend, weight, "backward_input", c, backend.pool)
+    prepared = prepared_weight(backend, weight, "backward_input", c, backend.pool)
     one = {"grad_weight": np.empty_like(weight), "grad_input": np.empty_like(x)}
     one["grad_bias"] = np.empty(c.c, np.float32) if rectified else None
     kernels: list[str] = []
     with backend.trace(kernels.append):
         backend.conv2d_max_pool2d_backward(
             *(grad, argmax, x, prepared),
-            **_geometry(c),
+            **geometry_of(c),
             kernel_size=(2, 2),
             **{f"pool_{name}": value for name, value in POOL.items()},
             precision="default",
@@ -46,7 +46,7 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
         )
     whole = np.empty(c.y_shape, np.float32)
     backend.max_pool2d_backward(grad, argmax, kernel_size=(2, 2), **POOL, out=whole)
-    more = {**_geometry(c), "workspace": backend.pool}
+    more = {**geometry_of(c), "workspace": backend.pool}
     parts = {name: None if array is None else np.empty_like(array) for name, array in one.items()}
     backend.conv2d_backward_weight(whole, x, **more, precision="default", out=parts["grad_weight"])
     if rectified:
@@ -80,11 +80,11 @@ def test_infinite_gradients_stay_where_they_are(rng: np.random.Generator) -> Non
     x = rng.standard_normal(c.x_shape).astype(np.float32)
     weight = rng.standard_normal(c.w_shape).astype(np.float32)
     with fc.use_backend("numba") as backend:
-        prepared = _prepared(backend, weight, "backward_input", c, backend.pool)
+        prepared = prepared_weight(backend, weight, "backward_input", c, backend.pool)
         out = np.empty_like(x)
         backend.conv2d_max_pool2d_backward(
             *(grad, np.zeros(pooled, np.uint8), x, prepared),
-            **_geometry(c),
+            **geometry_of(c),
             kernel_size=(2, 2),
             **{f"pool_{name}": value for name, value in POOL.items()},
             precision="default",

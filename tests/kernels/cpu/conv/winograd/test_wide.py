@@ -10,10 +10,10 @@ import pytest
 
 import fastconv as fc
 from fastconv.backends import use_backend
-from fastconv.backends.base import Backend
-from tests.backends.cases_conv import Conv, _geometry, _prepared, backward_input, forward
-from tests.backends.cases_fused import (
-    _SQUARES,
+from fastconv.backends.contract.backend import Backend
+from tests.backends.cases.conv import Conv, backward_input, forward, geometry_of, prepared_weight
+from tests.backends.cases.fused import (
+    SQUARES,
     backward_input_add,
     backward_input_norm_relu,
     backward_input_relu,
@@ -56,7 +56,7 @@ TURNED = [c for c in CONVS if c.padding == ((1, 1), (1, 1))]
 TURNED.append(Conv("rows-not-padded", _images(4), (8, 16), 64, 96, padding=((0, 0), (1, 1))))
 CASES = [
     *(make(c) for make in (forward, conv_relu, conv_add_relu, conv_statistics) for c in CONVS),
-    *(conv_relu_pool(c, _SQUARES) for c in CONVS if max(c.padding[0]) < 2),
+    *(conv_relu_pool(c, SQUARES) for c in CONVS if max(c.padding[0]) < 2),
     *(make(c) for make in (backward_input, backward_input_relu, backward_input_norm_relu) for c in TURNED),
     *(backward_input_add(c, in_place=in_place) for c in TURNED[:2] for in_place in (False, True)),
     *(backward_input_norm_relu(c, add=True) for c in TURNED),
@@ -159,7 +159,7 @@ def test_not_where_they_do_not_fit_or_do_not_pay(c: Conv) -> None:
 def test_not_in_gradients_through_a_pooling(backend: Backend) -> None:
     """With a padding of 2 they are joined to that of the pooling, which has tiles of 4x4."""
     c = Conv("padded-by-2", _images(8), (16, 16), 64, 64, padding=((2, 2), (2, 2)))
-    case = conv_pool_backward(c, _SQUARES)
+    case = conv_pool_backward(c, SQUARES)
     names = _launched(backend, lambda: check(case, backend, "float32"))
     assert "conv2d_winograd_unpool" in names
     assert not any("wide" in name for name in names)
@@ -181,12 +181,12 @@ def test_can_be_measured() -> None:
 def test_a_weight_prepared_for_many_images_serves_few(backend: Backend, rng: np.random.Generator) -> None:
     c = CONVS[1]
     weight = rng.standard_normal(c.w_shape, np.float32)
-    prepared = _prepared(backend, weight, "forward", c, backend.pool)
+    prepared = prepared_weight(backend, weight, "forward", c, backend.pool)
     assert prepared.algorithm == "conv2d_forward_winograd_wide"
     for images in (1, 3):
         x = rng.standard_normal((images, *c.x_shape[1:]), np.float32)
         y = np.empty((images, *c.y_shape[1:]), np.float32)
-        backend.conv2d(x, prepared, None, **_geometry(c), out=y, workspace=backend.pool)
+        backend.conv2d(x, prepared, None, **geometry_of(c), out=y, workspace=backend.pool)
         with use_backend("numpy"):
             exact = fc.functional.conv2d(x.astype(np.float64), weight.astype(np.float64), padding=1)
         np.testing.assert_allclose(y, exact, rtol=0, atol=5e-3)  # of numbers of 24 on average
@@ -194,10 +194,10 @@ def test_a_weight_prepared_for_many_images_serves_few(backend: Backend, rng: np.
 
 def test_a_weight_prepared_for_whole_tiles_refuses_others(backend: Backend) -> None:
     c, other = CONVS[1], Conv("other", 1, (16, 15), 64, 80)
-    prepared = _prepared(backend, np.ones(c.w_shape, np.float32), "forward", c, backend.pool)
+    prepared = prepared_weight(backend, np.ones(c.w_shape, np.float32), "forward", c, backend.pool)
     x, y = np.ones(other.x_shape, np.float32), np.full(other.y_shape, 7, np.float32)
     with pytest.raises(ValueError, match=r"weight: prepared for tiles of 4x8; got a convolution of \(1, 16, 15, 64\)"):
-        backend.conv2d(x, prepared, None, **_geometry(other), out=y, workspace=backend.pool)
+        backend.conv2d(x, prepared, None, **geometry_of(other), out=y, workspace=backend.pool)
     assert (y == 7).all()
 
 

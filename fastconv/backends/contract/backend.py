@@ -1,0 +1,99 @@
+"""What a backend is: the operations, arrays to compute with, threads, and what it can do beyond computing."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastconv.backends.contract.fused import FusedOperations
+from fastconv.backends.contract.types import Algorithm, Array, Precision, Shape, Workspace
+
+
+class Backend(FusedOperations):
+    """One implementation of every operation."""
+
+    name: ClassVar[str]
+    on_host: ClassVar[bool]
+    """Whether arrays are `numpy.ndarray`, so that looking at a value costs no synchronisation."""
+    precisions: ClassVar[tuple[Precision, ...]] = ("strict", "default")
+    fast_needs: ClassVar[str] = ""
+    """What "fast" needs and is not there."""
+    algorithms: ClassVar[tuple[Algorithm, ...]] = ("shapes",)
+    """What `fastconv.set_algorithm` takes."""
+    captures: ClassVar[bool] = False
+    """Whether `capture` works."""
+    sums_norm_gradients: ClassVar[bool] = False
+    """Whether `conv2d_backward_input_norm_relu` with `batch_norm_backward_apply` saves a pass over memory."""
+    pool: Workspace
+    _by_name: ClassVar[Callable[[str], Backend]]
+    """`fastconv.backends.get_backend`, which sets it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy and pickle by name: there is one of each backend in a process."""
+        return type(self)._by_name, (self.name,)
+
+    @abc.abstractmethod
+    def empty(self, shape: Shape, dtype: Any) -> Array:
+        """Return an uninitialised C-contiguous array from the backend's pool."""
+
+    def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
+        """Return the type in which activations are kept from forward to backward: `dtype`, or uint16 for bfloat16.
+
+        A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it, each by
+        itself, all else being of `dtype`:
+
+        - x of `conv2d`, `conv2d_relu`, `conv2d_statistics`, `conv2d_relu_max_pool2d`, `conv2d_max_pool2d_backward`;
+          `out` of the second and the third
+        - `grad_output` and x of `conv2d_backward_weight`
+        - `grad_output`, x and y of `conv2d_backward_input`, its ``_add``, ``_relu`` and ``_norm_relu``
+        - x, `residual` and `out` of `batch_norm_inference` and of the operations named ``normalise_...``
+        - x, y and `grad_input` of the operations named ``batch_norm_..._backward`` and of `batch_norm_backward_apply`
+        """
+        kept: np.dtype = np.dtype(dtype)
+        return kept
+
+    @abc.abstractmethod
+    def owns(self, array: Any) -> bool:
+        """Tell whether `array` is of the type that this backend computes with."""
+
+    @abc.abstractmethod
+    def asarray(self, array: Any, dtype: Any = None) -> Array:
+        """Return `array` as a C-contiguous, native-endian array of the backend; copies only where it must."""
+
+    @abc.abstractmethod
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """Return `array` as a `numpy.ndarray`; on the CPU the very same one."""
+
+    @abc.abstractmethod
+    def synchronize(self) -> None:
+        """Wait until everything asked for is computed. Nothing on the CPU."""
+
+    @property
+    def num_threads(self) -> int:
+        """Threads of the host that an operation uses at most; what was captured goes on with those of that time."""
+        return 1
+
+    @abc.abstractmethod
+    def set_num_threads(self, count: int) -> None:
+        """Use at most `count` threads from now on; the GPU backend ignores it. Results do not depend on it."""
+
+    def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
+        """Return what repeats the operations that `function` calls, on the same arrays and with the same numbers.
+
+        `function` is called once, and nothing that it asks for is computed then. What it allocates belongs to the
+        result: an array that it lets go may lie where a later one does. None if the backend cannot capture that: then
+        call `function` itself each time.
+
+        The result returns True; or False if it came to a value that is not finite, for which `function` would choose
+        another kernel: then nothing behind that place was computed.
+        """
+        return None
+
+    @contextmanager
+    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Within this, `note` gets the name of each kernel that this thread launches."""
+        yield

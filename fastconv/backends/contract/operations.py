@@ -1,0 +1,556 @@
+"""What every backend computes, and the only full documentation of each operation.
+
+Fused operations, which a backend may leave to a default that composes their parts, are in fused.py.
+
+Rules that hold for all of them:
+
+- Activations are NHWC, convolution weights HWIO ``(kernel_h, kernel_w, in_channels // groups, out_channels)``, dense
+  weights ``(in_features, out_features)``. Convolution is cross-correlation.
+- Arguments arrive validated and normalised (`fastconv.functional` is the only validator): arrays are C-contiguous and
+  of one floating type, float32 or float64; pairs are ``(h, w)``; padding is ``((top, bottom), (left, right))``.
+- Results go into the arrays given as `out` (or by their own names). Inputs are never written and never overlap a
+  result unless the operation says so. Scratch memory comes from `workspace` alone.
+- An empty batch gives empty activations and zero gradients of parameters.
+- The same inputs give the same bits, whatever the number of threads: every output element has one owner, and sums over
+  parts run in an order that depends on shapes only.
+- Non-finite values come out as the formula says. Padded cells are skipped, not multiplied by zero.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+from fastconv._shapes import Padding, Pair
+from fastconv.backends.contract.types import (
+    Array,
+    Direction,
+    Precision,
+    PreparedWeight,
+    RandomKey,
+    Shape,
+    Workspace,
+)
+
+
+class Operations(abc.ABC):
+    """The operations that a backend implements; the module's text has the rules."""
+
+    # Convolution
+
+    def conv2d_reasons(
+        self,
+        weight: Array,
+        *,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+    ) -> Sequence[str]:
+        """Say for each direction which algorithm a convolution gets and why; nothing if there is no choice."""
+        return ()
+
+    @abc.abstractmethod
+    def prepare_conv2d_weight(
+        self,
+        weight: Array,
+        *,
+        direction: Direction,
+        input_shape: Shape,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+        workspace: Workspace,
+    ) -> PreparedWeight:
+        """Choose the kernel for one direction of a convolution and bring the weight into its form.
+
+        Parameters
+        ----------
+        weight : (R, S, C // groups, K) array
+        direction : "forward" or "backward_input"
+        input_shape : (N, H, W, C), of the convolution's input; the choice depends on shapes and `precision` only.
+        """
+
+    @abc.abstractmethod
+    def conv2d(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Convolution (cross-correlation).
+
+        ``y[n, p, q, k] = bias[k] + sum over r, s, c of
+        x[n, p * stride_h - top + r * dilation_h, q * stride_w - left + s * dilation_w, g * (C // groups) + c]
+        * weight[r, s, c, k]`` with ``g = k // (K // groups)``; positions outside `x` are skipped.
+
+        Parameters
+        ----------
+        x : (N, H, W, C) array
+        weight : prepared from an (R, S, C // groups, K) array with direction "forward" and the same geometry
+        bias : (K,) array or None
+        out : (N, P, Q, K) array, written
+            ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``, and Q likewise.
+        """
+
+    @abc.abstractmethod
+    def conv2d_backward_input(
+        self,
+        grad_output: Array,
+        weight: PreparedWeight,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Gradient of `conv2d` with respect to `x`, given the gradient with respect to `y`.
+
+        ``grad_input[n, h, w, c] = sum over r, s, k of grad_output[n, p, q, k] * weight[r, s, c % (C // groups), k]``
+        over the `k` of the group of `c` and those ``p, q`` with ``p * stride_h - top + r * dilation_h = h`` (and the
+        same for `w`).
+
+        Parameters
+        ----------
+        grad_output : (N, P, Q, K) array
+        weight : prepared with direction "backward_input" and the same geometry
+        out : (N, H, W, C) array, written
+        """
+
+    @abc.abstractmethod
+    def conv2d_backward_weight(
+        self,
+        grad_output: Array,
+        x: Array,
+        *,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        groups: int,
+        precision: Precision,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Gradient of `conv2d` with respect to `weight`.
+
+        ``grad_weight[r, s, c, k] = sum over n, p, q of grad_output[n, p, q, k]
+        * x[n, p * stride_h - top + r * dilation_h, q * stride_w - left + s * dilation_w, g * (C // groups) + c]``
+
+        Parameters
+        ----------
+        grad_output : (N, P, Q, K) array
+        x : (N, H, W, C) array
+        out : (R, S, C // groups, K) array, written
+        """
+
+    @abc.abstractmethod
+    def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
+        """``grad_bias[k] = sum over all other axes of grad_output[..., k]``; `out` is (K,). Serves dense layers too.
+
+        Off by at most ``200 u * sum |grad_output|`` (u is half the type's eps), with up to 2^30 terms.
+        """
+
+    # Dense
+
+    @abc.abstractmethod
+    def prepare_dense_weight(
+        self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
+    ) -> PreparedWeight:
+        """Bring a dense weight, (C, K), into the form that `dense` or `dense_backward_input` wants."""
+
+    @abc.abstractmethod
+    def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
+        """``y[n, k] = bias[k] + sum over c of x[n, c] * weight[c, k]``; x (N, C), bias (K,) or None, out (N, K)."""
+
+    @abc.abstractmethod
+    def dense_backward_input(
+        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
+    ) -> None:
+        """``grad_input[n, c] = sum over k of grad_output[n, k] * weight[c, k]``; out (N, C)."""
+
+    @abc.abstractmethod
+    def dense_backward_weight(
+        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
+    ) -> None:
+        """``grad_weight[c, k] = sum over n of x[n, c] * grad_output[n, k]``; out (C, K)."""
+
+    # Pooling
+
+    @abc.abstractmethod
+    def max_pool2d(
+        self,
+        x: Array,
+        *,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        out: Array,
+        argmax: Array,
+    ) -> None:
+        """Largest value of each window; padded cells never win. `ceil_mode` shows in the shape of `out` alone.
+
+        Ties take the first cell, row by row; a NaN wins over every number, the first NaN over later ones.
+
+        Parameters
+        ----------
+        x : (N, H, W, C) array
+        out : (N, P, Q, C) array, written
+        argmax : (N, P, Q, C) array, written
+            Position ``r * kernel_w + s`` in the window: uint8, or int32 for windows of more than 256 cells.
+        """
+
+    @abc.abstractmethod
+    def max_pool2d_backward(
+        self,
+        grad_output: Array,
+        argmax: Array,
+        *,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        dilation: Pair,
+        out: Array,
+    ) -> None:
+        """Gradient of `max_pool2d`: each value goes to the cell that won.
+
+        ``grad_input[n, h, w, c] = sum of grad_output[n, p, q, c] over the windows p, q whose argmax is the cell
+        (h, w)``, in ascending order of ``p, q``: a gather, without atomics. `out` is (N, H, W, C).
+        """
+
+    @abc.abstractmethod
+    def avg_pool2d(
+        self, x: Array, *, kernel_size: Pair, stride: Pair, padding: Padding, count_include_pad: bool, out: Array
+    ) -> None:
+        """Mean of each window.
+
+        ``y[n, p, q, c] = sum over the cells of the window that lie in x / count``. The count is that of the window's
+        cells inside the padded input if `count_include_pad`, else of those inside `x`; cells beyond the padding, which
+        a rounded-up output size can reach, never count. (ONNX AveragePool,
+        https://onnx.ai/onnx/operators/onnx__AveragePool.html)
+
+        Off by at most ``40 u * sum |x| / count`` (u is half the type's eps), however large the window, if
+        ``sum |x|`` is in range.
+        """
+
+    @abc.abstractmethod
+    def avg_pool2d_backward(
+        self,
+        grad_output: Array,
+        *,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Padding,
+        count_include_pad: bool,
+        out: Array,
+    ) -> None:
+        """Gradient of `avg_pool2d`: each value spread over its window, divided by the same count; out (N, H, W, C).
+
+        Off by at most ``40 u * sum |grad_output| / count``.
+        """
+
+    # Batch normalisation (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167), over all axes but the last
+
+    @abc.abstractmethod
+    def batch_norm(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        *,
+        eps: float,
+        out: Array,
+        mean: Array,
+        var: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Normalise with the statistics of this batch.
+
+        ``y = gamma * (x - mean) / sqrt(var + eps) + beta`` per channel, ``var`` biased (divided by the count).
+
+        Sums are of distances, in parts, and these are added in float64; and the mean that is subtracted is not rounded.
+        So a mean far from zero costs no accuracy: with ``z = (x - mean) / sqrt(var + eps)``, y is off by at most
+        ``1300 u * (|gamma| * (|z| + 1) + |beta|)`` (u is half the type's eps; some 4 u where roundings do not agree).
+        That holds for numbers up to 2^126 in float32, and in float64 as long as the variance is finite. A variance
+        below the smallest normal number counts as zero.
+
+        Parameters
+        ----------
+        x : (N, H, W, C) or (N, C) array; at least one element a channel
+        gamma, beta : (C,) arrays
+        out : like `x`, written
+        mean, var : (C,) or (2, C) arrays, written
+            A second row of `mean` takes what its rounding left, one of `var` the standard deviation, which is finite
+            where a variance in float32 is not. All operations that take statistics heed such rows.
+        """
+
+    @abc.abstractmethod
+    def batch_norm_backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Gradients of `batch_norm`, through the statistics as well.
+
+        With ``z = (x - mean) / sqrt(var + eps)`` and M elements a channel: ``grad_beta = sum grad_output``,
+        ``grad_gamma = sum grad_output * z``,
+        ``grad_input = gamma / sqrt(var + eps) * (grad_output - grad_beta / M - z * grad_gamma / M)``.
+
+        Of a `mean` without a second row what the rounding left is found in `x`, where it is no more than a rounding. So
+        a mean far from zero costs no accuracy here either: `grad_gamma` is off by at most
+        ``1300 u * sum |grad_output| (|z| + 1)``, for products ``grad_output * (x - mean)`` up to 2^124 and a `var` that
+        is finite, or has a second row.
+        """
+
+    @abc.abstractmethod
+    def batch_norm_inference(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
+    ) -> None:
+        """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the statistics given, (C,) or (2, C)."""
+
+    @abc.abstractmethod
+    def update_running_stats(
+        self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array
+    ) -> None:
+        """``running = (1 - momentum) * running + momentum * batch``, in place; all (C,).
+
+        The variance stored is the unbiased one, ``var * count / (count - 1)``, as in PyTorch; the biased one with a
+        count of 1.
+        """
+
+    # Activations. Each backward takes what its formula needs: the output where that suffices, else the input.
+
+    @abc.abstractmethod
+    def relu(self, x: Array, *, out: Array) -> None:
+        """``max(x, 0)``; NaN stays NaN; `out` may be `x`."""
+
+    @abc.abstractmethod
+    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
+        """``grad_output where y > 0, else 0``; where y is NaN, grad_output."""
+
+    @abc.abstractmethod
+    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
+        """``x where x > 0, else slope * x``."""
+
+    @abc.abstractmethod
+    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
+        """``grad_output where x > 0, else slope * grad_output``."""
+
+    @abc.abstractmethod
+    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
+        """``x where x > 0, else alpha * (exp(x) - 1)`` (Clevert et al. 2015, https://arxiv.org/abs/1511.07289)."""
+
+    @abc.abstractmethod
+    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
+        """``grad_output * (1 where x > 0, else alpha * exp(x))``."""
+
+    @abc.abstractmethod
+    def gelu(self, x: Array, *, out: Array) -> None:
+        """``x * Phi(x)``, ``Phi(x) = (1 + erf(x / sqrt(2))) / 2`` (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
+
+    @abc.abstractmethod
+    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
+        """``grad_output * (Phi(x) + x * exp(-x**2 / 2) / sqrt(2 * pi))``."""
+
+    @abc.abstractmethod
+    def silu(self, x: Array, *, out: Array) -> None:
+        """``x * sigmoid(x)`` (https://arxiv.org/abs/1702.03118)."""
+
+    @abc.abstractmethod
+    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
+        """``grad_output * s * (1 + x * (1 - s))`` with ``s = sigmoid(x)``."""
+
+    @abc.abstractmethod
+    def sigmoid(self, x: Array, *, out: Array) -> None:
+        """``1 / (1 + exp(-x))``, without overflow."""
+
+    @abc.abstractmethod
+    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
+        """``grad_output * y * (1 - y)``."""
+
+    @abc.abstractmethod
+    def tanh(self, x: Array, *, out: Array) -> None:
+        """Hyperbolic tangent."""
+
+    @abc.abstractmethod
+    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
+        """``grad_output * (1 - y**2)``."""
+
+    # Elementwise and moving data
+
+    @abc.abstractmethod
+    def add(self, a: Array, b: Array, *, out: Array) -> None:
+        """``a + b``, equal shapes; `out` may be `a` or `b` (gradients accumulate so)."""
+
+    @abc.abstractmethod
+    def scale(self, x: Array, *, factor: float, out: Array) -> None:
+        """``factor * x``; `out` may be `x`."""
+
+    @abc.abstractmethod
+    def copy(self, x: Array, *, out: Array) -> None:
+        """Copy `x` into `out`, equal shapes and types."""
+
+    @abc.abstractmethod
+    def fill(self, value: float, *, out: Array) -> None:
+        """Set every element of `out` to `value`."""
+
+    @abc.abstractmethod
+    def concatenate(self, arrays: Sequence[Array], *, out: Array) -> None:
+        """Join along the last axis: ``out[..., :] = arrays[0][..., :], arrays[1][..., :], ...``."""
+
+    @abc.abstractmethod
+    def split(self, x: Array, *, outs: Sequence[Array]) -> None:
+        """Gradient of `concatenate`: cut the last axis into the widths of `outs`."""
+
+    @abc.abstractmethod
+    def subsample_pad(self, x: Array, *, stride: Pair, before: int, out: Array) -> None:
+        """Every stride-th pixel, with channels of zeros before and after: option A of He et al. 2015, arXiv:1512.03385.
+
+        ``y[n, p, q, before + c] = x[n, p * stride_h, q * stride_w, c]``, zero in the other channels; x (N, H, W, C),
+        out (N, ceil(H / stride_h), ceil(W / stride_w), K) with ``K >= before + C``.
+        """
+
+    @abc.abstractmethod
+    def subsample_pad_backward(self, grad_output: Array, *, stride: Pair, before: int, out: Array) -> None:
+        """Gradient of `subsample_pad`: that of the copied channels, zero at the pixels left out; out (N, H, W, C)."""
+
+    # Loss
+
+    @abc.abstractmethod
+    def softmax_cross_entropy(
+        self,
+        logits: Array,
+        labels: Array,
+        *,
+        label_smoothing: float,
+        loss: Array,
+        grad_logits: Array,
+        workspace: Workspace,
+    ) -> None:
+        """Mean over the batch of the cross-entropy of the softmax, and its gradient.
+
+        With K classes, ``target[k] = (1 - e) * (k == label) + e / K``, ``p = softmax(logits)``:
+        ``loss = -1/N * sum over n, k of target[k] * log p[n, k]``, ``grad_logits = (p - target) / N``; the largest
+        logit is subtracted first. An empty batch has loss 0. Label smoothing: Szegedy et al. 2016,
+        https://arxiv.org/abs/1512.00567.
+
+        Parameters
+        ----------
+        logits : (N, K) array
+        labels : (N,) int32 array, each in [0, K)
+        loss : () array of the type of `logits`, written; grad_logits : (N, K) array, written
+        """
+
+    @abc.abstractmethod
+    def count_correct(self, logits: Array, labels: Array, *, out: Array) -> None:
+        """``out[0] += number of rows whose largest logit (the first on ties) is at the label``; out (1,) int64."""
+
+    # Random numbers
+
+    @abc.abstractmethod
+    def dropout(self, x: Array, *, p: float, key: RandomKey, out: Array) -> None:
+        """Zero elements with probability `p`, multiply the others by ``1 / (1 - p)`` (Srivastava et al., JMLR 2014).
+
+        Element i (C order) takes word ``i % 4`` of the Philox block ``i // 4`` under `key`, and is kept where that word
+        is at least ``floor(p * 2**32)``. The gradient is the same operation on grad_output with the same key.
+        """
+
+    @abc.abstractmethod
+    def augment(
+        self,
+        images: Array,
+        indices: Array,
+        *,
+        mean: Array,
+        std: Array,
+        flip: bool,
+        pad: int,
+        key: RandomKey,
+        out: Array,
+    ) -> None:
+        """Gather a batch of images, shift and mirror each at random, and normalise it.
+
+        ``out[b, h, w, c] = (image[h + dy, w' + dx, c] / 255 - mean[c]) / std[c]`` with ``image = images[indices[b]]``
+        and ``w' = W - 1 - w`` if mirrored, else w. A cell outside the image counts as 0 before normalisation (pad with
+        black, then crop).
+
+        Image b uses the first Philox block with counter b. It is mirrored if `flip` is set and word 0 is odd;
+        ``dy = (word1 * (2 * pad + 1) >> 32) - pad``, and ``dx`` is the same of word 2.
+
+        Parameters
+        ----------
+        images : (M, H, W, C) uint8 array
+        indices : (B,) int64 array, each in [0, M)
+        mean, std : (C,) arrays of the type of `out`, in units of the full range 1.0
+        out : (B, H, W, C) array, written
+        """
+
+    # Optimizers, over the flat arenas of a model; everything in place
+
+    @abc.abstractmethod
+    def sgd_step(
+        self,
+        parameter: Array,
+        grad: Array,
+        velocity: Array | None,
+        *,
+        lr: Array,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        """Stochastic gradient descent as in PyTorch: ``g = grad + weight_decay * parameter``, ``v = momentum * v + g``,
+        ``parameter -= lr * (g + momentum * v if nesterov else v)``; without momentum `velocity` is None and v is g.
+
+        Parameters
+        ----------
+        parameter, velocity : (P,) arrays, updated; grad : (P,) array
+        lr : (1,) float64 array of the backend
+        """  # noqa: D205
+
+    @abc.abstractmethod
+    def adam_step(
+        self,
+        parameter: Array,
+        grad: Array,
+        m: Array,
+        v: Array,
+        *,
+        lr: Array,
+        step: Array,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        """Adam (Kingma and Ba 2014, https://arxiv.org/abs/1412.6980): ``g = grad + weight_decay * parameter``,
+        ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g**2``,
+        ``parameter -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)``.
+
+        Parameters
+        ----------
+        parameter, m, v : (P,) arrays, updated; grad : (P,) array
+        lr : (1,) float64 array; step : (1,) int64 array holding t, which counts from 1
+        """  # noqa: D205

@@ -1,0 +1,1 @@
+"""The backend that computes with the Numba kernels of `fastconv.kernels.cpu`."""

@@ -1,0 +1,1 @@
+"""The reference backend: plain NumPy, written to be read and compared with."""

@@ -1,0 +1,51 @@
+# ruff: noqa: D102 - the contract documents each operation
+"""The reference: every operation of the contract in plain NumPy, written to be read and compared with.
+
+It shares no code with the kernels. `fastconv.backends.contract` documents each operation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.memory import Pool
+from fastconv.backends.reference.conv import NumpyConv
+from fastconv.backends.reference.elementwise import NumpyElementwise
+from fastconv.backends.reference.norm import NumpyNorm
+from fastconv.backends.reference.pool import NumpyPool
+from fastconv.backends.reference.training import NumpyTraining
+
+
+class NumpyBackend(NumpyConv, NumpyPool, NumpyNorm, NumpyElementwise, NumpyTraining):
+    """The NumPy reference."""
+
+    name = "numpy"
+    on_host = True
+
+    def __init__(self) -> None:
+        self.pool = Pool()
+
+    def empty(self, shape: Shape, dtype: Any) -> Array:
+        return self.pool.empty(shape, dtype)
+
+    def owns(self, array: Any) -> bool:
+        return isinstance(array, np.ndarray)
+
+    def asarray(self, array: Any, dtype: Any = None) -> Array:
+        array = np.asarray(array, dtype)
+        if not array.dtype.isnative:
+            array = array.astype(array.dtype.newbyteorder("="))
+        return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        result: np.ndarray = array
+        return result
+
+    def synchronize(self) -> None:
+        """Return at once: NumPy has computed everything already."""
+
+    def set_num_threads(self, count: int) -> None:
+        """Do nothing: how many threads NumPy's matrix product takes is not ours to set."""

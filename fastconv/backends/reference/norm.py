@@ -1,0 +1,105 @@
+# ruff: noqa: D102 - the contract documents each operation
+"""Reference of batch normalisation; statistics and their sums in float64, pairwise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Workspace
+
+
+def sum_of_rows(a: np.ndarray) -> np.ndarray:
+    """Sum over all axes but the last in float64, pairwise: as NumPy adds along the last axis of an array alone."""
+    return np.asarray(np.ascontiguousarray(a.reshape(-1, a.shape[-1]).T, dtype=np.float64).sum(axis=1))
+
+
+def _distances(x: np.ndarray, mean: np.ndarray, *, found: bool = False) -> np.ndarray:
+    """Return ``x - mean`` in float64; if `found`, from a mean whose rounding is found in x where it has no second row.
+
+    A mean further away than its rounding is taken as it is given.
+    """
+    rounded = mean.reshape(-1, x.shape[-1]).astype(np.float64)
+    away = x.astype(np.float64) - rounded[0]
+    if mean.ndim > 1:
+        return np.asarray(away - rounded[1])
+    if not found:
+        return np.asarray(away)
+    rest = sum_of_rows(away) / (x.size // x.shape[-1])
+    return np.asarray(away - np.where(np.abs(rest) <= np.finfo(mean.dtype).eps * np.abs(rounded[0]), rest, 0))
+
+
+def _rstd(var: np.ndarray, eps: float) -> np.ndarray:
+    """``1 / sqrt(var + eps)`` in float64; of a variance out of range from the standard deviation in its second row."""
+    if var.ndim == 1:
+        return np.asarray(1 / np.sqrt(var.astype(np.float64) + eps))
+    variance, deviation = var.astype(np.float64)
+    return np.asarray(np.where(np.isinf(variance), 1 / deviation, 1 / np.sqrt(variance + eps)))
+
+
+class NumpyNorm(Backend):
+    """Batch normalisation over all axes but the last."""
+
+    @np.errstate(all="ignore")
+    def batch_norm(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        *,
+        eps: float,
+        out: Array,
+        mean: Array,
+        var: Array,
+        workspace: Workspace,
+    ) -> None:
+        origin = x.reshape(-1, x.shape[-1])[0].astype(np.float64)
+        count = x.size // x.shape[-1]
+        away = x.astype(np.float64) - origin  # the mean of these has digits to spare, however far away they all are
+        distance = sum_of_rows(away) / count
+        away -= distance
+        away -= sum_of_rows(away) / count
+        exact_var = sum_of_rows(away * away) / count
+        means, variances = mean.reshape(-1, x.shape[-1]), var.reshape(-1, x.shape[-1])
+        means[0], variances[0] = origin + distance, exact_var
+        if mean.ndim > 1:
+            means[1] = (origin - means[0]) + distance
+        if var.ndim > 1:
+            variances[1] = np.sqrt(exact_var)
+        out[...] = gamma * (away * _rstd(exact_var, eps)) + beta
+
+    @np.errstate(all="ignore")
+    def batch_norm_backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        eps: float,
+        grad_input: Array,
+        grad_gamma: Array,
+        grad_beta: Array,
+        workspace: Workspace,
+    ) -> None:
+        count = x.size // x.shape[-1]
+        rstd = _rstd(var, eps)
+        z = _distances(x, mean, found=True) * rstd
+        sum_g = sum_of_rows(grad_output)
+        sum_gz = sum_of_rows(grad_output * z)
+        grad_beta[...], grad_gamma[...] = sum_g, sum_gz
+        grad_input[...] = gamma * rstd * (grad_output - sum_g / count - z * (sum_gz / count))
+
+    @np.errstate(all="ignore")
+    def batch_norm_inference(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
+    ) -> None:
+        out[...] = gamma * (_distances(x, mean) * _rstd(var, eps)) + beta
+
+    def update_running_stats(
+        self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array
+    ) -> None:
+        unbiased = var * (count / max(count - 1, 1))
+        running_mean[...] = (1 - momentum) * running_mean + momentum * mean
+        running_var[...] = (1 - momentum) * running_var + momentum * unbiased

@@ -1,0 +1,148 @@
+# ruff: noqa: D102 - the contract documents each operation
+"""Reference of the loss, the random operations and the optimizer steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, RandomKey, Workspace
+
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+
+
+def philox4x32(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
+    """Philox4x32-10: four random 32-bit words for each counter.
+
+    Parameters
+    ----------
+    counter : (..., 4) uint64 array of 32-bit words, the lowest first
+    key : two 32-bit words, the lower first
+
+    Returns
+    -------
+    (..., 4) uint64 array of 32-bit words
+    """
+    c0, c1, c2, c3 = np.moveaxis(counter.astype(np.uint64), -1, 0)
+    k0, k1 = key
+    for _ in range(10):
+        product0, product1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0 = (product1 >> _HALF) ^ c1 ^ np.uint64(k0)
+        c2 = (product0 >> _HALF) ^ c3 ^ np.uint64(k1)
+        c1, c3 = product1 & _LOW, product0 & _LOW
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return np.stack([c0, c1, c2, c3], axis=-1)
+
+
+def random_words(blocks: int, key: RandomKey) -> np.ndarray:
+    """Return the (blocks, 4) words of the Philox blocks 0, 1, ... under `key`."""
+    counter = np.empty((blocks, 4), np.uint64)
+    index = np.arange(blocks, dtype=np.uint64)
+    counter[:, 0], counter[:, 1] = index & _LOW, index >> _HALF
+    counter[:, 2], counter[:, 3] = key.stream % 2**32, key.step % 2**32
+    return philox4x32(counter, (key.seed % 2**32, key.seed // 2**32 % 2**32))
+
+
+class NumpyTraining(Backend):
+    """Loss, random operations, optimizers."""
+
+    @np.errstate(all="ignore")
+    def softmax_cross_entropy(
+        self,
+        logits: Array,
+        labels: Array,
+        *,
+        label_smoothing: float,
+        loss: Array,
+        grad_logits: Array,
+        workspace: Workspace,
+    ) -> None:
+        batch, classes = logits.shape
+        if batch == 0:
+            loss[...] = 0
+            return
+        shifted = logits.astype(np.float64)
+        shifted -= shifted.max(axis=1, keepdims=True)
+        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        target = np.full((batch, classes), label_smoothing / classes)
+        target[np.arange(batch), labels] += 1 - label_smoothing
+        # A class that is impossible and no target costs nothing: 0 * log(0) = 0 here.
+        cost = np.where(target > 0, target * log_p, 0)
+        loss[...] = -cost.sum() / batch
+        grad_logits[...] = (np.exp(log_p) - target) / batch
+
+    def count_correct(self, logits: Array, labels: Array, *, out: Array) -> None:
+        out[0] += np.count_nonzero(logits.argmax(axis=1) == labels)
+
+    @np.errstate(all="ignore")
+    def dropout(self, x: Array, *, p: float, key: RandomKey, out: Array) -> None:
+        words = random_words(-(-x.size // 4), key).reshape(-1)[: x.size].reshape(x.shape)
+        kept = words >= np.uint64(int(p * 2**32))
+        out[...] = np.where(kept, x * x.dtype.type(1 / (1 - p)), 0)
+
+    def augment(
+        self,
+        images: Array,
+        indices: Array,
+        *,
+        mean: Array,
+        std: Array,
+        flip: bool,
+        pad: int,
+        key: RandomKey,
+        out: Array,
+    ) -> None:
+        height, width = images.shape[1:3]
+        words = random_words(len(indices), key)
+        span = np.uint64(2 * pad + 1)
+        for b, (index, (word0, word1, word2, _)) in enumerate(zip(indices, words, strict=True)):
+            dy, dx = int(word1 * span >> _HALF), int(word2 * span >> _HALF)
+            canvas = np.zeros((height + 2 * pad, width + 2 * pad, images.shape[3]), out.dtype)
+            canvas[pad : pad + height, pad : pad + width] = images[index]
+            crop = canvas[dy : dy + height, dx : dx + width]
+            if flip and word0 & np.uint64(1):
+                crop = crop[:, ::-1]
+            out[b] = (crop / 255 - mean) / std
+
+    @np.errstate(all="ignore")
+    def sgd_step(
+        self,
+        parameter: Array,
+        grad: Array,
+        velocity: Array | None,
+        *,
+        lr: Array,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+    ) -> None:
+        g = grad + weight_decay * parameter
+        if velocity is None:
+            update = g
+        else:
+            velocity[...] = momentum * velocity + g
+            update = g + momentum * velocity if nesterov else velocity
+        parameter -= float(lr[0]) * update
+
+    @np.errstate(all="ignore")
+    def adam_step(
+        self,
+        parameter: Array,
+        grad: Array,
+        m: Array,
+        v: Array,
+        *,
+        lr: Array,
+        step: Array,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+    ) -> None:
+        t = int(step[0])
+        g = grad + weight_decay * parameter
+        m[...] = beta1 * m + (1 - beta1) * g
+        v[...] = beta2 * v + (1 - beta2) * g * g
+        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
+        parameter -= float(lr[0]) * m_hat / (np.sqrt(v_hat) + eps)

@@ -1,0 +1,1 @@
+"""Convolution and dense layers: products on tensor cores and in plain arithmetic."""

@@ -1,0 +1,1 @@
+"""Operations on single elements, and what moves, adds up or draws them."""

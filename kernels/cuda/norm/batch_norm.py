@@ -1,0 +1,98 @@
+"""Batch normalisation: statistics by parts, their sum, then one pass that applies them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..runtime.grids import THREADS, channel_block, channel_chunks, rows_of_channels, typed
+
+_LINE_ROWS = 32  # rows that one thread adds in the arrays' own type
+_COMBINE = (8, 32, 1)  # channels x threads that share the parts of a channel
+
+
+def batch_norm(device, x, gamma, beta, *, eps, out, mean, var, workspace):
+    """Normalise with the statistics of the batch."""
+    channels, dtype = gamma.size, x.dtype
+    rows = x.size // channels
+    rstd, shift = (workspace.empty((channels,), dtype) for _ in range(2))
+    _statistics(device, x, mean, var, workspace, gamma, beta, rstd, shift, eps)
+    arguments = (x, _rows_of(mean)[0], rstd, gamma, shift, out, np.int64(rows), np.int32(channels))
+    grid, block = rows_of_channels(device, rows, channels, dtype)
+    device.launch(_kernel("normalise", dtype), grid, block, arguments)
+
+
+def statistics(device, x, *, mean, var, workspace):
+    """Mean and biased variance of each channel; see `Backend.batch_norm` for their second rows."""
+    _statistics(device, x, mean, var, workspace)
+
+
+def _rows_of(statistic):
+    """Return the rows of a mean or variance, None for a second one that is not there."""
+    return (statistic[0], statistic[1]) if statistic.ndim > 1 else (statistic, None)
+
+
+def _statistics(device, x, mean, var, workspace, gamma=None, beta=None, rstd=None, shift=None, eps=0.0):
+    channels, dtype = mean.shape[-1], x.dtype
+    rows = x.size // channels
+    parts, part_rows, grid, block = _parts(rows, channels, dtype)
+    means, squares = (workspace.empty((parts, channels), np.float64) for _ in range(2))
+    arguments = (x, means, squares, np.int64(rows), np.int32(channels), np.int32(part_rows))
+    device.launch(_kernel("batch_norm_statistics", dtype), grid, block, arguments)
+    sizes = (np.int64(rows), np.int32(parts), np.int32(channels), np.int32(part_rows), np.float64(eps))
+    arguments = (x, means, squares, gamma, beta, *_rows_of(mean), *_rows_of(var), rstd, shift, *sizes)
+    device.launch(_kernel("combine_statistics", dtype), _combine_grid(channels), _COMBINE, arguments)
+
+
+def batch_norm_inference(device, x, gamma, beta, mean, var, *, eps, out):
+    """Normalise with given statistics."""
+    if x.size:
+        rows = x.size // gamma.size
+        sizes = (np.int64(rows), np.int32(gamma.size), np.float64(eps))
+        arguments = (x, gamma, beta, *_rows_of(mean), *_rows_of(var), out, *sizes)
+        grid, block = rows_of_channels(device, rows, gamma.size, x.dtype)
+        device.launch(_kernel("normalise_inference", x.dtype), grid, block, arguments)
+
+
+def batch_norm_backward(device, grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace):
+    """Gradients of `batch_norm`."""
+    channels, dtype = gamma.size, x.dtype
+    rows = x.size // channels
+    parts, part_rows, grid, block = _parts(rows, channels, dtype)
+    sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
+    constants = tuple(workspace.empty((channels,), dtype) for _ in range(4))
+    (mean, rest), (var, deviation) = _rows_of(mean), _rows_of(var)
+    distances = workspace.empty((parts, channels), np.float64) if rest is None else None
+    sizes = (np.int64(rows), np.int32(channels), np.int32(part_rows), np.float64(eps))
+    arguments = (grad_output, x, mean, var, deviation, sums, products, distances, *sizes)
+    device.launch(_kernel("batch_norm_gradient_sums", dtype), grid, block, arguments)
+    sizes = (np.int64(rows), np.int32(parts), np.int32(channels), np.float64(eps))
+    statistics = (gamma, mean, rest, var, deviation)
+    arguments = (sums, products, distances, *statistics, grad_gamma, grad_beta, *constants, *sizes)
+    device.launch(_kernel("combine_gradients", dtype), _combine_grid(channels), _COMBINE, arguments)
+    arguments = (grad_output, x, mean, *constants, grad_input, np.int64(rows), np.int32(channels))
+    grid, block = rows_of_channels(device, rows, channels, dtype)
+    device.launch(_kernel("batch_norm_gradient_apply", dtype), grid, block, arguments)
+
+
+def update_running_stats(device, mean, var, *, momentum, count, running_mean, running_var):
+    """Move the running statistics towards those of the batch."""
+    scalars = (mean.dtype.type(momentum), mean.dtype.type(count / (count - 1) if count > 1 else 1))
+    arguments = (mean, var, running_mean, running_var, np.int32(mean.size), *scalars)
+    grid = (-(-mean.size // THREADS), 1, 1)
+    device.launch(_kernel("move_running", mean.dtype), grid, (THREADS, 1, 1), arguments)
+
+
+def _parts(rows, channels, dtype):
+    """Return the number of parts, the rows of one, grid and block; of the shape alone."""
+    columns, lines = channel_block(channels, dtype)
+    part_rows = _LINE_ROWS * lines
+    parts = -(-rows // part_rows)
+    return parts, part_rows, (parts, channel_chunks(channels, dtype), 1), (columns, lines, 1)
+
+
+def _combine_grid(channels):
+    return -(-channels // _COMBINE[0]), 1, 1
+
+
+def _kernel(name, dtype):
+    return typed("batch_norm.cu", name, dtype)

@@ -1,0 +1,42 @@
+"""Max pooling and its gradient: a thread keeps its channels and walks over pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..runtime.grids import rows_of_channels, typed
+
+_WINDOWS = (2, 3)  # square windows compiled for themselves
+
+
+def window_variant(kernel_size, dilation):
+    """Return the WINDOW of this geometry: its size if it has kernels of its own, else 0."""
+    known = kernel_size[0] == kernel_size[1] and kernel_size[0] in _WINDOWS and tuple(dilation) == (1, 1)
+    return kernel_size[0] if known else 0
+
+
+def max_pool2d(device, x, *, kernel_size, stride, padding, dilation, out, argmax):
+    """Largest value of each window, and its place."""
+    if out.size:
+        geometry = (kernel_size, stride, padding, dilation)
+        _launch(device, "max_pool2d_pixels", (x, out, argmax), x.shape, out.shape, out.shape, geometry)
+
+
+def max_pool2d_backward(device, grad_output, argmax, *, kernel_size, stride, padding, dilation, out):
+    """Gradient of `max_pool2d`."""
+    if out.size:
+        arrays, geometry = (grad_output, argmax, out), (kernel_size, stride, padding, dilation)
+        _launch(device, "max_pool2d_backward_pixels", arrays, out.shape, grad_output.shape, out.shape, geometry)
+
+
+def _launch(device, name, arrays, in_shape, out_shape, walked, geometry):
+    kernel_size, stride, padding, dilation = geometry
+    channels = in_shape[3]
+    pixels = walked[0] * walked[1] * walked[2]
+    argmax = arrays[1] if name.startswith("max_pool2d_backward") else arrays[2]
+    defines = (("PLACE_BYTES", argmax.dtype.itemsize), ("WINDOW", window_variant(kernel_size, dilation)))
+    sizes = (*in_shape[1:3], *out_shape[1:3], channels, *kernel_size, *stride, padding[0][0], padding[1][0], *dilation)
+    dtype = arrays[0].dtype
+    grid, block = rows_of_channels(device, pixels, channels, dtype)
+    arguments = (*arrays, np.int64(pixels), *map(np.int32, sizes))
+    device.launch(typed("max_pool.cu", name, dtype, *defines), grid, block, arguments)

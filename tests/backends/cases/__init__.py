@@ -1,0 +1,5 @@
+"""The cases of the contract: each operation at the places where kernels go wrong. Every backend runs those of CASES."""
+
+from tests.backends.cases import conv, elementwise, fused, norm, pool, training
+
+CASES = [case for part in (conv, pool, norm, elementwise, training, fused) for case in part.CASES]

@@ -1,0 +1,561 @@
+"""Cases of the fused operations. Their reference is the composition of their parts, in float64 on the NumPy backend."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tests.backends.cases.conv import Conv, geometry_of, pad, prepared_weight
+from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
+from tests.backends.op_case import Arrays, Case
+
+CONVS = [
+    Conv("winograd-c64-k64", 2, (8, 8), 64, 64),
+    Conv("winograd-c16-k16-cut", 3, (7, 9), 16, 16),
+    Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)),
+    Conv("winograd-many-tiles", 9, (16, 16), 32, 48),
+    Conv("winograd-one-tile", 1, (2, 3), 40, 70),
+    Conv("strict", 2, (6, 5), 16, 17, precision="strict"),
+    Conv("stem", 2, (8, 7), 3, 16, bias=False),
+    Conv("stride2", 2, (8, 8), 16, 32, stride=(2, 2), bias=False),
+    Conv("1x1-stride2", 2, (7, 5), 33, 7, (1, 1), (2, 2), pad(0, 0)),
+    Conv("5x5", 1, (9, 8), 20, 9, (5, 5), padding=pad(2, 2)),
+    Conv("many-channels", 1, (4, 4), 700, 20, (1, 1), padding=pad(0, 0)),
+    Conv("groups2", 2, (5, 5), 16, 32, groups=2),
+    Conv("depthwise", 2, (5, 6), 17, 17, groups=17),
+    Conv("infinite", 2, (5, 5), 8, 17, precision="strict", infinite=True),
+]
+_MAPS = {
+    "round": (2, 8, 8, 64),
+    "ragged": (3, 5, 7, 17),
+    "c3": (2, 6, 5, 3),
+    "c96-2x2": (4, 2, 2, 96),
+    "one-element": (1, 1, 1, 7),
+    "long": (9, 16, 16, 16),
+    "far-from-zero": (2, 6, 6, 16),
+    "two-rows": (3, 5, 7, 17),
+}
+SQUARES: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
+_OVERLAPPING: dict[str, Any] = {"kernel_size": (3, 3), "stride": (2, 2), "padding": pad(1, 1), "dilation": (1, 1)}
+_CEILING: dict[str, Any] = {**SQUARES, "ceil": True}
+
+
+def _bound(c: Conv, name: str, spread: str, axes: tuple[int, ...], i: Arrays, o: Arrays) -> np.ndarray:
+    """Largest input times the sum of the weights, on every convolution: see `_spread` of conv.py."""
+    finite = {key: np.abs(np.where(np.isfinite(a), a, 0)) for key, a in i.items()}
+    size = finite[spread].max(initial=0) * finite["weight"].sum(axes)
+    if c.groups > 1:
+        size = size.max(initial=0)
+    for extra in ("bias", "addend"):
+        if extra in finite:
+            size = size + finite[extra]
+    return np.broadcast_to(size, o[name].shape)
+
+
+def _inputs(c: Conv, **more: tuple[int, ...]):
+    def made(rng: np.random.Generator) -> Arrays:
+        arrays = {name: rng.standard_normal(shape) for name, shape in more.items()}
+        arrays["weight"] = rng.standard_normal(c.w_shape)
+        if c.infinite:
+            arrays["weight"][0, 0, 0, 0], arrays["weight"][-1, 1, 0, -1] = np.inf, -np.inf
+        if c.bias and "x" in more:
+            arrays["bias"] = 5 * rng.standard_normal(c.k)
+        return arrays
+
+    return made
+
+
+def conv_relu(c: Conv) -> Case:
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d_relu(i["x"], weight, i.get("bias"), **geometry_of(c), out=o["y"], workspace=workspace)
+
+    return Case(
+        "conv2d_relu",
+        c.id,
+        _inputs(c, x=c.x_shape),
+        {"y": c.y_shape},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 1,
+        magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+        rounded=c.rounded,
+    )
+
+
+def conv_relu_pool(c: Conv, windows: dict[str, Any]) -> Case:
+    """One channel of the input and its weight keep the values of a window, and zero, apart: no rounding changes places.
+
+    Every other window is negative throughout, so that its places are those of the first of equals.
+    """
+    pooled, windows = _pooled(c.y_shape, windows)
+    geometry = {f"pool_{name}" if name != "kernel_size" else name: value for name, value in windows.items()}
+    plain = _inputs(c, x=c.x_shape)
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = plain(rng)
+        (top, _), (left, _) = c.padding
+        kernel_h, kernel_w, stride_h, stride_w = *c.kernel, *c.stride
+        centre = kernel_h // 2, kernel_w // 2
+        rows = np.arange(c.y_shape[1]) * stride_h - top + centre[0]
+        cols = np.arange(c.y_shape[2]) * stride_w - left + centre[1]
+        steps = np.empty(c.y_shape[1:3])
+        steps.flat = rng.permutation(steps.size) + 1.0
+        steps[np.add.outer(np.arange(steps.shape[0]) // 2, np.arange(steps.shape[1]) // 2) % 2 == 1] *= -1
+        width = c.c // c.groups
+        arrays["x"][..., ::width] = 0
+        arrays["weight"][:, :, 0] = 0
+        arrays["x"][:, rows[:, None], cols[None, :], ::width] = 1000 * steps[..., None]
+        arrays["weight"][centre[0], centre[1], 0] = 1
+        return arrays
+
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        more = {**geometry_of(c), **geometry, "out": o["y"], "argmax": o["argmax"], "workspace": workspace}
+        backend.conv2d_relu_max_pool2d(i["x"], weight, i.get("bias"), **more)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = np.abs(i["x"]).max(initial=0) * np.abs(i["weight"]).sum((0, 1, 2)).max() + np.abs(i.get("bias", 0)).max()
+        return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
+
+    return Case(
+        "conv2d_relu_max_pool2d",
+        c.id,
+        inputs,
+        {"y": pooled, "argmax": (pooled, np.uint8)},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 1,
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def backward_input_relu(c: Conv) -> Case:
+    """With the gradient of a bias where the convolution has one itself."""
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = _inputs(c, grad_output=c.y_shape)(rng)
+        return arrays | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
+
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
+        more = {**geometry_of(c), "out": o["out"], "grad_bias": o.get("grad_bias"), "workspace": workspace}
+        backend.conv2d_backward_input_relu(i["grad_output"], weight, i["y"], **more)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
+        return {"out": size} | ({"grad_bias": (size * (i["y"] > 0)).sum((0, 1, 2))} if c.bias else {})
+
+    return Case(
+        "conv2d_backward_input_relu",
+        c.id,
+        inputs,
+        {"out": c.x_shape} | ({"grad_bias": (c.c,)} if c.bias else {}),
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def conv_pool_backward(c: Conv, windows: dict[str, Any], *, needs: bool = True) -> Case:
+    """Behind a rectifier, with a bias or without, where the convolution has a bias itself; plain where it has none."""
+    pooled, windows = _pooled(c.y_shape, windows)
+    geometry = {f"pool_{name}" if name != "kernel_size" else name: value for name, value in windows.items()}
+    cells = windows["kernel_size"][0] * windows["kernel_size"][1]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = {"grad_output": rng.standard_normal(pooled), "weight": rng.standard_normal(c.w_shape)}
+        arrays["argmax"] = _cells_inside(rng, c.y_shape, pooled, windows)
+        return arrays | {"x": np.maximum(rng.standard_normal(c.x_shape), 0)}
+
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace) if needs else None
+        more = {**geometry_of(c), **geometry, "precision": c.precision, "rectified": c.bias and needs}
+        more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
+        arguments = (i["grad_output"], i["argmax"], i["x"], weight)
+        backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = cells * _bound(c, "grad_weight", "grad_output", (0, 1, 3), i, {"grad_weight": np.empty(c.x_shape)})
+        pixels = int(np.prod(c.y_shape[:3]))
+        largest = cells * np.abs(i["grad_output"]).max(initial=0) * np.abs(i["x"]).max(initial=0)
+        sizes = {"grad_weight": np.broadcast_to(largest * pixels, c.w_shape)}
+        if needs:
+            sizes["grad_input"] = size
+        if needs and c.bias:
+            sizes["grad_bias"] = (size * (i["x"] > 0)).sum((0, 1, 2))
+        return sizes
+
+    outputs = {"grad_weight": c.w_shape} | ({"grad_input": c.x_shape} if needs else {})
+    return Case(
+        "conv2d_max_pool2d_backward",
+        c.id + ("" if needs else "-weight-only"),
+        inputs,
+        outputs | ({"grad_bias": (c.c,)} if needs and c.bias else {}),
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = False) -> Case:
+    """With an addend or without; in place, the result is written over it."""
+    more = {"grad_output": c.y_shape, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
+    channels, eps = (c.c,), eps_of(c.id)
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = _inputs(c, **more)(rng)
+        arrays["x"] += 3
+        arrays.pop("bias", None)
+        norm = {"mean": 3 + rng.standard_normal(channels), "var": 0.5 + rng.random(channels)}
+        if "two-rows" in c.id:
+            norm = two_rows(**norm, rng=rng)
+        return arrays | norm | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
+
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
+        addend = i.get("addend")
+        if in_place:
+            backend.copy(addend, out=o["out"])
+            addend = o["out"]
+        arguments = {"mean": i["mean"], "var": i["var"], "eps": eps, **o, "workspace": workspace}
+        backend.conv2d_backward_input_norm_relu(
+            i["grad_output"], weight, addend, i["y"], i["x"], **geometry_of(c), **arguments
+        )
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
+        passed = size * (i["y"] > 0)
+        away = (np.abs(i["x"]) + size_of(i["mean"])) * rstd_of(i["var"], eps)
+        return {"out": size, "grad_beta": passed.sum((0, 1, 2)), "grad_gamma": (passed * away).sum((0, 1, 2))}
+
+    return Case(
+        "conv2d_backward_input_norm_relu",
+        c.id + ("-add" if add else "") + ("-in-place" if in_place else ""),
+        inputs,
+        {"out": c.x_shape, "grad_gamma": channels, "grad_beta": channels},
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def norm_backward_apply(name: str, shape: tuple[int, ...]) -> Case:
+    eps = eps_of(name)
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(name, shape, rng)
+        del parts["beta"]
+        grad = rng.standard_normal(shape)
+        axes = tuple(range(len(shape) - 1))
+        normalised = (parts["x"] - parts["mean"].reshape(-1, shape[-1]).sum(0)) * rstd_of(parts["var"], eps)
+        sums = {"grad_gamma": (grad * normalised).sum(axes), "grad_beta": grad.sum(axes)}
+        return {"grad_output": grad, **parts, **sums}
+
+    def call(backend, i, o, workspace):
+        arguments = (i["grad_output"], i["x"], i["gamma"], i["mean"], i["var"])
+        sums = {"grad_gamma": i["grad_gamma"], "grad_beta": i["grad_beta"]}
+        backend.batch_norm_backward_apply(*arguments, **sums, eps=eps, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        return {"grad_input": _backward_size(i, np.abs(i["grad_output"]), shape, eps)["grad_input"]}
+
+    return Case("batch_norm_backward_apply", name, inputs, {"grad_input": shape}, call, magnitude=magnitude)
+
+
+def conv_add_relu(c: Conv) -> Case:
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        arguments = (i["x"], weight, i.get("bias"), i["addend"])
+        backend.conv2d_add_relu(*arguments, **geometry_of(c), out=o["y"], workspace=workspace)
+
+    return Case(
+        "conv2d_add_relu",
+        c.id,
+        _inputs(c, x=c.x_shape, addend=c.y_shape),
+        {"y": c.y_shape},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 2,
+        magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+        rounded=c.rounded,
+    )
+
+
+def conv_statistics(c: Conv) -> Case:
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d_statistics(i["x"], weight, i.get("bias"), **geometry_of(c), **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _bound(c, "out", "x", (0, 1, 2), i, o)
+        spread = np.sqrt(o["var"]) + np.abs(o["mean"]) * np.finfo(np.float32).eps
+        largest = size.max(axis=(0, 1, 2), initial=0)
+        return {"out": size, "mean": largest, "var": spread * (largest + spread)}
+
+    return Case(
+        "conv2d_statistics",
+        c.id,
+        _inputs(c, x=c.x_shape),
+        {"out": c.y_shape, "mean": (c.k,), "var": (c.k,)},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 1,
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def backward_input_add(c: Conv, *, in_place: bool) -> Case:
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
+        out = o["grad_input"]
+        addend = i["addend"]
+        if in_place:
+            backend.copy(addend, out=out)
+            addend = out
+        backend.conv2d_backward_input_add(
+            i["grad_output"], weight, addend, **geometry_of(c), out=out, workspace=workspace
+        )
+
+    return Case(
+        "conv2d_backward_input_add",
+        c.id + ("-in-place" if in_place else ""),
+        _inputs(c, grad_output=c.y_shape, addend=c.x_shape),
+        {"grad_input": c.x_shape},
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + 1,
+        magnitude=lambda i, o: {"grad_input": _bound(c, "grad_input", "grad_output", (0, 1, 3), i, o)},
+        rounded=c.rounded,
+    )
+
+
+def _norm_parts(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Arrays:
+    channels, offset = shape[-1], 1000.0 if name == "far-from-zero" else 0.0
+    parts = {
+        "x": rng.standard_normal(shape) + offset,
+        "gamma": rng.standard_normal(channels),
+        "beta": rng.standard_normal(channels),
+        "mean": rng.standard_normal(channels) + offset,
+        "var": rng.uniform(0.1, 2, channels),
+    }
+    return parts | two_rows(parts["mean"], parts["var"], rng) if "two-rows" in name else parts
+
+
+def _normalised_size(i: Arrays, eps: float) -> np.ndarray:
+    away = (np.abs(i["x"]) + size_of(i["mean"])) * rstd_of(i["var"], eps)
+    return np.abs(i["gamma"]) * away + np.abs(i["beta"])
+
+
+def normalise(name: str, shape: tuple[int, ...], *, add: bool) -> Case:
+    eps = eps_of(name)
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(name, shape, rng)
+        return parts | {"residual": rng.standard_normal(shape)} if add else parts
+
+    def call(backend, i, o, workspace):
+        parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
+        if add:
+            backend.normalise_add_relu(*parts, i["residual"], eps=eps, out=o["y"])
+        else:
+            backend.normalise_relu(*parts, eps=eps, out=o["y"])
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        return {"y": _normalised_size(i, eps) + np.abs(i.get("residual", 0.0))}
+
+    op = "normalise_add_relu" if add else "normalise_relu"
+    return Case(op, name, inputs, {"y": shape}, call, magnitude=magnitude)
+
+
+def _pooled(shape: tuple[int, ...], windows: dict[str, Any]) -> tuple[tuple[int, ...], dict[str, Any]]:
+    windows = dict(windows)
+    ceiling = windows.pop("ceil", False)
+    (top, bottom), (left, right) = windows["padding"]
+    sizes = []
+    for size, both, k, s in zip(
+        shape[1:3], (top + bottom, left + right), windows["kernel_size"], windows["stride"], strict=True
+    ):
+        room = size + both - k
+        sizes.append(-(-room // s) + 1 if ceiling else room // s + 1)
+    return (shape[0], *sizes, shape[3]), windows
+
+
+def normalise_pool(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
+    (pooled, windows), eps = _pooled(shape, windows), eps_of(name)
+
+    def call(backend, i, o, workspace):
+        parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
+        backend.normalise_relu_max_pool2d(
+            *parts, eps=eps, **windows, out=o["y"], argmax=o["argmax"], workspace=workspace
+        )
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _normalised_size(i, eps).max(axis=(0, 1, 2))
+        return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
+
+    return Case(
+        "normalise_relu_max_pool2d",
+        name,
+        lambda rng: _norm_parts(name, shape, rng),
+        {"y": pooled, "argmax": (pooled, np.uint8)},
+        call,
+        magnitude=magnitude,
+    )
+
+
+def relu_bias(name: str, shape: tuple[int, ...]) -> Case:
+    def call(backend, i, o, workspace):
+        backend.relu_backward_bias(i["grad_output"], i["y"], **o, workspace=workspace)
+
+    return Case(
+        "relu_backward_bias",
+        name,
+        lambda rng: {"grad_output": rng.standard_normal(shape), "y": np.maximum(rng.standard_normal(shape), 0)},
+        {"out": shape, "grad_bias": shape[-1:]},
+        call,
+        terms=int(np.prod(shape[:-1])),
+    )
+
+
+def _backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...], eps: float) -> dict:
+    """Magnitudes of the gradients of a normalisation, `g` being that of its output."""
+    axes = tuple(range(len(shape) - 1))
+    rstd = rstd_of(i["var"], eps)
+    z = (np.abs(i["x"]) + size_of(i["mean"])) * rstd
+    count = max(1, int(np.prod(shape[:-1])))
+    sum_g, sum_gz = g.sum(axes), (g * z).sum(axes)
+    grad_input = np.abs(i["gamma"]) * rstd * (g + sum_g / count + z * sum_gz / count)
+    return {"grad_input": grad_input, "grad_gamma": sum_gz, "grad_beta": sum_g}
+
+
+def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: bool = False) -> Case:
+    eps = eps_of(name)
+    channels = shape[-1:]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(name, shape, rng)
+        del parts["beta"]
+        y = np.maximum(rng.standard_normal(shape), 0)
+        return {"grad_output": rng.standard_normal(shape), "y": y, **parts}
+
+    def call(backend, i, o, workspace):
+        grad = i["grad_output"]
+        if in_place:
+            backend.copy(grad, out=o["grad_residual"])
+            grad = o["grad_residual"]
+        arguments = (grad, i["y"], i["x"], i["gamma"], i["mean"], i["var"])
+        operation = backend.batch_norm_add_relu_backward if add else backend.batch_norm_relu_backward
+        operation(*arguments, eps=eps, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _backward_size(i, np.abs(i["grad_output"]), shape, eps)
+        return size | {"grad_residual": np.zeros(shape)} if add else size
+
+    outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
+    if add:
+        outputs["grad_residual"] = shape
+    op = "batch_norm_add_relu_backward" if add else "batch_norm_relu_backward"
+    return Case(op, name + ("-in-place" if in_place else ""), inputs, outputs, call, magnitude=magnitude)
+
+
+def norm_pool_backward(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
+    (pooled, windows), eps = _pooled(shape, windows), eps_of(name)
+    cells = windows["kernel_size"][0] * windows["kernel_size"][1]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        parts = _norm_parts(name, shape, rng)
+        del parts["beta"]
+        return {
+            "grad_output": rng.standard_normal(pooled),
+            "y": np.maximum(rng.standard_normal(pooled), 0),
+            "argmax": _cells_inside(rng, shape, pooled, windows),
+            **parts,
+        }
+
+    def call(backend, i, o, workspace):
+        arguments = (i["grad_output"], i["y"], i["argmax"], i["x"], i["gamma"], i["mean"], i["var"])
+        backend.batch_norm_relu_max_pool2d_backward(*arguments, eps=eps, **windows, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        g = np.full(shape, cells * np.abs(i["grad_output"]).max(initial=0))
+        return _backward_size(i, g, shape, eps)
+
+    channels = shape[-1:]
+    outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
+    return Case("batch_norm_relu_max_pool2d_backward", name, inputs, outputs, call, magnitude=magnitude)
+
+
+def _cells_inside(
+    rng: np.random.Generator, shape: tuple[int, ...], pooled: tuple[int, ...], windows: dict[str, Any]
+) -> np.ndarray:
+    """Places in the windows at random, of cells that lie in the map."""
+    kernel_h, kernel_w = windows["kernel_size"]
+    (top, _), (left, _) = windows["padding"]
+    rows, cols = [], []
+    for target, size, count, k, s, before in (
+        (rows, shape[1], pooled[1], kernel_h, windows["stride"][0], top),
+        (cols, shape[2], pooled[2], kernel_w, windows["stride"][1], left),
+    ):
+        for p in range(count):
+            inside = [r for r in range(k) if 0 <= p * s - before + r < size]
+            target.append((inside[0], inside[-1] + 1))
+    place = np.empty(pooled, np.uint8)
+    for p, (r0, r1) in enumerate(rows):
+        for q, (s0, s1) in enumerate(cols):
+            r = rng.integers(r0, r1, (pooled[0], pooled[3]))
+            place[:, p, q] = r * kernel_w + rng.integers(s0, s1, (pooled[0], pooled[3]))
+    return place
+
+
+_POOLED = [
+    ("round", (2, 8, 8, 64), SQUARES),
+    ("odd", (3, 5, 7, 17), SQUARES),
+    ("c3", (2, 6, 4, 3), SQUARES),
+    ("overlapping", (2, 7, 6, 16), _OVERLAPPING),
+    ("ceiling", (2, 5, 5, 8), _CEILING),
+    ("long", (9, 16, 16, 16), SQUARES),
+    ("two-rows", (3, 5, 7, 17), SQUARES),
+]
+
+CONVOLUTIONS = (
+    *(conv_relu, conv_add_relu, conv_statistics),
+    *(partial(backward_input_add, in_place=in_place) for in_place in (False, True)),
+)
+CASES = [
+    *(conv_relu(c) for c in CONVS),
+    *(conv_add_relu(c) for c in CONVS),
+    *(conv_statistics(c) for c in CONVS if not c.infinite),
+    *(conv_relu_pool(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
+    conv_relu_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
+    conv_relu_pool(Conv("ceiling-pool", 2, (7, 8), 16, 40), _CEILING),
+    conv_relu_pool(Conv("few-tiles", 1, (4, 6), 32, 17), SQUARES),
+    *(backward_input_relu(c) for c in CONVS if not c.infinite),
+    backward_input_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
+    *(conv_pool_backward(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and c.precision == "default"),
+    conv_pool_backward(Conv("winograd-c64-k64-overlapping", 2, (8, 8), 64, 64), _OVERLAPPING),
+    conv_pool_backward(Conv("winograd-c17-k33-valid-ceiling", 2, (13, 13), 17, 33, padding=pad(0, 0)), _CEILING),
+    conv_pool_backward(Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)), SQUARES, needs=False),
+    *(backward_input_norm_relu(c, add=add) for c in CONVS if not c.infinite for add in (False, True)),
+    *(backward_input_norm_relu(c, add=True, in_place=True) for c in CONVS[:4]),
+    backward_input_norm_relu(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), add=True),
+    backward_input_norm_relu(Conv("two-rows", 3, (9, 8), 17, 16), add=True),
+    backward_input_norm_relu(Conv("two-rows-direct", 2, (9, 8), 17, 16, precision="strict"), add=False),
+    *(norm_backward_apply(name, shape) for name, shape in _MAPS.items() if name != "far-from-zero"),
+    *(backward_input_add(c, in_place=False) for c in CONVS if not c.infinite),
+    *(backward_input_add(c, in_place=True) for c in CONVS if not c.infinite),
+    conv_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
+    *(normalise(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),
+    normalise("dense", (31, 33), add=False),
+    normalise("empty-batch", (0, 4, 4, 16), add=True),
+    *(normalise_pool(*arguments) for arguments in _POOLED),
+    *(relu_bias(name, shape) for name, shape in _MAPS.items() if name != "two-rows"),
+    relu_bias("dense", (31, 10)),
+    relu_bias("empty-batch", (0, 4, 4, 8)),
+    *(norm_backward(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),
+    norm_backward("round", (2, 8, 8, 64), add=True, in_place=True),
+    norm_backward("dense", (31, 33), add=False),
+    *(norm_pool_backward(*arguments) for arguments in _POOLED),
+]

@@ -1,0 +1,180 @@
+"""Cases of the loss, the random operations and the optimizer steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastconv.backends.contract.types import RandomKey
+from tests.backends.op_case import Arrays, Case
+
+_KEY = RandomKey(seed=0x1234_5678_9ABC_DEF0, stream=7, step=123_456)
+
+
+def cross_entropy(name: str, n: int, k: int, *, smoothing: float = 0.0, spread: float = 2.0) -> Case:
+    def inputs(rng: np.random.Generator) -> Arrays:
+        return {
+            "logits": spread * rng.standard_normal((n, k)),
+            "labels": rng.integers(0, k, n).astype(np.int32),
+        }
+
+    def call(backend, i, o, workspace):
+        backend.softmax_cross_entropy(i["logits"], i["labels"], label_smoothing=smoothing, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        if n == 0:
+            return {"loss": 0, "grad_logits": 0}
+        shift = i["logits"] - i["logits"].max(1, keepdims=True)
+        log_sum = np.log(np.exp(shift).sum(1, keepdims=True))
+        target = np.full((n, k), smoothing / k)
+        target[np.arange(n), i["labels"]] += 1 - smoothing
+        gradient = np.exp(shift - log_sum) * (2 + np.abs(shift)) + target
+        return {"loss": 1 + (target * (np.abs(shift) + log_sum)).sum() / n, "grad_logits": gradient / n}
+
+    outputs = {"loss": (), "grad_logits": (n, k)}
+    return Case("softmax_cross_entropy", name, inputs, outputs, call, terms=n + k, magnitude=magnitude)
+
+
+def correct(name: str, n: int, k: int, ties: bool = False) -> Case:
+    def inputs(rng: np.random.Generator) -> Arrays:
+        logits = rng.integers(0, 2, (n, k)).astype(np.float64) if ties else rng.standard_normal((n, k))
+        guess = logits.argmax(1) if n else np.zeros(0, np.int64)
+        labels = np.where(rng.random(n) < 0.5, guess, rng.integers(0, k, n)).astype(np.int32)
+        return {"logits": logits, "labels": labels, "count": np.array([5], np.int64)}
+
+    def call(backend, i, o, workspace):
+        backend.count_correct(i["logits"], i["labels"], out=i["count"])
+
+    return Case("count_correct", name, inputs, {}, call, updated=("count",))
+
+
+def dropout(name: str, shape: tuple[int, ...], p: float, key: RandomKey = _KEY) -> Case:
+    def call(backend, i, o, workspace):
+        backend.dropout(i["x"], p=p, key=key, out=o["y"])
+
+    return Case(
+        "dropout",
+        name,
+        lambda rng: {"x": rng.standard_normal(shape)},
+        {"y": shape},
+        call,
+        magnitude=lambda i, o: {"y": np.abs(o["y"])},
+    )
+
+
+def augment(name: str, shape: tuple[int, ...], batch: int, *, flip: bool, pad: int) -> Case:
+    channels = shape[-1]
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        return {
+            "images": rng.integers(0, 256, shape).astype(np.uint8),
+            "indices": rng.integers(0, shape[0], batch),
+            "mean": rng.uniform(0.4, 0.6, channels),
+            "std": rng.uniform(0.2, 0.3, channels),
+        }
+
+    def call(backend, i, o, workspace):
+        arguments = {"mean": i["mean"], "std": i["std"], "flip": flip, "pad": pad, "key": _KEY}
+        backend.augment(i["images"], i["indices"], **arguments, out=o["batch"])
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        return {"batch": (1 + i["mean"]) / i["std"]}
+
+    return Case("augment", name, inputs, {"batch": (batch, *shape[1:])}, call, magnitude=magnitude)
+
+
+def sgd(name: str, size: int, *, momentum: float = 0.0, nesterov: bool = False, decay: float = 0.0) -> Case:
+    def inputs(rng: np.random.Generator) -> Arrays:
+        made = {key: rng.standard_normal(size) for key in ("parameter", "grad")}
+        made |= {"velocity": rng.standard_normal(size)} if momentum else {}
+        return made | {"lr": np.array([0.05])}
+
+    def call(backend, i, o, workspace):
+        backend.sgd_step(
+            i["parameter"],
+            i["grad"],
+            i.get("velocity"),
+            lr=i["lr"],
+            momentum=momentum,
+            nesterov=nesterov,
+            weight_decay=decay,
+        )
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        g = np.abs(i["grad"]) + decay * np.abs(i["parameter"])
+        v = momentum * np.abs(i["velocity"]) + g if momentum else g
+        sizes = {"parameter": np.abs(i["parameter"]) + 0.05 * (g + v), "velocity": v}
+        return {key: sizes[key] for key in updated}
+
+    updated = ("parameter", "velocity") if momentum else ("parameter",)
+    return Case("sgd_step", name, inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
+
+
+def adam(
+    name: str, size: int, *, t: int, decay: float = 0.0, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+) -> Case:
+    lr = 1e-2
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        scale = 0.0 if t == 1 else 1.0
+        return {
+            "parameter": rng.standard_normal(size),
+            "grad": rng.standard_normal(size),
+            "m": scale * rng.standard_normal(size),
+            "v": scale * rng.uniform(0.1, 1, size),
+            "lr": np.array([lr]),
+            "step": np.array([t], np.int64),
+        }
+
+    def call(backend, i, o, workspace):
+        settings = {"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": decay}
+        backend.adam_step(i["parameter"], i["grad"], i["m"], i["v"], lr=i["lr"], step=i["step"], **settings)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        g = np.abs(i["grad"]) + decay * np.abs(i["parameter"])
+        m = beta1 * np.abs(i["m"]) + (1 - beta1) * g
+        update = lr * m / (1 - beta1**t) / (np.sqrt(o["v"] / (1 - beta2**t)) + eps)
+        return {"parameter": np.abs(i["parameter"]) + update, "m": m, "v": o["v"] + (1 - beta2) * g * g}
+
+    updated = ("parameter", "m", "v")
+    return Case("adam_step", name, inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
+
+
+CASES = [
+    cross_entropy("ten-classes", 32, 10),
+    cross_entropy("smoothed", 7, 10, smoothing=0.1),
+    cross_entropy("ragged", 5, 33, smoothing=0.3),
+    cross_entropy("one-class", 3, 1),
+    cross_entropy("two-classes", 1, 2),
+    cross_entropy("thousand", 3, 1000),
+    cross_entropy("large-logits", 6, 17, spread=1e4),
+    cross_entropy("large-smoothed", 6, 17, spread=1e4, smoothing=0.1),
+    cross_entropy("empty-batch", 0, 10),
+    correct("ragged", 101, 33),  # a block has 4 rows, a warp 32 lanes
+    correct("ten-classes", 100, 10),
+    correct("ties", 64, 7, ties=True),
+    correct("one-class", 5, 1),
+    correct("empty-batch", 0, 10),
+    dropout("half", (2, 5, 7, 17), 0.5),
+    dropout("third", (3, 64), 0.3),
+    dropout("none", (33,), 0.0),
+    dropout("most", (1001,), 0.9),
+    dropout("one", (1,), 0.5),
+    dropout("empty", (0, 8), 0.5),
+    dropout("large-key", (65,), 0.5, RandomKey(2**64 - 1, 2**32 - 1, 2**32 - 1)),
+    augment("cifar", (5, 32, 32, 3), 7, flip=True, pad=4),
+    augment("no-flip", (3, 8, 6, 3), 5, flip=False, pad=2),
+    augment("no-shift", (3, 5, 7, 1), 5, flip=True, pad=0),
+    augment("plain", (4, 4, 4, 17), 3, flip=False, pad=0),
+    augment("empty-batch", (2, 8, 8, 3), 0, flip=True, pad=1),
+    sgd("plain", 1000),
+    sgd("decay", 17, decay=0.1),
+    sgd("momentum", 33, momentum=0.9),
+    sgd("momentum-decay", 4099, momentum=0.9, decay=5e-4),
+    sgd("nesterov", 65, momentum=0.9, nesterov=True),
+    sgd("nesterov-decay", 1, momentum=0.8, nesterov=True, decay=0.01),
+    adam("first-step", 1000, t=1),
+    adam("later", 17, t=6),
+    adam("decay", 4099, t=1000, decay=0.01),
+    adam("one", 1, t=3),
+    adam("other-settings", 35, t=4, beta1=0.7, beta2=0.95, eps=0.1),
+]

@@ -1,0 +1,87 @@
+"""The CUDA kernels, run by the emulator: every case of the contract in every order of threads.
+
+Cases and checks are those of the other backends. An order only says which thread runs first between two barriers: where
+results depend on it, the kernel lacks a barrier or adds without an order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fastconv.backends.contract.backend import Backend
+from tests.backends.cases import CASES
+from tests.backends.cases import training as cases_training
+from tests.backends.emulator.emulated import emulator_or_skip, running
+from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
+
+# Order of the threads, when asynchronous copies land, and how many blocks share a loop over elements or rows; None: as
+# many as the shape asks for.
+RUNS = (
+    ("forward", "lazy", None),
+    ("reverse", "eager", 1),
+    ("skewed:1", "lazy", 2),
+    ("skewed:2", "eager", 2),
+)
+# One case an operation for the default suite: ragged where there is one.
+SMOKE = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
+
+
+def _name(case: Case) -> str:
+    return f"{case.op}-{case.id}"
+
+
+def check_in_every_order(case: Case, backend: Backend, dtype: str) -> None:
+    """Check a case in each of RUNS: right every time, and the same bits."""
+    results = []
+    for order, copies, blocks in RUNS:
+        with running(order=order, copies=copies, blocks=blocks):
+            results.append(check(case, backend, dtype))
+    for (order, copies, blocks), result in zip(RUNS, results, strict=True):
+        for name, value in result.items():
+            same = value.tobytes() == results[0][name].tobytes()
+            assert same, f"{name}: other bits in the order {order}, {copies}, on {blocks} blocks"
+
+
+@pytest.fixture
+def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
+    """The emulator with a poisoned pool."""
+    made = emulator_or_skip()
+    monkeypatch.setattr(made, "pool", PoisonedWorkspace(made))
+    return made
+
+
+@pytest.mark.parametrize("case", SMOKE, ids=_name)
+def test_one_case_of_each_operation(case: Case, backend: Backend) -> None:
+    with running(order="reverse"):
+        check(case, backend, "float32")
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 8, 13])
+@pytest.mark.parametrize("classes", [1, 10, 33])
+def test_losses_stay_within_any_number_of_rows(rows: int, classes: int, backend: Backend) -> None:
+    """A block has four rows and a warp 32 lanes; every access is checked."""
+    with running(order="reverse", checks=True):
+        check(cases_training.correct("sizes", rows, classes), backend, "float32")
+        check(cases_training.cross_entropy("sizes", rows, classes), backend, "float32")
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_every_case_in_every_order(case: Case, dtype: str, backend: Backend) -> None:
+    check_in_every_order(case, backend, dtype)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("case", SMOKE, ids=_name)
+def test_captured_gives_the_same_bits(case: Case, backend: Backend) -> None:
+    check_captured(case, backend, "float32")
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("case", SMOKE, ids=_name)
+def test_no_race_and_no_access_outside_an_array(case: Case, backend: Backend) -> None:
+    with running(order="forward", checks=True):
+        check(case, backend, "float32")
