@@ -1,0 +1,1 @@
+"""A digest of everything that is computed: two commits with the same one compute the same bits."""

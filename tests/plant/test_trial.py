@@ -1,0 +1,109 @@
+"""Faults are planted in a copy, by tests that are there, and taken out again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.copied_tree import ROOT
+from tests.plant import __main__ as program
+from tests.plant.chosen import stages
+from tests.plant.faults import Fault, read_sources
+from tests.plant.trial import Outcome, Trial, planted
+
+RIGHT = "def larger(a, b):\n    return a if a > b else b\n"
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A tree of one module and its test."""
+    for folder in ("fastconv/data", "tests/data"):
+        (tmp_path / folder).mkdir(parents=True)
+    for package in ("fastconv", "fastconv/data"):
+        (tmp_path / package / "__init__.py").touch()
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "fastconv" / "data" / "thing.py").write_text(RIGHT)
+    test = (
+        "from fastconv.data.thing import larger\n\ndef test_larger():\n    assert larger(1, 2) == larger(2, 1) == 2\n"
+    )
+    (tmp_path / "tests" / "data" / "test_thing.py").write_text(test)
+    (tmp_path / "tests" / "data" / "test_wrong.py").write_text("def test_wrong():\n    assert False\n")
+    return tmp_path
+
+
+def fault(after: str) -> Fault:
+    line = "    return a if a > b else b"
+    return Fault("fastconv/data/thing.py", 2, "comparison", line, line.replace("a > b", after))
+
+
+def test_killed_survived_and_hung(tree: Path) -> None:
+    trial = Trial(tree, deadline=60)
+    outcome = trial(fault("a < b"))
+    assert (outcome.status, outcome.by) == ("killed", "tests/data/test_thing.py::test_larger")
+    outcome = trial(fault("a >= b"))  # what cannot be noticed
+    assert (outcome.status, outcome.by) == ("survived", "tests/data/test_thing.py")  # the room's fail without it
+    assert (tree / "fastconv" / "data" / "thing.py").read_text() == RIGHT
+    trial._deadline = 3
+    assert trial(fault("[1 for _ in iter(int, 1)]")).status == "hung"
+
+
+def test_what_no_test_can_show_is_an_error(tree: Path) -> None:
+    (tree / "tests" / "data" / "test_thing.py").unlink()
+    with pytest.raises(RuntimeError, match="none of its tests passes without a fault"):
+        Trial(tree, deadline=60)(fault("a < b"))
+
+
+def test_a_fault_is_taken_out_after_an_error(tree: Path) -> None:
+    place = tree / "fastconv" / "data" / "thing.py"
+
+    def fail() -> None:
+        with planted(tree, fault("a < b")):
+            assert "a < b" in place.read_text()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert place.read_text() == RIGHT
+
+
+def test_every_file_has_tests_and_all_are_there() -> None:
+    for file in read_sources():
+        found = stages(file)
+        assert found, file
+        for words in found:
+            for word in words[: words.index("-m") if "-m" in words else None]:
+                assert (ROOT / word).exists(), (file, word)
+
+
+@pytest.mark.parametrize(
+    ("file", "first"),
+    [
+        ("fastconv/data/loader.py", ("tests/data/test_loader.py",)),
+        ("fastconv/_validate.py", ("tests/test_validate.py",)),
+        ("fastconv/data/_order.py", ("tests/data",)),
+    ],
+)
+def test_the_mirrored_tests_come_first(file: str, first: tuple[str, ...]) -> None:
+    assert stages(file)[0] == first
+
+
+def test_results_are_kept_and_not_taken_twice(tmp_path: Path, monkeypatch, capsys) -> None:
+    class Silent:
+        def __init__(self, copy: Path, deadline: float) -> None: ...
+
+        def __call__(self, fault: Fault, *, whole: bool) -> Outcome:
+            asked.append(fault)
+            return Outcome("survived" if len(asked) == 2 else "killed", "tests/x.py", 1.0)
+
+    asked: list[Fault] = []
+    monkeypatch.setattr(program, "Trial", Silent)
+    out = tmp_path / "found.json"
+    words = ["run", "--out", str(out), "--count", "40", "--rooms", "fastconv/cli", "fastconv/data"]
+    assert program.main(words) == 1
+    results = json.loads(out.read_text())
+    assert len(results) == len(asked) > 2
+    assert "1 survived" in capsys.readouterr().out
+    program.main(words)
+    assert len(asked) == len(results)
+    assert program.main(["show", str(out)]) == 1
+    assert f"{len(asked) - 1} of {len(asked)} killed" in capsys.readouterr().out

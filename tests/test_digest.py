@@ -1,0 +1,94 @@
+"""The digest of what is computed notices a bit, and finds a case that was renamed."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from benchmarks.digest.__main__ import show, write
+from benchmarks.digest.comparison import compare
+from benchmarks.digest.contract import Insisting, contract_cases
+from benchmarks.digest.functions import functions
+from benchmarks.digest.hashing import compute, digest
+from benchmarks.digest.nets import all_models, every_layer
+
+
+def test_one_bit_changes_it() -> None:
+    a = np.ones((3, 5), np.float32)
+    assert digest([a]) == digest([a.copy()])
+    others = [np.nextafter(a, np.float32(2)), a.reshape(5, 3), a.view(np.int32), -0.0 * a]
+    assert len({digest([a]), *(digest([other]) for other in others)}) == 5
+
+
+def test_order_of_arrays_does_not_count_but_their_number_does() -> None:
+    a, b = np.zeros(2), np.ones(2)
+    assert digest([a, b]) == digest([b, a])
+    assert digest([a, b]) != digest([a, b, b])
+
+
+def test_an_error_is_kept_by_its_class() -> None:
+    def fail() -> list[np.ndarray]:
+        raise fc.errors.ShapeError("x")
+
+    assert compute([np.zeros(1)], fail).endswith(":ShapeError")
+
+
+def test_comparison_sorts_the_names() -> None:
+    old = {"s: a": "1:1", "s: b": "1:2", "s: c": "1:3", "s: d": "4:4", "s: e": "5:5"}
+    new = {"s: a": "1:1", "s: b": "1:9", "s: c": "9:3", "s: dd": "4:4", "t: e": "5:5"}
+    assert compare(old, new) == {
+        "equal": ["s: a"],
+        "renamed": ["s: d -> s: dd"],
+        "different": ["s: b"],
+        "other inputs": ["s: c"],
+        "only old": ["s: e"],
+        "only new": ["t: e"],
+    }
+
+
+def test_cases_are_those_of_the_contract_tests() -> None:
+    from tests.backends import test_ops
+
+    assert sorted((case.op, case.id) for case in contract_cases()) == sorted((c.op, c.id) for c in test_ops.CASES)
+
+
+def test_precision_is_insisted_on() -> None:
+    heard = []
+    insisting = Insisting(SimpleNamespace(op=lambda *a, **k: heard.append((a, k)), name="n"), "strict")
+    insisting.op(1, out=2)
+    assert not insisting.asked
+    insisting.op(1, precision="default", out=2)
+    assert insisting.asked
+    assert heard == [((1,), {"out": 2}), ((1,), {"precision": "strict", "out": 2})]
+    assert insisting.name == "n"
+
+
+def test_every_public_function_and_layer_is_asked() -> None:
+    called: set[str] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in fc.functional.__all__:
+            function = getattr(fc.functional, name)
+            spy = lambda *a, name=name, function=function, **k: called.add(name) or function(*a, **k)  # noqa: E731
+            if name != "dropout":  # whose types are asked for
+                patch.setattr(fc.functional, name, spy)
+        functions("numpy", ["default"], [1])
+    assert called >= set(fc.functional.__all__) - {"dropout"}
+    layers = {type(layer) for make in (every_layer, all_models()["lenet5"]) for layer in make().walk()}
+    public = {value for value in vars(fc.nn).values() if isinstance(value, type) and issubclass(value, fc.nn.Layer)}
+    assert public - layers <= {fc.nn.Layer, fc.nn.Identity, fc.nn.GlobalAvgPool2d}
+
+
+def test_two_runs_are_equal_and_a_missing_name_is_told(tmp_path, monkeypatch, capsys) -> None:
+    from benchmarks.digest import __main__ as program
+
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    monkeypatch.setitem(program.STAGES, "functions", lambda: {"n f": "1:1", "n g": "1:ShapeError"})
+    write(a, ["functions"])
+    assert "functions: 2 digests" in capsys.readouterr().out
+    write(b, ["functions"])
+    assert show(a, b, 5) == 0
+    monkeypatch.setitem(program.STAGES, "functions", lambda: {"n f": "1:1"})
+    write(b, ["functions"])
+    assert show(a, b, 5) == 1
+    assert "only old: 1\n    functions: n g" in capsys.readouterr().out

@@ -1,0 +1,98 @@
+"""Whoever follows a recipe of CONTRIBUTING.md gets what it promises: each is followed in a copy of the tree."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.copied_tree import ROOT, copy_of_tree
+from tests.recipes import Step, read, run_tests
+
+# The tests that a recipe must pass in the tree where it was followed, as words for pytest, by its heading.
+PROMISED: dict[str, tuple[str, ...]] = {}
+
+TEXT = """
+## What a change touches
+
+### An activation
+
+Say what it is:
+
+```python
+# fastconv/list.py, behind `TWO = `
+THREE = 3
+FOUR = 4
+```
+
+and test it:
+
+```python
+# tests/test_new.py
+def test_new():
+    from fastconv.list import FOUR
+    assert FOUR == 4
+```
+
+    pytest    # an indented block is none
+
+### Nothing to follow
+
+## Style
+
+```python
+# fastconv/list.py
+FIVE = 5
+```
+"""
+
+
+def test_every_recipe_has_tests() -> None:
+    assert set(read((ROOT / "CONTRIBUTING.md").read_text())) == set(PROMISED)
+
+
+@pytest.mark.slow
+def test_recipes_hold() -> None:
+    """One copy for each, one after the other: what one adds, the next need not know."""
+    for heading, words in PROMISED.items():
+        with copy_of_tree() as tree:
+            for step in read((ROOT / "CONTRIBUTING.md").read_text())[heading]:
+                step.follow(tree)
+            run_tests(tree, *words)
+
+
+def test_steps_are_read_and_followed(tmp_path: Path) -> None:
+    recipes = read(TEXT)
+    assert list(recipes) == ["An activation"]
+    assert recipes["An activation"][0] == Step("fastconv/list.py", "TWO = ", "THREE = 3\nFOUR = 4\n")
+    (tmp_path / "fastconv").mkdir()
+    (tmp_path / "fastconv" / "__init__.py").touch()
+    (tmp_path / "fastconv" / "list.py").write_text("ONE = 1\nTWO = 2\nTEN = 10\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    for step in recipes["An activation"]:
+        step.follow(tmp_path)
+    assert (tmp_path / "fastconv" / "list.py").read_text() == "ONE = 1\nTWO = 2\nTHREE = 3\nFOUR = 4\nTEN = 10\n"
+    assert "1 passed" in run_tests(tmp_path, "tests")
+
+
+def test_a_step_that_fits_no_longer_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "list.py").write_text("TWO = 2\nTWO = 2\n")
+    for behind, count in (("TWO = ", 2), ("SIX", 0)):
+        with pytest.raises(ValueError, match=f"stands in {count} lines; a recipe names one"):
+            Step("list.py", behind, "").follow(tmp_path)
+
+
+def test_a_test_that_fails_is_told(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_no.py").write_text("def test_no():\n    assert 1 == 2\n")
+    with pytest.raises(AssertionError, match="assert 1 == 2"):
+        run_tests(tmp_path, "test_no.py")
+    with pytest.raises(AssertionError):
+        run_tests(tmp_path, "test_no.py", "-k", "nothing")
+
+
+def test_the_copy_is_the_tree() -> None:
+    with copy_of_tree() as tree:
+        assert (tree / "fastconv" / "kernels").is_symlink()
+        for name in ("CONTRIBUTING.md", "fastconv/functional.py", "kernels/__init__.py"):
+            assert (tree / name).read_bytes() == (ROOT / name).read_bytes()
+        place = tree
+    assert not place.exists()
