@@ -25,7 +25,7 @@ _DEPTHWISE = ("conv.depthwise.conv2d_depthwise", "conv.depthwise.conv2d_depthwis
 _CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
 _FINITE = ("elementwise.finite.times_zero", "elementwise.finite.refuse_not_finite")
 _CONVERT = "vector.bf16_storage.convert_stored"  # where a kernel does not load or store bfloat16 itself
-_FEW = tuple(f"conv2d_few.conv2d_few_{channels}" for channels in range(1, 5))
+_FEW = tuple(f"conv.few_channels.conv2d_few_{channels}" for channels in range(1, 5))
 _POOL = (
     "conv.winograd.pool.conv2d_winograd_pool",
     "conv.winograd.pool.conv2d_winograd_pool_narrow",
