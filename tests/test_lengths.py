@@ -113,19 +113,19 @@ transform_patch
 transform_small_gradient
 """
 LONG_FILES = """
-base.py
+backend.py
+backend.py
 batch_norm_gradient.py
 conv2d.py
-conv2d_weight.py
-cuda_backend.py
 functional.py
 fused.py
+fused.py
 layer.py
-numba_backend.py
-numba_fused.py
+operations.py
 simd.py
 tile.py
 trainer.py
+weight_gradient.py
 """
 
 
