@@ -21,12 +21,12 @@ try:
     from fastconv.backends.cpu.compile_note import watch_compilation
 
     watch_compilation()  # importing the kernels compiles some already
+    import fastconv.kernels.cpu.runtime.launch as launch  # first: whatever comes before its error stays imported
     from fastconv.kernels.cpu.conv import autotune, conv2d, dense
     from fastconv.kernels.cpu.elementwise import activation, augment, dropout, move, optimizer, reduce, softmax
     from fastconv.kernels.cpu.elementwise import maps as elementwise
     from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
     from fastconv.kernels.cpu.pool import avg_pool, max_pool
-    from fastconv.kernels.cpu.runtime import launch
     from fastconv.kernels.cpu.vector import bf16
     from fastconv.kernels.cpu.vector import bf16_storage as stored
 except SettingError as error:
