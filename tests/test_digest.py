@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from benchmarks.digest import functions as asked
 from benchmarks.digest.__main__ import show, write
 from benchmarks.digest.comparison import compare
 from benchmarks.digest.contract import Insisting, contract_cases
-from benchmarks.digest.functions import functions
+from benchmarks.digest.functions import convolutions, functions
 from benchmarks.digest.hashing import compute, digest
 from benchmarks.digest.nets import all_models, every_layer
 
@@ -72,6 +73,7 @@ def test_every_public_function_and_layer_is_asked() -> None:
             spy = lambda *a, name=name, function=function, **k: called.add(name) or function(*a, **k)  # noqa: E731
             if name != "dropout":  # whose types are asked for
                 patch.setattr(fc.functional, name, spy)
+        patch.setattr(asked, "convolutions", lambda: list(convolutions())[:1])
         functions("numpy", ["default"], [1])
     assert called >= set(fc.functional.__all__) - {"dropout"}
     layers = {type(layer) for make in (every_layer, all_models()["lenet5"]) for layer in make().walk()}

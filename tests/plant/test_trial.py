@@ -36,6 +36,7 @@ def fault(after: str) -> Fault:
     return Fault("fastconv/data/thing.py", 2, "comparison", line, line.replace("a > b", after))
 
 
+@pytest.mark.slow
 def test_killed_survived_and_hung(tree: Path) -> None:
     trial = Trial(tree, deadline=60)
     outcome = trial(fault("a < b"))
@@ -47,6 +48,7 @@ def test_killed_survived_and_hung(tree: Path) -> None:
     assert trial(fault("[1 for _ in iter(int, 1)]")).status == "hung"
 
 
+@pytest.mark.slow
 def test_what_no_test_can_show_is_an_error(tree: Path) -> None:
     (tree / "tests" / "data" / "test_thing.py").unlink()
     with pytest.raises(RuntimeError, match="none of its tests passes without a fault"):

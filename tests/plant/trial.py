@@ -112,4 +112,4 @@ def _end(process: subprocess.Popen[str]) -> None:
     """End the tests with what they started, which is in a session of its own."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
