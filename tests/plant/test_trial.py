@@ -77,16 +77,30 @@ def test_every_file_has_tests_and_all_are_there() -> None:
                 assert (ROOT / word).exists(), (file, word)
 
 
-@pytest.mark.parametrize(
-    ("file", "first"),
-    [
-        ("fastconv/data/loader.py", ("tests/data/test_loader.py",)),
-        ("fastconv/_validate.py", ("tests/test_validate.py",)),
-        ("fastconv/data/_order.py", ("tests/data",)),
-    ],
-)
-def test_the_mirrored_tests_come_first(file: str, first: tuple[str, ...]) -> None:
-    assert stages(file)[0] == first
+def test_the_mirrored_tests_come_first(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    for folder in ("data", "kernels/cpu/conv"):
+        (tests / folder).mkdir(parents=True)
+    for name in ("test_loader.py", "data/test_loader.py", "data/test_plan.py", "kernels/cpu/conv/test_plan.py"):
+        (tests / name).touch()
+
+    def first(file: str) -> tuple[str, ...]:
+        return stages(file, tmp_path)[0]
+
+    assert first("fastconv/data/loader.py") == ("tests/data/test_loader.py",)
+    assert first("fastconv/data/_order.py") == ("tests/data",)
+    assert first("fastconv/_loader.py") == ("tests/test_loader.py",)
+    assert first("fastconv/nn/plan.py") == ("tests/data/test_plan.py",)
+    assert first("kernels/cpu/conv/plan.py") == ("tests/kernels/cpu/conv/test_plan.py",)
+    assert first("kernels/cpu/norm/plan.py") == ("tests/kernels/cpu/conv/test_plan.py",)
+    assert first("kernels/cpu/norm/other.py") == ("tests/kernels/cpu",)
+
+
+def test_cuda_is_asked_of_the_emulator() -> None:
+    first, *_, last = stages("kernels/cuda/softmax.cu")
+    assert [Path(word).stem[-3:] for word in first] == ["ops"]
+    assert last[-2] == "-m"
+    assert set(first) < set(last)
 
 
 def test_results_are_kept_and_not_taken_twice(tmp_path: Path, monkeypatch, capsys) -> None:
