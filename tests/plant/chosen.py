@@ -20,6 +20,9 @@ _FURTHER = {
     "fastconv/nn": (("tests/models", "tests/training"),),
     "fastconv": (("tests/test_functional.py", "tests/test_testing.py", "tests/nn/test_layers.py"),),
 }
+# What a kernel's path says of the operations that it computes. After a fault in kernels/cpu all kernels are compiled
+# anew, so fewer operations are asked first.
+_OPERATIONS = ("conv2d", "conv", "norm", "pool", "dropout", "softmax", "optimizer")
 
 
 def stages(file: str, root: Path = ROOT) -> list[tuple[str, ...]]:
@@ -31,9 +34,18 @@ def stages(file: str, root: Path = ROOT) -> list[tuple[str, ...]]:
     folder = _mirrored(path, root)
     whole = _top(root) if folder == root / "tests" else _paths(root, [folder])
     further = _FURTHER.get(room if (root / room).is_dir() else "fastconv", ())
+    if room == "kernels/cpu":
+        whole, further = _of_operation(file), (whole, *further)
     if room == "kernels/cuda" or (room == "fastconv/backends" and path.parts[2] in ("cuda", "emulator")):
         further = (*further, *_emulated(root, of_emulator=False))
     return [words for words in dict.fromkeys((own, whole, *further)) if words]
+
+
+def _of_operation(file: str) -> tuple[str, ...]:
+    """Return the contract's cases of the operations that a kernel's path names, or nothing."""
+    word = next((word for word in _OPERATIONS if word in file.removeprefix("kernels/cpu/")), None)
+    asked = {"conv": "conv2d", "optimizer": "_step"}.get(word or "", word)
+    return ("tests/backends/test_ops.py", "-k", f"matches and numba and float32 and {asked}") if asked else ()
 
 
 def _mirrored(path: Path, root: Path) -> Path:
