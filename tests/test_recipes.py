@@ -96,4 +96,10 @@ def test_the_copy_is_the_tree() -> None:
         for name in ("CONTRIBUTING.md", "fastconv/functional.py", "kernels/__init__.py"):
             assert (tree / name).read_bytes() == (ROOT / name).read_bytes()
         place = tree
+        with copy_of_tree(tree) as again:  # where there is no git
+            assert _files(again) == _files(tree)
     assert not place.exists()
+
+
+def _files(tree: Path) -> set[Path]:
+    return {path.relative_to(tree) for path in tree.rglob("*") if "__pycache__" not in path.parts}
