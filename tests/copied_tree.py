@@ -16,15 +16,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @contextmanager
 def copy_of_tree(root: Path = ROOT) -> Iterator[Path]:
-    """Copy what git knows or would add, links as links, and see to it that code is taken from there."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    """Copy the sources, links as links, and see to it that code is taken from there."""
     with tempfile.TemporaryDirectory(prefix="copied-") as folder:
         copy = Path(folder) / "tree"
-        for name in filter(None, listed.stdout.split("\0")):
-            if os.path.lexists(root / name):
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(root / name, copy / name, follow_symlinks=False)
+        for name in _names(root):
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, copy / name, follow_symlinks=False)
         _check_place(copy)
         yield copy
 
@@ -37,6 +34,16 @@ def environment(copy: Path) -> dict[str, str]:
 def pytest_command(*words: str) -> list[str]:
     """Return the command that runs tests in the copy, and leaves nothing there."""
     return [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *words]
+
+
+def _names(root: Path) -> list[str]:
+    """Return the files and links that git knows or would add; all of a tree without git, which is a copy itself."""
+    if not (root / ".git").exists():
+        found = [path for path in root.rglob("*") if path.is_symlink() or path.is_file()]
+        return [path.relative_to(root).as_posix() for path in found if "__pycache__" not in path.parts]
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    return [name for name in listed.stdout.split("\0") if name and os.path.lexists(root / name)]
 
 
 def _check_place(copy: Path) -> None:

@@ -1,17 +1,23 @@
 """The digest of what is computed notices a bit, and finds a case that was renamed."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import fastconv as fc
+from benchmarks.digest import functions as asked
 from benchmarks.digest.__main__ import show, write
 from benchmarks.digest.comparison import compare
 from benchmarks.digest.contract import Insisting, contract_cases
-from benchmarks.digest.functions import functions
+from benchmarks.digest.functions import convolutions, functions
 from benchmarks.digest.hashing import compute, digest
 from benchmarks.digest.nets import all_models, every_layer
+from tests.copied_tree import ROOT
 
 
 def test_one_bit_changes_it() -> None:
@@ -72,6 +78,7 @@ def test_every_public_function_and_layer_is_asked() -> None:
             spy = lambda *a, name=name, function=function, **k: called.add(name) or function(*a, **k)  # noqa: E731
             if name != "dropout":  # whose types are asked for
                 patch.setattr(fc.functional, name, spy)
+        patch.setattr(asked, "convolutions", lambda: list(convolutions())[:1])
         functions("numpy", ["default"], [1])
     assert called >= set(fc.functional.__all__) - {"dropout"}
     layers = {type(layer) for make in (every_layer, all_models()["lenet5"]) for layer in make().walk()}
@@ -92,3 +99,44 @@ def test_two_runs_are_equal_and_a_missing_name_is_told(tmp_path, monkeypatch, ca
     write(b, ["functions"])
     assert show(a, b, 5) == 1
     assert "only old: 1\n    functions: n g" in capsys.readouterr().out
+
+
+_IMITATED = """
+from benchmarks.digest.imitation import imitate
+imitate()
+import numpy as np
+import fastconv as fc
+
+backend = fc.get_backend()
+assert "fast" in backend.precisions, "no vectors of 64 bytes"
+rng = np.random.default_rng(0)
+x, weight = (rng.integers(-8, 9, shape).astype(np.float32) for shape in ((2, 9, 8, 40), (3, 3, 40, 24)))
+with fc.precision("strict"):
+    exact = fc.functional.conv2d(x, weight, stride=2)
+with fc.precision("fast"):
+    assert np.array_equal(fc.functional.conv2d(x, weight, stride=2), exact)  # small integers are bfloat16
+    x += np.float32(2**-8)  # 1 + 2**-8 is not, and rounds to even
+    rounded = x.view(np.uint32)
+    rounded = ((rounded + 0x7FFF + (rounded >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+    got = fc.functional.conv2d(x, weight, stride=2)
+with fc.precision("strict"):
+    assert not np.array_equal(rounded, x)
+    np.testing.assert_allclose(got, fc.functional.conv2d(rounded, weight, stride=2), rtol=0, atol=1e-3)
+"""
+
+
+@pytest.mark.slow
+def test_imitated_bfloat16_rounds_and_multiplies(tmp_path: Path) -> None:
+    variables = {"FASTCONV_CACHE_DIR": str(tmp_path), "FASTCONV_BACKEND": "numba"}
+    done = subprocess.run(
+        [sys.executable, "-c", _IMITATED],
+        cwd=ROOT,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "no vectors of 64 bytes" in done.stderr:
+        pytest.skip("needs a CPU with AVX-512")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "imitated").rglob("*.kernel"))

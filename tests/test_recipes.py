@@ -64,13 +64,11 @@ def test_steps_are_read_and_followed(tmp_path: Path) -> None:
     assert list(recipes) == ["An activation"]
     assert recipes["An activation"][0] == Step("fastconv/list.py", "TWO = ", "THREE = 3\nFOUR = 4\n")
     (tmp_path / "fastconv").mkdir()
-    (tmp_path / "fastconv" / "__init__.py").touch()
     (tmp_path / "fastconv" / "list.py").write_text("ONE = 1\nTWO = 2\nTEN = 10\n")
-    (tmp_path / "pytest.ini").write_text("[pytest]\n")
     for step in recipes["An activation"]:
         step.follow(tmp_path)
     assert (tmp_path / "fastconv" / "list.py").read_text() == "ONE = 1\nTWO = 2\nTHREE = 3\nFOUR = 4\nTEN = 10\n"
-    assert "1 passed" in run_tests(tmp_path, "tests")
+    assert (tmp_path / "tests" / "test_new.py").read_text().startswith("def test_new():\n")
 
 
 def test_a_step_that_fits_no_longer_is_an_error(tmp_path: Path) -> None:
@@ -80,9 +78,12 @@ def test_a_step_that_fits_no_longer_is_an_error(tmp_path: Path) -> None:
             Step("list.py", behind, "").follow(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_is_told(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "test_no.py").write_text("def test_no():\n    assert 1 == 2\n")
+    (tmp_path / "test_yes.py").write_text("def test_yes(): ...\n")
+    assert "1 passed" in run_tests(tmp_path, "test_yes.py")
     with pytest.raises(AssertionError, match="assert 1 == 2"):
         run_tests(tmp_path, "test_no.py")
     with pytest.raises(AssertionError):
@@ -95,4 +96,10 @@ def test_the_copy_is_the_tree() -> None:
         for name in ("CONTRIBUTING.md", "fastconv/functional.py", "kernels/__init__.py"):
             assert (tree / name).read_bytes() == (ROOT / name).read_bytes()
         place = tree
+        with copy_of_tree(tree) as again:  # where there is no git
+            assert _files(again) == _files(tree)
     assert not place.exists()
+
+
+def _files(tree: Path) -> set[Path]:
+    return {path.relative_to(tree) for path in tree.rglob("*") if "__pycache__" not in path.parts}

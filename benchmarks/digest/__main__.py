@@ -1,6 +1,7 @@
 """A digest of everything that is computed: two commits that print the same one compute the same bits.
 
     python -m benchmarks.digest --out NEW.json                     # what the CPU computes: contract, functions, models
+    python -m benchmarks.digest --out FAST.json --stages fast      # in "fast" precision; --imitate-bf16 without the CPU
     python -m benchmarks.digest --out GPU.json --stages emulator   # the CUDA kernels, on the emulator
     python -m benchmarks.digest compare OLD.json NEW.json          # exit status 0 if all of OLD is in NEW
 
@@ -9,8 +10,7 @@ same machine with the same Numba, for instructions and libraries may round diffe
 and the cases of the contract, so the same file runs on both commits.
 
 A case of the contract is named by its operation and its own name. Its inputs are drawn from one seed whatever its name,
-and are part of the digest, so that `compare` finds a case again that was renamed. A precision or an algorithm that the
-backend does not have here is left out, and said so.
+and are part of the digest, so that `compare` finds a case again that was renamed.
 """
 
 import argparse
@@ -22,43 +22,40 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import fastconv as fc
 from benchmarks.digest.comparison import compare
 from benchmarks.digest.contract import contract
 from benchmarks.digest.functions import functions
 from benchmarks.digest.hashing import Digests
+from benchmarks.digest.imitation import imitate
 from benchmarks.digest.nets import training
 
-
-def _precisions(name: str) -> list[str]:
-    with fc.use_backend(name) as backend:
-        for absent in {"strict", "default", "fast"} - set(backend.precisions):
-            print(f"{name}: precision {absent!r} is left out: it needs {backend.fast_needs or 'another backend'}")
-        return [p for p in ("strict", "default", "fast") if p in backend.precisions]
-
-
 _BOTH = ("float32", "float64")
+_EXACT = ("strict", "default")
 _FEW = {"every_layer": 2, "lenet5": 2}
 STAGES: dict[str, Callable[[], Digests]] = {
     "contract-numpy": lambda: contract("numpy", ["default"], [1], _BOTH),
-    "contract": lambda: contract("numba", _precisions("numba"), [1, 2], _BOTH),
-    "functions": lambda: functions("numpy", ["default"], [1]) | functions("numba", _precisions("numba"), [1, 2]),
-    "models": lambda: training("numpy", ["default"], {**_FEW, "mlp": 2}) | training("numba", _precisions("numba")),
-    "contract-emulator": lambda: contract("cuda-emulator", _precisions("cuda-emulator"), [1], ["float32"]),
+    "contract": lambda: contract("numba", _EXACT, [1, 2], _BOTH),
+    "functions": lambda: functions("numpy", ["default"], [1]) | functions("numba", _EXACT, [1, 2]),
+    "models": lambda: training("numpy", ["default"], {**_FEW, "mlp": 2}) | training("numba", _EXACT),
+    "contract-fast": lambda: contract("numba", ["fast"], [1, 2], ["float32"]),
+    "functions-fast": lambda: functions("numba", ["fast"], [1, 2]),
+    "models-fast": lambda: training("numba", ["fast"]),
+    "contract-emulator": lambda: contract("cuda-emulator", [*_EXACT, "fast"], [1], ["float32"]),
     "models-emulator": lambda: training("cuda-emulator", ["default"], _FEW),
 }
-GROUPS = {
-    name: [stage for stage in STAGES if stage.endswith("emulator") == (name == "emulator")]
-    for name in ("cpu", "emulator")
-}
+GROUPS: dict[str, list[str]] = {"cpu": [], "fast": [], "emulator": []}
+for _name in STAGES:
+    _ending = _name.rpartition("-")[2]
+    GROUPS[_ending if _ending in GROUPS else "cpu"].append(_name)
 
 
-def write(out: Path, stages: Iterable[str]) -> None:
+def write(out: Path, stages: Iterable[str], *, imitated: bool = False) -> None:
     """Take the stages' digests and write them after each, so that a long run that is cut off is not lost."""
     found: Digests = {}
     for stage in dict.fromkeys(name for given in stages for name in GROUPS.get(given, [given])):
         begin = time.perf_counter()
-        made = {f"{stage}: {key}": value for key, value in STAGES[stage]().items()}
+        prefix = f"{stage} (imitated): " if imitated else f"{stage}: "
+        made = {prefix + key: value for key, value in STAGES[stage]().items()}
         results = (value.partition(":")[2] for value in made.values())
         errors = Counter(result for result in results if result.endswith("Error"))
         seconds = time.perf_counter() - begin
@@ -91,8 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
         return show(given.old, given.new, given.limit)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--stages", nargs="+", default=["cpu"], choices=[*GROUPS, *STAGES])
+    parser.add_argument("--imitate-bf16", action="store_true", help="compute bfloat16 without its instructions")
     given = parser.parse_args(words)
-    write(given.out, given.stages)
+    if given.imitate_bf16:
+        imitate()
+    write(given.out, given.stages, imitated=given.imitate_bf16)
     return 0
 
 

@@ -54,7 +54,7 @@ def train(make: Callable[[], nn.Layer], optimizer: str, steps: int, batch: int, 
         x = fc.asarray(rng.standard_normal((batch, *shape)).astype(np.float32))
         y = fc.asarray(rng.integers(0, 10, batch).astype(np.int32))
         losses.append(np.array(fc.to_numpy(trainer.train_step(x, y))))
-    tensors = {name: fc.to_numpy(tensor.array) for name, tensor in model.named_tensors().items()}
+    tensors = {name: fc.to_numpy(tensor.data) for name, tensor in model.named_tensors().items()}
     named = "".join(f"{name}{digest([a])}" for name, a in sorted(tensors.items()))
     found = {
         "losses": digest([np.array(losses)]),

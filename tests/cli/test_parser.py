@@ -26,6 +26,7 @@ COMMANDS = ("train", "evaluate", "predict", "summary", "explain", "warmup", "inf
         ("evaluate", ""),
         ("predict", "x", "--images", ""),
         ("summary", "resnet20", "--input-shape", "0", "1", "2"),
+        ("summary", "resnet20", "--input-shape", "65537", "1", "3"),
         ("predict",),
         ("gradcheck", "--seed", "two\nlines"),
         *((command, "--fly") for command in COMMANDS),

@@ -188,6 +188,7 @@ def test_gaps_between_parameters_stay_zero(backend):
         (lambda p: SGD(p, 0.1, weight_decay=-1), "weight_decay"),
         (lambda p: Adam(p, beta1=1.0), "beta1"),
         (lambda p: Adam(p, beta2=-0.1), "beta2"),
+        (lambda p: Adam(p, beta2=1.0), "beta2"),
         (lambda p: Adam(p, eps=0), "eps"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import defaultdict
 from collections.abc import Iterable
@@ -79,6 +80,7 @@ def room_of(file: str) -> str:
     return "/".join(parts[: 1 if len(parts) == 2 else 2])
 
 
+@functools.cache
 def candidates(file: str, text: str) -> list[Fault]:
     """Return every fault that could be planted in a file."""
     from tests.plant import cuda, python
@@ -122,5 +124,10 @@ def shares(lines: dict[str, int], count: int) -> dict[str, int]:
     return found
 
 
-def read_sources(root: Path = ROOT) -> dict[str, str]:
-    return {path.relative_to(root).as_posix(): path.read_text() for path in sources(root)}
+def read_sources(*suffixes: str, root: Path = ROOT) -> dict[str, str]:
+    """Return the texts of all sources, or of those with these suffixes, by their names from the root."""
+    return {
+        path.relative_to(root).as_posix(): path.read_text()
+        for path in sources(root)
+        if not suffixes or path.suffix in suffixes
+    }

@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 
-from tests.copied_tree import ROOT
-from tests.plant.faults import Fault, of_span
+from tests.plant.faults import Fault, of_span, read_sources
 
 _COMPARISONS = {
     **{ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">")},
@@ -131,7 +130,7 @@ class _Finder:
             yield self._fault("return", begin, end, f"not ({self.text[begin:end]})")
         elif isinstance(value, ast.Tuple) and len(value.elts) > 1:
             begin, end = self._begin(value.elts[0]), self._end(value.elts[1])
-            first, second = (ast.get_source_segment(self.text, part) for part in value.elts[:2])
+            first, second = (self.text[self._begin(part) : self._end(part)] for part in value.elts[:2])
             if first != second:
                 yield self._fault("return", begin, end, f"{second}, {first}")
         elif not isinstance(value, ast.Constant):
@@ -179,24 +178,27 @@ def _is_skipped(node: ast.AST) -> bool:
 
 @functools.cache
 def _defaults() -> dict[str, frozenset[str]]:
-    """Return the parameters with a default of every function and class of the tree, by name."""
-    from tests.plant.faults import sources
-
+    """Return the parameters with a default of every function, method and class of the tree, by name."""
     found: dict[str, frozenset[str]] = {}
-    for path in sources(ROOT):
-        if path.suffix == ".py":
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.FunctionDef):
-                    found[node.name] = found.get(node.name, frozenset()) | _with_default(node)
-                elif isinstance(node, ast.ClassDef):
-                    inits = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-                    fields = {
-                        n.target.id
-                        for n in node.body
-                        if isinstance(n, ast.AnnAssign) and n.value and isinstance(n.target, ast.Name)
-                    }
-                    found[node.name] = frozenset(fields).union(*map(_with_default, inits))
+    for text in read_sources(".py").values():
+        body = ast.parse(text).body
+        classes = [node for node in body if isinstance(node, ast.ClassDef)]
+        for node in (*body, *(child for made in classes for child in made.body)):
+            if isinstance(node, ast.FunctionDef):
+                found[node.name] = found.get(node.name, frozenset()) | _with_default(node)
+        found |= {made.name: _of_class(made) for made in classes}
     return found
+
+
+def _of_class(node: ast.ClassDef) -> frozenset[str]:
+    """Return the parameters with a default of a class: those of its `__init__`, or its fields."""
+    fields = {
+        field.target.id
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and field.value and isinstance(field.target, ast.Name)
+    }
+    inits = [child for child in node.body if isinstance(child, ast.FunctionDef) and child.name == "__init__"]
+    return frozenset(fields).union(*map(_with_default, inits))
 
 
 def _with_default(node: ast.FunctionDef) -> frozenset[str]:

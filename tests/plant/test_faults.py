@@ -125,8 +125,8 @@ def test_draw_repeats_itself_and_covers_the_rooms(texts: dict[str, str]) -> None
 
 
 def test_faults_are_code_and_another_one(texts: dict[str, str]) -> None:
-    for file in [file for file in sorted(texts) if file.endswith(".py")][::3]:
+    for file in [file for file in sorted(texts) if file.endswith(".py")][::5]:
         found = python.candidates(file, texts[file])
-        for fault in found[:: max(1, len(found) // 3)]:
+        for fault in found[:: max(1, len(found) // 2)]:
             planted = fault.planted(texts[file])
             assert ast.dump(ast.parse(planted)) != ast.dump(ast.parse(texts[file])), fault

@@ -36,6 +36,7 @@ def fault(after: str) -> Fault:
     return Fault("fastconv/data/thing.py", 2, "comparison", line, line.replace("a > b", after))
 
 
+@pytest.mark.slow
 def test_killed_survived_and_hung(tree: Path) -> None:
     trial = Trial(tree, deadline=60)
     outcome = trial(fault("a < b"))
@@ -47,6 +48,7 @@ def test_killed_survived_and_hung(tree: Path) -> None:
     assert trial(fault("[1 for _ in iter(int, 1)]")).status == "hung"
 
 
+@pytest.mark.slow
 def test_what_no_test_can_show_is_an_error(tree: Path) -> None:
     (tree / "tests" / "data" / "test_thing.py").unlink()
     with pytest.raises(RuntimeError, match="none of its tests passes without a fault"):
@@ -71,20 +73,36 @@ def test_every_file_has_tests_and_all_are_there() -> None:
         found = stages(file)
         assert found, file
         for words in found:
-            for word in words[: words.index("-m") if "-m" in words else None]:
-                assert (ROOT / word).exists(), (file, word)
+            for word in words:
+                assert (ROOT / word).exists() or not word.startswith("tests"), (file, word)
 
 
-@pytest.mark.parametrize(
-    ("file", "first"),
-    [
-        ("fastconv/data/loader.py", ("tests/data/test_loader.py",)),
-        ("fastconv/_validate.py", ("tests/test_validate.py",)),
-        ("fastconv/data/_order.py", ("tests/data",)),
-    ],
-)
-def test_the_mirrored_tests_come_first(file: str, first: tuple[str, ...]) -> None:
-    assert stages(file)[0] == first
+def test_the_mirrored_tests_come_first(tmp_path: Path) -> None:
+    tests = tmp_path / "tests"
+    for folder in ("data", "kernels/cpu/conv"):
+        (tests / folder).mkdir(parents=True)
+    for name in ("test_loader.py", "data/test_loader.py", "data/test_plan.py", "kernels/cpu/conv/test_plan.py"):
+        (tests / name).touch()
+
+    def first(file: str) -> tuple[str, ...]:
+        return stages(file, tmp_path)[0]
+
+    assert first("fastconv/data/loader.py") == ("tests/data/test_loader.py",)
+    assert first("fastconv/data/_order.py") == ("tests/data",)
+    assert first("fastconv/_loader.py") == ("tests/test_loader.py",)
+    assert first("fastconv/nn/plan.py") == ("tests/data/test_plan.py",)
+    assert first("kernels/cpu/conv/plan.py") == ("tests/kernels/cpu/conv/test_plan.py",)
+    assert first("kernels/cpu/norm/plan.py") == ("tests/kernels/cpu/conv/test_plan.py",)
+    of_operation = first("kernels/cpu/norm/other.py")
+    assert of_operation == ("tests/backends/test_ops.py", "-k", "matches and numba and float32 and norm")
+    assert first("kernels/cpu/vector/other.py") == ("tests/kernels/cpu",)
+
+
+def test_cuda_is_asked_of_the_emulator() -> None:
+    first, *_, last = stages("kernels/cuda/softmax.cu")
+    assert [Path(word).stem[-3:] for word in first] == ["ops"]
+    assert last[-2] == "-m"
+    assert set(first) < set(last)
 
 
 def test_results_are_kept_and_not_taken_twice(tmp_path: Path, monkeypatch, capsys) -> None:
