@@ -22,7 +22,7 @@ try:
 
     watch_compilation()  # importing the kernels compiles some already
     from fastconv.kernels.cpu.conv import autotune, conv2d, dense
-    from fastconv.kernels.cpu.elementwise import activation, augment, dropout, move, optimizer, reduce, softmax
+    from fastconv.kernels.cpu.elementwise import augment, dropout, move, optimizer, pointwise, reduce, softmax
     from fastconv.kernels.cpu.elementwise import maps as elementwise
     from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
     from fastconv.kernels.cpu.pool import avg_pool, max_pool
@@ -376,46 +376,46 @@ class NumbaBackend(NumbaFusedOperations):
         )
 
     def relu(self, x: Array, *, out: Array) -> None:
-        activation.relu(x, out=out)
+        pointwise.relu(x, out=out)
 
     def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.relu_backward(grad_output, y, out=out)
+        pointwise.relu_backward(grad_output, y, out=out)
 
     def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu(x, slope=slope, out=out)
+        pointwise.leaky_relu(x, slope=slope, out=out)
 
     def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu_backward(grad_output, x, slope=slope, out=out)
+        pointwise.leaky_relu_backward(grad_output, x, slope=slope, out=out)
 
     def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu(x, alpha=alpha, out=out)
+        pointwise.elu(x, alpha=alpha, out=out)
 
     def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu_backward(grad_output, x, alpha=alpha, out=out)
+        pointwise.elu_backward(grad_output, x, alpha=alpha, out=out)
 
     def gelu(self, x: Array, *, out: Array) -> None:
-        activation.gelu(x, out=out)
+        pointwise.gelu(x, out=out)
 
     def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.gelu_backward(grad_output, x, out=out)
+        pointwise.gelu_backward(grad_output, x, out=out)
 
     def silu(self, x: Array, *, out: Array) -> None:
-        activation.silu(x, out=out)
+        pointwise.silu(x, out=out)
 
     def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.silu_backward(grad_output, x, out=out)
+        pointwise.silu_backward(grad_output, x, out=out)
 
     def sigmoid(self, x: Array, *, out: Array) -> None:
-        activation.sigmoid(x, out=out)
+        pointwise.sigmoid(x, out=out)
 
     def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.sigmoid_backward(grad_output, y, out=out)
+        pointwise.sigmoid_backward(grad_output, y, out=out)
 
     def tanh(self, x: Array, *, out: Array) -> None:
-        activation.tanh(x, out=out)
+        pointwise.tanh(x, out=out)
 
     def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.tanh_backward(grad_output, y, out=out)
+        pointwise.tanh_backward(grad_output, y, out=out)
 
     def add(self, a: Array, b: Array, *, out: Array) -> None:
         elementwise.add(a, b, out=out)

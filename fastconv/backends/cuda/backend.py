@@ -18,12 +18,12 @@ from fastconv.backends.contract.types import Array, Direction, Precision, Prepar
 from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda.conv import conv2d, dense
 from fastconv.kernels.cuda.elementwise import (
-    activation,
     augment,
     dropout,
     elementwise,
     move,
     optimizer,
+    pointwise,
     reduce,
     softmax,
 )
@@ -389,46 +389,46 @@ class CudaBackend(Backend):
         )
 
     def relu(self, x: Array, *, out: Array) -> None:
-        activation.relu(self.device, x, out=out)
+        pointwise.relu(self.device, x, out=out)
 
     def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.relu_backward(self.device, grad_output, y, out=out)
+        pointwise.relu_backward(self.device, grad_output, y, out=out)
 
     def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu(self.device, x, slope=slope, out=out)
+        pointwise.leaky_relu(self.device, x, slope=slope, out=out)
 
     def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu_backward(self.device, grad_output, x, slope=slope, out=out)
+        pointwise.leaky_relu_backward(self.device, grad_output, x, slope=slope, out=out)
 
     def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu(self.device, x, alpha=alpha, out=out)
+        pointwise.elu(self.device, x, alpha=alpha, out=out)
 
     def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu_backward(self.device, grad_output, x, alpha=alpha, out=out)
+        pointwise.elu_backward(self.device, grad_output, x, alpha=alpha, out=out)
 
     def gelu(self, x: Array, *, out: Array) -> None:
-        activation.gelu(self.device, x, out=out)
+        pointwise.gelu(self.device, x, out=out)
 
     def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.gelu_backward(self.device, grad_output, x, out=out)
+        pointwise.gelu_backward(self.device, grad_output, x, out=out)
 
     def silu(self, x: Array, *, out: Array) -> None:
-        activation.silu(self.device, x, out=out)
+        pointwise.silu(self.device, x, out=out)
 
     def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.silu_backward(self.device, grad_output, x, out=out)
+        pointwise.silu_backward(self.device, grad_output, x, out=out)
 
     def sigmoid(self, x: Array, *, out: Array) -> None:
-        activation.sigmoid(self.device, x, out=out)
+        pointwise.sigmoid(self.device, x, out=out)
 
     def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.sigmoid_backward(self.device, grad_output, y, out=out)
+        pointwise.sigmoid_backward(self.device, grad_output, y, out=out)
 
     def tanh(self, x: Array, *, out: Array) -> None:
-        activation.tanh(self.device, x, out=out)
+        pointwise.tanh(self.device, x, out=out)
 
     def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.tanh_backward(self.device, grad_output, y, out=out)
+        pointwise.tanh_backward(self.device, grad_output, y, out=out)
 
     def add(self, a: Array, b: Array, *, out: Array) -> None:
         elementwise.add(self.device, a, b, out=out)

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fastconv.kernels.cpu.elementwise import activation, maps, optimizer
-from fastconv.kernels.cpu.elementwise.activation import vector_exp
+from fastconv.kernels.cpu.elementwise import maps, optimizer, pointwise
 from fastconv.kernels.cpu.elementwise.maps import COPY_CHUNK, make_unary, run_unary
+from fastconv.kernels.cpu.elementwise.pointwise import vector_exp
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.runtime.launch import device
 from fastconv.kernels.cpu.vector.memory import CHUNK
@@ -30,7 +30,7 @@ def _exponential(x):
 
 def _apply(name, x, **arguments):
     out = np.empty_like(x)
-    getattr(activation, name)(x, out=out, **arguments)
+    getattr(pointwise, name)(x, out=out, **arguments)
     return out
 
 
@@ -116,7 +116,7 @@ def test_gelu_to_a_few_roundings(dtype):
     eps = np.finfo(dtype).eps
     assert (np.abs(_apply("gelu", x) - wide * phi) <= 4 * eps * np.abs(wide)).all()
     gradient = np.empty_like(x)
-    activation.gelu_backward(np.ones_like(x), x, out=gradient)
+    pointwise.gelu_backward(np.ones_like(x), x, out=gradient)
     assert np.abs(gradient - slope).max() <= 4 * eps
 
 

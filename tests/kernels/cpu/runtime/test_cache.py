@@ -43,13 +43,13 @@ def _run(directory, code=CODE):
 APPLY = """
 import sys
 import numpy as np
-from fastconv.kernels.cpu.elementwise import activation
+from fastconv.kernels.cpu.elementwise import pointwise
 from fastconv.kernels.cpu.runtime import launch
 launch.set_num_threads(2)
 x = np.linspace(-3, 3, 100_000, dtype=np.float32)  # several tasks, that threads share
 for name in sys.argv[1:]:
     out = np.empty_like(x)
-    getattr(activation, name)(x, out=out)
+    getattr(pointwise, name)(x, out=out)
     print(name, hash(out.tobytes()))
 """
 

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("numba")
 import numba
 
-from fastconv.kernels.cpu.elementwise import activation, maps
+from fastconv.kernels.cpu.elementwise import maps, pointwise
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.runtime.compiler import NeedsInterpreterError
 from fastconv.kernels.cpu.runtime.launch import device, kernel
@@ -28,7 +28,7 @@ def helper(x): return x * NUMBER
 SCRIPT = """
 import numpy as np, numba
 from fastconv.kernels.cpu.elementwise.maps import make_binary, make_unary, run_binary, run_unary
-from fastconv.kernels.cpu.elementwise.activation import relu_forward
+from fastconv.kernels.cpu.elementwise.pointwise import relu_forward
 from fastconv.kernels.cpu.runtime.launch import device, kernel, launch
 import parts
 from parts import helper
@@ -142,12 +142,12 @@ def test_a_cell_run_again_is_what_it_says(rng: np.random.Generator) -> None:
 
 
 def test_only_what_the_package_declares_is_kept(tmp_path: Path) -> None:
-    mine = maps.make_unary("relu_forward", activation._relu)
+    mine = maps.make_unary("relu_forward", pointwise._relu)
     signature = (numba.float32[::1], numba.float64, numba.float32[::1], numba.boolean)
     assert mine._cache._path(signature) is None
     mine._cache.enable()
     assert mine._cache._path(signature) is None
-    assert activation.relu_forward._cache._path(signature) is not None
+    assert pointwise.relu_forward._cache._path(signature) is not None
 
 
 @device

@@ -13,7 +13,7 @@ def _run(device, name, arrays, *parameters):
     if x.size:
         grid, block = flat(device, x.size, x.dtype)
         values = (x.dtype.type(value) for value in parameters)
-        device.launch(typed("activation.cu", name, x.dtype), grid, block, (*arrays, np.int64(x.size), *values))
+        device.launch(typed("pointwise.cu", name, x.dtype), grid, block, (*arrays, np.int64(x.size), *values))
 
 
 def relu(device, x, *, out):
