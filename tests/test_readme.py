@@ -8,6 +8,7 @@ import pytest
 
 from fastconv.backends import set_backend, why_unavailable
 from fastconv.cli.parser import build_parser
+from fastconv.kernels.pointwise import POINTWISE
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,6 +43,11 @@ def test_test_command_is_what_ci_runs():
     ci = (ROOT / ".ci" / "run").read_text()
     for part in command.split(" && "):
         assert re.search(rf'^stage "[a-z ]+" {re.escape(part)}$', ci, re.MULTILINE), part
+
+
+def test_all_activations_are_in_the_table():
+    (row,) = (line for line in README.splitlines() if line.startswith("| ReLU, "))
+    assert row.split(" | ")[0] == "| " + ", ".join(function.layer for function in POINTWISE.values())
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

@@ -4,6 +4,8 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 kernels/README.md use the same names.
 """
 
+from ..pointwise import POINTWISE
+
 _WINOGRAD = (
     "conv.winograd.convolve.conv2d_winograd",
     "conv.winograd.convolve.conv2d_winograd_narrow",
@@ -99,20 +101,8 @@ TABLE = {
     "batch_norm_backward": _NORM_GRADIENT,
     "batch_norm_inference": ("norm.normalise.normalise",),
     "update_running_stats": ("norm.batch_norm.move_running_stats",),
-    "relu": ("elementwise.pointwise.relu_forward",),
-    "relu_backward": ("elementwise.pointwise.relu_gradient",),
-    "leaky_relu": ("elementwise.pointwise.leaky_relu_forward",),
-    "leaky_relu_backward": ("elementwise.pointwise.leaky_relu_gradient",),
-    "elu": ("elementwise.pointwise.elu_forward",),
-    "elu_backward": ("elementwise.pointwise.elu_gradient",),
-    "gelu": ("elementwise.pointwise.gelu_forward",),
-    "gelu_backward": ("elementwise.pointwise.gelu_gradient",),
-    "silu": ("elementwise.pointwise.silu_forward",),
-    "silu_backward": ("elementwise.pointwise.silu_gradient",),
-    "sigmoid": ("elementwise.pointwise.sigmoid_forward",),
-    "sigmoid_backward": ("elementwise.pointwise.sigmoid_gradient",),
-    "tanh": ("elementwise.pointwise.tanh_forward",),
-    "tanh_backward": ("elementwise.pointwise.tanh_gradient",),
+    "activate": tuple(f"elementwise.pointwise.{name}_forward" for name in POINTWISE),
+    "activate_backward": tuple(f"elementwise.pointwise.{name}_gradient" for name in POINTWISE),
     "add": ("elementwise.maps.add_arrays",),
     "scale": ("elementwise.maps.scale_array",),
     "copy": ("elementwise.maps.copy_array",),

@@ -4,6 +4,8 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` stands in softmax.cu.
 """
 
+from ..pointwise import POINTWISE
+
 _CONVOLUTION = (
     "conv2d_gather.conv2d_gather",
     "conv2d_halo.conv2d_halo",
@@ -51,20 +53,8 @@ TABLE = {
     ),
     "batch_norm_inference": ("batch_norm.normalise_inference",),
     "update_running_stats": ("batch_norm.move_running",),
-    "relu": ("pointwise.relu_forward",),
-    "relu_backward": ("pointwise.relu_gradient",),
-    "leaky_relu": ("pointwise.leaky_relu_forward",),
-    "leaky_relu_backward": ("pointwise.leaky_relu_gradient",),
-    "elu": ("pointwise.elu_forward",),
-    "elu_backward": ("pointwise.elu_gradient",),
-    "gelu": ("pointwise.gelu_forward",),
-    "gelu_backward": ("pointwise.gelu_gradient",),
-    "silu": ("pointwise.silu_forward",),
-    "silu_backward": ("pointwise.silu_gradient",),
-    "sigmoid": ("pointwise.sigmoid_forward",),
-    "sigmoid_backward": ("pointwise.sigmoid_gradient",),
-    "tanh": ("pointwise.tanh_forward",),
-    "tanh_backward": ("pointwise.tanh_gradient",),
+    "activate": tuple(f"pointwise.{name}_forward" for name in POINTWISE),
+    "activate_backward": tuple(f"pointwise.{name}_gradient" for name in POINTWISE),
     "add": ("elementwise.add_arrays",),
     "scale": ("elementwise.scale_array",),
     "copy": ("words.copy_array",),

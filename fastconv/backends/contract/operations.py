@@ -31,6 +31,7 @@ from fastconv.backends.contract.types import (
     Shape,
     Workspace,
 )
+from fastconv.kernels.pointwise import Activation
 
 
 class Operations(abc.ABC):
@@ -340,63 +341,27 @@ class Operations(abc.ABC):
         count of 1.
         """
 
-    # Activations. Each backward takes what its formula needs: the output where that suffices, else the input.
+    # Pointwise functions: those of `fastconv.kernels.pointwise`, which has their formulas
 
     @abc.abstractmethod
-    def relu(self, x: Array, *, out: Array) -> None:
-        """``max(x, 0)``; NaN stays NaN; `out` may be `x`."""
+    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
+        """``y = f(x)``, element by element, in any shape; `out` may be `x`.
+
+        A function with an exponential is off by a few roundings of the largest term of its formula.
+
+        Parameters
+        ----------
+        activation : the function and the values of its parameters
+        """
 
     @abc.abstractmethod
-    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        """``grad_output where y > 0, else 0``; where y is NaN, grad_output."""
+    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
+        """Gradient of `activate`, by the function's own formula.
 
-    @abc.abstractmethod
-    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        """``x where x > 0, else slope * x``."""
-
-    @abc.abstractmethod
-    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        """``grad_output where x > 0, else slope * grad_output``."""
-
-    @abc.abstractmethod
-    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        """``x where x > 0, else alpha * (exp(x) - 1)`` (Clevert et al. 2015, https://arxiv.org/abs/1511.07289)."""
-
-    @abc.abstractmethod
-    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        """``grad_output * (1 where x > 0, else alpha * exp(x))``."""
-
-    @abc.abstractmethod
-    def gelu(self, x: Array, *, out: Array) -> None:
-        """``x * Phi(x)``, ``Phi(x) = (1 + erf(x / sqrt(2))) / 2`` (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
-
-    @abc.abstractmethod
-    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        """``grad_output * (Phi(x) + x * exp(-x**2 / 2) / sqrt(2 * pi))``."""
-
-    @abc.abstractmethod
-    def silu(self, x: Array, *, out: Array) -> None:
-        """``x * sigmoid(x)`` (https://arxiv.org/abs/1702.03118)."""
-
-    @abc.abstractmethod
-    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        """``grad_output * s * (1 + x * (1 - s))`` with ``s = sigmoid(x)``."""
-
-    @abc.abstractmethod
-    def sigmoid(self, x: Array, *, out: Array) -> None:
-        """``1 / (1 + exp(-x))``, without overflow."""
-
-    @abc.abstractmethod
-    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        """``grad_output * y * (1 - y)``."""
-
-    @abc.abstractmethod
-    def tanh(self, x: Array, *, out: Array) -> None:
-        """Hyperbolic tangent."""
-
-    @abc.abstractmethod
-    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        """``grad_output * (1 - y**2)``."""
+        Parameters
+        ----------
+        saved : y of `activate` where the function says so (``needs``), else x; `out` may be it, or `grad_output`
+        """
 
     # Elementwise and moving data
 

@@ -40,6 +40,7 @@ except ImportError as error:
     raise BackendUnavailableError(f"backend 'numba': {why}") from error
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.cpu.fused import NumbaFusedOperations
+from fastconv.kernels.pointwise import Activation
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
 
@@ -375,47 +376,11 @@ class NumbaBackend(NumbaFusedOperations):
             mean, var, momentum=momentum, count=count, running_mean=running_mean, running_var=running_var
         )
 
-    def relu(self, x: Array, *, out: Array) -> None:
-        pointwise.relu(x, out=out)
+    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
+        pointwise.activate(activation, x, out=out)
 
-    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        pointwise.relu_backward(grad_output, y, out=out)
-
-    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        pointwise.leaky_relu(x, slope=slope, out=out)
-
-    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        pointwise.leaky_relu_backward(grad_output, x, slope=slope, out=out)
-
-    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        pointwise.elu(x, alpha=alpha, out=out)
-
-    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        pointwise.elu_backward(grad_output, x, alpha=alpha, out=out)
-
-    def gelu(self, x: Array, *, out: Array) -> None:
-        pointwise.gelu(x, out=out)
-
-    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        pointwise.gelu_backward(grad_output, x, out=out)
-
-    def silu(self, x: Array, *, out: Array) -> None:
-        pointwise.silu(x, out=out)
-
-    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        pointwise.silu_backward(grad_output, x, out=out)
-
-    def sigmoid(self, x: Array, *, out: Array) -> None:
-        pointwise.sigmoid(x, out=out)
-
-    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        pointwise.sigmoid_backward(grad_output, y, out=out)
-
-    def tanh(self, x: Array, *, out: Array) -> None:
-        pointwise.tanh(x, out=out)
-
-    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        pointwise.tanh_backward(grad_output, y, out=out)
+    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
+        pointwise.activate_backward(activation, grad_output, saved, out=out)
 
     def add(self, a: Array, b: Array, *, out: Array) -> None:
         elementwise.add(a, b, out=out)

@@ -29,6 +29,7 @@ from fastconv.kernels.cuda.elementwise import (
 )
 from fastconv.kernels.cuda.norm import batch_norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
+from fastconv.kernels.pointwise import Activation
 
 
 class CudaBackend(Backend):
@@ -388,47 +389,11 @@ class CudaBackend(Backend):
             self.device, mean, var, momentum=momentum, count=count, running_mean=running_mean, running_var=running_var
         )
 
-    def relu(self, x: Array, *, out: Array) -> None:
-        pointwise.relu(self.device, x, out=out)
+    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
+        pointwise.activate(self.device, activation, x, out=out)
 
-    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        pointwise.relu_backward(self.device, grad_output, y, out=out)
-
-    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        pointwise.leaky_relu(self.device, x, slope=slope, out=out)
-
-    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        pointwise.leaky_relu_backward(self.device, grad_output, x, slope=slope, out=out)
-
-    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        pointwise.elu(self.device, x, alpha=alpha, out=out)
-
-    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        pointwise.elu_backward(self.device, grad_output, x, alpha=alpha, out=out)
-
-    def gelu(self, x: Array, *, out: Array) -> None:
-        pointwise.gelu(self.device, x, out=out)
-
-    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        pointwise.gelu_backward(self.device, grad_output, x, out=out)
-
-    def silu(self, x: Array, *, out: Array) -> None:
-        pointwise.silu(self.device, x, out=out)
-
-    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        pointwise.silu_backward(self.device, grad_output, x, out=out)
-
-    def sigmoid(self, x: Array, *, out: Array) -> None:
-        pointwise.sigmoid(self.device, x, out=out)
-
-    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        pointwise.sigmoid_backward(self.device, grad_output, y, out=out)
-
-    def tanh(self, x: Array, *, out: Array) -> None:
-        pointwise.tanh(self.device, x, out=out)
-
-    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        pointwise.tanh_backward(self.device, grad_output, y, out=out)
+    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
+        pointwise.activate_backward(self.device, activation, grad_output, saved, out=out)
 
     def add(self, a: Array, b: Array, *, out: Array) -> None:
         elementwise.add(self.device, a, b, out=out)
