@@ -42,7 +42,7 @@ FLOORS = (
 _TOGETHER = ({"functional", "_activations", "_pooling"}, {"testing", "_gradcheck"})
 
 # What kernels and fastconv share: lists and values, which compute nothing.
-SHARED = {"fastconv.kernels.pointwise", "fastconv.kernels.scalars"}
+SHARED = {"fastconv.kernels.pointwise", "fastconv.kernels.scalars", "fastconv.kernels.update_rules"}
 
 # What reaches kernels without a backend between. What no longer does must go from here.
 REACHES_OVER_THE_CONTRACT = {"fastconv.algorithm", "fastconv.cli.info", "fastconv.cli.warmup"}

@@ -5,6 +5,7 @@ kernels/README.md use the same names.
 """
 
 from ..pointwise import POINTWISE
+from ..update_rules import UPDATE_RULES
 
 _WINOGRAD = (
     "conv.winograd.convolve.conv2d_winograd",
@@ -115,8 +116,7 @@ TABLE = {
     "count_correct": ("elementwise.softmax.count_correct_rows",),
     "dropout": ("elementwise.dropout.dropout_elements",),
     "augment": ("elementwise.augment.augment_images",),
-    "sgd_step": ("elementwise.optimizer.sgd_update",),
-    "adam_step": ("elementwise.optimizer.adam_update",),
+    "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),
     "conv2d_relu": (*_DENSE_CONVOLUTION, _CONVERT),
     "conv2d_add_relu": _DENSE_CONVOLUTION,
     "conv2d_statistics": (*_CONVOLUTION, "conv.statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),

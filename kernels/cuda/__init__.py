@@ -5,6 +5,7 @@ the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` sta
 """
 
 from ..pointwise import POINTWISE
+from ..update_rules import UPDATE_RULES
 
 _CONVOLUTION = (
     "conv2d_gather.conv2d_gather",
@@ -70,6 +71,5 @@ TABLE = {
     "count_correct": ("softmax.count_correct_rows",),
     "dropout": ("dropout.dropout_elements",),
     "augment": ("augment.augment_images",),
-    "sgd_step": ("optimizer.sgd_update",),
-    "adam_step": ("optimizer.adam_update",),
+    "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),
 }

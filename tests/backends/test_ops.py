@@ -22,6 +22,7 @@ from fastconv.backends.contract.operations import Operations
 from fastconv.backends.contract.types import Algorithm
 from fastconv.errors import UnsupportedError
 from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 from tests.backends import cases as case_files
 from tests.backends.cases import CASES
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
@@ -113,13 +114,13 @@ class _Listener:
 
 
 def _settings(arguments: tuple[Any, ...]) -> dict[str, float]:
-    """Return the values of a function's parameters."""
-    return {
-        parameter.name: value
-        for activation in arguments
-        if isinstance(activation, Activation)
-        for parameter, value in zip(activation.function.parameters, activation.values, strict=True)
-    }
+    """Return the values of a function's parameters, or of a rule's settings."""
+    found = {}
+    for given in arguments:
+        if isinstance(given, Activation | Update):
+            scalars = given.function.parameters if isinstance(given, Activation) else given.rule.settings
+            found |= {scalar.name: value for scalar, value in zip(scalars, given.values, strict=True)}
+    return found
 
 
 def test_every_operation_is_asked_for_two_values_of_each_setting() -> None:

@@ -11,6 +11,7 @@ from fastconv.backends.contract.fused import FusedOperations
 from fastconv.backends.contract.operations import Operations
 from fastconv.backends.cpu.backend import NumbaBackend
 from fastconv.kernels.pointwise import POINTWISE
+from fastconv.kernels.update_rules import UPDATE_RULES
 
 cpu = pytest.importorskip("fastconv.kernels.cpu")
 
@@ -61,6 +62,7 @@ def test_every_kernel_is_listed_and_catalogued():
     assert existing == listed
     catalogue = Path(__file__).parents[2] / "kernels" / "README.md"
     text = catalogue.read_text()
-    families = {kernel.replace("*", name) for kernel in ("*_forward", "*_gradient") for name in POINTWISE}
+    families = {f"{name}_{kind}" for name in POINTWISE for kind in ("forward", "gradient")}
+    families |= {f"{name}_update" for name in UPDATE_RULES}
     missing = sorted(name for name in listed - families if f"`{name}`" not in text)
     assert not missing

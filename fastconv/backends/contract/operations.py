@@ -19,7 +19,7 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.types import (
@@ -32,6 +32,7 @@ from fastconv.backends.contract.types import (
     Workspace,
 )
 from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 
 
 class Operations(abc.ABC):
@@ -475,47 +476,15 @@ class Operations(abc.ABC):
     # Optimizers, over the flat arenas of a model; everything in place
 
     @abc.abstractmethod
-    def sgd_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        velocity: Array | None,
-        *,
-        lr: Array,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
+    def update(
+        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
     ) -> None:
-        """Stochastic gradient descent as in PyTorch: ``g = grad + weight_decay * parameter``, ``v = momentum * v + g``,
-        ``parameter -= lr * (g + momentum * v if nesterov else v)``; without momentum `velocity` is None and v is g.
+        """Do one step of an update rule of `fastconv.kernels.update_rules`, which has the formulas.
 
         Parameters
         ----------
-        parameter, velocity : (P,) arrays, updated; grad : (P,) array
-        lr : (1,) float64 array of the backend
-        """  # noqa: D205
-
-    @abc.abstractmethod
-    def adam_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        *,
-        lr: Array,
-        step: Array,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
-        """Adam (Kingma and Ba 2014, https://arxiv.org/abs/1412.6980): ``g = grad + weight_decay * parameter``,
-        ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g**2``,
-        ``parameter -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)``.
-
-        Parameters
-        ----------
-        parameter, m, v : (P,) arrays, updated; grad : (P,) array
-        lr : (1,) float64 array; step : (1,) int64 array holding t, which counts from 1
-        """  # noqa: D205
+        rule : the rule and the values of its settings
+        parameter : (P,) array, updated; grad : (P,) array
+        state : the rule's arrays by name, (P,) each, updated; one that its settings do not need may be absent
+        lr : (1,) float64 array of the backend; step : (1,) int64 array holding t, which counts from 1
+        """

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -41,6 +41,7 @@ except ImportError as error:
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.cpu.fused import NumbaFusedOperations
 from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
 
@@ -440,35 +441,7 @@ class NumbaBackend(NumbaFusedOperations):
     ) -> None:
         augment.augment(images, indices, mean=mean, std=std, flip=flip, pad=pad, key=key, out=out)
 
-    def sgd_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        velocity: Array | None,
-        *,
-        lr: Array,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
+    def update(
+        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
     ) -> None:
-        optimizer.sgd_step(
-            parameter, grad, velocity, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
-
-    def adam_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        *,
-        lr: Array,
-        step: Array,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
-        optimizer.adam_step(
-            parameter, grad, m, v, lr=lr, step=step, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay
-        )
+        optimizer.update(rule, parameter, grad, state, lr=lr, step=step)

@@ -8,7 +8,7 @@ Arrays, pool and device are the subclasses'.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,7 @@ from fastconv.kernels.cuda.elementwise import (
 from fastconv.kernels.cuda.norm import batch_norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
 from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 
 
 class CudaBackend(Backend):
@@ -459,52 +460,7 @@ class CudaBackend(Backend):
     ) -> None:
         augment.augment(self.device, images, indices, mean=mean, std=std, flip=flip, pad=pad, key=key, out=out)
 
-    def sgd_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        velocity: Array | None,
-        *,
-        lr: Array,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
+    def update(
+        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
     ) -> None:
-        optimizer.sgd_step(
-            self.device,
-            parameter,
-            grad,
-            velocity,
-            lr=lr,
-            momentum=momentum,
-            nesterov=nesterov,
-            weight_decay=weight_decay,
-        )
-
-    def adam_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        *,
-        lr: Array,
-        step: Array,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
-        optimizer.adam_step(
-            self.device,
-            parameter,
-            grad,
-            m,
-            v,
-            lr=lr,
-            step=step,
-            beta1=beta1,
-            beta2=beta2,
-            eps=eps,
-            weight_decay=weight_decay,
-        )
+        optimizer.update(self.device, rule, parameter, grad, state, lr=lr, step=step)

@@ -141,7 +141,8 @@ def _of(name: str) -> list[Case]:
     cases += _in_place(first)
     for number, activation in enumerate((first, *others)):
         key = f"extreme-{number}" if number else "extreme"
-        cases.append(forward(activation, key, (len(held.at),), held.at))
+        at = [x for x in held.at if x not in TINY] if number else held.at
+        cases.append(forward(activation, key, (len(at),), at))
         cases.append(gradient(activation, key, (len(held.gradient_at),), held.gradient_at))
     return cases
 

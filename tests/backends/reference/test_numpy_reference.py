@@ -12,6 +12,7 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.types import RandomKey
 from fastconv.backends.reference.training import philox4x32, random_words
 from fastconv.kernels.pointwise import POINTWISE
+from fastconv.kernels.update_rules import UPDATE_RULES
 from tests.backends.cases.conv import CONVS, Conv
 from tests.backends.cases.pool import BOTH, DILATED, Pool
 from tests.compare import assert_close
@@ -370,10 +371,8 @@ def test_optimizers_equal_torch(reference, rng: np.random.Generator) -> None:
         for t, grad in enumerate(grads, 1):
             expected.grad = torch.from_numpy(grad)
             optimizer.step()
-            lr = np.array([0.03])
-            if name == "sgd":
-                reference.sgd_step(parameter, grad, m if options["momentum"] else None, lr=lr, **options)
-            else:
-                betas = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-                reference.adam_step(parameter, grad, m, v, lr=lr, step=np.array([t]), **betas, **options)
+            rule = UPDATE_RULES[name]
+            values = (options.get(setting.name, setting.default) for setting in rule.settings)
+            state = {"velocity": m, "m": m, "v": v}
+            reference.update(rule(*values), parameter, grad, state, lr=np.array([0.03]), step=np.array([t]))
         assert_close(parameter, expected.detach().numpy(), dtype="float64", magnitude=4, what=f"{name} {options}")

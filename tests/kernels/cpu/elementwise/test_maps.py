@@ -12,6 +12,7 @@ from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.runtime.launch import device
 from fastconv.kernels.cpu.vector.memory import CHUNK
 from fastconv.kernels.pointwise import POINTWISE
+from fastconv.kernels.update_rules import UPDATE_RULES
 
 
 @device
@@ -154,13 +155,14 @@ def test_threads_change_no_bit():
     size = 9 * CHUNK + 11
     x, grad = rng.standard_normal((2, size)).astype(np.float32)
     lr, step = np.array([0.1]), np.array([3])
+    adam, sgd = UPDATE_RULES["adam"](0.9, 0.99, 1e-8, 0.1), UPDATE_RULES["sgd"](0.9, True, 0.1)
     before, results = launch.get_num_threads(), []
     try:
         for threads in (1, 2, 4):
             launch.set_num_threads(threads)
             p, m, v = x.copy(), grad.copy(), np.abs(grad)
-            optimizer.adam_step(p, grad, m, v, lr=lr, step=step, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1)
-            optimizer.sgd_step(p, grad, m, lr=lr, momentum=0.9, nesterov=True, weight_decay=0.1)
+            optimizer.update(adam, p, grad, {"m": m, "v": v}, lr=lr, step=step)
+            optimizer.update(sgd, p, grad, {"velocity": m}, lr=lr, step=step)
             results.append([array.tobytes() for array in (p, m, v, _apply("gelu", x), _apply("tanh", x))])
     finally:
         launch.set_num_threads(before)
