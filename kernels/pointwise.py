@@ -116,6 +116,13 @@ _FUNCTIONS = (
         note="the hyperbolic tangent",
         needs="y",
     ),
+    Pointwise(
+        "mish",
+        "Mish",
+        "x * tanh(log(1 + exp(x)))",
+        "grad_output * (w + x * (1 - w**2) * sigmoid(x)), w = tanh(log(1 + exp(x)))",
+        source="Misra 2019, https://arxiv.org/abs/1908.08681",
+    ),
 )
 
 POINTWISE = {function.name: function for function in _FUNCTIONS}

@@ -59,6 +59,10 @@ _FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]
         np.tanh,
         lambda g, y: g * (1 - y * y),
     ),
+    "mish": (
+        lambda x: x * np.tanh(np.logaddexp(0, x)),
+        lambda g, x: g * (np.tanh(np.logaddexp(0, x)) + x * _sigmoid(x) / np.cosh(np.logaddexp(0, x)) ** 2),
+    ),
 }
 
 

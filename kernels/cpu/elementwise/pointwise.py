@@ -224,6 +224,21 @@ def _gelu_backward(grad, x, p, dt):
     return grad * vfma(x * density, vsplat(0.3989422804014327, dt), probability)
 
 
+@device
+def _mish(x, p, dt):
+    e, two = vector_exp(x, dt), vsplat(2, dt)
+    n = e * (e + two)  # tanh(log(1 + e)) is n / (n + 2), and 1 to the last digit where x is above 20
+    return vselect_gt(x, vsplat(20, dt), x, x * (n / (n + two)))
+
+
+@device
+def _mish_backward(grad, x, p, dt):
+    e, one, two = vector_exp(x, dt), vsplat(1, dt), vsplat(2, dt)
+    n = e * (e + two)
+    slope = n + x * (vsplat(4, dt) * e * (e + one) / (n + two))
+    return grad * vselect_gt(x, vsplat(20, dt), one, slope / (n + two))
+
+
 # The names are those of kernels/pointwise.py.
 _FORMULAS = {
     "relu": (_relu, _relu_backward),
@@ -233,6 +248,7 @@ _FORMULAS = {
     "silu": (_silu, _silu_backward),
     "sigmoid": (_sigmoid_forward, _sigmoid_backward),
     "tanh": (_tanh, _tanh_backward),
+    "mish": (_mish, _mish_backward),
 }
 FORWARD = {name: make_unary(f"{name}_forward", forward) for name, (forward, _) in _FORMULAS.items()}
 GRADIENT = {name: make_binary(f"{name}_gradient", backward) for name, (_, backward) in _FORMULAS.items()}

@@ -36,6 +36,10 @@ __device__ inline T normal_density(T x) {
     return T(0.39894228040143267794) * exp(T(-0.5) * x * x);
 }
 
+__device__ inline T mish_slope(T x, T w) {
+    return w + x * ((T(1) - w) * (T(1) + w)) * logistic(x);
+}
+
 // FUNCTION(name, y of x, gradient of x) for each: g is the gradient of y, a and b are the parameters of the function,
 // and in the gradient x is y where the function needs that.
 #define POINTWISE(FUNCTION)                                                                                            \
@@ -45,4 +49,5 @@ __device__ inline T normal_density(T x) {
     FUNCTION(gelu, x * normal_cdf(x), g * (normal_cdf(x) + x * normal_density(x)))                                     \
     FUNCTION(silu, silu_of(x), g * silu_slope(x, logistic(x)))                                                         \
     FUNCTION(sigmoid, logistic(x), g * (x * (T(1) - x)))                                                               \
-    FUNCTION(tanh, tanh(x), g * ((T(1) - x) * (T(1) + x)))
+    FUNCTION(tanh, tanh(x), g * ((T(1) - x) * (T(1) + x)))                                                             \
+    FUNCTION(mish, x * tanh(log1p(exp(x))), g * mish_slope(x, tanh(log1p(exp(x)))))

@@ -17,6 +17,7 @@ EXTREME = [0.0, -0.0, 1e-30, -1e-30, 1e-8, -1e-8, 1, -1, 20, -20, 89, -89, 110, 
 INFINITE = [*EXTREME, np.inf, -np.inf]
 # Subnormals may be flushed; a function that jumps at 0 must not be asked about them.
 TINY = [1e-40, -1e-40, 1e-310, -1e-310]
+HUGE = [1e38, -1e38]
 # Results of sigmoid and tanh: what their gradients take.
 OUTPUTS = [0.0, 1e-30, 1e-8, 0.25, 0.5, 1 - 2.0**-20, 1.0, np.nan]
 
@@ -67,6 +68,7 @@ HELD = {
         INFINITE + TINY,
         OUTPUTS,
     ),
+    "mish": Held(size("x"), steep, EXTREME + TINY + HUGE, EXTREME + HUGE),
 }
 
 
