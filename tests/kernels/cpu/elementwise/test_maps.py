@@ -7,7 +7,7 @@ import pytest
 
 from fastconv.kernels.cpu.elementwise import maps, optimizer, pointwise
 from fastconv.kernels.cpu.elementwise.maps import COPY_CHUNK, make_unary, run_unary
-from fastconv.kernels.cpu.elementwise.pointwise import vector_exp
+from fastconv.kernels.cpu.elementwise.pointwise import vector_exp, vector_log1p
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.runtime.launch import device
 from fastconv.kernels.cpu.vector.memory import CHUNK
@@ -20,7 +20,13 @@ def _exp(x, parameter, dt):
     return vector_exp(x, dt)
 
 
+@device
+def _log1p(x, parameters, dt):
+    return vector_log1p(x, dt)
+
+
 exp_of_test = make_unary("exp_of_test", _exp)
+log1p_of_test = make_unary("log1p_of_test", _log1p)
 DTYPES = [np.float32, np.float64]
 
 
@@ -67,6 +73,14 @@ def test_exp_over_its_whole_range(dtype):
     x = np.concatenate([np.linspace(least, most, 500_001), 10.0 ** np.linspace(-30, 0, 20_001)]).astype(dtype)
     x = x[(x >= least) & (x <= most)]
     assert _ulps(_exponential(x), np.exp(x.astype(np.float64))) <= 2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log1p_from_0_to_1(dtype):
+    x = np.concatenate([np.linspace(0, 1, 200_001), 10.0 ** np.linspace(-30, 0, 20_001)]).astype(dtype)
+    out = np.empty_like(x)
+    run_unary(log1p_of_test, x, out)
+    assert _ulps(out, np.log1p(x.astype(np.longdouble))) <= 3
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
