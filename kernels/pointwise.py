@@ -123,6 +123,14 @@ _FUNCTIONS = (
         "grad_output * (w + x * (1 - w**2) * sigmoid(x)), w = tanh(log(1 + exp(x)))",
         source="Misra 2019, https://arxiv.org/abs/1908.08681",
     ),
+    Pointwise(
+        "softplus",
+        "Softplus",
+        "x where beta * x > threshold, else log(1 + exp(beta * x)) / beta",
+        "grad_output * (1 where beta * x > threshold, else sigmoid(beta * x))",
+        note="a smooth max(x, 0), as in PyTorch",
+        parameters=(Scalar("beta", 1.0, 0, open_low=True), Scalar("threshold", 20.0)),
+    ),
 )
 
 POINTWISE = {function.name: function for function in _FUNCTIONS}

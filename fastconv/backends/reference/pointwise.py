@@ -63,6 +63,10 @@ _FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]
         lambda x: x * np.tanh(np.logaddexp(0, x)),
         lambda g, x: g * (np.tanh(np.logaddexp(0, x)) + x * _sigmoid(x) / np.cosh(np.logaddexp(0, x)) ** 2),
     ),
+    "softplus": (
+        lambda x, beta, threshold: np.where(beta * x > threshold, x, np.logaddexp(0, beta * x) / beta),
+        lambda g, x, beta, threshold: g * np.where(beta * x > threshold, 1, _sigmoid(beta * x)),
+    ),
 }
 
 

@@ -249,6 +249,19 @@ def _mish_backward(grad, x, p, dt):
     return grad * vselect_gt(x, vsplat(20, dt), one, slope / (n + two))
 
 
+@device
+def _softplus(x, p, dt):
+    z, zero = x * vsplat(p[0], dt), vsplat(0, dt)
+    tail = vector_log1p(vector_exp(vselect_gt(z, zero, zero - z, z), dt), dt)
+    return vselect_gt(z, vsplat(p[1], dt), x, (vfloor(z, zero) + tail) / vsplat(p[0], dt))
+
+
+@device
+def _softplus_backward(grad, x, p, dt):
+    z = x * vsplat(p[0], dt)
+    return grad * vselect_gt(z, vsplat(p[1], dt), vsplat(1, dt), _sigmoid(z, dt))
+
+
 # The names are those of kernels/pointwise.py.
 _FORMULAS = {
     "relu": (_relu, _relu_backward),
@@ -259,6 +272,7 @@ _FORMULAS = {
     "sigmoid": (_sigmoid_forward, _sigmoid_backward),
     "tanh": (_tanh, _tanh_backward),
     "mish": (_mish, _mish_backward),
+    "softplus": (_softplus, _softplus_backward),
 }
 FORWARD = {name: make_unary(f"{name}_forward", forward) for name, (forward, _) in _FORMULAS.items()}
 GRADIENT = {name: make_binary(f"{name}_gradient", backward) for name, (_, backward) in _FORMULAS.items()}

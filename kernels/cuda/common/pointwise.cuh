@@ -50,4 +50,6 @@ __device__ inline T mish_slope(T x, T w) {
     FUNCTION(silu, silu_of(x), g * silu_slope(x, logistic(x)))                                                         \
     FUNCTION(sigmoid, logistic(x), g * (x * (T(1) - x)))                                                               \
     FUNCTION(tanh, tanh(x), g * ((T(1) - x) * (T(1) + x)))                                                             \
-    FUNCTION(mish, x * tanh(log1p(exp(x))), g * mish_slope(x, tanh(log1p(exp(x)))))
+    FUNCTION(mish, x * tanh(log1p(exp(x))), g * mish_slope(x, tanh(log1p(exp(x)))))                                    \
+    FUNCTION(softplus, a * x > b ? x : (fmax(a * x, T(0)) + log1p(exp(-fabs(a * x)))) / a,                             \
+             g * (a * x > b ? T(1) : logistic(a * x)))

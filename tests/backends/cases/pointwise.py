@@ -69,6 +69,14 @@ HELD = {
         OUTPUTS,
     ),
     "mish": Held(size("x"), steep, EXTREME + TINY + HUGE, EXTREME + HUGE),
+    # The logistic function is off by a few roundings, and by |z| of them where z = beta * x is rounded.
+    "softplus": Held(
+        lambda i, o: np.abs(o["y"]) + 1,
+        size("grad_output"),
+        INFINITE + TINY + HUGE,
+        INFINITE + HUGE,
+        ((1.0, 20.0), (0.3, 5.0)),
+    ),
 }
 
 

@@ -193,6 +193,7 @@ def _assert_slope(grad: np.ndarray, above: np.ndarray, below: np.ndarray, h: flo
         ("tanh", 0.5, 0.46211715726000973),
         ("elu", -1.0, -0.6321205588285577),
         ("mish", 1.0, 0.8650983882673103),
+        ("softplus", -1.0, 0.31326168751822286),
     ],
 )
 def test_known_activations(reference, name: str, x: float, expected: float) -> None:
