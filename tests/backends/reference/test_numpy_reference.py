@@ -194,6 +194,7 @@ def _assert_slope(grad: np.ndarray, above: np.ndarray, below: np.ndarray, h: flo
         ("elu", -1.0, -0.6321205588285577),
         ("mish", 1.0, 0.8650983882673103),
         ("softplus", -1.0, 0.31326168751822286),
+        ("hardswish", -1.0, -1 / 3),
     ],
 )
 def test_known_activations(reference, name: str, x: float, expected: float) -> None:
