@@ -82,7 +82,7 @@ def _one_case_of_each():
     from tests.backends.cases import CASES
 
     cases = [case for case in CASES if "empty" not in case.id]
-    chosen = {case.op: case for case in reversed(cases)}
+    chosen = {case.kind: case for case in reversed(cases)}
     more = [case for case in cases if case.id in {"strict", "depthwise-many-pixels", "groups2"}]
     return [*chosen.values(), *more]
 

@@ -37,7 +37,9 @@ class Operand:
 @functools.cache
 def _written(kernel: Kernel) -> tuple[bool, ...]:
     """Return of each parameter of a kernel whether it is a pointer to what is not constant."""
-    found = re.search(rf"__global__[^;{{]*?\b{kernel.name}\s*\(([^)]*)\)\s*\{{", build.source_text(kernel))
+    by_macro = rf"function##_{kernel.name.rpartition('_')[2]}"  # of pointwise.cu: a name, joined to each function's
+    pattern = rf"__global__[^;{{]*?(?:\b{kernel.name}|{by_macro})\s*\(([^)]*)\)\s*\{{"
+    found = re.search(pattern, build.source_text(kernel))
     assert found, f"{kernel.source} has no kernel {kernel.name}"
     return tuple("*" in word and "const" not in word for word in found[1].split(","))
 

@@ -1,112 +1,95 @@
-"""Activations of `fastconv.functional`: each keeps the shape and the dtype, and takes any shape."""
+"""The pointwise functions of `fastconv.functional`, made from the list: each keeps the shape and takes any."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from inspect import Parameter, Signature
 from typing import Any
 
 from fastconv import _validate as check
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
+from fastconv.kernels.pointwise import POINTWISE, Activation, Pointwise
+from fastconv.kernels.scalars import Scalar
 
 
-def relu(x: Array) -> Array:
-    """``max(x, 0)``; NaN stays NaN."""
-    backend = get_backend()
-    return _forward(backend.relu, x)
+def parameters_of(scalars: Iterable[Scalar]) -> list[Parameter]:
+    """Return what stands for scalars in a signature."""
+    kind = Parameter.POSITIONAL_OR_KEYWORD
+    return [Parameter(s.name, kind, default=s.default, annotation=type(s.default).__name__) for s in scalars]
 
 
-def relu_backward(grad_output: Array, y: Array) -> Array:
-    """``grad_output where y > 0, else 0``, with ``y = relu(x)``; x does as well."""
-    backend = get_backend()
-    return _backward(backend.relu_backward, grad_output, y, "y")
+def described(function: Pointwise, formula: str) -> str:
+    """Return a formula with what the list says about the function."""
+    note = f"; {function.note}" if function.note else ""
+    source = f" ({function.source})" if function.source else ""
+    return f"``{formula}``{note}{source}."
 
 
-def leaky_relu(x: Array, slope: float = 0.01) -> Array:
-    """``x where x > 0, else slope * x``."""
-    backend = get_backend()
-    return _forward(backend.leaky_relu, x, slope=check.number(slope, "slope"))
+def _signature(function: Pointwise, *arrays: str) -> Signature:
+    given = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation="Array") for name in arrays]
+    return Signature([*given, *parameters_of(function.parameters)], return_annotation="Array")
 
 
-def leaky_relu_backward(grad_output: Array, x: Array, slope: float = 0.01) -> Array:
-    """``grad_output where x > 0, else slope * grad_output``."""
-    backend = get_backend()
-    return _backward(backend.leaky_relu_backward, grad_output, x, "x", slope=check.number(slope, "slope"))
+def _named(function: Callable[..., Array], name: str, signature: Signature, doc: str) -> Callable[..., Array]:
+    function.__name__ = function.__qualname__ = name
+    function.__module__ = "fastconv.functional"
+    function.__doc__ = doc
+    vars(function)["__signature__"] = signature
+    return function
 
 
-def elu(x: Array, alpha: float = 1.0) -> Array:
-    """``x where x > 0, else alpha * (exp(x) - 1)`` (Clevert et al. 2015, https://arxiv.org/abs/1511.07289)."""
-    backend = get_backend()
-    return _forward(backend.elu, x, alpha=check.number(alpha, "alpha"))
+def _make_forward(function: Pointwise) -> Callable[..., Array]:
+    signature = _signature(function, "x")
+
+    def forward(*arguments: Any, **named: Any) -> Array:
+        x, activation = _bound(signature, function, 1, arguments, named)
+        backend = get_backend()
+        x = check.floating(backend, x, "x")
+        out = backend.empty(x.shape, x.dtype)
+        backend.activate(activation, x, out=out)
+        return out
+
+    return _named(forward, function.name, signature, described(function, function.formula))
 
 
-def elu_backward(grad_output: Array, x: Array, alpha: float = 1.0) -> Array:
-    """``grad_output * (1 where x > 0, else alpha * exp(x))``."""
-    backend = get_backend()
-    return _backward(backend.elu_backward, grad_output, x, "x", alpha=check.number(alpha, "alpha"))
+def _make_backward(function: Pointwise) -> Callable[..., Array]:
+    name = function.needs
+    signature = _signature(function, "grad_output", name)
+
+    def backward(*arguments: Any, **named: Any) -> Array:
+        grad_output, saved, activation = _bound(signature, function, 2, arguments, named)
+        backend = get_backend()
+        saved = check.floating(backend, saved, name)
+        grad_output = check.like(backend, grad_output, "grad_output", saved, name)
+        check.has_shape(grad_output, "grad_output", saved.shape, f"that of {name}")
+        out = backend.empty(saved.shape, saved.dtype)
+        backend.activate_backward(activation, grad_output, saved, out=out)
+        return out
+
+    doc = f"``{function.gradient}``, the gradient of `{function.name}`: ``y = {function.formula}``."
+    return _named(backward, f"{function.name}_backward", signature, doc)
 
 
-def gelu(x: Array) -> Array:
-    """``x * (1 + erf(x / sqrt(2))) / 2``, the exact form (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
-    backend = get_backend()
-    return _forward(backend.gelu, x)
+def _bound(
+    signature: Signature, function: Pointwise, arrays: int, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[Any, ...]:
+    """Return the arrays, and the function with the values given for its parameters."""
+    try:
+        bound = signature.bind(*arguments, **named)
+    except TypeError as error:
+        raise TypeError(f"{function.name}: {error}") from None
+    bound.apply_defaults()
+    values = list(bound.arguments.values())
+    checked = (check.scalar(value, s) for value, s in zip(values[arrays:], function.parameters, strict=True))
+    return (*values[:arrays], Activation(function.name, tuple(map(float, checked))))
 
 
-def gelu_backward(grad_output: Array, x: Array) -> Array:
-    """``grad_output * (Phi(x) + x * exp(-x**2 / 2) / sqrt(2 * pi))``, ``Phi(x) = (1 + erf(x / sqrt(2))) / 2``."""
-    backend = get_backend()
-    return _backward(backend.gelu_backward, grad_output, x, "x")
-
-
-def silu(x: Array) -> Array:
-    """``x * sigmoid(x)``, also called swish (https://arxiv.org/abs/1702.03118)."""
-    backend = get_backend()
-    return _forward(backend.silu, x)
-
-
-def silu_backward(grad_output: Array, x: Array) -> Array:
-    """``grad_output * s * (1 + x * (1 - s))`` with ``s = sigmoid(x)``."""
-    backend = get_backend()
-    return _backward(backend.silu_backward, grad_output, x, "x")
-
-
-def sigmoid(x: Array) -> Array:
-    """``1 / (1 + exp(-x))``, without overflow."""
-    backend = get_backend()
-    return _forward(backend.sigmoid, x)
-
-
-def sigmoid_backward(grad_output: Array, y: Array) -> Array:
-    """``grad_output * y * (1 - y)``, with ``y = sigmoid(x)``."""
-    backend = get_backend()
-    return _backward(backend.sigmoid_backward, grad_output, y, "y")
-
-
-def tanh(x: Array) -> Array:
-    """Hyperbolic tangent."""
-    backend = get_backend()
-    return _forward(backend.tanh, x)
-
-
-def tanh_backward(grad_output: Array, y: Array) -> Array:
-    """``grad_output * (1 - y**2)``, with ``y = tanh(x)``."""
-    backend = get_backend()
-    return _backward(backend.tanh_backward, grad_output, y, "y")
-
-
-def _forward(operation: Callable[..., None], x: Array, **arguments: Any) -> Array:
-    backend = get_backend()
-    x = check.floating(backend, x, "x")
-    out = backend.empty(x.shape, x.dtype)
-    operation(x, **arguments, out=out)
-    return out
-
-
-def _backward(operation: Callable[..., None], grad_output: Array, saved: Array, name: str, **arguments: Any) -> Array:
-    backend = get_backend()
-    saved = check.floating(backend, saved, name)
-    grad_output = check.like(backend, grad_output, "grad_output", saved, name)
-    check.has_shape(grad_output, "grad_output", saved.shape, f"that of {name}")
-    out = backend.empty(saved.shape, saved.dtype)
-    operation(grad_output, saved, **arguments, out=out)
-    return out
+FUNCTIONS = {
+    name: made
+    for function in POINTWISE.values()
+    for name, made in (
+        (function.name, _make_forward(function)),
+        (f"{function.name}_backward", _make_backward(function)),
+    )
+}

@@ -13,6 +13,7 @@ import numpy as np
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.kernels.scalars import Scalar
 
 _FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -166,6 +167,13 @@ def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.
     limits = [f"{'above' if open_low else 'at least'} {low:g}"] if math.isfinite(low) else []
     limits += [f"below {high:g}"] if math.isfinite(high) else []
     raise ArgumentError(f"{name}: got {value!r}; allowed: a finite number{' ' * bool(limits)}{' and '.join(limits)}")
+
+
+def scalar(value: Any, declared: Scalar) -> float | bool:
+    """Return `value` as `declared` asks for it: as `number` does, or as a bool."""
+    if isinstance(declared.default, bool):
+        return bool(value)
+    return number(value, declared.name, low=declared.low, high=declared.high, open_low=declared.open_low)
 
 
 def _variable(name: str) -> str:

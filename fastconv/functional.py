@@ -13,26 +13,11 @@ Every function raises `ShapeError`, `DTypeError`, `ArgumentError` or `BackendMis
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from fastconv import _validate as check
-from fastconv._activations import (
-    elu,
-    elu_backward,
-    gelu,
-    gelu_backward,
-    leaky_relu,
-    leaky_relu_backward,
-    relu,
-    relu_backward,
-    sigmoid,
-    sigmoid_backward,
-    silu,
-    silu_backward,
-    tanh,
-    tanh_backward,
-)
+from fastconv._activations import FUNCTIONS
 from fastconv._pooling import (
     avg_pool2d,
     avg_pool2d_backward,
@@ -66,28 +51,21 @@ __all__ = [
     "dense_backward_weight",
     "dropout",
     "dropout_backward",
-    "elu",
-    "elu_backward",
-    "gelu",
-    "gelu_backward",
     "global_avg_pool2d",
     "global_avg_pool2d_backward",
     "global_max_pool2d",
     "global_max_pool2d_backward",
-    "leaky_relu",
-    "leaky_relu_backward",
     "max_pool2d",
     "max_pool2d_backward",
-    "relu",
-    "relu_backward",
-    "sigmoid",
-    "sigmoid_backward",
-    "silu",
-    "silu_backward",
     "softmax_cross_entropy",
-    "tanh",
-    "tanh_backward",
 ]
+__all__.extend(FUNCTIONS)
+__all__.sort()
+globals().update(FUNCTIONS)
+if TYPE_CHECKING:  # the pointwise functions, which are in a list
+
+    def __getattr__(name: str) -> Callable[..., Array]: ...
+
 
 _NHWC = "(N, H, W, C)"
 _HWIO = "(R, S, C // groups, K)"

@@ -16,6 +16,7 @@ from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import RandomKey
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.kernels.pointwise import POINTWISE
 from tests.compare import assert_close
 
 KEY = RandomKey(1, 2, 3)
@@ -59,9 +60,8 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "softmax_cross_entropy": ({"logits": CLASSES, "labels": LABELS}, {}),
     "dropout": ({"x": X}, {"p": 0.3, "key": KEY}),
     "dropout_backward": ({"grad_output": X}, {"p": 0.3, "key": KEY}),
-    **{name: ({"x": X}, {}) for name in ("relu", "leaky_relu", "elu", "gelu", "silu", "sigmoid", "tanh")},
-    **{f"{name}_backward": ({"grad_output": X, "x": X}, {}) for name in ("leaky_relu", "elu", "gelu", "silu")},
-    **{f"{name}_backward": ({"grad_output": X, "y": X}, {}) for name in ("relu", "sigmoid", "tanh")},
+    **{name: ({"x": X}, {}) for name in POINTWISE},
+    **{f"{name}_backward": ({"grad_output": X, function.needs: X}, {}) for name, function in POINTWISE.items()},
 }
 ARRAYS = [(name, argument) for name, (arrays, _) in CALLS.items() for argument in arrays]
 
@@ -248,7 +248,7 @@ def test_wrong_arrays_are_refused_by_name(name: str, argument: str, backend: Bac
             results(name, arrays | {argument: value}, settings)
 
 
-ANY_SHAPE = re.compile("(relu|leaky_relu|elu|gelu|silu|sigmoid|tanh|dropout)(_backward)?")
+ANY_SHAPE = re.compile(f"({'|'.join(POINTWISE)}|dropout)(_backward)?")
 
 
 @pytest.mark.parametrize(("name", "argument"), [a for a in ARRAYS if not ANY_SHAPE.fullmatch(a[0])])

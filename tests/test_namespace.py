@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import fastconv as fc
+from fastconv.kernels.pointwise import POINTWISE
 
 NAMES = {
     "": [
@@ -45,9 +46,9 @@ NAMES = {
         ),
     ],
     "nn": [
-        *("ELU", "GELU", "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "Dense", "Dropout", "Flatten"),
-        *("GlobalAvgPool2d", "GlobalMaxPool2d", "Identity", "Layer", "LeakyReLU", "MaxPool2d", "Parallel", "Parameter"),
-        *("Parameters", "ReLU", "Residual", "Scale", "Scope", "Sequential", "SiLU", "Sigmoid", "SubsamplePad", "Tanh"),
+        *("AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "Dense", "Dropout", "Flatten", "GlobalAvgPool2d"),
+        *("GlobalMaxPool2d", "Identity", "Layer", "MaxPool2d", "Parallel", "Parameter", "Parameters", "Residual"),
+        *("Scale", "Scope", "Sequential", "SubsamplePad"),
     ],
     "optim": ["SGD", "Adam", "Optimizer", "schedules"],
     "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
@@ -68,9 +69,16 @@ NAMES = {
 @pytest.mark.parametrize("module", NAMES)
 def test_public_names(module):
     namespace = getattr(fc, module) if module else fc
-    assert namespace.__all__ == NAMES[module]
-    for name in NAMES[module]:
+    listed = [function.layer for function in POINTWISE.values()] if module == "nn" else []
+    assert sorted(namespace.__all__) == sorted(NAMES[module] + listed)
+    for name in namespace.__all__:
         assert hasattr(namespace, name)
+
+
+def test_known_activations_are_there():
+    """What the list calls its functions is public."""
+    assert {"ELU", "GELU", "LeakyReLU", "ReLU", "SiLU", "Sigmoid", "Tanh"} <= set(fc.nn.__all__)
+    assert {"elu", "gelu", "leaky_relu", "relu", "silu", "sigmoid", "tanh"} <= set(fc.functional.__all__)
 
 
 def test_modules_do_not_hide_functions():

@@ -15,6 +15,7 @@ import pytest
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
+from fastconv.kernels.update_rules import UPDATE_RULES
 
 # What was computed, what was published, and the largest relative error at which they count as equal.
 Pairs = list[tuple[np.ndarray, np.ndarray, float]]
@@ -228,7 +229,7 @@ def sgd_momentum(backend: Backend) -> Pairs:
     lr = 1e-3
     w, g = np.linspace(-0.4, 0.6, 20), np.linspace(-0.6, 0.4, 20)
     v = np.linspace(0.6, 0.9, 20) / -lr  # CS231n keeps -lr times the velocity
-    backend.sgd_step(w, g, v, lr=np.array([lr]), momentum=0.9, nesterov=False, weight_decay=0.0)
+    backend.update(UPDATE_RULES["sgd"](0.9), w, g, {"velocity": v}, lr=np.array([lr]), step=np.array([1]))
     next_w = [
         [0.1406, 0.20738947, 0.27417895, 0.34096842, 0.40775789],
         [0.47454737, 0.54133684, 0.60812632, 0.67491579, 0.74170526],
@@ -242,8 +243,7 @@ def sgd_momentum(backend: Backend) -> Pairs:
 def adam(backend: Backend) -> Pairs:
     w, g = np.linspace(-0.4, 0.6, 20), np.linspace(-0.6, 0.4, 20)
     m, v = np.linspace(0.6, 0.9, 20), np.linspace(0.7, 0.5, 20)
-    settings = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
-    backend.adam_step(w, g, m, v, lr=np.array([1e-2]), step=np.array([6]), **settings)
+    backend.update(UPDATE_RULES["adam"](), w, g, {"m": m, "v": v}, lr=np.array([1e-2]), step=np.array([6]))
     next_w = [
         [-0.40094747, -0.34836187, -0.29577703, -0.24319299, -0.19060977],
         [-0.1380274, -0.08544591, -0.03286534, 0.01971428, 0.0722929],

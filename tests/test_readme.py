@@ -8,6 +8,8 @@ import pytest
 
 from fastconv.backends import set_backend, why_unavailable
 from fastconv.cli.parser import build_parser
+from fastconv.kernels.pointwise import POINTWISE
+from fastconv.optim import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -42,6 +44,16 @@ def test_test_command_is_what_ci_runs():
     ci = (ROOT / ".ci" / "run").read_text()
     for part in command.split(" && "):
         assert re.search(rf'^stage "[a-z ]+" {re.escape(part)}$', ci, re.MULTILINE), part
+
+
+def test_all_activations_are_in_the_table():
+    (row,) = (line for line in README.splitlines() if line.startswith("| ReLU, "))
+    assert row.split(" | ")[0] == "| " + ", ".join(function.layer for function in POINTWISE.values())
+
+
+def test_all_optimizers_are_in_the_table():
+    (row,) = (line for line in README.splitlines() if line.startswith("| SGD, "))
+    assert row.split(" | ")[0] == "| " + ", ".join(optimizer.__name__ for optimizer in OPTIMIZERS.values())
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastconv.errors import ArgumentError
+from fastconv.kernels.update_rules import UPDATE_RULES
 
 if TYPE_CHECKING:
     from fastconv.data import Dataset
-    from fastconv.nn import Layer
+    from fastconv.nn import Layer, Parameters
+    from fastconv.optim import Optimizer
 
 MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
 DATASETS = ("shapes10", "cifar10")
-OPTIMIZERS = ("adam", "sgd")
+OPTIMIZERS = tuple(sorted(UPDATE_RULES))
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 
 
@@ -35,6 +37,8 @@ RECIPES = {
     "resnet20": Recipe("sgd", 0.2, "one-cycle", 5e-4),
     "resnet9": Recipe("sgd", 0.2, "one-cycle", 5e-4),
 }
+# What an optimizer is given beside the learning rate and the weight decay.
+_SETTINGS: dict[str, dict[str, float | bool]] = {"sgd": {"momentum": 0.9, "nesterov": True}}
 EPOCHS = {"shapes10": 5, "cifar10": 10}
 
 
@@ -63,6 +67,15 @@ def load_dataset(options: argparse.Namespace, name: str, split: Literal["train",
         return shapes10(split) if options.limit is None else shapes10(split, size=options.limit)
     data = cifar10(options.data_dir, split)
     return data if options.limit is None else data.take(slice(options.limit))
+
+
+def make_optimizer(name: str, parameters: Parameters, lr: float, weight_decay: float = 0.0) -> Optimizer:
+    """Return the optimizer of an update rule."""
+    from fastconv.optim import OPTIMIZERS
+
+    make: Any = OPTIMIZERS[name]
+    made: Optimizer = make(parameters, lr, weight_decay=weight_decay, **_SETTINGS.get(name, {}))
+    return made
 
 
 def make_model(name: str, *, dtype: Any = "float32", seed: int | None = None) -> Layer:

@@ -13,6 +13,7 @@ from fastconv import nn
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options
 from fastconv.nn import Layer
+from fastconv.nn.activations import LAYERS
 from fastconv.random import checked_seed
 from fastconv.testing import Report, gradcheck
 
@@ -35,13 +36,7 @@ _LAYERS: dict[str, tuple[Callable[[], Layer], tuple[int, ...]]] = {
     "Dropout": (lambda: nn.Dropout(0.4), _ROW),
     "Flatten": (nn.Flatten, _IMAGE),
     "Scale": (lambda: nn.Scale(0.125), _ROW),
-    "ReLU": (nn.ReLU, _ROW),
-    "LeakyReLU": (nn.LeakyReLU, _ROW),
-    "ELU": (nn.ELU, _ROW),
-    "GELU": (nn.GELU, _ROW),
-    "SiLU": (nn.SiLU, _ROW),
-    "Sigmoid": (nn.Sigmoid, _ROW),
-    "Tanh": (nn.Tanh, _ROW),
+    **{name: (layer, _ROW) for name, layer in LAYERS.items()},
     "Residual": (lambda: nn.Residual(nn.Sequential(nn.Conv2d(4, 3, padding=1), nn.BatchNorm2d(), nn.ReLU())), _IMAGE),
     "small network": (
         lambda: nn.Sequential(

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
-from fastconv.cli.choices import EPOCHS, RECIPES, apply_computing_options, load_dataset, make_model
+from fastconv.cli.choices import EPOCHS, RECIPES, apply_computing_options, load_dataset, make_model, make_optimizer
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.run_folder import RunFolder, claim_folder
 from fastconv.cli.trained import save_trained
 from fastconv.data import DataLoader, Dataset, FlipCrop
 from fastconv.errors import ArgumentError, DataError
 from fastconv.losses import SoftmaxCrossEntropy
-from fastconv.optim import SGD, Adam, Optimizer, schedules
+from fastconv.optim import schedules
 from fastconv.optim.schedules import Schedule
 from fastconv.training import Callback, ProgressDisplay, Trainer
 
@@ -140,11 +140,7 @@ def _prepare(
     test_loader = DataLoader(test, 256, shuffle=False, dtype=options.dtype)
     about = {**_recipe(options), "epochs": options.epochs}
     about |= {"class_names": train.class_names, "mean": train_loader.mean, "std": train_loader.std}
-    optimizer: Optimizer
-    if options.optimizer == "adam":
-        optimizer = Adam(model.parameters(), options.lr, weight_decay=options.weight_decay)
-    else:
-        optimizer = SGD(model.parameters(), options.lr, momentum=0.9, nesterov=True, weight_decay=options.weight_decay)
+    optimizer = make_optimizer(options.optimizer, model.parameters(), options.lr, options.weight_decay)
     schedule = _schedule(options.schedule, options.lr, len(train_loader) * options.epochs)
     loss = SoftmaxCrossEntropy(options.label_smoothing)
     callbacks = (_Save(files, about), ProgressDisplay(sys.stdout, bar=sys.stderr))

@@ -12,14 +12,14 @@ import numpy as np
 import fastconv as fc
 from fastconv.backends.contract.types import Precision
 from fastconv.backends.emulator.dry import check_target, kernels_of
-from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.choices import RECIPES, apply_computing_options, make_optimizer
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cuda.runtime import cubins, nvrtc
 from fastconv.kernels.cuda.runtime.device import Kernel
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run what compiles: a training step with each optimizer, an evaluation and an inference plan."""
+    """Run what compiles: a training step with each optimizer of a recipe, an evaluation and an inference plan."""
     if options.target is not None:
         return _compile_for(options)
     if options.jobs is not None:
@@ -72,8 +72,8 @@ def _run_once(name: str, batch: int) -> None:
     x = fc.asarray(rng.standard_normal((batch, *model.input_shape)).astype(np.float32))
     y = fc.asarray(np.zeros(batch, np.int32))
     parameters = model.parameters()
-    for optimizer in (fc.optim.SGD(parameters, 1e-3, momentum=0.9, nesterov=True), fc.optim.Adam(parameters, 1e-3)):
-        trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer)
+    for optimizer in sorted({recipe.optimizer for recipe in RECIPES.values()}, reverse=True):
+        trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), make_optimizer(optimizer, parameters, 1e-3))
         float(trainer.train_step(x, y))
     trainer.evaluate((x, y), batch_size=batch)
     for size in (1, batch):

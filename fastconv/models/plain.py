@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.nn import AvgPool2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, ReLU, Sequential, Tanh
+from fastconv import nn
+from fastconv.nn import AvgPool2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Sequential
 
 
 def mlp(
@@ -21,7 +22,7 @@ def mlp(
     """Fully connected layers of the widths `hidden` with ReLU between: 1,640,330 parameters as it stands."""
     layers: list[Layer] = [Flatten()]
     for width in hidden:
-        layers += [Dense(width), ReLU()]
+        layers += [Dense(width), nn.ReLU()]
     return Sequential(*layers, Dense(num_classes)).build(input_shape, dtype, seed)
 
 
@@ -38,9 +39,9 @@ def lenet5(
     and logits take the place of the radial basis functions.
     """
     return Sequential(
-        *(Conv2d(6, 5), Tanh(), AvgPool2d(2)),
-        *(Conv2d(16, 5), Tanh(), AvgPool2d(2)),
-        *(Flatten(), Dense(120), Tanh(), Dense(84), Tanh(), Dense(num_classes)),
+        *(Conv2d(6, 5), nn.Tanh(), AvgPool2d(2)),
+        *(Conv2d(16, 5), nn.Tanh(), AvgPool2d(2)),
+        *(Flatten(), Dense(120), nn.Tanh(), Dense(84), nn.Tanh(), Dense(num_classes)),
     ).build(input_shape, dtype, seed)
 
 
@@ -61,7 +62,7 @@ def keras_cnn(
         return [Dropout(p)] if dropout else []
 
     return Sequential(
-        *(Conv2d(32, 3, padding="same"), ReLU(), Conv2d(32, 3), ReLU(), MaxPool2d(2), *drop(0.25)),
-        *(Conv2d(64, 3, padding="same"), ReLU(), Conv2d(64, 3), ReLU(), MaxPool2d(2), *drop(0.25)),
-        *(Flatten(), Dense(512), ReLU(), *drop(0.5), Dense(num_classes)),
+        *(Conv2d(32, 3, padding="same"), nn.ReLU(), Conv2d(32, 3), nn.ReLU(), MaxPool2d(2), *drop(0.25)),
+        *(Conv2d(64, 3, padding="same"), nn.ReLU(), Conv2d(64, 3), nn.ReLU(), MaxPool2d(2), *drop(0.25)),
+        *(Flatten(), Dense(512), nn.ReLU(), *drop(0.5), Dense(num_classes)),
     ).build(input_shape, dtype, seed)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import nn
 from fastconv.nn import (
     BatchNorm2d,
     Conv2d,
@@ -15,7 +16,6 @@ from fastconv.nn import (
     GlobalMaxPool2d,
     Layer,
     MaxPool2d,
-    ReLU,
     Residual,
     Sequential,
     SubsamplePad,
@@ -27,7 +27,7 @@ def _conv_bn(channels: int, stride: int = 1) -> list[Layer]:
 
 
 def _conv_bn_relu(channels: int) -> list[Layer]:
-    return [*_conv_bn(channels), ReLU()]
+    return [*_conv_bn(channels), nn.ReLU()]
 
 
 def resnet20(
@@ -45,9 +45,9 @@ def resnet20(
     for width in (16, 32, 64):
         for _ in range(3):
             stride = 1 if width == channels else 2
-            body = Sequential(*_conv_bn(width, stride), ReLU(), *_conv_bn(width))
+            body = Sequential(*_conv_bn(width, stride), nn.ReLU(), *_conv_bn(width))
             shortcut = SubsamplePad(width, stride=stride) if stride > 1 else None
-            layers += [Residual(body, shortcut), ReLU()]
+            layers += [Residual(body, shortcut), nn.ReLU()]
             channels = width
     return Sequential(*layers, GlobalAvgPool2d(), Dense(num_classes)).build(input_shape, dtype, seed)
 

@@ -4,7 +4,9 @@
 `fastconv.nn.layer` for what a layer is.
 """
 
-from fastconv.nn.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
+from typing import TYPE_CHECKING
+
+from fastconv.nn.activations import LAYERS, PointwiseLayer
 from fastconv.nn.containers import Parallel, Residual, Sequential
 from fastconv.nn.conv import Conv2d
 from fastconv.nn.dense import Dense
@@ -16,8 +18,6 @@ from fastconv.nn.scope import Scope
 from fastconv.nn.simple import Dropout, Flatten, Identity, Scale, SubsamplePad
 
 __all__ = [
-    "ELU",
-    "GELU",
     "AvgPool2d",
     "BatchNorm2d",
     "Buffer",
@@ -29,18 +29,19 @@ __all__ = [
     "GlobalMaxPool2d",
     "Identity",
     "Layer",
-    "LeakyReLU",
     "MaxPool2d",
     "Parallel",
     "Parameter",
     "Parameters",
-    "ReLU",
     "Residual",
     "Scale",
     "Scope",
     "Sequential",
-    "SiLU",
-    "Sigmoid",
     "SubsamplePad",
-    "Tanh",
 ]
+__all__.extend(LAYERS)
+__all__.sort()
+globals().update(LAYERS)
+if TYPE_CHECKING:  # the layers of pointwise functions, which are in a list
+
+    def __getattr__(name: str) -> type[PointwiseLayer]: ...

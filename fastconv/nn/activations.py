@@ -1,35 +1,42 @@
-"""Activations: one class each, around a pair of backend operations."""
+"""Activations: a layer for each pointwise function of the list."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import inspect
+import types
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastconv import _validate as validate
+from fastconv._activations import described, parameters_of
 from fastconv.backends.contract.types import Array
+from fastconv.kernels.pointwise import POINTWISE, Activation, Pointwise
 from fastconv.nn.layer import Context, Layer
 
 
-class _Activation(Layer):
+class PointwiseLayer(Layer):
     """``y = f(x)``, element by element, any shape. The context is what the derivative is computed from: y or x."""
 
     owns_grad = True
-    operation: ClassVar[str]
-    keeps_output: ClassVar[bool] = False
-    """Whether backward takes y; else it takes x."""
+    function: ClassVar[Pointwise]
 
     def __init_subclass__(cls) -> None:
-        cls.owns_output = not cls.keeps_output
+        cls.owns_output = cls.function.needs == "x"
+
+    @property
+    def activation(self) -> Activation:
+        """The function with the values that its parameters have now."""
+        return self.function(*self.settings().values())
 
     def settings(self) -> dict[str, float]:
-        """Return the keyword arguments of both operations."""
-        return {}
+        """Return the values of the function's parameters."""
+        return {scalar.name: getattr(self, scalar.name) for scalar in self.function.parameters}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Apply the function; the context is y or x."""
         x = self.check_input(x)
         y = self.backend.empty(x.shape, x.dtype)
-        getattr(self.backend, self.operation)(x, out=y, **self.settings())
-        return y, (None if not training else y if self.keeps_output else x)
+        self.backend.activate(self.activation, x, out=y)
+        return y, (None if not training else y if self.function.needs == "y" else x)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         """Return the gradient of the input."""
@@ -38,64 +45,43 @@ class _Activation(Layer):
         if not needs_input_grad:
             return None
         grad_input = self.backend.empty(kept.shape, kept.dtype)
-        getattr(self.backend, self.operation + "_backward")(grad_output, kept, out=grad_input, **self.settings())
+        self.backend.activate_backward(self.activation, grad_output, kept, out=grad_input)
         return grad_input
 
 
-class ReLU(_Activation):
-    """``max(x, 0)``; NaN stays NaN."""
+def _make_layer(function: Pointwise) -> type[PointwiseLayer]:
+    """Return the class of a function: its name, its parameters as arguments and attributes, its formula as text."""
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    signature = inspect.Signature([own, *parameters_of(function.parameters)])
 
-    operation = "relu"
-    keeps_output = True
+    def __init__(self: PointwiseLayer, *values: Any, **named: Any) -> None:  # noqa: N807
+        try:
+            bound = signature.bind(self, *values, **named)
+        except TypeError as error:
+            raise TypeError(f"{function.layer}: {error}") from None
+        bound.apply_defaults()
+        for scalar in function.parameters:
+            setattr(self, scalar.name, validate.scalar(bound.arguments[scalar.name], scalar))
 
-
-class Sigmoid(_Activation):
-    """``1 / (1 + exp(-x))``."""
-
-    operation = "sigmoid"
-    keeps_output = True
-
-
-class Tanh(_Activation):
-    """Hyperbolic tangent."""
-
-    operation = "tanh"
-    keeps_output = True
-
-
-class GELU(_Activation):
-    """``x * Phi(x)`` with the normal distribution function (https://arxiv.org/abs/1606.08415)."""
-
-    operation = "gelu"
-
-
-class SiLU(_Activation):
-    """``x * sigmoid(x)`` (https://arxiv.org/abs/1702.03118)."""
-
-    operation = "silu"
+    vars(__init__)["__signature__"] = signature
+    members = {
+        "__module__": __name__,
+        "__doc__": described(function, function.formula),
+        "__init__": __init__,
+        "function": function,
+    }
+    made: type[PointwiseLayer] = types.new_class(
+        function.layer, (PointwiseLayer,), exec_body=lambda m: m.update(members)
+    )
+    return made
 
 
-class LeakyReLU(_Activation):
-    """``x where x > 0, else slope * x``."""
+LAYERS = {function.layer: _make_layer(function) for function in POINTWISE.values()}
+globals().update(LAYERS)
 
-    operation = "leaky_relu"
+if TYPE_CHECKING:
 
-    def __init__(self, slope: float = 0.01) -> None:
-        self.slope = validate.number(slope, "slope")
+    class ReLU(PointwiseLayer):
+        """What fusion asks for by name."""
 
-    def settings(self) -> dict[str, float]:
-        """Return the slope."""
-        return {"slope": self.slope}
-
-
-class ELU(_Activation):
-    """``x where x > 0, else alpha * (exp(x) - 1)`` (https://arxiv.org/abs/1511.07289)."""
-
-    operation = "elu"
-
-    def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = validate.number(alpha, "alpha")
-
-    def settings(self) -> dict[str, float]:
-        """Return alpha."""
-        return {"alpha": self.alpha}
+    def __getattr__(name: str) -> type[PointwiseLayer]: ...

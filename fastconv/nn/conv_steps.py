@@ -74,7 +74,7 @@ class ConvReLU(Step):
         if not self.masked:
             grad = backend.empty(y.shape, y.dtype)
             if conv.bias is None:
-                backend.relu_backward(grad_output, y, out=grad)
+                backend.activate_backward(self.relu.activation, grad_output, y, out=grad)
             else:
                 target = conv.bias.grad_target()
                 backend.relu_backward_bias(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)

@@ -5,4 +5,7 @@ from fastconv.optim.adam import Adam
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.sgd import SGD
 
+OPTIMIZERS: dict[str, type[Optimizer]] = {cls.rule.name: cls for cls in (SGD, Adam)}
+"""The class of each update rule, by the name under which the command line knows it."""
+
 __all__ = ["SGD", "Adam", "Optimizer", "schedules"]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from fastconv import _validate as validate
-from fastconv.backends.contract.types import Array
+from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.parameter import Parameter
 from fastconv.optim.optimizer import Optimizer
 
@@ -28,7 +27,11 @@ class Adam(Optimizer):
         Added to the gradient, as in PyTorch's Adam.
     """
 
-    state_names = ("m", "v")
+    beta1: float
+    beta2: float
+    eps: float
+    weight_decay: float
+    rule = UPDATE_RULES["adam"]
 
     def __init__(
         self,
@@ -40,26 +43,5 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        self.beta1 = validate.number(beta1, "beta1", low=0, high=1)
-        self.beta2 = validate.number(beta2, "beta2", low=0, high=1)
-        self.eps = validate.number(eps, "eps", low=0, open_low=True)
-        self.weight_decay = validate.number(weight_decay, "weight_decay", low=0)
+        self.take(beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
         super().__init__(parameters, lr)
-
-    def settings(self) -> dict[str, float | bool]:
-        """Return the hyperparameters but the learning rate."""
-        return {"beta1": self.beta1, "beta2": self.beta2, "eps": self.eps, "weight_decay": self.weight_decay}
-
-    def _update(self, data: Array, grad: Array, state: Mapping[str, Array], lr: Array, step: Array) -> None:
-        self.backend.adam_step(
-            data,
-            grad,
-            state["m"],
-            state["v"],
-            lr=lr,
-            step=step,
-            beta1=self.beta1,
-            beta2=self.beta2,
-            eps=self.eps,
-            weight_decay=self.weight_decay,
-        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from fastconv._attributes import Declared, is_ours
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
+from fastconv.kernels.update_rules import UpdateRule
 from fastconv.nn.parameter import Parameter, Run, runs
 from fastconv.nn.undo import Snapshot
 
@@ -32,8 +32,10 @@ class Optimizer(Declared):
         Learning rate; may be set at any time.
     """
 
+    rule: ClassVar[UpdateRule]
+    """What a step does; `_update` and `settings` of a class without one say it themselves."""
     state_names: tuple[str, ...] = ()
-    """The arrays of state, each as large as the parameters."""
+    """The arrays of state, each as large as the parameters: those of the rule."""
     backend: Backend
     habits: ClassVar[Mapping[str, str]] = {
         "learning_rate": "optimizer.lr",
@@ -47,6 +49,22 @@ class Optimizer(Declared):
         self.lr = lr
         self._settle()
         self._states = [{name: self._zeros(run) for name in self.state_names} for run in self._runs]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "rule" in vars(cls):
+            cls.state_names = cls.rule.state
+
+    def take(self, **values: float | bool) -> None:
+        """Check the settings of the rule and keep them as attributes.
+
+        Raises
+        ------
+        ArgumentError
+            A value is not what the rule allows.
+        """
+        for setting in self.rule.settings:
+            setattr(self, setting.name, validate.scalar(values[setting.name], setting))
 
     def _settle(self) -> None:
         """Take the arrays that kernels read, where the parameters are."""
@@ -168,13 +186,13 @@ class Optimizer(Declared):
         for parameter in self.parameters:
             parameter.zero_grad()
 
-    @abc.abstractmethod
     def _update(self, data: Array, grad: Array, state: Mapping[str, Array], lr: Array, step: Array) -> None:
         """Run the kernel over one flat piece."""
+        self.backend.update(self.rule(*self.settings().values()), data, grad, state, lr=lr, step=step)
 
-    @abc.abstractmethod
     def settings(self) -> dict[str, float | bool]:
         """Return the hyperparameters but the learning rate."""
+        return {setting.name: getattr(self, setting.name) for setting in self.rule.settings}
 
     def state_dict(self) -> dict[str, Any]:
         """Return ``{"kind", "steps", "lr", "settings", "tensors"}``; tensors are NumPy's: ``"velocity/0.weight"``."""

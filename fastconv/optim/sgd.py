@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from fastconv import _validate as validate
-from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
+from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.parameter import Parameter
 from fastconv.optim.optimizer import Optimizer
 
@@ -27,6 +26,11 @@ class SGD(Optimizer):
     weight_decay : float
     """
 
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    rule = UPDATE_RULES["sgd"]
+
     def __init__(
         self,
         parameters: Iterable[Parameter],
@@ -35,25 +39,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        self.momentum = validate.number(momentum, "momentum", low=0, high=1)
-        self.nesterov = bool(nesterov)
-        self.weight_decay = validate.number(weight_decay, "weight_decay", low=0)
+        self.take(momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
         if self.nesterov and not self.momentum:
             raise ArgumentError("nesterov: got True without momentum; allowed: with a momentum above 0")
-        self.state_names = ("velocity",) if self.momentum else ()
+        if not self.momentum:
+            self.state_names = ()
         super().__init__(parameters, lr)
-
-    def settings(self) -> dict[str, float | bool]:
-        """Return the hyperparameters but the learning rate."""
-        return {"momentum": self.momentum, "nesterov": self.nesterov, "weight_decay": self.weight_decay}
-
-    def _update(self, data: Array, grad: Array, state: Mapping[str, Array], lr: Array, step: Array) -> None:
-        self.backend.sgd_step(
-            data,
-            grad,
-            state.get("velocity"),
-            lr=lr,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            weight_decay=self.weight_decay,
-        )

@@ -4,6 +4,9 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 kernels/README.md use the same names.
 """
 
+from ..pointwise import POINTWISE
+from ..update_rules import UPDATE_RULES
+
 _WINOGRAD = (
     "conv.winograd.convolve.conv2d_winograd",
     "conv.winograd.convolve.conv2d_winograd_narrow",
@@ -99,20 +102,8 @@ TABLE = {
     "batch_norm_backward": _NORM_GRADIENT,
     "batch_norm_inference": ("norm.normalise.normalise",),
     "update_running_stats": ("norm.batch_norm.move_running_stats",),
-    "relu": ("elementwise.activation.relu_forward",),
-    "relu_backward": ("elementwise.activation.relu_gradient",),
-    "leaky_relu": ("elementwise.activation.leaky_relu_forward",),
-    "leaky_relu_backward": ("elementwise.activation.leaky_relu_gradient",),
-    "elu": ("elementwise.activation.elu_forward",),
-    "elu_backward": ("elementwise.activation.elu_gradient",),
-    "gelu": ("elementwise.activation.gelu_forward",),
-    "gelu_backward": ("elementwise.activation.gelu_gradient",),
-    "silu": ("elementwise.activation.silu_forward",),
-    "silu_backward": ("elementwise.activation.silu_gradient",),
-    "sigmoid": ("elementwise.activation.sigmoid_forward",),
-    "sigmoid_backward": ("elementwise.activation.sigmoid_gradient",),
-    "tanh": ("elementwise.activation.tanh_forward",),
-    "tanh_backward": ("elementwise.activation.tanh_gradient",),
+    "activate": tuple(f"elementwise.pointwise.{name}_forward" for name in POINTWISE),
+    "activate_backward": tuple(f"elementwise.pointwise.{name}_gradient" for name in POINTWISE),
     "add": ("elementwise.maps.add_arrays",),
     "scale": ("elementwise.maps.scale_array",),
     "copy": ("elementwise.maps.copy_array",),
@@ -125,8 +116,7 @@ TABLE = {
     "count_correct": ("elementwise.softmax.count_correct_rows",),
     "dropout": ("elementwise.dropout.dropout_elements",),
     "augment": ("elementwise.augment.augment_images",),
-    "sgd_step": ("elementwise.optimizer.sgd_update",),
-    "adam_step": ("elementwise.optimizer.adam_update",),
+    "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),
     "conv2d_relu": (*_DENSE_CONVOLUTION, _CONVERT),
     "conv2d_add_relu": _DENSE_CONVOLUTION,
     "conv2d_statistics": (*_CONVOLUTION, "conv.statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),

@@ -4,6 +4,9 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` stands in softmax.cu.
 """
 
+from ..pointwise import POINTWISE
+from ..update_rules import UPDATE_RULES
+
 _CONVOLUTION = (
     "conv2d_gather.conv2d_gather",
     "conv2d_halo.conv2d_halo",
@@ -51,20 +54,8 @@ TABLE = {
     ),
     "batch_norm_inference": ("batch_norm.normalise_inference",),
     "update_running_stats": ("batch_norm.move_running",),
-    "relu": ("activation.relu_forward",),
-    "relu_backward": ("activation.relu_gradient",),
-    "leaky_relu": ("activation.leaky_relu_forward",),
-    "leaky_relu_backward": ("activation.leaky_relu_gradient",),
-    "elu": ("activation.elu_forward",),
-    "elu_backward": ("activation.elu_gradient",),
-    "gelu": ("activation.gelu_forward",),
-    "gelu_backward": ("activation.gelu_gradient",),
-    "silu": ("activation.silu_forward",),
-    "silu_backward": ("activation.silu_gradient",),
-    "sigmoid": ("activation.sigmoid_forward",),
-    "sigmoid_backward": ("activation.sigmoid_gradient",),
-    "tanh": ("activation.tanh_forward",),
-    "tanh_backward": ("activation.tanh_gradient",),
+    "activate": tuple(f"pointwise.{name}_forward" for name in POINTWISE),
+    "activate_backward": tuple(f"pointwise.{name}_gradient" for name in POINTWISE),
     "add": ("elementwise.add_arrays",),
     "scale": ("elementwise.scale_array",),
     "copy": ("words.copy_array",),
@@ -80,6 +71,5 @@ TABLE = {
     "count_correct": ("softmax.count_correct_rows",),
     "dropout": ("dropout.dropout_elements",),
     "augment": ("augment.augment_images",),
-    "sgd_step": ("optimizer.sgd_update",),
-    "adam_step": ("optimizer.adam_update",),
+    "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),
 }

@@ -28,6 +28,8 @@ _TF32 = 2.0**-10 + 2.0**-22
 Arrays = dict[str, np.ndarray]
 Call = Callable[[Backend, Arrays, Arrays, Workspace], None]
 
+OF_A_LIST = ("activate", "activate_backward", "update")  # the name of a case begins with what it is called with
+
 _GUARD = 1024  # bytes before and behind each array
 _POISON = 0xFF  # in arrays at first: a float of these bytes is NaN, an index of these bytes is out of every range
 # Around arrays lies what arithmetic changes, for a NaN would pass through it bit for bit: pairs of bytes that are huge
@@ -66,6 +68,11 @@ class Case:
     terms: int = 1
     magnitude: Callable[[Arrays, Arrays], dict[str, Any]] = field(default=lambda i, o: {})
     rounded: bool = False
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """The operation, and which of the functions or rules of a list it is called with."""
+        return self.op, self.id.partition("-")[0] if self.op in OF_A_LIST else ""
 
     def arrays(self, rng: np.random.Generator, dtype: Any) -> Arrays:
         """Return the inputs in the type under test."""

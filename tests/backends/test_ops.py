@@ -21,12 +21,14 @@ from fastconv.backends.contract.fused import FusedOperations
 from fastconv.backends.contract.operations import Operations
 from fastconv.backends.contract.types import Algorithm
 from fastconv.errors import UnsupportedError
+from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 from tests.backends import cases as case_files
 from tests.backends.cases import CASES
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 from tests.conftest import CPU_BACKENDS
 
-ONE_OF_EACH = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
+ONE_OF_EACH = list({case.kind: case for case in reversed(CASES) if "empty" not in case.id}.values())
 CONVOLUTIONS = [case for case in CASES if case.op.startswith("conv2d")]
 
 OTHERS = [name for name in CPU_BACKENDS if name != "numpy"]  # than the reference
@@ -108,20 +110,31 @@ class _Listener:
         self.heard: list[dict[str, Any]] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *arguments, **settings: self.heard.append(settings)
+        return lambda *arguments, **settings: self.heard.append(_settings(arguments) | settings)
+
+
+def _settings(arguments: tuple[Any, ...]) -> dict[str, float]:
+    """Return the values of a function's parameters, or of a rule's settings."""
+    found = {}
+    for given in arguments:
+        if isinstance(given, Activation | Update):
+            scalars = given.function.parameters if isinstance(given, Activation) else given.rule.settings
+            found |= {scalar.name: value for scalar, value in zip(scalars, given.values, strict=True)}
+    return found
 
 
 def test_every_operation_is_asked_for_two_values_of_each_setting() -> None:
     """One that is always the same may be built in, and no comparison notices."""
-    found: dict[tuple[str, str], set[float]] = defaultdict(set)
+    found: dict[tuple[str, str, str], set[float]] = defaultdict(set)
     for case in CASES:
         listener = _Listener()
         case.call(listener, case.inputs(np.random.default_rng(0)), defaultdict(lambda: np.empty(0)), None)
         for settings in listener.heard:
             for name, value in settings.items():
                 if isinstance(value, int | float):
-                    found[case.op, name].add(value)
-    assert ("batch_norm_inference", "eps") in found
+                    found[*case.kind, name].add(value)
+    assert ("batch_norm_inference", "", "eps") in found
+    assert ("activate", "elu", "alpha") in found
     assert not {place: values for place, values in found.items() if len(values) < 2}
 
 

@@ -1,11 +1,14 @@
 """Layers one by one: gradients, shapes, what they say about bad input."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.kernels.pointwise import POINTWISE
 from fastconv.testing import gradcheck
 
 IMAGES, ROWS = (2, 6, 5, 4), (5, 7)
@@ -44,13 +47,7 @@ LAYERS = {
     "identity": (nn.Identity, IMAGES),
     "scale": (lambda: nn.Scale(-0.5), IMAGES),
     "subsample-pad": (lambda: nn.SubsamplePad(9, stride=2), IMAGES),
-    "relu": (nn.ReLU, IMAGES),
-    "leaky-relu": (nn.LeakyReLU, IMAGES),
-    "elu": (nn.ELU, IMAGES),
-    "gelu": (nn.GELU, IMAGES),
-    "silu": (nn.SiLU, IMAGES),
-    "sigmoid": (nn.Sigmoid, IMAGES),
-    "tanh": (nn.Tanh, ROWS),
+    **{name: (getattr(nn, function.layer), IMAGES) for name, function in POINTWISE.items()},
     "residual": (lambda: nn.Residual(nn.Conv2d(4, 3, padding=1)), IMAGES),
     "residual-of-activation": (lambda: nn.Residual(nn.Sigmoid()), IMAGES),
     "residual-shortcut": (
@@ -335,14 +332,42 @@ def test_global_pooling_by_hand(backend, rng):
 def test_activations_are_the_functions(rng):
     """Each with settings that are not the default."""
     x = rng.standard_normal((3, 7))
-    made = [nn.ReLU(), nn.Sigmoid(), nn.Tanh(), nn.GELU(), nn.SiLU(), nn.LeakyReLU(0.3), nn.ELU(0.7)]
+    made = {}
     with fc.use_backend("numpy"):
-        for layer in made:
-            function = getattr(fc.functional, layer.operation)
-            y, _ = layer.build((7,), np.float64).forward(x, training=True)
-            np.testing.assert_array_equal(y, function(x, **layer.settings()))
-        np.testing.assert_array_equal(made[5](x), np.where(x > 0, x, 0.3 * x))
-        np.testing.assert_allclose(made[6](x), np.where(x > 0, x, 0.7 * np.expm1(x)))
+        for name, function in POINTWISE.items():
+            settings = {parameter.name: 0.7 * parameter.default for parameter in function.parameters}
+            made[name] = getattr(nn, function.layer)(**settings)
+            assert made[name].settings() == settings
+            y, context = made[name].build((7,), np.float64).forward(x, training=True)
+            np.testing.assert_array_equal(y, getattr(fc.functional, name)(x, **settings))
+            backward = getattr(fc.functional, f"{name}_backward")
+            grad = backward(np.ones_like(x), y if function.needs == "y" else x, *settings.values())
+            np.testing.assert_array_equal(made[name].backward(np.ones_like(x), context), grad)
+        np.testing.assert_array_equal(made["leaky_relu"](x), np.where(x > 0, x, 0.7 * 0.01 * x))
+        np.testing.assert_allclose(made["elu"](x), np.where(x > 0, x, 0.7 * np.expm1(x)))
+
+
+def test_a_layer_and_a_function_say_what_the_list_says():
+    for name, function in POINTWISE.items():
+        layer, defaults = getattr(nn, function.layer), {p.name: p.default for p in function.parameters}
+        assert function.formula in layer.__doc__
+        assert function.formula in getattr(fc.functional, name).__doc__
+        assert function.gradient in getattr(fc.functional, f"{name}_backward").__doc__
+        for made in (layer.__init__, getattr(fc.functional, name), getattr(fc.functional, f"{name}_backward")):
+            found = inspect.signature(made).parameters.values()
+            assert {p.name: p.default for p in found if p.default is not p.empty} == defaults
+
+
+def test_arguments_that_a_pointwise_function_has_not_are_refused_by_its_name():
+    x = np.zeros(3)
+    for call, name in (
+        (lambda: nn.ReLU(0.3), "ReLU: too many"),
+        (lambda: nn.ELU(slope=1), "ELU: got an unexpected keyword argument 'slope'"),
+        (lambda: fc.functional.relu(x, 0.3), "relu: too many"),
+        (lambda: fc.functional.elu_backward(x), "elu: missing a required argument: 'x'"),
+    ):
+        with pytest.raises(TypeError, match=name):
+            call()
 
 
 def test_batch_norm_moves_its_running_statistics(backend, rng):

@@ -1,12 +1,15 @@
 """Optimizers: against the formulas written down again, against PyTorch, their state, and what they refuse."""
 
+import inspect
+
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
-from fastconv.optim import SGD, Adam
+from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.optim import OPTIMIZERS, SGD, Adam
 
 MAKERS = {
     "sgd": lambda p: SGD(p, 0.1),
@@ -216,6 +219,21 @@ def test_model_on_another_backend_is_refused():
         model.to("numba")
         with pytest.raises(BackendMismatchError, match=r"'numba'.*'numpy'"):
             optimizer.step()
+
+
+def test_every_rule_has_an_optimizer_with_its_settings_and_defaults():
+    assert list(OPTIMIZERS) == list(UPDATE_RULES)
+    for name, rule in UPDATE_RULES.items():
+        given = inspect.signature(OPTIMIZERS[name].__init__).parameters
+        assert {key: p.default for key, p in given.items() if key not in ("self", "parameters", "lr")} == {
+            setting.name: setting.default for setting in rule.settings
+        }
+        assert OPTIMIZERS[name].state_names == rule.state
+
+
+def test_every_optimizer_is_compared_with_its_formula():
+    made = {type(make(model_of().parameters())) for make in MAKERS.values()}
+    assert made == set(OPTIMIZERS.values())
 
 
 @pytest.mark.peer

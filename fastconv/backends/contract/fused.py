@@ -12,6 +12,7 @@ from typing import TypedDict
 from fastconv._shapes import Padding, Pair, conv_output_size
 from fastconv.backends.contract.operations import Operations
 from fastconv.backends.contract.types import Array, Precision, PreparedWeight, Workspace
+from fastconv.kernels.pointwise import RELU
 
 
 class _Geometry(TypedDict):
@@ -47,7 +48,7 @@ class FusedOperations(Operations):
         """``relu(conv2d(x, weight, bias))``."""
         geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
-        self.relu(out, out=out)
+        self.activate(RELU, out, out=out)
 
     def conv2d_add_relu(
         self,
@@ -67,7 +68,7 @@ class FusedOperations(Operations):
         geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
         self.add(out, addend, out=out)
-        self.relu(out, out=out)
+        self.activate(RELU, out, out=out)
 
     def conv2d_statistics(
         self,
@@ -156,7 +157,7 @@ class FusedOperations(Operations):
         geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         self.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace)
         if grad_bias is None:
-            self.relu_backward(out, y, out=out)
+            self.activate_backward(RELU, out, y, out=out)
         else:
             self.relu_backward_bias(out, y, out=out, grad_bias=grad_bias, workspace=workspace)
 
@@ -276,7 +277,7 @@ class FusedOperations(Operations):
         self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
         if addend is not None:
             self.add(part, addend, out=part)
-        self.relu_backward(part, y, out=out)
+        self.activate_backward(RELU, part, y, out=out)
         grads = {"grad_input": part, "grad_gamma": grad_gamma, "grad_beta": grad_beta}  # the first is not wanted
         any_gamma = mean.reshape(-1)[: grad_gamma.size]
         self.batch_norm_backward(out, x, any_gamma, mean, var, eps=eps, **grads, workspace=workspace)
@@ -312,7 +313,7 @@ class FusedOperations(Operations):
     ) -> None:
         """``relu(batch_norm_inference(x))``: the second pass of a batch normalisation, with its activation."""
         self.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
-        self.relu(out, out=out)
+        self.activate(RELU, out, out=out)
 
     def normalise_add_relu(
         self,
@@ -329,7 +330,7 @@ class FusedOperations(Operations):
         """``relu(batch_norm_inference(x) + residual)``: the end of a residual block."""
         self.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
         self.add(out, residual, out=out)
-        self.relu(out, out=out)
+        self.activate(RELU, out, out=out)
 
     def normalise_relu_max_pool2d(
         self,
@@ -358,7 +359,7 @@ class FusedOperations(Operations):
         self, grad_output: Array, y: Array, *, out: Array, grad_bias: Array, workspace: Workspace
     ) -> None:
         """``out = relu_backward(grad_output, y)`` and ``grad_bias = conv2d_backward_bias(out)``."""
-        self.relu_backward(grad_output, y, out=out)
+        self.activate_backward(RELU, grad_output, y, out=out)
         self.conv2d_backward_bias(out, out=grad_bias, workspace=workspace)
 
     def batch_norm_relu_backward(
@@ -378,7 +379,7 @@ class FusedOperations(Operations):
     ) -> None:
         """Gradients of ``y = relu(batch_norm(x))``: a pass for the sums, a pass that applies them."""
         masked = workspace.empty(y.shape, y.dtype)
-        self.relu_backward(grad_output, y, out=masked)
+        self.activate_backward(RELU, grad_output, y, out=masked)
         grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
         self.batch_norm_backward(masked, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
 
@@ -399,7 +400,7 @@ class FusedOperations(Operations):
         workspace: Workspace,
     ) -> None:
         """Gradients of ``y = relu(batch_norm(x) + residual)``; `grad_residual` may be `grad_output`."""
-        self.relu_backward(grad_output, y, out=grad_residual)
+        self.activate_backward(RELU, grad_output, y, out=grad_residual)
         grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
         self.batch_norm_backward(grad_residual, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
 
@@ -429,7 +430,7 @@ class FusedOperations(Operations):
         needed.
         """
         masked, grad = workspace.empty(y.shape, y.dtype), workspace.empty(x.shape, y.dtype)
-        self.relu_backward(grad_output, y, out=masked)
+        self.activate_backward(RELU, grad_output, y, out=masked)
         windows = _Windows(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
         self.max_pool2d_backward(masked, argmax, **windows, out=grad)
         grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}

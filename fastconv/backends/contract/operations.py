@@ -19,7 +19,7 @@ Rules that hold for all of them:
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.types import (
@@ -31,6 +31,8 @@ from fastconv.backends.contract.types import (
     Shape,
     Workspace,
 )
+from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 
 
 class Operations(abc.ABC):
@@ -340,63 +342,27 @@ class Operations(abc.ABC):
         count of 1.
         """
 
-    # Activations. Each backward takes what its formula needs: the output where that suffices, else the input.
+    # Pointwise functions: those of `fastconv.kernels.pointwise`, which has their formulas
 
     @abc.abstractmethod
-    def relu(self, x: Array, *, out: Array) -> None:
-        """``max(x, 0)``; NaN stays NaN; `out` may be `x`."""
+    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
+        """``y = f(x)``, element by element, in any shape; `out` may be `x`.
+
+        A function with an exponential is off by a few roundings of the largest term of its formula.
+
+        Parameters
+        ----------
+        activation : the function and the values of its parameters
+        """
 
     @abc.abstractmethod
-    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        """``grad_output where y > 0, else 0``; where y is NaN, grad_output."""
+    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
+        """Gradient of `activate`, by the function's own formula.
 
-    @abc.abstractmethod
-    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        """``x where x > 0, else slope * x``."""
-
-    @abc.abstractmethod
-    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        """``grad_output where x > 0, else slope * grad_output``."""
-
-    @abc.abstractmethod
-    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        """``x where x > 0, else alpha * (exp(x) - 1)`` (Clevert et al. 2015, https://arxiv.org/abs/1511.07289)."""
-
-    @abc.abstractmethod
-    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        """``grad_output * (1 where x > 0, else alpha * exp(x))``."""
-
-    @abc.abstractmethod
-    def gelu(self, x: Array, *, out: Array) -> None:
-        """``x * Phi(x)``, ``Phi(x) = (1 + erf(x / sqrt(2))) / 2`` (Hendrycks and Gimpel, https://arxiv.org/abs/1606.08415)."""
-
-    @abc.abstractmethod
-    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        """``grad_output * (Phi(x) + x * exp(-x**2 / 2) / sqrt(2 * pi))``."""
-
-    @abc.abstractmethod
-    def silu(self, x: Array, *, out: Array) -> None:
-        """``x * sigmoid(x)`` (https://arxiv.org/abs/1702.03118)."""
-
-    @abc.abstractmethod
-    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        """``grad_output * s * (1 + x * (1 - s))`` with ``s = sigmoid(x)``."""
-
-    @abc.abstractmethod
-    def sigmoid(self, x: Array, *, out: Array) -> None:
-        """``1 / (1 + exp(-x))``, without overflow."""
-
-    @abc.abstractmethod
-    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        """``grad_output * y * (1 - y)``."""
-
-    @abc.abstractmethod
-    def tanh(self, x: Array, *, out: Array) -> None:
-        """Hyperbolic tangent."""
-
-    @abc.abstractmethod
-    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        """``grad_output * (1 - y**2)``."""
+        Parameters
+        ----------
+        saved : y of `activate` where the function says so (``needs``), else x; `out` may be it, or `grad_output`
+        """
 
     # Elementwise and moving data
 
@@ -510,47 +476,15 @@ class Operations(abc.ABC):
     # Optimizers, over the flat arenas of a model; everything in place
 
     @abc.abstractmethod
-    def sgd_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        velocity: Array | None,
-        *,
-        lr: Array,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
+    def update(
+        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
     ) -> None:
-        """Stochastic gradient descent as in PyTorch: ``g = grad + weight_decay * parameter``, ``v = momentum * v + g``,
-        ``parameter -= lr * (g + momentum * v if nesterov else v)``; without momentum `velocity` is None and v is g.
+        """Do one step of an update rule of `fastconv.kernels.update_rules`, which has the formulas.
 
         Parameters
         ----------
-        parameter, velocity : (P,) arrays, updated; grad : (P,) array
-        lr : (1,) float64 array of the backend
-        """  # noqa: D205
-
-    @abc.abstractmethod
-    def adam_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        *,
-        lr: Array,
-        step: Array,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
-        """Adam (Kingma and Ba 2014, https://arxiv.org/abs/1412.6980): ``g = grad + weight_decay * parameter``,
-        ``m = beta1 * m + (1 - beta1) * g``, ``v = beta2 * v + (1 - beta2) * g**2``,
-        ``parameter -= lr * (m / (1 - beta1**t)) / (sqrt(v / (1 - beta2**t)) + eps)``.
-
-        Parameters
-        ----------
-        parameter, m, v : (P,) arrays, updated; grad : (P,) array
-        lr : (1,) float64 array; step : (1,) int64 array holding t, which counts from 1
-        """  # noqa: D205
+        rule : the rule and the values of its settings
+        parameter : (P,) array, updated; grad : (P,) array
+        state : the rule's arrays by name, (P,) each, updated; one that its settings do not need may be absent
+        lr : (1,) float64 array of the backend; step : (1,) int64 array holding t, which counts from 1
+        """

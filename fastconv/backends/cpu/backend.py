@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -23,7 +23,7 @@ try:
     watch_compilation()  # importing the kernels compiles some already
     import fastconv.kernels.cpu.runtime.launch as launch  # first: whatever comes before its error stays imported
     from fastconv.kernels.cpu.conv import autotune, conv2d, dense
-    from fastconv.kernels.cpu.elementwise import activation, augment, dropout, move, optimizer, reduce, softmax
+    from fastconv.kernels.cpu.elementwise import augment, dropout, move, optimizer, pointwise, reduce, softmax
     from fastconv.kernels.cpu.elementwise import maps as elementwise
     from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
     from fastconv.kernels.cpu.pool import avg_pool, max_pool
@@ -40,6 +40,8 @@ except ImportError as error:
     raise BackendUnavailableError(f"backend 'numba': {why}") from error
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.cpu.fused import NumbaFusedOperations
+from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
 
@@ -375,47 +377,11 @@ class NumbaBackend(NumbaFusedOperations):
             mean, var, momentum=momentum, count=count, running_mean=running_mean, running_var=running_var
         )
 
-    def relu(self, x: Array, *, out: Array) -> None:
-        activation.relu(x, out=out)
+    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
+        pointwise.activate(activation, x, out=out)
 
-    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.relu_backward(grad_output, y, out=out)
-
-    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu(x, slope=slope, out=out)
-
-    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu_backward(grad_output, x, slope=slope, out=out)
-
-    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu(x, alpha=alpha, out=out)
-
-    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu_backward(grad_output, x, alpha=alpha, out=out)
-
-    def gelu(self, x: Array, *, out: Array) -> None:
-        activation.gelu(x, out=out)
-
-    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.gelu_backward(grad_output, x, out=out)
-
-    def silu(self, x: Array, *, out: Array) -> None:
-        activation.silu(x, out=out)
-
-    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.silu_backward(grad_output, x, out=out)
-
-    def sigmoid(self, x: Array, *, out: Array) -> None:
-        activation.sigmoid(x, out=out)
-
-    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.sigmoid_backward(grad_output, y, out=out)
-
-    def tanh(self, x: Array, *, out: Array) -> None:
-        activation.tanh(x, out=out)
-
-    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.tanh_backward(grad_output, y, out=out)
+    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
+        pointwise.activate_backward(activation, grad_output, saved, out=out)
 
     def add(self, a: Array, b: Array, *, out: Array) -> None:
         elementwise.add(a, b, out=out)
@@ -475,35 +441,7 @@ class NumbaBackend(NumbaFusedOperations):
     ) -> None:
         augment.augment(images, indices, mean=mean, std=std, flip=flip, pad=pad, key=key, out=out)
 
-    def sgd_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        velocity: Array | None,
-        *,
-        lr: Array,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
+    def update(
+        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
     ) -> None:
-        optimizer.sgd_step(
-            parameter, grad, velocity, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
-        )
-
-    def adam_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        *,
-        lr: Array,
-        step: Array,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
-        optimizer.adam_step(
-            parameter, grad, m, v, lr=lr, step=step, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay
-        )
+        optimizer.update(rule, parameter, grad, state, lr=lr, step=step)

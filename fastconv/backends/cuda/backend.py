@@ -8,7 +8,7 @@ Arrays, pool and device are the subclasses'.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,17 +18,19 @@ from fastconv.backends.contract.types import Array, Direction, Precision, Prepar
 from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda.conv import conv2d, dense
 from fastconv.kernels.cuda.elementwise import (
-    activation,
     augment,
     dropout,
     elementwise,
     move,
     optimizer,
+    pointwise,
     reduce,
     softmax,
 )
 from fastconv.kernels.cuda.norm import batch_norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
+from fastconv.kernels.pointwise import Activation
+from fastconv.kernels.update_rules import Update
 
 
 class CudaBackend(Backend):
@@ -388,47 +390,11 @@ class CudaBackend(Backend):
             self.device, mean, var, momentum=momentum, count=count, running_mean=running_mean, running_var=running_var
         )
 
-    def relu(self, x: Array, *, out: Array) -> None:
-        activation.relu(self.device, x, out=out)
+    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
+        pointwise.activate(self.device, activation, x, out=out)
 
-    def relu_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.relu_backward(self.device, grad_output, y, out=out)
-
-    def leaky_relu(self, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu(self.device, x, slope=slope, out=out)
-
-    def leaky_relu_backward(self, grad_output: Array, x: Array, *, slope: float, out: Array) -> None:
-        activation.leaky_relu_backward(self.device, grad_output, x, slope=slope, out=out)
-
-    def elu(self, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu(self.device, x, alpha=alpha, out=out)
-
-    def elu_backward(self, grad_output: Array, x: Array, *, alpha: float, out: Array) -> None:
-        activation.elu_backward(self.device, grad_output, x, alpha=alpha, out=out)
-
-    def gelu(self, x: Array, *, out: Array) -> None:
-        activation.gelu(self.device, x, out=out)
-
-    def gelu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.gelu_backward(self.device, grad_output, x, out=out)
-
-    def silu(self, x: Array, *, out: Array) -> None:
-        activation.silu(self.device, x, out=out)
-
-    def silu_backward(self, grad_output: Array, x: Array, *, out: Array) -> None:
-        activation.silu_backward(self.device, grad_output, x, out=out)
-
-    def sigmoid(self, x: Array, *, out: Array) -> None:
-        activation.sigmoid(self.device, x, out=out)
-
-    def sigmoid_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.sigmoid_backward(self.device, grad_output, y, out=out)
-
-    def tanh(self, x: Array, *, out: Array) -> None:
-        activation.tanh(self.device, x, out=out)
-
-    def tanh_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
-        activation.tanh_backward(self.device, grad_output, y, out=out)
+    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
+        pointwise.activate_backward(self.device, activation, grad_output, saved, out=out)
 
     def add(self, a: Array, b: Array, *, out: Array) -> None:
         elementwise.add(self.device, a, b, out=out)
@@ -494,52 +460,7 @@ class CudaBackend(Backend):
     ) -> None:
         augment.augment(self.device, images, indices, mean=mean, std=std, flip=flip, pad=pad, key=key, out=out)
 
-    def sgd_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        velocity: Array | None,
-        *,
-        lr: Array,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
+    def update(
+        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
     ) -> None:
-        optimizer.sgd_step(
-            self.device,
-            parameter,
-            grad,
-            velocity,
-            lr=lr,
-            momentum=momentum,
-            nesterov=nesterov,
-            weight_decay=weight_decay,
-        )
-
-    def adam_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        *,
-        lr: Array,
-        step: Array,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
-        optimizer.adam_step(
-            self.device,
-            parameter,
-            grad,
-            m,
-            v,
-            lr=lr,
-            step=step,
-            beta1=beta1,
-            beta2=beta2,
-            eps=eps,
-            weight_decay=weight_decay,
-        )
+        optimizer.update(self.device, rule, parameter, grad, state, lr=lr, step=step)

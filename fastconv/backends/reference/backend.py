@@ -15,11 +15,13 @@ from fastconv.backends.memory import Pool
 from fastconv.backends.reference.conv import NumpyConv
 from fastconv.backends.reference.elementwise import NumpyElementwise
 from fastconv.backends.reference.norm import NumpyNorm
+from fastconv.backends.reference.pointwise import NumpyPointwise
 from fastconv.backends.reference.pool import NumpyPool
 from fastconv.backends.reference.training import NumpyTraining
+from fastconv.backends.reference.update import NumpyUpdate
 
 
-class NumpyBackend(NumpyConv, NumpyPool, NumpyNorm, NumpyElementwise, NumpyTraining):
+class NumpyBackend(NumpyConv, NumpyPool, NumpyNorm, NumpyPointwise, NumpyElementwise, NumpyTraining, NumpyUpdate):
     """The NumPy reference."""
 
     name = "numpy"

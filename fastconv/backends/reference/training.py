@@ -1,5 +1,5 @@
 # ruff: noqa: D102 - the contract documents each operation
-"""Reference of the loss, the random operations and the optimizer steps."""
+"""Reference of the loss and the random operations."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def random_words(blocks: int, key: RandomKey) -> np.ndarray:
 
 
 class NumpyTraining(Backend):
-    """Loss, random operations, optimizers."""
+    """Loss, random operations."""
 
     @np.errstate(all="ignore")
     def softmax_cross_entropy(
@@ -104,45 +104,3 @@ class NumpyTraining(Backend):
             if flip and word0 & np.uint64(1):
                 crop = crop[:, ::-1]
             out[b] = (crop / 255 - mean) / std
-
-    @np.errstate(all="ignore")
-    def sgd_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        velocity: Array | None,
-        *,
-        lr: Array,
-        momentum: float,
-        nesterov: bool,
-        weight_decay: float,
-    ) -> None:
-        g = grad + weight_decay * parameter
-        if velocity is None:
-            update = g
-        else:
-            velocity[...] = momentum * velocity + g
-            update = g + momentum * velocity if nesterov else velocity
-        parameter -= float(lr[0]) * update
-
-    @np.errstate(all="ignore")
-    def adam_step(
-        self,
-        parameter: Array,
-        grad: Array,
-        m: Array,
-        v: Array,
-        *,
-        lr: Array,
-        step: Array,
-        beta1: float,
-        beta2: float,
-        eps: float,
-        weight_decay: float,
-    ) -> None:
-        t = int(step[0])
-        g = grad + weight_decay * parameter
-        m[...] = beta1 * m + (1 - beta1) * g
-        v[...] = beta2 * v + (1 - beta2) * g * g
-        m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-        parameter -= float(lr[0]) * m_hat / (np.sqrt(v_hat) + eps)

@@ -21,19 +21,18 @@ def _put(place, value, stream):
 
 
 def make_unary(name, operation):
-    """Make the kernel of ``out = operation(x, parameter)`` on vectors; `name` is that of the cache file."""
+    """Make the kernel of ``out = operation(x, parameters, dtype)`` on vectors; `name` is that of the cache file."""
 
-    def unary(begin, end, x, parameter, out, stream):
+    def unary(begin, end, x, parameters, out, stream):
         dt = x.dtype
         size = itemsize(dt)
         width = lanes(dt)
-        value = vsplat(parameter, dt)
         stop = min(end * CHUNK, x.size)
         whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
         for i in range(begin * CHUNK, whole, width):
-            _put(address(out) + i * size, operation(vload(address(x) + i * size, dt), value, dt), stream)
+            _put(address(out) + i * size, operation(vload(address(x) + i * size, dt), parameters, dt), stream)
         if whole < stop:
-            last = operation(vload_part(address(x) + whole * size, stop - whole, dt), value, dt)
+            last = operation(vload_part(address(x) + whole * size, stop - whole, dt), parameters, dt)
             vstore_part(address(out) + whole * size, last, stop - whole)
 
     unary.__name__ = name
@@ -41,46 +40,45 @@ def make_unary(name, operation):
 
 
 def make_binary(name, operation):
-    """Make the kernel of ``out = operation(a, b, parameter)`` on vectors."""
+    """Make the kernel of ``out = operation(a, b, parameters, dtype)`` on vectors."""
 
-    def binary(begin, end, a, b, parameter, out, stream):
+    def binary(begin, end, a, b, parameters, out, stream):
         dt = a.dtype
         size = itemsize(dt)
         width = lanes(dt)
-        value = vsplat(parameter, dt)
         stop = min(end * CHUNK, a.size)
         whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
         for i in range(begin * CHUNK, whole, width):
             left, right = vload(address(a) + i * size, dt), vload(address(b) + i * size, dt)
-            _put(address(out) + i * size, operation(left, right, value, dt), stream)
+            _put(address(out) + i * size, operation(left, right, parameters, dt), stream)
         if whole < stop:
             left = vload_part(address(a) + whole * size, stop - whole, dt)
             right = vload_part(address(b) + whole * size, stop - whole, dt)
-            vstore_part(address(out) + whole * size, operation(left, right, value, dt), stop - whole)
+            vstore_part(address(out) + whole * size, operation(left, right, parameters, dt), stop - whole)
 
     binary.__name__ = name
     return kernel(binary)
 
 
-def run_unary(function, x, out, parameter=0.0):
-    """Launch a kernel of `make_unary`."""
-    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameter, out.reshape(-1), streams(out, x))
+def run_unary(function, x, out, parameters=()):
+    """Launch a kernel of `make_unary`; `parameters` is a tuple of numbers."""
+    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameters, out.reshape(-1), streams(out, x))
 
 
-def run_binary(function, a, b, out, parameter=0.0):
-    """Launch a kernel of `make_binary`."""
-    flat = (a.reshape(-1), b.reshape(-1), parameter, out.reshape(-1))
+def run_binary(function, a, b, out, parameters=()):
+    """Launch a kernel of `make_binary`; `parameters` is a tuple of numbers."""
+    flat = (a.reshape(-1), b.reshape(-1), parameters, out.reshape(-1))
     launch(function, -(-a.size // CHUNK), *flat, streams(out, a, b))
 
 
 @device
-def _add(a, b, parameter, dt):
+def _add(a, b, p, dt):
     return a + b
 
 
 @device
-def _scale(x, factor, dt):
-    return x * factor
+def _scale(x, p, dt):
+    return x * vsplat(p[0], dt)
 
 
 add_arrays = make_binary("add_arrays", _add)
@@ -122,7 +120,7 @@ def add(a, b, *, out):
 
 def scale(x, *, factor, out):
     """Multiple of an array."""
-    run_unary(scale_array, x, out, float(factor))
+    run_unary(scale_array, x, out, (float(factor),))
 
 
 def copy(x, *, out):

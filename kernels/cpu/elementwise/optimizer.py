@@ -1,21 +1,26 @@
-"""Optimizer steps over the flat arenas of a model: one pass, bound by memory.
+"""Update rules over the flat arenas of a model: one pass, bound by memory.
 
-SGD with momentum moves five words a parameter, Adam seven.
+SGD with momentum moves five words a parameter, Adam seven. A kernel takes the parameter, its gradient, the arrays of
+the rule's state (empty ones where the settings need none), the learning rate and the number of the step as arrays of
+one element, and the values of the rule's settings, in the order of `fastconv.kernels.update_rules`.
 """
 
 import numpy as np
 
+from ...update_rules import UPDATE_RULES
 from ..runtime.launch import kernel, launch
 from ..vector.memory import CHUNK, load, store
 from ..vector.simd import address, itemsize, lanes, vfma, vsplat, vsqrt
 
 
 @kernel
-def sgd_update(begin, end, parameter, grad, velocity, lr, momentum, nesterov, weight_decay):
+def sgd_update(begin, end, parameter, grad, state, lr, step, settings):
     """One chunk a task."""
     dt = parameter.dtype
     size = itemsize(dt)
     width = lanes(dt)
+    (velocity,) = state
+    momentum, nesterov, weight_decay = settings
     rate, decay, mu = vsplat(-lr[0], dt), vsplat(weight_decay, dt), vsplat(momentum, dt)
     stop = min(end * CHUNK, parameter.size)
     for i in range(begin * CHUNK, stop, width):
@@ -30,11 +35,13 @@ def sgd_update(begin, end, parameter, grad, velocity, lr, momentum, nesterov, we
 
 
 @kernel
-def adam_update(begin, end, parameter, grad, m, v, lr, step, beta1, beta2, eps, weight_decay):
+def adam_update(begin, end, parameter, grad, state, lr, step, settings):
     """One chunk a task."""
     dt = parameter.dtype
     size = itemsize(dt)
     width = lanes(dt)
+    m, v = state
+    beta1, beta2, eps, weight_decay = settings
     rate = vsplat(-lr[0], dt)
     full1, full2 = vsplat(1 - beta1 ** np.float64(step[0]), dt), vsplat(1 - beta2 ** np.float64(step[0]), dt)
     decay, small = vsplat(weight_decay, dt), vsplat(eps, dt)
@@ -53,14 +60,11 @@ def adam_update(begin, end, parameter, grad, m, v, lr, step, beta1, beta2, eps, 
         store(address(parameter) + i * size, vfma(rate, change, p), count, dt)
 
 
-def sgd_step(parameter, grad, velocity, *, lr, momentum, nesterov, weight_decay):
-    """Stochastic gradient descent."""
-    velocity = grad[:0] if velocity is None else velocity
-    arguments = (lr, float(momentum), bool(nesterov), float(weight_decay))
-    launch(sgd_update, -(-parameter.size // CHUNK), parameter, grad, velocity, *arguments)
+_KERNELS = {"sgd": sgd_update, "adam": adam_update}
 
 
-def adam_step(parameter, grad, m, v, *, lr, step, beta1, beta2, eps, weight_decay):
-    """Adam."""
-    arguments = (lr, step, float(beta1), float(beta2), float(eps), float(weight_decay))
-    launch(adam_update, -(-parameter.size // CHUNK), parameter, grad, m, v, *arguments)
+def update(rule, parameter, grad, state, *, lr, step):
+    """One step of one of the update rules."""
+    arrays = tuple(state.get(name, grad[:0]) for name in UPDATE_RULES[rule.name].state)
+    tasks = -(-parameter.size // CHUNK)
+    launch(_KERNELS[rule.name], tasks, parameter, grad, arrays, lr, step, rule.values)

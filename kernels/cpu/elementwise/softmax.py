@@ -24,7 +24,7 @@ from ..vector.simd import (
     vstore_part,
     vsum,
 )
-from .activation import vector_exp
+from .pointwise import vector_exp
 
 _BLOCK = 8192  # elements
 

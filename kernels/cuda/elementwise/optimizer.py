@@ -1,28 +1,18 @@
-"""Optimizer steps over the flat arenas of a model, one launch each."""
+"""Update rules over the flat arenas of a model, one launch each."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ...update_rules import UPDATE_RULES
 from ..runtime.grids import flat, typed
 
 
-def sgd_step(device, parameter, grad, velocity, *, lr, momentum, nesterov, weight_decay):
-    """Stochastic gradient descent."""
+def update(device, rule, parameter, grad, state, *, lr, step):
+    """One step of one of the update rules; a kernel takes the arrays, their size, and the settings as declared."""
     if parameter.size:
-        number = parameter.dtype.type
-        scalars = (np.int64(parameter.size), number(momentum), number(weight_decay), np.int32(nesterov))
-        _launch(device, "sgd_update", (parameter, grad, velocity, lr), scalars)
-
-
-def adam_step(device, parameter, grad, m, v, *, lr, step, beta1, beta2, eps, weight_decay):
-    """Adam."""
-    if parameter.size:
-        number = parameter.dtype.type
-        scalars = (np.int64(parameter.size), np.float64(beta1), np.float64(beta2), number(eps), number(weight_decay))
-        _launch(device, "adam_update", (parameter, grad, m, v, lr, step), scalars)
-
-
-def _launch(device, name, arrays, scalars):
-    grid, block = flat(device, arrays[0].size, arrays[0].dtype)
-    device.launch(typed("optimizer.cu", name, arrays[0].dtype), grid, block, (*arrays, *scalars))
+        grid, block = flat(device, parameter.size, parameter.dtype)
+        arrays = (parameter, grad, *(state.get(name) for name in UPDATE_RULES[rule.name].state), lr, step)
+        settings = (np.int32(value) if isinstance(value, bool) else np.float64(value) for value in rule.values)
+        kernel = typed("optimizer.cu", f"{rule.name}_update", parameter.dtype)
+        device.launch(kernel, grid, block, (*arrays, np.int64(parameter.size), *settings))

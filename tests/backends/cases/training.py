@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.contract.types import RandomKey
+from fastconv.kernels.update_rules import UPDATE_RULES
 from tests.backends.op_case import Arrays, Case
 
 _KEY = RandomKey(seed=0x1234_5678_9ABC_DEF0, stream=7, step=123_456)
@@ -89,15 +90,9 @@ def sgd(name: str, size: int, *, momentum: float = 0.0, nesterov: bool = False, 
         return made | {"lr": np.array([0.05])}
 
     def call(backend, i, o, workspace):
-        backend.sgd_step(
-            i["parameter"],
-            i["grad"],
-            i.get("velocity"),
-            lr=i["lr"],
-            momentum=momentum,
-            nesterov=nesterov,
-            weight_decay=decay,
-        )
+        state = {"velocity": i["velocity"]} if momentum else {}
+        rule, step = UPDATE_RULES["sgd"](momentum, nesterov, decay), backend.asarray(np.array([3], np.int64))
+        backend.update(rule, i["parameter"], i["grad"], state, lr=i["lr"], step=step)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         g = np.abs(i["grad"]) + decay * np.abs(i["parameter"])
@@ -106,7 +101,7 @@ def sgd(name: str, size: int, *, momentum: float = 0.0, nesterov: bool = False, 
         return {key: sizes[key] for key in updated}
 
     updated = ("parameter", "velocity") if momentum else ("parameter",)
-    return Case("sgd_step", name, inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
+    return Case("update", f"sgd-{name}", inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
 
 
 def adam(
@@ -126,8 +121,8 @@ def adam(
         }
 
     def call(backend, i, o, workspace):
-        settings = {"beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": decay}
-        backend.adam_step(i["parameter"], i["grad"], i["m"], i["v"], lr=i["lr"], step=i["step"], **settings)
+        rule, state = UPDATE_RULES["adam"](beta1, beta2, eps, decay), {"m": i["m"], "v": i["v"]}
+        backend.update(rule, i["parameter"], i["grad"], state, lr=i["lr"], step=i["step"])
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         g = np.abs(i["grad"]) + decay * np.abs(i["parameter"])
@@ -136,7 +131,7 @@ def adam(
         return {"parameter": np.abs(i["parameter"]) + update, "m": m, "v": o["v"] + (1 - beta2) * g * g}
 
     updated = ("parameter", "m", "v")
-    return Case("adam_step", name, inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
+    return Case("update", f"adam-{name}", inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
 
 
 CASES = [

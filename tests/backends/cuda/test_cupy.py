@@ -26,7 +26,7 @@ from tests.backends.emulator.emulated import emulator_or_skip
 from tests.backends.op_case import Case, check
 
 _ALL = [c for m in (cases_conv, cases_pool, cases_norm, cases_elementwise, cases_training) for c in m.CASES]
-ONE_OF_EACH = list({case.op: case for case in reversed(_ALL) if "empty" not in case.id}.values())
+ONE_OF_EACH = list({case.kind: case for case in reversed(_ALL) if "empty" not in case.id}.values())
 
 
 @pytest.fixture

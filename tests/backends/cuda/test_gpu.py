@@ -25,7 +25,7 @@ from tests.backends.op_case import Case, PoisonedWorkspace, check, check_capture
 
 pytestmark = pytest.mark.gpu
 
-ONE_OF_EACH = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
+ONE_OF_EACH = list({case.kind: case for case in reversed(CASES) if "empty" not in case.id}.values())
 # Large enough for many blocks and waves, ragged in every size.
 LARGE = [
     Conv("stem", 37, (32, 32), 3, 64),

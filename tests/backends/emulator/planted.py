@@ -58,8 +58,8 @@ SIMPLE = [
         "optimizer.cu",
         "    __syncthreads();\n",
         "",
-        "adam_step",
-        "later",
+        "update",
+        "adam-later",
     ),
     Bug(
         "sum in the order in which threads arrive",
@@ -178,7 +178,12 @@ SIMPLE = [
     ),
     Bug("mirrored one pixel off", "augment.cu", "width - 1 - w", "width - w", "augment", "cifar"),
     Bug(
-        "momentum applied before the step is taken", "optimizer.cu", "g + momentum * v", "g + v", "sgd_step", "nesterov"
+        "momentum applied before the step is taken",
+        "optimizer.cu",
+        "g + momentum * v",
+        "g + v",
+        "update",
+        "sgd-nesterov",
     ),
     Bug(
         "channels of the shortcut shifted",

@@ -25,7 +25,7 @@ RUNS = (
     ("skewed:2", "eager", 2),
 )
 # One case an operation for the default suite: ragged where there is one.
-SMOKE = list({case.op: case for case in reversed(CASES) if "empty" not in case.id}.values())
+SMOKE = list({case.kind: case for case in reversed(CASES) if "empty" not in case.id}.values())
 
 
 def _name(case: Case) -> str:

@@ -11,6 +11,8 @@ import pytest
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import RandomKey
 from fastconv.backends.reference.training import philox4x32, random_words
+from fastconv.kernels.pointwise import POINTWISE
+from fastconv.kernels.update_rules import UPDATE_RULES
 from tests.backends.cases.conv import CONVS, Conv
 from tests.backends.cases.pool import BOTH, DILATED, Pool
 from tests.compare import assert_close
@@ -160,16 +162,22 @@ def test_known_running_statistics(reference) -> None:
     assert_close(var, [0.9 + 0.1 * 5.0], dtype="float64")  # unbiased: 4 * 5 / 4
 
 
-@pytest.mark.parametrize("name", ["elu", "gelu", "silu", "sigmoid", "tanh", "leaky_relu"])
+@pytest.mark.parametrize("name", POINTWISE)
 def test_activation_gradients_are_slopes(reference, name: str) -> None:
+    """With the defaults of its parameters, and with others."""
     x = np.array([-3.0, -1.3, -0.2, 0.4, 1.1, 2.7])
-    settings = {"elu": {"alpha": 1.3}, "leaky_relu": {"slope": 0.1}}.get(name, {})
-    h, y, above, below, grad = 2.0**-20, *(np.empty(6) for _ in range(4))
-    getattr(reference, name)(x, **settings, out=y)
-    getattr(reference, name)(x + h, **settings, out=above)
-    getattr(reference, name)(x - h, **settings, out=below)
-    saved = y if name in ("sigmoid", "tanh") else x
-    getattr(reference, f"{name}_backward")(np.ones(6), saved, **settings, out=grad)
+    function = POINTWISE[name]
+    for factor in (1.0, 1.3):
+        activation = function(*(factor * parameter.default for parameter in function.parameters))
+        h, y, above, below, grad = 2.0**-20, *(np.empty(6) for _ in range(4))
+        reference.activate(activation, x, out=y)
+        reference.activate(activation, x + h, out=above)
+        reference.activate(activation, x - h, out=below)
+        reference.activate_backward(activation, np.ones(6), y if function.needs == "y" else x, out=grad)
+        _assert_slope(grad, above, below, h)
+
+
+def _assert_slope(grad: np.ndarray, above: np.ndarray, below: np.ndarray, h: float) -> None:
     slope = (above - below) / (2 * h)
     # The difference quotient is wrong by about h**2 and eps / h.
     assert np.abs(grad - slope).max() < 4 * (h**2 + np.finfo(float).eps / h)
@@ -184,11 +192,14 @@ def test_activation_gradients_are_slopes(reference, name: str) -> None:
         ("sigmoid", -2.0, 0.11920292202211755),
         ("tanh", 0.5, 0.46211715726000973),
         ("elu", -1.0, -0.6321205588285577),
+        ("mish", 1.0, 0.8650983882673103),
+        ("softplus", -1.0, 0.31326168751822286),
+        ("hardswish", -1.0, -1 / 3),
     ],
 )
 def test_known_activations(reference, name: str, x: float, expected: float) -> None:
     out = np.empty(1)
-    getattr(reference, name)(np.array([x]), **({"alpha": 1.0} if name == "elu" else {}), out=out)
+    reference.activate(POINTWISE[name](), np.array([x]), out=out)
     assert_close(out, [expected], dtype="float64", magnitude=1)
 
 
@@ -363,10 +374,8 @@ def test_optimizers_equal_torch(reference, rng: np.random.Generator) -> None:
         for t, grad in enumerate(grads, 1):
             expected.grad = torch.from_numpy(grad)
             optimizer.step()
-            lr = np.array([0.03])
-            if name == "sgd":
-                reference.sgd_step(parameter, grad, m if options["momentum"] else None, lr=lr, **options)
-            else:
-                betas = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
-                reference.adam_step(parameter, grad, m, v, lr=lr, step=np.array([t]), **betas, **options)
+            rule = UPDATE_RULES[name]
+            values = (options.get(setting.name, setting.default) for setting in rule.settings)
+            state = {"velocity": m, "m": m, "v": v}
+            reference.update(rule(*values), parameter, grad, state, lr=np.array([0.03]), step=np.array([t]))
         assert_close(parameter, expected.detach().numpy(), dtype="float64", magnitude=4, what=f"{name} {options}")

@@ -22,7 +22,7 @@ _FORBIDDEN = "-fmad=false"
 # Neither divides nor calls the library: these fuse on their own account, the same in both ways.
 PLAIN = (
     *(("optimizer.cu", "sgd_update"), ("batch_norm.cu", "normalise"), ("batch_norm.cu", "batch_norm_gradient_apply")),
-    *(("reduce.cu", "sum_rows"), ("elementwise.cu", "scale_array"), ("activation.cu", "leaky_relu_forward")),
+    *(("reduce.cu", "sum_rows"), ("elementwise.cu", "scale_array"), ("pointwise.cu", "leaky_relu_forward")),
 )
 _COMPILES = nvrtc.library_path() is not None and sass.disassembler() is not None
 
@@ -30,7 +30,7 @@ _COMPILES = nvrtc.library_path() is not None and sass.disassembler() is not None
 def test_every_source_that_asks_for_the_alignment_forbids_fusing() -> None:
     """At run time, that is: what is a macro makes two variants, each with its own name."""
     asking = {path.name for path in _FOLDER.glob("*/*.cu") if re.search(r"on_boundary\(|\bmap\(", path.read_text())}
-    assert {"optimizer.cu", "activation.cu", "batch_norm.cu"} <= asking
+    assert {"optimizer.cu", "pointwise.cu", "batch_norm.cu"} <= asking
     assert asking <= {
         path.name for path in _FOLDER.glob("*/*.cu") if _FORBIDDEN in build.flags(Kernel(path.name, "any"))
     }

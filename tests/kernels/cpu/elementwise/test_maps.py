@@ -5,12 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from fastconv.kernels.cpu.elementwise import activation, maps, optimizer
-from fastconv.kernels.cpu.elementwise.activation import vector_exp
+from fastconv.kernels.cpu.elementwise import maps, optimizer, pointwise
 from fastconv.kernels.cpu.elementwise.maps import COPY_CHUNK, make_unary, run_unary
+from fastconv.kernels.cpu.elementwise.pointwise import vector_exp, vector_log1p
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.runtime.launch import device
 from fastconv.kernels.cpu.vector.memory import CHUNK
+from fastconv.kernels.pointwise import POINTWISE
+from fastconv.kernels.update_rules import UPDATE_RULES
 
 
 @device
@@ -18,7 +20,13 @@ def _exp(x, parameter, dt):
     return vector_exp(x, dt)
 
 
+@device
+def _log1p(x, parameters, dt):
+    return vector_log1p(x, dt)
+
+
 exp_of_test = make_unary("exp_of_test", _exp)
+log1p_of_test = make_unary("log1p_of_test", _log1p)
 DTYPES = [np.float32, np.float64]
 
 
@@ -28,9 +36,9 @@ def _exponential(x):
     return out
 
 
-def _apply(name, x, **arguments):
+def _apply(name, x, *values):
     out = np.empty_like(x)
-    getattr(activation, name)(x, out=out, **arguments)
+    pointwise.activate(POINTWISE[name](*values), x, out=out)
     return out
 
 
@@ -68,6 +76,14 @@ def test_exp_over_its_whole_range(dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+def test_log1p_from_0_to_1(dtype):
+    x = np.concatenate([np.linspace(0, 1, 200_001), 10.0 ** np.linspace(-30, 0, 20_001)]).astype(dtype)
+    out = np.empty_like(x)
+    run_unary(log1p_of_test, x, out)
+    assert _ulps(out, np.log1p(x.astype(np.longdouble))) <= 3
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_exp_ends_where_the_type_does(dtype):
     least, most = _ends(dtype)
     inside = _exponential(np.array([least + dtype(1e-4 if dtype == np.float32 else 1e-10), most], dtype))
@@ -89,10 +105,8 @@ def test_every_nan_stays_nan(dtype, bits):
     """Whatever its sign and payload: exp computes with the bits of its argument."""
     x = np.array(bits, f"u{np.dtype(dtype).itemsize}").view(dtype)
     assert np.isnan(_exponential(x)).all()
-    for name in ("relu", "sigmoid", "tanh", "silu", "gelu"):
+    for name in POINTWISE:
         assert np.isnan(_apply(name, x)).all(), name
-    assert np.isnan(_apply("elu", x, alpha=1.0)).all()
-    assert np.isnan(_apply("leaky_relu", x, slope=0.1)).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,7 +114,7 @@ def test_activations_are_exact_to_a_few_units(dtype):
     x = _points(dtype, 30)
     wide = x.astype(np.float64)
     assert _ulps(_apply("tanh", x), np.tanh(wide)) <= 4
-    assert _ulps(_apply("elu", x, alpha=1.0), np.where(wide > 0, wide, np.expm1(wide))) <= 3
+    assert _ulps(_apply("elu", x), np.where(wide > 0, wide, np.expm1(wide))) <= 3
     with np.errstate(over="ignore"):
         sigmoid = 1 / (1 + np.exp(-wide))
     assert _ulps(_apply("sigmoid", x), sigmoid) <= 4
@@ -116,7 +130,7 @@ def test_gelu_to_a_few_roundings(dtype):
     eps = np.finfo(dtype).eps
     assert (np.abs(_apply("gelu", x) - wide * phi) <= 4 * eps * np.abs(wide)).all()
     gradient = np.empty_like(x)
-    activation.gelu_backward(np.ones_like(x), x, out=gradient)
+    pointwise.activate_backward(POINTWISE["gelu"](), np.ones_like(x), x, out=gradient)
     assert np.abs(gradient - slope).max() <= 4 * eps
 
 
@@ -155,13 +169,14 @@ def test_threads_change_no_bit():
     size = 9 * CHUNK + 11
     x, grad = rng.standard_normal((2, size)).astype(np.float32)
     lr, step = np.array([0.1]), np.array([3])
+    adam, sgd = UPDATE_RULES["adam"](0.9, 0.99, 1e-8, 0.1), UPDATE_RULES["sgd"](0.9, True, 0.1)
     before, results = launch.get_num_threads(), []
     try:
         for threads in (1, 2, 4):
             launch.set_num_threads(threads)
             p, m, v = x.copy(), grad.copy(), np.abs(grad)
-            optimizer.adam_step(p, grad, m, v, lr=lr, step=step, beta1=0.9, beta2=0.99, eps=1e-8, weight_decay=0.1)
-            optimizer.sgd_step(p, grad, m, lr=lr, momentum=0.9, nesterov=True, weight_decay=0.1)
+            optimizer.update(adam, p, grad, {"m": m, "v": v}, lr=lr, step=step)
+            optimizer.update(sgd, p, grad, {"velocity": m}, lr=lr, step=step)
             results.append([array.tobytes() for array in (p, m, v, _apply("gelu", x), _apply("tanh", x))])
     finally:
         launch.set_num_threads(before)

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("numba")
 import numba
 
-from fastconv.kernels.cpu.elementwise import activation, maps
+from fastconv.kernels.cpu.elementwise import maps, pointwise
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.runtime.compiler import NeedsInterpreterError
 from fastconv.kernels.cpu.runtime.launch import device, kernel
@@ -28,8 +28,9 @@ def helper(x): return x * NUMBER
 SCRIPT = """
 import numpy as np, numba
 from fastconv.kernels.cpu.elementwise.maps import make_binary, make_unary, run_binary, run_unary
-from fastconv.kernels.cpu.elementwise.activation import relu_forward
+from fastconv.kernels.cpu.elementwise.pointwise import FORWARD
 from fastconv.kernels.cpu.runtime.launch import device, kernel, launch
+from fastconv.kernels.cpu.vector.simd import vsplat
 import parts
 from parts import helper
 FACTOR, TABLE, PAIR = float(NUMBER), np.array([1.0, NUMBER]), (0, (1.0, NUMBER))
@@ -81,17 +82,20 @@ for name, function in made.items():
 x, out = np.ones(1000), np.empty(1000)
 # Factories of the package, and names that it has itself.
 @device
-def times(x, parameter, dt):
+def times(x, parameters, dt):
     for _ in range(NUMBER - 1):
-        x = x + parameter
+        x = x + vsplat(parameters[0], dt)
     return x
 @device
-def both(a, b, parameter, dt): return times(a, b, dt)
-run_unary(make_unary("relu_forward", times), x, out, 1.0)
+def both(a, b, parameters, dt):
+    for _ in range(NUMBER - 1):
+        a = a + b
+    return a
+run_unary(make_unary("relu_forward", times), x, out, (1.0,))
 print("unary", out[0])
 run_binary(make_binary("add_arrays", both), x, x, out)
 print("binary", out[0])
-run_unary(relu_forward, -x, out)
+run_unary(FORWARD["relu"], -x, out)
 print("relu", out[0])
 """
 KINDS = (
@@ -142,12 +146,12 @@ def test_a_cell_run_again_is_what_it_says(rng: np.random.Generator) -> None:
 
 
 def test_only_what_the_package_declares_is_kept(tmp_path: Path) -> None:
-    mine = maps.make_unary("relu_forward", activation._relu)
-    signature = (numba.float32[::1], numba.float64, numba.float32[::1], numba.boolean)
+    mine = maps.make_unary("relu_forward", pointwise._relu)
+    signature = (numba.float32[::1], numba.types.Tuple(()), numba.float32[::1], numba.boolean)
     assert mine._cache._path(signature) is None
     mine._cache.enable()
     assert mine._cache._path(signature) is None
-    assert activation.relu_forward._cache._path(signature) is not None
+    assert pointwise.FORWARD["relu"]._cache._path(signature) is not None
 
 
 @device

@@ -14,6 +14,7 @@ from tests.backends.cases import conv as cases_conv
 from tests.backends.cases import elementwise as cases_elementwise
 from tests.backends.cases import fused as cases_fused
 from tests.backends.cases import norm as cases_norm
+from tests.backends.cases import pointwise as cases_pointwise
 from tests.backends.cases import pool as cases_pool
 from tests.backends.op_case import PoisonedWorkspace
 
@@ -47,13 +48,13 @@ WANTED = {
     ("conv2d_backward_input", "depthwise-c16"),
     ("avg_pool2d_backward", "2x2-c64-count-pad"),
     ("avg_pool2d_backward", "3x3-stride2-pad1-count-pad"),
-    ("relu", "round"),
-    ("relu_backward", "round"),
+    ("activate", "relu-round"),
+    ("activate_backward", "relu-round"),
     ("add", "round"),
 }
 CASES = [
     case
-    for module in (cases_conv, cases_fused, cases_norm, cases_elementwise, cases_pool)
+    for module in (cases_conv, cases_fused, cases_norm, cases_elementwise, cases_pointwise, cases_pool)
     for case in module.CASES
     if (case.op, case.id) in WANTED
 ]

@@ -4,6 +4,8 @@ The exponential is ours: ``exp(x) = 2**n * exp(r)`` with ``n = round(x / ln 2)``
 series to r**7 in float32 (remainder 5e-9) or r**13 in float64 (4e-18). GELU takes the tail of the normal distribution
 as that exponential times a rational function, in the manner of Shepherd and Laframboise 1981
 (https://doi.org/10.1090/S0025-5718-1981-0595058-X). Bound by memory in float32.
+
+A formula takes vectors of x, or of the gradient and of x or y, the tuple `p` of the parameters, and the type.
 """
 
 import math
@@ -67,6 +69,16 @@ def _expm1(x, dt):
 
 
 @device
+def vector_log1p(x, dt):
+    """Return ``log(1 + x)`` for x from 0 to 1: ``2 * atanh(s)``, s = x / (x + 2) at most 1/3, by its series."""
+    s = x / (x + vsplat(2, dt))
+    square, total = s * s, vsplat(0, dt)
+    for term in range(16 if itemsize(dt) == 8 else 7, 0, -1):
+        total = vfma(total, square, vsplat(1 / (2 * term + 1), dt))
+    return vfma(total * square, s + s, s + s)
+
+
+@device
 def _clip(x, limit, dt):
     """Return x within +-limit; NaN stays."""
     x = vselect_gt(x, limit, limit, x)
@@ -81,39 +93,39 @@ def _sigmoid(x, dt):
 
 
 @device
-def _relu(x, parameter, dt):
+def _relu(x, p, dt):
     zero = vsplat(0, dt)
     return vfloor(x, zero)
 
 
 @device
-def _relu_backward(grad, y, parameter, dt):
+def _relu_backward(grad, y, p, dt):
     zero = vsplat(0, dt)
     return vselect_not_le(y, zero, grad, zero)
 
 
 @device
-def _leaky_relu(x, slope, dt):
-    return vselect_gt(x, vsplat(0, dt), x, slope * x)
+def _leaky_relu(x, p, dt):
+    return vselect_gt(x, vsplat(0, dt), x, vsplat(p[0], dt) * x)
 
 
 @device
-def _leaky_relu_backward(grad, x, slope, dt):
-    return vselect_gt(x, vsplat(0, dt), grad, slope * grad)
+def _leaky_relu_backward(grad, x, p, dt):
+    return vselect_gt(x, vsplat(0, dt), grad, vsplat(p[0], dt) * grad)
 
 
 @device
-def _elu(x, alpha, dt):
-    return vselect_gt(x, vsplat(0, dt), x, alpha * _expm1(_clip(x, vsplat(40, dt), dt), dt))
+def _elu(x, p, dt):
+    return vselect_gt(x, vsplat(0, dt), x, vsplat(p[0], dt) * _expm1(_clip(x, vsplat(40, dt), dt), dt))
 
 
 @device
-def _elu_backward(grad, x, alpha, dt):
-    return vselect_gt(x, vsplat(0, dt), grad, grad * (alpha * vector_exp(x, dt)))
+def _elu_backward(grad, x, p, dt):
+    return vselect_gt(x, vsplat(0, dt), grad, grad * (vsplat(p[0], dt) * vector_exp(x, dt)))
 
 
 @device
-def _silu(x, parameter, dt):
+def _silu(x, p, dt):
     zero, half = vsplat(0, dt), vsplat(0.5, dt)
     # exp(-|x|) by its root, so that x * exp(x) does not pass through a number too small to hold.
     root = vector_exp(vselect_gt(x, zero, zero - half * x, half * x), dt)
@@ -122,45 +134,32 @@ def _silu(x, parameter, dt):
 
 
 @device
-def _silu_backward(grad, x, parameter, dt):
+def _silu_backward(grad, x, p, dt):
     s, one = _sigmoid(x, dt), vsplat(1, dt)
     return grad * (s * (one + x * (one - s)))
 
 
 @device
-def _sigmoid_forward(x, parameter, dt):
+def _sigmoid_forward(x, p, dt):
     return _sigmoid(x, dt)
 
 
 @device
-def _sigmoid_backward(grad, y, parameter, dt):
+def _sigmoid_backward(grad, y, p, dt):
     return grad * (y * (vsplat(1, dt) - y))
 
 
 @device
-def _tanh(x, parameter, dt):
+def _tanh(x, p, dt):
     e = _expm1(_clip(x, vsplat(19, dt), dt) * vsplat(2, dt), dt)
     return e / (e + vsplat(2, dt))
 
 
 @device
-def _tanh_backward(grad, y, parameter, dt):
+def _tanh_backward(grad, y, p, dt):
     one = vsplat(1, dt)
     return grad * ((one - y) * (one + y))
 
-
-relu_forward = make_unary("relu_forward", _relu)
-relu_gradient = make_binary("relu_gradient", _relu_backward)
-leaky_relu_forward = make_unary("leaky_relu_forward", _leaky_relu)
-leaky_relu_gradient = make_binary("leaky_relu_gradient", _leaky_relu_backward)
-elu_forward = make_unary("elu_forward", _elu)
-elu_gradient = make_binary("elu_gradient", _elu_backward)
-silu_forward = make_unary("silu_forward", _silu)
-silu_gradient = make_binary("silu_gradient", _silu_backward)
-sigmoid_forward = make_unary("sigmoid_forward", _sigmoid_forward)
-sigmoid_gradient = make_binary("sigmoid_gradient", _sigmoid_backward)
-tanh_forward = make_unary("tanh_forward", _tanh)
-tanh_gradient = make_binary("tanh_gradient", _tanh_backward)
 
 # Phi(-a) = exp(-a**2 / 2) * P((a - K) / (a + K)) / (a + K) for a from 0 to where the exponential is 0. P, the highest
 # power first, interpolates at Chebyshev's points: K = 3 up to 14 and K = 5.5 up to 39, relative error 1.2e-9 and 8e-18.
@@ -225,85 +224,78 @@ def _normal(x, dt):
 
 
 @device
-def _gelu(x, parameter, dt):
+def _gelu(x, p, dt):
     return x * _normal(x, dt)[0]
 
 
 @device
-def _gelu_backward(grad, x, parameter, dt):
+def _gelu_backward(grad, x, p, dt):
     probability, density = _normal(x, dt)
     return grad * vfma(x * density, vsplat(0.3989422804014327, dt), probability)
 
 
-gelu_forward = make_unary("gelu_forward", _gelu)
-gelu_gradient = make_binary("gelu_gradient", _gelu_backward)
+@device
+def _mish(x, p, dt):
+    e, two = vector_exp(x, dt), vsplat(2, dt)
+    n = e * (e + two)  # tanh(log(1 + e)) is n / (n + 2), and 1 to the last digit where x is above 20
+    return vselect_gt(x, vsplat(20, dt), x, x * (n / (n + two)))
 
 
-def relu(x, *, out):
-    """Larger of x and 0."""
-    run_unary(relu_forward, x, out)
+@device
+def _mish_backward(grad, x, p, dt):
+    e, one, two = vector_exp(x, dt), vsplat(1, dt), vsplat(2, dt)
+    n = e * (e + two)
+    slope = n + x * (vsplat(4, dt) * e * (e + one) / (n + two))
+    return grad * vselect_gt(x, vsplat(20, dt), one, slope / (n + two))
 
 
-def relu_backward(grad_output, y, *, out):
-    """Gradient of `relu`."""
-    run_binary(relu_gradient, grad_output, y, out)
+@device
+def _softplus(x, p, dt):
+    z, zero = x * vsplat(p[0], dt), vsplat(0, dt)
+    tail = vector_log1p(vector_exp(vselect_gt(z, zero, zero - z, z), dt), dt)
+    return vselect_gt(z, vsplat(p[1], dt), x, (vfloor(z, zero) + tail) / vsplat(p[0], dt))
 
 
-def leaky_relu(x, *, slope, out):
-    """Leaky rectifier."""
-    run_unary(leaky_relu_forward, x, out, float(slope))
+@device
+def _softplus_backward(grad, x, p, dt):
+    z = x * vsplat(p[0], dt)
+    return grad * vselect_gt(z, vsplat(p[1], dt), vsplat(1, dt), _sigmoid(z, dt))
 
 
-def leaky_relu_backward(grad_output, x, *, slope, out):
-    """Gradient of `leaky_relu`."""
-    run_binary(leaky_relu_gradient, grad_output, x, out, float(slope))
+@device
+def _hardswish(x, p, dt):
+    inner = x * (x + vsplat(3, dt)) / vsplat(6, dt)
+    return vselect_not_le(x, vsplat(-3, dt), vselect_not_le(vsplat(3, dt), x, inner, x), vsplat(0, dt))
 
 
-def elu(x, *, alpha, out):
-    """Exponential linear unit."""
-    run_unary(elu_forward, x, out, float(alpha))
+@device
+def _hardswish_backward(grad, x, p, dt):
+    inner = grad * (x / vsplat(3, dt) + vsplat(0.5, dt))
+    return vselect_not_le(x, vsplat(-3, dt), vselect_not_le(vsplat(3, dt), x, inner, grad), vsplat(0, dt))
 
 
-def elu_backward(grad_output, x, *, alpha, out):
-    """Gradient of `elu`."""
-    run_binary(elu_gradient, grad_output, x, out, float(alpha))
+# The names are those of kernels/pointwise.py.
+_FORMULAS = {
+    "relu": (_relu, _relu_backward),
+    "leaky_relu": (_leaky_relu, _leaky_relu_backward),
+    "elu": (_elu, _elu_backward),
+    "gelu": (_gelu, _gelu_backward),
+    "silu": (_silu, _silu_backward),
+    "sigmoid": (_sigmoid_forward, _sigmoid_backward),
+    "tanh": (_tanh, _tanh_backward),
+    "mish": (_mish, _mish_backward),
+    "softplus": (_softplus, _softplus_backward),
+    "hardswish": (_hardswish, _hardswish_backward),
+}
+FORWARD = {name: make_unary(f"{name}_forward", forward) for name, (forward, _) in _FORMULAS.items()}
+GRADIENT = {name: make_binary(f"{name}_gradient", backward) for name, (_, backward) in _FORMULAS.items()}
 
 
-def gelu(x, *, out):
-    """Gaussian error linear unit."""
-    run_unary(gelu_forward, x, out)
+def activate(activation, x, *, out):
+    """One of the pointwise functions."""
+    run_unary(FORWARD[activation.name], x, out, activation.values)
 
 
-def gelu_backward(grad_output, x, *, out):
-    """Gradient of `gelu`."""
-    run_binary(gelu_gradient, grad_output, x, out)
-
-
-def silu(x, *, out):
-    """Sigmoid linear unit."""
-    run_unary(silu_forward, x, out)
-
-
-def silu_backward(grad_output, x, *, out):
-    """Gradient of `silu`."""
-    run_binary(silu_gradient, grad_output, x, out)
-
-
-def sigmoid(x, *, out):
-    """Logistic function."""
-    run_unary(sigmoid_forward, x, out)
-
-
-def sigmoid_backward(grad_output, y, *, out):
-    """Gradient of `sigmoid`."""
-    run_binary(sigmoid_gradient, grad_output, y, out)
-
-
-def tanh(x, *, out):
-    """Hyperbolic tangent."""
-    run_unary(tanh_forward, x, out)
-
-
-def tanh_backward(grad_output, y, *, out):
-    """Gradient of `tanh`."""
-    run_binary(tanh_gradient, grad_output, y, out)
+def activate_backward(activation, grad_output, saved, *, out):
+    """Gradient of `activate`."""
+    run_binary(GRADIENT[activation.name], grad_output, saved, out, activation.values)
