@@ -48,19 +48,20 @@ def operation(
     backend: Backend, conv: Conv, direction: str, precision: Precision, arrays: dict[str, Array]
 ) -> Callable[[], None]:
     """Return what runs one pass from `arrays` ("x", "weight", "grad") into "out", the weight's preparation included."""
-    geometry: Any = {"stride": (conv.stride,) * 2, "padding": ((conv.padding,) * 2,) * 2, "dilation": (1, 1)}
-    geometry["groups"] = conv.groups
-    out = {"out": arrays["out"], "workspace": backend.pool}
+    geometry, pool, out = conv.geometry, backend.pool, arrays["out"]
 
     def run() -> None:
         if direction == "backward_weight":
-            backend.conv2d_backward_weight(arrays["grad"], arrays["x"], **geometry, precision=precision, **out)
+            backend.conv2d_backward_weight(
+                arrays["grad"], arrays["x"], geometry=geometry, precision=precision, out=out, workspace=pool
+            )
             return
-        how: Any = {"input_shape": conv.x_shape, **geometry, "precision": precision, "workspace": backend.pool}
-        prepared = backend.prepare_conv2d_weight(arrays["weight"], direction=direction, **how)
+        how: Any = {"input_shape": conv.x_shape, "precision": precision, "workspace": pool}
         if direction == "forward":
-            backend.conv2d(arrays["x"], prepared, None, **geometry, **out)
+            prepared = backend.prepare_conv2d_weight(arrays["weight"], geometry=geometry, **how)
+            backend.conv2d(arrays["x"], prepared, None, out=out, workspace=pool)
         else:
-            backend.conv2d_backward_input(arrays["grad"], prepared, **geometry, **out)
+            prepared = backend.prepare_conv2d_weight(arrays["weight"], geometry=geometry.transposed(), **how)
+            backend.conv2d_backward_input(arrays["grad"], prepared, out=out, workspace=pool)
 
     return run

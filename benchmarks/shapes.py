@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fastconv.kernels.geometry import ConvGeometry
+
 
 @dataclass(frozen=True)
 class Conv:
@@ -20,7 +22,13 @@ class Conv:
     @property
     def out_size(self) -> int:
         """Height and width of the output."""
-        return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+        return self.geometry.output_size(self.size, self.size)[0]
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        """As the backends take it."""
+        pads = (self.padding, self.padding)
+        return ConvGeometry((self.kernel,) * 2, (self.stride,) * 2, (pads, pads), groups=self.groups)
 
     @property
     def x_shape(self) -> tuple[int, ...]:

@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fastconv import _validate as check
-from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, pool_output_size
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, output_size
 from fastconv.backends import get_backend
-from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.contract.types import Array, PoolWindows, Shape
 from fastconv.errors import ShapeError
+from fastconv.kernels.geometry import Padding, Pair
 
 _NHWC = "(N, H, W, C)"
 _NPQC = "(N, P, Q, C)"
 
 
-class _Windows(NamedTuple):
-    kernel_size: Pair
-    stride: Pair
-    padding: Padding
-    dilation: Pair
+class Pooling(NamedTuple):
+    """The windows of a pooling and the shape of its output."""
+
+    windows: PoolWindows
     out_shape: Shape
 
 
-def _windows(
+def pooling(
     input_shape: Shape,
     name: str,
     kernel_size: PairLike,
     stride: PairLike | None,
     padding: PaddingLike,
-    dilation: PairLike,
-    ceil_mode: bool,
-) -> _Windows:
+    *,
+    dilation: PairLike = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Pooling:
     """Check the geometry of a pooling and return it in its normal form."""
     check.not_empty(input_shape, name)
     kernel = as_pair(kernel_size, "kernel_size")
@@ -47,11 +50,19 @@ def _windows(
             f"padding: got {padding!r}; allowed: at most half of the (dilated) kernel, which is {most[0]} rows"
             f" and {most[1]} columns"
         )
-    out_size = pool_output_size(size, kernel, step, border, spread, bool(ceil_mode))
-    return _Windows(kernel, step, border, spread, (input_shape[0], *out_size, input_shape[3]))
+    return _fit(input_shape, kernel, step, border, spread, bool(ceil_mode), bool(count_include_pad))
 
 
-def _index_dtype(kernel_size: Pair) -> np.dtype[np.uint8] | np.dtype[np.int32]:
+@functools.lru_cache(maxsize=1024)
+def _fit(
+    input_shape: Shape, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair, *modes: bool
+) -> Pooling:
+    windows = PoolWindows(kernel_size, stride, padding, dilation, *modes)
+    out_size = output_size(windows, (input_shape[1], input_shape[2]))
+    return Pooling(windows, (input_shape[0], *out_size, input_shape[3]))
+
+
+def index_dtype(kernel_size: Pair) -> np.dtype[np.uint8] | np.dtype[np.int32]:
     """Return the type that holds a position in the window."""
     return np.dtype(np.uint8) if kernel_size[0] * kernel_size[1] <= 256 else np.dtype(np.int32)
 
@@ -78,17 +89,9 @@ def max_pool2d(
     """
     backend = get_backend()
     x = check.floating(backend, x, "x", _NHWC)
-    w = _windows(x.shape, "x", kernel_size, stride, padding, dilation, ceil_mode)
-    out, argmax = backend.empty(w.out_shape, x.dtype), backend.empty(w.out_shape, _index_dtype(w.kernel_size))
-    backend.max_pool2d(
-        x,
-        kernel_size=w.kernel_size,
-        stride=w.stride,
-        padding=w.padding,
-        dilation=w.dilation,
-        out=out,
-        argmax=argmax,
-    )
+    windows, out_shape = pooling(x.shape, "x", kernel_size, stride, padding, dilation=dilation, ceil_mode=ceil_mode)
+    out, argmax = backend.empty(out_shape, x.dtype), backend.empty(out_shape, index_dtype(windows.kernel_size))
+    backend.max_pool2d(x, windows=windows, out=out, argmax=argmax)
     return out, argmax
 
 
@@ -107,21 +110,15 @@ def max_pool2d_backward(
     backend = get_backend()
     grad_output = check.floating(backend, grad_output, "grad_output", _NPQC)
     shape = check.as_shape(input_shape, "input_shape", _NHWC)
-    w = _windows(shape, "input_shape", kernel_size, stride, padding, dilation, ceil_mode)
-    check.has_shape(grad_output, "grad_output", w.out_shape, "the shape of the pooling's output")
-    argmax = check.integer(backend, argmax, "argmax", _NPQC)
-    check.has_shape(argmax, "argmax", w.out_shape, "the shape of the pooling's output")
-    check.has_dtype(argmax, "argmax", _index_dtype(w.kernel_size), "as max_pool2d returns it for this kernel_size")
-    out = backend.empty(shape, grad_output.dtype)
-    backend.max_pool2d_backward(
-        grad_output,
-        argmax,
-        kernel_size=w.kernel_size,
-        stride=w.stride,
-        padding=w.padding,
-        dilation=w.dilation,
-        out=out,
+    windows, out_shape = pooling(
+        shape, "input_shape", kernel_size, stride, padding, dilation=dilation, ceil_mode=ceil_mode
     )
+    check.has_shape(grad_output, "grad_output", out_shape, "the shape of the pooling's output")
+    argmax = check.integer(backend, argmax, "argmax", _NPQC)
+    check.has_shape(argmax, "argmax", out_shape, "the shape of the pooling's output")
+    check.has_dtype(argmax, "argmax", index_dtype(windows.kernel_size), "as max_pool2d returns it for this kernel_size")
+    out = backend.empty(shape, grad_output.dtype)
+    backend.max_pool2d_backward(grad_output, argmax, windows=windows, out=out)
     return out
 
 
@@ -142,16 +139,11 @@ def avg_pool2d(
     """
     backend = get_backend()
     x = check.floating(backend, x, "x", _NHWC)
-    w = _windows(x.shape, "x", kernel_size, stride, padding, 1, ceil_mode)
-    out = backend.empty(w.out_shape, x.dtype)
-    backend.avg_pool2d(
-        x,
-        kernel_size=w.kernel_size,
-        stride=w.stride,
-        padding=w.padding,
-        count_include_pad=bool(count_include_pad),
-        out=out,
+    windows, out_shape = pooling(
+        x.shape, "x", kernel_size, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad
     )
+    out = backend.empty(out_shape, x.dtype)
+    backend.avg_pool2d(x, windows=windows, out=out)
     return out
 
 
@@ -169,17 +161,12 @@ def avg_pool2d_backward(
     backend = get_backend()
     grad_output = check.floating(backend, grad_output, "grad_output", _NPQC)
     shape = check.as_shape(input_shape, "input_shape", _NHWC)
-    w = _windows(shape, "input_shape", kernel_size, stride, padding, 1, ceil_mode)
-    check.has_shape(grad_output, "grad_output", w.out_shape, "the shape of the pooling's output")
-    out = backend.empty(shape, grad_output.dtype)
-    backend.avg_pool2d_backward(
-        grad_output,
-        kernel_size=w.kernel_size,
-        stride=w.stride,
-        padding=w.padding,
-        count_include_pad=bool(count_include_pad),
-        out=out,
+    windows, out_shape = pooling(
+        shape, "input_shape", kernel_size, stride, padding, ceil_mode=ceil_mode, count_include_pad=count_include_pad
     )
+    check.has_shape(grad_output, "grad_output", out_shape, "the shape of the pooling's output")
+    out = backend.empty(shape, grad_output.dtype)
+    backend.avg_pool2d_backward(grad_output, windows=windows, out=out)
     return out
 
 

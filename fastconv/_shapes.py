@@ -1,4 +1,4 @@
-"""Sizes of outputs and normal forms of geometric arguments: the one place that knows these formulas."""
+"""Normal forms of geometric arguments, and the check that an output has a size."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from fastconv.errors import ShapeError
+from fastconv.kernels.geometry import Padding, Pair, Windows
 
-Pair = tuple[int, int]
-Padding = tuple[Pair, Pair]
 PaddingLike = int | Sequence[int] | Sequence[Sequence[int]] | Literal["same", "valid"]
 PairLike = int | Sequence[int]
 
@@ -63,23 +62,12 @@ def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:
     return total // 2, total - total // 2
 
 
-def conv_output_size(size: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair) -> Pair:
-    """``floor((size + padding - dilation * (kernel - 1) - 1) / stride) + 1`` of both axes; ShapeError below one."""
-    return pool_output_size(size, kernel_size, stride, padding, dilation, ceil_mode=False)
-
-
-def pool_output_size(
-    size: Pair, kernel_size: Pair, stride: Pair, padding: Padding, dilation: Pair, ceil_mode: bool
-) -> Pair:
-    """Like `conv_output_size`; `ceil_mode` rounds up, less a last window that would start in the padding at the end."""
-    out = []
-    for n, k, s, (lo, hi), d in zip(size, kernel_size, stride, padding, dilation, strict=True):
-        room = n + lo + hi - d * (k - 1) - 1
-        cells = (room + (s - 1 if ceil_mode else 0)) // s + 1
-        out.append(cells - 1 if ceil_mode and (cells - 1) * s >= n + lo else cells)
+def output_size(windows: Windows, size: Pair) -> Pair:
+    """Return ``windows.output_size(*size)``; ShapeError below one."""
+    out = windows.output_size(*size)
     if min(out) < 1:
         raise ShapeError(
-            f"kernel_size: {kernel_size} with dilation {dilation} is larger than the input {size}"
-            f" with padding {padding}; allowed: at least one output cell"
+            f"kernel_size: {windows.kernel_size} with dilation {windows.dilation} is larger than the input {size}"
+            f" with padding {windows.padding}; allowed: at least one output cell"
         )
-    return out[0], out[1]
+    return out

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastconv import _validate as check
 from fastconv._activations import FUNCTIONS
@@ -28,11 +28,12 @@ from fastconv._pooling import (
     max_pool2d,
     max_pool2d_backward,
 )
-from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, output_size
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, RandomKey, Shape
+from fastconv.backends.contract.types import Array, ConvGeometry, RandomKey, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.kernels.geometry import Padding, Pair
 from fastconv.precision import get_precision
 
 __all__ = [
@@ -72,15 +73,8 @@ _HWIO = "(R, S, C // groups, K)"
 _NPQK = "(N, P, Q, K)"
 
 
-class _Geometry(TypedDict):
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    groups: int
-
-
 class _Conv(NamedTuple):
-    geometry: _Geometry
+    geometry: ConvGeometry
     out_shape: Shape
 
 
@@ -125,9 +119,8 @@ def _fit(
             f"{weight_name}: got shape {weight_shape}; allowed: (R, S, {channels // groups}, K), as {input_name} has"
             f" {channels} channels and groups is {groups}"
         )
-    size, kernel_size = (input_shape[1], input_shape[2]), (weight_shape[0], weight_shape[1])
-    out_size = conv_output_size(size, kernel_size, stride, padding, dilation)
-    geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
+    geometry = ConvGeometry((weight_shape[0], weight_shape[1]), stride, padding, dilation, groups)
+    out_size = output_size(geometry, (input_shape[1], input_shape[2]))
     return _Conv(geometry, (input_shape[0], *out_size, out_channels))
 
 
@@ -161,15 +154,10 @@ def conv2d(
         bias = check.like(backend, bias, "bias", x, "x", "(K,)")
         check.has_shape(bias, "bias", weight.shape[3:], "one for each output channel of weight")
     prepared = backend.prepare_conv2d_weight(
-        weight,
-        direction="forward",
-        input_shape=x.shape,
-        precision=get_precision(),
-        workspace=backend.pool,
-        **geometry,
+        weight, geometry=geometry, input_shape=x.shape, precision=get_precision(), workspace=backend.pool
     )
     out = backend.empty(out_shape, x.dtype)
-    backend.conv2d(x, prepared, bias, **geometry, out=out, workspace=backend.pool)
+    backend.conv2d(x, prepared, bias, out=out, workspace=backend.pool)
     return out
 
 
@@ -191,15 +179,10 @@ def conv2d_backward_input(
     geometry, out_shape = _conv(shape, "input_shape", weight.shape, "weight", stride, padding, dilation, groups)
     check.has_shape(grad_output, "grad_output", out_shape, "the shape of the convolution's output")
     prepared = backend.prepare_conv2d_weight(
-        weight,
-        direction="backward_input",
-        input_shape=shape,
-        precision=get_precision(),
-        workspace=backend.pool,
-        **geometry,
+        weight, geometry=geometry.transposed(), input_shape=shape, precision=get_precision(), workspace=backend.pool
     )
     out = backend.empty(shape, grad_output.dtype)
-    backend.conv2d_backward_input(grad_output, prepared, **geometry, out=out, workspace=backend.pool)
+    backend.conv2d_backward_input(grad_output, prepared, out=out, workspace=backend.pool)
     return out
 
 
@@ -222,7 +205,7 @@ def conv2d_backward_weight(
     check.has_shape(grad_output, "grad_output", out_shape, "the shape of the convolution's output")
     out = backend.empty(shape, x.dtype)
     backend.conv2d_backward_weight(
-        grad_output, x, **geometry, precision=get_precision(), out=out, workspace=backend.pool
+        grad_output, x, geometry=geometry, precision=get_precision(), out=out, workspace=backend.pool
     )
     return out
 
@@ -294,7 +277,7 @@ def _backward_bias(grad_output: Array, axes: str) -> Array:
     grad_output = check.floating(backend, grad_output, "grad_output", axes)
     check.not_empty(grad_output.shape, "grad_output")
     out = backend.empty(grad_output.shape[-1:], grad_output.dtype)
-    backend.conv2d_backward_bias(grad_output, out=out, workspace=backend.pool)
+    backend.sum_rows(grad_output, out=out, workspace=backend.pool)
     return out
 
 

@@ -113,13 +113,8 @@ transform_patch
 transform_small_gradient
 """
 LONG_FILES = """
-backend.py
-backend.py
-batch_norm_gradient.py
 conv2d.py
 functional.py
-fused.py
-fused.py
 layer.py
 operations.py
 simd.py

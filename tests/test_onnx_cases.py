@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from fastconv import functional as F  # noqa: N812
-from fastconv._shapes import Padding, Pair, pool_output_size
 from fastconv.backends.contract.backend import Backend
+from fastconv.kernels.geometry import Padding, Pair, PoolWindows
 from tests.compare import assert_close
 
 pytestmark = pytest.mark.peer
@@ -166,43 +166,40 @@ def conv(backend: Backend, attributes: dict[str, Any], x: np.ndarray, weight: np
     return [nchw(y)]
 
 
-def windows(attributes: dict[str, Any], x: np.ndarray) -> tuple[dict[str, Any], tuple[int, ...]]:
+def windows(attributes: dict[str, Any], x: np.ndarray) -> tuple[PoolWindows, tuple[int, ...]]:
+    """Return the windows of a pooling and the shape of its output, NHWC."""
     kernel = tuple(attributes["kernel_shape"])
+    modes = (bool(attributes.get("ceil_mode", 0)), bool(attributes.get("count_include_pad", 0)))
     stride, dilation, padding = geometry(attributes, x.shape[2:], kernel)
-    ceil = bool(attributes.get("ceil_mode", 0))
-    out = pool_output_size(x.shape[2:], kernel, stride, padding, dilation, ceil)
-    arguments = {"kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    return arguments, (x.shape[0], *out, x.shape[1])
+    found = PoolWindows(kernel, stride, padding, dilation, *modes)
+    return found, (x.shape[0], *found.output_size(*x.shape[2:]), x.shape[1])
 
 
 def max_pool(backend: Backend, attributes: dict[str, Any], x: np.ndarray) -> Results:
     # The backend is called directly: ONNX allows more padding than half of the kernel, the edge does not.
-    arguments, shape = windows(attributes, x)
+    found, shape = windows(attributes, x)
     out, argmax = np.empty(shape, x.dtype), np.empty(shape, np.uint8)
-    backend.max_pool2d(nhwc(x), **arguments, out=out, argmax=argmax)
-    return [nchw(out), flat_index(attributes, arguments, nchw(argmax).astype(np.int64), x.shape)]
+    backend.max_pool2d(nhwc(x), windows=found, out=out, argmax=argmax)
+    return [nchw(out), flat_index(attributes, found, nchw(argmax).astype(np.int64), x.shape)]
 
 
-def flat_index(
-    attributes: dict[str, Any], arguments: dict[str, Any], place: np.ndarray, shape: tuple[int, ...]
-) -> np.ndarray:
+def flat_index(attributes: dict[str, Any], found: PoolWindows, place: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Turn places in the window into ONNX's numbers of cells in the whole tensor."""
     n, c, p, q = np.indices(place.shape)
-    (top, _), (left, _) = arguments["padding"]
-    width = arguments["kernel_size"][1]
-    h = p * arguments["stride"][0] - top + place // width * arguments["dilation"][0]
-    w = q * arguments["stride"][1] - left + place % width * arguments["dilation"][1]
+    (top, _), (left, _) = found.padding
+    width = found.kernel_size[1]
+    h = p * found.stride[0] - top + place // width * found.dilation[0]
+    w = q * found.stride[1] - left + place % width * found.dilation[1]
     by_columns = attributes.get("storage_order", 0) == 1
     cell = w * shape[2] + h if by_columns else h * shape[3] + w
     return (n * shape[1] + c) * shape[2] * shape[3] + cell
 
 
 def avg_pool(backend: Backend, attributes: dict[str, Any], x: np.ndarray) -> Results:
-    arguments, shape = windows(attributes, x)
-    assert arguments.pop("dilation") == (1, 1)
-    include = bool(attributes.get("count_include_pad", 0))
+    found, shape = windows(attributes, x)
+    assert found.dilation == (1, 1)
     out = np.empty(shape, x.dtype)
-    backend.avg_pool2d(nhwc(x), **arguments, count_include_pad=include, out=out)
+    backend.avg_pool2d(nhwc(x), windows=found, out=out)
     return [nchw(out)]
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, output_size
 from fastconv.algorithm import get_algorithm
-from fastconv.backends.contract.types import Array, Direction, PreparedWeight, Shape
+from fastconv.backends.contract.types import Array, ConvGeometry, Pair, PoolWindows, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.initializers import weight_and_bias
 from fastconv.nn.layer import Context, Layer
@@ -22,14 +22,15 @@ from fastconv.precision import get_precision
 
 
 class _Plan(NamedTuple):
-    padding: Padding
+    geometry: ConvGeometry
     out_size: Pair
 
 
 @lru_cache(maxsize=1024)
-def _plan(size: Pair, kernel_size: Pair, stride: Pair, padding: PaddingLike, dilation: Pair) -> _Plan:
+def _plan(size: Pair, kernel_size: Pair, stride: Pair, padding: PaddingLike, dilation: Pair, groups: int) -> _Plan:
     sides = as_padding(padding, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
-    return _Plan(sides, conv_output_size(size, kernel_size, stride, sides, dilation))
+    geometry = ConvGeometry(kernel_size, stride, sides, dilation, groups)
+    return _Plan(geometry, output_size(geometry, size))
 
 
 class Conv2d(Layer):
@@ -165,13 +166,9 @@ class Conv2d(Layer):
         y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), self.dtype) if out is None else out
         getattr(backend, operation)(
             x,
-            self._prepare("forward", x.shape, plan),
+            self._prepare(plan.geometry, x.shape),
             self.bias.array if bias and self.bias is not None else None,
             *inputs,
-            stride=self.stride,
-            padding=plan.padding,
-            dilation=self.dilation,
-            groups=self.groups,
             out=y,
             workspace=backend.pool,
             **more,
@@ -182,11 +179,8 @@ class Conv2d(Layer):
         """Return why the backend takes the kernels that it takes for an input of this shape."""
         return self.backend.conv2d_reasons(
             self.weight.array,
+            geometry=self._plan(input_shape[1:]).geometry,
             input_shape=input_shape,
-            stride=self.stride,
-            padding=self._plan(input_shape[1:]).padding,
-            dilation=self.dilation,
-            groups=self.groups,
             precision=get_precision(),
         )
 
@@ -194,7 +188,7 @@ class Conv2d(Layer):
         """Add the gradient of the bias, if there is one."""
         if self.bias is not None:
             target = self.bias.grad_target()
-            self.backend.conv2d_backward_bias(grad_output, out=target, workspace=self.backend.pool)
+            self.backend.sum_rows(grad_output, out=target, workspace=self.backend.pool)
             self.bias.add_grad(target)
 
     def no_gradient_of_bias(self) -> None:
@@ -211,10 +205,7 @@ class Conv2d(Layer):
         backend.conv2d_backward_weight(
             grad_output,
             x,
-            stride=self.stride,
-            padding=self._plan(x.shape[1:]).padding,
-            dilation=self.dilation,
-            groups=self.groups,
+            geometry=self._plan(x.shape[1:]).geometry,
             precision=get_precision(),
             out=target,
             workspace=backend.pool,
@@ -224,21 +215,21 @@ class Conv2d(Layer):
     def backward_input(self, grad_output: Array, x: Array, addend: Array | None = None) -> Array:
         """Return the gradient of the input; with `addend`, that is added, and it is written there."""
         backend = self.backend
-        weight, more = self._backward_input_arguments(x)
+        weight = self._prepare_backward(x.shape)
         if addend is not None:
-            backend.conv2d_backward_input_add(grad_output, weight, addend, **more, out=addend)
+            backend.conv2d_backward_input_add(grad_output, weight, addend, out=addend, workspace=backend.pool)
             return addend
         grad_input = backend.empty(x.shape, self.dtype)
-        backend.conv2d_backward_input(grad_output, weight, **more, out=grad_input)
+        backend.conv2d_backward_input(grad_output, weight, out=grad_input, workspace=backend.pool)
         return grad_input
 
     def backward_input_relu(self, grad_output: Array, x: Array, bias: Parameter | None) -> Array:
         """Return the gradient of z, where ``x = relu(z)``; add its sum to the gradient of `bias`, which z ends with."""
         backend = self.backend
-        weight, more = self._backward_input_arguments(x)
+        weight = self._prepare_backward(x.shape)
         grad = backend.empty(x.shape, self.dtype)
         target = None if bias is None else bias.grad_target()
-        backend.conv2d_backward_input_relu(grad_output, weight, x, **more, out=grad, grad_bias=target)
+        backend.conv2d_backward_input_relu(grad_output, weight, x, out=grad, grad_bias=target, workspace=backend.pool)
         if bias is not None:
             bias.add_grad(target)
         return grad
@@ -247,26 +238,36 @@ class Conv2d(Layer):
         self,
         grad_output: Array,
         argmax: Array,
-        windows: Mapping[str, Any],
+        windows: PoolWindows,
         x: Array,
         *,
         needs_input_grad: bool,
         before: Conv2d | None,
     ) -> Array | None:
-        """Gradients of weight and input from that of a max pooling's result; `windows` is the geometry of the pooling.
+        """Gradients of weight and input from that of a max pooling's result; `windows` are those of the pooling.
 
         If x is the rectified result of the convolution `before`, the gradient is that behind the rectifier, and its sum
         is added to the gradient of that convolution's bias.
         """
         backend = self.backend
-        weight, more = self._backward_input_arguments(x) if needs_input_grad else (None, self._weight_arguments(x))
+        weight = self._prepare_backward(x.shape) if needs_input_grad else None
         grad = backend.empty(x.shape, self.dtype) if needs_input_grad else None
         bias = None if before is None or not needs_input_grad else before.bias
         target, bias_target = self.weight.grad_target(), None if bias is None else bias.grad_target()
-        pool = {name if name == "kernel_size" else f"pool_{name}": value for name, value in windows.items()}
-        more |= {"precision": get_precision(), "grad_weight": target, "grad_input": grad, "grad_bias": bias_target}
-        rectified = needs_input_grad and before is not None
-        backend.conv2d_max_pool2d_backward(grad_output, argmax, x, weight, **more, **pool, rectified=rectified)
+        backend.conv2d_max_pool2d_backward(
+            grad_output,
+            argmax,
+            x,
+            weight,
+            geometry=self._plan(x.shape[1:]).geometry,
+            windows=windows,
+            precision=get_precision(),
+            grad_weight=target,
+            grad_input=grad,
+            rectified=needs_input_grad and before is not None,
+            grad_bias=bias_target,
+            workspace=backend.pool,
+        )
         self.weight.add_grad(target)
         if bias is not None:
             bias.add_grad(bias_target)
@@ -280,38 +281,29 @@ class Conv2d(Layer):
         With `addend` that is added first, and the result written there.
         """
         backend = self.backend
-        weight, arguments = self._backward_input_arguments(x)
+        weight, more = self._prepare_backward(x.shape), {**more, "workspace": backend.pool}
         grad = backend.empty(x.shape, self.dtype) if addend is None else addend
-        backend.conv2d_backward_input_norm_relu(grad_output, weight, addend, x, z, **arguments, **more, out=grad)
+        backend.conv2d_backward_input_norm_relu(grad_output, weight, addend, x, z, **more, out=grad)
         return grad
-
-    def _backward_input_arguments(self, x: Array) -> tuple[PreparedWeight, dict[str, Any]]:
-        return self._prepare("backward_input", x.shape, self._plan(x.shape[1:])), self._weight_arguments(x)
-
-    def _weight_arguments(self, x: Array) -> dict[str, Any]:
-        padding = self._plan(x.shape[1:]).padding
-        geometry = {"stride": self.stride, "padding": padding, "dilation": self.dilation, "groups": self.groups}
-        return {**geometry, "workspace": self.backend.pool}
 
     def _plan(self, image_shape: Shape) -> _Plan:
         size = (image_shape[0], image_shape[1])
-        return _plan(size, self.kernel_size, self.stride, self.padding, self.dilation)
+        return _plan(size, self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
 
-    def _prepare(self, direction: Direction, input_shape: Shape, plan: _Plan) -> PreparedWeight:
+    def _prepare_backward(self, input_shape: Shape) -> PreparedWeight:
+        return self._prepare(self._plan(input_shape[1:]).geometry.transposed(), input_shape)
+
+    def _prepare(self, geometry: ConvGeometry, input_shape: Shape) -> PreparedWeight:
         backend, precision = self.backend, get_precision()
         prepare = partial(
             backend.prepare_conv2d_weight,
             self.weight.array,
-            direction=direction,
+            geometry=geometry,
             input_shape=input_shape,
-            stride=self.stride,
-            padding=plan.padding,
-            dilation=self.dilation,
-            groups=self.groups,
             precision=precision,
             workspace=backend.pool,
         )
-        return self._prepared.get((direction, input_shape, precision, get_algorithm()), prepare)
+        return self._prepared.get((geometry, input_shape, precision, get_algorithm()), prepare)
 
     def _label(self) -> str:
         return f"Conv2d({self.out_channels}, {self.kernel_size})"

@@ -98,9 +98,7 @@ def convolve_relu(conv: Conv2d, pool: MaxPool2d | None, x: Array, dtype: np.dtyp
     if pool is None:
         return conv.convolve(x, "conv2d_relu", out=conv.backend.empty(shape, dtype)), None
     y, argmax, windows = pool.prepare(shape, dtype)
-    kernel_size = windows.pop("kernel_size")
-    more = {f"pool_{name}": value for name, value in windows.items()}
-    conv.convolve(x, "conv2d_relu_max_pool2d", out=y, argmax=argmax, kernel_size=kernel_size, **more)
+    conv.convolve(x, "conv2d_relu_max_pool2d", out=y, argmax=argmax, windows=windows)
     return y, (argmax, shape)
 
 
@@ -181,7 +179,7 @@ class ConvNorm(Step):
         else:
             y, argmax, windows = self.pool.prepare(z.shape, dtype)
             backend.normalise_relu_max_pool2d(
-                *parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool
+                *parts, eps=norm.eps, windows=windows, out=y, argmax=argmax, workspace=backend.pool
             )
         return y, ((x, z, mean, var, y, argmax) if training else None)
 
@@ -202,7 +200,9 @@ class ConvNorm(Step):
             backend.batch_norm_relu_backward(grad_output, y, z, gamma, mean, var, **more)
         else:
             windows = self.pool.windows_of(z.shape)
-            backend.batch_norm_relu_max_pool2d_backward(grad_output, y, argmax, z, gamma, mean, var, **windows, **more)
+            backend.batch_norm_relu_max_pool2d_backward(
+                grad_output, y, argmax, z, gamma, mean, var, windows=windows, **more
+            )
         norm.add_grads(more)
         self.conv.no_gradient_of_bias()
         return conv_backward(self.conv, grad, x, wanted)

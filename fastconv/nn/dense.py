@@ -87,7 +87,7 @@ class Dense(Layer):
         grad_output = self.check_grad(grad_output, (x.shape[0], self.out_features))
         if self.bias is not None:
             target = self.bias.grad_target()
-            backend.conv2d_backward_bias(grad_output, out=target, workspace=backend.pool)
+            backend.sum_rows(grad_output, out=target, workspace=backend.pool)
             self.bias.add_grad(target)
         target = self.weight.grad_target()
         backend.dense_backward_weight(grad_output, x, precision=get_precision(), out=target, workspace=backend.pool)

@@ -5,26 +5,20 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
-from fastconv._pooling import _Windows, _windows
-from fastconv._shapes import PaddingLike, Pair, PairLike, as_padding, as_pair
-from fastconv.backends.contract.types import Array, DType, Shape
+from fastconv._pooling import Pooling, index_dtype, pooling
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
+from fastconv.backends.contract.types import Array, DType, PoolWindows, Shape
 from fastconv.errors import ShapeError
+from fastconv.kernels.geometry import whole_map
 from fastconv.nn.layer import Context, Layer
 
-_NO_PADDING = ((0, 0), (0, 0))
-_windows_of = lru_cache(maxsize=1024)(_windows)
+_pooling = lru_cache(maxsize=1024)(pooling)
 
 
 def _map_shape(input_shape: Shape) -> Shape:
     if len(input_shape) != 3:
         raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
     return (1, *input_shape)
-
-
-def _argmax_dtype(kernel_size: Pair) -> type[np.uint8] | type[np.int32]:
-    return np.uint8 if kernel_size[0] * kernel_size[1] <= 256 else np.int32
 
 
 class _Pool(Layer):
@@ -50,14 +44,15 @@ class _Pool(Layer):
 
     def infer(self, input_shape: Shape) -> Shape:
         """(H, W, C) -> (P, Q, C)."""
-        return self._windows(_map_shape(input_shape)).out_shape[1:]
+        return self._pooling(_map_shape(input_shape)).out_shape[1:]
 
     def _setting(self, name: str) -> Any:
         return None if name == "stride" and self.stride == self.kernel_size else super()._setting(name)
 
-    def _windows(self, shape: Shape) -> _Windows:
+    def _pooling(self, shape: Shape, **mode: bool) -> Pooling:
         one = (1, *shape[1:])  # so that batches of all sizes share an entry
-        return _windows_of(one, "x", self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        window = (self.kernel_size, self.stride, self.padding)
+        return _pooling(one, "x", *window, dilation=self.dilation, ceil_mode=self.ceil_mode, **mode)
 
 
 class MaxPool2d(_Pool):
@@ -87,7 +82,7 @@ class MaxPool2d(_Pool):
         """Pool; the context is the argmax and the shape of x."""
         x = self.check_input(x, 4)
         y, argmax, windows = self.prepare(x.shape, x.dtype)
-        self.backend.max_pool2d(x, **windows, out=y, argmax=argmax)
+        self.backend.max_pool2d(x, windows=windows, out=y, argmax=argmax)
         return y, ((argmax, x.shape) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -97,21 +92,21 @@ class MaxPool2d(_Pool):
         if not needs_input_grad:
             return None
         grad_input = self.backend.empty(shape, grad_output.dtype)
-        self.backend.max_pool2d_backward(grad_output, argmax, **self.windows_of(shape), out=grad_input)
+        self.backend.max_pool2d_backward(grad_output, argmax, windows=self.windows_of(shape), out=grad_input)
         return grad_input
 
     # The parts, which fused steps call too (see conv_steps.py)
 
-    def windows_of(self, shape: Shape) -> dict[str, Any]:
-        """Return the geometry for an input of this shape, as the backend takes it."""
-        w = self._windows(shape)
-        return {"kernel_size": w.kernel_size, "stride": w.stride, "padding": w.padding, "dilation": w.dilation}
+    def windows_of(self, shape: Shape) -> PoolWindows:
+        """Return the windows for an input of this shape."""
+        return self._pooling(shape).windows
 
-    def prepare(self, shape: Shape, dtype: DType) -> tuple[Array, Array, dict[str, Any]]:
-        """Return arrays for the output of an input of this shape and its places, and the geometry."""
-        pooled = (shape[0], *self._windows(shape).out_shape[1:])
+    def prepare(self, shape: Shape, dtype: DType) -> tuple[Array, Array, PoolWindows]:
+        """Return arrays for the output of an input of this shape and its places, and the windows."""
+        windows, out_shape = self._pooling(shape)
+        pooled = (shape[0], *out_shape[1:])
         y = self.backend.empty(pooled, dtype)
-        return y, self.backend.empty(pooled, _argmax_dtype(self.kernel_size)), self.windows_of(shape)
+        return y, self.backend.empty(pooled, index_dtype(self.kernel_size)), windows
 
 
 class AvgPool2d(_Pool):
@@ -138,37 +133,26 @@ class AvgPool2d(_Pool):
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         self.count_include_pad = bool(count_include_pad)
 
+    def _pooling(self, shape: Shape, **mode: bool) -> Pooling:
+        return super()._pooling(shape, count_include_pad=self.count_include_pad)
+
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Pool; the context is the shape of x."""
         x = self.check_input(x, 4)
-        w = self._windows(x.shape)
-        y = self.backend.empty((x.shape[0], *w.out_shape[1:]), x.dtype)
-        self.backend.avg_pool2d(
-            x,
-            kernel_size=w.kernel_size,
-            stride=w.stride,
-            padding=w.padding,
-            count_include_pad=self.count_include_pad,
-            out=y,
-        )
+        windows, out_shape = self._pooling(x.shape)
+        y = self.backend.empty((x.shape[0], *out_shape[1:]), x.dtype)
+        self.backend.avg_pool2d(x, windows=windows, out=y)
         return y, (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         """Return the gradient of the input."""
         shape = self.check_context(context)
-        w = self._windows(shape)
-        grad_output = self.check_grad(grad_output, (shape[0], *w.out_shape[1:]))
+        windows, out_shape = self._pooling(shape)
+        grad_output = self.check_grad(grad_output, (shape[0], *out_shape[1:]))
         if not needs_input_grad:
             return None
         grad_input = self.backend.empty(shape, grad_output.dtype)
-        self.backend.avg_pool2d_backward(
-            grad_output,
-            kernel_size=w.kernel_size,
-            stride=w.stride,
-            padding=w.padding,
-            count_include_pad=self.count_include_pad,
-            out=grad_input,
-        )
+        self.backend.avg_pool2d_backward(grad_output, windows=windows, out=grad_input)
         return grad_input
 
 
@@ -187,16 +171,8 @@ class GlobalMaxPool2d(Layer):
         x = self.check_input(x, 4)
         n, h, w, c = x.shape
         y = self.backend.empty((n, 1, 1, c), x.dtype)
-        argmax = self.backend.empty((n, 1, 1, c), _argmax_dtype((h, w)))
-        self.backend.max_pool2d(
-            x,
-            kernel_size=(h, w),
-            stride=(h, w),
-            padding=_NO_PADDING,
-            dilation=(1, 1),
-            out=y,
-            argmax=argmax,
-        )
+        argmax = self.backend.empty((n, 1, 1, c), index_dtype((h, w)))
+        self.backend.max_pool2d(x, windows=whole_map(h, w), out=y, argmax=argmax)
         return y.reshape(n, c), ((argmax, x.shape) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -206,15 +182,8 @@ class GlobalMaxPool2d(Layer):
         if not needs_input_grad:
             return None
         grad_input = self.backend.empty(shape, grad_output.dtype)
-        self.backend.max_pool2d_backward(
-            grad_output.reshape(argmax.shape),
-            argmax,
-            kernel_size=shape[1:3],
-            stride=shape[1:3],
-            padding=_NO_PADDING,
-            dilation=(1, 1),
-            out=grad_input,
-        )
+        windows = whole_map(*shape[1:3])
+        self.backend.max_pool2d_backward(grad_output.reshape(argmax.shape), argmax, windows=windows, out=grad_input)
         return grad_input
 
 
@@ -233,9 +202,7 @@ class GlobalAvgPool2d(Layer):
         x = self.check_input(x, 4)
         n, h, w, c = x.shape
         y = self.backend.empty((n, 1, 1, c), x.dtype)
-        self.backend.avg_pool2d(
-            x, kernel_size=(h, w), stride=(h, w), padding=_NO_PADDING, count_include_pad=True, out=y
-        )
+        self.backend.avg_pool2d(x, windows=whole_map(h, w), out=y)
         return y.reshape(n, c), (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
@@ -245,12 +212,6 @@ class GlobalAvgPool2d(Layer):
         if not needs_input_grad:
             return None
         grad_input = self.backend.empty(shape, grad_output.dtype)
-        self.backend.avg_pool2d_backward(
-            grad_output.reshape(shape[0], 1, 1, shape[3]),
-            kernel_size=shape[1:3],
-            stride=shape[1:3],
-            padding=_NO_PADDING,
-            count_include_pad=True,
-            out=grad_input,
-        )
+        grad = grad_output.reshape(shape[0], 1, 1, shape[3])
+        self.backend.avg_pool2d_backward(grad, windows=whole_map(*shape[1:3]), out=grad_input)
         return grad_input

@@ -1,4 +1,4 @@
-"""Numba kernels, in wings: runtime, vector, elementwise, norm and pool, conv. None imports one that comes later.
+"""Numba kernels, in wings: runtime, vector, elementwise, pool, norm, conv. None imports one that comes later.
 
 TABLE names the kernels that carry out each operation of the contract; the backend, the tests, the benchmarks and
 kernels/README.md use the same names.
@@ -85,7 +85,7 @@ TABLE = {
         *_FINITE,
         _CONVERT,
     ),
-    "conv2d_backward_bias": ("elementwise.reduce.sum_rows", "vector.sums.add_parts"),
+    "sum_rows": ("elementwise.reduce.sum_rows", "vector.sums.add_parts"),
     "prepare_dense_weight": ("conv.pack.pack_weight", *_PACK_BF16),
     "dense": ("conv.direct.conv2d_direct", *_BF16),
     "dense_backward_input": ("conv.direct.conv2d_direct", *_BF16),

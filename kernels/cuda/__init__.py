@@ -29,7 +29,7 @@ TABLE = {
     "conv2d": _CONVOLUTION,
     "conv2d_backward_input": _CONVOLUTION,
     "conv2d_backward_weight": (*_WEIGHT, "conv2d_depthwise.conv2d_depthwise_weight", "reduce.sum_rows"),
-    "conv2d_backward_bias": ("reduce.sum_rows", "words.fill_array"),
+    "sum_rows": ("reduce.sum_rows", "words.fill_array"),
     "conv2d_relu": _CONVOLUTION,
     "conv2d_add_relu": _CONVOLUTION,
     "conv2d_statistics": (*_CONVOLUTION, *_STATISTICS),

@@ -7,66 +7,26 @@ and variance may have a second row everywhere, see `Operations.batch_norm`.
 
 from __future__ import annotations
 
-from typing import TypedDict
-
-from fastconv._shapes import Padding, Pair, conv_output_size
 from fastconv.backends.contract.operations import Operations
-from fastconv.backends.contract.types import Array, Precision, PreparedWeight, Workspace
+from fastconv.backends.contract.types import Array, ConvGeometry, PoolWindows, Precision, PreparedWeight, Workspace
 from fastconv.kernels.pointwise import RELU
-
-
-class _Geometry(TypedDict):
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    groups: int
-
-
-class _Windows(TypedDict):
-    kernel_size: Pair
-    stride: Pair
-    padding: Padding
-    dilation: Pair
 
 
 class FusedOperations(Operations):
     """The fused operations, composed of the others."""
 
     def conv2d_relu(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
+        self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace
     ) -> None:
         """``relu(conv2d(x, weight, bias))``."""
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+        self.conv2d(x, weight, bias, out=out, workspace=workspace)
         self.activate(RELU, out, out=out)
 
     def conv2d_add_relu(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        addend: Array,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
+        self, x: Array, weight: PreparedWeight, bias: Array | None, addend: Array, *, out: Array, workspace: Workspace
     ) -> None:
         """``relu(conv2d(x, weight, bias) + addend)``: the end of a residual block whose normalisation was folded."""
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+        self.conv2d(x, weight, bias, out=out, workspace=workspace)
         self.add(out, addend, out=out)
         self.activate(RELU, out, out=out)
 
@@ -76,10 +36,6 @@ class FusedOperations(Operations):
         weight: PreparedWeight,
         bias: Array | None,
         *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
         out: Array,
         mean: Array,
         var: Array,
@@ -93,8 +49,7 @@ class FusedOperations(Operations):
             Of the type of x, or of `kept_dtype`.
         mean, var : (K,) or (2, K) arrays, written
         """
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace)
+        self.conv2d(x, weight, bias, out=out, workspace=workspace)
         zeros, not_wanted = workspace.empty(mean.shape[-1:], out.dtype), workspace.empty(out.shape, out.dtype)
         self.fill(0.0, out=zeros)
         self.batch_norm(out, zeros, zeros, eps=1.0, out=not_wanted, mean=mean, var=var, workspace=workspace)
@@ -105,29 +60,19 @@ class FusedOperations(Operations):
         weight: PreparedWeight,
         bias: Array | None,
         *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        kernel_size: Pair,
-        pool_stride: Pair,
-        pool_padding: Padding,
-        pool_dilation: Pair,
+        windows: PoolWindows,
         out: Array,
         argmax: Array,
         workspace: Workspace,
     ) -> None:
         """``max_pool2d(relu(conv2d(x, weight, bias)))``; `out` and `argmax` as of `max_pool2d`.
 
-        `kernel_size` and the ``pool_...`` are the geometry of the pooling, the others that of the convolution.
+        `windows` are those of the pooling.
         """
-        kernel_h, kernel_w, _, channels = weight.weight.shape
-        size = conv_output_size((x.shape[1], x.shape[2]), (kernel_h, kernel_w), stride, padding, dilation)
-        y = workspace.empty((x.shape[0], *size, channels), out.dtype)
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d_relu(x, weight, bias, **geometry, out=y, workspace=workspace)
-        windows = _Windows(kernel_size=kernel_size, stride=pool_stride, padding=pool_padding, dilation=pool_dilation)
-        self.max_pool2d(y, **windows, out=out, argmax=argmax)
+        size = weight.geometry.output_size(*x.shape[1:3])
+        y = workspace.empty((x.shape[0], *size, weight.weight.shape[3]), out.dtype)
+        self.conv2d_relu(x, weight, bias, out=y, workspace=workspace)
+        self.max_pool2d(y, windows=windows, out=out, argmax=argmax)
 
     def conv2d_backward_input_relu(
         self,
@@ -135,10 +80,6 @@ class FusedOperations(Operations):
         weight: PreparedWeight,
         y: Array,
         *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
         out: Array,
         grad_bias: Array | None,
         workspace: Workspace,
@@ -154,33 +95,21 @@ class FusedOperations(Operations):
         grad_bias : (C,) array, written, or None
             Gradient of b: the sum of `out` over all axes but the last.
         """
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace)
+        self.conv2d_backward_input(grad_output, weight, out=out, workspace=workspace)
         if grad_bias is None:
             self.activate_backward(RELU, out, y, out=out)
         else:
             self.relu_backward_bias(out, y, out=out, grad_bias=grad_bias, workspace=workspace)
 
     def conv2d_backward_input_add(
-        self,
-        grad_output: Array,
-        weight: PreparedWeight,
-        addend: Array,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
+        self, grad_output: Array, weight: PreparedWeight, addend: Array, *, out: Array, workspace: Workspace
     ) -> None:
         """``conv2d_backward_input(grad_output, weight) + addend``: where the paths of a shortcut meet.
 
         `addend` and `out` are (N, H, W, C) arrays, and may be the same one.
         """
         part = workspace.empty(out.shape, out.dtype)
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
+        self.conv2d_backward_input(grad_output, weight, out=part, workspace=workspace)
         self.add(part, addend, out=out)
 
     def conv2d_max_pool2d_backward(
@@ -190,14 +119,8 @@ class FusedOperations(Operations):
         x: Array,
         weight: PreparedWeight | None,
         *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        kernel_size: Pair,
-        pool_stride: Pair,
-        pool_padding: Padding,
-        pool_dilation: Pair,
+        geometry: ConvGeometry,
+        windows: PoolWindows,
         precision: Precision,
         grad_weight: Array,
         grad_input: Array | None,
@@ -205,14 +128,17 @@ class FusedOperations(Operations):
         grad_bias: Array | None,
         workspace: Workspace,
     ) -> None:
-        """Gradients of weight and input of ``max_pool2d(conv2d(x, weight))``; the geometry as of its forward.
+        """Gradients of weight and input of ``max_pool2d(conv2d(x, weight))``; see its forward.
 
         Parameters
         ----------
         grad_output, argmax : (N, P, Q, K) arrays
             Of the pooling's result.
         weight : PreparedWeight or None
-            For backward-input; None without `grad_input`.
+            For `conv2d_backward_input`; None without `grad_input`.
+        geometry : ConvGeometry
+            Of the convolution.
+        windows : PoolWindows
         grad_weight : (R, S, C / groups, K) array, written
         grad_input : (N, H, W, C) array, written, or None
         rectified : bool
@@ -220,21 +146,18 @@ class FusedOperations(Operations):
         grad_bias : (C,) array, written, or None
             The sum of `grad_input` over all pixels; only if `rectified`.
         """
-        kernel_h, kernel_w, _, channels = grad_weight.shape
-        size = conv_output_size(x.shape[1:3], (kernel_h, kernel_w), stride, padding, dilation)
-        grad = workspace.empty((x.shape[0], *size, channels), grad_output.dtype)
-        windows = _Windows(kernel_size=kernel_size, stride=pool_stride, padding=pool_padding, dilation=pool_dilation)
-        self.max_pool2d_backward(grad_output, argmax, **windows, out=grad)
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d_backward_weight(grad, x, **geometry, precision=precision, out=grad_weight, workspace=workspace)
+        size = geometry.output_size(*x.shape[1:3])
+        grad = workspace.empty((x.shape[0], *size, grad_weight.shape[3]), grad_output.dtype)
+        self.max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
+        self.conv2d_backward_weight(
+            grad, x, geometry=geometry, precision=precision, out=grad_weight, workspace=workspace
+        )
         if weight is None or grad_input is None:
             return
         if rectified:
-            self.conv2d_backward_input_relu(
-                grad, weight, x, **geometry, out=grad_input, grad_bias=grad_bias, workspace=workspace
-            )
+            self.conv2d_backward_input_relu(grad, weight, x, out=grad_input, grad_bias=grad_bias, workspace=workspace)
         else:
-            self.conv2d_backward_input(grad, weight, **geometry, out=grad_input, workspace=workspace)
+            self.conv2d_backward_input(grad, weight, out=grad_input, workspace=workspace)
 
     def conv2d_backward_input_norm_relu(
         self,
@@ -247,10 +170,6 @@ class FusedOperations(Operations):
         mean: Array,
         var: Array,
         eps: float,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
         out: Array,
         grad_gamma: Array,
         grad_beta: Array,
@@ -272,9 +191,8 @@ class FusedOperations(Operations):
         out : (N, H, W, C) array, written
         grad_gamma, grad_beta : (C,) arrays, written
         """
-        geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
         part = workspace.empty(out.shape, out.dtype)
-        self.conv2d_backward_input(grad_output, weight, **geometry, out=part, workspace=workspace)
+        self.conv2d_backward_input(grad_output, weight, out=part, workspace=workspace)
         if addend is not None:
             self.add(part, addend, out=part)
         self.activate_backward(RELU, part, y, out=out)
@@ -316,16 +234,7 @@ class FusedOperations(Operations):
         self.activate(RELU, out, out=out)
 
     def normalise_add_relu(
-        self,
-        x: Array,
-        gamma: Array,
-        beta: Array,
-        mean: Array,
-        var: Array,
-        residual: Array,
-        *,
-        eps: float,
-        out: Array,
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, residual: Array, *, eps: float, out: Array
     ) -> None:
         """``relu(batch_norm_inference(x) + residual)``: the end of a residual block."""
         self.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
@@ -341,10 +250,7 @@ class FusedOperations(Operations):
         var: Array,
         *,
         eps: float,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
+        windows: PoolWindows,
         out: Array,
         argmax: Array,
         workspace: Workspace,
@@ -352,15 +258,14 @@ class FusedOperations(Operations):
         """``max_pool2d(relu(batch_norm_inference(x)))``; `out` and `argmax` as of `max_pool2d`."""
         y = workspace.empty(x.shape, out.dtype)
         self.normalise_relu(x, gamma, beta, mean, var, eps=eps, out=y)
-        windows = _Windows(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
-        self.max_pool2d(y, **windows, out=out, argmax=argmax)
+        self.max_pool2d(y, windows=windows, out=out, argmax=argmax)
 
     def relu_backward_bias(
         self, grad_output: Array, y: Array, *, out: Array, grad_bias: Array, workspace: Workspace
     ) -> None:
-        """``out = relu_backward(grad_output, y)`` and ``grad_bias = conv2d_backward_bias(out)``."""
+        """``out = relu_backward(grad_output, y)`` and ``grad_bias = sum_rows(out)``."""
         self.activate_backward(RELU, grad_output, y, out=out)
-        self.conv2d_backward_bias(out, out=grad_bias, workspace=workspace)
+        self.sum_rows(out, out=grad_bias, workspace=workspace)
 
     def batch_norm_relu_backward(
         self,
@@ -415,10 +320,7 @@ class FusedOperations(Operations):
         var: Array,
         *,
         eps: float,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
+        windows: PoolWindows,
         grad_input: Array,
         grad_gamma: Array,
         grad_beta: Array,
@@ -431,7 +333,6 @@ class FusedOperations(Operations):
         """
         masked, grad = workspace.empty(y.shape, y.dtype), workspace.empty(x.shape, y.dtype)
         self.activate_backward(RELU, grad_output, y, out=masked)
-        windows = _Windows(kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation)
-        self.max_pool2d_backward(masked, argmax, **windows, out=grad)
+        self.max_pool2d_backward(masked, argmax, windows=windows, out=grad)
         grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
         self.batch_norm_backward(grad, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)

@@ -7,7 +7,7 @@ Rules that hold for all of them:
 - Activations are NHWC, convolution weights HWIO ``(kernel_h, kernel_w, in_channels // groups, out_channels)``, dense
   weights ``(in_features, out_features)``. Convolution is cross-correlation.
 - Arguments arrive validated and normalised (`fastconv.functional` is the only validator): arrays are C-contiguous and
-  of one floating type, float32 or float64; pairs are ``(h, w)``; padding is ``((top, bottom), (left, right))``.
+  of one floating type, float32 or float64; pairs are ``(h, w)``. A convolution's geometry comes with its weight.
 - Results go into the arrays given as `out` (or by their own names). Inputs are never written and never overlap a
   result unless the operation says so. Scratch memory comes from `workspace` alone.
 - An empty batch gives empty activations and zero gradients of parameters.
@@ -21,10 +21,12 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 
-from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.types import (
     Array,
+    ConvGeometry,
     Direction,
+    Pair,
+    PoolWindows,
     Precision,
     PreparedWeight,
     RandomKey,
@@ -41,56 +43,27 @@ class Operations(abc.ABC):
     # Convolution
 
     def conv2d_reasons(
-        self,
-        weight: Array,
-        *,
-        input_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
+        self, weight: Array, *, geometry: ConvGeometry, input_shape: Shape, precision: Precision
     ) -> Sequence[str]:
         """Say for each direction which algorithm a convolution gets and why; nothing if there is no choice."""
         return ()
 
     @abc.abstractmethod
     def prepare_conv2d_weight(
-        self,
-        weight: Array,
-        *,
-        direction: Direction,
-        input_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-        workspace: Workspace,
+        self, weight: Array, *, geometry: ConvGeometry, input_shape: Shape, precision: Precision, workspace: Workspace
     ) -> PreparedWeight:
         """Choose the kernel for one direction of a convolution and bring the weight into its form.
 
         Parameters
         ----------
         weight : (R, S, C // groups, K) array
-        direction : "forward" or "backward_input"
+        geometry : ConvGeometry
+            For `conv2d`; transposed for `conv2d_backward_input`.
         input_shape : (N, H, W, C), of the convolution's input; the choice depends on shapes and `precision` only.
         """
 
     @abc.abstractmethod
-    def conv2d(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
+    def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
         """Convolution (cross-correlation).
 
         ``y[n, p, q, k] = bias[k] + sum over r, s, c of
@@ -100,7 +73,7 @@ class Operations(abc.ABC):
         Parameters
         ----------
         x : (N, H, W, C) array
-        weight : prepared from an (R, S, C // groups, K) array with direction "forward" and the same geometry
+        weight : prepared from an (R, S, C // groups, K) array
         bias : (K,) array or None
         out : (N, P, Q, K) array, written
             ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``, and Q likewise.
@@ -108,16 +81,7 @@ class Operations(abc.ABC):
 
     @abc.abstractmethod
     def conv2d_backward_input(
-        self,
-        grad_output: Array,
-        weight: PreparedWeight,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
+        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
     ) -> None:
         """Gradient of `conv2d` with respect to `x`, given the gradient with respect to `y`.
 
@@ -128,7 +92,7 @@ class Operations(abc.ABC):
         Parameters
         ----------
         grad_output : (N, P, Q, K) array
-        weight : prepared with direction "backward_input" and the same geometry
+        weight : prepared with the transposed geometry
         out : (N, H, W, C) array, written
         """
 
@@ -138,10 +102,7 @@ class Operations(abc.ABC):
         grad_output: Array,
         x: Array,
         *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
+        geometry: ConvGeometry,
         precision: Precision,
         out: Array,
         workspace: Workspace,
@@ -159,10 +120,10 @@ class Operations(abc.ABC):
         """
 
     @abc.abstractmethod
-    def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        """``grad_bias[k] = sum over all other axes of grad_output[..., k]``; `out` is (K,). Serves dense layers too.
+    def sum_rows(self, x: Array, *, out: Array, workspace: Workspace) -> None:
+        """``out[k] = sum over all other axes of x[..., k]``; `out` is (K,). The gradient of a bias, given that of y.
 
-        Off by at most ``200 u * sum |grad_output|`` (u is half the type's eps), with up to 2^30 terms.
+        Off by at most ``200 u * sum |x|`` (u is half the type's eps), with up to 2^30 terms.
         """
 
     # Dense
@@ -192,17 +153,7 @@ class Operations(abc.ABC):
     # Pooling
 
     @abc.abstractmethod
-    def max_pool2d(
-        self,
-        x: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        out: Array,
-        argmax: Array,
-    ) -> None:
+    def max_pool2d(self, x: Array, *, windows: PoolWindows, out: Array, argmax: Array) -> None:
         """Largest value of each window; padded cells never win. `ceil_mode` shows in the shape of `out` alone.
 
         Ties take the first cell, row by row; a NaN wins over every number, the first NaN over later ones.
@@ -216,17 +167,7 @@ class Operations(abc.ABC):
         """
 
     @abc.abstractmethod
-    def max_pool2d_backward(
-        self,
-        grad_output: Array,
-        argmax: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        out: Array,
-    ) -> None:
+    def max_pool2d_backward(self, grad_output: Array, argmax: Array, *, windows: PoolWindows, out: Array) -> None:
         """Gradient of `max_pool2d`: each value goes to the cell that won.
 
         ``grad_input[n, h, w, c] = sum of grad_output[n, p, q, c] over the windows p, q whose argmax is the cell
@@ -234,9 +175,7 @@ class Operations(abc.ABC):
         """
 
     @abc.abstractmethod
-    def avg_pool2d(
-        self, x: Array, *, kernel_size: Pair, stride: Pair, padding: Padding, count_include_pad: bool, out: Array
-    ) -> None:
+    def avg_pool2d(self, x: Array, *, windows: PoolWindows, out: Array) -> None:
         """Mean of each window.
 
         ``y[n, p, q, c] = sum over the cells of the window that lie in x / count``. The count is that of the window's
@@ -249,16 +188,7 @@ class Operations(abc.ABC):
         """
 
     @abc.abstractmethod
-    def avg_pool2d_backward(
-        self,
-        grad_output: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        count_include_pad: bool,
-        out: Array,
-    ) -> None:
+    def avg_pool2d_backward(self, grad_output: Array, *, windows: PoolWindows, out: Array) -> None:
         """Gradient of `avg_pool2d`: each value spread over its window, divided by the same count; out (N, H, W, C).
 
         Off by at most ``40 u * sum |grad_output| / count``.

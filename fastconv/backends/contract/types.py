@@ -7,6 +7,24 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from fastconv.kernels.geometry import ConvGeometry, Pair, PoolWindows
+from fastconv.kernels.prepared import PreparedWeight
+
+__all__ = [
+    "Algorithm",
+    "Array",
+    "ConvGeometry",
+    "DType",
+    "Direction",
+    "Pair",
+    "PoolWindows",
+    "Precision",
+    "PreparedWeight",
+    "RandomKey",
+    "Shape",
+    "Workspace",
+]
+
 Array = Any
 """An array of the backend: `numpy.ndarray` on the CPU, `cupy.ndarray` on the GPU."""
 DType = np.dtype[Any]
@@ -22,25 +40,6 @@ class Workspace(Protocol):
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """Return an uninitialised C-contiguous array."""
         ...
-
-
-@dataclass(frozen=True)
-class PreparedWeight:
-    """A weight in the form that one kernel wants: what `prepare_conv2d_weight` and `prepare_dense_weight` return.
-
-    Attributes
-    ----------
-    weight : array
-        The weight it was made from, not copied.
-    algorithm : str
-        Name of the kernel that reads it, as in the backend's TABLE.
-    packed : array or None
-        The rearranged copy, from the workspace.
-    """
-
-    weight: Array
-    algorithm: str
-    packed: Array = None
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,14 @@
-"""The CPU backend: hands the arrays on to `fastconv.kernels.cpu`; the contract says what an operation does."""
+"""The CPU backend: its operations are the functions of `fastconv.kernels.cpu` that launch the kernels.
+
+Where a kernel cannot do in one pass what an operation asks for, those compose it: by shapes and values, as
+`fastconv.explain` shows.
+"""
 
 # ruff: noqa: D102 (documented by the contract)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -12,7 +16,8 @@ from typing import Any, final
 
 import numpy as np
 
-from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Precision, Shape, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.runtime.settings import SettingError
@@ -22,13 +27,16 @@ try:
 
     watch_compilation()  # importing the kernels compiles some already
     import fastconv.kernels.cpu.runtime.launch as launch  # first: whatever comes before its error stays imported
-    from fastconv.kernels.cpu.conv import autotune, conv2d, dense
-    from fastconv.kernels.cpu.elementwise import augment, dropout, move, optimizer, pointwise, reduce, softmax
-    from fastconv.kernels.cpu.elementwise import maps as elementwise
-    from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
+    from fastconv.kernels.cpu.conv import autotune, fused
+    from fastconv.kernels.cpu.conv import conv2d as conv
+    from fastconv.kernels.cpu.conv import dense as linear
+    from fastconv.kernels.cpu.elementwise import augment as augmentation
+    from fastconv.kernels.cpu.elementwise import dropout as dropping
+    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce, softmax
+    from fastconv.kernels.cpu.norm import backward, normalise
+    from fastconv.kernels.cpu.norm import batch_norm as norm
     from fastconv.kernels.cpu.pool import avg_pool, max_pool
-    from fastconv.kernels.cpu.vector import bf16
-    from fastconv.kernels.cpu.vector import bf16_storage as stored
+    from fastconv.kernels.cpu.vector import bf16, bf16_storage
 except SettingError as error:
     raise ArgumentError(str(error)) from None
 except ImportError as error:
@@ -38,10 +46,6 @@ except ImportError as error:
     absent = isinstance(error, ModuleNotFoundError)
     why = "Numba is not installed; pip install numba" if absent else f"Numba cannot be used: {error}"
     raise BackendUnavailableError(f"backend 'numba': {why}") from error
-from fastconv._shapes import Padding, Pair
-from fastconv.backends.cpu.fused import NumbaFusedOperations
-from fastconv.kernels.pointwise import Activation
-from fastconv.kernels.update_rules import Update
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
 
@@ -53,12 +57,13 @@ def _replay(program: Any, pool: Pool) -> bool:
 
 
 @final
-class NumbaBackend(NumbaFusedOperations):
+class NumbaBackend(Backend):
     """Numba kernels on NumPy arrays."""
 
     name = "numba"
     on_host = True
     captures = True
+    sums_norm_gradients = True
     precisions = ("strict", "default", "fast") if bf16.DOT else ("strict", "default")
     fast_needs = "" if bf16.DOT else "a CPU with the bfloat16 dot product (AVX512_BF16)"
     algorithms = autotune.ALGORITHMS
@@ -93,7 +98,7 @@ class NumbaBackend(NumbaFusedOperations):
         return self.pool.empty(shape, dtype)
 
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
-        kept: np.dtype = stored.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
+        kept: np.dtype = bf16_storage.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
         return kept
 
     def owns(self, array: Any) -> bool:
@@ -130,318 +135,52 @@ class NumbaBackend(NumbaFusedOperations):
         with launch.trace(note):
             yield
 
-    def conv2d_reasons(
-        self,
-        weight: Array,
-        *,
-        input_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-    ) -> Sequence[str]:
-        geometry = (stride, padding, dilation, groups)
-        found: list[str] = conv2d.reasons(weight, input_shape, geometry, precision)
-        return found
-
-    def prepare_conv2d_weight(
-        self,
-        weight: Array,
-        *,
-        direction: Direction,
-        input_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-        workspace: Workspace,
-    ) -> PreparedWeight:
-        algorithm, packed = conv2d.prepare_conv2d_weight(
-            weight,
-            direction=direction,
-            input_shape=input_shape,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            precision=precision,
-            workspace=workspace,
-        )
-        return PreparedWeight(weight, algorithm, packed)
-
-    def conv2d(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        conv2d.conv2d(
-            x,
-            weight,
-            bias,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            out=out,
-            workspace=workspace,
-        )
-
-    def conv2d_backward_input(
-        self,
-        grad_output: Array,
-        weight: PreparedWeight,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        conv2d.conv2d_backward_input(
-            grad_output,
-            weight,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            out=out,
-            workspace=workspace,
-        )
-
-    def conv2d_backward_weight(
-        self,
-        grad_output: Array,
-        x: Array,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        conv2d.conv2d_backward_weight(
-            grad_output,
-            x,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            precision=precision,
-            out=out,
-            workspace=workspace,
-        )
-
-    def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        reduce.conv2d_backward_bias(grad_output, out=out, workspace=workspace)
-
-    def prepare_dense_weight(
-        self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
-    ) -> PreparedWeight:
-        algorithm, packed = dense.prepare_dense_weight(
-            weight, direction=direction, batch=batch, precision=precision, workspace=workspace
-        )
-        return PreparedWeight(weight, algorithm, packed)
-
-    def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
-        dense.dense(x, weight, bias, out=out, workspace=workspace)
-
-    def dense_backward_input(
-        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
-    ) -> None:
-        dense.dense_backward_input(grad_output, weight, out=out, workspace=workspace)
-
-    def dense_backward_weight(
-        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
-    ) -> None:
-        dense.dense_backward_weight(grad_output, x, precision=precision, out=out, workspace=workspace)
-
-    def max_pool2d(
-        self,
-        x: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        out: Array,
-        argmax: Array,
-    ) -> None:
-        max_pool.max_pool2d(
-            x, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, out=out, argmax=argmax
-        )
-
-    def max_pool2d_backward(
-        self,
-        grad_output: Array,
-        argmax: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        out: Array,
-    ) -> None:
-        max_pool.max_pool2d_backward(
-            grad_output, argmax, kernel_size=kernel_size, stride=stride, padding=padding, dilation=dilation, out=out
-        )
-
-    def avg_pool2d(
-        self, x: Array, *, kernel_size: Pair, stride: Pair, padding: Padding, count_include_pad: bool, out: Array
-    ) -> None:
-        avg_pool.avg_pool2d(
-            x, kernel_size=kernel_size, stride=stride, padding=padding, count_include_pad=count_include_pad, out=out
-        )
-
-    def avg_pool2d_backward(
-        self,
-        grad_output: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        count_include_pad: bool,
-        out: Array,
-    ) -> None:
-        avg_pool.avg_pool2d_backward(
-            grad_output,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            count_include_pad=count_include_pad,
-            out=out,
-        )
-
-    def batch_norm(
-        self,
-        x: Array,
-        gamma: Array,
-        beta: Array,
-        *,
-        eps: float,
-        out: Array,
-        mean: Array,
-        var: Array,
-        workspace: Workspace,
-    ) -> None:
-        batch_norm.batch_norm(x, gamma, beta, eps=eps, out=out, mean=mean, var=var, workspace=workspace)
-
-    def batch_norm_backward(
-        self,
-        grad_output: Array,
-        x: Array,
-        gamma: Array,
-        mean: Array,
-        var: Array,
-        *,
-        eps: float,
-        grad_input: Array,
-        grad_gamma: Array,
-        grad_beta: Array,
-        workspace: Workspace,
-    ) -> None:
-        batch_norm_gradient.batch_norm_backward(
-            grad_output,
-            x,
-            gamma,
-            mean,
-            var,
-            eps=eps,
-            grad_input=grad_input,
-            grad_gamma=grad_gamma,
-            grad_beta=grad_beta,
-            workspace=workspace,
-        )
-
-    def batch_norm_inference(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
-    ) -> None:
-        normalise.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
-
-    def update_running_stats(
-        self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array
-    ) -> None:
-        batch_norm.update_running_stats(
-            mean, var, momentum=momentum, count=count, running_mean=running_mean, running_var=running_var
-        )
-
-    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
-        pointwise.activate(activation, x, out=out)
-
-    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
-        pointwise.activate_backward(activation, grad_output, saved, out=out)
-
-    def add(self, a: Array, b: Array, *, out: Array) -> None:
-        elementwise.add(a, b, out=out)
-
-    def scale(self, x: Array, *, factor: float, out: Array) -> None:
-        elementwise.scale(x, factor=factor, out=out)
-
-    def copy(self, x: Array, *, out: Array) -> None:
-        elementwise.copy(x, out=out)
-
-    def fill(self, value: float, *, out: Array) -> None:
-        elementwise.fill(value, out=out)
-
-    def concatenate(self, arrays: Sequence[Array], *, out: Array) -> None:
-        move.concatenate(arrays, out=out)
-
-    def split(self, x: Array, *, outs: Sequence[Array]) -> None:
-        move.split(x, outs=outs)
-
-    def subsample_pad(self, x: Array, *, stride: Pair, before: int, out: Array) -> None:
-        move.subsample_pad(x, stride=stride, before=before, out=out)
-
-    def subsample_pad_backward(self, grad_output: Array, *, stride: Pair, before: int, out: Array) -> None:
-        move.subsample_pad_backward(grad_output, stride=stride, before=before, out=out)
-
-    def softmax_cross_entropy(
-        self,
-        logits: Array,
-        labels: Array,
-        *,
-        label_smoothing: float,
-        loss: Array,
-        grad_logits: Array,
-        workspace: Workspace,
-    ) -> None:
-        softmax.softmax_cross_entropy(
-            logits, labels, label_smoothing=label_smoothing, loss=loss, grad_logits=grad_logits, workspace=workspace
-        )
-
-    def count_correct(self, logits: Array, labels: Array, *, out: Array) -> None:
-        softmax.count_correct(logits, labels, out=out)
-
-    def dropout(self, x: Array, *, p: float, key: RandomKey, out: Array) -> None:
-        dropout.dropout(x, p=p, key=key, out=out)
-
-    def augment(
-        self,
-        images: Array,
-        indices: Array,
-        *,
-        mean: Array,
-        std: Array,
-        flip: bool,
-        pad: int,
-        key: RandomKey,
-        out: Array,
-    ) -> None:
-        augment.augment(images, indices, mean=mean, std=std, flip=flip, pad=pad, key=key, out=out)
-
-    def update(
-        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
-    ) -> None:
-        optimizer.update(rule, parameter, grad, state, lr=lr, step=step)
+    conv2d_reasons = staticmethod(conv.conv2d_reasons)
+    prepare_conv2d_weight = staticmethod(conv.prepare_conv2d_weight)
+    conv2d = staticmethod(conv.conv2d)
+    conv2d_relu = staticmethod(conv.conv2d_relu)
+    conv2d_add_relu = staticmethod(conv.conv2d_add_relu)
+    conv2d_statistics = staticmethod(conv.conv2d_statistics)
+    conv2d_backward_input = staticmethod(conv.conv2d_backward_input)
+    conv2d_backward_input_add = staticmethod(conv.conv2d_backward_input_add)
+    conv2d_backward_weight = staticmethod(conv.conv2d_backward_weight)
+    conv2d_relu_max_pool2d = staticmethod(fused.conv2d_relu_max_pool2d)
+    conv2d_backward_input_relu = staticmethod(fused.conv2d_backward_input_relu)
+    conv2d_backward_input_norm_relu = staticmethod(fused.conv2d_backward_input_norm_relu)
+    conv2d_max_pool2d_backward = staticmethod(fused.conv2d_max_pool2d_backward)
+    prepare_dense_weight = staticmethod(linear.prepare_dense_weight)
+    dense = staticmethod(linear.dense)
+    dense_backward_input = staticmethod(linear.dense_backward_input)
+    dense_backward_weight = staticmethod(linear.dense_backward_weight)
+    sum_rows = staticmethod(reduce.sum_channels)
+    relu_backward_bias = staticmethod(reduce.relu_backward_bias)
+    max_pool2d = staticmethod(max_pool.max_pool2d)
+    max_pool2d_backward = staticmethod(max_pool.max_pool2d_backward)
+    avg_pool2d = staticmethod(avg_pool.avg_pool2d)
+    avg_pool2d_backward = staticmethod(avg_pool.avg_pool2d_backward)
+    batch_norm = staticmethod(norm.batch_norm)
+    update_running_stats = staticmethod(norm.update_running_stats)
+    batch_norm_backward = staticmethod(backward.batch_norm_backward)
+    batch_norm_backward_apply = staticmethod(backward.batch_norm_backward_apply)
+    batch_norm_relu_backward = staticmethod(backward.batch_norm_relu_backward)
+    batch_norm_add_relu_backward = staticmethod(backward.batch_norm_add_relu_backward)
+    batch_norm_relu_max_pool2d_backward = staticmethod(backward.batch_norm_relu_max_pool2d_backward)
+    batch_norm_inference = staticmethod(normalise.batch_norm_inference)
+    normalise_relu = staticmethod(normalise.normalise_relu)
+    normalise_add_relu = staticmethod(normalise.normalise_add_relu)
+    normalise_relu_max_pool2d = staticmethod(normalise.normalise_relu_max_pool2d)
+    activate = staticmethod(pointwise.activate)
+    activate_backward = staticmethod(pointwise.activate_backward)
+    add = staticmethod(maps.add)
+    scale = staticmethod(maps.scale)
+    copy = staticmethod(maps.copy)
+    fill = staticmethod(maps.fill)
+    concatenate = staticmethod(move.concatenate)
+    split = staticmethod(move.split)
+    subsample_pad = staticmethod(move.subsample_pad)
+    subsample_pad_backward = staticmethod(move.subsample_pad_backward)
+    softmax_cross_entropy = staticmethod(softmax.softmax_cross_entropy)
+    count_correct = staticmethod(softmax.count_correct)
+    dropout = staticmethod(dropping.dropout)
+    augment = staticmethod(augmentation.augment)
+    update = staticmethod(optimizer.update)

@@ -1,4 +1,4 @@
-"""What CuPy and the emulator share: arrays go on to `fastconv.kernels.cuda`; the contract says what an operation does.
+"""What CuPy and the emulator share: operations are the functions of `fastconv.kernels.cuda` that launch the kernels.
 
 Arrays, pool and device are the subclasses'.
 """
@@ -8,29 +8,29 @@ Arrays, pool and device are the subclasses'.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import MethodType
 from typing import Any
 
-from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
 from fastconv.backends.cuda.launches import Launch
-from fastconv.kernels.cuda.conv import conv2d, dense
-from fastconv.kernels.cuda.elementwise import (
-    augment,
-    dropout,
-    elementwise,
-    move,
-    optimizer,
-    pointwise,
-    reduce,
-    softmax,
-)
-from fastconv.kernels.cuda.norm import batch_norm
+from fastconv.kernels.cuda.conv import operations
+from fastconv.kernels.cuda.elementwise import augment as augmentation
+from fastconv.kernels.cuda.elementwise import dropout as dropping
+from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce, softmax
+from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
-from fastconv.kernels.pointwise import Activation
-from fastconv.kernels.update_rules import Update
+
+
+class OnDevice:
+    """A function of the kernels as a method of a backend, whose device it is given first."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __get__(self, backend: CudaBackend | None, owner: type[CudaBackend]) -> Any:
+        return self.function if backend is None else MethodType(self.function, backend.device)
 
 
 class CudaBackend(Backend):
@@ -62,405 +62,40 @@ class CudaBackend(Backend):
         with self.device.listening(lambda launch: note(launch.kernel.name)):
             yield
 
-    def conv2d_reasons(
-        self,
-        weight: Array,
-        *,
-        input_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-    ) -> Sequence[str]:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        both = (conv2d.geometry_of(weight, **shape, backward=backward) for backward in (False, True))
-        reasons: Sequence[str] = conv2d.reasons(weight, *both, precision, input_shape)
-        return reasons
-
-    def prepare_conv2d_weight(
-        self,
-        weight: Array,
-        *,
-        direction: Direction,
-        input_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-        workspace: Workspace,
-    ) -> PreparedWeight:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = conv2d.geometry_of(weight, **shape, backward=direction == "backward_input")
-        return self._prepared(weight, weight, geometry, precision, input_shape, workspace)
-
-    def _prepared(
-        self,
-        weight: Array,
-        kernel: Array,
-        geometry: Any,
-        precision: Precision,
-        input_shape: Shape,
-        workspace: Workspace,
-    ) -> PreparedWeight:
-        name = conv2d.algorithm(kernel, geometry, precision, input_shape)
-        packed = None
-        if name.startswith(("conv2d_gather", "conv2d_halo")):
-            packed = conv2d.pack_weight(self.device, kernel, geometry, conv2d.MATHS[precision], workspace)
-        return PreparedWeight(weight, name, packed)
-
-    def conv2d(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = conv2d.geometry_of(weight.weight, **shape)
-        conv2d.run(self.device, x, weight, geometry, bias=bias, out=out, workspace=workspace)
-
-    def conv2d_relu(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = conv2d.geometry_of(weight.weight, **shape)
-        conv2d.run(self.device, x, weight, geometry, bias=bias, rectify=True, out=out, workspace=workspace)
-
-    def conv2d_add_relu(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        addend: Array,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = conv2d.geometry_of(weight.weight, **shape)
-        finish = {"bias": bias, "addend": addend, "rectify": True}
-        conv2d.run(self.device, x, weight, geometry, **finish, out=out, workspace=workspace)
-
-    def conv2d_statistics(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        mean: Array,
-        var: Array,
-        workspace: Workspace,
-    ) -> None:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        self.conv2d(x, weight, bias, **shape, out=out, workspace=workspace)
-        batch_norm.statistics(self.device, out, mean=mean, var=var, workspace=workspace)
-
-    def conv2d_backward_input(
-        self,
-        grad_output: Array,
-        weight: PreparedWeight,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = conv2d.geometry_of(weight.weight, **shape, backward=True)
-        conv2d.run(self.device, grad_output, weight, geometry, out=out, workspace=workspace)
-
-    def conv2d_backward_input_add(
-        self,
-        grad_output: Array,
-        weight: PreparedWeight,
-        addend: Array,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = conv2d.geometry_of(weight.weight, **shape, backward=True)
-        conv2d.run(self.device, grad_output, weight, geometry, addend=addend, out=out, workspace=workspace)
-
-    def conv2d_backward_weight(
-        self,
-        grad_output: Array,
-        x: Array,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = conv2d.geometry_of(out, **shape)
-        conv2d.backward_weight(self.device, grad_output, x, geometry, precision=precision, out=out, workspace=workspace)
-
-    def prepare_dense_weight(
-        self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
-    ) -> PreparedWeight:
-        geometry = dense.geometry_of(weight, backward=direction == "backward_input")
-        shape = (batch, 1, 1, weight.shape[0])
-        return self._prepared(weight, dense.as_kernel(weight), geometry, precision, shape, workspace)
-
-    def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
-        geometry = dense.geometry_of(weight.weight)
-        maps = dense.as_map(x), dense.as_prepared(weight), geometry
-        conv2d.run(self.device, *maps, bias=bias, out=dense.as_map(out), workspace=workspace)
-
-    def dense_backward_input(
-        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
-    ) -> None:
-        geometry = dense.geometry_of(weight.weight, backward=True)
-        maps = dense.as_map(grad_output), dense.as_prepared(weight), geometry
-        conv2d.run(self.device, *maps, out=dense.as_map(out), workspace=workspace)
-
-    def dense_backward_weight(
-        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
-    ) -> None:
-        dense.backward_weight(self.device, grad_output, x, precision=precision, out=out, workspace=workspace)
-
-    def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        reduce.conv2d_backward_bias(self.device, grad_output, out=out, workspace=workspace)
-
-    def max_pool2d(
-        self,
-        x: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        out: Array,
-        argmax: Array,
-    ) -> None:
-        max_pool.max_pool2d(
-            self.device,
-            x,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            out=out,
-            argmax=argmax,
-        )
-
-    def max_pool2d_backward(
-        self,
-        grad_output: Array,
-        argmax: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        out: Array,
-    ) -> None:
-        max_pool.max_pool2d_backward(
-            self.device,
-            grad_output,
-            argmax,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            out=out,
-        )
-
-    def avg_pool2d(
-        self, x: Array, *, kernel_size: Pair, stride: Pair, padding: Padding, count_include_pad: bool, out: Array
-    ) -> None:
-        avg_pool.avg_pool2d(
-            self.device,
-            x,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            count_include_pad=count_include_pad,
-            out=out,
-        )
-
-    def avg_pool2d_backward(
-        self,
-        grad_output: Array,
-        *,
-        kernel_size: Pair,
-        stride: Pair,
-        padding: Padding,
-        count_include_pad: bool,
-        out: Array,
-    ) -> None:
-        avg_pool.avg_pool2d_backward(
-            self.device,
-            grad_output,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            count_include_pad=count_include_pad,
-            out=out,
-        )
-
-    def batch_norm(
-        self,
-        x: Array,
-        gamma: Array,
-        beta: Array,
-        *,
-        eps: float,
-        out: Array,
-        mean: Array,
-        var: Array,
-        workspace: Workspace,
-    ) -> None:
-        batch_norm.batch_norm(self.device, x, gamma, beta, eps=eps, out=out, mean=mean, var=var, workspace=workspace)
-
-    def batch_norm_backward(
-        self,
-        grad_output: Array,
-        x: Array,
-        gamma: Array,
-        mean: Array,
-        var: Array,
-        *,
-        eps: float,
-        grad_input: Array,
-        grad_gamma: Array,
-        grad_beta: Array,
-        workspace: Workspace,
-    ) -> None:
-        batch_norm.batch_norm_backward(
-            self.device,
-            grad_output,
-            x,
-            gamma,
-            mean,
-            var,
-            eps=eps,
-            grad_input=grad_input,
-            grad_gamma=grad_gamma,
-            grad_beta=grad_beta,
-            workspace=workspace,
-        )
-
-    def batch_norm_inference(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
-    ) -> None:
-        batch_norm.batch_norm_inference(self.device, x, gamma, beta, mean, var, eps=eps, out=out)
-
-    def update_running_stats(
-        self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array
-    ) -> None:
-        batch_norm.update_running_stats(
-            self.device, mean, var, momentum=momentum, count=count, running_mean=running_mean, running_var=running_var
-        )
-
-    def activate(self, activation: Activation, x: Array, *, out: Array) -> None:
-        pointwise.activate(self.device, activation, x, out=out)
-
-    def activate_backward(self, activation: Activation, grad_output: Array, saved: Array, *, out: Array) -> None:
-        pointwise.activate_backward(self.device, activation, grad_output, saved, out=out)
-
-    def add(self, a: Array, b: Array, *, out: Array) -> None:
-        elementwise.add(self.device, a, b, out=out)
-
-    def scale(self, x: Array, *, factor: float, out: Array) -> None:
-        elementwise.scale(self.device, x, factor=factor, out=out)
-
-    def copy(self, x: Array, *, out: Array) -> None:
-        elementwise.copy(self.device, x, out=out)
-
-    def fill(self, value: float, *, out: Array) -> None:
-        elementwise.fill(self.device, value, out=out)
-
-    def concatenate(self, arrays: Sequence[Array], *, out: Array) -> None:
-        move.concatenate(self.device, arrays, out=out)
-
-    def split(self, x: Array, *, outs: Sequence[Array]) -> None:
-        move.split(self.device, x, outs=outs)
-
-    def subsample_pad(self, x: Array, *, stride: Pair, before: int, out: Array) -> None:
-        move.subsample_pad(self.device, x, stride=stride, before=before, out=out)
-
-    def subsample_pad_backward(self, grad_output: Array, *, stride: Pair, before: int, out: Array) -> None:
-        move.subsample_pad_backward(self.device, grad_output, stride=stride, before=before, out=out)
-
-    def softmax_cross_entropy(
-        self,
-        logits: Array,
-        labels: Array,
-        *,
-        label_smoothing: float,
-        loss: Array,
-        grad_logits: Array,
-        workspace: Workspace,
-    ) -> None:
-        softmax.softmax_cross_entropy(
-            self.device,
-            logits,
-            labels,
-            label_smoothing=label_smoothing,
-            loss=loss,
-            grad_logits=grad_logits,
-            workspace=workspace,
-        )
-
-    def count_correct(self, logits: Array, labels: Array, *, out: Array) -> None:
-        softmax.count_correct(self.device, logits, labels, out=out)
-
-    def dropout(self, x: Array, *, p: float, key: RandomKey, out: Array) -> None:
-        dropout.dropout(self.device, x, p=p, key=key, out=out)
-
-    def augment(
-        self,
-        images: Array,
-        indices: Array,
-        *,
-        mean: Array,
-        std: Array,
-        flip: bool,
-        pad: int,
-        key: RandomKey,
-        out: Array,
-    ) -> None:
-        augment.augment(self.device, images, indices, mean=mean, std=std, flip=flip, pad=pad, key=key, out=out)
-
-    def update(
-        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
-    ) -> None:
-        optimizer.update(self.device, rule, parameter, grad, state, lr=lr, step=step)
+    conv2d_reasons = OnDevice(operations.conv2d_reasons)
+    prepare_conv2d_weight = OnDevice(operations.prepare_conv2d_weight)
+    conv2d = OnDevice(operations.conv2d)
+    conv2d_relu = OnDevice(operations.conv2d_relu)
+    conv2d_add_relu = OnDevice(operations.conv2d_add_relu)
+    conv2d_statistics = OnDevice(operations.conv2d_statistics)
+    conv2d_backward_input = OnDevice(operations.conv2d_backward_input)
+    conv2d_backward_input_add = OnDevice(operations.conv2d_backward_input_add)
+    conv2d_backward_weight = OnDevice(operations.conv2d_backward_weight)
+    prepare_dense_weight = OnDevice(operations.prepare_dense_weight)
+    dense = OnDevice(operations.dense)
+    dense_backward_input = OnDevice(operations.dense_backward_input)
+    dense_backward_weight = OnDevice(operations.dense_backward_weight)
+    sum_rows = OnDevice(reduce.sum_rows)
+    max_pool2d = OnDevice(max_pool.max_pool2d)
+    max_pool2d_backward = OnDevice(max_pool.max_pool2d_backward)
+    avg_pool2d = OnDevice(avg_pool.avg_pool2d)
+    avg_pool2d_backward = OnDevice(avg_pool.avg_pool2d_backward)
+    batch_norm = OnDevice(norm.batch_norm)
+    batch_norm_backward = OnDevice(norm.batch_norm_backward)
+    batch_norm_inference = OnDevice(norm.batch_norm_inference)
+    update_running_stats = OnDevice(norm.update_running_stats)
+    activate = OnDevice(pointwise.activate)
+    activate_backward = OnDevice(pointwise.activate_backward)
+    add = OnDevice(elementwise.add)
+    scale = OnDevice(elementwise.scale)
+    copy = OnDevice(elementwise.copy)
+    fill = OnDevice(elementwise.fill)
+    concatenate = OnDevice(move.concatenate)
+    split = OnDevice(move.split)
+    subsample_pad = OnDevice(move.subsample_pad)
+    subsample_pad_backward = OnDevice(move.subsample_pad_backward)
+    softmax_cross_entropy = OnDevice(softmax.softmax_cross_entropy)
+    count_correct = OnDevice(softmax.count_correct)
+    dropout = OnDevice(dropping.dropout)
+    augment = OnDevice(augmentation.augment)
+    update = OnDevice(optimizer.update)

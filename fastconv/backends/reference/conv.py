@@ -8,25 +8,30 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, Shape, Workspace
+from fastconv.backends.contract.types import (
+    Array,
+    ConvGeometry,
+    Direction,
+    Pair,
+    PoolWindows,
+    Precision,
+    PreparedWeight,
+    Shape,
+    Workspace,
+)
 from fastconv.backends.reference.norm import sum_of_rows
 
 Window = tuple[slice, slice]
 
 
-def taps(
-    kernel_size: Pair, *, size: Pair, out_size: Pair, stride: Pair, padding: Padding, dilation: Pair
-) -> Iterator[tuple[Pair, Window, Window]]:
+def taps(windows: ConvGeometry | PoolWindows, size: Pair, out_size: Pair) -> Iterator[tuple[Pair, Window, Window]]:
     """Yield ``(r, s)`` with the rows and columns of the output and of the input that this tap connects.
 
     Only pairs inside the input: a padded cell is never multiplied, so no ``0 * inf`` appears.
     """
-    rows, columns = (
-        [_reach(k * d - lo, n, m, step) for k in range(count)]
-        for count, n, m, step, (lo, _), d in zip(kernel_size, size, out_size, stride, padding, dilation, strict=True)
-    )
+    axes = zip(windows.kernel_size, size, out_size, windows.stride, windows.padding, windows.dilation, strict=True)
+    rows, columns = ([_reach(k * d - lo, n, m, step) for k in range(count)] for count, n, m, step, (lo, _), d in axes)
     for (r, (out_row, in_row)), (s, (out_column, in_column)) in itertools.product(enumerate(rows), enumerate(columns)):
         yield (r, s), (out_row, out_column), (in_row, in_column)
 
@@ -60,62 +65,26 @@ class NumpyConv(Backend):
     """Convolution and dense layers."""
 
     def prepare_conv2d_weight(
-        self,
-        weight: Array,
-        *,
-        direction: Direction,
-        input_shape: Shape,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        precision: Precision,
-        workspace: Workspace,
+        self, weight: Array, *, geometry: ConvGeometry, input_shape: Shape, precision: Precision, workspace: Workspace
     ) -> PreparedWeight:
-        return PreparedWeight(weight, "reference")
+        return PreparedWeight(weight, "reference", geometry=geometry)
 
     @np.errstate(all="ignore")
-    def conv2d(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
-        w = weight.weight
+    def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
+        w, groups = weight.weight, weight.geometry.groups
         out[...] = 0 if bias is None else bias
-        for (r, s), (p, q), (h, v) in taps(
-            w.shape[:2], size=x.shape[1:3], out_size=out.shape[1:3], stride=stride, padding=padding, dilation=dilation
-        ):
+        for (r, s), (p, q), (h, v) in taps(weight.geometry, x.shape[1:3], out.shape[1:3]):
             product = _by_group(x[:, h, v], groups) @ _weight_by_group(w[r, s], groups)
             target = out[:, p, q]
             target += _joined(product, target.shape)
 
     @np.errstate(all="ignore")
     def conv2d_backward_input(
-        self,
-        grad_output: Array,
-        weight: PreparedWeight,
-        *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
-        out: Array,
-        workspace: Workspace,
+        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
     ) -> None:
-        w = weight.weight
-        size, out_size = out.shape[1:3], grad_output.shape[1:3]
+        w, groups = weight.weight, weight.geometry.groups
         out[...] = 0
-        for (r, s), (p, q), (h, v) in taps(
-            w.shape[:2], size=size, out_size=out_size, stride=stride, padding=padding, dilation=dilation
-        ):
+        for (r, s), (p, q), (h, v) in taps(weight.geometry, out.shape[1:3], grad_output.shape[1:3]):
             transposed = _weight_by_group(w[r, s], groups).transpose(0, 2, 1)
             target = out[:, h, v]
             target += _joined(_by_group(grad_output[:, p, q], groups) @ transposed, target.shape)
@@ -126,23 +95,17 @@ class NumpyConv(Backend):
         grad_output: Array,
         x: Array,
         *,
-        stride: Pair,
-        padding: Padding,
-        dilation: Pair,
-        groups: int,
+        geometry: ConvGeometry,
         precision: Precision,
         out: Array,
         workspace: Workspace,
     ) -> None:
-        size, out_size = x.shape[1:3], grad_output.shape[1:3]
-        for (r, s), (p, q), (h, v) in taps(
-            out.shape[:2], size=size, out_size=out_size, stride=stride, padding=padding, dilation=dilation
-        ):
-            transposed = _by_group(x[:, h, v], groups).transpose(0, 2, 1)
-            out[r, s] = _joined(transposed @ _by_group(grad_output[:, p, q], groups), out.shape[2:])
+        for (r, s), (p, q), (h, v) in taps(geometry, x.shape[1:3], grad_output.shape[1:3]):
+            transposed = _by_group(x[:, h, v], geometry.groups).transpose(0, 2, 1)
+            out[r, s] = _joined(transposed @ _by_group(grad_output[:, p, q], geometry.groups), out.shape[2:])
 
-    def conv2d_backward_bias(self, grad_output: Array, *, out: Array, workspace: Workspace) -> None:
-        out[...] = sum_of_rows(grad_output)
+    def sum_rows(self, x: Array, *, out: Array, workspace: Workspace) -> None:
+        out[...] = sum_of_rows(x)
 
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fastconv._shapes import Pair
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array
+from fastconv.backends.contract.types import Array, Pair
 
 
 class NumpyElementwise(Backend):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from ...geometry import ConvGeometry
 from ..runtime.launch import get_num_threads
 from ..vector import amx
 from ..vector.fixed_point import FIXED
@@ -32,11 +33,8 @@ DIRECTIONS = ("forward", "backward_input", "backward_weight")
 @functools.lru_cache(maxsize=1024)
 def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
     """Return the shape of the output."""
-    out = [
-        (n + sum(pads) - d * (k - 1) - 1) // s + 1
-        for n, pads, d, k, s in zip(input_shape[1:3], padding, dilation, weight_shape[:2], stride, strict=True)
-    ]
-    return (input_shape[0], *out, weight_shape[3])
+    out_size = ConvGeometry(weight_shape[:2], stride, padding, dilation).output_size(*input_shape[1:3])
+    return (input_shape[0], *out_size, weight_shape[3])
 
 
 def is_depthwise(weight_shape, groups):

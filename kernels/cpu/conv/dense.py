@@ -6,6 +6,7 @@ the time.
 
 import numpy as np
 
+from ...prepared import PreparedWeight
 from . import weight_gradient
 from .bf16 import convolve as bf16_convolve
 from .bf16 import pack as bf16_pack
@@ -26,7 +27,7 @@ def _gather(batch, channels, outputs, itemsize):
 
 
 def prepare_dense_weight(weight, *, direction, batch, precision, workspace):
-    """Return (algorithm, packed weight)."""
+    """Return the weight in the form that `dense` or `dense_backward_input` reads."""
     channels, outputs = weight.shape
     strides = (0, 0, outputs, 1, 0)
     if direction == "backward_input":
@@ -34,11 +35,11 @@ def prepare_dense_weight(weight, *, direction, batch, precision, workspace):
         channels, outputs = outputs, channels
     gather = _gather(batch, channels, outputs, weight.itemsize)
     if precision == "fast" and weight.dtype == np.float32:
-        turned = direction == "backward_input"
-        return f"dense_{direction}_bf16", bf16_pack.prepare(weight, [gather], strides, workspace, turned=turned)
+        packed = bf16_pack.prepare(weight, [gather], strides, workspace, turned=direction == "backward_input")
+        return PreparedWeight(weight, f"dense_{direction}_bf16", packed)
     packed = workspace.empty((packed_size(gather.plan, weight.itemsize),), weight.dtype)
     pack(weight, packed, gather, strides)
-    return "conv2d_direct", packed
+    return PreparedWeight(weight, "conv2d_direct", packed)
 
 
 def _run(x, weight, bias, out, workspace):

@@ -6,10 +6,6 @@ describe the source, so one kernel packs a convolution forward (output channels 
 channels become the outputs, and must be contiguous in the other order: transposed in registers), and dense layers.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from ..runtime.launch import device, kernel, launch
 from ..vector.simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vstore
 from ..vector.tile import TILE_VECTORS, square_load, square_store, square_transpose
@@ -18,14 +14,6 @@ from .plan import padded_width
 # Vectors of a row that a task copies: with one, each row of a large weight is visited again and again, a line at a time
 # (2304x512 from memory on Zen 5: 0.6 ms, 0.3 so).
 _BUNDLE = 8
-
-
-class Prepared(NamedTuple):
-    """A weight with its packed form, as the backends keep it."""
-
-    weight: np.ndarray
-    algorithm: str
-    packed: np.ndarray
 
 
 def packed_size(plan, itemsize):

@@ -10,16 +10,13 @@ import numpy as np
 
 from ..runtime.launch import refuse_recording
 from . import dense
-from .pack import Prepared
 
 
 def _multiply(a, b, workspace):
     """Return ``a @ b``."""
-    algorithm, packed = dense.prepare_dense_weight(
-        b, direction="forward", batch=len(a), precision="strict", workspace=workspace
-    )
+    weight = dense.prepare_dense_weight(b, direction="forward", batch=len(a), precision="strict", workspace=workspace)
     out = workspace.empty((len(a), b.shape[1]), a.dtype)
-    dense.dense(a, Prepared(b, algorithm, packed), None, out=out, workspace=workspace)
+    dense.dense(a, weight, None, out=out, workspace=workspace)
     return out
 
 

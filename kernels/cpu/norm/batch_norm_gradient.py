@@ -9,7 +9,7 @@ Both passes subtract the mean as it was rounded. What the rounding left, e devia
 with the exact z is ``sum of g * z - e * sum of g``, and b has ``- k * e`` in it. Where the caller has the rounded mean
 alone, the first pass finds e as the mean of z.
 
-The first may have been done by the convolution behind (conv/winograd/norm.py); then `apply` is all that is left.
+The first may have been done by the convolution behind (conv/winograd/norm.py); then the second is all that is left.
 
 What follows the normalisation forward stands before it backward, and both passes compute it anew instead of storing
 it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window.
@@ -23,12 +23,11 @@ import math
 
 import numpy as np
 
-from ..runtime.launch import device, kernel, launch, thread_rows
+from ..runtime.launch import device, kernel, thread_rows
 from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
 from ..vector.memory import load, store
 from ..vector.simd import (
     LINE_BYTES,
-    STREAM_BYTES,
     VECTOR_BYTES,
     address,
     itemsize,
@@ -43,8 +42,7 @@ from ..vector.simd import (
 )
 from .normalise import vector_rstd
 
-_PART_ROWS = 2048
-_BLOCK_BYTES = 64 * 1024
+PART_ROWS = 2048
 _AHEAD_BYTES = 4096  # a page, where the hardware stops reading ahead: sums of 128x32x32x64 on Zen 5 0.78 ms, 0.68 so
 _FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
 _SECTIONS = 4  # of a thread's scratch: three sums and a constant
@@ -154,8 +152,8 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, var, eps, ma
     rectified, kept = address(y) if y.size else 0, address(masked) if masked.size else 0
     apart = distances.size > 0
     for part in range(begin, end):
-        stop = min((part + 1) * _PART_ROWS, rows)
-        for block in range(part * _PART_ROWS, stop, _FLUSH_ROWS):
+        stop = min((part + 1) * PART_ROWS, rows)
+        for block in range(part * PART_ROWS, stop, _FLUSH_ROWS):
             _clear_sums(cached, channels, dt)
             last = min(block + _FLUSH_ROWS, stop)
             for i in range(block, last, 4):
@@ -171,7 +169,7 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, var, eps, ma
                         *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
                         *(address(mean), cached, shift, apart, rest, stored_as, dt),
                     )
-            _flush(scratch, sums, products, distances, part, channels, block == part * _PART_ROWS)
+            _flush(scratch, sums, products, distances, part, channels, block == part * PART_ROWS)
 
 
 @device
@@ -348,11 +346,11 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, constan
                         put_stored(target, value, count, False, out_stored, dt)
 
 
-_NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 NO_DISTANCES = np.empty((0, 0), np.float64)
 
 
-def _sum_scratch(channels, dtype):
+def sum_scratch(channels, dtype):
     """Sums in the cache, a row for each thread, each section on lines of its own."""
     section = -(-channels * dtype.itemsize // LINE_BYTES) * LINE_BYTES
     return thread_rows(_SECTIONS * section, dtype)
@@ -360,84 +358,4 @@ def _sum_scratch(channels, dtype):
 
 def rests_of(mean):
     """Return what the rounding of a mean left, an empty array where that is not there."""
-    return mean[1] if mean.ndim > 1 else _NOTHING[mean.dtype]
-
-
-def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace, *, find_rest=False):
-    """Launch the first pass over arrays as rows; `y` and `masked` are flat, or empty. Return the rests of the mean.
-
-    They are found in x where that is asked for and they are not there.
-    """
-    parts, channels = -(-len(x) // _PART_ROWS), mean.shape[-1]
-    sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
-    find_rest = find_rest and mean.ndim == 1
-    distances = workspace.empty((parts, channels), np.float64) if find_rest else NO_DISTANCES
-    rests = workspace.empty((channels,), mean.dtype) if find_rest else rests_of(mean)
-    mean, var = mean.reshape(-1), var.reshape(-1)
-    arguments = (grad, y, x, mean, var, float(eps), masked, sums, products, distances)
-    launch(batch_norm_gradient_sums, parts, *arguments, scratch=_sum_scratch(channels, mean.dtype))
-    more = (mean, rests, var, float(eps), grad_gamma, grad_beta)
-    launch(combine_gradients, 1, sums, products, distances, len(x), *more)
-    return rests
-
-
-def _constants(rows, grad_gamma, grad_beta, gamma, rests, var, eps, workspace):
-    constants = workspace.empty((4, gamma.size), gamma.dtype)
-    launch(gradient_constants, 1, rows, grad_gamma, grad_beta, gamma, rests, var.reshape(-1), float(eps), constants)
-    return constants
-
-
-def _apply(grad, y, x, residual, mean, constants, grad_input):
-    """Launch the second pass over arrays as rows; `y` and `residual` are flat, or empty."""
-    row_bytes = mean.shape[-1] * mean.itemsize
-    block_rows = max(1, _BLOCK_BYTES // (2 * row_bytes))
-    apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
-    addresses = (row_bytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
-    stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
-    launch(
-        *(batch_norm_gradient_apply, -(-len(x) // block_rows), grad, y, x, mean.reshape(-1), constants),
-        *(grad_input, residual, block_rows, stream),
-    )
-
-
-def batch_norm_backward(
-    grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace, y=None, grad_residual=None
-):
-    """Gradients of `batch_norm`, behind a rectifier with result `y`; that of a shortcut too if asked for."""
-    rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
-    nothing = _NOTHING[gamma.dtype]
-    y = nothing if y is None else y.reshape(-1)
-    residual = nothing if grad_residual is None else grad_residual.reshape(-1)
-    rests = _sums(grad, y, rows, mean, var, nothing, grad_gamma, grad_beta, eps, workspace, find_rest=True)
-    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
-    _apply(grad, y, rows, residual, mean, constants, grad_input)
-
-
-def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, workspace):
-    """The gradient behind the rectifier, and those of gamma and beta."""
-    channels = mean.shape[-1]
-    rows, grad = x.reshape(-1, channels), grad_output.reshape(-1, channels)
-    _sums(grad, y.reshape(-1), rows, mean, var, out.reshape(-1), grad_gamma, grad_beta, eps, workspace)
-
-
-def apply(grad_output, x, gamma, mean, var, *, eps, grad_gamma, grad_beta, grad_input, workspace):
-    """The gradient of x from those of gamma and beta."""
-    rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
-    nothing = _NOTHING[gamma.dtype]
-    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests_of(mean), var, eps, workspace)
-    _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
-
-
-def batch_norm_relu_max_pool2d_backward(
-    grad_output, y, argmax, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace
-):
-    """Gradients of a normalisation, rectifier and 2x2 max pooling."""
-    sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
-    rests, flat_mean, flat_var = rests_of(mean), mean.reshape(-1), var.reshape(-1)
-    arguments = (grad_output, y, argmax, x, flat_mean, flat_var, float(eps), sums, products)
-    launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=_sum_scratch(gamma.size, gamma.dtype))
-    more = (flat_mean, rests, flat_var, float(eps), grad_gamma, grad_beta)
-    launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, *more)
-    constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
-    arguments = (grad_output, y, argmax, x, flat_mean, constants, grad_input)
-    launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)
+    return mean[1] if mean.ndim > 1 else NOTHING[mean.dtype]

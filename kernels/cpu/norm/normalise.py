@@ -15,8 +15,10 @@ import math
 
 import numpy as np
 
+from ..pool.max_pool import max_pool2d
+from ..pool.windows import suits_pool
 from ..runtime.launch import device, kernel, launch, thread_rows
-from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
+from ..vector.bf16_storage import STORED, convert, load_stored, put_stored, stored_bytes
 from ..vector.memory import load, store
 from ..vector.simd import (
     STREAM_BYTES,
@@ -182,8 +184,16 @@ def normalise_add_relu(x, gamma, beta, mean, var, residual, *, eps, out):
     run(x, gamma, beta, mean, var, eps, out, residual, floor=0.0)
 
 
-def normalise_relu_max_pool2d(x, gamma, beta, mean, var, *, eps, out, argmax):
-    """Normalise, rectify and pool 2x2."""
+def normalise_relu_max_pool2d(x, gamma, beta, mean, var, *, eps, windows, out, argmax, workspace):
+    """Normalise, rectify and pool; in one pass if the windows are those of 2x2."""
+    if not suits_pool(x.shape, out.shape, windows):
+        y = workspace.empty(x.shape, gamma.dtype)
+        pooled = workspace.empty(out.shape, gamma.dtype) if out.dtype == STORED else out
+        normalise_relu(x, gamma, beta, mean, var, eps=eps, out=y)
+        max_pool2d(y, windows=windows, out=pooled, argmax=argmax)
+        if pooled is not out:
+            convert(pooled, out)
+        return
     tasks = out.shape[0] * out.shape[1]
     arguments = (x, gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps), out, argmax)
     launch(normalise_max_pool2d, tasks, *arguments, scratch=_constant_rows(gamma))

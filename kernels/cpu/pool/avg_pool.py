@@ -164,20 +164,20 @@ def avg_pool2d_backward_squares(begin, end, grad, out, stream):
                         put(place + pixel_bytes, share, count, stream, dt)
 
 
-def avg_pool2d(x, *, kernel_size, stride, padding, count_include_pad, out):
+def avg_pool2d(x, *, windows, out):
     """Mean of each window."""
-    plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding)
-    launch(avg_pool2d_rows, plan.batch * plan.out_h, x, out, bool(count_include_pad), plan)
+    plan = pool_plan(x.shape, out.shape, windows)
+    launch(avg_pool2d_rows, plan.batch * plan.out_h, x, out, windows.count_include_pad, plan)
 
 
-def avg_pool2d_backward(grad_output, *, kernel_size, stride, padding, count_include_pad, out):
+def avg_pool2d_backward(grad_output, *, windows, out):
     """Gradient of `avg_pool2d`."""
     stream = streams(out) and out.shape[3] * out.itemsize % VECTOR_BYTES == 0
-    if suits_pool(out.shape, grad_output.shape, kernel_size, stride, padding, (1, 1)):
+    if suits_pool(out.shape, grad_output.shape, windows):
         tasks = out.shape[0] * -(-out.shape[1] // 2)
         launch(avg_pool2d_backward_squares, tasks, grad_output, out, stream)
         return
-    plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding)
+    plan = pool_plan(out.shape, grad_output.shape, windows)
     tasks = plan.batch * plan.in_h
-    arguments = (grad_output, out, bool(count_include_pad), stream, plan)
+    arguments = (grad_output, out, windows.count_include_pad, stream, plan)
     launch(avg_pool2d_backward_rows, tasks, *arguments, scratch=window_scratch(plan))

@@ -157,18 +157,18 @@ def max_pool2d_backward_squares(begin, end, grad, argmax, out):
                         store(place + channels * size, vselect_eq(cell, vsplat(3, dt), g, zero), count, dt)
 
 
-def max_pool2d(x, *, kernel_size, stride, padding, dilation, out, argmax):
+def max_pool2d(x, *, windows, out, argmax):
     """Largest value of each window, and its place."""
-    plan = pool_plan(x.shape, out.shape, kernel_size, stride, padding, dilation)
+    plan = pool_plan(x.shape, out.shape, windows)
     launch(max_pool2d_rows, plan.batch * plan.out_h, x, out, argmax, plan)
 
 
-def max_pool2d_backward(grad_output, argmax, *, kernel_size, stride, padding, dilation, out):
+def max_pool2d_backward(grad_output, argmax, *, windows, out):
     """Gradient of `max_pool2d`."""
-    if suits_pool(out.shape, grad_output.shape, kernel_size, stride, padding, dilation):
+    if suits_pool(out.shape, grad_output.shape, windows):
         launch(max_pool2d_backward_squares, out.shape[0] * -(-out.shape[1] // 2), grad_output, argmax, out)
         return
-    plan = pool_plan(out.shape, grad_output.shape, kernel_size, stride, padding, dilation)
+    plan = pool_plan(out.shape, grad_output.shape, windows)
     launch(
         max_pool2d_backward_rows, plan.batch * plan.in_h, grad_output, argmax, out, plan, scratch=window_scratch(plan)
     )

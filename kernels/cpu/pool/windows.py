@@ -5,6 +5,7 @@ are a range of k. The other way round a cell has a list of windows, which kernel
 column, so that no division is left in the loops over pixels.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -34,12 +35,13 @@ class PoolPlan(NamedTuple):
     dilation_w: int
 
 
-def pool_plan(in_shape, out_shape, kernel_size, stride, padding, dilation=(1, 1)):
+@functools.lru_cache(maxsize=1024)
+def pool_plan(in_shape, out_shape, windows):
     """Return the plan of these shapes."""
     batch, in_h, in_w, channels = in_shape
-    return PoolPlan(
-        batch, in_h, in_w, *out_shape[1:3], channels, *kernel_size, *stride, *padding[0], *padding[1], *dilation
-    )
+    rows, columns = windows.padding
+    sizes = (*windows.kernel_size, *windows.stride, *rows, *columns, *windows.dilation)
+    return PoolPlan(batch, in_h, in_w, *out_shape[1:3], channels, *sizes)
 
 
 @device
@@ -78,10 +80,11 @@ def second_of(table, i):
     return load_word(table + 16 * i + 8)
 
 
-def suits_pool(x_shape, out_shape, kernel_size, stride, padding, dilation):
+def suits_pool(x_shape, out_shape, windows):
     """Tell whether a pooling is the one that the 2x2 kernels know: windows next to each other, all inside."""
     inside = out_shape[1] * 2 <= x_shape[1] and out_shape[2] * 2 <= x_shape[2]
-    return kernel_size == stride == (2, 2) and dilation == (1, 1) and not any(map(any, padding)) and inside
+    squares = windows.kernel_size == windows.stride == (2, 2) and windows.dilation == (1, 1)
+    return squares and not any(map(any, windows.padding)) and inside
 
 
 def window_scratch(plan):

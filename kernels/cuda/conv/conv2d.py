@@ -6,12 +6,14 @@ every GPU that has as much of it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ...geometry import ConvGeometry
 from ..elementwise.elementwise import fill
 from ..elementwise.reduce import sum_rows
 from ..runtime.device import Kernel, SharedMemoryError
@@ -91,21 +93,17 @@ def _smaller(tile_m, tile_n, row):
 
 
 @dataclass(frozen=True)
-class Geometry:
-    """One direction of a convolution: `channels` of a group are summed to `columns`."""
+class ProductGeometry(ConvGeometry):
+    """One direction of a convolution as a product of matrices: `channels` of a group are summed to `columns`."""
 
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[tuple[int, int], tuple[int, int]]
-    dilation: tuple[int, int]
-    groups: int
-    channels: int
-    columns: int
-    backward: bool = False
+    channels: int = 1
+    columns: int = 1
+
+    __hash__ = ConvGeometry.__hash__
 
     def macros(self):
         """Return what the kernels know of it at compile time."""
-        pairs = {"KERNEL": self.kernel, "STRIDE": self.stride, "DILATION": self.dilation}
+        pairs = {"KERNEL": self.kernel_size, "STRIDE": self.stride, "DILATION": self.dilation}
         axes = [(f"{name}_{axis}", n) for name, pair in pairs.items() for axis, n in zip("HW", pair, strict=True)]
         return (*axes, ("GROUPS", self.groups), ("CHANNELS", self.channels), ("COLUMNS", self.columns))
 
@@ -115,12 +113,14 @@ class Geometry:
         return tuple(np.int32(n) for n in (read[0], *read[1:3], *written[1:3], top, left))
 
 
-def geometry_of(weight, *, stride, padding, dilation, groups, backward=False):
-    """Return the geometry of a convolution with this weight, or of the gradient of its input."""
-    *kernel, channels, results = weight.shape
-    sums = (channels, results // groups)
-    channels, columns = reversed(sums) if backward else sums
-    return Geometry(tuple(kernel), stride, padding, dilation, groups, channels, columns, backward)
+@functools.lru_cache(maxsize=1024)
+def product_geometry(geometry, weight_shape):
+    """Return the geometry of a convolution with the channels of its weight."""
+    channels, columns = weight_shape[2], weight_shape[3] // geometry.groups
+    if geometry.is_transposed:
+        channels, columns = columns, channels
+    values = {field.name: getattr(geometry, field.name) for field in fields(geometry)}
+    return ProductGeometry(**values, channels=channels, columns=columns)
 
 
 def is_depthwise(weight, groups):
@@ -130,15 +130,9 @@ def is_depthwise(weight, groups):
 
 def result_shape(geometry, input_shape):
     """Return the shape of what one direction writes, for the convolution's input."""
-    if geometry.backward:
+    if geometry.is_transposed:
         return input_shape
-    sizes = [
-        (n + sum(pads) - d * (k - 1) - 1) // s + 1
-        for n, pads, d, k, s in zip(
-            input_shape[1:3], geometry.padding, geometry.dilation, geometry.kernel, geometry.stride, strict=True
-        )
-    ]
-    return (input_shape[0], *sizes, geometry.groups * geometry.columns)
+    return (input_shape[0], *geometry.output_size(*input_shape[1:3]), geometry.groups * geometry.columns)
 
 
 def algorithm(weight, geometry, precision, input_shape):
@@ -152,28 +146,12 @@ def algorithm(weight, geometry, precision, input_shape):
     return f"{kernel}_{math_.lower()}"
 
 
-def reasons(weight, forward, backward, precision, input_shape):
-    """Say why each direction gets its algorithm."""
-    names = [algorithm(weight, geometry, precision, input_shape) for geometry in (forward, backward)]
-    if names[0] == "conv2d_depthwise":
-        why, names = "one input channel for each output", [*names, "conv2d_depthwise_weight"]
-    elif names[0] == "conv2d_plain":
-        why = f"{weight.dtype} is never rounded" if weight.dtype != np.float32 else "strict precision is never rounded"
-        names = [*names, "conv2d_weight_plain"]
-    else:
-        math_ = MATHS[precision].lower()
-        why = f"float32 in {precision} precision goes to the tensor cores as {math_}"
-        names = [*names, f"conv2d_weight_{math_}"]
-    directions = ("forward", "backward-input", "backward-weight")
-    return [f"{direction} {name}: {why}" for direction, name in zip(directions, names, strict=True)]
-
-
 # The weight's form
 
 
 def is_flat(geometry, math_):
     """Tell whether the depth runs on over the taps: with so few channels that one tap fills no 32 bytes."""
-    return geometry.channels * _SIZES[math_] < 32 and not (geometry.backward and geometry.stride != (1, 1))
+    return geometry.channels * _SIZES[math_] < 32 and not (geometry.is_transposed and geometry.stride != (1, 1))
 
 
 def _padded(count, math_):
@@ -187,11 +165,11 @@ def _math_of(name):
 
 def pack_weight(device, weight, geometry, math_, workspace):
     """Return the weight as conv2d_gather reads it."""
-    flat, taps = is_flat(geometry, math_), math.prod(geometry.kernel)
+    flat, taps = is_flat(geometry, math_), math.prod(geometry.kernel_size)
     length = _padded(taps * geometry.channels, math_) if flat else taps * _padded(geometry.channels, math_)
     size = geometry.groups * geometry.columns * length
     packed = workspace.empty((size,), np.float32 if math_ == "TF32" else np.uint16)
-    macros = (("MATH", math_), ("FLAT", int(flat)), ("TAPS", taps), ("BACKWARD", int(geometry.backward)))
+    macros = (("MATH", math_), ("FLAT", int(flat)), ("TAPS", taps), ("BACKWARD", int(geometry.is_transposed)))
     shape = (("GROUPS", geometry.groups), ("CHANNELS", geometry.channels), ("COLUMNS", geometry.columns))
     device.launch(Kernel("pack.cu", "pack_weight", (*macros, *shape)), *_strided(device, size), (weight, packed))
     return packed
@@ -231,12 +209,12 @@ def run(device, x, prepared, geometry, *, bias=None, addend=None, rectify=False,
 
 def _depthwise_macros(geometry):
     # Of the convolution itself, in either direction: one channel each, `multiplier` results.
-    multiplier = geometry.channels if geometry.backward else geometry.columns
+    multiplier = geometry.channels if geometry.is_transposed else geometry.columns
     return (
         *(pair for pair in geometry.macros() if pair[0] not in {"GROUPS", "CHANNELS", "COLUMNS"}),
         ("CHANNELS", geometry.groups),
         ("MULTIPLIER", multiplier),
-        ("BACKWARD", int(geometry.backward)),
+        ("BACKWARD", int(geometry.is_transposed)),
     )
 
 
@@ -248,14 +226,14 @@ def _run_depthwise(device, x, weight, geometry, bias, addend, rectify, out):
 
 def places(geometry, out_shape):
     """Return how many results the first phase has, and how many phases there are."""
-    if not geometry.backward:
+    if not geometry.is_transposed:
         return math.prod(out_shape[:3]), 1
     per_axis = [-(-n // s) for n, s in zip(out_shape[1:3], geometry.stride, strict=True)]
     return out_shape[0] * math.prod(per_axis), math.prod(geometry.stride)
 
 
 def _run_plain(device, x, weight, geometry, bias, addend, rectify, out):
-    macros = (*geometry.macros(), ("BACKWARD", int(geometry.backward)))
+    macros = (*geometry.macros(), ("BACKWARD", int(geometry.is_transposed)))
     kernel = typed("conv2d_plain.cu", "conv2d_plain", x.dtype, *macros)
     count, phases = places(geometry, out.shape)
     grid = (-(-count // _PLAIN_TILE), -(-geometry.columns // _PLAIN_TILE), geometry.groups * phases)
@@ -281,13 +259,13 @@ def gather_variants(geometry, out_shape, math_, *, padded_input):
     """Yield conv2d_gather for a shape, with smaller and smaller tiles."""
     flat = is_flat(geometry, math_)
     tile_m, tile_n, *_ = gather_tiles(geometry, out_shape)
-    length = geometry.channels * (math.prod(geometry.kernel) if flat else 1)
+    length = geometry.channels * (math.prod(geometry.kernel_size) if flat else 1)
     for pixels, columns, row in _smaller(tile_m, tile_n, row_bytes(length * _SIZES[math_])):
         warps_m, warps_n = _warps(columns)
         macros = (
             *(("MATH", math_), ("FLAT", int(flat)), ("PADDED_INPUT", int(padded_input))),
             *geometry.macros(),
-            ("BACKWARD", int(geometry.backward)),
+            ("BACKWARD", int(geometry.is_transposed)),
             *(("TILE_M", pixels), ("TILE_N", columns), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
             *(("ROW_BYTES", row), ("STAGES", _STAGES)),
         )
@@ -304,7 +282,7 @@ def halo_tiles(geometry, out_shape, math_):
 
     It wants stride 1, several taps, channels that fill copies of 16 bytes, and maps that fill the patches.
     """
-    taps, size = math.prod(geometry.kernel), _SIZES[math_]
+    taps, size = math.prod(geometry.kernel_size), _SIZES[math_]
     if geometry.stride != (1, 1) or geometry.dilation != (1, 1) or not _STAGES - 1 <= taps <= _MOST_TAPS:
         return None
     if geometry.channels * size < 32 or (math_ == "TF32" and geometry.channels % 4) or not math.prod(out_shape):
@@ -342,19 +320,24 @@ def halo_variants(geometry, out_shape, math_, *, padded_input):
     for pixels, columns, row in _smaller(math.prod(wanted), tile_n, row_bytes(length)):
         tile = images, height, width = wanted if pixels == math.prod(wanted) else _halved(wanted)
         warps_m, warps_n = _warps(columns)
-        pitch = width + geometry.kernel[1] - 1
+        pitch = width + geometry.kernel_size[1] - 1
         if width == 4:  # eight pixels lie in two lines, which begin at a multiple of 128 bytes
             pitch += -pitch % (128 // row)
         macros = (
             *(("MATH", math_), ("PADDED_INPUT", int(padded_input))),
             *(pair for pair in geometry.macros() if not pair[0].startswith(("STRIDE", "DILATION"))),
-            *(("BACKWARD", int(geometry.backward)), ("TILE_IMAGES", images), ("TILE_H", height), ("TILE_W", width)),
+            *(
+                ("BACKWARD", int(geometry.is_transposed)),
+                ("TILE_IMAGES", images),
+                ("TILE_H", height),
+                ("TILE_W", width),
+            ),
             *(("TILE_N", columns), ("WARPS_M", warps_m), ("WARPS_N", warps_n)),
             *(("PITCH", pitch), ("ROW_BYTES", row), ("STAGES", _STAGES)),
         )
         patches = 1 + (length > row)
-        shared = (patches * images * (height + geometry.kernel[0] - 1) * pitch + _STAGES * columns) * row
-        kernel, static = Kernel("conv2d_halo.cu", "conv2d_halo", macros), halo_table_bytes(tile, geometry.kernel)
+        shared = (patches * images * (height + geometry.kernel_size[0] - 1) * pitch + _STAGES * columns) * row
+        kernel, static = Kernel("conv2d_halo.cu", "conv2d_halo", macros), halo_table_bytes(tile, geometry.kernel_size)
         yield Variant(kernel, shared, static, warps_m * warps_n * 32, (tile, columns))
 
 
@@ -400,7 +383,7 @@ def backward_weight(device, grad_output, x, geometry, *, precision, out, workspa
 
 def _backward_weight_depthwise(device, grad_output, x, geometry, out, workspace):
     macros = _depthwise_macros(geometry)
-    results, taps = grad_output.shape[3], math.prod(geometry.kernel)
+    results, taps = grad_output.shape[3], math.prod(geometry.kernel_size)
     pixels = math.prod(grad_output.shape[:3])
     parts = -(-pixels // _DEPTHWISE_PIXELS)
     sums = out if parts == 1 else workspace.empty((parts, out.size), out.dtype)
@@ -410,7 +393,7 @@ def _backward_weight_depthwise(device, grad_output, x, geometry, out, workspace)
     grid = (parts, taps, -(-results // threads))
     device.launch(kernel, grid, (threads, 1, 1), (grad_output, x, sums, *numbers))
     if parts > 1:
-        sum_rows(device, sums, parts, out, workspace)
+        sum_rows(device, sums, out=out, workspace=workspace)
 
 
 def _splits(blocks, steps, least):
@@ -427,7 +410,7 @@ def _sum_splits(device, sums, splits, grad_output, x, geometry, out):
 
 
 def _backward_weight_plain(device, grad_output, x, geometry, out, workspace):
-    rows = math.prod(geometry.kernel) * geometry.channels
+    rows = math.prod(geometry.kernel_size) * geometry.channels
     tiles = -(-rows // _PLAIN_TILE) * -(-geometry.columns // _PLAIN_TILE)
     steps = -(-math.prod(grad_output.shape[:3]) // _PLAIN_STEP)
     splits, each = _splits(tiles * geometry.groups, steps, _LEAST_STEPS)
@@ -440,7 +423,7 @@ def _backward_weight_plain(device, grad_output, x, geometry, out, workspace):
 
 def _as_rows(geometry, read, written):
     """Return the shapes of a 1x1 convolution as one row of pixels, so that strips are full; others as they are."""
-    plain = geometry.kernel == geometry.stride == (1, 1) and not any(map(any, geometry.padding))
+    plain = geometry.kernel_size == geometry.stride == (1, 1) and not any(map(any, geometry.padding))
     pixels = math.prod(written[:3])
     if not plain or pixels >= 2**31:
         return read, written
@@ -454,10 +437,10 @@ def strip_of(width):
 
 def weight_variants(geometry, out_width, math_, *, padded_input):
     """Yield conv2d_weight for a shape, with smaller and smaller tiles."""
-    taps, size = math.prod(geometry.kernel), _SIZES[math_]
+    taps, size = math.prod(geometry.kernel_size), _SIZES[math_]
     flat = geometry.channels * size < 32 and taps > 1
     rows = taps * geometry.channels if flat else geometry.channels
-    together = geometry.kernel[1] == 3 and geometry.stride[1] == geometry.dilation[1] == 1 and not flat
+    together = geometry.kernel_size[1] == 3 and geometry.stride[1] == geometry.dilation[1] == 1 and not flat
     row_taps, strip = 3 if together else 1, strip_of(out_width)
     x_strip = strip + row_taps - 1
     x_rows = _PIXELS // strip * (x_strip + (12 - x_strip % 8) % 8 if strip == 4 else x_strip)

@@ -10,9 +10,12 @@ from .elementwise import fill
 LINE_ROWS = 32  # rows that one thread sums
 
 
-def sum_rows(device, x, rows, out, workspace):
-    """Sum the `rows` rows of `x`, each as long as `out`, in parts whose number depends on the shape."""
-    channels = out.size
+def sum_rows(device, x, *, out, workspace):
+    """Sum rows as long as `out`, in parts whose number depends on the shape."""
+    if not x.size:
+        fill(device, 0, out=out)
+        return
+    channels, rows = out.size, x.size // out.size
     columns, lines = channel_block(channels, x.dtype)
     chunks = channel_chunks(channels, x.dtype)
     part_rows = LINE_ROWS * lines
@@ -25,11 +28,3 @@ def sum_rows(device, x, rows, out, workspace):
         if parts == 1:
             return
         x, rows = sums, parts
-
-
-def conv2d_backward_bias(device, grad_output, *, out, workspace):
-    """Sum of each channel."""
-    if grad_output.size:
-        sum_rows(device, grad_output, grad_output.size // out.size, out, workspace)
-    else:
-        fill(device, 0, out=out)

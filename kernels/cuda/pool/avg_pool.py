@@ -7,26 +7,26 @@ import numpy as np
 from ..runtime.grids import rows_of_channels, typed
 
 
-def avg_pool2d(device, x, *, kernel_size, stride, padding, count_include_pad, out):
+def avg_pool2d(device, x, *, windows, out):
     """Mean of each window."""
-    axes = _axes(x.shape, out.shape, kernel_size, stride, padding, count_include_pad)
+    axes = _axes(x.shape, out.shape, windows)
     _launch(device, "avg_pool2d_pixels", x, out, axes)
 
 
-def avg_pool2d_backward(device, grad_output, *, kernel_size, stride, padding, count_include_pad, out):
+def avg_pool2d_backward(device, grad_output, *, windows, out):
     """Gradient of `avg_pool2d`."""
-    axes = _axes(out.shape, grad_output.shape, kernel_size, stride, padding, count_include_pad)
+    axes = _axes(out.shape, grad_output.shape, windows)
     _launch(device, "avg_pool2d_backward_pixels", grad_output, out, axes)
 
 
-def _axes(in_shape, out_shape, kernel_size, stride, padding, count_include_pad):
+def _axes(in_shape, out_shape, windows):
     """Arguments of the two axes: sizes, window, stride, padding, and how much of the padding counts."""
-    axes = zip(in_shape[1:3], out_shape[1:3], kernel_size, stride, padding, strict=True)
-    counted = bool(count_include_pad)
+    axes = zip(in_shape[1:3], out_shape[1:3], windows.kernel_size, windows.stride, windows.padding, strict=True)
+    counted = windows.count_include_pad
     return [
         value
-        for size, windows, kernel, step, (low, high) in axes
-        for value in (size, windows, kernel, step, low, low * counted, high * counted)
+        for size, count, kernel, step, (low, high) in axes
+        for value in (size, count, kernel, step, low, low * counted, high * counted)
     ]
 
 

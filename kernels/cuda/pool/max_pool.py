@@ -15,27 +15,27 @@ def window_variant(kernel_size, dilation):
     return kernel_size[0] if known else 0
 
 
-def max_pool2d(device, x, *, kernel_size, stride, padding, dilation, out, argmax):
+def max_pool2d(device, x, *, windows, out, argmax):
     """Largest value of each window, and its place."""
     if out.size:
-        geometry = (kernel_size, stride, padding, dilation)
-        _launch(device, "max_pool2d_pixels", (x, out, argmax), x.shape, out.shape, out.shape, geometry)
+        _launch(device, "max_pool2d_pixels", (x, out, argmax), argmax, x.shape, out.shape, out.shape, windows)
 
 
-def max_pool2d_backward(device, grad_output, argmax, *, kernel_size, stride, padding, dilation, out):
+def max_pool2d_backward(device, grad_output, argmax, *, windows, out):
     """Gradient of `max_pool2d`."""
     if out.size:
-        arrays, geometry = (grad_output, argmax, out), (kernel_size, stride, padding, dilation)
-        _launch(device, "max_pool2d_backward_pixels", arrays, out.shape, grad_output.shape, out.shape, geometry)
+        arrays, shapes = (grad_output, argmax, out), (out.shape, grad_output.shape, out.shape)
+        _launch(device, "max_pool2d_backward_pixels", arrays, argmax, *shapes, windows)
 
 
-def _launch(device, name, arrays, in_shape, out_shape, walked, geometry):
-    kernel_size, stride, padding, dilation = geometry
+def _launch(device, name, arrays, argmax, in_shape, out_shape, walked, windows):
     channels = in_shape[3]
     pixels = walked[0] * walked[1] * walked[2]
-    argmax = arrays[1] if name.startswith("max_pool2d_backward") else arrays[2]
-    defines = (("PLACE_BYTES", argmax.dtype.itemsize), ("WINDOW", window_variant(kernel_size, dilation)))
-    sizes = (*in_shape[1:3], *out_shape[1:3], channels, *kernel_size, *stride, padding[0][0], padding[1][0], *dilation)
+    variant = window_variant(windows.kernel_size, windows.dilation)
+    defines = (("PLACE_BYTES", argmax.dtype.itemsize), ("WINDOW", variant))
+    (top, _), (left, _) = windows.padding
+    geometry = (*windows.kernel_size, *windows.stride, top, left, *windows.dilation)
+    sizes = (*in_shape[1:3], *out_shape[1:3], channels, *geometry)
     dtype = arrays[0].dtype
     grid, block = rows_of_channels(device, pixels, channels, dtype)
     arguments = (*arrays, np.int64(pixels), *map(np.int32, sizes))

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fastconv._shapes import Padding, Pair, conv_output_size
 from fastconv.backends.contract.types import Precision
+from fastconv.kernels.geometry import ConvGeometry, Padding, Pair
 from tests.backends.op_case import Arrays, Case
 
 
@@ -42,7 +42,11 @@ class Conv:
 
     @property
     def y_shape(self) -> tuple[int, ...]:
-        return (self.n, *conv_output_size(self.size, self.kernel, self.stride, self.padding, self.dilation), self.k)
+        return (self.n, *self.geometry.output_size(*self.size), self.k)
+
+    @property
+    def geometry(self) -> ConvGeometry:
+        return ConvGeometry(self.kernel, self.stride, self.padding, self.dilation, self.groups)
 
 
 def pad(h: int, w: int) -> Padding:
@@ -134,18 +138,10 @@ _INFINITE = [
 CONVS = [*_DEFAULT, *_LONG, *_INFINITE, *(replace(c, id=f"strict-{c.id}", precision="strict") for c in _3X3[:6])]
 
 
-def geometry_of(c: Conv) -> dict:
-    return {"stride": c.stride, "padding": c.padding, "dilation": c.dilation, "groups": c.groups}
-
-
 def prepared_weight(backend, weight, direction, c: Conv, workspace):
+    geometry = c.geometry if direction == "forward" else c.geometry.transposed()
     return backend.prepare_conv2d_weight(
-        weight,
-        direction=direction,
-        input_shape=c.x_shape,
-        precision=c.precision,
-        workspace=workspace,
-        **geometry_of(c),
+        weight, geometry=geometry, input_shape=c.x_shape, precision=c.precision, workspace=workspace
     )
 
 
@@ -191,7 +187,7 @@ def forward(c: Conv) -> Case:
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d(i["x"], weight, i.get("bias"), **geometry_of(c), out=o["y"], workspace=workspace)
+        backend.conv2d(i["x"], weight, i.get("bias"), out=o["y"], workspace=workspace)
 
     terms = int(np.prod(c.w_shape[:3])) + 1
     magnitude = _spread(c, "y", "x", "weight", (0, 1, 2))
@@ -204,9 +200,7 @@ def backward_input(c: Conv) -> Case:
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
-        backend.conv2d_backward_input(
-            i["grad_output"], weight, **geometry_of(c), out=o["grad_input"], workspace=workspace
-        )
+        backend.conv2d_backward_input(i["grad_output"], weight, out=o["grad_input"], workspace=workspace)
 
     terms = c.kernel[0] * c.kernel[1] * c.k // c.groups
     magnitude = _spread(c, "grad_input", "grad_output", "weight", (0, 1, 3))
@@ -224,7 +218,7 @@ def backward_weight(c: Conv) -> Case:
         backend.conv2d_backward_weight(
             i["grad_output"],
             i["x"],
-            **geometry_of(c),
+            geometry=c.geometry,
             precision=c.precision,
             out=o["grad_weight"],
             workspace=workspace,
@@ -238,12 +232,12 @@ def backward_weight(c: Conv) -> Case:
     )
 
 
-def backward_bias(name: str, shape: tuple[int, ...]) -> Case:
+def row_sums(name: str, shape: tuple[int, ...]) -> Case:
     def call(backend, i, o, workspace):
-        backend.conv2d_backward_bias(i["grad_output"], out=o["grad_bias"], workspace=workspace)
+        backend.sum_rows(i["grad_output"], out=o["grad_bias"], workspace=workspace)
 
     return Case(
-        "conv2d_backward_bias",
+        "sum_rows",
         name,
         lambda rng: {"grad_output": rng.standard_normal(shape)},
         {"grad_bias": shape[-1:]},
@@ -301,14 +295,14 @@ DENSE = [
     *dense("strict", 15, 65, 31, precision="strict"),
 ]
 
-BIAS = [
-    backward_bias("round", (2, 8, 8, 64)),
-    backward_bias("ragged", (3, 5, 7, 17)),
-    backward_bias("dense", (31, 10)),
-    backward_bias("one-row", (1, 33)),
-    backward_bias("one-channel", (5, 16, 16, 1)),
-    backward_bias("empty-batch", (0, 4, 4, 8)),
-    backward_bias("long", (8, 32, 32, 3)),
+SUMS = [
+    row_sums("round", (2, 8, 8, 64)),
+    row_sums("ragged", (3, 5, 7, 17)),
+    row_sums("dense", (31, 10)),
+    row_sums("one-row", (1, 33)),
+    row_sums("one-channel", (5, 16, 16, 1)),
+    row_sums("empty-batch", (0, 4, 4, 8)),
+    row_sums("long", (8, 32, 32, 3)),
 ]
 
-CASES = [case(c) for case in (forward, backward_input, backward_weight) for c in CONVS] + DENSE + BIAS
+CASES = [case(c) for case in (forward, backward_input, backward_weight) for c in CONVS] + DENSE + SUMS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
-from tests.backends.cases.conv import Conv, geometry_of, pad, prepared_weight
+from fastconv.kernels.geometry import PoolWindows
+from tests.backends.cases.conv import Conv, pad, prepared_weight
 from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
 from tests.backends.op_case import Arrays, Case
 
@@ -37,9 +38,9 @@ _MAPS = {
     "far-from-zero": (2, 6, 6, 16),
     "two-rows": (3, 5, 7, 17),
 }
-SQUARES: dict[str, Any] = {"kernel_size": (2, 2), "stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
-_OVERLAPPING: dict[str, Any] = {"kernel_size": (3, 3), "stride": (2, 2), "padding": pad(1, 1), "dilation": (1, 1)}
-_CEILING: dict[str, Any] = {**SQUARES, "ceil": True}
+SQUARES = PoolWindows((2, 2), (2, 2))
+_OVERLAPPING = PoolWindows((3, 3), (2, 2), pad(1, 1))
+_CEILING = replace(SQUARES, ceil_mode=True)
 
 
 def _bound(c: Conv, name: str, spread: str, axes: tuple[int, ...], i: Arrays, o: Arrays) -> np.ndarray:
@@ -70,7 +71,7 @@ def _inputs(c: Conv, **more: tuple[int, ...]):
 def conv_relu(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d_relu(i["x"], weight, i.get("bias"), **geometry_of(c), out=o["y"], workspace=workspace)
+        backend.conv2d_relu(i["x"], weight, i.get("bias"), out=o["y"], workspace=workspace)
 
     return Case(
         "conv2d_relu",
@@ -84,13 +85,12 @@ def conv_relu(c: Conv) -> Case:
     )
 
 
-def conv_relu_pool(c: Conv, windows: dict[str, Any]) -> Case:
+def conv_relu_pool(c: Conv, windows: PoolWindows) -> Case:
     """One channel of the input and its weight keep the values of a window, and zero, apart: no rounding changes places.
 
     Every other window is negative throughout, so that its places are those of the first of equals.
     """
-    pooled, windows = _pooled(c.y_shape, windows)
-    geometry = {f"pool_{name}" if name != "kernel_size" else name: value for name, value in windows.items()}
+    pooled = _pooled(c.y_shape, windows)
     plain = _inputs(c, x=c.x_shape)
 
     def inputs(rng: np.random.Generator) -> Arrays:
@@ -112,7 +112,7 @@ def conv_relu_pool(c: Conv, windows: dict[str, Any]) -> Case:
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        more = {**geometry_of(c), **geometry, "out": o["y"], "argmax": o["argmax"], "workspace": workspace}
+        more = {"windows": windows, "out": o["y"], "argmax": o["argmax"], "workspace": workspace}
         backend.conv2d_relu_max_pool2d(i["x"], weight, i.get("bias"), **more)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
@@ -140,7 +140,7 @@ def backward_input_relu(c: Conv) -> Case:
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
-        more = {**geometry_of(c), "out": o["out"], "grad_bias": o.get("grad_bias"), "workspace": workspace}
+        more = {"out": o["out"], "grad_bias": o.get("grad_bias"), "workspace": workspace}
         backend.conv2d_backward_input_relu(i["grad_output"], weight, i["y"], **more)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
@@ -159,11 +159,10 @@ def backward_input_relu(c: Conv) -> Case:
     )
 
 
-def conv_pool_backward(c: Conv, windows: dict[str, Any], *, needs: bool = True) -> Case:
+def conv_pool_backward(c: Conv, windows: PoolWindows, *, needs: bool = True) -> Case:
     """Behind a rectifier, with a bias or without, where the convolution has a bias itself; plain where it has none."""
-    pooled, windows = _pooled(c.y_shape, windows)
-    geometry = {f"pool_{name}" if name != "kernel_size" else name: value for name, value in windows.items()}
-    cells = windows["kernel_size"][0] * windows["kernel_size"][1]
+    pooled = _pooled(c.y_shape, windows)
+    cells = windows.kernel_size[0] * windows.kernel_size[1]
 
     def inputs(rng: np.random.Generator) -> Arrays:
         arrays = {"grad_output": rng.standard_normal(pooled), "weight": rng.standard_normal(c.w_shape)}
@@ -172,7 +171,7 @@ def conv_pool_backward(c: Conv, windows: dict[str, Any], *, needs: bool = True) 
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace) if needs else None
-        more = {**geometry_of(c), **geometry, "precision": c.precision, "rectified": c.bias and needs}
+        more = {"geometry": c.geometry, "windows": windows, "precision": c.precision, "rectified": c.bias and needs}
         more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
         arguments = (i["grad_output"], i["argmax"], i["x"], weight)
         backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)
@@ -222,9 +221,7 @@ def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = Fal
             backend.copy(addend, out=o["out"])
             addend = o["out"]
         arguments = {"mean": i["mean"], "var": i["var"], "eps": eps, **o, "workspace": workspace}
-        backend.conv2d_backward_input_norm_relu(
-            i["grad_output"], weight, addend, i["y"], i["x"], **geometry_of(c), **arguments
-        )
+        backend.conv2d_backward_input_norm_relu(i["grad_output"], weight, addend, i["y"], i["x"], **arguments)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
@@ -271,7 +268,7 @@ def conv_add_relu(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
         arguments = (i["x"], weight, i.get("bias"), i["addend"])
-        backend.conv2d_add_relu(*arguments, **geometry_of(c), out=o["y"], workspace=workspace)
+        backend.conv2d_add_relu(*arguments, out=o["y"], workspace=workspace)
 
     return Case(
         "conv2d_add_relu",
@@ -288,7 +285,7 @@ def conv_add_relu(c: Conv) -> Case:
 def conv_statistics(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d_statistics(i["x"], weight, i.get("bias"), **geometry_of(c), **o, workspace=workspace)
+        backend.conv2d_statistics(i["x"], weight, i.get("bias"), **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = _bound(c, "out", "x", (0, 1, 2), i, o)
@@ -316,9 +313,7 @@ def backward_input_add(c: Conv, *, in_place: bool) -> Case:
         if in_place:
             backend.copy(addend, out=out)
             addend = out
-        backend.conv2d_backward_input_add(
-            i["grad_output"], weight, addend, **geometry_of(c), out=out, workspace=workspace
-        )
+        backend.conv2d_backward_input_add(i["grad_output"], weight, addend, out=out, workspace=workspace)
 
     return Case(
         "conv2d_backward_input_add",
@@ -370,26 +365,17 @@ def normalise(name: str, shape: tuple[int, ...], *, add: bool) -> Case:
     return Case(op, name, inputs, {"y": shape}, call, magnitude=magnitude)
 
 
-def _pooled(shape: tuple[int, ...], windows: dict[str, Any]) -> tuple[tuple[int, ...], dict[str, Any]]:
-    windows = dict(windows)
-    ceiling = windows.pop("ceil", False)
-    (top, bottom), (left, right) = windows["padding"]
-    sizes = []
-    for size, both, k, s in zip(
-        shape[1:3], (top + bottom, left + right), windows["kernel_size"], windows["stride"], strict=True
-    ):
-        room = size + both - k
-        sizes.append(-(-room // s) + 1 if ceiling else room // s + 1)
-    return (shape[0], *sizes, shape[3]), windows
+def _pooled(shape: tuple[int, ...], windows: PoolWindows) -> tuple[int, ...]:
+    return (shape[0], *windows.output_size(*shape[1:3]), shape[3])
 
 
-def normalise_pool(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
-    (pooled, windows), eps = _pooled(shape, windows), eps_of(name)
+def normalise_pool(name: str, shape: tuple[int, ...], windows: PoolWindows) -> Case:
+    pooled, eps = _pooled(shape, windows), eps_of(name)
 
     def call(backend, i, o, workspace):
         parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
         backend.normalise_relu_max_pool2d(
-            *parts, eps=eps, **windows, out=o["y"], argmax=o["argmax"], workspace=workspace
+            *parts, eps=eps, windows=windows, out=o["y"], argmax=o["argmax"], workspace=workspace
         )
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
@@ -461,9 +447,9 @@ def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: boo
     return Case(op, name + ("-in-place" if in_place else ""), inputs, outputs, call, magnitude=magnitude)
 
 
-def norm_pool_backward(name: str, shape: tuple[int, ...], windows: dict[str, Any]) -> Case:
-    (pooled, windows), eps = _pooled(shape, windows), eps_of(name)
-    cells = windows["kernel_size"][0] * windows["kernel_size"][1]
+def norm_pool_backward(name: str, shape: tuple[int, ...], windows: PoolWindows) -> Case:
+    pooled, eps = _pooled(shape, windows), eps_of(name)
+    cells = windows.kernel_size[0] * windows.kernel_size[1]
 
     def inputs(rng: np.random.Generator) -> Arrays:
         parts = _norm_parts(name, shape, rng)
@@ -477,7 +463,7 @@ def norm_pool_backward(name: str, shape: tuple[int, ...], windows: dict[str, Any
 
     def call(backend, i, o, workspace):
         arguments = (i["grad_output"], i["y"], i["argmax"], i["x"], i["gamma"], i["mean"], i["var"])
-        backend.batch_norm_relu_max_pool2d_backward(*arguments, eps=eps, **windows, **o, workspace=workspace)
+        backend.batch_norm_relu_max_pool2d_backward(*arguments, eps=eps, windows=windows, **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         g = np.full(shape, cells * np.abs(i["grad_output"]).max(initial=0))
@@ -489,15 +475,15 @@ def norm_pool_backward(name: str, shape: tuple[int, ...], windows: dict[str, Any
 
 
 def _cells_inside(
-    rng: np.random.Generator, shape: tuple[int, ...], pooled: tuple[int, ...], windows: dict[str, Any]
+    rng: np.random.Generator, shape: tuple[int, ...], pooled: tuple[int, ...], windows: PoolWindows
 ) -> np.ndarray:
     """Places in the windows at random, of cells that lie in the map."""
-    kernel_h, kernel_w = windows["kernel_size"]
-    (top, _), (left, _) = windows["padding"]
+    kernel_h, kernel_w = windows.kernel_size
+    (top, _), (left, _) = windows.padding
     rows, cols = [], []
     for target, size, count, k, s, before in (
-        (rows, shape[1], pooled[1], kernel_h, windows["stride"][0], top),
-        (cols, shape[2], pooled[2], kernel_w, windows["stride"][1], left),
+        (rows, shape[1], pooled[1], kernel_h, windows.stride[0], top),
+        (cols, shape[2], pooled[2], kernel_w, windows.stride[1], left),
     ):
         for p in range(count):
             inside = [r for r in range(k) if 0 <= p * s - before + r < size]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastconv._shapes import Padding, Pair, pool_output_size
+from fastconv.kernels.geometry import Padding, Pair, PoolWindows
 from tests.backends.cases.conv import pad
 from tests.backends.op_case import Arrays, Case, exact
 
@@ -29,8 +29,10 @@ class Pool:
 
     @property
     def y_shape(self) -> tuple[int, ...]:
-        out = pool_output_size(self.size, self.kernel, self.stride, self.padding, self.dilation, self.ceil)
-        return (self.n, *out, self.c)
+        return (self.n, *self.windows().output_size(*self.size), self.c)
+
+    def windows(self, *, count_include_pad: bool = True) -> PoolWindows:
+        return PoolWindows(self.kernel, self.stride, self.padding, self.dilation, self.ceil, count_include_pad)
 
 
 BOTH = [
@@ -63,19 +65,6 @@ DILATED = [
 ]
 
 
-def _geometry(p: Pool) -> dict:
-    return {"kernel_size": p.kernel, "stride": p.stride, "padding": p.padding, "dilation": p.dilation}
-
-
-def _mean_geometry(p: Pool, count_include_pad: bool) -> dict:
-    return {
-        "kernel_size": p.kernel,
-        "stride": p.stride,
-        "padding": p.padding,
-        "count_include_pad": count_include_pad,
-    }
-
-
 def _index(p: Pool) -> type:
     return np.uint8 if p.kernel[0] * p.kernel[1] <= 256 else np.int32
 
@@ -97,7 +86,7 @@ def max_pool(p: Pool, kind: str = "") -> Case:
         return {"x": _special(x, rng) if kind == "special" else x}
 
     def call(backend, i, o, workspace):
-        backend.max_pool2d(i["x"], **_geometry(p), out=o["y"], argmax=o["argmax"])
+        backend.max_pool2d(i["x"], windows=p.windows(), out=o["y"], argmax=o["argmax"])
 
     outputs = {"y": p.y_shape, "argmax": (p.y_shape, _index(p))}
     return Case("max_pool2d", f"{p.id}-{kind}" if kind else p.id, inputs, outputs, call, magnitude=exact)
@@ -110,18 +99,20 @@ def max_pool_backward(p: Pool) -> Case:
         return {"grad_output": rng.standard_normal(p.y_shape), "argmax": argmax}
 
     def call(backend, i, o, workspace):
-        backend.max_pool2d_backward(i["grad_output"], i["argmax"], **_geometry(p), out=o["grad_input"])
+        backend.max_pool2d_backward(i["grad_output"], i["argmax"], windows=p.windows(), out=o["grad_input"])
 
     terms = p.kernel[0] * p.kernel[1]
     return Case("max_pool2d_backward", p.id, inputs, {"grad_input": p.x_shape}, call, terms=terms)
 
 
 def avg_pool(p: Pool, count_include_pad: bool) -> list[Case]:
+    windows = p.windows(count_include_pad=count_include_pad)
+
     def forward(backend, i, o, workspace):
-        backend.avg_pool2d(i["x"], **_mean_geometry(p, count_include_pad), out=o["y"])
+        backend.avg_pool2d(i["x"], windows=windows, out=o["y"])
 
     def backward(backend, i, o, workspace):
-        backend.avg_pool2d_backward(i["grad_output"], **_mean_geometry(p, count_include_pad), out=o["grad_input"])
+        backend.avg_pool2d_backward(i["grad_output"], windows=windows, out=o["grad_input"])
 
     name = f"{p.id}-{'count-pad' if count_include_pad else 'count-inside'}"
     terms = p.kernel[0] * p.kernel[1]

@@ -34,7 +34,7 @@ SIMPLE = [
         "rows.cuh",
         "own[half * blockDim.x].lane[k];\n        }\n        __syncthreads();",
         "own[half * blockDim.x].lane[k];\n        }",
-        "conv2d_backward_bias",
+        "sum_rows",
         "ragged",
     ),
     Bug(

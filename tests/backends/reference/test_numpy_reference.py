@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fastconv.backends.contract.types import RandomKey
 from fastconv.backends.reference.training import philox4x32, random_words
 from fastconv.kernels.pointwise import POINTWISE
 from fastconv.kernels.update_rules import UPDATE_RULES
-from tests.backends.cases.conv import CONVS, Conv
+from tests.backends.cases.conv import CONVS, Conv, prepared_weight
 from tests.backends.cases.pool import BOTH, DILATED, Pool
 from tests.compare import assert_close
 
@@ -40,19 +41,16 @@ def connections(c: Conv):
 
 
 def reference_conv(backend, c: Conv, direction: str, **arrays):
-    geometry = {"stride": c.stride, "padding": c.padding, "dilation": c.dilation, "groups": c.groups}
     out, pool = arrays.pop("out"), backend.pool
     if direction == "backward_weight":
         arguments = (arrays["grad_output"], arrays["x"])
-        backend.conv2d_backward_weight(*arguments, **geometry, precision="strict", out=out, workspace=pool)
+        backend.conv2d_backward_weight(*arguments, geometry=c.geometry, precision="strict", out=out, workspace=pool)
         return out
-    weight = backend.prepare_conv2d_weight(
-        arrays["weight"], direction=direction, input_shape=c.x_shape, precision="strict", workspace=pool, **geometry
-    )
+    weight = prepared_weight(backend, arrays["weight"], direction, replace(c, precision="strict"), pool)
     if direction == "forward":
-        backend.conv2d(arrays["x"], weight, None, **geometry, out=out, workspace=pool)
+        backend.conv2d(arrays["x"], weight, None, out=out, workspace=pool)
     else:
-        backend.conv2d_backward_input(arrays["grad_output"], weight, **geometry, out=out, workspace=pool)
+        backend.conv2d_backward_input(arrays["grad_output"], weight, out=out, workspace=pool)
     return out
 
 
@@ -103,10 +101,9 @@ def test_max_pool_equals_loops(reference, rng: np.random.Generator, p: Pool) -> 
         place, source = nans[0] if nans else max(cells, key=lambda cell: (x[cell[1]], -cell[0]))
         y[at], argmax[at] = x[source], place
         grad[source] += g[at]
-    geometry = {"kernel_size": p.kernel, "stride": p.stride, "padding": p.padding, "dilation": p.dilation}
     out, places, back = np.full(p.y_shape, 7.0), np.full(p.y_shape, 7, np.int32), np.full(p.x_shape, 7.0)
-    reference.max_pool2d(x, **geometry, out=out, argmax=places)
-    reference.max_pool2d_backward(g, places, **geometry, out=back)
+    reference.max_pool2d(x, windows=p.windows(), out=out, argmax=places)
+    reference.max_pool2d_backward(g, places, windows=p.windows(), out=back)
     np.testing.assert_array_equal(out, y)
     np.testing.assert_array_equal(places, argmax)
     np.testing.assert_array_equal(back, grad)
@@ -127,10 +124,10 @@ def test_avg_pool_equals_loops(reference, rng: np.random.Generator, p: Pool, inc
         y[at] = sum(x[source] for _, source in cells) / count
         for _, source in cells:
             grad[source] += g[at] / count
-    geometry = {"kernel_size": p.kernel, "stride": p.stride, "padding": p.padding, "count_include_pad": include}
+    how = p.windows(count_include_pad=include)
     out, back = np.full(p.y_shape, np.nan), np.full(p.x_shape, np.nan)
-    reference.avg_pool2d(x, **geometry, out=out)
-    reference.avg_pool2d_backward(g, **geometry, out=back)
+    reference.avg_pool2d(x, windows=how, out=out)
+    reference.avg_pool2d_backward(g, windows=how, out=back)
     assert_close(out, y, dtype="float64", terms=math.prod(p.kernel), magnitude=np.abs(x).max(initial=0))
     assert_close(back, grad, dtype="float64", terms=math.prod(p.kernel), magnitude=np.abs(g).max(initial=0))
 
@@ -301,17 +298,17 @@ def test_pooling_equals_torch(reference, rng: np.random.Generator, p: Pool) -> N
         assert_close(out, y.detach().permute(0, 2, 3, 1).numpy(), dtype="float64", terms=terms, magnitude=4)
         assert_close(back, given.grad.permute(0, 2, 3, 1).numpy(), dtype="float64", terms=terms, magnitude=4 * terms)
 
-    geometry = {"kernel_size": p.kernel, "stride": p.stride, "padding": p.padding}
     out, back, argmax = np.empty(p.y_shape), np.empty(p.x_shape), np.empty(p.y_shape, np.int32)
-    reference.max_pool2d(x, **geometry, dilation=p.dilation, out=out, argmax=argmax)
-    reference.max_pool2d_backward(g, argmax, **geometry, dilation=p.dilation, out=back)
+    reference.max_pool2d(x, windows=p.windows(), out=out, argmax=argmax)
+    reference.max_pool2d_backward(g, argmax, windows=p.windows(), out=back)
     if plain or not p.ceil:
         y = torch.nn.functional.max_pool2d(padded(-math.inf), p.kernel, dilation=p.dilation, **options)
         compare(y, out, back)
     if p.dilation == (1, 1):
         for include in (True, False) if plain else (True,):
-            reference.avg_pool2d(x, **geometry, count_include_pad=include, out=out)
-            reference.avg_pool2d_backward(g, **geometry, count_include_pad=include, out=back)
+            windows = p.windows(count_include_pad=include)
+            reference.avg_pool2d(x, windows=windows, out=out)
+            reference.avg_pool2d_backward(g, windows=windows, out=back)
             y = torch.nn.functional.avg_pool2d(padded(0), p.kernel, count_include_pad=include, **options)
             compare(y, out, back)
 

@@ -14,6 +14,7 @@ from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda.conv import conv2d
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel, SharedMemoryError
+from fastconv.kernels.geometry import ConvGeometry
 from tests.backends.cases.conv import Conv, backward_input, backward_weight, forward
 from tests.backends.cuda.fake_cupy import static_shared_bytes
 from tests.backends.emulator.emulated import emulator_or_skip
@@ -54,8 +55,8 @@ def test_every_launch_of_a_step_fits(model: str, precision: str, limit: int) -> 
             assert bytes_of(launch) <= limit, (batch, launch.kernel, launch.shared_bytes)
 
 
-def random_geometry(rng: np.random.Generator) -> tuple[dict[str, Any], tuple[int, ...], tuple[int, ...]]:
-    """Return the arguments of a convolution, the shape of its input, and that of its weight."""
+def random_geometry(rng: np.random.Generator) -> tuple[ConvGeometry, tuple[int, ...], tuple[int, ...]]:
+    """Return the geometry of a convolution, the shape of its input, and that of its weight."""
     stride = tuple(int(n) for n in rng.choice([1, 1, 1, 2, 3], 2))
     dilation = tuple(int(n) for n in rng.choice([1, 1, 1, 2], 2))
     kernel = tuple(int(n) for n in rng.choice([1, 2, 3, 3, 4, 5, 5, 7, 11, 25], 2))
@@ -65,26 +66,23 @@ def random_geometry(rng: np.random.Generator) -> tuple[dict[str, Any], tuple[int
     padding = tuple((int(r) // 2, int(r) - int(r) // 2) for r in reach)
     size = tuple(int(n) for n in rng.choice([1, 2, 4, 5, 7, 8, 12, 16, 17, 28, 32], 2))
     batch = int(rng.choice([1, 2, 16, 64, 256, 1024]))
-    geometry = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    geometry = ConvGeometry(kernel, stride, padding, dilation, groups)
     return geometry, (batch, *size, channels * groups), (*kernel, channels, columns * groups)
 
 
-def launches_of_passes(backend: DryBackend, geometry: dict, x_shape: tuple, w_shape: tuple, precision: Any) -> list:
+def launches_of_passes(
+    backend: DryBackend, geometry: ConvGeometry, x_shape: tuple, w_shape: tuple, precision: Any
+) -> list:
     """Return the launches of the three passes of a convolution."""
     x, weight = backend.empty(x_shape, np.float32), backend.empty(w_shape, np.float32)
-    forward_geometry = conv2d.geometry_of(weight, **geometry)
-    grad = backend.empty(conv2d.result_shape(forward_geometry, x_shape), np.float32)
-    how = {**geometry, "workspace": backend.pool}
+    grad = backend.empty((x_shape[0], *geometry.output_size(*x_shape[1:3]), w_shape[3]), np.float32)
+    how, pool = {"input_shape": x_shape, "precision": precision, "workspace": backend.pool}, backend.pool
     with backend.device.recording() as launches:
-        for direction in ("forward", "backward_input"):
-            prepared = backend.prepare_conv2d_weight(
-                weight, direction=direction, input_shape=x_shape, precision=precision, **how
-            )
-            if direction == "forward":
-                backend.conv2d(x, prepared, None, out=grad, **how)
-            else:
-                backend.conv2d_backward_input(grad, prepared, out=x, **how)
-        backend.conv2d_backward_weight(grad, x, precision=precision, out=weight, **how)
+        prepared = backend.prepare_conv2d_weight(weight, geometry=geometry, **how)
+        backend.conv2d(x, prepared, None, out=grad, workspace=pool)
+        prepared = backend.prepare_conv2d_weight(weight, geometry=geometry.transposed(), **how)
+        backend.conv2d_backward_input(grad, prepared, out=x, workspace=pool)
+        backend.conv2d_backward_weight(grad, x, geometry=geometry, precision=precision, out=weight, workspace=pool)
     return launches
 
 
@@ -103,7 +101,7 @@ def test_random_geometries_fit(limit: int) -> None:
 
 def test_a_geometry_that_was_refused_by_every_device() -> None:
     """5x5 with 128 channels on maps tiled four wide took 245,760 bytes; an H100 has 232,448."""
-    backend, geometry = DryBackend(), {"stride": (1, 1), "padding": ((2, 2), (2, 2)), "dilation": (1, 1), "groups": 1}
+    backend, geometry = DryBackend(), ConvGeometry((5, 5), padding=((2, 2), (2, 2)))
     launches = launches_of_passes(backend, geometry, (1024, 4, 4, 128), (5, 5, 128, 128), "default")
     halo = [launch for launch in launches if launch.kernel.name == "conv2d_halo"]
     assert len(halo) == 2

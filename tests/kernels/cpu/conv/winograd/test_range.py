@@ -15,6 +15,8 @@ from fastconv.backends.contract.backend import Backend
 pytest.importorskip("numba")
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.vector import fixed_point
+from fastconv.kernels.geometry import ConvGeometry
+from tests.backends.cases.fused import SQUARES
 
 Arrays = dict[str, np.ndarray]
 SHAPES = [(4, 8, 8, 16, 16), (3, 7, 9, 17, 33), (2, 16, 16, 64, 64), (1, 6, 5, 512, 40), (5, 16, 16, 32, 48)]
@@ -43,27 +45,27 @@ def _arrays(shape: tuple[int, ...], scales: tuple[float, float], kernel: int) ->
     return {name: np.ascontiguousarray(a, np.float32) for name, a in made.items()}
 
 
-def _geometry(weight: np.ndarray) -> dict[str, Any]:
+def _geometry(weight: np.ndarray) -> ConvGeometry:
     pad = weight.shape[0] // 2
-    return {"stride": (1, 1), "padding": ((pad, pad), (pad, pad)), "dilation": (1, 1), "groups": 1}
+    return ConvGeometry(weight.shape[:2], padding=((pad, pad), (pad, pad)))
 
 
 def _prepared(backend: Backend, a: Arrays, direction: str, precision: str) -> Any:
-    geometry = _geometry(a["weight"])
+    geometry = _geometry(a["weight"]) if direction == "forward" else _geometry(a["weight"]).transposed()
     more = {"input_shape": a["x"].shape, "precision": precision, "workspace": backend.pool}
-    return backend.prepare_conv2d_weight(a["weight"], direction=direction, **geometry, **more)
+    return backend.prepare_conv2d_weight(a["weight"], geometry=geometry, **more)
 
 
 def _forward(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["grad_output"])
-    more = {**_geometry(a["weight"]), "workspace": backend.pool, "out": out}
+    more = {"workspace": backend.pool, "out": out}
     backend.conv2d(a["x"], _prepared(backend, a, "forward", precision), a["bias"], **more)
     return {"y": out}
 
 
 def _add_relu(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["grad_output"])
-    more = {**_geometry(a["weight"]), "workspace": backend.pool, "out": out}
+    more = {"workspace": backend.pool, "out": out}
     weight = _prepared(backend, a, "forward", precision)
     backend.conv2d_add_relu(a["x"], weight, None, a["grad_output"] * np.float32(0.001), **more)
     return {"y": out}
@@ -71,7 +73,7 @@ def _add_relu(backend: Backend, a: Arrays, precision: str) -> Arrays:
 
 def _statistics(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out, (mean, var) = np.empty_like(a["grad_output"]), np.empty((2, 2, a["weight"].shape[3]), a["x"].dtype)
-    more = {**_geometry(a["weight"]), "workspace": backend.pool, "out": out, "mean": mean, "var": var}
+    more = {"workspace": backend.pool, "out": out, "mean": mean, "var": var}
     backend.conv2d_statistics(a["x"], _prepared(backend, a, "forward", precision), None, **more)
     return {"y": out, "deviation": var[1]}
 
@@ -79,22 +81,21 @@ def _statistics(backend: Backend, a: Arrays, precision: str) -> Arrays:
 def _pool(backend: Backend, a: Arrays, precision: str) -> Arrays:
     n, h, w, k = a["grad_output"].shape
     out, argmax = np.empty((n, h // 2, w // 2, k), a["x"].dtype), np.empty((n, h // 2, w // 2, k), np.uint8)
-    windows = {"kernel_size": (2, 2), "pool_stride": (2, 2), "pool_padding": ((0, 0), (0, 0)), "pool_dilation": (1, 1)}
-    more = {**_geometry(a["weight"]), **windows, "workspace": backend.pool, "out": out, "argmax": argmax}
+    more = {"windows": SQUARES, "workspace": backend.pool, "out": out, "argmax": argmax}
     backend.conv2d_relu_max_pool2d(a["x"], _prepared(backend, a, "forward", precision), a["bias"], **more)
     return {"y": out}
 
 
 def _backward_input(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["x"])
-    more = {**_geometry(a["weight"]), "workspace": backend.pool, "out": out}
+    more = {"workspace": backend.pool, "out": out}
     backend.conv2d_backward_input(a["grad_output"], _prepared(backend, a, "backward_input", precision), **more)
     return {"grad_input": out}
 
 
 def _backward_input_relu(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["x"])
-    more = {**_geometry(a["weight"]), "workspace": backend.pool, "out": out, "grad_bias": None}
+    more = {"workspace": backend.pool, "out": out, "grad_bias": None}
     weight = _prepared(backend, a, "backward_input", precision)
     backend.conv2d_backward_input_relu(a["grad_output"], weight, a["x"], **more)
     return {"grad_input": out}
@@ -104,7 +105,7 @@ def _backward_input_norm_relu(backend: Backend, a: Arrays, precision: str) -> Ar
     channels = a["x"].shape[3]
     out, ones = np.empty_like(a["x"]), np.ones(channels, a["x"].dtype)
     grads = {name: np.empty(channels, a["x"].dtype) for name in ("grad_gamma", "grad_beta")}
-    more = {**_geometry(a["weight"]), **grads, "workspace": backend.pool, "out": out, "eps": 1.0}
+    more = {**grads, "workspace": backend.pool, "out": out, "eps": 1.0}
     arguments = (_prepared(backend, a, "backward_input", precision), None, a["x"], a["x"] * 0)
     backend.conv2d_backward_input_norm_relu(a["grad_output"], *arguments, mean=ones * 0, var=ones, **more)
     return {"grad_input": out}
@@ -112,7 +113,7 @@ def _backward_input_norm_relu(backend: Backend, a: Arrays, precision: str) -> Ar
 
 def _backward_weight(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["weight"])
-    more = {**_geometry(a["weight"]), "workspace": backend.pool, "out": out, "precision": precision}
+    more = {"geometry": _geometry(a["weight"]), "workspace": backend.pool, "out": out, "precision": precision}
     backend.conv2d_backward_weight(a["small"], a["x"], **more)
     return {"grad_weight": out}
 
@@ -121,11 +122,16 @@ def _pool_backward(backend: Backend, a: Arrays, precision: str) -> Arrays:
     n, h, w, k = a["grad_output"].shape
     argmax = np.random.default_rng(1).integers(0, 4, (n, h // 2, w // 2, k)).astype(np.uint8)
     results = {"grad_weight": np.empty_like(a["weight"]), "grad_input": np.empty_like(a["x"])}
-    windows = {"kernel_size": (2, 2), "pool_stride": (2, 2), "pool_padding": ((0, 0), (0, 0)), "pool_dilation": (1, 1)}
-    more = {**_geometry(a["weight"]), **windows, **results, "precision": precision, "workspace": backend.pool}
+    more = {
+        "geometry": _geometry(a["weight"]),
+        "windows": SQUARES,
+        **results,
+        "precision": precision,
+        "workspace": backend.pool,
+    }
     weight = _prepared(backend, a, "backward_input", precision)
     arguments = (a["pooled"], argmax, a["sign"], weight)
-    backend.conv2d_max_pool2d_backward(*arguments, rectified=False, grad_bias=None, **more)
+    backend.conv2d_max_pool2d_backward(*arguments, rectified=False, grad_bias=None, **results, **more)
     return results
 
 

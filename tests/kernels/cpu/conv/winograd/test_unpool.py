@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv.backends import get_backend
-from tests.backends.cases.conv import Conv, geometry_of, pad, prepared_weight
+from tests.backends.cases.conv import Conv, pad, prepared_weight
+from tests.backends.cases.fused import SQUARES
 
-POOL: dict[str, Any] = {"stride": (2, 2), "padding": pad(0, 0), "dilation": (1, 1)}
 UNPOOLED = [
     Conv("round", 20, (14, 14), 32, 32, padding=pad(0, 0)),
     Conv("odd-maps", 16, (15, 13), 17, 33, padding=pad(0, 0)),
@@ -36,19 +34,19 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
     with backend.trace(kernels.append):
         backend.conv2d_max_pool2d_backward(
             *(grad, argmax, x, prepared),
-            **geometry_of(c),
-            kernel_size=(2, 2),
-            **{f"pool_{name}": value for name, value in POOL.items()},
+            geometry=c.geometry,
+            windows=SQUARES,
             precision="default",
             **one,
             rectified=rectified,
             workspace=backend.pool,
         )
     whole = np.empty(c.y_shape, np.float32)
-    backend.max_pool2d_backward(grad, argmax, kernel_size=(2, 2), **POOL, out=whole)
-    more = {**geometry_of(c), "workspace": backend.pool}
+    backend.max_pool2d_backward(grad, argmax, windows=SQUARES, out=whole)
+    more = {"workspace": backend.pool}
     parts = {name: None if array is None else np.empty_like(array) for name, array in one.items()}
-    backend.conv2d_backward_weight(whole, x, **more, precision="default", out=parts["grad_weight"])
+    how = {"geometry": c.geometry, "precision": "default"}
+    backend.conv2d_backward_weight(whole, x, **how, **more, out=parts["grad_weight"])
     if rectified:
         arguments = {"out": parts["grad_input"], "grad_bias": parts["grad_bias"]}
         backend.conv2d_backward_input_relu(whole, prepared, x, **more, **arguments)
@@ -84,9 +82,8 @@ def test_infinite_gradients_stay_where_they_are(rng: np.random.Generator) -> Non
         out = np.empty_like(x)
         backend.conv2d_max_pool2d_backward(
             *(grad, np.zeros(pooled, np.uint8), x, prepared),
-            **geometry_of(c),
-            kernel_size=(2, 2),
-            **{f"pool_{name}": value for name, value in POOL.items()},
+            geometry=c.geometry,
+            windows=SQUARES,
             precision="default",
             **{"grad_weight": np.empty_like(weight), "grad_input": out, "grad_bias": None, "rectified": False},
             workspace=backend.pool,

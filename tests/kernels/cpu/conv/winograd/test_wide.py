@@ -11,7 +11,7 @@ import pytest
 import fastconv as fc
 from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
-from tests.backends.cases.conv import Conv, backward_input, forward, geometry_of, prepared_weight
+from tests.backends.cases.conv import Conv, backward_input, forward, prepared_weight
 from tests.backends.cases.fused import (
     SQUARES,
     backward_input_add,
@@ -186,7 +186,7 @@ def test_a_weight_prepared_for_many_images_serves_few(backend: Backend, rng: np.
     for images in (1, 3):
         x = rng.standard_normal((images, *c.x_shape[1:]), np.float32)
         y = np.empty((images, *c.y_shape[1:]), np.float32)
-        backend.conv2d(x, prepared, None, **geometry_of(c), out=y, workspace=backend.pool)
+        backend.conv2d(x, prepared, None, out=y, workspace=backend.pool)
         with use_backend("numpy"):
             exact = fc.functional.conv2d(x.astype(np.float64), weight.astype(np.float64), padding=1)
         np.testing.assert_allclose(y, exact, rtol=0, atol=5e-3)  # of numbers of 24 on average
@@ -197,7 +197,7 @@ def test_a_weight_prepared_for_whole_tiles_refuses_others(backend: Backend) -> N
     prepared = prepared_weight(backend, np.ones(c.w_shape, np.float32), "forward", c, backend.pool)
     x, y = np.ones(other.x_shape, np.float32), np.full(other.y_shape, 7, np.float32)
     with pytest.raises(ValueError, match=r"weight: prepared for tiles of 4x8; got a convolution of \(1, 16, 15, 64\)"):
-        backend.conv2d(x, prepared, None, **geometry_of(other), out=y, workspace=backend.pool)
+        backend.conv2d(x, prepared, None, out=y, workspace=backend.pool)
     assert (y == 7).all()
 
 

@@ -1,0 +1,123 @@
+"""Convolution and dense layers on the GPU, as the contract has them; conv2d.py launches the kernels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ...geometry import POINTWISE
+from ...prepared import PreparedWeight
+from ..norm import batch_norm
+from . import conv2d as launches
+from .conv2d import MATHS, algorithm, pack_weight, product_geometry
+
+
+def conv2d_reasons(device, weight, *, geometry, input_shape, precision):
+    """Say why each direction gets its algorithm."""
+    both = (product_geometry(way, weight.shape) for way in (geometry, geometry.transposed()))
+    names = [algorithm(weight, way, precision, input_shape) for way in both]
+    if names[0] == "conv2d_depthwise":
+        why, names = "one input channel for each output", [*names, "conv2d_depthwise_weight"]
+    elif names[0] == "conv2d_plain":
+        why = f"{weight.dtype} is never rounded" if weight.dtype != np.float32 else "strict precision is never rounded"
+        names = [*names, "conv2d_weight_plain"]
+    else:
+        math_ = MATHS[precision].lower()
+        why = f"float32 in {precision} precision goes to the tensor cores as {math_}"
+        names = [*names, f"conv2d_weight_{math_}"]
+    directions = ("forward", "backward-input", "backward-weight")
+    return [f"{direction} {name}: {why}" for direction, name in zip(directions, names, strict=True)]
+
+
+def prepare_conv2d_weight(device, weight, *, geometry, input_shape, precision, workspace):
+    """Choose the kernel for one direction and bring the weight into its form."""
+    return _prepared(device, weight, weight, geometry, input_shape, precision, workspace)
+
+
+def prepare_dense_weight(device, weight, *, direction, batch, precision, workspace):
+    """Do so for a dense layer: a 1x1 convolution of maps of one pixel."""
+    geometry = POINTWISE if direction == "forward" else POINTWISE.transposed()
+    shape = (batch, 1, 1, weight.shape[0])
+    return _prepared(device, weight, _as_kernel(weight), geometry, shape, precision, workspace)
+
+
+def _prepared(device, weight, kernel, geometry, input_shape, precision, workspace):
+    product = product_geometry(geometry, kernel.shape)
+    name, packed = algorithm(kernel, product, precision, input_shape), None
+    if name.startswith(("conv2d_gather", "conv2d_halo")):
+        packed = pack_weight(device, kernel, product, MATHS[precision], workspace)
+    return PreparedWeight(weight, name, packed, geometry)
+
+
+def _run(device, x, weight, out, workspace, **finish):
+    geometry = product_geometry(weight.geometry, weight.weight.shape)
+    launches.run(device, x, weight, geometry, **finish, out=out, workspace=workspace)
+
+
+def conv2d(device, x, weight, bias, *, out, workspace):
+    """Convolution."""
+    _run(device, x, weight, out, workspace, bias=bias)
+
+
+def conv2d_relu(device, x, weight, bias, *, out, workspace):
+    """Convolution and rectifier."""
+    _run(device, x, weight, out, workspace, bias=bias, rectify=True)
+
+
+def conv2d_add_relu(device, x, weight, bias, addend, *, out, workspace):
+    """Convolution, addition and rectifier."""
+    _run(device, x, weight, out, workspace, bias=bias, addend=addend, rectify=True)
+
+
+def conv2d_statistics(device, x, weight, bias, *, out, mean, var, workspace):
+    """Convolution, then mean and variance of its result."""
+    conv2d(device, x, weight, bias, out=out, workspace=workspace)
+    batch_norm.statistics(device, out, mean=mean, var=var, workspace=workspace)
+
+
+def conv2d_backward_input(device, grad_output, weight, *, out, workspace):
+    """Gradient of the input."""
+    _run(device, grad_output, weight, out, workspace)
+
+
+def conv2d_backward_input_add(device, grad_output, weight, addend, *, out, workspace):
+    """Gradient of the input, plus `addend`."""
+    _run(device, grad_output, weight, out, workspace, addend=addend)
+
+
+def conv2d_backward_weight(device, grad_output, x, *, geometry, precision, out, workspace):
+    """Gradient of the weight."""
+    product = product_geometry(geometry, out.shape)
+    launches.backward_weight(device, grad_output, x, product, precision=precision, out=out, workspace=workspace)
+
+
+def dense(device, x, weight, bias, *, out, workspace):
+    """Matrix product."""
+    _run(device, _as_map(x), _as_prepared(weight), _as_map(out), workspace, bias=bias)
+
+
+def dense_backward_input(device, grad_output, weight, *, out, workspace):
+    """Gradient of the input."""
+    _run(device, _as_map(grad_output), _as_prepared(weight), _as_map(out), workspace)
+
+
+def dense_backward_weight(device, grad_output, x, *, precision, out, workspace):
+    """Gradient of the weight."""
+    how = {"geometry": POINTWISE, "precision": precision, "workspace": workspace}
+    conv2d_backward_weight(device, _as_map(grad_output), _as_map(x), **how, out=_as_kernel(out))
+
+
+def _as_map(array):
+    """Return a batch of features as maps of one pixel."""
+    return array.reshape((array.shape[0], 1, 1, array.shape[1]))
+
+
+def _as_kernel(weight):
+    """Return a dense weight as that of a 1x1 convolution."""
+    return weight.reshape((1, 1, *weight.shape))
+
+
+def _as_prepared(prepared):
+    """Return a prepared dense weight as that of the convolution."""
+    return replace(prepared, weight=_as_kernel(prepared.weight))
