@@ -1,4 +1,4 @@
-"""TABLE of the CUDA kernels against what is launched, what the sources hold, and what the catalogue names."""
+"""TABLE of the CUDA kernels against what is launched and what the sources hold."""
 
 from __future__ import annotations
 
@@ -71,12 +71,10 @@ def test_fusions_listed_are_those_that_the_backend_has_natively() -> None:
     assert set(cuda.TABLE) & FUSED == native
 
 
-def test_every_kernel_of_the_sources_is_listed_and_catalogued() -> None:
+def test_every_kernel_of_the_sources_is_listed() -> None:
     existing = {f"{path.stem}.{name}" for path in _FOLDER.glob("*/*.cu") for name in _KERNEL.findall(path.read_text())}
     listed = {name for names in cuda.TABLE.values() for name in names}
     assert existing == listed
-    text = (_FOLDER.parent / "README.md").read_text()
-    assert not sorted(name for name in listed if f"`{name.partition('.')[2]}`" not in text)
 
 
 def test_inline_assembly_is_in_one_header() -> None:
