@@ -1,4 +1,4 @@
-"""The README tells the truth: its code runs, its commands parse, its links lead somewhere."""
+"""The README and the pages of docs/ tell the truth: their code runs, commands parse, links lead somewhere."""
 
 import re
 import shlex
@@ -11,21 +11,30 @@ from fastconv.cli.parser import build_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+WITH_CODE = [path for path, text in PAGES.items() if "```python" in text]
 
 
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
+    assert max(map(len, README.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
-def test_python_blocks_run(capsys, name):
+def test_python_blocks_run(capsys, name, page):
     if reason := why_unavailable(name):
         pytest.skip(reason)
     set_backend(name)
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
-    exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102 - our own text
-    assert "parameters" in capsys.readouterr().out
+    blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
+    assert len(blocks) == 3
+    exec(compile("\n".join(blocks), page.name, "exec"), {})  # noqa: S102 - our own text
+    assert "Conv2d" in capsys.readouterr().out
 
 
 def commands():
-    return [line.strip() for line in README.splitlines() if line.startswith("    ")]
+    lines = [line for text in PAGES.values() for line in re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines()]
+    return [line.strip() for line in lines if line.startswith("    ")]
 
 
 def test_commands_parse():
@@ -44,6 +53,14 @@ def test_test_command_is_what_ci_runs():
         assert re.search(rf'^stage "[a-z ]+" {re.escape(part)}$', ci, re.MULTILINE), part
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(target):
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize(
+    ("page", "target"),
+    [
+        (page.name, target)
+        for page, text in PAGES.items()
+        for target in sorted(set(re.findall(r"\]\(([^)#:]+)[)#]", text)))
+    ],
+)
+def test_links_lead_somewhere(page, target):
+    (path,) = [path for path in PAGES if path.name == page]
+    assert (path.parent / target).exists()
