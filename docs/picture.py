@@ -38,7 +38,7 @@ def _arrow(source: int, target: int) -> str:
     to_left, to_top, _, to_height = BOXES[target][:4]
     return (
         f'<path marker-end="url(#head)" d="M{left + width} {top + height / 2:g}'
-        f'L{to_left - 8} {to_top + to_height / 2:g}"/>'
+        f'L{to_left - 11} {to_top + to_height / 2:g}"/>'
     )
 
 
