@@ -1,4 +1,4 @@
-"""Write RESULTS.md from the raw results.
+"""Write RESULTS.md, and the part of README.md about speed, from the raw results.
 
 pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/cpu-NAME.json
 python -m benchmarks.report
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report_gpu import gpu
+from benchmarks.report_readme import measured
+from docs.marked import ROOT, replace
 
 HERE = Path(__file__).parent
 COLUMNS = (
@@ -104,8 +106,8 @@ def training(path: Path) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Write RESULTS.md."""
+def results() -> str:
+    """Return the text of RESULTS.md."""
     parts = [
         "# Results",
         "Made by `python -m benchmarks.report` from the raw files in `benchmarks/results/`.",
@@ -134,7 +136,13 @@ def main() -> None:
             "Made by `python -m benchmarks.roofline` from the latest of them.",
             "![roofline](roofline.svg)",
         ]
-    (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n")
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Write RESULTS.md and its part of README.md."""
+    (HERE / "RESULTS.md").write_text(results())
+    replace(ROOT / "README.md", "measured", measured(HERE / "results"))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 bound for float32: Winograd on the CPU, TF32 on the GPU. ``"fast"`` multiplies bfloat16 numbers and adds in float32,
 where the backend can: on a GPU, and on a CPU with AVX512_BF16 or AMX. Each factor is rounded once, to 8 significant
 bits; a CPU without AMX may take Winograd instead, whose factors are rounded to 16 bits in fixed point, with about the
-same error in the result (kernels/README.md). In training the CPU also stores in bfloat16 the results of convolutions
+same error in the result (kernels/NUMERICS.md). In training the CPU also stores in bfloat16 the results of convolutions
 that a normalisation follows, their gradients, and activations between fused layers; arrays that are passed in or given
 back, master weights and their gradients stay float32. A value that is not finite may spread to its neighbours. float64
 is always direct.

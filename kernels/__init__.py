@@ -1,1 +1,1 @@
-"""The kernels of fastconv, and nothing else: `cpu` for Numba; README.md beside this file is the catalogue."""
+"""The kernels of fastconv, and nothing else: `cpu` in Numba, `cuda` in CUDA C++; README.md is the catalogue."""

@@ -1,4 +1,4 @@
-"""The README tells the truth: its code runs, its commands parse, its links lead somewhere."""
+"""The README and the pages of docs/ tell the truth: their code runs, commands parse, links lead somewhere."""
 
 import re
 import shlex
@@ -13,21 +13,31 @@ from fastconv.optim import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+BACKENDS = (ROOT / "docs" / "backends.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+WITH_CODE = [path for path, text in PAGES.items() if "```python" in text]
 
 
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 120
+    assert max(map(len, README.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda path: path.stem)
 @pytest.mark.parametrize("name", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
-def test_python_blocks_run(capsys, name):
+def test_python_blocks_run(capsys, name, page):
     if reason := why_unavailable(name):
         pytest.skip(reason)
     set_backend(name)
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
-    exec(compile("\n".join(blocks), "README.md", "exec"), {})  # noqa: S102 - our own text
-    assert "parameters" in capsys.readouterr().out
+    blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
+    assert len(blocks) == 3
+    exec(compile("\n".join(blocks), page.name, "exec"), {})  # noqa: S102 - our own text
+    assert "Conv2d" in capsys.readouterr().out
 
 
 def commands():
-    return [line.strip() for line in README.splitlines() if line.startswith("    ")]
+    lines = [line for text in PAGES.values() for line in re.sub(r"```.*?```", "", text, flags=re.DOTALL).splitlines()]
+    return [line.strip() for line in lines if line.startswith("    ")]
 
 
 def test_commands_parse():
@@ -47,15 +57,23 @@ def test_test_command_is_what_ci_runs():
 
 
 def test_all_activations_are_in_the_table():
-    (row,) = (line for line in README.splitlines() if line.startswith("| ReLU, "))
+    (row,) = (line for line in BACKENDS.splitlines() if line.startswith("| ReLU, "))
     assert row.split(" | ")[0] == "| " + ", ".join(function.layer for function in POINTWISE.values())
 
 
 def test_all_optimizers_are_in_the_table():
-    (row,) = (line for line in README.splitlines() if line.startswith("| SGD, "))
+    (row,) = (line for line in BACKENDS.splitlines() if line.startswith("| SGD, "))
     assert row.split(" | ")[0] == "| " + ", ".join(optimizer.__name__ for optimizer in OPTIMIZERS.values())
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(target):
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize(
+    ("page", "target"),
+    [
+        (page.name, target)
+        for page, text in PAGES.items()
+        for target in sorted(set(re.findall(r"\]\(([^)#:]+)[)#]", text)))
+    ],
+)
+def test_links_lead_somewhere(page, target):
+    (path,) = [path for path in PAGES if path.name == page]
+    assert (path.parent / target).exists()

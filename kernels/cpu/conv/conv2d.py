@@ -210,7 +210,7 @@ def _run_gathers(x, weight, bias, out, workspace, *, floor, addend, statistics):
 def in_range(found, workspace, *arrays):
     """Tell whether Winograd's results are right: finite, if `found` is, or else because one of the factors is not.
 
-    Its transforms add numbers that are larger than the result by their factors (kernels/README.md), and may overflow
+    Its transforms add numbers that are larger than the result by their factors (kernels/NUMERICS.md), and may overflow
     where the formula does not. What is being recorded breaks off then.
     """
     if is_recording():

@@ -45,7 +45,7 @@ def _vector_bytes() -> int:
 
 LINE_BYTES = 64  # of a cache
 VECTOR_BYTES = _vector_bytes()
-# Results from here on are written past the caches (see kernels/README.md): where a vector is a line, from 4 MB on (a
+# Results from here on are written past the caches (see kernels/NOTES.md): where a vector is a line, from 4 MB on (a
 # twentieth of a ResNet-20 step on Zen 5); on Zen 3 what fits into the L3 cache is better left there (another one).
 STREAM_BYTES = 4 * 1024**2 if VECTOR_BYTES == LINE_BYTES else max(4 * 1024**2, CACHES.level3 // 2)
 REGISTERS = 32 if VECTOR_BYTES == 64 or llvm.get_default_triple().startswith("aarch64") else 16

@@ -1,1 +1,1 @@
-"""Batch normalisation."""
+"""Batch normalisation and its gradients."""

@@ -1,1 +1,1 @@
-"""Pooling."""
+"""Pooling and its gradients."""

@@ -162,7 +162,7 @@ def _weight(c: Conv, rng: np.random.Generator) -> np.ndarray:
 def _spread(c: Conv, name: str, spread: str, summed: str, axes: tuple[int, ...]):
     """Magnitudes for Winograd, which mixes the inputs of a patch: the largest input times the sum of the other factor.
 
-    The worst case is 860 times that (see kernels/README.md); rounding errors of both signs stay far below it.
+    The worst case is 860 times that (see kernels/NUMERICS.md); rounding errors of both signs stay far below it.
     """
 
     def magnitude(i: Arrays, expected: Arrays) -> dict:

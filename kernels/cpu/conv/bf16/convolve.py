@@ -8,7 +8,7 @@ elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a til
 for mean and variance.
 
 Cost: 2 * N * P * Q * K * (C / groups) * R * S flops and each array moved once; with tile registers bound by the caches
-and by memory. Error: each operand is rounded to 8 bits, see kernels/README.md. A row's last step may multiply
+and by memory. Error: each operand is rounded to 8 bits, see kernels/NUMERICS.md. A row's last step may multiply
 neighbouring cells by zero weights, so a value that is not finite can spread to its neighbours.
 """
 

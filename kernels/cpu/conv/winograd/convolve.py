@@ -13,7 +13,7 @@ come first, in a launch of their own, and a task is a part of the output channel
 read once. With AVX-512, large convolutions have wide tiles, F(4x8, 3x3) (wide.py).
 
 Cost: a quarter of the direct flops in the products, plus some 150 vector instructions a patch and channel vector for
-each transform. Error: larger than direct, see kernels/README.md; strict precision never comes here. With a weight of
+each transform. Error: larger than direct, see kernels/NUMERICS.md; strict precision never comes here. With a weight of
 16-bit numbers the planes are rounded to such too, and multiplied in fixed point (fixed_point.py).
 """
 

@@ -1,4 +1,4 @@
-"""Winograd stays within the bound that kernels/README.md derives, on normal, all-positive and wide-range numbers."""
+"""Winograd stays within the bound that kernels/NUMERICS.md derives, on normal, all-positive and wide-range numbers."""
 
 from __future__ import annotations
 

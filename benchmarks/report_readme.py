@@ -1,0 +1,115 @@
+"""The part of README.md about speed: one row for each claim, from the raw results."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+MACHINES = {
+    "cpu-epyc-zen5": "AMD EPYC, Zen 5",
+    "cpu-epyc-zen4": "AMD EPYC, Zen 4",
+    "cpu-xeon": "Intel Xeon, AMX",
+}
+MODELS = ("keras_cnn", "resnet20", "resnet9")
+DIRECTIONS = ("forward", "backward_input", "backward_weight")
+WINOGRAD = ("64_64_at_32", "128_128_at_16", "256_256_at_8", "512_512_at_4")
+DIRECT = ("stride2_64_128_at_32", "1x1_256_64_at_16", "depthwise_128_at_16")
+
+
+def _convolutions(layers: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"conv2d[{direction}-{layer}]" for direction in DIRECTIONS for layer in layers)
+
+
+# The claim, its benchmarks, which of their ratios, and whether the smallest and the largest stand for all of them.
+CLAIMS = (
+    ("3x3 convolutions, 64 to 512 channels, and their gradients", _convolutions(WINOGRAD), "torch_ratio", True),
+    ("stride 2, 1x1 and depthwise convolutions, and gradients", _convolutions(DIRECT), "torch_ratio", True),
+    ("training step of keras_cnn, resnet20, resnet9", [f"train_step[{name}]" for name in MODELS], "torch_ratio", False),
+    ("the same beside PyTorch in bfloat16", [f"train_step[{name}]" for name in MODELS], "bf16_ratio", False),
+    ('the same, ours in `"fast"`', [f"train_step_fast[{name}]" for name in MODELS], "bf16_ratio", False),
+    (
+        "inference of resnet20 at batch 1, 8, 128, beside engines",
+        [f"inference_resnet20[{batch}]" for batch in (1, 8, 128)],
+        "engine_ratio",
+        False,
+    ),
+)
+
+
+def ratios(report: dict[str, Any], names: tuple[str, ...] | list[str], key: str) -> list[float]:
+    """Return a ratio of some benchmarks of one file, in their order; empty where they were not run."""
+    infos = {b["name"].removeprefix("bench_"): b["extra_info"] for b in report["benchmarks"]}
+    return [infos[name][key] for name in names if key in infos.get(name, {})]
+
+
+def _cell(values: list[float], as_range: bool) -> str:
+    if not values:
+        return "not run"
+    if as_range:
+        return f"{min(values):.2f} to {max(values):.2f}"
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def processors(reports: dict[str, dict[str, Any]]) -> str:
+    """Return the table of the CPUs: a row for each claim, a column for each machine."""
+    days = {name: report["datetime"][:10] for name, report in reports.items()}
+    rows = [
+        "| " + " | ".join(["", *(f"{MACHINES[name]} ({days[name]})" for name in reports)]) + " |",
+        "|---" * (len(reports) + 1) + "|",
+    ]
+    for claim, names, key, as_range in CLAIMS:
+        cells = [_cell(ratios(report, names, key), as_range) for report in reports.values()]
+        rows.append("| " + " | ".join([claim, *cells]) + " |")
+    return "\n".join(rows)
+
+
+def card(report: dict[str, Any]) -> str:
+    """Return what a run on a GPU gives: training steps, and how many passes of single layers are faster."""
+    rows = report["rows"]
+    steps = {
+        (row["model"], row["precision"]): row["ratio"]
+        for row in rows
+        if row["stage"] == "steps" and "medians" in row and row["batch"] == 512
+    }
+    passes = [row for row in rows if row["stage"] in ("ops", "more") and "medians" in row and "layer" in row]
+    peers = [row["medians"][report.get("peer") or row["peer"]] / row["medians"]["fastconv graph"] for row in passes]
+
+    def said(precision: str) -> str:
+        found = [(model, steps[model, precision]) for model in MODELS if (model, precision) in steps]
+        return ", ".join(f"{model} {ratio:.2f}" for model, ratio in found)
+
+    return (
+        f"{report['device']} ({report['date']}): captured training steps at batch 512, beside PyTorch with cuDNN:\n"
+        f'{said("default")} in TF32; {said("fast")} in `"fast"`.\n'
+        f"Of {len(peers)} passes of single convolutions {sum(ratio > 1 for ratio in peers)} are faster than cuDNN's."
+    )
+
+
+def cifar(report: dict[str, Any]) -> str:
+    """Return what training on CIFAR-10 gave, ours and PyTorch's."""
+    ours, torch = (
+        f"{summary['accuracy_mean']:.1%} at {summary['seconds_per_epoch']:.1f} s an epoch"
+        for summary in (report["fastconv_summary"], report["torch_summary"])
+    )
+    recipe = report["recipe"]
+    return (
+        f"CIFAR-10, `{recipe['model']}`, {recipe['epochs']} epochs, mean of {len(report['runs'])} seeds, Zen 5:"
+        f" test accuracy\n{ours}; PyTorch {torch}."
+    )
+
+
+def measured(results: Path) -> str:
+    """Return the part of the README that the raw results of a folder give."""
+    reports = {name: json.loads((results / f"{name}.json").read_text()) for name in MACHINES}
+    training = json.loads((results / "cifar10-keras_cnn.json").read_text())
+    torch = training["torch"]
+    parts = (
+        f"Times of PyTorch {torch} divided by ours, on two shared cores: above 1 ours is faster. Batch 128, float32;\n"
+        "PyTorch on as many threads, in its better layout and with its page faults tuned away. Engines: the faster of\n"
+        "ONNX Runtime and OpenVINO. All rows, commands and spreads: [benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+        processors(reports),
+        cifar(training),
+        card(json.loads((results / "gpu-h200.json").read_text())),
+    )
+    return "\n\n".join(parts)

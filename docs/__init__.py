@@ -1,0 +1,1 @@
+"""Pages beside the README, and the scripts that make the parts of them which follow from the code."""
