@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 
+from ...pointwise import RELU
 from ...prepared import PreparedWeight
-from ..elementwise.activation import relu
 from ..elementwise.finite import all_finite, expect_finite
 from ..elementwise.maps import add, copy
+from ..elementwise.pointwise import activate
 from ..norm import batch_norm
 from ..runtime.launch import immediately, is_recording, trace
 from ..vector.bf16_storage import STORED, convert, widened
@@ -172,7 +173,7 @@ def _run_plain(x, weight, bias, out, workspace, *, floor, addend, statistics):
     if addend is not None:
         add(y, addend, out=out)
     if floor == 0.0:
-        relu(out, out=out)
+        activate(RELU, out, out=out)
     if statistics is not None:
         batch_norm.statistics(out, *statistics, workspace)
 

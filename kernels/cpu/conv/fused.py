@@ -4,7 +4,8 @@ Each is one pass where Winograd computes it with 3x3 taps and its results stay i
 parts: by shapes and values, as `fastconv.explain` shows.
 """
 
-from ..elementwise.activation import relu_backward
+from ...pointwise import RELU
+from ..elementwise.pointwise import activate_backward
 from ..elementwise.reduce import relu_backward_bias
 from ..norm.backward import relu_sums
 from ..pool.max_pool import max_pool2d, max_pool2d_backward
@@ -59,7 +60,7 @@ def conv2d_backward_input_relu(grad_output, weight, y, *, out, grad_bias, worksp
     y = widened(y, workspace)
     conv2d_backward_input(grad_output, weight, out=out, workspace=workspace)
     if grad_bias is None:
-        relu_backward(out, y, out=out)
+        activate_backward(RELU, out, y, out=out)
     else:
         relu_backward_bias(out, y, out=out, grad_bias=grad_bias, workspace=workspace)
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..elementwise.activation import relu_backward
+from ...pointwise import RELU
+from ..elementwise.pointwise import activate_backward
 from ..pool.max_pool import max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..runtime.launch import launch
@@ -112,7 +113,7 @@ def batch_norm_relu_max_pool2d_backward(
     """Gradients of a normalisation, rectifier and max pooling; in their two passes if that is one of 2x2."""
     if not suits_pool(x.shape, y.shape, windows):
         masked, grad = workspace.empty(y.shape, gamma.dtype), workspace.empty(x.shape, gamma.dtype)
-        relu_backward(grad_output, widened(y, workspace), out=masked)
+        activate_backward(RELU, grad_output, widened(y, workspace), out=masked)
         max_pool2d_backward(masked, argmax, windows=windows, out=grad)
         grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
         batch_norm_backward(grad, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
