@@ -74,18 +74,18 @@ def test_fast_does_not_survive_a_change_of_backend(monkeypatch: pytest.MonkeyPat
 
 def test_functions_pass_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
-    prepare = NumpyBackend.prepare_conv2d_weight
+    prepare = get_backend().prepare_conv2d_weight
 
-    def spy(self, weight, **arguments):
-        asked.append((arguments["direction"], arguments["precision"]))
-        return prepare(self, weight, **arguments)
+    def spy(weight, **arguments):
+        asked.append((arguments["geometry"].is_transposed, arguments["precision"]))
+        return prepare(weight, **arguments)
 
-    monkeypatch.setattr(type(get_backend()), "prepare_conv2d_weight", spy)
+    monkeypatch.setattr(get_backend(), "prepare_conv2d_weight", spy)
     x, weight = np.ones((1, 3, 3, 1)), np.ones((1, 1, 1, 1))
     F.conv2d(x, weight)
     with precision("strict"):
         F.conv2d_backward_input(x, weight, input_shape=x.shape)
-    assert asked == [("forward", "default"), ("backward_input", "strict")]
+    assert asked == [(False, "default"), (True, "strict")]
 
 
 REFUSED = """

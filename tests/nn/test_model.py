@@ -138,18 +138,18 @@ def test_versions_and_assignment(backend, rng):
 def test_weights_are_prepared_once_per_version(backend, rng, monkeypatch):
     layer = nn.Conv2d(4, 3, padding=1).build((6, 6, 3))
     calls = []
-    prepare = type(backend).prepare_conv2d_weight
+    prepare = backend.prepare_conv2d_weight
 
-    def counted(self, weight, **keywords):
-        calls.append((keywords["direction"], keywords["input_shape"], keywords["precision"]))
-        return prepare(self, weight, **keywords)
+    def counted(weight, **keywords):
+        calls.append((keywords["geometry"].is_transposed, keywords["input_shape"], keywords["precision"]))
+        return prepare(weight, **keywords)
 
-    monkeypatch.setattr(type(backend), "prepare_conv2d_weight", counted)
+    monkeypatch.setattr(backend, "prepare_conv2d_weight", counted)
     x = fc.asarray(rng.standard_normal((2, 6, 6, 3)).astype(np.float32))
     for _ in range(3):
         y, context = layer.forward(x, training=True)
         layer.backward(y, context)
-    assert calls == [(direction, (2, 6, 6, 3), "default") for direction in ("forward", "backward_input")]
+    assert calls == [(transposed, (2, 6, 6, 3), "default") for transposed in (False, True)]
     layer(x[:1])
     with fc.precision("strict"):
         layer(x)
@@ -166,13 +166,13 @@ def test_weights_are_prepared_once_per_version(backend, rng, monkeypatch):
 def test_dense_weights_are_prepared_for_what_they_depend_on(backend, rng, monkeypatch):
     layer = nn.Dense(4).build((6,))
     calls = []
-    prepare = type(backend).prepare_dense_weight
+    prepare = backend.prepare_dense_weight
 
-    def counted(self, weight, **keywords):
+    def counted(weight, **keywords):
         calls.append((keywords["direction"], keywords["batch"], keywords["precision"]))
-        return prepare(self, weight, **keywords)
+        return prepare(weight, **keywords)
 
-    monkeypatch.setattr(type(backend), "prepare_dense_weight", counted)
+    monkeypatch.setattr(backend, "prepare_dense_weight", counted)
     x = fc.asarray(rng.standard_normal((5, 6)).astype(np.float32))
     for _ in range(2):
         y, context = layer.forward(x, training=True)

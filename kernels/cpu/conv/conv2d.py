@@ -123,11 +123,11 @@ def _pack(weight, gathers, strides, workspace):
 
 def prepare_conv2d_weight(weight, *, geometry, input_shape, precision, workspace):
     """Choose the kernel for one direction and bring the weight into its form."""
-    direction, values = _direction(geometry), _values(geometry)
+    direction = _direction(geometry)
     if is_depthwise(weight.shape, geometry.groups):
         chosen = depthwise.algorithm(weight, direction, geometry.stride)
         return PreparedWeight(weight, f"conv2d_{direction}_{chosen}", None, geometry)
-    make_run = functools.partial(_make_run, weight.shape, input_shape, geometry)
+    make_run, values = functools.partial(_make_run, weight.shape, input_shape, geometry), _values(geometry)
     algorithm, _ = choose(direction, weight.shape, weight.dtype, input_shape, values, precision, make_run)
     if algorithm == "direct" and not all_finite(weight):
         return PreparedWeight(weight, f"conv2d_{direction}_taps", None, geometry)

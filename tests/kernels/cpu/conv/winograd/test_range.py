@@ -122,13 +122,7 @@ def _pool_backward(backend: Backend, a: Arrays, precision: str) -> Arrays:
     n, h, w, k = a["grad_output"].shape
     argmax = np.random.default_rng(1).integers(0, 4, (n, h // 2, w // 2, k)).astype(np.uint8)
     results = {"grad_weight": np.empty_like(a["weight"]), "grad_input": np.empty_like(a["x"])}
-    more = {
-        "geometry": _geometry(a["weight"]),
-        "windows": SQUARES,
-        **results,
-        "precision": precision,
-        "workspace": backend.pool,
-    }
+    more = {"geometry": _geometry(a["weight"]), "windows": SQUARES, "precision": precision, "workspace": backend.pool}
     weight = _prepared(backend, a, "backward_input", precision)
     arguments = (a["pooled"], argmax, a["sign"], weight)
     backend.conv2d_max_pool2d_backward(*arguments, rectified=False, grad_bias=None, **results, **more)
