@@ -20,7 +20,7 @@ from ...runtime.launch import device, get_num_threads, kernel, launch
 from ...vector import amx
 from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, store_bf16, store_bf16_half, store_bf16_part, tile_dot
 from ...vector.bf16_storage import STORED, bytes_of, load_either, put_either
-from ...vector.memory import CHUNK, load, store
+from ...vector.memory import load, store
 from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
 from ...vector.simd import (
     STREAM_BYTES,
@@ -37,7 +37,7 @@ from ...vector.simd import (
 )
 from ...vector.tile import TILE_VECTORS, row_steps, tile_store, tile_zero
 from ..statistics import combine_partial_statistics
-from .plan import TILE_PIXELS, bf16_runs, packed_bytes
+from .plan import CHUNK, TILE_PIXELS, bf16_runs, packed_bytes
 
 _DOT_ROWS = 8  # 16 sums hide the latency of the dot product
 _NOTHING = np.empty(0, np.float32)

@@ -2,10 +2,10 @@
 
 from ...runtime.launch import device, kernel, launch
 from ...vector.bf16 import BLOCK_BYTES, square_pairs, store_bf16_pairs
-from ...vector.memory import CHUNK, load
+from ...vector.memory import load
 from ...vector.simd import address, vsplat
 from ...vector.tile import square_load, square_store, square_transpose
-from .plan import bf16_runs, packed_bytes
+from .plan import CHUNK, bf16_runs, packed_bytes
 
 
 @device

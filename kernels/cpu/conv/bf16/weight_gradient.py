@@ -18,13 +18,13 @@ from ...runtime.launch import device, get_num_threads, kernel, launch
 from ...vector import amx
 from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, square_store_bf16, store_bf16_pairs, tile_dot
 from ...vector.bf16_storage import STORED, bytes_of, load_either
-from ...vector.memory import CHUNK, copy_elements, store
+from ...vector.memory import copy_elements, store
 from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
 from ...vector.simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
 from ...vector.sums import sum_in_order
 from ...vector.tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
 from .convolve import fill_table
-from .plan import bf16_squares
+from .plan import CHUNK, bf16_squares
 
 _DOT_ROWS = 8
 
