@@ -43,7 +43,7 @@ check_numba(numba.config)
 
 
 _PACKAGE = __name__.removesuffix("runtime.cache")
-_FOLDER = Path(__file__).parents[1]  # with all kernels
+_FOLDER = Path(__file__).parents[2]  # with what the kernels of the CPU and of CUDA share
 _NUMBA_SETTINGS = (
     *("CPU_NAME", "CPU_FEATURES", "ENABLE_AVX", "DISABLE_INTEL_SVML", "OPT", "LOOP_VECTORIZE", "SLP_VECTORIZE"),
     *("BOUNDSCHECK", "DEBUGINFO_DEFAULT", "DEBUG_NRT", "NRT_STATS", "LLVM_REFPRUNE_PASS", "LLVM_REFPRUNE_FLAGS"),
@@ -55,15 +55,20 @@ def _settings() -> str:
     return repr([getattr(numba.config, name, None) for name in _NUMBA_SETTINGS] + [bounds_checked()])
 
 
+def _sources(folder: Path) -> list[Path]:
+    """Return all that the kernels of the CPU are made of; `folder` is that of both kinds."""
+    return sorted([*folder.glob("*.py"), *(folder / "cpu").rglob("*.py")])
+
+
 def _state_of_sources() -> list[tuple[Path, int, int]]:
     """Path, size and time of change of each source."""
-    found = ((path, path.stat()) for path in sorted(_FOLDER.rglob("*.py")))
+    found = ((path, path.stat()) for path in _sources(_FOLDER))
     return [(path, status.st_size, status.st_mtime_ns) for path, status in found]
 
 
 def _hash_sources(folder: Path) -> str:
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*.py")):
+    for path in _sources(folder):
         digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
     versions = (numba.__version__, llvmlite.__version__, llvm.llvm_version_info, np.__version__)
     python = (platform.python_version(), sys.abiflags)
@@ -85,7 +90,7 @@ def _is_being_imported() -> bool:
     frame = sys._getframe(1)
     while frame is not None and frame.f_code.co_name != "<module>":
         frame = frame.f_back
-    return frame is not None and Path(frame.f_code.co_filename).is_relative_to(_FOLDER)
+    return frame is not None and Path(frame.f_code.co_filename).is_relative_to(_FOLDER / "cpu")
 
 
 def _number_functions() -> None:

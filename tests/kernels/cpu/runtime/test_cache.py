@@ -17,7 +17,7 @@ from fastconv.kernels import cpu
 from fastconv.kernels.cpu.elementwise import maps
 from fastconv.kernels.cpu.runtime import cache as original
 
-_FOLDER = Path(cpu.__file__).parent
+_FOLDER = Path(cpu.__file__).parents[1]  # with what CUDA shares
 
 CODE = """
 import sys, warnings
@@ -148,7 +148,7 @@ def test_other_compiler_settings_have_a_directory_of_their_own(filled):
 
 @pytest.fixture
 def sources(tmp_path):
-    folder = tmp_path / "cpu"
+    folder = tmp_path / "kernels"
     shutil.copytree(_FOLDER, folder, ignore=shutil.ignore_patterns("__pycache__"))
     assert original._hash_sources(folder) == original.SOURCES_HASH
     return folder
@@ -157,17 +157,18 @@ def sources(tmp_path):
 def test_change_in_any_source_gives_another_directory(sources):
     """A helper's file too: Numba's own cache looks at the kernel's alone."""
     hashes = [original.SOURCES_HASH]
-    files = sorted(sources.rglob("*.py"))
+    files = [*sorted(sources.glob("*.py")), *sorted((sources / "cpu").rglob("*.py"))]
+    assert sources / "pointwise.py" in files
     for path in files:
         text = path.read_text()
         path.write_text(text + "# changed\n")
         hashes.append(original._hash_sources(sources))
         path.write_text(text)
-    for name in ("another.py", "wing/another.py"):
+    for name in ("another.py", "cpu/another.py", "cpu/wing/another.py"):
         (sources / name).parent.mkdir(exist_ok=True)
         (sources / name).write_text("")
         hashes.append(original._hash_sources(sources))
-    (sources / "vector" / "tile.py").rename(sources / "vector" / "tiles.py")
+    (sources / "cpu" / "vector" / "tile.py").rename(sources / "cpu" / "vector" / "tiles.py")
     hashes.append(original._hash_sources(sources))
     assert len(files) > 50
     assert len(set(hashes)) == len(hashes)
@@ -220,7 +221,7 @@ def test_nothing_is_kept_of_sources_that_changed(sources, monkeypatch):
     monkeypatch.setattr(original, "_FOLDER", sources)
     monkeypatch.setattr(original, "_SOURCES", original._state_of_sources())
     assert cache._path(signature) is not None
-    path = sources / "vector" / "simd.py"
+    path = sources / "cpu" / "vector" / "simd.py"
     text = path.read_text()
     path.write_text(text.replace("a", "b", 1))
     assert cache._path(signature) is None
