@@ -17,6 +17,7 @@ from benchmarks.digest.contract import Insisting, contract_cases
 from benchmarks.digest.functions import convolutions, functions
 from benchmarks.digest.hashing import compute, digest
 from benchmarks.digest.nets import all_models, every_layer
+from fastconv.kernels.pointwise import POINTWISE
 from tests.copied_tree import ROOT
 
 
@@ -83,7 +84,9 @@ def test_every_public_function_and_layer_is_asked() -> None:
     assert called >= set(fc.functional.__all__) - {"dropout"}
     layers = {type(layer) for make in (every_layer, all_models()["lenet5"]) for layer in make().walk()}
     public = {value for value in vars(fc.nn).values() if isinstance(value, type) and issubclass(value, fc.nn.Layer)}
-    assert public - layers <= {fc.nn.Layer, fc.nn.Identity, fc.nn.GlobalAvgPool2d}
+    pointwise = {getattr(fc.nn, function.layer) for function in POINTWISE.values()}  # asked one by one in the functions
+    others = {layer.__name__ for layer in public - layers - pointwise}
+    assert others <= {"Layer", "Identity", "GlobalAvgPool2d", "PointwiseLayer"}
 
 
 def test_two_runs_are_equal_and_a_missing_name_is_told(tmp_path, monkeypatch, capsys) -> None:

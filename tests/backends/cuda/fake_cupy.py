@@ -302,7 +302,9 @@ _SCALARS = {
 
 def parameters_of(text: str, kernel: Kernel) -> list[str]:
     """Return for each parameter of a kernel "pointer", or NumPy's name of its type."""
-    found = re.search(rf'extern "C" __global__ void[^;{{]*?\b{kernel.name}\(([^)]*)\)', text)
+    # Written out, or by a macro of which the name is an argument: relu_forward is function##_forward.
+    name = rf"(?:\b{kernel.name}|\bfunction##_{kernel.name.rpartition('_')[2]})"
+    found = re.search(rf'extern "C" __global__ void[^;{{]*?{name}\(([^)]*)\)', text)
     assert found, kernel.name
     element = dict(kernel.defines).get("ELEMENT")
     kinds = []

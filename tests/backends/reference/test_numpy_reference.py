@@ -161,8 +161,8 @@ def test_known_running_statistics(reference) -> None:
 
 @pytest.mark.parametrize("name", POINTWISE)
 def test_activation_gradients_are_slopes(reference, name: str) -> None:
-    """With the defaults of its parameters, and with others."""
-    x = np.array([-3.0, -1.3, -0.2, 0.4, 1.1, 2.7])
+    """With the defaults of its parameters, and with others; away from kinks."""
+    x = np.array([-2.9, -1.3, -0.2, 0.4, 1.1, 2.7])
     function = POINTWISE[name]
     for factor in (1.0, 1.3):
         activation = function(*(factor * parameter.default for parameter in function.parameters))

@@ -23,7 +23,7 @@ from fastconv.kernels.cpu.conv import direct
 from fastconv.kernels.cpu.conv.bf16 import convolve as bf16_convolve
 from fastconv.kernels.cpu.conv.winograd import plan as winograd_plan
 from fastconv.kernels.cpu.elementwise import maps
-from fastconv.kernels.cpu.norm import batch_norm_gradient, normalise
+from fastconv.kernels.cpu.norm import backward, normalise
 from fastconv.kernels.cpu.vector import bf16, memory
 from fastconv.kernels.cpu.vector.simd import STREAM_BYTES
 
@@ -69,7 +69,7 @@ def test_every_case_is_there() -> None:
 
 
 def _set_threshold(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
-    for module in (batch_norm_gradient, bf16_convolve, direct, memory, normalise, winograd_plan):
+    for module in (backward, bf16_convolve, direct, memory, normalise, winograd_plan):
         monkeypatch.setattr(module, "STREAM_BYTES", nbytes)
     winograd_plan.winograd_plan.cache_clear()
 
