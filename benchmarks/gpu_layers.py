@@ -54,9 +54,12 @@ def operation(
 
     def run() -> None:
         if direction == "backward_weight":
-            backend.conv2d_backward_weight(arrays["grad"], arrays["x"], **geometry, precision=precision, **out)
+            backend.conv2d_backward_weight(
+                arrays["grad"], arrays["x"], **geometry, precision=precision, algorithm="shapes", **out
+            )
             return
-        how: Any = {"input_shape": conv.x_shape, **geometry, "precision": precision, "workspace": backend.pool}
+        how: Any = {"input_shape": conv.x_shape, **geometry, "precision": precision, "algorithm": "shapes"}
+        how |= {"workspace": backend.pool}
         prepared = backend.prepare_conv2d_weight(arrays["weight"], direction=direction, **how)
         if direction == "forward":
             backend.conv2d(arrays["x"], prepared, None, **geometry, **out)

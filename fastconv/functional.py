@@ -44,6 +44,7 @@ from fastconv._pooling import (
     max_pool2d_backward,
 )
 from fastconv._shapes import Padding, PaddingLike, Pair, PairLike, as_padding, as_pair, conv_output_size
+from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, RandomKey, Shape
@@ -187,6 +188,7 @@ def conv2d(
         direction="forward",
         input_shape=x.shape,
         precision=get_precision(),
+        algorithm=get_algorithm(),
         workspace=backend.pool,
         **geometry,
     )
@@ -217,6 +219,7 @@ def conv2d_backward_input(
         direction="backward_input",
         input_shape=shape,
         precision=get_precision(),
+        algorithm=get_algorithm(),
         workspace=backend.pool,
         **geometry,
     )
@@ -244,7 +247,13 @@ def conv2d_backward_weight(
     check.has_shape(grad_output, "grad_output", out_shape, "the shape of the convolution's output")
     out = backend.empty(shape, x.dtype)
     backend.conv2d_backward_weight(
-        grad_output, x, **geometry, precision=get_precision(), out=out, workspace=backend.pool
+        grad_output,
+        x,
+        **geometry,
+        precision=get_precision(),
+        algorithm=get_algorithm(),
+        out=out,
+        workspace=backend.pool,
     )
     return out
 

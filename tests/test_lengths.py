@@ -62,7 +62,6 @@ _pool_wide
 _pool_window
 _rectified_part
 _round_strip
-_run_tensor
 _statistics
 _store_sums
 _sum_pixels
@@ -87,7 +86,6 @@ convolve_blocks
 convolve_groups
 copy_strip
 fill_planes
-forward
 fused
 mask_outputs
 multiply

@@ -188,6 +188,7 @@ class Conv2d(Layer):
             dilation=self.dilation,
             groups=self.groups,
             precision=get_precision(),
+            algorithm=get_algorithm(),
         )
 
     def backward_bias(self, grad_output: Array) -> None:
@@ -216,6 +217,7 @@ class Conv2d(Layer):
             dilation=self.dilation,
             groups=self.groups,
             precision=get_precision(),
+            algorithm=get_algorithm(),
             out=target,
             workspace=backend.pool,
         )
@@ -264,7 +266,8 @@ class Conv2d(Layer):
         bias = None if before is None or not needs_input_grad else before.bias
         target, bias_target = self.weight.grad_target(), None if bias is None else bias.grad_target()
         pool = {name if name == "kernel_size" else f"pool_{name}": value for name, value in windows.items()}
-        more |= {"precision": get_precision(), "grad_weight": target, "grad_input": grad, "grad_bias": bias_target}
+        more |= {"precision": get_precision(), "algorithm": get_algorithm()}
+        more |= {"grad_weight": target, "grad_input": grad, "grad_bias": bias_target}
         rectified = needs_input_grad and before is not None
         backend.conv2d_max_pool2d_backward(grad_output, argmax, x, weight, **more, **pool, rectified=rectified)
         self.weight.add_grad(target)
@@ -298,7 +301,7 @@ class Conv2d(Layer):
         return _plan(size, self.kernel_size, self.stride, self.padding, self.dilation)
 
     def _prepare(self, direction: Direction, input_shape: Shape, plan: _Plan) -> PreparedWeight:
-        backend, precision = self.backend, get_precision()
+        backend, precision, algorithm = self.backend, get_precision(), get_algorithm()
         prepare = partial(
             backend.prepare_conv2d_weight,
             self.weight.array,
@@ -309,9 +312,10 @@ class Conv2d(Layer):
             dilation=self.dilation,
             groups=self.groups,
             precision=precision,
+            algorithm=algorithm,
             workspace=backend.pool,
         )
-        return self._prepared.get((direction, input_shape, precision, get_algorithm()), prepare)
+        return self._prepared.get((direction, input_shape, precision, algorithm), prepare)
 
     def _label(self) -> str:
         return f"Conv2d({self.out_channels}, {self.kernel_size})"

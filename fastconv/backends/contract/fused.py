@@ -7,11 +7,11 @@ and variance may have a second row everywhere, see `Operations.batch_norm`.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from fastconv._shapes import Padding, Pair, conv_output_size
 from fastconv.backends.contract.operations import Operations
-from fastconv.backends.contract.types import Array, Precision, PreparedWeight, Workspace
+from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, PreparedWeight, Workspace
 
 
 class _Geometry(TypedDict):
@@ -198,6 +198,7 @@ class FusedOperations(Operations):
         pool_padding: Padding,
         pool_dilation: Pair,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         grad_weight: Array,
         grad_input: Array | None,
         rectified: bool,
@@ -225,7 +226,8 @@ class FusedOperations(Operations):
         windows = _Windows(kernel_size=kernel_size, stride=pool_stride, padding=pool_padding, dilation=pool_dilation)
         self.max_pool2d_backward(grad_output, argmax, **windows, out=grad)
         geometry = _Geometry(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        self.conv2d_backward_weight(grad, x, **geometry, precision=precision, out=grad_weight, workspace=workspace)
+        how: Any = {"precision": precision, "algorithm": algorithm}
+        self.conv2d_backward_weight(grad, x, **geometry, **how, out=grad_weight, workspace=workspace)
         if weight is None or grad_input is None:
             return
         if rectified:

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.types import (
+    AlgorithmChoice,
     Array,
     Direction,
     Precision,
@@ -48,6 +49,7 @@ class Operations(abc.ABC):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
     ) -> Sequence[str]:
         """Say for each direction which algorithm a convolution gets and why; nothing if there is no choice."""
         return ()
@@ -64,6 +66,7 @@ class Operations(abc.ABC):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         workspace: Workspace,
     ) -> PreparedWeight:
         """Choose the kernel for one direction of a convolution and bring the weight into its form.
@@ -72,7 +75,9 @@ class Operations(abc.ABC):
         ----------
         weight : (R, S, C // groups, K) array
         direction : "forward" or "backward_input"
-        input_shape : (N, H, W, C), of the convolution's input; the choice depends on shapes and `precision` only.
+        input_shape : (N, H, W, C), of the convolution's input
+            The choice depends on shapes, `precision` and `algorithm` only.
+        algorithm : what was asked for with `fastconv.set_algorithm`; a backend with one way for everything ignores it.
         """
 
     @abc.abstractmethod
@@ -141,6 +146,7 @@ class Operations(abc.ABC):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
     ) -> None:

@@ -7,13 +7,15 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from fastconv.kernels.algorithm import PreparedWeight as PreparedWeight
+
 Array = Any
 """An array of the backend: `numpy.ndarray` on the CPU, `cupy.ndarray` on the GPU."""
 DType = np.dtype[Any]
 Shape = tuple[int, ...]
 Direction = Literal["forward", "backward_input"]
 Precision = Literal["strict", "default", "fast"]
-Algorithm = Literal["shapes", "tuned", "winograd", "direct"]
+AlgorithmChoice = Literal["shapes", "tuned", "winograd", "direct"]
 
 
 class Workspace(Protocol):
@@ -22,25 +24,6 @@ class Workspace(Protocol):
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """Return an uninitialised C-contiguous array."""
         ...
-
-
-@dataclass(frozen=True)
-class PreparedWeight:
-    """A weight in the form that one kernel wants: what `prepare_conv2d_weight` and `prepare_dense_weight` return.
-
-    Attributes
-    ----------
-    weight : array
-        The weight it was made from, not copied.
-    algorithm : str
-        Name of the kernel that reads it, as in the backend's TABLE.
-    packed : array or None
-        The rearranged copy, from the workspace.
-    """
-
-    weight: Array
-    algorithm: str
-    packed: Array = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -12,7 +12,16 @@ from typing import Any, final
 
 import numpy as np
 
-from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
+from fastconv.backends.contract.types import (
+    AlgorithmChoice,
+    Array,
+    Direction,
+    Precision,
+    PreparedWeight,
+    RandomKey,
+    Shape,
+    Workspace,
+)
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.runtime.settings import SettingError
@@ -39,6 +48,7 @@ except ImportError as error:
     why = "Numba is not installed; pip install numba" if absent else f"Numba cannot be used: {error}"
     raise BackendUnavailableError(f"backend 'numba': {why}") from error
 from fastconv._shapes import Padding, Pair
+from fastconv.backends.cpu import machine
 from fastconv.backends.cpu.fused import NumbaFusedOperations
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
@@ -59,7 +69,7 @@ class NumbaBackend(NumbaFusedOperations):
     captures = True
     precisions = ("strict", "default", "fast") if bf16.DOT else ("strict", "default")
     fast_needs = "" if bf16.DOT else "a CPU with the bfloat16 dot product (AVX512_BF16)"
-    algorithms = autotune.ALGORITHMS
+    algorithms = autotune.WANTED
 
     def __init__(self) -> None:
         self._pool: Workspace = Pool()
@@ -109,6 +119,9 @@ class NumbaBackend(NumbaFusedOperations):
         result: np.ndarray = array
         return result
 
+    def facts(self) -> Mapping[str, str]:
+        return machine.facts()
+
     def synchronize(self) -> None:
         """Return at once: every launch waits for its tasks."""
 
@@ -138,9 +151,10 @@ class NumbaBackend(NumbaFusedOperations):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
     ) -> Sequence[str]:
         geometry = (stride, padding, dilation, groups)
-        found: list[str] = conv2d.reasons(weight, input_shape, geometry, precision)
+        found: list[str] = conv2d.reasons(weight, input_shape, geometry, precision, algorithm)
         return found
 
     def prepare_conv2d_weight(
@@ -154,9 +168,10 @@ class NumbaBackend(NumbaFusedOperations):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         workspace: Workspace,
     ) -> PreparedWeight:
-        algorithm, packed = conv2d.prepare_conv2d_weight(
+        prepared: PreparedWeight = conv2d.prepare_conv2d_weight(
             weight,
             direction=direction,
             input_shape=input_shape,
@@ -165,9 +180,10 @@ class NumbaBackend(NumbaFusedOperations):
             dilation=dilation,
             groups=groups,
             precision=precision,
+            algorithm=algorithm,
             workspace=workspace,
         )
-        return PreparedWeight(weight, algorithm, packed)
+        return prepared
 
     def conv2d(
         self,
@@ -227,6 +243,7 @@ class NumbaBackend(NumbaFusedOperations):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
     ) -> None:
@@ -238,6 +255,7 @@ class NumbaBackend(NumbaFusedOperations):
             dilation=dilation,
             groups=groups,
             precision=precision,
+            algorithm=algorithm,
             out=out,
             workspace=workspace,
         )
@@ -248,10 +266,10 @@ class NumbaBackend(NumbaFusedOperations):
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
     ) -> PreparedWeight:
-        algorithm, packed = dense.prepare_dense_weight(
+        prepared: PreparedWeight = dense.prepare_dense_weight(
             weight, direction=direction, batch=batch, precision=precision, workspace=workspace
         )
-        return PreparedWeight(weight, algorithm, packed)
+        return prepared
 
     def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
         dense.dense(x, weight, bias, out=out, workspace=workspace)

@@ -13,8 +13,9 @@ from typing import Any
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Precision, PreparedWeight, Workspace
+from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, PreparedWeight, Workspace
 from fastconv.kernels.cpu.conv import conv2d
+from fastconv.kernels.cpu.conv.epilogue import Epilogue
 from fastconv.kernels.cpu.elementwise import reduce
 from fastconv.kernels.cpu.norm import batch_norm, batch_norm_gradient, normalise
 from fastconv.kernels.cpu.pool.windows import suits_pool
@@ -23,7 +24,7 @@ from fastconv.kernels.cpu.vector import bf16_storage as stored
 
 def _float_unless_stored(out: Array, weight: PreparedWeight, workspace: Workspace) -> Array:
     """Return `out` if the kernel of a weight can write to it, else an array of float32 to be converted to it."""
-    if out.dtype != stored.STORED or conv2d.handles_stored(weight.algorithm):
+    if out.dtype != stored.STORED or weight.algorithm.bf16_storage:
         return out
     return workspace.empty(out.shape, weight.weight.dtype)
 
@@ -48,10 +49,10 @@ class NumbaFusedOperations(Backend):
     ) -> None:
         geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         y = _float_unless_stored(out, weight, workspace)
-        if conv2d.is_plain(weight):
+        if not weight.algorithm.fuses:
             super().conv2d_relu(x, weight, bias, **geometry, out=y, workspace=workspace)
         else:
-            conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace, floor=0.0)
+            conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace, epilogue=Epilogue(0.0))
         if y is not out:
             stored.convert(y, out)
 
@@ -70,10 +71,10 @@ class NumbaFusedOperations(Backend):
         workspace: Workspace,
     ) -> None:
         geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        if conv2d.is_plain(weight):
+        if not weight.algorithm.fuses:
             super().conv2d_add_relu(x, weight, bias, addend, **geometry, out=out, workspace=workspace)
         else:
-            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, floor=0.0, addend=addend)
+            conv2d.conv2d(x, weight, bias, **geometry, out=out, workspace=workspace, epilogue=Epilogue(0.0, addend))
 
     def conv2d_statistics(
         self,
@@ -92,11 +93,12 @@ class NumbaFusedOperations(Backend):
     ) -> None:
         geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         y = _float_unless_stored(out, weight, workspace)
-        if conv2d.is_plain(weight):
+        if not weight.algorithm.fuses:
             conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace)
             batch_norm.statistics(y, mean, var, workspace)
         else:
-            conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace, statistics=(mean, var))
+            epilogue = Epilogue(statistics=(mean, var))
+            conv2d.conv2d(x, weight, bias, **geometry, out=y, workspace=workspace, epilogue=epilogue)
         if y is not out:
             stored.convert(y, out)
 
@@ -158,7 +160,7 @@ class NumbaFusedOperations(Backend):
         workspace: Workspace,
     ) -> None:
         geometry: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        if conv2d.is_plain(weight):
+        if not weight.algorithm.fuses:
             super().conv2d_backward_input_add(grad_output, weight, addend, **geometry, out=out, workspace=workspace)
         else:
             conv2d.conv2d_backward_input(grad_output, weight, **geometry, out=out, workspace=workspace, addend=addend)
@@ -179,13 +181,15 @@ class NumbaFusedOperations(Backend):
         pool_padding: Padding,
         pool_dilation: Pair,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         grad_weight: Array,
         grad_input: Array | None,
         rectified: bool,
         grad_bias: Array | None,
         workspace: Workspace,
     ) -> None:
-        more: Any = {"kernel_size": kernel_size, "precision": precision, "grad_weight": grad_weight}
+        more: Any = {"kernel_size": kernel_size, "precision": precision, "algorithm": algorithm}
+        more["grad_weight"] = grad_weight
         more |= {"grad_input": grad_input, "rectified": rectified, "grad_bias": grad_bias, "workspace": workspace}
         geometry = {"geometry": (stride, padding, dilation, groups)}
         windows = {"pool_geometry": (pool_stride, pool_padding, pool_dilation)}

@@ -14,7 +14,16 @@ from typing import Any
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, RandomKey, Shape, Workspace
+from fastconv.backends.contract.types import (
+    AlgorithmChoice,
+    Array,
+    Direction,
+    Precision,
+    PreparedWeight,
+    RandomKey,
+    Shape,
+    Workspace,
+)
 from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda.conv import conv2d, dense
 from fastconv.kernels.cuda.elementwise import (
@@ -70,6 +79,7 @@ class CudaBackend(Backend):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
     ) -> Sequence[str]:
         shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
         both = (conv2d.geometry_of(weight, **shape, backward=backward) for backward in (False, True))
@@ -87,6 +97,7 @@ class CudaBackend(Backend):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         workspace: Workspace,
     ) -> PreparedWeight:
         shape: Any = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
@@ -102,11 +113,11 @@ class CudaBackend(Backend):
         input_shape: Shape,
         workspace: Workspace,
     ) -> PreparedWeight:
-        name = conv2d.algorithm(kernel, geometry, precision, input_shape)
+        chosen = conv2d.algorithm(kernel, geometry, precision, input_shape)
         packed = None
-        if name.startswith(("conv2d_gather", "conv2d_halo")):
-            packed = conv2d.pack_weight(self.device, kernel, geometry, conv2d.MATHS[precision], workspace)
-        return PreparedWeight(weight, name, packed)
+        if chosen in conv2d.TENSOR.values():
+            packed = conv2d.pack_weight(self.device, kernel, geometry, chosen.multiplies, workspace)
+        return PreparedWeight(weight, chosen, packed)
 
     def conv2d(
         self,
@@ -223,6 +234,7 @@ class CudaBackend(Backend):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
     ) -> None:

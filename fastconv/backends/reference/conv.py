@@ -10,10 +10,20 @@ import numpy as np
 
 from fastconv._shapes import Padding, Pair
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Direction, Precision, PreparedWeight, Shape, Workspace
+from fastconv.backends.contract.types import (
+    AlgorithmChoice,
+    Array,
+    Direction,
+    Precision,
+    PreparedWeight,
+    Shape,
+    Workspace,
+)
 from fastconv.backends.reference.norm import sum_of_rows
+from fastconv.kernels.algorithm import Algorithm
 
 Window = tuple[slice, slice]
+_REFERENCE = Algorithm("reference", "reference")
 
 
 def taps(
@@ -70,9 +80,10 @@ class NumpyConv(Backend):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         workspace: Workspace,
     ) -> PreparedWeight:
-        return PreparedWeight(weight, "reference")
+        return PreparedWeight(weight, _REFERENCE)
 
     @np.errstate(all="ignore")
     def conv2d(
@@ -131,6 +142,7 @@ class NumpyConv(Backend):
         dilation: Pair,
         groups: int,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
     ) -> None:
@@ -147,7 +159,7 @@ class NumpyConv(Backend):
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
     ) -> PreparedWeight:
-        return PreparedWeight(weight, "reference")
+        return PreparedWeight(weight, _REFERENCE)
 
     @np.errstate(all="ignore")
     def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:

@@ -38,7 +38,8 @@ from ..vector.simd import (
 )
 from ..vector.sums import sum_in_order
 from ..vector.tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
-from .strip import NO_BIAS, copy_strip
+from .algorithms import DEPTHWISE, DEPTHWISE_3X3
+from .strip import bias_array, copy_strip
 
 _TAPS = 9  # accumulators in registers; larger kernels take several passes over the strip
 _PARTS = 16
@@ -198,36 +199,32 @@ def conv2d_depthwise_3x3(begin, end, scratch, x, weight, bias, out, stream, plan
 
 
 def algorithm(weight, direction, stride):
-    """Return which of the two kernels a direction takes.
+    """Return by which of the two kernels a direction is computed.
 
     In the one that goes row by row, zeros stand for rows outside the image, which gives NaN where a weight is infinite.
     """
     regular = weight.shape[:2] == (3, 3) and (direction == "forward" or stride == (1, 1))
-    return "depthwise_3x3" if regular and all_finite(weight) else "depthwise"
+    return (DEPTHWISE_3X3 if regular and all_finite(weight) else DEPTHWISE)[direction]
 
 
-def forward(x, weight, bias, stride, padding, dilation, out, workspace, *, rows):
-    """Launch the forward pass, `rows` telling whether it goes row by row."""
-    geometry = (*stride, *dilation, -padding[0][0], -padding[1][0], 1, 1)
-    _gather(x, weight, bias, geometry, out, workspace, rows)
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input; nothing follows it in the same pass. See algorithms.py.
 
-
-def backward_input(grad_output, weight, stride, padding, dilation, out, workspace, *, rows):
-    """Launch the gradient of the input: taps in the other direction, and only where the stride divides."""
-    geometry = (1, 1, -dilation[0], -dilation[1], padding[0][0], padding[1][0], *stride)
-    _gather(grad_output, weight, None, geometry, out, workspace, rows)
-
-
-def _gather(x, weight, bias, geometry, out, workspace, rows):
-    plan = DepthwisePlan(*x.shape[:3], *out.shape[1:], *weight.shape[:2], *geometry)
+    Of the gradient taps go in the other direction, and only where the stride divides.
+    """
+    stride, padding, dilation, _ = geometry
+    steps = (*stride, *dilation, -padding[0][0], -padding[1][0], 1, 1)
+    if weight.algorithm.transposed:
+        steps = (1, 1, -dilation[0], -dilation[1], padding[0][0], padding[1][0], *stride)
+    bias, array = bias_array(bias, x.dtype), weight.weight
+    plan = DepthwisePlan(*x.shape[:3], *out.shape[1:], *array.shape[:2], *steps)
     scratch = workspace.empty((get_num_threads(), 16 * plan.kernel_h * plan.kernel_w), np.uint8)
-    bias = NO_BIAS[x.dtype] if bias is None else bias
-    if rows:
+    if weight.algorithm is DEPTHWISE_3X3[weight.algorithm.direction]:
         zeros = workspace.empty((get_num_threads(), -(-plan.channels // 16) * 16), x.dtype)
         stream = streams(out) and plan.channels * out.itemsize % VECTOR_BYTES == 0
-        launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, weight, bias, out, stream, plan, scratch=zeros)
+        launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, array, bias, out, stream, plan, scratch=zeros)
         return
-    launch(conv2d_depthwise, plan.batch * plan.out_h, x, weight, bias, out, plan, scratch=scratch)
+    launch(conv2d_depthwise, plan.batch * plan.out_h, x, array, bias, out, plan, scratch=scratch)
 
 
 class DepthwiseWeightPlan(NamedTuple):
@@ -351,12 +348,12 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
                     tile_store_part(acc, places, count)
 
 
-def backward_weight(grad_output, x, stride, padding, dilation, out, workspace):
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     """Launch the gradient of the weight and the ordered sum of its parts."""
     if grad_output.size == 0:
         fill(0, out=out)
         return
-    plan = _weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, x.itemsize)
+    plan = _weight_plan(x.shape, grad_output.shape, out.shape, *geometry[:3], x.itemsize)
     scratch_bytes = 16 * (plan.kernel_h * plan.kernel_w + _TAPS) + plan.strip_elements * x.itemsize + 64
     scratch = workspace.empty((get_num_threads(), -(-scratch_bytes // 64) * 64), np.uint8)
     sums = workspace.empty((plan.parts, out.size), out.dtype)

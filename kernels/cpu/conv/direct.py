@@ -10,10 +10,10 @@ Cost: 2 * N * P * Q * K * (C / groups) * R * S flops; bound by the fused multipl
 on a 13 x 2 tile). Copying the strip is one read of the input, a few percent.
 """
 
-import math
-
 import numpy as np
 
+from ..elementwise.maps import copy
+from ..norm import batch_norm
 from ..runtime.cpu_caches import CACHES
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.prefetch import AHEAD_BYTES, bytes_a_step, next_rows
@@ -32,8 +32,9 @@ from ..vector.tile import (
     tile_store_stream,
     tile_zero,
 )
-from .plan import flat
-from .strip import copy_strip, fill_tables
+from .pack import packed_size
+from .plan import flat, prepared_gathers
+from .strip import bias_array, copy_strip, fill_tables
 
 _AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
 # Weights that stay near while all of them pass a tile of pixels, whose outputs are then written one beside the other
@@ -219,7 +220,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
             )
 
 
-def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-math.inf):
+def _launch(x, packed, bias, out, gather, workspace, *, add, floor):
     """Launch one plan; `packed` is its part of the packed weight.
 
     ``max(conv2d(x) + bias, floor)``; with `add`, what is in `out` counts too.
@@ -235,3 +236,24 @@ def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-mat
     )
     arguments = (x, packed, bias, add, floor, out, int(stream), gather.runs, plan)
     launch(conv2d_direct, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
+
+
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input, and what follows it; see algorithms.py."""
+    gathers = prepared_gathers(weight, x.shape, out.shape, geometry)
+    convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace)
+
+
+def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
+    """Launch it plan by plan."""
+    floor, addend, statistics = epilogue
+    if addend is not None and addend is not out:
+        copy(addend, out=out)
+    bias, start = bias_array(bias, x.dtype), 0
+    for gather in gathers:
+        stop = start + packed_size(gather.plan, x.itemsize)
+        part = weight.packed[start:stop]
+        _launch(x, part, bias, out, gather, workspace, add=addend is not None, floor=floor)
+        start = stop
+    if statistics is not None:
+        batch_norm.statistics(out, *statistics, workspace)

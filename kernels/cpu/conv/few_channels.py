@@ -14,9 +14,11 @@ import functools
 
 import numpy as np
 
+from ..elementwise.maps import copy
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.simd import REGISTERS, VECTOR_BYTES, address, itemsize
 from ..vector.tile import ROWS, row_addresses, tile_multiply_add_columns, tile_store_sums, tile_zero
+from .plan import prepared_gathers
 from .strip import copy_strip, fill_tables
 
 _MOST_CHANNELS = 4
@@ -103,7 +105,16 @@ def _taps(plan, taps, offsets, weight_shape, itemsize):
     ).reshape(-1, 2)
 
 
-def run(grad, weight, out, gather, workspace, *, add=False):
+def convolve(grad, weight, bias, geometry, epilogue, out, workspace):
+    """Launch the gradient of the input, and add to it what is to be added; see algorithms.py."""
+    addend = epilogue.addend
+    if addend is not None and addend is not out:
+        copy(addend, out=out)
+    for gather in prepared_gathers(weight, grad.shape, out.shape, geometry):
+        _launch(grad, weight.weight, out, gather, workspace, add=addend is not None)
+
+
+def _launch(grad, weight, out, gather, workspace, *, add):
     """Launch one phase of the gradient of the input; with `add`, what is in `out` counts too."""
     plan = gather.plan
     offsets = gather.offsets if plan.taps else ()

@@ -6,10 +6,6 @@ describe the source, so one kernel packs a convolution forward (output channels 
 channels become the outputs, and must be contiguous in the other order: transposed in registers), and dense layers.
 """
 
-from typing import NamedTuple
-
-import numpy as np
-
 from ..runtime.launch import device, kernel, launch
 from ..vector.simd import VECTOR_BYTES, address, itemsize, lanes, vload, vload_part, vstore
 from ..vector.tile import TILE_VECTORS, square_load, square_store, square_transpose
@@ -18,14 +14,6 @@ from .plan import padded_width
 # Vectors of a row that a task copies: with one, each row of a large weight is visited again and again, a line at a time
 # (2304x512 from memory on Zen 5: 0.6 ms, 0.3 so).
 _BUNDLE = 8
-
-
-class Prepared(NamedTuple):
-    """A weight with its packed form, as the backends keep it."""
-
-    weight: np.ndarray
-    algorithm: str
-    packed: np.ndarray
 
 
 def packed_size(plan, itemsize):
@@ -93,3 +81,22 @@ def pack(weight, packed, gather, strides):
     if plan.taps:
         arguments = (plan.group_in, plan.group_out, plan.block_channels, bundle, strides)
         launch(pack_weight, tasks, weight, packed, gather.taps, *arguments)
+
+
+def pack_strides(weight, direction, groups):
+    """Strides of (r, s, reduced channel, produced channel, group) in a HWIO weight, in elements."""
+    _, s, c, k = weight.shape
+    if direction == "forward":
+        return s * c * k, c * k, k, 1, k // groups
+    return s * c * k, c * k, 1, k, k // groups
+
+
+def pack_gathers(weight, gathers, strides, workspace):
+    """Return the weight packed for all plans of a convolution, one after the other."""
+    packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
+    start = 0
+    for gather in gathers:
+        stop = start + packed_size(gather.plan, weight.itemsize)
+        pack(weight, packed[start:stop], gather, strides)
+        start = stop
+    return packed

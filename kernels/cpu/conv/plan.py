@@ -107,6 +107,32 @@ def backward_input_gathers(grad_shape, weight_shape, input_shape, stride, paddin
     return tuple(gathers)
 
 
+@functools.lru_cache(maxsize=1024)
+def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
+    """Return the shape of the output."""
+    out = [
+        (n + sum(pads) - d * (k - 1) - 1) // s + 1
+        for n, pads, d, k, s in zip(input_shape[1:3], padding, dilation, weight_shape[:2], stride, strict=True)
+    ]
+    return (input_shape[0], *out, weight_shape[3])
+
+
+@functools.lru_cache(maxsize=1024)
+def conv_gathers(direction, weight_shape, input_shape, geometry, itemsize):
+    """Return the plans of one direction; `geometry` is (stride, padding, dilation, groups)."""
+    out_shape = conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    if direction == "forward":
+        return forward_gathers(input_shape, weight_shape, out_shape, *geometry, itemsize)
+    return backward_input_gathers(out_shape, weight_shape, input_shape, *geometry, itemsize)
+
+
+def prepared_gathers(weight, x_shape, out_shape, geometry):
+    """Return the plans for a prepared weight."""
+    input_shape = out_shape if weight.algorithm.transposed else x_shape
+    direction, array = weight.algorithm.direction, weight.weight
+    return conv_gathers(direction, array.shape, input_shape, geometry, array.itemsize)
+
+
 def _pairs(outputs, itemsize):
     """How many pairs of vectors, at most, the output channels of a group are."""
     return -(-outputs * itemsize // (TILE_VECTORS * VECTOR_BYTES))

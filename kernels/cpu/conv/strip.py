@@ -7,7 +7,12 @@ from ..vector.memory import clear_elements, copy_elements
 from ..vector.simd import itemsize, store_word
 from ..vector.tile import ROWS
 
-NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+_NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+
+
+def bias_array(bias, dtype):
+    """Return what kernels take for a bias: an empty array for none."""
+    return _NO_BIAS[dtype] if bias is None else bias
 
 
 @device

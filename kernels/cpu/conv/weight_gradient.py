@@ -392,12 +392,12 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             )
 
 
-def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     """Launch the kernel and, where the pixels are split, the ordered sum."""
     if grad_output.size == 0:
         fill(0, out=out)
         return
-    plan = weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, groups, x.itemsize)
+    plan = weight_plan(x.shape, grad_output.shape, out.shape, *geometry, x.itemsize)
     pixels = plan.block_images * plan.block_rows * plan.block_cols
     columns = 0 if plan.grad_in_place and grad_output.dtype == out.dtype else pixels * plan.block_out
     scratch_bytes = 16 * plan.table_words + (plan.strip_elements + columns) * x.itemsize

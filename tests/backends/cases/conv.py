@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastconv._shapes import Padding, Pair, conv_output_size
+from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Precision
 from tests.backends.op_case import Arrays, Case
 
@@ -144,6 +145,7 @@ def prepared_weight(backend, weight, direction, c: Conv, workspace):
         direction=direction,
         input_shape=c.x_shape,
         precision=c.precision,
+        algorithm=get_algorithm(),
         workspace=workspace,
         **geometry_of(c),
     )
@@ -226,6 +228,7 @@ def backward_weight(c: Conv) -> Case:
             i["x"],
             **geometry_of(c),
             precision=c.precision,
+            algorithm=get_algorithm(),
             out=o["grad_weight"],
             workspace=workspace,
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.algorithm import get_algorithm
 from tests.backends.cases.conv import Conv, geometry_of, pad, prepared_weight
 from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
 from tests.backends.op_case import Arrays, Case
@@ -173,6 +174,7 @@ def conv_pool_backward(c: Conv, windows: dict[str, Any], *, needs: bool = True) 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace) if needs else None
         more = {**geometry_of(c), **geometry, "precision": c.precision, "rectified": c.bias and needs}
+        more["algorithm"] = get_algorithm()
         more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
         arguments = (i["grad_output"], i["argmax"], i["x"], weight)
         backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)

@@ -42,10 +42,18 @@ def reference_conv(backend, c: Conv, direction: str, **arrays):
     out, pool = arrays.pop("out"), backend.pool
     if direction == "backward_weight":
         arguments = (arrays["grad_output"], arrays["x"])
-        backend.conv2d_backward_weight(*arguments, **geometry, precision="strict", out=out, workspace=pool)
+        backend.conv2d_backward_weight(
+            *arguments, **geometry, precision="strict", algorithm="shapes", out=out, workspace=pool
+        )
         return out
     weight = backend.prepare_conv2d_weight(
-        arrays["weight"], direction=direction, input_shape=c.x_shape, precision="strict", workspace=pool, **geometry
+        arrays["weight"],
+        direction=direction,
+        input_shape=c.x_shape,
+        precision="strict",
+        algorithm="shapes",
+        workspace=pool,
+        **geometry,
     )
     if direction == "forward":
         backend.conv2d(arrays["x"], weight, None, **geometry, out=out, workspace=pool)

@@ -78,13 +78,13 @@ def launches_of_passes(backend: DryBackend, geometry: dict, x_shape: tuple, w_sh
     with backend.device.recording() as launches:
         for direction in ("forward", "backward_input"):
             prepared = backend.prepare_conv2d_weight(
-                weight, direction=direction, input_shape=x_shape, precision=precision, **how
+                weight, direction=direction, input_shape=x_shape, precision=precision, algorithm="shapes", **how
             )
             if direction == "forward":
                 backend.conv2d(x, prepared, None, out=grad, **how)
             else:
                 backend.conv2d_backward_input(grad, prepared, out=x, **how)
-        backend.conv2d_backward_weight(grad, x, precision=precision, out=weight, **how)
+        backend.conv2d_backward_weight(grad, x, precision=precision, algorithm="shapes", out=weight, **how)
     return launches
 
 

@@ -12,8 +12,6 @@ and by memory. Error: each operand is rounded to 8 bits, see kernels/README.md. 
 neighbouring cells by zero weights, so a value that is not finite can spread to its neighbours.
 """
 
-import math
-
 import numpy as np
 
 from ...runtime.launch import device, get_num_threads, kernel, launch
@@ -36,7 +34,9 @@ from ...vector.simd import (
     vstore,
 )
 from ...vector.tile import TILE_VECTORS, row_steps, tile_store, tile_zero
+from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
+from ..strip import bias_array
 from .plan import TILE_PIXELS, bf16_runs, packed_bytes
 
 _DOT_ROWS = 8  # 16 sums hide the latency of the dot product
@@ -355,15 +355,20 @@ conv2d_bf16_dot = _make_kernel(_make_dot(2), _make_dot(1), False, "conv2d_bf16_d
 conv2d_bf16_tiles = _make_kernel(_multiply_tiles_pair, _multiply_tiles_single, True, "conv2d_bf16_tiles")
 
 
-def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, addend=None, statistics=None):
-    """Launch the convolution of `x` with a packed weight, and what was asked for behind it.
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input, and what follows it; see algorithms.py."""
+    gathers = prepared_gathers(weight, x.shape, out.shape, geometry)
+    convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace)
 
-    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
-    """
+
+def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
+    """Launch it plan by plan."""
+    floor, addend, statistics = epilogue
+    transposed, packed, bias = weight.algorithm.transposed, weight.packed, bias_array(bias, weight.weight.dtype)
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS
     out_half = out.dtype == STORED
-    plans = [bf16_runs(gather, turned=turned) for gather in gathers]
+    plans = [bf16_runs(gather, turned=transposed) for gather in gathers]
     if statistics is not None:
         plan = plans[0].plan
         partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)

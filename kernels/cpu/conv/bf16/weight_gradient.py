@@ -302,12 +302,11 @@ conv2d_backward_weight_bf16_tiles = _make_kernel(
 )
 
 
-def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     """Launch the kernel and, where the pixels are split, the ordered sum."""
     if grad_output.size == 0 or x.size == 0:
         fill(0, out=out)
         return
-    geometry = (stride, padding, dilation, groups)
     plan, squares, places = bf16_squares(x.shape, grad_output.shape, out.shape, *geometry)
     sums_bytes = len(squares) * plan.block_vectors * BLOCK_BYTES
     pairs_bytes = plan.chunks * (plan.block_vectors * BLOCK_BYTES + CHUNK * 8)

@@ -17,15 +17,19 @@ each transform. Error: larger than direct, see kernels/README.md; strict precisi
 16-bit numbers the planes are rounded to such too, and multiplied in fixed point (fixed_point.py).
 """
 
-import math
-
 import numpy as np
 
+from ....algorithm import PreparedWeight
 from ...runtime.launch import device, get_num_threads, kernel, launch
-from ...vector.bf16_storage import STORED
+from ...vector.bf16_storage import STORED, convert, widened
 from ...vector.simd import VECTOR_BYTES, address, itemsize
 from ...vector.tile import ROWS, TILE_VECTORS
+from .. import direct
+from ..algorithms import DIRECT
+from ..pack import pack_gathers, pack_strides
+from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
+from ..strip import bias_array
 from .blocks import (
     block_scratch,
     clear_zeros,
@@ -38,7 +42,8 @@ from .blocks import (
     zero_elements,
 )
 from .output import clear_checks, transform_outputs, transform_outputs_5x5, transform_outputs_wide
-from .plan import plan_for, round_to_lines
+from .overflow import in_range
+from .plan import padding_before, plan_for, round_to_lines
 from .prefetch import NOTHING_BESIDE, NOWHERE, beside
 from .transforms import SMALL, SQUARE, WIDE
 from .wide import make_convolve_wide
@@ -142,13 +147,33 @@ _NOTHING = np.empty(0, np.float32)
 _NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
 
 
-def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-math.inf, addend=None, statistics=None):
-    """Launch the convolution of `x` with a transformed weight, and what was asked for behind it.
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input, and what follows it; see algorithms.py.
 
-    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result. Return
-    an array that is finite if all results are, before `floor`.
+    Where results leave the range they are computed again by the direct kernel.
     """
-    plan = plan_for(weights, x.shape, out.shape, pad_top, pad_left, tile)
+    found = _convolve(x, weight, bias_array(bias, weight.weight.dtype), geometry, epilogue, out, workspace)
+    if epilogue.addend is not out and not in_range(found, workspace, x, weight.weight):  # else the addend is gone
+        _convolve_directly(x, weight, bias, geometry, epilogue, out, workspace)
+
+
+def _convolve_directly(x, weight, bias, geometry, epilogue, out, workspace):
+    algorithm, array = DIRECT[weight.algorithm.direction], weight.weight
+    gathers = prepared_gathers(weight, x.shape, out.shape, geometry)
+    packed = pack_gathers(array, gathers, pack_strides(array, algorithm.direction, 1), workspace)
+    y = out if out.dtype == array.dtype else workspace.empty(out.shape, array.dtype)
+    prepared = PreparedWeight(array, algorithm, packed)
+    direct.convolve(widened(x, workspace), prepared, bias, geometry, epilogue, y, workspace)
+    if y is not out:
+        convert(y, out)
+
+
+def _convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Return an array that is finite if all results are, before `floor`."""
+    floor, addend, statistics = epilogue
+    weights = weight.packed
+    place = padding_before(weight, x.shape, out.shape, geometry)
+    plan = plan_for(weights, x.shape, out.shape, *place, weight.algorithm.tile)
     if not plan.tiles:
         return _NOTHING
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.

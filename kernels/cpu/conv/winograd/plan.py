@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ...vector.fixed_point import WORD_BYTES
 from ...vector.simd import LINE_BYTES, STREAM_BYTES, VECTOR_BYTES
 from ...vector.tile import ROWS, TILE_VECTORS
+from ..plan import prepared_gathers
 from .prepare import weight_plane
 from .transforms import PATCHES, SQUARE, WIDE, plane_elements
 
@@ -125,6 +126,12 @@ def winograd_plan(x_shape, out_shape, pad_top, pad_left, tile=SQUARE, fixed=Fals
 def plan_for(weights, x_shape, out_shape, pad_top, pad_left, tile=SQUARE):
     """Return the plan for a transformed weight."""
     return winograd_plan(x_shape, out_shape, pad_top, pad_left, tile, weights.itemsize == WORD_BYTES)
+
+
+def padding_before(weight, x_shape, out_shape, geometry):
+    """Return the padding before the first row and column of a direction, for a prepared weight."""
+    plan = prepared_gathers(weight, x_shape, out_shape, geometry)[0].plan
+    return -plan.first_dh, -plan.first_dw
 
 
 def round_to_lines(elements):

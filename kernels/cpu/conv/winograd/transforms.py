@@ -25,11 +25,10 @@ from ...runtime.launch import device
 from ...vector.bf16_storage import vload_part_stored, vload_stored
 from ...vector.simd import LINE_BYTES, VECTOR_BYTES, itemsize, lanes, prefetch, vfma, vload, vsplat, vstore
 from ...vector.stack import stack_vectors, unknown
+from ..algorithms import SMALL, SQUARE, WIDE
 
-TILE = 4  # outputs along one side
-SMALL_TILE = 2  # of F(2x2, 5x5)
+TILE, SMALL_TILE = SQUARE[0], SMALL[0]  # outputs along one side; of F(2x2, 5x5)
 PATCH = 6  # inputs
-SQUARE, SMALL, WIDE = (TILE, TILE), (SMALL_TILE, SMALL_TILE), (TILE, 2 * TILE)  # outputs of a tile: rows, columns
 PATCHES = {SQUARE: (PATCH, PATCH), SMALL: (PATCH, PATCH), WIDE: (PATCH, 2 * TILE + 2)}
 PLANES = PATCH * PATCH
 HALF = PATCH * TILE  # vectors between the two halves of a transform from or to a tile

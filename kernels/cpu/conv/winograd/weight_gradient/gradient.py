@@ -22,6 +22,7 @@ from ....vector.fixed_point import FIXED, WORD_BYTES
 from ....vector.prefetch import ask_for_lines, ask_to_write, share_of_lines, steps_a_row, sums_behind
 from ....vector.simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vsplat, vstore, vstore_part
 from ....vector.tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
+from ...algorithms import SMALL
 from ..output import check_four, clear_checks, keep_check
 from ..transforms import (
     PATCH,
@@ -345,16 +346,8 @@ def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, 
     return checks
 
 
-def backward_weight(grad_output, x, pad_top, pad_left, out, workspace, *, fixed):
-    """Gradient of the weight; return an array that is finite if it is."""
-    return run(
-        _SMALL if out.shape[0] == 5 else _LARGE,
-        (grad_output,),
-        x,
-        grad_output.shape,
-        pad_top,
-        pad_left,
-        out,
-        workspace,
-        fixed=fixed,
-    )
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
+    """Launch the gradient of the weight; return an array that is finite if it is."""
+    kernels = _SMALL if algorithm.tile == SMALL else _LARGE
+    place = grad_output.shape, geometry[1][0][0], geometry[1][1][0]
+    return run(kernels, (grad_output,), x, *place, out, workspace, fixed=algorithm.fixed_point)

@@ -50,7 +50,8 @@ def _geometry(weight: np.ndarray) -> dict[str, Any]:
 
 def _prepared(backend: Backend, a: Arrays, direction: str, precision: str) -> Any:
     geometry = _geometry(a["weight"])
-    more = {"input_shape": a["x"].shape, "precision": precision, "workspace": backend.pool}
+    more = {"input_shape": a["x"].shape, "precision": precision, "algorithm": fc.get_algorithm()}
+    more["workspace"] = backend.pool
     return backend.prepare_conv2d_weight(a["weight"], direction=direction, **geometry, **more)
 
 
@@ -113,6 +114,7 @@ def _backward_input_norm_relu(backend: Backend, a: Arrays, precision: str) -> Ar
 def _backward_weight(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["weight"])
     more = {**_geometry(a["weight"]), "workspace": backend.pool, "out": out, "precision": precision}
+    more["algorithm"] = fc.get_algorithm()
     backend.conv2d_backward_weight(a["small"], a["x"], **more)
     return {"grad_weight": out}
 
@@ -123,6 +125,7 @@ def _pool_backward(backend: Backend, a: Arrays, precision: str) -> Arrays:
     results = {"grad_weight": np.empty_like(a["weight"]), "grad_input": np.empty_like(a["x"])}
     windows = {"kernel_size": (2, 2), "pool_stride": (2, 2), "pool_padding": ((0, 0), (0, 0)), "pool_dilation": (1, 1)}
     more = {**_geometry(a["weight"]), **windows, **results, "precision": precision, "workspace": backend.pool}
+    more["algorithm"] = fc.get_algorithm()
     weight = _prepared(backend, a, "backward_input", precision)
     arguments = (a["pooled"], argmax, a["sign"], weight)
     backend.conv2d_max_pool2d_backward(*arguments, rectified=False, grad_bias=None, **more)
