@@ -115,12 +115,12 @@ def conv2d(x, weight, bias, *, stride, padding, dilation, groups, out, workspace
 
 
 def _fused_winograd(weight, x_shape, out_shape, geometry):
-    """Return padding before the first row and column, and tile, if another layer can follow in registers, else None."""
+    """Return the padding before the first row and column if another layer can follow in registers, else None."""
     algorithm = weight.algorithm
     if algorithm.form != "winograd" or weight.weight.shape[:2] != (3, 3):
         return None
-    place = *padding_before(weight, x_shape, out_shape, geometry), algorithm.tile
-    return place if suits_fusion(x_shape, out_shape, *place, algorithm.fixed_point) else None
+    place = padding_before(weight, x_shape, out_shape, geometry)
+    return place if suits_fusion(x_shape, out_shape, *place, algorithm.tile, algorithm.fixed_point) else None
 
 
 def conv2d_relu_max_pool2d(
@@ -137,7 +137,7 @@ def conv2d_relu_max_pool2d(
     if place is None or not suits_pool(conv_shape, out.shape, kernel_size, *pool_geometry):
         return False
     bias = bias_array(bias, weight.weight.dtype)
-    found = winograd_pool.run_pool(x, weight.packed, bias, conv_shape, *place, out, argmax, workspace)
+    found = winograd_pool.convolve_pool(x, weight, bias, conv_shape, place, (out, argmax), workspace)
     return in_range(found, workspace, x, weight.weight)
 
 
@@ -146,7 +146,7 @@ def conv2d_backward_input_relu(grad_output, weight, y, *, stride, padding, dilat
     place = _fused_winograd(weight, grad_output.shape, out.shape, (stride, padding, dilation, groups))
     if place is None:
         return False
-    found = winograd_mask.run_masked(grad_output, weight.packed, y, *place, out, grad_bias, workspace)
+    found = winograd_mask.convolve_masked(grad_output, weight, y, place, (out, grad_bias), workspace)
     return in_range(found, workspace, grad_output, weight.weight)
 
 
@@ -183,18 +183,18 @@ def conv2d_max_pool2d_backward(
     place = None
     if grad_input is not None:
         place = _fused_winograd(weight, conv_shape, x.shape, geometry)
-        if place is None or place[2] != SQUARE or any(pad % 2 for pad in place[:2]):  # patches must begin on windows
+        tile = weight.algorithm.tile
+        if place is None or tile != SQUARE or any(pad % 2 for pad in place):  # patches must begin on windows
             return False
-    tops = padding[0][0], padding[1][0]
-    more = (conv_shape, *tops, grad_weight, workspace)
-    found = winograd_unpool.backward_weight(grad_output, argmax, x, *more, fixed=chosen.fixed_point)
+    windows, tops = (grad_output, argmax), (padding[0][0], padding[1][0])
+    found = winograd_unpool.backward_weight(chosen, windows, x, conv_shape, tops, grad_weight, workspace)
     if not in_range(found, workspace, grad_output, x):
         return False
     if place is None:
         return True
     mask = x if rectified else x[:0]
-    more = (mask, conv_shape, *place[:2], grad_input, grad_bias if rectified else None, workspace)
-    found = winograd_unpool.backward_input(grad_output, argmax, weight.packed, *more)
+    results = grad_input, grad_bias if rectified else None
+    found = winograd_unpool.backward_input(windows, weight, mask, conv_shape, place, results, workspace)
     return in_range(found, workspace, grad_output, weight.weight)
 
 
@@ -222,7 +222,7 @@ def conv2d_backward_input_norm_relu(
     if place is None:
         return False
     norm = (y, x, mean, var, eps, grad_gamma, grad_beta)
-    found = winograd_norm.run(grad_output, weight.packed, addend, norm, *place, out, workspace)
+    found = winograd_norm.convolve_norm(grad_output, weight, addend, norm, place, out, workspace)
     return addend is out or in_range(found, workspace, grad_output, weight.weight)  # or the addend is gone
 
 

@@ -114,8 +114,12 @@ def _make_transform(tile, name):
     planes = math.prod(PATCHES[tile])
 
     @device
-    def transform_fixed(first, step, count, target, plane_bytes, row_bytes, in_channels, tap, dt):
-        """Transform twice, to know how large the planes are: cheaper than to keep them (512x512: 1.2 MB a vector)."""
+    def transform_fixed(source, count, target, plane_bytes, row_bytes, in_channels, dt):
+        """Transform twice, to know how large the planes are: cheaper than to keep them (512x512: 1.2 MB a vector).
+
+        `source` is the first element, and bytes from input channel to input channel and from tap to tap.
+        """
+        first, step, tap = source
         sums, kept = stack_vectors(_TWICE, dt), stack_vectors(_TWICE, dt)
         other = kept + PLANES * VECTOR_BYTES
         for i in range(0, _TWICE * VECTOR_BYTES, VECTOR_BYTES):
@@ -125,9 +129,9 @@ def _make_transform(tile, name):
             add_squares(kept, sums, dt)
         choose_steps(sums, in_channels, target + (in_channels + 1) // 2 * row_bytes, plane_bytes, dt)
         for c in range(0, in_channels, 2):
-            there = count * (c + 1 < in_channels)
+            in_bounds = count * (c + 1 < in_channels)
             _transform_kernel(first + c * step, tap, small, count, kept, VECTOR_BYTES, dt)
-            _transform_kernel(first + (c + 1) * step, tap, small, there, other, VECTOR_BYTES, dt)
+            _transform_kernel(first + (c + 1) * step, tap, small, in_bounds, other, VECTOR_BYTES, dt)
             round_pairs(kept, other, sums, target, plane_bytes, dt)
             target += row_bytes
 
@@ -135,14 +139,14 @@ def _make_transform(tile, name):
         dt = source.dtype
         size = itemsize(dt)
         width = lanes(dt)
-        there = (out_channels + width - 1) // width
+        in_bounds = (out_channels + width - 1) // width
         paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as conv/pack.py: whole pairs of whole vectors
         plane_bytes = weights.size // (groups * planes) * itemsize(weights.dtype)
         row = vectors * VECTOR_BYTES
         for task in range(begin, end):  # one vector of output channels, all input channels
             group, v = task // vectors, task % vectors
             target = address(weights) + group * planes * plane_bytes + v * VECTOR_BYTES
-            if task >= there:
+            if task >= in_bounds:
                 rows = in_channels if itemsize(weights.dtype) == size else (in_channels + 1) // 2 + 1
                 _clear(target, plane_bytes, planes, rows, row, dt)
                 continue
@@ -155,7 +159,7 @@ def _make_transform(tile, name):
             count, tap = min(count, width), in_channels * step
             if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
                 if itemsize(weights.dtype) == WORD_BYTES:
-                    transform_fixed(first, step, count, target, plane_bytes, row, in_channels, tap, dt)
+                    transform_fixed((first, step, tap), count, target, plane_bytes, row, in_channels, dt)
                     continue
             for c in range(in_channels):
                 if wide:

@@ -113,7 +113,8 @@ def make_multiply_fixed(tile_rows, vectors):
     may_ask = (tile_rows, vectors) == TILES[0]
 
     @device
-    def multiply_fixed(values, gradients, sums, tiles, channels_in, first, ahead, plan, dt):
+    def multiply_fixed(factors, first, ahead, plan, dt):
+        values, gradients, sums, tiles, channels_in = factors
         size = itemsize(dt)
         source_ahead, lines, grad_ahead, grad_lines = ahead
         group = vectors * lanes(dt)
