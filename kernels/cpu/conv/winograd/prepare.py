@@ -110,8 +110,7 @@ def _clear(target, plane_bytes, planes, rows, row_bytes, dt):
 def _make_transform(tile, name):
     """Make the kernel for one form of tiles."""
     small, wide = tile == SMALL, tile == WIDE
-    taps = 25 if small else 9
-    planes = math.prod(PATCHES[tile])
+    taps, planes = 25 if small else 9, math.prod(PATCHES[tile])
 
     @device
     def transform_fixed(source, count, target, plane_bytes, row_bytes, in_channels, dt):
