@@ -160,7 +160,7 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
 
 
 @device
-def _look_ahead(x, plan, block, size):
+def _prefetches(x, plan, block, size):
     """Where the input begins that the block behind `block` adds, and its bytes; nothing if they come in parts."""
     place, nbytes = next_rows(x, plan, block, size)
     whole = plan.splits == 1 and plan.block_channels >= plan.group_in and nbytes <= _AHEAD_INPUT_BYTES
@@ -210,7 +210,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
                     strip_n = strip + n * strip_h * strip_w * pixel_bytes
                     copy_strip(strip_n, channels, inputs, image0 + n, region, (channel, channels), dt)
             block_pixels = Pixels(pixels, table_in, table_out, source, pixel_bytes)
-            ahead = _look_ahead(address(x), plan, block, size)
+            ahead = _prefetches(address(x), plan, block, size)
             _multiply_block(block_pixels, Weights(weights, runs, c0, channels), outs, results, ahead, plan, dt)
 
 

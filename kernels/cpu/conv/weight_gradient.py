@@ -179,7 +179,7 @@ def _fill_tables(table_in, table_out, plan, c0, channels, row_pixels, pixel_elem
 
 
 @device
-def _look_ahead(x, grad, block, plan, x_size, grad_size):
+def _prefetches(x, grad, block, plan, x_size, grad_size):
     """Where the input and the gradient begin that the block behind `block` adds, and their bytes.
 
     Nothing of an array of which this task reads a part of each pixel.
@@ -373,7 +373,7 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
                 _copy_columns(columns, grad, plan, place, cells, channel_out, outs, dt)
             strides = image * pixel * size, plan.stride_h * row * pixel * size, plan.stride_w * pixel * size
             pixels = Block(cells, strides, source, pairs, table_in, table_out, gradient[0], gradient[1])
-            ahead = _look_ahead(address(x), address(grad), block, plan, size, itemsize(grad.dtype))
+            ahead = _prefetches(address(x), address(grad), block, plan, size, itemsize(grad.dtype))
             _multiply_columns(pixels, outs, target, block == first_block, ahead, plan, dt)
 
 

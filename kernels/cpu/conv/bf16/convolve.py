@@ -384,7 +384,7 @@ def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS
     out_bf16 = out.dtype == STORED
-    plans = [bf16_runs(gather, turned=transposed) for gather in gathers]
+    plans = [bf16_runs(gather, transposed=transposed) for gather in gathers]
     if statistics is not None:
         plan = plans[0].plan
         partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)

@@ -83,7 +83,7 @@ def prepare(weight, gathers, strides, workspace, *, transposed):
     `strides` are those of (r, s, in, out, group), in elements; `transposed` if those of `in` follow each
     other, not those of `out`.
     """
-    plans = [bf16_runs(gather, turned=transposed) for gather in gathers]
+    plans = [bf16_runs(gather, transposed=transposed) for gather in gathers]
     packed = workspace.empty((sum(packed_bytes(runs.plan) for runs in plans),), "uint8")
     start, flat = 0, weight.reshape(-1)
     for plan, runs, taps in plans:

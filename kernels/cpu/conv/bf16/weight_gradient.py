@@ -220,7 +220,7 @@ def _store_sums(target, sums, squares, outs, ins, plan, dt):
 
 
 @device
-def _look_ahead(x, x_size, grad, grad_size, block, plan):
+def _prefetches(x, x_size, grad, grad_size, block, plan):
     """Where input and gradient begin that the next block adds, and their bytes; nothing where channels are parted."""
     place, nbytes = next_rows(x, plan, block, x_size)
     image, band = (block + 1) // plan.bands * plan.block_images, (block + 1) % plan.bands
@@ -297,7 +297,7 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 rows = min(plan.block_rows, plan.grid_h - row0)
                 first = group * plan.group_in + c0
                 if block == first_block:  # nobody asked for it
-                    place, nbytes, grad_place, grad_bytes = _look_ahead(*inputs, block - 1, plan)
+                    place, nbytes, grad_place, grad_bytes = _prefetches(*inputs, block - 1, plan)
                     ask_for_lines(place, share_of_lines(nbytes, 1))
                     ask_for_lines(grad_place, share_of_lines(grad_bytes, 1))
                 _fill_cells(cells, image0, images, row0, plan)
@@ -307,7 +307,7 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 used = fill_table(table, image0, images, row0, rows, plan)
                 chunks = _pack_pairs(pairs, address(grad), grad_bf16, table, used, outs, plan, dt)
                 fresh = block == first_block
-                ahead = _look_ahead(*inputs, block, plan)
+                ahead = _prefetches(*inputs, block, plan)
                 multiply_all((total, strip, pairs), squares, outs, chunks, fresh, ahead, plan, dt)
             target = address(sums) + part * weight_elements * 4
             _store_sums(target, total, squares, outs, (c0, channels), plan, dt)

@@ -96,7 +96,7 @@ class Factors(NamedTuple):
 
 
 @device
-def _look_ahead(x, grad, width, block, plan):
+def _prefetches(x, grad, width, block, plan):
     """Where the input and the gradient begin that the next block adds, and how many lines to ask for at a time.
 
     Nothing where a task reads a part of the channels, which do not follow each other.
@@ -192,7 +192,7 @@ def make_products(tile, transform_tile):
                 walk_inputs(first, tiles, inputs, plan, 0, dt)
                 walk_gradients(first, tiles, GradientPart(source, channel, gradients, outs), plan, 0, dt)
                 factors = Factors(values, gradients, address(sums) + target * size, tiles, channels_in)
-                ahead = _look_ahead(x, grad, lanes(dt), block, plan)
+                ahead = _prefetches(x, grad, lanes(dt), block, plan)
                 begins = block == first_block
                 if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
                     if itemsize(scratch.dtype) == WORD_BYTES:
@@ -231,11 +231,11 @@ conv2d_backward_weight_winograd_5x5_16 = _SMALL[2]
 def _add_parts(place, plane, part, parts, dt):
     """Add the parts in order, into the first, for one vector of all planes."""
     for p in range(PLANES):
-        there = place + p * plane
-        total = vload(there, dt)
+        target = place + p * plane
+        total = vload(target, dt)
         for i in range(1, parts):
-            total = total + vload(there + i * part, dt)
-        vstore(there, total)
+            total = total + vload(target + i * part, dt)
+        vstore(target, total)
 
 
 @device
