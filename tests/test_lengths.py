@@ -44,7 +44,6 @@ operations.py
 simd.py
 tile.py
 trainer.py
-weight_gradient.py
 """
 
 

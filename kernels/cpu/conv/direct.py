@@ -66,7 +66,7 @@ class Weights(NamedTuple):
     channels: int
 
 
-class Results(NamedTuple):
+class DirectResults(NamedTuple):
     """Where sums go, and what follows them; addresses are of a group's first channel, 0 of no bias."""
 
     out: int
@@ -196,7 +196,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
         pixels = fill_tables(table_in, table_out, plan, image0, images, row0, rows)
         target = address(out) + group * plan.group_out * size
         bias_place = address(bias) + group * plan.group_out * size if bias.size else 0
-        results = Results(target, bias_place, add, floor, stream)
+        results = DirectResults(target, bias_place, add, floor, stream)
         weights = address(packed) + group * plan.taps * plan.group_in * padded * size
         region = Region(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
         for c0 in range(0, plan.group_in, plan.block_channels):

@@ -238,7 +238,7 @@ def _copy_columns(columns, grad, plan, place, cells, channel, channels, dt):
                 pixel += 1
 
 
-class Block(NamedTuple):
+class PixelBlock(NamedTuple):
     """A block of pixels: how it is read, and how many pairs (tap, input channel) there are."""
 
     cells: tuple  # images, rows, columns
@@ -372,7 +372,7 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
             else:
                 _copy_columns(columns, grad, plan, place, cells, channel_out, outs, dt)
             strides = image * pixel * size, plan.stride_h * row * pixel * size, plan.stride_w * pixel * size
-            pixels = Block(cells, strides, source, pairs, table_in, table_out, gradient[0], gradient[1])
+            pixels = PixelBlock(cells, strides, source, pairs, table_in, table_out, gradient[0], gradient[1])
             ahead = _prefetches(address(x), address(grad), block, plan, size, itemsize(grad.dtype))
             _multiply_columns(pixels, outs, target, block == first_block, ahead, plan, dt)
 

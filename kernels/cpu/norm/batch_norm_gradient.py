@@ -270,7 +270,7 @@ def _applied(g, x, constants, shift, count, stored, dt):
     return vfma(load(a + shift, count, dt), g, value)
 
 
-class Row(NamedTuple):
+class GradientRow(NamedTuple):
     """Addresses of a row in the second pass, 0 of what there is not, and the types of x, y and the result."""
 
     grad: int
@@ -308,7 +308,7 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, resi
         shortcut = address(residual) + place if residual.size else 0
         source, target = address(grad) + place, address(out) + stored_bytes(place, out.dtype, dt)
         values = address(x) + stored_bytes(place, x.dtype, dt)
-        row = Row(source, rectified, values, shortcut, target, types)
+        row = GradientRow(source, rectified, values, shortcut, target, types)
         for c in range(0, whole, width):
             _apply_part(row, places, c * size, width, stream, dt)
         if whole < channels:

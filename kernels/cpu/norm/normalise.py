@@ -74,7 +74,7 @@ def _scaled(source, constants, shift, count, stored, dt):
     return vfma(away * load(rstd + shift, count, dt), load(gamma + shift, count, dt), load(beta + shift, count, dt))
 
 
-class Row(NamedTuple):
+class NormaliseRow(NamedTuple):
     """Addresses of a row, and the types of the arrays; that of the residual is 0 if there is none."""
 
     source: int
@@ -113,7 +113,7 @@ def normalise(begin, end, scratch, x, norm, residual, floor, out, block_rows, st
         shortcut = address(residual) + stored_bytes(place, residual.dtype, dt) if residual.size else 0
         source = address(x) + stored_bytes(place, x.dtype, dt)
         target = address(out) + stored_bytes(place, out.dtype, dt)
-        row = Row(source, shortcut, target, types)
+        row = NormaliseRow(source, shortcut, target, types)
         for c in range(0, whole, width):
             _normalise_part(row, constants, c * size, width, (least, stream), dt)
         if whole < channels:

@@ -21,8 +21,8 @@ import numpy as np
 
 from ...runtime.launch import device, get_num_threads, kernel, launch
 from ...vector import amx
-from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, store_bf16, store_bf16_half, store_bf16_part, tile_dot
-from ...vector.bf16_storage import STORED, bytes_of, load_either, put_either
+from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, tile_dot
+from ...vector.bf16_storage import STORED, bytes_of, put_either
 from ...vector.memory import CHUNK, load, store
 from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
 from ...vector.simd import (
@@ -30,7 +30,6 @@ from ...vector.simd import (
     VECTOR_BYTES,
     address,
     load_word,
-    store_word,
     vfloor,
     vfma,
     vload,
@@ -43,102 +42,12 @@ from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
 from ..strip import bias_array
 from .plan import TILE_PIXELS, bf16_runs, packed_bytes
+from .strip import fill_table, round_strip
 
 _DOT_ROWS = 8  # 16 sums hide the latency of the dot product
 _NOTHING = np.empty(0, np.float32)
 _NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
 _ACCUMULATOR_BYTES = TILE_VECTORS * VECTOR_BYTES
-
-
-@device
-def _round_elements(target, source, count, is_bf16, dt):
-    """Write `count` numbers as bfloat16, copied if they are that already."""
-    size = 2 if is_bf16 else 4
-    whole = count - count % 32
-    if is_bf16:
-        for i in range(0, 2 * whole, VECTOR_BYTES):
-            vstore(target + i, vload(source + i, dt))
-    else:
-        for i in range(0, whole, 32):
-            place = source + size * i
-            store_bf16(target + 2 * i, vload(place, dt), vload(place + VECTOR_BYTES, dt))
-    rest = count - whole
-    place = source + size * whole
-    if rest == 16:
-        store_bf16_half(target + 2 * whole, load_either(place, 16, is_bf16, dt))
-    elif rest:
-        low = load_either(place, min(rest, 16), is_bf16, dt)
-        high = load_either(place + 16 * size, max(rest - 16, 0), is_bf16, dt)
-        store_bf16_part(target + 2 * whole, low, high, rest)
-
-
-@device
-def clear_bytes(target, count, dt):
-    """Zero `count` bytes, a multiple of 2."""
-    zero = vsplat(0, dt)
-    whole = count - count % 64
-    for i in range(0, whole, 64):
-        vstore(target + i, zero)
-    if whole < count:
-        store_bf16_part(target + whole, zero, zero, (count - whole) // 2)
-
-
-@device
-def _round_row(target, x, plan, row, first_w, channel, is_bf16, dt):
-    """Fill one row of one phase of a strip with every stride_w-th pixel, from column `first_w`, of a row of `x`."""
-    cell = 2 * plan.pixel
-    step = plan.stride_w
-    left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
-    right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
-    clear_bytes(target, left * cell, dt)
-    size = 2 if is_bf16 else 4
-    pixel_bytes = plan.in_channels * size
-    source = x + (row * plan.in_w + first_w + left * step) * pixel_bytes + channel * size
-    if step == 1 and plan.pixel == plan.in_channels:
-        _round_elements(target + left * cell, source, (right - left) * plan.pixel, is_bf16, dt)
-    else:
-        for j in range(right - left):
-            _round_elements(target + (left + j) * cell, source + j * step * pixel_bytes, plan.group_in, is_bf16, dt)
-    clear_bytes(target + right * cell, (plan.pitch - right) * cell, dt)
-
-
-@device
-def _round_strip(strip, source, place, channel, plan, dt):
-    """Fill the strip of a block of output pixels; `place` is its first image, their number, and its first row."""
-    (x, is_bf16), (image0, images, row0) = source, place
-    row_bytes = 2 * plan.pixel * plan.pitch
-    target = strip
-    for phase_h in range(plan.stride_h):
-        for phase_w in range(plan.stride_w):
-            for n in range(plan.block_images):
-                for i in range(plan.image_rows):
-                    h = (row0 + i) * plan.stride_h + plan.first_dh + phase_h
-                    if n >= images or h < 0 or h >= plan.in_h:
-                        clear_bytes(target, row_bytes, dt)
-                    else:
-                        row = (image0 + n) * plan.in_h + h
-                        first_w = plan.first_dw + phase_w
-                        _round_row(target, address(x), plan, row, first_w, channel, is_bf16, dt)
-                    target += row_bytes
-    clear_bytes(target, plan.tail * 2 * plan.pixel + 64, dt)
-
-
-@device
-def fill_table(table, image0, images, row0, rows, plan):
-    """Write, for each cell of the grid's part of a strip, the pixel of the output, -1 for none; return the count."""
-    place = table
-    for n in range(images):
-        for i in range(plan.image_rows):
-            pixel = ((image0 + n) * plan.out_h + plan.row + (row0 + i) * plan.row_step) * plan.out_w + plan.col
-            for j in range(plan.pitch):
-                inside = i < rows and j < plan.grid_w
-                store_word(place, pixel + j * plan.col_step if inside else -1)
-                place += 8
-    used = ((images - 1) * plan.image_rows + rows) * plan.pitch
-    for _ in range(used, (used + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS):
-        store_word(table + 8 * used, -1)
-        used += 1
-    return used
 
 
 def _make_dot(vectors):
@@ -214,7 +123,7 @@ def _multiply_tiles_single(sums, source, cell, weights, runs, group_in, dt):
     amx.amx_store(1, sums + 16 * _ACCUMULATOR_BYTES, _ACCUMULATOR_BYTES)
 
 
-class Results(NamedTuple):
+class Bf16Results(NamedTuple):
     """Where outputs go and what they get on the way; an address is 0 where there is nothing."""
 
     out: int
@@ -225,7 +134,7 @@ class Results(NamedTuple):
     floor: float
 
 
-class Block(NamedTuple):
+class StripBlock(NamedTuple):
     """A block of output pixels: addresses, and how many cells of the strip it takes."""
 
     strip: int
@@ -335,7 +244,7 @@ def _make_kernel(pair, single, tiles, name):
         sums = address(scratch) + scratch.size - 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         vectors = (plan.group_out + 15) // 16
         places = address(bias) if bias.size else 0, address(addend) if addend.size else 0
-        results = Results(address(out), out_bf16, stream, places[0], places[1], floor)
+        results = Bf16Results(address(out), out_bf16, stream, places[0], places[1], floor)
         if tiles:
             amx.amx_configure(address(configuration))
         for task in range(begin, end):
@@ -349,7 +258,7 @@ def _make_kernel(pair, single, tiles, name):
             if task == begin:  # nobody asked for its input
                 place, nbytes = next_rows(address(x), plan, block - 1, x_size)
                 ask_for_lines(place, share_of_lines(nbytes, 1))
-            _round_strip(strip, (x, x_bf16), (image0, images, row0), group * plan.group_in, plan, dt)
+            round_strip(strip, (x, x_bf16), (image0, images, row0), group * plan.group_in, plan, dt)
             used = fill_table(table, image0, images, row0, rows, plan)
             partial = address(partials) + block * 12 * plan.out_channels if partials.size else 0
             if partials.size:
@@ -358,7 +267,7 @@ def _make_kernel(pair, single, tiles, name):
             ahead, ahead_bytes = next_rows(address(x), plan, block, x_size)
             times = (used + TILE_PIXELS - 1) // TILE_PIXELS * ((vectors + 1) // 2)
             ahead = ahead, share_of_lines(ahead_bytes, times) if plan.splits == 1 else 0
-            pixels = Block(strip, table, sums, partial, used)
+            pixels = StripBlock(strip, table, sums, partial, used)
             convolve_parts(pixels, weights, runs, results, (group, split), ahead, plan, dt)
         if tiles:
             amx.amx_release()

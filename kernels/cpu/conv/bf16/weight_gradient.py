@@ -25,8 +25,8 @@ from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
 from ...vector.simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
 from ...vector.sums import sum_in_order
 from ...vector.tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
-from .convolve import fill_table
 from .plan import bf16_squares
+from .strip import fill_table
 
 _DOT_ROWS = 8
 

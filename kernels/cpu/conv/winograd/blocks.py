@@ -32,7 +32,7 @@ class Input(NamedTuple):
     channels: int
 
 
-class Block(NamedTuple):
+class TileBlock(NamedTuple):
     """A block of tiles: its number, and the addresses of its planes and of its products."""
 
     number: int
@@ -40,7 +40,7 @@ class Block(NamedTuple):
     products: int
 
 
-class Factors(NamedTuple):
+class PlaneFactors(NamedTuple):
     """Addresses for one product: a plane of the input, one of the weight, where to, and the steps of the tiles."""
 
     values: int
@@ -207,7 +207,7 @@ def make_groups(vectors, transform, in_turns, far=False):
         for group in range(groups[0], groups[1]):
             place = address(weights) + group * PLANES * plane_u
             for plane in range(PLANES):
-                factors = Factors(
+                factors = PlaneFactors(
                     *(values + plane * plane_v, place + plane * plane_u, products + plane * plane_m),
                     values + PLANES * plane_v,
                 )
@@ -255,7 +255,7 @@ def make_convolve_blocks(vectors, transform, read=transform_inputs, *, in_turns=
             target = values, values + PLANES * plan.plane_v * size
             fill_planes(source, zeros, target, first, tiles, plan, size, dt)
             ahead = prefetches(wanted, block, groups, plan)
-            convolve_groups(Block(block, values, products), weights, epilogue, (0, groups), ahead, plan, dt)
+            convolve_groups(TileBlock(block, values, products), weights, epilogue, (0, groups), ahead, plan, dt)
 
     return convolve_blocks
 

@@ -25,7 +25,7 @@ from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
 from ..strip import bias_array
 from .blocks import (
-    Block,
+    TileBlock,
     block_scratch,
     clear_zeros,
     groups_of,
@@ -44,7 +44,7 @@ from .transforms import SMALL, SQUARE, WIDE
 from .wide import make_convolve_wide
 
 
-class Results(NamedTuple):
+class OutputResults(NamedTuple):
     """What follows the products, and where it goes; an address is 0 where there is nothing."""
 
     out: np.ndarray
@@ -81,7 +81,7 @@ def _make_fused(convolve_blocks, name):
         clear_checks(checks, begin, end)
         places = place_of(bias), place_of(addend), floor, place_of(partials), address(checks)
         wanted = Wanted(x, out, (part_of(addend), NO_PART, NO_PART))
-        convolve_blocks((begin, end), scratch, x, weights, Results(out, *places, counts), wanted, plan)
+        convolve_blocks((begin, end), scratch, x, weights, OutputResults(out, *places, counts), wanted, plan)
 
     fused.__name__ = name
     return kernel(fused)
@@ -102,9 +102,9 @@ def _make_shared(transform_outputs, name):
             check = address(checks) + (task - number) * VECTOR_BYTES
             places = place_of(bias), place_of(addend), floor, place_of(partials), check
             source = address(values) + number * plan.block_v * itemsize(values.dtype)
-            block = Block(number, source, address(scratch))
+            block = TileBlock(number, source, address(scratch))
             taken = split * groups // plan.splits, (split + 1) * groups // plan.splits
-            convolve_groups(block, weights, Results(out, *places, counts), taken, NO_PREFETCH, plan, dt)
+            convolve_groups(block, weights, OutputResults(out, *places, counts), taken, NO_PREFETCH, plan, dt)
 
     shared.__name__ = name
     return kernel(shared)

@@ -27,7 +27,7 @@ from .wide import make_convolve_wide
 from .wide_transforms import half_outputs, step_on
 
 
-class Results(NamedTuple):
+class MaskResults(NamedTuple):
     """Where gradients go: addresses of the gradient, of the rectifier's result or 0, and of the sums of blocks."""
 
     out: int
@@ -36,7 +36,7 @@ class Results(NamedTuple):
     sums: int  # [block][channel]
 
 
-class Cell(NamedTuple):
+class MaskCell(NamedTuple):
     """Addresses that belong to a pixel: of the gradient, and of the rectifier's result if there is one, else 0."""
 
     out: int
@@ -46,7 +46,7 @@ class Cell(NamedTuple):
 @device
 def _next_cell(cell, nbytes, storage, dt):
     """The cell `nbytes` of the gradient further on."""
-    return Cell(cell.out + nbytes, cell.mask + (stored_bytes(nbytes, storage, dt) if cell.mask else 0))
+    return MaskCell(cell.out + nbytes, cell.mask + (stored_bytes(nbytes, storage, dt) if cell.mask else 0))
 
 
 @device
@@ -86,9 +86,9 @@ def _mask_cells(row, cell, pixel_bytes, in_bounds, total, storage, dt):
     return total
 
 
-class _Job(NamedTuple):
+class _MaskJob(NamedTuple):
     products: Products
-    results: Results
+    results: MaskResults
     count: int  # channels of the vector
     kept: int
 
@@ -115,13 +115,13 @@ def _mask_half(planes, odd, cell, plan, total, storage, dt):
     row_bytes, step = plan.out_w * pixel_bytes, 2 * pixel_bytes
     y = half_outputs(planes.address, planes.step, odd, dt)
     (target, mask), further = cell, stored_bytes(step, storage, dt) if cell.mask else 0
-    total = _mask_four(y[0], Cell(target, mask), row_bytes, total, storage, dt)
+    total = _mask_four(y[0], MaskCell(target, mask), row_bytes, total, storage, dt)
     target, mask = step_on(target, step), mask + further
-    total = _mask_four(y[1], Cell(target, mask), row_bytes, total, storage, dt)
+    total = _mask_four(y[1], MaskCell(target, mask), row_bytes, total, storage, dt)
     target, mask = step_on(target, step), mask + further
-    total = _mask_four(y[2], Cell(target, mask), row_bytes, total, storage, dt)
+    total = _mask_four(y[2], MaskCell(target, mask), row_bytes, total, storage, dt)
     target, mask = step_on(target, step), mask + further
-    return _mask_four(y[3], Cell(target, mask), row_bytes, total, storage, dt)
+    return _mask_four(y[3], MaskCell(target, mask), row_bytes, total, storage, dt)
 
 
 @device
@@ -143,7 +143,7 @@ def _make_mask_outputs(shape, mask_tile):
         h, w = tile.i * tile_h, tile.j * tile_w
         in_bounds = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
         element = ((tile.image * plan.out_h + h) * plan.out_w + w) * plan.out_channels + products.channel
-        cell = _next_cell(Cell(out, mask), element * itemsize(dt), storage, dt)
+        cell = _next_cell(MaskCell(out, mask), element * itemsize(dt), storage, dt)
         planes = Planes(products.address + tile.number * products.row_bytes, plan.plane_m * itemsize(dt))
         return mask_tile(planes, cell, in_bounds, job, plan, total, dt)
 
@@ -154,7 +154,7 @@ def _make_mask_outputs(shape, mask_tile):
         count = min(lanes(dt), plan.out_channels - products.channel)
         summed = results.sums + (products.block * plan.out_channels + products.channel) * itemsize(dt)
         total = vsplat(0, dt) if products.fresh else load(summed, count, dt)
-        job = _Job(products, results, count, stack_vectors(HALF, dt))
+        job = _MaskJob(products, results, count, stack_vectors(HALF, dt))
         total = walk(products.first, products.tiles, job, plan, total, dt)
         store(summed, total, count, dt)
 
@@ -163,7 +163,7 @@ def _make_mask_outputs(shape, mask_tile):
 
 def _make_masked(convolve_blocks, name):
     def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
-        results = Results(address(out), address(mask), mask.dtype, address(sums))
+        results = MaskResults(address(out), address(mask), mask.dtype, address(sums))
         wanted = Wanted(x, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 

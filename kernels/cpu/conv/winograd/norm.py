@@ -34,7 +34,7 @@ from .wide import make_convolve_wide
 from .wide_transforms import half_outputs, step_on
 
 
-class Results(NamedTuple):
+class NormResults(NamedTuple):
     """Arrays read and written where the gradient is; addresses, the addend's 0 if there is none."""
 
     out: int
@@ -48,7 +48,7 @@ class Results(NamedTuple):
     products: int  # and of the gradient times z
 
 
-class Cell(NamedTuple):
+class NormCell(NamedTuple):
     """Addresses that belong to a pixel of the gradient."""
 
     out: int
@@ -121,7 +121,7 @@ def _norm_cells(row, cell, pixel_bytes, cols, norm, sums, dt):
 @device
 def _next_cell(cell, nbytes, norm, dt):
     """The cell `nbytes` of the gradient further on."""
-    return Cell(
+    return NormCell(
         step_on(cell.out, nbytes),
         cell.addend + nbytes * (cell.addend != 0),
         cell.y + stored_bytes(nbytes, norm.y, dt),
@@ -129,9 +129,9 @@ def _next_cell(cell, nbytes, norm, dt):
     )
 
 
-class _Job(NamedTuple):
+class _NormJob(NamedTuple):
     products: Products
-    cell: Cell  # the first one of the arrays
+    cell: NormCell  # the first one of the arrays
     norm: Norm
     kept: int
 
@@ -202,7 +202,7 @@ def _make_norm_outputs(shape, norm_tile):
         sums = vsplat(0, dt), vsplat(0, dt)
         if not products.fresh:
             sums = load(gradients + target, count, dt), load(correlations + target, count, dt)
-        job = _Job(products, Cell(out, addend, address(y), address(x)), norm, stack_vectors(HALF, dt))
+        job = _NormJob(products, NormCell(out, addend, address(y), address(x)), norm, stack_vectors(HALF, dt))
         sums = walk(products.first, products.tiles, job, plan, sums, dt)
         store(gradients + target, sums[0], count, dt)
         store(correlations + target, sums[1], count, dt)
@@ -215,7 +215,7 @@ def _make_norm(convolve_blocks, name):
         (y, x), (mean, var, eps), (gradients, correlations) = forward, statistics, sums
         places = address(out), place_of(addend), y, x, mean, var, eps, address(gradients), address(correlations)
         wanted = Wanted(grad, out, (part_of(addend), part_of(y), part_of(x)))
-        convolve_blocks((begin, end), scratch, grad, weights, Results(*places), wanted, plan)
+        convolve_blocks((begin, end), scratch, grad, weights, NormResults(*places), wanted, plan)
 
     norm.__name__ = name
     return kernel(norm)

@@ -106,7 +106,7 @@ class Target(NamedTuple):
     check: int  # the vector that tells whether all outputs are finite, where there are no statistics
 
 
-class Cell(NamedTuple):
+class OutputCell(NamedTuple):
     """Addresses that belong to an output: in the output, and in the addend if there is one, else 0."""
 
     out: int
@@ -120,7 +120,7 @@ class Steps(NamedTuple):
     pixel: int
 
 
-class Epilogue(NamedTuple):
+class OutputEpilogue(NamedTuple):
     """What each vector of outputs gets: ``max(y + bias + addend, floor)``, and the sums that are taken of it."""
 
     bias: np.ndarray  # a vector
@@ -134,7 +134,7 @@ class Epilogue(NamedTuple):
 @device
 def _next_cell(cell, nbytes, storage, dt):
     """The cell `nbytes` of the addend further on."""
-    return Cell(cell.out + stored_bytes(nbytes, storage, dt), cell.addend + (nbytes if cell.addend else 0))
+    return OutputCell(cell.out + stored_bytes(nbytes, storage, dt), cell.addend + (nbytes if cell.addend else 0))
 
 
 @device
@@ -245,13 +245,13 @@ def _transform_half(planes, cell, steps, odd, epilogue, sums, dt):
     (target, addend), step = cell, 2 * pixel if cell.addend else 0
     further = stored_bytes(2 * pixel, storage, dt)
     y = half_outputs(planes.address, planes.step, odd, dt)
-    sums = _finish_four(y[0], Cell(target, addend), row, epilogue, sums, dt)
+    sums = _finish_four(y[0], OutputCell(target, addend), row, epilogue, sums, dt)
     target, addend = step_on(target, further), addend + step
-    sums = _finish_four(y[1], Cell(target, addend), row, epilogue, sums, dt)
+    sums = _finish_four(y[1], OutputCell(target, addend), row, epilogue, sums, dt)
     target, addend = step_on(target, further), addend + step
-    sums = _finish_four(y[2], Cell(target, addend), row, epilogue, sums, dt)
+    sums = _finish_four(y[2], OutputCell(target, addend), row, epilogue, sums, dt)
     target, addend = step_on(target, further), addend + step
-    return _finish_four(y[3], Cell(target, addend), row, epilogue, sums, dt)
+    return _finish_four(y[3], OutputCell(target, addend), row, epilogue, sums, dt)
 
 
 @device
@@ -294,11 +294,11 @@ def _keep_sums(sums, target, partial, count, plan, dt):
         keep_check(target.check, sums[1], count, dt)
 
 
-class _Job(NamedTuple):
+class _OutputJob(NamedTuple):
     products: Products
     out: int
     addend: int
-    epilogue: Epilogue
+    epilogue: OutputEpilogue
 
 
 def _make_transform_outputs(shape, transform_tile):
@@ -313,7 +313,7 @@ def _make_transform_outputs(shape, transform_tile):
         h, w = tile.i * tile_h, tile.j * tile_w
         rows, cols = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
         shift = ((tile.image * plan.out_h + h) * plan.out_w + w) * steps.pixel + products.channel * itemsize(dt)
-        cell = Cell(out + stored_bytes(shift, epilogue.storage, dt), addend + shift * (addend != 0))
+        cell = OutputCell(out + stored_bytes(shift, epilogue.storage, dt), addend + shift * (addend != 0))
         planes = Planes(products.address + tile.number * products.row_bytes, plan.plane_m * itemsize(dt))
         return transform_tile(planes, cell, steps, (rows, cols), epilogue, sums, dt), outputs + rows * cols
 
@@ -329,8 +329,8 @@ def _make_transform_outputs(shape, transform_tile):
         partial = target.partial + channel if target.partial else 0
         sums = _first_sums(products, partial, bias, count, plan, dt)
         floor = vsplat(target.floor, dt)
-        epilogue = Epilogue(bias, floor, target.partial != 0, count, plan.stream, target.out.dtype)
-        job = _Job(products, address(target.out), target.addend, epilogue)
+        epilogue = OutputEpilogue(bias, floor, target.partial != 0, count, plan.stream, target.out.dtype)
+        job = _OutputJob(products, address(target.out), target.addend, epilogue)
         sums, outputs = walk(products.first, products.tiles, job, plan, (sums, 0), dt)
         _keep_sums(sums, target, partial, count, plan, dt)
         return outputs

@@ -63,7 +63,7 @@ def _largest(a, b, c, d, dt):
     return vselect_max(d, best, d, best), vselect_max(d, best, vsplat(3, dt), place)
 
 
-class Results(NamedTuple):
+class PoolResults(NamedTuple):
     """Where the pooled outputs and their places in the windows go; the bias is an address, or 0."""
 
     out: int
@@ -81,7 +81,7 @@ class Window(NamedTuple):
     pixel: int
 
 
-class Epilogue(NamedTuple):
+class PoolEpilogue(NamedTuple):
     """What each vector of outputs gets."""
 
     bias: np.ndarray  # a vector
@@ -149,10 +149,10 @@ def _pool_wide(planes, kept, window, in_bounds, epilogue, check, dt):
     return check
 
 
-class _Job(NamedTuple):
+class _PoolJob(NamedTuple):
     products: Products
-    results: Results
-    epilogue: Epilogue
+    results: PoolResults
+    epilogue: PoolEpilogue
     kept: int
 
 
@@ -183,8 +183,8 @@ def _make_pool_outputs(shape, pool_tile):
         bias = vsplat(0, dt)
         if results.bias != 0:
             bias = vload_part(results.bias + products.channel * itemsize(dt), count, dt)
-        epilogue = Epilogue(bias, count, results.argmax.dtype)
-        job = _Job(products, results, epilogue, stack_vectors(HALF, dt))
+        epilogue = PoolEpilogue(bias, count, results.argmax.dtype)
+        job = _PoolJob(products, results, epilogue, stack_vectors(HALF, dt))
         check = walk(products.first, products.tiles, job, plan, vsplat(0, dt), dt)
         keep_check(results.checks + products.block * VECTOR_BYTES, check, count, dt)
 
@@ -194,7 +194,7 @@ def _make_pool_outputs(shape, pool_tile):
 def _make_pool(convolve_blocks, name):
     def pool(begin, end, scratch, x, weights, bias, out, argmax, checks, plan):
         clear_checks(checks, begin, end)
-        results = Results(address(out), place_of(bias), address(checks), argmax)
+        results = PoolResults(address(out), place_of(bias), address(checks), argmax)
         wanted = Wanted(x, out, (NO_PART, NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 

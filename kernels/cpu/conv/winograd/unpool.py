@@ -16,7 +16,7 @@ from ...vector.memory import load
 from ...vector.simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat
 from ...vector.sums import add_in_float64
 from .blocks import Input, block_scratch, make_convolve_blocks, place_of
-from .mask import Results, mask_outputs
+from .mask import MaskResults, mask_outputs
 from .plan import plan_for
 from .prefetch import NO_PART, Wanted, part_of
 from .transforms import MASKS, TILE, Planes, gradient_row, input_row, store_patch
@@ -147,7 +147,7 @@ def _make_input(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, mask_outputs, _transform_windows)
 
     def unpool(begin, end, scratch, grad, argmax, weights, mask, out, sums, plan):
-        results = Results(address(out), place_of(mask), mask.dtype, address(sums))
+        results = MaskResults(address(out), place_of(mask), mask.dtype, address(sums))
         wanted = Wanted(grad, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, windows_of(grad, argmax), weights, results, wanted, plan)
 

@@ -85,7 +85,7 @@ def _make_transform_gradient(transform_tile):
     return transform_gradient_tile
 
 
-class Factors(NamedTuple):
+class BlockFactors(NamedTuple):
     """A block of tiles, transformed: addresses of its planes, of the input and of the gradient, and of the sums."""
 
     values: int
@@ -191,7 +191,7 @@ def make_products(tile, transform_tile):
                 # One after the other: together their 72 planes take a tenth longer (128x32x32x16 on Zen 3).
                 walk_inputs(first, tiles, inputs, plan, 0, dt)
                 walk_gradients(first, tiles, GradientPart(source, channel, gradients, outs), plan, 0, dt)
-                factors = Factors(values, gradients, address(sums) + target * size, tiles, channels_in)
+                factors = BlockFactors(values, gradients, address(sums) + target * size, tiles, channels_in)
                 ahead = _prefetches(x, grad, lanes(dt), block, plan)
                 begins = block == first_block
                 if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
