@@ -7,8 +7,7 @@ convolution. `fastconv.explain` shows what each layer gets. Algorithms round dif
 direct.
 
 The active one is that of the innermost `algorithm` block of this thread or task, else that of `set_algorithm`, else
-the environment variable FASTCONV_ALGORITHM, else "shapes". Convolutions hand it to the
-backend, as they do with the precision.
+the environment variable FASTCONV_ALGORITHM, else "shapes". Convolutions hand it to the backend with the precision.
 """
 
 from __future__ import annotations
