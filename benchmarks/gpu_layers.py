@@ -52,11 +52,10 @@ def operation(
 
     def run() -> None:
         if direction == "backward_weight":
-            backend.conv2d_backward_weight(
-                arrays["grad"], arrays["x"], geometry=geometry, precision=precision, out=out, workspace=pool
-            )
+            how: Any = {"geometry": geometry, "precision": precision, "algorithm": "shapes"}
+            backend.conv2d_backward_weight(arrays["grad"], arrays["x"], **how, out=out, workspace=pool)
             return
-        how: Any = {"input_shape": conv.x_shape, "precision": precision, "workspace": pool}
+        how = {"input_shape": conv.x_shape, "precision": precision, "algorithm": "shapes", "workspace": pool}
         if direction == "forward":
             prepared = backend.prepare_conv2d_weight(arrays["weight"], geometry=geometry, **how)
             backend.conv2d(arrays["x"], prepared, None, out=out, workspace=pool)

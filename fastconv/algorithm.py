@@ -7,36 +7,40 @@ convolution. `fastconv.explain` shows what each layer gets. Algorithms round dif
 direct.
 
 The active one is that of the innermost `algorithm` block of this thread or task, else that of `set_algorithm`, else
-the environment variable FASTCONV_ALGORITHM, else "shapes". It is read by the backend ``numba``.
+the environment variable FASTCONV_ALGORITHM, else "shapes". Convolutions hand it to the backend with the precision.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import Any, get_args
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import cast, get_args
 
 from fastconv.backends import get_backend
-from fastconv.backends.contract.types import Algorithm
+from fastconv.backends.contract.types import AlgorithmChoice
 from fastconv.errors import ArgumentError, UnsupportedError
 
+_VARIABLE = "FASTCONV_ALGORITHM"
+_default: AlgorithmChoice | None = None
+_override: ContextVar[AlgorithmChoice | None] = ContextVar("fastconv_algorithm", default=None)
 
-def get_algorithm() -> Algorithm:
-    """Return the active one.
+
+def get_algorithm() -> AlgorithmChoice:
+    """Return the active one; "shapes" where the active backend has one algorithm for everything.
 
     Raises
     ------
     ArgumentError
         FASTCONV_ALGORITHM is none of them.
     """
-    setting = _setting()
-    if setting is None:
+    if get_backend().algorithms == ("shapes",):
         return "shapes"
-    found: Algorithm = setting.get_algorithm()
-    return found
+    return _override.get() or _default or _from_environment()
 
 
-def set_algorithm(algorithm: Algorithm) -> None:
+def set_algorithm(algorithm: AlgorithmChoice) -> None:
     """Make `algorithm` the active one of the process.
 
     Raises
@@ -46,34 +50,36 @@ def set_algorithm(algorithm: Algorithm) -> None:
     UnsupportedError
         The active backend does not have it.
     """
-    setting = _checked(algorithm)
-    if setting is not None:
-        setting.set_algorithm(algorithm)
+    global _default
+    _default = _checked(algorithm)
 
 
 @contextmanager
-def algorithm(algorithm: Algorithm) -> Iterator[None]:
+def algorithm(algorithm: AlgorithmChoice) -> Iterator[None]:
     """Make `algorithm` the active one within a ``with`` block, for this thread or task; raises as `set_algorithm`."""
-    setting = _checked(algorithm)
-    with nullcontext() if setting is None else setting.override(algorithm):
+    token = _override.set(_checked(algorithm))
+    try:
         yield
+    finally:
+        _override.reset(token)
 
 
-def _setting() -> Any:
-    """Return the module that keeps the setting; None if the active backend has one algorithm for everything."""
-    if get_backend().algorithms == ("shapes",):
-        return None
-    from fastconv.kernels.cpu.conv import autotune
+def _from_environment() -> AlgorithmChoice:
+    """Return what is active where nobody chose, and remember it."""
+    global _default
+    value = os.environ.get(_VARIABLE) or "shapes"
+    if value not in get_args(AlgorithmChoice):
+        raise ArgumentError(f"{_VARIABLE}: got {value!r}; allowed: {', '.join(get_args(AlgorithmChoice))}")
+    _default = cast(AlgorithmChoice, value)
+    return _default
 
-    return autotune
 
-
-def _checked(value: Algorithm) -> Any:
-    if value not in get_args(Algorithm):
-        raise ArgumentError(f"algorithm: got {value!r}; allowed: {', '.join(get_args(Algorithm))}")
+def _checked(value: AlgorithmChoice) -> AlgorithmChoice:
+    if value not in get_args(AlgorithmChoice):
+        raise ArgumentError(f"algorithm: got {value!r}; allowed: {', '.join(get_args(AlgorithmChoice))}")
     backend = get_backend()
     if value not in backend.algorithms:
         raise UnsupportedError(
             f"algorithm: got {value!r} with the backend {backend.name!r}; allowed: {', '.join(backend.algorithms)}"
         )
-    return _setting()
+    return value

@@ -29,6 +29,7 @@ from fastconv._pooling import (
     max_pool2d_backward,
 )
 from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, output_size
+from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, ConvGeometry, RandomKey, Shape
@@ -154,7 +155,12 @@ def conv2d(
         bias = check.like(backend, bias, "bias", x, "x", "(K,)")
         check.has_shape(bias, "bias", weight.shape[3:], "one for each output channel of weight")
     prepared = backend.prepare_conv2d_weight(
-        weight, geometry=geometry, input_shape=x.shape, precision=get_precision(), workspace=backend.pool
+        weight,
+        geometry=geometry,
+        input_shape=x.shape,
+        precision=get_precision(),
+        algorithm=get_algorithm(),
+        workspace=backend.pool,
     )
     out = backend.empty(out_shape, x.dtype)
     backend.conv2d(x, prepared, bias, out=out, workspace=backend.pool)
@@ -179,7 +185,12 @@ def conv2d_backward_input(
     geometry, out_shape = _conv(shape, "input_shape", weight.shape, "weight", stride, padding, dilation, groups)
     check.has_shape(grad_output, "grad_output", out_shape, "the shape of the convolution's output")
     prepared = backend.prepare_conv2d_weight(
-        weight, geometry=geometry.transposed(), input_shape=shape, precision=get_precision(), workspace=backend.pool
+        weight,
+        geometry=geometry.transposed(),
+        input_shape=shape,
+        precision=get_precision(),
+        algorithm=get_algorithm(),
+        workspace=backend.pool,
     )
     out = backend.empty(shape, grad_output.dtype)
     backend.conv2d_backward_input(grad_output, prepared, out=out, workspace=backend.pool)
@@ -205,7 +216,13 @@ def conv2d_backward_weight(
     check.has_shape(grad_output, "grad_output", out_shape, "the shape of the convolution's output")
     out = backend.empty(shape, x.dtype)
     backend.conv2d_backward_weight(
-        grad_output, x, geometry=geometry, precision=get_precision(), out=out, workspace=backend.pool
+        grad_output,
+        x,
+        geometry=geometry,
+        precision=get_precision(),
+        algorithm=get_algorithm(),
+        out=out,
+        workspace=backend.pool,
     )
     return out
 

@@ -1,10 +1,11 @@
-"""Weights in the form that one kernel wants. Needs neither Numba nor CuPy, nor anything of fastconv."""
+"""Weights in the form that one algorithm reads. Needs neither Numba nor CuPy, nor anything of fastconv."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from .algorithm import Algorithm
 from .geometry import POINTWISE, ConvGeometry
 
 
@@ -16,8 +17,7 @@ class PreparedWeight:
     ----------
     weight : array
         The weight it was made from, not copied.
-    algorithm : str
-        Name of the kernel that reads it, as in the backend's TABLE.
+    algorithm : Algorithm
     packed : array or None
         The rearranged copy, from the workspace.
     geometry : ConvGeometry
@@ -25,6 +25,6 @@ class PreparedWeight:
     """
 
     weight: Any
-    algorithm: str
+    algorithm: Algorithm
     packed: Any = None
     geometry: ConvGeometry = POINTWISE

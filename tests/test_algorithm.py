@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -21,12 +22,14 @@ from fastconv.errors import ArgumentError, UnsupportedError
 pytest.importorskip("numba")
 from fastconv.kernels.cpu.conv import autotune
 
+setting = importlib.import_module("fastconv.algorithm")  # fc.algorithm is what it defines
+
 
 @pytest.fixture(autouse=True)
 def _afresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Without choices in memory, with a directory for them, and with the setting put back."""
     monkeypatch.setattr(autotune, "cache_directory", lambda: tmp_path)
-    monkeypatch.setattr(autotune, "_default", "shapes")
+    monkeypatch.setattr(setting, "_default", "shapes")
     monkeypatch.setattr(autotune, "_warned", set())
     autotune._choices.cache_clear()
     with use_backend("numba"):
@@ -74,7 +77,7 @@ def test_every_candidate_can_be_kept(precision, arrays, monkeypatch: pytest.Monk
     seen: set[str] = set()
 
     def first(key, candidates, run):
-        seen.update(candidates)
+        seen.update(algorithm.key for algorithm in candidates)
         return candidates[0]
 
     monkeypatch.setattr(autotune, "measured", first)

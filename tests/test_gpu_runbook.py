@@ -292,7 +292,7 @@ def test_a_wrong_layer_is_timed_and_told(monkeypatch) -> None:
 
     def wrong(x, weight, *args, out, **how) -> None:
         right(x, weight, *args, out=out, **how)
-        if not weight.algorithm.startswith("conv2d_plain"):
+        if not weight.algorithm.name.startswith("conv2d_plain"):
             backend.scale(out, factor=1.1, out=out)
 
     monkeypatch.setattr(backend, "conv2d", wrong)

@@ -42,7 +42,7 @@ FLOORS = (
 _TOGETHER = ({"functional", "_activations", "_pooling"}, {"testing", "_gradcheck"})
 
 # What reaches kernels without a backend between. What no longer does must go from here.
-REACHES_OVER_THE_CONTRACT = {"fastconv.algorithm", "fastconv.cli.info", "fastconv.cli.warmup"}
+REACHES_OVER_THE_CONTRACT = {"fastconv.cli.warmup"}
 
 
 @cache

@@ -18,7 +18,6 @@ from fastconv.errors import FastconvError
 
 _PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "safetensors", "rich", "cupy-cuda12x", "cupy-cuda13x")
 _BACKENDS = ("numba", "numpy", "cupy", "cuda-emulator")
-_FEATURES = ("sse4.2", "avx", "avx2", "fma", "avx512f", "avx512bf16", "avx512vnni", "amx-bf16", "neon", "sve", "bf16")
 _VARIABLES = tuple(
     f"FASTCONV_{name}"
     for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR", "ALGORITHM", "BOUNDSCHECK")
@@ -43,8 +42,12 @@ def run(options: argparse.Namespace) -> int:
         {"active": active, "algorithm": algorithm}
         | {name: "usable" if error is None else f"unusable: {error}" for name, error in states.items()},
     )
-    _print("CPU", _cpu() if broken is None else {"kernels": "unusable, see above"})
-    kernels = _kernel_directory() if broken is None else "none: no kernels can be compiled"
+    kernels = "none: no kernels can be compiled"
+    cpu = {"kernels": "unusable, see above"}
+    if broken is None:
+        cpu = dict(backends.get_backend("numba").facts())
+        kernels = cpu.pop("compiled kernels")
+    _print("CPU", cpu)
     _print("directories", {"data sets": _directory(default_directory()), "compiled kernels": kernels})
     _print("environment", {name: os.environ.get(name, "not set") for name in _VARIABLES})
     if broken is not None:
@@ -92,36 +95,5 @@ def _why_unusable(name: str) -> Exception | None:
     return None
 
 
-def _cpu() -> dict[str, str]:
-    from llvmlite import binding as llvm
-
-    from fastconv.kernels.cpu.runtime.launch import get_num_threads
-    from fastconv.kernels.cpu.vector import amx, bf16, fixed_point
-    from fastconv.kernels.cpu.vector.simd import VECTOR_BYTES
-
-    fast = "bfloat16 in tile registers (AMX)" if amx.usable() else "bfloat16 by dot products (AVX512_BF16)"
-    if fixed_point.FIXED and not amx.usable():
-        fast += ", Winograd in 16-bit fixed point (AVX512_VNNI)"
-    features = llvm.get_host_cpu_features()
-    return {
-        "name": llvm.get_host_cpu_name(),
-        "features": ", ".join(name for name in _FEATURES if features.get(name)) or "none of note",
-        "vectors": f"{VECTOR_BYTES // 4} floats",
-        "fast precision": fast if bf16.DOT else "not on this CPU: it has no AVX512_BF16",
-        "cores": f"{os.cpu_count()}, of which this process may use {len(os.sched_getaffinity(0))}",
-        "threads": str(get_num_threads()),
-    }
-
-
 def _directory(path: Path) -> str:
     return str(path) if path.is_dir() else f"{path} (not there)"
-
-
-def _kernel_directory() -> str:
-    from fastconv.kernels.cpu.runtime.cache import cache_directory
-
-    path = cache_directory()
-    if path is None:
-        return "none: kernels are compiled in each process"
-    files = list(path.glob("*.kernel"))
-    return f"{path} ({len(files)} kernels, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB)"

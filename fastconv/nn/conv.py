@@ -182,6 +182,7 @@ class Conv2d(Layer):
             geometry=self._plan(input_shape[1:]).geometry,
             input_shape=input_shape,
             precision=get_precision(),
+            algorithm=get_algorithm(),
         )
 
     def backward_bias(self, grad_output: Array) -> None:
@@ -207,6 +208,7 @@ class Conv2d(Layer):
             x,
             geometry=self._plan(x.shape[1:]).geometry,
             precision=get_precision(),
+            algorithm=get_algorithm(),
             out=target,
             workspace=backend.pool,
         )
@@ -262,6 +264,7 @@ class Conv2d(Layer):
             geometry=self._plan(x.shape[1:]).geometry,
             windows=windows,
             precision=get_precision(),
+            algorithm=get_algorithm(),
             grad_weight=target,
             grad_input=grad,
             rectified=needs_input_grad and before is not None,
@@ -294,16 +297,17 @@ class Conv2d(Layer):
         return self._prepare(self._plan(input_shape[1:]).geometry.transposed(), input_shape)
 
     def _prepare(self, geometry: ConvGeometry, input_shape: Shape) -> PreparedWeight:
-        backend, precision = self.backend, get_precision()
+        backend, precision, algorithm = self.backend, get_precision(), get_algorithm()
         prepare = partial(
             backend.prepare_conv2d_weight,
             self.weight.array,
             geometry=geometry,
             input_shape=input_shape,
             precision=precision,
+            algorithm=algorithm,
             workspace=backend.pool,
         )
-        return self._prepared.get((geometry, input_shape, precision, get_algorithm()), prepare)
+        return self._prepared.get((geometry, input_shape, precision, algorithm), prepare)
 
     def _label(self) -> str:
         return f"Conv2d({self.out_channels}, {self.kernel_size})"

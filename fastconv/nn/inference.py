@@ -19,7 +19,7 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv.algorithm import algorithm, get_algorithm
 from fastconv.backends import use_backend
-from fastconv.backends.contract.types import Algorithm, Array, Precision, Shape
+from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.containers import Parallel, Residual, Sequential, add_up
 from fastconv.nn.conv import Conv2d
@@ -88,7 +88,7 @@ class InferencePlan(Declared):
             self._y = self._run(self._x)
 
 
-def _thaw(model: Layer, input_shape: Shape, how: Precision, chosen: Algorithm) -> InferencePlan:
+def _thaw(model: Layer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> InferencePlan:
     """Return the plan that was made of this model."""
     with use_backend(model.backend.name), precision(how), algorithm(chosen):
         return InferencePlan(model, input_shape)

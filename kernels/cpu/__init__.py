@@ -6,29 +6,14 @@ kernels/README.md use the same names.
 
 from ..pointwise import POINTWISE
 from ..update_rules import UPDATE_RULES
+from .conv.algorithms import CONVOLUTIONS, DENSE, kernels_of
 
-_WINOGRAD = (
-    "conv.winograd.convolve.conv2d_winograd",
-    "conv.winograd.convolve.conv2d_winograd_narrow",
-    "conv.winograd.convolve.winograd_transform_input",
-    "conv.winograd.convolve.conv2d_winograd_shared",
-    "conv.winograd.convolve.conv2d_winograd_wide",
-    "conv.winograd.convolve.conv2d_winograd_5x5",
-    "conv.winograd.convolve.conv2d_winograd_5x5_narrow",
-    "conv.winograd.convolve.conv2d_winograd_5x5_shared",
-)
-_BF16 = ("conv.bf16.convolve.conv2d_bf16_tiles", "conv.bf16.convolve.conv2d_bf16_dot")
-_PACK_BF16 = ("conv.bf16.pack.pack_bf16", "conv.bf16.pack.pack_bf16_turned")
-_WEIGHT_BF16 = (
-    "conv.bf16.weight_gradient.conv2d_backward_weight_bf16_tiles",
-    "conv.bf16.weight_gradient.conv2d_backward_weight_bf16_dot",
-)
-_DENSE_CONVOLUTION = ("conv.direct.conv2d_direct", *_WINOGRAD, *_BF16)
-_DEPTHWISE = ("conv.depthwise.conv2d_depthwise", "conv.depthwise.conv2d_depthwise_3x3")
-_CONVOLUTION = (*_DENSE_CONVOLUTION, *_DEPTHWISE)
+_CONVOLUTION = kernels_of(CONVOLUTIONS, "forward")
+_FUSING = kernels_of(CONVOLUTIONS, "forward", fused=True)
+_BACKWARD_INPUT = kernels_of(CONVOLUTIONS, "backward_input")
+_PACK_BF16 = ("conv.bf16.pack.pack_bf16", "conv.bf16.pack.pack_bf16_transposed")
 _FINITE = ("elementwise.finite.times_zero", "elementwise.finite.refuse_not_finite")
 _CONVERT = "vector.bf16_storage.convert_stored"  # where a kernel does not load or store bfloat16 itself
-_FEW = tuple(f"conv.few_channels.conv2d_few_{channels}" for channels in range(1, 5))
 _POOL = (
     "conv.winograd.pool.conv2d_winograd_pool",
     "conv.winograd.pool.conv2d_winograd_pool_narrow",
@@ -68,32 +53,13 @@ TABLE = {
         *_FINITE,
     ),
     "conv2d": (*_CONVOLUTION, _CONVERT),
-    "conv2d_backward_input": (*_CONVOLUTION, *_FEW, _CONVERT),
-    "conv2d_backward_weight": (
-        "conv.weight_gradient.conv2d_backward_weight_direct",
-        "vector.sums.sum_parts",
-        "conv.winograd.weight_gradient.gradient.conv2d_backward_weight_winograd",
-        "conv.winograd.weight_gradient.gradient.conv2d_backward_weight_winograd_32",
-        "conv.winograd.weight_gradient.gradient.conv2d_backward_weight_winograd_16",
-        "conv.winograd.weight_gradient.gradient.conv2d_backward_weight_winograd_5x5",
-        "conv.winograd.weight_gradient.gradient.conv2d_backward_weight_winograd_5x5_32",
-        "conv.winograd.weight_gradient.gradient.conv2d_backward_weight_winograd_5x5_16",
-        "conv.winograd.weight_gradient.gradient.transform_sums",
-        "conv.winograd.weight_gradient.gradient.transform_sums_5x5",
-        *_WEIGHT_BF16,
-        "conv.depthwise.conv2d_depthwise_backward_weight",
-        *_FINITE,
-        _CONVERT,
-    ),
+    "conv2d_backward_input": (*_BACKWARD_INPUT, _CONVERT),
+    "conv2d_backward_weight": (*kernels_of(CONVOLUTIONS, "backward_weight"), *_FINITE, _CONVERT),
     "sum_rows": ("elementwise.reduce.sum_rows", "vector.sums.add_parts"),
     "prepare_dense_weight": ("conv.pack.pack_weight", *_PACK_BF16),
-    "dense": ("conv.direct.conv2d_direct", *_BF16),
-    "dense_backward_input": ("conv.direct.conv2d_direct", *_BF16),
-    "dense_backward_weight": (
-        "conv.weight_gradient.conv2d_backward_weight_direct",
-        *_WEIGHT_BF16,
-        "vector.sums.sum_parts",
-    ),
+    "dense": kernels_of(DENSE, "forward"),
+    "dense_backward_input": kernels_of(DENSE, "backward_input"),
+    "dense_backward_weight": kernels_of(DENSE, "backward_weight"),
     "max_pool2d": ("pool.max_pool.max_pool2d_rows",),
     "max_pool2d_backward": ("pool.max_pool.max_pool2d_backward_rows", "pool.max_pool.max_pool2d_backward_squares"),
     "avg_pool2d": ("pool.avg_pool.avg_pool2d_rows",),
@@ -117,14 +83,14 @@ TABLE = {
     "dropout": ("elementwise.dropout.dropout_elements",),
     "augment": ("elementwise.augment.augment_images",),
     "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),
-    "conv2d_relu": (*_DENSE_CONVOLUTION, _CONVERT),
-    "conv2d_add_relu": _DENSE_CONVOLUTION,
+    "conv2d_relu": (*_FUSING, _CONVERT),
+    "conv2d_add_relu": _FUSING,
     "conv2d_statistics": (*_CONVOLUTION, "conv.statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),
-    "conv2d_backward_input_add": (*_DENSE_CONVOLUTION, *_FEW, _CONVERT),
+    "conv2d_backward_input_add": (*kernels_of(CONVOLUTIONS, "backward_input", fused=True), _CONVERT),
     "conv2d_relu_max_pool2d": _POOL,
     "conv2d_backward_input_relu": (*_MASKED, "vector.sums.add_parts", _CONVERT),
     "conv2d_max_pool2d_backward": _UNPOOL,
-    "conv2d_backward_input_norm_relu": (*_CONVOLUTION, *_FEW, *_NORM, *_NORM_SUMS, _CONVERT),
+    "conv2d_backward_input_norm_relu": (*_BACKWARD_INPUT, *_NORM, *_NORM_SUMS, _CONVERT),
     "batch_norm_backward_apply": _NORM_APPLY,
     "normalise_relu": ("norm.normalise.normalise",),
     "normalise_add_relu": ("norm.normalise.normalise",),

@@ -19,7 +19,7 @@ from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.fused import FusedOperations
 from fastconv.backends.contract.operations import Operations
-from fastconv.backends.contract.types import Algorithm
+from fastconv.backends.contract.types import AlgorithmChoice
 from fastconv.errors import UnsupportedError
 from fastconv.kernels.pointwise import Activation
 from fastconv.kernels.update_rules import Update
@@ -79,7 +79,7 @@ def test_captured_gives_the_same_bits(case: Case) -> None:
     [(op, "shapes") for op in sorted({case.op for case in CASES})]
     + [(op, "winograd") for op in sorted({case.op for case in CONVOLUTIONS})],
 )
-def test_same_bits_with_any_number_of_threads(op: str, name: Algorithm) -> None:
+def test_same_bits_with_any_number_of_threads(op: str, name: AlgorithmChoice) -> None:
     cases = [case for case in CASES if case.op == op]
     results: dict[int, list[dict[str, bytes]]] = {}
     with use_backend("numba") as backend, algorithm(name):

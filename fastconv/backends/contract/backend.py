@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastconv.backends.contract.fused import FusedOperations
-from fastconv.backends.contract.types import Algorithm, Array, Precision, Shape, Workspace
+from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape, Workspace
 
 
 class Backend(FusedOperations):
@@ -22,7 +22,7 @@ class Backend(FusedOperations):
     precisions: ClassVar[tuple[Precision, ...]] = ("strict", "default")
     fast_needs: ClassVar[str] = ""
     """What "fast" needs and is not there."""
-    algorithms: ClassVar[tuple[Algorithm, ...]] = ("shapes",)
+    algorithms: ClassVar[tuple[AlgorithmChoice, ...]] = ("shapes",)
     """What `fastconv.set_algorithm` takes."""
     captures: ClassVar[bool] = False
     """Whether `capture` works."""
@@ -67,6 +67,10 @@ class Backend(FusedOperations):
     @abc.abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:
         """Return `array` as a `numpy.ndarray`; on the CPU the very same one."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Return what `fastconv info` shows of what it computes on; nothing if there is nothing to tell."""
+        return {}
 
     @abc.abstractmethod
     def synchronize(self) -> None:

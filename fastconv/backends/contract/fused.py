@@ -7,8 +7,18 @@ and variance may have a second row everywhere, see `Operations.batch_norm`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastconv.backends.contract.operations import Operations
-from fastconv.backends.contract.types import Array, ConvGeometry, PoolWindows, Precision, PreparedWeight, Workspace
+from fastconv.backends.contract.types import (
+    AlgorithmChoice,
+    Array,
+    ConvGeometry,
+    PoolWindows,
+    Precision,
+    PreparedWeight,
+    Workspace,
+)
 from fastconv.kernels.pointwise import RELU
 
 
@@ -122,6 +132,7 @@ class FusedOperations(Operations):
         geometry: ConvGeometry,
         windows: PoolWindows,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         grad_weight: Array,
         grad_input: Array | None,
         rectified: bool,
@@ -149,9 +160,8 @@ class FusedOperations(Operations):
         size = geometry.output_size(*x.shape[1:3])
         grad = workspace.empty((x.shape[0], *size, grad_weight.shape[3]), grad_output.dtype)
         self.max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
-        self.conv2d_backward_weight(
-            grad, x, geometry=geometry, precision=precision, out=grad_weight, workspace=workspace
-        )
+        how: Any = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
+        self.conv2d_backward_weight(grad, x, **how, out=grad_weight, workspace=workspace)
         if weight is None or grad_input is None:
             return
         if rectified:

@@ -22,6 +22,7 @@ import abc
 from collections.abc import Mapping, Sequence
 
 from fastconv.backends.contract.types import (
+    AlgorithmChoice,
     Array,
     ConvGeometry,
     Direction,
@@ -43,14 +44,27 @@ class Operations(abc.ABC):
     # Convolution
 
     def conv2d_reasons(
-        self, weight: Array, *, geometry: ConvGeometry, input_shape: Shape, precision: Precision
+        self,
+        weight: Array,
+        *,
+        geometry: ConvGeometry,
+        input_shape: Shape,
+        precision: Precision,
+        algorithm: AlgorithmChoice,
     ) -> Sequence[str]:
         """Say for each direction which algorithm a convolution gets and why; nothing if there is no choice."""
         return ()
 
     @abc.abstractmethod
     def prepare_conv2d_weight(
-        self, weight: Array, *, geometry: ConvGeometry, input_shape: Shape, precision: Precision, workspace: Workspace
+        self,
+        weight: Array,
+        *,
+        geometry: ConvGeometry,
+        input_shape: Shape,
+        precision: Precision,
+        algorithm: AlgorithmChoice,
+        workspace: Workspace,
     ) -> PreparedWeight:
         """Choose the kernel for one direction of a convolution and bring the weight into its form.
 
@@ -59,7 +73,9 @@ class Operations(abc.ABC):
         weight : (R, S, C // groups, K) array
         geometry : ConvGeometry
             For `conv2d`; transposed for `conv2d_backward_input`.
-        input_shape : (N, H, W, C), of the convolution's input; the choice depends on shapes and `precision` only.
+        input_shape : (N, H, W, C), of the convolution's input
+            The choice depends on shapes, `precision` and `algorithm` only.
+        algorithm : what was asked for with `fastconv.set_algorithm`; a backend with one way for everything ignores it.
         """
 
     @abc.abstractmethod
@@ -104,6 +120,7 @@ class Operations(abc.ABC):
         *,
         geometry: ConvGeometry,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
     ) -> None:

@@ -11,7 +11,7 @@ from fastconv.kernels.geometry import ConvGeometry, Pair, PoolWindows
 from fastconv.kernels.prepared import PreparedWeight
 
 __all__ = [
-    "Algorithm",
+    "AlgorithmChoice",
     "Array",
     "ConvGeometry",
     "DType",
@@ -31,7 +31,7 @@ DType = np.dtype[Any]
 Shape = tuple[int, ...]
 Direction = Literal["forward", "backward_input"]
 Precision = Literal["strict", "default", "fast"]
-Algorithm = Literal["shapes", "tuned", "winograd", "direct"]
+AlgorithmChoice = Literal["shapes", "tuned", "winograd", "direct"]
 
 
 class Workspace(Protocol):

@@ -8,7 +8,7 @@ Where a kernel cannot do in one pass what an operation asks for, those compose i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -46,6 +46,7 @@ except ImportError as error:
     absent = isinstance(error, ModuleNotFoundError)
     why = "Numba is not installed; pip install numba" if absent else f"Numba cannot be used: {error}"
     raise BackendUnavailableError(f"backend 'numba': {why}") from error
+from fastconv.backends.cpu import machine
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
 
@@ -66,7 +67,7 @@ class NumbaBackend(Backend):
     sums_norm_gradients = True
     precisions = ("strict", "default", "fast") if bf16.DOT else ("strict", "default")
     fast_needs = "" if bf16.DOT else "a CPU with the bfloat16 dot product (AVX512_BF16)"
-    algorithms = autotune.ALGORITHMS
+    algorithms = autotune.WANTED
 
     def __init__(self) -> None:
         self._pool: Workspace = Pool()
@@ -115,6 +116,9 @@ class NumbaBackend(Backend):
     def to_numpy(self, array: Array) -> np.ndarray:
         result: np.ndarray = array
         return result
+
+    def facts(self) -> Mapping[str, str]:
+        return machine.facts()
 
     def synchronize(self) -> None:
         """Return at once: every launch waits for its tasks."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import (
+    AlgorithmChoice,
     Array,
     ConvGeometry,
     Direction,
@@ -21,8 +22,10 @@ from fastconv.backends.contract.types import (
     Workspace,
 )
 from fastconv.backends.reference.norm import sum_of_rows
+from fastconv.kernels.algorithm import Algorithm
 
 Window = tuple[slice, slice]
+_REFERENCE = Algorithm("reference", "reference")
 
 
 def taps(windows: ConvGeometry | PoolWindows, size: Pair, out_size: Pair) -> Iterator[tuple[Pair, Window, Window]]:
@@ -65,9 +68,16 @@ class NumpyConv(Backend):
     """Convolution and dense layers."""
 
     def prepare_conv2d_weight(
-        self, weight: Array, *, geometry: ConvGeometry, input_shape: Shape, precision: Precision, workspace: Workspace
+        self,
+        weight: Array,
+        *,
+        geometry: ConvGeometry,
+        input_shape: Shape,
+        precision: Precision,
+        algorithm: AlgorithmChoice,
+        workspace: Workspace,
     ) -> PreparedWeight:
-        return PreparedWeight(weight, "reference", geometry=geometry)
+        return PreparedWeight(weight, _REFERENCE, geometry=geometry)
 
     @np.errstate(all="ignore")
     def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
@@ -97,6 +107,7 @@ class NumpyConv(Backend):
         *,
         geometry: ConvGeometry,
         precision: Precision,
+        algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
     ) -> None:
@@ -110,7 +121,7 @@ class NumpyConv(Backend):
     def prepare_dense_weight(
         self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
     ) -> PreparedWeight:
-        return PreparedWeight(weight, "reference")
+        return PreparedWeight(weight, _REFERENCE)
 
     @np.errstate(all="ignore")
     def dense(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:

@@ -1,58 +1,31 @@
-"""Which algorithms a convolution may take: the setting, and choices that were measured.
+"""Which of two algorithms is faster: measured once for each new shape, where "tuned" is asked for.
 
-The setting is that of the innermost `override` of this thread or task, else that of `set_algorithm`, else
-FASTCONV_ALGORITHM, else "shapes": decided from shapes and the host alone, so that equal shapes give equal bits in every
-process. "tuned" measures each new shape once and keeps the faster algorithm in a file beside the compiled kernels, in
-the directory of this CPU and this version; other algorithms round differently, so its bits depend on that file.
+The faster one is kept in a file beside the compiled kernels, in the directory of this CPU and this version. Algorithms
+round differently, so the bits depend on that file then; with "shapes", decided from shapes and the host alone, equal
+shapes give equal bits in every process.
 """
 
-import contextlib
 import functools
 import json
 import threading
 import time
 import warnings
-from contextvars import ContextVar
 
 from ..runtime.cache import NO_SPACE, cache_directory, replace_file
-from ..runtime.settings import algorithm_asked_for
+from .algorithms import MEASURED
 
-ALGORITHMS = ("shapes", "tuned", "winograd", "direct")
-"""What `set_algorithm` takes; the last two name what is taken wherever it can be computed."""
+WANTED = ("shapes", "tuned", "winograd", "direct")
+"""What can be asked for; the last two name what is taken wherever it can be computed."""
 
-_MEASURED = ("winograd", "winograd_fixed", "winograd_wide", "direct", "bf16")
 _ROUNDS = 5
 _FILE = "autotune.json"
 _FORMAT = "fastconv autotune 1"
 
-_default = algorithm_asked_for(ALGORITHMS)
-_override = ContextVar("fastconv_algorithm", default=None)
 _lock = threading.Lock()
 
 
 class AutotuneWarning(UserWarning):
     """The file of measured choices cannot be used; each process measures again."""
-
-
-def get_algorithm():
-    """Return the setting."""
-    return _override.get() or _default
-
-
-def set_algorithm(name):
-    """Make one of `ALGORITHMS` the setting of the process."""
-    global _default
-    _default = name
-
-
-@contextlib.contextmanager
-def override(name):
-    """Make one of `ALGORITHMS` the setting within this, for this thread or task."""
-    token = _override.set(name)
-    try:
-        yield
-    finally:
-        _override.reset(token)
 
 
 def measured(key, candidates, run):
@@ -61,22 +34,24 @@ def measured(key, candidates, run):
     Parameters
     ----------
     key : str
-    candidates : tuple of str
+    candidates : tuple of Algorithm
+        With different keys.
     run : callable
-        Computes the problem with the algorithm of that name.
+        Computes the problem with an algorithm.
     """
+    by_key = {algorithm.key: algorithm for algorithm in candidates}
     with _lock:
         choices = _choices()
-        if choices.get(key) not in candidates:
-            times = dict.fromkeys(candidates, float("inf"))
+        if choices.get(key) not in by_key:
+            times = dict.fromkeys(by_key, float("inf"))
             for _ in range(1 + _ROUNDS):  # in turn, so that what else the machine does meets all; the first compiles
-                for name in candidates:
+                for name, algorithm in by_key.items():
                     start = time.perf_counter()
-                    run(name)
+                    run(algorithm)
                     times[name] = min(times[name], time.perf_counter() - start)
-            choices[key] = min(candidates, key=times.__getitem__)
+            choices[key] = min(by_key, key=times.__getitem__)
             _save({key: choices[key]})
-        return choices[key]
+        return by_key[choices[key]]
 
 
 @functools.cache
@@ -99,8 +74,8 @@ def _read(path):
             raise ValueError(f"format {content['format']!r}")
         choices = content["choices"]
         for key, name in choices.items():
-            if name not in _MEASURED:
-                raise ValueError(f"{key!r} has {name!r}; allowed: {', '.join(_MEASURED)}")
+            if name not in MEASURED:
+                raise ValueError(f"{key!r} has {name!r}; allowed: {', '.join(MEASURED)}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return _ignored(path, error)
     return choices

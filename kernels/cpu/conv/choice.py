@@ -5,16 +5,16 @@ import math
 
 import numpy as np
 
-from ...geometry import ConvGeometry
 from ..runtime.launch import get_num_threads
 from ..vector import amx
 from ..vector.fixed_point import FIXED
 from ..vector.tile import ROWS
 from . import autotune
+from .algorithms import BF16, DIRECT, DIRECTIONS, TILES, WIDE, WINOGRAD, WINOGRAD_FIXED
+from .plan import conv_output_shape
 from .winograd.plan import suits_wide
-from .winograd.transforms import MASKS, SMALL, SQUARE, WIDE
+from .winograd.transforms import MASKS
 
-WINOGRAD_TILES = {(3, 3): SQUARE, (5, 5): SMALL}
 _WINOGRAD_CHANNELS = 16  # to be summed over; with fewer the transforms outweigh the products that they save
 # Products take as long for one tile as for a register tile full of them, and the weight is four times as large.
 # Winograd's time by that of direct, 32 to 512 channels at 4x4 to 8x8 on Zen 5: forward, 4 tiles 1.0 to 1.9, 8 tiles
@@ -25,16 +25,6 @@ _FEW_CHANNELS, _FEW_WEIGHT_CHANNELS = 4, 16
 _FIXED_CHANNELS = 32
 _WIDE_PRODUCTS = 2**21  # of a plane: where a pass takes 0.4 ms (128x8x8x64 to 64), 4 s of compiling save 0.03
 _WIDE_CHANNELS = 64  # of input and output (128x16x16x32 to 32 on Zen 5: 0.49 ms with tiles of 4x4, 0.51 with 4x8)
-WINOGRAD_FIXED, WINOGRAD_WIDE = "winograd_fixed", "winograd_wide"
-WINOGRAD = ("winograd", WINOGRAD_FIXED, WINOGRAD_WIDE)
-DIRECTIONS = ("forward", "backward_input", "backward_weight")
-
-
-@functools.lru_cache(maxsize=1024)
-def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
-    """Return the shape of the output."""
-    out_size = ConvGeometry(weight_shape[:2], stride, padding, dilation).output_size(*input_shape[1:3])
-    return (input_shape[0], *out_size, weight_shape[3])
 
 
 def is_depthwise(weight_shape, groups):
@@ -49,7 +39,7 @@ def _never_winograd(weight_shape, dtype, geometry, precision):
         return f"{dtype} is always direct"
     if precision == "strict":
         return "strict precision is always direct"
-    if tuple(weight_shape[:2]) not in WINOGRAD_TILES:
+    if tuple(weight_shape[:2]) not in TILES:
         return f"the kernel is {weight_shape[0]}x{weight_shape[1]}"
     for name, value in (("stride", stride), ("dilation", dilation)):
         if value != (1, 1):
@@ -70,7 +60,7 @@ def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precisio
     shape = (
         input_shape if direction == "backward_input" else conv_output_shape(input_shape, weight_shape, *geometry[:3])
     )
-    tile = WINOGRAD_TILES[tuple(weight_shape[:2])]
+    tile = TILES[tuple(weight_shape[:2])]
     size = "x".join(map(str, tile))
     tiles = math.prod(-(-n // side) for n, side in zip(shape[1:3], tile, strict=True))
     share = shape[1] * shape[2] / max(1, tiles * math.prod(tile))
@@ -99,11 +89,6 @@ def _fixed(direction, weight_shape):
     return FIXED and channels >= _FIXED_CHANNELS
 
 
-def winograd_tile(algorithm, kernel_size):
-    """Return rows and columns of the outputs of a tile."""
-    return WIDE if algorithm.endswith(WINOGRAD_WIDE) else WINOGRAD_TILES[kernel_size]
-
-
 @functools.lru_cache(maxsize=1024)
 def _wide(direction, weight_shape, input_shape, geometry):
     """Tell whether a forward pass, or a gradient of the input, has wide tiles.
@@ -124,45 +109,50 @@ def _wide(direction, weight_shape, input_shape, geometry):
 
 def _winograd_form(direction, weight_shape, input_shape, geometry, precision):
     """Return which of the Winograd algorithms it would be."""
+    tile = TILES[weight_shape[:2]]
     if precision == "fast":
-        return WINOGRAD_FIXED if _fixed(direction, weight_shape) else "winograd"
+        return (WINOGRAD_FIXED if _fixed(direction, weight_shape) else WINOGRAD)[direction, tile]
     wide = direction != "backward_weight" and _wide(direction, weight_shape, input_shape, geometry)
-    return WINOGRAD_WIDE if wide else "winograd"
+    return WINOGRAD[direction, WIDE if wide else tile]
 
 
-def choose(direction, weight_shape, dtype, input_shape, geometry, precision, make_run):
-    """Return the algorithm (one of WINOGRAD, "direct" or "bf16") and why.
+def choose(direction, problem, wanted, make_run):
+    """Return the algorithm, one of algorithms.py, and why.
 
-    ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
+    `problem` is (shape of the weight, its type, shape of the input, geometry, precision), `wanted` one of
+    `autotune.WANTED`; ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
     """
-    problem = (direction, tuple(weight_shape), dtype, tuple(input_shape), geometry, precision)
-    otherwise = (
-        "bf16" if precision == "fast" and dtype == np.float32 and not _few(direction, weight_shape) else "direct"
-    )
-    wanted = autotune.get_algorithm()
-    never = _never_winograd(weight_shape, dtype, geometry, precision)
-    winograd = _winograd_form(direction, *(tuple(shape) for shape in (weight_shape, input_shape)), geometry, precision)
-    if never is None and wanted == "winograd":
-        return winograd, "asked for"
+    weight_shape, dtype, input_shape, geometry, precision = problem
+    weight_shape, input_shape = tuple(weight_shape), tuple(input_shape)
+    problem = (direction, weight_shape, dtype, input_shape, geometry, precision)
+    rounded = precision == "fast" and dtype == np.float32 and not _few(direction, weight_shape)
+    otherwise = (BF16 if rounded else DIRECT)[direction]
     if wanted == "direct":
         return otherwise, "asked for"
-    if never is None and wanted == "tuned" and 0 not in input_shape:
+    never = _never_winograd(weight_shape, dtype, geometry, precision)
+    if never is not None:
+        return otherwise, never
+    winograd = _winograd_form(direction, weight_shape, input_shape, geometry, precision)
+    if wanted == "winograd":
+        return winograd, "asked for"
+    if wanted == "tuned" and 0 not in input_shape:
         key = " ".join(map(str, (*problem, f"{get_num_threads()} threads")))
         return autotune.measured(key, (winograd, otherwise), make_run(direction)), "the faster one when measured"
     obstacle = _no_winograd(*problem)
     return (otherwise, obstacle) if obstacle else (winograd, None)
 
 
-def reasons(weight, input_shape, geometry, precision, make_run):
-    """Return, for each direction, the algorithm and why it was chosen; `make_run` is called with a direction."""
-    if is_depthwise(weight.shape, geometry[3]):
+def reasons(problem, wanted, make_run):
+    """Return, for each direction, the algorithm and why it was chosen; the arguments are those of `choose`."""
+    weight_shape, _, _, geometry, _ = problem
+    if is_depthwise(weight_shape, geometry[3]):
         return ["depthwise: one input channel for each output"]
     found = []
-    size = "x".join(map(str, weight.shape[:2]))
+    size = "x".join(map(str, weight_shape[:2]))
     for direction in DIRECTIONS:
-        algorithm, reason = choose(direction, weight.shape, weight.dtype, input_shape, geometry, precision, make_run)
-        name = "Winograd" if algorithm in WINOGRAD else {"bf16": "bfloat16"}.get(algorithm, algorithm)
-        arithmetic = "16-bit fixed point" if algorithm == WINOGRAD_FIXED else "float32"
-        arithmetic += ", tiles of 4x8" if algorithm == WINOGRAD_WIDE else ""
+        algorithm, reason = choose(direction, problem, wanted, make_run)
+        name = {"winograd": "Winograd", "bf16": "bfloat16"}.get(algorithm.form, algorithm.form)
+        arithmetic = "16-bit fixed point" if algorithm.fixed_point else "float32"
+        arithmetic += ", tiles of 4x8" if algorithm.tile == WIDE else ""
         found.append(f"{direction.replace('_', '-')} {name}: {reason or f'{size} with stride 1 in {arithmetic}'}")
     return found

@@ -1,10 +1,11 @@
 """Depthwise convolution: every channel has a filter of its own; vectors run along the channels.
 
-Layout: x (N, H, W, C), weight (R, S, 1, C). Forward and backward-input are one kernel: for each output pixel it lists
-the taps that stay inside (offset of the input pixel, offset of the weight), then runs over the channels with one
-accumulator. 3x3 with finite weights goes row by row instead, the weights of one vector of channels in registers.
-Backward-weight copies a band of an image into a padded strip and keeps the accumulators of nine taps in
-registers while it runs over the pixels.
+x is (batch, in_h, in_w, channels), weight (R, S, 1, channels), out (batch, out_h, out_w, channels).
+
+Forward and backward-input are one kernel: for each output pixel it lists the taps that stay inside (offset of the input
+pixel, offset of the weight), then runs over the channels with one accumulator. 3x3 with finite weights goes row by row
+instead, the weights of one vector of channels in registers. Backward-weight copies a band of an image into a padded
+strip and keeps the accumulators of nine taps in registers while it runs over the pixels.
 
 Cost: 2 * R * S flops for each element; bound by memory (one read and one write of the activation), at 3x3 close to the
 two loads a cycle of the L1 cache.
@@ -38,7 +39,8 @@ from ..vector.simd import (
 )
 from ..vector.sums import sum_in_order
 from ..vector.tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
-from .strip import NO_BIAS, copy_strip
+from .algorithms import DEPTHWISE, DEPTHWISE_3X3
+from .strip import Images, Region, bias_array, copy_strip
 
 _TAPS = 9  # accumulators in registers; larger kernels take several passes over the strip
 _PARTS = 16
@@ -130,11 +132,13 @@ def _load_weights(place, step, count, dt):
 
 
 @device
-def _convolve_line(rows, steps, ahead, target, weight, start, count, stream, plan, dt):
+def _convolve_line(rows, steps, places, bias, count, stream, plan, dt):
     """One row of output pixels for one vector of channels, the nine weights in registers.
 
-    Of the row at `ahead`, which the next task reads, each pixel is asked for while this one is computed.
+    `places` are addresses of the row that the next task reads, of which each pixel is asked for while this one is
+    computed, of the output and of the weight.
     """
+    ahead, target, weight = places
     size = itemsize(dt)
     tap = plan.channels * size
     left = _load_weights(weight, 3 * tap, count, dt)
@@ -153,7 +157,7 @@ def _convolve_line(rows, steps, ahead, target, weight, start, count, stream, pla
         if 0 <= w < plan.in_w:
             c = _column_sum(rows, steps, w, right, count, dt)
         prefetch(ahead + q * plan.step_w * tap)
-        put(target + q * tap, start + (a + b + c), count, stream, dt)
+        put(target + q * tap, bias + (a + b + c), count, stream, dt)
 
 
 @device
@@ -188,46 +192,41 @@ def conv2d_depthwise_3x3(begin, end, scratch, x, weight, bias, out, stream, plan
             start = vsplat(0, dt)
             if bias.size:
                 start = load(address(bias) + shift, count, dt)
+            places = ahead + shift, target + shift, address(weight) + shift
             rows = row0 + shift, row1 + shift, row2 + shift
             if count == width:
-                places = ahead + shift, target + shift, address(weight) + shift
-                _convolve_line(rows, steps, *places, start, width, stream, plan, dt)
+                _convolve_line(rows, steps, places, start, width, stream, plan, dt)
             else:
-                places = ahead + shift, target + shift, address(weight) + shift
-                _convolve_line(rows, steps, *places, start, count, False, plan, dt)
+                _convolve_line(rows, steps, places, start, count, False, plan, dt)
 
 
 def algorithm(weight, direction, stride):
-    """Return which of the two kernels a direction takes.
+    """Return by which of the two kernels a direction is computed.
 
     In the one that goes row by row, zeros stand for rows outside the image, which gives NaN where a weight is infinite.
     """
     regular = weight.shape[:2] == (3, 3) and (direction == "forward" or stride == (1, 1))
-    return "depthwise_3x3" if regular and all_finite(weight) else "depthwise"
+    return (DEPTHWISE_3X3 if regular and all_finite(weight) else DEPTHWISE)[direction]
 
 
-def forward(x, weight, bias, stride, padding, dilation, out, workspace, *, rows):
-    """Launch the forward pass, `rows` telling whether it goes row by row."""
-    geometry = (*stride, *dilation, -padding[0][0], -padding[1][0], 1, 1)
-    _gather(x, weight, bias, geometry, out, workspace, rows)
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input; nothing follows it in the same pass. See algorithms.py.
 
-
-def backward_input(grad_output, weight, stride, padding, dilation, out, workspace, *, rows):
-    """Launch the gradient of the input: taps in the other direction, and only where the stride divides."""
-    geometry = (1, 1, -dilation[0], -dilation[1], padding[0][0], padding[1][0], *stride)
-    _gather(grad_output, weight, None, geometry, out, workspace, rows)
-
-
-def _gather(x, weight, bias, geometry, out, workspace, rows):
-    plan = DepthwisePlan(*x.shape[:3], *out.shape[1:], *weight.shape[:2], *geometry)
+    Of the gradient taps go in the other direction, and only where the stride divides.
+    """
+    stride, padding, dilation, _ = geometry
+    steps = (*stride, *dilation, -padding[0][0], -padding[1][0], 1, 1)
+    if weight.algorithm.transposed:
+        steps = (1, 1, -dilation[0], -dilation[1], padding[0][0], padding[1][0], *stride)
+    bias, array = bias_array(bias, x.dtype), weight.weight
+    plan = DepthwisePlan(*x.shape[:3], *out.shape[1:], *array.shape[:2], *steps)
     scratch = workspace.empty((get_num_threads(), 16 * plan.kernel_h * plan.kernel_w), np.uint8)
-    bias = NO_BIAS[x.dtype] if bias is None else bias
-    if rows:
+    if weight.algorithm is DEPTHWISE_3X3[weight.algorithm.direction]:
         zeros = workspace.empty((get_num_threads(), -(-plan.channels // 16) * 16), x.dtype)
         stream = streams(out) and plan.channels * out.itemsize % VECTOR_BYTES == 0
-        launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, weight, bias, out, stream, plan, scratch=zeros)
+        launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, array, bias, out, stream, plan, scratch=zeros)
         return
-    launch(conv2d_depthwise, plan.batch * plan.out_h, x, weight, bias, out, plan, scratch=scratch)
+    launch(conv2d_depthwise, plan.batch * plan.out_h, x, array, bias, out, plan, scratch=scratch)
 
 
 class DepthwiseWeightPlan(NamedTuple):
@@ -270,12 +269,13 @@ def _weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, i
 
 
 @device
-def _sum_pixels(acc, taps, grad, ahead, count, rows, strip_w, plan, dt):
-    """Add to each tap the products of its input pixels and the gradient, over a band of rows.
+def _sum_pixels(acc, taps, grad, ahead, count, strip, plan, dt):
+    """Add to each tap the products of its input pixels and the gradient, over a band of `strip`, rows and columns.
 
     Of both places in `ahead` a line a pixel is asked for.
     """
     x_ahead, grad_ahead = ahead
+    rows, strip_w = strip
     pixel_bytes = plan.channels * itemsize(dt)
     for i in range(rows):
         shift = i * plan.stride_h * strip_w * pixel_bytes
@@ -307,6 +307,7 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
         store_word(offsets + 8 * t, r * plan.dilation_h * strip_w + s * plan.dilation_w)
         store_word(numbers + 8 * t, min(t, taps - 1))
     pixel_bytes = plan.channels * size
+    inputs = Images(address(x), plan.in_h, plan.in_w, plan.channels)
     blocks = plan.batch * plan.bands
     for part in range(begin, end):
         target = address(sums) + part * taps * pixel_bytes
@@ -316,22 +317,8 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
             rows = min(plan.block_rows, plan.out_h - row0)
             strip_h = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
             h0 = row0 * plan.stride_h - plan.pad_top
-            copy_strip(
-                strip,
-                plan.channels,
-                address(x),
-                image,
-                plan.in_h,
-                plan.in_w,
-                plan.channels,
-                h0,
-                -plan.pad_left,
-                strip_h,
-                strip_w,
-                0,
-                plan.channels,
-                dt,
-            )
+            region = Region(h0, -plan.pad_left, strip_h, strip_w)
+            copy_strip(strip, plan.channels, inputs, image, region, (0, plan.channels), dt)
             pixels = rows * plan.out_w
             next_image, next_row = (block + 1) // plan.bands, (block + 1) % plan.bands * plan.block_rows
             x_next = (next_image * plan.in_h + next_row * plan.stride_h) * plan.in_w * pixel_bytes
@@ -347,16 +334,16 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
                         acc = tile_load_part(acc, places, count)
                     asked = c // width * pixels * LINE_BYTES
                     ahead = address(x) + x_next + asked, address(grad) + grad_next + asked
-                    acc = _sum_pixels(acc, taps_of_c, source + c * size, ahead, count, rows, strip_w, plan, dt)
+                    acc = _sum_pixels(acc, taps_of_c, source + c * size, ahead, count, (rows, strip_w), plan, dt)
                     tile_store_part(acc, places, count)
 
 
-def backward_weight(grad_output, x, stride, padding, dilation, out, workspace):
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     """Launch the gradient of the weight and the ordered sum of its parts."""
     if grad_output.size == 0:
         fill(0, out=out)
         return
-    plan = _weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, x.itemsize)
+    plan = _weight_plan(x.shape, grad_output.shape, out.shape, *geometry[:3], x.itemsize)
     scratch_bytes = 16 * (plan.kernel_h * plan.kernel_w + _TAPS) + plan.strip_elements * x.itemsize + 64
     scratch = workspace.empty((get_num_threads(), -(-scratch_bytes // 64) * 64), np.uint8)
     sums = workspace.empty((plan.parts, out.size), out.dtype)

@@ -6,14 +6,19 @@ tap leaves the image), so the inner loop has no edge; then tiles of ROWS pixels 
 over all taps and channels of the block. Pixels are found through a table, so a tile spans rows and images and fills on
 4x4 maps as well; the last tile of a block repeats its last pixel.
 
+x is (batch, in_h, in_w, in_channels), out (batch, out_h, out_w, out_channels), the weight as pack.py writes it:
+[group][pair of vectors][block of input channels][tap][input channel][vector].
+
 Cost: 2 * N * P * Q * K * (C / groups) * R * S flops; bound by the fused multiply-add units (230 of 247 GFLOP/s a core
 on a 13 x 2 tile). Copying the strip is one read of the input, a few percent.
 """
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 
+from ..elementwise.maps import copy
+from ..norm import batch_norm
 from ..runtime.cpu_caches import CACHES
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.prefetch import AHEAD_BYTES, bytes_a_step, next_rows
@@ -32,8 +37,9 @@ from ..vector.tile import (
     tile_store_stream,
     tile_zero,
 )
-from .plan import flat
-from .strip import copy_strip, fill_tables
+from .pack import packed_size
+from .plan import flat, prepared_gathers
+from .strip import Images, Region, bias_array, copy_strip, fill_tables
 
 _AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
 # Weights that stay near while all of them pass a tile of pixels, whose outputs are then written one beside the other
@@ -41,12 +47,44 @@ _AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
 _NEAR_WEIGHT_BYTES = CACHES.level2 // 8
 
 
+class Pixels(NamedTuple):
+    """A block of output pixels."""
+
+    count: int
+    table_in: int  # addresses of the tables of pixels, read and written
+    table_out: int
+    source: int  # address of the first pixel that is read
+    pixel_bytes: int
+
+
+class Weights(NamedTuple):
+    """The packed weight of a group, and which of its input channels are multiplied."""
+
+    address: int
+    runs: np.ndarray
+    first: int  # input channel
+    channels: int
+
+
+class DirectResults(NamedTuple):
+    """Where sums go, and what follows them; addresses are of a group's first channel, 0 of no bias."""
+
+    out: int
+    bias: int
+    add: bool  # to what is there
+    floor: float
+    stream: int
+
+
 def _make_multiply(vectors):
     """Make the inner loops for tiles of `vectors` vectors: acc += taps x weights; a step asks for a line at `place`."""
 
     @device
-    def multiply(acc, rows, weights, runs, pixel_bytes, run_bytes, place, step, dt):
+    def multiply(acc, rows, weights, runs, steps, ahead, dt):
+        """`steps` are bytes of a pixel and of a run, `ahead` is the place asked for and the step to the next one."""
         size = itemsize(dt)
+        pixel_bytes, run_bytes = steps
+        place, step = ahead
         for run in runs:
             start = run * pixel_bytes
             for shift in range(start, start + run_bytes, size):
@@ -66,40 +104,24 @@ _multiply_single = _make_multiply(1)
 
 
 @device
-def _multiply_block(
-    pixels,
-    tables,
-    source,
-    pixel_bytes,
-    packed,
-    c0,
-    channels,
-    outs,
-    bias,
-    add,
-    floor,
-    out,
-    stream,
-    runs,
-    ahead,
-    plan,
-    dt,
-):
+def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
     """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
 
     The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; the last
     one rectifies. `ahead` is (address, bytes) of what the next block reads.
     """
+    count, table_in, table_out, source, pixel_bytes = pixels
+    weight, runs, c0, channels = packed
+    out, bias, add, floor, stream = results
     width = lanes(dt)
     size = itemsize(dt)
-    table_in, table_out = tables
     out_bytes = plan.out_channels * size
-    run_bytes = plan.run_taps * channels * size
+    run_steps = pixel_bytes, plan.run_taps * channels * size
     steps = plan.taps * plan.group_in
     pair = TILE_VECTORS * width
     paired = min(outs[1], plan.group_out // pair * pair)
     least = vsplat(floor if c0 + channels == plan.group_in else -np.inf, dt)
-    tiles, pairs = (pixels + ROWS - 1) // ROWS, max((paired - outs[0]) // pair, 0)
+    tiles, pairs = (count + ROWS - 1) // ROWS, max((paired - outs[0]) // pair, 0)
     tile_steps = plan.taps * channels
     place, nbytes = ahead
     step = bytes_a_step(nbytes, max(tiles * pairs, 1) * tile_steps)
@@ -107,7 +129,6 @@ def _multiply_block(
     for tile in range(tiles * pairs):
         pixel = (tile % tiles if pixels_first else tile // pairs) * ROWS
         k = outs[0] + (tile // tiles if pixels_first else tile % pairs) * pair
-        weights = packed + (steps * k + plan.taps * c0 * pair) * size
         rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
         targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
         acc = tile_zero(ROWS, TILE_VECTORS, dt)
@@ -115,7 +136,8 @@ def _multiply_block(
             acc = tile_load(acc, row_addresses(ROWS, table_in, 0, bias + k * size))
         if c0 > 0 or add:
             acc = tile_add(acc, tile_load(acc, targets))
-        acc = _multiply_pair(acc, rows, weights, runs, pixel_bytes, run_bytes, place, step, dt)
+        weights = weight + (steps * k + plan.taps * c0 * pair) * size
+        acc = _multiply_pair(acc, rows, weights, runs, run_steps, (place, step), dt)
         place += tile_steps * step
         acc = tile_floor(acc, least)
         if stream:
@@ -123,22 +145,22 @@ def _multiply_block(
         else:
             tile_store(acc, targets)
     for k in range(max(outs[0], paired), outs[1], width):
-        weights = packed + (steps * k + plan.taps * c0 * width) * size
-        count = min(width, plan.group_out - k)
-        for pixel in range(0, pixels, ROWS):
+        weights = weight + (steps * k + plan.taps * c0 * width) * size
+        rest = min(width, plan.group_out - k)
+        for pixel in range(0, count, ROWS):
             rows = row_addresses(ROWS, table_in + 8 * pixel, pixel_bytes, source)
             targets = row_addresses(ROWS, table_out + 8 * pixel, out_bytes, out + k * size)
             acc = tile_zero(ROWS, 1, dt)
             if bias != 0 and c0 == 0:
-                acc = tile_load_part(acc, row_addresses(ROWS, table_in, 0, bias + k * size), count)
+                acc = tile_load_part(acc, row_addresses(ROWS, table_in, 0, bias + k * size), rest)
             if c0 > 0 or add:
-                acc = tile_add(acc, tile_load_part(acc, targets, count))
-            acc = _multiply_single(acc, rows, weights, runs, pixel_bytes, run_bytes, source, 0, dt)
-            tile_store_part(tile_floor(acc, least), targets, count)
+                acc = tile_add(acc, tile_load_part(acc, targets, rest))
+            acc = _multiply_single(acc, rows, weights, runs, run_steps, (source, 0), dt)
+            tile_store_part(tile_floor(acc, least), targets, rest)
 
 
 @device
-def _look_ahead(x, plan, block, size):
+def _prefetches(x, plan, block, size):
     """Where the input begins that the block behind `block` adds, and its bytes; nothing if they come in parts."""
     place, nbytes = next_rows(x, plan, block, size)
     whole = plan.splits == 1 and plan.block_channels >= plan.group_in and nbytes <= _AHEAD_INPUT_BYTES
@@ -157,6 +179,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
     table_out = table_in + 8 * (plan.block_images * plan.block_rows * plan.grid_w + ROWS)
     strip = 2 * table_out - table_in
     strip_w = (plan.grid_w - 1) * plan.stride_w + plan.span_w
+    inputs = Images(address(x), plan.in_h, plan.in_w, plan.in_channels)
     for task in range(begin, end):
         block = task // plan.splits % plan.blocks
         group = task // (plan.splits * plan.blocks)
@@ -173,6 +196,9 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
         pixels = fill_tables(table_in, table_out, plan, image0, images, row0, rows)
         target = address(out) + group * plan.group_out * size
         bias_place = address(bias) + group * plan.group_out * size if bias.size else 0
+        results = DirectResults(target, bias_place, add, floor, stream)
+        weights = address(packed) + group * plan.taps * plan.group_in * padded * size
+        region = Region(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
         for c0 in range(0, plan.group_in, plan.block_channels):
             channels = min(plan.block_channels, plan.group_in - c0)
             channel = group * plan.group_in + c0
@@ -181,45 +207,14 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
             else:
                 source, pixel_bytes = strip, channels * size
                 for n in range(images):
-                    copy_strip(
-                        strip + n * strip_h * strip_w * pixel_bytes,
-                        channels,
-                        address(x),
-                        image0 + n,
-                        plan.in_h,
-                        plan.in_w,
-                        plan.in_channels,
-                        row0 * plan.stride_h + plan.first_dh,
-                        plan.first_dw,
-                        strip_h,
-                        strip_w,
-                        channel,
-                        channels,
-                        dt,
-                    )
-            weights = address(packed) + group * plan.taps * plan.group_in * padded * size
-            _multiply_block(
-                pixels,
-                (table_in, table_out),
-                source,
-                pixel_bytes,
-                weights,
-                c0,
-                channels,
-                outs,
-                bias_place,
-                add,
-                floor,
-                target,
-                stream,
-                runs,
-                _look_ahead(address(x), plan, block, size),
-                plan,
-                dt,
-            )
+                    strip_n = strip + n * strip_h * strip_w * pixel_bytes
+                    copy_strip(strip_n, channels, inputs, image0 + n, region, (channel, channels), dt)
+            block_pixels = Pixels(pixels, table_in, table_out, source, pixel_bytes)
+            ahead = _prefetches(address(x), plan, block, size)
+            _multiply_block(block_pixels, Weights(weights, runs, c0, channels), outs, results, ahead, plan, dt)
 
 
-def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-math.inf):
+def _launch_gather(x, packed, bias, out, gather, workspace, *, add, floor):
     """Launch one plan; `packed` is its part of the packed weight.
 
     ``max(conv2d(x) + bias, floor)``; with `add`, what is in `out` counts too.
@@ -235,3 +230,24 @@ def run_gather(x, packed, bias, out, gather, workspace, *, add=False, floor=-mat
     )
     arguments = (x, packed, bias, add, floor, out, int(stream), gather.runs, plan)
     launch(conv2d_direct, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
+
+
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input, and what follows it; see algorithms.py."""
+    gathers = prepared_gathers(weight, x.shape, out.shape, geometry)
+    convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace)
+
+
+def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
+    """Launch it plan by plan."""
+    floor, addend, statistics = epilogue
+    if addend is not None and addend is not out:
+        copy(addend, out=out)
+    bias, start = bias_array(bias, x.dtype), 0
+    for gather in gathers:
+        stop = start + packed_size(gather.plan, x.itemsize)
+        part = weight.packed[start:stop]
+        _launch_gather(x, part, bias, out, gather, workspace, add=addend is not None, floor=floor)
+        start = stop
+    if statistics is not None:
+        batch_norm.statistics(out, *statistics, workspace)

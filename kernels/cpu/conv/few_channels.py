@@ -5,7 +5,8 @@ channels of the gradient, which the weight has next to each other as well (HWIO)
 pixels by all input channels run over taps and vectors of channels, and the lanes of each accumulator are added at the
 end.
 
-Pixels, phases of the stride and strips are those of direct.py.
+grad is (batch, in_h, in_w, in_channels), weight (R, S, channels, in_channels), out (batch, out_h, out_w, channels);
+pixels, phases of the stride and strips are those of direct.py.
 
 Cost: 2 * N * P * Q * K * C * R * S flops, and the sums over lanes, a fifth more for 64 channels and 3x3 taps.
 """
@@ -14,10 +15,12 @@ import functools
 
 import numpy as np
 
+from ..elementwise.maps import copy
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.simd import REGISTERS, VECTOR_BYTES, address, itemsize
 from ..vector.tile import ROWS, row_addresses, tile_multiply_add_columns, tile_store_sums, tile_zero
-from .strip import copy_strip, fill_tables
+from .plan import prepared_gathers
+from .strip import Images, Region, copy_strip, fill_tables
 
 _MOST_CHANNELS = 4
 _ROWS = 6 if REGISTERS == 32 else 3  # pixels of a tile: with 4 channels and as many weights, 29 of 32 registers
@@ -50,6 +53,7 @@ def _make_kernel(channels):
         strip = 2 * table_out - table_in
         strip_w = (plan.grid_w - 1) * plan.stride_w + plan.span_w
         pixel_bytes = plan.in_channels * size
+        inputs = Images(address(grad), plan.in_h, plan.in_w, plan.in_channels)
         for task in range(begin, end):
             image0 = task // plan.bands * plan.block_images
             images = min(plan.block_images, plan.batch - image0)
@@ -60,13 +64,10 @@ def _make_kernel(channels):
             source = address(grad)
             if not plan.in_place:
                 source = strip
-                h0 = row0 * plan.stride_h + plan.first_dh
+                region = Region(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
                 for n in range(images):
-                    copy_strip(
-                        *(strip + n * strip_h * strip_w * pixel_bytes, plan.in_channels, address(grad), image0 + n),
-                        *(plan.in_h, plan.in_w, plan.in_channels, h0, plan.first_dw, strip_h, strip_w),
-                        *(0, plan.in_channels, dt),
-                    )
+                    target = strip + n * strip_h * strip_w * pixel_bytes
+                    copy_strip(target, plan.in_channels, inputs, image0 + n, region, (0, plan.in_channels), dt)
             for pixel in range(0, pixels, _ROWS):
                 places = row_addresses(_ROWS, table_in + 8 * pixel, pixel_bytes, source)
                 targets = row_addresses(_ROWS, table_out + 8 * pixel, channels * size, address(out))
@@ -103,7 +104,16 @@ def _taps(plan, taps, offsets, weight_shape, itemsize):
     ).reshape(-1, 2)
 
 
-def run(grad, weight, out, gather, workspace, *, add=False):
+def convolve(grad, weight, bias, geometry, epilogue, out, workspace):
+    """Launch the gradient of the input, and add to it what is to be added; see algorithms.py."""
+    addend = epilogue.addend
+    if addend is not None and addend is not out:
+        copy(addend, out=out)
+    for gather in prepared_gathers(weight, grad.shape, out.shape, geometry):
+        _launch(grad, weight.weight, out, gather, workspace, add=addend is not None)
+
+
+def _launch(grad, weight, out, gather, workspace, *, add):
     """Launch one phase of the gradient of the input; with `add`, what is in `out` counts too."""
     plan = gather.plan
     offsets = gather.offsets if plan.taps else ()

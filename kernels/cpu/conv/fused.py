@@ -11,24 +11,25 @@ from ..norm.backward import relu_sums
 from ..pool.max_pool import max_pool2d, max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..vector.bf16_storage import widened
-from .choice import WINOGRAD, WINOGRAD_FIXED, winograd_tile
-from .conv2d import conv2d_backward_input, conv2d_backward_weight, conv2d_relu, in_range, run, weight_algorithm
-from .strip import NO_BIAS
+from .algorithms import SQUARE
+from .conv2d import conv2d_backward_input, conv2d_backward_weight, conv2d_relu, run, weight_algorithm
+from .epilogue import Epilogue
+from .strip import bias_array
 from .winograd import mask as winograd_mask
 from .winograd import norm as winograd_norm
 from .winograd import pool as winograd_pool
 from .winograd import unpool as winograd_unpool
+from .winograd.overflow import in_range
 from .winograd.plan import suits_fusion
-from .winograd.transforms import SQUARE
 
 
 def _fused_winograd(weight, x_shape, out_shape):
-    """Return padding before the first row and column, and tile, if another layer can follow in registers, else None."""
-    if not weight.algorithm.endswith(WINOGRAD) or weight.geometry.kernel_size != (3, 3):
+    """Return the padding before the first row and column if another layer can follow in registers, else None."""
+    algorithm = weight.algorithm
+    if algorithm.form != "winograd" or weight.geometry.kernel_size != (3, 3):
         return None
-    place = *weight.geometry.padding_before, winograd_tile(weight.algorithm, (3, 3))
-    fixed = weight.algorithm.endswith(WINOGRAD_FIXED)
-    return place if suits_fusion(x_shape, out_shape, *place, fixed) else None
+    place = weight.geometry.padding_before
+    return place if suits_fusion(x_shape, out_shape, *place, algorithm.tile, algorithm.fixed_point) else None
 
 
 def conv2d_relu_max_pool2d(x, weight, bias, *, windows, out, argmax, workspace):
@@ -45,8 +46,8 @@ def _fused_pool(x, weight, bias, windows, out, argmax, workspace):
     place = _fused_winograd(weight, x.shape, conv_shape)
     if place is None or not suits_pool(conv_shape, out.shape, windows):
         return False
-    bias = NO_BIAS[weight.weight.dtype] if bias is None else bias
-    found = winograd_pool.run_pool(x, weight.packed, bias, conv_shape, *place, out, argmax, workspace)
+    bias = bias_array(bias, weight.weight.dtype)
+    found = winograd_pool.convolve_pool(x, weight, bias, conv_shape, place, (out, argmax), workspace)
     return in_range(found, workspace, x, weight.weight)
 
 
@@ -54,7 +55,7 @@ def conv2d_backward_input_relu(grad_output, weight, y, *, out, grad_bias, worksp
     """Gradient behind the rectifier whose result `y` was the input, and its sum."""
     place = _fused_winograd(weight, grad_output.shape, out.shape)
     if place is not None:
-        found = winograd_mask.run_masked(grad_output, weight.packed, y, *place, out, grad_bias, workspace)
+        found = winograd_mask.convolve_masked(grad_output, weight, y, place, (out, grad_bias), workspace)
         if in_range(found, workspace, grad_output, weight.weight):
             return
     y = widened(y, workspace)
@@ -74,6 +75,7 @@ def conv2d_max_pool2d_backward(
     geometry,
     windows,
     precision,
+    algorithm,
     grad_weight,
     grad_input,
     rectified,
@@ -82,42 +84,45 @@ def conv2d_max_pool2d_backward(
 ):
     """Gradients of a convolution behind which a max pooling stands, from that of the pooling's result."""
     grads = (grad_weight, grad_input, rectified, grad_bias)
-    how = {"geometry": geometry, "windows": windows, "precision": precision}
-    if _unpooled_in_registers(grad_output, argmax, x, weight, grads, workspace, **how):
+    how = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
+    if _unpooled_in_registers(grad_output, argmax, x, weight, grads, workspace, windows=windows, **how):
         return
     conv_shape = (x.shape[0], *geometry.output_size(*x.shape[1:3]), grad_weight.shape[3])
     grad = workspace.empty(conv_shape, grad_output.dtype)
     max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
-    conv2d_backward_weight(grad, x, geometry=geometry, precision=precision, out=grad_weight, workspace=workspace)
+    conv2d_backward_weight(grad, x, **how, out=grad_weight, workspace=workspace)
     if rectified and grad_input is not None:
         conv2d_backward_input_relu(grad, weight, x, out=grad_input, grad_bias=grad_bias, workspace=workspace)
     elif grad_input is not None:
         conv2d_backward_input(grad, weight, out=grad_input, workspace=workspace)
 
 
-def _unpooled_in_registers(grad_output, argmax, x, weight, grads, workspace, *, geometry, windows, precision):
+def _unpooled_in_registers(
+    grad_output, argmax, x, weight, grads, workspace, *, windows, geometry, precision, algorithm
+):
     """Compute both gradients where the pooling's can be spread within Winograd's transforms; return whether."""
     grad_weight, grad_input, rectified, grad_bias = grads
     conv_shape = (x.shape[0], *geometry.output_size(*x.shape[1:3]), grad_weight.shape[3])
     if not suits_pool(conv_shape, grad_output.shape, windows) or not grad_output.size:
         return False
-    algorithm = weight_algorithm(grad_weight, x.shape, geometry, precision)
-    if algorithm not in WINOGRAD or geometry.kernel_size != (3, 3):
+    chosen = weight_algorithm(grad_weight, x.shape, geometry, precision, algorithm)
+    if chosen.form != "winograd" or geometry.kernel_size != (3, 3):
         return False
     place = None
     if grad_input is not None:
         place = _fused_winograd(weight, conv_shape, x.shape)
-        if place is None or place[2] != SQUARE or any(pad % 2 for pad in place[:2]):  # patches must begin on windows
+        tile = weight.algorithm.tile
+        if place is None or tile != SQUARE or any(pad % 2 for pad in place):  # patches must begin on windows
             return False
-    more = (conv_shape, *geometry.padding_before, grad_weight, workspace)
-    found = winograd_unpool.backward_weight(grad_output, argmax, x, *more, fixed=algorithm == WINOGRAD_FIXED)
+    pooled, before = (grad_output, argmax), geometry.padding_before
+    found = winograd_unpool.backward_weight(chosen, pooled, x, conv_shape, before, grad_weight, workspace)
     if not in_range(found, workspace, grad_output, x):
         return False
     if place is None:
         return True
     mask = x if rectified else x[:0]
-    more = (mask, conv_shape, *place[:2], grad_input, grad_bias if rectified else None, workspace)
-    found = winograd_unpool.backward_input(grad_output, argmax, weight.packed, *more)
+    results = grad_input, grad_bias if rectified else None
+    found = winograd_unpool.backward_input(pooled, weight, mask, conv_shape, place, results, workspace)
     return in_range(found, workspace, grad_output, weight.weight)
 
 
@@ -128,9 +133,9 @@ def conv2d_backward_input_norm_relu(
     place = _fused_winograd(weight, grad_output.shape, out.shape)
     if place is not None:
         norm = (y, x, mean, var, eps, grad_gamma, grad_beta)
-        found = winograd_norm.run(grad_output, weight.packed, addend, norm, *place, out, workspace)
+        found = winograd_norm.convolve_norm(grad_output, weight, addend, norm, place, out, workspace)
         if addend is out or in_range(found, workspace, grad_output, weight.weight):  # or the addend is gone
             return
-    run(grad_output, weight, None, out, workspace, addend=addend)
+    run(grad_output, weight, None, out, workspace, Epilogue(addend=addend))
     sums = {"mean": mean, "var": var, "eps": eps, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
     relu_sums(out, y, x, **sums, out=out, workspace=workspace)

@@ -81,3 +81,22 @@ def pack(weight, packed, gather, strides):
     if plan.taps:
         arguments = (plan.group_in, plan.group_out, plan.block_channels, bundle, strides)
         launch(pack_weight, tasks, weight, packed, gather.taps, *arguments)
+
+
+def pack_strides(weight, direction, groups):
+    """Strides of (r, s, reduced channel, produced channel, group) in a HWIO weight, in elements."""
+    _, s, c, k = weight.shape
+    if direction == "forward":
+        return s * c * k, c * k, k, 1, k // groups
+    return s * c * k, c * k, 1, k, k // groups
+
+
+def pack_gathers(weight, gathers, strides, workspace):
+    """Return the weight packed for all plans of a convolution, one after the other."""
+    packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
+    start = 0
+    for gather in gathers:
+        stop = start + packed_size(gather.plan, weight.itemsize)
+        pack(weight, packed[start:stop], gather, strides)
+        start = stop
+    return packed

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...geometry import ConvGeometry
 from ..vector.simd import VECTOR_BYTES
 from ..vector.tile import ROWS, TILE_VECTORS
 
@@ -105,6 +106,29 @@ def backward_input_gathers(grad_shape, weight_shape, input_shape, stride, paddin
             grid = (grid_h, grid_w, row, stride[0], col, stride[1])
             gathers.append(_gather(grad_shape, input_shape, groups, grid, (1, 1), rows, cols, itemsize))
     return tuple(gathers)
+
+
+@functools.lru_cache(maxsize=1024)
+def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
+    """Return the shape of the output."""
+    size = ConvGeometry(weight_shape[:2], stride, padding, dilation).output_size(*input_shape[1:3])
+    return (input_shape[0], *size, weight_shape[3])
+
+
+@functools.lru_cache(maxsize=1024)
+def conv_gathers(direction, weight_shape, input_shape, geometry, itemsize):
+    """Return the plans of one direction; `geometry` is (stride, padding, dilation, groups)."""
+    out_shape = conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    if direction == "forward":
+        return forward_gathers(input_shape, weight_shape, out_shape, *geometry, itemsize)
+    return backward_input_gathers(out_shape, weight_shape, input_shape, *geometry, itemsize)
+
+
+def prepared_gathers(weight, x_shape, out_shape, geometry):
+    """Return the plans for a prepared weight."""
+    input_shape = out_shape if weight.algorithm.transposed else x_shape
+    direction, array = weight.algorithm.direction, weight.weight
+    return conv_gathers(direction, array.shape, input_shape, geometry, array.itemsize)
 
 
 def _pairs(outputs, itemsize):

@@ -1,5 +1,7 @@
 """What the direct convolutions share: an input's strip padded with zeros, the tables of its pixels, no bias."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..runtime.launch import device
@@ -7,15 +9,41 @@ from ..vector.memory import clear_elements, copy_elements
 from ..vector.simd import itemsize, store_word
 from ..vector.tile import ROWS
 
-NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+_NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+
+
+def bias_array(bias, dtype):
+    """Return what kernels take for a bias: an empty array for none."""
+    return _NO_BIAS[dtype] if bias is None else bias
+
+
+class Images(NamedTuple):
+    """The input, (batch, h, w, c): its address and sizes."""
+
+    address: int
+    h: int
+    w: int
+    c: int
+
+
+class Region(NamedTuple):
+    """Part of an image: its first row and column, which may lie outside, and how many of them."""
+
+    row: int
+    col: int
+    rows: int
+    cols: int
 
 
 @device
-def copy_strip(strip, cell, x, image, image_h, image_w, image_c, h0, w0, strip_h, strip_w, channel, channels, dt):
-    """Copy rows h0.., columns w0.. and some channels of one image into a strip; cells outside the image become zero.
+def copy_strip(strip, cell, images, image, region, part, dt):
+    """Copy a region of one image into a strip, (rows, cols, cell); cells outside the image become zero.
 
-    Cells of the strip are `cell` elements apart.
+    `part` is (the first channel, how many); cells of the strip are `cell` elements apart.
     """
+    x, image_h, image_w, image_c = images
+    h0, w0, strip_h, strip_w = region
+    channel, channels = part
     size = itemsize(dt)
     left = min(max(-w0, 0), strip_w)
     right = max(min(image_w - w0, strip_w), left)

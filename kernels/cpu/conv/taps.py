@@ -48,12 +48,21 @@ def _channels(count, groups):
     return [slice(g * width, (g + 1) * width) for g in range(groups)]
 
 
-@np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
-def forward(x, weight, bias, stride, padding, dilation, groups, out, workspace):
-    """Convolution."""
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Compute a convolution or the gradient of its input; nothing follows it in the same pass. See algorithms.py."""
     refuse_recording("convolution tap by tap")
+    if weight.algorithm.transposed:
+        _backward_input(x, weight.weight, geometry, out, workspace)
+    else:
+        _forward(x, weight.weight, bias, geometry, out, workspace)
+
+
+@np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
+def _forward(x, weight, bias, geometry, out, workspace):
+    """Convolution."""
+    groups = geometry[3]
     out[...] = 0 if bias is None else bias
-    taps = list(_taps(x.shape, out.shape, weight.shape[:2], stride, padding, dilation))
+    taps = list(_taps(x.shape, out.shape, weight.shape[:2], *geometry[:3]))
     for ins, outs in zip(_channels(x.shape[3], groups), _channels(out.shape[3], groups), strict=True):
         for r, s, inside, outside in taps:
             a, maps = _rows(x, inside, ins)
@@ -62,11 +71,11 @@ def forward(x, weight, bias, stride, padding, dilation, groups, out, workspace):
 
 
 @np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
-def backward_input(grad_output, weight, stride, padding, dilation, groups, out, workspace):
+def _backward_input(grad_output, weight, geometry, out, workspace):
     """Gradient of the input."""
-    refuse_recording("convolution tap by tap")
+    groups = geometry[3]
     out[...] = 0
-    taps = list(_taps(out.shape, grad_output.shape, weight.shape[:2], stride, padding, dilation))
+    taps = list(_taps(out.shape, grad_output.shape, weight.shape[:2], *geometry[:3]))
     for ins, outs in zip(_channels(out.shape[3], groups), _channels(grad_output.shape[3], groups), strict=True):
         for r, s, inside, outside in taps:
             a, maps = _rows(grad_output, outside, outs)
@@ -74,10 +83,11 @@ def backward_input(grad_output, weight, stride, padding, dilation, groups, out, 
             out[(*inside, ins)] += product.reshape(*maps, -1)
 
 
-def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
+def backward_weight(grad_output, x, geometry, out, workspace):
     """Gradient of the weight."""
+    groups = geometry[3]
     out[...] = 0
-    taps = list(_taps(x.shape, grad_output.shape, out.shape[:2], stride, padding, dilation))
+    taps = list(_taps(x.shape, grad_output.shape, out.shape[:2], *geometry[:3]))
     for ins, outs in zip(_channels(x.shape[3], groups), _channels(grad_output.shape[3], groups), strict=True):
         for r, s, inside, outside in taps:
             a, _ = _rows(x, inside, ins)

@@ -2,6 +2,9 @@
 
     grad_weight[t, c, k] = sum over output pixels of x[pixel moved by tap t, c] * grad_output[pixel, k]
 
+x is (batch, in_h, in_w, in_channels), grad (batch, grid_h, grid_w, out_channels), the gradient
+(kernel_h, kernel_w, group_in, out_channels), sums [part] of that.
+
 A task owns a block of input channels and a block of output channels, and one part of the pixels. Block of pixels by
 block of pixels it copies the input into a strip padded with zeros and the gradient into columns of two vectors; then
 tiles of pairs (tap, input channel) by two vectors of output channels run over the pixels, and ask, a line a pixel, for
@@ -40,7 +43,7 @@ from ..vector.tile import (
     tile_zero,
 )
 from .plan import padded_width
-from .strip import copy_strip
+from .strip import Images, Region, copy_strip
 
 # Pixels of a block, between reading and writing the sums, and pairs (tap, input channel) a task, whose sums stay in the
 # L2 cache. The larger blocks outgrow the L1 cache and still gain, 2 to 12 % on Zen 5 (1 MB of L2).
@@ -104,18 +107,12 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     (top, bottom), (left, right) = padding
     batch, in_h, in_w, in_channels = x_shape
     grid_h, grid_w = grad_shape[1:3]
-    if (
-        taps == 1 and stride == (1, 1) and top == bottom == left == right == 0
-    ):  # a matrix product: one long row of pixels
+    if taps == 1 and stride == (1, 1) and top == bottom == left == right == 0:  # a matrix product: one row of pixels
         batch, in_h, in_w, grid_h, grid_w = 1, 1, batch * in_h * in_w, 1, batch * grid_h * grid_w
     span_h, span_w = dilation[0] * (kernel_h - 1) + 1, dilation[1] * (kernel_w - 1) + 1
-    in_place = (
-        top <= 0
-        and left <= 0
-        and (grid_h - 1) * stride[0] + span_h - top <= in_h
-        and (grid_w - 1) * stride[1] + span_w - left <= in_w
-    )
-    in_place = in_place and (taps == 1 or not _conflicts(in_channels * itemsize))  # no line is read often
+    inside_h = top <= 0 and (grid_h - 1) * stride[0] + span_h - top <= in_h
+    inside_w = left <= 0 and (grid_w - 1) * stride[1] + span_w - left <= in_w
+    in_place = inside_h and inside_w and (taps == 1 or not _conflicts(in_channels * itemsize))  # no line is read often
     channel_blocks = -(-group_in * taps // _BLOCK_ROWS)
     block_channels = -(-group_in // min(channel_blocks, group_in))
     cell = block_channels + (LINE_BYTES // itemsize if _conflicts(block_channels * itemsize) else 0)
@@ -146,19 +143,8 @@ def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, gr
     return WeightPlan(
         *(batch, in_h, in_w, in_channels, grid_h, grid_w, out_channels, groups, group_in, group_out),
         *(*stride, *dilation, top, left, kernel_h, kernel_w, int(in_place), int(grad_in_place), cell),
-        *(
-            block_channels,
-            block_out,
-            images,
-            rows,
-            cols,
-            row_bands,
-            col_bands,
-            blocks,
-            channel_blocks,
-            out_blocks,
-            parts,
-        ),
+        *(block_channels, block_out, images, rows, cols, row_bands, col_bands),
+        *(blocks, channel_blocks, out_blocks, parts),
         taps * block_channels + _TILE_ROWS,
         0 if in_place else strip * cell,
     )
@@ -193,7 +179,7 @@ def _fill_tables(table_in, table_out, plan, c0, channels, row_pixels, pixel_elem
 
 
 @device
-def _look_ahead(x, grad, block, plan, x_size, grad_size):
+def _prefetches(x, grad, block, plan, x_size, grad_size):
     """Where the input and the gradient begin that the block behind `block` adds, and their bytes.
 
     Nothing of an array of which this task reads a part of each pixel.
@@ -252,11 +238,24 @@ def _copy_columns(columns, grad, plan, place, cells, channel, channels, dt):
                 pixel += 1
 
 
+class PixelBlock(NamedTuple):
+    """A block of pixels: how it is read, and how many pairs (tap, input channel) there are."""
+
+    cells: tuple  # images, rows, columns
+    strides: tuple  # bytes from image to image, row to row, pixel to pixel of the input
+    source: int  # address of the first pixel
+    pairs: int
+    table_in: int  # addresses of the tables of pairs: where they are read, and their rows of the weight
+    table_out: int
+    gradient: int  # address of its part of the gradient
+    gradient_bytes: int  # from pixel to pixel, 0 if it was copied into columns
+
+
 @device
-def _multiply(acc, rows, column, column_step, block, strides, place, step):
+def _multiply(acc, rows, column, column_step, block, place, step):
     """Add a block of pixels to a tile, asking for `step` bytes from `place` on a pixel."""
-    images, block_rows, cols = block
-    image_bytes, row_bytes, pixel_bytes = strides
+    images, block_rows, cols = block.cells
+    image_bytes, row_bytes, pixel_bytes = block.strides
     for n in range(images):
         for i in range(block_rows):
             start = n * image_bytes + i * row_bytes
@@ -269,43 +268,73 @@ def _multiply(acc, rows, column, column_step, block, strides, place, step):
 
 
 @device
-def _multiply_columns(pixels, pairs, outs, tables, source, columns, target, strides, plan, rows, first, ahead, dt):
-    """All tiles of a block of pixels; `rows` is (images, rows, columns) of the block, `first` starts from zero.
+def _multiply_columns(block, outs, target, first, ahead, plan, dt):
+    """All tiles of a block of pixels for `outs` output channels, whose sums begin at `target`.
 
-    `columns` is (address, bytes from one pixel to the next, 0 if the gradient was copied into columns).
+    `first` starts from zero; `ahead` is what the next block reads.
     """
     size = itemsize(dt)
     width = lanes(dt)
     pair = TILE_VECTORS * width
     paired = outs // pair * pair
-    table_in, table_out = tables
     weight_row = plan.out_channels * size
-    gradient, pixel_bytes = columns
+    gradient, pixel_bytes = block.gradient, block.gradient_bytes
+    pixels = block.cells[0] * block.cells[1] * block.cells[2]
     between = size if pixel_bytes else pixels * size
-    tiles = (pairs + _TILE_ROWS - 1) // _TILE_ROWS
+    tiles = (block.pairs + _TILE_ROWS - 1) // _TILE_ROWS
     passes = tiles * (paired // pair + (outs - paired + width - 1) // width)
     step = bytes_a_step(ahead[1] + ahead[3], passes * pixels)
     for k in range(0, paired, pair):
         column, column_step = gradient + k * between, pixel_bytes if pixel_bytes else pair * size
-        for tile in range(0, pairs, _TILE_ROWS):
-            sources = row_addresses(_TILE_ROWS, table_in + 8 * tile, size, source)
-            targets = row_addresses(_TILE_ROWS, table_out + 8 * tile, weight_row, target + k * size)
+        for tile in range(0, block.pairs, _TILE_ROWS):
+            sources = row_addresses(_TILE_ROWS, block.table_in + 8 * tile, size, block.source)
+            targets = row_addresses(_TILE_ROWS, block.table_out + 8 * tile, weight_row, target + k * size)
             place, ahead = _next_share(ahead, step * pixels)
             acc = tile_zero(_TILE_ROWS, TILE_VECTORS, dt)
             if not first:
                 acc = tile_load(acc, targets)
-            tile_store(_multiply(acc, sources, column, column_step, rows, strides, place, step), targets)
+            tile_store(_multiply(acc, sources, column, column_step, block, place, step), targets)
     for k in range(paired, outs, width):
         column, column_step = gradient + k * between, pixel_bytes if pixel_bytes else width * size
         count = min(width, outs - k)
-        for tile in range(0, pairs, _TILE_ROWS):
-            sources = row_addresses(_TILE_ROWS, table_in + 8 * tile, size, source)
-            targets = row_addresses(_TILE_ROWS, table_out + 8 * tile, weight_row, target + k * size)
+        for tile in range(0, block.pairs, _TILE_ROWS):
+            sources = row_addresses(_TILE_ROWS, block.table_in + 8 * tile, size, block.source)
+            targets = row_addresses(_TILE_ROWS, block.table_out + 8 * tile, weight_row, target + k * size)
             place, ahead = _next_share(ahead, step * pixels)
             acc = tile_zero(_TILE_ROWS, 1, dt)
             if not first:
                 acc = tile_load_part(acc, targets, count)
-            tile_store_part(_multiply(acc, sources, column, column_step, rows, strides, place, step), targets, count)
+            tile_store_part(_multiply(acc, sources, column, column_step, block, place, step), targets, count)
+
+
+@device
+def _place_of_block(block, plan):
+    """Return the first image, row and column of a block of pixels, and how many of each it has."""
+    col0 = block % plan.col_bands * plan.block_cols
+    row0 = block // plan.col_bands % plan.row_bands * plan.block_rows
+    image0 = block // (plan.col_bands * plan.row_bands) * plan.block_images
+    images, rows = min(plan.block_images, plan.batch - image0), min(plan.block_rows, plan.grid_h - row0)
+    return (image0, row0, col0), (images, rows, min(plan.block_cols, plan.grid_w - col0))
+
+
+@device
+def _fill_strip(strip, inputs, place, cells, part, plan, dt):
+    """Copy some channels of the input of a block into a strip, unless they are read where they lie.
+
+    Return the address of the first pixel, and elements of a pixel, pixels of a row and of an image.
+    """
+    (image0, row0, col0), (images, rows, cols) = place, cells
+    h0, w0 = row0 * plan.stride_h - plan.pad_top, col0 * plan.stride_w - plan.pad_left
+    if plan.in_place:
+        source = ((image0 * plan.in_h + h0) * plan.in_w + w0) * plan.in_channels + part[0]
+        return inputs.address + source * itemsize(dt), plan.in_channels, plan.in_w, plan.in_h * plan.in_w
+    strip_h = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
+    strip_w = (cols - 1) * plan.stride_w + (plan.kernel_w - 1) * plan.dilation_w + 1
+    region = Region(h0, w0, strip_h, strip_w)
+    for n in range(images):
+        target = strip + n * strip_h * strip_w * plan.cell * itemsize(dt)
+        copy_strip(target, plan.cell, inputs, image0 + n, region, part, dt)
+    return strip, plan.cell, strip_w, strip_h * strip_w
 
 
 @kernel
@@ -317,6 +346,7 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
     table_out = table_in + 8 * plan.table_words
     strip = table_out + 8 * plan.table_words
     columns = strip + plan.strip_elements * size
+    inputs = Images(address(x), plan.in_h, plan.in_w, plan.in_channels)
     weight_elements = plan.kernel_h * plan.kernel_w * plan.group_in * plan.out_channels
     for task in range(begin, end):
         part = task % plan.parts
@@ -327,77 +357,32 @@ def conv2d_backward_weight_direct(begin, end, scratch, grad, x, sums, plan):
         group = rest // plan.channel_blocks
         channels = min(plan.block_channels, plan.group_in - c0)
         outs = min(plan.block_out, plan.group_out - k0)
-        channel_in = group * plan.group_in + c0
-        channel_out = group * plan.group_out + k0
+        channel_in, channel_out = group * plan.group_in + c0, group * plan.group_out + k0
         target = address(sums) + (part * weight_elements + channel_out) * size
         first_block = part * plan.blocks // plan.parts
         for block in range(first_block, (part + 1) * plan.blocks // plan.parts):
-            col0 = block % plan.col_bands * plan.block_cols
-            cols = min(plan.block_cols, plan.grid_w - col0)
-            row0 = block // plan.col_bands % plan.row_bands * plan.block_rows
-            rows = min(plan.block_rows, plan.grid_h - row0)
-            image0 = block // (plan.col_bands * plan.row_bands) * plan.block_images
-            images = min(plan.block_images, plan.batch - image0)
-            h0 = row0 * plan.stride_h - plan.pad_top
-            w0 = col0 * plan.stride_w - plan.pad_left
-            strip_h = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
-            strip_w = (cols - 1) * plan.stride_w + (plan.kernel_w - 1) * plan.dilation_w + 1
-            if plan.in_place:
-                pixel = plan.in_channels
-                pixel_row, pixel_image = plan.in_w, plan.in_h * plan.in_w
-                source = ((image0 * plan.in_h + h0) * plan.in_w + w0) * plan.in_channels + channel_in
-                source = address(x) + source * size
-            else:
-                pixel = plan.cell
-                pixel_row, pixel_image = strip_w, strip_h * strip_w
-                source = strip
-                for n in range(images):
-                    copy_strip(
-                        strip + n * pixel_image * plan.cell * size,
-                        plan.cell,
-                        address(x),
-                        image0 + n,
-                        plan.in_h,
-                        plan.in_w,
-                        plan.in_channels,
-                        h0,
-                        w0,
-                        strip_h,
-                        strip_w,
-                        channel_in,
-                        channels,
-                        dt,
-                    )
-            pairs = _fill_tables(table_in, table_out, plan, c0, channels, pixel_row, pixel)
-            cells = (images, rows, cols)
-            place = (image0, row0, col0)
-            pixels = images * rows * cols
+            place, cells = _place_of_block(block, plan)
+            source, pixel, row, image = _fill_strip(strip, inputs, place, cells, (channel_in, channels), plan, dt)
+            pairs = _fill_tables(table_in, table_out, plan, c0, channels, row, pixel)
             gradient = columns, 0
             if plan.grad_in_place and itemsize(grad.dtype) == size:  # whose pixels of a block follow each other
                 pixel_bytes = plan.out_channels * size
-                first_pixel = ((image0 * plan.grid_h + row0) * plan.grid_w + col0) * pixel_bytes
+                first_pixel = ((place[0] * plan.grid_h + place[1]) * plan.grid_w + place[2]) * pixel_bytes
                 gradient = address(grad) + first_pixel + channel_out * size, pixel_bytes
             else:
                 _copy_columns(columns, grad, plan, place, cells, channel_out, outs, dt)
-            strides = (
-                pixel_image * pixel * size,
-                plan.stride_h * pixel_row * pixel * size,
-                plan.stride_w * pixel * size,
-            )
-            first = block == first_block
-            tables = (table_in, table_out)
-            ahead = _look_ahead(address(x), address(grad), block, plan, size, itemsize(grad.dtype))
-            _multiply_columns(
-                pixels, pairs, outs, tables, source, gradient, target, strides, plan, cells, first, ahead, dt
-            )
+            strides = image * pixel * size, plan.stride_h * row * pixel * size, plan.stride_w * pixel * size
+            pixels = PixelBlock(cells, strides, source, pairs, table_in, table_out, gradient[0], gradient[1])
+            ahead = _prefetches(address(x), address(grad), block, plan, size, itemsize(grad.dtype))
+            _multiply_columns(pixels, outs, target, block == first_block, ahead, plan, dt)
 
 
-def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     """Launch the kernel and, where the pixels are split, the ordered sum."""
     if grad_output.size == 0:
         fill(0, out=out)
         return
-    plan = weight_plan(x.shape, grad_output.shape, out.shape, stride, padding, dilation, groups, x.itemsize)
+    plan = weight_plan(x.shape, grad_output.shape, out.shape, *geometry, x.itemsize)
     pixels = plan.block_images * plan.block_rows * plan.block_cols
     columns = 0 if plan.grad_in_place and grad_output.dtype == out.dtype else pixels * plan.block_out
     scratch_bytes = 16 * plan.table_words + (plan.strip_elements + columns) * x.itemsize

@@ -58,8 +58,9 @@ def sum_rows(begin, end, x, sums):
 
 
 @device
-def _rectified_part(grad, y, out, place, total, rows, row_bytes, count, dt):
-    """Pass the gradient of some rows where y > 0 and add it to the sums at `total`."""
+def _rectified_part(arrays, place, total, rows, row_bytes, count, dt):
+    """Pass the gradient of some rows where y > 0 and add it to the sums at `total`; `arrays` are addresses."""
+    grad, y, out = arrays
     zero = vsplat(0, dt)
     several = zero
     for i in range(rows):
@@ -79,6 +80,7 @@ def relu_gradient_bias(begin, end, grad, y, out, sums):
     rows, channels = grad.shape
     row_bytes = channels * size
     whole = channels // width * width
+    arrays = address(grad), address(y), address(out)
     for part in range(begin, end):
         stop = min((part + 1) * _PART_ROWS, rows)
         target = address(sums) + part * row_bytes
@@ -87,15 +89,10 @@ def relu_gradient_bias(begin, end, grad, y, out, sums):
         for i in range(part * _PART_ROWS, stop, 4):
             place, several = i * row_bytes, min(4, stop - i)
             for c in range(0, whole, width):
-                _rectified_part(
-                    *(address(grad), address(y), address(out), place + c * size, target + c * size),
-                    *(several, row_bytes, width, dt),
-                )
+                _rectified_part(arrays, place + c * size, target + c * size, several, row_bytes, width, dt)
             if whole < channels:
-                _rectified_part(
-                    *(address(grad), address(y), address(out), place + whole * size, target + whole * size),
-                    *(several, row_bytes, channels - whole, dt),
-                )
+                shift, rest = whole * size, channels - whole
+                _rectified_part(arrays, place + shift, target + shift, several, row_bytes, rest, dt)
 
 
 def _sums(parts, out, workspace):

@@ -26,21 +26,22 @@ from .batch_norm_gradient import (
 _BLOCK_BYTES = 64 * 1024
 
 
-def _sums(grad, y, x, mean, var, masked, grad_gamma, grad_beta, eps, workspace, *, find_rest=False):
+def _sums(grad, y, x, statistics, masked, results, workspace, *, find_rest=False):
     """Launch the first pass over arrays as rows; `y` and `masked` are flat, or empty. Return the rests of the mean.
 
-    They are found in x where that is asked for and they are not there.
+    They are found in x where that is asked for and they are not there. `statistics` is (mean, var, eps), `results`
+    (grad_gamma, grad_beta).
     """
+    mean, var, eps = statistics
     parts, channels = -(-len(x) // PART_ROWS), mean.shape[-1]
     sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
     find_rest = find_rest and mean.ndim == 1
     distances = workspace.empty((parts, channels), np.float64) if find_rest else NO_DISTANCES
     rests = workspace.empty((channels,), mean.dtype) if find_rest else rests_of(mean)
     mean, var = mean.reshape(-1), var.reshape(-1)
-    arguments = (grad, y, x, mean, var, float(eps), masked, sums, products, distances)
+    arguments = (grad, y, x, (mean, var, float(eps)), masked, sums, products, distances)
     launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(channels, mean.dtype))
-    more = (mean, rests, var, float(eps), grad_gamma, grad_beta)
-    launch(combine_gradients, 1, sums, products, distances, len(x), *more)
+    launch(combine_gradients, 1, sums, products, distances, len(x), mean, rests, var, float(eps), *results)
     return rests
 
 
@@ -67,7 +68,8 @@ def _backward(grad_output, y, residual, x, gamma, mean, var, *, eps, grad_input,
     """Launch both passes; `y` and `residual` may be empty."""
     rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
     y, residual, nothing = y.reshape(-1), residual.reshape(-1), NOTHING[gamma.dtype]
-    rests = _sums(grad, y, rows, mean, var, nothing, grad_gamma, grad_beta, eps, workspace, find_rest=True)
+    results = grad_gamma, grad_beta
+    rests = _sums(grad, y, rows, (mean, var, eps), nothing, results, workspace, find_rest=True)
     constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
     _apply(grad, y, rows, residual, mean, constants, grad_input)
 
@@ -96,7 +98,7 @@ def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, 
     """The gradient behind the rectifier, and those of gamma and beta."""
     channels = mean.shape[-1]
     rows, grad = x.reshape(-1, channels), grad_output.reshape(-1, channels)
-    _sums(grad, y.reshape(-1), rows, mean, var, out.reshape(-1), grad_gamma, grad_beta, eps, workspace)
+    _sums(grad, y.reshape(-1), rows, (mean, var, eps), out.reshape(-1), (grad_gamma, grad_beta), workspace)
 
 
 def batch_norm_backward_apply(grad_output, x, gamma, mean, var, *, grad_gamma, grad_beta, eps, grad_input, workspace):

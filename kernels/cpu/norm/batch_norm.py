@@ -18,7 +18,7 @@ import numpy as np
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.memory import load, store
 from ..vector.simd import address, itemsize, lanes, vfma, vsplat
-from .normalise import run
+from .normalise import normalise_rows
 
 _PART_ROWS = 2048
 _BLOCK_BYTES = 64 * 1024
@@ -161,7 +161,7 @@ def statistics(x, mean, var, workspace):
 def batch_norm(x, gamma, beta, *, eps, out, mean, var, workspace):
     """Normalise with the statistics of the batch."""
     statistics(x, mean, var, workspace)
-    run(x, gamma, beta, mean, var, eps, out)
+    normalise_rows(x, (gamma, beta, mean, var, eps), out)
 
 
 @kernel

@@ -14,12 +14,14 @@ The first may have been done by the convolution behind (conv/winograd/norm.py); 
 What follows the normalisation forward stands before it backward, and both passes compute it anew instead of storing
 it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window.
 
-Rows are cut into parts by shape. Within a part four rows at a time are added to sums in the L1 cache, every 256 rows
+x, y and grad are (rows, channels), mean and var (channels,), sums of the parts (part, channels). Rows are cut into
+parts by shape. Within a part four rows at a time are added to sums in the L1 cache, every 256 rows
 those to float64 sums; parts are added in order. So a sum is off by at most 68 u * sum |g| (u = 2^-24), as in reduce.py.
 Bound by memory: the inputs are read twice, the gradient written once.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -58,13 +60,13 @@ def _gradient(grad, y, place, count, y_stored, dt):
     return g
 
 
-@device
-def _kept_gradient(grad, y, kept, place, count, y_stored, dt):
-    """As `_gradient`, and written to `kept` unless that is 0."""
-    g = _gradient(grad, y, place, count, y_stored, dt)
-    if kept != 0:
-        store(kept + place, g, count, dt)
-    return g
+class Sums(NamedTuple):
+    """Addresses of the sums in the cache: of g, of g * z, of z, and ``1 / sqrt(var + eps)``."""
+
+    gradients: int
+    products: int
+    distances: int
+    rstds: int
 
 
 @device
@@ -85,7 +87,7 @@ def _cached(scratch, var, channels, eps, dt):
         count = min(lanes(dt), channels - c)
         rstd = vector_rstd(var, channels, c, eps, count, dt)
         store(start + 3 * section + c * itemsize(dt), rstd, count, dt)
-    return start, start + section, start + 2 * section, start + 3 * section
+    return Sums(start, start + section, start + 2 * section, start + 3 * section)
 
 
 @device
@@ -106,28 +108,53 @@ def _away(x, place, centre, count, stored, dt):
     return load_stored(x + stored_bytes(place, stored, dt), count, stored, dt) - centre
 
 
+class Arrays(NamedTuple):
+    """What the first pass reads and writes: addresses, 0 of what there is not, and the types of y and x."""
+
+    grad: int
+    y: int
+    kept: int
+    x: int
+    mean: int
+    y_type: np.dtype
+    x_type: np.dtype
+
+
 @device
-def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, cached, shift, apart, count, stored_as, dt):
-    """Add up to four rows of one vector of channels, `shift` bytes into theirs; those of z too if `apart`."""
-    stored, y_stored = stored_as
+def _row_of(arrays, place, centre, count, dt):
+    """The gradient of a row, written where it is kept, and the distance of x from its mean."""
+    g = _gradient(arrays.grad, arrays.y, place, count, arrays.y_type, dt)
+    if arrays.kept != 0:
+        store(arrays.kept + place, g, count, dt)
+    return g, _away(arrays.x, place, centre, count, arrays.x_type, dt)
+
+
+@device
+def _add_rows(arrays, place, rows, row_bytes, cached, part, apart, dt):
+    """Add up to four rows of one vector of channels, those of z too if `apart`.
+
+    `part` is (bytes of the vector into its row, how many channels).
+    """
+    shift, count = part
+    place += shift
     sums, products, distances, rstds = cached
     for ahead in range(place + _AHEAD_BYTES, place + _AHEAD_BYTES + 4 * row_bytes, row_bytes):
-        prefetch(grad + ahead)
-        prefetch(x + stored_bytes(ahead, stored, dt))
-    centre = load(mean + shift, count, dt)
-    g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        prefetch(arrays.grad + ahead)
+        prefetch(arrays.x + stored_bytes(ahead, arrays.x_type, dt))
+    centre = load(arrays.mean + shift, count, dt)
+    g, away = _row_of(arrays, place, centre, count, dt)
     total, product, distance = g, g * away, away
     if rows > 1:
         place += row_bytes
-        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        g, away = _row_of(arrays, place, centre, count, dt)
         total, product, distance = total + g, vfma(g, away, product), distance + away
     if rows > 2:
         place += row_bytes
-        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        g, away = _row_of(arrays, place, centre, count, dt)
         total, product, distance = total + g, vfma(g, away, product), distance + away
     if rows > 3:
         place += row_bytes
-        g, away = _kept_gradient(grad, y, kept, place, count, y_stored, dt), _away(x, place, centre, count, stored, dt)
+        g, away = _row_of(arrays, place, centre, count, dt)
         total, product, distance = total + g, vfma(g, away, product), distance + away
     rstd = load(rstds + shift, count, dt)
     store(sums + shift, load(sums + shift, count, dt) + total, count, dt)
@@ -137,12 +164,13 @@ def _add_rows(grad, y, kept, x, place, rows, row_bytes, mean, cached, shift, apa
 
 
 @kernel
-def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, var, eps, masked, sums, products, distances):
+def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, statistics, masked, sums, products, distances):
     """For each part, the sum of the gradient and of its product with z, in float64, and of z unless that is empty.
 
-    The gradient behind the rectifier is written to `masked` unless that is empty.
+    `statistics` is (mean, var, eps). The gradient behind the rectifier is written to `masked` unless that is empty.
     """
-    dt, stored_as = mean.dtype, (x.dtype, y.dtype)
+    mean, var, eps = statistics
+    dt = mean.dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
@@ -150,6 +178,7 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, var, eps, ma
     whole = channels // width * width
     cached = _cached(scratch, var, channels, eps, dt)
     rectified, kept = address(y) if y.size else 0, address(masked) if masked.size else 0
+    arrays = Arrays(address(grad), rectified, kept, address(x), address(mean), y.dtype, x.dtype)
     apart = distances.size > 0
     for part in range(begin, end):
         stop = min((part + 1) * PART_ROWS, rows)
@@ -159,16 +188,10 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, mean, var, eps, ma
             for i in range(block, last, 4):
                 place, several = i * row_bytes, min(4, last - i)
                 for shift in range(0, whole * size, VECTOR_BYTES):
-                    _add_rows(
-                        *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean), cached, shift, apart, width, stored_as, dt),
-                    )
+                    _add_rows(arrays, place, several, row_bytes, cached, (shift, width), apart, dt)
                 if whole < channels:
-                    shift, rest = whole * size, channels - whole
-                    _add_rows(
-                        *(address(grad), rectified, kept, address(x), place + shift, several, row_bytes),
-                        *(address(mean), cached, shift, apart, rest, stored_as, dt),
-                    )
+                    rest = whole * size, channels - whole
+                    _add_rows(arrays, place, several, row_bytes, cached, rest, apart, dt)
             _flush(scratch, sums, products, distances, part, channels, block == part * PART_ROWS)
 
 
@@ -238,22 +261,33 @@ def _applied(g, x, constants, shift, count, stored, dt):
     return vfma(load(a + shift, count, dt), g, value)
 
 
+class GradientRow(NamedTuple):
+    """Addresses of a row in the second pass, 0 of what there is not, and the types of x, y and the result."""
+
+    grad: int
+    y: int
+    x: int
+    residual: int
+    target: int
+    types: tuple
+
+
 @device
-def _apply_part(grad, y, x, residual, target, constants, shift, count, stream, stored_as, dt):
-    stored, y_stored, out_stored = stored_as
-    g = _gradient(grad, y, shift, count, y_stored, dt)
-    value = _applied(g, x, constants, shift, count, stored, dt)
+def _apply_part(row, constants, shift, count, stream, dt):
+    grad, y, x, residual, target, (x_type, y_type, out_type) = row
+    g = _gradient(grad, y, shift, count, y_type, dt)
+    value = _applied(g, x, constants, shift, count, x_type, dt)
     if residual != 0 and stream:
         vstore_stream(residual + shift, g)
     elif residual != 0:
         store(residual + shift, g, count, dt)
-    put_stored(target + stored_bytes(shift, out_stored, dt), value, count, stream, out_stored, dt)
+    put_stored(target + stored_bytes(shift, out_type, dt), value, count, stream, out_type, dt)
 
 
 @kernel
 def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, residual, block_rows, stream):
     """A block of rows a task; the gradient of the shortcut goes to `residual` unless that is empty."""
-    dt, stored_as = grad.dtype, (x.dtype, y.dtype, out.dtype)
+    dt, types = grad.dtype, (x.dtype, y.dtype, out.dtype)
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
@@ -265,11 +299,11 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, resi
         shortcut = address(residual) + place if residual.size else 0
         source, target = address(grad) + place, address(out) + stored_bytes(place, out.dtype, dt)
         values = address(x) + stored_bytes(place, x.dtype, dt)
+        row = GradientRow(source, rectified, values, shortcut, target, types)
         for c in range(0, whole, width):
-            _apply_part(source, rectified, values, shortcut, target, places, c * size, width, stream, stored_as, dt)
+            _apply_part(row, places, c * size, width, stream, dt)
         if whole < channels:
-            shift, rest = whole * size, channels - whole
-            _apply_part(source, rectified, values, shortcut, target, places, shift, rest, False, stored_as, dt)
+            _apply_part(row, places, whole * size, channels - whole, False, dt)
 
 
 @device

@@ -12,6 +12,7 @@ Bound by memory: a read (two with a shortcut) and a write, of a quarter and of t
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -75,38 +76,50 @@ def _scaled(source, constants, shift, count, stored, dt):
     return vfma(away * load(rstd + shift, count, dt), load(gamma + shift, count, dt), load(beta + shift, count, dt))
 
 
+class NormaliseRow(NamedTuple):
+    """Addresses of a row, and the types of the arrays; that of the residual is 0 if there is none."""
+
+    source: int
+    residual: int
+    target: int
+    types: tuple
+
+
 @device
-def _normalise_part(source, residual, target, constants, shift, count, floor, stream, stored_as, dt):
-    stored, residual_stored, out_stored = stored_as
-    value = _scaled(source, constants, shift, count, stored, dt)
+def _normalise_part(row, constants, shift, count, epilogue, dt):
+    """`epilogue` is (floor, whether the result goes past the caches)."""
+    source, residual, target, (x_type, residual_type, out_type) = row
+    floor, stream = epilogue
+    value = _scaled(source, constants, shift, count, x_type, dt)
     if residual != 0:
-        place = residual + stored_bytes(shift, residual_stored, dt)
-        value = value + load_stored(place, count, residual_stored, dt)
+        place = residual + stored_bytes(shift, residual_type, dt)
+        value = value + load_stored(place, count, residual_type, dt)
     value = vfloor(value, floor)
-    put_stored(target + stored_bytes(shift, out_stored, dt), value, count, stream, out_stored, dt)
+    put_stored(target + stored_bytes(shift, out_type, dt), value, count, stream, out_type, dt)
 
 
 @kernel
-def normalise(begin, end, scratch, x, gamma, beta, mean, var, eps, residual, floor, out, block_rows, stream):
-    """A block of rows a task; no residual if that array is empty."""
+def normalise(begin, end, scratch, x, norm, residual, floor, out, block_rows, stream):
+    """A block of rows a task; `norm` is (gamma, beta, mean, var, eps), and there is no residual if that is empty."""
+    gamma, beta, mean, var, eps = norm
     dt = gamma.dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
     least = vsplat(floor, dt)
     constants = _constants(gamma, beta, mean, var, eps, address(scratch), dt)
-    stored_as = x.dtype, residual.dtype, out.dtype
+    types = x.dtype, residual.dtype, out.dtype
     whole = channels // width * width
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
         shortcut = address(residual) + stored_bytes(place, residual.dtype, dt) if residual.size else 0
         source = address(x) + stored_bytes(place, x.dtype, dt)
         target = address(out) + stored_bytes(place, out.dtype, dt)
+        row = NormaliseRow(source, shortcut, target, types)
         for c in range(0, whole, width):
-            _normalise_part(source, shortcut, target, constants, c * size, width, least, stream, stored_as, dt)
+            _normalise_part(row, constants, c * size, width, (least, stream), dt)
         if whole < channels:
-            rest = channels - whole
-            _normalise_part(source, shortcut, target, constants, whole * size, rest, least, False, stored_as, dt)
+            _normalise_part(row, constants, whole * size, channels - whole, (least, False), dt)
 
 
 @device
@@ -154,34 +167,32 @@ def _constant_rows(gamma):
     return thread_rows(2 * gamma.nbytes, gamma.dtype)
 
 
-def run(x, gamma, beta, mean, var, eps, out, residual=None, floor=-math.inf):
-    """Launch the pass."""
+def normalise_rows(x, norm, out, residual=None, floor=-math.inf):
+    """Launch ``max(norm(x) + residual, floor)``; `norm` is (gamma, beta, mean, var, eps)."""
+    gamma, beta, mean, var, eps = norm
     rows = x.reshape(-1, gamma.size)
     residual = _NO_RESIDUAL[gamma.dtype] if residual is None else residual
-    mean, var = mean.reshape(-1), var.reshape(-1)
+    norm = gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps)
     block_rows = max(1, _BLOCK_BYTES // gamma.nbytes)
     whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
     stream = whole and out.nbytes >= STREAM_BYTES
-    launch(
-        *(normalise, -(-len(rows) // block_rows), rows, gamma, beta, mean, var, float(eps), residual.reshape(-1)),
-        *(floor, out, block_rows, stream),
-        scratch=_constant_rows(gamma),
-    )
+    arguments = (rows, norm, residual.reshape(-1), floor, out, block_rows, stream)
+    launch(normalise, -(-len(rows) // block_rows), *arguments, scratch=_constant_rows(gamma))
 
 
 def batch_norm_inference(x, gamma, beta, mean, var, *, eps, out):
     """Normalise with given statistics."""
-    run(x, gamma, beta, mean, var, eps, out)
+    normalise_rows(x, (gamma, beta, mean, var, eps), out)
 
 
 def normalise_relu(x, gamma, beta, mean, var, *, eps, out):
     """Normalise and rectify."""
-    run(x, gamma, beta, mean, var, eps, out, floor=0.0)
+    normalise_rows(x, (gamma, beta, mean, var, eps), out, floor=0.0)
 
 
 def normalise_add_relu(x, gamma, beta, mean, var, residual, *, eps, out):
     """Normalise, add and rectify."""
-    run(x, gamma, beta, mean, var, eps, out, residual, floor=0.0)
+    normalise_rows(x, (gamma, beta, mean, var, eps), out, residual, floor=0.0)
 
 
 def normalise_relu_max_pool2d(x, gamma, beta, mean, var, *, eps, windows, out, argmax, workspace):

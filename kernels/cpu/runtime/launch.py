@@ -132,6 +132,15 @@ class NotRecordableError(RuntimeError):
     """Something other than launches would have to be recorded."""
 
 
+def _arrays(arguments):
+    """Yield the arrays among arguments, those in tuples too."""
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from _arrays(argument)
+        elif isinstance(argument, np.ndarray):
+            yield argument
+
+
 class Program:
     """Launches that were recorded, with the arrays that they read and write.
 
@@ -160,7 +169,7 @@ class Program:
         words[1:4] = tasks, 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD), most
         self.names.append(function.function.__name__)
         self._jobs.append(words)
-        self._held += [a for a in (*arguments, scratch) if not isinstance(a, np.ndarray) or self._holds(a)]
+        self._held += [array for array in _arrays((*arguments, scratch)) if self._holds(array)]
         if condition:
             self._conditions.add(len(self._jobs))
         self._memory = None

@@ -27,14 +27,6 @@ def threads_asked_for():
     return int(text)
 
 
-def algorithm_asked_for(algorithms):
-    """Return FASTCONV_ALGORITHM, one of `algorithms`; the first of them where it is not set."""
-    value = os.environ.get("FASTCONV_ALGORITHM") or algorithms[0]
-    if value not in algorithms:
-        _refuse("FASTCONV_ALGORITHM", value, ", ".join(algorithms))
-    return value
-
-
 def bounds_checked():
     """Tell whether kernels are compiled with a check of each index: FASTCONV_BOUNDSCHECK."""
     value = os.environ.get("FASTCONV_BOUNDSCHECK") or "0"

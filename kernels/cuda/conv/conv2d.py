@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from ...algorithm import Algorithm
 from ...geometry import ConvGeometry
 from ..elementwise.elementwise import fill
 from ..elementwise.reduce import sum_rows
@@ -135,15 +136,25 @@ def result_shape(geometry, input_shape):
     return (input_shape[0], *geometry.output_size(*input_shape[1:3]), geometry.groups * geometry.columns)
 
 
-def algorithm(weight, geometry, precision, input_shape):
-    """Return the name of the kernel for one direction, with what it multiplies where that is not the arrays' type."""
+def _tensor(form, math_):
+    name = f"conv2d_{form}_{math_.lower()}"
+    return Algorithm(name, form, run="cuda.conv.conv2d.run_tensor", multiplies=math_, fuses=True)
+
+
+DEPTHWISE = Algorithm("conv2d_depthwise", "depthwise", run="cuda.conv.conv2d.run_depthwise", fuses=True)
+PLAIN = Algorithm("conv2d_plain", "plain", run="cuda.conv.conv2d.run_plain", fuses=True)
+TENSOR = {(form, math_): _tensor(form, math_) for form in ("halo", "gather") for math_ in MATHS.values()}
+"""By form and what the tensor cores multiply."""
+
+
+def choose(weight, geometry, precision, input_shape):
+    """Return what computes one direction; its name says what is multiplied where that is not the arrays' type."""
     if is_depthwise(weight, geometry.groups):
-        return "conv2d_depthwise"
+        return DEPTHWISE
     if precision == "strict" or weight.dtype != np.float32:
-        return "conv2d_plain"
+        return PLAIN
     math_ = MATHS[precision]
-    kernel = "conv2d_halo" if halo_tiles(geometry, result_shape(geometry, input_shape), math_) else "conv2d_gather"
-    return f"{kernel}_{math_.lower()}"
+    return TENSOR["halo" if halo_tiles(geometry, result_shape(geometry, input_shape), math_) else "gather", math_]
 
 
 # The weight's form
@@ -157,10 +168,6 @@ def is_flat(geometry, math_):
 def _padded(count, math_):
     vector = 16 // _SIZES[math_]
     return -(-count // vector) * vector
-
-
-def _math_of(name):
-    return name.rpartition("_")[2].upper()
 
 
 def pack_weight(device, weight, geometry, math_, workspace):
@@ -199,12 +206,7 @@ def run(device, x, prepared, geometry, *, bias=None, addend=None, rectify=False,
     """One direction of a convolution into `out`, with what is done to its results."""
     if not out.size:
         return
-    if prepared.algorithm == "conv2d_depthwise":
-        _run_depthwise(device, x, prepared.weight, geometry, bias, addend, rectify, out)
-    elif prepared.algorithm == "conv2d_plain":
-        _run_plain(device, x, prepared.weight, geometry, bias, addend, rectify, out)
-    else:
-        _run_tensor(device, x, prepared, geometry, bias, addend, rectify, out, workspace)
+    prepared.algorithm.function(device, x, prepared, geometry, (bias, addend, rectify), out, workspace)
 
 
 def _depthwise_macros(geometry):
@@ -218,10 +220,14 @@ def _depthwise_macros(geometry):
     )
 
 
-def _run_depthwise(device, x, weight, geometry, bias, addend, rectify, out):
+def run_depthwise(device, x, prepared, geometry, after, out, workspace):
+    """Launch it; `after` as of `run_tensor`."""
+    bias, addend, rectify = after
     kernel = typed("conv2d_depthwise.cu", "conv2d_depthwise", x.dtype, *_depthwise_macros(geometry))
     numbers = geometry.numbers(x.shape, out.shape)
-    device.launch(kernel, *_strided(device, out.size), (x, weight, bias, addend, out, np.int32(rectify), *numbers))
+    device.launch(
+        kernel, *_strided(device, out.size), (x, prepared.weight, bias, addend, out, np.int32(rectify), *numbers)
+    )
 
 
 def places(geometry, out_shape):
@@ -232,13 +238,16 @@ def places(geometry, out_shape):
     return out_shape[0] * math.prod(per_axis), math.prod(geometry.stride)
 
 
-def _run_plain(device, x, weight, geometry, bias, addend, rectify, out):
+def run_plain(device, x, prepared, geometry, after, out, workspace):
+    """Launch it; `after` as of `run_tensor`."""
+    bias, addend, rectify = after
     macros = (*geometry.macros(), ("BACKWARD", int(geometry.is_transposed)))
     kernel = typed("conv2d_plain.cu", "conv2d_plain", x.dtype, *macros)
     count, phases = places(geometry, out.shape)
     grid = (-(-count // _PLAIN_TILE), -(-geometry.columns // _PLAIN_TILE), geometry.groups * phases)
     numbers = geometry.numbers(x.shape, out.shape)
-    device.launch(kernel, grid, (256, 1, 1), (x, weight, bias, addend, out, np.int32(rectify), *numbers))
+    arguments = (x, prepared.weight, bias, addend, out, np.int32(rectify), *numbers)
+    device.launch(kernel, grid, (256, 1, 1), arguments)
 
 
 def row_bytes(length):
@@ -346,11 +355,13 @@ def _halved(tile):
     return (images // 2, height, width) if images > 1 else (images, height // 2, width)
 
 
-def _run_tensor(device, x, prepared, geometry, bias, addend, rectify, out, workspace):
-    math_, operand = _math_of(prepared.algorithm), x
+def run_tensor(device, x, prepared, geometry, after, out, workspace):
+    """Launch a kernel of the tensor cores; `after` is (bias, addend, whether to rectify)."""
+    bias, addend, rectify = after
+    math_, operand = prepared.algorithm.multiplies, x
     if math_ != "TF32":
         operand = pack_input(device, x, geometry.channels, geometry.groups, math_, workspace)
-    halo = prepared.algorithm.startswith("conv2d_halo")
+    halo = prepared.algorithm.form == "halo"
     variants = halo_variants if halo else gather_variants
     variant = fitting(device, variants(geometry, out.shape, math_, padded_input=math_ != "TF32"))
     tile, tile_n = variant.tile

@@ -10,16 +10,17 @@ from ...geometry import POINTWISE
 from ...prepared import PreparedWeight
 from ..norm import batch_norm
 from . import conv2d as launches
-from .conv2d import MATHS, algorithm, pack_weight, product_geometry
+from .conv2d import DEPTHWISE, MATHS, PLAIN, TENSOR, choose, pack_weight, product_geometry
 
 
-def conv2d_reasons(device, weight, *, geometry, input_shape, precision):
+def conv2d_reasons(device, weight, *, geometry, input_shape, precision, algorithm):
     """Say why each direction gets its algorithm."""
     both = (product_geometry(way, weight.shape) for way in (geometry, geometry.transposed()))
-    names = [algorithm(weight, way, precision, input_shape) for way in both]
-    if names[0] == "conv2d_depthwise":
+    chosen = [choose(weight, way, precision, input_shape) for way in both]
+    names = [found.name for found in chosen]
+    if chosen[0] is DEPTHWISE:
         why, names = "one input channel for each output", [*names, "conv2d_depthwise_weight"]
-    elif names[0] == "conv2d_plain":
+    elif chosen[0] is PLAIN:
         why = f"{weight.dtype} is never rounded" if weight.dtype != np.float32 else "strict precision is never rounded"
         names = [*names, "conv2d_weight_plain"]
     else:
@@ -30,7 +31,7 @@ def conv2d_reasons(device, weight, *, geometry, input_shape, precision):
     return [f"{direction} {name}: {why}" for direction, name in zip(directions, names, strict=True)]
 
 
-def prepare_conv2d_weight(device, weight, *, geometry, input_shape, precision, workspace):
+def prepare_conv2d_weight(device, weight, *, geometry, input_shape, precision, algorithm, workspace):
     """Choose the kernel for one direction and bring the weight into its form."""
     return _prepared(device, weight, weight, geometry, input_shape, precision, workspace)
 
@@ -44,10 +45,10 @@ def prepare_dense_weight(device, weight, *, direction, batch, precision, workspa
 
 def _prepared(device, weight, kernel, geometry, input_shape, precision, workspace):
     product = product_geometry(geometry, kernel.shape)
-    name, packed = algorithm(kernel, product, precision, input_shape), None
-    if name.startswith(("conv2d_gather", "conv2d_halo")):
-        packed = pack_weight(device, kernel, product, MATHS[precision], workspace)
-    return PreparedWeight(weight, name, packed, geometry)
+    chosen, packed = choose(kernel, product, precision, input_shape), None
+    if chosen in TENSOR.values():
+        packed = pack_weight(device, kernel, product, chosen.multiplies, workspace)
+    return PreparedWeight(weight, chosen, packed, geometry)
 
 
 def _run(device, x, weight, out, workspace, **finish):
@@ -86,7 +87,7 @@ def conv2d_backward_input_add(device, grad_output, weight, addend, *, out, works
     _run(device, grad_output, weight, out, workspace, addend=addend)
 
 
-def conv2d_backward_weight(device, grad_output, x, *, geometry, precision, out, workspace):
+def conv2d_backward_weight(device, grad_output, x, *, geometry, precision, algorithm, out, workspace):
     """Gradient of the weight."""
     product = product_geometry(geometry, out.shape)
     launches.backward_weight(device, grad_output, x, product, precision=precision, out=out, workspace=workspace)
@@ -104,7 +105,7 @@ def dense_backward_input(device, grad_output, weight, *, out, workspace):
 
 def dense_backward_weight(device, grad_output, x, *, precision, out, workspace):
     """Gradient of the weight."""
-    how = {"geometry": POINTWISE, "precision": precision, "workspace": workspace}
+    how = {"geometry": POINTWISE, "precision": precision, "algorithm": "shapes", "workspace": workspace}
     conv2d_backward_weight(device, _as_map(grad_output), _as_map(x), **how, out=_as_kernel(out))
 
 

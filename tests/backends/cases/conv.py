@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Precision
 from fastconv.kernels.geometry import ConvGeometry, Padding, Pair
 from tests.backends.op_case import Arrays, Case
@@ -141,7 +142,12 @@ CONVS = [*_DEFAULT, *_LONG, *_INFINITE, *(replace(c, id=f"strict-{c.id}", precis
 def prepared_weight(backend, weight, direction, c: Conv, workspace):
     geometry = c.geometry if direction == "forward" else c.geometry.transposed()
     return backend.prepare_conv2d_weight(
-        weight, geometry=geometry, input_shape=c.x_shape, precision=c.precision, workspace=workspace
+        weight,
+        geometry=geometry,
+        input_shape=c.x_shape,
+        precision=c.precision,
+        algorithm=get_algorithm(),
+        workspace=workspace,
     )
 
 
@@ -220,6 +226,7 @@ def backward_weight(c: Conv) -> Case:
             i["x"],
             geometry=c.geometry,
             precision=c.precision,
+            algorithm=get_algorithm(),
             out=o["grad_weight"],
             workspace=workspace,
         )

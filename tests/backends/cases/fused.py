@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from fastconv.algorithm import get_algorithm
 from fastconv.kernels.geometry import PoolWindows
 from tests.backends.cases.conv import Conv, pad, prepared_weight
 from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
@@ -172,6 +173,7 @@ def conv_pool_backward(c: Conv, windows: PoolWindows, *, needs: bool = True) -> 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace) if needs else None
         more = {"geometry": c.geometry, "windows": windows, "precision": c.precision, "rectified": c.bias and needs}
+        more["algorithm"] = get_algorithm()
         more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
         arguments = (i["grad_output"], i["argmax"], i["x"], weight)
         backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)

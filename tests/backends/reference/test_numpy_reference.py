@@ -44,7 +44,8 @@ def reference_conv(backend, c: Conv, direction: str, **arrays):
     out, pool = arrays.pop("out"), backend.pool
     if direction == "backward_weight":
         arguments = (arrays["grad_output"], arrays["x"])
-        backend.conv2d_backward_weight(*arguments, geometry=c.geometry, precision="strict", out=out, workspace=pool)
+        how = {"geometry": c.geometry, "precision": "strict", "algorithm": "shapes"}
+        backend.conv2d_backward_weight(*arguments, **how, out=out, workspace=pool)
         return out
     weight = prepared_weight(backend, arrays["weight"], direction, replace(c, precision="strict"), pool)
     if direction == "forward":

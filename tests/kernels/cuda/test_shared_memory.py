@@ -76,13 +76,14 @@ def launches_of_passes(
     """Return the launches of the three passes of a convolution."""
     x, weight = backend.empty(x_shape, np.float32), backend.empty(w_shape, np.float32)
     grad = backend.empty((x_shape[0], *geometry.output_size(*x_shape[1:3]), w_shape[3]), np.float32)
-    how, pool = {"input_shape": x_shape, "precision": precision, "workspace": backend.pool}, backend.pool
+    asked, pool = {"precision": precision, "algorithm": "shapes"}, backend.pool
+    how = {**asked, "input_shape": x_shape, "workspace": pool}
     with backend.device.recording() as launches:
         prepared = backend.prepare_conv2d_weight(weight, geometry=geometry, **how)
         backend.conv2d(x, prepared, None, out=grad, workspace=pool)
         prepared = backend.prepare_conv2d_weight(weight, geometry=geometry.transposed(), **how)
         backend.conv2d_backward_input(grad, prepared, out=x, workspace=pool)
-        backend.conv2d_backward_weight(grad, x, geometry=geometry, precision=precision, out=weight, workspace=pool)
+        backend.conv2d_backward_weight(grad, x, geometry=geometry, **asked, out=weight, workspace=pool)
     return launches
 
 

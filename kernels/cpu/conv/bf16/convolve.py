@@ -7,19 +7,22 @@ none of a partial sum. On a CPU with tile registers (amx.py) a step is four of t
 elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a tile come bias, addend, floor and the sums
 for mean and variance.
 
+x is (batch, in_h, in_w, in_channels), out (batch, out_h, out_w, out_channels), a strip [phase][image][row][column]
+[channel], the weight [group][block of vectors][chunk][pair of elements][output channel].
+
 Cost: 2 * N * P * Q * K * (C / groups) * R * S flops and each array moved once; with tile registers bound by the caches
 and by memory. Error: each operand is rounded to 8 bits, see kernels/NUMERICS.md. A row's last step may multiply
 neighbouring cells by zero weights, so a value that is not finite can spread to its neighbours.
 """
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 
 from ...runtime.launch import device, get_num_threads, kernel, launch
 from ...vector import amx
-from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, store_bf16, store_bf16_half, store_bf16_part, tile_dot
-from ...vector.bf16_storage import STORED, bytes_of, load_either, put_either
+from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, tile_dot
+from ...vector.bf16_storage import STORED, bytes_of, put_either
 from ...vector.memory import load, store
 from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
 from ...vector.simd import (
@@ -27,7 +30,6 @@ from ...vector.simd import (
     VECTOR_BYTES,
     address,
     load_word,
-    store_word,
     vfloor,
     vfma,
     vload,
@@ -36,103 +38,16 @@ from ...vector.simd import (
     vstore,
 )
 from ...vector.tile import TILE_VECTORS, row_steps, tile_store, tile_zero
+from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
+from ..strip import bias_array
 from .plan import CHUNK, TILE_PIXELS, bf16_runs, packed_bytes
+from .strip import fill_table, round_strip
 
 _DOT_ROWS = 8  # 16 sums hide the latency of the dot product
 _NOTHING = np.empty(0, np.float32)
 _NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
 _ACCUMULATOR_BYTES = TILE_VECTORS * VECTOR_BYTES
-
-
-@device
-def _round_elements(target, source, count, half, dt):
-    """Write `count` numbers as bfloat16, copied if they are that already."""
-    size = 2 if half else 4
-    whole = count - count % 32
-    if half:
-        for i in range(0, 2 * whole, VECTOR_BYTES):
-            vstore(target + i, vload(source + i, dt))
-    else:
-        for i in range(0, whole, 32):
-            place = source + size * i
-            store_bf16(target + 2 * i, vload(place, dt), vload(place + VECTOR_BYTES, dt))
-    rest = count - whole
-    place = source + size * whole
-    if rest == 16:
-        store_bf16_half(target + 2 * whole, load_either(place, 16, half, dt))
-    elif rest:
-        low = load_either(place, min(rest, 16), half, dt)
-        high = load_either(place + 16 * size, max(rest - 16, 0), half, dt)
-        store_bf16_part(target + 2 * whole, low, high, rest)
-
-
-@device
-def clear_bytes(target, count, dt):
-    """Zero `count` bytes, a multiple of 2."""
-    zero = vsplat(0, dt)
-    whole = count - count % 64
-    for i in range(0, whole, 64):
-        vstore(target + i, zero)
-    if whole < count:
-        store_bf16_part(target + whole, zero, zero, (count - whole) // 2)
-
-
-@device
-def _round_row(target, x, plan, row, first_w, channel, half, dt):
-    """Fill one row of one phase of a strip with every stride_w-th pixel, from column `first_w`, of a row of `x`."""
-    cell = 2 * plan.pixel
-    step = plan.stride_w
-    left = min(max((step - 1 - first_w) // step, 0), plan.pitch)
-    right = max(min((plan.in_w - 1 - first_w) // step + 1, plan.pitch), left)
-    clear_bytes(target, left * cell, dt)
-    size = 2 if half else 4
-    pixel_bytes = plan.in_channels * size
-    source = x + (row * plan.in_w + first_w + left * step) * pixel_bytes + channel * size
-    if step == 1 and plan.pixel == plan.in_channels:
-        _round_elements(target + left * cell, source, (right - left) * plan.pixel, half, dt)
-    else:
-        for j in range(right - left):
-            _round_elements(target + (left + j) * cell, source + j * step * pixel_bytes, plan.group_in, half, dt)
-    clear_bytes(target + right * cell, (plan.pitch - right) * cell, dt)
-
-
-@device
-def _round_strip(strip, x, half, image0, images, row0, channel, plan, dt):
-    """Fill the strip of a block of output pixels."""
-    row_bytes = 2 * plan.pixel * plan.pitch
-    target = strip
-    for phase_h in range(plan.stride_h):
-        for phase_w in range(plan.stride_w):
-            for n in range(plan.block_images):
-                for i in range(plan.image_rows):
-                    h = (row0 + i) * plan.stride_h + plan.first_dh + phase_h
-                    if n >= images or h < 0 or h >= plan.in_h:
-                        clear_bytes(target, row_bytes, dt)
-                    else:
-                        row = (image0 + n) * plan.in_h + h
-                        first_w = plan.first_dw + phase_w
-                        _round_row(target, address(x), plan, row, first_w, channel, half, dt)
-                    target += row_bytes
-    clear_bytes(target, plan.tail * 2 * plan.pixel + 64, dt)
-
-
-@device
-def fill_table(table, image0, images, row0, rows, plan):
-    """Write, for each cell of the grid's part of a strip, the pixel of the output, -1 for none; return the count."""
-    place = table
-    for n in range(images):
-        for i in range(plan.image_rows):
-            pixel = ((image0 + n) * plan.out_h + plan.row + (row0 + i) * plan.row_step) * plan.out_w + plan.col
-            for j in range(plan.pitch):
-                inside = i < rows and j < plan.grid_w
-                store_word(place, pixel + j * plan.col_step if inside else -1)
-                place += 8
-    used = ((images - 1) * plan.image_rows + rows) * plan.pitch
-    for _ in range(used, (used + TILE_PIXELS - 1) // TILE_PIXELS * TILE_PIXELS):
-        store_word(table + 8 * used, -1)
-        used += 1
-    return used
 
 
 def _make_dot(vectors):
@@ -208,11 +123,33 @@ def _multiply_tiles_single(sums, source, cell, weights, runs, group_in, dt):
     amx.amx_store(1, sums + 16 * _ACCUMULATOR_BYTES, _ACCUMULATOR_BYTES)
 
 
+class Bf16Results(NamedTuple):
+    """Where outputs go and what they get on the way; an address is 0 where there is nothing."""
+
+    out: int
+    is_bf16: bool
+    stream: int  # whether they go past the caches
+    bias: int
+    addend: int
+    floor: float
+
+
+class StripBlock(NamedTuple):
+    """A block of output pixels: addresses, and how many cells of the strip it takes."""
+
+    strip: int
+    table: int
+    sums: int
+    partial: int  # the sums for the statistics, [3][output channel], 0 if they are not asked for
+    used: int
+
+
 @device
-def _finish_vector(sums, table, finish, channel, count, statistics, first, plan, stream, dt):
-    """Write one vector of output channels of a tile of pixels."""
-    out, half, bias, addend, floor_value = finish
-    size = 2 if half else 4
+def _finish_vector(sums, table, results, channels, statistics, first, plan, dt):
+    """Write one vector of output channels of a tile of pixels; `channels` is (the first one, how many)."""
+    out, is_bf16, stream, bias, addend, floor_value = results
+    channel, count = channels
+    size = 2 if is_bf16 else 4
     floor = vsplat(floor_value, dt)
     start = vload_part(bias + 4 * channel, count, dt) if bias else vsplat(0, dt)
     centre, total, squares = vload(statistics, dt), vload(statistics + 64, dt), vload(statistics + 128, dt)
@@ -226,7 +163,7 @@ def _finish_vector(sums, table, finish, channel, count, statistics, first, plan,
             if addend:
                 y = y + load(addend + 4 * element, count, dt)
             y = vfloor(y, floor)
-            put_either(out + size * element, y, count, stream, half, dt)
+            put_either(out + size * element, y, count, stream, is_bf16, dt)
             away = y - centre
             total = total + away
             squares = vfma(away, away, squares)
@@ -246,7 +183,10 @@ def _make_channels(multiply, vectors):
     """Make the pass over a block of pixels for one block of output channels."""
 
     @device
-    def convolve(strip, table, sums, used, weights, runs, finish, partial, channel, last, ahead, plan, stream, dt):
+    def convolve(block, weights, runs, results, channels, ahead, plan, dt):
+        """`channels` are the first one, and the one behind the last of the group."""
+        strip, table, sums, partial, used = block
+        channel, last = channels
         cell = 2 * plan.pixel
         place_ahead, lines = ahead
         statistics = sums + TILE_PIXELS * _ACCUMULATOR_BYTES
@@ -255,10 +195,8 @@ def _make_channels(multiply, vectors):
             multiply(sums, strip + f * cell, cell, weights, runs, plan.group_in, dt)
             for v in range(vectors):
                 k = channel + v * 16
-                place = statistics + v * 192
-                _finish_vector(
-                    sums + v * 64, table + 8 * f, finish, k, min(16, last - k), place, f == 0, plan, stream, dt
-                )
+                vector, place = (k, min(16, last - k)), statistics + v * 192
+                _finish_vector(sums + v * 64, table + 8 * f, results, vector, place, f == 0, plan, dt)
         if partial:
             for v in range(vectors):
                 k = channel + v * 16
@@ -268,35 +206,45 @@ def _make_channels(multiply, vectors):
     return convolve
 
 
-def _make_kernel(pair, single, tiles, name):
+def _make_parts(pair, single):
+    """Make the loop over blocks of output channels, of two vectors and at the end of one."""
     convolve_pair, convolve_single = _make_channels(pair, 2), _make_channels(single, 1)
 
-    def conv2d_bf16(
-        begin,
-        end,
-        scratch,
-        x,
-        x_half,
-        packed,
-        bias,
-        addend,
-        floor,
-        out,
-        out_half,
-        partials,
-        counts,
-        runs,
-        configuration,
-        plan,
-        stream,
-    ):
+    @device
+    def convolve_parts(block, weights, runs, results, task, ahead, plan, dt):
+        """`task` is the group and the part of its output channels."""
+        group, split = task
+        vectors, pairs = (plan.group_out + 15) // 16, plan.group_out // 32
+        blocks = (vectors + 1) // 2
+        k = group * plan.group_out
+        last = k + plan.group_out
+        for part in range(split * blocks // plan.splits, (split + 1) * blocks // plan.splits):
+            if part < pairs:
+                place, channels = weights + 2 * part * plan.chunks * BLOCK_BYTES, (k + 32 * part, last)
+                ahead = convolve_pair(block, place, runs, results, channels, ahead, plan, dt)
+            else:
+                for v in range(2 * part, min(2 * part + 2, vectors)):
+                    place, channels = weights + v * plan.chunks * BLOCK_BYTES, (k + 16 * v, last)
+                    ahead = convolve_single(block, place, runs, results, channels, ahead, plan, dt)
+
+    return convolve_parts
+
+
+def _make_kernel(pair, single, tiles, name):
+    convolve_parts = _make_parts(pair, single)
+
+    def conv2d_bf16(begin, end, scratch, source, packed, epilogue, target, statistics, runs, configuration, plan):
+        """`source` and `target` are an array of bytes and whether it is bfloat16, of the target also how to store."""
+        (x, x_bf16), (out, out_bf16, stream) = source, target
+        (bias, addend, floor), (partials, counts) = epilogue, statistics
         dt = bias.dtype
-        x_size = 2 if x_half else 4
+        x_size = 2 if x_bf16 else 4
         strip = address(scratch)
         table = strip + plan.strip_bytes
         sums = address(scratch) + scratch.size - 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         vectors = (plan.group_out + 15) // 16
-        pairs = plan.group_out // 32
+        places = address(bias) if bias.size else 0, address(addend) if addend.size else 0
+        results = Bf16Results(address(out), out_bf16, stream, places[0], places[1], floor)
         if tiles:
             amx.amx_configure(address(configuration))
         for task in range(begin, end):
@@ -310,40 +258,17 @@ def _make_kernel(pair, single, tiles, name):
             if task == begin:  # nobody asked for its input
                 place, nbytes = next_rows(address(x), plan, block - 1, x_size)
                 ask_for_lines(place, share_of_lines(nbytes, 1))
-            _round_strip(strip, x, x_half, image0, images, row0, group * plan.group_in, plan, dt)
+            round_strip(strip, (x, x_bf16), (image0, images, row0), group * plan.group_in, plan, dt)
             used = fill_table(table, image0, images, row0, rows, plan)
             partial = address(partials) + block * 12 * plan.out_channels if partials.size else 0
             if partials.size:
                 counts[block] = images * rows * plan.grid_w
-            finish = (
-                address(out),
-                out_half,
-                address(bias) if bias.size else 0,
-                address(addend) if addend.size else 0,
-                floor,
-            )
             weights = address(packed) + group * vectors * plan.chunks * BLOCK_BYTES
-            k = group * plan.group_out
-            last = k + plan.group_out
-            blocks = (vectors + 1) // 2
             ahead, ahead_bytes = next_rows(address(x), plan, block, x_size)
-            times = (used + TILE_PIXELS - 1) // TILE_PIXELS * blocks
+            times = (used + TILE_PIXELS - 1) // TILE_PIXELS * ((vectors + 1) // 2)
             ahead = ahead, share_of_lines(ahead_bytes, times) if plan.splits == 1 else 0
-            for part in range(split * blocks // plan.splits, (split + 1) * blocks // plan.splits):
-                place = weights + 2 * part * plan.chunks * BLOCK_BYTES
-                channel = k + 32 * part
-                if part < pairs:
-                    ahead = convolve_pair(
-                        *(strip, table, sums, used, place, runs, finish, partial, channel, last, ahead, plan),
-                        *(stream, dt),
-                    )
-                else:
-                    for v in range(2 * part, min(2 * part + 2, vectors)):
-                        place = weights + v * plan.chunks * BLOCK_BYTES
-                        ahead = convolve_single(
-                            *(strip, table, sums, used, place, runs, finish, partial, k + 16 * v, last, ahead, plan),
-                            *(stream, dt),
-                        )
+            pixels = StripBlock(strip, table, sums, partial, used)
+            convolve_parts(pixels, weights, runs, results, (group, split), ahead, plan, dt)
         if tiles:
             amx.amx_release()
 
@@ -355,15 +280,20 @@ conv2d_bf16_dot = _make_kernel(_make_dot(2), _make_dot(1), False, "conv2d_bf16_d
 conv2d_bf16_tiles = _make_kernel(_multiply_tiles_pair, _multiply_tiles_single, True, "conv2d_bf16_tiles")
 
 
-def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, addend=None, statistics=None):
-    """Launch the convolution of `x` with a packed weight, and what was asked for behind it.
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input, and what follows it; see algorithms.py."""
+    gathers = prepared_gathers(weight, x.shape, out.shape, geometry)
+    convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace)
 
-    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result.
-    """
+
+def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
+    """Launch it plan by plan."""
+    floor, addend, statistics = epilogue
+    transposed, packed, bias = weight.algorithm.transposed, weight.packed, bias_array(bias, weight.weight.dtype)
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS
-    out_half = out.dtype == STORED
-    plans = [bf16_runs(gather, turned=turned) for gather in gathers]
+    out_bf16 = out.dtype == STORED
+    plans = [bf16_runs(gather, transposed=transposed) for gather in gathers]
     if statistics is not None:
         plan = plans[0].plan
         partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
@@ -372,21 +302,13 @@ def run(x, packed, bias, out, gathers, workspace, *, turned, floor=-math.inf, ad
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
-        stream = int(whole and not addend.size and not out_half)  # whose vectors are half a line
+        stream = int(whole and not addend.size and not out_bf16)  # whose vectors are half a line
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
-        finish = (bias, addend, floor, bytes_of(out), out_half, partials, counts)
         chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot
-        arguments = (
-            bytes_of(x),
-            x.dtype == STORED,
-            packed[start:stop],
-            *finish,
-            run_table,
-            amx.CONFIGURATION,
-            plan,
-            stream,
-        )
+        source, target = (bytes_of(x), x.dtype == STORED), (bytes_of(out), out_bf16, stream)
+        arguments = (source, packed[start:stop], (bias, addend, floor), target, (partials, counts))
+        arguments = (*arguments, run_table, amx.CONFIGURATION, plan)
         launch(chosen, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
         start = stop
     if statistics is not None:

@@ -59,7 +59,7 @@ def _next_row(place, tap, c, start, taps, strides, plan):
 
 
 @kernel
-def pack_bf16_turned(begin, end, source, packed, runs, taps, strides, plan):
+def pack_bf16_transposed(begin, end, source, packed, runs, taps, strides, plan):
     """Pairs of a weight whose input channels follow each other, a vector of output channels a task."""
     dt = source.dtype
     stride_r, stride_s, _, stride_out, stride_group = strides
@@ -77,18 +77,27 @@ def pack_bf16_turned(begin, end, source, packed, runs, taps, strides, plan):
                 target += step
 
 
-def prepare(weight, gathers, strides, workspace, *, turned):
+def prepare(weight, gathers, strides, workspace, *, transposed):
     """Return the weight packed for all plans, as bytes.
 
-    `strides` are those of (r, s, in, out, group), in elements; `turned` if those of `in` follow each
+    `strides` are those of (r, s, in, out, group), in elements; `transposed` if those of `in` follow each
     other, not those of `out`.
     """
-    plans = [bf16_runs(gather, turned=turned) for gather in gathers]
+    plans = [bf16_runs(gather, transposed=transposed) for gather in gathers]
     packed = workspace.empty((sum(packed_bytes(runs.plan) for runs in plans),), "uint8")
     start, flat = 0, weight.reshape(-1)
     for plan, runs, taps in plans:
         stop = start + packed_bytes(plan)
         tasks = plan.groups * -(-plan.group_out // 16) if len(taps) else 0
-        launch(pack_bf16_turned if turned else pack_bf16, tasks, flat, packed[start:stop], runs, taps, strides, plan)
+        launch(
+            pack_bf16_transposed if transposed else pack_bf16,
+            tasks,
+            flat,
+            packed[start:stop],
+            runs,
+            taps,
+            strides,
+            plan,
+        )
         start = stop
     return packed

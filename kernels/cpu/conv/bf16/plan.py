@@ -122,16 +122,16 @@ def _strip_cells(plan, cells, places):
     return max(cells.phase * plan.stride_h * plan.stride_w + cells.tail, (places[-1][0] if places else 0) + tiled)
 
 
-def bf16_runs(gather, *, turned):
-    """Return plan and runs of a gather; `turned` if the weight's output channels are what is summed over."""
-    return _runs(gather.plan, tuple(map(tuple, gather.taps.tolist())), gather.offsets, turned)
+def bf16_runs(gather, *, transposed):
+    """Return plan and runs of a gather; `transposed` if the weight's output channels are what is summed over."""
+    return _runs(gather.plan, tuple(map(tuple, gather.taps.tolist())), gather.offsets, transposed)
 
 
 @functools.lru_cache(maxsize=1024)
-def _runs(plan, taps, offsets, turned):
+def _runs(plan, taps, offsets, transposed):
     pixel = plan.group_in + (CHUNK if plan.group_in * 2 % _CONFLICT_BYTES == 0 else 0)
-    # A turned weight is packed by squares, which do not go from one tap to the next.
-    joined = pixel == plan.group_in and not (turned and plan.group_in % CHUNK)
+    # A transposed weight is packed by squares, which do not go from one tap to the next.
+    joined = pixel == plan.group_in and not (transposed and plan.group_in % CHUNK)
     pairs = -(-plan.group_out // (TILE_VECTORS * 16))
     pixels = block_pixels(plan.batch * plan.grid_h * plan.grid_w, plan.groups * pairs, _BLOCK_PIXELS)
     cells = _cells(plan, pixels, pixel * 2, _STRIP_BYTES)

@@ -11,6 +11,8 @@ own. Sums stay in the L2 cache in float32; where the pixels are split into parts
 Cost: the flops of the forward pass; with tile registers bound by the caches. Error: see convolve.py.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ...elementwise.maps import fill
@@ -23,10 +25,19 @@ from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
 from ...vector.simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
 from ...vector.sums import sum_in_order
 from ...vector.tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
-from .convolve import fill_table
 from .plan import CHUNK, bf16_squares
+from .strip import fill_table
 
 _DOT_ROWS = 8
+
+
+class Outputs(NamedTuple):
+    """The output channels of a task: vectors, how many of them in pairs, the first one, the one behind the last."""
+
+    vectors: int
+    paired: int
+    channel: int
+    last: int
 
 
 @device
@@ -49,23 +60,23 @@ def _fill_cells(cells, image0, images, row0, plan):
 
 
 @device
-def _load_cells(cells, source, count, half, plan, dt):
+def _load_cells(cells, source, count, is_bf16, plan, dt):
     """Return a square tile with a cell's channels in each row."""
-    if half:
+    if is_bf16:
         return square_load_rows(cells, 2 * plan.in_channels, source, count, STORED, dt)
     return square_load_rows(cells, 4 * plan.in_channels, source, count, dt, dt)
 
 
 @device
-def _transpose_strip(strip, cells, x, half, channel, channels, plan, dt):
+def _transpose_strip(strip, cells, x, is_bf16, channel, channels, plan, dt):
     """Fill the transposed strip of a block of output pixels, 32 cells by 16 channels at a time."""
-    size = 2 if half else 4
+    size = 2 if is_bf16 else 4
     for cell in range(0, plan.line, CHUNK):
         for c in range(0, channels, 16):
             count = min(16, channels - c)
             source = x + size * (channel + c)
-            low = _load_cells(cells + 8 * cell, source, count, half, plan, dt)
-            high = _load_cells(cells + 8 * (cell + 16), source, count, half, plan, dt)
+            low = _load_cells(cells + 8 * cell, source, count, is_bf16, plan, dt)
+            high = _load_cells(cells + 8 * (cell + 16), source, count, is_bf16, plan, dt)
             target = strip + 2 * (c * plan.line + cell)
             square_store_bf16(square_transpose(low), square_transpose(high), target, 2 * plan.line)
 
@@ -83,10 +94,11 @@ def _expand(strip, places, plan, dt):
 
 
 @device
-def _pack_pairs(pairs, grad, half, table, used, vectors, paired, channel, last, plan, dt):
+def _pack_pairs(pairs, grad, is_bf16, table, used, outs, plan, dt):
     """Write the gradient as pairs of pixels: for each block of output channels, chunk by chunk."""
+    vectors, paired, channel, last = outs
     chunks = (used + CHUNK - 1) // CHUNK
-    size, zero = 2 if half else 4, vsplat(0, dt)
+    size, zero = 2 if is_bf16 else 4, vsplat(0, dt)
     for chunk in range(chunks):
         for v in range(vectors):
             per_block = 2 if v < paired else 1
@@ -99,9 +111,9 @@ def _pack_pairs(pairs, grad, half, table, used, vectors, paired, channel, last, 
                 first, second = load_word(place), load_word(place + 8)
                 low, high = zero, zero
                 if first >= 0:
-                    low = load_either(grad + (first * plan.out_channels + k) * size, count, half, dt)
+                    low = load_either(grad + (first * plan.out_channels + k) * size, count, is_bf16, dt)
                 if second >= 0:
-                    high = load_either(grad + (second * plan.out_channels + k) * size, count, half, dt)
+                    high = load_either(grad + (second * plan.out_channels + k) * size, count, is_bf16, dt)
                 store_bf16_pairs(target + pair * 64, low, high)
     return chunks
 
@@ -190,8 +202,9 @@ def _multiply_tiles_single(sums, first, second, line, pairs, chunks, fresh, dt):
 
 
 @device
-def _store_sums(target, sums, squares, vectors, paired, c0, channels, channel, last, plan, dt):
-    """Write the sums of a task into its part of the weight's gradient."""
+def _store_sums(target, sums, squares, outs, ins, plan, dt):
+    """Write the sums of a task into its part of the weight's gradient; `ins` is the first input channel, how many."""
+    (vectors, paired, channel, last), (c0, channels) = outs, ins
     whole = plan.taps * plan.group_in if plan.expanded else channels
     for s in range(squares.shape[0]):
         tap, c = squares[s, 1], squares[s, 2]
@@ -207,7 +220,7 @@ def _store_sums(target, sums, squares, vectors, paired, c0, channels, channel, l
 
 
 @device
-def _look_ahead(x, x_size, grad, grad_size, block, plan):
+def _prefetches(x, x_size, grad, grad_size, block, plan):
     """Where input and gradient begin that the next block adds, and their bytes; nothing where channels are parted."""
     place, nbytes = next_rows(x, plan, block, x_size)
     image, band = (block + 1) // plan.bands * plan.block_images, (block + 1) % plan.bands
@@ -218,9 +231,13 @@ def _look_ahead(x, x_size, grad, grad_size, block, plan):
     return place, nbytes if plan.channel_blocks == 1 else 0, grad_place, rows * row_bytes if whole else 0
 
 
-def _make_kernel(multiply_pair, multiply_single, tiles, name):
+def _make_multiply_all(multiply_pair, multiply_single):
+    """Make the product of all squares of a strip with all blocks of output channels."""
+
     @device
-    def multiply_all(sums, strip, pairs, squares, vectors, paired, chunks, fresh, ahead, plan, dt):
+    def multiply_all(places, squares, outs, chunks, fresh, ahead, plan, dt):
+        """`places` are addresses of the sums, of the strip and of the pairs."""
+        (sums, strip, pairs), (vectors, paired, _, _) = places, outs
         line = 2 * plan.line
         count = squares.shape[0]
         times = (paired // 2 + vectors - paired) * (count // 2)
@@ -240,11 +257,17 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 first, second = strip + 2 * squares[s, 0], strip + 2 * squares[s + 1, 0]
                 multiply_single(sums + (v * count + s) * BLOCK_BYTES, first, second, line, place, chunks, fresh, dt)
 
+    return multiply_all
+
+
+def _make_kernel(multiply_pair, multiply_single, tiles, name):
+    multiply_all = _make_multiply_all(multiply_pair, multiply_single)
+
     def conv2d_backward_weight_bf16(
-        begin, end, scratch, grad, grad_half, x, x_half, sums, squares, places, configuration, plan
+        begin, end, scratch, grad, grad_bf16, x, x_bf16, sums, squares, places, configuration, plan
     ):
         dt = sums.dtype
-        inputs = address(x), 2 if x_half else 4, address(grad), 2 if grad_half else 4
+        inputs = address(x), 2 if x_bf16 else 4, address(grad), 2 if grad_bf16 else 4
         strip = address(scratch)
         pairs = strip + 2 * plan.lines * plan.line
         table = pairs + plan.chunks * plan.block_vectors * BLOCK_BYTES
@@ -265,6 +288,7 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
             last = (group + 1) * plan.group_out
             channel = group * plan.group_out + 16 * v0
             paired = min(vectors, max(plan.group_out // 16 - v0, 0)) // 2 * 2
+            outs = Outputs(vectors, paired, channel, last)
             first_block = part * plan.blocks // plan.parts
             for block in range(first_block, (part + 1) * plan.blocks // plan.parts):
                 image0 = block // plan.bands * plan.block_images
@@ -273,22 +297,20 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
                 rows = min(plan.block_rows, plan.grid_h - row0)
                 first = group * plan.group_in + c0
                 if block == first_block:  # nobody asked for it
-                    place, nbytes, grad_place, grad_bytes = _look_ahead(*inputs, block - 1, plan)
+                    place, nbytes, grad_place, grad_bytes = _prefetches(*inputs, block - 1, plan)
                     ask_for_lines(place, share_of_lines(nbytes, 1))
                     ask_for_lines(grad_place, share_of_lines(grad_bytes, 1))
                 _fill_cells(cells, image0, images, row0, plan)
-                _transpose_strip(strip, cells, address(x), x_half, first, channels, plan, dt)
+                _transpose_strip(strip, cells, address(x), x_bf16, first, channels, plan, dt)
                 if plan.expanded:
                     _expand(strip, places, plan, dt)
                 used = fill_table(table, image0, images, row0, rows, plan)
-                chunks = _pack_pairs(
-                    pairs, address(grad), grad_half, table, used, vectors, paired, channel, last, plan, dt
-                )
+                chunks = _pack_pairs(pairs, address(grad), grad_bf16, table, used, outs, plan, dt)
                 fresh = block == first_block
-                ahead = _look_ahead(*inputs, block, plan)
-                multiply_all(total, strip, pairs, squares, vectors, paired, chunks, fresh, ahead, plan, dt)
+                ahead = _prefetches(*inputs, block, plan)
+                multiply_all((total, strip, pairs), squares, outs, chunks, fresh, ahead, plan, dt)
             target = address(sums) + part * weight_elements * 4
-            _store_sums(target, total, squares, vectors, paired, c0, channels, channel, last, plan, dt)
+            _store_sums(target, total, squares, outs, (c0, channels), plan, dt)
         if tiles:
             amx.amx_release()
 
@@ -302,12 +324,11 @@ conv2d_backward_weight_bf16_tiles = _make_kernel(
 )
 
 
-def backward_weight(grad_output, x, stride, padding, dilation, groups, out, workspace):
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     """Launch the kernel and, where the pixels are split, the ordered sum."""
     if grad_output.size == 0 or x.size == 0:
         fill(0, out=out)
         return
-    geometry = (stride, padding, dilation, groups)
     plan, squares, places = bf16_squares(x.shape, grad_output.shape, out.shape, *geometry)
     sums_bytes = len(squares) * plan.block_vectors * BLOCK_BYTES
     pairs_bytes = plan.chunks * (plan.block_vectors * BLOCK_BYTES + CHUNK * 8)

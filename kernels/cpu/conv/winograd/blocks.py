@@ -1,4 +1,10 @@
-"""Parts of the Winograd convolutions: a block of tiles is transformed, multiplied and handed on; see convolve.py."""
+"""Parts of the Winograd convolutions: a block of tiles is transformed, multiplied and handed on.
+
+Planes are [plane][tile][input channel], products [plane][tile][vector of the group], weights
+[group][plane][input channel][vector of the group]; see __init__.py.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,34 +15,77 @@ from ...vector.simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, p
 from ...vector.tile import ROWS, row_steps, tile_multiply_add, tile_store, tile_zero
 from .fixed_point import make_multiply_fixed, norm_of_planes, round_tile
 from .plan import round_to_lines
-from .prefetch import look_ahead
-from .transforms import PLANES, WIDE, next_tile, patch_rows, prefetch_patch, transform_patch
+from .prefetch import prefetches
+from .transforms import PLANES, WIDE, Patch, Planes, patch_rows, prefetch_patch, transform_patch
+from .walk import make_walk
 
 _TURN_TILES = 2
 
 
+class Input(NamedTuple):
+    """What is transformed to planes: some channels of `x`, and where to."""
+
+    x: np.ndarray
+    zeros: int  # address of a row of zeros, which stands for those outside the image
+    planes: Planes  # of the first tile
+    channel: int
+    channels: int
+
+
+class TileBlock(NamedTuple):
+    """A block of tiles: its number, and the addresses of its planes and of its products."""
+
+    number: int
+    values: int
+    products: int
+
+
+class PlaneFactors(NamedTuple):
+    """Addresses for one product: a plane of the input, one of the weight, where to, and the steps of the tiles."""
+
+    values: int
+    weights: int
+    products: int
+    steps: int
+
+
+class Products(NamedTuple):
+    """The products of some tiles of a block with one vector of output channels."""
+
+    address: int
+    row_bytes: int  # from tile to tile
+    block: int
+    first: int  # number of the first tile in the batch
+    tiles: int
+    channel: int
+    fresh: bool  # whether they are the first ones of their block
+
+
 @device
-def transform_inputs(x, zeros, values, plane_bytes, first, tiles, plan, dt):
-    """Transform the patches of a block of tiles into the planes at `values`."""
-    stored = x.dtype
+def _transform_input(tile, job, plan, state, dt):
+    stored = job.x.dtype
     size, stored_size = itemsize(dt), itemsize(stored)
-    width = lanes(dt)
     pixel_bytes = plan.in_channels * stored_size
     row_bytes = plan.in_w * pixel_bytes
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
-    for t in range(tiles):
-        h, w = i * plan.tile_h - plan.pad_top, j * plan.tile_w - plan.pad_left
-        start = address(x) + ((image * plan.in_h + h) * plan.in_w + w) * pixel_bytes
-        rows = patch_rows(start, h, row_bytes, zeros, plan.in_h)
-        target = values + t * plan.row_v * size
-        for c in range(0, plan.in_channels, width):
-            shift, count = c * stored_size, min(width, plan.in_channels - c)
-            if shift % LINE_BYTES == 0:
-                prefetch_patch(start, shift, row_bytes, pixel_bytes)
-            place = target + c * size
-            transform_patch(rows, w, plan.in_w, pixel_bytes, shift, count, place, plane_bytes, stored, dt)
-        image, i, j = next_tile(image, i, j, plan)
+    h, w = tile.i * plan.tile_h - plan.pad_top, tile.j * plan.tile_w - plan.pad_left
+    start = address(job.x) + ((tile.image * plan.in_h + h) * plan.in_w + w) * pixel_bytes + job.channel * stored_size
+    patch = Patch(patch_rows(start, h, row_bytes, job.zeros, plan.in_h), w, plan.in_w, pixel_bytes)
+    target = job.planes.address + tile.number * plan.row_v * size
+    for c in range(0, job.channels, lanes(dt)):
+        shift, count = c * stored_size, min(lanes(dt), job.channels - c)
+        if shift % LINE_BYTES == 0:
+            prefetch_patch(start, shift, row_bytes, pixel_bytes)
+        transform_patch(patch, shift, count, Planes(target + c * size, job.planes.step), stored, dt)
+    return state
+
+
+walk_inputs = make_walk(_transform_input)
+
+
+@device
+def transform_inputs(x, zeros, planes, first, tiles, plan, dt):
+    """Transform the patches of some tiles."""
+    walk_inputs(first, tiles, Input(x, zeros, planes, 0, plan.in_channels), plan, 0, dt)
 
 
 @device
@@ -57,17 +106,19 @@ def make_fill_planes(read):
     """Make what fills the planes of some tiles: by ``read``, and rounded if their elements have the size of a word."""
 
     @device
-    def fill_planes(source, zeros, values, steps, first, tiles, plan, size, dt):
+    def fill_planes(source, zeros, target, first, tiles, plan, size, dt):
+        """Write from where `target` says: addresses of the values and, where these are words, of the tiles' steps."""
+        values, steps = target
         if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
             if size == WORD_BYTES:
-                spare, plane_bytes = spare_of(zeros, plan), plan.spare * itemsize(dt)
+                spare = Planes(spare_of(zeros, plan), plan.spare * itemsize(dt))
                 for t in range(tiles):
-                    read(source, zeros, spare, plane_bytes, first + t, 1, plan, dt)
-                    norm = norm_of_planes(spare, plane_bytes, plan.in_channels, dt)
-                    target, step = values + t * plan.row_v * size, steps + t * itemsize(dt)
-                    round_tile(spare, plane_bytes, norm, target, step, plan, dt)
+                    read(source, zeros, spare, first + t, 1, plan, dt)
+                    norm = norm_of_planes(spare.address, spare.step, plan.in_channels, dt)
+                    words, step = values + t * plan.row_v * size, steps + t * itemsize(dt)
+                    round_tile(spare.address, spare.step, norm, words, step, plan, dt)
                 return
-        read(source, zeros, values, plan.plane_v * size, first, tiles, plan, dt)
+        read(source, zeros, Planes(values, plan.plane_v * size), first, tiles, plan, dt)
 
     return fill_planes
 
@@ -125,8 +176,9 @@ def _make_multiply(vectors, far):
     multiply_floats, multiply_fixed = make_multiply_floats(vectors, far), make_multiply_fixed(vectors, far)
 
     @device
-    def multiply(source, weights, target, steps, tiles, ahead, plan, size, dt):
-        """The elements of the weight have `size` bytes; `steps` is where those of the tiles are if these are words."""
+    def multiply(factors, tiles, ahead, plan, size, dt):
+        """The elements of the weight have `size` bytes."""
+        source, weights, target, steps = factors
         if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
             if size == WORD_BYTES:
                 return multiply_fixed(source, weights, target, steps, tiles, ahead, plan, dt)
@@ -138,26 +190,28 @@ def _make_multiply(vectors, far):
 def make_groups(vectors, transform, in_turns, far=False):
     """Make the second half of a task: products and output transform, group by group of output channels.
 
-    ``transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt)`` takes one vector of
-    channels of some tiles of a block; `fresh` if they are its first ones. The vectors of a group may take turns every
-    two tiles: lines beside each other, written one soon after the other, go past the caches twice as fast (back
-    transform of 128x16x16x128 on Zen 5: 0.56 ms vector by vector, 0.31 in turns; every four tiles, 0.59). Planes that
-    are `far`, in an array of their own, are asked for ahead.
+    ``transform(products, epilogue, plan, dt)`` takes one vector of channels of some tiles of a block. The vectors of a
+    group may take turns every two tiles: lines beside each other, written one soon after the other, go past the caches
+    twice as fast (back transform of 128x16x16x128 on Zen 5: 0.56 ms vector by vector, 0.31 in turns; every four tiles,
+    0.59). Planes that are `far`, in an array of their own, are asked for ahead.
     """
     multiply = _make_multiply(vectors, far)
 
     @device
-    def convolve_groups(values, products, weights, finish, block, begin, end, ahead, plan, dt):
-        first, size = block * plan.block_tiles, itemsize(weights.dtype)
+    def convolve_groups(block, weights, epilogue, groups, ahead, plan, dt):
+        """Compute the groups of output channels from the first to the one before the last of `groups`."""
+        number, values, products = block
+        first, size = number * plan.block_tiles, itemsize(weights.dtype)
         tiles = min(plan.block_tiles, plan.tiles - first)
         plane_v, plane_u, plane_m = plan.plane_v * size, plan.plane_u * size, plan.plane_m * itemsize(dt)
-        for group in range(begin, end):
+        for group in range(groups[0], groups[1]):
             place = address(weights) + group * PLANES * plane_u
             for plane in range(PLANES):
-                ahead = multiply(
+                factors = PlaneFactors(
                     *(values + plane * plane_v, place + plane * plane_u, products + plane * plane_m),
-                    *(values + PLANES * plane_v, tiles, ahead, plan, size, dt),
+                    values + PLANES * plane_v,
                 )
+                ahead = multiply(factors, tiles, ahead, plan, size, dt)
             row = vectors * VECTOR_BYTES
             together = _TURN_TILES if in_turns and vectors > 1 and plan.stream else tiles
             for t in range(0, tiles, together):
@@ -166,7 +220,8 @@ def make_groups(vectors, transform, in_turns, far=False):
                     channel = (group * vectors + v) * lanes(dt)
                     if channel < plan.out_channels:
                         source = products + t * row + v * VECTOR_BYTES
-                        transform(source, row, finish, block, first + t, some, channel, t == 0, plan, dt)
+                        part = Products(source, row, number, first + t, some, channel, t == 0)
+                        transform(part, epilogue, plan, dt)
 
     return convolve_groups
 
@@ -180,30 +235,27 @@ def groups_of(plan, dt):
 def make_convolve_blocks(vectors, transform, read=transform_inputs, *, in_turns=False):
     """Make the loop over blocks whose tasks transform their own input.
 
-    ``read(source, zeros, values, plane_bytes, first, tiles, plan, dt)`` does that.
+    ``read(source, zeros, planes, first, tiles, plan, dt)`` does that.
     """
     convolve_groups = make_groups(vectors, transform, in_turns)
     fill_planes = make_fill_planes(read)
 
     @device
-    def convolve_blocks(begin, end, scratch, x, source, weights, finish, out, others, plan):
-        """Blocks `begin` to `end` - 1; `out` is written, and `others` are read where it is (see `look_ahead`).
-
-        `source` is what `read` takes, `x` for instance.
-        """
-        dt = scratch.dtype
+    def convolve_blocks(tasks, scratch, source, weights, epilogue, wanted, plan):
+        """Compute the blocks from the first to the one before the last of `tasks`; `source` is what `read` takes."""
+        dt, size = scratch.dtype, itemsize(weights.dtype)
         values = address(scratch)
-        products = values + plan.block_v * itemsize(weights.dtype)
+        products = values + plan.block_v * size
         zeros = products + PLANES * plan.plane_m * itemsize(dt)
         groups = groups_of(plan, dt)
         clear_zeros(zeros, plan, dt)
-        for block in range(begin, end):
+        for block in range(tasks[0], tasks[1]):
             first = block * plan.block_tiles
             tiles = min(plan.block_tiles, plan.tiles - first)
-            steps = values + PLANES * plan.plane_v * itemsize(weights.dtype)
-            fill_planes(source, zeros, values, steps, first, tiles, plan, itemsize(weights.dtype), dt)
-            ahead = look_ahead(x, out, others, block, groups, plan)
-            convolve_groups(values, products, weights, finish, block, 0, groups, ahead, plan, dt)
+            target = values, values + PLANES * plan.plane_v * size
+            fill_planes(source, zeros, target, first, tiles, plan, size, dt)
+            ahead = prefetches(wanted, block, groups, plan)
+            convolve_groups(TileBlock(block, values, products), weights, epilogue, (0, groups), ahead, plan, dt)
 
     return convolve_blocks
 

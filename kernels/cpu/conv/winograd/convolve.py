@@ -1,32 +1,31 @@
 """Winograd convolution F(4x4, 3x3), F(4x8, 3x3) and F(2x2, 5x5): forward and backward-input with stride 1, in float32.
 
-A 6x6 patch of the input gives 4x4 outputs of a 3x3 kernel with 36 multiplications for each pair of channels instead
-of 144, or 2x2 outputs of a 5x5 kernel instead of 100, see transforms.py. Backward-input is the same sum with
-the weight turned by 180 degrees, channels exchanged and padding R - 1 - p.
-
-A task is a block of tiles. It transforms their patches into 36 planes (tile, input channel); then for each pair of
-vectors of output channels it multiplies every plane with the transformed weight (register tiles of ROWS tiles x two
-vectors, as everywhere) and transforms the 36 products of each tile back, adding the bias. So the products of a block
-take 36 * tiles * 128 bytes and stay in the L2 cache with the planes, while the weight streams through it. Where the
-weight outgrows the L3 cache, or there are few tiles and more than one group of output channels, the planes of all tiles
-come first, in a launch of their own, and a task is a part of the output channels over many tiles, so that the weight is
-read once. With AVX-512, large convolutions have wide tiles, F(4x8, 3x3) (wide.py).
+x is (batch, in_h, in_w, in_channels), out (batch, out_h, out_w, out_channels), bias (out_channels,), addend as out;
+__init__.py says how it goes and how planes, products and weights lie. Backward-input is the same sum with the weight
+rotated by 180 degrees, channels exchanged and padding R - 1 - p.
 
 Cost: a quarter of the direct flops in the products, plus some 150 vector instructions a patch and channel vector for
 each transform. Error: larger than direct, see kernels/NUMERICS.md; strict precision never comes here. With a weight of
 16-bit numbers the planes are rounded to such too, and multiplied in fixed point (fixed_point.py).
 """
 
-import math
+from typing import NamedTuple
 
 import numpy as np
 
+from ....prepared import PreparedWeight
 from ...runtime.launch import device, get_num_threads, kernel, launch
-from ...vector.bf16_storage import STORED
+from ...vector.bf16_storage import STORED, convert, widened
 from ...vector.simd import VECTOR_BYTES, address, itemsize
 from ...vector.tile import ROWS, TILE_VECTORS
+from .. import direct
+from ..algorithms import DIRECT
+from ..pack import pack_gathers, pack_strides
+from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
+from ..strip import bias_array
 from .blocks import (
+    TileBlock,
     block_scratch,
     clear_zeros,
     groups_of,
@@ -37,23 +36,37 @@ from .blocks import (
     transform_inputs,
     zero_elements,
 )
-from .output import clear_checks, transform_outputs, transform_outputs_5x5, transform_outputs_wide
+from .output import Target, clear_checks, transform_outputs, transform_outputs_5x5, transform_outputs_wide
+from .overflow import in_range
 from .plan import plan_for, round_to_lines
-from .prefetch import NOTHING_BESIDE, NOWHERE, beside
+from .prefetch import NO_PART, NO_PREFETCH, Wanted, part_of
 from .transforms import SMALL, SQUARE, WIDE
 from .wide import make_convolve_wide
+
+
+class OutputResults(NamedTuple):
+    """What follows the products, and where it goes; an address is 0 where there is nothing."""
+
+    out: np.ndarray
+    bias: int
+    addend: int
+    floor: float
+    partials: int  # sums for the statistics: [block][3][output channel]
+    checks: int  # a vector for each block
+    counts: np.ndarray  # outputs of each block
 
 
 def _make_transform(transform_outputs):
     """Make what writes the outputs of a vector of channels; see `make_groups`."""
 
     @device
-    def transform(products, row_bytes, finish, block, first, tiles, channel, fresh, plan, dt):
-        out, bias, addend, partials, checks, counts, floor = finish
+    def transform(products, results, plan, dt):
+        out, bias, addend, floor, partials, checks, counts = results
+        block, fresh = products.block, products.fresh
         partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
-        parts = out, bias, addend, partial, checks + block * VECTOR_BYTES, floor
-        outputs = transform_outputs(products, row_bytes, parts, first, tiles, channel, fresh, plan, dt)
-        if channel == 0 and partial != 0:
+        target = Target(out, bias, addend, floor, partial, checks + block * VECTOR_BYTES)
+        outputs = transform_outputs(products, target, plan, dt)
+        if products.channel == 0 and partial != 0:
             counts[block] = outputs + (0 if fresh else counts[block])
 
     return transform
@@ -62,11 +75,13 @@ def _make_transform(transform_outputs):
 def _make_fused(convolve_blocks, name):
     """Make the kernel whose tasks transform their own input."""
 
-    def fused(begin, end, scratch, x, weights, bias, addend, floor, out, partials, checks, counts, plan):
+    def fused(begin, end, scratch, x, weights, epilogue, out, statistics, plan):
+        bias, addend, floor = epilogue
+        partials, checks, counts = statistics
         clear_checks(checks, begin, end)
-        finish = out, place_of(bias), place_of(addend), place_of(partials), address(checks), counts, floor
-        others = beside(addend), NOTHING_BESIDE, NOTHING_BESIDE
-        convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
+        places = place_of(bias), place_of(addend), floor, place_of(partials), address(checks)
+        wanted = Wanted(x, out, (part_of(addend), NO_PART, NO_PART))
+        convolve_blocks((begin, end), scratch, x, weights, OutputResults(out, *places, counts), wanted, plan)
 
     fused.__name__ = name
     return kernel(fused)
@@ -76,21 +91,20 @@ def _make_shared(transform_outputs, name):
     """Make the kernel whose tasks find their input transformed, each for a part of the output channels."""
     convolve_groups = make_groups(TILE_VECTORS, _make_transform(transform_outputs), True, far=True)
 
-    def shared(begin, end, scratch, values, weights, bias, addend, floor, out, partials, checks, counts, plan):
+    def shared(begin, end, scratch, values, weights, epilogue, out, statistics, plan):
+        bias, addend, floor = epilogue
+        partials, checks, counts = statistics
         dt = bias.dtype
         clear_checks(checks, begin, end)
         groups = groups_of(plan, dt)
-        nobody = NOWHERE, NOWHERE, NOWHERE, NOWHERE
-        nothing_ahead = NOWHERE, NOWHERE, (nobody, nobody, NOWHERE)
         for task in range(begin, end):
-            split, block = task // plan.blocks, task % plan.blocks
-            check = address(checks) + (task - block) * VECTOR_BYTES
-            finish = out, place_of(bias), place_of(addend), place_of(partials), check, counts, floor
-            convolve_groups(
-                *(address(values) + block * plan.block_v * itemsize(values.dtype), address(scratch), weights),
-                *(finish, block, split * groups // plan.splits, (split + 1) * groups // plan.splits, nothing_ahead),
-                *(plan, dt),
-            )
+            split, number = task // plan.blocks, task % plan.blocks
+            check = address(checks) + (task - number) * VECTOR_BYTES
+            places = place_of(bias), place_of(addend), floor, place_of(partials), check
+            source = address(values) + number * plan.block_v * itemsize(values.dtype)
+            block = TileBlock(number, source, address(scratch))
+            taken = split * groups // plan.splits, (split + 1) * groups // plan.splits
+            convolve_groups(block, weights, OutputResults(out, *places, counts), taken, NO_PREFETCH, plan, dt)
 
     shared.__name__ = name
     return kernel(shared)
@@ -135,20 +149,39 @@ def winograd_transform_input(begin, end, scratch, x, values, plan):
         place = address(values) + block * plan.block_v * itemsize(values.dtype)
         target = place + strip * ROWS * plan.row_v * itemsize(values.dtype)
         steps = place + plan.planes * plan.plane_v * itemsize(values.dtype) + strip * ROWS * itemsize(dt)
-        _fill_planes(x, address(scratch), target, steps, first, tiles, plan, itemsize(values.dtype), dt)
+        _fill_planes(x, address(scratch), (target, steps), first, tiles, plan, itemsize(values.dtype), dt)
 
 
 _NOTHING = np.empty(0, np.float32)
 _NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
 
 
-def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-math.inf, addend=None, statistics=None):
-    """Launch the convolution of `x` with a transformed weight, and what was asked for behind it.
+def convolve(x, weight, bias, geometry, epilogue, out, workspace):
+    """Launch a convolution or the gradient of its input, and what follows it; see algorithms.py.
 
-    ``max(conv2d(x) + bias + addend, floor)``; `statistics` are the arrays for mean and variance of the result. Return
-    an array that is finite if all results are, before `floor`.
+    Where results leave the range they are computed again by the direct kernel.
     """
-    plan = plan_for(weights, x.shape, out.shape, pad_top, pad_left, tile)
+    found = _convolve(x, weight, bias_array(bias, weight.weight.dtype), epilogue, out, workspace)
+    if epilogue.addend is not out and not in_range(found, workspace, x, weight.weight):  # else the addend is gone
+        _convolve_directly(x, weight, bias, geometry, epilogue, out, workspace)
+
+
+def _convolve_directly(x, weight, bias, geometry, epilogue, out, workspace):
+    algorithm, array = DIRECT[weight.algorithm.direction], weight.weight
+    gathers = prepared_gathers(weight, x.shape, out.shape, geometry)
+    packed = pack_gathers(array, gathers, pack_strides(array, algorithm.direction, 1), workspace)
+    y = out if out.dtype == array.dtype else workspace.empty(out.shape, array.dtype)
+    prepared = PreparedWeight(array, algorithm, packed, weight.geometry)
+    direct.convolve(widened(x, workspace), prepared, bias, geometry, epilogue, y, workspace)
+    if y is not out:
+        convert(y, out)
+
+
+def _convolve(x, weight, bias, epilogue, out, workspace):
+    """Return an array that is finite if all results are, before `floor`."""
+    floor, addend, statistics = epilogue
+    weights = weight.packed
+    plan = plan_for(weights, x.shape, out.shape, *weight.geometry.padding_before, weight.algorithm.tile)
     if not plan.tiles:
         return _NOTHING
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
@@ -161,8 +194,7 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
         partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
         counts = workspace.empty((plan.blocks,), np.int64)
     checks = workspace.empty((plan.blocks * plan.splits, VECTOR_BYTES // 4), np.float32)
-    finish = (bias, addend, floor, out, partials, checks, counts, plan)
-    _launch(x, weights, finish, plan, workspace)
+    _launch(x, weights, ((bias, addend, floor), out, (partials, checks, counts), plan), plan, workspace)
     if statistics is None:
         return checks
     tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
@@ -171,14 +203,14 @@ def run(x, weights, bias, pad_top, pad_left, out, workspace, *, tile, floor=-mat
     return statistics[0]
 
 
-def _launch(x, weights, finish, plan, workspace):
+def _launch(x, weights, results, plan, workspace):
     if not plan.shared:
         launch(
             _FUSED[plan.vectors, (plan.tile_h, plan.tile_w)],
             plan.blocks,
             x,
             weights,
-            *finish,
+            *results,
             scratch=block_scratch(plan, workspace),
         )
         return
@@ -188,4 +220,4 @@ def _launch(x, weights, finish, plan, workspace):
     launch(winograd_transform_input, plan.blocks * (plan.rows // ROWS), x, values, plan, scratch=scratch)
     products = round_to_lines(plan.planes * plan.plane_m)
     scratch = workspace.empty((threads, products), np.float32)
-    launch(_SHARED[plan.tile_h, plan.tile_w], plan.blocks * plan.splits, values, weights, *finish, scratch=scratch)
+    launch(_SHARED[plan.tile_h, plan.tile_w], plan.blocks * plan.splits, values, weights, *results, scratch=scratch)

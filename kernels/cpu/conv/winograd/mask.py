@@ -3,8 +3,13 @@
 `conv2d_winograd_masked`: the gradient of the input, then of the rectifier that the input came from, and its sum over
 all pixels, the gradient of the bias before that rectifier: no pass that reads the gradient and writes it again.
 
+grad is (batch, in_h, in_w, in_channels), mask and out (batch, out_h, out_w, out_channels), sums (block, out_channels).
 Otherwise it is `conv2d_winograd`: a task is a block of tiles that transforms its own patches.
 """
+
+from typing import NamedTuple
+
+import numpy as np
 
 from ...runtime.launch import device, kernel, launch
 from ...vector.bf16_storage import load_stored, stored_bytes, vload_stored
@@ -12,112 +17,145 @@ from ...vector.memory import load, store
 from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vload, vselect_not_le, vsplat
 from ...vector.stack import stack_vectors
 from ...vector.sums import add_in_float64
-from .blocks import block_scratch, make_convolve_blocks
+from .blocks import Products, block_scratch, make_convolve_blocks
 from .output import keep_columns
 from .plan import plan_for
-from .prefetch import NOTHING_BESIDE, beside
-from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, load_six, next_tile, output_row, store_four
+from .prefetch import NO_PART, Wanted, part_of
+from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, Planes, load_six, output_row, store_four
+from .walk import make_walk
 from .wide import make_convolve_wide
-from .wide_transforms import behind, half_outputs
+from .wide_transforms import half_outputs, step_on
+
+
+class MaskResults(NamedTuple):
+    """Where gradients go: addresses of the gradient, of the rectifier's result or 0, and of the sums of blocks."""
+
+    out: int
+    mask: int
+    storage: np.dtype  # the type of the rectifier's result
+    sums: int  # [block][channel]
+
+
+class MaskCell(NamedTuple):
+    """Addresses that belong to a pixel: of the gradient, and of the rectifier's result if there is one, else 0."""
+
+    out: int
+    mask: int
 
 
 @device
-def _mask_four(g, target, mask, pixel_bytes, total, stored, dt):
-    """Write four gradients, `pixel_bytes` apart in the image, where `mask` is positive (or NaN), zero elsewhere; sum.
+def _next_cell(cell, nbytes, storage, dt):
+    """The cell `nbytes` of the gradient further on."""
+    return MaskCell(cell.out + nbytes, cell.mask + (stored_bytes(nbytes, storage, dt) if cell.mask else 0))
 
-    All of them without a mask (0).
+
+@device
+def _mask_four(g, cell, step, total, storage, dt):
+    """Write four gradients, `step` bytes apart, where the mask is positive (or NaN), zero elsewhere; sum.
+
+    All of them without a mask.
     """
     zero = vsplat(0, dt)
     g0, g1, g2, g3 = g
+    target, mask = cell
     if mask != 0:
-        step = stored_bytes(pixel_bytes, stored, dt)
-        g0 = vselect_not_le(vload_stored(mask, stored, dt), zero, g0, zero)
-        g1 = vselect_not_le(vload_stored(mask + step, stored, dt), zero, g1, zero)
-        g2 = vselect_not_le(vload_stored(mask + 2 * step, stored, dt), zero, g2, zero)
-        g3 = vselect_not_le(vload_stored(mask + 3 * step, stored, dt), zero, g3, zero)
-    store_four(target, pixel_bytes, (g0, g1, g2, g3))
+        further = stored_bytes(step, storage, dt)
+        g0 = vselect_not_le(vload_stored(mask, storage, dt), zero, g0, zero)
+        g1 = vselect_not_le(vload_stored(mask + further, storage, dt), zero, g1, zero)
+        g2 = vselect_not_le(vload_stored(mask + 2 * further, storage, dt), zero, g2, zero)
+        g3 = vselect_not_le(vload_stored(mask + 3 * further, storage, dt), zero, g3, zero)
+    store_four(target, step, (g0, g1, g2, g3))
     return total + ((g0 + g1) + (g2 + g3))
 
 
 @device
-def _mask_cells(kept, row, target, mask, pixel_bytes, cols, count, total, stored, dt):
-    """As `_mask_four` for the first `cols` cells of a row and `count` channels."""
+def _mask_cells(row, cell, pixel_bytes, in_bounds, total, storage, dt):
+    """As `_mask_four` for a row that was kept: of it so many columns, and channels, as `in_bounds` says."""
+    cols, count = in_bounds
     zero = vsplat(0, dt)
     values = stack_vectors(TILE, dt)
-    store_four(values, VECTOR_BYTES, output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt))
+    store_four(values, VECTOR_BYTES, output_row(*load_six(row, dt), dt))
     for j in range(cols):
         shift = j * pixel_bytes
         g = vload(values + j * VECTOR_BYTES, dt)
-        if mask != 0:
-            g = vselect_not_le(load_stored(mask + stored_bytes(shift, stored, dt), count, stored, dt), zero, g, zero)
-        store(target + shift, g, count, dt)
+        if cell.mask != 0:
+            mask = load_stored(cell.mask + stored_bytes(shift, storage, dt), count, storage, dt)
+            g = vselect_not_le(mask, zero, g, zero)
+        store(cell.out + shift, g, count, dt)
         total = total + g
     return total
 
 
+class _MaskJob(NamedTuple):
+    products: Products
+    results: MaskResults
+    count: int  # channels of the vector
+    kept: int
+
+
 @device
-def _mask_square(place, plane_bytes, kept, target, mask, steps, there, count, total, stored, dt):
-    """Write and sum the gradients of a tile; `there` rows and columns of them lie in the image."""
-    row_bytes, pixel_bytes = steps
-    keep_columns(place, plane_bytes, kept, dt)
-    for row in range(there[0]):
-        if there[1] == TILE and count == lanes(dt):
-            g = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
-            total = _mask_four(g, target, mask, pixel_bytes, total, stored, dt)
+def _mask_square(planes, cell, in_bounds, job, plan, total, dt):
+    """Write and sum the gradients of a tile; `in_bounds` rows and columns of them lie in the image."""
+    pixel_bytes, storage, kept = plan.out_channels * itemsize(dt), job.results.storage, job.kept
+    keep_columns(planes, kept, dt)
+    for _ in range(in_bounds[0]):
+        if in_bounds[1] == TILE and job.count == lanes(dt):
+            total = _mask_four(output_row(*load_six(kept, dt), dt), cell, pixel_bytes, total, storage, dt)
         else:
-            total = _mask_cells(kept, row, target, mask, pixel_bytes, there[1], count, total, stored, dt)
-        target, mask = target + row_bytes, mask + (stored_bytes(row_bytes, stored, dt) if mask else 0)
+            total = _mask_cells(kept, cell, pixel_bytes, (in_bounds[1], job.count), total, storage, dt)
+        cell = _next_cell(cell, plan.out_w * pixel_bytes, storage, dt)
+        kept += PATCH * VECTOR_BYTES
     return total
 
 
 @device
-def _mask_half(place, plane_bytes, odd, target, mask, steps, total, stored, dt):
+def _mask_half(planes, odd, cell, plan, total, storage, dt):
     """Even or odd columns of a wide tile."""
-    row_bytes, pixel_bytes = steps
-    y = half_outputs(place, plane_bytes, odd, dt)
-    step, more = 2 * pixel_bytes, stored_bytes(2 * pixel_bytes, stored, dt) if mask else 0
-    total = _mask_four(y[0], target, mask, row_bytes, total, stored, dt)
-    target, mask = behind(target, step), mask + more
-    total = _mask_four(y[1], target, mask, row_bytes, total, stored, dt)
-    target, mask = behind(target, step), mask + more
-    total = _mask_four(y[2], target, mask, row_bytes, total, stored, dt)
-    target, mask = behind(target, step), mask + more
-    return _mask_four(y[3], target, mask, row_bytes, total, stored, dt)
+    pixel_bytes = plan.out_channels * itemsize(dt)
+    row_bytes, step = plan.out_w * pixel_bytes, 2 * pixel_bytes
+    y = half_outputs(planes.address, planes.step, odd, dt)
+    (target, mask), further = cell, stored_bytes(step, storage, dt) if cell.mask else 0
+    total = _mask_four(y[0], MaskCell(target, mask), row_bytes, total, storage, dt)
+    target, mask = step_on(target, step), mask + further
+    total = _mask_four(y[1], MaskCell(target, mask), row_bytes, total, storage, dt)
+    target, mask = step_on(target, step), mask + further
+    total = _mask_four(y[2], MaskCell(target, mask), row_bytes, total, storage, dt)
+    target, mask = step_on(target, step), mask + further
+    return _mask_four(y[3], MaskCell(target, mask), row_bytes, total, storage, dt)
 
 
 @device
-def _mask_wide(place, plane_bytes, kept, target, mask, steps, there, count, total, stored, dt):
+def _mask_wide(planes, cell, in_bounds, job, plan, total, dt):
     """As `_mask_square` for a whole tile of 4x8."""
-    total = _mask_half(place, plane_bytes, False, target, mask, steps, total, stored, dt)
-    target, mask = target + steps[1], mask + (stored_bytes(steps[1], stored, dt) if mask else 0)
-    return _mask_half(place, plane_bytes, True, target, mask, steps, total, stored, dt)
+    storage = job.results.storage
+    total = _mask_half(planes, False, cell, plan, total, storage, dt)
+    cell = _next_cell(cell, plan.out_channels * itemsize(dt), storage, dt)
+    return _mask_half(planes, True, cell, plan, total, storage, dt)
 
 
-def _make_mask_outputs(tile, mask_tile):
+def _make_mask_outputs(shape, mask_tile):
     """Make what masks one vector of channels of some tiles, and sums them, from that of a tile."""
-    tile_h, tile_w = tile
+    tile_h, tile_w = shape
 
     @device
-    def mask_outputs(products, row_bytes_m, finish, block, first, tiles, channel, fresh, plan, dt):
-        """`finish` is (out, mask or 0, its type, sums)."""
-        out, mask, stored, sums = finish
-        size = itemsize(dt)
-        count = min(lanes(dt), plan.out_channels - channel)
-        pixel = plan.out_channels * size
-        summed = sums + (block * plan.out_channels + channel) * size
-        total = vsplat(0, dt) if fresh else load(summed, count, dt)
-        kept = stack_vectors(HALF, dt)
-        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-        i, j = divmod(place, plan.tiles_w)
-        for t in range(tiles):
-            h, w = i * tile_h, j * tile_w
-            there = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
-            shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
-            masked = mask + stored_bytes(shift, stored, dt) if mask else 0
-            source = products + t * row_bytes_m, plan.plane_m * size, kept
-            steps = plan.out_w * pixel, pixel
-            total = mask_tile(*source, out + shift, masked, steps, there, count, total, stored, dt)
-            image, i, j = next_tile(image, i, j, plan)
+    def mask_outputs_of_tile(tile, job, plan, total, dt):
+        products, (out, mask, storage, _), _, _ = job
+        h, w = tile.i * tile_h, tile.j * tile_w
+        in_bounds = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
+        element = ((tile.image * plan.out_h + h) * plan.out_w + w) * plan.out_channels + products.channel
+        cell = _next_cell(MaskCell(out, mask), element * itemsize(dt), storage, dt)
+        planes = Planes(products.address + tile.number * products.row_bytes, plan.plane_m * itemsize(dt))
+        return mask_tile(planes, cell, in_bounds, job, plan, total, dt)
+
+    walk = make_walk(mask_outputs_of_tile)
+
+    @device
+    def mask_outputs(products, results, plan, dt):
+        count = min(lanes(dt), plan.out_channels - products.channel)
+        summed = results.sums + (products.block * plan.out_channels + products.channel) * itemsize(dt)
+        total = vsplat(0, dt) if products.fresh else load(summed, count, dt)
+        job = _MaskJob(products, results, count, stack_vectors(HALF, dt))
+        total = walk(products.first, products.tiles, job, plan, total, dt)
         store(summed, total, count, dt)
 
     return mask_outputs
@@ -125,9 +163,9 @@ def _make_mask_outputs(tile, mask_tile):
 
 def _make_masked(convolve_blocks, name):
     def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
-        finish = address(out), address(mask), mask.dtype, address(sums)
-        others = beside(mask), NOTHING_BESIDE, NOTHING_BESIDE
-        convolve_blocks(begin, end, scratch, x, x, weights, finish, out, others, plan)
+        results = MaskResults(address(out), address(mask), mask.dtype, address(sums))
+        wanted = Wanted(x, out, (part_of(mask), NO_PART, NO_PART))
+        convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 
     masked.__name__ = name
     return kernel(masked)
@@ -145,15 +183,17 @@ _MASKED = {
 }
 
 
-def run_masked(grad, weights, mask, pad_top, pad_left, tile, out, grad_bias, workspace):
-    """Launch the gradient of the input behind a rectifier whose result is `mask`; sum it to `grad_bias` unless None.
+def convolve_masked(grad, weight, mask, place, results, workspace):
+    """Launch the gradient of the input behind a rectifier whose result is `mask`, to `results`, (out, grad_bias).
 
-    Return an array that is finite if the gradient is.
+    `place` is the padding before the first row and column; `grad_bias`, the sum, may be None. Return an array that is
+    finite if the gradient is.
     """
-    plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left, tile)._replace(stream=0)
+    tile, (out, grad_bias) = weight.algorithm.tile, results
+    plan = plan_for(weight.packed, grad.shape, out.shape, *place, tile)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
-    scratch = block_scratch(plan, workspace)
-    launch(_MASKED[plan.vectors, tile], plan.blocks, grad, weights, mask, out, sums, plan, scratch=scratch)
+    arguments = (grad, weight.packed, mask, out, sums, plan)
+    launch(_MASKED[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     if grad_bias is not None:
         add_in_float64(sums, grad_bias, workspace)
     return sums

@@ -8,8 +8,12 @@ The first pass of the normalisation's gradient (batch_norm_gradient.py) while th
 read, the gradient and x, is not read again. A block of tiles has sums of its own in float32, over a few hundred pixels;
 those of the blocks are added in order, in float64.
 
-`conv2d_winograd_norm` is otherwise `conv2d_winograd`: a task is a block of tiles that transforms its own patches.
+grad is (batch, in_h, in_w, in_channels); out, addend, y and x (batch, out_h, out_w, out_channels); mean and var
+(out_channels,); sums (block, out_channels). `conv2d_winograd_norm` is otherwise `conv2d_winograd`: a task is a block of
+tiles that transforms its own patches.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,154 +24,198 @@ from ...vector.bf16_storage import load_stored, stored_bytes, vload_stored
 from ...vector.memory import load, store
 from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
 from ...vector.stack import stack_vectors
-from .blocks import block_scratch, make_convolve_blocks, place_of
+from .blocks import Products, block_scratch, make_convolve_blocks, place_of
 from .output import keep_columns
 from .plan import plan_for
-from .prefetch import beside
-from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, load_six, next_tile, output_row, store_four
+from .prefetch import Wanted, part_of
+from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, Planes, load_six, output_row, store_four
+from .walk import make_walk
 from .wide import make_convolve_wide
-from .wide_transforms import behind, half_outputs
+from .wide_transforms import half_outputs, step_on
+
+
+class NormResults(NamedTuple):
+    """Arrays read and written where the gradient is; addresses, the addend's 0 if there is none."""
+
+    out: int
+    addend: int
+    y: np.ndarray
+    x: np.ndarray
+    mean: np.ndarray
+    var: np.ndarray
+    eps: float
+    sums: int  # [block][channel]: of the gradient
+    products: int  # and of the gradient times z
+
+
+class NormCell(NamedTuple):
+    """Addresses that belong to a pixel of the gradient."""
+
+    out: int
+    addend: int
+    y: int
+    x: int
+
+
+class Norm(NamedTuple):
+    """What is known of a vector of channels, and the types of y and x."""
+
+    centre: np.ndarray
+    rstd: np.ndarray
+    count: int
+    y: np.dtype
+    x: np.dtype
 
 
 @device
-def _behind(g, y, zero, stored, dt):
-    """The gradient behind the rectifier with result at `y`; it passes where that is positive, or NaN."""
-    return vselect_not_le(vload_stored(y, stored, dt), zero, g, zero)
+def _rectified(g, y, zero, storage, dt):
+    """The gradient of the rectifier with result at `y`; it passes where that is positive, or NaN."""
+    return vselect_not_le(vload_stored(y, storage, dt), zero, g, zero)
 
 
 @device
-def _norm_four(g, places, pixel_bytes, norm, sums, y_stored, x_stored, dt):
-    """Four cells, `pixel_bytes` apart in the image; return the sums with theirs."""
-    out, addend, y, x = places
+def _norm_four(g, cell, step, norm, sums, dt):
+    """Four cells, `step` bytes apart in the gradient; return the sums with theirs."""
+    out, addend, y, x = cell
     total, product = sums
-    centre, rstd = norm
-    two, three = 2 * pixel_bytes, 3 * pixel_bytes
+    centre, rstd, _, y_type, x_type = norm
+    two, three = 2 * step, 3 * step
     zero = vsplat(0, dt)
     g0, g1, g2, g3 = g
     if addend != 0:
-        g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + pixel_bytes, dt)
+        g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + step, dt)
         g2, g3 = g2 + vload(addend + two, dt), g3 + vload(addend + three, dt)
-    step = stored_bytes(pixel_bytes, y_stored, dt)
-    g0, g1 = _behind(g0, y, zero, y_stored, dt), _behind(g1, y + step, zero, y_stored, dt)
-    g2, g3 = _behind(g2, y + 2 * step, zero, y_stored, dt), _behind(g3, y + 3 * step, zero, y_stored, dt)
-    store_four(out, pixel_bytes, (g0, g1, g2, g3))
-    step = stored_bytes(pixel_bytes, x_stored, dt)
-    x0, x1 = vload_stored(x, x_stored, dt), vload_stored(x + step, x_stored, dt)
-    x2, x3 = vload_stored(x + 2 * step, x_stored, dt), vload_stored(x + 3 * step, x_stored, dt)
+    further = stored_bytes(step, y_type, dt)
+    g0, g1 = _rectified(g0, y, zero, y_type, dt), _rectified(g1, y + further, zero, y_type, dt)
+    g2, g3 = _rectified(g2, y + 2 * further, zero, y_type, dt), _rectified(g3, y + 3 * further, zero, y_type, dt)
+    store_four(out, step, (g0, g1, g2, g3))
+    further = stored_bytes(step, x_type, dt)
+    x0, x1 = vload_stored(x, x_type, dt), vload_stored(x + further, x_type, dt)
+    x2, x3 = vload_stored(x + 2 * further, x_type, dt), vload_stored(x + 3 * further, x_type, dt)
     one = vfma(g1, x1 - centre, g0 * (x0 - centre))
     other = vfma(g3, x3 - centre, g2 * (x2 - centre))
     return total + ((g0 + g1) + (g2 + g3)), vfma(one + other, rstd, product)
 
 
 @device
-def _norm_cells(kept, row, places, pixel_bytes, cols, count, norm, sums, y_stored, x_stored, dt):
-    """As `_norm_four` of a row for the first `cols` cells and `count` channels."""
-    out, addend, y, x = places
+def _norm_cells(row, cell, pixel_bytes, cols, norm, sums, dt):
+    """As `_norm_four` for the first `cols` cells of a row that was kept, and the channels that there are."""
+    out, addend, y, x = cell
     total, product = sums
-    centre, rstd = norm
+    centre, rstd, count, y_type, x_type = norm
     zero = vsplat(0, dt)
     values = stack_vectors(TILE, dt)
-    store_four(values, VECTOR_BYTES, output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt))
+    store_four(values, VECTOR_BYTES, output_row(*load_six(row, dt), dt))
     for j in range(cols):
         shift = j * pixel_bytes
         g = vload(values + j * VECTOR_BYTES, dt)
         if addend != 0:
             g = g + load(addend + shift, count, dt)
-        g = vselect_not_le(load_stored(y + stored_bytes(shift, y_stored, dt), count, y_stored, dt), zero, g, zero)
+        g = vselect_not_le(load_stored(y + stored_bytes(shift, y_type, dt), count, y_type, dt), zero, g, zero)
         store(out + shift, g, count, dt)
-        away = load_stored(x + stored_bytes(shift, x_stored, dt), count, x_stored, dt) - centre
+        away = load_stored(x + stored_bytes(shift, x_type, dt), count, x_type, dt) - centre
         total, product = total + g, vfma(g, away * rstd, product)
     return total, product
 
 
 @device
-def _places_behind(places, nbytes, y_stored, x_stored, dt):
-    """Addresses of output, addend, y and x `nbytes` of the output further on."""
-    out, addend, y, x = places
-    return (
-        behind(out, nbytes),
-        addend + nbytes * (addend != 0),
-        y + stored_bytes(nbytes, y_stored, dt),
-        x + stored_bytes(nbytes, x_stored, dt),
+def _next_cell(cell, nbytes, norm, dt):
+    """The cell `nbytes` of the gradient further on."""
+    return NormCell(
+        step_on(cell.out, nbytes),
+        cell.addend + nbytes * (cell.addend != 0),
+        cell.y + stored_bytes(nbytes, norm.y, dt),
+        cell.x + stored_bytes(nbytes, norm.x, dt),
     )
 
 
+class _NormJob(NamedTuple):
+    products: Products
+    cell: NormCell  # the first one of the arrays
+    norm: Norm
+    kept: int
+
+
 @device
-def _norm_square(place, plane_bytes, kept, places, steps, there, count, norm, sums, y_stored, x_stored, dt):
-    """The cells of a tile, `there` rows and columns of them in the image."""
-    row_bytes, pixel_bytes = steps
-    keep_columns(place, plane_bytes, kept, dt)
-    for row in range(there[0]):
-        if there[1] == TILE and count == lanes(dt):
-            g = output_row(*load_six(kept + row * PATCH * VECTOR_BYTES, dt), dt)
-            sums = _norm_four(g, places, pixel_bytes, norm, sums, y_stored, x_stored, dt)
+def _norm_square(planes, cell, in_bounds, job, plan, sums, dt):
+    """The cells of a tile, `in_bounds` rows and columns of them in the image."""
+    _, _, norm, kept = job
+    pixel_bytes = plan.out_channels * itemsize(dt)
+    keep_columns(planes, kept, dt)
+    for _ in range(in_bounds[0]):
+        if in_bounds[1] == TILE and norm.count == lanes(dt):
+            sums = _norm_four(output_row(*load_six(kept, dt), dt), cell, pixel_bytes, norm, sums, dt)
         else:
-            sums = _norm_cells(kept, row, places, pixel_bytes, there[1], count, norm, sums, y_stored, x_stored, dt)
-        places = _places_behind(places, row_bytes, y_stored, x_stored, dt)
+            sums = _norm_cells(kept, cell, pixel_bytes, in_bounds[1], norm, sums, dt)
+        cell = _next_cell(cell, plan.out_w * pixel_bytes, norm, dt)
+        kept += PATCH * VECTOR_BYTES
     return sums
 
 
 @device
-def _norm_half(place, plane_bytes, odd, places, steps, norm, sums, y_stored, x_stored, dt):
+def _norm_half(planes, odd, cell, norm, plan, sums, dt):
     """Even or odd columns of a wide tile."""
-    row_bytes, pixel_bytes = steps
-    g = half_outputs(place, plane_bytes, odd, dt)
-    sums = _norm_four(g[0], places, row_bytes, norm, sums, y_stored, x_stored, dt)
-    places = _places_behind(places, 2 * pixel_bytes, y_stored, x_stored, dt)
-    sums = _norm_four(g[1], places, row_bytes, norm, sums, y_stored, x_stored, dt)
-    places = _places_behind(places, 2 * pixel_bytes, y_stored, x_stored, dt)
-    sums = _norm_four(g[2], places, row_bytes, norm, sums, y_stored, x_stored, dt)
-    places = _places_behind(places, 2 * pixel_bytes, y_stored, x_stored, dt)
-    return _norm_four(g[3], places, row_bytes, norm, sums, y_stored, x_stored, dt)
+    pixel_bytes = plan.out_channels * itemsize(dt)
+    row_bytes, step = plan.out_w * pixel_bytes, 2 * pixel_bytes
+    g = half_outputs(planes.address, planes.step, odd, dt)
+    sums = _norm_four(g[0], cell, row_bytes, norm, sums, dt)
+    cell = _next_cell(cell, step, norm, dt)
+    sums = _norm_four(g[1], cell, row_bytes, norm, sums, dt)
+    cell = _next_cell(cell, step, norm, dt)
+    sums = _norm_four(g[2], cell, row_bytes, norm, sums, dt)
+    cell = _next_cell(cell, step, norm, dt)
+    return _norm_four(g[3], cell, row_bytes, norm, sums, dt)
 
 
 @device
-def _norm_wide(place, plane_bytes, kept, places, steps, there, count, norm, sums, y_stored, x_stored, dt):
+def _norm_wide(planes, cell, in_bounds, job, plan, sums, dt):
     """As `_norm_square` for a whole tile of 4x8."""
-    sums = _norm_half(place, plane_bytes, False, places, steps, norm, sums, y_stored, x_stored, dt)
-    places = _places_behind(places, steps[1], y_stored, x_stored, dt)
-    return _norm_half(place, plane_bytes, True, places, steps, norm, sums, y_stored, x_stored, dt)
+    sums = _norm_half(planes, False, cell, job.norm, plan, sums, dt)
+    cell = _next_cell(cell, plan.out_channels * itemsize(dt), job.norm, dt)
+    return _norm_half(planes, True, cell, job.norm, plan, sums, dt)
 
 
-def _make_norm_outputs(tile, norm_tile):
+def _make_norm_outputs(shape, norm_tile):
     """Make what computes one vector of channels of some tiles, and their sums, from that of a tile."""
-    tile_h, tile_w = tile
+    tile_h, tile_w = shape
 
     @device
-    def norm_outputs(products, row_bytes_m, finish, block, first, tiles, channel, fresh, plan, dt):
-        (out, addend, y, x), (mean, var, eps), block_sums = finish
-        size, y_stored, x_stored = itemsize(dt), y.dtype, x.dtype
+    def norm_outputs_of_tile(tile, job, plan, sums, dt):
+        products = job.products
+        h, w = tile.i * tile_h, tile.j * tile_w
+        in_bounds = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
+        element = ((tile.image * plan.out_h + h) * plan.out_w + w) * plan.out_channels + products.channel
+        cell = _next_cell(job.cell, element * itemsize(dt), job.norm, dt)
+        planes = Planes(products.address + tile.number * products.row_bytes, plan.plane_m * itemsize(dt))
+        return norm_tile(planes, cell, in_bounds, job, plan, sums, dt)
+
+    walk = make_walk(norm_outputs_of_tile)
+
+    @device
+    def norm_outputs(products, results, plan, dt):
+        out, addend, y, x, mean, var, eps, gradients, correlations = results
+        size, channel = itemsize(dt), products.channel
         count = min(lanes(dt), plan.out_channels - channel)
-        pixel = plan.out_channels * size
         rstd = vector_rstd(var, plan.out_channels, channel, eps, count, dt)
-        norm = load(address(mean) + channel * size, count, dt), rstd
-        target = (block * plan.out_channels + channel) * size
+        norm = Norm(load(address(mean) + channel * size, count, dt), rstd, count, y.dtype, x.dtype)
+        target = (products.block * plan.out_channels + channel) * size
         sums = vsplat(0, dt), vsplat(0, dt)
-        if not fresh:
-            sums = load(block_sums[0] + target, count, dt), load(block_sums[1] + target, count, dt)
-        kept = stack_vectors(HALF, dt)
-        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-        i, j = divmod(place, plan.tiles_w)
-        for t in range(tiles):
-            h, w = i * tile_h, j * tile_w
-            there = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
-            shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * size
-            places = _places_behind((out, addend, address(y), address(x)), shift, y_stored, x_stored, dt)
-            source, steps = (products + t * row_bytes_m, plan.plane_m * size, kept), (plan.out_w * pixel, pixel)
-            sums = norm_tile(*source, places, steps, there, count, norm, sums, y_stored, x_stored, dt)
-            image, i, j = next_tile(image, i, j, plan)
-        store(block_sums[0] + target, sums[0], count, dt)
-        store(block_sums[1] + target, sums[1], count, dt)
+        if not products.fresh:
+            sums = load(gradients + target, count, dt), load(correlations + target, count, dt)
+        job = _NormJob(products, NormCell(out, addend, address(y), address(x)), norm, stack_vectors(HALF, dt))
+        sums = walk(products.first, products.tiles, job, plan, sums, dt)
+        store(gradients + target, sums[0], count, dt)
+        store(correlations + target, sums[1], count, dt)
 
     return norm_outputs
 
 
 def _make_norm(convolve_blocks, name):
-    def norm(begin, end, scratch, grad, weights, addend, y, x, mean, var, eps, out, sums, products, plan):
-        places = address(out), place_of(addend), y, x
-        finish = places, (mean, var, eps), (address(sums), address(products))
-        others = beside(addend), beside(y), beside(x)
-        convolve_blocks(begin, end, scratch, grad, grad, weights, finish, out, others, plan)
+    def norm(begin, end, scratch, grad, weights, addend, forward, statistics, out, sums, plan):
+        (y, x), (mean, var, eps), (gradients, correlations) = forward, statistics, sums
+        places = address(out), place_of(addend), y, x, mean, var, eps, address(gradients), address(correlations)
+        wanted = Wanted(grad, out, (part_of(addend), part_of(y), part_of(x)))
+        convolve_blocks((begin, end), scratch, grad, weights, NormResults(*places), wanted, plan)
 
     norm.__name__ = name
     return kernel(norm)
@@ -186,17 +234,18 @@ _KERNELS = {  # by vectors, tile
 _NOTHING = np.empty(0, np.float32)
 
 
-def run(grad, weights, addend, norm, pad_top, pad_left, tile, out, workspace):
+def convolve_norm(grad, weight, addend, norm, place, out, workspace):
     """Launch the convolution, and the sum over its blocks; `norm` is (y, x, mean, var, eps, grad_gamma, grad_beta).
 
-    Return an array that is finite if the gradient is.
+    `place` is the padding before the first row and column. Return an array that is finite if the gradient is.
     """
     y, x, mean, var, eps, grad_gamma, grad_beta = norm
-    plan = plan_for(weights, grad.shape, out.shape, pad_top, pad_left, tile)._replace(stream=0)
+    tile = weight.algorithm.tile
+    plan = plan_for(weight.packed, grad.shape, out.shape, *place, tile)._replace(stream=0)
     sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
     addend = _NOTHING if addend is None else addend.reshape(-1)
     rests, mean, var, eps = rests_of(mean), mean.reshape(-1), var.reshape(-1), float(eps)
-    arguments = (grad, weights, addend, y, x, mean, var, eps, out, sums, products, plan)
+    arguments = (grad, weight.packed, addend, (y, x), (mean, var, eps), out, (sums, products), plan)
     launch(_KERNELS[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, mean, rests, var, eps, grad_gamma, grad_beta)
     return grad_beta

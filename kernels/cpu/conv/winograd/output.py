@@ -9,11 +9,16 @@ Where there are no statistics to tell it, a vector for each task says whether al
 rectifier: else conv2d.py computes them another way.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from ...runtime.launch import device
 from ...vector.bf16_storage import put_stored, stored_bytes
 from ...vector.memory import load, store
 from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfloor, vfma, vload, vload_part, vsplat, vstore
 from ...vector.stack import stack_vectors, unknown
+from .blocks import Products
 from .transforms import (
     HALF,
     PATCH,
@@ -21,13 +26,14 @@ from .transforms import (
     SQUARE,
     TILE,
     WIDE,
+    Planes,
     load_six,
-    next_tile,
     output_row,
     small_output_row,
     store_four,
 )
-from .wide_transforms import behind, half_outputs
+from .walk import make_walk
+from .wide_transforms import half_outputs, step_on
 
 
 @device
@@ -53,8 +59,9 @@ def products_column(place, step, small, dt):
 
 
 @device
-def keep_columns(place, plane_bytes, kept, dt):
+def keep_columns(planes, kept, dt):
     """Write A^T M of a tile, four rows of six values, to the stack."""
+    place, plane_bytes = planes
     for _ in range(unknown(PATCH)):
         store_four(kept, PATCH * VECTOR_BYTES, products_column(place, PATCH * plane_bytes, False, dt))
         kept += VECTOR_BYTES
@@ -88,59 +95,114 @@ def clear_checks(checks, begin, end):
         vstore(address(checks) + i * VECTOR_BYTES, vsplat(0, checks.dtype))
 
 
-@device
-def _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt):
-    """Bias, addition and rectifier for four outputs `pixel_bytes` apart, which lie in the image; then store them.
+class Target(NamedTuple):
+    """Where outputs go and what they get on the way; an address is 0 where there is nothing."""
 
-    `sums` are the statistics if it `counts`; else the second of them is a check of the outputs.
-    """
-    y0, y1, y2, y3 = y[0] + start, y[1] + start, y[2] + start, y[3] + start
+    out: np.ndarray
+    bias: int
+    addend: int
+    floor: float
+    partial: int  # sums for the statistics of the block: [3][output channel]
+    check: int  # the vector that tells whether all outputs are finite, where there are no statistics
+
+
+class OutputCell(NamedTuple):
+    """Addresses that belong to an output: in the output, and in the addend if there is one, else 0."""
+
+    out: int
+    addend: int
+
+
+class Steps(NamedTuple):
+    """Bytes from one output to the next in the addend: of a row below each other, and of a column."""
+
+    row: int
+    pixel: int
+
+
+class OutputEpilogue(NamedTuple):
+    """What each vector of outputs gets: ``max(y + bias + addend, floor)``, and the sums that are taken of it."""
+
+    bias: np.ndarray  # a vector
+    floor: np.ndarray  # a vector
+    counts: bool  # whether the sums are those of the statistics; else the second is a check
+    count: int  # channels of the vector
+    stream: int  # whether it goes past the caches
+    storage: np.dtype  # the type of the output
+
+
+@device
+def _next_cell(cell, nbytes, storage, dt):
+    """The cell `nbytes` of the addend further on."""
+    return OutputCell(cell.out + stored_bytes(nbytes, storage, dt), cell.addend + (nbytes if cell.addend else 0))
+
+
+@device
+def _finish_four(y, cell, step, epilogue, sums, dt):
+    """Bias, addition and rectifier for four outputs `step` bytes apart, which lie in the image; then store them."""
+    bias, floor, counts, _, stream, storage = epilogue
+    target, addend = cell
+    y0, y1, y2, y3 = y[0] + bias, y[1] + bias, y[2] + bias, y[3] + bias
     if addend != 0:
         y0 = y0 + vload(addend, dt)
-        y1 = y1 + vload(addend + pixel_bytes, dt)
-        y2 = y2 + vload(addend + 2 * pixel_bytes, dt)
-        y3 = y3 + vload(addend + 3 * pixel_bytes, dt)
+        y1 = y1 + vload(addend + step, dt)
+        y2 = y2 + vload(addend + 2 * step, dt)
+        y3 = y3 + vload(addend + 3 * step, dt)
     if not counts:
         sums = sums[0], check_four(sums[1], (y0, y1, y2, y3), dt), sums[2]
     y0, y1, y2, y3 = vfloor(y0, floor), vfloor(y1, floor), vfloor(y2, floor), vfloor(y3, floor)
     if counts:
         sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
-    whole, step = lanes(dt), stored_bytes(pixel_bytes, stored, dt)
-    put_stored(target, y0, whole, stream, stored, dt)
-    put_stored(target + step, y1, whole, stream, stored, dt)
-    put_stored(target + 2 * step, y2, whole, stream, stored, dt)
-    put_stored(target + 3 * step, y3, whole, stream, stored, dt)
+    whole, further = lanes(dt), stored_bytes(step, storage, dt)
+    put_stored(target, y0, whole, stream, storage, dt)
+    put_stored(target + further, y1, whole, stream, storage, dt)
+    put_stored(target + 2 * further, y2, whole, stream, storage, dt)
+    put_stored(target + 3 * further, y3, whole, stream, storage, dt)
     return sums
 
 
 @device
-def _transform_whole(place, plane_bytes, target, addend, steps, start, floor, stream, sums, counts, stored, dt):
+def _transform_whole(planes, cell, steps, epilogue, sums, dt):
     """Y = A^T M A for a 4x4 tile that lies in the image and a whole vector of channels."""
+    place, plane_bytes = planes
     step = PATCH * plane_bytes
-    row_bytes, pixel_bytes = steps
     a = products_column(place, step, False, dt)
     b = products_column(place + plane_bytes, step, False, dt)
     e = products_column(place + 2 * plane_bytes, step, False, dt)
     f = products_column(place + 3 * plane_bytes, step, False, dt)
     g = products_column(place + 4 * plane_bytes, step, False, dt)
     h = products_column(place + 5 * plane_bytes, step, False, dt)
-    more, further = row_bytes if addend else 0, stored_bytes(row_bytes, stored, dt)
+    row, pixel = steps
     y = output_row(a[0], b[0], e[0], f[0], g[0], h[0], dt)
-    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
-    y, target, addend = output_row(a[1], b[1], e[1], f[1], g[1], h[1], dt), target + further, addend + more
-    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
-    y, target, addend = output_row(a[2], b[2], e[2], f[2], g[2], h[2], dt), target + further, addend + more
-    sums = _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
-    y, target, addend = output_row(a[3], b[3], e[3], f[3], g[3], h[3], dt), target + further, addend + more
-    return _finish_row(y, target, addend, pixel_bytes, start, floor, stream, sums, counts, stored, dt)
+    sums = _finish_four(y, cell, pixel, epilogue, sums, dt)
+    y, cell = output_row(a[1], b[1], e[1], f[1], g[1], h[1], dt), _next_cell(cell, row, epilogue.storage, dt)
+    sums = _finish_four(y, cell, pixel, epilogue, sums, dt)
+    y, cell = output_row(a[2], b[2], e[2], f[2], g[2], h[2], dt), _next_cell(cell, row, epilogue.storage, dt)
+    sums = _finish_four(y, cell, pixel, epilogue, sums, dt)
+    y, cell = output_row(a[3], b[3], e[3], f[3], g[3], h[3], dt), _next_cell(cell, row, epilogue.storage, dt)
+    return _finish_four(y, cell, pixel, epilogue, sums, dt)
 
 
 @device
-def _transform_any(
-    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, small, stored, dt
-):
-    """Y = A^T M A for any tile; `there` rows and columns of its outputs lie in the image."""
-    row_bytes, pixel_bytes = steps
+def _finish_any(y, cell, epilogue, sums, dt):
+    """As `_finish_four` for one output and the channels that there are."""
+    bias, floor, counts, count, stream, storage = epilogue
+    y = y + bias
+    if cell.addend != 0:
+        y = y + load(cell.addend, count, dt)
+    if not counts:
+        sums = sums[0], vfma(vsplat(0, dt), y, sums[1]), sums[2]
+    y = vfloor(y, floor)
+    if counts:
+        sums = _count_in(sums, y)
+    put_stored(cell.out, y, count, stream, storage, dt)
+    return sums
+
+
+@device
+def _transform_any(planes, cell, steps, in_bounds, epilogue, sums, small, dt):
+    """Y = A^T M A for any tile; `in_bounds` rows and columns of its outputs lie in the image."""
+    place, plane_bytes = planes
     kept = stack_vectors(HALF, dt)
     column = kept
     for _ in range(unknown(PATCH)):
@@ -149,71 +211,54 @@ def _transform_any(
         column += VECTOR_BYTES
         place += plane_bytes
     outputs = stack_vectors(TILE, dt)
-    for _ in range(there[0]):
+    for _ in range(in_bounds[0]):
         store_four(outputs, VECTOR_BYTES, _row(*load_six(kept, dt), small, dt))
-        for j in range(there[1]):
-            y = vload(outputs + j * VECTOR_BYTES, dt) + start
-            if addend != 0:
-                y = y + load(addend + j * pixel_bytes, count, dt)
-            if not counts:
-                sums = sums[0], vfma(vsplat(0, dt), y, sums[1]), sums[2]
-            y = vfloor(y, floor)
-            if counts:
-                sums = _count_in(sums, y)
-            put_stored(target + stored_bytes(j * pixel_bytes, stored, dt), y, count, stream, stored, dt)
+        for j in range(in_bounds[1]):
+            y = vload(outputs + j * VECTOR_BYTES, dt)
+            sums = _finish_any(y, _next_cell(cell, j * steps.pixel, epilogue.storage, dt), epilogue, sums, dt)
         kept += PATCH * VECTOR_BYTES
-        target += stored_bytes(row_bytes, stored, dt)
-        addend += row_bytes if addend else 0
+        cell = _next_cell(cell, steps.row, epilogue.storage, dt)
     return sums
 
 
 @device
-def _transform_square(
-    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, stored, dt
-):
+def _transform_square(planes, cell, steps, in_bounds, epilogue, sums, dt):
     """Y = A^T M A for a tile of F(4x4, 3x3)."""
-    if there[0] == TILE and there[1] == TILE and count == lanes(dt):
-        return _transform_whole(
-            place, plane_bytes, target, addend, steps, start, floor, stream, sums, counts, stored, dt
-        )
-    more = there, count, start, floor, stream, sums, counts
-    return _transform_any(place, plane_bytes, target, addend, steps, *more, False, stored, dt)
+    if in_bounds[0] == TILE and in_bounds[1] == TILE and epilogue.count == lanes(dt):
+        return _transform_whole(planes, cell, steps, epilogue, sums, dt)
+    return _transform_any(planes, cell, steps, in_bounds, epilogue, sums, False, dt)
 
 
 @device
-def _transform_small(
-    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, stored, dt
-):
+def _transform_small(planes, cell, steps, in_bounds, epilogue, sums, dt):
     """Y = A^T M A for a tile of F(2x2, 5x5)."""
-    more = there, count, start, floor, stream, sums, counts
-    return _transform_any(place, plane_bytes, target, addend, steps, *more, True, stored, dt)
+    return _transform_any(planes, cell, steps, in_bounds, epilogue, sums, True, dt)
 
 
 @device
-def _transform_half(place, plane_bytes, target, addend, steps, odd, start, floor, stream, sums, counts, stored, dt):
+def _transform_half(planes, cell, steps, odd, epilogue, sums, dt):
     """Even or odd columns of a 4x8 tile, two pixels apart."""
-    row_bytes, pixel_bytes = steps
+    row, pixel = steps
+    storage = epilogue.storage
     if odd:
-        target, addend = target + stored_bytes(pixel_bytes, stored, dt), addend + (pixel_bytes if addend else 0)
-    more, further = 2 * pixel_bytes if addend else 0, stored_bytes(2 * pixel_bytes, stored, dt)
-    y = half_outputs(place, plane_bytes, odd, dt)
-    sums = _finish_row(y[0], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
-    target, addend = behind(target, further), addend + more
-    sums = _finish_row(y[1], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
-    target, addend = behind(target, further), addend + more
-    sums = _finish_row(y[2], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
-    target, addend = behind(target, further), addend + more
-    return _finish_row(y[3], target, addend, row_bytes, start, floor, stream, sums, counts, stored, dt)
+        cell = _next_cell(cell, pixel, storage, dt)
+    (target, addend), step = cell, 2 * pixel if cell.addend else 0
+    further = stored_bytes(2 * pixel, storage, dt)
+    y = half_outputs(planes.address, planes.step, odd, dt)
+    sums = _finish_four(y[0], OutputCell(target, addend), row, epilogue, sums, dt)
+    target, addend = step_on(target, further), addend + step
+    sums = _finish_four(y[1], OutputCell(target, addend), row, epilogue, sums, dt)
+    target, addend = step_on(target, further), addend + step
+    sums = _finish_four(y[2], OutputCell(target, addend), row, epilogue, sums, dt)
+    target, addend = step_on(target, further), addend + step
+    return _finish_four(y[3], OutputCell(target, addend), row, epilogue, sums, dt)
 
 
 @device
-def _transform_wide(
-    place, plane_bytes, target, addend, steps, there, count, start, floor, stream, sums, counts, stored, dt
-):
+def _transform_wide(planes, cell, steps, in_bounds, epilogue, sums, dt):
     """Y = A^T M A for a whole tile of F(4x8, 3x3)."""
-    more, types = (start, floor, stream), (counts, stored, dt)
-    sums = _transform_half(place, plane_bytes, target, addend, steps, False, *more, sums, *types)
-    return _transform_half(place, plane_bytes, target, addend, steps, True, *more, sums, *types)
+    sums = _transform_half(planes, cell, steps, False, epilogue, sums, dt)
+    return _transform_half(planes, cell, steps, True, epilogue, sums, dt)
 
 
 @device
@@ -226,68 +271,82 @@ def _first_output(place, plane_bytes, patch_w, start, dt):
     return total
 
 
-def _make_transform_outputs(tile, transform_tile):
-    """Make the transform of some tiles, rows and columns of `tile`, from that of one."""
-    tile_h, tile_w = tile
+@device
+def _first_sums(products, partial, bias, count, plan, dt):
+    """Where the sums of a vector of channels begin: at zero, or where they were left."""
+    step, zero = plan.out_channels * itemsize(dt), vsplat(0, dt)
+    if partial != 0 and products.fresh:
+        return _first_output(products.address, plan.plane_m * itemsize(dt), plan.patch_w, bias, dt), zero, zero
+    if partial != 0:
+        return load(partial, count, dt), load(partial + step, count, dt), load(partial + 2 * step, count, dt)
+    return zero, zero, zero
+
+
+@device
+def _keep_sums(sums, target, partial, count, plan, dt):
+    """Keep the sums, or the check, of a vector of channels."""
+    if partial != 0:
+        step = plan.out_channels * itemsize(dt)
+        store(partial, sums[0], count, dt)
+        store(partial + step, sums[1], count, dt)
+        store(partial + 2 * step, sums[2], count, dt)
+    else:
+        keep_check(target.check, sums[1], count, dt)
+
+
+class _OutputJob(NamedTuple):
+    products: Products
+    out: int
+    addend: int
+    epilogue: OutputEpilogue
+
+
+def _make_transform_outputs(shape, transform_tile):
+    """Make the transform of some tiles of `shape`, rows and columns, from that of one."""
+    tile_h, tile_w = shape
 
     @device
-    def transform_all(products, row_bytes_m, finish, block, channel, plan, dt):
-        size = itemsize(dt)
-        first, tiles, fresh = block
-        out, bias, addend, partial, check, floor_value = finish
-        stored = out.dtype
-        floor = vsplat(floor_value, dt)
-        count = min(lanes(dt), plan.out_channels - channel)
-        start = vsplat(0, dt)
-        if bias != 0:
-            start = vload_part(bias + channel * size, count, dt)
-        pixel_bytes = plan.out_channels * size
-        row_bytes = plan.out_w * pixel_bytes
-        plane_bytes = plan.plane_m * size
-        sums = vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)
-        kept = partial + channel * size
-        if partial != 0 and fresh:
-            sums = _first_output(products, plane_bytes, plan.patch_w, start, dt), sums[1], sums[2]
-        elif partial != 0:
-            sums = load(kept, count, dt), load(kept + pixel_bytes, count, dt), load(kept + 2 * pixel_bytes, count, dt)
-        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-        i, j = divmod(place, plan.tiles_w)
-        outputs = 0
-        for t in range(tiles):
-            h, w = i * tile_h, j * tile_w
-            rows, cols = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
-            outputs += rows * cols
-            shift = ((image * plan.out_h + h) * plan.out_w + w) * pixel_bytes + channel * size
-            source, more, steps = products + t * row_bytes_m, addend + shift * (addend != 0), (row_bytes, pixel_bytes)
-            target = address(out) + stored_bytes(shift, stored, dt)
-            sums = transform_tile(
-                *(source, plane_bytes, target, more, steps, (rows, cols), count, start, floor, plan.stream, sums),
-                *(partial != 0, stored, dt),
-            )
-            image, i, j = next_tile(image, i, j, plan)
-        if partial != 0:
-            store(kept, sums[0], count, dt)
-            store(kept + pixel_bytes, sums[1], count, dt)
-            store(kept + 2 * pixel_bytes, sums[2], count, dt)
-        else:
-            keep_check(check, sums[1], count, dt)
+    def transform_outputs_of_tile(tile, job, plan, state, dt):
+        products, out, addend, epilogue = job
+        sums, outputs = state
+        steps = Steps(plan.out_w * plan.out_channels * itemsize(dt), plan.out_channels * itemsize(dt))
+        h, w = tile.i * tile_h, tile.j * tile_w
+        rows, cols = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
+        shift = ((tile.image * plan.out_h + h) * plan.out_w + w) * steps.pixel + products.channel * itemsize(dt)
+        cell = OutputCell(out + stored_bytes(shift, epilogue.storage, dt), addend + shift * (addend != 0))
+        planes = Planes(products.address + tile.number * products.row_bytes, plan.plane_m * itemsize(dt))
+        return transform_tile(planes, cell, steps, (rows, cols), epilogue, sums, dt), outputs + rows * cols
+
+    walk = make_walk(transform_outputs_of_tile)
+
+    @device
+    def transform_all(products, target, plan, dt):
+        channel = products.channel * itemsize(dt)
+        count = min(lanes(dt), plan.out_channels - products.channel)
+        bias = vsplat(0, dt)
+        if target.bias != 0:
+            bias = vload_part(target.bias + channel, count, dt)
+        partial = target.partial + channel if target.partial else 0
+        sums = _first_sums(products, partial, bias, count, plan, dt)
+        floor = vsplat(target.floor, dt)
+        epilogue = OutputEpilogue(bias, floor, target.partial != 0, count, plan.stream, target.out.dtype)
+        job = _OutputJob(products, address(target.out), target.addend, epilogue)
+        sums, outputs = walk(products.first, products.tiles, job, plan, (sums, 0), dt)
+        _keep_sums(sums, target, partial, count, plan, dt)
         return outputs
 
     @device
-    def transform_outputs(products, row_bytes_m, finish, first, tiles, channel, fresh, plan, dt):
-        """Transform one vector of output channels of some tiles into `out`; return how many outputs there are.
-
-        They are the first ones of their block if `fresh`; else what was summed of it goes on.
+    def transform_outputs(products, target, plan, dt):
+        """Transform one vector of output channels of some tiles; return how many outputs there are.
 
         Three copies of one loop: one that did everything would cost a fifth of the speed where nothing is asked for.
         """
-        out, bias, addend, partial, check, floor = finish
-        block = first, tiles, fresh
+        out, bias, addend, floor, partial, check = target
         if partial != 0:
-            return transform_all(products, row_bytes_m, (out, bias, 0, partial, 0, floor), block, channel, plan, dt)
+            return transform_all(products, Target(out, bias, 0, floor, partial, 0), plan, dt)
         if addend != 0:
-            return transform_all(products, row_bytes_m, (out, bias, addend, 0, check, floor), block, channel, plan, dt)
-        return transform_all(products, row_bytes_m, (out, bias, 0, 0, check, floor), block, channel, plan, dt)
+            return transform_all(products, Target(out, bias, addend, floor, 0, check), plan, dt)
+        return transform_all(products, Target(out, bias, 0, floor, 0, check), plan, dt)
 
     return transform_outputs
 

@@ -1,4 +1,8 @@
-"""The plan of a Winograd convolution: tiles, blocks of tiles and where their planes lie."""
+"""The plan of a Winograd convolution: tiles, blocks of tiles and where their planes lie.
+
+x is (batch, in_h, in_w, in_channels), the output (batch, out_h, out_w, out_channels); the strides between tiles, planes
+and blocks are `row_...`, `plane_...` and `block_...` below, in elements.
+"""
 
 import functools
 import math

@@ -110,12 +110,15 @@ def _clear(target, plane_bytes, planes, rows, row_bytes, dt):
 def _make_transform(tile, name):
     """Make the kernel for one form of tiles."""
     small, wide = tile == SMALL, tile == WIDE
-    taps = 25 if small else 9
-    planes = math.prod(PATCHES[tile])
+    taps, planes = 25 if small else 9, math.prod(PATCHES[tile])
 
     @device
-    def transform_fixed(first, step, count, target, plane_bytes, row_bytes, in_channels, tap, dt):
-        """Transform twice, to know how large the planes are: cheaper than to keep them (512x512: 1.2 MB a vector)."""
+    def transform_fixed(source, count, target, plane_bytes, row_bytes, in_channels, dt):
+        """Transform twice, to know how large the planes are: cheaper than to keep them (512x512: 1.2 MB a vector).
+
+        `source` is the first element, and bytes from input channel to input channel and from tap to tap.
+        """
+        first, step, tap = source
         sums, kept = stack_vectors(_TWICE, dt), stack_vectors(_TWICE, dt)
         other = kept + PLANES * VECTOR_BYTES
         for i in range(0, _TWICE * VECTOR_BYTES, VECTOR_BYTES):
@@ -125,9 +128,9 @@ def _make_transform(tile, name):
             add_squares(kept, sums, dt)
         choose_steps(sums, in_channels, target + (in_channels + 1) // 2 * row_bytes, plane_bytes, dt)
         for c in range(0, in_channels, 2):
-            there = count * (c + 1 < in_channels)
+            second = count * (c + 1 < in_channels)
             _transform_kernel(first + c * step, tap, small, count, kept, VECTOR_BYTES, dt)
-            _transform_kernel(first + (c + 1) * step, tap, small, there, other, VECTOR_BYTES, dt)
+            _transform_kernel(first + (c + 1) * step, tap, small, second, other, VECTOR_BYTES, dt)
             round_pairs(kept, other, sums, target, plane_bytes, dt)
             target += row_bytes
 
@@ -135,14 +138,14 @@ def _make_transform(tile, name):
         dt = source.dtype
         size = itemsize(dt)
         width = lanes(dt)
-        there = (out_channels + width - 1) // width
+        filled = (out_channels + width - 1) // width
         paired = out_channels // (width * TILE_VECTORS) * TILE_VECTORS  # as conv/pack.py: whole pairs of whole vectors
         plane_bytes = weights.size // (groups * planes) * itemsize(weights.dtype)
         row = vectors * VECTOR_BYTES
         for task in range(begin, end):  # one vector of output channels, all input channels
             group, v = task // vectors, task % vectors
             target = address(weights) + group * planes * plane_bytes + v * VECTOR_BYTES
-            if task >= there:
+            if task >= filled:
                 rows = in_channels if itemsize(weights.dtype) == size else (in_channels + 1) // 2 + 1
                 _clear(target, plane_bytes, planes, rows, row, dt)
                 continue
@@ -155,7 +158,7 @@ def _make_transform(tile, name):
             count, tap = min(count, width), in_channels * step
             if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
                 if itemsize(weights.dtype) == WORD_BYTES:
-                    transform_fixed(first, step, count, target, plane_bytes, row, in_channels, tap, dt)
+                    transform_fixed((first, step, tap), count, target, plane_bytes, row, in_channels, dt)
                     continue
             for c in range(in_channels):
                 if wide:
@@ -176,7 +179,7 @@ _KERNELS = {SQUARE: transform_weight, SMALL: transform_weight_5x5, WIDE: transfo
 def prepare(source, tile, in_channels, out_channels, workspace, *, packed, fixed):
     """Return U in the order [group][plane][input channel][vectors of the group]; in pairs of channels if `fixed`.
 
-    `source` is the weight itself, (R, S, in, out), or what conv/pack.py makes of a turned one, as a single block.
+    `source` is the weight itself, (R, S, in, out), or what conv/pack.py makes of a transposed one, as a single block.
     """
     vectors, groups = weight_groups(out_channels)
     elements = math.prod(PATCHES[tile]) * groups * weight_plane(in_channels, vectors, fixed)

@@ -7,34 +7,54 @@ places, compared with the four places in registers. That reads a quarter, and no
 The kernels are those of mask.py and weight_gradient/gradient.py with these transforms instead of theirs.
 """
 
+from typing import NamedTuple
+
+import numpy as np
+
 from ...runtime.launch import device, kernel, launch
 from ...vector.memory import load
-from ...vector.simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat, vstore
+from ...vector.simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat
 from ...vector.sums import add_in_float64
-from .blocks import block_scratch, make_convolve_blocks, place_of
-from .mask import mask_outputs
+from .blocks import Input, block_scratch, make_convolve_blocks, place_of
+from .mask import MaskResults, mask_outputs
 from .plan import plan_for
-from .prefetch import NOTHING_BESIDE, beside
-from .transforms import MASKS, PLANES, TILE, gradient_row, input_row, next_tile, store_patch
-from .weight_gradient.gradient import make_products
-from .weight_gradient.gradient import run as run_weight
+from .prefetch import NO_PART, Wanted, part_of
+from .transforms import MASKS, TILE, Planes, gradient_row, input_row, store_patch
+from .walk import make_walk
+from .weight_gradient.gradient import launch_gradient, make_products
 from .weight_gradient.plan import TILES
-from .weight_gradient.transform import store_tile
+from .weight_gradient.transform import clear_planes, gradient_planes, store_tile
 
 _WINDOWS = TILE // 2  # along one side of a tile
 
 
+class Windows(NamedTuple):
+    """The gradient of a pooled map and the places in its windows, both (batch, pooled_h, pooled_w, channels)."""
+
+    grad: int  # an address
+    argmax: np.ndarray
+    pooled_h: int
+    pooled_w: int
+    channels: int
+
+
 @device
-def _window(source, image, p, q, channel, count, dt):
+def windows_of(grad, argmax):
+    """Return the windows of two arrays."""
+    return Windows(address(grad), argmax, grad.shape[1], grad.shape[2], grad.shape[3])
+
+
+@device
+def _window(windows, image, p, q, channel, count, dt):
     """Gradient and place of one window, `count` channels; zeros outside the pooled map."""
-    grad, argmax, pooled_h, pooled_w, channels = source
-    there = 0 <= p < pooled_h and 0 <= q < pooled_w
+    grad, argmax, pooled_h, pooled_w, channels = windows
+    in_bounds = 0 <= p < pooled_h and 0 <= q < pooled_w
     element = ((image * pooled_h + p) * pooled_w + q) * channels + channel
     place, places = grad + element * itemsize(dt), address(argmax) + element * itemsize(argmax.dtype)
     if MASKS:
-        lanes_there = count if there else 0
-        return vload_part(place, lanes_there, dt), vload_index(places, lanes_there, argmax.dtype, dt)
-    if there:
+        loaded = count if in_bounds else 0
+        return vload_part(place, loaded, dt), vload_index(places, loaded, argmax.dtype, dt)
+    if in_bounds:
         return load(place, count, dt), vload_index(places, count, argmax.dtype, dt)
     return vsplat(0, dt), vsplat(0, dt)
 
@@ -67,87 +87,79 @@ def _tile_column(upper, lower, side, dt):
 
 
 @device
-def _patch_columns(source, image, p, q, channel, count, dt):
+def _patch_columns(windows, image, p, q, channel, count, dt):
     """B^T d for the two columns of three windows, of which the first is (p, q)."""
-    upper = _window(source, image, p, q, channel, count, dt)
-    middle = _window(source, image, p + 1, q, channel, count, dt)
-    lower = _window(source, image, p + 2, q, channel, count, dt)
+    upper = _window(windows, image, p, q, channel, count, dt)
+    middle = _window(windows, image, p + 1, q, channel, count, dt)
+    lower = _window(windows, image, p + 2, q, channel, count, dt)
     return _patch_column(upper, middle, lower, 0, dt), _patch_column(upper, middle, lower, 1, dt)
 
 
 @device
-def _tile_columns(source, image, p, q, channel, count, dt):
+def _tile_columns(windows, image, p, q, channel, count, dt):
     """A g for the two columns of two windows, of which the first is (p, q)."""
-    upper = _window(source, image, p, q, channel, count, dt)
-    lower = _window(source, image, p + 1, q, channel, count, dt)
+    upper = _window(windows, image, p, q, channel, count, dt)
+    lower = _window(windows, image, p + 1, q, channel, count, dt)
     return _tile_column(upper, lower, 0, dt), _tile_column(upper, lower, 1, dt)
 
 
 @device
-def _transform_windows(source, zeros, values, plane_bytes, first, tiles, plan, dt):
+def _transform_patch(tile, job, plan, state, dt):
+    windows, planes = job.x, job.planes
+    p, q = tile.i * _WINDOWS - plan.pad_top // 2, tile.j * _WINDOWS - plan.pad_left // 2
+    target = planes.address + tile.number * plan.row_v * itemsize(dt)
+    for c in range(0, plan.in_channels, lanes(dt)):
+        count = min(lanes(dt), plan.in_channels - c)
+        a, b = _patch_columns(windows, tile.image, p, q, c, count, dt)
+        e, f = _patch_columns(windows, tile.image, p, q + 1, c, count, dt)
+        g, h = _patch_columns(windows, tile.image, p, q + 2, c, count, dt)
+        store_patch((a, b, e, f, g, h), Planes(target + c * itemsize(dt), planes.step), dt)
+    return state
+
+
+_walk_patches = make_walk(_transform_patch)
+
+
+@device
+def _transform_windows(windows, zeros, planes, first, tiles, plan, dt):
     """As `transform_inputs` of blocks.py for a gradient that is given by windows."""
-    size = itemsize(dt)
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
-    for t in range(tiles):
-        p, q = i * _WINDOWS - plan.pad_top // 2, j * _WINDOWS - plan.pad_left // 2
-        target = values + t * plan.row_v * size
-        for c in range(0, plan.in_channels, lanes(dt)):
-            count = min(lanes(dt), plan.in_channels - c)
-            a, b = _patch_columns(source, image, p, q, c, count, dt)
-            e, f = _patch_columns(source, image, p, q + 1, c, count, dt)
-            g, h = _patch_columns(source, image, p, q + 2, c, count, dt)
-            store_patch(a, b, e, f, g, h, target + c * size, plane_bytes, dt)
-        image, i, j = next_tile(image, i, j, plan)
+    _walk_patches(first, tiles, Input(windows, zeros, planes, 0, plan.in_channels), plan, 0, dt)
 
 
 @device
-def _transform_gradients(source, channel, gradients, first, tiles, outs, plan, dt):
+def _transform_gradient(tile, job, plan, state, dt):
     """As that of weight_gradient/gradient.py for a gradient that is given by windows."""
-    size = itemsize(dt)
-    width = lanes(dt)
-    group = plan.tile_vectors * width
-    plane_bytes = plan.plane_g * size
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
-    for t in range(tiles):
-        p, q = i * _WINDOWS, j * _WINDOWS
-        for k in range(0, plan.block_out, width):
-            count = min(width, outs - k)
-            target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
-            if count > 0:
-                a, b = _tile_columns(source, image, p, q, channel + k, count, dt)
-                e, f = _tile_columns(source, image, p, q + 1, channel + k, count, dt)
-                store_tile(a, b, e, f, target, plane_bytes, dt)
-            else:
-                for plane in range(PLANES):
-                    vstore(target + plane * plane_bytes, vsplat(0, dt))
-        image, i, j = next_tile(image, i, j, plan)
-
-
-@device
-def _windows_of(grad, argmax):
-    return address(grad), argmax, grad.shape[1], grad.shape[2], grad.shape[3]
+    windows, channel, gradients, outs = job
+    p, q = tile.i * _WINDOWS, tile.j * _WINDOWS
+    for k in range(0, plan.block_out, lanes(dt)):
+        count = min(lanes(dt), outs - k)
+        planes = gradient_planes(gradients, tile.number, k, plan, dt)
+        if count > 0:
+            a, b = _tile_columns(windows, tile.image, p, q, channel + k, count, dt)
+            e, f = _tile_columns(windows, tile.image, p, q + 1, channel + k, count, dt)
+            store_tile((a, b, e, f), planes, dt)
+        else:
+            clear_planes(planes, dt)
+    return state
 
 
 def _make_input(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, mask_outputs, _transform_windows)
 
     def unpool(begin, end, scratch, grad, argmax, weights, mask, out, sums, plan):
-        finish = address(out), place_of(mask), mask.dtype, address(sums)
-        others = beside(mask), NOTHING_BESIDE, NOTHING_BESIDE
-        source = _windows_of(grad, argmax)
-        convolve_blocks(begin, end, scratch, grad, source, weights, finish, out, others, plan)
+        results = MaskResults(address(out), place_of(mask), mask.dtype, address(sums))
+        wanted = Wanted(grad, out, (part_of(mask), NO_PART, NO_PART))
+        convolve_blocks((begin, end), scratch, windows_of(grad, argmax), weights, results, wanted, plan)
 
     unpool.__name__ = name
     return kernel(unpool)
 
 
 def _make_weight(tile, name):
-    products = make_products(tile, _transform_gradients)
+    products = make_products(tile, _transform_gradient)
 
     def unpool(begin, end, scratch, grad, argmax, x, sums, plan):
-        products(begin, end, scratch, grad, _windows_of(grad, argmax), x, sums, plan)
+        products((begin, end), scratch, grad, windows_of(grad, argmax), x, sums, plan)
 
     unpool.__name__ = name
     return kernel(unpool)
@@ -165,19 +177,22 @@ _WEIGHT_KERNELS = (
 )
 
 
-def backward_input(grad, argmax, weights, mask, conv_shape, pad_top, pad_left, out, grad_bias, workspace):
-    """Launch the gradient of the input, behind a rectifier with result `mask` unless that is empty; see mask.py."""
-    plan = plan_for(weights, conv_shape, out.shape, pad_top, pad_left)._replace(stream=0)
+def backward_input(windows, weight, mask, conv_shape, place, results, workspace):
+    """Launch the gradient of the input to `results`, (out, grad_bias); see `convolve_masked`.
+
+    `windows` is (grad, argmax) of the pooling; there is no rectifier if `mask` is empty.
+    """
+    weights, (out, grad_bias) = weight.packed, results
+    plan = plan_for(weights, conv_shape, out.shape, *place)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     chosen = conv2d_winograd_unpool if plan.vectors > 1 else conv2d_winograd_unpool_narrow
     scratch = block_scratch(plan, workspace)
-    launch(chosen, plan.blocks, grad, argmax, weights, mask, out, sums, plan, scratch=scratch)
+    launch(chosen, plan.blocks, *windows, weights, mask, out, sums, plan, scratch=scratch)
     if grad_bias is not None:
         add_in_float64(sums, grad_bias, workspace)
     return sums
 
 
-def backward_weight(grad, argmax, x, conv_shape, pad_top, pad_left, out, workspace, *, fixed):
+def backward_weight(algorithm, windows, x, conv_shape, place, out, workspace):
     """Launch the gradient of the weight; return an array that is finite if it is."""
-    place = conv_shape, pad_top, pad_left
-    return run_weight(_WEIGHT_KERNELS, (grad, argmax), x, *place, out, workspace, fixed=fixed)
+    return launch_gradient(_WEIGHT_KERNELS, algorithm, windows, x, (conv_shape, *place), out, workspace)

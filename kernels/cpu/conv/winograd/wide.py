@@ -16,9 +16,10 @@ import math
 from ...runtime.launch import device
 from ...vector.prefetch import AHEAD_BYTES
 from ...vector.simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes
-from .blocks import clear_zeros, groups_of, make_multiply_floats
-from .prefetch import look_ahead
-from .transforms import PATCHES, WIDE, next_tile, patch_rows
+from .blocks import Input, Products, clear_zeros, groups_of, make_multiply_floats
+from .prefetch import prefetches
+from .transforms import PATCHES, WIDE, Planes, patch_rows
+from .walk import make_walk
 from .wide_transforms import prefetch_wide_patch, transform_wide_patch
 
 _PLANES = math.prod(PATCHES[WIDE])
@@ -27,26 +28,26 @@ _AHEAD_BYTES = 4 * AHEAD_BYTES  # of a weight from the L3 cache (products 4.05 t
 
 
 @device
-def _transform_inputs(x, zeros, values, plane_bytes, first, tiles, plan, dt):
-    """As that of blocks.py for wide tiles: whole ones, of whole vectors of channels."""
-    stored = x.dtype
+def _transform_input(tile, job, plan, state, dt):
+    stored = job.x.dtype
     stored_size, width = itemsize(stored), lanes(dt)
     pixel_bytes = plan.in_channels * stored_size
     row_bytes = plan.in_w * pixel_bytes
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
-    for t in range(tiles):
-        h, w = i * plan.tile_h - plan.pad_top, j * plan.tile_w - plan.pad_left
-        start = address(x) + ((image * plan.in_h + h) * plan.in_w + w) * pixel_bytes
-        there = width if w >= 0 else 0, width if w + plan.patch_w <= plan.in_w else 0
-        rows = patch_rows(start, h, row_bytes, zeros, plan.in_h)
-        target = values + t * plan.row_v * itemsize(dt)
-        for c in range(0, plan.in_channels, width):
-            shift = c * stored_size
-            if shift % LINE_BYTES == 0:
-                prefetch_wide_patch(start + shift, row_bytes, pixel_bytes)
-            transform_wide_patch(rows, shift, there, pixel_bytes, target + c * itemsize(dt), plane_bytes, stored, dt)
-        image, i, j = next_tile(image, i, j, plan)
+    h, w = tile.i * plan.tile_h - plan.pad_top, tile.j * plan.tile_w - plan.pad_left
+    start = address(job.x) + ((tile.image * plan.in_h + h) * plan.in_w + w) * pixel_bytes
+    counts = width if w >= 0 else 0, width if w + plan.patch_w <= plan.in_w else 0
+    rows = patch_rows(start, h, row_bytes, job.zeros, plan.in_h)
+    target = job.planes.address + tile.number * plan.row_v * itemsize(dt)
+    for c in range(0, plan.in_channels, width):
+        shift = c * stored_size
+        if shift % LINE_BYTES == 0:
+            prefetch_wide_patch(start + shift, row_bytes, pixel_bytes)
+        planes = Planes(target + c * itemsize(dt), job.planes.step)
+        transform_wide_patch(rows, shift, counts, pixel_bytes, planes, stored, dt)
+    return state
+
+
+_walk_inputs = make_walk(_transform_input)
 
 
 def make_convolve_wide(transform, *, in_turns=False):
@@ -58,7 +59,8 @@ def make_convolve_wide(transform, *, in_turns=False):
     multiply = make_multiply_floats(_VECTORS, ahead_bytes=_AHEAD_BYTES, in_place=True)
 
     @device
-    def convolve_blocks(begin, end, scratch, x, source, weights, finish, out, others, plan):
+    def convolve_blocks(tasks, scratch, source, weights, epilogue, wanted, plan):
+        """Compute the blocks from the first to the one before the last of `tasks`."""
         dt, size = scratch.dtype, itemsize(weights.dtype)
         plane_bytes, plane_u, row_bytes = plan.plane_v * size, plan.plane_u * size, plan.row_v * size
         products = address(scratch)
@@ -66,11 +68,12 @@ def make_convolve_wide(transform, *, in_turns=False):
         zeros = products + plan.block_v * size
         groups, vectors = groups_of(plan, dt), plan.out_channels // lanes(dt)
         clear_zeros(zeros, plan, dt)
-        for block in range(begin, end):
+        for block in range(tasks[0], tasks[1]):
             first = block * plan.block_tiles
             tiles = min(plan.block_tiles, plan.tiles - first)
-            _transform_inputs(source, zeros, values, plane_bytes, first, tiles, plan, dt)
-            ahead = look_ahead(x, out, others, block, groups, plan)
+            job = Input(source, zeros, Planes(values, plane_bytes), 0, plan.in_channels)
+            _walk_inputs(first, tiles, job, plan, 0, dt)
+            ahead = prefetches(wanted, block, groups, plan)
             for plane in range(_PLANES):
                 place, shift = address(weights) + plane * plane_u, plane * plane_bytes
                 for group in range(groups):
@@ -80,9 +83,8 @@ def make_convolve_wide(transform, *, in_turns=False):
             together = 1 if in_turns else tiles
             for t in range(0, tiles, together):
                 for vector in range(vectors):
-                    there = products + t * row_bytes + vector * VECTOR_BYTES
-                    transform(
-                        there, row_bytes, finish, block, first + t, together, vector * lanes(dt), t == 0, plan, dt
-                    )
+                    place, channel = products + t * row_bytes + vector * VECTOR_BYTES, vector * lanes(dt)
+                    part = Products(place, row_bytes, block, first + t, together, channel, t == 0)
+                    transform(part, epilogue, plan, dt)
 
     return convolve_blocks

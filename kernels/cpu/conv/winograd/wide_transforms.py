@@ -7,9 +7,9 @@ https://arxiv.org/abs/1803.10986, found the same). All coefficients of B^T and A
 
 A patch of 6x10 vectors is twice the registers of AVX-512. So it is transformed by rows of the result: those at points
 +-p come from the same four rows of the patch, which are read again for the next pair: 140 reads of a patch instead of
-60, but nothing on the stack. Each address is the one before and a step, hidden from LLVM (`behind`): from a formula for
-each it computes them all first and keeps them on the stack, so that reads wait for reads (input of 128x16x16x128 on
-Zen 5: 0.85 ms, 0.54 so; the same in C 0.45).
+60, but nothing on the stack. Each address is the one before and a step, hidden from LLVM (`step_on`): from a formula
+for each it computes them all first and keeps them on the stack, so that reads wait for reads (input of 128x16x16x128
+on Zen 5: 0.85 ms, 0.54 so; the same in C 0.45).
 """
 
 from ...runtime.launch import device
@@ -57,7 +57,7 @@ _SCALES_ROW = tuple(_scale(_ROW_POINTS, p) for p in _ROW_POINTS)
 
 
 @device
-def behind(place, step):
+def step_on(place, step):
     """Return ``place + step``, an address that LLVM cannot compute in another way."""
     return unknown(place + step)
 
@@ -69,35 +69,36 @@ def prefetch_wide_patch(first, row_bytes, pixel_bytes):
     for _ in range(unknown(WIDE[0])):
         for _ in range(WIDE[1] - 1):
             prefetch(place)
-            place = behind(place, pixel_bytes)
+            place = step_on(place, pixel_bytes)
         prefetch(place)
-        place = behind(place, behind_row)
+        place = step_on(place, behind_row)
 
 
 @device
-def _load(place, there, stored, dt):
-    """Read a vector; nothing of it where `there` is 0, all of it without asking where that is None."""
-    if there is None:
+def _load(place, count, stored, dt):
+    """Read a vector; nothing of it where `count` is 0, all of it without asking where that is None."""
+    if count is None:
         return vload_stored(place, stored, dt)
-    return vload_part_stored(place, there, stored, dt)
+    return vload_part_stored(place, count, stored, dt)
 
 
 @device
-def _outer(rows, there, stored, dt):
+def _outer(rows, count, stored, dt):
     """B^T d of one column at the point 0, from rows 0, 2 and 4, or at infinity, from rows 1, 3 and 5."""
-    total = vfma(_load(rows[1], there, stored, dt), vsplat(_COLUMN[1], dt), _load(rows[2], there, stored, dt))
-    return vfma(_load(rows[0], there, stored, dt), vsplat(_COLUMN[0], dt), total)
+    total = vfma(_load(rows[1], count, stored, dt), vsplat(_COLUMN[1], dt), _load(rows[2], count, stored, dt))
+    return vfma(_load(rows[0], count, stored, dt), vsplat(_COLUMN[0], dt), total)
 
 
 @device
 def _next_outer(rows, step):
-    return behind(rows[0], step), behind(rows[1], step), behind(rows[2], step)
+    return step_on(rows[0], step), step_on(rows[1], step), step_on(rows[2], step)
 
 
 @device
-def _outer_row(rows, there, step, target, plane_bytes, stored, dt):
+def _outer_row(rows, counts, step, planes, stored, dt):
     """Transform ten columns at one of the outer points, and write the planes; return where the next one begins."""
-    first, last = there
+    first, last = counts
+    target, plane_bytes = planes
     a = _outer(rows, first, stored, dt)
     rows = _next_outer(rows, step)
     b = _outer(rows, None, stored, dt)
@@ -121,22 +122,24 @@ def _outer_row(rows, there, step, target, plane_bytes, stored, dt):
 
 
 @device
-def _inner(rows, there, point, other, stored, dt):
+def _inner(rows, count, point, other, stored, dt):
     """B^T d of one column at the points +-p, from rows 1 to 4; `other` is the square of the other point."""
-    odd = vfma(_load(rows[0], there, stored, dt), vsplat(-other, dt), _load(rows[2], there, stored, dt))
-    even = vfma(_load(rows[1], there, stored, dt), vsplat(-other, dt), _load(rows[3], there, stored, dt))
+    odd = vfma(_load(rows[0], count, stored, dt), vsplat(-other, dt), _load(rows[2], count, stored, dt))
+    even = vfma(_load(rows[1], count, stored, dt), vsplat(-other, dt), _load(rows[3], count, stored, dt))
     return vfma(odd, vsplat(point, dt), even), vfma(odd, vsplat(-point, dt), even)
 
 
 @device
 def _next_inner(rows, step):
-    return behind(rows[0], step), behind(rows[1], step), behind(rows[2], step), behind(rows[3], step)
+    return step_on(rows[0], step), step_on(rows[1], step), step_on(rows[2], step), step_on(rows[3], step)
 
 
 @device
-def _inner_rows(rows, there, step, point, other, target, plane_bytes, stored, dt):
-    """As `_outer_row` at two of the inner points."""
-    first, last = there
+def _inner_rows(rows, counts, step, points, planes, stored, dt):
+    """As `_outer_row` at two of the inner points; `points` is (p, square of the other point)."""
+    first, last = counts
+    point, other = points
+    target, plane_bytes = planes
     a = _inner(rows, first, point, other, stored, dt)
     rows = _next_inner(rows, step)
     b = _inner(rows, None, point, other, stored, dt)
@@ -173,9 +176,9 @@ def _store_pair(place, d, point, coefficients, step, dt):
     even = _cubic(d[2], d[4], d[6], d[8], coefficients, dt)
     odd = _cubic(d[1], d[3], d[5], d[7], coefficients, dt)
     vstore(place, vfma(odd, vsplat(point, dt), even))
-    place = behind(place, step)
+    place = step_on(place, step)
     vstore(place, vfma(odd, vsplat(-point, dt), even))
-    return behind(place, step)
+    return step_on(place, step)
 
 
 @device
@@ -187,28 +190,29 @@ def _quartic(d0, d1, d2, d3, d4, dt):
 def _store_row(d, place, step, dt):
     """Write B^T d for one row of ten, `step` bytes apart; return the address behind it."""
     vstore(place, _quartic(d[0], d[2], d[4], d[6], d[8], dt))
-    place = behind(place, step)
+    place = step_on(place, step)
     place = _store_pair(place, d, A, _OTHERS_A, step, dt)
     place = _store_pair(place, d, B, _OTHERS_B, step, dt)
     place = _store_pair(place, d, C, _OTHERS_C, step, dt)
     place = _store_pair(place, d, D, _OTHERS_D, step, dt)
     vstore(place, _quartic(d[1], d[3], d[5], d[7], d[9], dt))
-    return behind(place, step)
+    return step_on(place, step)
 
 
 @device
-def transform_wide_patch(rows, shift, there, step, target, plane_bytes, stored, dt):
+def transform_wide_patch(rows, shift, counts, step, planes, stored, dt):
     """V = B^T d B of a patch of 6x10 whose rows begin at these addresses, for a vector `shift` bytes into each pixel.
 
-    Pixels are `step` bytes apart. Of the first and the last column `there` says how many channels to read: none outside
-    the image. Plane p goes to target + p * plane_bytes.
+    Pixels are `step` bytes apart. Of the first and the last column `counts` says how many channels to read: none
+    outside the image.
     """
+    target, plane_bytes = planes
     upper, lower = (rows[0], rows[2], rows[4]), (rows[1], rows[3], rows[5])
     middle = _next_inner((rows[1], rows[2], rows[3], rows[4]), shift)
-    target = _outer_row(_next_outer(upper, shift), there, step, target, plane_bytes, stored, dt)
-    target = _inner_rows(middle, there, step, P, _QQ, target, plane_bytes, stored, dt)
-    target = _inner_rows(middle, there, step, Q, _PP, target, plane_bytes, stored, dt)
-    _outer_row(_next_outer(lower, shift), there, step, target, plane_bytes, stored, dt)
+    target = _outer_row(_next_outer(upper, shift), counts, step, (target, plane_bytes), stored, dt)
+    target = _inner_rows(middle, counts, step, (P, _QQ), (target, plane_bytes), stored, dt)
+    target = _inner_rows(middle, counts, step, (Q, _PP), (target, plane_bytes), stored, dt)
+    _outer_row(_next_outer(lower, shift), counts, step, (target, plane_bytes), stored, dt)
 
 
 @device
@@ -300,7 +304,7 @@ def _products_row(place, step, odd, dt):
     if odd:
         for k in range(WIDE_PATCH):
             prefetch(place + k * step + VECTOR_BYTES)
-    return _half_row(outer, (a, b, c, d), odd, dt), behind(place, WIDE_PATCH * step)
+    return _half_row(outer, (a, b, c, d), odd, dt), step_on(place, WIDE_PATCH * step)
 
 
 @device

@@ -45,7 +45,7 @@ def test_direct(batch: int, size: int, inputs: int, outputs: int, stride: int) -
     geometry = ((stride, stride), padding, (1, 1), 1)
     (gather,) = forward_gathers(x, weight, out, *geometry, 4)
     assert gather.plan.blocks * gather.plan.splits >= 2
-    plan = bf16_runs(gather, turned=False).plan
+    plan = bf16_runs(gather, transposed=False).plan
     assert plan.blocks * plan.splits >= 2
     plan = weight_plan(x, out, weight, *geometry, 4)
     assert batch * out[1] * out[2] <= 64 or plan.parts * plan.channel_blocks * plan.out_blocks >= 2

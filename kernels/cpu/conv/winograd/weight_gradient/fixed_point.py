@@ -54,16 +54,16 @@ def _norm_of_column(place, row_bytes, tiles, dt):
     """A bound for the norm over tiles, lane by lane; NaN if any element is."""
     zero = vsplat(0, dt)
     a, b, e, f = zero, zero, zero, zero  # four sums, so that none waits for the one before
-    there = place
+    row = place
     for _ in range(tiles // 4):
-        v0, v1 = vload(there, dt), vload(there + row_bytes, dt)
-        v2, v3 = vload(there + 2 * row_bytes, dt), vload(there + 3 * row_bytes, dt)
+        v0, v1 = vload(row, dt), vload(row + row_bytes, dt)
+        v2, v3 = vload(row + 2 * row_bytes, dt), vload(row + 3 * row_bytes, dt)
         a, b, e, f = vfma(v0, v0, a), vfma(v1, v1, b), vfma(v2, v2, e), vfma(v3, v3, f)
-        there += 4 * row_bytes
+        row += 4 * row_bytes
     for _ in range(tiles % 4):
-        value = vload(there, dt)
+        value = vload(row, dt)
         a = vfma(value, value, a)
-        there += row_bytes
+        row += row_bytes
     total = (a + b) + (e + f)
     one = vsplat(1, dt)
     inside = vselect_gt(vsplat(MOST, dt), total, vselect_gt(total, vsplat(LEAST, dt), one, zero), zero)
@@ -113,7 +113,8 @@ def make_multiply_fixed(tile_rows, vectors):
     may_ask = (tile_rows, vectors) == TILES[0]
 
     @device
-    def multiply_fixed(values, gradients, sums, tiles, channels_in, first, ahead, plan, dt):
+    def multiply_fixed(factors, first, ahead, plan, dt):
+        values, gradients, sums, tiles, channels_in = factors
         size = itemsize(dt)
         source_ahead, lines, grad_ahead, grad_lines = ahead
         group = vectors * lanes(dt)

@@ -8,12 +8,18 @@ Gray's transforms turn:
 with the input's patches d (6x6) transformed as for the convolution, the gradient's tiles g to 36 planes by A, and the
 sum over tiles a matrix product for each plane, (input channel) x (output channel).
 
+x is (batch, in_h, in_w, in_channels), grad (batch, out_h, out_w, out_channels), the gradient of the weight
+(R, S, in_channels, out_channels); planes are [plane][tile][input channel] and
+[plane][group of output channels][tile][channel of the group], sums [part][plane][input channel][output channel].
+
 A task owns a block of input channels, a block of output channels and a part of the tiles; parts are added in order by
 the kernel that transforms back. Gradients beyond an edge of the map count as zero.
 
 Cost: a quarter of the direct flops in the products; the sums of a plane are read and written once for each block of
 tiles.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,85 +28,75 @@ from ....vector.fixed_point import FIXED, WORD_BYTES
 from ....vector.prefetch import ask_for_lines, ask_to_write, share_of_lines, steps_a_row, sums_behind
 from ....vector.simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vsplat, vstore, vstore_part
 from ....vector.tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
+from ...algorithms import SMALL
+from ..blocks import Input, walk_inputs
 from ..output import check_four, clear_checks, keep_check
 from ..transforms import (
     PATCH,
     PLANES,
     SMALL_TILE,
     TILE,
+    Planes,
     map_bytes,
-    next_tile,
-    patch_rows,
     prefetch_block,
-    prefetch_patch,
     small_weight_column,
-    transform_patch,
     weight_column,
 )
+from ..walk import make_walk
 from .fixed_point import make_multiply_fixed, round_planes
 from .plan import TILES, winograd_weight_plan
-from .transform import transform_gradient, transform_small_gradient
+from .transform import Gradient, clear_planes, gradient_planes, transform_gradient, transform_small_gradient
 
 
-@device
-def _transform_inputs(x, channel, zeros, values, first, tiles, channels_in, plan, dt):
-    """Transform the patches of a block of tiles from channel `channel` on."""
-    stored = x.dtype
-    size, stored_size = itemsize(dt), itemsize(stored)
-    pixel = plan.in_channels * stored_size
-    row = plan.in_w * pixel
-    image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-    i, j = divmod(place, plan.tiles_w)
-    for t in range(tiles):
-        h, w = i * plan.tile - plan.pad_top, j * plan.tile - plan.pad_left
-        start = address(x) + ((image * plan.in_h + h) * plan.in_w + w) * pixel + channel * stored_size
-        rows = patch_rows(start, h, row, zeros, plan.in_h)
-        target = values + t * plan.row_v * size
-        for c in range(0, channels_in, lanes(dt)):
-            shift, count = c * stored_size, min(lanes(dt), channels_in - c)
-            if shift % LINE_BYTES == 0:
-                prefetch_patch(start, shift, row, pixel)
-            place, plane = target + c * size, plan.plane_v * size
-            transform_patch(rows, w, plan.in_w, pixel, shift, count, place, plane, stored, dt)
-        image, i, j = next_tile(image, i, j, plan)
+class GradientPart(NamedTuple):
+    """What of the output's gradient is transformed: some channels of `source`, and the address of their planes."""
+
+    source: np.ndarray
+    channel: int
+    gradients: int
+    outs: int
 
 
-def _make_transform_gradients(transform_tile):
-    """Make the transform of a block of tiles of the gradient; ``transform_tile`` takes one and a vector of channels."""
+def _make_transform_gradient(transform_tile):
+    """Make the visit of a tile of the gradient; ``transform_tile`` takes one and a vector of channels."""
 
     @device
-    def transform_gradients(grad, channel, gradients, first, tiles, outs, plan, dt):
-        """Transform the gradient of a block of tiles from channel `channel` on."""
+    def transform_gradient_tile(tile, job, plan, state, dt):
+        grad, channel, gradients, outs = job
         stored = grad.dtype
-        size, stored_size = itemsize(dt), itemsize(stored)
-        width = lanes(dt)
-        group = plan.tile_vectors * width
+        stored_size = itemsize(stored)
         pixel = plan.out_channels * stored_size
-        row, plane = plan.out_w * pixel, plan.plane_g * size
-        image, place = divmod(first, plan.tiles_h * plan.tiles_w)
-        i, j = divmod(place, plan.tiles_w)
-        for t in range(tiles):
-            h, w = i * plan.tile, j * plan.tile
-            rows, cols = min(plan.tile, plan.out_h - h), min(plan.tile, plan.out_w - w)
-            start = address(grad) + ((image * plan.out_h + h) * plan.out_w + w) * pixel + channel * stored_size
-            for k in range(0, plan.block_out, width):
-                count = min(width, outs - k)
-                target = gradients + (k // group * plan.block_tiles * group + t * group + k % group) * size
-                if count > 0:
-                    source = start + k * stored_size
-                    if k * stored_size % LINE_BYTES == 0:
-                        prefetch_block(source, 2 * plan.tile, row, pixel)
-                    transform_tile(source, row, pixel, rows, cols, target, plane, count, stored, dt)
-                else:
-                    for p in range(PLANES):
-                        vstore(target + p * plane, vsplat(0, dt))
-            image, i, j = next_tile(image, i, j, plan)
+        row = plan.out_w * pixel
+        h, w = tile.i * plan.tile_h, tile.j * plan.tile_w
+        rows, cols = min(plan.tile_h, plan.out_h - h), min(plan.tile_w, plan.out_w - w)
+        start = address(grad) + ((tile.image * plan.out_h + h) * plan.out_w + w) * pixel + channel * stored_size
+        for k in range(0, plan.block_out, lanes(dt)):
+            count = min(lanes(dt), outs - k)
+            planes = gradient_planes(gradients, tile.number, k, plan, dt)
+            if count > 0:
+                source = start + k * stored_size
+                if k * stored_size % LINE_BYTES == 0:
+                    prefetch_block(source, 2 * plan.tile_h, row, pixel)
+                transform_tile(Gradient(source, row, pixel, rows, cols), planes, count, stored, dt)
+            else:
+                clear_planes(planes, dt)
+        return state
 
-    return transform_gradients
+    return transform_gradient_tile
+
+
+class BlockFactors(NamedTuple):
+    """A block of tiles, transformed: addresses of its planes, of the input and of the gradient, and of the sums."""
+
+    values: int
+    gradients: int
+    sums: int
+    tiles: int
+    channels_in: int
 
 
 @device
-def _look_ahead(x, grad, width, block, plan):
+def _prefetches(x, grad, width, block, plan):
     """Where the input and the gradient begin that the next block adds, and how many lines to ask for at a time.
 
     Nothing where a task reads a part of the channels, which do not follow each other.
@@ -111,7 +107,7 @@ def _look_ahead(x, grad, width, block, plan):
     grad_tile = map_bytes(grad, grad.shape[1], grad.shape[2], plan.out_channels, plan)
     first = (block + 1) * plan.block_tiles
     return (
-        address(x) + first * tile + plan.tile * plan.in_w * plan.in_channels * itemsize(x.dtype),
+        address(x) + first * tile + plan.tile_h * plan.in_w * plan.in_channels * itemsize(x.dtype),
         share_of_lines(plan.block_tiles * tile, register_tiles) if plan.in_blocks == 1 else 0,
         address(grad) + first * grad_tile,
         share_of_lines(plan.block_tiles * grad_tile, register_tiles) if plan.out_blocks == 1 else 0,
@@ -122,8 +118,9 @@ def _make_multiply(tile_rows, vectors):
     """Make the product of all planes of a block for one register tile."""
 
     @device
-    def multiply_planes(values, gradients, sums, tiles, channels_in, first, ahead, plan, dt):
+    def multiply_planes(factors, first, ahead, plan, dt):
         """Add the products of a block of tiles to the sums of every plane; the first block starts from zero."""
+        values, gradients, sums, tiles, channels_in = factors
         size = itemsize(dt)
         source_ahead, lines, grad_ahead, grad_lines = ahead
         group = vectors * lanes(dt)
@@ -161,15 +158,14 @@ def _make_multiply(tile_rows, vectors):
     return multiply_planes
 
 
-def make_products(tile, transform_gradients):
-    """Make the first pass for register tiles of that size.
-
-    ``transform_gradients(source, channel, gradients, first, tiles, outs, plan, dt)`` transforms one block.
-    """
+def make_products(tile, transform_tile):
+    """Make the first pass for register tiles of that size; ``transform_tile`` visits the tiles of the gradient."""
     multiply_planes, multiply_fixed = _make_multiply(*tile), make_multiply_fixed(*tile)
+    walk_gradients = make_walk(transform_tile)
 
     @device
-    def products(begin, end, scratch, grad, source, x, sums, plan):
+    def products(tasks, scratch, grad, source, x, sums, plan):
+        """Compute the tasks from the first to the one before the last of `tasks`."""
         dt = sums.dtype
         size = itemsize(dt)
         values = address(scratch)
@@ -179,7 +175,7 @@ def make_products(tile, transform_gradients):
             vstore(zeros + c * size, vsplat(0, dt))
         part_elements = PLANES * plan.in_blocks * plan.rows * plan.padded_out
         blocks = (plan.tiles + plan.block_tiles - 1) // plan.block_tiles
-        for task in range(begin, end):
+        for task in range(tasks[0], tasks[1]):
             part = task % plan.parts
             out_block = task // plan.parts % plan.out_blocks
             in_block = task // (plan.parts * plan.out_blocks)
@@ -187,35 +183,36 @@ def make_products(tile, transform_gradients):
             channels_in = min(plan.block_in, plan.in_channels - channel_in)
             outs = min(plan.block_out, plan.out_channels - channel)
             target = part * part_elements + in_block * plan.rows * plan.padded_out + channel
+            inputs = Input(x, zeros, Planes(values, plan.plane_v * size), channel_in, channels_in)
             first_block = part * blocks // plan.parts
             for block in range(first_block, (part + 1) * blocks // plan.parts):
                 first = block * plan.block_tiles
                 tiles = min(plan.block_tiles, plan.tiles - first)
                 # One after the other: together their 72 planes take a tenth longer (128x32x32x16 on Zen 3).
-                _transform_inputs(x, channel_in, zeros, values, first, tiles, channels_in, plan, dt)
-                transform_gradients(source, channel, gradients, first, tiles, outs, plan, dt)
-                start = address(sums) + target * size
-                ahead = _look_ahead(x, grad, lanes(dt), block, plan)
+                walk_inputs(first, tiles, inputs, plan, 0, dt)
+                walk_gradients(first, tiles, GradientPart(source, channel, gradients, outs), plan, 0, dt)
+                factors = BlockFactors(values, gradients, address(sums) + target * size, tiles, channels_in)
+                ahead = _prefetches(x, grad, lanes(dt), block, plan)
                 begins = block == first_block
                 if FIXED:  # noqa: SIM102 - by itself, so that Numba prunes it
                     if itemsize(scratch.dtype) == WORD_BYTES:
                         round_planes(values, gradients, tiles, channels_in, plan, dt)
-                        multiply_fixed(values, gradients, start, tiles, channels_in, begins, ahead, plan, dt)
+                        multiply_fixed(factors, begins, ahead, plan, dt)
                         continue
-                multiply_planes(values, gradients, start, tiles, channels_in, begins, ahead, plan, dt)
+                multiply_planes(factors, begins, ahead, plan, dt)
 
     return products
 
 
 def _make_kernels(transform_tile, name):
     """Make the kernels of all register tiles."""
-    transform_gradients = _make_transform_gradients(transform_tile)
+    transform = _make_transform_gradient(transform_tile)
 
     def make(tile, suffix):
-        products = make_products(tile, transform_gradients)
+        products = make_products(tile, transform)
 
         def backward_weight(begin, end, scratch, grad, x, sums, plan):
-            products(begin, end, scratch, grad, grad, x, sums, plan)
+            products((begin, end), scratch, grad, grad, x, sums, plan)
 
         backward_weight.__name__ = name + suffix
         return kernel(backward_weight)
@@ -234,11 +231,11 @@ conv2d_backward_weight_winograd_5x5_16 = _SMALL[2]
 def _add_parts(place, plane, part, parts, dt):
     """Add the parts in order, into the first, for one vector of all planes."""
     for p in range(PLANES):
-        there = place + p * plane
-        total = vload(there, dt)
+        target = place + p * plane
+        total = vload(target, dt)
         for i in range(1, parts):
-            total = total + vload(there + i * part, dt)
-        vstore(there, total)
+            total = total + vload(target + i * part, dt)
+        vstore(target, total)
 
 
 @device
@@ -325,16 +322,16 @@ transform_sums = _make_transform_sums(False, "transform_sums")
 transform_sums_5x5 = _make_transform_sums(True, "transform_sums_5x5")
 
 
-def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, fixed):
+def launch_gradient(kernels, algorithm, gradient, x, place, out, workspace):
     """Launch the products, by the one of `kernels` for the plan's tile, and the transform back.
 
-    Return an array that is finite if the gradient is.
-    Scratch of 16 bits asks for products in fixed point.
+    `gradient` is what they take for it, `place` its shape and the padding before the first row and column. Return an
+    array that is finite if the result is. Scratch of 16 bits asks for products in fixed point.
     """
-    small = out.shape[0] == 5
-    plan = winograd_weight_plan(x.shape, grad_shape, pad_top, pad_left, SMALL_TILE if small else TILE)
+    small = algorithm.tile == SMALL
+    plan = winograd_weight_plan(x.shape, *place, SMALL_TILE if small else TILE)
     elements = PLANES * (plan.plane_v + plan.plane_g) + PATCH * plan.in_channels + VECTOR_BYTES
-    kind, share = (np.int16, 2) if fixed else (np.float32, 1)
+    kind, share = (np.int16, 2) if algorithm.fixed_point else (np.float32, 1)
     scratch = workspace.empty((get_num_threads(), -(-elements // 16) * 16 * share), kind)
     sums = workspace.empty((plan.parts, PLANES, plan.in_blocks * plan.rows, plan.padded_out), np.float32)
     tasks = plan.in_blocks * plan.out_blocks * plan.parts
@@ -345,16 +342,8 @@ def run(kernels, gradient, x, grad_shape, pad_top, pad_left, out, workspace, *, 
     return checks
 
 
-def backward_weight(grad_output, x, pad_top, pad_left, out, workspace, *, fixed):
-    """Gradient of the weight; return an array that is finite if it is."""
-    return run(
-        _SMALL if out.shape[0] == 5 else _LARGE,
-        (grad_output,),
-        x,
-        grad_output.shape,
-        pad_top,
-        pad_left,
-        out,
-        workspace,
-        fixed=fixed,
-    )
+def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
+    """Launch the gradient of the weight; return an array that is finite if it is. See algorithms.py."""
+    kernels = _SMALL if algorithm.tile == SMALL else _LARGE
+    place = grad_output.shape, geometry[1][0][0], geometry[1][1][0]
+    return launch_gradient(kernels, algorithm, (grad_output,), x, place, out, workspace)

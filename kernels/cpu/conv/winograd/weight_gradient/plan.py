@@ -34,7 +34,8 @@ class WinogradWeightPlan(NamedTuple):
     out_channels: int
     pad_top: int
     pad_left: int
-    tile: int  # cells along one side of a tile of the gradient
+    tile_h: int  # cells of a tile of the gradient
+    tile_w: int
     tiles_h: int
     tiles_w: int
     tiles: int
@@ -97,7 +98,7 @@ def winograd_weight_plan(x_shape, grad_shape, pad_top, pad_left, tile=TILE):
     blocks = parts * -(-tiles // (parts * most_tiles))
     block_tiles = max(2, -(-tiles // blocks))
     return WinogradWeightPlan(
-        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tile),
+        *(in_h, in_w, in_channels, out_h, out_w, out_channels, pad_top, pad_left, tile, tile),
         *(tiles_h, tiles_w, tiles),
         *(block_tiles, parts, block_in, in_blocks, block_out, out_blocks, tile_rows, tile_vectors, row_v),
         *(plane_elements(block_tiles, row_v), plane_elements(block_tiles, block_out), rows, padded_out),

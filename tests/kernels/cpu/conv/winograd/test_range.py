@@ -53,6 +53,7 @@ def _geometry(weight: np.ndarray) -> ConvGeometry:
 def _prepared(backend: Backend, a: Arrays, direction: str, precision: str) -> Any:
     geometry = _geometry(a["weight"]) if direction == "forward" else _geometry(a["weight"]).transposed()
     more = {"input_shape": a["x"].shape, "precision": precision, "workspace": backend.pool}
+    more["algorithm"] = fc.get_algorithm()
     return backend.prepare_conv2d_weight(a["weight"], geometry=geometry, **more)
 
 
@@ -114,6 +115,7 @@ def _backward_input_norm_relu(backend: Backend, a: Arrays, precision: str) -> Ar
 def _backward_weight(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["weight"])
     more = {"geometry": _geometry(a["weight"]), "workspace": backend.pool, "out": out, "precision": precision}
+    more["algorithm"] = fc.get_algorithm()
     backend.conv2d_backward_weight(a["small"], a["x"], **more)
     return {"grad_weight": out}
 
@@ -123,6 +125,7 @@ def _pool_backward(backend: Backend, a: Arrays, precision: str) -> Arrays:
     argmax = np.random.default_rng(1).integers(0, 4, (n, h // 2, w // 2, k)).astype(np.uint8)
     results = {"grad_weight": np.empty_like(a["weight"]), "grad_input": np.empty_like(a["x"])}
     more = {"geometry": _geometry(a["weight"]), "windows": SQUARES, "precision": precision, "workspace": backend.pool}
+    more["algorithm"] = fc.get_algorithm()
     weight = _prepared(backend, a, "backward_input", precision)
     arguments = (a["pooled"], argmax, a["sign"], weight)
     backend.conv2d_max_pool2d_backward(*arguments, rectified=False, grad_bias=None, **results, **more)

@@ -37,6 +37,7 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
             geometry=c.geometry,
             windows=SQUARES,
             precision="default",
+            algorithm="shapes",
             **one,
             rectified=rectified,
             workspace=backend.pool,
@@ -45,7 +46,7 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
     backend.max_pool2d_backward(grad, argmax, windows=SQUARES, out=whole)
     more = {"workspace": backend.pool}
     parts = {name: None if array is None else np.empty_like(array) for name, array in one.items()}
-    how = {"geometry": c.geometry, "precision": "default"}
+    how = {"geometry": c.geometry, "precision": "default", "algorithm": "shapes"}
     backend.conv2d_backward_weight(whole, x, **how, **more, out=parts["grad_weight"])
     if rectified:
         arguments = {"out": parts["grad_input"], "grad_bias": parts["grad_bias"]}
@@ -85,6 +86,7 @@ def test_infinite_gradients_stay_where_they_are(rng: np.random.Generator) -> Non
             geometry=c.geometry,
             windows=SQUARES,
             precision="default",
+            algorithm="shapes",
             **{"grad_weight": np.empty_like(weight), "grad_input": out, "grad_bias": None, "rectified": False},
             workspace=backend.pool,
         )

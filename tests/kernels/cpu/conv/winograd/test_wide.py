@@ -27,7 +27,8 @@ from tests.backends.op_case import Case, PoisonedWorkspace, check, check_capture
 from tests.kernels.cpu.conv.winograd.test_convolve import NUMBERS, UNIT, largest_of_patches
 
 pytest.importorskip("numba")
-from fastconv.kernels.cpu.conv import autotune, choice
+from fastconv.kernels.cpu.conv import choice
+from fastconv.kernels.cpu.conv.algorithms import MEASURED
 from fastconv.kernels.cpu.conv.winograd import plan as winograd_plan
 from fastconv.kernels.cpu.conv.winograd.transforms import WIDE
 from fastconv.kernels.cpu.conv.winograd.wide_transforms import _COLUMN_POINTS, _ROW_POINTS
@@ -175,14 +176,14 @@ def test_not_where_there_is_little_to_do(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_can_be_measured() -> None:
-    assert set(autotune._MEASURED) == {*choice.WINOGRAD, "direct", "bf16"}
+    assert set(MEASURED) == {"winograd", "winograd_fixed", "winograd_wide", "direct", "bf16"}
 
 
 def test_a_weight_prepared_for_many_images_serves_few(backend: Backend, rng: np.random.Generator) -> None:
     c = CONVS[1]
     weight = rng.standard_normal(c.w_shape, np.float32)
     prepared = prepared_weight(backend, weight, "forward", c, backend.pool)
-    assert prepared.algorithm == "conv2d_forward_winograd_wide"
+    assert prepared.algorithm.name == "conv2d_forward_winograd_wide"
     for images in (1, 3):
         x = rng.standard_normal((images, *c.x_shape[1:]), np.float32)
         y = np.empty((images, *c.y_shape[1:]), np.float32)
