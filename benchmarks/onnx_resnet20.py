@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from fastconv.nn import Conv2d, Dense, SubsamplePad
-from fastconv.nn.conv_steps import ConvNorm, ResidualReLU
-from fastconv.nn.inference import folded
+from fastconv.nn.fused.convolution import ConvNorm, ResidualReLU
+from fastconv.nn.model.inference import folded
 
 
 class _Graph:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv.nn.containers import Sequential
-from fastconv.nn.conv import Conv2d
-from fastconv.nn.layer import Layer
-from fastconv.nn.steps import Step, kept_dtype
+from fastconv.nn.containers.branches import Sequential
+from fastconv.nn.core.layer import Layer
+from fastconv.nn.fused.steps import Step, kept_dtype
+from fastconv.nn.layers.conv import Conv2d
 from fastconv.precision import get_precision
 
 _CONTAINERS = ("Sequential", "Residual", "Parallel")

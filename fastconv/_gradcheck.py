@@ -12,7 +12,7 @@ import numpy as np
 from fastconv import random
 from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError, DTypeError, FastconvError
-from fastconv.nn.layer import Layer
+from fastconv.nn.core.layer import Layer
 
 _COORDINATES = 8
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6)  # a larger one has less rounding, a smaller one is less likely to meet a kink

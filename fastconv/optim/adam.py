@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from fastconv import _validate as validate
 from fastconv.backends.base import Array
-from fastconv.nn.parameter import Parameter
+from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.optimizer import Optimizer
 
 

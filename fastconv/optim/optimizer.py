@@ -12,8 +12,8 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared, is_ours
 from fastconv.backends.base import Array, Backend
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
-from fastconv.nn.parameter import Parameter, Run, runs
-from fastconv.nn.undo import Snapshot
+from fastconv.nn.core.parameter import Parameter, Run, runs
+from fastconv.nn.core.undo import Snapshot
 
 _PLACES = frozenset({"_runs", "backend", "_step", "_done", "_lr_array", "_lr_there", "_captured"})  # see _settle
 

@@ -28,9 +28,9 @@ from fastconv._attributes import Declared
 from fastconv.backends.base import Array, Shape
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
 from fastconv.losses import Loss, loss_and_grad
-from fastconv.nn.layer import Layer
-from fastconv.nn.parameter import Buffer, Parameter
-from fastconv.nn.undo import Snapshot, arenas_of, touch_all
+from fastconv.nn.core.layer import Layer
+from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule, misfit
 from fastconv.training import parts
@@ -223,7 +223,7 @@ class Trainer(Declared):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs to one file, all or nothing: weights, optimizer, counters, history."""
-        from fastconv.nn.weights import host_tensors, write_tensors
+        from fastconv.nn.model.weights import host_tensors, write_tensors
 
         state = self.optimizer.state_dict()
         tensors = {f"model/{name}": array for name, array in host_tensors(self.model).items()}
@@ -241,7 +241,7 @@ class Trainer(Declared):
         CheckpointError
             The file is missing, damaged, or of another model or optimizer; nothing is changed.
         """
-        from fastconv.nn.weights import check_fit, read_tensors, set_tensors
+        from fastconv.nn.model.weights import check_fit, read_tensors, set_tensors
 
         tensors, metadata = read_tensors(path, kind="training state")
         weights = _below("model/", tensors)
