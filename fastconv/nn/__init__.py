@@ -4,8 +4,8 @@
 `fastconv.nn.core.layer` for what a layer is.
 """
 
-from fastconv.nn.containers.branches import Parallel, Residual, Sequential
-from fastconv.nn.core.layer import Layer
+from fastconv.nn.containers.branches import Parallel, Residual
+from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.parameter import Buffer, Parameter, Parameters
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Tanh
@@ -14,6 +14,7 @@ from fastconv.nn.layers.dense import Dense
 from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.nn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from fastconv.nn.layers.simple import Dropout, Flatten, Identity, Scale, SubsamplePad
+from fastconv.nn.model.model import Layer
 
 __all__ = [
     "ELU",

@@ -18,9 +18,9 @@ from fastconv._attributes import is_ours
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.losses import SoftmaxCrossEntropy
-from fastconv.nn.core.layer import Layer
 from fastconv.nn.core.parameter import Buffer
 from fastconv.nn.core.undo import arenas_of
+from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.precision import get_precision
 

@@ -28,9 +28,9 @@ from fastconv._attributes import Declared
 from fastconv.backends.base import Array, Shape
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
 from fastconv.losses import Loss, loss_and_grad
-from fastconv.nn.core.layer import Layer
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
+from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule, misfit
 from fastconv.training import parts

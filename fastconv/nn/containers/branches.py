@@ -1,32 +1,18 @@
-"""Layers made of layers: one after the other, beside each other, and around a shortcut."""
+"""Layers beside each other, and around a shortcut."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
+from fastconv._attributes import computes_as
 from fastconv.backends.base import Array, Backend, Shape
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.nn.core.layer import Context, Layer
+from fastconv.nn.containers.arguments import as_layer, as_layers
+from fastconv.nn.core.layer import Context, Run, Sum
 from fastconv.nn.core.scope import Scope
-from fastconv.nn.fused.patterns import find_steps
-from fastconv.nn.fused.steps import Wanted, run_backward
 from fastconv.nn.layers.simple import Identity
-
-
-def _as_layer(value: object, name: str) -> Layer:
-    if isinstance(value, Layer):
-        return value
-    if isinstance(value, type) and issubclass(value, Layer):
-        raise ArgumentError(f"{name}: got the class {value.__name__}; allowed: a layer, such as {value.__name__}(...)")
-    raise ArgumentError(f"{name}: got {value!r}; allowed: a layer (of a list or an iterator inside: *layers)")
-
-
-def _as_layers(values: Sequence[object], name: str) -> tuple[Layer, ...]:
-    """Return layers that were given one by one, or as one list."""
-    if len(values) == 1 and isinstance(values[0], list | tuple):
-        values = values[0]
-    return tuple(_as_layer(value, f"{name}[{i}]") for i, value in enumerate(values))
+from fastconv.nn.model.model import Layer
 
 
 def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
@@ -37,70 +23,6 @@ def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> 
         backend.add(total, array, out=out)
         total, free = out, True
     return total
-
-
-class Sequential(Layer):
-    """Layers one after the other; children are called "0", "1", ...
-
-    In backward the layers before the first one with parameters are left out if the gradient of the input is not
-    needed.
-
-    Layers that the backend has fused operations for run as one, see `fastconv.nn.fused.patterns`.
-
-    Layers that are built, such as those of a trained model, keep their values, see `Layer.build`::
-
-        model = nn.Sequential(*trained.layers[:-1], nn.Dense(3)).build((32, 32, 3))
-
-    Parameters
-    ----------
-    *layers : Layer
-        Or one list of them. The same one may come more than once: it shares its parameters.
-    """
-
-    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
-        self.layers = _as_layers(layers, "layers")
-        if not self.layers:
-            raise ArgumentError("layers: got none; allowed: at least one layer")
-        self.steps = find_steps(self.layers)
-        self.owns_output = self.steps[-1].owns_output
-        self.owns_grad = self.steps[0].owns_grad
-
-    def children(self) -> Sequence[tuple[str, Layer]]:
-        """Return the layers."""
-        return [(str(i), layer) for i, layer in enumerate(self.layers)]
-
-    def infer(self, input_shape: Shape) -> Shape:
-        """Return the shape that the last layer puts out."""
-        for layer in self.layers:
-            input_shape = layer.infer(input_shape)
-        return input_shape
-
-    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Set up the layers in order."""
-        for name, layer in self.children():
-            input_shape = scope.child(name, layer, input_shape)
-        return input_shape
-
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the layers; the context is the list of those of the steps."""
-        self._check_size(x)
-        contexts = []
-        for step in self.steps:
-            x, context = step.forward(x, training=training)
-            contexts.append(context)
-        return x, (tuple(contexts) if training else None)
-
-    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Run the layers backwards."""
-        contexts = self.check_context(context)
-        stop = 0 if needs_input_grad else self._trained_from()
-        wanted = Wanted(input_grad=needs_input_grad)
-        grad = run_backward(self.steps[stop:], contexts[stop:], grad_output, wanted)
-        return grad if needs_input_grad else None
-
-    def _trained_from(self) -> int:
-        """Return the number of the first step that has parameters."""
-        return next((i for i, step in enumerate(self.steps) if step.is_trained()), len(self.steps))
 
 
 class Residual(Layer):
@@ -117,8 +39,24 @@ class Residual(Layer):
     owns_grad = True
 
     def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
-        self.body = _as_layer(body, "body")
-        self.shortcut = Identity() if shortcut is None else _as_layer(shortcut, "shortcut")
+        self.body = as_layer(body, "body")
+        self.shortcut = Identity() if shortcut is None else as_layer(shortcut, "shortcut")
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
+
+    def structure(self) -> Sum | None:
+        """Return body and shortcut, unless a derived class computes something else."""
+        return Sum(self.body, self.shortcut) if computes_as(type(self)) is Residual else None
+
+    def frozen(self) -> Run:
+        """Return the sum of both, frozen."""
+        if computes_as(type(self)) is not Residual:
+            return super().frozen()
+        body, shortcut = self.body.frozen(), self.shortcut.frozen()
+        owned = (self.body.owns_output, self.shortcut.owns_output)
+        return lambda x: add_up(self.backend, (body(x), shortcut(x)), owned)
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         """Return body and shortcut."""
@@ -134,7 +72,7 @@ class Residual(Layer):
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run both and add."""
-        self._check_size(x)
+        self.check_size_of(x)
         body, body_context = self.body.forward(x, training=training)
         shortcut, shortcut_context = self.shortcut.forward(x, training=training)
         y = add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
@@ -170,12 +108,23 @@ class Parallel(Layer):
     owns_grad = True
 
     def __init__(self, *branches: Layer | Sequence[Layer], mode: Literal["sum", "concatenate"] = "sum") -> None:
-        self.branches = _as_layers(branches, "branches")
+        self.branches = as_layers(branches, "branches")
         if len(self.branches) < 2:
             raise ArgumentError(f"branches: got {len(self.branches)}; allowed: at least two layers")
         if mode not in ("sum", "concatenate"):
             raise ArgumentError(f"mode: got {mode!r}; allowed: sum, concatenate")
         self.mode = mode
+
+    def settings(self) -> dict[str, Any]:
+        """Return the mode."""
+        return {"mode": self.mode}
+
+    def frozen(self) -> Run:
+        """Return the branches frozen, and joined."""
+        if computes_as(type(self)) is not Parallel:
+            return super().frozen()
+        branches = [branch.frozen() for branch in self.branches]
+        return lambda x: self.join([branch(x) for branch in branches])
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         """Return the branches."""
@@ -191,7 +140,7 @@ class Parallel(Layer):
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run the branches; the context is theirs and the shapes of their outputs."""
-        self._check_size(x)
+        self.check_size_of(x)
         outputs, contexts = [], []
         for branch in self.branches:
             y, context = branch.forward(x, training=training)

@@ -6,11 +6,12 @@ copies of the layers are set up, so that the model itself does not change.
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -20,10 +21,54 @@ from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, Fas
 from fastconv.nn.core.initializers import draw_of
 from fastconv.nn.core.parameter import Buffer, Parameter
 
-if TYPE_CHECKING:
-    from fastconv.nn.core.layer import Layer
-
 _Tensor = TypeVar("_Tensor", bound=Buffer)
+
+
+@dataclass(frozen=True, eq=False)
+class Home:
+    """Where a layer was built.
+
+    Attributes
+    ----------
+    backend : Backend or None
+        None of a layer that is not built.
+    dtype :
+        What it computes in.
+    tensors : mapping of str to Buffer
+        Its own, by the names that it declared them with.
+    model : object
+        Stands for the model that it was built in, or for several.
+    """
+
+    backend: Backend | None
+    dtype: DType
+    tensors: Mapping[str, Buffer]
+    model: object
+
+
+class Declarer(Protocol):
+    """What a scope sees of a layer."""
+
+    @property
+    def home(self) -> Home:
+        """Where it was built."""
+        ...
+
+    def unlocked(self) -> contextlib.AbstractContextManager[None]:
+        """Let it take any attribute."""
+        ...
+
+    def children(self) -> Sequence[tuple[str, Any]]:
+        """Return the layers inside, with their names."""
+        ...
+
+    def setup(self, input_shape: Shape, scope: Scope, /) -> Shape:
+        """Declare its tensors."""
+        ...
+
+    def macs(self, input_shape: Shape, /) -> int:
+        """Return how many multiplications with weights one image takes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -31,7 +76,7 @@ class Visit:
     """A layer without layers inside, at one of its places; `parameters` counts what it declared there first."""
 
     path: str
-    layer: Layer
+    layer: Declarer
     input_shape: Shape
     output_shape: Shape
     parameters: int
@@ -60,7 +105,7 @@ class Draft:
     seed: int = 0
     tensors: list[tuple[Buffer, str, Callable[[], np.ndarray]]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
-    declared: dict[int, tuple[str, Layer, dict[str, Buffer]]] = field(default_factory=dict)
+    declared: dict[int, tuple[str, Any, dict[str, Buffer]]] = field(default_factory=dict)
 
 
 class Scope:
@@ -69,11 +114,11 @@ class Scope:
     A layer that is built, and now becomes a part of another model, gets those that it has.
     """
 
-    def __init__(self, draft: Draft, layer: Layer, path: str = "") -> None:
+    def __init__(self, draft: Draft, layer: Declarer, path: str = "") -> None:
         self._draft, self._layer, self._path = draft, layer, path
         self._again = id(layer) in draft.declared
         _, _, self._mine = draft.declared.setdefault(id(layer), (path, layer, {}))
-        self._kept = layer._tensors if draft.keeps and not self._again else {}
+        self._kept = layer.home.tensors if draft.keeps and not self._again else {}
 
     def __reduce__(self) -> tuple[object, ...]:
         raise ArgumentError("Scope: got a scope to copy or pickle; allowed: the layer that was set up in it")
@@ -82,24 +127,22 @@ class Scope:
         """Set up the layer of this scope; an error gets the layer's path."""
         target = copy.copy(self._layer) if self._draft.backend is None else self._layer
         leaf = not target.children()
-        vars(target)["_made"] = False  # it may set what it likes
         try:
-            if leaf or self._layer._tensors:
+            if leaf or self._layer.home.tensors:
                 self._check_home()
-            output_shape = target.setup(input_shape, self)
+            with target.unlocked():
+                output_shape = target.setup(input_shape, self)
         except FastconvError as error:
             if not leaf:
                 raise
             raise type(error)(f"layer {self._path or '.'} ({type(target).__name__}): {error}") from error
-        finally:
-            vars(target)["_made"] = True
         if leaf:
             new = () if self._again else self._mine.values()
             count = sum(tensor.size for tensor in new if isinstance(tensor, Parameter))
             self._draft.visits.append(Visit(self._path, target, input_shape, output_shape, count))
         return output_shape
 
-    def child(self, name: str, layer: Layer, input_shape: Shape) -> Shape:
+    def child(self, name: str, layer: Declarer, input_shape: Shape) -> Shape:
         """Set up a layer inside of this one and return the shape of its output."""
         return Scope(self._draft, layer, self._join(name)).setup_layer(input_shape)
 
@@ -130,17 +173,17 @@ class Scope:
 
     def _check_home(self) -> None:
         """Refuse a layer that is part of another model on another backend or in another type."""
-        layer, draft, home = self._layer, self._draft, self._layer._backend
-        if draft.backend is None or home is None or (layer._built_in is draft.root and not draft.keeps):
+        draft, home = self._draft, self._layer.home
+        if draft.backend is None or home.backend is None or (home.model is draft.root and not draft.keeps):
             return
-        if layer._dtype != draft.dtype:
+        if home.dtype != draft.dtype:
             raise DTypeError(
-                f"dtype: got {draft.dtype}; allowed: {layer._dtype}, in which the layer is built, or a new layer"
+                f"dtype: got {draft.dtype}; allowed: {home.dtype}, in which the layer is built, or a new layer"
             )
-        if home is not draft.backend:
+        if home.backend is not draft.backend:
             raise BackendMismatchError(
-                f"backend: got {draft.backend.name!r}; allowed: {home.name!r}, where the layer is built, or a new layer"
-                f" (or move its model there first: model.to({draft.backend.name!r}))"
+                f"backend: got {draft.backend.name!r}; allowed: {home.backend.name!r}, where the layer is built,"
+                f" or a new layer (or move its model there first: model.to({draft.backend.name!r}))"
             )
 
     def _join(self, name: str) -> str:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fastconv.backends.base import Array, Backend
+from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer, Parameter
 
-if TYPE_CHECKING:
-    from fastconv.nn.core.layer import Layer
-
-_Model = TypeVar("_Model", bound="Layer")
+_Model = TypeVar("_Model", bound=AbstractLayer)
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 _Method = Callable[Concatenate[_Model, _Arguments], _Result]

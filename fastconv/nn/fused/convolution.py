@@ -1,163 +1,315 @@
-"""Convolutions that run with what stands behind them: `ConvReLU`, `ConvNorm`, `ResidualReLU`. See steps.py."""
+"""Convolutions that run with what follows them: `Tail` describes that, `ConvActivation` and `ConvNorm` run it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from fastconv.backends.base import Array
 from fastconv.errors import ShapeError
-from fastconv.nn.core.layer import Context, Layer
-from fastconv.nn.fused.steps import Ending, Step, Wanted, conv_backward, ending_of, kept_dtype, run_backward
-from fastconv.nn.layers.activations import ReLU
+from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.fused.endings import ActivationEnding, Ending, Gradient, NormEnding, Wanted, convolution_backward
+from fastconv.nn.fused.frozen import folded
+from fastconv.nn.fused.steps import Step, stored_dtype
+from fastconv.nn.layers.activations import Activation
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.nn.layers.pooling import MaxPool2d
-from fastconv.nn.layers.simple import Identity
 
 
-class ConvReLU(Step):
-    """Convolution and rectifier in one pass, and a max pooling behind them where there is one.
+class Kind(NamedTuple):
+    """What follows a convolution or a normalisation, by name: that decides which operation of a backend it is."""
 
-    Backward the rectifier and the gradient of the bias in one pass; a pooling's result tells where the rectifier passed
-    something. Where one such step feeds another directly, the latter does that in the pass that computes the gradient
-    of its input (see `follow`).
+    adds: bool = False
+    activation: str | None = None
+    pools: bool = False
+
+
+class Operations(NamedTuple):
+    """The operations of a backend.
 
     Attributes
     ----------
-    before : ConvReLU or None
-        The step whose rectifier this one takes over backward.
-    masked : bool
-        Whether the step behind has taken over this one's.
+    forward : str
+        The convolution with what follows it, or the normalisation with that.
+    backward : tuple of str
+        To the convolution's result; empty where there is none, so that it is for inference only.
     """
 
-    def __init__(self, conv: Conv2d, relu: ReLU, pool: MaxPool2d | None = None) -> None:
-        super().__init__(conv, relu, *([] if pool is None else [pool]))
-        self.conv, self.relu, self.pool = conv, relu, pool
-        self.owns_output = False  # backward looks at the output, pooled or not
-        self.before: ConvReLU | None = None
-        self.masked = False
-        self.forward_operations = ("conv2d_relu" if pool is None else "conv2d_relu_max_pool2d",)
+    forward: str
+    backward: tuple[str, ...] = ()
+
+
+_POOLED = "conv2d_max_pool2d_backward"
+
+AFTER_CONVOLUTION: Mapping[Kind, Operations] = {
+    Kind(): Operations("conv2d"),
+    Kind(activation="relu"): Operations("conv2d_relu", ("relu_backward_bias",)),
+    Kind(activation="relu", pools=True): Operations("conv2d_relu_max_pool2d", ("relu_backward_bias", _POOLED)),
+    Kind(adds=True, activation="relu"): Operations("conv2d_add_relu"),
+}
+"""What can run as one with a convolution; what is not here is cut into what is."""
+
+AFTER_NORM: Mapping[Kind, Operations] = {
+    Kind(): Operations("batch_norm_inference", ("batch_norm_backward",)),
+    Kind(activation="relu"): Operations("normalise_relu", ("batch_norm_relu_backward",)),
+    Kind(activation="relu", pools=True): Operations(
+        "normalise_relu_max_pool2d", ("batch_norm_relu_max_pool2d_backward",)
+    ),
+    Kind(adds=True, activation="relu"): Operations("normalise_add_relu", ("batch_norm_add_relu_backward",)),
+}
+"""What can run as one with a normalisation. Its kinds are all in `AFTER_CONVOLUTION`: there they are in inference."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """The layers that follow a convolution, or a normalisation, in this order; each may be missing.
+
+    Attributes
+    ----------
+    adds : bool
+        Whether the result of a residual block's shortcut is added first.
+    activation : Activation or None
+    pool : MaxPool2d or None
+    """
+
+    adds: bool = False
+    activation: Activation | None = None
+    pool: MaxPool2d | None = None
+
+    @property
+    def layers(self) -> tuple[AbstractLayer, ...]:
+        """Those that there are."""
+        return tuple(layer for layer in (self.activation, self.pool) if layer is not None)
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What it is by name."""
+        name = None if self.activation is None else self.activation.operation
+        return Kind(self.adds, name, self.pool is not None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Convolution(Step):
+    conv: Conv2d
+    tail: Tail
+
+    @property
+    def convolution(self) -> Conv2d:
+        """The only one."""
+        return self.conv
+
+    @property
+    def reads_stored(self) -> bool:
+        """It does."""
+        return True
+
+    @property
+    def owns_output(self) -> bool:
+        """Backward looks at what is behind an activation, pooled or not."""
+        return self.tail.activation is None
+
+    def frozen(self) -> Run:
+        """Return the convolution with the normalisation folded, and what is left."""
+        conv, tail = self.frozen_convolution(), self.tail
+        return lambda x: convolve(conv, tail, conv.checked_input(x), conv.dtype)[0]
+
+    def frozen_convolution(self) -> Conv2d:
+        """Return the convolution with the normalisation folded."""
+        return self.conv
+
+
+def convolve(conv: Conv2d, tail: Tail, x: Array, dtype: np.dtype, *addend: Array) -> tuple[Array, Context]:
+    """Return a convolution with its tail, in an array of that type; and the context of the pooling."""
+    shape, operation = conv.output_shape(x.shape), AFTER_CONVOLUTION[tail.kind].forward
+    if tail.pool is None:
+        return conv.convolve(x, operation, *addend, out=conv.backend.empty(shape, dtype)), None
+    y, argmax, windows = tail.pool.prepare(shape, dtype)
+    kernel_size = windows.pop("kernel_size")
+    more = {f"pool_{name}": value for name, value in windows.items()}
+    conv.convolve(x, operation, out=y, argmax=argmax, kernel_size=kernel_size, **more)
+    return y, (argmax, shape)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvActivation(_Convolution):
+    """Convolution and activation in one pass, and a max pooling behind them where there is one.
+
+    Backward the activation and the gradient of the bias in one pass; a pooling's result tells where the activation
+    passed something. Where one such step feeds another directly, the latter does that in the pass that computes the
+    gradient of its input.
+    """
+
+    @property
+    def layers(self) -> tuple[AbstractLayer, ...]:
+        """The convolution and what follows it."""
+        return (self.conv, *self.tail.layers)
+
+    @property
+    def forward_operations(self) -> tuple[str, ...]:
+        """See `Step`."""
+        return (AFTER_CONVOLUTION[self.tail.kind].forward,)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        mine = () if self.masked else ("relu_backward_bias",)
-        taken = self._taken_over()
-        if self.pool is not None and not taken and not self.meets_shortcut:
-            return (*mine, "conv2d_max_pool2d_backward")
-        return (*mine, *(taken if self.before is None else ("conv2d_backward_input_relu",)))
+        activation = () if self._activation_backward is None else (self._activation_backward,)
+        return (*activation, *((_POOLED,) if self._pools_at_once(input_grad=True) else self.taken))
 
-    def can_read_kept(self) -> bool:
+    @property
+    def offers(self) -> type[Ending] | None:
+        """The activation, where it is the last."""
+        return ActivationEnding if self.tail.pool is None else None
+
+    @property
+    def takes_activations(self) -> bool:
         """It does."""
         return True
 
-    def follow(self, before: ConvReLU) -> None:
-        """Take over the rectifier of `before`, whose output is the input of this step alone."""
-        self.before, before.masked = before, True
+    @cached_property
+    def _activation_backward(self) -> str | None:
+        """The operation back through the activation, unless the step behind does that."""
+        if self.after.takes is not None:
+            return None
+        operation = AFTER_CONVOLUTION[self.tail.kind].backward[0]
+        return operation if self.conv.bias is not None else operation.removesuffix("_bias")
+
+    def _pools_at_once(self, *, input_grad: bool) -> bool:
+        """Tell whether the gradient goes through pooling and convolution by one operation.
+
+        There is none that also adds the gradient of a shortcut, or does the sums of a normalisation.
+        """
+        apart = input_grad and (self.meets_shortcut or self.before.takes is NormEnding)
+        return self.tail.pool is not None and not apart
+
+    def ending(self, context: Context) -> ActivationEnding | None:
+        """Return the convolution's bias."""
+        return None if self.after.takes is None else ActivationEnding(self.conv.bias)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run them; the context is x, the output, and that of the pooling."""
         conv = self.conv
-        x = conv.checked_input(x, kept=self.reads_kept)
-        y, pooled = convolve_relu(conv, self.pool, x, self._output_dtype(training=training))
+        x = conv.checked_input(x, stored=self.before.stored)
+        y, pooled = convolve(conv, self.tail, x, self.output_dtype(training=training))
         return y, ((x, y, pooled) if training else None)
 
-    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
-        """Run them backwards."""
-        conv, backend = self.conv, self.conv.backend
-        x, y, pooled = self.relu.check_context(context)
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
+        """Run them backward."""
+        conv, pool = self.conv, self.tail.pool
+        x, y, pooled = self.layers[1].check_context(context)
         grad = self.layers[-1].check_grad(grad_output, y.shape)
-        if not self.masked:
-            grad = backend.empty(y.shape, y.dtype)
-            if conv.bias is None:
-                backend.relu_backward(grad_output, y, out=grad)
-            else:
-                target = conv.bias.grad_target()
-                backend.relu_backward_bias(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
-                conv.bias.add_grad(target)
-        if self.pool is not None and wanted.addend is None and wanted.previous is None:
-            argmax, shape = pooled
-            before = None if self.before is None else self.before.conv
-            windows = self.pool.windows_of(shape)
-            return conv.backward_max_pool(grad, argmax, windows, x, needs_input_grad=wanted.input_grad, before=before)
-        if self.pool is not None:
-            grad = self.pool.backward(grad, pooled)
-        if self.before is None or not wanted.input_grad:
-            return conv_backward(conv, grad, x, wanted)
-        conv.backward_weight(grad, x)
-        return conv.backward_input_relu(grad, x, self.before.conv.bias)
+        if self._activation_backward is not None:
+            grad = self._before_activation(self._activation_backward, grad, y)
+        if pool is None:
+            return convolution_backward(conv, grad, x, wanted)
+        if not self._pools_at_once(input_grad=wanted.input_grad):
+            return convolution_backward(conv, pool.backward(grad, pooled), x, wanted)
+        argmax, shape = pooled
+        ending, windows = wanted.ending, pool.windows_of(shape)
+        return conv.backward_max_pool(
+            *(grad, argmax, windows, x),
+            needs_input_grad=wanted.input_grad,
+            rectified=ending is not None,
+            bias=ending.bias if isinstance(ending, ActivationEnding) else None,
+        ), None
+
+    def _before_activation(self, operation: str, grad_output: Array, y: Array) -> Array:
+        """Return the gradient before the activation; add that of the bias."""
+        bias, backend = self.conv.bias, self.conv.backend
+        grad, run = backend.empty(y.shape, y.dtype), getattr(backend, operation)
+        if bias is None:
+            run(grad_output, y, out=grad)
+        else:
+            target = bias.grad_target()
+            run(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
+            bias.add_grad(target)
+        return grad
 
 
-def convolve_relu(conv: Conv2d, pool: MaxPool2d | None, x: Array, dtype: np.dtype) -> tuple[Array, Context]:
-    """Return the rectified convolution, pooled if there is a pooling, in an array of that type; and its context."""
-    shape = conv.output_shape(x.shape)
-    if pool is None:
-        return conv.convolve(x, "conv2d_relu", out=conv.backend.empty(shape, dtype)), None
-    y, argmax, windows = pool.prepare(shape, dtype)
-    kernel_size = windows.pop("kernel_size")
-    more = {f"pool_{name}": value for name, value in windows.items()}
-    conv.convolve(x, "conv2d_relu_max_pool2d", out=y, argmax=argmax, kernel_size=kernel_size, **more)
-    return y, (argmax, shape)
-
-
-class ConvNorm(Step):
-    """Convolution with the statistics of its output; normalisation, rectifier and 2x2 max pooling in one pass more.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ConvNorm(_Convolution):
+    """Convolution with the statistics of its output; normalisation and all that follows in one pass more.
 
     Backward two passes: the sums, and the gradient of the convolution's output. The step behind may have done the first
-    (see `Ending`). A bias of the convolution has no effect but on the running mean.
+    (see `Link.takes`). A bias of the convolution has no effect but on the running mean.
     """
 
-    _kept = ("convolution and its gradient",)
+    norm: BatchNorm2d
 
-    def __init__(
-        self, conv: Conv2d, norm: BatchNorm2d, relu: ReLU | None = None, pool: MaxPool2d | None = None
-    ) -> None:
-        super().__init__(*[layer for layer in (conv, norm, relu, pool) if layer is not None])
-        self.conv, self.norm, self.relu, self.pool = conv, norm, relu, pool
-        self.owns_output = relu is None  # else backward looks at it, pooled or not
-        if pool is not None:
-            self.ends = ("normalise_relu_max_pool2d", "batch_norm_relu_max_pool2d_backward")
-        elif relu is not None:
-            self.ends = ("normalise_relu", "batch_norm_relu_backward")
-        else:
-            self.ends = ("batch_norm_inference", "batch_norm_backward")
-        self.forward_operations = ("conv2d_statistics", self.ends[0])
+    @property
+    def layers(self) -> tuple[AbstractLayer, ...]:
+        """The convolution, the normalisation, and what follows it."""
+        return (self.conv, self.norm, *self.tail.layers)
+
+    @property
+    def forward_operations(self) -> tuple[str, ...]:
+        """See `Step`."""
+        return ("conv2d_statistics", AFTER_NORM[self.tail.kind].forward)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        taken = self.norm_taken and self.conv.backend.sums_norm_gradients
-        return ("batch_norm_backward_apply" if taken else self.ends[1], *self._taken_over())
+        return (self._norm_backward, *self.taken)
 
-    def ends_in_norm(self) -> bool:
-        """Whether there is a rectifier, and no pooling."""
-        return self.relu is not None and self.pool is None
+    @cached_property
+    def _norm_backward(self) -> str:
+        """The operation back through the normalisation: what is left of it, if the step behind does the sums."""
+        return AFTER_NORM[self.tail.kind].backward[0] if self.after.takes is None else "batch_norm_backward_apply"
 
-    def can_read_kept(self) -> bool:
+    @property
+    def offers(self) -> type[Ending] | None:
+        """Activation and normalisation, where they are the last."""
+        return NormEnding if self.tail.activation is not None and self.tail.pool is None else None
+
+    @property
+    def stores(self) -> bool:
         """It does."""
         return True
 
-    def ending(self, context: Context) -> Ending | None:
-        """Return the end of this step, if the backend can do it with a convolution's gradient."""
-        if not self.conv.backend.sums_norm_gradients:
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """See `Step`."""
+        return ("convolution and its gradient", *super().stored)
+
+    def ending(self, context: Context) -> NormEnding | None:
+        """Return the normalisation with what it had in this step."""
+        if self.after.takes is None:
             return None
         _, z, mean, var, _, _ = self.norm.check_context(context)
-        return Ending(self.norm, z, mean, var)
+        return NormEnding(self.norm, z, mean, var)
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run them; the context is x, the convolution's output and its statistics, the output, and the argmax."""
+        x = self.conv.checked_input(x, stored=self.before.stored)
+        z, mean, var = self.statistics(x, training=training)
+        y, argmax = self.normalise(z, mean, var, training=training)
+        return y, ((x, z, mean, var, y, argmax) if training else None)
+
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
+        """Run them backward."""
+        grad, _ = self.normalise_backward(grad_output, context, wanted)
+        return convolution_backward(self.conv, grad, context[0], wanted)
+
+    def frozen_convolution(self) -> Conv2d:
+        """Return the convolution with the normalisation folded."""
+        return folded(self.conv, self.norm)
 
     def statistics(self, x: Array, *, training: bool) -> tuple[Array, Array, Array]:
         """Convolve and return the output with the mean and variance to normalise it with."""
         conv, norm, backend = self.conv, self.norm, self.conv.backend
         if not training:
             return conv.convolve(x, "conv2d"), norm.running_mean.array, norm.running_var.array
-        count = math.prod(conv.output_shape(x.shape)[:-1])
+        shape = conv.output_shape(x.shape)
+        count = math.prod(shape[:-1])
         if count == 0:
             raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
         mean, var = norm.empty_statistics()
-        z = backend.empty(conv.output_shape(x.shape), kept_dtype(conv))
+        z = backend.empty(shape, stored_dtype(conv))
         # A bias moves z and its mean alike. Left out it takes nothing of the precision that z is stored with.
         conv.convolve(x, "conv2d_statistics", out=z, bias=False, mean=mean, var=var)
         moved = mean[0]
@@ -167,158 +319,42 @@ class ConvNorm(Step):
         norm.update(moved, var[0], count)
         return z, mean, var
 
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run them; the context is x, the convolution's output and its statistics, the output, and the argmax."""
-        backend, norm = self.conv.backend, self.norm
-        x = self.conv.checked_input(x, kept=self.reads_kept)
-        dtype = self._output_dtype(training=training)
-        z, mean, var = self.statistics(x, training=training)
-        parts = (z, norm.gamma.array, norm.beta.array, mean, var)
-        argmax = None
-        if self.pool is None:
+    def normalise(
+        self, z: Array, mean: Array, var: Array, *residual: Array, training: bool
+    ) -> tuple[Array, Array | None]:
+        """Return all that follows the convolution, and the argmax if there is a pooling."""
+        backend, norm, pool = self.conv.backend, self.norm, self.tail.pool
+        run, dtype = getattr(backend, AFTER_NORM[self.tail.kind].forward), self.output_dtype(training=training)
+        parts = (z, norm.gamma.array, norm.beta.array, mean, var, *residual)
+        if pool is None:
             y = backend.empty(z.shape, dtype)
-            (backend.normalise_relu if self.relu else backend.batch_norm_inference)(*parts, eps=norm.eps, out=y)
-        else:
-            y, argmax, windows = self.pool.prepare(z.shape, dtype)
-            backend.normalise_relu_max_pool2d(
-                *parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool
-            )
-        return y, ((x, z, mean, var, y, argmax) if training else None)
+            run(*parts, eps=norm.eps, out=y)
+            return y, None
+        y, argmax, windows = pool.prepare(z.shape, dtype)
+        run(*parts, eps=norm.eps, **windows, out=y, argmax=argmax, workspace=backend.pool)
+        return y, argmax
 
-    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
-        """Run them backwards."""
-        backend, norm = self.conv.backend, self.norm
-        x, z, mean, var, y, argmax = norm.check_context(context)
+    def normalise_backward(self, grad_output: Array, context: Context, wanted: Wanted) -> tuple[Array, Array | None]:
+        """Return the gradient of the convolution's output, and that of the residual if there is one."""
+        backend, norm, tail = self.conv.backend, self.norm, self.tail
+        _, z, mean, var, y, argmax = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad, gamma = backend.empty(z.shape, z.dtype), norm.gamma.array
-        if wanted.own is not None:
-            apply_norm(wanted.own, grad_output, grad)
-            self.conv.no_gradient_of_bias()
-            return conv_backward(self.conv, grad, x, wanted)
-        more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
-        if self.relu is None:
-            backend.batch_norm_backward(grad_output, z, gamma, mean, var, **more)
-        elif self.pool is None:
-            backend.batch_norm_relu_backward(grad_output, y, z, gamma, mean, var, **more)
+        grad, run = backend.empty(z.shape, z.dtype), getattr(backend, self._norm_backward)
+        parts = (z, norm.gamma.array, mean, var)
+        more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool}
+        residual = None
+        if wanted.sums is not None:  # and grad_output is behind the activation already, and nobody else's
+            run(grad_output, *parts, **wanted.sums, **more)
+            residual = grad_output
         else:
-            windows = self.pool.windows_of(z.shape)
-            backend.batch_norm_relu_max_pool2d_backward(grad_output, y, argmax, z, gamma, mean, var, **windows, **more)
-        norm.add_grads(more)
+            if tail.adds:
+                residual = backend.empty(z.shape, norm.dtype)
+                more["grad_residual"] = residual
+            if tail.pool is not None:
+                more |= tail.pool.windows_of(z.shape)
+            saved = () if tail.activation is None else (y,) if tail.pool is None else (y, argmax)
+            sums = norm.grad_targets()
+            run(grad_output, *saved, *parts, **more, **sums)
+            norm.add_grads(sums)
         self.conv.no_gradient_of_bias()
-        return conv_backward(self.conv, grad, x, wanted)
-
-
-def apply_norm(ending: Ending, grad_output: Array, grad_input: Array) -> None:
-    """Write the gradient of z to `grad_input`, the sums being there and `grad_output` behind the rectifier."""
-    norm, statistics = ending.norm, (ending.mean, ending.var)
-    norm.backend.batch_norm_backward_apply(
-        *(grad_output, ending.z, norm.gamma.array, *statistics),
-        **(ending.grads or {}),
-        eps=norm.eps,
-        grad_input=grad_input,
-        workspace=norm.backend.pool,
-    )
-
-
-class ResidualReLU(Step):
-    """A residual block whose body ends in convolution and normalisation, and the rectifier behind it.
-
-    The last pass of the body adds the shortcut and rectifies; where the two paths meet backward, the gradient of the
-    shortcut is added in the pass that computes the body's.
-    """
-
-    forward_operations = ("conv2d_statistics", "normalise_add_relu")
-    _kept = ("convolution and its gradient",)
-
-    @property
-    def backward_operations(self) -> tuple[str, ...]:
-        """See `Step`; what the convolution that its input goes to takes over from the step before is named there."""
-        fused = self.last.conv.backend.sums_norm_gradients
-        first = self.first()
-        names = ["batch_norm_backward_apply" if self.norm_taken and fused else "batch_norm_add_relu_backward"]
-        names += self.last._taken_over()
-        if first is not None and not (first.follows_norm and fused):
-            names.append("conv2d_backward_input_add")
-        return tuple(names)
-
-    def ends_in_norm(self) -> bool:
-        """It does."""
-        return True
-
-    def can_read_kept(self) -> bool:
-        """It does where the shortcut passes on what it gets."""
-        return type(self.shortcut) is Identity and (self.body[0] if self.body else self.last).can_read_kept()
-
-    def read_kept(self) -> None:
-        """Note that its input will come so, and that of its first convolution."""
-        self.reads_kept = True
-        (self.body[0] if self.body else self.last).read_kept()
-
-    def ending(self, context: Context) -> Ending | None:
-        """Return the end of this step, if the backend can do it with a convolution's gradient."""
-        if not self.last.conv.backend.sums_norm_gradients:
-            return None
-        _, (_, z, mean, var, _), _ = self.last.norm.check_context(context)
-        return Ending(self.last.norm, z, mean, var)
-
-    def first(self) -> Step | None:
-        """Return the first step of the body, if that is a convolution."""
-        return (self.body[0] if self.body else self.last).first()
-
-    def __init__(self, block: Layer, relu: ReLU, body: Sequence[Step], last: ConvNorm, shortcut: Layer) -> None:
-        super().__init__(block, relu)
-        self.body, self.last, self.shortcut = tuple(body), last, shortcut
-        self.owns_grad = True
-        (self.body[0] if self.body else last).meets_shortcut = True
-
-    @property
-    def convolution(self) -> Conv2d | None:
-        """The last one of the body."""
-        return self.last.conv
-
-    def inside(self) -> Sequence[Step | Layer]:
-        """The steps of the body before the last, and the shortcut."""
-        return [*self.body, self.shortcut]
-
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the block; the context is those of the body's steps, what the last one leaves, and the shortcut's."""
-        backend, norm = self.last.conv.backend, self.last.norm
-        value, contexts = x, []
-        for step in self.body:
-            value, context = step.forward(value, training=training)
-            contexts.append(context)
-        value = self.last.conv.checked_input(value, kept=self.last.reads_kept)
-        z, mean, var = self.last.statistics(value, training=training)
-        residual, shortcut_context = x, None
-        if not self.reads_kept:
-            residual, shortcut_context = self.shortcut.forward(x, training=training)
-        y = backend.empty(z.shape, self._output_dtype(training=training))
-        backend.normalise_add_relu(z, norm.gamma.array, norm.beta.array, mean, var, residual, eps=norm.eps, out=y)
-        return y, ((contexts, (value, z, mean, var, y), shortcut_context) if training else None)
-
-    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
-        """Run the block backwards."""
-        backend, norm, conv = self.last.conv.backend, self.last.norm, self.last.conv
-        contexts, (value, z, mean, var, y), shortcut_context = norm.check_context(context)
-        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad = backend.empty(z.shape, z.dtype)
-        if wanted.own is not None:
-            residual = grad_output  # behind the rectifier already, and nobody else's
-            apply_norm(wanted.own, grad_output, grad)
-        else:
-            residual = backend.empty(z.shape, norm.dtype)
-            more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool, **norm.grad_targets()}
-            backend.batch_norm_add_relu_backward(
-                grad_output, y, z, norm.gamma.array, mean, var, grad_residual=residual, **more
-            )
-            norm.add_grads(more)
-        conv.no_gradient_of_bias()
-        rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=wanted.input_grad)
-        if rest is not None and wanted.addend is not None:
-            backend.add(rest, wanted.addend, out=wanted.addend)
-            rest = wanted.addend
-        if not self.body:
-            return conv_backward(conv, grad, value, replace(wanted, addend=rest))
-        previous = ending_of(self.body[-1], contexts[-1])
-        result = conv_backward(conv, grad, value, Wanted(input_grad=True, previous=previous))
-        return run_backward(self.body, contexts, result, replace(wanted, addend=rest, own=previous))
+        return grad, residual

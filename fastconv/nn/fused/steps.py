@@ -1,199 +1,273 @@
-"""Steps: layers that run as one, by fused operations of the backend. `fastconv.nn.fused.patterns` finds them.
+"""The steps of a plan: what runs as one, and what neighbours know of each other. Nothing of them ever changes.
 
-Steps give what their layers give, up to rounding.
+A step is one layer as it is (`Single`), or a convolution with what follows it (convolution.py, residual.py). Steps give
+what their layers give, up to rounding. patterns.py finds them.
+
+Each names the operations of the backend that it calls, and calls them by these names: what `fastconv.explain` shows is
+what runs.
 """
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
-from fastconv.backends.base import Array
-from fastconv.nn.core.layer import Context, Layer
+from fastconv._attributes import computes_as
+from fastconv.backends.base import Array, Shape
+from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.fused.endings import Ending, Gradient, Wanted, convolution_backward
 from fastconv.nn.layers.conv import Conv2d
-from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.precision import get_precision
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a step is asked for backwards, beside the gradients of its parameters.
+class Link:
+    """What two neighbouring steps know of the activation between them.
 
     Attributes
     ----------
-    input_grad : bool
-        Whether the gradient of its input is needed.
-    addend : array or None
-        Is added to that; may be written to.
-    previous : Ending or None
-        Of the step before, to be done with it.
-    own : Ending or None
-        Its own, where the step behind has done it.
+    stored : bool
+        In training it is in the type in which the backend stores activations (`Backend.kept_dtype`).
+    takes : kind of Ending, or None
+        The end of the first one that the second one does backward.
     """
 
-    input_grad: bool
-    addend: Array | None = None
-    previous: Ending | None = None
-    own: Ending | None = None
+    stored: bool = False
+    takes: type[Ending] | None = None
 
 
-@dataclass
-class Ending:
-    """How a step ends: ``y = relu(batch_norm(z))``, with a shortcut perhaps.
-
-    The step behind it, if that begins with a convolution, can do the rectifier and the sums of the normalisation where
-    it computes the gradient of y. Then `grads` are those of gamma and beta, and what it returns is the gradient behind
-    the rectifier.
-    """
-
-    norm: BatchNorm2d
-    z: Array
-    mean: Array
-    var: Array
-    grads: dict[str, Array] | None = None
+OUTSIDE = Link()
 
 
-class Step:
-    """One layer, run as it is.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Step(abc.ABC):
+    """What runs as one.
 
     Attributes
     ----------
-    layers : tuple of Layer
-        Those that it stands for.
-    forward_operations, backward_operations : tuple of str
-        The fused operations of the backend that it calls in training, in order; none for a layer of its own.
-    follows_norm : bool
-        Whether it does, on backends that can, the rectifier and the sums of the normalisation that the step before it
-        ends with (see `Ending`).
-    norm_taken : bool
-        Whether the step behind it does so with its own.
+    before, after : Link
+        To the steps around it.
     meets_shortcut : bool
-        Whether it opens the body of a `ResidualReLU`: the gradient of the shortcut is its addend.
-    keeps_output, reads_kept : bool
-        Whether in training its output, or its input, is in the type in which the backend keeps activations
-        (`Backend.kept_dtype`), because the step on the other side of it knows that too.
+        Whether it opens the body of a residual block: the gradient of the shortcut is its addend.
     """
 
-    forward_operations: tuple[str, ...] = ()
-    _kept: tuple[str, ...] = ()
+    before: Link = OUTSIDE
+    after: Link = OUTSIDE
+    meets_shortcut: bool = False
 
-    def __init__(self, *layers: Layer) -> None:
-        self.layers = layers
-        self.owns_output, self.owns_grad = layers[-1].owns_output, layers[0].owns_grad
-        self.follows_norm = self.norm_taken = self.meets_shortcut = False
-        self.keeps_output = self.reads_kept = False
+    @property
+    @abc.abstractmethod
+    def layers(self) -> tuple[AbstractLayer, ...]:
+        """Those that it stands for."""
+
+    @abc.abstractmethod
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the layers."""
+
+    @abc.abstractmethod
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
+        """Run them backward."""
+
+    @abc.abstractmethod
+    def frozen(self) -> Run:
+        """Return what computes the layers for inference, normalisations folded."""
+
+    @property
+    def forward_operations(self) -> tuple[str, ...]:
+        """The fused operations of the backend that it calls in training; none for a layer of its own."""
+        return ()
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
-        """See the class."""
-        return self._taken_over()
-
-    def _taken_over(self) -> tuple[str, ...]:
-        there = self.follows_norm and self.layers[0].backend.sums_norm_gradients
-        return ("conv2d_backward_input_norm_relu",) if there else ()
-
-    def ends_in_norm(self) -> bool:
-        """Whether it ends in a normalisation and a rectifier."""
-        return False
-
-    def ending(self, context: Context) -> Ending | None:
-        """Return its `Ending`, if there is a step behind that can do a part of it."""
-        return None
-
-    def first(self) -> Step | None:
-        """Return the step, it or one inside of it, whose convolution its input goes to."""
-        return self if self.convolution is not None else None
-
-    def can_read_kept(self) -> bool:
-        """Tell whether it takes an input as the backend keeps it."""
-        return False
-
-    def read_kept(self) -> None:
-        """Note that its input will come so."""
-        self.reads_kept = True
-
-    @property
-    def kept(self) -> tuple[str, ...]:
-        """What of it is in training in the type in which the backend keeps activations."""
-        return (*self._kept, *(["output"] if self.keeps_output else []))
-
-    def _output_dtype(self, *, training: bool) -> np.dtype:
-        """Return the type of its output."""
-        layer = self.layers[0]
-        return kept_dtype(layer) if training and self.keeps_output else layer.dtype
+        """Those that it calls backward, where the gradient of its input is wanted."""
+        return ()
 
     @property
     def convolution(self) -> Conv2d | None:
         """The convolution that it runs, if any."""
-        layer = self.layers[0]
-        return layer if type(layer) is Conv2d else None
+        return None
 
-    def inside(self) -> Sequence[Step | Layer]:
+    def infer_to_convolution(self, input_shape: Shape) -> Shape:
+        """Return the shape of one image that the convolution gets, for one of the step's input."""
+        return input_shape
+
+    @property
+    def opening(self) -> Step | None:
+        """The step, it or one inside of it, whose convolution its input goes to."""
+        return None if self.convolution is None else self
+
+    @property
+    def inside(self) -> Sequence[Step | AbstractLayer]:
         """What runs inside of it as steps of their own."""
         return [layer for layer in self.layers if layer.children()]
 
+    @property
+    def offers(self) -> type[Ending] | None:
+        """The end that the step behind may do backward."""
+        return None
+
+    @property
+    def takes_activations(self) -> bool:
+        """Whether it can do that of an activation function without a normalisation."""
+        return False
+
+    @property
+    def stores(self) -> bool:
+        """Whether its output may be stored as the backend stores activations."""
+        return False
+
+    @property
+    def reads_stored(self) -> bool:
+        """Whether it can read an input that is stored so."""
+        return False
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """What of it is so in training."""
+        return ("output",) if self.after.stored else ()
+
+    @property
+    def owns_output(self) -> bool:
+        """Whether its output is an array that nobody else refers to, nor backward looks at."""
+        return self.layers[-1].owns_output
+
+    @property
+    def owns_grad(self) -> bool:
+        """The same of the gradient of its input."""
+        return self.layers[0].owns_grad
+
+    @property
     def is_trained(self) -> bool:
         """Whether there is a parameter in it."""
         return any(layer.is_trained() for layer in self.layers)
 
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the layers."""
-        return self.layers[0].forward(x, training=training)
+    @property
+    def adds_shortcut(self) -> bool:
+        """Whether its convolution adds the gradient of a shortcut, by an operation for that alone."""
+        return self.meets_shortcut and self.convolution is not None and self.before.takes is None
 
-    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Array | None:
-        """Run them backwards; return the gradient of the input if it is wanted."""
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """The operation that does the end of the step before, if it does."""
+        return () if self.before.takes is None else (self.before.takes.operation,)
+
+    def linked(
+        self, *, before: Link | None = None, after: Link | None = None, meets_shortcut: bool | None = None
+    ) -> Self:
+        """Return this step with other neighbours."""
+        return replace(
+            self,
+            before=self.before if before is None else before,
+            after=self.after if after is None else after,
+            meets_shortcut=self.meets_shortcut if meets_shortcut is None else meets_shortcut,
+        )
+
+    def ending(self, context: Context) -> Ending | None:
+        """Return what the step behind is to do of it, see `Link.takes`."""
+        return None
+
+    def output_dtype(self, *, training: bool) -> np.dtype:
+        """Return the type of its output."""
         layer = self.layers[0]
-        addend = wanted.addend
-        if type(layer) is Conv2d and (addend is not None or wanted.previous is not None):
-            x = layer.check_context(context)
-            grad_output = layer.check_grad(grad_output, layer.output_shape(x.shape))
-            layer.backward_bias(grad_output)
-            return conv_backward(layer, grad_output, x, wanted)
+        return stored_dtype(layer) if training and self.after.stored else layer.dtype
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Single(Step):
+    """One layer, run as it is."""
+
+    layer: AbstractLayer
+
+    @property
+    def layers(self) -> tuple[AbstractLayer, ...]:
+        """It alone."""
+        return (self.layer,)
+
+    @cached_property
+    def convolution(self) -> Conv2d | None:
+        """The layer, if it is a convolution."""
+        layer = self.layer
+        return layer if isinstance(layer, Conv2d) and computes_as(type(layer)) is Conv2d else None
+
+    @property
+    def backward_operations(self) -> tuple[str, ...]:
+        """See `Step`."""
+        return self.taken
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the layer."""
+        return self.layer.forward(x, training=training)
+
+    def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
+        """Run it backward."""
+        layer, conv = self.layer, self.convolution
+        if conv is not None:
+            x = conv.check_context(context)
+            grad_output = conv.check_grad(grad_output, conv.output_shape(x.shape))
+            conv.backward_bias(grad_output)
+            return convolution_backward(conv, grad_output, x, wanted)
         grad = layer.backward(grad_output, context, needs_input_grad=wanted.input_grad)
-        if addend is None or grad is None:
-            return grad
-        layer.backend.add(grad, addend, out=addend)
-        return addend
+        if wanted.addend is None or grad is None:
+            return grad, None
+        layer.backend.add(grad, wanted.addend, out=wanted.addend)
+        return wanted.addend, None
+
+    def frozen(self) -> Run:
+        """Return what computes the layer."""
+        return self.layer.frozen()
 
 
-def kept_dtype(layer: Layer) -> np.dtype:
-    """Return the type in which the backend of a layer keeps activations in the active precision."""
+def stored_dtype(layer: AbstractLayer) -> np.dtype:
+    """Return the type in which the backend of a layer stores activations in the active precision."""
     return layer.backend.kept_dtype(layer.dtype, get_precision())
 
 
-def conv_backward(conv: Conv2d, grad_output: Array, x: Array, wanted: Wanted) -> Array | None:
-    """Gradients of weight and input, not of the bias; the latter behind the step before if that is to be done."""
-    conv.backward_weight(grad_output, x)
-    if not wanted.input_grad:
-        return None
-    previous = wanted.previous
-    if previous is None:
-        return conv.backward_input(grad_output, x, wanted.addend)
-    norm = previous.norm
-    previous.grads = norm.grad_targets()
-    statistics = {"mean": previous.mean, "var": previous.var, "eps": norm.eps}
-    grad = conv.backward_input_norm_relu(grad_output, x, wanted.addend, previous.z, **statistics, **previous.grads)
-    norm.add_grads(previous.grads)
-    return grad
+class Watcher(Protocol):
+    """Is told which steps run; see `watcher`."""
+
+    def begins(self, step: Step, direction: Literal["forward", "backward"], x: Array) -> None:
+        """Note that a step begins, with this input or gradient."""
+        ...
+
+    def ends(self, result: Array | None) -> None:
+        """Note that the one that began last has ended, with this output or gradient."""
+        ...
 
 
-def run_backward(
-    steps: Sequence[Step], contexts: Sequence[Context], grad_output: Array, wanted: Wanted
-) -> Array | None:
-    """Run steps backwards one after the other; `wanted` is of all, so its `own` is the last one's ending."""
-    grad: Array | None = grad_output
-    own = wanted.own
+watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+"""Whom the steps of all plans that run tell of it, in this thread: `fastconv.explain`."""
+
+
+def run_forward(steps: Sequence[Step], x: Array, *, training: bool) -> tuple[Array, tuple[Context, ...]]:
+    """Run steps one after the other; return the result and their contexts."""
+    watching, contexts = watcher.get(), []
+    for step in steps:
+        if watching is not None:
+            watching.begins(step, "forward", x)
+        x, context = step.forward(x, training=training)
+        contexts.append(context)
+        if watching is not None:
+            watching.ends(x)
+    return x, tuple(contexts)
+
+
+def run_backward(steps: Sequence[Step], contexts: Sequence[Context], grad_output: Array, wanted: Wanted) -> Gradient:
+    """Run steps backward one after the other; `wanted` is of all, so its `sums` are the last one's."""
+    watching, grad, sums = watcher.get(), grad_output, wanted.sums
     for i in range(len(steps) - 1, -1, -1):
         if i == 0:
-            return steps[0].backward(grad, contexts[0], replace(wanted, own=own))
-        previous = ending_of(steps[i - 1], contexts[i - 1])
-        grad = steps[i].backward(grad, contexts[i], Wanted(input_grad=True, previous=previous, own=own))
-        own = previous
-    return grad
-
-
-def ending_of(step: Step, context: Context) -> Ending | None:
-    """Return the `Ending` of a step that the one behind it is to do."""
-    return step.ending(context) if step.norm_taken else None
+            now = Wanted(wanted.input_grad, wanted.addend, wanted.ending, sums)
+        else:
+            now = Wanted(True, None, steps[i - 1].ending(contexts[i - 1]), sums)
+        if watching is not None:
+            watching.begins(steps[i], "backward", grad)
+        grad, sums = steps[i].backward(grad, contexts[i], now)
+        if watching is not None:
+            watching.ends(grad)
+    return grad, sums

@@ -6,22 +6,23 @@ from typing import ClassVar
 
 from fastconv import _validate as validate
 from fastconv.backends.base import Array
-from fastconv.nn.core.layer import Context, Layer
+from fastconv.nn.core.layer import Context
+from fastconv.nn.model.model import Layer
 
 
-class _Activation(Layer):
+class Activation(Layer):
     """``y = f(x)``, element by element, any shape. The context is what the derivative is computed from: y or x."""
 
     owns_grad = True
     operation: ClassVar[str]
-    keeps_output: ClassVar[bool] = False
+    saves_output: ClassVar[bool] = False
     """Whether backward takes y; else it takes x."""
 
     def __init_subclass__(cls) -> None:
-        cls.owns_output = not cls.keeps_output
+        cls.owns_output = not cls.saves_output
 
     def settings(self) -> dict[str, float]:
-        """Return the keyword arguments of both operations."""
+        """Return the arguments, which are the keyword arguments of both operations."""
         return {}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
@@ -29,7 +30,7 @@ class _Activation(Layer):
         x = self.check_input(x)
         y = self.backend.empty(x.shape, x.dtype)
         getattr(self.backend, self.operation)(x, out=y, **self.settings())
-        return y, (None if not training else y if self.keeps_output else x)
+        return y, (None if not training else y if self.saves_output else x)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         """Return the gradient of the input."""
@@ -42,40 +43,40 @@ class _Activation(Layer):
         return grad_input
 
 
-class ReLU(_Activation):
+class ReLU(Activation):
     """``max(x, 0)``; NaN stays NaN."""
 
     operation = "relu"
-    keeps_output = True
+    saves_output = True
 
 
-class Sigmoid(_Activation):
+class Sigmoid(Activation):
     """``1 / (1 + exp(-x))``."""
 
     operation = "sigmoid"
-    keeps_output = True
+    saves_output = True
 
 
-class Tanh(_Activation):
+class Tanh(Activation):
     """Hyperbolic tangent."""
 
     operation = "tanh"
-    keeps_output = True
+    saves_output = True
 
 
-class GELU(_Activation):
+class GELU(Activation):
     """``x * Phi(x)`` with the normal distribution function (https://arxiv.org/abs/1606.08415)."""
 
     operation = "gelu"
 
 
-class SiLU(_Activation):
+class SiLU(Activation):
     """``x * sigmoid(x)`` (https://arxiv.org/abs/1702.03118)."""
 
     operation = "silu"
 
 
-class LeakyReLU(_Activation):
+class LeakyReLU(Activation):
     """``x where x > 0, else slope * x``."""
 
     operation = "leaky_relu"
@@ -88,7 +89,7 @@ class LeakyReLU(_Activation):
         return {"slope": self.slope}
 
 
-class ELU(_Activation):
+class ELU(Activation):
     """``x where x > 0, else alpha * (exp(x) - 1)`` (https://arxiv.org/abs/1511.07289)."""
 
     operation = "elu"

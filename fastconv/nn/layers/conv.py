@@ -14,10 +14,11 @@ from fastconv.algorithm import get_algorithm
 from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.core.initializers import weight_and_bias
-from fastconv.nn.core.layer import Context, Layer
+from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Parameter, allocate
 from fastconv.nn.core.prepared import PreparedWeights
 from fastconv.nn.core.scope import Scope
+from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
 
 
@@ -112,6 +113,20 @@ class Conv2d(Layer):
         self._prepared = PreparedWeights(self.weight)
         return output_shape
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {
+            "out_channels": self.out_channels,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "bias": self._has_bias,
+            "in_channels": self.in_channels,
+            "init": self._init[0],
+        }
+
     def macs(self, input_shape: Shape) -> int:
         """``P * Q * K * R * S * C / groups``."""
         p, q, k = self.infer(input_shape)
@@ -130,15 +145,12 @@ class Conv2d(Layer):
         self.backward_weight(grad_output, x)
         return self.backward_input(grad_output, x) if needs_input_grad else None
 
-    def _setting(self, name: str) -> Any:
-        return {"bias": self._has_bias, "init": self._init[0]}.get(name, super()._setting(name))
+    # The parts, which fused steps call too (see fastconv/nn/fused)
 
-    # The parts, which fused steps call too (see conv_steps.py)
-
-    def checked_input(self, x: Array, *, kept: bool = False) -> Array:
-        """Return `x` in the form that the backend takes; if `kept`, it may come as the backend keeps activations."""
+    def checked_input(self, x: Array, *, stored: bool = False) -> Array:
+        """Return `x` in the form that the backend takes; if `stored`, it may come as the backend stores activations."""
         backend = self.backend  # says so if the layer is not built
-        if kept and x.dtype == backend.kept_dtype(self.dtype, get_precision()) != self.dtype:
+        if stored and x.dtype == backend.kept_dtype(self.dtype, get_precision()) != self.dtype:
             return x
         return self.check_input(x, 4, self.weight.shape[2] * self.groups)
 
@@ -251,21 +263,20 @@ class Conv2d(Layer):
         x: Array,
         *,
         needs_input_grad: bool,
-        before: Conv2d | None,
+        rectified: bool,
+        bias: Parameter | None,
     ) -> Array | None:
         """Gradients of weight and input from that of a max pooling's result; `windows` is the geometry of the pooling.
 
-        If x is the rectified result of the convolution `before`, the gradient is that behind the rectifier, and its sum
-        is added to the gradient of that convolution's bias.
+        If x is the `rectified` result of another convolution, the gradient is that behind the rectifier, and its sum is
+        added to the gradient of that convolution's `bias`.
         """
         backend = self.backend
         weight, more = self._backward_input_arguments(x) if needs_input_grad else (None, self._weight_arguments(x))
         grad = backend.empty(x.shape, self.dtype) if needs_input_grad else None
-        bias = None if before is None or not needs_input_grad else before.bias
         target, bias_target = self.weight.grad_target(), None if bias is None else bias.grad_target()
         pool = {name if name == "kernel_size" else f"pool_{name}": value for name, value in windows.items()}
         more |= {"precision": get_precision(), "grad_weight": target, "grad_input": grad, "grad_bias": bias_target}
-        rectified = needs_input_grad and before is not None
         backend.conv2d_max_pool2d_backward(grad_output, argmax, x, weight, **more, **pool, rectified=rectified)
         self.weight.add_grad(target)
         if bias is not None:

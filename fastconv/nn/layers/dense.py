@@ -9,10 +9,11 @@ from fastconv import _validate as validate
 from fastconv.backends.base import Array, Direction, PreparedWeight, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.core.initializers import weight_and_bias
-from fastconv.nn.core.layer import Context, Layer
+from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.prepared import PreparedWeights
 from fastconv.nn.core.scope import Scope
+from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
 
 
@@ -67,6 +68,15 @@ class Dense(Layer):
         self._prepared = PreparedWeights(self.weight)
         return output_shape
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {
+            "out_features": self.out_features,
+            "bias": self._has_bias,
+            "in_features": self.in_features,
+            "init": self._init[0],
+        }
+
     def macs(self, input_shape: Shape) -> int:
         """``C * K``."""
         return input_shape[0] * self.out_features
@@ -110,9 +120,6 @@ class Dense(Layer):
             workspace=backend.pool,
         )
         return self._prepared.get((direction, batch, precision), prepare)
-
-    def _setting(self, name: str) -> Any:
-        return {"bias": self._has_bias, "init": self._init[0]}.get(name, super()._setting(name))
 
     def _label(self) -> str:
         return f"Dense({self.out_features})"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from fastconv import _validate as validate
 from fastconv.backends.base import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.nn.core.layer import Context, Layer
+from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.scope import Scope
+from fastconv.nn.model.model import Layer
 
 
 class BatchNorm2d(Layer):
@@ -43,6 +45,10 @@ class BatchNorm2d(Layer):
         self.momentum = validate.number(momentum, "momentum", low=0)
         if self.momentum > 1:
             raise ArgumentError(f"momentum: got {momentum!r}; allowed: a number from 0 to 1")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"eps": self.eps, "momentum": self.momentum}
 
     def infer(self, input_shape: Shape) -> Shape:
         """Return the same shape."""
@@ -100,7 +106,7 @@ class BatchNorm2d(Layer):
         self.add_grads(targets)
         return grad_input if needs_input_grad else None
 
-    # The parts, which fused steps call too (see conv_steps.py)
+    # The parts, which fused steps call too (see fastconv/nn/fused)
 
     def empty_statistics(self) -> tuple[Array, Array]:
         """Return where mean and variance of a batch are to be written, with their second rows."""

@@ -11,7 +11,8 @@ from fastconv._pooling import _Windows, _windows
 from fastconv._shapes import PaddingLike, Pair, PairLike, as_padding, as_pair
 from fastconv.backends.base import Array, DType, Shape
 from fastconv.errors import ShapeError
-from fastconv.nn.core.layer import Context, Layer
+from fastconv.nn.core.layer import Context
+from fastconv.nn.model.model import Layer
 
 _NO_PADDING = ((0, 0), (0, 0))
 _windows_of = lru_cache(maxsize=1024)(_windows)
@@ -52,8 +53,15 @@ class _Pool(Layer):
         """(H, W, C) -> (P, Q, C)."""
         return self._windows(_map_shape(input_shape)).out_shape[1:]
 
-    def _setting(self, name: str) -> Any:
-        return None if name == "stride" and self.stride == self.kernel_size else super()._setting(name)
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {
+            "kernel_size": self.kernel_size,
+            "stride": None if self.stride == self.kernel_size else self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "ceil_mode": self.ceil_mode,
+        }
 
     def _windows(self, shape: Shape) -> _Windows:
         one = (1, *shape[1:])  # so that batches of all sizes share an entry
@@ -100,7 +108,7 @@ class MaxPool2d(_Pool):
         self.backend.max_pool2d_backward(grad_output, argmax, **self.windows_of(shape), out=grad_input)
         return grad_input
 
-    # The parts, which fused steps call too (see conv_steps.py)
+    # The parts, which fused steps call too (see fastconv/nn/fused)
 
     def windows_of(self, shape: Shape) -> dict[str, Any]:
         """Return the geometry for an input of this shape, as the backend takes it."""
@@ -137,6 +145,10 @@ class AvgPool2d(_Pool):
     ) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         self.count_include_pad = bool(count_include_pad)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().settings(), "count_include_pad": self.count_include_pad}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Pool; the context is the shape of x."""
@@ -177,6 +189,10 @@ class GlobalMaxPool2d(Layer):
 
     owns_output = True
     owns_grad = True
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
 
     def infer(self, input_shape: Shape) -> Shape:
         """(H, W, C) -> (C,)."""
@@ -223,6 +239,10 @@ class GlobalAvgPool2d(Layer):
 
     owns_output = True
     owns_grad = True
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
 
     def infer(self, input_shape: Shape) -> Shape:
         """(H, W, C) -> (C,)."""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from fastconv import _validate as validate
 from fastconv import random
 from fastconv._shapes import PairLike, as_pair
 from fastconv.backends.base import Array, Shape
 from fastconv.errors import ShapeError
-from fastconv.nn.core.layer import Context, Layer
+from fastconv.nn.core.layer import Context
+from fastconv.nn.model.model import Layer
 
 
 class Identity(Layer):
     """``y = x``: the very same array."""
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Return x; there is no context."""
@@ -29,6 +35,10 @@ class Flatten(Layer):
 
     PyTorch's runs through C, H, W, so that the dense layer behind it has its rows in another order.
     """
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
 
     def infer(self, input_shape: Shape) -> Shape:
         """(...) -> (product,)."""
@@ -54,6 +64,10 @@ class Scale(Layer):
 
     def __init__(self, factor: float) -> None:
         self.factor = validate.number(factor, "factor")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"factor": self.factor}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Multiply; the context is the shape of x."""
@@ -87,6 +101,10 @@ class Dropout(Layer):
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = validate.number(p, "p", low=0, high=1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"p": self.p}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Drop; the context is the key of the mask and the shape of x."""
@@ -128,6 +146,10 @@ class SubsamplePad(Layer):
     def __init__(self, out_channels: int, *, stride: PairLike = 1) -> None:
         self.out_channels = validate.at_least_one(out_channels, "out_channels")
         self.stride = as_pair(stride, "stride")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"out_channels": self.out_channels, "stride": self.stride}
 
     def infer(self, input_shape: Shape) -> Shape:
         """(H, W, C) -> (P, Q, K)."""

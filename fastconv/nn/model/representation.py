@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fastconv.nn.core.layer import Layer
+from fastconv.nn.core.layer import AbstractLayer
 
-MISSING = object()
+_MISSING = object()
 
 
-def describe(layer: Layer, name: str = "", indent: str = "") -> str:
+def describe(layer: AbstractLayer, name: str = "", indent: str = "") -> str:
     """Return ``Conv2d(16, 3, padding=1)``, or the tree of a layer made of others."""
     children = layer.children()
     arguments = _arguments(layer)
@@ -22,15 +21,16 @@ def describe(layer: Layer, name: str = "", indent: str = "") -> str:
     return "\n".join([head, *(describe(child, child_name, indent + "    ") for child_name, child in children)])
 
 
-def _arguments(layer: Layer) -> str:
-    """Return the arguments of ``__init__`` that are not the default, as far as the layer has them as attributes."""
+def _arguments(layer: AbstractLayer) -> str:
+    """Return the arguments of ``__init__`` that are not the default, as far as they are settings, or attributes."""
+    settings = {**vars(layer), **(layer.settings() or {})}
     inside = {id(child) for _, child in layer.children()}
     shown = []
     for parameter in inspect.signature(type(layer).__init__).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.name == "self":
             continue
-        value, shown_default = layer._setting(parameter.name), repr(_short(parameter.default))
-        if value is MISSING or id(value) in inside or shown_default == repr(_short(value)):
+        value, shown_default = settings.get(parameter.name, _MISSING), repr(_short(parameter.default))
+        if value is _MISSING or id(value) in inside or shown_default == repr(_short(value)):
             continue
         required = parameter.default is parameter.empty and parameter.kind is not parameter.KEYWORD_ONLY
         shown.append(f"{'' if required else parameter.name + '='}{_short(value)!r}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastconv.backends.base import DType, Shape
-from fastconv.nn.core.layer import Layer
+from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.scope import Draft, Scope
 
 
@@ -82,7 +82,7 @@ class Summary:
     __repr__ = __str__
 
 
-def summarize(model: Layer, input_shape: Shape, dtype: DType) -> Summary:
+def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary:
     """Return the summary of `model`, built or not, for images of `input_shape`."""
     draft = Draft()
     Scope(draft, model).setup_layer(input_shape)

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastconv._files import write_atomically
 from fastconv.errors import CheckpointError
-from fastconv.nn.core.layer import Layer
+from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer
 from fastconv.nn.core.undo import sets_all_or_none
 
@@ -25,7 +25,7 @@ FORMAT = "fastconv"
 VERSION = 1
 
 
-def save_weights(model: Layer, path: str | os.PathLike[str]) -> None:
+def save_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
     """Write the parameters and buffers of a built model.
 
     Raises
@@ -36,7 +36,7 @@ def save_weights(model: Layer, path: str | os.PathLike[str]) -> None:
     write_tensors(path, host_tensors(model), {"kind": "weights"})
 
 
-def load_weights(model: Layer, path: str | os.PathLike[str]) -> None:
+def load_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
     """Read the parameters and buffers of a built model.
 
     Raises
@@ -49,13 +49,13 @@ def load_weights(model: Layer, path: str | os.PathLike[str]) -> None:
     set_tensors(model, tensors)
 
 
-def host_tensors(model: Layer) -> dict[str, np.ndarray]:
+def host_tensors(model: AbstractLayer) -> dict[str, np.ndarray]:
     """Return the values of all parameters and buffers by name."""
     return {name: model.backend.to_numpy(tensor.array) for name, tensor in model.named_tensors().items()}
 
 
 @sets_all_or_none
-def set_tensors(model: Layer, tensors: Mapping[str, np.ndarray]) -> None:
+def set_tensors(model: AbstractLayer, tensors: Mapping[str, np.ndarray]) -> None:
     """Give all parameters and buffers the values of their names."""
     for name, tensor in model.named_tensors().items():
         tensor.data = tensors[name].reshape(tensor.shape)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv._explain import _steps
+from fastconv._explain import all_steps
 from fastconv.backends import get_backend, use_backend
 from fastconv.nn import BatchNorm2d, Conv2d, ReLU, Sequential
-from fastconv.nn.fused.steps import Step, kept_dtype
+from fastconv.nn.fused.steps import Step, stored_dtype, watcher
 from tests.nn.fused.test_patterns import PATTERNS
 
 pytestmark = pytest.mark.skipif("fast" not in get_backend().precisions, reason="fast precision is not there")
@@ -55,24 +55,31 @@ def test_gradients_are_those_of_float64_up_to_bfloat16(name: str, precisions: tu
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("precision", ["default", "fast"])
-def test_steps_keep_what_they_say(name: str, precision: str, rng, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_keep_what_they_say(name: str, precision: str, rng) -> None:
     model = _model(name)
     seen: dict[Step, tuple[type, type]] = {}
-    for step in _steps(model):
 
-        def spy(x, *, training, _real=step.forward, _step=step):
-            y, context = _real(x, training=training)
-            seen[_step] = x.dtype, y.dtype
-            return y, context
+    class Watch:
+        def __init__(self) -> None:
+            self.running: list[tuple[Step, type]] = []
 
-        monkeypatch.setattr(step, "forward", spy)
+        def begins(self, step, direction, x):
+            self.running.append((step, x.dtype))
+
+        def ends(self, result):
+            step, read = self.running.pop()
+            seen[step] = read, result.dtype
+
     for training in (True, False):
+        token = watcher.set(Watch())
         with fc.precision(precision):
             model.forward(rng.standard_normal((2, 19, 18, 5), np.float32), training=training)
+        watcher.reset(token)
         keeps = precision == "fast" and training
+        assert set(seen) == set(all_steps(model))
         for step, (read, written) in seen.items():
-            assert (read == KEPT) == (keeps and step.reads_kept)
-            assert (written == KEPT) == (keeps and "output" in step.kept)
+            assert (read == KEPT) == (keeps and step.before.stored)
+            assert (written == KEPT) == (keeps and "output" in step.stored)
 
 
 def test_activations_of_a_residual_network_are_kept() -> None:
@@ -101,7 +108,7 @@ KEPT_OUTPUTS = {
 
 @pytest.mark.parametrize("name", KEPT_OUTPUTS)
 def test_what_is_kept(name: str) -> None:
-    assert [step.keeps_output for step in _model(name).steps] == KEPT_OUTPUTS[name]
+    assert [step.after.stored for step in _model(name).plan.steps] == KEPT_OUTPUTS[name]
 
 
 @pytest.mark.parametrize("name", ["conv-norm-relu", "residual"])
@@ -159,8 +166,8 @@ def test_arrays_of_that_type_are_refused_from_outside(rng) -> None:
 
 def test_float64_is_kept_as_it_is() -> None:
     with fc.precision("fast"):
-        assert kept_dtype(_model("conv-norm", np.float64)) == np.float64
-        assert kept_dtype(_model("conv-norm")) == KEPT
+        assert stored_dtype(_model("conv-norm", np.float64)) == np.float64
+        assert stored_dtype(_model("conv-norm")) == KEPT
 
 
 def test_captured_step_gives_the_same_bits(rng) -> None:
