@@ -10,8 +10,8 @@ import abc
 import contextlib
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from fastconv.errors import UnknownAttributeError
 
@@ -96,10 +96,11 @@ def settings_of(part: Any) -> Mapping[str, Any] | None:
     None if it is not known: there is no such method, it returns None, or it is that of a class from which this one was
     derived with another ``forward``, say. Who defines such a thing anew defines `settings` along with it.
     """
-    settings: Mapping[str, Any] | None = part.settings() if _speaks(type(part)) else None
+    settings: Mapping[str, Any] | None = part.settings() if _speaks(cast(Hashable, type(part))) else None
     return settings
 
 
+@functools.cache
 def _speaks(cls: type) -> bool:
     """Tell whether `settings` was defined with all that `cls` computes."""
     mine: set[str] = set()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._attributes import Declared, is_ours
+from fastconv._attributes import Declared, settings_of
 from fastconv.backends.base import Array, Backend
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.nn.core.parameter import Parameter, Run, runs
@@ -136,12 +136,13 @@ class Optimizer(Declared):
 
     def _captured_update(self) -> Callable[[], bool] | None:
         """Return `update` as one call that nothing interrupts, or None where there is none."""
-        if not self.backend.captures or not is_ours(type(self)):
+        declared = settings_of(self) if self.backend.captures else None
+        if declared is None:
             return None
         for parameter in self.parameters:
             if not parameter.has_grad:
                 parameter.grad  # noqa: B018 - fills it with zeros
-        settings = (self.backend.num_threads, *self.settings().values())
+        settings = (self.backend.num_threads, *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None
             self._captured = settings, self.backend.capture(self.update)
@@ -173,7 +174,11 @@ class Optimizer(Declared):
 
     @abc.abstractmethod
     def settings(self) -> dict[str, float | bool]:
-        """Return the hyperparameters but the learning rate."""
+        """Return the hyperparameters but the learning rate: all that decides what `_update` does beside its arrays.
+
+        Who defines `_update` anew defines this along with it, and computes on the backend alone; else the update runs
+        as it is in each step, and is not captured.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return ``{"kind", "steps", "lr", "settings", "tensors"}``; tensors are NumPy's: ``"velocity/0.weight"``."""

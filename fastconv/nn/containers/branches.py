@@ -43,8 +43,8 @@ class Residual(Layer):
         self.shortcut = Identity() if shortcut is None else as_layer(shortcut, "shortcut")
 
     def settings(self) -> dict[str, Any]:
-        """There are none."""
-        return {}
+        """Return body and shortcut."""
+        return {"body": self.body, "shortcut": self.shortcut}
 
     def structure(self) -> Sum | None:
         """Return body and shortcut, unless a derived class computes something else."""
@@ -116,8 +116,8 @@ class Parallel(Layer):
         self.mode = mode
 
     def settings(self) -> dict[str, Any]:
-        """Return the mode."""
-        return {"mode": self.mode}
+        """Return branches and mode."""
+        return {"branches": self.branches, "mode": self.mode}
 
     def frozen(self) -> Run:
         """Return the branches frozen, and joined."""

@@ -55,8 +55,8 @@ class Sequential(Layer):
         return self._plan
 
     def settings(self) -> dict[str, Any]:
-        """There are none."""
-        return {}
+        """Return the layers."""
+        return {"layers": self.layers}
 
     def structure(self) -> Chain | None:
         """Return the layers, unless a derived class computes something else."""

@@ -108,9 +108,9 @@ class AbstractLayer(Declared):
         return 0
 
     def settings(self) -> Mapping[str, Any] | None:
-        """Return all that decides what it computes, beside its tensors and the layers inside, by the names it is given.
+        """Return all that decides what it computes beside its tensors: arguments by their names, and the layers inside.
 
-        None if that is not known, as by default: then no step with it is captured. Values are compared before each
+        None if that is not known, as by default: then no step with it is captured. The values are compared before each
         step, so one that changes in place is returned as a copy.
         """
         return None
