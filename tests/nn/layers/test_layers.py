@@ -1,5 +1,7 @@
 """Layers one by one: gradients, shapes, what they say about bad input."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -420,3 +422,23 @@ def test_other_backend_is_named(rng):
         assert model.parameters()[0].arena.backend.name == "numba"
     with fc.use_backend("numpy"):
         np.testing.assert_allclose(model.to("numpy")(x), y, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_settings_are_all_arguments(name):
+    """One that is forgotten would be replayed as it was when a step was captured."""
+    layer = LAYERS[name][0]()
+    arguments = inspect.signature(type(layer).__init__).parameters.values()
+    wanted = {p.name for p in arguments if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} - {"self"}
+    assert layer.settings() is not None
+    assert set(layer.settings()) >= wanted
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [(lambda: nn.BatchNorm2d(), "eps", 0.5), (lambda: nn.Dropout(), "p", 0.1), (lambda: nn.ELU(), "alpha", 2.0)],
+)
+def test_settings_are_those_of_now(make, name, value):
+    layer = make()
+    setattr(layer, name, value)
+    assert layer.settings()[name] == value
