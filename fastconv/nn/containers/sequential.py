@@ -12,6 +12,7 @@ from fastconv.nn.containers.arguments import as_layers
 from fastconv.nn.core.layer import Chain, Context, Run
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
+from fastconv.nn.fused.steps import run_forward
 from fastconv.nn.model.model import Layer
 
 
@@ -44,15 +45,15 @@ class Sequential(Layer):
     @property
     def plan(self) -> Plan:
         """How the layers run, once they are built; see `fastconv.nn.fused`."""
-        if self._plan is None:
+        plan = self._plan
+        if plan is not None and plan.layers is self.layers:
+            return plan
+        if plan is None:
             _ = self.backend  # says so
-            raise ArgumentError("layers: got some that are not built; allowed: after build(input_shape)")
-        if self._plan.layers is not self.layers:
-            raise ArgumentError(
-                f"layers: got others than this {type(self).__name__} was built with; allowed: after"
-                " build(input_shape), where layers that are built keep their values"
-            )
-        return self._plan
+        raise ArgumentError(
+            f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
+            " where layers that are built keep their values"
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return the layers."""
@@ -90,7 +91,7 @@ class Sequential(Layer):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run the layers; the context is the list of those of the steps."""
         self.check_size_of(x)
-        y, contexts = self.plan.forward(x, training=training)
+        y, contexts = run_forward(self.plan.steps, x, training=training)
         return y, (contexts if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:

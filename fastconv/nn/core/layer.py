@@ -171,7 +171,8 @@ class AbstractLayer(Declared):
 
     def settle(self, home: Home) -> None:
         """Live there from now on."""
-        self._backend, self._dtype, self._tensors, self._built_in = home.backend, home.dtype, home.tensors, home.model
+        backend, dtype, tensors, model = home
+        vars(self).update(_backend=backend, _dtype=dtype, _tensors=tensors, _built_in=model)
 
     @property
     def backend(self) -> Backend:

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
@@ -24,8 +24,7 @@ from fastconv.nn.core.parameter import Buffer, Parameter
 _Tensor = TypeVar("_Tensor", bound=Buffer)
 
 
-@dataclass(frozen=True, eq=False)
-class Home:
+class Home(NamedTuple):
     """Where a layer was built.
 
     Attributes

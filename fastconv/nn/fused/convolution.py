@@ -82,7 +82,7 @@ class Tail:
     activation: Activation | None = None
     pool: MaxPool2d | None = None
 
-    @property
+    @cached_property
     def layers(self) -> tuple[AbstractLayer, ...]:
         """Those that there are."""
         return tuple(layer for layer in (self.activation, self.pool) if layer is not None)
@@ -123,6 +123,10 @@ class _Convolution(Step):
         """Return the convolution with the normalisation folded."""
         return self.conv
 
+    def output_dtype(self, *, training: bool) -> np.dtype:
+        """Return the type of its output."""
+        return stored_dtype(self.conv) if training and self.after.stored else self.conv.dtype
+
 
 def convolve(conv: Conv2d, tail: Tail, x: Array, dtype: np.dtype, *addend: Array) -> tuple[Array, Context]:
     """Return a convolution with its tail, in an array of that type; and the context of the pooling."""
@@ -145,7 +149,7 @@ class ConvActivation(_Convolution):
     gradient of its input.
     """
 
-    @property
+    @cached_property
     def layers(self) -> tuple[AbstractLayer, ...]:
         """The convolution and what follows it."""
         return (self.conv, *self.tail.layers)
@@ -241,7 +245,7 @@ class ConvNorm(_Convolution):
 
     norm: BatchNorm2d
 
-    @property
+    @cached_property
     def layers(self) -> tuple[AbstractLayer, ...]:
         """The convolution, the normalisation, and what follows it."""
         return (self.conv, self.norm, *self.tail.layers)

@@ -172,11 +172,6 @@ class Step(abc.ABC):
         """Return what the step behind is to do of it, see `Link.takes`."""
         return None
 
-    def output_dtype(self, *, training: bool) -> np.dtype:
-        """Return the type of its output."""
-        layer = self.layers[0]
-        return stored_dtype(layer) if training and self.after.stored else layer.dtype
-
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Single(Step):

@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -172,7 +171,7 @@ class Layer(AbstractLayer):
             groups = [[item for item in host if type(item[0]) is cls] for cls in (Parameter, Buffer)]
             allocate(target, self.dtype, groups)
             for layer in layers:
-                layer.settle(replace(layer.home, backend=target))
+                layer.settle(layer.home._replace(backend=target))
             _arrange(self)
         return self
 
