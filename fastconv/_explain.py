@@ -18,7 +18,7 @@ from fastconv.backends.base import Array
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.fused.plan import Plan, make_plan
-from fastconv.nn.fused.steps import Step, stored_dtype, watcher
+from fastconv.nn.fused.steps import Step, run_forward, stored_dtype, watcher
 from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
 
@@ -104,7 +104,7 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     token = watcher.set(watch)
     try:
         with backend.trace(watch.launched.append):
-            y, context = plan.forward(x, training=True)
+            y, context = run_forward(plan.steps, x, training=True)
             plan.backward(backend.asarray(np.ones(y.shape), model.dtype), context, needs_input_grad=False)
     finally:
         watcher.reset(token)

@@ -9,7 +9,7 @@ from fastconv.backends.base import Array
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import Wanted
 from fastconv.nn.fused.patterns import find_steps
-from fastconv.nn.fused.steps import Step, run_backward, run_forward
+from fastconv.nn.fused.steps import Step, run_backward
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,10 +39,6 @@ class Plan:
     def owns_grad(self) -> bool:
         """As of a layer."""
         return self.steps[0].owns_grad
-
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, tuple[Context, ...]]:
-        """Run the steps; return the result and their contexts."""
-        return run_forward(self.steps, x, training=training)
 
     def backward(self, grad_output: Array, contexts: Sequence[Context], *, needs_input_grad: bool) -> Array | None:
         """Run the steps backward; without those before the first parameter if the gradient of x is not needed."""

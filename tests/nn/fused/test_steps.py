@@ -102,7 +102,8 @@ KEPT_OUTPUTS = {
     "residual": [False, True, False],
     "residual-with-shortcut": [False, True, False, True, False],  # into the identity, not into the other shortcut
     "residual-of-a-layer": [False, False, False, False, False],
-    "derived-class": [False, False, False, False, False],
+    "derived-class": [True, True, False],
+    "derived-class-that-computes": [False, False, False, False, False],
 }
 
 
