@@ -311,8 +311,7 @@ class Trainer(Declared):
     def _captured_step(self, x: Array) -> CapturedStep | None:
         """Return the step for batches like `x`, captured now if need be, or None if this one is not captured.
 
-        One shape at a time has the memory of a captured step. Another shape gets it when it comes twice in a row, so
-        not the short batch at the end of an epoch.
+        One shape at a time has the memory of a captured step; another gets it when it comes twice in a row.
         """
         shape, last, kept = tuple(x.shape), self._last_shape, self._captured
         self._last_shape = shape

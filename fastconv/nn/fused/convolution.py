@@ -149,6 +149,8 @@ class ConvActivation(_Convolution):
     gradient of its input.
     """
 
+    takes_activations = True
+
     @cached_property
     def layers(self) -> tuple[AbstractLayer, ...]:
         """The convolution and what follows it."""
@@ -169,11 +171,6 @@ class ConvActivation(_Convolution):
     def offers(self) -> type[Ending] | None:
         """The activation, where it is the last."""
         return ActivationEnding if self.tail.pool is None else None
-
-    @property
-    def takes_activations(self) -> bool:
-        """It does."""
-        return True
 
     @cached_property
     def _activation_backward(self) -> str | None:
@@ -243,6 +240,7 @@ class ConvNorm(_Convolution):
     (see `Link.takes`). A bias of the convolution has no effect but on the running mean.
     """
 
+    stores = True
     norm: BatchNorm2d
 
     @cached_property
@@ -269,11 +267,6 @@ class ConvNorm(_Convolution):
     def offers(self) -> type[Ending] | None:
         """Activation and normalisation, where they are the last."""
         return NormEnding if self.tail.activation is not None and self.tail.pool is None else None
-
-    @property
-    def stores(self) -> bool:
-        """It does."""
-        return True
 
     @property
     def stored(self) -> tuple[str, ...]:

@@ -35,6 +35,7 @@ class ResidualActivation(Step):
     shortcut : Layer
     """
 
+    stores = True
     block: AbstractLayer
     activation: Activation
     body: tuple[Step, ...]
@@ -93,11 +94,6 @@ class ResidualActivation(Step):
     def offers(self) -> type[Ending] | None:
         """As its last convolution."""
         return self.last.offers
-
-    @property
-    def stores(self) -> bool:
-        """It does."""
-        return True
 
     @property
     def reads_stored(self) -> bool:

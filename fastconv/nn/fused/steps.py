@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
@@ -55,8 +55,13 @@ class Step(abc.ABC):
         To the steps around it.
     meets_shortcut : bool
         Whether it opens the body of a residual block: the gradient of the shortcut is its addend.
+    takes_activations, stores : bool
+        Whether it can do the end of a step without a normalisation backward; whether its output may be stored as the
+        backend stores activations.
     """
 
+    takes_activations: ClassVar[bool] = False
+    stores: ClassVar[bool] = False
     before: Link = OUTSIDE
     after: Link = OUTSIDE
     meets_shortcut: bool = False
@@ -113,23 +118,13 @@ class Step(abc.ABC):
         return None
 
     @property
-    def takes_activations(self) -> bool:
-        """Whether it can do that of an activation function without a normalisation."""
-        return False
-
-    @property
-    def stores(self) -> bool:
-        """Whether its output may be stored as the backend stores activations."""
-        return False
-
-    @property
     def reads_stored(self) -> bool:
-        """Whether it can read an input that is stored so."""
+        """Whether it can read an input that is stored as the backend stores activations."""
         return False
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """What of it is so in training."""
+        """What of it is stored so in training."""
         return ("output",) if self.after.stored else ()
 
     @property
