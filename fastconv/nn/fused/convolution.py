@@ -93,6 +93,16 @@ class Tail:
         name = None if self.activation is None else self.activation.operation
         return Kind(self.adds, name, self.pool is not None)
 
+    @cached_property
+    def after_convolution(self) -> Operations:
+        """What computes it with a convolution."""
+        return AFTER_CONVOLUTION[self.kind]
+
+    @cached_property
+    def after_norm(self) -> Operations:
+        """What computes it with a normalisation."""
+        return AFTER_NORM[self.kind]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Convolution(Step):
@@ -130,7 +140,7 @@ class _Convolution(Step):
 
 def convolve(conv: Conv2d, tail: Tail, x: Array, dtype: np.dtype, *addend: Array) -> tuple[Array, Context]:
     """Return a convolution with its tail, in an array of that type; and the context of the pooling."""
-    shape, operation = conv.output_shape(x.shape), AFTER_CONVOLUTION[tail.kind].forward
+    shape, operation = conv.output_shape(x.shape), tail.after_convolution.forward
     if tail.pool is None:
         return conv.convolve(x, operation, *addend, out=conv.backend.empty(shape, dtype)), None
     y, argmax, windows = tail.pool.prepare(shape, dtype)
@@ -159,7 +169,7 @@ class ConvActivation(_Convolution):
     @property
     def forward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        return (AFTER_CONVOLUTION[self.tail.kind].forward,)
+        return (self.tail.after_convolution.forward,)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
@@ -177,7 +187,7 @@ class ConvActivation(_Convolution):
         """The operation back through the activation, unless the step behind does that."""
         if self.after.takes is not None:
             return None
-        operation = AFTER_CONVOLUTION[self.tail.kind].backward[0]
+        operation = self.tail.after_convolution.backward[0]
         return operation if self.conv.bias is not None else operation.removesuffix("_bias")
 
     def _pools_at_once(self, *, input_grad: bool) -> bool:
@@ -251,7 +261,7 @@ class ConvNorm(_Convolution):
     @property
     def forward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        return ("conv2d_statistics", AFTER_NORM[self.tail.kind].forward)
+        return ("conv2d_statistics", self.tail.after_norm.forward)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
@@ -261,7 +271,7 @@ class ConvNorm(_Convolution):
     @cached_property
     def _norm_backward(self) -> str:
         """The operation back through the normalisation: what is left of it, if the step behind does the sums."""
-        return AFTER_NORM[self.tail.kind].backward[0] if self.after.takes is None else "batch_norm_backward_apply"
+        return self.tail.after_norm.backward[0] if self.after.takes is None else "batch_norm_backward_apply"
 
     @property
     def offers(self) -> type[Ending] | None:
@@ -321,7 +331,7 @@ class ConvNorm(_Convolution):
     ) -> tuple[Array, Array | None]:
         """Return all that follows the convolution, and the argmax if there is a pooling."""
         backend, norm, pool = self.conv.backend, self.norm, self.tail.pool
-        run, dtype = getattr(backend, AFTER_NORM[self.tail.kind].forward), self.output_dtype(training=training)
+        run, dtype = getattr(backend, self.tail.after_norm.forward), self.output_dtype(training=training)
         parts = (z, norm.gamma.array, norm.beta.array, mean, var, *residual)
         if pool is None:
             y = backend.empty(z.shape, dtype)
