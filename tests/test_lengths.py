@@ -115,11 +115,9 @@ transform_small_gradient
 LONG_FILES = """
 conv2d.py
 functional.py
-layer.py
 operations.py
 simd.py
 tile.py
-trainer.py
 weight_gradient.py
 """
 
