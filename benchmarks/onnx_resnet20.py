@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.nn import Conv2d, Dense, SubsamplePad
-from fastconv.nn.conv_steps import ConvNorm, ResidualReLU
-from fastconv.nn.inference import folded
+from fastconv.nn.fused.convolution import ConvNorm
+from fastconv.nn.fused.frozen import folded_values
+from fastconv.nn.fused.residual import ResidualActivation
 
 
 class _Graph:
@@ -29,7 +30,7 @@ class _Graph:
 
     def convolution(self, x: str, step: ConvNorm) -> str:
         conv: Conv2d = step.conv
-        weight, bias = folded(conv, step.norm)
+        weight, bias = folded_values(conv, step.norm)
         weights = self.constant(weight.transpose(3, 2, 0, 1)), self.constant(bias)
         return self.add("Conv", x, *weights, strides=list(conv.stride), pads=[1] * 4)
 
@@ -49,8 +50,8 @@ def export(model: Any) -> bytes:
 
     graph = _Graph()
     value, channels = "x", 3
-    for step in model.steps:
-        if isinstance(step, ResidualReLU):
+    for step in model.plan.steps:
+        if isinstance(step, ResidualActivation):
             (first,) = step.body
             inner = graph.add("Relu", graph.convolution(value, first))
             other = graph.shortcut(value, step.shortcut, channels)

@@ -7,10 +7,11 @@ Python and change nothing.
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
 import inspect
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from fastconv.errors import UnknownAttributeError
 
@@ -44,6 +45,15 @@ class Declared(metaclass=_Made):
     misleading: ClassVar[frozenset[str]] = frozenset()
     _made = False
 
+    @contextlib.contextmanager
+    def unlocked(self) -> Iterator[None]:
+        """Take any attribute meanwhile, as in ``__init__``."""
+        vars(self)["_made"] = False
+        try:
+            yield
+        finally:
+            vars(self)["_made"] = True
+
     def __setattr__(self, name: str, value: Any) -> None:
         if self._made and not name.startswith("_") and name not in vars(self):
             cls, ours = type(self), is_ours(type(self))
@@ -63,6 +73,47 @@ class Declared(metaclass=_Made):
 def is_ours(cls: type) -> bool:
     """Tell whether a class is fastconv's own."""
     return cls.__module__.partition(".")[0] == _OURS
+
+
+@functools.cache
+def computes_as(cls: type) -> type:
+    """Return the class of fastconv's own that objects of `cls` compute as, `cls` itself if there is none.
+
+    That is the nearest one that it is derived from, unless it defines anew what that one defines: another ``__init__``
+    and new names do not count, another ``forward`` does.
+    """
+    mine: set[str] = set()
+    for base in cls.__mro__:
+        if is_ours(base):
+            return cls if any(hasattr(base, name) for name in mine) else base
+        mine |= _computing_names(base)
+    return cls
+
+
+def settings_of(part: Any) -> Mapping[str, Any] | None:
+    """Return ``part.settings()``: all that decides what a layer, loss or optimizer computes, beside its arrays.
+
+    None if it is not known: there is no such method, it returns None, or it is that of a class from which this one was
+    derived with another ``forward``, say. Who defines such a thing anew defines `settings` along with it.
+    """
+    settings: Mapping[str, Any] | None = part.settings() if _speaks(cast(Hashable, type(part))) else None
+    return settings
+
+
+@functools.cache
+def _speaks(cls: type) -> bool:
+    """Tell whether `settings` was defined with all that `cls` computes."""
+    mine: set[str] = set()
+    for base in cls.__mro__:
+        if "settings" in vars(base) or is_ours(base):
+            return hasattr(base, "settings") and not any(hasattr(base, name) for name in mine)
+        mine |= _computing_names(base)
+    return False
+
+
+def _computing_names(cls: type) -> set[str]:
+    """Return what a class defines that may decide what its objects compute."""
+    return {name for name in vars(cls) if name == "__call__" or not name.startswith(("__", "_abc_"))}
 
 
 def unknown_attribute(cls: type, name: str, habits: Mapping[str, str]) -> UnknownAttributeError:

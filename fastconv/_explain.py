@@ -7,17 +7,19 @@ what happens, not what ought to.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv.nn.containers import Sequential
-from fastconv.nn.conv import Conv2d
-from fastconv.nn.layer import Layer
-from fastconv.nn.steps import Step, kept_dtype
+from fastconv.backends.contract.types import Array
+from fastconv.nn.containers.sequential import Sequential
+from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.fused.plan import Plan, make_plan
+from fastconv.nn.fused.steps import Step, run_forward, stored_dtype, watcher
+from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
 
 _CONTAINERS = ("Sequential", "Residual", "Parallel")
@@ -96,83 +98,76 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     shape = validate.sizes(input_shape, "input_shape", "a batch of at least one, (N, ...)")
     model.check_size(shape, "input_shape")
     model = copy.deepcopy(model)  # which has no gradients: the first are written, not added
-    rows: list[Row] = []
-    launched: list[str] = []
-    _watch(model, dict(_paths(model)), rows, launched)
+    plan = model.plan if isinstance(model, Sequential) else make_plan((model,))
+    watch = _Watch(plan, dict(_paths(model)))
     x = backend.asarray(np.random.default_rng(0).standard_normal(shape), model.dtype)
-    with backend.trace(launched.append):
-        y, context = model.forward(x, training=True)
-        model.backward(backend.asarray(np.ones(y.shape), model.dtype), context, needs_input_grad=False)
+    token = watcher.set(watch)
+    try:
+        with backend.trace(watch.launched.append):
+            y, context = run_forward(plan.steps, x, training=True)
+            plan.backward(backend.asarray(np.ones(y.shape), model.dtype), context, needs_input_grad=False)
+    finally:
+        watcher.reset(token)
     # A container that only passes on has nothing to tell.
-    shown = [row for row in rows if row.forward or row.backward or row.kinds[0] not in _CONTAINERS]
+    shown = [row for row in watch.rows.values() if row.forward or row.backward or row.kinds[0] not in _CONTAINERS]
     return Explanation(backend.name, get_precision(), shape, tuple(shown))
 
 
-def _paths(model: Layer, path: str = "") -> Iterator[tuple[int, str]]:
+def _paths(model: AbstractLayer, path: str = "") -> Iterator[tuple[int, str]]:
     yield id(model), path
     for name, child in model.children():
         yield from _paths(child, f"{path}.{name}" if path else name)
 
 
-def _watch(model: Layer, paths: dict[int, str], rows: list[Row], launched: list[str]) -> None:
-    """Let every step of `model` write its row; what is launched belongs to the innermost step that runs."""
-    if not isinstance(model, Sequential):
-        model = Sequential(model)
-    open_rows: list[list[str]] = []
+class _Watch:
+    """A row for each step of a plan; what is launched belongs to the innermost step that runs."""
 
-    def collect() -> None:
-        if open_rows:
-            open_rows[-1].extend(launched)
-        launched.clear()
+    def __init__(self, plan: Plan, paths: dict[int, str]) -> None:
+        self.rows = {id(step): _row(step, paths) for step in all_steps(plan)}
+        self.launched: list[str] = []
+        self._open: list[list[str]] = []
 
-    def watched(function: Callable[..., Any], target: list[str]) -> Callable[..., Any]:
-        def run(*arguments: Any, **more: Any) -> Any:
-            collect()
-            open_rows.append(target)
-            try:
-                return function(*arguments, **more)
-            finally:
-                collect()
-                open_rows.pop()
+    def begins(self, step: Step, direction: Literal["forward", "backward"], x: Array) -> None:
+        """See `fastconv.nn.fused.steps.Watcher`."""
+        self._collect()
+        row = self.rows[id(step)]
+        self._open.append(row.forward if direction == "forward" else row.backward)
+        conv = step.convolution
+        if direction == "forward" and conv is not None and not row.reasons:
+            row.reasons = tuple(conv.why((x.shape[0], *step.infer_to_convolution(x.shape[1:]))))
 
-        return run
+    def ends(self, result: Array | None) -> None:
+        """See `fastconv.nn.fused.steps.Watcher`."""
+        self._collect()
+        self._open.pop()
 
-    for step in _steps(model):
-        row = Row(
-            tuple(paths.get(id(layer), "") for layer in step.layers),
-            tuple(type(layer).__name__ for layer in step.layers),
-            (*step.forward_operations, *step.backward_operations),
-            kept=step.kept if kept_dtype(step.layers[0]) != step.layers[0].dtype else (),
-        )
-        rows.append(row)
-        if step.convolution is not None:
-            _explain_choice(step.convolution, row)
-        step.forward = watched(step.forward, row.forward)  # type: ignore[method-assign]
-        step.backward = watched(step.backward, row.backward)  # type: ignore[method-assign]
+    def _collect(self) -> None:
+        if self._open:
+            self._open[-1].extend(self.launched)
+        self.launched.clear()
 
 
-def _steps(part: Layer | Step) -> Iterator[Step]:
+def _row(step: Step, paths: dict[int, str]) -> Row:
+    return Row(
+        tuple(paths.get(id(layer), "") for layer in step.layers),
+        tuple(type(layer).__name__ for layer in step.layers),
+        (*step.forward_operations, *step.backward_operations),
+        kept=step.stored if stored_dtype(step.layers[0]) != step.layers[0].dtype else (),
+    )
+
+
+def all_steps(part: Plan | Step | AbstractLayer) -> Iterator[Step]:
     """Yield the steps in `part`, each behind those that run inside of it."""
-    if isinstance(part, Step):
-        for inner in part.inside():
-            yield from _steps(inner)
-        yield part
+    inside: Sequence[Plan | Step | AbstractLayer]
+    if isinstance(part, Plan):
+        inside = part.steps
+    elif isinstance(part, Step):
+        inside = part.inside
     elif isinstance(part, Sequential):
-        for step in part.steps:
-            yield from _steps(step)
+        inside = part.plan.steps
     else:
-        for _, child in part.children():
-            yield from _steps(child)
-
-
-def _explain_choice(conv: Conv2d, row: Row) -> None:
-    """Note why its kernels were chosen when the convolution first meets an input."""
-    original = conv.checked_input
-
-    def checked_input(x: Any, **more: Any) -> Any:
-        x = original(x, **more)
-        if not row.reasons:
-            row.reasons = tuple(conv.why(x.shape))
-        return x
-
-    conv.checked_input = checked_input  # type: ignore[method-assign]
+        inside = [child for _, child in part.children()]
+    for inner in inside:
+        yield from all_steps(inner)
+    if isinstance(part, Step):
+        yield part

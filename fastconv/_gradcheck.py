@@ -12,7 +12,7 @@ import numpy as np
 from fastconv import random
 from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError, DTypeError, FastconvError
-from fastconv.nn.layer import Layer
+from fastconv.nn.model.model import Layer
 
 _COORDINATES = 8
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6)  # a larger one has less rounding, a smaller one is less likely to meet a kink
@@ -143,7 +143,7 @@ def gradcheck(
         return _compare_gradients(*_of_function(target, arrays, seed), generator, tolerance, raise_on_failure)
     if len(arrays) != 1:
         raise ArgumentError(f"inputs: got {len(arrays)}; allowed: one for a layer")
-    if target._backend is None:
+    if target.home.backend is None:
         target.build(arrays[0].shape[1:], np.float64, seed)
     elif target.dtype != np.float64:
         raise DTypeError(f"target: got a layer built in {target.dtype}; allowed: float64")

@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import abc
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._attributes import Declared
+from fastconv._attributes import Declared, computes_as, is_ours
 from fastconv.backends import get_backend
-from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, ShapeError
 
 
 class Loss(Protocol):
-    """What `Trainer` takes for a loss."""
+    """What `Trainer` takes for a loss: a function, say. Steps with one are captured if it is a `DeclaredLoss`."""
 
     def __call__(self, predictions: Array, targets: Array, /) -> tuple[Array, Array]:
         """Return the loss, a () array, and its gradient with respect to the predictions."""
         ...
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What targets a loss takes: shape and type of the array."""
+
+    shape: Shape
+    dtype: DType
+
+
+class DeclaredLoss(Declared):
+    """A loss that says what it takes and what decides what it gives, so that steps of training can be captured.
+
+    It computes on the backend alone. A class derived from one of fastconv's with a ``__call__`` of its own defines
+    `settings` along with it; else steps with it are not captured.
+    """
+
+    @abc.abstractmethod
+    def __call__(self, predictions: Array, targets: Array, /) -> tuple[Array, Array]:
+        """Return the loss, a () array, and its gradient with respect to the predictions."""
+
+    @abc.abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return all that decides what it gives, beside predictions and targets."""
+
+    @abc.abstractmethod
+    def targets(self, predictions: Targets) -> Targets:
+        """Return what targets belong to predictions of this shape and type."""
+
+    @abc.abstractmethod
+    def checked_targets(self, targets: Array, shape: Shape) -> Array:
+        """Return targets for predictions of `shape` in the form of `targets`, or say what is wrong with them."""
 
 
 def loss_and_grad(loss: Loss, predictions: Array, targets: Array) -> tuple[Array, Array]:
@@ -28,7 +64,7 @@ def loss_and_grad(loss: Loss, predictions: Array, targets: Array) -> tuple[Array
         It returned something else than a number and a gradient.
     """
     result = loss(predictions, targets)
-    if type(loss) is SoftmaxCrossEntropy:
+    if is_ours(computes_as(type(loss))):
         return result  # as it promises
     if not isinstance(result, tuple) or len(result) != 2:
         raise ArgumentError(
@@ -51,7 +87,7 @@ def loss_and_grad(loss: Loss, predictions: Array, targets: Array) -> tuple[Array
     return value.reshape(()), grad
 
 
-class SoftmaxCrossEntropy(Declared):
+class SoftmaxCrossEntropy(DeclaredLoss):
     """Mean over the batch of the cross-entropy of the softmax.
 
     ``loss = -1/N * sum over n, k of target[n, k] * log(softmax(logits)[n, k])`` with
@@ -85,6 +121,14 @@ class SoftmaxCrossEntropy(Declared):
             workspace=backend.pool,
         )
         return loss, grad
+
+    def settings(self) -> dict[str, Any]:
+        """Return the argument."""
+        return {"label_smoothing": self.label_smoothing}
+
+    def targets(self, predictions: Targets) -> Targets:
+        """(N, K) -> (N,), int32."""
+        return Targets(predictions.shape[:1], np.dtype(np.int32))
 
     def checked_targets(self, labels: Array, shape: Shape) -> Array:
         """Return labels for logits of `shape` as the operation takes them, or say what is wrong with them."""

@@ -34,11 +34,9 @@ _statistics
 LONG_FILES = """
 conv2d.py
 functional.py
-layer.py
 operations.py
 simd.py
 tile.py
-trainer.py
 """
 
 

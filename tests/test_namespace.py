@@ -52,7 +52,7 @@ NAMES = {
     ],
     "optim": ["SGD", "Adam", "Optimizer", "schedules"],
     "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
-    "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer"],
+    "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"],
     "testing": [
         "AdjointReport",
         "CheckError",

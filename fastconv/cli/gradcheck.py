@@ -13,7 +13,7 @@ from fastconv import nn
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options
 from fastconv.nn import Layer
-from fastconv.nn.activations import LAYERS
+from fastconv.nn.layers.activations import LAYERS
 from fastconv.random import checked_seed
 from fastconv.testing import Report, gradcheck
 

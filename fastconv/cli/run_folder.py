@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv.errors import ArgumentError
-from fastconv.nn.weights import read_tensors
+from fastconv.nn.model.weights import read_tensors
 
 
 @dataclass(frozen=True)

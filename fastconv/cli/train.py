@@ -20,7 +20,7 @@ from fastconv.errors import ArgumentError, DataError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import schedules
 from fastconv.optim.schedules import Schedule
-from fastconv.training import Callback, ProgressDisplay, Trainer
+from fastconv.training import Callback, ProgressDisplay, Trainer, Training
 
 _RECIPE = (
     *("model", "dataset", "limit", "augment", "batch_size", "seed", "dtype"),
@@ -34,7 +34,7 @@ class _Save(Callback):
     def __init__(self, files: RunFolder, about: Mapping[str, Any]) -> None:
         self._files, self._about = files, about
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         """Write weights, history and checkpoint."""
         for name in ("loss", "val_loss"):
             if not math.isfinite(logs.get(name, 0.0)):

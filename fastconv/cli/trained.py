@@ -12,7 +12,7 @@ import numpy as np
 from fastconv.cli.choices import DATASETS, MODELS, make_model
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
-from fastconv.nn.weights import host_tensors, load_weights, read_tensors, write_tensors
+from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
 
 
 def save_trained(path: Path, model: Layer, about: Mapping[str, Any]) -> None:

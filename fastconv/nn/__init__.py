@@ -1,21 +1,22 @@
 """Layers: pairs of forward and backward, and containers to make models of them.
 
 ``model = nn.Sequential(nn.Conv2d(32, 3), nn.ReLU(), nn.Flatten(), nn.Dense(10)).build((32, 32, 3))``; see
-`fastconv.nn.layer` for what a layer is.
+`fastconv.nn.core.layer` for what a layer is.
 """
 
 from typing import TYPE_CHECKING
 
-from fastconv.nn.activations import LAYERS, PointwiseLayer
-from fastconv.nn.containers import Parallel, Residual, Sequential
-from fastconv.nn.conv import Conv2d
-from fastconv.nn.dense import Dense
-from fastconv.nn.layer import Layer
-from fastconv.nn.norm import BatchNorm2d
-from fastconv.nn.parameter import Buffer, Parameter, Parameters
-from fastconv.nn.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
-from fastconv.nn.scope import Scope
-from fastconv.nn.simple import Dropout, Flatten, Identity, Scale, SubsamplePad
+from fastconv.nn.containers.branches import Parallel, Residual
+from fastconv.nn.containers.sequential import Sequential
+from fastconv.nn.core.parameter import Buffer, Parameter, Parameters
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.layers.activations import LAYERS, PointwiseLayer
+from fastconv.nn.layers.conv import Conv2d
+from fastconv.nn.layers.dense import Dense
+from fastconv.nn.layers.norm import BatchNorm2d
+from fastconv.nn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
+from fastconv.nn.layers.simple import Dropout, Flatten, Identity, Scale, SubsamplePad
+from fastconv.nn.model.model import Layer
 
 __all__ = [
     "AvgPool2d",

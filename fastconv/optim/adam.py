@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fastconv.kernels.update_rules import UPDATE_RULES
-from fastconv.nn.parameter import Parameter
+from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.optimizer import Optimizer
 
 

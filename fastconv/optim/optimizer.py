@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._attributes import Declared, is_ours
+from fastconv._attributes import Declared, settings_of
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.kernels.update_rules import UpdateRule
-from fastconv.nn.parameter import Parameter, Run, runs
-from fastconv.nn.undo import Snapshot
+from fastconv.nn.core.parameter import Parameter, Run, runs
+from fastconv.nn.core.undo import Snapshot
 
 _PLACES = frozenset({"_runs", "backend", "_step", "_done", "_lr_array", "_lr_there", "_captured"})  # see _settle
 
@@ -155,12 +155,13 @@ class Optimizer(Declared):
 
     def _captured_update(self) -> Callable[[], bool] | None:
         """Return `update` as one call that nothing interrupts, or None where there is none."""
-        if not self.backend.captures or not is_ours(type(self)):
+        declared = settings_of(self) if self.backend.captures else None
+        if declared is None:
             return None
         for parameter in self.parameters:
             if not parameter.has_grad:
                 parameter.grad  # noqa: B018 - fills it with zeros
-        settings = (self.backend.num_threads, *self.settings().values())
+        settings = (self.backend.num_threads, *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None
             self._captured = settings, self.backend.capture(self.update)
@@ -191,7 +192,11 @@ class Optimizer(Declared):
         self.backend.update(self.rule(*self.settings().values()), data, grad, state, lr=lr, step=step)
 
     def settings(self) -> dict[str, float | bool]:
-        """Return the hyperparameters but the learning rate."""
+        """Return the hyperparameters but the learning rate: all that decides what `_update` does beside its arrays.
+
+        Who defines `_update` anew defines this along with it, and computes on the backend alone; else the update runs
+        as it is in each step, and is not captured.
+        """
         return {setting.name: getattr(self, setting.name) for setting in self.rule.settings}
 
     def state_dict(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
-from fastconv.nn.parameter import Parameter
+from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.optimizer import Optimizer
 
 

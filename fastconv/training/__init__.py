@@ -1,7 +1,7 @@
 """The training loop, what is recorded, and what can be done meanwhile."""
 
-from fastconv.training.callbacks import Callback, ModelCheckpoint, ProgressDisplay, StepInfo
+from fastconv.training.callbacks import Callback, ModelCheckpoint, ProgressDisplay, StepInfo, Training
 from fastconv.training.history import History
 from fastconv.training.trainer import Trainer
 
-__all__ = ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer"]
+__all__ = ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"]

@@ -9,7 +9,7 @@ from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.data.loader import DataLoader
 from fastconv.errors import ArgumentError, DataError, ShapeError
-from fastconv.nn.layer import Layer
+from fastconv.nn.model.model import Layer
 
 
 @runtime_checkable

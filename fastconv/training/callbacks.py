@@ -10,15 +10,15 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from fastconv._attributes import Declared
 from fastconv._console import make_console
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
-
-if TYPE_CHECKING:
-    from fastconv.training.trainer import Trainer
+from fastconv.nn import Layer
+from fastconv.optim import Optimizer
+from fastconv.training.history import History
 
 _REFRESH = 0.25  # seconds
 
@@ -43,19 +43,42 @@ class StepInfo:
     loss: Array
 
 
+class Training(Protocol):
+    """What callbacks see of a `Trainer`; its attributes are described there."""
+
+    model: Layer
+    optimizer: Optimizer
+    history: History
+    step: int
+    epoch: int
+    steps_per_epoch: int
+    last_epoch: int
+    validates: bool
+    stop: bool
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The names that an epoch may have in the history."""
+        ...
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that going on needs."""
+        ...
+
+
 class Callback(Declared):
     """Base class: override what is needed. ``trainer.stop = True`` ends the training after the epoch."""
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Do something before the first step of `Trainer.fit`."""
 
-    def on_step_end(self, trainer: Trainer, info: StepInfo) -> None:
+    def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         """Do something after each step."""
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         """Do something after each epoch and its validation; `logs` is the epoch's entry in the history."""
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Training) -> None:
         """Do something at the end of `Trainer.fit`, also when it ends by an exception."""
 
 
@@ -95,7 +118,7 @@ class ProgressDisplay(Callback):
         self._bar: Any = None
         self._task: Any = None
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Show the bar."""
         self._images, self._begin, self._next = 0, time.perf_counter(), 0.0
         self._headed = False
@@ -120,7 +143,7 @@ class ProgressDisplay(Callback):
         self._bar.start()
         self._task = self._bar.add_task(self._epoch_text(trainer, 1), total=trainer.steps_per_epoch, text="")
 
-    def on_step_end(self, trainer: Trainer, info: StepInfo) -> None:
+    def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         """Move the bar, a few times a second."""
         self._images += info.images
         now = time.perf_counter()
@@ -132,7 +155,7 @@ class ProgressDisplay(Callback):
             text = f"loss {float(info.loss):.4f}  {text}"
         self._bar.update(self._task, completed=info.batch, text=text)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         """Print the line of the epoch."""
         if not self._headed:
             self._headed = True
@@ -143,7 +166,7 @@ class ProgressDisplay(Callback):
             self._bar.reset(self._task, description=self._epoch_text(trainer, following), text="")
         self._images, self._begin = 0, time.perf_counter()
 
-    def on_train_end(self, trainer: Trainer) -> None:
+    def on_train_end(self, trainer: Training) -> None:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
@@ -160,7 +183,7 @@ class ProgressDisplay(Callback):
         return self._stream if self._stream is not None else sys.stderr
 
     @staticmethod
-    def _epoch_text(trainer: Trainer, ahead: int) -> str:
+    def _epoch_text(trainer: Training, ahead: int) -> str:
         return f"epoch {trainer.epoch + ahead}/{trainer.last_epoch}"
 
 
@@ -194,12 +217,12 @@ class ModelCheckpoint(Callback):
         """The file of the best weights."""
         return self.directory / "best.safetensors"
 
-    def on_train_begin(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Make the directory."""
         self._check_monitor(trainer.quantities)
         self.directory.mkdir(parents=True, exist_ok=True)
 
-    def on_epoch_end(self, trainer: Trainer, logs: dict[str, float]) -> None:
+    def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         """Write the files."""
         trainer.save(self.last_path)
         name = self.monitor or next(key for key in ("val_accuracy", "val_loss", "loss") if key in logs)

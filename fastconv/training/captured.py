@@ -8,77 +8,39 @@ is captured anew.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from fastconv import random
-from fastconv._attributes import is_ours
+from fastconv._attributes import is_ours, settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
-from fastconv.losses import SoftmaxCrossEntropy
-from fastconv.nn.layer import Layer
-from fastconv.nn.parameter import Buffer
-from fastconv.nn.undo import arenas_of
+from fastconv.losses import DeclaredLoss, Targets
+from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.undo import arenas_of
+from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.precision import get_precision
+from fastconv.training.step import train_step
 
-_PLAIN = (bool, int, float, str, tuple, type(None))
+_Part = AbstractLayer | DeclaredLoss | Optimizer
 
 
 def foreign_part(model: Layer, loss: object, optimizer: Optimizer) -> object | None:
-    """Return what of a step is not fastconv's own, and so may compute something that no backend sees; None if all is.
+    """Return what of a step does not declare its settings, so that a replay may compute something else; None if all do.
 
     A layer of somebody's own may do arithmetic in NumPy; replayed, that would stay what it was at the first step.
     """
-    if type(loss) is not SoftmaxCrossEntropy:
+    if not isinstance(loss, DeclaredLoss):
         return loss
-    parts: list[object] = [*model.walk(), optimizer]
-    return next((part for part in parts if not is_ours(type(part))), None)
+    return next((part for part in parts_of(model, loss, optimizer) if settings_of(part) is None), None)
 
 
-def around_of(model: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, seed: int) -> list[Any]:
-    """Return what a captured step takes for constant but for the layers: numbers, and arrays of the optimizer."""
-    values = [get_precision(), get_algorithm(), model.backend.num_threads, seed, loss.label_smoothing]
-    values += optimizer.settings().values()
-    return values + [_Same(array) for array in optimizer.arrays()]
-
-
-def settings_of(model: Layer) -> list[Any]:
-    """Return what a captured step takes for constant of the layers: numbers, and the arrays that they compute with."""
-    values: list[Any] = []
-    for layer in model.walk():
-        values.append(type(layer))
-        for value in vars(layer).values():
-            if isinstance(value, _PLAIN):
-                values.append(value)
-            elif isinstance(value, Buffer):
-                values.append(_Same(value.array))
-    return values
-
-
-def attributes_of(model: Layer) -> tuple[list[tuple[dict[str, Any], tuple[Any, ...]]], list[tuple[Buffer, Array]]]:
-    """Return each layer's attributes, beside what they are now, and each tensor beside its array.
-
-    As long as all of these are the very same objects, the layers are as they were: the quick half of `fits`, which
-    would otherwise be a third of a small step.
-    """
-    layers = [vars(layer) for layer in model.walk()]
-    return [(kept, tuple(kept.values())) for kept in layers], [(tensor, tensor.array) for tensor in model.tensors()]
-
-
-class _Same:
-    """An array, equal to nothing but itself. It is held, so that no other one can get its place."""
-
-    def __init__(self, array: Array) -> None:
-        self._array = array
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self._array is other._array
-
-    __hash__ = None  # type: ignore[assignment]
+def parts_of(model: Layer, loss: DeclaredLoss, optimizer: Optimizer) -> list[_Part]:
+    """Return all of a step that has settings."""
+    return [*model.walk(), loss, optimizer]
 
 
 class CapturedStep:
@@ -86,7 +48,7 @@ class CapturedStep:
 
     Parameters
     ----------
-    model, loss, optimizer : of fastconv's own classes
+    model, loss, optimizer : all of which declare their settings
     seed : int
         Of dropout.
     x : array
@@ -102,18 +64,22 @@ class CapturedStep:
         Whether the backend could capture the step.
     """
 
-    def __init__(self, model: Layer, loss: SoftmaxCrossEntropy, optimizer: Optimizer, seed: int, x: Array) -> None:
+    def __init__(self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, seed: int, x: Array) -> None:
         self._model, self._loss, self._optimizer, self._seed = model, loss, optimizer, seed
         self._backend: Backend = model.backend
         self._parameters = tuple(model.parameters())
         self.shape: Shape = tuple(x.shape)
         self._x = self._backend.empty(x.shape, x.dtype)
         self._backend.copy(x, out=self._x)
-        self._y = self._backend.asarray(np.zeros(x.shape[:1], np.int32))
+        targets = loss.targets(Targets((x.shape[0], *model.infer(x.shape[1:])), model.dtype))
+        self._y = self._backend.asarray(np.zeros(targets.shape, targets.dtype))
         self._step = self._backend.asarray(np.zeros(1, np.int64))
         self.statistics = arenas_of(model.buffers())
-        self._around = around_of(model, loss, optimizer, seed)
-        self._attributes, self._settings = attributes_of(model), settings_of(model)
+        # What has no settings, and cannot get any, need not be asked before each step.
+        asked = (part for part in parts_of(model, loss, optimizer) if settings_of(part) or not is_ours(type(part)))
+        self._parts: list[_Part] = list(asked)
+        self._tensors, self._surroundings, self._settings = tuple(model.tensors()), self._around(seed), self._declared()
+        self._arrays = self._all_arrays()
         self._loss_value: Array = None
         self._predictions: Array = None
         self._replay = self._capture()
@@ -123,16 +89,20 @@ class CapturedStep:
         """Tell whether everything but the batch is as it was when the step was captured."""
         if model is not self._model or loss is not self._loss or optimizer is not self._optimizer:
             return False
-        around = around_of(model, self._loss, optimizer, seed)
-        if around != self._around:
+        if self._around(seed) != self._surroundings or self._declared() != self._settings:
             return False
-        layers, tensors = self._attributes
-        if all(len(now) == len(then) and all(map(operator.is_, now.values(), then)) for now, then in layers) and all(
-            tensor.array is array for tensor, array in tensors
-        ):
-            return True
-        self._attributes = attributes_of(model)  # before they are compared in full
-        return settings_of(model) == self._settings
+        arrays = self._all_arrays()
+        return len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
+
+    def _around(self, seed: int) -> tuple[Any, ...]:
+        return get_precision(), get_algorithm(), self._backend.num_threads, seed
+
+    def _declared(self) -> list[Mapping[str, Any] | None]:
+        return [part.settings() for part in self._parts]
+
+    def _all_arrays(self) -> list[Array]:
+        """Return what the step computes with, and keep it, so that no other array can get its place."""
+        return [tensor.array for tensor in self._tensors] + self._optimizer.arrays()
 
     def run(self, x: Array, y: Array, step: int) -> tuple[Array, Array] | None:
         """Do a step on a batch that was checked; return the loss, and the predictions, which the next step overwrites.
@@ -183,8 +153,9 @@ class CapturedStep:
             parameter.zero_grad()
 
     def _compute(self) -> None:
-        with random.stream(self._seed, self._step):
-            self._predictions, context = self._model.forward(self._x, training=True)
-        self._loss_value, grad = self._loss(self._predictions, self._y)
-        self._model.backward(grad, context, needs_input_grad=False)
-        self._optimizer.update()
+        self._loss_value, self._predictions = train_step(
+            *(self._model, self._loss, self._optimizer, (self._x, self._y)),
+            update=self._optimizer.update,
+            parameters=self._parameters,
+            stream=(self._seed, self._step),
+        )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastconv.errors import ArgumentError
-from fastconv.nn.layer import Layer
+from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.training.callbacks import Callback
 

@@ -27,10 +27,11 @@ from fastconv import random
 from fastconv._attributes import Declared
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
-from fastconv.losses import Loss, loss_and_grad
-from fastconv.nn.layer import Layer
-from fastconv.nn.parameter import Buffer, Parameter
-from fastconv.nn.undo import Snapshot, arenas_of, touch_all
+from fastconv.losses import DeclaredLoss, Loss, loss_and_grad
+from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
+from fastconv.nn.model.model import Layer
+from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule, misfit
 from fastconv.training import parts
@@ -38,6 +39,7 @@ from fastconv.training.batches import Batches, as_batches, checked_batch, is_pai
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import CapturedStep, foreign_part
 from fastconv.training.history import History
+from fastconv.training.step import train_step
 from fastconv.training.totals import Totals
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
@@ -66,8 +68,8 @@ class Trainer(Declared):
         Of dropout; that of `fastconv.seed` by default.
     capture : bool or None
         Whether steps are captured and replayed, which saves the time between kernels and gives the same bits. None does
-        so where the backend can and model, loss and optimizer are made of fastconv's own classes (what others compute
-        outside of the backend would not be repeated); True demands it.
+        so where the backend can and all layers, the loss and the optimizer declare their settings, as fastconv's own do
+        (what others compute outside of the backend would not be repeated); True demands it.
 
     Attributes
     ----------
@@ -223,8 +225,6 @@ class Trainer(Declared):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs to one file, all or nothing: weights, optimizer, counters, history."""
-        from fastconv.nn.weights import host_tensors, write_tensors
-
         state = self.optimizer.state_dict()
         tensors = {f"model/{name}": array for name, array in host_tensors(self.model).items()}
         tensors |= {f"optimizer/{name}": array for name, array in state.pop("tensors").items()}
@@ -241,8 +241,6 @@ class Trainer(Declared):
         CheckpointError
             The file is missing, damaged, or of another model or optimizer; nothing is changed.
         """
-        from fastconv.nn.weights import check_fit, read_tensors, set_tensors
-
         tensors, metadata = read_tensors(path, kind="training state")
         weights = _below("model/", tensors)
         state = {**metadata["optimizer"], "tensors": _below("optimizer/", tensors)}
@@ -303,27 +301,17 @@ class Trainer(Declared):
         return done
 
     def _plain_step(self, x: Array, y: Array, tensors: Iterable[Buffer]) -> tuple[Array, Array]:
-        with random.stream(self.seed, self.step):
-            predictions, context = self.model.forward(x, training=True)
-        loss, grad = loss_and_grad(self.loss, predictions, y)
-        updates, parameters = self.optimizer.steps, [p for p in tensors if isinstance(p, Parameter)]
-        try:
-            for parameter in parameters:
-                parameter.zero_grad()
-            self.model.backward(grad, context, needs_input_grad=False)
-            self.optimizer.step()
-        except BaseException:
-            if self.optimizer.steps == updates:
-                for parameter in parameters:
-                    parameter.zero_grad()
-            raise
-        return loss, predictions
+        return train_step(
+            *(self.model, self.loss, self.optimizer, (x, y)),
+            update=self.optimizer.step,
+            parameters=[tensor for tensor in tensors if isinstance(tensor, Parameter)],
+            stream=(self.seed, self.step),
+        )
 
     def _captured_step(self, x: Array) -> CapturedStep | None:
         """Return the step for batches like `x`, captured now if need be, or None if this one is not captured.
 
-        One shape at a time has the memory of a captured step. Another shape gets it when it comes twice in a row, so
-        not the short batch at the end of an epoch.
+        One shape at a time has the memory of a captured step; another gets it when it comes twice in a row.
         """
         shape, last, kept = tuple(x.shape), self._last_shape, self._captured
         self._last_shape = shape
@@ -331,8 +319,8 @@ class Trainer(Declared):
             return None
         if kept is None or kept.shape != shape or not kept.fits(self.model, self.loss, self.optimizer, self.seed):
             self._captured = kept = None  # its memory is free for the next one
-            if foreign_part(self.model, self.loss, self.optimizer) is None:
-                loss: Any = self.loss
+            loss = self.loss
+            if foreign_part(self.model, loss, self.optimizer) is None and isinstance(loss, DeclaredLoss):
                 self._captured = CapturedStep(self.model, loss, self.optimizer, self.seed, x)
         return self._captured
 
@@ -344,8 +332,8 @@ class Trainer(Declared):
         part = foreign_part(self.model, self.loss, self.optimizer)
         if part is not None:
             raise ArgumentError(
-                f"capture: got True with {part!r}; allowed: None or False, or layers, loss and optimizer of fastconv's"
-                " own classes and an optimizer of this model's parameters"
+                f"capture: got True with {part!r}; allowed: None or False, or layers, loss and optimizer that declare"
+                " their settings, as fastconv's own classes do"
             )
 
     def _train_epoch(self, batches: Batches) -> dict[str, float]:

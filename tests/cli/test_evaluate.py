@@ -8,7 +8,7 @@ import pytest
 import fastconv as fc
 from fastconv.cli import evaluate, main
 from fastconv.data import DataLoader, shapes10
-from fastconv.nn.weights import load_weights, read_tensors, write_tensors
+from fastconv.nn.model.weights import load_weights, read_tensors, write_tensors
 
 from .commands import SMALL, fails, write_cifar10
 

@@ -14,7 +14,7 @@ from fastconv.cli import main
 from fastconv.cli.choices import DATASETS, EPOCHS, MODELS, RECIPES
 from fastconv.data import FlipCrop, cifar, cifar10, shapes10
 from fastconv.nn import Dropout
-from fastconv.nn.weights import read_tensors
+from fastconv.nn.model.weights import read_tensors
 from fastconv.optim import SGD, Adam, schedules
 
 from .commands import COUNT, SMALL, TINY, fails, files_of, weights_of, write_cifar10

@@ -18,7 +18,7 @@ _FURTHER = {
     "kernels/cpu": (("tests/backends/test_ops.py",), ("tests/nn", "tests/training/test_captured.py")),
     "fastconv/backends": (("tests/backends/test_ops.py",),),
     "fastconv/nn": (("tests/models", "tests/training"),),
-    "fastconv": (("tests/test_functional.py", "tests/test_testing.py", "tests/nn/test_layers.py"),),
+    "fastconv": (("tests/test_functional.py", "tests/test_testing.py", "tests/nn/layers/test_layers.py"),),
 }
 # What a kernel's path says of the operations that it computes. After a fault in kernels/cpu all kernels are compiled
 # anew, so fewer operations are asked first.

@@ -22,7 +22,14 @@ HERE = str(Path(fc.__file__).parent)
 EVERYWHERE = (HERE, str(Path(HERE).parent / "kernels"), contextlib.__file__)
 STATE = tuple(
     f"{HERE}/{name}"
-    for name in ("training/trainer", "training/captured", "optim/", "nn/undo", "nn/prepared", "nn/parameter")
+    for name in (
+        "training/trainer",
+        "training/captured",
+        "optim/",
+        "nn/core/undo",
+        "nn/core/prepared",
+        "nn/core/parameter",
+    )
 )
 
 

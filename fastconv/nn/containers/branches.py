@@ -1,0 +1,184 @@
+"""Layers beside each other, and around a shortcut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from fastconv._attributes import computes_as
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.containers.arguments import as_layer, as_layers
+from fastconv.nn.core.layer import Context, Run, Sum
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.layers.simple import Identity
+from fastconv.nn.model.model import Layer
+
+
+def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> Array:
+    """Return the sum, in order, written into one of the first two arrays if nobody else refers to it."""
+    total, free = arrays[0], owned[0]
+    for array, owns in zip(arrays[1:], owned[1:], strict=True):
+        out = total if free else array if owns else backend.empty(total.shape, total.dtype)
+        backend.add(total, array, out=out)
+        total, free = out, True
+    return total
+
+
+class Residual(Layer):
+    """``y = body(x) + shortcut(x)`` (He et al. 2015, https://arxiv.org/abs/1512.03385).
+
+    Parameters
+    ----------
+    body : Layer
+    shortcut : Layer or None
+        `Identity` if None. Both give the same shape.
+    """
+
+    owns_output = True
+    owns_grad = True
+
+    def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
+        self.body = as_layer(body, "body")
+        self.shortcut = Identity() if shortcut is None else as_layer(shortcut, "shortcut")
+
+    def settings(self) -> dict[str, Any]:
+        """Return body and shortcut."""
+        return {"body": self.body, "shortcut": self.shortcut}
+
+    def structure(self) -> Sum | None:
+        """Return body and shortcut, unless a derived class computes something else."""
+        return Sum(self.body, self.shortcut) if computes_as(type(self)) is Residual else None
+
+    def frozen(self) -> Run:
+        """Return the sum of both, frozen."""
+        if computes_as(type(self)) is not Residual:
+            return super().frozen()
+        body, shortcut = self.body.frozen(), self.shortcut.frozen()
+        owned = (self.body.owns_output, self.shortcut.owns_output)
+        return lambda x: add_up(self.backend, (body(x), shortcut(x)), owned)
+
+    def children(self) -> Sequence[tuple[str, Layer]]:
+        """Return body and shortcut."""
+        return [("body", self.body), ("shortcut", self.shortcut)]
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """Return the shape that both put out."""
+        return self._same(self.body.infer(input_shape), self.shortcut.infer(input_shape))
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Set up both."""
+        return self._same(*[scope.child(name, layer, input_shape) for name, layer in self.children()])
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run both and add."""
+        self.check_size_of(x)
+        body, body_context = self.body.forward(x, training=training)
+        shortcut, shortcut_context = self.shortcut.forward(x, training=training)
+        y = add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
+        return y, ((body_context, shortcut_context) if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Run both backwards and add."""
+        body_context, shortcut_context = self.check_context(context)
+        body = self.body.backward(grad_output, body_context, needs_input_grad=needs_input_grad)
+        shortcut = self.shortcut.backward(grad_output, shortcut_context, needs_input_grad=needs_input_grad)
+        if not needs_input_grad:
+            return None
+        return add_up(self.backend, (body, shortcut), (self.body.owns_grad, self.shortcut.owns_grad))
+
+    @staticmethod
+    def _same(body: Shape, shortcut: Shape) -> Shape:
+        if body != shortcut:
+            raise ShapeError(f"shortcut: got output shape {shortcut}; allowed: {body}, that of the body")
+        return body
+
+
+class Parallel(Layer):
+    """Layers beside each other on the same input, their outputs added or joined along channels; children "0", "1", ...
+
+    Parameters
+    ----------
+    *branches : Layer
+        Or one list of them.
+    mode : "sum" or "concatenate"
+    """
+
+    owns_output = True
+    owns_grad = True
+
+    def __init__(self, *branches: Layer | Sequence[Layer], mode: Literal["sum", "concatenate"] = "sum") -> None:
+        self.branches = as_layers(branches, "branches")
+        if len(self.branches) < 2:
+            raise ArgumentError(f"branches: got {len(self.branches)}; allowed: at least two layers")
+        if mode not in ("sum", "concatenate"):
+            raise ArgumentError(f"mode: got {mode!r}; allowed: sum, concatenate")
+        self.mode = mode
+
+    def settings(self) -> dict[str, Any]:
+        """Return branches and mode."""
+        return {"branches": self.branches, "mode": self.mode}
+
+    def frozen(self) -> Run:
+        """Return the branches frozen, and joined."""
+        if computes_as(type(self)) is not Parallel:
+            return super().frozen()
+        branches = [branch.frozen() for branch in self.branches]
+        return lambda x: self.join([branch(x) for branch in branches])
+
+    def children(self) -> Sequence[tuple[str, Layer]]:
+        """Return the branches."""
+        return [(str(i), branch) for i, branch in enumerate(self.branches)]
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """Return the common shape, or that with all channels."""
+        return self._joined([branch.infer(input_shape) for branch in self.branches])
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Set up the branches."""
+        return self._joined([scope.child(name, branch, input_shape) for name, branch in self.children()])
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the branches; the context is theirs and the shapes of their outputs."""
+        self.check_size_of(x)
+        outputs, contexts = [], []
+        for branch in self.branches:
+            y, context = branch.forward(x, training=training)
+            outputs.append(y)
+            contexts.append(context)
+        return self.join(outputs), ((tuple(contexts), [output.shape for output in outputs]) if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Run the branches backwards and add."""
+        contexts, shapes = self.check_context(context)
+        if self.mode == "sum":
+            parts = [grad_output] * len(shapes)
+        else:
+            joined = (*shapes[0][:-1], sum(shape[-1] for shape in shapes))
+            grad_output = self.check_grad(grad_output, joined)
+            parts = [self.backend.empty(shape, grad_output.dtype) for shape in shapes]
+            self.backend.split(grad_output, outs=parts)
+        grads = [
+            branch.backward(part, context, needs_input_grad=needs_input_grad)
+            for branch, part, context in zip(self.branches, parts, contexts, strict=True)
+        ]
+        if not needs_input_grad:
+            return None
+        return add_up(self.backend, grads, [branch.owns_grad for branch in self.branches])
+
+    def join(self, outputs: Sequence[Array]) -> Array:
+        """Return the sum of the branches' outputs, or all their channels."""
+        if self.mode == "sum":
+            return add_up(self.backend, outputs, [branch.owns_output for branch in self.branches])
+        y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
+        self.backend.concatenate(outputs, out=y)
+        return y
+
+    def _joined(self, shapes: Sequence[Shape]) -> Shape:
+        first = shapes[0]
+        same = first if self.mode == "sum" else first[:-1]
+        for i, shape in enumerate(shapes):
+            if (shape if self.mode == "sum" else shape[:-1]) != same:
+                raise ShapeError(f"branches[{i}]: got output shape {shape}; allowed: as branches[0], {first}")
+        return first if self.mode == "sum" else (*same, sum(shape[-1] for shape in shapes))

@@ -1,0 +1,99 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastconv._attributes import computes_as
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.errors import ArgumentError
+from fastconv.nn.containers.arguments import as_layers
+from fastconv.nn.core.layer import Chain, Context, Run
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.fused.plan import Plan, make_plan
+from fastconv.nn.fused.steps import run_forward
+from fastconv.nn.model.model import Layer
+
+
+class Sequential(Layer):
+    """Layers one after the other; children are called "0", "1", ...
+
+    In backward the layers before the first one with parameters are left out if the gradient of the input is not
+    needed.
+
+    Layers that the backend has fused operations for run as one, see `fastconv.nn.fused.patterns`.
+
+    Layers that are built, such as those of a trained model, keep their values, see `Layer.build`::
+
+        model = nn.Sequential(*trained.layers[:-1], nn.Dense(3)).build((32, 32, 3))
+
+    Parameters
+    ----------
+    *layers : Layer
+        Or one list of them. The same one may come more than once: it shares its parameters.
+    """
+
+    layers: tuple[Layer, ...]
+    _plan: Plan | None = None
+
+    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
+        self.layers = as_layers(layers, "layers")
+        if not self.layers:
+            raise ArgumentError("layers: got none; allowed: at least one layer")
+
+    @property
+    def plan(self) -> Plan:
+        """How the layers run, once they are built; see `fastconv.nn.fused`."""
+        plan = self._plan
+        if plan is not None and plan.layers is self.layers:
+            return plan
+        if plan is None:
+            _ = self.backend  # says so
+        raise ArgumentError(
+            f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
+            " where layers that are built keep their values"
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the layers."""
+        return {"layers": self.layers}
+
+    def structure(self) -> Chain | None:
+        """Return the layers, unless a derived class computes something else."""
+        return Chain(self.layers) if computes_as(type(self)) is Sequential else None
+
+    def arrange(self) -> None:
+        """Make the plan."""
+        self._plan = make_plan(self.layers)
+        self.owns_output, self.owns_grad = self._plan.owns_output, self._plan.owns_grad
+
+    def frozen(self) -> Run:
+        """Return what computes the plan."""
+        return self.plan.frozen() if computes_as(type(self)) is Sequential else super().frozen()
+
+    def children(self) -> Sequence[tuple[str, Layer]]:
+        """Return the layers."""
+        return [(str(i), layer) for i, layer in enumerate(self.layers)]
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """Return the shape that the last layer puts out."""
+        for layer in self.layers:
+            input_shape = layer.infer(input_shape)
+        return input_shape
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Set up the layers in order."""
+        for name, layer in self.children():
+            input_shape = scope.child(name, layer, input_shape)
+        return input_shape
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the layers; the context is the list of those of the steps."""
+        self.check_size_of(x)
+        y, contexts = run_forward(self.plan.steps, x, training=training)
+        return y, (contexts if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Run the layers backwards."""
+        return self.plan.backward(grad_output, self.check_context(context), needs_input_grad=needs_input_grad)

@@ -1,0 +1,1 @@
+"""What layers stand on: the protocol, parameters and the scope in which they are declared."""

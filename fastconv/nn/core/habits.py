@@ -1,0 +1,38 @@
+"""Names that models have elsewhere, and what to write here; errors about unknown attributes tell it."""
+
+from fastconv.nn.core.parameter import FREEZING
+
+_TRAINER = "fc.Trainer(model, loss, optimizer)"
+_LAYERS = "give all layers at once: nn.Sequential(a, b, c) or nn.Sequential([a, b, c])"
+
+HABITS = {
+    "trainable": FREEZING,
+    "requires_grad": FREEZING,
+    "requires_grad_": FREEZING,
+    "add": _LAYERS,
+    "append": _LAYERS,
+    "extend": _LAYERS,
+    "pop": _LAYERS,
+    "fit": f"{_TRAINER}.fit(train, epochs)",
+    "evaluate": f"{_TRAINER}.evaluate(data)",
+    "train_on_batch": f"{_TRAINER}.train_step(x, y)",
+    "train": "model.forward(x, training=True)",
+    "eval": "model(x) and model.predict(x) are not in training",
+    "training": "model.forward(x, training=True), and model(x), which is not in training",
+    "state_dict": "model.save_weights(path), or copy.deepcopy(model)",
+    "load_state_dict": "model.load_weights(path)",
+    "get_weights": "[p.data for p in model.tensors()]",
+    "set_weights": "p.data = values, for each p of model.tensors()",
+    "weights": "model.parameters()",
+    "trainable_weights": "model.parameters()",
+    "named_parameters": "p.name, for each p of model.parameters()",
+    "save": "model.save_weights(path)",
+    "load": "model.load_weights(path)",
+    "modules": "model.walk()",
+    "cuda": 'model.to("cupy")',
+    "cpu": 'model.to("numba")',
+    "device": "model.backend",
+    "half": 'with fc.precision("fast")',
+    "float": "model.build(input_shape, dtype=np.float32)",
+    "double": "model.build(input_shape, dtype=np.float64)",
+}

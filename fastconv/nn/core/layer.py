@@ -1,0 +1,247 @@
+"""The protocol of layers: a pair of forward and backward, parameters, and shapes known before the first image.
+
+A layer keeps nothing about a step: what backward needs is the context that forward returns. So a layer can appear
+twice in a model, an evaluation can happen in mid-step, and threads can run forward on one model at once (not
+backward: it writes the gradients; and not forward in training with BatchNorm2d: it updates the running statistics).
+
+A layer of one's own is derived from `fastconv.nn.Layer`, which adds what a model can do (fastconv/nn/model). It defines
+`forward`, `backward`, `infer` if the shape changes, and `setup` if it has parameters; what it computes with
+`fastconv.functional` has its arguments checked there.
+
+Also with layers of one's own:
+
+- One that is derived from a layer of fastconv and defines nothing anew that this one defines (another ``__init__``, new
+  names) is fused and frozen as that one is. With a `forward` of its own, say, it runs by itself, as it is.
+- Steps of training with it are captured if it defines `settings` together with what it computes, and computes on the
+  backend alone. By default they are not.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv._attributes import Declared, is_ours
+from fastconv.backends import get_backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, DType, Shape
+from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.nn.core.habits import HABITS
+from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.scope import Home, Scope
+
+Context = Any
+"""What `forward` leaves for `backward`; None after a forward that was not in training."""
+
+Run = Callable[[Array], Array]
+"""What computes a layer for inference, its values frozen."""
+
+
+class AbstractLayer(Declared):
+    """The protocol.
+
+    Fastconv's own layers take no attributes but those they have, layers of one's own any, in ``__init__``, `setup` and
+    later, but for a few names that would be expected to do something (``trainable``).
+
+    Attributes
+    ----------
+    backend, dtype :
+        Where it lives and what it computes in, once it was built.
+    owns_output, owns_grad : bool
+        Whether the result of `forward` (of `backward`) is a new array that nobody else refers to, so that a container
+        may add into it.
+    """
+
+    owns_output: bool = False
+    owns_grad: bool = False
+    habits: ClassVar[Mapping[str, str]] = HABITS
+    misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
+    _backend: Backend | None = None
+    _dtype: DType = np.dtype(np.float32)
+    _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
+    _built_in: object = None  # what stands for the model that it was built in
+    _places: Sequence[tuple[str, AbstractLayer]] = ()  # of a model: all layers with tensors, and their paths
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if self._made and name in vars(self) and is_ours(type(self)):
+            old = vars(self)[name]
+            if isinstance(old, Buffer) and not isinstance(value, Buffer):
+                raise ArgumentError(f"{name}: got {type(value).__name__}; allowed: {name}.data = values")
+            if isinstance(old, AbstractLayer) or (
+                isinstance(old, tuple) and any(isinstance(part, AbstractLayer) for part in old)
+            ):
+                raise ArgumentError(
+                    f"{name}: got other layers than {type(self).__name__} was made of; allowed: a new"
+                    f" {type(self).__name__} of them (layers that are built keep their values, see Layer.build)"
+                )
+        super().__setattr__(name, value)
+
+    # What a layer defines
+
+    @abc.abstractmethod
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Return the output and, in training, the context that `backward` needs."""
+
+    @abc.abstractmethod
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Add the gradients of the parameters to theirs and return that of the input, None if it is not needed."""
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output, without the batch; ShapeError if the layer cannot take that input."""
+        return input_shape
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Declare parameters and buffers in `scope` for this shape of input, without the batch; return the output's."""
+        return self.infer(input_shape)
+
+    def children(self) -> Sequence[tuple[str, AbstractLayer]]:
+        """Return the layers inside of this one, with their names."""
+        return ()
+
+    def macs(self, input_shape: Shape) -> int:
+        """Return how many multiplications with weights one image takes."""
+        return 0
+
+    def settings(self) -> Mapping[str, Any] | None:
+        """Return all that decides what it computes beside its tensors: arguments by their names, and the layers inside.
+
+        None if that is not known, as by default: then no step with it is captured. The values are compared before each
+        step, so one that changes in place is returned as a copy.
+        """
+        return None
+
+    # What containers define
+
+    def structure(self) -> Chain | Sum | None:
+        """Return how it is made of others, if it does nothing else, so that they can run as one with what follows."""
+        return None
+
+    def arrange(self) -> None:
+        """Settle how the layers inside run: called when all of them were built, or moved."""
+
+    def frozen(self) -> Run:
+        """Return what computes it for inference, once its values do not change any more."""
+        return lambda x: self.forward(x, training=False)[0]
+
+    # What a layer can count on
+
+    def own_tensors(self) -> list[Buffer]:
+        """Return the parameters and buffers of this very layer, in order of declaration."""
+        return list(self._tensors.values())
+
+    def tensors(self) -> list[Buffer]:
+        """Return all parameters and buffers, each once."""
+        _ = self.backend  # says so if there is nothing yet
+        return [tensor for layer in self.walk() for tensor in layer.own_tensors()]
+
+    def named_tensors(self) -> dict[str, Buffer]:
+        """Return all parameters and buffers by their names in this model, even if its layers are built into another."""
+        if not self._places:
+            return {tensor.name: tensor for tensor in self.tensors()}
+        return {
+            f"{path}.{name}" if path else name: tensor
+            for path, layer in self._places
+            for name, tensor in layer._tensors.items()
+        }
+
+    def is_trained(self) -> bool:
+        """Tell whether there are parameters, its own or inside."""
+        return any(isinstance(tensor, Parameter) for layer in self.walk() for tensor in layer.own_tensors())
+
+    def walk(self) -> list[AbstractLayer]:
+        """Return this layer and all inside of it, each once, in order."""
+        found: dict[int, AbstractLayer] = {}
+        waiting: list[AbstractLayer] = [self]
+        while waiting:
+            layer = waiting.pop()
+            if id(layer) not in found:
+                found[id(layer)] = layer
+                waiting += [child for _, child in reversed(layer.children())]
+        return list(found.values())
+
+    @property
+    def home(self) -> Home:
+        """Where it was built."""
+        return Home(self._backend, self._dtype, self._tensors, self._built_in)
+
+    def settle(self, home: Home) -> None:
+        """Live there from now on."""
+        backend, dtype, tensors, model = home
+        vars(self).update(_backend=backend, _dtype=dtype, _tensors=tensors, _built_in=model)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that the layer was built on."""
+        if self._backend is None:
+            raise ArgumentError(
+                f"{type(self).__name__}: got a layer that is not built; allowed: after build(input_shape)"
+            )
+        return self._backend
+
+    @property
+    def dtype(self) -> DType:
+        """The type that the layer computes in."""
+        return self._dtype
+
+    def check_input(self, x: Array, rank: int | None = None, channels: int | None = None) -> Array:
+        """Return `x` in the form that the backend takes, or say what is wrong with it; about a microsecond."""
+        x = self.check_array(x, "x")
+        if (rank is not None and x.ndim != rank) or (channels is not None and x.shape[-1] != channels):
+            axes = {2: "(N, C)", 4: "(N, H, W, C)"}.get(rank or 0, "(N, ..., C)")
+            what = axes if channels is None else axes.replace("C", str(channels))
+            raise ShapeError(f"x of {self._label()}: got shape {tuple(x.shape)}; allowed: {what}")
+        return x
+
+    def check_grad(self, grad_output: Array, shape: Shape) -> Array:
+        """Return `grad_output` in the form that the backend takes; it must have the shape of the output."""
+        grad_output = self.check_array(grad_output, "grad_output")
+        if grad_output.shape != shape:
+            raise ShapeError(
+                f"grad_output of {self._label()}: got shape {tuple(grad_output.shape)}; allowed: {shape}, as the output"
+            )
+        return grad_output
+
+    def check_context(self, context: Context) -> Context:
+        """Return `context`; ArgumentError if it is None."""
+        if context is None:
+            raise ArgumentError(f"context of {self._label()}: got None; allowed: that of a forward with training=True")
+        return context
+
+    def check_array(self, array: Array, name: str) -> Array:
+        """Return `array` in the form that the backend takes, in the type of the layer."""
+        backend = self.backend
+        active = get_backend()
+        if active is not backend:
+            raise BackendMismatchError(
+                f"{self._label()}: got a model that lives on the backend {backend.name!r}; allowed: one on the active"
+                f" backend {active.name!r} (use model.to({active.name!r}), or fastconv.set_backend({backend.name!r}))"
+            )
+        if not (type(array) is np.ndarray and backend.on_host and array.flags.carray and array.dtype == self._dtype):
+            array = validate.floating(backend, array, name)
+        if array.dtype != self._dtype:
+            raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
+        return array
+
+    def _label(self) -> str:
+        return type(self).__name__
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Layers one after the other."""
+
+    layers: tuple[AbstractLayer, ...]
+
+
+@dataclass(frozen=True)
+class Sum:
+    """``body(x) + shortcut(x)``."""
+
+    body: AbstractLayer
+    shortcut: AbstractLayer

@@ -1,0 +1,195 @@
+"""How a model is set up: layers declare their parameters in a scope, and the draft of the model collects them.
+
+`Layer.build` allocates what was declared. `Layer.summary` and `Layer.check_size` make a dry draft, in which shallow
+copies of the layers are set up, so that the model itself does not change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
+
+import numpy as np
+
+from fastconv import random
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import DType, Shape
+from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, FastconvError, ShapeError
+from fastconv.nn.core.initializers import draw_of
+from fastconv.nn.core.parameter import Buffer, Parameter
+
+_Tensor = TypeVar("_Tensor", bound=Buffer)
+
+
+class Home(NamedTuple):
+    """Where a layer was built.
+
+    Attributes
+    ----------
+    backend : Backend or None
+        None of a layer that is not built.
+    dtype :
+        What it computes in.
+    tensors : mapping of str to Buffer
+        Its own, by the names that it declared them with.
+    model : object
+        Stands for the model that it was built in, or for several.
+    """
+
+    backend: Backend | None
+    dtype: DType
+    tensors: Mapping[str, Buffer]
+    model: object
+
+
+class Declarer(Protocol):
+    """What a scope sees of a layer."""
+
+    @property
+    def home(self) -> Home:
+        """Where it was built."""
+        ...
+
+    def unlocked(self) -> contextlib.AbstractContextManager[None]:
+        """Let it take any attribute."""
+        ...
+
+    def children(self) -> Sequence[tuple[str, Any]]:
+        """Return the layers inside, with their names."""
+        ...
+
+    def setup(self, input_shape: Shape, scope: Scope, /) -> Shape:
+        """Declare its tensors."""
+        ...
+
+    def macs(self, input_shape: Shape, /) -> int:
+        """Return how many multiplications with weights one image takes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A layer without layers inside, at one of its places; `parameters` counts what it declared there first."""
+
+    path: str
+    layer: Declarer
+    input_shape: Shape
+    output_shape: Shape
+    parameters: int
+
+
+@dataclass(eq=False)
+class Draft:
+    """What was declared so far.
+
+    Attributes
+    ----------
+    backend, dtype :
+        Of the model. Without a backend the draft is dry: copies of the layers are set up.
+    keeps : bool
+        Whether layers that are built keep what they have.
+    root : object
+        Stands for the model.
+    seed : int
+        Of what is drawn when all is declared.
+    """
+
+    backend: Backend | None = None
+    dtype: DType | None = None
+    keeps: bool = False
+    root: object = None
+    seed: int = 0
+    tensors: list[tuple[Buffer, str, Callable[[], np.ndarray]]] = field(default_factory=list)
+    visits: list[Visit] = field(default_factory=list)
+    declared: dict[int, tuple[str, Any, dict[str, Buffer]]] = field(default_factory=dict)
+
+
+class Scope:
+    """Where a layer declares its parameters. The second time a layer is met, it gets the same ones.
+
+    A layer that is built, and now becomes a part of another model, gets those that it has.
+    """
+
+    def __init__(self, draft: Draft, layer: Declarer, path: str = "") -> None:
+        self._draft, self._layer, self._path = draft, layer, path
+        self._again = id(layer) in draft.declared
+        _, _, self._mine = draft.declared.setdefault(id(layer), (path, layer, {}))
+        self._kept = layer.home.tensors if draft.keeps and not self._again else {}
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise ArgumentError("Scope: got a scope to copy or pickle; allowed: the layer that was set up in it")
+
+    def setup_layer(self, input_shape: Shape) -> Shape:
+        """Set up the layer of this scope; an error gets the layer's path."""
+        target = copy.copy(self._layer) if self._draft.backend is None else self._layer
+        leaf = not target.children()
+        try:
+            if leaf or self._layer.home.tensors:
+                self._check_home()
+            with target.unlocked():
+                output_shape = target.setup(input_shape, self)
+        except FastconvError as error:
+            if not leaf:
+                raise
+            raise type(error)(f"layer {self._path or '.'} ({type(target).__name__}): {error}") from error
+        if leaf:
+            new = () if self._again else self._mine.values()
+            count = sum(tensor.size for tensor in new if isinstance(tensor, Parameter))
+            self._draft.visits.append(Visit(self._path, target, input_shape, output_shape, count))
+        return output_shape
+
+    def child(self, name: str, layer: Declarer, input_shape: Shape) -> Shape:
+        """Set up a layer inside of this one and return the shape of its output."""
+        return Scope(self._draft, layer, self._join(name)).setup_layer(input_shape)
+
+    def parameter(self, name: str, shape: Shape, *, init: str, fan_in: int = 1, fan_out: int = 1) -> Parameter:
+        """Declare a parameter; `init` is the name of an initialiser, or "ones"."""
+        full, draft, draw = self._join(name), self._draft, draw_of(init)
+        return self._declare(
+            Parameter, name, shape, lambda: draw(random.host_generator(draft.seed, full), shape, fan_in, fan_out)
+        )
+
+    def buffer(self, name: str, shape: Shape, *, value: float) -> Buffer:
+        """Declare a buffer that starts as `value`."""
+        return self._declare(Buffer, name, shape, lambda: np.full(shape, value))
+
+    def _declare(self, cls: type[_Tensor], name: str, shape: Shape, draw: Callable[[], np.ndarray]) -> _Tensor:
+        if (name in self._mine) is not self._again:
+            raise ArgumentError(f"name: got {name!r}; allowed: each once, and the same where the layer is used again")
+        known = self._mine[name] if self._again else self._kept.get(name)
+        if known is not None and known.shape != shape:
+            where = "where the layer is used again" if self._again else "of a layer that is built"
+            raise ShapeError(f"{name}: got shape {shape} {where}; allowed: {known.shape}, as before")
+        if self._again:
+            return cast(_Tensor, known)
+        tensor = cls(self._join(name), shape) if known is None else known
+        self._mine[name] = tensor
+        self._draft.tensors.append((tensor, self._join(name), draw if known is None else partial(_values_of, known)))
+        return cast(_Tensor, tensor)
+
+    def _check_home(self) -> None:
+        """Refuse a layer that is part of another model on another backend or in another type."""
+        draft, home = self._draft, self._layer.home
+        if draft.backend is None or home.backend is None or (home.model is draft.root and not draft.keeps):
+            return
+        if home.dtype != draft.dtype:
+            raise DTypeError(
+                f"dtype: got {draft.dtype}; allowed: {home.dtype}, in which the layer is built, or a new layer"
+            )
+        if home.backend is not draft.backend:
+            raise BackendMismatchError(
+                f"backend: got {draft.backend.name!r}; allowed: {home.backend.name!r}, where the layer is built,"
+                f" or a new layer (or move its model there first: model.to({draft.backend.name!r}))"
+            )
+
+    def _join(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+
+def _values_of(tensor: Buffer) -> np.ndarray:
+    values: np.ndarray = tensor.arena.backend.to_numpy(tensor.array)
+    return values

@@ -1,0 +1,1 @@
+"""Layers that run as one: the plan of a sequence, and its steps."""

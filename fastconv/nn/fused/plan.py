@@ -1,0 +1,65 @@
+"""The plan of a sequence of layers: made once when a model is built or moved, and read by all that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastconv.backends.contract.types import Array
+from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.fused.endings import Wanted
+from fastconv.nn.fused.patterns import find_steps
+from fastconv.nn.fused.steps import Step, run_backward
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How layers run.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+        What it was made of.
+    steps : tuple of Step
+        What runs.
+    trained_from : int
+        The number of the first step that has parameters.
+    """
+
+    layers: tuple[AbstractLayer, ...]
+    steps: tuple[Step, ...]
+    trained_from: int
+
+    @property
+    def owns_output(self) -> bool:
+        """As of a layer."""
+        return self.steps[-1].owns_output
+
+    @property
+    def owns_grad(self) -> bool:
+        """As of a layer."""
+        return self.steps[0].owns_grad
+
+    def backward(self, grad_output: Array, contexts: Sequence[Context], *, needs_input_grad: bool) -> Array | None:
+        """Run the steps backward; without those before the first parameter if the gradient of x is not needed."""
+        stop = 0 if needs_input_grad else self.trained_from
+        grad, _ = run_backward(self.steps[stop:], contexts[stop:], grad_output, Wanted(needs_input_grad))
+        return grad if needs_input_grad else None
+
+    def frozen(self) -> Run:
+        """Return what computes them for inference."""
+        parts = [step.frozen() for step in self.steps]
+
+        def run(x: Array) -> Array:
+            for part in parts:
+                x = part(x)
+            return x
+
+        return run
+
+
+def make_plan(layers: tuple[AbstractLayer, ...]) -> Plan:
+    """Return the plan of layers that are built."""
+    steps = find_steps(layers, sums_norm_gradients=layers[0].backend.sums_norm_gradients)
+    first = next((i for i, step in enumerate(steps) if step.is_trained), len(steps))
+    return Plan(layers, steps, first)

@@ -1,0 +1,325 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, output_size
+from fastconv.algorithm import get_algorithm
+from fastconv.backends.contract.types import Array, ConvGeometry, Pair, PoolWindows, PreparedWeight, Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.core.initializers import weight_and_bias
+from fastconv.nn.core.layer import Context
+from fastconv.nn.core.parameter import Parameter, allocate
+from fastconv.nn.core.prepared import PreparedWeights
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.model.model import Layer
+from fastconv.precision import get_precision
+
+
+class _Plan(NamedTuple):
+    geometry: ConvGeometry
+    out_size: Pair
+
+
+@lru_cache(maxsize=1024)
+def _plan(size: Pair, kernel_size: Pair, stride: Pair, padding: PaddingLike, dilation: Pair, groups: int) -> _Plan:
+    sides = as_padding(padding, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
+    geometry = ConvGeometry(kernel_size, stride, sides, dilation, groups)
+    return _Plan(geometry, output_size(geometry, size))
+
+
+class Conv2d(Layer):
+    """Convolution (cross-correlation): (N, H, W, C) -> (N, P, Q, K); see `fastconv.functional.conv2d`.
+
+    Parameters
+    ----------
+    out_channels : int
+    kernel_size, stride, dilation : int or (h, w)
+    padding : int, (h, w), ((top, bottom), (left, right)), "same" or "valid"
+    groups : int
+        Divides the input and the output channels.
+    bias : bool
+        Leave it out before BatchNorm2d, which has one of its own.
+    in_channels : int or None
+        Inferred from the input if None; else the input must have it.
+    init : str
+        "default" (uniform within 1 / sqrt(fan_in), as PyTorch), "he_normal", "glorot_uniform", "lecun_normal",
+        "zeros"; with all but "default" the bias starts at zero.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (R, S, C // groups, K)
+    bias : Parameter of shape (K,), or None
+    """
+
+    owns_output = True
+    owns_grad = True
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: PairLike,
+        *,
+        stride: PairLike = 1,
+        padding: PaddingLike = 0,
+        dilation: PairLike = 1,
+        groups: int = 1,
+        bias: bool = True,
+        in_channels: int | None = None,
+        init: str = "default",
+    ) -> None:
+        self.out_channels = validate.at_least_one(out_channels, "out_channels")
+        self.kernel_size = as_pair(kernel_size, "kernel_size")
+        self.stride = as_pair(stride, "stride")
+        self.dilation = as_pair(dilation, "dilation")
+        self.groups = validate.at_least_one(groups, "groups")
+        self.in_channels = None if in_channels is None else validate.at_least_one(in_channels, "in_channels")
+        # "same" depends on the input; all else has one normal form
+        sides = as_padding(
+            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
+        )
+        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        if self.out_channels % self.groups:
+            raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
+        self._has_bias = bool(bias)
+        self._init = weight_and_bias(init)
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (P, Q, K)."""
+        if len(input_shape) != 3:
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
+        if self.in_channels is not None and input_shape[2] != self.in_channels:
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, {self.in_channels}), by in_channels")
+        if input_shape[2] % self.groups:
+            raise ShapeError(f"groups: got {self.groups}; allowed: a divisor of the {input_shape[2]} input channels")
+        return (*self._plan(input_shape).out_size, self.out_channels)
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Declare the weight and the bias."""
+        output_shape = self.infer(input_shape)
+        shape = (*self.kernel_size, input_shape[2] // self.groups, self.out_channels)
+        cells = self.kernel_size[0] * self.kernel_size[1]
+        fan_in, fan_out = cells * shape[2], cells * self.out_channels // self.groups
+        weight, bias = self._init
+        self.weight = scope.parameter("weight", shape, init=weight, fan_in=fan_in, fan_out=fan_out)
+        self.bias = scope.parameter("bias", shape[3:], init=bias, fan_in=fan_in) if self._has_bias else None
+        self._prepared = PreparedWeights(self.weight)
+        return output_shape
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {
+            "out_channels": self.out_channels,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "bias": self._has_bias,
+            "in_channels": self.in_channels,
+            "init": self._init[0],
+        }
+
+    def macs(self, input_shape: Shape) -> int:
+        """``P * Q * K * R * S * C / groups``."""
+        p, q, k = self.infer(input_shape)
+        return p * q * k * self.kernel_size[0] * self.kernel_size[1] * input_shape[2] // self.groups
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Convolve; the context is x."""
+        x = self.checked_input(x)
+        return self.convolve(x, "conv2d"), (x if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Add the gradients of weight and bias; return that of the input."""
+        x = self.check_context(context)
+        grad_output = self.check_grad(grad_output, self.output_shape(x.shape))
+        self.backward_bias(grad_output)
+        self.backward_weight(grad_output, x)
+        return self.backward_input(grad_output, x) if needs_input_grad else None
+
+    # The parts, which fused steps call too (see fastconv/nn/fused)
+
+    def checked_input(self, x: Array, *, stored: bool = False) -> Array:
+        """Return `x` in the form that the backend takes; if `stored`, it may come as the backend stores activations."""
+        backend = self.backend  # says so if the layer is not built
+        if stored and x.dtype == backend.kept_dtype(self.dtype, get_precision()) != self.dtype:
+            return x
+        return self.check_input(x, 4, self.weight.shape[2] * self.groups)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """(N, H, W, C) -> (N, P, Q, K)."""
+        return (input_shape[0], *self._plan(input_shape[1:]).out_size, self.out_channels)
+
+    def fold(self, weight: np.ndarray, bias: np.ndarray) -> None:
+        """Take other values, in parameters of its own: for a copy of the layer."""
+        backend, dtype = self.backend, self.dtype
+        self.weight, self.bias = Parameter("weight", weight.shape), Parameter("bias", bias.shape)
+        allocate(backend, dtype, [[(self.weight, weight)], [(self.bias, bias)]])
+        self._prepared = PreparedWeights(self.weight)
+
+    def convolve(
+        self, x: Array, operation: str, *inputs: Array, out: Array | None = None, bias: bool = True, **more: Any
+    ) -> Array:
+        """Return the result of `operation`, in `out` if given, without the layer's bias if not `bias`.
+
+        That is "conv2d", or a fused operation with more inputs and outputs.
+        """
+        backend = self.backend
+        plan = self._plan(x.shape[1:])
+        y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), self.dtype) if out is None else out
+        getattr(backend, operation)(
+            x,
+            self._prepare(plan.geometry, x.shape),
+            self.bias.array if bias and self.bias is not None else None,
+            *inputs,
+            out=y,
+            workspace=backend.pool,
+            **more,
+        )
+        return y
+
+    def why(self, input_shape: Shape) -> Sequence[str]:
+        """Return why the backend takes the kernels that it takes for an input of this shape."""
+        return self.backend.conv2d_reasons(
+            self.weight.array,
+            geometry=self._plan(input_shape[1:]).geometry,
+            input_shape=input_shape,
+            precision=get_precision(),
+            algorithm=get_algorithm(),
+        )
+
+    def backward_bias(self, grad_output: Array) -> None:
+        """Add the gradient of the bias, if there is one."""
+        if self.bias is not None:
+            target = self.bias.grad_target()
+            self.backend.sum_rows(grad_output, out=target, workspace=self.backend.pool)
+            self.bias.add_grad(target)
+
+    def no_gradient_of_bias(self) -> None:
+        """Add zero to the gradient of the bias, if there is one: what it is before a normalisation."""
+        if self.bias is not None:
+            target = self.bias.grad_target()
+            self.backend.fill(0.0, out=target)
+            self.bias.add_grad(target)
+
+    def backward_weight(self, grad_output: Array, x: Array) -> None:
+        """Add the gradient of the weight."""
+        backend = self.backend
+        target = self.weight.grad_target()
+        backend.conv2d_backward_weight(
+            grad_output,
+            x,
+            geometry=self._plan(x.shape[1:]).geometry,
+            precision=get_precision(),
+            algorithm=get_algorithm(),
+            out=target,
+            workspace=backend.pool,
+        )
+        self.weight.add_grad(target)
+
+    def backward_input(self, grad_output: Array, x: Array, addend: Array | None = None) -> Array:
+        """Return the gradient of the input; with `addend`, that is added, and it is written there."""
+        backend = self.backend
+        weight = self._prepare_backward(x.shape)
+        if addend is not None:
+            backend.conv2d_backward_input_add(grad_output, weight, addend, out=addend, workspace=backend.pool)
+            return addend
+        grad_input = backend.empty(x.shape, self.dtype)
+        backend.conv2d_backward_input(grad_output, weight, out=grad_input, workspace=backend.pool)
+        return grad_input
+
+    def backward_input_relu(self, grad_output: Array, x: Array, bias: Parameter | None) -> Array:
+        """Return the gradient of z, where ``x = relu(z)``; add its sum to the gradient of `bias`, which z ends with."""
+        backend = self.backend
+        weight = self._prepare_backward(x.shape)
+        grad = backend.empty(x.shape, self.dtype)
+        target = None if bias is None else bias.grad_target()
+        backend.conv2d_backward_input_relu(grad_output, weight, x, out=grad, grad_bias=target, workspace=backend.pool)
+        if bias is not None:
+            bias.add_grad(target)
+        return grad
+
+    def backward_max_pool(
+        self,
+        grad_output: Array,
+        argmax: Array,
+        windows: PoolWindows,
+        x: Array,
+        *,
+        needs_input_grad: bool,
+        rectified: bool,
+        bias: Parameter | None,
+    ) -> Array | None:
+        """Gradients of weight and input from that of a max pooling's result; `windows` are those of the pooling.
+
+        If x is the `rectified` result of another convolution, the gradient is that behind the rectifier, and its sum is
+        added to the gradient of that convolution's `bias`.
+        """
+        backend = self.backend
+        weight = self._prepare_backward(x.shape) if needs_input_grad else None
+        grad = backend.empty(x.shape, self.dtype) if needs_input_grad else None
+        target, bias_target = self.weight.grad_target(), None if bias is None else bias.grad_target()
+        backend.conv2d_max_pool2d_backward(
+            grad_output,
+            argmax,
+            x,
+            weight,
+            geometry=self._plan(x.shape[1:]).geometry,
+            windows=windows,
+            precision=get_precision(),
+            algorithm=get_algorithm(),
+            grad_weight=target,
+            grad_input=grad,
+            rectified=rectified,
+            grad_bias=bias_target,
+            workspace=backend.pool,
+        )
+        self.weight.add_grad(target)
+        if bias is not None:
+            bias.add_grad(bias_target)
+        return grad
+
+    def backward_input_norm_relu(
+        self, grad_output: Array, x: Array, addend: Array | None, z: Array, **more: Any
+    ) -> Array:
+        """Return the gradient behind ``x = relu(batch_norm(z))`` and write those of the normalisation.
+
+        With `addend` that is added first, and the result written there.
+        """
+        backend = self.backend
+        weight, more = self._prepare_backward(x.shape), {**more, "workspace": backend.pool}
+        grad = backend.empty(x.shape, self.dtype) if addend is None else addend
+        backend.conv2d_backward_input_norm_relu(grad_output, weight, addend, x, z, **more, out=grad)
+        return grad
+
+    def _plan(self, image_shape: Shape) -> _Plan:
+        size = (image_shape[0], image_shape[1])
+        return _plan(size, self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
+
+    def _prepare_backward(self, input_shape: Shape) -> PreparedWeight:
+        return self._prepare(self._plan(input_shape[1:]).geometry.transposed(), input_shape)
+
+    def _prepare(self, geometry: ConvGeometry, input_shape: Shape) -> PreparedWeight:
+        backend, precision, algorithm = self.backend, get_precision(), get_algorithm()
+        prepare = partial(
+            backend.prepare_conv2d_weight,
+            self.weight.array,
+            geometry=geometry,
+            input_shape=input_shape,
+            precision=precision,
+            algorithm=algorithm,
+            workspace=backend.pool,
+        )
+        return self._prepared.get((geometry, input_shape, precision, algorithm), prepare)
+
+    def _label(self) -> str:
+        return f"Conv2d({self.out_channels}, {self.kernel_size})"

@@ -1,0 +1,125 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv.backends.contract.types import Array, Direction, PreparedWeight, Shape
+from fastconv.errors import ShapeError
+from fastconv.nn.core.initializers import weight_and_bias
+from fastconv.nn.core.layer import Context
+from fastconv.nn.core.parameter import Parameter
+from fastconv.nn.core.prepared import PreparedWeights
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.model.model import Layer
+from fastconv.precision import get_precision
+
+
+class Dense(Layer):
+    """``y = x @ weight + bias``: (N, C) -> (N, K).
+
+    Parameters
+    ----------
+    out_features : int
+    bias : bool
+    in_features : int or None
+        Inferred from the input if None; else the input must have it.
+    init : str
+        As of `Conv2d`.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (C, K)
+    bias : Parameter of shape (K,), or None
+    """
+
+    owns_output = True
+    owns_grad = True
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self, out_features: int, *, bias: bool = True, in_features: int | None = None, init: str = "default"
+    ) -> None:
+        self.out_features = validate.at_least_one(out_features, "out_features")
+        self.in_features = None if in_features is None else validate.at_least_one(in_features, "in_features")
+        self._has_bias = bool(bias)
+        self._init = weight_and_bias(init)
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(C,) -> (K,)."""
+        if len(input_shape) != 1:
+            raise ShapeError(
+                f"input_shape: got {input_shape}; allowed: (C,) (put a Flatten or a global pooling before)"
+            )
+        if self.in_features is not None and input_shape[0] != self.in_features:
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: ({self.in_features},), by in_features")
+        return (self.out_features,)
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Declare the weight and the bias."""
+        output_shape = self.infer(input_shape)
+        fan_in, fan_out = input_shape[0], self.out_features
+        weight, bias = self._init
+        self.weight = scope.parameter("weight", (fan_in, fan_out), init=weight, fan_in=fan_in, fan_out=fan_out)
+        self.bias = scope.parameter("bias", (fan_out,), init=bias, fan_in=fan_in) if self._has_bias else None
+        self._prepared = PreparedWeights(self.weight)
+        return output_shape
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {
+            "out_features": self.out_features,
+            "bias": self._has_bias,
+            "in_features": self.in_features,
+            "init": self._init[0],
+        }
+
+    def macs(self, input_shape: Shape) -> int:
+        """``C * K``."""
+        return input_shape[0] * self.out_features
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Multiply; the context is x."""
+        backend = self.backend
+        x = self.check_input(x, 2, self.weight.shape[0])
+        y = backend.empty((x.shape[0], self.out_features), x.dtype)
+        bias = None if self.bias is None else self.bias.array
+        backend.dense(x, self._prepare("forward", x.shape[0]), bias, out=y, workspace=backend.pool)
+        return y, (x if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Add the gradients of weight and bias; return that of the input."""
+        backend = self.backend
+        x = self.check_context(context)
+        grad_output = self.check_grad(grad_output, (x.shape[0], self.out_features))
+        if self.bias is not None:
+            target = self.bias.grad_target()
+            backend.sum_rows(grad_output, out=target, workspace=backend.pool)
+            self.bias.add_grad(target)
+        target = self.weight.grad_target()
+        backend.dense_backward_weight(grad_output, x, precision=get_precision(), out=target, workspace=backend.pool)
+        self.weight.add_grad(target)
+        if not needs_input_grad:
+            return None
+        grad_input = backend.empty(x.shape, x.dtype)
+        prepared = self._prepare("backward_input", x.shape[0])
+        backend.dense_backward_input(grad_output, prepared, out=grad_input, workspace=backend.pool)
+        return grad_input
+
+    def _prepare(self, direction: Direction, batch: int) -> PreparedWeight:
+        backend, precision = self.backend, get_precision()
+        prepare = partial(
+            backend.prepare_dense_weight,
+            self.weight.array,
+            direction=direction,
+            batch=batch,
+            precision=precision,
+            workspace=backend.pool,
+        )
+        return self._prepared.get((direction, batch, precision), prepare)
+
+    def _label(self) -> str:
+        return f"Dense({self.out_features})"

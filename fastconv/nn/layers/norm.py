@@ -1,0 +1,134 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.core.layer import Context
+from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.model.model import Layer
+
+
+class BatchNorm2d(Layer):
+    """Normalise each channel: (N, H, W, C) or (N, C) -> the same (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167).
+
+    In training with the statistics of the batch, which move the running ones: ``running = (1 - momentum) * running +
+    momentum * batch``, the variance stored being the unbiased one, as in PyTorch. Else with the running ones.
+
+    Parameters
+    ----------
+    eps : float
+    momentum : float
+        Weight of the new statistics.
+
+    Attributes
+    ----------
+    gamma, beta : Parameter of shape (C,)
+    running_mean, running_var : Buffer of shape (C,)
+    """
+
+    owns_output = True
+    owns_grad = True
+    gamma: Parameter
+    beta: Parameter
+    running_mean: Buffer
+    running_var: Buffer
+
+    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        self.eps = validate.number(eps, "eps", low=0, open_low=True)
+        self.momentum = validate.number(momentum, "momentum", low=0)
+        if self.momentum > 1:
+            raise ArgumentError(f"momentum: got {momentum!r}; allowed: a number from 0 to 1")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"eps": self.eps, "momentum": self.momentum}
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """Return the same shape."""
+        if len(input_shape) not in (1, 3):
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C) or (C,)")
+        return input_shape
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Declare gamma, beta and the running statistics."""
+        shape = self.infer(input_shape)[-1:]
+        self.gamma = scope.parameter("gamma", shape, init="ones")
+        self.beta = scope.parameter("beta", shape, init="zeros")
+        self.running_mean = scope.buffer("running_mean", shape, value=0.0)
+        self.running_var = scope.buffer("running_var", shape, value=1.0)
+        return input_shape
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Normalise; the context is x and the statistics of the batch."""
+        backend = self.backend
+        x = self.check_input(x, None, self.gamma.shape[0])
+        if x.ndim not in (2, 4):
+            raise ShapeError(f"x of BatchNorm2d: got shape {tuple(x.shape)}; allowed: (N, H, W, C) or (N, C)")
+        y = backend.empty(x.shape, x.dtype)
+        gamma, beta = self.gamma.array, self.beta.array
+        running_mean, running_var = self.running_mean.array, self.running_var.array
+        if not training:
+            backend.batch_norm_inference(x, gamma, beta, running_mean, running_var, eps=self.eps, out=y)
+            return y, None
+        count = math.prod(x.shape[:-1])
+        if count == 0:
+            raise ShapeError(f"x of BatchNorm2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
+        mean, var = self.empty_statistics()
+        backend.batch_norm(x, gamma, beta, eps=self.eps, out=y, mean=mean, var=var, workspace=backend.pool)
+        self.update(mean[0], var[0], count)
+        return y, (x, mean, var)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Add the gradients of gamma and beta; return that of the input."""
+        backend = self.backend
+        x, mean, var = self.check_context(context)
+        grad_output = self.check_grad(grad_output, x.shape)
+        grad_input = backend.empty(x.shape, x.dtype)
+        targets = self.grad_targets()
+        backend.batch_norm_backward(
+            grad_output,
+            x,
+            self.gamma.array,
+            mean,
+            var,
+            eps=self.eps,
+            grad_input=grad_input,
+            **targets,
+            workspace=backend.pool,
+        )
+        self.add_grads(targets)
+        return grad_input if needs_input_grad else None
+
+    # The parts, which fused steps call too (see fastconv/nn/fused)
+
+    def empty_statistics(self) -> tuple[Array, Array]:
+        """Return where mean and variance of a batch are to be written, with their second rows."""
+        shape, dtype = (2, *self.gamma.shape), self.dtype
+        return self.backend.empty(shape, dtype), self.backend.empty(shape, dtype)
+
+    def update(self, mean: Array, var: Array, count: int) -> None:
+        """Move the running statistics towards those of a batch with `count` elements a channel."""
+        self.backend.update_running_stats(
+            mean,
+            var,
+            momentum=self.momentum,
+            count=count,
+            running_mean=self.running_mean.array,
+            running_var=self.running_var.array,
+        )
+
+    def grad_targets(self) -> dict[str, Array]:
+        """Return where the gradients of gamma and beta are to be written."""
+        return {"grad_gamma": self.gamma.grad_target(), "grad_beta": self.beta.grad_target()}
+
+    def add_grads(self, targets: Mapping[str, Array]) -> None:
+        """Count in what was written to `grad_targets`."""
+        self.gamma.add_grad(targets["grad_gamma"])
+        self.beta.add_grad(targets["grad_beta"])

@@ -1,0 +1,237 @@
+"""Pooling layers. Global pooling is a window over the whole map."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from fastconv._pooling import Pooling, index_dtype, pooling
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
+from fastconv.backends.contract.types import Array, DType, PoolWindows, Shape
+from fastconv.errors import ShapeError
+from fastconv.kernels.geometry import whole_map
+from fastconv.nn.core.layer import Context
+from fastconv.nn.model.model import Layer
+
+_pooling = lru_cache(maxsize=1024)(pooling)
+
+
+def _map_shape(input_shape: Shape) -> Shape:
+    if len(input_shape) != 3:
+        raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
+    return (1, *input_shape)
+
+
+class _Pool(Layer):
+    owns_output = True
+    owns_grad = True
+
+    def __init__(
+        self,
+        kernel_size: PairLike,
+        stride: PairLike | None,
+        padding: PaddingLike,
+        dilation: PairLike,
+        ceil_mode: bool,
+    ) -> None:
+        self.kernel_size = as_pair(kernel_size, "kernel_size")
+        self.stride = self.kernel_size if stride is None else as_pair(stride, "stride")
+        self.dilation = as_pair(dilation, "dilation")
+        sides = as_padding(
+            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
+        )
+        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        self.ceil_mode = bool(ceil_mode)
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (P, Q, C)."""
+        return self._pooling(_map_shape(input_shape)).out_shape[1:]
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {
+            "kernel_size": self.kernel_size,
+            "stride": None if self.stride == self.kernel_size else self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "ceil_mode": self.ceil_mode,
+        }
+
+    def _pooling(self, shape: Shape, **mode: bool) -> Pooling:
+        one = (1, *shape[1:])  # so that batches of all sizes share an entry
+        window = (self.kernel_size, self.stride, self.padding)
+        return _pooling(one, "x", *window, dilation=self.dilation, ceil_mode=self.ceil_mode, **mode)
+
+
+class MaxPool2d(_Pool):
+    """Largest value of each window: (N, H, W, C) -> (N, P, Q, C); see `fastconv.functional.max_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or (h, w)
+    stride : int, (h, w) or None
+        `kernel_size` if None.
+    padding, dilation, ceil_mode :
+        As of the function.
+    """
+
+    def __init__(
+        self,
+        kernel_size: PairLike,
+        *,
+        stride: PairLike | None = None,
+        padding: PaddingLike = 0,
+        dilation: PairLike = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Pool; the context is the argmax and the shape of x."""
+        x = self.check_input(x, 4)
+        y, argmax, windows = self.prepare(x.shape, x.dtype)
+        self.backend.max_pool2d(x, windows=windows, out=y, argmax=argmax)
+        return y, ((argmax, x.shape) if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        argmax, shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, argmax.shape)
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        self.backend.max_pool2d_backward(grad_output, argmax, windows=self.windows_of(shape), out=grad_input)
+        return grad_input
+
+    # The parts, which fused steps call too (see fastconv/nn/fused)
+
+    def windows_of(self, shape: Shape) -> PoolWindows:
+        """Return the windows for an input of this shape."""
+        return self._pooling(shape).windows
+
+    def prepare(self, shape: Shape, dtype: DType) -> tuple[Array, Array, PoolWindows]:
+        """Return arrays for the output of an input of this shape and its places, and the windows."""
+        windows, out_shape = self._pooling(shape)
+        pooled = (shape[0], *out_shape[1:])
+        y = self.backend.empty(pooled, dtype)
+        return y, self.backend.empty(pooled, index_dtype(self.kernel_size)), windows
+
+
+class AvgPool2d(_Pool):
+    """Mean of each window: (N, H, W, C) -> (N, P, Q, C); see `fastconv.functional.avg_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or (h, w)
+    stride : int, (h, w) or None
+        `kernel_size` if None.
+    padding, ceil_mode, count_include_pad :
+        As of the function.
+    """
+
+    def __init__(
+        self,
+        kernel_size: PairLike,
+        *,
+        stride: PairLike | None = None,
+        padding: PaddingLike = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = bool(count_include_pad)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().settings(), "count_include_pad": self.count_include_pad}
+
+    def _pooling(self, shape: Shape, **mode: bool) -> Pooling:
+        return super()._pooling(shape, count_include_pad=self.count_include_pad)
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Pool; the context is the shape of x."""
+        x = self.check_input(x, 4)
+        windows, out_shape = self._pooling(x.shape)
+        y = self.backend.empty((x.shape[0], *out_shape[1:]), x.dtype)
+        self.backend.avg_pool2d(x, windows=windows, out=y)
+        return y, (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        shape = self.check_context(context)
+        windows, out_shape = self._pooling(shape)
+        grad_output = self.check_grad(grad_output, (shape[0], *out_shape[1:]))
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        self.backend.avg_pool2d_backward(grad_output, windows=windows, out=grad_input)
+        return grad_input
+
+
+class GlobalMaxPool2d(Layer):
+    """Largest value of each channel: (N, H, W, C) -> (N, C)."""
+
+    owns_output = True
+    owns_grad = True
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (C,)."""
+        return _map_shape(input_shape)[3:]
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Pool; the context is the argmax and the shape of x."""
+        x = self.check_input(x, 4)
+        n, h, w, c = x.shape
+        y = self.backend.empty((n, 1, 1, c), x.dtype)
+        argmax = self.backend.empty((n, 1, 1, c), index_dtype((h, w)))
+        self.backend.max_pool2d(x, windows=whole_map(h, w), out=y, argmax=argmax)
+        return y.reshape(n, c), ((argmax, x.shape) if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        argmax, shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, (shape[0], shape[3]))
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        windows = whole_map(*shape[1:3])
+        self.backend.max_pool2d_backward(grad_output.reshape(argmax.shape), argmax, windows=windows, out=grad_input)
+        return grad_input
+
+
+class GlobalAvgPool2d(Layer):
+    """Mean of each channel: (N, H, W, C) -> (N, C)."""
+
+    owns_output = True
+    owns_grad = True
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (C,)."""
+        return _map_shape(input_shape)[3:]
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Pool; the context is the shape of x."""
+        x = self.check_input(x, 4)
+        n, h, w, c = x.shape
+        y = self.backend.empty((n, 1, 1, c), x.dtype)
+        self.backend.avg_pool2d(x, windows=whole_map(h, w), out=y)
+        return y.reshape(n, c), (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, (shape[0], shape[3]))
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        grad = grad_output.reshape(shape[0], 1, 1, shape[3])
+        self.backend.avg_pool2d_backward(grad, windows=whole_map(*shape[1:3]), out=grad_input)
+        return grad_input

@@ -1,0 +1,176 @@
+"""Layers that move, drop or scale values and have no parameters."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv import random
+from fastconv._shapes import PairLike, as_pair
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.errors import ShapeError
+from fastconv.nn.core.layer import Context
+from fastconv.nn.model.model import Layer
+
+
+class Identity(Layer):
+    """``y = x``: the very same array."""
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Return x; there is no context."""
+        return self.check_input(x), None
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return grad_output."""
+        return grad_output if needs_input_grad else None
+
+
+class Flatten(Layer):
+    """(N, H, W, C) -> (N, H * W * C): a view, channels running fastest.
+
+    PyTorch's runs through C, H, W, so that the dense layer behind it has its rows in another order.
+    """
+
+    def settings(self) -> dict[str, Any]:
+        """There are none."""
+        return {}
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(...) -> (product,)."""
+        return (math.prod(input_shape),)
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Return a view; the context is the shape of x."""
+        x = self.check_input(x)
+        return x.reshape(x.shape[0], math.prod(x.shape[1:])), (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return a view in the shape of the input."""
+        shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, (shape[0], math.prod(shape[1:])))
+        return grad_output.reshape(shape) if needs_input_grad else None
+
+
+class Scale(Layer):
+    """``y = factor * x``."""
+
+    owns_output = True
+    owns_grad = True
+
+    def __init__(self, factor: float) -> None:
+        self.factor = validate.number(factor, "factor")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"factor": self.factor}
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Multiply; the context is the shape of x."""
+        x = self.check_input(x)
+        return self._scaled(x), (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        grad_output = self.check_grad(grad_output, self.check_context(context))
+        return self._scaled(grad_output) if needs_input_grad else None
+
+    def _scaled(self, x: Array) -> Array:
+        y = self.backend.empty(x.shape, x.dtype)
+        self.backend.scale(x, factor=self.factor, out=y)
+        return y
+
+
+class Dropout(Layer):
+    """In training zero each element with probability `p` and multiply the others by ``1 / (1 - p)``; else do nothing.
+
+    Which ones depends on the seed, the step and the place of the layer only; see `fastconv.random`. (Srivastava et
+    al., JMLR 2014)
+
+    Parameters
+    ----------
+    p : float
+        At least 0, below 1.
+    """
+
+    owns_grad = True
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = validate.number(p, "p", low=0, high=1)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"p": self.p}
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Drop; the context is the key of the mask and the shape of x."""
+        x = self.check_input(x)
+        if not training:
+            return x, None
+        key = random.next_key()
+        y = self.backend.empty(x.shape, x.dtype)
+        self.backend.dropout(x, p=self.p, key=key, out=y)
+        return y, (key, x.shape)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input: the same mask."""
+        key, shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, shape)
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        self.backend.dropout(grad_output, p=self.p, key=key, out=grad_input)
+        return grad_input
+
+
+class SubsamplePad(Layer):
+    """Every stride-th pixel, with channels of zeros around: (N, H, W, C) -> (N, ceil(H / stride), ceil(W / stride), K).
+
+    The shortcut without parameters of CIFAR ResNets, option A of He et al. 2015 (https://arxiv.org/abs/1512.03385).
+    Of the ``K - C`` new channels half, rounded down, come first.
+
+    Parameters
+    ----------
+    out_channels : int
+        K, at least the number of input channels.
+    stride : int or (h, w)
+    """
+
+    owns_output = True
+    owns_grad = True
+
+    def __init__(self, out_channels: int, *, stride: PairLike = 1) -> None:
+        self.out_channels = validate.at_least_one(out_channels, "out_channels")
+        self.stride = as_pair(stride, "stride")
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {"out_channels": self.out_channels, "stride": self.stride}
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (P, Q, K)."""
+        if len(input_shape) != 3 or input_shape[2] > self.out_channels:
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C) with C at most {self.out_channels}")
+        return -(-input_shape[0] // self.stride[0]), -(-input_shape[1] // self.stride[1]), self.out_channels
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Subsample and pad; the context is the shape of x."""
+        x = self.check_input(x, 4)
+        y = self.backend.empty((x.shape[0], *self.infer(x.shape[1:])), x.dtype)
+        self.backend.subsample_pad(x, stride=self.stride, before=(self.out_channels - x.shape[3]) // 2, out=y)
+        return y, (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        before = (self.out_channels - shape[3]) // 2
+        self.backend.subsample_pad_backward(grad_output, stride=self.stride, before=before, out=grad_input)
+        return grad_input

@@ -1,0 +1,74 @@
+"""A network frozen for inference on one shape of batch.
+
+`Layer.compile` copies the model, lets its layers freeze what they compute (`AbstractLayer.frozen`: normalisations are
+folded into convolutions), prepares the weights, plans the buffers, and lets the backend capture what is left: on the
+CPU one call into compiled code for the whole network.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+
+from fastconv._attributes import Declared
+from fastconv.algorithm import algorithm
+from fastconv.backends import use_backend
+from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape
+from fastconv.errors import ShapeError
+from fastconv.nn.core.layer import AbstractLayer
+from fastconv.precision import precision
+
+
+class InferencePlan(Declared):
+    """What `Layer.compile` returns: ``plan(x)`` gives what ``model(x)`` gave when it was made, up to rounding.
+
+    Threads may share a plan; they take turns. A copy, or one that was pickled, is planned anew from the same weights.
+
+    Attributes
+    ----------
+    input_shape, output_shape : tuple of int
+        With the batch.
+    """
+
+    def __init__(self, model: AbstractLayer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> None:
+        self._model, self._backend, self.input_shape = model, model.backend, input_shape
+        self._precision, self._algorithm = how, chosen
+        self._lock = threading.Lock()
+        self._run = model.frozen()
+        self._x = self._backend.asarray(np.zeros(input_shape, model.dtype))
+        self._y = self._run(self._x)  # prepares the weights, and finds what is wrong
+        self.output_shape: Shape = tuple(self._y.shape)
+        self._replay = self._backend.capture(self._compute)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.input_shape} -> {self.output_shape}, backend {self._backend.name})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _thaw, (self._model, self.input_shape, self._precision, self._algorithm)
+
+    def __call__(self, x: Array) -> Array:
+        """Return the network's output for `x`, of the shape the plan was made for."""
+        backend = self._backend
+        x = self._model.check_input(x)
+        if x.shape != self.input_shape:
+            raise ShapeError(f"x: got shape {tuple(x.shape)}; allowed: {self.input_shape}, which the plan was made for")
+        y = backend.empty(self.output_shape, x.dtype)
+        with self._lock:
+            backend.copy(x, out=self._x)
+            computed = self._y
+            if self._replay is None or not self._replay():
+                with precision(self._precision), algorithm(self._algorithm):
+                    computed = self._run(self._x)
+            backend.copy(computed, out=y)
+        return y
+
+    def _compute(self) -> None:
+        with precision(self._precision), algorithm(self._algorithm):
+            self._y = self._run(self._x)
+
+
+def _thaw(model: AbstractLayer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> InferencePlan:
+    """Return the plan that was made of this model."""
+    with use_backend(model.backend.name), precision(how), algorithm(chosen):
+        return InferencePlan(model, input_shape, how, chosen)

@@ -1,0 +1,105 @@
+"""The table that `model.summary()` gives: what each layer puts out and costs, known without computing anything."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv.backends.contract.types import DType, Shape
+from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.scope import Draft, Scope
+
+
+@dataclass(frozen=True)
+class Row:
+    """One layer at one place of a model.
+
+    Attributes
+    ----------
+    name, kind : str
+        Path and class.
+    output_shape : tuple of int
+        Of one image.
+    parameters : int
+        Numbers that are trained; 0 where a layer is used again.
+    macs : int
+        Multiplications with weights, for one image.
+    nbytes : int
+        Of the output, for one image.
+    """
+
+    name: str
+    kind: str
+    output_shape: Shape
+    parameters: int
+    macs: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All layers of a model in the order of computation; ``print(model.summary())``."""
+
+    rows: tuple[Row, ...]
+    input_shape: Shape
+    dtype: DType
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def macs(self) -> int:
+        """Multiplications with weights, for one image."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all outputs, for one image."""
+        return sum(row.nbytes for row in self.rows)
+
+    def __str__(self) -> str:
+        table = [("layer", "kind", "output", "parameters", "MACs", "bytes")]
+        table += [
+            (row.name, row.kind, _shape(row.output_shape), f"{row.parameters:,}", f"{row.macs:,}", f"{row.nbytes:,}")
+            for row in self.rows
+        ]
+        table.append(("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.nbytes:,}"))
+        widths = [max(len(line[i]) for line in table) for i in range(6)]
+        lines = [
+            "  ".join(
+                cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in table
+        ]
+        rule = "-" * len(lines[0])
+        head = f"input {_shape(self.input_shape)}, {self.dtype}; MACs and bytes of outputs are for one image"
+        return "\n".join([head, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+    __repr__ = __str__
+
+
+def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary:
+    """Return the summary of `model`, built or not, for images of `input_shape`."""
+    draft = Draft()
+    Scope(draft, model).setup_layer(input_shape)
+    itemsize = np.dtype(dtype).itemsize
+    rows = [
+        Row(
+            visit.path or ".",
+            type(visit.layer).__name__,
+            visit.output_shape,
+            visit.parameters,
+            visit.layer.macs(visit.input_shape),
+            math.prod(visit.output_shape) * itemsize,
+        )
+        for visit in draft.visits
+    ]
+    return Summary(tuple(rows), input_shape, np.dtype(dtype))
+
+
+def _shape(shape: Shape) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,150 @@
+"""Files of named tensors: safetensors with checksums, written all or nothing, refused whole if anything is wrong.
+
+The format itself accepts a flipped bit, so the metadata holds the SHA-256 of each tensor, and one of the metadata.
+Tensors are made C-contiguous before writing: safetensors 0.8 writes wrong bytes otherwise (its issue 825).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv._files import write_atomically
+from fastconv.errors import CheckpointError
+from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.parameter import Buffer
+from fastconv.nn.core.undo import sets_all_or_none
+
+FORMAT = "fastconv"
+VERSION = 1
+
+
+def save_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
+    """Write the parameters and buffers of a built model.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written; what was there before is unchanged.
+    """
+    write_tensors(path, host_tensors(model), {"kind": "weights"})
+
+
+def load_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
+    """Read the parameters and buffers of a built model.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or of another model; the model is unchanged.
+    """
+    tensors, _ = read_tensors(path, kind="weights")
+    check_fit(path, tensors, model.named_tensors())
+    set_tensors(model, tensors)
+
+
+def host_tensors(model: AbstractLayer) -> dict[str, np.ndarray]:
+    """Return the values of all parameters and buffers by name."""
+    return {name: model.backend.to_numpy(tensor.array) for name, tensor in model.named_tensors().items()}
+
+
+@sets_all_or_none
+def set_tensors(model: AbstractLayer, tensors: Mapping[str, np.ndarray]) -> None:
+    """Give all parameters and buffers the values of their names."""
+    for name, tensor in model.named_tensors().items():
+        tensor.data = tensors[name].reshape(tensor.shape)
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+    """Write a file of tensors and metadata that JSON can hold."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}  # a scalar stays one
+    manifest = {
+        "version": VERSION,
+        "sha256": {name: _digest(array) for name, array in arrays.items()},
+        **metadata,
+    }
+    text = json.dumps(manifest, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    data = save(arrays, metadata={"format": FORMAT, "manifest": text, "manifest_sha256": digest})
+    write_atomically(path, data)
+
+
+def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors and the metadata of a file that `write_tensors` wrote with this `kind`.
+
+    Raises
+    ------
+    CheckpointError
+        The file is missing, damaged, or something else.
+    """
+    name = os.fspath(path)
+    if not Path(path).is_file():
+        raise CheckpointError(f"path: got {name!r}, which is no file; allowed: a file of {kind} that fastconv wrote")
+    tensors, header = _read(name)
+    text = header.get("manifest", "")
+    if header.get("format") != FORMAT:
+        raise CheckpointError(
+            f"path: got {name!r}, a safetensors file of another program; allowed: one that fastconv wrote"
+        )
+    if hashlib.sha256(text.encode()).hexdigest() != header.get("manifest_sha256"):
+        raise CheckpointError(f"path: got {name!r}, whose metadata is damaged; allowed: an intact file")
+    manifest: dict[str, Any] = json.loads(text)
+    if manifest["version"] != VERSION:
+        raise CheckpointError(f"path: got {name!r} of format version {manifest['version']}; allowed: {VERSION}")
+    if manifest["kind"] != kind:
+        raise CheckpointError(f"path: got {name!r}, a file of {manifest['kind']}; allowed: a file of {kind}")
+    if set(manifest["sha256"]) != set(tensors):
+        raise CheckpointError(
+            f"path: got {name!r}, whose tensors are not those of its metadata; allowed: an intact file"
+        )
+    for key, array in tensors.items():
+        if _digest(array) != manifest["sha256"][key]:
+            raise CheckpointError(f"path: got {name!r}, whose tensor {key!r} is damaged; allowed: an intact file")
+    return tensors, manifest
+
+
+def check_fit(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Buffer]) -> None:
+    """Refuse tensors that are not, by name, shape and type, those wanted; a scalar may be (1,), as in older files."""
+    file, names = os.fspath(path), set(wanted)
+    if names != set(tensors):
+        missing, foreign = sorted(names - set(tensors)), sorted(set(tensors) - names)
+        raise CheckpointError(
+            f"path: got {file!r}, a file of another model (it lacks {_some(missing)}, and has {_some(foreign)}"
+            f" too much); allowed: one with the {len(names)} tensors of this model"
+        )
+    for name, tensor in wanted.items():
+        got = tensors[name]
+        if got.shape not in (tensor.shape, tensor.shape or (1,)) or got.dtype != tensor.array.dtype:
+            raise CheckpointError(
+                f"path: got {file!r}, whose {name} is {got.dtype} {got.shape};"
+                f" allowed: {tensor.array.dtype} {tensor.shape}"
+            )
+
+
+def _read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(name, framework="np") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, ValueError) as error:  # the latter two: types that NumPy does not have
+        raise CheckpointError(f"path: got {name!r}, which cannot be read ({error}); allowed: an intact file") from error
+
+
+def _digest(array: np.ndarray) -> str:
+    head = f"{array.dtype.str} {array.shape} ".encode()
+    return hashlib.sha256(head + array.tobytes()).hexdigest()
+
+
+def _some(names: Sequence[str]) -> str:
+    if not names:
+        return "nothing"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

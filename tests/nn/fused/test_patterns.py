@@ -1,0 +1,288 @@
+"""Layers that run as one give what they give one by one, and only where nobody changed them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv._explain import all_steps
+from fastconv.backends.contract.fused import FusedOperations
+from fastconv.nn import (
+    GELU,
+    BatchNorm2d,
+    Conv2d,
+    Identity,
+    Layer,
+    MaxPool2d,
+    Parallel,
+    ReLU,
+    Residual,
+    Sequential,
+    SubsamplePad,
+)
+from fastconv.nn.fused.convolution import ConvActivation, ConvNorm
+from fastconv.nn.fused.patterns import find_steps
+from fastconv.nn.fused.plan import Plan
+from fastconv.nn.fused.residual import ResidualActivation
+from fastconv.nn.fused.steps import Single
+
+
+class MyConv(Conv2d):
+    """Derived from a layer that is fused, and computes as that."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 3)
+        self.note = "mine"
+
+    def describe(self) -> str:
+        return self.note
+
+
+class Doubling(Conv2d):
+    """Derived from a layer that is fused, and computes something else."""
+
+    def forward(self, x, *, training):
+        y, context = super().forward(x, training=training)
+        return y + y, context
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return super().backward(grad_output + grad_output, context, needs_input_grad=needs_input_grad)
+
+
+class MyBlock(Residual):
+    """A block with another name."""
+
+
+class HalvedBlock(Residual):
+    """A block that computes something else."""
+
+    def forward(self, x, *, training):
+        y, context = super().forward(x, training=training)
+        return 0.5 * y, context
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return super().backward(0.5 * grad_output, context, needs_input_grad=needs_input_grad)
+
+
+def _norm() -> BatchNorm2d:
+    """Settings that are not the usual ones: a step that has those built in gives something else."""
+    return BatchNorm2d(eps=0.3, momentum=0.35)
+
+
+def _block(channels: int, stride: int = 1) -> Residual:
+    body = Sequential(
+        Conv2d(channels, 3, stride=stride, padding=1, bias=False), _norm(), ReLU(),
+        Conv2d(channels, 3, padding=1, bias=False), _norm(),
+    )  # fmt: skip
+    return Residual(body, SubsamplePad(channels, stride=stride) if stride > 1 else None)
+
+
+PATTERNS = {
+    "conv-relu": (lambda: [Conv2d(17, 3, padding=1), ReLU()], [ConvActivation]),
+    "conv-relu-without-bias": (lambda: [Conv2d(16, 3, bias=False), ReLU()], [ConvActivation]),
+    "conv-relu-pool": (lambda: [Conv2d(16, 3), ReLU(), MaxPool2d(2)], [ConvActivation]),
+    "conv-relu-overlapping-pool": (lambda: [Conv2d(9, 3), ReLU(), MaxPool2d(3, stride=2, padding=1)], [ConvActivation]),
+    "conv-relu-conv-relu-pool": (
+        lambda: [Conv2d(16, 3, padding=1), ReLU(), Conv2d(18, 3), ReLU(), MaxPool2d(2)],
+        [ConvActivation, ConvActivation],
+    ),
+    "three-convs-without-bias": (
+        lambda: [Conv2d(16, 3, bias=False), ReLU(), Conv2d(17, 1), ReLU(), Conv2d(18, 3, stride=2), ReLU()],
+        [ConvActivation] * 3,
+    ),
+    "conv-norm": (lambda: [Conv2d(16, 3, padding=1), _norm()], [ConvNorm]),
+    "conv-norm-as-it-comes": (lambda: [Conv2d(16, 3, padding=1), BatchNorm2d(), ReLU()], [ConvNorm]),
+    "conv-norm-relu-conv-relu": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(18, 3), ReLU()],
+        [ConvNorm, ConvActivation],
+    ),
+    "conv-norm-relu-conv-relu-pool": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(18, 3), ReLU(), MaxPool2d(2)],
+        [ConvNorm, ConvActivation],
+    ),
+    "conv-norm-relu-plain-conv": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(17, 3), GELU()],
+        [ConvNorm, Single, Single],
+    ),
+    "conv-norm-relu-conv-norm": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(17, 3), _norm(), ReLU()],
+        [ConvNorm, ConvNorm],
+    ),
+    "conv-norm-relu-pool-conv-relu": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), MaxPool2d(2), Conv2d(17, 3), ReLU()],
+        [ConvNorm, ConvActivation],
+    ),
+    "conv-relu-dilated-pool": (lambda: [Conv2d(16, 3), ReLU(), MaxPool2d(2, dilation=2)], [ConvActivation]),
+    "conv-norm-relu-dilated-pool": (
+        lambda: [Conv2d(16, 3), _norm(), ReLU(), MaxPool2d(3, stride=1, dilation=(2, 1))],
+        [ConvNorm],
+    ),
+    "dilated-pool": (lambda: [MaxPool2d((2, 3), stride=1, dilation=(3, 2))], [Single]),
+    "norm": (lambda: [_norm(), GELU()], [Single, Single]),
+    "conv-norm-relu": (lambda: [Conv2d(18, 3, padding=1, bias=False), _norm(), ReLU()], [ConvNorm]),
+    "conv-norm-relu-pool": (lambda: [Conv2d(16, 3), _norm(), ReLU(), MaxPool2d(2)], [ConvNorm]),
+    "conv-norm-relu-ceiling": (
+        lambda: [Conv2d(16, 2), _norm(), ReLU(), MaxPool2d(2, ceil_mode=True)],
+        [ConvNorm],
+    ),
+    "residual": (lambda: [_block(16), ReLU()], [ResidualActivation]),
+    "residual-with-shortcut": (lambda: [_block(20, 2), ReLU(), _block(20), ReLU()], [ResidualActivation] * 2),
+    "residual-behind-conv-norm-relu": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), _block(16), ReLU()],
+        [ConvNorm, ResidualActivation],
+    ),
+    "residual-that-opens-with-a-plain-conv": (
+        lambda: [
+            Residual(Sequential(Conv2d(16, 3, padding=1), GELU(), Conv2d(16, 3, padding=1), _norm())),
+            ReLU(),
+        ],
+        [ResidualActivation],
+    ),
+    "residual-that-opens-with-an-activation": (
+        lambda: [Residual(Sequential(GELU(), Conv2d(16, 3, padding=1), _norm())), ReLU()],
+        [ResidualActivation],
+    ),
+    "residual-that-opens-with-a-norm": (
+        lambda: [Residual(Sequential(_norm(), Conv2d(16, 1), _norm(), Conv2d(16, 3, padding=1), _norm())), ReLU()],
+        [ResidualActivation],
+    ),
+    "residual-of-views": (lambda: [Residual(Sequential(Identity(), Identity()), Conv2d(16, 1))], [Single]),
+    "residual-of-views-alone": (lambda: [Residual(Sequential(Identity())), GELU()], [Single, Single]),
+    "shortcut-of-views": (lambda: [Residual(Conv2d(16, 1), Sequential(Identity(), Identity()))], [Single]),
+    "parallel-views": (lambda: [Parallel(Sequential(Identity()), Sequential(Identity(), Identity()))], [Single]),
+    "residual-of-a-conv": (
+        lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), _norm())), ReLU()],
+        [ResidualActivation],
+    ),
+    "residual-of-a-pooling": (
+        lambda: [
+            Residual(
+                Sequential(
+                    Conv2d(16, 3, padding=1),
+                    ReLU(),
+                    MaxPool2d(3, stride=1, padding=1),
+                    Conv2d(16, 3, padding=1),
+                    _norm(),
+                )
+            ),
+            ReLU(),
+        ],
+        [ResidualActivation],
+    ),
+    "nested": (
+        lambda: [Residual(Sequential(_block(16), ReLU(), Conv2d(16, 1), _norm())), ReLU()],
+        [ResidualActivation],
+    ),
+    "depthwise": (lambda: [Conv2d(16, 3, groups=16), _norm(), ReLU()], [ConvNorm]),
+    "other-activation": (lambda: [Conv2d(16, 3), GELU()], [Single, Single]),
+    "derived-class": (lambda: [MyConv(16), ReLU()], [ConvActivation]),
+    "derived-class-that-computes": (lambda: [Doubling(16, 3), ReLU()], [Single, Single]),
+    "derived-block": (
+        lambda: [MyBlock(Sequential(MyConv(16), Conv2d(16, 3, padding=2), _norm())), ReLU()],
+        [ResidualActivation],
+    ),
+    "derived-block-that-computes": (
+        lambda: [HalvedBlock(Sequential(Conv2d(16, 3, padding=1), _norm())), ReLU()],
+        [Single, Single],
+    ),
+    "residual-with-activation-inside": (
+        lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), _norm(), ReLU())), ReLU()],
+        [Single, Single],
+    ),
+    "residual-of-a-layer": (lambda: [Residual(Conv2d(16, 3, padding=1)), ReLU()], [Single, Single]),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_patterns_are_found(name: str) -> None:
+    layers, expected = PATTERNS[name][0](), PATTERNS[name][1]
+    steps = find_steps(layers, sums_norm_gradients=True)
+    assert [type(step) for step in steps] == expected
+    assert [layer for step in steps for layer in step.layers] == layers
+
+
+def _one_by_one(model: Sequential) -> None:
+    """Run every layer as it is."""
+    for layer in model.walk():
+        if isinstance(layer, Sequential):
+            layer._plan = Plan(layer.layers, tuple(Single(layer=child) for child in layer.layers), 0)
+
+
+def _build(name: str) -> Sequential:
+    return Sequential(*PATTERNS[name][0]()).build((9, 8, 16), np.float64, seed=3)
+
+
+def _run(model: Layer, x: np.ndarray, grad: np.ndarray, needs: bool) -> dict[str, np.ndarray | None]:
+    y, context = model.forward(fc.asarray(x), training=True)
+    grad_input = model.backward(fc.asarray(grad), context, needs_input_grad=needs)
+    first = {p.name: fc.to_numpy(p.grad).copy() for p in model.parameters()}
+    _, context = model.forward(fc.asarray(x + 1), training=True)  # gradients add up
+    model.backward(fc.asarray(grad), context, needs_input_grad=needs)
+    result = {"y": fc.to_numpy(y), "grad_input": None if grad_input is None else fc.to_numpy(grad_input)}
+    result |= {f"first {key}": value for key, value in first.items()}
+    result |= {f"sum {p.name}": fc.to_numpy(p.grad) for p in model.parameters()}
+    result |= {b.name: fc.to_numpy(b.data) for b in model.buffers()}
+    return result | {"inference": fc.to_numpy(model(fc.asarray(x)))}
+
+
+@pytest.mark.parametrize("needs", [True, False], ids=["grad-of-input", "no-grad-of-input"])
+@pytest.mark.parametrize("name", PATTERNS)
+def test_fused_is_what_the_layers_give(name: str, needs: bool, backend, rng: np.random.Generator) -> None:
+    fused, plain = _build(name), _build(name)
+    _one_by_one(plain)
+    x = rng.standard_normal((3, 9, 8, 16))
+    grad = rng.standard_normal((3, *fused.infer((9, 8, 16))))
+    before = grad.copy()
+    got, expected = _run(fused, x, grad, needs), _run(plain, x, grad, needs)
+    assert got.keys() == expected.keys()
+    for key, value in expected.items():
+        if value is None:
+            assert got[key] is None
+        else:
+            np.testing.assert_allclose(got[key], value, rtol=1e-9, atol=1e-9 * max(1, np.abs(value).max()), err_msg=key)
+    np.testing.assert_array_equal(grad, before)  # the caller's array is not written to
+
+
+NAMED = (
+    *("conv-relu", "conv-relu-without-bias", "conv-relu-pool", "conv-relu-conv-relu-pool", "three-convs-without-bias"),
+    *("conv-norm", "conv-norm-relu", "conv-norm-relu-pool", "conv-norm-relu-conv-relu", "conv-norm-relu-plain-conv"),
+    *("conv-norm-relu-conv-relu-pool", "conv-norm-relu-conv-norm", "conv-norm-relu-pool-conv-relu"),
+    *("residual", "residual-with-shortcut", "residual-of-a-pooling", "residual-of-a-conv", "nested"),
+    *("residual-behind-conv-norm-relu", "residual-that-opens-with-a-plain-conv", "depthwise"),
+)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_steps_call_the_operations_that_they_name(name, backend, monkeypatch, rng) -> None:
+    """The lists that `explain` shows are the calls that are made, each as often, of all fused operations there are."""
+    model, called = _build(name), []
+    steps = list(all_steps(model))  # those inside of others too
+    forward = [operation for step in steps for operation in step.forward_operations]
+    backward = [operation for step in steps for operation in step.backward_operations]
+    fused = {operation for operation in vars(FusedOperations) if not operation.startswith("_")}
+    depth = 0  # a fusion may be composed of others
+    for operation in fused | {*forward, *backward}:
+        real = getattr(backend, operation)
+
+        def spy(*args, _real=real, _name=operation, **more):
+            nonlocal depth
+            called.extend([_name] if not depth else [])
+            depth += 1
+            try:
+                return _real(*args, **more)
+            finally:
+                depth -= 1
+
+        monkeypatch.setattr(backend, operation, spy)
+    y, context = model.forward(fc.asarray(rng.standard_normal((2, 9, 8, 16))), training=True)
+    assert sorted(called) == sorted(forward)
+    called.clear()
+    model.backward(fc.asarray(np.ones(y.shape)), context)
+    assert sorted(called) == sorted(backward)
+
+
+def test_empty_batch_in_training_says_so() -> None:
+    model = _build("conv-norm-relu")
+    with pytest.raises(fc.errors.ShapeError, match="at least one image"):
+        model.forward(np.empty((0, 9, 8, 16)), training=True)

@@ -1,0 +1,83 @@
+"""What a derived class computes as, and whose settings speak for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from fastconv import nn
+from fastconv._attributes import computes_as, settings_of
+
+
+class Named(nn.Dropout):
+    """Other arguments and new names only."""
+
+    size = 3
+
+    def __init__(self, percent: int) -> None:
+        super().__init__(percent / 100)
+
+    def describe(self) -> str:
+        return f"{self.p:%}"
+
+
+class NamedAgain(Named):
+    """What is defined anew is nothing of fastconv's."""
+
+    size = 4
+
+    def describe(self) -> str:
+        return "none"
+
+
+class Computing(Named):
+    """Something of fastconv's."""
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return grad_output
+
+
+class Declaring(Computing):
+    """With settings of its own."""
+
+    def settings(self):
+        return {"percent": 1}
+
+
+class Undeclared(Declaring):
+    """Which do not speak for what is computed here."""
+
+    def forward(self, x, *, training):
+        return x, None
+
+
+class Own(nn.Layer):
+    """A layer from scratch."""
+
+    def forward(self, x, *, training):
+        return x, None
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return grad_output
+
+
+@pytest.mark.parametrize(
+    ("layer", "kind", "settings"),
+    [
+        (nn.Dropout(0.5), nn.Dropout, {"p": 0.5}),
+        (nn.ReLU(), nn.ReLU, {}),
+        (Named(50), nn.Dropout, {"p": 0.5}),
+        (NamedAgain(50), nn.Dropout, {"p": 0.5}),
+        (Computing(50), Computing, None),
+        (Declaring(50), Declaring, {"percent": 1}),
+        (Undeclared(50), Undeclared, None),
+        (Own(), Own, None),
+    ],
+)
+def test_what_is_defined_anew_decides(layer, kind, settings):
+    assert computes_as(type(layer)) is kind
+    assert settings_of(layer) == settings
+
+
+def test_a_function_has_no_settings():
+    assert settings_of(len) is None
+    assert settings_of(lambda predictions, targets: None) is None
