@@ -61,11 +61,15 @@ def test_a_check_of_bounds_that_another_variable_turns_off(monkeypatch: pytest.M
 
 AGAIN = """
 import os
+import numpy as np
 import fastconv as fc
 from fastconv.errors import ArgumentError
-for name, value in (("NUM_THREADS", "2.5"), ("ALGORITHM", "fft")):
+of_backends = (lambda: fc.get_backend(), lambda: fc.available_backends(), lambda: fc.set_backend("numba"))
+x = np.ones((1, 3, 3, 1), np.float32)
+of_algorithms = (lambda: fc.functional.conv2d(x, x[:, :1, :1]),) * 2
+for name, value, asked in (("NUM_THREADS", "2.5", of_backends), ("ALGORITHM", "fft", of_algorithms)):
     os.environ[f"FASTCONV_{name}"] = value
-    for ask in (lambda: fc.get_backend(), lambda: fc.available_backends(), lambda: fc.set_backend("numba")):
+    for ask in asked:
         try:
             ask()
         except ArgumentError as error:
