@@ -131,6 +131,13 @@ _FUNCTIONS = (
         note="a smooth max(x, 0), as in PyTorch",
         parameters=(Scalar("beta", 1.0, 0, open_low=True), Scalar("threshold", 20.0)),
     ),
+    Pointwise(
+        "hardswish",
+        "Hardswish",
+        "0 where x <= -3, x where x >= 3, else x * (x + 3) / 6",
+        "0 where x <= -3, grad_output where x >= 3, else grad_output * (x / 3 + 1 / 2)",
+        source="Howard et al. 2019, https://arxiv.org/abs/1905.02244",
+    ),
 )
 
 POINTWISE = {function.name: function for function in _FUNCTIONS}

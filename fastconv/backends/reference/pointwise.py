@@ -67,6 +67,10 @@ _FORMULAS: dict[str, tuple[Callable[..., np.ndarray], Callable[..., np.ndarray]]
         lambda x, beta, threshold: np.where(beta * x > threshold, x, np.logaddexp(0, beta * x) / beta),
         lambda g, x, beta, threshold: g * np.where(beta * x > threshold, 1, _sigmoid(beta * x)),
     ),
+    "hardswish": (
+        lambda x: np.where(x <= -3, 0, np.where(x >= 3, x, x * (x + 3) / 6)),
+        lambda g, x: np.where(x <= -3, 0, np.where(x >= 3, g, g * (x / 3 + 0.5))),
+    ),
 }
 
 

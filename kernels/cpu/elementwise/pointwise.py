@@ -262,6 +262,18 @@ def _softplus_backward(grad, x, p, dt):
     return grad * vselect_gt(z, vsplat(p[1], dt), vsplat(1, dt), _sigmoid(z, dt))
 
 
+@device
+def _hardswish(x, p, dt):
+    inner = x * (x + vsplat(3, dt)) / vsplat(6, dt)
+    return vselect_not_le(x, vsplat(-3, dt), vselect_not_le(vsplat(3, dt), x, inner, x), vsplat(0, dt))
+
+
+@device
+def _hardswish_backward(grad, x, p, dt):
+    inner = grad * (x / vsplat(3, dt) + vsplat(0.5, dt))
+    return vselect_not_le(x, vsplat(-3, dt), vselect_not_le(vsplat(3, dt), x, inner, grad), vsplat(0, dt))
+
+
 # The names are those of kernels/pointwise.py.
 _FORMULAS = {
     "relu": (_relu, _relu_backward),
@@ -273,6 +285,7 @@ _FORMULAS = {
     "tanh": (_tanh, _tanh_backward),
     "mish": (_mish, _mish_backward),
     "softplus": (_softplus, _softplus_backward),
+    "hardswish": (_hardswish, _hardswish_backward),
 }
 FORWARD = {name: make_unary(f"{name}_forward", forward) for name, (forward, _) in _FORMULAS.items()}
 GRADIENT = {name: make_binary(f"{name}_gradient", backward) for name, (_, backward) in _FORMULAS.items()}

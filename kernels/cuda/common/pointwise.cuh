@@ -52,4 +52,6 @@ __device__ inline T mish_slope(T x, T w) {
     FUNCTION(tanh, tanh(x), g * ((T(1) - x) * (T(1) + x)))                                                             \
     FUNCTION(mish, x * tanh(log1p(exp(x))), g * mish_slope(x, tanh(log1p(exp(x)))))                                    \
     FUNCTION(softplus, a * x > b ? x : (fmax(a * x, T(0)) + log1p(exp(-fabs(a * x)))) / a,                             \
-             g * (a * x > b ? T(1) : logistic(a * x)))
+             g * (a * x > b ? T(1) : logistic(a * x)))                                                             \
+    FUNCTION(hardswish, x <= T(-3) ? T(0) : x >= T(3) ? x : x * (x + T(3)) / T(6),                                     \
+             x <= T(-3) ? T(0) : x >= T(3) ? g : g * (x / T(3) + T(0.5)))

@@ -165,7 +165,7 @@ def test_known_running_statistics(reference) -> None:
 @pytest.mark.parametrize("name", POINTWISE)
 def test_activation_gradients_are_slopes(reference, name: str) -> None:
     """With the defaults of its parameters, and with others."""
-    x = np.array([-3.0, -1.3, -0.2, 0.4, 1.1, 2.7])
+    x = np.array([-3.1, -1.3, -0.2, 0.4, 1.1, 2.7])
     function = POINTWISE[name]
     for factor in (1.0, 1.3):
         activation = function(*(factor * parameter.default for parameter in function.parameters))
@@ -194,6 +194,7 @@ def _assert_slope(grad: np.ndarray, above: np.ndarray, below: np.ndarray, h: flo
         ("elu", -1.0, -0.6321205588285577),
         ("mish", 1.0, 0.8650983882673103),
         ("softplus", -1.0, 0.31326168751822286),
+        ("hardswish", -1.0, -1 / 3),
     ],
 )
 def test_known_activations(reference, name: str, x: float, expected: float) -> None:
