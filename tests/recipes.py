@@ -56,7 +56,7 @@ def read(text: str) -> dict[str, list[Step]]:
     found = {}
     for section in re.split(r"^### ", text, flags=re.M)[1:]:
         heading, _, body = section.partition("\n")
-        body = re.split(r"^##? ", body, flags=re.M)[0]
+        body = re.split(r"^## ", body, flags=re.M)[0]
         steps = [Step(m["file"], m["behind"], m["code"]) for m in _BLOCK.finditer(body)]
         if steps:
             found[heading.strip()] = steps
