@@ -6,7 +6,7 @@
 
 from typing import TYPE_CHECKING
 
-from fastconv.nn.activations import LAYERS, PointwiseLayer
+from fastconv.nn.activations import LAYERS
 from fastconv.nn.containers import Parallel, Residual, Sequential
 from fastconv.nn.conv import Conv2d
 from fastconv.nn.dense import Dense
@@ -43,5 +43,6 @@ __all__.extend(LAYERS)
 __all__.sort()
 globals().update(LAYERS)
 if TYPE_CHECKING:  # the layers of pointwise functions, which are in a list
+    from fastconv.nn.activations import PointwiseLayer
 
     def __getattr__(name: str) -> type[PointwiseLayer]: ...
