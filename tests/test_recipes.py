@@ -8,7 +8,17 @@ from tests.copied_tree import ROOT, copy_of_tree
 from tests.recipes import Step, read, run_tests
 
 # The tests that a recipe must pass in the tree where it was followed, as words for pytest, by its heading.
-PROMISED: dict[str, tuple[str, ...]] = {}
+_CASES = ("tests/backends/test_ops.py", "tests/backends/emulator/test_ops.py")
+_LISTS = ("tests/kernels/test_table.py", "tests/kernels/cuda/test_table.py")
+PROMISED: dict[str, tuple[str, ...]] = {
+    "An activation": (
+        *_CASES,
+        "tests/backends/reference/test_numpy_reference.py",
+        "tests/nn/layers/test_layers.py",
+        *("-k", "softsign or list"),
+    ),
+    "An optimizer": (*_CASES, *_LISTS, "tests/optim/test_optimizers.py", "-k", "signum or list or every_rule"),
+}
 
 TEXT = """
 ## What a change touches

@@ -5,7 +5,16 @@ from fastconv.optim.adam import Adam
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.sgd import SGD
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {cls.rule.name: cls for cls in (SGD, Adam)}
+_CLASSES: tuple[type[Optimizer], ...] = (
+    SGD,
+    Adam,
+)
+OPTIMIZERS = {cls.rule.name: cls for cls in _CLASSES}
 """The class of each update rule, by the name under which the command line knows it."""
 
-__all__ = ["SGD", "Adam", "Optimizer", "schedules"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "Optimizer",
+    "schedules",
+]

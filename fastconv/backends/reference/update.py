@@ -38,7 +38,10 @@ def _adam(
 
 
 # Called with the parameter, its gradient, the state, the learning rate, the number of the step, and the settings.
-_FORMULAS: dict[str, Callable[..., None]] = {"sgd": _sgd, "adam": _adam}
+_FORMULAS: dict[str, Callable[..., None]] = {
+    "sgd": _sgd,
+    "adam": _adam,
+}
 
 
 class NumpyUpdate(Backend):

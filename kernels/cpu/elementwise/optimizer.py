@@ -60,7 +60,10 @@ def adam_update(begin, end, parameter, grad, state, lr, step, settings):
         store(address(parameter) + i * size, vfma(rate, change, p), count, dt)
 
 
-_KERNELS = {"sgd": sgd_update, "adam": adam_update}
+_KERNELS = {
+    "sgd": sgd_update,
+    "adam": adam_update,
+}
 
 
 def update(rule, parameter, grad, state, *, lr, step):

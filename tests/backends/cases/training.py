@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from fastconv.backends.contract.types import RandomKey
-from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.kernels.update_rules import UPDATE_RULES, Update
 from tests.backends.op_case import Arrays, Case
 
 _KEY = RandomKey(seed=0x1234_5678_9ABC_DEF0, stream=7, step=123_456)
@@ -132,6 +134,22 @@ def adam(
 
     updated = ("parameter", "m", "v")
     return Case("update", f"adam-{name}", inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
+
+
+def stepped(name: str, rule: Update, size: int, magnitude: Callable[[Arrays, Arrays], dict]) -> Case:
+    """Return a case of any update rule, at its third step, with drawn numbers in all arrays."""
+    state = rule.rule.state
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        made = {key: rng.standard_normal(size) for key in ("parameter", "grad", *state)}
+        return made | {"lr": np.array([0.05]), "step": np.array([3], np.int64)}
+
+    def call(backend, i, o, workspace):
+        arrays = {key: i[key] for key in state}
+        backend.update(rule, i["parameter"], i["grad"], arrays, lr=i["lr"], step=i["step"])
+
+    updated = ("parameter", *state)
+    return Case("update", f"{rule.name}-{name}", inputs, {}, call, updated=updated, fixed=("lr",), magnitude=magnitude)
 
 
 CASES = [
