@@ -143,8 +143,8 @@ def _tensor(form, math_):
 
 DEPTHWISE = Algorithm("conv2d_depthwise", "depthwise", run="cuda.conv.conv2d.run_depthwise", fuses=True)
 PLAIN = Algorithm("conv2d_plain", "plain", run="cuda.conv.conv2d.run_plain", fuses=True)
-TENSOR = {(form, math_): _tensor(form, math_) for form in ("halo", "gather") for math_ in MATHS.values()}
-"""By form and what the tensor cores multiply."""
+TENSOR = {(form, math_): _tensor(form, math_) for form in ("halo", "gather") for math_ in ("TF32", "BF16", "HALF")}
+"""By form and what the tensor cores multiply; no precision chooses fp16."""
 
 
 def choose(weight, geometry, precision, input_shape):
