@@ -1,7 +1,7 @@
 """The pointwise functions: the one list that kernels, functions, layers, tables, tests and documents are made from.
 
 Only the formulas are written elsewhere, three times and by hand, so that comparing them proves something: in NumPy
-(fastconv/backends/reference/pointwise.py), in vectors of the CPU (cpu/elementwise/activation.py) and in CUDA
+(fastconv/backends/reference/pointwise.py), in vectors of the CPU (cpu/elementwise/pointwise.py) and in CUDA
 (cuda/common/pointwise.cuh).
 """
 
