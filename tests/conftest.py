@@ -26,6 +26,19 @@ CPU_BACKENDS = ("numpy", "numba")
 LONGER = ("slow", "emulator", "gpu", "peer")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Share the default suite, ``pytest`` without arguments, among two processes, a file at a time.
+
+    Compiling kernels, a good part of it, keeps one core busy. Whoever names files, markers, ``-n`` or ``--pdb`` gets
+    one process.
+    """
+    option = config.option
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.markexpr.startswith("not slow")
+    if whole and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
+        option.numprocesses, option.dist = 2, "loadfile"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests that take longer a deadline of half an hour; that of the others is in pyproject.toml."""
     for item in items:

@@ -28,7 +28,7 @@ _NAMES = (
 )
 CONVS = [replace(c, precision="fast") for c in cases_conv.CONVS if c.id in _NAMES]
 # Those that run in the default suite; the others with those of the emulator.
-_OFTEN = {"3x3-c31-k33-4x15", "1x1-c33-k7-stride2", "groups3-ragged", "ragged"}
+_OFTEN = {"3x3-c31-k33-4x15", "ragged"}
 CASES = [
     *(case(c) for case in (forward, backward_input, backward_weight) for c in CONVS),
     *dense("ragged", 5, 33, 17, precision="fast"),
