@@ -35,7 +35,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     """
     option = config.option
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.markexpr.startswith("not slow")
-    if whole and getattr(option, "numprocesses", 0) is None and not (option.usepdb or option.collectonly):
+    here = "PYTEST_XDIST_WORKER" in os.environ or option.usepdb or option.collectonly
+    if whole and not here and getattr(option, "numprocesses", 0) is None:
         option.numprocesses, option.dist = 2, "loadfile"
 
 
