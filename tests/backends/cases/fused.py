@@ -41,6 +41,7 @@ _MAPS = {
     "far-from-zero": (2, 6, 6, 16),
     "two-rows": (3, 5, 7, 17),
 }
+AFTER, ADDED, ADDS = Epilogue(activation=RELU), Epilogue(True, RELU), Epilogue(True)
 SQUARES = PoolWindows((2, 2), (2, 2))
 _OVERLAPPING = PoolWindows((3, 3), (2, 2), pad(1, 1))
 _CEILING = replace(SQUARES, ceil_mode=True)
@@ -72,7 +73,10 @@ def _inputs(c: Conv, **more: tuple[int, ...]):
 
 
 def _named(epilogue: Epilogue, name: str) -> str:
-    return "-".join([*filter(None, str(epilogue).split(" + ")), name])
+    activation = None if epilogue.activation is None else epilogue.activation.name
+    return "-".join(
+        filter(None, ("add" * epilogue.adds, activation, "max_pool2d" * (epilogue.windows is not None), name))
+    )
 
 
 def saved_for(activation: Activation, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -512,9 +516,12 @@ _POOLED = [
     ("two-rows", (3, 5, 7, 17), SQUARES),
 ]
 
-AFTER = Epilogue(activation=RELU)
-ADDED = Epilogue(True, RELU)
-ADDS = Epilogue(True)
+# Of one convolution: its result as it is, rectified, with an addend before; and backward with an addend.
+CONVOLUTIONS = (
+    *(partial(conv_after, epilogue=epilogue) for epilogue in (AFTER, ADDED)),
+    conv_statistics,
+    *(partial(backward_input_through, activation=None, add=True, in_place=in_place) for in_place in (False, True)),
+)
 CASES = [
     *(conv_after(c, epilogue) for epilogue in (AFTER, ADDED) for c in CONVS),
     conv_after(CONVS[1], ADDS),
