@@ -232,7 +232,7 @@ def test_patterns_are_found(name: str) -> None:
     assert [layer for step in steps for layer in step.layers] == layers
 
 
-def _one_by_one(model: Sequential) -> None:
+def run_one_by_one(model: Sequential) -> None:
     """Run every layer as it is."""
     for layer in model.walk():
         if isinstance(layer, Sequential):
@@ -260,7 +260,7 @@ def _run(model: Layer, x: np.ndarray, grad: np.ndarray, needs: bool) -> dict[str
 @pytest.mark.parametrize("name", PATTERNS)
 def test_fused_is_what_the_layers_give(name: str, needs: bool, backend, rng: np.random.Generator) -> None:
     fused, plain = _build(name), _build(name)
-    _one_by_one(plain)
+    run_one_by_one(plain)
     x = rng.standard_normal((3, 9, 8, 16))
     grad = rng.standard_normal((3, *fused.infer((9, 8, 16))))
     before = grad.copy()
