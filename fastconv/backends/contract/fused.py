@@ -436,13 +436,13 @@ class Composing:
         return run if backend is None else partial(self._call, run, backend)
 
     def _call(self, run: Callable[..., None], backend: FusedOperations, *arrays: Any, **more: Any) -> None:
-        if _asked(arrays, more) in self._native and (more.get("before") is None or self._native.keeps):
+        if asked(arrays, more) in self._native and (more.get("before") is None or self._native.keeps):
             run(*arrays, **more)
         else:
             self._composed(backend, *arrays, **more)
 
 
-def _asked(arrays: tuple[Any, ...], more: Mapping[str, Any]) -> Epilogue:
+def asked(arrays: tuple[Any, ...], more: Mapping[str, Any]) -> Epilogue:
     """Return the epilogue that an operation is called with; or what it goes back through, as one."""
     for given in arrays:
         if isinstance(given, Epilogue):

@@ -517,7 +517,7 @@ _POOLED = [
     ("two-rows", (3, 5, 7, 17), SQUARES),
 ]
 
-_SMALL = Conv("small", 2, (6, 5), 16, 17)
+_SMALL = Conv("small", 2, (6, 6), 16, 17)
 
 
 def of_activation(activation: Activation, name: str) -> list[Case]:
@@ -528,7 +528,7 @@ def of_activation(activation: Activation, name: str) -> list[Case]:
         conv_after(c, added, keep=needs_before),
         conv_pool(c, SQUARES, activation),
         backward_input_through(c, activation),
-        conv_pool_backward(c, SQUARES, activation),
+        conv_pool_backward(replace(c, padding=pad(0, 0)), SQUARES, activation),
         backward_input_norm(c, added, add=True),
         normalise(name, (3, 5, 7, 17), added),
         normalise_pool(name, (2, 6, 5, 17), SQUARES, activation),
@@ -538,6 +538,12 @@ def of_activation(activation: Activation, name: str) -> list[Case]:
     ]
 
 
+SMALL = [
+    case
+    for name, held in HELD.items()
+    for number, values in enumerate(held.values)
+    for case in of_activation(POINTWISE[name](*values), f"small-{number}")
+]
 # Of one convolution: its result as it is, rectified, with an addend before; and backward with an addend.
 CONVOLUTIONS = (
     *(partial(conv_after, epilogue=epilogue) for epilogue in (AFTER, ADDED)),
@@ -589,10 +595,5 @@ CASES = [
     norm_backward("dense", (31, 33), AFTER),
     norm_backward("ragged", (3, 5, 7, 17), ADDS),
     *(norm_backward(name, shape, Epilogue(False, RELU, windows)) for name, shape, windows in _POOLED),
-    *(
-        case
-        for name, held in HELD.items()
-        for number, values in enumerate(held.values)
-        for case in of_activation(POINTWISE[name](*values), f"small-{number}")
-    ),
+    *SMALL,
 ]
