@@ -10,7 +10,7 @@ import pytest
 from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.fused import asked
+from fastconv.backends.contract.composing import asked
 from fastconv.backends.cuda.backend import CudaBackend
 from fastconv.backends.emulator.dry import DryBackend
 from fastconv.backends.reference.backend import NumpyBackend
