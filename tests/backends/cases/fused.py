@@ -538,12 +538,6 @@ def of_activation(activation: Activation, name: str) -> list[Case]:
     ]
 
 
-SMALL = [
-    case
-    for name, held in HELD.items()
-    for number, values in enumerate(held.values)
-    for case in of_activation(POINTWISE[name](*values), f"small-{number}")
-]
 # Of one convolution: its result as it is, rectified, with an addend before; and backward with an addend.
 CONVOLUTIONS = (
     *(partial(conv_after, epilogue=epilogue) for epilogue in (AFTER, ADDED)),
@@ -595,5 +589,11 @@ CASES = [
     norm_backward("dense", (31, 33), AFTER),
     norm_backward("ragged", (3, 5, 7, 17), ADDS),
     *(norm_backward(name, shape, Epilogue(False, RELU, windows)) for name, shape, windows in _POOLED),
-    *SMALL,
+    *(
+        case
+        for name, held in HELD.items()
+        for number, values in enumerate(held.values)
+        for case in of_activation(POINTWISE[name](*values), f"small-{number}")
+    ),
 ]
+SMALL = [case for case in CASES if "-small-" in case.id]  # each activation with each operation
