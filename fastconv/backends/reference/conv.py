@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.composing import Composing
 from fastconv.backends.contract.types import (
     AlgorithmChoice,
     Array,
@@ -79,8 +80,9 @@ class NumpyConv(Backend):
     ) -> PreparedWeight:
         return PreparedWeight(weight, _REFERENCE, geometry=geometry)
 
+    @Composing
     @np.errstate(all="ignore")
-    def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
+    def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array) -> None:
         w, groups = weight.weight, weight.geometry.groups
         out[...] = 0 if bias is None else bias
         for (r, s), (p, q), (h, v) in taps(weight.geometry, x.shape[1:3], out.shape[1:3]):
@@ -88,10 +90,9 @@ class NumpyConv(Backend):
             target = out[:, p, q]
             target += _joined(product, target.shape)
 
+    @Composing
     @np.errstate(all="ignore")
-    def conv2d_backward_input(
-        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
-    ) -> None:
+    def conv2d_backward_input(self, grad_output: Array, weight: PreparedWeight, *, out: Array) -> None:
         w, groups = weight.weight, weight.geometry.groups
         out[...] = 0
         for (r, s), (p, q), (h, v) in taps(weight.geometry, out.shape[1:3], grad_output.shape[1:3]):

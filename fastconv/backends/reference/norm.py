@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.composing import Composing
 from fastconv.backends.contract.types import Array, Workspace
 
 
@@ -68,6 +69,7 @@ class NumpyNorm(Backend):
             variances[1] = np.sqrt(exact_var)
         out[...] = gamma * (away * _rstd(exact_var, eps)) + beta
 
+    @Composing
     @np.errstate(all="ignore")
     def batch_norm_backward(
         self,
@@ -81,7 +83,6 @@ class NumpyNorm(Backend):
         grad_input: Array,
         grad_gamma: Array,
         grad_beta: Array,
-        workspace: Workspace,
     ) -> None:
         count = x.size // x.shape[-1]
         rstd = _rstd(var, eps)
@@ -91,8 +92,9 @@ class NumpyNorm(Backend):
         grad_beta[...], grad_gamma[...] = sum_g, sum_gz
         grad_input[...] = gamma * rstd * (grad_output - sum_g / count - z * (sum_gz / count))
 
+    @Composing
     @np.errstate(all="ignore")
-    def batch_norm_inference(
+    def normalise(
         self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
     ) -> None:
         out[...] = gamma * (_distances(x, mean) * _rstd(var, eps)) + beta
