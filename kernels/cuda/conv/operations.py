@@ -1,4 +1,4 @@
-"""Convolution and dense layers on the GPU, as the contract has them; conv2d.py launches the kernels."""
+"""Convolution and dense layers on the GPU, as the contract has them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from ...geometry import POINTWISE
 from ...prepared import PreparedWeight
 from ..norm import batch_norm
 from . import conv2d as launches
-from .conv2d import DEPTHWISE, MATHS, PLAIN, TENSOR, choose, pack_weight, product_geometry
+from . import weight_gradient
+from .choice import DEPTHWISE, MATHS, PLAIN, TENSOR, choose, product_geometry
 
 
 def conv2d_reasons(device, weight, *, geometry, input_shape, precision, algorithm):
@@ -47,7 +48,7 @@ def _prepared(device, weight, kernel, geometry, input_shape, precision, workspac
     product = product_geometry(geometry, kernel.shape)
     chosen, packed = choose(kernel, product, precision, input_shape), None
     if chosen in TENSOR.values():
-        packed = pack_weight(device, kernel, product, chosen.multiplies, workspace)
+        packed = launches.pack_weight(device, kernel, product, chosen.multiplies, workspace)
     return PreparedWeight(weight, chosen, packed, geometry)
 
 
@@ -90,7 +91,7 @@ def conv2d_backward_input_add(device, grad_output, weight, addend, *, out, works
 def conv2d_backward_weight(device, grad_output, x, *, geometry, precision, algorithm, out, workspace):
     """Gradient of the weight."""
     product = product_geometry(geometry, out.shape)
-    launches.backward_weight(device, grad_output, x, product, precision=precision, out=out, workspace=workspace)
+    weight_gradient.backward_weight(device, grad_output, x, product, precision=precision, out=out, workspace=workspace)
 
 
 def dense(device, x, weight, bias, *, out, workspace):
