@@ -55,3 +55,22 @@ __device__ inline T mish_slope(T x, T w) {
              g * (a * x > b ? T(1) : logistic(a * x)))                                                             \
     FUNCTION(hardswish, x <= T(-3) ? T(0) : x >= T(3) ? x : x * (x + T(3)) / T(6),                                     \
              x <= T(-3) ? T(0) : x >= T(3) ? g : g * (x / T(3) + T(0.5)))
+
+// The functions by number, for kernels that have all of them and are told which: the list's order, 0 for none.
+#define POINTWISE_NUMBER(name, value, gradient) name##_number,
+enum { NO_FUNCTION, POINTWISE(POINTWISE_NUMBER) };
+
+struct Function {
+    int number;
+    T a, b;
+};
+
+// Calls `use(y of x, gradient of x from g and x)` for a function: one branch, the same for all threads.
+template <class Use> __device__ inline void with_function(const Function& function, Use use) {
+    const T a = function.a, b = function.b;
+    switch (function.number) {
+#define POINTWISE_CASE(name, value, gradient)                                                                          \
+    case name##_number: return use([a, b](T x) { return value; }, [a, b](T g, T x) { return gradient; });
+        POINTWISE(POINTWISE_CASE)
+    }
+}
