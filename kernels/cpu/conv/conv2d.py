@@ -135,34 +135,9 @@ def _run_plain(x, weight, bias, out, workspace, epilogue):
         batch_norm.statistics(out, *statistics, workspace)
 
 
-def conv2d(x, weight, bias, *, out, workspace):
-    """Convolution with a weight prepared for it."""
-    run(x, weight, bias, out, workspace)
-
-
-def conv2d_relu(x, weight, bias, *, out, workspace):
-    """Convolution and rectifier."""
-    run(x, weight, bias, out, workspace, Epilogue(floor=0.0))
-
-
-def conv2d_add_relu(x, weight, bias, addend, *, out, workspace):
-    """Convolution, addition and rectifier."""
-    run(x, weight, bias, out, workspace, Epilogue(0.0, addend))
-
-
 def conv2d_statistics(x, weight, bias, *, out, mean, var, workspace):
     """Convolution, with mean and variance of its result."""
     run(x, weight, bias, out, workspace, Epilogue(statistics=(mean, var)))
-
-
-def conv2d_backward_input(grad_output, weight, *, out, workspace):
-    """Gradient with respect to the input, with a weight prepared for it."""
-    run(grad_output, weight, None, out, workspace)
-
-
-def conv2d_backward_input_add(grad_output, weight, addend, *, out, workspace):
-    """Gradient with respect to the input, plus `addend`."""
-    run(grad_output, weight, None, out, workspace, Epilogue(addend=addend))
 
 
 def conv2d_backward_weight(grad_output, x, *, geometry, precision, algorithm, out, workspace):

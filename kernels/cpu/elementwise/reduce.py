@@ -100,7 +100,7 @@ def _sums(parts, out, workspace):
     return out.reshape(1, -1) if parts == 1 else workspace.empty((parts, out.size), out.dtype)
 
 
-def relu_backward_bias(grad_output, y, *, out, grad_bias, workspace):
+def activate_backward_bias(activation, grad_output, saved, *, out, grad_bias, workspace):
     """Gradient behind a rectifier, and the sum of each channel."""
     grad = grad_output.reshape(-1, grad_bias.size)
     parts = -(-len(grad) // _PART_ROWS)
@@ -108,7 +108,7 @@ def relu_backward_bias(grad_output, y, *, out, grad_bias, workspace):
         fill(0, out=grad_bias)
         return
     sums = _sums(parts, grad_bias, workspace)
-    launch(relu_gradient_bias, parts, grad, y.reshape(grad.shape), out.reshape(grad.shape), sums)
+    launch(relu_gradient_bias, parts, grad, saved.reshape(grad.shape), out.reshape(grad.shape), sums)
     if parts > 1:
         add_in_float64(sums, grad_bias, workspace)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...pointwise import RELU
+from ..elementwise.maps import copy
 from ..elementwise.pointwise import activate_backward
 from ..pool.max_pool import max_pool2d_backward
 from ..pool.windows import suits_pool
@@ -64,7 +64,7 @@ def _apply(grad, y, x, residual, mean, constants, grad_input):
     )
 
 
-def _backward(grad_output, y, residual, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace):
+def _backward(grad_output, y, residual, x, gamma, mean, var, eps, *, grad_input, grad_gamma, grad_beta, workspace):
     """Launch both passes; `y` and `residual` may be empty."""
     rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
     y, residual, nothing = y.reshape(-1), residual.reshape(-1), NOTHING[gamma.dtype]
@@ -74,24 +74,47 @@ def _backward(grad_output, y, residual, x, gamma, mean, var, *, eps, grad_input,
     _apply(grad, y, rows, residual, mean, constants, grad_input)
 
 
-def batch_norm_backward(grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace):
-    """Gradients of `batch_norm`."""
-    nothing, grads = NOTHING[gamma.dtype], {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
-    _backward(grad_output, nothing, nothing, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
-
-
-def batch_norm_relu_backward(grad_output, y, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace):
-    """Gradients behind a rectifier with result `y`."""
-    nothing, grads = NOTHING[gamma.dtype], {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
-    _backward(grad_output, y, nothing, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
-
-
-def batch_norm_add_relu_backward(
-    grad_output, y, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, grad_residual, workspace
+def batch_norm_backward(
+    grad_output,
+    x,
+    gamma,
+    mean,
+    var,
+    epilogue,
+    *,
+    beta=None,
+    saved=None,
+    addend=None,
+    argmax=None,
+    eps,
+    grad_input,
+    grad_gamma,
+    grad_beta,
+    grad_addend=None,
+    workspace,
 ):
-    """Gradients behind the addition of a shortcut and a rectifier, that of the shortcut too."""
-    grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
-    _backward(grad_output, y, grad_residual, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
+    """Gradients of `batch_norm` with what followed it; of activations, there is the rectifier."""
+    nothing, windows = NOTHING[gamma.dtype], epilogue.windows
+    rectified = epilogue.activation is not None
+    norm = (x, gamma, mean, var, eps)
+    grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta, "workspace": workspace}
+    if windows is not None:
+        if rectified and not epilogue.adds and suits_pool(x.shape, grad_output.shape, windows):
+            _backward_pooled(grad_output, saved, argmax, *norm, **grads)
+            return
+        if rectified:
+            behind = workspace.empty(grad_output.shape, gamma.dtype)
+            activate_backward(epilogue.activation, grad_output, widened(saved, workspace), out=behind)
+            grad_output, rectified = behind, False
+        grad = workspace.empty(x.shape, gamma.dtype)
+        max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
+        grad_output = grad
+    if epilogue.adds and not rectified:
+        if grad_addend is not grad_output:
+            copy(grad_output, out=grad_addend)
+        grad_addend = None
+    addends = nothing if grad_addend is None else grad_addend
+    _backward(grad_output, saved if rectified else nothing, addends, *norm, **grads)
 
 
 def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, workspace):
@@ -109,17 +132,8 @@ def batch_norm_backward_apply(grad_output, x, gamma, mean, var, *, grad_gamma, g
     _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
 
 
-def batch_norm_relu_max_pool2d_backward(
-    grad_output, y, argmax, x, gamma, mean, var, *, eps, windows, grad_input, grad_gamma, grad_beta, workspace
-):
-    """Gradients of a normalisation, rectifier and max pooling; in their two passes if that is one of 2x2."""
-    if not suits_pool(x.shape, y.shape, windows):
-        masked, grad = workspace.empty(y.shape, gamma.dtype), workspace.empty(x.shape, gamma.dtype)
-        activate_backward(RELU, grad_output, widened(y, workspace), out=masked)
-        max_pool2d_backward(masked, argmax, windows=windows, out=grad)
-        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
-        batch_norm_backward(grad, x, gamma, mean, var, eps=eps, **grads, workspace=workspace)
-        return
+def _backward_pooled(grad_output, y, argmax, x, gamma, mean, var, eps, *, grad_input, grad_gamma, grad_beta, workspace):
+    """Launch the two passes behind a rectifier and a max pooling of 2x2."""
     sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
     rests, flat_mean, flat_var = rests_of(mean), mean.reshape(-1), var.reshape(-1)
     arguments = (grad_output, y, argmax, x, flat_mean, flat_var, float(eps), sums, products)

@@ -14,16 +14,10 @@ Bound by memory: a read (two with a shortcut) and a write, of a quarter and of t
 import math
 from typing import NamedTuple
 
-import numpy as np
-
-from ..pool.max_pool import max_pool2d
-from ..pool.windows import suits_pool
-from ..runtime.launch import device, kernel, launch, thread_rows
-from ..vector.bf16_storage import STORED, convert, load_stored, put_stored, stored_bytes
+from ..runtime.launch import device, kernel
+from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
 from ..vector.memory import load, store
 from ..vector.simd import (
-    STREAM_BYTES,
-    VECTOR_BYTES,
     address,
     itemsize,
     lanes,
@@ -35,9 +29,6 @@ from ..vector.simd import (
     vsqrt,
     vstore_index,
 )
-
-_BLOCK_BYTES = 64 * 1024
-_NO_RESIDUAL = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 @device
@@ -160,51 +151,3 @@ def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, ou
                 best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, stored, dt)
                 put_stored(address(out) + (pixel + c) * itemsize(out_stored), best, count, False, out_stored, dt)
                 vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
-
-
-def _constant_rows(gamma):
-    """Scratch for two constants of each channel, a row for each thread."""
-    return thread_rows(2 * gamma.nbytes, gamma.dtype)
-
-
-def normalise_rows(x, norm, out, residual=None, floor=-math.inf):
-    """Launch ``max(norm(x) + residual, floor)``; `norm` is (gamma, beta, mean, var, eps)."""
-    gamma, beta, mean, var, eps = norm
-    rows = x.reshape(-1, gamma.size)
-    residual = _NO_RESIDUAL[gamma.dtype] if residual is None else residual
-    norm = gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps)
-    block_rows = max(1, _BLOCK_BYTES // gamma.nbytes)
-    whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
-    stream = whole and out.nbytes >= STREAM_BYTES
-    arguments = (rows, norm, residual.reshape(-1), floor, out, block_rows, stream)
-    launch(normalise, -(-len(rows) // block_rows), *arguments, scratch=_constant_rows(gamma))
-
-
-def batch_norm_inference(x, gamma, beta, mean, var, *, eps, out):
-    """Normalise with given statistics."""
-    normalise_rows(x, (gamma, beta, mean, var, eps), out)
-
-
-def normalise_relu(x, gamma, beta, mean, var, *, eps, out):
-    """Normalise and rectify."""
-    normalise_rows(x, (gamma, beta, mean, var, eps), out, floor=0.0)
-
-
-def normalise_add_relu(x, gamma, beta, mean, var, residual, *, eps, out):
-    """Normalise, add and rectify."""
-    normalise_rows(x, (gamma, beta, mean, var, eps), out, residual, floor=0.0)
-
-
-def normalise_relu_max_pool2d(x, gamma, beta, mean, var, *, eps, windows, out, argmax, workspace):
-    """Normalise, rectify and pool; in one pass if the windows are those of 2x2."""
-    if not suits_pool(x.shape, out.shape, windows):
-        y = workspace.empty(x.shape, gamma.dtype)
-        pooled = workspace.empty(out.shape, gamma.dtype) if out.dtype == STORED else out
-        normalise_relu(x, gamma, beta, mean, var, eps=eps, out=y)
-        max_pool2d(y, windows=windows, out=pooled, argmax=argmax)
-        if pooled is not out:
-            convert(pooled, out)
-        return
-    tasks = out.shape[0] * out.shape[1]
-    arguments = (x, gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps), out, argmax)
-    launch(normalise_max_pool2d, tasks, *arguments, scratch=_constant_rows(gamma))
