@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ...pointwise import Activation
+from ..elementwise.pointwise import numbered
 from ..runtime.device import Kernel
 from ..runtime.grids import one_by_one, typed
-from .choice import PLAIN_TILE, SIZES, fitting, gather_variants, halo_variants, is_flat, places
+from .choice import PLAIN_TILE, SIZES, fitting, gather_variants, halo_variants, is_flat, places, product_geometry
 
 
 def pack_weight(device, weight, geometry, math_, workspace):
@@ -40,52 +44,63 @@ def _padded(count, math_):
     return -(-count // vector) * vector
 
 
-def run(device, x, prepared, geometry, *, bias=None, addend=None, rectify=False, out, workspace):
-    """One direction of a convolution into `out`, with what is done to its results."""
-    if not out.size:
-        return
-    prepared.algorithm.function(device, x, prepared, geometry, (bias, addend, rectify), out, workspace)
+@dataclass(frozen=True, eq=False)
+class Finish:
+    """What becomes of the sums of a convolution: the arrays and the function of epilogue.cuh."""
+
+    out: Any
+    bias: Any = None
+    addend: Any = None
+    activation: Activation | None = None
+    saved: Any = None
+    before: Any = None
+
+    def arguments(self):
+        """Return the arguments of a kernel."""
+        arrays = (self.bias, self.addend, self.saved, self.before, self.out)
+        return *arrays, *numbered(self.activation, self.out.dtype)
 
 
-def run_depthwise(device, x, prepared, geometry, after, out, workspace):
-    """Launch it; `after` as of `run_tensor`."""
-    bias, addend, rectify = after
+def run(device, x, prepared, finish, workspace):
+    """One direction of a convolution."""
+    if finish.out.size:
+        geometry = product_geometry(prepared.geometry, prepared.weight.shape)
+        prepared.algorithm.function(device, x, prepared, geometry, finish, workspace)
+
+
+def run_depthwise(device, x, prepared, geometry, finish, workspace):
+    """Launch it."""
     kernel = typed("conv2d_depthwise.cu", "conv2d_depthwise", x.dtype, *geometry.depthwise_macros())
-    numbers = geometry.numbers(x.shape, out.shape)
-    device.launch(
-        kernel, *one_by_one(device, out.size), (x, prepared.weight, bias, addend, out, np.int32(rectify), *numbers)
-    )
+    arguments = (x, prepared.weight, *finish.arguments(), *geometry.numbers(x.shape, finish.out.shape))
+    device.launch(kernel, *one_by_one(device, finish.out.size), arguments)
 
 
-def run_plain(device, x, prepared, geometry, after, out, workspace):
-    """Launch it; `after` as of `run_tensor`."""
-    bias, addend, rectify = after
+def run_plain(device, x, prepared, geometry, finish, workspace):
+    """Launch it."""
     macros = (*geometry.macros(), ("BACKWARD", int(geometry.is_transposed)))
     kernel = typed("conv2d_plain.cu", "conv2d_plain", x.dtype, *macros)
-    count, phases = places(geometry, out.shape)
+    count, phases = places(geometry, finish.out.shape)
     grid = (-(-count // PLAIN_TILE), -(-geometry.columns // PLAIN_TILE), geometry.groups * phases)
-    numbers = geometry.numbers(x.shape, out.shape)
-    arguments = (x, prepared.weight, bias, addend, out, np.int32(rectify), *numbers)
+    arguments = (x, prepared.weight, *finish.arguments(), *geometry.numbers(x.shape, finish.out.shape))
     device.launch(kernel, grid, (256, 1, 1), arguments)
 
 
-def run_tensor(device, x, prepared, geometry, after, out, workspace):
-    """Launch a kernel of the tensor cores; `after` is (bias, addend, whether to rectify)."""
-    bias, addend, rectify = after
-    math_, operand = prepared.algorithm.multiplies, x
+def run_tensor(device, x, prepared, geometry, finish, workspace):
+    """Launch a kernel of the tensor cores."""
+    math_, operand, shape = prepared.algorithm.multiplies, x, finish.out.shape
     if math_ != "TF32":
         operand = pack_input(device, x, geometry.channels, geometry.groups, math_, workspace)
     halo = prepared.algorithm.form == "halo"
     variants = halo_variants if halo else gather_variants
-    variant = fitting(device, variants(geometry, out.shape, math_, padded_input=math_ != "TF32"))
+    variant = fitting(device, variants(geometry, shape, math_, padded_input=math_ != "TF32"))
     tile, tile_n = variant.tile
     columns = -(-geometry.columns // tile_n)
     if halo:
-        count = math.prod(-(-n // t) for n, t in zip(out.shape[:3], tile, strict=True))
+        count = math.prod(-(-n // t) for n, t in zip(shape[:3], tile, strict=True))
         grid = (count, columns, geometry.groups)
     else:
-        count, phases = places(geometry, out.shape)
+        count, phases = places(geometry, shape)
         grid = (-(-count // tile), columns, geometry.groups * phases)
-    arrays = (operand, prepared.packed, prepared.weight, bias, addend, out)
-    arguments = (*arrays, np.int32(rectify), *geometry.numbers(x.shape, out.shape))
+    arrays = (operand, prepared.packed, prepared.weight)
+    arguments = (*arrays, *finish.arguments(), *geometry.numbers(x.shape, shape))
     device.launch(variant.kernel, grid, (variant.threads, 1, 1), arguments, shared_bytes=variant.shared_bytes)

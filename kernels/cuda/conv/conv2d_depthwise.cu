@@ -59,10 +59,10 @@ constexpr int OUT_CHANNELS = RESULTS;
 
 // `height` and `width` are those of the map that is read.
 extern "C" __global__ void __launch_bounds__(256)
-    conv2d_depthwise(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out, T a,
-                     T b, int function, int batch, int height, int width, int out_height, int out_width, int top,
+    conv2d_depthwise(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out,
+                     T alpha, T beta, int function, int batch, int height, int width, int out_height, int out_width, int top,
                      int left) {
-    const Epilogue epilogue{bias, addend, saved, before, out, {function, a, b}};
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     const long long size = (long long)batch * out_height * out_width * OUT_CHANNELS;
     const long long step = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += step) {

@@ -89,8 +89,8 @@ __device__ inline void load_a_flat(char* tile, const Pixel* pixels, const Input&
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     conv2d_gather(const E* x, const E* packed, const float* weight, const float* bias, const float* addend,
-                  const float* saved, float* before, float* out, float a, float b, int function, int batch, int height,
-                  int width, int out_height, int out_width, int top, int left) {
+                  const float* saved, float* before, float* out, float alpha, float beta, int function, int batch,
+                  int height, int width, int out_height, int out_width, int top, int left) {
     extern __shared__ __align__(128) char memory[];
     __shared__ Shared shared;
     const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
@@ -174,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
     cp_async_wait<0>();
 
-    const Epilogue epilogue{bias, addend, saved, before, out, {function, a, b}};
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     store_tile<M, N>(
         acc, warp_row, column0 + warp_column, epilogue, group * COLUMNS, [&](int row) { return shared.places[row]; },
         [&](int row, int column) {

@@ -81,8 +81,8 @@ __device__ inline void load_patch(char* patch, const Cell* cells, const E* x, bo
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     conv2d_halo(const E* x, const E* packed, const float* weight, const float* bias, const float* addend,
-                const float* saved, float* before, float* out, float a, float b, int function, int batch, int height,
-                int width, int out_height, int out_width, int top, int left) {
+                const float* saved, float* before, float* out, float alpha, float beta, int function, int batch,
+                int height, int width, int out_height, int out_width, int top, int left) {
     extern __shared__ __align__(128) char memory[];
     __shared__ Cell cells[CELLS];
     const int group = blockIdx.z, column0 = blockIdx.y * TILE_N;
@@ -142,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
     cp_async_wait<0>();
 
-    const Epilogue epilogue{bias, addend, saved, before, out, {function, a, b}};
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     auto pixel_of = [&](int slot, int& n, int& p, int& q) {
         n = image0 + slot / (TILE_H * TILE_W);
         p = p0 + slot / TILE_W % TILE_H;

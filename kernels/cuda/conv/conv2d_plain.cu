@@ -7,8 +7,9 @@ using T = ELEMENT;
 #include "epilogue.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    conv2d_plain(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out, T a, T b,
-                 int function, int batch, int height, int width, int out_height, int out_width, int top, int left) {
+    conv2d_plain(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out, T alpha,
+                 T beta, int function, int batch, int height, int width, int out_height, int out_width, int top,
+                 int left) {
     __shared__ Tiles tiles;
     const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
     const int group = blockIdx.z / phases, phase = blockIdx.z % phases;
@@ -56,7 +57,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     }
 
     const int row0 = threadIdx.x / 16 * 4, first = column0 + threadIdx.x % 16 * 4;
-    const Epilogue epilogue{bias, addend, saved, before, out, {function, a, b}};
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     const bool plain = epilogue.is_plain();
     auto out_place = [&](long long n, int p, int q) {
         const int oh = rows.out_first + p * rows.out_step, ow = columns.out_first + q * columns.out_step;

@@ -118,14 +118,15 @@ __device__ inline void store_tile(float (&acc)[M][N][4], int row0, int column0, 
                                   PlaceOfRow place_of_row, Exact exact) {
     const int column = column0 + threadIdx.x % 4 * 2;
     auto on_pairs = [](const float* pointer) { return (unsigned long long)pointer % 8 == 0; };
-    const bool aligned = COLUMNS % 2 == 0 && on_pairs(epilogue.out) && on_pairs(epilogue.bias) &&
-                         on_pairs(epilogue.addend) && on_pairs(epilogue.saved) && on_pairs(epilogue.before);
+    const bool aligned =
+        COLUMNS % 2 == 0 && on_pairs(epilogue.out) && on_pairs(epilogue.bias) && on_pairs(epilogue.addend);
     float tests[4] = {};  // zeros, or NaN after a sum that is not finite
 #pragma unroll
     for (int e = 0; e < M * N * 4; ++e) tests[e % 4] = fmaf(acc[e / (N * 4)][e / 4 % N][e % 4], 0.0f, tests[e % 4]);
     const bool finite = tests[0] + tests[1] + tests[2] + tests[3] == 0;
     if (__builtin_expect(!finite || !epilogue.is_plain(), 0))
-        store_pairs<M, N>(acc, row0, column, epilogue, channel0, aligned, place_of_row, exact);
+        store_pairs<M, N>(acc, row0, column, epilogue, channel0,
+                          aligned && on_pairs(epilogue.saved) && on_pairs(epilogue.before), place_of_row, exact);
     else if (aligned)
         store_plain<true>(acc, row0, column, epilogue, channel0, place_of_row);
     else

@@ -4,6 +4,9 @@ using T = ELEMENT;
 #include "sum_part.cuh"
 #include "pointwise.cuh"
 
+// Blocks of a multiprocessor: functions of doubles take many registers.
+constexpr int RESIDENT = sizeof(T) == 4 ? 4 : 3;
+
 // out = gradient of x, from `grad` of y and `saved`, which is y or x as the function needs.
 template <int W> struct Gradient {
     const T* grad;
@@ -22,7 +25,7 @@ template <int W> struct Gradient {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 4 : 3)
+extern "C" __global__ void __launch_bounds__(256, RESIDENT)
     activate_gradient_sum_rows(const T* grad, const T* saved, T* out, T* sums, long long rows, int channels,
                                int part_rows, T a, T b, int function) {
     if (channels % WIDTH == 0 && on_boundary(grad, 16) && on_boundary(saved, 16) && on_boundary(out, 16) &&

@@ -5,6 +5,9 @@ using T = ELEMENT;
 #include "batch_norm.cuh"
 #include "pointwise.cuh"
 
+// Blocks of a multiprocessor: functions of doubles take many registers.
+constexpr int RESIDENT = sizeof(T) == 4 ? 3 : 2;
+
 template <int W> __device__ inline void add(Pack<T, W>& to, const T* from) {
     const Pack<T, W> more = load<T, W>(from);
     for (int k = 0; k < W; ++k) to.lane[k] += more.lane[k];
@@ -33,7 +36,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
 // As batch_norm_gradient_sums, for the gradient of what comes before the function, which is written to `passed`, where
 // batch_norm_gradient_apply finds it. The function's gradient is computed from `saved`, its y, or where that is null
 // from its x: the normalisation and `addend` once more, as they were computed.
-extern "C" __global__ void __launch_bounds__(256, sizeof(T) == 4 ? 3 : 2)
+extern "C" __global__ void __launch_bounds__(256, RESIDENT)
     activate_gradient_sums(const T* grad, const T* x, const T* gamma, const T* beta, const T* mean, const T* rest,
                            const T* var, const T* deviation, const T* addend, const T* saved, T* passed, double* sums,
                            double* products, double* distances, long long rows, int channels, int part_rows, double eps,
