@@ -65,7 +65,7 @@ class FusedOperations(Operations):
         out : (N, P, Q, K) array, or as of `max_pool2d` if the epilogue pools; written
             ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``, and Q likewise.
         before : (N, P, Q, K) array or None, written
-            What comes before the activation: for a gradient that is computed from it.
+            What comes before the activation, if there is one: for a gradient that is computed from that.
         argmax : as of `max_pool2d`, if the epilogue pools; written
         """
         shape = (x.shape[0], *weight.geometry.output_size(*x.shape[1:3]), weight.weight.shape[3])

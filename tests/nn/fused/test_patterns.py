@@ -13,17 +13,22 @@ from fastconv.backends.contract.fused import FusedOperations
 from fastconv.kernels.epilogue import ALL_NATIVE, Epilogue
 from fastconv.kernels.pointwise import Activation
 from fastconv.nn import (
+    ELU,
     GELU,
     BatchNorm2d,
     Conv2d,
     Identity,
     Layer,
+    LeakyReLU,
     MaxPool2d,
     Parallel,
     ReLU,
     Residual,
     Sequential,
+    Sigmoid,
+    SiLU,
     SubsamplePad,
+    Tanh,
 )
 from fastconv.nn.fused.convolution import ConvActivation, ConvNorm
 from fastconv.nn.fused.patterns import find_steps
@@ -74,9 +79,9 @@ def _norm() -> BatchNorm2d:
     return BatchNorm2d(eps=0.3, momentum=0.35)
 
 
-def _block(channels: int, stride: int = 1) -> Residual:
+def _block(channels: int, stride: int = 1, activation: type[Layer] = ReLU) -> Residual:
     body = Sequential(
-        Conv2d(channels, 3, stride=stride, padding=1, bias=False), _norm(), ReLU(),
+        Conv2d(channels, 3, stride=stride, padding=1, bias=False), _norm(), activation(),
         Conv2d(channels, 3, padding=1, bias=False), _norm(),
     )  # fmt: skip
     return Residual(body, SubsamplePad(channels, stride=stride) if stride > 1 else None)
@@ -106,7 +111,7 @@ PATTERNS = {
         [ConvNorm, ConvActivation],
     ),
     "conv-norm-relu-plain-conv": (
-        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(17, 3), GELU()],
+        lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(17, 3), Identity()],
         [ConvNorm, Single, Single],
     ),
     "conv-norm-relu-conv-norm": (
@@ -138,7 +143,7 @@ PATTERNS = {
     ),
     "residual-that-opens-with-a-plain-conv": (
         lambda: [
-            Residual(Sequential(Conv2d(16, 3, padding=1), GELU(), Conv2d(16, 3, padding=1), _norm())),
+            Residual(Sequential(Conv2d(16, 3, padding=1), Identity(), Conv2d(16, 3, padding=1), _norm())),
             ReLU(),
         ],
         [ResidualActivation],
@@ -179,7 +184,28 @@ PATTERNS = {
         [ResidualActivation],
     ),
     "depthwise": (lambda: [Conv2d(16, 3, groups=16), _norm(), ReLU()], [ConvNorm]),
-    "other-activation": (lambda: [Conv2d(16, 3), GELU()], [Single, Single]),
+    "conv-gelu": (lambda: [Conv2d(16, 3), GELU()], [ConvActivation]),
+    "conv-silu-pool": (lambda: [Conv2d(16, 3), SiLU(), MaxPool2d(2)], [ConvActivation]),
+    "conv-tanh-pool": (lambda: [Conv2d(16, 3), Tanh(), MaxPool2d(2)], [ConvActivation]),
+    "conv-gelu-conv-silu-conv-leaky-pool": (
+        lambda: [
+            *(Conv2d(16, 3, padding=1), GELU(), Conv2d(17, 1, bias=False), SiLU()),
+            *(Conv2d(18, 3, padding=1), LeakyReLU(0.2), MaxPool2d(2)),
+        ],
+        [ConvActivation] * 3,
+    ),
+    "conv-gelu-conv-relu-pool": (
+        lambda: [Conv2d(16, 3, padding=1), GELU(), Conv2d(17, 3, padding=1), ReLU(), MaxPool2d(2)],
+        [ConvActivation] * 2,
+    ),
+    "conv-norm-gelu": (lambda: [Conv2d(16, 3), _norm(), GELU()], [ConvNorm]),
+    "conv-norm-elu-pool": (lambda: [Conv2d(16, 3), _norm(), ELU(0.7), MaxPool2d(2)], [ConvNorm]),
+    "conv-norm-sigmoid-pool": (lambda: [Conv2d(16, 3), _norm(), Sigmoid(), MaxPool2d(2)], [ConvNorm]),
+    "conv-norm-silu-conv-norm-leaky": (
+        lambda: [Conv2d(16, 3, padding=1), _norm(), SiLU(), Conv2d(17, 3), _norm(), LeakyReLU(0.2)],
+        [ConvNorm, ConvNorm],
+    ),
+    "residual-gelu": (lambda: [_block(20, 2, GELU), GELU(), _block(20, 1, GELU), GELU()], [ResidualActivation] * 2),
     "derived-class": (lambda: [MyConv(16), ReLU()], [ConvActivation]),
     "derived-class-that-computes": (lambda: [Doubling(16, 3), ReLU()], [Single, Single]),
     "derived-block": (
@@ -254,6 +280,7 @@ NAMED = (
     *("conv-norm-relu-conv-relu-pool", "conv-norm-relu-conv-norm", "conv-norm-relu-pool-conv-relu"),
     *("residual", "residual-with-shortcut", "residual-of-a-pooling", "residual-of-a-conv", "nested"),
     *("residual-behind-conv-norm-relu", "residual-that-opens-with-a-plain-conv", "depthwise"),
+    *("conv-gelu-conv-silu-conv-leaky-pool", "conv-norm-elu-pool", "conv-norm-silu-conv-norm-leaky", "residual-gelu"),
 )
 
 
