@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...pointwise import Activation
+from ...pointwise import RELU, Activation
 from ..elementwise.pointwise import numbered
 from ..runtime.device import Kernel
 from ..runtime.grids import one_by_one, typed
@@ -55,6 +55,11 @@ class Finish:
     saved: Any = None
     before: Any = None
 
+    @property
+    def is_plain(self):
+        """Whether bias, addend and rectifier are all."""
+        return self.activation in (None, RELU) and self.saved is None and self.before is None
+
     def arguments(self):
         """Return the arguments of a kernel."""
         arrays = (self.bias, self.addend, self.saved, self.before, self.out)
@@ -70,7 +75,8 @@ def run(device, x, prepared, finish, workspace):
 
 def run_depthwise(device, x, prepared, geometry, finish, workspace):
     """Launch it."""
-    kernel = typed("conv2d_depthwise.cu", "conv2d_depthwise", x.dtype, *geometry.depthwise_macros())
+    macros = (*geometry.depthwise_macros(), *(() if finish.is_plain else (("NOT_PLAIN", 1),)))
+    kernel = typed("conv2d_depthwise.cu", "conv2d_depthwise", x.dtype, *macros)
     arguments = (x, prepared.weight, *finish.arguments(), *geometry.numbers(x.shape, finish.out.shape))
     device.launch(kernel, *one_by_one(device, finish.out.size), arguments)
 

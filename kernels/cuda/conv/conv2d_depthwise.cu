@@ -60,18 +60,19 @@ constexpr int OUT_CHANNELS = RESULTS;
 // `height` and `width` are those of the map that is read.
 extern "C" __global__ void __launch_bounds__(256)
     conv2d_depthwise(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out,
-                     T alpha, T beta, int function, int batch, int height, int width, int out_height, int out_width, int top,
-                     int left) {
+                     T alpha, T beta, int function, int batch, int height, int width, int out_height, int out_width,
+                     int top, int left) {
     const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     const long long size = (long long)batch * out_height * out_width * OUT_CHANNELS;
     const long long step = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += step) {
         const Cell at(i, out_height, out_width, OUT_CHANNELS);
         const T sum = result_at(x, weight, at, height, width, top, left);
-        if (epilogue.is_plain())
-            out[i] = epilogue.plain(sum, i, at.channel);
-        else
-            epilogue.finish<1>({sum}, i, at.channel);
+#if NOT_PLAIN  // a variant of its own, as its registers leave a multiprocessor fewer threads
+        epilogue.finish<1>({sum}, i, at.channel);
+#else
+        out[i] = epilogue.plain(sum, i, at.channel);
+#endif
     }
 }
 
