@@ -56,21 +56,25 @@ __device__ inline T mish_slope(T x, T w) {
     FUNCTION(hardswish, x <= T(-3) ? T(0) : x >= T(3) ? x : x * (x + T(3)) / T(6),                                     \
              x <= T(-3) ? T(0) : x >= T(3) ? g : g * (x / T(3) + T(0.5)))
 
-// The functions by number, for kernels that have all of them and are told which: the list's order, 0 for none.
+// The functions by number, for kernels that have all of them and are told which: the list's order, 0 for none. The
+// branch is the same for all threads.
 #define POINTWISE_NUMBER(name, value, gradient) name##_number,
 enum { NO_FUNCTION, POINTWISE(POINTWISE_NUMBER) };
 
 struct Function {
     int number;
     T a, b;
-};
 
-// Calls `use(y of x, gradient of x from g and x)` for a function: one branch, the same for all threads.
-template <class Use> __device__ inline void with_function(const Function& function, Use use) {
-    const T a = function.a, b = function.b;
-    switch (function.number) {
-#define POINTWISE_CASE(name, value, gradient)                                                                          \
-    case name##_number: return use([a, b](T x) { return value; }, [a, b](T g, T x) { return gradient; });
-        POINTWISE(POINTWISE_CASE)
+    __device__ inline T value(T x) const {
+#define POINTWISE_VALUE(name, value, gradient)                                                                         \
+    case name##_number: return value;
+        switch (number) { POINTWISE(POINTWISE_VALUE) }
+        return x;
     }
-}
+    __device__ inline T gradient(T g, T x) const {
+#define POINTWISE_GRADIENT(name, value, gradient)                                                                      \
+    case name##_number: return gradient;
+        switch (number) { POINTWISE(POINTWISE_GRADIENT) }
+        return g;
+    }
+};

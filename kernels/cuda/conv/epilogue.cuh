@@ -7,14 +7,13 @@ template <int W> struct alignas(sizeof(T) * W) Neighbours {
 };
 
 __device__ inline T rectified(T x) {
-    with_function({relu_number}, [&](auto relu, auto) { x = relu(x); });
-    return x;
+    return Function{relu_number}.value(x);
 }
 
 // A function of x, or with `back` its gradient from that of y. Not inlined: the code of all functions is long.
 __device__ __noinline__ T through(int number, T a, T b, bool back, T x, T saved) {
-    with_function({number, a, b}, [&](auto value, auto gradient) { x = back ? gradient(x, saved) : value(x); });
-    return x;
+    const Function function{number, a, b};
+    return back ? function.gradient(x, saved) : function.value(x);
 }
 
 struct Epilogue {

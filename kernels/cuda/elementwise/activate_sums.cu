@@ -17,9 +17,7 @@ template <int W> struct Gradient {
     __device__ inline Pack<T, W> operator()(long long place) const {
         Pack<T, W> g = load<T, W>(grad + place);
         const Pack<T, W> own = load<T, W>(saved + place);
-        with_function(function, [&](auto, auto gradient) {
-            for (int k = 0; k < W; ++k) g.lane[k] = gradient(g.lane[k], own.lane[k]);
-        });
+        for (int k = 0; k < W; ++k) g.lane[k] = function.gradient(g.lane[k], own.lane[k]);
         store<T, W>(out + place, g);
         return g;
     }

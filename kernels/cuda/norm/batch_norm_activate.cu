@@ -18,12 +18,11 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     normalise_activate(const T* x, const T* gamma, const T* beta, const T* mean, const T* rest, const T* var,
                        const T* deviation, const T* addend, T* out, long long rows, int channels, double eps, T a, T b,
                        int function) {
+    const Function chosen{function, a, b};
     const auto finish = [&](auto& value, long long place) {
         constexpr int W = sizeof value / sizeof(T);
         if (addend) add<W>(value, addend + place);
-        with_function({function, a, b}, [&](auto activated, auto) {
-            for (int k = 0; k < W; ++k) value.lane[k] = activated(value.lane[k]);
-        });
+        for (int k = 0; k < W; ++k) value.lane[k] = chosen.value(value.lane[k]);
     };
     if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(gamma, 16) && on_boundary(mean, 16) &&
         on_boundary(beta, 16) && on_boundary(addend, 16) && on_boundary(out, 16)) {
@@ -41,6 +40,7 @@ extern "C" __global__ void __launch_bounds__(256, RESIDENT)
                            const T* var, const T* deviation, const T* addend, const T* saved, T* passed, double* sums,
                            double* products, double* distances, long long rows, int channels, int part_rows, double eps,
                            T a, T b, int function) {
+    const Function chosen{function, a, b};
     const auto passing = [&](int c, const auto& rstd) {
         constexpr int W = sizeof rstd / sizeof(T);
         Pack<T, W> scale = splat<T, W>(0), base = scale;
@@ -56,9 +56,7 @@ extern "C" __global__ void __launch_bounds__(256, RESIDENT)
                 for (int k = 0; k < W; ++k) before.lane[k] = z.lane[k] * scale.lane[k] + base.lane[k];
                 if (addend) add<W>(before, addend + place);
             }
-            with_function({function, a, b}, [&](auto, auto gradient) {
-                for (int k = 0; k < W; ++k) g.lane[k] = gradient(g.lane[k], before.lane[k]);
-            });
+            for (int k = 0; k < W; ++k) g.lane[k] = chosen.gradient(g.lane[k], before.lane[k]);
             store<T, W>(passed + place, g);
         };
     };
