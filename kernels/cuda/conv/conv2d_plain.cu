@@ -7,9 +7,9 @@ using T = ELEMENT;
 #include "epilogue.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    conv2d_plain(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out, T alpha,
-                 T beta, int function, int batch, int height, int width, int out_height, int out_width, int top,
-                 int left) {
+    conv2d_plain(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out,
+                 T alpha, T beta, int function, int batch, int height, int width, int out_height, int out_width,
+                 int top, int left) {
     __shared__ Tiles tiles;
     const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
     const int group = blockIdx.z / phases, phase = blockIdx.z % phases;

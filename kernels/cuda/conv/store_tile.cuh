@@ -29,7 +29,7 @@ template <bool PAIRS, int N> struct Columns {
 // them, so a sum takes one instruction for each, and a row one address.
 template <bool PAIRS, int M, int N, class PlaceOfRow>
 __device__ inline void store_plain(float (&acc)[M][N][4], int row0, int column, const Epilogue& epilogue, int channel0,
-                                    PlaceOfRow place_of_row) {
+                                   PlaceOfRow place_of_row) {
     const Columns<PAIRS, N> columns{column};
     const int row = row0 + threadIdx.x % 32 / 4;
     if (epilogue.bias) {
@@ -100,7 +100,7 @@ __device__ inline void store_pairs(const float (&acc)[M][N][4], int row0, int co
 #pragma unroll 1
         for (int n = 0; n < N && column + n * 8 < COLUMNS; ++n) {
             const int own = column + n * 8, count = own + 1 < COLUMNS ? 2 : 1;
-            float(&pair)[2] = sums[half][n];
+            float (&pair)[2] = sums[half][n];
 #pragma unroll 1
             for (int i = 0; i < count; ++i) {
                 if (not_finite(pair[i])) pair[i] = exact(row, own + i);

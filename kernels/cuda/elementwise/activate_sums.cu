@@ -1,5 +1,5 @@
-// The gradient of any pointwise function, and its sums over the rows of an array of rows x channels as sum_part.cuh makes
-// them, in one pass.
+// The gradient of any pointwise function, and its sums over the rows of an array of rows x channels as sum_part.cuh
+// makes them, in one pass.
 using T = ELEMENT;
 #include "sum_part.cuh"
 #include "pointwise.cuh"

@@ -1,5 +1,5 @@
-// What batch_norm.cu and batch_norm_activate.cu share: rows that are normalised, and sums over parts of the rows for the
-// gradients; batch_norm.cu has the method.
+// What batch_norm.cu and batch_norm_activate.cu share: rows that are normalised, and sums over parts of the rows for
+// the gradients; batch_norm.cu has the method.
 #include "vector.cuh"
 #include "rows.cuh"
 
@@ -25,8 +25,7 @@ __device__ inline double rstd_of(const T* var, const T* deviation, int c, double
     return infinite ? 1 / (double)deviation[c] : 1 / sqrt(var[c] + eps);
 }
 
-template <int W>
-__device__ inline Pack<T, W> rstds_of(const T* var, const T* deviation, int c, double eps) {
+template <int W> __device__ inline Pack<T, W> rstds_of(const T* var, const T* deviation, int c, double eps) {
     Pack<T, W> rstd;
     for (int k = 0; k < W; ++k) rstd.lane[k] = (T)rstd_of(var, deviation, c + k, eps);
     return rstd;
@@ -72,12 +71,12 @@ __device__ inline void normalise_by_variance(const T* x, const T* gamma, const T
 }
 
 // Sums over a part of grad, of ``grad * z`` and, unless `distances` is null, of z, which is ``(x - mean) * rstd``.
-// `passing(c, rstd)` is a function for the channels from c on, and `pass(grad, z, place)` makes of a gradient that which
-// is summed.
+// `passing(c, rstd)` is a function for the channels from c on, and `pass(grad, z, place)` makes of a gradient that
+// which is summed.
 template <int W, class Passing>
-__device__ inline void gradient_sums_of_part(const T* grad, const T* x, const T* mean, const T* var,
-                                             const T* deviation, double* sums, double* products, double* distances,
-                                             long long rows, int channels, int part_rows, double eps, Passing passing) {
+__device__ inline void gradient_sums_of_part(const T* grad, const T* x, const T* mean, const T* var, const T* deviation,
+                                             double* sums, double* products, double* distances, long long rows,
+                                             int channels, int part_rows, double eps, Passing passing) {
     __shared__ Pack<double, W> shared[256];
     const Part part(rows, part_rows);
     for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {

@@ -1,6 +1,6 @@
 // A normalisation with what follows it, an addend and any pointwise function, and the sums for its gradients, which the
-// gradient goes back through the function for. Bound by memory. Kernels of their own, as the code of all functions takes
-// registers that the others need not have.
+// gradient goes back through the function for. Bound by memory. Kernels of their own, as the code of all functions
+// takes registers that the others need not have.
 using T = ELEMENT;
 #include "batch_norm.cuh"
 #include "pointwise.cuh"
