@@ -84,6 +84,7 @@ NATIVE = {
     "conv2d_backward_input": _EVERY,
     "normalise": _EVERY,
     "batch_norm_backward": _EVERY,
+    "activate_backward_bias": replace(_EVERY, adds=False),
 }
 """Operation -> the epilogues that its kernels do in their own pass.
 

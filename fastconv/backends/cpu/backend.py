@@ -17,7 +17,7 @@ from typing import Any, final
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.fused import Composing
+from fastconv.backends.contract.composing import Composing
 from fastconv.backends.contract.types import Array, Precision, Shape, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError

@@ -517,7 +517,7 @@ _POOLED = [
     ("two-rows", (3, 5, 7, 17), SQUARES),
 ]
 
-_SMALL = Conv("small", 2, (6, 5), 16, 17)
+_SMALL = Conv("small", 2, (6, 6), 16, 17)
 
 
 def of_activation(activation: Activation, name: str) -> list[Case]:
@@ -528,7 +528,7 @@ def of_activation(activation: Activation, name: str) -> list[Case]:
         conv_after(c, added, keep=needs_before),
         conv_pool(c, SQUARES, activation),
         backward_input_through(c, activation),
-        conv_pool_backward(c, SQUARES, activation),
+        conv_pool_backward(replace(c, padding=pad(0, 0)), SQUARES, activation),
         backward_input_norm(c, added, add=True),
         normalise(name, (3, 5, 7, 17), added),
         normalise_pool(name, (2, 6, 5, 17), SQUARES, activation),
@@ -605,3 +605,4 @@ CASES = [
         for case in of_activation(POINTWISE[name](*values), f"small-{number}")
     ),
 ]
+SMALL = [case for case in CASES if "-small-" in case.id]  # each activation with each operation

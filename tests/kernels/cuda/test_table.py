@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv.backends.contract.fused import FusedOperations
-from fastconv.backends.contract.operations import Operations
+from fastconv.backends.contract.normalisation import Normalisations
 from fastconv.backends.cuda.backend import CudaBackend
 from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend
@@ -21,9 +19,8 @@ from fastconv.kernels import cuda
 from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.pointwise import POINTWISE
 from tests.backends.cases import CASES
-from tests.backends.op_case import Case
+from tests.backends.op_case import FUSED, OPERATIONS
 
-FUSED = {name for name, value in vars(FusedOperations).items() if name[0] != "_" and inspect.isfunction(value)}
 _FOLDER = Path(cuda.__file__).parent
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(?!__)(\w+)\(')
 _FUNCTION = re.compile(r"^    FUNCTION\((\w+),", re.MULTILINE)
@@ -53,23 +50,19 @@ def _launched() -> dict[str, set[str]]:
 
         return watched
 
-    for name in Operations.__abstractmethods__ | FUSED:
+    for name in OPERATIONS:
         setattr(backend, name, watch(name))
-    with backend.device.listening(lambda launch: found[running[-1]].add(_name(launch))):
-        for case in CASES:
-            for dtype in ("float32", "float64"):
-                _call(case, backend, dtype)
+    for case in CASES:
+        for dtype in ("float32", "float64"):
+            made = case.arrays(np.random.default_rng(0), dtype)
+            arrays = {name: backend.asarray(a) for name, a in made.items()}
+            results = {}
+            for name, spec in case.outputs.items():
+                shape, kind = spec if spec and isinstance(spec[0], tuple) else (spec, dtype)
+                results[name] = backend.empty(shape, kind)
+            with backend.device.listening(lambda launch: found[running[-1]].add(_name(launch))):
+                case.call(backend, arrays, results, backend.pool)
     return found
-
-
-def _call(case: Case, backend: DryBackend, dtype: str) -> None:
-    made = case.arrays(np.random.default_rng(0), dtype)
-    arrays = {name: backend.asarray(a) for name, a in made.items()}
-    results = {}
-    for name, spec in case.outputs.items():
-        shape, kind = spec if spec and isinstance(spec[0], tuple) else (spec, dtype)
-        results[name] = backend.empty(shape, kind)
-    case.call(backend, arrays, results, backend.pool)
 
 
 @pytest.fixture(scope="module")
@@ -83,28 +76,12 @@ def test_every_operation_is_listed_with_what_it_launches(launched: dict[str, set
         assert set(kernels) - fast_only == launched[op], op
 
 
-def test_what_is_native_takes_no_pass_of_its_own() -> None:
-    """Any activation and addend, forward and backward; only a pooling is another pass."""
-    backend, seen = DryBackend(), set()
-    for case in CASES:
-        if case.op not in cuda.NATIVE or "empty" in case.id:
-            continue
-        launched: list[str] = []
-        with backend.device.listening(lambda launch, to=launched: to.append(_name(launch))):
-            _call(case, backend, "float32")
-        pooled = "max_pool2d" in case.id
-        passes = [name for name in launched if name.startswith(("pointwise.", "elementwise.", "max_pool."))]
-        assert bool(passes) == pooled, (case.op, case.id, launched)
-        seen |= {(case.op, name) for name in POINTWISE if name in case.id}
-    assert seen == {(op, name) for op in cuda.NATIVE for name in POINTWISE}
-
-
 def test_every_operation_of_the_contract_is_listed() -> None:
-    assert set(cuda.TABLE) - FUSED == Operations.__abstractmethods__
+    assert set(cuda.TABLE) - FUSED == OPERATIONS - FUSED
 
 
 def test_fusions_listed_are_those_that_the_backend_has_natively() -> None:
-    native = {name for name in FUSED if getattr(CudaBackend, name) is not getattr(FusedOperations, name)}
+    native = {name for name in FUSED if getattr(CudaBackend, name) is not getattr(Normalisations, name)}
     assert set(cuda.TABLE) & FUSED == native
 
 
