@@ -69,7 +69,7 @@ def array_bytes(launch: Launch) -> int:
 
 def _numbers(launch: Launch) -> list[int]:
     """Return the sizes that a convolution gets: batch, height, width, out_height, out_width, ..."""
-    return [int(a) for a in launch.args if isinstance(a, np.int32)][1:]  # behind `rectify`, or the steps of a part
+    return [int(a) for a in launch.args if isinstance(a, np.int32)][1:]  # behind a function or steps
 
 
 def turns(launch: Launch) -> int:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.cuda_launches import Operand
 from benchmarks.cuda_model import L2_RATE, MMA_SHARE, Work
 from benchmarks.cuda_steps import STEPS
 
@@ -29,7 +28,8 @@ EPILOGUE_SHARE, STATISTICS_SHARE = 8 / 40, 4 / 8
 WGMMA_SHARE, WGMMA_COLUMNS, WGMMA_SHARED, WGMMA_L2 = 0.80, 64, 0.5, 0.5
 
 _CONVOLUTIONS = ("conv2d_gather", "conv2d_halo")
-_BEHIND_NORM = ("relu_forward", "add_arrays", "max_pool2d_pixels")
+_NORMALISE = ("normalise_inference", "normalise_activate")
+_GRADIENT_SUMS = ("batch_norm_gradient_sums", "activate_gradient_sums")
 
 
 class Flow:
@@ -100,8 +100,8 @@ def short_epilogue(works: Sequence[Work]) -> list[Work]:
     return [replace(w, behind=w.behind * EPILOGUE_SHARE) if w.kernel in _CONVOLUTIONS else w for w in works]
 
 
-def fuse_passes(works: Sequence[Work]) -> list[Work]:
-    """One pass normalises, adds, rectifies and pools; the gradient's two passes take the mask and the pooling."""
+def fuse_pooling(works: Sequence[Work]) -> list[Work]:
+    """The pass that normalises pools too; the gradient's two passes take the mask, from x, and the pooling."""
     return _fused_forward(_fused_backward(works))
 
 
@@ -110,62 +110,35 @@ def _fused_backward(works: Sequence[Work]) -> list[Work]:
     for at, sums in enumerate(works):
         if sums.kernel != "batch_norm_gradient_sums":
             continue
-        grad, x = sums.reads[:2]
-        others = [i for i in flow.readers(grad.key, flow.writer(grad.key, at) or 0) if i != at]
-        apply = next(i for i in others if works[i].kernel == "batch_norm_gradient_apply")
-        shared = [i for i in others if i != apply]
+        grad = sums.reads[0]
         maker = flow.writer(grad.key, at)
-        source: tuple[Operand, ...] = (grad,)
-        if maker is not None and works[maker].kernel == "max_pool2d_backward_pixels" and not shared:
-            source = works[maker].reads
-            dropped.add(maker)
-            maker = flow.writer(source[0].key, maker)
-        if maker is not None and works[maker].kernel == "relu_gradient":
-            if len(flow.readers(source[0].key, maker)) > 1 and len(source) > 1:
-                continue
-            from_x = len(source) > 1 or _is_of_norm(flow, works[maker].reads[1].key, x.key, maker)
-            rest = source[1:] if from_x else works[maker].reads[1:]
-            source = (works[maker].reads[0], *rest)
-            dropped.add(maker)
-        kept = (grad,) if shared else ()
-        flow.works[at] = replace(sums, reads=(*source, *sums.reads[1:]), writes=(*kept, *sums.writes))
-        if not shared:
-            flow.works[apply] = replace(works[apply], reads=(*source, *works[apply].reads[1:]))
+        if maker is None or works[maker].kernel != "max_pool2d_backward_pixels":
+            continue
+        source = works[maker].reads
+        dropped.add(maker)
+        mask = flow.writer(source[0].key, maker)
+        if mask is not None and works[mask].kernel == "relu_gradient":
+            source = (works[mask].reads[0], *source[1:])
+            dropped.add(mask)
+        apply = next(i for i in flow.readers(grad.key, maker) if works[i].kernel == "batch_norm_gradient_apply")
+        for i in (at, apply):
+            flow.works[i] = replace(works[i], reads=(*source, *works[i].reads[1:]))
     return [work for i, work in enumerate(flow.works) if i not in dropped]
-
-
-def _is_of_norm(flow: Flow, y: int, x: int, before: int) -> bool:
-    """Return whether y is the rectified normalisation of x, so that x tells the sign."""
-    relu = flow.writer(y, before)
-    if relu is None or flow.works[relu].kernel != "relu_forward":
-        return False
-    norm = flow.writer(flow.works[relu].reads[0].key, relu)
-    return norm is not None and flow.works[norm].kernel == "normalise_inference" and flow.works[norm].reads[0].key == x
 
 
 def _fused_forward(works: Sequence[Work]) -> list[Work]:
     flow = Flow(works)
     dropped: set[int] = set()
     for at, norm in enumerate(works):
-        if norm.kernel != "normalise_inference":
+        y = norm.writes[0] if norm.kernel in _NORMALISE else None
+        readers = [] if y is None else flow.readers(y.key, at)
+        pooling = next((i for i in readers if works[i].kernel == "max_pool2d_pixels"), None)
+        if y is None or pooling is None:
             continue
-        chain, inside = [at], {norm.writes[0].key}
-        while (behind := _next_pass(flow, chain[-1])) is not None:
-            chain.append(behind)
-            inside.add(works[behind].writes[0].key)
-        reads = {o.key: o for i in chain for o in works[i].reads if o.key not in inside}
-        last = works[chain[-1]]
-        kept = {o.key: o for i in chain[:-1] for o in works[i].writes if set(flow.readers(o.key, i)) - set(chain)}
-        writes = {**kept, **{o.key: o for o in last.writes}}
-        joined = replace(last, kernel="normalise_fused", reads=tuple(reads.values()), writes=tuple(writes.values()))
-        flow.works[chain[-1]] = joined
-        dropped |= set(chain[:-1])
+        writes = works[pooling].writes if readers == [pooling] else (y, *works[pooling].writes)
+        flow.works[pooling] = replace(works[pooling], kernel="normalise_fused", reads=norm.reads, writes=writes)
+        dropped.add(at)
     return [work for i, work in enumerate(flow.works) if i not in dropped]
-
-
-def _next_pass(flow: Flow, at: int) -> int | None:
-    key = flow.works[at].writes[0].key
-    return next((i for i in flow.readers(key, at) if flow.works[i].kernel in _BEHIND_NORM), None)
 
 
 def statistics_in_epilogue(works: Sequence[Work]) -> list[Work]:
@@ -186,7 +159,7 @@ def sums_in_epilogue(works: Sequence[Work]) -> list[Work]:
     flow, dropped = Flow(works), set()
     names: dict[int, int] = {}
     for at, work in enumerate(works):
-        if work.kernel != "batch_norm_gradient_sums":
+        if work.kernel not in _GRADIENT_SUMS:
             continue
         grad, *others = work.reads
         maker = flow.writer(grad.key, at)
@@ -251,7 +224,7 @@ PLAN: tuple[tuple[str, Callable[[Sequence[Work]], list[Work]]], ...] = (
     ("activations packed once", pack_once),
     ("bf16 storage end to end", store_bf16),
     ("a short epilogue", short_epilogue),
-    ("native normalise-activate-pool", fuse_passes),
+    ("native normalise-pool", fuse_pooling),
     ("statistics in the convolution's epilogue", statistics_in_epilogue),
     ("mask and sums in the gradient's epilogue", sums_in_epilogue),
     ("weights packed by the optimizer, small kernels folded", fewer_launches),

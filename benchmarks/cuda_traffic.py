@@ -78,7 +78,7 @@ def shrunk(backend: Backend, launch: Launch) -> Launch:
     """
     macros: dict[str, Any] = dict(launch.kernel.defines)
     weight = launch.kernel.name == "conv2d_weight"
-    numbers = [int(a) for a in launch.args if isinstance(a, np.int32)][1:]  # behind `rectify`, or the steps of a part
+    numbers = [int(a) for a in launch.args if isinstance(a, np.int32)][1:]  # behind a function or steps
     batch, height, width, out_height, out_width, *before = numbers
     row = weight and batch == height == 1 and width == out_width > _PIXELS
     whole, few = (width, 2 * _PIXELS) if row else (batch, max(1, -(-_PIXELS // (out_height * out_width))))
@@ -86,7 +86,7 @@ def shrunk(backend: Backend, launch: Launch) -> Launch:
         whole, few = batch, batch
     numbers = [1, 1, few, 1, few, *before] if row else [few, *numbers[1:]]
     out_height, out_width = numbers[3:5]
-    images = {0, 1} if weight else {0, 4, 5}
+    images = {0, 1} if weight else {0, *range(4, 8)}
 
     def smaller(index: int, array: np.ndarray) -> Any:
         parts = array.shape[0] if weight and index == 2 else 1

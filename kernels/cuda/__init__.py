@@ -4,6 +4,8 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` stands in softmax.cu.
 """
 
+from dataclasses import replace
+
 from ..epilogue import Native
 from ..pointwise import POINTWISE
 from ..update_rules import UPDATE_RULES
@@ -16,6 +18,7 @@ _CONVOLUTION = (
     "pack.pack_input",
 )
 _DENSE = ("conv2d_gather.conv2d_gather", "conv2d_plain.conv2d_plain", "pack.pack_input")
+_SUM = ("reduce.sum_rows", "words.fill_array")
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _WEIGHT = (
     "conv2d_weight.conv2d_weight",
@@ -28,9 +31,10 @@ _WEIGHT = (
 TABLE = {
     "prepare_conv2d_weight": ("pack.pack_weight",),
     "conv2d": _CONVOLUTION,
-    "conv2d_backward_input": _CONVOLUTION,
+    "conv2d_backward_input": (*_CONVOLUTION, *_SUM),
     "conv2d_backward_weight": (*_WEIGHT, "conv2d_depthwise.conv2d_depthwise_weight", "reduce.sum_rows"),
-    "sum_rows": ("reduce.sum_rows", "words.fill_array"),
+    "sum_rows": _SUM,
+    "activate_backward_bias": ("activate_sums.activate_gradient_sum_rows", *_SUM),
     "conv2d_statistics": (*_CONVOLUTION, *_STATISTICS),
     "prepare_dense_weight": ("pack.pack_weight",),
     "dense": _DENSE,
@@ -46,11 +50,13 @@ TABLE = {
         "batch_norm.normalise",
     ),
     "batch_norm_backward": (
+        "batch_norm_activate.activate_gradient_sums",
         "batch_norm.batch_norm_gradient_apply",
         "batch_norm.batch_norm_gradient_sums",
         "batch_norm.combine_gradients",
+        "words.copy_array",
     ),
-    "normalise": ("batch_norm.normalise_inference",),
+    "normalise": ("batch_norm.normalise_inference", "batch_norm_activate.normalise_activate"),
     "update_running_stats": ("batch_norm.move_running",),
     "activate": tuple(f"pointwise.{name}_forward" for name in POINTWISE),
     "activate_backward": tuple(f"pointwise.{name}_gradient" for name in POINTWISE),
@@ -72,10 +78,17 @@ TABLE = {
     "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),
 }
 
+_EVERY = Native(adds=True, activations=frozenset(POINTWISE))
 NATIVE = {
-    "conv2d": Native(adds=True, activations=frozenset(("relu",))),
-    "conv2d_backward_input": Native(adds=True),
-    "normalise": Native(),
-    "batch_norm_backward": Native(),
+    "conv2d": replace(_EVERY, keeps=True),
+    "conv2d_backward_input": _EVERY,
+    "normalise": _EVERY,
+    "batch_norm_backward": _EVERY,
+    "activate_backward_bias": replace(_EVERY, adds=False),
 }
-"""Operation -> the epilogues that its kernels do in their own pass."""
+"""Operation -> the epilogues that its kernels do in their own pass.
+
+No pooling: its windows reach over the edges of a convolution's tiles, and the normalisation's kernels walk over rows of
+channels, not over maps. No ``conv2d_backward_input_norm``: its sums over pixels would need the warps of a block to meet
+behind their last product, in every variant, and parts for `combine_gradients`; NOTES.md plans that with the statistics.
+"""

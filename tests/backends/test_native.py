@@ -30,11 +30,13 @@ CPU = {
     "batch_norm_backward": Native(adds=True, activations=RELU, pools=True),
     "activate_backward_bias": Native(activations=RELU),
 }
+ALL = frozenset(POINTWISE)
 CUDA = {
-    "conv2d": Native(adds=True, activations=RELU),
-    "conv2d_backward_input": Native(adds=True),
-    "normalise": Native(),
-    "batch_norm_backward": Native(),
+    "conv2d": Native(adds=True, activations=ALL, keeps=True),
+    "conv2d_backward_input": Native(adds=True, activations=ALL),
+    "normalise": Native(adds=True, activations=ALL),
+    "batch_norm_backward": Native(adds=True, activations=ALL),
+    "activate_backward_bias": Native(activations=ALL),
 }
 PARTS = ("activate", "activate_backward", "add", "max_pool2d", "max_pool2d_backward")
 

@@ -91,6 +91,7 @@ class CudaBackend(Backend):
     update_running_stats = OnDevice(norm.update_running_stats)
     activate = OnDevice(pointwise.activate)
     activate_backward = OnDevice(pointwise.activate_backward)
+    activate_backward_bias = OnDevice(reduce.activate_backward_bias)
     add = OnDevice(elementwise.add)
     scale = OnDevice(elementwise.scale)
     copy = OnDevice(elementwise.copy)

@@ -20,7 +20,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.backends.cuda.backend import CudaBackend
 from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
-from fastconv.kernels.cuda.conv import conv2d
+from fastconv.kernels.cuda.conv import choice
 from fastconv.kernels.cuda.runtime import cubins, nvrtc
 from fastconv.kernels.cuda.runtime.device import Dim, Kernel
 
@@ -229,8 +229,8 @@ def _check_device(cupy: Any) -> None:
             f" {_LEAST_CAPABILITY // 10}.{_LEAST_CAPABILITY % 10} or newer (Ampere); choose the backend 'numba'"
         )
     shared = cupy.cuda.Device().attributes["MaxSharedMemoryPerBlockOptin"]
-    if shared < conv2d.LEAST_SHARED_MEMORY:
+    if shared < choice.LEAST_SHARED_MEMORY:
         raise BackendUnavailableError(
             f"backend 'cupy': the device gives a block {shared} bytes of shared memory; the kernels need"
-            f" {conv2d.LEAST_SHARED_MEMORY}; choose the backend 'numba'"
+            f" {choice.LEAST_SHARED_MEMORY}; choose the backend 'numba'"
         )

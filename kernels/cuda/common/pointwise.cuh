@@ -55,3 +55,26 @@ __device__ inline T mish_slope(T x, T w) {
              g * (a * x > b ? T(1) : logistic(a * x)))                                                             \
     FUNCTION(hardswish, x <= T(-3) ? T(0) : x >= T(3) ? x : x * (x + T(3)) / T(6),                                     \
              x <= T(-3) ? T(0) : x >= T(3) ? g : g * (x / T(3) + T(0.5)))
+
+// The functions by number, for kernels that have all of them and are told which: the list's order, 0 for none. The
+// branch is the same for all threads.
+#define POINTWISE_NUMBER(name, value, gradient) name##_number,
+enum { NO_FUNCTION, POINTWISE(POINTWISE_NUMBER) };
+
+struct Function {
+    int number;
+    T a, b;
+
+    __device__ inline T value(T x) const {
+#define POINTWISE_VALUE(name, value, gradient)                                                                         \
+    case name##_number: return value;
+        switch (number) { POINTWISE(POINTWISE_VALUE) }
+        return x;
+    }
+    __device__ inline T gradient(T g, T x) const {
+#define POINTWISE_GRADIENT(name, value, gradient)                                                                      \
+    case name##_number: return gradient;
+        switch (number) { POINTWISE(POINTWISE_GRADIENT) }
+        return g;
+    }
+};

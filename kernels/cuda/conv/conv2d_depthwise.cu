@@ -2,6 +2,7 @@
 // channels, so all reads of a warp lie together; bound by memory. Padded cells are skipped.
 using T = ELEMENT;
 #include "taps.cuh"
+#include "epilogue.cuh"
 constexpr int RESULTS = CHANNELS * MULTIPLIER;
 
 struct Cell {
@@ -58,16 +59,20 @@ constexpr int OUT_CHANNELS = RESULTS;
 
 // `height` and `width` are those of the map that is read.
 extern "C" __global__ void __launch_bounds__(256)
-    conv2d_depthwise(const T* x, const T* weight, const T* bias, const T* addend, T* out, int rectify, int batch,
-                     int height, int width, int out_height, int out_width, int top, int left) {
+    conv2d_depthwise(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out,
+                     T alpha, T beta, int function, int batch, int height, int width, int out_height, int out_width,
+                     int top, int left) {
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     const long long size = (long long)batch * out_height * out_width * OUT_CHANNELS;
     const long long step = (long long)gridDim.x * blockDim.x;
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < size; i += step) {
         const Cell at(i, out_height, out_width, OUT_CHANNELS);
-        T sum = result_at(x, weight, at, height, width, top, left);
-        if (bias) sum += bias[at.channel];
-        if (addend) sum += addend[i];
-        out[i] = rectify && sum < 0 ? T(0) : sum;
+        const T sum = result_at(x, weight, at, height, width, top, left);
+#if NOT_PLAIN  // a variant of its own, as its registers leave a multiprocessor fewer threads
+        epilogue.finish<1>({sum}, i, at.channel);
+#else
+        out[i] = epilogue.plain(sum, i, at.channel);
+#endif
     }
 }
 

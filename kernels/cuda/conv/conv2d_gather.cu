@@ -5,11 +5,13 @@
 // ROW_BYTES through STAGES buffers that cp.async fills ahead; where a row of pixels lies is kept in shared memory. With
 // few channels (FLAT) a row of depth runs on over the taps, element by element, so that 3 channels waste nothing.
 // The weight is packed (pack.cu): [group][column][tap][channel], channels padded to 16 bytes, or [tap and channel] flat.
+using T = float;  // of sums and results
 #include "operand.cuh"
 #include "taps.cuh"
 #include "exact.cuh"
 #include "tile.cuh"
 #include "epilogue.cuh"
+#include "store_tile.cuh"
 
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
 constexpr int M = TILE_M / WARPS_M / 16, N = TILE_N / WARPS_N / 8;
@@ -86,8 +88,9 @@ __device__ inline void load_a_flat(char* tile, const Pixel* pixels, const Input&
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    conv2d_gather(const E* x, const E* packed, const float* weight, const float* bias, const float* addend, float* out,
-                  int rectify, int batch, int height, int width, int out_height, int out_width, int top, int left) {
+    conv2d_gather(const E* x, const E* packed, const float* weight, const float* bias, const float* addend,
+                  const float* saved, float* before, float* out, float alpha, float beta, int function, int batch,
+                  int height, int width, int out_height, int out_width, int top, int left) {
     extern __shared__ __align__(128) char memory[];
     __shared__ Shared shared;
     const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
@@ -171,7 +174,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
     cp_async_wait<0>();
 
-    const Epilogue epilogue{bias, addend, out, rectify};
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     store_tile<M, N>(
         acc, warp_row, column0 + warp_column, epilogue, group * COLUMNS, [&](int row) { return shared.places[row]; },
         [&](int row, int column) {

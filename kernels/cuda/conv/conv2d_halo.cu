@@ -9,11 +9,13 @@
 // TILE_W wide: so eight neighbouring pixels have eight keys whether they lie in one line or in two, and the rows of a
 // warp have one key every 16 pixels.
 // The weight is packed as for conv2d_gather.cu.
+using T = float;  // of sums and results
 #include "operand.cuh"
 #include "taps.cuh"
 #include "exact.cuh"
 #include "tile.cuh"
 #include "epilogue.cuh"
+#include "store_tile.cuh"
 
 constexpr int TILE_M = TILE_IMAGES * TILE_H * TILE_W;
 constexpr int THREADS = WARPS_M * WARPS_N * 32;
@@ -78,8 +80,9 @@ __device__ inline void load_patch(char* patch, const Cell* cells, const E* x, bo
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    conv2d_halo(const E* x, const E* packed, const float* weight, const float* bias, const float* addend, float* out,
-                int rectify, int batch, int height, int width, int out_height, int out_width, int top, int left) {
+    conv2d_halo(const E* x, const E* packed, const float* weight, const float* bias, const float* addend,
+                const float* saved, float* before, float* out, float alpha, float beta, int function, int batch,
+                int height, int width, int out_height, int out_width, int top, int left) {
     extern __shared__ __align__(128) char memory[];
     __shared__ Cell cells[CELLS];
     const int group = blockIdx.z, column0 = blockIdx.y * TILE_N;
@@ -139,7 +142,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     }
     cp_async_wait<0>();
 
-    const Epilogue epilogue{bias, addend, out, rectify};
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
     auto pixel_of = [&](int slot, int& n, int& p, int& q) {
         n = image0 + slot / (TILE_H * TILE_W);
         p = p0 + slot / TILE_W % TILE_H;

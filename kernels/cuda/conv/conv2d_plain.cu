@@ -4,10 +4,12 @@ using T = ELEMENT;
 #include "taps.cuh"
 #include "exact.cuh"
 #include "plain_tile.cuh"
+#include "epilogue.cuh"
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    conv2d_plain(const T* x, const T* weight, const T* bias, const T* addend, T* out, int rectify, int batch, int height,
-                 int width, int out_height, int out_width, int top, int left) {
+    conv2d_plain(const T* x, const T* weight, const T* bias, const T* addend, const T* saved, T* before, T* out,
+                 T alpha, T beta, int function, int batch, int height, int width, int out_height, int out_width,
+                 int top, int left) {
     __shared__ Tiles tiles;
     const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
     const int group = blockIdx.z / phases, phase = blockIdx.z % phases;
@@ -55,16 +57,13 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     }
 
     const int row0 = threadIdx.x / 16 * 4, first = column0 + threadIdx.x % 16 * 4;
-    auto finish = [&](T sum, long long pixel, int channel) {
-        if (bias) sum += bias[channel];
-        if (addend) sum += addend[pixel * (GROUPS * COLUMNS) + channel];
-        out[pixel * (GROUPS * COLUMNS) + channel] = rectify && sum < 0 ? T(0) : sum;
-    };
-    auto out_pixel = [&](long long n, int p, int q) {
+    const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
+    const bool plain = epilogue.is_plain();
+    auto out_place = [&](long long n, int p, int q) {
         const int oh = rows.out_first + p * rows.out_step, ow = columns.out_first + q * columns.out_step;
-        return (n * out_height + oh) * out_width + ow;
+        return ((n * out_height + oh) * out_width + ow) * (GROUPS * COLUMNS);
     };
-    unsigned open = 0;  // bits of results that are not finite; see epilogue.cuh
+    unsigned open = 0;  // bits of results that are not finite, or that more becomes of; see store_tile.cuh
 #pragma unroll
     for (int m = 0; m < 4; ++m) {
         if (place0 + row0 + m >= places) continue;
@@ -74,25 +73,30 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             if (first + i >= COLUMNS) continue;
-            if (not_finite(acc[m][i]))
+            const int channel = group * COLUMNS + first + i;
+            const long long place = out_place(n, p, q) + channel;
+            if (!plain || not_finite(acc[m][i]))
                 open |= 1u << (m * 4 + i);
             else
-                finish(acc[m][i], out_pixel(n, p, q), group * COLUMNS + first + i);
+                out[place] = epilogue.plain(acc[m][i], place, channel);
         }
     }
     if (!open) return;
-    for (int m = 0; m < 4; ++m) {
-        if (!(open >> (m * 4) & 15)) continue;
+    T sums[16];
+#pragma unroll
+    for (int e = 0; e < 16; ++e) sums[e] = acc[e / 4][e % 4];
+#pragma unroll 1
+    for (int e = 0; e < 16; ++e) {
+        if (!(open >> e & 1)) continue;
         long long n;
         int p, q;
-        pixel_of(place0 + row0 + m, n, p, q);
+        pixel_of(place0 + row0 + e / 4, n, p, q);
         auto read = [&](long long cell, int c) {
             return x[(n * height * width + cell) * (GROUPS * CHANNELS) + group * CHANNELS + c];
         };
-        for (int i = 0; i < 4; ++i) {
-            if (!(open >> (m * 4 + i) & 1)) continue;
-            const T sum = exact_result<T>(read, weight, T(0), rows, columns, p, q, height, width, group, first + i);
-            finish(sum, out_pixel(n, p, q), group * COLUMNS + first + i);
-        }
+        const int column = first + e % 4, channel = group * COLUMNS + column;
+        if (not_finite(sums[e]))
+            sums[e] = exact_result<T>(read, weight, T(0), rows, columns, p, q, height, width, group, column);
+        epilogue.finish<1>({sums[e]}, out_place(n, p, q) + channel, channel);
     }
 }

@@ -1,4 +1,4 @@
-"""Convolution and dense layers on the GPU, as the contract has them; conv2d.py launches the kernels."""
+"""Convolution and dense layers on the GPU, as the contract has them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import numpy as np
 
 from ...geometry import POINTWISE
 from ...prepared import PreparedWeight
+from ..elementwise.reduce import sum_rows
 from ..norm import batch_norm
-from . import conv2d as launches
-from .conv2d import DEPTHWISE, MATHS, PLAIN, TENSOR, choose, pack_weight, product_geometry
+from . import weight_gradient
+from .choice import DEPTHWISE, MATHS, PLAIN, TENSOR, choose, product_geometry
+from .conv2d import Finish, pack_weight, run
 
 
 def conv2d_reasons(device, weight, *, geometry, input_shape, precision, algorithm):
@@ -51,44 +53,44 @@ def _prepared(device, weight, kernel, geometry, input_shape, precision, workspac
     return PreparedWeight(weight, chosen, packed, geometry)
 
 
-def _run(device, x, weight, out, workspace, **finish):
-    geometry = product_geometry(weight.geometry, weight.weight.shape)
-    launches.run(device, x, weight, geometry, **finish, out=out, workspace=workspace)
-
-
 def conv2d(device, x, weight, bias, epilogue, *, addend=None, out, before=None, argmax=None, workspace):
-    """Convolution, addition and rectifier."""
-    rectify = epilogue.activation is not None
-    _run(device, x, weight, out, workspace, bias=bias, addend=addend, rectify=rectify)
+    """Convolution, addition and activation."""
+    finish = Finish(out, bias, addend, epilogue.activation, before=before)
+    run(device, x, weight, finish, workspace)
 
 
 def conv2d_statistics(device, x, weight, bias, *, out, mean, var, workspace):
     """Convolution, then mean and variance of its result."""
-    _run(device, x, weight, out, workspace, bias=bias)
+    run(device, x, weight, Finish(out, bias), workspace)
     batch_norm.statistics(device, out, mean=mean, var=var, workspace=workspace)
 
 
 def conv2d_backward_input(
     device, grad_output, weight, *, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
 ):
-    """Gradient of the input, plus `addend`."""
-    _run(device, grad_output, weight, out, workspace, addend=addend)
+    """Gradient of the input, plus `addend`, through the activation; the gradient of a bias takes a pass of its own.
+
+    Summed with the tiles it would need the warps of a block to meet behind their last product, and have other bits.
+    """
+    run(device, grad_output, weight, Finish(out, None, addend, activation, saved), workspace)
+    if grad_bias is not None:
+        sum_rows(device, out, out=grad_bias, workspace=workspace)
 
 
 def conv2d_backward_weight(device, grad_output, x, *, geometry, precision, algorithm, out, workspace):
     """Gradient of the weight."""
     product = product_geometry(geometry, out.shape)
-    launches.backward_weight(device, grad_output, x, product, precision=precision, out=out, workspace=workspace)
+    weight_gradient.backward_weight(device, grad_output, x, product, precision=precision, out=out, workspace=workspace)
 
 
 def dense(device, x, weight, bias, *, out, workspace):
     """Matrix product."""
-    _run(device, _as_map(x), _as_prepared(weight), _as_map(out), workspace, bias=bias)
+    run(device, _as_map(x), _as_prepared(weight), Finish(_as_map(out), bias), workspace)
 
 
 def dense_backward_input(device, grad_output, weight, *, out, workspace):
     """Gradient of the input."""
-    _run(device, _as_map(grad_output), _as_prepared(weight), _as_map(out), workspace)
+    run(device, _as_map(grad_output), _as_prepared(weight), Finish(_as_map(out)), workspace)
 
 
 def dense_backward_weight(device, grad_output, x, *, precision, out, workspace):

@@ -8,37 +8,7 @@
 // variances out of range (`deviation`); null where there is none. 1 / sqrt(var + eps) multiplies by itself, before
 // gamma: it is in range where their product need not be.
 using T = ELEMENT;
-#include "vector.cuh"
-#include "rows.cuh"
-
-// Rows of a part.
-struct Part {
-    long long first, stop;
-    __device__ inline Part(long long rows, int part_rows) {
-        first = blockIdx.x * (long long)part_rows;
-        stop = first + part_rows < rows ? first + part_rows : rows;
-    }
-};
-
-// Sum over a part, in double.
-template <int W> __device__ inline Pack<double, W> add_lines(const Pack<T, W>& mine, Pack<double, W>* shared) {
-    Pack<double, W> wide;
-    for (int k = 0; k < W; ++k) wide.lane[k] = mine.lane[k];
-    return sum_over_lines<double, W>(wide, shared);
-}
-
-// 1 / sqrt(var + eps) of a channel.
-__device__ inline double rstd_of(const T* var, const T* deviation, int c, double eps) {
-    const bool infinite = deviation && var[c] > 0 && var[c] - var[c] != 0;
-    return infinite ? 1 / (double)deviation[c] : 1 / sqrt(var[c] + eps);
-}
-
-template <int W>
-__device__ inline Pack<T, W> rstds_of(const T* var, const T* deviation, int c, double eps) {
-    Pack<T, W> rstd;
-    for (int k = 0; k < W; ++k) rstd.lane[k] = (T)rstd_of(var, deviation, c + k, eps);
-    return rstd;
-}
+#include "batch_norm.cuh"
 
 struct Sums {
     double sum, square;
@@ -155,22 +125,6 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     }
 }
 
-// out = (x - centre) * rstd * scale + base, for the channels from c on.
-template <int W>
-__device__ inline void normalise_rows(const T* x, const Pack<T, W>& centre, const Pack<T, W>& rstd,
-                                      const Pack<T, W>& scale, const Pack<T, W>& base, T* out, long long rows,
-                                      int channels, int c) {
-    for (long long row = blockIdx.x * (long long)blockDim.y + threadIdx.y; row < rows;
-         row += gridDim.x * (long long)blockDim.y) {
-        Pack<T, W> value = load<T, W>(x + row * channels + c);
-        for (int k = 0; k < W; ++k) {
-            const T z = (value.lane[k] - centre.lane[k]) * rstd.lane[k];
-            value.lane[k] = z * scale.lane[k] + base.lane[k];
-        }
-        store<T, W>(out + row * channels + c, value);
-    }
-}
-
 template <int W>
 __device__ inline void normalise_by_rstd(const T* x, const T* mean, const T* rstd, const T* gamma, const T* shift,
                                          T* out, long long rows, int channels) {
@@ -178,7 +132,7 @@ __device__ inline void normalise_by_rstd(const T* x, const T* mean, const T* rst
         const int c = chunk + threadIdx.x * W;
         if (c >= channels) return;
         normalise_rows<W>(x, load<T, W>(mean + c), load<T, W>(rstd + c), load<T, W>(gamma + c), load<T, W>(shift + c),
-                          out, rows, channels, c);
+                          out, rows, channels, c, [](auto&, long long) {});
     }
 }
 
@@ -194,62 +148,16 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     }
 }
 
-template <int W>
-__device__ inline void normalise_by_variance(const T* x, const T* gamma, const T* beta, const T* mean, const T* rest,
-                                             const T* var, const T* deviation, T* out, long long rows, int channels,
-                                             double eps) {
-    for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
-        const int c = chunk + threadIdx.x * W;
-        if (c >= channels) return;
-        const Pack<T, W> rstd = rstds_of<W>(var, deviation, c, eps), scale = load<T, W>(gamma + c);
-        Pack<T, W> base = load<T, W>(beta + c);
-        for (int k = 0; rest && k < W; ++k) base.lane[k] -= rest[c + k] * rstd.lane[k] * scale.lane[k];
-        normalise_rows<W>(x, load<T, W>(mean + c), rstd, scale, base, out, rows, channels, c);
-    }
-}
-
 // With statistics given.
 extern "C" __global__ void __launch_bounds__(256, 4)
     normalise_inference(const T* x, const T* gamma, const T* beta, const T* mean, const T* rest, const T* var,
                         const T* deviation, T* out, long long rows, int channels, double eps) {
+    const auto nothing = [](auto&, long long) {};
     if (channels % WIDTH == 0 && on_boundary(x, 16) && on_boundary(gamma, 16) && on_boundary(mean, 16) &&
         on_boundary(beta, 16) && on_boundary(out, 16)) {
-        normalise_by_variance<WIDTH>(x, gamma, beta, mean, rest, var, deviation, out, rows, channels, eps);
+        normalise_by_variance<WIDTH>(x, gamma, beta, mean, rest, var, deviation, out, rows, channels, eps, nothing);
     } else {
-        normalise_by_variance<1>(x, gamma, beta, mean, rest, var, deviation, out, rows, channels, eps);
-    }
-}
-
-template <int W>
-__device__ inline void gradient_sums_of_part(const T* grad, const T* x, const T* mean, const T* var,
-                                             const T* deviation, double* sums, double* products, double* distances,
-                                             long long rows, int channels, int part_rows, double eps) {
-    __shared__ Pack<double, W> shared[256];
-    const Part part(rows, part_rows);
-    for (int chunk = first_chunk<W>(); chunk < channels; chunk += next_chunk<W>()) {
-        const int c = chunk + threadIdx.x * W;
-        Pack<T, W> sum = splat<T, W>(0), product = sum, distance = sum;
-        if (c < channels) {
-            const Pack<T, W> centre = load<T, W>(mean + c), rstd = rstds_of<W>(var, deviation, c, eps);
-            for (long long row = part.first + threadIdx.y; row < part.stop; row += blockDim.y) {
-                const Pack<T, W> g = load<T, W>(grad + row * channels + c), value = load<T, W>(x + row * channels + c);
-                for (int k = 0; k < W; ++k) {
-                    const T z = (value.lane[k] - centre.lane[k]) * rstd.lane[k];
-                    sum.lane[k] += g.lane[k];
-                    product.lane[k] += g.lane[k] * z;
-                    distance.lane[k] += z;
-                }
-            }
-        }
-        const bool writes = threadIdx.y == 0 && c < channels;
-        const long long place = blockIdx.x * (long long)channels + c;
-        Pack<double, W> total = add_lines<W>(sum, shared);
-        for (int k = 0; k < W && writes; ++k) sums[place + k] = total.lane[k];
-        total = add_lines<W>(product, shared);
-        for (int k = 0; k < W && writes; ++k) products[place + k] = total.lane[k];
-        if (!distances) continue;
-        total = add_lines<W>(distance, shared);
-        for (int k = 0; k < W && writes; ++k) distances[place + k] = total.lane[k];
+        normalise_by_variance<1>(x, gamma, beta, mean, rest, var, deviation, out, rows, channels, eps, nothing);
     }
 }
 
@@ -259,12 +167,13 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     batch_norm_gradient_sums(const T* grad, const T* x, const T* mean, const T* var, const T* deviation, double* sums,
                              double* products, double* distances, long long rows, int channels, int part_rows,
                              double eps) {
+    const auto as_it_is = [](int, const auto&) { return [](auto&, const auto&, long long) {}; };
     if (channels % WIDTH == 0 && on_boundary(grad, 16) && on_boundary(x, 16) && on_boundary(mean, 16)) {
         gradient_sums_of_part<WIDTH>(grad, x, mean, var, deviation, sums, products, distances, rows, channels,
-                                     part_rows, eps);
+                                     part_rows, eps, as_it_is);
     } else {
         gradient_sums_of_part<1>(grad, x, mean, var, deviation, sums, products, distances, rows, channels, part_rows,
-                                 eps);
+                                 eps, as_it_is);
     }
 }
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...epilogue import NO_EPILOGUE
+from ..elementwise.elementwise import copy
+from ..elementwise.pointwise import numbered
 from ..runtime.grids import THREADS, channel_block, channel_chunks, rows_of_channels, typed
 
 _LINE_ROWS = 32  # rows that one thread adds in the arrays' own type
@@ -44,13 +47,18 @@ def _statistics(device, x, mean, var, workspace, gamma=None, beta=None, rstd=Non
 
 
 def normalise(device, x, gamma, beta, mean, var, epilogue, *, addend=None, eps, out, argmax=None, workspace):
-    """Normalise with given statistics."""
-    if x.size:
-        rows = x.size // gamma.size
-        sizes = (np.int64(rows), np.int32(gamma.size), np.float64(eps))
-        arguments = (x, gamma, beta, *_rows_of(mean), *_rows_of(var), out, *sizes)
-        grid, block = rows_of_channels(device, rows, gamma.size, x.dtype)
-        device.launch(_kernel("normalise_inference", x.dtype), grid, block, arguments)
+    """Normalise with given statistics, then addition and activation."""
+    if not x.size:
+        return
+    rows = x.size // gamma.size
+    arrays = (x, gamma, beta, *_rows_of(mean), *_rows_of(var))
+    sizes = (np.int64(rows), np.int32(gamma.size), np.float64(eps))
+    if epilogue == NO_EPILOGUE:
+        kernel, arguments = _kernel("normalise_inference", x.dtype), (*arrays, out, *sizes)
+    else:
+        kernel = typed("batch_norm_activate.cu", "normalise_activate", x.dtype)
+        arguments = (*arrays, addend, out, *sizes, *numbered(epilogue.activation, x.dtype))
+    device.launch(kernel, *rows_of_channels(device, rows, gamma.size, x.dtype), arguments)
 
 
 def batch_norm_backward(
@@ -73,7 +81,11 @@ def batch_norm_backward(
     grad_addend=None,
     workspace,
 ):
-    """Gradients of `batch_norm`."""
+    """Gradients of `batch_norm` and what followed it.
+
+    The gradient before the activation is written by the first pass, to `grad_addend` or else where `grad_input` will
+    be, and read by the second: the function is computed once.
+    """
     channels, dtype = gamma.size, x.dtype
     rows = x.size // channels
     parts, part_rows, grid, block = _parts(rows, channels, dtype)
@@ -82,13 +94,23 @@ def batch_norm_backward(
     (mean, rest), (var, deviation) = _rows_of(mean), _rows_of(var)
     distances = workspace.empty((parts, channels), np.float64) if rest is None else None
     sizes = (np.int64(rows), np.int32(channels), np.int32(part_rows), np.float64(eps))
-    arguments = (grad_output, x, mean, var, deviation, sums, products, distances, *sizes)
-    device.launch(_kernel("batch_norm_gradient_sums", dtype), grid, block, arguments)
+    results = (sums, products, distances, *sizes)
+    passed = grad_output if not epilogue.adds else grad_addend
+    if epilogue.activation is None:
+        kernel, arguments = _kernel("batch_norm_gradient_sums", dtype), (grad_output, x, mean, var, deviation, *results)
+        if passed is not grad_output:
+            copy(device, grad_output, out=passed)
+    else:
+        passed = grad_addend if epilogue.adds else grad_input
+        kernel = typed("batch_norm_activate.cu", "activate_gradient_sums", dtype)
+        arrays = (grad_output, x, gamma, beta, mean, rest, var, deviation, addend, saved, passed)
+        arguments = (*arrays, *results, *numbered(epilogue.activation, dtype))
+    device.launch(kernel, grid, block, arguments)
     sizes = (np.int64(rows), np.int32(parts), np.int32(channels), np.float64(eps))
     statistics = (gamma, mean, rest, var, deviation)
     arguments = (sums, products, distances, *statistics, grad_gamma, grad_beta, *constants, *sizes)
     device.launch(_kernel("combine_gradients", dtype), _combine_grid(channels), _COMBINE, arguments)
-    arguments = (grad_output, x, mean, *constants, grad_input, np.int64(rows), np.int32(channels))
+    arguments = (passed, x, mean, *constants, grad_input, np.int64(rows), np.int32(channels))
     grid, block = rows_of_channels(device, rows, channels, dtype)
     device.launch(_kernel("batch_norm_gradient_apply", dtype), grid, block, arguments)
 

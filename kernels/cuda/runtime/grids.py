@@ -36,6 +36,12 @@ def flat(device, size, dtype):
     return (max(1, min(blocks, BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors)), 1, 1), (THREADS, 1, 1)
 
 
+def one_by_one(device, size):
+    """Return grid and block for `size` elements that threads take one at a time."""
+    blocks = min(-(-size // THREADS), BLOCKS_PER_MULTIPROCESSOR * device.multiprocessors)
+    return (max(1, blocks), 1, 1), (THREADS, 1, 1)
+
+
 def channel_block(channels, dtype):
     """Return the block's (columns, lines), powers of two: a column of threads keeps its channels."""
     columns = min(THREADS, 1 << (_vectors(channels, dtype) - 1).bit_length())

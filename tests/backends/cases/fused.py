@@ -591,6 +591,15 @@ CASES = [
     *(norm_backward(name, shape, Epilogue(False, RELU, windows)) for name, shape, windows in _POOLED),
     *(
         case
+        for c in CONVS
+        if c.id in {"strict", "stride2", "depthwise"}
+        for case in (
+            conv_after(c, Epilogue(True, POINTWISE["hardswish"]()), keep=True),
+            backward_input_through(c, POINTWISE["gelu"](), add=True),
+        )
+    ),
+    *(
+        case
         for name, held in HELD.items()
         for number, values in enumerate(held.values)
         for case in of_activation(POINTWISE[name](*values), f"small-{number}")

@@ -21,7 +21,7 @@ import pytest
 
 from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator import EmulatedArray, EmulatorDevice
-from fastconv.kernels.cuda.conv import conv2d
+from fastconv.kernels.cuda.conv import choice
 from fastconv.kernels.cuda.runtime import build, cubins, nvrtc
 from fastconv.kernels.cuda.runtime.device import Kernel
 
@@ -332,10 +332,10 @@ def static_shared_bytes(kernel: Kernel) -> int:
     """Return what a kernel declares itself, by the compile table; those of tables depend on the tile."""
     defines = dict(kernel.defines)
     if kernel.name == "conv2d_gather":
-        return conv2d.PIXEL_BYTES * int(defines["TILE_M"])
+        return choice.PIXEL_BYTES * int(defines["TILE_M"])
     if kernel.name == "conv2d_halo":
         tile, taps = ([int(defines[name]) for name in names] for names in (_TILE, ("KERNEL_H", "KERNEL_W")))
-        return conv2d.halo_table_bytes(tile, taps)
+        return choice.halo_table_bytes(tile, taps)
     return _compiled().get((kernel.name, f"element={defines['ELEMENT']}" if "ELEMENT" in defines else ""), 0)
 
 

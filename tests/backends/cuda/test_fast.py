@@ -56,10 +56,10 @@ def test_names_are_cases() -> None:
 )
 def test_within_the_bound_and_exact_on_rounded_inputs(case: Case, math: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On inputs that are rounded already only the sums are, so no error of an index hides in the bound."""
-    from fastconv.kernels.cuda.conv import conv2d
+    from fastconv.kernels.cuda.conv import choice
 
     backend = emulator_or_skip()
-    monkeypatch.setitem(conv2d.MATHS, "fast", math)
+    monkeypatch.setitem(choice.MATHS, "fast", math)
     for rounded in (False, True):
         arrays = case.arrays(np.random.default_rng(3), "float32")
         if rounded:

@@ -275,7 +275,7 @@ TENSOR = [
     ),
     Bug(
         "bias of the next channel",
-        "epilogue.cuh",
+        "store_tile.cuh",
         "acc[m][n][i + j] += add[j];\n                    acc[m][n][i + j + 2] += add[j];",
         "acc[m][n][i + j] += add[0];\n                    acc[m][n][i + j + 2] += add[0];",
         "conv2d",

@@ -21,7 +21,7 @@ REASONS = {
     ("conv2d_weight", "operand.cuh"): (3, "copies of fewer channels than 16 bytes go one by one"),
     ("conv2d_weight", "ptx.cuh"): (2, "eight copies span two rows of few channels, whose padding is for the reads"),
     ("conv2d_halo", "conv2d_halo.cu:"): (4, "the table of a patch's cells: written once, sixteen bytes a thread"),
-    ("conv2d_halo", "epilogue.cuh"): (3, "fewer results a pixel than a sector holds"),
+    ("conv2d_halo", "store_tile.cuh"): (3, "fewer results a pixel than a sector holds"),
 }
 MAPS = {
     "wide": Conv("wide", 2, (8, 16), 64, 64),

@@ -14,7 +14,7 @@ from benchmarks.cuda_model import LAUNCH, MEMORY_RATE, Work
 
 RECORD = json.loads(cuda_report.RESULTS.read_text())
 BYTES = 6_000_000_000  # two milliseconds: no launch is bound by its least time
-X, W, Z, MEAN, Y, POOLED, SKIP = (Operand(key, BYTES, activation=True) for key in range(1, 8))
+X, W, Z, MEAN, Y, POOLED = (Operand(key, BYTES, activation=True) for key in range(1, 7))
 SMALL = Operand(50, 1000)
 PACKED = [Operand(20 + i, BYTES // 2) for i in range(4)]
 
@@ -82,70 +82,60 @@ def test_bf16_storage_halves_activations_and_drops_what_packs_without_padding() 
     assert (left[3].reads[0].key, left[3].reads[0].nbytes, left[3].l2_written) == (Y.key, BYTES // 2, 4.0)
 
 
-def _block(*, shortcut: bool, pooled: bool) -> list[Work]:
-    """Return a convolution, its normalisation, rectifier, and what may be behind, forward and backward."""
+def _block(*, pooled: bool) -> list[Work]:
+    """Return a convolution, its normalisation with a rectifier, and a pooling or none behind; forward and backward."""
     grad, masked, out = (Operand(key, BYTES, activation=True) for key in (30, 31, 32))
     argmax, sums = Operand(33, BYTES // 8), Operand(34, 1000)
-    forward = [
+    works = [
         work("conv2d_halo", [PACKED[0]], [Z], tensor=1e-3, behind=1e-3, columns=64),
         work("batch_norm_statistics", [Z], [sums]),
         work("combine_statistics", [sums], [MEAN]),
-        work("normalise_inference", [Z, MEAN], [Y]),
-        work("relu_forward", [Y], [Y]),
+        work("normalise_activate", [Z, MEAN], [Y]),
     ]
-    last = Y
-    if shortcut:
-        forward.append(work("add_arrays", [Y, SKIP], [X]))
-        last = X
     if pooled:
-        forward.append(work("max_pool2d_pixels", [last], [POOLED, argmax]))
-    backward = [work("conv2d_halo", [PACKED[1]], [grad], tensor=1e-3, behind=1e-3, columns=16)]
+        works.append(work("max_pool2d_pixels", [Y], [POOLED, argmax]))
+    works.append(work("conv2d_halo", [PACKED[1]], [grad], tensor=1e-3, behind=1e-3, columns=16))
     if pooled:
-        backward.append(work("relu_gradient", [grad, POOLED], [masked]))
-        backward.append(work("max_pool2d_backward_pixels", [masked, argmax], [W]))
-        masked = W
+        works += [
+            work("relu_gradient", [grad, POOLED], [W]),
+            work("max_pool2d_backward_pixels", [W, argmax], [masked]),
+            work("batch_norm_gradient_sums", [masked, Z, MEAN], [sums]),
+        ]
     else:
-        backward.append(work("relu_gradient", [grad, last], [masked]))
-    backward += [
-        work("batch_norm_gradient_sums", [masked, Z, MEAN], [sums]),
+        works.append(work("activate_gradient_sums", [grad, Z, MEAN, Y], [masked, sums]))
+    return [
+        *works,
         work("combine_gradients", [sums], [SMALL]),
         work("batch_norm_gradient_apply", [masked, Z, MEAN, SMALL], [out]),
     ]
-    return forward + backward
 
 
-def test_passes_are_joined() -> None:
-    left = cuda_plan.fuse_passes(_block(shortcut=False, pooled=False))
+def test_a_pooling_is_joined_to_its_normalisation() -> None:
+    left = cuda_plan.fuse_pooling(_block(pooled=True))
     assert kernels(left) == [
         *("conv2d_halo", "batch_norm_statistics", "combine_statistics", "normalise_fused", "conv2d_halo"),
         *("batch_norm_gradient_sums", "combine_gradients", "batch_norm_gradient_apply"),
     ]
     keys = [[o.key for o in left[i].reads] for i in (3, 5, 7)]
-    assert keys == [[Z.key, MEAN.key], [30, Z.key, MEAN.key], [30, Z.key, MEAN.key, SMALL.key]]  # x tells the mask
-    assert [o.key for o in left[3].writes] == [Y.key]
-
-
-def test_a_shortcut_and_a_pooling_are_joined_too() -> None:
-    left = cuda_plan.fuse_passes(_block(shortcut=True, pooled=False))
-    assert kernels(left).count("normalise_fused") == 1
-    assert [o.key for o in left[3].reads] == [Z.key, MEAN.key, SKIP.key]
-    assert [o.key for o in left[3].writes] == [X.key]
-    assert [o.key for o in left[5].reads] == [30, X.key, Z.key, MEAN.key]  # the sum's sign is not that of x
-    left = cuda_plan.fuse_passes(_block(shortcut=False, pooled=True))
+    assert keys == [[Z.key, MEAN.key], [30, 33, Z.key, MEAN.key], [30, 33, Z.key, MEAN.key, SMALL.key]]
     assert [o.key for o in left[3].writes] == [POOLED.key, 33]
-    assert [o.key for o in left[5].reads] == [30, 33, Z.key, MEAN.key]
-    assert kernels(left)[4:] == kernels(cuda_plan.fuse_passes(_block(shortcut=False, pooled=False)))[4:]
+    shared = cuda_plan.fuse_pooling([*_block(pooled=True), work("pack_input", [Y], [PACKED[2]])])
+    assert [o.key for o in shared[3].writes] == [Y.key, POOLED.key, 33]
+
+
+def test_without_a_pooling_nothing_is_joined() -> None:
+    assert cuda_plan.fuse_pooling(_block(pooled=False)) == _block(pooled=False)
 
 
 def test_sums_go_into_epilogues() -> None:
-    left = cuda_plan.fuse_passes(_block(shortcut=False, pooled=False))
-    left = cuda_plan.statistics_in_epilogue(left)
+    left = cuda_plan.statistics_in_epilogue(_block(pooled=False))
     assert "batch_norm_statistics" not in kernels(left)
     assert left[0].behind == pytest.approx(1e-3 * (1 + cuda_plan.STATISTICS_SHARE))
     left = cuda_plan.sums_in_epilogue(left)
-    assert "batch_norm_gradient_sums" not in kernels(left)
+    assert "activate_gradient_sums" not in kernels(left)
     conv = left[3]
-    assert [o.key for o in conv.reads] == [PACKED[1].key, Z.key, MEAN.key]  # it reads x for the mask
+    assert [o.key for o in conv.reads] == [PACKED[1].key, Z.key, MEAN.key, Y.key]
+    assert left[-1].reads[0].key == conv.writes[0].key
     assert conv.l2_read > 0
     left = cuda_plan.fewer_launches(
         [*left, work("pack_weight", [SMALL], [SMALL]), work("sgd_update", [SMALL], [SMALL])]

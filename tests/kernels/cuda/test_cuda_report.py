@@ -77,7 +77,7 @@ def test_bytes_of_arrays() -> None:
     assert _bytes("elementwise.cu", "add_arrays", x, z, y, np.int64(3)) == 92
     assert _bytes("elementwise.cu", "add_arrays", x, z, x, np.int64(3)) == 120  # in place: read and written
     assert _bytes("elementwise.cu", "add_arrays", x, x, z, np.int64(3)) == 80  # one array twice is read once
-    assert _bytes("conv2d_halo.cu", "conv2d_halo", y, y, x, None, None, z) == 52  # the weight itself is spare
+    assert _bytes("conv2d_halo.cu", "conv2d_halo", y, y, x, *[None] * 4, z) == 52  # the weight itself is spare
     assert _bytes("conv2d_splits.cu", "sum_splits", y, x, x, z) == 52
     assert _bytes("optimizer.cu", "sgd_update", x, z, y) == 2 * (x.nbytes + y.nbytes) + z.nbytes
 

@@ -12,7 +12,7 @@ import fastconv as fc
 from benchmarks import cuda_compile, nvrtc
 from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
-from fastconv.kernels.cuda.conv import conv2d
+from fastconv.kernels.cuda.conv import choice
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel, SharedMemoryError
 from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.geometry import ConvGeometry
@@ -21,7 +21,7 @@ from tests.backends.cuda.fake_cupy import static_shared_bytes
 from tests.backends.emulator.emulated import emulator_or_skip
 from tests.kernels.cuda.test_cuda_compile import RECORD, needs_nvrtc
 
-LIMITS = (conv2d.LEAST_SHARED_MEMORY, *sorted(set(SHARED_MEMORY.values())))
+LIMITS = (choice.LEAST_SHARED_MEMORY, *sorted(set(SHARED_MEMORY.values())))
 MODELS = ("lenet5", "keras_cnn", "resnet20", "resnet9")
 BATCHES = (1, 7, 16, 128, 512, 1024, 4096)
 
