@@ -18,7 +18,7 @@ import numpy as np
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.memory import load, store
 from ..vector.simd import address, itemsize, lanes, vfma, vsplat
-from .normalise import normalise_rows
+from .forward import normalise_rows
 
 _PART_ROWS = 2048
 _BLOCK_BYTES = 64 * 1024
