@@ -34,6 +34,7 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, ConvGeometry, RandomKey, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.geometry import Padding, Pair
 from fastconv.precision import get_precision
 
@@ -163,7 +164,7 @@ def conv2d(
         workspace=backend.pool,
     )
     out = backend.empty(out_shape, x.dtype)
-    backend.conv2d(x, prepared, bias, out=out, workspace=backend.pool)
+    backend.conv2d(x, prepared, bias, NO_EPILOGUE, out=out, workspace=backend.pool)
     return out
 
 
@@ -344,6 +345,7 @@ def batch_norm_backward(
         gamma,
         mean,
         var,
+        NO_EPILOGUE,
         eps=eps,
         grad_input=grad_input,
         grad_gamma=grad_gamma,
@@ -364,7 +366,7 @@ def batch_norm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: 
     )
     out = backend.empty(x.shape, x.dtype)
     eps = check.number(eps, "eps", low=0, open_low=True)
-    backend.batch_norm_inference(x, gamma, beta, mean, var, eps=eps, out=out)
+    backend.normalise(x, gamma, beta, mean, var, NO_EPILOGUE, eps=eps, out=out, workspace=backend.pool)
     return out
 
 

@@ -28,11 +28,6 @@ class Epilogue:
     activation: Activation | None = None
     windows: PoolWindows | None = None
 
-    def __str__(self) -> str:
-        """Return the parts by name: ``"add + relu"``."""
-        names = ("add" if self.adds else None, self.activation and self.activation.name)
-        return " + ".join(filter(None, (*names, "max_pool2d" if self.windows else None)))
-
     @property
     def unpooled(self) -> Epilogue:
         """It without the pooling."""

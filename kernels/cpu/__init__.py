@@ -4,12 +4,12 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 kernels/README.md use the same names.
 """
 
+from ..epilogue import ALL_NATIVE, Native
 from ..pointwise import POINTWISE
 from ..update_rules import UPDATE_RULES
 from .conv.algorithms import CONVOLUTIONS, DENSE, kernels_of
 
 _CONVOLUTION = kernels_of(CONVOLUTIONS, "forward")
-_FUSING = kernels_of(CONVOLUTIONS, "forward", fused=True)
 _BACKWARD_INPUT = kernels_of(CONVOLUTIONS, "backward_input")
 _PACK_BF16 = ("conv.bf16.pack.pack_bf16", "conv.bf16.pack.pack_bf16_transposed")
 _FINITE = ("elementwise.finite.times_zero", "elementwise.finite.refuse_not_finite")
@@ -52,8 +52,8 @@ TABLE = {
         *_PACK_BF16,
         *_FINITE,
     ),
-    "conv2d": (*_CONVOLUTION, _CONVERT),
-    "conv2d_backward_input": (*_BACKWARD_INPUT, _CONVERT),
+    "conv2d": (*_CONVOLUTION, *_POOL, _CONVERT),
+    "conv2d_backward_input": (*_BACKWARD_INPUT, *_MASKED, "vector.sums.add_parts", _CONVERT),
     "conv2d_backward_weight": (*kernels_of(CONVOLUTIONS, "backward_weight"), *_FINITE, _CONVERT),
     "sum_rows": ("elementwise.reduce.sum_rows", "vector.sums.add_parts"),
     "prepare_dense_weight": ("conv.pack.pack_weight", *_PACK_BF16),
@@ -65,8 +65,13 @@ TABLE = {
     "avg_pool2d": ("pool.avg_pool.avg_pool2d_rows",),
     "avg_pool2d_backward": ("pool.avg_pool.avg_pool2d_backward_rows", "pool.avg_pool.avg_pool2d_backward_squares"),
     "batch_norm": (*_STATISTICS, "norm.normalise.normalise"),
-    "batch_norm_backward": _NORM_GRADIENT,
-    "batch_norm_inference": ("norm.normalise.normalise",),
+    "batch_norm_backward": (
+        *_NORM_GRADIENT,
+        "norm.batch_norm_gradient.batch_norm_pool_gradient_sums",
+        "norm.batch_norm_gradient.batch_norm_pool_gradient_apply",
+        _CONVERT,
+    ),
+    "normalise": ("norm.normalise.normalise", "norm.normalise.normalise_max_pool2d", _CONVERT),
     "update_running_stats": ("norm.batch_norm.move_running_stats",),
     "activate": tuple(f"elementwise.pointwise.{name}_forward" for name in POINTWISE),
     "activate_backward": tuple(f"elementwise.pointwise.{name}_gradient" for name in POINTWISE),
@@ -83,27 +88,22 @@ TABLE = {
     "dropout": ("elementwise.dropout.dropout_elements",),
     "augment": ("elementwise.augment.augment_images",),
     "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),
-    "conv2d_relu": (*_FUSING, _CONVERT),
-    "conv2d_add_relu": _FUSING,
     "conv2d_statistics": (*_CONVOLUTION, "conv.statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),
-    "conv2d_backward_input_add": (*kernels_of(CONVOLUTIONS, "backward_input", fused=True), _CONVERT),
-    "conv2d_relu_max_pool2d": _POOL,
-    "conv2d_backward_input_relu": (*_MASKED, "vector.sums.add_parts", _CONVERT),
     "conv2d_max_pool2d_backward": _UNPOOL,
-    "conv2d_backward_input_norm_relu": (*_BACKWARD_INPUT, *_NORM, *_NORM_SUMS, _CONVERT),
+    "conv2d_backward_input_norm": (*_BACKWARD_INPUT, *_NORM, *_NORM_SUMS, _CONVERT),
     "batch_norm_backward_apply": _NORM_APPLY,
-    "normalise_relu": ("norm.normalise.normalise",),
-    "normalise_add_relu": ("norm.normalise.normalise",),
-    "normalise_relu_max_pool2d": ("norm.normalise.normalise_max_pool2d", _CONVERT),
-    "relu_backward_bias": ("elementwise.reduce.relu_gradient_bias", "vector.sums.add_parts"),
-    "batch_norm_relu_backward": _NORM_GRADIENT,
-    "batch_norm_add_relu_backward": _NORM_GRADIENT,
-    "batch_norm_relu_max_pool2d_backward": (
-        "norm.batch_norm_gradient.batch_norm_pool_gradient_sums",
-        "norm.batch_norm_gradient.combine_gradients",
-        "norm.batch_norm_gradient.gradient_constants",
-        "norm.batch_norm_gradient.batch_norm_pool_gradient_apply",
-        _CONVERT,
-    ),
+    "activate_backward_bias": ("elementwise.reduce.activation_gradient_bias", "vector.sums.add_parts"),
 }
 """Operation -> kernels, as wing.module.function of this package."""
+
+_ALL = frozenset(POINTWISE)
+NATIVE = {
+    "conv2d": ALL_NATIVE,
+    "conv2d_backward_input": Native(adds=True, activations=_ALL),
+    "conv2d_max_pool2d_backward": Native(activations=_ALL),
+    "conv2d_backward_input_norm": Native(adds=True, activations=_ALL),
+    "normalise": ALL_NATIVE,
+    "batch_norm_backward": ALL_NATIVE,
+    "activate_backward_bias": Native(activations=_ALL),
+}
+"""Operation -> the epilogues that its kernels do in their own pass, where shapes let them."""

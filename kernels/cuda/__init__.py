@@ -4,6 +4,7 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` stands in softmax.cu.
 """
 
+from ..epilogue import Native
 from ..pointwise import POINTWISE
 from ..update_rules import UPDATE_RULES
 
@@ -30,10 +31,7 @@ TABLE = {
     "conv2d_backward_input": _CONVOLUTION,
     "conv2d_backward_weight": (*_WEIGHT, "conv2d_depthwise.conv2d_depthwise_weight", "reduce.sum_rows"),
     "sum_rows": ("reduce.sum_rows", "words.fill_array"),
-    "conv2d_relu": _CONVOLUTION,
-    "conv2d_add_relu": _CONVOLUTION,
     "conv2d_statistics": (*_CONVOLUTION, *_STATISTICS),
-    "conv2d_backward_input_add": _CONVOLUTION,
     "prepare_dense_weight": ("pack.pack_weight",),
     "dense": _DENSE,
     "dense_backward_input": _DENSE,
@@ -52,7 +50,7 @@ TABLE = {
         "batch_norm.batch_norm_gradient_sums",
         "batch_norm.combine_gradients",
     ),
-    "batch_norm_inference": ("batch_norm.normalise_inference",),
+    "normalise": ("batch_norm.normalise_inference",),
     "update_running_stats": ("batch_norm.move_running",),
     "activate": tuple(f"pointwise.{name}_forward" for name in POINTWISE),
     "activate_backward": tuple(f"pointwise.{name}_gradient" for name in POINTWISE),
@@ -73,3 +71,11 @@ TABLE = {
     "augment": ("augment.augment_images",),
     "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),
 }
+
+NATIVE = {
+    "conv2d": Native(adds=True, activations=frozenset(("relu",))),
+    "conv2d_backward_input": Native(adds=True),
+    "normalise": Native(),
+    "batch_norm_backward": Native(),
+}
+"""Operation -> the epilogues that its kernels do in their own pass."""

@@ -26,8 +26,6 @@ class Backend(FusedOperations):
     """What `fastconv.set_algorithm` takes."""
     captures: ClassVar[bool] = False
     """Whether `capture` works."""
-    sums_norm_gradients: ClassVar[bool] = False
-    """Whether `conv2d_backward_input_norm_relu` with `batch_norm_backward_apply` saves a pass over memory."""
     pool: Workspace
     _by_name: ClassVar[Callable[[str], Backend]]
     """`fastconv.backends.get_backend`, which sets it."""
@@ -46,12 +44,11 @@ class Backend(FusedOperations):
         A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it, each by
         itself, all else being of `dtype`:
 
-        - x of `conv2d`, `conv2d_relu`, `conv2d_statistics`, `conv2d_relu_max_pool2d`, `conv2d_max_pool2d_backward`;
-          `out` of the second and the third
+        - x of `conv2d`, `conv2d_statistics` and `conv2d_max_pool2d_backward`; `out` of the first two, and `before`
         - `grad_output` and x of `conv2d_backward_weight`
-        - `grad_output`, x and y of `conv2d_backward_input`, its ``_add``, ``_relu`` and ``_norm_relu``
-        - x, `residual` and `out` of `batch_norm_inference` and of the operations named ``normalise_...``
-        - x, y and `grad_input` of the operations named ``batch_norm_..._backward`` and of `batch_norm_backward_apply`
+        - `grad_output`, x and `saved` of `conv2d_backward_input` and `conv2d_backward_input_norm`, and `norm_addend`
+        - x, `addend` and `out` of `normalise`
+        - x, `saved`, `addend` and `grad_input` of `batch_norm_backward`, x and `grad_input` of its ``_apply``
         """
         kept: np.dtype = np.dtype(dtype)
         return kept

@@ -1,6 +1,6 @@
 """What every backend computes, and the only full documentation of each operation.
 
-Fused operations, which a backend may leave to a default that composes their parts, are in fused.py.
+Convolutions and normalisations, which have more of a pass in them, are in fused.py: how they are composed, too.
 
 Rules that hold for all of them:
 
@@ -76,40 +76,6 @@ class Operations(abc.ABC):
         input_shape : (N, H, W, C), of the convolution's input
             The choice depends on shapes, `precision` and `algorithm` only.
         algorithm : what was asked for with `fastconv.set_algorithm`; a backend with one way for everything ignores it.
-        """
-
-    @abc.abstractmethod
-    def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
-        """Convolution (cross-correlation).
-
-        ``y[n, p, q, k] = bias[k] + sum over r, s, c of
-        x[n, p * stride_h - top + r * dilation_h, q * stride_w - left + s * dilation_w, g * (C // groups) + c]
-        * weight[r, s, c, k]`` with ``g = k // (K // groups)``; positions outside `x` are skipped.
-
-        Parameters
-        ----------
-        x : (N, H, W, C) array
-        weight : prepared from an (R, S, C // groups, K) array
-        bias : (K,) array or None
-        out : (N, P, Q, K) array, written
-            ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``, and Q likewise.
-        """
-
-    @abc.abstractmethod
-    def conv2d_backward_input(
-        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
-    ) -> None:
-        """Gradient of `conv2d` with respect to `x`, given the gradient with respect to `y`.
-
-        ``grad_input[n, h, w, c] = sum over r, s, k of grad_output[n, p, q, k] * weight[r, s, c % (C // groups), k]``
-        over the `k` of the group of `c` and those ``p, q`` with ``p * stride_h - top + r * dilation_h = h`` (and the
-        same for `w`).
-
-        Parameters
-        ----------
-        grad_output : (N, P, Q, K) array
-        weight : prepared with the transposed geometry
-        out : (N, H, W, C) array, written
         """
 
     @abc.abstractmethod
@@ -245,39 +211,6 @@ class Operations(abc.ABC):
             A second row of `mean` takes what its rounding left, one of `var` the standard deviation, which is finite
             where a variance in float32 is not. All operations that take statistics heed such rows.
         """
-
-    @abc.abstractmethod
-    def batch_norm_backward(
-        self,
-        grad_output: Array,
-        x: Array,
-        gamma: Array,
-        mean: Array,
-        var: Array,
-        *,
-        eps: float,
-        grad_input: Array,
-        grad_gamma: Array,
-        grad_beta: Array,
-        workspace: Workspace,
-    ) -> None:
-        """Gradients of `batch_norm`, through the statistics as well.
-
-        With ``z = (x - mean) / sqrt(var + eps)`` and M elements a channel: ``grad_beta = sum grad_output``,
-        ``grad_gamma = sum grad_output * z``,
-        ``grad_input = gamma / sqrt(var + eps) * (grad_output - grad_beta / M - z * grad_gamma / M)``.
-
-        Of a `mean` without a second row what the rounding left is found in `x`, where it is no more than a rounding. So
-        a mean far from zero costs no accuracy here either: `grad_gamma` is off by at most
-        ``1300 u * sum |grad_output| (|z| + 1)``, for products ``grad_output * (x - mean)`` up to 2^124 and a `var` that
-        is finite, or has a second row.
-        """
-
-    @abc.abstractmethod
-    def batch_norm_inference(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
-    ) -> None:
-        """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the statistics given, (C,) or (2, C)."""
 
     @abc.abstractmethod
     def update_running_stats(

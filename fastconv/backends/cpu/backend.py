@@ -27,13 +27,14 @@ try:
 
     watch_compilation()  # importing the kernels compiles some already
     import fastconv.kernels.cpu.runtime.launch as launch  # first: whatever comes before its error stays imported
+    from fastconv.kernels.cpu import NATIVE
     from fastconv.kernels.cpu.conv import autotune, fused
     from fastconv.kernels.cpu.conv import conv2d as conv
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
     from fastconv.kernels.cpu.elementwise import dropout as dropping
     from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce, softmax
-    from fastconv.kernels.cpu.norm import backward, normalise
+    from fastconv.kernels.cpu.norm import backward, forward
     from fastconv.kernels.cpu.norm import batch_norm as norm
     from fastconv.kernels.cpu.pool import avg_pool, max_pool
     from fastconv.kernels.cpu.vector import bf16, bf16_storage
@@ -64,7 +65,7 @@ class NumbaBackend(Backend):
     name = "numba"
     on_host = True
     captures = True
-    sums_norm_gradients = True
+    native = NATIVE
     precisions = ("strict", "default", "fast") if bf16.DOT else ("strict", "default")
     fast_needs = "" if bf16.DOT else "a CPU with the bfloat16 dot product (AVX512_BF16)"
     algorithms = autotune.WANTED
@@ -141,23 +142,18 @@ class NumbaBackend(Backend):
 
     conv2d_reasons = staticmethod(conv.conv2d_reasons)
     prepare_conv2d_weight = staticmethod(conv.prepare_conv2d_weight)
-    conv2d = staticmethod(conv.conv2d)
-    conv2d_relu = staticmethod(conv.conv2d_relu)
-    conv2d_add_relu = staticmethod(conv.conv2d_add_relu)
+    conv2d = staticmethod(fused.conv2d)
     conv2d_statistics = staticmethod(conv.conv2d_statistics)
-    conv2d_backward_input = staticmethod(conv.conv2d_backward_input)
-    conv2d_backward_input_add = staticmethod(conv.conv2d_backward_input_add)
+    conv2d_backward_input = staticmethod(fused.conv2d_backward_input)
     conv2d_backward_weight = staticmethod(conv.conv2d_backward_weight)
-    conv2d_relu_max_pool2d = staticmethod(fused.conv2d_relu_max_pool2d)
-    conv2d_backward_input_relu = staticmethod(fused.conv2d_backward_input_relu)
-    conv2d_backward_input_norm_relu = staticmethod(fused.conv2d_backward_input_norm_relu)
+    conv2d_backward_input_norm = staticmethod(fused.conv2d_backward_input_norm)
     conv2d_max_pool2d_backward = staticmethod(fused.conv2d_max_pool2d_backward)
     prepare_dense_weight = staticmethod(linear.prepare_dense_weight)
     dense = staticmethod(linear.dense)
     dense_backward_input = staticmethod(linear.dense_backward_input)
     dense_backward_weight = staticmethod(linear.dense_backward_weight)
     sum_rows = staticmethod(reduce.sum_channels)
-    relu_backward_bias = staticmethod(reduce.relu_backward_bias)
+    activate_backward_bias = staticmethod(reduce.activate_backward_bias)
     max_pool2d = staticmethod(max_pool.max_pool2d)
     max_pool2d_backward = staticmethod(max_pool.max_pool2d_backward)
     avg_pool2d = staticmethod(avg_pool.avg_pool2d)
@@ -166,13 +162,7 @@ class NumbaBackend(Backend):
     update_running_stats = staticmethod(norm.update_running_stats)
     batch_norm_backward = staticmethod(backward.batch_norm_backward)
     batch_norm_backward_apply = staticmethod(backward.batch_norm_backward_apply)
-    batch_norm_relu_backward = staticmethod(backward.batch_norm_relu_backward)
-    batch_norm_add_relu_backward = staticmethod(backward.batch_norm_add_relu_backward)
-    batch_norm_relu_max_pool2d_backward = staticmethod(backward.batch_norm_relu_max_pool2d_backward)
-    batch_norm_inference = staticmethod(normalise.batch_norm_inference)
-    normalise_relu = staticmethod(normalise.normalise_relu)
-    normalise_add_relu = staticmethod(normalise.normalise_add_relu)
-    normalise_relu_max_pool2d = staticmethod(normalise.normalise_relu_max_pool2d)
+    normalise = staticmethod(forward.normalise)
     activate = staticmethod(pointwise.activate)
     activate_backward = staticmethod(pointwise.activate_backward)
     add = staticmethod(maps.add)

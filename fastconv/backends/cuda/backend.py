@@ -14,7 +14,9 @@ from types import MethodType
 from typing import Any
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.fused import Composing
 from fastconv.backends.cuda.launches import Launch
+from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
 from fastconv.kernels.cuda.elementwise import dropout as dropping
@@ -33,9 +35,15 @@ class OnDevice:
         return self.function if backend is None else MethodType(self.function, backend.device)
 
 
+def _composing(function: Any) -> Composing:
+    """Return an operation with what is not native of it."""
+    return Composing(OnDevice(function), NATIVE[function.__name__])
+
+
 class CudaBackend(Backend):
     """CUDA kernels on the arrays of a device."""
 
+    native = NATIVE
     precisions = ("strict", "default", "fast")
     captures = True
     device: Any
@@ -64,12 +72,9 @@ class CudaBackend(Backend):
 
     conv2d_reasons = OnDevice(operations.conv2d_reasons)
     prepare_conv2d_weight = OnDevice(operations.prepare_conv2d_weight)
-    conv2d = OnDevice(operations.conv2d)
-    conv2d_relu = OnDevice(operations.conv2d_relu)
-    conv2d_add_relu = OnDevice(operations.conv2d_add_relu)
+    conv2d = _composing(operations.conv2d)
     conv2d_statistics = OnDevice(operations.conv2d_statistics)
-    conv2d_backward_input = OnDevice(operations.conv2d_backward_input)
-    conv2d_backward_input_add = OnDevice(operations.conv2d_backward_input_add)
+    conv2d_backward_input = _composing(operations.conv2d_backward_input)
     conv2d_backward_weight = OnDevice(operations.conv2d_backward_weight)
     prepare_dense_weight = OnDevice(operations.prepare_dense_weight)
     dense = OnDevice(operations.dense)
@@ -81,8 +86,8 @@ class CudaBackend(Backend):
     avg_pool2d = OnDevice(avg_pool.avg_pool2d)
     avg_pool2d_backward = OnDevice(avg_pool.avg_pool2d_backward)
     batch_norm = OnDevice(norm.batch_norm)
-    batch_norm_backward = OnDevice(norm.batch_norm_backward)
-    batch_norm_inference = OnDevice(norm.batch_norm_inference)
+    batch_norm_backward = _composing(norm.batch_norm_backward)
+    normalise = _composing(norm.normalise)
     update_running_stats = OnDevice(norm.update_running_stats)
     activate = OnDevice(pointwise.activate)
     activate_backward = OnDevice(pointwise.activate_backward)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.fused import Composing
 from fastconv.backends.contract.types import (
     AlgorithmChoice,
     Array,
@@ -23,6 +24,8 @@ from fastconv.backends.contract.types import (
 )
 from fastconv.backends.reference.norm import sum_of_rows
 from fastconv.kernels.algorithm import Algorithm
+from fastconv.kernels.epilogue import Epilogue
+from fastconv.kernels.pointwise import Activation
 
 Window = tuple[slice, slice]
 _REFERENCE = Algorithm("reference", "reference")
@@ -79,8 +82,21 @@ class NumpyConv(Backend):
     ) -> PreparedWeight:
         return PreparedWeight(weight, _REFERENCE, geometry=geometry)
 
+    @Composing
     @np.errstate(all="ignore")
-    def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array, workspace: Workspace) -> None:
+    def conv2d(
+        self,
+        x: Array,
+        weight: PreparedWeight,
+        bias: Array | None,
+        epilogue: Epilogue,
+        *,
+        addend: Array | None = None,
+        out: Array,
+        before: Array | None = None,
+        argmax: Array | None = None,
+        workspace: Workspace,
+    ) -> None:
         w, groups = weight.weight, weight.geometry.groups
         out[...] = 0 if bias is None else bias
         for (r, s), (p, q), (h, v) in taps(weight.geometry, x.shape[1:3], out.shape[1:3]):
@@ -88,9 +104,19 @@ class NumpyConv(Backend):
             target = out[:, p, q]
             target += _joined(product, target.shape)
 
+    @Composing
     @np.errstate(all="ignore")
     def conv2d_backward_input(
-        self, grad_output: Array, weight: PreparedWeight, *, out: Array, workspace: Workspace
+        self,
+        grad_output: Array,
+        weight: PreparedWeight,
+        *,
+        addend: Array | None = None,
+        activation: Activation | None = None,
+        saved: Array | None = None,
+        grad_bias: Array | None = None,
+        out: Array,
+        workspace: Workspace,
     ) -> None:
         w, groups = weight.weight, weight.geometry.groups
         out[...] = 0

@@ -6,7 +6,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.fused import Composing
 from fastconv.backends.contract.types import Array, Workspace
+from fastconv.kernels.epilogue import Epilogue
 
 
 def sum_of_rows(a: np.ndarray) -> np.ndarray:
@@ -68,6 +70,7 @@ class NumpyNorm(Backend):
             variances[1] = np.sqrt(exact_var)
         out[...] = gamma * (away * _rstd(exact_var, eps)) + beta
 
+    @Composing
     @np.errstate(all="ignore")
     def batch_norm_backward(
         self,
@@ -76,11 +79,17 @@ class NumpyNorm(Backend):
         gamma: Array,
         mean: Array,
         var: Array,
+        epilogue: Epilogue,
         *,
+        beta: Array | None = None,
+        saved: Array | None = None,
+        addend: Array | None = None,
+        argmax: Array | None = None,
         eps: float,
         grad_input: Array,
         grad_gamma: Array,
         grad_beta: Array,
+        grad_addend: Array | None = None,
         workspace: Workspace,
     ) -> None:
         count = x.size // x.shape[-1]
@@ -91,9 +100,22 @@ class NumpyNorm(Backend):
         grad_beta[...], grad_gamma[...] = sum_g, sum_gz
         grad_input[...] = gamma * rstd * (grad_output - sum_g / count - z * (sum_gz / count))
 
+    @Composing
     @np.errstate(all="ignore")
-    def batch_norm_inference(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
+    def normalise(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        var: Array,
+        epilogue: Epilogue,
+        *,
+        addend: Array | None = None,
+        eps: float,
+        out: Array,
+        argmax: Array | None = None,
+        workspace: Workspace,
     ) -> None:
         out[...] = gamma * (_distances(x, mean) * _rstd(var, eps)) + beta
 

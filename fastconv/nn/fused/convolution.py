@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, cast
 
 import numpy as np
 
-from fastconv.backends.contract.types import Array
+from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ShapeError
+from fastconv.kernels.epilogue import Epilogue
+from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import ActivationEnding, Ending, Gradient, NormEnding, Wanted, convolution_backward
 from fastconv.nn.fused.frozen import folded
@@ -20,50 +21,6 @@ from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.nn.layers.pooling import MaxPool2d
-
-
-class Kind(NamedTuple):
-    """What follows a convolution or a normalisation, by name: that decides which operation of a backend it is."""
-
-    adds: bool = False
-    activation: str | None = None
-    pools: bool = False
-
-
-class Operations(NamedTuple):
-    """The operations of a backend.
-
-    Attributes
-    ----------
-    forward : str
-        The convolution with what follows it, or the normalisation with that.
-    backward : tuple of str
-        To the convolution's result; empty where there is none, so that it is for inference only.
-    """
-
-    forward: str
-    backward: tuple[str, ...] = ()
-
-
-_POOLED = "conv2d_max_pool2d_backward"
-
-AFTER_CONVOLUTION: Mapping[Kind, Operations] = {
-    Kind(): Operations("conv2d"),
-    Kind(activation="relu"): Operations("conv2d_relu", ("relu_backward_bias",)),
-    Kind(activation="relu", pools=True): Operations("conv2d_relu_max_pool2d", ("relu_backward_bias", _POOLED)),
-    Kind(adds=True, activation="relu"): Operations("conv2d_add_relu"),
-}
-"""What can run as one with a convolution; what is not here is cut into what is."""
-
-AFTER_NORM: Mapping[Kind, Operations] = {
-    Kind(): Operations("batch_norm_inference", ("batch_norm_backward",)),
-    Kind(activation="relu"): Operations("normalise_relu", ("batch_norm_relu_backward",)),
-    Kind(activation="relu", pools=True): Operations(
-        "normalise_relu_max_pool2d", ("batch_norm_relu_max_pool2d_backward",)
-    ),
-    Kind(adds=True, activation="relu"): Operations("normalise_add_relu", ("batch_norm_add_relu_backward",)),
-}
-"""What can run as one with a normalisation. Its kinds are all in `AFTER_CONVOLUTION`: there they are in inference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,20 +45,20 @@ class Tail:
         return tuple(layer for layer in (self.activation, self.pool) if layer is not None)
 
     @cached_property
-    def kind(self) -> Kind:
-        """What it is by name."""
-        name = None if self.activation is None else self.activation.function.name
-        return Kind(self.adds, name, self.pool is not None)
+    def keeps_before(self) -> bool:
+        """Whether the activation's gradient is computed from what comes before it."""
+        return self.activation is not None and self.activation.function.needs == "x"
 
-    @cached_property
-    def after_convolution(self) -> Operations:
-        """What computes it with a convolution."""
-        return AFTER_CONVOLUTION[self.kind]
+    def epilogue(self, shape: Shape) -> Epilogue:
+        """Return it as a value, for a result of this shape before it."""
+        activation, pool = self.activation, self.pool
+        windows = None if pool is None else pool.windows_of(shape)
+        return Epilogue(self.adds, None if activation is None else activation.activation, windows)
 
-    @cached_property
-    def after_norm(self) -> Operations:
-        """What computes it with a normalisation."""
-        return AFTER_NORM[self.kind]
+    def after(self, operation: str) -> str:
+        """Return the name of an operation with it: ``"conv2d + relu + max_pool2d"``."""
+        name = () if self.activation is None else (self.activation.function.name,)
+        return " + ".join((operation, *("add",) * self.adds, *name, *("max_pool2d",) * (self.pool is not None)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -121,8 +78,8 @@ class _Convolution(Step):
 
     @property
     def owns_output(self) -> bool:
-        """Backward looks at what is behind an activation, pooled or not."""
-        return self.tail.activation is None
+        """Backward looks at what is behind most activations, pooled or not."""
+        return self.tail.activation is None or self.tail.keeps_before
 
     def frozen(self) -> Run:
         """Return the convolution with the normalisation folded, and what is left."""
@@ -138,23 +95,32 @@ class _Convolution(Step):
         return stored_dtype(self.conv) if training and self.after.stored else self.conv.dtype
 
 
-def convolve(conv: Conv2d, tail: Tail, x: Array, dtype: np.dtype, *addend: Array) -> tuple[Array, Context]:
-    """Return a convolution with its tail, in an array of that type; and the context of the pooling."""
-    shape, operation = conv.output_shape(x.shape), tail.after_convolution.forward
+def convolve(
+    conv: Conv2d, tail: Tail, x: Array, dtype: np.dtype, addend: Array | None = None, *, keep: bool = False
+) -> tuple[Array, Array | None, Context]:
+    """Return a convolution with its tail, in an array of that type, and the context of the pooling.
+
+    Between them, if it is to be kept, what the activation's gradient is computed from.
+    """
+    shape, empty = conv.output_shape(x.shape), conv.backend.empty
+    before = empty(shape, dtype) if keep and tail.keeps_before else None
+    more, pooled = {"addend": addend, "before": before}, None
     if tail.pool is None:
-        return conv.convolve(x, operation, *addend, out=conv.backend.empty(shape, dtype)), None
-    y, argmax, windows = tail.pool.prepare(shape, dtype)
-    conv.convolve(x, operation, out=y, argmax=argmax, windows=windows)
-    return y, (argmax, shape)
+        y = empty(shape, dtype)
+    else:
+        y, more["argmax"], _ = tail.pool.prepare(shape, dtype)
+        pooled = (more["argmax"], shape)
+    conv.convolve(x, tail.epilogue(shape), out=y, **more)
+    return y, y if before is None else before, pooled
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConvActivation(_Convolution):
     """Convolution and activation in one pass, and a max pooling behind them where there is one.
 
-    Backward the activation and the gradient of the bias in one pass; a pooling's result tells where the activation
-    passed something. Where one such step feeds another directly, the latter does that in the pass that computes the
-    gradient of its input.
+    Backward the activation and the gradient of the bias in one pass; a pooling's result tells the gradient of an
+    activation that needs no more than its result. Where one such step feeds another directly, the latter does that in
+    the pass that computes the gradient of its input.
     """
 
     takes_activations = True
@@ -167,26 +133,30 @@ class ConvActivation(_Convolution):
     @property
     def forward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        return (self.tail.after_convolution.forward,)
+        return (self.tail.after("conv2d"),)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        activation = () if self._activation_backward is None else (self._activation_backward,)
-        return (*activation, *((_POOLED,) if self._pools_at_once(input_grad=True) else self.taken))
+        own = () if self.after.takes is not None else (f"{self._activation_backward} + {self._activation.name}",)
+        pools = self._pools_at_once(input_grad=True)
+        through = () if self.before.takes is None else (self.before.activation,)
+        return (*own, *((" + ".join(("conv2d_max_pool2d_backward", *through)),) if pools else self.taken))
 
     @property
-    def offers(self) -> type[Ending] | None:
+    def offers(self) -> tuple[type[Ending], Activation] | None:
         """The activation, where it is the last."""
-        return ActivationEnding if self.tail.pool is None else None
+        return (ActivationEnding, self._activation) if self.tail.pool is None else None
+
+    @property
+    def _activation(self) -> Activation:
+        """That of the tail, which has one."""
+        return cast(PointwiseLayer, self.tail.activation).activation
 
     @cached_property
-    def _activation_backward(self) -> str | None:
-        """The operation back through the activation, unless the step behind does that."""
-        if self.after.takes is not None:
-            return None
-        operation = self.tail.after_convolution.backward[0]
-        return operation if self.conv.bias is not None else "activate_backward"
+    def _activation_backward(self) -> str:
+        """The operation back through the activation, where the step behind does not do that."""
+        return "activate_backward" if self.conv.bias is None else "activate_backward_bias"
 
     def _pools_at_once(self, *, input_grad: bool) -> bool:
         """Tell whether the gradient goes through pooling and convolution by one operation.
@@ -194,49 +164,50 @@ class ConvActivation(_Convolution):
         There is none that also adds the gradient of a shortcut, or does the sums of a normalisation.
         """
         apart = input_grad and (self.meets_shortcut or self.before.takes is NormEnding)
-        return self.tail.pool is not None and not apart
+        return self.tail.pool is not None and not self.tail.keeps_before and not apart
 
     def ending(self, context: Context) -> ActivationEnding | None:
-        """Return the convolution's bias."""
-        return None if self.after.takes is None else ActivationEnding(self.conv.bias)
+        """Return the activation, and the convolution's bias."""
+        if self.after.takes is None:
+            return None
+        _, saved, _ = self.layers[1].check_context(context)
+        return ActivationEnding(self._activation, saved, self.conv.bias)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run them; the context is x, the output, and that of the pooling."""
+        """Run them; the context is x, what the activation's gradient is computed from, and that of the pooling."""
         conv = self.conv
         x = conv.checked_input(x, stored=self.before.stored)
-        y, pooled = convolve(conv, self.tail, x, self.output_dtype(training=training))
-        return y, ((x, y, pooled) if training else None)
+        y, saved, pooled = convolve(conv, self.tail, x, self.output_dtype(training=training), keep=training)
+        return y, ((x, saved, pooled) if training else None)
 
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
         """Run them backward."""
-        conv, activation, pool = self.conv, self.tail.activation, self.tail.pool
-        x, y, pooled = self.layers[1].check_context(context)
-        grad = self.layers[-1].check_grad(grad_output, y.shape)
-        if self._activation_backward is not None and activation is not None:
-            grad = self._before_activation(self._activation_backward, activation, grad, y)
-        if pool is None:
+        conv, pool = self.conv, self.tail.pool
+        x, saved, pooled = self.layers[1].check_context(context)
+        grad = self.layers[-1].check_grad(grad_output, saved.shape if pool is None else pooled[0].shape)
+        if pool is not None and self.tail.keeps_before:
+            grad = pool.backward(grad, pooled)
+        if self.after.takes is None:
+            grad = self._before_activation(grad, saved)
+        if pool is None or self.tail.keeps_before:
             return convolution_backward(conv, grad, x, wanted)
         if not self._pools_at_once(input_grad=wanted.input_grad):
             return convolution_backward(conv, pool.backward(grad, pooled), x, wanted)
         argmax, shape = pooled
-        ending, windows = wanted.ending, pool.windows_of(shape)
-        return conv.backward_max_pool(
-            *(grad, argmax, windows, x),
-            needs_input_grad=wanted.input_grad,
-            rectified=ending is not None,
-            bias=ending.bias if isinstance(ending, ActivationEnding) else None,
-        ), None
+        through = wanted.ending.through if isinstance(wanted.ending, ActivationEnding) else {}
+        windows, needs = pool.windows_of(shape), wanted.input_grad
+        return conv.backward_max_pool(grad, argmax, windows, x, needs_input_grad=needs, **through), None
 
-    def _before_activation(self, operation: str, activation: PointwiseLayer, grad_output: Array, y: Array) -> Array:
+    def _before_activation(self, grad_output: Array, saved: Array) -> Array:
         """Return the gradient before the activation; add that of the bias."""
-        bias, backend = self.conv.bias, self.conv.backend
-        grad = backend.empty(y.shape, y.dtype)
+        bias, backend, activation = self.conv.bias, self.conv.backend, self._activation
+        grad = backend.empty(saved.shape, saved.dtype)
         if bias is None:
-            backend.activate_backward(activation.activation, grad_output, y, out=grad)
+            backend.activate_backward(activation, grad_output, saved, out=grad)
         else:
-            target = bias.grad_target()
-            getattr(backend, operation)(grad_output, y, out=grad, grad_bias=target, workspace=backend.pool)
-            bias.add_grad(target)
+            more = {"out": grad, "grad_bias": bias.grad_target(), "workspace": backend.pool}
+            backend.activate_backward_bias(activation, grad_output, saved, **more)
+            bias.add_grad(more["grad_bias"])
         return grad
 
 
@@ -259,7 +230,7 @@ class ConvNorm(_Convolution):
     @property
     def forward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        return ("conv2d_statistics", self.tail.after_norm.forward)
+        return ("conv2d_statistics", self.tail.after("normalise"))
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
@@ -269,12 +240,13 @@ class ConvNorm(_Convolution):
     @cached_property
     def _norm_backward(self) -> str:
         """The operation back through the normalisation: what is left of it, if the step behind does the sums."""
-        return self.tail.after_norm.backward[0] if self.after.takes is None else "batch_norm_backward_apply"
+        return self.tail.after("batch_norm_backward") if self.after.takes is None else "batch_norm_backward_apply"
 
     @property
-    def offers(self) -> type[Ending] | None:
+    def offers(self) -> tuple[type[Ending], Activation] | None:
         """Activation and normalisation, where they are the last."""
-        return NormEnding if self.tail.activation is not None and self.tail.pool is None else None
+        activation = self.tail.activation
+        return None if activation is None or self.tail.pool is not None else (NormEnding, activation.activation)
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -285,15 +257,15 @@ class ConvNorm(_Convolution):
         """Return the normalisation with what it had in this step."""
         if self.after.takes is None:
             return None
-        _, z, mean, var, _, _ = self.norm.check_context(context)
-        return NormEnding(self.norm, z, mean, var)
+        _, z, mean, var, kept = self.norm.check_context(context)
+        return NormEnding(self.norm, z, mean, var, self.tail.epilogue(z.shape), kept["saved"], kept["addend"])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run them; the context is x, the convolution's output and its statistics, the output, and the argmax."""
+        """Run them; the context is x, the convolution's output and its statistics, and what else backward needs."""
         x = self.conv.checked_input(x, stored=self.before.stored)
         z, mean, var = self.statistics(x, training=training)
-        y, argmax = self.normalise(z, mean, var, training=training)
-        return y, ((x, z, mean, var, y, argmax) if training else None)
+        y, kept = self.normalise(z, mean, var, training=training)
+        return y, ((x, z, mean, var, kept) if training else None)
 
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
         """Run them backward."""
@@ -308,7 +280,7 @@ class ConvNorm(_Convolution):
         """Convolve and return the output with the mean and variance to normalise it with."""
         conv, norm, backend = self.conv, self.norm, self.conv.backend
         if not training:
-            return conv.convolve(x, "conv2d"), norm.running_mean.array, norm.running_var.array
+            return conv.convolve(x), norm.running_mean.array, norm.running_var.array
         shape = conv.output_shape(x.shape)
         count = math.prod(shape[:-1])
         if count == 0:
@@ -316,7 +288,7 @@ class ConvNorm(_Convolution):
         mean, var = norm.empty_statistics()
         z = backend.empty(shape, stored_dtype(conv))
         # A bias moves z and its mean alike. Left out it takes nothing of the precision that z is stored with.
-        conv.convolve(x, "conv2d_statistics", out=z, bias=False, mean=mean, var=var)
+        conv.statistics(x, out=z, mean=mean, var=var)
         moved = mean[0]
         if conv.bias is not None:
             moved = backend.empty(norm.gamma.shape, norm.dtype)
@@ -325,41 +297,38 @@ class ConvNorm(_Convolution):
         return z, mean, var
 
     def normalise(
-        self, z: Array, mean: Array, var: Array, *residual: Array, training: bool
-    ) -> tuple[Array, Array | None]:
-        """Return all that follows the convolution, and the argmax if there is a pooling."""
-        backend, norm, pool = self.conv.backend, self.norm, self.tail.pool
-        run, dtype = getattr(backend, self.tail.after_norm.forward), self.output_dtype(training=training)
-        parts = (z, norm.gamma.array, norm.beta.array, mean, var, *residual)
-        if pool is None:
+        self, z: Array, mean: Array, var: Array, addend: Array | None = None, *, training: bool
+    ) -> tuple[Array, dict[str, Array | None]]:
+        """Return all that follows the convolution, and of that what `batch_norm_backward` takes."""
+        backend, norm, tail = self.conv.backend, self.norm, self.tail
+        dtype, argmax = self.output_dtype(training=training), None
+        if tail.pool is None:
             y = backend.empty(z.shape, dtype)
-            run(*parts, eps=norm.eps, out=y)
-            return y, None
-        y, argmax, windows = pool.prepare(z.shape, dtype)
-        run(*parts, eps=norm.eps, windows=windows, out=y, argmax=argmax, workspace=backend.pool)
-        return y, argmax
+        else:
+            y, argmax, _ = tail.pool.prepare(z.shape, dtype)
+        parts = (z, norm.gamma.array, norm.beta.array, mean, var, tail.epilogue(z.shape))
+        more = {"addend": addend, "out": y, "argmax": argmax, "workspace": backend.pool}
+        backend.normalise(*parts, eps=norm.eps, **more)
+        saved, addend = (None, addend) if tail.keeps_before else (y, None)
+        return y, {"saved": saved, "addend": addend, "argmax": argmax}
 
     def normalise_backward(self, grad_output: Array, context: Context, wanted: Wanted) -> tuple[Array, Array | None]:
-        """Return the gradient of the convolution's output, and that of the residual if there is one."""
+        """Return the gradient of the convolution's output, and that of the addend if there is one."""
         backend, norm, tail = self.conv.backend, self.norm, self.tail
-        _, z, mean, var, y, argmax = norm.check_context(context)
-        grad_output = self.layers[-1].check_grad(grad_output, y.shape)
-        grad, run = backend.empty(z.shape, z.dtype), getattr(backend, self._norm_backward)
-        parts = (z, norm.gamma.array, mean, var)
-        more = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool}
-        residual = None
+        _, z, mean, var, kept = norm.check_context(context)
+        grad_output = self.layers[-1].check_grad(grad_output, (z if tail.pool is None else kept["argmax"]).shape)
+        grad = backend.empty(z.shape, z.dtype)
+        gamma = norm.gamma.array
+        more: dict[str, Any] = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool}
         if wanted.sums is not None:  # and grad_output is behind the activation already, and nobody else's
-            run(grad_output, *parts, **wanted.sums, **more)
-            residual = grad_output
+            backend.batch_norm_backward_apply(grad_output, z, gamma, mean, var, **wanted.sums, **more)
+            grad_addend = grad_output
         else:
-            if tail.adds:
-                residual = backend.empty(z.shape, norm.dtype)
-                more["grad_residual"] = residual
-            if tail.pool is not None:
-                more["windows"] = tail.pool.windows_of(z.shape)
-            saved = () if tail.activation is None else (y,) if tail.pool is None else (y, argmax)
+            grad_addend = backend.empty(z.shape, norm.dtype) if tail.adds else None
+            more |= {"beta": norm.beta.array, **kept, "grad_addend": grad_addend}
             sums = norm.grad_targets()
-            run(grad_output, *saved, *parts, **more, **sums)
+            epilogue = tail.epilogue(z.shape)
+            backend.batch_norm_backward(grad_output, z, gamma, mean, var, epilogue, **more, **sums)
             norm.add_grads(sums)
         self.conv.no_gradient_of_bias()
-        return grad, residual
+        return grad, grad_addend

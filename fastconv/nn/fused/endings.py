@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from fastconv.backends.contract.types import Array
+from fastconv.kernels.epilogue import Epilogue
+from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
@@ -20,31 +22,48 @@ Gradient = tuple[Array | None, Sums | None]
 
 @dataclass(frozen=True, eq=False)
 class ActivationEnding:
-    """``x = relu(z)``, where z is a convolution with that bias."""
+    """``x = activation(z)``, where z is a convolution with that bias; `saved` is x or z, as the activation needs."""
 
-    operation: ClassVar[str] = "conv2d_backward_input_relu"
+    operation: ClassVar[str] = "conv2d_backward_input"
+    activation: Activation
+    saved: Array
     bias: Parameter | None
 
     def input_gradient(self, conv: Conv2d, grad_output: Array, x: Array, addend: Array | None) -> Gradient:
-        """Return the gradient of z, and add that of the bias. There is no operation for this and an addend."""
-        return conv.backward_input_relu(grad_output, x, self.bias), None
+        """Return the gradient of z, and add that of the bias."""
+        return conv.backward_input(grad_output, x, addend=addend, **self.through), None
+
+    @property
+    def through(self) -> dict[str, Any]:
+        """What a convolution is given to do that."""
+        return {"activation": self.activation, "saved": self.saved, "bias": self.bias}
 
 
 @dataclass(frozen=True, eq=False)
 class NormEnding:
-    """``x = relu(batch_norm(z))``, perhaps with a shortcut added before the rectifier."""
+    """``x = activation(batch_norm(z))``, perhaps with a shortcut added before the activation.
 
-    operation: ClassVar[str] = "conv2d_backward_input_norm_relu"
+    Attributes
+    ----------
+    saved, norm_addend : Array or None
+        As `conv2d_backward_input_norm` takes them.
+    """
+
+    operation: ClassVar[str] = "conv2d_backward_input_norm"
     norm: BatchNorm2d
     z: Array
     mean: Array
     var: Array
+    epilogue: Epilogue
+    saved: Array | None
+    norm_addend: Array | None
 
     def input_gradient(self, conv: Conv2d, grad_output: Array, x: Array, addend: Array | None) -> Gradient:
-        """Return the gradient behind the rectifier, and those of gamma and beta, which are added, too."""
+        """Return the gradient behind the activation, and those of gamma and beta, which are added, too."""
         norm, sums = self.norm, self.norm.grad_targets()
-        statistics = {"mean": self.mean, "var": self.var, "eps": norm.eps}
-        grad = conv.backward_input_norm_relu(grad_output, x, addend, self.z, **statistics, **sums)
+        forward = (self.z, norm.gamma.array, self.mean, self.var, self.epilogue)
+        saved = {"beta": norm.beta.array, "saved": self.saved, "norm_addend": self.norm_addend}
+        grad = conv.backward_input_norm(grad_output, x, *forward, addend=addend, **saved, eps=norm.eps, **sums)
         norm.add_grads(sums)
         return grad, sums
 
@@ -81,4 +100,4 @@ def convolution_backward(conv: Conv2d, grad_output: Array, x: Array, wanted: Wan
         return None, None
     if wanted.ending is not None:
         return wanted.ending.input_gradient(conv, grad_output, x, wanted.addend)
-    return conv.backward_input(grad_output, x, wanted.addend), None
+    return conv.backward_input(grad_output, x, addend=wanted.addend), None

@@ -3,8 +3,8 @@
 What is looked for, in this order:
 
 - a residual block whose body ends in convolution and normalisation, and the activation behind it
-- a convolution with as much of normalisation, activation and max pooling behind it, in this order, as there are
-  operations for
+- a convolution with as much of normalisation, activation and max pooling as is behind it, in this order; a pooling
+  only behind an activation
 
 Between neighbours: where a step ends in an activation, with or without a normalisation before it, and the next one
 begins with a convolution, the latter does the former's end backward, where it computes the gradient of its input. And
@@ -22,16 +22,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fastconv._attributes import computes_as, is_ours
+from fastconv.kernels.epilogue import Epilogue, Native
 from fastconv.nn.core.layer import AbstractLayer, Chain, Sum
-from fastconv.nn.fused.convolution import (
-    AFTER_CONVOLUTION,
-    AFTER_NORM,
-    ConvActivation,
-    ConvNorm,
-    Kind,
-    Operations,
-    Tail,
-)
+from fastconv.nn.fused.convolution import ConvActivation, ConvNorm, Tail
 from fastconv.nn.fused.endings import ActivationEnding, NormEnding
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import OUTSIDE, Link, Single, Step
@@ -41,32 +34,35 @@ from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.nn.layers.pooling import MaxPool2d
 
 _Layer = TypeVar("_Layer", bound=AbstractLayer)
-_NONE = Operations("")
 
 
-def find_steps(layers: Sequence[AbstractLayer], *, sums_norm_gradients: bool) -> tuple[Step, ...]:
-    """Cut `layers` into steps, for a backend that can or cannot do the end of a normalisation in a convolution."""
+def find_steps(layers: Sequence[AbstractLayer], native: Mapping[str, Native]) -> tuple[Step, ...]:
+    """Cut `layers` into steps, for a backend whose kernels do what is `native`."""
     steps: list[Step] = []
     i = 0
     while i < len(layers):
-        step = (
-            _residual(layers[i : i + 2], sums_norm_gradients=sums_norm_gradients)
-            or _convolution(layers[i : i + 4])
-            or Single(layer=layers[i])
-        )
+        step = _residual(layers[i : i + 2], native) or _convolution(layers[i : i + 4]) or Single(layer=layers[i])
         steps.append(step)
         i += len(step.layers)
-    links = [_link(*pair, sums_norm_gradients=sums_norm_gradients) for pair in itertools.pairwise(steps)]
+    links = [_link(*pair, native) for pair in itertools.pairwise(steps)]
     ends = zip(steps, [OUTSIDE, *links], [*links, OUTSIDE], strict=True)
     return tuple(step.linked(before=before, after=after) for step, before, after in ends)
 
 
-def _link(first: Step, second: Step, *, sums_norm_gradients: bool) -> Link:
-    """Return what two neighbours know of what is between them."""
-    if first.offers is ActivationEnding and second.takes_activations:
-        return Link(stored=True, takes=ActivationEnding)
-    takes = sums_norm_gradients and first.offers is NormEnding and second.opening is not None
-    return Link(stored=first.stores and second.reads_stored, takes=NormEnding if takes else None)
+def _link(first: Step, second: Step, native: Mapping[str, Native]) -> Link:
+    """Return what two neighbours know of what is between them.
+
+    The end of a normalisation is only worth it where that saves a pass over memory.
+    """
+    stored = first.stores and second.reads_stored
+    if first.offers is not None:
+        ending, activation = first.offers
+        if ending is ActivationEnding and second.takes_activations:
+            return Link(stored=True, takes=ending, activation=activation.name)
+        saves = Epilogue(activation=activation) in native.get(NormEnding.operation, Native())
+        if ending is NormEnding and second.opening is not None and saves:
+            return Link(stored=stored, takes=ending, activation=activation.name)
+    return Link(stored=stored)
 
 
 def _is(layer: AbstractLayer | None, kind: type[_Layer]) -> _Layer | None:
@@ -79,40 +75,31 @@ def _convolution(layers: Sequence[AbstractLayer]) -> ConvNorm | ConvActivation |
     if conv is None:
         return None
     if norm is not None:
-        return ConvNorm(conv=conv, norm=norm, tail=_tail(layers[2:], AFTER_NORM))
-    tail = _tail(layers[1:], AFTER_CONVOLUTION)
+        return ConvNorm(conv=conv, norm=norm, tail=_tail(layers[2:]))
+    tail = _tail(layers[1:])
     return ConvActivation(conv=conv, tail=tail) if tail.layers else None
 
 
-def _tail(layers: Sequence[AbstractLayer], operations: Mapping[Kind, Operations]) -> Tail:
-    """Return as much of the layers as runs as one with what is before them, forward and backward."""
-    rest, found = list(layers), [Tail()]
-    activation = _is(rest[0], PointwiseLayer) if rest else None
-    if activation is not None:
-        found.append(Tail(activation=activation))
-        rest = rest[1:]
-    pool = _is(rest[0], MaxPool2d) if rest else None
-    if pool is not None:
-        found.append(Tail(activation=activation, pool=pool))
-    return next((tail for tail in reversed(found) if operations.get(tail.kind, _NONE).backward), found[0])
+def _tail(layers: Sequence[AbstractLayer]) -> Tail:
+    """Return as much of the layers as runs as one with what is before them."""
+    activation = _is(layers[0], PointwiseLayer) if layers else None
+    pool = _is(layers[1], MaxPool2d) if activation is not None and len(layers) > 1 else None
+    return Tail(activation=activation, pool=pool)
 
 
-def _residual(layers: Sequence[AbstractLayer], *, sums_norm_gradients: bool) -> ResidualActivation | None:
+def _residual(layers: Sequence[AbstractLayer], native: Mapping[str, Native]) -> ResidualActivation | None:
     block, activation = layers[0], _is(layers[-1], PointwiseLayer)
     made = block.structure()
     body = made.body.structure() if isinstance(made, Sum) else None
     if activation is None or not isinstance(made, Sum) or not isinstance(body, Chain):
         return None
-    *before, last = find_steps(body.layers, sums_norm_gradients=sums_norm_gradients)
+    *before, last = find_steps(body.layers, native)
     if not isinstance(last, ConvNorm) or last.tail.layers:
-        return None
-    tail = Tail(adds=True, activation=activation)
-    if not AFTER_NORM.get(tail.kind, _NONE).backward:
         return None
     return ResidualActivation(
         block=block,
         activation=activation,
         body=tuple(before),
-        last=replace(last, tail=tail),
+        last=replace(last, tail=Tail(adds=True, activation=activation)),
         shortcut=made.shortcut,
     )

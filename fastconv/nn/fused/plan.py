@@ -60,6 +60,6 @@ class Plan:
 
 def make_plan(layers: tuple[AbstractLayer, ...]) -> Plan:
     """Return the plan of layers that are built."""
-    steps = find_steps(layers, sums_norm_gradients=layers[0].backend.sums_norm_gradients)
+    steps = find_steps(layers, layers[0].backend.native)
     first = next((i for i, step in enumerate(steps) if step.is_trained), len(steps))
     return Plan(layers, steps, first)

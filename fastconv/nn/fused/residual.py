@@ -8,6 +8,7 @@ from typing import Self
 
 from fastconv._attributes import computes_as
 from fastconv.backends.contract.types import Array, Shape
+from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.convolution import ConvNorm, convolve
 from fastconv.nn.fused.endings import Ending, Gradient, NormEnding, Wanted, convolution_backward
@@ -82,7 +83,7 @@ class ResidualActivation(Step):
     @property
     def backward_operations(self) -> tuple[str, ...]:
         """See `Step`; what the first convolution takes over from the step before is named there."""
-        met = ("conv2d_backward_input_add",) if self.first.adds_shortcut else ()
+        met = ("conv2d_backward_input + add",) if self.first.adds_shortcut else ()
         return (*self.last.backward_operations, *met)
 
     @property
@@ -91,7 +92,7 @@ class ResidualActivation(Step):
         return False
 
     @property
-    def offers(self) -> type[Ending] | None:
+    def offers(self) -> tuple[type[Ending], Activation] | None:
         """As its last convolution."""
         return self.last.offers
 
@@ -135,8 +136,8 @@ class ResidualActivation(Step):
         residual, shortcut_context = x, None
         if not self.before.stored:
             residual, shortcut_context = self.shortcut.forward(x, training=training)
-        y, _ = last.normalise(z, mean, var, residual, training=training)
-        return y, ((contexts, (value, z, mean, var, y, None), shortcut_context) if training else None)
+        y, kept = last.normalise(z, mean, var, residual, training=training)
+        return y, ((contexts, (value, z, mean, var, kept), shortcut_context) if training else None)
 
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
         """Run the block backward."""

@@ -20,6 +20,7 @@ import numpy as np
 
 from fastconv._attributes import computes_as
 from fastconv.backends.contract.types import Array, Shape
+from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import Ending, Gradient, Wanted, convolution_backward
 from fastconv.nn.layers.conv import Conv2d
@@ -36,10 +37,13 @@ class Link:
         In training it is in the type in which the backend stores activations (`Backend.kept_dtype`).
     takes : kind of Ending, or None
         The end of the first one that the second one does backward.
+    activation : str
+        The one that is done with it.
     """
 
     stored: bool = False
     takes: type[Ending] | None = None
+    activation: str = ""
 
 
 OUTSIDE = Link()
@@ -113,8 +117,8 @@ class Step(abc.ABC):
         return [layer for layer in self.layers if layer.children()]
 
     @property
-    def offers(self) -> type[Ending] | None:
-        """The end that the step behind may do backward."""
+    def offers(self) -> tuple[type[Ending], Activation] | None:
+        """The end that the step behind may do backward, and the activation there."""
         return None
 
     @property
@@ -150,7 +154,7 @@ class Step(abc.ABC):
     @property
     def taken(self) -> tuple[str, ...]:
         """The operation that does the end of the step before, if it does."""
-        return () if self.before.takes is None else (self.before.takes.operation,)
+        return () if self.before.takes is None else (f"{self.before.takes.operation} + {self.before.activation}",)
 
     def linked(
         self, *, before: Link | None = None, after: Link | None = None, meets_shortcut: bool | None = None

@@ -13,6 +13,7 @@ from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, output_
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array, ConvGeometry, Pair, PoolWindows, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
 from fastconv.nn.core.initializers import weight_and_bias
 from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Parameter, allocate
@@ -136,7 +137,7 @@ class Conv2d(Layer):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Convolve; the context is x."""
         x = self.checked_input(x)
-        return self.convolve(x, "conv2d"), (x if training else None)
+        return self.convolve(x), (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         """Add the gradients of weight and bias; return that of the input."""
@@ -167,25 +168,20 @@ class Conv2d(Layer):
         self._prepared = PreparedWeights(self.weight)
 
     def convolve(
-        self, x: Array, operation: str, *inputs: Array, out: Array | None = None, bias: bool = True, **more: Any
+        self, x: Array, epilogue: Epilogue = NO_EPILOGUE, *, out: Array | None = None, **arrays: Array | None
     ) -> Array:
-        """Return the result of `operation`, in `out` if given, without the layer's bias if not `bias`.
-
-        That is "conv2d", or a fused operation with more inputs and outputs.
-        """
-        backend = self.backend
-        plan = self._plan(x.shape[1:])
-        y = backend.empty((x.shape[0], *plan.out_size, self.out_channels), self.dtype) if out is None else out
-        getattr(backend, operation)(
-            x,
-            self._prepare(plan.geometry, x.shape),
-            self.bias.array if bias and self.bias is not None else None,
-            *inputs,
-            out=y,
-            workspace=backend.pool,
-            **more,
-        )
+        """Return the result, and that of what follows, in `out` if given; `arrays` are the others of the operation."""
+        backend, bias = self.backend, None if self.bias is None else self.bias.array
+        weight = self._prepare(self._plan(x.shape[1:]).geometry, x.shape)
+        y = backend.empty(self.output_shape(x.shape), self.dtype) if out is None else out
+        backend.conv2d(x, weight, bias, epilogue, out=y, workspace=backend.pool, **arrays)
         return y
+
+    def statistics(self, x: Array, *, out: Array, mean: Array, var: Array) -> None:
+        """Convolve without the bias, and take mean and variance of the result."""
+        backend = self.backend
+        weight = self._prepare(self._plan(x.shape[1:]).geometry, x.shape)
+        backend.conv2d_statistics(x, weight, None, out=out, mean=mean, var=var, workspace=backend.pool)
 
     def why(self, input_shape: Shape) -> Sequence[str]:
         """Return why the backend takes the kernels that it takes for an input of this shape."""
@@ -226,24 +222,26 @@ class Conv2d(Layer):
         )
         self.weight.add_grad(target)
 
-    def backward_input(self, grad_output: Array, x: Array, addend: Array | None = None) -> Array:
-        """Return the gradient of the input; with `addend`, that is added, and it is written there."""
-        backend = self.backend
-        weight = self._prepare_backward(x.shape)
-        if addend is not None:
-            backend.conv2d_backward_input_add(grad_output, weight, addend, out=addend, workspace=backend.pool)
-            return addend
-        grad_input = backend.empty(x.shape, self.dtype)
-        backend.conv2d_backward_input(grad_output, weight, out=grad_input, workspace=backend.pool)
-        return grad_input
+    def backward_input(
+        self,
+        grad_output: Array,
+        x: Array,
+        *,
+        addend: Array | None = None,
+        bias: Parameter | None = None,
+        **through: Any,
+    ) -> Array:
+        """Return the gradient of the input.
 
-    def backward_input_relu(self, grad_output: Array, x: Array, bias: Parameter | None) -> Array:
-        """Return the gradient of z, where ``x = relu(z)``; add its sum to the gradient of `bias`, which z ends with."""
+        With `addend`, that is added, and the result written there. With `activation` and `saved`, it goes on through
+        the activation that made x, and its sum is added to the gradient of `bias`.
+        """
         backend = self.backend
         weight = self._prepare_backward(x.shape)
-        grad = backend.empty(x.shape, self.dtype)
+        grad = backend.empty(x.shape, self.dtype) if addend is None else addend
         target = None if bias is None else bias.grad_target()
-        backend.conv2d_backward_input_relu(grad_output, weight, x, out=grad, grad_bias=target, workspace=backend.pool)
+        through |= {"addend": addend, "grad_bias": target}
+        backend.conv2d_backward_input(grad_output, weight, **through, out=grad, workspace=backend.pool)
         if bias is not None:
             bias.add_grad(target)
         return grad
@@ -256,13 +254,12 @@ class Conv2d(Layer):
         x: Array,
         *,
         needs_input_grad: bool,
-        rectified: bool,
-        bias: Parameter | None,
+        bias: Parameter | None = None,
+        **through: Any,
     ) -> Array | None:
         """Gradients of weight and input from that of a max pooling's result; `windows` are those of the pooling.
 
-        If x is the `rectified` result of another convolution, the gradient is that behind the rectifier, and its sum is
-        added to the gradient of that convolution's `bias`.
+        That of the input as of `backward_input`.
         """
         backend = self.backend
         weight = self._prepare_backward(x.shape) if needs_input_grad else None
@@ -277,9 +274,9 @@ class Conv2d(Layer):
             windows=windows,
             precision=get_precision(),
             algorithm=get_algorithm(),
+            **through,
             grad_weight=target,
             grad_input=grad,
-            rectified=rectified,
             grad_bias=bias_target,
             workspace=backend.pool,
         )
@@ -288,17 +285,15 @@ class Conv2d(Layer):
             bias.add_grad(bias_target)
         return grad
 
-    def backward_input_norm_relu(
-        self, grad_output: Array, x: Array, addend: Array | None, z: Array, **more: Any
-    ) -> Array:
-        """Return the gradient behind ``x = relu(batch_norm(z))`` and write those of the normalisation.
+    def backward_input_norm(self, grad_output: Array, x: Array, *norm: Any, addend: Array | None, **more: Any) -> Array:
+        """Return the gradient behind the normalisation that made x and write those of its parameters.
 
         With `addend` that is added first, and the result written there.
         """
         backend = self.backend
         weight, more = self._prepare_backward(x.shape), {**more, "workspace": backend.pool}
         grad = backend.empty(x.shape, self.dtype) if addend is None else addend
-        backend.conv2d_backward_input_norm_relu(grad_output, weight, addend, x, z, **more, out=grad)
+        backend.conv2d_backward_input_norm(grad_output, weight, *norm, addend=addend, out=grad, **more)
         return grad
 
     def _plan(self, image_shape: Shape) -> _Plan:

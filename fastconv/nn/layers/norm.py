@@ -9,6 +9,7 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.scope import Scope
@@ -75,7 +76,8 @@ class BatchNorm2d(Layer):
         gamma, beta = self.gamma.array, self.beta.array
         running_mean, running_var = self.running_mean.array, self.running_var.array
         if not training:
-            backend.batch_norm_inference(x, gamma, beta, running_mean, running_var, eps=self.eps, out=y)
+            norm = (gamma, beta, running_mean, running_var, NO_EPILOGUE)
+            backend.normalise(x, *norm, eps=self.eps, out=y, workspace=backend.pool)
             return y, None
         count = math.prod(x.shape[:-1])
         if count == 0:
@@ -98,6 +100,7 @@ class BatchNorm2d(Layer):
             self.gamma.array,
             mean,
             var,
+            NO_EPILOGUE,
             eps=self.eps,
             grad_input=grad_input,
             **targets,

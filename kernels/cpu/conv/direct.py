@@ -24,7 +24,17 @@ from ..runtime.cpu_caches import CACHES
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.memory import load, store
 from ..vector.prefetch import AHEAD_BYTES, bytes_a_step, next_rows
-from ..vector.simd import STREAM_BYTES, VECTOR_BYTES, address, itemsize, lanes, load_word, prefetch, prefetch_far, vsplat
+from ..vector.simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    load_word,
+    prefetch,
+    prefetch_far,
+    vsplat,
+)
 from ..vector.tile import (
     ROWS,
     TILE_VECTORS,

@@ -4,8 +4,6 @@ Each is one pass where Winograd computes it with 3x3 taps and its results stay i
 parts: by shapes and values, as `fastconv.explain` shows.
 """
 
-import numpy as np
-
 from ..elementwise.following import following
 from ..elementwise.pointwise import activate_backward
 from ..elementwise.reduce import activate_backward_bias
@@ -35,27 +33,25 @@ def _fused_winograd(weight, x_shape, out_shape):
 
 
 def conv2d(x, weight, bias, epilogue, *, addend=None, out, before=None, argmax=None, workspace):
-    """Convolution, and what follows it."""
-    windows = epilogue.windows
+    """Convolution, and what follows it. What is kept of all pixels would be most of what a fused pooling saves."""
+    windows, activation = epilogue.windows, epilogue.activation
     if windows is None:
-        run(x, weight, bias, out, workspace, Behind(epilogue.activation, addend, before=before))
-    elif addend is not None or not _fused_pool(x, weight, bias, epilogue, (out, before, argmax), workspace):
+        run(x, weight, bias, out, workspace, Behind(activation, addend, before=before))
+    elif addend is None and before is None and _fused_pool(x, weight, bias, epilogue, out, argmax, workspace):
+        return
+    else:
         size = weight.geometry.output_size(*x.shape[1:3])
         y = workspace.empty((x.shape[0], *size, weight.weight.shape[3]), out.dtype)
-        kept = None if before is None else workspace.empty(y.shape, y.dtype)
-        run(x, weight, bias, y, workspace, Behind(epilogue.activation, addend, before=kept))
+        run(x, weight, bias, y, workspace, Behind(activation, addend, before=before))
         max_pool2d(y, windows=windows, out=out, argmax=argmax)
-        if before is not None:
-            winners(kept, argmax, windows=windows, out=before)
 
 
-def _fused_pool(x, weight, bias, epilogue, results, workspace):
-    out, before, argmax = results
+def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace):
     conv_shape = (x.shape[0], *weight.geometry.output_size(*x.shape[1:3]), weight.weight.shape[3])
     place = _fused_winograd(weight, x.shape, conv_shape)
     if place is None or not suits_pool(conv_shape, out.shape, epilogue.windows):
         return False
-    behind = bias_array(bias, weight.weight.dtype), following(epilogue.activation, out, before)
+    behind = bias_array(bias, weight.weight.dtype), following(epilogue.activation)
     found = winograd_pool.convolve_pool(x, weight, behind, conv_shape, place, (out, argmax), workspace)
     return in_range(found, workspace, x, weight.weight)
 
@@ -135,7 +131,7 @@ def _unpooled_in_registers(
         return False
     if place is None:
         return True
-    behind = x[:0] if activation is None else saved, following(activation)
+    behind = (x[:0] if activation is None else saved), following(activation)
     results = grad_input, grad_bias
     found = winograd_unpool.backward_input(pooled, weight, behind, conv_shape, place, results, workspace)
     return in_range(found, workspace, grad_output, weight.weight)

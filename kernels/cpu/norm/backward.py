@@ -83,16 +83,32 @@ def saved_of(activation, y, addend, dtype):
 
 
 def batch_norm_backward(
-    grad_output, x, gamma, mean, var, epilogue, *, beta=None, saved=None, addend=None, argmax=None, eps, grad_input,
-    grad_gamma, grad_beta, grad_addend=None, workspace,
+    grad_output,
+    x,
+    gamma,
+    mean,
+    var,
+    epilogue,
+    *,
+    beta=None,
+    saved=None,
+    addend=None,
+    argmax=None,
+    eps,
+    grad_input,
+    grad_gamma,
+    grad_beta,
+    grad_addend=None,
+    workspace,
 ):
-    """Gradients of a normalisation and of what follows it."""
-    grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
+    """Gradients of a normalisation and of what follows it; in two passes unless that is a pooling of some windows."""
     norm = gamma, gamma if beta is None else beta, mean, var, eps
     if epilogue.windows is not None:
-        how = {"saved": saved, "argmax": argmax, "workspace": workspace}
-        _pool_backward(grad_output, x, norm, epilogue, **grads, **how)
-        return
+        results = grad_input, grad_gamma, grad_beta
+        if not epilogue.adds and suits_pool(x.shape, grad_output.shape, epilogue.windows):
+            _backward_pooled((grad_output, saved, argmax), x, norm, epilogue.activation, results, workspace)
+            return
+        grad_output, epilogue = _unpooled(grad_output, x, epilogue, saved, argmax, gamma.dtype, workspace)
     rows, grad, nothing = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size), NOTHING[gamma.dtype]
     kept = _kept(epilogue.activation, grad_addend, grad_input, gamma, workspace)
     before = saved_of(epilogue.activation, saved, addend, gamma.dtype)
@@ -121,20 +137,14 @@ def batch_norm_backward_apply(grad_output, x, gamma, mean, var, *, grad_gamma, g
     _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
 
 
-def _pool_backward(
-    grad_output, x, norm, epilogue, *, saved, argmax, grad_input, grad_gamma, grad_beta, workspace
-):
-    """Gradients of a normalisation, activation and max pooling; in two passes if that is one of 2x2."""
-    gamma, beta, mean, var, eps = norm
-    activation, windows = epilogue.activation, epilogue.windows
-    if not suits_pool(x.shape, grad_output.shape, windows):
-        grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
-        _pool_backward_in_parts(grad_output, x, norm, epilogue, saved, argmax, grads, workspace)
-        return
+def _backward_pooled(pooled, x, norm, activation, results, workspace):
+    """Launch the two passes behind an activation and a max pooling of 2x2; `pooled` is (gradient, y, argmax)."""
+    (grad_output, saved, argmax), (gamma, beta, mean, var, eps) = pooled, norm
+    grad_input, grad_gamma, grad_beta = results
     sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
     rests, flat_mean, flat_var = rests_of(mean), mean.reshape(-1), var.reshape(-1)
-    follows = following(activation)
-    kept = NOTHING[gamma.dtype] if is_floor(follows) else workspace.empty(grad_output.shape, gamma.dtype)
+    follows, nothing = following(activation), NOTHING[gamma.dtype]
+    kept = nothing if is_floor(follows) else workspace.empty(grad_output.shape, gamma.dtype)
     before = saved_of(activation, saved, None, gamma.dtype)
     norm = gamma, beta, flat_mean, flat_var, float(eps)
     arguments = ((grad_output, before, argmax), x, norm, follows, kept.reshape(-1), sums, products)
@@ -142,20 +152,18 @@ def _pool_backward(
     more = (flat_mean, rests, flat_var, float(eps), grad_gamma, grad_beta)
     launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, *more)
     constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
-    pooled = (kept, NOTHING[gamma.dtype], argmax) if kept.size else (grad_output, before, argmax)
+    pooled = (grad_output, before, argmax) if is_floor(follows) else (kept, nothing, argmax)
     arguments = (pooled, x, flat_mean, constants, grad_input)
     launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)
 
 
-def _pool_backward_in_parts(grad_output, x, norm, epilogue, saved, argmax, grads, workspace):
-    """As `_pool_backward` for any windows. Of the largest of a window y is saved; x is there for every cell."""
-    gamma, beta, mean, var, eps = norm
-    activation, windows = epilogue.activation, epilogue.windows
-    rest = Epilogue(activation=activation)
+def _unpooled(grad_output, x, epilogue, saved, argmax, dtype, workspace):
+    """Return the gradient before a pooling, and what of the epilogue is left: of the largest, y tells all."""
+    rest, activation = epilogue.unpooled, epilogue.activation
     if activation is not None and activation.function.needs == "y":
-        behind = workspace.empty(saved.shape, gamma.dtype)
+        behind = workspace.empty(saved.shape, dtype)
         activate_backward(activation, grad_output, widened(saved, workspace), out=behind)
-        grad_output, rest = behind, Epilogue()
-    grad = workspace.empty(x.shape, gamma.dtype)
-    max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
-    batch_norm_backward(grad, x, gamma, mean, var, rest, beta=beta, eps=eps, **grads, workspace=workspace)
+        grad_output, rest = behind, Epilogue(epilogue.adds)
+    grad = workspace.empty(x.shape, dtype)
+    max_pool2d_backward(grad_output, argmax, windows=epilogue.windows, out=grad)
+    return grad, rest

@@ -56,33 +56,21 @@ def _run(device, x, weight, out, workspace, **finish):
     launches.run(device, x, weight, geometry, **finish, out=out, workspace=workspace)
 
 
-def conv2d(device, x, weight, bias, *, out, workspace):
-    """Convolution."""
-    _run(device, x, weight, out, workspace, bias=bias)
-
-
-def conv2d_relu(device, x, weight, bias, *, out, workspace):
-    """Convolution and rectifier."""
-    _run(device, x, weight, out, workspace, bias=bias, rectify=True)
-
-
-def conv2d_add_relu(device, x, weight, bias, addend, *, out, workspace):
+def conv2d(device, x, weight, bias, epilogue, *, addend=None, out, before=None, argmax=None, workspace):
     """Convolution, addition and rectifier."""
-    _run(device, x, weight, out, workspace, bias=bias, addend=addend, rectify=True)
+    rectify = epilogue.activation is not None
+    _run(device, x, weight, out, workspace, bias=bias, addend=addend, rectify=rectify)
 
 
 def conv2d_statistics(device, x, weight, bias, *, out, mean, var, workspace):
     """Convolution, then mean and variance of its result."""
-    conv2d(device, x, weight, bias, out=out, workspace=workspace)
+    _run(device, x, weight, out, workspace, bias=bias)
     batch_norm.statistics(device, out, mean=mean, var=var, workspace=workspace)
 
 
-def conv2d_backward_input(device, grad_output, weight, *, out, workspace):
-    """Gradient of the input."""
-    _run(device, grad_output, weight, out, workspace)
-
-
-def conv2d_backward_input_add(device, grad_output, weight, addend, *, out, workspace):
+def conv2d_backward_input(
+    device, grad_output, weight, *, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
+):
     """Gradient of the input, plus `addend`."""
     _run(device, grad_output, weight, out, workspace, addend=addend)
 

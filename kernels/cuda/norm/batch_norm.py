@@ -43,7 +43,7 @@ def _statistics(device, x, mean, var, workspace, gamma=None, beta=None, rstd=Non
     device.launch(_kernel("combine_statistics", dtype), _combine_grid(channels), _COMBINE, arguments)
 
 
-def batch_norm_inference(device, x, gamma, beta, mean, var, *, eps, out):
+def normalise(device, x, gamma, beta, mean, var, epilogue, *, addend=None, eps, out, argmax=None, workspace):
     """Normalise with given statistics."""
     if x.size:
         rows = x.size // gamma.size
@@ -53,7 +53,26 @@ def batch_norm_inference(device, x, gamma, beta, mean, var, *, eps, out):
         device.launch(_kernel("normalise_inference", x.dtype), grid, block, arguments)
 
 
-def batch_norm_backward(device, grad_output, x, gamma, mean, var, *, eps, grad_input, grad_gamma, grad_beta, workspace):
+def batch_norm_backward(
+    device,
+    grad_output,
+    x,
+    gamma,
+    mean,
+    var,
+    epilogue,
+    *,
+    beta=None,
+    saved=None,
+    addend=None,
+    argmax=None,
+    eps,
+    grad_input,
+    grad_gamma,
+    grad_beta,
+    grad_addend=None,
+    workspace,
+):
     """Gradients of `batch_norm`."""
     channels, dtype = gamma.size, x.dtype
     rows = x.size // channels

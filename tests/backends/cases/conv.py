@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Precision
+from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.geometry import ConvGeometry, Padding, Pair
 from tests.backends.op_case import Arrays, Case
 
@@ -193,7 +194,7 @@ def forward(c: Conv) -> Case:
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d(i["x"], weight, i.get("bias"), out=o["y"], workspace=workspace)
+        backend.conv2d(i["x"], weight, i.get("bias"), NO_EPILOGUE, out=o["y"], workspace=workspace)
 
     terms = int(np.prod(c.w_shape[:3])) + 1
     magnitude = _spread(c, "y", "x", "weight", (0, 1, 2))

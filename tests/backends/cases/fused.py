@@ -8,7 +8,9 @@ from functools import partial
 import numpy as np
 
 from fastconv.algorithm import get_algorithm
+from fastconv.kernels.epilogue import Epilogue
 from fastconv.kernels.geometry import PoolWindows
+from fastconv.kernels.pointwise import RELU, Activation
 from tests.backends.cases.conv import Conv, pad, prepared_weight
 from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
 from tests.backends.op_case import Arrays, Case
@@ -69,30 +71,55 @@ def _inputs(c: Conv, **more: tuple[int, ...]):
     return made
 
 
-def conv_relu(c: Conv) -> Case:
+def _named(epilogue: Epilogue, name: str) -> str:
+    return "-".join([*filter(None, str(epilogue).split(" + ")), name])
+
+
+def saved_for(activation: Activation, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return what the gradient of a function is computed from: numbers, or results of it."""
+    if activation == RELU:
+        return np.maximum(rng.standard_normal(shape), 0)
+    return 2 * rng.standard_normal(shape) if activation.function.needs == "x" else rng.random(shape)
+
+
+def _steep(activation: Activation | None, size: np.ndarray) -> np.ndarray | float:
+    """By how much gradients grow through a function, and of what rounding changes of it; `size` is that of x or y."""
+    return 1.0 if activation in (None, RELU) else 2 * (1 + np.abs(size))
+
+
+def conv_after(c: Conv, epilogue: Epilogue, *, keep: bool = False) -> Case:
+    """A convolution with an addition, an activation; `keep` what comes before that."""
+    outputs = {"y": c.y_shape} | ({"before": c.y_shape} if keep else {})
+    shapes = {"x": c.x_shape} | ({"addend": c.y_shape} if epilogue.adds else {})
+
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d_relu(i["x"], weight, i.get("bias"), out=o["y"], workspace=workspace)
+        more = {"addend": i.get("addend"), "out": o["y"], "before": o.get("before"), "workspace": workspace}
+        backend.conv2d(i["x"], weight, i.get("bias"), epilogue, **more)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        z = _bound(c, "y", "x", (0, 1, 2), i, o)
+        return {"y": z if epilogue.activation in (None, RELU) else 2 * (1 + z)} | ({"before": z} if keep else {})
 
     return Case(
-        "conv2d_relu",
-        c.id,
-        _inputs(c, x=c.x_shape),
-        {"y": c.y_shape},
+        "conv2d",
+        _named(epilogue, c.id) + ("-keep" if keep else ""),
+        _inputs(c, **shapes),
+        outputs,
         call,
-        terms=int(np.prod(c.w_shape[:3])) + 1,
-        magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
+        terms=int(np.prod(c.w_shape[:3])) + 1 + epilogue.adds,
+        magnitude=magnitude,
         rounded=c.rounded,
     )
 
 
-def conv_relu_pool(c: Conv, windows: PoolWindows) -> Case:
+def conv_pool(c: Conv, windows: PoolWindows, activation: Activation = RELU) -> Case:
     """One channel of the input and its weight keep the values of a window, and zero, apart: no rounding changes places.
 
     Every other window is negative throughout, so that its places are those of the first of equals.
     """
-    pooled = _pooled(c.y_shape, windows)
-    plain = _inputs(c, x=c.x_shape)
+    pooled, epilogue = _pooled(c.y_shape, windows), Epilogue(False, activation, windows)
+    plain, apart = _inputs(c, x=c.x_shape), 1000 if activation == RELU else 4000
 
     def inputs(rng: np.random.Generator) -> Arrays:
         arrays = plain(rng)
@@ -107,22 +134,21 @@ def conv_relu_pool(c: Conv, windows: PoolWindows) -> Case:
         width = c.c // c.groups
         arrays["x"][..., ::width] = 0
         arrays["weight"][:, :, 0] = 0
-        arrays["x"][:, rows[:, None], cols[None, :], ::width] = 1000 * steps[..., None]
+        arrays["x"][:, rows[:, None], cols[None, :], ::width] = apart * steps[..., None]
         arrays["weight"][centre[0], centre[1], 0] = 1
         return arrays
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        more = {"windows": windows, "out": o["y"], "argmax": o["argmax"], "workspace": workspace}
-        backend.conv2d_relu_max_pool2d(i["x"], weight, i.get("bias"), **more)
+        backend.conv2d(i["x"], weight, i.get("bias"), epilogue, out=o["y"], argmax=o["argmax"], workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = np.abs(i["x"]).max(initial=0) * np.abs(i["weight"]).sum((0, 1, 2)).max() + np.abs(i.get("bias", 0)).max()
         return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
 
     return Case(
-        "conv2d_relu_max_pool2d",
-        c.id,
+        "conv2d",
+        _named(epilogue, c.id),
         inputs,
         {"y": pooled, "argmax": (pooled, np.uint8)},
         call,
@@ -132,89 +158,19 @@ def conv_relu_pool(c: Conv, windows: PoolWindows) -> Case:
     )
 
 
-def backward_input_relu(c: Conv) -> Case:
-    """With the gradient of a bias where the convolution has one itself."""
+def backward_input_through(
+    c: Conv, activation: Activation | None, *, add: bool = False, in_place: bool = False
+) -> Case:
+    """With an addend, over which the result is written if in place; through an activation with the gradient of a bias
+    where the convolution has one itself.
+    """
+    bias = c.bias and activation is not None
+    outputs = {"out": c.x_shape} | ({"grad_bias": (c.c,)} if bias else {})
 
     def inputs(rng: np.random.Generator) -> Arrays:
-        arrays = _inputs(c, grad_output=c.y_shape)(rng)
-        return arrays | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
-
-    def call(backend, i, o, workspace):
-        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
-        more = {"out": o["out"], "grad_bias": o.get("grad_bias"), "workspace": workspace}
-        backend.conv2d_backward_input_relu(i["grad_output"], weight, i["y"], **more)
-
-    def magnitude(i: Arrays, o: Arrays) -> dict:
-        size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
-        return {"out": size} | ({"grad_bias": (size * (i["y"] > 0)).sum((0, 1, 2))} if c.bias else {})
-
-    return Case(
-        "conv2d_backward_input_relu",
-        c.id,
-        inputs,
-        {"out": c.x_shape} | ({"grad_bias": (c.c,)} if c.bias else {}),
-        call,
-        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
-        magnitude=magnitude,
-        rounded=c.rounded,
-    )
-
-
-def conv_pool_backward(c: Conv, windows: PoolWindows, *, needs: bool = True) -> Case:
-    """Behind a rectifier, with a bias or without, where the convolution has a bias itself; plain where it has none."""
-    pooled = _pooled(c.y_shape, windows)
-    cells = windows.kernel_size[0] * windows.kernel_size[1]
-
-    def inputs(rng: np.random.Generator) -> Arrays:
-        arrays = {"grad_output": rng.standard_normal(pooled), "weight": rng.standard_normal(c.w_shape)}
-        arrays["argmax"] = _cells_inside(rng, c.y_shape, pooled, windows)
-        return arrays | {"x": np.maximum(rng.standard_normal(c.x_shape), 0)}
-
-    def call(backend, i, o, workspace):
-        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace) if needs else None
-        more = {"geometry": c.geometry, "windows": windows, "precision": c.precision, "rectified": c.bias and needs}
-        more["algorithm"] = get_algorithm()
-        more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
-        arguments = (i["grad_output"], i["argmax"], i["x"], weight)
-        backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)
-
-    def magnitude(i: Arrays, o: Arrays) -> dict:
-        size = cells * _bound(c, "grad_weight", "grad_output", (0, 1, 3), i, {"grad_weight": np.empty(c.x_shape)})
-        pixels = int(np.prod(c.y_shape[:3]))
-        largest = cells * np.abs(i["grad_output"]).max(initial=0) * np.abs(i["x"]).max(initial=0)
-        sizes = {"grad_weight": np.broadcast_to(largest * pixels, c.w_shape)}
-        if needs:
-            sizes["grad_input"] = size
-        if needs and c.bias:
-            sizes["grad_bias"] = (size * (i["x"] > 0)).sum((0, 1, 2))
-        return sizes
-
-    outputs = {"grad_weight": c.w_shape} | ({"grad_input": c.x_shape} if needs else {})
-    return Case(
-        "conv2d_max_pool2d_backward",
-        c.id + ("" if needs else "-weight-only"),
-        inputs,
-        outputs | ({"grad_bias": (c.c,)} if needs and c.bias else {}),
-        call,
-        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
-        magnitude=magnitude,
-        rounded=c.rounded,
-    )
-
-
-def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = False) -> Case:
-    """With an addend or without; in place, the result is written over it."""
-    more = {"grad_output": c.y_shape, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
-    channels, eps = (c.c,), eps_of(c.id)
-
-    def inputs(rng: np.random.Generator) -> Arrays:
-        arrays = _inputs(c, **more)(rng)
-        arrays["x"] += 3
-        arrays.pop("bias", None)
-        norm = {"mean": 3 + rng.standard_normal(channels), "var": 0.5 + rng.random(channels)}
-        if "two-rows" in c.id:
-            norm = two_rows(**norm, rng=rng)
-        return arrays | norm | {"y": np.maximum(rng.standard_normal(c.x_shape), 0)}
+        shapes = {"grad_output": c.y_shape} | ({"addend": c.x_shape} if add else {})
+        arrays = _inputs(c, **shapes)(rng)
+        return arrays | ({} if activation is None else {"saved": saved_for(activation, c.x_shape, rng)})
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
@@ -222,18 +178,115 @@ def backward_input_norm_relu(c: Conv, *, add: bool = False, in_place: bool = Fal
         if in_place:
             backend.copy(addend, out=o["out"])
             addend = o["out"]
-        arguments = {"mean": i["mean"], "var": i["var"], "eps": eps, **o, "workspace": workspace}
-        backend.conv2d_backward_input_norm_relu(i["grad_output"], weight, addend, i["y"], i["x"], **arguments)
+        more = {"addend": addend, "activation": activation, "saved": i.get("saved"), "grad_bias": o.get("grad_bias")}
+        backend.conv2d_backward_input(i["grad_output"], weight, **more, out=o["out"], workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _bound(c, "out", "grad_output", (0, 1, 3), i, o) * _steep(activation, i.get("saved", 0))
+        passed = size * (i["saved"] > 0) if activation == RELU else size
+        return {"out": size} | ({"grad_bias": passed.sum((0, 1, 2))} if bias else {})
+
+    epilogue = Epilogue(add, activation)
+    return Case(
+        "conv2d_backward_input",
+        _named(epilogue, c.id) + ("-in-place" if in_place else ""),
+        inputs,
+        outputs,
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + (1 if activation is None else int(np.prod(c.x_shape[:3]))),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def conv_pool_backward(
+    c: Conv, windows: PoolWindows, activation: Activation | None = None, *, needs: bool = True
+) -> Case:
+    """With the gradient of a bias through an activation where the convolution has a bias itself."""
+    pooled = _pooled(c.y_shape, windows)
+    cells = windows.kernel_size[0] * windows.kernel_size[1]
+    bias = c.bias and activation is not None
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = {"grad_output": rng.standard_normal(pooled), "weight": rng.standard_normal(c.w_shape)}
+        arrays["argmax"] = _cells_inside(rng, c.y_shape, pooled, windows)
+        arrays["x"] = np.maximum(rng.standard_normal(c.x_shape), 0)
+        apart = activation not in (None, RELU)
+        return arrays | ({"saved": saved_for(activation, c.x_shape, rng)} if apart else {})
+
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace) if needs else None
+        more = {"geometry": c.geometry, "windows": windows, "precision": c.precision, "algorithm": get_algorithm()}
+        more |= {name: o.get(name) for name in ("grad_weight", "grad_input", "grad_bias")}
+        if activation is not None:
+            more |= {"activation": activation, "saved": i.get("saved", i["x"])}
+        arguments = (i["grad_output"], i["argmax"], i["x"], weight)
+        backend.conv2d_max_pool2d_backward(*arguments, **more, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = cells * _bound(c, "grad_weight", "grad_output", (0, 1, 3), i, {"grad_weight": np.empty(c.x_shape)})
+        size = size * _steep(activation, i.get("saved", 0))
+        pixels = int(np.prod(c.y_shape[:3]))
+        largest = cells * np.abs(i["grad_output"]).max(initial=0) * np.abs(i["x"]).max(initial=0)
+        sizes = {"grad_weight": np.broadcast_to(largest * pixels, c.w_shape)}
+        if needs:
+            sizes["grad_input"] = size
+        if bias:
+            sizes["grad_bias"] = (size * (i["x"] > 0) if activation == RELU else size).sum((0, 1, 2))
+        return sizes
+
+    outputs = {"grad_weight": c.w_shape} | ({"grad_input": c.x_shape} if needs else {})
+    return Case(
+        "conv2d_max_pool2d_backward",
+        _named(Epilogue(activation=activation), c.id) + ("" if needs else "-weight-only"),
+        inputs,
+        outputs | ({"grad_bias": (c.c,)} if bias else {}),
+        call,
+        terms=c.kernel[0] * c.kernel[1] * c.k + int(np.prod(c.x_shape[:3])),
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def backward_input_norm(c: Conv, epilogue: Epilogue, *, add: bool = False, in_place: bool = False) -> Case:
+    """With an addend or without; in place, the result is written over it."""
+    activation, channels, eps = epilogue.activation, (c.c,), eps_of(c.id)
+    again = activation.function.needs == "x"
+    shapes = {"grad_output": c.y_shape, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
+    shapes |= {"norm_addend": c.x_shape} if again and epilogue.adds else {}
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        arrays = _inputs(c, **shapes)(rng)
+        arrays["x"] += 3
+        arrays.pop("bias", None)
+        norm = {"mean": 3 + rng.standard_normal(channels), "var": 0.5 + rng.random(channels)}
+        if "two-rows" in c.id:
+            norm = two_rows(**norm, rng=rng)
+        norm["gamma"] = rng.standard_normal(channels)
+        saved = {"beta": rng.standard_normal(channels)} if again else {"saved": saved_for(activation, c.x_shape, rng)}
+        return arrays | norm | saved
+
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
+        more = {name: i.get(name) for name in ("addend", "beta", "saved", "norm_addend")}
+        if in_place:
+            backend.copy(more["addend"], out=o["out"])
+            more["addend"] = o["out"]
+        norm = (i["x"], i["gamma"], i["mean"], i["var"], epilogue)
+        more |= {"eps": eps, **o, "workspace": workspace}
+        backend.conv2d_backward_input_norm(i["grad_output"], weight, *norm, **more)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
-        passed = size * (i["y"] > 0)
+        if again:
+            size = size * _steep(activation, _normalised_size(i, eps) + np.abs(i.get("norm_addend", 0)))
+        passed = size * (i["saved"] > 0) if activation == RELU else size
         away = (np.abs(i["x"]) + size_of(i["mean"])) * rstd_of(i["var"], eps)
         return {"out": size, "grad_beta": passed.sum((0, 1, 2)), "grad_gamma": (passed * away).sum((0, 1, 2))}
 
     return Case(
-        "conv2d_backward_input_norm_relu",
-        c.id + ("-add" if add else "") + ("-in-place" if in_place else ""),
+        "conv2d_backward_input_norm",
+        _named(epilogue, c.id) + ("-add" if add else "") + ("-in-place" if in_place else ""),
         inputs,
         {"out": c.x_shape, "grad_gamma": channels, "grad_beta": channels},
         call,
@@ -266,24 +319,6 @@ def norm_backward_apply(name: str, shape: tuple[int, ...]) -> Case:
     return Case("batch_norm_backward_apply", name, inputs, {"grad_input": shape}, call, magnitude=magnitude)
 
 
-def conv_add_relu(c: Conv) -> Case:
-    def call(backend, i, o, workspace):
-        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        arguments = (i["x"], weight, i.get("bias"), i["addend"])
-        backend.conv2d_add_relu(*arguments, out=o["y"], workspace=workspace)
-
-    return Case(
-        "conv2d_add_relu",
-        c.id,
-        _inputs(c, x=c.x_shape, addend=c.y_shape),
-        {"y": c.y_shape},
-        call,
-        terms=int(np.prod(c.w_shape[:3])) + 2,
-        magnitude=lambda i, o: {"y": _bound(c, "y", "x", (0, 1, 2), i, o)},
-        rounded=c.rounded,
-    )
-
-
 def conv_statistics(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
@@ -307,28 +342,6 @@ def conv_statistics(c: Conv) -> Case:
     )
 
 
-def backward_input_add(c: Conv, *, in_place: bool) -> Case:
-    def call(backend, i, o, workspace):
-        weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
-        out = o["grad_input"]
-        addend = i["addend"]
-        if in_place:
-            backend.copy(addend, out=out)
-            addend = out
-        backend.conv2d_backward_input_add(i["grad_output"], weight, addend, out=out, workspace=workspace)
-
-    return Case(
-        "conv2d_backward_input_add",
-        c.id + ("-in-place" if in_place else ""),
-        _inputs(c, grad_output=c.y_shape, addend=c.x_shape),
-        {"grad_input": c.x_shape},
-        call,
-        terms=c.kernel[0] * c.kernel[1] * c.k + 1,
-        magnitude=lambda i, o: {"grad_input": _bound(c, "grad_input", "grad_output", (0, 1, 3), i, o)},
-        rounded=c.rounded,
-    )
-
-
 def _norm_parts(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Arrays:
     channels, offset = shape[-1], 1000.0 if name == "far-from-zero" else 0.0
     parts = {
@@ -346,65 +359,66 @@ def _normalised_size(i: Arrays, eps: float) -> np.ndarray:
     return np.abs(i["gamma"]) * away + np.abs(i["beta"])
 
 
-def normalise(name: str, shape: tuple[int, ...], *, add: bool) -> Case:
-    eps = eps_of(name)
+def normalise(name: str, shape: tuple[int, ...], epilogue: Epilogue) -> Case:
+    eps, activation = eps_of(name), epilogue.activation
 
     def inputs(rng: np.random.Generator) -> Arrays:
         parts = _norm_parts(name, shape, rng)
-        return parts | {"residual": rng.standard_normal(shape)} if add else parts
+        return parts | {"addend": rng.standard_normal(shape)} if epilogue.adds else parts
 
     def call(backend, i, o, workspace):
-        parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
-        if add:
-            backend.normalise_add_relu(*parts, i["residual"], eps=eps, out=o["y"])
-        else:
-            backend.normalise_relu(*parts, eps=eps, out=o["y"])
+        norm = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"], epilogue)
+        backend.normalise(*norm, addend=i.get("addend"), eps=eps, out=o["y"], workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        return {"y": _normalised_size(i, eps) + np.abs(i.get("residual", 0.0))}
+        z = _normalised_size(i, eps) + np.abs(i.get("addend", 0.0))
+        return {"y": z if activation in (None, RELU) else 2 * (1 + z)}
 
-    op = "normalise_add_relu" if add else "normalise_relu"
-    return Case(op, name, inputs, {"y": shape}, call, magnitude=magnitude)
+    return Case("normalise", _named(epilogue, name), inputs, {"y": shape}, call, magnitude=magnitude)
 
 
 def _pooled(shape: tuple[int, ...], windows: PoolWindows) -> tuple[int, ...]:
     return (shape[0], *windows.output_size(*shape[1:3]), shape[3])
 
 
-def normalise_pool(name: str, shape: tuple[int, ...], windows: PoolWindows) -> Case:
-    pooled, eps = _pooled(shape, windows), eps_of(name)
+def normalise_pool(name: str, shape: tuple[int, ...], windows: PoolWindows, activation: Activation = RELU) -> Case:
+    pooled, eps, epilogue = _pooled(shape, windows), eps_of(name), Epilogue(False, activation, windows)
 
     def call(backend, i, o, workspace):
-        parts = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"])
-        backend.normalise_relu_max_pool2d(
-            *parts, eps=eps, windows=windows, out=o["y"], argmax=o["argmax"], workspace=workspace
-        )
+        norm = (i["x"], i["gamma"], i["beta"], i["mean"], i["var"], epilogue)
+        backend.normalise(*norm, eps=eps, out=o["y"], argmax=o["argmax"], workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = _normalised_size(i, eps).max(axis=(0, 1, 2))
+        size = size if activation == RELU else 2 * (1 + size)
         return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
 
-    return Case(
-        "normalise_relu_max_pool2d",
-        name,
-        lambda rng: _norm_parts(name, shape, rng),
-        {"y": pooled, "argmax": (pooled, np.uint8)},
-        call,
-        magnitude=magnitude,
-    )
+    outputs = {"y": pooled, "argmax": (pooled, np.uint8)}
+    inputs = partial(_norm_parts, name, shape)
+    return Case("normalise", _named(epilogue, name), inputs, outputs, call, magnitude=magnitude)
 
 
-def relu_bias(name: str, shape: tuple[int, ...]) -> Case:
+def activation_bias(name: str, shape: tuple[int, ...], activation: Activation = RELU) -> Case:
+    def inputs(rng: np.random.Generator) -> Arrays:
+        return {"grad_output": rng.standard_normal(shape), "saved": saved_for(activation, shape, rng)}
+
     def call(backend, i, o, workspace):
-        backend.relu_backward_bias(i["grad_output"], i["y"], **o, workspace=workspace)
+        backend.activate_backward_bias(activation, i["grad_output"], i["saved"], **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        if activation == RELU:
+            return {}
+        size = np.abs(i["grad_output"]) * _steep(activation, i["saved"])
+        return {"out": size, "grad_bias": size.reshape(-1, shape[-1]).sum(0)}
 
     return Case(
-        "relu_backward_bias",
-        name,
-        lambda rng: {"grad_output": rng.standard_normal(shape), "y": np.maximum(rng.standard_normal(shape), 0)},
+        "activate_backward_bias",
+        f"{activation.name}-{name}",
+        inputs,
         {"out": shape, "grad_bias": shape[-1:]},
         call,
         terms=int(np.prod(shape[:-1])),
+        magnitude=magnitude,
     )
 
 
@@ -419,61 +433,51 @@ def _backward_size(i: Arrays, g: np.ndarray, shape: tuple[int, ...], eps: float)
     return {"grad_input": grad_input, "grad_gamma": sum_gz, "grad_beta": sum_g}
 
 
-def norm_backward(name: str, shape: tuple[int, ...], *, add: bool, in_place: bool = False) -> Case:
-    eps = eps_of(name)
-    channels = shape[-1:]
+def norm_backward(name: str, shape: tuple[int, ...], epilogue: Epilogue, *, in_place: bool = False) -> Case:
+    """Through an activation, an addition, a pooling; in place, the gradient of the addend over that of the output."""
+    eps, activation, windows = eps_of(name), epilogue.activation, epilogue.windows
+    channels, result = shape[-1:], shape if windows is None else _pooled(shape, windows)
+    again = activation is not None and activation.function.needs == "x"
+    cells = 1 if windows is None else windows.kernel_size[0] * windows.kernel_size[1]
 
     def inputs(rng: np.random.Generator) -> Arrays:
-        parts = _norm_parts(name, shape, rng)
-        del parts["beta"]
-        y = np.maximum(rng.standard_normal(shape), 0)
-        return {"grad_output": rng.standard_normal(shape), "y": y, **parts}
+        parts = _norm_parts(name, shape, rng) | {"grad_output": rng.standard_normal(result)}
+        if not again:
+            del parts["beta"]
+        if again and epilogue.adds:
+            parts["addend"] = rng.standard_normal(shape)
+        if activation is not None and not again:
+            parts["saved"] = saved_for(activation, result, rng)
+        if windows is not None:
+            parts["argmax"] = _cells_inside(rng, shape, result, windows)
+        return parts
 
     def call(backend, i, o, workspace):
         grad = i["grad_output"]
         if in_place:
-            backend.copy(grad, out=o["grad_residual"])
-            grad = o["grad_residual"]
-        arguments = (grad, i["y"], i["x"], i["gamma"], i["mean"], i["var"])
-        operation = backend.batch_norm_add_relu_backward if add else backend.batch_norm_relu_backward
-        operation(*arguments, eps=eps, **o, workspace=workspace)
+            backend.copy(grad, out=o["grad_addend"])
+            grad = o["grad_addend"]
+        more = {key: i.get(key) for key in ("beta", "saved", "addend", "argmax")}
+        arguments = (grad, i["x"], i["gamma"], i["mean"], i["var"], epilogue)
+        backend.batch_norm_backward(*arguments, **more, eps=eps, **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        size = _backward_size(i, np.abs(i["grad_output"]), shape, eps)
-        return size | {"grad_residual": np.zeros(shape)} if add else size
+        g = np.abs(i["grad_output"])
+        if windows is not None:
+            g = np.full(shape, cells * g.max(initial=0))
+        if again:
+            g = g * _steep(activation, _normalised_size(i, eps) + np.abs(i.get("addend", 0)))
+        elif activation not in (None, RELU):
+            g = 4 * g
+        size = _backward_size(i, g, shape, eps)
+        exact = activation in (None, RELU) and windows is None
+        return size | {"grad_addend": np.zeros(shape) if exact else g} if epilogue.adds else size
 
     outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
-    if add:
-        outputs["grad_residual"] = shape
-    op = "batch_norm_add_relu_backward" if add else "batch_norm_relu_backward"
-    return Case(op, name + ("-in-place" if in_place else ""), inputs, outputs, call, magnitude=magnitude)
-
-
-def norm_pool_backward(name: str, shape: tuple[int, ...], windows: PoolWindows) -> Case:
-    pooled, eps = _pooled(shape, windows), eps_of(name)
-    cells = windows.kernel_size[0] * windows.kernel_size[1]
-
-    def inputs(rng: np.random.Generator) -> Arrays:
-        parts = _norm_parts(name, shape, rng)
-        del parts["beta"]
-        return {
-            "grad_output": rng.standard_normal(pooled),
-            "y": np.maximum(rng.standard_normal(pooled), 0),
-            "argmax": _cells_inside(rng, shape, pooled, windows),
-            **parts,
-        }
-
-    def call(backend, i, o, workspace):
-        arguments = (i["grad_output"], i["y"], i["argmax"], i["x"], i["gamma"], i["mean"], i["var"])
-        backend.batch_norm_relu_max_pool2d_backward(*arguments, eps=eps, windows=windows, **o, workspace=workspace)
-
-    def magnitude(i: Arrays, o: Arrays) -> dict:
-        g = np.full(shape, cells * np.abs(i["grad_output"]).max(initial=0))
-        return _backward_size(i, g, shape, eps)
-
-    channels = shape[-1:]
-    outputs = {"grad_input": shape, "grad_gamma": channels, "grad_beta": channels}
-    return Case("batch_norm_relu_max_pool2d_backward", name, inputs, outputs, call, magnitude=magnitude)
+    if epilogue.adds:
+        outputs["grad_addend"] = shape
+    of = _named(epilogue, name) + ("-in-place" if in_place else "")
+    return Case("batch_norm_backward", of, inputs, outputs, call, magnitude=magnitude)
 
 
 def _cells_inside(
@@ -508,42 +512,52 @@ _POOLED = [
     ("two-rows", (3, 5, 7, 17), SQUARES),
 ]
 
-CONVOLUTIONS = (
-    *(conv_relu, conv_add_relu, conv_statistics),
-    *(partial(backward_input_add, in_place=in_place) for in_place in (False, True)),
-)
+AFTER = Epilogue(activation=RELU)
+ADDED = Epilogue(True, RELU)
+ADDS = Epilogue(True)
 CASES = [
-    *(conv_relu(c) for c in CONVS),
-    *(conv_add_relu(c) for c in CONVS),
+    *(conv_after(c, epilogue) for epilogue in (AFTER, ADDED) for c in CONVS),
+    conv_after(CONVS[1], ADDS),
     *(conv_statistics(c) for c in CONVS if not c.infinite),
-    *(conv_relu_pool(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
-    conv_relu_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
-    conv_relu_pool(Conv("ceiling-pool", 2, (7, 8), 16, 40), _CEILING),
-    conv_relu_pool(Conv("few-tiles", 1, (4, 6), 32, 17), SQUARES),
-    *(backward_input_relu(c) for c in CONVS if not c.infinite),
-    backward_input_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
-    *(conv_pool_backward(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and c.precision == "default"),
-    conv_pool_backward(Conv("winograd-c64-k64-overlapping", 2, (8, 8), 64, 64), _OVERLAPPING),
-    conv_pool_backward(Conv("winograd-c17-k33-valid-ceiling", 2, (13, 13), 17, 33, padding=pad(0, 0)), _CEILING),
+    *(conv_pool(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
+    conv_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
+    conv_pool(Conv("ceiling-pool", 2, (7, 8), 16, 40), _CEILING),
+    conv_pool(Conv("few-tiles", 1, (4, 6), 32, 17), SQUARES),
+    *(backward_input_through(c, RELU) for c in CONVS if not c.infinite),
+    backward_input_through(Conv("empty-batch", 0, (4, 4), 16, 16), RELU),
+    backward_input_through(CONVS[1], RELU, add=True),
+    *(
+        conv_pool_backward(c, SQUARES, RELU if c.bias else None)
+        for c in CONVS
+        if min(c.y_shape[1:3]) > 1 and c.precision == "default"
+    ),
+    conv_pool_backward(Conv("winograd-c64-k64-overlapping", 2, (8, 8), 64, 64), _OVERLAPPING, RELU),
+    conv_pool_backward(Conv("winograd-c17-k33-valid-ceiling", 2, (13, 13), 17, 33, padding=pad(0, 0)), _CEILING, RELU),
     conv_pool_backward(Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)), SQUARES, needs=False),
-    *(backward_input_norm_relu(c, add=add) for c in CONVS if not c.infinite for add in (False, True)),
-    *(backward_input_norm_relu(c, add=True, in_place=True) for c in CONVS[:4]),
-    backward_input_norm_relu(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), add=True),
-    backward_input_norm_relu(Conv("two-rows", 3, (9, 8), 17, 16), add=True),
-    backward_input_norm_relu(Conv("two-rows-direct", 2, (9, 8), 17, 16, precision="strict"), add=False),
+    *(backward_input_norm(c, AFTER, add=add) for c in CONVS if not c.infinite for add in (False, True)),
+    *(backward_input_norm(c, AFTER, add=True, in_place=True) for c in CONVS[:4]),
+    backward_input_norm(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), AFTER, add=True),
+    backward_input_norm(Conv("two-rows", 3, (9, 8), 17, 16), AFTER, add=True),
+    backward_input_norm(Conv("two-rows-direct", 2, (9, 8), 17, 16, precision="strict"), AFTER, add=False),
     *(norm_backward_apply(name, shape) for name, shape in _MAPS.items() if name != "far-from-zero"),
-    *(backward_input_add(c, in_place=False) for c in CONVS if not c.infinite),
-    *(backward_input_add(c, in_place=True) for c in CONVS if not c.infinite),
-    conv_relu(Conv("empty-batch", 0, (4, 4), 16, 16)),
-    *(normalise(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),
-    normalise("dense", (31, 33), add=False),
-    normalise("empty-batch", (0, 4, 4, 16), add=True),
+    *(
+        backward_input_through(c, None, add=True, in_place=in_place)
+        for in_place in (False, True)
+        for c in CONVS
+        if not c.infinite
+    ),
+    conv_after(Conv("empty-batch", 0, (4, 4), 16, 16), AFTER),
+    *(normalise(name, shape, epilogue) for name, shape in _MAPS.items() for epilogue in (AFTER, ADDED)),
+    normalise("dense", (31, 33), AFTER),
+    normalise("ragged", (3, 5, 7, 17), ADDS),
+    normalise("empty-batch", (0, 4, 4, 16), ADDED),
     *(normalise_pool(*arguments) for arguments in _POOLED),
-    *(relu_bias(name, shape) for name, shape in _MAPS.items() if name != "two-rows"),
-    relu_bias("dense", (31, 10)),
-    relu_bias("empty-batch", (0, 4, 4, 8)),
-    *(norm_backward(name, shape, add=add) for name, shape in _MAPS.items() for add in (False, True)),
-    norm_backward("round", (2, 8, 8, 64), add=True, in_place=True),
-    norm_backward("dense", (31, 33), add=False),
-    *(norm_pool_backward(*arguments) for arguments in _POOLED),
+    *(activation_bias(name, shape) for name, shape in _MAPS.items() if name != "two-rows"),
+    activation_bias("dense", (31, 10)),
+    activation_bias("empty-batch", (0, 4, 4, 8)),
+    *(norm_backward(name, shape, epilogue) for name, shape in _MAPS.items() for epilogue in (AFTER, ADDED)),
+    norm_backward("round", (2, 8, 8, 64), ADDED, in_place=True),
+    norm_backward("dense", (31, 33), AFTER),
+    norm_backward("ragged", (3, 5, 7, 17), ADDS),
+    *(norm_backward(name, shape, Epilogue(False, RELU, windows)) for name, shape, windows in _POOLED),
 ]

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 
+from fastconv.kernels.epilogue import NO_EPILOGUE
 from tests.backends.op_case import Arrays, Case
 
 _SHAPES = {
@@ -95,7 +96,10 @@ def backward(name: str, shape: tuple[int, ...], offset: float = 0.0) -> Case:
 
     def call(backend, i, o, workspace):
         backend.batch_norm_backward(
-            i["grad_output"], i["x"], i["gamma"], i["mean"], i["var"], eps=eps, **o, workspace=workspace
+            *(i["grad_output"], i["x"], i["gamma"], i["mean"], i["var"], NO_EPILOGUE),
+            **o,
+            eps=eps,
+            workspace=workspace,
         )
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
@@ -121,13 +125,14 @@ def inference(name: str, shape: tuple[int, ...]) -> Case:
         return _parts(shape, rng, 0.0) | statistics
 
     def call(backend, i, o, workspace):
-        backend.batch_norm_inference(i["x"], i["gamma"], i["beta"], i["mean"], i["var"], eps=eps, out=o["y"])
+        norm = (i["gamma"], i["beta"], i["mean"], i["var"], NO_EPILOGUE)
+        backend.normalise(i["x"], *norm, eps=eps, out=o["y"], workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = (np.abs(i["x"]) + size_of(i["mean"])) * rstd_of(i["var"], eps)
         return {"y": np.abs(i["gamma"]) * size + np.abs(i["beta"])}
 
-    return Case("batch_norm_inference", name, inputs, {"y": shape}, call, magnitude=magnitude)
+    return Case("normalise", name, inputs, {"y": shape}, call, magnitude=magnitude)
 
 
 def running(name: str, channels: int, count: int, momentum: float) -> Case:

@@ -304,7 +304,9 @@ def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
-        stream = int(whole and is_aligned(follows) and not addend.size and not out_bf16)  # whose vectors are half a line
+        stream = int(
+            whole and is_aligned(follows) and not addend.size and not out_bf16
+        )  # whose vectors are half a line
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
         chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot

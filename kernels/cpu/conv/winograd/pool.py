@@ -1,8 +1,7 @@
 """Winograd convolutions with 3x3 kernels whose outputs are activated and pooled while their tile is in registers.
 
 `conv2d_winograd_pool`: activation and 2x2 max pooling. A tile of 4x4 outputs is four windows, so only the largest of
-each, its place, and what it was before the activation where that is kept, are written: a quarter of the output, and
-there is no pass over it afterwards.
+each, and its place, are written: a quarter of the output, and there is no pass over it afterwards.
 
 x is (batch, in_h, in_w, in_channels), out and argmax (batch, out_h // 2, out_w // 2, out_channels). Otherwise it is
 `conv2d_winograd`: a task is a block of tiles that transforms its own patches.
@@ -12,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...elementwise.following import activated, by_function, in_lanes
+from ...elementwise.following import activated, in_lanes
 from ...runtime.launch import device, kernel, launch
 from ...vector.memory import store
 from ...vector.simd import (
@@ -22,7 +21,6 @@ from ...vector.simd import (
     lanes,
     vload,
     vload_part,
-    vselect_eq,
     vselect_max,
     vsplat,
     vstore_index,
@@ -73,23 +71,6 @@ def _largest(window, follows, dt):
     return vselect_max(d, best, d, best), vselect_max(d, best, vsplat(3, dt), place)
 
 
-@device
-def _keep_nothing(place, window, winner, count, follows, dt):
-    pass
-
-
-@device
-def _keep(place, window, winner, count, follows, dt):
-    """Keep what the largest of a window was before the activation."""
-    if follows.shift != 0:
-        value = vselect_eq(winner, vsplat(1, dt), window[1], window[0])
-        value = vselect_eq(winner, vsplat(2, dt), window[2], value)
-        store(place + follows.shift, vselect_eq(winner, vsplat(3, dt), window[3], value), count, dt)
-
-
-_keep_winner = by_function(_keep_nothing, lambda name: _keep)
-
-
 class PoolResults(NamedTuple):
     """Where the pooled outputs and their places in the windows go; the bias is an address, or 0."""
 
@@ -121,11 +102,10 @@ class PoolEpilogue(NamedTuple):
 @device
 def _store_window(values, window, element, epilogue, dt):
     """Write the largest of four biased outputs, and its place."""
-    (_, follows, count, index), target = epilogue, window.out + element * itemsize(dt)
+    _, follows, count, index = epilogue
     best, place = _largest(values, follows, dt)
-    store(target, best, count, dt)
+    store(window.out + element * itemsize(dt), best, count, dt)
     vstore_index(window.places + element * itemsize(index), place, count, index)
-    _keep_winner(target, values, place, count, follows, dt)
 
 
 @device
