@@ -144,7 +144,7 @@ def _activate(table, base, row_step, rows, channels, follows, dt):
 
 _least_of = by_function(_least, lambda name: _no_least)
 _behind_tile = by_function(_nothing_behind, lambda name: _activate)
-"""What follows other than a floor: ``(table of pixels, address of pixel 0, bytes of a pixel, pixels, channels, ...)``."""
+"""What follows, other than a floor: of so many pixels and channels, from a table and the address of pixel 0."""
 
 
 @device

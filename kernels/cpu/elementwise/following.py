@@ -115,4 +115,4 @@ keep_either = by_function(_keep_nothing, lambda name: _keep_either)
 
 
 gradient_of = by_function(_passed, lambda name: FORMULAS[name][1])
-"""``gradient_of(grad, saved, follows, dt)``: behind the activation, from y or x as it needs; of a bare number the rectifier's."""
+"""``gradient_of(grad, saved, follows, dt)``: behind the activation, from y or x; of a number, the rectifier's."""
