@@ -4,7 +4,7 @@ TABLE names the kernels that carry out each operation of the contract; the backe
 kernels/README.md use the same names.
 """
 
-from ..epilogue import Native
+from ..epilogue import ALL_NATIVE, Native
 from ..pointwise import POINTWISE
 from ..update_rules import UPDATE_RULES
 from .conv.algorithms import CONVOLUTIONS, DENSE, kernels_of
@@ -92,18 +92,18 @@ TABLE = {
     "conv2d_max_pool2d_backward": _UNPOOL,
     "conv2d_backward_input_norm": (*_BACKWARD_INPUT, *_NORM, *_NORM_SUMS, _CONVERT),
     "batch_norm_backward_apply": _NORM_APPLY,
-    "activate_backward_bias": ("elementwise.reduce.relu_gradient_bias", "vector.sums.add_parts"),
+    "activate_backward_bias": ("elementwise.reduce.activation_gradient_bias", "vector.sums.add_parts"),
 }
 """Operation -> kernels, as wing.module.function of this package."""
 
-_RELU = frozenset(("relu",))
+_ALL = frozenset(POINTWISE)
 NATIVE = {
-    "conv2d": Native(adds=True, activations=_RELU, pools=True),
-    "conv2d_backward_input": Native(adds=True, activations=_RELU),
-    "conv2d_max_pool2d_backward": Native(activations=_RELU),
-    "conv2d_backward_input_norm": Native(adds=True, activations=_RELU),
-    "normalise": Native(adds=True, activations=_RELU, pools=True),
-    "batch_norm_backward": Native(adds=True, activations=_RELU, pools=True),
-    "activate_backward_bias": Native(activations=_RELU),
+    "conv2d": ALL_NATIVE,
+    "conv2d_backward_input": Native(adds=True, activations=_ALL),
+    "conv2d_max_pool2d_backward": Native(activations=_ALL),
+    "conv2d_backward_input_norm": Native(adds=True, activations=_ALL),
+    "normalise": ALL_NATIVE,
+    "batch_norm_backward": ALL_NATIVE,
+    "activate_backward_bias": Native(activations=_ALL),
 }
 """Operation -> the epilogues that its kernels do in their own pass, where shapes let them."""

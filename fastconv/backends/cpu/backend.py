@@ -17,7 +17,6 @@ from typing import Any, final
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.composing import Composing
 from fastconv.backends.contract.types import Array, Precision, Shape, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
@@ -57,11 +56,6 @@ def _replay(program: Any, pool: Pool) -> bool:
     """Run what was captured; `pool` keeps its memory."""
     complete: bool = program.run()
     return complete
-
-
-def _composing(function: Callable[..., None]) -> Composing:
-    """Return an operation with what is not native of it."""
-    return Composing(staticmethod(function), NATIVE[function.__name__])
 
 
 @final
@@ -148,27 +142,27 @@ class NumbaBackend(Backend):
 
     conv2d_reasons = staticmethod(conv.conv2d_reasons)
     prepare_conv2d_weight = staticmethod(conv.prepare_conv2d_weight)
-    conv2d = _composing(fused.conv2d)
+    conv2d = staticmethod(fused.conv2d)
     conv2d_statistics = staticmethod(conv.conv2d_statistics)
-    conv2d_backward_input = _composing(fused.conv2d_backward_input)
+    conv2d_backward_input = staticmethod(fused.conv2d_backward_input)
     conv2d_backward_weight = staticmethod(conv.conv2d_backward_weight)
-    conv2d_backward_input_norm = _composing(fused.conv2d_backward_input_norm)
-    conv2d_max_pool2d_backward = _composing(fused.conv2d_max_pool2d_backward)
+    conv2d_backward_input_norm = staticmethod(fused.conv2d_backward_input_norm)
+    conv2d_max_pool2d_backward = staticmethod(fused.conv2d_max_pool2d_backward)
     prepare_dense_weight = staticmethod(linear.prepare_dense_weight)
     dense = staticmethod(linear.dense)
     dense_backward_input = staticmethod(linear.dense_backward_input)
     dense_backward_weight = staticmethod(linear.dense_backward_weight)
     sum_rows = staticmethod(reduce.sum_channels)
-    activate_backward_bias = _composing(reduce.activate_backward_bias)
+    activate_backward_bias = staticmethod(reduce.activate_backward_bias)
     max_pool2d = staticmethod(max_pool.max_pool2d)
     max_pool2d_backward = staticmethod(max_pool.max_pool2d_backward)
     avg_pool2d = staticmethod(avg_pool.avg_pool2d)
     avg_pool2d_backward = staticmethod(avg_pool.avg_pool2d_backward)
     batch_norm = staticmethod(norm.batch_norm)
     update_running_stats = staticmethod(norm.update_running_stats)
-    batch_norm_backward = _composing(backward.batch_norm_backward)
+    batch_norm_backward = staticmethod(backward.batch_norm_backward)
     batch_norm_backward_apply = staticmethod(backward.batch_norm_backward_apply)
-    normalise = _composing(forward.normalise)
+    normalise = staticmethod(forward.normalise)
     activate = staticmethod(pointwise.activate)
     activate_backward = staticmethod(pointwise.activate_backward)
     add = staticmethod(maps.add)

@@ -4,19 +4,18 @@ import functools
 
 import numpy as np
 
-from ...pointwise import RELU
 from ...prepared import PreparedWeight
 from ..elementwise.finite import all_finite, expect_finite
 from ..elementwise.maps import add
 from ..elementwise.pointwise import activate
 from ..norm import batch_norm
 from ..runtime.launch import immediately, is_recording, trace
-from ..vector.bf16_storage import STORED, convert, widened
+from ..vector.bf16_storage import widened
 from . import choice, depthwise, few_channels, taps
 from .algorithms import DEPTHWISE, DIRECT, FEW, TAPS
 from .bf16 import pack as bf16_pack
 from .choice import choose, is_depthwise
-from .epilogue import NOTHING_MORE, Epilogue
+from .epilogue import NOTHING_MORE, Behind, in_register_type
 from .pack import pack, pack_gathers, pack_strides, packed_size
 from .plan import conv_gathers, conv_output_shape
 from .winograd import prepare as winograd_prepare
@@ -110,34 +109,39 @@ def prepare_conv2d_weight(weight, *, geometry, input_shape, precision, algorithm
 
 def run(x, weight, bias, out, workspace, epilogue=NOTHING_MORE):
     """Compute a convolution with a prepared weight, and what follows it."""
-    algorithm, y = weight.algorithm, out
-    if not algorithm.bf16_storage:
-        x = widened(x, workspace)
-        y = workspace.empty(out.shape, weight.weight.dtype) if out.dtype == STORED else out
-    if algorithm.fuses:
-        algorithm.function(x, weight, bias, _values(weight.geometry), epilogue, y, workspace)
-    else:
-        _run_plain(x, weight, bias, y, workspace, epilogue)
-    if y is not out:
-        convert(y, out)
+    algorithm = weight.algorithm
+    source = x if algorithm.bf16_storage else widened(x, workspace)
+
+    def convolve(y, epilogue):
+        if algorithm.fuses:
+            algorithm.function(source, weight, bias, _values(weight.geometry), epilogue, y, workspace)
+        else:
+            _run_plain(source, weight, bias, y, workspace, epilogue)
+
+    stored = out.dtype if algorithm.bf16_storage else weight.weight.dtype
+    in_register_type(convolve, epilogue, out, stored, workspace)
 
 
 def _run_plain(x, weight, bias, out, workspace, epilogue):
-    """Launch a kernel that has nothing fused behind it, and what follows."""
-    floor, addend, statistics = epilogue
-    y = workspace.empty(out.shape, out.dtype) if addend is out else out
-    weight.algorithm.function(x, weight, bias, _values(weight.geometry), NOTHING_MORE, y, workspace)
+    """Launch a kernel that has nothing fused behind it, and what follows.
+
+    Those of depthwise convolutions are bound by memory, and rarely followed by anything but a normalisation.
+    """
+    activation, addend, statistics, before = epilogue
+    y = out if before is None else before
+    result = workspace.empty(out.shape, out.dtype) if addend is y else y
+    weight.algorithm.function(x, weight, bias, _values(weight.geometry), NOTHING_MORE, result, workspace)
     if addend is not None:
-        add(y, addend, out=out)
-    if floor == 0.0:
-        activate(RELU, out, out=out)
+        add(result, addend, out=y)
+    if activation is not None:
+        activate(activation, y, out=out)
     if statistics is not None:
         batch_norm.statistics(out, *statistics, workspace)
 
 
 def conv2d_statistics(x, weight, bias, *, out, mean, var, workspace):
     """Convolution, with mean and variance of its result."""
-    run(x, weight, bias, out, workspace, Epilogue(statistics=(mean, var)))
+    run(x, weight, bias, out, workspace, Behind(statistics=(mean, var)))
 
 
 def conv2d_backward_weight(grad_output, x, *, geometry, precision, algorithm, out, workspace):

@@ -17,12 +17,24 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..elementwise.following import activated, by_function, following, is_floor, keep
 from ..elementwise.maps import copy
 from ..norm import batch_norm
 from ..runtime.cpu_caches import CACHES
 from ..runtime.launch import device, get_num_threads, kernel, launch
+from ..vector.memory import load, store
 from ..vector.prefetch import AHEAD_BYTES, bytes_a_step, next_rows
-from ..vector.simd import STREAM_BYTES, VECTOR_BYTES, address, itemsize, lanes, prefetch, prefetch_far, vsplat
+from ..vector.simd import (
+    STREAM_BYTES,
+    VECTOR_BYTES,
+    address,
+    itemsize,
+    lanes,
+    load_word,
+    prefetch,
+    prefetch_far,
+    vsplat,
+)
 from ..vector.tile import (
     ROWS,
     TILE_VECTORS,
@@ -72,7 +84,7 @@ class DirectResults(NamedTuple):
     out: int
     bias: int
     add: bool  # to what is there
-    floor: float
+    follows: float  # or an activation, see following.py
     stream: int
 
 
@@ -104,15 +116,47 @@ _multiply_single = _make_multiply(1)
 
 
 @device
+def _least(follows, last, dt):
+    return vsplat(follows if last else -np.inf, dt)
+
+
+@device
+def _no_least(follows, last, dt):
+    return vsplat(-np.inf, dt)
+
+
+@device
+def _nothing_behind(table, base, row_step, rows, channels, follows, dt):
+    pass
+
+
+@device
+def _activate(table, base, row_step, rows, channels, follows, dt):
+    """Some rows of a tile that fills the registers, and so was stored first: while it is in the cache."""
+    for i in range(rows):
+        row = base + row_step * load_word(table + 8 * i)
+        for c in range(0, channels, lanes(dt)):
+            place, count = row + c * itemsize(dt), min(lanes(dt), channels - c)
+            value = load(place, count, dt)
+            keep(place, value, count, False, follows, dt, dt)
+            store(place, activated(value, follows, dt), count, dt)
+
+
+_least_of = by_function(_least, lambda name: _no_least)
+_behind_tile = by_function(_nothing_behind, lambda name: _activate)
+"""What follows, other than a floor: of so many pixels and channels, from a table and the address of pixel 0."""
+
+
+@device
 def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
     """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
 
-    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; the last
-    one rectifies. `ahead` is (address, bytes) of what the next block reads.
+    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; behind
+    the last one comes what follows. `ahead` is (address, bytes) of what the next block reads.
     """
     count, table_in, table_out, source, pixel_bytes = pixels
     weight, runs, c0, channels = packed
-    out, bias, add, floor, stream = results
+    out, bias, add, follows, stream = results
     width = lanes(dt)
     size = itemsize(dt)
     out_bytes = plan.out_channels * size
@@ -120,7 +164,8 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
     steps = plan.taps * plan.group_in
     pair = TILE_VECTORS * width
     paired = min(outs[1], plan.group_out // pair * pair)
-    least = vsplat(floor if c0 + channels == plan.group_in else -np.inf, dt)
+    last = c0 + channels == plan.group_in
+    least = _least_of(follows, last, dt)
     tiles, pairs = (count + ROWS - 1) // ROWS, max((paired - outs[0]) // pair, 0)
     tile_steps = plan.taps * channels
     place, nbytes = ahead
@@ -144,6 +189,8 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
             tile_store_stream(acc, targets)
         else:
             tile_store(acc, targets)
+        rows_done = min(ROWS, count - pixel) if last else 0  # without those that are repeated
+        _behind_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, pair, follows, dt)
     for k in range(max(outs[0], paired), outs[1], width):
         weights = weight + (steps * k + plan.taps * c0 * width) * size
         rest = min(width, plan.group_out - k)
@@ -157,6 +204,8 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
                 acc = tile_add(acc, tile_load_part(acc, targets, rest))
             acc = _multiply_single(acc, rows, weights, runs, run_steps, (source, 0), dt)
             tile_store_part(tile_floor(acc, least), targets, rest)
+            rows_done = min(ROWS, count - pixel) if last else 0
+            _behind_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, rest, follows, dt)
 
 
 @device
@@ -168,7 +217,7 @@ def _prefetches(x, plan, block, size):
 
 
 @kernel
-def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream, runs, plan):
+def conv2d_direct(begin, end, scratch, x, packed, bias, add, follows, out, stream, runs, plan):
     """One block of output pixels of one group, and one part of its output channels, a task."""
     dt = x.dtype
     size = itemsize(dt)
@@ -196,7 +245,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
         pixels = fill_tables(table_in, table_out, plan, image0, images, row0, rows)
         target = address(out) + group * plan.group_out * size
         bias_place = address(bias) + group * plan.group_out * size if bias.size else 0
-        results = DirectResults(target, bias_place, add, floor, stream)
+        results = DirectResults(target, bias_place, add, follows, stream)
         weights = address(packed) + group * plan.taps * plan.group_in * padded * size
         region = Region(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
         for c0 in range(0, plan.group_in, plan.block_channels):
@@ -214,21 +263,22 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, floor, out, stream,
             _multiply_block(block_pixels, Weights(weights, runs, c0, channels), outs, results, ahead, plan, dt)
 
 
-def _launch_gather(x, packed, bias, out, gather, workspace, *, add, floor):
+def _launch_gather(x, packed, bias, out, gather, workspace, *, add, follows):
     """Launch one plan; `packed` is its part of the packed weight.
 
-    ``max(conv2d(x) + bias, floor)``; with `add`, what is in `out` counts too.
+    ``activation(conv2d(x) + bias)``; with `add`, what is in `out` counts too.
     """
     plan = flat(gather.plan, x.itemsize)
     scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
     stream = (
         out.nbytes >= STREAM_BYTES
         and not add
+        and is_floor(follows)  # others read it again
         and plan.block_channels >= plan.group_in
         and plan.group_out * out.itemsize % (TILE_VECTORS * VECTOR_BYTES) == 0
         and out.ctypes.data % VECTOR_BYTES == 0
     )
-    arguments = (x, packed, bias, add, floor, out, int(stream), gather.runs, plan)
+    arguments = (x, packed, bias, add, follows, out, int(stream), gather.runs, plan)
     launch(conv2d_direct, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
 
 
@@ -240,14 +290,15 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
 
 def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
     """Launch it plan by plan."""
-    floor, addend, statistics = epilogue
+    addend, statistics = epilogue.addend, epilogue.statistics
     if addend is not None and addend is not out:
         copy(addend, out=out)
+    follows = following(epilogue.activation, out, epilogue.before)
     bias, start = bias_array(bias, x.dtype), 0
     for gather in gathers:
         stop = start + packed_size(gather.plan, x.itemsize)
         part = weight.packed[start:stop]
-        _launch_gather(x, part, bias, out, gather, workspace, add=addend is not None, floor=floor)
+        _launch_gather(x, part, bias, out, gather, workspace, add=addend is not None, follows=follows)
         start = stop
     if statistics is not None:
         batch_norm.statistics(out, *statistics, workspace)

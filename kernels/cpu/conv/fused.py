@@ -4,17 +4,16 @@ Each is one pass where Winograd computes it with 3x3 taps and its results stay i
 parts: by shapes and values, as `fastconv.explain` shows.
 """
 
-import math
-
+from ..elementwise.following import following
 from ..elementwise.pointwise import activate_backward
 from ..elementwise.reduce import activate_backward_bias
-from ..norm.backward import relu_sums
+from ..norm.backward import activation_sums, saved_of
 from ..pool.max_pool import max_pool2d, max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..vector.bf16_storage import widened
 from .algorithms import SQUARE
 from .conv2d import conv2d_backward_weight, run, weight_algorithm
-from .epilogue import Epilogue
+from .epilogue import Behind
 from .strip import bias_array
 from .winograd import mask as winograd_mask
 from .winograd import norm as winograd_norm
@@ -34,42 +33,44 @@ def _fused_winograd(weight, x_shape, out_shape):
 
 
 def conv2d(x, weight, bias, epilogue, *, addend=None, out, before=None, argmax=None, workspace):
-    """Convolution, and what follows it; of activations, there is the rectifier."""
-    windows, rectified = epilogue.windows, epilogue.activation is not None
-    after = Epilogue(floor=0.0 if rectified else -math.inf, addend=addend)
+    """Convolution, and what follows it. What is kept of all pixels would be most of what a fused pooling saves."""
+    windows, activation = epilogue.windows, epilogue.activation
     if windows is None:
-        run(x, weight, bias, out, workspace, after)
-    elif not (rectified and addend is None and _fused_pool(x, weight, bias, windows, out, argmax, workspace)):
+        run(x, weight, bias, out, workspace, Behind(activation, addend, before=before))
+    elif addend is None and before is None and _fused_pool(x, weight, bias, epilogue, out, argmax, workspace):
+        return
+    else:
         size = weight.geometry.output_size(*x.shape[1:3])
         y = workspace.empty((x.shape[0], *size, weight.weight.shape[3]), out.dtype)
-        run(x, weight, bias, y, workspace, after)
+        run(x, weight, bias, y, workspace, Behind(activation, addend, before=before))
         max_pool2d(y, windows=windows, out=out, argmax=argmax)
 
 
-def _fused_pool(x, weight, bias, windows, out, argmax, workspace):
+def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace):
     conv_shape = (x.shape[0], *weight.geometry.output_size(*x.shape[1:3]), weight.weight.shape[3])
     place = _fused_winograd(weight, x.shape, conv_shape)
-    if place is None or not suits_pool(conv_shape, out.shape, windows):
+    if place is None or not suits_pool(conv_shape, out.shape, epilogue.windows):
         return False
-    bias = bias_array(bias, weight.weight.dtype)
-    found = winograd_pool.convolve_pool(x, weight, bias, conv_shape, place, (out, argmax), workspace)
+    behind = bias_array(bias, weight.weight.dtype), following(epilogue.activation)
+    found = winograd_pool.convolve_pool(x, weight, behind, conv_shape, place, (out, argmax), workspace)
     return in_range(found, workspace, x, weight.weight)
 
 
 def conv2d_backward_input(
     grad_output, weight, *, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
 ):
-    """Gradient of the input, plus `addend`, and behind the rectifier that `saved` is the result of, with its sum."""
+    """Gradient of the input, plus `addend`, and behind the activation that made the input, with its sum."""
     if activation is None:
-        run(grad_output, weight, None, out, workspace, Epilogue(addend=addend))
+        run(grad_output, weight, None, out, workspace, Behind(addend=addend))
         return
     place = None if addend is not None else _fused_winograd(weight, grad_output.shape, out.shape)
     if place is not None:
-        found = winograd_mask.convolve_masked(grad_output, weight, saved, place, (out, grad_bias), workspace)
+        behind = saved, following(activation)
+        found = winograd_mask.convolve_masked(grad_output, weight, behind, place, (out, grad_bias), workspace)
         if in_range(found, workspace, grad_output, weight.weight):
             return
     saved = widened(saved, workspace)
-    run(grad_output, weight, None, out, workspace, Epilogue(addend=addend))
+    run(grad_output, weight, None, out, workspace, Behind(addend=addend))
     if grad_bias is None:
         activate_backward(activation, out, saved, out=out)
     else:
@@ -94,7 +95,7 @@ def conv2d_max_pool2d_backward(
     workspace,
 ):
     """Gradients of a convolution behind which a max pooling stands, from that of the pooling's result."""
-    grads = (grad_weight, grad_input, activation is not None, grad_bias)
+    grads = (grad_weight, grad_input, (activation, saved), grad_bias)
     how = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
     if _unpooled_in_registers(grad_output, argmax, x, weight, grads, workspace, windows=windows, **how):
         return
@@ -111,7 +112,7 @@ def _unpooled_in_registers(
     grad_output, argmax, x, weight, grads, workspace, *, windows, geometry, precision, algorithm
 ):
     """Compute both gradients where the pooling's can be spread within Winograd's transforms; return whether."""
-    grad_weight, grad_input, rectified, grad_bias = grads
+    grad_weight, grad_input, (activation, saved), grad_bias = grads
     conv_shape = (x.shape[0], *geometry.output_size(*x.shape[1:3]), grad_weight.shape[3])
     if not suits_pool(conv_shape, grad_output.shape, windows) or not grad_output.size:
         return False
@@ -130,9 +131,9 @@ def _unpooled_in_registers(
         return False
     if place is None:
         return True
-    mask = x if rectified else x[:0]
-    results = grad_input, grad_bias if rectified else None
-    found = winograd_unpool.backward_input(pooled, weight, mask, conv_shape, place, results, workspace)
+    behind = (x[:0] if activation is None else saved), following(activation)
+    results = grad_input, grad_bias
+    found = winograd_unpool.backward_input(pooled, weight, behind, conv_shape, place, results, workspace)
     return in_range(found, workspace, grad_output, weight.weight)
 
 
@@ -155,13 +156,15 @@ def conv2d_backward_input_norm(
     grad_beta,
     workspace,
 ):
-    """Gradient plus `addend` behind the rectifier of a normalisation, and its sums."""
+    """Gradient plus `addend` behind the activation of a normalisation, and its sums."""
     place = _fused_winograd(weight, grad_output.shape, out.shape)
+    norm = gamma, gamma if beta is None else beta, mean, var, eps
+    saved = saved_of(epilogue.activation, saved, norm_addend, gamma.dtype)
+    results = out, grad_gamma, grad_beta
     if place is not None:
-        norm = (saved, x, mean, var, eps, grad_gamma, grad_beta)
-        found = winograd_norm.convolve_norm(grad_output, weight, addend, norm, place, out, workspace)
+        forward = saved, x, norm, following(epilogue.activation)
+        found = winograd_norm.convolve_norm(grad_output, weight, addend, forward, place, results, workspace)
         if addend is out or in_range(found, workspace, grad_output, weight.weight):  # or the addend is gone
             return
-    run(grad_output, weight, None, out, workspace, Epilogue(addend=addend))
-    sums = {"mean": mean, "var": var, "eps": eps, "grad_gamma": grad_gamma, "grad_beta": grad_beta}
-    relu_sums(out, saved, x, **sums, out=out, workspace=workspace)
+    run(grad_output, weight, None, out, workspace, Behind(addend=addend))
+    activation_sums(epilogue.activation, saved, x, norm, results, workspace)

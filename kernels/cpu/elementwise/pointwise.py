@@ -275,7 +275,7 @@ def _hardswish_backward(grad, x, p, dt):
 
 
 # The names are those of kernels/pointwise.py.
-_FORMULAS = {
+FORMULAS = {
     "relu": (_relu, _relu_backward),
     "leaky_relu": (_leaky_relu, _leaky_relu_backward),
     "elu": (_elu, _elu_backward),
@@ -287,8 +287,8 @@ _FORMULAS = {
     "softplus": (_softplus, _softplus_backward),
     "hardswish": (_hardswish, _hardswish_backward),
 }
-FORWARD = {name: make_unary(f"{name}_forward", forward) for name, (forward, _) in _FORMULAS.items()}
-GRADIENT = {name: make_binary(f"{name}_gradient", backward) for name, (_, backward) in _FORMULAS.items()}
+FORWARD = {name: make_unary(f"{name}_forward", forward) for name, (forward, _) in FORMULAS.items()}
+GRADIENT = {name: make_binary(f"{name}_gradient", backward) for name, (_, backward) in FORMULAS.items()}
 
 
 def activate(activation, x, *, out):

@@ -11,8 +11,9 @@ Bound by memory: one read.
 
 from ..runtime.launch import device, kernel, launch
 from ..vector.memory import load, store
-from ..vector.simd import address, itemsize, lanes, vselect_not_le, vsplat
+from ..vector.simd import address, itemsize, lanes, vsplat
 from ..vector.sums import add_in_float64
+from .following import following, gradient_of
 from .maps import fill
 
 _PART_ROWS = 256
@@ -58,29 +59,28 @@ def sum_rows(begin, end, x, sums):
 
 
 @device
-def _rectified_part(arrays, place, total, rows, row_bytes, count, dt):
-    """Pass the gradient of some rows where y > 0 and add it to the sums at `total`; `arrays` are addresses."""
-    grad, y, out = arrays
-    zero = vsplat(0, dt)
-    several = zero
+def _part_behind(arrays, place, total, rows, row_bytes, part, dt):
+    """The gradient of some rows behind the activation, added to the sums at `total`; `arrays` are addresses."""
+    (grad, saved, out), (count, follows) = arrays, part
+    several = vsplat(0, dt)
     for i in range(rows):
         at = place + i * row_bytes
-        g = vselect_not_le(load(y + at, count, dt), zero, load(grad + at, count, dt), zero)
+        g = gradient_of(load(grad + at, count, dt), load(saved + at, count, dt), follows, dt)
         store(out + at, g, count, dt)
         several = several + g
     store(total, load(total, count, dt) + several, count, dt)
 
 
 @kernel
-def relu_gradient_bias(begin, end, grad, y, out, sums):
-    """The gradient behind a rectifier, and its sum over one part of the rows, a task."""
+def activation_gradient_bias(begin, end, grad, saved, follows, out, sums):
+    """The gradient behind an activation, and its sum over one part of the rows, a task."""
     dt = grad.dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = grad.shape
     row_bytes = channels * size
     whole = channels // width * width
-    arrays = address(grad), address(y), address(out)
+    arrays = address(grad), address(saved), address(out)
     for part in range(begin, end):
         stop = min((part + 1) * _PART_ROWS, rows)
         target = address(sums) + part * row_bytes
@@ -89,10 +89,10 @@ def relu_gradient_bias(begin, end, grad, y, out, sums):
         for i in range(part * _PART_ROWS, stop, 4):
             place, several = i * row_bytes, min(4, stop - i)
             for c in range(0, whole, width):
-                _rectified_part(arrays, place + c * size, target + c * size, several, row_bytes, width, dt)
+                _part_behind(arrays, place + c * size, target + c * size, several, row_bytes, (width, follows), dt)
             if whole < channels:
-                shift, rest = whole * size, channels - whole
-                _rectified_part(arrays, place + shift, target + shift, several, row_bytes, rest, dt)
+                shift, rest = whole * size, (channels - whole, follows)
+                _part_behind(arrays, place + shift, target + shift, several, row_bytes, rest, dt)
 
 
 def _sums(parts, out, workspace):
@@ -101,14 +101,15 @@ def _sums(parts, out, workspace):
 
 
 def activate_backward_bias(activation, grad_output, saved, *, out, grad_bias, workspace):
-    """Gradient behind a rectifier, and the sum of each channel."""
+    """Gradient behind an activation, and the sum of each channel."""
     grad = grad_output.reshape(-1, grad_bias.size)
     parts = -(-len(grad) // _PART_ROWS)
     if not parts:
         fill(0, out=grad_bias)
         return
     sums = _sums(parts, grad_bias, workspace)
-    launch(relu_gradient_bias, parts, grad, saved.reshape(grad.shape), out.reshape(grad.shape), sums)
+    arguments = (grad, saved.reshape(grad.shape), following(activation), out.reshape(grad.shape), sums)
+    launch(activation_gradient_bias, parts, *arguments)
     if parts > 1:
         add_in_float64(sums, grad_bias, workspace)
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..elementwise.maps import copy
+from ...epilogue import Epilogue
+from ..elementwise.following import following, is_floor
 from ..elementwise.pointwise import activate_backward
 from ..pool.max_pool import max_pool2d_backward
 from ..pool.windows import suits_pool
@@ -26,20 +27,21 @@ from .batch_norm_gradient import (
 _BLOCK_BYTES = 64 * 1024
 
 
-def _sums(grad, y, x, statistics, masked, results, workspace, *, find_rest=False):
-    """Launch the first pass over arrays as rows; `y` and `masked` are flat, or empty. Return the rests of the mean.
+def _sums(grad, saved, x, norm, follows, masked, results, workspace, *, find_rest=False):
+    """Launch the first pass over arrays as rows; `saved` and `masked` are flat, or empty. Return the rests of the mean.
 
-    They are found in x where that is asked for and they are not there. `statistics` is (mean, var, eps), `results`
-    (grad_gamma, grad_beta).
+    They are found in x where that is asked for and they are not there. `norm` is (gamma, beta, mean, var, eps),
+    `results` (grad_gamma, grad_beta).
     """
-    mean, var, eps = statistics
+    gamma, beta, mean, var, eps = norm
     parts, channels = -(-len(x) // PART_ROWS), mean.shape[-1]
     sums, products = (workspace.empty((parts, channels), np.float64) for _ in range(2))
     find_rest = find_rest and mean.ndim == 1
     distances = workspace.empty((parts, channels), np.float64) if find_rest else NO_DISTANCES
     rests = workspace.empty((channels,), mean.dtype) if find_rest else rests_of(mean)
     mean, var = mean.reshape(-1), var.reshape(-1)
-    arguments = (grad, y, x, (mean, var, float(eps)), masked, sums, products, distances)
+    norm = gamma, beta, mean, var, float(eps)
+    arguments = (grad, saved, x, norm, follows, masked, (sums, products, distances))
     launch(batch_norm_gradient_sums, parts, *arguments, scratch=sum_scratch(channels, mean.dtype))
     launch(combine_gradients, 1, sums, products, distances, len(x), mean, rests, var, float(eps), *results)
     return rests
@@ -55,7 +57,7 @@ def _apply(grad, y, x, residual, mean, constants, grad_input):
     """Launch the second pass over arrays as rows; `y` and `residual` are flat, or empty."""
     row_bytes = mean.shape[-1] * mean.itemsize
     block_rows = max(1, _BLOCK_BYTES // (2 * row_bytes))
-    apart = residual.ctypes.data != grad.ctypes.data  # not over what was just read
+    apart = grad.ctypes.data not in (residual.ctypes.data, grad_input.ctypes.data)  # not over what was just read
     addresses = (row_bytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
     stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
     launch(
@@ -64,14 +66,20 @@ def _apply(grad, y, x, residual, mean, constants, grad_input):
     )
 
 
-def _backward(grad_output, y, residual, x, gamma, mean, var, eps, *, grad_input, grad_gamma, grad_beta, workspace):
-    """Launch both passes; `y` and `residual` may be empty."""
-    rows, grad = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size)
-    y, residual, nothing = y.reshape(-1), residual.reshape(-1), NOTHING[gamma.dtype]
-    results = grad_gamma, grad_beta
-    rests = _sums(grad, y, rows, (mean, var, eps), nothing, results, workspace, find_rest=True)
-    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
-    _apply(grad, y, rows, residual, mean, constants, grad_input)
+def _kept(activation, grad_addend, grad_input, gamma, workspace):
+    """Return where the first pass writes the gradient behind an activation, for the second: nowhere for a rectifier."""
+    if is_floor(following(activation)):
+        return NOTHING[gamma.dtype]
+    if grad_addend is not None:
+        return grad_addend
+    return grad_input if grad_input.dtype == gamma.dtype else workspace.empty(grad_input.shape, gamma.dtype)
+
+
+def saved_of(activation, y, addend, dtype):
+    """Return what the gradient of an activation is computed from besides x, as a flat array, or an empty one."""
+    needs_x = activation is not None and activation.function.needs == "x"
+    array = addend if needs_x else y
+    return NOTHING[dtype] if activation is None or array is None else array.reshape(-1)
 
 
 def batch_norm_backward(
@@ -93,35 +101,32 @@ def batch_norm_backward(
     grad_addend=None,
     workspace,
 ):
-    """Gradients of `batch_norm` with what followed it; of activations, there is the rectifier."""
-    nothing, windows = NOTHING[gamma.dtype], epilogue.windows
-    rectified = epilogue.activation is not None
-    norm = (x, gamma, mean, var, eps)
-    grads = {"grad_input": grad_input, "grad_gamma": grad_gamma, "grad_beta": grad_beta, "workspace": workspace}
-    if windows is not None:
-        if rectified and not epilogue.adds and suits_pool(x.shape, grad_output.shape, windows):
-            _backward_pooled(grad_output, saved, argmax, *norm, **grads)
+    """Gradients of a normalisation and of what follows it; in two passes unless that is a pooling of some windows."""
+    norm = gamma, gamma if beta is None else beta, mean, var, eps
+    if epilogue.windows is not None:
+        results = grad_input, grad_gamma, grad_beta
+        if not epilogue.adds and suits_pool(x.shape, grad_output.shape, epilogue.windows):
+            _backward_pooled((grad_output, saved, argmax), x, norm, epilogue.activation, results, workspace)
             return
-        if rectified:
-            behind = workspace.empty(grad_output.shape, gamma.dtype)
-            activate_backward(epilogue.activation, grad_output, widened(saved, workspace), out=behind)
-            grad_output, rectified = behind, False
-        grad = workspace.empty(x.shape, gamma.dtype)
-        max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
-        grad_output = grad
-    if epilogue.adds and not rectified:
-        if grad_addend is not grad_output:
-            copy(grad_output, out=grad_addend)
-        grad_addend = None
-    addends = nothing if grad_addend is None else grad_addend
-    _backward(grad_output, saved if rectified else nothing, addends, *norm, **grads)
+        grad_output, epilogue = _unpooled(grad_output, x, epilogue, saved, argmax, gamma.dtype, workspace)
+    rows, grad, nothing = x.reshape(-1, gamma.size), grad_output.reshape(-1, gamma.size), NOTHING[gamma.dtype]
+    kept = _kept(epilogue.activation, grad_addend, grad_input, gamma, workspace)
+    before = saved_of(epilogue.activation, saved, addend, gamma.dtype)
+    follows, results = following(epilogue.activation), (grad_gamma, grad_beta)
+    rests = _sums(grad, before, rows, norm, follows, kept.reshape(-1), results, workspace, find_rest=True)
+    constants = _constants(len(rows), grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
+    if kept.size:
+        _apply(kept.reshape(rows.shape), nothing, rows, nothing, mean, constants, grad_input)
+    else:
+        shortcut = nothing if grad_addend is None else grad_addend.reshape(-1)
+        _apply(grad, before, rows, shortcut, mean, constants, grad_input)
 
 
-def relu_sums(grad_output, y, x, *, mean, var, eps, out, grad_gamma, grad_beta, workspace):
-    """The gradient behind the rectifier, and those of gamma and beta."""
-    channels = mean.shape[-1]
-    rows, grad = x.reshape(-1, channels), grad_output.reshape(-1, channels)
-    _sums(grad, y.reshape(-1), rows, (mean, var, eps), out.reshape(-1), (grad_gamma, grad_beta), workspace)
+def activation_sums(activation, saved, x, norm, results, workspace):
+    """The gradient in `results`, (grad, grad_gamma, grad_beta), behind the activation, and those of gamma and beta."""
+    grad, *sums = results
+    rows, gradients = x.reshape(-1, grad.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    _sums(gradients, saved, rows, norm, following(activation), grad.reshape(-1), sums, workspace)
 
 
 def batch_norm_backward_apply(grad_output, x, gamma, mean, var, *, grad_gamma, grad_beta, eps, grad_input, workspace):
@@ -132,14 +137,33 @@ def batch_norm_backward_apply(grad_output, x, gamma, mean, var, *, grad_gamma, g
     _apply(grad, nothing, rows, nothing, mean, constants, grad_input)
 
 
-def _backward_pooled(grad_output, y, argmax, x, gamma, mean, var, eps, *, grad_input, grad_gamma, grad_beta, workspace):
-    """Launch the two passes behind a rectifier and a max pooling of 2x2."""
+def _backward_pooled(pooled, x, norm, activation, results, workspace):
+    """Launch the two passes behind an activation and a max pooling of 2x2; `pooled` is (gradient, y, argmax)."""
+    (grad_output, saved, argmax), (gamma, beta, mean, var, eps) = pooled, norm
+    grad_input, grad_gamma, grad_beta = results
     sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
     rests, flat_mean, flat_var = rests_of(mean), mean.reshape(-1), var.reshape(-1)
-    arguments = (grad_output, y, argmax, x, flat_mean, flat_var, float(eps), sums, products)
+    follows, nothing = following(activation), NOTHING[gamma.dtype]
+    kept = nothing if is_floor(follows) else workspace.empty(grad_output.shape, gamma.dtype)
+    before = saved_of(activation, saved, None, gamma.dtype)
+    norm = gamma, beta, flat_mean, flat_var, float(eps)
+    arguments = ((grad_output, before, argmax), x, norm, follows, kept.reshape(-1), sums, products)
     launch(batch_norm_pool_gradient_sums, x.shape[0], *arguments, scratch=sum_scratch(gamma.size, gamma.dtype))
     more = (flat_mean, rests, flat_var, float(eps), grad_gamma, grad_beta)
     launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, *more)
     constants = _constants(x.size // gamma.size, grad_gamma, grad_beta, gamma, rests, var, eps, workspace)
-    arguments = (grad_output, y, argmax, x, flat_mean, constants, grad_input)
+    pooled = (grad_output, before, argmax) if is_floor(follows) else (kept, nothing, argmax)
+    arguments = (pooled, x, flat_mean, constants, grad_input)
     launch(batch_norm_pool_gradient_apply, x.shape[0] * -(-x.shape[1] // 2), *arguments)
+
+
+def _unpooled(grad_output, x, epilogue, saved, argmax, dtype, workspace):
+    """Return the gradient before a pooling, and what of the epilogue is left: of the largest, y tells all."""
+    rest, activation = epilogue.unpooled, epilogue.activation
+    if activation is not None and activation.function.needs == "y":
+        behind = workspace.empty(saved.shape, dtype)
+        activate_backward(activation, grad_output, widened(saved, workspace), out=behind)
+        grad_output, rest = behind, Epilogue(epilogue.adds)
+    grad = workspace.empty(x.shape, dtype)
+    max_pool2d_backward(grad_output, argmax, windows=epilogue.windows, out=grad)
+    return grad, rest

@@ -1,4 +1,4 @@
-"""Gradients of a batch normalisation, alone or behind a rectifier, a shortcut's addition, or a 2x2 max pooling.
+"""Gradients of a batch normalisation, alone or behind an activation, a shortcut's addition, or a 2x2 max pooling.
 
 Two passes. The first sums, for each channel, the gradient g and its product with z = (x - mean) / sqrt(var + eps); the
 second applies them:
@@ -12,7 +12,8 @@ alone, the first pass finds e as the mean of z.
 The first may have been done by the convolution behind (conv/winograd/norm.py); then the second is all that is left.
 
 What follows the normalisation forward stands before it backward, and both passes compute it anew instead of storing
-it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window.
+it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window. Of other
+activations the first pass writes the gradient, and the second reads it: as many bytes, and half the arithmetic.
 
 x, y and grad are (rows, channels), mean and var (channels,), sums of the parts (part, channels). Rows are cut into
 parts by shape. Within a part four rows at a time are added to sums in the L1 cache, every 256 rows
@@ -25,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..elementwise.following import by_need, gradient_of
 from ..runtime.launch import device, kernel, thread_rows
 from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
 from ..vector.memory import load, store
@@ -42,12 +44,12 @@ from ..vector.simd import (
     vsplat,
     vstore_stream,
 )
-from .normalise import vector_rstd
+from .normalise import norm_constants, vector_rstd
 
 PART_ROWS = 2048
 _AHEAD_BYTES = 4096  # a page, where the hardware stops reading ahead: sums of 128x32x32x64 on Zen 5 0.78 ms, 0.68 so
 _FLUSH_ROWS = 256  # short enough for float32 sums to lose next to nothing
-_SECTIONS = 4  # of a thread's scratch: three sums and a constant
+_SECTIONS = 6  # of a thread's scratch: three sums, and rstd; two constants of an activation's
 
 
 @device
@@ -58,6 +60,73 @@ def _gradient(grad, y, place, count, y_stored, dt):
         zero = vsplat(0, dt)
         g = vselect_not_le(load_stored(y + stored_bytes(place, y_stored, dt), count, y_stored, dt), zero, g, zero)
     return g
+
+
+class Saved(NamedTuple):
+    """What the activation's gradient is computed from: the address of y, or of what was added to the normalised x.
+
+    0 where there is none: no rectifier, or nothing was added.
+    """
+
+    address: int
+    stored: np.dtype
+
+
+class Scaling(NamedTuple):
+    """Addresses of what makes the normalised x of its distance from the mean, as `norm_constants` gives them."""
+
+    mean: int
+    rstd: int
+    gamma: int
+    beta: int
+
+
+@device
+def _load_saved(saved, place, count, dt):
+    """The vector `place` bytes of the gradient's type from the start."""
+    return load_stored(saved.address + stored_bytes(place, saved.stored, dt), count, saved.stored, dt)
+
+
+@device
+def _behind_rectifier(g, saved, away, scaling, part, follows, dt):
+    if saved.address != 0:
+        g = gradient_of(g, _load_saved(saved, part[0], part[2], dt), follows, dt)
+    return g
+
+
+@device
+def _behind_y(g, saved, away, scaling, part, follows, dt):
+    return gradient_of(g, _load_saved(saved, part[0], part[2], dt), follows, dt)
+
+
+@device
+def _behind_x(g, saved, away, scaling, part, follows, dt):
+    place, shift, count = part
+    scaled = away * load(scaling.rstd + shift, count, dt)
+    value = vfma(scaled, load(scaling.gamma + shift, count, dt), load(scaling.beta + shift, count, dt))
+    if saved.address != 0:
+        value = value + _load_saved(saved, place, count, dt)
+    return gradient_of(g, value, follows, dt)
+
+
+_behind = by_need(_behind_rectifier, _behind_y, _behind_x)
+"""The gradient behind the activation; ``part`` is (bytes from the start, bytes into the row, channels).
+
+`away` is the distance of x from its mean: what came before the activation is computed of it as forward did.
+"""
+
+
+@device
+def _no_scaling(norm, scratch, follows, dt):
+    return Scaling(0, 0, 0, 0)
+
+
+@device
+def _scaling(norm, scratch, follows, dt):
+    return Scaling(*norm_constants(norm, scratch, dt))
+
+
+_scaling_of = by_need(_no_scaling, _no_scaling, _scaling)
 
 
 class Sums(NamedTuple):
@@ -91,6 +160,12 @@ def _cached(scratch, var, channels, eps, dt):
 
 
 @device
+def _behind_sums(scratch, dt):
+    """Where a thread's scratch has room for the two rows of `norm_constants`."""
+    return address(scratch) + 4 * (scratch.size // _SECTIONS) * itemsize(dt)
+
+
+@device
 def _flush(scratch, sums, products, distances, part, channels, first):
     """Add the sums in the cache to those of the part, in float64, or start them."""
     section = scratch.size // _SECTIONS
@@ -109,52 +184,52 @@ def _away(x, place, centre, count, stored, dt):
 
 
 class Arrays(NamedTuple):
-    """What the first pass reads and writes: addresses, 0 of what there is not, and the types of y and x."""
+    """What the first pass reads and writes: addresses, 0 of what there is not, and the type of x."""
 
     grad: int
-    y: int
+    saved: Saved
     kept: int
     x: int
     mean: int
-    y_type: np.dtype
     x_type: np.dtype
+    scaling: Scaling
 
 
 @device
-def _row_of(arrays, place, centre, count, dt):
+def _row_of(arrays, place, centre, part, follows, dt):
     """The gradient of a row, written where it is kept, and the distance of x from its mean."""
-    g = _gradient(arrays.grad, arrays.y, place, count, arrays.y_type, dt)
+    shift, count = part
+    g, away = load(arrays.grad + place, count, dt), _away(arrays.x, place, centre, count, arrays.x_type, dt)
+    g = _behind(g, arrays.saved, away, arrays.scaling, (place, shift, count), follows, dt)
     if arrays.kept != 0:
         store(arrays.kept + place, g, count, dt)
-    return g, _away(arrays.x, place, centre, count, arrays.x_type, dt)
+    return g, away
 
 
 @device
-def _add_rows(arrays, place, rows, row_bytes, cached, part, apart, dt):
-    """Add up to four rows of one vector of channels, those of z too if `apart`.
-
-    `part` is (bytes of the vector into its row, how many channels).
-    """
-    shift, count = part
+def _add_rows(arrays, place, rows, row_bytes, cached, part, follows, dt):
+    """Add up to four rows of one vector of channels; `part` is (bytes into the row, channels, whether z counts)."""
+    shift, count, apart = part
+    part = shift, count
     place += shift
     sums, products, distances, rstds = cached
     for ahead in range(place + _AHEAD_BYTES, place + _AHEAD_BYTES + 4 * row_bytes, row_bytes):
         prefetch(arrays.grad + ahead)
         prefetch(arrays.x + stored_bytes(ahead, arrays.x_type, dt))
     centre = load(arrays.mean + shift, count, dt)
-    g, away = _row_of(arrays, place, centre, count, dt)
+    g, away = _row_of(arrays, place, centre, part, follows, dt)
     total, product, distance = g, g * away, away
     if rows > 1:
         place += row_bytes
-        g, away = _row_of(arrays, place, centre, count, dt)
+        g, away = _row_of(arrays, place, centre, part, follows, dt)
         total, product, distance = total + g, vfma(g, away, product), distance + away
     if rows > 2:
         place += row_bytes
-        g, away = _row_of(arrays, place, centre, count, dt)
+        g, away = _row_of(arrays, place, centre, part, follows, dt)
         total, product, distance = total + g, vfma(g, away, product), distance + away
     if rows > 3:
         place += row_bytes
-        g, away = _row_of(arrays, place, centre, count, dt)
+        g, away = _row_of(arrays, place, centre, part, follows, dt)
         total, product, distance = total + g, vfma(g, away, product), distance + away
     rstd = load(rstds + shift, count, dt)
     store(sums + shift, load(sums + shift, count, dt) + total, count, dt)
@@ -164,12 +239,13 @@ def _add_rows(arrays, place, rows, row_bytes, cached, part, apart, dt):
 
 
 @kernel
-def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, statistics, masked, sums, products, distances):
+def batch_norm_gradient_sums(begin, end, scratch, grad, saved, x, norm, follows, masked, results):
     """For each part, the sum of the gradient and of its product with z, in float64, and of z unless that is empty.
 
-    `statistics` is (mean, var, eps). The gradient behind the rectifier is written to `masked` unless that is empty.
+    `norm` is (gamma, beta, mean, var, eps), `results` (sums, products, distances). The gradient behind the activation
+    is written to `masked` unless that is empty. See `Saved`.
     """
-    mean, var, eps = statistics
+    (_, _, mean, var, eps), (sums, products, distances) = norm, results
     dt = mean.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -177,8 +253,9 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, statistics, masked
     row_bytes = channels * size
     whole = channels // width * width
     cached = _cached(scratch, var, channels, eps, dt)
-    rectified, kept = address(y) if y.size else 0, address(masked) if masked.size else 0
-    arrays = Arrays(address(grad), rectified, kept, address(x), address(mean), y.dtype, x.dtype)
+    places = Saved(address(saved) if saved.size else 0, saved.dtype), address(masked) if masked.size else 0
+    scaling = _scaling_of(norm, _behind_sums(scratch, dt), follows, dt)
+    arrays = Arrays(address(grad), *places, address(x), address(mean), x.dtype, scaling)
     apart = distances.size > 0
     for part in range(begin, end):
         stop = min((part + 1) * PART_ROWS, rows)
@@ -188,10 +265,10 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, y, x, statistics, masked
             for i in range(block, last, 4):
                 place, several = i * row_bytes, min(4, last - i)
                 for shift in range(0, whole * size, VECTOR_BYTES):
-                    _add_rows(arrays, place, several, row_bytes, cached, (shift, width), apart, dt)
+                    _add_rows(arrays, place, several, row_bytes, cached, (shift, width, apart), follows, dt)
                 if whole < channels:
-                    rest = whole * size, channels - whole
-                    _add_rows(arrays, place, several, row_bytes, cached, rest, apart, dt)
+                    rest = whole * size, channels - whole, apart
+                    _add_rows(arrays, place, several, row_bytes, cached, rest, follows, dt)
             _flush(scratch, sums, products, distances, part, channels, block == part * PART_ROWS)
 
 
@@ -317,8 +394,12 @@ def _cell_of(source, cell, row_bytes, pixel_bytes, count, stored, dt):
 
 
 @kernel
-def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean, var, eps, sums, products):
-    """The sums behind a rectifier and a 2x2 max pooling: a pooled image a part."""
+def batch_norm_pool_gradient_sums(begin, end, scratch, pooled, x, norm, follows, masked, sums, products):
+    """The sums behind an activation and a 2x2 max pooling: a pooled image a part.
+
+    `pooled` is (gradient, y or empty, argmax), the others are as of `batch_norm_gradient_sums`.
+    """
+    (grad, y, argmax), (_, _, mean, var, eps) = pooled, norm
     dt, stored, index_dt = grad.dtype, x.dtype, argmax.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -328,6 +409,8 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
     row_bytes = in_w * pixel_bytes
     cached = _cached(scratch, var, channels, eps, dt)
     total_at, product_at, _, rstd_at = cached
+    saved = Saved(address(y) if y.size else 0, y.dtype)
+    scaling = _scaling_of(norm, _behind_sums(scratch, dt), follows, dt)
     for part in range(begin, end):
         for p in range(out_h):
             _clear_sums(cached, channels, dt)
@@ -336,18 +419,24 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, grad, y, argmax, x, mean,
                 source = address(x) + ((part * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
                 for c in range(0, channels, width):
                     shift, count = c * size, min(width, channels - c)
-                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, y.dtype, dt)
+                    place = (pixel + c) * size
                     cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
                     value = _cell_of(source + c * itemsize(stored), cell, row_bytes, pixel_bytes, count, stored, dt)
-                    z = (value - load(address(mean) + shift, count, dt)) * load(rstd_at + shift, count, dt)
+                    away = value - load(address(mean) + shift, count, dt)
+                    g = load(address(grad) + place, count, dt)
+                    g = _behind(g, saved, away, scaling, (place, shift, count), follows, dt)
+                    if masked.size:
+                        store(address(masked) + place, g, count, dt)
+                    z = away * load(rstd_at + shift, count, dt)
                     store(total_at + shift, load(total_at + shift, count, dt) + g, count, dt)
                     store(product_at + shift, vfma(g, z, load(product_at + shift, count, dt)), count, dt)
             _flush(scratch, sums, products, sums[:0], part, channels, p == 0)
 
 
 @kernel
-def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, constants, out):
-    """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task."""
+def batch_norm_pool_gradient_apply(begin, end, pooled, x, mean, constants, out):
+    """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task; `pooled` as above."""
+    grad, y, argmax = pooled
     dt, stored, out_stored, index_dt = grad.dtype, x.dtype, out.dtype, argmax.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -356,18 +445,18 @@ def batch_norm_pool_gradient_apply(begin, end, grad, y, argmax, x, mean, constan
     pixel_bytes = channels * size
     places = _constants_at(mean, constants, dt)
     pairs = (in_h + 1) // 2
-    zero = vsplat(0, dt)
+    zero, rectified = vsplat(0, dt), address(y) if y.size else 0
     for task in range(begin, end):
         image, p = task // pairs, task % pairs
         for q in range((in_w + 1) // 2):
             pixel = ((image * out_h + p) * out_w + q) * channels
             start = ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
-            pooled = p < out_h and q < out_w
+            in_bounds = p < out_h and q < out_w
             for c in range(0, channels, width):
                 shift, count = c * size, min(width, channels - c)
                 g, cell = zero, zero
-                if pooled:
-                    g = _gradient(address(grad), address(y), (pixel + c) * size, count, y.dtype, dt)
+                if in_bounds:
+                    g = _gradient(address(grad), rectified, (pixel + c) * size, count, y.dtype, dt)
                     cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
                 for i in range(4):
                     r, s = i // 2, i % 2

@@ -1,9 +1,8 @@
 """Batch normalisation with given statistics, and what follows it: the launches of the kernels in normalise.py."""
 
-import math
-
 import numpy as np
 
+from ..elementwise.following import following
 from ..pool.max_pool import max_pool2d
 from ..pool.windows import suits_pool
 from ..runtime.launch import launch, thread_rows
@@ -20,8 +19,8 @@ def _constant_rows(gamma):
     return thread_rows(2 * gamma.nbytes, gamma.dtype)
 
 
-def normalise_rows(x, norm, out, addend=None, floor=-math.inf):
-    """Launch ``max(norm(x) + addend, floor)``; `norm` is (gamma, beta, mean, var, eps)."""
+def normalise_rows(x, norm, out, addend=None, activation=None):
+    """Launch ``activation(norm(x) + addend)``; `norm` is (gamma, beta, mean, var, eps)."""
     gamma, beta, mean, var, eps = norm
     rows = x.reshape(-1, gamma.size)
     addend = _NO_ADDEND[gamma.dtype] if addend is None else addend
@@ -29,27 +28,23 @@ def normalise_rows(x, norm, out, addend=None, floor=-math.inf):
     block_rows = max(1, _BLOCK_BYTES // gamma.nbytes)
     whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
     stream = whole and out.nbytes >= STREAM_BYTES
-    arguments = (rows, norm, addend.reshape(-1), floor, out, block_rows, stream)
+    arguments = (rows, norm, addend.reshape(-1), following(activation), out, block_rows, stream)
     launch(kernels.normalise, -(-len(rows) // block_rows), *arguments, scratch=_constant_rows(gamma))
 
 
 def normalise(x, gamma, beta, mean, var, epilogue, *, addend=None, eps, out, argmax=None, workspace):
-    """Normalise, and all that follows; in one pass unless a pooling is of other windows than 2x2, or of something else.
-
-    Of activations, there is the rectifier.
-    """
-    norm, windows = (gamma, beta, mean, var, eps), epilogue.windows
-    floor = -math.inf if epilogue.activation is None else 0.0
+    """Normalise, and all that follows; in one pass unless a pooling is of other windows than 2x2, or of a sum."""
+    norm, windows, activation = (gamma, beta, mean, var, eps), epilogue.windows, epilogue.activation
     if windows is None:
-        normalise_rows(x, norm, out, addend, floor)
-    elif addend is None and floor == 0.0 and suits_pool(x.shape, out.shape, windows):
-        tasks = out.shape[0] * out.shape[1]
-        arguments = (x, gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps), out, argmax)
-        launch(kernels.normalise_max_pool2d, tasks, *arguments, scratch=_constant_rows(gamma))
+        normalise_rows(x, norm, out, addend, activation)
+    elif addend is None and suits_pool(x.shape, out.shape, windows):
+        norm = gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps)
+        arguments = (x, norm, following(activation), out, argmax)
+        launch(kernels.normalise_max_pool2d, out.shape[0] * out.shape[1], *arguments, scratch=_constant_rows(gamma))
     else:
         y = workspace.empty(x.shape, gamma.dtype)
         pooled = workspace.empty(out.shape, gamma.dtype) if out.dtype == STORED else out
-        normalise_rows(x, norm, y, addend, floor)
+        normalise_rows(x, norm, y, addend, activation)
         max_pool2d(y, windows=windows, out=pooled, argmax=argmax)
         if pooled is not out:
             convert(pooled, out)

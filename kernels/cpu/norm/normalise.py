@@ -1,6 +1,6 @@
-"""The second pass of a batch normalisation, with what follows it: addition of a shortcut, rectifier, max pooling.
+"""The second pass of a batch normalisation, with what follows it: addition of a shortcut, activation, max pooling.
 
-``y = max((x - mean) / sqrt(var + eps) * gamma + beta + residual, floor)`` with a floor of 0 or -inf. A task is a block
+``y = activation((x - mean) / sqrt(var + eps) * gamma + beta + residual)``. A task is a block
 of rows (pixels), or a row of pooled pixels; the constants of a channel come from the L1 cache, so memory is walked
 once, in order. Large results go past the caches.
 
@@ -14,6 +14,7 @@ Bound by memory: a read (two with a shortcut) and a write, of a quarter and of t
 import math
 from typing import NamedTuple
 
+from ..elementwise.following import activated, in_lanes
 from ..runtime.launch import device, kernel
 from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
 from ..vector.memory import load, store
@@ -21,7 +22,6 @@ from ..vector.simd import (
     address,
     itemsize,
     lanes,
-    vfloor,
     vfma,
     vselect_gt,
     vselect_max,
@@ -44,18 +44,27 @@ def vector_rstd(var, channels, c, eps, count, dt):
 
 
 @device
-def _constants(gamma, beta, mean, var, eps, scratch, dt):
+def shift_of(gamma, beta, mean, rstd, c, count, dt):
+    """Beta, less what the rounded mean takes too little, for `count` channels from `c` on."""
+    channels, size = gamma.size, itemsize(dt)
+    shift = load(address(beta) + c * size, count, dt)
+    if mean.size > channels:
+        rest = load(address(mean) + (channels + c) * size, count, dt)
+        shift = shift - rest * rstd * load(address(gamma) + c * size, count, dt)
+    return shift
+
+
+@device
+def norm_constants(norm, scratch, dt):
     """Addresses of mean, ``1 / sqrt(var + eps)``, gamma, and beta less what the rounded mean takes too little."""
+    gamma, beta, mean, var, eps = norm
     channels, size = gamma.size, itemsize(dt)
     rstds, shifts = scratch, scratch + channels * size
     for c in range(0, channels, lanes(dt)):
         count = min(lanes(dt), channels - c)
-        rstd, shift = vector_rstd(var, channels, c, eps, count, dt), load(address(beta) + c * size, count, dt)
-        if mean.size > channels:
-            rest = load(address(mean) + (channels + c) * size, count, dt)
-            shift = shift - rest * rstd * load(address(gamma) + c * size, count, dt)
+        rstd = vector_rstd(var, channels, c, eps, count, dt)
         store(rstds + c * size, rstd, count, dt)
-        store(shifts + c * size, shift, count, dt)
+        store(shifts + c * size, shift_of(gamma, beta, mean, rstd, c, count, dt), count, dt)
     return address(mean), rstds, address(gamma), shifts
 
 
@@ -78,27 +87,26 @@ class NormaliseRow(NamedTuple):
 
 @device
 def _normalise_part(row, constants, shift, count, epilogue, dt):
-    """`epilogue` is (floor, whether the result goes past the caches)."""
+    """`epilogue` is (what follows, whether the result goes past the caches)."""
     source, residual, target, (x_type, residual_type, out_type) = row
-    floor, stream = epilogue
+    follows, stream = epilogue
     value = _scaled(source, constants, shift, count, x_type, dt)
     if residual != 0:
         place = residual + stored_bytes(shift, residual_type, dt)
         value = value + load_stored(place, count, residual_type, dt)
-    value = vfloor(value, floor)
+    value = activated(value, follows, dt)
     put_stored(target + stored_bytes(shift, out_type, dt), value, count, stream, out_type, dt)
 
 
 @kernel
-def normalise(begin, end, scratch, x, norm, residual, floor, out, block_rows, stream):
+def normalise(begin, end, scratch, x, norm, residual, follows, out, block_rows, stream):
     """A block of rows a task; `norm` is (gamma, beta, mean, var, eps), and there is no residual if that is empty."""
-    gamma, beta, mean, var, eps = norm
-    dt = gamma.dtype
+    dt = norm[0].dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
-    least = vsplat(floor, dt)
-    constants = _constants(gamma, beta, mean, var, eps, address(scratch), dt)
+    follows = in_lanes(follows, dt)
+    constants = norm_constants(norm, address(scratch), dt)
     types = x.dtype, residual.dtype, out.dtype
     whole = channels // width * width
     for i in range(begin * block_rows, min(end * block_rows, rows)):
@@ -108,39 +116,39 @@ def normalise(begin, end, scratch, x, norm, residual, floor, out, block_rows, st
         target = address(out) + stored_bytes(place, out.dtype, dt)
         row = NormaliseRow(source, shortcut, target, types)
         for c in range(0, whole, width):
-            _normalise_part(row, constants, c * size, width, (least, stream), dt)
+            _normalise_part(row, constants, c * size, width, (follows, stream), dt)
         if whole < channels:
-            _normalise_part(row, constants, whole * size, channels - whole, (least, False), dt)
+            _normalise_part(row, constants, whole * size, channels - whole, (follows, False), dt)
 
 
 @device
-def _pool_part(source, row_bytes, pixel_bytes, constants, shift, count, stored, dt):
-    """Largest of four rectified values and its place."""
-    zero = vsplat(0, dt)
+def _pool_part(source, steps, constants, part, follows, stored, dt):
+    """Largest of four values behind the activation, and its place; `part` is (bytes into the row, channels)."""
+    (row_bytes, pixel_bytes), (shift, count) = steps, part
     best = _scaled(source, constants, shift, count, stored, dt)
-    best, place = vfloor(best, zero), zero
+    best, place = activated(best, follows, dt), vsplat(0, dt)
     value = _scaled(source + pixel_bytes, constants, shift, count, stored, dt)
-    value = vfloor(value, zero)
+    value = activated(value, follows, dt)
     place, best = vselect_max(value, best, vsplat(1, dt), place), vselect_max(value, best, value, best)
     value = _scaled(source + row_bytes, constants, shift, count, stored, dt)
-    value = vfloor(value, zero)
+    value = activated(value, follows, dt)
     place, best = vselect_max(value, best, vsplat(2, dt), place), vselect_max(value, best, value, best)
     value = _scaled(source + row_bytes + pixel_bytes, constants, shift, count, stored, dt)
-    value = vfloor(value, zero)
+    value = activated(value, follows, dt)
     return vselect_max(value, best, value, best), vselect_max(value, best, vsplat(3, dt), place)
 
 
 @kernel
-def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, out, argmax):
-    """A row of pixels pooled 2x2, after normalisation and rectifier, a task."""
-    dt, stored, out_stored, index_dt = gamma.dtype, x.dtype, out.dtype, argmax.dtype
+def normalise_max_pool2d(begin, end, scratch, x, norm, follows, out, argmax):
+    """A row of pixels pooled 2x2, after normalisation and activation, a task; `norm` as of `normalise`."""
+    dt, stored, out_stored, index_dt = norm[0].dtype, x.dtype, out.dtype, argmax.dtype
     size, index_size = itemsize(dt), itemsize(index_dt)
     width = lanes(dt)
     _, in_h, in_w, channels = x.shape
     _, out_h, out_w, _ = out.shape
-    constants = _constants(gamma, beta, mean, var, eps, address(scratch), dt)
+    follows, constants = in_lanes(follows, dt), norm_constants(norm, address(scratch), dt)
     pixel_bytes = channels * itemsize(stored)
-    row_bytes = in_w * pixel_bytes
+    steps = in_w * pixel_bytes, pixel_bytes
     for row in range(begin, end):
         image, p = row // out_h, row % out_h
         for q in range(out_w):
@@ -148,6 +156,6 @@ def normalise_max_pool2d(begin, end, scratch, x, gamma, beta, mean, var, eps, ou
             pixel = (row * out_w + q) * channels
             for c in range(0, channels, width):
                 count = min(width, channels - c)
-                best, place = _pool_part(source, row_bytes, pixel_bytes, constants, c * size, count, stored, dt)
+                best, place = _pool_part(source, steps, constants, (c * size, count), follows, stored, dt)
                 put_stored(address(out) + (pixel + c) * itemsize(out_stored), best, count, False, out_stored, dt)
                 vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)

@@ -205,6 +205,18 @@ def part(function, **options):
     return dispatcher
 
 
+def chosen_by_types(choose):
+    """Make a function that kernels call and that stands for others, made by `part`: ``choose(types of arguments)``."""
+
+    def nothing():
+        pass
+
+    dispatcher = part(nothing)
+    dispatcher.get_call_template = lambda arguments, keywords: choose(arguments).get_call_template(arguments, keywords)
+    dispatcher.get_overload = lambda arguments: choose(arguments).get_overload(arguments)
+    return dispatcher
+
+
 def whole(function):
     """Make a function that Python calls, compiled with all its parts."""
     return numba.njit(pipeline_class=_WholePipeline, **OPTIONS)(function)

@@ -4,8 +4,8 @@ Arrays are float32, or stored as bfloat16 (bf16_storage.py). A task rounds the i
 strip (plan.py), then for each pair of vectors of output channels runs over the block in tiles of 32 pixels: all taps
 and channels of a tile are added in float32 before anything is written, so there is one rounding of each operand and
 none of a partial sum. On a CPU with tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32
-elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a tile come bias, addend, floor and the sums
-for mean and variance.
+elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a tile come bias, addend, activation and the
+sums for mean and variance.
 
 x is (batch, in_h, in_w, in_channels), out (batch, out_h, out_w, out_channels), a strip [phase][image][row][column]
 [channel], the weight [group][block of vectors][chunk][pair of elements][output channel].
@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...elementwise.following import activated, following, in_lanes, is_aligned, keep_either
 from ...runtime.launch import device, get_num_threads, kernel, launch
 from ...vector import amx
 from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, tile_dot
@@ -30,7 +31,6 @@ from ...vector.simd import (
     VECTOR_BYTES,
     address,
     load_word,
-    vfloor,
     vfma,
     vload,
     vload_part,
@@ -131,7 +131,7 @@ class Bf16Results(NamedTuple):
     stream: int  # whether they go past the caches
     bias: int
     addend: int
-    floor: float
+    follows: float  # or an activation, see following.py
 
 
 class StripBlock(NamedTuple):
@@ -147,10 +147,10 @@ class StripBlock(NamedTuple):
 @device
 def _finish_vector(sums, table, results, channels, statistics, first, plan, dt):
     """Write one vector of output channels of a tile of pixels; `channels` is (the first one, how many)."""
-    out, is_bf16, stream, bias, addend, floor_value = results
+    out, is_bf16, stream, bias, addend, follows = results
     channel, count = channels
     size = 2 if is_bf16 else 4
-    floor = vsplat(floor_value, dt)
+    follows = in_lanes(follows, dt)
     start = vload_part(bias + 4 * channel, count, dt) if bias else vsplat(0, dt)
     centre, total, squares = vload(statistics, dt), vload(statistics + 64, dt), vload(statistics + 128, dt)
     if first:
@@ -162,7 +162,8 @@ def _finish_vector(sums, table, results, channels, statistics, first, plan, dt):
             y = vload(sums + p * _ACCUMULATOR_BYTES, dt) + start
             if addend:
                 y = y + load(addend + 4 * element, count, dt)
-            y = vfloor(y, floor)
+            keep_either(out + size * element, y, count, stream, is_bf16, follows, dt)
+            y = activated(y, follows, dt)
             put_either(out + size * element, y, count, stream, is_bf16, dt)
             away = y - centre
             total = total + away
@@ -236,7 +237,7 @@ def _make_kernel(pair, single, tiles, name):
     def conv2d_bf16(begin, end, scratch, source, packed, epilogue, target, statistics, runs, configuration, plan):
         """`source` and `target` are an array of bytes and whether it is bfloat16, of the target also how to store."""
         (x, x_bf16), (out, out_bf16, stream) = source, target
-        (bias, addend, floor), (partials, counts) = epilogue, statistics
+        (bias, addend, follows), (partials, counts) = epilogue, statistics
         dt = bias.dtype
         x_size = 2 if x_bf16 else 4
         strip = address(scratch)
@@ -244,7 +245,7 @@ def _make_kernel(pair, single, tiles, name):
         sums = address(scratch) + scratch.size - 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         vectors = (plan.group_out + 15) // 16
         places = address(bias) if bias.size else 0, address(addend) if addend.size else 0
-        results = Bf16Results(address(out), out_bf16, stream, places[0], places[1], floor)
+        results = Bf16Results(address(out), out_bf16, stream, places[0], places[1], follows)
         if tiles:
             amx.amx_configure(address(configuration))
         for task in range(begin, end):
@@ -288,7 +289,8 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
 
 def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
     """Launch it plan by plan."""
-    floor, addend, statistics = epilogue
+    _, addend, statistics, before = epilogue
+    follows = following(epilogue.activation, out, before)
     transposed, packed, bias = weight.algorithm.transposed, weight.packed, bias_array(bias, weight.weight.dtype)
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS
@@ -302,12 +304,14 @@ def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
-        stream = int(whole and not addend.size and not out_bf16)  # whose vectors are half a line
+        stream = int(
+            whole and is_aligned(follows) and not addend.size and not out_bf16
+        )  # whose vectors are half a line
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
         chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot
         source, target = (bytes_of(x), x.dtype == STORED), (bytes_of(out), out_bf16, stream)
-        arguments = (source, packed[start:stop], (bias, addend, floor), target, (partials, counts))
+        arguments = (source, packed[start:stop], (bias, addend, follows), target, (partials, counts))
         arguments = (*arguments, run_table, amx.CONFIGURATION, plan)
         launch(chosen, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
         start = stop

@@ -14,12 +14,14 @@ from typing import NamedTuple
 import numpy as np
 
 from ....prepared import PreparedWeight
+from ...elementwise.following import following, is_aligned
 from ...runtime.launch import device, get_num_threads, kernel, launch
-from ...vector.bf16_storage import STORED, convert, widened
+from ...vector.bf16_storage import STORED, widened
 from ...vector.simd import VECTOR_BYTES, address, itemsize
 from ...vector.tile import ROWS, TILE_VECTORS
 from .. import direct
 from ..algorithms import DIRECT
+from ..epilogue import in_register_type
 from ..pack import pack_gathers, pack_strides
 from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
@@ -50,7 +52,7 @@ class OutputResults(NamedTuple):
     out: np.ndarray
     bias: int
     addend: int
-    floor: float
+    follows: float  # or an activation, see following.py
     partials: int  # sums for the statistics: [block][3][output channel]
     checks: int  # a vector for each block
     counts: np.ndarray  # outputs of each block
@@ -61,10 +63,10 @@ def _make_transform(transform_outputs):
 
     @device
     def transform(products, results, plan, dt):
-        out, bias, addend, floor, partials, checks, counts = results
+        out, bias, addend, follows, partials, checks, counts = results
         block, fresh = products.block, products.fresh
         partial = partials + block * 3 * plan.out_channels * itemsize(dt) if partials else 0
-        target = Target(out, bias, addend, floor, partial, checks + block * VECTOR_BYTES)
+        target = Target(out, bias, addend, follows, partial, checks + block * VECTOR_BYTES)
         outputs = transform_outputs(products, target, plan, dt)
         if products.channel == 0 and partial != 0:
             counts[block] = outputs + (0 if fresh else counts[block])
@@ -76,10 +78,10 @@ def _make_fused(convolve_blocks, name):
     """Make the kernel whose tasks transform their own input."""
 
     def fused(begin, end, scratch, x, weights, epilogue, out, statistics, plan):
-        bias, addend, floor = epilogue
+        bias, addend, follows = epilogue
         partials, checks, counts = statistics
         clear_checks(checks, begin, end)
-        places = place_of(bias), place_of(addend), floor, place_of(partials), address(checks)
+        places = place_of(bias), place_of(addend), follows, place_of(partials), address(checks)
         wanted = Wanted(x, out, (part_of(addend), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, OutputResults(out, *places, counts), wanted, plan)
 
@@ -92,7 +94,7 @@ def _make_shared(transform_outputs, name):
     convolve_groups = make_groups(TILE_VECTORS, _make_transform(transform_outputs), True, far=True)
 
     def shared(begin, end, scratch, values, weights, epilogue, out, statistics, plan):
-        bias, addend, floor = epilogue
+        bias, addend, follows = epilogue
         partials, checks, counts = statistics
         dt = bias.dtype
         clear_checks(checks, begin, end)
@@ -100,7 +102,7 @@ def _make_shared(transform_outputs, name):
         for task in range(begin, end):
             split, number = task // plan.blocks, task % plan.blocks
             check = address(checks) + (task - number) * VECTOR_BYTES
-            places = place_of(bias), place_of(addend), floor, place_of(partials), check
+            places = place_of(bias), place_of(addend), follows, place_of(partials), check
             source = address(values) + number * plan.block_v * itemsize(values.dtype)
             block = TileBlock(number, source, address(scratch))
             taken = split * groups // plan.splits, (split + 1) * groups // plan.splits
@@ -170,23 +172,26 @@ def _convolve_directly(x, weight, bias, geometry, epilogue, out, workspace):
     algorithm, array = DIRECT[weight.algorithm.direction], weight.weight
     gathers = prepared_gathers(weight, x.shape, out.shape, geometry)
     packed = pack_gathers(array, gathers, pack_strides(array, algorithm.direction, 1), workspace)
-    y = out if out.dtype == array.dtype else workspace.empty(out.shape, array.dtype)
     prepared = PreparedWeight(array, algorithm, packed, weight.geometry)
-    direct.convolve(widened(x, workspace), prepared, bias, geometry, epilogue, y, workspace)
-    if y is not out:
-        convert(y, out)
+
+    def run(y, epilogue):
+        direct.convolve(widened(x, workspace), prepared, bias, geometry, epilogue, y, workspace)
+
+    in_register_type(run, epilogue, out, array.dtype, workspace)
 
 
 def _convolve(x, weight, bias, epilogue, out, workspace):
-    """Return an array that is finite if all results are, before `floor`."""
-    floor, addend, statistics = epilogue
+    """Return an array that is finite if all results are, before the activation."""
+    _, addend, statistics, before = epilogue
+    follows = following(epilogue.activation, out, before)
     weights = weight.packed
     plan = plan_for(weights, x.shape, out.shape, *weight.geometry.padding_before, weight.algorithm.tile)
     if not plan.tiles:
         return _NOTHING
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
     # A vector of bfloat16 is half a line: 128x32x32x16 takes 0.70 ms with streaming, 0.60 without.
-    if plan.stream and (addend is not None or out.ctypes.data % VECTOR_BYTES or out.dtype == STORED):
+    whole = out.ctypes.data % VECTOR_BYTES == 0 and is_aligned(follows) and out.dtype != STORED
+    if plan.stream and (addend is not None or not whole):
         plan = plan._replace(stream=0)
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS
@@ -194,7 +199,7 @@ def _convolve(x, weight, bias, epilogue, out, workspace):
         partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
         counts = workspace.empty((plan.blocks,), np.int64)
     checks = workspace.empty((plan.blocks * plan.splits, VECTOR_BYTES // 4), np.float32)
-    _launch(x, weights, ((bias, addend, floor), out, (partials, checks, counts), plan), plan, workspace)
+    _launch(x, weights, ((bias, addend, follows), out, (partials, checks, counts), plan), plan, workspace)
     if statistics is None:
         return checks
     tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))

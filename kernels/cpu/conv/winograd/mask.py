@@ -1,7 +1,7 @@
-"""Gradients of the input of 3x3 Winograd convolutions behind a rectifier, masked while their tile is in registers.
+"""Gradients of the input of 3x3 Winograd convolutions behind an activation, taken while their tile is in registers.
 
-`conv2d_winograd_masked`: the gradient of the input, then of the rectifier that the input came from, and its sum over
-all pixels, the gradient of the bias before that rectifier: no pass that reads the gradient and writes it again.
+`conv2d_winograd_masked`: the gradient of the input, then of the activation that the input came from, and its sum over
+all pixels, the gradient of the bias before that activation: no pass that reads the gradient and writes it again.
 
 grad is (batch, in_h, in_w, in_channels), mask and out (batch, out_h, out_w, out_channels), sums (block, out_channels).
 Otherwise it is `conv2d_winograd`: a task is a block of tiles that transforms its own patches.
@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...elementwise.following import gradient_of
 from ...runtime.launch import device, kernel, launch
 from ...vector.bf16_storage import load_stored, stored_bytes, vload_stored
 from ...vector.memory import load, store
-from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vload, vselect_not_le, vsplat
+from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vload, vsplat
 from ...vector.stack import stack_vectors
 from ...vector.sums import add_in_float64
 from .blocks import Products, block_scratch, make_convolve_blocks
@@ -27,17 +28,24 @@ from .wide import make_convolve_wide
 from .wide_transforms import half_outputs, step_on
 
 
+class Behind(NamedTuple):
+    """The activation that the input came from, see following.py, and the type of what its gradient is computed from."""
+
+    follows: float
+    storage: np.dtype
+
+
 class MaskResults(NamedTuple):
-    """Where gradients go: addresses of the gradient, of the rectifier's result or 0, and of the sums of blocks."""
+    """Where gradients go: addresses of the gradient, of what the activation's is computed from, or 0, and of sums."""
 
     out: int
     mask: int
-    storage: np.dtype  # the type of the rectifier's result
+    behind: Behind
     sums: int  # [block][channel]
 
 
 class MaskCell(NamedTuple):
-    """Addresses that belong to a pixel: of the gradient, and of the rectifier's result if there is one, else 0."""
+    """Addresses that belong to a pixel: of the gradient, and of y or x of the activation if there is one, else 0."""
 
     out: int
     mask: int
@@ -50,29 +58,24 @@ def _next_cell(cell, nbytes, storage, dt):
 
 
 @device
-def _mask_four(g, cell, step, total, storage, dt):
-    """Write four gradients, `step` bytes apart, where the mask is positive (or NaN), zero elsewhere; sum.
-
-    All of them without a mask.
-    """
-    zero = vsplat(0, dt)
+def _mask_four(g, cell, step, total, behind, dt):
+    """Write four gradients, `step` bytes apart, behind the activation if there is one; sum."""
     g0, g1, g2, g3 = g
-    target, mask = cell
+    (target, mask), (follows, storage) = cell, behind
     if mask != 0:
         further = stored_bytes(step, storage, dt)
-        g0 = vselect_not_le(vload_stored(mask, storage, dt), zero, g0, zero)
-        g1 = vselect_not_le(vload_stored(mask + further, storage, dt), zero, g1, zero)
-        g2 = vselect_not_le(vload_stored(mask + 2 * further, storage, dt), zero, g2, zero)
-        g3 = vselect_not_le(vload_stored(mask + 3 * further, storage, dt), zero, g3, zero)
+        g0 = gradient_of(g0, vload_stored(mask, storage, dt), follows, dt)
+        g1 = gradient_of(g1, vload_stored(mask + further, storage, dt), follows, dt)
+        g2 = gradient_of(g2, vload_stored(mask + 2 * further, storage, dt), follows, dt)
+        g3 = gradient_of(g3, vload_stored(mask + 3 * further, storage, dt), follows, dt)
     store_four(target, step, (g0, g1, g2, g3))
     return total + ((g0 + g1) + (g2 + g3))
 
 
 @device
-def _mask_cells(row, cell, pixel_bytes, in_bounds, total, storage, dt):
+def _mask_cells(row, cell, pixel_bytes, in_bounds, total, behind, dt):
     """As `_mask_four` for a row that was kept: of it so many columns, and channels, as `in_bounds` says."""
-    cols, count = in_bounds
-    zero = vsplat(0, dt)
+    (cols, count), (follows, storage) = in_bounds, behind
     values = stack_vectors(TILE, dt)
     store_four(values, VECTOR_BYTES, output_row(*load_six(row, dt), dt))
     for j in range(cols):
@@ -80,7 +83,7 @@ def _mask_cells(row, cell, pixel_bytes, in_bounds, total, storage, dt):
         g = vload(values + j * VECTOR_BYTES, dt)
         if cell.mask != 0:
             mask = load_stored(cell.mask + stored_bytes(shift, storage, dt), count, storage, dt)
-            g = vselect_not_le(mask, zero, g, zero)
+            g = gradient_of(g, mask, follows, dt)
         store(cell.out + shift, g, count, dt)
         total = total + g
     return total
@@ -96,41 +99,41 @@ class _MaskJob(NamedTuple):
 @device
 def _mask_square(planes, cell, in_bounds, job, plan, total, dt):
     """Write and sum the gradients of a tile; `in_bounds` rows and columns of them lie in the image."""
-    pixel_bytes, storage, kept = plan.out_channels * itemsize(dt), job.results.storage, job.kept
+    pixel_bytes, behind, kept = plan.out_channels * itemsize(dt), job.results.behind, job.kept
     keep_columns(planes, kept, dt)
     for _ in range(in_bounds[0]):
         if in_bounds[1] == TILE and job.count == lanes(dt):
-            total = _mask_four(output_row(*load_six(kept, dt), dt), cell, pixel_bytes, total, storage, dt)
+            total = _mask_four(output_row(*load_six(kept, dt), dt), cell, pixel_bytes, total, behind, dt)
         else:
-            total = _mask_cells(kept, cell, pixel_bytes, (in_bounds[1], job.count), total, storage, dt)
-        cell = _next_cell(cell, plan.out_w * pixel_bytes, storage, dt)
+            total = _mask_cells(kept, cell, pixel_bytes, (in_bounds[1], job.count), total, behind, dt)
+        cell = _next_cell(cell, plan.out_w * pixel_bytes, behind.storage, dt)
         kept += PATCH * VECTOR_BYTES
     return total
 
 
 @device
-def _mask_half(planes, odd, cell, plan, total, storage, dt):
+def _mask_half(planes, odd, cell, plan, total, behind, dt):
     """Even or odd columns of a wide tile."""
     pixel_bytes = plan.out_channels * itemsize(dt)
     row_bytes, step = plan.out_w * pixel_bytes, 2 * pixel_bytes
     y = half_outputs(planes.address, planes.step, odd, dt)
-    (target, mask), further = cell, stored_bytes(step, storage, dt) if cell.mask else 0
-    total = _mask_four(y[0], MaskCell(target, mask), row_bytes, total, storage, dt)
+    (target, mask), further = cell, stored_bytes(step, behind.storage, dt) if cell.mask else 0
+    total = _mask_four(y[0], MaskCell(target, mask), row_bytes, total, behind, dt)
     target, mask = step_on(target, step), mask + further
-    total = _mask_four(y[1], MaskCell(target, mask), row_bytes, total, storage, dt)
+    total = _mask_four(y[1], MaskCell(target, mask), row_bytes, total, behind, dt)
     target, mask = step_on(target, step), mask + further
-    total = _mask_four(y[2], MaskCell(target, mask), row_bytes, total, storage, dt)
+    total = _mask_four(y[2], MaskCell(target, mask), row_bytes, total, behind, dt)
     target, mask = step_on(target, step), mask + further
-    return _mask_four(y[3], MaskCell(target, mask), row_bytes, total, storage, dt)
+    return _mask_four(y[3], MaskCell(target, mask), row_bytes, total, behind, dt)
 
 
 @device
 def _mask_wide(planes, cell, in_bounds, job, plan, total, dt):
     """As `_mask_square` for a whole tile of 4x8."""
-    storage = job.results.storage
-    total = _mask_half(planes, False, cell, plan, total, storage, dt)
-    cell = _next_cell(cell, plan.out_channels * itemsize(dt), storage, dt)
-    return _mask_half(planes, True, cell, plan, total, storage, dt)
+    behind = job.results.behind
+    total = _mask_half(planes, False, cell, plan, total, behind, dt)
+    cell = _next_cell(cell, plan.out_channels * itemsize(dt), behind.storage, dt)
+    return _mask_half(planes, True, cell, plan, total, behind, dt)
 
 
 def _make_mask_outputs(shape, mask_tile):
@@ -139,11 +142,11 @@ def _make_mask_outputs(shape, mask_tile):
 
     @device
     def mask_outputs_of_tile(tile, job, plan, total, dt):
-        products, (out, mask, storage, _), _, _ = job
+        products, (out, mask, behind, _), _, _ = job
         h, w = tile.i * tile_h, tile.j * tile_w
         in_bounds = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
         element = ((tile.image * plan.out_h + h) * plan.out_w + w) * plan.out_channels + products.channel
-        cell = _next_cell(MaskCell(out, mask), element * itemsize(dt), storage, dt)
+        cell = _next_cell(MaskCell(out, mask), element * itemsize(dt), behind.storage, dt)
         planes = Planes(products.address + tile.number * products.row_bytes, plan.plane_m * itemsize(dt))
         return mask_tile(planes, cell, in_bounds, job, plan, total, dt)
 
@@ -162,8 +165,9 @@ def _make_mask_outputs(shape, mask_tile):
 
 
 def _make_masked(convolve_blocks, name):
-    def masked(begin, end, scratch, x, weights, mask, out, sums, plan):
-        results = MaskResults(address(out), address(mask), mask.dtype, address(sums))
+    def masked(begin, end, scratch, x, weights, behind, out, sums, plan):
+        mask, follows = behind
+        results = MaskResults(address(out), address(mask), Behind(follows, mask.dtype), address(sums))
         wanted = Wanted(x, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 
@@ -183,16 +187,16 @@ _MASKED = {
 }
 
 
-def convolve_masked(grad, weight, mask, place, results, workspace):
-    """Launch the gradient of the input behind a rectifier whose result is `mask`, to `results`, (out, grad_bias).
+def convolve_masked(grad, weight, behind, place, results, workspace):
+    """Launch the gradient of the input behind an activation, to `results`, (out, grad_bias).
 
-    `place` is the padding before the first row and column; `grad_bias`, the sum, may be None. Return an array that is
-    finite if the gradient is.
+    `behind` is what its gradient is computed from, and what `following` gives; `place` is the padding before the first
+    row and column; `grad_bias`, the sum, may be None. Return an array that is finite if the gradient is.
     """
     tile, (out, grad_bias) = weight.algorithm.tile, results
     plan = plan_for(weight.packed, grad.shape, out.shape, *place, tile)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
-    arguments = (grad, weight.packed, mask, out, sums, plan)
+    arguments = (grad, weight.packed, behind, out, sums, plan)
     launch(_MASKED[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     if grad_bias is not None:
         add_in_float64(sums, grad_bias, workspace)

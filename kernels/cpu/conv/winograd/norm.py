@@ -1,6 +1,6 @@
-"""Winograd's gradient of the input where that input is a rectified batch normalisation: ``y = relu(batch_norm(x))``.
+"""Winograd's gradient of the input where that is an activated normalisation: ``y = activation(batch_norm(x))``.
 
-    out = (conv2d_backward_input(grad_output) + addend) * (y > 0),  and the sums of out and out * z
+    out = activation_backward(conv2d_backward_input(grad_output) + addend),  and the sums of out and out * z
 
 with ``z = (x - mean) / sqrt(var + eps)``, the mean as it was rounded.
 
@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...elementwise.following import by_need, gradient_of
 from ...norm.batch_norm_gradient import NO_DISTANCES, combine_gradients, rests_of
-from ...norm.normalise import vector_rstd
+from ...norm.normalise import shift_of, vector_rstd
 from ...runtime.launch import device, kernel, launch
 from ...vector.bf16_storage import load_stored, stored_bytes, vload_stored
 from ...vector.memory import load, store
-from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vselect_not_le, vsplat
+from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vsplat
 from ...vector.stack import stack_vectors
 from .blocks import Products, block_scratch, make_convolve_blocks, place_of
 from .output import keep_columns
@@ -41,9 +42,8 @@ class NormResults(NamedTuple):
     addend: int
     y: np.ndarray
     x: np.ndarray
-    mean: np.ndarray
-    var: np.ndarray
-    eps: float
+    norm: tuple  # (gamma, beta, mean, var, eps)
+    follows: float  # or an activation, see following.py
     sums: int  # [block][channel]: of the gradient
     products: int  # and of the gradient times z
 
@@ -62,15 +62,30 @@ class Norm(NamedTuple):
 
     centre: np.ndarray
     rstd: np.ndarray
+    gamma: np.ndarray
+    beta: np.ndarray  # less what the rounded mean takes too little
     count: int
     y: np.dtype
     x: np.dtype
+    saved: bool  # whether there is a y
+    follows: float  # or an activation
 
 
 @device
-def _rectified(g, y, zero, storage, dt):
-    """The gradient of the rectifier with result at `y`; it passes where that is positive, or NaN."""
-    return vselect_not_le(vload_stored(y, storage, dt), zero, g, zero)
+def _behind_y(g, y, x, norm, follows, count, dt):
+    return gradient_of(g, load_stored(y, count, norm.y, dt), follows, dt)
+
+
+@device
+def _behind_x(g, y, x, norm, follows, count, dt):
+    value = vfma((load_stored(x, count, norm.x, dt) - norm.centre) * norm.rstd, norm.gamma, norm.beta)
+    if norm.saved:
+        value = value + load_stored(y, count, norm.y, dt)
+    return gradient_of(g, value, follows, dt)
+
+
+_behind = by_need(_behind_y, _behind_y, _behind_x)
+"""The gradient behind the activation, whose result is at `y`, or what was added to the normalised x before it."""
 
 
 @device
@@ -78,18 +93,18 @@ def _norm_four(g, cell, step, norm, sums, dt):
     """Four cells, `step` bytes apart in the gradient; return the sums with theirs."""
     out, addend, y, x = cell
     total, product = sums
-    centre, rstd, _, y_type, x_type = norm
-    two, three = 2 * step, 3 * step
-    zero = vsplat(0, dt)
+    centre, rstd, follows, x_type = norm.centre, norm.rstd, norm.follows, norm.x
+    whole, two, three = lanes(dt), 2 * step, 3 * step
     g0, g1, g2, g3 = g
     if addend != 0:
         g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + step, dt)
         g2, g3 = g2 + vload(addend + two, dt), g3 + vload(addend + three, dt)
-    further = stored_bytes(step, y_type, dt)
-    g0, g1 = _rectified(g0, y, zero, y_type, dt), _rectified(g1, y + further, zero, y_type, dt)
-    g2, g3 = _rectified(g2, y + 2 * further, zero, y_type, dt), _rectified(g3, y + 3 * further, zero, y_type, dt)
+    below, further = stored_bytes(step, norm.y, dt), stored_bytes(step, x_type, dt)
+    g0 = _behind(g0, y, x, norm, follows, whole, dt)
+    g1 = _behind(g1, y + below, x + further, norm, follows, whole, dt)
+    g2 = _behind(g2, y + 2 * below, x + 2 * further, norm, follows, whole, dt)
+    g3 = _behind(g3, y + 3 * below, x + 3 * further, norm, follows, whole, dt)
     store_four(out, step, (g0, g1, g2, g3))
-    further = stored_bytes(step, x_type, dt)
     x0, x1 = vload_stored(x, x_type, dt), vload_stored(x + further, x_type, dt)
     x2, x3 = vload_stored(x + 2 * further, x_type, dt), vload_stored(x + 3 * further, x_type, dt)
     one = vfma(g1, x1 - centre, g0 * (x0 - centre))
@@ -102,8 +117,7 @@ def _norm_cells(row, cell, pixel_bytes, cols, norm, sums, dt):
     """As `_norm_four` for the first `cols` cells of a row that was kept, and the channels that there are."""
     out, addend, y, x = cell
     total, product = sums
-    centre, rstd, count, y_type, x_type = norm
-    zero = vsplat(0, dt)
+    centre, rstd, count, follows, x_type = norm.centre, norm.rstd, norm.count, norm.follows, norm.x
     values = stack_vectors(TILE, dt)
     store_four(values, VECTOR_BYTES, output_row(*load_six(row, dt), dt))
     for j in range(cols):
@@ -111,9 +125,10 @@ def _norm_cells(row, cell, pixel_bytes, cols, norm, sums, dt):
         g = vload(values + j * VECTOR_BYTES, dt)
         if addend != 0:
             g = g + load(addend + shift, count, dt)
-        g = vselect_not_le(load_stored(y + stored_bytes(shift, y_type, dt), count, y_type, dt), zero, g, zero)
+        saved, source = y + stored_bytes(shift, norm.y, dt), x + stored_bytes(shift, x_type, dt)
+        g = _behind(g, saved, source, norm, follows, count, dt)
         store(out + shift, g, count, dt)
-        away = load_stored(x + stored_bytes(shift, x_type, dt), count, x_type, dt) - centre
+        away = load_stored(source, count, x_type, dt) - centre
         total, product = total + g, vfma(g, away * rstd, product)
     return total, product
 
@@ -193,11 +208,21 @@ def _make_norm_outputs(shape, norm_tile):
 
     @device
     def norm_outputs(products, results, plan, dt):
-        out, addend, y, x, mean, var, eps, gradients, correlations = results
+        out, addend, y, x, (gamma, beta, mean, var, eps), follows, gradients, correlations = results
         size, channel = itemsize(dt), products.channel
         count = min(lanes(dt), plan.out_channels - channel)
         rstd = vector_rstd(var, plan.out_channels, channel, eps, count, dt)
-        norm = Norm(load(address(mean) + channel * size, count, dt), rstd, count, y.dtype, x.dtype)
+        norm = Norm(
+            load(address(mean) + channel * size, count, dt),
+            rstd,
+            load(address(gamma) + channel * size, count, dt),
+            shift_of(gamma, beta, mean, rstd, channel, count, dt),
+            count,
+            y.dtype,
+            x.dtype,
+            y.size > 0,
+            follows,
+        )
         target = (products.block * plan.out_channels + channel) * size
         sums = vsplat(0, dt), vsplat(0, dt)
         if not products.fresh:
@@ -211,9 +236,9 @@ def _make_norm_outputs(shape, norm_tile):
 
 
 def _make_norm(convolve_blocks, name):
-    def norm(begin, end, scratch, grad, weights, addend, forward, statistics, out, sums, plan):
-        (y, x), (mean, var, eps), (gradients, correlations) = forward, statistics, sums
-        places = address(out), place_of(addend), y, x, mean, var, eps, address(gradients), address(correlations)
+    def norm(begin, end, scratch, grad, weights, addend, forward, out, sums, plan):
+        (y, x, norm, follows), (gradients, correlations) = forward, sums
+        places = address(out), place_of(addend), y, x, norm, follows, address(gradients), address(correlations)
         wanted = Wanted(grad, out, (part_of(addend), part_of(y), part_of(x)))
         convolve_blocks((begin, end), scratch, grad, weights, NormResults(*places), wanted, plan)
 
@@ -234,18 +259,20 @@ _KERNELS = {  # by vectors, tile
 _NOTHING = np.empty(0, np.float32)
 
 
-def convolve_norm(grad, weight, addend, norm, place, out, workspace):
-    """Launch the convolution, and the sum over its blocks; `norm` is (y, x, mean, var, eps, grad_gamma, grad_beta).
+def convolve_norm(grad, weight, addend, forward, place, results, workspace):
+    """Launch the convolution, and the sum over its blocks, to `results`, (out, grad_gamma, grad_beta).
 
-    `place` is the padding before the first row and column. Return an array that is finite if the gradient is.
+    `forward` is (y or what was added, or an empty array; x; (gamma, beta, mean, var, eps); what `following` gives),
+    `place` the padding before the first row and column. Return an array that is finite if the gradient is.
     """
-    y, x, mean, var, eps, grad_gamma, grad_beta = norm
+    (saved, x, (gamma, beta, mean, var, eps), follows), (out, grad_gamma, grad_beta) = forward, results
     tile = weight.algorithm.tile
     plan = plan_for(weight.packed, grad.shape, out.shape, *place, tile)._replace(stream=0)
     sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
     addend = _NOTHING if addend is None else addend.reshape(-1)
     rests, mean, var, eps = rests_of(mean), mean.reshape(-1), var.reshape(-1), float(eps)
-    arguments = (grad, weight.packed, addend, (y, x), (mean, var, eps), out, (sums, products), plan)
+    forward = saved, x, (gamma, beta, mean, var, eps), follows
+    arguments = (grad, weight.packed, addend, forward, out, (sums, products), plan)
     launch(_KERNELS[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, mean, rests, var, eps, grad_gamma, grad_beta)
     return grad_beta

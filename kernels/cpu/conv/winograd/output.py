@@ -1,22 +1,23 @@
 """The second half of a Winograd convolution: products back to outputs, and what was asked for behind them.
 
-``y = max(A^T M A + bias + addend, floor)`` for tiles of 4x4 outputs (2x2 with a 5x5 kernel), cut at the edges of the
+``y = activation(A^T M A + bias + addend)`` for tiles of 4x4 outputs (2x2 with a 5x5 kernel), cut at the edges of the
 map, and for whole ones of 4x8. Mean and variance of each channel are taken while the outputs are still in registers:
 for a block of tiles the distances from its first output and their squares, combined over blocks in float64 by the
 formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773).
 
 Where there are no statistics to tell it, a vector for each task says whether all outputs were finite, before the
-rectifier: else conv2d.py computes them another way.
+activation: else conv2d.py computes them another way.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from ...elementwise.following import activated, in_lanes, keep
 from ...runtime.launch import device
 from ...vector.bf16_storage import put_stored, stored_bytes
 from ...vector.memory import load, store
-from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfloor, vfma, vload, vload_part, vsplat, vstore
+from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vload_part, vsplat, vstore
 from ...vector.stack import stack_vectors, unknown
 from .blocks import Products
 from .transforms import (
@@ -101,7 +102,7 @@ class Target(NamedTuple):
     out: np.ndarray
     bias: int
     addend: int
-    floor: float
+    follows: float  # or an activation, see following.py
     partial: int  # sums for the statistics of the block: [3][output channel]
     check: int  # the vector that tells whether all outputs are finite, where there are no statistics
 
@@ -121,10 +122,10 @@ class Steps(NamedTuple):
 
 
 class OutputEpilogue(NamedTuple):
-    """What each vector of outputs gets: ``max(y + bias + addend, floor)``, and the sums that are taken of it."""
+    """What each vector of outputs gets: ``activation(y + bias + addend)``, and the sums that are taken of it."""
 
     bias: np.ndarray  # a vector
-    floor: np.ndarray  # a vector
+    follows: np.ndarray  # a vector, or an activation
     counts: bool  # whether the sums are those of the statistics; else the second is a check
     count: int  # channels of the vector
     stream: int  # whether it goes past the caches
@@ -139,9 +140,9 @@ def _next_cell(cell, nbytes, storage, dt):
 
 @device
 def _finish_four(y, cell, step, epilogue, sums, dt):
-    """Bias, addition and rectifier for four outputs `step` bytes apart, which lie in the image; then store them."""
-    bias, floor, counts, _, stream, storage = epilogue
-    target, addend = cell
+    """Bias, addition and activation for four outputs `step` bytes apart, which lie in the image; then store them."""
+    bias, follows, counts, _, stream, storage = epilogue
+    (target, addend), further = cell, stored_bytes(step, storage, dt)
     y0, y1, y2, y3 = y[0] + bias, y[1] + bias, y[2] + bias, y[3] + bias
     if addend != 0:
         y0 = y0 + vload(addend, dt)
@@ -150,10 +151,15 @@ def _finish_four(y, cell, step, epilogue, sums, dt):
         y3 = y3 + vload(addend + 3 * step, dt)
     if not counts:
         sums = sums[0], check_four(sums[1], (y0, y1, y2, y3), dt), sums[2]
-    y0, y1, y2, y3 = vfloor(y0, floor), vfloor(y1, floor), vfloor(y2, floor), vfloor(y3, floor)
+    whole = lanes(dt)
+    keep(target, y0, whole, stream, follows, storage, dt)
+    keep(target + further, y1, whole, stream, follows, storage, dt)
+    keep(target + 2 * further, y2, whole, stream, follows, storage, dt)
+    keep(target + 3 * further, y3, whole, stream, follows, storage, dt)
+    y0, y1 = activated(y0, follows, dt), activated(y1, follows, dt)
+    y2, y3 = activated(y2, follows, dt), activated(y3, follows, dt)
     if counts:
         sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
-    whole, further = lanes(dt), stored_bytes(step, storage, dt)
     put_stored(target, y0, whole, stream, storage, dt)
     put_stored(target + further, y1, whole, stream, storage, dt)
     put_stored(target + 2 * further, y2, whole, stream, storage, dt)
@@ -186,13 +192,14 @@ def _transform_whole(planes, cell, steps, epilogue, sums, dt):
 @device
 def _finish_any(y, cell, epilogue, sums, dt):
     """As `_finish_four` for one output and the channels that there are."""
-    bias, floor, counts, count, stream, storage = epilogue
+    bias, follows, counts, count, stream, storage = epilogue
     y = y + bias
     if cell.addend != 0:
         y = y + load(cell.addend, count, dt)
     if not counts:
         sums = sums[0], vfma(vsplat(0, dt), y, sums[1]), sums[2]
-    y = vfloor(y, floor)
+    keep(cell.out, y, count, stream, follows, storage, dt)
+    y = activated(y, follows, dt)
     if counts:
         sums = _count_in(sums, y)
     put_stored(cell.out, y, count, stream, storage, dt)
@@ -328,8 +335,8 @@ def _make_transform_outputs(shape, transform_tile):
             bias = vload_part(target.bias + channel, count, dt)
         partial = target.partial + channel if target.partial else 0
         sums = _first_sums(products, partial, bias, count, plan, dt)
-        floor = vsplat(target.floor, dt)
-        epilogue = OutputEpilogue(bias, floor, target.partial != 0, count, plan.stream, target.out.dtype)
+        follows = in_lanes(target.follows, dt)
+        epilogue = OutputEpilogue(bias, follows, target.partial != 0, count, plan.stream, target.out.dtype)
         job = _OutputJob(products, address(target.out), target.addend, epilogue)
         sums, outputs = walk(products.first, products.tiles, job, plan, (sums, 0), dt)
         _keep_sums(sums, target, partial, count, plan, dt)
@@ -341,12 +348,12 @@ def _make_transform_outputs(shape, transform_tile):
 
         Three copies of one loop: one that did everything would cost a fifth of the speed where nothing is asked for.
         """
-        out, bias, addend, floor, partial, check = target
+        out, bias, addend, follows, partial, check = target
         if partial != 0:
-            return transform_all(products, Target(out, bias, 0, floor, partial, 0), plan, dt)
+            return transform_all(products, Target(out, bias, 0, follows, partial, 0), plan, dt)
         if addend != 0:
-            return transform_all(products, Target(out, bias, addend, floor, 0, check), plan, dt)
-        return transform_all(products, Target(out, bias, 0, floor, 0, check), plan, dt)
+            return transform_all(products, Target(out, bias, addend, follows, 0, check), plan, dt)
+        return transform_all(products, Target(out, bias, 0, follows, 0, check), plan, dt)
 
     return transform_outputs
 

@@ -1,6 +1,6 @@
-"""Winograd convolutions with 3x3 kernels whose outputs are rectified and pooled while their tile is in registers.
+"""Winograd convolutions with 3x3 kernels whose outputs are activated and pooled while their tile is in registers.
 
-`conv2d_winograd_pool`: rectifier and 2x2 max pooling. A tile of 4x4 outputs is four windows, so only the largest of
+`conv2d_winograd_pool`: activation and 2x2 max pooling. A tile of 4x4 outputs is four windows, so only the largest of
 each, and its place, are written: a quarter of the output, and there is no pass over it afterwards.
 
 x is (batch, in_h, in_w, in_channels), out and argmax (batch, out_h // 2, out_w // 2, out_channels). Otherwise it is
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...elementwise.following import activated, in_lanes
 from ...runtime.launch import device, kernel, launch
 from ...vector.memory import store
 from ...vector.simd import (
@@ -18,12 +19,10 @@ from ...vector.simd import (
     address,
     itemsize,
     lanes,
-    vfloor,
     vload,
     vload_part,
     vselect_max,
     vsplat,
-    vstore,
     vstore_index,
 )
 from ...vector.stack import stack_vectors
@@ -38,14 +37,19 @@ from .wide_transforms import half_outputs
 
 
 @device
-def _rectified(y, start, dt):
-    """Four rectified outputs."""
-    zero = vsplat(0, dt)
+def _biased(y, bias):
+    """Four outputs, before the activation."""
+    return y[0] + bias, y[1] + bias, y[2] + bias, y[3] + bias
+
+
+@device
+def _behind_activation(y, follows, dt):
+    """Four outputs."""
     return (
-        vfloor(y[0] + start, zero),
-        vfloor(y[1] + start, zero),
-        vfloor(y[2] + start, zero),
-        vfloor(y[3] + start, zero),
+        activated(y[0], follows, dt),
+        activated(y[1], follows, dt),
+        activated(y[2], follows, dt),
+        activated(y[3], follows, dt),
     )
 
 
@@ -56,8 +60,12 @@ def _row(kept, row, dt):
 
 
 @device
-def _largest(a, b, c, d, dt):
-    """Largest of four values, a window row by row, and its place; the first of equals, NaN before all."""
+def _largest(window, follows, dt):
+    """Largest of four values, a window row by row, behind the activation, and its place.
+
+    The first of equals, NaN before all.
+    """
+    a, b, c, d = _behind_activation(window, follows, dt)
     place, best = vselect_max(b, a, vsplat(1, dt), vsplat(0, dt)), vselect_max(b, a, b, a)
     place, best = vselect_max(c, best, vsplat(2, dt), place), vselect_max(c, best, c, best)
     return vselect_max(d, best, d, best), vselect_max(d, best, vsplat(3, dt), place)
@@ -68,6 +76,7 @@ class PoolResults(NamedTuple):
 
     out: int
     bias: int
+    follows: float  # or an activation, see following.py
     checks: int
     argmax: np.ndarray
 
@@ -85,16 +94,18 @@ class PoolEpilogue(NamedTuple):
     """What each vector of outputs gets."""
 
     bias: np.ndarray  # a vector
+    follows: np.ndarray  # a vector, or an activation, see following.py
     count: int  # channels of the vector
     index: np.dtype  # the type of the places
 
 
 @device
-def _store_window(largest, window, element, epilogue, dt):
-    """Write the largest output of a window, and its place."""
-    best, place = largest
-    store(window.out + element * itemsize(dt), best, epilogue.count, dt)
-    vstore_index(window.places + element * itemsize(epilogue.index), place, epilogue.count, epilogue.index)
+def _store_window(values, window, element, epilogue, dt):
+    """Write the largest of four biased outputs, and its place."""
+    _, follows, count, index = epilogue
+    best, place = _largest(values, follows, dt)
+    store(window.out + element * itemsize(dt), best, count, dt)
+    vstore_index(window.places + element * itemsize(index), place, count, index)
 
 
 @device
@@ -104,42 +115,36 @@ def _pool_square(planes, kept, window, in_bounds, epilogue, check, dt):
     for row in range(in_bounds[0]):
         upper, lower = _row(kept, 2 * row, dt), _row(kept, 2 * row + 1, dt)
         check = check_four(check_four(check, upper, dt), lower, dt)
-        upper, lower = _rectified(upper, epilogue.bias, dt), _rectified(lower, epilogue.bias, dt)
+        upper, lower = _biased(upper, epilogue.bias), _biased(lower, epilogue.bias)
         element = row * window.row
-        _store_window(_largest(upper[0], upper[1], lower[0], lower[1], dt), window, element, epilogue, dt)
+        _store_window((upper[0], upper[1], lower[0], lower[1]), window, element, epilogue, dt)
         if in_bounds[1] > 1:
             element += window.pixel
-            _store_window(_largest(upper[2], upper[3], lower[2], lower[3], dt), window, element, epilogue, dt)
+            _store_window((upper[2], upper[3], lower[2], lower[3]), window, element, epilogue, dt)
     return check
-
-
-@device
-def _store_whole_window(largest, window, element, index, dt):
-    best, place = largest
-    vstore(window.out + element * itemsize(dt), best)
-    vstore_index(window.places + element * itemsize(index), place, lanes(dt), index)
 
 
 @device
 def _pool_columns(kept, y, window, element, epilogue, dt):
     """Two windows, one above the other, of the column that was kept and the one right of it, `y`."""
-    right, index = _rectified(y, epilogue.bias, dt), epilogue.index
-    a, b = vload(kept, dt), vload(kept + VECTOR_BYTES, dt)
-    _store_whole_window(_largest(a, right[0], b, right[1], dt), window, element, index, dt)
-    a, b = vload(kept + 2 * VECTOR_BYTES, dt), vload(kept + 3 * VECTOR_BYTES, dt)
-    _store_whole_window(_largest(a, right[2], b, right[3], dt), window, element + window.row, index, dt)
+    right = _biased(y, epilogue.bias)
+    values = vload(kept, dt), right[0], vload(kept + VECTOR_BYTES, dt), right[1]
+    _store_window(values, window, element, epilogue, dt)
+    values = vload(kept + 2 * VECTOR_BYTES, dt), right[2], vload(kept + 3 * VECTOR_BYTES, dt), right[3]
+    _store_window(values, window, element + window.row, epilogue, dt)
 
 
 @device
 def _pool_wide(planes, kept, window, in_bounds, epilogue, check, dt):
     """As `_pool_square` for a whole tile of 4x8: two rows of four windows."""
+    epilogue = PoolEpilogue(epilogue.bias, epilogue.follows, lanes(dt), epilogue.index)  # known to be whole
     bias, pixel = epilogue.bias, window.pixel
     y = half_outputs(planes.address, planes.step, False, dt)
     check = check_four(check_four(check_four(check_four(check, y[0], dt), y[1], dt), y[2], dt), y[3], dt)
-    store_four(kept, VECTOR_BYTES, _rectified(y[0], bias, dt))
-    store_four(kept + TILE * VECTOR_BYTES, VECTOR_BYTES, _rectified(y[1], bias, dt))
-    store_four(kept + 2 * TILE * VECTOR_BYTES, VECTOR_BYTES, _rectified(y[2], bias, dt))
-    store_four(kept + 3 * TILE * VECTOR_BYTES, VECTOR_BYTES, _rectified(y[3], bias, dt))
+    store_four(kept, VECTOR_BYTES, _biased(y[0], bias))
+    store_four(kept + TILE * VECTOR_BYTES, VECTOR_BYTES, _biased(y[1], bias))
+    store_four(kept + 2 * TILE * VECTOR_BYTES, VECTOR_BYTES, _biased(y[2], bias))
+    store_four(kept + 3 * TILE * VECTOR_BYTES, VECTOR_BYTES, _biased(y[3], bias))
     y = half_outputs(planes.address, planes.step, True, dt)
     check = check_four(check_four(check_four(check_four(check, y[0], dt), y[1], dt), y[2], dt), y[3], dt)
     _pool_columns(kept, y[0], window, 0, epilogue, dt)
@@ -157,7 +162,7 @@ class _PoolJob(NamedTuple):
 
 
 def _make_pool_outputs(shape, pool_tile):
-    """Make what rectifies and pools one vector of output channels of a block of tiles, from that of a tile."""
+    """Make what activates and pools one vector of output channels of a block of tiles, from that of a tile."""
     rows, cols = shape[0] // 2, shape[1] // 2
 
     @device
@@ -183,7 +188,7 @@ def _make_pool_outputs(shape, pool_tile):
         bias = vsplat(0, dt)
         if results.bias != 0:
             bias = vload_part(results.bias + products.channel * itemsize(dt), count, dt)
-        epilogue = PoolEpilogue(bias, count, results.argmax.dtype)
+        epilogue = PoolEpilogue(bias, in_lanes(results.follows, dt), count, results.argmax.dtype)
         job = _PoolJob(products, results, epilogue, stack_vectors(HALF, dt))
         check = walk(products.first, products.tiles, job, plan, vsplat(0, dt), dt)
         keep_check(results.checks + products.block * VECTOR_BYTES, check, count, dt)
@@ -192,9 +197,10 @@ def _make_pool_outputs(shape, pool_tile):
 
 
 def _make_pool(convolve_blocks, name):
-    def pool(begin, end, scratch, x, weights, bias, out, argmax, checks, plan):
+    def pool(begin, end, scratch, x, weights, epilogue, out, argmax, checks, plan):
         clear_checks(checks, begin, end)
-        results = PoolResults(address(out), place_of(bias), address(checks), argmax)
+        bias, follows = epilogue
+        results = PoolResults(address(out), place_of(bias), follows, address(checks), argmax)
         wanted = Wanted(x, out, (NO_PART, NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 
@@ -214,17 +220,17 @@ _POOL = {  # by vectors, tile
 }
 
 
-def convolve_pool(x, weight, bias, conv_shape, place, results, workspace):
-    """Launch convolution, rectifier and 2x2 pooling to `results`, (out, argmax); `conv_shape` is the convolution's.
+def convolve_pool(x, weight, epilogue, conv_shape, place, results, workspace):
+    """Launch convolution, activation and 2x2 pooling to `results`, (out, argmax); `conv_shape` is the convolution's.
 
-    `place` is the padding before the first row and column. Return an array that is finite if the convolution's results
-    are.
+    `epilogue` is the bias and what `following` gives, `place` the padding before the first row and column. Return an
+    array that is finite if the convolution's results are.
     """
     tile, (out, argmax) = weight.algorithm.tile, results
     plan = plan_for(weight.packed, x.shape, conv_shape, *place, tile)
     plan = plan._replace(stream=1)  # no line of it is asked for
     scratch = block_scratch(plan, workspace)
     checks = workspace.empty((plan.blocks, VECTOR_BYTES // 4), out.dtype)
-    arguments = (x, weight.packed, bias, out, argmax, checks, plan)
+    arguments = (x, weight.packed, epilogue, out, argmax, checks, plan)
     launch(_POOL[plan.vectors, tile], plan.blocks, *arguments, scratch=scratch)
     return checks

@@ -16,7 +16,7 @@ from ...vector.memory import load
 from ...vector.simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat
 from ...vector.sums import add_in_float64
 from .blocks import Input, block_scratch, make_convolve_blocks, place_of
-from .mask import MaskResults, mask_outputs
+from .mask import Behind, MaskResults, mask_outputs
 from .plan import plan_for
 from .prefetch import NO_PART, Wanted, part_of
 from .transforms import MASKS, TILE, Planes, gradient_row, input_row, store_patch
@@ -146,8 +146,9 @@ def _transform_gradient(tile, job, plan, state, dt):
 def _make_input(vectors, name):
     convolve_blocks = make_convolve_blocks(vectors, mask_outputs, _transform_windows)
 
-    def unpool(begin, end, scratch, grad, argmax, weights, mask, out, sums, plan):
-        results = MaskResults(address(out), place_of(mask), mask.dtype, address(sums))
+    def unpool(begin, end, scratch, grad, argmax, weights, behind, out, sums, plan):
+        mask, follows = behind
+        results = MaskResults(address(out), place_of(mask), Behind(follows, mask.dtype), address(sums))
         wanted = Wanted(grad, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, windows_of(grad, argmax), weights, results, wanted, plan)
 
@@ -177,17 +178,17 @@ _WEIGHT_KERNELS = (
 )
 
 
-def backward_input(windows, weight, mask, conv_shape, place, results, workspace):
+def backward_input(windows, weight, behind, conv_shape, place, results, workspace):
     """Launch the gradient of the input to `results`, (out, grad_bias); see `convolve_masked`.
 
-    `windows` is (grad, argmax) of the pooling; there is no rectifier if `mask` is empty.
+    `windows` is (grad, argmax) of the pooling; there is no activation if the array of `behind` is empty.
     """
     weights, (out, grad_bias) = weight.packed, results
     plan = plan_for(weights, conv_shape, out.shape, *place)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     chosen = conv2d_winograd_unpool if plan.vectors > 1 else conv2d_winograd_unpool_narrow
     scratch = block_scratch(plan, workspace)
-    launch(chosen, plan.blocks, *windows, weights, mask, out, sums, plan, scratch=scratch)
+    launch(chosen, plan.blocks, *windows, weights, behind, out, sums, plan, scratch=scratch)
     if grad_bias is not None:
         add_in_float64(sums, grad_bias, workspace)
     return sums
