@@ -31,9 +31,6 @@ class EmulatorBackend(CudaBackend):
         self.pool = _EmulatedPool()
         self._uploads = _EmulatedPool()
 
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        return self.pool.empty(shape, dtype)
-
     def owns(self, array: Any) -> bool:
         return isinstance(array, EmulatedArray)
 
