@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from fastconv.errors import UnknownAttributeError
 
 _OURS = __name__.partition(".")[0]
+_SETTINGS = {"settings", "setting_names"}
 
 
 class _Made(abc.ABCMeta):
@@ -94,7 +95,8 @@ def settings_of(part: Any) -> Mapping[str, Any] | None:
     """Return ``part.settings()``: all that decides what a layer, loss or optimizer computes, beside its arrays.
 
     None if it is not known: there is no such method, it returns None, or it is that of a class from which this one was
-    derived with another ``forward``, say. Who defines such a thing anew defines `settings` along with it.
+    derived with another ``forward``, say. Who defines such a thing anew defines `settings`, or a layer's
+    `setting_names`, along with it.
     """
     settings: Mapping[str, Any] | None = part.settings() if _speaks(cast(Hashable, type(part))) else None
     return settings
@@ -105,7 +107,7 @@ def _speaks(cls: type) -> bool:
     """Tell whether `settings` was defined with all that `cls` computes."""
     mine: set[str] = set()
     for base in cls.__mro__:
-        if "settings" in vars(base) or is_ours(base):
+        if _SETTINGS & vars(base).keys() or is_ours(base):
             return hasattr(base, "settings") and not any(hasattr(base, name) for name in mine)
         mine |= _computing_names(base)
     return False
