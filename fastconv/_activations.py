@@ -9,7 +9,7 @@ from typing import Any
 from fastconv import _validate as check
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
-from fastconv.kernels.pointwise import POINTWISE, Pointwise
+from fastconv.kernels.pointwise import POINTWISE, Activation, Pointwise
 from fastconv.kernels.scalars import Scalar
 
 
@@ -47,7 +47,7 @@ def _make_forward(function: Pointwise) -> Callable[..., Array]:
         backend = get_backend()
         x = check.floating(backend, x, "x")
         out = backend.empty(x.shape, x.dtype)
-        backend.activate(function(*values), x, out=out)
+        backend.activate(Activation(function.name, values), x, out=out)
         return out
 
     return _named(forward, function.name, signature, described(function, function.formula))
@@ -64,7 +64,7 @@ def _make_backward(function: Pointwise) -> Callable[..., Array]:
         grad_output = check.like(backend, grad_output, "grad_output", saved, name)
         check.has_shape(grad_output, "grad_output", saved.shape, f"that of {name}")
         out = backend.empty(saved.shape, saved.dtype)
-        backend.activate_backward(function(*values), grad_output, saved, out=out)
+        backend.activate_backward(Activation(function.name, values), grad_output, saved, out=out)
         return out
 
     doc = f"``{function.gradient}``, the gradient of `{function.name}`: ``y = {function.formula}``."
@@ -83,7 +83,7 @@ def bound(
     values = tuple(given.arguments.values())
     first = len(values) - len(function.parameters)
     checked = (check.scalar(value, s) for value, s in zip(values[first:], function.parameters, strict=True))
-    return values[:first], tuple(checked)
+    return values[:first], tuple(map(float, checked))
 
 
 FUNCTIONS = {

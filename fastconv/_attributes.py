@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from fastconv.errors import UnknownAttributeError
 
 _OURS = __name__.partition(".")[0]
-_SETTINGS = {"settings", "setting_names"}
 
 
 class _Made(abc.ABCMeta):
@@ -107,7 +106,7 @@ def _speaks(cls: type) -> bool:
     """Tell whether `settings` was defined with all that `cls` computes."""
     mine: set[str] = set()
     for base in cls.__mro__:
-        if _SETTINGS & vars(base).keys() or is_ours(base):
+        if "settings" in vars(base) or is_ours(base):
             return hasattr(base, "settings") and not any(hasattr(base, name) for name in mine)
         mine |= _computing_names(base)
     return False

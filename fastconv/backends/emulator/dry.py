@@ -11,7 +11,7 @@ import numpy as np
 from fastconv.backends import standing_in, use_backend
 from fastconv.backends.contract.types import Shape
 from fastconv.backends.cuda.launches import Launch, LaunchList
-from fastconv.backends.emulator.backend import EmulatedArray, EmulatorBackend, _EmulatedPool
+from fastconv.backends.emulator.backend import EmulatedArray, EmulatedPool, EmulatorBackend
 from fastconv.errors import ArgumentError
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel
 
@@ -45,7 +45,7 @@ class DryBackend(EmulatorBackend):
     def __init__(self, target: str = "sm_90") -> None:
         self.device = DryDevice(target)
         self.pool = _Zeros()
-        self._uploads = _EmulatedPool()
+        self._uploads = EmulatedPool()
 
 
 class _Zeros:

@@ -71,6 +71,11 @@ class AbstractLayer(Declared):
     _built_in: object = None  # what stands for the model that it was built in
     _places: Sequence[tuple[str, AbstractLayer]] = ()  # of a model: all layers with tensors, and their paths
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "setting_names" in vars(cls) and "settings" not in vars(cls):
+            cls.settings = AbstractLayer.settings  # type: ignore[method-assign]  # and not that of a class above
+
     def __setattr__(self, name: str, value: Any) -> None:
         if self._made and name in vars(self) and is_ours(type(self)):
             old = vars(self)[name]

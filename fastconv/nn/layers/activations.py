@@ -20,6 +20,7 @@ class PointwiseLayer(Layer):
     function: ClassVar[Pointwise]
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         cls.owns_output = cls.function.needs == "x"
 
     @property
