@@ -43,11 +43,11 @@ def _make_forward(function: Pointwise) -> Callable[..., Array]:
     signature = _signature(function, "x")
 
     def forward(*arguments: Any, **named: Any) -> Array:
-        x, activation = _bound(signature, function, 1, arguments, named)
+        (x,), values = bound(signature, function.name, function, arguments, named)
         backend = get_backend()
         x = check.floating(backend, x, "x")
         out = backend.empty(x.shape, x.dtype)
-        backend.activate(activation, x, out=out)
+        backend.activate(Activation(function.name, values), x, out=out)
         return out
 
     return _named(forward, function.name, signature, described(function, function.formula))
@@ -58,31 +58,32 @@ def _make_backward(function: Pointwise) -> Callable[..., Array]:
     signature = _signature(function, "grad_output", name)
 
     def backward(*arguments: Any, **named: Any) -> Array:
-        grad_output, saved, activation = _bound(signature, function, 2, arguments, named)
+        (grad_output, saved), values = bound(signature, function.name, function, arguments, named)
         backend = get_backend()
         saved = check.floating(backend, saved, name)
         grad_output = check.like(backend, grad_output, "grad_output", saved, name)
         check.has_shape(grad_output, "grad_output", saved.shape, f"that of {name}")
         out = backend.empty(saved.shape, saved.dtype)
-        backend.activate_backward(activation, grad_output, saved, out=out)
+        backend.activate_backward(Activation(function.name, values), grad_output, saved, out=out)
         return out
 
     doc = f"``{function.gradient}``, the gradient of `{function.name}`: ``y = {function.formula}``."
     return _named(backward, f"{function.name}_backward", signature, doc)
 
 
-def _bound(
-    signature: Signature, function: Pointwise, arrays: int, arguments: tuple[Any, ...], named: dict[str, Any]
-) -> tuple[Any, ...]:
-    """Return the arrays, and the function with the values given for its parameters."""
+def bound(
+    signature: Signature, name: str, function: Pointwise, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], tuple[float, ...]]:
+    """Return the arguments of what is called `name`, and apart from them the values for the function's parameters."""
     try:
-        bound = signature.bind(*arguments, **named)
+        given = signature.bind(*arguments, **named)
     except TypeError as error:
-        raise TypeError(f"{function.name}: {error}") from None
-    bound.apply_defaults()
-    values = list(bound.arguments.values())
-    checked = (check.scalar(value, s) for value, s in zip(values[arrays:], function.parameters, strict=True))
-    return (*values[:arrays], Activation(function.name, tuple(map(float, checked))))
+        raise TypeError(f"{name}: {error}") from None
+    given.apply_defaults()
+    values = tuple(given.arguments.values())
+    first = len(values) - len(function.parameters)
+    checked = (check.scalar(value, s) for value, s in zip(values[first:], function.parameters, strict=True))
+    return values[:first], tuple(map(float, checked))
 
 
 FUNCTIONS = {

@@ -94,7 +94,8 @@ def settings_of(part: Any) -> Mapping[str, Any] | None:
     """Return ``part.settings()``: all that decides what a layer, loss or optimizer computes, beside its arrays.
 
     None if it is not known: there is no such method, it returns None, or it is that of a class from which this one was
-    derived with another ``forward``, say. Who defines such a thing anew defines `settings` along with it.
+    derived with another ``forward``, say. Who defines such a thing anew defines `settings`, or a layer's
+    `setting_names`, along with it.
     """
     settings: Mapping[str, Any] | None = part.settings() if _speaks(cast(Hashable, type(part))) else None
     return settings

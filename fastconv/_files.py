@@ -11,12 +11,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Make `data` the content of the file `path`.
 
     It is written to a temporary file in the same directory, brought to the disk and renamed, so that whatever
-    happens, `path` holds either what it held before or all of `data`.
-
-    Raises
-    ------
-    OSError
-        The directory cannot be written, or the disk is full; the temporary file is removed.
+    happens, `path` holds either what it held before or all of `data`; OSError where that cannot be done.
     """
     target = Path(path).resolve()  # a link stays a link
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")

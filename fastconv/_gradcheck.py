@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -155,73 +156,64 @@ def gradcheck(
             tensor.data = values
 
 
-_Evaluate = Callable[[Mapping[str, np.ndarray]], np.ndarray]
-_Gradients = Callable[[np.ndarray], dict[str, np.ndarray]]
+_Run = Callable[[Mapping[str, np.ndarray]], tuple[Any, Callable[[Any], Mapping[str, Any]]]]
+"""From values of the variables to the result, and what gives the gradients by their names."""
 
 
-def _of_function(
-    function: Function, arrays: Sequence[np.ndarray], seed: int
-) -> tuple[dict[str, np.ndarray], _Evaluate, _Gradients]:
+def _of_function(function: Function, arrays: Sequence[np.ndarray], seed: int) -> tuple[dict[str, np.ndarray], _Run]:
     backend = get_backend()
     names = ["x"] if len(arrays) == 1 else [f"inputs[{i}]" for i in range(len(arrays))]
 
-    def run(values: Mapping[str, np.ndarray]) -> tuple[Any, Callable[[Any], Any]]:
+    def run(values: Mapping[str, np.ndarray]) -> tuple[Any, Callable[[Any], Mapping[str, Any]]]:
         with random.stream(seed, 0):
-            return function(*[backend.asarray(np.array(values[name])) for name in names])
+            y, backward = function(*[backend.asarray(np.array(values[name])) for name in names])
 
-    def evaluate(values: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.array(backend.to_numpy(run(values)[0]))
+        def gradients(r: Any) -> Mapping[str, Any]:
+            found = backward(r)
+            return dict(zip(names, found if isinstance(found, tuple | list) else (found,), strict=True))
 
-    variables = dict(zip(names, arrays, strict=True))
+        return y, gradients
 
-    def gradients(r: np.ndarray) -> dict[str, np.ndarray]:
-        found = run(variables)[1](backend.asarray(r))
-        found = found if isinstance(found, tuple | list) else (found,)
-        return {name: np.array(backend.to_numpy(grad)) for name, grad in zip(names, found, strict=True)}
-
-    return variables, evaluate, gradients
+    return dict(zip(names, arrays, strict=True)), run
 
 
-def _of_layer(layer: Layer, x: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], _Evaluate, _Gradients]:
+def _of_layer(layer: Layer, x: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], _Run]:
     backend, parameters = layer.backend, layer.parameters()
-    current = {"x": x}  # of the layer's parameters, those that differ from what it holds are set
+    variables = {"x": x, **{p.name: np.array(backend.to_numpy(p.array)) for p in parameters}}
+    current = dict(variables)  # of the layer's parameters, those that differ from what it holds are set
 
-    def run(values: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
+    def run(values: Mapping[str, np.ndarray]) -> tuple[Any, Callable[[Any], Mapping[str, Any]]]:
         for parameter in parameters:
             if values[parameter.name] is not current[parameter.name]:
                 parameter.data = current[parameter.name] = values[parameter.name]
         with random.stream(seed, 0):
-            return layer.forward(backend.asarray(np.array(values["x"])), training=True)
+            y, context = layer.forward(backend.asarray(np.array(values["x"])), training=True)
 
-    def evaluate(values: Mapping[str, np.ndarray]) -> np.ndarray:
-        return np.array(backend.to_numpy(run(values)[0]))
+        def gradients(r: Any) -> Mapping[str, Any]:
+            layer.zero_grad()
+            return {"x": layer.backward(r, context), **{p.name: p.grad for p in parameters}}
 
-    variables = {"x": x, **{p.name: np.array(backend.to_numpy(p.array)) for p in parameters}}
-    current.update(variables)
+        return y, gradients
 
-    def gradients(r: np.ndarray) -> dict[str, np.ndarray]:
-        _, context = run(variables)
-        layer.zero_grad()
-        grad_x = layer.backward(backend.asarray(r), context)
-        return {
-            "x": np.array(backend.to_numpy(grad_x)),
-            **{p.name: np.array(backend.to_numpy(p.grad)) for p in parameters},
-        }
-
-    return variables, evaluate, gradients
+    return variables, run
 
 
 def _compare_gradients(
     variables: Mapping[str, np.ndarray],
-    evaluate: _Evaluate,
-    gradients: _Gradients,
+    run: _Run,
     generator: np.random.Generator,
     tolerance: float,
     raise_on_failure: bool,
 ) -> Report:
-    y = evaluate(variables)
+    backend = get_backend()
+
+    def along(name: str, value: np.ndarray) -> np.ndarray:
+        return np.array(backend.to_numpy(run({**variables, name: value})[0]))
+
+    y, gradients = run(variables)
+    y = np.array(backend.to_numpy(y))
     r = generator.standard_normal(y.shape)
-    analytic = gradients(r)
+    analytic = {name: np.array(backend.to_numpy(grad)) for name, grad in gradients(backend.asarray(r)).items()}
     elements: list[Element] = []
     kinks, unchecked = 0, []
     for name, value in variables.items():
@@ -229,7 +221,7 @@ def _compare_gradients(
             raise CheckError(f"gradient of {name}: got shape {analytic[name].shape}; allowed: {value.shape}")
         before = len(elements)
         for label, direction in _directions(value.shape, generator):
-            numeric = _derivative(_along(evaluate, variables, name), value, direction, y, r)
+            numeric = _derivative(partial(along, name), value, direction, y, r)
             if numeric is None:
                 kinks += 1
                 continue
@@ -243,11 +235,6 @@ def _compare_gradients(
     if raise_on_failure and not ok:
         raise CheckError(str(report))
     return report
-
-
-def _along(evaluate: _Evaluate, variables: Mapping[str, np.ndarray], name: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Return `evaluate` as a function of one variable."""
-    return lambda value: evaluate({**variables, name: value})
 
 
 def _directions(shape: tuple[int, ...], generator: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, cast
 
 from fastconv.errors import ShapeError
 from fastconv.kernels.geometry import Padding, Pair, Windows
@@ -14,13 +14,7 @@ PairLike = int | Sequence[int]
 
 
 def as_pair(value: PairLike, name: str, *, minimum: int = 1) -> Pair:
-    """Return `value` as ``(h, w)``; an int stands for both.
-
-    Raises
-    ------
-    ShapeError
-        Not an int or two ints, or one below `minimum`.
-    """
+    """Return `value` as ``(h, w)``; an int stands for both."""
     if type(value) is int and value >= minimum:
         return value, value  # as it nearly always is
     try:
@@ -48,9 +42,10 @@ def as_padding(value: PaddingLike, *, size: Pair, kernel_size: Pair, stride: Pai
             top, left = (_same(*axis) for axis in zip(size, kernel_size, stride, dilation, strict=True))
             return top, left
     elif isinstance(value, Sequence) and len(value) == 2 and all(isinstance(side, Sequence) for side in value):
-        return as_pair(value[0], "padding", minimum=0), as_pair(value[1], "padding", minimum=0)  # type: ignore[arg-type]
+        sides: Sequence[Any] = value
+        return as_pair(sides[0], "padding", minimum=0), as_pair(sides[1], "padding", minimum=0)
     else:
-        h, w = as_pair(value, "padding", minimum=0)  # type: ignore[arg-type]
+        h, w = as_pair(cast(PairLike, value), "padding", minimum=0)
         return (h, h), (w, w)
     raise ShapeError(
         f"padding: got {value!r}; allowed: an int, (h, w), ((top, bottom), (left, right)), 'same' or 'valid'"

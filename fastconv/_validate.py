@@ -109,10 +109,7 @@ def not_empty(shape: Shape, name: str, *, but_first: bool = True) -> None:
 
 def as_shape(value: Sequence[int], name: str, axes: str) -> Shape:
     """Return `value` as a tuple of sizes, as many as `axes` names."""
-    try:
-        shape = tuple(map(operator.index, value))
-    except TypeError:
-        shape = ()
+    shape = _ints(value)
     if len(shape) not in _ranks(axes) or min(shape) < 0:
         raise ShapeError(f"{name}: got {value!r}; allowed: {axes} of ints, none negative")
     return shape
@@ -131,13 +128,18 @@ def floating_dtype(value: Any) -> np.dtype[Any]:
 
 def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
     """Return `value` as a tuple of one or more sizes, each at least 1."""
-    try:
-        shape = tuple(map(operator.index, value))
-    except TypeError:
-        shape = ()
+    shape = _ints(value)
     if not shape or min(shape) < 1:
         raise ShapeError(f"{name}: got {value!r}; allowed: {allowed}, each an int of at least 1")
     return shape
+
+
+def _ints(value: Sequence[int]) -> Shape:
+    """Return the ints in `value`, none if it holds anything else."""
+    try:
+        return tuple(map(operator.index, value))
+    except TypeError:
+        return ()
 
 
 def at_least_one(value: Any, name: str) -> int:
@@ -145,14 +147,15 @@ def at_least_one(value: Any, name: str) -> int:
     return at_least(value, 1, name)
 
 
-def at_least(value: Any, minimum: int, name: str) -> int:
-    """Return `value` as an int of at least `minimum`."""
+def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> int:
+    """Return `value` as an int from `minimum` to `maximum`."""
     try:
         number = operator.index(value)
     except TypeError:
         number = minimum - 1
-    if number < minimum:
-        raise ArgumentError(f"{name}: got {value!r}; allowed: an int of at least {minimum}")
+    if not minimum <= number <= maximum:
+        allowed = f"of at least {minimum}" if maximum == math.inf else f"from {minimum} to {maximum}"
+        raise ArgumentError(f"{name}: got {value!r}; allowed: an int {allowed}")
     return number
 
 

@@ -38,7 +38,7 @@ _current: ContextVar[_Stream | None] = ContextVar("fastconv_stream", default=Non
 
 
 def seed(value: int) -> None:
-    """Make `value`, 0 to 2**64 - 1, the seed of models built from now on, of Trainers made from now on, and of draws outside of them.
+    """Make `value`, 0 to 2**64 - 1, the seed from now on: of models built, Trainers made, and draws outside of them.
 
     Without this call the seed is 0, so that a program gives the same results whenever it runs. Models are counted from
     this call on: each gets weights of its own, the same ones in every run.
@@ -47,7 +47,7 @@ def seed(value: int) -> None:
     ------
     ArgumentError
         `value` is not such an int.
-    """  # noqa: E501
+    """
     global _default
     _default = _Stream(checked_seed(value), _OUTSIDE)
 

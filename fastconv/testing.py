@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastconv import functional
 from fastconv._gradcheck import CheckError, Element, Report, gradcheck
 from fastconv._shapes import PaddingLike, PairLike
 from fastconv.backends import get_backend, use_backend
+from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.precision import get_precision, precision
 
@@ -85,33 +87,22 @@ def adjoint_check(
     CheckError
         They differ and `raise_on_failure` is set.
     """
-    generator, kind = np.random.default_rng(seed), np.dtype(dtype)
+    generator, kind, backend = np.random.default_rng(seed), np.dtype(dtype), get_backend()
 
     def draw(shape: Sequence[int]) -> np.ndarray:
         values = generator.integers(-3, 4, tuple(shape)) if exact else generator.standard_normal(tuple(shape))
         return values.astype(kind)
 
-    def draw_like(y: np.ndarray) -> np.ndarray:
-        """Not at right angles to `y`, as two random vectors nearly are: a small error would not show."""
-        g = draw(y.shape)
-        return g if exact else g + y / (np.std(y) or kind.type(1))
+    def run(function: Callable[..., Array], *arrays: np.ndarray) -> np.ndarray:
+        return backend.to_numpy(function(*map(backend.asarray, arrays)))
 
-    backend = get_backend()
     x, w = draw(x_shape), draw(weight_shape)
-    geometry: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    forward, backward_input, backward_weight = _passes(x, w, stride, padding, dilation, groups)
     with precision("strict" if exact else get_precision()):
-        if len(x_shape) == 2:
-            y = backend.to_numpy(functional.dense(backend.asarray(x), backend.asarray(w)))
-            g = draw_like(y)
-            grad_x = functional.dense_backward_input(backend.asarray(g), backend.asarray(w))
-            grad_w = functional.dense_backward_weight(backend.asarray(g), backend.asarray(x))
-        else:
-            y = backend.to_numpy(functional.conv2d(backend.asarray(x), backend.asarray(w), **geometry))
-            g = draw_like(y)
-            on_device = backend.asarray(g)
-            grad_x = functional.conv2d_backward_input(on_device, backend.asarray(w), input_shape=x.shape, **geometry)
-            grad_w = functional.conv2d_backward_weight(on_device, backend.asarray(x), weight_shape=w.shape, **geometry)
-    products = _inner(y, g), _inner(x, backend.to_numpy(grad_x)), _inner(w, backend.to_numpy(grad_w))
+        y = run(forward, x, w)
+        # Not at right angles to y, as two random vectors nearly are: a small error would not show.
+        g = draw(y.shape) if exact else draw(y.shape) + y / (np.std(y) or kind.type(1))
+        products = _inner(y, g), _inner(x, run(backward_input, g, w)), _inner(w, run(backward_weight, g, x))
     scale = float(np.linalg.norm(y.astype(np.float64)) * np.linalg.norm(g.astype(np.float64))) or 1.0
     error = (max(products) - min(products)) / scale
     if tolerance is None:
@@ -120,6 +111,18 @@ def adjoint_check(
     if raise_on_failure and not report.ok:
         raise CheckError(str(report))
     return report
+
+
+def _passes(x: np.ndarray, w: np.ndarray, *geometry: Any) -> tuple[Callable[..., Array], ...]:
+    """Return the three passes of a dense layer or a convolution as functions of two arrays."""
+    if x.ndim == 2:
+        return functional.dense, functional.dense_backward_input, functional.dense_backward_weight
+    named = dict(zip(("stride", "padding", "dilation", "groups"), geometry, strict=True))
+    return (
+        partial(functional.conv2d, **named),
+        partial(functional.conv2d_backward_input, input_shape=x.shape, **named),
+        partial(functional.conv2d_backward_weight, weight_shape=w.shape, **named),
+    )
 
 
 def _inner(a: np.ndarray, b: np.ndarray) -> float:

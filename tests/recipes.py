@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md, read and followed.
+"""The recipes of docs/recipes.md, read and followed.
 
 A recipe is a heading of the third level and, below it, blocks of code whose first line says where they go::
 

@@ -60,6 +60,25 @@ class Own(nn.Layer):
         return grad_output
 
 
+class Listing(Own):
+    """Which names what decides."""
+
+    setting_names = ("factor",)
+
+    def __init__(self):
+        self.factor = 3
+
+
+class ListingAgain(nn.Conv2d):
+    """Whose names stand in place of all that the convolution declares, which it does not compute."""
+
+    setting_names = ("factor",)
+    factor = 4
+
+    def forward(self, x, *, training):
+        return x, None
+
+
 @pytest.mark.parametrize(
     ("layer", "kind", "settings"),
     [
@@ -71,6 +90,8 @@ class Own(nn.Layer):
         (Declaring(50), Declaring, {"percent": 1}),
         (Undeclared(50), Undeclared, None),
         (Own(), Own, None),
+        (Listing(), Listing, {"factor": 3}),
+        (ListingAgain(8, 3), ListingAgain, {"factor": 4}),
     ],
 )
 def test_what_is_defined_anew_decides(layer, kind, settings):

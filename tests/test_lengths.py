@@ -33,7 +33,6 @@ _statistics
 """
 LONG_FILES = """
 conv2d.py
-functional.py
 simd.py
 tile.py
 """

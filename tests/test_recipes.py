@@ -1,4 +1,4 @@
-"""Whoever follows a recipe of CONTRIBUTING.md gets what it promises: each is followed in a copy of the tree."""
+"""Whoever follows a recipe of docs/recipes.md gets what it promises: each is followed in a copy of the tree."""
 
 from pathlib import Path
 
@@ -7,9 +7,11 @@ import pytest
 from tests.copied_tree import ROOT, copy_of_tree
 from tests.recipes import Step, read, run_tests
 
+RECIPES = ROOT / "docs" / "recipes.md"
+
 # The tests that a recipe must pass in the tree where it was followed, as words for pytest, by its heading.
 _CASES = ("tests/backends/test_ops.py", "tests/backends/emulator/test_ops.py")
-_LISTS = ("tests/kernels/test_table.py", "tests/kernels/cuda/test_table.py")
+_LISTS = ("tests/kernels/cpu/test_table.py", "tests/kernels/cuda/test_table.py")
 PROMISED: dict[str, tuple[str, ...]] = {
     "An activation": (
         *_CASES,
@@ -18,6 +20,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
         *("-k", "softsign or list"),
     ),
     "An optimizer": (*_CASES, *_LISTS, "tests/optim/test_optimizers.py", "-k", "signum or list or every_rule"),
+    "A loss": ("tests/test_losses.py", "tests/training/test_captured.py", "-k", "log_cosh"),
 }
 
 TEXT = """
@@ -56,7 +59,7 @@ FIVE = 5
 
 
 def test_every_recipe_has_tests() -> None:
-    assert set(read((ROOT / "CONTRIBUTING.md").read_text())) == set(PROMISED)
+    assert set(read(RECIPES.read_text())) == set(PROMISED)
 
 
 @pytest.mark.slow
@@ -64,7 +67,7 @@ def test_recipes_hold() -> None:
     """One copy for each, one after the other: what one adds, the next need not know."""
     for heading, words in PROMISED.items():
         with copy_of_tree() as tree:
-            for step in read((ROOT / "CONTRIBUTING.md").read_text())[heading]:
+            for step in read(RECIPES.read_text())[heading]:
                 step.follow(tree)
             run_tests(tree, *words)
 

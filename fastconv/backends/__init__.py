@@ -22,6 +22,7 @@ _CLASSES = {
     "cupy": "fastconv.backends.cuda.cupy:CupyBackend",
     "cuda-emulator": "fastconv.backends.emulator:EmulatorBackend",
 }
+NAMES = tuple(_CLASSES)
 _instances: dict[str, Backend] = {}
 _lock = threading.RLock()
 _default: str | None = None

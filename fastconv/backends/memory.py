@@ -95,15 +95,3 @@ class Pool:
         while base is not None and not isinstance(base, _Memory):
             base = getattr(base, "base", None)
         return base is not None and base.home is self._home
-
-    def trim(self) -> None:
-        """Return the idle blocks to the system."""
-        for size, free in list(self._free.items()):
-            while free:
-                try:
-                    free.pop().memory.use = None
-                except AttributeError:  # as in `empty`
-                    continue
-                except IndexError:
-                    break
-                self.nbytes -= size

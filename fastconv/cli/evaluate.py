@@ -37,15 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def compute_logits(model: Layer, data: Dataset, batch_size: int, about: dict[str, list[float]]) -> np.ndarray:
-    """Return the output of `model` for all images, (M, classes), normalised as in training.
-
-    Raises
-    ------
-    DataError
-        There are no images.
-    CheckpointError
-        The output is not finite, so it would name the first class for everything.
-    """
+    """Return the output of `model` for all images, (M, classes), normalised as in training."""
     if not len(data):
         raise DataError(f"data: got no images in {data.name}; allowed: one or more")
     loader = DataLoader(
@@ -53,7 +45,7 @@ def compute_logits(model: Layer, data: Dataset, batch_size: int, about: dict[str
     )
     logits = np.concatenate([fc.to_numpy(model(x)).copy() for x, _ in loader])
     broken = int(np.count_nonzero(~np.isfinite(logits).all(1)))
-    if broken:
+    if broken:  # it would name the first class for everything
         raise CheckpointError(
             f"weights: got an output that is not finite for {broken} of {len(logits)} images; allowed: weights of a"
             " training that went well"

@@ -17,7 +17,6 @@ from fastconv.data import default_directory
 from fastconv.errors import FastconvError
 
 _PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "safetensors", "rich", "cupy-cuda12x", "cupy-cuda13x")
-_BACKENDS = ("numba", "numpy", "cupy", "cuda-emulator")
 _VARIABLES = tuple(
     f"FASTCONV_{name}"
     for name in ("BACKEND", "EMULATOR", "NUM_THREADS", "DATA_DIR", "CACHE_DIR", "ALGORITHM", "BOUNDSCHECK")
@@ -34,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
     algorithm = "none" if active.startswith("none") else _read(get_algorithm)
     versions = {"Python": platform.python_version()}
     versions |= {name: version for name in _PACKAGES if (version := _version(name))}
-    states = {name: _why_unusable(name) for name in _BACKENDS}
+    states = {name: _why_unusable(name) for name in backends.NAMES}
     broken = states["numba"]
     _print("versions", versions)
     _print(

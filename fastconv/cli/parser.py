@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from fastconv import __version__
+from fastconv.backends.contract.types import AlgorithmChoice, Precision
 from fastconv.cli.choices import DATASETS, MODELS, OPTIMIZERS, SCHEDULES
 
 _Group = Any  # argparse keeps the type of its subparsers to itself
@@ -39,12 +40,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
-    _add_evaluate(commands)
+    _add_weights(_command(commands, "evaluate", "measure a trained network on the test images"))
     _add_predict(commands)
     _add_summary(commands)
     _add_explain(commands)
     _add_warmup(commands)
-    _add_info(commands)
+    _command(commands, "info", "print versions, backends, threads, CPU features and directories")
     _add_gradcheck(commands)
     return parser
 
@@ -63,10 +64,10 @@ def _command(commands: _Group, name: str, text: str, *, computes: bool = True) -
             "--backend", metavar="NAME", help="numba, numpy, cupy, cuda-emulator or auto; overrides FASTCONV_BACKEND"
         )
         group.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
-        group.add_argument("--precision", choices=("strict", "default", "fast"), help="of the kernels")
+        group.add_argument("--precision", choices=get_args(Precision), help="of the kernels")
         group.add_argument(
             "--algorithm",
-            choices=("shapes", "tuned", "winograd", "direct"),
+            choices=get_args(AlgorithmChoice),
             help="of the convolutions on the CPU; overrides FASTCONV_ALGORITHM",
         )
     return parser
@@ -131,11 +132,6 @@ def _add_weights(parser: argparse.ArgumentParser) -> None:
     _add_data(parser, None)
 
 
-def _add_evaluate(commands: _Group) -> None:
-    parser = _command(commands, "evaluate", "measure a trained network on the test images")
-    _add_weights(parser)
-
-
 def _add_predict(commands: _Group) -> None:
     parser = _command(commands, "predict", "name what images show")
     _add_weights(parser)
@@ -176,10 +172,6 @@ def _add_warmup(commands: _Group) -> None:
         help="sm_80, sm_90, ...: compile for these GPUs, for one precision or all",
     )
     group.add_argument("--jobs", type=_positive, metavar="N", help="compile N at a time; default one for each CPU")
-
-
-def _add_info(commands: _Group) -> None:
-    _command(commands, "info", "print versions, backends, threads, CPU features and directories")
 
 
 def _add_gradcheck(commands: _Group) -> None:

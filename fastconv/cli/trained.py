@@ -21,15 +21,7 @@ def save_trained(path: Path, model: Layer, about: Mapping[str, Any]) -> None:
 
 
 def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
-    """Return the model that the user's weights file is of, with those weights, and what the file says about it.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, damaged, or does not fit the model.
-    ArgumentError
-        Nobody says which model it is, or the user says another one than the file.
-    """
+    """Return the model that the user's weights file is of, with those weights, and what the file says about it."""
     tensors, manifest = read_tensors(options.weights, kind="weights")
     about: dict[str, Any] = manifest.get("about", {})
     name = _agreed("model", options, about, MODELS)
@@ -40,13 +32,7 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
 
 
 def dataset_of(options: argparse.Namespace, about: Mapping[str, Any]) -> str:
-    """Return the data set that the weights were trained on, or that the user names for weights that name none.
-
-    Raises
-    ------
-    ArgumentError
-        Nobody names one, or the user names another one than the file: its classes mean something else.
-    """
+    """Return the data set that the weights were trained on, or that the user names for weights that name none."""
     return _agreed("dataset", options, about, DATASETS)
 
 

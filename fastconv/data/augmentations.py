@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
-from fastconv.errors import ArgumentError
+from fastconv import _validate as validate
 
 
 @dataclass(frozen=True)
@@ -27,9 +26,4 @@ class FlipCrop:
     pad: int = 4
 
     def __post_init__(self) -> None:
-        try:
-            pad = operator.index(self.pad)
-        except TypeError:
-            pad = -1
-        if pad < 0:
-            raise ArgumentError(f"pad: got {self.pad!r}; allowed: a whole number of pixels, 0 or more")
+        validate.at_least(self.pad, 0, "pad")

@@ -84,7 +84,9 @@ class DataLoader(Declared):
                 f"augmentation: got {augmentation!r} with x of {self._x.dtype}; allowed: None, or a FlipCrop with uint8"
                 " images"
             )
-        self.dtype = _floating(dtype if dtype is not None else np.float32 if self._of_images else self._x.dtype)
+        self.dtype = validate.floating_dtype(
+            dtype if dtype is not None else np.float32 if self._of_images else self._x.dtype
+        )
         self.mean = _per_channel(mean, 0.0, self.dataset, self._x, "mean")
         self.std = _per_channel(std, 1.0, self.dataset, self._x, "std")
         if min(self.std, default=1.0) <= 0:
@@ -208,16 +210,6 @@ def _arrays(dataset: Any) -> tuple[Array, Array]:
     if not x.ndim or x.shape[:1] != y.shape[:1]:
         raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
     return x, y
-
-
-def _floating(dtype: Any) -> np.dtype[Any]:
-    try:
-        kind: np.dtype[Any] = np.dtype(dtype)
-    except TypeError:
-        raise DTypeError(f"dtype: got {dtype!r}; allowed: float32, float64") from None
-    if kind not in (np.float32, np.float64):
-        raise DTypeError(f"dtype: got {kind}; allowed: float32, float64")
-    return kind
 
 
 def _truth(value: Any, name: str) -> bool:

@@ -11,11 +11,11 @@ rounds correctly, so every machine and every release of NumPy draws the same pix
 
 from __future__ import annotations
 
-import operator
 from typing import Any, Literal
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.data.dataset import Dataset
 from fastconv.errors import ArgumentError
 from fastconv.random import checked_seed
@@ -62,7 +62,7 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
     """
     if split not in _SIZES:
         raise ArgumentError(f"split: got {split!r}; allowed: {', '.join(_SIZES)}")
-    count = _SIZES[split] if size is None else _checked_size(size)
+    count = _SIZES[split] if size is None else validate.at_least(size, 0, "size", _LARGEST)
     key = np.array([checked_seed(seed), list(_SIZES).index(split)], np.uint64)
     images = np.empty((count, _SIDE, _SIDE, 3), np.uint8)
     for begin in range(0, count, _CHUNK):
@@ -70,16 +70,6 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
         images[begin : begin + _CHUNK] = _draw_chunk(words)[: count - begin]
     labels = (np.arange(count) % len(CLASS_NAMES)).astype(np.int32)
     return Dataset(f"shapes10/{split}", images, labels, CLASS_NAMES, MEAN, STD)
-
-
-def _checked_size(size: int) -> int:
-    try:
-        count = operator.index(size)
-    except TypeError:
-        count = -1
-    if not 0 <= count <= _LARGEST:
-        raise ArgumentError(f"size: got {size!r}; allowed: a whole number from 0 to {_LARGEST}")
-    return count
 
 
 class _Draw:

@@ -56,13 +56,7 @@ class Optimizer(Declared):
             cls.state_names = cls.rule.state
 
     def take(self, **values: float | bool) -> None:
-        """Check the settings of the rule and keep them as attributes.
-
-        Raises
-        ------
-        ArgumentError
-            A value is not what the rule allows.
-        """
+        """Check the settings of the rule and keep them as attributes."""
         for setting in self.rule.settings:
             setattr(self, setting.name, validate.scalar(values[setting.name], setting))
 
@@ -159,8 +153,7 @@ class Optimizer(Declared):
         if declared is None:
             return None
         for parameter in self.parameters:
-            if not parameter.has_grad:
-                parameter.grad  # noqa: B018 - fills it with zeros
+            parameter.complete_grad()
         settings = (self.backend.num_threads, *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None

@@ -31,15 +31,7 @@ def is_pair(data: Any) -> bool:
 
 
 def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Batches:
-    """Return `data` as batches; a pair of arrays is cut into pieces of `batch_size`.
-
-    Raises
-    ------
-    ArgumentError, DTypeError, ShapeError
-        It is neither, or an array is not what the model takes.
-    DataError
-        There are no batches.
-    """
+    """Return `data` as batches; a pair of arrays is cut into pieces of `batch_size`."""
     if is_pair(data):
         x, y = data
         x = validate.floating(model.backend, x, f"x of {name}")

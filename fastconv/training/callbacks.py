@@ -188,7 +188,7 @@ class ProgressDisplay(Callback):
 
 
 class ModelCheckpoint(Callback):
-    """After each epoch writes ``last.safetensors`` (all that `Trainer.restore` needs) and, if best, ``best.safetensors`` (weights).
+    """After each epoch writes ``last.safetensors``, for `Trainer.restore`, and the best weights, ``best.safetensors``.
 
     Parameters
     ----------
@@ -196,9 +196,9 @@ class ModelCheckpoint(Callback):
         Made if it does not exist.
     monitor : str or None
         The quantity that decides what is best of the trainer's history: the greatest if its name ends in "accuracy",
-        else the least; what is not finite is never best, nor is an accuracy whose loss is not. By default the first there is of "val_accuracy", "val_loss",
-        "loss". `Trainer.fit` refuses one that it does not record.
-    """  # noqa: E501
+        else the least; what is not finite is never best, nor is an accuracy whose loss is not. By default the first
+        there is of "val_accuracy", "val_loss", "loss". `Trainer.fit` refuses one that it does not record.
+    """
 
     def __init__(self, directory: str | os.PathLike[str], *, monitor: str | None = None) -> None:
         self.directory = Path(directory)

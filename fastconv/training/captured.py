@@ -44,15 +44,7 @@ def parts_of(model: Layer, loss: DeclaredLoss, optimizer: Optimizer) -> list[_Pa
 
 
 class CapturedStep:
-    """Forward, loss, backward and update on batches of one shape.
-
-    Parameters
-    ----------
-    model, loss, optimizer : all of which declare their settings
-    seed : int
-        Of dropout.
-    x : array
-        A batch of the shape that is captured; nothing is computed with it.
+    """Forward, loss, backward and update, which all declare their settings, on batches of the shape of `x`.
 
     Attributes
     ----------

@@ -67,7 +67,8 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
             f"schedule: got a function of {first!r}; allowed: one of the number of the step, counted from 0"
             " (an epoch has len(loader) steps: step // len(loader) is the epoch)"
         )
-    return schedule  # type: ignore[no-any-return]
+    checked: Callable[[int], float] = schedule
+    return checked
 
 
 def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:

@@ -1,6 +1,5 @@
 """The pool: a block is used again when nobody can see it any more, and not before."""
 
-import gc
 import signal
 import threading
 
@@ -87,16 +86,6 @@ def test_memory_that_is_not_there_is_not_counted():
         pool.empty((1 << 60,), np.uint8)
     assert (pool.nbytes, pool.misses) == (0, 0)
     assert pool.empty((3,), np.float32).shape == (3,)
-
-
-def test_trim_returns_idle_blocks():
-    pool = Pool()
-    kept, dropped = pool.empty((1 << 16,), np.uint8), pool.empty((1 << 20,), np.uint8)
-    held = pool.nbytes
-    del dropped
-    pool.trim()
-    gc.collect()
-    assert kept.nbytes <= pool.nbytes < held
 
 
 @pytest.mark.timeout(120, method="thread")  # it has the alarm for itself

@@ -13,48 +13,14 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import (
-    ArgumentError,
     BackendMismatchError,
     CheckpointError,
-    DataError,
     DivergenceError,
-    DTypeError,
-    ShapeError,
 )
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
-from fastconv.training import Callback, History, ProgressDisplay
-
-
-def model_of(seed=0, dtype=np.float32):
-    return nn.Sequential(
-        *(nn.Conv2d(8, 3, padding=1, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
-        nn.Residual(nn.Sequential(nn.Conv2d(8, 3, padding=1), nn.ReLU())),
-        *(nn.Flatten(), nn.Dropout(0.2), nn.Dense(3)),
-    ).build((8, 8, 2), dtype, seed)
-
-
-def data_of(rng, count=96, dtype=np.float32):
-    """Three classes, told apart by where a bright spot is."""
-    y = rng.integers(0, 3, count).astype(np.int32)
-    x = rng.standard_normal((count, 8, 8, 2)).astype(dtype)
-    x[np.arange(count), 2 * y, 2 * y] += 4
-    return fc.asarray(x), fc.asarray(y)
-
-
-def trainer_of(model, optimizer=None, **keywords):
-    optimizer = optimizer or SGD(model.parameters(), 0.05, 0.9, nesterov=True, weight_decay=1e-3)
-    return fc.Trainer(model, SoftmaxCrossEntropy(), optimizer, **keywords)
-
-
-def weights(model):
-    return {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}
-
-
-def assert_same_bits(got, want):
-    assert got.keys() == want.keys()
-    for name, value in want.items():
-        np.testing.assert_array_equal(got[name], value, err_msg=name)
+from fastconv.training import Callback, ProgressDisplay
+from tests.training.trainers import assert_same_bits, data_of, model_of, trainer_of, weights
 
 
 def test_it_learns(backend, rng):
@@ -231,25 +197,6 @@ def test_with_the_loader(backend):
     assert 0 <= trainer.evaluate(few)["accuracy"] <= 1
 
 
-def test_refuses_what_is_no_data(rng):
-    with fc.use_backend("numpy"):
-        trainer = trainer_of(model_of())
-        x, y = data_of(rng, 8)
-        for bad in (x, 3, iter([(x, y)])):
-            with pytest.raises(ArgumentError, match="train: got"):
-                trainer.fit(bad, 1)
-        with pytest.raises(ShapeError, match="y: got shape"):
-            trainer.fit((x, y[:-1]), 1)
-        with pytest.raises(ArgumentError, match="epochs"):
-            trainer.fit((x, y), 0)
-        with pytest.raises(DTypeError, match="float64"):
-            trainer.train_step(x.astype(np.float64), y)
-        with pytest.raises(ArgumentError, match="labels"):
-            trainer.train_step(x, y + 3)
-        with pytest.raises(ShapeError, match="Conv2d"):
-            trainer.train_step(x[..., :1], y)
-
-
 def test_refuses_the_other_backend(rng):
     if "numba" not in fc.available_backends():
         pytest.skip("the backend numba is not there")
@@ -302,20 +249,6 @@ def test_steady_state_maps_no_memory(rng):
         # one activation of this model is 2 MB, 512 pages: mapping but one anew in each step would be 51,200
         if backend.name == "numba":
             assert faults < 1000
-
-
-def test_history_file(tmp_path):
-    history = History()
-    history.append({"loss": 1.5, "accuracy": 0.25})
-    history.append({"loss": float("nan"), "val_loss": 2.0})
-    history.save(tmp_path / "history.json")
-    assert "NaN" not in (tmp_path / "history.json").read_text()
-    got = History.load(tmp_path / "history.json").history
-    np.testing.assert_equal(got, {"loss": [1.5, np.nan], "accuracy": [0.25, np.nan], "val_loss": [np.nan, 2.0]})
-    (tmp_path / "other.json").write_text("[1]")
-    for name in ("other.json", "missing.json"):
-        with pytest.raises(fc.errors.DataError, match=name):
-            History.load(tmp_path / name)
 
 
 def forms_of(array):
@@ -408,79 +341,6 @@ def test_a_loss_that_returns_something_else_is_refused(backend, rng, result, mes
     assert trainer.step == trainer.optimizer.steps == 0
 
 
-class Batches:
-    """Batches that claim a length."""
-
-    def __init__(self, batches, length):
-        self.batches, self.length = batches, length
-
-    def __len__(self):
-        return self.length
-
-    def __iter__(self):
-        return iter(self.batches)
-
-
-def test_no_batches_are_refused(backend, rng):
-    """Nothing done is no success: neither a loss of 0, nor the best validation there ever was."""
-    x, y = data_of(rng, 8)
-    images = fc.data.DataLoader(fc.data.shapes10("test", size=20), 64, drop_last=True)
-    once = Batches(iter([(x, y)]), 1)  # has no second epoch
-    trainer = trainer_of(model_of())
-    nothing = [(x[:0], y[:0]), images, [], Batches([], 3), Batches(iter(()), 1)]
-    for data in nothing:
-        with pytest.raises(DataError, match=r"train: got .* no batches; allowed: at least one"):
-            trainer.fit(data, 1)
-        with pytest.raises(DataError, match=r"data: got .* no batches"):
-            trainer.evaluate(data)
-        with pytest.raises(DataError, match=r"validation_data: got .* no batches"):
-            trainer.fit((x, y), 1, data)
-    with pytest.raises(DataError, match=r"data: got .* no batches"):
-        trainer.evaluate([(x[:0], y[:0])])
-    with pytest.raises(ShapeError, match=r"x: got shape \(0, 8, 8, 2\), a batch of nothing"):
-        trainer.train_step(x[:0], y[:0])
-    assert trainer.epoch == 0
-    assert trainer.history.epochs == 0
-    with pytest.raises(DataError, match=r"train: got .* no batches"):
-        trainer.fit(once, 2)
-    assert trainer.epoch == trainer.history.epochs == 1
-    assert trainer.evaluate([(x, y), (x[:0], y[:0])]) == trainer.evaluate((x, y))  # an empty one beside others
-
-
-class Rows(nn.Layer):
-    """Notes which rows it sees."""
-
-    def __init__(self):
-        self.seen = []
-
-    def forward(self, x, *, training):
-        if training:
-            self.seen += fc.to_numpy(x)[:, 0].astype(int).tolist()
-        return x, ()
-
-    def backward(self, grad_output, context, *, needs_input_grad=True):
-        return grad_output
-
-
-def test_pairs_are_shuffled_by_seed_and_epoch(backend):
-    x, y = fc.asarray(np.arange(20, dtype=np.float32)[:, None]), fc.asarray(np.arange(20, dtype=np.int32) % 3)
-
-    def orders(seed, *epochs, **options):
-        rows = Rows()
-        trainer = trainer_of(nn.Sequential(rows, nn.Dense(3)).build((1,)), seed=seed)
-        for count in epochs:
-            trainer.fit((x, y), count, (x, y), batch_size=8, **options)
-        return [rows.seen[i : i + 20] for i in range(0, len(rows.seen), 20)]
-
-    first, second = orders(5, 2)
-    assert sorted(first) == sorted(second) == list(range(20))
-    assert len({tuple(order) for order in (first, second, range(20))}) == 3
-    assert orders(5, 1, 1) == [first, second]  # as a run that was taken up again
-    assert orders(6, 1) != [first]
-    assert orders(5, 1, shuffle=True) == [first]
-    assert orders(5, 2, shuffle=False) == [list(range(20))] * 2
-
-
 def test_a_mean_over_many_batches_is_exact(backend):
     """A float32 sum of 50,000 losses drifts by 5e-4; the mean here is that of the losses in float64."""
     losses = np.random.default_rng(3).uniform(0, 1, 4_000).astype(np.float32)
@@ -503,98 +363,10 @@ def test_a_loss_that_is_not_finite_ends_training(backend, rng):
     assert (trainer.epoch, trainer.history.epochs, trainer.step) == (1, 1, 3)  # the epoch is no part of the history
 
 
-TAKES = {
-    "a list of two arrays": lambda t, x, y: t.fit([x, y], 1),
-    "a list of lists": lambda t, x, y: t.fit([[x, y], [x, y]], 1),
-    "one callback": lambda t, x, y: setattr(t, "callbacks", Callback()),
-    "a validation pair": lambda t, x, y: t.fit([(x, y)], 1, (x, y), batch_size=4),
-}
-
-
-@pytest.mark.parametrize("habit", TAKES)
-def test_takes(rng, habit):
-    with fc.use_backend("numpy"):
-        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
-        TAKES[habit](trainer, x, y)
-        assert trainer.epoch == trainer.history.epochs
-        assert isinstance(trainer.callbacks, tuple)
-
-
 def changed(x, index, value):
     x = x.copy()
     x[index] = value
     return x
-
-
-REFUSES = {
-    "a dict": (lambda t, x, y: t.fit({"x": x, "y": y}, 1), r"train: got dict; allowed: a pair of arrays in one argu"),
-    "x alone": (lambda t, x, y: t.fit(x, y, 1), r"train: got ndarray; allowed: a pair of arrays in one argument, \(x"),
-    "a string": (lambda t, x, y: t.fit("cifar10", 1), "train: got str"),
-    "a data set": (lambda t, x, y: t.fit(fc.data.shapes10(size=8), 1), "train: got Dataset; allowed: .*DataLoader"),
-    "lists of numbers": (lambda t, x, y: t.fit((x.tolist(), y.tolist()), 1), "train: got a batch|train: got"),
-    "whole numbers": (lambda t, x, y: t.fit((x.astype(int), y), 1), "x of train: got int64"),
-    "float64": (lambda t, x, y: t.fit((x.astype(float), y), 1), "x of train: got float64"),
-    "a masked array": (lambda t, x, y: t.fit((np.ma.array(x), y), 1), "masked"),
-    "batches of three": (lambda t, x, y: t.fit([(x, y, y)], 1), "train: got a batch that is tuple of 3"),
-    "a batch of one array": (lambda t, x, y: t.fit([x], 1), "train: got a batch that is ndarray"),
-    "labels as a list": (lambda t, x, y: t.train_step(x, y.tolist()), "y: got list"),
-    "x as a list": (lambda t, x, y: t.train_step(x.tolist(), y), "x: got list"),
-    "shuffle of batches": (lambda t, x, y: t.fit([(x, y)], 1, shuffle=True), "shuffle: got True with batches"),
-    "batch_size of batches": (lambda t, x, y: t.fit([(x, y)], 1, batch_size=4), "batch_size: got 4 with batches"),
-    "batch_size in evaluate": (lambda t, x, y: t.evaluate([(x, y)], batch_size=4), "batch_size: got 4 with batches"),
-    "shuffle as a word": (lambda t, x, y: t.fit((x, y), 1, shuffle="yes"), "shuffle: got 'yes'"),
-    "half a batch": (lambda t, x, y: t.fit((x, y), 1, batch_size=0.5), "batch_size: got 0.5"),
-    "stop_training": (lambda t, x, y: setattr(t, "stop_training", True), "stop_training: got .*trainer.stop"),
-    "another model's": (lambda t, x, y: setattr(t, "optimizer", SGD(model_of().parameters(), 1)), "optimizer: got SGD"),
-    "a seed of -1": (lambda t, x, y: setattr(t, "seed", -1), "seed: got -1"),
-}
-
-
-@pytest.mark.parametrize("habit", REFUSES)
-def test_refuses_a_habit_from_elsewhere(rng, habit):
-    """One error, that says what to write, and nothing was done."""
-    with fc.use_backend("numpy"):
-        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
-        before, optimizer = weights(trainer.model), trainer.optimizer
-        use, message = REFUSES[habit]
-        with pytest.raises(fc.errors.FastconvError, match=message):
-            use(trainer, x, y)
-        assert_same_bits(weights(trainer.model), before)
-        assert (trainer.step, trainer.epoch, trainer.history.epochs) == (0, 0, 0)
-        assert trainer.optimizer is optimizer
-
-
-def test_what_a_trainer_is_made_of_is_checked():
-    with fc.use_backend("numpy"):
-        model, other = model_of(), model_of()
-        loss, optimizer = SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1)
-        unbuilt = nn.Sequential(nn.Dense(2))
-        cases = [
-            (("mlp", loss, optimizer), "model: got 'mlp'"),
-            ((unbuilt, loss, optimizer), "not built"),
-            ((nn.Sequential, loss, optimizer), "model: got the class Sequential"),
-            ((model, "categorical_crossentropy", optimizer), r"loss: got 'cat.*SoftmaxCrossEntropy\(\)"),
-            ((model, SoftmaxCrossEntropy, optimizer), r"loss: got the class .*such as SoftmaxCrossEntropy\(\)"),
-            ((model, optimizer, loss), "loss: got .*SGD"),
-            ((model, loss, "adam"), r"optimizer: got 'adam'; .*Adam\(model.parameters\(\)\)"),
-            ((model, loss, Adam), "optimizer: got the class Adam"),
-            ((model, loss, SGD(other.parameters(), 0.1)), r"SGD of 7 .* 7 of which are not, or no longer"),
-            ((model, loss, SGD([*model.parameters()][:2] + [*other.parameters()][:1], 0.1)), "of 3 .* 1 of which"),
-            ((model, loss, optimizer, 0.1), "schedule: got 0.1"),
-            ((model, loss, optimizer, schedules.Cosine), "schedule: got the class Cosine"),
-            ((model, loss, optimizer, lambda epoch: 0.1 / (1 + epoch)), "schedule: got a function of 'epoch'"),
-            ((model, loss, optimizer, None, print), "callbacks: got .*print"),
-            ((model, loss, optimizer, None, [print]), "callbacks: got .*print.* among them"),
-            ((model, loss, optimizer, None, Callback), "callbacks: got the class Callback"),
-        ]
-        for arguments, message in cases:
-            with pytest.raises(ArgumentError, match=message):
-                fc.Trainer(*arguments)
-        rebuilt = SGD(model.parameters(), 0.1)
-        model.build((8, 8, 2))
-        with pytest.raises(ArgumentError, match="no longer, of this model"):
-            fc.Trainer(model, loss, rebuilt)
-        fc.Trainer(model, loss, SGD([*model.parameters()][2:4], 0.1), None, Callback())
 
 
 @pytest.mark.parametrize(
@@ -652,23 +424,3 @@ def test_a_copy_of_a_trainer_goes_on_with_the_same_bits(backend, rng, how, kind)
     assert_same_bits(weights(twin.model), weights(model))
     assert twin.history.history["loss"] == trainer.history.history["loss"]
     assert set(twin.optimizer.parameters) == set(twin.model.parameters())
-
-
-@pytest.mark.parametrize("more", [{}, {"batch_size": 2}])
-@pytest.mark.parametrize("which", ["x", "y"])
-def test_a_list_in_a_pair_is_named(rng, which, more):
-    pair = {"x": rng.standard_normal((6, 3)).astype(np.float32), "y": np.zeros(6, np.int32)}
-    pair[which] = pair[which].tolist()
-    model = nn.Sequential(nn.Dense(2)).build((3,))
-    trainer = trainer_of(model)
-    for use in (lambda data: trainer.fit(data, 1, **more), lambda data: trainer.evaluate(data, **more)):
-        for data in (tuple(pair.values()), list(pair.values())):
-            with pytest.raises(
-                DTypeError, match=rf"^{which}( of \w+)?: got list; allowed: an array.*asarray\({which}\)"
-            ):
-                use(data)
-
-
-def test_a_schedule_of_nothing_is_refused():
-    with pytest.raises(ArgumentError, match="schedule: got a function of nothing"):
-        trainer_of(nn.Sequential(nn.Dense(2)).build((3,)), schedule=lambda: 0.1)

@@ -34,9 +34,9 @@ class Backend(Normalisations):
         """Copy and pickle by name: there is one of each backend in a process."""
         return type(self)._by_name, (self.name,)
 
-    @abc.abstractmethod
     def empty(self, shape: Shape, dtype: Any) -> Array:
         """Return an uninitialised C-contiguous array from the backend's pool."""
+        return self.pool.empty(shape, dtype)
 
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
         """Return the type in which activations are kept from forward to backward: `dtype`, or uint16 for bfloat16.

@@ -17,7 +17,7 @@ from typing import Any, final
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Precision, Shape, Workspace
+from fastconv.backends.contract.types import Array, Precision, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.runtime.settings import SettingError
@@ -95,9 +95,6 @@ class NumbaBackend(Backend):
             launch._local.program = program_outside
             _captured_pool.set(outer)
         return partial(_replay, program, pool)
-
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        return self.pool.empty(shape, dtype)
 
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
         kept: np.dtype = bf16_storage.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)

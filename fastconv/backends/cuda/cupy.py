@@ -22,7 +22,7 @@ from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.errors import BackendUnavailableError, DeviceMemoryError
 from fastconv.kernels.cuda.conv import choice
 from fastconv.kernels.cuda.runtime import cubins, nvrtc
-from fastconv.kernels.cuda.runtime.device import Dim, Kernel
+from fastconv.kernels.cuda.runtime.device import Kernel
 
 _INSTALL = "pip install 'fastconv[cuda12]' (or cuda13)"
 _LEAST_CAPABILITY = 80  # mma with tf32 and bf16, and cp.async
@@ -40,9 +40,6 @@ class CupyBackend(CudaBackend):
         self.device: CupyDevice = CupyDevice(self._cupy)
         self.pool = _CupyPool(self._cupy)
 
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        return self.pool.empty(shape, dtype)
-
     def owns(self, array: Any) -> bool:
         return isinstance(array, self._cupy.ndarray)
 
@@ -51,7 +48,9 @@ class CupyBackend(CudaBackend):
             same = (dtype is None or array.dtype == dtype) and array.flags.c_contiguous
             return array if same else self._cupy.ascontiguousarray(array, dtype)
         given = np.asarray(array, dtype)
-        return self._allocate(lambda: self._cupy.asarray(given.astype(given.dtype.newbyteorder("="), order="C")))
+        return _allocated(
+            self._cupy, lambda: self._cupy.asarray(given.astype(given.dtype.newbyteorder("="), order="C"))
+        )
 
     def to_numpy(self, array: Array) -> np.ndarray:
         host: np.ndarray = self._cupy.asnumpy(array)
@@ -62,9 +61,6 @@ class CupyBackend(CudaBackend):
 
     def set_num_threads(self, count: int) -> None:
         """Nothing: the GPU has its own."""
-
-    def _allocate(self, make: Callable[[], Array]) -> Array:
-        return _allocated(self._cupy, make)
 
     def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """Return what replays the launches as one CUDA graph, on the stream that is current then."""
@@ -117,13 +113,7 @@ class CupyDevice(LaunchList):
         self.shared_memory_per_block: int = device.attributes["MaxSharedMemoryPerBlockOptin"]
 
     def prepare(self, kernel: Kernel, shared_bytes: int) -> Any:
-        """Return the loaded kernel, allowed to use so much dynamic shared memory.
-
-        Raises
-        ------
-        BackendUnavailableError
-            Its machine code is not there and nothing can compile it, or the driver does not take it.
-        """
+        """Return the loaded kernel, allowed to use so much dynamic shared memory."""
         key = self._cupy.cuda.Device().id, kernel
         function = self._functions.get(key)
         if function is None:
@@ -161,9 +151,6 @@ class CupyDevice(LaunchList):
         # CuPy takes addresses as numbers; None would leave the parameter without a value.
         arguments = tuple(np.uint64(0) if a is None else a for a in launch.args)
         function(launch.grid, launch.block, arguments, shared_mem=launch.shared_bytes)
-
-    def launch(self, kernel: Kernel, grid: Dim, block: Dim, args: Sequence[Any], *, shared_bytes: int = 0) -> None:
-        self.submit(Launch(kernel, grid, block, tuple(args), shared_bytes))
 
 
 class _CupyPool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +29,10 @@ class LaunchList(abc.ABC):
     def __init__(self) -> None:
         self._listeners: list[Callable[[Launch], None]] = []
         self._recording = threading.local()  # other threads go on computing
+
+    def launch(self, kernel: Kernel, grid: Dim, block: Dim, args: Sequence[Any], *, shared_bytes: int = 0) -> None:
+        """Run a kernel, or put its launch down."""
+        self.submit(Launch(kernel, grid, block, tuple(args), shared_bytes))
 
     def submit(self, launch: Launch) -> None:
         """Run a launch, or put it down."""

@@ -28,11 +28,8 @@ class EmulatorBackend(CudaBackend):
 
     def __init__(self) -> None:
         self.device: EmulatorDevice = EmulatorDevice()
-        self.pool = _EmulatedPool()
-        self._uploads = _EmulatedPool()
-
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        return self.pool.empty(shape, dtype)
+        self.pool = EmulatedPool()
+        self._uploads = EmulatedPool()
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, EmulatedArray)
@@ -66,7 +63,7 @@ class EmulatorBackend(CudaBackend):
         return replay
 
 
-class _EmulatedPool(Pool):
+class EmulatedPool(Pool):
     """The pool of the CPU, whose arrays are EmulatedArray."""
 
     def empty(self, shape: Shape, dtype: Any) -> EmulatedArray:

@@ -52,13 +52,7 @@ def _with_array_types(text: str) -> str:
 
 @functools.cache
 def compiler() -> str:
-    """Return the path of g++.
-
-    Raises
-    ------
-    BackendUnavailableError
-        There is none.
-    """
+    """Return the path of g++; BackendUnavailableError if there is none."""
     name = os.environ.get("CXX") or "g++"
     path = shutil.which(name)
     if path is None:
@@ -68,9 +62,13 @@ def compiler() -> str:
     return path
 
 
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - of names found on PATH
+
+
 @functools.cache
 def _version() -> str:
-    return subprocess.run([compiler(), "--version"], capture_output=True, text=True, check=True).stdout  # noqa: S603
+    return _run(compiler(), "--version").stdout
 
 
 @functools.cache
@@ -104,7 +102,7 @@ def _compile(name: str, sources: tuple[str, ...], flags: tuple[str, ...], text: 
                 ("-shared", compiled, "-o", str(made)),
             ]
         for step in steps:
-            run = subprocess.run([compiler(), *step], capture_output=True, text=True)  # noqa: S603
+            run = _run(compiler(), *step)
             if run.returncode:
                 raise RuntimeError(f"{name} does not compile for the emulator:\n{run.stderr[-4000:]}")
         made.replace(library)
@@ -117,7 +115,7 @@ def runtime() -> ctypes.CDLL:
     sources = sorted(_RUNTIME.glob("*.cpp"))
     text = "".join(path.read_text() for path in sorted(_RUNTIME.iterdir()) if path.suffix in {".cpp", ".h"})
     flags = ("-std=c++20", "-fPIC", "-O2", "-fno-strict-aliasing", "-w")
-    path = _compile("runtime", tuple(map(str, sources)), (*flags,), text)
+    path = _compile("runtime", tuple(map(str, sources)), flags, text)
     return ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
 
 
@@ -140,7 +138,7 @@ def source_line(library: Path, offset: str) -> str:
     tool = shutil.which("addr2line")
     if tool is None:
         return f"+0x{offset}"
-    run = subprocess.run([tool, "-i", "-e", str(library), offset], capture_output=True, text=True)  # noqa: S603
-    lines = [re.sub(r" \(discriminator \d+\)", "", line).rsplit("/", 1)[-1] for line in run.stdout.splitlines()]
+    shown = _run(tool, "-i", "-e", str(library), offset).stdout
+    lines = [re.sub(r" \(discriminator \d+\)", "", line).rsplit("/", 1)[-1] for line in shown.splitlines()]
     known = [line for line in lines if ".cu" in line and not line.startswith("kernel.cu")]
     return " < ".join(known) or f"+0x{offset}"

@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.backends.emulator import compiler, settings
 from fastconv.kernels.cuda.runtime import build
-from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Dim, Kernel
+from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel
 
 _MULTIPROCESSORS = 4  # so that blocks stride over small arrays too
 _SHARED_MEMORY = SHARED_MEMORY[90]
@@ -95,16 +95,6 @@ class EmulatorDevice(LaunchList):
         self._runtime = compiler.runtime()
         self._runtime.emulator_message.restype = ctypes.c_char_p
         self._runtime.emulator_counters.restype = ctypes.c_size_t
-
-    def launch(self, kernel: Kernel, grid: Dim, block: Dim, args: Sequence[Any], *, shared_bytes: int = 0) -> None:
-        """Run a kernel to its end.
-
-        Raises
-        ------
-        KernelError
-            It did something wrong; the message names the thread, and the line of the source where that is known.
-        """
-        self.submit(Launch(kernel, grid, block, tuple(args), shared_bytes))
 
     def run(self, launch: Launch) -> None:
         """Run a launch to its end, whoever listens."""

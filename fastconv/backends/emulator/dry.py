@@ -1,10 +1,8 @@
 """What the CUDA backends would launch, without running it: to compile kernels where there is no GPU, and to count."""
 
-# ruff: noqa: D102 (documented by the contract)
-
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,19 +11,13 @@ import numpy as np
 from fastconv.backends import standing_in, use_backend
 from fastconv.backends.contract.types import Shape
 from fastconv.backends.cuda.launches import Launch, LaunchList
-from fastconv.backends.emulator.backend import EmulatedArray, EmulatorBackend, _EmulatedPool
+from fastconv.backends.emulator.backend import EmulatedArray, EmulatedPool, EmulatorBackend
 from fastconv.errors import ArgumentError
-from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Dim, Kernel
+from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel
 
 
 def check_target(target: str) -> str:
-    """Return the name of a target, ``"sm_90"`` or ``"sm_90a"``, if it is one that the kernels can run on.
-
-    Raises
-    ------
-    ArgumentError
-        It is not.
-    """
+    """Return the name of a target, ``"sm_90"`` or ``"sm_90a"``, if it is one that the kernels can run on."""
     if target.removesuffix("a") not in {f"sm_{capability}" for capability in SHARED_MEMORY}:
         allowed = ", ".join(f"sm_{capability}" for capability in sorted(SHARED_MEMORY))
         raise ArgumentError(f"target: got {target!r}; allowed: {allowed}")
@@ -41,9 +33,6 @@ class DryDevice(LaunchList):
         super().__init__()
         self.shared_memory_per_block = SHARED_MEMORY[int(check_target(target).removeprefix("sm_").removesuffix("a"))]
 
-    def launch(self, kernel: Kernel, grid: Dim, block: Dim, args: Sequence[Any], *, shared_bytes: int = 0) -> None:
-        self.submit(Launch(kernel, grid, block, tuple(args), shared_bytes))
-
     def run(self, launch: Launch) -> None:
         """Nothing."""
 
@@ -56,7 +45,7 @@ class DryBackend(EmulatorBackend):
     def __init__(self, target: str = "sm_90") -> None:
         self.device = DryDevice(target)
         self.pool = _Zeros()
-        self._uploads = _EmulatedPool()
+        self._uploads = EmulatedPool()
 
 
 class _Zeros:

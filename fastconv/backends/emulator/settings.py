@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from fastconv.errors import ArgumentError
 
@@ -47,14 +48,8 @@ class Settings:
 
 
 def parse(text: str) -> Settings:
-    """Return the settings that `text` names, words with commas between: ``"skewed:3,eager,checks"``.
-
-    Raises
-    ------
-    ArgumentError
-        It holds something else.
-    """
-    chosen: dict[str, object] = {}
+    """Return the settings that `text` names, words with commas between: ``"skewed:3,eager,checks"``."""
+    chosen: dict[str, Any] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
         name, _, seed = word.partition(":")
         if name in ORDERS and (not seed or (name == "skewed" and seed.isdecimal())):
@@ -66,7 +61,7 @@ def parse(text: str) -> Settings:
         else:
             allowed = ", ".join(["forward", "reverse", "skewed", "skewed:SEED", *COPIES, "checks"])
             raise ArgumentError(f"{VARIABLE}: got {word!r}; allowed, with commas between: {allowed}")
-    return Settings(**chosen)  # type: ignore[arg-type]
+    return Settings(**chosen)
 
 
 _override: ContextVar[Settings | None] = ContextVar("fastconv_emulator", default=None)

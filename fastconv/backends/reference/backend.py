@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.contract.types import Array
 from fastconv.backends.memory import Pool
 from fastconv.backends.reference.conv import NumpyConv
 from fastconv.backends.reference.elementwise import NumpyElementwise
@@ -29,9 +29,6 @@ class NumpyBackend(NumpyConv, NumpyPool, NumpyNorm, NumpyPointwise, NumpyElement
 
     def __init__(self) -> None:
         self.pool = Pool()
-
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        return self.pool.empty(shape, dtype)
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)

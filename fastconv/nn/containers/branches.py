@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from fastconv._attributes import computes_as
+from fastconv._attributes import computes_as, is_ours
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
@@ -26,114 +27,23 @@ def add_up(backend: Backend, arrays: Sequence[Array], owned: Sequence[bool]) -> 
     return total
 
 
-class Residual(Layer):
-    """``y = body(x) + shortcut(x)`` (He et al. 2015, https://arxiv.org/abs/1512.03385).
-
-    Parameters
-    ----------
-    body : Layer
-    shortcut : Layer or None
-        `Identity` if None. Both give the same shape.
-    """
+class _Branches(Layer):
+    """Layers beside each other on the same input; a subclass says which, and what shapes of their outputs fit."""
 
     owns_output = True
     owns_grad = True
-
-    def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
-        self.body = as_layer(body, "body")
-        self.shortcut = Identity() if shortcut is None else as_layer(shortcut, "shortcut")
-
-    def settings(self) -> dict[str, Any]:
-        """Return body and shortcut."""
-        return {"body": self.body, "shortcut": self.shortcut}
-
-    def structure(self) -> Sum | None:
-        """Return body and shortcut, unless a derived class computes something else."""
-        return Sum(self.body, self.shortcut) if computes_as(type(self)) is Residual else None
-
-    def frozen(self) -> Run:
-        """Return the sum of both, frozen."""
-        if computes_as(type(self)) is not Residual:
-            return super().frozen()
-        body, shortcut = self.body.frozen(), self.shortcut.frozen()
-        owned = (self.body.owns_output, self.shortcut.owns_output)
-        return lambda x: add_up(self.backend, (body(x), shortcut(x)), owned)
-
-    def children(self) -> Sequence[tuple[str, Layer]]:
-        """Return body and shortcut."""
-        return [("body", self.body), ("shortcut", self.shortcut)]
-
-    def infer(self, input_shape: Shape) -> Shape:
-        """Return the shape that both put out."""
-        return self._same(self.body.infer(input_shape), self.shortcut.infer(input_shape))
-
-    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Set up both."""
-        return self._same(*[scope.child(name, layer, input_shape) for name, layer in self.children()])
-
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run both and add."""
-        self.check_size_of(x)
-        body, body_context = self.body.forward(x, training=training)
-        shortcut, shortcut_context = self.shortcut.forward(x, training=training)
-        y = add_up(self.backend, (body, shortcut), (self.body.owns_output, self.shortcut.owns_output))
-        return y, ((body_context, shortcut_context) if training else None)
-
-    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Run both backwards and add."""
-        body_context, shortcut_context = self.check_context(context)
-        body = self.body.backward(grad_output, body_context, needs_input_grad=needs_input_grad)
-        shortcut = self.shortcut.backward(grad_output, shortcut_context, needs_input_grad=needs_input_grad)
-        if not needs_input_grad:
-            return None
-        return add_up(self.backend, (body, shortcut), (self.body.owns_grad, self.shortcut.owns_grad))
-
-    @staticmethod
-    def _same(body: Shape, shortcut: Shape) -> Shape:
-        if body != shortcut:
-            raise ShapeError(f"shortcut: got output shape {shortcut}; allowed: {body}, that of the body")
-        return body
-
-
-class Parallel(Layer):
-    """Layers beside each other on the same input, their outputs added or joined along channels; children "0", "1", ...
-
-    Parameters
-    ----------
-    *branches : Layer
-        Or one list of them.
-    mode : "sum" or "concatenate"
-    """
-
-    owns_output = True
-    owns_grad = True
-
-    def __init__(self, *branches: Layer | Sequence[Layer], mode: Literal["sum", "concatenate"] = "sum") -> None:
-        self.branches = as_layers(branches, "branches")
-        if len(self.branches) < 2:
-            raise ArgumentError(f"branches: got {len(self.branches)}; allowed: at least two layers")
-        if mode not in ("sum", "concatenate"):
-            raise ArgumentError(f"mode: got {mode!r}; allowed: sum, concatenate")
-        self.mode = mode
-
-    def settings(self) -> dict[str, Any]:
-        """Return branches and mode."""
-        return {"branches": self.branches, "mode": self.mode}
+    mode: Literal["sum", "concatenate"] = "sum"
 
     def frozen(self) -> Run:
         """Return the branches frozen, and joined."""
-        if computes_as(type(self)) is not Parallel:
+        if not is_ours(computes_as(type(self))):
             return super().frozen()
-        branches = [branch.frozen() for branch in self.branches]
+        branches = [branch.frozen() for _, branch in self.children()]
         return lambda x: self.join([branch(x) for branch in branches])
-
-    def children(self) -> Sequence[tuple[str, Layer]]:
-        """Return the branches."""
-        return [(str(i), branch) for i, branch in enumerate(self.branches)]
 
     def infer(self, input_shape: Shape) -> Shape:
         """Return the common shape, or that with all channels."""
-        return self._joined([branch.infer(input_shape) for branch in self.branches])
+        return self._joined([branch.infer(input_shape) for _, branch in self.children()])
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
         """Set up the branches."""
@@ -143,7 +53,7 @@ class Parallel(Layer):
         """Run the branches; the context is theirs and the shapes of their outputs."""
         self.check_size_of(x)
         outputs, contexts = [], []
-        for branch in self.branches:
+        for _, branch in self.children():
             y, context = branch.forward(x, training=training)
             outputs.append(y)
             contexts.append(context)
@@ -161,19 +71,79 @@ class Parallel(Layer):
             self.backend.split(grad_output, outs=parts)
         grads = [
             branch.backward(part, context, needs_input_grad=needs_input_grad)
-            for branch, part, context in zip(self.branches, parts, contexts, strict=True)
+            for (_, branch), part, context in zip(self.children(), parts, contexts, strict=True)
         ]
         if not needs_input_grad:
             return None
-        return add_up(self.backend, grads, [branch.owns_grad for branch in self.branches])
+        return add_up(self.backend, grads, [branch.owns_grad for _, branch in self.children()])
 
     def join(self, outputs: Sequence[Array]) -> Array:
         """Return the sum of the branches' outputs, or all their channels."""
         if self.mode == "sum":
-            return add_up(self.backend, outputs, [branch.owns_output for branch in self.branches])
+            return add_up(self.backend, outputs, [branch.owns_output for _, branch in self.children()])
         y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
         self.backend.concatenate(outputs, out=y)
         return y
+
+    @abc.abstractmethod
+    def _joined(self, shapes: Sequence[Shape]) -> Shape:
+        """Return the shape of what `join` gives; ShapeError if the branches do not fit together."""
+
+
+class Residual(_Branches):
+    """``y = body(x) + shortcut(x)`` (He et al. 2015, https://arxiv.org/abs/1512.03385).
+
+    Parameters
+    ----------
+    body : Layer
+    shortcut : Layer or None
+        `Identity` if None. Both give the same shape.
+    """
+
+    setting_names = ("body", "shortcut")
+
+    def __init__(self, body: Layer, shortcut: Layer | None = None) -> None:
+        self.body = as_layer(body, "body")
+        self.shortcut = Identity() if shortcut is None else as_layer(shortcut, "shortcut")
+
+    def structure(self) -> Sum | None:
+        """Return body and shortcut, unless a derived class computes something else."""
+        return Sum(self.body, self.shortcut) if computes_as(type(self)) is Residual else None
+
+    def children(self) -> Sequence[tuple[str, Layer]]:
+        """Return body and shortcut."""
+        return [("body", self.body), ("shortcut", self.shortcut)]
+
+    def _joined(self, shapes: Sequence[Shape]) -> Shape:
+        body, shortcut = shapes
+        if body != shortcut:
+            raise ShapeError(f"shortcut: got output shape {shortcut}; allowed: {body}, that of the body")
+        return body
+
+
+class Parallel(_Branches):
+    """Layers beside each other on the same input, their outputs added or joined along channels; children "0", "1", ...
+
+    Parameters
+    ----------
+    *branches : Layer
+        Or one list of them.
+    mode : "sum" or "concatenate"
+    """
+
+    setting_names = ("branches", "mode")
+
+    def __init__(self, *branches: Layer | Sequence[Layer], mode: Literal["sum", "concatenate"] = "sum") -> None:
+        self.branches = as_layers(branches, "branches")
+        if len(self.branches) < 2:
+            raise ArgumentError(f"branches: got {len(self.branches)}; allowed: at least two layers")
+        if mode not in ("sum", "concatenate"):
+            raise ArgumentError(f"mode: got {mode!r}; allowed: sum, concatenate")
+        self.mode = mode
+
+    def children(self) -> Sequence[tuple[str, Layer]]:
+        """Return the branches."""
+        return [(str(i), branch) for i, branch in enumerate(self.branches)]
 
     def _joined(self, shapes: Sequence[Shape]) -> Shape:
         first = shapes[0]

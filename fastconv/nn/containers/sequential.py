@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastconv._attributes import computes_as
 from fastconv.backends.contract.types import Array, Shape
@@ -34,6 +33,7 @@ class Sequential(Layer):
         Or one list of them. The same one may come more than once: it shares its parameters.
     """
 
+    setting_names = ("layers",)
     layers: tuple[Layer, ...]
     _plan: Plan | None = None
 
@@ -54,10 +54,6 @@ class Sequential(Layer):
             f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
             " where layers that are built keep their values"
         )
-
-    def settings(self) -> dict[str, Any]:
-        """Return the layers."""
-        return {"layers": self.layers}
 
     def structure(self) -> Chain | None:
         """Return the layers, unless a derived class computes something else."""

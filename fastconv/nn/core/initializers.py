@@ -57,26 +57,14 @@ _DRAWS: dict[str, Draw] = {**_WEIGHTS, "ones": _ones}
 
 
 def draw_of(init: str) -> Draw:
-    """Return what draws the values of `init`, the name of an initialiser or "ones".
-
-    Raises
-    ------
-    ArgumentError
-        There is no such one.
-    """
+    """Return what draws the values of `init`, the name of an initialiser or "ones"."""
     if init not in _DRAWS:
         raise ArgumentError(f"init: got {init!r}; allowed: {', '.join(_DRAWS)}")
     return _DRAWS[init]
 
 
 def weight_and_bias(init: str) -> tuple[str, str]:
-    """Return the names of the draws for a weight and its bias: a bias starts at zero, except with "default".
-
-    Raises
-    ------
-    ArgumentError
-        There is no initialiser `init`.
-    """
+    """Return the names of the draws for a weight and its bias: a bias starts at zero, except with "default"."""
     if init not in _WEIGHTS:
         raise ArgumentError(f"init: got {init!r}; allowed: {', '.join(_WEIGHTS)}")
     return init, "default" if init == "default" else "zeros"

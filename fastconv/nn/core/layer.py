@@ -12,8 +12,8 @@ Also with layers of one's own:
 
 - One that is derived from a layer of fastconv and defines nothing anew that this one defines (another ``__init__``, new
   names) is fused and frozen as that one is. With a `forward` of its own, say, it runs by itself, as it is.
-- Steps of training with it are captured if it defines `settings` together with what it computes, and computes on the
-  backend alone. By default they are not.
+- Steps of training with it are captured if it defines `setting_names`, or `settings`, together with what it computes,
+  and computes on the backend alone. By default they are not.
 """
 
 from __future__ import annotations
@@ -56,10 +56,13 @@ class AbstractLayer(Declared):
     owns_output, owns_grad : bool
         Whether the result of `forward` (of `backward`) is a new array that nobody else refers to, so that a container
         may add into it.
+    setting_names : tuple of str or None
+        The attributes that decide what it computes, arguments and layers inside; None if that is not known.
     """
 
     owns_output: bool = False
     owns_grad: bool = False
+    setting_names: ClassVar[tuple[str, ...] | None] = None
     habits: ClassVar[Mapping[str, str]] = HABITS
     misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
     _backend: Backend | None = None
@@ -67,6 +70,11 @@ class AbstractLayer(Declared):
     _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
     _built_in: object = None  # what stands for the model that it was built in
     _places: Sequence[tuple[str, AbstractLayer]] = ()  # of a model: all layers with tensors, and their paths
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "setting_names" in vars(cls) and "settings" not in vars(cls):
+            cls.settings = AbstractLayer.settings  # type: ignore[method-assign]  # and not that of a class above
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._made and name in vars(self) and is_ours(type(self)):
@@ -109,12 +117,12 @@ class AbstractLayer(Declared):
         return 0
 
     def settings(self) -> Mapping[str, Any] | None:
-        """Return all that decides what it computes beside its tensors: arguments by their names, and the layers inside.
+        """Return all that decides what it computes beside its tensors: the attributes that `setting_names` names.
 
-        None if that is not known, as by default: then no step with it is captured. The values are compared before each
-        step, so one that changes in place is returned as a copy.
+        None if that is not known: then no step with it is captured. The values are compared before each step, so one
+        that changes in place is returned as a copy.
         """
-        return None
+        return None if self.setting_names is None else {name: getattr(self, name) for name in self.setting_names}
 
     # What containers define
 

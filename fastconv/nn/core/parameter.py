@@ -117,6 +117,9 @@ class Buffer:
 
     @data.setter
     def data(self, values: Any) -> None:
+        self._set(values)
+
+    def _set(self, values: Any) -> None:
         backend = self.arena.backend
         new = backend.asarray(values, self.array.dtype)
         if new.shape != self.shape:
@@ -154,15 +157,9 @@ class Parameter(Buffer):
         self._has_grad = False
         self.touch()
 
-    @property
-    def data(self) -> Array:
-        """The values, read-only on the host, as changes must be noticed. Set them by ``parameter.data = values``."""
-        return super().data
-
-    @data.setter
-    def data(self, values: Any) -> None:
+    def _set(self, values: Any) -> None:
         self.touch()  # before and after: what comes in between, an interrupt or a thread, leaves nothing stale
-        Buffer.data.fset(self, values)  # type: ignore[attr-defined]
+        super()._set(values)
         self.touch()
 
     def touch(self) -> None:
@@ -176,10 +173,14 @@ class Parameter(Buffer):
     @property
     def grad(self) -> Array:
         """The gradient summed up since `zero_grad`; zeros if there was none."""
+        self.complete_grad()
+        return self._grad_array
+
+    def complete_grad(self) -> None:
+        """Fill the gradient with zeros if there is none."""
         if not self._has_grad:
             self.arena.backend.fill(0.0, out=self._grad_array)
             self._has_grad = True
-        return self._grad_array
 
     @property
     def has_grad(self) -> bool:
@@ -225,7 +226,7 @@ class Run:
     def grad(self) -> Array:
         """Return the gradients, flat; those that nothing was added to are zero."""
         for parameter in self.parameters:
-            parameter.grad  # noqa: B018 - fills it with zeros where there is none
+            parameter.complete_grad()
         grads: Array = self.arena.grad
         return grads[self.begin : self.end]
 
@@ -282,11 +283,12 @@ def runs(parameters: Iterable[Parameter]) -> list[Run]:
     return result
 
 
-def allocate(backend: Backend, dtype: DType, groups: Sequence[Sequence[tuple[Buffer, Any]]]) -> None:
-    """Put each group of parameters, or of buffers, into a new arena with these values; none moves before all fit."""
+def allocate(backend: Backend, dtype: DType, values: Sequence[tuple[Buffer, Any]]) -> None:
+    """Put parameters into a new arena with these values, and buffers into another; none moves before all fit."""
     places: list[tuple[Buffer, Arena, int]] = []
     step = _ALIGN // dtype.itemsize
-    for group in groups:
+    for kind in (Parameter, Buffer):
+        group = [(item, value) for item, value in values if type(item) is kind]
         offsets, end = [], 0
         for item, _ in group:
             offsets.append(end)
@@ -294,7 +296,7 @@ def allocate(backend: Backend, dtype: DType, groups: Sequence[Sequence[tuple[Buf
         host = np.zeros(end, dtype)
         for (item, value), offset in zip(group, offsets, strict=True):
             host[offset : offset + item.size] = np.asarray(value, dtype).reshape(-1)
-        arena = _arena(backend, host, trained=any(isinstance(item, Parameter) for item, _ in group))
+        arena = _arena(backend, host, trained=kind is Parameter)
         places += [(item, arena, offset) for (item, _), offset in zip(group, offsets, strict=True)]
     for item, arena, offset in places:
         item.place(arena, offset)

@@ -6,8 +6,7 @@ import inspect
 import types
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from fastconv import _validate as validate
-from fastconv._activations import described, parameters_of
+from fastconv._activations import bound, described, parameters_of
 from fastconv.backends.contract.types import Array
 from fastconv.kernels.pointwise import POINTWISE, Activation, Pointwise
 from fastconv.nn.core.layer import Context
@@ -21,6 +20,7 @@ class PointwiseLayer(Layer):
     function: ClassVar[Pointwise]
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         cls.owns_output = cls.function.needs == "x"
 
     @property
@@ -55,20 +55,16 @@ def _make_layer(function: Pointwise) -> type[PointwiseLayer]:
     own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     signature = inspect.Signature([own, *parameters_of(function.parameters)])
 
-    def __init__(self: PointwiseLayer, *values: Any, **named: Any) -> None:  # noqa: N807
-        try:
-            bound = signature.bind(self, *values, **named)
-        except TypeError as error:
-            raise TypeError(f"{function.layer}: {error}") from None
-        bound.apply_defaults()
-        for scalar in function.parameters:
-            setattr(self, scalar.name, validate.scalar(bound.arguments[scalar.name], scalar))
+    def initialise(self: PointwiseLayer, *values: Any, **named: Any) -> None:
+        _, checked = bound(signature, function.layer, function, (self, *values), named)
+        for scalar, value in zip(function.parameters, checked, strict=True):
+            setattr(self, scalar.name, value)
 
-    vars(__init__)["__signature__"] = signature
+    vars(initialise)["__signature__"] = signature
     members = {
         "__module__": __name__,
         "__doc__": described(function, function.formula),
-        "__init__": __init__,
+        "__init__": initialise,
         "function": function,
     }
     made: type[PointwiseLayer] = types.new_class(

@@ -164,7 +164,7 @@ class Conv2d(Layer):
         """Take other values, in parameters of its own: for a copy of the layer."""
         backend, dtype = self.backend, self.dtype
         self.weight, self.bias = Parameter("weight", weight.shape), Parameter("bias", bias.shape)
-        allocate(backend, dtype, [[(self.weight, weight)], [(self.bias, bias)]])
+        allocate(backend, dtype, [(self.weight, weight), (self.bias, bias)])
         self._prepared = PreparedWeights(self.weight)
 
     def convolve(

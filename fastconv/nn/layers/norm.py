@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array, Shape
@@ -36,6 +35,7 @@ class BatchNorm2d(Layer):
 
     owns_output = True
     owns_grad = True
+    setting_names = ("eps", "momentum")
     gamma: Parameter
     beta: Parameter
     running_mean: Buffer
@@ -46,10 +46,6 @@ class BatchNorm2d(Layer):
         self.momentum = validate.number(momentum, "momentum", low=0)
         if self.momentum > 1:
             raise ArgumentError(f"momentum: got {momentum!r}; allowed: a number from 0 to 1")
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
-        return {"eps": self.eps, "momentum": self.momentum}
 
     def infer(self, input_shape: Shape) -> Shape:
         """Return the same shape."""

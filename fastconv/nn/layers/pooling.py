@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from functools import lru_cache
 from typing import Any
 
@@ -23,9 +24,25 @@ def _map_shape(input_shape: Shape) -> Shape:
 
 
 class _Pool(Layer):
+    """What all poolings share; a subclass says which windows, and what a window becomes."""
+
     owns_output = True
     owns_grad = True
 
+    def windows_of(self, shape: Shape) -> PoolWindows:
+        """Return the windows for an input of this shape."""
+        return self._pooling(shape).windows
+
+    @abc.abstractmethod
+    def _pooling(self, shape: Shape) -> Pooling:
+        """Return the windows for an input of this shape, and the shape of the output for one image."""
+
+    def _shown(self, shape: Shape) -> Shape:
+        """Return the shape in which an output (N, P, Q, C) is given back."""
+        return shape
+
+
+class _Windows(_Pool):
     def __init__(
         self,
         kernel_size: PairLike,
@@ -63,7 +80,69 @@ class _Pool(Layer):
         return _pooling(one, "x", *window, dilation=self.dilation, ceil_mode=self.ceil_mode, **mode)
 
 
-class MaxPool2d(_Pool):
+class _WholeMap(_Pool):
+    setting_names = ()
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (C,)."""
+        return _map_shape(input_shape)[3:]
+
+    def _pooling(self, shape: Shape) -> Pooling:
+        return Pooling(whole_map(shape[1], shape[2]), (1, 1, 1, shape[3]))
+
+    def _shown(self, shape: Shape) -> Shape:
+        return shape[0], shape[3]
+
+
+class _Max(_Pool):
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Pool; the context is the argmax and the shape of x."""
+        x = self.check_input(x, 4)
+        y, argmax, windows = self.prepare(x.shape, x.dtype)
+        self.backend.max_pool2d(x, windows=windows, out=y, argmax=argmax)
+        return y.reshape(self._shown(y.shape)), ((argmax, x.shape) if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        argmax, shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, self._shown(argmax.shape)).reshape(argmax.shape)
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        self.backend.max_pool2d_backward(grad_output, argmax, windows=self.windows_of(shape), out=grad_input)
+        return grad_input
+
+    def prepare(self, shape: Shape, dtype: DType) -> tuple[Array, Array, PoolWindows]:
+        """Return arrays for the output of an input of this shape and its places, and the windows: fused steps too."""
+        windows, out_shape = self._pooling(shape)
+        pooled = (shape[0], *out_shape[1:])
+        y = self.backend.empty(pooled, dtype)
+        return y, self.backend.empty(pooled, index_dtype(windows.kernel_size)), windows
+
+
+class _Mean(_Pool):
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Pool; the context is the shape of x."""
+        x = self.check_input(x, 4)
+        windows, out_shape = self._pooling(x.shape)
+        y = self.backend.empty((x.shape[0], *out_shape[1:]), x.dtype)
+        self.backend.avg_pool2d(x, windows=windows, out=y)
+        return y.reshape(self._shown(y.shape)), (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        shape = self.check_context(context)
+        windows, out_shape = self._pooling(shape)
+        pooled = (shape[0], *out_shape[1:])
+        grad_output = self.check_grad(grad_output, self._shown(pooled)).reshape(pooled)
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        self.backend.avg_pool2d_backward(grad_output, windows=windows, out=grad_input)
+        return grad_input
+
+
+class MaxPool2d(_Max, _Windows):
     """Largest value of each window: (N, H, W, C) -> (N, P, Q, C); see `fastconv.functional.max_pool2d`.
 
     Parameters
@@ -86,38 +165,8 @@ class MaxPool2d(_Pool):
     ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Pool; the context is the argmax and the shape of x."""
-        x = self.check_input(x, 4)
-        y, argmax, windows = self.prepare(x.shape, x.dtype)
-        self.backend.max_pool2d(x, windows=windows, out=y, argmax=argmax)
-        return y, ((argmax, x.shape) if training else None)
 
-    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
-        argmax, shape = self.check_context(context)
-        grad_output = self.check_grad(grad_output, argmax.shape)
-        if not needs_input_grad:
-            return None
-        grad_input = self.backend.empty(shape, grad_output.dtype)
-        self.backend.max_pool2d_backward(grad_output, argmax, windows=self.windows_of(shape), out=grad_input)
-        return grad_input
-
-    # The parts, which fused steps call too (see fastconv/nn/fused)
-
-    def windows_of(self, shape: Shape) -> PoolWindows:
-        """Return the windows for an input of this shape."""
-        return self._pooling(shape).windows
-
-    def prepare(self, shape: Shape, dtype: DType) -> tuple[Array, Array, PoolWindows]:
-        """Return arrays for the output of an input of this shape and its places, and the windows."""
-        windows, out_shape = self._pooling(shape)
-        pooled = (shape[0], *out_shape[1:])
-        y = self.backend.empty(pooled, dtype)
-        return y, self.backend.empty(pooled, index_dtype(self.kernel_size)), windows
-
-
-class AvgPool2d(_Pool):
+class AvgPool2d(_Mean, _Windows):
     """Mean of each window: (N, H, W, C) -> (N, P, Q, C); see `fastconv.functional.avg_pool2d`.
 
     Parameters
@@ -148,90 +197,10 @@ class AvgPool2d(_Pool):
     def _pooling(self, shape: Shape, **mode: bool) -> Pooling:
         return super()._pooling(shape, count_include_pad=self.count_include_pad)
 
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Pool; the context is the shape of x."""
-        x = self.check_input(x, 4)
-        windows, out_shape = self._pooling(x.shape)
-        y = self.backend.empty((x.shape[0], *out_shape[1:]), x.dtype)
-        self.backend.avg_pool2d(x, windows=windows, out=y)
-        return y, (x.shape if training else None)
 
-    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
-        shape = self.check_context(context)
-        windows, out_shape = self._pooling(shape)
-        grad_output = self.check_grad(grad_output, (shape[0], *out_shape[1:]))
-        if not needs_input_grad:
-            return None
-        grad_input = self.backend.empty(shape, grad_output.dtype)
-        self.backend.avg_pool2d_backward(grad_output, windows=windows, out=grad_input)
-        return grad_input
-
-
-class GlobalMaxPool2d(Layer):
+class GlobalMaxPool2d(_Max, _WholeMap):
     """Largest value of each channel: (N, H, W, C) -> (N, C)."""
 
-    owns_output = True
-    owns_grad = True
 
-    def settings(self) -> dict[str, Any]:
-        """There are none."""
-        return {}
-
-    def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (C,)."""
-        return _map_shape(input_shape)[3:]
-
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Pool; the context is the argmax and the shape of x."""
-        x = self.check_input(x, 4)
-        n, h, w, c = x.shape
-        y = self.backend.empty((n, 1, 1, c), x.dtype)
-        argmax = self.backend.empty((n, 1, 1, c), index_dtype((h, w)))
-        self.backend.max_pool2d(x, windows=whole_map(h, w), out=y, argmax=argmax)
-        return y.reshape(n, c), ((argmax, x.shape) if training else None)
-
-    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
-        argmax, shape = self.check_context(context)
-        grad_output = self.check_grad(grad_output, (shape[0], shape[3]))
-        if not needs_input_grad:
-            return None
-        grad_input = self.backend.empty(shape, grad_output.dtype)
-        windows = whole_map(*shape[1:3])
-        self.backend.max_pool2d_backward(grad_output.reshape(argmax.shape), argmax, windows=windows, out=grad_input)
-        return grad_input
-
-
-class GlobalAvgPool2d(Layer):
+class GlobalAvgPool2d(_Mean, _WholeMap):
     """Mean of each channel: (N, H, W, C) -> (N, C)."""
-
-    owns_output = True
-    owns_grad = True
-
-    def settings(self) -> dict[str, Any]:
-        """There are none."""
-        return {}
-
-    def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (C,)."""
-        return _map_shape(input_shape)[3:]
-
-    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Pool; the context is the shape of x."""
-        x = self.check_input(x, 4)
-        n, h, w, c = x.shape
-        y = self.backend.empty((n, 1, 1, c), x.dtype)
-        self.backend.avg_pool2d(x, windows=whole_map(h, w), out=y)
-        return y.reshape(n, c), (x.shape if training else None)
-
-    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
-        shape = self.check_context(context)
-        grad_output = self.check_grad(grad_output, (shape[0], shape[3]))
-        if not needs_input_grad:
-            return None
-        grad_input = self.backend.empty(shape, grad_output.dtype)
-        grad = grad_output.reshape(shape[0], 1, 1, shape[3])
-        self.backend.avg_pool2d_backward(grad, windows=whole_map(*shape[1:3]), out=grad_input)
-        return grad_input

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from fastconv import _validate as validate
 from fastconv import random
@@ -17,9 +16,7 @@ from fastconv.nn.model.model import Layer
 class Identity(Layer):
     """``y = x``: the very same array."""
 
-    def settings(self) -> dict[str, Any]:
-        """There are none."""
-        return {}
+    setting_names = ()
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Return x; there is no context."""
@@ -36,9 +33,7 @@ class Flatten(Layer):
     PyTorch's runs through C, H, W, so that the dense layer behind it has its rows in another order.
     """
 
-    def settings(self) -> dict[str, Any]:
-        """There are none."""
-        return {}
+    setting_names = ()
 
     def infer(self, input_shape: Shape) -> Shape:
         """(...) -> (product,)."""
@@ -61,13 +56,10 @@ class Scale(Layer):
 
     owns_output = True
     owns_grad = True
+    setting_names = ("factor",)
 
     def __init__(self, factor: float) -> None:
         self.factor = validate.number(factor, "factor")
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
-        return {"factor": self.factor}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Multiply; the context is the shape of x."""
@@ -98,13 +90,10 @@ class Dropout(Layer):
     """
 
     owns_grad = True
+    setting_names = ("p",)
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = validate.number(p, "p", low=0, high=1)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
-        return {"p": self.p}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Drop; the context is the key of the mask and the shape of x."""
@@ -142,14 +131,11 @@ class SubsamplePad(Layer):
 
     owns_output = True
     owns_grad = True
+    setting_names = ("out_channels", "stride")
 
     def __init__(self, out_channels: int, *, stride: PairLike = 1) -> None:
         self.out_channels = validate.at_least_one(out_channels, "out_channels")
         self.stride = as_pair(stride, "stride")
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
-        return {"out_channels": self.out_channels, "stride": self.stride}
 
     def infer(self, input_shape: Shape) -> Shape:
         """(H, W, C) -> (P, Q, K)."""

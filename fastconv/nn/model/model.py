@@ -91,18 +91,9 @@ class Layer(AbstractLayer):
         homes = [layer.home for layer in layers]
         keeps = any(home.tensors and home.model is not key for home in homes)
         draft = Draft(backend, kind, keeps=keeps, root=key)
-        before = [(layer, dict(vars(layer))) for layer in layers]
-        try:
-            Scope(draft, self, "").setup_layer(shape)
-            draft.seed = random.next_build_seed() if seed is None else seed
-            drawn = [(tensor, draw()) for tensor, _, draw in draft.tensors]
-            groups = [[item for item in drawn if type(item[0]) is cls] for cls in (Parameter, Buffer)]
-            allocate(backend, kind, groups)
-        except BaseException:
-            for layer, attributes in before:
-                vars(layer).clear()
-                vars(layer).update(attributes)
-            raise
+        Scope(draft, self, "").setup_layer(shape)
+        draft.seed = random.next_build_seed() if seed is None else seed
+        allocate(backend, kind, [(tensor, draw()) for tensor, _, draw in draft.tensors])
         self._adopt(draft, shape, {id(layer): layer.own_tensors() for layer in layers})
         return self
 
@@ -168,8 +159,7 @@ class Layer(AbstractLayer):
         layers, tensors = self.walk(), self.tensors()
         if any(layer.backend is not target for layer in layers):
             host = [(tensor, tensor.arena.backend.to_numpy(tensor.array)) for tensor in tensors]
-            groups = [[item for item in host if type(item[0]) is cls] for cls in (Parameter, Buffer)]
-            allocate(target, self.dtype, groups)
+            allocate(target, self.dtype, host)
             for layer in layers:
                 layer.settle(layer.home._replace(backend=target))
             _arrange(self)

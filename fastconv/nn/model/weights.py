@@ -26,24 +26,12 @@ VERSION = 1
 
 
 def save_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
-    """Write the parameters and buffers of a built model.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written; what was there before is unchanged.
-    """
+    """Write the parameters and buffers of a built model; OSError leaves what was there before."""
     write_tensors(path, host_tensors(model), {"kind": "weights"})
 
 
 def load_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
-    """Read the parameters and buffers of a built model.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, damaged, or of another model; the model is unchanged.
-    """
+    """Read the parameters and buffers of a built model; CheckpointError leaves it unchanged."""
     tensors, _ = read_tensors(path, kind="weights")
     check_fit(path, tensors, model.named_tensors())
     set_tensors(model, tensors)
@@ -78,13 +66,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
 
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the tensors and the metadata of a file that `write_tensors` wrote with this `kind`.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, damaged, or something else.
-    """
+    """Return the tensors and the metadata of a file that `write_tensors` wrote with this `kind`."""
     name = os.fspath(path)
     if not Path(path).is_file():
         raise CheckpointError(f"path: got {name!r}, which is no file; allowed: a file of {kind} that fastconv wrote")

@@ -10,17 +10,13 @@ namespace emulator {
 
 [[noreturn]] void fault(const char* format, ...) __attribute__((format(printf, 1, 2)));
 
-// Block. The number of threads that arrive with a predicate that is not zero is what all of them get.
-int barrier(int predicate, int line);
+// Block.
+void barrier(int line);
 
 // Warp.
-enum class Shuffle : int { index, up, down, exclusive_or };
-enum class Reduction : int { add, minimum, maximum };
+enum class Shuffle : int { index, exclusive_or };
 void sync_warp(unsigned mask, int line);
 uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t value, int argument, int width, int line);
-unsigned ballot(unsigned mask, int predicate, int line);
-int reduce(Reduction kind, unsigned mask, int value, int line);
-unsigned active_lanes();
 
 // Shared memory. Static arrays get a slot a declaration and instantiation; bytes between them belong to nobody.
 struct Slot {

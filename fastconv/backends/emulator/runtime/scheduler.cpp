@@ -110,8 +110,6 @@ static void complete_barrier() {
     }
     launch.waiting = 0;
     ++launch.barriers;
-    launch.last_votes = launch.votes;
-    launch.votes = 0;
     if (launch.settings.order == (int)Order::skewed) {
         for (Warp& warp : launch.warps) warp.priority = draw();
     }
@@ -122,18 +120,16 @@ static void complete_barrier() {
     }
 }
 
-int barrier(int predicate, int line) {
+void barrier(int line) {
     Fibre* me = launch.current;
     me->state = State::at_barrier;
     me->line = line;
-    launch.votes += predicate;
     ++launch.waiting;
     if (launch.live != launch.threads)
         fault("__syncthreads in line %d, but %u of %u threads of the block have ended", line,
               launch.threads - launch.live, launch.threads);
     if (launch.waiting == launch.live) complete_barrier();
     wait_and_switch();
-    return launch.last_votes;
 }
 
 void finish_fibre() {
@@ -163,7 +159,6 @@ void run_block() {
     const Settings& s = launch.settings;
     launch.live = launch.threads;
     launch.waiting = launch.done = launch.barriers = 0;
-    launch.votes = 0;
     launch.ready.clear();
     launch.next = 0;
     ++launch.block;

@@ -64,7 +64,6 @@ struct Launch {
     size_t next;
     unsigned threads, live, waiting, done;
     uint32_t barriers;  // how many this block has passed
-    int votes, last_votes;
     uint64_t block;  // number of the block, over all launches of the process
     uint64_t random;
     Fibre* current;
@@ -79,7 +78,6 @@ void prepare_fibre(Fibre& fibre);
 void switch_fibre(Fibre* to);  // nullptr: back to the launch
 bool on_stack(const void* address);
 bool in_guard_page(const void* address);
-void unwind();  // from a signal handler: abandon the block
 
 // scheduler.cpp
 void make_ready(unsigned thread);
@@ -90,7 +88,6 @@ uint32_t draw();
 
 // warp.cpp
 void collective(unsigned mask, const char* name, void* operands, Finish finish, int line);
-void complete_collectives(unsigned warp);
 void release_lanes(unsigned warp, unsigned lanes);
 
 // copies.cpp

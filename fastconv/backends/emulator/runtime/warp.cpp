@@ -41,8 +41,8 @@ void collective(unsigned mask, const char* name, void* operands, Finish finish, 
     wait_and_switch();
 }
 
-static const char SYNC[] = "__syncwarp", VOTE[] = "__ballot_sync", REDUCE[] = "__reduce_sync";
-static const char* const SHUFFLE[] = {"__shfl_sync", "__shfl_up_sync", "__shfl_down_sync", "__shfl_xor_sync"};
+static const char SYNC[] = "__syncwarp";
+static const char* const SHUFFLE[] = {"__shfl_sync", "__shfl_xor_sync"};
 
 void sync_warp(unsigned mask, int line) {
     collective(mask, SYNC, nullptr, [](void**, unsigned) { ++launch.warps[launch.current->warp].syncs; }, line);
@@ -56,12 +56,8 @@ struct ShuffleOperands {
 
 static int source_lane(const ShuffleOperands& o, int lane) {
     const int first = lane / o.width * o.width, last = first + o.width - 1;
-    switch (o.kind) {
-        case Shuffle::index: return first + (o.argument & (o.width - 1));
-        case Shuffle::up: return lane - o.argument < first ? lane : lane - o.argument;
-        case Shuffle::down: return lane + o.argument > last ? lane : lane + o.argument;
-        default: return (lane ^ o.argument) > last ? lane : lane ^ o.argument;
-    }
+    if (o.kind == Shuffle::index) return first + (o.argument & (o.width - 1));
+    return (lane ^ o.argument) > last ? lane : lane ^ o.argument;
 }
 
 uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t value, int argument, int width, int line) {
@@ -77,59 +73,6 @@ uint64_t shuffle(Shuffle kind, unsigned mask, uint64_t value, int argument, int 
     };
     collective(mask, SHUFFLE[(int)kind], &mine, finish, line);
     return mine.result;
-}
-
-struct VoteOperands {
-    int predicate;
-    unsigned result;
-};
-
-unsigned ballot(unsigned mask, int predicate, int line) {
-    VoteOperands mine{predicate, 0};
-    const Finish finish = [](void** operands, unsigned lanes) {
-        unsigned result = 0;
-        for (unsigned lane = 0; lane < WARP; ++lane) {
-            if (lanes >> lane & 1 && ((VoteOperands*)operands[lane])->predicate) result |= 1u << lane;
-        }
-        for (unsigned lane = 0; lane < WARP; ++lane) {
-            if (lanes >> lane & 1) ((VoteOperands*)operands[lane])->result = result;
-        }
-    };
-    collective(mask, VOTE, &mine, finish, line);
-    return mine.result;
-}
-
-struct ReduceOperands {
-    int value;
-    Reduction kind;
-};
-
-int reduce(Reduction kind, unsigned mask, int value, int line) {
-    ReduceOperands mine{value, kind};
-    const Finish finish = [](void** operands, unsigned lanes) {
-        bool first = true;
-        int result = 0;
-        for (unsigned lane = 0; lane < WARP; ++lane) {
-            if (!(lanes >> lane & 1)) continue;
-            const auto& o = *(ReduceOperands*)operands[lane];
-            if (first)
-                result = o.value;
-            else if (o.kind == Reduction::add)
-                result += o.value;
-            else
-                result = o.kind == Reduction::minimum ? std::min(result, o.value) : std::max(result, o.value);
-            first = false;
-        }
-        for (unsigned lane = 0; lane < WARP; ++lane) {
-            if (lanes >> lane & 1) ((ReduceOperands*)operands[lane])->value = result;
-        }
-    };
-    collective(mask, REDUCE, &mine, finish, line);
-    return mine.value;
-}
-
-unsigned active_lanes() {
-    return launch.warps[launch.current->warp].live;
 }
 
 }  // namespace emulator

@@ -14,7 +14,7 @@ from fastconv import nn
 from fastconv.errors import ArgumentError
 from fastconv.nn.core.parameter import runs
 from tests.nn.layers.test_layers import LAYERS
-from tests.nn.model.test_sharing import MOVES, SHAPE, trained
+from tests.nn.model.test_model_sharing import MOVES, SHAPE, trained
 
 COPIES = {
     "deepcopy": copy.deepcopy,

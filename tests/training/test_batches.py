@@ -1,0 +1,178 @@
+"""What a trainer takes for data, and what it says of everything else."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import (
+    ArgumentError,
+    DataError,
+    DTypeError,
+    ShapeError,
+)
+from fastconv.optim import SGD
+from fastconv.training import Callback
+from tests.training.trainers import assert_same_bits, data_of, model_of, trainer_of, weights
+
+
+def test_refuses_what_is_no_data(rng):
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(model_of())
+        x, y = data_of(rng, 8)
+        for bad in (x, 3, iter([(x, y)])):
+            with pytest.raises(ArgumentError, match="train: got"):
+                trainer.fit(bad, 1)
+        with pytest.raises(ShapeError, match="y: got shape"):
+            trainer.fit((x, y[:-1]), 1)
+        with pytest.raises(ArgumentError, match="epochs"):
+            trainer.fit((x, y), 0)
+        with pytest.raises(DTypeError, match="float64"):
+            trainer.train_step(x.astype(np.float64), y)
+        with pytest.raises(ArgumentError, match="labels"):
+            trainer.train_step(x, y + 3)
+        with pytest.raises(ShapeError, match="Conv2d"):
+            trainer.train_step(x[..., :1], y)
+
+
+class Batches:
+    """Batches that claim a length."""
+
+    def __init__(self, batches, length):
+        self.batches, self.length = batches, length
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def test_no_batches_are_refused(backend, rng):
+    """Nothing done is no success: neither a loss of 0, nor the best validation there ever was."""
+    x, y = data_of(rng, 8)
+    images = fc.data.DataLoader(fc.data.shapes10("test", size=20), 64, drop_last=True)
+    once = Batches(iter([(x, y)]), 1)  # has no second epoch
+    trainer = trainer_of(model_of())
+    nothing = [(x[:0], y[:0]), images, [], Batches([], 3), Batches(iter(()), 1)]
+    for data in nothing:
+        with pytest.raises(DataError, match=r"train: got .* no batches; allowed: at least one"):
+            trainer.fit(data, 1)
+        with pytest.raises(DataError, match=r"data: got .* no batches"):
+            trainer.evaluate(data)
+        with pytest.raises(DataError, match=r"validation_data: got .* no batches"):
+            trainer.fit((x, y), 1, data)
+    with pytest.raises(DataError, match=r"data: got .* no batches"):
+        trainer.evaluate([(x[:0], y[:0])])
+    with pytest.raises(ShapeError, match=r"x: got shape \(0, 8, 8, 2\), a batch of nothing"):
+        trainer.train_step(x[:0], y[:0])
+    assert trainer.epoch == 0
+    assert trainer.history.epochs == 0
+    with pytest.raises(DataError, match=r"train: got .* no batches"):
+        trainer.fit(once, 2)
+    assert trainer.epoch == trainer.history.epochs == 1
+    assert trainer.evaluate([(x, y), (x[:0], y[:0])]) == trainer.evaluate((x, y))  # an empty one beside others
+
+
+class Rows(nn.Layer):
+    """Notes which rows it sees."""
+
+    def __init__(self):
+        self.seen = []
+
+    def forward(self, x, *, training):
+        if training:
+            self.seen += fc.to_numpy(x)[:, 0].astype(int).tolist()
+        return x, ()
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return grad_output
+
+
+def test_pairs_are_shuffled_by_seed_and_epoch(backend):
+    x, y = fc.asarray(np.arange(20, dtype=np.float32)[:, None]), fc.asarray(np.arange(20, dtype=np.int32) % 3)
+
+    def orders(seed, *epochs, **options):
+        rows = Rows()
+        trainer = trainer_of(nn.Sequential(rows, nn.Dense(3)).build((1,)), seed=seed)
+        for count in epochs:
+            trainer.fit((x, y), count, (x, y), batch_size=8, **options)
+        return [rows.seen[i : i + 20] for i in range(0, len(rows.seen), 20)]
+
+    first, second = orders(5, 2)
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert len({tuple(order) for order in (first, second, range(20))}) == 3
+    assert orders(5, 1, 1) == [first, second]  # as a run that was taken up again
+    assert orders(6, 1) != [first]
+    assert orders(5, 1, shuffle=True) == [first]
+    assert orders(5, 2, shuffle=False) == [list(range(20))] * 2
+
+
+TAKES = {
+    "a list of two arrays": lambda t, x, y: t.fit([x, y], 1),
+    "a list of lists": lambda t, x, y: t.fit([[x, y], [x, y]], 1),
+    "one callback": lambda t, x, y: setattr(t, "callbacks", Callback()),
+    "a validation pair": lambda t, x, y: t.fit([(x, y)], 1, (x, y), batch_size=4),
+}
+
+
+@pytest.mark.parametrize("habit", TAKES)
+def test_takes(rng, habit):
+    with fc.use_backend("numpy"):
+        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
+        TAKES[habit](trainer, x, y)
+        assert trainer.epoch == trainer.history.epochs
+        assert isinstance(trainer.callbacks, tuple)
+
+
+REFUSES = {
+    "a dict": (lambda t, x, y: t.fit({"x": x, "y": y}, 1), r"train: got dict; allowed: a pair of arrays in one argu"),
+    "x alone": (lambda t, x, y: t.fit(x, y, 1), r"train: got ndarray; allowed: a pair of arrays in one argument, \(x"),
+    "a string": (lambda t, x, y: t.fit("cifar10", 1), "train: got str"),
+    "a data set": (lambda t, x, y: t.fit(fc.data.shapes10(size=8), 1), "train: got Dataset; allowed: .*DataLoader"),
+    "lists of numbers": (lambda t, x, y: t.fit((x.tolist(), y.tolist()), 1), "train: got a batch|train: got"),
+    "whole numbers": (lambda t, x, y: t.fit((x.astype(int), y), 1), "x of train: got int64"),
+    "float64": (lambda t, x, y: t.fit((x.astype(float), y), 1), "x of train: got float64"),
+    "a masked array": (lambda t, x, y: t.fit((np.ma.array(x), y), 1), "masked"),
+    "batches of three": (lambda t, x, y: t.fit([(x, y, y)], 1), "train: got a batch that is tuple of 3"),
+    "a batch of one array": (lambda t, x, y: t.fit([x], 1), "train: got a batch that is ndarray"),
+    "labels as a list": (lambda t, x, y: t.train_step(x, y.tolist()), "y: got list"),
+    "x as a list": (lambda t, x, y: t.train_step(x.tolist(), y), "x: got list"),
+    "shuffle of batches": (lambda t, x, y: t.fit([(x, y)], 1, shuffle=True), "shuffle: got True with batches"),
+    "batch_size of batches": (lambda t, x, y: t.fit([(x, y)], 1, batch_size=4), "batch_size: got 4 with batches"),
+    "batch_size in evaluate": (lambda t, x, y: t.evaluate([(x, y)], batch_size=4), "batch_size: got 4 with batches"),
+    "shuffle as a word": (lambda t, x, y: t.fit((x, y), 1, shuffle="yes"), "shuffle: got 'yes'"),
+    "half a batch": (lambda t, x, y: t.fit((x, y), 1, batch_size=0.5), "batch_size: got 0.5"),
+    "stop_training": (lambda t, x, y: setattr(t, "stop_training", True), "stop_training: got .*trainer.stop"),
+    "another model's": (lambda t, x, y: setattr(t, "optimizer", SGD(model_of().parameters(), 1)), "optimizer: got SGD"),
+    "a seed of -1": (lambda t, x, y: setattr(t, "seed", -1), "seed: got -1"),
+}
+
+
+@pytest.mark.parametrize("habit", REFUSES)
+def test_refuses_a_habit_from_elsewhere(rng, habit):
+    """One error, that says what to write, and nothing was done."""
+    with fc.use_backend("numpy"):
+        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
+        before, optimizer = weights(trainer.model), trainer.optimizer
+        use, message = REFUSES[habit]
+        with pytest.raises(fc.errors.FastconvError, match=message):
+            use(trainer, x, y)
+        assert_same_bits(weights(trainer.model), before)
+        assert (trainer.step, trainer.epoch, trainer.history.epochs) == (0, 0, 0)
+        assert trainer.optimizer is optimizer
+
+
+@pytest.mark.parametrize("more", [{}, {"batch_size": 2}])
+@pytest.mark.parametrize("which", ["x", "y"])
+def test_a_list_in_a_pair_is_named(rng, which, more):
+    pair = {"x": rng.standard_normal((6, 3)).astype(np.float32), "y": np.zeros(6, np.int32)}
+    pair[which] = pair[which].tolist()
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    trainer = trainer_of(model)
+    for use in (lambda data: trainer.fit(data, 1, **more), lambda data: trainer.evaluate(data, **more)):
+        for data in (tuple(pair.values()), list(pair.values())):
+            with pytest.raises(
+                DTypeError, match=rf"^{which}( of \w+)?: got list; allowed: an array.*asarray\({which}\)"
+            ):
+                use(data)

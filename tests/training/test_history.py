@@ -1,0 +1,21 @@
+"""The file of a history: what is not finite comes back, what is something else is refused."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.training import History
+
+
+def test_history_file(tmp_path):
+    history = History()
+    history.append({"loss": 1.5, "accuracy": 0.25})
+    history.append({"loss": float("nan"), "val_loss": 2.0})
+    history.save(tmp_path / "history.json")
+    assert "NaN" not in (tmp_path / "history.json").read_text()
+    got = History.load(tmp_path / "history.json").history
+    np.testing.assert_equal(got, {"loss": [1.5, np.nan], "accuracy": [0.25, np.nan], "val_loss": [np.nan, 2.0]})
+    (tmp_path / "other.json").write_text("[1]")
+    for name in ("other.json", "missing.json"):
+        with pytest.raises(fc.errors.DataError, match=name):
+            History.load(tmp_path / name)
