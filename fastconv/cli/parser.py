@@ -41,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_data_command(commands)
     _add_summary(commands)
     _add_explain(commands)
     _add_warmup(commands)
@@ -83,13 +84,17 @@ def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
 def _add_data(parser: argparse.ArgumentParser, dataset: str | None) -> None:
     group = parser.add_argument_group("data")
     group.add_argument(
-        "--dataset", choices=DATASETS, default=dataset, help="shapes10 is drawn on the spot, cifar10 is read from files"
+        "--dataset",
+        choices=DATASETS,
+        default=dataset,
+        metavar="NAME",
+        help="of 'fastconv data list'; shapes10 is drawn on the spot",
     )
     group.add_argument(
         "--data-dir",
         type=_path,
         metavar="DIR",
-        help="where cifar-10-batches-bin or cifar-10-batches-py is; else FASTCONV_DATA_DIR",
+        help="where the files of data sets are; else FASTCONV_DATA_DIR",
     )
     group.add_argument("--limit", type=_positive, metavar="N", help="use the first N images of each part only")
 
@@ -148,6 +153,16 @@ def _add_predict(commands: _Group) -> None:
     parser.add_argument(
         "--top", type=_positive, default=3, metavar="K", help="how many classes to print for each image"
     )
+
+
+def _add_data_command(commands: _Group) -> None:
+    parser = _command(commands, "data", "list the data sets, or download one", computes=False)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    listing = actions.add_parser("list", help="which data sets there are, and whether they can be read here")
+    getting = actions.add_parser("download", help="get the files of a data set, or what is missing of them")
+    getting.add_argument("name", metavar="NAME", help="of a data set, as 'fastconv data list' has it")
+    for action in (listing, getting):
+        action.add_argument("--data-dir", type=_path, metavar="DIR", help="where; else FASTCONV_DATA_DIR")
 
 
 def _add_summary(commands: _Group) -> None:

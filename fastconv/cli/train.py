@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
-from fastconv.cli.choices import EPOCHS, RECIPES, apply_computing_options, load_dataset, make_model, make_optimizer
+from fastconv.cli.choices import RECIPES, apply_computing_options, load_dataset, make_model, make_optimizer
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.run_folder import RunFolder, claim_folder
 from fastconv.cli.trained import save_trained
-from fastconv.data import DataLoader, Dataset, FlipCrop
+from fastconv.data import SOURCES, DataLoader, Dataset, FlipCrop
 from fastconv.errors import ArgumentError, DataError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import schedules
@@ -99,9 +99,9 @@ def _fill_in_recipe(options: argparse.Namespace) -> None:
     options.schedule = options.schedule or recipe.schedule
     if options.weight_decay is None:
         options.weight_decay = recipe.weight_decay if own_optimizer else 0.0
-    options.epochs = options.epochs or EPOCHS[options.dataset]
+    options.epochs = options.epochs or SOURCES[options.dataset].epochs
     if options.augment is None:
-        options.augment = options.dataset == "cifar10"
+        options.augment = SOURCES[options.dataset].augmented
 
 
 def _recipe(options: argparse.Namespace) -> dict[str, Any]:
@@ -129,7 +129,8 @@ def _recipe_to_resume(options: argparse.Namespace, files: RunFolder) -> dict[str
 def _prepare(
     options: argparse.Namespace, train: Dataset, test: Dataset, files: RunFolder
 ) -> tuple[Trainer, DataLoader, DataLoader]:
-    model = make_model(options.model, dtype=options.dtype, seed=options.seed)
+    shape = train.images.shape[1:]
+    model = make_model(options.model, len(train.class_names), shape, dtype=options.dtype, seed=options.seed)
     train_loader = DataLoader(
         train,
         options.batch_size,
@@ -139,7 +140,12 @@ def _prepare(
     )
     test_loader = DataLoader(test, 256, shuffle=False, dtype=options.dtype)
     about = {**_recipe(options), "epochs": options.epochs}
-    about |= {"class_names": train.class_names, "mean": train_loader.mean, "std": train_loader.std}
+    about |= {
+        "input_shape": shape,
+        "class_names": train.class_names,
+        "mean": train_loader.mean,
+        "std": train_loader.std,
+    }
     optimizer = make_optimizer(options.optimizer, model.parameters(), options.lr, options.weight_decay)
     schedule = _schedule(options.schedule, options.lr, len(train_loader) * options.epochs)
     loss = SoftmaxCrossEntropy(options.label_smoothing)
@@ -190,9 +196,8 @@ def _report(options: argparse.Namespace, trainer: Trainer, files: RunFolder, ela
     print(f"state     {files.checkpoint} (for --resume)")
     print(f"next      {_evaluate_command(options, files)}")
     if options.dataset == "shapes10":
-        print("CIFAR-10  fastconv train --dataset cifar10 --data-dir DIR")
-        print("          with the binary version of https://www.cs.toronto.edu/~kriz/cifar.html")
-        print("          unpacked in DIR")
+        print("CIFAR-10  fastconv data download cifar10 --data-dir DIR")
+        print("          fastconv train --dataset cifar10 --data-dir DIR")
 
 
 def _evaluate_command(options: argparse.Namespace, files: RunFolder) -> str:

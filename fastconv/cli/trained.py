@@ -16,7 +16,7 @@ from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, 
 
 
 def save_trained(path: Path, model: Layer, about: Mapping[str, Any]) -> None:
-    """Write the weights of `model`; `about` has at least ``model``, ``dataset``, ``class_names``, ``mean``, ``std``."""
+    """Write the weights of `model`; `about` has at least model, dataset, input_shape, class_names, mean, std."""
     write_tensors(path, host_tensors(model), {"kind": "weights", "about": dict(about)})
 
 
@@ -34,7 +34,8 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
     about: dict[str, Any] = manifest.get("about", {})
     name = _agreed("model", options, about, MODELS)
     dtype = next(iter(tensors.values())).dtype if tensors else np.dtype(np.float32)
-    model = make_model(name, dtype=dtype)
+    shape = about.get("input_shape", (32, 32, 3))
+    model = make_model(name, len(about.get("class_names", range(10))), shape, dtype=dtype)
     load_weights(model, options.weights)
     return model, about
 

@@ -5,13 +5,16 @@ from fastconv.data.arrays import arrays, generated, npz
 from fastconv.data.augmentations import FlipCrop
 from fastconv.data.cifar import cifar10, cifar100
 from fastconv.data.dataset import Dataset
+from fastconv.data.downloads import download
 from fastconv.data.idx import read_idx
 from fastconv.data.images import image_folder, read_image
 from fastconv.data.loader import DataLoader
 from fastconv.data.mnist import fashion_mnist, mnist
 from fastconv.data.shapes import shapes10
+from fastconv.data.sources import SOURCES
 
 __all__ = [
+    "SOURCES",
     "DataLoader",
     "Dataset",
     "FlipCrop",
@@ -19,6 +22,7 @@ __all__ = [
     "cifar10",
     "cifar100",
     "default_directory",
+    "download",
     "fashion_mnist",
     "generated",
     "image_folder",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -19,7 +18,7 @@ from fastconv.data.statistics import channel_statistics
 from fastconv.errors import ArgumentError, DataError
 
 _Result = TypeVar("_Result")
-_DAMAGE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error, zipfile.BadZipFile)
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error)
 
 
 def arrays(
@@ -161,11 +160,13 @@ def _array(value: Any, name: str) -> np.ndarray:
 
 def _whole(path: PathLike, read: Callable[[], _Result], allowed: str) -> _Result:
     """Read a file; DataError where it cannot be read or is damaged."""
+    from zipfile import BadZipFile
+
     try:
         return read()
     except DataError:
         raise
-    except _DAMAGE as error:
+    except (*_DAMAGE, BadZipFile) as error:
         # Without NumPy's advice to unpickle.
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "a damaged or foreign file"
         raise DataError(f"{path}: got {reason}; allowed: {allowed}") from error

@@ -6,7 +6,6 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -148,6 +147,8 @@ def _read_all(
     found: list[tuple[Path, str]], size: tuple[int, int] | None, fit: str, channels: int, *, skip: bool
 ) -> tuple[np.ndarray, list[str]]:
     """Return the images that can be read, and the names of their classes."""
+    from concurrent.futures import ThreadPoolExecutor
+
     pillow = _pillow()
     labels: list[str] = []
     skipped: list[DataError] = []
