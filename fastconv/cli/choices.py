@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastconv.data.sources import SOURCES
+from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def apply_computing_options(options: argparse.Namespace) -> None:
 
 def load_dataset(options: argparse.Namespace, name: str, split: Literal["train", "test"]) -> Dataset:
     """Return one part of the data set `name`, cut to ``--limit``."""
+    if name not in SOURCES:  # of weights that were trained on an own folder
+        raise ArgumentError("--images: got none for weights of an own folder; allowed: the folder, or files to predict")
     return SOURCES[name].read(options.data_dir, split, options.limit)
 
 

@@ -81,14 +81,20 @@ def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def _add_data(parser: argparse.ArgumentParser, dataset: str | None) -> None:
+def _add_own_images(group: _Group) -> None:
+    group.add_argument(
+        "--images", type=_path, metavar="DIR", help="an own folder of PNG and JPEG files, with a folder for each class"
+    )
+    group.add_argument("--skip-broken", action="store_true", help="pass over images that cannot be read, and name them")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> _Group:
     group = parser.add_argument_group("data")
     group.add_argument(
         "--dataset",
         choices=DATASETS,
-        default=dataset,
         metavar="NAME",
-        help="of 'fastconv data list'; shapes10 is drawn on the spot",
+        help="of 'fastconv data list'; training takes shapes10 by default, which is drawn on the spot",
     )
     group.add_argument(
         "--data-dir",
@@ -97,11 +103,17 @@ def _add_data(parser: argparse.ArgumentParser, dataset: str | None) -> None:
         help="where the files of data sets are; else FASTCONV_DATA_DIR",
     )
     group.add_argument("--limit", type=_positive, metavar="N", help="use the first N images of each part only")
+    return group
 
 
 def _add_train(commands: _Group) -> None:
     parser = _command(commands, "train", "train a network and write its weights and history")
-    _add_data(parser, "shapes10")
+    group = _add_data(parser)
+    _add_own_images(group)
+    group.add_argument("--image-size", type=_side, nargs=2, metavar=("H", "W"), help="of own images; 32 32 by default")
+    group.add_argument(
+        "--image-fit", choices=("crop", "resize"), help="how they get it: cropped (the default) or stretched"
+    )
     group = parser.add_argument_group("recipe; what is not given comes from the model's own")
     group.add_argument("--model", choices=MODELS, default="keras_cnn")
     group.add_argument("--epochs", type=_positive, metavar="N")
@@ -127,25 +139,29 @@ def _add_train(commands: _Group) -> None:
     )
 
 
-def _add_weights(parser: argparse.ArgumentParser) -> None:
+def _add_weights(parser: argparse.ArgumentParser) -> _Group:
     parser.add_argument(
         "weights", type=_path, metavar="WEIGHTS", help="a .safetensors file that 'fastconv train' wrote"
     )
     parser.add_argument("--model", choices=MODELS, help="only if the file does not name its model")
     parser.add_argument("--batch-size", type=_positive, default=256, metavar="N")
-    _add_data(parser, None)
+    return _add_data(parser)
 
 
 def _add_evaluate(commands: _Group) -> None:
     parser = _command(commands, "evaluate", "measure a trained network on the test images")
-    _add_weights(parser)
+    _add_own_images(_add_weights(parser))
 
 
 def _add_predict(commands: _Group) -> None:
     parser = _command(commands, "predict", "name what images show")
     _add_weights(parser)
     parser.add_argument(
-        "--images", type=_path, metavar="FILE", help="a .npy file of uint8 images, (H, W, 3) or (N, H, W, 3), RGB"
+        "--images",
+        type=_path,
+        nargs="+",
+        metavar="FILE",
+        help="PNG and JPEG files, or a .npy file of uint8 images, (H, W, C) or (N, H, W, C), RGB",
     )
     parser.add_argument(
         "--index", type=_not_negative, nargs="+", metavar="I", help="images of the test part; default the first ten"

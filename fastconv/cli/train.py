@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
+from fastconv.cli import own_images
 from fastconv.cli.choices import RECIPES, apply_computing_options, load_dataset, make_model, make_optimizer
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.run_folder import RunFolder, claim_folder
@@ -23,7 +24,7 @@ from fastconv.optim.schedules import Schedule
 from fastconv.training import Callback, ProgressDisplay, Trainer, Training
 
 _RECIPE = (
-    *("model", "dataset", "limit", "augment", "batch_size", "seed", "dtype"),
+    *("model", "dataset", "image_size", "image_fit", "limit", "augment", "batch_size", "seed", "dtype"),
     *("optimizer", "lr", "schedule", "weight_decay", "label_smoothing"),
 )
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     _fill_in_recipe(options)
     apply_computing_options(options)
     fc.seed(options.seed)
-    train, test = load_dataset(options, options.dataset, "train"), load_dataset(options, options.dataset, "test")
+    train, test = _load(options)
     if not len(train):
         raise DataError(f"data: got no images in {train.name}; allowed: one or more")
     default = Path("runs") / f"{options.dataset}-{options.model}"
@@ -78,6 +79,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _load(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
+    if options.images is not None:
+        parts = own_images.load_parts(options, vars(options))
+        return parts["train"], parts["test"]
+    return load_dataset(options, options.dataset, "train"), load_dataset(options, options.dataset, "test")
+
+
 def _fit(options: argparse.Namespace, trainer: Trainer, train: DataLoader, test: DataLoader, files: RunFolder) -> None:
     try:
         trainer.fit(train, options.epochs - trainer.epoch, validation_data=test)
@@ -88,6 +96,7 @@ def _fit(options: argparse.Namespace, trainer: Trainer, train: DataLoader, test:
 
 
 def _fill_in_recipe(options: argparse.Namespace) -> None:
+    _fill_in_data(options)
     recipe = RECIPES[options.model]
     own_optimizer = options.optimizer in (None, recipe.optimizer)
     if not own_optimizer and options.lr is None:
@@ -99,9 +108,24 @@ def _fill_in_recipe(options: argparse.Namespace) -> None:
     options.schedule = options.schedule or recipe.schedule
     if options.weight_decay is None:
         options.weight_decay = recipe.weight_decay if own_optimizer else 0.0
-    options.epochs = options.epochs or SOURCES[options.dataset].epochs
+
+
+def _fill_in_data(options: argparse.Namespace) -> None:
+    if options.images is not None:
+        own_images.check_alone(options, "dataset", "data_dir")
+        options.dataset = own_images.NAME
+        options.image_size = options.image_size or [32, 32]
+        options.image_fit = options.image_fit or "crop"
+        epochs, augmented = own_images.EPOCHS, True
+    else:
+        for name in ("image_size", "image_fit"):
+            if getattr(options, name) is not None:
+                raise ArgumentError(f"--{name.replace('_', '-')}: got it without --images; allowed: beside --images")
+        options.dataset = options.dataset or "shapes10"
+        epochs, augmented = SOURCES[options.dataset].epochs, SOURCES[options.dataset].augmented
+    options.epochs = options.epochs or epochs
     if options.augment is None:
-        options.augment = SOURCES[options.dataset].augmented
+        options.augment = augmented
 
 
 def _recipe(options: argparse.Namespace) -> dict[str, Any]:
@@ -121,7 +145,7 @@ def _recipe_to_resume(options: argparse.Namespace, files: RunFolder) -> dict[str
     if changed:
         raise ArgumentError(
             f"--resume: got {', '.join(changed)}; allowed: the recipe of the run in {files.directory}, of which only"
-            " --epochs may differ (where and with what it is computed may: --backend, --threads, --data-dir)"
+            " --epochs may differ (where and with what it is computed may: --backend, --threads, --data-dir, --images)"
         )
     return before
 

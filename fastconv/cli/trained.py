@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.cli import own_images
 from fastconv.cli.choices import DATASETS, MODELS, make_model
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
@@ -48,7 +49,7 @@ def dataset_of(options: argparse.Namespace, about: Mapping[str, Any]) -> str:
     ArgumentError
         Nobody names one, or the user names another one than the file: its classes mean something else.
     """
-    return _agreed("dataset", options, about, DATASETS)
+    return _agreed("dataset", options, about, (*DATASETS, own_images.NAME))
 
 
 def _agreed(what: str, options: argparse.Namespace, about: Mapping[str, Any], choices: tuple[str, ...]) -> str:

@@ -212,5 +212,6 @@ def _read(pillow: ModuleType, path: Path, size: tuple[int, int] | None, fit: str
     except DataError:
         raise
     except Exception as error:  # a broken file can raise anything
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise DataError(f"{path}: got a broken image ({reason}); allowed: a whole PNG or JPEG") from error
+        foreign = isinstance(error, pillow.UnidentifiedImageError)
+        got = "no image" if foreign else f"a broken image ({str(error) or type(error).__name__})"
+        raise DataError(f"{path}: got {got}; allowed: a whole PNG or JPEG") from error

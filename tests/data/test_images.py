@@ -126,14 +126,14 @@ def broken_files(picture):
     whole, photo = png(picture), jpeg(np.resize(picture, (64, 64, 3)))
     noise = np.random.default_rng(0).integers(0, 65536, (4, 4), dtype=np.uint16)
     return {
-        "empty": (b"", "broken image"),
+        "empty": (b"", "got no image"),
         "cut-png": (whole[: len(whole) // 2], "broken image"),
         "cut-jpeg": (photo[: len(photo) // 2], "broken image"),
         "zero-tail-png": (whole[:60] + bytes(800), "ends with zeros"),
         "zero-tail-jpeg": (photo[:900] + bytes(800), "ends with zeros"),
         "bit": (whole[:50] + bytes([whole[50] ^ 4]) + whole[51:], "broken image"),
-        "text": (b"<html>not found</html>", "broken image"),
-        "gif": (b"GIF89a" + bytes(30), "broken image"),
+        "text": (b"<html>not found</html>", "got no image"),
+        "gif": (b"GIF89a" + bytes(30), "got no image"),
         "16-bit": (png(noise), "mode I;16; allowed: 8 bits a channel"),
     }
 
