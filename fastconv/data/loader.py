@@ -13,7 +13,6 @@ from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, RandomKey
-from fastconv.data._ahead import rows_ahead
 from fastconv.data._order import drawn, shuffled
 from fastconv.data.augmentations import FlipCrop
 from fastconv.data.dataset import Dataset
@@ -29,9 +28,9 @@ _NOTHING = FlipCrop(flip=False, pad=0)
 class DataLoader(Declared):
     """Makes batches ``(x, labels)`` of a data set or of a pair of arrays, images each by one backend operation.
 
-    Images stay in memory as bytes; an array that is mapped from a file stays there, and each batch is read while the
-    one before it is worked on. The order and the augmentation of an epoch depend on `seed` and on the epoch's number
-    only, so that a run can be taken up again at any epoch, on any backend.
+    Images stay in memory as bytes; of an array that is mapped from a file each batch reads its own rows. The order and
+    the augmentation of an epoch depend on `seed` and on the epoch's number only, so that a run can be taken up again at
+    any epoch, on any backend.
 
     Parameters
     ----------
@@ -188,13 +187,13 @@ class DataLoader(Declared):
 
     def _sources(self, backend: Backend, order: np.ndarray) -> Iterator[tuple[Array, Array]]:
         """Yield for each batch an array of the backend that has its rows, and where in it they are."""
-        if not self._is_mapped:
-            x, indices = self._on(backend)[0], backend.asarray(order)
-            for begin, end in self._pieces():
+        x, indices = self._on(backend)[0], backend.asarray(order)
+        for begin, end in self._pieces():
+            if self._is_mapped:
+                rows = np.take(x, order[begin:end], 0)
+                yield backend.asarray(rows), backend.asarray(np.arange(len(rows)))
+            else:
                 yield x, indices[begin:end]
-            return
-        for rows in rows_ahead(self._x, (order[begin:end] for begin, end in self._pieces())):
-            yield backend.asarray(rows), backend.asarray(np.arange(len(rows)))
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         for begin in range(0, self.num_samples, self.batch_size):

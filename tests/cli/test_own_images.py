@@ -132,10 +132,11 @@ def test_weights_of_an_own_folder_need_it(photos, capsys):
     for command in ("evaluate", "predict"):
         error = fails(capsys, command, "run/weights.safetensors", "--backend", "numpy")
         assert "--images: got none for weights of an own folder; allowed: the folder" in error
-    error = fails(
-        capsys, "train", "--images", "my photos", *SMALL, "--resume", "--output", "run", "--image-size", "8", "8"
-    )
+    resumed = ("train", "--images", "my photos", *SMALL, "--resume", "--output", "run")
+    error = fails(capsys, *resumed, "--image-size", "8", "8")
     assert "--image-size [8, 8] where the run has [32, 32]" in error
+    error = fails(capsys, *resumed, "--image-fit", "resize")
+    assert "--image-fit resize where the run has crop" in error
 
 
 def test_images_of_any_size_are_predicted(photos, trained, capsys):

@@ -324,7 +324,11 @@ def test_another_recipe_is_not_resumed(trained, tmp_path, monkeypatch, capsys, n
 def test_every_option_of_the_recipe_is_compared():
     from fastconv.cli.train import _RECIPE
 
-    assert {name.replace("_", "-") for name in _RECIPE} | {"precision"} == set(CHANGES)
+    assert {name.replace("_", "-") for name in _RECIPE} | {"precision"} == {
+        *CHANGES,
+        "image-size",
+        "image-fit",
+    }  # the two: test_own_images.py
 
 
 def test_all_differences_are_named(trained, capsys):
