@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from fastconv.data.sources import SOURCES
 from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
 
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from fastconv.optim import Optimizer
 
 MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
-DATASETS = ("shapes10", "cifar10")
+DATASETS = tuple(SOURCES)
 OPTIMIZERS = tuple(sorted(UPDATE_RULES))
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 
@@ -39,7 +41,6 @@ RECIPES = {
 }
 # What an optimizer is given beside the learning rate and the weight decay.
 _SETTINGS: dict[str, dict[str, float | bool]] = {"sgd": {"momentum": 0.9, "nesterov": True}}
-EPOCHS = {"shapes10": 5, "cifar10": 10}
 
 
 def apply_computing_options(options: argparse.Namespace) -> None:
@@ -59,14 +60,9 @@ def apply_computing_options(options: argparse.Namespace) -> None:
 
 def load_dataset(options: argparse.Namespace, name: str, split: Literal["train", "test"]) -> Dataset:
     """Return one part of the data set `name`, cut to ``--limit``."""
-    from fastconv.data import cifar10, shapes10
-
-    if name == "shapes10":
-        if options.data_dir is not None:
-            raise ArgumentError("--data-dir: got a folder for shapes10; allowed: with --dataset cifar10 only")
-        return shapes10(split) if options.limit is None else shapes10(split, size=options.limit)
-    data = cifar10(options.data_dir, split)
-    return data if options.limit is None else data.take(slice(options.limit))
+    if name not in SOURCES:  # of weights that were trained on an own folder
+        raise ArgumentError("--images: got none for weights of an own folder; allowed: the folder, or files to predict")
+    return SOURCES[name].read(options.data_dir, split, options.limit)
 
 
 def make_optimizer(name: str, parameters: Parameters, lr: float, weight_decay: float = 0.0) -> Optimizer:
@@ -78,9 +74,16 @@ def make_optimizer(name: str, parameters: Parameters, lr: float, weight_decay: f
     return made
 
 
-def make_model(name: str, *, dtype: Any = "float32", seed: int | None = None) -> Layer:
+def make_model(
+    name: str,
+    num_classes: int = 10,
+    input_shape: Sequence[int] = (32, 32, 3),
+    *,
+    dtype: Any = "float32",
+    seed: int | None = None,
+) -> Layer:
     """Return the model `name`, built."""
     from fastconv import models
 
-    model: Layer = getattr(models, name)(dtype=dtype, seed=seed)
+    model: Layer = getattr(models, name)(num_classes, input_shape=tuple(input_shape), dtype=dtype, seed=seed)
     return model

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-_KEPT = ("backend", "threads", "precision", "algorithm", "data_dir", "limit")
+_KEPT = ("backend", "threads", "precision", "algorithm", "data_dir", "images", "limit")
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import fastconv as fc
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options, load_dataset
+from fastconv.cli.own_images import check_alone, load_parts
 from fastconv.cli.trained import dataset_of, load_trained
 from fastconv.data import DataLoader, Dataset
 from fastconv.errors import CheckpointError, DataError
@@ -20,7 +21,11 @@ def run(options: argparse.Namespace) -> int:
     """Print loss, accuracy and the accuracy of each class."""
     apply_computing_options(options)
     model, about = load_trained(options)
-    data = load_dataset(options, dataset_of(options, about), "test")
+    if options.images is None:
+        data = load_dataset(options, dataset_of(options, about), "test")
+    else:
+        check_alone(options, "dataset", "data_dir")
+        data = load_parts(options, about)["test"]
     began = time.perf_counter()
     logits = compute_logits(model, data, options.batch_size, about)
     elapsed = time.perf_counter() - began

@@ -40,8 +40,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
-    _add_weights(_command(commands, "evaluate", "measure a trained network on the test images"))
+    _add_own_images(_add_weights(_command(commands, "evaluate", "measure a trained network on the test images")))
     _add_predict(commands)
+    _add_data_command(commands)
     _add_summary(commands)
     _add_explain(commands)
     _add_warmup(commands)
@@ -81,23 +82,39 @@ def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def _add_data(parser: argparse.ArgumentParser, dataset: str | None) -> None:
+def _add_own_images(group: _Group) -> None:
+    group.add_argument(
+        "--images", type=_path, metavar="DIR", help="an own folder of PNG and JPEG files, with a folder for each class"
+    )
+    group.add_argument("--skip-broken", action="store_true", help="pass over images that cannot be read, and name them")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> _Group:
     group = parser.add_argument_group("data")
     group.add_argument(
-        "--dataset", choices=DATASETS, default=dataset, help="shapes10 is drawn on the spot, cifar10 is read from files"
+        "--dataset",
+        choices=DATASETS,
+        metavar="NAME",
+        help="of 'fastconv data list'; training takes shapes10 by default, which is drawn on the spot",
     )
     group.add_argument(
         "--data-dir",
         type=_path,
         metavar="DIR",
-        help="where cifar-10-batches-bin or cifar-10-batches-py is; else FASTCONV_DATA_DIR",
+        help="where the files of data sets are; else FASTCONV_DATA_DIR",
     )
     group.add_argument("--limit", type=_positive, metavar="N", help="use the first N images of each part only")
+    return group
 
 
 def _add_train(commands: _Group) -> None:
     parser = _command(commands, "train", "train a network and write its weights and history")
-    _add_data(parser, "shapes10")
+    group = _add_data(parser)
+    _add_own_images(group)
+    group.add_argument("--image-size", type=_side, nargs=2, metavar=("H", "W"), help="of own images; 32 32 by default")
+    group.add_argument(
+        "--image-fit", choices=("crop", "resize"), help="how they get it: cropped (the default) or stretched"
+    )
     group = parser.add_argument_group("recipe; what is not given comes from the model's own")
     group.add_argument("--model", choices=MODELS, default="keras_cnn")
     group.add_argument("--epochs", type=_positive, metavar="N")
@@ -123,20 +140,24 @@ def _add_train(commands: _Group) -> None:
     )
 
 
-def _add_weights(parser: argparse.ArgumentParser) -> None:
+def _add_weights(parser: argparse.ArgumentParser) -> _Group:
     parser.add_argument(
         "weights", type=_path, metavar="WEIGHTS", help="a .safetensors file that 'fastconv train' wrote"
     )
     parser.add_argument("--model", choices=MODELS, help="only if the file does not name its model")
     parser.add_argument("--batch-size", type=_positive, default=256, metavar="N")
-    _add_data(parser, None)
+    return _add_data(parser)
 
 
 def _add_predict(commands: _Group) -> None:
     parser = _command(commands, "predict", "name what images show")
     _add_weights(parser)
     parser.add_argument(
-        "--images", type=_path, metavar="FILE", help="a .npy file of uint8 images, (H, W, 3) or (N, H, W, 3), RGB"
+        "--images",
+        type=_path,
+        nargs="+",
+        metavar="FILE",
+        help="PNG and JPEG files, or a .npy file of uint8 images, (H, W, C) or (N, H, W, C), RGB",
     )
     parser.add_argument(
         "--index", type=_not_negative, nargs="+", metavar="I", help="images of the test part; default the first ten"
@@ -144,6 +165,16 @@ def _add_predict(commands: _Group) -> None:
     parser.add_argument(
         "--top", type=_positive, default=3, metavar="K", help="how many classes to print for each image"
     )
+
+
+def _add_data_command(commands: _Group) -> None:
+    parser = _command(commands, "data", "list the data sets, or download one", computes=False)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    listing = actions.add_parser("list", help="which data sets there are, and whether they can be read here")
+    getting = actions.add_parser("download", help="get the files of a data set, or what is missing of them")
+    getting.add_argument("name", metavar="NAME", help="of a data set, as 'fastconv data list' has it")
+    for action in (listing, getting):
+        action.add_argument("--data-dir", type=_path, metavar="DIR", help="where; else FASTCONV_DATA_DIR")
 
 
 def _add_summary(commands: _Group) -> None:

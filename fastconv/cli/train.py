@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
-from fastconv.cli.choices import EPOCHS, RECIPES, apply_computing_options, load_dataset, make_model, make_optimizer
+from fastconv.cli import own_images
+from fastconv.cli.choices import RECIPES, apply_computing_options, load_dataset, make_model, make_optimizer
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.run_folder import RunFolder, claim_folder
 from fastconv.cli.trained import save_trained
-from fastconv.data import DataLoader, Dataset, FlipCrop
+from fastconv.data import SOURCES, DataLoader, Dataset, FlipCrop
 from fastconv.errors import ArgumentError, DataError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import schedules
@@ -23,7 +24,7 @@ from fastconv.optim.schedules import Schedule
 from fastconv.training import Callback, ProgressDisplay, Trainer, Training
 
 _RECIPE = (
-    *("model", "dataset", "limit", "augment", "batch_size", "seed", "dtype"),
+    *("model", "dataset", "image_size", "image_fit", "limit", "augment", "batch_size", "seed", "dtype"),
     *("optimizer", "lr", "schedule", "weight_decay", "label_smoothing"),
 )
 
@@ -59,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
     _fill_in_recipe(options)
     apply_computing_options(options)
     fc.seed(options.seed)
-    train, test = load_dataset(options, options.dataset, "train"), load_dataset(options, options.dataset, "test")
+    train, test = _load(options)
     if not len(train):
         raise DataError(f"data: got no images in {train.name}; allowed: one or more")
     default = Path("runs") / f"{options.dataset}-{options.model}"
@@ -78,6 +79,13 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _load(options: argparse.Namespace) -> tuple[Dataset, Dataset]:
+    if options.images is not None:
+        parts = own_images.load_parts(options, vars(options))
+        return parts["train"], parts["test"]
+    return load_dataset(options, options.dataset, "train"), load_dataset(options, options.dataset, "test")
+
+
 def _fit(options: argparse.Namespace, trainer: Trainer, train: DataLoader, test: DataLoader, files: RunFolder) -> None:
     try:
         trainer.fit(train, options.epochs - trainer.epoch, validation_data=test)
@@ -88,6 +96,7 @@ def _fit(options: argparse.Namespace, trainer: Trainer, train: DataLoader, test:
 
 
 def _fill_in_recipe(options: argparse.Namespace) -> None:
+    _fill_in_data(options)
     recipe = RECIPES[options.model]
     own_optimizer = options.optimizer in (None, recipe.optimizer)
     if not own_optimizer and options.lr is None:
@@ -99,9 +108,24 @@ def _fill_in_recipe(options: argparse.Namespace) -> None:
     options.schedule = options.schedule or recipe.schedule
     if options.weight_decay is None:
         options.weight_decay = recipe.weight_decay if own_optimizer else 0.0
-    options.epochs = options.epochs or EPOCHS[options.dataset]
+
+
+def _fill_in_data(options: argparse.Namespace) -> None:
+    if options.images is not None:
+        own_images.check_alone(options, "dataset", "data_dir")
+        options.dataset = own_images.NAME
+        options.image_size = options.image_size or [32, 32]
+        options.image_fit = options.image_fit or "crop"
+        epochs, augmented = own_images.EPOCHS, True
+    else:
+        for name in ("image_size", "image_fit"):
+            if getattr(options, name) is not None:
+                raise ArgumentError(f"--{name.replace('_', '-')}: got it without --images; allowed: beside --images")
+        options.dataset = options.dataset or "shapes10"
+        epochs, augmented = SOURCES[options.dataset].epochs, SOURCES[options.dataset].augmented
+    options.epochs = options.epochs or epochs
     if options.augment is None:
-        options.augment = options.dataset == "cifar10"
+        options.augment = augmented
 
 
 def _recipe(options: argparse.Namespace) -> dict[str, Any]:
@@ -121,7 +145,7 @@ def _recipe_to_resume(options: argparse.Namespace, files: RunFolder) -> dict[str
     if changed:
         raise ArgumentError(
             f"--resume: got {', '.join(changed)}; allowed: the recipe of the run in {files.directory}, of which only"
-            " --epochs may differ (where and with what it is computed may: --backend, --threads, --data-dir)"
+            " --epochs may differ (where and with what it is computed may: --backend, --threads, --data-dir, --images)"
         )
     return before
 
@@ -129,7 +153,8 @@ def _recipe_to_resume(options: argparse.Namespace, files: RunFolder) -> dict[str
 def _prepare(
     options: argparse.Namespace, train: Dataset, test: Dataset, files: RunFolder
 ) -> tuple[Trainer, DataLoader, DataLoader]:
-    model = make_model(options.model, dtype=options.dtype, seed=options.seed)
+    shape = train.images.shape[1:]
+    model = make_model(options.model, len(train.class_names), shape, dtype=options.dtype, seed=options.seed)
     train_loader = DataLoader(
         train,
         options.batch_size,
@@ -139,7 +164,12 @@ def _prepare(
     )
     test_loader = DataLoader(test, 256, shuffle=False, dtype=options.dtype)
     about = {**_recipe(options), "epochs": options.epochs}
-    about |= {"class_names": train.class_names, "mean": train_loader.mean, "std": train_loader.std}
+    about |= {
+        "input_shape": shape,
+        "class_names": train.class_names,
+        "mean": train_loader.mean,
+        "std": train_loader.std,
+    }
     optimizer = make_optimizer(options.optimizer, model.parameters(), options.lr, options.weight_decay)
     schedule = _schedule(options.schedule, options.lr, len(train_loader) * options.epochs)
     loss = SoftmaxCrossEntropy(options.label_smoothing)
@@ -190,9 +220,8 @@ def _report(options: argparse.Namespace, trainer: Trainer, files: RunFolder, ela
     print(f"state     {files.checkpoint} (for --resume)")
     print(f"next      {_evaluate_command(options, files)}")
     if options.dataset == "shapes10":
-        print("CIFAR-10  fastconv train --dataset cifar10 --data-dir DIR")
-        print("          with the binary version of https://www.cs.toronto.edu/~kriz/cifar.html")
-        print("          unpacked in DIR")
+        print("CIFAR-10  fastconv data download cifar10 --data-dir DIR")
+        print("          fastconv train --dataset cifar10 --data-dir DIR")
 
 
 def _evaluate_command(options: argparse.Namespace, files: RunFolder) -> str:

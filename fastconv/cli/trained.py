@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.cli import own_images
 from fastconv.cli.choices import DATASETS, MODELS, make_model
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
@@ -16,7 +17,7 @@ from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, 
 
 
 def save_trained(path: Path, model: Layer, about: Mapping[str, Any]) -> None:
-    """Write the weights of `model`; `about` has at least ``model``, ``dataset``, ``class_names``, ``mean``, ``std``."""
+    """Write the weights of `model`; `about` has at least model, dataset, input_shape, class_names, mean, std."""
     write_tensors(path, host_tensors(model), {"kind": "weights", "about": dict(about)})
 
 
@@ -26,14 +27,15 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
     about: dict[str, Any] = manifest.get("about", {})
     name = _agreed("model", options, about, MODELS)
     dtype = next(iter(tensors.values())).dtype if tensors else np.dtype(np.float32)
-    model = make_model(name, dtype=dtype)
+    shape = about.get("input_shape", (32, 32, 3))
+    model = make_model(name, len(about.get("class_names", range(10))), shape, dtype=dtype)
     load_weights(model, options.weights)
     return model, about
 
 
 def dataset_of(options: argparse.Namespace, about: Mapping[str, Any]) -> str:
     """Return the data set that the weights were trained on, or that the user names for weights that name none."""
-    return _agreed("dataset", options, about, DATASETS)
+    return _agreed("dataset", options, about, (*DATASETS, own_images.NAME))
 
 
 def _agreed(what: str, options: argparse.Namespace, about: Mapping[str, Any], choices: tuple[str, ...]) -> str:

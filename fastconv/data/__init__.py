@@ -1,9 +1,34 @@
-"""Data sets that fit in memory, and the loader that makes batches of them."""
+"""Data sets, and the loader that makes batches of them."""
 
+from fastconv.data._directory import default_directory
+from fastconv.data.arrays import arrays, generated, npz
 from fastconv.data.augmentations import FlipCrop
-from fastconv.data.cifar import cifar10, default_directory
+from fastconv.data.cifar import cifar10, cifar100
 from fastconv.data.dataset import Dataset
+from fastconv.data.downloads import download
+from fastconv.data.idx import read_idx
+from fastconv.data.images import image_folder, read_image
 from fastconv.data.loader import DataLoader
+from fastconv.data.mnist import fashion_mnist, mnist
 from fastconv.data.shapes import shapes10
+from fastconv.data.sources import SOURCES
 
-__all__ = ["DataLoader", "Dataset", "FlipCrop", "cifar10", "default_directory", "shapes10"]
+__all__ = [
+    "SOURCES",
+    "DataLoader",
+    "Dataset",
+    "FlipCrop",
+    "arrays",
+    "cifar10",
+    "cifar100",
+    "default_directory",
+    "download",
+    "fashion_mnist",
+    "generated",
+    "image_folder",
+    "mnist",
+    "npz",
+    "read_idx",
+    "read_image",
+    "shapes10",
+]

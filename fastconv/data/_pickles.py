@@ -1,4 +1,4 @@
-"""The pickled layout of CIFAR-10, read without trusting it.
+"""The pickled layout of CIFAR-10 and CIFAR-100, read without trusting it.
 
 A pickle is a program: it may call whatever it can import. Here it can import five names, and each of them stands for a
 small class or function of this file, so that neither foreign code nor NumPy's own unpickling sees the bytes before they
@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import DataError
-
-_LARGEST_FILE = 64_000_000  # a batch has 31 MB
 
 
 class _DType:
@@ -76,16 +74,16 @@ class _Unpickler(pickle.Unpickler):
         return _ALLOWED[module, name]
 
 
-def read_pickled_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the arrays ``data`` and ``labels`` of a pickled batch.
+def read_pickled_batch(path: Path, label_key: str, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the arrays ``data`` and `label_key` of a pickled batch of at most `largest` bytes.
 
     Raises
     ------
     DataError
         The file is damaged, or holds anything but integer arrays and plain containers.
     """
-    if path.stat().st_size > _LARGEST_FILE:
-        raise DataError(f"{path}: got {path.stat().st_size:,} bytes; allowed: at most {_LARGEST_FILE:,}")
+    if path.stat().st_size > largest:
+        raise DataError(f"{path}: got {path.stat().st_size:,} bytes; allowed: at most {largest:,}")
     try:
         with path.open("rb") as file:
             batch = _Unpickler(file, encoding="bytes").load()
@@ -93,12 +91,12 @@ def read_pickled_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(
             f"{path}: got {error or type(error).__name__}; allowed: a pickle of integer arrays and plain containers"
         ) from error
-    return _array(path, batch, "data"), _array(path, batch, "labels")
+    return _array(path, batch, "data"), _array(path, batch, label_key)
 
 
 def _array(path: Path, batch: Any, key: str) -> np.ndarray:
     if not isinstance(batch, dict):
-        raise DataError(f"{path}: got a {type(batch).__name__}; allowed: a dict with 'data' and 'labels'")
+        raise DataError(f"{path}: got a {type(batch).__name__}; allowed: a dict of arrays")
     value = batch.get(key, batch.get(key.encode()))
     if isinstance(value, _Array):
         return value.value

@@ -1,14 +1,18 @@
-"""CIFAR-10 from a local directory (A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009)."""
+"""CIFAR-10 and CIFAR-100 from a local directory.
+
+A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from fastconv.data._directory import PathLike, Split, check_split, how_to_get, root_of
 from fastconv.data._pickles import read_pickled_batch
 from fastconv.data.dataset import Dataset
 from fastconv.errors import ArgumentError, DataError
@@ -17,7 +21,7 @@ CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 
-_BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+_PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
 _IMAGES_PER_BATCH = 10_000
 _PIXELS = 3 * 32 * 32
 # Of the published pickled files: size and MD5. The binary version has none that are published.
@@ -29,21 +33,69 @@ _PUBLISHED = {
     "data_batch_5": (31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
     "test_batch": (31_035_526, "40351d587109b95175f43aff81a1287e"),
 }
-_BINARY, _PICKLED = "cifar-10-batches-bin", "cifar-10-batches-py"
+_FINE = (
+    "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle"
+    " caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant"
+    " flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man"
+    " maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree"
+    " plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper"
+    " snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor train"
+    " trout tulip turtle wardrobe whale willow_tree wolf woman worm"
+)
+_COARSE = (
+    "aquatic_mammals fish flowers food_containers fruit_and_vegetables household_electrical_devices household_furniture"
+    " insects large_carnivores large_man-made_outdoor_things large_natural_outdoor_scenes"
+    " large_omnivores_and_herbivores medium_mammals non-insect_invertebrates people reptiles small_mammals trees"
+    " vehicles_1 vehicles_2"
+)
 
 
-def default_directory() -> Path:
-    """Return where data sets are looked for.
+@dataclass(frozen=True)
+class _Layout:
+    """How one of the two sets lies on the disk.
 
-    FASTCONV_DATA_DIR, else ``$XDG_CACHE_HOME/fastconv/datasets``, else ``~/.cache/fastconv/datasets``.
+    Attributes
+    ----------
+    binary, pickled : str
+        The folders of the binary and of the Python version.
+    files : dict
+        For each split its files, and how many times `_IMAGES_PER_BATCH` images are in each.
+    label_bytes, label_at : int
+        How many labels a binary record begins with, and which of them it is.
+    label_key : str
+        What that label is called in a pickle.
     """
-    chosen = os.environ.get("FASTCONV_DATA_DIR")
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv" / "datasets"
+
+    name: str
+    binary: str
+    pickled: str
+    files: dict[str, dict[str, int]]
+    label_bytes: int
+    label_at: int
+    label_key: str
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
-def cifar10(directory: str | os.PathLike[str] | None = None, split: Literal["train", "test"] = "train") -> Dataset:
+_CIFAR10 = _Layout(
+    *("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py"),
+    {"train": {f"data_batch_{i}": 1 for i in range(1, 6)}, "test": {"test_batch": 1}},
+    *(1, 0, "labels"),
+    *(CLASS_NAMES, MEAN, STD),
+)
+_CIFAR100 = {
+    labels: _Layout(
+        *("cifar100", "cifar-100-binary", "cifar-100-python"),
+        {"train": {"train": 5}, "test": {"test": 1}},
+        *(2, position, f"{labels}_labels"),
+        *(tuple(names.split()), (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    )
+    for position, (labels, names) in enumerate((("coarse", _COARSE), ("fine", _FINE)))
+}
+
+
+def cifar10(directory: PathLike | None = None, split: Split = "train") -> Dataset:
     """Read CIFAR-10: 50,000 training or 10,000 test images of 32x32 pixels in 10 classes.
 
     Parameters
@@ -70,70 +122,84 @@ def cifar10(directory: str | os.PathLike[str] | None = None, split: Literal["tra
     ----------
     https://www.cs.toronto.edu/~kriz/cifar.html
     """
-    if split not in _BATCHES:
-        raise ArgumentError(f"split: got {split!r}; allowed: {', '.join(_BATCHES)}")
-    root = Path(directory).expanduser() if directory is not None else default_directory()
-    folder, suffix = _find(root)
-    paths = [folder / f"{name}{suffix}" for name in _BATCHES[split]]
-    missing = [path.name for path in paths if not path.is_file()]
+    return _read(_CIFAR10, directory, split)
+
+
+def cifar100(
+    directory: PathLike | None = None, split: Split = "train", labels: Literal["fine", "coarse"] = "fine"
+) -> Dataset:
+    """Read CIFAR-100: 50,000 training or 10,000 test images of 32x32 pixels in 100 classes, or in 20 coarse ones.
+
+    All is as in `cifar10`; the folders are `cifar-100-binary` and `cifar-100-python`.
+    """
+    if labels not in _CIFAR100:
+        raise ArgumentError(f"labels: got {labels!r}; allowed: fine, coarse")
+    return _read(_CIFAR100[labels], directory, split)
+
+
+def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
+    check_split(split)
+    root = root_of(directory)
+    folder, suffix = _find(layout, root)
+    counts = {folder / f"{name}{suffix}": n * _IMAGES_PER_BATCH for name, n in layout.files[split].items()}
+    missing = [path.name for path in counts if not path.is_file()]
     if missing:
-        raise DataError(f"cifar10: {folder} lacks {', '.join(missing)}; allowed: all six batches. {_how_to_get(root)}")
-    images = np.empty((len(paths) * _IMAGES_PER_BATCH, 32, 32, 3), np.uint8)
+        raise DataError(
+            f"{layout.name}: {folder} lacks {', '.join(missing)}; allowed: all files."
+            f" {how_to_get(layout.name, _PAGE, root)}"
+        )
+    images = np.empty((sum(counts.values()), 32, 32, 3), np.uint8)
     labels = np.empty(len(images), np.int32)
-    for number, path in enumerate(paths):
-        part = slice(number * _IMAGES_PER_BATCH, (number + 1) * _IMAGES_PER_BATCH)
-        planes, labels[part] = (_read_binary if suffix else _read_pickled)(path)
-        _check_pixels(path, planes)
+    begin = 0
+    for path, count in counts.items():
+        part = slice(begin, begin + count)
+        planes, labels[part] = (_read_binary if suffix else _read_pickled)(layout, path, count)
+        _check_pixels(layout, path, planes)
         images[part] = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return Dataset(f"cifar10/{split}", images, labels, CLASS_NAMES, MEAN, STD)
+        begin += count
+    return Dataset(f"{layout.name}/{split}", images, labels, layout.class_names, layout.mean, layout.std)
 
 
-def _find(root: Path) -> tuple[Path, str]:
-    for folder, suffix in ((root / _BINARY, ".bin"), (root, ".bin"), (root / _PICKLED, ""), (root, "")):
-        if any((folder / f"{name}{suffix}").is_file() for names in _BATCHES.values() for name in names):
+def _find(layout: _Layout, root: Path) -> tuple[Path, str]:
+    places = ((root / layout.binary, ".bin"), (root, ".bin"), (root / layout.pickled, ""), (root, ""))
+    for folder, suffix in places:
+        if any((folder / f"{name}{suffix}").is_file() for names in layout.files.values() for name in names):
             return folder, suffix
     raise DataError(
-        f"cifar10: no batches in {root}; allowed: a folder with {_BINARY} or {_PICKLED}. {_how_to_get(root)}"
+        f"{layout.name}: no batches in {root}; allowed: a folder with {layout.binary} or {layout.pickled}."
+        f" {how_to_get(layout.name, _PAGE, root)}"
     )
 
 
-def _how_to_get(root: Path) -> str:
-    return (
-        "To get the data, download the binary version from https://www.cs.toronto.edu/~kriz/cifar.html,"
-        f" unpack it with 'tar -xzf cifar-10-binary.tar.gz -C {root}', and name that folder with --data-dir, as the"
-        " argument 'directory', or in the environment variable FASTCONV_DATA_DIR"
-    )
-
-
-def _read_binary(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    size = _IMAGES_PER_BATCH * (1 + _PIXELS)
+def _read_binary(layout: _Layout, path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    size = count * (layout.label_bytes + _PIXELS)
     if path.stat().st_size != size:
         raise DataError(f"{path}: got {path.stat().st_size:,} bytes; allowed: exactly {size:,}; unpack it again")
-    records = np.fromfile(path, np.uint8, size).reshape(-1, 1 + _PIXELS)
-    return records[:, 1:], _checked_labels(path, records[:, 0])
+    records = np.fromfile(path, np.uint8, size).reshape(count, -1)
+    return records[:, layout.label_bytes :], _checked_labels(layout, path, records[:, layout.label_at])
 
 
-def _read_pickled(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_pickled(layout: _Layout, path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     _check_published(path)
-    data, labels = read_pickled_batch(path)
-    if data.dtype != np.uint8 or data.shape != (_IMAGES_PER_BATCH, _PIXELS):
-        raise DataError(f"{path}: got data {data.dtype} {data.shape}; allowed: uint8 ({_IMAGES_PER_BATCH}, {_PIXELS})")
-    if labels.shape != (_IMAGES_PER_BATCH,):
-        raise DataError(f"{path}: got {labels.size} labels; allowed: {_IMAGES_PER_BATCH}")
-    return data, _checked_labels(path, labels)
+    largest = 2 * _PIXELS * max(count, 10_000)  # a batch of 10,000 has 31 MB
+    data, labels = read_pickled_batch(path, layout.label_key, largest)
+    if data.dtype != np.uint8 or data.shape != (count, _PIXELS):
+        raise DataError(f"{path}: got data {data.dtype} {data.shape}; allowed: uint8 ({count}, {_PIXELS})")
+    if labels.shape != (count,):
+        raise DataError(f"{path}: got {labels.size} labels; allowed: {count}")
+    return data, _checked_labels(layout, path, labels)
 
 
-def _checked_labels(path: Path, labels: np.ndarray) -> np.ndarray:
-    if labels.min() < 0 or labels.max() >= len(CLASS_NAMES):
-        raise DataError(
-            f"{path}: got labels from {labels.min()} to {labels.max()}; allowed: 0 to {len(CLASS_NAMES) - 1}"
-        )
+def _checked_labels(layout: _Layout, path: Path, labels: np.ndarray) -> np.ndarray:
+    last = len(layout.class_names) - 1
+    if labels.min() < 0 or labels.max() > last:
+        raise DataError(f"{path}: got labels from {labels.min()} to {labels.max()}; allowed: 0 to {last}")
     return labels
 
 
 def _check_published(path: Path) -> None:
     """Refuse a file that has the size of a published one, but other bytes; all others may hold any images."""
-    size, digest = _PUBLISHED[path.name]
+    size, digest = _PUBLISHED.get(path.name, (-1, ""))
     if path.stat().st_size != size:
         return
     with path.open("rb") as file:
@@ -144,15 +210,17 @@ def _check_published(path: Path) -> None:
         )
 
 
-def _check_pixels(path: Path, planes: np.ndarray) -> None:
+def _check_pixels(layout: _Layout, path: Path, planes: np.ndarray) -> None:
     """Refuse what a download that broke off, or a hole in a file, leaves: zeros where images should be.
 
     No image of CIFAR-10 is black, and none ends with more than 118 zeros; one that ends with a plane of zeros, before
-    such an image or the end of the file, was cut off within.
+    such an image or the end of the file, was cut off within. Of CIFAR-100 only a black last image is taken for damage.
     """
     empty = np.flatnonzero(~planes.any(1))
     last = int(empty[0]) - 1 if len(empty) else len(planes) - 1
-    cut = last >= 0 and not planes[last, -1024:].any()
+    cut = layout is _CIFAR10 and last >= 0 and not planes[last, -1024:].any()
+    if layout is not _CIFAR10 and planes[-1].any():
+        return
     if len(empty) or cut:
         raise DataError(
             f"{path}: got {len(empty) + cut} images of zeros, the first of them record {last + 1 - cut} (counted from"

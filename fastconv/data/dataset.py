@@ -64,8 +64,11 @@ class Dataset:
         """Return the images at `indices`; a slice copies nothing."""
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def split(self, count: int, *, seed: int = 0) -> tuple[Dataset, Dataset]:
+    def split(self, count: int, *, seed: int = 0, stratified: bool = False) -> tuple[Dataset, Dataset]:
         """Return ``(rest, held_out)``: `count` images drawn at random, for validation, and all others in their order.
+
+        With `stratified` each class has its share of those held out, rounded so that they are `count` in all. Of images
+        that are mapped from a file both parts are read into memory.
 
         Raises
         ------
@@ -75,7 +78,14 @@ class Dataset:
         if not hasattr(count, "__index__") or not 0 <= count <= len(self):
             raise DataError(f"count: got {count}; allowed: 0 to {len(self)}, the number of images in {self.name}")
         held_out = np.zeros(len(self), bool)
-        held_out[shuffled(len(self), seed, 0)[:count]] = True
+        order = shuffled(len(self), seed, 0)
+        if stratified and len(self):
+            of_class = [order[self.labels[order] == label] for label in range(len(self.class_names))]
+            shares = np.array([len(own) for own in of_class]) * int(count)
+            whole, rest = np.divmod(shares, len(self))
+            whole[np.argsort(-rest, kind="stable")[: count - whole.sum()]] += 1
+            order = np.concatenate([own[:number] for own, number in zip(of_class, whole, strict=True)])
+        held_out[order[:count]] = True
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
 

@@ -13,10 +13,11 @@ from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, RandomKey
-from fastconv.data._order import shuffled
+from fastconv.data._order import drawn, shuffled
 from fastconv.data.augmentations import FlipCrop
 from fastconv.data.dataset import Dataset
 from fastconv.data.rows import take_rows
+from fastconv.data.sampling import Sampling, sampling_weights
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.random import checked_seed
 
@@ -27,8 +28,9 @@ _NOTHING = FlipCrop(flip=False, pad=0)
 class DataLoader(Declared):
     """Makes batches ``(x, labels)`` of a data set or of a pair of arrays, images each by one backend operation.
 
-    Images stay in memory as bytes. The order and the augmentation of an epoch depend on `seed` and on the epoch's
-    number only, so that a run can be taken up again at any epoch, on any backend.
+    Images stay in memory as bytes; of an array that is mapped from a file each batch reads its own rows. The order and
+    the augmentation of an epoch depend on `seed` and on the epoch's number only, so that a run can be taken up again at
+    any epoch, on any backend.
 
     Parameters
     ----------
@@ -38,6 +40,9 @@ class DataLoader(Declared):
     batch_size : int
     shuffle : bool
         A new random order in each epoch.
+    sampling : "balanced", sequence of M floats, or None
+        Draw each epoch's samples, as many as there are, with these chances, so that one may come twice and another not;
+        "balanced" gives each class the same chance. By default each comes once.
     augmentation : FlipCrop or None
         Of uint8 images.
     mean, std : sequence of float or None
@@ -67,6 +72,7 @@ class DataLoader(Declared):
         batch_size: int = 128,
         *,
         shuffle: bool = True,
+        sampling: Sampling | None = None,
         augmentation: FlipCrop | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -78,6 +84,12 @@ class DataLoader(Declared):
         self._x, self._y = _arrays(dataset)
         self.batch_size = validate.at_least(batch_size, 1, "batch_size")
         self.shuffle = _truth(shuffle, "shuffle")
+        self.sampling = sampling
+        self._weights = sampling_weights(sampling, self._y)
+        if sampling is not None and not shuffle:
+            raise ArgumentError(
+                "sampling: got it with shuffle=False; allowed: with shuffle=True, the order being drawn"
+            )
         self.augmentation = augmentation
         if augmentation is not None and not (isinstance(augmentation, FlipCrop) and self._of_images):
             raise ArgumentError(
@@ -136,43 +148,64 @@ class DataLoader(Declared):
         return {**vars(self), "_resident": None}
 
     @property
+    def _is_mapped(self) -> bool:
+        return isinstance(self._x, np.memmap)
+
+    @property
     def _of_images(self) -> bool:
         return bool(self._x.dtype == np.uint8)
 
     def _images(self, epoch: int) -> Iterator[tuple[Array, Array]]:
         backend = get_backend()
-        images, labels = self._on(backend)
-        order = shuffled(len(images), self.seed, epoch) if self.shuffle else np.arange(len(images))
-        indices = backend.asarray(order)
-        labels = take_rows(backend, labels, indices)
+        order = self._order(epoch)
+        labels = take_rows(backend, self._on(backend)[1], backend.asarray(order))
         mean, std = (backend.asarray(np.array(values, self.dtype)) for values in (self.mean, self.std))
         change = self.augmentation or _NOTHING
-        for number, (begin, end) in enumerate(self._pieces()):
+        sources = self._sources(backend, order)
+        for number, ((begin, end), (images, indices)) in enumerate(zip(self._pieces(), sources, strict=True)):
             x = backend.empty((end - begin, *images.shape[1:]), self.dtype)
             key = RandomKey(self.seed, AUGMENT_STREAM, (epoch * len(self) + number) % 2**32)
-            backend.augment(
-                images, indices[begin:end], mean=mean, std=std, flip=change.flip, pad=change.pad, key=key, out=x
-            )
+            backend.augment(images, indices, mean=mean, std=std, flip=change.flip, pad=change.pad, key=key, out=x)
             yield x, labels[begin:end]
 
     def _rows(self, epoch: int) -> Iterator[tuple[Array, Array]]:
         backend = get_backend()
         x, y = self._on(backend)
-        indices = backend.asarray(shuffled(len(x), self.seed, epoch)) if self.shuffle else None
-        for begin, end in self._pieces():
-            if indices is None:
+        if not self.shuffle and not self._is_mapped:
+            for begin, end in self._pieces():
                 yield x[begin:end], y[begin:end]
+            return
+        order = self._order(epoch)
+        indices = backend.asarray(order)
+        for (begin, end), (rows, places) in zip(self._pieces(), self._sources(backend, order), strict=True):
+            batch = rows if self._is_mapped else take_rows(backend, rows, places)
+            yield batch, take_rows(backend, y, indices[begin:end])
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if self._weights is not None and len(self._weights):
+            return drawn(self._weights, self.seed, epoch)
+        count = len(self._x)
+        return shuffled(count, self.seed, epoch) if self.shuffle else np.arange(count)
+
+    def _sources(self, backend: Backend, order: np.ndarray) -> Iterator[tuple[Array, Array]]:
+        """Yield for each batch an array of the backend that has its rows, and where in it they are."""
+        x, indices = self._on(backend)[0], backend.asarray(order)
+        for begin, end in self._pieces():
+            if self._is_mapped:
+                rows = np.take(x, order[begin:end], 0)
+                yield backend.asarray(rows), backend.asarray(np.arange(len(rows)))
             else:
-                yield take_rows(backend, x, indices[begin:end]), take_rows(backend, y, indices[begin:end])
+                yield x, indices[begin:end]
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
         for begin in range(0, self.num_samples, self.batch_size):
             yield begin, min(begin + self.batch_size, self.num_samples)
 
     def _on(self, backend: Backend) -> tuple[Array, Array]:
-        """Return x and y on the active backend."""
+        """Return x and y on the active backend; x as it is where it is mapped from a file."""
         if self._resident is None or self._resident[0] is not backend:
-            self._resident = backend, backend.asarray(self._x), backend.asarray(self._y)
+            x = self._x if self._is_mapped else backend.asarray(self._x)
+            self._resident = backend, x, backend.asarray(self._y)
         return self._resident[1:]
 
     def _normalised(self, x: Array, *, changed: bool) -> Array:

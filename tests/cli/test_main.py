@@ -23,13 +23,14 @@ COMMANDS = {
     "train": ("train", *TINY, "--output", "new"),
     "evaluate": ("evaluate", "run/weights.safetensors", "--limit", "10", *NUMPY),
     "predict": ("predict", "run/weights.safetensors", "--limit", "3", *NUMPY),
+    "data": ("data", "list"),
     "summary": ("summary", "lenet5"),
     "explain": ("explain", "lenet5", "--batch-size", "1", *NUMPY),
     "warmup": ("warmup", "lenet5", "--batch-size", "2", *NUMPY),
     "info": ("info", *NUMPY),
     "gradcheck": ("gradcheck", *NUMPY),
 }
-COMPUTING = [name for name in COMMANDS if name != "summary"]
+COMPUTING = [name for name, words in COMMANDS.items() if "--backend" in words]
 
 
 @pytest.fixture(autouse=True)

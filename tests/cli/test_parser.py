@@ -6,7 +6,7 @@ from fastconv.cli import main
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.parser import build_parser
 
-COMMANDS = ("train", "evaluate", "predict", "summary", "explain", "warmup", "info", "gradcheck")
+COMMANDS = ("train", "evaluate", "predict", "data", "summary", "explain", "warmup", "info", "gradcheck")
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,10 @@ COMMANDS = ("train", "evaluate", "predict", "summary", "explain", "warmup", "inf
         ("summary", "resnet20", "--input-shape", "65537", "1", "3"),
         ("predict",),
         ("gradcheck", "--seed", "two\nlines"),
+        ("data",),
+        ("data", "upload"),
+        ("data", "download"),
+        ("data", "list", "--data-dir", ""),
         *((command, "--fly") for command in COMMANDS),
     ],
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv.data import cifar, cifar10, default_directory
+from fastconv.data import cifar, cifar10, cifar100, default_directory
 from fastconv.errors import ArgumentError, DataError
 
 COUNT = 20  # images a batch in the synthetic files
@@ -284,3 +284,69 @@ def test_cifar10_real_test_batch(tmp_path, shared):
     assert np.bincount(test.labels).tolist() == [1000] * 10
     np.testing.assert_allclose(test.images.mean((0, 1, 2)) / 255, test.mean, atol=0.01)
     np.testing.assert_allclose(test.images.std((0, 1, 2)) / 255, test.std, atol=0.01)
+
+
+def write_cifar100(root, rng, pickled):
+    """Write both parts in small, and return their records: coarse label, fine label, pixels."""
+    folder = root / ("cifar-100-python" if pickled else "cifar-100-binary")
+    folder.mkdir(parents=True)
+    parts = {}
+    for name, count in (("train", 5 * COUNT), ("test", COUNT)):
+        records = rng.integers(0, 256, (count, 3074), dtype=np.uint8)
+        records[:, 0], records[:, 1] = rng.integers(0, 20, count), rng.integers(0, 100, count)
+        parts[name] = records
+        if pickled:
+            batch = {b"data": records[:, 2:].copy(), b"filenames": [b"x"] * count}
+            batch |= {b"coarse_labels": records[:, 0].tolist(), b"fine_labels": records[:, 1].tolist()}
+            (folder / name).write_bytes(pickle.dumps(batch, 2))
+        else:
+            (folder / f"{name}.bin").write_bytes(records.tobytes())
+    return parts
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_cifar100_reads_both_layouts_and_both_kinds_of_labels(tmp_path, batches, rng, pickled):
+    parts = write_cifar100(tmp_path, rng, pickled)
+    for split in ("train", "test"):
+        fine, coarse = (cifar100(tmp_path, split, labels) for labels in ("fine", "coarse"))
+        assert (fine.name, len(fine.class_names), len(coarse.class_names)) == (f"cifar100/{split}", 100, 20)
+        np.testing.assert_array_equal(fine.images.transpose(0, 3, 1, 2).reshape(len(fine), -1), parts[split][:, 2:])
+        np.testing.assert_array_equal(coarse.labels, parts[split][:, 0])
+        np.testing.assert_array_equal(fine.labels, parts[split][:, 1])
+
+
+def test_cifar100_names_its_classes_in_the_order_of_the_published_ones(tmp_path, batches, rng):
+    write_cifar100(tmp_path, rng, pickled=False)
+    fine, coarse = (cifar100(tmp_path, "test", labels).class_names for labels in ("fine", "coarse"))
+    assert list(fine) == sorted(set(fine))
+    assert (fine[0], fine[52], fine[99]) == ("apple", "oak_tree", "worm")
+    assert list(coarse) == sorted(set(coarse))
+    assert coarse[19] == "vehicles_2"
+
+
+@pytest.mark.parametrize("pickled", [False, True])
+def test_cifar100_refuses_what_is_damaged(tmp_path, batches, rng, pickled):
+    write_cifar100(tmp_path, rng, pickled)
+    path = next(tmp_path.rglob("test*"))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3000])
+    with pytest.raises(DataError, match=rf"{path}: got .*; allowed: "):
+        cifar100(tmp_path, "test")
+    path.write_bytes(whole)
+    with pytest.raises(ArgumentError, match="labels: got 'all'; allowed: fine, coarse"):
+        cifar100(tmp_path, "test", "all")
+    path.unlink()
+    with pytest.raises(DataError, match=r"cifar100: .* lacks test"):
+        cifar100(tmp_path, "test")
+
+
+def test_cifar100_refuses_a_zeroed_tail_but_no_black_image_before(tmp_path, batches, rng):
+    records = write_cifar100(tmp_path, rng, pickled=False)["test"]
+    path = tmp_path / "cifar-100-binary" / "test.bin"
+    records[3, 2:] = 0
+    path.write_bytes(records.tobytes())
+    assert len(cifar100(tmp_path, "test")) == COUNT
+    records[-2:] = 0
+    path.write_bytes(records.tobytes())
+    with pytest.raises(DataError, match=r"test.bin: got 3 images of zeros, the first of them record 3 "):
+        cifar100(tmp_path, "test")

@@ -79,3 +79,25 @@ def test_augmentation_rejects_a_bad_padding(pad):
 
 def test_augmentation_is_the_usual_one_by_default():
     assert FlipCrop() == FlipCrop(flip=True, pad=4)
+
+
+@pytest.mark.parametrize(
+    ("counts", "count", "held_out"),
+    [
+        ((50, 30, 20), 10, (5, 3, 2)),
+        ((50, 30, 20), 0, (0, 0, 0)),
+        ((50, 30, 20), 100, (50, 30, 20)),
+        ((5, 3, 1), 4, (2, 1, 1)),  # 2.2, 1.3 and 0.4 images
+        ((3, 3, 0), 3, (2, 1, 0)),  # 1.5 each: the first of them
+    ],
+)
+def test_split_can_keep_the_shares_of_classes(counts, count, held_out):
+    labels = np.repeat(np.arange(3), counts)[np.random.default_rng(0).permutation(sum(counts))]
+    images = np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    data = Dataset("mine", images, labels.astype(np.int32), ("a", "b", "c"), (0.0,), (1.0,))
+    rest, held = data.split(count, seed=1, stratified=True)
+    assert np.bincount(held.labels, minlength=3).tolist() == list(held_out)
+    assert sorted([*rest.images.ravel(), *held.images.ravel()]) == list(range(len(labels)))
+    assert (np.diff(held.images.ravel().astype(int)) > 0).all()
+    if count == 10:
+        assert held.images.tolist() != data.split(count, seed=2, stratified=True)[1].images.tolist()

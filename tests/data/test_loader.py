@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastconv.backends import use_backend
-from fastconv.data import DataLoader, Dataset, FlipCrop, shapes10
+from fastconv.data import DataLoader, Dataset, FlipCrop, arrays, shapes10
 from fastconv.data._order import shuffled
 from fastconv.errors import ArgumentError, DataError, DTypeError, ShapeError
 
@@ -280,3 +280,40 @@ def test_numbers_that_the_type_cannot_hold_are_refused(dtype, name, factor):
     value = float(limit) * factor
     with pytest.raises(ArgumentError, match=f"{name}: got"):
         DataLoader(shapes10("test", size=4), 2, dtype=dtype, **{name: (value,) * 3})
+
+
+@pytest.fixture
+def mapped(tmp_path, rng):
+    np.save(tmp_path / "x.npy", rng.integers(0, 256, (50, 8, 8, 3), dtype=np.uint8))
+    return arrays(tmp_path / "x.npy", np.arange(50) % 3)
+
+
+@pytest.mark.parametrize("settings", [{}, {"augmentation": FlipCrop()}, {"drop_last": True}, {"sampling": "balanced"}])
+def test_mapped_images_give_the_bits_of_images_in_memory(backend, mapped, settings):
+    assert isinstance(mapped.images, np.memmap)
+    here = dataclasses.replace(mapped, images=np.array(mapped.images))
+    for epoch in (0, 1):
+        batches = []
+        for data in (mapped, here):
+            loader = DataLoader(data, 16, seed=4, **settings)
+            loader.set_epoch(epoch)
+            batches.append([(np.array(x), np.array(y)) for x, y in loader])
+        assert len(batches[0]) == len(batches[1])
+        for (x, y), (x2, y2) in zip(*batches, strict=True):
+            np.testing.assert_array_equal(x, x2)
+            np.testing.assert_array_equal(y, y2)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_mapped_rows_of_numbers_too(backend, tmp_path, rng, shuffle):
+    x, y = rng.standard_normal((20, 3)), np.arange(20)
+    np.save(tmp_path / "x.npy", x)
+    mapped = DataLoader((np.load(tmp_path / "x.npy", mmap_mode="r"), y), 6, shuffle=shuffle)
+    for (x1, y1), (x2, y2) in zip(mapped, DataLoader((x, y), 6, shuffle=shuffle), strict=True):
+        np.testing.assert_array_equal(x1, x2)
+        np.testing.assert_array_equal(y1, y2)
+
+
+def test_parts_that_are_slices_stay_on_the_disk(mapped):
+    assert isinstance(mapped.take(slice(3, 9)).images, np.memmap)
+    assert not isinstance(mapped.take(np.array([3, 9])).images, np.memmap)

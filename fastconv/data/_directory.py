@@ -1,0 +1,44 @@
+"""Where data sets lie on the disk, and what is said where one is missing."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from fastconv.errors import ArgumentError
+
+Split = Literal["train", "test"]
+PathLike = str | os.PathLike[str]
+
+
+def default_directory() -> Path:
+    """Return where data sets are looked for.
+
+    FASTCONV_DATA_DIR, else ``$XDG_CACHE_HOME/fastconv/datasets``, else ``~/.cache/fastconv/datasets``.
+    """
+    chosen = os.environ.get("FASTCONV_DATA_DIR")
+    if chosen:
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv" / "datasets"
+
+
+def root_of(directory: PathLike | None) -> Path:
+    """Return the folder that a reader was given, or the default one."""
+    return Path(directory).expanduser() if directory is not None else default_directory()
+
+
+def check_split(split: str) -> None:
+    """Refuse what is neither the training nor the test part."""
+    if split not in ("train", "test"):
+        raise ArgumentError(f"split: got {split!r}; allowed: train, test")
+
+
+def how_to_get(name: str, page: str, root: Path) -> str:
+    """Return the sentence for whoever lacks the data set `name`."""
+    return (
+        f"To get the data, run 'fastconv data download {name} --data-dir {shlex.quote(str(root))}', or take it from"
+        f" {page}; then name that folder with --data-dir, as the argument 'directory', or in the environment variable"
+        " FASTCONV_DATA_DIR"
+    )

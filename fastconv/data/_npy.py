@@ -1,0 +1,78 @@
+"""Rows that come one by one, collected in memory or in a .npy file."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from fastconv.data._directory import PathLike
+from fastconv.errors import DataError
+
+
+class Rows:
+    """Collects uint8 arrays of one shape as the rows of an array."""
+
+    def __init__(self) -> None:
+        self.shape: tuple[int, ...] = ()
+        self._rows: list[np.ndarray] = []
+
+    def append(self, row: np.ndarray) -> None:
+        """Take one row; the first one's shape is that of all."""
+        self.shape = row.shape
+        self._rows.append(row.copy())
+
+    def finish(self) -> np.ndarray:
+        """Return all rows."""
+        return np.stack(self._rows)
+
+
+class RowsInFile(Rows):
+    """Collects them in a temporary file beside `path`, which takes that name once it is whole."""
+
+    def __init__(self, path: PathLike, stack: ExitStack) -> None:
+        super().__init__()
+        self._path = Path(path).expanduser().resolve()
+        self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
+        self._count = 0
+        try:
+            self._file: BinaryIO = stack.enter_context(self._temporary.open("xb"))
+        except OSError as error:
+            raise self._unwritable(error) from error
+        stack.callback(self._temporary.unlink, missing_ok=True)
+
+    def append(self, row: np.ndarray) -> None:
+        """Write one row."""
+        try:
+            if not self._count:
+                self.shape = row.shape
+                self._write_header()
+            self._count += 1
+            self._file.write(row.tobytes())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def finish(self) -> np.ndarray:
+        """Return all rows, mapped into memory for reading."""
+        try:
+            self._file.seek(0)
+            self._write_header()
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            os.replace(self._temporary, self._path)
+        except OSError as error:
+            raise self._unwritable(error) from error
+        rows: np.ndarray = np.lib.format.open_memmap(self._path, mode="r")
+        return rows
+
+    def _write_header(self) -> None:
+        """Write a header for the rows so far; NumPy leaves room in it for any number of them."""
+        header = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(f"file: got {self._path} ({error.strerror}); allowed: a place with room for all images")

@@ -1,0 +1,192 @@
+"""Data sets from arrays: in memory, in .npz archives, in .npy files larger than memory, from a Python generator."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastconv.data._directory import PathLike
+from fastconv.data._npy import Rows, RowsInFile
+from fastconv.data.dataset import Dataset
+from fastconv.data.statistics import channel_statistics
+from fastconv.errors import ArgumentError, DataError
+
+_Result = TypeVar("_Result")
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error)
+
+
+def arrays(
+    images: np.ndarray | PathLike,
+    labels: Any,
+    *,
+    name: str = "arrays",
+    class_names: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> Dataset:
+    """Make a data set of arrays, or of .npy files that may be larger than memory.
+
+    Parameters
+    ----------
+    images : uint8 array (M, H, W, C), or (M, H, W) for one channel, or path
+        A path names a .npy file, which is mapped into memory and read where a batch needs it.
+    labels : integers or strings (M,) or (M, 1), or path of a .npy file
+        Integers are positions in `class_names`; strings are names of classes.
+    class_names : sequence of str or None
+        By default the numbers from 0 to the largest label, or the strings in order.
+    mean, std : sequence of C floats or None
+        By default those of `images`, which are read once for them.
+
+    Raises
+    ------
+    DataError
+        The arrays are not of this form or do not fit together, or a file is no whole .npy file.
+    """
+    images = _array(images, "images")
+    labels = _array(labels, "labels")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise DataError(f"images: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C) or (M, H, W)")
+    numbers, names = _numbered(labels, class_names)
+    if mean is None or std is None:
+        found = channel_statistics(images)
+        mean, std = mean or found[0], std or found[1]
+    return Dataset(name, images, numbers, names, tuple(mean), tuple(std))
+
+
+def npz(
+    path: PathLike, split: str = "train", *, images: str | None = None, labels: str | None = None, **settings: Any
+) -> Dataset:
+    """Read a data set from a .npz archive of NumPy; nothing in it is unpickled.
+
+    Parameters
+    ----------
+    path : path
+    split : str
+        Which arrays are looked for: ``x_train`` and ``y_train`` or ``train_images`` and ``train_labels`` for "train",
+        else ``images`` and ``labels``, or ``x`` and ``y``.
+    images, labels : str or None
+        Names of the arrays, where they are others.
+    **settings
+        `class_names`, `mean` and `std`, as for `arrays`.
+
+    Raises
+    ------
+    DataError
+        The file is no whole archive, has no such arrays, or they are not what `arrays` takes.
+    """
+    if (images is None) != (labels is None):
+        raise ArgumentError(f"images, labels: got {images!r} and {labels!r}; allowed: the names of both, or neither")
+
+    def read() -> tuple[np.ndarray, np.ndarray]:
+        with Path(path).open("rb") as file:  # which NumPy would leave open where it is damaged
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array")
+            pairs = [(images, labels)] if images and labels else _usual_names(split)
+            for pair in pairs:
+                if set(pair) <= set(archive.files):
+                    return archive[pair[0]], archive[pair[1]]
+            wanted = ", ".join(" and ".join(pair) for pair in pairs)
+            raise DataError(f"{path}: got the arrays {', '.join(archive.files) or 'none'}; allowed: {wanted}")
+
+    x, y = _whole(path, read, "a .npz archive of arrays")
+    return arrays(x, y, name=f"{Path(path).stem}/{split}", **settings)
+
+
+def generated(
+    samples: Iterable[tuple[Any, Any]], *, name: str = "generated", file: PathLike | None = None, **settings: Any
+) -> Dataset:
+    """Make a data set of what a Python generator yields.
+
+    Parameters
+    ----------
+    samples : iterable of pairs (image, label)
+        It is run to its end, once. An image is uint8 (H, W, C) or (H, W), all of one shape; labels are as for `arrays`.
+    file : path or None
+        Where the images go as they come, a .npy file that is mapped into memory then: for more of them than fit into
+        it. It appears when it is whole; what had its name before stays until then. By default they stay in memory.
+    **settings
+        `class_names`, `mean` and `std`, as for `arrays`.
+
+    Raises
+    ------
+    DataError
+        A sample, which the message counts from 0, is no such pair, or there is none.
+    """
+    labels: list[Any] = []
+    with ExitStack() as stack:
+        images = Rows() if file is None else RowsInFile(file, stack)
+        for sample in samples:
+            if not isinstance(sample, tuple | list) or len(sample) != 2:
+                raise DataError(
+                    f"samples: got {type(sample).__name__} as sample {len(labels)}; allowed: (image, label)"
+                )
+            image = np.asarray(sample[0])
+            shape = images.shape or image.shape
+            if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape != shape:
+                like = f"{shape}, as before" if images.shape else "(H, W, C) or (H, W)"
+                raise DataError(
+                    f"samples: got an image {image.dtype} {image.shape} as sample {len(labels)}; allowed: uint8 {like}"
+                )
+            images.append(image)
+            labels.append(sample[1])
+        if not labels:
+            raise DataError(f"samples: got none from {type(samples).__name__}; allowed: one or more")
+        whole = images.finish()
+    return arrays(whole, np.asarray(labels), name=name, **settings)
+
+
+def _usual_names(split: str) -> list[tuple[str, str]]:
+    return [(f"x_{split}", f"y_{split}"), (f"{split}_images", f"{split}_labels"), ("images", "labels"), ("x", "y")]
+
+
+def _array(value: Any, name: str) -> np.ndarray:
+    """Return an array as it is, or map that of a .npy file into memory."""
+    if isinstance(value, str | os.PathLike):
+        path = value
+        return _whole(path, lambda: np.lib.format.open_memmap(path, mode="r"), "a whole .npy file of numbers")
+    if isinstance(value, np.ma.MaskedArray) or (name == "images" and not isinstance(value, np.ndarray)):
+        raise DataError(f"{name}: got {type(value).__name__}; allowed: a NumPy array, or the path of a .npy file")
+    return np.asanyarray(value)
+
+
+def _whole(path: PathLike, read: Callable[[], _Result], allowed: str) -> _Result:
+    """Read a file; DataError where it cannot be read or is damaged."""
+    from zipfile import BadZipFile
+
+    try:
+        return read()
+    except DataError:
+        raise
+    except (*_DAMAGE, BadZipFile) as error:
+        # Without NumPy's advice to unpickle.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "a damaged or foreign file"
+        raise DataError(f"{path}: got {reason}; allowed: {allowed}") from error
+
+
+def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return labels as positions in names of classes, and these."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iubU":
+        raise DataError(f"labels: got {labels.dtype} {labels.shape}; allowed: integers or strings (M,)")
+    if labels.dtype.kind == "U":
+        names = tuple(sorted(set(labels.tolist()))) if class_names is None else tuple(class_names)
+        place = {name: number for number, name in enumerate(names)}
+        unknown = sorted(set(labels.tolist()) - set(place))
+        if unknown:
+            raise DataError(f"labels: got {unknown[0]!r}; allowed: {', '.join(names)}")
+        return np.array([place[name] for name in labels.tolist()], np.int32), names
+    if labels.size and not 0 <= labels.min() <= labels.max() < 2**31 - 1:
+        raise DataError(f"labels: got values from {labels.min()} to {labels.max()}; allowed: numbers of classes from 0")
+    numbers = labels.astype(np.int32)
+    count = int(numbers.max()) + 1 if numbers.size else 0
+    return numbers, tuple(map(str, range(count))) if class_names is None else tuple(class_names)

@@ -1,0 +1,217 @@
+"""Images from files, read by Pillow, and data sets from folders of them."""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Literal
+
+import numpy as np
+
+from fastconv.data._directory import PathLike
+from fastconv.data.arrays import arrays
+from fastconv.data.dataset import Dataset
+from fastconv.errors import ArgumentError, DataError
+
+Fit = Literal["crop", "resize"]
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_AT_ONCE = 256  # images read before the next ones are begun
+_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a JPEG, of a PNG
+_DEEP = ("I", "F")  # modes of Pillow with more than 8 bits begin with these
+
+
+def read_image(
+    path: PathLike, size: tuple[int, int] | None = None, *, fit: Fit = "crop", channels: int = 3
+) -> np.ndarray:
+    """Read one image file with Pillow (the extra ``images``), turned as its EXIF data says.
+
+    Parameters
+    ----------
+    path : path
+    size : (height, width) or None
+        Of the result; by default the file's own.
+    fit : "crop" or "resize"
+        How another size becomes `size`: "crop" scales until both sides reach it and cuts off what is over, equally on
+        both ends; "resize" stretches. Bilinear, over all pixels that a smaller image covers.
+    channels : 3 or 1
+        RGB or grey. What is transparent shows white.
+
+    Returns
+    -------
+    (H, W, channels) uint8 array
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, is broken, or has more than 8 bits a channel; or Pillow is not installed.
+    ArgumentError
+        An argument is none of these.
+    """
+    _check(size, fit, channels)
+    return _read(_pillow(), Path(path), size, fit, channels)
+
+
+def image_folder(
+    directory: PathLike,
+    split: str | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    fit: Fit = "crop",
+    channels: int = 3,
+    broken: Literal["raise", "skip"] = "raise",
+    class_names: Sequence[str] | None = None,
+) -> Dataset:
+    """Read a folder of PNG and JPEG files with a folder in it for each class (the extra ``images``).
+
+    Parameters
+    ----------
+    directory : path
+        It holds ``CLASS/.../*.png`` or ``SPLIT/CLASS/.../*.png``; other files, and names that begin with a dot, are
+        passed over. Images come in the order of their paths.
+    split : str or None
+        The folder in `directory` that holds the classes, such as "train"; by default it is `directory` itself.
+    size, fit, channels
+        As for `read_image`. Without a size all images must have one.
+    broken : "raise" or "skip"
+        What happens at a file that is no whole image; what is skipped is named in one warning.
+    class_names : sequence of str or None
+        The classes in order, for a part that must have those of another one; by default the folders' names, sorted.
+
+    Raises
+    ------
+    DataError
+        The folder, the images of a class, or Pillow are missing; an image is broken, or of another size than the
+        first.
+    ArgumentError
+        An argument is none of these.
+    """
+    _check(size, fit, channels)
+    if broken not in ("raise", "skip"):
+        raise ArgumentError(f"broken: got {broken!r}; allowed: raise, skip")
+    root = Path(directory).expanduser()
+    root = root if split is None else root / split
+    names = _class_folders(root) if class_names is None else tuple(class_names)
+    unknown = sorted(set(_class_folders(root)) - set(names)) if class_names is not None else []
+    if unknown:
+        raise DataError(f"{root / unknown[0]}: got a class that is not known; allowed: {', '.join(names)}")
+    found = [(path, name) for name in names for path in _files(root / name)]
+    images, labels = _read_all(found, size, fit, channels, skip=broken == "skip")
+    empty = [name for name in names if class_names is None and name not in labels]
+    if empty or not labels:
+        where = root / empty[0] if empty else root
+        raise DataError(f"{where}: got no images; allowed: one or more {', '.join(_SUFFIXES)} for each class")
+    whole = f"{root.parent.name}/{root.name}" if split is not None else root.resolve().name
+    return arrays(images, np.array(labels), name=whole, class_names=names)
+
+
+def _check(size: tuple[int, int] | None, fit: str, channels: int) -> None:
+    if size is not None and (len(size) != 2 or not all(isinstance(n, int) and 0 < n < 2**16 for n in size)):
+        raise ArgumentError(f"size: got {size!r}; allowed: (height, width), whole numbers from 1")
+    if fit not in ("crop", "resize"):
+        raise ArgumentError(f"fit: got {fit!r}; allowed: crop, resize")
+    if channels not in (1, 3):
+        raise ArgumentError(f"channels: got {channels!r}; allowed: 3 (RGB), 1 (grey)")
+
+
+def _pillow() -> ModuleType:
+    try:
+        import PIL.Image
+        import PIL.ImageOps
+    except ImportError as error:
+        raise DataError(
+            f"Pillow: got {error}; allowed: an installation of it, pip install 'fastconv[images]'"
+        ) from error
+    return PIL
+
+
+def _class_folders(root: Path) -> tuple[str, ...]:
+    try:
+        names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{root}: got {error.strerror}; allowed: a folder with a folder for each class") from error
+    if not names:
+        raise DataError(f"{root}: got no folders in it; allowed: a folder with a folder for each class")
+    return tuple(names)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _read_all(
+    found: list[tuple[Path, str]], size: tuple[int, int] | None, fit: str, channels: int, *, skip: bool
+) -> tuple[np.ndarray, list[str]]:
+    """Return the images that can be read, and the names of their classes."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    pillow = _pillow()
+    labels: list[str] = []
+    skipped: list[DataError] = []
+    images = np.empty((0, *(size or (0, 0)), channels), np.uint8)
+
+    def read(path: Path) -> np.ndarray | DataError:
+        try:
+            return _read(pillow, path, size, fit, channels)
+        except DataError as error:
+            return error
+
+    with ThreadPoolExecutor() as pool:  # Pillow unpacks and scales without the interpreter's lock
+        for begin in range(0, len(found), _AT_ONCE):
+            part = found[begin : begin + _AT_ONCE]
+            for (path, label), image in zip(part, pool.map(read, (path for path, _ in part)), strict=True):
+                if isinstance(image, DataError):
+                    if not skip:
+                        raise image
+                    skipped.append(image)
+                    continue
+                if not labels:
+                    first, images = path, np.empty((len(found), *image.shape), np.uint8)
+                if image.shape != images.shape[1:]:
+                    raise DataError(
+                        f"{path}: got {_size(image.shape)} pixels where {first} has {_size(images.shape[1:])}; allowed:"
+                        " images of one size, or a size to make them equal"
+                    )
+                images[len(labels)] = image
+                labels.append(label)
+    if skipped:
+        warnings.warn(f"skipped {len(skipped)} of {len(found)} images: {'; '.join(map(str, skipped))}", stacklevel=3)
+    return images[: len(labels)], labels
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[0]}x{shape[1]}"
+
+
+def _read(pillow: ModuleType, path: Path, size: tuple[int, int] | None, fit: str, channels: int) -> np.ndarray:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: got {error.strerror}; allowed: an image that can be read") from error
+    if data and not data[-512:].strip(b"\0") and not data.rstrip(b"\0").endswith(_ENDS):
+        raise DataError(f"{path}: got a file that ends with zeros; allowed: a whole PNG or JPEG")
+    try:
+        with pillow.Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
+            if image.mode.startswith(_DEEP):
+                raise DataError(f"{path}: got pixels of Pillow's mode {image.mode}; allowed: 8 bits a channel")
+            image = pillow.ImageOps.exif_transpose(image)
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = pillow.Image.alpha_composite(pillow.Image.new("RGBA", image.size, "white"), image)
+            image = image.convert("RGB" if channels == 3 else "L")
+            if size is not None and image.size != size[::-1]:
+                method = pillow.Image.Resampling.BILINEAR
+                make = pillow.ImageOps.fit if fit == "crop" else pillow.Image.Image.resize
+                image = make(image, size[::-1], method)
+            pixels: np.ndarray = np.asarray(image).reshape(image.height, image.width, channels)
+            return pixels
+    except DataError:
+        raise
+    except Exception as error:  # a broken file can raise anything
+        foreign = isinstance(error, pillow.UnidentifiedImageError)
+        got = "no image" if foreign else f"a broken image ({str(error) or type(error).__name__})"
+        raise DataError(f"{path}: got {got}; allowed: a whole PNG or JPEG") from error

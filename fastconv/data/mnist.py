@@ -1,0 +1,137 @@
+"""MNIST and Fashion-MNIST from local IDX files.
+
+Y. LeCun et al., Gradient-Based Learning Applied to Document Recognition, 1998; H. Xiao et al., Fashion-MNIST, 2017,
+https://arxiv.org/abs/1708.07747.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fastconv.data._directory import PathLike, Split, check_split, how_to_get, root_of
+from fastconv.data.dataset import Dataset
+from fastconv.data.idx import read_idx
+from fastconv.errors import DataError
+
+_PREFIXES = {"train": "train", "test": "t10k"}
+_PARTS = {"images": "idx3-ubyte", "labels": "idx1-ubyte"}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """One of the two sets: the folders it may lie in, and what it shows."""
+
+    name: str
+    folders: tuple[str, ...]
+    page: str
+    class_names: tuple[str, ...]
+    mean: float
+    std: float
+
+
+_MNIST = _Layout(
+    "mnist",
+    ("mnist", "MNIST/raw", ""),
+    "http://yann.lecun.com/exdb/mnist/",
+    tuple("0123456789"),
+    0.1307,
+    0.3081,
+)
+_FASHION = _Layout(
+    "fashion-mnist",
+    ("fashion-mnist", "FashionMNIST/raw", ""),
+    "https://github.com/zalandoresearch/fashion-mnist",
+    ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    0.2860,
+    0.3530,
+)
+
+
+def mnist(directory: PathLike | None = None, split: Split = "train") -> Dataset:
+    """Read MNIST: 60,000 training or 10,000 test images of handwritten digits, 28x28 pixels.
+
+    Parameters
+    ----------
+    directory : path or None
+        The folder with the files ``train-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte`` and so on, ``.gz`` behind
+        them or not, or the folder that holds it as ``mnist`` or ``MNIST/raw``; `default_directory` by default.
+    split : "train" or "test"
+
+    Returns
+    -------
+    Dataset
+        Images (M, 28, 28, 1), in the order of the file.
+
+    Raises
+    ------
+    DataError
+        The data is not there (the message says how to get it), incomplete, or damaged.
+    ArgumentError
+        There is no such split.
+    """
+    return _read(_MNIST, directory, split)
+
+
+def fashion_mnist(directory: PathLike | None = None, split: Split = "train") -> Dataset:
+    """Read Fashion-MNIST: 60,000 training or 10,000 test images of clothes, 28x28 pixels, in 10 classes.
+
+    All is as in `mnist`; the folders are ``fashion-mnist`` and ``FashionMNIST/raw``.
+    """
+    return _read(_FASHION, directory, split)
+
+
+def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
+    check_split(split)
+    root = root_of(directory)
+    images_path, labels_path = _find(layout, root, _PREFIXES[split])
+    images, labels = read_idx(images_path), read_idx(labels_path)
+    if images.dtype != np.uint8 or images.ndim != 3:
+        raise DataError(f"{images_path}: got {images.dtype} {images.shape}; allowed: images, uint8 (M, H, W)")
+    if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        raise DataError(
+            f"{labels_path}: got {labels.dtype} {labels.shape}; allowed: a label for each of {len(images)} images"
+        )
+    if labels.size and labels.max() >= len(layout.class_names):
+        raise DataError(f"{labels_path}: got the label {labels.max()}; allowed: 0 to {len(layout.class_names) - 1}")
+    _check_pixels(images_path, images)
+    return Dataset(
+        f"{layout.name}/{split}",
+        images[..., None],
+        labels.astype(np.int32),
+        layout.class_names,
+        (layout.mean,),
+        (layout.std,),
+    )
+
+
+def _find(layout: _Layout, root: Path, prefix: str) -> tuple[Path, Path]:
+    """Return the files of images and labels, which lie in one folder."""
+    wanted = [f"{prefix}-{part}-{kind}" for part, kind in _PARTS.items()]
+    for folder in layout.folders:
+        found = [
+            path for name in wanted for path in (root / folder / name, root / folder / f"{name}.gz") if path.is_file()
+        ]
+        if found:
+            missing = [name for name in wanted if not any(path.name.startswith(name) for path in found)]
+            if missing:
+                raise DataError(
+                    f"{layout.name}: {root / folder} lacks {missing[0]}; allowed: images and labels."
+                    f" {how_to_get(layout.name, layout.page, root)}"
+                )
+            return found[0], next(path for path in found if path.name.startswith(wanted[1]))
+    raise DataError(
+        f"{layout.name}: no {wanted[0]} in {root}; allowed: a folder with the IDX files."
+        f" {how_to_get(layout.name, layout.page, root)}"
+    )
+
+
+def _check_pixels(path: Path, images: np.ndarray) -> None:
+    """Refuse what a download that broke off, or a hole in a file, leaves; no image of the two sets is black."""
+    empty = np.flatnonzero(~images.any((1, 2)))
+    if len(empty):
+        raise DataError(
+            f"{path}: got {len(empty)} images of zeros, the first of them image {empty[0]}; allowed: images"
+        )

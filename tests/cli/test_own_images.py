@@ -1,0 +1,148 @@
+"""An own folder of images: trained on, interrupted, resumed, evaluated, one image predicted."""
+
+import argparse
+import shlex
+
+import numpy as np
+import pytest
+
+from fastconv.cli import main, own_images
+from fastconv.data import shapes10
+from fastconv.training import Trainer
+
+from .commands import fails, weights_of
+
+Image = pytest.importorskip("PIL.Image", reason="needs the extra 'images'")
+
+NAMES = ("circle", "ring", "sqüare")
+SMALL = ("--model", "lenet5", "--epochs", "2", "--batch-size", "10", "--backend", "numpy")
+
+
+def write(folder, numbers):
+    """Write images of the three classes, each number one of shapes10."""
+    data = shapes10(size=200)
+    for number in numbers:
+        label = int(data.labels[number])
+        if label < len(NAMES):
+            (folder / NAMES[label]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(data.images[number]).save(folder / NAMES[label] / f"{number:03}.png")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Twenty images of each class in a folder of a name with a space."""
+    write(tmp_path / "my photos", range(200))
+    return tmp_path / "my photos"
+
+
+def interrupt_after(monkeypatch, epochs):
+    real = Trainer.fit
+
+    def fit(self, train, count, **settings):
+        real(self, train, epochs, **settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+
+
+def test_the_whole_way(photos, capsys, monkeypatch):
+    words = ["train", "--images", "my photos", *SMALL]
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 1)
+        assert main(words) == 130
+    text = capsys.readouterr()
+    assert "data      my photos/train: 48 images; my photos/test: 12 images" in text.out
+    line = next(line for line in text.err.splitlines() if line.startswith("to go on: "))
+    assert main(shlex.split(line.removeprefix("to go on: fastconv "))) == 0
+    out = capsys.readouterr().out
+    assert main([*words, "--output", "straight"]) == 0
+    assert weights_of("runs/images-lenet5") == weights_of("straight")
+    command = next(line for line in out.splitlines() if line.startswith("next")).removeprefix("next      fastconv ")
+    capsys.readouterr()
+    assert main(shlex.split(command)) == 0
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[1:4]] == list(NAMES)
+    assert "my photos/test: loss " in out
+    weights = "straight/weights.safetensors"
+    files = ["my photos/circle/000.png", "my photos/sqüare/002.png"]
+    assert main(["predict", weights, "--images", *files, "--backend", "numpy", "--top", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.startswith(name) for row, name in zip(rows, files, strict=True)] == [True, True]
+    assert all(any(name in row[len(files[0]) :] for name in NAMES) for row in rows)
+
+
+def test_other_images_than_those_of_training_are_held_out_and_always_the_same(photos):
+    options = argparse.Namespace(images=str(photos), skip_broken=False, limit=None)
+    about = {"image_size": [32, 32], "image_fit": "crop"}
+    first, second = own_images.load_parts(options, about), own_images.load_parts(options, about)
+    np.testing.assert_array_equal(first["test"].images, second["test"].images)
+    assert np.bincount(first["test"].labels).tolist() == [4, 4, 4]
+    everything = np.concatenate([first["train"].images, first["test"].images]).reshape(60, -1)
+    assert len(np.unique(everything, axis=0)) == 60
+    assert first["test"].mean == first["train"].mean == pytest.approx(first["train"].images.mean((0, 1, 2)) / 255)
+
+
+@pytest.mark.parametrize("name", ["test", "val", "valid", "validation"])
+def test_parts_can_be_folders(tmp_path, fitted, name):
+    write(tmp_path / "set" / "train", range(100))
+    write(tmp_path / "set" / name, range(100, 130))
+    assert main(["train", "--images", "set", "--image-size", "20", "24", *SMALL]) == 0
+    train, test = (fitted[part].dataset for part in ("train", "test"))
+    assert (train.name, train.images.shape, test.name, len(test)) == ("set/train", (30, 20, 24, 3), "set/test", 9)
+    assert train.class_names == test.class_names == NAMES
+    assert fitted["train"].augmentation is not None
+
+
+def test_without_a_second_part_some_of_the_first_are_held_out(tmp_path, fitted):
+    write(tmp_path / "set" / "train", range(100))
+    assert main(["train", "--images", "set", "--limit", "5", *SMALL]) == 0
+    assert [len(fitted[part].dataset) for part in ("train", "test")] == [5, 5]
+
+
+@pytest.mark.filterwarnings("default:skipped")
+def test_a_broken_image_is_named_or_passed_over(photos, capsys, fitted):
+    path = photos / "ring" / "bröken.png"
+    path.write_bytes(b"")
+    assert "my photos/ring/bröken.png: got no image" in fails(capsys, "train", "--images", "my photos", *SMALL)
+    assert main(["train", "--images", "my photos", "--skip-broken", *SMALL]) == 0
+    assert "warning: skipped 1 of 61 images: my photos/ring/bröken.png: got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "--images", "nothing"), "nothing: got No such file or directory; allowed: a folder"),
+        (("train", "--images", "my photos", "--dataset", "cifar10"), "--dataset: got it beside --images"),
+        (("train", "--images", "my photos", "--data-dir", "x"), "--data-dir: got it beside --images"),
+        (("train", "--image-size", "8", "8"), "--image-size: got it without --images"),
+        (("train", "--image-fit", "crop"), "--image-fit: got it without --images"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(photos, capsys, words, message):
+    assert message in fails(capsys, *words, *SMALL)
+
+
+def test_weights_and_folder_must_have_the_same_classes(photos, trained, capsys):
+    error = fails(capsys, "evaluate", trained, "--images", "my photos", "--backend", "numpy")
+    assert "my photos/sqüare: got a class that is not known; allowed: circle, ring, square" in error
+
+
+def test_weights_of_an_own_folder_need_it(photos, capsys):
+    assert main(["train", "--images", "my photos", *SMALL, "--output", "run"]) == 0
+    for command in ("evaluate", "predict"):
+        error = fails(capsys, command, "run/weights.safetensors", "--backend", "numpy")
+        assert "--images: got none for weights of an own folder; allowed: the folder" in error
+    resumed = ("train", "--images", "my photos", *SMALL, "--resume", "--output", "run")
+    error = fails(capsys, *resumed, "--image-size", "8", "8")
+    assert "--image-size [8, 8] where the run has [32, 32]" in error
+    error = fails(capsys, *resumed, "--image-fit", "resize")
+    assert "--image-fit resize where the run has crop" in error
+
+
+def test_images_of_any_size_are_predicted(photos, trained, capsys):
+    Image.fromarray(np.zeros((70, 50), np.uint8)).save("gréy.jpg")
+    assert main(["predict", trained, "--images", "gréy.jpg", "--backend", "numpy"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("gréy.jpg")
+    (photos / "x.png").write_bytes(b"x")
+    error = fails(capsys, "predict", trained, "--images", "gréy.jpg", "my photos/x.png", "--backend", "numpy")
+    assert error.startswith("error: --images: got my photos/x.png, no image; ")

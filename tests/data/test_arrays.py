@@ -1,0 +1,188 @@
+"""Data sets from arrays, archives, files mapped into memory, and generators."""
+
+import os
+
+import numpy as np
+import pytest
+
+from fastconv.data import DataLoader, arrays, generated, npz
+from fastconv.errors import ArgumentError, DataError
+
+
+@pytest.fixture
+def images(rng):
+    return rng.integers(0, 256, (12, 4, 5, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def labels():
+    return np.arange(12) % 3
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, ">i2", np.bool_])
+def test_arrays_takes_integer_labels(images, labels, dtype):
+    data = arrays(images, (labels > 0 if dtype is np.bool_ else labels).astype(dtype))
+    assert data.images is images
+    assert data.class_names == (("0", "1") if dtype is np.bool_ else ("0", "1", "2"))
+    np.testing.assert_allclose(data.mean, images.mean((0, 1, 2)) / 255)
+    np.testing.assert_allclose(data.std, images.std((0, 1, 2)) / 255)
+
+
+def test_arrays_takes_names_of_classes(images, labels):
+    names = np.array(["ß", "cat", "a b"])[labels]
+    data = arrays(images, names.tolist(), mean=(0, 0, 0), std=(1, 1, 1))
+    assert data.class_names == ("a b", "cat", "ß")
+    assert data.labels[:4].tolist() == [2, 1, 0, 2]
+    assert (data.mean, data.std) == ((0, 0, 0), (1, 1, 1))
+    assert arrays(images, names, class_names=("cat", "a b", "ß", "dog")).labels[:3].tolist() == [2, 0, 1]
+    with pytest.raises(DataError, match="labels: got 'a b'; allowed: cat, ß"):
+        arrays(images, names, class_names=("cat", "ß"))
+
+
+def test_arrays_takes_grey_images_and_columns_of_labels(images, labels):
+    data = arrays(images[..., 0], labels[:, None])
+    assert data.images.shape == (12, 4, 5, 1)
+    assert data.labels.tolist() == labels.tolist()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "words"),
+    [
+        (np.zeros((3, 2, 2, 1), np.float32), [0] * 3, r"images: got float32 \(3, 2, 2, 1\); allowed: uint8"),
+        (np.zeros((3, 2), np.uint8), [0] * 3, r"images: got uint8 \(3, 2\); allowed: uint8"),
+        ([[[1]]], [0], "images: got list; allowed: a NumPy array"),
+        (np.zeros((3, 2, 2), np.uint8), [0] * 4, r"labels: got int32 \(4,\); allowed: int32 \(3,\)"),
+        (np.zeros((3, 2, 2), np.uint8), [0.5] * 3, r"labels: got float64 \(3,\); allowed: integers or strings"),
+        (np.zeros((3, 2, 2), np.uint8), [0, -1, 2], "labels: got values from -1 to 2; allowed"),
+        (np.zeros((3, 2, 2), np.uint8), [0, 2**40, 2], "labels: got values from 0 to 1099511627776; allowed"),
+        (np.zeros((3, 2, 2), np.uint8), [None] * 3, "labels: got object"),
+        (np.ma.masked_array(np.zeros((3, 2, 2), np.uint8)), [0] * 3, "images: got MaskedArray; allowed"),
+    ],
+)
+def test_arrays_refuses_others(x, y, words):
+    with pytest.raises(DataError, match=words):
+        arrays(x, y)
+
+
+def test_npy_files_are_mapped_and_give_the_batches_of_arrays(tmp_path, backend, images, labels):
+    np.save(tmp_path / "x.npy", images)
+    np.save(tmp_path / "y.npy", labels)
+    mapped = arrays(tmp_path / "x.npy", str(tmp_path / "y.npy"))
+    assert isinstance(mapped.images, np.memmap)
+    for shuffle in (False, True):
+        here, there = (DataLoader(data, 5, shuffle=shuffle) for data in (mapped, arrays(images, labels)))
+        for (x, y), (x2, y2) in zip(here, there, strict=True):
+            np.testing.assert_array_equal(x, x2)
+            np.testing.assert_array_equal(y, y2)
+
+
+def damaged(whole):
+    return {"cut": whole[: len(whole) // 2], "empty": b"", "foreign": b"PNG" + whole, "head": whole[:6]}
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "head"])
+def test_damaged_npy_files_are_named(tmp_path, images, labels, damage):
+    np.save(tmp_path / "x.npy", images)
+    data = damaged((tmp_path / "x.npy").read_bytes())[damage]
+    (tmp_path / "x.npy").write_bytes(data)
+    with pytest.raises(DataError, match=r"x.npy: got a damaged or foreign file; allowed: a whole .npy file"):
+        arrays(tmp_path / "x.npy", labels)
+    assert (tmp_path / "x.npy").read_bytes() == data
+
+
+def test_npy_files_are_not_unpickled(tmp_path, images):
+    np.save(tmp_path / "y.npy", np.array([print] * 12), allow_pickle=True)
+    with pytest.raises(DataError, match=r"y.npy: got a damaged or foreign file"):
+        arrays(images, tmp_path / "y.npy")
+    with pytest.raises(DataError, match=r"none.npy: got No such file or directory; allowed: "):
+        arrays(images, tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [("x_train", "y_train"), ("train_images", "train_labels"), ("images", "labels"), ("x", "y")]
+)
+def test_npz_finds_the_usual_names(tmp_path, images, labels, x, y):
+    np.savez_compressed(tmp_path / "set.npz", **{x: images, y: labels, "x_test": images[:2], "y_test": labels[:2]})
+    data = npz(tmp_path / "set.npz", class_names=("a", "b", "c"))
+    assert (data.name, data.class_names) == ("set/train", ("a", "b", "c"))
+    np.testing.assert_array_equal(data.images, images)
+    assert len(npz(tmp_path / "set.npz", "test")) == 2
+
+
+def test_npz_takes_other_names(tmp_path, images, labels):
+    np.savez(tmp_path / "set.npz", pictures=images, kinds=labels)
+    assert npz(tmp_path / "set.npz", images="pictures", labels="kinds").labels.tolist() == labels.tolist()
+    with pytest.raises(DataError, match=r"set.npz: got the arrays pictures, kinds; allowed: x_test and y_test, "):
+        npz(tmp_path / "set.npz", "test")
+    with pytest.raises(ArgumentError, match="images, labels: got 'pictures' and None"):
+        npz(tmp_path / "set.npz", images="pictures")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "foreign", "head", "bit"])
+def test_damaged_archives_are_named(tmp_path, images, labels, damage):
+    np.savez(tmp_path / "set.npz", images=images, labels=labels)
+    whole = (tmp_path / "set.npz").read_bytes()
+    flipped = whole[:400] + bytes([whole[400] ^ 1]) + whole[401:]
+    data = {**damaged(whole), "bit": flipped}[damage]
+    (tmp_path / "set.npz").write_bytes(data)
+    with pytest.raises(DataError, match=r"set.npz: got a damaged or foreign file; allowed: a .npz archive of arrays"):
+        npz(tmp_path / "set.npz")
+
+
+def test_an_archive_is_not_unpickled_and_a_single_array_is_none(tmp_path, images):
+    np.savez(tmp_path / "set.npz", images=images, labels=np.array([print] * 12))
+    with pytest.raises(DataError, match=r"set.npz: got a damaged or foreign file"):
+        npz(tmp_path / "set.npz")
+    np.save(tmp_path / "x.npy", images)
+    with pytest.raises(DataError, match=r"x.npy: got a damaged or foreign file"):
+        npz(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_generator_is_collected(tmp_path, images, labels, in_file):
+    file = tmp_path / "x.npy" if in_file else None
+    buffer = np.empty(images.shape[1:], np.uint8)
+
+    def samples():
+        for image, label in zip(images, labels, strict=True):
+            buffer[:] = image  # one buffer for all of them
+            yield buffer, label
+
+    data = generated(samples(), file=file, name="mine")
+    assert (data.name, isinstance(data.images, np.memmap)) == ("mine", in_file)
+    np.testing.assert_array_equal(data.images, images)
+    np.testing.assert_array_equal(data.labels, labels)
+    assert os.listdir(tmp_path) == ["x.npy"] * in_file
+    if in_file:
+        np.testing.assert_array_equal(np.load(file), images)
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (3, "got int as sample 2; allowed: "),
+        ((np.zeros((4, 5, 3), np.uint8),), "got tuple as sample 2"),
+        ((np.zeros((4, 4, 3), np.uint8), 1), r"image uint8 \(4, 4, 3\) as sample 2; allowed: uint8 \(4, 5, 3\), as"),
+        ((np.zeros((4, 5, 3), np.float32), 1), r"image float32 \(4, 5, 3\) as sample 2; allowed: uint8"),
+    ],
+)
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_bad_sample_is_named_and_leaves_the_file_as_it_was(tmp_path, images, sample, words, in_file):
+    (tmp_path / "x.npy").write_bytes(b"before")
+    with pytest.raises(DataError, match=words):
+        generated([(images[0], 0), (images[1], 1), sample], file=tmp_path / "x.npy" if in_file else None)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x.npy", b"before")]
+
+
+def test_a_generator_that_fails_leaves_the_file_as_it_was(tmp_path, images):
+    def samples():
+        yield images[0], 0
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        generated(samples(), file=tmp_path / "x.npy")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(DataError, match="samples: got none from list; allowed: one or more"):
+        generated([], file=tmp_path / "x.npy")
+    with pytest.raises(DataError, match=r"file: got .*missing/x.npy \(No such file or directory\); allowed: a place"):
+        generated([(images[0], 0)], file=tmp_path / "missing" / "x.npy")
