@@ -184,17 +184,6 @@ def test_refuses_wrong_gradients(backend, rng, name):
         layer.backward(y, None)
 
 
-@pytest.mark.parametrize("other", [(2, 6, 5, 3), (2, 30), (6, 5, 4)])
-def test_convolution_refuses_other_shapes(backend, other):
-    layer = nn.Conv2d(6, 3, padding=1).build(IMAGES[1:])
-    with pytest.raises(ShapeError, match=r"x of Conv2d\(6, \(3, 3\)\): got shape"):
-        layer(fc.asarray(np.zeros(other, np.float32)))
-    with pytest.raises(ShapeError, match="x of Dense"):
-        nn.Dense(3).build((4,))(fc.asarray(np.zeros((2, 5), np.float32)))
-    with pytest.raises(ShapeError, match="x of BatchNorm2d"):
-        nn.BatchNorm2d().build((4,))(fc.asarray(np.zeros((2, 5), np.float32)))
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -248,87 +237,6 @@ def test_build_refuses_wrong_shapes(shape):
         nn.ReLU().build(shape)
 
 
-POOLINGS = [
-    (kernel, stride, padding, dilation, ceil)
-    for kernel, stride in (((2, 2), None), ((3, 2), (1, 2)), ((2, 3), (2, 1)))
-    for padding in (0, ((1, 0), (0, 1)), "same")
-    for dilation in ((1, 1), (2, 1), (1, 2))
-    for ceil in (False, True)
-]
-
-
-@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "ceil"), POOLINGS)
-def test_pooling_layers_are_the_functions(rng, kernel, stride, padding, dilation, ceil):
-    """Every setting arrives, forward and backward; a gradient alone would fit any windows."""
-    F = fc.functional
-    x = rng.standard_normal((2, 9, 8, 3))
-    more = {"stride": stride, "padding": padding, "ceil_mode": ceil}
-    with fc.use_backend("numpy"):
-        layer = nn.MaxPool2d(kernel, dilation=dilation, **more).build(x.shape[1:], np.float64)
-        y, argmax = F.max_pool2d(x, kernel, dilation=dilation, **more)
-        got, context = layer.forward(x, training=True)
-        np.testing.assert_array_equal(got, y)
-        grad = F.max_pool2d_backward(y, argmax, input_shape=x.shape, kernel_size=kernel, dilation=dilation, **more)
-        np.testing.assert_array_equal(layer.backward(y, context), grad)
-        for count in (True, False):
-            layer = nn.AvgPool2d(kernel, count_include_pad=count, **more).build(x.shape[1:], np.float64)
-            y = F.avg_pool2d(x, kernel, count_include_pad=count, **more)
-            got, context = layer.forward(x, training=True)
-            np.testing.assert_array_equal(got, y)
-            grad = F.avg_pool2d_backward(y, input_shape=x.shape, kernel_size=kernel, count_include_pad=count, **more)
-            np.testing.assert_array_equal(layer.backward(y, context), grad)
-
-
-@pytest.mark.parametrize("stride", [1, (2, 1)])
-@pytest.mark.parametrize("padding", [0, (1, 2), ((1, 0), (0, 2)), "same"])
-@pytest.mark.parametrize("dilation", [1, (2, 1)])
-@pytest.mark.parametrize("groups", [1, 2])
-def test_convolution_layers_are_the_functions(rng, stride, padding, dilation, groups):
-    F = fc.functional
-    x = rng.standard_normal((2, 7, 8, 4))
-    more = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-    with fc.use_backend("numpy"):
-        layer = nn.Conv2d(6, (2, 3), **more).build(x.shape[1:], np.float64, seed=1)
-        weight, bias = layer.weight.array, layer.bias.array
-        y, context = layer.forward(x, training=True)
-        np.testing.assert_array_equal(y, F.conv2d(x, weight, bias, **more))
-        grad = F.conv2d_backward_input(y, weight, input_shape=x.shape, **more)
-        np.testing.assert_array_equal(layer.backward(y, context), grad)
-        want = F.conv2d_backward_weight(y, x, weight_shape=weight.shape, **more)
-        np.testing.assert_array_equal(layer.weight.grad, want)
-        np.testing.assert_array_equal(layer.bias.grad, F.conv2d_backward_bias(y))
-
-
-@pytest.mark.parametrize("channels", [4, 5, 7, 8])
-@pytest.mark.parametrize("stride", [1, 2, (1, 3)])
-def test_subsample_pad_by_hand(backend, rng, channels, stride):
-    """Of an odd number of new channels the smaller half comes first."""
-    x = rng.standard_normal((2, 5, 7, 4))
-    layer = nn.SubsamplePad(channels, stride=stride).build(x.shape[1:], np.float64)
-    down, right = (stride, stride) if isinstance(stride, int) else stride
-    before = (channels - 4) // 2
-    want = np.pad(x[:, ::down, ::right], ((0, 0), (0, 0), (0, 0), (before, channels - 4 - before)))
-    y, context = layer.forward(fc.asarray(x), training=True)
-    np.testing.assert_array_equal(fc.to_numpy(y), want)
-    grad = rng.standard_normal(want.shape)
-    got = fc.to_numpy(layer.backward(fc.asarray(grad), context))
-    back = np.zeros_like(x)
-    back[:, ::down, ::right] = grad[..., before : before + 4]
-    np.testing.assert_array_equal(got, back)
-
-
-def test_global_pooling_by_hand(backend, rng):
-    """Also of maps with more cells than a byte counts."""
-    x = rng.standard_normal((2, 23, 17, 3))
-    for make, reduce in ((nn.GlobalMaxPool2d, np.max), (nn.GlobalAvgPool2d, np.mean)):
-        layer = make().build(x.shape[1:], np.float64)
-        y, context = layer.forward(fc.asarray(x), training=True)
-        np.testing.assert_allclose(fc.to_numpy(y), reduce(x, axis=(1, 2)), rtol=1e-12, atol=1e-14)
-        grad = fc.to_numpy(layer.backward(fc.asarray(np.ones((2, 3))), context))
-        want = np.full(x.shape, 1 / (23 * 17)) if reduce is np.mean else x == x.max(axis=(1, 2), keepdims=True)
-        np.testing.assert_allclose(grad, want, rtol=1e-12)
-
-
 def test_activations_are_the_functions(rng):
     """Each with settings that are not the default."""
     x = rng.standard_normal((3, 7))
@@ -368,68 +276,6 @@ def test_arguments_that_a_pointwise_function_has_not_are_refused_by_its_name():
     ):
         with pytest.raises(TypeError, match=name):
             call()
-
-
-def test_batch_norm_moves_its_running_statistics(backend, rng):
-    layer = nn.BatchNorm2d(momentum=0.25).build((3, 3, 2), np.float64)
-    x = rng.normal(3, 2, (4, 3, 3, 2))
-    layer.forward(fc.asarray(x), training=True)
-    np.testing.assert_allclose(fc.to_numpy(layer.running_mean.data), 0.25 * x.mean((0, 1, 2)), rtol=1e-12)
-    var = 0.75 + 0.25 * x.var((0, 1, 2), ddof=1)
-    np.testing.assert_allclose(fc.to_numpy(layer.running_var.data), var, rtol=1e-12)
-    y = fc.to_numpy(layer(fc.asarray(x)))
-    want = (x - 0.25 * x.mean((0, 1, 2))) / np.sqrt(var + 1e-5)
-    np.testing.assert_allclose(y, want, rtol=1e-10, atol=1e-12)
-
-
-@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 5, 4, 3), (2, 6, 5, 4, 3)])
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_takes_two_or_four_axes(backend, shape, training):
-    layer = nn.BatchNorm2d().build((5, 4, 3))
-    x = fc.asarray(np.ones(shape, np.float32))
-    if len(shape) in (2, 4):
-        layer.forward(x, training=training)
-    else:
-        with pytest.raises(ShapeError, match=r"allowed: \(N, H, W, C\) or \(N, C\)"):
-            layer.forward(x, training=training)
-    three = nn.BatchNorm2d().build((3,))
-    with pytest.raises(ShapeError, match=r"x of BatchNorm2d: got shape \(2, 4, 3\)"):
-        three.forward(fc.asarray(np.ones((2, 4, 3), np.float32)), training=training)
-
-
-def test_batch_norm_needs_images_in_training(backend):
-    layer = nn.BatchNorm2d().build((3, 3, 2))
-    with pytest.raises(ShapeError, match="at least one image"):
-        layer.forward(fc.asarray(np.zeros((0, 3, 3, 2), np.float32)), training=True)
-
-
-def test_dropout_draws_from_the_stream(backend):
-    layer = nn.Dropout(0.5).build((100,))
-    x = fc.asarray(np.ones((8, 100), np.float32))
-
-    def draw(*place):
-        with fc.random.stream(*place):
-            return [fc.to_numpy(layer.forward(x, training=True)[0]).copy() for _ in range(2)]
-
-    first, second = draw(3, 5)
-    assert set(np.unique(first)) == {0.0, 2.0}
-    assert (first != second).any(), "two draws of one step have different masks"
-    np.testing.assert_array_equal(draw(3, 5)[0], first)
-    assert (draw(3, 6)[0] != first).any()
-    assert (draw(4, 5)[0] != first).any()
-    assert layer(x) is x
-
-
-@pytest.mark.parametrize("backend", ["numba"], indirect=True)
-def test_dropout_is_the_same_on_all_backends(backend):
-    def draw():
-        layer = nn.Dropout(0.3).build((7,))
-        with fc.random.stream(11, 2):
-            return layer.forward(fc.asarray(np.ones((5, 7), np.float32)), training=True)[0]
-
-    got = fc.to_numpy(draw())
-    with fc.use_backend("numpy"):
-        np.testing.assert_array_equal(got, draw())
 
 
 def test_other_backend_is_named(rng):

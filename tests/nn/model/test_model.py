@@ -1,7 +1,6 @@
-"""What a model does: parameters in arenas, versions, accumulation, layers used twice, threads, prediction, summary."""
+"""What a model does: seeds, moves, layers used twice, threads, prediction, sizes of images."""
 
 import threading
-from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -10,24 +9,8 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
-from fastconv.nn.core.parameter import runs
 from fastconv.testing import gradcheck
-
-
-def small(dtype=np.float32, seed=0):
-    return nn.Sequential(
-        *(nn.Conv2d(5, 3, padding=1, bias=False), nn.BatchNorm2d(), nn.ReLU()),
-        nn.Residual(nn.Sequential(nn.Conv2d(7, 3, padding=1, stride=2), nn.Tanh()), nn.SubsamplePad(7, stride=2)),
-        nn.Parallel(nn.Conv2d(3, 1), nn.MaxPool2d(3, stride=1, padding=1), mode="concatenate"),
-        *(nn.GlobalAvgPool2d(), nn.Dense(4)),
-    ).build((6, 6, 3), dtype, seed)
-
-
-def grads_of(model, x, grad=None):
-    y, context = model.forward(x, training=True)
-    model.zero_grad()
-    model.backward(fc.asarray(np.ones(y.shape, y.dtype)) if grad is None else grad, context)
-    return [fc.to_numpy(p.grad).copy() for p in model.parameters()]
+from tests.nn.small import grads_of, small
 
 
 def test_small_network_passes_gradcheck(backend, rng):
@@ -39,27 +22,6 @@ def test_small_network_passes_gradcheck(backend, rng):
 def test_whole_models_pass_gradcheck(backend, rng, name):
     model = getattr(fc.models, name)(input_shape=(16, 16, 3) if name == "lenet5" else (14, 14, 3), dtype=np.float64)
     gradcheck(model, rng.standard_normal((1, *model.input_shape)))
-
-
-def test_parameters_live_in_one_arena(backend):
-    model = small()
-    parameters = model.parameters()
-    assert [p.name for p in parameters] == [
-        *("0.weight", "1.gamma", "1.beta", "3.body.0.weight", "3.body.0.bias"),
-        *("4.0.weight", "4.0.bias", "6.weight", "6.bias"),
-    ]
-    assert [b.name for b in model.buffers()] == ["1.running_mean", "1.running_var"]
-    assert len(runs(parameters)) == 1
-    assert len({id(p.arena) for p in parameters}) == 1
-    assert all(p.array.ctypes.data % 64 == 0 and p.grad.ctypes.data % 64 == 0 for p in parameters)
-    ends = [(p.offset, p.offset + p.size) for p in parameters]
-    assert all(end <= begin for (_, end), (begin, _) in pairwise(ends))
-    assert parameters.count == sum(p.size for p in parameters) == model.summary().parameters
-
-
-def test_some_parameters_make_several_runs(backend):
-    parameters = small().parameters()
-    assert [len(run.parameters) for run in runs([*parameters[:2], *parameters[4:]])] == [2, 5]
 
 
 @pytest.mark.parametrize("backend", ["numba"], indirect=True)
@@ -79,132 +41,6 @@ def test_seed_of_the_process():
     for bad in (-1, 2**64, 1.5, "1"):
         with pytest.raises(ArgumentError, match="seed"):
             fc.seed(bad)
-
-
-@pytest.mark.parametrize(
-    ("init", "std", "bias"),
-    [
-        ("default", (1 / 800) ** 0.5 / 3**0.5, True),
-        ("he_normal", (2 / 800) ** 0.5, False),
-        ("glorot_uniform", (2 / (800 + 1600)) ** 0.5, False),
-        ("lecun_normal", (1 / 800) ** 0.5, False),
-        ("zeros", 0.0, False),
-    ],
-)
-def test_initial_values(init, std, bias):
-    with fc.use_backend("numpy"):
-        layer = nn.Conv2d(64, 5, init=init).build((8, 8, 32), np.float64)
-    assert layer.weight.data.std() == pytest.approx(std, rel=0.01)
-    assert abs(layer.weight.data.mean()) <= 0.01 * (std or 0.0) + 1e-4 * (std > 0)
-    assert layer.bias.data.any() == bias
-
-
-@pytest.mark.parametrize(
-    ("make", "bound"),
-    [
-        # fan_in 5 * 5 * 8 and fan_out 5 * 5 * 16 of each of four groups
-        (lambda init: nn.Conv2d(64, 5, groups=4, init=init), {"default": 1 / 200**0.5, "glorot_uniform": 0.1}),
-        (lambda init: nn.Dense(300, init=init), {"default": 1 / 800**0.5, "glorot_uniform": (6 / 1100) ** 0.5}),
-    ],
-)
-@pytest.mark.parametrize("init", ["default", "glorot_uniform"])
-def test_bounds_of_uniform_values(make, bound, init):
-    layer = make(init)
-    with fc.use_backend("numpy"):
-        layer.build((8, 8, 32) if isinstance(layer, nn.Conv2d) else (800,), np.float64, seed=1)
-    largest = np.abs(layer.weight.data).max()
-    assert bound[init] * 0.999 < largest <= bound[init]
-    assert bool(np.any(layer.bias.data)) is (init == "default")
-    if init == "default":
-        assert bound[init] * 0.8 < np.abs(layer.bias.data).max() <= bound[init]
-
-
-def test_versions_and_assignment(backend, rng):
-    layer = nn.Dense(3).build((4,))
-    x = fc.asarray(rng.standard_normal((2, 4)).astype(np.float32))
-    layer(x)
-    version = layer.weight.version
-    new = rng.standard_normal((4, 3))
-    layer.weight.data = new
-    assert layer.weight.version > version
-    want = fc.to_numpy(x) @ new.astype(np.float32) + fc.to_numpy(layer.bias.data)
-    np.testing.assert_allclose(fc.to_numpy(layer(x)), want, rtol=1e-5, atol=1e-6)
-    with pytest.raises(ValueError, match="read-only"):
-        layer.weight.data[0, 0] = 1.0
-    with pytest.raises(ShapeError, match="weight"):
-        layer.weight.data = new.T
-
-
-def test_weights_are_prepared_once_per_version(backend, rng, monkeypatch):
-    layer = nn.Conv2d(4, 3, padding=1).build((6, 6, 3))
-    calls = []
-    prepare = backend.prepare_conv2d_weight
-
-    def counted(weight, **keywords):
-        calls.append((keywords["geometry"].is_transposed, keywords["input_shape"], keywords["precision"]))
-        return prepare(weight, **keywords)
-
-    monkeypatch.setattr(backend, "prepare_conv2d_weight", counted)
-    x = fc.asarray(rng.standard_normal((2, 6, 6, 3)).astype(np.float32))
-    for _ in range(3):
-        y, context = layer.forward(x, training=True)
-        layer.backward(y, context)
-    assert calls == [(transposed, (2, 6, 6, 3), "default") for transposed in (False, True)]
-    layer(x[:1])
-    with fc.precision("strict"):
-        layer(x)
-    assert len(calls) == 4
-    layer.weight.touch()
-    layer(x)
-    layer(x)
-    assert len(calls) == 5
-    for batch in range(20):  # many shapes do not pile up
-        layer(fc.asarray(np.zeros((batch, 6, 6, 3), np.float32)))
-    assert len(layer._prepared._state[1]) <= 8
-
-
-def test_dense_weights_are_prepared_for_what_they_depend_on(backend, rng, monkeypatch):
-    layer = nn.Dense(4).build((6,))
-    calls = []
-    prepare = backend.prepare_dense_weight
-
-    def counted(weight, **keywords):
-        calls.append((keywords["direction"], keywords["batch"], keywords["precision"]))
-        return prepare(weight, **keywords)
-
-    monkeypatch.setattr(backend, "prepare_dense_weight", counted)
-    x = fc.asarray(rng.standard_normal((5, 6)).astype(np.float32))
-    for _ in range(2):
-        y, context = layer.forward(x, training=True)
-        layer.backward(y, context)
-        layer(x[:2])
-        with fc.precision("strict"):
-            layer(x)
-    assert calls == [
-        *(("forward", 5, "default"), ("backward_input", 5, "default")),
-        *(("forward", 2, "default"), ("forward", 5, "strict")),
-    ]
-    layer.bias.touch()
-    layer(x)
-    assert len(calls) == 4
-    layer.weight.touch()
-    layer(x)
-    assert len(calls) == 5
-
-
-def test_prepared_weights_are_those_of_the_algorithm(rng):
-    """A layer that has run with one algorithm gives the other one's bits as a new layer does."""
-    x = rng.standard_normal((2, 12, 12, 32)).astype(np.float32)
-
-    def layer():
-        return nn.Conv2d(32, 3, padding=1).build((12, 12, 32), seed=1)
-
-    one, results = layer(), {}
-    for algorithm in ("direct", "winograd", "shapes", "winograd", "direct"):
-        with fc.algorithm(algorithm):
-            results[algorithm] = one(x)
-            np.testing.assert_array_equal(results[algorithm], layer()(x))
-    assert not np.array_equal(results["direct"], results["winograd"])
 
 
 def test_all_of_a_model_moves(rng):
@@ -233,20 +69,6 @@ def test_each_size_is_looked_at_once():
         for size in (4, 5, 5, 4, 6, 5, 6):
             model(np.ones((1, size, size, 1), np.float32))
     assert Counting.seen == [(4, 4, 1), (5, 5, 1), (6, 6, 1)]
-
-
-def test_gradients_accumulate_until_zero_grad(backend, rng):
-    model = small(np.float64)
-    x = fc.asarray(rng.standard_normal((2, 6, 6, 3)))
-    once = grads_of(model, x)
-    y, context = model.forward(x, training=True)
-    model.backward(fc.asarray(np.ones(y.shape)), context)
-    for p, g in zip(model.parameters(), once, strict=True):
-        np.testing.assert_allclose(fc.to_numpy(p.grad), 2 * g, rtol=1e-12, atol=1e-14)
-    model.zero_grad()
-    assert not any(fc.to_numpy(p.grad).any() for p in model.parameters())
-    for g, again in zip(once, grads_of(model, x), strict=True):
-        np.testing.assert_array_equal(g, again)
 
 
 def test_layer_used_twice(backend, rng):
@@ -395,84 +217,6 @@ def test_rebuilding_starts_anew(backend):
         np.testing.assert_array_equal(fc.to_numpy(tensor.data), before[name])
         assert not tensor.retired
     assert model(fc.asarray(np.ones((1, 6, 6, 3), np.float32))).shape == (1, 4)
-
-
-def test_summary():
-    with fc.use_backend("numpy"):
-        model = small()
-    summary = model.summary()
-    assert summary.parameters == model.parameters().count
-    assert summary.macs == 36 * 5 * 27 + 9 * 7 * 45 + 9 * 3 * 7 + 10 * 4
-    with fc.use_backend("numpy"):
-        wide = small(np.float64).summary()
-    assert wide.nbytes == 2 * summary.nbytes == sum(row.nbytes for row in wide.rows)
-    conv = summary.rows[0]
-    assert (conv.name, conv.kind, conv.output_shape, conv.nbytes) == ("0", "Conv2d", (6, 6, 5), 720)
-    assert "6 x 6 x 5" in str(summary)
-    assert "3.body.0" in str(summary)
-    unbuilt = nn.Sequential(nn.Conv2d(5, 3), nn.Flatten(), nn.Dense(2))
-    assert unbuilt.summary((6, 6, 3)).parameters == 140 + 80 * 2 + 2
-    with pytest.raises(ArgumentError, match="not built"):
-        unbuilt.parameters()
-    with pytest.raises(ArgumentError, match="not built"):
-        unbuilt.summary()
-
-
-@pytest.mark.parametrize(
-    ("layer", "shape", "macs"),
-    [
-        (lambda: nn.Conv2d(8, 3, padding=1, groups=4), (6, 5, 8), 6 * 5 * 8 * 9 * 2),
-        (lambda: nn.Conv2d(8, 3, padding=1, groups=8), (6, 5, 8), 6 * 5 * 8 * 9),
-        (lambda: nn.Conv2d(16, (3, 1), groups=8), (6, 5, 8), 4 * 5 * 16 * 3),
-        (lambda: nn.Conv2d(6, 3, stride=2, padding="same", groups=3), (7, 7, 9), 4 * 4 * 6 * 9 * 3),
-        (lambda: nn.Conv2d(6, 3, dilation=2), (7, 6, 9), 3 * 2 * 6 * 9 * 9),
-        (lambda: nn.Dense(7), (12,), 84),
-        (nn.BatchNorm2d, (6, 5, 8), 0),
-    ],
-)
-def test_multiplications_with_weights(layer, shape, macs):
-    """Every output element takes one for each cell of the window and each input channel of its group."""
-    made = layer()
-    summary = nn.Sequential(made).summary(shape)
-    assert summary.macs == summary.rows[0].macs == made.macs(shape) == macs
-    with fc.use_backend("numpy"):
-        made.build(shape)
-    if macs:
-        cells = np.prod(made.infer(shape)[:-1], dtype=int)
-        assert macs == cells * made.weight.size
-
-
-@pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_a_frozen_parameter_is_not_trained(size, dtype):
-    """However small: neighbours are joined into one kernel over gaps, and never over a parameter that is left out."""
-    with fc.use_backend("numpy"):
-        layers = [nn.Dense(16, bias=False), nn.Dense(size), nn.Dense(16, bias=False), nn.Dense(2)]
-        model = nn.Sequential(*layers).build((16,), dtype, seed=0)
-        parameters = list(model.parameters())
-        for frozen in parameters:
-            rest = [p for p in parameters if p is not frozen]
-            for run in runs(rest):
-                assert not run.begin <= frozen.offset < run.end
-            assert sum(len(run.parameters) for run in runs(rest)) == len(rest)
-            before = frozen.data.copy()
-            for p in parameters:
-                p.add_grad(np.ones(p.shape, dtype))
-            fc.optim.SGD(rest, 0.5).step()
-            np.testing.assert_array_equal(frozen.data, before)
-            model.zero_grad()
-
-
-@pytest.mark.parametrize("order", ["reversed", "shuffled"])
-def test_runs_of_parameters_in_another_order(order):
-    with fc.use_backend("numpy"):
-        parameters = list(nn.Sequential(nn.Dense(3), nn.Dense(5), nn.Dense(2)).build((4,), seed=0).parameters())
-        again = parameters[::-1] if order == "reversed" else [parameters[i] for i in (2, 0, 1, 5, 3, 4)]
-        found = runs(again)
-        assert [p for run in found for p in run.parameters] == again
-        for run in found:
-            inside = [p for p in parameters if run.begin <= p.offset < run.end]
-            assert inside == list(run.parameters)
 
 
 WRONG = [(2, 28, 28, 3), (2, 32, 32, 1), (32, 32, 3), (2, 32, 32), (2, 3, 32, 32), (2, 0, 32, 3), (2,), ()]

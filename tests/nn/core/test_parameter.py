@@ -1,0 +1,96 @@
+"""Parameters: places in an arena, versions, gradients that add up, runs of neighbours."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ShapeError
+from fastconv.nn.core.parameter import runs
+from tests.nn.small import grads_of, small
+
+
+def test_parameters_live_in_one_arena(backend):
+    model = small()
+    parameters = model.parameters()
+    assert [p.name for p in parameters] == [
+        *("0.weight", "1.gamma", "1.beta", "3.body.0.weight", "3.body.0.bias"),
+        *("4.0.weight", "4.0.bias", "6.weight", "6.bias"),
+    ]
+    assert [b.name for b in model.buffers()] == ["1.running_mean", "1.running_var"]
+    assert len(runs(parameters)) == 1
+    assert len({id(p.arena) for p in parameters}) == 1
+    assert all(p.array.ctypes.data % 64 == 0 and p.grad.ctypes.data % 64 == 0 for p in parameters)
+    ends = [(p.offset, p.offset + p.size) for p in parameters]
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(ends))
+    assert parameters.count == sum(p.size for p in parameters) == model.summary().parameters
+
+
+def test_some_parameters_make_several_runs(backend):
+    parameters = small().parameters()
+    assert [len(run.parameters) for run in runs([*parameters[:2], *parameters[4:]])] == [2, 5]
+
+
+def test_versions_and_assignment(backend, rng):
+    layer = nn.Dense(3).build((4,))
+    x = fc.asarray(rng.standard_normal((2, 4)).astype(np.float32))
+    layer(x)
+    version = layer.weight.version
+    new = rng.standard_normal((4, 3))
+    layer.weight.data = new
+    assert layer.weight.version > version
+    want = fc.to_numpy(x) @ new.astype(np.float32) + fc.to_numpy(layer.bias.data)
+    np.testing.assert_allclose(fc.to_numpy(layer(x)), want, rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weight.data[0, 0] = 1.0
+    with pytest.raises(ShapeError, match="weight"):
+        layer.weight.data = new.T
+
+
+def test_gradients_accumulate_until_zero_grad(backend, rng):
+    model = small(np.float64)
+    x = fc.asarray(rng.standard_normal((2, 6, 6, 3)))
+    once = grads_of(model, x)
+    y, context = model.forward(x, training=True)
+    model.backward(fc.asarray(np.ones(y.shape)), context)
+    for p, g in zip(model.parameters(), once, strict=True):
+        np.testing.assert_allclose(fc.to_numpy(p.grad), 2 * g, rtol=1e-12, atol=1e-14)
+    model.zero_grad()
+    assert not any(fc.to_numpy(p.grad).any() for p in model.parameters())
+    for g, again in zip(once, grads_of(model, x), strict=True):
+        np.testing.assert_array_equal(g, again)
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_frozen_parameter_is_not_trained(size, dtype):
+    """However small: neighbours are joined into one kernel over gaps, and never over a parameter that is left out."""
+    with fc.use_backend("numpy"):
+        layers = [nn.Dense(16, bias=False), nn.Dense(size), nn.Dense(16, bias=False), nn.Dense(2)]
+        model = nn.Sequential(*layers).build((16,), dtype, seed=0)
+        parameters = list(model.parameters())
+        for frozen in parameters:
+            rest = [p for p in parameters if p is not frozen]
+            for run in runs(rest):
+                assert not run.begin <= frozen.offset < run.end
+            assert sum(len(run.parameters) for run in runs(rest)) == len(rest)
+            before = frozen.data.copy()
+            for p in parameters:
+                p.add_grad(np.ones(p.shape, dtype))
+            fc.optim.SGD(rest, 0.5).step()
+            np.testing.assert_array_equal(frozen.data, before)
+            model.zero_grad()
+
+
+@pytest.mark.parametrize("order", ["reversed", "shuffled"])
+def test_runs_of_parameters_in_another_order(order):
+    with fc.use_backend("numpy"):
+        parameters = list(nn.Sequential(nn.Dense(3), nn.Dense(5), nn.Dense(2)).build((4,), seed=0).parameters())
+        again = parameters[::-1] if order == "reversed" else [parameters[i] for i in (2, 0, 1, 5, 3, 4)]
+        found = runs(again)
+        assert [p for run in found for p in run.parameters] == again
+        for run in found:
+            inside = [p for p in parameters if run.begin <= p.offset < run.end]
+            assert inside == list(run.parameters)

@@ -1,0 +1,41 @@
+"""Batch normalisation: running statistics, axes, and that training needs images."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ShapeError
+
+
+def test_batch_norm_moves_its_running_statistics(backend, rng):
+    layer = nn.BatchNorm2d(momentum=0.25).build((3, 3, 2), np.float64)
+    x = rng.normal(3, 2, (4, 3, 3, 2))
+    layer.forward(fc.asarray(x), training=True)
+    np.testing.assert_allclose(fc.to_numpy(layer.running_mean.data), 0.25 * x.mean((0, 1, 2)), rtol=1e-12)
+    var = 0.75 + 0.25 * x.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(fc.to_numpy(layer.running_var.data), var, rtol=1e-12)
+    y = fc.to_numpy(layer(fc.asarray(x)))
+    want = (x - 0.25 * x.mean((0, 1, 2))) / np.sqrt(var + 1e-5)
+    np.testing.assert_allclose(y, want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 5, 4, 3), (2, 6, 5, 4, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_batch_norm_takes_two_or_four_axes(backend, shape, training):
+    layer = nn.BatchNorm2d().build((5, 4, 3))
+    x = fc.asarray(np.ones(shape, np.float32))
+    if len(shape) in (2, 4):
+        layer.forward(x, training=training)
+    else:
+        with pytest.raises(ShapeError, match=r"allowed: \(N, H, W, C\) or \(N, C\)"):
+            layer.forward(x, training=training)
+    three = nn.BatchNorm2d().build((3,))
+    with pytest.raises(ShapeError, match=r"x of BatchNorm2d: got shape \(2, 4, 3\)"):
+        three.forward(fc.asarray(np.ones((2, 4, 3), np.float32)), training=training)
+
+
+def test_batch_norm_needs_images_in_training(backend):
+    layer = nn.BatchNorm2d().build((3, 3, 2))
+    with pytest.raises(ShapeError, match="at least one image"):
+        layer.forward(fc.asarray(np.zeros((0, 3, 3, 2), np.float32)), training=True)
