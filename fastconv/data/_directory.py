@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +36,8 @@ def check_split(split: str) -> None:
 
 def how_to_get(name: str, page: str, root: Path) -> str:
     """Return the sentence for whoever lacks the data set `name`."""
+    import shlex
+
     return (
         f"To get the data, run 'fastconv data download {name} --data-dir {shlex.quote(str(root))}', or take it from"
         f" {page}; then name that folder with --data-dir, as the argument 'directory', or in the environment variable"

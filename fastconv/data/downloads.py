@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import zlib
@@ -172,6 +171,8 @@ def _place(data: IO[bytes], target: Path) -> None:
 
 
 def _lock(part: Path, file: BinaryIO) -> None:
+    import fcntl
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

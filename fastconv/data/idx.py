@@ -6,16 +6,18 @@ numbers, big-endian, as http://yann.lecun.com/exdb/mnist/ describes it.
 
 from __future__ import annotations
 
-import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
+
+if TYPE_CHECKING:
+    from gzip import GzipFile
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -30,6 +32,8 @@ def read_idx(path: PathLike) -> np.ndarray:
     DataError
         The file cannot be read, is no IDX file, or is longer or shorter than its header says.
     """
+    import gzip
+
     path = Path(path)
     try:
         with path.open("rb") as file:
@@ -42,7 +46,7 @@ def read_idx(path: PathLike) -> np.ndarray:
         raise DataError(f"{path}: got {error.strerror or error}; allowed: an IDX file that can be read") from error
 
 
-def _read(path: Path, file: IO[bytes] | gzip.GzipFile) -> np.ndarray:
+def _read(path: Path, file: IO[bytes] | GzipFile) -> np.ndarray:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not magic[3]:
         raise DataError(f"{path}: got a file that begins with {magic.hex() or 'nothing'}; allowed: an IDX file")
