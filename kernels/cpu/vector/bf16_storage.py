@@ -17,7 +17,7 @@ from ..runtime.emitted import I32, I64, emitted
 from ..runtime.launch import device, kernel, launch
 from .bf16 import rounded_half
 from .emit import lane_mask, load_from, load_masked, store_masked, store_to, stream_to
-from .memory import CHUNK
+from .memory import TASK_ELEMENTS
 from .simd import VectorType, address, dtype_of, itemsize, lanes, llvm_vector
 
 STORED = np.dtype(np.uint16)
@@ -174,8 +174,8 @@ def convert_stored(begin, end, x, out, register):
     """Flat arrays, a chunk of elements a task."""
     dt = register.dtype
     width = lanes(dt)
-    stop = min(end * CHUNK, x.size)
-    for i in range(begin * CHUNK, stop, width):
+    stop = min(end * TASK_ELEMENTS, x.size)
+    for i in range(begin * TASK_ELEMENTS, stop, width):
         count = min(width, stop - i)
         value = load_stored(address(x) + i * itemsize(x.dtype), count, x.dtype, dt)
         put_stored(address(out) + i * itemsize(out.dtype), value, count, False, out.dtype, dt)
@@ -183,7 +183,7 @@ def convert_stored(begin, end, x, out, register):
 
 def convert(x, out):
     """Write `x` to `out`, one of them float32 and the other of the type `STORED`."""
-    launch(convert_stored, -(-x.size // CHUNK), x.reshape(-1), out.reshape(-1), _FLOAT)
+    launch(convert_stored, -(-x.size // TASK_ELEMENTS), x.reshape(-1), out.reshape(-1), _FLOAT)
 
 
 def widened(x, workspace):
