@@ -3,6 +3,8 @@
 A task is a chunk of elements. As many Philox blocks as a vector of uint64 has lanes are computed at once, their words
 put in the order of the elements, and the elements kept whose word reaches the threshold. Bound by the generator: about
 100 vector instructions for 32 elements.
+
+x and out are flat, (elements,); scratch is a row of words for each thread.
 """
 
 import numpy as np

@@ -1,4 +1,7 @@
-"""Whether all elements of an array are finite, now or, where launches are being recorded, whenever they run."""
+"""Whether all elements of an array are finite, now or, where launches are being recorded, whenever they run.
+
+x is flat, (elements,), sums (chunks, lanes): a vector for each chunk of elements.
+"""
 
 import numpy as np
 

@@ -1,6 +1,7 @@
 """Elementwise operations on flat arrays: bound by memory, one pass each.
 
 A task is a chunk of 64 KB; whole vectors, then one part of a vector. Large results go past the caches.
+x, a, b and out are (elements,); of a copy they are (bytes,).
 """
 
 import numpy as np

@@ -23,7 +23,7 @@ from .simd import VectorType, address, dtype_of, itemsize, lanes, llvm_vector
 STORED = np.dtype(np.uint16)
 
 
-def is_half(stored, dtype):
+def is_bf16(stored, dtype):
     """Tell whether vectors of `dtype` lie in memory as bfloat16; else they lie there as they are."""
     memory, register = dtype_of(stored), dtype_of(dtype)
     if memory == register:
@@ -44,20 +44,20 @@ def _widen(builder, words, vector):
     return builder.bitcast(upper, llvm_vector(vector))
 
 
-def load_part_from(builder, place, count, vector, half):
+def load_part_from(builder, place, count, vector, bf16):
     """Emit the load of the first `count` elements of a vector; the others are zero."""
-    memory, size = (_words(vector), 2) if half else (llvm_vector(vector), vector.itemsize)
+    memory, size = (_words(vector), 2) if bf16 else (llvm_vector(vector), vector.itemsize)
     value = load_masked(builder, place, memory, size, lane_mask(builder, vector.lanes, count))
-    return _widen(builder, value, vector) if half else value
+    return _widen(builder, value, vector) if bf16 else value
 
 
 @emitted
 def stored_bytes(nbytes, stored, dtype):
     """Return the bytes in memory of what takes `nbytes` as elements of `dtype`."""
-    half = is_half(stored, dtype)
+    bf16 = is_bf16(stored, dtype)
 
     def emit(builder, nbytes, *_):
-        return builder.ashr(nbytes, ir.Constant(I64, 1)) if half else nbytes
+        return builder.ashr(nbytes, ir.Constant(I64, 1)) if bf16 else nbytes
 
     return types.int64(types.int64, stored, dtype), emit
 
@@ -65,10 +65,10 @@ def stored_bytes(nbytes, stored, dtype):
 @emitted
 def vload_stored(place, stored, dtype):
     """Load a whole vector."""
-    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
+    vector, bf16 = VectorType(dtype_of(dtype)), is_bf16(stored, dtype)
 
     def emit(builder, place, *_):
-        if half:
+        if bf16:
             return _widen(builder, load_from(builder, place, _words(vector), 2), vector)
         return load_from(builder, place, llvm_vector(vector), vector.itemsize)
 
@@ -78,17 +78,17 @@ def vload_stored(place, stored, dtype):
 @emitted
 def vload_part_stored(place, count, stored, dtype):
     """Load the first `count` elements; the other lanes are zero and their memory is not touched."""
-    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
+    vector, bf16 = VectorType(dtype_of(dtype)), is_bf16(stored, dtype)
 
     def emit(builder, place, count, *_):
-        return load_part_from(builder, place, count, vector, half)
+        return load_part_from(builder, place, count, vector, bf16)
 
     return vector(types.int64, types.int64, stored, dtype), emit
 
 
-def _rounded(builder, value, half):
+def _rounded(builder, value, bf16):
     """Emit a vector as it lies in memory, and the bytes of an element there."""
-    if half:
+    if bf16:
         return rounded_half(builder, value), 2
     return value, 4 if isinstance(value.type.element, ir.FloatType) else 8
 
@@ -96,10 +96,10 @@ def _rounded(builder, value, half):
 def _make_store(past_caches, doc):
     @emitted(doc=doc)
     def store(place, vector, stored):
-        half = is_half(stored, types.DType(vector.dtype))
+        bf16 = is_bf16(stored, types.DType(vector.dtype))
 
         def emit(builder, place, value, _):
-            words, size = _rounded(builder, value, half)
+            words, size = _rounded(builder, value, bf16)
             if past_caches:
                 stream_to(builder, words, place, size * vector.lanes)
             else:
@@ -116,10 +116,10 @@ _store_stream = _make_store(True, "Store a vector past the caches, at a multiple
 
 @emitted
 def _store_part(place, vector, count, stored):
-    half = is_half(stored, types.DType(vector.dtype))
+    bf16 = is_bf16(stored, types.DType(vector.dtype))
 
     def emit(builder, place, value, count, _):
-        words, size = _rounded(builder, value, half)
+        words, size = _rounded(builder, value, bf16)
         store_masked(builder, words, place, size, lane_mask(builder, vector.lanes, count))
 
     return types.void(types.int64, vector, types.int64, stored), emit
@@ -145,17 +145,17 @@ def put_stored(place, value, count, stream, stored, dt):
 
 
 @device
-def load_either(place, count, half, dt):
-    """Load `count` elements, bfloat16 if `half`: told at run time, for a kernel that is too large to compile twice."""
-    if half:
+def load_either(place, count, bf16, dt):
+    """Load `count` elements, bfloat16 if `bf16`: told at run time, for a kernel that is too large to compile twice."""
+    if bf16:
         return load_stored(place, count, STORED, dt)
     return load_stored(place, count, dt, dt)
 
 
 @device
-def put_either(place, value, count, stream, half, dt):
-    """Store the first `count` elements, as bfloat16 if `half`; else a whole vector past the caches if `stream`."""
-    if half:
+def put_either(place, value, count, stream, bf16, dt):
+    """Store the first `count` elements, as bfloat16 if `bf16`; else a whole vector past the caches if `stream`."""
+    if bf16:
         put_stored(place, value, count, False, STORED, dt)
     else:
         put_stored(place, value, count, stream, dt, dt)

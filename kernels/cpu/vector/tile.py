@@ -10,7 +10,7 @@ from numba.core.datamodel import models, register_default
 from numba.extending import intrinsic
 
 from ..runtime.emitted import I64, call, emitted
-from .bf16_storage import is_half, load_part_from
+from .bf16_storage import is_bf16, load_part_from
 from .emit import (
     add_products,
     each_register,
@@ -295,7 +295,7 @@ def square_load_rows(table, step, base, count, stored, dtype):
     `table` is an address of int64; only the first `count` elements of a row are read, of the type `stored`.
     """
     vector = VectorType(dtype_of(dtype))
-    tile, half = _square(vector), is_half(stored, dtype)
+    tile, bf16 = _square(vector), is_bf16(stored, dtype)
 
     def emit(builder, table, step, base, count, *_):
         zero = ir.Constant(I64, 0)
@@ -304,7 +304,7 @@ def square_load_rows(table, step, base, count, stored, dtype):
             word = load_from(builder, offset(builder, table, 8 * i), I64, 8)
             inside = builder.icmp_signed(">=", word, zero)
             row = builder.add(base, builder.mul(step, builder.select(inside, word, zero)))
-            return load_part_from(builder, row, builder.select(inside, count, zero), vector, half)
+            return load_part_from(builder, row, builder.select(inside, count, zero), vector, bf16)
 
         return map_registers(builder, tile, _nothing(tile), load)
 
