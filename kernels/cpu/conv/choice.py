@@ -34,17 +34,16 @@ def is_depthwise(weight_shape, groups):
 
 def _never_winograd(weight_shape, dtype, geometry, precision):
     """Return why Winograd cannot compute it, None if it can."""
-    stride, _, dilation, groups = geometry
     if dtype != np.float32:
         return f"{dtype} is always direct"
     if precision == "strict":
         return "strict precision is always direct"
     if tuple(weight_shape[:2]) not in TILES:
         return f"the kernel is {weight_shape[0]}x{weight_shape[1]}"
-    for name, value in (("stride", stride), ("dilation", dilation)):
+    for name, value in (("stride", geometry.stride), ("dilation", geometry.dilation)):
         if value != (1, 1):
             return f"the {name} is {value}"
-    return f"there are {groups} groups" if groups != 1 else None
+    return f"there are {geometry.groups} groups" if geometry.groups != 1 else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -57,9 +56,7 @@ def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precisio
         return "tile registers multiply bfloat16 faster"
     if min(weight_shape[2:]) < _WINOGRAD_CHANNELS:
         return f"{min(weight_shape[2:])} channels are fewer than {_WINOGRAD_CHANNELS}"
-    shape = (
-        input_shape if direction == "backward_input" else conv_output_shape(input_shape, weight_shape, *geometry[:3])
-    )
+    shape = input_shape if direction == "backward_input" else conv_output_shape(input_shape, weight_shape, geometry)
     tile = TILES[tuple(weight_shape[:2])]
     size = "x".join(map(str, tile))
     tiles = math.prod(-(-n // side) for n, side in zip(shape[1:3], tile, strict=True))
@@ -97,8 +94,8 @@ def _wide(direction, weight_shape, input_shape, geometry):
     """
     if not MASKS or weight_shape[:2] != (3, 3) or min(weight_shape[2:]) < _WIDE_CHANNELS:
         return False
-    left = geometry[1][1][0]
-    shape = conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    left = geometry.padding[1][0]
+    shape = conv_output_shape(input_shape, weight_shape, geometry)
     if direction == "backward_input":
         input_shape, shape, left = shape, input_shape, 2 - left
         if left != 1:  # patches that begin on the image's columns may be those of a pooling's gradient
@@ -136,7 +133,8 @@ def choose(direction, problem, wanted, make_run):
     if wanted == "winograd":
         return winograd, "asked for"
     if wanted == "tuned" and 0 not in input_shape:
-        key = " ".join(map(str, (*problem, f"{get_num_threads()} threads")))
+        values = geometry.stride, geometry.padding, geometry.dilation, geometry.groups
+        key = " ".join(map(str, (*problem[:4], values, precision, f"{get_num_threads()} threads")))
         return autotune.measured(key, (winograd, otherwise), make_run(direction)), "the faster one when measured"
     obstacle = _no_winograd(*problem)
     return (otherwise, obstacle) if obstacle else (winograd, None)
@@ -145,7 +143,7 @@ def choose(direction, problem, wanted, make_run):
 def reasons(problem, wanted, make_run):
     """Return, for each direction, the algorithm and why it was chosen; the arguments are those of `choose`."""
     weight_shape, _, _, geometry, _ = problem
-    if is_depthwise(weight_shape, geometry[3]):
+    if is_depthwise(weight_shape, geometry.groups):
         return ["depthwise: one input channel for each output"]
     found = []
     size = "x".join(map(str, weight_shape[:2]))

@@ -22,11 +22,6 @@ from .winograd import prepare as winograd_prepare
 from .winograd.overflow import in_range
 
 
-def _values(geometry):
-    """Return (stride, padding, dilation, groups), as plans and choices take them."""
-    return geometry.stride, geometry.padding, geometry.dilation, geometry.groups
-
-
 def _direction(geometry):
     return "backward_input" if geometry.is_transposed else "forward"
 
@@ -53,13 +48,13 @@ class _Fresh:
 def _make_run(weight_shape, input_shape, geometry, direction):
     """Return what the autotuner runs: a function that computes one direction with an algorithm."""
     rng = np.random.default_rng(0)
-    shapes = (input_shape, weight_shape, conv_output_shape(input_shape, weight_shape, *_values(geometry)[:3]))
+    shapes = (input_shape, weight_shape, conv_output_shape(input_shape, weight_shape, geometry))
     x, weight, grad = (rng.standard_normal(shape, np.float32) for shape in shapes)
 
     def run_with(algorithm):
         with immediately(), trace(None):
             if direction == "backward_weight":
-                _backward_weight(algorithm, grad, x, _values(geometry), np.empty_like(weight), _Fresh)
+                _backward_weight(algorithm, grad, x, geometry, np.empty_like(weight), _Fresh)
                 return
             way = geometry if geometry.is_transposed == algorithm.transposed else geometry.transposed()
             prepared = _prepare(algorithm, weight, input_shape, way, _Fresh)
@@ -71,7 +66,7 @@ def _make_run(weight_shape, input_shape, geometry, direction):
 
 def _problem(weight, input_shape, geometry, precision):
     """Return what `choose` takes for a weight, or an array of its shape, and what measures it."""
-    problem = weight.shape, weight.dtype, input_shape, _values(geometry), precision
+    problem = weight.shape, weight.dtype, input_shape, geometry, precision
     return problem, functools.partial(_make_run, weight.shape, input_shape, geometry)
 
 
@@ -82,7 +77,7 @@ def conv2d_reasons(weight, *, geometry, input_shape, precision, algorithm):
 
 
 def _prepare(algorithm, weight, input_shape, geometry, workspace):
-    gathers = conv_gathers(algorithm.direction, weight.shape, input_shape, _values(geometry), weight.itemsize)
+    gathers = conv_gathers(algorithm.direction, weight.shape, input_shape, geometry, weight.itemsize)
     strides = pack_strides(weight, algorithm.direction, geometry.groups)
     if algorithm.form == "winograd":
         packed = _transform_weight(algorithm, weight, gathers[0], strides, workspace)
@@ -114,7 +109,7 @@ def run(x, weight, bias, out, workspace, epilogue=NOTHING_MORE):
 
     def convolve(y, epilogue):
         if algorithm.fuses:
-            algorithm.function(source, weight, bias, _values(weight.geometry), epilogue, y, workspace)
+            algorithm.function(source, weight, bias, weight.geometry, epilogue, y, workspace)
         else:
             _run_plain(source, weight, bias, y, workspace, epilogue)
 
@@ -130,7 +125,7 @@ def _run_plain(x, weight, bias, out, workspace, epilogue):
     activation, addend, statistics, before = epilogue
     y = out if before is None else before
     result = workspace.empty(out.shape, out.dtype) if addend is y else y
-    weight.algorithm.function(x, weight, bias, _values(weight.geometry), NOTHING_MORE, result, workspace)
+    weight.algorithm.function(x, weight, bias, weight.geometry, NOTHING_MORE, result, workspace)
     if addend is not None:
         add(result, addend, out=y)
     if activation is not None:
@@ -151,7 +146,7 @@ def conv2d_backward_weight(grad_output, x, *, geometry, precision, algorithm, ou
         chosen = DEPTHWISE["backward_weight"]
     elif grad_output.size:
         chosen = weight_algorithm(out, x.shape, geometry, precision, algorithm)
-    _backward_weight(chosen, grad_output, x, _values(geometry), out, workspace)
+    _backward_weight(chosen, grad_output, x, geometry, out, workspace)
 
 
 def weight_algorithm(weight, input_shape, geometry, precision, algorithm):
@@ -170,7 +165,7 @@ def _backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     if algorithm.form == "winograd":
         if not in_range(found, workspace, grad_output, x):
             _backward_weight(DIRECT["backward_weight"], grad_output, x, geometry, out, workspace)
-    elif algorithm.form != "bf16" and any(map(any, geometry[1])):
+    elif algorithm.form != "bf16" and any(map(any, geometry.padding)):
         if is_recording():  # nothing is computed yet
             expect_finite(out)
         elif not all_finite(out):

@@ -6,6 +6,7 @@ the time.
 
 import numpy as np
 
+from ...geometry import POINTWISE
 from ...prepared import PreparedWeight
 from .algorithms import DENSE_BF16, DENSE_DIRECT
 from .bf16 import pack as bf16_pack
@@ -13,14 +14,10 @@ from .epilogue import NOTHING_MORE
 from .pack import pack_gathers
 from .plan import forward_gathers
 
-_GEOMETRY = ((1, 1), ((0, 0), (0, 0)), (1, 1), 1)  # stride, padding, dilation, groups
-
 
 def _gather(batch, channels, outputs, itemsize):
-    (gather,) = forward_gathers(
-        (batch, 1, 1, channels), (1, 1, channels, outputs), (batch, 1, 1, outputs), *_GEOMETRY, itemsize
-    )
-    return gather
+    shapes = (batch, 1, 1, channels), (1, 1, channels, outputs), (batch, 1, 1, outputs)
+    return forward_gathers(*shapes, POINTWISE, itemsize)[0]
 
 
 def _algorithm(direction, dtype, precision):
@@ -65,4 +62,4 @@ def dense_backward_weight(grad_output, x, *, precision, out, workspace):
     (batch, outputs), channels = grad_output.shape, x.shape[1]
     grad_map, x_map = grad_output.reshape(batch, 1, 1, outputs), x.reshape(batch, 1, 1, channels)
     algorithm = _algorithm("backward_weight", out.dtype, precision)
-    algorithm.function(algorithm, grad_map, x_map, _GEOMETRY, out.reshape(1, 1, channels, outputs), workspace)
+    algorithm.function(algorithm, grad_map, x_map, POINTWISE, out.reshape(1, 1, channels, outputs), workspace)

@@ -214,10 +214,10 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
 
     Of the gradient taps go in the other direction, and only where the stride divides.
     """
-    stride, padding, dilation, _ = geometry
-    steps = (*stride, *dilation, -padding[0][0], -padding[1][0], 1, 1)
+    ((top, _), (left, _)), dilation = geometry.padding, geometry.dilation
+    steps = (*geometry.stride, *dilation, -top, -left, 1, 1)
     if weight.algorithm.transposed:
-        steps = (1, 1, -dilation[0], -dilation[1], padding[0][0], padding[1][0], *stride)
+        steps = (1, 1, -dilation[0], -dilation[1], top, left, *geometry.stride)
     bias, array = bias_array(bias, x.dtype), weight.weight
     plan = DepthwisePlan(*x.shape[:3], *out.shape[1:], *array.shape[:2], *steps)
     scratch = workspace.empty((get_num_threads(), 16 * plan.kernel_h * plan.kernel_w), np.uint8)
@@ -253,7 +253,8 @@ class DepthwiseWeightPlan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def _weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, itemsize):
+def _weight_plan(x_shape, grad_shape, weight_shape, geometry, itemsize):
+    ((top, _), (left, _)), stride, dilation = geometry.padding, geometry.stride, geometry.dilation
     batch, in_h, in_w, channels = x_shape
     out_h, out_w = grad_shape[1:3]
     kernel_h, kernel_w = weight_shape[:2]
@@ -265,7 +266,7 @@ def _weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, i
     strip = ((rows - 1) * stride[0] + (kernel_h - 1) * dilation[0] + 1) * strip_w * channels
     shape = (batch, in_h, in_w, out_h, out_w, channels, kernel_h, kernel_w)
     blocking = (rows, bands, min(_PARTS, batch * bands), strip)
-    return DepthwiseWeightPlan(*shape, *stride, *dilation, padding[0][0], padding[1][0], *blocking)
+    return DepthwiseWeightPlan(*shape, *stride, *dilation, top, left, *blocking)
 
 
 @device
@@ -343,7 +344,7 @@ def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     if grad_output.size == 0:
         fill(0, out=out)
         return
-    plan = _weight_plan(x.shape, grad_output.shape, out.shape, *geometry[:3], x.itemsize)
+    plan = _weight_plan(x.shape, grad_output.shape, out.shape, geometry, x.itemsize)
     scratch_bytes = 16 * (plan.kernel_h * plan.kernel_w + _TAPS) + plan.strip_elements * x.itemsize + 64
     scratch = workspace.empty((get_num_threads(), -(-scratch_bytes // 64) * 64), np.uint8)
     sums = workspace.empty((plan.parts, out.size), out.dtype)

@@ -13,11 +13,11 @@ Everything is decided from shapes alone, so the same shapes give the same bits o
 """
 
 import functools
+from collections import namedtuple
 from typing import NamedTuple
 
 import numpy as np
 
-from ...geometry import ConvGeometry
 from ..vector.simd import VECTOR_BYTES
 from ..vector.tile import ROWS, TILE_VECTORS
 
@@ -29,8 +29,13 @@ _FEW_TASKS = 4  # at least, where blocks can be smaller: each copies rows that i
 _BLOCK_PIXELS, _FEW_PIXELS = 256, 64  # output pixels a task, and at least that many; multiples of 64, see ROWS
 
 
-class GatherPlan(NamedTuple):
-    """Sizes that `conv2d_direct` needs; all ints, so that Numba takes it as it is."""
+def joined(name, module, *parts):
+    """Return the type of named tuples that have all fields of some others; `module` is where it is declared."""
+    return namedtuple(name, [field for part in parts for field in part._fields], module=module)
+
+
+class Grid(NamedTuple):
+    """What plans begin with: the maps, and which output pixels are computed. All ints, as Numba takes them."""
 
     batch: int
     in_h: int
@@ -52,6 +57,11 @@ class GatherPlan(NamedTuple):
     stride_w: int
     first_dh: int  # smallest offset of a tap
     first_dw: int
+
+
+class _Blocks(NamedTuple):
+    """What `conv2d_direct` needs besides."""
+
     span_h: int  # extent of the taps
     span_w: int
     taps: int
@@ -64,6 +74,14 @@ class GatherPlan(NamedTuple):
     blocks: int  # blocks of the whole batch
     splits: int  # parts of the output channels that are tasks of their own
     scratch_bytes: int
+
+
+GatherPlan = joined("GatherPlan", __name__, Grid, _Blocks)
+
+
+def grid_of(plan):
+    """Return how a plan begins."""
+    return plan[: len(Grid._fields)]
 
 
 class Gather(NamedTuple):
@@ -85,43 +103,44 @@ def _axis_taps(kernel, dilation, low, stride, phase):
 
 
 @functools.lru_cache(maxsize=1024)
-def forward_gathers(x_shape, weight_shape, out_shape, stride, padding, dilation, groups, itemsize):
+def forward_gathers(x_shape, weight_shape, out_shape, geometry, itemsize):
     """Return the only plan of a forward convolution, in a tuple."""
-    rows = [(k * dilation[0] - padding[0][0], k) for k in range(weight_shape[0])]
-    cols = [(k * dilation[1] - padding[1][0], k) for k in range(weight_shape[1])]
+    axes = zip(weight_shape[:2], geometry.dilation, geometry.padding, strict=True)
+    rows, cols = ([(k * dilation - low, k) for k in range(kernel)] for kernel, dilation, (low, _) in axes)
     grid = (out_shape[1], out_shape[2], 0, 1, 0, 1)
-    return (_gather(x_shape, out_shape, groups, grid, stride, rows, cols, itemsize),)
+    return (_gather(x_shape, out_shape, geometry.groups, grid, geometry.stride, rows, cols, itemsize),)
 
 
 @functools.lru_cache(maxsize=1024)
-def backward_input_gathers(grad_shape, weight_shape, input_shape, stride, padding, dilation, groups, itemsize):
+def backward_input_gathers(grad_shape, weight_shape, input_shape, geometry, itemsize):
     """Return the plans of the phases of backward-input; a phase that no tap reaches has a plan with no taps."""
-    gathers = []
+    gathers, stride = [], geometry.stride
+    (top, _), (left, _) = geometry.padding
     for row in range(min(stride[0], input_shape[1])):
         for col in range(min(stride[1], input_shape[2])):
-            rows = _axis_taps(weight_shape[0], dilation[0], padding[0][0], stride[0], row)
-            cols = _axis_taps(weight_shape[1], dilation[1], padding[1][0], stride[1], col)
+            rows = _axis_taps(weight_shape[0], geometry.dilation[0], top, stride[0], row)
+            cols = _axis_taps(weight_shape[1], geometry.dilation[1], left, stride[1], col)
             grid_h = -(-(input_shape[1] - row) // stride[0])
             grid_w = -(-(input_shape[2] - col) // stride[1])
             grid = (grid_h, grid_w, row, stride[0], col, stride[1])
-            gathers.append(_gather(grad_shape, input_shape, groups, grid, (1, 1), rows, cols, itemsize))
+            gathers.append(_gather(grad_shape, input_shape, geometry.groups, grid, (1, 1), rows, cols, itemsize))
     return tuple(gathers)
 
 
 @functools.lru_cache(maxsize=1024)
-def conv_output_shape(input_shape, weight_shape, stride, padding, dilation):
-    """Return the shape of the output."""
-    size = ConvGeometry(weight_shape[:2], stride, padding, dilation).output_size(*input_shape[1:3])
-    return (input_shape[0], *size, weight_shape[3])
+def conv_output_shape(input_shape, weight_shape, geometry):
+    """Return the shape of the convolution's output, of whichever way `geometry` is."""
+    forward = geometry.transposed() if geometry.is_transposed else geometry
+    return (input_shape[0], *forward.output_size(*input_shape[1:3]), weight_shape[3])
 
 
 @functools.lru_cache(maxsize=1024)
 def conv_gathers(direction, weight_shape, input_shape, geometry, itemsize):
-    """Return the plans of one direction; `geometry` is (stride, padding, dilation, groups)."""
-    out_shape = conv_output_shape(input_shape, weight_shape, *geometry[:3])
+    """Return the plans of one direction."""
+    out_shape = conv_output_shape(input_shape, weight_shape, geometry)
     if direction == "forward":
-        return forward_gathers(input_shape, weight_shape, out_shape, *geometry, itemsize)
-    return backward_input_gathers(out_shape, weight_shape, input_shape, *geometry, itemsize)
+        return forward_gathers(input_shape, weight_shape, out_shape, geometry, itemsize)
+    return backward_input_gathers(out_shape, weight_shape, input_shape, geometry, itemsize)
 
 
 def prepared_gathers(weight, x_shape, out_shape, geometry):

@@ -20,8 +20,9 @@ def _multiply(a, b, workspace):
     return out
 
 
-def _taps(x_shape, out_shape, kernel_size, stride, padding, dilation):
+def _taps(x_shape, out_shape, kernel_size, geometry):
     """Yield (r, s, slices of the input, slices of the output) of each tap, over the pixels that it reaches."""
+    stride, padding, dilation = geometry.stride, geometry.padding, geometry.dilation
     for r in range(kernel_size[0]):
         for s in range(kernel_size[1]):
             inside, outside = [], []
@@ -60,9 +61,9 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
 @np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
 def _forward(x, weight, bias, geometry, out, workspace):
     """Convolution."""
-    groups = geometry[3]
+    groups = geometry.groups
     out[...] = 0 if bias is None else bias
-    taps = list(_taps(x.shape, out.shape, weight.shape[:2], *geometry[:3]))
+    taps = list(_taps(x.shape, out.shape, weight.shape[:2], geometry))
     for ins, outs in zip(_channels(x.shape[3], groups), _channels(out.shape[3], groups), strict=True):
         for r, s, inside, outside in taps:
             a, maps = _rows(x, inside, ins)
@@ -73,9 +74,9 @@ def _forward(x, weight, bias, geometry, out, workspace):
 @np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
 def _backward_input(grad_output, weight, geometry, out, workspace):
     """Gradient of the input."""
-    groups = geometry[3]
+    groups = geometry.groups
     out[...] = 0
-    taps = list(_taps(out.shape, grad_output.shape, weight.shape[:2], *geometry[:3]))
+    taps = list(_taps(out.shape, grad_output.shape, weight.shape[:2], geometry))
     for ins, outs in zip(_channels(out.shape[3], groups), _channels(grad_output.shape[3], groups), strict=True):
         for r, s, inside, outside in taps:
             a, maps = _rows(grad_output, outside, outs)
@@ -85,9 +86,9 @@ def _backward_input(grad_output, weight, geometry, out, workspace):
 
 def backward_weight(grad_output, x, geometry, out, workspace):
     """Gradient of the weight."""
-    groups = geometry[3]
+    groups = geometry.groups
     out[...] = 0
-    taps = list(_taps(x.shape, grad_output.shape, out.shape[:2], *geometry[:3]))
+    taps = list(_taps(x.shape, grad_output.shape, out.shape[:2], geometry))
     for ins, outs in zip(_channels(x.shape[3], groups), _channels(grad_output.shape[3], groups), strict=True):
         for r, s, inside, outside in taps:
             a, _ = _rows(x, inside, ins)

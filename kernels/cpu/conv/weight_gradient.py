@@ -100,11 +100,12 @@ class WeightPlan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def weight_plan(x_shape, grad_shape, weight_shape, stride, padding, dilation, groups, itemsize):
+def weight_plan(x_shape, grad_shape, weight_shape, geometry, itemsize):
     """Return the plan for these shapes."""
     kernel_h, kernel_w, group_in, out_channels = weight_shape
     taps = kernel_h * kernel_w
-    (top, bottom), (left, right) = padding
+    stride, dilation, groups = geometry.stride, geometry.dilation, geometry.groups
+    (top, bottom), (left, right) = geometry.padding
     batch, in_h, in_w, in_channels = x_shape
     grid_h, grid_w = grad_shape[1:3]
     if taps == 1 and stride == (1, 1) and top == bottom == left == right == 0:  # a matrix product: one row of pixels
@@ -382,7 +383,7 @@ def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     if grad_output.size == 0:
         fill(0, out=out)
         return
-    plan = weight_plan(x.shape, grad_output.shape, out.shape, *geometry, x.itemsize)
+    plan = weight_plan(x.shape, grad_output.shape, out.shape, geometry, x.itemsize)
     pixels = plan.block_images * plan.block_rows * plan.block_cols
     columns = 0 if plan.grad_in_place and grad_output.dtype == out.dtype else pixels * plan.block_out
     scratch_bytes = 16 * plan.table_words + (plan.strip_elements + columns) * x.itemsize

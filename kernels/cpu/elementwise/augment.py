@@ -2,6 +2,8 @@
 
 Cost: one byte read and one float written an element; a scalar loop over rows, since the image is small and the order
 may reverse.
+
+images are (examples, height, width, channels), indices (batch,), out (batch, height, width, channels).
 """
 
 import numpy as np

@@ -3,12 +3,14 @@
 A task is a chunk of elements. As many Philox blocks as a vector of uint64 has lanes are computed at once, their words
 put in the order of the elements, and the elements kept whose word reaches the threshold. Bound by the generator: about
 100 vector instructions for 32 elements.
+
+x and out are flat, (elements,); scratch is a row of words for each thread.
 """
 
 import numpy as np
 
 from ..runtime.launch import kernel, launch, thread_rows
-from ..vector.memory import CHUNK, load, store
+from ..vector.memory import TASK_ELEMENTS, load, store
 from ..vector.simd import address, itemsize, lanes, vload, vselect_reached, vsplat, vstore, vzip
 from .philox import philox_vectors
 
@@ -30,8 +32,8 @@ def dropout_elements(begin, end, scratch, x, threshold, scale, seed, stream, ste
     key0, key1 = vsplat(seed & np.uint64(0xFFFFFFFF), word_dt), vsplat(seed >> np.uint64(32), word_dt)
     c2, c3 = vsplat(stream, word_dt), vsplat(np.uint64(steps[0]) & np.uint64(0xFFFFFFFF), word_dt)
     factor, zero = vsplat(scale, dt), vsplat(0, dt)
-    stop = min(end * CHUNK, x.size)
-    for first in range(begin * CHUNK, stop, _WORDS * blocks):
+    stop = min(end * TASK_ELEMENTS, x.size)
+    for first in range(begin * TASK_ELEMENTS, stop, _WORDS * blocks):
         block = vsplat(np.uint64(first // _WORDS), word_dt) + numbers
         w = philox_vectors(block & low, block >> half, c2, c3, key0, key1, word_dt)
         # Two words of a block in one lane each, then the lanes in turn: the order of the elements.
@@ -53,5 +55,5 @@ def dropout(x, *, p, key, out):
     scale = x.dtype.type(1 / (1 - p) if p < 1 else 0)
     steps = key.step if isinstance(key.step, np.ndarray) else np.array([key.step], np.int64)
     place = (np.uint64(key.seed), np.uint64(key.stream), steps)
-    tasks = -(-x.size // CHUNK)
+    tasks = -(-x.size // TASK_ELEMENTS)
     launch(dropout_elements, tasks, x.reshape(-1), threshold, scale, *place, out.reshape(-1), scratch=scratch)

@@ -1,15 +1,16 @@
 """Elementwise operations on flat arrays: bound by memory, one pass each.
 
 A task is a chunk of 64 KB; whole vectors, then one part of a vector. Large results go past the caches.
+x, a, b and out are (elements,); of a copy they are (bytes,).
 """
 
 import numpy as np
 
 from ..runtime.launch import device, kernel, launch
-from ..vector.memory import CHUNK, streams
+from ..vector.memory import TASK_ELEMENTS, streams
 from ..vector.simd import address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part, vstore_stream
 
-COPY_CHUNK = 65536  # bytes
+TASK_BYTES = 65536  # of a copy
 
 
 @device
@@ -27,9 +28,9 @@ def make_unary(name, operation):
         dt = x.dtype
         size = itemsize(dt)
         width = lanes(dt)
-        stop = min(end * CHUNK, x.size)
-        whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
-        for i in range(begin * CHUNK, whole, width):
+        stop = min(end * TASK_ELEMENTS, x.size)
+        whole = begin * TASK_ELEMENTS + (stop - begin * TASK_ELEMENTS) // width * width
+        for i in range(begin * TASK_ELEMENTS, whole, width):
             _put(address(out) + i * size, operation(vload(address(x) + i * size, dt), parameters, dt), stream)
         if whole < stop:
             last = operation(vload_part(address(x) + whole * size, stop - whole, dt), parameters, dt)
@@ -46,9 +47,9 @@ def make_binary(name, operation):
         dt = a.dtype
         size = itemsize(dt)
         width = lanes(dt)
-        stop = min(end * CHUNK, a.size)
-        whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
-        for i in range(begin * CHUNK, whole, width):
+        stop = min(end * TASK_ELEMENTS, a.size)
+        whole = begin * TASK_ELEMENTS + (stop - begin * TASK_ELEMENTS) // width * width
+        for i in range(begin * TASK_ELEMENTS, whole, width):
             left, right = vload(address(a) + i * size, dt), vload(address(b) + i * size, dt)
             _put(address(out) + i * size, operation(left, right, parameters, dt), stream)
         if whole < stop:
@@ -62,13 +63,13 @@ def make_binary(name, operation):
 
 def run_unary(function, x, out, parameters=()):
     """Launch a kernel of `make_unary`; `parameters` is a tuple of numbers."""
-    launch(function, -(-x.size // CHUNK), x.reshape(-1), parameters, out.reshape(-1), streams(out, x))
+    launch(function, -(-x.size // TASK_ELEMENTS), x.reshape(-1), parameters, out.reshape(-1), streams(out, x))
 
 
 def run_binary(function, a, b, out, parameters=()):
     """Launch a kernel of `make_binary`; `parameters` is a tuple of numbers."""
     flat = (a.reshape(-1), b.reshape(-1), parameters, out.reshape(-1))
-    launch(function, -(-a.size // CHUNK), *flat, streams(out, a, b))
+    launch(function, -(-a.size // TASK_ELEMENTS), *flat, streams(out, a, b))
 
 
 @device
@@ -92,9 +93,9 @@ def fill_array(begin, end, word, out):
     size = itemsize(dt)
     width = lanes(dt)
     value = vsplat(word, dt)
-    stop = min(end * CHUNK, out.size)
-    whole = begin * CHUNK + (stop - begin * CHUNK) // width * width
-    for i in range(begin * CHUNK, whole, width):
+    stop = min(end * TASK_ELEMENTS, out.size)
+    whole = begin * TASK_ELEMENTS + (stop - begin * TASK_ELEMENTS) // width * width
+    for i in range(begin * TASK_ELEMENTS, whole, width):
         vstore(address(out) + i * size, value)
     for i in range(whole, stop):
         out[i] = word
@@ -105,9 +106,9 @@ def copy_array(begin, end, x, out):
     """Chunks of bytes."""
     dt = x.dtype
     width = lanes(dt)
-    stop = min(end * COPY_CHUNK, x.size)
-    whole = begin * COPY_CHUNK + (stop - begin * COPY_CHUNK) // width * width
-    for i in range(begin * COPY_CHUNK, whole, width):
+    stop = min(end * TASK_BYTES, x.size)
+    whole = begin * TASK_BYTES + (stop - begin * TASK_BYTES) // width * width
+    for i in range(begin * TASK_BYTES, whole, width):
         vstore(address(out) + i, vload(address(x) + i, dt))
     for i in range(whole, stop):
         out[i] = x[i]
@@ -125,11 +126,11 @@ def scale(x, *, factor, out):
 
 def copy(x, *, out):
     """Copy of an array, of any type."""
-    launch(copy_array, -(-x.nbytes // COPY_CHUNK), x.reshape(-1).view(np.uint8), out.reshape(-1).view(np.uint8))
+    launch(copy_array, -(-x.nbytes // TASK_BYTES), x.reshape(-1).view(np.uint8), out.reshape(-1).view(np.uint8))
 
 
 def fill(value, *, out):
     """One value everywhere, in any type."""
     words = f"u{out.itemsize}"
     word = np.array(value, out.dtype).view(words)[()]
-    launch(fill_array, -(-out.size // CHUNK), word, out.reshape(-1).view(words))
+    launch(fill_array, -(-out.size // TASK_ELEMENTS), word, out.reshape(-1).view(words))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...update_rules import UPDATE_RULES
 from ..runtime.launch import kernel, launch
-from ..vector.memory import CHUNK, load, store
+from ..vector.memory import TASK_ELEMENTS, load, store
 from ..vector.simd import address, itemsize, lanes, vfma, vsplat, vsqrt
 
 
@@ -22,8 +22,8 @@ def sgd_update(begin, end, parameter, grad, state, lr, step, settings):
     (velocity,) = state
     momentum, nesterov, weight_decay = settings
     rate, decay, mu = vsplat(-lr[0], dt), vsplat(weight_decay, dt), vsplat(momentum, dt)
-    stop = min(end * CHUNK, parameter.size)
-    for i in range(begin * CHUNK, stop, width):
+    stop = min(end * TASK_ELEMENTS, parameter.size)
+    for i in range(begin * TASK_ELEMENTS, stop, width):
         count = min(width, stop - i)
         p = load(address(parameter) + i * size, count, dt)
         g = vfma(decay, p, load(address(grad) + i * size, count, dt))
@@ -47,8 +47,8 @@ def adam_update(begin, end, parameter, grad, state, lr, step, settings):
     decay, small = vsplat(weight_decay, dt), vsplat(eps, dt)
     keep1, new1 = vsplat(beta1, dt), vsplat(1 - beta1, dt)
     keep2, new2 = vsplat(beta2, dt), vsplat(1 - beta2, dt)
-    stop = min(end * CHUNK, parameter.size)
-    for i in range(begin * CHUNK, stop, width):
+    stop = min(end * TASK_ELEMENTS, parameter.size)
+    for i in range(begin * TASK_ELEMENTS, stop, width):
         count = min(width, stop - i)
         p = load(address(parameter) + i * size, count, dt)
         g = vfma(decay, p, load(address(grad) + i * size, count, dt))
@@ -69,5 +69,5 @@ _KERNELS = {
 def update(rule, parameter, grad, state, *, lr, step):
     """One step of one of the update rules."""
     arrays = tuple(state.get(name, grad[:0]) for name in UPDATE_RULES[rule.name].state)
-    tasks = -(-parameter.size // CHUNK)
+    tasks = -(-parameter.size // TASK_ELEMENTS)
     launch(_KERNELS[rule.name], tasks, parameter, grad, arrays, lr, step, rule.values)

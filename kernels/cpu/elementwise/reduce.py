@@ -1,5 +1,7 @@
 """Sums over all axes but the last: the gradient of a bias.
 
+x, y and grad are (rows, channels), sums of the parts (parts, channels).
+
 The rows are cut into parts by shape. A part, 256 rows, is summed block by block of rows, so that the block stays in the
 L1 cache while the vectors of channels take their turns, and a block in four sums side by side; the parts are added in
 order in float64. So no sum is longer than 66 additions in the array's own type, however many rows there are:

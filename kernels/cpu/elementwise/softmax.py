@@ -4,6 +4,8 @@ Vectors run along the classes and the exponentials wait in the gradient's place.
 float64 from the sum without the largest term, so that a loss and a gradient near zero keep their digits. A task is a
 block of rows of about 8,192 elements; blocks are added in order. Cost: one vector exponential an element and two scalar
 functions a row.
+
+logits and their gradient are (rows, classes), labels (rows,), losses (blocks,).
 """
 
 import math

@@ -1,5 +1,7 @@
 """Batch normalisation over all axes but the last: a pass for the statistics, and normalise.py applies them.
 
+x is (rows, channels), mean and var (channels,) or (2, channels), means and squares of the parts (parts, channels).
+
 The rows are cut into parts by shape, a part into blocks that stay in the L2 cache. A block's mean comes first and its
 squares are taken around it, so a mean far from zero costs no accuracy; blocks and parts are combined in float64 by the
 formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773), in order. Where squares leave the range of float32,

@@ -1,5 +1,7 @@
 """Average pooling and its gradient, NHWC, vectors along the channels; built like max_pool.py.
 
+x is (batch, in_h, in_w, channels), its result (batch, out_h, out_w, channels); gradients are like what they are of.
+
 A window of up to 32 cells is one sum; of a larger one each 32 are, or fewer, and these sums are added with
 compensation, so that the error does not grow with the window (`u` = 2^-24, or 2^-53):
 

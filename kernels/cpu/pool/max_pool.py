@@ -1,5 +1,8 @@
 """Max pooling and its gradient, NHWC, vectors along the channels.
 
+x is (batch, in_h, in_w, channels), its result and argmax (batch, out_h, out_w, channels); gradients are like what they
+are of. argmax is the place in the window, row by row, as an integer.
+
 Forward: a task is a row of output pixels; for each pixel every vector of channels runs over the cells of the window
 that lie inside, with its best value and the place of it. Backward gathers: for each input pixel the windows that cover
 it are listed, and their gradients added where the saved place is this one; so no two tasks write one cell.

@@ -5,10 +5,9 @@ import ctypes
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
-_I64 = ir.IntType(64)
+from .emitted import I32, I64, call, emitted
+
 _MACHINE = llvm.get_default_triple().split("-")[0]
 _SPINS_BEFORE_YIELD = 2000
 
@@ -17,64 +16,54 @@ llvm.add_symbol("sched_yield", ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes
 
 
 def _word(builder, address):
-    return builder.inttoptr(address, _I64.as_pointer())
+    return builder.inttoptr(address, I64.as_pointer())
 
 
-@intrinsic
-def atomic_load(typingctx, place):
+@emitted
+def atomic_load(place):
     """Return the word at the address `place`; what its writer wrote before is visible afterwards."""
-
-    def codegen(context, builder, sig, args):
-        return builder.load_atomic(_word(builder, args[0]), "seq_cst", 8)
-
-    return types.int64(types.int64), codegen
+    return types.int64(types.int64), lambda builder, at: builder.load_atomic(_word(builder, at), "seq_cst", 8)
 
 
-@intrinsic
-def atomic_store(typingctx, place, value):
+@emitted
+def atomic_store(place, value):
     """Write the word at the address `place`, after everything written before."""
 
-    def codegen(context, builder, sig, args):
-        builder.store_atomic(args[1], _word(builder, args[0]), "seq_cst", 8)
-        return context.get_dummy_value()
+    def emit(builder, place, value):
+        builder.store_atomic(value, _word(builder, place), "seq_cst", 8)
 
-    return types.void(types.int64, types.int64), codegen
+    return types.void(types.int64, types.int64), emit
 
 
-@intrinsic
-def atomic_add(typingctx, place, value):
+@emitted
+def atomic_add(place, value):
     """Add to the word at the address `place`; return what it was."""
 
-    def codegen(context, builder, sig, args):
-        return builder.atomic_rmw("add", _word(builder, args[0]), args[1], "seq_cst")
+    def emit(builder, place, value):
+        return builder.atomic_rmw("add", _word(builder, place), value, "seq_cst")
 
-    return types.int64(types.int64, types.int64), codegen
+    return types.int64(types.int64, types.int64), emit
 
 
-@intrinsic
-def atomic_replace(typingctx, place, old, new):
+@emitted
+def atomic_replace(place, old, new):
     """Write `new` to the word at the address `place` if it holds `old`; tell whether it did."""
 
-    def codegen(context, builder, sig, args):
-        word = _word(builder, args[0])
-        return builder.extract_value(builder.cmpxchg(word, args[1], args[2], "seq_cst", "seq_cst"), 1)
+    def emit(builder, place, old, new):
+        return builder.extract_value(builder.cmpxchg(_word(builder, place), old, new, "seq_cst", "seq_cst"), 1)
 
-    return types.boolean(types.int64, types.int64, types.int64), codegen
+    return types.boolean(types.int64, types.int64, types.int64), emit
 
 
-@intrinsic
-def _pause(typingctx):
-    def codegen(context, builder, sig, args):
+@emitted
+def _pause():
+    def emit(builder):
         if _MACHINE == "x86_64":
-            pause = ir.FunctionType(ir.VoidType(), [])
-            builder.call(cgutils.get_or_insert_function(builder.module, pause, "llvm.x86.sse2.pause"), [])
+            call(builder, "llvm.x86.sse2.pause", ir.VoidType(), [])
         elif _MACHINE in ("aarch64", "arm64"):
-            hint = ir.FunctionType(ir.VoidType(), [ir.IntType(32)])
-            function = cgutils.get_or_insert_function(builder.module, hint, "llvm.aarch64.hint")
-            builder.call(function, [ir.Constant(ir.IntType(32), 1)])  # yield
-        return context.get_dummy_value()
+            call(builder, "llvm.aarch64.hint", ir.VoidType(), [ir.Constant(I32, 1)])  # yield
 
-    return types.void(), codegen
+    return types.void(), emit
 
 
 def relax(spins):

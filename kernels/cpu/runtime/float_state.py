@@ -7,9 +7,9 @@ Products of weights near 1e-42 otherwise slow a convolution 5 to 100 times
 from llvmlite import binding as llvm
 from llvmlite import ir
 from numba.core import cgutils, types
-from numba.extending import intrinsic
 
 from .compiler import compiled_now, part
+from .emitted import I32, I64, call, emitted
 
 _I8P = ir.IntType(8).as_pointer()
 _X86 = llvm.get_default_triple().startswith("x86_64")
@@ -18,44 +18,35 @@ llvm.initialize_native_asmparser()  # Arm has no intrinsic for its control regis
 _FLUSH = 0x8040 if _X86 else 1 << 24  # MXCSR: flush-to-zero and denormals-are-zero; FPCR: FZ
 
 
-@intrinsic
-def read_state(typingctx):
+@emitted
+def read_state():
     """Return the control register of this thread."""
 
-    def codegen(context, builder, sig, args):
+    def emit(builder):
         if _X86:
-            slot = cgutils.alloca_once(builder, ir.IntType(32))
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.VoidType(), [_I8P]), "llvm.x86.sse.stmxcsr"
-            )
-            builder.call(function, [builder.bitcast(slot, _I8P)])
-            return builder.zext(builder.load(slot), ir.IntType(64))
+            slot = cgutils.alloca_once(builder, I32)
+            call(builder, "llvm.x86.sse.stmxcsr", ir.VoidType(), [builder.bitcast(slot, _I8P)])
+            return builder.zext(builder.load(slot), I64)
         if _ARM:
-            function_type = ir.FunctionType(ir.IntType(64), [])
-            return builder.asm(function_type, "mrs $0, fpcr", "=r", [], True)
-        return ir.Constant(ir.IntType(64), 0)
+            return builder.asm(ir.FunctionType(I64, []), "mrs $0, fpcr", "=r", [], True)
+        return ir.Constant(I64, 0)
 
-    return types.int64(), codegen
+    return types.int64(), emit
 
 
-@intrinsic
-def write_state(typingctx, state):
+@emitted
+def write_state(state):
     """Write the control register of this thread."""
 
-    def codegen(context, builder, sig, args):
+    def emit(builder, state):
         if _X86:
-            slot = cgutils.alloca_once(builder, ir.IntType(32))
-            builder.store(builder.trunc(args[0], ir.IntType(32)), slot)
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(ir.VoidType(), [_I8P]), "llvm.x86.sse.ldmxcsr"
-            )
-            builder.call(function, [builder.bitcast(slot, _I8P)])
+            slot = cgutils.alloca_once(builder, I32)
+            builder.store(builder.trunc(state, I32), slot)
+            call(builder, "llvm.x86.sse.ldmxcsr", ir.VoidType(), [builder.bitcast(slot, _I8P)])
         elif _ARM:
-            function_type = ir.FunctionType(ir.VoidType(), [ir.IntType(64)])
-            builder.asm(function_type, "msr fpcr, $0", "r", [args[0]], True)
-        return context.get_dummy_value()
+            builder.asm(ir.FunctionType(ir.VoidType(), [I64]), "msr fpcr, $0", "r", [state], True)
 
-    return types.void(types.int64), codegen
+    return types.void(types.int64), emit
 
 
 @part

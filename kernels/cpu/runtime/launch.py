@@ -319,23 +319,24 @@ def _raise_error(function, tasks, arguments, scratch):
 
 
 @contextlib.contextmanager
-def _recording_to(program):
-    before = _local.program
-    _local.program = program
+def _within(name, value):
+    """Within this, `value` is what belongs to this thread under that name of `_Local`."""
+    before = getattr(_local, name)
+    setattr(_local, name, value)
     try:
-        yield program
+        yield value
     finally:
-        _local.program = before
+        setattr(_local, name, before)
 
 
 def record(holds=lambda array: True):
     """Within this, launches of this thread are kept in the `Program` that it gives, and not run."""
-    return _recording_to(Program(holds))
+    return _within("program", Program(holds))
 
 
 def immediately():
     """Within this, launches of this thread run, though others are being recorded."""
-    return _recording_to(None)
+    return _within("program", None)
 
 
 def is_recording():
@@ -349,15 +350,9 @@ def refuse_recording(what):
         raise NotRecordableError(f"{what} is not made of launches alone")
 
 
-@contextlib.contextmanager
 def trace(note):
     """Within this, `note` gets the name of each kernel that this thread launches."""
-    before = _local.note
-    _local.note = note
-    try:
-        yield
-    finally:
-        _local.note = before
+    return _within("note", note)
 
 
 def launch_condition(function, *arguments):

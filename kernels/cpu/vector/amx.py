@@ -14,13 +14,12 @@ import numba
 import numpy as np
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import types
 
+from ..runtime.emitted import call, emitted
 from .bf16 import DOT
 
 _I8 = ir.IntType(8)
-_I64 = ir.IntType(64)
 _BYTES = _I8.as_pointer()
 _SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18  # of Linux on x86-64
 
@@ -57,58 +56,40 @@ def usable():
     return system.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0
 
 
-def _call(builder, name, arguments):
-    function_type = ir.FunctionType(ir.VoidType(), [argument.type for argument in arguments])
-    builder.call(cgutils.get_or_insert_function(builder.module, function_type, f"llvm.x86.{name}"), arguments)
+def _call(builder, name, *arguments):
+    call(builder, f"llvm.x86.{name}", ir.VoidType(), arguments)
 
 
 def _register(number):
     return ir.Constant(_I8, number.literal_value)
 
 
-@intrinsic
-def amx_configure(typingctx, place):
+@emitted
+def amx_configure(place):
     """Configure this thread's registers by the 64 bytes at `place`."""
-
-    def codegen(context, builder, sig, args):
-        _call(builder, "ldtilecfg", [builder.inttoptr(args[0], _BYTES)])
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
+    return types.void(types.int64), lambda builder, at: _call(builder, "ldtilecfg", builder.inttoptr(at, _BYTES))
 
 
-@intrinsic
-def amx_release(typingctx):
+@emitted
+def amx_release():
     """Give this thread's registers back."""
-
-    def codegen(context, builder, sig, args):
-        _call(builder, "tilerelease", [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
+    return types.void(), lambda builder: _call(builder, "tilerelease")
 
 
-@intrinsic(prefer_literal=True)
-def amx_zero(typingctx, register):
+@emitted(constants=True)
+def amx_zero(register):
     """Clear a register."""
-
-    def codegen(context, builder, sig, args):
-        _call(builder, "tilezero", [_register(register)])
-        return context.get_dummy_value()
-
-    return types.void(register), codegen
+    return types.void(register), lambda builder, _: _call(builder, "tilezero", _register(register))
 
 
 def _transfer(name, doc):
-    @intrinsic(prefer_literal=True)
-    def transfer(typingctx, register, place, step):
-        def codegen(context, builder, sig, args):
-            _call(builder, name, [_register(register), builder.inttoptr(args[1], _BYTES), args[2]])
-            return context.get_dummy_value()
+    @emitted(constants=True, doc=doc)
+    def transfer(register, place, step):
+        def emit(builder, _, place, step):
+            _call(builder, name, _register(register), builder.inttoptr(place, _BYTES), step)
 
-        return types.void(register, types.int64, types.int64), codegen
+        return types.void(register, types.int64, types.int64), emit
 
-    transfer.__doc__ = doc
     return transfer
 
 
@@ -116,12 +97,8 @@ amx_load = _transfer("tileloadd64", "Load a register: row i from the address ``p
 amx_store = _transfer("tilestored64", "Store a register: row i to the address ``place + i * step``.")
 
 
-@intrinsic(prefer_literal=True)
-def amx_multiply_add(typingctx, total, a, b):
+@emitted(constants=True)
+def amx_multiply_add(total, a, b):
     """Add the product of the registers `a` (rows of bfloat16) and `b` (rows of pairs) to `total` (float32)."""
-
-    def codegen(context, builder, sig, args):
-        _call(builder, "tdpbf16ps", [_register(total), _register(a), _register(b)])
-        return context.get_dummy_value()
-
-    return types.void(total, a, b), codegen
+    registers = total, a, b
+    return types.void(*registers), lambda builder, *_: _call(builder, "tdpbf16ps", *map(_register, registers))

@@ -8,15 +8,26 @@ a float32 (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 
 import numba
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
-from .simd import VECTOR_BYTES, VectorType, call_masked, load_from, offset, pointer, splat, store_to
+from ..runtime.emitted import I32, call, emitted
+from .emit import (
+    add_products,
+    each_register,
+    lane_mask,
+    load_from,
+    map_registers,
+    offset,
+    shuffle,
+    splat,
+    step_to,
+    store_masked,
+    store_to,
+)
+from .simd import VECTOR_BYTES, VectorType
 
 _I16 = ir.IntType(16)
-_I32 = ir.IntType(32)
-_I64 = ir.IntType(64)
 _LANES = 16
 PAIR_BYTES = 4  # two bfloat16
 BLOCK_BYTES = 1024  # of packed weights: 16 pairs of input elements by 16 output channels
@@ -60,16 +71,15 @@ DOT = compiled_for("avx512bf16", ("cooperlake", "sapphirerapids", "graniterapids
 
 def _rounded(builder, low, high):
     """Emit the bfloat16 of two vectors of float32, those of `low` first."""
-    function_type = ir.FunctionType(_BFLOATS, [_FLOATS, _FLOATS])
-    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.avx512bf16.cvtne2ps2bf16.512")
-    return builder.bitcast(builder.call(function, [high, low]), _WORDS)
+    found = call(builder, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", _BFLOATS, [high, low])
+    return builder.bitcast(found, _WORDS)
 
 
 def rounded_half(builder, value):
     """Emit the bfloat16 of one vector of float32, as 16-bit words."""
-    function_type = ir.FunctionType(ir.VectorType(_BFloat(), _LANES), [_FLOATS])
-    function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.x86.avx512bf16.cvtneps2bf16.512")
-    return builder.bitcast(builder.call(function, [value]), ir.VectorType(_I16, _LANES))
+    bfloats = ir.VectorType(_BFloat(), _LANES)
+    found = call(builder, "llvm.x86.avx512bf16.cvtneps2bf16.512", bfloats, [value])
+    return builder.bitcast(found, ir.VectorType(_I16, _LANES))
 
 
 def _floats(*values):
@@ -77,113 +87,96 @@ def _floats(*values):
         raise TypingError("wants vectors of float32")
 
 
-@intrinsic
-def store_bf16(typingctx, place, low, high):
+@emitted
+def store_bf16(place, low, high):
     """Round two vectors of float32 and store them one behind the other."""
     _floats(low, high)
 
-    def codegen(context, builder, sig, args):
-        store_to(builder, _rounded(builder, args[1], args[2]), args[0], 2)
-        return context.get_dummy_value()
+    def emit(builder, place, low, high):
+        store_to(builder, _rounded(builder, low, high), place, 2)
 
-    return types.void(types.int64, low, high), codegen
+    return types.void(types.int64, low, high), emit
 
 
-@intrinsic
-def store_bf16_half(typingctx, place, value):
+@emitted
+def store_bf16_half(place, value):
     """Round one vector of float32 and store it."""
     _floats(value)
 
-    def codegen(context, builder, sig, args):
-        store_to(builder, rounded_half(builder, args[1]), args[0], 2)
-        return context.get_dummy_value()
+    def emit(builder, place, value):
+        store_to(builder, rounded_half(builder, value), place, 2)
 
-    return types.void(types.int64, value), codegen
+    return types.void(types.int64, value), emit
 
 
-@intrinsic
-def store_bf16_part(typingctx, place, low, high, count):
+@emitted
+def store_bf16_part(place, low, high, count):
     """Like `store_bf16`, the first `count` of the 32 numbers."""
     _floats(low, high)
 
-    def codegen(context, builder, sig, args):
-        numbers = ir.Constant(ir.VectorType(_I16, 2 * _LANES), list(range(2 * _LANES)))
-        mask = builder.icmp_signed("<", numbers, splat(builder, builder.trunc(args[3], _I16), 2 * _LANES))
-        value = _rounded(builder, args[1], args[2])
-        arguments = [value, pointer(builder, args[0], _WORDS), ir.Constant(_I32, 2), mask]
-        call_masked(builder, "store", _WORDS, ir.VoidType(), arguments)
-        return context.get_dummy_value()
+    def emit(builder, place, low, high, count):
+        mask = lane_mask(builder, 2 * _LANES, builder.trunc(count, _I16))
+        store_masked(builder, _rounded(builder, low, high), place, 2, mask)
 
-    return types.void(types.int64, low, high, types.int64), codegen
+    return types.void(types.int64, low, high, types.int64), emit
 
 
-@intrinsic
-def store_bf16_pairs(typingctx, place, first, second):
+@emitted
+def store_bf16_pairs(place, first, second):
     """Round two vectors of float32 and store them as pairs: first[0], second[0], first[1], second[1], ..."""
     _floats(first, second)
+    order = [lane for i in range(_LANES) for lane in (i, _LANES + i)]
 
-    def codegen(context, builder, sig, args):
-        value = _rounded(builder, args[1], args[2])
-        order = [lane for i in range(_LANES) for lane in (i, _LANES + i)]
-        index = ir.Constant(ir.VectorType(_I32, 2 * _LANES), order)
-        value = builder.shuffle_vector(value, ir.Constant(_WORDS, ir.Undefined), index)
-        store_to(builder, value, args[0], 2)
-        return context.get_dummy_value()
+    def emit(builder, place, first, second):
+        value = _rounded(builder, first, second)
+        store_to(builder, shuffle(builder, value, ir.Constant(_WORDS, ir.Undefined), order), place, 2)
 
-    return types.void(types.int64, first, second), codegen
+    return types.void(types.int64, first, second), emit
 
 
-@intrinsic
-def square_store_bf16(typingctx, low, high, place, step):
+@emitted
+def square_store_bf16(tile, high, place, step):
     """Round two square tiles; row i of both goes, one behind the other, to ``place + i * step``."""
 
-    def codegen(context, builder, sig, args):
-        for i in range(low.rows):
-            rows = [builder.extract_value(tile, i) for tile in args[:2]]
-            where = builder.add(args[2], builder.mul(args[3], ir.Constant(_I64, i)))
-            store_to(builder, _rounded(builder, *rows), where, 2)
-        return context.get_dummy_value()
+    def emit(builder, low, high, place, step):
+        def store(row, i, _):
+            where = step_to(builder, place, step, i)
+            store_to(builder, _rounded(builder, row, builder.extract_value(high, i)), where, 2)
 
-    return types.void(low, high, types.int64, types.int64), codegen
+        each_register(builder, tile, low, store)
+
+    return types.void(tile, high, types.int64, types.int64), emit
 
 
-@intrinsic
-def square_pairs(typingctx, low, high):
+@emitted
+def square_pairs(tile, high):
     """Round two square tiles; lane j of row i of the result holds elements 2 j and 2 j + 1 of that row of both."""
 
-    def codegen(context, builder, sig, args):
-        value = args[0]
-        for i in range(low.rows):
-            rows = [builder.extract_value(tile, i) for tile in args]
-            value = builder.insert_value(value, builder.bitcast(_rounded(builder, *rows), _FLOATS), i)
-        return value
+    def emit(builder, low, high):
+        def pairs(row, i, _):
+            return builder.bitcast(_rounded(builder, row, builder.extract_value(high, i)), _FLOATS)
 
-    return low(low, high), codegen
+        return map_registers(builder, tile, low, pairs)
+
+    return tile(tile, high), emit
 
 
-@intrinsic
-def tile_dot(typingctx, tile, rows, shift, pairs):
+@emitted
+def tile_dot(tile, rows, shift, pairs):
     """Return ``tile[p][v] + pair at (rows[p] + shift) . pairs v``: two steps of a matrix product.
 
     Vector v of the pairs lies ``v * BLOCK_BYTES`` behind the first.
     """
-    function_type = ir.FunctionType(_FLOATS, [_FLOATS, _BFLOATS, _BFLOATS])
 
-    def codegen(context, builder, sig, args):
-        value, places, shift_value, pairs_value = args
-        name = "llvm.x86.avx512bf16.dpbf16ps.512"
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        columns = [
-            load_from(builder, offset(builder, pairs_value, v * BLOCK_BYTES), _BFLOATS, 2) for v in range(tile.vectors)
-        ]
-        for p in range(tile.rows):
-            place = builder.add(builder.extract_value(places, p), shift_value)
-            pair = splat(builder, load_from(builder, place, _I32, 2), _LANES)
-            pair = builder.bitcast(pair, _BFLOATS)
-            for v in range(tile.vectors):
-                i = p * tile.vectors + v
-                total = builder.call(function, [builder.extract_value(value, i), pair, columns[v]])
-                value = builder.insert_value(value, total, i)
-        return value
+    def emit(builder, value, rows, shift, pairs):
+        def pair(p):
+            place = builder.add(builder.extract_value(rows, p), shift)
+            return builder.bitcast(splat(builder, load_from(builder, place, I32, 2), _LANES), _BFLOATS)
 
-    return tile(tile, rows, types.int64, types.int64), codegen
+        def add(total, left, right):
+            return call(builder, "llvm.x86.avx512bf16.dpbf16ps.512", _FLOATS, [total, left, right])
+
+        places = (offset(builder, pairs, v * BLOCK_BYTES) for v in range(tile.vectors))
+        return add_products(builder, tile, value, pair, [load_from(builder, at, _BFLOATS, 2) for at in places], add)
+
+    return tile(tile, rows, types.int64, types.int64), emit

@@ -12,31 +12,18 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.errors import TypingError
-from numba.extending import intrinsic
 
+from ..runtime.emitted import I32, I64, emitted
 from ..runtime.launch import device, kernel, launch
 from .bf16 import rounded_half
-from .memory import CHUNK
-from .simd import (
-    VectorType,
-    address,
-    call_masked,
-    dtype_of,
-    itemsize,
-    lane_mask,
-    lanes,
-    llvm_vector,
-    load_from,
-    pointer,
-    store_to,
-    stream_to,
-)
+from .emit import lane_mask, load_from, load_masked, store_masked, store_to, stream_to
+from .memory import TASK_ELEMENTS
+from .simd import VectorType, address, dtype_of, itemsize, lanes, llvm_vector
 
 STORED = np.dtype(np.uint16)
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
-def is_half(stored, dtype):
+def is_bf16(stored, dtype):
     """Tell whether vectors of `dtype` lie in memory as bfloat16; else they lie there as they are."""
     memory, register = dtype_of(stored), dtype_of(dtype)
     if memory == register:
@@ -52,94 +39,90 @@ def _words(vector):
 
 def _widen(builder, words, vector):
     """Emit the float32 whose upper halves `words` are."""
-    wide = ir.VectorType(_I32, vector.lanes)
+    wide = ir.VectorType(I32, vector.lanes)
     upper = builder.shl(builder.zext(words, wide), ir.Constant(wide, [16] * vector.lanes))
     return builder.bitcast(upper, llvm_vector(vector))
 
 
-def load_part_from(builder, place, count, vector, half):
+def load_part_from(builder, place, count, vector, bf16):
     """Emit the load of the first `count` elements of a vector; the others are zero."""
-    memory = _words(vector) if half else llvm_vector(vector)
-    align = ir.Constant(_I32, 2 if half else vector.dtype.bitwidth // 8)
-    mask = lane_mask(builder, vector, count)
-    arguments = [pointer(builder, place, memory), align, mask, ir.Constant(memory, None)]
-    value = call_masked(builder, "load", memory, memory, arguments)
-    return _widen(builder, value, vector) if half else value
+    memory, size = (_words(vector), 2) if bf16 else (llvm_vector(vector), vector.itemsize)
+    value = load_masked(builder, place, memory, size, lane_mask(builder, vector.lanes, count))
+    return _widen(builder, value, vector) if bf16 else value
 
 
-@intrinsic
-def stored_bytes(typingctx, nbytes, stored, dtype):
+@emitted
+def stored_bytes(nbytes, stored, dtype):
     """Return the bytes in memory of what takes `nbytes` as elements of `dtype`."""
-    half = is_half(stored, dtype)
+    bf16 = is_bf16(stored, dtype)
 
-    def codegen(context, builder, sig, args):
-        return builder.ashr(args[0], ir.Constant(_I64, 1)) if half else args[0]
+    def emit(builder, nbytes, *_):
+        return builder.ashr(nbytes, ir.Constant(I64, 1)) if bf16 else nbytes
 
-    return types.int64(types.int64, stored, dtype), codegen
+    return types.int64(types.int64, stored, dtype), emit
 
 
-@intrinsic
-def vload_stored(typingctx, place, stored, dtype):
+@emitted
+def vload_stored(place, stored, dtype):
     """Load a whole vector."""
-    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
+    vector, bf16 = VectorType(dtype_of(dtype)), is_bf16(stored, dtype)
 
-    def codegen(context, builder, sig, args):
-        if half:
-            return _widen(builder, load_from(builder, args[0], _words(vector), 2), vector)
-        return load_from(builder, args[0], llvm_vector(vector), vector.dtype.bitwidth // 8)
+    def emit(builder, place, *_):
+        if bf16:
+            return _widen(builder, load_from(builder, place, _words(vector), 2), vector)
+        return load_from(builder, place, llvm_vector(vector), vector.itemsize)
 
-    return vector(types.int64, stored, dtype), codegen
+    return vector(types.int64, stored, dtype), emit
 
 
-@intrinsic
-def vload_part_stored(typingctx, place, count, stored, dtype):
+@emitted
+def vload_part_stored(place, count, stored, dtype):
     """Load the first `count` elements; the other lanes are zero and their memory is not touched."""
-    vector, half = VectorType(dtype_of(dtype)), is_half(stored, dtype)
+    vector, bf16 = VectorType(dtype_of(dtype)), is_bf16(stored, dtype)
 
-    def codegen(context, builder, sig, args):
-        return load_part_from(builder, args[0], args[1], vector, half)
+    def emit(builder, place, count, *_):
+        return load_part_from(builder, place, count, vector, bf16)
 
-    return vector(types.int64, types.int64, stored, dtype), codegen
+    return vector(types.int64, types.int64, stored, dtype), emit
 
 
-def _make_store(write, doc):
-    """Make a store of a whole vector; ``write(builder, value, address, alignment of an element)``."""
+def _rounded(builder, value, bf16):
+    """Emit a vector as it lies in memory, and the bytes of an element there."""
+    if bf16:
+        return rounded_half(builder, value), 2
+    return value, 4 if isinstance(value.type.element, ir.FloatType) else 8
 
-    @intrinsic
-    def store(typingctx, place, value, stored):
-        half = is_half(stored, types.DType(value.dtype))
 
-        def codegen(context, builder, sig, args):
-            words = rounded_half(builder, args[1]) if half else args[1]
-            write(builder, words, args[0], 2 if half else value.dtype.bitwidth // 8)
-            return context.get_dummy_value()
+def _make_store(past_caches, doc):
+    @emitted(doc=doc)
+    def store(place, vector, stored):
+        bf16 = is_bf16(stored, types.DType(vector.dtype))
 
-        return types.void(types.int64, value, stored), codegen
+        def emit(builder, place, value, _):
+            words, size = _rounded(builder, value, bf16)
+            if past_caches:
+                stream_to(builder, words, place, size * vector.lanes)
+            else:
+                store_to(builder, words, place, size)
 
-    store.__doc__ = doc
+        return types.void(types.int64, vector, stored), emit
+
     return store
 
 
-def _stream(builder, words, place, size):
-    stream_to(builder, words, place, size * words.type.count)
+_store_whole = _make_store(False, "Store a vector.")
+_store_stream = _make_store(True, "Store a vector past the caches, at a multiple of the bytes that it takes there.")
 
 
-_store_whole = _make_store(store_to, "Store a vector.")
-_store_stream = _make_store(_stream, "Store a vector past the caches, at a multiple of the bytes that it takes there.")
+@emitted
+def _store_part(place, vector, count, stored):
+    bf16 = is_bf16(stored, types.DType(vector.dtype))
 
+    def emit(builder, place, value, count, _):
+        words, size = _rounded(builder, value, bf16)
+        store_masked(builder, words, place, size, lane_mask(builder, vector.lanes, count))
 
-@intrinsic
-def _store_part(typingctx, place, value, count, stored):
-    half = is_half(stored, types.DType(value.dtype))
-
-    def codegen(context, builder, sig, args):
-        words = rounded_half(builder, args[1]) if half else args[1]
-        align = ir.Constant(_I32, 2 if half else value.dtype.bitwidth // 8)
-        arguments = [words, pointer(builder, args[0], words.type), align, lane_mask(builder, value, args[2])]
-        call_masked(builder, "store", words.type, ir.VoidType(), arguments)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, value, types.int64, stored), codegen
+    return types.void(types.int64, vector, types.int64, stored), emit
 
 
 @device
@@ -162,17 +145,17 @@ def put_stored(place, value, count, stream, stored, dt):
 
 
 @device
-def load_either(place, count, half, dt):
-    """Load `count` elements, bfloat16 if `half`: told at run time, for a kernel that is too large to compile twice."""
-    if half:
+def load_either(place, count, bf16, dt):
+    """Load `count` elements, bfloat16 if `bf16`: told at run time, for a kernel that is too large to compile twice."""
+    if bf16:
         return load_stored(place, count, STORED, dt)
     return load_stored(place, count, dt, dt)
 
 
 @device
-def put_either(place, value, count, stream, half, dt):
-    """Store the first `count` elements, as bfloat16 if `half`; else a whole vector past the caches if `stream`."""
-    if half:
+def put_either(place, value, count, stream, bf16, dt):
+    """Store the first `count` elements, as bfloat16 if `bf16`; else a whole vector past the caches if `stream`."""
+    if bf16:
         put_stored(place, value, count, False, STORED, dt)
     else:
         put_stored(place, value, count, stream, dt, dt)
@@ -191,8 +174,8 @@ def convert_stored(begin, end, x, out, register):
     """Flat arrays, a chunk of elements a task."""
     dt = register.dtype
     width = lanes(dt)
-    stop = min(end * CHUNK, x.size)
-    for i in range(begin * CHUNK, stop, width):
+    stop = min(end * TASK_ELEMENTS, x.size)
+    for i in range(begin * TASK_ELEMENTS, stop, width):
         count = min(width, stop - i)
         value = load_stored(address(x) + i * itemsize(x.dtype), count, x.dtype, dt)
         put_stored(address(out) + i * itemsize(out.dtype), value, count, False, out.dtype, dt)
@@ -200,7 +183,7 @@ def convert_stored(begin, end, x, out, register):
 
 def convert(x, out):
     """Write `x` to `out`, one of them float32 and the other of the type `STORED`."""
-    launch(convert_stored, -(-x.size // CHUNK), x.reshape(-1), out.reshape(-1), _FLOAT)
+    launch(convert_stored, -(-x.size // TASK_ELEMENTS), x.reshape(-1), out.reshape(-1), _FLOAT)
 
 
 def widened(x, workspace):

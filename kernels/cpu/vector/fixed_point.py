@@ -11,111 +11,108 @@ number. `FIXED` tells whether the code compiled here may use the dot product.
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import types
 
+from ..runtime.emitted import I32, call, emitted
 from .bf16 import compiled_for
-from .simd import VECTOR_BYTES, fused_multiply_add, llvm_vector, load_from, offset, splat, store_to
+from .emit import (
+    add_products,
+    each_register,
+    fused_multiply_add,
+    load_from,
+    offset,
+    shuffle,
+    splat,
+    step_to,
+    store_to,
+)
+from .simd import VECTOR_BYTES, llvm_vector
 
-_I16 = ir.IntType(16)
-_I32 = ir.IntType(32)
-_I64 = ir.IntType(64)
 _LANES = 16
-_INTEGERS = ir.VectorType(_I32, _LANES)
-_WORDS = ir.VectorType(_I16, 2 * _LANES)
+_INTEGERS = ir.VectorType(I32, _LANES)
+_WORDS = ir.VectorType(ir.IntType(16), 2 * _LANES)
 WORD_BYTES = 2
 PAIR_BYTES = 4
 MAGIC = 1.5 * 2**23
 
-
 FIXED = compiled_for("avx512vnni", ("icelake", "cooperlake", "sapphirerapids", "graniterapids", "znver4", "znver5"))
 
 
-@intrinsic
-def store_words(typingctx, place, low, high):
+@emitted
+def store_words(place, low, high):
     """Store the whole numbers of two vectors to which `MAGIC` was added, one vector behind the other."""
 
-    def codegen(context, builder, sig, args):
-        order = [*range(0, 2 * _LANES, 2), *range(2 * _LANES, 4 * _LANES, 2)]  # the lower halves
-        words = [builder.bitcast(value, _WORDS) for value in args[1:]]
-        index = ir.Constant(ir.VectorType(_I32, 2 * _LANES), order)
-        store_to(builder, builder.shuffle_vector(*words, index), args[0], 2)
-        return context.get_dummy_value()
+    def emit(builder, place, low, high):
+        words = [builder.bitcast(value, _WORDS) for value in (low, high)]
+        lower_halves = range(0, 4 * _LANES, 2)
+        store_to(builder, shuffle(builder, *words, lower_halves), place, 2)
 
-    return types.void(types.int64, low, high), codegen
+    return types.void(types.int64, low, high), emit
 
 
-@intrinsic
-def store_word_pairs(typingctx, place, first, second):
+@emitted
+def store_word_pairs(place, first, second):
     """Like `store_words`, as pairs: first[0], second[0], first[1], second[1], ..."""
 
-    def codegen(context, builder, sig, args):
-        first, second = (builder.bitcast(value, _INTEGERS) for value in args[1:])
-        lower = builder.and_(first, ir.Constant(_INTEGERS, [0xFFFF] * _LANES))
-        upper = builder.shl(second, ir.Constant(_INTEGERS, [16] * _LANES))
-        store_to(builder, builder.or_(lower, upper), args[0], 2)
-        return context.get_dummy_value()
+    def emit(builder, place, first, second):
+        lower = builder.and_(builder.bitcast(first, _INTEGERS), ir.Constant(_INTEGERS, [0xFFFF] * _LANES))
+        upper = builder.shl(builder.bitcast(second, _INTEGERS), ir.Constant(_INTEGERS, [16] * _LANES))
+        store_to(builder, builder.or_(lower, upper), place, 2)
 
-    return types.void(types.int64, first, second), codegen
+    return types.void(types.int64, first, second), emit
 
 
-@intrinsic
-def tile_dot_words(typingctx, tile, rows, shift, pairs):
+@emitted
+def tile_dot_words(tile, rows, shift, pairs):
     """Return ``tile[p][v] + pair at (rows[p] + shift) . pairs v``: two steps of a product of whole numbers.
 
     The registers of the tile hold int32. Vector v of the pairs lies ``v * VECTOR_BYTES`` behind the first.
     """
-    function_type = ir.FunctionType(_INTEGERS, [_INTEGERS] * 3)
+    register = llvm_vector(tile.vector)
 
-    def codegen(context, builder, sig, args):
-        value, places, shift_value, pairs_value = args
-        name = "llvm.x86.avx512.vpdpwssd.512"
-        function = cgutils.get_or_insert_function(builder.module, function_type, name)
-        columns = [
-            load_from(builder, offset(builder, pairs_value, v * VECTOR_BYTES), _INTEGERS, 2)
-            for v in range(tile.vectors)
-        ]
-        register = llvm_vector(tile.vector)
-        for p in range(tile.rows):
-            place = builder.add(builder.extract_value(places, p), shift_value)
-            pair = splat(builder, load_from(builder, place, _I32, 2), _LANES)
-            for v in range(tile.vectors):
-                i = p * tile.vectors + v
-                total = builder.bitcast(builder.extract_value(value, i), _INTEGERS)
-                total = builder.bitcast(builder.call(function, [total, pair, columns[v]]), register)
-                value = builder.insert_value(value, total, i)
-        return value
+    def emit(builder, value, rows, shift, pairs):
+        def pair(p):
+            place = builder.add(builder.extract_value(rows, p), shift)
+            return splat(builder, load_from(builder, place, I32, 2), _LANES)
 
-    return tile(tile, rows, types.int64, types.int64), codegen
+        def add(total, left, right):
+            arguments = [builder.bitcast(total, _INTEGERS), left, right]
+            return builder.bitcast(call(builder, "llvm.x86.avx512.vpdpwssd.512", _INTEGERS, arguments), register)
+
+        places = (offset(builder, pairs, v * VECTOR_BYTES) for v in range(tile.vectors))
+        return add_products(builder, tile, value, pair, [load_from(builder, at, _INTEGERS, 2) for at in places], add)
+
+    return tile(tile, rows, types.int64, types.int64), emit
 
 
 def _make_tile_floats(add, doc):
-    @intrinsic
-    def tile_floats(typingctx, tile, rows, steps, step_bytes, scales):
-        def codegen(context, builder, sig, args):
-            value, places, steps_value, step_value, scales_value = args
-            register = llvm_vector(tile.vector)
-            columns = [
-                load_from(builder, offset(builder, scales_value, v * VECTOR_BYTES), register, 4)
-                for v in range(tile.vectors)
-            ]
-            for p in range(tile.rows):
-                place = builder.add(steps_value, builder.mul(step_value, ir.Constant(_I64, p)))
-                row = splat(builder, load_from(builder, place, ir.FloatType(), 4), _LANES)
-                for v in range(tile.vectors):
-                    target = offset(builder, builder.extract_value(places, p), v * VECTOR_BYTES)
-                    number = builder.bitcast(builder.extract_value(value, p * tile.vectors + v), _INTEGERS)
-                    number = builder.fmul(builder.sitofp(number, register), columns[v])
-                    if add:
-                        number = fused_multiply_add(builder, number, row, load_from(builder, target, register, 4))
-                    else:
-                        number = builder.fmul(number, row)
-                    store_to(builder, number, target, 4)
-            return context.get_dummy_value()
+    @emitted(doc=doc)
+    def tile_floats(tile, rows, steps, step_bytes, scales):
+        register = llvm_vector(tile.vector)
 
-        return types.void(tile, rows, types.int64, types.int64, types.int64), codegen
+        def emit(builder, value, rows, steps, step_bytes, scales):
+            places = (offset(builder, scales, v * VECTOR_BYTES) for v in range(tile.vectors))
+            columns = [load_from(builder, place, register, 4) for place in places]
+            factors = []
 
-    tile_floats.__doc__ = doc
+            def store(number, p, v):
+                if v == 0:
+                    place = step_to(builder, steps, step_bytes, p)
+                    factors.append(splat(builder, load_from(builder, place, ir.FloatType(), 4), _LANES))
+                target = offset(builder, builder.extract_value(rows, p), v * VECTOR_BYTES)
+                number = builder.sitofp(builder.bitcast(number, _INTEGERS), register)
+                number = builder.fmul(number, columns[v])
+                if add:
+                    found = load_from(builder, target, register, 4)
+                    number = fused_multiply_add(builder, number, factors[p], found)
+                else:
+                    number = builder.fmul(number, factors[p])
+                store_to(builder, number, target, 4)
+
+            each_register(builder, tile, value, store)
+
+        return types.void(tile, rows, types.int64, types.int64, types.int64), emit
+
     return tile_floats
 
 

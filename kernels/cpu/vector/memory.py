@@ -14,7 +14,7 @@ from .simd import (
     vstore_stream,
 )
 
-CHUNK = 16384  # elements
+TASK_ELEMENTS = 16384  # of a flat array, a task
 
 
 @device

@@ -6,7 +6,7 @@ LLVM's vectoriser does not reach the speed of a convolution written by hand, so 
 functions take a `dtype` (write ``x.dtype`` in a kernel). tile.py builds the accumulators of matrix products on it.
 
 Addresses are integers (`address(array)`, bytes); nothing here checks a bound. Loads and stores assume the alignment of
-one element. The plain functions at the head emit LLVM code for the intrinsics; kernels use the intrinsics.
+one element. What each function becomes is LLVM code, see emit.py.
 """
 
 import operator
@@ -14,16 +14,26 @@ import operator
 import numba
 from llvmlite import binding as llvm
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.datamodel import models, register_default
 from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
 from ..runtime.cpu_caches import CACHES
-
-_I32 = ir.IntType(32)
-_I64 = ir.IntType(64)
+from ..runtime.emitted import I32, I64, call, emitted
+from .emit import (
+    fused_multiply_add,
+    lane_mask,
+    load_from,
+    load_masked,
+    shuffle,
+    splat,
+    store_masked,
+    store_to,
+    stream_to,
+    suffix,
+)
 
 
 def _vector_bytes() -> int:
@@ -56,7 +66,8 @@ class VectorType(types.Type):
 
     def __init__(self, dtype):
         self.dtype = dtype
-        self.lanes = VECTOR_BYTES * 8 // dtype.bitwidth
+        self.itemsize = dtype.bitwidth // 8
+        self.lanes = VECTOR_BYTES // self.itemsize
         super().__init__(name=f"Vector({dtype}, {self.lanes})")
 
 
@@ -84,50 +95,6 @@ def dtype_of(argument):
     return argument.dtype
 
 
-def pointer(builder, address, llvm_type):
-    """Emit the conversion of an address to a pointer."""
-    return builder.inttoptr(address, llvm_type.as_pointer())
-
-
-def load_from(builder, address, llvm_type, align):
-    """Emit a load."""
-    loaded = builder.load(pointer(builder, address, llvm_type))
-    loaded.align = align
-    return loaded
-
-
-def store_to(builder, value, address, align):
-    """Emit a store."""
-    builder.store(value, pointer(builder, address, value.type)).align = align
-
-
-def stream_to(builder, value, address, align):
-    """Emit a store past the caches."""
-    store = builder.store(value, pointer(builder, address, value.type), align=align)
-    store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(_I32, 1)]))
-
-
-def splat(builder, value, lanes):
-    """Emit a vector with `value` in every lane."""
-    undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
-    first = builder.insert_element(undefined, value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes))
-
-
-def fused_multiply_add(builder, a, b, c):
-    """Emit ``a * b + c``, rounded once."""
-    kind = "f32" if isinstance(a.type.element, ir.FloatType) else "f64"
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(a.type, [a.type] * 3), f"llvm.fma.v{a.type.count}{kind}"
-    )
-    return builder.call(function, [a, b, c])
-
-
-def offset(builder, address, count):
-    """Emit an address plus a constant."""
-    return builder.add(address, ir.Constant(_I64, count)) if count else address
-
-
 # Vectors
 
 
@@ -137,102 +104,70 @@ def address(typingctx, array):
 
     def codegen(context, builder, sig, args):
         struct = context.make_array(sig.args[0])(context, builder, args[0])
-        return builder.ptrtoint(struct.data, _I64)
+        return builder.ptrtoint(struct.data, I64)
 
     return types.int64(array), codegen
 
 
-@intrinsic
-def store_word(typingctx, place, word):
+@emitted
+def store_word(place, word):
     """Store a 64-bit integer at the address `place`."""
-
-    def codegen(context, builder, sig, args):
-        store_to(builder, args[1], args[0], 8)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.int64), codegen
+    return types.void(types.int64, types.int64), lambda builder, place, word: store_to(builder, word, place, 8)
 
 
-@intrinsic
-def load_word(typingctx, place):
+@emitted
+def load_word(place):
     """Load a 64-bit integer from the address `place`."""
-
-    def codegen(context, builder, sig, args):
-        return load_from(builder, args[0], _I64, 8)
-
-    return types.int64(types.int64), codegen
+    return types.int64(types.int64), lambda builder, place: load_from(builder, place, I64, 8)
 
 
-@intrinsic
-def lanes(typingctx, dtype):
+@emitted
+def lanes(dtype):
     """Return how many elements of `dtype` a vector holds, as a constant."""
-    count = VectorType(dtype_of(dtype)).lanes
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(_I64, count)
-
-    return types.int64(dtype), codegen
+    return types.int64(dtype), lambda builder, _: ir.Constant(I64, VectorType(dtype_of(dtype)).lanes)
 
 
-@intrinsic
-def itemsize(typingctx, dtype):
+@emitted
+def itemsize(dtype):
     """Return the bytes of one element of `dtype`, as a constant."""
-    size = dtype_of(dtype).bitwidth // 8
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(_I64, size)
-
-    return types.int64(dtype), codegen
+    return types.int64(dtype), lambda builder, _: ir.Constant(I64, dtype_of(dtype).bitwidth // 8)
 
 
-@intrinsic
-def vload(typingctx, place, dtype):
+@emitted
+def vload(place, dtype):
     """Load a vector from the address `place`."""
     vector = VectorType(dtype_of(dtype))
 
-    def codegen(context, builder, sig, args):
-        return load_from(builder, args[0], llvm_vector(vector), vector.dtype.bitwidth // 8)
+    def emit(builder, place, _):
+        return load_from(builder, place, llvm_vector(vector), vector.itemsize)
 
-    return vector(types.int64, dtype), codegen
+    return vector(types.int64, dtype), emit
 
 
-@intrinsic
-def vstore(typingctx, place, value):
+@emitted
+def vstore(place, value):
     """Store a vector at the address `place`."""
-
-    def codegen(context, builder, sig, args):
-        store_to(builder, args[1], args[0], sig.args[1].dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, value), codegen
+    size = value.itemsize
+    return types.void(types.int64, value), lambda builder, place, value: store_to(builder, value, place, size)
 
 
-@intrinsic
-def vstore_stream(typingctx, place, value):
+@emitted
+def vstore_stream(place, value):
     """Store a vector past the caches, at an address that is a multiple of the vector's bytes."""
-
-    def codegen(context, builder, sig, args):
-        stream_to(builder, args[1], args[0], VECTOR_BYTES)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, value), codegen
+    return types.void(types.int64, value), lambda builder, place, value: stream_to(builder, value, place, VECTOR_BYTES)
 
 
 def _make_prefetch(write, locality, doc):
-    @intrinsic
-    def ask(typingctx, place):
-        def codegen(context, builder, sig, args):
-            line = ir.IntType(8).as_pointer()
-            function_type = ir.FunctionType(ir.VoidType(), [line, _I32, _I32, _I32])
-            function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+    @emitted(doc=doc)
+    def ask(place):
+        def emit(builder, place):
+            line = builder.inttoptr(place, ir.IntType(8).as_pointer())
             data = 1
-            hints = (ir.Constant(_I32, i) for i in (write, locality, data))
-            builder.call(function, [builder.inttoptr(args[0], line), *hints])
-            return context.get_dummy_value()
+            hints = (ir.Constant(I32, i) for i in (write, locality, data))
+            call(builder, "llvm.prefetch.p0", ir.VoidType(), [line, *hints])
 
-        return types.void(types.int64), codegen
+        return types.void(types.int64), emit
 
-    ask.__doc__ = doc
     return ask
 
 
@@ -243,56 +178,26 @@ prefetch_far = _make_prefetch(
 prefetch_write = _make_prefetch(1, 3, "Like `prefetch`, for a line that will be written.")
 
 
-def lane_mask(builder, vector, count):
-    """First `count` lanes on."""
-    numbers = ir.Constant(ir.VectorType(_I64, vector.lanes), list(range(vector.lanes)))
-    return builder.icmp_signed("<", numbers, splat(builder, count, vector.lanes))
-
-
-def call_masked(builder, name, llvm_vector, returns, arguments):
-    """Emit a masked load or store."""
-    kind = {"float": "f32", "double": "f64"}.get(str(llvm_vector.element), str(llvm_vector.element))
-    suffix = f"v{llvm_vector.count}{kind}.p0"
-    function_type = ir.FunctionType(returns, [argument.type for argument in arguments])
-    function = cgutils.get_or_insert_function(builder.module, function_type, f"llvm.masked.{name}.{suffix}")
-    return builder.call(function, arguments)
-
-
-@intrinsic
-def vload_part(typingctx, place, count, dtype):
+@emitted
+def vload_part(place, count, dtype):
     """Load the first `count` elements of a vector; the other lanes are zero and their memory is not touched."""
     vector = VectorType(dtype_of(dtype))
 
-    def codegen(context, builder, sig, args):
-        register = llvm_vector(vector)
-        arguments = [
-            pointer(builder, args[0], register),
-            ir.Constant(_I32, vector.dtype.bitwidth // 8),
-            lane_mask(builder, vector, args[1]),
-            ir.Constant(register, None),
-        ]
-        return call_masked(builder, "load", register, register, arguments)
+    def emit(builder, place, count, _):
+        mask = lane_mask(builder, vector.lanes, count)
+        return load_masked(builder, place, llvm_vector(vector), vector.itemsize, mask)
 
-    return vector(types.int64, types.int64, dtype), codegen
+    return vector(types.int64, types.int64, dtype), emit
 
 
-@intrinsic
-def vstore_part(typingctx, place, value, count):
+@emitted
+def vstore_part(place, vector, count):
     """Store the first `count` elements of a vector."""
-    vector = value
 
-    def codegen(context, builder, sig, args):
-        register = llvm_vector(vector)
-        arguments = [
-            args[1],
-            pointer(builder, args[0], register),
-            ir.Constant(_I32, vector.dtype.bitwidth // 8),
-            lane_mask(builder, vector, args[2]),
-        ]
-        call_masked(builder, "store", register, ir.VoidType(), arguments)
-        return context.get_dummy_value()
+    def emit(builder, place, value, count):
+        store_masked(builder, value, place, vector.itemsize, lane_mask(builder, vector.lanes, count))
 
-    return types.void(types.int64, value, types.int64), codegen
+    return types.void(types.int64, vector, types.int64), emit
 
 
 @intrinsic
@@ -307,36 +212,27 @@ def vsplat(typingctx, value, dtype):
     return vector(value, dtype), codegen
 
 
-@intrinsic
-def vfma(typingctx, a, b, c):
+@emitted
+def vfma(a, b, c):
     """Return ``a * b + c``, rounded once."""
     if not (isinstance(a, VectorType) and a == b == c):
         raise TypingError("vfma: wants three vectors of one type")
-
-    def codegen(context, builder, sig, args):
-        return fused_multiply_add(builder, *args)
-
-    return a(a, b, c), codegen
+    return a(a, b, c), fused_multiply_add
 
 
 def _comparison(predicate, doc):
-    @intrinsic
-    def select(typingctx, a, b, yes, no):
-        def codegen(context, builder, sig, args):
-            a, b, yes, no = args
-            if isinstance(sig.args[0].dtype, types.Float):
-                condition = (
-                    builder.fcmp_unordered(predicate[1:], a, b)
-                    if predicate[0] == "u"
-                    else builder.fcmp_ordered(predicate[1:], a, b)
-                )
-            else:
-                condition = builder.icmp_unsigned(predicate[1:], a, b)
-            return builder.select(condition, yes, no)
+    @emitted(doc=doc)
+    def select(a, b, yes, no):
+        if not isinstance(a.dtype, types.Float):
+            compare = ir.IRBuilder.icmp_unsigned
+        else:
+            compare = ir.IRBuilder.fcmp_unordered if predicate[0] == "u" else ir.IRBuilder.fcmp_ordered
 
-        return yes(a, b, yes, no), codegen
+        def emit(builder, a, b, yes, no):
+            return builder.select(compare(builder, predicate[1:], a, b), yes, no)
 
-    select.__doc__ = doc
+        return yes(a, b, yes, no), emit
+
     return select
 
 
@@ -345,18 +241,17 @@ vselect_eq = _comparison("o==", "Return, lane by lane, `yes` where ``a == b``, e
 vselect_not_le = _comparison("u>", "Return, lane by lane, `yes` where ``a > b`` or either is NaN, else `no`.")
 
 
-@intrinsic
-def vfloor(typingctx, value, floor):
+@emitted
+def vfloor(value, floor):
     """Return, lane by lane, `floor` where that is larger, else `value`, NaN too: one instruction on x86."""
 
-    def codegen(context, builder, sig, args):
-        value, floor = args
+    def emit(builder, value, floor):
         return builder.select(builder.fcmp_ordered(">", floor, value), floor, value)
 
-    return value(value, floor), codegen
+    return value(value, floor), emit
 
 
-def _arithmetic(python_operator, float_name, int_name):
+def _arithmetic(python_operator, int_name, float_name=None):
     @infer_global(python_operator)
     class _Template(AbstractTemplate):
         def generic(self, args, kws):
@@ -365,108 +260,89 @@ def _arithmetic(python_operator, float_name, int_name):
             return None
 
     def lower(context, builder, sig, args):
-        name = float_name if isinstance(sig.return_type.dtype, types.Float) else int_name
-        return getattr(builder, name)(*args)
+        is_float = float_name and isinstance(sig.return_type.dtype, types.Float)
+        return getattr(builder, float_name if is_float else int_name)(*args)
 
     lower_builtin(python_operator, VectorType, VectorType)(lower)
 
 
-for _python_operator, _float_name, _int_name in (
-    (operator.add, "fadd", "add"),
-    (operator.sub, "fsub", "sub"),
-    (operator.mul, "fmul", "mul"),
-    (operator.truediv, "fdiv", "udiv"),
+for _python_operator, *_names in (
+    (operator.add, "add", "fadd"),
+    (operator.sub, "sub", "fsub"),
+    (operator.mul, "mul", "fmul"),
+    (operator.truediv, "udiv", "fdiv"),
+    (operator.and_, "and_"),
+    (operator.or_, "or_"),
+    (operator.xor, "xor"),
+    (operator.rshift, "lshr"),
+    (operator.lshift, "shl"),
 ):
-    _arithmetic(_python_operator, _float_name, _int_name)
+    _arithmetic(_python_operator, *_names)
 
 
 # Selection, conversion, bits
 
 
-@intrinsic
-def vselect_max(typingctx, value, best, yes, no):
+@emitted
+def vselect_max(value, best, yes, no):
     """Return, lane by lane, `yes` where `value` takes over as maximum (larger, or the first NaN), else `no`."""
 
-    def codegen(context, builder, sig, args):
-        value, best, yes, no = args
+    def emit(builder, value, best, yes, no):
         # "Greater or unordered" takes larger numbers and NaN; a best that is NaN already stays.
         takes = builder.and_(builder.fcmp_unordered(">", value, best), builder.fcmp_ordered("ord", best, best))
         return builder.select(takes, yes, no)
 
-    return yes(value, best, yes, no), codegen
+    return yes(value, best, yes, no), emit
 
 
-@intrinsic
-def vload_index(typingctx, place, count, index_dtype, dtype):
+@emitted
+def vload_index(place, count, index_dtype, dtype):
     """Load `count` integers of `index_dtype` and return them as a vector of the float type `dtype`."""
     vector, integer = VectorType(dtype_of(dtype)), dtype_of(index_dtype)
 
-    def codegen(context, builder, sig, args):
+    def emit(builder, place, count, *_):
         small = ir.VectorType(_llvm_element(integer), vector.lanes)
-        size = ir.Constant(_I32, integer.bitwidth // 8)
-        mask = lane_mask(builder, vector, args[1])
-        arguments = [pointer(builder, args[0], small), size, mask, ir.Constant(small, None)]
-        loaded = call_masked(builder, "load", small, small, arguments)
+        mask = lane_mask(builder, vector.lanes, count)
+        loaded = load_masked(builder, place, small, integer.bitwidth // 8, mask)
         convert = builder.sitofp if integer.signed else builder.uitofp
         return convert(loaded, llvm_vector(vector))
 
-    return vector(types.int64, types.int64, index_dtype, dtype), codegen
+    return vector(types.int64, types.int64, index_dtype, dtype), emit
 
 
-@intrinsic
-def vstore_index(typingctx, place, value, count, index_dtype):
+@emitted
+def vstore_index(place, vector, count, index_dtype):
     """Store the first `count` lanes of a float vector as integers of `index_dtype`."""
-    vector, integer = value, dtype_of(index_dtype)
+    integer = dtype_of(index_dtype)
 
-    def codegen(context, builder, sig, args):
-        small = ir.VectorType(_llvm_element(integer), vector.lanes)
+    def emit(builder, place, value, count, _):
         # By way of 32 bits: one instruction, and no lane is negative or large.
-        wide = builder.fptosi(args[1], ir.VectorType(_I32, vector.lanes))
-        converted = builder.trunc(wide, small) if integer.bitwidth < 32 else wide
-        size = ir.Constant(_I32, integer.bitwidth // 8)
-        arguments = [converted, pointer(builder, args[0], small), size, lane_mask(builder, vector, args[2])]
-        call_masked(builder, "store", small, ir.VoidType(), arguments)
-        return context.get_dummy_value()
+        converted = builder.fptosi(value, ir.VectorType(I32, vector.lanes))
+        if integer.bitwidth < 32:
+            converted = builder.trunc(converted, ir.VectorType(_llvm_element(integer), vector.lanes))
+        store_masked(builder, converted, place, integer.bitwidth // 8, lane_mask(builder, vector.lanes, count))
 
-    return types.void(types.int64, value, types.int64, index_dtype), codegen
+    return types.void(types.int64, vector, types.int64, index_dtype), emit
 
 
-@intrinsic
-def vsqrt(typingctx, value):
+@emitted
+def vsqrt(value):
     """Return the square root, correctly rounded."""
-
-    def codegen(context, builder, sig, args):
-        kind = "f32" if isinstance(args[0].type.element, ir.FloatType) else "f64"
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(args[0].type, [args[0].type]), f"llvm.sqrt.v{args[0].type.count}{kind}"
-        )
-        return builder.call(function, args)
-
-    return value(value), codegen
+    return value(value), lambda builder, value: call(builder, f"llvm.sqrt.{suffix(value.type)}", value.type, [value])
 
 
-@intrinsic
-def vscale_by_power(typingctx, value, power):
+@emitted
+def vscale_by_power(vector, power):
     """Return ``value * 2**n`` for a vector of numbers near 1; the low bits of `power` hold the integers n."""
-    mantissa = 23 if value.dtype.bitwidth == 32 else 52
+    mantissa = 23 if vector.dtype.bitwidth == 32 else 52
 
-    def codegen(context, builder, sig, args):
-        integer = ir.VectorType(ir.IntType(value.dtype.bitwidth), value.lanes)
-        shift = ir.Constant(integer, [mantissa] * value.lanes)
-        exponent = builder.shl(builder.bitcast(args[1], integer), shift)
-        return builder.bitcast(builder.add(builder.bitcast(args[0], integer), exponent), args[0].type)
+    def emit(builder, value, power):
+        integer = ir.VectorType(ir.IntType(vector.dtype.bitwidth), vector.lanes)
+        shift = ir.Constant(integer, [mantissa] * vector.lanes)
+        exponent = builder.shl(builder.bitcast(power, integer), shift)
+        return builder.bitcast(builder.add(builder.bitcast(value, integer), exponent), value.type)
 
-    return value(value, power), codegen
-
-
-for _python_operator, _int_name in (
-    (operator.and_, "and_"),
-    (operator.xor, "xor"),
-    (operator.rshift, "lshr"),
-    (operator.lshift, "shl"),
-    (operator.or_, "or_"),
-):
-    _arithmetic(_python_operator, _int_name, _int_name)
+    return vector(vector, power), emit
 
 
 @intrinsic
@@ -475,42 +351,37 @@ def vzip(typingctx, a, b):
     result = types.UniTuple(a, 2)
 
     def codegen(context, builder, sig, args):
-        index = ir.VectorType(_I32, a.lanes)
         order = [lane for i in range(a.lanes) for lane in (i, a.lanes + i)]
-        halves = [order[: a.lanes], order[a.lanes :]]
-        parts = [builder.shuffle_vector(args[0], args[1], ir.Constant(index, half)) for half in halves]
+        parts = [shuffle(builder, *args, half) for half in (order[: a.lanes], order[a.lanes :])]
         return context.make_tuple(builder, result, parts)
 
     return result(a, b), codegen
 
 
-@intrinsic
-def vselect_reached(typingctx, place, threshold, yes, no):
+@emitted
+def vselect_reached(place, threshold, yes, no):
     """Return, lane by lane, `yes` where the uint32 at ``place + 4 * lane`` is at least `threshold`, else `no`."""
+    count = yes.lanes
 
-    def codegen(context, builder, sig, args):
-        words = ir.VectorType(_I32, yes.lanes)
-        limit = splat(builder, builder.trunc(args[1], _I32), yes.lanes)
-        reached = builder.icmp_unsigned(">=", load_from(builder, args[0], words, 4), limit)
-        return builder.select(reached, args[2], args[3])
+    def emit(builder, place, threshold, yes, no):
+        limit = splat(builder, builder.trunc(threshold, I32), count)
+        words = load_from(builder, place, ir.VectorType(I32, count), 4)
+        return builder.select(builder.icmp_unsigned(">=", words, limit), yes, no)
 
-    return yes(types.int64, types.int64, yes, no), codegen
+    return yes(types.int64, types.int64, yes, no), emit
 
 
-@intrinsic
-def vsum(typingctx, value):
+@emitted
+def vsum(vector):
     """Return the sum of the lanes, added in halves: lane i to lane i + n/2, and so on."""
-    vector = value
 
-    def codegen(context, builder, sig, args):
-        total, count = args[0], vector.lanes
+    def emit(builder, total):
+        count = vector.lanes
         while count > 1:
             count //= 2
             undefined = ir.Constant(total.type, ir.Undefined)
-            index = ir.VectorType(_I32, count)
-            low = builder.shuffle_vector(total, undefined, ir.Constant(index, list(range(count))))
-            high = builder.shuffle_vector(total, undefined, ir.Constant(index, list(range(count, 2 * count))))
-            total = builder.fadd(low, high)
-        return builder.extract_element(total, ir.Constant(_I32, 0))
+            low = shuffle(builder, total, undefined, range(count))
+            total = builder.fadd(low, shuffle(builder, total, undefined, range(count, 2 * count)))
+        return builder.extract_element(total, ir.Constant(I32, 0))
 
-    return vector.dtype(value), codegen
+    return vector.dtype(vector), emit

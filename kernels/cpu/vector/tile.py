@@ -5,30 +5,29 @@ around by value costs nothing (seen in the machine code of a 13 x 2 tile: no spi
 """
 
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import types
 from numba.core.datamodel import models, register_default
 from numba.extending import intrinsic
 
-from .bf16_storage import is_half, load_part_from
-from .simd import (
-    REGISTERS,
-    VECTOR_BYTES,
-    VectorType,
-    call_masked,
-    dtype_of,
+from ..runtime.emitted import I64, call, emitted
+from .bf16_storage import is_bf16, load_part_from
+from .emit import (
+    add_products,
+    each_register,
     fused_multiply_add,
     lane_mask,
-    llvm_vector,
     load_from,
+    load_masked,
+    map_registers,
     offset,
-    pointer,
+    shuffle,
     splat,
+    step_to,
+    store_masked,
     store_to,
     stream_to,
 )
-
-_I32 = ir.IntType(32)
-_I64 = ir.IntType(64)
+from .simd import REGISTERS, VECTOR_BYTES, VectorType, dtype_of, llvm_vector
 
 # A tile of ROWS pixels x 2 vectors fills the registers: 13 * 2 accumulators + 2 weights of 32, and 13 divides 64k + 1,
 # so that maps of 8x8, 16x16 and 32x32 pixels leave 1.5 % of a tile idle. Broadcasts come straight from memory.
@@ -44,21 +43,26 @@ class TileType(types.Type):
         super().__init__(name=f"Tile({rows}, {vectors}, {dtype})")
 
 
+def _llvm_tile(tile):
+    return ir.ArrayType(llvm_vector(tile.vector), tile.rows * tile.vectors)
+
+
+def _nothing(tile):
+    """Return a tile of zeros, as a constant."""
+    return ir.Constant(_llvm_tile(tile), None)
+
+
 @register_default(TileType)
 class _TileModel(models.PrimitiveModel):
     def __init__(self, dmm, fe_type):
-        super().__init__(dmm, fe_type, ir.ArrayType(llvm_vector(fe_type.vector), fe_type.rows * fe_type.vectors))
+        super().__init__(dmm, fe_type, _llvm_tile(fe_type))
 
 
-@intrinsic(prefer_literal=True)
-def tile_zero(typingctx, rows, vectors, dtype):
+@emitted(constants=True)
+def tile_zero(rows, vectors, dtype):
     """Return a tile of zeros; `rows` and `vectors` are constants."""
     tile = TileType(rows.literal_value, vectors.literal_value, dtype_of(dtype))
-
-    def codegen(context, builder, sig, args):
-        return ir.Constant(context.get_value_type(tile), None)
-
-    return tile(rows, vectors, dtype), codegen
+    return tile(rows, vectors, dtype), lambda builder, *_: _nothing(tile)
 
 
 @intrinsic(prefer_literal=True)
@@ -70,7 +74,7 @@ def row_addresses(typingctx, count, table, step, base):
         _, table_value, step_value, base_value = args
         rows = []
         for i in range(result.count):
-            word = load_from(builder, offset(builder, table_value, 8 * i), _I64, 8)
+            word = load_from(builder, offset(builder, table_value, 8 * i), I64, 8)
             rows.append(builder.add(base_value, builder.mul(step_value, word)))
         return context.make_tuple(builder, result, rows)
 
@@ -83,289 +87,252 @@ def row_steps(typingctx, count, base, step):
     result = types.UniTuple(types.int64, count.literal_value)
 
     def codegen(context, builder, sig, args):
-        steps = [builder.mul(args[2], ir.Constant(_I64, i)) for i in range(result.count)]
-        return context.make_tuple(builder, result, [builder.add(args[1], step) for step in steps])
+        steps = [step_to(builder, args[1], args[2], i) for i in range(result.count)]
+        return context.make_tuple(builder, result, steps)
 
     return result(count, types.int64, types.int64), codegen
 
 
-@intrinsic
-def tile_multiply_add(typingctx, tile, rows, shift, weights):
+@emitted
+def tile_multiply_add(tile, rows, shift, weights):
     """Return ``tile[p][v] + element at (rows[p] + shift) * vector v at weights``: a step of a matrix product.
 
     The shorter side of the tile is read first and stays in registers, the longer one takes a register at a time.
     """
-    vector = tile.vector
-    size = vector.dtype.bitwidth // 8
+    register, size = llvm_vector(tile.vector), tile.vector.itemsize
 
-    def codegen(context, builder, sig, args):
-        tile_value, row_values, shift_value, weights_value = args
-        register = llvm_vector(vector)
-
+    def emit(builder, value, rows, shift, weights):
         def column(v):
-            return load_from(builder, offset(builder, weights_value, v * VECTOR_BYTES), register, size)
+            return load_from(builder, offset(builder, weights, v * VECTOR_BYTES), register, size)
 
         def element(p):
-            place = builder.add(builder.extract_value(row_values, p), shift_value)
-            return splat(builder, load_from(builder, place, register.element, size), vector.lanes)
+            place = builder.add(builder.extract_value(rows, p), shift)
+            return splat(builder, load_from(builder, place, register.element, size), tile.vector.lanes)
 
-        def add_product(tile_value, p, v, left, right):
-            i = p * tile.vectors + v
-            total = fused_multiply_add(builder, left, right, builder.extract_value(tile_value, i))
-            return builder.insert_value(tile_value, total, i)
+        def add(total, left, right):
+            return fused_multiply_add(builder, left, right, total)
 
-        if tile.vectors > tile.rows:
-            elements = [element(p) for p in range(tile.rows)]
-            for v in range(tile.vectors):
-                right = column(v)
-                for p in range(tile.rows):
-                    tile_value = add_product(tile_value, p, v, elements[p], right)
-            return tile_value
-        columns = [column(v) for v in range(tile.vectors)]
-        for p in range(tile.rows):
-            left = element(p)
-            for v in range(tile.vectors):
-                tile_value = add_product(tile_value, p, v, left, columns[v])
-        return tile_value
-
-    return tile(tile, rows, types.int64, types.int64), codegen
-
-
-@intrinsic
-def tile_multiply_add_vectors(typingctx, tile, rows, shift, value):
-    """Return ``tile[p] + vector at rows[p] + shift * value`` for a tile of one vector a row."""
-    size = tile.vector.dtype.bitwidth // 8
-
-    def codegen(context, builder, sig, args):
-        tile_value, row_values, shift_value, vector = args
-        for p in range(tile.rows):
-            place = builder.add(builder.extract_value(row_values, p), shift_value)
-            loaded = load_from(builder, place, vector.type, size)
-            total = fused_multiply_add(builder, loaded, vector, builder.extract_value(tile_value, p))
-            tile_value = builder.insert_value(tile_value, total, p)
-        return tile_value
-
-    return tile(tile, rows, types.int64, value), codegen
-
-
-@intrinsic
-def tile_multiply_add_columns(typingctx, tile, rows, shift, weights, step):
-    """Return ``tile[p][v] + vector at (rows[p] + shift) * vector at (weights + v * step)``: both sides are vectors."""
-    vector = tile.vector
-    size = vector.dtype.bitwidth // 8
-
-    def codegen(context, builder, sig, args):
-        tile_value, row_values, shift_value, weights_value, step_value = args
-        register = llvm_vector(vector)
-        columns = []
+        if tile.vectors <= tile.rows:
+            return add_products(builder, tile, value, element, [column(v) for v in range(tile.vectors)], add)
+        elements = [element(p) for p in range(tile.rows)]
         for v in range(tile.vectors):
-            place = builder.add(weights_value, builder.mul(step_value, ir.Constant(_I64, v)))
-            columns.append(load_from(builder, place, register, size))
-        for p in range(tile.rows):
-            place = builder.add(builder.extract_value(row_values, p), shift_value)
-            value = load_from(builder, place, register, size)
-            for v in range(tile.vectors):
+            right = column(v)
+            for p in range(tile.rows):
                 i = p * tile.vectors + v
-                total = fused_multiply_add(builder, value, columns[v], builder.extract_value(tile_value, i))
-                tile_value = builder.insert_value(tile_value, total, i)
-        return tile_value
+                value = builder.insert_value(value, add(builder.extract_value(value, i), elements[p], right), i)
+        return value
 
-    return tile(tile, rows, types.int64, types.int64, types.int64), codegen
+    return tile(tile, rows, types.int64, types.int64), emit
 
 
-@intrinsic
-def tile_store_sums(typingctx, tile, rows, add):
+@emitted
+def tile_multiply_add_vectors(tile, rows, shift, vector):
+    """Return ``tile[p] + vector at rows[p] + shift * vector`` for a tile of one vector a row."""
+    register, size = llvm_vector(tile.vector), tile.vector.itemsize
+
+    def emit(builder, value, rows, shift, factor):
+        def add(total, p, _):
+            place = builder.add(builder.extract_value(rows, p), shift)
+            return fused_multiply_add(builder, load_from(builder, place, register, size), factor, total)
+
+        return map_registers(builder, tile, value, add)
+
+    return tile(tile, rows, types.int64, vector), emit
+
+
+@emitted
+def tile_multiply_add_columns(tile, rows, shift, weights, step):
+    """Return ``tile[p][v] + vector at (rows[p] + shift) * vector at (weights + v * step)``: both sides are vectors."""
+    register, size = llvm_vector(tile.vector), tile.vector.itemsize
+
+    def emit(builder, value, rows, shift, weights, step):
+        def row(p):
+            return load_from(builder, builder.add(builder.extract_value(rows, p), shift), register, size)
+
+        def add(total, left, right):
+            return fused_multiply_add(builder, left, right, total)
+
+        places = (step_to(builder, weights, step, v) for v in range(tile.vectors))
+        columns = [load_from(builder, place, register, size) for place in places]
+        return add_products(builder, tile, value, row, columns, add)
+
+    return tile(tile, rows, types.int64, types.int64, types.int64), emit
+
+
+@emitted
+def tile_store_sums(tile, rows, add):
     """Write the sum of the lanes of ``tile[p][v]`` to the element v at ``rows[p]``; if `add`, to what is there.
 
     Everything is read before anything is written: rows may be the same.
     """
     vector = tile.vector
-    size = vector.dtype.bitwidth // 8
+    element, size = llvm_vector(vector).element, vector.itemsize
 
-    def codegen(context, builder, sig, args):
-        register = llvm_vector(vector)
-        element = register.element
+    def emit(builder, value, rows, add):
         name = f"llvm.vector.reduce.fadd.v{vector.lanes}f{vector.dtype.bitwidth}"
-        reduce_type = ir.FunctionType(element, [element, register])
-        reduce = cgutils.get_or_insert_function(builder.module, reduce_type, name)
-        nothing = ir.Constant(element, 0.0)
         sums = []
-        for p in range(tile.rows):
-            for v in range(tile.vectors):
-                place = offset(builder, builder.extract_value(args[1], p), v * size)
-                there = builder.select(args[2], load_from(builder, place, element, size), nothing)
-                value = builder.extract_value(args[0], p * tile.vectors + v)
-                # In any order: by halves, not one after the other.
-                sums.append((place, builder.call(reduce, [there, value], fastmath=("reassoc",))))
-        for place, total in sums:
+
+        def reduce(register, p, v):
+            place = offset(builder, builder.extract_value(rows, p), v * size)
+            found = load_from(builder, place, element, size)
+            total = call(builder, name, element, [builder.select(add, found, ir.Constant(element, 0.0)), register])
+            total.fastmath.add("reassoc")  # in any order: by halves, not one after the other
+            sums.append((total, place))
+
+        each_register(builder, tile, value, reduce)
+        for total, place in sums:
             store_to(builder, total, place, size)
-        return context.get_dummy_value()
 
-    return types.void(tile, rows, types.boolean), codegen
+    return types.void(tile, rows, types.boolean), emit
 
 
-@intrinsic
-def tile_add(typingctx, a, b):
+@emitted
+def tile_add(a, b):
     """Return the sum of two tiles of one type."""
 
-    def codegen(context, builder, sig, args):
-        value = args[0]
-        for i in range(a.rows * a.vectors):
-            total = builder.fadd(builder.extract_value(value, i), builder.extract_value(args[1], i))
-            value = builder.insert_value(value, total, i)
-        return value
+    def emit(builder, left, right):
+        def add(register, p, v):
+            return builder.fadd(register, builder.extract_value(right, p * a.vectors + v))
 
-    return a(a, b), codegen
+        return map_registers(builder, a, left, add)
+
+    return a(a, b), emit
 
 
-@intrinsic
-def tile_floor(typingctx, tile, floor):
+@emitted
+def tile_floor(tile, floor):
     """Return the tile with `floor` (a vector) wherever that is larger than an element; NaN stays."""
 
-    def codegen(context, builder, sig, args):
-        value, least = args
-        for i in range(tile.rows * tile.vectors):
-            element = builder.extract_value(value, i)
-            larger = builder.fcmp_ordered(">", least, element)
-            value = builder.insert_value(value, builder.select(larger, least, element), i)
-        return value
+    def emit(builder, value, least):
+        def limit(register, *_):
+            return builder.select(builder.fcmp_ordered(">", least, register), least, register)
 
-    return tile(tile, floor), codegen
+        return map_registers(builder, tile, value, limit)
+
+    return tile(tile, floor), emit
 
 
-@intrinsic
-def tile_load(typingctx, tile, rows):
+@emitted
+def tile_load(tile, rows):
     """Return a tile of the same type read from memory: row p from the address ``rows[p]``."""
-    size = tile.vector.dtype.bitwidth // 8
+    register, size = llvm_vector(tile.vector), tile.vector.itemsize
 
-    def codegen(context, builder, sig, args):
-        value = args[0]
-        for p in range(tile.rows):
-            for v in range(tile.vectors):
-                place = offset(builder, builder.extract_value(args[1], p), v * VECTOR_BYTES)
-                loaded = load_from(builder, place, llvm_vector(tile.vector), size)
-                value = builder.insert_value(value, loaded, p * tile.vectors + v)
-        return value
+    def emit(builder, value, rows):
+        def load(_, p, v):
+            place = offset(builder, builder.extract_value(rows, p), v * VECTOR_BYTES)
+            return load_from(builder, place, register, size)
 
-    return tile(tile, rows), codegen
+        return map_registers(builder, tile, value, load)
+
+    return tile(tile, rows), emit
 
 
-@intrinsic
-def tile_load_part(typingctx, tile, rows, count):
+@emitted
+def tile_load_part(tile, rows, count):
     """Like `tile_load` for tiles of one vector a row: the first `count` elements, zero in the other lanes."""
+    register, size = llvm_vector(tile.vector), tile.vector.itemsize
 
-    def codegen(context, builder, sig, args):
-        tile_value, row_values, count_value = args
-        register = llvm_vector(tile.vector)
-        mask = lane_mask(builder, tile.vector, count_value)
-        size = ir.Constant(_I32, tile.vector.dtype.bitwidth // 8)
-        for p in range(tile.rows):
-            place = pointer(builder, builder.extract_value(row_values, p), register)
-            arguments = [place, size, mask, ir.Constant(register, None)]
-            loaded = call_masked(builder, "load", register, register, arguments)
-            tile_value = builder.insert_value(tile_value, loaded, p)
-        return tile_value
+    def emit(builder, value, rows, count):
+        mask = lane_mask(builder, tile.vector.lanes, count)
 
-    return tile(tile, rows, types.int64), codegen
+        def load(_, p, v):
+            return load_masked(builder, builder.extract_value(rows, p), register, size, mask)
+
+        return map_registers(builder, tile, value, load)
+
+    return tile(tile, rows, types.int64), emit
 
 
-@intrinsic
-def tile_store_part(typingctx, tile, rows, count):
+@emitted
+def tile_store_part(tile, rows, count):
     """Like `tile_store` for tiles of one vector a row: writes the first `count` elements."""
 
-    def codegen(context, builder, sig, args):
-        tile_value, row_values, count_value = args
-        register = llvm_vector(tile.vector)
-        mask = lane_mask(builder, tile.vector, count_value)
-        size = ir.Constant(_I32, tile.vector.dtype.bitwidth // 8)
-        for p in range(tile.rows):
-            place = pointer(builder, builder.extract_value(row_values, p), register)
-            arguments = [builder.extract_value(tile_value, p), place, size, mask]
-            call_masked(builder, "store", register, ir.VoidType(), arguments)
-        return context.get_dummy_value()
+    def emit(builder, value, rows, count):
+        mask = lane_mask(builder, tile.vector.lanes, count)
 
-    return types.void(tile, rows, types.int64), codegen
+        def store(register, p, v):
+            store_masked(builder, register, builder.extract_value(rows, p), tile.vector.itemsize, mask)
+
+        each_register(builder, tile, value, store)
+
+    return types.void(tile, rows, types.int64), emit
+
+
+def _square(vector):
+    """Return the type of a tile of as many rows as a vector has lanes, one vector each."""
+    return TileType(vector.lanes, 1, vector.dtype)
 
 
 def _row_mask(builder, vector, row, rows, count):
     """First `count` lanes on if `row` is below `rows`, else none."""
-    there = builder.icmp_signed("<", ir.Constant(_I64, row), rows)
-    return lane_mask(builder, vector, builder.select(there, count, ir.Constant(_I64, 0)))
+    inside = builder.icmp_signed("<", ir.Constant(I64, row), rows)
+    return lane_mask(builder, vector.lanes, builder.select(inside, count, ir.Constant(I64, 0)))
 
 
-@intrinsic(prefer_literal=True)
-def square_load(typingctx, place, step, rows, count, dtype):
-    """Return a tile of as many rows as a vector has lanes, one vector each, read from ``place + i * step``.
+@emitted(constants=True)
+def square_load(place, step, rows, count, dtype):
+    """Return a square tile, as many rows as a vector has lanes, read from ``place + i * step``.
 
     Only the first `count` elements of the first `rows` rows are read; the rest is zero.
     """
     vector = VectorType(dtype_of(dtype))
-    tile = TileType(vector.lanes, 1, vector.dtype)
+    tile, register = _square(vector), llvm_vector(vector)
 
-    def codegen(context, builder, sig, args):
-        register = llvm_vector(vector)
-        value = ir.Constant(context.get_value_type(tile), None)
-        size = ir.Constant(_I32, vector.dtype.bitwidth // 8)
-        for i in range(tile.rows):
-            row = builder.add(args[0], builder.mul(args[1], ir.Constant(_I64, i)))
-            mask = _row_mask(builder, vector, i, args[2], args[3])
-            arguments = [pointer(builder, row, register), size, mask, ir.Constant(register, None)]
-            value = builder.insert_value(value, call_masked(builder, "load", register, register, arguments), i)
-        return value
+    def emit(builder, place, step, rows, count, _):
+        def load(_, i, __):
+            row = step_to(builder, place, step, i)
+            return load_masked(builder, row, register, vector.itemsize, _row_mask(builder, vector, i, rows, count))
 
-    return tile(types.int64, types.int64, types.int64, types.int64, dtype), codegen
+        return map_registers(builder, tile, _nothing(tile), load)
+
+    return tile(types.int64, types.int64, types.int64, types.int64, dtype), emit
 
 
-@intrinsic(prefer_literal=True)
-def square_load_rows(typingctx, table, step, base, count, stored, dtype):
+@emitted(constants=True)
+def square_load_rows(table, step, base, count, stored, dtype):
     """Return a square tile: row i from ``base + step * table[i]``, zero where that number is negative.
 
     `table` is an address of int64; only the first `count` elements of a row are read, of the type `stored`.
     """
     vector = VectorType(dtype_of(dtype))
-    tile = TileType(vector.lanes, 1, vector.dtype)
-    half = is_half(stored, dtype)
+    tile, bf16 = _square(vector), is_bf16(stored, dtype)
 
-    def codegen(context, builder, sig, args):
-        value = ir.Constant(context.get_value_type(tile), None)
-        zero = ir.Constant(_I64, 0)
-        for i in range(tile.rows):
-            word = load_from(builder, offset(builder, args[0], 8 * i), _I64, 8)
-            there = builder.icmp_signed(">=", word, zero)
-            row = builder.add(args[2], builder.mul(args[1], builder.select(there, word, zero)))
-            count = builder.select(there, args[3], zero)
-            value = builder.insert_value(value, load_part_from(builder, row, count, vector, half), i)
-        return value
+    def emit(builder, table, step, base, count, *_):
+        zero = ir.Constant(I64, 0)
 
-    return tile(types.int64, types.int64, types.int64, types.int64, stored, dtype), codegen
+        def load(_, i, __):
+            word = load_from(builder, offset(builder, table, 8 * i), I64, 8)
+            inside = builder.icmp_signed(">=", word, zero)
+            row = builder.add(base, builder.mul(step, builder.select(inside, word, zero)))
+            return load_part_from(builder, row, builder.select(inside, count, zero), vector, bf16)
+
+        return map_registers(builder, tile, _nothing(tile), load)
+
+    return tile(types.int64, types.int64, types.int64, types.int64, stored, dtype), emit
 
 
-@intrinsic
-def square_store(typingctx, tile, place, step, rows, count):
+@emitted
+def square_store(tile, place, step, rows, count):
     """Write the first `count` elements of the first `rows` rows of a square tile to ``place + i * step``."""
     vector = tile.vector
 
-    def codegen(context, builder, sig, args):
-        register = llvm_vector(vector)
-        size = ir.Constant(_I32, vector.dtype.bitwidth // 8)
-        for i in range(tile.rows):
-            row = builder.add(args[1], builder.mul(args[2], ir.Constant(_I64, i)))
-            mask = _row_mask(builder, vector, i, args[3], args[4])
-            arguments = [builder.extract_value(args[0], i), pointer(builder, row, register), size, mask]
-            call_masked(builder, "store", register, ir.VoidType(), arguments)
-        return context.get_dummy_value()
+    def emit(builder, value, place, step, rows, count):
+        def store(register, i, _):
+            row = step_to(builder, place, step, i)
+            store_masked(builder, register, row, vector.itemsize, _row_mask(builder, vector, i, rows, count))
 
-    return types.void(tile, types.int64, types.int64, types.int64, types.int64), codegen
+        each_register(builder, tile, value, store)
+
+    return types.void(tile, types.int64, types.int64, types.int64, types.int64), emit
 
 
-@intrinsic
-def square_transpose(typingctx, tile):
+@emitted
+def square_transpose(tile):
     """Return the transpose of a square tile: log2(lanes) rounds of exchanges between rows i and i + d."""
     count = tile.vector.lanes
 
-    def codegen(context, builder, sig, args):
-        rows = [builder.extract_value(args[0], i) for i in range(count)]
-        index = ir.VectorType(_I32, count)
+    def emit(builder, value):
+        rows = [builder.extract_value(value, i) for i in range(count)]
         distance = 1
         while distance < count:
             low = [j if not j & distance else count + j - distance for j in range(count)]
@@ -373,33 +340,27 @@ def square_transpose(typingctx, tile):
             for i in range(count):
                 if not i & distance:
                     a, b = rows[i], rows[i + distance]
-                    rows[i] = builder.shuffle_vector(a, b, ir.Constant(index, low))
-                    rows[i + distance] = builder.shuffle_vector(a, b, ir.Constant(index, high))
+                    rows[i], rows[i + distance] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
             distance *= 2
-        value = args[0]
-        for i in range(count):
-            value = builder.insert_value(value, rows[i], i)
-        return value
+        return map_registers(builder, tile, value, lambda _, i, __: rows[i])
 
-    return tile(tile), codegen
+    return tile(tile), emit
 
 
 def _make_tile_store(past_caches, doc):
-    @intrinsic
-    def tile_store(typingctx, tile, rows):
-        align = VECTOR_BYTES if past_caches else tile.vector.dtype.bitwidth // 8
+    @emitted(doc=doc)
+    def tile_store(tile, rows):
+        align = VECTOR_BYTES if past_caches else tile.vector.itemsize
 
-        def codegen(context, builder, sig, args):
-            for p in range(tile.rows):
-                for v in range(tile.vectors):
-                    place = offset(builder, builder.extract_value(args[1], p), v * VECTOR_BYTES)
-                    value = builder.extract_value(args[0], p * tile.vectors + v)
-                    (stream_to if past_caches else store_to)(builder, value, place, align)
-            return context.get_dummy_value()
+        def emit(builder, value, rows):
+            def store(register, p, v):
+                place = offset(builder, builder.extract_value(rows, p), v * VECTOR_BYTES)
+                (stream_to if past_caches else store_to)(builder, register, place, align)
 
-        return types.void(tile, rows), codegen
+            each_register(builder, tile, value, store)
 
-    tile_store.__doc__ = doc
+        return types.void(tile, rows), emit
+
     return tile_store
 
 

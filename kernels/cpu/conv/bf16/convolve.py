@@ -41,7 +41,7 @@ from ...vector.tile import TILE_VECTORS, row_steps, tile_store, tile_zero
 from ..plan import prepared_gathers
 from ..statistics import combine_partial_statistics
 from ..strip import bias_array
-from .plan import CHUNK, TILE_PIXELS, bf16_runs, packed_bytes
+from .plan import STEP_ELEMENTS, TILE_PIXELS, bf16_runs, packed_bytes
 from .strip import fill_table, round_strip
 
 _DOT_ROWS = 8  # 16 sums hide the latency of the dot product
@@ -64,7 +64,7 @@ def _make_dot(vectors):
             for chunk in range(runs[r, 2]):
                 for pair in range(min(16, pairs - 16 * chunk)):
                     acc = tile_dot(acc, rows, start + pair * PAIR_BYTES, place + pair * VECTOR_BYTES)
-                start += 2 * CHUNK
+                start += 2 * STEP_ELEMENTS
                 place += vectors * BLOCK_BYTES
         tile_store(acc, row_steps(_DOT_ROWS, sums, _ACCUMULATOR_BYTES))
 
@@ -97,7 +97,7 @@ def _multiply_tiles_pair(sums, source, cell, weights, runs, group_in, dt):
             amx.amx_load(5, start + 16 * cell, cell)
             amx.amx_multiply_add(2, 5, 6)
             amx.amx_multiply_add(3, 5, 7)
-            start += 2 * CHUNK
+            start += 2 * STEP_ELEMENTS
             weights += 2 * BLOCK_BYTES
     amx.amx_store(0, sums, _ACCUMULATOR_BYTES)
     amx.amx_store(1, sums + 64, _ACCUMULATOR_BYTES)
@@ -117,7 +117,7 @@ def _multiply_tiles_single(sums, source, cell, weights, runs, group_in, dt):
             amx.amx_load(5, start + 16 * cell, cell)
             amx.amx_multiply_add(0, 4, 6)
             amx.amx_multiply_add(1, 5, 6)
-            start += 2 * CHUNK
+            start += 2 * STEP_ELEMENTS
             weights += BLOCK_BYTES
     amx.amx_store(0, sums, _ACCUMULATOR_BYTES)
     amx.amx_store(1, sums + 16 * _ACCUMULATOR_BYTES, _ACCUMULATOR_BYTES)

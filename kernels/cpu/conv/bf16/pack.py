@@ -5,7 +5,7 @@ from ...vector.bf16 import BLOCK_BYTES, square_pairs, store_bf16_pairs
 from ...vector.memory import load
 from ...vector.simd import address, vsplat
 from ...vector.tile import square_load, square_store, square_transpose
-from .plan import CHUNK, bf16_runs, packed_bytes
+from .plan import STEP_ELEMENTS, bf16_runs, packed_bytes
 
 
 @device
@@ -36,7 +36,7 @@ def pack_bf16(begin, end, source, packed, runs, taps, strides, plan):
             place = start + (taps[at, 0] * stride_r + taps[at, 1] * stride_s) * 4
             for chunk in range(runs[r, 2]):
                 for pair in range(16):
-                    row = chunk * CHUNK + 2 * pair
+                    row = chunk * STEP_ELEMENTS + 2 * pair
                     first, second = zero, zero
                     if row < rows:
                         first = load(place, count, dt)
@@ -69,7 +69,7 @@ def pack_bf16_transposed(begin, end, source, packed, runs, taps, strides, plan):
         start = address(source) + (group * stride_group + k * stride_out) * 4
         for tap in range(taps.shape[0]):
             place = start + (taps[tap, 0] * stride_r + taps[tap, 1] * stride_s) * 4
-            for c in range(0, plan.group_in, CHUNK):
+            for c in range(0, plan.group_in, STEP_ELEMENTS):
                 count = plan.group_in - c
                 low = square_load(place + 4 * c, stride_out * 4, rows, min(count, 16), dt)
                 high = square_load(place + 4 * c + 64, stride_out * 4, rows, max(min(count - 16, 16), 0), dt)

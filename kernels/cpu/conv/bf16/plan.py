@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ...vector.tile import TILE_VECTORS
-from ..plan import block_pixels, forward_gathers
+from ..plan import Grid, block_pixels, forward_gathers, grid_of, joined
 
-CHUNK = 32  # input elements a step: the pairs in one row of a tile register
+STEP_ELEMENTS = 32  # that are multiplied at once: the pairs in one row of a tile register
 TILE_PIXELS = 32  # output pixels of a tile: two tile registers
 _BLOCK_PIXELS = 512  # output pixels a task
 _STRIP_BYTES = 512 * 1024  # within the L2 cache, beside a block of weights
@@ -24,29 +24,9 @@ _TASKS = 16  # at least, where the work can be divided so
 _CONFLICT_BYTES = 1024  # pixels this far apart would share few sets of the L1 cache
 
 
-class Bf16Plan(NamedTuple):
-    """Sizes that the kernels need; all ints, so that Numba takes it as it is."""
+class _Strip(NamedTuple):
+    """What the kernels need besides a `Grid`."""
 
-    batch: int
-    in_h: int
-    in_w: int
-    in_channels: int
-    out_h: int
-    out_w: int
-    out_channels: int
-    groups: int
-    group_in: int
-    group_out: int
-    grid_h: int  # the output pixels of this plan
-    grid_w: int
-    row: int
-    row_step: int
-    col: int
-    col_step: int
-    stride_h: int  # input pixels between neighbours of the grid
-    stride_w: int
-    first_dh: int  # smallest offset of a tap
-    first_dw: int
     pixel: int  # elements between cells of the strip
     pitch: int  # cells between its rows
     image_rows: int  # rows between its images
@@ -59,6 +39,9 @@ class Bf16Plan(NamedTuple):
     splits: int  # parts of the output channels that are tasks of their own
     chunks: int  # of all runs
     scratch_bytes: int
+
+
+Bf16Plan = joined("Bf16Plan", __name__, Grid, _Strip)
 
 
 class Runs(NamedTuple):
@@ -129,9 +112,9 @@ def bf16_runs(gather, *, transposed):
 
 @functools.lru_cache(maxsize=1024)
 def _runs(plan, taps, offsets, transposed):
-    pixel = plan.group_in + (CHUNK if plan.group_in * 2 % _CONFLICT_BYTES == 0 else 0)
+    pixel = plan.group_in + (STEP_ELEMENTS if plan.group_in * 2 % _CONFLICT_BYTES == 0 else 0)
     # A transposed weight is packed by squares, which do not go from one tap to the next.
-    joined = pixel == plan.group_in and not (transposed and plan.group_in % CHUNK)
+    joined = pixel == plan.group_in and not (transposed and plan.group_in % STEP_ELEMENTS)
     pairs = -(-plan.group_out // (TILE_VECTORS * 16))
     pixels = block_pixels(plan.batch * plan.grid_h * plan.grid_w, plan.groups * pairs, _BLOCK_PIXELS)
     cells = _cells(plan, pixels, pixel * 2, _STRIP_BYTES)
@@ -143,17 +126,15 @@ def _runs(plan, taps, offsets, transposed):
         else:
             runs.append([place, 1, 0])
     for run in runs:
-        run[2] = -(-run[1] * plan.group_in // CHUNK)
+        run[2] = -(-run[1] * plan.group_in // STEP_ELEMENTS)
     bands = -(-plan.grid_h // cells.rows)
     blocks = -(-plan.batch // cells.images) * bands
     splits = max(1, min(pairs, -(-_TASKS // max(plan.groups * blocks, 1))))
-    strip_bytes = _round(_strip_cells(plan, cells, places) * pixel * 2 + 4 * CHUNK)
+    strip_bytes = _round(_strip_cells(plan, cells, places) * pixel * 2 + 4 * STEP_ELEMENTS)
     tiled = -(-cells.phase // TILE_PIXELS) * TILE_PIXELS
     new = Bf16Plan(
-        *(plan.batch, plan.in_h, plan.in_w, plan.in_channels, plan.out_h, plan.out_w, plan.out_channels),
-        *(plan.groups, plan.group_in, plan.group_out, plan.grid_h, plan.grid_w),
-        *(plan.row, plan.row_step, plan.col, plan.col_step, plan.stride_h, plan.stride_w),
-        *(plan.first_dh, plan.first_dw, pixel, cells.pitch, cells.image_rows, cells.tail, strip_bytes),
+        *grid_of(plan),
+        *(pixel, cells.pitch, cells.image_rows, cells.tail, strip_bytes),
         *(cells.images, cells.rows, bands, blocks, splits, sum(run[2] for run in runs)),
         strip_bytes + _round(8 * tiled),
     )
@@ -168,7 +149,7 @@ def _round(count):
 
 def packed_bytes(plan):
     """Return the bytes of a weight packed for one plan: pairs for whole vectors of output channels."""
-    return plan.groups * plan.chunks * -(-plan.group_out // 16) * 16 * CHUNK * 2
+    return plan.groups * plan.chunks * -(-plan.group_out // 16) * 16 * STEP_ELEMENTS * 2
 
 
 _WEIGHT_PIXELS = 1024
@@ -179,29 +160,9 @@ _PARTS_BYTES = 32 * 1024 * 1024
 _SQUARE = 16  # rows and columns of sums in a tile register
 
 
-class Bf16WeightPlan(NamedTuple):
-    """Sizes that the kernels of backward-weight need; names as in `Bf16Plan`."""
+class _WeightBlocks(NamedTuple):
+    """What the kernels of backward-weight need besides a `Grid`; names as in `Bf16Plan`."""
 
-    batch: int
-    in_h: int
-    in_w: int
-    in_channels: int
-    out_h: int
-    out_w: int
-    out_channels: int
-    groups: int
-    group_in: int
-    group_out: int
-    grid_h: int
-    grid_w: int
-    row: int
-    row_step: int
-    col: int
-    col_step: int
-    stride_h: int
-    stride_w: int
-    first_dh: int
-    first_dw: int
     pitch: int
     image_rows: int
     tail: int
@@ -221,6 +182,9 @@ class Bf16WeightPlan(NamedTuple):
     chunks: int  # of 32 pixels in a block
 
 
+Bf16WeightPlan = joined("Bf16WeightPlan", __name__, Grid, _WeightBlocks)
+
+
 class Squares(NamedTuple):
     """A plan and, for each 16 rows of sums of a task: first element, tap and first channel; and the taps' cells."""
 
@@ -230,9 +194,9 @@ class Squares(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1024)
-def bf16_squares(x_shape, grad_shape, weight_shape, stride, padding, dilation, groups):
+def bf16_squares(x_shape, grad_shape, weight_shape, geometry):
     """Return plan and squares for these shapes."""
-    (gather,) = forward_gathers(x_shape, weight_shape, grad_shape, stride, padding, dilation, groups, 4)
+    (gather,) = forward_gathers(x_shape, weight_shape, grad_shape, geometry, 4)
     plan, taps = gather.plan, len(gather.taps)
     block_vectors = min(-(-plan.group_out // 16), _WEIGHT_OUT_VECTORS)
     expanded = plan.group_in < _SQUARE and taps > 1
@@ -244,7 +208,7 @@ def bf16_squares(x_shape, grad_shape, weight_shape, stride, padding, dilation, g
     cells = _cells(plan, _WEIGHT_PIXELS, 2 * (block_channels + 16 * block_vectors), _WEIGHT_BLOCK_BYTES)
     places = _places(plan, cells, tuple(map(tuple, gather.taps.tolist())), gather.offsets)
     places.sort(key=lambda place: place[1])
-    row = _round(_strip_cells(plan, cells, sorted(places)) + 2 * CHUNK) + CHUNK  # odd in cache lines
+    row = _round(_strip_cells(plan, cells, sorted(places)) + 2 * STEP_ELEMENTS) + STEP_ELEMENTS  # odd in cache lines
     rows = -(-block_channels // _SQUARE) * _SQUARE
     if expanded:
         pairs = taps * block_channels
@@ -257,15 +221,13 @@ def bf16_squares(x_shape, grad_shape, weight_shape, stride, padding, dilation, g
     bands = -(-plan.grid_h // cells.rows)
     blocks = -(-plan.batch // cells.images) * bands
     channel_blocks, out_blocks = -(-plan.group_in // block_channels), -(-plan.group_out // (16 * block_vectors))
-    parts = min(-(-_TASKS // (groups * channel_blocks * out_blocks)), max(blocks, 1))
+    parts = min(-(-_TASKS // (plan.groups * channel_blocks * out_blocks)), max(blocks, 1))
     parts = max(1, min(parts, _PARTS_BYTES // (taps * plan.group_in * plan.out_channels * 4)))
     new = Bf16WeightPlan(
-        *(plan.batch, plan.in_h, plan.in_w, plan.in_channels, plan.out_h, plan.out_w, plan.out_channels),
-        *(plan.groups, plan.group_in, plan.group_out, plan.grid_h, plan.grid_w),
-        *(plan.row, plan.row_step, plan.col, plan.col_step, plan.stride_h, plan.stride_w),
-        *(plan.first_dh, plan.first_dw, cells.pitch, cells.image_rows, cells.tail),
+        *grid_of(plan),
+        *(cells.pitch, cells.image_rows, cells.tail),
         *(cells.images, cells.rows, bands, blocks, taps, block_channels, channel_blocks, block_vectors, out_blocks),
-        *(parts, int(expanded), row, rows, -(-cells.phase // CHUNK)),
+        *(parts, int(expanded), row, rows, -(-cells.phase // STEP_ELEMENTS)),
     )
     cells_of_taps = np.array([place for place, _ in places], np.int64)
     return Squares(new, np.array(squares, np.int64).reshape(-1, 3), cells_of_taps)

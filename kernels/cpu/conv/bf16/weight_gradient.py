@@ -25,7 +25,7 @@ from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
 from ...vector.simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
 from ...vector.sums import sum_in_order
 from ...vector.tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
-from .plan import CHUNK, bf16_squares
+from .plan import STEP_ELEMENTS, bf16_squares
 from .strip import fill_table
 
 _DOT_ROWS = 8
@@ -71,7 +71,7 @@ def _load_cells(cells, source, count, is_bf16, plan, dt):
 def _transpose_strip(strip, cells, x, is_bf16, channel, channels, plan, dt):
     """Fill the transposed strip of a block of output pixels, 32 cells by 16 channels at a time."""
     size = 2 if is_bf16 else 4
-    for cell in range(0, plan.line, CHUNK):
+    for cell in range(0, plan.line, STEP_ELEMENTS):
         for c in range(0, channels, 16):
             count = min(16, channels - c)
             source = x + size * (channel + c)
@@ -86,7 +86,7 @@ def _expand(strip, places, plan, dt):
     """Copy each pair (tap, channel) to a row of its own, shifted by the tap."""
     line = 2 * plan.line
     target = strip + (plan.block_channels + 15) // 16 * 16 * line
-    count = plan.chunks * CHUNK // 2  # in words of 4 bytes
+    count = plan.chunks * STEP_ELEMENTS // 2  # in words of 4 bytes
     for tap in range(places.shape[0]):
         for c in range(plan.group_in):
             copy_elements(target, strip + c * line + 2 * places[tap], count, dt)
@@ -97,7 +97,7 @@ def _expand(strip, places, plan, dt):
 def _pack_pairs(pairs, grad, is_bf16, table, used, outs, plan, dt):
     """Write the gradient as pairs of pixels: for each block of output channels, chunk by chunk."""
     vectors, paired, channel, last = outs
-    chunks = (used + CHUNK - 1) // CHUNK
+    chunks = (used + STEP_ELEMENTS - 1) // STEP_ELEMENTS
     size, zero = 2 if is_bf16 else 4, vsplat(0, dt)
     for chunk in range(chunks):
         for v in range(vectors):
@@ -107,7 +107,7 @@ def _pack_pairs(pairs, grad, is_bf16, table, used, outs, plan, dt):
             k = channel + 16 * v
             count = min(16, last - k)
             for pair in range(16):
-                place = table + (chunk * CHUNK + 2 * pair) * 8
+                place = table + (chunk * STEP_ELEMENTS + 2 * pair) * 8
                 first, second = load_word(place), load_word(place + 8)
                 low, high = zero, zero
                 if first >= 0:
@@ -130,7 +130,7 @@ def _make_dot(vectors):
         place = pairs
         for chunk in range(chunks):
             for pair in range(16):
-                shift = chunk * 2 * CHUNK + pair * PAIR_BYTES
+                shift = chunk * 2 * STEP_ELEMENTS + pair * PAIR_BYTES
                 acc = tile_dot(acc, rows, shift, place + pair * VECTOR_BYTES)
             place += vectors * BLOCK_BYTES
         tile_store(tile_add(acc, tile_load(acc, targets)), targets)
@@ -170,8 +170,8 @@ def _multiply_tiles_pair(sums, first, second, line, pairs, chunks, fresh, dt):
         amx.amx_load(5, second, line)
         amx.amx_multiply_add(2, 5, 6)
         amx.amx_multiply_add(3, 5, 7)
-        first += 2 * CHUNK
-        second += 2 * CHUNK
+        first += 2 * STEP_ELEMENTS
+        second += 2 * STEP_ELEMENTS
         pairs += 2 * BLOCK_BYTES
     amx.amx_store(0, sums, row)
     amx.amx_store(1, sums + 64, row)
@@ -194,8 +194,8 @@ def _multiply_tiles_single(sums, first, second, line, pairs, chunks, fresh, dt):
         amx.amx_load(5, second, line)
         amx.amx_multiply_add(0, 4, 6)
         amx.amx_multiply_add(1, 5, 6)
-        first += 2 * CHUNK
-        second += 2 * CHUNK
+        first += 2 * STEP_ELEMENTS
+        second += 2 * STEP_ELEMENTS
         pairs += BLOCK_BYTES
     amx.amx_store(0, sums, row)
     amx.amx_store(1, sums + 16 * row, row)
@@ -271,7 +271,7 @@ def _make_kernel(multiply_pair, multiply_single, tiles, name):
         strip = address(scratch)
         pairs = strip + 2 * plan.lines * plan.line
         table = pairs + plan.chunks * plan.block_vectors * BLOCK_BYTES
-        cells = table + plan.chunks * CHUNK * 8
+        cells = table + plan.chunks * STEP_ELEMENTS * 8
         total = cells + plan.line * 8
         weight_elements = plan.taps * plan.group_in * plan.out_channels
         if tiles:
@@ -329,9 +329,9 @@ def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     if grad_output.size == 0 or x.size == 0:
         fill(0, out=out)
         return
-    plan, squares, places = bf16_squares(x.shape, grad_output.shape, out.shape, *geometry)
+    plan, squares, places = bf16_squares(x.shape, grad_output.shape, out.shape, geometry)
     sums_bytes = len(squares) * plan.block_vectors * BLOCK_BYTES
-    pairs_bytes = plan.chunks * (plan.block_vectors * BLOCK_BYTES + CHUNK * 8)
+    pairs_bytes = plan.chunks * (plan.block_vectors * BLOCK_BYTES + STEP_ELEMENTS * 8)
     row = (2 * plan.lines + 8) * plan.line + pairs_bytes + sums_bytes
     scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), np.uint8)
     sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)

@@ -107,10 +107,8 @@ def _clear(target, plane_bytes, planes, rows, row_bytes, dt):
             vstore(target + plane * plane_bytes + c * row_bytes, vsplat(0, dt))
 
 
-def _make_transform(tile, name):
-    """Make the kernel for one form of tiles."""
-    small, wide = tile == SMALL, tile == WIDE
-    taps, planes = 25 if small else 9, math.prod(PATCHES[tile])
+def _make_transform_fixed(small):
+    """Make the transform of a vector of output channels in fixed point, of a 5x5 kernel if `small`."""
 
     @device
     def transform_fixed(source, count, target, plane_bytes, row_bytes, in_channels, dt):
@@ -133,6 +131,15 @@ def _make_transform(tile, name):
             _transform_kernel(first + (c + 1) * step, tap, small, second, other, VECTOR_BYTES, dt)
             round_pairs(kept, other, sums, target, plane_bytes, dt)
             target += row_bytes
+
+    return transform_fixed
+
+
+def _make_transform(tile, name):
+    """Make the kernel for one form of tiles."""
+    small, wide = tile == SMALL, tile == WIDE
+    taps, planes = 25 if small else 9, math.prod(PATCHES[tile])
+    transform_fixed = _make_transform_fixed(small)
 
     def transform(begin, end, source, weights, in_channels, out_channels, vectors, groups, packed):
         dt = source.dtype

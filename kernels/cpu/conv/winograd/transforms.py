@@ -215,29 +215,23 @@ def patch_rows(first, h, row_bytes, zeros, in_h):
 
 
 @device
-def _whole_column(rows, shift, stored, dt):
-    """B^T d for one column of a patch, a whole vector of channels."""
-    return input_row(
-        vload_stored(rows[0] + shift, stored, dt),
-        vload_stored(rows[1] + shift, stored, dt),
-        vload_stored(rows[2] + shift, stored, dt),
-        vload_stored(rows[3] + shift, stored, dt),
-        vload_stored(rows[4] + shift, stored, dt),
-        vload_stored(rows[5] + shift, stored, dt),
-        dt,
-    )
+def load_whole_or_part(place, count, stored, dt):
+    """Read `count` elements of a vector, nothing of it where that is 0; all without a mask where it is None."""
+    if count is None:
+        return vload_stored(place, stored, dt)
+    return vload_part_stored(place, count, stored, dt)
 
 
 @device
-def _part_column(rows, shift, count, stored, dt):
-    """B^T d for one column of a patch, `count` channels."""
+def _column(rows, shift, count, stored, dt):
+    """B^T d for one column of a patch, `count` channels or, if that is None, a whole vector of them."""
     return input_row(
-        vload_part_stored(rows[0] + shift, count, stored, dt),
-        vload_part_stored(rows[1] + shift, count, stored, dt),
-        vload_part_stored(rows[2] + shift, count, stored, dt),
-        vload_part_stored(rows[3] + shift, count, stored, dt),
-        vload_part_stored(rows[4] + shift, count, stored, dt),
-        vload_part_stored(rows[5] + shift, count, stored, dt),
+        load_whole_or_part(rows[0] + shift, count, stored, dt),
+        load_whole_or_part(rows[1] + shift, count, stored, dt),
+        load_whole_or_part(rows[2] + shift, count, stored, dt),
+        load_whole_or_part(rows[3] + shift, count, stored, dt),
+        load_whole_or_part(rows[4] + shift, count, stored, dt),
+        load_whole_or_part(rows[5] + shift, count, stored, dt),
         dt,
     )
 
@@ -275,12 +269,12 @@ def store_patch(columns, planes, dt):
 def _transform_inside(patch, shift, planes, stored, dt):
     """V = B^T d B of a patch whose columns all lie in the image, for a whole vector of channels."""
     rows, _, _, step = patch
-    a = _whole_column(rows, shift, stored, dt)
-    b = _whole_column(rows, shift + step, stored, dt)
-    e = _whole_column(rows, shift + 2 * step, stored, dt)
-    f = _whole_column(rows, shift + 3 * step, stored, dt)
-    g = _whole_column(rows, shift + 4 * step, stored, dt)
-    h = _whole_column(rows, shift + 5 * step, stored, dt)
+    a = _column(rows, shift, None, stored, dt)
+    b = _column(rows, shift + step, None, stored, dt)
+    e = _column(rows, shift + 2 * step, None, stored, dt)
+    f = _column(rows, shift + 3 * step, None, stored, dt)
+    g = _column(rows, shift + 4 * step, None, stored, dt)
+    h = _column(rows, shift + 5 * step, None, stored, dt)
     store_patch((a, b, e, f, g, h), planes, dt)
 
 
@@ -293,12 +287,12 @@ def _count_in_bounds(column, width, count):
 def _transform_masked(patch, shift, count, planes, stored, dt):
     """V = B^T d B of any patch as straight code: of a column outside the image, no lane is loaded."""
     rows, column, width, step = patch
-    a = _part_column(rows, shift, _count_in_bounds(column, width, count), stored, dt)
-    b = _part_column(rows, shift + step, _count_in_bounds(column + 1, width, count), stored, dt)
-    e = _part_column(rows, shift + 2 * step, _count_in_bounds(column + 2, width, count), stored, dt)
-    f = _part_column(rows, shift + 3 * step, _count_in_bounds(column + 3, width, count), stored, dt)
-    g = _part_column(rows, shift + 4 * step, _count_in_bounds(column + 4, width, count), stored, dt)
-    h = _part_column(rows, shift + 5 * step, _count_in_bounds(column + 5, width, count), stored, dt)
+    a = _column(rows, shift, _count_in_bounds(column, width, count), stored, dt)
+    b = _column(rows, shift + step, _count_in_bounds(column + 1, width, count), stored, dt)
+    e = _column(rows, shift + 2 * step, _count_in_bounds(column + 2, width, count), stored, dt)
+    f = _column(rows, shift + 3 * step, _count_in_bounds(column + 3, width, count), stored, dt)
+    g = _column(rows, shift + 4 * step, _count_in_bounds(column + 4, width, count), stored, dt)
+    h = _column(rows, shift + 5 * step, _count_in_bounds(column + 5, width, count), stored, dt)
     store_patch((a, b, e, f, g, h), planes, dt)
 
 
@@ -314,7 +308,7 @@ def _transform_any(patch, shift, count, planes, stored, dt):
         values = zero, zero, zero, zero, zero, zero
         if 0 <= j < width:
             whole = count == lanes(dt)
-            values = _whole_column(rows, shift, stored, dt) if whole else _part_column(rows, shift, count, stored, dt)
+            values = _column(rows, shift, None, stored, dt) if whole else _column(rows, shift, count, stored, dt)
         store_six(place, PATCH * VECTOR_BYTES, values)
         place += VECTOR_BYTES
         shift += pixel_bytes

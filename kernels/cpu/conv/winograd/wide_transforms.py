@@ -13,10 +13,9 @@ on Zen 5: 0.85 ms, 0.54 so; the same in C 0.45).
 """
 
 from ...runtime.launch import device
-from ...vector.bf16_storage import vload_part_stored, vload_stored
 from ...vector.simd import VECTOR_BYTES, prefetch, vfma, vload, vsplat, vstore
 from ...vector.stack import unknown
-from .transforms import AHEAD, PATCHES, WIDE
+from .transforms import AHEAD, PATCHES, WIDE, load_whole_or_part
 
 WIDE_PATCH = PATCHES[WIDE][1]
 _COLUMN_POINTS = 5 / 8, 3 / 2
@@ -75,18 +74,12 @@ def prefetch_wide_patch(first, row_bytes, pixel_bytes):
 
 
 @device
-def _load(place, count, stored, dt):
-    """Read a vector; nothing of it where `count` is 0, all of it without asking where that is None."""
-    if count is None:
-        return vload_stored(place, stored, dt)
-    return vload_part_stored(place, count, stored, dt)
-
-
-@device
-def _outer(rows, count, stored, dt):
-    """B^T d of one column at the point 0, from rows 0, 2 and 4, or at infinity, from rows 1, 3 and 5."""
-    total = vfma(_load(rows[1], count, stored, dt), vsplat(_COLUMN[1], dt), _load(rows[2], count, stored, dt))
-    return vfma(_load(rows[0], count, stored, dt), vsplat(_COLUMN[0], dt), total)
+def _outer(rows, count, step, stored, dt):
+    """B^T d of one column at the point 0, of rows 0, 2 and 4, or at infinity, of rows 1, 3 and 5; and the next rows."""
+    total = load_whole_or_part(rows[1], count, stored, dt)
+    total = vfma(total, vsplat(_COLUMN[1], dt), load_whole_or_part(rows[2], count, stored, dt))
+    total = vfma(load_whole_or_part(rows[0], count, stored, dt), vsplat(_COLUMN[0], dt), total)
+    return total, _next_outer(rows, step)
 
 
 @device
@@ -99,34 +92,29 @@ def _outer_row(rows, counts, step, planes, stored, dt):
     """Transform ten columns at one of the outer points, and write the planes; return where the next one begins."""
     first, last = counts
     target, plane_bytes = planes
-    a = _outer(rows, first, stored, dt)
-    rows = _next_outer(rows, step)
-    b = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    c = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    d = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    e = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    f = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    g = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    h = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    i = _outer(rows, None, stored, dt)
-    rows = _next_outer(rows, step)
-    j = _outer(rows, last, stored, dt)
+    a, rows = _outer(rows, first, step, stored, dt)
+    b, rows = _outer(rows, None, step, stored, dt)
+    c, rows = _outer(rows, None, step, stored, dt)
+    d, rows = _outer(rows, None, step, stored, dt)
+    e, rows = _outer(rows, None, step, stored, dt)
+    f, rows = _outer(rows, None, step, stored, dt)
+    g, rows = _outer(rows, None, step, stored, dt)
+    h, rows = _outer(rows, None, step, stored, dt)
+    i, rows = _outer(rows, None, step, stored, dt)
+    j, _ = _outer(rows, last, step, stored, dt)
     return _store_row((a, b, c, d, e, f, g, h, i, j), target, plane_bytes, dt)
 
 
 @device
-def _inner(rows, count, point, other, stored, dt):
-    """B^T d of one column at the points +-p, from rows 1 to 4; `other` is the square of the other point."""
-    odd = vfma(_load(rows[0], count, stored, dt), vsplat(-other, dt), _load(rows[2], count, stored, dt))
-    even = vfma(_load(rows[1], count, stored, dt), vsplat(-other, dt), _load(rows[3], count, stored, dt))
-    return vfma(odd, vsplat(point, dt), even), vfma(odd, vsplat(-point, dt), even)
+def _inner(rows, count, step, points, stored, dt):
+    """B^T d of one column at the points +-p, from rows 1 to 4, and the next rows; see `_inner_rows`."""
+    point, other = points
+    odd = load_whole_or_part(rows[0], count, stored, dt)
+    odd = vfma(odd, vsplat(-other, dt), load_whole_or_part(rows[2], count, stored, dt))
+    even = load_whole_or_part(rows[1], count, stored, dt)
+    even = vfma(even, vsplat(-other, dt), load_whole_or_part(rows[3], count, stored, dt))
+    values = vfma(odd, vsplat(point, dt), even), vfma(odd, vsplat(-point, dt), even)
+    return values, _next_inner(rows, step)
 
 
 @device
@@ -138,27 +126,17 @@ def _next_inner(rows, step):
 def _inner_rows(rows, counts, step, points, planes, stored, dt):
     """As `_outer_row` at two of the inner points; `points` is (p, square of the other point)."""
     first, last = counts
-    point, other = points
     target, plane_bytes = planes
-    a = _inner(rows, first, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    b = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    c = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    d = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    e = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    f = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    g = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    h = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    i = _inner(rows, None, point, other, stored, dt)
-    rows = _next_inner(rows, step)
-    j = _inner(rows, last, point, other, stored, dt)
+    a, rows = _inner(rows, first, step, points, stored, dt)
+    b, rows = _inner(rows, None, step, points, stored, dt)
+    c, rows = _inner(rows, None, step, points, stored, dt)
+    d, rows = _inner(rows, None, step, points, stored, dt)
+    e, rows = _inner(rows, None, step, points, stored, dt)
+    f, rows = _inner(rows, None, step, points, stored, dt)
+    g, rows = _inner(rows, None, step, points, stored, dt)
+    h, rows = _inner(rows, None, step, points, stored, dt)
+    i, rows = _inner(rows, None, step, points, stored, dt)
+    j, _ = _inner(rows, last, step, points, stored, dt)
     plus = (a[0], b[0], c[0], d[0], e[0], f[0], g[0], h[0], i[0], j[0])
     minus = (a[1], b[1], c[1], d[1], e[1], f[1], g[1], h[1], i[1], j[1])
     return _store_row(minus, _store_row(plus, target, plane_bytes, dt), plane_bytes, dt)

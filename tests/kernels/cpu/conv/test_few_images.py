@@ -12,6 +12,7 @@ from fastconv.kernels.cpu.conv.weight_gradient import weight_plan
 from fastconv.kernels.cpu.conv.winograd.plan import winograd_plan
 from fastconv.kernels.cpu.conv.winograd.weight_gradient.plan import winograd_weight_plan
 from fastconv.kernels.cpu.vector.tile import ROWS
+from fastconv.kernels.geometry import ConvGeometry
 
 BATCHES = pytest.mark.parametrize("batch", [1, 2, 4])
 
@@ -42,12 +43,12 @@ def test_winograd_gradient_of_the_weight(batch: int, size: int, inputs: int, out
 def test_direct(batch: int, size: int, inputs: int, outputs: int, stride: int) -> None:
     x, weight, padding = (batch, size, size, inputs), (3, 3, inputs, outputs), ((1, 1), (1, 1))
     out = (batch, size // stride, size // stride, outputs)
-    geometry = ((stride, stride), padding, (1, 1), 1)
-    (gather,) = forward_gathers(x, weight, out, *geometry, 4)
+    geometry = ConvGeometry((3, 3), (stride, stride), padding)
+    (gather,) = forward_gathers(x, weight, out, geometry, 4)
     assert gather.plan.blocks * gather.plan.splits >= 2
     plan = bf16_runs(gather, transposed=False).plan
     assert plan.blocks * plan.splits >= 2
-    plan = weight_plan(x, out, weight, *geometry, 4)
+    plan = weight_plan(x, out, weight, geometry, 4)
     assert batch * out[1] * out[2] <= 64 or plan.parts * plan.channel_blocks * plan.out_blocks >= 2
 
 

@@ -12,12 +12,13 @@ from tests.backends.op_case import Case, PoisonedWorkspace, check
 pytest.importorskip("numba")
 from fastconv.kernels.cpu.conv.plan import Gather, flat, forward_gathers
 from fastconv.kernels.cpu.vector.tile import ROWS
+from fastconv.kernels.geometry import ConvGeometry
 
 
 def _forward(x: tuple[int, ...], kernel: int, outputs: int, *, stride: int = 1, pad: int = 0) -> Gather:
     out_h, out_w = ((n + 2 * pad - kernel) // stride + 1 for n in x[1:3])
-    weight, padding = (kernel, kernel, x[3], outputs), ((pad, pad), (pad, pad))
-    (gather,) = forward_gathers(x, weight, (x[0], out_h, out_w, outputs), (stride, stride), padding, (1, 1), 1, 4)
+    geometry = ConvGeometry((kernel, kernel), (stride, stride), ((pad, pad), (pad, pad)))
+    (gather,) = forward_gathers(x, (kernel, kernel, x[3], outputs), (x[0], out_h, out_w, outputs), geometry, 4)
     return gather
 
 

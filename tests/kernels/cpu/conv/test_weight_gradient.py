@@ -8,6 +8,7 @@ pytest.importorskip("numba")
 from fastconv.kernels.cpu.conv.weight_gradient import _STRIP_BYTES, weight_plan
 from fastconv.kernels.cpu.conv.winograd.transforms import PLANES
 from fastconv.kernels.cpu.conv.winograd.weight_gradient.plan import _SUM_BYTES, winograd_weight_plan
+from fastconv.kernels.geometry import POINTWISE, ConvGeometry
 
 
 @pytest.mark.parametrize("dilation", [1, 15, 31])
@@ -15,7 +16,7 @@ def test_strip_of_spread_taps_stays_small(dilation: int) -> None:
     """An image's strip may be as large as the image; several are kept only while they are small."""
     grid = 63 - 2 * dilation
     shapes = (512, 63, 63, 64), (512, grid, grid, 32), (3, 3, 64, 32)
-    plan = weight_plan(*shapes, (1, 1), ((0, 0), (0, 0)), (dilation, dilation), 1, 4)
+    plan = weight_plan(*shapes, ConvGeometry((3, 3), dilation=(dilation, dilation)), 4)
     one_image = (plan.block_rows + 2 * dilation) * (plan.block_cols + 2 * dilation) * plan.cell * 4
     assert plan.strip_elements * 4 <= max(_STRIP_BYTES, one_image)
     assert plan.block_images >= 1
@@ -38,6 +39,6 @@ def test_sums_are_within_bounds_and_shared_by_two(size: int, inputs: int, output
 def test_matrix_products_are_shared_by_two(pixels: int, inputs: int, outputs: int) -> None:
     """One block of output channels reads the input once, but only where the pixels alone give enough tasks."""
     shapes = (pixels, 1, 1, inputs), (pixels, 1, 1, outputs), (1, 1, inputs, outputs)
-    plan = weight_plan(*shapes, (1, 1), ((0, 0), (0, 0)), (1, 1), 1, 4)
+    plan = weight_plan(*shapes, POINTWISE, 4)
     assert plan.parts * plan.channel_blocks * plan.out_blocks >= 2
     assert plan.parts <= plan.blocks

@@ -8,7 +8,7 @@ from fastconv.kernels.cpu.elementwise.dropout import dropout
 from fastconv.kernels.cpu.elementwise.philox import philox_block, philox_vectors
 from fastconv.kernels.cpu.runtime import launch as launching
 from fastconv.kernels.cpu.runtime.launch import kernel, launch
-from fastconv.kernels.cpu.vector.memory import CHUNK
+from fastconv.kernels.cpu.vector.memory import TASK_ELEMENTS
 from fastconv.kernels.cpu.vector.simd import address, itemsize, lanes, vload, vsplat, vstore
 
 # Counter, key, result: "philox4x32 10" in kat_vectors of Random123 (https://github.com/DEShawResearch/random123).
@@ -87,7 +87,7 @@ def _dropped(x, p, key):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("size", [1, 3, 4, 5, 31, 32, 33, 500, CHUNK + 37])
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 31, 32, 33, 500, TASK_ELEMENTS + 37])
 def test_element_takes_its_word_of_its_block(size, dtype):
     key = RandomKey(seed=0x299F31D0_A4093822, stream=0x13198A2E, step=0x03707344)
     y = _dropped(np.ones(size, dtype), 0.3, key)
@@ -122,7 +122,7 @@ def test_dropped_elements_are_zero_whatever_they_were():
 
 
 def test_threads_change_no_bit():
-    x = np.random.default_rng(2).standard_normal(9 * CHUNK + 5).astype(np.float32)
+    x = np.random.default_rng(2).standard_normal(9 * TASK_ELEMENTS + 5).astype(np.float32)
     before, results = launching.get_num_threads(), []
     try:
         for threads in (1, 2, 4):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fastconv.kernels.cpu.elementwise import maps, optimizer, pointwise
-from fastconv.kernels.cpu.elementwise.maps import COPY_CHUNK, make_unary, run_unary
+from fastconv.kernels.cpu.elementwise.maps import TASK_BYTES, make_unary, run_unary
 from fastconv.kernels.cpu.elementwise.pointwise import vector_exp, vector_log1p
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.runtime.launch import device
-from fastconv.kernels.cpu.vector.memory import CHUNK
+from fastconv.kernels.cpu.vector.memory import TASK_ELEMENTS
 from fastconv.kernels.pointwise import POINTWISE
 from fastconv.kernels.update_rules import UPDATE_RULES
 
@@ -135,7 +135,7 @@ def test_gelu_to_a_few_roundings(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8", "i4", "i2", "u1", "?"])
-@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, COPY_CHUNK - 1, 2 * COPY_CHUNK + 3])
+@pytest.mark.parametrize("size", [0, 1, 63, 64, 65, TASK_BYTES - 1, 2 * TASK_BYTES + 3])
 def test_copy_and_fill_take_any_type_and_length(dtype, size):
     x = np.random.default_rng(size).integers(0, 100, size).astype(dtype)
     frame = np.full(size + 2, 1, dtype)
@@ -166,7 +166,7 @@ def test_arrays_without_axes():
 
 def test_threads_change_no_bit():
     rng = np.random.default_rng(5)
-    size = 9 * CHUNK + 11
+    size = 9 * TASK_ELEMENTS + 11
     x, grad = rng.standard_normal((2, size)).astype(np.float32)
     lr, step = np.array([0.1]), np.array([3])
     adam, sgd = UPDATE_RULES["adam"](0.9, 0.99, 1e-8, 0.1), UPDATE_RULES["sgd"](0.9, True, 0.1)

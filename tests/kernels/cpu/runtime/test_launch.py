@@ -29,7 +29,7 @@ from fastconv.kernels.cpu.runtime.team import (
     post,
     start_shares,
 )
-from fastconv.kernels.cpu.vector.memory import CHUNK
+from fastconv.kernels.cpu.vector.memory import TASK_ELEMENTS
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +62,7 @@ def divide_tiny(begin, end, x, out):
         out[task] = x[task] * np.float32(0.5)
 
 
-def _scaled(size=20 * CHUNK + 5):
+def _scaled(size=20 * TASK_ELEMENTS + 5):
     x = np.arange(size, dtype=np.float32)
     out = np.empty_like(x)
     scale(x, factor=3.0, out=out)
@@ -296,7 +296,7 @@ def _recorded(x, out, between):
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_program_runs_what_was_recorded(threads):
     set_num_threads(threads)
-    for size in (5, 3 * CHUNK + 1):
+    for size in (5, 3 * TASK_ELEMENTS + 1):
         x = np.arange(size, dtype=np.float32)
         out, between = np.zeros_like(x), np.zeros_like(x)
         program = _recorded(x, out, between)
@@ -309,7 +309,7 @@ def test_program_runs_what_was_recorded(threads):
 
 
 def test_program_keeps_its_arrays_alive_and_runs_with_another_number_of_threads():
-    x, out = np.ones(5 * CHUNK, np.float32), np.zeros(5 * CHUNK, np.float32)
+    x, out = np.ones(5 * TASK_ELEMENTS, np.float32), np.zeros(5 * TASK_ELEMENTS, np.float32)
     set_num_threads(4)
     program = _recorded(x, out, np.zeros_like(x))
     for threads in (1, 2, 4, 3):
@@ -323,7 +323,7 @@ def test_programs_on_several_threads_while_others_launch():
     wrong = []
 
     def run():
-        x = np.arange(3 * CHUNK, dtype=np.float32)
+        x = np.arange(3 * TASK_ELEMENTS, dtype=np.float32)
         out, between = np.zeros_like(x), np.zeros_like(x)
         program = _recorded(x, out, between)
         for _ in range(100):
@@ -332,7 +332,7 @@ def test_programs_on_several_threads_while_others_launch():
             wrong.extend([1] * (not np.array_equal(out, 6 * x)))
 
     def call():
-        wrong.extend(i for i in range(100) if not _scaled(3 * CHUNK))
+        wrong.extend(i for i in range(100) if not _scaled(3 * TASK_ELEMENTS))
 
     threads = [threading.Thread(target=target) for target in (run, call, run, call)]
     for thread in threads:

@@ -1,4 +1,4 @@
-"""The products of Winograd's gradient of the weight in 16-bit fixed point, for "fast" precision.
+"""Factors of the products of Winograd's gradient of the weight in 16-bit fixed point, for "fast" precision.
 
 The sum is over tiles, so pairs are of tiles that follow each other, and a block of tiles has a step for each plane and
 channel: the norm of that column is 32000 of them, which keeps every sum below 2^31. Rounding is done in place, on what
@@ -8,15 +8,7 @@ was transformed in float32. The sums of a block are exact; those of blocks are a
 import math
 
 from ....runtime.launch import device
-from ....vector.fixed_point import (
-    MAGIC,
-    PAIR_BYTES,
-    store_word_pairs,
-    tile_add_floats,
-    tile_dot_words,
-    tile_store_floats,
-)
-from ....vector.prefetch import ask_for_lines, ask_to_write, steps_a_row, sums_behind
+from ....vector.fixed_point import MAGIC, store_word_pairs
 from ....vector.simd import (
     VECTOR_BYTES,
     itemsize,
@@ -30,10 +22,8 @@ from ....vector.simd import (
     vstore,
     vsum,
 )
-from ....vector.tile import row_steps, tile_zero
 from ..fixed_point import LEAST, LEAST_STEP, MOST
 from ..transforms import PLANES
-from .plan import TILES
 
 _NORM = 32000.0  # of a column, in steps
 
@@ -102,54 +92,3 @@ def round_planes(values, gradients, tiles, channels_in, plan, dt):
         source = gradients + plane * plan.plane_g * size
         for k in range(0, plan.block_out * size, VECTOR_BYTES):
             _round_column(source + k // group * plan.block_tiles * group + k % group, group, tiles, dt)
-
-
-def make_multiply_fixed(tile_rows, vectors):
-    """Make the product of all planes of a block for one register tile; see gradient.py.
-
-    Sums are asked for ahead by the first of the register tiles alone: with both loops that of 11x2 takes a fifth longer
-    (128x16x16x32 on Zen 5).
-    """
-    may_ask = (tile_rows, vectors) == TILES[0]
-
-    @device
-    def multiply_fixed(factors, first, ahead, plan, dt):
-        values, gradients, sums, tiles, channels_in = factors
-        size = itemsize(dt)
-        source_ahead, lines, grad_ahead, grad_lines = ahead
-        group = vectors * lanes(dt)
-        pairs = (tiles + 1) // 2
-        row_v, row_sum = plan.row_v * size, plan.padded_out * size
-        plane_sums = plan.in_blocks * plan.rows * row_sum
-        share = steps_a_row(pairs, tile_rows, PLANES * plane_sums) * row_v
-        for plane in range(PLANES):
-            source = values + plane * plan.plane_v * size
-            for k in range(0, plan.block_out, group):
-                column = gradients + (plane * plan.plane_g + k * plan.block_tiles) * size
-                target = sums + plane * plane_sums + k * size
-                for c in range(0, channels_in, tile_rows):
-                    source_ahead = ask_for_lines(source_ahead, lines)
-                    grad_ahead = ask_for_lines(grad_ahead, grad_lines)
-                    acc = tile_zero(tile_rows, vectors, dt)
-                    rows = row_steps(tile_rows, source + c * size, PAIR_BYTES)
-                    place = column
-                    if may_ask and share < pairs * row_v:
-                        behind = sums_behind(target, c, channels_in, tile_rows, group * size, row_sum)
-                        for begin in range(0, pairs * row_v, share):
-                            ask_to_write(behind, vectors * VECTOR_BYTES)
-                            behind += row_sum
-                            for shift in range(begin, min(begin + share, pairs * row_v), row_v):
-                                acc = tile_dot_words(acc, rows, shift, place)
-                                place += vectors * VECTOR_BYTES
-                    else:  # by itself: two loops, one within the other, take a tenth longer where there are few steps
-                        for shift in range(0, pairs * row_v, row_v):
-                            acc = tile_dot_words(acc, rows, shift, place)
-                            place += vectors * VECTOR_BYTES
-                    targets = row_steps(tile_rows, target + c * row_sum, row_sum)
-                    steps = source + pairs * row_v + c * size
-                    if first:
-                        tile_store_floats(acc, targets, steps, size, place)
-                    else:
-                        tile_add_floats(acc, targets, steps, size, place)
-
-    return multiply_fixed

@@ -25,9 +25,8 @@ import numpy as np
 
 from ....runtime.launch import device, get_num_threads, kernel, launch
 from ....vector.fixed_point import FIXED, WORD_BYTES
-from ....vector.prefetch import ask_for_lines, ask_to_write, share_of_lines, steps_a_row, sums_behind
+from ....vector.prefetch import share_of_lines
 from ....vector.simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vsplat, vstore, vstore_part
-from ....vector.tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
 from ...algorithms import SMALL
 from ..blocks import Input, walk_inputs
 from ..output import check_four, clear_checks, keep_check
@@ -43,8 +42,9 @@ from ..transforms import (
     weight_column,
 )
 from ..walk import make_walk
-from .fixed_point import make_multiply_fixed, round_planes
+from .fixed_point import round_planes
 from .plan import TILES, winograd_weight_plan
+from .products import BlockFactors, make_multiply
 from .transform import Gradient, clear_planes, gradient_planes, transform_gradient, transform_small_gradient
 
 
@@ -85,16 +85,6 @@ def _make_transform_gradient(transform_tile):
     return transform_gradient_tile
 
 
-class BlockFactors(NamedTuple):
-    """A block of tiles, transformed: addresses of its planes, of the input and of the gradient, and of the sums."""
-
-    values: int
-    gradients: int
-    sums: int
-    tiles: int
-    channels_in: int
-
-
 @device
 def _prefetches(x, grad, width, block, plan):
     """Where the input and the gradient begin that the next block adds, and how many lines to ask for at a time.
@@ -114,53 +104,9 @@ def _prefetches(x, grad, width, block, plan):
     )
 
 
-def _make_multiply(tile_rows, vectors):
-    """Make the product of all planes of a block for one register tile."""
-
-    @device
-    def multiply_planes(factors, first, ahead, plan, dt):
-        """Add the products of a block of tiles to the sums of every plane; the first block starts from zero."""
-        values, gradients, sums, tiles, channels_in = factors
-        size = itemsize(dt)
-        source_ahead, lines, grad_ahead, grad_lines = ahead
-        group = vectors * lanes(dt)
-        row_v, row_sum = plan.row_v * size, plan.padded_out * size
-        plane_sums = plan.in_blocks * plan.rows * row_sum
-        share = steps_a_row(tiles, tile_rows, PLANES * plane_sums) * row_v
-        for plane in range(PLANES):
-            source = values + plane * plan.plane_v * size
-            for k in range(0, plan.block_out, group):
-                column = gradients + (plane * plan.plane_g + k * plan.block_tiles) * size
-                target = sums + plane * plane_sums + k * size
-                for c in range(0, channels_in, tile_rows):
-                    source_ahead = ask_for_lines(source_ahead, lines)
-                    grad_ahead = ask_for_lines(grad_ahead, grad_lines)
-                    targets = row_steps(tile_rows, target + c * row_sum, row_sum)
-                    acc = tile_zero(tile_rows, vectors, dt)
-                    if not first:
-                        acc = tile_load(acc, targets)
-                    rows = row_steps(tile_rows, source + c * size, size)
-                    place = column
-                    if vectors > 1 and share < tiles * row_v:
-                        behind = sums_behind(target, c, channels_in, tile_rows, group * size, row_sum)
-                        for begin in range(0, tiles * row_v, share):
-                            ask_to_write(behind, vectors * VECTOR_BYTES)
-                            behind += row_sum
-                            for shift in range(begin, min(begin + share, tiles * row_v), row_v):
-                                acc = tile_multiply_add(acc, rows, shift, place)
-                                place += vectors * VECTOR_BYTES
-                    else:  # by itself: two loops, one within the other, take up to a tenth longer on small maps
-                        for shift in range(0, tiles * row_v, row_v):
-                            acc = tile_multiply_add(acc, rows, shift, place)
-                            place += vectors * VECTOR_BYTES
-                    tile_store(acc, targets)
-
-    return multiply_planes
-
-
 def make_products(tile, transform_tile):
     """Make the first pass for register tiles of that size; ``transform_tile`` visits the tiles of the gradient."""
-    multiply_planes, multiply_fixed = _make_multiply(*tile), make_multiply_fixed(*tile)
+    multiply_planes, multiply_fixed = (make_multiply(*tile, fixed=fixed) for fixed in (False, True))
     walk_gradients = make_walk(transform_tile)
 
     @device
@@ -345,5 +291,6 @@ def launch_gradient(kernels, algorithm, gradient, x, place, out, workspace):
 def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     """Launch the gradient of the weight; return an array that is finite if it is. See algorithms.py."""
     kernels = _SMALL if algorithm.tile == SMALL else _LARGE
-    place = grad_output.shape, geometry[1][0][0], geometry[1][1][0]
+    (top, _), (left, _) = geometry.padding
+    place = grad_output.shape, top, left
     return launch_gradient(kernels, algorithm, (grad_output,), x, place, out, workspace)

@@ -36,6 +36,7 @@ from fastconv.kernels.cpu.conv.winograd.transforms import WIDE
 from fastconv.kernels.cpu.conv.winograd.wide_transforms import _COLUMN_POINTS, _ROW_POINTS
 from fastconv.kernels.cpu.vector.simd import LINE_BYTES, VECTOR_BYTES
 from fastconv.kernels.cpu.vector.tile import ROWS
+from fastconv.kernels.geometry import ConvGeometry
 
 _TILES = 15 * ROWS + 1  # the fewest of which tasks transform their own
 
@@ -156,9 +157,8 @@ def test_same_bits_with_any_number_of_threads(case: Case, backend: Backend) -> N
     ids=lambda c: c.id,
 )
 def test_not_where_they_do_not_fit_or_do_not_pay(c: Conv) -> None:
-    geometry = (c.stride, c.padding, c.dilation, c.groups)
     for direction in ("forward", "backward_input"):
-        assert not choice._wide(direction, c.w_shape, c.x_shape, geometry)
+        assert not choice._wide(direction, c.w_shape, c.x_shape, c.geometry)
 
 
 def test_not_in_gradients_through_a_pooling(backend: Backend) -> None:
@@ -173,7 +173,7 @@ def test_not_in_gradients_through_a_pooling(backend: Backend) -> None:
 def test_not_where_there_is_little_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setattr(choice, "MASKS", True)
-    geometry = ((1, 1), ((1, 1), (1, 1)), (1, 1), 1)
+    geometry = ConvGeometry((3, 3), padding=((1, 1), (1, 1)))
     for direction in ("forward", "backward_input"):
         assert choice._wide(direction, (3, 3, 64, 64), (512, 8, 8, 64), geometry)
         assert not choice._wide(direction, (3, 3, 64, 64), (128, 8, 8, 64), geometry)
