@@ -9,6 +9,7 @@ from typing import Any
 from benchmarks.shapes import CONVOLUTIONS, Conv
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Precision
+from fastconv.kernels.epilogue import NO_EPILOGUE
 
 BATCH = 512
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
@@ -58,7 +59,7 @@ def operation(
         how = {"input_shape": conv.x_shape, "precision": precision, "algorithm": "shapes", "workspace": pool}
         if direction == "forward":
             prepared = backend.prepare_conv2d_weight(arrays["weight"], geometry=geometry, **how)
-            backend.conv2d(arrays["x"], prepared, None, out=out, workspace=pool)
+            backend.conv2d(arrays["x"], prepared, None, NO_EPILOGUE, out=out, workspace=pool)
         else:
             prepared = backend.prepare_conv2d_weight(arrays["weight"], geometry=geometry.transposed(), **how)
             backend.conv2d_backward_input(arrays["grad"], prepared, out=out, workspace=pool)

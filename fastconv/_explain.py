@@ -36,7 +36,7 @@ class Row:
     kinds : tuple of str
         Their classes.
     operations : tuple of str
-        The fused operations of the backend; none if a layer runs on its own.
+        The operations of the backend, each with what it does beside: ``conv2d + relu``; none if a layer runs alone.
     forward, backward : list of str
         The kernels launched, in order, in training.
     reasons : tuple of str

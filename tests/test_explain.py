@@ -52,8 +52,8 @@ def test_every_layer_has_its_row() -> None:
     ]
     block = rows["2", "3"]
     assert block.operations == (
-        *("conv2d_statistics", "normalise_add_relu"),
-        *("batch_norm_add_relu_backward", "conv2d_backward_input_norm_relu", "conv2d_backward_input_add"),
+        *("conv2d_statistics", "normalise + add + relu"),
+        *("batch_norm_backward + add + relu", "conv2d_backward_input_norm + relu", "conv2d_backward_input + add"),
     )
     assert rows["2.body.0", "2.body.1", "2.body.2"].operations[-1] == "batch_norm_backward_apply"
     assert "normalise" in block.forward

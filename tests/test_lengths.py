@@ -34,7 +34,6 @@ _statistics
 LONG_FILES = """
 conv2d.py
 functional.py
-operations.py
 simd.py
 tile.py
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import pkgutil
@@ -19,6 +20,8 @@ import numpy as np
 
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.fused import FusedOperations
+from fastconv.backends.contract.normalisation import Normalisations
 from fastconv.backends.contract.types import Workspace
 from tests.compare import assert_close
 
@@ -27,6 +30,15 @@ _TF32 = 2.0**-10 + 2.0**-22
 
 Arrays = dict[str, np.ndarray]
 Call = Callable[[Backend, Arrays, Arrays, Workspace], None]
+
+# Those that are composed of others where a backend has no kernels for them.
+FUSED = {
+    name
+    for cls in (FusedOperations, Normalisations)
+    for name, value in vars(cls).items()
+    if name[0] != "_" and inspect.isfunction(value)
+} - {"batch_norm", "update_running_stats"}
+OPERATIONS = Backend.__abstractmethods__ & {name for cls in Normalisations.__mro__ for name in vars(cls)} | FUSED
 
 OF_A_LIST = ("activate", "activate_backward", "update")  # the name of a case begins with what it is called with
 

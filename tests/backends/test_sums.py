@@ -12,6 +12,7 @@ import fastconv as fc
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.backend import Backend
+from fastconv.kernels.pointwise import RELU
 from tests.backends.emulator.emulated import emulator_or_skip
 
 # Numbers that leave something at each addition: in one long sum all roundings have the same sign.
@@ -84,7 +85,8 @@ def test_gradient_behind_a_rectifier(shape: tuple[int, int], each: Backend, rng)
     _skip_if_slow(each, math.prod(shape))
     grad, y = (rng.uniform(0.5, 1.5, shape).astype(np.float32) for _ in range(2))
     out, total = each.empty(shape, np.float32), each.empty(shape[1:], np.float32)
-    each.relu_backward_bias(each.asarray(grad), each.asarray(y), out=out, grad_bias=total, workspace=each.pool)
+    arrays = each.asarray(grad), each.asarray(y)
+    each.activate_backward_bias(RELU, *arrays, out=out, grad_bias=total, workspace=each.pool)
     np.testing.assert_array_equal(each.to_numpy(out), grad)
     _assert_within(each.to_numpy(total), _sums(grad), _sums(grad), 100)
 

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv.backends.contract.fused import FusedOperations
+from fastconv.backends.contract.normalisation import Normalisations
 from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape, Workspace
 
 
-class Backend(FusedOperations):
+class Backend(Normalisations):
     """One implementation of every operation."""
 
     name: ClassVar[str]

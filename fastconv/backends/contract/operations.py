@@ -177,51 +177,6 @@ class Operations(abc.ABC):
         Off by at most ``40 u * sum |grad_output| / count``.
         """
 
-    # Batch normalisation (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167), over all axes but the last
-
-    @abc.abstractmethod
-    def batch_norm(
-        self,
-        x: Array,
-        gamma: Array,
-        beta: Array,
-        *,
-        eps: float,
-        out: Array,
-        mean: Array,
-        var: Array,
-        workspace: Workspace,
-    ) -> None:
-        """Normalise with the statistics of this batch.
-
-        ``y = gamma * (x - mean) / sqrt(var + eps) + beta`` per channel, ``var`` biased (divided by the count).
-
-        Sums are of distances, in parts, and these are added in float64; and the mean that is subtracted is not rounded.
-        So a mean far from zero costs no accuracy: with ``z = (x - mean) / sqrt(var + eps)``, y is off by at most
-        ``1300 u * (|gamma| * (|z| + 1) + |beta|)`` (u is half the type's eps; some 4 u where roundings do not agree).
-        That holds for numbers up to 2^126 in float32, and in float64 as long as the variance is finite. A variance
-        below the smallest normal number counts as zero.
-
-        Parameters
-        ----------
-        x : (N, H, W, C) or (N, C) array; at least one element a channel
-        gamma, beta : (C,) arrays
-        out : like `x`, written
-        mean, var : (C,) or (2, C) arrays, written
-            A second row of `mean` takes what its rounding left, one of `var` the standard deviation, which is finite
-            where a variance in float32 is not. All operations that take statistics heed such rows.
-        """
-
-    @abc.abstractmethod
-    def update_running_stats(
-        self, mean: Array, var: Array, *, momentum: float, count: int, running_mean: Array, running_var: Array
-    ) -> None:
-        """``running = (1 - momentum) * running + momentum * batch``, in place; all (C,).
-
-        The variance stored is the unbiased one, ``var * count / (count - 1)``, as in PyTorch; the biased one with a
-        count of 1.
-        """
-
     # Pointwise functions: those of `fastconv.kernels.pointwise`, which has their formulas
 
     @abc.abstractmethod

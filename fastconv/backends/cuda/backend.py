@@ -14,7 +14,7 @@ from types import MethodType
 from typing import Any
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.fused import Composing
+from fastconv.backends.contract.composing import Composing
 from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.fused import Composing
+from fastconv.backends.contract.composing import Composing
 from fastconv.backends.contract.types import (
     AlgorithmChoice,
     Array,
@@ -24,8 +24,6 @@ from fastconv.backends.contract.types import (
 )
 from fastconv.backends.reference.norm import sum_of_rows
 from fastconv.kernels.algorithm import Algorithm
-from fastconv.kernels.epilogue import Epilogue
-from fastconv.kernels.pointwise import Activation
 
 Window = tuple[slice, slice]
 _REFERENCE = Algorithm("reference", "reference")
@@ -84,19 +82,7 @@ class NumpyConv(Backend):
 
     @Composing
     @np.errstate(all="ignore")
-    def conv2d(
-        self,
-        x: Array,
-        weight: PreparedWeight,
-        bias: Array | None,
-        epilogue: Epilogue,
-        *,
-        addend: Array | None = None,
-        out: Array,
-        before: Array | None = None,
-        argmax: Array | None = None,
-        workspace: Workspace,
-    ) -> None:
+    def conv2d(self, x: Array, weight: PreparedWeight, bias: Array | None, *, out: Array) -> None:
         w, groups = weight.weight, weight.geometry.groups
         out[...] = 0 if bias is None else bias
         for (r, s), (p, q), (h, v) in taps(weight.geometry, x.shape[1:3], out.shape[1:3]):
@@ -106,18 +92,7 @@ class NumpyConv(Backend):
 
     @Composing
     @np.errstate(all="ignore")
-    def conv2d_backward_input(
-        self,
-        grad_output: Array,
-        weight: PreparedWeight,
-        *,
-        addend: Array | None = None,
-        activation: Activation | None = None,
-        saved: Array | None = None,
-        grad_bias: Array | None = None,
-        out: Array,
-        workspace: Workspace,
-    ) -> None:
+    def conv2d_backward_input(self, grad_output: Array, weight: PreparedWeight, *, out: Array) -> None:
         w, groups = weight.weight, weight.geometry.groups
         out[...] = 0
         for (r, s), (p, q), (h, v) in taps(weight.geometry, out.shape[1:3], grad_output.shape[1:3]):

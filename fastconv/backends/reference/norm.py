@@ -6,9 +6,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.fused import Composing
+from fastconv.backends.contract.composing import Composing
 from fastconv.backends.contract.types import Array, Workspace
-from fastconv.kernels.epilogue import Epilogue
 
 
 def sum_of_rows(a: np.ndarray) -> np.ndarray:
@@ -79,18 +78,11 @@ class NumpyNorm(Backend):
         gamma: Array,
         mean: Array,
         var: Array,
-        epilogue: Epilogue,
         *,
-        beta: Array | None = None,
-        saved: Array | None = None,
-        addend: Array | None = None,
-        argmax: Array | None = None,
         eps: float,
         grad_input: Array,
         grad_gamma: Array,
         grad_beta: Array,
-        grad_addend: Array | None = None,
-        workspace: Workspace,
     ) -> None:
         count = x.size // x.shape[-1]
         rstd = _rstd(var, eps)
@@ -103,19 +95,7 @@ class NumpyNorm(Backend):
     @Composing
     @np.errstate(all="ignore")
     def normalise(
-        self,
-        x: Array,
-        gamma: Array,
-        beta: Array,
-        mean: Array,
-        var: Array,
-        epilogue: Epilogue,
-        *,
-        addend: Array | None = None,
-        eps: float,
-        out: Array,
-        argmax: Array | None = None,
-        workspace: Workspace,
+        self, x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float, out: Array
     ) -> None:
         out[...] = gamma * (_distances(x, mean) * _rstd(var, eps)) + beta
 

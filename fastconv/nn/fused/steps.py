@@ -3,8 +3,8 @@
 A step is one layer as it is (`Single`), or a convolution with what follows it (convolution.py, residual.py). Steps give
 what their layers give, up to rounding. patterns.py finds them.
 
-Each names the operations of the backend that it calls, and calls them by these names: what `fastconv.explain` shows is
-what runs.
+Each names the operations of the backend that it calls with all that they do beside, as ``conv2d + relu``, for
+`fastconv.explain`; a test holds these names to the calls.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Step(abc.ABC):
 
     @property
     def forward_operations(self) -> tuple[str, ...]:
-        """The fused operations of the backend that it calls in training; none for a layer of its own."""
+        """The operations of the backend that it calls in training; none for a layer of its own."""
         return ()
 
     @property

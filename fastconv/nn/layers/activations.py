@@ -82,7 +82,4 @@ globals().update(LAYERS)
 
 if TYPE_CHECKING:
 
-    class ReLU(PointwiseLayer):
-        """What fusion asks for by name."""
-
     def __getattr__(name: str) -> type[PointwiseLayer]: ...

@@ -10,9 +10,10 @@ import numpy as np
 from fastconv.algorithm import get_algorithm
 from fastconv.kernels.epilogue import Epilogue
 from fastconv.kernels.geometry import PoolWindows
-from fastconv.kernels.pointwise import RELU, Activation
+from fastconv.kernels.pointwise import POINTWISE, RELU, Activation
 from tests.backends.cases.conv import Conv, pad, prepared_weight
 from tests.backends.cases.norm import eps_of, rstd_of, size_of, two_rows
+from tests.backends.cases.pointwise import HELD
 from tests.backends.op_case import Arrays, Case
 
 CONVS = [
@@ -41,6 +42,7 @@ _MAPS = {
     "far-from-zero": (2, 6, 6, 16),
     "two-rows": (3, 5, 7, 17),
 }
+AFTER, ADDED, ADDS = Epilogue(activation=RELU), Epilogue(True, RELU), Epilogue(True)
 SQUARES = PoolWindows((2, 2), (2, 2))
 _OVERLAPPING = PoolWindows((3, 3), (2, 2), pad(1, 1))
 _CEILING = replace(SQUARES, ceil_mode=True)
@@ -72,7 +74,10 @@ def _inputs(c: Conv, **more: tuple[int, ...]):
 
 
 def _named(epilogue: Epilogue, name: str) -> str:
-    return "-".join([*filter(None, str(epilogue).split(" + ")), name])
+    activation = None if epilogue.activation is None else epilogue.activation.name
+    return "-".join(
+        filter(None, ("add" * epilogue.adds, activation, "max_pool2d" * (epilogue.windows is not None), name))
+    )
 
 
 def saved_for(activation: Activation, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -512,9 +517,33 @@ _POOLED = [
     ("two-rows", (3, 5, 7, 17), SQUARES),
 ]
 
-AFTER = Epilogue(activation=RELU)
-ADDED = Epilogue(True, RELU)
-ADDS = Epilogue(True)
+_SMALL = Conv("small", 2, (6, 6), 16, 17)
+
+
+def of_activation(activation: Activation, name: str) -> list[Case]:
+    """Return a case of each operation that has an activation, for all that it can have beside."""
+    needs_before = activation.function.needs == "x"
+    c, added = replace(_SMALL, id=name), Epilogue(True, activation)
+    return [
+        conv_after(c, added, keep=needs_before),
+        conv_pool(c, SQUARES, activation),
+        backward_input_through(c, activation),
+        conv_pool_backward(replace(c, padding=pad(0, 0)), SQUARES, activation),
+        backward_input_norm(c, added, add=True),
+        normalise(name, (3, 5, 7, 17), added),
+        normalise_pool(name, (2, 6, 5, 17), SQUARES, activation),
+        norm_backward(name, (3, 5, 7, 17), added),
+        norm_backward(name, (2, 6, 5, 17), Epilogue(False, activation, SQUARES)),
+        activation_bias(name, (3, 5, 7, 17), activation),
+    ]
+
+
+# Of one convolution: its result as it is, rectified, with an addend before; and backward with an addend.
+CONVOLUTIONS = (
+    *(partial(conv_after, epilogue=epilogue) for epilogue in (AFTER, ADDED)),
+    conv_statistics,
+    *(partial(backward_input_through, activation=None, add=True, in_place=in_place) for in_place in (False, True)),
+)
 CASES = [
     *(conv_after(c, epilogue) for epilogue in (AFTER, ADDED) for c in CONVS),
     conv_after(CONVS[1], ADDS),
@@ -560,4 +589,11 @@ CASES = [
     norm_backward("dense", (31, 33), AFTER),
     norm_backward("ragged", (3, 5, 7, 17), ADDS),
     *(norm_backward(name, shape, Epilogue(False, RELU, windows)) for name, shape, windows in _POOLED),
+    *(
+        case
+        for name, held in HELD.items()
+        for number, values in enumerate(held.values)
+        for case in of_activation(POINTWISE[name](*values), f"small-{number}")
+    ),
 ]
+SMALL = [case for case in CASES if "-small-" in case.id]  # each activation with each operation

@@ -12,6 +12,7 @@ import pytest
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import RandomKey
 from fastconv.backends.reference.training import philox4x32, random_words
+from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.pointwise import POINTWISE
 from fastconv.kernels.update_rules import UPDATE_RULES
 from tests.backends.cases.conv import CONVS, Conv, prepared_weight
@@ -49,7 +50,7 @@ def reference_conv(backend, c: Conv, direction: str, **arrays):
         return out
     weight = prepared_weight(backend, arrays["weight"], direction, replace(c, precision="strict"), pool)
     if direction == "forward":
-        backend.conv2d(arrays["x"], weight, None, out=out, workspace=pool)
+        backend.conv2d(arrays["x"], weight, None, NO_EPILOGUE, out=out, workspace=pool)
     else:
         backend.conv2d_backward_input(arrays["grad_output"], weight, out=out, workspace=pool)
     return out
@@ -325,7 +326,7 @@ def test_batch_norm_and_loss_equal_torch(reference, rng: np.random.Generator) ->
     out, mean, var = np.empty_like(x), np.empty(7), np.empty(7)
     reference.batch_norm(x, gamma, beta, eps=1e-5, out=out, mean=mean, var=var, workspace=reference.pool)
     grads = {"grad_input": np.empty_like(x), "grad_gamma": np.empty(7), "grad_beta": np.empty(7)}
-    reference.batch_norm_backward(g, x, gamma, mean, var, eps=1e-5, **grads, workspace=reference.pool)
+    reference.batch_norm_backward(g, x, gamma, mean, var, NO_EPILOGUE, eps=1e-5, **grads, workspace=reference.pool)
     stats = {"running_mean": np.zeros(7), "running_var": np.ones(7)}
     reference.update_running_stats(mean, var, momentum=0.1, count=120, **stats)
     pairs = [

@@ -14,6 +14,7 @@ from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
 from fastconv.kernels.cuda.conv import conv2d
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel, SharedMemoryError
+from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.geometry import ConvGeometry
 from tests.backends.cases.conv import Conv, backward_input, backward_weight, forward
 from tests.backends.cuda.fake_cupy import static_shared_bytes
@@ -80,7 +81,7 @@ def launches_of_passes(
     how = {**asked, "input_shape": x_shape, "workspace": pool}
     with backend.device.recording() as launches:
         prepared = backend.prepare_conv2d_weight(weight, geometry=geometry, **how)
-        backend.conv2d(x, prepared, None, out=grad, workspace=pool)
+        backend.conv2d(x, prepared, None, NO_EPILOGUE, out=grad, workspace=pool)
         prepared = backend.prepare_conv2d_weight(weight, geometry=geometry.transposed(), **how)
         backend.conv2d_backward_input(grad, prepared, out=x, workspace=pool)
         backend.conv2d_backward_weight(grad, x, geometry=geometry, **asked, out=weight, workspace=pool)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections import defaultdict
 from collections.abc import Callable
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv.backends.contract.fused import FusedOperations
-from fastconv.backends.contract.operations import Operations
+from fastconv.backends.contract.normalisation import Normalisations
 from fastconv.backends.cuda.backend import CudaBackend
 from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend
@@ -21,8 +19,8 @@ from fastconv.kernels import cuda
 from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.pointwise import POINTWISE
 from tests.backends.cases import CASES
+from tests.backends.op_case import FUSED, OPERATIONS
 
-FUSED = {name for name, value in vars(FusedOperations).items() if name[0] != "_" and inspect.isfunction(value)}
 _FOLDER = Path(cuda.__file__).parent
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(?!__)(\w+)\(')
 _FUNCTION = re.compile(r"^    FUNCTION\((\w+),", re.MULTILINE)
@@ -52,7 +50,7 @@ def _launched() -> dict[str, set[str]]:
 
         return watched
 
-    for name in Operations.__abstractmethods__ | FUSED:
+    for name in OPERATIONS:
         setattr(backend, name, watch(name))
     for case in CASES:
         for dtype in ("float32", "float64"):
@@ -79,11 +77,11 @@ def test_every_operation_is_listed_with_what_it_launches(launched: dict[str, set
 
 
 def test_every_operation_of_the_contract_is_listed() -> None:
-    assert set(cuda.TABLE) - FUSED == Operations.__abstractmethods__
+    assert set(cuda.TABLE) - FUSED == OPERATIONS - FUSED
 
 
 def test_fusions_listed_are_those_that_the_backend_has_natively() -> None:
-    native = {name for name in FUSED if getattr(CudaBackend, name) is not getattr(FusedOperations, name)}
+    native = {name for name in FUSED if getattr(CudaBackend, name) is not getattr(Normalisations, name)}
     assert set(cuda.TABLE) & FUSED == native
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv._explain import all_steps
-from fastconv.backends.contract.fused import FusedOperations
 from fastconv.kernels.epilogue import ALL_NATIVE, Epilogue
 from fastconv.kernels.pointwise import Activation
 from fastconv.nn import (
@@ -35,6 +32,7 @@ from fastconv.nn.fused.patterns import find_steps
 from fastconv.nn.fused.plan import Plan
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import Single
+from tests.backends.op_case import FUSED
 
 
 class MyConv(Conv2d):
@@ -232,7 +230,7 @@ def test_patterns_are_found(name: str) -> None:
     assert [layer for step in steps for layer in step.layers] == layers
 
 
-def _one_by_one(model: Sequential) -> None:
+def run_one_by_one(model: Sequential) -> None:
     """Run every layer as it is."""
     for layer in model.walk():
         if isinstance(layer, Sequential):
@@ -260,7 +258,7 @@ def _run(model: Layer, x: np.ndarray, grad: np.ndarray, needs: bool) -> dict[str
 @pytest.mark.parametrize("name", PATTERNS)
 def test_fused_is_what_the_layers_give(name: str, needs: bool, backend, rng: np.random.Generator) -> None:
     fused, plain = _build(name), _build(name)
-    _one_by_one(plain)
+    run_one_by_one(plain)
     x = rng.standard_normal((3, 9, 8, 16))
     grad = rng.standard_normal((3, *fused.infer((9, 8, 16))))
     before = grad.copy()
@@ -303,11 +301,8 @@ def test_steps_call_the_operations_that_they_name(name, backend, monkeypatch, rn
     steps = list(all_steps(model))  # those inside of others too
     forward = [operation for step in steps for operation in step.forward_operations]
     backward = [operation for step in steps for operation in step.backward_operations]
-    fused = {operation for operation, value in vars(FusedOperations).items() if inspect.isfunction(value)}
     depth = 0  # a fusion may be composed of others
-    for operation in fused | {"activate_backward"}:
-        if operation.startswith("_"):
-            continue
+    for operation in FUSED | {"activate_backward"}:
         real = getattr(backend, operation)
 
         def spy(*args, _real=real, _name=operation, **more):

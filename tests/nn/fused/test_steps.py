@@ -25,7 +25,7 @@ def _model(name: str, dtype: type = np.float32) -> Sequential:
     return Sequential(*start, *PATTERNS[name][0](), *PATTERNS[name][0]()).build((19, 18, 5), dtype, seed=3)
 
 
-MODELS = [name for name in PATTERNS if name not in ("depthwise", "other-activation")]
+MODELS = [name for name in PATTERNS if name != "depthwise"]
 
 
 def _gradients(model: Sequential, x: np.ndarray, precisions: tuple[str, str]) -> dict[str, np.ndarray]:

@@ -6,7 +6,7 @@ import pytest
 
 from fastconv.backends import use_backend
 from tests.backends.cases.conv import Conv, backward_input, forward, pad
-from tests.backends.cases.fused import backward_input_add, conv_add_relu
+from tests.backends.cases.fused import ADDED, backward_input_through, conv_after
 from tests.backends.op_case import Case, PoisonedWorkspace, check
 
 pytest.importorskip("numba")
@@ -47,8 +47,9 @@ CONVS = [
     Conv("few-channels", 2, (21, 20), 3, 16, kernel=ONE, padding=pad(0, 0)),
 ]
 CASES = [
-    *(make(c) for make in (forward, conv_add_relu, backward_input) for c in CONVS),
-    *(backward_input_add(c, in_place=True) for c in CONVS),
+    *(make(c) for make in (forward, backward_input) for c in CONVS),
+    *(conv_after(c, ADDED) for c in CONVS),
+    *(backward_input_through(c, None, add=True, in_place=True) for c in CONVS),
 ]
 
 

@@ -23,7 +23,7 @@ from fastconv.kernels.cpu.conv import direct
 from fastconv.kernels.cpu.conv.bf16 import convolve as bf16_convolve
 from fastconv.kernels.cpu.conv.winograd import plan as winograd_plan
 from fastconv.kernels.cpu.elementwise import maps
-from fastconv.kernels.cpu.norm import backward, normalise
+from fastconv.kernels.cpu.norm import backward, forward
 from fastconv.kernels.cpu.vector import bf16, memory
 from fastconv.kernels.cpu.vector.simd import STREAM_BYTES
 
@@ -31,14 +31,14 @@ WANTED = {
     ("conv2d", "3x3-c64-k64-8x8"),
     ("conv2d", "3x3-c96-k48-7x5"),
     ("conv2d_backward_input", "3x3-c64-k64-4x4"),
-    ("conv2d_relu", "winograd-c16-k16-cut"),
+    ("conv2d", "relu-winograd-c16-k16-cut"),
     ("conv2d_statistics", "winograd-many-tiles"),
-    ("conv2d_add_relu", "winograd-c64-k64"),
-    ("normalise_relu", "round"),
-    ("normalise_add_relu", "long"),
-    ("batch_norm_add_relu_backward", "round"),
-    ("batch_norm_add_relu_backward", "round-in-place"),
-    ("batch_norm_relu_backward", "ragged"),
+    ("conv2d", "add-relu-winograd-c64-k64"),
+    ("normalise", "relu-round"),
+    ("normalise", "add-relu-long"),
+    ("batch_norm_backward", "add-relu-round"),
+    ("batch_norm_backward", "add-relu-round-in-place"),
+    ("batch_norm_backward", "relu-ragged"),
     ("batch_norm_backward", "round"),
     ("batch_norm", "round"),
     ("conv2d", "strict-3x3-c64-k64-8x8"),
@@ -69,7 +69,7 @@ def test_every_case_is_there() -> None:
 
 
 def _set_threshold(monkeypatch: pytest.MonkeyPatch, nbytes: int) -> None:
-    for module in (backward, bf16_convolve, direct, memory, normalise, winograd_plan):
+    for module in (backward, bf16_convolve, direct, forward, memory, winograd_plan):
         monkeypatch.setattr(module, "STREAM_BYTES", nbytes)
     winograd_plan.winograd_plan.cache_clear()
 

@@ -15,7 +15,9 @@ from fastconv.backends.contract.backend import Backend
 pytest.importorskip("numba")
 from fastconv.kernels.cpu.runtime import launch
 from fastconv.kernels.cpu.vector import fixed_point
+from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
 from fastconv.kernels.geometry import ConvGeometry
+from fastconv.kernels.pointwise import RELU
 from tests.backends.cases.fused import SQUARES
 
 Arrays = dict[str, np.ndarray]
@@ -60,15 +62,15 @@ def _prepared(backend: Backend, a: Arrays, direction: str, precision: str) -> An
 def _forward(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["grad_output"])
     more = {"workspace": backend.pool, "out": out}
-    backend.conv2d(a["x"], _prepared(backend, a, "forward", precision), a["bias"], **more)
+    backend.conv2d(a["x"], _prepared(backend, a, "forward", precision), a["bias"], NO_EPILOGUE, **more)
     return {"y": out}
 
 
 def _add_relu(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["grad_output"])
-    more = {"workspace": backend.pool, "out": out}
+    more = {"workspace": backend.pool, "out": out, "addend": a["grad_output"] * np.float32(0.001)}
     weight = _prepared(backend, a, "forward", precision)
-    backend.conv2d_add_relu(a["x"], weight, None, a["grad_output"] * np.float32(0.001), **more)
+    backend.conv2d(a["x"], weight, None, Epilogue(True, RELU), **more)
     return {"y": out}
 
 
@@ -82,8 +84,9 @@ def _statistics(backend: Backend, a: Arrays, precision: str) -> Arrays:
 def _pool(backend: Backend, a: Arrays, precision: str) -> Arrays:
     n, h, w, k = a["grad_output"].shape
     out, argmax = np.empty((n, h // 2, w // 2, k), a["x"].dtype), np.empty((n, h // 2, w // 2, k), np.uint8)
-    more = {"windows": SQUARES, "workspace": backend.pool, "out": out, "argmax": argmax}
-    backend.conv2d_relu_max_pool2d(a["x"], _prepared(backend, a, "forward", precision), a["bias"], **more)
+    more = {"workspace": backend.pool, "out": out, "argmax": argmax}
+    weight = _prepared(backend, a, "forward", precision)
+    backend.conv2d(a["x"], weight, a["bias"], Epilogue(False, RELU, SQUARES), **more)
     return {"y": out}
 
 
@@ -96,19 +99,19 @@ def _backward_input(backend: Backend, a: Arrays, precision: str) -> Arrays:
 
 def _backward_input_relu(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out = np.empty_like(a["x"])
-    more = {"workspace": backend.pool, "out": out, "grad_bias": None}
-    weight = _prepared(backend, a, "backward_input", precision)
-    backend.conv2d_backward_input_relu(a["grad_output"], weight, a["x"], **more)
+    more = {"workspace": backend.pool, "out": out, "activation": RELU, "saved": a["x"]}
+    backend.conv2d_backward_input(a["grad_output"], _prepared(backend, a, "backward_input", precision), **more)
     return {"grad_input": out}
 
 
-def _backward_input_norm_relu(backend: Backend, a: Arrays, precision: str) -> Arrays:
+def _backward_input_norm(backend: Backend, a: Arrays, precision: str) -> Arrays:
     channels = a["x"].shape[3]
     out, ones = np.empty_like(a["x"]), np.ones(channels, a["x"].dtype)
     grads = {name: np.empty(channels, a["x"].dtype) for name in ("grad_gamma", "grad_beta")}
     more = {**grads, "workspace": backend.pool, "out": out, "eps": 1.0}
-    arguments = (_prepared(backend, a, "backward_input", precision), None, a["x"], a["x"] * 0)
-    backend.conv2d_backward_input_norm_relu(a["grad_output"], *arguments, mean=ones * 0, var=ones, **more)
+    norm = (a["x"] * 0, ones, ones * 0, ones, Epilogue(activation=RELU))
+    weight = _prepared(backend, a, "backward_input", precision)
+    backend.conv2d_backward_input_norm(a["grad_output"], weight, *norm, saved=a["x"], **more)
     return {"grad_input": out}
 
 
@@ -128,7 +131,7 @@ def _pool_backward(backend: Backend, a: Arrays, precision: str) -> Arrays:
     more["algorithm"] = fc.get_algorithm()
     weight = _prepared(backend, a, "backward_input", precision)
     arguments = (a["pooled"], argmax, a["sign"], weight)
-    backend.conv2d_max_pool2d_backward(*arguments, rectified=False, grad_bias=None, **results, **more)
+    backend.conv2d_max_pool2d_backward(*arguments, **results, **more)
     return results
 
 
@@ -139,7 +142,7 @@ OPERATIONS: dict[str, Callable[[Backend, Arrays, str], Arrays]] = {
     "relu-max-pool": _pool,
     "backward-input": _backward_input,
     "backward-input-relu": _backward_input_relu,
-    "backward-input-norm-relu": _backward_input_norm_relu,
+    "backward-input-norm-relu": _backward_input_norm,
     "backward-weight": _backward_weight,
     "max-pool-backward": _pool_backward,
 }

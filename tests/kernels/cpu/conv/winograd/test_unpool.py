@@ -7,6 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.backends import get_backend
+from fastconv.kernels.pointwise import RELU
 from tests.backends.cases.conv import Conv, pad, prepared_weight
 from tests.backends.cases.fused import SQUARES
 
@@ -39,7 +40,7 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
             precision="default",
             algorithm="shapes",
             **one,
-            rectified=rectified,
+            **({"activation": RELU, "saved": x} if rectified else {}),
             workspace=backend.pool,
         )
     whole = np.empty(c.y_shape, np.float32)
@@ -49,8 +50,8 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
     how = {"geometry": c.geometry, "precision": "default", "algorithm": "shapes"}
     backend.conv2d_backward_weight(whole, x, **how, **more, out=parts["grad_weight"])
     if rectified:
-        arguments = {"out": parts["grad_input"], "grad_bias": parts["grad_bias"]}
-        backend.conv2d_backward_input_relu(whole, prepared, x, **more, **arguments)
+        arguments = {"activation": RELU, "saved": x, "out": parts["grad_input"], "grad_bias": parts["grad_bias"]}
+        backend.conv2d_backward_input(whole, prepared, **more, **arguments)
     else:
         backend.conv2d_backward_input(whole, prepared, **more, out=parts["grad_input"])
     return one, parts, set(kernels)
@@ -87,7 +88,7 @@ def test_infinite_gradients_stay_where_they_are(rng: np.random.Generator) -> Non
             windows=SQUARES,
             precision="default",
             algorithm="shapes",
-            **{"grad_weight": np.empty_like(weight), "grad_input": out, "grad_bias": None, "rectified": False},
+            **{"grad_weight": np.empty_like(weight), "grad_input": out},
             workspace=backend.pool,
         )
     assert np.isnan(out[0, :3, :3]).all()

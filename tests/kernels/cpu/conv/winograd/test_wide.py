@@ -11,16 +11,18 @@ import pytest
 import fastconv as fc
 from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
+from fastconv.kernels.epilogue import NO_EPILOGUE
+from fastconv.kernels.pointwise import RELU
 from tests.backends.cases.conv import Conv, backward_input, forward, prepared_weight
 from tests.backends.cases.fused import (
+    ADDED,
+    AFTER,
     SQUARES,
-    backward_input_add,
-    backward_input_norm_relu,
-    backward_input_relu,
-    conv_add_relu,
+    backward_input_norm,
+    backward_input_through,
+    conv_after,
+    conv_pool,
     conv_pool_backward,
-    conv_relu,
-    conv_relu_pool,
     conv_statistics,
 )
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
@@ -56,12 +58,14 @@ CONVS = [
 TURNED = [c for c in CONVS if c.padding == ((1, 1), (1, 1))]
 TURNED.append(Conv("rows-not-padded", _images(4), (8, 16), 64, 96, padding=((0, 0), (1, 1))))
 CASES = [
-    *(make(c) for make in (forward, conv_relu, conv_add_relu, conv_statistics) for c in CONVS),
-    *(conv_relu_pool(c, SQUARES) for c in CONVS if max(c.padding[0]) < 2),
-    *(make(c) for make in (backward_input, backward_input_relu, backward_input_norm_relu) for c in TURNED),
-    *(backward_input_add(c, in_place=in_place) for c in TURNED[:2] for in_place in (False, True)),
-    *(backward_input_norm_relu(c, add=True) for c in TURNED),
-    backward_input_norm_relu(TURNED[1], add=True, in_place=True),
+    *(make(c) for make in (forward, conv_statistics) for c in CONVS),
+    *(conv_after(c, epilogue) for epilogue in (AFTER, ADDED) for c in CONVS),
+    *(conv_pool(c, SQUARES) for c in CONVS if max(c.padding[0]) < 2),
+    *(backward_input(c) for c in TURNED),
+    *(backward_input_through(c, RELU) for c in TURNED),
+    *(backward_input_through(c, None, add=True, in_place=in_place) for c in TURNED[:2] for in_place in (False, True)),
+    *(backward_input_norm(c, AFTER, add=add) for add in (False, True) for c in TURNED),
+    backward_input_norm(TURNED[1], AFTER, add=True, in_place=True),
 ]
 LAUNCHED = {f"conv2d_winograd_{name}" for name in ("wide", "pool_wide", "masked_wide", "norm_wide")}
 
@@ -187,7 +191,7 @@ def test_a_weight_prepared_for_many_images_serves_few(backend: Backend, rng: np.
     for images in (1, 3):
         x = rng.standard_normal((images, *c.x_shape[1:]), np.float32)
         y = np.empty((images, *c.y_shape[1:]), np.float32)
-        backend.conv2d(x, prepared, None, out=y, workspace=backend.pool)
+        backend.conv2d(x, prepared, None, NO_EPILOGUE, out=y, workspace=backend.pool)
         with use_backend("numpy"):
             exact = fc.functional.conv2d(x.astype(np.float64), weight.astype(np.float64), padding=1)
         np.testing.assert_allclose(y, exact, rtol=0, atol=5e-3)  # of numbers of 24 on average
@@ -198,7 +202,7 @@ def test_a_weight_prepared_for_whole_tiles_refuses_others(backend: Backend) -> N
     prepared = prepared_weight(backend, np.ones(c.w_shape, np.float32), "forward", c, backend.pool)
     x, y = np.ones(other.x_shape, np.float32), np.full(other.y_shape, 7, np.float32)
     with pytest.raises(ValueError, match=r"weight: prepared for tiles of 4x8; got a convolution of \(1, 16, 15, 64\)"):
-        backend.conv2d(x, prepared, None, out=y, workspace=backend.pool)
+        backend.conv2d(x, prepared, None, NO_EPILOGUE, out=y, workspace=backend.pool)
     assert (y == 7).all()
 
 

@@ -1,0 +1,99 @@
+"""What each backend declares to do in one pass is what its kernels do: nothing else is composed, and nothing more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastconv.algorithm import algorithm
+from fastconv.backends import use_backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.composing import asked
+from fastconv.backends.cuda.backend import CudaBackend
+from fastconv.backends.emulator.dry import DryBackend
+from fastconv.backends.reference.backend import NumpyBackend
+from fastconv.kernels.cuda import TABLE as CUDA_TABLE
+from fastconv.kernels.epilogue import Native
+from fastconv.kernels.pointwise import POINTWISE
+from tests.backends.cases.fused import SMALL
+from tests.backends.op_case import Case
+
+RELU = frozenset(("relu",))
+CPU = {
+    "conv2d": Native(adds=True, activations=RELU, pools=True),
+    "conv2d_backward_input": Native(adds=True, activations=RELU),
+    "conv2d_max_pool2d_backward": Native(activations=RELU),
+    "conv2d_backward_input_norm": Native(adds=True, activations=RELU),
+    "normalise": Native(adds=True, activations=RELU, pools=True),
+    "batch_norm_backward": Native(adds=True, activations=RELU, pools=True),
+    "activate_backward_bias": Native(activations=RELU),
+}
+CUDA = {
+    "conv2d": Native(adds=True, activations=RELU),
+    "conv2d_backward_input": Native(adds=True),
+    "normalise": Native(),
+    "batch_norm_backward": Native(),
+}
+PARTS = ("activate", "activate_backward", "add", "max_pool2d", "max_pool2d_backward")
+
+
+def test_what_is_native() -> None:
+    """A list of its own: what is lost from a backend's would be composed, silently."""
+    numba = pytest.importorskip("fastconv.backends.cpu.backend").NumbaBackend
+    assert dict(numba.native) == CPU
+    assert dict(CudaBackend.native) == CUDA
+    assert dict(NumpyBackend.native) == {}
+
+
+def _parts(table: dict[str, tuple[str, ...]]) -> set[str]:
+    return {name.rpartition(".")[2] for operation in PARTS for name in table[operation]}
+
+
+def _is_native(case: Case, backend: Backend) -> bool:
+    """Tell whether the backend declares to do all of a case in one pass."""
+    calls: list[bool] = []
+
+    class Listener:
+        def __getattr__(self, name: str) -> Any:
+            def call(*arrays: Any, **more: Any) -> None:
+                if name == case.op:
+                    native = backend.native.get(name)
+                    kept = more.get("before") is not None
+                    calls.append(native is not None and asked(arrays, more) in native and (native.keeps or not kept))
+
+            return call
+
+    arrays = case.arrays(np.random.default_rng(0), "float32")
+    case.call(Listener(), arrays, dict.fromkeys(case.outputs, np.empty(1)), None)
+    (native,) = calls
+    return native
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.op}-{case.id}")
+def test_on_the_cpu(case: Case) -> None:
+    """With Winograd, whose tiles are those that can be pooled."""
+    table = pytest.importorskip("fastconv.kernels.cpu").TABLE
+    launched: list[str] = []
+    with use_backend("numba") as backend, algorithm("winograd"), backend.trace(launched.append):
+        case.run(backend, case.arrays(np.random.default_rng(0), "float32"), "float32")
+        assert (not _parts(table) & set(launched)) == _is_native(case, backend), launched
+
+
+@pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.op}-{case.id}")
+def test_in_cuda(case: Case) -> None:
+    """Nothing is run: the launches tell."""
+    backend, launched = DryBackend(), set()
+    arrays = {n: backend.asarray(a) for n, a in case.arrays(np.random.default_rng(0), "float32").items()}
+    results = {
+        name: backend.empty(*(spec if isinstance(spec[0], tuple) else (spec, np.float32)))
+        for name, spec in case.outputs.items()
+    }
+    with backend.device.listening(lambda launch: launched.add(launch.kernel.name)):
+        case.call(backend, arrays, results, backend.pool)
+    assert (not _parts(CUDA_TABLE) & launched) == _is_native(case, backend), launched
+
+
+def test_every_activation_is_asked_for() -> None:
+    assert {name for name in POINTWISE if any(f"{name}-" in case.id for case in SMALL)} == set(POINTWISE)
