@@ -67,8 +67,8 @@ TABLE = {
     "batch_norm": (*_STATISTICS, "norm.normalise.normalise"),
     "batch_norm_backward": (
         *_NORM_GRADIENT,
-        "norm.batch_norm_gradient.batch_norm_pool_gradient_sums",
-        "norm.batch_norm_gradient.batch_norm_pool_gradient_apply",
+        "norm.pool_gradient.batch_norm_pool_gradient_sums",
+        "norm.pool_gradient.batch_norm_pool_gradient_apply",
         _CONVERT,
     ),
     "normalise": ("norm.normalise.normalise", "norm.normalise.normalise_max_pool2d", _CONVERT),

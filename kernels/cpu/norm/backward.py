@@ -1,4 +1,4 @@
-"""Gradients of a batch normalisation: the launches of the kernels in batch_norm_gradient.py."""
+"""Gradients of a batch normalisation: the launches of the kernels in batch_norm_gradient.py and pool_gradient.py."""
 
 import numpy as np
 
@@ -16,13 +16,12 @@ from .batch_norm_gradient import (
     PART_ROWS,
     batch_norm_gradient_apply,
     batch_norm_gradient_sums,
-    batch_norm_pool_gradient_apply,
-    batch_norm_pool_gradient_sums,
     combine_gradients,
     gradient_constants,
     rests_of,
     sum_scratch,
 )
+from .pool_gradient import batch_norm_pool_gradient_apply, batch_norm_pool_gradient_sums
 
 _BLOCK_BYTES = 64 * 1024
 

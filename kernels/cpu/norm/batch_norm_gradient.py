@@ -38,8 +38,6 @@ from ..vector.simd import (
     lanes,
     prefetch,
     vfma,
-    vload_index,
-    vselect_eq,
     vselect_not_le,
     vsplat,
     vstore_stream,
@@ -53,7 +51,7 @@ _SECTIONS = 6  # of a thread's scratch: three sums, and rstd; two constants of a
 
 
 @device
-def _gradient(grad, y, place, count, y_stored, dt):
+def rectified_gradient(grad, y, place, count, y_stored, dt):
     """The gradient behind the rectifier whose result is at `y` (no rectifier: 0), `place` bytes from the start."""
     g = load(grad + place, count, dt)
     if y != 0:
@@ -109,7 +107,7 @@ def _behind_x(g, saved, away, scaling, part, follows, dt):
     return gradient_of(g, value, follows, dt)
 
 
-_behind = by_need(_behind_rectifier, _behind_y, _behind_x)
+behind = by_need(_behind_rectifier, _behind_y, _behind_x)
 """The gradient behind the activation; ``part`` is (bytes from the start, bytes into the row, channels).
 
 `away` is the distance of x from its mean: what came before the activation is computed of it as forward did.
@@ -126,7 +124,7 @@ def _scaling(norm, scratch, follows, dt):
     return Scaling(*norm_constants(norm, scratch, dt))
 
 
-_scaling_of = by_need(_no_scaling, _no_scaling, _scaling)
+scaling_of = by_need(_no_scaling, _no_scaling, _scaling)
 
 
 class Sums(NamedTuple):
@@ -139,7 +137,7 @@ class Sums(NamedTuple):
 
 
 @device
-def _clear_sums(cached, channels, dt):
+def clear_sums(cached, channels, dt):
     """Zero the sums in the cache."""
     for c in range(0, channels, lanes(dt)):
         count = min(lanes(dt), channels - c)
@@ -149,7 +147,7 @@ def _clear_sums(cached, channels, dt):
 
 
 @device
-def _cached(scratch, var, channels, eps, dt):
+def cached_sums(scratch, var, channels, eps, dt):
     """Where a thread's sums of g, g * z and z are in the cache, and ``1 / sqrt(var + eps)``, which is written there."""
     start, section = address(scratch), scratch.size // _SECTIONS * itemsize(dt)
     for c in range(0, channels, lanes(dt)):
@@ -160,13 +158,13 @@ def _cached(scratch, var, channels, eps, dt):
 
 
 @device
-def _behind_sums(scratch, dt):
+def room_behind_sums(scratch, dt):
     """Where a thread's scratch has room for the two rows of `norm_constants`."""
     return address(scratch) + 4 * (scratch.size // _SECTIONS) * itemsize(dt)
 
 
 @device
-def _flush(scratch, sums, products, distances, part, channels, first):
+def flush_sums(scratch, sums, products, distances, part, channels, first):
     """Add the sums in the cache to those of the part, in float64, or start them."""
     section = scratch.size // _SECTIONS
     for c in range(channels):
@@ -200,7 +198,7 @@ def _row_of(arrays, place, centre, part, follows, dt):
     """The gradient of a row, written where it is kept, and the distance of x from its mean."""
     shift, count = part
     g, away = load(arrays.grad + place, count, dt), _away(arrays.x, place, centre, count, arrays.x_type, dt)
-    g = _behind(g, arrays.saved, away, arrays.scaling, (place, shift, count), follows, dt)
+    g = behind(g, arrays.saved, away, arrays.scaling, (place, shift, count), follows, dt)
     if arrays.kept != 0:
         store(arrays.kept + place, g, count, dt)
     return g, away
@@ -252,15 +250,15 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, saved, x, norm, follows,
     rows, channels = x.shape
     row_bytes = channels * size
     whole = channels // width * width
-    cached = _cached(scratch, var, channels, eps, dt)
+    cached = cached_sums(scratch, var, channels, eps, dt)
     places = Saved(address(saved) if saved.size else 0, saved.dtype), address(masked) if masked.size else 0
-    scaling = _scaling_of(norm, _behind_sums(scratch, dt), follows, dt)
+    scaling = scaling_of(norm, room_behind_sums(scratch, dt), follows, dt)
     arrays = Arrays(address(grad), *places, address(x), address(mean), x.dtype, scaling)
     apart = distances.size > 0
     for part in range(begin, end):
         stop = min((part + 1) * PART_ROWS, rows)
         for block in range(part * PART_ROWS, stop, _FLUSH_ROWS):
-            _clear_sums(cached, channels, dt)
+            clear_sums(cached, channels, dt)
             last = min(block + _FLUSH_ROWS, stop)
             for i in range(block, last, 4):
                 place, several = i * row_bytes, min(4, last - i)
@@ -269,7 +267,7 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, saved, x, norm, follows,
                 if whole < channels:
                     rest = whole * size, channels - whole, apart
                     _add_rows(arrays, place, several, row_bytes, cached, rest, follows, dt)
-            _flush(scratch, sums, products, distances, part, channels, block == part * PART_ROWS)
+            flush_sums(scratch, sums, products, distances, part, channels, block == part * PART_ROWS)
 
 
 @device
@@ -323,14 +321,14 @@ def gradient_constants(begin, end, rows, grad_gamma, grad_beta, gamma, rests, va
 
 
 @device
-def _constants_at(mean, constants, dt):
+def constants_at(mean, constants, dt):
     """Addresses of the mean and of each row of constants."""
     place, row = address(constants), constants.shape[1] * itemsize(dt)
     return address(mean), place, place + row, place + 2 * row, place + 3 * row
 
 
 @device
-def _applied(g, x, constants, shift, count, stored, dt):
+def applied(g, x, constants, shift, count, stored, dt):
     """A * g + k * z + b."""
     mean, rstd, a, b, k = constants
     z = _away(x, shift, load(mean + shift, count, dt), count, stored, dt) * load(rstd + shift, count, dt)
@@ -352,8 +350,8 @@ class GradientRow(NamedTuple):
 @device
 def _apply_part(row, constants, shift, count, stream, dt):
     grad, y, x, residual, target, (x_type, y_type, out_type) = row
-    g = _gradient(grad, y, shift, count, y_type, dt)
-    value = _applied(g, x, constants, shift, count, x_type, dt)
+    g = rectified_gradient(grad, y, shift, count, y_type, dt)
+    value = applied(g, x, constants, shift, count, x_type, dt)
     if residual != 0 and stream:
         vstore_stream(residual + shift, g)
     elif residual != 0:
@@ -369,7 +367,7 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, resi
     width = lanes(dt)
     rows, channels = x.shape
     whole = channels // width * width
-    places = _constants_at(mean, constants, dt)
+    places = constants_at(mean, constants, dt)
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
         rectified = address(y) + stored_bytes(place, y.dtype, dt) if y.size else 0
@@ -381,92 +379,6 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, resi
             _apply_part(row, places, c * size, width, stream, dt)
         if whole < channels:
             _apply_part(row, places, whole * size, channels - whole, False, dt)
-
-
-@device
-def _cell_of(source, cell, row_bytes, pixel_bytes, count, stored, dt):
-    """The value of each channel in its cell, 0 to 3, of the window at `source`."""
-    value = load_stored(source, count, stored, dt)
-    value = vselect_eq(cell, vsplat(1, dt), load_stored(source + pixel_bytes, count, stored, dt), value)
-    value = vselect_eq(cell, vsplat(2, dt), load_stored(source + row_bytes, count, stored, dt), value)
-    corner = load_stored(source + row_bytes + pixel_bytes, count, stored, dt)
-    return vselect_eq(cell, vsplat(3, dt), corner, value)
-
-
-@kernel
-def batch_norm_pool_gradient_sums(begin, end, scratch, pooled, x, norm, follows, masked, sums, products):
-    """The sums behind an activation and a 2x2 max pooling: a pooled image a part.
-
-    `pooled` is (gradient, y or empty, argmax), the others are as of `batch_norm_gradient_sums`.
-    """
-    (grad, y, argmax), (_, _, mean, var, eps) = pooled, norm
-    dt, stored, index_dt = grad.dtype, x.dtype, argmax.dtype
-    size = itemsize(dt)
-    width = lanes(dt)
-    _, in_h, in_w, channels = x.shape
-    _, out_h, out_w, _ = grad.shape
-    pixel_bytes = channels * itemsize(stored)
-    row_bytes = in_w * pixel_bytes
-    cached = _cached(scratch, var, channels, eps, dt)
-    total_at, product_at, _, rstd_at = cached
-    saved = Saved(address(y) if y.size else 0, y.dtype)
-    scaling = _scaling_of(norm, _behind_sums(scratch, dt), follows, dt)
-    for part in range(begin, end):
-        for p in range(out_h):
-            _clear_sums(cached, channels, dt)
-            for q in range(out_w):
-                pixel = ((part * out_h + p) * out_w + q) * channels
-                source = address(x) + ((part * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
-                for c in range(0, channels, width):
-                    shift, count = c * size, min(width, channels - c)
-                    place = (pixel + c) * size
-                    cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
-                    value = _cell_of(source + c * itemsize(stored), cell, row_bytes, pixel_bytes, count, stored, dt)
-                    away = value - load(address(mean) + shift, count, dt)
-                    g = load(address(grad) + place, count, dt)
-                    g = _behind(g, saved, away, scaling, (place, shift, count), follows, dt)
-                    if masked.size:
-                        store(address(masked) + place, g, count, dt)
-                    z = away * load(rstd_at + shift, count, dt)
-                    store(total_at + shift, load(total_at + shift, count, dt) + g, count, dt)
-                    store(product_at + shift, vfma(g, z, load(product_at + shift, count, dt)), count, dt)
-            _flush(scratch, sums, products, sums[:0], part, channels, p == 0)
-
-
-@kernel
-def batch_norm_pool_gradient_apply(begin, end, pooled, x, mean, constants, out):
-    """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task; `pooled` as above."""
-    grad, y, argmax = pooled
-    dt, stored, out_stored, index_dt = grad.dtype, x.dtype, out.dtype, argmax.dtype
-    size = itemsize(dt)
-    width = lanes(dt)
-    _, in_h, in_w, channels = x.shape
-    _, out_h, out_w, _ = grad.shape
-    pixel_bytes = channels * size
-    places = _constants_at(mean, constants, dt)
-    pairs = (in_h + 1) // 2
-    zero, rectified = vsplat(0, dt), address(y) if y.size else 0
-    for task in range(begin, end):
-        image, p = task // pairs, task % pairs
-        for q in range((in_w + 1) // 2):
-            pixel = ((image * out_h + p) * out_w + q) * channels
-            start = ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
-            in_bounds = p < out_h and q < out_w
-            for c in range(0, channels, width):
-                shift, count = c * size, min(width, channels - c)
-                g, cell = zero, zero
-                if in_bounds:
-                    g = _gradient(address(grad), rectified, (pixel + c) * size, count, y.dtype, dt)
-                    cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
-                for i in range(4):
-                    r, s = i // 2, i % 2
-                    if 2 * p + r < in_h and 2 * q + s < in_w:
-                        place = start + (r * in_w + s) * pixel_bytes
-                        won = vselect_eq(cell, vsplat(i, dt), g, zero)
-                        values = address(x) + stored_bytes(place, stored, dt)
-                        value = _applied(won, values, places, shift, count, stored, dt)
-                        target = address(out) + stored_bytes(place + shift, out_stored, dt)
-                        put_stored(target, value, count, False, out_stored, dt)
 
 
 NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
