@@ -317,6 +317,11 @@ def test_subsample_pad_by_hand(backend, rng, channels, stride):
     np.testing.assert_array_equal(got, back)
 
 
+def test_subsample_pad_takes_every_pixel_by_default(backend, rng):
+    x = fc.asarray(rng.standard_normal((2, 5, 7, 4)).astype(np.float32))
+    np.testing.assert_array_equal(fc.to_numpy(nn.SubsamplePad(4).build((5, 7, 4))(x)), fc.to_numpy(x))
+
+
 def test_global_pooling_by_hand(backend, rng):
     """Also of maps with more cells than a byte counts."""
     x = rng.standard_normal((2, 23, 17, 3))
