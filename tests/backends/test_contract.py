@@ -206,6 +206,7 @@ def test_set_num_threads_changes_no_bits(backend: Backend, rng: np.random.Genera
     try:
         for count in (1, 2, 4):
             backend.set_num_threads(count)
+            assert backend.num_threads == (count if backend.name == "numba" else 1)
             y = F.conv2d(x, weight, padding=1)
             results.append(
                 (y.tobytes(), F.conv2d_backward_weight(y, x, weight_shape=weight.shape, padding=1).tobytes())

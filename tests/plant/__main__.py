@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -48,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
         trial = Trial(copy, given.deadline)
         for number, fault in todo:
             print(f"{number:3} {fault}", flush=True)
-            outcome = trial(fault, whole=given.whole)
+            outcome = trial(fault, words=shlex.split(given.tests), whole=given.whole)
             print(f"    {outcome.status} after {outcome.seconds:.0f} s: {outcome.by}", flush=True)
             results.append({"number": number, "fault": asdict(fault), **asdict(outcome)})
             given.out.write_text(json.dumps(results, indent=1))
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     trial = commands.add_parser("run", parents=[choice], help="plant them and run the tests")
     trial.add_argument("--out", type=Path, required=True)
     trial.add_argument("--deadline", type=float, default=DEADLINE, help=f"seconds for a run of pytest ({DEADLINE})")
+    trial.add_argument("--tests", default="", help="words for pytest, in place of the tests of each fault's file")
     trial.add_argument("--whole", action="store_true", help="ask the whole default suite before a fault has survived")
     commands.add_parser("show", help="print what was found").add_argument("found", type=Path)
     given = parser.parse_args(arguments)

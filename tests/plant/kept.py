@@ -37,11 +37,36 @@ class Kept:
 
 
 KEPT = [
+    Kept("fastconv/_files.py", "file.flush()", "pass", "tests/test_files.py"),
+    Kept(
+        "fastconv/functional.py",
+        'return _backward_bias(grad_output, "(N, K)")',
+        "return None",
+        "tests/test_functional.py::test_results_are_new_contiguous_and_of_the_type_of_the_inputs",
+    ),
+    Kept(
+        "fastconv/cli/evaluate.py",
+        "broken = int(np.count_nonzero(~np.isfinite(logits).all(1)))",
+        "broken = int(np.count_nonzero(~np.isfinite(logits).all(2)))",
+        "tests/cli/test_evaluate.py",
+    ),
     Kept(
         "fastconv/data/loader.py",
         "if not x.ndim or x.shape[:1] != y.shape[:1]:",
         "if not x.ndim and x.shape[:1] != y.shape[:1]:",
         "tests/data/test_loader.py",
+    ),
+    Kept(
+        "fastconv/models/residual.py",
+        "*(GlobalMaxPool2d(), Dense(num_classes, bias=False)),",
+        "*(GlobalMaxPool2d(), Dense(num_classes)),",
+        "tests/models/test_models.py::test_counts_and_shapes",
+    ),
+    Kept(
+        "fastconv/nn/model/weights.py",
+        'if manifest["kind"] != kind:',
+        'if not (manifest["kind"] != kind):',
+        "tests/nn/model/test_weights.py",
     ),
     Kept(
         "fastconv/optim/schedules.py",
@@ -50,9 +75,33 @@ KEPT = [
         "tests/optim/test_schedules.py",
     ),
     Kept(
-        "fastconv/cli/evaluate.py",
-        "broken = int(np.count_nonzero(~np.isfinite(logits).all(1)))",
-        "broken = int(np.count_nonzero(~np.isfinite(logits).all(2)))",
-        "tests/cli/test_evaluate.py",
+        "fastconv/training/parts.py",
+        "foreign = set(optimizer.parameters).difference(parameters)",
+        "foreign = set(parameters).difference(optimizer.parameters)",
+        "tests/training/test_trainer.py::test_what_a_trainer_is_made_of_is_checked",
+    ),
+    Kept(
+        "kernels/geometry.py",
+        "return windows - 1 if ceil_mode and (windows - 1) * stride >= size + low else windows",
+        "return windows - 1 if ceil_mode and (windows - 1) * stride > size + low else windows",
+        "tests/kernels/test_geometry.py",
+    ),
+    Kept(
+        "kernels/cpu/vector/simd.py",
+        "mantissa = 23 if value.dtype.bitwidth == 32 else 52",
+        "mantissa = 23 if value.dtype.bitwidth != 32 else 52",
+        "tests/kernels/cpu/vector/test_simd.py::test_scale_by_power",
+    ),
+    Kept(
+        "kernels/cuda/runtime/cubins.py",
+        "return next(filter(_is_whole, candidates), None)",
+        "return None",
+        "tests/kernels/cuda/test_cubins.py::test_compiled_once_and_found_again",
+    ),
+    Kept(
+        "kernels/cuda/pool/avg_pool.cu",
+        "for (int k = 0; k < W; ++k) part.lane[k] += term.lane[k];",
+        "for (int k = 1; k < W; ++k) part.lane[k] += term.lane[k];",
+        "tests/backends/emulator/test_ops.py::test_one_case_of_each_operation[avg_pool2d-2x2-c64-count-pad]",
     ),
 ]

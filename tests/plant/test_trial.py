@@ -42,9 +42,10 @@ def test_killed_survived_and_hung(tree: Path) -> None:
     outcome = trial(fault("a < b"))
     assert (outcome.status, outcome.by) == ("killed", "tests/data/test_thing.py::test_larger")
     outcome = trial(fault("a >= b"))  # what cannot be noticed
-    assert (outcome.status, outcome.by) == ("survived", "tests/data/test_thing.py")  # the room's fail without it
+    assert (outcome.status, outcome.by) == ("survived", "tests/data/test_thing.py; tests/data")
+    assert trial._broken == ["tests/data/test_wrong.py::test_wrong"]  # without the fault too
     assert (tree / "fastconv" / "data" / "thing.py").read_text() == RIGHT
-    trial._deadline = 3
+    trial._deadline = 15
     assert trial(fault("[1 for _ in iter(int, 1)]")).status == "hung"
 
 
@@ -109,7 +110,8 @@ def test_results_are_kept_and_not_taken_twice(tmp_path: Path, monkeypatch, capsy
     class Silent:
         def __init__(self, copy: Path, deadline: float) -> None: ...
 
-        def __call__(self, fault: Fault, *, whole: bool) -> Outcome:
+        def __call__(self, fault: Fault, *, words: list[str], whole: bool) -> Outcome:
+            assert words == []
             asked.append(fault)
             return Outcome("survived" if len(asked) == 2 else "killed", "tests/x.py", 1.0)
 

@@ -41,29 +41,40 @@ def planted(copy: Path, fault: Fault) -> Iterator[None]:
 
 
 class Trial:
-    """Runs tests in one copy of the tree, and knows which of them pass there without a fault."""
+    """Runs tests in one copy of the tree, and knows which of them fail there without a fault."""
 
     def __init__(self, copy: Path, deadline: float = DEADLINE) -> None:
         self._copy, self._deadline = copy, deadline
-        self._passes: dict[tuple[str, ...], bool] = {}
+        self._broken: list[str] = []
         self._environment = environment(copy)
 
-    def __call__(self, fault: Fault, *, whole: bool = False) -> Outcome:
-        """Plant a fault and run the tests of its file, stage by stage, until one fails."""
+    def __call__(self, fault: Fault, *, words: Sequence[str] = (), whole: bool = False) -> Outcome:
+        """Plant a fault and run the tests of its file, stage by stage, or those of `words`, until one fails."""
         begin, asked = time.perf_counter(), []
-        for words in (*stages(fault.file, self._copy), *([EVERYTHING] if whole else [])):
-            if not self._passes_without(words):
-                continue
-            with planted(self._copy, fault):
-                status, by = self.run(words)
-            asked.append(" ".join(words))
-            if status != "passed":
-                return Outcome("hung" if status == "hung" else "killed", by, time.perf_counter() - begin)
+        found = [tuple(words)] if words else stages(fault.file, self._copy)
+        for stage in (*found, *([EVERYTHING] if whole else [])):
+            status, by = self._try(fault, stage)
+            if status in ("failed", "hung"):
+                return Outcome("killed" if status == "failed" else "hung", by, time.perf_counter() - begin)
+            if status == "passed":
+                asked.append(" ".join(stage))
         if not asked:
-            raise RuntimeError(
-                f"{fault.file}: none of its tests passes without a fault: {stages(fault.file, self._copy)}"
-            )
+            raise RuntimeError(f"{fault.file}: none of its tests passes without a fault: {found}")
         return Outcome("survived", "; ".join(asked), time.perf_counter() - begin)
+
+    def _try(self, fault: Fault, words: Sequence[str]) -> tuple[str, str]:
+        """Run tests with a fault; one that fails without it too is left out, and they run again."""
+        while True:
+            with planted(self._copy, fault):
+                status, by = self.run((*words, *(f"--deselect={test}" for test in self._broken)))
+            if status == "hung" and self.run(words)[0] != "passed":
+                raise RuntimeError(f"{' '.join(words)}: more than {self._deadline:.0f} s without a fault too")
+            if status != "failed" or "::" not in by or self.run([by, "-m", ""])[0] == "passed":
+                return status, by
+            if by in self._broken:
+                return "empty", ""
+            print(f"    left out, for it fails without a fault too: {by}", flush=True)
+            self._broken.append(by)
 
     def run(self, words: Sequence[str]) -> tuple[str, str]:
         """Run pytest; return "passed", "failed", "hung" or "empty", and the test that failed."""
@@ -85,21 +96,12 @@ class Trial:
             return "hung", " ".join(words)
         finally:
             _end(process)
-        if process.returncode == 4:
+        if process.returncode == 4 and "while loading conftest" not in output:
             raise RuntimeError(f"pytest does not take {words}:\n{output[-2000:]}")
         if process.returncode in (0, 5):
             return ("passed", "") if process.returncode == 0 else ("empty", "")
-        failed = re.search(r"^(?:FAILED|ERROR) (\S+)", output, re.M)
-        return "failed", failed.group(1) if failed else output.strip().rpartition("\n")[2][:200]
-
-    def _passes_without(self, words: tuple[str, ...]) -> bool:
-        """Tell whether these tests pass on the tree as it is; others can't show anything."""
-        if words not in self._passes:
-            status, by = self.run(words)
-            if status in ("failed", "hung"):
-                print(f"    not asked, for it fails without a fault too: {by}", flush=True)
-            self._passes[words] = status == "passed"
-        return self._passes[words]
+        found = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$|^(Fatal Python error: .*)", output, re.M)
+        return "failed", found[1] or found[2] if found else output.strip().rpartition("\n")[2][:200]
 
 
 def _go_first() -> None:

@@ -160,6 +160,11 @@ WRONG = {
         "checks",
         r"out of bounds: write of 4 bytes.*shared memory, in no array",
     ),
+    "two bytes behind the end": (
+        "((short*)x)[128 + threadIdx.x] = 0;",
+        "checks",
+        r"out of bounds: write of 2 bytes at byte \d+ of array 0, which has 256",
+    ),
     "misaligned": ("*(float4*)(x + threadIdx.x % 2) = float4{};", "", r"misaligned"),
     "barrier that not all reach": ("if (threadIdx.x < 32) __syncthreads();", "", r"ended while|have ended"),
     "barriers in two places": (
@@ -192,6 +197,25 @@ def test_wrong_kernel_is_stopped_with_the_reason(run, name: str) -> None:
         run(source, np.ones(64, np.float32), threads=64, blocks=2 if "blocks" in name else 1, how=how)
     (after,) = run('extern "C" __global__ void probe(float* x) { x[threadIdx.x] *= 2; }', np.ones(64, np.float32))
     assert (after[:32] == 2).all()  # the emulator goes on working
+
+
+def test_a_block_gets_all_the_shared_memory_and_no_more(run) -> None:
+    from fastconv.backends.emulator import KernelError
+
+    limit = get_backend("cuda-emulator").device.shared_memory_per_block
+    probe, x = 'extern "C" __global__ void probe(float* x) { x[threadIdx.x] *= 2; }', np.ones(32, np.float32)
+    (after,) = run(probe, x, shared=limit)
+    assert (after == 2).all()
+    with pytest.raises(KernelError, match=f"the block asks for {limit + 1} bytes of {limit}"):
+        run(probe, x, shared=limit + 1)
+
+
+def test_a_listener_hears_what_is_launched_while_it_listens(run) -> None:
+    probe, x, heard = 'extern "C" __global__ void probe(float* x) {}', np.ones(32, np.float32), []
+    with get_backend("cuda-emulator").device.listening(lambda launch: heard.append(launch.kernel.name)):
+        run(probe, x)
+    run(probe, x)
+    assert heard == ["probe"]
 
 
 def test_copies_land_late_or_at_once(run) -> None:

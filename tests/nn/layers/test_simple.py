@@ -25,6 +25,11 @@ def test_subsample_pad_by_hand(backend, rng, channels, stride):
     np.testing.assert_array_equal(got, back)
 
 
+def test_subsample_pad_takes_every_pixel_by_default(backend, rng):
+    x = fc.asarray(rng.standard_normal((2, 5, 7, 4)).astype(np.float32))
+    np.testing.assert_array_equal(fc.to_numpy(nn.SubsamplePad(4).build((5, 7, 4))(x)), fc.to_numpy(x))
+
+
 def test_dropout_draws_from_the_stream(backend):
     layer = nn.Dropout(0.5).build((100,))
     x = fc.asarray(np.ones((8, 100), np.float32))

@@ -16,6 +16,7 @@ from fastconv.kernels.cpu.elementwise.maps import scale
 from fastconv.kernels.cpu.runtime import launch as launching
 from fastconv.kernels.cpu.runtime.float_state import flush_subnormals, restore_float_state
 from fastconv.kernels.cpu.runtime.launch import kernel, launch, set_num_threads, thread_rows
+from fastconv.kernels.cpu.runtime.settings import MOST_THREADS
 from fastconv.kernels.cpu.runtime.team import (
     ARGUMENTS,
     DONE,
@@ -524,3 +525,9 @@ def test_an_interrupt_anywhere_leaves_the_team_to_the_next_launch():
         launch(count_tasks, 64, counts, scratch=scratch)
         assert free(), f"after an interrupt at line {lines}"
     assert lines > 10
+
+
+def test_every_helper_has_a_cache_line_of_its_own_to_wait_at():
+    words, place = make_control()
+    assert place == words.ctypes.data
+    assert words.nbytes >= HELPERS + 64 * MOST_THREADS
