@@ -50,3 +50,37 @@ def test_results_are_off_by_roundings_alone(tmp_path) -> None:
     errors = json.loads(done.stdout)
     assert len(errors) == 3 * len(SHAPES)
     assert all(error < 2.0**-6 for error in errors), errors
+
+
+BEHIND = """
+import json
+from benchmarks.digest.imitation import imitate
+imitate()
+import numpy as np
+from fastconv.backends import get_backend
+from fastconv.kernels.epilogue import Epilogue
+from fastconv.kernels.geometry import ConvGeometry
+from fastconv.kernels.pointwise import POINTWISE
+
+backend, rng, gelu = get_backend("numba"), np.random.default_rng(0), POINTWISE["gelu"]()
+pool = backend.pool
+x, weight, addend = (rng.standard_normal(s).astype(np.float32) for s in ((2, 6, 6, 40), (1, 1, 40, 19), (2, 6, 6, 19)))
+how = {"geometry": ConvGeometry((1, 1)), "input_shape": x.shape, "precision": "fast", "algorithm": "auto"}
+weight = backend.prepare_conv2d_weight(weight, **how, workspace=pool)
+z, y, before = (np.empty(addend.shape, np.float32) for _ in range(3))
+backend.conv2d(x, weight, None, Epilogue(True), addend=addend, out=z, workspace=pool)
+backend.conv2d(x, weight, None, Epilogue(True, gelu), addend=addend, out=y, before=before, workspace=pool)
+want = np.empty_like(z)
+backend.activate(gelu, z, out=want)
+print(json.dumps([weight.algorithm.form, bool((y == want).all()), bool((before == z).all())]))
+"""
+
+
+@pytest.mark.slow
+def test_an_activation_behind_gives_what_it_does_alone(tmp_path) -> None:
+    environment = {**os.environ, "FASTCONV_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", BEHIND], env=environment, capture_output=True, text=True, timeout=900)
+    if "UnsupportedError: precision" in done.stderr:
+        pytest.skip("needs a CPU with AVX-512")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["bf16", True, True]
