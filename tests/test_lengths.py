@@ -32,7 +32,6 @@ MANY_PARAMETERS = """
 _statistics
 """
 LONG_FILES = """
-conv2d.py
 functional.py
 simd.py
 tile.py
