@@ -31,11 +31,7 @@ LONG_FUNCTIONS = """
 MANY_PARAMETERS = """
 _statistics
 """
-LONG_FILES = """
-conv2d.py
-simd.py
-tile.py
-"""
+LONG_FILES = ""
 
 
 @dataclass(frozen=True)
