@@ -9,7 +9,7 @@
 A fault is one small change of fastconv/ or kernels/: a comparison or an operation swapped, a constant off by one, a
 condition negated, an argument left at its default, another value returned, a statement deleted. Rooms get faults in
 proportion to their lines. Each is planted in a copy of the tree, never in the checkout; the tests that mirror the file
-run first, then those of its room, then, with `--whole`, the default suite; or those that `--tests` names. What failed is
-run once more without the fault. A test that hangs with the fault only has noticed too. What is there in FOUND.json is
+run first, then those of its room, then, with `--whole`, the default suite; or those that `--tests` names. What fails
+is run again without the fault. A test that hangs with the fault only has noticed too. What is there in FOUND.json is
 not run again.
 """
