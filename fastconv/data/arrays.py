@@ -57,7 +57,7 @@ def arrays(
     numbers, names = _numbered(labels, class_names)
     if mean is None or std is None:
         found = channel_statistics(images)
-        mean, std = mean or found[0], std or found[1]
+        mean, std = found[0] if mean is None else mean, found[1] if std is None else std
     return Dataset(name, images, numbers, names, tuple(mean), tuple(std))
 
 

@@ -34,6 +34,7 @@ def test_arrays_takes_names_of_classes(images, labels):
     assert data.class_names == ("a b", "cat", "ß")
     assert data.labels[:4].tolist() == [2, 1, 0, 2]
     assert (data.mean, data.std) == ((0, 0, 0), (1, 1, 1))
+    assert arrays(images, labels, mean=np.array([0.1, 0.2, 0.3])).mean == (0.1, 0.2, 0.3)
     assert arrays(images, names, class_names=("cat", "a b", "ß", "dog")).labels[:3].tolist() == [2, 0, 1]
     with pytest.raises(DataError, match="labels: got 'a b'; allowed: cat, ß"):
         arrays(images, names, class_names=("cat", "ß"))
