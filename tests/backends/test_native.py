@@ -20,17 +20,16 @@ from fastconv.kernels.pointwise import POINTWISE
 from tests.backends.cases.fused import SMALL
 from tests.backends.op_case import Case
 
-RELU = frozenset(("relu",))
-CPU = {
-    "conv2d": Native(adds=True, activations=RELU, pools=True),
-    "conv2d_backward_input": Native(adds=True, activations=RELU),
-    "conv2d_max_pool2d_backward": Native(activations=RELU),
-    "conv2d_backward_input_norm": Native(adds=True, activations=RELU),
-    "normalise": Native(adds=True, activations=RELU, pools=True),
-    "batch_norm_backward": Native(adds=True, activations=RELU, pools=True),
-    "activate_backward_bias": Native(activations=RELU),
-}
 ALL = frozenset(POINTWISE)
+CPU = {
+    "conv2d": Native(adds=True, activations=ALL, pools=True, keeps=True),
+    "conv2d_backward_input": Native(adds=True, activations=ALL),
+    "conv2d_max_pool2d_backward": Native(activations=ALL),
+    "conv2d_backward_input_norm": Native(adds=True, activations=ALL),
+    "normalise": Native(adds=True, activations=ALL, pools=True, keeps=True),
+    "batch_norm_backward": Native(adds=True, activations=ALL, pools=True, keeps=True),
+    "activate_backward_bias": Native(activations=ALL),
+}
 CUDA = {
     "conv2d": Native(adds=True, activations=ALL, keeps=True),
     "conv2d_backward_input": Native(adds=True, activations=ALL),
