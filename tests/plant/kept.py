@@ -40,7 +40,7 @@ KEPT = [
     Kept("fastconv/_files.py", "file.flush()", "pass", "tests/test_files.py"),
     Kept(
         "fastconv/functional.py",
-        'return _backward_bias(grad_output, "(N, K)")',
+        'return sum_rows(grad_output, "(N, K)")',
         "return None",
         "tests/test_functional.py::test_results_are_new_contiguous_and_of_the_type_of_the_inputs",
     ),
@@ -88,8 +88,8 @@ KEPT = [
     ),
     Kept(
         "kernels/cpu/vector/simd.py",
-        "mantissa = 23 if value.dtype.bitwidth == 32 else 52",
-        "mantissa = 23 if value.dtype.bitwidth != 32 else 52",
+        "mantissa = 23 if vector.dtype.bitwidth == 32 else 52",
+        "mantissa = 23 if vector.dtype.bitwidth != 32 else 52",
         "tests/kernels/cpu/vector/test_simd.py::test_scale_by_power",
     ),
     Kept(
