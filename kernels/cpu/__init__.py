@@ -1,4 +1,4 @@
-"""Numba kernels, in wings: runtime, vector, elementwise, pool, norm, conv. None imports one that comes later.
+"""Numba kernels, in wings: runtime, vector, elementwise, loss, pool, norm, conv. None imports one that comes later.
 
 TABLE names the kernels that carry out each operation of the contract; the backend, the tests, the benchmarks and
 kernels/README.md use the same names.
@@ -78,8 +78,8 @@ TABLE = {
     "split": ("elementwise.move.copy_channels",),
     "subsample_pad": ("elementwise.move.subsample",),
     "subsample_pad_backward": ("elementwise.move.spread",),
-    "softmax_cross_entropy": ("elementwise.softmax.softmax_cross_entropy_rows", "elementwise.softmax.sum_losses"),
-    "count_correct": ("elementwise.softmax.count_correct_rows",),
+    "softmax_cross_entropy": ("loss.softmax.softmax_cross_entropy_rows", "loss.softmax.sum_losses"),
+    "count_correct": ("loss.softmax.count_correct_rows",),
     "dropout": ("elementwise.dropout.dropout_elements",),
     "augment": ("elementwise.augment.augment_images",),
     "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),

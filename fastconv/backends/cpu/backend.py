@@ -32,7 +32,8 @@ try:
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
     from fastconv.kernels.cpu.elementwise import dropout as dropping
-    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce, softmax
+    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce
+    from fastconv.kernels.cpu.loss import softmax
     from fastconv.kernels.cpu.norm import backward, normalise
     from fastconv.kernels.cpu.norm import batch_norm as norm
     from fastconv.kernels.cpu.pool import avg_pool, max_pool

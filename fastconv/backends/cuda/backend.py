@@ -18,7 +18,8 @@ from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
 from fastconv.kernels.cuda.elementwise import dropout as dropping
-from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce, softmax
+from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce
+from fastconv.kernels.cuda.loss import softmax
 from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
 

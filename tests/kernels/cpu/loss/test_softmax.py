@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastconv.backends.memory import Pool
-from fastconv.kernels.cpu.elementwise.softmax import count_correct, softmax_cross_entropy
+from fastconv.kernels.cpu.loss.softmax import count_correct, softmax_cross_entropy
 from fastconv.kernels.cpu.runtime import launch
 
 

@@ -24,7 +24,7 @@ from ..vector.simd import (
     vstore_part,
     vsum,
 )
-from .pointwise import vector_exp
+from ..elementwise.pointwise import vector_exp
 
 _BLOCK = 8192  # elements
 
