@@ -16,8 +16,8 @@ import numpy as np
 from fastconv._attributes import is_ours, settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Shape
-from fastconv.losses import DeclaredLoss, Targets
+from fastconv.backends.contract.types import Array
+from fastconv.losses import DeclaredLoss
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.undo import arenas_of
 from fastconv.nn.model.model import Layer
@@ -43,6 +43,11 @@ def parts_of(model: Layer, loss: DeclaredLoss, optimizer: Optimizer) -> list[_Pa
     return [*model.walk(), loss, optimizer]
 
 
+def form_of(x: Array, y: Array) -> tuple[Any, ...]:
+    """Return what of a batch decides on the kernels of a step."""
+    return tuple(x.shape), tuple(y.shape), y.dtype
+
+
 class CapturedStep:
     """Forward, loss, backward and update on batches of one shape.
 
@@ -51,27 +56,30 @@ class CapturedStep:
     model, loss, optimizer : all of which declare their settings
     seed : int
         Of dropout.
-    x : array
-        A batch of the shape that is captured; nothing is computed with it.
+    batch : pair of arrays
+        Of the shapes and types that are captured; nothing is computed with it.
 
     Attributes
     ----------
-    shape : tuple of int
-        Of the batch.
+    form : tuple
+        Shape of the inputs, shape and type of the targets.
     statistics : list of array
         What the forward of a step writes: the flat arrays of the model's buffers.
     works : bool
         Whether the backend could capture the step.
     """
 
-    def __init__(self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, seed: int, x: Array) -> None:
+    def __init__(
+        self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, seed: int, batch: tuple[Array, Array]
+    ) -> None:
+        x, y = batch
         self._model, self._loss, self._optimizer, self._seed = model, loss, optimizer, seed
         self._backend: Backend = model.backend
         self._parameters = tuple(model.parameters())
-        self.shape: Shape = tuple(x.shape)
+        self.form = form_of(x, y)
         self._x = self._backend.empty(x.shape, x.dtype)
         self._backend.copy(x, out=self._x)
-        targets = loss.targets(Targets((x.shape[0], *model.infer(x.shape[1:])), model.dtype))
+        targets = loss.checked_targets(y, (x.shape[0], *model.infer(x.shape[1:])), model.dtype)
         self._y = self._backend.asarray(np.zeros(targets.shape, targets.dtype))
         self._step = self._backend.asarray(np.zeros(1, np.int64))
         self.statistics = arenas_of(model.buffers())
@@ -112,9 +120,9 @@ class CapturedStep:
         """
         if self._replay is None:
             return None
-        backend, optimizer = self._backend, self._optimizer
+        backend, optimizer, predictions = self._backend, self._optimizer, self._predictions
         backend.copy(x, out=self._x)
-        backend.copy(self._loss.checked_targets(y, self._predictions.shape), out=self._y)
+        backend.copy(self._loss.checked_targets(y, predictions.shape, predictions.dtype), out=self._y)
         self._step[0] = step % 2**32
         updates = optimizer.steps
         try:
@@ -126,7 +134,7 @@ class CapturedStep:
             raise
         loss = backend.empty((), self._loss_value.dtype)
         backend.copy(self._loss_value, out=loss)
-        return loss, self._predictions
+        return loss, predictions
 
     def _capture(self) -> Callable[[], bool] | None:
         try:

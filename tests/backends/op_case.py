@@ -28,7 +28,8 @@ _TF32 = 2.0**-10 + 2.0**-22
 Arrays = dict[str, np.ndarray]
 Call = Callable[[Backend, Arrays, Arrays, Workspace], None]
 
-OF_A_LIST = ("activate", "activate_backward", "update")  # the name of a case begins with what it is called with
+# The name of a case begins with what it is called with.
+OF_A_LIST = ("activate", "activate_backward", "loss_and_grad", "update")
 
 _GUARD = 1024  # bytes before and behind each array
 _POISON = 0xFF  # in arrays at first: a float of these bytes is NaN, an index of these bytes is out of every range

@@ -1,16 +1,17 @@
-"""Softmax cross-entropy with its gradient, and counting right answers: two passes over each row, sums in float64.
+"""Softmax cross-entropy with its gradient: two passes over each row, sums in float64.
 
 Vectors run along the classes and the exponentials wait in the gradient's place. What concerns the label is computed in
 float64 from the sum without the largest term, so that a loss and a gradient near zero keep their digits. A task is a
-block of rows of about 8,192 elements; blocks are added in order. Cost: one vector exponential an element and two scalar
-functions a row.
+block of rows of about 8,192 elements. Cost: one vector exponential an element and two scalar functions a row; rows of
+targets, and weights of classes, go element by element behind the exponentials.
 """
 
 import math
 
 import numpy as np
 
-from ..runtime.launch import device, kernel, launch
+from ..elementwise.pointwise import vector_exp
+from ..runtime.launch import device, kernel
 from ..vector.simd import (
     address,
     itemsize,
@@ -24,9 +25,7 @@ from ..vector.simd import (
     vstore_part,
     vsum,
 )
-from ..elementwise.pointwise import vector_exp
-
-_BLOCK = 8192  # elements
+from .weights import clear_row, divisor, weight_of
 
 
 @device
@@ -60,25 +59,38 @@ def _exponentials(values, results, classes, largest, dt):
     return ones, others
 
 
+@device
+def _largest(values, row, classes, dt):
+    """Return the largest element of a row, NaN if one is: `values` is its address, `row` where results will be."""
+    width = lanes(dt)
+    _candidates(values, address(row), classes, dt)
+    largest = row[0]
+    for k in range(1, min(classes, width)):
+        if row[k] > largest or math.isnan(largest):
+            largest = row[k]
+    return largest
+
+
 @kernel
-def softmax_cross_entropy_rows(begin, end, logits, labels, label_smoothing, block_rows, losses, grad):
-    """One block of rows a task."""
+def softmax_cross_entropy_rows(begin, end, logits, labels, parameters, counted, block_rows, losses, grad):
+    """One block of rows a task, each with a class."""
     rows, classes = logits.shape
     dt = logits.dtype
     width, size = lanes(dt), itemsize(dt)
-    rest, kept = label_smoothing / classes, 1.0 - label_smoothing
+    rest, kept = parameters[0] / classes, 1.0 - parameters[0]
+    divided_by = divisor(counted)
     for block in range(begin, end):
         loss = 0.0
         for n in range(block * block_rows, min((block + 1) * block_rows, rows)):
+            weight = weight_of(counted, n)
+            if weight == 0.0:
+                clear_row(grad[n])
+                continue
             values, results = address(logits) + n * classes * size, address(grad) + n * classes * size
-            _candidates(values, results, classes, dt)
-            largest = grad[n, 0]
-            for k in range(1, min(classes, width)):
-                if grad[n, k] > largest or math.isnan(largest):
-                    largest = grad[n, k]
+            largest = _largest(values, grad[n], classes, dt)
             ones, others = _exponentials(values, results, classes, largest, dt)
             total = ones + others
-            factor, less = vsplat(1 / (total * rows), dt), vsplat(-rest / rows, dt)
+            factor, less = vsplat(weight / (total * divided_by), dt), vsplat(-rest * weight / divided_by, dt)
             for k in range(0, classes, width):
                 count = min(width, classes - k)
                 e = vload_part(results + k * size, count, dt)
@@ -86,51 +98,53 @@ def softmax_cross_entropy_rows(begin, end, logits, labels, label_smoothing, bloc
             log_total = math.log1p((ones - 1) + others)
             label_shift = np.float64(logits[n, labels[n]]) - np.float64(largest)
             if kept != 0.0:
-                loss -= kept * (label_shift - log_total)
+                loss -= kept * weight * (label_shift - log_total)
             if rest != 0.0:
                 shifts = 0.0
                 for k in range(classes):
                     shifts += np.float64(logits[n, k]) - np.float64(largest)
-                loss -= rest * (shifts - classes * log_total)
+                loss -= rest * weight * (shifts - classes * log_total)
             excess = (math.exp(label_shift) - ones) - others  # p - 1, times the total
-            grad[n, labels[n]] = (excess / total + (1 - kept - rest)) / rows
-        losses[block] = loss / rows
+            grad[n, labels[n]] = (excess / total + (1 - kept - rest)) * weight / divided_by
+        losses[block] = loss / divided_by
+
+
+@device
+def _share(labels, targets, channel, parameters, n, k, classes):
+    """Return ``c[k] * q[k]`` of a row: what of its target falls on a class, smoothed and weighted."""
+    t = (1.0 if labels[n] == k else 0.0) if labels.size else np.float64(targets[n, k])
+    share = (1.0 - parameters[0]) * t + parameters[0] / classes
+    return share * np.float64(channel[k]) if channel.size else share
 
 
 @kernel
-def count_correct_rows(begin, end, logits, labels, out):
-    """All rows in one task."""
+def softmax_cross_entropy_targets(
+    begin, end, logits, labels, targets, channel, parameters, counted, block_rows, losses, grad
+):
+    """One block of rows a task; their targets are rows too, or classes that have weights."""
     rows, classes = logits.shape
-    for n in range(rows):
-        best = 0
-        for k in range(1, classes):
-            value, largest = logits[n, k], logits[n, best]
-            if value > largest or (math.isnan(value) and not math.isnan(largest)):
-                best = k
-        if best == labels[n]:
-            out[0] += 1
-
-
-@kernel
-def sum_losses(begin, end, losses, loss):
-    """The blocks in order, in one task."""
-    total = 0.0
-    for i in range(losses.size):
-        total += losses[i]
-    loss[0] = total
-
-
-def softmax_cross_entropy(logits, labels, *, label_smoothing, loss, grad_logits, workspace):
-    """Mean loss and its gradient."""
-    rows, classes = logits.shape
-    block_rows = max(1, _BLOCK // classes)
-    blocks = -(-rows // block_rows)
-    losses = workspace.empty((blocks,), "float64")
-    arguments = (float(label_smoothing), block_rows, losses, grad_logits)
-    launch(softmax_cross_entropy_rows, blocks, logits, labels, *arguments)
-    launch(sum_losses, 1, losses, loss.reshape(1))
-
-
-def count_correct(logits, labels, *, out):
-    """Number of rows whose largest logit is at the label."""
-    launch(count_correct_rows, 1, logits, labels, out)
+    dt = logits.dtype
+    size = itemsize(dt)
+    divided_by = divisor(counted)
+    for block in range(begin, end):
+        loss = 0.0
+        for n in range(block * block_rows, min((block + 1) * block_rows, rows)):
+            weight = weight_of(counted, n)
+            if weight == 0.0:
+                clear_row(grad[n])
+                continue
+            values, results = address(logits) + n * classes * size, address(grad) + n * classes * size
+            largest = _largest(values, grad[n], classes, dt)
+            ones, others = _exponentials(values, results, classes, largest, dt)
+            log_total = math.log1p((ones - 1) + others)
+            shares = 0.0
+            for k in range(classes):
+                share = _share(labels, targets, channel, parameters, n, k, classes)
+                shares += share
+                if share != 0.0:
+                    loss -= weight * share * (np.float64(logits[n, k]) - np.float64(largest) - log_total)
+            for k in range(classes):
+                p = np.float64(grad[n, k]) / (ones + others)
+                share = _share(labels, targets, channel, parameters, n, k, classes)
+                grad[n, k] = (p * shares - share) * weight / divided_by
+        losses[block] = loss / divided_by
