@@ -30,6 +30,7 @@ RESULTS = ROOT / "benchmarks" / "results" / "cuda_compile.json"
 TABLE = ROOT / "kernels" / "cuda" / "COMPILED.md"
 MODELS = ("lenet5", "keras_cnn", "resnet20", "resnet9")
 BATCH = 512
+_MORE = {"strict", "depthwise-many-pixels", "groups2", "softmax_cross_entropy-weighted-smoothed"}  # cases
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _one_case_of_each():
 
     cases = [case for case in CASES if "empty" not in case.id]
     chosen = {case.kind: case for case in reversed(cases)}
-    more = [case for case in cases if case.id in {"strict", "depthwise-many-pixels", "groups2"}]
+    more = [case for case in cases if case.id in _MORE]
     return [*chosen.values(), *more]
 
 

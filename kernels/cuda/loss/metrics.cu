@@ -65,6 +65,7 @@ extern "C" __global__ void __launch_bounds__(128)
         sums[4] += distance * distance;
     }
     for (double& sum : sums) sum = sum_over_warp(sum);
+    __syncwarp();  // all have read `out`
     if (lane) return;
     out[column] += rows;
     out[columns + column] = first;

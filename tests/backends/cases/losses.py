@@ -114,7 +114,7 @@ def _of_rows(name: str, *values: float) -> list[Case]:
 def _of_elements(name: str, *values: float) -> list[Case]:
     plain, other = LOSSES[name](), LOSSES[name](*values)
     cases = [
-        cost(plain, "chunks", 3, 67, 101),  # a chunk has 16,384 elements on the CPU, 4,096 on the GPU
+        cost(plain, "chunks", 3, 14, 101),  # a chunk has 4,096 elements on the GPU
         cost(other, "ragged", 5, 33, mean=False),
         cost(other, "weighted", 7, 3, 13, sample=True),
         cost(plain, "one", 1, 1),
