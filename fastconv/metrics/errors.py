@@ -50,6 +50,10 @@ class MeanBiasError(Metric):
         """Return the mean error."""
         return _mean(sums, 2)
 
+    def score(self, value: float) -> float:
+        """Return minus how far it is from zero."""
+        return -abs(value)
+
 
 class MeanAbsoluteError(Metric):
     """``mean of |x - t|``."""
@@ -60,6 +64,10 @@ class MeanAbsoluteError(Metric):
     def value(self, sums: np.ndarray) -> float:
         """Return the mean size of an error."""
         return _mean(sums, 3)
+
+    def score(self, value: float) -> float:
+        """Return minus the error."""
+        return -value
 
 
 class R2Score(Metric):

@@ -54,6 +54,10 @@ class Metric(Declared):
     def value(self, sums: np.ndarray) -> float | np.ndarray:
         """Return the metric from its sums; NaN of no rows."""
 
+    def score(self, value: float) -> float:
+        """Return one of its numbers as one that is the larger the better."""
+        return value
+
     def quantities(self, width: int) -> tuple[str, ...]:
         """Return the names of its numbers in the history, for predictions with a last axis of `width`."""
         return (self.name,)

@@ -15,12 +15,12 @@ def measure(metric, predictions, targets):
 
 
 def test_by_hand(backend):
-    """Errors 1/2, -1/2, 0, 1: the example of scikit-learn's r2_score is 0.948."""
+    """Errors -1/2, 1/2, 0 and 1: the example of scikit-learn's r2_score, which says 0.948..."""
     x, t = [2.5, 0.0, 2, 8], [3, -0.5, 2, 7]
     assert measure(metrics.MeanBiasError(), x, t) == 0.25
     assert measure(metrics.MeanAbsoluteError(), x, t) == 0.5
     assert measure(metrics.R2Score(), x, t) == pytest.approx(1 - 1.5 / 29.1875)
-    assert round(measure(metrics.R2Score(), x, t), 3) == 0.949
+    assert 0.948 < measure(metrics.R2Score(), x, t) < 0.949
 
 
 def test_r2_of_the_mean_is_zero_and_of_several_places_their_mean(backend, rng):

@@ -87,7 +87,7 @@ def test_a_summed_loss_is_shown_by_image(rng):
 
 def test_metrics_that_do_not_fit_the_targets_say_so(rng):
     x, y = rng.standard_normal((8, 4)).astype(np.float32), rng.integers(0, 3, 8)
-    with pytest.raises(ArgumentError, match="r2: got .* allowed: two arrays of one shape"):
+    with pytest.raises(ArgumentError, match=r"r2: got .* allowed: two arrays of one shape"):
         _trainer(metrics=[metrics.R2Score()]).evaluate((x, y))
 
 

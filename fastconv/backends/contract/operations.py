@@ -369,8 +369,8 @@ class Operations(abc.ABC):
     ) -> None:
         """Compute a loss over a batch, and its gradient with respect to the predictions.
 
-        ``loss = sum over n of w[n] * cost[n] / D``, where the cost of a row is by the loss's formula. D is 1, or for the
-        mean the sum of w[n], times c[y[n]] where classes have weights, times the elements of a row where each has a
+        ``loss = sum over n of w[n] * cost[n] / D``, where the cost of a row is by the loss's formula. D is 1, or for
+        the mean the sum of w[n], times c[y[n]] where classes have weights, times the elements of a row where each has a
         target: a row of weight 2 counts as two. What has the weight 0 is left out, whatever its values; where nothing
         is left, or the batch is empty, loss and gradient are 0.
 

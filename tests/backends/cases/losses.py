@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from fastconv.kernels.losses import LOSSES, ChosenLoss
@@ -47,8 +49,12 @@ def cost(
     ignore_index: int | None = None,
     mean: bool = True,
     spread: float = 2.0,
+    size: tuple[float, float] = (0, 0),
 ) -> Case:
-    """Return a case of a loss; rows that are to be left out hold NaN."""
+    """Return a case of a loss; rows that are to be left out hold NaN.
+
+    `size` is that of the terms of which cost and slope are made, where they may cancel.
+    """
 
     def inputs(rng: np.random.Generator) -> Arrays:
         made = {"predictions": spread * rng.standard_normal(shape), "targets": _target(chosen, rng, shape, soft)}
@@ -77,12 +83,13 @@ def cost(
         w = _weights(i, ignore_index)
         if chosen.name == "softmax_cross_entropy":
             return _of_softmax(chosen, i, w, mean)
-        slope = np.abs(o["grad"])
+        rows = w.reshape(-1, *[1] * (len(shape) - 1))
+        total = w.sum() * np.prod(shape[1:]) if mean and len(w) else 1
+        slope = np.abs(o["grad"]) + size[1] * rows / total
         if chosen.function.highest is not None:  # a difference of two terms
-            total = w.sum() * np.prod(shape[1:]) if mean and len(w) else 1
             c = i.get("channel_weight", 1)
-            slope = w.reshape(-1, *[1] * (len(shape) - 1)) * (1 - i["targets"] + c * i["targets"]) / total
-        return {"loss": np.abs(o["loss"]), "grad": slope}
+            slope = rows * (1 - i["targets"] + c * i["targets"]) / total
+        return {"loss": np.abs(o["loss"]) + size[0] * w.sum() * np.prod(shape[1:]) / total, "grad": slope}
 
     terms = int(np.prod(shape))
     return Case(
@@ -111,20 +118,20 @@ def _of_rows(name: str, *values: float) -> list[Case]:
     ]
 
 
-def _of_elements(name: str, *values: float) -> list[Case]:
-    plain, other = LOSSES[name](), LOSSES[name](*values)
+def _of_elements(name: str, *values: float, loss: float = 0, slope: float = 0) -> list[Case]:
+    plain, other, made = LOSSES[name](), LOSSES[name](*values), partial(cost, size=(loss, slope))
     cases = [
-        cost(plain, "chunks", 3, 14, 101),  # a chunk has 4,096 elements on the GPU
-        cost(other, "ragged", 5, 33, mean=False),
-        cost(other, "weighted", 7, 3, 13, sample=True),
-        cost(plain, "one", 1, 1),
-        cost(plain, "vector", 19, sample=True, mean=False),
-        cost(plain, "empty-batch", 0, 10),
+        made(plain, "chunks", 3, 14, 101),  # a chunk has 4,096 elements on the GPU
+        made(other, "ragged", 5, 33, mean=False),
+        made(other, "weighted", 7, 3, 13, sample=True),
+        made(plain, "one", 1, 1),
+        made(plain, "vector", 19, sample=True, mean=False),
+        made(plain, "empty-batch", 0, 10),
     ]
     if LOSSES[name].channel_weight:
         cases += [
-            cost(plain, "channels", 33, 19, channel=True, sample=True),
-            cost(plain, "channel", 50, 1, channel=True, spread=40),
+            made(plain, "channels", 33, 19, channel=True, sample=True),
+            made(plain, "channel", 50, 1, channel=True, spread=40),
         ]
     return cases
 
