@@ -7,6 +7,7 @@ import numpy as np
 from ...losses import LOSSES
 from ..runtime.launch import kernel, launch
 from ..vector.memory import CHUNK
+from ..vector.simd import VECTOR_BYTES
 from .elements import ELEMENTS
 from .rows import ROWS
 from .softmax import softmax_cross_entropy_rows, softmax_cross_entropy_targets
@@ -53,7 +54,8 @@ def _over_rows(chosen, scores, targets, channel, count, grad, workspace):
     rest = (chosen.values, counted, block_rows, losses, grad)
     if not plain:
         soft = scores[:0] if labels is targets else targets
-        launch(softmax_cross_entropy_targets, losses.size, scores, labels, soft, channel, *rest)
+        weights = channel if channel.size else np.ones(VECTOR_BYTES // scores.itemsize, scores.dtype)
+        launch(softmax_cross_entropy_targets, losses.size, scores, labels, soft, weights, *rest)
     elif chosen.name in ROWS:
         launch(ROWS[chosen.name], losses.size, scores, labels, *rest)
     else:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..runtime.launch import device, kernel, launch
 
-_COLUMNS = 64  # of a task of `sum_error_columns`
+_COLUMNS = 16  # of a task of `sum_error_columns`
 
 
 @device
@@ -54,22 +54,28 @@ def count_confusion_rows(begin, end, logits, labels, out):
 
 @kernel
 def sum_error_columns(begin, end, x, targets, out):
-    """Some columns a task, row after row."""
+    """Some columns a task, each row after row."""
     rows, columns = x.shape
     first, stop = begin * _COLUMNS, min(end * _COLUMNS, columns)
     for c in range(first, stop):
         if out[0, c] == 0:
             out[1, c] = targets[0, c]
         out[0, c] += rows
-    for n in range(rows):
-        for c in range(first, stop):
+    for c in range(first, stop):
+        shift, error_sum, size_sum, square_sum, distance_sum, spread_sum = out[1, c], 0.0, 0.0, 0.0, 0.0, 0.0
+        for n in range(rows):
             target = np.float64(targets[n, c])
-            error, distance = np.float64(x[n, c]) - target, target - out[1, c]
-            out[2, c] += error
-            out[3, c] += abs(error)
-            out[4, c] += error * error
-            out[5, c] += distance
-            out[6, c] += distance * distance
+            error, distance = np.float64(x[n, c]) - target, target - shift
+            error_sum += error
+            size_sum += abs(error)
+            square_sum += error * error
+            distance_sum += distance
+            spread_sum += distance * distance
+        out[2, c] += error_sum
+        out[3, c] += size_sum
+        out[4, c] += square_sum
+        out[5, c] += distance_sum
+        out[6, c] += spread_sum
 
 
 def count_correct(logits, labels, *, top, out):

@@ -3,7 +3,7 @@
 Vectors run along the classes and the exponentials wait in the gradient's place. What concerns the label is computed in
 float64 from the sum without the largest term, so that a loss and a gradient near zero keep their digits. A task is a
 block of rows of about 8,192 elements. Cost: one vector exponential an element and two scalar functions a row; rows of
-targets, and weights of classes, go element by element behind the exponentials.
+targets, and weights of classes, take two passes more.
 """
 
 import math
@@ -110,11 +110,37 @@ def softmax_cross_entropy_rows(begin, end, logits, labels, parameters, counted, 
 
 
 @device
-def _share(labels, targets, channel, parameters, n, k, classes):
-    """Return ``c[k] * q[k]`` of a row: what of its target falls on a class, smoothed and weighted."""
-    t = (1.0 if labels[n] == k else 0.0) if labels.size else np.float64(targets[n, k])
-    share = (1.0 - parameters[0]) * t + parameters[0] / classes
-    return share * np.float64(channel[k]) if channel.size else share
+def _share(targets, channel, parameters, n, k, classes, count, dt):
+    """Return ``c * q`` of some classes of a row: what of its target falls on each, without its own class if it has one.
+
+    `channel` are weights of classes, or fewer ones: lanes beyond the last class are 0.
+    """
+    size = itemsize(dt)
+    place = k * size if channel.size == classes else 0
+    rest, kept = vsplat(parameters[0] / classes, dt), vsplat(1.0 - parameters[0], dt)
+    c = vload_part(address(channel) + place, count, dt)
+    if not targets.size:
+        return c * rest
+    return c * vfma(kept, vload_part(address(targets) + (n * classes + k) * size, count, dt), rest)
+
+
+@device
+def _shares(values, targets, channel, parameters, n, classes, largest, log_total, dt):
+    """Return the sum of a row's shares, and of their costs; up to 32 vectors are added in the arrays' own type."""
+    width, size = lanes(dt), itemsize(dt)
+    zero, shift, whole = vsplat(0, dt), vsplat(largest, dt), vsplat(log_total, dt)
+    shares, costs = 0.0, 0.0
+    for block in range(0, classes, 32 * width):
+        total, cost = zero, zero
+        for k in range(block, min(block + 32 * width, classes), width):
+            count = min(width, classes - k)
+            share = _share(targets, channel, parameters, n, k, classes, count, dt)
+            x = vload_part(values + k * size, count, dt)
+            total = total + share
+            cost = cost + vselect_eq(share, zero, zero, share * (whole - (x - shift)))
+        shares += np.float64(vsum(total))
+        costs += np.float64(vsum(cost))
+    return shares, costs
 
 
 @kernel
@@ -124,7 +150,7 @@ def softmax_cross_entropy_targets(
     """One block of rows a task; their targets are rows too, or classes that have weights."""
     rows, classes = logits.shape
     dt = logits.dtype
-    size = itemsize(dt)
+    width, size = lanes(dt), itemsize(dt)
     divided_by = divisor(counted)
     for block in range(begin, end):
         loss = 0.0
@@ -137,14 +163,21 @@ def softmax_cross_entropy_targets(
             largest = _largest(values, grad[n], classes, dt)
             ones, others = _exponentials(values, results, classes, largest, dt)
             log_total = math.log1p((ones - 1) + others)
-            shares = 0.0
-            for k in range(classes):
-                share = _share(labels, targets, channel, parameters, n, k, classes)
-                shares += share
-                if share != 0.0:
-                    loss -= weight * share * (np.float64(logits[n, k]) - np.float64(largest) - log_total)
-            for k in range(classes):
-                p = np.float64(grad[n, k]) / (ones + others)
-                share = _share(labels, targets, channel, parameters, n, k, classes)
-                grad[n, k] = (p * shares - share) * weight / divided_by
+            shares, costs = _shares(values, targets, channel, parameters, n, classes, largest, log_total, dt)
+            own = 0.0
+            if labels.size:
+                own = 1.0 - parameters[0]
+                if channel.size == classes:
+                    own *= np.float64(channel[labels[n]])
+                shares += own
+                costs += own * (log_total - (np.float64(logits[n, labels[n]]) - np.float64(largest)))
+            loss += weight * costs
+            factor, less = weight * shares / ((ones + others) * divided_by), weight / divided_by
+            for k in range(0, classes, width):
+                count = min(width, classes - k)
+                share = _share(targets, channel, parameters, n, k, classes, count, dt)
+                e = vload_part(results + k * size, count, dt)
+                vstore_part(results + k * size, vfma(e, vsplat(factor, dt), share * vsplat(-less, dt)), count)
+            if labels.size:
+                grad[n, labels[n]] -= own * less
         losses[block] = loss / divided_by
