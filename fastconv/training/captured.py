@@ -17,6 +17,7 @@ from fastconv._attributes import is_ours, settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError
 from fastconv.losses import DeclaredLoss
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.undo import arenas_of
@@ -36,6 +37,20 @@ def foreign_part(model: Layer, loss: object, optimizer: Optimizer) -> object | N
     if not isinstance(loss, DeclaredLoss):
         return loss
     return next((part for part in parts_of(model, loss, optimizer) if settings_of(part) is None), None)
+
+
+def check_capture(model: Layer, loss: object, optimizer: Optimizer) -> None:
+    """Say why steps cannot be captured, if they cannot."""
+    if not model.backend.captures:
+        raise ArgumentError(
+            f"capture: got True on the backend {model.backend.name!r}, which cannot; allowed: None or False"
+        )
+    part = foreign_part(model, loss, optimizer)
+    if part is not None:
+        raise ArgumentError(
+            f"capture: got True with {part!r}; allowed: None or False, or layers, loss and optimizer that declare"
+            " their settings, as fastconv's own classes do"
+        )
 
 
 def parts_of(model: Layer, loss: DeclaredLoss, optimizer: Optimizer) -> list[_Part]:

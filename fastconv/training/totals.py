@@ -71,6 +71,12 @@ class Totals:
         return {"loss": float(total) / images, **values}
 
 
+def names_of(metrics: tuple[Metric, ...] | None, width: int) -> tuple[str, ...]:
+    """Return the names that an epoch may have in the history, for predictions with a last axis of `width`."""
+    found = (Accuracy(),) if metrics is None else metrics
+    return ("loss", *(name for metric in found for name in metric.quantities(width)))
+
+
 def numbers(means: Mapping[str, Any]) -> dict[str, float]:
     """Return what goes into a history: numbers, each of several by its place, and no matrix."""
     found = {}

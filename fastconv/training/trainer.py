@@ -28,7 +28,7 @@ from fastconv._attributes import Declared
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
 from fastconv.losses import DeclaredLoss, Loss, loss_and_grad
-from fastconv.metrics import Accuracy, Metric
+from fastconv.metrics import Metric
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.nn.model.model import Layer
@@ -38,10 +38,10 @@ from fastconv.optim.schedules import Schedule, misfit
 from fastconv.training import parts
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
-from fastconv.training.captured import CapturedStep, foreign_part, form_of
+from fastconv.training.captured import CapturedStep, check_capture, foreign_part, form_of
 from fastconv.training.history import History
 from fastconv.training.step import train_step
-from fastconv.training.totals import Totals, numbers
+from fastconv.training.totals import Totals, names_of, numbers
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "model": parts.checked_model,
@@ -67,8 +67,7 @@ class Trainer(Declared):
         Gives the learning rate of each step (not epoch), counted from 0; the optimizer's own stays if None.
     callbacks : Callback or iterable of Callback
     metrics : Metric, iterable of Metric, or None
-        What is measured besides the loss, in training and validation, such as ``fastconv.metrics.F1()``; None:
-        `fastconv.metrics.Accuracy` where targets are class numbers.
+        Measured besides the loss, such as ``fastconv.metrics.F1()``; None: the accuracy where there are class numbers.
     seed : int or None
         Of dropout; that of `fastconv.seed` by default.
     capture : bool or None
@@ -121,7 +120,7 @@ class Trainer(Declared):
         self.history = History()
         self.stop = False
         if capture:
-            self._check_capture()
+            check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
         self._captured: CapturedStep | None = None
         self._last_form: tuple[Any, ...] = ()
@@ -202,9 +201,7 @@ class Trainer(Declared):
     @property
     def quantities(self) -> tuple[str, ...]:
         """The names that an epoch of the present `fit` may have in the history."""
-        metrics = (Accuracy(),) if self.metrics is None else self.metrics
-        width = self.model.infer(self.model.input_shape)[-1]
-        means = ("loss", *(name for metric in metrics for name in metric.quantities(width)))
+        means = names_of(self.metrics, self.model.infer(self.model.input_shape)[-1])
         validated = tuple(f"val_{name}" for name in means) if self.validates else ()
         return (*means, *validated, "learning_rate", "seconds", "images_per_second")
 
@@ -213,9 +210,7 @@ class Trainer(Declared):
         return self._step(*checked_batch(self.model, x, y))[0]
 
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
-        """Return the mean loss and the metrics over `data`, which is like `train` of `fit`, by name.
-
-        A metric with several values, such as a confusion matrix, is a NumPy array.
+        """Return the mean loss and the metrics over `data`, which is like `train` of `fit`: numbers, or NumPy arrays.
 
         `batch_size`, 256 by default, is that of a pair of arrays. DataError if there is nothing in `data`.
         """
@@ -333,18 +328,6 @@ class Trainer(Declared):
             if foreign_part(self.model, loss, self.optimizer) is None and isinstance(loss, DeclaredLoss):
                 self._captured = CapturedStep(self.model, loss, self.optimizer, self.seed, (x, y))
         return self._captured
-
-    def _check_capture(self) -> None:
-        if not self.model.backend.captures:
-            raise ArgumentError(
-                f"capture: got True on the backend {self.model.backend.name!r}, which cannot; allowed: None or False"
-            )
-        part = foreign_part(self.model, self.loss, self.optimizer)
-        if part is not None:
-            raise ArgumentError(
-                f"capture: got True with {part!r}; allowed: None or False, or layers, loss and optimizer that declare"
-                " their settings, as fastconv's own classes do"
-            )
 
     def _train_epoch(self, batches: Batches) -> dict[str, float]:
         if hasattr(batches, "set_epoch"):

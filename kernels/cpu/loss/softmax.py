@@ -125,9 +125,9 @@ def _share(targets, channel, parameters, n, k, classes, count, dt):
 
 
 @device
-def _shares(values, targets, channel, parameters, n, classes, largest, log_total, dt):
+def _shares(logits, targets, channel, parameters, n, largest, log_total, dt):
     """Return the sum of a row's shares, and of their costs; up to 32 vectors are added in the arrays' own type."""
-    width, size = lanes(dt), itemsize(dt)
+    width, size, classes = lanes(dt), itemsize(dt), logits.shape[1]
     zero, shift, whole = vsplat(0, dt), vsplat(largest, dt), vsplat(log_total, dt)
     shares, costs = 0.0, 0.0
     for block in range(0, classes, 32 * width):
@@ -135,7 +135,7 @@ def _shares(values, targets, channel, parameters, n, classes, largest, log_total
         for k in range(block, min(block + 32 * width, classes), width):
             count = min(width, classes - k)
             share = _share(targets, channel, parameters, n, k, classes, count, dt)
-            x = vload_part(values + k * size, count, dt)
+            x = vload_part(address(logits) + (n * classes + k) * size, count, dt)
             total = total + share
             cost = cost + vselect_eq(share, zero, zero, share * (whole - (x - shift)))
         shares += np.float64(vsum(total))
@@ -163,7 +163,7 @@ def softmax_cross_entropy_targets(
             largest = _largest(values, grad[n], classes, dt)
             ones, others = _exponentials(values, results, classes, largest, dt)
             log_total = math.log1p((ones - 1) + others)
-            shares, costs = _shares(values, targets, channel, parameters, n, classes, largest, log_total, dt)
+            shares, costs = _shares(logits, targets, channel, parameters, n, largest, log_total, dt)
             own = 0.0
             if labels.size:
                 own = 1.0 - parameters[0]
