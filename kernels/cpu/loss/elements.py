@@ -54,16 +54,16 @@ def make_elements(name, formula):
             cost += np.float64(vsum(total))
         return cost
 
-    def elements(begin, end, x, targets, channel, parameters, row, counted, losses, grad):
+    def elements(begin, end, x, targets, channel, parameters, row, weights, whole, plain, losses, grad):
         dt = x.dtype
         places = address(x), address(targets), address(grad)
-        divided_by = divisor(counted)
-        alike = channel.size if channel.size else row if counted[0].size else x.size
+        divided_by = divisor(whole, plain)
+        alike = channel.size if channel.size else row if weights.size else x.size
         for task in range(begin, end):
             first, end_of_task, loss = task * CHUNK, min((task + 1) * CHUNK, x.size), 0.0
             while first < end_of_task:
                 stop = min(end_of_task, first - first % alike + alike)
-                weight = weight_of(counted, first // row)
+                weight = weight_of(weights, first // row)
                 if weight == 0.0:
                     for k in range(first, stop):
                         grad[k] = 0

@@ -11,9 +11,8 @@ from ..vector.simd import VECTOR_BYTES
 from .elements import ELEMENTS
 from .rows import ROWS
 from .softmax import softmax_cross_entropy_rows, softmax_cross_entropy_targets
-from .weights import count_rows
+from .weights import BLOCK, count_rows
 
-_BLOCK = 8192  # elements of a block of rows
 _NO_LABELS = np.empty(0, np.int32)
 
 
@@ -49,9 +48,8 @@ def _over_rows(chosen, scores, targets, channel, count, grad, workspace):
     # Where the target is one class alone, its weight is one of the row.
     plain = labels is targets and not (channel.size and smoothed)
     counted = count(labels=labels, channel=channel, of_classes=plain)
-    block_rows = max(1, _BLOCK // classes)
-    losses = workspace.empty((-(-rows // block_rows),), np.float64)
-    rest = (chosen.values, counted, block_rows, losses, grad)
+    losses = workspace.empty((-(-rows // max(1, BLOCK // classes)),), np.float64)
+    rest = (chosen.values, *counted, losses, grad)
     if not plain:
         soft = scores[:0] if labels is targets else targets
         weights = channel if channel.size else np.ones(VECTOR_BYTES // scores.itemsize, scores.dtype)
@@ -68,6 +66,6 @@ def _over_elements(chosen, predictions, targets, channel, count, grad, workspace
     row = x.size // max(predictions.shape[0], 1)
     counted = count(each=row)
     losses = workspace.empty((-(-x.size // CHUNK),), np.float64)
-    arrays = (x, targets.reshape(-1), channel, chosen.values, row, counted, losses, grad.reshape(-1))
+    arrays = (x, targets.reshape(-1), channel, chosen.values, row, *counted, losses, grad.reshape(-1))
     launch(ELEMENTS[chosen.name], losses.size, *arrays)
     return losses

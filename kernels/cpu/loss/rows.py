@@ -6,19 +6,19 @@ One pass over each row, element by element in float64. A task is a block of rows
 import numpy as np
 
 from ..runtime.launch import device, kernel
-from .weights import clear_row, divisor, weight_of
+from .weights import clear_row, divisor, rows_of_block, weight_of
 
 
 def make_margin_rows(name, formula):
     """Make the kernel of a loss; ``formula(m)`` is cost and slope of a margin, which is at least 0, or NaN."""
 
-    def margin_rows(begin, end, scores, labels, parameters, counted, block_rows, losses, grad):
+    def margin_rows(begin, end, scores, labels, parameters, weights, whole, plain, losses, grad):
         rows, classes = scores.shape
-        divided_by = divisor(counted)
+        divided_by, block_rows = divisor(whole, plain), rows_of_block(classes)
         for block in range(begin, end):
             loss = 0.0
             for n in range(block * block_rows, min((block + 1) * block_rows, rows)):
-                weight = weight_of(counted, n)
+                weight = weight_of(weights, n)
                 if weight == 0.0:
                     clear_row(grad[n])
                     continue

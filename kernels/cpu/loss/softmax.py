@@ -25,7 +25,7 @@ from ..vector.simd import (
     vstore_part,
     vsum,
 )
-from .weights import clear_row, divisor, weight_of
+from .weights import clear_row, divisor, rows_of_block, weight_of
 
 
 @device
@@ -72,17 +72,17 @@ def _largest(values, row, classes, dt):
 
 
 @kernel
-def softmax_cross_entropy_rows(begin, end, logits, labels, parameters, counted, block_rows, losses, grad):
+def softmax_cross_entropy_rows(begin, end, logits, labels, parameters, weights, whole, plain, losses, grad):
     """One block of rows a task, each with a class."""
     rows, classes = logits.shape
     dt = logits.dtype
     width, size = lanes(dt), itemsize(dt)
     rest, kept = parameters[0] / classes, 1.0 - parameters[0]
-    divided_by = divisor(counted)
+    divided_by, block_rows = divisor(whole, plain), rows_of_block(classes)
     for block in range(begin, end):
         loss = 0.0
         for n in range(block * block_rows, min((block + 1) * block_rows, rows)):
-            weight = weight_of(counted, n)
+            weight = weight_of(weights, n)
             if weight == 0.0:
                 clear_row(grad[n])
                 continue
@@ -145,17 +145,17 @@ def _shares(logits, targets, channel, parameters, n, largest, log_total, dt):
 
 @kernel
 def softmax_cross_entropy_targets(
-    begin, end, logits, labels, targets, channel, parameters, counted, block_rows, losses, grad
+    begin, end, logits, labels, targets, channel, parameters, weights, whole, plain, losses, grad
 ):
     """One block of rows a task; their targets are rows too, or classes that have weights."""
     rows, classes = logits.shape
     dt = logits.dtype
     width, size = lanes(dt), itemsize(dt)
-    divided_by = divisor(counted)
+    divided_by, block_rows = divisor(whole, plain), rows_of_block(classes)
     for block in range(begin, end):
         loss = 0.0
         for n in range(block * block_rows, min((block + 1) * block_rows, rows)):
-            weight = weight_of(counted, n)
+            weight = weight_of(weights, n)
             if weight == 0.0:
                 clear_row(grad[n])
                 continue

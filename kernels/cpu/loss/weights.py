@@ -1,29 +1,36 @@
 """What the rows of a batch count in a loss, and what their sum is divided by.
 
-Kernels get a tuple ``counted``: weights of rows in float64, empty if all are 1; the divisor in an array of one element,
-and as a number for where that is empty.
+Kernels get three things: weights of rows in float64, empty if all are 1; `whole`, the divisor in an array of one
+element; and `plain`, a number for where that is empty.
 """
 
 import numpy as np
 
 from ..runtime.launch import device, kernel, launch
 
+BLOCK = 8192  # elements of a block of rows
 _NONE = np.empty(0)
 _NO_LABELS = np.empty(0, np.int32)
 _NO_CLASS = -(2**40)
 
 
 @device
-def weight_of(counted, n):
+def weight_of(weights, n):
     """Return the weight of a row."""
-    return counted[0][n] if counted[0].size else 1.0
+    return weights[n] if weights.size else 1.0
 
 
 @device
-def divisor(counted):
+def divisor(whole, plain):
     """Return what the sum is divided by, 1 where it would be 0."""
-    total = counted[1][0] if counted[1].size else counted[2]
+    total = whole[0] if whole.size else plain
     return total if total != 0.0 else 1.0
+
+
+@device
+def rows_of_block(classes):
+    """Return how many rows are one task."""
+    return max(1, BLOCK // classes)
 
 
 @device
@@ -52,7 +59,7 @@ def weigh_rows(begin, end, labels, channel, sample, ignored, of_classes, each, w
 def count_rows(
     *, sample, mean, rows, workspace, labels=_NO_LABELS, channel=_NONE, ignored=None, of_classes=False, each=1
 ):
-    """Return `counted` for a batch of `rows`; without weights it costs nothing.
+    """Return weights, `whole` and `plain` for a batch of `rows`; without weights that costs nothing.
 
     Parameters
     ----------
