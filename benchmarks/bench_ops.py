@@ -7,7 +7,9 @@ import fastconv as fc
 from benchmarks import torch_peer
 from benchmarks.measure import Peer, compare, largest_error, on_lines
 from benchmarks.shapes import ACTIVATIONS
+from fastconv import metrics
 from fastconv.backends.contract.types import RandomKey
+from fastconv.losses import LOSSES, SoftmaxCrossEntropy
 
 F = fc.functional
 KEY = RandomKey(seed=1, stream=0, step=0)
@@ -121,6 +123,64 @@ def bench_pool2d(benchmark, torch, rng, which, shape):
 
     moved = x.nbytes + g.nbytes + (argmax.nbytes if "max" in which else 0)
     _compare(benchmark, torch, calls[which], [x, g], moved, theirs)
+
+
+def _torch_losses(torch, k):
+    """Return each loss as PyTorch has it, but for factors that cost nothing."""
+    return {
+        "multiclass_hinge": torch.nn.MultiMarginLoss(),
+        "squared_hinge": torch.nn.MultiMarginLoss(2),
+        "binary_cross_entropy": torch.nn.BCEWithLogitsLoss(),
+        "mean_squared_error": torch.nn.MSELoss(),
+        "mean_absolute_error": torch.nn.L1Loss(),
+        "huber": torch.nn.HuberLoss(),
+        "weighted": torch.nn.CrossEntropyLoss(torch.linspace(0.5, 2, k), ignore_index=0, label_smoothing=0.1),
+        "soft": torch.nn.CrossEntropyLoss(),
+    }
+
+
+@pytest.mark.parametrize("shape", [(128, 10), (256, 1000)], ids=_shape_id)
+@pytest.mark.parametrize("name", [*list(LOSSES)[1:], "weighted", "soft"])
+def bench_loss(benchmark, torch, rng, name, shape):
+    """Loss and gradient; weighted and soft: softmax cross-entropy with weights of classes, and with rows of targets."""
+    loss = LOSSES[name]() if name in LOSSES else SoftmaxCrossEntropy()
+    if name == "weighted":
+        loss = SoftmaxCrossEntropy(0.1, class_weight=np.linspace(0.5, 2, shape[1]), ignore_index=0)
+    rows = loss.function.over == "rows" and name != "soft"
+    x = rng.standard_normal(shape).astype(np.float32)
+    y = rng.integers(0, shape[1], shape[0]) if rows else rng.dirichlet(np.ones(shape[1]), shape[0]).astype(np.float32)
+
+    def call(x, y):
+        return loss(x, y)[1]
+
+    error = largest_error(call(x, y), _reference(call)(x.astype(np.float64), y if rows else y.astype(np.float64)))
+    assert error < 1e-5
+    peers = [Peer("numpy", lambda: _reference(call)(x, y), rounds=2)]
+    if torch is not None:
+        leaf, targets = torch.from_numpy(x).requires_grad_(), torch.from_numpy(y)
+        theirs = _torch_losses(torch, shape[1])[name]
+        peers.append(Peer("torch", lambda: torch.autograd.grad(theirs(leaf, targets), leaf)))
+    compare(benchmark, lambda: call(x, y), peers, error=error)
+
+
+@pytest.mark.parametrize("name", ["Accuracy", "TopKAccuracy", "ConfusionMatrix", "R2Score"])
+def bench_metric(benchmark, torch, rng, name):
+    """A batch of 256 rows of 100 numbers; PyTorch has no metrics of its own, so its is how one would write them."""
+    metric = getattr(metrics, name)()
+    x, t = rng.standard_normal((2, 256, 100)).astype(np.float32)
+    y = t if name == "R2Score" else rng.integers(0, 100, 256).astype(np.int32)
+    assert np.allclose(metric(x, y), _reference(metric)(x, y), rtol=1e-12)
+    peers = [Peer("numpy", lambda: _reference(metric)(x, y), rounds=2)]
+    if torch is not None:
+        tx, ty = torch.from_numpy(x), torch.from_numpy(y)
+        theirs = {
+            "Accuracy": lambda: (tx.argmax(1) == ty).sum().item(),
+            "TopKAccuracy": lambda: (tx.topk(5, 1).indices == ty[:, None]).any(1).sum().item(),
+            "ConfusionMatrix": lambda: torch.bincount(ty * 100 + tx.argmax(1), minlength=10_000).reshape(100, 100),
+            "R2Score": lambda: (1 - ((tx - ty) ** 2).sum(0) / ((ty - ty.mean(0)) ** 2).sum(0)).mean().item(),
+        }
+        peers.append(Peer("torch", theirs[name]))
+    compare(benchmark, lambda: metric(x, y), peers)
 
 
 def bench_softmax_cross_entropy(benchmark, torch, rng):

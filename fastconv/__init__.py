@@ -6,7 +6,7 @@ used.
 
 from typing import Any
 
-from fastconv import data, errors, functional, losses, models, nn, optim, random, testing, training
+from fastconv import data, errors, functional, losses, metrics, models, nn, optim, random, testing, training
 from fastconv._explain import explain
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
@@ -32,6 +32,7 @@ __all__ = [
     "get_backend",
     "get_precision",
     "losses",
+    "metrics",
     "models",
     "nn",
     "optim",

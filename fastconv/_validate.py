@@ -48,15 +48,31 @@ def integer(backend: Backend, value: Any, name: str, axes: str) -> Array:
     return backend.asarray(value)
 
 
-def labels(backend: Backend, value: Any, name: str, *, batch: int, classes: int) -> Array:
-    """Return `value` as a (batch,) int32 array of class numbers; the look at their values synchronises on a GPU."""
-    array = integer(backend, value, name, "(N,)")
-    has_shape(array, name, (batch,), "one for each row of logits")
-    host = backend.to_numpy(array)
+def labels(backend: Backend, value: Any, name: str, *, batch: int, classes: int, ignored: int | None = None) -> Array:
+    """Return `value` as a (batch,) int32 array of class numbers, or of `ignored`; the look at them synchronises."""
+    array = labels_unseen(backend, value, name, batch=batch)
+    host = backend.to_numpy(backend.asarray(value))
+    host = host if ignored is None else host[host != ignored]
     if host.size and not (host.min() >= 0 and host.max() < classes):
         wrong = host.min() if host.min() < 0 else host.max()
-        raise ArgumentError(f"{name}: got {wrong}; allowed: class numbers from 0 to {classes - 1}")
+        other = "" if ignored is None else f", and {ignored}, which is left out"
+        raise ArgumentError(f"{name}: got {wrong}; allowed: class numbers from 0 to {classes - 1}{other}")
+    return array
+
+
+def labels_unseen(backend: Backend, value: Any, name: str, *, batch: int) -> Array:
+    """Return `value` as `labels` does, without a look at the values."""
+    array = integer(backend, value, name, "(N,)")
+    has_shape(array, name, (batch,), "one for each row of logits")
     return backend.asarray(array, np.int32)
+
+
+def within(array: np.ndarray, name: str, low: float, high: float) -> None:
+    """Refuse an array of the host with a value below `low` or above `high`, or one that is not finite."""
+    if array.size and not (array.min() >= low and array.max() <= high and array.max() < math.inf):
+        wrong = array[~((array >= low) & (array <= high) & np.isfinite(array))].flat[0]
+        limits = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise ArgumentError(f"{name}: got {wrong:g}; allowed: finite numbers, {limits}")
 
 
 def owned(backend: Backend, value: Any, name: str) -> None:

@@ -39,6 +39,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.errors import ArgumentError
 from fastconv.kernels.epilogue import NO_EPILOGUE
+from fastconv.kernels.losses import LOSSES
 from fastconv.precision import get_precision
 
 __all__ = [
@@ -236,8 +237,15 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     labels = check.labels(backend, labels, "labels", batch=logits.shape[0], classes=logits.shape[1])
     smoothing = check.number(label_smoothing, "label_smoothing", low=0, high=1)
     loss, grad_logits = backend.empty((), logits.dtype), backend.empty(logits.shape, logits.dtype)
-    backend.softmax_cross_entropy(
-        logits, labels, label_smoothing=smoothing, loss=loss, grad_logits=grad_logits, workspace=backend.pool
+    backend.loss_and_grad(
+        *(LOSSES["softmax_cross_entropy"](smoothing), logits, labels),
+        channel_weight=None,
+        sample_weight=None,
+        ignore_index=None,
+        mean=True,
+        loss=loss,
+        grad=grad_logits,
+        workspace=backend.pool,
     )
     return loss, grad_logits
 

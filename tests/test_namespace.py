@@ -27,6 +27,7 @@ NAMES = {
             "get_backend",
             "get_precision",
             "losses",
+            "metrics",
             "models",
             "nn",
             "optim",
@@ -49,6 +50,14 @@ NAMES = {
         *("AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "Dense", "Dropout", "Flatten", "GlobalAvgPool2d"),
         *("GlobalMaxPool2d", "Identity", "Layer", "MaxPool2d", "Parallel", "Parameter", "Parameters", "Residual"),
         *("Scale", "Scope", "Sequential", "SubsamplePad"),
+    ],
+    "losses": [
+        *("BinaryCrossEntropy", "DeclaredLoss", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError"),
+        *("MulticlassHinge", "SoftmaxCrossEntropy", "SquaredHinge", "loss_and_grad"),
+    ],
+    "metrics": [
+        *("Accuracy", "ConfusionMatrix", "F1", "MeanAbsoluteError", "MeanBiasError", "Metric", "Precision", "R2Score"),
+        *("Recall", "Sums", "TopKAccuracy"),
     ],
     "optim": ["SGD", "Adam", "Optimizer", "schedules"],
     "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],

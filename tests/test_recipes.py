@@ -19,8 +19,14 @@ PROMISED: dict[str, tuple[str, ...]] = {
         "tests/nn/layers/test_layers.py",
         *("-k", "softsign or list"),
     ),
+    "A loss": (
+        *_CASES,
+        *_LISTS,
+        "tests/losses/test_listed.py",
+        "-k",
+        "(log_cosh and not steps) or is_listed or of_the_list",
+    ),
     "An optimizer": (*_CASES, *_LISTS, "tests/optim/test_optimizers.py", "-k", "signum or list or every_rule"),
-    "A loss": ("tests/test_losses.py", "tests/training/test_captured.py", "-k", "log_cosh"),
 }
 
 TEXT = """

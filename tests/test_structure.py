@@ -22,7 +22,7 @@ FLOORS = (
     ("_validate", "algorithm", "precision", "random"),
     ("functional", "_activations", "_convolution", "_pooling"),
     ("nn",),
-    ("losses", "optim", "data", "models"),
+    ("losses", "metrics", "optim", "data", "models"),
     ("training",),
     ("testing", "_gradcheck", "_explain"),
     ("",),  # fastconv/__init__.py, which collects the public names

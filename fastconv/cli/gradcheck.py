@@ -1,4 +1,4 @@
-"""``fastconv gradcheck``: whether the gradients of all layers are right on this backend."""
+"""``fastconv gradcheck``: whether the gradients of all layers and losses are right on this backend."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import fastconv as fc
 from fastconv import nn
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options
+from fastconv.losses import LOSSES, Loss
 from fastconv.nn import Layer
 from fastconv.nn.layers.activations import LAYERS
 from fastconv.random import checked_seed
@@ -84,10 +85,16 @@ def _reports(seed: int) -> Iterator[tuple[str, Report]]:
     for name, (make, shape) in _LAYERS.items():
         x = generator.standard_normal(shape)
         yield name, gradcheck(make(), x, seed=seed, raise_on_failure=False)
-    labels = fc.asarray(np.array([1, 0, 3], np.int32))
+    for loss in LOSSES.values():
+        rows = loss.function.over == "rows"
+        targets = fc.asarray(np.array([1, 0, 3], np.int32) if rows else generator.uniform(0, 1, (3, 4)))
+        x = generator.standard_normal((3, 4))
+        yield loss.__name__, gradcheck(_of_loss(loss(), targets), x, seed=seed, raise_on_failure=False)
 
-    def loss(logits: Any) -> tuple[Any, Callable[[Any], Any]]:
-        value, grad = fc.functional.softmax_cross_entropy(logits, labels, label_smoothing=0.1)
+
+def _of_loss(loss: Loss, targets: Any) -> Callable[[Any], tuple[Any, Callable[[Any], Any]]]:
+    def function(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+        value, grad = loss(x, targets)
         return value, lambda grad_loss: fc.asarray(fc.to_numpy(grad) * fc.to_numpy(grad_loss))
 
-    yield "softmax cross-entropy", gradcheck(loss, generator.standard_normal((3, 4)), seed=seed, raise_on_failure=False)
+    return function

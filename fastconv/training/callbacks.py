@@ -16,6 +16,7 @@ from fastconv._attributes import Declared
 from fastconv._console import make_console
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
+from fastconv.metrics import Metric
 from fastconv.nn import Layer
 from fastconv.optim import Optimizer
 from fastconv.training.history import History
@@ -55,6 +56,7 @@ class Training(Protocol):
     last_epoch: int
     validates: bool
     stop: bool
+    metrics: tuple[Metric, ...] | None
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -227,10 +229,11 @@ class ModelCheckpoint(Callback):
         trainer.save(self.last_path)
         name = self.monitor or next(key for key in ("val_accuracy", "val_loss", "loss") if key in logs)
         self._check_monitor(logs)
-        sign = 1 if name.endswith("accuracy") else -1
         history = trainer.history.history
         *before, now = (
-            sign * value if math.isfinite(loss) else math.nan  # an accuracy of NaN is one of the first class
+            _score(trainer, name, value)
+            if math.isfinite(loss)
+            else math.nan  # accuracy of NaN: that of the first class
             for value, loss in zip(history[name], history["val_loss" if "val_loss" in logs else "loss"], strict=True)
         )
         if math.isfinite(now) and now > max(filter(math.isfinite, before), default=-math.inf):
@@ -243,3 +246,12 @@ class ModelCheckpoint(Callback):
                 f"monitor: got {self.monitor!r}; allowed: what this training records, {', '.join(names)}"
                 f" (nearest: {near[0]!r})"
             )
+
+
+def _score(trainer: Training, name: str, value: float) -> float:
+    """Return a number of the history as one that is the larger the better."""
+    plain = name.removeprefix("val_")
+    for metric in trainer.metrics or ():
+        if metric.name in (plain, plain.rpartition("_")[0]):
+            return metric.score(value)
+    return value if plain == "accuracy" else -value

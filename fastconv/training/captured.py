@@ -16,8 +16,9 @@ import numpy as np
 from fastconv._attributes import is_ours, settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Shape
-from fastconv.losses import DeclaredLoss, Targets
+from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError
+from fastconv.losses import DeclaredLoss
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.undo import arenas_of
 from fastconv.nn.model.model import Layer
@@ -38,32 +39,54 @@ def foreign_part(model: Layer, loss: object, optimizer: Optimizer) -> object | N
     return next((part for part in parts_of(model, loss, optimizer) if settings_of(part) is None), None)
 
 
+def check_capture(model: Layer, loss: object, optimizer: Optimizer) -> None:
+    """Say why steps cannot be captured, if they cannot."""
+    if not model.backend.captures:
+        raise ArgumentError(
+            f"capture: got True on the backend {model.backend.name!r}, which cannot; allowed: None or False"
+        )
+    part = foreign_part(model, loss, optimizer)
+    if part is not None:
+        raise ArgumentError(
+            f"capture: got True with {part!r}; allowed: None or False, or layers, loss and optimizer that declare"
+            " their settings, as fastconv's own classes do"
+        )
+
+
 def parts_of(model: Layer, loss: DeclaredLoss, optimizer: Optimizer) -> list[_Part]:
     """Return all of a step that has settings."""
     return [*model.walk(), loss, optimizer]
 
 
+def form_of(x: Array, y: Array) -> tuple[Any, ...]:
+    """Return what of a batch decides on the kernels of a step."""
+    return tuple(x.shape), tuple(y.shape), y.dtype
+
+
 class CapturedStep:
-    """Forward, loss, backward and update, which all declare their settings, on batches of the shape of `x`.
+    """Forward, loss, backward and update, which all declare their settings, on batches of the form of `batch`.
 
     Attributes
     ----------
-    shape : tuple of int
-        Of the batch.
+    form : tuple
+        Shape of the inputs, shape and type of the targets.
     statistics : list of array
         What the forward of a step writes: the flat arrays of the model's buffers.
     works : bool
         Whether the backend could capture the step.
     """
 
-    def __init__(self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, seed: int, x: Array) -> None:
+    def __init__(
+        self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, seed: int, batch: tuple[Array, Array]
+    ) -> None:
+        x, y = batch
         self._model, self._loss, self._optimizer, self._seed = model, loss, optimizer, seed
         self._backend: Backend = model.backend
         self._parameters = tuple(model.parameters())
-        self.shape: Shape = tuple(x.shape)
+        self.form = form_of(x, y)
         self._x = self._backend.empty(x.shape, x.dtype)
         self._backend.copy(x, out=self._x)
-        targets = loss.targets(Targets((x.shape[0], *model.infer(x.shape[1:])), model.dtype))
+        targets = loss.checked_targets(y, (x.shape[0], *model.infer(x.shape[1:])), model.dtype)
         self._y = self._backend.asarray(np.zeros(targets.shape, targets.dtype))
         self._step = self._backend.asarray(np.zeros(1, np.int64))
         self.statistics = arenas_of(model.buffers())
@@ -104,9 +127,9 @@ class CapturedStep:
         """
         if self._replay is None:
             return None
-        backend, optimizer = self._backend, self._optimizer
+        backend, optimizer, predictions = self._backend, self._optimizer, self._predictions
         backend.copy(x, out=self._x)
-        backend.copy(self._loss.checked_targets(y, self._predictions.shape), out=self._y)
+        backend.copy(self._loss.checked_targets(y, predictions.shape, predictions.dtype), out=self._y)
         self._step[0] = step % 2**32
         updates = optimizer.steps
         try:
@@ -118,7 +141,7 @@ class CapturedStep:
             raise
         loss = backend.empty((), self._loss_value.dtype)
         backend.copy(self._loss_value, out=loss)
-        return loss, self._predictions
+        return loss, predictions
 
     def _capture(self) -> Callable[[], bool] | None:
         try:

@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fastconv.errors import ArgumentError
+from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.training.callbacks import Callback
+
+_METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
 
 
 def checked_model(model: Any) -> Layer:
@@ -21,7 +24,11 @@ def checked_model(model: Any) -> Layer:
 
 
 def checked_loss(loss: Any) -> Any:
-    """Return something to call with predictions and targets."""
+    """Return something to call with predictions and targets, that gives a gradient too."""
+    if isinstance(loss, Metric):
+        raise ArgumentError(
+            f"loss: got {loss!r}, a metric, which has no gradient; allowed: one of fastconv.losses{loss.why}"
+        )
     if isinstance(loss, type) or not callable(loss) or isinstance(loss, Layer):
         advice = f"{loss.__name__}()" if isinstance(loss, type) else "fastconv.losses.SoftmaxCrossEntropy()"
         raise ArgumentError(
@@ -90,6 +97,25 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
             raise ArgumentError(
                 f"callbacks: got {type(callback).__name__} with {', '.join(odd)}, which nobody calls; allowed: {known}"
             )
+    return found
+
+
+def checked_metrics(metrics: Any) -> tuple[Metric, ...] | None:
+    """Return metrics as a tuple, or None; a single one may come as it is."""
+    if metrics is None:
+        return None
+    if isinstance(metrics, Metric):
+        metrics = (metrics,)
+    if isinstance(metrics, type | str) or not isinstance(metrics, Iterable):
+        raise ArgumentError(f"metrics: got {_shown(metrics)}; allowed: {_METRICS}")
+    found = tuple(metrics)
+    for metric in found:
+        if not isinstance(metric, Metric):
+            raise ArgumentError(f"metrics: got {_shown(metric)} among them; allowed: {_METRICS}")
+    names = [metric.name for metric in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise ArgumentError(f"metrics: got two that are called {twice!r}; allowed: each name once")
     return found
 
 

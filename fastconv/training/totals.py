@@ -1,29 +1,44 @@
-"""The mean loss and the accuracy over many batches."""
+"""The mean loss and the metrics over many batches."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
+from fastconv.losses import Loss
+from fastconv.metrics import Accuracy, Metric, Sums
+from fastconv.metrics.metric import summed
 
 _CHUNK = 1024  # losses
 
 
 class Totals:
-    """Losses and hits of the batches of an epoch, kept on the device until they are asked for.
+    """Losses and sums of metrics of the batches of an epoch, kept on the device until they are asked for.
 
     The losses are kept one by one and added on the host in float64, so the mean of 50,000 batches is as good as that of
     one, on every backend: its relative error is below 1e-13 of the mean absolute loss.
+
+    Parameters
+    ----------
+    backend : Backend
+    loss : Loss
+        Of a batch it is a mean over the images, or a sum if its `reduction` is "sum".
+    metrics : sequence of Metric, or None
+        None: the accuracy, if there are class numbers.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, loss: Loss, metrics: tuple[Metric, ...] | None) -> None:
         self._backend = backend
+        self._of_sums = getattr(loss, "reduction", "mean") == "sum"
+        self._metrics, self._asked = (Accuracy(),) if metrics is None else metrics, metrics is not None
         self._losses: list[Array] = []
         self._images: list[int] = []
-        self._correct: Array = None
+        self._sums: dict[Sums, Array] = {}
 
     @property
     def images(self) -> int:
@@ -31,27 +46,43 @@ class Totals:
         return sum(self._images)
 
     def add(self, loss: Array, predictions: Array, targets: Array) -> None:
-        """Count in one batch; its loss is a mean over the images."""
+        """Count in one batch."""
         backend, place = self._backend, len(self._images) % _CHUNK
         if not place:
             self._losses.append(backend.empty((_CHUNK,), loss.dtype))
         backend.copy(loss.reshape(1), out=self._losses[-1][place : place + 1])
         self._images.append(predictions.shape[0])
-        if targets.ndim == 1 and targets.dtype.kind in "iu" and predictions.ndim == 2:
-            if self._correct is None:
-                self._correct = backend.asarray(np.zeros(1, np.int64))
-            backend.count_correct(predictions, backend.asarray(targets, np.int32), out=self._correct)
+        for sums, metric in {metric.sums: metric for metric in self._metrics}.items():
+            if self._asked or not sums.misfit(predictions, targets):
+                self._sums[sums] = summed(backend, metric, predictions, targets, self._sums.get(sums))
 
-    def means(self) -> dict[str, float]:
-        """Return the mean loss, NaN of no images, and the accuracy if there are class numbers; waits for the device."""
+    def means(self) -> dict[str, Any]:
+        """Return the mean loss, NaN of no images, and the metrics that there are; waits for the device."""
         images = self.images
         if not images:
             return {"loss": math.nan}
         counts = np.array(self._images, np.float64)
         losses = np.concatenate([self._backend.to_numpy(chunk) for chunk in self._losses])[: len(counts)]
+        losses, shares = losses[counts > 0].astype(np.float64), counts[counts > 0]
         with np.errstate(all="ignore"):  # a loss that is not finite makes a mean that is not
-            total = np.sum(losses[counts > 0].astype(np.float64) * counts[counts > 0])
-        result = {"loss": float(total) / images}
-        if self._correct is not None:
-            result["accuracy"] = int(self._backend.to_numpy(self._correct)[0]) / images
-        return result
+            total = np.sum(losses if self._of_sums else losses * shares)
+        found = {sums: self._backend.to_numpy(array) for sums, array in self._sums.items()}
+        values = {metric.name: metric.value(found[metric.sums]) for metric in self._metrics if metric.sums in found}
+        return {"loss": float(total) / images, **values}
+
+
+def names_of(metrics: tuple[Metric, ...] | None, width: int) -> tuple[str, ...]:
+    """Return the names that an epoch may have in the history, for predictions with a last axis of `width`."""
+    found = (Accuracy(),) if metrics is None else metrics
+    return ("loss", *(name for metric in found for name in metric.quantities(width)))
+
+
+def numbers(means: Mapping[str, Any]) -> dict[str, float]:
+    """Return what goes into a history: numbers, each of several by its place, and no matrix."""
+    found = {}
+    for name, value in means.items():
+        if np.ndim(value) == 0:
+            found[name] = float(value)
+        elif np.ndim(value) == 1:
+            found |= {f"{name}_{k}": float(each) for k, each in enumerate(value)}
+    return found

@@ -25,9 +25,10 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv import random
 from fastconv._attributes import Declared
-from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
 from fastconv.losses import DeclaredLoss, Loss, loss_and_grad
+from fastconv.metrics import Metric
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.nn.model.model import Layer
@@ -37,16 +38,17 @@ from fastconv.optim.schedules import Schedule, misfit
 from fastconv.training import parts
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
-from fastconv.training.captured import CapturedStep, foreign_part
+from fastconv.training.captured import CapturedStep, check_capture, foreign_part, form_of
 from fastconv.training.history import History
 from fastconv.training.step import train_step
-from fastconv.training.totals import Totals
+from fastconv.training.totals import Totals, names_of, numbers
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "model": parts.checked_model,
     "loss": parts.checked_loss,
     "schedule": parts.checked_schedule,
     "callbacks": parts.checked_callbacks,
+    "metrics": parts.checked_metrics,
     "seed": random.checked_seed,
 }
 
@@ -64,6 +66,8 @@ class Trainer(Declared):
     schedule : callable or None
         Gives the learning rate of each step (not epoch), counted from 0; the optimizer's own stays if None.
     callbacks : Callback or iterable of Callback
+    metrics : Metric, iterable of Metric, or None
+        Measured besides the loss, such as ``fastconv.metrics.F1()``; None: the accuracy where there are class numbers.
     seed : int or None
         Of dropout; that of `fastconv.seed` by default.
     capture : bool or None
@@ -90,7 +94,6 @@ class Trainer(Declared):
         "should_stop": "trainer.stop",
         "lr": "trainer.optimizer.lr",
         "learning_rate": "trainer.optimizer.lr",
-        "metrics": "trainer.evaluate(data)",
     }
     misleading: ClassVar[frozenset[str]] = frozenset(("stop_training", "should_stop", "lr", "learning_rate"))
 
@@ -102,12 +105,14 @@ class Trainer(Declared):
         schedule: Schedule | None = None,
         callbacks: Callback | Iterable[Callback] = (),
         *,
+        metrics: Metric | Iterable[Metric] | None = None,
         seed: int | None = None,
         capture: bool | None = None,
     ) -> None:
         self.model, self.loss, self.schedule = model, loss, schedule
         self.optimizer = optimizer
         self.callbacks: tuple[Callback, ...] = callbacks  # type: ignore[assignment]  # made one by its check
+        self.metrics: tuple[Metric, ...] | None = metrics  # type: ignore[assignment]  # so is this
         self.seed = random.get_seed() if seed is None else seed
         self.step = self.epoch = 0
         self.steps_per_epoch = self.last_epoch = 0
@@ -115,10 +120,10 @@ class Trainer(Declared):
         self.history = History()
         self.stop = False
         if capture:
-            self._check_capture()
+            check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
         self._captured: CapturedStep | None = None
-        self._last_shape: Shape = ()
+        self._last_form: tuple[Any, ...] = ()
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:
@@ -183,7 +188,7 @@ class Trainer(Declared):
             while self.epoch < self.last_epoch and not self.stop:
                 logs = self._train_epoch(batches)
                 if validation_data is not None:
-                    means = self._means(validation_data, "validation_data")
+                    means = numbers(self._means(validation_data, "validation_data"))
                     logs.update({f"val_{name}": value for name, value in means.items()})
                 self._record(logs)
                 for callback in self.callbacks:
@@ -196,7 +201,7 @@ class Trainer(Declared):
     @property
     def quantities(self) -> tuple[str, ...]:
         """The names that an epoch of the present `fit` may have in the history."""
-        means = ("loss", "accuracy")
+        means = names_of(self.metrics, self.model.infer(self.model.input_shape)[-1])
         validated = tuple(f"val_{name}" for name in means) if self.validates else ()
         return (*means, *validated, "learning_rate", "seconds", "images_per_second")
 
@@ -204,8 +209,8 @@ class Trainer(Declared):
         """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
         return self._step(*checked_batch(self.model, x, y))[0]
 
-    def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, float]:
-        """Return the mean loss and, for class numbers, the accuracy over `data`, which is like `train` of `fit`.
+    def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
+        """Return the mean loss and the metrics over `data`, which is like `train` of `fit`: numbers, or NumPy arrays.
 
         `batch_size`, 256 by default, is that of a pair of arrays. DataError if there is nothing in `data`.
         """
@@ -213,8 +218,8 @@ class Trainer(Declared):
             raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
         return self._means(as_batches(data, "data", self.model, 256 if batch_size is None else batch_size), "data")
 
-    def _means(self, batches: Batches, name: str) -> dict[str, float]:
-        totals = Totals(self.model.backend)
+    def _means(self, batches: Batches, name: str) -> dict[str, Any]:
+        totals = Totals(self.model.backend, self.loss, self.metrics)
         for raw in pairs(batches, name):
             x, y = checked_batch(self.model, *raw)
             predictions = self.model(x)
@@ -280,7 +285,7 @@ class Trainer(Declared):
         try:
             if self.schedule is not None:
                 optimizer.lr = self.schedule(number)
-            captured = self._captured_step(x) if self._capture else None
+            captured = self._captured_step(x, y) if self._capture else None
             tensors = () if captured else tuple(self.model.tensors())
             buffers = [tensor for tensor in tensors if not isinstance(tensor, Parameter)]
             statistics = Snapshot(self.model.backend, captured.statistics if captured else arenas_of(buffers))
@@ -308,39 +313,27 @@ class Trainer(Declared):
             stream=(self.seed, self.step),
         )
 
-    def _captured_step(self, x: Array) -> CapturedStep | None:
-        """Return the step for batches like `x`, captured now if need be, or None if this one is not captured.
+    def _captured_step(self, x: Array, y: Array) -> CapturedStep | None:
+        """Return the step for batches like this, captured now if need be, or None if this one is not captured.
 
-        One shape at a time has the memory of a captured step; another gets it when it comes twice in a row.
+        One form at a time has the memory of a captured step; another gets it when it comes twice in a row.
         """
-        shape, last, kept = tuple(x.shape), self._last_shape, self._captured
-        self._last_shape = shape
-        if kept is not None and kept.shape != shape and last != shape:
+        form, last, kept = form_of(x, y), self._last_form, self._captured
+        self._last_form = form
+        if kept is not None and kept.form != form and last != form:
             return None
-        if kept is None or kept.shape != shape or not kept.fits(self.model, self.loss, self.optimizer, self.seed):
+        if kept is None or kept.form != form or not kept.fits(self.model, self.loss, self.optimizer, self.seed):
             self._captured = kept = None  # its memory is free for the next one
             loss = self.loss
             if foreign_part(self.model, loss, self.optimizer) is None and isinstance(loss, DeclaredLoss):
-                self._captured = CapturedStep(self.model, loss, self.optimizer, self.seed, x)
+                self._captured = CapturedStep(self.model, loss, self.optimizer, self.seed, (x, y))
         return self._captured
-
-    def _check_capture(self) -> None:
-        if not self.model.backend.captures:
-            raise ArgumentError(
-                f"capture: got True on the backend {self.model.backend.name!r}, which cannot; allowed: None or False"
-            )
-        part = foreign_part(self.model, self.loss, self.optimizer)
-        if part is not None:
-            raise ArgumentError(
-                f"capture: got True with {part!r}; allowed: None or False, or layers, loss and optimizer that declare"
-                " their settings, as fastconv's own classes do"
-            )
 
     def _train_epoch(self, batches: Batches) -> dict[str, float]:
         if hasattr(batches, "set_epoch"):
             batches.set_epoch(self.epoch)
         backend = self.model.backend
-        totals = Totals(backend)
+        totals = Totals(backend, self.loss, self.metrics)
         begin = time.perf_counter()
         for number, raw in enumerate(pairs(batches, "train"), start=1):
             x, y = checked_batch(self.model, *raw)
@@ -351,7 +344,7 @@ class Trainer(Declared):
             info = StepInfo(number, self.steps_per_epoch, x.shape[0], loss)
             for callback in self.callbacks:
                 callback.on_step_end(self, info)
-        logs = totals.means()  # waits for the device
+        logs = numbers(totals.means())  # waits for the device
         self._check_finite(logs["loss"], "")
         seconds = time.perf_counter() - begin
         return {

@@ -1,10 +1,11 @@
-"""Numba kernels, in wings: runtime, vector, elementwise, pool, norm, conv. None imports one that comes later.
+"""Numba kernels, in wings: runtime, vector, elementwise, loss, pool, norm, conv. None imports one that comes later.
 
 TABLE names the kernels that carry out each operation of the contract; the backend, the tests, the benchmarks and
 kernels/README.md use the same names.
 """
 
 from ..epilogue import ALL_NATIVE, Native
+from ..losses import LOSSES
 from ..pointwise import POINTWISE
 from ..update_rules import UPDATE_RULES
 from .conv.algorithms import CONVOLUTIONS, DENSE, kernels_of
@@ -38,6 +39,7 @@ _NORM = (
     "conv.winograd.norm.conv2d_winograd_norm_narrow",
     "conv.winograd.norm.conv2d_winograd_norm_wide",
 )
+_LOSS_FILES = {"softmax_cross_entropy": "softmax"}  # others by what they are over
 _STATISTICS = ("norm.batch_norm.batch_norm_statistics", "norm.batch_norm.combine_statistics")
 _NORM_SUMS = ("norm.batch_norm_gradient.batch_norm_gradient_sums", "norm.batch_norm_gradient.combine_gradients")
 _NORM_APPLY = ("norm.batch_norm_gradient.gradient_constants", "norm.batch_norm_gradient.batch_norm_gradient_apply")
@@ -83,8 +85,15 @@ TABLE = {
     "split": ("elementwise.move.copy_channels",),
     "subsample_pad": ("elementwise.move.subsample",),
     "subsample_pad_backward": ("elementwise.move.spread",),
-    "softmax_cross_entropy": ("elementwise.softmax.softmax_cross_entropy_rows", "elementwise.softmax.sum_losses"),
-    "count_correct": ("elementwise.softmax.count_correct_rows",),
+    "loss_and_grad": (
+        *(f"loss.{_LOSS_FILES.get(name, loss.over)}.{name}_{loss.over}" for name, loss in LOSSES.items()),
+        "loss.softmax.softmax_cross_entropy_targets",
+        "loss.weights.weigh_rows",
+        "loss.losses.sum_losses",
+    ),
+    "count_correct": ("loss.metrics.count_correct_rows",),
+    "count_confusions": ("loss.metrics.count_confusion_rows",),
+    "sum_errors": ("loss.metrics.sum_error_columns",),
     "dropout": ("elementwise.dropout.dropout_elements",),
     "augment": ("elementwise.augment.augment_images",),
     "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),

@@ -1,12 +1,13 @@
 """CUDA kernels.
 
 TABLE names the kernels that carry out each operation of the contract; the backends, the tests and kernels/README.md use
-the same names. A name is the file's and the kernel's: ``softmax.mean_loss`` stands in softmax.cu.
+the same names. A name is the file's and the kernel's: ``losses.sum_losses`` stands in losses.cu.
 """
 
 from dataclasses import replace
 
 from ..epilogue import Native
+from ..losses import LOSSES
 from ..pointwise import POINTWISE
 from ..update_rules import UPDATE_RULES
 
@@ -19,6 +20,7 @@ _CONVOLUTION = (
 )
 _DENSE = ("conv2d_gather.conv2d_gather", "conv2d_plain.conv2d_plain", "pack.pack_input")
 _SUM = ("reduce.sum_rows", "words.fill_array")
+_LOSS_FILES = {"softmax_cross_entropy": "softmax"}
 _STATISTICS = ("batch_norm.batch_norm_statistics", "batch_norm.combine_statistics")
 _WEIGHT = (
     "conv2d_weight.conv2d_weight",
@@ -68,11 +70,15 @@ TABLE = {
     "split": ("move.copy_channels",),
     "subsample_pad": ("move.subsample",),
     "subsample_pad_backward": ("move.spread",),
-    "softmax_cross_entropy": (
-        "softmax.mean_loss",
-        "softmax.softmax_cross_entropy_rows",
+    "loss_and_grad": (
+        *(f"{_LOSS_FILES.get(name, 'losses')}.{name}_{loss.over}" for name, loss in LOSSES.items()),
+        "softmax.softmax_cross_entropy_targets",
+        "losses.weigh_rows",
+        "losses.sum_losses",
     ),
-    "count_correct": ("softmax.count_correct_rows",),
+    "count_correct": ("metrics.count_correct_rows",),
+    "count_confusions": ("metrics.count_confusion_rows",),
+    "sum_errors": ("metrics.sum_error_columns",),
     "dropout": ("dropout.dropout_elements",),
     "augment": ("augment.augment_images",),
     "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),

@@ -40,7 +40,8 @@ FUSED = {
 } - {"batch_norm", "update_running_stats"}
 OPERATIONS = Backend.__abstractmethods__ & {name for cls in Normalisations.__mro__ for name in vars(cls)} | FUSED
 
-OF_A_LIST = ("activate", "activate_backward", "update")  # the name of a case begins with what it is called with
+# The name of a case begins with what it is called with.
+OF_A_LIST = ("activate", "activate_backward", "loss_and_grad", "update")
 
 _GUARD = 1024  # bytes before and behind each array
 _POISON = 0xFF  # in arrays at first: a float of these bytes is NaN, an index of these bytes is out of every range

@@ -20,6 +20,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import AlgorithmChoice
 from fastconv.errors import UnsupportedError
 from fastconv.kernels.epilogue import Epilogue
+from fastconv.kernels.losses import ChosenLoss
 from fastconv.kernels.pointwise import Activation
 from fastconv.kernels.update_rules import Update
 from tests.backends import cases as case_files
@@ -116,8 +117,8 @@ def _settings(arguments: tuple[Any, ...]) -> dict[str, float]:
     found = {}
     for given in arguments:
         given = given.activation if isinstance(given, Epilogue) else given
-        if isinstance(given, Activation | Update):
-            scalars = given.function.parameters if isinstance(given, Activation) else given.rule.settings
+        if isinstance(given, Activation | ChosenLoss | Update):
+            scalars = given.rule.settings if isinstance(given, Update) else given.function.parameters
             found |= {scalar.name: value for scalar, value in zip(scalars, given.values, strict=True)}
     return found
 

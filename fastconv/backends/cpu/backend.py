@@ -33,7 +33,8 @@ try:
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
     from fastconv.kernels.cpu.elementwise import dropout as dropping
-    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce, softmax
+    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce
+    from fastconv.kernels.cpu.loss import losses, metrics
     from fastconv.kernels.cpu.norm import backward, forward
     from fastconv.kernels.cpu.norm import batch_norm as norm
     from fastconv.kernels.cpu.pool import avg_pool, max_pool
@@ -170,8 +171,10 @@ class NumbaBackend(Backend):
     split = staticmethod(move.split)
     subsample_pad = staticmethod(move.subsample_pad)
     subsample_pad_backward = staticmethod(move.subsample_pad_backward)
-    softmax_cross_entropy = staticmethod(softmax.softmax_cross_entropy)
-    count_correct = staticmethod(softmax.count_correct)
+    loss_and_grad = staticmethod(losses.loss_and_grad)
+    count_correct = staticmethod(metrics.count_correct)
+    count_confusions = staticmethod(metrics.count_confusions)
+    sum_errors = staticmethod(metrics.sum_errors)
     dropout = staticmethod(dropping.dropout)
     augment = staticmethod(augmentation.augment)
     update = staticmethod(optimizer.update)

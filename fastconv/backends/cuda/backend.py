@@ -20,7 +20,8 @@ from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
 from fastconv.kernels.cuda.elementwise import dropout as dropping
-from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce, softmax
+from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce
+from fastconv.kernels.cuda.loss import losses, metrics
 from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
 
@@ -100,8 +101,10 @@ class CudaBackend(Backend):
     split = OnDevice(move.split)
     subsample_pad = OnDevice(move.subsample_pad)
     subsample_pad_backward = OnDevice(move.subsample_pad_backward)
-    softmax_cross_entropy = OnDevice(softmax.softmax_cross_entropy)
-    count_correct = OnDevice(softmax.count_correct)
+    loss_and_grad = OnDevice(losses.loss_and_grad)
+    count_correct = OnDevice(metrics.count_correct)
+    count_confusions = OnDevice(metrics.count_confusions)
+    sum_errors = OnDevice(metrics.sum_errors)
     dropout = OnDevice(dropping.dropout)
     augment = OnDevice(augmentation.augment)
     update = OnDevice(optimizer.update)

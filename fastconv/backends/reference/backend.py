@@ -14,6 +14,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.backends.memory import Pool
 from fastconv.backends.reference.conv import NumpyConv
 from fastconv.backends.reference.elementwise import NumpyElementwise
+from fastconv.backends.reference.losses import NumpyLosses
 from fastconv.backends.reference.norm import NumpyNorm
 from fastconv.backends.reference.pointwise import NumpyPointwise
 from fastconv.backends.reference.pool import NumpyPool
@@ -21,7 +22,9 @@ from fastconv.backends.reference.training import NumpyTraining
 from fastconv.backends.reference.update import NumpyUpdate
 
 
-class NumpyBackend(NumpyConv, NumpyPool, NumpyNorm, NumpyPointwise, NumpyElementwise, NumpyTraining, NumpyUpdate):
+class NumpyBackend(
+    NumpyConv, NumpyPool, NumpyNorm, NumpyPointwise, NumpyElementwise, NumpyLosses, NumpyTraining, NumpyUpdate
+):
     """The NumPy reference."""
 
     name = "numpy"

@@ -1,12 +1,12 @@
 # ruff: noqa: D102 - the contract documents each operation
-"""Reference of the loss and the random operations."""
+"""Reference of the random operations."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, RandomKey, Workspace
+from fastconv.backends.contract.types import Array, RandomKey
 
 _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
@@ -45,35 +45,7 @@ def random_words(blocks: int, key: RandomKey) -> np.ndarray:
 
 
 class NumpyTraining(Backend):
-    """Loss, random operations."""
-
-    @np.errstate(all="ignore")
-    def softmax_cross_entropy(
-        self,
-        logits: Array,
-        labels: Array,
-        *,
-        label_smoothing: float,
-        loss: Array,
-        grad_logits: Array,
-        workspace: Workspace,
-    ) -> None:
-        batch, classes = logits.shape
-        if batch == 0:
-            loss[...] = 0
-            return
-        shifted = logits.astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        target = np.full((batch, classes), label_smoothing / classes)
-        target[np.arange(batch), labels] += 1 - label_smoothing
-        # A class that is impossible and no target costs nothing: 0 * log(0) = 0 here.
-        cost = np.where(target > 0, target * log_p, 0)
-        loss[...] = -cost.sum() / batch
-        grad_logits[...] = (np.exp(log_p) - target) / batch
-
-    def count_correct(self, logits: Array, labels: Array, *, out: Array) -> None:
-        out[0] += np.count_nonzero(logits.argmax(axis=1) == labels)
+    """Random operations."""
 
     @np.errstate(all="ignore")
     def dropout(self, x: Array, *, p: float, key: RandomKey, out: Array) -> None:

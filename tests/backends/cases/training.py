@@ -1,4 +1,4 @@
-"""Cases of the loss, the random operations and the optimizer steps."""
+"""Cases of the random operations and the optimizer steps."""
 
 from __future__ import annotations
 
@@ -11,43 +11,6 @@ from fastconv.kernels.update_rules import UPDATE_RULES, Update
 from tests.backends.op_case import Arrays, Case
 
 _KEY = RandomKey(seed=0x1234_5678_9ABC_DEF0, stream=7, step=123_456)
-
-
-def cross_entropy(name: str, n: int, k: int, *, smoothing: float = 0.0, spread: float = 2.0) -> Case:
-    def inputs(rng: np.random.Generator) -> Arrays:
-        return {
-            "logits": spread * rng.standard_normal((n, k)),
-            "labels": rng.integers(0, k, n).astype(np.int32),
-        }
-
-    def call(backend, i, o, workspace):
-        backend.softmax_cross_entropy(i["logits"], i["labels"], label_smoothing=smoothing, **o, workspace=workspace)
-
-    def magnitude(i: Arrays, o: Arrays) -> dict:
-        if n == 0:
-            return {"loss": 0, "grad_logits": 0}
-        shift = i["logits"] - i["logits"].max(1, keepdims=True)
-        log_sum = np.log(np.exp(shift).sum(1, keepdims=True))
-        target = np.full((n, k), smoothing / k)
-        target[np.arange(n), i["labels"]] += 1 - smoothing
-        gradient = np.exp(shift - log_sum) * (2 + np.abs(shift)) + target
-        return {"loss": 1 + (target * (np.abs(shift) + log_sum)).sum() / n, "grad_logits": gradient / n}
-
-    outputs = {"loss": (), "grad_logits": (n, k)}
-    return Case("softmax_cross_entropy", name, inputs, outputs, call, terms=n + k, magnitude=magnitude)
-
-
-def correct(name: str, n: int, k: int, ties: bool = False) -> Case:
-    def inputs(rng: np.random.Generator) -> Arrays:
-        logits = rng.integers(0, 2, (n, k)).astype(np.float64) if ties else rng.standard_normal((n, k))
-        guess = logits.argmax(1) if n else np.zeros(0, np.int64)
-        labels = np.where(rng.random(n) < 0.5, guess, rng.integers(0, k, n)).astype(np.int32)
-        return {"logits": logits, "labels": labels, "count": np.array([5], np.int64)}
-
-    def call(backend, i, o, workspace):
-        backend.count_correct(i["logits"], i["labels"], out=i["count"])
-
-    return Case("count_correct", name, inputs, {}, call, updated=("count",))
 
 
 def dropout(name: str, shape: tuple[int, ...], p: float, key: RandomKey = _KEY) -> Case:
@@ -153,20 +116,6 @@ def stepped(name: str, rule: Update, size: int, magnitude: Callable[[Arrays, Arr
 
 
 CASES = [
-    cross_entropy("ten-classes", 32, 10),
-    cross_entropy("smoothed", 7, 10, smoothing=0.1),
-    cross_entropy("ragged", 5, 33, smoothing=0.3),
-    cross_entropy("one-class", 3, 1),
-    cross_entropy("two-classes", 1, 2),
-    cross_entropy("thousand", 3, 1000),
-    cross_entropy("large-logits", 6, 17, spread=1e4),
-    cross_entropy("large-smoothed", 6, 17, spread=1e4, smoothing=0.1),
-    cross_entropy("empty-batch", 0, 10),
-    correct("ragged", 101, 33),  # a block has 4 rows, a warp 32 lanes
-    correct("ten-classes", 100, 10),
-    correct("ties", 64, 7, ties=True),
-    correct("one-class", 5, 1),
-    correct("empty-batch", 0, 10),
     dropout("half", (2, 5, 7, 17), 0.5),
     dropout("third", (3, 64), 0.3),
     dropout("none", (33,), 0.0),

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.kernels.losses import LOSSES
 from tests.backends.cases import CASES
-from tests.backends.cases import training as cases_training
+from tests.backends.cases import losses as cases_losses
 from tests.backends.emulator.emulated import emulator_or_skip, running
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 
@@ -67,8 +68,8 @@ def test_one_case_of_each_operation(case: Case, backend: Backend) -> None:
 def test_losses_stay_within_any_number_of_rows(rows: int, classes: int, backend: Backend) -> None:
     """A block has four rows and a warp 32 lanes; every access is checked."""
     with running(order="reverse", checks=True):
-        check(cases_training.correct("sizes", rows, classes), backend, "float32")
-        check(cases_training.cross_entropy("sizes", rows, classes), backend, "float32")
+        check(cases_losses.correct("sizes", rows, classes), backend, "float32")
+        check(cases_losses.cost(LOSSES["softmax_cross_entropy"](), "sizes", rows, classes), backend, "float32")
 
 
 @pytest.mark.emulator

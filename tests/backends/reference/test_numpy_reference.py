@@ -13,6 +13,7 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.types import RandomKey
 from fastconv.backends.reference.training import philox4x32, random_words
 from fastconv.kernels.epilogue import NO_EPILOGUE
+from fastconv.kernels.losses import LOSSES
 from fastconv.kernels.pointwise import POINTWISE
 from fastconv.kernels.update_rules import UPDATE_RULES
 from tests.backends.cases.conv import CONVS, Conv, prepared_weight
@@ -347,9 +348,9 @@ def test_batch_norm_and_loss_equal_torch(reference, rng: np.random.Generator) ->
         cost = torch.nn.functional.cross_entropy(given, target, label_smoothing=smoothing)
         cost.backward()
         loss, grad = np.empty(()), np.empty((9, 11))
-        reference.softmax_cross_entropy(
-            logits, labels, label_smoothing=smoothing, loss=loss, grad_logits=grad, workspace=reference.pool
-        )
+        how = {"channel_weight": None, "sample_weight": None, "ignore_index": None, "mean": True}
+        chosen = LOSSES["softmax_cross_entropy"](smoothing)
+        reference.loss_and_grad(chosen, logits, labels, **how, loss=loss, grad=grad, workspace=reference.pool)
         assert_close(loss, cost.detach().numpy(), dtype="float64", terms=99, magnitude=4)
         assert_close(grad, given.grad.numpy(), dtype="float64", terms=11, magnitude=1)
         given.grad = None

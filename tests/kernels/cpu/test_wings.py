@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE, CUDA = "fastconv.kernels.cpu", "fastconv.kernels.cuda"
 FOLDER = Path(__file__).parents[3] / "kernels" / "cpu"
-FLOORS = (("runtime",), ("vector",), ("elementwise",), ("pool",), ("norm",), ("conv",))
+FLOORS = (("runtime",), ("vector",), ("elementwise",), ("loss",), ("pool",), ("norm",), ("conv",))
 BELOW = {wing: {*sum(FLOORS[:floor], ()), wing} for floor, wings in enumerate(FLOORS) for wing in wings}
 MODULES = {".".join(path.relative_to(FOLDER).with_suffix("").parts): path for path in sorted(FOLDER.rglob("*.py"))}
 

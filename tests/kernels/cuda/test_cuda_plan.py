@@ -41,12 +41,12 @@ def test_a_launch_takes_the_longest_of_its_parts() -> None:
     only = work("add_arrays", [X, Z], [Y])
     assert only.total == 3 * BYTES / MEMORY_RATE
     assert only.binds == "memory"
-    assert (work("mean_loss", [SMALL], []).total, work("mean_loss", [SMALL], []).binds) == (LAUNCH, "launch")
+    assert (work("sum_losses", [SMALL], []).total, work("sum_losses", [SMALL], []).binds) == (LAUNCH, "launch")
 
 
 def test_groups_add_up_and_name_the_largest_loss() -> None:
     conv = work("conv2d_halo", [SMALL], [], tensor=3.0, roofline=2.0)
-    works = [conv, conv, work("pack_input", [X], [PACKED[0]]), work("mean_loss", [SMALL], [])]
+    works = [conv, conv, work("pack_input", [X], [PACKED[0]]), work("sum_losses", [SMALL], [])]
     step = cuda_steps.step_of("made_up", 1, "fast", works)
     assert step.seconds == pytest.approx(seconds(works))
     assert (step.launches, step.nbytes) == (4, sum(w.nbytes for w in works))

@@ -23,6 +23,7 @@ from tests.backends.op_case import FUSED, OPERATIONS
 
 _FOLDER = Path(cuda.__file__).parent
 _KERNEL = re.compile(r'extern "C" __global__ void\s+(?:__launch_bounds__\([^)]*\)\s+)?(?!__)(\w+)\(')
+_LOSSES = re.compile(r"^#define (?:ELEMENT|ROW)_LOSSES", re.MULTILINE)
 _FUNCTION = re.compile(r"^    FUNCTION\((\w+),", re.MULTILINE)
 
 
@@ -90,6 +91,9 @@ def test_every_kernel_of_the_sources_is_listed() -> None:
     functions = _FUNCTION.findall(build.path_of("pointwise.cuh").read_text())
     assert functions == list(POINTWISE)
     by_macro = {f"pointwise.{name}_{kind}" for name in functions for kind in ("forward", "gradient")}
+    lists = _LOSSES.split(build.path_of("formulas.cuh").read_text())[1:]
+    elements, rows = (set(_FUNCTION.findall(text)) for text in lists)
+    by_macro |= {f"losses.{name}_elements" for name in elements} | {f"losses.{name}_rows" for name in rows}
     existing = written | by_macro
     listed = {name for names in cuda.TABLE.values() for name in names}
     assert existing == listed

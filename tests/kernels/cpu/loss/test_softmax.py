@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 
 from fastconv.backends.memory import Pool
-from fastconv.kernels.cpu.elementwise.softmax import count_correct, softmax_cross_entropy
+from fastconv.kernels.cpu.loss.losses import loss_and_grad
 from fastconv.kernels.cpu.runtime import launch
+from fastconv.kernels.losses import LOSSES
 
 
 def _loss(logits, labels, smoothing=0.0):
     loss, grad = np.full((), np.nan, logits.dtype), np.full_like(logits, np.nan)
-    softmax_cross_entropy(
-        logits, np.asarray(labels, np.int32), label_smoothing=smoothing, loss=loss, grad_logits=grad, workspace=Pool()
-    )
+    how = {"channel_weight": None, "sample_weight": None, "ignore_index": None, "mean": True, "workspace": Pool()}
+    chosen = LOSSES["softmax_cross_entropy"](smoothing)
+    loss_and_grad(chosen, logits, np.asarray(labels, np.int32), **how, loss=loss, grad=grad)
     return loss, grad
 
 
@@ -101,12 +102,3 @@ def test_threads_change_no_bit(shape):
     finally:
         launch.set_num_threads(before)
     assert results[0] == results[1] == results[2]
-
-
-def test_count_takes_the_first_of_ties_and_nan_as_largest():
-    nan = np.nan
-    logits = np.array([[1, 1, 0], [0, 2, 2], [nan, 5, 1], [3, nan, nan], [-1, -2, -3]], np.float32)
-    for labels, right in (([0, 1, 0, 1, 0], 5), ([1, 2, 1, 2, 1], 0)):
-        out = np.array([100])
-        count_correct(logits, np.array(labels, np.int32), out=out)
-        assert out == 100 + right

@@ -1,0 +1,34 @@
+"""Losses: called with predictions and targets, they return a number and its gradient.
+
+Those of fastconv are the list `fastconv.kernels.losses.LOSSES`, computed in one pass with their gradients.
+"""
+
+from fastconv.losses.elements import BinaryCrossEntropy, Huber, MeanAbsoluteError, MeanSquaredError
+from fastconv.losses.listed import ListedLoss
+from fastconv.losses.loss import DeclaredLoss, Loss, loss_and_grad
+from fastconv.losses.rows import MulticlassHinge, SoftmaxCrossEntropy, SquaredHinge
+
+_CLASSES: tuple[type[ListedLoss], ...] = (
+    SoftmaxCrossEntropy,
+    MulticlassHinge,
+    SquaredHinge,
+    BinaryCrossEntropy,
+    MeanSquaredError,
+    MeanAbsoluteError,
+    Huber,
+)
+LOSSES = {cls.function.name: cls for cls in _CLASSES}
+"""The class of each loss of the list."""
+
+__all__ = [
+    "BinaryCrossEntropy",
+    "DeclaredLoss",
+    "Huber",
+    "Loss",
+    "MeanAbsoluteError",
+    "MeanSquaredError",
+    "MulticlassHinge",
+    "SoftmaxCrossEntropy",
+    "SquaredHinge",
+    "loss_and_grad",
+]

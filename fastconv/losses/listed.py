@@ -1,0 +1,152 @@
+"""What the losses of the list share: their settings, how they are called, and weights of samples and channels."""
+
+from __future__ import annotations
+
+import abc
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv.backends import get_backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, DType, Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.kernels.losses import ChosenLoss, LossFunction
+from fastconv.losses.loss import DeclaredLoss
+
+Weights = Sequence[float] | np.ndarray | float | None
+REDUCTIONS = ("mean", "sum")
+
+
+class ListedLoss(DeclaredLoss):
+    """A loss of `fastconv.kernels.losses`: what it is called with is checked here, once.
+
+    Attributes
+    ----------
+    function : LossFunction
+    reduction : str
+    """
+
+    function: ClassVar[LossFunction]
+    scores: ClassVar[str] = "predictions"
+    axes: ClassVar[str | None] = None
+    reduction: str
+
+    def __init__(self, **settings: Any) -> None:
+        for name, value in settings.items():
+            setattr(self, name, value)
+        self._on_backends: dict[tuple[Any, ...], Array] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "reduction" and value not in REDUCTIONS:
+            raise ArgumentError(f"reduction: got {value!r}; allowed: 'mean' or 'sum'")
+        if name == self.function.channel_weight:
+            value = _checked_weights(value, name)
+        for scalar in self.function.parameters:
+            if name == scalar.name:
+                value = validate.scalar(value, scalar)
+        super().__setattr__(name, value)
+
+    @property
+    def chosen(self) -> ChosenLoss:
+        """The loss with the values that its parameters have now."""
+        return ChosenLoss(self.function.name, tuple(getattr(self, s.name) for s in self.function.parameters))
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        names = [scalar.name for scalar in self.function.parameters]
+        names += [self.function.channel_weight] if self.function.channel_weight else []
+        return {name: getattr(self, name) for name in (*names, "reduction")}
+
+    def __call__(self, predictions: Array, targets: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
+        """Return loss, (), and its gradient, shaped as the predictions.
+
+        Parameters
+        ----------
+        predictions, targets : arrays
+            As the class says. On a GPU the values of targets are not checked: to look at them would wait for the
+            device.
+        sample_weight : (N,) array or None
+            At least 0 each. A row of weight 2 counts as two, in the mean as well; one of weight 0 is left out.
+        """
+        backend = get_backend()
+        predictions = validate.floating(backend, predictions, self.scores, self.axes)
+        if not predictions.ndim:
+            raise ShapeError(f"{self.scores}: got shape (); allowed: (N, ...), a row for each sample")
+        validate.not_empty(predictions.shape, self.scores)
+        targets = self.checked_targets(targets, predictions.shape, predictions.dtype)
+        if sample_weight is not None:
+            sample_weight = self._checked_sample_weight(backend, sample_weight, predictions)
+        loss, grad = backend.empty((), predictions.dtype), backend.empty(predictions.shape, predictions.dtype)
+        backend.loss_and_grad(
+            *(self.chosen, predictions, targets),
+            channel_weight=self._channel_weight(backend, predictions),
+            sample_weight=sample_weight,
+            ignore_index=self._ignored(),
+            mean=self.reduction == "mean",
+            loss=loss,
+            grad=grad,
+            workspace=backend.pool,
+        )
+        return loss, grad
+
+    @abc.abstractmethod
+    def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
+        """Return targets as the operation takes them, or say what is wrong with them."""
+
+    def _ignored(self) -> int | None:
+        return None
+
+    def _channel_weight(self, backend: Backend, predictions: Array) -> Array | None:
+        """Return the weights of channels as an array of the backend, made once."""
+        name, width, dtype = self.function.channel_weight, predictions.shape[-1], predictions.dtype
+        values = getattr(self, name) if name else None
+        if values is None:
+            return None
+        key = backend.name, dtype, width, values
+        if key not in self._on_backends:
+            if isinstance(values, tuple) and len(values) != width:
+                raise ShapeError(
+                    f"{name}: got {len(values)} weights; allowed: {width}, as the last axis of {self.scores}"
+                )
+            self._on_backends[key] = backend.asarray(np.broadcast_to(np.array(values, dtype), width).copy())
+        return self._on_backends[key]
+
+    def _checked_sample_weight(self, backend: Backend, weight: Array, predictions: Array) -> Array:
+        weight = validate.like(backend, weight, "sample_weight", predictions, self.scores, "(N,)")
+        validate.has_shape(weight, "sample_weight", predictions.shape[:1], f"one for each row of {self.scores}")
+        if backend.on_host and weight.size:
+            validate.within(weight, "sample_weight", 0, math.inf)
+            if self.reduction == "mean" and not weight.any():
+                raise ArgumentError("sample_weight: got nothing but 0; allowed: one above 0, or reduction='sum'")
+        return weight
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without what was made for a backend."""
+        return {**vars(self), "_on_backends": {}}
+
+    def __repr__(self) -> str:
+        plain = (None, "mean")
+        shown = ", ".join(
+            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value!r}"
+            for name, value in self.settings().items()
+            if value not in plain
+        )
+        return f"{type(self).__name__}({shown})"
+
+
+def _checked_weights(values: Weights, name: str) -> tuple[float, ...] | float | None:
+    """Return weights as a tuple, or one for all channels; none below 0, and not all 0."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.ndim > 1 or not array.size or array.dtype.kind not in "fiu":
+        raise ArgumentError(f"{name}: got {values!r:.100}; allowed: a list of numbers, one for each class, or None")
+    array = array.astype(np.float64)
+    validate.within(array, name, 0, math.inf)
+    if not array.any():
+        raise ArgumentError(f"{name}: got nothing but 0; allowed: at least one above 0")
+    return tuple(array.tolist()) if array.ndim else float(array)

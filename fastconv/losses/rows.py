@@ -1,0 +1,143 @@
+"""Losses over rows of scores: how the scores of the classes stand to the class that is right."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv.backends import get_backend
+from fastconv.backends.contract.types import Array, DType, Shape
+from fastconv.errors import ArgumentError
+from fastconv.kernels.losses import LOSSES
+from fastconv.losses.listed import ListedLoss, Weights
+
+
+class RowLoss(ListedLoss):
+    """A loss of scores, (N, K), and class numbers, (N,), each in [0, K) or the `ignore_index`."""
+
+    axes = "(N, K)"
+    ignore_index: int | None
+
+    def __init__(self, *, class_weight: Weights, ignore_index: int | None, reduction: str, **values: float) -> None:
+        super().__init__(reduction=reduction, class_weight=class_weight, **values)
+        self.ignore_index = ignore_index
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "ignore_index" and value is not None:
+            value = validate.at_least(value, -(2**31), "ignore_index")
+        super().__setattr__(name, value)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {**super().settings(), "ignore_index": self.ignore_index}
+
+    def _ignored(self) -> int | None:
+        return self.ignore_index
+
+    def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
+        """Return class numbers, or rows of targets if the loss takes them, or say what is wrong with them."""
+        backend = get_backend()
+        validate.owned(backend, targets, "labels")
+        if self.function.soft and targets.dtype.kind == "f" and targets.ndim == 2:
+            targets = validate.floating(backend, targets, "labels")
+            validate.has_dtype(targets, "labels", dtype, f"the dtype of {self.scores}")
+            validate.has_shape(targets, "labels", shape, f"that of {self.scores}, or (N,) integers")
+            if backend.on_host:
+                validate.within(targets, "labels", 0, math.inf)
+            return targets
+        if not backend.on_host:
+            return validate.labels_unseen(backend, targets, "labels", batch=shape[0])
+        ignored = self.ignore_index
+        labels = validate.labels(backend, targets, "labels", batch=shape[0], classes=shape[1], ignored=ignored)
+        if ignored is not None and self.reduction == "mean" and shape[0] and (labels == ignored).all():
+            raise ArgumentError(
+                f"labels: got the ignore_index, {ignored}, in all {shape[0]} rows; allowed: at least one class number,"
+                " or reduction='sum'"
+            )
+        return labels
+
+
+class SoftmaxCrossEntropy(RowLoss):
+    """Cross-entropy of the softmax: ``-sum over k of target[k] * log(softmax(logits)[k])`` of each row.
+
+    Targets are class numbers, (N,), for which ``target = (1 - label_smoothing) * onehot + label_smoothing / K``
+    (https://arxiv.org/abs/1512.00567); or rows of shares of the classes, (N, K), of the type of the logits, as mixup
+    and distillation make them, smoothed alike.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        At least 0 and below 1.
+    class_weight : sequence of float, or None
+        A factor of each class's share. The mean divides by the sum of the weights of the rows' classes, as in PyTorch;
+        of targets that are rows, by their number.
+    ignore_index : int or None
+        Rows with this label are left out.
+    reduction : "mean" or "sum"
+    """
+
+    label_smoothing: float
+    class_weight: tuple[float, ...] | None
+    function = LOSSES["softmax_cross_entropy"]
+    scores = "logits"
+
+    def __init__(
+        self,
+        label_smoothing: float = 0.0,
+        *,
+        class_weight: Weights = None,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(
+            label_smoothing=label_smoothing, class_weight=class_weight, ignore_index=ignore_index, reduction=reduction
+        )
+
+
+class MulticlassHinge(RowLoss):
+    """The multiclass SVM: ``sum over j but y of max(scores[j] - scores[y] + margin, 0)`` of each row, whose class is y.
+
+    (Weston and Watkins 1999, as in CS231n. PyTorch's MultiMarginLoss divides by the number of classes too.)
+
+    Parameters
+    ----------
+    margin : float
+        At least 0.
+    class_weight, ignore_index, reduction
+        As of `SoftmaxCrossEntropy`.
+    """
+
+    margin: float
+    class_weight: tuple[float, ...] | None
+    function = LOSSES["multiclass_hinge"]
+    scores = "scores"
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        *,
+        class_weight: Weights = None,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(margin=margin, class_weight=class_weight, ignore_index=ignore_index, reduction=reduction)
+
+
+class SquaredHinge(RowLoss):
+    """`MulticlassHinge` with the square of each term, the L2-SVM: it punishes what lies far off more, and is smooth."""
+
+    margin: float
+    class_weight: tuple[float, ...] | None
+    function = LOSSES["squared_hinge"]
+    scores = "scores"
+
+    def __init__(
+        self,
+        margin: float = 1.0,
+        *,
+        class_weight: Weights = None,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(margin=margin, class_weight=class_weight, ignore_index=ignore_index, reduction=reduction)

@@ -1,0 +1,19 @@
+"""Metrics: what a model is judged by besides its loss, summed on the device batch by batch."""
+
+from fastconv.metrics.classes import F1, Accuracy, ConfusionMatrix, Precision, Recall, TopKAccuracy
+from fastconv.metrics.errors import MeanAbsoluteError, MeanBiasError, R2Score
+from fastconv.metrics.metric import Metric, Sums
+
+__all__ = [
+    "F1",
+    "Accuracy",
+    "ConfusionMatrix",
+    "MeanAbsoluteError",
+    "MeanBiasError",
+    "Metric",
+    "Precision",
+    "R2Score",
+    "Recall",
+    "Sums",
+    "TopKAccuracy",
+]

@@ -1,0 +1,91 @@
+"""What a metric is: sums over batches, which stay on the device, and what is made of them at the end."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastconv._attributes import Declared
+from fastconv.backends import get_backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError
+
+
+class Sums(abc.ABC):
+    """What is summed over batches, on the device; metrics whose sums are equal share them."""
+
+    @abc.abstractmethod
+    def misfit(self, predictions: Array, targets: Array) -> str:
+        """Return what targets and predictions must be if these do not fit, else nothing."""
+
+    @abc.abstractmethod
+    def zeros(self, predictions: Array) -> np.ndarray:
+        """Return the sums over no rows, for predictions like these."""
+
+    @abc.abstractmethod
+    def add(self, backend: Backend, predictions: Array, targets: Array, out: Array) -> None:
+        """Add a batch to `out`, an array of the backend."""
+
+
+class Metric(Declared):
+    """A number, or an array of numbers, about predictions and targets.
+
+    It keeps nothing of what it was called with.
+
+    Attributes
+    ----------
+    name : str
+        In the history and in what `Trainer.evaluate` returns.
+    sums : Sums
+        What it is made from.
+    why : str
+        Why it is no loss, if there is more to say than that it has no gradient.
+    """
+
+    name: str
+    sums: Sums
+    why = ""
+    _shown: ClassVar[tuple[str, ...]] = ()
+
+    @abc.abstractmethod
+    def value(self, sums: np.ndarray) -> float | np.ndarray:
+        """Return the metric from its sums; NaN of no rows."""
+
+    def score(self, value: float) -> float:
+        """Return one of its numbers as one that is the larger the better."""
+        return value
+
+    def quantities(self, width: int) -> tuple[str, ...]:
+        """Return the names of its numbers in the history, for predictions with a last axis of `width`."""
+        return (self.name,)
+
+    def __call__(self, predictions: Array, targets: Array) -> float | np.ndarray:
+        """Return the metric over one batch of arrays of the active backend."""
+        backend = get_backend()
+        state = summed(backend, self, predictions, targets, None)
+        return self.value(backend.to_numpy(state))
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in vars(self).items() if name in self._shown)
+        return f"{type(self).__name__}({settings})"
+
+
+def summed(backend: Backend, metric: Metric, predictions: Array, targets: Array, state: Any) -> Array:
+    """Add a batch to the sums of a metric, None at first, and return them.
+
+    Raises
+    ------
+    ArgumentError
+        Predictions or targets are not what the metric takes.
+    """
+    wanted = metric.sums.misfit(predictions, targets)
+    if wanted:
+        given = f"predictions {tuple(predictions.shape)} and targets {targets.dtype} {tuple(targets.shape)}"
+        raise ArgumentError(f"{metric.name}: got {given}; allowed: {wanted}")
+    if state is None:
+        state = backend.asarray(metric.sums.zeros(predictions))
+    metric.sums.add(backend, predictions, targets, state)
+    return state

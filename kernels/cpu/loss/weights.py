@@ -1,0 +1,76 @@
+"""What the rows of a batch count in a loss, and what their sum is divided by.
+
+Kernels get three things: weights of rows in float64, empty if all are 1; `whole`, the divisor in an array of one
+element; and `plain`, a number for where that is empty.
+
+labels, sample and weights are (rows,), channel (classes,), total (1,).
+"""
+
+import numpy as np
+
+from ..runtime.launch import device, kernel, launch
+
+BLOCK = 8192  # elements of a block of rows
+_NONE = np.empty(0)
+_NO_LABELS = np.empty(0, np.int32)
+_NO_CLASS = -(2**40)
+
+
+@device
+def weight_of(weights, n):
+    """Return the weight of a row."""
+    return weights[n] if weights.size else 1.0
+
+
+@device
+def divisor(whole, plain):
+    """Return what the sum is divided by, 1 where it would be 0."""
+    total = whole[0] if whole.size else plain
+    return total if total != 0.0 else 1.0
+
+
+@device
+def rows_of_block(classes):
+    """Return how many rows are one task."""
+    return max(1, BLOCK // classes)
+
+
+@device
+def clear_row(row):
+    """Set a row of a gradient to zero."""
+    for k in range(row.size):
+        row[k] = 0
+
+
+@kernel
+def weigh_rows(begin, end, labels, channel, sample, ignored, of_classes, each, weights, total):
+    """All rows in one task: their weights, times those of their classes if `of_classes`, and the divisor."""
+    counted = 0.0
+    for n in range(weights.size):
+        weight = np.float64(sample[n]) if sample.size else 1.0
+        if labels.size and labels[n] == ignored:
+            weight = 0.0
+        own = weight
+        if labels.size and channel.size and weight != 0.0:
+            own = weight * np.float64(channel[labels[n]])
+        weights[n] = own if of_classes else weight
+        counted += own
+    total[0] = counted * each
+
+
+def count_rows(
+    *, sample, mean, rows, workspace, labels=_NO_LABELS, channel=_NONE, ignored=None, of_classes=False, each=1
+):
+    """Return weights, `whole` and `plain` for a batch of `rows`; without weights that costs nothing.
+
+    Parameters
+    ----------
+    labels, channel, sample : arrays, empty for what there is not
+    each : elements of a row that have a target each
+    """
+    if ignored is None and not sample.size and not (labels.size and channel.size):
+        return _NONE, _NONE, float(rows * each) if mean else 1.0
+    weights, total = workspace.empty((rows,), np.float64), workspace.empty((1,), np.float64)
+    ignored = _NO_CLASS if ignored is None else int(ignored)
+    launch(weigh_rows, 1, labels, channel, sample, ignored, of_classes, each, weights, total)
+    return weights, total if mean else _NONE, 1.0

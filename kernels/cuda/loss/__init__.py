@@ -1,0 +1,1 @@
+"""Losses with their gradients, and the sums that metrics are made of."""
