@@ -15,14 +15,14 @@ import fastconv.backends as registry
 from fastconv import functional as F  # noqa: N812
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend, why_unavailable
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.operations import Operations
+from fastconv.backends.contract.losses import Losses
 from fastconv.errors import ArgumentError, BackendUnavailableError
 
 # Read from the contract, not from the class under test, which would hide an operation that it lacks.
 PUBLIC = sorted(
     name
     for cls in Backend.__mro__
-    if issubclass(cls, Operations)
+    if issubclass(cls, Losses)
     for name, value in vars(cls).items()
     if inspect.isfunction(value) and name[0] != "_"
 )
