@@ -17,7 +17,7 @@ from fastconv.backends.reference.backend import NumpyBackend
 from fastconv.kernels.cuda import TABLE as CUDA_TABLE
 from fastconv.kernels.epilogue import Native
 from fastconv.kernels.pointwise import POINTWISE
-from tests.backends.cases.fused import SMALL
+from tests.backends.cases.fused import SMALL, by_rarity
 from tests.backends.op_case import Case
 
 ALL = frozenset(POINTWISE)
@@ -72,7 +72,7 @@ def _is_native(case: Case, backend: Backend) -> bool:
     return native
 
 
-@pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.op}-{case.id}")
+@pytest.mark.parametrize("case", by_rarity(SMALL))
 def test_on_the_cpu(case: Case) -> None:
     """With Winograd, whose tiles are those that can be pooled."""
     table = pytest.importorskip("fastconv.kernels.cpu").TABLE

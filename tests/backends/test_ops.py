@@ -25,6 +25,7 @@ from fastconv.kernels.pointwise import Activation
 from fastconv.kernels.update_rules import Update
 from tests.backends import cases as case_files
 from tests.backends.cases import CASES
+from tests.backends.cases.fused import by_rarity, is_rare
 from tests.backends.op_case import OPERATIONS, Case, PoisonedWorkspace, check, check_captured
 from tests.conftest import CPU_BACKENDS
 
@@ -41,7 +42,7 @@ PREPARATIONS = {"prepare_conv2d_weight", "prepare_dense_weight"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+@pytest.mark.parametrize("case", by_rarity(CASES))
 @pytest.mark.parametrize("backend", OTHERS, indirect=True)
 def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right, whatever was in the memory before and however it is aligned; the same bits twice; inputs untouched."""
@@ -60,7 +61,7 @@ def test_reference_stays_within_its_arrays(case: Case) -> None:
         check(case, backend, "float32")
 
 
-@pytest.mark.parametrize("case", CONVOLUTIONS, ids=lambda case: f"{case.op}-{case.id}")
+@pytest.mark.parametrize("case", by_rarity(CONVOLUTIONS))
 def test_winograd_matches_reference_where_there_are_few_tiles_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most cases are too small for it to be chosen."""
     with use_backend("numba") as backend, algorithm("winograd"):
@@ -68,7 +69,7 @@ def test_winograd_matches_reference_where_there_are_few_tiles_too(case: Case, mo
         check(case, backend, "float32")
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.op}-{case.id}")
+@pytest.mark.parametrize("case", by_rarity(CASES))
 def test_captured_gives_the_same_bits(case: Case) -> None:
     with use_backend("numba") as backend:
         check_captured(case, backend, "float32")
@@ -80,7 +81,7 @@ def test_captured_gives_the_same_bits(case: Case) -> None:
     + [(op, "winograd") for op in sorted({case.op for case in CONVOLUTIONS})],
 )
 def test_same_bits_with_any_number_of_threads(op: str, name: AlgorithmChoice) -> None:
-    cases = [case for case in CASES if case.op == op]
+    cases = [case for case in CASES if case.op == op and not is_rare(case)]
     results: dict[int, list[dict[str, bytes]]] = {}
     with use_backend("numba") as backend, algorithm(name):
         before = backend.num_threads

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+import pytest
 
 from fastconv.algorithm import get_algorithm
 from fastconv.kernels.epilogue import Epilogue
@@ -606,3 +609,20 @@ CASES = [
     ),
 ]
 SMALL = [case for case in CASES if "-small-" in case.id]  # each activation with each operation
+
+
+def is_rare(case: Case) -> bool:
+    """Tell whether a case is of an activation that only the slow suite runs on the CPU, which compiles it for each.
+
+    The default suite has the rectifier, one that needs x and one that needs y.
+    """
+    words = set(case.id.split("-"))
+    return "small" in words and words.isdisjoint({"relu", "gelu", "tanh"})
+
+
+def by_rarity(cases: Iterable[Case]) -> list[Any]:
+    """Return cases as parameters of a test."""
+    return [
+        pytest.param(case, marks=(pytest.mark.slow,) if is_rare(case) else (), id=f"{case.op}-{case.id}")
+        for case in cases
+    ]
