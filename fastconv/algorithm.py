@@ -57,11 +57,12 @@ def set_algorithm(algorithm: AlgorithmChoice) -> None:
 @contextmanager
 def algorithm(algorithm: AlgorithmChoice) -> Iterator[None]:
     """Make `algorithm` the active one within a ``with`` block, for this thread or task; raises as `set_algorithm`."""
-    token = _override.set(_checked(algorithm))
+    chosen, before = _checked(algorithm), _override.get()
     try:
+        _override.set(chosen)
         yield
     finally:
-        _override.reset(token)
+        _override.set(before)
 
 
 def _from_environment() -> AlgorithmChoice:

@@ -56,11 +56,12 @@ def set_precision(precision: Precision) -> None:
 @contextmanager
 def precision(precision: Precision) -> Iterator[None]:
     """Make `precision` the active one within a ``with`` block, for this thread or task; raises as `set_precision`."""
-    token = _override.set(_checked(precision))
+    chosen, before = _checked(precision), _override.get()
     try:
+        _override.set(chosen)
         yield
     finally:
-        _override.reset(token)
+        _override.set(before)
 
 
 def _checked(value: Precision) -> Precision:

@@ -65,12 +65,16 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(autouse=True)
-def _same_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def _same_global_state(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test sets for the process, backend, precision or seed, ends with it; each builds its first model."""
+    precision, algorithm = (importlib.import_module(f"fastconv.{name}") for name in ("precision", "algorithm"))
     monkeypatch.setattr(registry, "_default", registry._default)
     monkeypatch.setattr(random, "_default", random._default)
     random.seed(0)
-    monkeypatch.setattr(importlib.import_module("fastconv.precision"), "_default", "default")
+    monkeypatch.setattr(precision, "_default", "default")
+    yield
+    for module in (registry, precision, algorithm):  # an interrupted ``with`` may have left them
+        module._override.set(None)
 
 
 @pytest.fixture(scope="session")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fastconv import functional as F  # noqa: N812
+from fastconv.algorithm import algorithm, get_algorithm
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.reference.backend import NumpyBackend
 from fastconv.errors import ArgumentError, UnsupportedError
@@ -108,3 +111,44 @@ def test_refused_where_the_cpu_lacks_it(name: str) -> None:
         "precision: got 'fast' with the backend 'numba'; allowed: strict, default; it needs a CPU with the bfloat16 dot"
         " product (AVX512_BF16)"
     )
+
+
+def _algorithm_of_numba():
+    with use_backend("numba"):
+        return get_algorithm()
+
+
+@pytest.mark.parametrize(
+    ("choose", "active"),
+    [
+        (lambda: precision("strict"), get_precision),
+        (lambda: algorithm("direct"), _algorithm_of_numba),
+        (lambda: use_backend("numba"), get_backend),
+    ],
+    ids=["precision", "algorithm", "backend"],
+)
+def test_an_interrupt_on_the_way_in_leaves_the_choice_as_it_was(choose, active):
+    """At each line of fastconv in turn."""
+    outer, before = sys.gettrace(), active()
+    for number in itertools.count(1):
+        lines = 0
+
+        def trace(frame, event, argument, number=number):
+            nonlocal lines
+            if event == "line" and Path(frame.f_code.co_filename).parent.name in ("fastconv", "backends"):
+                lines += 1
+                if lines == number:
+                    raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with choose():
+                sys.settrace(outer)
+            break
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(outer)
+        assert active() == before
+    assert number > 3

@@ -74,11 +74,12 @@ def set_backend(name: str) -> None:
 def use_backend(name: str) -> Iterator[Backend]:
     """Make `name` the active backend within a ``with`` block, for this thread or task only."""
     backend = get_backend(name)
-    token = _override.set(backend.name)
+    before = _override.get()
     try:
+        _override.set(backend.name)
         yield backend
     finally:
-        _override.reset(token)
+        _override.set(before)
 
 
 @contextmanager

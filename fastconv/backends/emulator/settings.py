@@ -75,8 +75,9 @@ def current() -> Settings:
 @contextmanager
 def using(settings: Settings) -> Iterator[None]:
     """Run kernels so within a ``with`` block, in this thread or task."""
-    token = _override.set(settings)
+    before = _override.get()
     try:
+        _override.set(settings)
         yield
     finally:
-        _override.reset(token)
+        _override.set(before)
