@@ -113,42 +113,38 @@ def test_refused_where_the_cpu_lacks_it(name: str) -> None:
     )
 
 
-def _algorithm_of_numba():
-    with use_backend("numba"):
-        return get_algorithm()
-
-
 @pytest.mark.parametrize(
     ("choose", "active"),
     [
         (lambda: precision("strict"), get_precision),
-        (lambda: algorithm("direct"), _algorithm_of_numba),
-        (lambda: use_backend("numba"), get_backend),
+        (lambda: algorithm("direct"), get_algorithm),
+        (lambda: use_backend("numpy"), get_backend),
     ],
     ids=["precision", "algorithm", "backend"],
 )
 def test_an_interrupt_on_the_way_in_leaves_the_choice_as_it_was(choose, active):
     """At each line of fastconv in turn."""
-    outer, before = sys.gettrace(), active()
-    for number in itertools.count(1):
-        lines = 0
+    with use_backend("numba"):
+        outer, before = sys.gettrace(), active()
+        for number in itertools.count(1):
+            lines = 0
 
-        def trace(frame, event, argument, number=number):
-            nonlocal lines
-            if event == "line" and Path(frame.f_code.co_filename).parent.name in ("fastconv", "backends"):
-                lines += 1
-                if lines == number:
-                    raise KeyboardInterrupt
-            return trace
+            def trace(frame, event, argument, number=number):
+                nonlocal lines
+                if event == "line" and Path(frame.f_code.co_filename).parent.name in ("fastconv", "backends"):
+                    lines += 1
+                    if lines == number:
+                        raise KeyboardInterrupt
+                return trace
 
-        sys.settrace(trace)
-        try:
-            with choose():
+            sys.settrace(trace)
+            try:
+                with choose():
+                    sys.settrace(outer)
+                break
+            except KeyboardInterrupt:
+                pass
+            finally:
                 sys.settrace(outer)
-            break
-        except KeyboardInterrupt:
-            pass
-        finally:
-            sys.settrace(outer)
-        assert active() == before
-    assert number > 3
+            assert active() == before
+        assert number > 3
