@@ -50,7 +50,7 @@ def test_groups_add_up_and_name_the_largest_loss() -> None:
     step = cuda_steps.step_of("made_up", 1, "fast", works)
     assert step.seconds == pytest.approx(seconds(works))
     assert (step.launches, step.nbytes) == (4, sum(w.nbytes for w in works))
-    assert [g.kernel for g in step.groups] == ["conv2d_halo", "pack_input", "mean_loss"]
+    assert [g.kernel for g in step.groups] == ["conv2d_halo", "pack_input", "sum_losses"]
     assert [g.lost for g in step.groups] == pytest.approx([2.0, 1.5 * BYTES / MEMORY_RATE, LAUNCH])
     assert step.largest_loss.kernel == "conv2d_halo"
 

@@ -437,6 +437,7 @@ def test_no_row_of_scratch_is_used_that_is_not_there():
     counts = np.zeros(4000, np.int64)
     set_num_threads(4)
     for rows in (2, 1, 3):
+        everything[:] = 0
         for _ in range(50):
             launch(wait_and_count, 64, 100, np.zeros(64))  # wakes every helper
             launch(count_tasks, 4000, counts, scratch=everything[:rows])
