@@ -44,7 +44,8 @@ class Backend(Normalisations):
         A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it, each by
         itself, all else being of `dtype`:
 
-        - x of `conv2d`, `conv2d_statistics` and `conv2d_max_pool2d_backward`; `out` of the first two, and `before`
+        - x of `conv2d`, `conv2d_statistics` and `conv2d_max_pool2d_backward`; `out` of the first two, `before` with it,
+          but nothing that is pooled
         - `grad_output` and x of `conv2d_backward_weight`
         - `grad_output`, x and `saved` of `conv2d_backward_input` and `conv2d_backward_input_norm`, and `norm_addend`
         - x, `addend` and `out` of `normalise`

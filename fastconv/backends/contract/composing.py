@@ -44,7 +44,7 @@ class Composing:
 
 def asked(arrays: tuple[Any, ...], more: Mapping[str, Any]) -> Epilogue:
     """Return the epilogue that an operation is called with; or what it goes back through, as one."""
-    for given in arrays:
+    for given in (*arrays, more.get("epilogue")):
         if isinstance(given, Epilogue):
             return given
         if isinstance(given, Activation):

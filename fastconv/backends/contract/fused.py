@@ -64,7 +64,8 @@ class FusedOperations(Operations):
         out : (N, P, Q, K) array, or as of `max_pool2d` if the epilogue pools; written
             ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``, and Q likewise.
         before : (N, P, Q, K) array or None, written
-            What comes before the activation, if there is one: for a gradient that is computed from that.
+            What comes before the activation, of the type of `out`: for one whose gradient needs that (`Pointwise.needs`
+            is "x"), and only then.
         argmax : as of `max_pool2d`, if the epilogue pools; written
         """
         shape = (x.shape[0], *weight.geometry.output_size(*x.shape[1:3]), weight.weight.shape[3])

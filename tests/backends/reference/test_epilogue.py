@@ -171,3 +171,14 @@ def test_gradient_of_a_normalisation(activation, adds: bool, pools: bool, refere
     got += (results["grad_addend"] * along["addend"]).sum() if adds else 0
     full = _unpooled(grad, places) if pools else grad
     assert got == pytest.approx((full * (run(1e-6) - run(-1e-6))).sum() / 2e-6, rel=1e-6, abs=1e-6)
+
+
+def test_an_epilogue_may_be_named(reference: Backend, rng: np.random.Generator) -> None:
+    x = rng.standard_normal(SHAPE)
+    one, zero = np.ones(SHAPE[-1]), np.zeros(SHAPE[-1])
+    named, given = np.empty(SHAPE), np.empty(SHAPE)
+    for epilogue in (Epilogue(activation=POINTWISE["gelu"]()), Epilogue()):
+        norm = (x, one, zero, zero, one)
+        reference.normalise(*norm, epilogue=epilogue, eps=EPS, out=named, workspace=reference.pool)
+        reference.normalise(*norm, epilogue, eps=EPS, out=given, workspace=reference.pool)
+        np.testing.assert_array_equal(named, given)
