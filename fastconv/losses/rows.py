@@ -124,20 +124,11 @@ class MulticlassHinge(RowLoss):
         super().__init__(margin=margin, class_weight=class_weight, ignore_index=ignore_index, reduction=reduction)
 
 
-class SquaredHinge(RowLoss):
-    """`MulticlassHinge` with the square of each term, the L2-SVM: it punishes what lies far off more, and is smooth."""
+class SquaredHinge(MulticlassHinge):
+    """``sum over j but y of max(scores[j] - scores[y] + margin, 0)**2`` of each row, whose class is y: the L2-SVM.
 
-    margin: float
-    class_weight: tuple[float, ...] | None
+    It punishes what lies far off more than `MulticlassHinge`, whose arguments it has, and is smooth. (Tang 2013,
+    https://arxiv.org/abs/1306.0239.)
+    """
+
     function = LOSSES["squared_hinge"]
-    scores = "scores"
-
-    def __init__(
-        self,
-        margin: float = 1.0,
-        *,
-        class_weight: Weights = None,
-        ignore_index: int | None = None,
-        reduction: str = "mean",
-    ) -> None:
-        super().__init__(margin=margin, class_weight=class_weight, ignore_index=ignore_index, reduction=reduction)
