@@ -78,7 +78,7 @@ KEPT = [
         "fastconv/training/parts.py",
         "foreign = set(optimizer.parameters).difference(parameters)",
         "foreign = set(parameters).difference(optimizer.parameters)",
-        "tests/training/test_trainer.py::test_what_a_trainer_is_made_of_is_checked",
+        "tests/training/test_parts.py::test_what_a_trainer_is_made_of_is_checked",
     ),
     Kept(
         "kernels/geometry.py",
