@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fastconv.nn import Layer, Parameters
     from fastconv.optim import Optimizer
 
-MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
 DATASETS = tuple(SOURCES)
 OPTIMIZERS = tuple(sorted(UPDATE_RULES))
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
@@ -32,13 +31,33 @@ class Recipe:
     weight_decay: float = 0.0
 
 
+_ADAM, _SGD = Recipe("adam", 2e-3, "one-cycle"), Recipe("sgd", 0.2, "one-cycle", 5e-4)
+_SLOWER = Recipe("sgd", 0.05, "one-cycle", 5e-4)
 RECIPES = {
-    "keras_cnn": Recipe("adam", 2e-3, "one-cycle"),
-    "lenet5": Recipe("adam", 2e-3, "one-cycle"),
+    "googlenet": _SLOWER,
+    "keras_cnn": _ADAM,
+    "lenet5": _ADAM,
     "mlp": Recipe("adam", 1e-3, "one-cycle"),
-    "resnet20": Recipe("sgd", 0.2, "one-cycle", 5e-4),
-    "resnet9": Recipe("sgd", 0.2, "one-cycle", 5e-4),
+    "mnist_cnn": _ADAM,
+    "mobilenet": _SLOWER,
+    "resnet9": _SGD,
+    "resnet18": _SLOWER,
+    "resnet20": _SGD,
+    "resnet32": _SGD,
+    "resnet34": _SLOWER,
+    "resnet44": _SGD,
+    "resnet50": _SLOWER,
+    "resnet56": _SGD,
+    "resnet110": _SGD,
+    "vgg11": _SLOWER,
+    "vgg13": _SLOWER,
+    "vgg16": _SLOWER,
+    "vgg19": _SLOWER,
 }
+MODELS = tuple(RECIPES)
+WARMED = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
+"""What `fastconv warmup` compiles for unless models are named."""
+
 # What an optimizer is given beside the learning rate and the weight decay.
 _SETTINGS: dict[str, dict[str, float | bool]] = {"sgd": {"momentum": 0.9, "nesterov": True}}
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn, get_args
 
 from fastconv import __version__
 from fastconv.backends.contract.types import AlgorithmChoice, Precision
-from fastconv.cli.choices import DATASETS, MODELS, OPTIMIZERS, SCHEDULES
+from fastconv.cli.choices import DATASETS, MODELS, OPTIMIZERS, SCHEDULES, WARMED
 
 _Group = Any  # argparse keeps the type of its subparsers to itself
 
@@ -194,7 +194,7 @@ def _add_explain(commands: _Group) -> None:
 def _add_warmup(commands: _Group) -> None:
     parser = _command(commands, "warmup", "compile the kernels that models need and keep them on disk")
     # Not `choices`: argparse would hold the default, a list, against them.
-    parser.add_argument("models", nargs="*", type=_model, default=list(MODELS), metavar="MODEL")
+    parser.add_argument("models", nargs="*", type=_model, default=list(WARMED), metavar="MODEL")
     parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
     group = parser.add_argument_group("CUDA kernels ahead, on a machine with or without a GPU")
     group.add_argument(

@@ -9,7 +9,5 @@ import fastconv as fc
 
 def run(options: argparse.Namespace) -> int:
     """Print the table."""
-    with fc.use_backend("numpy"):  # nothing is computed, so nothing need be compiled
-        model = getattr(fc.models, options.model)(input_shape=tuple(options.input_shape))
-        print(model.summary())
+    print(getattr(fc.models, options.model).unbuilt().summary(options.input_shape))
     return 0

@@ -1,10 +1,43 @@
-"""Models for 32x32 images, each returned built, on the active backend.
+"""Models, each returned built, on the active backend.
 
 All take `num_classes`, `input_shape`, `dtype` and `seed` (that of `fastconv.seed` by default), and put out logits,
-(N, num_classes).
+(N, num_classes). Those that have a `form` are for images of 32 x 32 pixels unless it is "imagenet".
 """
 
-from fastconv.models.plain import keras_cnn, lenet5, mlp
-from fastconv.models.residual import resnet9, resnet20
+from fastconv.models.googlenet import googlenet
+from fastconv.models.mobilenet import mobilenet
+from fastconv.models.plain import keras_cnn, lenet5, mlp, mnist_cnn
+from fastconv.models.residual import (
+    resnet9,
+    resnet18,
+    resnet20,
+    resnet32,
+    resnet34,
+    resnet44,
+    resnet50,
+    resnet56,
+    resnet110,
+)
+from fastconv.models.vgg import vgg11, vgg13, vgg16, vgg19
 
-__all__ = ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"]
+__all__ = [
+    "googlenet",
+    "keras_cnn",
+    "lenet5",
+    "mlp",
+    "mnist_cnn",
+    "mobilenet",
+    "resnet9",
+    "resnet18",
+    "resnet20",
+    "resnet32",
+    "resnet34",
+    "resnet44",
+    "resnet50",
+    "resnet56",
+    "resnet110",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+]

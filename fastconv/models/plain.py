@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from fastconv import nn
-from fastconv.nn import AvgPool2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Sequential
+from fastconv.errors import ArgumentError
+from fastconv.models.architecture import CIFAR, architecture
+from fastconv.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Sequential
 
 
-def mlp(
-    num_classes: int = 10,
-    *,
-    hidden: Sequence[int] = (512, 128),
-    input_shape: Sequence[int] = (32, 32, 3),
-    dtype: Any = np.float32,
-    seed: int | None = None,
-) -> Sequential:
+@architecture(CIFAR)
+def mlp(num_classes: int = 10, *, hidden: Sequence[int] = (512, 128)) -> Sequential:
     """Fully connected layers of the widths `hidden` with ReLU between: 1,640,330 parameters as it stands."""
     layers: list[Layer] = [Flatten()]
     for width in hidden:
         layers += [Dense(width), nn.ReLU()]
-    return Sequential(*layers, Dense(num_classes)).build(input_shape, dtype, seed)
+    return Sequential(*layers, Dense(num_classes))
 
 
-def lenet5(
-    num_classes: int = 10,
-    *,
-    input_shape: Sequence[int] = (32, 32, 3),
-    dtype: Any = np.float32,
-    seed: int | None = None,
-) -> Sequential:
+@architecture(CIFAR)
+def lenet5(num_classes: int = 10) -> Sequential:
     """LeNet-5 (LeCun et al. 1998, https://doi.org/10.1109/5.726791) for three colours: 62,006 parameters.
 
     With tanh and average pooling as then; the second convolution sees all maps of the first, pooling has no weights,
@@ -42,17 +30,11 @@ def lenet5(
         *(Conv2d(6, 5), nn.Tanh(), AvgPool2d(2)),
         *(Conv2d(16, 5), nn.Tanh(), AvgPool2d(2)),
         *(Flatten(), Dense(120), nn.Tanh(), Dense(84), nn.Tanh(), Dense(num_classes)),
-    ).build(input_shape, dtype, seed)
+    )
 
 
-def keras_cnn(
-    num_classes: int = 10,
-    *,
-    dropout: bool = True,
-    input_shape: Sequence[int] = (32, 32, 3),
-    dtype: Any = np.float32,
-    seed: int | None = None,
-) -> Sequential:
+@architecture(CIFAR)
+def keras_cnn(num_classes: int = 10, *, dropout: bool = True) -> Sequential:
     """Convolutional network of Keras' CIFAR-10 example: 1,250,858 parameters.
 
     Source: https://github.com/keras-team/keras/blob/2.3.1/examples/cifar10_cnn.py
@@ -65,4 +47,37 @@ def keras_cnn(
         *(Conv2d(32, 3, padding="same"), nn.ReLU(), Conv2d(32, 3), nn.ReLU(), MaxPool2d(2), *drop(0.25)),
         *(Conv2d(64, 3, padding="same"), nn.ReLU(), Conv2d(64, 3), nn.ReLU(), MaxPool2d(2), *drop(0.25)),
         *(Flatten(), Dense(512), nn.ReLU(), *drop(0.5), Dense(num_classes)),
-    ).build(input_shape, dtype, seed)
+    )
+
+
+@architecture((28, 28, 1))
+def mnist_cnn(
+    num_classes: int = 10,
+    *,
+    activation: Callable[[], Layer] = nn.ReLU,
+    kernel_size: int = 3,
+    pool_size: int = 2,
+    normalised: int = 0,
+) -> Sequential:
+    """Convolutional network of Keras' MNIST example: 1,199,882 parameters, 11,992,448 multiplications an image.
+
+    Source: https://github.com/keras-team/keras/blob/2.3.1/examples/mnist_cnn.py. The settings give its variants.
+
+    Parameters
+    ----------
+    activation : layer class, or function of nothing that makes a layer
+    kernel_size, pool_size : int
+        Of both convolutions, and of the pooling.
+    normalised : int
+        With 1, a BatchNorm2d behind the first convolution takes the place of the first dropout; with 2, another one
+        behind the hidden dense layer that of the second dropout as well.
+    """
+    if normalised not in (0, 1, 2):
+        raise ArgumentError(f"normalised: got {normalised!r}; allowed: 0, 1, 2")
+
+    first, second = ([BatchNorm2d()] if normalised > place else [] for place in (0, 1))
+    return Sequential(
+        *(Conv2d(32, kernel_size), *first, activation(), Conv2d(64, kernel_size), activation(), MaxPool2d(pool_size)),
+        *([] if first else [Dropout(0.25)]),
+        *(Flatten(), Dense(128), *second, activation(), *([] if second else [Dropout(0.5)]), Dense(num_classes)),
+    )

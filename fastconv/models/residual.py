@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
 from fastconv import nn
+from fastconv.models.architecture import CIFAR, architecture
 from fastconv.nn import (
     BatchNorm2d,
     Conv2d,
@@ -22,44 +18,106 @@ from fastconv.nn import (
 )
 
 
-def _conv_bn(channels: int, stride: int = 1) -> list[Layer]:
-    return [Conv2d(channels, 3, stride=stride, padding=1, bias=False), BatchNorm2d()]
+def _conv_bn(channels: int, kernel_size: int = 3, stride: int = 1) -> list[Layer]:
+    padding = kernel_size // 2
+    return [Conv2d(channels, kernel_size, stride=stride, padding=padding, bias=False), BatchNorm2d()]
 
 
-def _conv_bn_relu(channels: int) -> list[Layer]:
-    return [*_conv_bn(channels), nn.ReLU()]
+def _conv_bn_relu(channels: int, kernel_size: int = 3, stride: int = 1) -> list[Layer]:
+    return [*_conv_bn(channels, kernel_size, stride), nn.ReLU()]
 
 
-def resnet20(
-    num_classes: int = 10,
-    *,
-    input_shape: Sequence[int] = (32, 32, 3),
-    dtype: Any = np.float32,
-    seed: int | None = None,
-) -> Sequential:
+def _thin(num_classes: int, depth: int) -> Sequential:
+    """Three stages of 16, 32 and 64 channels; ``depth = 6 n + 2``, n blocks of two convolutions a stage."""
+    layers, channels = [*_conv_bn_relu(16)], 16
+    for width in (16, 32, 64):
+        for _ in range((depth - 2) // 6):
+            stride = 1 if width == channels else 2
+            body = Sequential(*_conv_bn_relu(width, stride=stride), *_conv_bn(width))
+            shortcut = SubsamplePad(width, stride=stride) if stride > 1 else None
+            layers += [Residual(body, shortcut), nn.ReLU()]
+            channels = width
+    return Sequential(*layers, GlobalAvgPool2d(), Dense(num_classes))
+
+
+@architecture(CIFAR)
+def resnet20(num_classes: int = 10) -> Sequential:
     """ResNet-20 for CIFAR-10 with shortcuts of option A (He et al. 2015, section 4.2): 269,722 parameters.
 
     Source: https://arxiv.org/abs/1512.03385
     """
-    layers, channels = [*_conv_bn_relu(16)], 16
-    for width in (16, 32, 64):
-        for _ in range(3):
-            stride = 1 if width == channels else 2
-            body = Sequential(*_conv_bn(width, stride), nn.ReLU(), *_conv_bn(width))
-            shortcut = SubsamplePad(width, stride=stride) if stride > 1 else None
-            layers += [Residual(body, shortcut), nn.ReLU()]
-            channels = width
-    return Sequential(*layers, GlobalAvgPool2d(), Dense(num_classes)).build(input_shape, dtype, seed)
+    return _thin(num_classes, 20)
 
 
-def resnet9(
-    num_classes: int = 10,
-    *,
-    width: int = 64,
-    input_shape: Sequence[int] = (32, 32, 3),
-    dtype: Any = np.float32,
-    seed: int | None = None,
-) -> Sequential:
+@architecture(CIFAR)
+def resnet32(num_classes: int = 10) -> Sequential:
+    """ResNet-32 for CIFAR-10, as `resnet20`: 464,154 parameters."""
+    return _thin(num_classes, 32)
+
+
+@architecture(CIFAR)
+def resnet44(num_classes: int = 10) -> Sequential:
+    """ResNet-44 for CIFAR-10, as `resnet20`: 658,586 parameters."""
+    return _thin(num_classes, 44)
+
+
+@architecture(CIFAR)
+def resnet56(num_classes: int = 10) -> Sequential:
+    """ResNet-56 for CIFAR-10, as `resnet20`: 853,018 parameters."""
+    return _thin(num_classes, 56)
+
+
+@architecture(CIFAR)
+def resnet110(num_classes: int = 10) -> Sequential:
+    """ResNet-110 for CIFAR-10, as `resnet20`: 1,727,962 parameters."""
+    return _thin(num_classes, 110)
+
+
+def _wide(num_classes: int, form: str, blocks: tuple[int, ...], *, bottleneck: bool = False) -> Sequential:
+    """Four stages of 64 to 512 channels; where shapes change, a 1 x 1 convolution is the shortcut.
+
+    A bottleneck puts out four times its channels, and strides in its 3 x 3 convolution, as PyTorch's do.
+    """
+    large: list[Layer] = [*_conv_bn_relu(64, 7, 2), MaxPool2d(3, stride=2, padding=1)]
+    layers, channels = large if form == "imagenet" else _conv_bn_relu(64), 64
+    for stage, (width, count) in enumerate(zip((64, 128, 256, 512), blocks, strict=True)):
+        out = 4 * width if bottleneck else width
+        for number in range(count):
+            stride = 2 if stage and not number else 1
+            if bottleneck:
+                body = [*_conv_bn_relu(width, 1), *_conv_bn_relu(width, 3, stride), *_conv_bn(out, 1)]
+            else:
+                body = [*_conv_bn_relu(width, 3, stride), *_conv_bn(out)]
+            shortcut = Sequential(*_conv_bn(out, 1, stride)) if stride > 1 or channels != out else None
+            layers += [Residual(Sequential(*body), shortcut), nn.ReLU()]
+            channels = out
+    return Sequential(*layers, GlobalAvgPool2d(), Dense(num_classes))
+
+
+@architecture()
+def resnet18(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
+    """ResNet-18 (He et al. 2015, table 1, https://arxiv.org/abs/1512.03385).
+
+    As for ImageNet, with `form` "imagenet": 11,689,512 parameters with 1000 classes, 1.81 G multiplications. Else for
+    CIFAR-10, with a 3 x 3 convolution and no pooling at the entrance: 11,173,962.
+    """
+    return _wide(num_classes, form, (2, 2, 2, 2))
+
+
+@architecture()
+def resnet34(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
+    """ResNet-34, as `resnet18`: 21,797,672 parameters, 3.66 G multiplications; for CIFAR-10 21,282,122."""
+    return _wide(num_classes, form, (3, 4, 6, 3))
+
+
+@architecture()
+def resnet50(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
+    """ResNet-50, as `resnet18`: 25,557,032 parameters, 4.09 G multiplications; for CIFAR-10 23,520,842."""
+    return _wide(num_classes, form, (3, 4, 6, 3), bottleneck=True)
+
+
+@architecture(CIFAR)
+def resnet9(num_classes: int = 10, *, width: int = 64) -> Sequential:
     """ResNet of nine layers as in the fast-training literature: 6,573,120 parameters at `width` 64.
 
     After Page's DAWNBench entry, https://myrtle.ai/learn/how-to-train-your-resnet/, with global max pooling and no
@@ -75,4 +133,4 @@ def resnet9(
         *(*_conv_bn_relu(4 * width), MaxPool2d(2)),
         *(*_conv_bn_relu(8 * width), MaxPool2d(2), block(8 * width)),
         *(GlobalMaxPool2d(), Dense(num_classes, bias=False)),
-    ).build(input_shape, dtype, seed)
+    )

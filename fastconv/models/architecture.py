@@ -1,0 +1,81 @@
+"""What all models share: how a row of layers becomes a model that is built."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv.backends.contract.types import Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn import Sequential
+
+CIFAR, IMAGENET = (32, 32, 3), (224, 224, 3)
+FORMS = {"cifar": CIFAR, "imagenet": IMAGENET}
+
+
+class Architecture(Protocol):
+    """A model by name: called, it is built on the active backend."""
+
+    __name__: str
+    unbuilt: Callable[..., Sequential]
+    """The same layers without parameters, for a summary that takes no memory: ``vgg16.unbuilt().summary(shape)``."""
+
+    def __call__(
+        self,
+        num_classes: int = 10,
+        *,
+        input_shape: Sequence[int] | None = None,
+        dtype: Any = np.float32,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> Sequential:
+        """Return the model for images of `input_shape`, (H, W, C), with weights drawn by `seed`."""
+
+
+def architecture(
+    input_shape: Shape | None = None, *, forms: Mapping[str, Shape] = FORMS
+) -> Callable[[Callable[..., Sequential]], Architecture]:
+    """Make what returns layers for `num_classes`, and settings of its own, a model that is built.
+
+    For images of `input_shape`; without one it has a setting `form`, one of `forms`, which tells their usual size.
+    """
+
+    def decorate(layers: Callable[..., Sequential]) -> Architecture:
+        own = inspect.signature(layers).parameters
+
+        @functools.wraps(layers)
+        def unbuilt(num_classes: int = 10, **settings: Any) -> Sequential:
+            form = settings.get("form", own["form"].default) if "form" in own else None
+            if "form" in own and form not in forms:
+                raise ArgumentError(f"form: got {form!r}; allowed: {', '.join(map(repr, forms))}")
+            return layers(num_classes, **settings)
+
+        @functools.wraps(layers)
+        def build(
+            num_classes: int = 10,
+            *,
+            input_shape: Sequence[int] | None = input_shape,
+            dtype: Any = np.float32,
+            seed: int | None = None,
+            **settings: Any,
+        ) -> Sequential:
+            model = unbuilt(num_classes, **settings)
+            if input_shape is None:
+                input_shape = forms[settings.get("form", own["form"].default)]
+            shape = validate.sizes(input_shape, "input_shape", "sizes without the batch")
+            try:
+                return model.build(shape, dtype, seed)
+            except ShapeError as error:
+                raise ShapeError(f"input_shape: got {shape}, which {layers.__name__} does not fit; {error}") from error
+
+        common = list(inspect.signature(build, follow_wrapped=False).parameters.values())[1:-1]
+        vars(build)["__signature__"] = inspect.Signature([*own.values(), *common])
+        vars(build)["unbuilt"] = unbuilt
+        return cast(Architecture, build)
+
+    return decorate

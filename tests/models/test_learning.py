@@ -1,0 +1,29 @@
+"""Every model learns: its loss falls on 200 images; and those for large images take one."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.losses import SoftmaxCrossEntropy
+from tests.models.test_published import PARAMETERS
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", sorted(name for name, form in PARAMETERS if form != "imagenet"))
+def test_its_loss_falls(name):
+    data = fc.data.shapes10("train", size=200)
+    with fc.use_backend("numba"):
+        model = getattr(fc.models, name)(input_shape=(32, 32, 3), seed=0)
+        trainer = fc.Trainer(model, SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 1e-3), seed=0)
+        losses = trainer.fit(fc.data.DataLoader(data, 50, seed=0), 3).history["loss"]
+    assert losses[-1] < 0.95 * losses[0]
+
+
+@pytest.mark.parametrize("name", sorted(name for name, form in PARAMETERS if form == "imagenet"))
+def test_a_large_image(name):
+    with fc.use_backend("numba"):
+        model = getattr(fc.models, name)(10, form="imagenet", seed=0)
+        logits = model(np.ones((1, 224, 224, 3), np.float32))
+    assert logits.shape == (1, 10)
+    assert np.isfinite(logits).all()

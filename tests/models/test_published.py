@@ -1,0 +1,102 @@
+"""Counts of parameters and multiplications that others published, of every model, without building any."""
+
+import inspect
+
+import pytest
+
+import fastconv as fc
+
+# Parameters with 1000 classes for ImageNet and 10 else. He et al. 2015 give those of the thin networks to two digits,
+# 0.27, 0.46, 0.66, 0.85 and 1.7 million; the others are those of torchvision's models, of Keras' examples, and of
+# https://github.com/kuangliu/pytorch-cifar for CIFAR-10.
+PARAMETERS = {
+    ("googlenet", None): 6_166_250,
+    ("keras_cnn", None): 1_250_858,
+    ("lenet5", None): 62_006,
+    ("mlp", None): 1_640_330,
+    ("mnist_cnn", None): 1_199_882,
+    ("mobilenet", "cifar"): 3_217_226,
+    ("mobilenet", "imagenet"): 4_231_976,
+    ("resnet9", None): 6_573_120,
+    ("resnet18", "cifar"): 11_173_962,
+    ("resnet18", "imagenet"): 11_689_512,
+    ("resnet20", None): 269_722,
+    ("resnet32", None): 464_154,
+    ("resnet34", "cifar"): 21_282_122,
+    ("resnet34", "imagenet"): 21_797_672,
+    ("resnet44", None): 658_586,
+    ("resnet50", "cifar"): 23_520_842,
+    ("resnet50", "imagenet"): 25_557_032,
+    ("resnet56", None): 853_018,
+    ("resnet110", None): 1_727_962,
+    ("vgg11", "cifar"): 9_231_114,
+    ("vgg11", "imagenet"): 132_868_840,
+    ("vgg13", "cifar"): 9_416_010,
+    ("vgg13", "imagenet"): 133_053_736,
+    ("vgg16", "cifar"): 14_728_266,
+    ("vgg16", "imagenet"): 138_365_992,
+    ("vgg19", "cifar"): 20_040_522,
+    ("vgg19", "imagenet"): 143_678_248,
+}
+# As in the paper, without normalisation.
+BARE = {"vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16": 138_357_544, "vgg19": 143_667_240}
+# Multiplications for an image of 224 x 224, in units of 10^9, as torchvision's tables round them.
+MULTIPLICATIONS = {
+    "mobilenet": 0.569,
+    "resnet18": 1.81,
+    "resnet34": 3.66,
+    "resnet50": 4.09,
+    "vgg11": 7.61,
+    "vgg13": 11.31,
+    "vgg16": 15.47,
+    "vgg19": 19.63,
+}
+
+
+def summary(name, form, **settings):
+    if form is not None:
+        settings["form"] = form
+    size = (224, 224, 3) if form == "imagenet" else (28, 28, 1) if name == "mnist_cnn" else (32, 32, 3)
+    return getattr(fc.models, name).unbuilt(1000 if form == "imagenet" else 10, **settings).summary(size)
+
+
+def test_every_model_is_counted_in_every_form():
+    forms = {name: inspect.signature(getattr(fc.models, name)).parameters for name in fc.models.__all__}
+    wanted = {
+        (name, form) for name, own in forms.items() for form in (("cifar", "imagenet") if "form" in own else (None,))
+    }
+    assert set(PARAMETERS) == wanted
+
+
+@pytest.mark.parametrize(("name", "form"), PARAMETERS)
+def test_parameters(name, form):
+    assert summary(name, form).parameters == PARAMETERS[name, form]
+
+
+@pytest.mark.parametrize("name", BARE)
+def test_parameters_without_normalisation(name):
+    assert summary(name, "imagenet", batch_norm=False).parameters == BARE[name]
+
+
+@pytest.mark.parametrize("name", MULTIPLICATIONS)
+def test_multiplications(name):
+    assert f"{summary(name, 'imagenet').macs / 1e9:.{2 + (name == 'mobilenet')}f}" == f"{MULTIPLICATIONS[name]}"
+
+
+def test_multiplications_of_mnist_cnn():
+    """Two convolutions of 26 x 26 and 24 x 24 outputs, and two dense layers."""
+    want = 26 * 26 * 32 * 9 + 24 * 24 * 64 * 9 * 32 + 12 * 12 * 64 * 128 + 128 * 10
+    assert summary("mnist_cnn", None).macs == want == 11_992_448
+
+
+def test_the_weights_of_vgg16_layer_by_layer():
+    """As Stanford's CS231n lists them, https://cs231n.github.io/convolutional-networks/, biases not counted."""
+    rows = summary("vgg16", "imagenet", batch_norm=False).rows
+    weights = [row.parameters - row.output_shape[-1] for row in rows if row.parameters]
+    assert weights == [
+        *(1_728, 36_864, 73_728, 147_456, 294_912, 589_824, 589_824, 1_179_648, 2_359_296, 2_359_296),
+        *(2_359_296, 2_359_296, 2_359_296, 102_760_448, 16_777_216, 4_096_000),
+    ]
+    assert [row.output_shape for row in rows if row.kind == "MaxPool2d"] == [
+        *((112, 112, 64), (56, 56, 128), (28, 28, 256), (14, 14, 512), (7, 7, 512)),
+    ]
