@@ -309,7 +309,6 @@ def test_warnings_are_one_line_each(capsys, monkeypatch):
             ("num_threads: got 1000000", "allowed: "),
         ),
         (("explain", "mlp", *NUMPY, "--batch-size", "2000000000"), ("memory: got ", "allowed: ")),
-        (("warmup", "mlp", "--batch-size", "2000000000"), ("memory: got ", "allowed: ")),
         (("train", *TINY, "--resume"), ("checkpoint.safetensors", "allowed: ")),
         (("evaluate", "nothing.safetensors", *NUMPY), ("nothing.safetensors", "allowed: ")),
         (("predict", "nothing.safetensors", *NUMPY), ("nothing.safetensors", "allowed: ")),
