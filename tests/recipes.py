@@ -1,8 +1,8 @@
 """The recipes of docs/recipes.md, read and followed.
 
-A recipe is a heading of the third level and, below it, blocks of code whose first line says where they go::
+A recipe is a heading of the second level and, below it, blocks of code whose first line says where they go::
 
-    ### An activation
+    ## An activation
 
     ```python
     # kernels/pointwise.py, behind `SILU = `
@@ -54,9 +54,8 @@ class Step:
 def read(text: str) -> dict[str, list[Step]]:
     """Return the steps of each recipe by its heading."""
     found = {}
-    for section in re.split(r"^### ", text, flags=re.M)[1:]:
+    for section in re.split(r"^## ", text, flags=re.M)[1:]:
         heading, _, body = section.partition("\n")
-        body = re.split(r"^## ", body, flags=re.M)[0]
         steps = [Step(m["file"], m["behind"], m["code"]) for m in _BLOCK.finditer(body)]
         if steps:
             found[heading.strip()] = steps

@@ -31,6 +31,7 @@ NAMES = {
             "models",
             "nn",
             "optim",
+            "plot",
             "precision",
             "random",
             "seed",
@@ -60,7 +61,14 @@ NAMES = {
         *("Recall", "Sums", "TopKAccuracy"),
     ],
     "optim": ["SGD", "Adam", "Optimizer", "schedules"],
-    "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
+    "models": [
+        *("googlenet", "keras_cnn", "lenet5", "mlp", "mnist_cnn", "mobilenet", "resnet9", "resnet18", "resnet20"),
+        *("resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet110", "vgg11", "vgg13", "vgg16", "vgg19"),
+    ],
+    "plot": [
+        *("COLOURS", "activations", "confusion", "costs", "curves", "feature_maps", "filters", "kernel_at_work"),
+        *("matrix", "volumes"),
+    ],
     "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"],
     "testing": [
         "AdjointReport",

@@ -30,7 +30,7 @@ def test_python_blocks_run(capsys, name, page):
         pytest.skip(reason)
     set_backend(name)
     blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == (1 if page.stem == "quickstart" else 3)
     exec(compile("\n".join(blocks), page.name, "exec"), {})  # noqa: S102 - our own text
     assert "Conv2d" in capsys.readouterr().out
 
@@ -80,4 +80,5 @@ def test_all_optimizers_are_in_the_table():
 )
 def test_links_lead_somewhere(page, target):
     (path,) = [path for path in PAGES if path.name == page]
-    assert (path.parent / target).exists()
+    made_with_the_site = path.stem == "index" and target == "lecture/index"
+    assert made_with_the_site or (path.parent / target).exists()

@@ -30,9 +30,9 @@ PROMISED: dict[str, tuple[str, ...]] = {
 }
 
 TEXT = """
-## What a change touches
+# What a change touches
 
-### An activation
+## An activation
 
 Say what it is:
 
@@ -53,14 +53,7 @@ def test_new():
 
     pytest    # an indented block is none
 
-### Nothing to follow
-
-## Style
-
-```python
-# fastconv/list.py
-FIVE = 5
-```
+## Nothing to follow
 """
 
 

@@ -24,7 +24,7 @@ FLOORS = (
     ("nn",),
     ("losses", "metrics", "optim", "data", "models"),
     ("training",),
-    ("testing", "_gradcheck", "_explain"),
+    ("testing", "_gradcheck", "_explain", "plot"),
     ("",),  # fastconv/__init__.py, which collects the public names
     ("cli",),
     ("__main__",),

@@ -1,0 +1,122 @@
+"""The site: ``sphinx-build -W docs docs/_build/html``, with the extra `docs`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import warnings
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("FASTCONV_BACKEND", "numba")
+warnings.filterwarnings("error", module="fastconv")
+
+project = "fastconv"
+author = "the fastconv authors"
+version = release = version_of("fastconv")
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "gallery", "_templates"]
+# Pages that stand beside the code: where they are shown, links between them lead to each other.
+BESIDE = {
+    "benchmarks/RESULTS.md": "results",
+    "kernels/NOTES.md": "cpu-notes",
+    "kernels/NUMERICS.md": "numerics",
+    "kernels/README.md": "kernels",
+    "kernels/cuda/COMPILED.md": "cuda-compiled",
+    "kernels/cuda/NOTES.md": "cuda-notes",
+    "kernels/cuda/PREDICTED.md": "cuda-predicted",
+    "CHANGELOG.md": "changelog",
+    "CONTRIBUTING.md": "contributing",
+}
+templates_path = ["_templates"]
+root_doc = "index"
+source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "fastconv"
+html_show_sourcelink = False
+html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"], "use_edit_page_button": False}
+
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 3
+
+autosummary_generate = True
+autosummary_ignore_module_all = False
+autosummary_imported_members = True
+autodoc_typehints = "none"  # the docstrings say what comes and goes
+autodoc_default_options = {"show-inheritance": False}
+numpydoc_show_class_members = False
+default_role = "code"  # single backquotes in docstrings name arguments and functions
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "lecture",
+    "filename_pattern": r"\.py$",
+    "ignore_pattern": r"__init__\.py",
+    "backreferences_dir": "api/used",
+    "doc_module": ("fastconv",),
+    "abort_on_example_error": True,
+    "show_memory": False,
+    "min_reported_time": 1,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "plot_gallery": True,
+    "matplotlib_animations": True,
+    "reset_modules": ("matplotlib",),
+}
+
+
+def _relinked(text: str, folder: Path, to: str) -> str:
+    """Let links between pages lead to where these are shown, and take those to files of code away."""
+
+    def change(link: re.Match[str]) -> str:
+        words, target = link[1], link[2]
+        path, _, heading = target.partition("#")
+        if "://" in path or not path:
+            return link[0]
+        file = Path(os.path.normpath(folder / path)).relative_to(ROOT)
+        anchor = f"#{heading}" if heading else ""
+        if str(file) in BESIDE:
+            return f"[{words}]({to}beside/{BESIDE[str(file)]}.md{anchor})"
+        if file.parts[0] == "docs" and file.suffix == ".md":
+            return f"[{words}]({to}{file.relative_to('docs')}{anchor})"
+        return f"{words} (`{file}`)" if f"`{file.name}`" not in words else words
+
+    pieces = re.split(r"(^```.*?^```$)", text, flags=re.M | re.S)  # what is code stays
+    pieces[::2] = [re.sub(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)", change, piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def _copy_pages(app: Any) -> None:
+    place = ROOT / "docs" / "beside"
+    place.mkdir(exist_ok=True)
+    for source, name in BESIDE.items():
+        text = _relinked((ROOT / source).read_text(), (ROOT / source).parent, "../")
+        for image in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text):
+            shutil.copy((ROOT / source).parent / image, place)
+        page = place / f"{name}.md"
+        if not page.exists() or page.read_text() != text:
+            page.write_text(text)
+
+
+def _relink_page(app: Any, name: str, source: list[str]) -> None:
+    if app.env.doc2path(name).suffix == ".md" and not name.startswith("beside/"):
+        source[0] = _relinked(source[0], ROOT / "docs", "")
+
+
+def setup(app: Any) -> None:
+    """Show the pages beside the code."""
+    app.connect("builder-inited", _copy_pages)
+    app.connect("source-read", _relink_page)

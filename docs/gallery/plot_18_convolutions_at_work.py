@@ -1,0 +1,30 @@
+"""
+Convolutions at work
+====================
+
+A convolution slides a small kernel over a picture and writes down, at each place, how well they match. What it finds
+depends on nine numbers.
+"""
+
+import numpy as np
+
+import fastconv as fc
+
+data = fc.data.shapes10("test", size=20)
+image = data.images[4].mean(-1)
+kernels = {
+    "edges": np.array([[-1, -1, -1], [-1, 8, -1], [-1, -1, -1]]),
+    "left to right": np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]),
+    "blur": np.full((3, 3), 1 / 9),
+    "sharpen": np.array([[0, -1, 0], [-1, 5, -1], [0, -1, 0]]),
+}
+figure = fc.plot.kernel_at_work(image, kernels)
+
+# %%
+# A kernel whose numbers add up to nothing is blind to plain areas; if they add up to one, it keeps the brightness.
+
+plain = np.full((1, 8, 8, 1), 100.0)
+for name, kernel in kernels.items():
+    y = fc.functional.conv2d(plain, kernel.astype(float)[:, :, None, None])
+    print(f"{name:14} sum of the kernel {kernel.sum():5.2f}, answer to a plain grey of 100: {y[0, 3, 3, 0]:6.1f}")
+    assert np.isclose(float(y[0, 3, 3, 0]), 100 * kernel.sum())

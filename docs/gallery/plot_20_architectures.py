@@ -1,0 +1,47 @@
+"""
+LeNet, AlexNet, VGG, GoogLeNet, ResNet side by side
+===================================================
+
+Twenty years of networks differ in what they spend: weights, which take memory, and multiplications, which take time.
+All are here, for images of 32 x 32 pixels.
+"""
+
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import fastconv as fc
+
+names = ("lenet5", "keras_cnn", "vgg16", "googlenet", "resnet20", "resnet18", "mobilenet", "resnet9")
+summaries = {name: getattr(fc.models, name).unbuilt().summary((32, 32, 3)) for name in names}
+milliseconds = {}
+for name in names:
+    model = getattr(fc.models, name)(seed=0)
+    x = fc.asarray(np.zeros((8, 32, 32, 3), np.float32))
+    plan = model.compile(x.shape)
+    plan(x)
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        fc.to_numpy(plan(x))
+        times.append(time.perf_counter() - begin)
+    milliseconds[name] = 1000 * min(times) / 8
+figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+for number, name in enumerate(names):
+    summary = summaries[name]
+    area = 40 + 30 * milliseconds[name] ** 0.5 * 5
+    ax.scatter(summary.parameters, summary.macs, area, color=fc.plot.COLOURS[number % 8], alpha=0.7)
+    ax.annotate(name, (summary.parameters, summary.macs), xytext=(6, 6), textcoords="offset points", fontsize=8)
+ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="multiplications an image")
+ax.set_title("area: time of an image in a batch of eight", fontsize=9)
+
+# %%
+for name in names:
+    summary = summaries[name]
+    print(
+        f"{name:10} {summary.parameters:>12,} parameters {summary.macs:>12,} MACs {milliseconds[name]:8.3f} ms an image"
+    )
+
+assert summaries["vgg16"].parameters > 50 * summaries["resnet20"].parameters
+assert summaries["mobilenet"].macs < summaries["vgg16"].macs / 6

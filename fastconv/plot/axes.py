@@ -1,0 +1,73 @@
+"""What all pictures share: Matplotlib, where it is installed, and colours that everybody can tell apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastconv.backends import get_backend
+from fastconv.backends.contract.types import Array
+from fastconv.errors import BackendUnavailableError, ShapeError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+"""Okabe and Ito 2008, https://jfly.uni-koeln.de/color/: told apart by those who see less of red, green or blue."""
+STYLES = ("-", "--", "-.", ":")
+"""So that lines can be told apart in print without colours, too."""
+
+
+def pyplot() -> Any:
+    """Return matplotlib.pyplot, or say what to install."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise BackendUnavailableError(
+            f"Matplotlib: got {error}; allowed: an installation of it, pip install 'fastconv[plot]'"
+        ) from error
+    return plt
+
+
+def new_axes(ax: Axes | None, width: float = 5.0, height: float = 3.5) -> Axes:
+    """Return `ax`, or the axes of a new figure of this size in inches."""
+    if ax is not None:
+        return ax
+    made: Axes = pyplot().subplots(figsize=(width, height), layout="constrained")[1]
+    return made
+
+
+def new_grid(rows: int, columns: int, size: float = 1.0) -> tuple[Figure, list[Axes]]:
+    """Return a figure of rows x columns pictures, `size` inches each, without ticks."""
+    figure: Figure
+    figure, made = pyplot().subplots(
+        rows, columns, figsize=(size * columns, size * rows), layout="constrained", squeeze=False
+    )
+    flat = list(np.asarray(made).ravel())
+    for ax in flat:
+        ax.set_axis_off()
+    return figure, flat
+
+
+def line_style(number: int) -> dict[str, Any]:
+    """Return colour and dashes of the line of this number."""
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
+
+
+def on_host(array: Array, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:
+    """Return an array of any backend as NumPy's, with the number of axes that is asked for and at least one value."""
+    values = np.asarray(get_backend().to_numpy(array) if hasattr(array, "dtype") else array)
+    allowed = (ndim,) if isinstance(ndim, int) else ndim
+    if values.ndim not in allowed or not values.size:
+        axes = " or ".join(map(str, allowed))
+        raise ShapeError(f"{name}: got shape {values.shape}; allowed: {axes} axes, and something in it")
+    return values
+
+
+def in_range(values: np.ndarray) -> np.ndarray:
+    """Return values moved and scaled to 0 to 1, as pictures take them; all 0.5 if they are equal."""
+    values = values.astype(np.float64)
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)

@@ -1,0 +1,100 @@
+"""Functions of one variable: activations with their gradients, and cost functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastconv.backends import get_backend
+from fastconv.errors import ArgumentError
+from fastconv.losses.listed import ListedLoss
+from fastconv.nn.layers.activations import PointwiseLayer
+from fastconv.plot.axes import line_style, new_axes, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def activations(*layers: PointwiseLayer, low: float = -5.0, high: float = 5.0) -> Figure:
+    """Draw activations, and their gradients beside them.
+
+    Parameters
+    ----------
+    *layers : PointwiseLayer
+        Such as ``nn.ReLU()``; need not be built.
+    low, high : float
+        Range of x.
+
+    Returns
+    -------
+    Figure
+        With two axes: y = f(x), and dy/dx.
+    """
+    if not layers:
+        raise ArgumentError("layers: got none; allowed: at least one activation, such as nn.ReLU()")
+    if not low < high:
+        raise ArgumentError(f"low: got {low!r}; allowed: a number below high, which is {high!r}")
+    x = np.linspace(low, high, 501)
+    backend = get_backend()
+    figure: Figure
+    figure, (left, right) = pyplot().subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+    for number, layer in enumerate(layers):
+        if not isinstance(layer, PointwiseLayer):
+            raise ArgumentError(f"layers: got {layer!r} among them; allowed: activations, such as nn.ReLU()")
+        there = backend.asarray(x)
+        y, slope = backend.empty(x.shape, x.dtype), backend.empty(x.shape, x.dtype)
+        backend.activate(layer.activation, there, out=y)
+        kept = y if layer.function.needs == "y" else there
+        backend.activate_backward(layer.activation, backend.asarray(np.ones_like(x)), kept, out=slope)
+        style = line_style(number)
+        left.plot(x, backend.to_numpy(y), label=repr(layer), **style)
+        right.plot(x, backend.to_numpy(slope), label=repr(layer), **style)
+    left.set(title="y = f(x)", xlabel="x", ylabel="y", ylim=(-1.5, max(2.0, min(high, 4.0))))
+    right.set(title="gradient", xlabel="x", ylabel="dy / dx")
+    for ax in (left, right):
+        ax.axhline(0, color="0.85", zorder=0)
+        ax.axvline(0, color="0.85", zorder=0)
+    left.legend(fontsize="small")
+    return figure
+
+
+def costs(
+    losses: Mapping[str, ListedLoss] | Sequence[ListedLoss],
+    *,
+    target: float = 0.0,
+    low: float = -3.0,
+    high: float = 3.0,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw what losses cost for predictions around one target.
+
+    Parameters
+    ----------
+    losses : sequence of losses, or dict with a name for each
+        Of numbers, such as ``fc.losses.MeanSquaredError()`` and ``Huber(1.0)``.
+    target : float
+    low, high : float
+        Range of predictions.
+    ax : Axes or None
+        Of a new figure if None.
+
+    Returns
+    -------
+    Axes
+    """
+    named = dict(losses) if isinstance(losses, Mapping) else {repr(loss): loss for loss in losses}
+    if not named:
+        raise ArgumentError("losses: got none; allowed: at least one loss")
+    ax, backend = new_axes(ax), get_backend()
+    predictions = np.linspace(low, high, 301)
+    for number, (name, loss) in enumerate(named.items()):
+        targets = backend.asarray(np.full((1, 1), target))
+        values = [float(loss(backend.asarray(np.full((1, 1), p)), targets)[0]) for p in predictions]
+        ax.plot(predictions, values, label=name, **line_style(number))
+    ax.axvline(target, color="0.85", zorder=0)
+    ax.set(xlabel="prediction", ylabel="cost")
+    ax.legend(fontsize="small")
+    return ax

@@ -1,0 +1,140 @@
+"""Images, what a kernel makes of them, and what the layers of a model see."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.functional import conv2d
+from fastconv.nn import Conv2d, Sequential
+from fastconv.plot.axes import in_range, new_axes, new_grid, on_host, pyplot
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def matrix(image: Array, ax: Axes | None = None) -> Axes:
+    """Draw an image of one channel, (H, W), as the numbers that it is, each on its grey."""
+    values = on_host(image, "image", 2)
+    if max(values.shape) > 40:
+        raise ShapeError(f"image: got shape {values.shape}; allowed: at most 40 x 40, for the numbers to be read")
+    ax = new_axes(ax, 0.28 * values.shape[1] + 0.3, 0.28 * values.shape[0] + 0.3)
+    grey = in_range(values)
+    ax.imshow(grey, cmap="gray")
+    whole = np.issubdtype(values.dtype, np.integer)
+    for (row, column), value in np.ndenumerate(values):
+        colour = "black" if grey[row, column] > 0.5 else "white"
+        text = str(value) if whole else f"{value:.1f}"
+        ax.text(column, row, text, ha="center", va="center", fontsize=5, color=colour)
+    ax.set_axis_off()
+    return ax
+
+
+def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
+    """Draw an image and what each kernel makes of it: ``y[p, q] = sum(kernel * image[p:p+R, q:q+S])``.
+
+    Parameters
+    ----------
+    image : (H, W) array
+    kernels : dict of (R, S) arrays
+        By name.
+
+    Returns
+    -------
+    Figure
+        The image, then for each kernel its numbers and the result.
+    """
+    values = on_host(image, "image", 2).astype(np.float32)
+    if not kernels:
+        raise ArgumentError("kernels: got none; allowed: at least one, by name")
+    plt = pyplot()
+    figure: Figure
+    figure, axes = plt.subplots(2, len(kernels) + 1, figsize=(2.2 * (len(kernels) + 1), 4.2), layout="constrained")
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    axes[0, 0].imshow(values, cmap="gray")
+    axes[0, 0].set_title("image")
+    for number, (name, kernel) in enumerate(kernels.items(), 1):
+        weights = on_host(kernel, f"kernels[{name!r}]", 2).astype(np.float32)
+        y = conv2d(values[None, :, :, None], weights[:, :, None, None])
+        axes[0, number].imshow(on_host(y, "y", 4)[0, :, :, 0], cmap="gray")
+        axes[0, number].set_title(name)
+        limit = float(np.abs(weights).max()) or 1.0
+        axes[1, number].imshow(weights, cmap="PuOr", vmin=-limit, vmax=limit)
+        for (row, column), value in np.ndenumerate(weights):
+            axes[1, number].text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8)
+    return figure
+
+
+def filters(layer: Conv2d, columns: int = 8) -> Figure:
+    """Draw the filters of a first convolution, which see one or three channels, each stretched to its own range."""
+    weights = on_host(layer.weight.data, "layer", 4)
+    if weights.shape[2] not in (1, 3):
+        raise ShapeError(f"layer: got filters of {weights.shape[2]} channels; allowed: 1 or 3, as an image has")
+    count = weights.shape[3]
+    figure, axes = new_grid(math.ceil(count / columns), min(columns, count), 0.8)
+    for ax, number in zip(axes, range(count), strict=False):
+        ax.imshow(in_range(weights[..., number]).squeeze(), cmap="gray" if weights.shape[2] == 1 else None)
+    return figure
+
+
+def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers: Sequence[int] | None = None) -> Figure:
+    """Draw what the layers of a model make of one image: a row for each, its first channels in a row.
+
+    Parameters
+    ----------
+    model : Sequential
+        Built.
+    image : (H, W, C) array
+        As the model takes it.
+    per_layer : int
+        Channels to draw of each layer.
+    layers : sequence of int or None
+        Places in the model; by default all that put out maps of more than one pixel.
+
+    Returns
+    -------
+    Figure
+    """
+    x = on_host(image, "image", 3)
+    places = range(len(model.layers)) if layers is None else layers
+    shown: list[tuple[str, np.ndarray]] = []
+    value = model.backend.asarray(np.ascontiguousarray(x[None], model.dtype))
+    for place, layer in enumerate(model.layers):
+        value = layer(value)
+        maps = on_host(value, "image", (2, 4))
+        if place in places and maps.ndim == 4 and maps.shape[1] > 1:
+            shown.append((f"{place} {type(layer).__name__}", maps[0, :, :, :per_layer]))
+    if not shown:
+        raise ArgumentError(f"layers: got {layers!r}; allowed: places of layers of this model that put out maps")
+    figure, axes = new_grid(len(shown), per_layer, 0.9)
+    for row, (name, maps) in enumerate(shown):
+        axes[row * per_layer].set_title(name, fontsize=7, loc="left")
+        for ax, channel in zip(axes[row * per_layer :], range(maps.shape[2]), strict=False):
+            ax.imshow(in_range(maps[:, :, channel]), cmap="viridis")
+    return figure
+
+
+def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """Draw a confusion matrix: in row i and column j how many of class i were taken for j, and the share."""
+    values = on_host(counts, "counts", 2)
+    if values.shape[0] != values.shape[1] or (names is not None and len(names) != len(values)):
+        raise ShapeError(f"counts: got shape {values.shape}; allowed: a row and a column for each of the names")
+    ax = new_axes(ax, 0.5 * len(values) + 1.5, 0.5 * len(values) + 1.2)
+    share = values / np.maximum(values.sum(1, keepdims=True), 1)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), value in np.ndenumerate(values):
+        if value:
+            colour = "white" if share[row, column] > 0.5 else "black"
+            ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
+    labels = [str(number) for number in range(len(values))] if names is None else list(names)
+    ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(len(labels)), labels)
+    ax.set(xlabel="predicted", ylabel="true")
+    return ax

@@ -1,0 +1,67 @@
+"""The numbers behind pictures of images, kernels, filters and maps."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn, plot
+from fastconv.errors import ArgumentError, ShapeError
+
+
+def test_an_image_as_its_numbers():
+    ax = plot.matrix(np.array([[0, 128], [255, 7]]))
+    assert [text.get_text() for text in ax.texts] == ["0", "128", "255", "7"]
+    assert [text.get_color() for text in ax.texts] == ["white", "black", "black", "white"]
+    with pytest.raises(ShapeError, match=r"image: got shape \(41, 3\); allowed: at most 40 x 40"):
+        plot.matrix(np.zeros((41, 3)))
+
+
+def test_what_a_kernel_makes_of_an_image(backend, rng):
+    image = rng.standard_normal((6, 7))
+    kernel = np.array([[0, 0, 0], [0, 2, 0], [0, 0, 0]])
+    figure = plot.kernel_at_work(image, {"twice": kernel})
+    shown = figure.axes[1].images[0].get_array()
+    np.testing.assert_allclose(shown, 2 * image[1:-1, 1:-1], rtol=1e-5)
+    assert figure.axes[1].get_title() == "twice"
+    with pytest.raises(ArgumentError, match="kernels: got none"):
+        plot.kernel_at_work(image, {})
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_filters_of_a_first_layer(backend, channels):
+    layer = nn.Sequential(nn.Conv2d(5, 3)).build((8, 8, channels), seed=1).layers[0]
+    figure = plot.filters(layer, columns=3)
+    weights = fc.to_numpy(layer.weight.data)[..., 4]
+    shown = np.asarray(figure.axes[4].images[0].get_array()).reshape(weights.shape)
+    np.testing.assert_allclose(shown, (weights - weights.min()) / np.ptp(weights), atol=1e-6)
+    assert len([ax for ax in figure.axes if ax.images]) == 5
+
+
+def test_filters_behind_others_have_no_colours(backend):
+    layer = nn.Sequential(nn.Conv2d(4, 3), nn.Conv2d(2, 3)).build((8, 8, 3)).layers[1]
+    with pytest.raises(ShapeError, match="layer: got filters of 4 channels; allowed: 1 or 3"):
+        plot.filters(layer)
+
+
+def test_feature_maps_of_each_layer(backend, rng):
+    model = nn.Sequential(nn.Conv2d(3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dense(2)).build(
+        (8, 8, 1), seed=0
+    )
+    image = rng.standard_normal((8, 8, 1)).astype(np.float32)
+    figure = plot.feature_maps(model, image, per_layer=2)
+    titles = [ax.get_title(loc="left") for ax in figure.axes[::2]]
+    assert titles == ["0 Conv2d", "1 ReLU", "2 MaxPool2d"]
+    y = fc.to_numpy(model.layers[0](fc.asarray(image[None])))[0, :, :, 1]
+    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), (y - y.min()) / np.ptp(y), atol=1e-5)
+    with pytest.raises(ArgumentError, match=r"layers: got \[4\]; allowed: places of layers"):
+        plot.feature_maps(model, image, layers=[4])
+
+
+def test_a_confusion_matrix(rng):
+    counts = np.array([[8, 2], [0, 5]])
+    ax = plot.confusion(counts, ["cat", "dog"])
+    np.testing.assert_allclose(ax.images[0].get_array(), [[0.8, 0.2], [0, 1]])
+    assert [text.get_text() for text in ax.texts] == ["8", "2", "5"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
+    with pytest.raises(ShapeError, match=r"counts: got shape \(2, 2\); allowed: a row and a column for each"):
+        plot.confusion(counts, ["cat"])
