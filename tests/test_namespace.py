@@ -66,8 +66,8 @@ NAMES = {
         *("resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet110", "vgg11", "vgg13", "vgg16", "vgg19"),
     ],
     "plot": [
-        *("COLOURS", "activations", "confusion", "costs", "curves", "feature_maps", "filters", "kernel_at_work"),
-        *("matrix", "volumes"),
+        *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
+        *("filters", "kernel_at_work", "matrix", "surface", "volumes"),
     ],
     "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"],
     "testing": [

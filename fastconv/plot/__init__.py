@@ -4,17 +4,21 @@ from fastconv.plot.axes import COLOURS
 from fastconv.plot.curves import curves
 from fastconv.plot.functions import activations, costs
 from fastconv.plot.images import confusion, feature_maps, filters, kernel_at_work, matrix
+from fastconv.plot.surface import animate_surface, descend, surface
 from fastconv.plot.volumes import volumes
 
 __all__ = [
     "COLOURS",
     "activations",
+    "animate_surface",
     "confusion",
     "costs",
     "curves",
+    "descend",
     "feature_maps",
     "filters",
     "kernel_at_work",
     "matrix",
+    "surface",
     "volumes",
 ]
