@@ -6,7 +6,7 @@ used.
 
 from typing import Any
 
-from fastconv import data, errors, functional, losses, metrics, models, nn, optim, random, testing, training
+from fastconv import data, errors, functional, losses, metrics, models, nn, optim, plot, random, testing, training
 from fastconv._explain import explain
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
@@ -36,6 +36,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "plot",
     "precision",
     "random",
     "seed",

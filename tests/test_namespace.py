@@ -31,6 +31,7 @@ NAMES = {
             "models",
             "nn",
             "optim",
+            "plot",
             "precision",
             "random",
             "seed",
@@ -61,7 +62,11 @@ NAMES = {
     ],
     "optim": ["SGD", "Adam", "Optimizer", "schedules"],
     "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
-    "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"],
+    "plot": ["learning_rate_finder", "schedules"],
+    "training": [
+        *("Callback", "History", "ModelCheckpoint", "ProgressDisplay", "RangeTest", "StepInfo", "Trainer", "Training"),
+        "find_learning_rate",
+    ],
     "testing": [
         "AdjointReport",
         "CheckError",
@@ -102,7 +107,7 @@ def test_modules_do_not_hide_functions():
 
 
 def test_import_is_light():
-    heavy = {"numba", "llvmlite", "cupy", "rich", "safetensors", "torch"}
+    heavy = {"matplotlib", "numba", "llvmlite", "cupy", "rich", "safetensors", "torch"}
     code = f"import sys, fastconv; print(*sorted({heavy} & set(sys.modules)))"
     got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert got.stdout.strip() == ""

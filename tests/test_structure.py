@@ -23,6 +23,7 @@ FLOORS = (
     ("functional", "_activations", "_convolution", "_pooling"),
     ("nn",),
     ("losses", "metrics", "optim", "data", "models"),
+    ("plot",),
     ("training",),
     ("testing", "_gradcheck", "_explain"),
     ("",),  # fastconv/__init__.py, which collects the public names

@@ -9,10 +9,10 @@ from typing import Any
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.optim.schedules.schedule import UNITS, NumberedSchedule, Schedule, Watching, linear, one_of, unit_of
+from fastconv.optim.schedules.schedule import NumberedSchedule, Schedule, Watching, linear, unit_of
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Warmup(NumberedSchedule):
     """Along a line up to the first rate of `schedule`, which begins at `warmup_steps` with its own step 0.
 
@@ -31,8 +31,9 @@ class Warmup(NumberedSchedule):
                 f"schedule: got {self.schedule!r}; allowed: a schedule, such as Cosine(0.1, total_steps)"
             )
         unit = unit_of(self.schedule)
-        object.__setattr__(self, "by", self.by or unit)
-        if one_of(self.by, "by", UNITS) != unit:
+        self.by = self.by or unit
+        super().__post_init__()
+        if self.by != unit:
             raise ArgumentError(f"by: got {self.by!r} before {self.schedule!r}; allowed: {unit!r}, as that one counts")
         self.take_count("warmup_steps", 1)
         if self.start_factor is not None:
@@ -76,7 +77,7 @@ class Warmup(NumberedSchedule):
             self.schedule.load_state_dict(state)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class PiecewiseLinear(NumberedSchedule):
     """Along lines from point to point, and constant before the first and behind the last.
 
@@ -99,7 +100,7 @@ class PiecewiseLinear(NumberedSchedule):
         rates = [validate.number(rate, f"rate of points[{i}]", low=0) for i, (_, rate) in enumerate(points)]
         if not points or steps != sorted(set(steps)):
             raise ArgumentError(f"points: got {self.points!r}; {advice}")
-        object.__setattr__(self, "points", tuple(zip(steps, rates, strict=True)))
+        vars(self)["points"] = tuple(zip(steps, rates, strict=True))
 
     def __call__(self, step: int) -> float:
         """Return the rate of `step`."""
@@ -110,7 +111,7 @@ class PiecewiseLinear(NumberedSchedule):
         return linear(before, after, (step - begin) / (end - begin))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Function(NumberedSchedule):
     """``function(number)``, of steps or of epochs: ``Function(lambda epoch: 0.1 * 0.95**epoch, by="epoch")``."""
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from fastconv.optim.schedules.schedule import NumberedSchedule
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Cosine(NumberedSchedule):
     """Down from `lr` to `final_lr` along half a cosine, after a linear warm-up.
 
@@ -38,7 +38,7 @@ class Cosine(NumberedSchedule):
         return half_cosine(self.lr, self.final_lr, t)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class CosineWarmRestarts(NumberedSchedule):
     """Down from `lr` towards `final_lr` along half a cosine in `T_0` steps, and again from `lr` on.
 

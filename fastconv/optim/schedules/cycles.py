@@ -10,7 +10,7 @@ from fastconv.optim.schedules.cosines import half_cosine
 from fastconv.optim.schedules.schedule import NumberedSchedule, linear, one_of
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Cyclic(NumberedSchedule):
     """Up from `base_lr` to `max_lr` and down again along lines, over and over: PyTorch's CyclicLR.
 
@@ -58,7 +58,7 @@ class Cyclic(NumberedSchedule):
         return self.base_lr + height
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class OneCycle(NumberedSchedule):
     """Up to `max_lr` and down to almost nothing, along half a cosine each; the rates of PyTorch's OneCycleLR.
 

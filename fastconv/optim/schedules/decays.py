@@ -11,7 +11,7 @@ from fastconv.errors import ArgumentError
 from fastconv.optim.schedules.schedule import NumberedSchedule
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Constant(NumberedSchedule):
     """``lr``, always."""
 
@@ -26,7 +26,7 @@ class Constant(NumberedSchedule):
         return self.lr
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class InverseTime(NumberedSchedule):
     """``lr / (1 + decay_rate * step / decay_steps)``: time-based decay, Keras' InverseTimeDecay.
 
@@ -50,7 +50,7 @@ class InverseTime(NumberedSchedule):
         return self.lr / (1 + self.decay_rate * _periods(step, self.decay_steps, self.staircase))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Step(NumberedSchedule):
     """``lr * factor ** (number of milestones reached)``: at `milestones`, or every `step_size` steps.
 
@@ -82,7 +82,7 @@ class Step(NumberedSchedule):
         if self.step_size is not None:
             self.take_count("step_size", 1)
         else:
-            object.__setattr__(self, "milestones", _checked_milestones(self.milestones))
+            vars(self)["milestones"] = _checked_milestones(self.milestones)
 
     def __call__(self, step: int) -> float:
         """Return the rate of `step`."""
@@ -91,7 +91,7 @@ class Step(NumberedSchedule):
         return self.lr * self.factor ** sum(step >= milestone for milestone in self.milestones)
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Exponential(NumberedSchedule):
     """``lr * factor ** (step / decay_steps)``: PyTorch's ExponentialLR, Keras' ExponentialDecay.
 
@@ -115,7 +115,7 @@ class Exponential(NumberedSchedule):
         return self.lr * float(self.factor ** _periods(step, self.decay_steps, self.staircase))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class Polynomial(NumberedSchedule):
     """``final_lr + (lr - final_lr) * (1 - step / total_steps) ** power``, and `final_lr` from `total_steps` on."""
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.optim.schedules.schedule import NumberedSchedule, one_of
 
 
-@dataclass(frozen=True)
-class _State:
+class _State(NamedTuple):
     """All that changes; replaced as one, so that an interrupt finds the old or the new."""
 
     lr: float
@@ -21,7 +20,7 @@ class _State:
     cooldown: int = 0
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class ReduceOnPlateau(NumberedSchedule):
     """``rate * factor`` after more than `patience` epochs without a better result: PyTorch's ReduceLROnPlateau.
 
@@ -62,6 +61,7 @@ class ReduceOnPlateau(NumberedSchedule):
     _state: _State = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         one_of(self.by, "by", ("epoch",))
         self.take_number("lr", low=0)
         if self.monitor is not None and not isinstance(self.monitor, str):
@@ -76,7 +76,7 @@ class ReduceOnPlateau(NumberedSchedule):
         self.take_number("eps", low=0)
         if self.mode == "auto" and self.monitor is not None:
             self._rises(self.monitor)
-        object.__setattr__(self, "_state", _State(self.lr))
+        vars(self)["_state"] = _State(self.lr)
 
     def __call__(self, step: int) -> float:
         """Return the present rate, whatever `step` is."""
@@ -99,11 +99,11 @@ class ReduceOnPlateau(NumberedSchedule):
             lower = max(lr * self.factor, self.min_lr)
             lr = lower if lr - lower > self.eps else lr
             cooldown, bad = self.cooldown, 0
-        object.__setattr__(self, "_state", _State(lr, best, bad, cooldown))
+        vars(self)["_state"] = _State(lr, best, bad, cooldown)
 
     def state_dict(self) -> dict[str, Any]:
         """Return ``{"lr", "best", "bad_epochs", "cooldown"}``; best is None before the first epoch."""
-        return dict(vars(self._state))
+        return self._state._asdict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gave; CheckpointError if it is something else, and nothing is changed."""
@@ -117,7 +117,7 @@ class ReduceOnPlateau(NumberedSchedule):
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"state: got {state!r:.100} ({error}); allowed: that of a ReduceOnPlateau") from error
-        object.__setattr__(self, "_state", loaded)
+        vars(self)["_state"] = loaded
 
     def _rises(self, name: str) -> bool:
         """Tell whether more is better."""

@@ -55,9 +55,11 @@ _HABITS = {
 }
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False, eq=False)
 class NumberedSchedule:
-    """Base of the schedules here: frozen values, whose rate is a function of a number counted from 0.
+    """Base of the schedules here: values that do not change, whose rate is a function of a number counted from 0.
+
+    What ``dataclass(frozen=True)`` would make for each class is here once, which makes importing them quicker.
 
     Attributes
     ----------
@@ -85,15 +87,30 @@ class NumberedSchedule:
 
     def __post_init__(self) -> None:
         one_of(self.by, "by", UNITS)
+        vars(self)["_made"] = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_made" in vars(self):
+            raise dataclasses.FrozenInstanceError(f"{name}: got a new value; allowed: another {type(self).__name__}")
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._compared()))
+
+    def _compared(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, item.name) for item in dataclasses.fields(self) if item.compare)
 
     def take_number(self, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> None:
         """Check a setting as `validate.number` does, and keep what that returns."""
         number = validate.number(getattr(self, name), name, low=low, high=high, open_low=open_low)
-        object.__setattr__(self, name, number)
+        vars(self)[name] = number
 
     def take_count(self, name: str, minimum: int) -> None:
         """Check a setting as `validate.at_least` does, and keep what that returns."""
-        object.__setattr__(self, name, validate.at_least(getattr(self, name), minimum, name))
+        vars(self)[name] = validate.at_least(getattr(self, name), minimum, name)
 
     def take_flag(self, name: str) -> None:
         """Check that a setting is True or False."""

@@ -1,0 +1,42 @@
+"""Where pictures are drawn: colours, and the word for who has no matplotlib."""
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+
+from fastconv.errors import DataError
+from fastconv.plot import axes
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    with pytest.raises(DataError, match=r"matplotlib: got .*; allowed: .*pip install 'fastconv\[plot\]'"):
+        axes.axes_or_new(None)
+
+
+def test_lines_are_told_apart():
+    styles = [tuple(axes.line_style(number).values()) for number in range(29)]
+    assert len(set(styles)) == 28
+    assert styles[28] == styles[0]
+    assert len({colour for colour, _ in styles[:7]}) == 7
+
+
+# What is left of linear RGB without the cones for long and for middle waves (Viénot, Brettel and Mollon 1999).
+SEEN = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+}
+
+
+@pytest.mark.parametrize("who", SEEN)
+def test_colours_are_told_apart_with_two_kinds_of_cones(who):
+    shown = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in axes.COLOURS])
+    linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SEEN[who]), 0, 1) ** (1 / 2.2)
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.14
+    light = linear @ [0.2126, 0.7152, 0.0722]
+    assert (1.05 / (light + 0.05)).min() > 2  # contrast with a white page
