@@ -138,7 +138,8 @@ class NumberedSchedule:
 
 def unit_of(schedule: Schedule) -> str:
     """Return what a schedule counts, "step" or "epoch"."""
-    return one_of(getattr(schedule, "by", "step"), f"by of {schedule!r:.80}", UNITS)
+    by = getattr(schedule, "by", "step")
+    return by if by in UNITS else one_of(by, f"by of {schedule!r:.80}", UNITS)
 
 
 def rate_at(schedule: Schedule, step: int, epoch: int) -> float:
@@ -146,6 +147,8 @@ def rate_at(schedule: Schedule, step: int, epoch: int) -> float:
     by = unit_of(schedule)
     number = epoch if by == "epoch" else step
     value = schedule(number)
+    if type(value) is float and 0 <= value < math.inf:  # as nearly always, and this is asked before each step
+        return value
     try:
         return validate.number(value, "schedule", low=0)
     except ArgumentError as error:
