@@ -30,6 +30,8 @@ class _Found(Protocol):
 def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
     """Draw the losses of a range test over its rates, and the two rates that it suggests.
 
+    What is far above the first losses, where it diverged, is cut off.
+
     Parameters
     ----------
     result : RangeTest
@@ -44,6 +46,9 @@ def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
         for number, name, rate in zip((1, 2), ("steepest", "minimum / 10"), result.suggestion, strict=True):
             dashes = {**line_style(number), "linestyle": ("dashed", "dotted")[number - 1]}
             ax.axvline(rate, **dashes, label=f"{name}: {rate:.2g}")
+        least = min(result.smoothed)
+        fall = max(result.smoothed[: result.smoothed.index(least)]) - least
+        ax.set_ylim(least - fall / 2, least + 2 * fall)
     ax.set_xscale("log")
     ax.set_xlabel("learning rate (per step)")
     ax.set_ylabel("loss (mean of a batch)")

@@ -27,6 +27,7 @@ def test_a_range_test():
     assert list(smoothed.get_ydata()) == list(FOUND.smoothed)
     assert (steepest.get_xdata()[0], tenth.get_xdata()[0]) == FOUND.suggestion
     assert ax.get_xscale() == "log"
+    assert ax.get_ylim() == pytest.approx((1.2, 4.2))  # half of the fall below the least loss, and twice above
     assert ax.get_xlabel() == "learning rate (per step)"
     assert ax.get_ylabel() == "loss (mean of a batch)"
     assert [text.get_text() for text in ax.get_legend().get_texts()][2:] == ["steepest: 0.1", "minimum / 10: 0.01"]
