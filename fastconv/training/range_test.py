@@ -31,7 +31,8 @@ class Suggestion(NamedTuple):
     Attributes
     ----------
     steepest : float
-        Where the smoothed loss falls fastest, by the logarithm of the rate.
+        Where the smoothed loss falls fastest, by the logarithm of the rate; without the first tenth of the steps, of
+        which so few are averaged.
     tenth_of_minimum : float
         A tenth of the rate where it is least.
     """
@@ -61,11 +62,11 @@ class RangeTest:
     @property
     def suggestion(self) -> Suggestion | None:
         """Rates to begin with; None where the loss never fell."""
-        least = int(np.argmin(self.smoothed))
-        if least < 2:
+        begin, least = len(self.rates) // 10, int(np.argmin(self.smoothed))
+        if least < begin + 2:
             return None
-        slopes = np.gradient(self.smoothed[: least + 1], np.log(self.rates[: least + 1]))
-        return Suggestion(self.rates[int(np.argmin(slopes))], self.rates[least] / 10)
+        slopes = np.gradient(self.smoothed[begin : least + 1], np.log(self.rates[begin : least + 1]))
+        return Suggestion(self.rates[begin + int(np.argmin(slopes))], self.rates[least] / 10)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values, for JSON."""

@@ -89,6 +89,8 @@ def test_suggestions():
     # Slopes at the third and fourth are half the differences of their neighbours: -0.7 and -0.85.
     assert result.suggestion == (0.1, 0.1)
     assert RangeTest((0.1, 1.0, 10.0), (1, 2, 3), (1, 2, 3), True).suggestion is None
+    late = (9.0, 8.0, 7.9, 7.0, *np.linspace(6.9, 3, 16), 9.0)  # the first two are a tenth
+    assert RangeTest(tuple(10.0**i for i in range(21)), late, late, True).suggestion.steepest == 100.0
     plain = json.loads(json.dumps(result.to_dict()))
     assert plain["suggestion"] == {"steepest": 0.1, "tenth_of_minimum": 0.1}
     assert plain["rates"] == list(result.rates)
