@@ -67,9 +67,12 @@ NAMES = {
     ],
     "plot": [
         *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
-        *("filters", "kernel_at_work", "matrix", "surface", "volumes"),
+        *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
     ],
-    "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"],
+    "training": [
+        *("Callback", "History", "ModelCheckpoint", "ProgressDisplay", "RangeTest", "StepInfo", "Trainer", "Training"),
+        "find_learning_rate",
+    ],
     "testing": [
         "AdjointReport",
         "CheckError",
@@ -110,7 +113,7 @@ def test_modules_do_not_hide_functions():
 
 
 def test_import_is_light():
-    heavy = {"numba", "llvmlite", "cupy", "rich", "safetensors", "torch"}
+    heavy = {"matplotlib", "numba", "llvmlite", "cupy", "rich", "safetensors", "torch"}
     code = f"import sys, fastconv; print(*sorted({heavy} & set(sys.modules)))"
     got = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert got.stdout.strip() == ""

@@ -23,8 +23,9 @@ FLOORS = (
     ("functional", "_activations", "_convolution", "_pooling"),
     ("nn",),
     ("losses", "metrics", "optim", "data", "models"),
+    ("plot",),
     ("training",),
-    ("testing", "_gradcheck", "_explain", "plot"),
+    ("testing", "_gradcheck", "_explain"),
     ("",),  # fastconv/__init__.py, which collects the public names
     ("cli",),
     ("__main__",),

@@ -31,7 +31,7 @@ figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 for number, name in enumerate(names):
     summary = summaries[name]
     area = 40 + 30 * milliseconds[name] ** 0.5 * 5
-    ax.scatter(summary.parameters, summary.macs, area, color=fc.plot.COLOURS[number % 8], alpha=0.7)
+    ax.scatter(summary.parameters, summary.macs, area, color=fc.plot.COLOURS[number % len(fc.plot.COLOURS)], alpha=0.7)
     ax.annotate(name, (summary.parameters, summary.macs), xytext=(6, 6), textcoords="offset points", fontsize=8)
 ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="multiplications an image")
 ax.set_title("area: time of an image in a batch of eight", fontsize=9)

@@ -4,6 +4,7 @@ from fastconv.plot.axes import COLOURS
 from fastconv.plot.curves import curves
 from fastconv.plot.functions import activations, costs
 from fastconv.plot.images import confusion, feature_maps, filters, kernel_at_work, matrix
+from fastconv.plot.rates import learning_rate_finder, schedules
 from fastconv.plot.surface import animate_surface, descend, surface
 from fastconv.plot.volumes import volumes
 
@@ -18,7 +19,9 @@ __all__ = [
     "feature_maps",
     "filters",
     "kernel_at_work",
+    "learning_rate_finder",
     "matrix",
+    "schedules",
     "surface",
     "volumes",
 ]

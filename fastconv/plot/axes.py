@@ -1,4 +1,4 @@
-"""What all pictures share: Matplotlib, where it is installed, and colours that everybody can tell apart."""
+"""What all pictures share: matplotlib, where it is installed, and colours that everybody can tell apart."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import numpy as np
 
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
-from fastconv.errors import BackendUnavailableError, ShapeError
+from fastconv.errors import ArgumentError, DataError, ShapeError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
-"""Okabe and Ito 2008, https://jfly.uni-koeln.de/color/: told apart by those who see less of red, green or blue."""
-STYLES = ("-", "--", "-.", ":")
+# Told apart with any colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color/); their yellow is too light here.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+STYLES = ("solid", "dashed", "dotted", "dashdot")
 """So that lines can be told apart in print without colours, too."""
 
 
@@ -25,18 +25,22 @@ def pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise BackendUnavailableError(
-            f"Matplotlib: got {error}; allowed: an installation of it, pip install 'fastconv[plot]'"
+        raise DataError(
+            f"matplotlib: got {error}; allowed: an installation of it, pip install 'fastconv[plot]'"
         ) from error
     return plt
 
 
 def new_axes(ax: Axes | None, width: float = 5.0, height: float = 3.5) -> Axes:
-    """Return `ax`, or the axes of a new figure of this size in inches."""
-    if ax is not None:
-        return ax
-    made: Axes = pyplot().subplots(figsize=(width, height), layout="constrained")[1]
-    return made
+    """Return `ax`, or the axes of a new figure of this size in inches; DataError if there is no matplotlib."""
+    plt = pyplot()
+    if ax is None:
+        made: Axes = plt.subplots(figsize=(width, height), layout="constrained")[1]
+        return made
+    if not isinstance(ax, plt.Axes):
+        raise ArgumentError(f"ax: got {type(ax).__name__}; allowed: one matplotlib Axes, or None for a new figure")
+    given: Axes = ax
+    return given
 
 
 def new_grid(rows: int, columns: int, size: float = 1.0) -> tuple[Figure, list[Axes]]:

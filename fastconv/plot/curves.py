@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from fastconv.errors import ArgumentError
 from fastconv.plot.axes import COLOURS, new_axes
-from fastconv.training.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def curves(runs: History | Mapping[str, History], quantity: str = "loss", ax: Axes | None = None) -> Axes:
+class _Recorded(Protocol):
+    """What of a `fastconv.training.History` is drawn."""
+
+    history: dict[str, list[float]]
+
+    @property
+    def epochs(self) -> int: ...
+
+
+def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax: Axes | None = None) -> Axes:
     """Draw a quantity by epoch, of one run or several; with dashes that of the validation, where there is one.
 
     Parameters
@@ -30,7 +38,7 @@ def curves(runs: History | Mapping[str, History], quantity: str = "loss", ax: Ax
     -------
     Axes
     """
-    named = {"": runs} if isinstance(runs, History) else dict(runs)
+    named = dict(runs) if isinstance(runs, Mapping) else {"": runs}
     if not named or not any(run.epochs for run in named.values()):
         raise ArgumentError("runs: got nothing; allowed: at least one run with an epoch")
     known = sorted({name for run in named.values() for name in run.history if not name.startswith("val_")})

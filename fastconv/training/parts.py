@@ -10,6 +10,7 @@ from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.schedules import unit_of
 from fastconv.training.callbacks import Callback
 
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
@@ -69,10 +70,11 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
     first = next(iter(parameters or ()), "")
     if parameters is not None and not first:
         raise ArgumentError("schedule: got a function of nothing; allowed: one of the number of the step")
-    if "epoch" in first:
+    if unit_of(schedule) == "step" and "epoch" in first:
         raise ArgumentError(
             f"schedule: got a function of {first!r}; allowed: one of the number of the step, counted from 0"
-            " (an epoch has len(loader) steps: step // len(loader) is the epoch)"
+            " (an epoch has len(loader) steps: step // len(loader) is the epoch), or"
+            " fastconv.optim.schedules.Function(f, by='epoch')"
         )
     checked: Callable[[int], float] = schedule
     return checked

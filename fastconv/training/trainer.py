@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -34,8 +33,8 @@ from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
 from fastconv.optim.optimizer import Optimizer
-from fastconv.optim.schedules import Schedule, misfit
-from fastconv.training import parts
+from fastconv.optim.schedules import Schedule, rate_at
+from fastconv.training import parts, rates
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import CapturedStep, check_capture, foreign_part, form_of
@@ -64,7 +63,9 @@ class Trainer(Declared):
     optimizer : Optimizer
         Of the model's parameters, or some of them.
     schedule : callable or None
-        Gives the learning rate of each step (not epoch), counted from 0; the optimizer's own stays if None.
+        Gives the learning rate of each step, counted from 0, or of each epoch, if it has ``by = "epoch"``; the
+        optimizer's own stays if None. One that watches results (`fastconv.optim.schedules.Watching`) is shown
+        what each epoch came to.
     callbacks : Callback or iterable of Callback
     metrics : Metric, iterable of Metric, or None
         Measured besides the loss, such as ``fastconv.metrics.F1()``; None: the accuracy where there are class numbers.
@@ -180,7 +181,7 @@ class Trainer(Declared):
             validation_data = as_batches(validation_data, "validation_data", self.model, size)
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
-        self._compare_schedule(epochs)
+        rates.compare(self.schedule, self, stacklevel=2)
         self.stop = False
         try:
             for callback in self.callbacks:
@@ -284,7 +285,7 @@ class Trainer(Declared):
         statistics: Snapshot | None = None
         try:
             if self.schedule is not None:
-                optimizer.lr = self.schedule(number)
+                optimizer.lr = rate_at(self.schedule, number, self.epoch)
             captured = self._captured_step(x, y) if self._capture else None
             tensors = () if captured else tuple(self.model.tensors())
             buffers = [tensor for tensor in tensors if not isinstance(tensor, Parameter)]
@@ -362,13 +363,15 @@ class Trainer(Declared):
             )
 
     def _record(self, logs: dict[str, float]) -> None:
-        """Count an epoch and append it to the history: both or neither."""
+        """Count an epoch, append it to the history and show it to the schedule: all or nothing."""
+        undo = rates.show_results([self.schedule], logs)
         epoch, history = self.epoch, {name: list(values) for name, values in self.history.history.items()}
         try:
             self.history.append(logs)
             self.epoch = epoch + 1
         except BaseException:
             self.history.history, self.epoch = history, epoch
+            undo()
             raise
 
     def _checked_sizes(self, train: Any, validation: Any, batch_size: Any, shuffle: Any) -> tuple[int, bool]:
@@ -380,12 +383,6 @@ class Trainer(Declared):
         if batch_size is not None and not is_pair(train) and not is_pair(validation):
             raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
         return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle
-
-    def _compare_schedule(self, epochs: int) -> None:
-        """Warn of a schedule that was counted in epochs, as others do."""
-        text = misfit(self.schedule, self.step, self.steps_per_epoch, epochs)
-        if text:
-            warnings.warn(f"schedule: got {text}", stacklevel=3)
 
 
 def _below(prefix: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -69,10 +69,10 @@ KEPT = [
         "tests/nn/model/test_weights.py",
     ),
     Kept(
-        "fastconv/optim/schedules.py",
-        "t = min((step - top) / (last - top), 1.0) if last > top else 1.0",
-        "t = min((step - top) / (last - top), 1.0) if not (last > top) else 1.0",
-        "tests/optim/test_schedules.py",
+        "fastconv/optim/schedules/cycles.py",
+        "t = min((step - first) / (last - first), 1.0) if last > first else 1.0",
+        "t = min((step - first) / (last - first), 1.0) if not (last > first) else 1.0",
+        "tests/optim/schedules/test_cycles.py",
     ),
     Kept(
         "fastconv/training/parts.py",

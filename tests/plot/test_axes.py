@@ -1,33 +1,49 @@
-"""What all pictures share."""
+"""What all pictures share: where they are drawn, colours, and the word for who has no matplotlib."""
 
+import itertools
 import sys
 
 import numpy as np
 import pytest
 
-from fastconv.errors import BackendUnavailableError, ShapeError
-from fastconv.plot import COLOURS, axes
+from fastconv.errors import ArgumentError, DataError, ShapeError
+from fastconv.plot import axes
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(BackendUnavailableError, match=r"Matplotlib: got .*; allowed: .*pip install 'fastconv\[plot\]'"):
+    with pytest.raises(DataError, match=r"matplotlib: got .*; allowed: .*pip install 'fastconv\[plot\]'"):
         axes.new_axes(None)
 
 
-def test_colours_differ_for_all_eyes():
-    """For eyes without green (Machado et al. 2009, https://doi.org/10.1109/TVCG.2009.113) no two are alike."""
-    rgb = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in COLOURS])
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    deutan = np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]])
-    seen = linear @ deutan.T
-    apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1) + 2 * np.eye(len(COLOURS))
-    assert apart.min() > 0.05
+def test_axes_are_asked_for():
+    with pytest.raises(ArgumentError, match="ax: got str; allowed: one matplotlib Axes, or None for a new figure"):
+        axes.new_axes("axes")
 
 
-def test_lines_differ_beyond_the_colours():
-    styles = [tuple(axes.line_style(number).values()) for number in range(2 * len(COLOURS))]
-    assert len(set(styles)) == len(styles)
+def test_lines_are_told_apart():
+    styles = [tuple(axes.line_style(number).values()) for number in range(29)]
+    assert len(set(styles)) == 28
+    assert styles[28] == styles[0]
+    assert len({colour for colour, _ in styles[:7]}) == 7
+
+
+# What is left of linear RGB without the cones for long and for middle waves (Viénot, Brettel and Mollon 1999).
+SEEN = {
+    "all cones": np.eye(3),
+    "protanopia": [[0.11238, 0.88762, 0], [0.11238, 0.88762, 0], [0.00401, -0.00401, 1]],
+    "deuteranopia": [[0.29275, 0.70725, 0], [0.29275, 0.70725, 0], [-0.02234, 0.02234, 1]],
+}
+
+
+@pytest.mark.parametrize("who", SEEN)
+def test_colours_are_told_apart_with_two_kinds_of_cones(who):
+    shown = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in axes.COLOURS])
+    linear = np.where(shown <= 0.04045, shown / 12.92, ((shown + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.transpose(SEEN[who]), 0, 1) ** (1 / 2.2)
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.14
+    light = linear @ [0.2126, 0.7152, 0.0722]
+    assert (1.05 / (light + 0.05)).min() > 2  # contrast with a white page
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 0), ()])

@@ -1,0 +1,63 @@
+"""Schedules that were made for another run than this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastconv.errors import ArgumentError
+from fastconv.optim.schedules.decays import Step
+from fastconv.optim.schedules.schedule import Schedule, one_of, unit_of
+
+
+def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: int, *, epoch: int = 0) -> str:
+    """Say why training for `epochs` more is not what a schedule was made for; "" if nothing is odd.
+
+    It begins at `step`, in `epoch`. Elsewhere schedules count epochs: fed with those, one that counts
+    steps ends in the first epochs.
+
+    Raises
+    ------
+    ArgumentError
+        The rate would still be warming up at the end.
+    """
+    if schedule is None:
+        return ""
+    by, advice = unit_of(schedule), f"schedules count steps, {steps_per_epoch} in each epoch here"
+    stop = epoch + epochs if by == "epoch" else step + steps_per_epoch * epochs
+    end, warm = getattr(schedule, "end", None), getattr(schedule, "warm", 0)
+    if warm and warm >= stop:
+        raise ArgumentError(
+            f"schedule: got {schedule}, whose warm-up ends at {by} {warm}, and a training that ends at {by} {stop};"
+            f" allowed: a warm-up that ends before, or more epochs in one call of fit"
+        )
+    if end is not None and end < stop:
+        wanted = f"total_steps={stop}" if hasattr(schedule, "total_steps") else f"an end at {by} {stop}"
+        return (
+            f"{schedule}, whose rate stays at its last value from {by} {end} on, before training ends"
+            f" at {by} {stop}; {f'{advice}: ' if by == 'step' else 'allowed: '}{wanted}"
+        )
+    if by == "step" and epochs > 1 and steps_per_epoch > 1:
+        return _counted_in_epochs(schedule, steps_per_epoch, epochs, advice)
+    return ""
+
+
+def check_monitor(schedule: Schedule | None, names: Iterable[str]) -> None:
+    """Refuse a schedule that watches what is not among these names."""
+    monitor = getattr(schedule, "monitor", None)
+    if monitor is not None:
+        one_of(monitor, f"monitor of {type(schedule).__name__}", tuple(names))
+
+
+def _counted_in_epochs(schedule: Schedule, steps_per_epoch: int, epochs: int, advice: str) -> str:
+    """Say of settings in steps that they look as if they were meant in epochs; "" if they do not."""
+    steps = steps_per_epoch * epochs
+    if isinstance(schedule, Step) and schedule.milestones is not None:
+        last = max(schedule.milestones, default=steps)
+        if last < steps_per_epoch or (last <= epochs and last * 5 < steps):
+            within = "first" if last < steps_per_epoch else f"first {last // steps_per_epoch + 1}"
+            return f"{schedule}, whose milestones are all within the {within} of {epochs} epochs; {advice}"
+    for name in getattr(schedule, "periods", ()):
+        length = getattr(schedule, name)
+        if length is not None and length <= epochs and length * 5 < steps_per_epoch:
+            return f"{schedule}, whose {name}={length} is over {length / steps_per_epoch:.0%} into an epoch; {advice}"
+    return ""

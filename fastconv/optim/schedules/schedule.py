@@ -1,0 +1,169 @@
+"""What all schedules share: what they count, the words for wrong settings, and how they are asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+
+from fastconv import _validate as validate
+from fastconv.errors import ArgumentError
+
+Schedule = Callable[[int], float]
+"""What gives the learning rate of a number: of the step, or of the epoch where it has ``by = "epoch"``."""
+
+
+@runtime_checkable
+class Watching(Protocol):
+    """A schedule whose rate depends on results, and so has a state, of plain JSON values."""
+
+    def observe(self, logs: Mapping[str, float]) -> None:
+        """Take what an epoch came to."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take a state, all or nothing."""
+        ...
+
+
+UNITS = ("step", "epoch")
+# What other libraries call a setting, and its name here, in classes that have it.
+_HABITS = {
+    "gamma": "factor",
+    "initial_learning_rate": "lr",
+    "learning_rate": "lr",
+    "T_max": "total_steps",
+    "total_iters": "total_steps",
+    "eta_min": "final_lr",
+    "end_learning_rate": "final_lr",
+    "alpha": "final_lr",
+    "first_decay_steps": "T_0",
+    "t_mul": "T_mult",
+    "pct_start": "peak",
+    "div_factor": "start_factor",
+    "final_div_factor": "final_factor",
+    "anneal_strategy": "anneal",
+    "min_delta": "threshold",
+    "lr_lambda": "function",
+}
+
+
+@dataclass(repr=False, eq=False)
+class NumberedSchedule:
+    """Base of the schedules here: values that do not change, whose rate is a function of a number counted from 0.
+
+    What ``dataclass(frozen=True)`` would make for each class is here once, which makes importing them quicker.
+
+    Attributes
+    ----------
+    by : "step" or "epoch"
+        What the number counts, and with it all settings in steps.
+    """
+
+    by: str = field(default="step", kw_only=True)
+
+    periods: ClassVar[tuple[str, ...]] = ()
+    """The settings that say how long something lasts."""
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
+        """Refuse a setting of another name, with the right one."""
+        names = [item.name for item in dataclasses.fields(cls) if item.init]
+        for name in settings:
+            if name not in names:
+                here = _HABITS.get(name, "")
+                near = [here] if here in names else difflib.get_close_matches(name, names, 1)
+                raise ArgumentError(
+                    f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(names)}"
+                    + (f" (nearest: {near[0]!r})" if near else "")
+                )
+        return super().__new__(cls)
+
+    def __post_init__(self) -> None:
+        one_of(self.by, "by", UNITS)
+        vars(self)["_made"] = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_made" in vars(self):
+            raise dataclasses.FrozenInstanceError(f"{name}: got a new value; allowed: another {type(self).__name__}")
+        super().__setattr__(name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self._compared() == other._compared()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._compared()))
+
+    def _compared(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, item.name) for item in dataclasses.fields(self) if item.compare)
+
+    def take_number(self, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> None:
+        """Check a setting as `validate.number` does, and keep what that returns."""
+        number = validate.number(getattr(self, name), name, low=low, high=high, open_low=open_low)
+        vars(self)[name] = number
+
+    def take_count(self, name: str, minimum: int) -> None:
+        """Check a setting as `validate.at_least` does, and keep what that returns."""
+        vars(self)[name] = validate.at_least(getattr(self, name), minimum, name)
+
+    def take_flag(self, name: str) -> None:
+        """Check that a setting is True or False."""
+        if not isinstance(getattr(self, name), bool):
+            raise ArgumentError(f"{name}: got {getattr(self, name)!r}; allowed: True, False")
+
+    def __call__(self, step: int) -> float:
+        """Return the rate of `step`."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        items = sorted(dataclasses.fields(self), key=lambda item: item.name == "by")
+        return f"{type(self).__name__}({', '.join(f'{i.name}={getattr(self, i.name)!r}' for i in items if i.repr)})"
+
+    @property
+    def end(self) -> int | None:
+        """The number from which on the rate is meant to stay what it is; None if it was made for no number of steps."""
+        return getattr(self, "total_steps", None)
+
+    @property
+    def warm(self) -> int:
+        """The number at which the warm-up ends."""
+        return 0
+
+
+def unit_of(schedule: Schedule) -> str:
+    """Return what a schedule counts, "step" or "epoch"."""
+    by = getattr(schedule, "by", "step")
+    return by if by in UNITS else one_of(by, f"by of {schedule!r:.80}", UNITS)
+
+
+def rate_at(schedule: Schedule, step: int, epoch: int) -> float:
+    """Return the learning rate in this step of this epoch, both counted from 0; ArgumentError if it is none."""
+    by = unit_of(schedule)
+    number = epoch if by == "epoch" else step
+    value = schedule(number)
+    if type(value) is float and 0 <= value < math.inf:  # as nearly always, and this is asked before each step
+        return value
+    try:
+        return validate.number(value, "schedule", low=0)
+    except ArgumentError as error:
+        raise ArgumentError(f"{error}, as the rate of {by} {number} (of {schedule!r:.200})") from None
+
+
+def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
+    """Return `value`, one of the words `allowed`."""
+    if isinstance(value, str) and value in allowed:
+        return value
+    near = difflib.get_close_matches(str(value), allowed, 1, 0.5)
+    nearest = f" (nearest: {near[0]!r})" if near else ""
+    raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}{nearest}")
+
+
+def linear(begin: float, end: float, t: float) -> float:
+    """Return the value at `t` of a line from `begin` at 0 to `end` at 1."""
+    return begin + (end - begin) * t

@@ -1,0 +1,91 @@
+"""Learning rates: what a range test found, and schedules over a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from fastconv import _validate as validate
+from fastconv.errors import ArgumentError
+from fastconv.optim.schedules import Schedule, rate_at, unit_of
+from fastconv.plot.axes import line_style, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class _Found(Protocol):
+    """What of a `fastconv.training.RangeTest` is drawn."""
+
+    @property
+    def rates(self) -> Sequence[float]: ...
+    @property
+    def losses(self) -> Sequence[float]: ...
+    @property
+    def smoothed(self) -> Sequence[float]: ...
+    @property
+    def suggestion(self) -> tuple[float, float] | None: ...
+
+
+def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
+    """Draw the losses of a range test over its rates, and the two rates that it suggests.
+
+    What is far above the first losses, where it diverged, is cut off.
+
+    Parameters
+    ----------
+    result : RangeTest
+        Of `fastconv.training.find_learning_rate`.
+    ax : matplotlib Axes or None
+        None makes a figure.
+    """
+    ax = new_axes(ax)
+    ax.plot(result.rates, result.losses, **line_style(4), linewidth=0.8, label="loss")
+    ax.plot(result.rates, result.smoothed, **line_style(0), linewidth=2, label="smoothed")
+    if result.suggestion is not None:
+        for number, name, rate in zip((1, 2), ("steepest", "minimum / 10"), result.suggestion, strict=True):
+            dashes = {**line_style(number), "linestyle": ("dashed", "dotted")[number - 1]}
+            ax.axvline(rate, **dashes, label=f"{name}: {rate:.2g}")
+        least = min(result.smoothed)
+        fall = max(result.smoothed[: result.smoothed.index(least)]) - least
+        ax.set_ylim(least - fall / 2, least + 2 * fall)
+    ax.set_xscale("log")
+    ax.set_xlabel("learning rate (per step)")
+    ax.set_ylabel("loss (mean of a batch)")
+    ax.legend()
+    return ax
+
+
+def schedules(
+    schedules: Mapping[str, Schedule], steps: int, *, steps_per_epoch: int | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the rates of schedules over a run.
+
+    Parameters
+    ----------
+    schedules : dict of str to schedule
+        By the names that the legend shows.
+    steps : int
+        Length of the run.
+    steps_per_epoch : int or None
+        Needed where one goes by epoch.
+    ax : matplotlib Axes or None
+        None makes a figure.
+    """
+    steps = validate.at_least_one(steps, "steps")
+    if not isinstance(schedules, Mapping) or not schedules:
+        raise ArgumentError(f"schedules: got {schedules!r:.100}; allowed: a dict of names and schedules, not empty")
+    by_epoch = [name for name, schedule in schedules.items() if unit_of(schedule) == "epoch"]
+    if steps_per_epoch is not None:
+        validate.at_least_one(steps_per_epoch, "steps_per_epoch")
+    elif by_epoch:
+        raise ArgumentError(f"steps_per_epoch: got None with {by_epoch[0]!r}, which goes by epoch; allowed: an int")
+    ax = new_axes(ax)
+    for number, (name, schedule) in enumerate(schedules.items()):
+        rates = [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)]
+        drawn = "steps-post" if name in by_epoch else "default"
+        ax.plot(range(steps), rates, **line_style(number), drawstyle=drawn, label=f"{name} (by {unit_of(schedule)})")
+    ax.set_xlabel("step")
+    ax.set_ylabel("learning rate (per step)")
+    ax.legend()
+    return ax

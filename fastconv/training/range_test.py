@@ -1,0 +1,179 @@
+"""The learning-rate range test: a short run whose rate rises from step to step shows which rates are of use.
+
+(Smith, https://arxiv.org/abs/1506.01186; the suggestions are those of fastai)
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv.errors import ArgumentError, DivergenceError
+from fastconv.optim.schedules import Exponential
+from fastconv.training.batches import Batches, as_batches, is_pair, pairs
+from fastconv.training.history import History
+from fastconv.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class Suggestion(NamedTuple):
+    """Two rates to begin with.
+
+    Attributes
+    ----------
+    steepest : float
+        Where the smoothed loss falls fastest, by the logarithm of the rate; without the first tenth of the steps, of
+        which so few are averaged.
+    tenth_of_minimum : float
+        A tenth of the rate where it is least.
+    """
+
+    steepest: float
+    tenth_of_minimum: float
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What `find_learning_rate` found: a loss for each rate.
+
+    Attributes
+    ----------
+    rates, losses, smoothed : tuple of float
+        Of each step. Smoothed: ``average / (1 - smoothing ** n)`` after n steps, where ``average = smoothing * average
+        + (1 - smoothing) * loss`` begins at 0.
+    diverged : bool
+        Whether it ended early because the loss rose too far or was no longer finite.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    smoothed: tuple[float, ...]
+    diverged: bool
+
+    @property
+    def suggestion(self) -> Suggestion | None:
+        """Rates to begin with; None where the loss never fell."""
+        begin, least = len(self.rates) // 10, int(np.argmin(self.smoothed))
+        if least < begin + 2:
+            return None
+        slopes = np.gradient(self.smoothed[begin : least + 1], np.log(self.rates[begin : least + 1]))
+        return Suggestion(self.rates[begin + int(np.argmin(slopes))], self.rates[least] / 10)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as plain values, for JSON."""
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {**lists, "suggestion": self.suggestion and self.suggestion._asdict()}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw it, as `fastconv.plot.learning_rate_finder` does."""
+        from fastconv.plot import learning_rate_finder
+
+        return learning_rate_finder(self, ax)
+
+
+def find_learning_rate(
+    trainer: Trainer,
+    train: Any,
+    low: float = 1e-7,
+    high: float = 10.0,
+    steps: int = 100,
+    *,
+    batch_size: int | None = None,
+    smoothing: float = 0.9,
+    stop_at: float = 4.0,
+) -> RangeTest:
+    """Train a copy with rates that rise exponentially from `low` to `high`, and return the loss of each step.
+
+    The rate of step i is ``low * (high / low) ** (i / (steps - 1))``. Model, optimizer and trainer stay what they are,
+    to the bit; the copy takes as much memory again. Steps are captured as in `Trainer.fit`; callbacks are not called.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its schedule is left out of account.
+    train : like that of `Trainer.fit`
+        Begun again where it ends before `steps`.
+    low, high : float
+    steps : int
+        At least 3.
+    batch_size : int or None
+        Of a pair of arrays; 128 by default.
+    smoothing : float
+        How much of the average is kept in each step. fastai's 0.98 averages over half of 100 steps, and so finds all
+        rates too large.
+    stop_at : float
+        It ends where the smoothed loss is above so many times the least so far.
+
+    Raises
+    ------
+    DivergenceError
+        The first loss is not finite.
+    """
+    if not isinstance(trainer, Trainer):
+        raise ArgumentError(f"trainer: got {type(trainer).__name__}; allowed: a Trainer, of model, loss and optimizer")
+    low = validate.number(low, "low", low=0, open_low=True)
+    high = validate.number(high, "high", low=low, open_low=True)
+    steps = validate.at_least(steps, 3, "steps")
+    smoothing = validate.number(smoothing, "smoothing", low=0, high=1)
+    stop_at = validate.number(stop_at, "stop_at", low=1, open_low=True)
+    if batch_size is not None and not is_pair(train):
+        raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
+    size = 128 if batch_size is None else batch_size
+    batches = as_batches(train, "train", trainer.model, size, shuffle=True, seed=trainer.seed)
+    twin = _copy_of(trainer)
+    twin.schedule = Exponential(low, high / low, steps - 1)
+    epoch = getattr(batches, "epoch", None)
+    try:
+        return _rising(twin, batches, steps, smoothing, stop_at)
+    finally:
+        if epoch is not None and hasattr(batches, "set_epoch"):
+            batches.set_epoch(epoch)
+
+
+def _copy_of(trainer: Trainer) -> Trainer:
+    """Return a trainer at its first step, with copies of all that a step changes and nothing that watches."""
+    shallow = copy.copy(trainer)
+    shallow.callbacks, shallow.schedule, shallow.history = (), None, History()
+    shallow.step = shallow.epoch = 0
+    return copy.deepcopy(shallow)
+
+
+def _rising(trainer: Trainer, batches: Batches, steps: int, smoothing: float, stop_at: float) -> RangeTest:
+    rates: list[float] = []
+    losses: list[float] = []
+    smoothed: list[float] = []
+    average, diverged = 0.0, False
+    for number, (x, y) in enumerate(itertools.islice(_without_end(batches), steps), start=1):
+        with np.errstate(all="ignore"):  # the last rates are meant to be too large
+            loss = float(trainer.train_step(x, y))
+        if not math.isfinite(loss):
+            if not losses:
+                raise DivergenceError(
+                    f"loss: got {loss} in the first step, at {trainer.optimizer.lr:g}; allowed: finite"
+                )
+            diverged = True
+            break
+        average = smoothing * average + (1 - smoothing) * loss
+        rates.append(trainer.optimizer.lr)
+        losses.append(loss)
+        smoothed.append(average / (1 - smoothing**number))
+        if smoothed[-1] > stop_at * min(smoothed):
+            diverged = True
+            break
+    return RangeTest(tuple(rates), tuple(losses), tuple(smoothed), diverged)
+
+
+def _without_end(batches: Batches) -> Iterator[Any]:
+    for epoch in itertools.count():
+        if hasattr(batches, "set_epoch"):
+            batches.set_epoch(epoch)
+        yield from pairs(batches, "train")
