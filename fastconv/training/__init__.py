@@ -1,7 +1,36 @@
-"""The training loop, what is recorded, and what can be done meanwhile."""
+"""The training loop, what is recorded, and what can be done meanwhile.
 
-from fastconv.training.callbacks import Callback, ModelCheckpoint, ProgressDisplay, StepInfo, Training
+`fastconv.training.diagnostics` looks into a model and its steps.
+"""
+
+from fastconv.training.callbacks import (
+    Callback,
+    CSVLogger,
+    EarlyStopping,
+    JSONLinesLogger,
+    MLflowLogger,
+    ModelCheckpoint,
+    ProgressDisplay,
+    StepInfo,
+    TensorBoardLogger,
+    TimeLimit,
+    Training,
+)
 from fastconv.training.history import History
 from fastconv.training.trainer import Trainer
 
-__all__ = ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"]
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "History",
+    "JSONLinesLogger",
+    "MLflowLogger",
+    "ModelCheckpoint",
+    "ProgressDisplay",
+    "StepInfo",
+    "TensorBoardLogger",
+    "TimeLimit",
+    "Trainer",
+    "Training",
+]
