@@ -109,7 +109,8 @@ class MLflowLogger(Callback):
     experiment : str
         Its name; made if there is none.
     tracking_uri : str or None
-        Where MLflow keeps it; by default as MLflow is set, by MLFLOW_TRACKING_URI for one.
+        Where MLflow keeps it; by default as MLflow is set, by MLFLOW_TRACKING_URI for one. The extra is MLflow's client,
+        for a server; for a database of one's own, ``sqlite:///mlflow.db``, install mlflow itself.
     run_name : str or None
         By default MLflow finds one.
     every_steps : int or None
