@@ -109,7 +109,7 @@ class MLflowLogger(Callback):
     experiment : str
         Its name; made if there is none.
     tracking_uri : str or None
-        Where MLflow keeps it; by default as MLflow is set, by MLFLOW_TRACKING_URI for one. The extra is MLflow's client,
+        Where MLflow keeps it; by default as MLflow is set, by MLFLOW_TRACKING_URI for one. The extra is a client
         for a server; for a database of one's own, ``sqlite:///mlflow.db``, install mlflow itself.
     run_name : str or None
         By default MLflow finds one.
@@ -201,4 +201,4 @@ def _parameters_of(trainer: Training) -> dict[str, Any]:
         "seed": trainer.seed,
     }
     settings = settings_of(optimizer) or {}
-    return found | {f"optimizer/{name}": value for name, value in settings.items()}
+    return found | {f"optimizer.{name}": value for name, value in settings.items()}
