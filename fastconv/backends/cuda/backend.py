@@ -67,8 +67,19 @@ class CudaBackend(Backend):
         """Return what runs these launches."""
 
     @contextmanager
-    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
-        with self.device.listening(lambda launch: note(launch.kernel.name)):
+    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:
+        def begins(launch: Launch) -> Callable[[], None] | None:
+            ended = note(launch.kernel.name)
+            if ended is None:
+                return None
+
+            def ends() -> None:
+                self.synchronize()
+                ended()
+
+            return ends
+
+        with self.device.listening(begins):
             yield
 
     conv2d_reasons = OnDevice(operations.conv2d_reasons)

@@ -351,8 +351,19 @@ def refuse_recording(what):
 
 
 def trace(note):
-    """Within this, `note` gets the name of each kernel that this thread launches."""
+    """Within this, `note` gets the name of each kernel that this thread launches; what it returns is called at its end.
+
+    It may return None. What was recorded and runs as one is told of when it is over, without the ends.
+    """
     return _within("note", note)
+
+
+def _launch_traced(note, function, tasks, arguments, scratch):
+    ended = note(function.function.__name__)
+    with _within("note", None):
+        launch(function, tasks, *arguments, scratch=scratch)
+    if ended is not None:
+        ended()
 
 
 def launch_condition(function, *arguments):
@@ -374,7 +385,8 @@ def launch(function, tasks, *arguments, scratch=None):
         _local.program.add(function, tasks, arguments, scratch)
         return
     if _local.note is not None:
-        _local.note(function.function.__name__)
+        _launch_traced(_local.note, function, tasks, arguments, scratch)
+        return
     with _Control(_most_threads(_team.size, tasks, scratch)) as (control, most, helpers):
         entry = _pack(function, control + ARGUMENTS, scratch, arguments)
         chunks = 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD)
