@@ -56,8 +56,10 @@ class CudaBackend(Backend):
         repeat = self._repeat(launches)
 
         def replay() -> bool:
-            self.device.tell(launches)
+            ends = self.device.tell(launches)
             repeat()
+            for end in ends if len(launches) == 1 else ():
+                end()
             return True
 
         return replay

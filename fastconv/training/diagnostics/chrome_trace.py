@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,8 +85,9 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
 
     It is done on a copy of model and optimizer, so that nothing of the trainer changes, after one that does not count.
     The step is not captured, as within one call into compiled code nothing can be told apart; layers run fused, as
-    ever. On a device each kernel is waited for, so that they have durations, but do not overlap with what Python does. The
-    backend "numpy" has no kernels to show.
+    ever; of an update of several kernels only the beginnings are known, when it is over. On a device each kernel is
+    waited for, so that they have durations, but do not overlap with what Python does. The backend "numpy" has no
+    kernels to show.
     """
     plain = copy.copy(trainer)
     plain.callbacks = ()
@@ -104,7 +105,7 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
             ended()
     finally:
         watcher.reset(token)
-    return ChromeTrace(backend.name, tuple(sorted(watch.events, key=lambda event: (event.begin_us, event.row))))
+    return ChromeTrace(backend.name, tuple(watch.events))
 
 
 class _Watch:
@@ -118,12 +119,12 @@ class _Watch:
         self.events: list[Event] = []
 
     def begin(self, name: str, row: Literal["step", "layers", "kernels"]) -> Callable[[], None]:
-        """Note a beginning; return what notes the end."""
-        begun = time.perf_counter()
+        """Note a beginning; return what notes the end, without which it took no time."""
+        begun, place = time.perf_counter(), len(self.events)
+        self.events.append(Event(name, row, 1e6 * (begun - self._origin), 0.0))
 
         def ends() -> None:
-            now = time.perf_counter()
-            self.events.append(Event(name, row, 1e6 * (begun - self._origin), 1e6 * (now - begun)))
+            self.events[place] = replace(self.events[place], duration_us=1e6 * (time.perf_counter() - begun))
 
         return ends
 

@@ -163,9 +163,10 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
 
 @dataclass
 class _Seen:
-    """A step, and the work of one run of it."""
+    """A step, the bytes of its input, and the work of one run of it."""
 
     step: Step
+    kept: int
     macs: dict[Direction, int]
     bytes: dict[Direction, int]
 
@@ -193,7 +194,8 @@ class _Watch:
     def begins(self, step: Step, direction: Direction, x: Array) -> None:
         """See `fastconv.nn.fused.steps.Watcher`."""
         if direction == "forward" and id(step) not in self.seen:
-            self.seen[id(step)] = _Seen(step, {"forward": _macs(step, x), "backward": 0}, {"forward": 0, "backward": 0})
+            macs: dict[Direction, int] = {"forward": _macs(step, x), "backward": 0}
+            self.seen[id(step)] = _Seen(step, x.nbytes, macs, {"forward": 0, "backward": 0})
         self._backend.synchronize()
         self._open.append(_Open(step, direction, x, time.perf_counter()))
 
@@ -211,7 +213,7 @@ class _Watch:
         moved = done.x.nbytes + (0 if result is None else result.nbytes) + weights
         if done.direction == "backward":
             seen.macs["backward"] = seen.macs["forward"] * (1 if result is None else 2)
-            moved += weights + (seen.bytes["forward"] - weights if weights else 0)  # its gradients, and what it kept
+            moved += weights + seen.kept  # the weights' gradients, and the input
         seen.bytes[done.direction] = moved
 
 
