@@ -1,5 +1,6 @@
 """The public names, and that importing them is light."""
 
+import operator
 import subprocess
 import sys
 
@@ -63,7 +64,13 @@ NAMES = {
     "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
     "training": [
         *("CSVLogger", "Callback", "EarlyStopping", "History", "JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),
-        *("ProgressDisplay", "StepInfo", "TensorBoardLogger", "TimeLimit", "Trainer", "Training"),
+        *("ProgressDisplay", "StepInfo", "TensorBoardLogger", "TimeLimit", "Trainer", "Training", "diagnostics"),
+    ],
+    "training.diagnostics": [
+        *("ChromeTrace", "DeadUnitReport", "DeadUnits", "LayerStatistics", "LayerTime", "Machine", "ModelStatistics"),
+        *("NonFinite", "Profile", "Statistics", "TerminateOnNaN", "UpdateRatio", "UpdateRatios", "Verdict"),
+        *("dead_units", "find_non_finite", "layer_statistics", "measure_machine", "profile_layers", "statistics_of"),
+        *("trace_step", "update_ratios", "verdict"),
     ],
     "testing": [
         "AdjointReport",
@@ -80,7 +87,7 @@ NAMES = {
 
 @pytest.mark.parametrize("module", NAMES)
 def test_public_names(module):
-    namespace = getattr(fc, module) if module else fc
+    namespace = operator.attrgetter(module)(fc) if module else fc
     listed = [function.layer for function in POINTWISE.values()] if module == "nn" else []
     assert sorted(namespace.__all__) == sorted(NAMES[module] + listed)
     for name in namespace.__all__:

@@ -3,21 +3,20 @@
 `fastconv.training.diagnostics` looks into a model and its steps.
 """
 
-from fastconv.training.callbacks import (
-    Callback,
-    CSVLogger,
-    EarlyStopping,
-    JSONLinesLogger,
-    MLflowLogger,
-    ModelCheckpoint,
-    ProgressDisplay,
-    StepInfo,
-    TensorBoardLogger,
-    TimeLimit,
-    Training,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from fastconv.training import callbacks
+from fastconv.training.callbacks import Callback, ModelCheckpoint, ProgressDisplay, StepInfo, Training
 from fastconv.training.history import History
 from fastconv.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from fastconv.training import diagnostics as diagnostics
+    from fastconv.training.callbacks import CSVLogger, EarlyStopping, JSONLinesLogger, MLflowLogger, TensorBoardLogger
+    from fastconv.training.callbacks import TimeLimit as TimeLimit
 
 __all__ = [
     "CSVLogger",
@@ -33,4 +32,14 @@ __all__ = [
     "TimeLimit",
     "Trainer",
     "Training",
+    "diagnostics",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Return what importing fastconv does not wait for."""
+    if name == "diagnostics":
+        return importlib.import_module(f"{__name__}.diagnostics")
+    if name in callbacks.__all__:
+        return getattr(callbacks, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
