@@ -84,15 +84,21 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
     """Return one training step of a trainer on a batch as a trace.
 
     It is done on a copy of model and optimizer, so that nothing of the trainer changes, after one that does not count.
-    The step is not captured, as within one call into compiled code nothing can be told apart; layers run fused, as
-    ever; of an update of several kernels only the beginnings are known, when it is over. On a device each kernel is
-    waited for, so that they have durations, but do not overlap with what Python does. The backend "numpy" has no
-    kernels to show.
+    Neither the step nor its update is captured, as within one call into compiled code nothing can be told apart; layers
+    run fused, as ever. On a device each kernel is waited for, so that they have durations, but do not overlap with what
+    Python does. The backend "numpy" has no kernels to show.
     """
     plain = copy.copy(trainer)
     plain.callbacks = ()
     copied = copy.deepcopy(plain)
     copied._capture = False
+    optimizer = copied.optimizer
+
+    def update() -> bool:
+        optimizer.update()
+        return True
+
+    vars(optimizer)["step"] = lambda: optimizer.apply(update)
     copied.train_step(x, y)
     backend = copied.model.backend
     watch = _Watch(backend, copied.model)
