@@ -36,3 +36,40 @@ def test_a_method_that_nobody_calls_is_refused(trainer_and_data, name):
     made = type("Mine", (Callback,), {name: lambda self, *_: None, "on_step_end": lambda self, *_: None})()
     with pytest.raises(ArgumentError, match=f"callbacks: got Mine with {name}, which nobody calls; .*on_step_end"):
         make(made)
+
+
+def test_callbacks_see_each_batch_before_its_step(trainer_and_data):
+    make, (x, y) = trainer_and_data
+    seen = []
+
+    class Watch(Callback):
+        def on_step_begin(self, trainer, x, y):
+            seen.append((trainer.step, x, y))
+
+    make(Watch()).fit((x, y), 1, batch_size=4, shuffle=False)
+    assert [step for step, *_ in seen] == [0, 1, 2]
+    np.testing.assert_array_equal(np.concatenate([x for _, x, _ in seen]), x)
+    np.testing.assert_array_equal(np.concatenate([y for *_, y in seen]), y)
+
+
+def test_a_callback_can_end_the_training_after_a_step(trainer_and_data):
+    make, data = trainer_and_data
+    ended = []
+
+    class Stop(Callback):
+        def on_step_end(self, trainer, info):
+            trainer.stop_now = trainer.step == 5
+
+        def on_train_end(self, trainer):
+            ended.append(trainer.step)
+
+    trainer = make(Stop())
+    trainer.fit(data, 4, batch_size=4)
+    assert (trainer.step, trainer.epoch, trainer.history.epochs, ended) == (5, 1, 1, [5])
+    trainer.fit(data, 1, batch_size=4)  # which begins anew
+    assert (trainer.step, trainer.epoch) == (8, 2)
+
+
+def test_a_callback_without_a_state_has_an_empty_one():
+    assert Callback().state_dict() == {}
+    Callback().load_state_dict({})
