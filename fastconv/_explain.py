@@ -16,7 +16,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.nn.containers.sequential import Sequential
-from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.layer import AbstractLayer, paths_of
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import Step, run_forward, stored_dtype, watcher
 from fastconv.nn.model.model import Layer
@@ -99,7 +99,7 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     model.check_size(shape, "input_shape")
     model = copy.deepcopy(model)  # which has no gradients: the first are written, not added
     plan = model.plan if isinstance(model, Sequential) else make_plan((model,))
-    watch = _Watch(plan, dict(_paths(model)))
+    watch = _Watch(plan, {id(layer): path for layer, path in paths_of(model)})
     x = backend.asarray(np.random.default_rng(0).standard_normal(shape), model.dtype)
     token = watcher.set(watch)
     try:
@@ -111,12 +111,6 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     # A container that only passes on has nothing to tell.
     shown = [row for row in watch.rows.values() if row.forward or row.backward or row.kinds[0] not in _CONTAINERS]
     return Explanation(backend.name, get_precision(), shape, tuple(shown))
-
-
-def _paths(model: AbstractLayer, path: str = "") -> Iterator[tuple[int, str]]:
-    yield id(model), path
-    for name, child in model.children():
-        yield from _paths(child, f"{path}.{name}" if path else name)
 
 
 class _Watch:

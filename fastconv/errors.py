@@ -51,3 +51,11 @@ class DivergenceError(FastconvError, ArithmeticError):
 
 class CheckpointError(FastconvError, ValueError):
     """A weights file is missing, damaged, or does not fit the model."""
+
+
+class OutputError(FastconvError, OSError):
+    """A file could not be written; what was there before is as it was."""
+
+
+class DependencyError(FastconvError, ImportError):
+    """A package that something needs, and that fastconv does not require, is not installed."""

@@ -1,5 +1,6 @@
 """The public names, and that importing them is light."""
 
+import operator
 import subprocess
 import sys
 
@@ -70,8 +71,15 @@ NAMES = {
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
     ],
     "training": [
-        *("Callback", "History", "ModelCheckpoint", "ProgressDisplay", "RangeTest", "StepInfo", "Trainer", "Training"),
-        "find_learning_rate",
+        *("CSVLogger", "Callback", "EarlyStopping", "History", "JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),
+        *("ProgressDisplay", "RangeTest", "StepInfo", "TensorBoardLogger", "TimeLimit", "Trainer", "Training"),
+        *("diagnostics", "find_learning_rate"),
+    ],
+    "training.diagnostics": [
+        *("ChromeTrace", "DeadUnitReport", "DeadUnits", "LayerStatistics", "LayerTime", "Machine", "ModelStatistics"),
+        *("NonFinite", "Profile", "Statistics", "TerminateOnNaN", "UpdateRatio", "UpdateRatios", "Verdict"),
+        *("dead_units", "find_non_finite", "layer_statistics", "measure_machine", "profile_layers", "statistics_of"),
+        *("trace_step", "update_ratios", "verdict"),
     ],
     "testing": [
         "AdjointReport",
@@ -88,7 +96,7 @@ NAMES = {
 
 @pytest.mark.parametrize("module", NAMES)
 def test_public_names(module):
-    namespace = getattr(fc, module) if module else fc
+    namespace = operator.attrgetter(module)(fc) if module else fc
     listed = [function.layer for function in POINTWISE.values()] if module == "nn" else []
     assert sorted(namespace.__all__) == sorted(NAMES[module] + listed)
     for name in namespace.__all__:

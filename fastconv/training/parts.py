@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fastconv.errors import ArgumentError
@@ -81,7 +82,7 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
 
 
 def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    """Return callbacks as a tuple; a single one may come as it is."""
+    """Return callbacks as a tuple, those that write the state last; a single one may come as it is."""
     if isinstance(callbacks, Callback):
         callbacks = (callbacks,)
     if callbacks is None or isinstance(callbacks, type) or not isinstance(callbacks, Iterable):
@@ -99,7 +100,21 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
             raise ArgumentError(
                 f"callbacks: got {type(callback).__name__} with {', '.join(odd)}, which nobody calls; allowed: {known}"
             )
-    return found
+    _check_files(found)
+    return tuple(sorted(found, key=lambda callback: callback.saves))
+
+
+def _check_files(callbacks: Iterable[Callback]) -> None:
+    """Refuse two callbacks that write the same file."""
+    writers: dict[Path, Callback] = {}
+    for callback in callbacks:
+        for path in callback.files():
+            other = writers.setdefault(path.resolve(), callback)
+            if other is not callback:
+                raise ArgumentError(
+                    f"callbacks: got {other!r} and {callback!r}, which both write {str(path)!r}; allowed: a file of its"
+                    " own for each"
+                )
 
 
 def checked_metrics(metrics: Any) -> tuple[Metric, ...] | None:

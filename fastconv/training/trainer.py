@@ -13,7 +13,6 @@ itself is one call into compiled code, or is undone (`Optimizer.apply`).
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -25,7 +24,7 @@ from fastconv import _validate as validate
 from fastconv import random
 from fastconv._attributes import Declared
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
+from fastconv.errors import ArgumentError, CheckpointError, ShapeError
 from fastconv.losses import DeclaredLoss, Loss, loss_and_grad
 from fastconv.metrics import Metric
 from fastconv.nn.core.parameter import Buffer, Parameter
@@ -38,6 +37,7 @@ from fastconv.training import parts, rates
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import CapturedStep, check_capture, foreign_part, form_of
+from fastconv.training.divergence import check_finite
 from fastconv.training.history import History
 from fastconv.training.step import train_step
 from fastconv.training.totals import Totals, names_of, numbers
@@ -88,6 +88,8 @@ class Trainer(Declared):
         Of all epochs done.
     stop : bool
         A callback sets it to end `fit` after the epoch.
+    stop_now : bool
+        A callback sets it to end `fit` after the step; the epoch is not recorded.
     """
 
     habits: ClassVar[Mapping[str, str]] = {
@@ -119,7 +121,7 @@ class Trainer(Declared):
         self.steps_per_epoch = self.last_epoch = 0
         self.validates = False
         self.history = History()
-        self.stop = False
+        self.stop = self.stop_now = False
         if capture:
             check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
@@ -182,12 +184,14 @@ class Trainer(Declared):
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
         rates.compare(self.schedule, self, stacklevel=2)
-        self.stop = False
+        self.stop = self.stop_now = False
         try:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
             while self.epoch < self.last_epoch and not self.stop:
                 logs = self._train_epoch(batches)
+                if logs is None:
+                    break
                 if validation_data is not None:
                     means = numbers(self._means(validation_data, "validation_data"))
                     logs.update({f"val_{name}": value for name, value in means.items()})
@@ -330,7 +334,8 @@ class Trainer(Declared):
                 self._captured = CapturedStep(self.model, loss, self.optimizer, self.seed, (x, y))
         return self._captured
 
-    def _train_epoch(self, batches: Batches) -> dict[str, float]:
+    def _train_epoch(self, batches: Batches) -> dict[str, float] | None:
+        """Return what to record, or None if a callback ended it."""
         if hasattr(batches, "set_epoch"):
             batches.set_epoch(self.epoch)
         backend = self.model.backend
@@ -338,15 +343,19 @@ class Trainer(Declared):
         begin = time.perf_counter()
         for number, raw in enumerate(pairs(batches, "train"), start=1):
             x, y = checked_batch(self.model, *raw)
+            for callback in self.callbacks:
+                callback.on_step_begin(self, x, y)
             loss, predictions = self._step(x, y)
             totals.add(loss, predictions, y)
             if backend.on_host:  # elsewhere a look at the loss would wait for the device
-                self._check_finite(float(loss), f"batch {number} of ")
+                check_finite(self, self.callbacks, float(loss), f"batch {number} of ")
             info = StepInfo(number, self.steps_per_epoch, x.shape[0], loss)
             for callback in self.callbacks:
                 callback.on_step_end(self, info)
+            if self.stop_now:
+                return None
         logs = numbers(totals.means())  # waits for the device
-        self._check_finite(logs["loss"], "")
+        check_finite(self, self.callbacks, logs["loss"], "")
         seconds = time.perf_counter() - begin
         return {
             **logs,
@@ -354,13 +363,6 @@ class Trainer(Declared):
             "seconds": seconds,
             "images_per_second": totals.images / seconds,
         }
-
-    def _check_finite(self, loss: float, where: str) -> None:
-        if not math.isfinite(loss):
-            raise DivergenceError(
-                f"loss: got {loss} in {where}epoch {self.epoch + 1}, before step {self.step + 1}, at a learning rate of"
-                f" {self.optimizer.lr:g}; allowed: a finite one (a lower learning rate may help)"
-            )
 
     def _record(self, logs: dict[str, float]) -> None:
         """Count an epoch, append it to the history and show it to the schedule: all or nothing."""

@@ -96,6 +96,10 @@ class Backend(Normalisations):
         return None
 
     @contextmanager
-    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
-        """Within this, `note` gets the name of each kernel that this thread launches."""
+    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:
+        """Within this, `note` gets the name of each kernel that this thread launches, before it runs.
+
+        If it returns a function, that is called when the kernel has ended; on a device that waits for it. Several that
+        were captured together are told of together, without their ends.
+        """
         yield

@@ -134,7 +134,7 @@ class NumbaBackend(Backend):
             raise ArgumentError(str(error)) from None
 
     @contextmanager
-    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
+    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:
         with launch.trace(note):
             yield
 

@@ -56,8 +56,10 @@ class CudaBackend(Backend):
         repeat = self._repeat(launches)
 
         def replay() -> bool:
-            self.device.tell(launches)
+            ends = self.device.tell(launches)
             repeat()
+            for end in ends if len(launches) == 1 else ():
+                end()
             return True
 
         return replay
@@ -67,8 +69,19 @@ class CudaBackend(Backend):
         """Return what runs these launches."""
 
     @contextmanager
-    def trace(self, note: Callable[[str], None]) -> Iterator[None]:
-        with self.device.listening(lambda launch: note(launch.kernel.name)):
+    def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:
+        def begins(launch: Launch) -> Callable[[], None] | None:
+            ended = note(launch.kernel.name)
+            if ended is None:
+                return None
+
+            def ends() -> None:
+                self.synchronize()
+                ended()
+
+            return ends
+
+        with self.device.listening(begins):
             yield
 
     conv2d_reasons = OnDevice(operations.conv2d_reasons)

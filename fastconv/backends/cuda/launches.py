@@ -23,11 +23,14 @@ class Launch:
     shared_bytes: int
 
 
+Listener = Callable[[Launch], Callable[[], None] | None]
+
+
 class LaunchList(abc.ABC):
     """A device that can be told to note launches instead of running them."""
 
     def __init__(self) -> None:
-        self._listeners: list[Callable[[Launch], None]] = []
+        self._listeners: list[Listener] = []
         self._recording = threading.local()  # other threads go on computing
 
     def launch(self, kernel: Kernel, grid: Dim, block: Dim, args: Sequence[Any], *, shared_bytes: int = 0) -> None:
@@ -38,17 +41,19 @@ class LaunchList(abc.ABC):
         """Run a launch, or put it down."""
         recorded = getattr(self._recording, "launches", None)
         if recorded is None:
-            self.tell([launch])
+            ends = self.tell([launch])
             self.run(launch)
+            for end in ends:
+                end()
         else:
             recorded.append(launch)
 
-    def tell(self, launches: Iterable[Launch]) -> None:
-        """Tell the listeners of launches."""
-        if self._listeners:
-            for launch in launches:
-                for listener in self._listeners:
-                    listener(launch)
+    def tell(self, launches: Iterable[Launch]) -> Sequence[Callable[[], None]]:
+        """Tell the listeners of launches; return what they want to be called when these have run."""
+        if not self._listeners:
+            return ()
+        found = [listener(launch) for launch in launches for listener in self._listeners]
+        return [end for end in found if end is not None]
 
     @abc.abstractmethod
     def run(self, launch: Launch) -> None:
@@ -66,8 +71,11 @@ class LaunchList(abc.ABC):
             self._recording.launches = outer
 
     @contextmanager
-    def listening(self, listener: Callable[[Launch], None]) -> Iterator[None]:
-        """Within this, `listener` gets each launch before it runs, of its own or in what was captured."""
+    def listening(self, listener: Listener) -> Iterator[None]:
+        """Within this, `listener` gets each launch before it runs, of its own or in what was captured.
+
+        What it returns for one of its own, if not None, is called behind that launch.
+        """
         self._listeners.append(listener)
         try:
             yield

@@ -59,9 +59,9 @@ class Sequential(Layer):
         """Return the layers, unless a derived class computes something else."""
         return Chain(self.layers) if computes_as(type(self)) is Sequential else None
 
-    def arrange(self) -> None:
-        """Make the plan."""
-        self._plan = make_plan(self.layers)
+    def arrange(self, *, fused: bool = True) -> None:
+        """Make the plan; each layer runs by itself if not `fused`."""
+        self._plan = make_plan(self.layers, fused=fused)
         self.owns_output, self.owns_grad = self._plan.owns_output, self._plan.owns_grad
 
     def frozen(self) -> Run:

@@ -19,7 +19,7 @@ Also with layers of one's own:
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -238,6 +238,13 @@ class AbstractLayer(Declared):
 
     def _label(self) -> str:
         return type(self).__name__
+
+
+def paths_of(layer: AbstractLayer, path: str = "") -> Iterator[tuple[AbstractLayer, str]]:
+    """Yield a layer and all inside of it with their paths, ``""``, ``"3"``, ``"3.body"``; one used twice has two."""
+    yield layer, path
+    for name, child in layer.children():
+        yield from paths_of(child, f"{path}.{name}" if path else name)
 
 
 @dataclass(frozen=True)

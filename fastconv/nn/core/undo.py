@@ -33,6 +33,10 @@ class Snapshot:
         for array, kept in self._kept:
             backend.copy(array, out=kept)
 
+    def values(self) -> list[Array]:
+        """Return the values that are kept."""
+        return [kept for _, kept in self._kept]
+
     def put_back(self) -> None:
         """Give the arrays these values again."""
         for array, kept in self._kept:

@@ -9,7 +9,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import Wanted
 from fastconv.nn.fused.patterns import find_steps
-from fastconv.nn.fused.steps import Step, run_backward
+from fastconv.nn.fused.steps import Alone, Step, run_backward
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,8 @@ class Plan:
         return run
 
 
-def make_plan(layers: tuple[AbstractLayer, ...]) -> Plan:
-    """Return the plan of layers that are built."""
-    steps = find_steps(layers, layers[0].backend.native)
+def make_plan(layers: tuple[AbstractLayer, ...], *, fused: bool = True) -> Plan:
+    """Return the plan of layers that are built; each is a step of its own if not `fused`."""
+    steps = find_steps(layers, layers[0].backend.native) if fused else tuple(Alone(layer=each) for each in layers)
     first = next((i for i, step in enumerate(steps) if step.is_trained), len(steps))
     return Plan(layers, steps, first)

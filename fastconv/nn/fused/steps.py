@@ -217,6 +217,12 @@ class Single(Step):
         return self.layer.frozen()
 
 
+class Alone(Single):
+    """One layer of which nothing but its own `forward` and `backward` is called: for who looks at these."""
+
+    convolution = None
+
+
 def stored_dtype(layer: AbstractLayer) -> np.dtype:
     """Return the type in which the backend of a layer stores activations in the active precision."""
     return layer.backend.kept_dtype(layer.dtype, get_precision())

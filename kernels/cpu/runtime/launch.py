@@ -178,13 +178,17 @@ class Program:
         """Run all launches in order; return False, with those behind it undone, if a condition does not hold."""
         if self._memory is None:
             self._memory = np.concatenate(self._jobs) if self._jobs else np.zeros(0, np.int64)
+        note, alone = _local.note, len(self.names) == 1
+        ended = note(self.names[0]) if note is not None and alone else None
         with _Control(_team.size) as (control, most, helpers):
             failed = _run_program(control, self._memory.ctypes.data, len(self._jobs), helpers, most)
         if failed and failed not in self._conditions:
             raise RuntimeError(f"kernel {self.names[failed - 1]}: failed inside a program")
-        if _local.note is not None:
+        if ended is not None:
+            ended()
+        if note is not None and not alone:
             for name in self.names[: failed or None]:
-                _local.note(name)
+                note(name)
         return not failed
 
 
@@ -351,8 +355,19 @@ def refuse_recording(what):
 
 
 def trace(note):
-    """Within this, `note` gets the name of each kernel that this thread launches."""
+    """Within this, `note` gets the name of each kernel that this thread launches; what it returns is called at its end.
+
+    It may return None. Several that were recorded and run as one are told of when that is over, without their ends.
+    """
     return _within("note", note)
+
+
+def _launch_traced(note, function, tasks, arguments, scratch):
+    ended = note(function.function.__name__)
+    with _within("note", None):
+        launch(function, tasks, *arguments, scratch=scratch)
+    if ended is not None:
+        ended()
 
 
 def launch_condition(function, *arguments):
@@ -374,7 +389,8 @@ def launch(function, tasks, *arguments, scratch=None):
         _local.program.add(function, tasks, arguments, scratch)
         return
     if _local.note is not None:
-        _local.note(function.function.__name__)
+        _launch_traced(_local.note, function, tasks, arguments, scratch)
+        return
     with _Control(_most_threads(_team.size, tasks, scratch)) as (control, most, helpers):
         entry = _pack(function, control + ARGUMENTS, scratch, arguments)
         chunks = 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD)

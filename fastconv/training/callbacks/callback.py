@@ -1,0 +1,123 @@
+"""What a callback is, and what it sees of the training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from fastconv._attributes import Declared
+from fastconv.backends.contract.types import Array
+from fastconv.errors import CheckpointError
+from fastconv.losses import Loss
+from fastconv.metrics import Metric
+from fastconv.nn import Layer
+from fastconv.optim import Optimizer
+from fastconv.training.history import History
+
+
+@dataclass(frozen=True)
+class StepInfo:
+    """One training step that was done.
+
+    Attributes
+    ----------
+    batch, batches : int
+        Its number in the epoch, from 1, and how many there are.
+    images : int
+        Size of the batch.
+    loss : () array of the backend
+        ``float(loss)`` waits for the device.
+    """
+
+    batch: int
+    batches: int
+    images: int
+    loss: Array
+
+
+class Training(Protocol):
+    """What callbacks see of a `Trainer`; its attributes are described there."""
+
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
+    history: History
+    seed: int
+    step: int
+    epoch: int
+    steps_per_epoch: int
+    last_epoch: int
+    validates: bool
+    stop: bool
+    stop_now: bool
+    metrics: tuple[Metric, ...] | None
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The names that an epoch may have in the history."""
+        ...
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write all that going on needs."""
+        ...
+
+
+class Callback(Declared):
+    """Base class: override what is needed.
+
+    ``trainer.stop = True`` ends the training after the epoch, ``trainer.stop_now = True`` after the step. No method
+    looks into a step, so that it may be captured and replayed.
+
+    One that has a state which a training that is taken up again needs gives it as `state_dict`, a dict of numbers,
+    strings and NumPy arrays, and takes it as `load_state_dict`, all or nothing, before `on_train_begin`.
+
+    Attributes
+    ----------
+    saves : bool
+        Whether it writes the state of the training, and so is called behind the others, after steps and epochs.
+    """
+
+    saves: ClassVar[bool] = False
+
+    def on_train_begin(self, trainer: Training) -> None:
+        """Do something before the first step of `Trainer.fit`."""
+
+    def on_step_begin(self, trainer: Training, x: Array, y: Array) -> None:
+        """Do something before each step, on this batch."""
+
+    def on_step_end(self, trainer: Training, info: StepInfo) -> None:
+        """Do something after each step."""
+
+    def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
+        """Do something after each epoch and its validation; `logs` is the epoch's entry in the history."""
+
+    def on_divergence(self, trainer: Training) -> str:
+        """Return what else there is to say of a loss that is not finite: a sentence for the error that ends `fit`."""
+        return ""
+
+    def on_train_end(self, trainer: Training) -> None:
+        """Do something at the end of `Trainer.fit`, also when it ends by an exception."""
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the files that it writes: those of no two callbacks of one `Trainer` may be the same."""
+        return ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a training that is taken up again needs of it."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave; CheckpointError if it is something else."""
+        check_state(self, state, ())
+
+
+def check_state(callback: Callback, state: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    """Refuse a state that has not just these entries."""
+    if set(state) != set(names):
+        raise CheckpointError(
+            f"state: got {', '.join(map(repr, state)) or 'nothing'} for {type(callback).__name__}; allowed: what its"
+            f" state_dict gave, {', '.join(map(repr, names)) or 'nothing'}"
+        )

@@ -1,0 +1,135 @@
+"""An end of training where it no longer gets better."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv.errors import CheckpointError
+from fastconv.nn.model.weights import host_tensors, set_tensors
+from fastconv.training.callbacks.callback import Callback, Training, check_state
+from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
+
+
+class EarlyStopping(Callback):
+    """Ends the training when a quantity has not got better for `patience` epochs.
+
+    An epoch is better if its quantity differs from the best one by more than `min_delta` in the right direction. Epochs
+    that are not are counted; one that is, and is better than `baseline` too, begins the count again. At `patience` the
+    training ends, but not after the very first epoch. What is not finite is never better.
+
+    Each `fit` begins anew, but for one that goes on from a state that was restored.
+
+    Parameters
+    ----------
+    monitor : str
+        A quantity of the trainer's history; `Trainer.fit` refuses one that it does not record.
+    mode : "auto", "min" or "max"
+        Which direction is better; "auto" is that of the metric, down for a loss.
+    min_delta : float
+        At least 0.
+    patience : int
+        At least 0.
+    baseline : float or None
+        What has to be surpassed for the count to begin again.
+    restore_best : bool
+        Whether the model gets the weights of the best epoch back, running statistics too, where the training ends by
+        this or by itself (not where it is interrupted). They are kept in the host's memory.
+
+    Attributes
+    ----------
+    best : float or None
+        The best value so far.
+    best_epoch : int
+        That epoch, from 1; 0 if there is none.
+    wait : int
+        How many epochs since the count began.
+    stopped_epoch : int
+        The epoch behind which it ended the training; 0 if it did not.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        *,
+        mode: Mode = "auto",
+        min_delta: float = 0.0,
+        patience: int = 0,
+        baseline: float | None = None,
+        restore_best: bool = False,
+    ) -> None:
+        self.monitor, self.restore_best = monitor, restore_best
+        self.mode: Mode = choice(mode, "mode", MODES)
+        self.min_delta = validate.number(min_delta, "min_delta", low=0.0)
+        self.patience = validate.at_least(patience, 0, "patience")
+        self.baseline = None if baseline is None else validate.number(baseline, "baseline")
+        self._resumed = False
+        self._begin()
+
+    def __repr__(self) -> str:
+        return f"EarlyStopping({self.monitor!r}, mode={self.mode!r}, patience={self.patience})"
+
+    def _begin(self) -> None:
+        self.best: float | None = None
+        self.best_epoch = self.wait = self.stopped_epoch = 0
+        self._weights: dict[str, np.ndarray] | None = None
+
+    def on_train_begin(self, trainer: Training) -> None:
+        """Begin to count, unless a state was restored."""
+        check_monitor(self.monitor, trainer.quantities)
+        if not self._resumed:
+            self._begin()
+        self._resumed = False
+
+    def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
+        """Count the epoch."""
+        check_monitor(self.monitor, logs)
+        value = logs[self.monitor]
+        self.wait += 1
+        if self._better(trainer, value, self.best):
+            self.best, self.best_epoch = value, trainer.epoch
+            if self.restore_best:
+                self._weights = {name: np.array(array) for name, array in host_tensors(trainer.model).items()}
+            if self._better(trainer, value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and trainer.epoch > 1:
+            self.stopped_epoch, trainer.stop = trainer.epoch, True
+
+    def on_train_end(self, trainer: Training) -> None:
+        """Give the best weights back, if the training is over."""
+        over = self.stopped_epoch or trainer.epoch >= trainer.last_epoch
+        if over and self._weights is not None:
+            set_tensors(trainer.model, self._weights)
+
+    def _better(self, trainer: Training, value: float, than: float | None) -> bool:
+        if not math.isfinite(value) or than is None:
+            return math.isfinite(value)
+        got, best = (score(trainer, self.monitor, each, self.mode) for each in (value, than))
+        return got - self.min_delta > best
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the count, and the best weights if they are kept."""
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "wait": self.wait,
+            "stopped_epoch": self.stopped_epoch,
+            "weights": self._weights,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        check_state(self, state, ("best", "best_epoch", "wait", "stopped_epoch", "weights"))
+        weights = state["weights"]
+        if self.restore_best and weights is None and state["best_epoch"]:
+            raise CheckpointError(
+                "state: got an EarlyStopping's that kept no weights; allowed: that of one with restore_best=True"
+            )
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.wait, self.stopped_epoch = state["wait"], state["stopped_epoch"]
+        kept = None if weights is None or not self.restore_best else dict(weights)
+        self._weights, self._resumed = kept, True

@@ -1,0 +1,46 @@
+"""The quantity of the history that a callback watches, and which of two values of it is better."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from fastconv.errors import ArgumentError
+from fastconv.training.callbacks.callback import Training
+
+Mode = Literal["auto", "min", "max"]
+MODES = ("auto", "min", "max")
+
+
+def nearest(value: Any, names: Sequence[str]) -> str:
+    """Return the ending of a message: which of `names` is spelled most like `value`."""
+    return f" (nearest: {difflib.get_close_matches(str(value), names, 1, 0)[0]!r})"
+
+
+def choice(value: Any, name: str, allowed: Sequence[str]) -> Any:
+    """Return `value` if it is one of those allowed."""
+    if value not in allowed:
+        raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(allowed)}{nearest(value, allowed)}")
+    return value
+
+
+def check_monitor(monitor: str | None, names: Iterable[str]) -> None:
+    """Refuse a quantity that is not among `names`; None is any."""
+    names = list(names)
+    if monitor is not None and monitor not in names:
+        raise ArgumentError(
+            f"monitor: got {monitor!r}; allowed: what this training records, {', '.join(names)}"
+            + nearest(monitor, names)
+        )
+
+
+def score(trainer: Training, name: str, value: float, mode: Mode = "auto") -> float:
+    """Return a number of the history as one that is the larger the better."""
+    if mode != "auto":
+        return value if mode == "max" else -value
+    plain = name.removeprefix("val_")
+    for metric in trainer.metrics or ():
+        if metric.name in (plain, plain.rpartition("_")[0]):
+            return metric.score(value)
+    return value if plain in ("accuracy", "images_per_second") else -value

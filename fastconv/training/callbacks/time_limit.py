@@ -1,0 +1,70 @@
+"""An end of training at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+from fastconv import _validate as validate
+from fastconv.training.callbacks.callback import Callback, StepInfo, Training
+from fastconv.training.callbacks.monitor import choice
+from fastconv.training.callbacks.writing import check_file, writing
+
+
+class TimeLimit(Callback):
+    """Ends the training after the epoch, or the step, in which its time is up, and leaves a state to go on from.
+
+    Parameters
+    ----------
+    seconds : float
+        Counted from the beginning of `Trainer.fit`: of each of them, also of one that takes a training up again.
+    by : "epoch" or "step"
+        What is done to its end. An epoch that is left in its middle is not in the history.
+    path : path or None
+        Where the state is written when the time is up, for `Trainer.restore`. None leaves it to a `ModelCheckpoint`.
+
+    Attributes
+    ----------
+    is_up : bool
+        Whether it ended the present or last `fit`.
+    """
+
+    def __init__(
+        self, seconds: float, *, by: Literal["epoch", "step"] = "epoch", path: str | os.PathLike[str] | None = None
+    ) -> None:
+        self.seconds = validate.number(seconds, "seconds", low=0.0, open_low=True)
+        self.by = choice(by, "by", ("epoch", "step"))
+        self.path = None if path is None else Path(path)
+        self.is_up = False
+        self._end = 0.0
+
+    def __repr__(self) -> str:
+        return f"TimeLimit({self.seconds!r}, by={self.by!r})"
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the file of the state."""
+        return () if self.path is None else (self.path,)
+
+    def on_train_begin(self, trainer: Training) -> None:
+        """Start the clock."""
+        if self.path is not None:
+            check_file("path", self.path)
+        self.is_up, self._end = False, time.monotonic() + self.seconds
+
+    def on_step_end(self, trainer: Training, info: StepInfo) -> None:
+        """Look at the clock."""
+        if self.by == "step" and time.monotonic() >= self._end:
+            self.is_up = trainer.stop_now = True
+
+    def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
+        """Look at the clock."""
+        if time.monotonic() >= self._end and trainer.epoch < trainer.last_epoch:
+            self.is_up = trainer.stop = True
+
+    def on_train_end(self, trainer: Training) -> None:
+        """Write the state."""
+        if self.is_up and self.path is not None:
+            with writing("path", self.path):
+                trainer.save(self.path)

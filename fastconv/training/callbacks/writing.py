@@ -1,0 +1,55 @@
+"""Files that callbacks write: an error in one is clear, found early where it can be, and loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from fastconv.errors import ArgumentError, OutputError
+
+
+@contextlib.contextmanager
+def writing(name: str, path: Path) -> Iterator[None]:
+    """Turn an OSError within this into one that says what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{name}: got {str(path)!r}, which could not be written ({error.strerror or error}); allowed: a place with"
+            " room that may be written (what was there is as it was)"
+        ) from error
+
+
+def check_directory(name: str, directory: Path) -> None:
+    """Make a directory, and write a file there and take it away, so that what is wrong is found now."""
+    probe = directory / f".{secrets.token_hex(4)}.tmp"
+    with writing(name, directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        try:
+            probe.write_bytes(b"fastconv")
+        finally:
+            probe.unlink(missing_ok=True)
+
+
+def append_line(name: str, path: Path, line: str) -> None:
+    """Append a line to a file, whole or not at all."""
+    with writing(name, path), open(path, "ab") as file:
+        size = file.tell()
+        try:
+            file.write(line.encode() + b"\n")
+            file.flush()
+        except OSError:
+            with contextlib.suppress(OSError):  # closing tries to write what is left again
+                file.close()
+            os.truncate(path, size)
+            raise
+
+
+def check_file(name: str, path: Path) -> None:
+    """Refuse a directory where a file is meant, and a place that cannot be written."""
+    if path.is_dir():
+        raise ArgumentError(f"{name}: got {str(path)!r}, a directory; allowed: a file")
+    check_directory(name, path.parent)

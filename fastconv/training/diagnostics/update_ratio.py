@@ -1,0 +1,106 @@
+"""How much an update changes each parameter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv.backends.contract.types import Array
+from fastconv.training.callbacks import Callback, StepInfo, Training
+from fastconv.training.callbacks.callback import check_state
+from fastconv.training.diagnostics.tables import table
+
+
+@dataclass(frozen=True)
+class UpdateRatios:
+    """``norm(change) / norm(values before)`` of each parameter, in one update.
+
+    Around 1e-3 is usual; much more, and the learning rate is too high, much less, and hardly anything is learned
+    (https://cs231n.github.io/neural-networks-3/#ratio).
+
+    Attributes
+    ----------
+    step : int
+        The update's, counted from 1.
+    ratios : mapping of str to float
+        By the parameters' names; NaN where a parameter was zero before.
+    """
+
+    step: int
+    ratios: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = [(name, f"{ratio:.2e}") for name, ratio in self.ratios.items()]
+        return table(("parameter", "update / weight"), rows, head=f"step {self.step}", left=1)
+
+
+def update_ratios(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], step: int = 1) -> UpdateRatios:
+    """Compare the values of parameters before and after an update, both by name."""
+    found = {}
+    for name, old in before.items():
+        norm = float(np.linalg.norm(np.asarray(old, np.float64)))
+        change = float(np.linalg.norm(np.asarray(after[name], np.float64) - old))
+        found[name] = change / norm if norm else math.nan
+    return UpdateRatios(step, found)
+
+
+class UpdateRatio(Callback):
+    """Measures how much an update changes each parameter, after every so many steps.
+
+    Parameters
+    ----------
+    every_steps : int
+        These steps copy the parameters to the host, before and after; the others cost nothing. Captured steps stay
+        captured.
+
+    Attributes
+    ----------
+    records : list of UpdateRatios
+    """
+
+    def __init__(self, every_steps: int = 100) -> None:
+        self.every_steps = validate.at_least_one(every_steps, "every_steps")
+        self.records: list[UpdateRatios] = []
+        self._before: dict[str, np.ndarray] | None = None
+
+    def __repr__(self) -> str:
+        return f"UpdateRatio({self.every_steps})"
+
+    def on_train_begin(self, trainer: Training) -> None:
+        """Begin anew in a new training."""
+        self._before = None
+        if not trainer.step:
+            self.records = []
+
+    def on_step_begin(self, trainer: Training, x: Array, y: Array) -> None:
+        """Keep the values, if it is time."""
+        self._before = _values(trainer) if (trainer.step + 1) % self.every_steps == 0 else None
+
+    def on_step_end(self, trainer: Training, info: StepInfo) -> None:
+        """Compare."""
+        if self._before is not None:
+            self.records.append(update_ratios(self._before, _values(trainer), trainer.step))
+            self._before = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was measured."""
+        return {"records": [record.to_dict() for record in self.records]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        check_state(self, state, ("records",))
+        self.records = [UpdateRatios(record["step"], dict(record["ratios"])) for record in state["records"]]
+
+
+def _values(trainer: Training) -> dict[str, np.ndarray]:
+    backend = trainer.model.backend
+    return {parameter.name: np.array(backend.to_numpy(parameter.array)) for parameter in trainer.optimizer.parameters}

@@ -1,0 +1,20 @@
+"""The end of a training whose loss is no longer finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from fastconv.errors import DivergenceError
+from fastconv.training.callbacks import Callback, Training
+
+
+def check_finite(trainer: Training, callbacks: Iterable[Callback], loss: float, where: str) -> None:
+    """Raise DivergenceError, with what callbacks have to say of it, if `loss` is not finite."""
+    if not math.isfinite(loss):
+        found = [text for callback in callbacks if (text := callback.on_divergence(trainer))]
+        message = (
+            f"loss: got {loss} in {where}epoch {trainer.epoch + 1}, before step {trainer.step + 1}, at a learning rate"
+            f" of {trainer.optimizer.lr:g}; allowed: a finite one (a lower learning rate may help)"
+        )
+        raise DivergenceError("; ".join([message, *found]))
