@@ -16,7 +16,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.data.draws import Draws
 from fastconv.data.ranges import ends_of, one_of, pair_of, share_of, whole_number, within
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, UnknownAttributeError
 
 Shape = tuple[int, int, int]
 Columns = Mapping[str, Any]
@@ -47,10 +47,32 @@ class FlipCrop:
 
 
 class Augmentation(abc.ABC):
-    """A change of images with numbers drawn for each of them."""
+    """A change of images with numbers drawn for each of them; a value that does not change.
+
+    Attributes
+    ----------
+    stage : int
+        When it happens: the lower before the higher.
+    """
 
     stage: ClassVar[int]
-    """When it happens: the lower before the higher."""
+
+    def __init__(self, **settings: Any) -> None:
+        vars(self).update(settings)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise UnknownAttributeError(
+            f"{name}: got a new value for a {type(self).__name__}; allowed: to make another one"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @abc.abstractmethod
     def columns(self, draws: Draws, shape: Shape) -> Columns:
@@ -61,11 +83,10 @@ class Augmentation(abc.ABC):
         return ""
 
 
-@dataclass(frozen=True)
 class Flip(Augmentation):
     """Mirror images left and right.
 
-    Attributes
+    Parameters
     ----------
     mode : "random" or "alternating"
         "random": each time by chance, as torchvision's RandomHorizontalFlip. "alternating": by chance in epoch 0, and
@@ -75,11 +96,12 @@ class Flip(Augmentation):
         Probability, 1/2 by default; that of epoch 0 where it alternates.
     """
 
-    mode: str = "random"
-    p: float = 0.5
+    mode: str
+    p: float
     stage = 0
 
-    def __post_init__(self) -> None:
+    def __init__(self, mode: str = "random", p: float = 0.5) -> None:
+        super().__init__(mode=mode, p=p)
         one_of(self.mode, "mode", ("random", "alternating"))
         share_of(self.p, "p")
 
@@ -90,13 +112,12 @@ class Flip(Augmentation):
         return {"mirrored": (draws.of_image() < self.p) ^ bool(draws.epoch % 2)}
 
 
-@dataclass(frozen=True)
 class Crop(Augmentation):
     """Pad images on all sides and crop them at random to their size: a shift by -pad to pad pixels in each direction.
 
     As torchvision's RandomCrop with `padding`.
 
-    Attributes
+    Parameters
     ----------
     pad : int
         At least 0; below the height and the width where it is reflected.
@@ -104,11 +125,12 @@ class Crop(Augmentation):
         What comes in: black, or the image reflected at its border, which is not repeated.
     """
 
-    pad: int = 4
-    mode: str = "zero"
+    pad: int
+    mode: str
     stage = 1
 
-    def __post_init__(self) -> None:
+    def __init__(self, pad: int = 4, mode: str = "zero") -> None:
+        super().__init__(pad=pad, mode=mode)
         validate.at_least(self.pad, 0, "pad", 2**30)
         one_of(self.mode, "mode", ("zero", "reflect"))
 
@@ -123,11 +145,10 @@ class Crop(Augmentation):
         return "" if fits else f"images of more than {self.pad} pixels in both directions, to be reflected"
 
 
-@dataclass(frozen=True)
 class Translate(Augmentation):
     """Shift images at random by whole pixels, up to a share of their size, in each direction.
 
-    Attributes
+    Parameters
     ----------
     height, width : float
         Largest shifts down or up and to the sides, as shares of the size, at least 0 and below 1; rounded to pixels.
@@ -135,12 +156,13 @@ class Translate(Augmentation):
         What comes in, as in `Crop`.
     """
 
-    height: float = 0.1
-    width: float = 0.1
-    mode: str = "zero"
+    height: float
+    width: float
+    mode: str
     stage = 1
 
-    def __post_init__(self) -> None:
+    def __init__(self, height: float = 0.1, width: float = 0.1, mode: str = "zero") -> None:
+        super().__init__(height=height, width=width, mode=mode)
         for name in ("height", "width"):
             validate.number(getattr(self, name), name, low=0, high=1)
         one_of(self.mode, "mode", ("zero", "reflect"))
@@ -162,14 +184,13 @@ class Translate(Augmentation):
         return round(self.height * shape[0]), round(self.width * shape[1])
 
 
-@dataclass(frozen=True)
 class Affine(Augmentation):
     """Turn, shift, scale and shear images about their centre, with bilinear samples and black coming in.
 
     As torchvision's RandomAffine: each pixel p, seen from the centre, comes from ``inverse(A) (p - t)`` with
     ``A = scale * rotation(angle) * shear(x, y)``. Angles turn clockwise.
 
-    Attributes
+    Parameters
     ----------
     degrees : float, or pair
         Range of the angle; d stands for (-d, d).
@@ -181,13 +202,20 @@ class Affine(Augmentation):
         Range of the angles by which the axis x is sheared, s standing for (-s, s), and that of y behind it.
     """
 
-    degrees: Range = 0.0
-    translate: tuple[float, float] = (0.0, 0.0)
-    scale: tuple[float, float] = (1.0, 1.0)
-    shear: Range | tuple[float, float, float, float] = 0.0
+    degrees: Range
+    translate: tuple[float, float]
+    scale: tuple[float, float]
+    shear: Range | tuple[float, float, float, float]
     stage = 2
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        degrees: Range = 0.0,
+        translate: tuple[float, float] = (0.0, 0.0),
+        scale: tuple[float, float] = (1.0, 1.0),
+        shear: Range | tuple[float, float, float, float] = 0.0,
+    ) -> None:
+        super().__init__(degrees=degrees, translate=translate, scale=scale, shear=shear)
         ends_of(self.degrees, "degrees")
         if not ends_of(self.scale, "scale", 0.0)[0] > 0:
             raise ArgumentError(f"scale: got {self.scale!r}; allowed: numbers above 0, a pair, the lower first")
@@ -222,14 +250,13 @@ class Affine(Augmentation):
         return shear, 0.0
 
 
-@dataclass(frozen=True)
 class ColorJitter(Augmentation):
     """Change brightness, contrast, saturation and hue, in an order drawn anew for each image.
 
     As torchvision's ColorJitter; `Backend.transform_images` has the formulas. Images have 1 or 3 channels; saturation
     and hue leave those of one as they are.
 
-    Attributes
+    Parameters
     ----------
     brightness, contrast, saturation : float, or pair
         Range of the factor; v stands for ``(max(0, 1 - v), 1 + v)``, and 0 for no change.
@@ -237,13 +264,16 @@ class ColorJitter(Augmentation):
         Range of the turn, as a share of a full one, from -1/2 to 1/2; h stands for (-h, h).
     """
 
-    brightness: Range = 0.0
-    contrast: Range = 0.0
-    saturation: Range = 0.0
-    hue: Range = 0.0
+    brightness: Range
+    contrast: Range
+    saturation: Range
+    hue: Range
     stage = 3
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, brightness: Range = 0.0, contrast: Range = 0.0, saturation: Range = 0.0, hue: Range = 0.0
+    ) -> None:
+        super().__init__(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
         for name in ("brightness", "contrast", "saturation"):
             self._factors(name)
         ends_of(self.hue, "hue", -0.5, 0.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,24 +19,20 @@ _PLACES = {name: place for place, name in enumerate(COLUMNS)}
 _ORDER = "Flip, Crop or Translate, Affine, ColorJitter, Cutout or RandomErasing, Mixup and CutMix"
 
 
-@dataclass(frozen=True)
 class Changes:
     """Augmentations in the order in which they happen."""
 
-    parts: tuple[Augmentation, ...]
+    def __init__(self, parts: Sequence[Augmentation]) -> None:
+        self.parts = tuple(parts)
+        self.mixing = tuple(part for part in parts if isinstance(part, Mixing))  # targets become rows of shares
 
     def rows(self, draws: Draws, shape: Shape) -> np.ndarray:
         """Return the rows of a batch of images (H, W, C), (B, columns) float64."""
         rows = np.tile(np.array(UNCHANGED), (len(draws.indices), 1))
         for part in self._drawn(draws):
-            for name, values in part.columns(replace(draws, kind=1 + part.stage), shape).items():
+            for name, values in part.columns(draws.of(1 + part.stage), shape).items():
                 rows[:, _PLACES[name]] = values
         return rows
-
-    @property
-    def mixing(self) -> tuple[Mixing, ...]:
-        """Those that mix images, whose targets become rows of shares of the classes."""
-        return tuple(part for part in self.parts if isinstance(part, Mixing))
 
     def _drawn(self, draws: Draws) -> list[Augmentation]:
         """Return the parts, and of those that mix one, drawn for the batch."""
@@ -77,7 +72,7 @@ def checked(augmentation: Any, shape: Shape) -> FlipCrop | Changes | None:
     for part in parts:
         if wanted := part.misfit(shape):
             raise ArgumentError(f"augmentation: got {part!r} for images {shape}; allowed: {wanted}")
-    return Changes(tuple(parts))
+    return Changes(parts)
 
 
 def mixed_targets(rows: np.ndarray, targets: np.ndarray, shape: Shape, dtype: Any) -> np.ndarray:

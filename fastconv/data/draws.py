@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +14,6 @@ _IMAGES, _BATCH, _BETA, _DATASET = (
 )  # keep these numbers apart from others with the same seed
 
 
-@dataclass(frozen=True)
 class Draws:
     """What a batch draws from.
 
@@ -33,11 +31,12 @@ class Draws:
         Number of the augmentation that draws.
     """
 
-    seed: int
-    epoch: int
-    position: int
-    indices: np.ndarray
-    kind: int = 0
+    def __init__(self, seed: int, epoch: int, position: int, indices: np.ndarray, kind: int = 0) -> None:
+        self.seed, self.epoch, self.position, self.indices, self.kind = seed, epoch, position, indices, kind
+
+    def of(self, kind: int) -> Draws:
+        """Return what another kind of augmentation draws from."""
+        return Draws(self.seed, self.epoch, self.position, self.indices, kind)
 
     def uniform(self, count: int) -> np.ndarray:
         """Return `count` numbers for each image, (count, B) float64 in [0, 1)."""

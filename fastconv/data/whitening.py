@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from fastconv import _validate as validate
@@ -13,7 +11,6 @@ from fastconv.errors import DTypeError, ShapeError
 _PIECE = 2**22  # values of patches at once
 
 
-@dataclass(frozen=True, eq=False)
 class Whitening:
     """What whitens patches of `kernel_size` pixels, all in float64.
 
@@ -32,12 +29,18 @@ class Whitening:
         A row for each, of length 1; the value that is the largest in size is positive.
     """
 
-    kernel_size: tuple[int, int]
-    channels: int
-    eps: float
-    covariance: np.ndarray
-    eigenvalues: np.ndarray
-    eigenvectors: np.ndarray
+    def __init__(
+        self,
+        kernel_size: tuple[int, int],
+        channels: int,
+        eps: float,
+        *,
+        covariance: np.ndarray,
+        eigenvalues: np.ndarray,
+        eigenvectors: np.ndarray,
+    ) -> None:
+        self.kernel_size, self.channels, self.eps = kernel_size, channels, eps
+        self.covariance, self.eigenvalues, self.eigenvectors = covariance, eigenvalues, eigenvectors
 
     @property
     def matrix(self) -> np.ndarray:
@@ -105,4 +108,5 @@ def whitening(images: np.ndarray, kernel_size: Pair | int = 2, *, eps: float = 5
     rows = vectors.T[::-1]
     signs = np.sign(np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1))
     values = np.maximum(values[::-1], 0)  # rounding may bring those near 0 below it
-    return Whitening((height, width), images.shape[3], eps, covariance, values, rows * signs)
+    found = {"covariance": covariance, "eigenvalues": values, "eigenvectors": rows * signs}
+    return Whitening((height, width), images.shape[3], eps, **found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -17,13 +16,12 @@ from fastconv.errors import ArgumentError
 _ATTEMPTS = 10  # as many as torchvision has
 
 
-@dataclass(frozen=True)
 class Cutout(Augmentation):
     """Erase a square whose centre is drawn from all pixels, so that it may lie across the border.
 
     (DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552)
 
-    Attributes
+    Parameters
     ----------
     length : int
         Of a side, in pixels.
@@ -31,11 +29,12 @@ class Cutout(Augmentation):
         What the pixels become, in units of the normalised image: 0 is the mean.
     """
 
-    length: int = 16
-    value: float = 0.0
+    length: int
+    value: float
     stage = 4
 
-    def __post_init__(self) -> None:
+    def __init__(self, length: int = 16, value: float = 0.0) -> None:
+        super().__init__(length=length, value=value)
         validate.at_least(self.length, 1, "length", 2**30)
         validate.number(self.value, "value")
 
@@ -50,14 +49,13 @@ class Cutout(Augmentation):
         return changes
 
 
-@dataclass(frozen=True)
 class RandomErasing(Augmentation):
     """Erase a rectangle within the image.
 
     As torchvision's: of ten attempts the first counts whose rectangle is smaller than the image, both ways; if there is
     none, the image stays whole (Zhong et al. 2017, https://arxiv.org/abs/1708.04896).
 
-    Attributes
+    Parameters
     ----------
     p : float
         Probability.
@@ -69,13 +67,20 @@ class RandomErasing(Augmentation):
         What the pixels become, in units of the normalised image: 0 is the mean.
     """
 
-    p: float = 0.5
-    scale: tuple[float, float] = (0.02, 0.33)
-    ratio: tuple[float, float] = (0.3, 3.3)
-    value: float = 0.0
+    p: float
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    value: float
     stage = 4
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        p: float = 0.5,
+        scale: tuple[float, float] = (0.02, 0.33),
+        ratio: tuple[float, float] = (0.3, 3.3),
+        value: float = 0.0,
+    ) -> None:
+        super().__init__(p=p, scale=scale, ratio=ratio, value=value)
         share_of(self.p, "p")
         ends_of(self.scale, "scale", 0.0, 1.0)
         if not ends_of(self.ratio, "ratio", 0.0)[0] > 0:
@@ -99,13 +104,12 @@ class RandomErasing(Augmentation):
         return {**sides, "erase_value": self.value}
 
 
-@dataclass(frozen=True)
 class Mixing(Augmentation):
     """Images of a batch with others of it, and targets too, as rows of shares of the classes.
 
     The partner of an image is the one before it in the batch, of the first the last, as in torchvision.
 
-    Attributes
+    Parameters
     ----------
     alpha : float
         Above 0; the share of the image itself has the distribution Beta(alpha, alpha), and is drawn once for a batch.
@@ -113,11 +117,12 @@ class Mixing(Augmentation):
         By default as many as the data set has; needed for a pair of arrays with class numbers.
     """
 
-    alpha: float = 1.0
-    num_classes: int | None = None
+    alpha: float
+    num_classes: int | None
     stage: ClassVar[int] = 5
 
-    def __post_init__(self) -> None:
+    def __init__(self, alpha: float = 1.0, num_classes: int | None = None) -> None:
+        super().__init__(alpha=alpha, num_classes=num_classes)
         validate.number(self.alpha, "alpha", low=0, open_low=True)
         if self.num_classes is not None:
             validate.at_least_one(self.num_classes, "num_classes")
