@@ -10,9 +10,9 @@ from fastconv.data.idx import read_idx
 from fastconv.data.images import image_folder, read_image
 from fastconv.data.loader import DataLoader
 from fastconv.data.mnist import fashion_mnist, mnist
+from fastconv.data.patches import Whitening, whitening
 from fastconv.data.shapes import shapes10
 from fastconv.data.sources import SOURCES
-from fastconv.data.whitening import Whitening, whitening
 from fastconv.data.windows import CutMix, Cutout, Mixup, RandomErasing
 
 __all__ = [

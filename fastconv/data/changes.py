@@ -50,7 +50,7 @@ def checked(augmentation: Any, shape: Shape) -> FlipCrop | Changes | None:
     ArgumentError
         It is no augmentation, images like these cannot be changed so, or two of them cannot go together.
     """
-    given = tuple(augmentation) if isinstance(augmentation, Sequence) else (augmentation,)
+    given = tuple(augmentation) if isinstance(augmentation, tuple | list) else (augmentation,)
     if given in ((), (None,)):
         return None
     if len(given) == 1 and isinstance(given[0], FlipCrop):

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Pair
-from fastconv.errors import DTypeError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 
 _PIECE = 2**22  # values of patches at once
 
@@ -103,6 +103,8 @@ def whitening(images: np.ndarray, kernel_size: Pair | int = 2, *, eps: float = 5
         patches = windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, length)
         total += patches.T @ patches
         count += len(patches)
+    if not np.isfinite(total).all():
+        raise ArgumentError("images: got a value that is not finite; allowed: finite numbers")
     covariance = total / count / (255**2 if images.dtype == np.uint8 else 1)
     values, vectors = np.linalg.eigh(covariance)
     rows = vectors.T[::-1]
