@@ -24,6 +24,7 @@ from fastconv.data import (
 from fastconv.errors import ArgumentError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD
+from tests.backends.emulator.emulated import emulator_or_skip
 
 ALL = (
     *(Flip("alternating"), Crop(2, "reflect"), Affine(20, (0.1, 0.1), (0.8, 1.2), 5)),
@@ -45,7 +46,8 @@ def dataset():
 
 def epoch_of(loader, epoch=0):
     loader.set_epoch(epoch)
-    return [(np.array(x), np.array(y)) for x, y in loader]
+    to_numpy = fc.get_backend().to_numpy
+    return [(np.array(to_numpy(x)), np.array(to_numpy(y))) for x, y in loader]
 
 
 @pytest.mark.parametrize("parts", EACH, ids=name_of)
@@ -254,3 +256,19 @@ def test_images_of_any_shape_are_changed(backend, shape):
         assert x.shape[1:] == shape
         assert np.isfinite(x).all()
         assert y.shape[1:] == (2,)
+
+
+@pytest.mark.emulator
+def test_batches_of_the_cuda_kernels_are_the_same(dataset):
+    loader = DataLoader(dataset.take(slice(9)), 5, augmentation=ALL, seed=5)
+    with use_backend("numpy"):
+        want = epoch_of(loader, 3)
+    emulator = emulator_or_skip()
+    with use_backend(emulator.name):
+        launched = []
+        with emulator.trace(launched.append):
+            found = epoch_of(loader, 3)
+    assert launched == ["transform_each"] * 2
+    for (x, y), (x1, y1) in zip(want, found, strict=True):
+        np.testing.assert_allclose(x, x1, rtol=0, atol=2e-5)
+        np.testing.assert_array_equal(y, y1)
