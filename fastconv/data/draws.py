@@ -42,7 +42,7 @@ class Draws:
         """Return `count` numbers for each image, (count, B) float64 in [0, 1)."""
         blocks = -(-count // 4)
         stream = self._stream(_IMAGES, self.position * blocks)
-        words = stream.random_raw(len(self.indices) * blocks * 4).reshape(len(self.indices), -1)
+        words = stream.random_raw(len(self.indices) * blocks * 4).reshape(-1, blocks * 4)
         return _fractions(words[:, :count].T)
 
     def of_batch(self, count: int) -> np.ndarray:

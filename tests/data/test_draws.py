@@ -54,3 +54,10 @@ def test_shares_have_a_beta_distribution(alpha):
 
 def test_tiny_alphas_end():
     assert all(0 <= Draws(2, 0, batch, PLACES[:1]).beta(1e-6) <= 1 for batch in range(20))
+
+
+def test_the_largest_seed_epoch_and_place_are_taken():
+    draws = Draws(2**64 - 1, 2**32, 2**31, np.array([0, 2**31]), 6)
+    for numbers in (*draws.uniform(3), draws.of_image(), draws.of_batch(2), [draws.beta(0.3), draws.beta(2.0)]):
+        assert all(0 <= number <= 1 for number in numbers)
+    assert Draws(0, 0, 0, np.arange(0)).uniform(3).shape == (3, 0)
