@@ -1,7 +1,9 @@
 """What augmentations draw: how often, how far, and what they refuse."""
 
+import copy
 import inspect
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -160,6 +162,7 @@ def test_augmentations_are_values(cls):
     one, two = cls(), cls()
     assert one == two
     assert hash(one) == hash(two)
+    assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
     settings = inspect.signature(cls).parameters
     assert {name: parameter.default for name, parameter in settings.items()} == vars(one)
     assert repr(one) == f"{cls.__name__}({', '.join(f'{name}={value!r}' for name, value in vars(one).items())})"

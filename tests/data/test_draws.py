@@ -23,6 +23,12 @@ def test_seed_epoch_position_and_kind_decide(other):
     assert one.beta(0.5) != two.beta(0.5)
 
 
+def test_no_epoch_has_the_numbers_of_a_later_place_in_another():
+    draws = [Draws(7, epoch, position, PLACES[:4], 1) for epoch in range(3) for position in range(3)]
+    for found in ([d.of_batch(1)[0] for d in draws], [d.beta(0.5) for d in draws], [d.uniform(4)[0, 0] for d in draws]):
+        assert len(set(found)) == 9
+
+
 def test_numbers_are_even():
     for numbers in (*Draws(1, 0, 0, PLACES).uniform(5), Draws(1, 0, 0, PLACES).of_image()):
         assert 0 <= numbers.min() < numbers.max() < 1
