@@ -31,6 +31,26 @@ class Rows:
         return np.stack(self._rows)
 
 
+class RowsAtMost(Rows):
+    """Collects up to `most` of them in one array, without another copy at the end."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most, self._count = most, 0
+
+    def append(self, row: np.ndarray) -> None:
+        """Take one row."""
+        if not self._count:
+            self.shape = row.shape
+            self._array = np.empty((self._most, *row.shape), np.uint8)
+        self._array[self._count] = row
+        self._count += 1
+
+    def finish(self) -> np.ndarray:
+        """Return the rows that came."""
+        return self._array[: self._count]
+
+
 class RowsInFile(Rows):
     """Collects them in a temporary file beside `path`, which takes that name once it is whole."""
 

@@ -1,10 +1,27 @@
-"""What may happen to an image on its way into a batch."""
+"""What may happen to an image on its way into a batch.
+
+Each augmentation draws numbers for the images of a batch and writes them into rows of `fastconv.kernels.transforms`,
+which one operation, `Backend.transform_images`, carries out.
+"""
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
 
 from fastconv import _validate as validate
+from fastconv.data.draws import Draws
+from fastconv.data.ranges import ends_of, one_of, pair_of, share_of, whole_number, within
+from fastconv.errors import ArgumentError, UnknownAttributeError
+
+Shape = tuple[int, int, int]
+Columns = Mapping[str, Any]
+"""Columns of the rows of changes: a number for each image, or one for all."""
+Range = float | tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -12,7 +29,7 @@ class FlipCrop:
     """Mirror half of the images, and shift each by up to `pad` pixels in both directions, with black coming in.
 
     The usual augmentation for CIFAR-10 (He et al. 2016, section 4.2, https://arxiv.org/abs/1512.03385). The operation
-    `Backend.augment` does it, together with the normalisation.
+    `Backend.augment` does it, together with the normalisation. Together with others it is ``Flip(), Crop(pad)``.
 
     Attributes
     ----------
@@ -27,3 +44,257 @@ class FlipCrop:
 
     def __post_init__(self) -> None:
         validate.at_least(self.pad, 0, "pad")
+
+
+class Augmentation(abc.ABC):
+    """A change of images with numbers drawn for each of them; a value that does not change.
+
+    Attributes
+    ----------
+    stage : int
+        When it happens: the lower before the higher.
+    """
+
+    stage: ClassVar[int]
+
+    def __init__(self, **settings: Any) -> None:
+        vars(self).update(settings)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise UnknownAttributeError(
+            f"{name}: got a new value for a {type(self).__name__}; allowed: to make another one"
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    @abc.abstractmethod
+    def columns(self, draws: Draws, shape: Shape) -> Columns:
+        """Return what a batch draws, for images (H, W, C)."""
+
+    def misfit(self, shape: Shape) -> str:
+        """Return what images must be if those of this shape (H, W, C) cannot be changed so, else nothing."""
+        return ""
+
+
+class Flip(Augmentation):
+    """Mirror images left and right.
+
+    Parameters
+    ----------
+    mode : "random" or "alternating"
+        "random": each time by chance, as torchvision's RandomHorizontalFlip. "alternating": by chance in epoch 0, and
+        then in every other epoch, so that two epochs show both sides of each image (Jordan 2024, section 3.6,
+        https://arxiv.org/abs/2404.00498).
+    p : float
+        Probability, 1/2 by default; that of epoch 0 where it alternates.
+    """
+
+    mode: str
+    p: float
+    stage = 0
+
+    def __init__(self, mode: str = "random", p: float = 0.5) -> None:
+        super().__init__(mode=mode, p=p)
+        one_of(self.mode, "mode", ("random", "alternating"))
+        share_of(self.p, "p")
+
+    def columns(self, draws: Draws, shape: Shape) -> Columns:
+        """Return what a batch draws."""
+        if self.mode == "random":
+            return {"mirrored": draws.uniform(1)[0] < self.p}
+        return {"mirrored": (draws.of_image() < self.p) ^ bool(draws.epoch % 2)}
+
+
+class Crop(Augmentation):
+    """Pad images on all sides and crop them at random to their size: a shift by -pad to pad pixels in each direction.
+
+    As torchvision's RandomCrop with `padding`.
+
+    Parameters
+    ----------
+    pad : int
+        At least 0; below the height and the width where it is reflected.
+    mode : "zero" or "reflect"
+        What comes in: black, or the image reflected at its border, which is not repeated.
+    """
+
+    pad: int
+    mode: str
+    stage = 1
+
+    def __init__(self, pad: int = 4, mode: str = "zero") -> None:
+        super().__init__(pad=pad, mode=mode)
+        validate.at_least(self.pad, 0, "pad", 2**30)
+        one_of(self.mode, "mode", ("zero", "reflect"))
+
+    def columns(self, draws: Draws, shape: Shape) -> Columns:
+        """Return what a batch draws."""
+        shift_y, shift_x = (whole_number(draw, -self.pad, self.pad) for draw in draws.uniform(2))
+        return {"shift_y": shift_y, "shift_x": shift_x, "reflected": self.mode == "reflect"}
+
+    def misfit(self, shape: Shape) -> str:
+        """Return what images must be if they are not."""
+        fits = self.mode == "zero" or self.pad < min(shape[:2])
+        return "" if fits else f"images of more than {self.pad} pixels in both directions, to be reflected"
+
+
+class Translate(Augmentation):
+    """Shift images at random by whole pixels, up to a share of their size, in each direction.
+
+    Parameters
+    ----------
+    height, width : float
+        Largest shifts down or up and to the sides, as shares of the size, at least 0 and below 1; rounded to pixels.
+    mode : "zero" or "reflect"
+        What comes in, as in `Crop`.
+    """
+
+    height: float
+    width: float
+    mode: str
+    stage = 1
+
+    def __init__(self, height: float = 0.1, width: float = 0.1, mode: str = "zero") -> None:
+        super().__init__(height=height, width=width, mode=mode)
+        for name in ("height", "width"):
+            validate.number(getattr(self, name), name, low=0, high=1)
+        one_of(self.mode, "mode", ("zero", "reflect"))
+
+    def columns(self, draws: Draws, shape: Shape) -> Columns:
+        """Return what a batch draws."""
+        y, x = self._most(shape)
+        draw_y, draw_x = draws.uniform(2)
+        shifts = {"shift_y": whole_number(draw_y, -y, y), "shift_x": whole_number(draw_x, -x, x)}
+        return shifts | {"reflected": self.mode == "reflect"}
+
+    def misfit(self, shape: Shape) -> str:
+        """Return what images must be if they are not."""
+        y, x = self._most(shape)
+        fits = self.mode == "zero" or (y < shape[0] and x < shape[1])
+        return "" if fits else "images that are larger than the shift, to be reflected"
+
+    def _most(self, shape: Shape) -> tuple[int, int]:
+        return round(self.height * shape[0]), round(self.width * shape[1])
+
+
+class Affine(Augmentation):
+    """Turn, shift, scale and shear images about their centre, with bilinear samples and black coming in.
+
+    As torchvision's RandomAffine: each pixel p, seen from the centre, comes from ``inverse(A) (p - t)`` with
+    ``A = scale * rotation(angle) * shear(x, y)``. Angles turn clockwise.
+
+    Parameters
+    ----------
+    degrees : float, or pair
+        Range of the angle; d stands for (-d, d).
+    translate : pair of float
+        Largest shifts to the sides and up and down, as shares of width and height, from 0 to 1; rounded to pixels.
+    scale : pair of float
+        Range of the scale, above 0.
+    shear : float, pair or four floats
+        Range of the angles by which the axis x is sheared, s standing for (-s, s), and that of y behind it.
+    """
+
+    degrees: Range
+    translate: tuple[float, float]
+    scale: tuple[float, float]
+    shear: Range | tuple[float, float, float, float]
+    stage = 2
+
+    def __init__(
+        self,
+        degrees: Range = 0.0,
+        translate: tuple[float, float] = (0.0, 0.0),
+        scale: tuple[float, float] = (1.0, 1.0),
+        shear: Range | tuple[float, float, float, float] = 0.0,
+    ) -> None:
+        super().__init__(degrees=degrees, translate=translate, scale=scale, shear=shear)
+        ends_of(self.degrees, "degrees")
+        if not ends_of(self.scale, "scale", 0.0)[0] > 0:
+            raise ArgumentError(f"scale: got {self.scale!r}; allowed: numbers above 0, a pair, the lower first")
+        for share in pair_of(self.translate, "translate"):
+            share_of(share, "translate")
+        for part in self._shears():
+            ends_of(part, "shear", -89.0, 89.0)
+
+    def columns(self, draws: Draws, shape: Shape) -> Columns:
+        """Return what a batch draws."""
+        angle, size, skew_x, skew_y, across, down = draws.uniform(6)
+        turn = np.radians(within(angle, ends_of(self.degrees, "degrees")))
+        scale = within(size, self.scale)
+        x, y = (
+            np.radians(within(u, ends_of(s, "shear"))) for u, s in zip((skew_x, skew_y), self._shears(), strict=True)
+        )
+        shift_x = np.round(within(across, (-self.translate[0] * shape[1], self.translate[0] * shape[1])))
+        shift_y = np.round(within(down, (-self.translate[1] * shape[0], self.translate[1] * shape[0])))
+        # The rows of A / scale, whose determinant is 1, so that the inverse is made of them.
+        a, c = np.cos(turn - y) / np.cos(y), np.sin(turn - y) / np.cos(y)
+        b, d = -a * np.tan(x) - np.sin(turn), -c * np.tan(x) + np.cos(turn)
+        xx, xy, yx, yy = d / scale, -b / scale, -c / scale, a / scale
+        middle_x, middle_y = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+        from_x, from_y = middle_x + shift_x, middle_y + shift_y
+        x0, y0 = middle_x - xx * from_x - xy * from_y, middle_y - yx * from_x - yy * from_y
+        return {"resampled": 1, "yy": yy, "yx": yx, "y0": y0, "xy": xy, "xx": xx, "x0": x0}
+
+    def _shears(self) -> tuple[Any, Any]:
+        shear = self.shear
+        if isinstance(shear, tuple | list) and len(shear) == 4:
+            return (shear[0], shear[1]), (shear[2], shear[3])
+        return shear, 0.0
+
+
+class ColorJitter(Augmentation):
+    """Change brightness, contrast, saturation and hue, in an order drawn anew for each image.
+
+    As torchvision's ColorJitter; `Backend.transform_images` has the formulas. Images have 1 or 3 channels; saturation
+    and hue leave those of one as they are.
+
+    Parameters
+    ----------
+    brightness, contrast, saturation : float, or pair
+        Range of the factor; v stands for ``(max(0, 1 - v), 1 + v)``, and 0 for no change.
+    hue : float, or pair
+        Range of the turn, as a share of a full one, from -1/2 to 1/2; h stands for (-h, h).
+    """
+
+    brightness: Range
+    contrast: Range
+    saturation: Range
+    hue: Range
+    stage = 3
+
+    def __init__(
+        self, brightness: Range = 0.0, contrast: Range = 0.0, saturation: Range = 0.0, hue: Range = 0.0
+    ) -> None:
+        super().__init__(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
+        for name in ("brightness", "contrast", "saturation"):
+            self._factors(name)
+        ends_of(self.hue, "hue", -0.5, 0.5)
+
+    def columns(self, draws: Draws, shape: Shape) -> Columns:
+        """Return what a batch draws."""
+        uniform = draws.uniform(8)
+        changes: dict[str, Any] = {"coloured": 1}
+        for draw, name in zip(uniform[:3], ("brightness", "contrast", "saturation"), strict=True):
+            changes[name] = within(draw, self._factors(name))
+        changes["hue"] = within(uniform[3], ends_of(self.hue, "hue"))
+        changes["order"] = (np.argsort(uniform[4:], 0, kind="stable") << [[0], [2], [4], [6]]).sum(0)
+        return changes
+
+    def misfit(self, shape: Shape) -> str:
+        """Return what images must be if they are not."""
+        return "" if shape[2] in (1, 3) else "images of 1 or 3 channels"
+
+    def _factors(self, name: str) -> tuple[float, float]:
+        value = getattr(self, name)
+        if isinstance(value, tuple | list):
+            return ends_of(value, name, 0.0)
+        value = validate.number(value, name, low=0)
+        return max(0.0, 1 - value), 1 + value

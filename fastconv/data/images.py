@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fastconv.data._directory import PathLike
+from fastconv.data._npy import Rows, RowsAtMost, RowsInFile
 from fastconv.data.arrays import arrays
 from fastconv.data.dataset import Dataset
 from fastconv.errors import ArgumentError, DataError
@@ -64,6 +66,7 @@ def image_folder(
     channels: int = 3,
     broken: Literal["raise", "skip"] = "raise",
     class_names: Sequence[str] | None = None,
+    file: PathLike | None = None,
 ) -> Dataset:
     """Read a folder of PNG and JPEG files with a folder in it for each class (the extra ``images``).
 
@@ -80,12 +83,15 @@ def image_folder(
         What happens at a file that is no whole image; what is skipped is named in one warning.
     class_names : sequence of str or None
         The classes in order, for a part that must have those of another one; by default the folders' names, sorted.
+    file : path or None
+        Where the images go as they are read, a .npy file that is mapped into memory then, as `generated` has it: for
+        folders that do not fit into memory. By default they stay there.
 
     Raises
     ------
     DataError
         The folder, the images of a class, or Pillow are missing; an image is broken, or of another size than the
-        first.
+        first; or `file` cannot be written.
     ArgumentError
         An argument is none of these.
     """
@@ -99,11 +105,14 @@ def image_folder(
     if unknown:
         raise DataError(f"{root / unknown[0]}: got a class that is not known; allowed: {', '.join(names)}")
     found = [(path, name) for name in names for path in _files(root / name)]
-    images, labels = _read_all(found, size, fit, channels, skip=broken == "skip")
-    empty = [name for name in names if class_names is None and name not in labels]
-    if empty or not labels:
-        where = root / empty[0] if empty else root
-        raise DataError(f"{where}: got no images; allowed: one or more {', '.join(_SUFFIXES)} for each class")
+    with ExitStack() as stack:
+        rows = RowsAtMost(len(found)) if file is None else RowsInFile(file, stack)
+        labels = _read_all(found, rows, size, fit, channels, skip=broken == "skip")
+        empty = [name for name in names if class_names is None and name not in labels]
+        if empty or not labels:
+            where = root / empty[0] if empty else root
+            raise DataError(f"{where}: got no images; allowed: one or more {', '.join(_SUFFIXES)} for each class")
+        images = rows.finish()
     whole = f"{root.parent.name}/{root.name}" if split is not None else root.resolve().name
     return arrays(images, np.array(labels), name=whole, class_names=names)
 
@@ -144,15 +153,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _read_all(
-    found: list[tuple[Path, str]], size: tuple[int, int] | None, fit: str, channels: int, *, skip: bool
-) -> tuple[np.ndarray, list[str]]:
-    """Return the images that can be read, and the names of their classes."""
+    found: list[tuple[Path, str]], rows: Rows, size: tuple[int, int] | None, fit: str, channels: int, *, skip: bool
+) -> list[str]:
+    """Collect the images that can be read in `rows`, and return the names of their classes."""
     from concurrent.futures import ThreadPoolExecutor
 
     pillow = _pillow()
     labels: list[str] = []
     skipped: list[DataError] = []
-    images = np.empty((0, *(size or (0, 0)), channels), np.uint8)
 
     def read(path: Path) -> np.ndarray | DataError:
         try:
@@ -170,17 +178,17 @@ def _read_all(
                     skipped.append(image)
                     continue
                 if not labels:
-                    first, images = path, np.empty((len(found), *image.shape), np.uint8)
-                if image.shape != images.shape[1:]:
+                    first = path
+                elif image.shape != rows.shape:
                     raise DataError(
-                        f"{path}: got {_size(image.shape)} pixels where {first} has {_size(images.shape[1:])}; allowed:"
+                        f"{path}: got {_size(image.shape)} pixels where {first} has {_size(rows.shape)}; allowed:"
                         " images of one size, or a size to make them equal"
                     )
-                images[len(labels)] = image
+                rows.append(image)
                 labels.append(label)
     if skipped:
         warnings.warn(f"skipped {len(skipped)} of {len(found)} images: {'; '.join(map(str, skipped))}", stacklevel=3)
-    return images[: len(labels)], labels
+    return labels
 
 
 def _size(shape: tuple[int, ...]) -> str:

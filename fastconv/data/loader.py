@@ -14,8 +14,10 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.data._order import drawn, shuffled
-from fastconv.data.augmentations import FlipCrop
+from fastconv.data.augmentations import Augmentation, FlipCrop
+from fastconv.data.changes import Changes, checked, checked_classes, mixed_targets, shares_of
 from fastconv.data.dataset import Dataset
+from fastconv.data.draws import Draws
 from fastconv.data.rows import take_rows
 from fastconv.data.sampling import Sampling, sampling_weights
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
@@ -43,8 +45,10 @@ class DataLoader(Declared):
     sampling : "balanced", sequence of M floats, or None
         Draw each epoch's samples, as many as there are, with these chances, so that one may come twice and another not;
         "balanced" gives each class the same chance. By default each comes once.
-    augmentation : FlipCrop or None
-        Of uint8 images.
+    augmentation : FlipCrop, Augmentation, sequence of them, or None
+        Of uint8 images: one or several in the order in which they happen, which is Flip, Crop or Translate, Affine,
+        ColorJitter, normalisation, Cutout or RandomErasing, then Mixup and CutMix, of which each batch draws one where
+        both are given. It is one operation a batch. What is evaluated gets none.
     mean, std : sequence of float or None
         Per channel, in units of the full range 1.0 of uint8 images; the data set's own by default, for a pair 0 and 1.
         For floating x they are in its own units.
@@ -59,6 +63,7 @@ class DataLoader(Declared):
     x : (batch, ...) array of the active backend
         ``(image / 255 - mean) / std``, or ``(x - mean) / std``.
     labels : (batch,) int32 array of the active backend, or (batch, ...), the rows of y
+        With `Mixup` or `CutMix` (batch, classes) of the type of x: rows of shares, for `SoftmaxCrossEntropy`.
 
     Raises
     ------
@@ -73,7 +78,7 @@ class DataLoader(Declared):
         *,
         shuffle: bool = True,
         sampling: Sampling | None = None,
-        augmentation: FlipCrop | None = None,
+        augmentation: FlipCrop | Augmentation | Sequence[FlipCrop | Augmentation] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         drop_last: bool = False,
@@ -91,11 +96,12 @@ class DataLoader(Declared):
                 "sampling: got it with shuffle=False; allowed: with shuffle=True, the order being drawn"
             )
         self.augmentation = augmentation
-        if augmentation is not None and not (isinstance(augmentation, FlipCrop) and self._of_images):
+        if augmentation is not None and not self._of_images:
             raise ArgumentError(
-                f"augmentation: got {augmentation!r} with x of {self._x.dtype}; allowed: None, or a FlipCrop with uint8"
-                " images"
+                f"augmentation: got {augmentation!r} with x of {self._x.dtype}; allowed: None, or with uint8 images"
             )
+        self._change = checked(augmentation, self._x.shape[1:]) if self._of_images else None
+        self._classes = checked_classes(self._change, self._y, dataset)
         self.dtype = validate.floating_dtype(
             dtype if dtype is not None else np.float32 if self._of_images else self._x.dtype
         )
@@ -160,13 +166,22 @@ class DataLoader(Declared):
         order = self._order(epoch)
         labels = take_rows(backend, self._on(backend)[1], backend.asarray(order))
         mean, std = (backend.asarray(np.array(values, self.dtype)) for values in (self.mean, self.std))
-        change = self.augmentation or _NOTHING
+        change = self._change or _NOTHING
+        shape = self._x.shape[1:]
+        targets = backend.to_numpy(labels) if self._classes else labels
         sources = self._sources(backend, order)
         for number, ((begin, end), (images, indices)) in enumerate(zip(self._pieces(), sources, strict=True)):
-            x = backend.empty((end - begin, *images.shape[1:]), self.dtype)
-            key = RandomKey(self.seed, AUGMENT_STREAM, (epoch * len(self) + number) % 2**32)
-            backend.augment(images, indices, mean=mean, std=std, flip=change.flip, pad=change.pad, key=key, out=x)
-            yield x, labels[begin:end]
+            x, y = backend.empty((end - begin, *shape), self.dtype), labels[begin:end]
+            if isinstance(change, Changes):
+                rows = change.rows(Draws(self.seed, epoch, begin, order[begin:end]), shape)
+                backend.transform_images(images, indices, backend.asarray(rows), mean=mean, std=std, out=x)
+                if self._classes:
+                    shares = shares_of(targets[begin:end], self._classes, self.dtype)
+                    y = backend.asarray(mixed_targets(rows, shares, shape, self.dtype))
+            else:
+                key = RandomKey(self.seed, AUGMENT_STREAM, (epoch * len(self) + number) % 2**32)
+                backend.augment(images, indices, mean=mean, std=std, flip=change.flip, pad=change.pad, key=key, out=x)
+            yield x, y
 
     def _rows(self, epoch: int) -> Iterator[tuple[Array, Array]]:
         backend = get_backend()

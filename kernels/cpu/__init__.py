@@ -96,6 +96,7 @@ TABLE = {
     "sum_errors": ("loss.metrics.sum_error_columns",),
     "dropout": ("elementwise.dropout.dropout_elements",),
     "augment": ("elementwise.augment.augment_images",),
+    "transform_images": ("elementwise.transform.transform_each",),
     "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),
     "conv2d_statistics": (*_CONVOLUTION, "conv.statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),
     "conv2d_max_pool2d_backward": _UNPOOL,

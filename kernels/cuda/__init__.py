@@ -81,6 +81,7 @@ TABLE = {
     "sum_errors": ("metrics.sum_error_columns",),
     "dropout": ("dropout.dropout_elements",),
     "augment": ("augment.augment_images",),
+    "transform_images": ("transform.transform_each",),
     "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),
 }
 

@@ -212,6 +212,32 @@ def test_a_class_without_images_is_named(folder, tmp_path):
         image_folder(folder, broken="drop")
 
 
+def test_a_folder_larger_than_memory_is_mapped_from_a_file(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_AT_ONCE", 2)
+    (folder / "cat" / "5.png").write_bytes(b"no image")
+    with pytest.warns(UserWarning, match="skipped 1 of 7 images"):
+        mapped = image_folder(folder, broken="skip", file=tmp_path / "all.npy")
+    (folder / "cat" / "5.png").unlink()
+    here = image_folder(folder)
+    assert isinstance(mapped.images, np.memmap)
+    assert not isinstance(here.images, np.memmap)
+    np.testing.assert_array_equal(mapped.images, here.images)
+    np.testing.assert_array_equal(mapped.labels, here.labels)
+    assert (mapped.mean, mapped.std, mapped.name) == (here.mean, here.std, here.name)
+    np.testing.assert_array_equal(np.load(tmp_path / "all.npy"), here.images)
+
+
+def test_what_the_file_held_stays_until_all_are_read(folder, tmp_path):
+    (tmp_path / "all.npy").write_bytes(b"before")
+    (folder / "cat" / "5.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="no image"):
+        image_folder(folder, file=tmp_path / "all.npy")
+    assert (tmp_path / "all.npy").read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.npy", "set"]
+    with pytest.raises(DataError, match=r"^file: got .*; allowed: a place with room"):
+        image_folder(folder, broken="skip", file=tmp_path / "absent" / "all.npy")
+
+
 def test_many_images_come_in_pieces(folder, monkeypatch):
     expected = image_folder(folder)
     monkeypatch.setattr(images, "_AT_ONCE", 4)

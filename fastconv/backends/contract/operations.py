@@ -279,6 +279,34 @@ class Operations(Losses):
         out : (B, H, W, C) array, written
         """
 
+    @abc.abstractmethod
+    def transform_images(
+        self, images: Array, indices: Array, changes: Array, *, mean: Array, std: Array, out: Array
+    ) -> None:
+        """``out[b] = (images[indices[b]], changed / 255 - mean) / std``, each image by numbers of its own.
+
+        In this order: shifted, mirrored, resampled, coloured, normalised, erased, mixed. What a number does stands in
+        `fastconv.kernels.transforms`; of colour the values v are from 0 to 1, clamped after each but the hue::
+
+            brightness  f * v
+            contrast    f * v + (1 - f) * mean of gray over the image as it is then
+            saturation  f * v + (1 - f) * gray              gray = 0.2989 r + 0.587 g + 0.114 b, or the one channel
+            hue         the hue of hue, saturation and value turned by a share of a full turn
+
+        The last two leave an image of one channel as it is. Where the window of mixing is not empty,
+        ``out[b] = share * out[b] + (1 - share) * the partner``, as it would be without mixing, or the partner alone
+        where the share is 0. Bytes that are only moved are normalised with the same bits on every backend.
+
+        Parameters
+        ----------
+        images : (M, H, W, C) uint8 array; C is 1 or 3 where colours change
+        indices : (B,) int64 array, each in [0, M)
+        changes : (B, len(COLUMNS)) float64 array; windows lie within the image, the shift is below its size where it is
+            reflected, partners are in [0, B)
+        mean, std : (C,) arrays of the type of `out`, in units of the full range 1.0
+        out : (B, H, W, C) array, written
+        """
+
     # Optimizers, over the flat arenas of a model; everything in place
 
     @abc.abstractmethod

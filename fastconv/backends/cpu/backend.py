@@ -33,7 +33,7 @@ try:
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
     from fastconv.kernels.cpu.elementwise import dropout as dropping
-    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce
+    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce, transform
     from fastconv.kernels.cpu.loss import losses, metrics
     from fastconv.kernels.cpu.norm import backward, forward
     from fastconv.kernels.cpu.norm import batch_norm as norm
@@ -177,4 +177,5 @@ class NumbaBackend(Backend):
     sum_errors = staticmethod(metrics.sum_errors)
     dropout = staticmethod(dropping.dropout)
     augment = staticmethod(augmentation.augment)
+    transform_images = staticmethod(transform.transform_images)
     update = staticmethod(optimizer.update)

@@ -20,7 +20,7 @@ from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
 from fastconv.kernels.cuda.elementwise import dropout as dropping
-from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce
+from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce, transform
 from fastconv.kernels.cuda.loss import losses, metrics
 from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
@@ -120,4 +120,5 @@ class CudaBackend(Backend):
     sum_errors = OnDevice(metrics.sum_errors)
     dropout = OnDevice(dropping.dropout)
     augment = OnDevice(augmentation.augment)
+    transform_images = OnDevice(transform.transform_images)
     update = OnDevice(optimizer.update)

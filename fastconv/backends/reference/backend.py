@@ -19,11 +19,20 @@ from fastconv.backends.reference.norm import NumpyNorm
 from fastconv.backends.reference.pointwise import NumpyPointwise
 from fastconv.backends.reference.pool import NumpyPool
 from fastconv.backends.reference.training import NumpyTraining
+from fastconv.backends.reference.transforms import NumpyTransforms
 from fastconv.backends.reference.update import NumpyUpdate
 
 
 class NumpyBackend(
-    NumpyConv, NumpyPool, NumpyNorm, NumpyPointwise, NumpyElementwise, NumpyLosses, NumpyTraining, NumpyUpdate
+    NumpyConv,
+    NumpyPool,
+    NumpyNorm,
+    NumpyPointwise,
+    NumpyElementwise,
+    NumpyLosses,
+    NumpyTraining,
+    NumpyTransforms,
+    NumpyUpdate,
 ):
     """The NumPy reference."""
 
