@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from fastconv.backends.contract.checking import CHECKS
 from fastconv.backends.contract.normalisation import Normalisations
 from fastconv.kernels.epilogue import Epilogue, Native
 from fastconv.kernels.pointwise import Activation
@@ -24,7 +25,7 @@ class Composing:
         self._takes = None if native else frozenset(inspect.signature(run).parameters)
 
     def __set_name__(self, owner: type[Normalisations], name: str) -> None:
-        self._composed = getattr(Normalisations, name)
+        self._composed, self._check = getattr(Normalisations, name), CHECKS.get(name)
 
     def __get__(self, backend: Normalisations | None, owner: type[Normalisations]) -> Any:
         if backend is None and self._takes:
@@ -33,6 +34,8 @@ class Composing:
         return run if backend is None else partial(self._call, run, backend)
 
     def _call(self, run: Callable[..., None], backend: Normalisations, *arrays: Any, **more: Any) -> None:
+        if self._check is not None:
+            self._check(*arrays, **more)
         if asked(arrays, more) not in self._native or (more.get("before") is not None and not self._native.keeps):
             self._composed(backend, *arrays, **more)
         elif self._takes is None:

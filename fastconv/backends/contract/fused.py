@@ -65,7 +65,7 @@ class FusedOperations(Operations):
             ``P = floor((H + top + bottom - dilation_h * (R - 1) - 1) / stride_h) + 1``, and Q likewise.
         before : (N, P, Q, K) array or None, written
             What comes before the activation, of the type of `out`: for one whose gradient needs that (`Pointwise.needs`
-            is "x"), and only then.
+            is "x"), and only then. What else is asked for is refused, see checking.py.
         argmax : as of `max_pool2d`, if the epilogue pools; written
         """
         shape = (x.shape[0], *weight.geometry.output_size(*x.shape[1:3]), weight.weight.shape[3])

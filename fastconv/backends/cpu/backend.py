@@ -17,6 +17,7 @@ from typing import Any, final
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.checking import checked
 from fastconv.backends.contract.types import Array, Precision, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
@@ -140,12 +141,12 @@ class NumbaBackend(Backend):
 
     conv2d_reasons = staticmethod(conv.conv2d_reasons)
     prepare_conv2d_weight = staticmethod(conv.prepare_conv2d_weight)
-    conv2d = staticmethod(fused.conv2d)
+    conv2d = staticmethod(checked(fused.conv2d))
     conv2d_statistics = staticmethod(conv.conv2d_statistics)
-    conv2d_backward_input = staticmethod(fused.conv2d_backward_input)
+    conv2d_backward_input = staticmethod(checked(fused.conv2d_backward_input))
     conv2d_backward_weight = staticmethod(conv.conv2d_backward_weight)
-    conv2d_backward_input_norm = staticmethod(fused.conv2d_backward_input_norm)
-    conv2d_max_pool2d_backward = staticmethod(fused.conv2d_max_pool2d_backward)
+    conv2d_backward_input_norm = staticmethod(checked(fused.conv2d_backward_input_norm))
+    conv2d_max_pool2d_backward = staticmethod(checked(fused.conv2d_max_pool2d_backward))
     prepare_dense_weight = staticmethod(linear.prepare_dense_weight)
     dense = staticmethod(linear.dense)
     dense_backward_input = staticmethod(linear.dense_backward_input)

@@ -309,8 +309,8 @@ class ConvNorm(_Convolution):
         parts = (z, norm.gamma.array, norm.beta.array, mean, var, tail.epilogue(z.shape))
         more = {"addend": addend, "out": y, "argmax": argmax, "workspace": backend.pool}
         backend.normalise(*parts, eps=norm.eps, **more)
-        saved, addend = (None, addend) if tail.keeps_before else (y, None)
-        return y, {"saved": saved, "addend": addend, "argmax": argmax}
+        saved = None if tail.activation is None or tail.keeps_before else y
+        return y, {"saved": saved, "addend": addend if tail.keeps_before else None, "argmax": argmax}
 
     def normalise_backward(self, grad_output: Array, context: Context, wanted: Wanted) -> tuple[Array, Array | None]:
         """Return the gradient of the convolution's output, and that of the addend if there is one."""

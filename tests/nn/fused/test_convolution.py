@@ -85,3 +85,13 @@ def test_explain_shows_it(layer: str, backend) -> None:
     assert rows[-3].operations[:2] == (f"conv2d + {name} + max_pool2d", f"activate_backward_bias + {name}")
     pooled = next(row for row in rows if "MaxPool2d" in row.kinds and "BatchNorm2d" in row.kinds)
     assert f"batch_norm_backward + {name} + max_pool2d" in pooled.operations
+
+
+@pytest.mark.parametrize("layer", [None, nn.ReLU, nn.GELU], ids=str)
+def test_a_result_is_kept_for_a_gradient_alone(layer: type[nn.Layer] | None, rng: np.random.Generator) -> None:
+    """For one that is computed from it: not by a normalisation without an activation."""
+    behind = () if layer is None else (layer(),)
+    model = nn.Sequential(nn.Conv2d(3, 3, padding=1), nn.BatchNorm2d(), *behind).build(SIZE, np.float64)
+    (step,) = model.plan.steps
+    y, (*_, kept) = step.forward(fc.asarray(rng.standard_normal((2, *SIZE))), training=True)
+    assert kept["saved"] is (y if layer is nn.ReLU else None)

@@ -134,6 +134,20 @@ def test_gelu_to_a_few_roundings(dtype):
     assert np.abs(gradient - slope).max() <= 4 * eps
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gelu_is_a_step_far_from_zero(dtype):
+    """As large as x or 0, with a slope of 1 or 0; and of no other sign than x in between."""
+    near, far = np.linspace(0, 7, 100_001, dtype=dtype), np.geomspace(45, 1e38, 1001, dtype=dtype)
+    assert (_apply("gelu", near) >= 0).all()
+    assert (_apply("gelu", -near) <= 0).all()
+    assert (_apply("gelu", far) == far).all()
+    assert not _apply("gelu", -far).any()
+    for sign, slope in ((1, 1), (-1, 0)):
+        gradient = np.empty_like(far)
+        pointwise.activate_backward(POINTWISE["gelu"](), np.ones_like(far), sign * far, out=gradient)
+        assert (gradient == slope).all()
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f8", "f2", "i8", "i4", "i2", "u1", "?"])
 @pytest.mark.parametrize("size", [0, 1, 63, 64, 65, TASK_BYTES - 1, 2 * TASK_BYTES + 3])
 def test_copy_and_fill_take_any_type_and_length(dtype, size):
