@@ -153,7 +153,7 @@ class NumpyNorm(Backend):
         g = _in_groups(grad_output * (1.0 if gamma is None else gamma.astype(np.float64)), rstd)
         share, product = g.mean((1, 3), keepdims=True), (g * z).mean((1, 3), keepdims=True)
         grad_input[...] = (scale * (g - share - z * product)).reshape(x.shape)
-        if grad_gamma is not None:
+        if grad_gamma is not None and grad_beta is not None:
             grad_beta[...], grad_gamma[...] = sum_of_rows(grad_output), sum_of_rows(grad_output * z.reshape(x.shape))
 
     @np.errstate(all="ignore")
