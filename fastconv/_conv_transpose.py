@@ -77,8 +77,8 @@ def conv_transpose2d(
     ``y[n, h, w, k] = bias[k] + sum of x[n, p, q, c] * weight[r, s, k % (K // groups), c]`` over the c of the group of k
     and those p, q, r, s with ``p * stride - top + r * dilation = h`` and the like for w (Dumoulin and Visin 2016,
     https://arxiv.org/abs/1603.07285). As in PyTorch,
-    ``H = (P - 1) * stride - top - bottom + dilation * (R - 1) + output_padding + 1``, and W likewise; with padding "same"
-    ``H = P * stride``, as in Keras.
+    ``H = (P - 1) * stride - top - bottom + dilation * (R - 1) + output_padding + 1``, and W likewise; with
+    padding "same" ``H = P * stride``, as in Keras.
 
     Parameters
     ----------

@@ -7,6 +7,7 @@
 from typing import TYPE_CHECKING
 
 from fastconv.nn.containers.branches import Parallel, Residual
+from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.parameter import Buffer, Parameter, Parameters
 from fastconv.nn.core.scope import Scope
@@ -36,6 +37,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "Graph",
     "GroupNorm",
     "Identity",
     "Layer",

@@ -68,6 +68,36 @@ LAYERS = {
     "scale": (lambda: nn.Scale(-0.5), IMAGES),
     "subsample-pad": (lambda: nn.SubsamplePad(9, stride=2), IMAGES),
     **{name: (getattr(nn, function.layer), IMAGES) for name, function in POINTWISE.items()},
+    "graph-of-skips": (
+        lambda: nn.Graph(
+            {
+                "both": ("concatenate", "up", "first", "input"),
+                "last": (nn.Conv2d(3, 1), "both"),
+                "first": (nn.Conv2d(5, 3, padding=1), "input"),
+                "down": (nn.MaxPool2d(2, ceil_mode=True), "first"),
+                "inner": (nn.Conv2d(6, 3, padding=1, bias=False), "down"),
+                "norm": (nn.BatchNorm2d(), "inner"),
+                "relu": (nn.ReLU(), "norm"),
+                "up": (nn.ConvTranspose2d(4, 2, stride=2, padding=((0, 0), (0, 1))), "relu"),
+            },
+            outputs="last",
+        ),
+        IMAGES,
+    ),
+    "graph-of-sums": (
+        lambda: nn.Graph(
+            {
+                "a": (nn.Conv2d(4, 1), "input"),
+                "b": (nn.Tanh(), "a"),
+                "twice": ("sum", "a", "b", "a"),
+                "view": (nn.Identity(), "input"),
+                "all": ("sum", "twice", "view", "input"),
+            },
+            outputs=["all"],
+        ),
+        IMAGES,
+    ),
+    "graph-without-parameters": (lambda: nn.Graph({"a": ("sum", "input", "input")}, outputs="a"), ROWS),
     "residual": (lambda: nn.Residual(nn.Conv2d(4, 3, padding=1)), IMAGES),
     "residual-of-activation": (lambda: nn.Residual(nn.Sigmoid()), IMAGES),
     "residual-shortcut": (
