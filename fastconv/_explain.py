@@ -15,6 +15,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
+from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.layer import AbstractLayer, paths_of
 from fastconv.nn.fused.plan import Plan, make_plan
@@ -22,7 +23,7 @@ from fastconv.nn.fused.steps import Step, run_forward, stored_dtype, watcher
 from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
 
-_CONTAINERS = ("Sequential", "Residual", "Parallel")
+_CONTAINERS = ("Sequential", "Residual", "Parallel", "Graph")
 
 
 @dataclass
@@ -159,6 +160,8 @@ def all_steps(part: Plan | Step | AbstractLayer) -> Iterator[Step]:
         inside = part.inside
     elif isinstance(part, Sequential):
         inside = part.plan.steps
+    elif isinstance(part, Graph):
+        inside = [plan for plan in part.plans if plan is not None]
     else:
         inside = [child for _, child in part.children()]
     for inner in inside:

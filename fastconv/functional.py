@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fastconv import _validate as check
 from fastconv._activations import FUNCTIONS
+from fastconv._conv_transpose import conv_transpose2d
 from fastconv._convolution import (
     conv2d,
     conv2d_backward_bias,
@@ -52,6 +53,7 @@ __all__ = [
     "conv2d_backward_bias",
     "conv2d_backward_input",
     "conv2d_backward_weight",
+    "conv_transpose2d",
     "dense",
     "dense_backward_bias",
     "dense_backward_input",

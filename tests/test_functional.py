@@ -39,6 +39,7 @@ CALLS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "conv2d_backward_input": ({"grad_output": Y, "weight": W}, {"input_shape": X.shape}),
     "conv2d_backward_weight": ({"grad_output": Y, "x": X}, {"weight_shape": W.shape}),
     "conv2d_backward_bias": ({"grad_output": Y}, {}),
+    "conv_transpose2d": ({"x": Y, "weight": W, "bias": C4}, {}),
     "max_pool2d": ({"x": X}, {"kernel_size": 2}),
     "max_pool2d_backward": ({"grad_output": POOLED, "argmax": POOLED_AT}, {"input_shape": X.shape, "kernel_size": 2}),
     "avg_pool2d": ({"x": X}, {"kernel_size": 2}),

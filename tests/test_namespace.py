@@ -49,9 +49,10 @@ NAMES = {
         ),
     ],
     "nn": [
-        *("AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "Dense", "Dropout", "Flatten", "GlobalAvgPool2d"),
-        *("GlobalMaxPool2d", "Identity", "Layer", "MaxPool2d", "Parallel", "Parameter", "Parameters", "Residual"),
-        *("Scale", "Scope", "Sequential", "SubsamplePad"),
+        *("AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d", "Dense"),
+        *("DepthwiseConv2d", "Dropout", "Flatten", "GlobalAvgPool2d", "GlobalMaxPool2d", "Graph", "GroupNorm"),
+        *("Identity", "Layer", "LocalResponseNorm", "MaxPool2d", "Maxout", "PReLU", "Parallel", "Parameter"),
+        *("Parameters", "Residual", "Scale", "Scope", "Sequential", "Softmax", "SubsamplePad", "Upsample"),
     ],
     "losses": [
         *("BinaryCrossEntropy", "DeclaredLoss", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError"),

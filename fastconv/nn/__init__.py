@@ -7,30 +7,44 @@
 from typing import TYPE_CHECKING
 
 from fastconv.nn.containers.branches import Parallel, Residual
+from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.parameter import Buffer, Parameter, Parameters
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.layers.activations import LAYERS, PointwiseLayer
+from fastconv.nn.layers.channel_norm import GroupNorm, LocalResponseNorm
+from fastconv.nn.layers.channels import Maxout, PReLU, Softmax
 from fastconv.nn.layers.conv import Conv2d
+from fastconv.nn.layers.conv_transpose import ConvTranspose2d
 from fastconv.nn.layers.dense import Dense
+from fastconv.nn.layers.depthwise import DepthwiseConv2d
 from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.nn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
+from fastconv.nn.layers.resizing import AdaptiveAvgPool2d, Upsample
 from fastconv.nn.layers.simple import Dropout, Flatten, Identity, Scale, SubsamplePad
 from fastconv.nn.model.model import Layer
 
 __all__ = [
+    "AdaptiveAvgPool2d",
     "AvgPool2d",
     "BatchNorm2d",
     "Buffer",
     "Conv2d",
+    "ConvTranspose2d",
     "Dense",
+    "DepthwiseConv2d",
     "Dropout",
     "Flatten",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "Graph",
+    "GroupNorm",
     "Identity",
     "Layer",
+    "LocalResponseNorm",
     "MaxPool2d",
+    "Maxout",
+    "PReLU",
     "Parallel",
     "Parameter",
     "Parameters",
@@ -38,7 +52,9 @@ __all__ = [
     "Scale",
     "Scope",
     "Sequential",
+    "Softmax",
     "SubsamplePad",
+    "Upsample",
 ]
 __all__.extend(LAYERS)
 __all__.sort()

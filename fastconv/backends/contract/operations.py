@@ -1,7 +1,7 @@
 """What every backend computes, and the only full documentation of each operation.
 
 Convolutions and normalisations, which have more of a pass in them, are in fused.py: how they are composed, too. Losses
-are in losses.py.
+are in losses.py, operations of single layers in layers.py.
 
 Rules that hold for all of them:
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping, Sequence
 
-from fastconv.backends.contract.losses import Losses
+from fastconv.backends.contract.layers import LayerOperations
 from fastconv.backends.contract.types import (
     AlgorithmChoice,
     Array,
@@ -40,7 +40,7 @@ from fastconv.kernels.pointwise import Activation
 from fastconv.kernels.update_rules import Update
 
 
-class Operations(Losses):
+class Operations(LayerOperations):
     """The operations that a backend implements; the module's text has the rules."""
 
     # Convolution

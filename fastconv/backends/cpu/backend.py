@@ -33,12 +33,13 @@ try:
     from fastconv.kernels.cpu.conv import conv2d as conv
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
+    from fastconv.kernels.cpu.elementwise import channels, maps, move, optimizer, pointwise, reduce, transform
     from fastconv.kernels.cpu.elementwise import dropout as dropping
-    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce, transform
-    from fastconv.kernels.cpu.loss import losses, metrics
-    from fastconv.kernels.cpu.norm import backward, forward
+    from fastconv.kernels.cpu.loss import losses, metrics, probabilities
+    from fastconv.kernels.cpu.norm import backward, forward, local_response
     from fastconv.kernels.cpu.norm import batch_norm as norm
-    from fastconv.kernels.cpu.pool import avg_pool, max_pool
+    from fastconv.kernels.cpu.norm import group_norm as grouped
+    from fastconv.kernels.cpu.pool import adaptive_pool, avg_pool, max_pool, upsample
     from fastconv.kernels.cpu.vector import bf16, bf16_storage
 except SettingError as error:
     raise ArgumentError(str(error)) from None
@@ -172,6 +173,19 @@ class NumbaBackend(Backend):
     split = staticmethod(move.split)
     subsample_pad = staticmethod(move.subsample_pad)
     subsample_pad_backward = staticmethod(move.subsample_pad_backward)
+    add_bias = staticmethod(channels.add_bias)
+    prelu = staticmethod(channels.prelu)
+    prelu_backward = staticmethod(channels.prelu_backward)
+    softmax = staticmethod(probabilities.softmax)
+    softmax_backward = staticmethod(probabilities.softmax_backward)
+    local_response_norm = staticmethod(local_response.local_response_norm)
+    local_response_norm_backward = staticmethod(local_response.local_response_norm_backward)
+    group_norm = staticmethod(grouped.group_norm)
+    group_norm_backward = staticmethod(grouped.group_norm_backward)
+    adaptive_avg_pool2d = staticmethod(adaptive_pool.adaptive_avg_pool2d)
+    adaptive_avg_pool2d_backward = staticmethod(adaptive_pool.adaptive_avg_pool2d_backward)
+    upsample2d = staticmethod(upsample.upsample2d)
+    upsample2d_backward = staticmethod(upsample.upsample2d_backward)
     loss_and_grad = staticmethod(losses.loss_and_grad)
     count_correct = staticmethod(metrics.count_correct)
     count_confusions = staticmethod(metrics.count_confusions)

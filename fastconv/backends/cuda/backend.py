@@ -19,11 +19,13 @@ from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
+from fastconv.kernels.cuda.elementwise import channels, elementwise, move, optimizer, pointwise, reduce, transform
 from fastconv.kernels.cuda.elementwise import dropout as dropping
-from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce, transform
-from fastconv.kernels.cuda.loss import losses, metrics
+from fastconv.kernels.cuda.loss import losses, metrics, probabilities
 from fastconv.kernels.cuda.norm import batch_norm as norm
-from fastconv.kernels.cuda.pool import avg_pool, max_pool
+from fastconv.kernels.cuda.norm import group_norm as grouped
+from fastconv.kernels.cuda.norm import local_response
+from fastconv.kernels.cuda.pool import adaptive_pool, avg_pool, max_pool, upsample
 
 
 class OnDevice:
@@ -114,6 +116,19 @@ class CudaBackend(Backend):
     split = OnDevice(move.split)
     subsample_pad = OnDevice(move.subsample_pad)
     subsample_pad_backward = OnDevice(move.subsample_pad_backward)
+    add_bias = OnDevice(channels.add_bias)
+    prelu = OnDevice(channels.prelu)
+    prelu_backward = OnDevice(channels.prelu_backward)
+    softmax = OnDevice(probabilities.softmax)
+    softmax_backward = OnDevice(probabilities.softmax_backward)
+    local_response_norm = OnDevice(local_response.local_response_norm)
+    local_response_norm_backward = OnDevice(local_response.local_response_norm_backward)
+    group_norm = OnDevice(grouped.group_norm)
+    group_norm_backward = OnDevice(grouped.group_norm_backward)
+    adaptive_avg_pool2d = OnDevice(adaptive_pool.adaptive_avg_pool2d)
+    adaptive_avg_pool2d_backward = OnDevice(adaptive_pool.adaptive_avg_pool2d_backward)
+    upsample2d = OnDevice(upsample.upsample2d)
+    upsample2d_backward = OnDevice(upsample.upsample2d_backward)
     loss_and_grad = OnDevice(losses.loss_and_grad)
     count_correct = OnDevice(metrics.count_correct)
     count_confusions = OnDevice(metrics.count_confusions)

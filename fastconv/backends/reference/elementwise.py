@@ -1,5 +1,5 @@
 # ruff: noqa: D102 - the contract documents each operation
-"""Reference of the operations that only add, scale or move data."""
+"""Reference of the operations that add, scale or move data, and of those along channels."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Pair
+from fastconv.backends.contract.types import Array, Pair, Workspace
 
 
 class NumpyElementwise(Backend):
-    """Sums, copies."""
+    """Sums, copies, rectifiers with slopes, softmax."""
 
     @np.errstate(all="ignore")
     def add(self, a: Array, b: Array, *, out: Array) -> None:
@@ -45,3 +45,29 @@ class NumpyElementwise(Backend):
     def subsample_pad_backward(self, grad_output: Array, *, stride: Pair, before: int, out: Array) -> None:
         out[...] = 0
         out[:, :: stride[0], :: stride[1]] = grad_output[..., before : before + out.shape[-1]]
+
+    @np.errstate(all="ignore")
+    def add_bias(self, x: Array, bias: Array, *, out: Array) -> None:
+        np.add(x, bias, out=out)
+
+    @np.errstate(all="ignore")
+    def prelu(self, x: Array, slope: Array, *, out: Array) -> None:
+        out[...] = np.where(x > 0, x, slope * x)
+
+    @np.errstate(all="ignore")
+    def prelu_backward(
+        self, grad_output: Array, x: Array, slope: Array, *, out: Array, grad_slope: Array, workspace: Workspace
+    ) -> None:
+        out[...] = np.where(x > 0, grad_output, slope * grad_output)
+        each = np.where(x > 0, 0, grad_output.astype(np.float64) * x)
+        grad_slope[...] = each.sum(tuple(range(x.ndim - 1))) if slope.size == x.shape[-1] else each.sum()
+
+    @np.errstate(all="ignore")
+    def softmax(self, x: Array, *, out: Array) -> None:
+        e = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
+        out[...] = e / e.sum(-1, keepdims=True)
+
+    @np.errstate(all="ignore")
+    def softmax_backward(self, grad_output: Array, y: Array, *, out: Array) -> None:
+        wide = y.astype(np.float64)
+        out[...] = wide * (grad_output - (grad_output * wide).sum(-1, keepdims=True))

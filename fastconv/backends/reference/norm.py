@@ -1,7 +1,9 @@
 # ruff: noqa: D102 - the contract documents each operation
-"""Reference of batch normalisation; statistics and their sums in float64, pairwise."""
+"""Reference of normalisation; statistics and their sums in float64, pairwise."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 
@@ -39,7 +41,7 @@ def _rstd(var: np.ndarray, eps: float) -> np.ndarray:
 
 
 class NumpyNorm(Backend):
-    """Batch normalisation over all axes but the last."""
+    """Normalisation over batches, over groups of channels, and across channels."""
 
     @np.errstate(all="ignore")
     def batch_norm(
@@ -105,3 +107,81 @@ class NumpyNorm(Backend):
         unbiased = var * (count / max(count - 1, 1))
         running_mean[...] = (1 - momentum) * running_mean + momentum * mean
         running_var[...] = (1 - momentum) * running_var + momentum * unbiased
+
+    @np.errstate(all="ignore")
+    def group_norm(
+        self,
+        x: Array,
+        gamma: Array | None,
+        beta: Array | None,
+        *,
+        eps: float,
+        out: Array,
+        mean: Array,
+        rstd: Array,
+        workspace: Workspace,
+    ) -> None:
+        grouped = _in_groups(x, rstd)
+        origin = grouped[:, :1, :, :1]
+        away = grouped - origin
+        distance = away.mean((1, 3), keepdims=True)
+        away = away - distance
+        away -= away.mean((1, 3), keepdims=True)
+        exact = 1 / np.sqrt((away * away).mean((1, 3)) + eps)
+        mean[0], rstd[...] = (origin + distance)[:, 0, :, 0], exact
+        mean[1] = (origin[:, 0, :, 0] - mean[0]) + distance[:, 0, :, 0]
+        z = (away * exact[:, None, :, None]).reshape(x.shape)
+        out[...] = z if gamma is None else gamma * z + beta
+
+    @np.errstate(all="ignore")
+    def group_norm_backward(
+        self,
+        grad_output: Array,
+        x: Array,
+        gamma: Array | None,
+        mean: Array,
+        rstd: Array,
+        *,
+        grad_input: Array,
+        grad_gamma: Array | None = None,
+        grad_beta: Array | None = None,
+        workspace: Workspace,
+    ) -> None:
+        scale = rstd.astype(np.float64)[:, None, :, None]
+        high, low = mean.astype(np.float64)[:, :, None, :, None]
+        z = (_in_groups(x, rstd) - high - low) * scale
+        g = _in_groups(grad_output * (1.0 if gamma is None else gamma.astype(np.float64)), rstd)
+        share, product = g.mean((1, 3), keepdims=True), (g * z).mean((1, 3), keepdims=True)
+        grad_input[...] = (scale * (g - share - z * product)).reshape(x.shape)
+        if grad_gamma is not None and grad_beta is not None:
+            grad_beta[...], grad_gamma[...] = sum_of_rows(grad_output), sum_of_rows(grad_output * z.reshape(x.shape))
+
+    @np.errstate(all="ignore")
+    def local_response_norm(self, x: Array, *, size: int, alpha: float, beta: float, k: float, out: Array) -> None:
+        wide = x.astype(np.float64)
+        out[...] = wide * _scales(wide, size, alpha, k) ** -beta
+
+    @np.errstate(all="ignore")
+    def local_response_norm_backward(
+        self, grad_output: Array, x: Array, *, size: int, alpha: float, beta: float, k: float, out: Array
+    ) -> None:
+        wide = x.astype(np.float64)
+        s = _scales(wide, size, alpha, k)
+        shares = _sum_around(grad_output * wide * s ** (-beta - 1), (size - 1) // 2, size // 2)
+        out[...] = grad_output * s**-beta - 2 * alpha * beta / size * wide * shares
+
+
+def _in_groups(x: np.ndarray, rstd: np.ndarray) -> np.ndarray:
+    """(N, ..., C) -> (N, pixels, G, C / G) in float64."""
+    images, groups = rstd.shape
+    return x.astype(np.float64).reshape(images, math.prod(x.shape[1:-1]), groups, x.shape[-1] // groups)
+
+
+def _sum_around(a: np.ndarray, before: int, behind: int) -> np.ndarray:
+    """Sum over the last axis from `before` places before each one to `behind` places behind it."""
+    count = a.shape[-1]
+    return np.stack([a[..., max(c - before, 0) : c + behind + 1].sum(-1) for c in range(count)], axis=-1)
+
+
+def _scales(x: np.ndarray, size: int, alpha: float, k: float) -> np.ndarray:
+    return np.asarray(k + alpha / size * _sum_around(x * x, size // 2, (size - 1) // 2))

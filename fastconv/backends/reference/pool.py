@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
@@ -11,7 +14,7 @@ from fastconv.backends.reference.conv import taps
 
 
 class NumpyPool(Backend):
-    """Maximum and mean of windows."""
+    """Maximum and mean of windows; maps cut into parts, and enlarged."""
 
     def max_pool2d(self, x: Array, *, windows: PoolWindows, out: Array, argmax: Array) -> None:
         out[...] = -np.inf
@@ -47,6 +50,35 @@ class NumpyPool(Backend):
         for _, (p, q), (h, v) in taps(windows, size, out_size):
             total[:, h, v] += share[:, p, q]
         out[...] = total
+
+    def adaptive_avg_pool2d(self, x: Array, *, out: Array) -> None:
+        for (p, q), (h, w) in _parts_of_map(x.shape[1:3], out.shape[1:3]):
+            out[:, p, q] = x[:, h, w].mean((1, 2), dtype=np.float64)
+
+    def adaptive_avg_pool2d_backward(self, grad_output: Array, *, out: Array) -> None:
+        total = np.zeros(out.shape, np.float64)
+        for (p, q), (h, w) in _parts_of_map(out.shape[1:3], grad_output.shape[1:3]):
+            cells = (h.stop - h.start) * (w.stop - w.start)
+            total[:, h, w] += grad_output[:, p, q].astype(np.float64)[:, None, None] / cells
+        out[...] = total
+
+    def upsample2d(self, x: Array, *, scale: Pair, out: Array) -> None:
+        out[...] = x.repeat(scale[0], axis=1).repeat(scale[1], axis=2)
+
+    def upsample2d_backward(self, grad_output: Array, *, scale: Pair, out: Array) -> None:
+        batch, height, width, channels = out.shape
+        blocks = grad_output.reshape(batch, height, scale[0], width, scale[1], channels)
+        out[...] = blocks.sum((2, 4), dtype=np.float64)
+
+
+def _parts_of_map(size: Pair, parts: Pair) -> Iterator[tuple[Pair, tuple[slice, slice]]]:
+    """Yield each part of a map, by its number, and the rows and columns that it has."""
+    for p, q in np.ndindex(*parts):
+        rows, columns = (
+            slice(math.floor(i * n / m), math.ceil((i + 1) * n / m))
+            for i, n, m in zip((p, q), size, parts, strict=True)
+        )
+        yield (p, q), (rows, columns)
 
 
 def _counts(windows: PoolWindows, size: Pair, out_size: Pair) -> np.ndarray:

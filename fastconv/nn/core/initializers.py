@@ -56,8 +56,10 @@ _WEIGHTS: dict[str, Draw] = {
 _DRAWS: dict[str, Draw] = {**_WEIGHTS, "ones": _ones}
 
 
-def draw_of(init: str) -> Draw:
-    """Return what draws the values of `init`, the name of an initialiser or "ones"."""
+def draw_of(init: str | float) -> Draw:
+    """Return what draws the values of `init`, the name of an initialiser, "ones", or a number, which all are."""
+    if not isinstance(init, str):
+        return lambda generator, shape, fan_in, fan_out: np.full(shape, init)
     if init not in _DRAWS:
         raise ArgumentError(f"init: got {init!r}; allowed: {', '.join(_DRAWS)}")
     return _DRAWS[init]

@@ -146,8 +146,8 @@ class Scope:
         """Set up a layer inside of this one and return the shape of its output."""
         return Scope(self._draft, layer, self._join(name)).setup_layer(input_shape)
 
-    def parameter(self, name: str, shape: Shape, *, init: str, fan_in: int = 1, fan_out: int = 1) -> Parameter:
-        """Declare a parameter; `init` is the name of an initialiser, or "ones"."""
+    def parameter(self, name: str, shape: Shape, *, init: str | float, fan_in: int = 1, fan_out: int = 1) -> Parameter:
+        """Declare a parameter; `init` is the name of an initialiser, "ones", or a number."""
         full, draft, draw = self._join(name), self._draft, draw_of(init)
         return self._declare(
             Parameter, name, shape, lambda: draw(random.host_generator(draft.seed, full), shape, fan_in, fan_out)

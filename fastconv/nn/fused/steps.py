@@ -18,7 +18,7 @@ from typing import ClassVar, Literal, Protocol, Self
 
 import numpy as np
 
-from fastconv._attributes import computes_as
+from fastconv._attributes import computes_as, is_ours
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
@@ -187,7 +187,7 @@ class Single(Step):
     def convolution(self) -> Conv2d | None:
         """The layer, if it is a convolution."""
         layer = self.layer
-        return layer if isinstance(layer, Conv2d) and computes_as(type(layer)) is Conv2d else None
+        return layer if isinstance(layer, Conv2d) and is_ours(computes_as(type(layer))) else None
 
     @property
     def backward_operations(self) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ CPU one call into compiled code for the whole network.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +30,7 @@ class InferencePlan(Declared):
     Attributes
     ----------
     input_shape, output_shape : tuple of int
-        With the batch.
+        With the batch; a tuple of output shapes where there are several.
     """
 
     def __init__(self, model: AbstractLayer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> None:
@@ -38,7 +40,7 @@ class InferencePlan(Declared):
         self._run = model.frozen()
         self._x = self._backend.asarray(np.zeros(input_shape, model.dtype))
         self._y = self._run(self._x)  # prepares the weights, and finds what is wrong
-        self.output_shape: Shape = tuple(self._y.shape)
+        self.output_shape: Shape = _each(self._y, lambda y: tuple(y.shape))
         self._replay = self._backend.capture(self._compute)
 
     def __repr__(self) -> str:
@@ -53,19 +55,27 @@ class InferencePlan(Declared):
         x = self._model.check_input(x)
         if x.shape != self.input_shape:
             raise ShapeError(f"x: got shape {tuple(x.shape)}; allowed: {self.input_shape}, which the plan was made for")
-        y = backend.empty(self.output_shape, x.dtype)
         with self._lock:
             backend.copy(x, out=self._x)
             computed = self._y
             if self._replay is None or not self._replay():
                 with precision(self._precision), algorithm(self._algorithm):
                     computed = self._run(self._x)
-            backend.copy(computed, out=y)
-        return y
+            return _each(computed, self._copied)
+
+    def _copied(self, y: Array) -> Array:
+        kept = self._backend.empty(y.shape, y.dtype)
+        self._backend.copy(y, out=kept)
+        return kept
 
     def _compute(self) -> None:
         with precision(self._precision), algorithm(self._algorithm):
             self._y = self._run(self._x)
+
+
+def _each(y: Any, function: Callable[[Array], Any]) -> Any:
+    """Return what `function` gives for the output, or for each of several in a tuple."""
+    return tuple(map(function, y)) if isinstance(y, tuple) else function(y)
 
 
 def _thaw(model: AbstractLayer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> InferencePlan:

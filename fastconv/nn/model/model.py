@@ -195,18 +195,20 @@ class Layer(AbstractLayer):
         return self.forward(x, training=False)[0]
 
     def predict(self, x: Array, batch_size: int = 256) -> Array:
-        """Return the output for `x`, (N, ...), computed in pieces of `batch_size`."""
+        """Return the output for `x`, (N, ...), computed in pieces of `batch_size`; a tuple if there are several."""
         size = validate.at_least_one(batch_size, "batch_size")
         x = self.check_array(x, "x")
         if x.ndim < 2:
             raise ShapeError(f"x: got shape {tuple(x.shape)}; allowed: (N, ..., C), a batch")
-        result: Array = None
+        results: list[Array] = []
         for begin in range(0, max(x.shape[0], 1), size):
             y = self(x[begin : begin + size])
-            if result is None:
-                result = self.backend.empty((x.shape[0], *y.shape[1:]), y.dtype)
-            self.backend.copy(y, out=result[begin : begin + size])
-        return result
+            parts = y if isinstance(y, tuple) else (y,)
+            if not results:
+                results = [self.backend.empty((x.shape[0], *part.shape[1:]), part.dtype) for part in parts]
+            for part, result in zip(parts, results, strict=True):
+                self.backend.copy(part, out=result[begin : begin + size])
+        return tuple(results) if isinstance(y, tuple) else results[0]
 
     def compile(self, input_shape: Sequence[int]) -> InferencePlan:
         """Return the network frozen for inference on batches of this shape, (N, H, W, C).

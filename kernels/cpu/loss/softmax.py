@@ -47,7 +47,7 @@ def _candidates(values, results, classes, dt):
 
 
 @device
-def _exponentials(values, results, classes, largest, dt):
+def exponentials(values, results, classes, largest, dt):
     """Write ``exp(value - largest)`` of a row; return how many are 1, as the largest is, and the sum of the others."""
     width, size = lanes(dt), itemsize(dt)
     shift, zero, one = vsplat(largest, dt), vsplat(0, dt), vsplat(1, dt)
@@ -62,7 +62,7 @@ def _exponentials(values, results, classes, largest, dt):
 
 
 @device
-def _largest(values, row, classes, dt):
+def largest_of(values, row, classes, dt):
     """Return the largest element of a row, NaN if one is: `values` is its address, `row` where results will be."""
     width = lanes(dt)
     _candidates(values, address(row), classes, dt)
@@ -89,8 +89,8 @@ def softmax_cross_entropy_rows(begin, end, logits, labels, parameters, weights, 
                 clear_row(grad[n])
                 continue
             values, results = address(logits) + n * classes * size, address(grad) + n * classes * size
-            largest = _largest(values, grad[n], classes, dt)
-            ones, others = _exponentials(values, results, classes, largest, dt)
+            largest = largest_of(values, grad[n], classes, dt)
+            ones, others = exponentials(values, results, classes, largest, dt)
             total = ones + others
             factor, less = vsplat(weight / (total * divided_by), dt), vsplat(-rest * weight / divided_by, dt)
             for k in range(0, classes, width):
@@ -162,8 +162,8 @@ def softmax_cross_entropy_targets(
                 clear_row(grad[n])
                 continue
             values, results = address(logits) + n * classes * size, address(grad) + n * classes * size
-            largest = _largest(values, grad[n], classes, dt)
-            ones, others = _exponentials(values, results, classes, largest, dt)
+            largest = largest_of(values, grad[n], classes, dt)
+            ones, others = exponentials(values, results, classes, largest, dt)
             log_total = math.log1p((ones - 1) + others)
             shares, costs = _shares(logits, targets, channel, parameters, n, largest, log_total, dt)
             own = 0.0

@@ -86,49 +86,55 @@ def write_statistics(mean, var, channels, c, origin, distance, variance):
         var[channels + c] = np.sqrt(variance)
 
 
-@kernel
-def batch_norm_statistics(begin, end, scratch, x, means, squares):
-    """For each part, each channel's mean (as distance from the first row of x) and the sum of squares around it."""
+@device
+def channel_statistics(x, origin_row, rows, scratch, means, squares):
+    """Each channel's mean (as distance from row `origin_row`) and the sum of squares around it; `rows` is a pair."""
     dt = x.dtype
     size = itemsize(dt)
     width = lanes(dt)
-    rows, channels = x.shape
-    block_rows = _block_rows(channels, size)
+    channels = x.shape[1]
+    (first, stop), block_rows = rows, _block_rows(channels, size)
     # Of a block: its first row, the mean distance from it, the mean in the array's type, the squares around that.
     start, distance = scratch[:channels], scratch[channels : 2 * channels]
     centre, squares_there = scratch[2 * channels : 3 * channels], scratch[3 * channels :]
+    for row in range(first, stop, block_rows):
+        count = min(block_rows, stop - row)
+        share = vsplat(1.0 / count, dt)
+        for c in range(0, channels, width):
+            channel_count = min(width, channels - c)
+            source = address(x) + (row * channels + c) * size
+            origin = load(source, channel_count, dt)
+            total = _sum_from(source, origin, count, channels * size, channel_count, dt)
+            mean = vfma(total, share, origin)
+            spread = _squares_around(source, mean, count, channels * size, channel_count, dt)
+            store(address(start) + c * size, origin, channel_count, dt)
+            store(address(distance) + c * size, total * share, channel_count, dt)
+            store(address(centre) + c * size, mean, channel_count, dt)
+            store(address(squares_there) + c * size, spread, channel_count, dt)
+        before = row - first
+        grown = count / (before + count)
+        for c in range(channels):
+            origin = np.float64(start[c])
+            block_mean = origin - np.float64(x[origin_row, c]) + np.float64(distance[c])
+            rounding = origin - np.float64(centre[c]) + np.float64(distance[c])
+            block_squares = np.float64(squares_there[c]) - count * rounding * rounding
+            if not math.isfinite(block_squares):
+                away, block_squares = _block_in_float64(x, row, count, c)
+                block_mean = origin - np.float64(x[origin_row, c]) + away
+            if before == 0:
+                means[c], squares[c] = block_mean, block_squares
+            else:
+                away = block_mean - means[c]
+                means[c] += away * grown
+                squares[c] += block_squares + away * away * (before * grown)
+
+
+@kernel
+def batch_norm_statistics(begin, end, scratch, x, means, squares):
+    """For each part, each channel's mean (as distance from the first row of x) and the sum of squares around it."""
     for part in range(begin, end):
-        first, stop = part * _PART_ROWS, min((part + 1) * _PART_ROWS, rows)
-        for row in range(first, stop, block_rows):
-            count = min(block_rows, stop - row)
-            share = vsplat(1.0 / count, dt)
-            for c in range(0, channels, width):
-                channel_count = min(width, channels - c)
-                source = address(x) + (row * channels + c) * size
-                origin = load(source, channel_count, dt)
-                total = _sum_from(source, origin, count, channels * size, channel_count, dt)
-                mean = vfma(total, share, origin)
-                spread = _squares_around(source, mean, count, channels * size, channel_count, dt)
-                store(address(start) + c * size, origin, channel_count, dt)
-                store(address(distance) + c * size, total * share, channel_count, dt)
-                store(address(centre) + c * size, mean, channel_count, dt)
-                store(address(squares_there) + c * size, spread, channel_count, dt)
-            before = row - first
-            grown = count / (before + count)
-            for c in range(channels):
-                origin = np.float64(start[c])
-                block_mean = origin - np.float64(x[0, c]) + np.float64(distance[c])
-                rounding = origin - np.float64(centre[c]) + np.float64(distance[c])
-                block_squares = np.float64(squares_there[c]) - count * rounding * rounding
-                if not math.isfinite(block_squares):
-                    away, block_squares = _block_in_float64(x, row, count, c)
-                    block_mean = origin - np.float64(x[0, c]) + away
-                if before == 0:
-                    means[part, c], squares[part, c] = block_mean, block_squares
-                else:
-                    away = block_mean - means[part, c]
-                    means[part, c] += away * grown
-                    squares[part, c] += block_squares + away * away * (before * grown)
+        rows = part * _PART_ROWS, min((part + 1) * _PART_ROWS, x.shape[0])
+        channel_statistics(x, 0, rows, scratch, means[part], squares[part])
 
 
 @kernel

@@ -31,7 +31,7 @@ def _count(p, q, plan, count_include_pad):
 
 
 @device
-def _sum_of_window(source, rows, cols, row_bytes, pixel_bytes, count, dt):
+def sum_of_window(source, rows, cols, row_bytes, pixel_bytes, count, dt):
     """Sum of the cells of a window inside the map."""
     total, rest = vsplat(0, dt), vsplat(0, dt)
     if rows * cols <= _CELLS:
@@ -90,7 +90,7 @@ def avg_pool2d_rows(begin, end, x, out, count_include_pad, plan):
             for c in range(whole, plan.channels, width):
                 count = min(width, plan.channels - c)
                 place = source + r0 * row_bytes + s0 * pixel_bytes + c * size
-                total = _sum_of_window(place, r1 - r0, s1 - s0, row_bytes, pixel_bytes, count, dt)
+                total = sum_of_window(place, r1 - r0, s1 - s0, row_bytes, pixel_bytes, count, dt)
                 store(address(out) + (pixel + c) * size, total * factor if exact else total / divisor, count, dt)
 
 

@@ -13,16 +13,16 @@ LINE_ROWS = 32  # rows that one thread sums
 
 def sum_rows(device, x, *, out, workspace):
     """Sum rows as long as `out`, in parts whose number depends on the shape."""
-    _sum(device, typed("reduce.cu", "sum_rows", x.dtype), (x,), (), out, workspace)
+    sum_by_parts(device, typed("reduce.cu", "sum_rows", x.dtype), (x,), (), out, workspace)
 
 
 def activate_backward_bias(device, activation, grad_output, saved, *, out, grad_bias, workspace):
     """Gradient of an activation, and its sum over rows: the first pass of `sum_rows` writes it too."""
     kernel = typed("activate_sums.cu", "activate_gradient_sum_rows", out.dtype)
-    _sum(device, kernel, (grad_output, saved, out), numbered(activation, out.dtype), grad_bias, workspace)
+    sum_by_parts(device, kernel, (grad_output, saved, out), numbered(activation, out.dtype), grad_bias, workspace)
 
 
-def _sum(device, kernel, arrays, more, out, workspace):
+def sum_by_parts(device, kernel, arrays, more, out, workspace):
     """Launch ``kernel(*arrays, sums, sizes, *more)``, then `sum_rows` of the sums until one row is left."""
     x = arrays[0]
     if not x.size:

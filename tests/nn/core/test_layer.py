@@ -148,6 +148,16 @@ REPRESENTATIONS = {
     "LeakyReLU(slope=0.3)": lambda: nn.LeakyReLU(0.3),
     "SubsamplePad(9, stride=2)": lambda: nn.SubsamplePad(9, stride=2),
     "GlobalMaxPool2d()": nn.GlobalMaxPool2d,
+    "ConvTranspose2d(4, 3, stride=2, output_padding=(1, 0))": lambda: nn.ConvTranspose2d(
+        4, 3, stride=2, output_padding=(1, 0)
+    ),
+    "DepthwiseConv2d(3, padding=1)": lambda: nn.DepthwiseConv2d(3, padding=1),
+    "GroupNorm(2, affine=False)": lambda: nn.GroupNorm(2, affine=False),
+    "LocalResponseNorm(size=3)": lambda: nn.LocalResponseNorm(3),
+    "AdaptiveAvgPool2d((2, 1))": lambda: nn.AdaptiveAvgPool2d((2, 1)),
+    "Upsample(2)": lambda: nn.Upsample((2, 2)),
+    "PReLU(num_parameters=3)": lambda: nn.PReLU(3),
+    "Maxout(2)": lambda: nn.Maxout(2),
 }
 
 

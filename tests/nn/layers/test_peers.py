@@ -1,116 +1,126 @@
-"""Pooling and batch normalisation against PyTorch with random geometries, in float64: within 1e-10."""
+"""Layers against PyTorch on random problems, in float64: output and all gradients within 1e-10."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
 from fastconv import nn
 
 pytestmark = pytest.mark.peer
 torch: Any = pytest.importorskip("torch")
-PROBLEMS = 120  # of each kind, on each backend
+PROBLEMS = 25
+
+Problem = tuple[nn.Layer, Any, tuple[int, ...]]
+"""Our layer, PyTorch's module or function, and the shape of an image."""
 
 
-def channels_first(a: np.ndarray) -> Any:
-    return torch.from_numpy(np.ascontiguousarray(a.transpose(0, 3, 1, 2)))
+def _size(rng: np.random.Generator, low: int = 1, high: int = 9) -> int:
+    return int(rng.integers(low, high))
 
 
-def assert_same(got: Any, want: Any) -> None:
-    """`want` is PyTorch's, of maps or of channels."""
-    expected = want.detach().numpy()
-    expected = expected.transpose(0, 2, 3, 1) if expected.ndim == 4 else expected
-    np.testing.assert_allclose(fc.to_numpy(got), expected, rtol=1e-10, atol=1e-10)
+def _conv_transpose(rng: np.random.Generator) -> Problem:
+    groups, k = _size(rng, 1, 4), _size(rng, 1, 4)
+    c, out = groups * _size(rng, 1, 4), groups * _size(rng, 1, 4)
+    kernel, stride, dilation = ((_size(rng, 1, 4), _size(rng, 1, 4)) for _ in range(3))
+    more = tuple(int(rng.integers(0, s)) for s in stride)
+    reach = [d * (size - 1) + 1 for size, d in zip(kernel, dilation, strict=True)]
+    padding = tuple(int(rng.integers(0, (r + 1) // 2 + 1)) for r in reach)
+    size = (k + 3, _size(rng, 4, 8))
+    how = {"stride": stride, "padding": padding, "output_padding": more, "dilation": dilation, "groups": groups}
+    bias = bool(rng.random() < 0.5)
+    ours = nn.ConvTranspose2d(out, kernel, **how, bias=bias)
+    return ours, torch.nn.ConvTranspose2d(c, out, kernel, **how, bias=bias), (*size, c)
 
 
-def windows(rng: np.random.Generator, *, dilated: bool) -> tuple[tuple[int, ...], dict[str, Any]]:
-    """Return the shape of a batch and the settings of a pooling that fits it."""
-    kernel = tuple(map(int, rng.integers(1, 5, 2)))
-    dilation = tuple(map(int, rng.integers(1, 4, 2))) if dilated else (1, 1)
-    padding = tuple(int(rng.integers(0, k // 2 + 1)) for k in kernel)
-    least = [d * (k - 1) + 1 - 2 * p for k, d, p in zip(kernel, dilation, padding, strict=True)]
-    # PyTorch's gradient of a window that has nothing but padding, between two of its cells, is written anywhere.
-    h, w = (max(low, d) + int(rng.integers(0, 9)) for low, d in zip(least, dilation, strict=True))
-    stride = None if rng.random() < 0.2 else tuple(map(int, rng.integers(1, 5, 2)))
-    how: dict[str, Any] = {"kernel_size": kernel, "stride": stride, "padding": padding}
-    how |= {"dilation": dilation} if dilated else {"count_include_pad": bool(rng.integers(2))}
-    return (int(rng.integers(1, 4)), h, w, int(rng.integers(1, 20))), {**how, "ceil_mode": bool(rng.integers(2))}
+def _depthwise(rng: np.random.Generator) -> Problem:
+    c, multiplier = _size(rng), _size(rng, 1, 4)
+    kernel, stride = (_size(rng, 1, 4), _size(rng, 1, 4)), (_size(rng, 1, 3), _size(rng, 1, 3))
+    how = {"stride": stride, "padding": _size(rng, 0, 3), "dilation": _size(rng, 1, 3)}
+    ours = nn.DepthwiseConv2d(kernel, multiplier, **how)
+    return ours, torch.nn.Conv2d(c, c * multiplier, kernel, **how, groups=c), (_size(rng, 7, 12), _size(rng, 7, 12), c)
 
 
-@pytest.mark.parametrize("number", range(PROBLEMS))
-@pytest.mark.parametrize("kind", ["max", "avg"])
-def test_pooling_equals_torch(backend: Any, kind: str, number: int) -> None:
-    rng = np.random.default_rng([number, *kind.encode()])
-    shape, how = windows(rng, dilated=kind == "max")
-    x = rng.standard_normal(shape)
-    given = channels_first(x).requires_grad_()
-    want = getattr(torch.nn.functional, f"{kind}_pool2d")(given, **how)
-    g = rng.standard_normal(tuple(want.permute(0, 2, 3, 1).shape))
-    want.backward(channels_first(g))
-    back = {**how, "input_shape": shape}
-    if kind == "max":
-        y, argmax = F.max_pool2d(x, **how)
-        grad = F.max_pool2d_backward(g, argmax, **back)
-    else:
-        y, grad = F.avg_pool2d(x, **how), F.avg_pool2d_backward(g, **back)
-    assert_same(y, want)
-    assert_same(grad, given.grad)
+def _response(rng: np.random.Generator) -> Problem:
+    size, alpha = _size(rng, 1, 12), float(rng.uniform(0, 2))
+    beta, k = float(rng.choice([0.25, 0.5, 0.75, 1, 0.6, 2.1])), float(rng.uniform(0.5, 2))
+    shape = (_size(rng), _size(rng), _size(rng, 1, 20))
+    ours = nn.LocalResponseNorm(size, alpha=alpha, beta=beta, k=k)
+    return ours, torch.nn.LocalResponseNorm(size, alpha, beta, k), shape
 
 
-@pytest.mark.parametrize("number", range(20))
-@pytest.mark.parametrize("kind", ["max", "avg"])
-def test_global_pooling_equals_torch(backend: Any, kind: str, number: int) -> None:
-    rng = np.random.default_rng([number, *kind.encode()])
-    shape = tuple(map(int, rng.integers(1, 12, 4)))
-    x, g = rng.standard_normal(shape), rng.standard_normal((shape[0], shape[3]))
-    given = channels_first(x).requires_grad_()
-    want = getattr(torch.nn.functional, f"adaptive_{kind}_pool2d")(given, 1)[:, :, 0, 0]
-    want.backward(torch.from_numpy(g))
-    if kind == "max":
-        y, argmax = F.global_max_pool2d(x)
-        grad = F.global_max_pool2d_backward(g, argmax, input_shape=shape)
-    else:
-        y, grad = F.global_avg_pool2d(x), F.global_avg_pool2d_backward(g, input_shape=shape)
-    assert_same(y, want)
-    assert_same(grad, given.grad)
+def _group_norm(rng: np.random.Generator) -> Problem:
+    groups = _size(rng, 1, 6)
+    c, affine, eps = groups * _size(rng, 1, 5), bool(rng.random() < 0.7), float(rng.choice([1e-5, 0.1]))
+    shape = (_size(rng, 2), _size(rng, 2), c)
+    return nn.GroupNorm(groups, eps=eps, affine=affine), torch.nn.GroupNorm(groups, c, eps, affine), shape
 
 
-@pytest.mark.parametrize("number", range(PROBLEMS))
-def test_batch_normalisation_equals_torch(backend: Any, number: int) -> None:
-    """Two batches in training, forward, backward and running statistics, and one in inference."""
-    rng = np.random.default_rng([number, 5])
-    n, h, w, c = int(rng.integers(2, 6)), *map(int, rng.integers(1, 8, 2)), int(rng.integers(1, 40))
-    eps, momentum = float(10 ** rng.uniform(-5, -1)), float(rng.uniform(0.01, 0.9))
-    layer = nn.BatchNorm2d(eps=eps, momentum=momentum).build((h, w, c), np.float64)
-    peer = torch.nn.BatchNorm2d(c, eps, momentum).double()
-    for ours, theirs in ((layer.gamma, peer.weight), (layer.beta, peer.bias)):
-        values = rng.standard_normal(c)
-        ours.data = fc.asarray(values)
-        theirs.data = torch.from_numpy(values.copy())
-    for _ in range(2):
-        x, g = (rng.uniform(0.1, 3) * rng.standard_normal((n, h, w, c)) + rng.uniform(-2, 2) for _ in range(2))
-        given = channels_first(x).requires_grad_()
-        want = peer(given)
-        peer.zero_grad()
-        want.backward(channels_first(g))
-        y, context = layer.forward(fc.asarray(x), training=True)
-        for parameter in layer.parameters():
-            parameter.zero_grad()
-        grad = layer.backward(fc.asarray(g), context)
-        assert_same(y, want)
-        assert_same(grad, given.grad)
-        assert_same(layer.gamma.grad, peer.weight.grad)
-        assert_same(layer.beta.grad, peer.bias.grad)
-        assert_same(layer.running_mean.data, peer.running_mean)
-        assert_same(layer.running_var.data, peer.running_var)
-    peer.eval()
-    x = rng.standard_normal((n, h, w, c))
-    want = peer(channels_first(x))
-    assert_same(layer.forward(fc.asarray(x), training=False)[0], want)
-    mean, var = (fc.to_numpy(buffer.data) for buffer in (layer.running_mean, layer.running_var))
-    gamma, beta = (fc.to_numpy(parameter.data) for parameter in (layer.gamma, layer.beta))
-    assert_same(F.batch_norm_inference(x, gamma, beta, mean, var, eps=eps), want)
+def _adaptive(rng: np.random.Generator) -> Problem:
+    size = (_size(rng), _size(rng))
+    return nn.AdaptiveAvgPool2d(size), torch.nn.AdaptiveAvgPool2d(size), (_size(rng, 1, 14), _size(rng, 1, 14), 3)
+
+
+def _upsample(rng: np.random.Generator) -> Problem:
+    scale = (_size(rng, 1, 5), _size(rng, 1, 5))
+    return nn.Upsample(scale), torch.nn.Upsample(scale_factor=scale), (_size(rng), _size(rng), 4)
+
+
+def _prelu(rng: np.random.Generator) -> Problem:
+    c, slope = _size(rng), float(rng.uniform(-1, 1))
+    count = c if rng.random() < 0.5 else 1
+    return nn.PReLU(count, init=slope), torch.nn.PReLU(count, slope), (_size(rng), _size(rng), c)
+
+
+def _softmax(rng: np.random.Generator) -> Problem:
+    return nn.Softmax(), torch.nn.Softmax(1), (_size(rng), _size(rng), _size(rng, 1, 40))
+
+
+def _maxout(rng: np.random.Generator) -> Problem:
+    pieces, units = _size(rng, 1, 5), _size(rng)
+
+    def largest(x: Any) -> Any:
+        return x.reshape(x.shape[0], pieces, units, *x.shape[2:]).amax(1)
+
+    return nn.Maxout(pieces), largest, (_size(rng), _size(rng), pieces * units)
+
+
+MAKERS = [
+    *(_conv_transpose, _depthwise, _response, _group_norm, _adaptive, _upsample, _prelu, _softmax, _maxout),
+]
+
+
+def _as_theirs(value: np.ndarray) -> np.ndarray:
+    return value.transpose(3, 2, 0, 1) if value.ndim == 4 else value
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__[1:])
+def test_equals_pytorch(backend: Any, rng: np.random.Generator, make: Callable[..., Problem]) -> None:
+    for _ in range(PROBLEMS):
+        ours, theirs, shape = make(rng)
+        ours.build(shape, np.float64)
+        values = {p: rng.standard_normal(p.shape) for p in ours.parameters()}
+        for parameter, value in values.items():
+            parameter.data = value
+        x = rng.standard_normal((_size(rng, 1, 4), *shape))
+        their_x = torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).requires_grad_()
+        mine = []
+        if isinstance(theirs, torch.nn.Module):
+            theirs.double()
+            mine = list(theirs.parameters())
+            for parameter, value in zip(mine, values.values(), strict=True):
+                parameter.data = torch.from_numpy(_as_theirs(value).copy())
+        y, context = ours.forward(fc.asarray(x), training=True)
+        their_y = theirs(their_x)
+        grad = rng.standard_normal(y.shape)
+        their_y.backward(torch.from_numpy(grad.transpose(0, 3, 1, 2).copy()))
+        grad_x = fc.to_numpy(ours.backward(fc.asarray(grad), context))
+        close = {"rtol": 1e-10, "atol": 1e-10}
+        np.testing.assert_allclose(fc.to_numpy(y), their_y.detach().numpy().transpose(0, 2, 3, 1), **close)
+        np.testing.assert_allclose(grad_x, their_x.grad.numpy().transpose(0, 2, 3, 1), **close)
+        for parameter, other in zip(values, mine, strict=True):
+            np.testing.assert_allclose(_as_theirs(fc.to_numpy(parameter.grad)), other.grad.numpy(), **close)

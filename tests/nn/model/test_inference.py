@@ -11,19 +11,28 @@ import fastconv as fc
 from fastconv.backends import get_backend, use_backend
 from fastconv.nn import (
     GELU,
+    AdaptiveAvgPool2d,
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     Dense,
+    DepthwiseConv2d,
     Dropout,
     Flatten,
     GlobalAvgPool2d,
+    GroupNorm,
+    LocalResponseNorm,
+    Maxout,
     MaxPool2d,
     Parallel,
+    PReLU,
     ReLU,
     Residual,
     Sequential,
+    Softmax,
     SubsamplePad,
+    Upsample,
 )
 
 SHAPE = (9, 8, 6)
@@ -60,6 +69,9 @@ NETWORKS = {
         Parallel(Residual(Sequential(Dropout(0.5))), Parallel(Dropout(0.5), Dropout(0.1)), Conv2d(6, 1)),
         GlobalAvgPool2d(),
     ],
+    "depthwise": lambda: [DepthwiseConv2d(3, 2, padding=1), _norm(), ReLU(), Conv2d(5, 1), GroupNorm(5), PReLU()],
+    "transposed": lambda: [ConvTranspose2d(8, 3, stride=2), Maxout(2), LocalResponseNorm(3, alpha=0.5), Upsample(2)],
+    "probabilities": lambda: [Conv2d(9, 3), AdaptiveAvgPool2d((2, 1)), Flatten(), Dense(4), Softmax()],
     "one-layer": lambda: [Conv2d(2, 1)],
 }
 

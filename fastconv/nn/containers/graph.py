@@ -1,0 +1,204 @@
+"""Layers with names, joined as they are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from fastconv._attributes import computes_as, is_ours
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.containers.branches import add_up
+from fastconv.nn.containers.wiring import INPUT, Node, Segment, as_nodes, as_outputs, cut, uses
+from fastconv.nn.core.layer import Context, Run
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.fused.plan import Plan, make_plan
+from fastconv.nn.fused.steps import run_forward
+from fastconv.nn.model.model import Layer
+
+
+class Graph(Layer):
+    """Layers by name, each with the name of what it takes: for two heads, or the skip connections of a U-Net.
+
+    ``"input"`` is the graph's input. What several nodes take gets the sum of their gradients, in the order of the
+    nodes. Layers in a row between which nobody else takes anything run as they do in a `Sequential`. ::
+
+        model = nn.Graph({
+            "down": (nn.Conv2d(16, 3, stride=2, padding=1), "input"),
+            "active": (nn.ReLU(), "down"),
+            "up": (nn.ConvTranspose2d(8, 2, stride=2), "active"),
+            "both": ("concatenate", "up", "input"),
+            "last": (nn.Conv2d(2, 1), "both"),
+        }, outputs="last").build((32, 32, 3))
+
+    With several outputs forward returns a tuple of arrays, and backward takes one of their gradients.
+
+    Parameters
+    ----------
+    nodes : mapping of str to tuple
+        ``(layer, name)``, or ``("sum", name, name, ...)`` and ``("concatenate", ...)``, along channels. In any order.
+        The same layer may come more than once: it shares its parameters.
+    outputs : str or sequence of str
+
+    Raises
+    ------
+    ArgumentError
+        A name that there is not, a circle, a node that no output needs, no node that takes the input.
+    """
+
+    setting_names = ("nodes", "outputs")
+    _plans: tuple[Plan | None, ...] | None = None
+
+    def __init__(self, nodes: Mapping[str, Sequence[Any]], outputs: str | Sequence[str]) -> None:
+        self.nodes = as_nodes(nodes)
+        self.outputs = as_outputs(outputs, self.nodes)
+        self._segments = cut(self.nodes, self.outputs)
+        self._uses = uses(self.nodes, self.outputs)
+
+    def children(self) -> Sequence[tuple[str, Layer]]:
+        """Return the layers of the nodes."""
+        return [(node.name, node.what) for node in self.nodes if isinstance(node.what, Layer)]
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """Return the shape of the output; a tuple of them if there are several."""
+        return self._shapes(input_shape, lambda node, layer, shape: layer.infer(shape))
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Set up the layers in order."""
+        return self._shapes(input_shape, lambda node, layer, shape: scope.child(node.name, layer, shape))
+
+    def arrange(self) -> None:
+        """Make the plans of the segments."""
+        plans = tuple(make_plan(segment.layers) if segment.join is None else None for segment in self._segments)
+        trained, owned = {INPUT: False}, {INPUT: False}
+        for segment, plan in zip(self._segments, plans, strict=True):
+            own = any(layer.is_trained() for layer in segment.layers)
+            trained[segment.name] = own or any(trained[source] for source in segment.sources)
+            owned[segment.name] = self._uses[segment.name] == 1 and (plan is None or plan.owns_output)
+        self._plans, self._trained, self._owned = plans, trained, owned
+        self.owns_output = len(self.outputs) == 1 and owned[self.outputs[0]]
+
+    @property
+    def plans(self) -> tuple[Plan | None, ...]:
+        """How the segments run, once they are built; None for a join."""
+        if self._plans is None:
+            _ = self.backend  # says so
+            raise ArgumentError("Graph: got one that is not arranged; allowed: after build(input_shape)")
+        return self._plans
+
+    def frozen(self) -> Run:
+        """Return what computes the segments frozen."""
+        if not is_ours(computes_as(type(self))):
+            return super().frozen()
+        runs = {i: plan.frozen() for i, plan in enumerate(self.plans) if plan is not None}
+        return lambda x: self._run(x, lambda i, value: runs[i](value))
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Run the nodes; the context is that of each segment, the shapes of what it joined if it is a join."""
+        plans = {i: plan for i, plan in enumerate(self.plans) if plan is not None}
+        x = self.check_input(x)
+        self.check_size_of(x)
+        contexts: dict[int, Context] = {}
+
+        def compute(i: int, value: Array) -> Array:
+            y, contexts[i] = run_forward(plans[i].steps, value, training=training)
+            return y
+
+        y = self._run(x, compute, contexts)
+        return y, (contexts if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Run the segments backwards, adding up the gradients of what several take."""
+        contexts = self.check_context(context)
+        grads: dict[str, tuple[Array, bool]] = {}
+        for name, grad in zip(self.outputs, self._one_each(grad_output), strict=True):
+            self._add(grads, name, grad, owned=False)
+        for i, segment in reversed(list(enumerate(self._segments))):
+            wanted = needs_input_grad or any(self._trained[source] for source in segment.sources)
+            if not wanted and not self._trained[segment.name]:
+                continue
+            grad, _ = grads.pop(segment.name)
+            plan = self.plans[i]
+            if plan is None:
+                parts = self._parted(segment, grad, contexts[i])
+                owned = segment.join == "concatenate"
+            else:
+                parts, owned = [plan.backward(grad, contexts[i], needs_input_grad=wanted)], plan.owns_grad
+            for source, part in zip(segment.sources, parts, strict=True):
+                if needs_input_grad or self._trained[source]:
+                    self._add(grads, source, part, owned=owned)
+        return grads[INPUT][0] if needs_input_grad else None
+
+    def _run(self, x: Array, compute: Callable[[int, Array], Array], shapes: dict[int, Context] | None = None) -> Array:
+        """Return the output, or all in a tuple; `compute` runs a segment of layers by its number."""
+        values, left = {INPUT: x}, dict(self._uses)
+        for i, segment in enumerate(self._segments):
+            arrays = [values[source] for source in segment.sources]
+            if segment.join is None:
+                values[segment.name] = compute(i, arrays[0])
+            else:
+                values[segment.name] = self._joined(segment, arrays)
+                if shapes is not None:
+                    shapes[i] = [array.shape for array in arrays]
+            del arrays
+            for source in segment.sources:
+                left[source] -= 1
+                if not left[source]:
+                    del values[source]  # its memory may be taken again
+        results = tuple(values[name] for name in self.outputs)
+        return results if len(results) > 1 else results[0]
+
+    def _joined(self, segment: Segment, arrays: Sequence[Array]) -> Array:
+        if segment.join == "sum":
+            return add_up(self.backend, arrays, [self._owned[source] for source in segment.sources])
+        shape = (*arrays[0].shape[:-1], sum(array.shape[-1] for array in arrays))
+        y = self.backend.empty(shape, self.dtype)
+        self.backend.concatenate(arrays, out=y)
+        return y
+
+    def _parted(self, segment: Segment, grad: Array, shapes: Sequence[Shape]) -> Sequence[Array]:
+        """Return the gradients of what a segment joined."""
+        if segment.join == "sum":
+            return [self.check_grad(grad, shapes[0])] * len(shapes)
+        grad = self.check_grad(grad, (*shapes[0][:-1], sum(shape[-1] for shape in shapes)))
+        parts = [self.backend.empty(shape, grad.dtype) for shape in shapes]
+        self.backend.split(grad, outs=parts)
+        return parts
+
+    def _add(self, grads: dict[str, tuple[Array, bool]], name: str, grad: Array, *, owned: bool) -> None:
+        """Add to the gradient of a node; `owned` as `AbstractLayer.owns_grad`."""
+        if name in grads:
+            before, was_owned = grads[name]
+            grad, owned = add_up(self.backend, [before, grad], [was_owned, owned]), True
+        grads[name] = grad, owned
+
+    def _one_each(self, grad_output: Array) -> Sequence[Array]:
+        """Return the gradients of the outputs."""
+        if len(self.outputs) == 1:
+            return [grad_output]
+        if not isinstance(grad_output, tuple | list) or len(grad_output) != len(self.outputs):
+            raise ArgumentError(
+                f"grad_output of Graph: got {type(grad_output).__name__}; allowed: a tuple of {len(self.outputs)}"
+                f" arrays, one for each of {', '.join(self.outputs)}"
+            )
+        return grad_output
+
+    def _shapes(self, input_shape: Shape, shape_of: Callable[[Node, Layer, Shape], Shape]) -> Shape:
+        """Return the shape of the output, or of all in a tuple; `shape_of` gives that of a layer's result."""
+        shapes = {INPUT: input_shape}
+        for node in self.nodes:
+            given = [shapes[source] for source in node.sources]
+            if isinstance(node.what, Layer):
+                shapes[node.name] = shape_of(node, node.what, given[0])
+                continue
+            cut_at = None if node.what == "sum" else -1
+            for source, shape in zip(node.sources, given, strict=True):
+                if shape[:cut_at] != given[0][:cut_at]:
+                    raise ShapeError(
+                        f"nodes[{node.name!r}]: got shape {shape} of {source!r}; allowed: as {node.sources[0]!r},"
+                        f" {given[0]}{'' if node.what == 'sum' else ', but for the channels'}"
+                    )
+            last = given[0][-1] if node.what == "sum" else sum(shape[-1] for shape in given)
+            shapes[node.name] = (*given[0][:-1], last)
+        results = tuple(shapes[name] for name in self.outputs)
+        return cast(Shape, results if len(results) > 1 else results[0])

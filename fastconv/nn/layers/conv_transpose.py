@@ -1,0 +1,183 @@
+"""The transposed convolution."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv._conv_transpose import Transposed, as_output_padding, transposed
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
+from fastconv.algorithm import get_algorithm
+from fastconv.backends.contract.types import Array, ConvGeometry, PreparedWeight, Shape
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.kernels.epilogue import NO_EPILOGUE
+from fastconv.nn.core.initializers import weight_and_bias
+from fastconv.nn.core.layer import Context
+from fastconv.nn.core.parameter import Parameter
+from fastconv.nn.core.prepared import PreparedWeights
+from fastconv.nn.core.scope import Scope
+from fastconv.nn.model.model import Layer
+from fastconv.precision import get_precision
+
+
+class ConvTranspose2d(Layer):
+    """Transposed convolution: (N, P, Q, C) -> (N, H, W, K); see `fastconv.functional.conv_transpose2d`.
+
+    Forward computes the gradient of a convolution's input, backward that convolution itself and the gradient of its
+    weight, with the parts of input and gradient exchanged.
+
+    Parameters
+    ----------
+    out_channels : int
+    kernel_size, stride, dilation : int or (h, w)
+    padding : int, (h, w), ((top, bottom), (left, right)), "same" or "valid"
+        What is cut off of the result; "same" makes it `stride` times as large as the input.
+    output_padding : int or (h, w)
+        Rows and columns more at the end, less than the stride.
+    groups : int
+        Divides the input and the output channels.
+    bias : bool
+    init : str
+        As of `Conv2d`; "default" is uniform within 1 / sqrt(R * S * K / groups), as PyTorch.
+
+    Attributes
+    ----------
+    weight : Parameter of shape (R, S, K // groups, C)
+        In the layout of the convolution whose gradient it is.
+    bias : Parameter of shape (K,), or None
+    """
+
+    owns_output = True
+    owns_grad = True
+    weight: Parameter
+    bias: Parameter | None
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: PairLike,
+        *,
+        stride: PairLike = 1,
+        padding: PaddingLike = 0,
+        output_padding: PairLike = 0,
+        dilation: PairLike = 1,
+        groups: int = 1,
+        bias: bool = True,
+        init: str = "default",
+    ) -> None:
+        self.out_channels = validate.at_least_one(out_channels, "out_channels")
+        self.kernel_size = as_pair(kernel_size, "kernel_size")
+        self.stride = as_pair(stride, "stride")
+        self.dilation = as_pair(dilation, "dilation")
+        self.output_padding = as_output_padding(output_padding, self.stride)
+        self.groups = validate.at_least_one(groups, "groups")
+        # "same" depends on the input; all else has one normal form
+        sides = as_padding(
+            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
+        )
+        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        if padding == "same" and any(self.output_padding):
+            raise ArgumentError(f"output_padding: got {output_padding!r} with padding 'same'; allowed: 0")
+        if self.out_channels % self.groups:
+            raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
+        self._has_bias = bool(bias)
+        self._init = weight_and_bias(init)
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(P, Q, C) -> (H, W, K)."""
+        if len(input_shape) != 3:
+            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
+        if input_shape[2] % self.groups:
+            raise ShapeError(f"groups: got {self.groups}; allowed: a divisor of the {input_shape[2]} input channels")
+        return (*self._plan(input_shape).out_size, self.out_channels)
+
+    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
+        """Declare the weight and the bias."""
+        output_shape = self.infer(input_shape)
+        shape = (*self.kernel_size, self.out_channels // self.groups, input_shape[2])
+        cells = self.kernel_size[0] * self.kernel_size[1]
+        fan_in, fan_out = cells * shape[2], cells * input_shape[2] // self.groups
+        weight, bias = self._init
+        self.weight = scope.parameter("weight", shape, init=weight, fan_in=fan_in, fan_out=fan_out)
+        size = (self.out_channels,)
+        self.bias = scope.parameter("bias", size, init=bias, fan_in=fan_in) if self._has_bias else None
+        self._prepared = PreparedWeights(self.weight)
+        return output_shape
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments."""
+        return {
+            "out_channels": self.out_channels,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "output_padding": self.output_padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "bias": self._has_bias,
+            "init": self._init[0],
+        }
+
+    def macs(self, input_shape: Shape) -> int:
+        """``P * Q * C * R * S * K / groups``."""
+        p, q, c = input_shape
+        return p * q * c * self.kernel_size[0] * self.kernel_size[1] * self.out_channels // self.groups
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Convolve; the context is x."""
+        backend = self.backend
+        x = self.check_input(x, 4, self.weight.shape[3])
+        geometry, _ = self._plan(x.shape[1:])
+        y = backend.empty(self._output_shape(x.shape), x.dtype)
+        weight = self._prepare(geometry.transposed(), y.shape)
+        backend.conv2d_backward_input(x, weight, out=y, workspace=backend.pool)
+        if self.bias is not None:
+            backend.add_bias(y, self.bias.array, out=y)
+        return y, (x if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Add the gradients of weight and bias; return that of the input."""
+        backend, pool = self.backend, self.backend.pool
+        x = self.check_context(context)
+        grad_output = self.check_grad(grad_output, self._output_shape(x.shape))
+        geometry, _ = self._plan(x.shape[1:])
+        if self.bias is not None:
+            target = self.bias.grad_target()
+            backend.sum_rows(grad_output, out=target, workspace=pool)
+            self.bias.add_grad(target)
+        target = self.weight.grad_target()
+        how: dict[str, Any] = {"precision": get_precision(), "algorithm": get_algorithm()}
+        backend.conv2d_backward_weight(x, grad_output, geometry=geometry, **how, out=target, workspace=pool)
+        self.weight.add_grad(target)
+        if not needs_input_grad:
+            return None
+        grad_input = backend.empty(x.shape, x.dtype)
+        weight = self._prepare(geometry, grad_output.shape)
+        backend.conv2d(grad_output, weight, None, NO_EPILOGUE, out=grad_input, workspace=pool)
+        return grad_input
+
+    def _output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], *self._plan(input_shape[1:]).out_size, self.out_channels)
+
+    def _plan(self, image_shape: Shape) -> Transposed:
+        size = (image_shape[0], image_shape[1])
+        more = (self.output_padding, self.dilation, self.groups)
+        return transposed(size, self.kernel_size, self.stride, self.padding, *more)
+
+    def _prepare(self, geometry: ConvGeometry, output_shape: Shape) -> PreparedWeight:
+        """Return the weight for one direction of the convolution from y to x."""
+        backend, precision, algorithm = self.backend, get_precision(), get_algorithm()
+        prepare = partial(
+            backend.prepare_conv2d_weight,
+            self.weight.array,
+            geometry=geometry,
+            input_shape=output_shape,
+            precision=precision,
+            algorithm=algorithm,
+            workspace=backend.pool,
+        )
+        return self._prepared.get((geometry, output_shape, precision, algorithm), prepare)
+
+    def _label(self) -> str:
+        return f"ConvTranspose2d({self.out_channels}, {self.kernel_size})"

@@ -1,0 +1,94 @@
+"""Layers that bring maps to another size: averages of as many parts as are wanted, and repeated pixels."""
+
+from __future__ import annotations
+
+from fastconv._shapes import PairLike, as_pair
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.errors import ShapeError
+from fastconv.nn.core.layer import Context
+from fastconv.nn.model.model import Layer
+
+
+def _size_of(input_shape: Shape) -> Shape:
+    if len(input_shape) != 3:
+        raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
+    return input_shape
+
+
+class AdaptiveAvgPool2d(Layer):
+    """Mean of each of P x Q parts of the map, whatever its size: (N, H, W, C) -> (N, P, Q, C), as PyTorch.
+
+    Part (p, q) has the rows from ``floor(p * H / P)`` to ``ceil((p + 1) * H / P) - 1``, and the columns likewise.
+
+    Parameters
+    ----------
+    output_size : int or (h, w)
+    """
+
+    owns_output = True
+    owns_grad = True
+    setting_names = ("output_size",)
+
+    def __init__(self, output_size: PairLike) -> None:
+        self.output_size = as_pair(output_size, "output_size")
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (P, Q, C)."""
+        return (*self.output_size, _size_of(input_shape)[2])
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Pool; the context is the shape of x."""
+        x = self.check_input(x, 4)
+        y = self.backend.empty((x.shape[0], *self.infer(x.shape[1:])), x.dtype)
+        self.backend.adaptive_avg_pool2d(x, out=y)
+        return y, (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        self.backend.adaptive_avg_pool2d_backward(grad_output, out=grad_input)
+        return grad_input
+
+
+class Upsample(Layer):
+    """Repeat each pixel (nearest neighbour): (N, H, W, C) -> (N, H * scale_h, W * scale_w, C).
+
+    ``y[n, p, q, c] = x[n, p // scale_h, q // scale_w, c]``.
+
+    Parameters
+    ----------
+    scale_factor : int or (h, w)
+    """
+
+    owns_output = True
+    owns_grad = True
+    setting_names = ("scale_factor",)
+
+    def __init__(self, scale_factor: PairLike) -> None:
+        self.scale_factor = as_pair(scale_factor, "scale_factor")
+
+    def infer(self, input_shape: Shape) -> Shape:
+        """(H, W, C) -> (H * scale_h, W * scale_w, C)."""
+        height, width, channels = _size_of(input_shape)
+        return height * self.scale_factor[0], width * self.scale_factor[1], channels
+
+    def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
+        """Repeat; the context is the shape of x."""
+        x = self.check_input(x, 4)
+        y = self.backend.empty((x.shape[0], *self.infer(x.shape[1:])), x.dtype)
+        self.backend.upsample2d(x, scale=self.scale_factor, out=y)
+        return y, (x.shape if training else None)
+
+    def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
+        """Return the gradient of the input."""
+        shape = self.check_context(context)
+        grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
+        if not needs_input_grad:
+            return None
+        grad_input = self.backend.empty(shape, grad_output.dtype)
+        self.backend.upsample2d_backward(grad_output, scale=self.scale_factor, out=grad_input)
+        return grad_input

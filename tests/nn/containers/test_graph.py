@@ -1,0 +1,171 @@
+"""A graph computes what its layers do, with one head or several; what runs as one does so in it too."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ArgumentError, ShapeError
+
+SHAPE = (8, 6, 3)
+
+
+def unet():
+    return nn.Graph(
+        {
+            "first": (nn.Conv2d(8, 3, padding=1), "input"),
+            "relu": (nn.ReLU(), "first"),
+            "pool": (nn.MaxPool2d(2), "relu"),
+            "inner": (nn.Conv2d(16, 3, padding=1, bias=False), "pool"),
+            "norm": (nn.BatchNorm2d(), "inner"),
+            "inner_relu": (nn.ReLU(), "norm"),
+            "up": (nn.ConvTranspose2d(8, 2, stride=2), "inner_relu"),
+            "both": ("concatenate", "up", "relu"),
+            "last": (nn.Conv2d(2, 1), "both"),
+        },
+        outputs="last",
+    )
+
+
+def heads():
+    return nn.Graph(
+        {
+            "body": (nn.Conv2d(4, 3), "input"),
+            "relu": (nn.ReLU(), "body"),
+            "pool": (nn.GlobalAvgPool2d(), "relu"),
+            "few": (nn.Dense(2), "pool"),
+            "many": (nn.Dense(5), "pool"),
+        },
+        outputs=("few", "many"),
+    )
+
+
+def drawn(rng, *shape):
+    return fc.asarray(rng.standard_normal(shape).astype(np.float32))
+
+
+def test_gives_what_the_layers_give(backend, rng):
+    model = unet().build(SHAPE, seed=3)
+    layers = dict(model.children())
+    x = drawn(rng, 2, *SHAPE)
+    relu = layers["relu"](layers["first"](x))
+    y = layers["norm"](layers["inner"](layers["pool"](relu)))
+    up = layers["up"](layers["inner_relu"](y))
+    both = fc.asarray(np.concatenate([fc.to_numpy(up), fc.to_numpy(relu)], axis=-1))
+    np.testing.assert_allclose(fc.to_numpy(model(x)), fc.to_numpy(layers["last"](both)), rtol=1e-4, atol=1e-5)
+    assert model.infer(SHAPE) == (8, 6, 2)
+
+
+def test_several_heads_give_a_tuple_and_take_one(backend, rng):
+    model = heads().build(SHAPE, np.float64, seed=1)
+    x = fc.asarray(rng.standard_normal((3, *SHAPE)))
+    (few, many), context = model.forward(x, training=True)
+    assert (few.shape, many.shape) == ((3, 2), (3, 5))
+    assert model.infer(SHAPE) == ((2,), (5,))
+    grads = [fc.asarray(rng.standard_normal(y.shape)) for y in (few, many)]
+    model.zero_grad()
+    whole = fc.to_numpy(model.backward(tuple(grads), context)).copy()
+    body = fc.to_numpy(model.parameters()[0].grad).copy()
+    total, parts = 0, 0
+    for chosen in range(2):  # the gradient is linear: one head after the other
+        one = [grad if i == chosen else fc.asarray(np.zeros(grad.shape)) for i, grad in enumerate(grads)]
+        model.zero_grad()
+        total = total + fc.to_numpy(model.backward(tuple(one), context))
+        parts = parts + fc.to_numpy(model.parameters()[0].grad)
+    np.testing.assert_allclose(whole, total, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(body, parts, rtol=1e-10, atol=1e-12)
+    for wrong in (grads[0], (grads[0],)):
+        with pytest.raises(ArgumentError, match="a tuple of 2 arrays, one for each of few, many"):
+            model.backward(wrong, context)
+    predicted = model.predict(x, batch_size=2)
+    for ours, theirs in zip(predicted, (few, many), strict=True):
+        np.testing.assert_allclose(fc.to_numpy(ours), fc.to_numpy(theirs), rtol=1e-12)
+
+
+@pytest.mark.parametrize("make", [unet, heads])
+def test_a_plan_gives_what_the_model_gives(backend, rng, make):
+    model = make().build(SHAPE, np.float64, seed=2)
+    plan = model.compile((2, *SHAPE))
+    for _ in range(2):
+        x = fc.asarray(rng.standard_normal((2, *SHAPE)))
+        got, want = plan(x), model(x)
+        pairs = zip(got, want, strict=True) if isinstance(want, tuple) else [(got, want)]
+        for ours, theirs in pairs:
+            np.testing.assert_allclose(fc.to_numpy(ours), fc.to_numpy(theirs), rtol=1e-9, atol=1e-12)
+    want_shape = tuple(tuple(y.shape) for y in want) if isinstance(want, tuple) else tuple(want.shape)
+    assert plan.output_shape == want_shape
+
+
+def test_layers_in_a_row_run_as_one():
+    with fc.use_backend("numba"):
+        rows = fc.explain(unet().build(SHAPE), (2, *SHAPE)).rows
+    fused = [row.names for row in rows if row.operations]
+    assert ("inner", "norm", "inner_relu") in fused
+    assert ("first", "relu") in fused
+    assert all(row.forward for row in rows)
+
+
+def test_parts_without_parameters_are_left_out_backward(rng):
+    """Before the first parameter nothing is computed where the gradient of the input is not asked for."""
+    tanh, asked = nn.Tanh(), []
+    model = nn.Graph({"a": (tanh, "input"), "b": (nn.Conv2d(2, 1), "a"), "c": ("sum", "b", "b")}, "c")
+    with fc.use_backend("numpy") as backend:
+        model.build(SHAPE)
+        y, context = model.forward(drawn(rng, 2, *SHAPE), training=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backend, "activate_backward", lambda *a, **k: asked.append(a), raising=False)
+            assert model.backward(y, context, needs_input_grad=False) is None
+            assert not asked
+            model.backward(y, context)
+            assert len(asked) == 1
+
+
+def test_a_graph_without_parameters_needs_no_gradient(backend, rng):
+    model = nn.Graph({"a": (nn.ReLU(), "input"), "b": ("sum", "a", "input")}, "b").build(SHAPE)
+    y, context = model.forward(drawn(rng, 2, *SHAPE), training=True)
+    assert model.backward(y, context, needs_input_grad=False) is None
+
+
+def test_a_layer_that_comes_twice_shares_its_parameters(backend, rng):
+    dense = nn.Dense(4)
+    model = nn.Graph({"a": (dense, "input"), "b": (dense, "a"), "c": ("sum", "a", "b")}, "c").build((4,), np.float64)
+    assert len(model.parameters()) == 2
+    x = rng.standard_normal((3, 4))
+    weight, bias = (np.array(fc.to_numpy(p.data)) for p in model.parameters())
+    a = x @ weight + bias
+    np.testing.assert_allclose(fc.to_numpy(model(fc.asarray(x))), a + a @ weight + bias, rtol=1e-10)
+
+
+@pytest.mark.parametrize("mode", ["sum", "concatenate"])
+def test_maps_that_do_not_fit_are_named(mode):
+    model = nn.Graph({"small": (nn.Conv2d(3, 3), "input"), "joined": (mode, "input", "small")}, "joined")
+    with (
+        fc.use_backend("numpy"),
+        pytest.raises(ShapeError, match=r"nodes\['joined'\]: got shape \(6, 4, 3\) of 'small'"),
+    ):
+        model.build(SHAPE)
+
+
+def test_an_error_inside_names_the_node():
+    model = nn.Graph({"a": (nn.Flatten(), "input"), "far": (nn.Conv2d(3, 3), "a")}, "far")
+    with fc.use_backend("numpy"), pytest.raises(ShapeError, match=r"layer far \(Conv2d\)"):
+        model.build(SHAPE)
+
+
+def test_is_saved_copied_summed_up_and_shown(tmp_path, rng):
+    with fc.use_backend("numba"):
+        model, other = unet().build(SHAPE, seed=1), unet().build(SHAPE, seed=2)
+        x = drawn(rng, 2, *SHAPE)
+        model.save_weights(tmp_path / "weights")
+        other.load_weights(tmp_path / "weights")
+        for same in (other, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+            np.testing.assert_array_equal(same(x), model(x))
+        assert "first.weight" in model.named_tensors()
+        summary = model.summary()
+        assert [row.name for row in summary.rows] == [name for name, _ in model.children()]
+        assert summary.parameters == sum(p.size for p in model.parameters())
+    assert "both = concatenate(up, relu)" in repr(model)
+    assert " at 0x" not in repr(model)
