@@ -283,7 +283,15 @@ class Operations(Losses):
 
     @abc.abstractmethod
     def update(
-        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
+        self,
+        rule: Update,
+        parameter: Array,
+        grad: Array,
+        state: Mapping[str, Array],
+        *,
+        lr: Array,
+        step: Array,
+        pieces: Array | None = None,
     ) -> None:
         """Do one step of an update rule of `fastconv.kernels.update_rules`, which has the formulas.
 
@@ -293,4 +301,6 @@ class Operations(Losses):
         parameter : (P,) array, updated; grad : (P,) array
         state : the rule's arrays by name, (P,) each, updated; one that its settings do not need may be absent
         lr : (1,) float64 array of the backend; step : (1,) int64 array holding t, which counts from 1
+        pieces : (n, 2) int64 array of the backend, or None for all elements
+            The first element and the end of each piece that is updated, of `PIECE_ELEMENTS` at most; none overlap.
         """
