@@ -10,8 +10,8 @@ from fastconv.optim.optimizer import Optimizer
 class Adagrad(Optimizer):
     """Rates that fall with the gradients seen so far (Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html).
 
-    ``g = grad + weight_decay * p + l1 * sign(p); sum += g**2; p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)``
-    at step t, counted from 1.
+    ``g = grad + weight_decay * p + l1 * sign(p); sum += g**2;
+    p -= lr / (1 + (t - 1) * lr_decay) * g / (sqrt(sum) + eps)`` at step t, counted from 1.
 
     Parameters
     ----------

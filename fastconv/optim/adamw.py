@@ -10,8 +10,8 @@ from fastconv.optim.optimizer import Optimizer
 class AdamW(Optimizer):
     """Adam, and weights that shrink by themselves (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101).
 
-    ``p -= lr * weight_decay * p``, then a step of `Adam` without penalties. There is no L1 penalty here: what it adds to
-    the gradient would be divided by the gradient's size, which is what this rule avoids.
+    ``p -= lr * weight_decay * p``, then a step of `Adam` without penalties. There is no L1 penalty here: what it adds
+    to the gradient would be divided by the gradient's size, which is what this rule avoids.
 
     Parameters
     ----------

@@ -156,8 +156,8 @@ def split_groups(
 ) -> list[dict[str, Any]]:
     """Return groups of parameters: those that `chosen` picks get `settings`, the others those of the optimizer.
 
-    ``SGD(split_groups(model.parameters(), lambda p: p.name.startswith("0."), lr=1e-4), lr=0.1)``. A group without any is
-    left out.
+    ``SGD(split_groups(model.parameters(), lambda p: p.name.startswith("0."), lr=1e-4), lr=0.1)``. A group without any
+    is left out.
     """
     found = tuple(parameters)
     picked = [parameter for parameter in found if chosen(parameter)]

@@ -12,8 +12,8 @@ class NAdam(Optimizer):
 
     ``g = grad + weight_decay * p + l1 * sign(p); m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g**2;
     mu_t = beta1 * (1 - 0.96**(t * momentum_decay) / 2); product = mu_1 * ... * mu_t;
-    p -= lr * ((1 - mu_t) / (1 - product) * g + mu_t+1 / (1 - product * mu_t+1) * m) / (sqrt(v / (1 - beta2**t)) + eps)``
-    at step t, counted from 1.
+    d = (1 - mu_t) / (1 - product) * g + mu_t+1 / (1 - product * mu_t+1) * m;
+    p -= lr * d / (sqrt(v / (1 - beta2**t)) + eps)`` at step t, counted from 1.
 
     Parameters
     ----------

@@ -167,8 +167,7 @@ class Optimizer(Declared):
 
     def arrays(self) -> list[Array]:
         """Return the arrays that `update` reads or writes, but for the gradients."""
-        states = [array for state in self._states for array in state.values()]
-        return [self._rates, self._step, *states, *(region.arena.data for region in self._regions)]
+        return [self._rates, self._step, *self._state_arrays(), *(region.arena.data for region in self._regions)]
 
     def changed(self) -> list[Array]:
         """Return the arrays that `update` writes."""
@@ -176,6 +175,15 @@ class Optimizer(Declared):
 
     def _state_arrays(self) -> list[Array]:
         return [array for state in self._states for array in state.values()]
+
+    def _all_state_arrays(self) -> list[Array]:
+        """Return the arrays of state, those of optimizers within it too."""
+        return self._state_arrays()
+
+    @property
+    def rate_array(self) -> Array:
+        """The learning rate of its first group, where kernels read it."""
+        return self._rate_of[0]
 
     def update(self) -> None:
         """Run the kernels of a step; what `apply` calls, or captures and repeats."""

@@ -1,4 +1,4 @@
-"""What an optimizer works on: the part of each arena that its parameters lie in, and the pieces that a group has of it."""
+"""What an optimizer works on: the part of each arena with its parameters, and the pieces of it that a group has."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ from fastconv.optim.optimizer import Optimizer
 class RMSProp(Optimizer):
     """Gradients divided by the size of recent ones (Hinton 2012; centred: Graves 2013, https://arxiv.org/abs/1308.0850).
 
-    ``g = grad + weight_decay * p + l1 * sign(p); square = alpha * square + (1 - alpha) * g**2; d = g / (sqrt(square) + eps);
-    velocity = momentum * velocity + d; p -= lr * (velocity if momentum else d)``
+    ``g = grad + weight_decay * p + l1 * sign(p); square = alpha * square + (1 - alpha) * g**2;
+    d = g / (sqrt(square) + eps); velocity = momentum * velocity + d; p -= lr * (velocity if momentum else d)``
 
     Parameters
     ----------
