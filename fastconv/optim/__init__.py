@@ -8,6 +8,7 @@ from fastconv.optim.adamw import AdamW
 from fastconv.optim.ema import EMA
 from fastconv.optim.groups import Group, layer_groups, no_decay_groups, split_groups
 from fastconv.optim.lookahead import Lookahead
+from fastconv.optim.muon import Muon
 from fastconv.optim.nadam import NAdam
 from fastconv.optim.nested import Combined
 from fastconv.optim.optimizer import Optimizer
@@ -22,6 +23,7 @@ _CLASSES: tuple[type[Optimizer], ...] = (
     Adam,
     AdamW,
     NAdam,
+    Muon,
 )
 OPTIMIZERS = {cls.rule.name: cls for cls in _CLASSES}
 """The class of each update rule, by the name under which the command line knows it."""
@@ -36,6 +38,7 @@ __all__ = [
     "Combined",
     "Group",
     "Lookahead",
+    "Muon",
     "NAdam",
     "Optimizer",
     "RMSProp",

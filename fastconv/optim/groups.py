@@ -9,7 +9,7 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv.errors import ArgumentError, BackendMismatchError
-from fastconv.kernels.update_rules import UpdateRule
+from fastconv.kernels.scalars import Scalar
 from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.schedules import Schedule
 
@@ -80,7 +80,7 @@ class Group(Declared):
         return f"Group({len(self.parameters)} parameters{settings})"
 
 
-def checked_groups(parameters: Any, optimizer: str, rule: UpdateRule | None) -> tuple[Group, ...]:
+def checked_groups(parameters: Any, optimizer: str, scalars: tuple[Scalar, ...]) -> tuple[Group, ...]:
     """Return what an optimizer is to train, as groups: it comes as parameters, or as dicts with ``"params"``.
 
     Raises
@@ -96,7 +96,7 @@ def checked_groups(parameters: Any, optimizer: str, rule: UpdateRule | None) -> 
     if not found:
         raise ArgumentError("parameters: got none; allowed: at least one (a built model's parameters())")
     if isinstance(found[0], Mapping):
-        groups = tuple(_group(item, i, rule, advice) for i, item in enumerate(found))
+        groups = tuple(_group(item, i, scalars, advice) for i, item in enumerate(found))
     else:
         groups = (Group(_checked(found, "parameters", advice), {}),)
     owner: dict[Parameter, int] = {}
@@ -114,11 +114,11 @@ def checked_groups(parameters: Any, optimizer: str, rule: UpdateRule | None) -> 
     return groups
 
 
-def _group(item: Any, number: int, rule: UpdateRule | None, advice: str) -> Group:
+def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str) -> Group:
     where = f"parameters[{number}]"
     if not isinstance(item, Mapping):
         raise ArgumentError(f"{where}: got {type(item).__name__} among dicts; allowed: a dict with 'params'")
-    allowed = {} if rule is None else {setting.name: setting for setting in rule.scalars}
+    allowed = {setting.name: setting for setting in scalars}
     for name in item:
         if name not in ("params", "lr", *allowed):
             known = ", ".join(("params", "lr", *allowed))

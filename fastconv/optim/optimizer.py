@@ -12,11 +12,13 @@ from fastconv._attributes import Declared, settings_of
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
+from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import UpdateRule
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
 from fastconv.optim.regions import Region, regions
+from fastconv.precision import get_precision
 
 _PLACES = frozenset(  # see _settle
     {"_regions", "_pieces", "backend", "_step", "_done", "_rates", "_rate_of", "_rates_there", "_captured"}
@@ -49,6 +51,8 @@ class Optimizer(Declared):
     """What a step does; `_update` and `settings` of a class without one say it themselves."""
     state_names: tuple[str, ...] = ()
     """The arrays of state, each as large as the parameters: those of the rule that the settings need."""
+    scalars: ClassVar[tuple[Scalar, ...]] = ()
+    """What is set, for all or for a group: that of the rule."""
     backend: Backend
     habits: ClassVar[Mapping[str, str]] = {
         "learning_rate": "optimizer.lr",
@@ -58,27 +62,26 @@ class Optimizer(Declared):
     }
 
     def __init__(self, parameters: Trained, lr: float) -> None:
-        rule: UpdateRule | None = getattr(type(self), "rule", None)
-        self.groups = checked_groups(parameters, type(self).__name__, rule)
+        self.groups = checked_groups(parameters, type(self).__name__, self.scalars)
         self.parameters = tuple(parameter for group in self.groups for parameter in group.parameters)
         self.steps = self.epoch = 0
         self.lr = lr
         for group in self.groups:
             self.check(self.settings_in(group))
-        if rule is not None:
-            needed = {name for group in self.groups for name in self._state_of(group)}
-            self.state_names = tuple(name for name in type(self).state_names if name in needed)
+        needed = {name for group in self.groups for name in self._state_of(group)}
+        self.state_names = tuple(name for name in type(self).state_names if name in needed)
         self._settle()
         self._states = self._new_states()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "rule" in vars(cls):
-            cls.state_names = cls.rule.state
+            cls.state_names = vars(cls).get("state_names", cls.rule.state)
+            cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
 
     def take(self, **values: float | bool) -> None:
         """Check the settings of the rule and keep them as attributes."""
-        for setting in self.rule.scalars:
+        for setting in self.scalars:
             setattr(self, setting.name, validate.scalar(values[setting.name], setting))
 
     def check(self, settings: Mapping[str, Any]) -> None:
@@ -227,7 +230,7 @@ class Optimizer(Declared):
             return None
         for parameter in self.parameters:
             parameter.complete_grad()
-        settings = (self.backend.num_threads, *declared.values())
+        settings = (self.backend.num_threads, get_precision(), *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None
             self._captured = settings, self.backend.capture(self.update)
@@ -263,15 +266,13 @@ class Optimizer(Declared):
         Those of groups with settings of their own follow as "groups". Who defines `_update` anew defines this along
         with it, and computes on the backend alone; else the update runs as it is in each step, and is not captured.
         """
-        settings = {setting.name: getattr(self, setting.name) for setting in self.rule.scalars}
+        settings = {setting.name: getattr(self, setting.name) for setting in self.scalars}
         groups = {"groups": [dict(group.own) for group in self.groups]} if any(g.own for g in self.groups) else {}
         return settings | groups
 
     def settings_in(self, group: Group) -> dict[str, Any]:
         """Return the settings that hold in a group."""
-        if not hasattr(type(self), "rule"):
-            return {}
-        return {setting.name: getattr(self, setting.name) for setting in self.rule.scalars} | group.own
+        return {setting.name: getattr(self, setting.name) for setting in self.scalars} | group.own
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, beside the parameters and the settings.

@@ -82,6 +82,8 @@ TABLE = {
     "dropout": ("dropout.dropout_elements",),
     "augment": ("augment.augment_images",),
     "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),
+    "normalise_gram": ("gram.normalise_gram",),
+    "gram_polynomial": ("gram.gram_polynomial",),
 }
 
 _EVERY = Native(adds=True, activations=frozenset(POINTWISE))

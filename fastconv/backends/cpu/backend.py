@@ -33,7 +33,7 @@ try:
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
     from fastconv.kernels.cpu.elementwise import dropout as dropping
-    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce
+    from fastconv.kernels.cpu.elementwise import gram, maps, move, optimizer, pointwise, reduce
     from fastconv.kernels.cpu.loss import losses, metrics
     from fastconv.kernels.cpu.norm import backward, forward
     from fastconv.kernels.cpu.norm import batch_norm as norm
@@ -178,3 +178,5 @@ class NumbaBackend(Backend):
     dropout = staticmethod(dropping.dropout)
     augment = staticmethod(augmentation.augment)
     update = staticmethod(optimizer.update)
+    normalise_gram = staticmethod(gram.normalise_gram)
+    gram_polynomial = staticmethod(gram.gram_polynomial)

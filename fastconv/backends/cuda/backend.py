@@ -20,7 +20,7 @@ from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
 from fastconv.kernels.cuda.elementwise import dropout as dropping
-from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce
+from fastconv.kernels.cuda.elementwise import elementwise, gram, move, optimizer, pointwise, reduce
 from fastconv.kernels.cuda.loss import losses, metrics
 from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
@@ -108,3 +108,5 @@ class CudaBackend(Backend):
     dropout = OnDevice(dropping.dropout)
     augment = OnDevice(augmentation.augment)
     update = OnDevice(optimizer.update)
+    normalise_gram = OnDevice(gram.normalise_gram)
+    gram_polynomial = OnDevice(gram.gram_polynomial)

@@ -140,7 +140,7 @@ _FORMULAS: dict[str, Callable[..., None]] = {
 
 
 class NumpyUpdate(Backend):
-    """Update rules."""
+    """Update rules, and what Muon needs beside products."""
 
     @np.errstate(all="ignore")
     def update(
@@ -158,3 +158,19 @@ class NumpyUpdate(Backend):
             states = {name: array[begin:end] for name, array in state.items()}
             numbers = float(lr[0]), int(step[0]), *rule.values
             _FORMULAS[rule.name](parameter[begin:end], grad[begin:end], states, *numbers)
+
+    def normalise_gram(self, gram: Array, *, eps: float, out: Array, norm: Array) -> None:
+        norm[0] = max(np.sqrt(np.trace(gram)), eps)
+        out[...] = gram / norm[0] ** 2
+
+    def gram_polynomial(
+        self,
+        gram: Array,
+        square: Array,
+        norm: Array | None,
+        *,
+        coefficients: tuple[float, float, float],
+        out: Array,
+    ) -> None:
+        a, b, c = coefficients
+        out[...] = (a * np.eye(len(gram)) + b * gram + c * square) / (1 if norm is None else norm[0])

@@ -207,7 +207,46 @@ def _stepped(rule: str, magnitude: Callable[[Arrays, Arrays], dict], **settings:
     return made
 
 
+def grams(n: int, eps: float) -> list[Case]:
+    """Return cases of what Muon does with Gram matrices of this size."""
+
+    def symmetric(rng: np.random.Generator) -> np.ndarray:
+        x = rng.standard_normal((n + 3, n))
+        return x.T @ x / n
+
+    def polynomial(name: str, values: tuple[float, float, float], *, divided: bool) -> Case:
+        def call(backend, i, o, workspace):
+            norm = i["norm"] if divided else None
+            backend.gram_polynomial(i["gram"], i["square"], norm, coefficients=values, out=o["out"])
+
+        def inputs(rng: np.random.Generator) -> Arrays:
+            made = {"gram": symmetric(rng), "square": symmetric(rng)}
+            return made | ({"norm": np.array([2.5])} if divided else {})
+
+        def magnitude(i: Arrays, o: Arrays) -> dict:
+            a, b, c = map(abs, values)
+            return {"out": a + b * np.abs(i["gram"]) + c * np.abs(i["square"])}
+
+        return Case("gram_polynomial", f"{n}-{name}", inputs, {"out": (n, n)}, call, magnitude=magnitude)
+
+    def normalise(backend, i, o, workspace):
+        backend.normalise_gram(i["gram"], eps=eps, out=o["out"], norm=o["norm"])
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        return {"gram": symmetric(rng)}
+
+    outputs = {"out": (n, n), "norm": (1,)}
+    return [
+        Case("normalise_gram", f"{n}", inputs, outputs, normalise, terms=n + 4),
+        polynomial("plain", (1.5, -0.5, 0.25), divided=False),
+        polynomial("divided", (3.4445, -4.775, 2.0315), divided=True),
+    ]
+
+
 CASES = [
+    *grams(1, 1e-7),
+    *grams(19, 1e-3),
+    *grams(64, 100.0),
     dropout("half", (2, 5, 7, 17), 0.5),
     dropout("third", (3, 64), 0.3),
     dropout("none", (33,), 0.0),
