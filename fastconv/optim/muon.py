@@ -92,10 +92,10 @@ class Muon(Optimizer):
                     " convolutions, with another optimizer for the rest: Combined(Muon(matrices), AdamW(others))"
                 )
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any] | None:
         """Return the hyperparameters but the learning rate."""
         more = {"ns_coefficients": list(self.ns_coefficients), "ns_steps": self.ns_steps}
-        return {**super().settings(), **more, "adjust_lr_fn": self.adjust_lr_fn}
+        return {**(super().settings() or {}), **more, "adjust_lr_fn": self.adjust_lr_fn}
 
     def _state_of(self, group: Group) -> tuple[str, ...]:
         return _MOMENTUM.state

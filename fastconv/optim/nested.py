@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fastconv._attributes import settings_of
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.core.parameter import Parameter
@@ -106,9 +107,10 @@ class Nested(Optimizer):
         """Return the arrays that `update` writes."""
         return [*self._state_arrays(), *(array for optimizer in self.optimizers for array in optimizer.changed())]
 
-    def settings(self) -> dict[str, Any]:
-        """Return its own hyperparameters, and those of its optimizers."""
-        return {**self.own_settings(), "optimizers": [optimizer.settings() for optimizer in self.optimizers]}
+    def settings(self) -> dict[str, Any] | None:
+        """Return its own hyperparameters, and those of its optimizers; None if one of them does not declare them."""
+        inner = [settings_of(optimizer) for optimizer in self.optimizers]
+        return None if None in inner else {**self.own_settings(), "optimizers": inner}
 
     def own_settings(self) -> dict[str, float | bool]:
         """Return what decides what `after` does beside its arrays."""
@@ -123,7 +125,7 @@ class Nested(Optimizer):
         return state | {"settings": self.settings(), "optimizers": inner, "tensors": tensors | own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state that `state_dict` gave; CheckpointError if it is that of something else: nothing is changed."""
+        """Take the state that `state_dict` gave: all or nothing; CheckpointError if it is that of something else."""
         self.check_state(state)
         own, before = self.snapshot(), [optimizer.state_dict() for optimizer in self.optimizers]
         try:
@@ -157,7 +159,7 @@ class Nested(Optimizer):
             optimizer.check_state(values)
 
     def _inner(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the states of its optimizers, each with its tensors: all others go to the first, which refuses them."""
+        """Return the states of its optimizers, each with its tensors; those of nobody go to the first."""
         own = {f"{name}/{parameter.name}" for name, parameter, _ in self._views()}
         others = {name: array for name, array in state["tensors"].items() if name not in own}
         result = []

@@ -11,9 +11,9 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared, settings_of
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
+from fastconv.errors import CheckpointError
 from fastconv.kernels.scalars import Scalar
-from fastconv.kernels.update_rules import UpdateRule
+from fastconv.kernels.update_rules import Update, UpdateRule
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
@@ -203,17 +203,16 @@ class Optimizer(Declared):
         for region, state, pieces in zip(self._regions, self._states, self._pieces[number], strict=True):
             mine = {name: state[name] for name in names}
             if whole:
-                values = self._values(group)
                 numbers = {"lr": rate, "step": self._step, "pieces": pieces}
-                self.backend.update(self.rule(*values), region.data, region.grad, mine, **numbers)
+                self.backend.update(self._rule_for(group), region.data, region.grad, mine, **numbers)
                 continue
             for begin, end in region.ranges(group.parameters):
                 part = {name: array[begin:end] for name, array in mine.items()}
                 self._update(region.data[begin:end], region.grad[begin:end], part, rate, self._step)
 
-    def _values(self, group: Group) -> tuple[float | bool, ...]:
+    def _rule_for(self, group: Group) -> Update:
         settings = self.settings_in(group)
-        return tuple(settings[setting.name] for setting in self.rule.settings)
+        return self.rule(*(settings[setting.name] for setting in self.rule.settings))
 
     def _state_of(self, group: Group) -> tuple[str, ...]:
         """Return the names of the arrays that a group needs."""
@@ -247,7 +246,7 @@ class Optimizer(Declared):
         return True
 
     def __repr__(self) -> str:
-        own = {name: value for name, value in self.settings().items() if name != "groups"}
+        own = {name: value for name, value in (self.settings() or {}).items() if name != "groups"}
         numbers = ", ".join(f"{name}={value}" for name, value in {"lr": self.lr, **own}.items())
         return f"{type(self).__name__}({len(self.parameters)} parameters, {numbers}{group_repr(self.groups)})"
 
@@ -260,7 +259,7 @@ class Optimizer(Declared):
         """Update one flat piece: for those who define it anew, to compute with arrays themselves."""
         raise NotImplementedError
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any] | None:
         """Return the hyperparameters but the learning rate: all that decides what a step does beside its arrays.
 
         Those of groups with settings of their own follow as "groups". Who defines `_update` anew defines this along
@@ -384,23 +383,5 @@ class Optimizer(Declared):
         return array
 
     def _check_home(self) -> None:
-        if any(parameter.retired for parameter in self.parameters):
-            raise ArgumentError(
-                "parameters: got those of a model that was built again; allowed: an optimizer made afterwards"
-            )
         for region in self._regions:
-            for parameter in region.parameters:
-                if parameter.arena is not region.arena:
-                    raise self._moved(parameter)
-
-    def _moved(self, parameter: Parameter) -> ArgumentError | BackendMismatchError:
-        home = parameter.arena.backend
-        if home is self.backend:
-            return ArgumentError(
-                f"parameters: got {parameter.name}, whose layer was built into another model since; allowed:"
-                " an optimizer made afterwards"
-            )
-        return BackendMismatchError(
-            f"parameters: got a model that was moved and lives on {home.name!r} now; allowed:"
-            f" an optimizer made after model.to (this one was made on {self.backend.name!r})"
-        )
+            region.check_home(self.backend)

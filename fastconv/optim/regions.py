@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError, BackendMismatchError
 from fastconv.kernels.update_rules import PIECE_ELEMENTS
 from fastconv.nn.core.parameter import Arena, Parameter, runs
 
@@ -48,6 +50,26 @@ class Region:
             return None
         cut = [(i, min(i + PIECE_ELEMENTS, end)) for begin, end in ranges for i in range(begin, end, PIECE_ELEMENTS)]
         return self.arena.backend.asarray(np.array(cut, np.int64).reshape(-1, 2))
+
+    def check_home(self, backend: Backend) -> None:
+        """Refuse to go on where its parameters live elsewhere by now."""
+        for parameter in self.parameters:
+            if parameter.retired:
+                raise ArgumentError(
+                    "parameters: got those of a model that was built again; allowed: an optimizer made afterwards"
+                )
+            if parameter.arena is self.arena:
+                continue
+            home = parameter.arena.backend
+            if home is backend:
+                raise ArgumentError(
+                    f"parameters: got {parameter.name}, whose layer was built into another model since; allowed:"
+                    " an optimizer made afterwards"
+                )
+            raise BackendMismatchError(
+                f"parameters: got a model that was moved and lives on {home.name!r} now; allowed:"
+                f" an optimizer made after model.to (this one was made on {backend.name!r})"
+            )
 
 
 def regions(parameters: Sequence[Parameter]) -> list[Region]:
