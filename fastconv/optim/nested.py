@@ -52,7 +52,7 @@ class Nested(Optimizer):
         return tuple(group for optimizer in self.optimizers for group in optimizer.groups)
 
     @property
-    def steps(self) -> int:  # type: ignore[override]
+    def steps(self) -> int:
         """How many steps were done."""
         return self.optimizers[0].steps
 
@@ -62,7 +62,7 @@ class Nested(Optimizer):
             optimizer.steps = value
 
     @property
-    def epoch(self) -> int:  # type: ignore[override]
+    def epoch(self) -> int:
         """What schedules that go by epochs are called with."""
         return self.optimizers[0].epoch
 
