@@ -59,7 +59,10 @@ NAMES = {
         *("Accuracy", "ConfusionMatrix", "F1", "MeanAbsoluteError", "MeanBiasError", "Metric", "Precision", "R2Score"),
         *("Recall", "Sums", "TopKAccuracy"),
     ],
-    "optim": ["SGD", "Adam", "Optimizer", "schedules"],
+    "optim": [
+        *("EMA", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Combined", "Group", "Lookahead", "Muon", "NAdam"),
+        *("Optimizer", "RMSProp", "layer_groups", "no_decay_groups", "schedules", "split_groups"),
+    ],
     "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
     "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"],
     "testing": [
