@@ -62,7 +62,10 @@ NAMES = {
         *("Accuracy", "ConfusionMatrix", "F1", "MeanAbsoluteError", "MeanBiasError", "Metric", "Precision", "R2Score"),
         *("Recall", "Sums", "TopKAccuracy"),
     ],
-    "optim": ["SGD", "Adam", "Optimizer", "schedules"],
+    "optim": [
+        *("EMA", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Combined", "Group", "Lookahead", "Muon", "NAdam"),
+        *("Optimizer", "RMSProp", "layer_groups", "no_decay_groups", "schedules", "split_groups"),
+    ],
     "models": [
         *("googlenet", "keras_cnn", "lenet5", "mlp", "mnist_cnn", "mobilenet", "resnet9", "resnet18", "resnet20"),
         *("resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet110", "vgg11", "vgg13", "vgg16", "vgg19"),

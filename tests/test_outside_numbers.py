@@ -257,6 +257,25 @@ def adam(backend: Backend) -> Pairs:
     ]
 
 
+def rmsprop(backend: Backend) -> Pairs:
+    w, g = np.linspace(-0.4, 0.6, 20), np.linspace(-0.6, 0.4, 20)
+    cache = np.linspace(0.6, 0.9, 20)
+    rule = UPDATE_RULES["rmsprop"](0.99, 1e-8)
+    backend.update(rule, w, g, {"square": cache}, lr=np.array([1e-2]), step=np.array([1]))
+    next_w = [
+        [-0.39223849, -0.34037513, -0.28849239, -0.23659121, -0.18467247],
+        [-0.132737, -0.08078555, -0.02881884, 0.02316247, 0.07515774],
+        [0.12716641, 0.17918792, 0.23122175, 0.28326742, 0.33532447],
+        [0.38739248, 0.43947102, 0.49155973, 0.54365823, 0.59576619],
+    ]
+    first = [0.5976, 0.6126277, 0.6277108, 0.64284931, 0.65804321]
+    return [
+        (w.reshape(4, 5), np.array(next_w), 2 * PRINTED),
+        (cache[:5], np.array(first), PRINTED),
+        (cache[-1:], np.array([0.8926]), PRINTED),
+    ]
+
+
 CHECKS = [
     conv_forward,
     conv_backward,
@@ -272,6 +291,7 @@ CHECKS = [
     batch_norm_gradients,
     sgd_momentum,
     adam,
+    rmsprop,
 ]
 
 

@@ -1,20 +1,49 @@
-"""Optimizers and learning-rate schedules."""
+"""Optimizers, what is wrapped around them, groups of parameters, and learning-rate schedules."""
 
 from fastconv.optim import schedules
+from fastconv.optim.adadelta import Adadelta
+from fastconv.optim.adagrad import Adagrad
 from fastconv.optim.adam import Adam
+from fastconv.optim.adamw import AdamW
+from fastconv.optim.ema import EMA
+from fastconv.optim.groups import Group, layer_groups, no_decay_groups, split_groups
+from fastconv.optim.lookahead import Lookahead
+from fastconv.optim.muon import Muon
+from fastconv.optim.nadam import NAdam
+from fastconv.optim.nested import Combined
 from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.rmsprop import RMSProp
 from fastconv.optim.sgd import SGD
 
 _CLASSES: tuple[type[Optimizer], ...] = (
     SGD,
+    Adagrad,
+    Adadelta,
+    RMSProp,
     Adam,
+    AdamW,
+    NAdam,
+    Muon,
 )
 OPTIMIZERS = {cls.rule.name: cls for cls in _CLASSES}
 """The class of each update rule, by the name under which the command line knows it."""
 
 __all__ = [
+    "EMA",
     "SGD",
+    "Adadelta",
+    "Adagrad",
     "Adam",
+    "AdamW",
+    "Combined",
+    "Group",
+    "Lookahead",
+    "Muon",
+    "NAdam",
     "Optimizer",
+    "RMSProp",
+    "layer_groups",
+    "no_decay_groups",
     "schedules",
+    "split_groups",
 ]

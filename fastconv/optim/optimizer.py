@@ -1,8 +1,8 @@
-"""What all optimizers share: one kernel per step over the flat arena, and state by the names of the parameters."""
+"""What all optimizers share: one kernel a group over the flat arenas, and state by the names of the parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,12 +11,18 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared, settings_of
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
-from fastconv.kernels.update_rules import UpdateRule
-from fastconv.nn.core.parameter import Parameter, Run, runs
+from fastconv.errors import CheckpointError
+from fastconv.kernels.scalars import Scalar
+from fastconv.kernels.update_rules import Update, UpdateRule
+from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
+from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
+from fastconv.optim.regions import Region, regions
+from fastconv.precision import get_precision
 
-_PLACES = frozenset({"_runs", "backend", "_step", "_done", "_lr_array", "_lr_there", "_captured"})  # see _settle
+_PLACES = frozenset(  # see _settle
+    {"_regions", "_pieces", "backend", "_step", "_done", "_rates", "_rate_of", "_rates_there", "_captured"}
+)
 
 
 class Optimizer(Declared):
@@ -26,57 +32,84 @@ class Optimizer(Declared):
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        ``model.parameters()``, or some of them: only these are trained. Neighbours share a kernel.
+    parameters : iterable of Parameter, or of dict
+        ``model.parameters()``, or some of them: only these are trained. Or groups with settings of their own:
+        ``[{"params": [...], "lr": 0.01, "weight_decay": 0.0}, {"params": [...]}]``. The rate of a group is a number or
+        a schedule, a function of the number of the step, counted from 0; groups that have none have `lr`. A group is
+        one launch.
     lr : float
         Learning rate; may be set at any time.
+
+    Attributes
+    ----------
+    groups : tuple of Group
+    epoch : int
+        What schedules of groups that go by epochs are called with; `Trainer` sets it.
     """
 
     rule: ClassVar[UpdateRule]
     """What a step does; `_update` and `settings` of a class without one say it themselves."""
     state_names: tuple[str, ...] = ()
-    """The arrays of state, each as large as the parameters: those of the rule."""
+    """The arrays of state, each as large as the parameters: those of the rule that the settings need."""
+    scalars: ClassVar[tuple[Scalar, ...]] = ()
+    """What is set, for all or for a group: that of the rule."""
     backend: Backend
     habits: ClassVar[Mapping[str, str]] = {
         "learning_rate": "optimizer.lr",
-        "param_groups": "optimizer.lr, and one optimizer for all that is trained",
+        "param_groups": "optimizer.groups",
+        "betas": "optimizer.beta1, optimizer.beta2",
         "weights": "optimizer.state_dict()",
     }
 
-    def __init__(self, parameters: Iterable[Parameter], lr: float) -> None:
-        self.parameters = _checked_parameters(parameters, type(self).__name__)
-        self.steps = 0
+    def __init__(self, parameters: Trained, lr: float) -> None:
+        self.groups = checked_groups(parameters, type(self).__name__, self.scalars)
+        self.parameters = tuple(parameter for group in self.groups for parameter in group.parameters)
+        self.steps = self.epoch = 0
         self.lr = lr
+        for group in self.groups:
+            self.check(self.settings_in(group))
+        needed = {name for group in self.groups for name in self._state_of(group)}
+        self.state_names = tuple(name for name in type(self).state_names if name in needed)
         self._settle()
-        self._states = [{name: self._zeros(run) for name in self.state_names} for run in self._runs]
+        self._states = self._new_states()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "rule" in vars(cls):
-            cls.state_names = cls.rule.state
+            cls.state_names = vars(cls).get("state_names", cls.rule.state)
+            cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
 
     def take(self, **values: float | bool) -> None:
         """Check the settings of the rule and keep them as attributes."""
-        for setting in self.rule.settings:
+        for setting in self.scalars:
             setattr(self, setting.name, validate.scalar(values[setting.name], setting))
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse settings of a group that do not go together."""
 
     def _settle(self) -> None:
         """Take the arrays that kernels read, where the parameters are."""
-        self._runs = runs(self.parameters)
-        self.backend = self._runs[0].arena.backend
+        self._regions = regions(self.parameters)
+        self._pieces = [[region.pieces(group.parameters) for region in self._regions] for group in self.groups]
+        self.backend = self._regions[0].arena.backend
         self._step, self._done = (self.backend.asarray(np.full(1, self.steps, np.int64)) for _ in range(2))
-        self._lr_array = self.backend.asarray(np.full(1, self.lr, np.float64))
-        self._lr_there: float | None = self.lr
+        self._rates = self.backend.asarray(np.full(len(self.groups), self._lr))
+        self._rate_of = [self._rates[i : i + 1] for i in range(len(self.groups))]
+        self._rates_there: list[float] | None = None  # unknown
         self._captured: tuple[tuple[Any, ...], Callable[[], bool] | None] | None = None
 
     @property
     def lr(self) -> float:
-        """The learning rate."""
+        """The learning rate of all groups that have none of their own."""
         return self._lr
 
     @lr.setter
     def lr(self, value: float) -> None:
         self._lr = validate.number(value, "lr", low=0)
+
+    def rates(self) -> list[float]:
+        """Return the learning rate of each group in the next step."""
+        return [group.rate(self._lr, self.steps, self.epoch) for group in self.groups]
 
     def step(self) -> None:
         """Change the parameters by their gradients; those that got none have a gradient of zero.
@@ -118,12 +151,14 @@ class Optimizer(Declared):
         return done
 
     def _set_numbers(self, number: int) -> None:
-        """Write the step's number and the learning rate to where kernels read them, captured ones too."""
+        """Write the step's number and the learning rates to where kernels read them, captured ones too."""
+        rates = self.rates()
         self._step[0] = number
-        if self._lr_there != self._lr:
-            self._lr_there = None  # unknown, if an interrupt comes now
-            self._lr_array[0] = self._lr
-            self._lr_there = self._lr
+        if self._rates_there != rates:
+            self._rates_there = None  # unknown, if an interrupt comes now
+            for i, rate in enumerate(rates):
+                self._rates[i] = rate
+            self._rates_there = rates
 
     def _touch(self) -> None:
         for parameter in self.parameters:
@@ -135,14 +170,54 @@ class Optimizer(Declared):
 
     def arrays(self) -> list[Array]:
         """Return the arrays that `update` reads or writes, but for the gradients."""
-        states = [array for state in self._states for array in state.values()]
-        return [self._lr_array, self._step, *states, *(run.arena.data for run in self._runs)]
+        return [self._rates, self._step, *self._state_arrays(), *(region.arena.data for region in self._regions)]
+
+    def changed(self) -> list[Array]:
+        """Return the arrays that `update` writes."""
+        return [self._done, *self._state_arrays(), *(region.data for region in self._regions)]
+
+    def _state_arrays(self) -> list[Array]:
+        return [array for state in self._states for array in state.values()]
+
+    def _all_state_arrays(self) -> list[Array]:
+        """Return the arrays of state, those of optimizers within it too."""
+        return self._state_arrays()
+
+    @property
+    def rate_array(self) -> Array:
+        """The learning rate of its first group, where kernels read it."""
+        return self._rate_of[0]
 
     def update(self) -> None:
         """Run the kernels of a step; what `apply` calls, or captures and repeats."""
-        for run, state in zip(self._runs, self._states, strict=True):
-            self._update(run.data, run.grad(), state, self._lr_array, self._step)
+        for parameter in self.parameters:
+            parameter.complete_grad()
+        for number in range(len(self.groups)):
+            self._update_group(number)
         self.backend.copy(self._step, out=self._done)
+
+    def _update_group(self, number: int) -> None:
+        """Run the kernels of the group with this number."""
+        group, rate = self.groups[number], self._rate_of[number]
+        names, whole = self._state_of(group), type(self)._update is Optimizer._update
+        for region, state, pieces in zip(self._regions, self._states, self._pieces[number], strict=True):
+            mine = {name: state[name] for name in names}
+            if whole:
+                numbers = {"lr": rate, "step": self._step, "pieces": pieces}
+                self.backend.update(self._rule_for(group), region.data, region.grad, mine, **numbers)
+                continue
+            for begin, end in region.ranges(group.parameters):
+                part = {name: array[begin:end] for name, array in mine.items()}
+                self._update(region.data[begin:end], region.grad[begin:end], part, rate, self._step)
+
+    def _rule_for(self, group: Group) -> Update:
+        settings = self.settings_in(group)
+        return self.rule(*(settings[setting.name] for setting in self.rule.settings))
+
+    def _state_of(self, group: Group) -> tuple[str, ...]:
+        """Return the names of the arrays that a group needs."""
+        rule: UpdateRule | None = getattr(type(self), "rule", None)
+        return self.state_names if rule is None else rule.state_for(self.settings_in(group))
 
     def _update_whole(self) -> bool:
         return (self._captured_update() or self._guarded_update)()
@@ -154,7 +229,7 @@ class Optimizer(Declared):
             return None
         for parameter in self.parameters:
             parameter.complete_grad()
-        settings = (self.backend.num_threads, *declared.values())
+        settings = (self.backend.num_threads, get_precision(), *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None
             self._captured = settings, self.backend.capture(self.update)
@@ -162,8 +237,7 @@ class Optimizer(Declared):
 
     def _guarded_update(self) -> bool:
         """Do `update`, or put back what it had changed when it was interrupted."""
-        states = [array for state in self._states for array in state.values()]
-        before = Snapshot(self.backend, [self._done, *states, *(run.data for run in self._runs)])
+        before = Snapshot(self.backend, self.changed())
         try:
             self.update()
         except BaseException:
@@ -172,8 +246,9 @@ class Optimizer(Declared):
         return True
 
     def __repr__(self) -> str:
-        numbers = ", ".join(f"{name}={value}" for name, value in {"lr": self.lr, **self.settings()}.items())
-        return f"{type(self).__name__}({len(self.parameters)} parameters, {numbers})"
+        own = {name: value for name, value in (self.settings() or {}).items() if name != "groups"}
+        numbers = ", ".join(f"{name}={value}" for name, value in {"lr": self.lr, **own}.items())
+        return f"{type(self).__name__}({len(self.parameters)} parameters, {numbers}{group_repr(self.groups)})"
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
@@ -181,56 +256,68 @@ class Optimizer(Declared):
             parameter.zero_grad()
 
     def _update(self, data: Array, grad: Array, state: Mapping[str, Array], lr: Array, step: Array) -> None:
-        """Run the kernel over one flat piece."""
-        self.backend.update(self.rule(*self.settings().values()), data, grad, state, lr=lr, step=step)
+        """Update one flat piece: for those who define it anew, to compute with arrays themselves."""
+        raise NotImplementedError
 
-    def settings(self) -> dict[str, float | bool]:
-        """Return the hyperparameters but the learning rate: all that decides what `_update` does beside its arrays.
+    def settings(self) -> dict[str, Any] | None:
+        """Return the hyperparameters but the learning rate: all that decides what a step does beside its arrays.
 
-        Who defines `_update` anew defines this along with it, and computes on the backend alone; else the update runs
-        as it is in each step, and is not captured.
+        Those of groups with settings of their own follow as "groups". Who defines `_update` anew defines this along
+        with it, and computes on the backend alone; else the update runs as it is in each step, and is not captured.
         """
-        return {setting.name: getattr(self, setting.name) for setting in self.rule.settings}
+        settings = {setting.name: getattr(self, setting.name) for setting in self.scalars}
+        groups = {"groups": [dict(group.own) for group in self.groups]} if any(g.own for g in self.groups) else {}
+        return settings | groups
+
+    def settings_in(self, group: Group) -> dict[str, Any]:
+        """Return the settings that hold in a group."""
+        return {setting.name: getattr(self, setting.name) for setting in self.scalars} | group.own
 
     def state_dict(self) -> dict[str, Any]:
-        """Return ``{"kind", "steps", "lr", "settings", "tensors"}``; tensors are NumPy's: ``"velocity/0.weight"``."""
+        """Return all that the next step depends on, beside the parameters and the settings.
+
+        ``{"kind", "steps", "lr", "settings", "tensors"}``; tensors are NumPy's, called ``"velocity/0.weight"``. With
+        groups, "groups" has the learning rate of each that has one of its own, or the state of its schedule.
+        """
         tensors = {
             f"{name}/{parameter.name}": np.array(self.backend.to_numpy(view)) for name, parameter, view in self._views()
         }
-        return {
-            "kind": type(self).__name__,
-            "steps": self.steps,
-            "lr": self.lr,
-            "settings": self.settings(),
-            "tensors": tensors,
-        }
+        state: dict[str, Any] = {"kind": type(self).__name__, "steps": self.steps, "lr": self.lr}
+        state |= {"settings": self.settings(), "tensors": tensors}
+        if len(self.groups) > 1 or self.groups[0].lr is not None:
+            state["groups"] = [group.state_dict() for group in self.groups]
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state that `state_dict` gave; the hyperparameters, but for the learning rate, stay as they are.
+        """Take the state that `state_dict` gave; the hyperparameters, but for learning rates, stay as they are.
 
         Raises
         ------
         CheckpointError
-            It is that of another kind of optimizer, or of other parameters; nothing is changed.
+            It is that of another kind of optimizer, or of other parameters or groups; nothing is changed.
         """
         self.check_state(state)
         tensors, steps = state["tensors"], int(state["steps"])
-        before, lr = (self.snapshot(), self.steps), self.lr
+        before, kept = (self.snapshot(), self.steps, self.lr), [group.state_dict() for group in self.groups]
         try:
             self.lr = float(state["lr"])
             for name, parameter, view in self._views():
                 values = self.backend.asarray(tensors[f"{name}/{parameter.name}"], view.dtype)
                 self.backend.copy(values.reshape(view.shape), out=view)
+            for group, values in zip(self.groups, state.get("groups", kept), strict=True):
+                group.load_state_dict(values)
             self._done[0] = steps
             self.steps = steps
         except BaseException:
             before[0].put_back()
-            self.steps, self.lr = before[1], lr
+            self.steps, self.lr = before[1:]
+            for group, values in zip(self.groups, kept, strict=True):
+                group.load_state_dict(values)
             raise
 
     def snapshot(self) -> Snapshot:
         """Return the present values of the arrays of state."""
-        return Snapshot(self.backend, [self._done, *(array for state in self._states for array in state.values())])
+        return Snapshot(self.backend, [self._done, *self._state_arrays()])
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle what decides the next step; the parameters are copied with their model."""
@@ -244,7 +331,7 @@ class Optimizer(Declared):
         vars(self).update(state)
         self._settle()
         values = self._states
-        self._states = [{name: self._zeros(run) for name in self.state_names} for run in self._runs]
+        self._states = self._new_states()
         for mine, kept in zip(self._states, values, strict=True):
             for name, array in mine.items():
                 self.backend.copy(self.backend.asarray(kept[name]), out=array)
@@ -254,6 +341,9 @@ class Optimizer(Declared):
         kind = type(self).__name__
         if state["kind"] != kind:
             raise CheckpointError(f"state: got that of {state['kind']}; allowed: that of {kind}")
+        groups = len(state.get("groups", self.groups))
+        if groups != len(self.groups):
+            raise CheckpointError(f"state: got that of {groups} groups; allowed: that of {len(self.groups)}")
         wanted = {f"{name}/{parameter.name}": parameter for name, parameter, _ in self._views()}
         tensors: Mapping[str, np.ndarray] = state["tensors"]
         if set(tensors) != set(wanted):
@@ -269,59 +359,29 @@ class Optimizer(Declared):
 
     def _views(self) -> list[tuple[str, Parameter, Array]]:
         """Return the name of the state, the parameter, and its part of the state."""
+        needs = {parameter: self._state_of(group) for group in self.groups for parameter in group.parameters}
         return [
-            (name, p, state[name][p.offset - run.begin : p.offset - run.begin + p.size].reshape(p.shape))
-            for run, state in zip(self._runs, self._states, strict=True)
+            (name, parameter, region.view(state[name], parameter))
+            for region, state in zip(self._regions, self._states, strict=True)
             for name in self.state_names
-            for p in run.parameters
+            for parameter in region.parameters
+            if name in needs[parameter]
         ]
 
-    def _zeros(self, run: Run) -> Array:
-        array = self.backend.empty(run.data.shape, run.data.dtype)
+    def _new_states(self) -> list[dict[str, Array]]:
+        """Return the arrays of state as they are at first, for each region."""
+        return [{name: self._first(name, region) for name in self.state_names} for region in self._regions]
+
+    def _first(self, name: str, region: Region) -> Array:
+        array = self.backend.empty(region.data.shape, region.data.dtype)
         self.backend.fill(0.0, out=array)
+        initial = dict(self.rule.initial).get(name) if hasattr(type(self), "rule") else None
+        if initial is not None:
+            for group in self.groups:
+                for begin, end in region.ranges(group.parameters):
+                    self.backend.fill(self.settings_in(group)[initial.name], out=array[begin:end])
         return array
 
     def _check_home(self) -> None:
-        if any(parameter.retired for parameter in self.parameters):
-            raise ArgumentError(
-                "parameters: got those of a model that was built again; allowed: an optimizer made afterwards"
-            )
-        for run in self._runs:
-            arena = run.arena
-            for parameter in run.parameters:
-                if parameter.arena is not arena:
-                    raise self._moved(parameter)
-
-    def _moved(self, parameter: Parameter) -> ArgumentError | BackendMismatchError:
-        home = parameter.arena.backend
-        if home is self.backend:
-            return ArgumentError(
-                f"parameters: got {parameter.name}, whose layer was built into another model since; allowed:"
-                " an optimizer made afterwards"
-            )
-        return BackendMismatchError(
-            f"parameters: got a model that was moved and lives on {home.name!r} now; allowed:"
-            f" an optimizer made after model.to (this one was made on {self.backend.name!r})"
-        )
-
-
-def _checked_parameters(parameters: Any, optimizer: str) -> tuple[Parameter, ...]:
-    """Return `parameters` as a tuple, or say what to write instead."""
-    advice = f"parameters, as in {optimizer}(model.parameters(), ...)"
-    try:
-        found = tuple(parameters)
-    except TypeError:
-        raise ArgumentError(f"parameters: got {type(parameters).__name__}; allowed: {advice}") from None
-    for item in found:
-        if not isinstance(item, Parameter):
-            raise ArgumentError(f"parameters: got {type(item).__name__} among them; allowed: {advice}")
-    if not found:
-        raise ArgumentError("parameters: got none; allowed: at least one (a built model's parameters())")
-    if len(set(found)) != len(found):
-        raise ArgumentError("parameters: got one of them twice; allowed: each once")
-    homes = {parameter.arena.backend.name for parameter in found}
-    if len(homes) > 1:
-        raise BackendMismatchError(
-            f"parameters: got some on each of the backends {', '.join(sorted(homes))}; allowed: all on one"
-        )
-    return found
+        for region in self._regions:
+            region.check_home(self.backend)

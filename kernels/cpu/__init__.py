@@ -119,6 +119,8 @@ TABLE = {
     "augment": ("elementwise.augment.augment_images",),
     "transform_images": ("elementwise.transform.transform_each",),
     "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),
+    "normalise_gram": ("elementwise.gram.normalise_gram_rows",),
+    "gram_polynomial": ("elementwise.gram.gram_polynomial_rows",),
     "conv2d_statistics": (*_CONVOLUTION, "conv.statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),
     "conv2d_max_pool2d_backward": _UNPOOL,
     "conv2d_backward_input_norm": (*_BACKWARD_INPUT, *_NORM, *_NORM_SUMS, _CONVERT),

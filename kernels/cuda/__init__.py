@@ -96,6 +96,8 @@ TABLE = {
     "augment": ("augment.augment_images",),
     "transform_images": ("transform.transform_each",),
     "update": tuple(f"optimizer.{name}_update" for name in UPDATE_RULES),
+    "normalise_gram": ("gram.normalise_gram",),
+    "gram_polynomial": ("gram.gram_polynomial",),
 }
 
 _EVERY = Native(adds=True, activations=frozenset(POINTWISE))

@@ -311,7 +311,15 @@ class Operations(LayerOperations):
 
     @abc.abstractmethod
     def update(
-        self, rule: Update, parameter: Array, grad: Array, state: Mapping[str, Array], *, lr: Array, step: Array
+        self,
+        rule: Update,
+        parameter: Array,
+        grad: Array,
+        state: Mapping[str, Array],
+        *,
+        lr: Array,
+        step: Array,
+        pieces: Array | None = None,
     ) -> None:
         """Do one step of an update rule of `fastconv.kernels.update_rules`, which has the formulas.
 
@@ -321,4 +329,25 @@ class Operations(LayerOperations):
         parameter : (P,) array, updated; grad : (P,) array
         state : the rule's arrays by name, (P,) each, updated; one that its settings do not need may be absent
         lr : (1,) float64 array of the backend; step : (1,) int64 array holding t, which counts from 1
+        pieces : (n, 2) int64 array of the backend, or None for all elements
+            The first element and the end of each piece that is updated, of `PIECE_ELEMENTS` at most; none overlap.
         """
+
+    @abc.abstractmethod
+    def normalise_gram(self, gram: Array, *, eps: float, out: Array, norm: Array) -> None:
+        """``norm[0] = max(sqrt(trace of gram), eps); out = gram / norm[0]**2``; `gram` and `out` (n, n), `norm` (1,).
+
+        The trace of a Gram matrix, ``x^T x``, is the squared norm of x.
+        """
+
+    @abc.abstractmethod
+    def gram_polynomial(
+        self,
+        gram: Array,
+        square: Array,
+        norm: Array | None,
+        *,
+        coefficients: tuple[float, float, float],
+        out: Array,
+    ) -> None:
+        """``out = (a * I + b * gram + c * square) / norm[0]``, with 1 for a norm that is None; all (n, n)."""

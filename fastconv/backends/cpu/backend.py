@@ -33,7 +33,7 @@ try:
     from fastconv.kernels.cpu.conv import conv2d as conv
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
-    from fastconv.kernels.cpu.elementwise import channels, maps, move, optimizer, pointwise, reduce, transform
+    from fastconv.kernels.cpu.elementwise import channels, gram, maps, move, optimizer, pointwise, reduce, transform
     from fastconv.kernels.cpu.elementwise import dropout as dropping
     from fastconv.kernels.cpu.loss import losses, metrics, probabilities
     from fastconv.kernels.cpu.norm import backward, forward, local_response
@@ -194,3 +194,5 @@ class NumbaBackend(Backend):
     augment = staticmethod(augmentation.augment)
     transform_images = staticmethod(transform.transform_images)
     update = staticmethod(optimizer.update)
+    normalise_gram = staticmethod(gram.normalise_gram)
+    gram_polynomial = staticmethod(gram.gram_polynomial)

@@ -19,7 +19,7 @@ from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
-from fastconv.kernels.cuda.elementwise import channels, elementwise, move, optimizer, pointwise, reduce, transform
+from fastconv.kernels.cuda.elementwise import channels, elementwise, gram, move, optimizer, pointwise, reduce, transform
 from fastconv.kernels.cuda.elementwise import dropout as dropping
 from fastconv.kernels.cuda.loss import losses, metrics, probabilities
 from fastconv.kernels.cuda.norm import batch_norm as norm
@@ -137,3 +137,5 @@ class CudaBackend(Backend):
     augment = OnDevice(augmentation.augment)
     transform_images = OnDevice(transform.transform_images)
     update = OnDevice(optimizer.update)
+    normalise_gram = OnDevice(gram.normalise_gram)
+    gram_polynomial = OnDevice(gram.gram_polynomial)

@@ -23,14 +23,14 @@ _Method = Callable[Concatenate[_Model, _Arguments], _Result]
 
 
 class Snapshot:
-    """The present values of some arrays of a backend."""
+    """The present values of some arrays of a backend: `kept` has each array with its values."""
 
-    __slots__ = ("_backend", "_kept")
+    __slots__ = ("_backend", "kept")
 
     def __init__(self, backend: Backend, arrays: Iterable[Array]) -> None:
         self._backend = backend
-        self._kept = [(array, backend.empty(array.shape, array.dtype)) for array in arrays]
-        for array, kept in self._kept:
+        self.kept = [(array, backend.empty(array.shape, array.dtype)) for array in arrays]
+        for array, kept in self.kept:
             backend.copy(array, out=kept)
 
     def values(self) -> list[Array]:
@@ -39,7 +39,7 @@ class Snapshot:
 
     def put_back(self) -> None:
         """Give the arrays these values again."""
-        for array, kept in self._kept:
+        for array, kept in self.kept:
             self._backend.copy(kept, out=array)
 
 

@@ -1,0 +1,96 @@
+"""Steps of the optimizers over the parameters of keras_cnn, against NumPy and the fastest of PyTorch's ways.
+
+Bound by memory: the bytes are those of the parameters, their gradients, and the state, read and written once each.
+"""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from benchmarks.measure import Peer, compare
+from fastconv import optim
+
+_ALL = {"momentum": 0.9, "centered": True}
+# Ours, its settings beside the rate, PyTorch's name, and the arrays of the size of the parameters read and written.
+RULES = {
+    "sgd": (lambda p: optim.SGD(p, 1e-4), "SGD", {}, 3),
+    "momentum": (lambda p: optim.SGD(p, 1e-4, 0.9, nesterov=True), "SGD", {"momentum": 0.9, "nesterov": True}, 5),
+    "adagrad": (lambda p: optim.Adagrad(p, 1e-4), "Adagrad", {}, 5),
+    "adadelta": (lambda p: optim.Adadelta(p, 1e-4), "Adadelta", {}, 7),
+    "rmsprop": (lambda p: optim.RMSProp(p, 1e-4), "RMSprop", {}, 5),
+    "rmsprop-all": (
+        *(
+            lambda p: optim.RMSProp(p, 1e-4, momentum=0.9, centered=True),
+            "RMSprop",
+            {"momentum": 0.9, "centered": True},
+        ),
+        9,
+    ),
+    "adam": (lambda p: optim.Adam(p, 1e-4), "Adam", {}, 7),
+    "amsgrad": (lambda p: optim.Adam(p, 1e-4, amsgrad=True), "Adam", {"amsgrad": True}, 9),
+    "adamw": (lambda p: optim.AdamW(p, 1e-4), "AdamW", {}, 7),
+    "adamw-groups": (lambda p: optim.AdamW(optim.no_decay_groups(p), 1e-4), "AdamW", {}, 7),
+    "nadam": (lambda p: optim.NAdam(p, 1e-4), "NAdam", {}, 7),
+    "lookahead": (lambda p: optim.Lookahead(optim.SGD(p, 1e-4)), None, {}, 3),
+    "ema": (lambda p: optim.EMA(optim.SGD(p, 1e-4)), None, {}, 6),
+}
+
+
+def _model(backend: str):
+    with fc.use_backend(backend):
+        model = fc.models.keras_cnn(seed=0)
+        rng = np.random.default_rng(0)
+        for parameter in model.parameters():
+            parameter.add_grad(fc.asarray(rng.standard_normal(parameter.shape).astype(np.float32)))
+    return model
+
+
+def _torch_steps(torch, model, name, settings):
+    """Yield the ways in which PyTorch does the step: fused where it has that, foreach, and one by one."""
+    for way in ({"fused": True}, {"foreach": True}, {"foreach": False}):
+        peers = [torch.nn.Parameter(torch.tensor(np.array(p.data))) for p in model.parameters()]
+        for peer, parameter in zip(peers, model.parameters(), strict=True):
+            peer.grad = torch.tensor(np.array(parameter.grad))
+        try:
+            optimizer = getattr(torch.optim, name)(peers, lr=1e-4, **settings, **way)
+        except TypeError:  # it has no such way
+            continue
+        yield Peer(f"torch {next(iter(way))}={next(iter(way.values()))}", optimizer.step)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def bench_optimizer_step(benchmark, torch, rule):
+    make, theirs, settings, arrays = RULES[rule]
+    model, plain = _model("numba"), _model("numpy")
+    optimizer, reference = make(model.parameters()), make(plain.parameters())
+    for _ in range(5):
+        optimizer.step()
+        reference.step()
+    pairs = zip(model.parameters(), plain.parameters(), strict=True)
+    error = max(np.abs(np.subtract(ours.data, others.data)).max() for ours, others in pairs)
+    assert error < 1e-4
+    peers = [Peer("numpy", reference.step, rounds=2)]
+    if torch is not None and theirs is not None:
+        peers += _torch_steps(torch, model, theirs, settings)
+    size = sum(parameter.size for parameter in model.parameters())
+    compare(benchmark, optimizer.step, peers, bytes=4 * arrays * size, error=float(error))
+
+
+def bench_muon_step(benchmark, torch):
+    """Of the matrices of the LeNet: keras_cnn's first dense layer takes PyTorch seconds a step in bfloat16."""
+    with fc.use_backend("numba"):
+        model = fc.models.lenet5(seed=0)
+    matrices = [p for p in model.parameters() if len(p.shape) > 1]
+    rng = np.random.default_rng(0)
+    for parameter in matrices:
+        parameter.add_grad(rng.standard_normal(parameter.shape).astype(np.float32))
+    optimizer = optim.Muon(matrices, 1e-4)
+    optimizer.step()
+    peers = []
+    if torch is not None:
+        weights = [torch.nn.Parameter(torch.tensor(np.array(p.data).reshape(-1, p.shape[-1]).T)) for p in matrices]
+        for weight, parameter in zip(weights, matrices, strict=True):
+            grad = np.array(parameter.grad).reshape(-1, parameter.shape[-1]).T
+            weight.grad = torch.tensor(grad)
+        peers.append(Peer("torch", torch.optim.Muon(weights, 1e-4).step))
+    compare(benchmark, optimizer.step, peers)

@@ -1,0 +1,111 @@
+"""Moving averages of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError
+from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.nn.core.undo import Snapshot
+from fastconv.optim.nested import Nested
+from fastconv.optim.optimizer import Optimizer
+
+_RULE = UPDATE_RULES["ema"]
+
+
+class EMA(Nested):
+    """Keeps an exponential moving average of the weights that another optimizer trains.
+
+    After each step ``average += (1 - d) * (p - average)`` with ``d = decay``, or ``min(decay, (1 + t) / (10 + t))`` at
+    step t, counted from 1, with `warmup`. The average is at first the parameters as they are when this is made.
+    Training does not see it; to evaluate with it::
+
+        with optimizer.averaged():
+            trainer.evaluate(data)
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rate and groups are its own.
+    decay : float
+        At least 0, below 1.
+    warmup : bool
+    """
+
+    decay: float
+    warmup: bool
+    state_names = ("average",)
+
+    def __init__(self, optimizer: Optimizer, *, decay: float = 0.999, warmup: bool = False) -> None:
+        self.decay, self.warmup = validate.number(decay, "decay", low=0, high=1), bool(warmup)
+        self._swapped = False
+        super().__init__((optimizer,))
+
+    def own_settings(self) -> dict[str, float | bool]:
+        """Return decay and warmup."""
+        return {"decay": self.decay, "warmup": self.warmup}
+
+    def after(self) -> None:
+        """Move the averages."""
+        rule, rate, step = _RULE(self.decay, self.warmup), self.optimizers[0].rate_array, self._step
+        for region, state, pieces in zip(self._regions, self._states, self._pieces[0], strict=True):
+            self.backend.update(rule, state["average"], region.data, {}, lr=rate, step=step, pieces=pieces)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within this, the model has the averages as its weights; training is refused."""
+        self._refuse("averaged")
+        try:
+            self._exchange(True)
+            yield
+        finally:
+            if self._swapped:
+                self._exchange(False)
+
+    def apply(self, change: Callable[[], bool]) -> bool:
+        """Count a step and do it: see `Optimizer.apply`."""
+        self._refuse("step")
+        return super().apply(change)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its own state, and that of its optimizer."""
+        self._refuse("state_dict")
+        return super().state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state that `state_dict` gave."""
+        self._refuse("load_state_dict")
+        super().load_state_dict(state)
+
+    def _refuse(self, what: str) -> None:
+        if self._swapped:
+            raise ArgumentError(f"{what}: got a call within averaged(); allowed: behind it")
+
+    def _exchange(self, swapped: bool) -> None:
+        """Exchange weights and averages: all or none."""
+        self._check_home()
+        pairs = list(self._pairs())
+        weights = Snapshot(self.backend, [weight for weight, _ in pairs])
+        averages = Snapshot(self.backend, [average for _, average in pairs])
+        self._touch()
+        try:
+            for (weight, average), (_, kept) in zip(pairs, weights.kept, strict=True):
+                self.backend.copy(average, out=weight)
+                self.backend.copy(kept, out=average)
+            self._swapped = swapped
+        except BaseException:
+            weights.put_back()
+            averages.put_back()
+            self._swapped = not swapped
+            raise
+        finally:
+            self._touch()
+
+    def _pairs(self) -> Iterator[tuple[Array, Array]]:
+        for region, state in zip(self._regions, self._states, strict=True):
+            for begin, end in region.ranges(region.parameters):
+                yield region.data[begin:end], state["average"][begin:end]

@@ -1,0 +1,195 @@
+"""Groups of parameters with settings of their own, and helpers that make them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv._attributes import Declared
+from fastconv.errors import ArgumentError, BackendMismatchError
+from fastconv.kernels.scalars import Scalar
+from fastconv.nn.core.parameter import Parameter
+from fastconv.optim.schedules import Schedule
+
+Setting = float | bool
+Trained = Iterable[Parameter] | Iterable[Mapping[str, Any]]
+"""What an optimizer is given to train: parameters, or groups of them with settings of their own."""
+
+_SPELLED = {"betas": "beta1, beta2", "learning_rate": "lr", "parameters": "params", "beta": "beta1, beta2"}
+
+
+class Group(Declared):
+    """Parameters that are updated with settings of their own: ``optimizer.groups[1].lr = 0.01``.
+
+    Attributes
+    ----------
+    parameters : tuple of Parameter
+    own : dict
+        The settings that are its own; others are the optimizer's.
+    lr : float, schedule or None
+        Its own learning rate, or a function of the number of the step, counted from 0 (of the epoch, if it says
+        ``by = "epoch"``). None: the optimizer's.
+    """
+
+    def __init__(self, parameters: tuple[Parameter, ...], own: dict[str, Setting], lr: Any = None) -> None:
+        self.parameters, self.own = parameters, own
+        self.lr = lr
+
+    @property
+    def lr(self) -> float | Schedule | None:
+        """Its own learning rate."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        is_schedule = callable(value) and not isinstance(value, type)
+        self._lr = value if value is None or is_schedule else validate.number(value, "lr", low=0)
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """Its own schedule, if `lr` is one."""
+        return self._lr if callable(self._lr) else None
+
+    def rate(self, others: float, step: int, epoch: int) -> float:
+        """Return its learning rate in the step of this number, where that of the optimizer is `others`."""
+        if not callable(self._lr):
+            return others if self._lr is None else self._lr
+        by_epoch = getattr(self._lr, "by", "step") == "epoch"
+        return validate.number(self._lr(epoch if by_epoch else step), "lr", low=0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its own learning rate, or the state of its schedule where that has one."""
+        if not callable(self._lr):
+            return {"lr": self._lr}
+        state = getattr(self._lr, "state_dict", None)
+        return {"schedule": state()} if state is not None else {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave; a schedule stays the one it is, with that state."""
+        if not callable(self._lr):
+            self.lr = state.get("lr")
+        elif "schedule" in state:
+            restore: Any = self._lr
+            restore.load_state_dict(state["schedule"])
+
+    def __repr__(self) -> str:
+        shown = self.own if self._lr is None else {"lr": self._lr, **self.own}
+        settings = "".join(f", {name}={value!r}" for name, value in shown.items())
+        return f"Group({len(self.parameters)} parameters{settings})"
+
+
+def checked_groups(parameters: Any, optimizer: str, scalars: tuple[Scalar, ...]) -> tuple[Group, ...]:
+    """Return what an optimizer is to train, as groups: it comes as parameters, or as dicts with ``"params"``.
+
+    Raises
+    ------
+    ArgumentError
+        There are no parameters, or something else; one is in two groups, or twice in one; a group is empty, or has a
+        setting that the rule has not.
+    BackendMismatchError
+        They are on several backends.
+    """
+    advice = f"parameters, as in {optimizer}(model.parameters(), ...), or dicts with 'params' and settings"
+    found = _listed(parameters, "parameters", advice)
+    if not found:
+        raise ArgumentError("parameters: got none; allowed: at least one (a built model's parameters())")
+    if isinstance(found[0], Mapping):
+        groups = tuple(_group(item, i, scalars, advice) for i, item in enumerate(found))
+    else:
+        groups = (Group(_checked(found, "parameters", advice), {}),)
+    owner: dict[Parameter, int] = {}
+    for i, group in enumerate(groups):
+        for parameter in group.parameters:
+            if parameter in owner:
+                twice = "" if len(groups) == 1 else f", {parameter.name}, in the groups {owner[parameter]} and {i}"
+                raise ArgumentError(f"parameters: got one of them twice{twice}; allowed: each once")
+            owner[parameter] = i
+    homes = {parameter.arena.backend.name for parameter in owner}
+    if len(homes) > 1:
+        raise BackendMismatchError(
+            f"parameters: got some on each of the backends {', '.join(sorted(homes))}; allowed: all on one"
+        )
+    return groups
+
+
+def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str) -> Group:
+    where = f"parameters[{number}]"
+    if not isinstance(item, Mapping):
+        raise ArgumentError(f"{where}: got {type(item).__name__} among dicts; allowed: a dict with 'params'")
+    allowed = {setting.name: setting for setting in scalars}
+    for name in item:
+        if name not in ("params", "lr", *allowed):
+            known = ", ".join(("params", "lr", *allowed))
+            close = difflib.get_close_matches(str(name), ("params", "lr", *allowed), n=1)
+            meant = _SPELLED.get(str(name)) or (close[0] if close else "")
+            hint = f" (did you mean {meant}?)" if meant else ""
+            raise ArgumentError(f"{where}: got the setting {name!r}; allowed: {known}{hint}")
+    if "params" not in item:
+        raise ArgumentError(f"{where}: got no 'params'; allowed: a dict with 'params' and settings")
+    params = item["params"]
+    given = (params,) if isinstance(params, Parameter) else _listed(params, f"{where}['params']", advice)
+    if not given:
+        raise ArgumentError(f"{where}['params']: got none; allowed: at least one parameter in each group")
+    own = {name: validate.scalar(item[name], allowed[name]) for name in item if name in allowed}
+    return Group(_checked(given, f"{where}['params']", advice), own, item.get("lr"))
+
+
+def _listed(values: Any, name: str, advice: str) -> tuple[Any, ...]:
+    try:
+        return tuple(values)
+    except TypeError:
+        raise ArgumentError(f"{name}: got {type(values).__name__}; allowed: {advice}") from None
+
+
+def _checked(values: Iterable[Any], name: str, advice: str) -> tuple[Parameter, ...]:
+    found = tuple(values)
+    for item in found:
+        if not isinstance(item, Parameter):
+            raise ArgumentError(f"{name}: got {type(item).__name__} among them; allowed: {advice}")
+    return found
+
+
+def split_groups(
+    parameters: Iterable[Parameter], chosen: Callable[[Parameter], bool], **settings: Any
+) -> list[dict[str, Any]]:
+    """Return groups of parameters: those that `chosen` picks get `settings`, the others those of the optimizer.
+
+    ``SGD(split_groups(model.parameters(), lambda p: p.name.startswith("0."), lr=1e-4), lr=0.1)``. A group without any
+    is left out.
+    """
+    found = tuple(parameters)
+    picked = [parameter for parameter in found if chosen(parameter)]
+    others = [parameter for parameter in found if not chosen(parameter)]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": picked, **settings}]
+    return [group for group in groups if group["params"]]
+
+
+def no_decay_groups(parameters: Iterable[Parameter], **settings: Any) -> list[dict[str, Any]]:
+    """Return groups of parameters: biases and those of normalisations are not decayed, and get `settings` too.
+
+    These are the parameters of one axis, or none: ``AdamW(no_decay_groups(model.parameters()), weight_decay=0.05)``.
+    """
+    return split_groups(parameters, lambda parameter: len(parameter.shape) < 2, **{"weight_decay": 0.0, **settings})
+
+
+def layer_groups(parameters: Iterable[Parameter], lr: float, factor: float) -> list[dict[str, Any]]:
+    """Return a group for each layer; each has the rate of the next one, times `factor`: the last one `lr`.
+
+    Early layers of a trained model move less that way (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
+    A layer is what stands before the last dot of a parameter's name.
+    """
+    rate, share = validate.number(lr, "lr", low=0), validate.number(factor, "factor", low=0)
+    layers: dict[str, list[Parameter]] = {}
+    for parameter in parameters:
+        layers.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
+    last = len(layers) - 1
+    return [{"params": params, "lr": rate * share ** (last - i)} for i, params in enumerate(layers.values())]
+
+
+def group_repr(groups: Sequence[Group]) -> str:
+    """Return what an optimizer shows of its groups: nothing if it has one, without settings of its own."""
+    if len(groups) == 1 and not groups[0].own and groups[0].lr is None:
+        return ""
+    return f", groups=[{', '.join(map(repr, groups))}]"

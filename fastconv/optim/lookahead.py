@@ -1,0 +1,48 @@
+"""Lookahead."""
+
+from __future__ import annotations
+
+from fastconv import _validate as validate
+from fastconv.errors import ArgumentError
+from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.optim.nested import Nested
+from fastconv.optim.optimizer import Optimizer
+
+_RULE = UPDATE_RULES["lookahead"]
+
+
+class Lookahead(Nested):
+    """Goes back part of the way after every k steps of another optimizer (Zhang et al. 2019, arXiv:1907.08610).
+
+    After each step whose number k divides, ``slow += alpha * (p - slow); p = slow``; `slow` are at first the parameters
+    as they are when this is made. ``Lookahead(SGD(model.parameters(), 0.1, 0.9))``.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        Whose learning rate and groups are its own.
+    k : int
+    alpha : float
+        Above 0, at most 1.
+    """
+
+    k: int
+    alpha: float
+    state_names = ("slow",)
+
+    def __init__(self, optimizer: Optimizer, *, k: int = 5, alpha: float = 0.5) -> None:
+        self.k = validate.at_least_one(k, "k")
+        self.alpha = validate.number(alpha, "alpha", low=0, open_low=True)
+        if self.alpha > 1:
+            raise ArgumentError(f"alpha: got {alpha!r}; allowed: a number above 0, at most 1")
+        super().__init__((optimizer,))
+
+    def own_settings(self) -> dict[str, float | bool]:
+        """Return k and alpha."""
+        return {"k": self.k, "alpha": self.alpha}
+
+    def after(self) -> None:
+        """Go back part of the way, where k divides the number of the step."""
+        rule, rate, step = _RULE(float(self.k), self.alpha), self.optimizers[0].rate_array, self._step
+        for region, state, pieces in zip(self._regions, self._states, self._pieces[0], strict=True):
+            self.backend.update(rule, region.data, region.grad, state, lr=rate, step=step, pieces=pieces)

@@ -1,0 +1,168 @@
+"""Muon."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fastconv import _validate as validate
+from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError
+from fastconv.kernels.scalars import Scalar
+from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.nn.core.parameter import Parameter
+from fastconv.optim.groups import Group, Trained
+from fastconv.optim.optimizer import Optimizer
+from fastconv.precision import get_precision
+
+_MOMENTUM = UPDATE_RULES["muon_momentum"]
+_ADJUSTMENTS = ("original", "match_rms_adamw", "none")
+
+
+class Muon(Optimizer):
+    """Momentum that is made orthogonal, for matrices (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
+
+    ``m += (1 - momentum) * (grad - m); u = grad + momentum * (m - grad)`` (m itself without `nesterov`);
+    ``p -= lr * weight_decay * p + lr * ratio * orthogonal(u)``, where `orthogonal` takes u, divided by
+    ``max(norm(u), eps)``, through `ns_steps` steps of Newton and Schulz, ``x = a * x + (b * A + c * A @ A) @ x`` with
+    ``A = x @ x.T``: singular values go to about 1. Products are computed in the precision that is set.
+
+    The weight of a convolution is a matrix of its output channels and the rest. Biases and normalisations need another
+    rule, and output layers do better with one::
+
+        matrices = [p for p in model.parameters() if len(p.shape) > 1]
+        others = [p for p in model.parameters() if len(p.shape) < 2]
+        optimizer = Combined(Muon(matrices, lr=0.02), AdamW(others, lr=1e-3))
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter, or of dict
+        Of two axes or more. Or groups of them with a weight decay, momentum, nesterov or eps of their own.
+    lr : float
+    weight_decay : float
+        Decoupled.
+    momentum : float
+        At least 0, below 1.
+    nesterov : bool
+    ns_coefficients : (a, b, c)
+    eps : float
+        Above 0.
+    ns_steps : int
+        At least 1.
+    adjust_lr_fn : str or None
+        The ratio for an (out, rest) matrix: "original", the default, ``sqrt(max(1, out / rest))``; "match_rms_adamw"
+        ``0.2 * sqrt(max(out, rest))`` (Liu et al. 2025, https://arxiv.org/abs/2502.16982); "none" 1.
+    """
+
+    weight_decay: float
+    momentum: float
+    nesterov: bool
+    eps: float
+    rule = UPDATE_RULES["muon"]
+    state_names = _MOMENTUM.state
+    scalars = (*rule.scalars, *_MOMENTUM.settings, Scalar("eps", 1e-7, 0, open_low=True))
+
+    def __init__(
+        self,
+        parameters: Trained,
+        lr: float = 1e-3,
+        *,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: Sequence[float] = (3.4445, -4.7750, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+    ) -> None:
+        self.take(weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, eps=eps)
+        self.ns_coefficients = tuple(validate.number(value, "ns_coefficients") for value in ns_coefficients)
+        if len(self.ns_coefficients) != 3:
+            raise ArgumentError(f"ns_coefficients: got {ns_coefficients!r}; allowed: three numbers")
+        self.ns_steps = validate.at_least(ns_steps, 1, "ns_steps", 99)
+        self.adjust_lr_fn = "original" if adjust_lr_fn is None else adjust_lr_fn
+        if self.adjust_lr_fn not in _ADJUSTMENTS:
+            raise ArgumentError(f"adjust_lr_fn: got {adjust_lr_fn!r}; allowed: None, {', '.join(_ADJUSTMENTS)}")
+        super().__init__(parameters, lr)
+        for parameter in self.parameters:
+            if len(parameter.shape) < 2:
+                raise ArgumentError(
+                    f"parameters: got {parameter.name} of shape {parameter.shape}; allowed: matrices and weights of"
+                    " convolutions, with another optimizer for the rest: Combined(Muon(matrices), AdamW(others))"
+                )
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return the hyperparameters but the learning rate."""
+        more = {"ns_coefficients": list(self.ns_coefficients), "ns_steps": self.ns_steps}
+        return {**(super().settings() or {}), **more, "adjust_lr_fn": self.adjust_lr_fn}
+
+    def _state_of(self, group: Group) -> tuple[str, ...]:
+        return _MOMENTUM.state
+
+    def _update_group(self, number: int) -> None:
+        """Move the momentum in one launch, make it orthogonal, and move the parameters in another."""
+        group, backend = self.groups[number], self.backend
+        chosen = self.settings_in(group)
+        for region, state, pieces in zip(self._regions, self._states, self._pieces[number], strict=True):
+            numbers = {"lr": self._rate_of[number], "step": self._step, "pieces": pieces}
+            update = backend.empty(region.data.shape, region.data.dtype)
+            moved = _MOMENTUM(chosen["momentum"], chosen["nesterov"])
+            backend.update(moved, update, region.grad, state, **numbers)
+            for parameter in group.parameters:
+                if parameter.arena is region.arena:
+                    matrix = region.view(update, parameter).reshape(-1, parameter.shape[-1])
+                    self._orthogonalise(matrix, chosen["eps"], self._ratio(parameter))
+            backend.update(self.rule(chosen["weight_decay"]), region.data, update, {}, **numbers)
+
+    def _ratio(self, parameter: Parameter) -> float:
+        out = parameter.shape[-1]
+        rest = parameter.size // out
+        if self.adjust_lr_fn == "original":
+            return math.sqrt(max(1, out / rest))
+        return 0.2 * math.sqrt(max(out, rest)) if self.adjust_lr_fn == "match_rms_adamw" else 1.0
+
+    def _orthogonalise(self, x: Array, eps: float, ratio: float) -> None:
+        """Put ``ratio * orthogonal(x)`` in place of x, by the Gram matrix of its smaller side."""
+        backend, side = self.backend, min(x.shape)
+        gram, square, polynomial = (backend.empty((side, side), x.dtype) for _ in range(3))
+        norm, current, other = backend.empty((1,), x.dtype), x, backend.empty(x.shape, x.dtype)
+        for step in range(self.ns_steps):
+            self._gram(current, square if step == 0 else gram)
+            if step == 0:
+                backend.normalise_gram(square, eps=eps, out=gram, norm=norm)
+            self._transposed_product(gram, gram, square)
+            factor = ratio if step == self.ns_steps - 1 else 1.0
+            a, b, c = (factor * value for value in self.ns_coefficients)
+            backend.gram_polynomial(gram, square, None if step else norm, coefficients=(a, b, c), out=polynomial)
+            self._times(current, polynomial, other)
+            current, other = other, current
+        if current is not x:
+            backend.copy(current, out=x)
+
+    def _gram(self, x: Array, out: Array) -> None:
+        """Multiply x and itself, the longer side being summed over."""
+        if x.shape[0] >= x.shape[1]:
+            self._transposed_product(x, x, out)
+            return
+        backend, precision = self.backend, get_precision()
+        weight = backend.prepare_dense_weight(
+            x, direction="backward_input", batch=x.shape[0], precision=precision, workspace=backend.pool
+        )
+        backend.dense_backward_input(x, weight, out=out, workspace=backend.pool)
+
+    def _times(self, x: Array, symmetric: Array, out: Array) -> None:
+        """Multiply x by a symmetric matrix on its smaller side."""
+        if x.shape[0] < x.shape[1]:
+            self._transposed_product(symmetric, x, out)
+            return
+        backend, precision = self.backend, get_precision()
+        weight = backend.prepare_dense_weight(
+            symmetric, direction="forward", batch=x.shape[0], precision=precision, workspace=backend.pool
+        )
+        backend.dense(x, weight, None, out=out, workspace=backend.pool)
+
+    def _transposed_product(self, a: Array, b: Array, out: Array) -> None:
+        """Compute ``a.T @ b``."""
+        backend = self.backend
+        backend.dense_backward_weight(b, a, precision=get_precision(), out=out, workspace=backend.pool)

@@ -1,0 +1,246 @@
+"""Optimizers made of optimizers: what they do is one step, counted, captured and undone as one."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fastconv._attributes import settings_of
+from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.nn.core.parameter import Parameter
+from fastconv.nn.core.undo import Snapshot
+from fastconv.optim.groups import Group
+from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.regions import Region, regions
+
+
+class Nested(Optimizer):
+    """Base class: does the steps of its optimizers, and then what `after` says.
+
+    Attributes
+    ----------
+    optimizers : tuple of Optimizer
+    """
+
+    def __init__(self, optimizers: tuple[Optimizer, ...]) -> None:
+        for optimizer in optimizers:
+            if not isinstance(optimizer, Optimizer):
+                raise ArgumentError(
+                    f"optimizer: got {type(optimizer).__name__}; allowed: an optimizer, such as"
+                    " fastconv.optim.SGD(model.parameters())"
+                )
+        self.optimizers = optimizers
+        self._settle()
+        self._states = self._new_states()
+
+    def _settle(self) -> None:
+        self._regions, self.backend = regions(self.parameters), self.optimizers[0].backend
+        self._pieces = [[region.pieces(region.parameters) for region in self._regions]]
+        self._step, self._done = self.optimizers[0]._step, self.optimizers[0]._done
+        self._captured = None
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
+        """Those of all its optimizers."""
+        return tuple(parameter for optimizer in self.optimizers for parameter in optimizer.parameters)
+
+    @property
+    def groups(self) -> tuple[Group, ...]:  # type: ignore[override]
+        """Those of all its optimizers."""
+        return tuple(group for optimizer in self.optimizers for group in optimizer.groups)
+
+    @property
+    def steps(self) -> int:
+        """How many steps were done."""
+        return self.optimizers[0].steps
+
+    @steps.setter
+    def steps(self, value: int) -> None:
+        for optimizer in self.optimizers:
+            optimizer.steps = value
+
+    @property
+    def epoch(self) -> int:
+        """What schedules that go by epochs are called with."""
+        return self.optimizers[0].epoch
+
+    @epoch.setter
+    def epoch(self, value: int) -> None:
+        for optimizer in self.optimizers:
+            optimizer.epoch = value
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first of its optimizers."""
+        return self.optimizers[0].lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.optimizers[0].lr = value
+
+    def rates(self) -> list[float]:
+        """Return the learning rate of each group in the next step."""
+        return [rate for optimizer in self.optimizers for rate in optimizer.rates()]
+
+    def apply(self, change: Callable[[], bool]) -> bool:
+        """Count a step in all its optimizers and do it by `change`: see `Optimizer.apply`."""
+        for optimizer in self.optimizers:
+            change = functools.partial(optimizer.apply, change)
+        return change()
+
+    def update(self) -> None:
+        """Run the kernels of a step."""
+        for optimizer in self.optimizers:
+            optimizer.update()
+        self.after()
+
+    def after(self) -> None:
+        """Run the kernels that come behind those of its optimizers."""
+
+    def arrays(self) -> list[Array]:
+        """Return the arrays that `update` reads or writes, but for the gradients."""
+        return [*self._state_arrays(), *(array for optimizer in self.optimizers for array in optimizer.arrays())]
+
+    def changed(self) -> list[Array]:
+        """Return the arrays that `update` writes."""
+        return [*self._state_arrays(), *(array for optimizer in self.optimizers for array in optimizer.changed())]
+
+    def settings(self) -> dict[str, Any] | None:
+        """Return its own hyperparameters, and those of its optimizers; None if one of them does not declare them."""
+        inner = [settings_of(optimizer) for optimizer in self.optimizers]
+        return None if None in inner else {**self.own_settings(), "optimizers": inner}
+
+    def own_settings(self) -> dict[str, float | bool]:
+        """Return what decides what `after` does beside its arrays."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its own state, and that of its optimizers as "optimizers"; all tensors stand in one dict."""
+        inner = [optimizer.state_dict() for optimizer in self.optimizers]
+        tensors = {name: array for state in inner for name, array in state.pop("tensors").items()}
+        own = {f"{name}/{p.name}": self.backend.to_numpy(view).copy() for name, p, view in self._views()}
+        state: dict[str, Any] = {"kind": type(self).__name__, "steps": self.steps, "lr": self.lr}
+        return state | {"settings": self.settings(), "optimizers": inner, "tensors": tensors | own}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state that `state_dict` gave: all or nothing; CheckpointError if it is that of something else."""
+        self.check_state(state)
+        own, before = self.snapshot(), [optimizer.state_dict() for optimizer in self.optimizers]
+        try:
+            for name, parameter, view in self._views():
+                values = self.backend.asarray(state["tensors"][f"{name}/{parameter.name}"], view.dtype)
+                self.backend.copy(values.reshape(view.shape), out=view)
+            for optimizer, values in zip(self.optimizers, self._inner(state), strict=True):
+                optimizer.load_state_dict(values)
+        except BaseException:
+            own.put_back()
+            for optimizer, values in zip(self.optimizers, before, strict=True):
+                optimizer.load_state_dict(values)
+            raise
+
+    def check_state(self, state: Mapping[str, Any]) -> None:
+        """Refuse a state that `load_state_dict` cannot take."""
+        kind, count = type(self).__name__, len(state.get("optimizers", ()))
+        if state["kind"] != kind:
+            raise CheckpointError(f"state: got that of {state['kind']}; allowed: that of {kind}")
+        if count != len(self.optimizers):
+            raise CheckpointError(f"state: got that of {count} optimizers; allowed: that of {len(self.optimizers)}")
+        wanted = {f"{name}/{p.name}": p for name, p, _ in self._views()}
+        for key, parameter in wanted.items():
+            got = state["tensors"].get(key)
+            if got is None or got.shape != parameter.shape or got.dtype != parameter.array.dtype:
+                raise CheckpointError(
+                    f"state: got {'none' if got is None else f'{got.dtype} {got.shape}'} for {key}; allowed:"
+                    f" {parameter.array.dtype} {parameter.shape}"
+                )
+        for optimizer, values in zip(self.optimizers, self._inner(state), strict=True):
+            optimizer.check_state(values)
+
+    def _inner(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the states of its optimizers, each with its tensors; those of nobody go to the first."""
+        own = {f"{name}/{parameter.name}" for name, parameter, _ in self._views()}
+        others = {name: array for name, array in state["tensors"].items() if name not in own}
+        result = []
+        for optimizer, values in reversed([*zip(self.optimizers, state["optimizers"], strict=True)]):
+            mine = others
+            if optimizer is not self.optimizers[0]:
+                names = {parameter.name for parameter in optimizer.parameters}
+                mine = {key: array for key, array in others.items() if key.partition("/")[2] in names}
+                others = {key: array for key, array in others.items() if key not in mine}
+            result.append({**values, "tensors": mine})
+        return result[::-1]
+
+    def snapshot(self) -> Snapshot:
+        """Return the present values of the arrays of state."""
+        inner = [array for o in self.optimizers for array in (o._done, *o._all_state_arrays())]
+        return Snapshot(self.backend, [*self._state_arrays(), *inner])
+
+    def _all_state_arrays(self) -> list[Array]:
+        return [*self._state_arrays(), *(array for o in self.optimizers for array in o._all_state_arrays())]
+
+    def __repr__(self) -> str:
+        own = "".join(f", {name}={value}" for name, value in self.own_settings().items())
+        return f"{type(self).__name__}({', '.join(map(repr, self.optimizers))}{own})"
+
+    def _state_of(self, group: Group) -> tuple[str, ...]:
+        return self.state_names
+
+    @property
+    def rate_array(self) -> Array:
+        """The learning rate of the first group, where kernels read it."""
+        return self.optimizers[0].rate_array
+
+    def _check_home(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer._check_home()
+
+    def _first(self, name: str, region: Region) -> Array:
+        """Return an array of state as it is at first: the parameters, and what lies between them."""
+        array = self.backend.empty(region.data.shape, region.data.dtype)
+        self.backend.copy(region.data, out=array)
+        return array
+
+
+class Combined(Nested):
+    """Several optimizers, each of parameters of its own: one step of all.
+
+    ``Combined(Muon(matrices, lr=0.02), AdamW(others, lr=1e-3))``. The learning rates keep the ratios that they have
+    when it is made: setting `lr`, as a schedule does, sets that of the first, and moves the others in proportion.
+
+    Parameters
+    ----------
+    optimizers : Optimizer
+        Two or more, without a parameter in common, on one backend.
+    """
+
+    def __init__(self, *optimizers: Optimizer) -> None:
+        if len(optimizers) < 2:
+            raise ArgumentError(f"optimizers: got {len(optimizers)}; allowed: two or more")
+        super().__init__(optimizers)
+        first = optimizers[0].lr
+        if not first:
+            raise ArgumentError("optimizers: got a first one with lr 0; allowed: one above 0, which others are set by")
+        self._ratios = tuple(optimizer.lr / first for optimizer in optimizers)
+        owner: dict[Parameter, Optimizer] = {}
+        for optimizer in optimizers:
+            for parameter in optimizer.parameters:
+                if parameter in owner:
+                    raise ArgumentError(f"optimizers: got {parameter.name} in two of them; allowed: each once")
+                owner[parameter] = optimizer
+        if len({optimizer.backend.name for optimizer in optimizers}) > 1 or len({o.steps for o in optimizers}) > 1:
+            raise ArgumentError("optimizers: got some on other backends, or after other steps; allowed: all on one")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the first; setting it moves the others in proportion."""
+        return self.optimizers[0].lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        if value == self.optimizers[0].lr:
+            return
+        self.optimizers[0].lr = value
+        for optimizer, ratio in zip(self.optimizers[1:], self._ratios[1:], strict=True):
+            optimizer.lr = self.optimizers[0].lr * ratio
