@@ -79,7 +79,7 @@ class Optimizer(Declared):
         self._lr = validate.number(value, "lr", low=0)
 
     def step(self) -> None:
-        """Change the parameters by their gradients; those that got none have a gradient of zero.
+        """Change the parameters by their gradients; those that got none have a gradient of zero, frozen ones stay.
 
         All of them or none, whatever interrupts it: see `apply`.
 
@@ -88,7 +88,7 @@ class Optimizer(Declared):
         BackendMismatchError
             The model was moved to another backend since this optimizer was made.
         ArgumentError
-            The model was built again since.
+            The model was built again since, or all parameters are frozen.
         """
         self.apply(self._update_whole)
 
@@ -127,7 +127,8 @@ class Optimizer(Declared):
 
     def _touch(self) -> None:
         for parameter in self.parameters:
-            parameter.touch()
+            if not parameter.is_frozen:
+                parameter.touch()
 
     def _is_done(self, number: int) -> bool:
         """Tell whether `update` came to its end in the step of this number; waits for the device."""
@@ -141,7 +142,10 @@ class Optimizer(Declared):
     def update(self) -> None:
         """Run the kernels of a step; what `apply` calls, or captures and repeats."""
         for run, state in zip(self._runs, self._states, strict=True):
-            self._update(run.data, run.grad(), state, self._lr_array, self._step)
+            for piece in run.trained():
+                part = slice(piece.begin - run.begin, piece.end - run.begin)
+                mine = state if piece is run else {name: array[part] for name, array in state.items()}
+                self._update(piece.data, piece.grad(), mine, self._lr_array, self._step)
         self.backend.copy(self._step, out=self._done)
 
     def _update_whole(self) -> bool:
@@ -154,7 +158,8 @@ class Optimizer(Declared):
             return None
         for parameter in self.parameters:
             parameter.complete_grad()
-        settings = (self.backend.num_threads, *declared.values())
+        frozen = tuple(parameter.is_frozen for parameter in self.parameters)
+        settings = (self.backend.num_threads, frozen, *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None
             self._captured = settings, self.backend.capture(self.update)
@@ -285,6 +290,11 @@ class Optimizer(Declared):
         if any(parameter.retired for parameter in self.parameters):
             raise ArgumentError(
                 "parameters: got those of a model that was built again; allowed: an optimizer made afterwards"
+            )
+        if all(parameter.is_frozen for parameter in self.parameters):
+            raise ArgumentError(
+                f"parameters: got {len(self.parameters)}, all of them frozen; allowed: at least one that is not"
+                " (layer.unfreeze() lets those of a layer be trained)"
             )
         for run in self._runs:
             arena = run.arena

@@ -110,7 +110,8 @@ class CapturedStep:
         return len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
 
     def _around(self, seed: int) -> tuple[Any, ...]:
-        return get_precision(), get_algorithm(), self._backend.num_threads, seed
+        frozen = tuple(parameter.is_frozen for parameter in self._parameters)
+        return get_precision(), get_algorithm(), self._backend.num_threads, seed, frozen
 
     def _declared(self) -> list[Mapping[str, Any] | None]:
         return [part.settings() for part in self._parts]

@@ -32,9 +32,9 @@ try:
     from fastconv.kernels.cpu.conv import conv2d as conv
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
+    from fastconv.kernels.cpu.elementwise import clipping, maps, move, optimizer, pointwise, reduce
     from fastconv.kernels.cpu.elementwise import dropout as dropping
-    from fastconv.kernels.cpu.elementwise import maps, move, optimizer, pointwise, reduce
-    from fastconv.kernels.cpu.loss import losses, metrics
+    from fastconv.kernels.cpu.loss import losses, metrics, weights
     from fastconv.kernels.cpu.norm import backward, forward
     from fastconv.kernels.cpu.norm import batch_norm as norm
     from fastconv.kernels.cpu.pool import avg_pool, max_pool
@@ -167,11 +167,15 @@ class NumbaBackend(Backend):
     scale = staticmethod(maps.scale)
     copy = staticmethod(maps.copy)
     fill = staticmethod(maps.fill)
+    clip = staticmethod(clipping.clip)
+    sum_squares = staticmethod(clipping.sum_squares)
+    clip_norm = staticmethod(clipping.clip_norm)
     concatenate = staticmethod(move.concatenate)
     split = staticmethod(move.split)
     subsample_pad = staticmethod(move.subsample_pad)
     subsample_pad_backward = staticmethod(move.subsample_pad_backward)
     loss_and_grad = staticmethod(losses.loss_and_grad)
+    loss_divisor = staticmethod(weights.loss_divisor)
     count_correct = staticmethod(metrics.count_correct)
     count_confusions = staticmethod(metrics.count_confusions)
     sum_errors = staticmethod(metrics.sum_errors)

@@ -19,8 +19,8 @@ from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
+from fastconv.kernels.cuda.elementwise import clipping, elementwise, move, optimizer, pointwise, reduce
 from fastconv.kernels.cuda.elementwise import dropout as dropping
-from fastconv.kernels.cuda.elementwise import elementwise, move, optimizer, pointwise, reduce
 from fastconv.kernels.cuda.loss import losses, metrics
 from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.pool import avg_pool, max_pool
@@ -97,11 +97,15 @@ class CudaBackend(Backend):
     scale = OnDevice(elementwise.scale)
     copy = OnDevice(elementwise.copy)
     fill = OnDevice(elementwise.fill)
+    clip = OnDevice(clipping.clip)
+    sum_squares = OnDevice(clipping.sum_squares)
+    clip_norm = OnDevice(clipping.clip_norm)
     concatenate = OnDevice(move.concatenate)
     split = OnDevice(move.split)
     subsample_pad = OnDevice(move.subsample_pad)
     subsample_pad_backward = OnDevice(move.subsample_pad_backward)
     loss_and_grad = OnDevice(losses.loss_and_grad)
+    loss_divisor = OnDevice(losses.loss_divisor)
     count_correct = OnDevice(metrics.count_correct)
     count_confusions = OnDevice(metrics.count_confusions)
     sum_errors = OnDevice(metrics.sum_errors)

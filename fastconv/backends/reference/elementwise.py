@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Pair
+from fastconv.backends.contract.types import Array, Pair, Workspace
 
 
 class NumpyElementwise(Backend):
@@ -21,6 +21,17 @@ class NumpyElementwise(Backend):
     @np.errstate(all="ignore")
     def scale(self, x: Array, *, factor: float, out: Array) -> None:
         np.multiply(x, factor, out=out)
+
+    def clip(self, x: Array, *, limit: float, out: Array) -> None:
+        np.clip(x, -limit, limit, out=out)
+
+    @np.errstate(all="ignore")
+    def sum_squares(self, x: Array, *, out: Array, workspace: Workspace) -> None:
+        out[0] = np.square(x, dtype=np.float64).sum()
+
+    @np.errstate(all="ignore")
+    def clip_norm(self, x: Array, squares: Array, *, limit: float, out: Array) -> None:
+        np.multiply(x, np.minimum(1.0, limit / (np.sqrt(squares.sum()) + 1e-6)), out=out)
 
     def copy(self, x: Array, *, out: Array) -> None:
         out[...] = x

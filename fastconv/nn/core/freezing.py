@@ -1,0 +1,34 @@
+"""Which parameters are frozen: set for all or none of a layer, and noticed by what depends on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastconv.nn.core.parameter import Parameter
+
+_state: object = object()
+
+
+def freezing_state() -> object:
+    """Return what is another object whenever a parameter of any model was frozen or unfrozen; no copy is equal."""
+    return _state
+
+
+def set_frozen(parameters: Iterable[Parameter], frozen: bool) -> None:
+    """Freeze parameters, or let them be trained again: all, or none where it is interrupted."""
+    before = [(parameter, parameter.is_frozen) for parameter in parameters]
+    try:
+        _note_change()
+        for parameter, _ in before:
+            parameter.set_frozen(frozen)
+    except BaseException:
+        for parameter, was in before:
+            parameter.set_frozen(was)
+        raise
+    finally:
+        _note_change()
+
+
+def _note_change() -> None:
+    global _state
+    _state = object()
