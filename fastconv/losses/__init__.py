@@ -24,6 +24,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "DeclaredLoss",
     "Huber",
+    "ListedLoss",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",

@@ -227,7 +227,8 @@ class Operations(Losses):
     def clip_norm(self, x: Array, squares: Array, *, limit: float, out: Array) -> None:
         """``x * min(1, limit / (sqrt(sum of squares) + 1e-6))``, as PyTorch's ``clip_grad_norm_``; `out` may be `x`.
 
-        `squares` is (parts,), float64. Where their sum is infinite, the factor is 0; where it is NaN, so is all.
+        `squares` is (parts,), float64. Where their sum is infinite, the factor is 0; where it is NaN, so is all
+        but what is 0.
         """
 
     @abc.abstractmethod

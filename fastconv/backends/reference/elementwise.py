@@ -31,7 +31,8 @@ class NumpyElementwise(Backend):
 
     @np.errstate(all="ignore")
     def clip_norm(self, x: Array, squares: Array, *, limit: float, out: Array) -> None:
-        np.multiply(x, np.minimum(1.0, limit / (np.sqrt(squares.sum()) + 1e-6)), out=out)
+        factor = np.minimum(1.0, limit / (np.sqrt(squares.sum()) + 1e-6))
+        out[...] = np.where(x == 0, x, x * factor)
 
     def copy(self, x: Array, *, out: Array) -> None:
         out[...] = x

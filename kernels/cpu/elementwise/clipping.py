@@ -10,7 +10,7 @@ import numpy as np
 
 from ..runtime.launch import device, kernel, launch
 from ..vector.memory import TASK_ELEMENTS, load, store
-from ..vector.simd import address, itemsize, lanes, vfma, vselect_gt, vsplat, vsum
+from ..vector.simd import address, itemsize, lanes, vfma, vselect_eq, vselect_gt, vsplat, vsum
 from .maps import make_unary, run_unary
 
 _SUM_VECTORS = 32
@@ -61,11 +61,12 @@ def scale_to_norm(begin, end, x, squares, limit, out):
     for i in range(squares.size):
         total += squares[i]
     factor = limit / (math.sqrt(total) + 1e-6)
-    by = vsplat(1.0 if factor > 1.0 else factor, dt)
+    by, zero = vsplat(1.0 if factor > 1.0 else factor, dt), vsplat(0, dt)
     stop = min(end * TASK_ELEMENTS, x.size)
     for i in range(begin * TASK_ELEMENTS, stop, width):
         count = min(width, stop - i)
-        store(address(out) + i * size, load(address(x) + i * size, count, dt) * by, count, dt)
+        value = load(address(x) + i * size, count, dt)
+        store(address(out) + i * size, vselect_eq(value, zero, value, value * by), count, dt)
 
 
 def clip(x, *, limit, out):

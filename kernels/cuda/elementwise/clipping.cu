@@ -36,5 +36,5 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     for (int i = 0; i < parts; ++i) total += squares[i];
     const double factor = limit / (sqrt(total) + 1e-6);
     const T by = (T)(factor > 1 ? 1.0 : factor);
-    map(x, out, n, [by](T v) { return v * by; });
+    map(x, out, n, [by](T v) { return v == T(0) ? v : v * by; });
 }
