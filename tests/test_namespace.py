@@ -61,7 +61,10 @@ NAMES = {
     ],
     "optim": ["SGD", "Adam", "Optimizer", "schedules"],
     "models": ["keras_cnn", "lenet5", "mlp", "resnet9", "resnet20"],
-    "training": ["Callback", "History", "ModelCheckpoint", "ProgressDisplay", "StepInfo", "Trainer", "Training"],
+    "training": [
+        *("Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "History", "ModelCheckpoint", "ProgressDisplay"),
+        *("StepInfo", "Trainer", "Training"),
+    ],
     "testing": [
         "AdjointReport",
         "CheckError",

@@ -24,7 +24,6 @@ __all__ = [
     "BinaryCrossEntropy",
     "DeclaredLoss",
     "Huber",
-    "ListedLoss",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",

@@ -21,7 +21,7 @@ class Clip(abc.ABC):
     Parameters
     ----------
     limit : float
-        Above 0.
+        Above 0. One that is never reached, 1e30 for instance, only measures: see `Trainer.gradient_norm`.
     """
 
     limit: float

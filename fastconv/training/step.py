@@ -10,7 +10,8 @@ from typing import NamedTuple
 from fastconv import random
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
-from fastconv.losses import ListedLoss, Loss, loss_and_grad
+from fastconv.losses import Loss, loss_and_grad
+from fastconv.losses.listed import ListedLoss
 from fastconv.nn import Layer, Parameter
 from fastconv.optim import Optimizer
 from fastconv.training.clipping import Clip
