@@ -28,6 +28,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.metrics import Metric
+from fastconv.nn.core.freezing import freeze_only, frozen_names
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
@@ -258,11 +259,15 @@ class Trainer(Stepping):
         return totals.means()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `restore` needs to one file, all or nothing: weights, optimizer, counters, history."""
+        """Write all that `restore` needs to one file, all or nothing.
+
+        That is weights and which of them are frozen, optimizer, counters, history.
+        """
         state = self.optimizer.state_dict()
         tensors = {f"model/{name}": array for name, array in host_tensors(self.model).items()}
         tensors |= {f"optimizer/{name}": array for name, array in state.pop("tensors").items()}
         counters = {"step": self.step, "epoch": self.epoch, "seed": self.seed, "history": self.history.history}
+        counters["frozen"] = frozen_names(self.model.named_tensors())
         write_tensors(path, tensors, {"kind": "training state", "optimizer": state, **counters})
 
     def restore(self, path: str | os.PathLike[str]) -> None:
@@ -290,14 +295,18 @@ class Trainer(Stepping):
         before, tensors_before = {name: getattr(self, name) for name in values}, self.model.tensors()
         arrays = Snapshot(self.model.backend, arenas_of(tensors_before))
         optimizer, steps, lr = self.optimizer.snapshot(), self.optimizer.steps, self.optimizer.lr
+        named = self.model.named_tensors()
+        frozen = frozen_names(named)
         try:
             set_tensors(self.model, weights)
+            freeze_only(named, metadata.get("frozen", ()))
             self.optimizer.load_state_dict(state)
             for name, value in values.items():
                 setattr(self, name, value)
         except BaseException:
             arrays.put_back()
             touch_all(tensors_before)
+            freeze_only(named, frozen)
             optimizer.put_back()
             self.optimizer.steps, self.optimizer.lr = steps, lr
             for name, value in before.items():

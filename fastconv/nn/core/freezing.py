@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 
-from fastconv.nn.core.parameter import Parameter
+from fastconv.nn.core.parameter import Buffer, Parameter
 
 _state: object = object()
 
@@ -27,6 +27,18 @@ def set_frozen(parameters: Iterable[Parameter], frozen: bool) -> None:
         raise
     finally:
         _note_change()
+
+
+def frozen_names(tensors: Mapping[str, Buffer]) -> list[str]:
+    """Return the names of those that are frozen."""
+    return [name for name, tensor in tensors.items() if isinstance(tensor, Parameter) and tensor.is_frozen]
+
+
+def freeze_only(tensors: Mapping[str, Buffer], names: Collection[str]) -> None:
+    """Freeze those parameters that have these names, and no others."""
+    parameters = {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Parameter)}
+    set_frozen((parameter for name, parameter in parameters.items() if name in names), True)
+    set_frozen((parameter for name, parameter in parameters.items() if name not in names), False)
 
 
 def _note_change() -> None:

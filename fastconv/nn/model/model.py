@@ -160,7 +160,7 @@ class Layer(AbstractLayer):
         No gradient of what is frozen is computed, and it stays zero; backward ends where nothing before is trained.
         Optimizers leave frozen parameters alone, decay and momentum too. A frozen `BatchNorm2d` normalises with its
         running statistics, which do not move, in training as well; a frozen `Dropout` drops. Captured steps are
-        captured anew. Copies, pickles and `to` keep what is frozen, files of weights do not.
+        captured anew. Copies, pickles, `to` and `Trainer.save` keep what is frozen, files of weights do not.
 
         Parameters
         ----------
