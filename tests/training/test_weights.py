@@ -111,7 +111,7 @@ def test_captured_and_replayed(backend, rng, monkeypatch):
         emulator_or_skip()
     with fc.use_backend(backend):
         x, y, w = data_of(rng, 16, np.float32)
-        results = []
+        x, y, results = fc.asarray(x), fc.asarray(y), []
         for capture in (False, True):
             trainer = trainer_of(dtype=np.float32, capture=capture)
             with monkeypatch.context() as patch:

@@ -14,6 +14,7 @@ from fastconv.errors import ArgumentError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.nn.fused.plan import Plan
 from fastconv.optim import SGD, Adam
+from tests.backends.emulator.emulated import emulator_or_skip
 
 MODELS = {
     "conv-relu-pool": lambda: (nn.Conv2d(8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) * 1,
@@ -203,14 +204,20 @@ def test_optimizers_leave_it_alone(make, capture, rng):
             assert trainer._captured.works
 
 
-def test_captured_as_not_captured(rng):
-    with fc.use_backend("numba"):
-        batches, results = [batch_of(rng) for _ in range(8)], []
+@pytest.mark.parametrize(
+    ("backend", "names", "captures"),
+    [("numba", ("conv-norm-relu", "residual-relu"), 4), ("cuda-emulator", ("conv-norm-relu",), 3)],
+)
+def test_captured_as_not_captured(backend, names, captures, rng):
+    if backend == "cuda-emulator":
+        emulator_or_skip()
+    with fc.use_backend(backend):
+        batches, results = [batch_of(rng, size=2) for _ in range(8)], []
         for capture in (False, True):
-            model = model_of("conv-norm-relu", "residual-relu")
+            model = model_of(*names)
             optimizer = SGD(model.parameters(), 0.05, 0.9)
             trainer = fc.Trainer(model, SoftmaxCrossEntropy(), optimizer, seed=1, capture=capture)
-            losses = []
+            losses, captured = [], []
             for i, batch in enumerate(batches):
                 if i == 2:
                     model.freeze("0", "1")
@@ -220,7 +227,9 @@ def test_captured_as_not_captured(rng):
                 if i == 6:
                     model.unfreeze()
                 losses.append(float(trainer.train_step(*batch)))
-            results.append((losses, {t.name: np.array(t.data) for t in model.tensors()}))
+                captured.append(trainer._captured)
+            results.append((losses, {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}))
+        assert len(set(map(id, captured))) == captures  # each is replayed
         assert trainer._captured.works
         assert results[0][0] == results[1][0]
         for name, value in results[0][1].items():
