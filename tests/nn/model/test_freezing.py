@@ -451,3 +451,19 @@ def test_same_as_pytorch(backend, case):
     for mine, other, axes in pairs:
         value = np.array(fc.to_numpy(mine.data)).transpose(axes)
         np.testing.assert_allclose(value, other.detach().numpy(), rtol=1e-10, atol=1e-12, err_msg=mine.name)
+
+
+def test_to_the_bit_where_kernels_go_back_through_a_pooling_at_once(rng):
+    """On the CPU one kernel does the gradients of weight and input, or that of the input alone."""
+    with fc.use_backend("numba"):
+        layers = [nn.Conv2d(32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 3, padding=1), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Dense(3)).build((16, 16, 8), seed=1)
+        x, y = rng.standard_normal((4, 16, 16, 8)).astype(np.float32), np.arange(4, dtype=np.int32) % 3
+        whole, whole_input = gradients(model, x, y)
+        for path in ("0", "3"):
+            model.unfreeze().freeze(path)
+            found, found_input = gradients(model, x, y)
+            assert found_input.tobytes() == whole_input.tobytes()
+            for name in whole:
+                same = found[name].tobytes() == whole[name].tobytes()
+                assert same is not name.startswith(f"{path}."), name
