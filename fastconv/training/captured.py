@@ -82,11 +82,10 @@ class CapturedStep:
         self._backend: Backend = model.backend
         self._parameters = tuple(model.parameters())
         self.form = form_of(batch)
-        self._x = self._backend.empty(x.shape, x.dtype)
-        self._backend.copy(x, out=self._x)
+        self._x = self._copied(x)
         targets = loss.checked_targets(y, (x.shape[0], *model.infer(x.shape[1:])), model.dtype)
-        self._y = self._backend.asarray(np.zeros(targets.shape, targets.dtype))
-        self._weight = None if weight is None else self._backend.asarray(np.ones(weight.shape, weight.dtype))
+        self._y = self._copied(targets)  # which the loss looks at when it is captured
+        self._weight = None if weight is None else self._copied(weight)
         self._step = self._backend.asarray(np.zeros(1, np.int64))
         self.statistics = arenas_of(model.buffers())
         # What has no settings, and cannot get any, need not be asked before each step.
@@ -97,6 +96,11 @@ class CapturedStep:
         self._done = Done(None, None)
         self._replay = self._capture()
         self.works = self._replay is not None
+
+    def _copied(self, array: Array) -> Array:
+        copied = self._backend.empty(array.shape, array.dtype)
+        self._backend.copy(array, out=copied)
+        return copied
 
     def fits(self, model: Layer, loss: object, optimizer: Optimizer, how: StepSettings) -> bool:
         """Tell whether everything but the batch is as it was when the step was captured."""

@@ -148,8 +148,8 @@ class Trainer(Stepping):
         return f"Trainer(epoch {self.epoch}, step {self.step}, {self.loss!r}, {self.optimizer!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copy and pickle without the captured step, which is captured again."""
-        return {**vars(self), "_captured": None}
+        """Copy and pickle without the captured step, which is captured again, and what only lasts for a step."""
+        return {**vars(self), "_captured": None, "_squares": None}
 
     def fit(
         self,
