@@ -7,9 +7,10 @@ import fastconv as fc
 from benchmarks import torch_peer
 from benchmarks.measure import Peer, compare, largest_error, on_lines
 from benchmarks.shapes import ACTIVATIONS
-from fastconv import metrics
+from fastconv import metrics, nn
 from fastconv.backends.contract.types import RandomKey
 from fastconv.losses import LOSSES, SoftmaxCrossEntropy
+from fastconv.training import ClipGlobalNorm, ClipNorm, ClipValue
 
 F = fc.functional
 KEY = RandomKey(seed=1, stream=0, step=0)
@@ -161,6 +162,36 @@ def bench_loss(benchmark, torch, rng, name, shape):
         theirs = _torch_losses(torch, shape[1])[name]
         peers.append(Peer("torch", lambda: torch.autograd.grad(theirs(leaf, targets), leaf)))
     compare(benchmark, lambda: call(x, y), peers, error=error)
+
+
+@pytest.mark.parametrize("size", [120_000, 11_000_000])
+@pytest.mark.parametrize("kind", [ClipValue, ClipNorm, ClipGlobalNorm], ids=lambda kind: kind.__name__)
+def bench_clip(benchmark, torch, rng, kind, size):
+    """Gradients of six layers, `size` numbers; from the second time on they are within the limit already."""
+    width = int((size / 6) ** 0.5)
+    model = nn.Sequential(*(nn.Dense(width) for _ in range(6))).build((width,))
+    parameters = list(model.parameters())
+    for p in parameters:
+        p.add_grad(rng.standard_normal(p.shape).astype(np.float32))
+    theirs = []
+    if torch is not None:
+        theirs = [torch.nn.Parameter(torch.zeros(p.shape)) for p in parameters]
+        for peer, p in zip(theirs, parameters, strict=True):
+            peer.grad = torch.from_numpy(p.grad.copy())
+    utils = None if torch is None else torch.nn.utils
+    peer = {
+        ClipValue: lambda: utils.clip_grad_value_(theirs, 1.0),
+        ClipNorm: lambda: [utils.clip_grad_norm_([each], 1.0) for each in theirs],
+        ClipGlobalNorm: lambda: utils.clip_grad_norm_(theirs, 1.0),
+    }[kind]
+    clip, backend = kind(1.0), model.backend
+    clip.apply(backend, parameters)
+    if torch is not None:
+        peer()
+        error = max(largest_error(p.grad, each.grad.numpy()) for p, each in zip(parameters, theirs, strict=True))
+        assert error < 1e-5
+    peers = [] if torch is None else [Peer("torch", peer)]
+    compare(benchmark, lambda: clip.apply(backend, parameters), peers)
 
 
 @pytest.mark.parametrize("name", ["Accuracy", "TopKAccuracy", "ConfusionMatrix", "R2Score"])

@@ -19,6 +19,7 @@ from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.layer import AbstractLayer, paths_of
 from fastconv.nn.fused.plan import Plan, make_plan
+from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import Step, run_forward, stored_dtype, watcher
 from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
@@ -44,6 +45,8 @@ class Row:
         Why a convolution's kernels were chosen, forward and backward.
     kept : tuple of str
         Which of its arrays are stored as bfloat16 in training: "output", "convolution and its gradient".
+    frozen : tuple of str
+        Which of the layers are frozen: there is no gradient of their parameters.
     """
 
     names: tuple[str, ...]
@@ -53,6 +56,7 @@ class Row:
     backward: list[str] = field(default_factory=list)
     reasons: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class Explanation:
             if row.operations:
                 lines.append(f"    fused:    {', '.join(row.operations)}")
             lines += [f"    because:  {reason}" for reason in row.reasons]
+            if row.frozen:
+                lines.append(f"    frozen:   {', '.join(row.frozen)}")
             if row.kept:
                 lines.append(f"    bfloat16: {', '.join(row.kept)}")
             for label, kernels in (("forward: ", row.forward), ("backward:", row.backward)):
@@ -143,11 +149,15 @@ class _Watch:
 
 
 def _row(step: Step, paths: dict[int, str]) -> Row:
+    inside = [layer for layer in step.layers if not layer.children()]
+    if isinstance(step, ResidualActivation):
+        inside += step.last.layers
     return Row(
         tuple(paths.get(id(layer), "") for layer in step.layers),
         tuple(type(layer).__name__ for layer in step.layers),
         (*step.forward_operations, *step.backward_operations),
         kept=step.stored if stored_dtype(step.layers[0]) != step.layers[0].dtype else (),
+        frozen=tuple(paths.get(id(layer), "") for layer in inside if isinstance(layer, Layer) and layer.is_frozen),
     )
 
 

@@ -178,7 +178,7 @@ def _of_function(function: Function, arrays: Sequence[np.ndarray], seed: int) ->
 
 
 def _of_layer(layer: Layer, x: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], _Run]:
-    backend, parameters = layer.backend, layer.parameters()
+    backend, parameters = layer.backend, [each for each in layer.parameters() if not each.is_frozen]
     variables = {"x": x, **{p.name: np.array(backend.to_numpy(p.array)) for p in parameters}}
     current = dict(variables)  # of the layer's parameters, those that differ from what it holds are set
 

@@ -75,7 +75,8 @@ NAMES = {
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
     ],
     "training": [
-        *("CSVLogger", "Callback", "EarlyStopping", "History", "JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),
+        *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),
+        *("JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),
         *("ProgressDisplay", "RangeTest", "StepInfo", "TensorBoardLogger", "TimeLimit", "Trainer", "Training"),
         *("diagnostics", "find_learning_rate"),
     ],

@@ -36,9 +36,9 @@ class DataLoader(Declared):
 
     Parameters
     ----------
-    dataset : Dataset, or pair of arrays (x, y) with a row for each sample
+    dataset : Dataset, or arrays (x, y) or (x, y, weight) with a row for each sample
         x is uint8 (M, H, W, C), or float32 or float64 (M, ...); y is as the loss takes it, class numbers (M,) for
-        instance.
+        instance; weight, (M,), is what each sample counts in training.
     batch_size : int
     shuffle : bool
         A new random order in each epoch.
@@ -64,6 +64,7 @@ class DataLoader(Declared):
         ``(image / 255 - mean) / std``, or ``(x - mean) / std``.
     labels : (batch,) int32 array of the active backend, or (batch, ...), the rows of y
         With `Mixup` or `CutMix` (batch, classes) of the type of x: rows of shares, for `SoftmaxCrossEntropy`.
+    weight : (batch,) array, if the data set has weights
 
     Raises
     ------
@@ -73,7 +74,7 @@ class DataLoader(Declared):
 
     def __init__(
         self,
-        dataset: Dataset | tuple[Array, Array],
+        dataset: Dataset | tuple[Array, Array] | tuple[Array, Array, Array],
         batch_size: int = 128,
         *,
         shuffle: bool = True,
@@ -86,7 +87,7 @@ class DataLoader(Declared):
         dtype: Any = None,
     ) -> None:
         self.dataset = dataset
-        self._x, self._y = _arrays(dataset)
+        self._x, self._y, *self._weight = _arrays(dataset)
         self.batch_size = validate.at_least(batch_size, 1, "batch_size")
         self.shuffle = _truth(shuffle, "shuffle")
         self.sampling = sampling
@@ -116,7 +117,7 @@ class DataLoader(Declared):
         if not self._of_images:
             self._x = self._normalised(self._x, changed=mean is not None or std is not None)
         self.epoch = 0
-        self._resident: tuple[Backend, Array, Array] | None = None
+        self._resident: tuple[Backend, Array, list[Array]] | None = None
 
     def _check_range(self, name: str, numbers: tuple[float, ...]) -> None:
         """Refuse numbers that would make batches which are not finite."""
@@ -144,7 +145,7 @@ class DataLoader(Declared):
         """Make `epoch` the number of the epoch that the next ``iter()`` begins; each epoch begun counts it up."""
         self.epoch = validate.at_least(epoch, 0, "epoch")
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
         epoch = self.epoch
         self.epoch += 1
         return self._images(epoch) if self._of_images else self._rows(epoch)
@@ -161,40 +162,42 @@ class DataLoader(Declared):
     def _of_images(self) -> bool:
         return bool(self._x.dtype == np.uint8)
 
-    def _images(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+    def _images(self, epoch: int) -> Iterator[tuple[Array, ...]]:
         backend = get_backend()
         order = self._order(epoch)
-        labels = take_rows(backend, self._on(backend)[1], backend.asarray(order))
+        indices_of_all = backend.asarray(order)
+        rest = [take_rows(backend, array, indices_of_all) for array in self._on(backend)[1]]
         mean, std = (backend.asarray(np.array(values, self.dtype)) for values in (self.mean, self.std))
         change = self._change or _NOTHING
         shape = self._x.shape[1:]
-        targets = backend.to_numpy(labels) if self._classes else labels
+        targets = backend.to_numpy(rest[0]) if self._classes else rest[0]
         sources = self._sources(backend, order)
         for number, ((begin, end), (images, indices)) in enumerate(zip(self._pieces(), sources, strict=True)):
-            x, y = backend.empty((end - begin, *shape), self.dtype), labels[begin:end]
+            x = backend.empty((end - begin, *shape), self.dtype)
             if isinstance(change, Changes):
                 rows = change.rows(Draws(self.seed, epoch, begin, order[begin:end]), shape)
                 backend.transform_images(images, indices, backend.asarray(rows), mean=mean, std=std, out=x)
-                if self._classes:
-                    shares = shares_of(targets[begin:end], self._classes, self.dtype)
-                    y = backend.asarray(mixed_targets(rows, shares, shape, self.dtype))
             else:
                 key = RandomKey(self.seed, AUGMENT_STREAM, (epoch * len(self) + number) % 2**32)
                 backend.augment(images, indices, mean=mean, std=std, flip=change.flip, pad=change.pad, key=key, out=x)
-            yield x, y
+            y, *weights = (array[begin:end] for array in rest)
+            if self._classes and isinstance(change, Changes):
+                shares = shares_of(targets[begin:end], self._classes, self.dtype)
+                y = backend.asarray(mixed_targets(rows, shares, shape, self.dtype))
+            yield (x, y, *weights)
 
-    def _rows(self, epoch: int) -> Iterator[tuple[Array, Array]]:
+    def _rows(self, epoch: int) -> Iterator[tuple[Array, ...]]:
         backend = get_backend()
-        x, y = self._on(backend)
+        x, rest = self._on(backend)
         if not self.shuffle and not self._is_mapped:
             for begin, end in self._pieces():
-                yield x[begin:end], y[begin:end]
+                yield (x[begin:end], *(array[begin:end] for array in rest))
             return
         order = self._order(epoch)
         indices = backend.asarray(order)
         for (begin, end), (rows, places) in zip(self._pieces(), self._sources(backend, order), strict=True):
             batch = rows if self._is_mapped else take_rows(backend, rows, places)
-            yield batch, take_rows(backend, y, indices[begin:end])
+            yield (batch, *(take_rows(backend, array, indices[begin:end]) for array in rest))
 
     def _order(self, epoch: int) -> np.ndarray:
         if self._weights is not None and len(self._weights):
@@ -216,11 +219,11 @@ class DataLoader(Declared):
         for begin in range(0, self.num_samples, self.batch_size):
             yield begin, min(begin + self.batch_size, self.num_samples)
 
-    def _on(self, backend: Backend) -> tuple[Array, Array]:
-        """Return x and y on the active backend; x as it is where it is mapped from a file."""
+    def _on(self, backend: Backend) -> tuple[Array, list[Array]]:
+        """Return x, and y and weights if any, on the active backend; x as it is where it is mapped from a file."""
         if self._resident is None or self._resident[0] is not backend:
             x = self._x if self._is_mapped else backend.asarray(self._x)
-            self._resident = backend, x, backend.asarray(self._y)
+            self._resident = backend, x, [backend.asarray(array) for array in (self._y, *self._weight)]
         return self._resident[1:]
 
     def _normalised(self, x: Array, *, changed: bool) -> Array:
@@ -229,16 +232,17 @@ class DataLoader(Declared):
         return x if x.dtype == self.dtype else x.astype(self.dtype)
 
 
-def _arrays(dataset: Any) -> tuple[Array, Array]:
-    """Return the arrays of a data set, or of a pair of them."""
+def _arrays(dataset: Any) -> tuple[Array, ...]:
+    """Return the arrays of a data set, or those given."""
     if isinstance(dataset, Dataset):
         return dataset.images, dataset.labels
-    if not isinstance(dataset, tuple | list) or len(dataset) != 2:
+    if not isinstance(dataset, tuple | list) or len(dataset) not in (2, 3):
         raise ArgumentError(
-            f"dataset: got {type(dataset).__name__}; allowed: a Dataset, or a pair of arrays: DataLoader((x, y), ...)"
+            f"dataset: got {type(dataset).__name__}; allowed: a Dataset, or a pair of arrays: DataLoader((x, y), ...),"
+            " or three, (x, y, weight)"
         )
-    x, y = dataset
-    for name, array in (("x", x), ("y", y)):
+    x, y, *weight = dataset
+    for name, array in zip(("x", "y", "weight"), dataset, strict=False):
         if not hasattr(array, "shape") or not hasattr(array, "dtype"):
             raise DTypeError(
                 f"{name}: got {type(array).__name__}; allowed: an array (of a list numpy.asarray({name}) makes one)"
@@ -257,7 +261,12 @@ def _arrays(dataset: Any) -> tuple[Array, Array]:
         raise DTypeError(f"y: got {y.dtype}; allowed: numbers")
     if not x.ndim or x.shape[:1] != y.shape[:1]:
         raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
-    return x, y
+    for array in weight:
+        if array.dtype.kind not in "biuf" or array.shape != x.shape[:1]:
+            raise ShapeError(
+                f"weight: got {array.dtype} {tuple(array.shape)}; allowed: numbers ({x.shape[0]},), one for each sample"
+            )
+    return x, y, *weight
 
 
 def _truth(value: Any, name: str) -> bool:

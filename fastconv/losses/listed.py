@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,19 +80,46 @@ class ListedLoss(DeclaredLoss):
         validate.not_empty(predictions.shape, self.scores)
         targets = self.checked_targets(targets, predictions.shape, predictions.dtype)
         if sample_weight is not None:
-            sample_weight = self._checked_sample_weight(backend, sample_weight, predictions)
+            sample_weight = self.checked_sample_weight(sample_weight, predictions.shape, predictions.dtype)
+        return self.computed(predictions, targets, sample_weight)
+
+    def computed(
+        self, predictions: Array, targets: Array, sample_weight: Array | None, divisor: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return loss and gradient of what was checked; the mean divides by a `divisor` of a larger batch."""
+        backend = get_backend()
         loss, grad = backend.empty((), predictions.dtype), backend.empty(predictions.shape, predictions.dtype)
         backend.loss_and_grad(
             *(self.chosen, predictions, targets),
-            channel_weight=self._channel_weight(backend, predictions),
+            channel_weight=self._channel_weight(backend, predictions.shape[-1], predictions.dtype),
             sample_weight=sample_weight,
             ignore_index=self._ignored(),
             mean=self.reduction == "mean",
+            divisor=divisor,
             loss=loss,
             grad=grad,
             workspace=backend.pool,
         )
         return loss, grad
+
+    def whole(self, targets: Array, shape: Shape, dtype: DType, sample_weight: Array | None) -> Whole:
+        """Return what gives the loss of a batch piece by piece, for predictions of this shape and type."""
+        backend = get_backend()
+        targets = self.checked_targets(targets, shape, dtype)
+        if sample_weight is not None:
+            sample_weight = self.checked_sample_weight(sample_weight, shape, dtype)
+        divisor = None
+        if self.reduction == "mean":
+            divisor = backend.empty((1,), np.float64)
+            backend.loss_divisor(
+                *(self.chosen, targets),
+                channel_weight=self._channel_weight(backend, shape[-1], dtype),
+                sample_weight=sample_weight,
+                ignore_index=self._ignored(),
+                out=divisor,
+                workspace=backend.pool,
+            )
+        return Whole(self, targets, sample_weight, divisor)
 
     @abc.abstractmethod
     def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
@@ -100,9 +128,9 @@ class ListedLoss(DeclaredLoss):
     def _ignored(self) -> int | None:
         return None
 
-    def _channel_weight(self, backend: Backend, predictions: Array) -> Array | None:
+    def _channel_weight(self, backend: Backend, width: int, dtype: DType) -> Array | None:
         """Return the weights of channels as an array of the backend, made once."""
-        name, width, dtype = self.function.channel_weight, predictions.shape[-1], predictions.dtype
+        name = self.function.channel_weight
         values = getattr(self, name) if name else None
         if values is None:
             return None
@@ -115,9 +143,12 @@ class ListedLoss(DeclaredLoss):
             self._on_backends[key] = backend.asarray(np.broadcast_to(np.array(values, dtype), width).copy())
         return self._on_backends[key]
 
-    def _checked_sample_weight(self, backend: Backend, weight: Array, predictions: Array) -> Array:
-        weight = validate.like(backend, weight, "sample_weight", predictions, self.scores, "(N,)")
-        validate.has_shape(weight, "sample_weight", predictions.shape[:1], f"one for each row of {self.scores}")
+    def checked_sample_weight(self, weight: Array, shape: Shape, dtype: DType) -> Array:
+        """Return weights as they are computed with, for predictions of this shape and type, or say what is wrong."""
+        backend = get_backend()
+        weight = validate.floating(backend, weight, "sample_weight", "(N,)")
+        validate.has_dtype(weight, "sample_weight", dtype, f"the dtype of {self.scores}")
+        validate.has_shape(weight, "sample_weight", shape[:1], f"one for each row of {self.scores}")
         if backend.on_host and weight.size:
             validate.within(weight, "sample_weight", 0, math.inf)
             if self.reduction == "mean" and not weight.any():
@@ -136,6 +167,21 @@ class ListedLoss(DeclaredLoss):
             if value not in plain
         )
         return f"{type(self).__name__}({shown})"
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A batch of which a loss is computed piece by piece: the shares add up to that of all."""
+
+    loss: ListedLoss
+    targets: Array
+    sample_weight: Array | None
+    divisor: Array | None
+
+    def part(self, predictions: Array, begin: int, end: int) -> tuple[Array, Array]:
+        """Return the share of the rows from `begin` to `end`, and its gradient."""
+        weight = None if self.sample_weight is None else self.sample_weight[begin:end]
+        return self.loss.computed(predictions, self.targets[begin:end], weight, self.divisor)
 
 
 def _checked_weights(values: Weights, name: str) -> tuple[float, ...] | float | None:

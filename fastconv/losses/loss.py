@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import inspect
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from fastconv import _validate as validate
@@ -16,7 +18,10 @@ class Loss(Protocol):
     """What `Trainer` takes for a loss: a function, say. Steps with one are captured if it is a `DeclaredLoss`."""
 
     def __call__(self, predictions: Array, targets: Array, /) -> tuple[Array, Array]:
-        """Return the loss, a () array, and its gradient with respect to the predictions."""
+        """Return the loss, a () array, and its gradient with respect to the predictions.
+
+        Where rows have weights, (N,), they come as a third argument; who has none needs none.
+        """
         ...
 
 
@@ -44,15 +49,36 @@ class DeclaredLoss(Declared):
         """
 
 
-def loss_and_grad(loss: Loss, predictions: Array, targets: Array) -> tuple[Array, Array]:
+def _weighted(loss: Any) -> Callable[[Array, Array, Array], tuple[Array, Array]]:
+    """Return a loss that takes weights; ArgumentError if it does not."""
+    try:
+        inspect.signature(loss).bind(None, None, None)
+    except TypeError:
+        raise ArgumentError(
+            f"sample_weight: got weights with {loss!r}, which takes none; allowed: with a loss to call with"
+            " (predictions, targets, sample_weight), as fastconv's are"
+        ) from None
+    except ValueError:  # a function written in C, which does not say what it takes
+        pass
+    weighted: Callable[[Array, Array, Array], tuple[Array, Array]] = loss
+    return weighted
+
+
+def loss_and_grad(
+    loss: Loss, predictions: Array, targets: Array, sample_weight: Array | None = None
+) -> tuple[Array, Array]:
     """Return what `loss` gives for predictions of the active backend, as two arrays of it and of their type.
+
+    It is called with weights of rows as a third argument, only if there are some.
 
     Raises
     ------
     ArgumentError, ShapeError, DTypeError
         It returned something else than a number and a gradient.
     """
-    result = loss(predictions, targets)
+    result = (
+        loss(predictions, targets) if sample_weight is None else _weighted(loss)(predictions, targets, sample_weight)
+    )
     if is_ours(computes_as(type(loss))):
         return result  # as it promises
     if not isinstance(result, tuple) or len(result) != 2:

@@ -52,7 +52,7 @@ class EMA(Nested):
     def after(self) -> None:
         """Move the averages."""
         rule, rate, step = _RULE(self.decay, self.warmup), self.optimizers[0].rate_array, self._step
-        for region, state, pieces in zip(self._regions, self._states, self._pieces[0], strict=True):
+        for region, state, pieces in self._parts(0):
             self.backend.update(rule, state["average"], region.data, {}, lr=rate, step=step, pieces=pieces)
 
     @contextmanager

@@ -44,5 +44,5 @@ class Lookahead(Nested):
     def after(self) -> None:
         """Go back part of the way, where k divides the number of the step."""
         rule, rate, step = _RULE(float(self.k), self.alpha), self.optimizers[0].rate_array, self._step
-        for region, state, pieces in zip(self._regions, self._states, self._pieces[0], strict=True):
+        for region, state, pieces in self._parts(0):
             self.backend.update(rule, region.data, region.grad, state, lr=rate, step=step, pieces=pieces)

@@ -13,7 +13,7 @@ from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.groups import Group, Trained
-from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.optimizer import Optimizer, trained
 from fastconv.precision import get_precision
 
 _MOMENTUM = UPDATE_RULES["muon_momentum"]
@@ -104,12 +104,12 @@ class Muon(Optimizer):
         """Move the momentum in one launch, make it orthogonal, and move the parameters in another."""
         group, backend = self.groups[number], self.backend
         chosen = self.settings_in(group)
-        for region, state, pieces in zip(self._regions, self._states, self._pieces[number], strict=True):
+        for region, state, pieces in self._parts(number):
             numbers = {"lr": self._rate_of[number], "step": self._step, "pieces": pieces}
             update = backend.empty(region.data.shape, region.data.dtype)
             moved = _MOMENTUM(chosen["momentum"], chosen["nesterov"])
             backend.update(moved, update, region.grad, state, **numbers)
-            for parameter in group.parameters:
+            for parameter in trained(group.parameters):
                 if parameter.arena is region.arena:
                     matrix = region.view(update, parameter).reshape(-1, parameter.shape[-1])
                     self._orthogonalise(matrix, chosen["eps"], self._ratio(parameter))

@@ -12,7 +12,7 @@ from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group
-from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.optimizer import Optimizer, trained
 from fastconv.optim.regions import Region, regions
 
 
@@ -37,7 +37,8 @@ class Nested(Optimizer):
 
     def _settle(self) -> None:
         self._regions, self.backend = regions(self.parameters), self.optimizers[0].backend
-        self._pieces = [[region.pieces(region.parameters) for region in self._regions]]
+        self._frozen = ()
+        self._heed_frozen()
         self._step, self._done = self.optimizers[0]._step, self.optimizers[0]._done
         self._captured = None
 
@@ -84,10 +85,14 @@ class Nested(Optimizer):
         """Return the learning rate of each group in the next step."""
         return [rate for optimizer in self.optimizers for rate in optimizer.rates()]
 
-    def apply(self, change: Callable[[], bool]) -> bool:
-        """Count a step in all its optimizers and do it by `change`: see `Optimizer.apply`."""
+    def _find_pieces(self) -> list[list[Array | None]]:
+        return [[region.pieces(trained(region.parameters)) for region in self._regions]]
+
+    def _apply(self, change: Callable[[], bool]) -> bool:
+        """Count a step in all its optimizers and do it by `change`."""
+        self._heed_frozen()
         for optimizer in self.optimizers:
-            change = functools.partial(optimizer.apply, change)
+            change = functools.partial(optimizer._apply, change)
         return change()
 
     def update(self) -> None:
@@ -101,6 +106,7 @@ class Nested(Optimizer):
 
     def arrays(self) -> list[Array]:
         """Return the arrays that `update` reads or writes, but for the gradients."""
+        self._heed_frozen()
         return [*self._state_arrays(), *(array for optimizer in self.optimizers for array in optimizer.arrays())]
 
     def changed(self) -> list[Array]:

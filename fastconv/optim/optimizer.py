@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,7 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared, settings_of
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
-from fastconv.errors import CheckpointError
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import Update, UpdateRule
 from fastconv.nn.core.parameter import Parameter
@@ -21,7 +21,7 @@ from fastconv.optim.regions import Region, regions
 from fastconv.precision import get_precision
 
 _PLACES = frozenset(  # see _settle
-    {"_regions", "_pieces", "backend", "_step", "_done", "_rates", "_rate_of", "_rates_there", "_captured"}
+    {"_regions", "_pieces", "_frozen", "backend", "_step", "_done", "_rates", "_rate_of", "_rates_there", "_captured"}
 )
 
 
@@ -90,13 +90,30 @@ class Optimizer(Declared):
     def _settle(self) -> None:
         """Take the arrays that kernels read, where the parameters are."""
         self._regions = regions(self.parameters)
-        self._pieces = [[region.pieces(group.parameters) for region in self._regions] for group in self.groups]
+        self._frozen: tuple[bool, ...] = ()
+        self._heed_frozen()
         self.backend = self._regions[0].arena.backend
         self._step, self._done = (self.backend.asarray(np.full(1, self.steps, np.int64)) for _ in range(2))
         self._rates = self.backend.asarray(np.full(len(self.groups), self._lr))
         self._rate_of = [self._rates[i : i + 1] for i in range(len(self.groups))]
         self._rates_there: list[float] | None = None  # unknown
         self._captured: tuple[tuple[Any, ...], Callable[[], bool] | None] | None = None
+
+    def _heed_frozen(self) -> None:
+        """Take what kernels read to leave frozen parameters alone; not while a step is captured."""
+        frozen = tuple(parameter.is_frozen for parameter in self.parameters)
+        if frozen != self._frozen:
+            self._pieces = self._find_pieces()
+            self._frozen = frozen
+
+    def _find_pieces(self) -> list[list[Array | None]]:
+        return [[region.pieces(trained(group.parameters)) for region in self._regions] for group in self.groups]
+
+    def _parts(self, number: int) -> Iterator[tuple[Region, dict[str, Array], Array | None]]:
+        """Yield the regions where a group has something to train, with the arrays of state and the pieces there."""
+        for region, state, pieces in zip(self._regions, self._states, self._pieces[number], strict=True):
+            if pieces is None or len(pieces):
+                yield region, state, pieces
 
     @property
     def lr(self) -> float:
@@ -112,7 +129,7 @@ class Optimizer(Declared):
         return [group.rate(self._lr, self.steps, self.epoch) for group in self.groups]
 
     def step(self) -> None:
-        """Change the parameters by their gradients; those that got none have a gradient of zero.
+        """Change the parameters by their gradients; those that got none have a gradient of zero, frozen ones stay.
 
         All of them or none, whatever interrupts it: see `apply`.
 
@@ -121,7 +138,7 @@ class Optimizer(Declared):
         BackendMismatchError
             The model was moved to another backend since this optimizer was made.
         ArgumentError
-            The model was built again since.
+            The model was built again since, or all parameters are frozen.
         """
         self.apply(self._update_whole)
 
@@ -134,7 +151,16 @@ class Optimizer(Declared):
         -------
         What `change` does: False if it did nothing, and the step is not counted.
         """
+        if all(parameter.is_frozen for parameter in self.parameters):
+            raise ArgumentError(
+                f"parameters: got {len(self.parameters)}, all of them frozen; allowed: at least one that is not"
+                " (layer.unfreeze() lets those of a layer be trained)"
+            )
+        return self._apply(change)
+
+    def _apply(self, change: Callable[[], bool]) -> bool:
         self._check_home()
+        self._heed_frozen()
         number = self.steps + 1
         try:
             self._set_numbers(number)
@@ -162,7 +188,8 @@ class Optimizer(Declared):
 
     def _touch(self) -> None:
         for parameter in self.parameters:
-            parameter.touch()
+            if not parameter.is_frozen:
+                parameter.touch()
 
     def _is_done(self, number: int) -> bool:
         """Tell whether `update` came to its end in the step of this number; waits for the device."""
@@ -170,6 +197,7 @@ class Optimizer(Declared):
 
     def arrays(self) -> list[Array]:
         """Return the arrays that `update` reads or writes, but for the gradients."""
+        self._heed_frozen()
         return [self._rates, self._step, *self._state_arrays(), *(region.arena.data for region in self._regions)]
 
     def changed(self) -> list[Array]:
@@ -200,13 +228,13 @@ class Optimizer(Declared):
         """Run the kernels of the group with this number."""
         group, rate = self.groups[number], self._rate_of[number]
         names, whole = self._state_of(group), type(self)._update is Optimizer._update
-        for region, state, pieces in zip(self._regions, self._states, self._pieces[number], strict=True):
+        for region, state, pieces in self._parts(number):
             mine = {name: state[name] for name in names}
             if whole:
                 numbers = {"lr": rate, "step": self._step, "pieces": pieces}
                 self.backend.update(self._rule_for(group), region.data, region.grad, mine, **numbers)
                 continue
-            for begin, end in region.ranges(group.parameters):
+            for begin, end in region.ranges(trained(group.parameters)):
                 part = {name: array[begin:end] for name, array in mine.items()}
                 self._update(region.data[begin:end], region.grad[begin:end], part, rate, self._step)
 
@@ -229,7 +257,8 @@ class Optimizer(Declared):
             return None
         for parameter in self.parameters:
             parameter.complete_grad()
-        settings = (self.backend.num_threads, get_precision(), *declared.values())
+        frozen = tuple(parameter.is_frozen for parameter in self.parameters)
+        settings = (self.backend.num_threads, get_precision(), frozen, *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None
             self._captured = settings, self.backend.capture(self.update)
@@ -385,3 +414,8 @@ class Optimizer(Declared):
     def _check_home(self) -> None:
         for region in self._regions:
             region.check_home(self.backend)
+
+
+def trained(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return those that are not frozen."""
+    return [parameter for parameter in parameters if not parameter.is_frozen]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastconv.training import callbacks
 from fastconv.training.callbacks import Callback, ModelCheckpoint, ProgressDisplay, StepInfo, Training
+from fastconv.training.clipping import ClipGlobalNorm, ClipNorm, ClipValue
 from fastconv.training.history import History
 from fastconv.training.range_test import RangeTest, find_learning_rate
 from fastconv.training.trainer import Trainer
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CSVLogger",
     "Callback",
+    "ClipGlobalNorm",
+    "ClipNorm",
+    "ClipValue",
     "EarlyStopping",
     "History",
     "JSONLinesLogger",

@@ -8,15 +8,18 @@ from typing import Any, Protocol, runtime_checkable
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.data.loader import DataLoader
+from fastconv.data.rows import take_rows
 from fastconv.errors import ArgumentError, DataError, ShapeError
 from fastconv.nn.model.model import Layer
+from fastconv.training.step import Batch
+from fastconv.training.weights import checked_weights
 
 
 @runtime_checkable
 class Batches(Protocol):
-    """An iterable of pairs (x, y) of arrays that knows how many there are; `fastconv.data.DataLoader` is one."""
+    """An iterable of (x, y) or (x, y, weight), arrays, that knows how many there are; a `DataLoader` is one."""
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
         """Yield the batches of an epoch."""
         ...
 
@@ -26,23 +29,23 @@ class Batches(Protocol):
 
 
 def is_pair(data: Any) -> bool:
-    """Tell whether `data` is a pair (x, y), of which batches are made, and not two batches, pairs themselves."""
-    return isinstance(data, tuple | list) and len(data) == 2 and not all(map(_is_batch, data))
+    """Tell whether `data` is (x, y) or (x, y, weight), of which batches are made, and not batches themselves."""
+    return _is_batch(data) and not all(map(_is_batch, data))
 
 
 def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Batches:
-    """Return `data` as batches; a pair of arrays is cut into pieces of `batch_size`."""
+    """Return `data` as batches; arrays are cut into pieces of `batch_size`."""
     if is_pair(data):
-        x, y = data
+        x, *rest = data
         x = validate.floating(model.backend, x, f"x of {name}")
         validate.has_dtype(x, f"x of {name}", model.dtype, "that of the model")
-        batches: Batches = DataLoader((x, y), batch_size, shuffle=shuffle, seed=seed)
+        batches: Batches = DataLoader((x, *rest), batch_size, shuffle=shuffle, seed=seed)
     elif isinstance(data, Batches) and not hasattr(data, "shape") and not isinstance(data, dict | str | set):
         batches = data
     else:
         raise ArgumentError(
-            f"{name}: got {type(data).__name__}; allowed: a pair of arrays in one argument, (x, y), or a DataLoader or"
-            " another iterable of (x, y) with a length"
+            f"{name}: got {type(data).__name__}; allowed: a pair of arrays in one argument, (x, y), or (x, y, weight),"
+            " or a DataLoader or another iterable of such with a length"
         )
     if not len(batches):
         raise no_batches(batches, name)
@@ -50,7 +53,7 @@ def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: 
 
 
 def _is_batch(data: Any) -> bool:
-    return isinstance(data, tuple | list) and len(data) == 2
+    return isinstance(data, tuple | list) and len(data) in (2, 3)
 
 
 def no_batches(batches: Any, name: str) -> DataError:
@@ -58,23 +61,26 @@ def no_batches(batches: Any, name: str) -> DataError:
     return DataError(f"{name}: got {batches!r:.200}, which has no batches; allowed: at least one")
 
 
-def pairs(batches: Batches, name: str) -> Iterator[tuple[Array, Array]]:
-    """Yield the batches; ArgumentError at one that is no pair, DataError if there was none."""
+def pairs(batches: Batches, name: str) -> Iterator[tuple[Array, ...]]:
+    """Yield the batches; ArgumentError at one that is not (x, y) or (x, y, weight), DataError if there was none."""
     empty = True
     for batch in batches:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
+        if not _is_batch(batch):
             count = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
-            raise ArgumentError(f"{name}: got a batch that is {type(batch).__name__}{count}; allowed: pairs (x, y)")
+            raise ArgumentError(
+                f"{name}: got a batch that is {type(batch).__name__}{count}; allowed: pairs (x, y), or (x, y, weight)"
+            )
         empty = False
-        yield batch[0], batch[1]
+        yield tuple(batch)
     if empty:
         raise no_batches(batches, name)
 
 
-def checked_batch(model: Layer, x: Any, y: Any) -> tuple[Array, Array]:
+def checked_batch(model: Layer, x: Any, y: Any, weight: Any = None, classes: Array | None = None) -> Batch:
     """Return a batch as the backend takes it: arrays of its own, C-contiguous, in the machine's byte order.
 
-    x is of the model's type; what y holds is for the loss to say.
+    x is of the model's type, and so are the weights; what y holds is for the loss to say. `classes` are weights of the
+    classes, which the rows' are multiplied by.
     """
     x = model.check_input(x)
     if tuple(x.shape[1:]) != model.input_shape:
@@ -84,4 +90,15 @@ def checked_batch(model: Layer, x: Any, y: Any) -> tuple[Array, Array]:
     y = backend.asarray(y)
     if x.ndim < 1 or y.shape[:1] != x.shape[:1]:
         raise ShapeError(f"y: got shape {tuple(y.shape)}; allowed: one row for each of x, {tuple(x.shape)}")
-    return x, y
+    if weight is not None:
+        validate.owned(backend, weight, "sample_weight")
+        weight = checked_weights(weight, "sample_weight", x.shape[0], on_host=backend.on_host)
+        weight = backend.asarray(weight, model.dtype)
+    if classes is not None:
+        if y.ndim != 1 or y.dtype.kind not in "iu":
+            raise ArgumentError(
+                f"class_weight: got it with targets {y.dtype} {tuple(y.shape)}; allowed: with class numbers, (N,)"
+            )
+        own = take_rows(backend, classes, y)
+        weight = own if weight is None else backend.asarray(weight * own)
+    return Batch(x, y, weight)

@@ -24,7 +24,7 @@ from fastconv.nn.core.undo import arenas_of
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.precision import get_precision
-from fastconv.training.step import train_step
+from fastconv.training.step import Batch, Done, StepSettings, train_step
 
 _Part = AbstractLayer | DeclaredLoss | Optimizer
 
@@ -58,59 +58,62 @@ def parts_of(model: Layer, loss: DeclaredLoss, optimizer: Optimizer) -> list[_Pa
     return [*model.walk(), loss, optimizer]
 
 
-def form_of(x: Array, y: Array) -> tuple[Any, ...]:
+def form_of(batch: Batch) -> tuple[Any, ...]:
     """Return what of a batch decides on the kernels of a step."""
-    return tuple(x.shape), tuple(y.shape), y.dtype
+    return tuple(batch.x.shape), tuple(batch.y.shape), batch.y.dtype, batch.weight is not None
 
 
 class CapturedStep:
-    """Forward, loss, backward and update, which all declare their settings, on batches of the form of `batch`.
+    """Forward, loss, backward, clipping and update, which all declare their settings, on batches like `batch`.
 
     Attributes
     ----------
     form : tuple
-        Shape of the inputs, shape and type of the targets.
+        Shape of the inputs, shape and type of the targets, and whether rows have weights.
     statistics : list of array
         What the forward of a step writes: the flat arrays of the model's buffers.
     works : bool
         Whether the backend could capture the step.
     """
 
-    def __init__(
-        self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, seed: int, batch: tuple[Array, Array]
-    ) -> None:
-        x, y = batch
-        self._model, self._loss, self._optimizer, self._seed = model, loss, optimizer, seed
+    def __init__(self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, how: StepSettings, batch: Batch) -> None:
+        x, y, weight = batch
+        self._model, self._loss, self._optimizer, self._how = model, loss, optimizer, how
         self._backend: Backend = model.backend
         self._parameters = tuple(model.parameters())
-        self.form = form_of(x, y)
-        self._x = self._backend.empty(x.shape, x.dtype)
-        self._backend.copy(x, out=self._x)
+        self.form = form_of(batch)
+        self._x = self._copied(x)
         targets = loss.checked_targets(y, (x.shape[0], *model.infer(x.shape[1:])), model.dtype)
-        self._y = self._backend.asarray(np.zeros(targets.shape, targets.dtype))
+        self._y = self._copied(targets)  # which the loss looks at when it is captured
+        self._weight = None if weight is None else self._copied(weight)
         self._step = self._backend.asarray(np.zeros(1, np.int64))
         self.statistics = arenas_of(model.buffers())
         # What has no settings, and cannot get any, need not be asked before each step.
         asked = (part for part in parts_of(model, loss, optimizer) if settings_of(part) or not is_ours(type(part)))
         self._parts: list[_Part] = list(asked)
-        self._tensors, self._surroundings, self._settings = tuple(model.tensors()), self._around(seed), self._declared()
+        self._tensors, self._surroundings, self._settings = tuple(model.tensors()), self._around(how), self._declared()
         self._arrays = self._all_arrays()
-        self._loss_value: Array = None
-        self._predictions: Array = None
+        self._done = Done(None, None)
         self._replay = self._capture()
         self.works = self._replay is not None
 
-    def fits(self, model: Layer, loss: object, optimizer: Optimizer, seed: int) -> bool:
+    def _copied(self, array: Array) -> Array:
+        copied = self._backend.empty(array.shape, array.dtype)
+        self._backend.copy(array, out=copied)
+        return copied
+
+    def fits(self, model: Layer, loss: object, optimizer: Optimizer, how: StepSettings) -> bool:
         """Tell whether everything but the batch is as it was when the step was captured."""
         if model is not self._model or loss is not self._loss or optimizer is not self._optimizer:
             return False
-        if self._around(seed) != self._surroundings or self._declared() != self._settings:
+        if self._around(how) != self._surroundings or self._declared() != self._settings:
             return False
         arrays = self._all_arrays()
         return len(arrays) == len(self._arrays) and all(map(operator.is_, arrays, self._arrays))
 
-    def _around(self, seed: int) -> tuple[Any, ...]:
-        return get_precision(), get_algorithm(), self._backend.num_threads, seed
+    def _around(self, how: StepSettings) -> tuple[Any, ...]:
+        frozen = tuple(parameter.is_frozen for parameter in self._parameters)
+        return get_precision(), get_algorithm(), self._backend.num_threads, how, frozen
 
     def _declared(self) -> list[Mapping[str, Any] | None]:
         return [part.settings() for part in self._parts]
@@ -119,17 +122,19 @@ class CapturedStep:
         """Return what the step computes with, and keep it, so that no other array can get its place."""
         return [tensor.array for tensor in self._tensors] + self._optimizer.arrays()
 
-    def run(self, x: Array, y: Array, step: int) -> tuple[Array, Array] | None:
-        """Do a step on a batch that was checked; return the loss, and the predictions, which the next step overwrites.
+    def run(self, batch: Batch, step: int) -> Done | None:
+        """Do a step on a batch that was checked; all but the loss that is returned the next step overwrites.
 
         None if it came to a value that is not finite, for which the kernels captured are not the right ones: then
         nothing has changed but `statistics`, as also where it is interrupted.
         """
         if self._replay is None:
             return None
-        backend, optimizer, predictions = self._backend, self._optimizer, self._predictions
-        backend.copy(x, out=self._x)
-        backend.copy(self._loss.checked_targets(y, predictions.shape, predictions.dtype), out=self._y)
+        backend, optimizer, predictions = self._backend, self._optimizer, self._done.predictions
+        backend.copy(batch.x, out=self._x)
+        backend.copy(self._loss.checked_targets(batch.y, predictions.shape, predictions.dtype), out=self._y)
+        if batch.weight is not None:
+            backend.copy(batch.weight, out=self._weight)
         self._step[0] = step % 2**32
         updates = optimizer.steps
         try:
@@ -139,9 +144,9 @@ class CapturedStep:
         except BaseException:
             self._note_gradients(written=optimizer.steps != updates)
             raise
-        loss = backend.empty((), self._loss_value.dtype)
-        backend.copy(self._loss_value, out=loss)
-        return loss, predictions
+        loss = backend.empty((), self._done.loss.dtype)
+        backend.copy(self._done.loss, out=loss)
+        return self._done._replace(loss=loss)
 
     def _capture(self) -> Callable[[], bool] | None:
         try:
@@ -168,9 +173,10 @@ class CapturedStep:
             parameter.zero_grad()
 
     def _compute(self) -> None:
-        self._loss_value, self._predictions = train_step(
-            *(self._model, self._loss, self._optimizer, (self._x, self._y)),
+        self._done = train_step(
+            *(self._model, self._loss, self._optimizer, Batch(self._x, self._y, self._weight)),
+            settings=self._how,
             update=self._optimizer.update,
             parameters=self._parameters,
-            stream=(self._seed, self._step),
+            number=self._step,
         )

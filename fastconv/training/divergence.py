@@ -9,12 +9,14 @@ from fastconv.errors import DivergenceError
 from fastconv.training.callbacks import Callback, Training
 
 
-def check_finite(trainer: Training, callbacks: Iterable[Callback], loss: float, where: str) -> None:
-    """Raise DivergenceError, with what callbacks have to say of it, if `loss` is not finite."""
-    if not math.isfinite(loss):
+def check_finite(
+    trainer: Training, callbacks: Iterable[Callback], value: float, where: str, name: str = "loss"
+) -> None:
+    """Raise DivergenceError, with what callbacks have to say of it, if the loss, or what `name` says, is not finite."""
+    if not math.isfinite(value):
         found = [text for callback in callbacks if (text := callback.on_divergence(trainer))]
         message = (
-            f"loss: got {loss} in {where}epoch {trainer.epoch + 1}, before step {trainer.step + 1}, at a learning rate"
-            f" of {trainer.optimizer.lr:g}; allowed: a finite one (a lower learning rate may help)"
+            f"{name}: got {value} in {where}epoch {trainer.epoch + 1}, before step {trainer.step + 1}, at a learning"
+            f" rate of {trainer.optimizer.lr:g}; allowed: a finite one (a lower learning rate may help)"
         )
         raise DivergenceError("; ".join([message, *found]))

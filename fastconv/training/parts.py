@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import unit_of
 from fastconv.training.callbacks import Callback
+from fastconv.training.clipping import Clip
 
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
 
@@ -79,6 +81,20 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
         )
     checked: Callable[[int], float] = schedule
     return checked
+
+
+def checked_clip(clip: Any) -> Clip | None:
+    """Return a limit of gradients, or None."""
+    if clip is not None and not isinstance(clip, Clip):
+        raise ArgumentError(
+            f"clip: got {_shown(clip)}; allowed: None, ClipValue(1.0), ClipNorm(1.0), ClipGlobalNorm(1.0)"
+        )
+    return clip
+
+
+def checked_accumulate(accumulate: Any) -> int:
+    """Return a number of pieces."""
+    return validate.at_least_one(accumulate, "accumulate")
 
 
 def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:

@@ -38,6 +38,7 @@ class Totals:
         self._metrics, self._asked = (Accuracy(),) if metrics is None else metrics, metrics is not None
         self._losses: list[Array] = []
         self._images: list[int] = []
+        self._weights: list[float | Array] = []  # of the batches
         self._sums: dict[Sums, Array] = {}
 
     @property
@@ -45,13 +46,14 @@ class Totals:
         """How many were counted in."""
         return sum(self._images)
 
-    def add(self, loss: Array, predictions: Array, targets: Array) -> None:
-        """Count in one batch."""
+    def add(self, loss: Array, predictions: Array, targets: Array, weight: Array | None = None) -> None:
+        """Count in one batch; `weight`, (N,), is what its rows count in the loss."""
         backend, place = self._backend, len(self._images) % _CHUNK
         if not place:
             self._losses.append(backend.empty((_CHUNK,), loss.dtype))
         backend.copy(loss.reshape(1), out=self._losses[-1][place : place + 1])
         self._images.append(predictions.shape[0])
+        self._weights.append(float(predictions.shape[0]) if weight is None else _sum(backend, weight))
         for sums, metric in {metric.sums: metric for metric in self._metrics}.items():
             if self._asked or not sums.misfit(predictions, targets):
                 self._sums[sums] = summed(backend, metric, predictions, targets, self._sums.get(sums))
@@ -61,14 +63,23 @@ class Totals:
         images = self.images
         if not images:
             return {"loss": math.nan}
-        counts = np.array(self._images, np.float64)
+        counts = np.array([float(self._backend.to_numpy(w)[0]) if hasattr(w, "shape") else w for w in self._weights])
         losses = np.concatenate([self._backend.to_numpy(chunk) for chunk in self._losses])[: len(counts)]
         losses, shares = losses[counts > 0].astype(np.float64), counts[counts > 0]
         with np.errstate(all="ignore"):  # a loss that is not finite makes a mean that is not
             total = np.sum(losses if self._of_sums else losses * shares)
         found = {sums: self._backend.to_numpy(array) for sums, array in self._sums.items()}
         values = {metric.name: metric.value(found[metric.sums]) for metric in self._metrics if metric.sums in found}
-        return {"loss": float(total) / images, **values}
+        return {"loss": float(total) / counts.sum() if counts.any() else math.nan, **values}
+
+
+def _sum(backend: Backend, weight: Array) -> float | Array:
+    """Return the sum of weights, elsewhere than on the host as an array, (1,)."""
+    if backend.on_host:
+        return float(weight.sum(dtype=np.float64))
+    out = backend.empty((1,), weight.dtype)
+    backend.sum_rows(weight.reshape(-1, 1), out=out, workspace=backend.pool)
+    return out
 
 
 def names_of(metrics: tuple[Metric, ...] | None, width: int) -> tuple[str, ...]:

@@ -1,10 +1,10 @@
 """The training loop.
 
-A step is: forward, loss, backward, optimizer. Sums for the history stay on the device until the epoch ends, so that
-no step waits for it; all arrays come from the backend's pool, so that in steady state a step maps no new memory. Where
-the backend can capture, a step is captured when its shape first comes, and replayed from then on (captured.py). The
-random numbers of a step depend on the seed and the number of the step only, so that a run can be taken up again after
-any epoch and gives the same bits.
+A step is: forward, loss, backward, clipping, update. Sums for the history stay on the device until the epoch ends, so
+that no step waits for it; all arrays come from the backend's pool, so that in steady state a step maps no new memory.
+Where the backend can capture, a step is captured when its shape first comes, and replayed from then on (captured.py).
+The random numbers of a step depend on the seed and the number of the step only, so that a run can be taken up again
+after any epoch and gives the same bits.
 
 What a step changes (parameters, running statistics, the optimizer's state, counters) it changes whole or not at all,
 whatever interrupts it: until the update is done everything is put back, from then on everything is counted. The update
@@ -22,25 +22,26 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv._attributes import Declared
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, CheckpointError, ShapeError
-from fastconv.losses import DeclaredLoss, Loss, loss_and_grad
+from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.losses import Loss, loss_and_grad
 from fastconv.metrics import Metric
-from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.freezing import freeze_only, frozen_names
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
 from fastconv.optim.optimizer import Optimizer
-from fastconv.optim.schedules import Schedule, rate_at
+from fastconv.optim.schedules import Schedule
 from fastconv.training import parts, rates
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
-from fastconv.training.captured import CapturedStep, check_capture, foreign_part, form_of
+from fastconv.training.captured import check_capture
+from fastconv.training.clipping import Clip
 from fastconv.training.divergence import check_finite
 from fastconv.training.history import History
-from fastconv.training.step import train_step
+from fastconv.training.stepping import Stepping
 from fastconv.training.totals import Totals, names_of, numbers
+from fastconv.training.weights import ClassWeight, class_table, split_off, with_weights
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "model": parts.checked_model,
@@ -48,11 +49,13 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "schedule": parts.checked_schedule,
     "callbacks": parts.checked_callbacks,
     "metrics": parts.checked_metrics,
+    "clip": parts.checked_clip,
+    "accumulate": parts.checked_accumulate,
     "seed": random.checked_seed,
 }
 
 
-class Trainer(Declared):
+class Trainer(Stepping):
     """Trains a built model.
 
     Parameters
@@ -69,6 +72,13 @@ class Trainer(Declared):
     callbacks : Callback or iterable of Callback
     metrics : Metric, iterable of Metric, or None
         Measured besides the loss, such as ``fastconv.metrics.F1()``; None: the accuracy where there are class numbers.
+    clip : ClipValue, ClipNorm, ClipGlobalNorm or None
+        Limits the gradients before each update; see `fastconv.training.clipping`.
+    accumulate : int
+        Into how many pieces a batch is cut that go through the network one after the other, to take less memory: the
+        gradients are those of the whole batch, up to rounding. So a batch is a step, whatever this is, and one that is
+        smaller than the others counts as it is. `BatchNorm2d` sees a piece at a time: it normalises by its statistics,
+        and its running ones move with each.
     seed : int or None
         Of dropout; that of `fastconv.seed` by default.
     capture : bool or None
@@ -109,10 +119,13 @@ class Trainer(Declared):
         callbacks: Callback | Iterable[Callback] = (),
         *,
         metrics: Metric | Iterable[Metric] | None = None,
+        clip: Clip | None = None,
+        accumulate: int = 1,
         seed: int | None = None,
         capture: bool | None = None,
     ) -> None:
         self.model, self.loss, self.schedule = model, loss, schedule
+        self.clip, self.accumulate = clip, accumulate
         self.optimizer = optimizer
         self.callbacks: tuple[Callback, ...] = callbacks  # type: ignore[assignment]  # made one by its check
         self.metrics: tuple[Metric, ...] | None = metrics  # type: ignore[assignment]  # so is this
@@ -125,8 +138,7 @@ class Trainer(Declared):
         if capture:
             check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
-        self._captured: CapturedStep | None = None
-        self._last_form: tuple[Any, ...] = ()
+        self._classes: Array | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _CHECKS:
@@ -139,8 +151,8 @@ class Trainer(Declared):
         return f"Trainer(epoch {self.epoch}, step {self.step}, {self.loss!r}, {self.optimizer!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copy and pickle without the captured step, which is captured again."""
-        return {**vars(self), "_captured": None}
+        """Copy and pickle without the captured step, which is captured again, and what only lasts for a step."""
+        return {**vars(self), "_captured": None, "_squares": None}
 
     def fit(
         self,
@@ -150,12 +162,15 @@ class Trainer(Declared):
         *,
         batch_size: int | None = None,
         shuffle: bool | None = None,
+        class_weight: ClassWeight | None = None,
+        sample_weight: Any = None,
+        validation_split: float | None = None,
     ) -> History:
         """Train for `epochs` more epochs.
 
         Parameters
         ----------
-        train : DataLoader, iterable of (x, y) with a length, or pair of arrays
+        train : DataLoader, iterable of (x, y) or (x, y, weight) with a length, or such arrays
         epochs : int
         validation_data : like `train`, or None
             Evaluated after each epoch.
@@ -165,6 +180,14 @@ class Trainer(Declared):
             Whether a pair of arrays is taken in a new random order in each epoch, which is the default; False keeps
             theirs. The order depends on the trainer's seed and the number of the epoch, so a run that was restored
             repeats it. A `DataLoader` has a setting of its own.
+        class_weight : dict of class number to float, sequence of one for each class, or None
+            What a sample of each class counts in training; 1 if a dict leaves it out.
+        sample_weight : (M,) array or None
+            What each sample of a pair of arrays counts in training; times that of its class. The mean over a batch
+            divides by the sum of the weights, so that a sample of weight 2 counts as two.
+        validation_split : float or None
+            The share of a pair of arrays, between 0 and 1, that is kept for validation: the last rows, whatever their
+            order, as in Keras. (`Dataset.split(stratified=True)` keeps a share of each class.)
 
         Returns
         -------
@@ -177,13 +200,18 @@ class Trainer(Declared):
         DataError
             There are no batches.
         """
+        of_arrays = is_pair(train)
+        train = with_weights(train, sample_weight, of_arrays=of_arrays)
+        train, validation_data = split_off(train, validation_split, validation_data, of_arrays=of_arrays)
+        self._classes = None if class_weight is None else class_table(class_weight, self.model)
         size, whole = self._checked_sizes(train, validation_data, batch_size, shuffle)
         batches = as_batches(train, "train", self.model, size, shuffle=whole, seed=self.seed)
         if validation_data is not None:
             validation_data = as_batches(validation_data, "validation_data", self.model, size)
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
-        rates.compare(self.schedule, self, stacklevel=2)
+        for schedule in self._schedules:
+            rates.compare(schedule, self, stacklevel=2)
         self.stop = self.stop_now = False
         try:
             for callback in self.callbacks:
@@ -199,6 +227,7 @@ class Trainer(Declared):
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, logs)
         finally:
+            self._classes = None
             for callback in reversed(self.callbacks):
                 callback.on_train_end(self)
         return self.history
@@ -210,12 +239,14 @@ class Trainer(Declared):
         validated = tuple(f"val_{name}" for name in means) if self.validates else ()
         return (*means, *validated, "learning_rate", "seconds", "images_per_second")
 
-    def train_step(self, x: Array, y: Array) -> Array:
+    def train_step(self, x: Array, y: Array, sample_weight: Array | None = None) -> Array:
         """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
-        return self._step(*checked_batch(self.model, x, y))[0]
+        return self._step(checked_batch(self.model, x, y, sample_weight)).loss
 
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
         """Return the mean loss and the metrics over `data`, which is like `train` of `fit`: numbers, or NumPy arrays.
+
+        The loss is weighted where there are weights; metrics count each sample once.
 
         `batch_size`, 256 by default, is that of a pair of arrays. DataError if there is nothing in `data`.
         """
@@ -226,19 +257,23 @@ class Trainer(Declared):
     def _means(self, batches: Batches, name: str) -> dict[str, Any]:
         totals = Totals(self.model.backend, self.loss, self.metrics)
         for raw in pairs(batches, name):
-            x, y = checked_batch(self.model, *raw)
+            x, y, weight = checked_batch(self.model, *raw)
             predictions = self.model(x)
-            totals.add(loss_and_grad(self.loss, predictions, y)[0], predictions, y)
+            totals.add(loss_and_grad(self.loss, predictions, y, weight)[0], predictions, y, weight)
         if not totals.images:
             raise no_batches(batches, name)
         return totals.means()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `restore` needs to one file, all or nothing: weights, optimizer, counters, history."""
+        """Write all that `restore` needs to one file, all or nothing.
+
+        That is weights and which of them are frozen, optimizer, counters, history.
+        """
         state = self.optimizer.state_dict()
         tensors = {f"model/{name}": array for name, array in host_tensors(self.model).items()}
         tensors |= {f"optimizer/{name}": array for name, array in state.pop("tensors").items()}
         counters = {"step": self.step, "epoch": self.epoch, "seed": self.seed, "history": self.history.history}
+        counters["frozen"] = frozen_names(self.model.named_tensors())
         write_tensors(path, tensors, {"kind": "training state", "optimizer": state, **counters})
 
     def restore(self, path: str | os.PathLike[str]) -> None:
@@ -266,73 +301,28 @@ class Trainer(Declared):
         before, tensors_before = {name: getattr(self, name) for name in values}, self.model.tensors()
         arrays = Snapshot(self.model.backend, arenas_of(tensors_before))
         optimizer, steps, lr = self.optimizer.snapshot(), self.optimizer.steps, self.optimizer.lr
+        named = self.model.named_tensors()
+        frozen = frozen_names(named)
         try:
             set_tensors(self.model, weights)
+            freeze_only(named, metadata.get("frozen", ()))
             self.optimizer.load_state_dict(state)
             for name, value in values.items():
                 setattr(self, name, value)
         except BaseException:
             arrays.put_back()
             touch_all(tensors_before)
+            freeze_only(named, frozen)
             optimizer.put_back()
             self.optimizer.steps, self.optimizer.lr = steps, lr
             for name, value in before.items():
                 setattr(self, name, value)
             raise
 
-    def _step(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """Do a step on a batch that was checked; return its loss and the predictions."""
-        if not x.shape[0]:
-            raise ShapeError(f"x: got shape {tuple(x.shape)}, a batch of nothing; allowed: at least one row")
-        optimizer, number = self.optimizer, self.step
-        updates, rate = optimizer.steps, optimizer.lr
-        statistics: Snapshot | None = None
-        try:
-            if self.schedule is not None:
-                optimizer.lr = rate_at(self.schedule, number, self.epoch)
-            captured = self._captured_step(x, y) if self._capture else None
-            tensors = () if captured else tuple(self.model.tensors())
-            buffers = [tensor for tensor in tensors if not isinstance(tensor, Parameter)]
-            statistics = Snapshot(self.model.backend, captured.statistics if captured else arenas_of(buffers))
-            done = captured.run(x, y, number) if captured else None
-            if done is None:
-                if captured:
-                    statistics.put_back()
-                done = self._plain_step(x, y, tensors or self.model.tensors())
-            self.step = number + 1
-        except BaseException:
-            if optimizer.steps != updates:
-                self.step = number + 1
-            else:
-                optimizer.lr = rate
-                if statistics is not None:
-                    statistics.put_back()
-            raise
-        return done
-
-    def _plain_step(self, x: Array, y: Array, tensors: Iterable[Buffer]) -> tuple[Array, Array]:
-        return train_step(
-            *(self.model, self.loss, self.optimizer, (x, y)),
-            update=self.optimizer.step,
-            parameters=[tensor for tensor in tensors if isinstance(tensor, Parameter)],
-            stream=(self.seed, self.step),
-        )
-
-    def _captured_step(self, x: Array, y: Array) -> CapturedStep | None:
-        """Return the step for batches like this, captured now if need be, or None if this one is not captured.
-
-        One form at a time has the memory of a captured step; another gets it when it comes twice in a row.
-        """
-        form, last, kept = form_of(x, y), self._last_form, self._captured
-        self._last_form = form
-        if kept is not None and kept.form != form and last != form:
-            return None
-        if kept is None or kept.form != form or not kept.fits(self.model, self.loss, self.optimizer, self.seed):
-            self._captured = kept = None  # its memory is free for the next one
-            loss = self.loss
-            if foreign_part(self.model, loss, self.optimizer) is None and isinstance(loss, DeclaredLoss):
-                self._captured = CapturedStep(self.model, loss, self.optimizer, self.seed, (x, y))
-        return self._captured
+    @property
+    def _schedules(self) -> list[Schedule | None]:
+        """Its own schedule, and those of the optimizer's groups."""
+        return [self.schedule, *(group.schedule for group in self.optimizer.groups)]
 
     def _train_epoch(self, batches: Batches) -> dict[str, float] | None:
         """Return what to record, or None if a callback ended it."""
@@ -342,14 +332,18 @@ class Trainer(Declared):
         totals = Totals(backend, self.loss, self.metrics)
         begin = time.perf_counter()
         for number, raw in enumerate(pairs(batches, "train"), start=1):
-            x, y = checked_batch(self.model, *raw)
+            x, y, weight = (*raw, None)[:3]
+            batch = checked_batch(self.model, x, y, weight, self._classes)
             for callback in self.callbacks:
-                callback.on_step_begin(self, x, y)
-            loss, predictions = self._step(x, y)
-            totals.add(loss, predictions, y)
+                callback.on_step_begin(self, batch.x, batch.y)
+            loss, predictions, _ = self._step(batch)
+            totals.add(loss, predictions, batch.y, batch.weight)
             if backend.on_host:  # elsewhere a look at the loss would wait for the device
-                check_finite(self, self.callbacks, float(loss), f"batch {number} of ")
-            info = StepInfo(number, self.steps_per_epoch, x.shape[0], loss)
+                where, norm = f"batch {number} of ", self.gradient_norm
+                check_finite(self, self.callbacks, float(loss), where)
+                if norm is not None:
+                    check_finite(self, self.callbacks, norm, where, "norm of gradients")
+            info = StepInfo(number, self.steps_per_epoch, batch.x.shape[0], loss)
             for callback in self.callbacks:
                 callback.on_step_end(self, info)
             if self.stop_now:
@@ -366,7 +360,7 @@ class Trainer(Declared):
 
     def _record(self, logs: dict[str, float]) -> None:
         """Count an epoch, append it to the history and show it to the schedule: all or nothing."""
-        undo = rates.show_results([self.schedule], logs)
+        undo = rates.show_results(self._schedules, logs)
         epoch, history = self.epoch, {name: list(values) for name, values in self.history.history.items()}
         try:
             self.history.append(logs)

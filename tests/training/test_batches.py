@@ -134,7 +134,7 @@ REFUSES = {
     "whole numbers": (lambda t, x, y: t.fit((x.astype(int), y), 1), "x of train: got int64"),
     "float64": (lambda t, x, y: t.fit((x.astype(float), y), 1), "x of train: got float64"),
     "a masked array": (lambda t, x, y: t.fit((np.ma.array(x), y), 1), "masked"),
-    "batches of three": (lambda t, x, y: t.fit([(x, y, y)], 1), "train: got a batch that is tuple of 3"),
+    "batches of four": (lambda t, x, y: t.fit([(x, y, y, y)], 1), "train: got a batch that is tuple of 4"),
     "a batch of one array": (lambda t, x, y: t.fit([x], 1), "train: got a batch that is ndarray"),
     "labels as a list": (lambda t, x, y: t.train_step(x, y.tolist()), "y: got list"),
     "x as a list": (lambda t, x, y: t.train_step(x.tolist(), y), "x: got list"),

@@ -401,3 +401,15 @@ def test_bad_batches_change_nothing(rng):
         assert trainer.step == trainer.optimizer.steps == 1
     assert_same_bits(state_of(trainer), before)
     steps(trainer, [(x, y)])
+
+
+def test_the_class_zero_may_be_ignored():
+    """The loss looks at targets of the batch when it is captured, not at zeros."""
+    results = []
+    for capture in (False, True):
+        model = nn.Sequential(nn.Dense(3)).build((4,), seed=1)
+        trainer = fc.Trainer(model, SoftmaxCrossEntropy(ignore_index=0), SGD(model.parameters(), 0.1), capture=capture)
+        x, y = np.ones((4, 4), np.float32), np.array([0, 1, 2, 0], np.int32)
+        results.append([float(trainer.train_step(x, y)) for _ in range(3)])
+    assert trainer._captured.works
+    assert results[0] == results[1]

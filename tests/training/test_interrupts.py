@@ -17,6 +17,7 @@ from fastconv.backends import memory
 from fastconv.backends.memory import Pool
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
+from fastconv.training import ClipGlobalNorm
 
 HERE = str(Path(fc.__file__).parent)
 EVERYWHERE = (HERE, str(Path(HERE).parent / "kernels"), contextlib.__file__)
@@ -24,6 +25,8 @@ STATE = tuple(
     f"{HERE}/{name}"
     for name in (
         "training/trainer",
+        "training/step",  # and stepping
+        "training/clipping",
         "training/captured",
         "optim/",
         "nn/core/undo",
@@ -120,12 +123,16 @@ def put_back(trainer, state, tensors):
         pytest.param(EVERYWHERE, True, 101, id="instructions-everywhere", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("kind", ["plain", "captured", "several-kernels", "reference", "first"])
+@pytest.mark.parametrize(
+    "kind", ["plain", "captured", "several-kernels", "reference", "first", "pieces", "captured-pieces"]
+)
 def test_a_step_is_done_whole_or_not_at_all(rng, kind, where, instructions, stride):
     """One interrupt, before each place in turn."""
     with fc.use_backend("numpy" if kind == "reference" else "numba"):
         model, other = model_of(), model_of(seed=7)
-        trainer = trainer_of(model, capture=kind in ("captured", "first"), frozen=kind == "several-kernels")
+        more = {"accumulate": 3, "clip": ClipGlobalNorm(0.1)} if kind.endswith("pieces") else {}
+        capture = kind in ("captured", "first", "captured-pieces")
+        trainer = trainer_of(model, capture=capture, frozen=kind == "several-kernels", **more)
         x, y = batch_of(rng)
         trainer.train_step(x, y)
         before, tensors = state_of(trainer), trainer.optimizer.state_dict()

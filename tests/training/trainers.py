@@ -29,6 +29,13 @@ def trainer_of(model, optimizer=None, **keywords):
     return fc.Trainer(model, SoftmaxCrossEntropy(), optimizer, **keywords)
 
 
+def count_calls(patch, owner, name):
+    """Return a list that gets longer by one with each call of a function of a class."""
+    calls, real = [], getattr(owner, name)
+    patch.setattr(owner, name, lambda *given, **named: calls.append(name) or real(*given, **named))
+    return calls
+
+
 def weights(model):
     return {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}
 

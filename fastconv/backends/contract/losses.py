@@ -22,6 +22,7 @@ class Losses(abc.ABC):
         sample_weight: Array | None,
         ignore_index: int | None,
         mean: bool,
+        divisor: Array | None = None,
         loss: Array,
         grad: Array,
         workspace: Workspace,
@@ -47,8 +48,23 @@ class Losses(abc.ABC):
         sample_weight : (N,) array or None, the w
         ignore_index : rows of this class, which need not be one of the K, have the weight 0; None: no such
         mean : whether the mean is asked for; else the sum
+        divisor : (1,) float64 array that takes the place of D, for the mean of a larger batch of which this is a part
         loss : () array of the type of `predictions`, written; grad : like `predictions`, written
         """
+
+    @abc.abstractmethod
+    def loss_divisor(
+        self,
+        chosen: ChosenLoss,
+        targets: Array,
+        *,
+        channel_weight: Array | None,
+        sample_weight: Array | None,
+        ignore_index: int | None,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        """``out[0] = D``, what the mean of `loss_and_grad` divides by, whose arguments these are; out (1,) float64."""
 
     @abc.abstractmethod
     def count_correct(self, logits: Array, labels: Array, *, top: int, out: Array) -> None:

@@ -212,6 +212,26 @@ class Operations(LayerOperations):
         """``factor * x``; `out` may be `x`."""
 
     @abc.abstractmethod
+    def clip(self, x: Array, *, limit: float, out: Array) -> None:
+        """``min(max(x, -limit), limit)``, NaN staying; `out` may be `x`."""
+
+    @abc.abstractmethod
+    def sum_squares(self, x: Array, *, out: Array, workspace: Workspace) -> None:
+        """``out[0] = sum of x**2``; `out` is (1,), float64.
+
+        Up to 32 squares are added in the array's own type, in which each must be in range, all else in float64: off by
+        at most ``80 u`` of itself (u is half the type's eps).
+        """
+
+    @abc.abstractmethod
+    def clip_norm(self, x: Array, squares: Array, *, limit: float, out: Array) -> None:
+        """``x * min(1, limit / (sqrt(sum of squares) + 1e-6))``, as PyTorch's ``clip_grad_norm_``; `out` may be `x`.
+
+        `squares` is (parts,), float64. Where their sum is infinite, the factor is 0; where it is NaN, so is all
+        but what is 0.
+        """
+
+    @abc.abstractmethod
     def copy(self, x: Array, *, out: Array) -> None:
         """Copy `x` into `out`, equal shapes and types."""
 

@@ -33,9 +33,19 @@ try:
     from fastconv.kernels.cpu.conv import conv2d as conv
     from fastconv.kernels.cpu.conv import dense as linear
     from fastconv.kernels.cpu.elementwise import augment as augmentation
-    from fastconv.kernels.cpu.elementwise import channels, gram, maps, move, optimizer, pointwise, reduce, transform
+    from fastconv.kernels.cpu.elementwise import (
+        channels,
+        clipping,
+        gram,
+        maps,
+        move,
+        optimizer,
+        pointwise,
+        reduce,
+        transform,
+    )
     from fastconv.kernels.cpu.elementwise import dropout as dropping
-    from fastconv.kernels.cpu.loss import losses, metrics, probabilities
+    from fastconv.kernels.cpu.loss import losses, metrics, probabilities, weights
     from fastconv.kernels.cpu.norm import backward, forward, local_response
     from fastconv.kernels.cpu.norm import batch_norm as norm
     from fastconv.kernels.cpu.norm import group_norm as grouped
@@ -169,6 +179,9 @@ class NumbaBackend(Backend):
     scale = staticmethod(maps.scale)
     copy = staticmethod(maps.copy)
     fill = staticmethod(maps.fill)
+    clip = staticmethod(clipping.clip)
+    sum_squares = staticmethod(clipping.sum_squares)
+    clip_norm = staticmethod(clipping.clip_norm)
     concatenate = staticmethod(move.concatenate)
     split = staticmethod(move.split)
     subsample_pad = staticmethod(move.subsample_pad)
@@ -187,6 +200,7 @@ class NumbaBackend(Backend):
     upsample2d = staticmethod(upsample.upsample2d)
     upsample2d_backward = staticmethod(upsample.upsample2d_backward)
     loss_and_grad = staticmethod(losses.loss_and_grad)
+    loss_divisor = staticmethod(weights.loss_divisor)
     count_correct = staticmethod(metrics.count_correct)
     count_confusions = staticmethod(metrics.count_confusions)
     sum_errors = staticmethod(metrics.sum_errors)

@@ -19,7 +19,17 @@ from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
-from fastconv.kernels.cuda.elementwise import channels, elementwise, gram, move, optimizer, pointwise, reduce, transform
+from fastconv.kernels.cuda.elementwise import (
+    channels,
+    clipping,
+    elementwise,
+    gram,
+    move,
+    optimizer,
+    pointwise,
+    reduce,
+    transform,
+)
 from fastconv.kernels.cuda.elementwise import dropout as dropping
 from fastconv.kernels.cuda.loss import losses, metrics, probabilities
 from fastconv.kernels.cuda.norm import batch_norm as norm
@@ -112,6 +122,9 @@ class CudaBackend(Backend):
     scale = OnDevice(elementwise.scale)
     copy = OnDevice(elementwise.copy)
     fill = OnDevice(elementwise.fill)
+    clip = OnDevice(clipping.clip)
+    sum_squares = OnDevice(clipping.sum_squares)
+    clip_norm = OnDevice(clipping.clip_norm)
     concatenate = OnDevice(move.concatenate)
     split = OnDevice(move.split)
     subsample_pad = OnDevice(move.subsample_pad)
@@ -130,6 +143,7 @@ class CudaBackend(Backend):
     upsample2d = OnDevice(upsample.upsample2d)
     upsample2d_backward = OnDevice(upsample.upsample2d_backward)
     loss_and_grad = OnDevice(losses.loss_and_grad)
+    loss_divisor = OnDevice(losses.loss_divisor)
     count_correct = OnDevice(metrics.count_correct)
     count_confusions = OnDevice(metrics.count_confusions)
     sum_errors = OnDevice(metrics.sum_errors)

@@ -22,6 +22,18 @@ class NumpyElementwise(Backend):
     def scale(self, x: Array, *, factor: float, out: Array) -> None:
         np.multiply(x, factor, out=out)
 
+    def clip(self, x: Array, *, limit: float, out: Array) -> None:
+        np.clip(x, -limit, limit, out=out)
+
+    @np.errstate(all="ignore")
+    def sum_squares(self, x: Array, *, out: Array, workspace: Workspace) -> None:
+        out[0] = np.square(x, dtype=np.float64).sum()
+
+    @np.errstate(all="ignore")
+    def clip_norm(self, x: Array, squares: Array, *, limit: float, out: Array) -> None:
+        factor = np.minimum(1.0, limit / (np.sqrt(squares.sum()) + 1e-6))
+        out[...] = np.where(x == 0, x, x * factor)
+
     def copy(self, x: Array, *, out: Array) -> None:
         out[...] = x
 

@@ -74,6 +74,7 @@ class NumpyLosses(Backend):
         sample_weight: Array | None,
         ignore_index: int | None,
         mean: bool,
+        divisor: Array | None = None,
         loss: Array,
         grad: Array,
         workspace: Workspace,
@@ -94,9 +95,30 @@ class NumpyLosses(Backend):
         cost, slope = _FORMULAS[chosen.name](x, t.astype(np.float64), channel, *chosen.values)
         by_row = weight.reshape(-1, *[1] * (x.ndim - 1))
         total = counted.sum() * (1 if rows else x.size // count) if mean else 1.0
+        if mean and divisor is not None:
+            total = divisor[0]
         # What has no weight is left out, whatever it is.
         loss[...] = np.where(by_row > 0, by_row * cost, 0).sum() / (total or 1)
         grad[...] = np.where(by_row > 0, by_row * slope, 0) / (total or 1)
+
+    def loss_divisor(
+        self,
+        chosen: ChosenLoss,
+        targets: Array,
+        *,
+        channel_weight: Array | None,
+        sample_weight: Array | None,
+        ignore_index: int | None,
+        out: Array,
+        workspace: Workspace,
+    ) -> None:
+        count, rows = targets.shape[0], chosen.function.over == "rows"
+        weight = np.ones(count) if sample_weight is None else sample_weight.astype(np.float64)
+        if rows and targets.ndim == 1:
+            weight = np.where(targets == ignore_index, 0, weight)
+            if channel_weight is not None:
+                weight = weight * channel_weight.astype(np.float64)[np.where(weight > 0, targets, 0)]
+        out[0] = weight.sum() * (1 if rows or not count else targets.size // count)
 
     def count_correct(self, logits: Array, labels: Array, *, top: int, out: Array) -> None:
         known = (labels >= 0) & (labels < logits.shape[1])

@@ -159,8 +159,9 @@ class AbstractLayer(Declared):
         }
 
     def is_trained(self) -> bool:
-        """Tell whether there are parameters, its own or inside."""
-        return any(isinstance(tensor, Parameter) for layer in self.walk() for tensor in layer.own_tensors())
+        """Tell whether there are parameters that are not frozen, its own or inside."""
+        tensors = (tensor for layer in self.walk() for tensor in layer.own_tensors())
+        return any(isinstance(tensor, Parameter) and not tensor.is_frozen for tensor in tensors)
 
     def walk(self) -> list[AbstractLayer]:
         """Return this layer and all inside of it, each once, in order."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, cast, overload
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ShapeError
 
 _ALIGN = 64  # bytes
-FREEZING = "only what the optimizer is given is trained: SGD(model.layers[-1].parameters(), lr) freezes all else"
+FREEZING = "layer.freeze() and layer.unfreeze(), of one layer or of all in a model"
 
 
 def _absent(name: str) -> property:
@@ -140,14 +140,33 @@ class Parameter(Buffer):
     version : int
         Counts changes of the values; what was derived from them (prepared weights) is valid as long as it has not
         moved.
+    is_frozen : bool
+        Whether its gradient is not computed, and stays zero, and optimizers leave it alone: see `Layer.freeze`.
     """
 
-    __slots__ = ("_grad_array", "_has_grad", "version")
+    __slots__ = ("_grad_array", "_has_grad", "is_frozen", "version")
 
     def __init__(self, name: str, shape: Shape) -> None:
         super().__init__(name, shape)
         self.version = 0
-        self._has_grad = False
+        self._has_grad = self.is_frozen = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        restore, values = super().__reduce__()
+        return restore, (*values, self.is_frozen)
+
+    @classmethod
+    def _restored(
+        cls, name: str, shape: Shape, retired: bool, home: tuple[Arena, int] | None, frozen: bool = False
+    ) -> Parameter:
+        tensor = cast(Parameter, super()._restored(name, shape, retired, home))
+        tensor.is_frozen = frozen
+        return tensor
+
+    def set_frozen(self, frozen: bool) -> None:
+        """Freeze it, its gradient being forgotten, or let it be trained again; see `fastconv.nn.core.freezing`."""
+        self.zero_grad()
+        self.is_frozen = frozen
 
     def place(self, arena: Arena, offset: int) -> None:
         """Live in `arena` from `offset` on, without a gradient."""
@@ -177,7 +196,7 @@ class Parameter(Buffer):
         return self._grad_array
 
     def complete_grad(self) -> None:
-        """Fill the gradient with zeros if there is none."""
+        """Fill the gradient with zeros if there is none, as of what is frozen."""
         if not self._has_grad:
             self.arena.backend.fill(0.0, out=self._grad_array)
             self._has_grad = True
@@ -197,10 +216,13 @@ class Parameter(Buffer):
 
     def grad_target(self) -> Array:
         """Return where a layer is to write its gradient of this parameter; `add_grad` it afterwards."""
-        return self.arena.backend.empty(self.shape, self.array.dtype) if self._has_grad else self._grad_array
+        apart = self._has_grad or self.is_frozen
+        return self.arena.backend.empty(self.shape, self.array.dtype) if apart else self._grad_array
 
     def add_grad(self, written: Array) -> None:
-        """Count in a gradient, usually what was written to a `grad_target`."""
+        """Count in a gradient, usually what was written to a `grad_target`; nothing if the parameter is frozen."""
+        if self.is_frozen:
+            return
         backend = self.arena.backend
         if self._has_grad:
             backend.add(self._grad_array, written, out=self._grad_array)
@@ -222,6 +244,12 @@ class Run:
     def data(self) -> Array:
         """The values, flat, with the gaps between parameters."""
         return self.arena.data[self.begin : self.end]
+
+    def trained(self) -> list[Run]:
+        """Return the pieces of it that are not frozen: itself alone, if nothing is."""
+        if any(parameter.is_frozen for parameter in self.parameters):
+            return runs(parameter for parameter in self.parameters if not parameter.is_frozen)
+        return [self]
 
     def grad(self) -> Array:
         """Return the gradients, flat; those that nothing was added to are zero."""

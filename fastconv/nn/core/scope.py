@@ -73,13 +73,17 @@ class Declarer(Protocol):
 
 @dataclass(frozen=True)
 class Visit:
-    """A layer without layers inside, at one of its places; `parameters` counts what it declared there first."""
+    """A layer without layers inside, at one of its places; `parameters` counts what it declared there first.
+
+    So does `frozen`, of those that are.
+    """
 
     path: str
     layer: Declarer
     input_shape: Shape
     output_shape: Shape
     parameters: int
+    frozen: int
 
 
 @dataclass(eq=False)
@@ -137,9 +141,12 @@ class Scope:
                 raise
             raise type(error)(f"layer {self._path or '.'} ({type(target).__name__}): {error}") from error
         if leaf:
-            new = () if self._again else self._mine.values()
-            count = sum(tensor.size for tensor in new if isinstance(tensor, Parameter))
-            self._draft.visits.append(Visit(self._path, target, input_shape, output_shape, count))
+            new = {} if self._again else self._mine
+            sizes = {name: tensor.size for name, tensor in new.items() if isinstance(tensor, Parameter)}
+            built = self._layer.home.tensors
+            frozen = sum(size for name, size in sizes.items() if getattr(built.get(name), "is_frozen", False))
+            visit = Visit(self._path, target, input_shape, output_shape, sum(sizes.values()), frozen)
+            self._draft.visits.append(visit)
         return output_shape
 
     def child(self, name: str, layer: Declarer, input_shape: Shape) -> Shape:

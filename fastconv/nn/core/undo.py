@@ -35,7 +35,7 @@ class Snapshot:
 
     def values(self) -> list[Array]:
         """Return the values that are kept."""
-        return [kept for _, kept in self._kept]
+        return [kept for _, kept in self.kept]
 
     def put_back(self) -> None:
         """Give the arrays these values again."""

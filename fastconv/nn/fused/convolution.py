@@ -1,4 +1,4 @@
-"""Convolutions that run with what follows them: `Tail` describes that, `ConvActivation` and `ConvNorm` run it."""
+"""Convolutions that run with what follows them, which `Tail` describes: `ConvActivation` and `ConvNorm`."""
 
 from __future__ import annotations
 
@@ -9,56 +9,18 @@ from typing import Any, cast
 
 import numpy as np
 
-from fastconv.backends.contract.types import Array, Shape
+from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
-from fastconv.kernels.epilogue import Epilogue
 from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import ActivationEnding, Ending, Gradient, NormEnding, Wanted, convolution_backward
 from fastconv.nn.fused.frozen import folded
+from fastconv.nn.fused.running import back_through, of_running
 from fastconv.nn.fused.steps import Step, stored_dtype
+from fastconv.nn.fused.tail import Tail
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
-from fastconv.nn.layers.pooling import MaxPool2d
-
-
-@dataclass(frozen=True, eq=False)
-class Tail:
-    """The layers that follow a convolution, or a normalisation, in this order; each may be missing.
-
-    Attributes
-    ----------
-    adds : bool
-        Whether the result of a residual block's shortcut is added first.
-    activation : PointwiseLayer or None
-    pool : MaxPool2d or None
-    """
-
-    adds: bool = False
-    activation: PointwiseLayer | None = None
-    pool: MaxPool2d | None = None
-
-    @cached_property
-    def layers(self) -> tuple[AbstractLayer, ...]:
-        """Those that there are."""
-        return tuple(layer for layer in (self.activation, self.pool) if layer is not None)
-
-    @cached_property
-    def keeps_before(self) -> bool:
-        """Whether the activation's gradient is computed from what comes before it."""
-        return self.activation is not None and self.activation.function.needs == "x"
-
-    def epilogue(self, shape: Shape) -> Epilogue:
-        """Return it as a value, for a result of this shape before it."""
-        activation, pool = self.activation, self.pool
-        windows = None if pool is None else pool.windows_of(shape)
-        return Epilogue(self.adds, None if activation is None else activation.activation, windows)
-
-    def after(self, operation: str) -> str:
-        """Return the name of an operation with it: ``"conv2d + relu + max_pool2d"``."""
-        name = () if self.activation is None else (self.activation.function.name,)
-        return " + ".join((operation, *("add",) * self.adds, *name, *("max_pool2d",) * (self.pool is not None)))
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -153,17 +115,19 @@ class ConvActivation(_Convolution):
         """That of the tail, which has one."""
         return cast(PointwiseLayer, self.tail.activation).activation
 
-    @cached_property
+    @property
     def _activation_backward(self) -> str:
         """The operation back through the activation, where the step behind does not do that."""
-        return "activate_backward" if self.conv.bias is None else "activate_backward_bias"
+        return "activate_backward" if self.conv.trained_bias is None else "activate_backward_bias"
 
     def _pools_at_once(self, *, input_grad: bool) -> bool:
         """Tell whether the gradient goes through pooling and convolution by one operation.
 
-        There is none that also adds the gradient of a shortcut, or does the sums of a normalisation.
+        There is none that also adds the gradient of a shortcut, or does the sums of a normalisation, or leaves out the
+        weight's.
         """
         apart = input_grad and (self.meets_shortcut or self.before.takes is NormEnding)
+        apart = apart or self.conv.weight.is_frozen
         return self.tail.pool is not None and not self.tail.keeps_before and not apart
 
     def ending(self, context: Context) -> ActivationEnding | None:
@@ -171,7 +135,7 @@ class ConvActivation(_Convolution):
         if self.after.takes is None:
             return None
         _, saved, _ = self.layers[1].check_context(context)
-        return ActivationEnding(self._activation, saved, self.conv.bias)
+        return ActivationEnding(self._activation, saved, self.conv.trained_bias)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run them; the context is x, what the activation's gradient is computed from, and that of the pooling."""
@@ -200,7 +164,7 @@ class ConvActivation(_Convolution):
 
     def _before_activation(self, grad_output: Array, saved: Array) -> Array:
         """Return the gradient before the activation; add that of the bias."""
-        bias, backend, activation = self.conv.bias, self.conv.backend, self._activation
+        bias, backend, activation = self.conv.trained_bias, self.conv.backend, self._activation
         grad = backend.empty(saved.shape, saved.dtype)
         if bias is None:
             backend.activate_backward(activation, grad_output, saved, out=grad)
@@ -217,6 +181,8 @@ class ConvNorm(_Convolution):
 
     Backward two passes: the sums, and the gradient of the convolution's output. The step behind may have done the first
     (see `Link.takes`). A bias of the convolution has no effect but on the running mean.
+
+    While the normalisation is frozen it runs as in inference, and backward part by part.
     """
 
     stores = True
@@ -230,14 +196,14 @@ class ConvNorm(_Convolution):
     @property
     def forward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        return ("conv2d_statistics", self.tail.after("normalise"))
+        return ("conv2d" if self.norm.is_frozen else "conv2d_statistics", self.tail.after("normalise"))
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
-        return (self._norm_backward, *self.taken)
+        return (*(() if self.norm.is_frozen else (self._norm_backward,)), *self.taken)
 
-    @cached_property
+    @property
     def _norm_backward(self) -> str:
         """The operation back through the normalisation: what is left of it, if the step behind does the sums."""
         return self.tail.after("batch_norm_backward") if self.after.takes is None else "batch_norm_backward_apply"
@@ -249,15 +215,24 @@ class ConvNorm(_Convolution):
         return None if activation is None or self.tail.pool is not None else (NormEnding, activation.activation)
 
     @property
+    def norm_at_end(self) -> BatchNorm2d | None:
+        """See `Step`."""
+        return self.norm
+
+    @property
     def stored(self) -> tuple[str, ...]:
         """See `Step`."""
-        return ("convolution and its gradient", *super().stored)
+        return () if self.norm.is_frozen else ("convolution and its gradient", *super().stored)
+
+    def output_dtype(self, *, training: bool) -> np.dtype:
+        """Return the type of its output."""
+        return self.conv.dtype if self.norm.is_frozen else super().output_dtype(training=training)
 
     def ending(self, context: Context) -> NormEnding | None:
         """Return the normalisation with what it had in this step."""
-        if self.after.takes is None:
-            return None
         _, z, mean, var, kept = self.norm.check_context(context)
+        if self.after.takes is None or of_running(mean):
+            return None
         return NormEnding(self.norm, z, mean, var, self.tail.epilogue(z.shape), kept["saved"], kept["addend"])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
@@ -279,7 +254,7 @@ class ConvNorm(_Convolution):
     def statistics(self, x: Array, *, training: bool) -> tuple[Array, Array, Array]:
         """Convolve and return the output with the mean and variance to normalise it with."""
         conv, norm, backend = self.conv, self.norm, self.conv.backend
-        if not training:
+        if not training or norm.is_frozen:
             return conv.convolve(x), norm.running_mean.array, norm.running_var.array
         shape = conv.output_shape(x.shape)
         count = math.prod(shape[:-1])
@@ -317,6 +292,11 @@ class ConvNorm(_Convolution):
         backend, norm, tail = self.conv.backend, self.norm, self.tail
         _, z, mean, var, kept = norm.check_context(context)
         grad_output = self.layers[-1].check_grad(grad_output, (z if tail.pool is None else kept["argmax"]).shape)
+        if of_running(mean):
+            grad_addend = back_through(norm, tail, grad_output, (z, mean, var), kept)
+            grad = norm.backward_running(grad_addend, var)
+            self.conv.backward_bias(grad)
+            return grad, grad_addend
         grad = backend.empty(z.shape, z.dtype)
         gamma = norm.gamma.array
         more: dict[str, Any] = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool}

@@ -24,10 +24,11 @@ from typing import TypeVar
 from fastconv._attributes import computes_as, is_ours
 from fastconv.kernels.epilogue import Epilogue, Native
 from fastconv.nn.core.layer import AbstractLayer, Chain, Sum
-from fastconv.nn.fused.convolution import ConvActivation, ConvNorm, Tail
+from fastconv.nn.fused.convolution import ConvActivation, ConvNorm
 from fastconv.nn.fused.endings import ActivationEnding, NormEnding
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import OUTSIDE, Link, Single, Step
+from fastconv.nn.fused.tail import Tail
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
@@ -58,10 +59,10 @@ def _link(first: Step, second: Step, native: Mapping[str, Native]) -> Link:
     if first.offers is not None:
         ending, activation = first.offers
         if ending is ActivationEnding and second.takes_activations:
-            return Link(stored=True, takes=ending, activation=activation.name)
+            return Link(stored=True, end=ending, activation=activation.name)
         saves = Epilogue(activation=activation) in native.get(NormEnding.operation, Native())
         if ending is NormEnding and second.opening is not None and saves:
-            return Link(stored=stored, takes=ending, activation=activation.name)
+            return Link(stored=stored, end=ending, activation=activation.name, norm=first.norm_at_end)
     return Link(stored=stored)
 
 

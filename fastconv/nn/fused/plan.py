@@ -1,11 +1,15 @@
-"""The plan of a sequence of layers: made once when a model is built or moved, and read by all that runs them."""
+"""The plan of a sequence of layers: made once when a model is built or moved, and read by all that runs them.
+
+What layers are frozen changes nothing of it: links and steps ask for that when they run.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastconv.backends.contract.types import Array
+from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import Wanted
 from fastconv.nn.fused.patterns import find_steps
@@ -22,13 +26,20 @@ class Plan:
         What it was made of.
     steps : tuple of Step
         What runs.
-    trained_from : int
-        The number of the first step that has parameters.
     """
 
     layers: tuple[AbstractLayer, ...]
     steps: tuple[Step, ...]
-    trained_from: int
+    _found: list[tuple[object, int]] = field(default_factory=list)
+
+    @property
+    def trained_from(self) -> int:
+        """The number of the first step that has parameters which are not frozen; looked for when that has changed."""
+        now = freezing_state()
+        if not self._found or self._found[0][0] is not now:
+            first = next((i for i, step in enumerate(self.steps) if step.is_trained), len(self.steps))
+            self._found[:] = [(now, first)]
+        return self._found[0][1]
 
     @property
     def owns_output(self) -> bool:
@@ -41,7 +52,7 @@ class Plan:
         return self.steps[0].owns_grad
 
     def backward(self, grad_output: Array, contexts: Sequence[Context], *, needs_input_grad: bool) -> Array | None:
-        """Run the steps backward; without those before the first parameter if the gradient of x is not needed."""
+        """Run the steps backward; if the gradient of x is not needed, without those before what is trained."""
         stop = 0 if needs_input_grad else self.trained_from
         grad, _ = run_backward(self.steps[stop:], contexts[stop:], grad_output, Wanted(needs_input_grad))
         return grad if needs_input_grad else None
@@ -61,5 +72,4 @@ class Plan:
 def make_plan(layers: tuple[AbstractLayer, ...], *, fused: bool = True) -> Plan:
     """Return the plan of layers that are built; each is a step of its own if not `fused`."""
     steps = find_steps(layers, layers[0].backend.native) if fused else tuple(Alone(layer=each) for each in layers)
-    first = next((i for i, step in enumerate(steps) if step.is_trained), len(steps))
-    return Plan(layers, steps, first)
+    return Plan(layers, steps)

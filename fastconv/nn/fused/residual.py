@@ -15,6 +15,7 @@ from fastconv.nn.fused.endings import Ending, Gradient, NormEnding, Wanted, conv
 from fastconv.nn.fused.steps import Link, Step, run_backward, run_forward
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
+from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.nn.layers.simple import Identity
 
 
@@ -97,6 +98,11 @@ class ResidualActivation(Step):
         return self.last.offers
 
     @property
+    def norm_at_end(self) -> BatchNorm2d | None:
+        """As its last convolution."""
+        return self.last.norm
+
+    @property
     def reads_stored(self) -> bool:
         """It does where the shortcut passes on what it gets."""
         return computes_as(type(self.shortcut)) is Identity and self.first.reads_stored
@@ -148,12 +154,16 @@ class ResidualActivation(Step):
         if rest is not None and wanted.addend is not None:
             last.conv.backend.add(rest, wanted.addend, out=wanted.addend)
             rest = wanted.addend
-        if not self.body:
+        body = self.body
+        if not wanted.input_grad:  # then nothing before what is trained is needed either
+            first = next((i for i, step in enumerate(body) if step.is_trained), len(body))
+            body, contexts = body[first:], contexts[first:]
+        if not body:
             wanted = replace(wanted, addend=rest)
             return convolution_backward(last.conv, grad, last_context[0], wanted)
-        own = Wanted(True, None, self.body[-1].ending(contexts[-1]))
+        own = Wanted(True, None, body[-1].ending(contexts[-1]))
         result, sums = convolution_backward(last.conv, grad, last_context[0], own)
-        return run_backward(self.body, contexts, result, replace(wanted, addend=rest, sums=sums))
+        return run_backward(body, contexts, result, replace(wanted, addend=rest, sums=sums))
 
     def frozen(self) -> Run:
         """Return the block with its normalisations folded."""

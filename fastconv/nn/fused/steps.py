@@ -24,6 +24,7 @@ from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import Ending, Gradient, Wanted, convolution_backward
 from fastconv.nn.layers.conv import Conv2d
+from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.precision import get_precision
 
 
@@ -35,15 +36,23 @@ class Link:
     ----------
     stored : bool
         In training it is in the type in which the backend stores activations (`Backend.kept_dtype`).
-    takes : kind of Ending, or None
-        The end of the first one that the second one does backward.
+    end : kind of Ending, or None
+        The end of the first one that the second one can do backward.
     activation : str
         The one that is done with it.
+    norm : BatchNorm2d or None
+        Its normalisation, if it has one.
     """
 
     stored: bool = False
-    takes: type[Ending] | None = None
+    end: type[Ending] | None = None
     activation: str = ""
+    norm: BatchNorm2d | None = None
+
+    @property
+    def takes(self) -> type[Ending] | None:
+        """The end of the first one that the second one does backward; a normalisation's not while that is frozen."""
+        return None if self.norm is not None and self.norm.is_frozen else self.end
 
 
 OUTSIDE = Link()
@@ -122,6 +131,11 @@ class Step(abc.ABC):
         return None
 
     @property
+    def norm_at_end(self) -> BatchNorm2d | None:
+        """The normalisation in that end, if there is one."""
+        return None
+
+    @property
     def reads_stored(self) -> bool:
         """Whether it can read an input that is stored as the backend stores activations."""
         return False
@@ -143,7 +157,7 @@ class Step(abc.ABC):
 
     @property
     def is_trained(self) -> bool:
-        """Whether there is a parameter in it."""
+        """Whether there is a parameter in it that is not frozen."""
         return any(layer.is_trained() for layer in self.layers)
 
     @property

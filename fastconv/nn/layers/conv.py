@@ -193,22 +193,29 @@ class Conv2d(Layer):
             algorithm=get_algorithm(),
         )
 
+    @property
+    def trained_bias(self) -> Parameter | None:
+        """The bias, if there is one and it is not frozen."""
+        return None if self.bias is None or self.bias.is_frozen else self.bias
+
     def backward_bias(self, grad_output: Array) -> None:
-        """Add the gradient of the bias, if there is one."""
-        if self.bias is not None:
-            target = self.bias.grad_target()
+        """Add the gradient of the bias, if there is one to train."""
+        if (bias := self.trained_bias) is not None:
+            target = bias.grad_target()
             self.backend.sum_rows(grad_output, out=target, workspace=self.backend.pool)
-            self.bias.add_grad(target)
+            bias.add_grad(target)
 
     def no_gradient_of_bias(self) -> None:
         """Add zero to the gradient of the bias, if there is one: what it is before a normalisation."""
-        if self.bias is not None:
-            target = self.bias.grad_target()
+        if (bias := self.trained_bias) is not None:
+            target = bias.grad_target()
             self.backend.fill(0.0, out=target)
-            self.bias.add_grad(target)
+            bias.add_grad(target)
 
     def backward_weight(self, grad_output: Array, x: Array) -> None:
-        """Add the gradient of the weight."""
+        """Add the gradient of the weight; nothing is computed if it is frozen."""
+        if self.weight.is_frozen:
+            return
         backend = self.backend
         target = self.weight.grad_target()
         backend.conv2d_backward_weight(

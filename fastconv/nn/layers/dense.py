@@ -95,13 +95,14 @@ class Dense(Layer):
         backend = self.backend
         x = self.check_context(context)
         grad_output = self.check_grad(grad_output, (x.shape[0], self.out_features))
-        if self.bias is not None:
+        if self.bias is not None and not self.bias.is_frozen:
             target = self.bias.grad_target()
             backend.sum_rows(grad_output, out=target, workspace=backend.pool)
             self.bias.add_grad(target)
-        target = self.weight.grad_target()
-        backend.dense_backward_weight(grad_output, x, precision=get_precision(), out=target, workspace=backend.pool)
-        self.weight.add_grad(target)
+        if not self.weight.is_frozen:
+            target = self.weight.grad_target()
+            backend.dense_backward_weight(grad_output, x, precision=get_precision(), out=target, workspace=backend.pool)
+            self.weight.add_grad(target)
         if not needs_input_grad:
             return None
         grad_input = backend.empty(x.shape, x.dtype)

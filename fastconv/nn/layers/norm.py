@@ -19,7 +19,9 @@ class BatchNorm2d(Layer):
     """Normalise each channel: (N, H, W, C) or (N, C) -> the same (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167).
 
     In training with the statistics of the batch, which move the running ones: ``running = (1 - momentum) * running +
-    momentum * batch``, the variance stored being the unbiased one, as in PyTorch. Else with the running ones.
+    momentum * batch``, the variance stored being the unbiased one, as in PyTorch. Else with the running ones, and so
+    too in training while it is frozen (`Layer.freeze`): then they do not move, as Keras has it, and PyTorch where the
+    layer is in evaluation mode too.
 
     Parameters
     ----------
@@ -47,6 +49,11 @@ class BatchNorm2d(Layer):
         if self.momentum > 1:
             raise ArgumentError(f"momentum: got {momentum!r}; allowed: a number from 0 to 1")
 
+    @property
+    def is_frozen(self) -> bool:
+        """Whether gamma and beta are frozen, and with them the running statistics."""
+        return self.gamma.is_frozen and self.beta.is_frozen
+
     def infer(self, input_shape: Shape) -> Shape:
         """Return the same shape."""
         if len(input_shape) not in (1, 3):
@@ -63,7 +70,7 @@ class BatchNorm2d(Layer):
         return input_shape
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Normalise; the context is x and the statistics of the batch."""
+        """Normalise; the context is x and the statistics: those of the batch have a second row."""
         backend = self.backend
         x = self.check_input(x, None, self.gamma.shape[0])
         if x.ndim not in (2, 4):
@@ -71,10 +78,10 @@ class BatchNorm2d(Layer):
         y = backend.empty(x.shape, x.dtype)
         gamma, beta = self.gamma.array, self.beta.array
         running_mean, running_var = self.running_mean.array, self.running_var.array
-        if not training:
+        if not training or self.is_frozen:
             norm = (gamma, beta, running_mean, running_var, NO_EPILOGUE)
             backend.normalise(x, *norm, eps=self.eps, out=y, workspace=backend.pool)
-            return y, None
+            return y, ((x, running_mean, running_var) if training else None)
         count = math.prod(x.shape[:-1])
         if count == 0:
             raise ShapeError(f"x of BatchNorm2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
@@ -88,6 +95,8 @@ class BatchNorm2d(Layer):
         backend = self.backend
         x, mean, var = self.check_context(context)
         grad_output = self.check_grad(grad_output, x.shape)
+        if mean.ndim == 1:
+            return self.backward_running(grad_output, var) if needs_input_grad else None
         grad_input = backend.empty(x.shape, x.dtype)
         targets = self.grad_targets()
         backend.batch_norm_backward(
@@ -111,6 +120,15 @@ class BatchNorm2d(Layer):
         """Return where mean and variance of a batch are to be written, with their second rows."""
         shape, dtype = (2, *self.gamma.shape), self.dtype
         return self.backend.empty(shape, dtype), self.backend.empty(shape, dtype)
+
+    def backward_running(self, grad_output: Array, var: Array) -> Array:
+        """Return the gradient of the input where running statistics were used: ``gamma / sqrt(var + eps)`` times it."""
+        backend, zeros = self.backend, self.backend.empty(var.shape, var.dtype)
+        backend.fill(0.0, out=zeros)
+        grad_input = backend.empty(grad_output.shape, grad_output.dtype)
+        norm = (self.gamma.array, zeros, zeros, var, NO_EPILOGUE)
+        backend.normalise(grad_output, *norm, eps=self.eps, out=grad_input, workspace=backend.pool)
+        return grad_input
 
     def update(self, mean: Array, var: Array, count: int) -> None:
         """Move the running statistics towards those of a batch with `count` elements a channel."""

@@ -10,6 +10,7 @@ name, and no gradients.
 from __future__ import annotations
 
 import copy
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -22,6 +23,7 @@ from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.core.freezing import set_frozen
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer, Parameter, Parameters, allocate
 from fastconv.nn.core.scope import Draft, Home, Scope
@@ -152,6 +154,56 @@ class Layer(AbstractLayer):
         for parameter in self._parameters():
             parameter.zero_grad()
 
+    def freeze(self, *names: str) -> Self:
+        """Keep the parameters as they are: those of all layers, or of those with these names, until `unfreeze`.
+
+        No gradient of what is frozen is computed, and it stays zero; backward ends where nothing before is trained.
+        Optimizers leave frozen parameters alone, decay and momentum too. A frozen `BatchNorm2d` normalises with its
+        running statistics, which do not move, in training as well; a frozen `Dropout` drops. Captured steps are
+        captured anew. Copies, pickles, `to` and `Trainer.save` keep what is frozen, files of weights do not.
+
+        Parameters
+        ----------
+        *names : str
+            Of layers inside, as `summary` shows them, ``"3.body.0"``, each with all that is inside of it.
+
+        Returns
+        -------
+        The layer itself.
+
+        Raises
+        ------
+        ArgumentError
+            The layer is not built, or has none of that name inside.
+        """
+        set_frozen(self._chosen(names), True)
+        return self
+
+    def unfreeze(self, *names: str) -> Self:
+        """Let the parameters be trained again; see `freeze`."""
+        set_frozen(self._chosen(names), False)
+        return self
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there are parameters, its own or inside, and all of them are frozen."""
+        found = self._parameters()
+        return bool(found) and all(parameter.is_frozen for parameter in found)
+
+    def _chosen(self, names: Sequence[str]) -> list[Parameter]:
+        """Return the parameters of the layers with these names, of all without names."""
+        if not names:
+            return self._parameters()
+        inside = paths(self)
+        for name in names:
+            if name not in inside:
+                near = ", ".join(map(repr, difflib.get_close_matches(str(name), inside, 1, 0)))
+                raise ArgumentError(f"names: got {name!r}; allowed: those of layers inside (nearest: {near or 'none'})")
+        chosen = {id(layer) for name in names for layer in inside[name].walk()}
+        layers = (layer for layer in self.walk() if id(layer) in chosen)
+        _ = self.backend  # says so if it is not built
+        return [tensor for layer in layers for tensor in layer.own_tensors() if isinstance(tensor, Parameter)]
+
     @moves_all_or_none
     def to(self, backend: str) -> Self:
         """Move parameters and buffers to another backend; optimizers made before do not follow."""
@@ -233,6 +285,15 @@ class Layer(AbstractLayer):
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Read what `save_weights` wrote; a damaged or foreign file is refused whole with CheckpointError."""
         load_weights(self, path)
+
+
+def paths(model: AbstractLayer, path: str = "") -> dict[str, AbstractLayer]:
+    """Return all layers inside by their paths."""
+    found: dict[str, AbstractLayer] = {}
+    for name, child in model.children():
+        inner = f"{path}.{name}" if path else name
+        found |= {inner: child, **paths(child, inner)}
+    return found
 
 
 def _arrange(model: AbstractLayer) -> None:

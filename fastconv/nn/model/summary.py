@@ -22,8 +22,8 @@ class Row:
         Path and class.
     output_shape : tuple of int
         Of one image.
-    parameters : int
-        Numbers that are trained; 0 where a layer is used again.
+    parameters, frozen : int
+        Numbers that are trained, or would be, and how many of them are frozen; 0 where a layer is used again.
     macs : int
         Multiplications with weights, for one image.
     nbytes : int
@@ -36,6 +36,7 @@ class Row:
     parameters: int
     macs: int
     nbytes: int
+    frozen: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,18 @@ class Summary:
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained."""
+        """How many numbers are trained, or would be if they were not frozen."""
         return sum(row.parameters for row in self.rows)
+
+    @property
+    def frozen(self) -> int:
+        """How many of them are frozen."""
+        return sum(row.frozen for row in self.rows)
+
+    @property
+    def trainable(self) -> int:
+        """How many are not."""
+        return self.parameters - self.frozen
 
     @property
     def macs(self) -> int:
@@ -64,7 +75,14 @@ class Summary:
     def __str__(self) -> str:
         table = [("layer", "kind", "output", "parameters", "MACs", "bytes")]
         table += [
-            (row.name, row.kind, _shape(row.output_shape), f"{row.parameters:,}", f"{row.macs:,}", f"{row.nbytes:,}")
+            (
+                row.name,
+                f"{row.kind}{', frozen' * bool(row.frozen)}",
+                _shape(row.output_shape),
+                f"{row.parameters:,}",
+                f"{row.macs:,}",
+                f"{row.nbytes:,}",
+            )
             for row in self.rows
         ]
         table.append(("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.nbytes:,}"))
@@ -77,7 +95,8 @@ class Summary:
         ]
         rule = "-" * len(lines[0])
         head = f"input {_shape(self.input_shape)}, {self.dtype}; MACs and bytes of outputs are for one image"
-        return "\n".join([head, rule, lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        told = [f"trainable parameters: {self.trainable:,}; frozen: {self.frozen:,}"] if self.frozen else []
+        return "\n".join([head, rule, lines[0], rule, *lines[1:-1], rule, lines[-1], *told])
 
     __repr__ = __str__
 
@@ -95,6 +114,7 @@ def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary
             visit.parameters,
             visit.layer.macs(visit.input_shape),
             math.prod(visit.output_shape) * itemsize,
+            visit.frozen,
         )
         for visit in draft.visits
     ]

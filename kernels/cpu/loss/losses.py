@@ -26,13 +26,25 @@ def sum_losses(begin, end, losses, loss):
 
 
 def loss_and_grad(
-    chosen, predictions, targets, *, channel_weight, sample_weight, ignore_index, mean, loss, grad, workspace
+    chosen,
+    predictions,
+    targets,
+    *,
+    channel_weight,
+    sample_weight,
+    ignore_index,
+    mean,
+    divisor=None,
+    loss,
+    grad,
+    workspace,
 ):
     """One of the losses, and its gradient."""
     empty = predictions.reshape(-1)[:0]
     channel = empty if channel_weight is None else channel_weight
     sample = empty if sample_weight is None else sample_weight
-    count = partial(count_rows, sample=sample, mean=mean, rows=predictions.shape[0], workspace=workspace)
+    whole = divisor if mean else None
+    count = partial(count_rows, sample=sample, mean=mean, rows=predictions.shape[0], workspace=workspace, whole=whole)
     if LOSSES[chosen.name].over == "rows":
         count = partial(count, ignored=ignore_index)
         losses = _over_rows(chosen, predictions, targets, channel, count, grad, workspace)

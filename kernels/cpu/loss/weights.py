@@ -8,6 +8,7 @@ labels, sample and weights are (rows,), channel (classes,), total (1,).
 
 import numpy as np
 
+from ...losses import LOSSES
 from ..runtime.launch import device, kernel, launch
 
 BLOCK = 8192  # elements of a block of rows
@@ -59,9 +60,21 @@ def weigh_rows(begin, end, labels, channel, sample, ignored, of_classes, each, w
 
 
 def count_rows(
-    *, sample, mean, rows, workspace, labels=_NO_LABELS, channel=_NONE, ignored=None, of_classes=False, each=1
+    *,
+    sample,
+    mean,
+    rows,
+    workspace,
+    labels=_NO_LABELS,
+    channel=_NONE,
+    ignored=None,
+    of_classes=False,
+    each=1,
+    whole=None,
 ):
     """Return weights, `whole` and `plain` for a batch of `rows`; without weights that costs nothing.
+
+    A divisor that is given as `whole` takes the place of the batch's own.
 
     Parameters
     ----------
@@ -69,8 +82,21 @@ def count_rows(
     each : elements of a row that have a target each
     """
     if ignored is None and not sample.size and not (labels.size and channel.size):
-        return _NONE, _NONE, float(rows * each) if mean else 1.0
+        return _NONE, _NONE if whole is None else whole, float(rows * each) if mean else 1.0
     weights, total = workspace.empty((rows,), np.float64), workspace.empty((1,), np.float64)
     ignored = _NO_CLASS if ignored is None else int(ignored)
     launch(weigh_rows, 1, labels, channel, sample, ignored, of_classes, each, weights, total)
-    return weights, total if mean else _NONE, 1.0
+    return weights, whole if whole is not None else total if mean else _NONE, 1.0
+
+
+def loss_divisor(chosen, targets, *, channel_weight, sample_weight, ignore_index, out, workspace):
+    """What the mean of a loss over these targets divides by."""
+    over_rows, rows = LOSSES[chosen.name].over == "rows", targets.shape[0]
+    has_labels = over_rows and targets.ndim == 1
+    each = 1 if over_rows else targets.size // max(rows, 1)
+    labels = targets if has_labels else _NO_LABELS
+    channel = _NONE if channel_weight is None or not has_labels else channel_weight
+    sample = _NONE if sample_weight is None else sample_weight
+    ignored = _NO_CLASS if ignore_index is None or not has_labels else int(ignore_index)
+    weights = workspace.empty((rows,), np.float64)
+    launch(weigh_rows, 1, labels, channel, sample, ignored, True, each, weights, out)

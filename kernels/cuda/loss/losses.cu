@@ -1,6 +1,7 @@
 // Losses and their gradients, but for the softmax: over elements, a chunk a block, or over rows, a warp for each; what
 // rows count; and the sum of what blocks or rows found. Sums in double, in an order that depends on shapes only.
 using T = ELEMENT;
+#include "block.cuh"
 #include "warps.cuh"
 #include "counted.cuh"
 #include "formulas.cuh"

@@ -29,6 +29,7 @@ def loss_and_grad(
     sample_weight,
     ignore_index,
     mean,
+    divisor=None,
     loss,
     grad,
     workspace,
@@ -39,6 +40,7 @@ def loss_and_grad(
         sample=sample_weight,
         mean=mean,
         workspace=workspace,
+        whole=divisor if mean else None,
     )
     arrays = (predictions, targets, channel_weight, grad)
     if LOSSES[chosen.name].over == "rows":
@@ -82,15 +84,45 @@ def _over_elements(device, chosen, arrays, count, workspace):
     return losses, counted
 
 
+def loss_divisor(device, chosen, targets, *, channel_weight, sample_weight, ignore_index, out, workspace):
+    """What the mean of a loss over these targets divides by."""
+    over_rows, rows = LOSSES[chosen.name].over == "rows", targets.shape[0]
+    labels = targets if over_rows and targets.ndim == 1 else None
+    weights = workspace.empty((max(rows, 1),), np.float64)
+    counted = (labels, None if labels is None else channel_weight, sample_weight, weights, out)
+    dtype = next((array.dtype for array in (channel_weight, sample_weight) if array is not None), np.float32)
+    each = 1 if over_rows else targets.size // max(rows, 1)
+    _weigh(device, dtype, counted, rows, None if labels is None else ignore_index, True, each)
+
+
 def _count_rows(
-    device, rows, dtype, *, sample, mean, workspace, labels=None, channel=None, ignored=None, of_classes=False, each=1
+    device,
+    rows,
+    dtype,
+    *,
+    sample,
+    mean,
+    workspace,
+    labels=None,
+    channel=None,
+    ignored=None,
+    of_classes=False,
+    each=1,
+    whole=None,
 ):
-    """Return what rows count: weights, None if all are 1; the divisor as an array, or None, and as a number."""
+    """Return what rows count: weights, None if all are 1; the divisor as an array, or None, and as a number.
+
+    A divisor that is given as `whole` takes the place of the batch's own.
+    """
     if not rows or (ignored is None and sample is None and (labels is None or channel is None)):
-        return None, None, np.float64(rows * each if mean else 1)
+        return None, whole, np.float64(rows * each if mean else 1)
     weights, total = workspace.empty((rows,), np.float64), workspace.empty((1,), np.float64)
-    kernel = typed("losses.cu", "weigh_rows", dtype)
+    _weigh(device, dtype, (labels, channel, sample, weights, total), rows, ignored, of_classes, each)
+    return weights, whole if whole is not None else total if mean else None, np.float64(1)
+
+
+def _weigh(device, dtype, arrays, rows, ignored, of_classes, each):
+    """Launch ``weigh_rows(labels, channel, sample, weights, total)``."""
     settings = (np.int64(_NO_CLASS if ignored is None else ignored), np.int32(of_classes), np.float64(each))
-    arrays = (labels, channel, sample, weights, total)
+    kernel = typed("losses.cu", "weigh_rows", dtype)
     device.launch(kernel, (1, 1, 1), (THREADS, 1, 1), (*arrays, np.int64(rows), *settings))
-    return weights, total if mean else None, np.float64(1)

@@ -41,6 +41,33 @@ def _one(op: str, name: str, shape: tuple[int, ...], alias: bool = False, **argu
     return Case(op, name, _given(shape, "x"), outputs, call, updated=updated, magnitude=magnitude)
 
 
+def _squares(name: str, shape: tuple[int, ...]) -> Case:
+    def call(backend, i, o, workspace):
+        backend.sum_squares(i["x"], out=o["squares"], workspace=workspace)
+
+    outputs = {"squares": ((1,), np.float64)}
+    size = 80 * np.finfo(np.float32).eps / np.finfo(np.float64).eps  # of float32 squares in a float64 sum
+    return Case(
+        "sum_squares", name, _given(shape, "x"), outputs, call, magnitude=lambda i, o: {"squares": size * o["squares"]}
+    )
+
+
+def _norm(name: str, shape: tuple[int, ...], *squares: float, alias: bool = False, limit: float = 2.0) -> Case:
+    def call(backend, i, o, workspace):
+        backend.clip_norm(i["x"], i["squares"], limit=limit, out=i["x"] if alias else o["y"])
+
+    return Case(
+        "clip_norm",
+        name,
+        lambda rng: {**_given(shape, "x")(rng), "squares": np.array(squares)},
+        {} if alias else {"y": shape},
+        call,
+        updated=("x",) if alias else (),
+        fixed=("squares",),
+        magnitude=lambda i, o: {key: np.abs(value) for key, value in o.items()},
+    )
+
+
 def _fill(name: str, shape: tuple[int, ...]) -> Case:
     def call(backend, i, o, workspace):
         backend.fill(-2.5, out=o["y"])
@@ -95,6 +122,15 @@ CASES = [
     *(_two("add", f"into-{alias}", (3, 5, 5, 17), alias) for alias in "ab"),
     *(_one("scale", name, shape, factor=-0.3) for name, shape in SHAPES.items()),
     _one("scale", "in-place", (3, 5, 5, 17), alias=True, factor=1 / 3),
+    *(_one("clip", name, shape, limit=0.7) for name, shape in SHAPES.items()),
+    _one("clip", "in-place", (3, 5, 5, 17), alias=True, limit=1.5),
+    *(_squares(name, shape) for name, shape in (*SHAPES.items(), ("chunks", (3, 70, 299)))),
+    *(_norm(name, shape, 3.0, 1.5, 4.0) for name, shape in SHAPES.items()),
+    _norm("within", (3, 33), 3.9),
+    _norm("in-place", (3, 5, 5, 17), 40.0, alias=True),
+    _norm("infinite", (33,), 1.0, np.inf),
+    _norm("not-a-number", (33,), np.nan),
+    _norm("zero", (5,), 0.0),
     *(_one("copy", name, shape) for name, shape in SHAPES.items()),
     *(_fill(name, shape) for name, shape in SHAPES.items()),
     *_joined("two", (2, 3, 3), (16, 17)),

@@ -48,10 +48,11 @@ def cost(
     sample: bool = False,
     ignore_index: int | None = None,
     mean: bool = True,
+    part: bool = False,
     spread: float = 2.0,
     size: tuple[float, float] = (0, 0),
 ) -> Case:
-    """Return a case of a loss; rows that are to be left out hold NaN.
+    """Return a case of a loss, of a `part` of a larger batch or a whole one; rows that are to be left out hold NaN.
 
     `size` is that of the terms of which cost and slope are made, where they may cancel.
     """
@@ -66,6 +67,8 @@ def cost(
         if ignore_index is not None:
             made["targets"][::4] = ignore_index
             made["predictions"][made["targets"] == ignore_index] = np.nan
+        if part:
+            made["divisor"] = np.array([float(np.prod(shape if chosen.function.over == "elements" else shape[:1]))])
         return made
 
     def call(backend, i, o, workspace):
@@ -75,6 +78,7 @@ def cost(
             sample_weight=i["sample_weight"] if sample else None,
             ignore_index=ignore_index,
             mean=mean,
+            **({"divisor": i["divisor"]} if part else {}),
             **o,
             workspace=workspace,
         )
@@ -98,9 +102,39 @@ def cost(
         inputs,
         {"loss": (), "grad": shape},
         call,
+        fixed=("divisor",),
         terms=terms,
         magnitude=magnitude,
     )
+
+
+def divisor(
+    chosen: ChosenLoss,
+    name: str,
+    *shape: int,
+    soft: bool = False,
+    channel: bool = False,
+    sample: bool = False,
+    ignore_index: int | None = None,
+) -> Case:
+    """Return a case of what the mean of a loss divides by."""
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        made = {"targets": _target(chosen, rng, shape, soft)}
+        if channel:
+            made["channel_weight"] = rng.uniform(0.2, 2, shape[-1])
+        if sample:
+            made["sample_weight"] = rng.uniform(0.1, 2, shape[0])
+        if ignore_index is not None:
+            made["targets"][::4] = ignore_index
+        return made
+
+    def call(backend, i, o, workspace):
+        weights = {key: i.get(key) for key in ("channel_weight", "sample_weight")}
+        given = {**weights, "ignore_index": ignore_index, "out": o["divisor"], "workspace": workspace}
+        backend.loss_divisor(chosen, i["targets"], **given)
+
+    return Case("loss_divisor", name, inputs, {"divisor": ((1,), np.float64)}, call, terms=shape[0])
 
 
 def _of_rows(name: str, *values: float) -> list[Case]:
@@ -114,6 +148,8 @@ def _of_rows(name: str, *values: float) -> list[Case]:
         cost(plain, "weighted", 9, 17, channel=True, sample=True),
         cost(other, "ignored", 9, 17, channel=True, ignore_index=-100),
         cost(other, "ignored-class", 11, 5, sample=True, ignore_index=2, mean=False),
+        cost(plain, "part", 9, 17, part=True),
+        cost(plain, "weighted-part", 9, 17, channel=True, sample=True, part=True),
         cost(plain, "empty-batch", 0, 10),
     ]
 
@@ -126,6 +162,8 @@ def _of_elements(name: str, *values: float, loss: float = 0, slope: float = 0) -
         made(other, "weighted", 7, 3, 13, sample=True),
         made(plain, "one", 1, 1),
         made(plain, "vector", 19, sample=True, mean=False),
+        made(plain, "part", 5, 33, part=True),
+        made(plain, "weighted-part", 7, 3, 13, sample=True, part=True),
         made(plain, "empty-batch", 0, 10),
     ]
     if LOSSES[name].channel_weight:
@@ -195,6 +233,12 @@ CASES = [
     *_of_elements("mean_squared_error"),
     *_of_elements("mean_absolute_error"),
     *_of_elements("huber", 0.4),
+    divisor(LOSSES["softmax_cross_entropy"](), "labels", 9, 5),
+    divisor(LOSSES["softmax_cross_entropy"](), "classes", 33, 5, channel=True, sample=True, ignore_index=-100),
+    divisor(LOSSES["softmax_cross_entropy"](), "soft", 7, 5, soft=True, channel=True, sample=True),
+    divisor(LOSSES["huber"](), "elements", 7, 3, 5, sample=True),
+    divisor(LOSSES["huber"](), "plain", 5, 4),
+    divisor(LOSSES["huber"](), "empty-batch", 0, 4),
     correct("ragged", 101, 33),  # a block has 4 rows, a warp 32 lanes
     correct("ten-classes", 100, 10, top=3),
     correct("ties", 64, 7, top=2, ties=True),

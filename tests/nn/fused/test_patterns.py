@@ -234,7 +234,7 @@ def run_one_by_one(model: Sequential) -> None:
     """Run every layer as it is."""
     for layer in model.walk():
         if isinstance(layer, Sequential):
-            layer._plan = Plan(layer.layers, tuple(Single(layer=child) for child in layer.layers), 0)
+            layer._plan = Plan(layer.layers, tuple(Single(layer=child) for child in layer.layers))
 
 
 def _build(name: str) -> Sequential:

@@ -1,0 +1,84 @@
+"""Limits of gradients, between backward and update, as PyTorch has them."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array
+from fastconv.nn.core.parameter import Parameter, Run, runs
+
+
+@dataclass(frozen=True)
+class Clip(abc.ABC):
+    """A limit of gradients: what ``Trainer(clip=...)`` takes.
+
+    Parameters
+    ----------
+    limit : float
+        Above 0. One that is never reached, 1e30 for instance, only measures: see `Trainer.gradient_norm`.
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "limit", validate.number(self.limit, "limit", low=0, open_low=True))
+
+    @abc.abstractmethod
+    def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
+        """Limit the gradients of parameters, of which there is at least one, none of them frozen.
+
+        Returns
+        -------
+        (parts,) float64 array of the sums of squares before, of each parameter or of neighbours, or None.
+        """
+
+
+class ClipValue(Clip):
+    """``max(-limit, min(g, limit))`` of each element, as ``clip_grad_value_``. NaN stays."""
+
+    def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
+        """See `Clip`."""
+        for run in runs(parameters):
+            grad = run.grad()
+            backend.clip(grad, limit=self.limit, out=grad)
+        return None
+
+
+class ClipNorm(Clip):
+    """``g * min(1, limit / (norm(g) + 1e-6))`` of each parameter by itself: ``clip_grad_norm_`` of one after the other.
+
+    Where a norm is not finite: see `ClipGlobalNorm`.
+    """
+
+    def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
+        """See `Clip`."""
+        each = [Run((p,), p.arena, p.offset, p.offset + p.size) for p in parameters]
+        return _clip_norms(backend, each, self.limit, together=False)
+
+
+class ClipGlobalNorm(Clip):
+    """``g * min(1, limit / (norm + 1e-6))`` with the norm of all gradients together, as ``clip_grad_norm_``.
+
+    It is that of the parameters that the optimizer trains. Where it is not finite, `Trainer.fit` raises DivergenceError
+    on the CPU; on a GPU, and in `train_step`, the update is done with what the formula gives, as in PyTorch: zeros of
+    an infinite norm, NaN of NaN, in place of all but zeros.
+    """
+
+    def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
+        """See `Clip`."""
+        return _clip_norms(backend, runs(parameters), self.limit, together=True)
+
+
+def _clip_norms(backend: Backend, pieces: Sequence[Run], limit: float, *, together: bool) -> Array:
+    squares, grads = backend.empty((len(pieces),), np.float64), [piece.grad() for piece in pieces]
+    for i, grad in enumerate(grads):
+        backend.sum_squares(grad, out=squares[i : i + 1], workspace=backend.pool)
+    for i, grad in enumerate(grads):
+        backend.clip_norm(grad, squares if together else squares[i : i + 1], limit=limit, out=grad)
+    return squares

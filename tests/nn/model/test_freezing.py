@@ -1,0 +1,469 @@
+"""Frozen layers: no gradient, no update, running statistics kept; and what is left is trained as before."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ArgumentError
+from fastconv.losses import SoftmaxCrossEntropy
+from fastconv.nn.fused.plan import Plan
+from fastconv.optim import SGD, Adam
+from tests.backends.emulator.emulated import emulator_or_skip
+
+MODELS = {
+    "conv-relu-pool": lambda: (nn.Conv2d(8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)) * 1,
+    "conv-gelu": lambda: (nn.Conv2d(8, 3, padding=1), nn.GELU()),
+    "conv-gelu-pool": lambda: (nn.Conv2d(8, 3, padding=1), nn.GELU(), nn.MaxPool2d(2)),
+    "conv": lambda: (nn.Conv2d(8, 3, padding=1),),
+    "conv-norm": lambda: (nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d()),
+    "conv-norm-relu": lambda: (nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d(), nn.ReLU()),
+    "conv-norm-silu": lambda: (nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d(), nn.SiLU()),
+    "conv-norm-relu-pool": lambda: (nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
+    "conv-norm-silu-pool": lambda: (nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d(), nn.SiLU(), nn.MaxPool2d(2)),
+    "norm": lambda: (nn.BatchNorm2d(),),
+    "residual-relu": lambda: (
+        nn.Residual(
+            nn.Sequential(
+                nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d()
+            ),
+            nn.Conv2d(8, 1),
+        ),
+        nn.ReLU(),
+    ),
+    "residual-gelu": lambda: (
+        nn.Residual(
+            nn.Sequential(nn.Conv2d(8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, padding=1), nn.BatchNorm2d()),
+            nn.Conv2d(8, 1),
+        ),
+        nn.GELU(),
+    ),
+    "parallel": lambda: (nn.Parallel(nn.Conv2d(4, 3, padding=1), nn.Conv2d(4, 1), mode="concatenate"),),
+}
+"""Blocks that are joined, two of each kind, and end in Flatten and Dense."""
+
+
+def model_of(*names: str, dtype=np.float32, seed=3):
+    blocks = [layer for name in names for layer in MODELS[name]()]
+    model = nn.Sequential(*blocks, nn.Flatten(), nn.Dense(3)).build((8, 8, 2), dtype, seed=seed)
+    rng = np.random.default_rng(5)
+    for tensor in model.tensors():  # statistics and factors other than 0 and 1
+        if tensor.shape and tensor.name.rpartition(".")[2] in ("gamma", "running_var"):
+            tensor.data = rng.uniform(0.5, 1.5, tensor.shape).astype(dtype)
+        elif tensor.name.rpartition(".")[2] in ("beta", "running_mean"):
+            tensor.data = rng.uniform(-0.5, 0.5, tensor.shape).astype(dtype)
+    return model
+
+
+def gradients(model, x, y, **wanted):
+    model.zero_grad()
+    out, context = model.forward(x, training=True)
+    _, grad = SoftmaxCrossEntropy()(out, y)
+    grad_input = model.backward(grad, context, **wanted)
+    found = {p.name: fc.to_numpy(p.grad).copy() for p in model.parameters()}
+    return found, None if grad_input is None else fc.to_numpy(grad_input).copy()
+
+
+def batch_of(rng, dtype=np.float32, size=4):
+    x = rng.standard_normal((size, 8, 8, 2)).astype(dtype)
+    return fc.asarray(x), fc.asarray(rng.integers(0, 3, size).astype(np.int32))
+
+
+def leaves(model):
+    """Paths and layers with parameters."""
+    from fastconv.nn.model.model import paths
+
+    return {path: layer for path, layer in paths(model).items() if not layer.children() and layer.own_tensors()}
+
+
+PAIRS = [(a, b) for i, a in enumerate(MODELS) for b in (*list(MODELS)[i % 3 :: 3],)]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=lambda name: name)
+def test_what_remains_has_the_same_gradients(first, second, backend, rng):
+    """To the bit, whichever convolutions are frozen; what is frozen has zero."""
+    model = model_of(first, second)
+    x, y = batch_of(rng)
+    kept = {t.name: np.array(fc.to_numpy(t.data)) for t in model.buffers()}
+    whole, whole_input = gradients(model, x, y)
+    layers = {path: layer for path, layer in leaves(model).items() if not isinstance(layer, nn.BatchNorm2d)}
+    choices = [set(layers), *({path} for path in layers), set(list(layers)[:-1])]
+    for chosen in filter(None, choices):
+        for t in model.buffers():
+            t.data = kept[t.name]
+        model.unfreeze()
+        model.freeze(*chosen)
+        found, found_input = gradients(model, x, y)
+        assert found_input.tobytes() == whole_input.tobytes()
+        for name, grad in found.items():
+            if name.rpartition(".")[0] in chosen:
+                assert not grad.any(), name
+            else:
+                np.testing.assert_array_equal(grad, whole[name], err_msg=f"{name} with {sorted(chosen)} frozen")
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS, ids=lambda name: name)
+def test_backward_stops_where_nothing_before_is_trained(first, second, backend, rng):
+    model = model_of(first, second)
+    x, y = batch_of(rng)
+    model.freeze(*list(leaves(model))[:-1])
+    whole, _ = gradients(model, x, y)
+    called = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("conv2d_backward_weight", "conv2d_backward_input", "batch_norm_backward", "max_pool2d_backward"):
+            real = getattr(type(model.backend), name)
+            patch.setattr(type(model.backend), name, property(lambda self, name=name, real=real: called.append(name)))
+        found, grad = gradients(model, x, y, needs_input_grad=False)
+    assert grad is None
+    assert not called
+    for name in whole:
+        np.testing.assert_array_equal(found[name], whole[name])
+
+
+def test_it_stops_inside_of_a_block_too(backend, rng):
+    model = model_of("residual-gelu", "conv-relu-pool")
+    x, y = batch_of(rng)
+    whole, _ = gradients(model, x, y)
+    model.freeze("0.body.0")
+    names = []
+    with model.backend.trace(names.append):
+        found, _ = gradients(model, x, y, needs_input_grad=False)
+    assert not found["0.body.0.weight"].any()
+    for name in set(whole) - {"0.body.0.weight", "0.body.0.bias"}:
+        np.testing.assert_array_equal(found[name], whole[name])
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if "norm" in name or "residual" in name])
+@pytest.mark.parametrize("which", ["norms", "all but norms", "everything"])
+def test_a_frozen_normalisation_is_a_fixed_affine_map(name, which, backend, rng):
+    """The fused steps give what layers one by one give, and what the affine maps themselves do."""
+    model = model_of(name, "conv-gelu", dtype=np.float64)  # without corners
+    x, y = batch_of(rng, np.float64)
+    norms = [path for path, layer in leaves(model).items() if isinstance(layer, nn.BatchNorm2d)]
+    others = [path for path in leaves(model) if path not in norms]
+    model.freeze(*{"norms": norms, "all but norms": others, "everything": norms + others}[which])
+    kept = {t.name: np.array(fc.to_numpy(t.data)) for t in model.buffers()}
+    found, _ = gradients(model, x, y)
+    if which != "all but norms":
+        for t in model.buffers():
+            np.testing.assert_array_equal(fc.to_numpy(t.data), kept[t.name])
+        out, _ = model.forward(x, training=True)
+        np.testing.assert_allclose(fc.to_numpy(out), fc.to_numpy(model(x)), rtol=1e-12, atol=1e-12)
+    # Central differences of the loss along the input and each parameter, in training.
+    loss = lambda: float(SoftmaxCrossEntropy()(model.forward(x, training=True)[0], y)[0])  # noqa: E731
+    for parameter in model.parameters():
+        if parameter.is_frozen:
+            assert not found[parameter.name].any()
+            continue
+        values, direction = np.array(fc.to_numpy(parameter.data)), rng.standard_normal(parameter.shape)
+        sides = []
+        for sign in (1, -1):
+            parameter.data = values + sign * 1e-6 * direction
+            for t in model.buffers():
+                t.data = kept[t.name]
+            sides.append(loss())
+        parameter.data = values
+        want = (sides[0] - sides[1]) / 2e-6
+        np.testing.assert_allclose((found[parameter.name] * direction).sum(), want, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("make", [lambda p: SGD(p, 0.1, 0.9, nesterov=True, weight_decay=0.1), lambda p: Adam(p, 0.1)])
+@pytest.mark.parametrize("capture", [False, True])
+def test_optimizers_leave_it_alone(make, capture, rng):
+    """No decay, no momentum; the others move as without it, and it goes on where it was when it is unfrozen."""
+    with fc.use_backend("numba"):
+        model = model_of("conv-norm-relu", "conv-relu-pool")
+        trainer = fc.Trainer(model, SoftmaxCrossEntropy(), make(model.parameters()), seed=1, capture=capture)
+        batches = [batch_of(rng) for _ in range(3)]
+        for batch in batches:
+            trainer.train_step(*batch)
+        model.freeze("0", "1")
+        before = {t.name: np.array(t.data) for t in model.tensors()}
+        state = trainer.optimizer.state_dict()["tensors"]
+        for batch in batches:
+            trainer.train_step(*batch)
+        after, after_state = (
+            {t.name: np.array(t.data) for t in model.tensors()},
+            trainer.optimizer.state_dict()["tensors"],
+        )
+        for name, value in before.items():
+            assert (after[name].tobytes() == value.tobytes()) is name.startswith(("0.", "1.")), name
+        for key, value in state.items():
+            assert (after_state[key].tobytes() == value.tobytes()) is key.partition("/")[2].startswith(("0.", "1.")), (
+                key
+            )
+        model.unfreeze()
+        trainer.train_step(*batches[0])
+        assert all(np.any(p.data != after[p.name]) for p in model.parameters() if p.name != "0.bias")  # dead
+        if capture:
+            assert trainer._captured.works
+
+
+@pytest.mark.parametrize(
+    ("backend", "names", "captures"),
+    [("numba", ("conv-norm-relu", "residual-relu"), 4), ("cuda-emulator", ("conv-norm-relu",), 3)],
+)
+def test_captured_as_not_captured(backend, names, captures, rng):
+    if backend == "cuda-emulator":
+        emulator_or_skip()
+    with fc.use_backend(backend):
+        batches, results = [batch_of(rng, size=2) for _ in range(8)], []
+        for capture in (False, True):
+            model = model_of(*names)
+            optimizer = SGD(model.parameters(), 0.05, 0.9)
+            trainer = fc.Trainer(model, SoftmaxCrossEntropy(), optimizer, seed=1, capture=capture)
+            losses, captured = [], []
+            for i, batch in enumerate(batches):
+                if i == 2:
+                    model.freeze("0", "1")
+                if i == 4:
+                    model.freeze()
+                    model.layers[-1].unfreeze()
+                if i == 6:
+                    model.unfreeze()
+                losses.append(float(trainer.train_step(*batch)))
+                captured.append(trainer._captured)
+            results.append((losses, {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}))
+        assert len(set(map(id, captured))) == captures  # each is replayed
+        assert trainer._captured.works
+        assert results[0][0] == results[1][0]
+        for name, value in results[0][1].items():
+            np.testing.assert_array_equal(results[1][1][name], value, err_msg=name)
+
+
+def test_a_captured_step_launches_less(rng):
+    with fc.use_backend("numba") as backend:
+        model = model_of("conv-norm-relu", "residual-relu")
+        trainer = fc.Trainer(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.05), capture=True)
+        batch, counts = batch_of(rng), []
+        for frozen in (False, True):
+            if frozen:
+                model.freeze(*list(leaves(model))[:-1])
+            trainer.train_step(*batch)
+            names = []
+            with backend.trace(names.append):
+                trainer.train_step(*batch)
+            counts.append(sum("weight" in name and "conv2d" in name for name in names))
+        assert counts[0] > 2
+        assert counts[1] <= 1  # that of the dense layer
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_copies_keep_it(how, backend, rng):
+    model = model_of("conv-norm-relu", "conv-relu-pool")
+    model.freeze("0", "1")
+    twin = how(model)
+    assert [p.is_frozen for p in twin.parameters()] == [p.is_frozen for p in model.parameters()]
+    x, y = batch_of(rng)
+    found, wanted = gradients(twin, x, y)[0], gradients(model, x, y)[0]
+    for name, grad in wanted.items():
+        np.testing.assert_array_equal(found[name], grad)
+    twin.unfreeze()
+    assert model.layers[0].is_frozen
+    assert gradients(twin, x, y)[0]["0.weight"].any()
+
+
+def test_a_move_keeps_it_and_a_new_build_does_not():
+    with fc.use_backend("numba"):
+        model = model_of("conv-norm-relu").freeze("0")
+        model.to("numpy")
+        assert model.layers[0].is_frozen
+        assert not model.is_frozen
+        model.to("numba").build((8, 8, 2))
+        assert not model.layers[0].is_frozen
+
+
+def test_layers_shared_with_another_model_stay_frozen():
+    with fc.use_backend("numpy"):
+        model = model_of("conv-norm-relu").freeze()
+        other = nn.Sequential(*model.layers[:-1], nn.Dense(5)).build((8, 8, 2))
+        assert [p.is_frozen for p in other.parameters()] == [True] * 4 + [False] * 2
+
+
+def test_files_of_weights_say_nothing_of_it(tmp_path):
+    with fc.use_backend("numpy"):
+        model = model_of("conv-norm-relu").freeze("0")
+        model.save_weights(tmp_path / "w.safetensors")
+        other = model_of("conv-norm-relu", seed=9).freeze("1")
+        other.load_weights(tmp_path / "w.safetensors")
+        assert [layer.is_frozen for layer in other.layers[:2]] == [False, True]
+
+
+def test_a_saved_state_of_training_says_it(tmp_path, backend, rng):
+    batches, path = [batch_of(rng) for _ in range(4)], tmp_path / "state.safetensors"
+    trainers = []
+    for _ in range(2):
+        model = model_of("conv-norm-relu", "conv-relu-pool")
+        trainers.append(fc.Trainer(model, SoftmaxCrossEntropy(), Adam(model.parameters(), 0.1), seed=1))
+    one, other = trainers
+    one.model.freeze("0", "1")
+    for batch in batches[:2]:
+        one.train_step(*batch)
+    one.save(path)
+    other.model.freeze("3")
+    other.restore(path)
+    assert [layer.is_frozen for layer in other.model.layers[:4]] == [True, True, False, False]
+    for batch in batches[2:]:
+        assert float(one.train_step(*batch)) == float(other.train_step(*batch))
+
+
+def test_summary_and_explain_show_it():
+    with fc.use_backend("numba"):
+        model = model_of("conv-norm-relu", "residual-relu")
+        plain = str(model.summary())
+        assert "frozen" not in plain
+        model.freeze("0", "1", "3.body.3")
+        summary = model.summary()
+        assert summary.frozen == 8 * 2 * 9 + 8 + 16 + 8 * 8 * 9 + 8
+        assert summary.trainable == summary.parameters - summary.frozen
+        assert f"trainable parameters: {summary.trainable:,}; frozen: {summary.frozen:,}" in str(summary)
+        assert "Conv2d, frozen" in str(summary)
+        explained = fc.explain(model, (4, 8, 8, 2))
+        rows = {row.names: row for row in explained.rows}
+        assert rows["0", "1", "2"].frozen == ("0", "1")
+        assert not rows["0", "1", "2"].backward
+        assert "frozen:   0, 1" in str(explained)
+        assert rows["3", "4"].frozen == ("3.body.3",)
+
+
+def test_refuses():
+    layer = nn.Conv2d(4, 3)
+    with pytest.raises(ArgumentError, match=r"Conv2d: got a layer that is not built; allowed: after build"):
+        layer.freeze()
+    with fc.use_backend("numpy"):
+        model = model_of("conv-norm-relu")
+        with pytest.raises(
+            ArgumentError, match=r"names: got 'conv1'; allowed: those of layers inside \(nearest: '1'\)"
+        ):
+            model.freeze("conv1")
+        for change in (
+            lambda: setattr(model, "trainable", False),
+            lambda: setattr(model.parameters()[0], "requires_grad", 0),
+        ):
+            with pytest.raises(AttributeError, match=r"layer\.freeze\(\)"):
+                change()
+        optimizer = SGD(model.parameters(), 0.1)
+        model.freeze()
+        with pytest.raises(ArgumentError, match=r"parameters: got 6, all of them frozen; allowed: at least one"):
+            optimizer.step()
+        trainer = fc.Trainer(model, SoftmaxCrossEntropy(), optimizer)
+        x, y = batch_of(np.random.default_rng(0))
+        with pytest.raises(ArgumentError, match="all of them frozen"):
+            trainer.train_step(x, y)
+        assert trainer.step == 0
+
+
+def test_an_interrupt_freezes_all_or_none(monkeypatch):
+    from fastconv.nn.core.parameter import Parameter
+
+    with fc.use_backend("numpy"):
+        model, real, left = model_of("conv-norm-relu"), Parameter.set_frozen, [3]
+
+        def interrupted(self, frozen):
+            left[0] -= 1
+            if not left[0]:
+                raise KeyboardInterrupt
+            real(self, frozen)
+
+        monkeypatch.setattr(Parameter, "set_frozen", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            model.freeze()
+        assert not any(p.is_frozen for p in model.parameters())
+
+
+def test_a_plan_looks_again_when_it_changed():
+    with fc.use_backend("numpy"):
+        model = model_of("conv-relu-pool", "conv-relu-pool")
+        plan: Plan = model.plan
+        assert plan.trained_from == 0
+        model.freeze("0")
+        assert plan.trained_from == 1
+        model.freeze()
+        assert plan.trained_from == len(plan.steps)
+        model.unfreeze()
+        assert plan.trained_from == 0
+
+
+def _torch_twin(torch, model):
+    """The model of `test_same_as_pytorch` with the same values, and for each of our tensors theirs as an array."""
+    conv1, norm1, _, conv2, norm2, *_, dense = model.layers
+    parts = [
+        torch.nn.Conv2d(2, 5, 3, padding=1),
+        torch.nn.BatchNorm2d(5),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(5, 4, 3),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.Tanh(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(4, 3),
+    ]
+    twin = torch.nn.Sequential(*parts).double()
+    pairs = []
+    for ours, theirs in ((conv1, parts[0]), (conv2, parts[3]), (dense, parts[8])):
+        axes = (3, 2, 0, 1) if ours is not dense else (1, 0)
+        pairs += [(ours.weight, theirs.weight, axes), (ours.bias, theirs.bias, (0,))]
+    for ours, theirs in ((norm1, parts[1]), (norm2, parts[4])):
+        pairs += [(ours.gamma, theirs.weight, (0,)), (ours.beta, theirs.bias, (0,))]
+        pairs += [(ours.running_mean, theirs.running_mean, (0,)), (ours.running_var, theirs.running_var, (0,))]
+    with torch.no_grad():
+        for ours, theirs, axes in pairs:
+            theirs.copy_(torch.tensor(np.array(fc.to_numpy(ours.data)).transpose(axes)))
+    return twin, parts, pairs
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("case", range(40))
+def test_same_as_pytorch(backend, case):
+    """``requires_grad_(False)``, normalisations in evaluation mode where they are frozen; others at each step."""
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(case)
+    model = nn.Sequential(
+        *(nn.Conv2d(5, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.Conv2d(4, 3), nn.BatchNorm2d(), nn.Tanh()),
+        *(nn.GlobalAvgPool2d(), nn.Flatten(), nn.Dense(3)),
+    ).build((6, 6, 2), np.float64, seed=case)
+    twin, parts, pairs = _torch_twin(torch, model)
+    settings = {"momentum": 0.9, "weight_decay": 0.01} if case % 2 else {}
+    optimizer, peer = SGD(model.parameters(), 0.1, **settings), torch.optim.SGD(twin.parameters(), 0.1, **settings)
+    trainer = fc.Trainer(model, SoftmaxCrossEntropy(), optimizer)
+    layers = {0: parts[0], 1: parts[1], 3: parts[3], 4: parts[4], 8: parts[8]}
+    for _ in range(4):
+        frozen = {number for number in layers if rng.random() < 0.5} - {rng.choice(list(layers))}
+        twin.train()
+        model.unfreeze()
+        for number, part in layers.items():
+            part.requires_grad_(number not in frozen)
+            if number in frozen:
+                model.layers[number].freeze()
+                part.eval()
+        x, y = rng.standard_normal((4, 6, 6, 2)), rng.integers(0, 3, 4)
+        loss = trainer.train_step(fc.asarray(x), fc.asarray(y.astype(np.int32)))
+        peer.zero_grad()
+        theirs = torch.nn.functional.cross_entropy(twin(torch.tensor(x.transpose(0, 3, 1, 2))), torch.tensor(y))
+        theirs.backward()
+        peer.step()
+        np.testing.assert_allclose(float(loss), theirs.item(), rtol=1e-10)
+    for mine, other, axes in pairs:
+        value = np.array(fc.to_numpy(mine.data)).transpose(axes)
+        np.testing.assert_allclose(value, other.detach().numpy(), rtol=1e-10, atol=1e-12, err_msg=mine.name)
+
+
+def test_to_the_bit_where_kernels_go_back_through_a_pooling_at_once(rng):
+    """On the CPU one kernel does the gradients of weight and input, or that of the input alone."""
+    with fc.use_backend("numba"):
+        layers = [nn.Conv2d(32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 3, padding=1), nn.ReLU()]
+        model = nn.Sequential(*layers, nn.MaxPool2d(2), nn.Flatten(), nn.Dense(3)).build((16, 16, 8), seed=1)
+        x, y = rng.standard_normal((4, 16, 16, 8)).astype(np.float32), np.arange(4, dtype=np.int32) % 3
+        whole, whole_input = gradients(model, x, y)
+        for path in ("0", "3"):
+            model.unfreeze().freeze(path)
+            found, found_input = gradients(model, x, y)
+            assert found_input.tobytes() == whole_input.tobytes()
+            for name in whole:
+                same = found[name].tobytes() == whole[name].tobytes()
+                assert same is not name.startswith(f"{path}."), name
