@@ -58,6 +58,16 @@ def test_rates_rise_exponentially_and_losses_are_those_of_the_steps(rng):
     assert not result.diverged
 
 
+def test_a_pair_of_arrays_comes_in_the_order_of_the_seed(rng):
+    with fc.use_backend("numpy"):
+        pair = data_of(rng, 32)
+        got, other = (find_learning_rate(trainer_of(model_of(), seed=seed), pair, batch_size=8) for seed in (4, 5))
+        loader = data.DataLoader(pair, 8, seed=4)
+        assert got == find_learning_rate(trainer_of(model_of(), seed=4), loader)
+    assert got.losses != other.losses
+    assert loader.epoch == 0
+
+
 def test_steps_are_replayed(rng, monkeypatch):
     twins = []
     copy_of = range_test._copy_of

@@ -47,6 +47,12 @@ def test_what_does_not_last_as_long_as_the_run_is_told(schedule, told):
     assert re.search(told, text) if told else not text
 
 
+def test_how_soon_milestones_end_is_told():
+    within = [schedules.misfit(schedules.Step(0.1, (3, last)), 0, 5, 20) for last in (4, 10)]
+    assert "milestones are all within the first of 20 epochs; schedules count steps, 5 in each" in within[0]
+    assert "milestones are all within the first 3 of 20 epochs" in within[1]
+
+
 def test_a_run_that_is_taken_up_again_counts_from_where_it_was():
     by_step, by_epoch = schedules.Cosine(0.1, 40), schedules.Cosine(0.1, 4, by="epoch")
     for schedule in (by_step, by_epoch):
