@@ -152,8 +152,8 @@ class MLflowLogger(Callback):
             self._client = self._begin(package, trainer)
         except package.exceptions.MlflowException as error:
             raise ArgumentError(
-                f"tracking_uri: got {self.tracking_uri!r}, where MLflow could not begin a run ({error}); allowed: a store"
-                " that it can reach, or None"
+                f"tracking_uri: got {self.tracking_uri!r}, where MLflow could not begin a run ({error}); allowed: a"
+                " store that it can reach, or None"
             ) from error
         self._resumed = False
 
