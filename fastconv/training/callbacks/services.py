@@ -147,7 +147,18 @@ class MLflowLogger(Callback):
 
     def on_train_begin(self, trainer: Training) -> None:
         """Begin a run, or go on with that of the training that was taken up again."""
-        client = _package("mlflow", self, "mlflow").MlflowClient(tracking_uri=self.tracking_uri)
+        package = _package("mlflow", self, "mlflow")
+        try:
+            self._client = self._begin(package, trainer)
+        except package.exceptions.MlflowException as error:
+            raise ArgumentError(
+                f"tracking_uri: got {self.tracking_uri!r}, where MLflow could not begin a run ({error}); allowed: a"
+                " store that it can reach, or None"
+            ) from error
+        self._resumed = False
+
+    def _begin(self, package: Any, trainer: Training) -> Any:
+        client = package.MlflowClient(tracking_uri=self.tracking_uri)
         if self._resumed and self.run_id is not None:
             client.update_run(self.run_id, status="RUNNING")
         else:
@@ -156,7 +167,7 @@ class MLflowLogger(Callback):
             self.run_id = client.create_run(number, run_name=self.run_name).info.run_id
             for name, value in _parameters_of(trainer).items():
                 client.log_param(self.run_id, name, value)
-        self._client, self._resumed = client, False
+        return client
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         """Write loss and learning rate, if it is time."""

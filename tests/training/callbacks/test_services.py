@@ -128,6 +128,16 @@ def test_what_is_not_finite_is_left_out_and_a_run_that_broke_off_is_said_to_be(t
     assert run.info.status == "KILLED"
 
 
+@mlflow
+@pytest.mark.filterwarnings("ignore")
+def test_a_store_that_mlflow_refuses_is_found_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "false")
+    trainer = trainer_of(MLflowLogger(tracking_uri=f"file:{tmp_path}"))
+    with pytest.raises(ArgumentError, match=r"tracking_uri: got 'file:.*', where MLflow could not begin a run"):
+        trainer.fit(data_of(), 1)
+    assert trainer.step == 0
+
+
 @pytest.mark.parametrize(
     ("make", "package", "extra"),
     [

@@ -34,7 +34,7 @@ def test_statistics_of_nothing_finite(values):
 
 @pytest.mark.parametrize("backend", ["numpy", "numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def test_statistics_of_layers(rng, backend):
-    with fc.use_backend(backend):
+    with fc.use_backend(backend), fc.precision("strict"):
         model = nn.Sequential(nn.Dense(5), nn.ReLU(), nn.Dense(3)).build((4,), seed=1)
         x = fc.asarray(rng.standard_normal((6, 4)).astype(np.float32))
         y = fc.asarray(np.array([0, 1, 2, 0, 1, 2], np.int32))
