@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.data.augmentations import Augmentation, Columns, Shape
 from fastconv.data.draws import Draws
-from fastconv.data.ranges import ends_of, share_of, whole_number, within
+from fastconv.data.ranges import ends_of, pair_of, share_of, whole_number, within
 from fastconv.errors import ArgumentError
 
 _ATTEMPTS = 10  # as many as torchvision has
@@ -82,7 +82,7 @@ class RandomErasing(Augmentation):
     ) -> None:
         super().__init__(p=p, scale=scale, ratio=ratio, value=value)
         share_of(self.p, "p")
-        ends_of(self.scale, "scale", 0.0, 1.0)
+        ends_of(pair_of(self.scale, "scale"), "scale", 0.0, 1.0)
         if not ends_of(self.ratio, "ratio", 0.0)[0] > 0:
             raise ArgumentError(f"ratio: got {self.ratio!r}; allowed: a pair of numbers above 0, the lower first")
         validate.number(self.value, "value")

@@ -85,6 +85,7 @@ def test_cutmix_windows_are_those_of_the_paper():
         (lambda: Cutout(value=math.nan), "value: got nan"),
         (lambda: RandomErasing(-1), "p: got -1"),
         (lambda: RandomErasing(scale=(0.5, 1.5)), r"scale: got \(0.5, 1.5\); allowed: numbers from 0 to 1"),
+        (lambda: RandomErasing(scale=0), "scale: got 0; allowed: a pair of numbers"),
         (lambda: RandomErasing(ratio=(0, 1)), r"ratio: got \(0, 1\); allowed: a pair of numbers above 0"),
         (lambda: RandomErasing(ratio=(2, 1)), r"ratio: got \(2, 1\)"),
         (lambda: Mixup(0), "alpha: got 0"),
