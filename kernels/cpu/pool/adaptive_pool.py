@@ -39,27 +39,37 @@ def adaptive_avg_pool2d_rows(begin, end, x, out):
                 store(address(out) + ((row * out_w + q) * channels + c) * size, total / cells, count, dt)
 
 
+@device
+def _add_share(target, source, cells, channels, first, dt):
+    """Add a window's value, divided by its cells, to a pixel; write it if it is the first."""
+    size, divisor = itemsize(dt), vsplat(cells, dt)
+    for c in range(0, channels, lanes(dt)):
+        count = min(lanes(dt), channels - c)
+        share = load(source + c * size, count, dt) / divisor
+        if not first:
+            share = load(target + c * size, count, dt) + share
+        store(target + c * size, share, count, dt)
+
+
 @kernel
 def adaptive_avg_pool2d_gradient(begin, end, grad, out):
     """One row of input pixels a task: the shares of all windows that a pixel is in, in order."""
     dt = grad.dtype
-    size = itemsize(dt)
     _, in_h, in_w, channels = out.shape
     _, out_h, out_w, _ = grad.shape
+    pixel_bytes = channels * itemsize(dt)
     for row in range(begin, end):
         image, h = row // in_h, row % in_h
         p0, p1 = _part(h, in_h, out_h)
         for w in range(in_w):
             q0, q1 = _part(w, in_w, out_w)
-            for c in range(0, channels, lanes(dt)):
-                count, total = min(lanes(dt), channels - c), vsplat(0, dt)
-                for p in range(p0, p1):
-                    h0, h1 = _part(p, out_h, in_h)
-                    for q in range(q0, q1):
-                        w0, w1 = _part(q, out_w, in_w)
-                        place = address(grad) + (((image * out_h + p) * out_w + q) * channels + c) * size
-                        total = total + load(place, count, dt) / vsplat((h1 - h0) * (w1 - w0), dt)
-                store(address(out) + ((row * in_w + w) * channels + c) * size, total, count, dt)
+            target = address(out) + (row * in_w + w) * pixel_bytes
+            for p in range(p0, p1):
+                h0, h1 = _part(p, out_h, in_h)
+                for q in range(q0, q1):
+                    w0, w1 = _part(q, out_w, in_w)
+                    source = address(grad) + ((image * out_h + p) * out_w + q) * pixel_bytes
+                    _add_share(target, source, (h1 - h0) * (w1 - w0), channels, p == p0 and q == q0, dt)
 
 
 def adaptive_avg_pool2d(x, *, out):
