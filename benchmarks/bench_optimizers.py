@@ -10,7 +10,6 @@ import fastconv as fc
 from benchmarks.measure import Peer, compare
 from fastconv import optim
 
-_ALL = {"momentum": 0.9, "centered": True}
 # Ours, its settings beside the rate, PyTorch's name, and the arrays of the size of the parameters read and written.
 RULES = {
     "sgd": (lambda p: optim.SGD(p, 1e-4), "SGD", {}, 3),
