@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, ClassVar, Protocol, TextIO
 
+from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv._console import make_console
 from fastconv.backends.contract.types import Array
@@ -69,7 +70,18 @@ class Training(Protocol):
 
 
 class Callback(Declared):
-    """Base class: override what is needed. ``trainer.stop = True`` ends the training after the epoch."""
+    """Base class: override what is needed. ``trainer.stop = True`` ends the training after the epoch.
+
+    One that has a state which a training that is taken up again needs gives it as `state_dict`, a dict of numbers,
+    strings and NumPy arrays, and takes it as `load_state_dict`, all or nothing, before `on_train_begin`.
+
+    Attributes
+    ----------
+    saves : bool
+        Whether it writes the state of the training, and so is called behind the others, after steps and epochs.
+    """
+
+    saves: ClassVar[bool] = False
 
     def on_train_begin(self, trainer: Training) -> None:
         """Do something before the first step of `Trainer.fit`."""
@@ -200,11 +212,20 @@ class ModelCheckpoint(Callback):
         The quantity that decides what is best of the trainer's history: the greatest if its name ends in "accuracy",
         else the least; what is not finite is never best, nor is an accuracy whose loss is not. By default the first
         there is of "val_accuracy", "val_loss", "loss". `Trainer.fit` refuses one that it does not record.
+    save_every_steps : int or None
+        Write the newest state after so many steps, too, in the middle of an epoch.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], *, monitor: str | None = None) -> None:
+    saves = True
+
+    def __init__(
+        self, directory: str | os.PathLike[str], *, monitor: str | None = None, save_every_steps: int | None = None
+    ) -> None:
         self.directory = Path(directory)
         self.monitor = monitor
+        if save_every_steps is not None:
+            validate.at_least_one(save_every_steps, "save_every_steps")
+        self.save_every_steps = save_every_steps
 
     def __repr__(self) -> str:
         return f"ModelCheckpoint({str(self.directory)!r}, monitor={self.monitor!r})"
@@ -223,6 +244,11 @@ class ModelCheckpoint(Callback):
         """Make the directory."""
         self._check_monitor(trainer.quantities)
         self.directory.mkdir(parents=True, exist_ok=True)
+
+    def on_step_end(self, trainer: Training, info: StepInfo) -> None:
+        """Write the state, if it is time."""
+        if self.save_every_steps and trainer.step % self.save_every_steps == 0:
+            trainer.save(self.last_path)
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         """Write the files."""

@@ -79,7 +79,7 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
 
 
 def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
-    """Return callbacks as a tuple; a single one may come as it is."""
+    """Return callbacks as a tuple, those that write the state last; a single one may come as it is."""
     if isinstance(callbacks, Callback):
         callbacks = (callbacks,)
     if callbacks is None or isinstance(callbacks, type) or not isinstance(callbacks, Iterable):
@@ -97,7 +97,7 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
             raise ArgumentError(
                 f"callbacks: got {type(callback).__name__} with {', '.join(odd)}, which nobody calls; allowed: {known}"
             )
-    return found
+    return tuple(sorted(found, key=lambda callback: callback.saves))
 
 
 def checked_metrics(metrics: Any) -> tuple[Metric, ...] | None:

@@ -15,31 +15,29 @@ from __future__ import annotations
 
 import math
 import os
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
-
-import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
 from fastconv._attributes import Declared
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ShapeError
+from fastconv.errors import ArgumentError, DivergenceError, ShapeError
 from fastconv.losses import DeclaredLoss, Loss, loss_and_grad
 from fastconv.metrics import Metric
 from fastconv.nn.core.parameter import Buffer, Parameter
-from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
+from fastconv.nn.core.undo import Snapshot, arenas_of
 from fastconv.nn.model.model import Layer
-from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule, misfit
 from fastconv.training import parts
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import CapturedStep, check_capture, foreign_part, form_of
+from fastconv.training.checkpoint import read_state, write_state
 from fastconv.training.history import History
+from fastconv.training.position import Position
 from fastconv.training.step import train_step
 from fastconv.training.totals import Totals, names_of, numbers
 
@@ -86,7 +84,9 @@ class Trainer(Declared):
     history : History
         Of all epochs done.
     stop : bool
-        A callback sets it to end `fit` after the epoch.
+        A callback sets it to end `fit` after the epoch; `restore` says whether one had.
+    position : mapping or None
+        How far the epoch is that was left in its middle, or that is running; None between two.
     """
 
     habits: ClassVar[Mapping[str, str]] = {
@@ -119,6 +119,8 @@ class Trainer(Declared):
         self.validates = False
         self.history = History()
         self.stop = False
+        self._left_off: Mapping[str, Any] | None = None
+        self._running: Position | None = None
         if capture:
             check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
@@ -137,7 +139,7 @@ class Trainer(Declared):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without the captured step, which is captured again."""
-        return {**vars(self), "_captured": None}
+        return {**vars(self), "_captured": None, "_running": None}
 
     def fit(
         self,
@@ -181,22 +183,33 @@ class Trainer(Declared):
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
         self._compare_schedule(epochs)
-        self.stop = False
+        self.stop = self.stop and self._left_off is not None
         try:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
-            while self.epoch < self.last_epoch and not self.stop:
+            while self.epoch < self.last_epoch and (self._left_off is not None or not self.stop):
                 logs = self._train_epoch(batches)
                 if validation_data is not None:
                     means = numbers(self._means(validation_data, "validation_data"))
                     logs.update({f"val_{name}": value for name, value in means.items()})
                 self._record(logs)
+                self._running = None
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, logs)
         finally:
             for callback in reversed(self.callbacks):
                 callback.on_train_end(self)
+            self._running = None
         return self.history
+
+    @property
+    def position(self) -> Mapping[str, Any] | None:
+        """How far the present epoch is, as `save` writes it; None between two epochs."""
+        return self._left_off if self._running is None else self._running.state_dict()
+
+    @position.setter
+    def position(self, state: Mapping[str, Any] | None) -> None:
+        self._left_off = state
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -229,51 +242,22 @@ class Trainer(Declared):
         return totals.means()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `restore` needs to one file, all or nothing: weights, optimizer, counters, history."""
-        state = self.optimizer.state_dict()
-        tensors = {f"model/{name}": array for name, array in host_tensors(self.model).items()}
-        tensors |= {f"optimizer/{name}": array for name, array in state.pop("tensors").items()}
-        counters = {"step": self.step, "epoch": self.epoch, "seed": self.seed, "history": self.history.history}
-        write_tensors(path, tensors, {"kind": "training state", "optimizer": state, **counters})
+        """Write all that `restore` needs to one file, all or nothing: see checkpoint.py."""
+        write_state(self, path)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from what `save` wrote: training gives the same bits as if it had not been interrupted.
 
-        The model and the optimizer must be made as they were; the file holds values only.
+        Model, optimizer, schedule and callbacks must be made as they were; the file holds values only. One that was
+        written in the middle of an epoch, by a callback, makes `fit` begin behind the batches that were done then,
+        which must be the same ones again.
 
         Raises
         ------
         CheckpointError
             The file is missing, damaged, or of another model or optimizer; nothing is changed.
         """
-        tensors, metadata = read_tensors(path, kind="training state")
-        weights = _below("model/", tensors)
-        state = {**metadata["optimizer"], "tensors": _below("optimizer/", tensors)}
-        check_fit(path, weights, self.model.named_tensors())
-        try:
-            self.optimizer.check_state(state)
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"path: got {os.fspath(path)!r}, which does not fit the optimizer; {error}"
-            ) from error
-        values = {name: metadata[name] for name in ("step", "epoch", "seed")}
-        values["history"] = History({name: list(numbers) for name, numbers in metadata["history"].items()})
-        before, tensors_before = {name: getattr(self, name) for name in values}, self.model.tensors()
-        arrays = Snapshot(self.model.backend, arenas_of(tensors_before))
-        optimizer, steps, lr = self.optimizer.snapshot(), self.optimizer.steps, self.optimizer.lr
-        try:
-            set_tensors(self.model, weights)
-            self.optimizer.load_state_dict(state)
-            for name, value in values.items():
-                setattr(self, name, value)
-        except BaseException:
-            arrays.put_back()
-            touch_all(tensors_before)
-            optimizer.put_back()
-            self.optimizer.steps, self.optimizer.lr = steps, lr
-            for name, value in before.items():
-                setattr(self, name, value)
-            raise
+        read_state(self, path)
 
     def _step(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Do a step on a batch that was checked; return its loss and the predictions."""
@@ -332,26 +316,30 @@ class Trainer(Declared):
     def _train_epoch(self, batches: Batches) -> dict[str, float]:
         if hasattr(batches, "set_epoch"):
             batches.set_epoch(self.epoch)
-        backend = self.model.backend
-        totals = Totals(backend, self.loss, self.metrics)
-        begin = time.perf_counter()
+        epoch = Position(self, len(batches))
+        if self._left_off is not None:
+            epoch.load_state_dict(self._left_off)
+        self._running, self._left_off = epoch, None
         for number, raw in enumerate(pairs(batches, "train"), start=1):
+            if number <= epoch.done:
+                continue
             x, y = checked_batch(self.model, *raw)
             loss, predictions = self._step(x, y)
-            totals.add(loss, predictions, y)
-            if backend.on_host:  # elsewhere a look at the loss would wait for the device
+            epoch.totals.add(loss, predictions, y)
+            epoch.done = number
+            if self.model.backend.on_host:  # elsewhere a look at the loss would wait for the device
                 self._check_finite(float(loss), f"batch {number} of ")
             info = StepInfo(number, self.steps_per_epoch, x.shape[0], loss)
             for callback in self.callbacks:
                 callback.on_step_end(self, info)
-        logs = numbers(totals.means())  # waits for the device
+        logs = numbers(epoch.totals.means())  # waits for the device
         self._check_finite(logs["loss"], "")
-        seconds = time.perf_counter() - begin
+        seconds = epoch.seconds
         return {
             **logs,
             "learning_rate": self.optimizer.lr,
             "seconds": seconds,
-            "images_per_second": totals.images / seconds,
+            "images_per_second": epoch.totals.images / seconds,
         }
 
     def _check_finite(self, loss: float, where: str) -> None:
@@ -386,8 +374,3 @@ class Trainer(Declared):
         text = misfit(self.schedule, self.step, self.steps_per_epoch, epochs)
         if text:
             warnings.warn(f"schedule: got {text}", stacklevel=3)
-
-
-def _below(prefix: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the tensors whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}
