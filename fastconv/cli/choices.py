@@ -3,44 +3,51 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastconv.data.sources import SOURCES
 from fastconv.errors import ArgumentError
-from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.training import named
 
 if TYPE_CHECKING:
     from fastconv.data import Dataset
     from fastconv.nn import Layer, Parameters
     from fastconv.optim import Optimizer
 
-MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
+MODELS = tuple(named.choices("model"))
 DATASETS = tuple(SOURCES)
-OPTIMIZERS = tuple(sorted(UPDATE_RULES))
-SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Usual:
     """How a model is trained unless the user says otherwise."""
 
-    optimizer: str
-    lr: float
-    schedule: str
-    weight_decay: float = 0.0
+    optimizer: str = "Adam"
+    lr: float = 2e-3
+    schedule: str = "OneCycle"
+    weight_decay: float | None = None
 
 
-RECIPES = {
-    "keras_cnn": Recipe("adam", 2e-3, "one-cycle"),
-    "lenet5": Recipe("adam", 2e-3, "one-cycle"),
-    "mlp": Recipe("adam", 1e-3, "one-cycle"),
-    "resnet20": Recipe("sgd", 0.2, "one-cycle", 5e-4),
-    "resnet9": Recipe("sgd", 0.2, "one-cycle", 5e-4),
+_USUAL = {
+    "mlp": Usual(lr=1e-3),
+    "resnet20": Usual("SGD", 0.2, weight_decay=5e-4),
+    "resnet9": Usual("SGD", 0.2, weight_decay=5e-4),
 }
-# What an optimizer is given beside the learning rate and the weight decay.
-_SETTINGS: dict[str, dict[str, float | bool]] = {"sgd": {"momentum": 0.9, "nesterov": True}}
+# What an optimizer is given unless the user says something about these settings.
+_SETTINGS: dict[str, dict[str, float | bool]] = {"SGD": {"momentum": 0.9, "nesterov": True}}
+
+
+def usual_for(model: str) -> Usual:
+    """Return how a model is trained."""
+    return _USUAL.get(model, Usual())
+
+
+def usual_settings(optimizer: str, given: Mapping[str, Any]) -> dict[str, float | bool]:
+    """Return what an optimizer is given beside what the user gives."""
+    usual = _SETTINGS.get(optimizer, {})
+    return {} if set(usual) & set(given) else dict(usual)
 
 
 def apply_computing_options(options: argparse.Namespace) -> None:
@@ -58,32 +65,28 @@ def apply_computing_options(options: argparse.Namespace) -> None:
         fc.set_algorithm(options.algorithm)
 
 
-def load_dataset(options: argparse.Namespace, name: str, split: Literal["train", "test"]) -> Dataset:
-    """Return one part of the data set `name`, cut to ``--limit``."""
+def load_dataset(name: str, split: Literal["train", "test"], directory: str | None, limit: int | None) -> Dataset:
+    """Return one part of the data set `name`, at most `limit` images of it."""
     if name not in SOURCES:  # of weights that were trained on an own folder
         raise ArgumentError("--images: got none for weights of an own folder; allowed: the folder, or files to predict")
-    return SOURCES[name].read(options.data_dir, split, options.limit)
+    return SOURCES[name].read(directory, split, limit)
 
 
-def make_optimizer(name: str, parameters: Parameters, lr: float, weight_decay: float = 0.0) -> Optimizer:
-    """Return the optimizer of an update rule."""
-    from fastconv.optim import OPTIMIZERS
-
-    make: Any = OPTIMIZERS[name]
-    made: Optimizer = make(parameters, lr, weight_decay=weight_decay, **_SETTINGS.get(name, {}))
+def make_optimizer(name: str, parameters: Parameters, lr: float) -> Optimizer:
+    """Return an optimizer with its usual settings."""
+    spec = {named.NAME: name, **usual_settings(name, {})}
+    made: Optimizer = named.build("optimizer", spec, {"parameters": parameters, "lr": lr})
     return made
 
 
 def make_model(
-    name: str,
+    spec: Mapping[str, Any],
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
     *,
     dtype: Any = "float32",
-    seed: int | None = None,
 ) -> Layer:
-    """Return the model `name`, built."""
-    from fastconv import models
-
-    model: Layer = getattr(models, name)(num_classes, input_shape=tuple(input_shape), dtype=dtype, seed=seed)
+    """Return a model, built, for weights that are loaded into it."""
+    given = {"num_classes": num_classes, "input_shape": tuple(input_shape), "dtype": dtype}
+    model: Layer = named.build("model", spec, given)
     return model
