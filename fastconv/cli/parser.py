@@ -28,6 +28,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
     """Names the defaults that say something, and leaves the lines of examples as they are."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
+        kind = getattr(action, "kind", None)
+        if kind is not None:  # imported when it is asked for
+            return f"{', '.join(named.choices(kind))}{action.help or ''}"
         silent = action.default is None or action.default is False
         return action.help if silent else super()._get_help_string(action)
 
@@ -163,15 +166,15 @@ def _add_train(commands: _Group) -> None:
 
 def _add_named(group: _Group, kind: str, *, several: bool = False) -> None:
     """Add an option for what has a name and settings."""
-    found = list(named.choices(kind))
-    group.add_argument(
+    action = group.add_argument(
         f"--{kind}",
         type=_name_or_setting(kind),
         nargs="+",
         action="append" if several else "store",
         metavar=("NAME", "SETTING=VALUE"),
-        help=f"{', '.join(found)}{'; may be given again' if several else ''}",
+        help="; may be given again" if several else "",
     )
+    action.kind = kind
 
 
 def _add_saving(parser: argparse.ArgumentParser) -> None:

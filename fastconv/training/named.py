@@ -10,40 +10,50 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any
 
 from fastconv.errors import ArgumentError, FastconvError
 
 NAME = "name"
-_ROOMS = {  # kind: the module, and the base class of what can be chosen there, if it has one
-    "optimizer": ("fastconv.optim", "Optimizer"),
-    "schedule": ("fastconv.optim.schedules", None),
-    "loss": ("fastconv.losses", "DeclaredLoss"),
-    "metric": ("fastconv.metrics", "Metric"),
-    "callback": ("fastconv.training", "Callback"),
-    "augmentation": ("fastconv.data.augmentations", None),
-    "model": ("fastconv.models", None),
+_ROOMS: Mapping[str, tuple[str, tuple[str, ...]]] = {  # kind: the module, and base classes of what can be chosen there
+    "optimizer": ("fastconv.optim", ("Optimizer",)),
+    "schedule": ("fastconv.optim.schedules", ()),
+    "loss": ("fastconv.losses", ("DeclaredLoss",)),
+    "metric": ("fastconv.metrics", ("Metric",)),
+    "callback": ("fastconv.training", ("Callback",)),
+    "augmentation": ("fastconv.data", ("Augmentation", "FlipCrop")),
+    "clip": ("fastconv.training", ("Clip",)),
+    "model": ("fastconv.models", ()),
 }
+KINDS = tuple(_ROOMS)
+_ALONE = ("FlipCrop",)  # base classes that can be chosen themselves
 _Setting = str | int | float | bool
 
 
 def choices(kind: str) -> dict[str, Callable[..., Any]]:
     """Return what of a kind can be chosen: "optimizer", "schedule", "loss", "metric", "callback" and so on."""
-    name, base_name = _ROOMS[kind]
-    module = importlib.import_module(name)
-    base: type = object if base_name is None else getattr(module, base_name)
-    found = {}
-    for public in getattr(module, "__all__", vars(module)):
-        each = getattr(module, public, None)
-        if kind == "model":
-            fits = inspect.isfunction(each)
-        else:
-            fits = not inspect.isabstract(each) and not getattr(each, "_is_protocol", False)
-            fits = fits and isinstance(each, type) and issubclass(each, base)
-            fits = fits and (base is not object or each.__module__.startswith(name))
-        if fits and each is not base and not public.startswith("_"):
-            found[public] = each
+    room, bases = _ROOMS[kind]
+    found = _members(kind, importlib.import_module(room), bases)
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _members(kind: str, module: ModuleType, bases: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
+    """Return what of a kind a module exports, and the modules that it exports."""
+    found: dict[str, Callable[..., Any]] = {}
+    for name in getattr(module, "__all__", vars(module)):
+        each = getattr(module, name)
+        if inspect.ismodule(each):
+            if not each.__name__.startswith(module.__name__) or not hasattr(each, "__all__"):
+                continue
+            found |= _members(kind, each, bases)
+        elif kind == "model":
+            found |= {name: each} if inspect.isfunction(each) else {}
+        elif isinstance(each, type) and not inspect.isabstract(each) and not getattr(each, "_is_protocol", False):
+            of_room = {base.__name__ for base in each.__mro__} & set(bases)
+            ours = of_room if bases else each.__module__.startswith(module.__name__)
+            found |= {name: each} if ours and (name not in bases or name in _ALONE) else {}
+    return found
 
 
 def canonical(kind: str, name: Any) -> str:

@@ -175,7 +175,8 @@ class Recipe:
             "metrics": [named.build("metric", each, {}) for each in tables["metrics"]] or None,
             "seed": tables["run"]["seed"],
         }
-        trainer: Trainer = named.called("trainer", Trainer, {"model": model, **settings, **tables["trainer"]})
+        more = {key: _made(key, value) for key, value in tables["trainer"].items()}
+        trainer: Trainer = named.called("trainer", Trainer, {"model": model, **settings, **more})
         return trainer
 
     def _make_schedule(self, steps_per_epoch: int) -> Any:
@@ -183,21 +184,25 @@ class Recipe:
         spec = self.tables.get("schedule")
         if spec is None:
             return None
-        make = named.choices("schedule")[spec[NAME]]
-        by_epoch = spec.get("by", getattr(make, "by", "step")) == "epoch"
-        total = self.epochs if by_epoch else self.epochs * steps_per_epoch
+        total = self.epochs if _counts_epochs(spec) else self.epochs * steps_per_epoch
+        if any(isinstance(each, Mapping) for each in spec.values()):  # a warm-up before another one
+            total = max(total - int(spec.get("warmup_steps", 0)), 1)
         given = {
+            **{"lr": self.learning_rate, "max_lr": self.learning_rate},
             "total_steps": total,
-            "total_epochs": self.epochs,
-            "epochs": self.epochs,
-            "steps_per_epoch": steps_per_epoch,
             "milestones": (total // 2, total * 3 // 4),
         }
-        for key, parameter in named.parameters_of(make).items():
-            if parameter.default is parameter.empty and key.endswith("lr"):
-                given[key] = self.learning_rate
-        given.setdefault("lr", self.learning_rate)  # of a schedule within this one
         return named.build("schedule", spec, given)
+
+
+def _counts_epochs(spec: Mapping[str, Any]) -> bool:
+    inner = (each for each in spec.values() if isinstance(each, Mapping))
+    return spec.get("by") == "epoch" or any(map(_counts_epochs, inner))
+
+
+def _made(key: str, value: Any) -> Any:
+    """Return the value of a trainer's setting; a table is of a class with a name."""
+    return named.build(key, value, {}) if isinstance(value, Mapping) and key in named.KINDS else value
 
 
 def _table(tables: Mapping[str, Any], key: str) -> Mapping[str, Any]:

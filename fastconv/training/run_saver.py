@@ -63,7 +63,8 @@ class RunSaver(Callback):
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         """Write the state, if it is time; at the end of an epoch there is a better one soon."""
-        if self._every_steps and trainer.step % self._every_steps == 0 and info.batch < info.batches:
+        due = self._every_steps and trainer.step % self._every_steps == 0 and info.batch < info.batches
+        if due or getattr(trainer, "stop_now", False):  # or a callback ends the training here
             if not math.isfinite(float(info.loss)):
                 raise _not_finite("loss", float(info.loss), trainer.epoch + 1)
             self._write(trainer, whole=False)

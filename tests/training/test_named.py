@@ -15,7 +15,9 @@ from .trainers import model_of
 
 
 def test_all_that_the_rooms_export_can_be_chosen():
-    assert set(named.choices("optimizer")) == set(optim.__all__) - {"Optimizer", "schedules"}
+    found = named.choices("optimizer")
+    assert {"SGD", "Adam"} <= set(found) <= set(optim.__all__) - {"Optimizer", "schedules"}
+    assert all(issubclass(each, optim.Optimizer) for each in found.values())
     assert set(named.choices("loss")) == {name for name in losses.__all__ if inspect.isclass(getattr(losses, name))} - {
         "DeclaredLoss",
         "Loss",
