@@ -87,10 +87,20 @@ class RunFolder:
         _ = found.recipe
         return found
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of a run."""
+        return self.recipe_file, self.environment_file, self.log, self.weights, self.checkpoint
+
     def holds_run(self) -> bool:
         """Return whether a run has written here."""
-        files = (self.recipe_file, self.environment_file, self.log, self.weights, self.checkpoint)
-        return any(path.exists() for path in files)
+        return any(path.exists() for path in self.files)
+
+    def clear(self) -> None:
+        """Take away what a process that was killed had not written to its end."""
+        for path in self.files:
+            for half in self.directory.glob(f".{path.name}.*.tmp"):
+                half.unlink(missing_ok=True)
 
     @property
     def recipe(self) -> Recipe:
@@ -202,6 +212,7 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
             _lock(descriptor, directory, name)
             with tempfile.TemporaryFile(dir=directory) as probe:  # before hours of training, not after
                 probe.write(bytes(4096))
+            folder.clear()
         except OSError as error:
             raise ArgumentError(
                 f"{name}: got {directory} ({error.strerror or error}); allowed: a folder that can be written"
