@@ -371,6 +371,7 @@ class Trainer(Declared):
 
     def _compare_schedule(self, epochs: int) -> None:
         """Warn of a schedule that was counted in epochs, as others do."""
-        text = misfit(self.schedule, self.step, self.steps_per_epoch, epochs)
+        begun = self.step - (0 if self._left_off is None else self._left_off["done"])  # of the epoch
+        text = misfit(self.schedule, begun, self.steps_per_epoch, epochs)
         if text:
             warnings.warn(f"schedule: got {text}", stacklevel=3)
