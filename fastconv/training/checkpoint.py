@@ -9,18 +9,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.losses import Loss
+from fastconv.metrics import Metric
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
+from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
+from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.schedules import Schedule
+from fastconv.training.callbacks import Callback
 from fastconv.training.history import History
 from fastconv.training.position import Position
+from fastconv.training.totals import Totals
 
-if TYPE_CHECKING:
-    from fastconv.training.trainer import Trainer
+
+class Resumable(Protocol):
+    """What is read and set of a `Trainer`; its attributes are described there."""
+
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule | None
+    callbacks: tuple[Callback, ...]
+    metrics: tuple[Metric, ...] | None
+    history: History
+    step: int
+    epoch: int
+    seed: int
+    stop: bool
+    position: Mapping[str, Any] | None
+
 
 KIND = "training state"
 _COUNTERS = ("step", "epoch", "seed", "stop")
@@ -28,7 +50,7 @@ _PACKED = ("optimizer", "parts", "position")
 _TENSOR = "$tensor"  # stands in the place of an array, with its name in the file
 
 
-def write_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+def write_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
     """Write the state of `trainer`, in an epoch or between two; OSError leaves what was there before."""
     tensors = {f"model/{name}": array for name, array in host_tensors(trainer.model).items()}
     parts = {name: part.state_dict() for name, part in _parts_of(trainer).items()}
@@ -42,7 +64,7 @@ def write_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     write_tensors(path, tensors, {"kind": KIND, **counters, "history": trainer.history.history, **packed})
 
 
-def read_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+def read_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
     """Give `trainer` the state that `write_state` wrote; CheckpointError leaves it as it is."""
     tensors, metadata = read_tensors(path, kind=KIND)
     weights = {name.removeprefix("model/"): a for name, a in tensors.items() if name.startswith("model/")}
@@ -67,7 +89,8 @@ def read_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
             f" {', '.join(parts) or 'neither schedule nor callbacks with a state'}"
         )
     if position is not None:  # is it one of these metrics?
-        Position(trainer, position["batches"]).load_state_dict(position)
+        totals = Totals(trainer.model.backend, trainer.loss, trainer.metrics)
+        Position(totals, position["batches"]).load_state_dict(position)
     values["history"] = History({name: list(numbers) for name, numbers in metadata["history"].items()})
     values["position"] = position
     stated = [(trainer.optimizer, optimizer), *((parts[name], state) for name, state in states.items())]
@@ -75,7 +98,7 @@ def read_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
 
 
 def _take(
-    trainer: Trainer, weights: Mapping[str, np.ndarray], stated: list[tuple[Any, Any]], values: Mapping[str, Any]
+    trainer: Resumable, weights: Mapping[str, np.ndarray], stated: list[tuple[Any, Any]], values: Mapping[str, Any]
 ) -> None:
     """Set everything, or put back what was set when something goes wrong."""
     before = {name: getattr(trainer, name) for name in values}
@@ -98,7 +121,7 @@ def _take(
         raise
 
 
-def _parts_of(trainer: Trainer) -> dict[str, Any]:
+def _parts_of(trainer: Resumable) -> dict[str, Any]:
     """Return what can have a state beside the optimizer, by a name that tells its class and which one it is."""
     found: dict[str, Any] = {}
     for kind, members in (("schedule", (trainer.schedule,)), ("callback", trainer.callbacks)):

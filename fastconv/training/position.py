@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastconv.errors import ArgumentError
 from fastconv.training.totals import Totals
-
-if TYPE_CHECKING:
-    from fastconv.training.trainer import Trainer
 
 
 class Position:
@@ -18,14 +15,14 @@ class Position:
 
     Attributes
     ----------
-    batches, done : int
-        How many the epoch has, and how many of them are done.
     totals : Totals
+        Of the epoch.
+    batches, done : int
+        How many it has, and how many of them are done.
     """
 
-    def __init__(self, trainer: Trainer, batches: int) -> None:
-        self.batches, self.done = batches, 0
-        self.totals = Totals(trainer.model.backend, trainer.loss, trainer.metrics)
+    def __init__(self, totals: Totals, batches: int) -> None:
+        self.totals, self.batches, self.done = totals, batches, 0
         self._begin, self._before = time.perf_counter(), 0.0
 
     @property

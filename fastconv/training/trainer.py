@@ -316,7 +316,7 @@ class Trainer(Declared):
     def _train_epoch(self, batches: Batches) -> dict[str, float]:
         if hasattr(batches, "set_epoch"):
             batches.set_epoch(self.epoch)
-        epoch = Position(self, len(batches))
+        epoch = Position(Totals(self.model.backend, self.loss, self.metrics), len(batches))
         if self._left_off is not None:
             epoch.load_state_dict(self._left_off)
         self._running, self._left_off = epoch, None

@@ -1,12 +1,18 @@
 """An own folder of images: trained on, interrupted, resumed, evaluated, one image predicted."""
 
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from fastconv.cli import main, own_images
+from fastconv.cli.command_line import command_line
 from fastconv.data import shapes10
 from fastconv.training import Trainer
 
@@ -69,6 +75,53 @@ def test_the_whole_way(photos, capsys, monkeypatch):
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.startswith(name) for row, name in zip(rows, files, strict=True)] == [True, True]
     assert all(any(name in row[len(files[0]) :] for name in NAMES) for row in rows)
+
+
+@pytest.mark.slow
+def test_the_whole_way_in_processes_of_their_own(photos, tmp_path):
+    """``fastconv train --images DIR``, interrupted, resumed, evaluated, one image predicted: the transcript is printed."""
+    for name, interrupted in (("straight", False), ("run", True)):
+        words = ["train", "--images", "my photos", *SMALL, "--epochs", "8", "--save-every-steps", "2", "--output", name]
+        process = start(words, tmp_path)
+        if interrupted:
+            wait_for(tmp_path / name / "checkpoint.safetensors", process)
+            process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=240)
+        print(f"$ {command_line(words)}\n{out}{error}")
+        assert process.returncode == (130 if interrupted else 0)
+    assert error.splitlines() == ["to go on: fastconv resume run", "interrupted"]
+    for words, shown in (
+        (["resume", "run"], "resumed   in epoch "),
+        (["evaluate", "run", "--backend", "numpy"], "row: what it is, column: what it is taken for"),
+        (["predict", "run", "my photos/circle/000.png", "--backend", "numpy"], "my photos/circle/000.png"),
+    ):
+        process = start(words, tmp_path)
+        out, error = process.communicate(timeout=240)
+        print(f"$ {command_line(words)}\n{out}{error}")
+        assert (process.returncode, error) == (0, "")
+        assert shown in out
+    weights = [weights_of(tmp_path / name) for name in ("straight", "run")]
+    assert weights[0] == weights[1]
+
+
+def start(words, folder):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastconv", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_other_images_than_those_of_training_are_held_out_and_always_the_same(photos):

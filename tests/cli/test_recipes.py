@@ -100,7 +100,7 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, messag
         (["--metric", "F1", "macro"], None),
         (["--optimizer", "momentum=1"], "--optimizer: got 'momentum=...'; allowed: one name, then settings"),
         (["--optimizer", "Adam", "Adam"], "--optimizer: got 'Adam'; allowed: one name, then settings"),
-        (["--optimizer", "Adam", "beta=1"], "(nearest: 'beta1')"),
+        (["--optimizer", "Adam", "weight_dekay=1"], "(nearest: 'weight_decay')"),
         (["--optimizer", "Adam", "beta1=2"], "optimizer Adam: beta1: got 2"),
         (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
         (["--set", "run.epochs.more=3"], "--set: got 'run.epochs.more', where epochs is no table"),
