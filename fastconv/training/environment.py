@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import platform
+import sys
 from typing import Any
 
 from fastconv.algorithm import get_algorithm
@@ -12,20 +12,15 @@ from fastconv.backends import get_backend
 from fastconv.data import Dataset
 from fastconv.precision import get_precision
 
-_PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "safetensors", "cupy-cuda12x", "cupy-cuda13x")
+_PACKAGES = ("fastconv", "numpy", "numba", "llvmlite", "safetensors", "cupy")
 _AT_ONCE = 1024  # images that are copied for the digest
 _ELSEWHERE = ("threads", "compiled kernels")
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that compute, those that are installed."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    """Return the versions of Python and of the packages that compute, those that are in use."""
+    loaded = {name: sys.modules[name] for name in _PACKAGES if name in sys.modules}  # importlib.metadata takes longer
+    return {"python": platform.python_version(), **{name: str(each.__version__) for name, each in loaded.items()}}
 
 
 def environment() -> dict[str, Any]:
@@ -33,7 +28,7 @@ def environment() -> dict[str, Any]:
     backend = get_backend()
     return {
         "versions": versions(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release()}",
         "machine": platform.machine(),
         "backend": backend.name,
         "threads": backend.num_threads,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,8 @@ def dumps(tables: Mapping[str, Any]) -> str:
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a file; ArgumentError if it cannot be read or is no TOML."""
+    import tomllib
+
     try:
         return tomllib.loads(Path(path).read_bytes().decode())
     except OSError as error:
@@ -32,6 +33,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def value(text: str) -> Any:
     """Return the value that TOML has for `text`, or the text itself where it has none."""
+    import tomllib
+
     try:
         found = tomllib.loads(f"x = {text}")
     except ValueError:

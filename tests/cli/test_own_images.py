@@ -79,7 +79,7 @@ def test_the_whole_way(photos, capsys, monkeypatch):
 
 @pytest.mark.slow
 def test_the_whole_way_in_processes_of_their_own(photos, tmp_path):
-    """``fastconv train --images DIR``, interrupted, resumed, evaluated, one image predicted: the transcript is printed."""
+    """Trained, interrupted, resumed, evaluated, one image predicted; the transcript is printed."""
     for name, interrupted in (("straight", False), ("run", True)):
         words = ["train", "--images", "my photos", *SMALL, "--epochs", "8", "--save-every-steps", "2", "--output", name]
         process = start(words, tmp_path)

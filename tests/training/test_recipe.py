@@ -1,5 +1,7 @@
 """Recipes: what tables may hold, and that a trainer is what they say."""
 
+import tomllib
+
 import numpy as np
 import pytest
 
@@ -52,7 +54,7 @@ def test_the_complete_form_is_a_fixed_point_that_a_file_holds():
         **{key: value for key, value in recipe.tables["optimizer"].items() if key not in WHOLE["optimizer"]},
     }
     assert "total_steps" not in recipe.tables["schedule"]  # it follows from the epochs, which may become others
-    again = Recipe.of(toml.tomllib.loads(toml.dumps(recipe.tables)))
+    again = Recipe.of(tomllib.loads(toml.dumps(recipe.tables)))
     assert again == recipe
 
 
