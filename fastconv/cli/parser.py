@@ -129,6 +129,17 @@ def _add_train(commands: _Group) -> None:
         "--optimizer SGD momentum=0.5 --lr 0.05 --schedule Cosine",
         "run.toml --set optimizer.lr=0.01 --output runs/slower",
     )
+    _add_recipe(parser)
+    parser.add_argument(
+        "--output",
+        type=_path,
+        metavar="DIR",
+        help="the folder of the run; by default runs/DATASET-MODEL, with a number behind it if that is taken",
+    )
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add all that a recipe is made from."""
     parser.add_argument(
         "recipe", nargs="?", type=_path, metavar="RUN.toml", help="a recipe, as the folder of a run holds one"
     )
@@ -156,12 +167,6 @@ def _add_train(commands: _Group) -> None:
         "--set", type=_place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
     )
     _add_saving(parser)
-    parser.add_argument(
-        "--output",
-        type=_path,
-        metavar="DIR",
-        help="the folder of the run; by default runs/DATASET-MODEL, with a number behind it if that is taken",
-    )
 
 
 def _add_named(group: _Group, kind: str, *, several: bool = False) -> None:

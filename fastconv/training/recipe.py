@@ -187,11 +187,9 @@ class Recipe:
         total = self.epochs if _counts_epochs(spec) else self.epochs * steps_per_epoch
         if any(isinstance(each, Mapping) for each in spec.values()):  # a warm-up before another one
             total = max(total - int(spec.get("warmup_steps", 0)), 1)
-        given = {
-            **{"lr": self.learning_rate, "max_lr": self.learning_rate},
-            "total_steps": total,
-            "milestones": (total // 2, total * 3 // 4),
-        }
+        given: dict[str, Any] = {"lr": self.learning_rate, "max_lr": self.learning_rate, "total_steps": total}
+        if "step_size" not in spec:  # another way to say when
+            given["milestones"] = (total // 2, total * 3 // 4)
         return named.build("schedule", spec, given)
 
 
