@@ -3,63 +3,56 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastconv.data.sources import SOURCES
 from fastconv.errors import ArgumentError
-from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.training import named
 
 if TYPE_CHECKING:
     from fastconv.data import Dataset
     from fastconv.nn import Layer, Parameters
     from fastconv.optim import Optimizer
 
+MODELS = tuple(named.choices("model"))
 DATASETS = tuple(SOURCES)
-OPTIMIZERS = tuple(sorted(UPDATE_RULES))
-SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Usual:
     """How a model is trained unless the user says otherwise."""
 
-    optimizer: str
-    lr: float
-    schedule: str
-    weight_decay: float = 0.0
+    optimizer: str = "Adam"
+    lr: float = 2e-3
+    schedule: str = "OneCycle"
+    weight_decay: float | None = None
 
 
-_ADAM, _SGD = Recipe("adam", 2e-3, "one-cycle"), Recipe("sgd", 0.2, "one-cycle", 5e-4)
-_SLOWER = Recipe("sgd", 0.05, "one-cycle", 5e-4)
-RECIPES = {
-    "googlenet": _SLOWER,
-    "keras_cnn": _ADAM,
-    "lenet5": _ADAM,
-    "mlp": Recipe("adam", 1e-3, "one-cycle"),
-    "mnist_cnn": _ADAM,
-    "mobilenet": _SLOWER,
-    "resnet9": _SGD,
-    "resnet18": _SLOWER,
-    "resnet20": _SGD,
-    "resnet32": _SGD,
-    "resnet34": _SLOWER,
-    "resnet44": _SGD,
-    "resnet50": _SLOWER,
-    "resnet56": _SGD,
-    "resnet110": _SGD,
-    "vgg11": _SLOWER,
-    "vgg13": _SLOWER,
-    "vgg16": _SLOWER,
-    "vgg19": _SLOWER,
+_SGD, _SLOWER = Usual("SGD", 0.2, weight_decay=5e-4), Usual("SGD", 0.05, weight_decay=5e-4)
+_USUAL = {
+    "mlp": Usual(lr=1e-3),
+    **dict.fromkeys(("resnet9", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"), _SGD),
+    **dict.fromkeys(("googlenet", "mobilenet", "resnet18", "resnet34", "resnet50"), _SLOWER),
+    **dict.fromkeys(("vgg11", "vgg13", "vgg16", "vgg19"), _SLOWER),
 }
-MODELS = tuple(RECIPES)
 WARMED = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
 """What `fastconv warmup` compiles for unless models are named."""
 
-# What an optimizer is given beside the learning rate and the weight decay.
-_SETTINGS: dict[str, dict[str, float | bool]] = {"sgd": {"momentum": 0.9, "nesterov": True}}
+# What an optimizer is given unless the user says something about these settings.
+_SETTINGS: dict[str, dict[str, float | bool]] = {"SGD": {"momentum": 0.9, "nesterov": True}}
+
+
+def usual_for(model: str) -> Usual:
+    """Return how a model is trained."""
+    return _USUAL.get(model, Usual())
+
+
+def usual_settings(optimizer: str, given: Mapping[str, Any]) -> dict[str, float | bool]:
+    """Return what an optimizer is given beside what the user gives."""
+    usual = _SETTINGS.get(optimizer, {})
+    return {} if set(usual) & set(given) else dict(usual)
 
 
 def apply_computing_options(options: argparse.Namespace) -> None:
@@ -77,32 +70,28 @@ def apply_computing_options(options: argparse.Namespace) -> None:
         fc.set_algorithm(options.algorithm)
 
 
-def load_dataset(options: argparse.Namespace, name: str, split: Literal["train", "test"]) -> Dataset:
-    """Return one part of the data set `name`, cut to ``--limit``."""
+def load_dataset(name: str, split: Literal["train", "test"], directory: str | None, limit: int | None) -> Dataset:
+    """Return one part of the data set `name`, at most `limit` images of it."""
     if name not in SOURCES:  # of weights that were trained on an own folder
         raise ArgumentError("--images: got none for weights of an own folder; allowed: the folder, or files to predict")
-    return SOURCES[name].read(options.data_dir, split, options.limit)
+    return SOURCES[name].read(directory, split, limit)
 
 
-def make_optimizer(name: str, parameters: Parameters, lr: float, weight_decay: float = 0.0) -> Optimizer:
-    """Return the optimizer of an update rule."""
-    from fastconv.optim import OPTIMIZERS
-
-    make: Any = OPTIMIZERS[name]
-    made: Optimizer = make(parameters, lr, weight_decay=weight_decay, **_SETTINGS.get(name, {}))
+def make_optimizer(name: str, parameters: Parameters, lr: float) -> Optimizer:
+    """Return an optimizer with its usual settings."""
+    spec = {named.NAME: name, **usual_settings(name, {})}
+    made: Optimizer = named.build("optimizer", spec, {"parameters": parameters, "lr": lr})
     return made
 
 
 def make_model(
-    name: str,
+    spec: Mapping[str, Any],
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
     *,
     dtype: Any = "float32",
-    seed: int | None = None,
 ) -> Layer:
-    """Return the model `name`, built."""
-    from fastconv import models
-
-    model: Layer = getattr(models, name)(num_classes, input_shape=tuple(input_shape), dtype=dtype, seed=seed)
+    """Return a model, built, for weights that are loaded into it."""
+    given = {"num_classes": num_classes, "input_shape": tuple(input_shape), "dtype": dtype}
+    model: Layer = named.build("model", spec, given)
     return model

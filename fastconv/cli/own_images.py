@@ -20,15 +20,17 @@ _TESTS = ("test", "val", "valid", "validation")
 _HELD_OUT = 0.2
 
 
-def check_alone(options: argparse.Namespace, *names: str) -> None:
-    """Refuse the options that choose images elsewhere, beside ``--images``."""
+def check_alone(options: argparse.Namespace, source: str, *names: str) -> None:
+    """Refuse the options that choose images elsewhere, beside `source`."""
     for name in names:
         if getattr(options, name) is not None:
-            raise ArgumentError(f"--{name.replace('_', '-')}: got it beside --images; allowed: one source of images")
+            raise ArgumentError(f"--{name.replace('_', '-')}: got it beside {source}; allowed: one source of images")
 
 
-def load_parts(options: argparse.Namespace, about: Mapping[str, Any]) -> dict[str, Dataset]:
-    """Return the parts "train" and "test" of the folder ``--images``.
+def load_parts(
+    directory: str, about: Mapping[str, Any], *, limit: int | None = None, skip_broken: bool = False
+) -> dict[str, Dataset]:
+    """Return the parts "train" and "test" of a folder, at most `limit` images of each.
 
     They are folders in it (the second is called test, val, valid or validation); else a fifth of the images of each
     class, always the same ones, is held out.
@@ -38,13 +40,13 @@ def load_parts(options: argparse.Namespace, about: Mapping[str, Any]) -> dict[st
     about : mapping
         ``image_size`` and ``image_fit``, with ``class_names`` and ``input_shape`` where they are settled.
     """
-    root = Path(options.images).expanduser()
+    root = Path(directory).expanduser()
     shape = about.get("input_shape", (32, 32, 3))
     settings: dict[str, Any] = {
         "size": tuple(about.get("image_size") or shape[:2]),
         "fit": about.get("image_fit") or "crop",
         "channels": shape[2],
-        "broken": "skip" if options.skip_broken else "raise",
+        "broken": "skip" if skip_broken else "raise",
     }
     names = about.get("class_names")
     split = (root / "train").is_dir()
@@ -57,7 +59,7 @@ def load_parts(options: argparse.Namespace, about: Mapping[str, Any]) -> dict[st
     mean, std = channel_statistics(train.images)
     parts = {"train": train, "test": test}
     return {
-        part: replace(data.take(slice(options.limit)), name=f"{root.resolve().name}/{part}", mean=mean, std=std)
+        part: replace(data.take(slice(limit)), name=f"{root.resolve().name}/{part}", mean=mean, std=std)
         for part, data in parts.items()
     }
 
@@ -72,7 +74,7 @@ def read_files(paths: Sequence[str], about: Mapping[str, Any]) -> tuple[list[str
         fit: Any = about.get("image_fit") or "crop"
         return list(paths), np.stack([read_image(path, shape[:2], fit=fit, channels=shape[2]) for path in paths])
     except DataError as error:
-        raise DataError(f"--images: got {str(error).replace(': got ', ', ', 1)}") from error
+        raise DataError(f"image: got {str(error).replace(': got ', ', ', 1)}") from error
 
 
 def _read_npy(path: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -82,22 +84,21 @@ def _read_npy(path: str, shape: tuple[int, ...]) -> np.ndarray:
         with open(path, "rb") as file:
             if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
                 raise DataError(
-                    f"--images: got {path}, which is no .npy file; allowed: PNG and JPEG files, or a .npy file"
-                    f" ({advice})"
+                    f"image: got {path}, which is no .npy file; allowed: PNG and JPEG files, or a .npy file ({advice})"
                 )
             file.seek(0)
             images = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
-        raise DataError(f"--images: got {path} ({error.strerror}); allowed: a .npy file that can be read") from error
+        raise DataError(f"image: got {path} ({error.strerror}); allowed: a .npy file that can be read") from error
     except (ValueError, EOFError, MemoryError) as error:
         # NumPy's message would advise to unpickle.
         raise DataError(
-            f"--images: got {path}, which is damaged or holds Python objects; allowed: a .npy file of uint8 ({advice})"
+            f"image: got {path}, which is damaged or holds Python objects; allowed: a .npy file of uint8 ({advice})"
         ) from error
     if images.ndim == 3:
         images = images[None]
     if images.dtype != np.uint8 or images.shape[1:] != shape:
         raise DataError(
-            f"--images: got {path} with {images.dtype} {images.shape}; allowed: uint8 (N, {str(shape)[1:]} or {shape}"
+            f"image: got {path} with {images.dtype} {images.shape}; allowed: uint8 (N, {str(shape)[1:]} or {shape}"
         )
     return images

@@ -9,7 +9,9 @@ from typing import Any, NoReturn, get_args
 
 from fastconv import __version__
 from fastconv.backends.contract.types import AlgorithmChoice, Precision
-from fastconv.cli.choices import DATASETS, MODELS, OPTIMIZERS, SCHEDULES, WARMED
+from fastconv.cli.choices import DATASETS, MODELS, WARMED
+from fastconv.errors import ArgumentError
+from fastconv.training import named, toml
 
 _Group = Any  # argparse keeps the type of its subparsers to itself
 
@@ -22,10 +24,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {' '.join(message.split())} ('{self.prog} --help' lists what there is)\n")
 
 
-class _Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Names the defaults that say something."""
+class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Names the defaults that say something, and leaves the lines of examples as they are."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
+        kind = getattr(action, "kind", None)
+        if kind is not None:  # imported when it is asked for
+            return f"{', '.join(named.choices(kind))}{action.help or ''}"
         silent = action.default is None or action.default is False
         return action.help if silent else super()._get_help_string(action)
 
@@ -40,22 +45,27 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
-    _add_own_images(_add_weights(_command(commands, "evaluate", "measure a trained network on the test images")))
+    _add_resume(commands)
+    _add_evaluate(commands)
     _add_predict(commands)
     _add_data_command(commands)
     _add_summary(commands)
     _add_explain(commands)
     _add_warmup(commands)
-    _command(commands, "info", "print versions, backends, threads, CPU features and directories")
+    _command(commands, "info", "print versions, backends, threads, CPU features and directories", "", "--backend cupy")
     _add_gradcheck(commands)
     return parser
 
 
-def _command(commands: _Group, name: str, text: str, *, computes: bool = True) -> argparse.ArgumentParser:
+def _command(
+    commands: _Group, name: str, text: str, *examples: str, computes: bool = True, chooses: bool = True
+) -> argparse.ArgumentParser:
+    """Add a command, with the options for what computes, and for what is free to choose how."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=text,
         description=text[0].upper() + text[1:] + ".",
+        epilog="\n".join(["examples:", *(f"  fastconv {name}{' ' * bool(words)}{words}" for words in examples)]),
         formatter_class=_Help,
     )
     parser.set_defaults(run=_lazy(name))
@@ -65,6 +75,7 @@ def _command(commands: _Group, name: str, text: str, *, computes: bool = True) -
             "--backend", metavar="NAME", help="numba, numpy, cupy, cuda-emulator or auto; overrides FASTCONV_BACKEND"
         )
         group.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
+    if computes and chooses:
         group.add_argument("--precision", choices=get_args(Precision), help="of the kernels")
         group.add_argument(
             "--algorithm",
@@ -108,55 +119,132 @@ def _add_data(parser: argparse.ArgumentParser) -> _Group:
 
 
 def _add_train(commands: _Group) -> None:
-    parser = _command(commands, "train", "train a network and write its weights and history")
+    parser = _command(
+        commands,
+        "train",
+        "train a network and write its weights and what it was made of",
+        "",
+        "--model resnet20 --dataset cifar10 --save-every-steps 100",
+        "--images DIR --image-size 64 64 --augmentation FlipCrop pad=8",
+        "--optimizer SGD momentum=0.5 --lr 0.05 --schedule Cosine",
+        "run.toml --set optimizer.lr=0.01 --output runs/slower",
+    )
+    _add_recipe(parser)
+    parser.add_argument(
+        "--output",
+        type=_path,
+        metavar="DIR",
+        help="the folder of the run; by default runs/DATASET-MODEL, with a number behind it if that is taken",
+    )
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add all that a recipe is made from."""
+    parser.add_argument(
+        "recipe", nargs="?", type=_path, metavar="RUN.toml", help="a recipe, as the folder of a run holds one"
+    )
     group = _add_data(parser)
     _add_own_images(group)
     group.add_argument("--image-size", type=_side, nargs=2, metavar=("H", "W"), help="of own images; 32 32 by default")
     group.add_argument(
         "--image-fit", choices=("crop", "resize"), help="how they get it: cropped (the default) or stretched"
     )
-    group = parser.add_argument_group("recipe; what is not given comes from the model's own")
-    group.add_argument("--model", choices=MODELS, default="keras_cnn")
-    group.add_argument("--epochs", type=_positive, metavar="N")
-    group.add_argument("--batch-size", type=_positive, default=128, metavar="N")
-    group.add_argument("--optimizer", choices=OPTIMIZERS)
-    group.add_argument("--lr", type=_above_zero, metavar="RATE", help="learning rate, the highest one of the schedule")
-    group.add_argument("--schedule", choices=SCHEDULES)
-    group.add_argument("--weight-decay", type=float, metavar="RATE")
-    group.add_argument("--label-smoothing", type=float, default=0.0, metavar="SHARE")
     group.add_argument("--augment", action=argparse.BooleanOptionalAction, help="mirror and shift images at random")
-    group.add_argument("--seed", type=int, default=0, help="of the weights, the order, dropout and augmentation")
-    group.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="go on from the checkpoint in --output; the recipe must be the same, but for --epochs",
+    _add_named(group, "augmentation", several=True)
+    group = parser.add_argument_group("recipe; what is not given comes from the file, or is usual for the model")
+    for kind in ("model", "optimizer", "schedule", "loss"):
+        _add_named(group, kind)
+    for kind in ("metric", "callback"):
+        _add_named(group, kind, several=True)
+    group.add_argument("--epochs", type=_positive, metavar="N")
+    group.add_argument("--batch-size", type=_positive, metavar="N", help="128 by default")
+    group.add_argument("--lr", type=_above_zero, metavar="RATE", help="learning rate, the highest one of the schedule")
+    group.add_argument("--weight-decay", type=float, metavar="RATE")
+    group.add_argument("--label-smoothing", type=float, metavar="SHARE")
+    group.add_argument("--seed", type=int, metavar="N", help="of all that is random (default: 0)")
+    group.add_argument("--dtype", choices=("float32", "float64"), help="float32 by default")
+    group.add_argument(
+        "--set", type=_place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
     )
-    parser.add_argument(
-        "--output",
-        type=_path,
-        metavar="DIR",
-        help="where weights and history go; by default runs/DATASET-MODEL, with a number behind it if that is taken",
+    _add_saving(parser)
+
+
+def _add_named(group: _Group, kind: str, *, several: bool = False) -> None:
+    """Add an option for what has a name and settings."""
+    action = group.add_argument(
+        f"--{kind}",
+        type=_name_or_setting(kind),
+        nargs="+",
+        action="append" if several else "store",
+        metavar=("NAME", "SETTING=VALUE"),
+        help="; may be given again" if several else "",
     )
+    action.kind = kind
+
+
+def _add_saving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--save-every-steps",
+        type=_not_negative,
+        metavar="N",
+        help="write the state after every N steps, too, and not after epochs only",
+    )
+
+
+def _add_resume(commands: _Group) -> None:
+    parser = _command(
+        commands,
+        "resume",
+        "go on with a training that was interrupted or killed, to the same bits",
+        "runs/shapes10-keras_cnn",
+        "runs/shapes10-keras_cnn --epochs 20",
+        chooses=False,
+    )
+    parser.add_argument("folder", type=_path, metavar="RUN", help="the folder of the run, which tells all else")
+    parser.add_argument("--epochs", type=_positive, metavar="N", help="how many in all, if it is to be another number")
+    _add_saving(parser)
+    group = parser.add_argument_group("data; only if they lie elsewhere by now")
+    group.add_argument("--data-dir", type=_path, metavar="DIR", help="where the files of data sets are")
+    group.add_argument("--images", type=_path, metavar="DIR", help="the own folder of images")
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> _Group:
     parser.add_argument(
-        "weights", type=_path, metavar="WEIGHTS", help="a .safetensors file that 'fastconv train' wrote"
+        "weights", type=_path, metavar="RUN", help="the folder of a run, or the weights.safetensors in it"
     )
     parser.add_argument("--model", choices=MODELS, help="only if the file does not name its model")
     parser.add_argument("--batch-size", type=_positive, default=256, metavar="N")
-    return _add_data(parser)
+    group = _add_data(parser)
+    _add_own_images(group)
+    return group
+
+
+def _add_evaluate(commands: _Group) -> None:
+    parser = _command(
+        commands,
+        "evaluate",
+        "measure a trained network on the test images",
+        "runs/shapes10-keras_cnn",
+        "runs/images-keras_cnn --images OTHER_DIR",
+        "weights.safetensors --dataset cifar10 --limit 1000",
+    )
+    _add_weights(parser)
 
 
 def _add_predict(commands: _Group) -> None:
-    parser = _command(commands, "predict", "name what images show")
+    parser = _command(
+        commands,
+        "predict",
+        "name what images show",
+        "runs/shapes10-keras_cnn photo.png other.jpg",
+        "runs/shapes10-keras_cnn --index 0 1 2 --top 1",
+    )
     _add_weights(parser)
     parser.add_argument(
-        "--images",
+        "files",
         type=_path,
-        nargs="+",
-        metavar="FILE",
+        nargs="*",
+        metavar="IMAGE",
         help="PNG and JPEG files, or a .npy file of uint8 images, (H, W, C) or (N, H, W, C), RGB",
     )
     parser.add_argument(
@@ -168,7 +256,14 @@ def _add_predict(commands: _Group) -> None:
 
 
 def _add_data_command(commands: _Group) -> None:
-    parser = _command(commands, "data", "list the data sets, or download one", computes=False)
+    parser = _command(
+        commands,
+        "data",
+        "list the data sets, or download one",
+        "list",
+        "download cifar10 --data-dir DIR",
+        computes=False,
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
     listing = actions.add_parser("list", help="which data sets there are, and whether they can be read here")
     getting = actions.add_parser("download", help="get the files of a data set, or what is missing of them")
@@ -178,7 +273,7 @@ def _add_data_command(commands: _Group) -> None:
 
 
 def _add_summary(commands: _Group) -> None:
-    parser = _command(commands, "summary", "print the layers of a model", computes=False)
+    parser = _command(commands, "summary", "print the layers of a model", "resnet20", computes=False)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument(
         "--input-shape", type=_side, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
@@ -186,13 +281,20 @@ def _add_summary(commands: _Group) -> None:
 
 
 def _add_explain(commands: _Group) -> None:
-    parser = _command(commands, "explain", "print which kernels and fusions the layers of a model get, and why")
+    parser = _command(
+        commands,
+        "explain",
+        "print which kernels and fusions the layers of a model get, and why",
+        "resnet20",
+        "keras_cnn --batch-size 1 --backend numpy",
+    )
     parser.add_argument("model", choices=MODELS)
     parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
 
 
 def _add_warmup(commands: _Group) -> None:
-    parser = _command(commands, "warmup", "compile the kernels that models need and keep them on disk")
+    text = "compile the kernels that models need and keep them on disk"
+    parser = _command(commands, "warmup", text, "", "resnet20 --target sm_90")
     # Not `choices`: argparse would hold the default, a list, against them.
     parser.add_argument("models", nargs="*", type=_model, default=list(WARMED), metavar="MODEL")
     parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
@@ -206,8 +308,34 @@ def _add_warmup(commands: _Group) -> None:
 
 
 def _add_gradcheck(commands: _Group) -> None:
-    parser = _command(commands, "gradcheck", "compare the gradients of layers with finite differences, in float64")
+    parser = _command(
+        commands,
+        "gradcheck",
+        "compare the gradients of layers with finite differences, in float64",
+        "",
+        "--backend numpy --seed 1",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the inputs")
+
+
+def _name_or_setting(kind: str) -> Callable[[str], str | tuple[str, Any]]:
+    def read(text: str) -> str | tuple[str, Any]:
+        key, equals, value = text.partition("=")
+        if equals and key.isidentifier():
+            return key, toml.value(value)
+        try:
+            return named.canonical(kind, text)
+        except ArgumentError as error:
+            raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error
+
+    return read
+
+
+def _place(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or "." not in key or not all(key.split(".")):
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: TABLE.SETTING=VALUE, such as optimizer.eps=1e-6")
+    return key, toml.value(value)
 
 
 def _model(text: str) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastconv._console import make_table, print_table
-from fastconv.cli.choices import apply_computing_options, load_dataset
-from fastconv.cli.evaluate import compute_logits
+from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.evaluate import compute_logits, test_part
 from fastconv.cli.own_images import check_alone, read_files
-from fastconv.cli.trained import dataset_of, load_trained
+from fastconv.cli.trained import load_trained
 from fastconv.data import Dataset
 from fastconv.errors import ArgumentError
 
@@ -19,11 +19,12 @@ from fastconv.errors import ArgumentError
 def run(options: argparse.Namespace) -> int:
     """Print the most probable classes of each image."""
     apply_computing_options(options)
+    if options.files:
+        check_alone(options, "files", "index", "dataset", "data_dir", "images", "limit")
+    elif options.images is not None:
+        check_alone(options, "--images", "dataset", "data_dir")
     model, about = load_trained(options)
-    if options.images is not None:
-        names, data, known = _from_file(options, about)
-    else:
-        names, data, known = _from_test_part(options, about)
+    names, data, known = _from_files(options, about) if options.files else _from_test_part(options, about)
     logits = compute_logits(model, data, options.batch_size, about).astype(np.float64)
     probability = np.exp(logits - logits.max(1, keepdims=True))
     probability /= probability.sum(1, keepdims=True)
@@ -37,22 +38,21 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _from_test_part(options: argparse.Namespace, about: dict[str, Any]) -> tuple[list[str], Dataset, bool]:
-    data = load_dataset(options, dataset_of(options, about), "test")
+    data = test_part(options, about)
     indices = options.index or range(min(10, len(data)))
     if max(indices) >= len(data):
         raise ArgumentError(f"--index: got {max(indices)}; allowed: 0 to {len(data) - 1}, the images of {data.name}")
     return [str(i) for i in indices], data.take(np.array(indices)), True
 
 
-def _from_file(options: argparse.Namespace, about: dict[str, Any]) -> tuple[list[str], Dataset, bool]:
-    check_alone(options, "index", "dataset", "data_dir", "limit")
-    names, images = read_files(options.images, about)
+def _from_files(options: argparse.Namespace, about: dict[str, Any]) -> tuple[list[str], Dataset, bool]:
+    names, images = read_files(options.files, about)
     if "class_names" not in about:
         raise ArgumentError(
             f"weights: got {options.weights}, which does not name its classes; allowed: what train wrote"
         )
     data = Dataset(
-        options.images[0],
+        options.files[0],
         images,
         np.zeros(len(images), np.int32),
         tuple(about["class_names"]),

@@ -1,4 +1,4 @@
-"""A trained network in a file: its weights, and in the metadata what they are weights of."""
+"""A trained network: the folder of a run, or its weights in a file that say what they are weights of."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ import numpy as np
 
 from fastconv.cli import own_images
 from fastconv.cli.choices import DATASETS, MODELS, make_model
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn import Layer
-from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
-
-
-def save_trained(path: Path, model: Layer, about: Mapping[str, Any]) -> None:
-    """Write the weights of `model`; `about` has at least model, dataset, input_shape, class_names, mean, std."""
-    write_tensors(path, host_tensors(model), {"kind": "weights", "about": dict(about)})
+from fastconv.nn.model.weights import load_weights, read_tensors
+from fastconv.training.named import NAME
+from fastconv.training.run_folder import RunFolder
 
 
 def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
-    """Return the model that the user's weights file is of, with those weights, and what the file says about it."""
+    """Return the model that the user's weights are of, with those weights, and what they say about it.
+
+    Of the folder of a run, `options` get where its images are, and how many, unless they say something else.
+    """
+    if Path(options.weights).is_dir():
+        _take_folder(options)
     tensors, manifest = read_tensors(options.weights, kind="weights")
     about: dict[str, Any] = manifest.get("about", {})
     name = _agreed("model", options, about, MODELS)
     dtype = next(iter(tensors.values())).dtype if tensors else np.dtype(np.float32)
     shape = about.get("input_shape", (32, 32, 3))
-    model = make_model(name, len(about.get("class_names", range(10))), shape, dtype=dtype)
+    spec = about.get("recipe", {}).get("model", {})
+    spec = spec if spec.get(NAME) == name else {NAME: name}
+    model = make_model(spec, len(about.get("class_names", range(10))), shape, dtype=dtype)
     load_weights(model, options.weights)
     return model, about
 
@@ -36,6 +40,23 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
 def dataset_of(options: argparse.Namespace, about: Mapping[str, Any]) -> str:
     """Return the data set that the weights were trained on, or that the user names for weights that name none."""
     return _agreed("dataset", options, about, (*DATASETS, own_images.NAME))
+
+
+def _take_folder(options: argparse.Namespace) -> None:
+    folder = RunFolder.open(options.weights)
+    data = folder.recipe.tables["data"]
+    if not folder.weights.is_file():
+        raise CheckpointError(
+            f"run: got {options.weights!r}, where there are no weights yet; allowed: a run whose first epoch is over"
+        )
+    options.weights = str(folder.weights)
+    if options.images is None and "images" in data:
+        options.images = data["images"]
+        options.skip_broken = options.skip_broken or data.get("skip_broken", False)
+    if options.images is None and options.data_dir is None:
+        options.data_dir = data.get("directory")
+    if options.limit is None:
+        options.limit = data.get("limit")
 
 
 def _agreed(what: str, options: argparse.Namespace, about: Mapping[str, Any], choices: tuple[str, ...]) -> str:

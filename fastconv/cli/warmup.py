@@ -12,7 +12,7 @@ import numpy as np
 import fastconv as fc
 from fastconv.backends.contract.types import Precision
 from fastconv.backends.emulator.dry import check_target, kernels_of
-from fastconv.cli.choices import RECIPES, apply_computing_options, make_optimizer
+from fastconv.cli.choices import MODELS, apply_computing_options, make_optimizer, usual_for
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cuda.runtime import cubins, nvrtc
 from fastconv.kernels.cuda.runtime.device import Kernel
@@ -72,7 +72,7 @@ def _run_once(name: str, batch: int) -> None:
     x = fc.asarray(rng.standard_normal((batch, *model.input_shape)).astype(np.float32))
     y = fc.asarray(np.zeros(batch, np.int32))
     parameters = model.parameters()
-    for optimizer in sorted({recipe.optimizer for recipe in RECIPES.values()}, reverse=True):
+    for optimizer in sorted({usual_for(model).optimizer for model in MODELS}, reverse=True):
         trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), make_optimizer(optimizer, parameters, 1e-3))
         float(trainer.train_step(x, y))
     trainer.evaluate((x, y), batch_size=batch)

@@ -13,7 +13,8 @@ def compare(schedule: Schedule | None, trainer: Training, *, stacklevel: int) ->
     """Refuse a schedule that the present `fit` cannot follow, and warn of one that was made for another."""
     check_monitor(schedule, trainer.quantities)
     epochs = trainer.last_epoch - trainer.epoch
-    text = misfit(schedule, trainer.step, trainer.steps_per_epoch, epochs, epoch=trainer.epoch)
+    begun = trainer.step - (0 if trainer.position is None else trainer.position["done"])  # at the epoch's begin
+    text = misfit(schedule, begun, trainer.steps_per_epoch, epochs, epoch=trainer.epoch)
     if text:
         warnings.warn(f"schedule: got {text}", stacklevel=stacklevel + 1)
 

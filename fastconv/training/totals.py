@@ -10,6 +10,7 @@ import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
+from fastconv.errors import CheckpointError
 from fastconv.losses import Loss
 from fastconv.metrics import Accuracy, Metric, Sums
 from fastconv.metrics.metric import summed
@@ -57,6 +58,36 @@ class Totals:
         for sums, metric in {metric.sums: metric for metric in self._metrics}.items():
             if self._asked or not sums.misfit(predictions, targets):
                 self._sums[sums] = summed(backend, metric, predictions, targets, self._sums.get(sums))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was counted in so far as NumPy arrays; waits for the device."""
+        losses = [self._backend.to_numpy(chunk) for chunk in self._losses]
+        return {
+            "losses": np.concatenate(losses)[: len(self._images)] if losses else np.zeros(0),
+            "images": np.array(self._images, np.int64),
+            "sums": {
+                metric.name: np.array(self._backend.to_numpy(self._sums[metric.sums]))
+                for metric in self._metrics
+                if metric.sums in self._sums
+            },
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave; CheckpointError if it is of other metrics."""
+        metrics = {metric.name: metric for metric in self._metrics}
+        odd = sorted(set(state["sums"]) ^ set(metrics)) if self._asked and len(state["images"]) else []
+        odd += sorted(set(state["sums"]) - set(metrics))
+        if odd:
+            raise CheckpointError(
+                f"state: got the sums of other metrics (such as {odd[0]!r}); allowed: those of {', '.join(metrics)}"
+            )
+        losses, backend = state["losses"], self._backend
+        self._losses = [backend.empty((_CHUNK,), losses.dtype) for _ in range(0, len(losses), _CHUNK)]
+        for chunk, begin in zip(self._losses, range(0, len(losses), _CHUNK), strict=True):
+            part = losses[begin : begin + _CHUNK]
+            backend.copy(backend.asarray(part), out=chunk[: len(part)])
+        self._images = state["images"].tolist()
+        self._sums = {metrics[name].sums: backend.asarray(array) for name, array in state["sums"].items()}
 
     def means(self) -> dict[str, Any]:
         """Return the mean loss, NaN of no images, and the metrics that there are; waits for the device."""

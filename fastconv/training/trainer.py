@@ -14,31 +14,27 @@ itself is one call into compiled code, or is undone (`Optimizer.apply`).
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
-
-import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.metrics import Metric
-from fastconv.nn.core.freezing import freeze_only, frozen_names
-from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.nn.model.model import Layer
-from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.training import parts, rates
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
+from fastconv.training.checkpoint import read_state, write_state
 from fastconv.training.clipping import Clip
 from fastconv.training.divergence import check_finite
 from fastconv.training.history import History
+from fastconv.training.position import Position
 from fastconv.training.stepping import Stepping
 from fastconv.training.totals import Totals, names_of, numbers
 from fastconv.training.weights import ClassWeight, class_table, split_off, with_weights
@@ -97,9 +93,11 @@ class Trainer(Stepping):
     history : History
         Of all epochs done.
     stop : bool
-        A callback sets it to end `fit` after the epoch.
+        A callback sets it to end `fit` after the epoch; `restore` says whether one had.
     stop_now : bool
-        A callback sets it to end `fit` after the step; the epoch is not recorded.
+        A callback sets it to end `fit` after the step; the epoch is not recorded, and the next `fit` goes on with it.
+    position : mapping or None
+        How far the epoch is that was left in its middle, or that is running; None between two.
     """
 
     habits: ClassVar[Mapping[str, str]] = {
@@ -135,6 +133,8 @@ class Trainer(Stepping):
         self.validates = False
         self.history = History()
         self.stop = self.stop_now = False
+        self._left_off: Mapping[str, Any] | None = None
+        self._running: Position | None = None
         if capture:
             check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
@@ -152,7 +152,7 @@ class Trainer(Stepping):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without the captured step, which is captured again, and what only lasts for a step."""
-        return {**vars(self), "_captured": None, "_squares": None}
+        return {**vars(self), "_captured": None, "_squares": None, "_running": None}
 
     def fit(
         self,
@@ -212,11 +212,11 @@ class Trainer(Stepping):
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
         for schedule in self._schedules:
             rates.compare(schedule, self, stacklevel=2)
-        self.stop = self.stop_now = False
+        self.stop, self.stop_now = self.stop and self._left_off is not None, False
         try:
             for callback in self.callbacks:
                 callback.on_train_begin(self)
-            while self.epoch < self.last_epoch and not self.stop:
+            while self.epoch < self.last_epoch and (self._left_off is not None or not self.stop):
                 logs = self._train_epoch(batches)
                 if logs is None:
                     break
@@ -224,13 +224,24 @@ class Trainer(Stepping):
                     means = numbers(self._means(validation_data, "validation_data"))
                     logs.update({f"val_{name}": value for name, value in means.items()})
                 self._record(logs)
+                self._running = None
                 for callback in self.callbacks:
                     callback.on_epoch_end(self, logs)
         finally:
             self._classes = None
             for callback in reversed(self.callbacks):
                 callback.on_train_end(self)
+            self._running = None
         return self.history
+
+    @property
+    def position(self) -> Mapping[str, Any] | None:
+        """How far the present epoch is, as `save` writes it; None between two epochs."""
+        return self._left_off if self._running is None else self._running.state_dict()
+
+    @position.setter
+    def position(self, state: Mapping[str, Any] | None) -> None:
+        self._left_off = state
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -265,59 +276,22 @@ class Trainer(Stepping):
         return totals.means()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `restore` needs to one file, all or nothing.
-
-        That is weights and which of them are frozen, optimizer, counters, history.
-        """
-        state = self.optimizer.state_dict()
-        tensors = {f"model/{name}": array for name, array in host_tensors(self.model).items()}
-        tensors |= {f"optimizer/{name}": array for name, array in state.pop("tensors").items()}
-        counters = {"step": self.step, "epoch": self.epoch, "seed": self.seed, "history": self.history.history}
-        counters["frozen"] = frozen_names(self.model.named_tensors())
-        write_tensors(path, tensors, {"kind": "training state", "optimizer": state, **counters})
+        """Write all that `restore` needs to one file, all or nothing: see checkpoint.py."""
+        write_state(self, path)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from what `save` wrote: training gives the same bits as if it had not been interrupted.
 
-        The model and the optimizer must be made as they were; the file holds values only.
+        Model, optimizer, schedule and callbacks must be made as they were; the file holds values only. One that was
+        written in the middle of an epoch, by a callback, makes `fit` begin behind the batches that were done then,
+        which must be the same ones again.
 
         Raises
         ------
         CheckpointError
             The file is missing, damaged, or of another model or optimizer; nothing is changed.
         """
-        tensors, metadata = read_tensors(path, kind="training state")
-        weights = _below("model/", tensors)
-        state = {**metadata["optimizer"], "tensors": _below("optimizer/", tensors)}
-        check_fit(path, weights, self.model.named_tensors())
-        try:
-            self.optimizer.check_state(state)
-        except CheckpointError as error:
-            raise CheckpointError(
-                f"path: got {os.fspath(path)!r}, which does not fit the optimizer; {error}"
-            ) from error
-        values = {name: metadata[name] for name in ("step", "epoch", "seed")}
-        values["history"] = History({name: list(numbers) for name, numbers in metadata["history"].items()})
-        before, tensors_before = {name: getattr(self, name) for name in values}, self.model.tensors()
-        arrays = Snapshot(self.model.backend, arenas_of(tensors_before))
-        optimizer, steps, lr = self.optimizer.snapshot(), self.optimizer.steps, self.optimizer.lr
-        named = self.model.named_tensors()
-        frozen = frozen_names(named)
-        try:
-            set_tensors(self.model, weights)
-            freeze_only(named, metadata.get("frozen", ()))
-            self.optimizer.load_state_dict(state)
-            for name, value in values.items():
-                setattr(self, name, value)
-        except BaseException:
-            arrays.put_back()
-            touch_all(tensors_before)
-            freeze_only(named, frozen)
-            optimizer.put_back()
-            self.optimizer.steps, self.optimizer.lr = steps, lr
-            for name, value in before.items():
-                setattr(self, name, value)
-            raise
+        read_state(self, path)
 
     @property
     def _schedules(self) -> list[Schedule | None]:
@@ -328,17 +302,21 @@ class Trainer(Stepping):
         """Return what to record, or None if a callback ended it."""
         if hasattr(batches, "set_epoch"):
             batches.set_epoch(self.epoch)
-        backend = self.model.backend
-        totals = Totals(backend, self.loss, self.metrics)
-        begin = time.perf_counter()
+        epoch = Position(Totals(self.model.backend, self.loss, self.metrics), len(batches))
+        if self._left_off is not None:
+            epoch.load_state_dict(self._left_off)
+        self._running, self._left_off = epoch, None
         for number, raw in enumerate(pairs(batches, "train"), start=1):
+            if number <= epoch.done:
+                continue
             x, y, weight = (*raw, None)[:3]
             batch = checked_batch(self.model, x, y, weight, self._classes)
             for callback in self.callbacks:
                 callback.on_step_begin(self, batch.x, batch.y)
             loss, predictions, _ = self._step(batch)
-            totals.add(loss, predictions, batch.y, batch.weight)
-            if backend.on_host:  # elsewhere a look at the loss would wait for the device
+            epoch.totals.add(loss, predictions, batch.y, batch.weight)
+            epoch.done = number
+            if self.model.backend.on_host:  # elsewhere a look at the loss would wait for the device
                 where, norm = f"batch {number} of ", self.gradient_norm
                 check_finite(self, self.callbacks, float(loss), where)
                 if norm is not None:
@@ -347,15 +325,16 @@ class Trainer(Stepping):
             for callback in self.callbacks:
                 callback.on_step_end(self, info)
             if self.stop_now:
+                self._left_off = epoch.state_dict()
                 return None
-        logs = numbers(totals.means())  # waits for the device
+        logs = numbers(epoch.totals.means())  # waits for the device
         check_finite(self, self.callbacks, logs["loss"], "")
-        seconds = time.perf_counter() - begin
+        seconds = epoch.seconds
         return {
             **logs,
             "learning_rate": self.optimizer.lr,
             "seconds": seconds,
-            "images_per_second": totals.images / seconds,
+            "images_per_second": epoch.totals.images / seconds,
         }
 
     def _record(self, logs: dict[str, float]) -> None:
@@ -379,8 +358,3 @@ class Trainer(Stepping):
         if batch_size is not None and not is_pair(train) and not is_pair(validation):
             raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
         return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle
-
-
-def _below(prefix: str, tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the tensors whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): array for name, array in tensors.items() if name.startswith(prefix)}

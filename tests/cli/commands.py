@@ -2,12 +2,14 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from fastconv.cli import main
 from fastconv.data import cifar
+from fastconv.training.run_folder import RunFolder
 
 SMALL = ("--model", "lenet5", "--limit", "60", "--epochs", "2", "--batch-size", "20", "--backend", "numpy")
 TINY = ("--model", "lenet5", "--limit", "20", "--epochs", "1", "--batch-size", "20", "--backend", "numpy")
@@ -26,6 +28,11 @@ def fails(capsys, *arguments):
 def weights_of(folder):
     """Bytes of all tensors of a run; the file's own bytes vary, as its metadata has no order."""
     return {name: array.tobytes() for name, array in load_file(f"{folder}/weights.safetensors").items()}
+
+
+def history_of(folder):
+    """The figures of a run, one list for each quantity."""
+    return RunFolder(Path(folder)).read_history().history
 
 
 def files_of(folder):

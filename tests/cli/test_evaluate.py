@@ -1,7 +1,5 @@
 """``fastconv evaluate``: the figures, what they are of, and which weights are refused."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -10,7 +8,7 @@ from fastconv.cli import evaluate, main
 from fastconv.data import DataLoader, shapes10
 from fastconv.nn.model.weights import load_weights, read_tensors, write_tensors
 
-from .commands import SMALL, fails, write_cifar10
+from .commands import SMALL, fails, history_of, write_cifar10
 
 
 def change_about(path, **changes):
@@ -22,25 +20,70 @@ def change_about(path, **changes):
 
 def test_evaluate_agrees_with_the_training(trained, tmp_path, capsys):
     assert main(["evaluate", trained, "--limit", "60", "--backend", "numpy"]) == 0
-    history = json.loads((tmp_path / "run" / "history.json").read_text())
+    history = history_of("run")
     out = capsys.readouterr().out
     assert f"accuracy {history['val_accuracy'][-1]:.2%}" in out
     assert f"loss {history['val_loss'][-1]:.4f}" in out
 
 
-def test_the_table_shows_the_share_of_each_class_that_was_right(trained, capsys, monkeypatch):
+def test_the_tables_show_what_was_taken_for_what(trained, capsys, monkeypatch):
     """Image i has class i % 10. All are taken for class 0, but for every second one of class 3."""
     guesses = np.zeros(40, int)
     guesses[[3, 23]] = 3
 
     monkeypatch.setattr(evaluate, "compute_logits", lambda *_: np.eye(10, dtype=np.float32)[guesses] * 9)
     assert main(["evaluate", trained, "--limit", "40", "--backend", "numpy"]) == 0
-    heading, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[:11])
-    assert heading == ["class", "accuracy", "images"]
-    assert rows == [
-        [name, {0: "100.0%", 3: "50.0%"}.get(label, "0.0%"), "4"]
-        for label, name in enumerate(shapes10(size=0).class_names)
+    lines = capsys.readouterr().out.splitlines()
+    heading, *rows = (line.split() for line in lines[:11])
+    names = shapes10(size=0).class_names
+    assert heading == ["class", "precision", "recall", "F1", "images"]
+    ratios = {0: ["10.5%", "100.0%", "19.0%"], 3: ["100.0%", "50.0%", "66.7%"]}
+    assert rows == [[name, *ratios.get(label, ["0.0%"] * 3), "4"] for label, name in enumerate(names)]
+    matrix = [
+        line.split()[2:] for line in lines[lines.index("row: what it is, column: what it is taken for") + 2 :][:10]
     ]
+    counts = np.zeros((10, 10), int)
+    counts[:, 0], counts[3] = 4, [2, 0, 0, 2, 0, 0, 0, 0, 0, 0]
+    assert matrix == [list(map(str, row)) for row in counts]
+    assert max(map(len, lines)) <= 80
+
+
+def test_of_many_classes_the_most_frequent_confusions_are_named(trained, capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "_MATRIX", 3)
+    monkeypatch.setattr(evaluate, "compute_logits", lambda *_: np.eye(10, dtype=np.float32)[[1, 1, 1, 1] * 10])
+    assert main(["evaluate", trained, "--limit", "40", "--backend", "numpy"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    begin = lines.index(["is", "is", "taken", "for", "images"])
+    assert lines[begin + 1 : begin + 3] == [["circle", "ring", "4"], ["square", "ring", "4"]]
+
+
+def test_the_folder_of_a_run_says_where_its_images_are(tmp_path, monkeypatch, capsys):
+    write_cifar10(tmp_path / "data", monkeypatch)
+    assert (
+        main(["train", *SMALL, "--dataset", "cifar10", "--data-dir", "data", "--limit", "15", "--output", "run"]) == 0
+    )
+    monkeypatch.chdir("/")
+    capsys.readouterr()
+    for command in ("evaluate", "predict"):
+        assert main([command, str(tmp_path / "run"), "--backend", "numpy"]) == 0
+    out = capsys.readouterr().out
+    assert "cifar10/test: loss" in out
+    assert "15 images in " in out
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_a_folder_without_weights_is_refused(trained, tmp_path, capsys, command):
+    (tmp_path / trained).unlink()
+    assert "run: got 'run', where there are no weights yet" in fails(capsys, command, "run")
+    (tmp_path / "run/run.toml").unlink()
+    assert "without run.toml; allowed: the folder of a run" in fails(capsys, command, "run")
+
+
+def test_the_loss_is_that_of_the_training(capsys):
+    assert main(["train", *SMALL, "--loss", "MulticlassHinge", "margin=0.5", "--output", "run"]) == 0
+    history = history_of("run")
+    assert main(["evaluate", "run", "--backend", "numpy"]) == 0
+    assert f"loss {history['val_loss'][-1]:.4f}" in capsys.readouterr().out
 
 
 def test_a_class_without_images_has_no_accuracy(trained, capsys):
@@ -79,7 +122,7 @@ def test_the_normalisation_is_that_of_the_file(trained, capsys):
 
 def test_the_type_of_the_file_is_that_of_the_model(capsys, tmp_path):
     assert main(["train", *SMALL, "--dtype", "float64", "--output", "run"]) == 0
-    history = json.loads((tmp_path / "run/history.json").read_text())
+    history = history_of("run")
     capsys.readouterr()
     assert main(["evaluate", "run/weights.safetensors", "--limit", "60", "--backend", "numpy"]) == 0
     assert f"loss {history['val_loss'][-1]:.4f}" in capsys.readouterr().out

@@ -16,11 +16,12 @@ import fastconv.backends as registry
 from fastconv.cli import gradcheck, main, warmup
 from fastconv.data import dataset
 
-from .commands import SMALL, TINY, ascii_stream, fails, files_of, full_stream, stream_without_reader
+from .commands import TINY, ascii_stream, fails, files_of, full_stream, stream_without_reader
 
 NUMPY = ("--backend", "numpy")
 COMMANDS = {
     "train": ("train", *TINY, "--output", "new"),
+    "resume": ("resume", "run", "--epochs", "3", *NUMPY),
     "evaluate": ("evaluate", "run/weights.safetensors", "--limit", "10", *NUMPY),
     "predict": ("predict", "run/weights.safetensors", "--limit", "3", *NUMPY),
     "data": ("data", "list"),
@@ -109,7 +110,7 @@ def test_what_an_encoding_cannot_show_is_an_escape(name, monkeypatch):
         out.seek(0)
         text = out.read()
     assert text
-    assert ("na\\xefve/\\u6d4b\\u8bd5" in text) == (name in ("train", "evaluate"))
+    assert ("na\\xefve/\\u6d4b\\u8bd5" in text) == (name in ("train", "resume", "evaluate"))
 
 
 @pytest.mark.parametrize("folder", ["café", "测试 [a]", "\udcff\udcfe", "tab\tline\nend"])
@@ -127,7 +128,7 @@ def test_a_path_that_an_encoding_cannot_show_is_written_and_printed_for_a_shell(
         ["bash", "-c", f'fastconv() {{ printf "%s\\0" "$@"; }}; {command}'], capture_output=True, check=True, timeout=60
     )
     words = [os.fsdecode(word) for word in shown.stdout.split(b"\0")]
-    assert words[:2] == ["evaluate", f"{folder}/weights.safetensors"]
+    assert words[:2] == ["evaluate", folder]
 
 
 @pytest.mark.parametrize("name", COMPUTING)
@@ -224,7 +225,10 @@ def test_a_full_disk_is_found_before_the_first_epoch(tmp_path, capsys, fitted):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(("size", "written"), [(10_000, set()), (300_000, {"weights.safetensors", "history.json"})])
+WITHOUT_STATE = {"environment.json", "log.jsonl", "run.toml", "weights.safetensors"}
+
+
+@pytest.mark.parametrize(("size", "written"), [(10_000, set()), (300_000, WITHOUT_STATE)])
 def test_a_disk_that_fills_up_leaves_whole_files(tmp_path, capsys, size, written):
     with largest_file(size):
         error = fails(capsys, *COMMANDS["train"])
@@ -238,7 +242,7 @@ def test_a_disk_that_fills_up_leaves_whole_files(tmp_path, capsys, size, written
 def test_a_full_disk_while_resuming_keeps_what_was_there(tmp_path, capsys):
     before = files_of(tmp_path / "run")
     with largest_file(10_000):
-        fails(capsys, "train", *SMALL, "--output", "run", "--resume", "--epochs", "3")
+        fails(capsys, "resume", "run", "--epochs", "3")
     assert files_of(tmp_path / "run") == before
 
 
@@ -309,7 +313,8 @@ def test_warnings_are_one_line_each(capsys, monkeypatch):
             ("num_threads: got 1000000", "allowed: "),
         ),
         (("explain", "mlp", *NUMPY, "--batch-size", "2000000000"), ("memory: got ", "allowed: ")),
-        (("train", *TINY, "--resume"), ("checkpoint.safetensors", "allowed: ")),
+        (("resume", "nowhere"), ("run: got 'nowhere', which is no folder", "allowed: ")),
+        (("resume", "."), ("without run.toml", "allowed: the folder of a run")),
         (("evaluate", "nothing.safetensors", *NUMPY), ("nothing.safetensors", "allowed: ")),
         (("predict", "nothing.safetensors", *NUMPY), ("nothing.safetensors", "allowed: ")),
         (("predict", "n" * 300, *NUMPY), ("File name too long",)),

@@ -1,12 +1,18 @@
 """An own folder of images: trained on, interrupted, resumed, evaluated, one image predicted."""
 
-import argparse
+import os
+import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 from fastconv.cli import main, own_images
+from fastconv.cli.command_line import command_line
 from fastconv.data import shapes10
 from fastconv.training import Trainer
 
@@ -65,16 +71,62 @@ def test_the_whole_way(photos, capsys, monkeypatch):
     assert "my photos/test: loss " in out
     weights = "straight/weights.safetensors"
     files = ["my photos/circle/000.png", "my photos/sqüare/002.png"]
-    assert main(["predict", weights, "--images", *files, "--backend", "numpy", "--top", "1"]) == 0
+    assert main(["predict", weights, *files, "--backend", "numpy", "--top", "1"]) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.startswith(name) for row, name in zip(rows, files, strict=True)] == [True, True]
     assert all(any(name in row[len(files[0]) :] for name in NAMES) for row in rows)
 
 
+@pytest.mark.slow
+def test_the_whole_way_in_processes_of_their_own(photos, tmp_path):
+    """Trained, interrupted, resumed, evaluated, one image predicted; the transcript is printed."""
+    for name, interrupted in (("straight", False), ("run", True)):
+        words = ["train", "--images", "my photos", *SMALL, "--epochs", "8", "--save-every-steps", "2", "--output", name]
+        process = start(words, tmp_path)
+        if interrupted:
+            wait_for(tmp_path / name / "checkpoint.safetensors", process)
+            process.send_signal(signal.SIGINT)
+        out, error = process.communicate(timeout=240)
+        print(f"$ {command_line(words)}\n{out}{error}")
+        assert process.returncode == (130 if interrupted else 0)
+    assert error.splitlines() == ["to go on: fastconv resume run", "interrupted"]
+    for words, shown in (
+        (["resume", "run"], "resumed   in epoch "),
+        (["evaluate", "run", "--backend", "numpy"], "row: what it is, column: what it is taken for"),
+        (["predict", "run", "my photos/circle/000.png", "--backend", "numpy"], "my photos/circle/000.png"),
+    ):
+        process = start(words, tmp_path)
+        out, error = process.communicate(timeout=240)
+        print(f"$ {command_line(words)}\n{out}{error}")
+        assert (process.returncode, error) == (0, "")
+        assert shown in out
+    weights = [weights_of(tmp_path / name) for name in ("straight", "run")]
+    assert weights[0] == weights[1]
+
+
+def start(words, folder):
+    return subprocess.Popen(
+        [sys.executable, "-m", "fastconv", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_other_images_than_those_of_training_are_held_out_and_always_the_same(photos):
-    options = argparse.Namespace(images=str(photos), skip_broken=False, limit=None)
     about = {"image_size": [32, 32], "image_fit": "crop"}
-    first, second = own_images.load_parts(options, about), own_images.load_parts(options, about)
+    first, second = own_images.load_parts(str(photos), about), own_images.load_parts(str(photos), about)
     np.testing.assert_array_equal(first["test"].images, second["test"].images)
     assert np.bincount(first["test"].labels).tolist() == [4, 4, 4]
     everything = np.concatenate([first["train"].images, first["test"].images]).reshape(60, -1)
@@ -105,7 +157,7 @@ def test_a_broken_image_is_named_or_passed_over(photos, capsys, fitted):
     path.write_bytes(b"")
     assert "my photos/ring/bröken.png: got no image" in fails(capsys, "train", "--images", "my photos", *SMALL)
     assert main(["train", "--images", "my photos", "--skip-broken", *SMALL]) == 0
-    assert "warning: skipped 1 of 61 images: my photos/ring/bröken.png: got" in capsys.readouterr().err
+    assert re.match(r"warning: skipped 1 of 61 images: \S*/my photos/ring/bröken\.png: got", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -132,17 +184,40 @@ def test_weights_of_an_own_folder_need_it(photos, capsys):
     for command in ("evaluate", "predict"):
         error = fails(capsys, command, "run/weights.safetensors", "--backend", "numpy")
         assert "--images: got none for weights of an own folder; allowed: the folder" in error
-    resumed = ("train", "--images", "my photos", *SMALL, "--resume", "--output", "run")
-    error = fails(capsys, *resumed, "--image-size", "8", "8")
-    assert "--image-size [8, 8] where the run has [32, 32]" in error
-    error = fails(capsys, *resumed, "--image-fit", "resize")
-    assert "--image-fit resize where the run has crop" in error
+        capsys.readouterr()
+        assert main([command, "run", "--backend", "numpy"]) == 0  # the folder knows where they are
+
+
+def test_changed_images_are_noticed(photos, capsys):
+    assert main(["train", "--images", "my photos", *SMALL, "--epochs", "1", "--output", "run"]) == 0
+    image = photos / "ring" / "003.png"
+    image = next((photos / "ring").iterdir()) if not image.exists() else image
+    before = image.read_bytes()
+    image.write_bytes(next((photos / "circle").iterdir()).read_bytes())
+    error = fails(capsys, "resume", "run", "--epochs", "2")
+    assert "data: got other pixels or labels in as many images; allowed: the images that the run was" in error
+    image.unlink()
+    assert "for train where the run has 48" in fails(capsys, "resume", "run", "--epochs", "2")
+    image.write_bytes(before)
+    assert main(["resume", "run", "--epochs", "2"]) == 0
+
+
+def test_a_folder_that_was_moved_is_named(photos, tmp_path, capsys):
+    assert main(["train", "--images", "my photos", *SMALL, "--epochs", "1", "--output", "run"]) == 0
+    photos.rename(tmp_path / "moved")
+    assert "my photos: got No such file or directory" in fails(capsys, "resume", "run", "--epochs", "2")
+    error = fails(capsys, "resume", "run", "--epochs", "2", "--images", "moved/ring")
+    assert "allowed: a folder with a folder for each class" in error
+    (tmp_path / "moved").rename(tmp_path / "my photos")
+    (tmp_path / "elsewhere").mkdir()
+    photos.rename(tmp_path / "elsewhere" / "my photos")
+    assert main(["resume", "run", "--epochs", "2", "--images", "elsewhere/my photos"]) == 0
 
 
 def test_images_of_any_size_are_predicted(photos, trained, capsys):
     Image.fromarray(np.zeros((70, 50), np.uint8)).save("gréy.jpg")
-    assert main(["predict", trained, "--images", "gréy.jpg", "--backend", "numpy"]) == 0
+    assert main(["predict", trained, "gréy.jpg", "--backend", "numpy"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("gréy.jpg")
     (photos / "x.png").write_bytes(b"x")
-    error = fails(capsys, "predict", trained, "--images", "gréy.jpg", "my photos/x.png", "--backend", "numpy")
-    assert error.startswith("error: --images: got my photos/x.png, no image; ")
+    error = fails(capsys, "predict", trained, "gréy.jpg", "my photos/x.png", "--backend", "numpy")
+    assert error.startswith("error: image: got my photos/x.png, no image; ")

@@ -1,12 +1,14 @@
 """The words of the command: what is refused, and what the help says."""
 
+import shlex
+
 import pytest
 
 from fastconv.cli import main
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.parser import build_parser
 
-COMMANDS = ("train", "evaluate", "predict", "data", "summary", "explain", "warmup", "info", "gradcheck")
+COMMANDS = ("train", "resume", "evaluate", "predict", "data", "summary", "explain", "warmup", "info", "gradcheck")
 
 
 @pytest.mark.parametrize(
@@ -24,7 +26,14 @@ COMMANDS = ("train", "evaluate", "predict", "data", "summary", "explain", "warmu
         ("train", "--output", "a\0b"),
         ("train", "--data-dir", ""),
         ("evaluate", ""),
-        ("predict", "x", "--images", ""),
+        ("predict", "x", ""),
+        ("resume",),
+        ("resume", "x", "--precision", "strict"),
+        ("train", "--optimizer", "adan"),
+        ("train", "--optimizer"),
+        ("train", "--schedule", "Cosine", "run.toml"),
+        ("train", "--set", "lr=1"),
+        ("train", "--save-every-steps", "-1"),
         ("summary", "resnet20", "--input-shape", "0", "1", "2"),
         ("summary", "resnet20", "--input-shape", "65537", "1", "3"),
         ("predict",),
@@ -57,6 +66,10 @@ def test_help_names_defaults_that_say_something(capsys, command, monkeypatch):
     assert "None" not in text
     assert "default: False" not in text
     assert max(map(len, text.splitlines())) <= 80
+    examples = text.partition("examples:\n")[2].splitlines()
+    assert examples
+    for line in examples:
+        build_parser().parse_args(shlex.split(line.removeprefix("  fastconv ")))
     if command == "train":
         assert "(default: 0)" in text
 

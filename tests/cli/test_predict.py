@@ -40,7 +40,7 @@ def test_the_limit_arrives(trained, capsys):
 
 def test_predict_reads_images(trained, capsys):
     np.save("images.npy", shapes10("test", size=3).images)
-    assert main(["predict", trained, "--images", "images.npy", "--top", "10", "--backend", "numpy"]) == 0
+    assert main(["predict", trained, "images.npy", "--top", "10", "--backend", "numpy"]) == 0
     from_file = [row[1:] for row in rows(capsys)]
     assert main(["predict", trained, "--index", "0", "1", "2", "--top", "10", "--backend", "numpy"]) == 0
     from_set = [row[2:] for row in rows(capsys)]
@@ -53,7 +53,7 @@ def test_predict_reads_images(trained, capsys):
 
 def test_predict_reads_one_image(trained, capsys):
     np.save("image.npy", shapes10("test", size=1).images[0])
-    assert main(["predict", trained, "--images", "image.npy", "--backend", "numpy"]) == 0
+    assert main(["predict", trained, "image.npy", "--backend", "numpy"]) == 0
     assert len(rows(capsys)) == 1
 
 
@@ -62,7 +62,7 @@ def test_the_normalisation_is_that_of_the_file(trained, capsys):
     np.save("images.npy", shapes10("test", size=3).images)
     for mean in ((0.329, 0.329, 0.329), (0.9, 0.0, 0.5)):
         change_about(trained, mean=mean)
-        for source in (["--images", "images.npy"], ["--index", "0", "1", "2"]):
+        for source in (["images.npy"], ["--index", "0", "1", "2"]):
             assert main(["predict", trained, *source, "--top", "10", "--backend", "numpy"]) == 0
             shown.append([" ".join(row[-20:]) for row in rows(capsys)])
     assert shown[0] == shown[1] != shown[2] == shown[3]
@@ -94,17 +94,17 @@ def test_other_files_are_refused_and_nobody_is_told_to_unpickle(trained, other_f
     names = ["floats.npy", "small.npy", "number.npy", "objects.npy", "archive.npz", "photo.png", "photo.jpg"]
     names += ["empty.npy", "cut.npy", "cut-head.npy", "pickle.npy", "huge.npy", *other_files]
     for name in names:
-        error = fails(capsys, "predict", trained, "--images", name, "--backend", "numpy")
-        assert f"--images: got {name}" in error
+        error = fails(capsys, "predict", trained, name, "--backend", "numpy")
+        assert f"image: got {name}" in error
         assert "allowed: " in error
         assert "pickle" not in error.replace("pickle.npy", "")
 
 
-@pytest.mark.parametrize("option", ["--index=1", "--dataset=shapes10", "--data-dir=x", "--limit=1"])
+@pytest.mark.parametrize("option", ["--index=1", "--dataset=shapes10", "--data-dir=x", "--images=x", "--limit=1"])
 def test_options_of_the_test_part_are_refused_beside_a_file(trained, capsys, option):
     np.save("images.npy", shapes10("test", size=3).images)
-    error = fails(capsys, "predict", trained, "--images", "images.npy", option, "--backend", "numpy")
-    assert error.startswith(f"error: {option.partition('=')[0]}: got it beside --images")
+    error = fails(capsys, "predict", trained, "images.npy", option, "--backend", "numpy")
+    assert error.startswith(f"error: {option.partition('=')[0]}: got it beside files")
 
 
 def test_an_index_out_of_range_is_refused(trained, capsys):

@@ -19,7 +19,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from fastconv.cli.run_folder import claim_folder
-with claim_folder(sys.argv[1], Path("runs/x"), resume=False):
+with claim_folder(sys.argv[1], Path("runs/x")):
     print("held", flush=True)
     time.sleep(120)
 """
@@ -47,9 +47,9 @@ def test_two_trainings_do_not_share_a_folder(holder, capsys):
 def test_a_folder_in_use_is_not_the_default():
     default = Path("runs/shapes10-lenet5")
     with (
-        claim_folder(None, default, resume=False) as first,
-        claim_folder(None, default, resume=False) as second,
-        claim_folder(None, default, resume=False) as third,
+        claim_folder(None, default) as first,
+        claim_folder(None, default) as second,
+        claim_folder(None, default) as third,
     ):
         folders = [folder.directory for folder in (first, second, third)]
     assert folders == [default, Path("runs/shapes10-lenet5-2"), Path("runs/shapes10-lenet5-3")]
@@ -65,17 +65,9 @@ def test_a_second_run_does_not_overwrite_the_first(tmp_path, capsys):
     assert "runs/shapes10-lenet5-2/weights.safetensors" in out
     assert files_of(tmp_path / "runs/shapes10-lenet5") == first
     assert files_of(tmp_path / "runs/shapes10-lenet5-2") != first
-    error = fails(capsys, "train", *TINY, "--resume")
-    assert "allowed: one of runs/shapes10-lenet5, runs/shapes10-lenet5-2" in error
 
 
-def test_the_only_run_is_the_one_to_resume(capsys):
-    assert main(["train", *TINY]) == 0
-    assert main(["train", *TINY, "--resume", "--epochs", "2"]) == 0
-    assert "resumed   after epoch 1" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("left", ["weights.safetensors", "history.json", "checkpoint.safetensors"])
+@pytest.mark.parametrize("left", ["weights.safetensors", "log.jsonl", "checkpoint.safetensors", "run.toml"])
 def test_a_named_folder_with_a_run_is_kept(tmp_path, capsys, left):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / left).write_bytes(b"of great worth")
@@ -122,23 +114,17 @@ def test_a_file_system_without_locks_is_told_of(monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with (
         pytest.warns(UserWarning, match=r"run cannot be locked \(Bad file descriptor\)"),
-        claim_folder("run", Path("x"), resume=False),
+        claim_folder("run", Path("x")),
     ):
         pass
 
 
 def test_the_folder_is_given_back_after_an_error(tmp_path):
-    with pytest.raises(ValueError, match="mine"), claim_folder("run", Path("x"), resume=False):
+    with pytest.raises(ValueError, match="mine"), claim_folder("run", Path("x")):
         raise ValueError("mine")
-    with claim_folder("run", Path("x"), resume=False), pytest.raises(ArgumentError, match="another training"):
-        claim_folder("run", Path("x"), resume=False).__enter__()
+    with claim_folder("run", Path("x")), pytest.raises(ArgumentError, match="another training"):
+        claim_folder("run", Path("x")).__enter__()
     assert os.listdir(tmp_path) == []
-
-
-def test_nothing_to_resume(capsys):
-    error = fails(capsys, "train", *TINY, "--resume", "--output", "none")
-    assert "none, where there is no checkpoint.safetensors; allowed: " in error
-    assert not Path("none").exists()
 
 
 def test_interrupt_ends_with_130_and_intact_files(tmp_path):
@@ -166,6 +152,6 @@ def test_interrupt_ends_with_130_and_intact_files(tmp_path):
         process.wait(60)
     assert process.returncode == 130
     assert error.splitlines()[-1] == "interrupted"
-    assert "--resume" in error.splitlines()[-2]
+    assert error.splitlines()[-2] == "to go on: fastconv resume run"
     assert "Traceback" not in error
     assert main(["evaluate", "run/weights.safetensors", "--limit", "20", "--backend", "numpy"]) == 0

@@ -56,6 +56,11 @@ class Training(Protocol):
     metrics: tuple[Metric, ...] | None
 
     @property
+    def position(self) -> Mapping[str, Any] | None:
+        """How far the epoch is that was left in its middle, or that is running."""
+        ...
+
+    @property
     def quantities(self) -> tuple[str, ...]:
         """The names that an epoch may have in the history."""
         ...

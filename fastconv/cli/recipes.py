@@ -1,0 +1,135 @@
+"""The recipe of a training, from a file, from options, and from what is usual for the model and the data."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fastconv.cli import own_images
+from fastconv.cli.choices import usual_for, usual_settings
+from fastconv.data import SOURCES
+from fastconv.errors import ArgumentError
+from fastconv.training import named, toml
+from fastconv.training.named import NAME
+from fastconv.training.recipe import Recipe
+
+_RUN = ("epochs", "seed", "dtype", "backend", "precision", "algorithm", "save_every_steps")
+_DEFAULTS = {"seed": 0, "dtype": "float32", "save_every_steps": 0}
+
+
+def recipe_of(options: argparse.Namespace) -> Recipe:
+    """Return what is to be trained; options go before the file, and both before what is usual."""
+    tables: dict[str, Any] = {} if options.recipe is None else toml.load(options.recipe)
+    Recipe.of(tables)  # says what is wrong with the file alone
+    _take_options(tables, options)
+    for key, value in options.set or ():
+        _set(tables, key.split("."), value, key)
+    _fill_in_data(tables)
+    _fill_in_usual(tables)
+    return Recipe.of(tables)
+
+
+def _take_options(tables: dict[str, Any], options: argparse.Namespace) -> None:
+    given = {name: getattr(options, name) for name in _RUN if getattr(options, name) is not None}
+    tables["run"] = {**_DEFAULTS, **tables.get("run", {}), **given}
+    for kind in ("model", "optimizer", "schedule", "loss"):
+        if getattr(options, kind) is not None:
+            tables[kind] = _spec(kind, getattr(options, kind))
+    for key, words in (("metrics", options.metric), ("callbacks", options.callback)):
+        if words:
+            tables[key] = [_spec(key.removesuffix("s"), each) for each in words]
+    if options.augmentation:
+        tables["augmentation"] = [_spec("augmentation", each) for each in options.augmentation]
+    elif options.augment is not None:
+        tables["augmentation"] = [{NAME: "FlipCrop"}] if options.augment else []
+    if options.batch_size is not None:
+        tables["loader"] = {**tables.get("loader", {}), "batch_size": options.batch_size}
+    data = {
+        "name": options.dataset,
+        "directory": _absolute(options.data_dir),
+        "images": _absolute(options.images),
+        "image_size": options.image_size,
+        "image_fit": options.image_fit,
+        "skip_broken": options.skip_broken or None,
+        "limit": options.limit,
+    }
+    tables["data"] = {**tables.get("data", {}), **{key: value for key, value in data.items() if value is not None}}
+    tables.setdefault("model", {NAME: "keras_cnn"})
+    model = named.canonical("model", tables["model"].get(NAME))
+    shortcuts = {
+        "optimizer": {"lr": options.lr, "weight_decay": options.weight_decay},
+        "loss": {"label_smoothing": options.label_smoothing},
+    }
+    for kind, settings in shortcuts.items():
+        chosen = {key: value for key, value in settings.items() if value is not None}
+        usual = usual_for(model).optimizer if kind == "optimizer" else "SoftmaxCrossEntropy"
+        tables[kind] = {NAME: usual, **tables.get(kind, {}), **chosen}
+
+
+def _fill_in_data(tables: dict[str, Any]) -> None:
+    data = tables["data"]
+    if "images" in data or data.get(NAME) == own_images.NAME:
+        for key, option in ((NAME, "--dataset"), ("directory", "--data-dir")):
+            if data.get(key, own_images.NAME) != own_images.NAME:
+                raise ArgumentError(f"{option}: got it beside --images; allowed: one source of images")
+        if "images" not in data:
+            raise ArgumentError("data.images: got none; allowed: the folder of the images")
+        tables["data"] = {NAME: own_images.NAME, "image_size": [32, 32], "image_fit": "crop", **data}
+        epochs, augmented = own_images.EPOCHS, True
+    else:
+        for key in ("image_size", "image_fit"):
+            if key in data:
+                raise ArgumentError(f"--{key.replace('_', '-')}: got it without --images; allowed: beside --images")
+        name = data.setdefault(NAME, "shapes10")
+        if name not in SOURCES:
+            near = named.nearest(name, SOURCES.keys())
+            raise ArgumentError(f"data.name: got {name!r}; allowed: {', '.join(SOURCES)}{near}")
+        epochs, augmented = SOURCES[name].epochs, SOURCES[name].augmented
+    tables["run"].setdefault("epochs", epochs)
+    tables.setdefault("augmentation", [{NAME: "FlipCrop"}] if augmented else [])
+
+
+def _fill_in_usual(tables: dict[str, Any]) -> None:
+    """Fill in the optimizer's settings and the schedule that are usual for the model."""
+    model = named.canonical("model", tables["model"].get(NAME))
+    usual, optimizer = usual_for(model), dict(tables["optimizer"])
+    name = named.canonical("optimizer", optimizer.get(NAME))
+    if name == usual.optimizer:
+        optimizer.setdefault("lr", usual.lr)
+        if usual.weight_decay is not None:
+            optimizer.setdefault("weight_decay", usual.weight_decay)
+    if not _has_rate(optimizer):
+        raise ArgumentError(f"--lr: got none for {name} on {model}; allowed: a learning rate to go with it")
+    tables["optimizer"] = usual_settings(name, optimizer) | optimizer
+    tables.setdefault("schedule", {NAME: usual.schedule})
+
+
+def _has_rate(table: Mapping[str, Any]) -> bool:
+    return "lr" in table or any(_has_rate(each) for each in table.values() if isinstance(each, Mapping))
+
+
+def _spec(kind: str, words: list[str | tuple[str, Any]]) -> dict[str, Any]:
+    """Return name and settings of the words behind an option: NAME SETTING=VALUE ..."""
+    first, *settings = words
+    odd = next((each for each in settings if isinstance(each, str)), None)
+    if not isinstance(first, str) or odd is not None:
+        got = f"{first[0]}=..." if not isinstance(first, str) else odd
+        raise ArgumentError(f"--{kind}: got {got!r}; allowed: one name, then settings of it, such as weight_decay=0.05")
+    return {NAME: first, **dict(each for each in settings if isinstance(each, tuple))}
+
+
+def _set(table: dict[str, Any], keys: list[str], value: Any, whole: str) -> None:
+    first, *rest = keys
+    if not rest:
+        table[first] = value
+        return
+    inner = table.setdefault(first, {})
+    if not isinstance(inner, dict):
+        raise ArgumentError(f"--set: got {whole!r}, where {first} is no table; allowed: TABLE.SETTING=VALUE")
+    _set(inner, rest, value, whole)
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())

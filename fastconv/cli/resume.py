@@ -1,0 +1,59 @@
+"""``fastconv resume``: go on with a training that was interrupted or killed, or for more epochs."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.running import Run, check_data, computing, count, facts_of, load_data
+from fastconv.training.named import NAME
+from fastconv.training.recipe import Recipe
+from fastconv.training.run_folder import RunFolder, owned
+
+
+def run(options: argparse.Namespace) -> int:
+    """Go on as if nothing had been in between; the folder tells all that it takes."""
+    began = time.perf_counter()
+    files = RunFolder.open(options.folder)
+    with owned(files, "run"):
+        before = files.recipe
+        recipe = _changed(before, options)
+        apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))
+        train, test = load_data(recipe)
+        check_data(files.read_environment()["data"], facts_of(recipe, train, test))
+        this = Run.prepare(recipe, files, train, test)
+        if files.checkpoint.exists():
+            this.trainer.restore(files.checkpoint)
+        this.announce()
+        _announce_resumed(this, before)
+        this.fit(options, began)
+    return 0
+
+
+def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """Return the recipe with what may be another: how long, how often it is saved, and where it is computed from."""
+    run = {name: getattr(options, name) for name in ("epochs", "save_every_steps", "backend")}
+    data = {
+        key: str(Path(path).expanduser().absolute())
+        for key, path in (("directory", options.data_dir), ("images", options.images))
+        if path is not None
+    }
+    return recipe.changed("run", **{name: value for name, value in run.items() if value is not None}).changed(
+        "data", **data
+    )
+
+
+def _announce_resumed(this: Run, before: Recipe) -> None:
+    trainer, epochs = this.trainer, this.recipe.epochs
+    done = f"after epoch {trainer.epoch}" if trainer.step else "from the beginning"
+    if trainer.position is not None:
+        done = f"in epoch {trainer.epoch + 1}, after batch {trainer.position['done']} of {trainer.position['batches']}"
+    ended = trainer.stop and trainer.position is None
+    over = ended or trainer.epoch >= epochs
+    print(f"resumed   {done}{f' of {epochs}' if over else ''}", end="")
+    print(f": {'a callback ended it' if ended else 'nothing is left to do'}" if over else "")
+    schedule = this.recipe.tables["schedule"][NAME]
+    if before.epochs != epochs and schedule != "Constant":
+        print(f"          the schedule ({schedule}) now spans {count(epochs, 'epoch')}, not {before.epochs}")

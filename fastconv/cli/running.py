@@ -1,0 +1,157 @@
+"""What training and going on with one share: data and trainer of a recipe, what is shown, and the way out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fastconv as fc
+from fastconv.cli import own_images
+from fastconv.cli.choices import load_dataset
+from fastconv.cli.command_line import command_line, kept_options
+from fastconv.data import SOURCES, DataLoader, Dataset
+from fastconv.errors import DataError
+from fastconv.training import ProgressDisplay, Trainer
+from fastconv.training.environment import data_facts
+from fastconv.training.named import NAME
+from fastconv.training.recipe import Recipe
+from fastconv.training.run_folder import RunFolder
+from fastconv.training.run_saver import RunSaver
+
+
+def computing(recipe: Recipe) -> dict[str, Any]:
+    """Return how a recipe says to compute: backend, precision and algorithm, None for what it leaves open."""
+    return {name: recipe.tables["run"].get(name) for name in ("backend", "precision", "algorithm")}
+
+
+def load_data(recipe: Recipe) -> tuple[Dataset, Dataset]:
+    """Return the images to train on and those to test on."""
+    data = recipe.tables["data"]
+    limit = data.get("limit")
+    if "images" in data:
+        parts = own_images.load_parts(data["images"], data, limit=limit, skip_broken=data.get("skip_broken", False))
+        train, test = parts["train"], parts["test"]
+    else:
+        train = load_dataset(data[NAME], "train", data.get("directory"), limit)
+        test = load_dataset(data[NAME], "test", data.get("directory"), limit)
+    if not len(train):
+        raise DataError(f"data: got no images in {train.name}; allowed: one or more")
+    return train, test
+
+
+def facts_of(recipe: Recipe, train: Dataset, test: Dataset) -> dict[str, Any]:
+    """Return by what the images are known again; those that the program draws are always the same."""
+    source = SOURCES.get(recipe.tables["data"][NAME])
+    return {} if source is not None and source.is_drawn else data_facts(train, test)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trainer, and what it trains on."""
+
+    recipe: Recipe
+    files: RunFolder
+    trainer: Trainer
+    data: tuple[Dataset, Dataset]
+    train: DataLoader
+    test: DataLoader
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, files: RunFolder, train: Dataset, test: Dataset) -> Run:
+        """Make the trainer of a recipe."""
+        tables = recipe.tables
+        fc.seed(tables["run"]["seed"])
+        shape = train.images.shape[1:]
+        model = recipe.make_model(shape, len(train.class_names))
+        loader = recipe.make_loader(train)
+        data = tables["data"]
+        about = {
+            "model": tables["model"][NAME],
+            "dataset": data[NAME],
+            **{key: data[key] for key in ("image_size", "image_fit") if key in data},
+            "input_shape": shape,
+            "class_names": train.class_names,
+            "mean": loader.mean,
+            "std": loader.std,
+            "recipe": tables,
+        }
+        facts = facts_of(recipe, train, test)
+        saver = RunSaver(files, recipe, about, facts, every_steps=tables["run"]["save_every_steps"])
+        callbacks = (ProgressDisplay(sys.stdout, bar=sys.stderr), saver)
+        trainer = recipe.make_trainer(model, len(loader), callbacks)
+        test_loader = DataLoader(test, 256, shuffle=False, dtype=loader.dtype)
+        return cls(recipe, files, trainer, (train, test), loader, test_loader)
+
+    def announce(self) -> None:
+        """Show what is trained on what."""
+        tables, (train, test) = self.recipe.tables, self.data
+        print(f"data      {train.name}: {len(train):,} images; {test.name}: {len(test):,} images")
+        changes = [each[NAME] for each in tables["augmentation"]]
+        if changes:
+            how = "mirrored and shifted" if changes == ["FlipCrop"] else f"changed by {', '.join(changes)}"
+            print(f"          {how} at random")
+        run, model, optimizer = tables["run"], tables["model"][NAME], tables["optimizer"]
+        print(f"model     {model}: {self.trainer.model.parameters().count:,} parameters, {run['dtype']}")
+        decay = f", weight decay {optimizer['weight_decay']:g}" if optimizer.get("weight_decay") else ""
+        rate = f"learning rate {self.recipe.learning_rate:g} ({tables['schedule'][NAME]})"
+        print(f"recipe    {optimizer[NAME]}, {rate}{decay}")
+        batch = tables["loader"]["batch_size"]
+        print(f"          {count(self.recipe.epochs, 'epoch')}, batches of {batch}, seed {run['seed']}")
+        print(f"backend   {self.trainer.model.backend.name}")
+
+    def fit(self, options: argparse.Namespace, began: float) -> None:
+        """Train until the recipe's last epoch, and print where the results are."""
+        sys.stdout.flush()  # if nobody reads it, better now than after the first epoch
+        trainer, left = self.trainer, self.recipe.epochs - self.trainer.epoch
+        if left > 0 and not (trainer.stop and trainer.position is None):
+            try:
+                trainer.fit(self.train, left, validation_data=self.test, **self.recipe.tables["fit"])
+            except KeyboardInterrupt:
+                raise KeyboardInterrupt(self._how_to_go_on(options)) from None
+        self._report(options, time.perf_counter() - began)
+
+    def _how_to_go_on(self, options: argparse.Namespace) -> str:
+        if not self.files.checkpoint.exists():
+            return "the first epoch was not over: nothing was written"
+        threads = [] if options.threads is None else [f"--threads={options.threads}"]
+        return f"to go on: {command_line(['resume', as_argument(self.files.directory), *threads])}"
+
+    def _report(self, options: argparse.Namespace, elapsed: float) -> None:
+        accuracy = self.trainer.history.history.get("val_accuracy", [])
+        if accuracy:
+            epochs = count(self.trainer.epoch, "epoch")
+            print(f"test accuracy {accuracy[-1]:.2%} after {epochs}, {elapsed:.1f} s in all")
+        print(f"weights   {self.files.weights}")
+        print(f"log       {self.files.log}")
+        print(f"recipe    {self.files.recipe_file}")
+        print(f"next      {command_line(['evaluate', as_argument(self.files.directory), *kept_options(options)])}")
+        if self.recipe.tables["data"][NAME] == "shapes10":
+            print("CIFAR-10  fastconv data download cifar10 --data-dir DIR")
+            print("          fastconv train --dataset cifar10 --data-dir DIR")
+
+
+def check_data(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+    """Refuse images that are not those of the run."""
+    if dict(recorded) == dict(facts):
+        return
+    parts = {key: (recorded.get(key), facts.get(key)) for key in ("train", "test", "class_names")}
+    odd = [f"{now} for {key} where the run has {then}" for key, (then, now) in parts.items() if then != now]
+    raise DataError(
+        f"data: got {', '.join(odd) or 'other pixels or labels in as many images'}; allowed: the images that the run"
+        " was begun with, or a new run (what was added, removed or changed since would make it another one)"
+    )
+
+
+def count(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
+
+
+def as_argument(path: Path) -> str:
+    """Return `path` in a form that is not taken for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)

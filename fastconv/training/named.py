@@ -1,0 +1,172 @@
+"""What a run can be made of by name: the classes of the rooms, with the settings that their constructors take.
+
+Nothing is listed here. What a room exports can be chosen, by its name in any case and with or without hyphens
+(``OneCycle``, ``one-cycle``), and takes what its signature says; it checks the values itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
+from typing import Any
+
+from fastconv.errors import ArgumentError, FastconvError
+
+NAME = "name"
+_ROOMS: Mapping[str, tuple[str, tuple[str, ...]]] = {  # kind: the module, and base classes of what can be chosen there
+    "optimizer": ("fastconv.optim", ("Optimizer",)),
+    "schedule": ("fastconv.optim.schedules", ()),
+    "loss": ("fastconv.losses", ("DeclaredLoss",)),
+    "metric": ("fastconv.metrics", ("Metric",)),
+    "callback": ("fastconv.training", ("Callback",)),
+    "augmentation": ("fastconv.data", ("Augmentation", "FlipCrop")),
+    "clip": ("fastconv.training", ("Clip",)),
+    "model": ("fastconv.models", ()),
+}
+KINDS = tuple(_ROOMS)
+_ALONE = ("FlipCrop",)  # base classes that can be chosen themselves
+_Setting = str | int | float | bool
+
+
+def choices(kind: str) -> dict[str, Callable[..., Any]]:
+    """Return what of a kind can be chosen: "optimizer", "schedule", "loss", "metric", "callback" and so on."""
+    room, bases = _ROOMS[kind]
+    found = _members(kind, importlib.import_module(room), bases)
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _members(kind: str, module: ModuleType, bases: tuple[str, ...]) -> dict[str, Callable[..., Any]]:
+    """Return what of a kind a module exports, and the modules that it exports."""
+    found: dict[str, Callable[..., Any]] = {}
+    for name in getattr(module, "__all__", vars(module)):
+        each = getattr(module, name)
+        if inspect.ismodule(each):
+            if not each.__name__.startswith(module.__name__) or not hasattr(each, "__all__"):
+                continue
+            found |= _members(kind, each, bases)
+        elif kind == "model":
+            found |= {name: each} if inspect.isfunction(each) else {}
+        elif isinstance(each, type) and not inspect.isabstract(each) and not getattr(each, "_is_protocol", False):
+            of_room = {base.__name__ for base in each.__mro__} & set(bases)
+            ours = of_room if bases else each.__module__.startswith(module.__name__)
+            found |= {name: each} if ours and (name not in bases or name in _ALONE) else {}
+    return found
+
+
+def canonical(kind: str, name: Any) -> str:
+    """Return the name as the room has it; ArgumentError, with the nearest one, if there is none."""
+    found = choices(kind)
+    by_key = {_key(each): each for each in found}
+    if isinstance(name, str) and _key(name) in by_key:
+        return by_key[_key(name)]
+    raise ArgumentError(f"{kind}: got {name!r}; allowed: {', '.join(found)}{nearest(name, by_key)}")
+
+
+def build(kind: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Return what `spec` says, {"name": ..., setting: value}.
+
+    Parameters
+    ----------
+    given : mapping
+        Values for parameters, by their names, that `spec` does not set; those that there are not are passed over.
+
+    Raises
+    ------
+    ArgumentError
+        There is no such name or setting, one is missing, or its value is refused.
+    """
+    name = canonical(kind, spec.get(NAME))
+    make = choices(kind)[name]
+    settings = checked_settings(f"{kind} {name}", make, _without_name(spec))
+    settings = {key: _built(kind, value, given) for key, value in settings.items()}
+    parameters = parameters_of(make)
+    settings = {key: value for key, value in given.items() if key in parameters} | settings
+    missing = [key for key, each in parameters.items() if each.default is each.empty and key not in settings]
+    if missing:
+        raise ArgumentError(f"{kind} {name}: got no {missing[0]}; allowed: with {' and '.join(missing)}")
+    return called(f"{kind} {name}", make, settings)
+
+
+def called(what: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    """Return ``make(**settings)``; what it refuses is an error that says of what the settings are."""
+    try:
+        return make(**settings)
+    except FastconvError as error:
+        raise ArgumentError(f"{what}: {error}") from error
+    except (TypeError, ValueError) as error:  # a value of a kind that its own checks do not see
+        raise ArgumentError(f"{what}: got {dict(settings)!r:.200} ({error}); allowed: what it takes") from error
+
+
+def resolved(kind: str, spec: Mapping[str, Any], *without: str) -> dict[str, Any]:
+    """Return `spec` with the name as the room has it, and with the defaults of the settings that are not given.
+
+    What is in `without` is no setting.
+    """
+    name = canonical(kind, spec.get(NAME))
+    make = choices(kind)[name]
+    settings = checked_settings(f"{kind} {name}", make, _without_name(spec), *without)
+    settings = {key: resolved(kind, each) if _is_spec(each) else each for key, each in settings.items()}
+    return {NAME: name, **defaults(make, *without), **settings}
+
+
+def defaults(make: Callable[..., Any], *without: str) -> dict[str, Any]:
+    """Return the default values in a signature that a file of settings can hold."""
+    found = {key: each.default for key, each in parameters_of(make).items() if key not in without}
+    return {key: _plain(value) for key, value in found.items() if _is_plain(value)}
+
+
+def checked_settings(what: str, make: Callable[..., Any], settings: Mapping[str, Any], *without: str) -> dict[str, Any]:
+    """Return settings that the signature of `make` has, but for `without`; ArgumentError names one that it has not."""
+    allowed = [key for key in parameters_of(make) if key not in without]
+    for key in settings:
+        if key not in allowed:
+            raise ArgumentError(
+                f"{what}: got the setting {key!r}; allowed: {', '.join(allowed) or 'none'}{nearest(key, allowed)}"
+            )
+    return dict(settings)
+
+
+def parameters_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return what a function or the constructor of a class takes by name."""
+    function: Any = make.__init__ if inspect.isclass(make) else make  # a metaclass would hide it
+    found = list(inspect.signature(function).parameters.values())[1 if inspect.isclass(make) else 0 :]
+    return {each.name: each for each in found if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+
+
+def nearest(name: Any, names: Mapping[str, str] | Iterable[str]) -> str:
+    """Return the words that name the nearest right spelling, or nothing if none is near."""
+    keys = dict(names) if isinstance(names, Mapping) else {_key(each): each for each in names}
+    near = difflib.get_close_matches(_key(str(name)), keys, 1, 0.5)
+    return f" (nearest: {keys[near[0]]!r})" if near else ""
+
+
+def _key(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def _without_name(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key != NAME}
+
+
+def _is_spec(value: Any) -> bool:
+    return isinstance(value, Mapping) and NAME in value
+
+
+def _built(kind: str, value: Any, given: Mapping[str, Any]) -> Any:
+    """Return a value as a constructor takes it: what is described is built, a list becomes a tuple."""
+    if _is_spec(value):
+        return build(kind, value, given)
+    return tuple(_built(kind, each, given) for each in value) if isinstance(value, list | tuple) else value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, _Setting) and not isinstance(value, type)
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,254 @@
+"""The folder of a training run, in the one form that docs/runs.md describes: all who read or write one do it here.
+
+Each file is written all or nothing, the state last, so that a run that is killed at any moment can be taken up from
+what lies there. One process at a time owns a folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastconv._files import write_atomically
+from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.nn.model.model import Layer
+from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
+from fastconv.training import toml
+from fastconv.training.environment import versions
+from fastconv.training.history import History
+from fastconv.training.recipe import FORMAT, Recipe
+
+
+class OwnedError(ArgumentError):
+    """Another training owns the folder."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run; `open` checks that it is one.
+
+    Attributes
+    ----------
+    directory : Path
+    """
+
+    directory: Path
+
+    @property
+    def recipe_file(self) -> Path:
+        """The complete recipe."""
+        return self.directory / "run.toml"
+
+    @property
+    def environment_file(self) -> Path:
+        """What it ran with, each time that it was begun or taken up, and on which data."""
+        return self.directory / "environment.json"
+
+    @property
+    def log(self) -> Path:
+        """A line of JSON with versions, and one for each epoch."""
+        return self.directory / "log.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        """The weights after the last whole epoch, with what they are weights of."""
+        return self.directory / "weights.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state to go on from, which may be one from within an epoch."""
+        return self.directory / "checkpoint.safetensors"
+
+    @classmethod
+    def open(cls, directory: str | os.PathLike[str]) -> RunFolder:
+        """Return the folder of a run; CheckpointError says why it is none that this version reads."""
+        found = cls(Path(directory))
+        shown = os.fspath(directory)
+        if not found.directory.is_dir():
+            raise CheckpointError(f"run: got {shown!r}, which is no folder; allowed: the folder of a run")
+        if not found.recipe_file.is_file():
+            half = (
+                " a run that was broken off before its first files were there, or of an older version,"
+                if (found.holds_run())
+                else ""
+            )
+            raise CheckpointError(
+                f"run: got {shown!r},{half} without {found.recipe_file.name}; allowed: the folder of a run"
+            )
+        _ = found.recipe
+        return found
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files of a run."""
+        return self.recipe_file, self.environment_file, self.log, self.weights, self.checkpoint
+
+    def holds_run(self) -> bool:
+        """Return whether a run has written here."""
+        return any(path.exists() for path in self.files)
+
+    def clear(self) -> None:
+        """Take away what a process that was killed had not written to its end."""
+        for path in self.files:
+            for half in self.directory.glob(f".{path.name}.*.tmp"):
+                half.unlink(missing_ok=True)
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe; CheckpointError if it is damaged or of another version."""
+        try:
+            return Recipe.of(toml.load(self.recipe_file))
+        except ArgumentError as error:
+            raise CheckpointError(
+                f"run: got {os.fspath(self.directory)!r}, whose {self.recipe_file.name} cannot be taken; {error}"
+            ) from error
+
+    def read_log(self) -> tuple[dict[str, Any], list[dict[str, float]]]:
+        """Return the header, and the entries of the epochs.
+
+        Raises
+        ------
+        CheckpointError
+            It is missing, or a line is no entry of the epoch whose turn it is.
+        """
+        name = os.fspath(self.log)
+        try:
+            lines = self.log.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or "no text"
+            raise CheckpointError(f"log: got {name!r} ({reason}); allowed: the log of a run") from error
+        entries = [_entry(name, number, line) for number, line in enumerate(lines, start=1)]
+        header = entries[0] if entries else {}
+        if header.get("format") != FORMAT:
+            raise CheckpointError(
+                f"log: got {name!r}, of the form {header.get('format')!r}; allowed: {FORMAT}, that of this version"
+            )
+        for number, entry in enumerate(entries[1:], start=1):
+            if entry.get("epoch") != number:
+                raise CheckpointError(f"log: got {name!r}, whose line {number + 1} is not of epoch {number}; allowed:"
+                                      " the log of a run")  # fmt: skip
+        figures = [{key: _number(each) for key, each in entry.items() if key != "epoch"} for entry in entries[1:]]
+        return header, figures
+
+    def read_history(self) -> History:
+        """Return the figures of the epochs."""
+        history = History()
+        for entry in self.read_log()[1]:
+            history.append(entry)
+        return history
+
+    def read_environment(self) -> dict[str, Any]:
+        """Return {"format", "data", "sessions"}; CheckpointError if it cannot be read."""
+        name = os.fspath(self.environment_file)
+        try:
+            found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
+            _ = found["sessions"][0], found["data"]
+        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            reason = getattr(error, "strerror", None) or "no such form"
+            raise CheckpointError(f"environment: got {name!r} ({reason}); allowed: that of a run") from error
+        return found
+
+    def load_model(self) -> Layer:
+        """Return the model with its weights after the last whole epoch; CheckpointError if there are none."""
+        about = read_tensors(self.weights, kind="weights")[1]["about"]
+        model = self.recipe.make_model(tuple(about["input_shape"]), len(about["class_names"]))
+        load_weights(model, self.weights)
+        return model
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Write the recipe."""
+        write_atomically(self.recipe_file, toml.dumps(recipe.tables).encode())
+
+    def write_environment(self, data: Mapping[str, Any], sessions: list[Mapping[str, Any]]) -> None:
+        """Write facts about the data, and what each session ran with."""
+        text = json.dumps({"format": FORMAT, "data": data, "sessions": sessions}, indent=1)
+        write_atomically(self.environment_file, f"{text}\n".encode())
+
+    def write_log(self, history: History) -> None:
+        """Write the log of all epochs so far; what is not finite becomes null."""
+        entries: list[dict[str, Any]] = [{"format": FORMAT, "versions": versions()}]
+        for epoch in range(history.epochs):
+            row = {name: values[epoch] for name, values in history.history.items()}
+            entries.append({"epoch": epoch + 1, **{k: v if math.isfinite(v) else None for k, v in row.items()}})
+        write_atomically(self.log, "".join(f"{json.dumps(entry)}\n" for entry in entries).encode())
+
+    def write_weights(self, model: Layer, about: Mapping[str, Any]) -> None:
+        """Write weights; `about` has at least model, dataset, input_shape, class_names, mean, std."""
+        write_tensors(self.weights, host_tensors(model), {"kind": "weights", "about": dict(about)})
+
+
+@contextmanager
+def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
+    """Own the folder within the block, made if need be; what was made and stayed empty is taken away.
+
+    The system gives it back when the process ends, however it ends.
+
+    Parameters
+    ----------
+    name : str
+        What the folder is called in messages.
+
+    Raises
+    ------
+    ArgumentError
+        It cannot be written, or another training owns it (an OwnedError).
+    """
+    directory = folder.directory
+    made = not directory.exists()
+    descriptor = None
+    try:
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(directory, os.O_RDONLY)
+            _lock(descriptor, directory, name)
+            with tempfile.TemporaryFile(dir=directory) as probe:  # before hours of training, not after
+                probe.write(bytes(4096))
+            folder.clear()
+        except OSError as error:
+            raise ArgumentError(
+                f"{name}: got {directory} ({error.strerror or error}); allowed: a folder that can be written"
+            ) from error
+        yield folder
+    finally:
+        if made:
+            with suppress(OSError):  # it is not empty: something was written
+                directory.rmdir()
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(descriptor: int, directory: Path, name: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OwnedError(
+            f"{name}: got {directory}, where another training is running; allowed: a folder for each"
+        ) from None
+    except OSError as error:
+        warnings.warn(
+            f"{directory} cannot be locked ({error.strerror}), so nothing keeps a second training out of it",
+            stacklevel=2,
+        )
+
+
+def _entry(name: str, number: int, line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict):
+        raise CheckpointError(f"log: got {name!r}, whose line {number} is no entry; allowed: the log of a run")
+    return entry
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)

@@ -1,0 +1,118 @@
+"""The recipe of ``fastconv train``: from a file, from options, from what is usual."""
+
+from pathlib import Path
+
+import pytest
+
+from fastconv.cli import main
+from fastconv.data import FlipCrop
+from fastconv.metrics import F1, Accuracy
+from fastconv.optim import SGD, schedules
+
+from .commands import SMALL, TINY, fails, history_of, weights_of
+
+FILE = """
+[run]
+epochs = 2
+[data]
+limit = 60
+[loader]
+batch_size = 20
+[model]
+name = "lenet5"
+[optimizer]
+name = "sgd"
+lr = 0.05
+momentum = 0.8
+[schedule]
+name = "cosine"
+warmup_steps = 1
+"""
+
+
+def test_everything_may_be_named_with_settings(fitted):
+    words = ["--optimizer", "SGD", "momentum=0.5", "--lr", "0.25", "--schedule", "cosine", "warmup_steps=2"]
+    words += ["--loss", "MulticlassHinge", "margin=2.0", "--augmentation", "flip-crop", "pad=1", "flip=false"]
+    words += ["--metric", "Accuracy", "--metric", "F1", "average=weighted", "--set", "loader.drop_last=true"]
+    assert main(["train", *SMALL, *words]) == 0
+    trainer = fitted["trainer"]
+    assert type(trainer.optimizer) is SGD
+    assert (trainer.optimizer.momentum, trainer.optimizer.nesterov) == (0.5, False)  # whoever says one says all
+    assert trainer.schedule == schedules.Cosine(0.25, 6, warmup_steps=2)
+    assert trainer.loss.margin == 2.0
+    assert fitted["train"].augmentation == FlipCrop(flip=False, pad=1)
+    assert fitted["train"].drop_last
+    assert [type(metric) for metric in trainer.metrics] == [Accuracy, F1]
+    assert trainer.metrics[1].average == "weighted"
+
+
+def test_the_folder_trains_again_to_the_same_bits(tmp_path):
+    words = ["--augment", "--optimizer", "sgd", "nesterov=true", "momentum=0.7", "--lr", "0.05", "--seed", "3"]
+    assert main(["train", *SMALL, *words, "--metric", "F1", "--precision", "strict", "--output", "first"]) == 0
+    assert main(["train", "first/run.toml", "--output", "second"]) == 0
+    assert weights_of("first") == weights_of("second")
+    assert (tmp_path / "first/run.toml").read_bytes() == (tmp_path / "second/run.toml").read_bytes()
+    assert history_of("first")["val_f1"] == history_of("second")["val_f1"]
+
+
+def test_a_file_is_the_recipe_and_options_go_before_it(tmp_path, fitted):
+    (tmp_path / "mine.toml").write_text(FILE)
+    assert main(["train", "mine.toml", "--backend", "numpy"]) == 0
+    trainer = fitted["trainer"]
+    assert (trainer.optimizer.momentum, trainer.optimizer.nesterov, fitted["epochs"]) == (0.8, False, 2)
+    assert trainer.schedule == schedules.Cosine(0.05, 6, warmup_steps=1)
+    words = ["--lr", "0.5", "--epochs", "3", "--set", "schedule.warmup_steps=0", "--set", "optimizer.nesterov=true"]
+    assert main(["train", "mine.toml", "--backend", "numpy", *words, "--output", "other"]) == 0
+    trainer = fitted["trainer"]
+    assert (trainer.optimizer.momentum, trainer.optimizer.nesterov, fitted["epochs"]) == (0.8, True, 3)
+    assert trainer.schedule == schedules.Cosine(0.5, 9)
+
+
+def test_an_empty_file_is_what_is_usual(tmp_path, fitted):
+    (tmp_path / "empty.toml").write_text("")
+    assert main(["train", "empty.toml", "--limit", "20", "--backend", "numpy"]) == 0
+    assert fitted["trainer"].model.parameters().count == 1_250_858  # keras_cnn
+    assert fitted["epochs"] == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[optimizr]\nlr = 1", "recipe: got the table 'optimizr'; allowed: "),
+        ('[optimizer]\nname = "Adem"', "(nearest: 'Adam')"),
+        ("[run]\nepochs = 'many'", "run.epochs: got 'many'; allowed: "),
+        ("[data]\nname = 'shapes'", "data.name: got 'shapes'; allowed: shapes10, "),
+        ("[data]\nname = 'images'", "data.images: got none; allowed: the folder of the images"),
+        ("epochs = 3", "recipe: got the table 'epochs'; allowed: "),
+        ("[run", "got no TOML"),
+        ("format = 9", "format: got 9; allowed: 1"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, message):
+    (tmp_path / "mine.toml").write_text(text)
+    assert message in fails(capsys, "train", "mine.toml", "--backend", "numpy")
+    assert not fitted
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--metric", "F1", "macro"], None),
+        (["--optimizer", "momentum=1"], "--optimizer: got 'momentum=...'; allowed: one name, then settings"),
+        (["--optimizer", "Adam", "Adam"], "--optimizer: got 'Adam'; allowed: one name, then settings"),
+        (["--optimizer", "Adam", "weight_dekay=1"], "(nearest: 'weight_decay')"),
+        (["--optimizer", "Adam", "beta1=2"], "optimizer Adam: beta1: got 2"),
+        (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
+        (["--set", "run.epochs.more=3"], "--set: got 'run.epochs.more', where epochs is no table"),
+        (["--loss", "MulticlassHinge", "--label-smoothing", "0.1"], "got the setting 'label_smoothing'"),
+        (["--set", "trainer.capture=true"], "trainer: capture: got True on the backend 'numpy'"),
+    ],
+)
+def test_what_is_wrong_in_the_words_is_named(capsys, words, message):
+    if message is None:
+        with pytest.raises(SystemExit):
+            main(["train", *TINY, *words])
+        assert "allowed: Accuracy" in capsys.readouterr().err
+    else:
+        assert message in fails(capsys, "train", *TINY, *words)
+    assert not Path("runs/shapes10-lenet5").exists()

@@ -1,0 +1,252 @@
+"""The state of a training in a file: from between two epochs or the middle of one, with the state of all parts."""
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.metrics import F1, Accuracy, ConfusionMatrix, MeanBiasError
+from fastconv.optim import Adam, schedules
+from fastconv.training import Callback, ModelCheckpoint
+
+from .trainers import assert_same_bits, data_of, model_of, trainer_of, weights
+
+BATCHES = 7
+
+
+class Halving:
+    """A schedule with a state: it halves after each epoch."""
+
+    def __init__(self):
+        self.rate = 0.01
+
+    def __call__(self, step):
+        return self.rate
+
+    def state_dict(self):
+        return {"rate": self.rate}
+
+    def load_state_dict(self, state):
+        self.rate = float(state["rate"])
+
+
+class Follower(Callback):
+    """It keeps a running sum over steps and epochs, and halves the rate of a schedule with a state."""
+
+    def __init__(self, stop_at=None):
+        self.sum, self.seen, self.stop_at = np.zeros(2), [], stop_at
+
+    def on_step_end(self, trainer, info):
+        self.sum += (info.batch, float(info.loss))
+
+    def on_epoch_end(self, trainer, logs):
+        self.seen.append(logs["loss"])
+        trainer.schedule.rate /= 2
+        if trainer.epoch == self.stop_at:
+            trainer.stop = True
+
+    def state_dict(self):
+        return {"sum": self.sum.copy(), "nested": {"seen": tuple(self.seen), "none": None, "count": np.int64(3)}}
+
+    def load_state_dict(self, state):
+        self.sum, self.seen = state["sum"].copy(), list(state["nested"]["seen"])
+
+
+class LeftError(Exception):
+    pass
+
+
+class LeaveAt(Callback):
+    """Breaks off behind a step, as a kill would."""
+
+    saves = True  # and behind whoever wrote the state
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, trainer, info):
+        if trainer.step == self.step:
+            raise LeftError
+
+
+def new_trainer(seed=1, callbacks=(), **settings):
+    model = model_of(seed)
+    follower = Follower()
+    return trainer_of(
+        model,
+        Adam(model.parameters(), 0.01),
+        schedule=Halving(),
+        callbacks=[*callbacks, follower],
+        seed=seed,
+        **settings,
+    )
+
+
+def figures(history):
+    return {name: values for name, values in history.history.items() if name not in ("seconds", "images_per_second")}
+
+
+PLACES = [(3, None), (7, (Accuracy(), F1())), (10, (ConfusionMatrix(),)), (14, ())]
+
+
+@pytest.mark.parametrize(("step", "metrics"), PLACES, ids=str)
+def test_taken_up_in_mid_epoch(backend, rng, tmp_path, step, metrics):
+    """Weights, history, schedule and callbacks end with the bits of the undisturbed training."""
+    data = data_of(rng, 16 * BATCHES - 5)
+    straight = new_trainer(metrics=metrics)
+    straight.fit(data, 3, data, batch_size=16)
+    checkpoint = ModelCheckpoint(tmp_path, save_every_steps=1)
+    first = new_trainer(metrics=metrics, callbacks=[checkpoint, LeaveAt(step)])
+    with pytest.raises(LeftError):
+        first.fit(data, 3, data, batch_size=16)
+    second = new_trainer(2, metrics=metrics)
+    second.restore(checkpoint.last_path)
+    assert (second.step, second.epoch, second.position["done"]) == (
+        step,
+        (step - 1) // BATCHES,
+        (step - 1) % BATCHES + 1,
+    )
+    second.save(tmp_path / "again")
+    second = new_trainer(3, metrics=metrics)
+    second.restore(tmp_path / "again")
+    second.fit(data, 3 - second.epoch, data, batch_size=16)
+    assert second.position is None
+    assert_same_bits(weights(second.model), weights(straight.model))
+    assert figures(second.history) == figures(straight.history)
+    assert second.schedule.rate == straight.schedule.rate == 0.01 / 8
+    np.testing.assert_array_equal(second.callbacks[0].sum, straight.callbacks[0].sum)
+    assert second.callbacks[0].seen == straight.callbacks[0].seen
+
+
+def test_the_state_is_written_behind_all_other_callbacks():
+    checkpoint, follower = ModelCheckpoint("x"), Follower()
+    assert trainer_of(model_of(), callbacks=[checkpoint, follower]).callbacks == (follower, checkpoint)
+
+
+def test_what_ended_a_training_is_known_afterwards(rng, tmp_path):
+    with fc.use_backend("numpy"):
+        data = data_of(rng, 32)
+        checkpoint = ModelCheckpoint(tmp_path)
+        first = trainer_of(model_of(), schedule=Halving(), callbacks=[checkpoint, Follower(stop_at=2)])
+        assert first.fit(data, 9, batch_size=16).epochs == 2
+        second = trainer_of(model_of(), schedule=Halving(), callbacks=[Follower()])
+        second.restore(checkpoint.last_path)
+        assert second.stop
+        assert second.fit(data, 1, batch_size=16).epochs == 3  # who goes on may
+
+
+def test_a_stop_in_mid_epoch_is_kept(rng, tmp_path):
+    class StopAt(LeaveAt):
+        saves = False
+
+        def on_step_end(self, trainer, info):
+            trainer.stop = trainer.stop or trainer.step == self.step
+
+    with fc.use_backend("numpy"):
+        data = data_of(rng, 64)
+        checkpoint = ModelCheckpoint(tmp_path, save_every_steps=3)
+        first = trainer_of(model_of(), callbacks=[StopAt(6), checkpoint, LeaveAt(7)])
+        with pytest.raises(LeftError):
+            first.fit(data, 9, batch_size=16)
+        second = trainer_of(model_of())
+        second.restore(checkpoint.last_path)
+        assert second.fit(data, 8, batch_size=16).epochs == 2
+
+
+def left_in_mid_epoch(rng, tmp_path, **settings):
+    data = data_of(rng, 64)
+    with pytest.raises(LeftError):
+        new_trainer(callbacks=[ModelCheckpoint(tmp_path, save_every_steps=2), LeaveAt(3)], **settings).fit(
+            data, 1, batch_size=16
+        )
+    return data, tmp_path / "last.safetensors"
+
+
+def test_another_number_of_batches_is_refused(rng, tmp_path):
+    with fc.use_backend("numpy"):
+        data, path = left_in_mid_epoch(rng, tmp_path)
+        second = new_trainer()
+        second.restore(path)
+        with pytest.raises(ArgumentError, match=r"train: got 8 batches; allowed: 4, as in .* \(after 2 of them\)"):
+            second.fit(data, 1, batch_size=8)
+        assert second.fit(data, 1, batch_size=16).epochs == 1  # nothing was lost
+
+
+def test_a_copy_goes_on_in_the_middle_too(rng, tmp_path):
+    import copy
+
+    with fc.use_backend("numpy"):
+        data, path = left_in_mid_epoch(rng, tmp_path)
+        second = new_trainer()
+        second.restore(path)
+        other = copy.deepcopy(second)
+        for trainer in (second, other):
+            trainer.fit(data, 1, batch_size=16)
+        assert other.step == second.step == 4
+        assert_same_bits(weights(other.model), weights(second.model))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"metrics": MeanBiasError()}, "sums of other metrics"),
+        ({"metrics": (Accuracy(), F1())}, r"sums of other metrics \(such as 'f1'\)"),
+        ({"callbacks": ()}, "with the state of a callback Follower; allowed: that of what the trainer has"),
+        ({"schedule": schedules.Constant(0.1)}, "with the state of a schedule Halving"),
+    ],
+    ids=["bias", "f1", "callbacks", "schedule"],
+)
+def test_the_state_of_other_parts_is_refused_whole(rng, tmp_path, settings, message):
+    with fc.use_backend("numpy"):
+        _, path = left_in_mid_epoch(rng, tmp_path, metrics=Accuracy())
+        second = new_trainer(5, metrics=Accuracy())
+        for name, value in settings.items():
+            setattr(second, name, value)
+        before = weights(second.model)
+        with pytest.raises(CheckpointError, match=message):
+            second.restore(path)
+        assert_same_bits(weights(second.model), before)
+        assert (second.step, second.position) == (0, None)
+
+
+@pytest.mark.parametrize("broken", ["schedule", "callback"])
+def test_a_part_that_fails_leaves_all_as_it_was(rng, tmp_path, broken):
+    with fc.use_backend("numpy"):
+        _, path = left_in_mid_epoch(rng, tmp_path)
+        second = new_trainer(5)
+        second.schedule.rate = 0.5
+        part = second.schedule if broken == "schedule" else second.callbacks[0]
+        load, refused = part.load_state_dict, []
+
+        def fail(state):
+            load(state)
+            if not refused:
+                refused.append(state)
+                raise ValueError("mine")
+
+        part.load_state_dict = fail
+        before, state = weights(second.model), second.optimizer.state_dict()
+        with pytest.raises(ValueError, match="mine"):
+            second.restore(path)
+        assert_same_bits(weights(second.model), before)
+        assert_same_bits(second.optimizer.state_dict()["tensors"], state["tensors"])
+        assert (second.step, second.position, second.schedule.rate, second.callbacks[0].seen) == (0, None, 0.5, [])
+
+
+def test_two_callbacks_of_a_class_have_a_state_each(rng, tmp_path):
+    with fc.use_backend("numpy"):
+        first, second = (trainer_of(model_of(), callbacks=[Follower(), Follower()]) for _ in range(2))
+        first.callbacks[0].sum[:], first.callbacks[1].sum[:] = 1, 2
+        first.save(tmp_path / "state")
+        second.restore(tmp_path / "state")
+        assert [callback.sum.tolist() for callback in second.callbacks] == [[1, 1], [2, 2]]
+
+
+@pytest.mark.parametrize("value", [{1: 2}, object(), {"a": {3, 4}}], ids=str)
+def test_a_state_that_no_file_can_hold_is_named(rng, tmp_path, value):
+    with fc.use_backend("numpy"):
+        trainer = new_trainer()
+        trainer.callbacks[0].state_dict = lambda: {"odd": value}
+        with pytest.raises(ArgumentError, match=r"state_dict: got .* parts/callback Follower/odd"):
+            trainer.save(tmp_path / "state")
+        assert not (tmp_path / "state").exists()

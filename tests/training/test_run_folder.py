@@ -1,0 +1,137 @@
+"""The folder of a run, read: what is damaged, missing or of another version is one clear error."""
+
+import json
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.training import ProgressDisplay
+from fastconv.training.recipe import Recipe
+from fastconv.training.run_folder import OwnedError, RunFolder, owned
+from fastconv.training.run_saver import RunSaver
+
+from .test_recipe import WHOLE
+
+TABLES = {**{key: WHOLE[key] for key in ("run", "model", "optimizer", "loss")}, "data": {"name": "shapes10"}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of a run of two epochs, written by the API alone."""
+    recipe = Recipe.of(TABLES)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((20, 32, 32, 3)).astype(np.float32), rng.integers(0, 3, 20).astype(np.int32)
+    about = {"model": "lenet5", "dataset": "mine", "input_shape": (32, 32, 3), "class_names": ("a", "b", "c")}
+    about |= {"mean": (0.0,) * 3, "std": (1.0,) * 3, "recipe": recipe.tables}
+    files = RunFolder(tmp_path / "run")
+    with fc.use_backend("numpy"), owned(files):
+        saver = RunSaver(files, recipe, about, {"train": 20})
+        trainer = recipe.make_trainer(recipe.make_model((32, 32, 3), 3), 4, (saver,))
+        trainer.fit((x, y), 2, batch_size=5)
+        predictions = trainer.model(x).copy()
+    return files, trainer, x, predictions
+
+
+def test_what_was_written_is_read(folder):
+    files, trainer, x, predictions = folder
+    opened = RunFolder.open(files.directory)
+    assert opened.recipe == Recipe.of(TABLES)
+    assert opened.read_history() == trainer.history
+    header, entries = opened.read_log()
+    assert header["format"] == 1
+    assert header["versions"]["fastconv"] == fc.__version__
+    assert len(entries) == 2
+    environment = opened.read_environment()
+    assert environment["data"] == {"train": 20}
+    (session,) = environment["sessions"]
+    assert {"versions", "system", "machine", "backend", "threads", "precision", "algorithm", "facts"} <= session.keys()
+    with fc.use_backend("numpy"):
+        np.testing.assert_array_equal(opened.load_model()(x), predictions)
+
+
+def test_a_quantity_that_is_not_finite_is_null(folder):
+    files, trainer, *_ = folder
+    trainer.history.history["loss"][0] = float("nan")
+    files.write_log(trainer.history)
+    assert json.loads(files.log.read_text().splitlines()[1])["loss"] is None
+    assert np.isnan(files.read_history().history["loss"][0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda files: files.recipe_file.unlink(), "a run that was broken off .* without run.toml"),
+        (
+            lambda files: files.recipe_file.write_text("format = 2\n"),
+            "run.toml cannot be taken; format: got 2; allowed: 1",
+        ),
+        (lambda files: files.recipe_file.write_text("format = 1\n[oops]\n"), "got the table 'oops'"),
+        (lambda files: files.recipe_file.write_bytes(b"\xff\x00"), "got no TOML"),
+        (lambda files: files.recipe_file.write_bytes(files.recipe_file.read_bytes()[:-30]), "run.toml cannot be taken"),
+        (lambda files: [path.unlink() for path in files.files], "run: got '[^']*', without run.toml; allowed"),
+    ],
+    ids=["missing", "version", "table", "foreign", "cut", "empty"],
+)
+def test_a_folder_that_is_none_is_refused(folder, change, message):
+    files = folder[0]
+    change(files)
+    with pytest.raises(CheckpointError, match=message):
+        RunFolder.open(files.directory)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "No such file or directory"),
+        ("", "of the form None; allowed: 1"),
+        ('{"format": 7}\n', "of the form 7; allowed: 1"),
+        ('{"format": 1}\n{"epoch": 1, "lo', "whose line 2 is no entry"),
+        ('{"format": 1}\n[1]\n', "whose line 2 is no entry"),
+        ('{"format": 1}\n{"epoch": 2}\n', "whose line 2 is not of epoch 1"),
+        (b"\xff\xfe", "no text"),
+    ],
+)
+def test_a_log_that_is_none_is_refused(folder, text, message):
+    files = folder[0]
+    if text is None:
+        files.log.unlink()
+    else:
+        files.log.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(CheckpointError, match=message):
+        files.read_history()
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"data": {}, "sessions": []}', "nonsense"])
+def test_an_environment_that_is_none_is_refused(folder, text):
+    files = folder[0]
+    files.environment_file.unlink()
+    if text is not None:
+        files.environment_file.write_text(text)
+    with pytest.raises(CheckpointError, match=r"environment: got .*environment\.json"):
+        files.read_environment()
+
+
+def test_no_folder(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("file", "nothing"):
+        with pytest.raises(CheckpointError, match="which is no folder; allowed: the folder of a run"):
+            RunFolder.open(tmp_path / name)
+
+
+def test_a_folder_has_one_owner_and_loses_what_was_half_written(tmp_path):
+    files = RunFolder(tmp_path / "run")
+    files.directory.mkdir()
+    (files.directory / ".checkpoint.safetensors.ab12.tmp").touch()
+    (files.directory / ".mine.tmp").touch()
+    with owned(files), pytest.raises(OwnedError, match=r"directory: got .*run, where another training is running"):
+        owned(files).__enter__()
+    assert [path.name for path in files.directory.iterdir()] == [".mine.tmp"]
+
+
+def test_every_steps_is_checked():
+    with pytest.raises(ArgumentError, match="every_steps: got -1"):
+        RunSaver(RunFolder("x"), Recipe.of({}), {}, {}, every_steps=-1)
+    assert not ProgressDisplay.saves
+    assert RunSaver.saves
