@@ -34,7 +34,7 @@ _SGD, _SLOWER = Usual("SGD", 0.2, weight_decay=5e-4), Usual("SGD", 0.05, weight_
 _USUAL = {
     "mlp": Usual(lr=1e-3),
     **dict.fromkeys(("resnet9", "resnet20", "resnet32", "resnet44", "resnet56", "resnet110"), _SGD),
-    **dict.fromkeys(("googlenet", "mobilenet", "resnet18", "resnet34", "resnet50"), _SLOWER),
+    **dict.fromkeys(("alexnet", "googlenet", "mobilenet", "resnet18", "resnet34", "resnet50"), _SLOWER),
     **dict.fromkeys(("vgg11", "vgg13", "vgg16", "vgg19"), _SLOWER),
 }
 WARMED = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")

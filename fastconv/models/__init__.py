@@ -4,9 +4,10 @@ All take `num_classes`, `input_shape`, `dtype` and `seed` (that of `fastconv.see
 (N, num_classes). Those that have a `form` are for images of 32 x 32 pixels unless it is "imagenet".
 """
 
+from fastconv.models.alexnet import alexnet
 from fastconv.models.googlenet import googlenet
 from fastconv.models.mobilenet import mobilenet
-from fastconv.models.plain import keras_cnn, lenet5, mlp, mnist_cnn
+from fastconv.models.plain import keras_cnn, lenet5, mlp, mnist_cnn, tf_cifar10
 from fastconv.models.residual import (
     resnet9,
     resnet18,
@@ -21,6 +22,7 @@ from fastconv.models.residual import (
 from fastconv.models.vgg import vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
+    "alexnet",
     "googlenet",
     "keras_cnn",
     "lenet5",
@@ -36,6 +38,7 @@ __all__ = [
     "resnet50",
     "resnet56",
     "resnet110",
+    "tf_cifar10",
     "vgg11",
     "vgg13",
     "vgg16",

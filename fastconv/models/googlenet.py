@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from fastconv import nn
-from fastconv.models.architecture import CIFAR, architecture
-from fastconv.nn import BatchNorm2d, Conv2d, Dense, GlobalAvgPool2d, Layer, MaxPool2d, Parallel, Sequential
+from fastconv.models.architecture import architecture
+from fastconv.nn import (
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    GlobalAvgPool2d,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2d,
+    Parallel,
+    Sequential,
+)
 
 _INCEPTIONS = (
     ((64, 96, 128, 16, 32, 32), (128, 128, 192, 32, 96, 64)),
@@ -17,30 +28,52 @@ _INCEPTIONS = (
 """Table 1 of the paper: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj; a pooling between the groups."""
 
 
-def _unit(channels: int, kernel_size: int) -> list[Layer]:
-    return [Conv2d(channels, kernel_size, padding=kernel_size // 2), BatchNorm2d(), nn.ReLU()]
+def _unit(channels: int, kernel_size: int, *, norm: bool) -> list[Layer]:
+    conv = Conv2d(channels, kernel_size, padding=kernel_size // 2)
+    return [conv, *([BatchNorm2d()] if norm else []), nn.ReLU()]
 
 
-def _inception(one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int) -> Parallel:
-    """Branches of 1 x 1, 3 x 3, and twice 3 x 3 convolutions for 5 x 5, and a pooling, their channels side by side."""
+def _inception(channels: tuple[int, ...], *, norm: bool) -> Parallel:
+    """Branches of 1 x 1, 3 x 3, 5 x 5 and a pooling, side by side; normalised, twice 3 x 3 in the place of 5 x 5."""
+    one, reduce3, three, reduce5, five, pooled = channels
+    wide = [*_unit(five, 3, norm=True), *_unit(five, 3, norm=True)] if norm else _unit(five, 5, norm=False)
     return Parallel(
-        Sequential(*_unit(one, 1)),
-        Sequential(*_unit(reduce3, 1), *_unit(three, 3)),
-        Sequential(*_unit(reduce5, 1), *_unit(five, 3), *_unit(five, 3)),
-        Sequential(MaxPool2d(3, stride=1, padding=1), *_unit(pooled, 1)),
+        Sequential(*_unit(one, 1, norm=norm)),
+        Sequential(*_unit(reduce3, 1, norm=norm), *_unit(three, 3, norm=norm)),
+        Sequential(*_unit(reduce5, 1, norm=norm), *wide),
+        Sequential(MaxPool2d(3, stride=1, padding=1), *_unit(pooled, 1, norm=norm)),
         mode="concatenate",
     )
 
 
-@architecture(CIFAR)
-def googlenet(num_classes: int = 10) -> Sequential:
-    """GoogLeNet for CIFAR-10, normalised, with one convolution of 192 channels at the entrance: 6,166,250 parameters.
+def _entrance() -> list[Layer]:
+    """From 224 x 224 pixels to 28 x 28."""
+    norm = LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+    again = LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+    return [
+        *(Conv2d(64, 7, stride=2, padding=3), nn.ReLU(), MaxPool2d(3, stride=2, ceil_mode=True), norm),
+        *(
+            Conv2d(64, 1),
+            nn.ReLU(),
+            Conv2d(192, 3, padding=1),
+            nn.ReLU(),
+            again,
+            MaxPool2d(3, stride=2, ceil_mode=True),
+        ),
+    ]
 
-    As in https://github.com/kuangliu/pytorch-cifar. Without the auxiliary classifiers of the paper.
+
+@architecture()
+def googlenet(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
+    """GoogLeNet as in the paper with `form` "imagenet": 6,998,552 parameters with 1000 classes.
+
+    Else for CIFAR-10, normalised, with one convolution of 192 channels at the entrance, as in
+    https://github.com/kuangliu/pytorch-cifar: 6,166,250. Both without the auxiliary classifiers.
     """
-    layers = _unit(192, 3)
+    large = form == "imagenet"
+    layers = _entrance() if large else _unit(192, 3, norm=True)
     for number, group in enumerate(_INCEPTIONS):
         if number:
-            layers.append(MaxPool2d(3, stride=2, padding=1))
-        layers += [_inception(*channels) for channels in group]
-    return Sequential(*layers, GlobalAvgPool2d(), Dense(num_classes))
+            layers.append(MaxPool2d(3, stride=2, ceil_mode=True) if large else MaxPool2d(3, stride=2, padding=1))
+        layers += [_inception(channels, norm=not large) for channels in group]
+    return Sequential(*layers, GlobalAvgPool2d(), *([Dropout(0.4)] if large else []), Dense(num_classes))

@@ -7,7 +7,18 @@ from collections.abc import Callable, Sequence
 from fastconv import nn
 from fastconv.errors import ArgumentError
 from fastconv.models.architecture import CIFAR, architecture
-from fastconv.nn import AvgPool2d, BatchNorm2d, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Sequential
+from fastconv.nn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    Layer,
+    LocalResponseNorm,
+    MaxPool2d,
+    Sequential,
+)
 
 
 @architecture(CIFAR)
@@ -47,6 +58,23 @@ def keras_cnn(num_classes: int = 10, *, dropout: bool = True) -> Sequential:
         *(Conv2d(32, 3, padding="same"), nn.ReLU(), Conv2d(32, 3), nn.ReLU(), MaxPool2d(2), *drop(0.25)),
         *(Conv2d(64, 3, padding="same"), nn.ReLU(), Conv2d(64, 3), nn.ReLU(), MaxPool2d(2), *drop(0.25)),
         *(Flatten(), Dense(512), nn.ReLU(), *drop(0.5), Dense(num_classes)),
+    )
+
+
+@architecture((24, 24, 3))
+def tf_cifar10(num_classes: int = 10) -> Sequential:
+    """Network of TensorFlow's CIFAR-10 tutorial, for crops of 24 x 24 pixels: 1,068,298 parameters.
+
+    The one that its pruning sample trains. Source: https://github.com/tensorflow/models/blob/r1.13.0/tutorials/image/cifar10/cifar10.py
+    """
+
+    def norm() -> Layer:
+        return LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)  # four channels on each side
+
+    return Sequential(
+        *(Conv2d(64, 5, padding="same"), nn.ReLU(), MaxPool2d(3, stride=2, padding="same"), norm()),
+        *(Conv2d(64, 5, padding="same"), nn.ReLU(), norm(), MaxPool2d(3, stride=2, padding="same")),
+        *(Flatten(), Dense(384), nn.ReLU(), Dense(192), nn.ReLU(), Dense(num_classes)),
     )
 
 

@@ -27,6 +27,6 @@ def test_its_loss_falls(name):
 def test_a_large_image(name):
     with fc.use_backend("numba"):
         model = getattr(fc.models, name)(10, form="imagenet", seed=0)
-        logits = model(np.ones((1, 224, 224, 3), np.float32))
+        logits = model(np.ones((1, *model.input_shape), np.float32))
     assert logits.shape == (1, 10)
     assert np.isfinite(logits).all()

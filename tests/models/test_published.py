@@ -7,10 +7,14 @@ import pytest
 import fastconv as fc
 
 # Parameters with 1000 classes for ImageNet and 10 else. He et al. 2015 give those of the thin networks to two digits,
-# 0.27, 0.46, 0.66, 0.85 and 1.7 million; the others are those of torchvision's models, of Keras' examples, and of
-# https://github.com/kuangliu/pytorch-cifar for CIFAR-10.
+# 0.27, 0.46, 0.66, 0.85 and 1.7 million; the others are those of torchvision's models, of Keras' examples, of
+# Caffe's model zoo (AlexNet, GoogLeNet), and for CIFAR-10 of https://github.com/kuangliu/pytorch-cifar and
+# https://github.com/bearpaw/pytorch-classification.
 PARAMETERS = {
-    ("googlenet", None): 6_166_250,
+    ("alexnet", "cifar"): 2_472_266,
+    ("alexnet", "imagenet"): 60_965_224,
+    ("googlenet", "cifar"): 6_166_250,
+    ("googlenet", "imagenet"): 6_998_552,
     ("keras_cnn", None): 1_250_858,
     ("lenet5", None): 62_006,
     ("mlp", None): 1_640_330,
@@ -29,6 +33,7 @@ PARAMETERS = {
     ("resnet50", "imagenet"): 25_557_032,
     ("resnet56", None): 853_018,
     ("resnet110", None): 1_727_962,
+    ("tf_cifar10", None): 1_068_298,
     ("vgg11", "cifar"): 9_231_114,
     ("vgg11", "imagenet"): 132_868_840,
     ("vgg13", "cifar"): 9_416_010,
@@ -56,7 +61,9 @@ MULTIPLICATIONS = {
 def summary(name, form, **settings):
     if form is not None:
         settings["form"] = form
-    size = (224, 224, 3) if form == "imagenet" else (28, 28, 1) if name == "mnist_cnn" else (32, 32, 3)
+    own = {"mnist_cnn": (28, 28, 1), "tf_cifar10": (24, 24, 3)}
+    large = (227, 227, 3) if name == "alexnet" else (224, 224, 3)
+    size = large if form == "imagenet" else own.get(name, (32, 32, 3))
     return getattr(fc.models, name).unbuilt(1000 if form == "imagenet" else 10, **settings).summary(size)
 
 

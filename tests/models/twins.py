@@ -86,6 +86,7 @@ def twin(torch, layer):
         nn.Dropout: lambda one: there.Dropout(one.p),
         nn.AvgPool2d: lambda one: there.AvgPool2d(one.kernel_size, one.stride),
         nn.Flatten: lambda one: Function(lambda x: x.permute(0, 2, 3, 1).flatten(1)),
+        nn.LocalResponseNorm: lambda one: there.LocalResponseNorm(one.size, one.alpha, one.beta, one.k),
         nn.GlobalAvgPool2d: lambda one: Function(lambda x: x.mean((2, 3))),
         nn.GlobalMaxPool2d: lambda one: Function(lambda x: x.amax((2, 3))),
     }
