@@ -48,6 +48,8 @@ def test_no_attempt_may_fit():
     for shape in ((1, 1, 3), (3, 1, 1)):
         top, bottom, left, right = window(drawn(RandomErasing(1.0, (0.9, 1.0)), shape), "erase")
         assert ((bottom - top) * (right - left) == 0).all()
+    top, bottom, left, right = window(drawn(RandomErasing(1.0, (0.5, 0.9)), (4, 5, 3)), "erase")
+    assert ((bottom - top).max(), (right - left).max()) == (3, 4)
     changes = drawn(RandomErasing(1.0, (0.5, 0.9), (0.3, 3.3)), (32, 32, 3))
     top, bottom, *_ = window(changes, "erase")
     assert (bottom > top).mean() > 0.9  # ten attempts mostly have one, each in a third of cases
@@ -74,6 +76,10 @@ def test_cutmix_windows_are_those_of_the_paper():
     # Of a window that was not cut off, height by width is that of the image; its share is even, alpha being 1.
     inside = (top > 0) & (bottom < 16) & (left > 0) & (right < 12)
     assert np.abs((bottom - top) / 16 - (right - left) / 12)[inside].max() < 2 / 12
+    shares = np.array([Draws(1, 0, batch, np.arange(4), 6).beta(1.0) for batch in range(len(changes))])
+    sides = np.floor(np.sqrt(1 - shares)[:, None] / 2 * [16, 12]) * 2
+    np.testing.assert_array_equal((bottom - top)[inside], sides[inside, 0])
+    np.testing.assert_array_equal((right - left)[inside], sides[inside, 1])
     again = batches(CutMix(), 3)
     assert [{**change, "partner": 0} for change in again] == [{**change, "partner": 0} for change in changes[:3]]
 
