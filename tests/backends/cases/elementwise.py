@@ -127,6 +127,7 @@ CASES = [
     *(_squares(name, shape) for name, shape in (*SHAPES.items(), ("chunks", (3, 70, 299)))),
     *(_norm(name, shape, 3.0, 1.5, 4.0) for name, shape in SHAPES.items()),
     _norm("within", (3, 33), 3.9),
+    _norm("other-limit", (17,), 9.0, limit=0.5),
     _norm("in-place", (3, 5, 5, 17), 40.0, alias=True),
     _norm("infinite", (33,), 1.0, np.inf),
     _norm("not-a-number", (33,), np.nan),

@@ -237,7 +237,8 @@ CASES = [
     divisor(LOSSES["softmax_cross_entropy"](), "classes", 33, 5, channel=True, sample=True, ignore_index=-100),
     divisor(LOSSES["softmax_cross_entropy"](), "soft", 7, 5, soft=True, channel=True, sample=True),
     divisor(LOSSES["huber"](), "elements", 7, 3, 5, sample=True),
-    divisor(LOSSES["huber"](), "plain", 5, 4),
+    divisor(_SMOOTH, "smoothed", 9, 5, ignore_index=2),
+    divisor(LOSSES["huber"](0.4), "plain", 5, 4),
     divisor(LOSSES["huber"](), "empty-batch", 0, 4),
     correct("ragged", 101, 33),  # a block has 4 rows, a warp 32 lanes
     correct("ten-classes", 100, 10, top=3),
