@@ -37,7 +37,7 @@ class Nested(Optimizer):
 
     def _settle(self) -> None:
         self._regions, self.backend = regions(self.parameters), self.optimizers[0].backend
-        self._frozen = ()
+        self._freezing = None
         self._heed_frozen()
         self._step, self._done = self.optimizers[0]._step, self.optimizers[0]._done
         self._captured = None

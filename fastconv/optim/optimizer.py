@@ -14,6 +14,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import Update, UpdateRule
+from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
@@ -21,7 +22,19 @@ from fastconv.optim.regions import Region, regions
 from fastconv.precision import get_precision
 
 _PLACES = frozenset(  # see _settle
-    {"_regions", "_pieces", "_frozen", "backend", "_step", "_done", "_rates", "_rate_of", "_rates_there", "_captured"}
+    {
+        "_regions",
+        "_pieces",
+        "_frozen",
+        "_freezing",
+        "backend",
+        "_step",
+        "_done",
+        "_rates",
+        "_rate_of",
+        "_rates_there",
+        "_captured",
+    }
 )
 
 
@@ -90,7 +103,7 @@ class Optimizer(Declared):
     def _settle(self) -> None:
         """Take the arrays that kernels read, where the parameters are."""
         self._regions = regions(self.parameters)
-        self._frozen: tuple[bool, ...] = ()
+        self._freezing: object = None
         self._heed_frozen()
         self.backend = self._regions[0].arena.backend
         self._step, self._done = (self.backend.asarray(np.full(1, self.steps, np.int64)) for _ in range(2))
@@ -101,10 +114,11 @@ class Optimizer(Declared):
 
     def _heed_frozen(self) -> None:
         """Take what kernels read to leave frozen parameters alone; not while a step is captured."""
-        frozen = tuple(parameter.is_frozen for parameter in self.parameters)
-        if frozen != self._frozen:
+        state = freezing_state()
+        if state is not self._freezing:
             self._pieces = self._find_pieces()
-            self._frozen = frozen
+            self._frozen = tuple(parameter.is_frozen for parameter in self.parameters)
+            self._freezing = state
 
     def _find_pieces(self) -> list[list[Array | None]]:
         return [[region.pieces(trained(group.parameters)) for region in self._regions] for group in self.groups]
@@ -151,7 +165,8 @@ class Optimizer(Declared):
         -------
         What `change` does: False if it did nothing, and the step is not counted.
         """
-        if all(parameter.is_frozen for parameter in self.parameters):
+        self._heed_frozen()
+        if all(self._frozen):
             raise ArgumentError(
                 f"parameters: got {len(self.parameters)}, all of them frozen; allowed: at least one that is not"
                 " (layer.unfreeze() lets those of a layer be trained)"
@@ -257,8 +272,7 @@ class Optimizer(Declared):
             return None
         for parameter in self.parameters:
             parameter.complete_grad()
-        frozen = tuple(parameter.is_frozen for parameter in self.parameters)
-        settings = (self.backend.num_threads, get_precision(), frozen, *declared.values())
+        settings = (self.backend.num_threads, get_precision(), self._frozen, *declared.values())
         if self._captured is None or self._captured[0] != settings:
             self._captured = None
             self._captured = settings, self.backend.capture(self.update)

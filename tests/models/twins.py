@@ -52,9 +52,15 @@ def twin(torch, layer):
         return made
 
     def max_pool(one):
-        (top, bottom), (left, right) = one.padding
-        assert (top, left) == (bottom, right)
-        return there.MaxPool2d(one.kernel_size, one.stride, (top, left), one.dilation, ceil_mode=one.ceil_mode)
+        def pool(x):
+            (top, bottom), (left, right) = one.windows_of((1, *x.shape[2:], 1)).padding
+            if (top, left) == (bottom, right):
+                how = (one.kernel_size, one.stride, (top, left), one.dilation, one.ceil_mode)
+                return there.functional.max_pool2d(x, *how)
+            x = there.functional.pad(x, (left, right, top, bottom), value=-torch.inf)
+            return there.functional.max_pool2d(x, one.kernel_size, one.stride)
+
+        return Function(pool)
 
     def make(one):
         if isinstance(one, nn.Sequential):
