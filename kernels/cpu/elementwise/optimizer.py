@@ -46,25 +46,33 @@ def _make_update(name, constants, formula, due=_always):
 
 
 @device
-def _penalised(p, g, decay, l1, dt):
+def _penalties(decay, l1, dt):
+    return vsplat(decay, dt), vsplat(l1, dt), l1 != 0
+
+
+@device
+def _penalised(p, g, penalties, dt):
     """Return the gradient of the loss with its L2 and L1 penalties."""
-    zero, one = vsplat(0, dt), vsplat(1, dt)
-    sign = vselect_gt(p, zero, one, vselect_gt(zero, p, zero - one, p))
-    return vfma(l1, sign, vfma(decay, p, g))
+    decay, l1, has_l1 = penalties
+    g = vfma(decay, p, g)
+    if has_l1:
+        zero, one = vsplat(0, dt), vsplat(1, dt)
+        g = vfma(l1, vselect_gt(p, zero, one, vselect_gt(zero, p, zero - one, p)), g)
+    return g
 
 
 @device
 def _sgd_numbers(lr, t, settings, dt):
     momentum, nesterov, decay, dampening, l1 = settings
     new = 1.0 if t == 1 else 1 - dampening
-    return vsplat(-lr, dt), vsplat(decay, dt), vsplat(l1, dt), vsplat(momentum, dt), vsplat(new, dt), nesterov
+    return vsplat(-lr, dt), _penalties(decay, l1, dt), vsplat(momentum, dt), vsplat(new, dt), nesterov
 
 
 @device
 def _sgd(p, g, state, at, count, numbers, dt):
     (velocity,) = state
-    rate, decay, l1, mu, new, nesterov = numbers
-    g = _penalised(p, g, decay, l1, dt)
+    rate, penalties, mu, new, nesterov = numbers
+    g = _penalised(p, g, penalties, dt)
     if velocity.size:
         v = vfma(mu, load(address(velocity) + at, count, dt), new * g)
         store(address(velocity) + at, v, count, dt)
@@ -75,14 +83,14 @@ def _sgd(p, g, state, at, count, numbers, dt):
 @device
 def _adagrad_numbers(lr, t, settings, dt):
     lr_decay, eps, decay, l1 = settings
-    return vsplat(-lr / (1 + (t - 1) * lr_decay), dt), vsplat(eps, dt), vsplat(decay, dt), vsplat(l1, dt)
+    return vsplat(-lr / (1 + (t - 1) * lr_decay), dt), vsplat(eps, dt), _penalties(decay, l1, dt)
 
 
 @device
 def _adagrad(p, g, state, at, count, numbers, dt):
     (total,) = state
-    rate, small, decay, l1 = numbers
-    g = _penalised(p, g, decay, l1, dt)
+    rate, small, penalties = numbers
+    g = _penalised(p, g, penalties, dt)
     s = vfma(g, g, load(address(total) + at, count, dt))
     store(address(total) + at, s, count, dt)
     return vfma(rate, g / (vsqrt(s) + small), p)
@@ -91,7 +99,7 @@ def _adagrad(p, g, state, at, count, numbers, dt):
 @device
 def _adadelta_numbers(lr, t, settings, dt):
     rho, eps, decay, l1 = settings
-    penalties = vsplat(decay, dt), vsplat(l1, dt)
+    penalties = _penalties(decay, l1, dt)
     return vsplat(-lr, dt), vsplat(rho, dt), vsplat(1 - rho, dt), vsplat(eps, dt), penalties
 
 
@@ -99,7 +107,7 @@ def _adadelta_numbers(lr, t, settings, dt):
 def _adadelta(p, g, state, at, count, numbers, dt):
     square, changes = state
     rate, keep, new, small, penalties = numbers
-    g = _penalised(p, g, penalties[0], penalties[1], dt)
+    g = _penalised(p, g, penalties, dt)
     s = keep * load(address(square) + at, count, dt) + new * (g * g)
     store(address(square) + at, s, count, dt)
     before = load(address(changes) + at, count, dt)
@@ -111,7 +119,7 @@ def _adadelta(p, g, state, at, count, numbers, dt):
 @device
 def _rmsprop_numbers(lr, t, settings, dt):
     alpha, eps, momentum, _centered, decay, l1 = settings
-    penalties = vsplat(decay, dt), vsplat(l1, dt)
+    penalties = _penalties(decay, l1, dt)
     return vsplat(-lr, dt), vsplat(alpha, dt), vsplat(1 - alpha, dt), vsplat(eps, dt), vsplat(momentum, dt), penalties
 
 
@@ -119,7 +127,7 @@ def _rmsprop_numbers(lr, t, settings, dt):
 def _rmsprop(p, g, state, at, count, numbers, dt):
     square, mean, velocity = state
     rate, keep, new, small, mu, penalties = numbers
-    g = _penalised(p, g, penalties[0], penalties[1], dt)
+    g = _penalised(p, g, penalties, dt)
     s = keep * load(address(square) + at, count, dt) + new * (g * g)
     store(address(square) + at, s, count, dt)
     if mean.size:
@@ -153,29 +161,33 @@ def _moments(g, m, v, at, count, numbers, dt):
 @device
 def _adam_numbers(lr, t, settings, dt):
     beta1, beta2, eps, decay, _, l1 = settings
-    whole = vsplat(1, dt), vsplat(decay, dt), vsplat(l1, dt)
-    return vsplat(-lr, dt), whole, _moment_numbers(t, beta1, beta2, eps, dt)
+    return vsplat(-lr, dt), vsplat(1, dt), False, _penalties(decay, l1, dt), _moment_numbers(t, beta1, beta2, eps, dt)
 
 
 @device
 def _adamw_numbers(lr, t, settings, dt):
     beta1, beta2, eps, decay, _ = settings
-    shrunk = vsplat(1 - lr * decay, dt), vsplat(0, dt), vsplat(0, dt)
-    return vsplat(-lr, dt), shrunk, _moment_numbers(t, beta1, beta2, eps, dt)
+    return (
+        vsplat(-lr, dt),
+        vsplat(1 - lr * decay, dt),
+        True,
+        _penalties(0.0, 0.0, dt),
+        _moment_numbers(t, beta1, beta2, eps, dt),
+    )
 
 
 @device
 def _adam(p, g, state, at, count, numbers, dt):
     m, v, highest = state
-    rate, (left, decay, l1), moments = numbers
-    first, second = _moments(_penalised(p, g, decay, l1, dt), m, v, at, count, moments, dt)
+    rate, left, decoupled, penalties, moments = numbers
+    first, second = _moments(_penalised(p, g, penalties, dt), m, v, at, count, moments, dt)
     if highest.size:
         before = load(address(highest) + at, count, dt)
         second = vselect_max(second, before, second, before)
         store(address(highest) + at, second, count, dt)
     full, small = moments[0], moments[5]
     change = first / full[0] / (vsqrt(second / full[1]) + small)
-    return vfma(rate, change, left * p)
+    return vfma(rate, change, left * p if decoupled else p)
 
 
 @device
@@ -197,18 +209,15 @@ def _nadam_numbers(lr, t, settings, dt):
     product, mu, later = _mean_momentum(beta1, momentum_decay, t)
     rates = vsplat(lr * (1 - mu) / (1 - product), dt), vsplat(lr * later / (1 - product * later), dt)
     shrunk = vsplat(1 - lr * decay if decoupled else 1.0, dt)
-    return (
-        rates,
-        (shrunk, vsplat(0.0 if decoupled else decay, dt), vsplat(l1, dt)),
-        _moment_numbers(t, beta1, beta2, eps, dt),
-    )
+    penalties = _penalties(0.0 if decoupled else decay, l1, dt)
+    return rates, shrunk, penalties, _moment_numbers(t, beta1, beta2, eps, dt)
 
 
 @device
 def _nadam(p, g, state, at, count, numbers, dt):
     m, v = state
-    rates, (left, decay, l1), moments = numbers
-    g = _penalised(p, g, decay, l1, dt)
+    rates, left, penalties, moments = numbers
+    g = _penalised(p, g, penalties, dt)
     first, second = _moments(g, m, v, at, count, moments, dt)
     full, small = moments[0], moments[5]
     return left * p - vfma(rates[0], g, rates[1] * first) / (vsqrt(second / full[1]) + small)
