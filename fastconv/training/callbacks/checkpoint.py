@@ -160,7 +160,7 @@ class ModelCheckpoint(Callback):
     def _without_surplus(self, kept: Mapping[str, float | None]) -> dict[str, float | None]:
         """Return without the oldest, or the worst, of several such the newest, as many as `keep` says."""
         left = dict(kept)
-        while len(left) > (self.keep or 0):
+        while self.keep is not None and len(left) > self.keep:
             scores = {name: -math.inf if its is None else its for name, its in reversed(left.items())}
             del left[min(scores, key=scores.__getitem__) if self.keep_by == "best" else next(iter(left))]
         return left

@@ -143,6 +143,15 @@ def test_files_of_others_stay(numpy_backend, tmp_path):
     assert foreign.read_text() == "mine"
 
 
+def test_one_that_keeps_none_takes_none_away(numpy_backend, tmp_path):
+    first, again = ModelCheckpoint(tmp_path, keep=2), ModelCheckpoint(tmp_path)
+    trainer_of(first).fit(data_of(), 2)
+    resumed = trainer_of(again)
+    go_on(resumed, first.last_path, [(again, first.state_dict())])
+    resumed.fit(data_of(), 1)
+    assert states(tmp_path) == ["step-00000001.safetensors", "step-00000002.safetensors"]
+
+
 def test_a_resumed_run_keeps_the_files_of_the_undisturbed_one(numpy_backend, tmp_path):
     def make(name):
         return ModelCheckpoint(tmp_path / name, monitor="val_loss", keep=2, keep_by="best")
