@@ -7,7 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError, OutputError
-from fastconv.training import EarlyStopping, ModelCheckpoint
+from fastconv.training import EarlyStopping, ModelCheckpoint, TimeLimit
 
 from .runs import data_of, go_on, scripted, trainer_of
 
@@ -209,6 +209,10 @@ def test_a_full_disk_loses_nothing(numpy_backend, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"could not be written \(No space left on device\)"):
         trainer.fit(data_of(), 1)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    trainer.callbacks = [checkpoint, TimeLimit(1e-9)]  # one epoch
+    trainer.fit(data_of(), 2)
+    assert states(tmp_path) == ["step-00000002.safetensors", "step-00000004.safetensors"]
 
 
 def test_two_that_write_the_same_files_are_refused(tmp_path):
