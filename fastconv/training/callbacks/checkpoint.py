@@ -144,12 +144,21 @@ class ModelCheckpoint(Callback):
         stays = self.keep is not None and name in self._without_surplus(kept)
         with writing("directory", self.last_path):
             if stays:
-                self._kept = kept
-                trainer.save(self.directory / name)
-                write_atomically(self.last_path, (self.directory / name).read_bytes())
+                self._write_both(trainer, name, kept)
             else:
                 trainer.save(self.last_path)
             self._drop_surplus()
+
+    def _write_both(self, trainer: Training, name: str, kept: dict[str, float | None]) -> None:
+        """Write the file that is kept, then the newest state; what was not written is not counted."""
+        before = self._kept
+        try:
+            self._kept = kept
+            trainer.save(self.directory / name)
+            write_atomically(self.last_path, (self.directory / name).read_bytes())
+        except BaseException:
+            self._kept = before
+            raise
 
     def _drop_surplus(self) -> None:
         kept = self._without_surplus(self._kept)
@@ -160,7 +169,7 @@ class ModelCheckpoint(Callback):
     def _without_surplus(self, kept: Mapping[str, float | None]) -> dict[str, float | None]:
         """Return without the oldest, or the worst, of several such the newest, as many as `keep` says."""
         left = dict(kept)
-        while len(left) > (self.keep or 0):
+        while self.keep is not None and len(left) > self.keep:
             scores = {name: -math.inf if its is None else its for name, its in reversed(left.items())}
             del left[min(scores, key=scores.__getitem__) if self.keep_by == "best" else next(iter(left))]
         return left

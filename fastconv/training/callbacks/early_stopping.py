@@ -67,7 +67,7 @@ class EarlyStopping(Callback):
         self.min_delta = validate.number(min_delta, "min_delta", low=0.0)
         self.patience = validate.at_least(patience, 0, "patience")
         self.baseline = None if baseline is None else validate.number(baseline, "baseline")
-        self._resumed = False
+        self._resumed = self._begun = False
         self._begin()
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ class EarlyStopping(Callback):
         check_monitor(self.monitor, trainer.quantities)
         if not self._resumed:
             self._begin()
-        self._resumed = False
+        self._resumed, self._begun = False, True
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         """Count the epoch."""
@@ -102,8 +102,9 @@ class EarlyStopping(Callback):
     def on_train_end(self, trainer: Training) -> None:
         """Give the best weights back, if the training is over."""
         over = self.stopped_epoch or trainer.epoch >= trainer.last_epoch
-        if over and self._weights is not None:
+        if over and self._begun and self._weights is not None:
             set_tensors(trainer.model, self._weights)
+        self._begun = False
 
     def _better(self, trainer: Training, value: float, than: float | None) -> bool:
         if not math.isfinite(value) or than is None:

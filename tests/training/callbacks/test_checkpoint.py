@@ -7,7 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError, OutputError
-from fastconv.training import EarlyStopping, ModelCheckpoint
+from fastconv.training import EarlyStopping, ModelCheckpoint, TimeLimit
 
 from .runs import data_of, go_on, scripted, trainer_of
 
@@ -143,6 +143,15 @@ def test_files_of_others_stay(numpy_backend, tmp_path):
     assert foreign.read_text() == "mine"
 
 
+def test_one_that_keeps_none_takes_none_away(numpy_backend, tmp_path):
+    first, again = ModelCheckpoint(tmp_path, keep=2), ModelCheckpoint(tmp_path)
+    trainer_of(first).fit(data_of(), 2)
+    resumed = trainer_of(again)
+    go_on(resumed, first.last_path, [(again, first.state_dict())])
+    resumed.fit(data_of(), 1)
+    assert states(tmp_path) == ["step-00000001.safetensors", "step-00000002.safetensors"]
+
+
 def test_a_resumed_run_keeps_the_files_of_the_undisturbed_one(numpy_backend, tmp_path):
     def make(name):
         return ModelCheckpoint(tmp_path / name, monitor="val_loss", keep=2, keep_by="best")
@@ -200,6 +209,10 @@ def test_a_full_disk_loses_nothing(numpy_backend, tmp_path, monkeypatch):
     with pytest.raises(OutputError, match=r"could not be written \(No space left on device\)"):
         trainer.fit(data_of(), 1)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    trainer.callbacks = [checkpoint, TimeLimit(1e-9)]  # one epoch
+    trainer.fit(data_of(), 2)
+    assert states(tmp_path) == ["step-00000002.safetensors", "step-00000004.safetensors"]
 
 
 def test_two_that_write_the_same_files_are_refused(tmp_path):

@@ -90,6 +90,20 @@ def test_each_fit_begins_anew():
     assert (trainer.epoch, stopping.best, stopping.stopped_epoch) == (7, 3.5, 0)
 
 
+def test_a_fit_that_is_refused_before_it_begins_leaves_the_weights():
+    class Refuse(Callback):
+        def on_train_begin(self, trainer):
+            raise InterruptedError
+
+    stopping, trainer, _ = run([3, 1, 2, 3], patience=1, restore_best=True)
+    parameter = trainer.model.parameters()[0]
+    parameter.data = np.ones(parameter.shape, np.float32)
+    trainer.callbacks = [Refuse(), stopping]
+    with pytest.raises(InterruptedError):
+        trainer.fit(data_of(), 1, data_of())
+    np.testing.assert_array_equal(parameter.data, 1)
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3, 4])
 def test_a_resumed_run_ends_as_the_undisturbed_one(tmp_path, cut):
     losses = [3, 1, 2, 1.5, 1.2, 1.1, 0.1]
