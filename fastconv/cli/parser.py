@@ -10,8 +10,8 @@ from typing import Any, NoReturn, get_args
 from fastconv import __version__
 from fastconv.backends.contract.types import AlgorithmChoice, Precision
 from fastconv.cli.choices import DATASETS, MODELS, WARMED
-from fastconv.errors import ArgumentError
-from fastconv.training import named, toml
+from fastconv.cli.words import above_zero, model, name_or_setting, not_negative, path, place, positive, side
+from fastconv.training import named
 
 _Group = Any  # argparse keeps the type of its subparsers to itself
 
@@ -74,7 +74,7 @@ def _command(
         group.add_argument(
             "--backend", metavar="NAME", help="numba, numpy, cupy, cuda-emulator or auto; overrides FASTCONV_BACKEND"
         )
-        group.add_argument("--threads", type=_positive, metavar="N", help="use at most N threads")
+        group.add_argument("--threads", type=positive, metavar="N", help="use at most N threads")
     if computes and chooses:
         group.add_argument("--precision", choices=get_args(Precision), help="of the kernels")
         group.add_argument(
@@ -95,7 +95,7 @@ def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
 
 def _add_own_images(group: _Group) -> None:
     group.add_argument(
-        "--images", type=_path, metavar="DIR", help="an own folder of PNG and JPEG files, with a folder for each class"
+        "--images", type=path, metavar="DIR", help="an own folder of PNG and JPEG files, with a folder for each class"
     )
     group.add_argument("--skip-broken", action="store_true", help="pass over images that cannot be read, and name them")
 
@@ -110,11 +110,11 @@ def _add_data(parser: argparse.ArgumentParser) -> _Group:
     )
     group.add_argument(
         "--data-dir",
-        type=_path,
+        type=path,
         metavar="DIR",
         help="where the files of data sets are; else FASTCONV_DATA_DIR",
     )
-    group.add_argument("--limit", type=_positive, metavar="N", help="use the first N images of each part only")
+    group.add_argument("--limit", type=positive, metavar="N", help="use the first N images of each part only")
     return group
 
 
@@ -132,7 +132,7 @@ def _add_train(commands: _Group) -> None:
     _add_recipe(parser)
     parser.add_argument(
         "--output",
-        type=_path,
+        type=path,
         metavar="DIR",
         help="the folder of the run; by default runs/DATASET-MODEL, with a number behind it if that is taken",
     )
@@ -141,11 +141,11 @@ def _add_train(commands: _Group) -> None:
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
     """Add all that a recipe is made from."""
     parser.add_argument(
-        "recipe", nargs="?", type=_path, metavar="RUN.toml", help="a recipe, as the folder of a run holds one"
+        "recipe", nargs="?", type=path, metavar="RUN.toml", help="a recipe, as the folder of a run holds one"
     )
     group = _add_data(parser)
     _add_own_images(group)
-    group.add_argument("--image-size", type=_side, nargs=2, metavar=("H", "W"), help="of own images; 32 32 by default")
+    group.add_argument("--image-size", type=side, nargs=2, metavar=("H", "W"), help="of own images; 32 32 by default")
     group.add_argument(
         "--image-fit", choices=("crop", "resize"), help="how they get it: cropped (the default) or stretched"
     )
@@ -156,15 +156,15 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         _add_named(group, kind)
     for kind in ("metric", "callback"):
         _add_named(group, kind, several=True)
-    group.add_argument("--epochs", type=_positive, metavar="N")
-    group.add_argument("--batch-size", type=_positive, metavar="N", help="128 by default")
-    group.add_argument("--lr", type=_above_zero, metavar="RATE", help="learning rate, the highest one of the schedule")
+    group.add_argument("--epochs", type=positive, metavar="N")
+    group.add_argument("--batch-size", type=positive, metavar="N", help="128 by default")
+    group.add_argument("--lr", type=above_zero, metavar="RATE", help="learning rate, the highest one of the schedule")
     group.add_argument("--weight-decay", type=float, metavar="RATE")
     group.add_argument("--label-smoothing", type=float, metavar="SHARE")
     group.add_argument("--seed", type=int, metavar="N", help="of all that is random (default: 0)")
     group.add_argument("--dtype", choices=("float32", "float64"), help="float32 by default")
     group.add_argument(
-        "--set", type=_place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
+        "--set", type=place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
     )
     _add_saving(parser)
 
@@ -173,7 +173,7 @@ def _add_named(group: _Group, kind: str, *, several: bool = False) -> None:
     """Add an option for what has a name and settings."""
     action = group.add_argument(
         f"--{kind}",
-        type=_name_or_setting(kind),
+        type=name_or_setting(kind),
         nargs="+",
         action="append" if several else "store",
         metavar=("NAME", "SETTING=VALUE"),
@@ -185,7 +185,7 @@ def _add_named(group: _Group, kind: str, *, several: bool = False) -> None:
 def _add_saving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-every-steps",
-        type=_not_negative,
+        type=not_negative,
         metavar="N",
         help="write the state after every N steps, too, and not after epochs only",
     )
@@ -200,20 +200,20 @@ def _add_resume(commands: _Group) -> None:
         "runs/shapes10-keras_cnn --epochs 20",
         chooses=False,
     )
-    parser.add_argument("folder", type=_path, metavar="RUN", help="the folder of the run, which tells all else")
-    parser.add_argument("--epochs", type=_positive, metavar="N", help="how many in all, if it is to be another number")
+    parser.add_argument("folder", type=path, metavar="RUN", help="the folder of the run, which tells all else")
+    parser.add_argument("--epochs", type=positive, metavar="N", help="how many in all, if it is to be another number")
     _add_saving(parser)
     group = parser.add_argument_group("data; only if they lie elsewhere by now")
-    group.add_argument("--data-dir", type=_path, metavar="DIR", help="where the files of data sets are")
-    group.add_argument("--images", type=_path, metavar="DIR", help="the own folder of images")
+    group.add_argument("--data-dir", type=path, metavar="DIR", help="where the files of data sets are")
+    group.add_argument("--images", type=path, metavar="DIR", help="the own folder of images")
 
 
 def _add_weights(parser: argparse.ArgumentParser) -> _Group:
     parser.add_argument(
-        "weights", type=_path, metavar="RUN", help="the folder of a run, or the weights.safetensors in it"
+        "weights", type=path, metavar="RUN", help="the folder of a run, or the weights.safetensors in it"
     )
     parser.add_argument("--model", choices=MODELS, help="only if the file does not name its model")
-    parser.add_argument("--batch-size", type=_positive, default=256, metavar="N")
+    parser.add_argument("--batch-size", type=positive, default=256, metavar="N")
     group = _add_data(parser)
     _add_own_images(group)
     return group
@@ -242,17 +242,15 @@ def _add_predict(commands: _Group) -> None:
     _add_weights(parser)
     parser.add_argument(
         "files",
-        type=_path,
+        type=path,
         nargs="*",
         metavar="IMAGE",
         help="PNG and JPEG files, or a .npy file of uint8 images, (H, W, C) or (N, H, W, C), RGB",
     )
     parser.add_argument(
-        "--index", type=_not_negative, nargs="+", metavar="I", help="images of the test part; default the first ten"
+        "--index", type=not_negative, nargs="+", metavar="I", help="images of the test part; default the first ten"
     )
-    parser.add_argument(
-        "--top", type=_positive, default=3, metavar="K", help="how many classes to print for each image"
-    )
+    parser.add_argument("--top", type=positive, default=3, metavar="K", help="how many classes to print for each image")
 
 
 def _add_data_command(commands: _Group) -> None:
@@ -269,14 +267,14 @@ def _add_data_command(commands: _Group) -> None:
     getting = actions.add_parser("download", help="get the files of a data set, or what is missing of them")
     getting.add_argument("name", metavar="NAME", help="of a data set, as 'fastconv data list' has it")
     for action in (listing, getting):
-        action.add_argument("--data-dir", type=_path, metavar="DIR", help="where; else FASTCONV_DATA_DIR")
+        action.add_argument("--data-dir", type=path, metavar="DIR", help="where; else FASTCONV_DATA_DIR")
 
 
 def _add_summary(commands: _Group) -> None:
     parser = _command(commands, "summary", "print the layers of a model", "resnet20", computes=False)
     parser.add_argument("model", choices=MODELS)
     parser.add_argument(
-        "--input-shape", type=_side, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
+        "--input-shape", type=side, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
     )
 
 
@@ -289,22 +287,22 @@ def _add_explain(commands: _Group) -> None:
         "keras_cnn --batch-size 1 --backend numpy",
     )
     parser.add_argument("model", choices=MODELS)
-    parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
+    parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
 
 
 def _add_warmup(commands: _Group) -> None:
     text = "compile the kernels that models need and keep them on disk"
     parser = _command(commands, "warmup", text, "", "resnet20 --target sm_90")
     # Not `choices`: argparse would hold the default, a list, against them.
-    parser.add_argument("models", nargs="*", type=_model, default=list(WARMED), metavar="MODEL")
-    parser.add_argument("--batch-size", type=_positive, default=128, metavar="N", help="choices depend on it")
+    parser.add_argument("models", nargs="*", type=model, default=list(WARMED), metavar="MODEL")
+    parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
     group = parser.add_argument_group("CUDA kernels ahead, on a machine with or without a GPU")
     group.add_argument(
         "--target",
         metavar="NAME",
         help="sm_80, sm_90, ...: compile for these GPUs, for one precision or all",
     )
-    group.add_argument("--jobs", type=_positive, metavar="N", help="compile N at a time; default one for each CPU")
+    group.add_argument("--jobs", type=positive, metavar="N", help="compile N at a time; default one for each CPU")
 
 
 def _add_gradcheck(commands: _Group) -> None:
@@ -316,68 +314,3 @@ def _add_gradcheck(commands: _Group) -> None:
         "--backend numpy --seed 1",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the inputs")
-
-
-def _name_or_setting(kind: str) -> Callable[[str], str | tuple[str, Any]]:
-    def read(text: str) -> str | tuple[str, Any]:
-        key, equals, value = text.partition("=")
-        if equals and key.isidentifier():
-            return key, toml.value(value)
-        try:
-            return named.canonical(kind, text)
-        except ArgumentError as error:
-            raise argparse.ArgumentTypeError(str(error).partition(": ")[2]) from error
-
-    return read
-
-
-def _place(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or "." not in key or not all(key.split(".")):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: TABLE.SETTING=VALUE, such as optimizer.eps=1e-6")
-    return key, toml.value(value)
-
-
-def _model(text: str) -> str:
-    if text not in MODELS:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: {', '.join(MODELS)}")
-    return text
-
-
-def _path(text: str) -> str:
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a path")
-    return text
-
-
-def _positive(text: str) -> int:
-    return _whole(text, 1)
-
-
-def _side(text: str) -> int:
-    return _whole(text, 1, 2**16)
-
-
-def _not_negative(text: str) -> int:
-    return _whole(text, 0)
-
-
-def _whole(text: str, minimum: int, maximum: int = 2**31 - 1) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = minimum - 1
-    if not minimum <= number <= maximum:
-        shown = text if len(text) < 40 else f"{text[:40]}..."
-        raise argparse.ArgumentTypeError(f"got {shown!r}; allowed: a whole number from {minimum} to {maximum}")
-    return number
-
-
-def _above_zero(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a number above 0")
-    return number

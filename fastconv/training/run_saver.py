@@ -58,8 +58,8 @@ class RunSaver(Callback):
                 path for path in (folder.environment_file, folder.recipe_file, folder.log) if not path.exists()
             ]
             with self._told("before the first step"):
-                folder.write_log(trainer.history)
                 self._begin(trainer)
+                folder.write_log(trainer.history)
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         """Write the state, if it is time; at the end of an epoch there is a better one soon."""
@@ -93,10 +93,11 @@ class RunSaver(Callback):
             self._new = []
 
     def _begin(self, trainer: Training) -> None:
+        """Write the recipe, first of all: it makes the folder one of a run. Then what it runs with."""
         folder = self._folder
         sessions = folder.read_environment()["sessions"] if folder.environment_file.exists() else []
-        folder.write_environment(self._data, [*sessions, {"first_save": trainer.step, **environment()}])
         folder.write_recipe(self._recipe)
+        folder.write_environment(self._data, [*sessions, {"first_save": trainer.step, **environment()}])
         self._begun = True
 
     @contextmanager

@@ -87,9 +87,11 @@ def outcome(folder):
 def assert_whole(folder):
     """Whatever is there can be read."""
     files = RunFolder(folder)
-    if files.recipe_file.exists():
+    if files.holds_run():
         RunFolder.open(folder)
+    if files.environment_file.exists() or files.checkpoint.exists():
         files.read_environment()
+    if files.log.exists() or files.checkpoint.exists():
         files.read_log()
     for path, kind in ((files.weights, "weights"), (files.checkpoint, "training state")):
         if path.exists():

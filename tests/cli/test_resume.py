@@ -6,8 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from fastconv.cli import main
-from fastconv.training import Callback, History, Trainer
+from fastconv.training import Callback, History, Trainer, run_folder
 from fastconv.training.run_folder import RunFolder, owned
+from fastconv.training.run_saver import RunSaver
 
 from .commands import SMALL, TINY, fails, files_of, history_of, weights_of, write_cifar10
 
@@ -85,6 +86,29 @@ def test_a_run_that_was_killed_before_its_first_state_begins_anew(trained, tmp_p
     assert main(["resume", "run"]) == 0
     assert "resumed   from the beginning\n" in capsys.readouterr().out
     assert weights_of("run") == want
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+def test_a_run_that_was_killed_at_its_very_beginning_begins_anew(monkeypatch, run_files, tmp_path, count):
+    """A kill behind each of the first files: none leads to a folder that can be neither resumed nor begun."""
+    write, written = run_folder.write_atomically, []
+
+    def write_some(path, data):
+        if len(written) == count:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder, "write_atomically", write_some)
+        patch.setattr(Trainer, "_train_epoch", lambda *_: write_some("weights", b""))
+        patch.setattr(RunSaver, "on_train_end", lambda *_: None)  # a process that was killed takes nothing away
+        assert main(["train", *SMALL, "--output", "run"]) == 130
+    again = ["resume", "run"] if count else ["train", *SMALL, "--output", "run"]
+    assert main(again) == 0
+    (tmp_path / "want").mkdir()
+    (tmp_path / "want/weights.safetensors").write_bytes(run_files["weights.safetensors"])
+    assert weights_of("run") == weights_of("want")
 
 
 def test_a_run_that_is_over_stays_as_it_is(trained, tmp_path, capsys):
