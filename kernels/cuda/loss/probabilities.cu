@@ -3,7 +3,7 @@
 using T = ELEMENT;
 #include "warps.cuh"
 
-extern "C" __global__ void __launch_bounds__(128) softmax_rows(const T* x, T* out, long long rows, int classes) {
+extern "C" __global__ void __launch_bounds__(128, 8) softmax_rows(const T* x, T* out, long long rows, int classes) {
     const long long row = row_of_warp();
     if (row >= rows) return;  // a whole warp
     const int lane = threadIdx.x % WARP;
@@ -19,7 +19,7 @@ extern "C" __global__ void __launch_bounds__(128) softmax_rows(const T* x, T* ou
     for (int k = lane; k < classes; k += WARP) out[row * classes + k] = (T)(exp(values[k] - largest) / total);
 }
 
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 8)
     softmax_gradient(const T* grad, const T* y, T* out, long long rows, int classes) {
     const long long row = row_of_warp();
     if (row >= rows) return;  // a whole warp

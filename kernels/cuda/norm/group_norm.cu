@@ -42,7 +42,7 @@ __device__ inline double sum_over_block(double mine, double* shared) {
     return total;
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     group_norm_images(const T* x, const T* gamma, const T* beta, T* out, T* mean, T* rest, T* rstd, int groups,
                       int pixels, int channels, double eps) {
     __shared__ double shared[256];
@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(256)
     });
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     group_norm_gradient(const T* grad, const T* x, const T* gamma, const T* mean, const T* rest, const T* rstd,
                         double* sums, double* products, T* out, int groups, int pixels, int channels) {
     __shared__ double shared[256];
@@ -108,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // The gradients of gamma and beta: over the images, in order; a thread a channel.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     sum_images(const double* sums, const double* products, T* grad_gamma, T* grad_beta, int images, int channels) {
     const int c = blockIdx.x * blockDim.x + threadIdx.x;
     if (c >= channels) return;

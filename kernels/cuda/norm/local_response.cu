@@ -26,7 +26,7 @@ struct Setting {
     }
 };
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     local_response_norm_rows(const T* x, T* out, long long rows, int channels, int low, int high, int quarters,
                              T factor, T k, double beta) {
     const Setting setting = {channels, low, high, quarters, factor, k, beta};
@@ -39,7 +39,7 @@ extern "C" __global__ void __launch_bounds__(256)
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
     local_response_norm_gradient(const T* grad, const T* x, T* out, long long rows, int channels, int low, int high,
                                  int quarters, T factor, T k, double beta) {
     extern __shared__ __align__(16) char memory[];
