@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
 DATASETS = tuple(SOURCES)
-OPTIMIZERS = tuple(sorted(UPDATE_RULES))
+OPTIMIZERS = tuple(sorted(name for name, rule in UPDATE_RULES.items() if rule.optimizes))
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 
 
