@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
     _add_resume(commands)
+    _add_lr_find(commands)
     _add_evaluate(commands)
     _add_predict(commands)
     _add_data_command(commands)
@@ -87,7 +88,7 @@ def _command(
 
 def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
     def run(options: argparse.Namespace) -> int:
-        code: int = importlib.import_module(f"fastconv.cli.{command}").run(options)
+        code: int = importlib.import_module(f"fastconv.cli.{command.replace('-', '_')}").run(options)
         return code
 
     return run
@@ -167,6 +168,22 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "--set", type=place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
     )
     _add_saving(parser)
+
+
+def _add_lr_find(commands: _Group) -> None:
+    parser = _command(
+        commands,
+        "lr-find",
+        "raise the learning rate from step to step, and tell which ones are of use",
+        "",
+        "--model resnet20 --optimizer SGD momentum=0.9",
+        "runs/first/run.toml --steps 200",
+    )
+    _add_recipe(parser)
+    group = parser.add_argument_group("rates")
+    group.add_argument("--low", type=above_zero, default=1e-7, metavar="RATE", help="the first one")
+    group.add_argument("--high", type=above_zero, default=10.0, metavar="RATE", help="the last one")
+    group.add_argument("--steps", type=positive, default=100, metavar="N", help="how many")
 
 
 def _add_named(group: _Group, kind: str, *, several: bool = False) -> None:

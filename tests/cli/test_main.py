@@ -22,6 +22,7 @@ NUMPY = ("--backend", "numpy")
 COMMANDS = {
     "train": ("train", *TINY, "--output", "new"),
     "resume": ("resume", "run", "--epochs", "3", *NUMPY),
+    "lr-find": ("lr-find", *TINY, "--steps", "5"),
     "evaluate": ("evaluate", "run/weights.safetensors", "--limit", "10", *NUMPY),
     "predict": ("predict", "run/weights.safetensors", "--limit", "3", *NUMPY),
     "data": ("data", "list"),

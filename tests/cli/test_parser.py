@@ -8,7 +8,19 @@ from fastconv.cli import main
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.parser import build_parser
 
-COMMANDS = ("train", "resume", "evaluate", "predict", "data", "summary", "explain", "warmup", "info", "gradcheck")
+COMMANDS = (
+    "train",
+    "resume",
+    "lr-find",
+    "evaluate",
+    "predict",
+    "data",
+    "summary",
+    "explain",
+    "warmup",
+    "info",
+    "gradcheck",
+)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,9 @@ using T = ELEMENT;
 #include "vector.cuh"
 #include "map.cuh"
 
+// Of the rules with most numbers, as double: 64 registers a thread would not do.
+constexpr int BLOCKS = sizeof(T) == 4 ? 4 : 3;
+
 // For each element: parameter = rule(parameter, grad, state), which changes its state too. The arrays of a state that
 // the settings do not need are null.
 template <int STATES, class Rule> struct Update {
@@ -157,7 +160,7 @@ struct RmsProp {
 };
 
 // `mean` is null unless it is centred, `velocity` without momentum.
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     rmsprop_update(T* parameter, const T* grad, T* square, T* mean, T* velocity, const double* lr,
                    const long long* step, const long long* pieces, long long count, long long n, double alpha,
                    double eps, double momentum, int centered, double decay, double l1) {
@@ -207,7 +210,7 @@ struct Adam {
 };
 
 // `highest` is null without amsgrad.
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     adam_update(T* parameter, const T* grad, T* m, T* v, T* highest, const double* lr, const long long* step,
                 const long long* pieces, long long count, long long n, double beta1, double beta2, double eps,
                 double decay, int amsgrad, double l1) {
@@ -216,7 +219,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     update({pieces, count}, n, Update<3, Adam>{parameter, grad, {m, v, highest}, rule});
 }
 
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     adamw_update(T* parameter, const T* grad, T* m, T* v, T* highest, const double* lr, const long long* step,
                  const long long* pieces, long long count, long long n, double beta1, double beta2, double eps,
                  double decay, int amsgrad) {
@@ -239,7 +242,7 @@ struct Nadam {
 };
 
 // One thread of each block multiplies mu_1 to mu_t, as far as 1 minus the product can tell it from zero.
-extern "C" __global__ void __launch_bounds__(256, 4)
+extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     nadam_update(T* parameter, const T* grad, T* m, T* v, const double* lr, const long long* step,
                  const long long* pieces, long long count, long long n, double beta1, double beta2, double eps,
                  double decay, double momentum_decay, int decoupled, double l1) {

@@ -1,0 +1,39 @@
+"""``fastconv lr-find``: which learning rates are of use for a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+from fastconv._console import make_table, print_table
+from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.recipes import recipe_of
+from fastconv.cli.running import computing, load_data
+from fastconv.training import find_learning_rate
+from fastconv.training.recipe import Recipe
+
+_ROWS = 20
+_ANY_RATE = 1e-3  # the test sets each step's own
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the loss at rising rates, and two rates to begin with; nothing is written."""
+    options.lr = options.lr or _ANY_RATE
+    recipe = Recipe.of({**recipe_of(options).tables, "callbacks": []})
+    apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))
+    train, _ = load_data(recipe)
+    model = recipe.make_model(train.images.shape[1:], len(train.class_names))
+    loader = recipe.make_loader(train)
+    trainer = recipe.make_trainer(model, len(loader), ())
+    found = find_learning_rate(trainer, loader, options.low, options.high, options.steps)
+    table = make_table("rate", "loss", "smoothed", right=("rate", "loss", "smoothed"))
+    for i in range(0, len(found.rates), -(-len(found.rates) // _ROWS)):
+        table.add_row(f"{found.rates[i]:.2e}", f"{found.losses[i]:.4f}", f"{found.smoothed[i]:.4f}")
+    print_table(table)
+    if found.diverged:
+        print(f"it diverged at {found.rates[-1]:.2e}")
+    if found.suggestion is None:
+        print("the loss never fell: no rate to begin with (try more --steps, or another --low)")
+    else:
+        print(f"steepest fall      --lr {found.suggestion.steepest:.1e}")
+        print(f"tenth of the least --lr {found.suggestion.tenth_of_minimum:.1e}")
+    return 0
