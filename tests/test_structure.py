@@ -20,7 +20,7 @@ FLOORS = (
     ("_shapes", "_attributes", "_files", "_console"),
     ("backends",),
     ("_validate", "algorithm", "precision", "random"),
-    ("functional", "_activations", "_convolution", "_pooling"),
+    ("functional", "_activations", "_conv_transpose", "_convolution", "_pooling"),
     ("nn",),
     ("losses", "metrics", "optim", "data", "models"),
     ("plot",),
@@ -31,7 +31,7 @@ FLOORS = (
     ("__main__",),
 )
 # Files that are one room in several parts.
-_TOGETHER = ({"functional", "_activations", "_convolution", "_pooling"}, {"testing", "_gradcheck"})
+_TOGETHER = ({"functional", "_activations", "_conv_transpose", "_convolution", "_pooling"}, {"testing", "_gradcheck"})
 
 # What reaches kernels without a backend between. What no longer does must go from here.
 REACHES_OVER_THE_CONTRACT = {"fastconv.cli.warmup"}
