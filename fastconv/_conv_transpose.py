@@ -85,7 +85,7 @@ def conv_transpose2d(
     x : (N, P, Q, C) array
     weight : (R, S, K // groups, C) array
         In the layout of the convolution from the K channels of y to the C of x. PyTorch's, (C, K // groups, R, S), is
-        ``weight.transpose(2, 3, 1, 0)`` of it.
+        ``weight.transpose(3, 2, 0, 1)`` of it.
     bias : (K,) array or None
     output_padding : int or (h, w)
         Rows and columns more at the end, less than the stride.

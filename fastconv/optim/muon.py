@@ -13,7 +13,8 @@ from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.groups import Group, Trained
-from fastconv.optim.optimizer import Optimizer, trained
+from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.regions import trained
 from fastconv.precision import get_precision
 
 _MOMENTUM = UPDATE_RULES["muon_momentum"]

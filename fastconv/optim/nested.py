@@ -12,8 +12,8 @@ from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group
-from fastconv.optim.optimizer import Optimizer, trained
-from fastconv.optim.regions import Region, regions
+from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.regions import Region, regions, trained
 
 
 class Nested(Optimizer):
@@ -180,11 +180,8 @@ class Nested(Optimizer):
 
     def snapshot(self) -> Snapshot:
         """Return the present values of the arrays of state."""
-        inner = [array for o in self.optimizers for array in (o._done, *o._all_state_arrays())]
+        inner = [array for o in self.optimizers for array in (o._done, *all_state_arrays(o))]
         return Snapshot(self.backend, [*self._state_arrays(), *inner])
-
-    def _all_state_arrays(self) -> list[Array]:
-        return [*self._state_arrays(), *(array for o in self.optimizers for array in o._all_state_arrays())]
 
     def __repr__(self) -> str:
         own = "".join(f", {name}={value}" for name, value in self.own_settings().items())
@@ -207,6 +204,12 @@ class Nested(Optimizer):
         array = self.backend.empty(region.data.shape, region.data.dtype)
         self.backend.copy(region.data, out=array)
         return array
+
+
+def all_state_arrays(optimizer: Optimizer) -> list[Array]:
+    """Return the arrays of state of an optimizer, and of those within it."""
+    inner = optimizer.optimizers if isinstance(optimizer, Nested) else ()
+    return [*optimizer._state_arrays(), *(array for each in inner for array in all_state_arrays(each))]
 
 
 class Combined(Nested):

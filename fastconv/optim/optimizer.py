@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,14 +11,14 @@ from fastconv import _validate as validate
 from fastconv._attributes import Declared, settings_of
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.errors import CheckpointError
 from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import Update, UpdateRule
 from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.parameter import Parameter
-from fastconv.nn.core.undo import Snapshot
+from fastconv.nn.core.undo import Snapshot, kept_unless_done
 from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
-from fastconv.optim.regions import Region, regions
+from fastconv.optim.regions import Region, check_tensors, check_trained, regions, trained
 from fastconv.precision import get_precision
 
 _PLACES = frozenset(  # see _settle
@@ -160,17 +160,10 @@ class Optimizer(Declared):
         """Count a step and do it by `change`, which calls `update` or repeats it: both or neither.
 
         Whether it was done is written by its last kernel, so an interrupt just behind it is told from one just before.
-
-        Returns
-        -------
-        What `change` does: False if it did nothing, and the step is not counted.
+        Return what `change` does: False if it did nothing, and the step is not counted.
         """
         self._heed_frozen()
-        if all(self._frozen):
-            raise ArgumentError(
-                f"parameters: got {len(self.parameters)}, all of them frozen; allowed: at least one that is not"
-                " (layer.unfreeze() lets those of a layer be trained)"
-            )
+        check_trained(self._frozen)
         return self._apply(change)
 
     def _apply(self, change: Callable[[], bool]) -> bool:
@@ -220,11 +213,8 @@ class Optimizer(Declared):
         return [self._done, *self._state_arrays(), *(region.data for region in self._regions)]
 
     def _state_arrays(self) -> list[Array]:
+        """Return its own arrays of state."""
         return [array for state in self._states for array in state.values()]
-
-    def _all_state_arrays(self) -> list[Array]:
-        """Return the arrays of state, those of optimizers within it too."""
-        return self._state_arrays()
 
     @property
     def rate_array(self) -> Array:
@@ -280,17 +270,13 @@ class Optimizer(Declared):
 
     def _guarded_update(self) -> bool:
         """Do `update`, or put back what it had changed when it was interrupted."""
-        before = Snapshot(self.backend, self.changed())
-        try:
+        with kept_unless_done(self.backend, self.changed()):
             self.update()
-        except BaseException:
-            before.put_back()
-            raise
         return True
 
     def __repr__(self) -> str:
-        own = {name: value for name, value in (self.settings() or {}).items() if name != "groups"}
-        numbers = ", ".join(f"{name}={value}" for name, value in {"lr": self.lr, **own}.items())
+        own = {"lr": self.lr, **(self.settings() or {})}
+        numbers = ", ".join(f"{name}={value}" for name, value in own.items() if name != "groups")
         return f"{type(self).__name__}({len(self.parameters)} parameters, {numbers}{group_repr(self.groups)})"
 
     def zero_grad(self) -> None:
@@ -364,10 +350,8 @@ class Optimizer(Declared):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle what decides the next step; the parameters are copied with their model."""
-        kept = {name: value for name, value in vars(self).items() if name not in _PLACES}
-        kept["_states"] = [
-            {name: np.array(self.backend.to_numpy(array)) for name, array in state.items()} for state in self._states
-        ]
+        kept, copied = {name: value for name, value in vars(self).items() if name not in _PLACES}, self.backend.to_numpy
+        kept["_states"] = [{name: copied(array).copy() for name, array in state.items()} for state in self._states]
         return kept
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -388,17 +372,7 @@ class Optimizer(Declared):
         if groups != len(self.groups):
             raise CheckpointError(f"state: got that of {groups} groups; allowed: that of {len(self.groups)}")
         wanted = {f"{name}/{parameter.name}": parameter for name, parameter, _ in self._views()}
-        tensors: Mapping[str, np.ndarray] = state["tensors"]
-        if set(tensors) != set(wanted):
-            odd = sorted(set(tensors) ^ set(wanted))
-            raise CheckpointError(f"state: got that of other parameters (such as {odd[0]}); allowed: that of these")
-        for key, parameter in wanted.items():
-            got, dtype = tensors[key], parameter.array.dtype
-            # A scalar's is a (1,) in older files.
-            if got.shape not in (parameter.shape, parameter.shape or (1,)) or got.dtype != dtype:
-                raise CheckpointError(
-                    f"state: got {got.dtype} {got.shape} for {key}; allowed: {dtype} {parameter.shape}"
-                )
+        check_tensors(state["tensors"], wanted)
 
     def _views(self) -> list[tuple[str, Parameter, Array]]:
         """Return the name of the state, the parameter, and its part of the state."""
@@ -416,20 +390,11 @@ class Optimizer(Declared):
         return [{name: self._first(name, region) for name in self.state_names} for region in self._regions]
 
     def _first(self, name: str, region: Region) -> Array:
-        array = self.backend.empty(region.data.shape, region.data.dtype)
-        self.backend.fill(0.0, out=array)
         initial = dict(self.rule.initial).get(name) if hasattr(type(self), "rule") else None
-        if initial is not None:
-            for group in self.groups:
-                for begin, end in region.ranges(group.parameters):
-                    self.backend.fill(self.settings_in(group)[initial.name], out=array[begin:end])
-        return array
+        if initial is None:
+            return region.filled([])
+        return region.filled([(group.parameters, self.settings_in(group)[initial.name]) for group in self.groups])
 
     def _check_home(self) -> None:
         for region in self._regions:
             region.check_home(self.backend)
-
-
-def trained(parameters: Iterable[Parameter]) -> list[Parameter]:
-    """Return those that are not frozen."""
-    return [parameter for parameter in parameters if not parameter.is_frozen]

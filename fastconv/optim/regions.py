@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, BackendMismatchError
+from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.kernels.update_rules import PIECE_ELEMENTS
 from fastconv.nn.core.parameter import Arena, Parameter, runs
 
@@ -51,6 +51,15 @@ class Region:
         cut = [(i, min(i + PIECE_ELEMENTS, end)) for begin, end in ranges for i in range(begin, end, PIECE_ELEMENTS)]
         return self.arena.backend.asarray(np.array(cut, np.int64).reshape(-1, 2))
 
+    def filled(self, values: Iterable[tuple[Iterable[Parameter], float]]) -> Array:
+        """Return an array as large: zeros, but for each of these values where its parameters lie."""
+        backend, array = self.arena.backend, self.arena.backend.empty(self.data.shape, self.data.dtype)
+        backend.fill(0.0, out=array)
+        for parameters, value in values:
+            for begin, end in self.ranges(parameters):
+                backend.fill(value, out=array[begin:end])
+        return array
+
     def check_home(self, backend: Backend) -> None:
         """Refuse to go on where its parameters live elsewhere by now."""
         for parameter in self.parameters:
@@ -84,3 +93,29 @@ def _regions(parameters: Sequence[Parameter]) -> Iterator[Region]:
         begin, end = min(p.offset for p in mine), max(p.offset + p.size for p in mine)
         grad: Array = arena.grad
         yield Region(mine, arena, begin, arena.data[begin:end], grad[begin:end])
+
+
+def trained(parameters: Iterable[Parameter]) -> list[Parameter]:
+    """Return those that are not frozen."""
+    return [parameter for parameter in parameters if not parameter.is_frozen]
+
+
+def check_trained(frozen: Sequence[bool]) -> None:
+    """Refuse to do steps where everything is frozen."""
+    if all(frozen):
+        raise ArgumentError(
+            f"parameters: got {len(frozen)}, all of them frozen; allowed: at least one that is not (layer.unfreeze()"
+            " lets those of a layer be trained)"
+        )
+
+
+def check_tensors(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Parameter]) -> None:
+    """Refuse arrays of state that are not, name by name, as large as the parameters and of their type."""
+    if set(tensors) != set(wanted):
+        odd = sorted(set(tensors) ^ set(wanted))
+        raise CheckpointError(f"state: got that of other parameters (such as {odd[0]}); allowed: that of these")
+    for key, parameter in wanted.items():
+        got, dtype = tensors[key], parameter.array.dtype
+        # A scalar's is a (1,) in older files.
+        if got.shape not in (parameter.shape, parameter.shape or (1,)) or got.dtype != dtype:
+            raise CheckpointError(f"state: got {got.dtype} {got.shape} for {key}; allowed: {dtype} {parameter.shape}")

@@ -8,7 +8,8 @@ that was prepared before passes for one of the present values.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fastconv.backends.contract.backend import Backend
@@ -41,6 +42,17 @@ class Snapshot:
         """Give the arrays these values again."""
         for array, kept in self.kept:
             self._backend.copy(kept, out=array)
+
+
+@contextmanager
+def kept_unless_done(backend: Backend, arrays: Iterable[Array]) -> Iterator[None]:
+    """Give arrays their values back if what is done within ends by an exception."""
+    before = Snapshot(backend, arrays)
+    try:
+        yield
+    except BaseException:
+        before.put_back()
+        raise
 
 
 def arenas_of(tensors: Iterable[Buffer]) -> list[Array]:
