@@ -12,14 +12,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
 
 import numpy as np
 
 from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.errors import ArgumentError
+
+_Result = TypeVar("_Result")
 
 _OUTSIDE = 2**32 - 1  # the step of draws outside of any stream
 
@@ -72,14 +75,23 @@ def stream(seed: int, step: int | Array) -> Iterator[None]:
 
     `step` may be a (1,) int64 array of the backend that draws, for what is captured; see `RandomKey`.
     """
-    if not hasattr(step, "reshape"):
-        step = operator.index(step) % 2**32
-    new, outer = _Stream(checked_seed(seed), step), _current.get()
+    new, outer = _opened(seed, step), _current.get()
     try:
         _current.set(new)
         yield
     finally:
         _current.set(outer)
+
+
+def in_stream(seed: int, step: int | Array, function: Callable[[], _Result]) -> _Result:
+    """Call `function` within such a stream, which is closed behind it whatever interrupts it, wherever."""
+    context = copy_context()
+    context.run(_current.set, _opened(seed, step))
+    return context.run(function)
+
+
+def _opened(seed: int, step: int | Array) -> _Stream:
+    return _Stream(checked_seed(seed), step if hasattr(step, "reshape") else operator.index(step) % 2**32)
 
 
 def next_key() -> RandomKey:

@@ -16,7 +16,7 @@ from benchmarks.digest.comparison import compare
 from benchmarks.digest.contract import Insisting, contract_cases
 from benchmarks.digest.functions import convolutions, functions
 from benchmarks.digest.hashing import compute, digest
-from benchmarks.digest.nets import all_models, every_layer
+from benchmarks.digest.nets import all_models, every_layer, layers_of_few
 from fastconv.kernels.pointwise import POINTWISE
 from tests.copied_tree import ROOT
 
@@ -82,7 +82,7 @@ def test_every_public_function_and_layer_is_asked() -> None:
         patch.setattr(asked, "convolutions", lambda: list(convolutions())[:1])
         functions("numpy", ["default"], [1])
     assert called >= set(fc.functional.__all__) - {"dropout"}
-    layers = {type(layer) for make in (every_layer, all_models()["lenet5"]) for layer in make().walk()}
+    layers = {type(layer) for make in (every_layer, layers_of_few, all_models()["lenet5"]) for layer in make().walk()}
     public = {value for value in vars(fc.nn).values() if isinstance(value, type) and issubclass(value, fc.nn.Layer)}
     pointwise = {getattr(fc.nn, function.layer) for function in POINTWISE.values()}  # asked one by one in the functions
     others = {layer.__name__ for layer in public - layers - pointwise}

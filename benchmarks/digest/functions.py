@@ -77,6 +77,10 @@ def _functions(dtype: np.dtype[Any]) -> Digests:
         x, weight, bias, grad = draw(n, c), draw(c, k), draw(k), draw(n, k)
         note(f"dense {n}", F.dense(x, weight, bias), F.dense_backward_input(grad, weight))
         note(f"dense_backward_weight {n}", F.dense_backward_weight(grad, x), F.dense_backward_bias(grad))
+    x, weight = draw(2, 5, 4, 16), draw(3, 2, 6, 16)
+    for stride, more in ((1, 0), (2, 1), ((3, 2), (2, 0))):
+        y = F.conv_transpose2d(x, weight, draw(6), stride=stride, output_padding=more)
+        note(f"conv_transpose2d {stride}", y)
     _pooling(draw, note)
     _others(draw, note, rng)
     return found

@@ -32,10 +32,28 @@ def every_layer() -> nn.Layer:
     ).build((36, 33, 3), seed=SEED)
 
 
+def layers_of_few() -> nn.Layer:
+    """Return a net with the layers that few networks have."""
+    graph = nn.Graph(
+        {
+            "left": (nn.Conv2d(6, 1), "input"),
+            "right": (nn.AvgPool2d(2), "input"),
+            "up": (nn.Upsample(2), "right"),
+            "both": ("concatenate", "left", "up"),
+        },
+        outputs="both",
+    )
+    return nn.Sequential(
+        *(nn.DepthwiseConv2d(3, 2, padding=1), nn.LocalResponseNorm(3), nn.PReLU(), nn.Conv2d(8, 3, padding=1)),
+        *(nn.GroupNorm(4), nn.ConvTranspose2d(6, 3, stride=2, padding=1, output_padding=1), graph, nn.Maxout(2)),
+        *(nn.AdaptiveAvgPool2d(3), nn.Flatten(), nn.Dense(10), nn.Softmax()),
+    ).build((9, 10, 3), seed=SEED)
+
+
 def all_models() -> dict[str, Callable[[], nn.Layer]]:
     """Return what makes each kind of model, built with one seed."""
     made = {name: (lambda name=name: getattr(models, name)(seed=SEED)) for name in MODELS}
-    return {"every_layer": every_layer, **made}
+    return {"every_layer": every_layer, "layers_of_few": layers_of_few, **made}
 
 
 def _optimizers() -> dict[str, Callable[[Any], Any]]:

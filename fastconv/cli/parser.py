@@ -229,7 +229,7 @@ def _add_weights(parser: argparse.ArgumentParser) -> _Group:
     parser.add_argument(
         "weights", type=path, metavar="RUN", help="the folder of a run, or the weights.safetensors in it"
     )
-    parser.add_argument("--model", choices=MODELS, help="only if the file does not name its model")
+    parser.add_argument("--model", choices=MODELS, metavar="MODEL", help="only if the file does not name its model")
     parser.add_argument("--batch-size", type=positive, default=256, metavar="N")
     group = _add_data(parser)
     _add_own_images(group)
@@ -289,7 +289,7 @@ def _add_data_command(commands: _Group) -> None:
 
 def _add_summary(commands: _Group) -> None:
     parser = _command(commands, "summary", "print the layers of a model", "resnet20", computes=False)
-    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
     parser.add_argument(
         "--input-shape", type=side, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
     )
@@ -303,7 +303,7 @@ def _add_explain(commands: _Group) -> None:
         "resnet20",
         "keras_cnn --batch-size 1 --backend numpy",
     )
-    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
     parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
 
 

@@ -49,6 +49,7 @@ class Resumable(Protocol):
 KIND = "training state"
 _COUNTERS = ("step", "epoch", "seed", "stop")
 _PACKED = ("optimizer", "parts", "position")
+_SAVER = "saver"  # a callback that writes files: without it training goes on the same way
 _TENSOR = "$tensor"  # stands in the place of an array, with its name in the file
 
 
@@ -85,7 +86,7 @@ def read_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
     except CheckpointError as error:
         raise CheckpointError(f"path: got {file!r}, which does not fit the optimizer; {error}") from error
     parts = _parts_of(trainer)
-    missing = [name for name in states if name not in parts]
+    missing = [name for name in states if name not in parts and not name.startswith(_SAVER)]
     if missing:
         raise CheckpointError(
             f"path: got {file!r}, with the state of a {missing[0]}; allowed: that of what the trainer has,"
@@ -96,7 +97,10 @@ def read_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
         Position(totals, position["batches"]).load_state_dict(position)
     values["history"] = History({name: list(numbers) for name, numbers in metadata["history"].items()})
     values["position"] = position
-    stated = [(trainer.optimizer, optimizer), *((parts[name], state) for name, state in states.items())]
+    stated = [
+        (trainer.optimizer, optimizer),
+        *((parts[name], state) for name, state in states.items() if name in parts),
+    ]
     _take(trainer, weights, metadata.get("frozen", ()), stated, values)
 
 
@@ -137,7 +141,7 @@ def _parts_of(trainer: Resumable) -> dict[str, Any]:
     for kind, members in (("schedule", (trainer.schedule,)), ("callback", trainer.callbacks)):
         for part in members:
             if hasattr(part, "state_dict") and hasattr(part, "load_state_dict"):
-                name = f"{kind} {type(part).__name__}"
+                name = f"{_SAVER if getattr(part, 'saves', False) else kind} {type(part).__name__}"
                 count = sum(other.split(" no. ")[0] == name for other in found)
                 found[f"{name} no. {count + 1}" if count else name] = part
     return found

@@ -69,16 +69,21 @@ def train_step(
         Of the step, for dropout; the value of an array counts when a captured step is replayed.
     """
     updates, begun = optimizer.steps, False
+
+    def passes() -> Done:
+        nonlocal begun
+        for value, predictions, gradient, context in _forward(model, loss, batch, settings.accumulate):
+            if not begun:
+                begun = True
+                for parameter in parameters:
+                    parameter.zero_grad()
+            model.backward(gradient, context, needs_input_grad=False)
+            done = Done(value, predictions)
+            del gradient, context  # their memory is free for the next piece
+        return done
+
     try:
-        with random.stream(settings.seed, number):
-            for value, predictions, gradient, context in _forward(model, loss, batch, settings.accumulate):
-                if not begun:
-                    begun = True
-                    for parameter in parameters:
-                        parameter.zero_grad()
-                model.backward(gradient, context, needs_input_grad=False)
-                done = Done(value, predictions)
-                del gradient, context  # their memory is free for the next piece
+        done = random.in_stream(settings.seed, number, passes)
         trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
         if settings.clip is not None and trained:
             done = done._replace(squares=settings.clip.apply(model.backend, trained))

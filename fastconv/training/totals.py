@@ -65,6 +65,7 @@ class Totals:
         return {
             "losses": np.concatenate(losses)[: len(self._images)] if losses else np.zeros(0),
             "images": np.array(self._images, np.int64),
+            "weights": self._counts(),
             "sums": {
                 metric.name: np.array(self._backend.to_numpy(self._sums[metric.sums]))
                 for metric in self._metrics
@@ -86,15 +87,19 @@ class Totals:
         for chunk, begin in zip(self._losses, range(0, len(losses), _CHUNK), strict=True):
             part = losses[begin : begin + _CHUNK]
             backend.copy(backend.asarray(part), out=chunk[: len(part)])
-        self._images = state["images"].tolist()
+        self._images, self._weights = state["images"].tolist(), state["weights"].tolist()
         self._sums = {metrics[name].sums: backend.asarray(array) for name, array in state["sums"].items()}
+
+    def _counts(self) -> np.ndarray:
+        """Return the sum of weights of each batch."""
+        return np.array([float(self._backend.to_numpy(w)[0]) if hasattr(w, "shape") else w for w in self._weights])
 
     def means(self) -> dict[str, Any]:
         """Return the mean loss, NaN of no images, and the metrics that there are; waits for the device."""
         images = self.images
         if not images:
             return {"loss": math.nan}
-        counts = np.array([float(self._backend.to_numpy(w)[0]) if hasattr(w, "shape") else w for w in self._weights])
+        counts = self._counts()
         losses = np.concatenate([self._backend.to_numpy(chunk) for chunk in self._losses])[: len(counts)]
         losses, shares = losses[counts > 0].astype(np.float64), counts[counts > 0]
         with np.errstate(all="ignore"):  # a loss that is not finite makes a mean that is not

@@ -111,7 +111,8 @@ def test_what_is_not_given_comes_from_the_recipe(tmp_path, monkeypatch, fitted, 
 
 def test_sgd_has_the_momentum_of_nesterov(fitted):
     assert main(["train", *SMALL, "--optimizer", "sgd", "--lr", "0.1"]) == 0
-    assert fitted["trainer"].optimizer.settings() == {"momentum": 0.9, "nesterov": True, "weight_decay": 0.0}
+    settings = fitted["trainer"].optimizer.settings()
+    assert settings == {"momentum": 0.9, "dampening": 0.0, "nesterov": True, "weight_decay": 0.0, "l1": 0.0}
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])

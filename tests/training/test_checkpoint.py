@@ -242,7 +242,7 @@ def test_two_callbacks_of_a_class_have_a_state_each(rng, tmp_path):
         assert [callback.sum.tolist() for callback in second.callbacks] == [[1, 1], [2, 2]]
 
 
-@pytest.mark.parametrize("value", [{1: 2}, object(), {"a": {3, 4}}], ids=str)
+@pytest.mark.parametrize("value", [{1: 2}, object(), {"a": {3, 4}}], ids=["key", "object", "set"])
 def test_a_state_that_no_file_can_hold_is_named(rng, tmp_path, value):
     with fc.use_backend("numpy"):
         trainer = new_trainer()

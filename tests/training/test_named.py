@@ -39,7 +39,7 @@ def test_a_name_may_be_spelled_as_on_a_command_line(name):
     ("kind", "name", "nearest"),
     [
         ("optimizer", "adan", "Adam"),
-        ("model", "resnet-21", "resnet20"),
+        ("model", "lenet", "lenet5"),
         ("loss", "softmaxcrossentrpy", "SoftmaxCrossEntropy"),
     ],
 )
@@ -80,7 +80,7 @@ def test_what_a_class_refuses_is_said_with_its_name(kind, spec, message):
 
 def test_the_resolved_form_has_the_defaults_and_gives_the_same():
     spec = named.resolved("schedule", {"name": "cosine", "lr": 0.5})
-    assert spec == {"name": "Cosine", "lr": 0.5, "warmup_steps": 0, "final_lr": 0.0}
+    assert spec == {"name": "Cosine", "lr": 0.5, "warmup_steps": 0, "final_lr": 0.0, "by": "step"}
     assert named.resolved("schedule", spec) == spec
     assert named.build("schedule", spec, {"total_steps": 4}) == schedules.Cosine(0.5, 4)
 
@@ -96,7 +96,8 @@ def test_a_part_within_a_part_is_built_too(monkeypatch):
     if hasattr(schedules, "__all__"):
         monkeypatch.setattr(schedules, "__all__", [*schedules.__all__, "Wrapped"])
     spec = {"name": "wrapped", "schedule": {"name": "constant"}}
-    assert named.resolved("schedule", spec) == {"name": "Wrapped", "steps": 3, "schedule": {"name": "Constant"}}
+    inner = {"name": "Constant", "by": "step"}
+    assert named.resolved("schedule", spec) == {"name": "Wrapped", "steps": 3, "schedule": inner}
     made = named.build("schedule", spec, {"lr": 0.5})
     assert made.schedule == schedules.Constant(0.5)
 

@@ -1,6 +1,7 @@
 """Schedules within a run: by step, by epoch, by results; warnings, refusals, and going on in the middle."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -91,7 +92,6 @@ def test_what_cannot_be_followed_is_refused_before_the_first_step(rng):
     with fc.use_backend("numpy"):
         data = data_of(rng, 8)
         for schedule, message in (
-            (schedules.Warmup(schedules.Constant(0.1), 9), r"schedule: got Warmup\(.*warm-up ends at step 9"),
             (schedules.ReduceOnPlateau(0.1, "val_loss"), "monitor of ReduceOnPlateau: got 'val_loss'; allowed: 'loss'"),
             (lambda step: -0.1, "schedule: got -0.1; .*as the rate of step 0"),
             (lambda step: math.nan, "schedule: got nan"),
@@ -102,6 +102,17 @@ def test_what_cannot_be_followed_is_refused_before_the_first_step(rng):
                 trainer.fit(data, 2)
             assert trainer.step == 0
             assert_same_bits(weights(model), before)
+
+
+def test_a_warm_up_beyond_the_end_is_told_and_goes_on_in_the_next_call(rng):
+    with fc.use_backend("numpy"):
+        schedule, data = schedules.Warmup(schedules.Constant(0.1), 9), data_of(rng, 8)
+        trainer = trainer_of(model_of(), schedule=schedule)
+        with pytest.warns(UserWarning, match=r"schedule: got Warmup\(.*warm-up ends at step 9"):
+            trainer.fit(data, 2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            trainer.fit(data, 10)
 
 
 def test_functions_of_epochs_are_told_how():

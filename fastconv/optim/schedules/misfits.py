@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastconv.errors import ArgumentError
 from fastconv.optim.schedules.decays import Step
 from fastconv.optim.schedules.schedule import Schedule, one_of, unit_of
 
@@ -12,13 +11,8 @@ from fastconv.optim.schedules.schedule import Schedule, one_of, unit_of
 def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: int, *, epoch: int = 0) -> str:
     """Say why training for `epochs` more is not what a schedule was made for; "" if nothing is odd.
 
-    It begins at `step`, in `epoch`. Elsewhere schedules count epochs: fed with those, one that counts
-    steps ends in the first epochs.
-
-    Raises
-    ------
-    ArgumentError
-        The rate would still be warming up at the end.
+    It begins at `step`, in `epoch`. Elsewhere schedules count epochs: fed with those, one that counts steps ends in the
+    first epochs.
     """
     if schedule is None:
         return ""
@@ -26,9 +20,9 @@ def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: i
     stop = epoch + epochs if by == "epoch" else step + steps_per_epoch * epochs
     end, warm = getattr(schedule, "end", None), getattr(schedule, "warm", 0)
     if warm and warm >= stop:
-        raise ArgumentError(
-            f"schedule: got {schedule}, whose warm-up ends at {by} {warm}, and a training that ends at {by} {stop};"
-            f" allowed: a warm-up that ends before, or more epochs in one call of fit"
+        return (
+            f"{schedule}, whose warm-up ends at {by} {warm}, where training ends at {by} {stop}; allowed: a warm-up"
+            " that ends before, unless more calls of fit are to follow"
         )
     if end is not None and end < stop:
         wanted = f"total_steps={stop}" if hasattr(schedule, "total_steps") else f"an end at {by} {stop}"

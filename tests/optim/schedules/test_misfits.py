@@ -62,12 +62,11 @@ def test_a_run_that_is_taken_up_again_counts_from_where_it_was():
 
 @pytest.mark.parametrize(
     ("steps", "by", "message"),
-    [(40, "step", "ends at step 40, and a training that ends at step 40"), (4, "epoch", "at epoch 4, and")],
+    [(40, "step", "ends at step 40, where training ends at step 40"), (4, "epoch", "at epoch 4, where")],
 )
-def test_a_warm_up_longer_than_the_run_is_refused(steps, by, message):
+def test_a_warm_up_longer_than_the_run_is_told(steps, by, message):
     schedule = schedules.Warmup(schedules.Constant(0.1, by=by), steps)
-    with pytest.raises(ArgumentError, match=message):
-        schedules.misfit(schedule, 0, 10, 4)
+    assert message in schedules.misfit(schedule, 0, 10, 4)
     assert schedules.misfit(schedules.Warmup(schedules.Constant(0.1, by=by), steps - 1), 0, 10, 4) == ""
 
 

@@ -66,8 +66,8 @@ def test_a_callback_can_end_the_training_after_a_step(trainer_and_data):
     trainer = make(Stop())
     trainer.fit(data, 4, batch_size=4)
     assert (trainer.step, trainer.epoch, trainer.history.epochs, ended) == (5, 1, 1, [5])
-    trainer.fit(data, 1, batch_size=4)  # which begins anew
-    assert (trainer.step, trainer.epoch) == (8, 2)
+    trainer.fit(data, 1, batch_size=4)  # which goes on
+    assert (trainer.step, trainer.epoch) == (6, 2)
 
 
 def test_a_callback_without_a_state_has_an_empty_one():

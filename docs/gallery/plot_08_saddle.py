@@ -1,0 +1,48 @@
+"""
+Optimizers on a saddle
+======================
+
+Begin on the ridge of a saddle, a hair beside its crest: along the ridge it goes down to the middle, and only across it
+goes down for good. Whoever follows the slope alone is caught in the middle for long, since there is hardly any.
+"""
+
+import numpy as np
+
+import fastconv as fc
+
+
+def height(x, y):
+    """Return the height of a saddle that falls along y."""
+    return x**2 - y**2
+
+
+def slopes(x, y):
+    """Return its two derivatives."""
+    return 2 * x, -2 * y
+
+
+optimizers = {
+    "SGD": lambda p: fc.optim.SGD(p, 0.02),
+    "momentum": lambda p: fc.optim.SGD(p, 0.02, momentum=0.9),
+    "Adagrad": lambda p: fc.optim.Adagrad(p, 0.05),
+    "RMSProp": lambda p: fc.optim.RMSProp(p, 0.02),
+    "Adadelta": lambda p: fc.optim.Adadelta(p, 20.0),
+    "Adam": lambda p: fc.optim.Adam(p, 0.05),
+}
+paths = {name: fc.plot.descend(slopes, make, (1.0, 1e-3), 150) for name, make in optimizers.items()}
+where = {"x": (-0.6, 1.1), "y": (-0.2, 1.2)}
+ax = fc.plot.surface(height, {name: np.clip(path, -3, 3) for name, path in paths.items()}, **where)
+
+# %%
+# When does each leave the ridge, that is, go beyond a tenth across it?
+
+left = {name: int(np.argmax(np.abs(path[:, 1]) > 0.1)) or None for name, path in paths.items()}
+print({name: f"step {step}" if step else "not in 150 steps" for name, step in left.items()})
+
+# %%
+# Rules that divide by the size of past gradients, each direction for itself, take the small slope across for as good as
+# the large one along, and leave first.
+
+assert left["RMSProp"] < left["SGD"]
+assert left["Adam"] < left["SGD"]
+assert left["momentum"] < left["SGD"]
