@@ -52,6 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_command(commands)
     _add_summary(commands)
     _add_explain(commands)
+    _add_profile(commands)
     _add_warmup(commands)
     _command(commands, "info", "print versions, backends, threads, CPU features and directories", "", "--backend cupy")
     _add_gradcheck(commands)
@@ -305,6 +306,20 @@ def _add_explain(commands: _Group) -> None:
     )
     parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
     parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
+
+
+def _add_profile(commands: _Group) -> None:
+    parser = _command(
+        commands,
+        "profile",
+        "time the layers of a model in training, with their shares of the roofline",
+        "resnet20",
+        "keras_cnn --batch-size 32 --trace step.json",
+    )
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
+    parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="times depend on it")
+    parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="medians are of so many")
+    parser.add_argument("--trace", type=path, metavar="FILE", help="write a Chrome trace of a step, for Perfetto")
 
 
 def _add_warmup(commands: _Group) -> None:

@@ -1,5 +1,6 @@
 """The commands that look and do not train: summary, explain, info, gradcheck, warmup."""
 
+import json
 import os
 import re
 import subprocess
@@ -39,6 +40,18 @@ def test_explain_prints_kernels_of_the_batch(capsys):
     assert "input (2, 32, 32, 3)" in out
     assert "forward direct: 3 channels are fewer than 16" in out
     assert "conv2d_direct" in out
+
+
+def test_profile_prints_times_and_writes_a_trace(capsys, tmp_path):
+    path = tmp_path / "step.json"
+    words = ["--batch-size", "2", "--repeats", "1", "--trace", str(path), "--backend", "numpy"]
+    assert main(["profile", "lenet5", *words]) == 0
+    out = capsys.readouterr().out
+    assert "input (2, 32, 32, 3), backend numpy" in out
+    assert "backward ms" in out
+    assert f"trace     {path}" in out
+    names = {event["name"] for event in json.loads(path.read_text())["traceEvents"]}
+    assert any("Conv2d" in name for name in names)
 
 
 def test_info_prints_what_is_there(capsys, monkeypatch):

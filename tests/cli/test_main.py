@@ -28,6 +28,7 @@ COMMANDS = {
     "data": ("data", "list"),
     "summary": ("summary", "lenet5"),
     "explain": ("explain", "lenet5", "--batch-size", "1", *NUMPY),
+    "profile": ("profile", "lenet5", "--batch-size", "1", "--repeats", "1", *NUMPY),
     "warmup": ("warmup", "lenet5", "--batch-size", "2", *NUMPY),
     "info": ("info", *NUMPY),
     "gradcheck": ("gradcheck", *NUMPY),

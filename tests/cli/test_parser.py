@@ -17,6 +17,7 @@ COMMANDS = (
     "data",
     "summary",
     "explain",
+    "profile",
     "warmup",
     "info",
     "gradcheck",
