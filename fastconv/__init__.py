@@ -1,19 +1,23 @@
 """Convolution kernels written in Python, and a thin layer on top that trains CNNs with them.
 
 Importing it loads neither Numba nor CuPy, touches no GPU and compiles nothing; that happens when a backend is first
-used.
+used. Rooms, such as `fastconv.training`, are loaded when they are first named.
 """
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from fastconv import data, errors, functional, losses, metrics, models, nn, optim, plot, random, testing, training
-from fastconv._explain import explain
+from fastconv import errors, random
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
 from fastconv.backends.contract.types import Array
 from fastconv.precision import get_precision, precision, set_precision
 from fastconv.random import seed
-from fastconv.training import History, Trainer
+
+if TYPE_CHECKING:
+    from fastconv import data, functional, losses, metrics, models, nn, optim, plot, testing, training
+    from fastconv._explain import explain
+    from fastconv.training import History, Trainer
 
 __version__ = "0.1.0"
 
@@ -49,6 +53,26 @@ __all__ = [
     "training",
     "use_backend",
 ]
+
+
+_ROOMS = frozenset(
+    ("data", "functional", "losses", "metrics", "models", "nn", "optim", "plot", "testing", "training"),
+)
+_HOMES = {"History": "training", "Trainer": "training", "explain": "_explain"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a room, or the room of a name, when it is first asked for."""
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name in _HOMES:
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def asarray(array: Any, dtype: Any = None) -> Array:
