@@ -8,17 +8,25 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fastconv.training import callbacks
-from fastconv.training.callbacks import Callback, ModelCheckpoint, ProgressDisplay, StepInfo, Training
-from fastconv.training.clipping import ClipGlobalNorm, ClipNorm, ClipValue
-from fastconv.training.history import History
-from fastconv.training.range_test import RangeTest, find_learning_rate
-from fastconv.training.trainer import Trainer
-
 if TYPE_CHECKING:
     from fastconv.training import diagnostics as diagnostics
-    from fastconv.training.callbacks import CSVLogger, EarlyStopping, JSONLinesLogger, MLflowLogger, TensorBoardLogger
-    from fastconv.training.callbacks import TimeLimit as TimeLimit
+    from fastconv.training.callbacks import Callback as Callback
+    from fastconv.training.callbacks import (
+        CSVLogger,
+        EarlyStopping,
+        JSONLinesLogger,
+        MLflowLogger,
+        ModelCheckpoint,
+        ProgressDisplay,
+        StepInfo,
+        TensorBoardLogger,
+        TimeLimit,
+        Training,
+    )
+    from fastconv.training.clipping import ClipGlobalNorm, ClipNorm, ClipValue
+    from fastconv.training.history import History
+    from fastconv.training.range_test import RangeTest, find_learning_rate
+    from fastconv.training.trainer import Trainer
 
 __all__ = [
     "CSVLogger",
@@ -43,10 +51,22 @@ __all__ = [
 ]
 
 
+_HOMES = {
+    "ClipGlobalNorm": "clipping",
+    "ClipNorm": "clipping",
+    "ClipValue": "clipping",
+    "History": "history",
+    "RangeTest": "range_test",
+    "Trainer": "trainer",
+    "find_learning_rate": "range_test",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Return what importing fastconv does not wait for."""
+    """Load what a name stands for when it is first asked for; what is not in _HOMES is a callback."""
     if name == "diagnostics":
         return importlib.import_module(f"{__name__}.diagnostics")
-    if name in callbacks.__all__:
-        return getattr(callbacks, name)
+    if name in __all__:
+        value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'callbacks')}"), name)
+        return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
