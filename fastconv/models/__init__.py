@@ -1,11 +1,13 @@
 """Models, each returned built, on the active backend.
 
 All take `num_classes`, `input_shape`, `dtype` and `seed` (that of `fastconv.seed` by default), and put out logits,
-(N, num_classes). Those that have a `form` are for images of 32 x 32 pixels unless it is "imagenet".
+(N, num_classes). Those that have a `form` are for images of 32 x 32 pixels unless it is "imagenet". `load` builds one
+with the weights of a file, `fine_tune` gives one another head.
 """
 
 from fastconv.models.alexnet import alexnet
 from fastconv.models.googlenet import googlenet
+from fastconv.models.loading import fine_tune, load
 from fastconv.models.mobilenet import mobilenet
 from fastconv.models.plain import keras_cnn, lenet5, mlp, mnist_cnn, tf_cifar10
 from fastconv.models.residual import (
@@ -23,9 +25,11 @@ from fastconv.models.vgg import vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
     "alexnet",
+    "fine_tune",
     "googlenet",
     "keras_cnn",
     "lenet5",
+    "load",
     "mlp",
     "mnist_cnn",
     "mobilenet",

@@ -48,7 +48,7 @@ def _members(kind: str, module: ModuleType, bases: tuple[str, ...]) -> dict[str,
                 continue
             found |= _members(kind, each, bases)
         elif kind == "model":
-            found |= {name: each} if inspect.isfunction(each) else {}
+            found |= {name: each} if hasattr(each, "unbuilt") else {}
         elif isinstance(each, type) and not inspect.isabstract(each) and not getattr(each, "_is_protocol", False):
             of_room = {base.__name__ for base in each.__mro__} & set(bases)
             ours = of_room if bases else each.__module__.startswith(module.__name__)

@@ -68,7 +68,8 @@ def summary(name, form, **settings):
 
 
 def test_every_model_is_counted_in_every_form():
-    forms = {name: inspect.signature(getattr(fc.models, name)).parameters for name in fc.models.__all__}
+    models = {name: getattr(fc.models, name) for name in fc.models.__all__}
+    forms = {name: inspect.signature(make).parameters for name, make in models.items() if hasattr(make, "unbuilt")}
     wanted = {
         (name, form) for name, own in forms.items() for form in (("cifar", "imagenet") if "form" in own else (None,))
     }
