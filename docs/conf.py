@@ -11,10 +11,13 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("FASTCONV_BACKEND", "numba")
 warnings.filterwarnings("error", module="fastconv")
+matplotlib.rcParams["animation.writer"] = "pillow"
 
 project = "fastconv"
 author = "the fastconv authors"

@@ -96,8 +96,6 @@ class Trainer(Stepping):
         A callback sets it to end `fit` after the epoch; `restore` says whether one had.
     stop_now : bool
         A callback sets it to end `fit` after the step; the epoch is not recorded, and the next `fit` goes on with it.
-    position : mapping or None
-        How far the epoch is that was left in its middle, or that is running; None between two.
     """
 
     habits: ClassVar[Mapping[str, str]] = {
