@@ -356,7 +356,7 @@ TENSOR = [
     Bug(
         "padded cells multiplied as zeros",
         "conv2d_plain.cu",
-        "if (not_finite(acc[m][i]))",
+        "if (not_finite(sums[e]))",
         "if (false)",
         "conv2d",
         "infinite",
