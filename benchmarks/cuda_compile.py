@@ -125,9 +125,12 @@ def compile_row(launch: Launch, architecture: int) -> Row:
     return Row(kernel.name, label(kernel), architecture, threads, *sizes)
 
 
-def compile_all(launches: Iterable[Launch]) -> list[Row]:
-    """Compile all for all architectures, on two threads: NVRTC needs no lock of Python's."""
+def compile_all(launches: Iterable[Launch], *, in_turn: bool = False) -> list[Row]:
+    """Compile all for all architectures, or each for one of them in turn; on two threads: NVRTC needs no lock."""
     jobs = [(launch, architecture) for launch in launches for architecture in build.ARCHITECTURES]
+    if in_turn:
+        count = len(build.ARCHITECTURES)
+        jobs = [job for i, job in enumerate(jobs) if i // count % count == i % count]
     with ThreadPoolExecutor(2) as pool:
         rows = list(pool.map(lambda job: compile_row(*job), jobs))
     return sorted(rows, key=lambda row: (row.kernel, row.variant, row.architecture))
