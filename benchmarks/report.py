@@ -65,7 +65,8 @@ def kernels(path: Path) -> str:
     """Return the table of one file of pytest-benchmark."""
     report = json.loads(path.read_text())
     cpu = report["machine_info"]["cpu"]
-    rows = [_row(benchmark) for benchmark in report["benchmarks"] if "milliseconds" in benchmark["extra_info"]]
+    timed = [each for each in report["benchmarks"] if "milliseconds" in each["extra_info"]]
+    rows = [_row(each) for each in timed if "macs" not in each["extra_info"]]
     peak = next((b["extra_info"]["peak"] for b in report["benchmarks"] if "peak" in b["extra_info"]), None)
     lines = [
         f"{cpu.get('brand_raw', 'CPU')}, {cpu.get('count')} cores"
@@ -75,21 +76,46 @@ def kernels(path: Path) -> str:
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
         *rows,
+        *_models([each for each in timed if "macs" in each["extra_info"]]),
     ]
     return "\n".join(lines)
 
 
-def training(path: Path) -> str:
-    """Return the lines of one run of benchmarks/cifar10.py."""
-    report = json.loads(path.read_text())
-    recipe, machine = report["recipe"], report["machine"]
+def _models(timed: list[dict[str, Any]]) -> list[str]:
+    """Return the table of bench_models.py: a line for each model, its training step and its inference."""
+    if not timed:
+        return []
+    steps, inference = (
+        {each["extra_info"]["model"]: each["extra_info"] for each in timed if f"_{what}[" in each["name"]}
+        for what in ("step", "inference")
+    )
     lines = [
-        f"**{recipe['model']}**, {recipe['optimizer']}, batch {recipe['batch']}, {recipe['epochs']} epochs,"
-        f" augment {'on' if recipe['augment'] else 'off'}, seeds {len(report['runs'])}, threads {report['threads']}"
-        f"; {machine['cpu']}, {machine['date']}; `{report['command']}`; raw: `benchmarks/results/{path.name}`.",
         "",
-        "| | test accuracy, mean | standard deviation | seconds an epoch, median |",
-        "|---|---|---|---|",
+        f"All models, {timed[0]['extra_info']['batch']} images of CIFAR-10's size; PyTorch is the same network"
+        " with the same weights, in channels_last:",
+        "",
+        "| model | parameters | MACs an image | step, ms | PyTorch / ours | inference, ms | PyTorch / ours |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name, step in steps.items():
+        cells = [name, f"{step['parameters']:,}", f"{step['macs']:,}"]
+        for each in (step, inference[name]):
+            cells += [f"{each['milliseconds']:.2f}", _cell(each, "torch_ratio", ".2f")]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def training(path: Path) -> str:
+    """Return the lines of one run of benchmarks/trained.py."""
+    report = json.loads(path.read_text())
+    where = report["environment"]
+    lines = [
+        f"`{report['train']}`: seeds {', '.join(str(run['seed']) for run in report['runs'])}, threads"
+        f" {where['threads']}; {where['facts']['name']}, {report['date']}; `{report['command']}`; raw:"
+        f" `benchmarks/results/{path.name}`. {report.get('remark', '')}".rstrip(),
+        "",
+        "| | test accuracy, mean | standard deviation | seconds an epoch, median | seconds in all, median |",
+        "|---|---|---|---|---|",
     ]
     for name, title in (
         ("fastconv", "fastconv"),
@@ -101,7 +127,7 @@ def training(path: Path) -> str:
         if summary:
             lines.append(
                 f"| {title} | {summary['accuracy_mean']:.2%} | {summary['accuracy_stdev']:.2%}"
-                f" | {summary['seconds_per_epoch']:.1f} |"
+                f" | {summary['seconds_per_epoch']:.1f} | {summary['seconds']:.0f} |"
             )
     return "\n".join(lines)
 
@@ -128,8 +154,8 @@ def results() -> str:
         parts += [f"## Kernels, training steps and inference: {path.stem.removeprefix('cpu-')}", kernels(path)]
     for path in sorted((HERE / "results").glob("gpu-*.json")):
         parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
-    for path in sorted((HERE / "results").glob("cifar10-*.json")):
-        parts += [f"## CIFAR-10: {json.loads(path.read_text())['recipe']['model']}", training(path)]
+    for path in sorted((HERE / "results").glob("trained-*.json")):
+        parts += [f"## Trained: {path.stem.removeprefix('trained-')}", training(path)]
     if (HERE / "roofline.svg").exists():
         parts += [
             "## Roofline",

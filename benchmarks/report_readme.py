@@ -92,9 +92,9 @@ def cifar(report: dict[str, Any]) -> str:
         f"{summary['accuracy_mean']:.1%} at {summary['seconds_per_epoch']:.1f} s an epoch"
         for summary in (report["fastconv_summary"], report["torch_summary"])
     )
-    recipe = report["recipe"]
+    epochs = len(report["runs"][0]["fastconv"]["loss"])
     return (
-        f"CIFAR-10, `{recipe['model']}`, {recipe['epochs']} epochs, mean of {len(report['runs'])} seeds, Zen 5:"
+        f"CIFAR-10, `keras_cnn`, {epochs} epochs, mean of {len(report['runs'])} seeds, Zen 5:"
         f" test accuracy\n{ours}; PyTorch {torch}."
     )
 
@@ -102,7 +102,7 @@ def cifar(report: dict[str, Any]) -> str:
 def measured(results: Path) -> str:
     """Return the part of the README that the raw results of a folder give."""
     reports = {name: json.loads((results / f"{name}.json").read_text()) for name in MACHINES}
-    training = json.loads((results / "cifar10-keras_cnn.json").read_text())
+    training = json.loads((results / "trained-keras_cnn.json").read_text())
     torch = training["torch"]
     parts = (
         f"Times of PyTorch {torch} divided by ours, on two shared cores: above 1 ours is faster. Batch 128, float32;\n"
