@@ -56,13 +56,13 @@ TRAININGS = {
     ),
     # The 12 epochs of the lecture's notebook with its optimizer, on the data set of the same form.
     "mnist_cnn": Training(
-        "--dataset fashion_mnist --model mnist_cnn --optimizer Adadelta rho=0.95 eps=1e-7 --lr 1 --schedule Constant"
+        "--dataset fashion-mnist --model mnist_cnn --optimizer Adadelta rho=0.95 eps=1e-7 --lr 1 --schedule Constant"
         " --epochs 12 --no-augment",
         lambda torch, parameters: torch.optim.Adadelta(parameters, 1.0, rho=0.95, eps=1e-7),
     ),
     "resnet9": Training(
         f"--dataset cifar10 --model resnet9 --optimizer SGD --lr 0.4 --batch-size 256 --epochs 10 --label-smoothing 0.1"
-        f" {_RESIDUAL} --augmentation Cutout size=8"
+        f" {_RESIDUAL} --augmentation Cutout length=8"
     ),
     "resnet20": Training(f"--dataset cifar10 --model resnet20 --optimizer SGD --lr 0.2 --epochs 30 {_RESIDUAL}"),
 }
@@ -94,7 +94,7 @@ def train_torch(torch: Any, training: Training, folder: Path, seed: int) -> dict
     test = fc.data.DataLoader(test_set, 250, shuffle=False)
     fc.seed(seed)
     torch.manual_seed(seed)
-    model = twin(torch, recipe.make_model(train_set.image_shape, len(train_set.class_names)))
+    model = twin(torch, recipe.make_model(train_set.images.shape[1:], len(train_set.class_names)))
     model = model.to(memory_format=torch.channels_last)
     optimizer = training.torch_optimizer(torch, model.parameters())
     history: dict[str, Any] = {"loss": [], "val_accuracy": [], "seconds": []}
