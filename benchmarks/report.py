@@ -5,6 +5,7 @@ python -m benchmarks.report
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,48 @@ def training(path: Path) -> str:
     return "\n".join(lines)
 
 
+def speedruns(paths: Sequence[Path]) -> str:
+    """Return the table of the runs of benchmarks/speedrun.py, and those of its steps."""
+    lines = [
+        "The network `airbench` by the recipe of airbench94_muon, from nothing (`benchmarks/speedrun.py`). Seconds are"
+        " those of training and the last evaluation, as DAWNBench counts them; of compiled kernels, the evaluation"
+        " after other epochs left out. With test-time augmentation (TTA) the last evaluation is of six views.",
+        "",
+        "| seed | precision | epochs | accuracy | with TTA | seconds | with TTA | compiling | load | machine |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    steps, raw = [], ", ".join(f"`benchmarks/results/{path.name}`" for path in paths)
+    for path in paths:
+        report = json.loads(path.read_text())
+        if "runs" not in report:
+            steps.append(_speedrun_steps(report))
+            continue
+        recipe, mean = report["recipe"], report["mean"]
+        for run in report["runs"]:
+            about = run["machine"]
+            lines.append(
+                f"| {run['seed']} | {recipe['precision']} | {recipe['epochs']} | {run['top1Accuracy']:.2f} %"
+                f" | {run['top1AccuracyTTA']:.2f} % | {run['seconds']:.0f} | {run['secondsTTA']:.0f}"
+                f" | {run['secondsCompiling']:.0f} | {run['load']:.1f}"
+                f" | {about['cpu']}, {run['threads']} threads of {about['cores']} cores, {about['date']} |"
+            )
+        lines.append(
+            f"| mean of {len(report['runs'])} | | | **{mean['top1Accuracy']:.2f} %**"
+            f" | **{mean['top1AccuracyTTA']:.2f} %** | {mean['seconds']:.0f} | {mean['secondsTTA']:.0f} | | | |"
+        )
+    return "\n".join([*lines, "", *steps, f"Load is the mean number of processes that ran or waited; raw: {raw}."])
+
+
+def _speedrun_steps(report: dict[str, Any]) -> str:
+    median, about = report["median"], report["machine"]
+    peers = ", ".join(f"{name.replace('_', ' ')} {seconds:.2f} s" for name, seconds in median.items())
+    return (
+        f"A step of {report['batch']} images in {report['precision']!r}, median of {report['steps']} in turn:"
+        f" {peers}; PyTorch {report['torch']}; {about['cpu']}, {report['threads']} threads, {about['date']};"
+        f" `{report['command']}`."
+    )
+
+
 def results() -> str:
     """Return the text of RESULTS.md."""
     parts = [
@@ -156,6 +199,8 @@ def results() -> str:
         parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
     for path in sorted((HERE / "results").glob("trained-*.json")):
         parts += [f"## Trained: {path.stem.removeprefix('trained-')}", training(path)]
+    if runs := sorted((HERE / "results").glob("speedrun-*.json")):
+        parts += ["## 94 % on CIFAR-10", speedruns(runs)]
     if (HERE / "roofline.svg").exists():
         parts += [
             "## Roofline",

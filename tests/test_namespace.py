@@ -67,7 +67,8 @@ NAMES = {
         *("Optimizer", "RMSProp", "layer_groups", "no_decay_groups", "schedules", "split_groups"),
     ],
     "models": [
-        *("alexnet", "fine_tune", "googlenet", "keras_cnn", "lenet5", "load", "mlp", "mnist_cnn", "mobilenet"),
+        *("airbench", "alexnet", "fine_tune", "googlenet", "keras_cnn", "lenet5", "load", "mlp", "mnist_cnn"),
+        "mobilenet",
         *("resnet9", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet110"),
         *("tf_cifar10", "vgg11", "vgg13", "vgg16", "vgg19"),
     ],

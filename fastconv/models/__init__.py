@@ -5,6 +5,7 @@ All take `num_classes`, `input_shape`, `dtype` and `seed` (that of `fastconv.see
 with the weights of a file, `fine_tune` gives one another head.
 """
 
+from fastconv.models.airbench import airbench
 from fastconv.models.alexnet import alexnet
 from fastconv.models.googlenet import googlenet
 from fastconv.models.loading import fine_tune, load
@@ -24,6 +25,7 @@ from fastconv.models.residual import (
 from fastconv.models.vgg import vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
+    "airbench",
     "alexnet",
     "fine_tune",
     "googlenet",

@@ -48,6 +48,11 @@ class Group(Declared):
         self._lr = value if value is None or is_schedule else validate.number(value, "lr", low=0)
 
     @property
+    def is_frozen(self) -> bool:
+        """Whether all of its parameters are frozen, so that its rate has no effect."""
+        return all(parameter.is_frozen for parameter in self.parameters)
+
+    @property
     def schedule(self) -> Schedule | None:
         """Its own schedule, if `lr` is one."""
         return self._lr if callable(self._lr) else None

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
@@ -19,6 +21,7 @@ from fastconv.precision import get_precision
 
 _MOMENTUM = UPDATE_RULES["muon_momentum"]
 _ADJUSTMENTS = ("original", "match_rms_adamw", "none")
+_FAR_BELOW = 2.0**-40  # a power of two, which costs no precision
 
 
 class Muon(Optimizer):
@@ -27,7 +30,8 @@ class Muon(Optimizer):
     ``m += (1 - momentum) * (grad - m); u = grad + momentum * (m - grad)`` (m itself without `nesterov`);
     ``p -= lr * weight_decay * p + lr * ratio * orthogonal(u)``, where `orthogonal` takes u, divided by
     ``max(norm(u), eps)``, through `ns_steps` steps of Newton and Schulz, ``x = a * x + (b * A + c * A @ A) @ x`` with
-    ``A = x @ x.T``: singular values go to about 1. Products are computed in the precision that is set.
+    ``A = x @ x.T``: singular values go to about 1. Products are computed in the precision that is set. With `normalize`
+    there comes ``p *= sqrt(out) / (norm(p) + 1e-6)`` before.
 
     The weight of a convolution is a matrix of its output channels and the rest. Biases and normalisations need another
     rule, and output layers do better with one::
@@ -54,6 +58,10 @@ class Muon(Optimizer):
     adjust_lr_fn : str or None
         The ratio for an (out, rest) matrix: "original", the default, ``sqrt(max(1, out / rest))``; "match_rms_adamw"
         ``0.2 * sqrt(max(out, rest))`` (Liu et al. 2025, https://arxiv.org/abs/2502.16982); "none" 1.
+    normalize : bool
+        Whether each step begins by bringing the norm of every matrix to the square root of its outputs, as the mean
+        over filters is 1 then: for weights before a normalisation, where their scale has no effect but on the size of
+        steps (Jordan 2024, https://github.com/KellerJordan/cifar10-airbench).
     """
 
     weight_decay: float
@@ -76,6 +84,7 @@ class Muon(Optimizer):
         eps: float = 1e-7,
         ns_steps: int = 5,
         adjust_lr_fn: str | None = None,
+        normalize: bool = False,
     ) -> None:
         self.take(weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, eps=eps)
         self.ns_coefficients = tuple(validate.number(value, "ns_coefficients") for value in ns_coefficients)
@@ -85,6 +94,7 @@ class Muon(Optimizer):
         self.adjust_lr_fn = "original" if adjust_lr_fn is None else adjust_lr_fn
         if self.adjust_lr_fn not in _ADJUSTMENTS:
             raise ArgumentError(f"adjust_lr_fn: got {adjust_lr_fn!r}; allowed: None, {', '.join(_ADJUSTMENTS)}")
+        self.normalize = bool(normalize)
         super().__init__(parameters, lr)
         for parameter in self.parameters:
             if len(parameter.shape) < 2:
@@ -96,7 +106,8 @@ class Muon(Optimizer):
     def settings(self) -> dict[str, Any] | None:
         """Return the hyperparameters but the learning rate."""
         more = {"ns_coefficients": list(self.ns_coefficients), "ns_steps": self.ns_steps}
-        return {**(super().settings() or {}), **more, "adjust_lr_fn": self.adjust_lr_fn}
+        more |= {"adjust_lr_fn": self.adjust_lr_fn, "normalize": self.normalize}
+        return {**(super().settings() or {}), **more}
 
     def _state_of(self, group: Group) -> tuple[str, ...]:
         return _MOMENTUM.state
@@ -114,7 +125,16 @@ class Muon(Optimizer):
                 if parameter.arena is region.arena:
                     matrix = region.view(update, parameter).reshape(-1, parameter.shape[-1])
                     self._orthogonalise(matrix, chosen["eps"], self._ratio(parameter))
+                    if self.normalize:
+                        self._normalise(parameter.array)
             backend.update(self.rule(chosen["weight_decay"]), region.data, update, {}, **numbers)
+
+    def _normalise(self, weight: Array) -> None:
+        """Bring the norm to the square root of the outputs: far below it, which is what limits do, and up again."""
+        backend, squares = self.backend, self.backend.empty((1,), np.float64)
+        backend.sum_squares(weight, out=squares, workspace=backend.pool)
+        backend.clip_norm(weight, squares, limit=math.sqrt(weight.shape[-1]) * _FAR_BELOW, out=weight)
+        backend.scale(weight, factor=1 / _FAR_BELOW, out=weight)
 
     def _ratio(self, parameter: Parameter) -> float:
         out = parameter.shape[-1]

@@ -208,7 +208,7 @@ class Trainer(Stepping):
             validation_data = as_batches(validation_data, "validation_data", self.model, size)
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
-        for schedule in self._schedules:
+        for schedule in (self.schedule, *(group.schedule for group in self.optimizer.groups if not group.is_frozen)):
             rates.compare(schedule, self, stacklevel=2)
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
         try:

@@ -57,6 +57,7 @@ def test_bad_settings(arguments, message):
 @pytest.mark.parametrize(
     ("name", "size"),
     [
+        ("airbench", (8, 8, 3)),
         ("lenet5", (8, 8, 3)),
         ("vgg11", (16, 16, 3)),
         ("keras_cnn", (6, 6, 3)),

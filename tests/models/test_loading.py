@@ -35,7 +35,7 @@ def test_classes_and_size_come_from_the_file(tmp_path, backend):
 
 def test_what_is_no_model_or_of_another_one_is_told(tmp_path, trained):
     trained.save_weights(tmp_path / "w.safetensors")
-    with pytest.raises(ArgumentError, match=r"name: got 'lenet'; allowed: alexnet, .* \(nearest: 'lenet5'\)"):
+    with pytest.raises(ArgumentError, match=r"name: got 'lenet'; allowed: airbench, alexnet, .* \(nearest: 'lenet5'\)"):
         fc.models.load("lenet", weights=tmp_path / "w.safetensors")
     with pytest.raises(ArgumentError, match="name: got 'fine_tune'"):
         fc.models.load("fine_tune", weights=tmp_path / "w.safetensors")

@@ -11,6 +11,7 @@ import fastconv as fc
 # Caffe's model zoo (AlexNet, GoogLeNet), and for CIFAR-10 of https://github.com/kuangliu/pytorch-cifar and
 # https://github.com/bearpaw/pytorch-classification.
 PARAMETERS = {
+    ("airbench", None): 1_971_640,
     ("alexnet", "cifar"): 2_472_266,
     ("alexnet", "imagenet"): 60_965_224,
     ("googlenet", "cifar"): 6_166_250,
@@ -95,6 +96,15 @@ def test_multiplications_of_mnist_cnn():
     """Two convolutions of 26 x 26 and 24 x 24 outputs, and two dense layers."""
     want = 26 * 26 * 32 * 9 + 24 * 24 * 64 * 9 * 32 + 12 * 12 * 64 * 128 + 128 * 10
     assert summary("mnist_cnn", None).macs == want == 11_992_448
+
+
+def test_airbench():
+    """Weights without biases, and twice the multiplications, as its report gives them: 1.97 M, and 0.2363 GFLOP."""
+    found = summary("airbench", None)
+    assert found.macs == 118_147_360
+    weights = sum(row.parameters for row in found.rows if row.kind in ("Conv2d", "Dense")) - 24
+    assert weights == 1_970_464
+    assert found.parameters - weights == 24 + 2 * (64 + 256 + 256)
 
 
 def test_the_weights_of_vgg16_layer_by_layer():

@@ -49,6 +49,10 @@ def twin(torch, layer):
     def norm(one):
         made = there.BatchNorm2d(one.gamma.shape[0], one.eps, one.momentum)
         made.weight, made.bias = parameter(one.gamma), parameter(one.beta)
+        if not one.scale:
+            ones = made.weight.data
+            del made.weight
+            made.register_buffer("weight", ones)
         return made
 
     def max_pool(one):
@@ -88,6 +92,8 @@ def twin(torch, layer):
         nn.SubsamplePad: subsample,
         nn.ReLU: lambda one: there.ReLU(),
         nn.Tanh: lambda one: there.Tanh(),
+        nn.GELU: lambda one: there.GELU(),
+        nn.Scale: lambda one: Function(lambda x: one.factor * x),
         nn.Identity: lambda one: there.Identity(),
         nn.Dropout: lambda one: there.Dropout(one.p),
         nn.AvgPool2d: lambda one: there.AvgPool2d(one.kernel_size, one.stride),

@@ -58,6 +58,7 @@ ALL = {
     "groups": lambda p: SGD(no_decay_groups(p, lr=0.05), 0.1, 0.9, weight_decay=0.1),
     "schedule": lambda p: Adam([{"params": p[:1], "lr": falling}, {"params": p[1:]}], 0.01),
     "muon": combined,
+    "muon-normalized": lambda p: Combined(Muon([q for q in p if len(q.shape) > 1], normalize=True), SGD(p[1::2])),
     "lookahead": lambda p: Lookahead(SGD(p, 0.1, 0.9), k=2),
     "ema": lambda p: EMA(Lookahead(Adam(p, 0.01), k=3), decay=0.9, warmup=True),
 }
@@ -108,6 +109,35 @@ def test_formula(backend, name):
     for i, (p, value) in enumerate(zip(model.parameters(), begin, strict=True)):
         want = reference(name, value, [g[i] for g in grads])
         np.testing.assert_allclose(fc.to_numpy(p.data), want, rtol=1e-12, atol=1e-14)
+
+
+def orthogonal(x):
+    x = x / np.linalg.norm(x)
+    for _ in range(3):
+        gram = x.T @ x
+        x = 3.4445 * x + x @ (-4.7750 * gram + 2.0315 * gram @ gram)
+    return x
+
+
+def test_muon_normalizes_before_it_steps(backend, rng):
+    """As airbench94_muon does: the norm of a weight is the root of its outputs, and its length has no say."""
+    model = nn.Sequential(nn.Conv2d(5, 2), nn.Flatten(), nn.Dense(4, bias=False)).build((3, 3, 2), np.float64, seed=1)
+    weights = [p for p in model.parameters() if len(p.shape) > 1]
+    weights[1].data = 1e-3 * fc.to_numpy(weights[1].data)
+    settings = {"momentum": 0.6, "weight_decay": 0.0, "ns_steps": 3, "adjust_lr_fn": "none"}
+    optimizer = Muon(weights, 0.24, **settings, normalize=True)
+    want, momenta = values(model), [0.0, 0.0]
+    want = [value for value in want if value.ndim > 1]
+    for step in range(3):
+        give_grads(model, step)
+        for i, p in enumerate(weights):
+            grad = fc.to_numpy(p.grad).reshape(-1, p.shape[-1])
+            momenta[i] = 0.6 * momenta[i] + grad
+            change = orthogonal(grad + 0.6 * momenta[i]).reshape(p.shape)
+            want[i] = want[i] * p.shape[-1] ** 0.5 / (np.linalg.norm(want[i]) + 1e-6) - 0.24 * change
+        optimizer.step()
+    for p, value in zip(weights, want, strict=True):
+        np.testing.assert_allclose(fc.to_numpy(p.data), value, rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -268,7 +298,7 @@ def test_every_rule_has_an_optimizer_with_its_settings_and_defaults():
     assert set(OPTIMIZERS) == set(rules)
     for name, rule in rules.items():
         given = inspect.signature(OPTIMIZERS[name].__init__).parameters
-        more = ("ns_coefficients", "ns_steps", "adjust_lr_fn") if name == "muon" else ()
+        more = ("ns_coefficients", "ns_steps", "adjust_lr_fn", "normalize") if name == "muon" else ()
         assert {key: p.default for key, p in given.items() if key not in ("self", "parameters", "lr", *more)} == {
             setting.name: setting.default for setting in OPTIMIZERS[name].scalars
         }

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.backends.memory import _Memory
 from fastconv.errors import ArgumentError
 from fastconv.losses import DeclaredLoss, SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
@@ -139,6 +142,29 @@ def test_what_is_set_to_the_same_value_does_not_count(rng):
     trainer.optimizer.momentum = float("0.9")
     steps(trainer, batches)
     assert trainer._captured is kept
+
+
+def test_what_was_captured_before_gives_its_memory_back(rng):
+    """At once, not when Python next looks for circles, which may be epochs later."""
+    batches = batches_of(rng, size=64)
+    trainer = trainer_of(model_of(), capture=True)
+    pool = trainer.model.backend.pool._home
+
+    def held():
+        """Bytes in pools of captured steps."""
+        return sum(one.nbytes for one in gc.get_objects() if type(one) is _Memory and one.home is not pool)
+
+    gc.collect()
+    before = held()
+    gc.disable()
+    try:
+        steps(trainer, batches)
+        first = held() - before
+        trainer.model.freeze("0")
+        steps(trainer, batches)
+        assert 0 < held() - before < 1.2 * first
+    finally:
+        gc.enable()
 
 
 def test_another_optimizer_or_loss_counts(rng):

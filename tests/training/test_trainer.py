@@ -390,6 +390,19 @@ def test_a_schedule_that_counts_epochs_is_told(rng, schedule, told):
             trainer.fit(data, 4, batch_size=4)
 
 
+def test_a_schedule_of_what_is_frozen_tells_nothing(rng):
+    """It may end before: its rate has no effect."""
+    with fc.use_backend("numpy"):
+        model, data = model_of(), data_of(rng, 12)
+        first, *others = model.parameters()
+        group = {"params": [first], "lr": schedules.Polynomial(0.1, 3)}
+        trainer = trainer_of(model, SGD([group, {"params": others}], 0.1))
+        with pytest.warns(UserWarning, match="from step 3 on, before training ends at step 6"):
+            trainer.fit(data, 2, batch_size=4)
+        model.freeze(first.name)
+        trainer.fit(data, 2, batch_size=4)
+
+
 def test_callbacks_end_in_reverse_order(rng):
     ended = []
 

@@ -38,6 +38,31 @@ def _lecun_normal(generator: np.random.Generator, shape: Shape, fan_in: int, fan
     return generator.normal(0.0, math.sqrt(1 / fan_in), shape)
 
 
+def _dirac(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    """Let the first filters of each group hand on one input channel each, as PyTorch's dirac_; draw others as default.
+
+    (Zagoruyko and Komodakis 2017, https://arxiv.org/abs/1706.00388; only of the first ones: Jordan 2024, section 3.1,
+    https://arxiv.org/abs/2404.00498)
+    """
+    weights = _default(generator, shape, fan_in, fan_out)
+    *kernel_size, inputs, outputs = shape
+    groups = math.prod(kernel_size) * outputs // fan_out
+    centre = tuple(size // 2 for size in kernel_size)
+    for group in range(groups):
+        for channel in range(min(inputs, outputs // groups)):
+            place = group * (outputs // groups) + channel
+            weights[..., place] = 0
+            weights[(*centre, channel, place)] = 1
+    return weights
+
+
+def _unit_std(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
+    """Draw as default, and divide by the standard deviation of what was drawn, if it is not 0."""
+    weights = _default(generator, shape, fan_in, fan_out)
+    divided: np.ndarray = weights / (weights.std() or 1.0)
+    return divided
+
+
 def _zeros(generator: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> np.ndarray:
     return np.zeros(shape)
 
@@ -51,6 +76,8 @@ _WEIGHTS: dict[str, Draw] = {
     "he_normal": _he_normal,
     "glorot_uniform": _glorot_uniform,
     "lecun_normal": _lecun_normal,
+    "dirac": _dirac,
+    "unit_std": _unit_std,
     "zeros": _zeros,
 }
 _DRAWS: dict[str, Draw] = {**_WEIGHTS, "ones": _ones}

@@ -50,8 +50,9 @@ class Conv2d(Layer):
     in_channels : int or None
         Inferred from the input if None; else the input must have it.
     init : str
-        "default" (uniform within 1 / sqrt(fan_in), as PyTorch), "he_normal", "glorot_uniform", "lecun_normal",
-        "zeros"; with all but "default" the bias starts at zero.
+        "default" (uniform within 1 / sqrt(fan_in), as PyTorch), "he_normal", "glorot_uniform", "lecun_normal", "dirac"
+        (filter i hands on input channel i, where there is one; others as "default"), "unit_std" (as "default", divided
+        by their standard deviation), "zeros"; with all but "default" the bias starts at zero.
 
     Attributes
     ----------

@@ -28,31 +28,35 @@ class BatchNorm2d(Layer):
     eps : float
     momentum : float
         Weight of the new statistics.
+    scale : bool
+        Whether gamma is trained, as Keras calls it. If not it is a buffer of ones, that files of weights hold as well.
 
     Attributes
     ----------
-    gamma, beta : Parameter of shape (C,)
+    gamma : Parameter of shape (C,), or Buffer
+    beta : Parameter of shape (C,)
     running_mean, running_var : Buffer of shape (C,)
     """
 
     owns_output = True
     owns_grad = True
-    setting_names = ("eps", "momentum")
-    gamma: Parameter
+    setting_names = ("eps", "momentum", "scale")
+    gamma: Parameter | Buffer
     beta: Parameter
     running_mean: Buffer
     running_var: Buffer
 
-    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, *, eps: float = 1e-5, momentum: float = 0.1, scale: bool = True) -> None:
         self.eps = validate.number(eps, "eps", low=0, open_low=True)
         self.momentum = validate.number(momentum, "momentum", low=0)
         if self.momentum > 1:
             raise ArgumentError(f"momentum: got {momentum!r}; allowed: a number from 0 to 1")
+        self.scale = bool(scale)
 
     @property
     def is_frozen(self) -> bool:
-        """Whether gamma and beta are frozen, and with them the running statistics."""
-        return self.gamma.is_frozen and self.beta.is_frozen
+        """Whether gamma, if it is trained, and beta are frozen, and with them the running statistics."""
+        return self.beta.is_frozen and (not isinstance(self.gamma, Parameter) or self.gamma.is_frozen)
 
     def infer(self, input_shape: Shape) -> Shape:
         """Return the same shape."""
@@ -63,7 +67,9 @@ class BatchNorm2d(Layer):
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
         """Declare gamma, beta and the running statistics."""
         shape = self.infer(input_shape)[-1:]
-        self.gamma = scope.parameter("gamma", shape, init="ones")
+        self.gamma = (
+            scope.parameter("gamma", shape, init="ones") if self.scale else scope.buffer("gamma", shape, value=1.0)
+        )
         self.beta = scope.parameter("beta", shape, init="zeros")
         self.running_mean = scope.buffer("running_mean", shape, value=0.0)
         self.running_var = scope.buffer("running_var", shape, value=1.0)
@@ -142,10 +148,13 @@ class BatchNorm2d(Layer):
         )
 
     def grad_targets(self) -> dict[str, Array]:
-        """Return where the gradients of gamma and beta are to be written."""
-        return {"grad_gamma": self.gamma.grad_target(), "grad_beta": self.beta.grad_target()}
+        """Return where the gradients of gamma and beta are to be written; kernels need both, trained or not."""
+        gamma = self.gamma
+        target = gamma.grad_target() if isinstance(gamma, Parameter) else self.backend.empty(gamma.shape, self.dtype)
+        return {"grad_gamma": target, "grad_beta": self.beta.grad_target()}
 
     def add_grads(self, targets: Mapping[str, Array]) -> None:
         """Count in what was written to `grad_targets`."""
-        self.gamma.add_grad(targets["grad_gamma"])
+        if isinstance(self.gamma, Parameter):
+            self.gamma.add_grad(targets["grad_gamma"])
         self.beta.add_grad(targets["grad_beta"])

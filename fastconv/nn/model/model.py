@@ -165,7 +165,8 @@ class Layer(AbstractLayer):
         Parameters
         ----------
         *names : str
-            Of layers inside, as `summary` shows them, ``"3.body.0"``, each with all that is inside of it.
+            Of layers inside, as `summary` shows them, ``"3.body.0"``, each with all that is inside of it, or of single
+            parameters, ``"3.body.0.weight"``; of the layer itself ``"weight"``.
 
         Returns
         -------
@@ -174,7 +175,7 @@ class Layer(AbstractLayer):
         Raises
         ------
         ArgumentError
-            The layer is not built, or has none of that name inside.
+            The layer is not built, or has neither layer nor parameter of that name.
         """
         set_frozen(self._chosen(names), True)
         return self
@@ -194,15 +195,28 @@ class Layer(AbstractLayer):
         """Return the parameters of the layers with these names, of all without names."""
         if not names:
             return self._parameters()
-        inside = paths(self)
-        for name in names:
-            if name not in inside:
-                near = ", ".join(map(repr, difflib.get_close_matches(str(name), inside, 1, 0)))
-                raise ArgumentError(f"names: got {name!r}; allowed: those of layers inside (nearest: {near or 'none'})")
-        chosen = {id(layer) for name in names for layer in inside[name].walk()}
-        layers = (layer for layer in self.walk() if id(layer) in chosen)
         _ = self.backend  # says so if it is not built
-        return [tensor for layer in layers for tensor in layer.own_tensors() if isinstance(tensor, Parameter)]
+        inside: dict[str, AbstractLayer] = {"": self, **paths(self)}
+        own = {
+            f"{path}.{name}" if path else name: tensor
+            for path, layer in inside.items()
+            for name, tensor in layer.home.tensors.items()
+            if isinstance(tensor, Parameter)
+        }
+        chosen: list[Parameter] = []
+        for name in names:
+            if name in own:
+                chosen.append(own[name])
+            elif name and name in inside:
+                chosen += [tensor for tensor in inside[name].tensors() if isinstance(tensor, Parameter)]
+            else:
+                known = [*own, *filter(None, inside)]
+                near = ", ".join(map(repr, difflib.get_close_matches(str(name), known, 1, 0)))
+                raise ArgumentError(
+                    f"names: got {name!r}; allowed: those of layers inside, and of parameters"
+                    f" (nearest: {near or 'none'})"
+                )
+        return list(dict.fromkeys(chosen))
 
     @moves_all_or_none
     def to(self, backend: str) -> Self:

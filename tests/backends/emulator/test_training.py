@@ -9,7 +9,7 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.models import lenet5
-from fastconv.optim import SGD, Adam
+from fastconv.optim import SGD, Adam, Combined, Muon
 from fastconv.training import Trainer
 from tests.backends.emulator.emulated import emulator_or_skip
 
@@ -77,6 +77,35 @@ def test_other_layers_and_adam() -> None:
         expected, got = (
             curve(name, _every_kind_of_layer, lambda model: Adam(model.parameters(), 0.01), x, y, 5)
             for name in ("numba", "cuda-emulator")
+        )
+    for step, (a, b) in enumerate(zip(expected, got, strict=True)):
+        assert b == pytest.approx(a, rel=2e-5 * (step + 1))
+    assert got[-1] < got[0]
+
+
+def _like_airbench() -> nn.Layer:
+    """Its layers in small; the weight of the first is frozen."""
+    layers = [nn.Conv2d(6, 2), nn.GELU(), nn.Conv2d(8, 3, padding="same", bias=False, init="dirac"), nn.MaxPool2d(2)]
+    head = [nn.Flatten(), nn.Dense(10, bias=False, init="unit_std"), nn.Scale(1 / 8)]
+    norm = nn.BatchNorm2d(eps=1e-12, momentum=0.4, scale=False)
+    return nn.Sequential(*layers, norm, nn.GELU(), nn.MaxPool2d(3), *head).build((16, 16, 3), seed=2).freeze("0.weight")
+
+
+def test_normalized_muon_and_what_has_no_scale() -> None:
+    """As `benchmarks/speedrun.py` trains, captured."""
+    emulator_or_skip()
+    x, y = images(16)
+    x = x[:, ::2, ::2].copy()
+
+    def optimizer(model: nn.Layer) -> Combined:
+        filters = [p for p in model.parameters() if len(p.shape) == 4 and not p.is_frozen]
+        others = [p for p in model.parameters() if len(p.shape) != 4]
+        muon = Muon(filters, 0.1, momentum=0.6, weight_decay=0, ns_steps=3, adjust_lr_fn="none", normalize=True)
+        return Combined(muon, SGD(others, 0.05, momentum=0.85, nesterov=True, weight_decay=0.01))
+
+    with fc.precision("strict"):
+        expected, got = (
+            curve(name, _like_airbench, optimizer, x, y, 5, capture=True) for name in ("numba", "cuda-emulator")
         )
     for step, (a, b) in enumerate(zip(expected, got, strict=True)):
         assert b == pytest.approx(a, rel=2e-5 * (step + 1))

@@ -100,6 +100,10 @@ PATTERNS = {
     ),
     "conv-norm": (lambda: [Conv2d(16, 3, padding=1), _norm()], [ConvNorm]),
     "conv-norm-as-it-comes": (lambda: [Conv2d(16, 3, padding=1), BatchNorm2d(), ReLU()], [ConvNorm]),
+    "conv-norm-without-scale-gelu-conv-norm": (
+        lambda: [Conv2d(16, 3), BatchNorm2d(eps=0.3, scale=False), GELU(), Conv2d(17, 3), BatchNorm2d(scale=False)],
+        [ConvNorm, ConvNorm],
+    ),
     "conv-norm-relu-conv-relu": (
         lambda: [Conv2d(16, 3, padding=1), _norm(), ReLU(), Conv2d(18, 3), ReLU()],
         [ConvNorm, ConvActivation],

@@ -51,6 +51,7 @@ LAYERS = {
     "global-avg-pool": (nn.GlobalAvgPool2d, IMAGES),
     "batch-norm": (nn.BatchNorm2d, IMAGES),
     "batch-norm-rows": (nn.BatchNorm2d, ROWS),
+    "batch-norm-without-scale": (lambda: nn.BatchNorm2d(scale=False), IMAGES),
     "group-norm": (lambda: nn.GroupNorm(2), IMAGES),
     "group-norm-rows": (lambda: nn.GroupNorm(1, affine=False), ROWS),
     "local-response-norm": (lambda: nn.LocalResponseNorm(3, alpha=0.5), IMAGES),

@@ -39,3 +39,36 @@ def test_batch_norm_needs_images_in_training(backend):
     layer = nn.BatchNorm2d().build((3, 3, 2))
     with pytest.raises(ShapeError, match="at least one image"):
         layer.forward(fc.asarray(np.zeros((0, 3, 3, 2), np.float32)), training=True)
+
+
+def test_without_a_scale_gamma_is_a_buffer_of_ones(backend, rng, tmp_path):
+    """As with one that is 1, beside that it is no parameter."""
+    with_scale, without = (nn.BatchNorm2d(scale=scale).build((5, 4, 3), np.float64) for scale in (True, False))
+    assert [p.name for p in without.parameters()] == ["beta"]
+    assert [b.name for b in without.buffers()] == ["gamma", "running_mean", "running_var"]
+    assert without.summary().parameters == 3
+    x, grad = (fc.asarray(rng.standard_normal((2, 5, 4, 3))) for _ in range(2))
+    found = []
+    for layer in (with_scale, without):
+        y, context = layer.forward(x, training=True)
+        layer.zero_grad()
+        back = layer.backward(grad, context)
+        layer.backward(grad, context)  # the second one is added
+        tensors = (y, back, layer.beta.grad, layer.running_mean.data, layer.running_var.data, layer(x))
+        found.append([fc.to_numpy(tensor).copy() for tensor in tensors])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(fc.to_numpy(without.gamma.data), np.ones(3))
+    without.save_weights(tmp_path / "w.safetensors")
+    again = nn.BatchNorm2d(scale=False).build((5, 4, 3), np.float64)
+    again.load_weights(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(fc.to_numpy(again(x)), found[1][-1])
+
+
+def test_without_a_scale_beta_alone_is_frozen(backend):
+    layer = nn.BatchNorm2d(scale=False).build((4, 4, 2))
+    assert not layer.is_frozen
+    assert layer.freeze().is_frozen
+    x = fc.asarray(np.ones((2, 4, 4, 2), np.float32))
+    layer.forward(x, training=True)
+    assert not fc.to_numpy(layer.running_mean.data).any()

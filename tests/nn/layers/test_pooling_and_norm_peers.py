@@ -85,9 +85,10 @@ def test_batch_normalisation_equals_torch(backend: Any, number: int) -> None:
     rng = np.random.default_rng([number, 5])
     n, h, w, c = int(rng.integers(2, 6)), *map(int, rng.integers(1, 8, 2)), int(rng.integers(1, 40))
     eps, momentum = float(10 ** rng.uniform(-5, -1)), float(rng.uniform(0.01, 0.9))
-    layer = nn.BatchNorm2d(eps=eps, momentum=momentum).build((h, w, c), np.float64)
+    scale = bool(number % 3)
+    layer = nn.BatchNorm2d(eps=eps, momentum=momentum, scale=scale).build((h, w, c), np.float64)
     peer = torch.nn.BatchNorm2d(c, eps, momentum).double()
-    for ours, theirs in ((layer.gamma, peer.weight), (layer.beta, peer.bias)):
+    for ours, theirs in ((layer.gamma, peer.weight), (layer.beta, peer.bias))[not scale :]:
         values = rng.standard_normal(c)
         ours.data = fc.asarray(values)
         theirs.data = torch.from_numpy(values.copy())
@@ -103,7 +104,8 @@ def test_batch_normalisation_equals_torch(backend: Any, number: int) -> None:
         grad = layer.backward(fc.asarray(g), context)
         assert_same(y, want)
         assert_same(grad, given.grad)
-        assert_same(layer.gamma.grad, peer.weight.grad)
+        if scale:
+            assert_same(layer.gamma.grad, peer.weight.grad)
         assert_same(layer.beta.grad, peer.bias.grad)
         assert_same(layer.running_mean.data, peer.running_mean)
         assert_same(layer.running_var.data, peer.running_var)

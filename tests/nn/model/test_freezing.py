@@ -331,6 +331,22 @@ def test_summary_and_explain_show_it():
         assert rows["3", "4"].frozen == ("3.body.3",)
 
 
+def test_a_parameter_by_itself(backend, rng):
+    """The weight of the first layer stays; its bias, and all else, has the gradient that it had."""
+    model = model_of("conv-gelu", "conv-norm-relu")
+    x, y = batch_of(rng)
+    whole, _ = gradients(model, x, y, needs_input_grad=False)
+    model.freeze("0.weight", "2")
+    frozen = {p.name for p in model.parameters() if p.is_frozen}
+    assert frozen == {"0.weight", "2.weight", "2.bias"}
+    found, _ = gradients(model, x, y, needs_input_grad=False)
+    for name, grad in found.items():
+        np.testing.assert_array_equal(grad, 0 * whole[name] if name in frozen else whole[name], err_msg=name)
+    assert not model.unfreeze("2.bias").layers[2].is_frozen
+    conv = nn.Conv2d(4, 3).build((5, 5, 2)).freeze("bias")
+    assert [p.is_frozen for p in conv.parameters()] == [False, True]
+
+
 def test_refuses():
     layer = nn.Conv2d(4, 3)
     with pytest.raises(ArgumentError, match=r"Conv2d: got a layer that is not built; allowed: after build"):
@@ -338,9 +354,14 @@ def test_refuses():
     with fc.use_backend("numpy"):
         model = model_of("conv-norm-relu")
         with pytest.raises(
-            ArgumentError, match=r"names: got 'conv1'; allowed: those of layers inside \(nearest: '1'\)"
+            ArgumentError,
+            match=r"names: got 'conv1'; allowed: those of layers inside, and of parameters \(nearest: '1'\)",
         ):
             model.freeze("conv1")
+        with pytest.raises(ArgumentError, match=r"names: got '0.weigth'; allowed: .* \(nearest: '0.weight'\)"):
+            model.freeze("0.weigth")
+        with pytest.raises(ArgumentError, match=r"names: got '1.running_mean'; allowed: "):
+            model.freeze("1.running_mean")
         for change in (
             lambda: setattr(model, "trainable", False),
             lambda: setattr(model.parameters()[0], "requires_grad", 0),

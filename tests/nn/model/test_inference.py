@@ -54,6 +54,7 @@ def _residual(width: int, stride: int) -> list:
 NETWORKS = {
     "conv-bn-relu-pool": lambda: [Conv2d(16, 3), _norm(), ReLU(), MaxPool2d(2), Flatten(), Dense(5)],
     "conv-bn-as-it-comes": lambda: [Conv2d(16, 3), BatchNorm2d(), ReLU()],
+    "conv-bn-without-scale": lambda: [Conv2d(16, 3), BatchNorm2d(eps=0.3, scale=False), GELU()],
     "conv-relu-dilated-pool": lambda: [Conv2d(16, 3), ReLU(), MaxPool2d(2, dilation=2), Flatten(), Dense(5)],
     "conv-bn": lambda: [Conv2d(17, 3, padding=1), _norm(), GlobalAvgPool2d()],
     "conv-relu": lambda: [Conv2d(9, (3, 2), stride=2), ReLU(), AvgPool2d(2), Flatten(), Dropout(0.5), Dense(3), ReLU()],
