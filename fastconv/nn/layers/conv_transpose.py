@@ -131,9 +131,8 @@ class ConvTranspose2d(Layer):
         geometry, _ = self._plan(x.shape[1:])
         y = backend.empty(self._output_shape(x.shape), x.dtype)
         weight = self._prepare(geometry.transposed(), y.shape)
-        backend.conv2d_backward_input(x, weight, out=y, workspace=backend.pool)
-        if self.bias is not None:
-            backend.add_bias(y, self.bias.array, out=y)
+        bias = None if self.bias is None else self.bias.array
+        backend.conv2d_backward_input(x, weight, bias=bias, out=y, workspace=backend.pool)
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
