@@ -206,7 +206,10 @@ def test_optimizers_leave_it_alone(make, capture, rng):
 
 @pytest.mark.parametrize(
     ("backend", "names", "captures"),
-    [("numba", ("conv-norm-relu", "residual-relu"), 4), ("cuda-emulator", ("conv-norm-relu",), 3)],
+    [
+        ("numba", ("conv-norm-relu", "residual-relu"), 4),
+        pytest.param("cuda-emulator", ("conv-norm-relu",), 3, marks=pytest.mark.emulator),
+    ],
 )
 def test_captured_as_not_captured(backend, names, captures, rng):
     if backend == "cuda-emulator":
