@@ -1,6 +1,8 @@
-"""Write RESULTS.md, and the part of README.md about speed, from the raw results.
+r"""Write RESULTS.md, and the part of README.md about speed, from the raw results.
 
 pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/cpu-NAME.json
+pytest benchmarks/ -k "layer or optimizer or muon or augment or loss or clip or metric" --benchmark-only \
+    --benchmark-json=benchmarks/results/rooms-NAME.json
 python -m benchmarks.report
 """
 
@@ -67,10 +69,11 @@ def kernels(path: Path) -> str:
     cpu = report["machine_info"]["cpu"]
     rows = [_row(benchmark) for benchmark in report["benchmarks"] if "milliseconds" in benchmark["extra_info"]]
     peak = next((b["extra_info"]["peak"] for b in report["benchmarks"] if "peak" in b["extra_info"]), None)
+    when = f"{report['datetime'][:10]}, commit {report['commit_info']['id'][:7]}"
     lines = [
         f"{cpu.get('brand_raw', 'CPU')}, {cpu.get('count')} cores"
         + (f", {peak / 1e9:.0f} GFLOP/s in float32 measured" if peak else "")
-        + f"; {report['datetime'][:10]}; raw: `benchmarks/results/{path.name}`.",
+        + f"; {when}; raw: `benchmarks/results/{path.name}`.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
@@ -126,6 +129,8 @@ def results() -> str:
     ]
     for path in sorted((HERE / "results").glob("cpu-*.json")):
         parts += [f"## Kernels, training steps and inference: {path.stem.removeprefix('cpu-')}", kernels(path)]
+    for path in sorted((HERE / "results").glob("rooms-*.json")):
+        parts += [f"## Layers, optimizers, losses and augmentations: {path.stem.removeprefix('rooms-')}", kernels(path)]
     for path in sorted((HERE / "results").glob("gpu-*.json")):
         parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
     for path in sorted((HERE / "results").glob("cifar10-*.json")):
