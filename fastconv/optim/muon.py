@@ -29,6 +29,8 @@ class Muon(Optimizer):
     ``max(norm(u), eps)``, through `ns_steps` steps of Newton and Schulz, ``x = a * x + (b * A + c * A @ A) @ x`` with
     ``A = x @ x.T``: singular values go to about 1. Products are computed in the precision that is set.
 
+    There is no L1 penalty here: what it adds to a gradient would be made orthogonal along with it.
+
     The weight of a convolution is a matrix of its output channels and the rest. Biases and normalisations need another
     rule, and output layers do better with one::
 

@@ -90,8 +90,11 @@ def test_a_frozen_normalisation_is_a_fixed_affine_map(name, which, backend, rng)
             np.testing.assert_array_equal(fc.to_numpy(t.data), kept[t.name])
         out, _ = model.forward(x, training=True)
         np.testing.assert_allclose(fc.to_numpy(out), fc.to_numpy(model(x)), rtol=1e-12, atol=1e-12)
+
     # Central differences of the loss along the input and each parameter, in training.
-    loss = lambda: float(SoftmaxCrossEntropy()(model.forward(x, training=True)[0], y)[0])  # noqa: E731
+    def loss():
+        return float(SoftmaxCrossEntropy()(model.forward(x, training=True)[0], y)[0])
+
     for parameter in model.parameters():
         if parameter.is_frozen:
             assert not found[parameter.name].any()
