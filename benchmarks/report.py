@@ -1,6 +1,8 @@
-"""Write RESULTS.md, and the part of README.md about speed, from the raw results.
+r"""Write RESULTS.md, and the part of README.md about speed, from the raw results.
 
 pytest benchmarks/ --benchmark-only --benchmark-json=benchmarks/results/cpu-NAME.json
+pytest benchmarks/ -k "layer or optimizer or muon or augment or loss or clip or metric" --benchmark-only \
+    --benchmark-json=benchmarks/results/rooms-NAME.json
 python -m benchmarks.report
 """
 
@@ -69,10 +71,11 @@ def kernels(path: Path) -> str:
     timed = [each for each in report["benchmarks"] if "milliseconds" in each["extra_info"]]
     rows = [_row(each) for each in timed if "macs" not in each["extra_info"]]
     peak = next((b["extra_info"]["peak"] for b in report["benchmarks"] if "peak" in b["extra_info"]), None)
+    when = f"{report['datetime'][:10]}, commit {report['commit_info']['id'][:7]}"
     lines = [
         f"{cpu.get('brand_raw', 'CPU')}, {cpu.get('count')} cores"
         + (f", {peak / 1e9:.0f} GFLOP/s in float32 measured" if peak else "")
-        + f"; {report['datetime'][:10]}; raw: `benchmarks/results/{path.name}`.",
+        + f"; {when}; raw: `benchmarks/results/{path.name}`.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
@@ -151,12 +154,12 @@ def speedruns(paths: Sequence[Path]) -> str:
             continue
         recipe, mean = report["recipe"], report["mean"]
         for run in report["runs"]:
-            about = run["machine"]
+            where = run["environment"]
             lines.append(
                 f"| {run['seed']} | {recipe['precision']} | {recipe['epochs']} | {run['top1Accuracy']:.2f} %"
                 f" | {run['top1AccuracyTTA']:.2f} % | {run['seconds']:.0f} | {run['secondsTTA']:.0f}"
                 f" | {run['secondsCompiling']:.0f} | {run['load']:.1f}"
-                f" | {about['cpu']}, {run['threads']} threads of {about['cores']} cores, {about['date']} |"
+                f" | {where['facts']['name']}, {where['threads']} threads, {run['date']} |"
             )
         lines.append(
             f"| mean of {len(report['runs'])} | | | **{mean['top1Accuracy']:.2f} %**"
@@ -166,11 +169,11 @@ def speedruns(paths: Sequence[Path]) -> str:
 
 
 def _speedrun_steps(report: dict[str, Any]) -> str:
-    median, about = report["median"], report["machine"]
+    median, where = report["median"], report["environment"]
     peers = ", ".join(f"{name.replace('_', ' ')} {seconds:.2f} s" for name, seconds in median.items())
     return (
         f"A step of {report['batch']} images in {report['precision']!r}, median of {report['steps']} in turn:"
-        f" {peers}; PyTorch {report['torch']}; {about['cpu']}, {report['threads']} threads, {about['date']};"
+        f" {peers}; PyTorch {report['torch']}; {where['facts']['name']}, {where['threads']} threads, {report['date']};"
         f" `{report['command']}`."
     )
 
@@ -195,6 +198,8 @@ def results() -> str:
     ]
     for path in sorted((HERE / "results").glob("cpu-*.json")):
         parts += [f"## Kernels, training steps and inference: {path.stem.removeprefix('cpu-')}", kernels(path)]
+    for path in sorted((HERE / "results").glob("rooms-*.json")):
+        parts += [f"## Layers, optimizers, losses and augmentations: {path.stem.removeprefix('rooms-')}", kernels(path)]
     for path in sorted((HERE / "results").glob("gpu-*.json")):
         parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
     for path in sorted((HERE / "results").glob("trained-*.json")):

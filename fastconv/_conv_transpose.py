@@ -116,9 +116,7 @@ def conv_transpose2d(
         algorithm=get_algorithm(),
         workspace=backend.pool,
     )
-    backend.conv2d_backward_input(x, prepared, out=out, workspace=backend.pool)
-    if bias is not None:
-        backend.add_bias(out, bias, out=out)
+    backend.conv2d_backward_input(x, prepared, bias=bias, out=out, workspace=backend.pool)
     return out
 
 

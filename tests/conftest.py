@@ -30,14 +30,15 @@ LONGER = ("slow", "emulator", "gpu", "peer")
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Share the default suite, ``pytest`` without arguments, among two processes, a file at a time.
 
-    Compiling kernels, a good part of it, keeps one core busy. Whoever names files, markers, ``-n`` or ``--pdb`` gets
-    one process.
+    Compiling kernels, a good part of it, keeps one core busy. Files are taken as they stand: the two with the most
+    tests would come first, and compile the same kernels side by side. Whoever names files, markers, ``-n`` or ``--pdb``
+    gets one process.
     """
     option = config.option
     whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS and option.markexpr.startswith("not slow")
     here = "PYTEST_XDIST_WORKER" in os.environ or option.usepdb or option.collectonly
     if whole and not here and getattr(option, "numprocesses", 0) is None:
-        option.numprocesses, option.dist = 2, "loadfile"
+        option.numprocesses, option.dist, option.loadscopereorder = 2, "loadfile", False
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

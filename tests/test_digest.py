@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,14 +73,21 @@ def test_precision_is_insisted_on() -> None:
     assert insisting.name == "n"
 
 
+def _spy(name: str, function: Callable[..., Any], called: set[str]) -> Callable[..., Any]:
+    def call(*arguments: Any, **named: Any) -> Any:
+        called.add(name)
+        return function(*arguments, **named)
+
+    return call
+
+
 def test_every_public_function_and_layer_is_asked() -> None:
     called: set[str] = set()
     with pytest.MonkeyPatch.context() as patch:
         for name in fc.functional.__all__:
             function = getattr(fc.functional, name)
-            spy = lambda *a, name=name, function=function, **k: called.add(name) or function(*a, **k)  # noqa: E731
             if name != "dropout":  # whose types are asked for
-                patch.setattr(fc.functional, name, spy)
+                patch.setattr(fc.functional, name, _spy(name, function, called))
         patch.setattr(asked, "convolutions", lambda: list(convolutions())[:1])
         functions("numpy", ["default"], [1])
     assert called >= set(fc.functional.__all__) - {"dropout"}

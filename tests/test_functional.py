@@ -82,6 +82,7 @@ def test_every_public_function_is_called_here() -> None:
 @pytest.mark.parametrize("name", CALLS)
 def test_documented(name: str) -> None:
     assert len(inspect.getdoc(getattr(F, name)) or "") > 10
+    assert getattr(F, name).__name__ == getattr(F, name).__qualname__ == name
 
 
 # --- what it computes

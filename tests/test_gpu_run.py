@@ -95,6 +95,7 @@ def test_an_error_that_stays_ends_the_process_and_not_the_stage(tmp_path) -> Non
     assert results.latest(["ops"])["poison"]["message"] == "RuntimeError: CUDA_ERROR_ILLEGAL_ADDRESS"
 
 
+@pytest.mark.slow  # it waits for seconds
 def test_a_hang_is_ended(tmp_path) -> None:
     begin = time.monotonic()
     results = run(tmp_path, script(tmp_path, ["good-1", "hang", "good-2"], limit=4))
@@ -114,6 +115,7 @@ def test_a_process_that_does_nothing_is_given_up(tmp_path, setup: str) -> None:
     assert row["tail"]
 
 
+@pytest.mark.slow  # it waits for seconds
 def test_what_began_is_ended_with_the_budget(tmp_path) -> None:
     results = run(tmp_path, script(tmp_path, ["good-1", "hang", "good-2"]), budget=5)
     assert statuses(results) == {"good-1": "ok", "hang": "timeout"}
@@ -238,6 +240,7 @@ def test_skipped(): pass
 """
 
 
+@pytest.mark.slow  # it waits for seconds
 def test_pytest_ends_a_worker_that_cuda_left_and_goes_on(tmp_path) -> None:
     """Without pytest-xdist; each test runs once, and its outcome is a row."""
     (tmp_path / "test_some.py").write_text(_TESTS)

@@ -37,6 +37,7 @@ from tests.backends.emulator.emulated import emulator_or_skip
 EMULATED = Setting(Path("unused"), "key", "cuda-emulator")
 
 
+@pytest.mark.emulator
 def test_saved_probes_are_the_emulators(monkeypatch, tmp_path) -> None:
     """Every leaf function has a probe, and the answers kept are those of now."""
     backend = emulator_or_skip()

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fastconv.cli.command_line import command_line
 from fastconv.errors import ArgumentError
-from fastconv.training.run_folder import OwnedError, RunFolder, owned
+from fastconv.training.folder_lock import OwnedError
+from fastconv.training.run_folder import RunFolder, owned
 
 NAME = "--output"
 

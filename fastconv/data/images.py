@@ -70,6 +70,9 @@ def image_folder(
 ) -> Dataset:
     """Read a folder of PNG and JPEG files with a folder in it for each class (the extra ``images``).
 
+    Images are decoded some at a time and kept as they are computed with, ``height * width * channels`` bytes each:
+    10,000 of 224x224 are 1.5 GB. With `file` they go to the disk instead, and batches read their own rows from there.
+
     Parameters
     ----------
     directory : path

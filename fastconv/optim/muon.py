@@ -33,6 +33,8 @@ class Muon(Optimizer):
     ``A = x @ x.T``: singular values go to about 1. Products are computed in the precision that is set. With `normalize`
     there comes ``p *= sqrt(out) / (norm(p) + 1e-6)`` before.
 
+    There is no L1 penalty here: what it adds to a gradient would be made orthogonal along with it.
+
     The weight of a convolution is a matrix of its output channels and the rest. Biases and normalisations need another
     rule, and output layers do better with one::
 

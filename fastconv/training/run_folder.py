@@ -6,12 +6,10 @@ what lies there. One process at a time owns a folder.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,12 +22,9 @@ from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
 from fastconv.training import toml
 from fastconv.training.environment import versions
+from fastconv.training.folder_lock import lock_folder
 from fastconv.training.history import History
 from fastconv.training.recipe import FORMAT, Recipe
-
-
-class OwnedError(ArgumentError):
-    """Another training owns the folder."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +203,7 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
     try:
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(directory, os.O_RDONLY)
-            _lock(descriptor, directory, name)
+            descriptor = lock_folder(directory, name)
             with tempfile.TemporaryFile(dir=directory) as probe:  # before hours of training, not after
                 probe.write(bytes(4096))
             folder.clear()
@@ -224,20 +218,6 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
                 directory.rmdir()
         if descriptor is not None:
             os.close(descriptor)
-
-
-def _lock(descriptor: int, directory: Path, name: str) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise OwnedError(
-            f"{name}: got {directory}, where another training is running; allowed: a folder for each"
-        ) from None
-    except OSError as error:
-        warnings.warn(
-            f"{directory} cannot be locked ({error.strerror}), so nothing keeps a second training out of it",
-            stacklevel=2,
-        )
 
 
 def _entry(name: str, number: int, line: str) -> dict[str, Any]:

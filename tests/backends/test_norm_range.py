@@ -25,7 +25,7 @@ NUMBERS = [
 EPS = [1e-5, 0.3]
 
 
-@pytest.fixture(params=["numpy", "numba", "cuda-emulator"])
+@pytest.fixture(params=["numpy", "numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def each(request: pytest.FixtureRequest) -> Iterator[Backend]:
     if request.param == "cuda-emulator":
         emulator_or_skip()

@@ -95,7 +95,7 @@ def test_a_few_epochs_are_captured_and_learn(data, tmp_path, monkeypatch):
     hours = [float(row.split("\t")[1]) for row in found["tsv"][1:]]
     assert hours == sorted(hours)
     assert float(found["tsv"][3].split("\t")[2]) == pytest.approx(found["top1Accuracy"], abs=0.01)
-    about = {"secondsCompiling": 1.0, "load": 1.0, "threads": 2, "machine": {"cpu": "C", "cores": 2, "date": "D"}}
+    about = {"secondsCompiling": 1.0, "load": 1.0, "date": "D", "environment": {"threads": 2, "facts": {"name": "C"}}}
     path, recipe = tmp_path / "speedrun-default.json", {"epochs": 3, "precision": "default"}
     for seed in (1, 0, 1):
         speedrun.report_to(path, recipe, {"seed": seed, **found, **about})

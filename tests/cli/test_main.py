@@ -15,6 +15,7 @@ import pytest
 import fastconv.backends as registry
 from fastconv.cli import gradcheck, main, warmup
 from fastconv.data import dataset
+from fastconv.training.diagnostics import machine
 
 from .commands import TINY, ascii_stream, fails, files_of, full_stream, stream_without_reader
 
@@ -41,6 +42,8 @@ def _quick(trained, monkeypatch):
     """Let every command of COMMANDS be quick, and find its files."""
     monkeypatch.setattr(gradcheck, "_LAYERS", {"SiLU": gradcheck._LAYERS["SiLU"]})
     monkeypatch.setattr(warmup, "_run_once", lambda *_: None)
+    monkeypatch.setattr(machine, "_SIDE", 32)
+    monkeypatch.setattr(machine, "_NUMBERS", 1 << 12)
 
 
 def only_line(capsys):

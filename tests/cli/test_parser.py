@@ -49,6 +49,8 @@ COMMANDS = (
         ("train", "--save-every-steps", "-1"),
         ("summary", "resnet20", "--input-shape", "0", "1", "2"),
         ("summary", "resnet20", "--input-shape", "65537", "1", "3"),
+        ("summary", "resnet20", "--threads", "2"),
+        ("data", "list", "--backend", "numpy"),
         ("predict",),
         ("gradcheck", "--seed", "two\nlines"),
         ("data",),

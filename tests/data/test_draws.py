@@ -23,6 +23,10 @@ def test_seed_epoch_position_and_kind_decide(other):
     assert one.beta(0.5) != two.beta(0.5)
 
 
+def test_the_first_kind_is_the_default():
+    np.testing.assert_array_equal(Draws(7, 2, 0, PLACES[:10]).uniform(2), Draws(7, 2, 0, PLACES[:10], 0).uniform(2))
+
+
 def test_no_epoch_has_the_numbers_of_a_later_place_in_another():
     draws = [Draws(7, epoch, position, PLACES[:4], 1) for epoch in range(3) for position in range(3)]
     for found in ([d.of_batch(1)[0] for d in draws], [d.beta(0.5) for d in draws], [d.uniform(4)[0, 0] for d in draws]):

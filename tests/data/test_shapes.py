@@ -74,6 +74,7 @@ def test_shapes10_rejects_bad_arguments(arguments, name):
         shapes10(*arguments)
 
 
+@pytest.mark.slow
 def test_shapes10_defeats_a_linear_model():
     """Softmax regression on the pixels, trained until it fits its training images, stays under 60 % on others."""
     train, test = shapes10(size=4000), shapes10("test", size=1000)

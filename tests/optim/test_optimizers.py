@@ -293,6 +293,13 @@ def test_model_on_another_backend_is_refused():
             optimizer.step()
 
 
+def test_muon_scales_its_steps_by_the_sizes_of_the_matrix():
+    with fc.use_backend("numpy"):
+        (weight, _) = nn.Dense(8).build((2,)).parameters()
+        ratios = [Muon([weight], adjust_lr_fn=word)._ratio(weight) for word in ("original", "match_rms_adamw", "none")]
+    assert ratios == [2.0, 0.2 * 8**0.5, 1.0]
+
+
 def test_every_rule_has_an_optimizer_with_its_settings_and_defaults():
     rules = {name: rule for name, rule in UPDATE_RULES.items() if rule.optimizes}
     assert set(OPTIMIZERS) == set(rules)

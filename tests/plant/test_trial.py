@@ -106,6 +106,7 @@ def test_cuda_is_asked_of_the_emulator() -> None:
     assert set(first) < set(last)
 
 
+@pytest.mark.slow
 def test_results_are_kept_and_not_taken_twice(tmp_path: Path, monkeypatch, capsys) -> None:
     class Silent:
         def __init__(self, copy: Path, deadline: float) -> None: ...

@@ -112,7 +112,7 @@ def test_a_loss_of_ones_own(loss, backend, rng):
         trainer.train_step(x, y, fc.asarray(np.ones(7)))
 
 
-@pytest.mark.parametrize("backend", ["numba", "cuda-emulator"])
+@pytest.mark.parametrize("backend", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def test_captured_and_replayed(backend, rng, monkeypatch):
     if backend == "cuda-emulator":
         emulator_or_skip()

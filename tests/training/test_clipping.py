@@ -59,7 +59,7 @@ def test_formula(backend, kind, limit, frozen, rng):
         np.testing.assert_allclose(trainer.gradient_norm, norm, rtol=1e-12)
 
 
-@pytest.mark.parametrize("backend", ["numba", "cuda-emulator"])
+@pytest.mark.parametrize("backend", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 @pytest.mark.parametrize("kind", KINDS)
 def test_captured_and_replayed(backend, kind, rng, monkeypatch):
     if backend == "cuda-emulator":

@@ -124,7 +124,11 @@ def put_back(trainer, state, tensors):
     ],
 )
 @pytest.mark.parametrize(
-    "kind", ["plain", "captured", "several-kernels", "reference", "first", "pieces", "captured-pieces"]
+    "kind",
+    [
+        *("plain", "captured", "several-kernels", "reference", "captured-pieces"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("first", "pieces")),
+    ],
 )
 def test_a_step_is_done_whole_or_not_at_all(rng, kind, where, instructions, stride):
     """One interrupt, before each place in turn."""

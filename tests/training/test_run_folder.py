@@ -8,8 +8,9 @@ import pytest
 import fastconv as fc
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.training import ProgressDisplay
+from fastconv.training.folder_lock import OwnedError
 from fastconv.training.recipe import Recipe
-from fastconv.training.run_folder import OwnedError, RunFolder, owned
+from fastconv.training.run_folder import RunFolder, owned
 from fastconv.training.run_saver import RunSaver
 
 from .test_recipe import WHOLE

@@ -105,7 +105,7 @@ def test_a_loader_of_images_brings_them(backend, rng):
         np.testing.assert_array_equal(weight, w[labels])
 
 
-@pytest.mark.parametrize("backend", ["numba", "cuda-emulator"])
+@pytest.mark.parametrize("backend", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def test_captured_and_replayed(backend, rng, monkeypatch):
     if backend == "cuda-emulator":
         emulator_or_skip()

@@ -107,6 +107,7 @@ class FusedOperations(Operations):
         grad_output: Array,
         weight: PreparedWeight,
         *,
+        bias: Array | None = None,
         addend: Array | None = None,
         activation: Activation | None = None,
         saved: Array | None = None,
@@ -124,6 +125,8 @@ class FusedOperations(Operations):
         ----------
         grad_output : (N, P, Q, K) array
         weight : prepared with the transposed geometry
+        bias : (C,) array or None
+            Added where this is a transposed convolution of its own; only without an addend and an activation.
         addend : (N, H, W, C) array or None
             The gradient from another path, where the paths of a shortcut meet; may be `out`.
         activation : Activation or None

@@ -92,9 +92,11 @@ class NumpyConv(Backend):
 
     @Composing
     @np.errstate(all="ignore")
-    def conv2d_backward_input(self, grad_output: Array, weight: PreparedWeight, *, out: Array) -> None:
+    def conv2d_backward_input(
+        self, grad_output: Array, weight: PreparedWeight, *, bias: Array | None = None, out: Array
+    ) -> None:
         w, groups = weight.weight, weight.geometry.groups
-        out[...] = 0
+        out[...] = 0 if bias is None else bias
         for (r, s), (p, q), (h, v) in taps(weight.geometry, out.shape[1:3], grad_output.shape[1:3]):
             transposed = _weight_by_group(w[r, s], groups).transpose(0, 2, 1)
             target = out[:, h, v]

@@ -35,7 +35,39 @@ def _plan(size: Pair, kernel_size: Pair, stride: Pair, padding: PaddingLike, dil
     return _Plan(geometry, output_size(geometry, size))
 
 
-class Conv2d(Layer):
+class Convolving(Layer):
+    """A layer with the windows of a convolution, one way or the other: what both are made with."""
+
+    def _declare(
+        self,
+        out_channels: int,
+        kernel_size: PairLike,
+        *,
+        stride: PairLike,
+        padding: PaddingLike,
+        dilation: PairLike,
+        groups: int,
+        bias: bool,
+        init: str,
+    ) -> None:
+        """Check the arguments and keep them as attributes."""
+        self.out_channels = validate.at_least_one(out_channels, "out_channels")
+        self.kernel_size = as_pair(kernel_size, "kernel_size")
+        self.stride = as_pair(stride, "stride")
+        self.dilation = as_pair(dilation, "dilation")
+        self.groups = validate.at_least_one(groups, "groups")
+        # "same" depends on the input; all else has one normal form
+        sides = as_padding(
+            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
+        )
+        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        if self.out_channels % self.groups:
+            raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
+        self._has_bias = bool(bias)
+        self._init = weight_and_bias(init)
+
+
+class Conv2d(Convolving):
     """Convolution (cross-correlation): (N, H, W, C) -> (N, P, Q, K); see `fastconv.functional.conv2d`.
 
     Parameters
@@ -78,21 +110,17 @@ class Conv2d(Layer):
         in_channels: int | None = None,
         init: str = "default",
     ) -> None:
-        self.out_channels = validate.at_least_one(out_channels, "out_channels")
-        self.kernel_size = as_pair(kernel_size, "kernel_size")
-        self.stride = as_pair(stride, "stride")
-        self.dilation = as_pair(dilation, "dilation")
-        self.groups = validate.at_least_one(groups, "groups")
-        self.in_channels = None if in_channels is None else validate.at_least_one(in_channels, "in_channels")
-        # "same" depends on the input; all else has one normal form
-        sides = as_padding(
-            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
+        self._declare(
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            init=init,
         )
-        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
-        if self.out_channels % self.groups:
-            raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
-        self._has_bias = bool(bias)
-        self._init = weight_and_bias(init)
+        self.in_channels = None if in_channels is None else validate.at_least_one(in_channels, "in_channels")
 
     def infer(self, input_shape: Shape) -> Shape:
         """(H, W, C) -> (P, Q, K)."""

@@ -5,23 +5,21 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from fastconv import _validate as validate
 from fastconv._conv_transpose import Transposed, as_output_padding, transposed
-from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
+from fastconv._shapes import PaddingLike, PairLike
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array, ConvGeometry, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.kernels.epilogue import NO_EPILOGUE
-from fastconv.nn.core.initializers import weight_and_bias
 from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.prepared import PreparedWeights
 from fastconv.nn.core.scope import Scope
-from fastconv.nn.model.model import Layer
+from fastconv.nn.layers.conv import Convolving
 from fastconv.precision import get_precision
 
 
-class ConvTranspose2d(Layer):
+class ConvTranspose2d(Convolving):
     """Transposed convolution: (N, P, Q, C) -> (N, H, W, K); see `fastconv.functional.conv_transpose2d`.
 
     Forward computes the gradient of a convolution's input, backward that convolution itself and the gradient of its
@@ -66,23 +64,19 @@ class ConvTranspose2d(Layer):
         bias: bool = True,
         init: str = "default",
     ) -> None:
-        self.out_channels = validate.at_least_one(out_channels, "out_channels")
-        self.kernel_size = as_pair(kernel_size, "kernel_size")
-        self.stride = as_pair(stride, "stride")
-        self.dilation = as_pair(dilation, "dilation")
-        self.output_padding = as_output_padding(output_padding, self.stride)
-        self.groups = validate.at_least_one(groups, "groups")
-        # "same" depends on the input; all else has one normal form
-        sides = as_padding(
-            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
+        self._declare(
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=padding,
+            dilation=dilation,
+            groups=groups,
+            bias=bias,
+            init=init,
         )
-        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        self.output_padding = as_output_padding(output_padding, self.stride)
         if padding == "same" and any(self.output_padding):
             raise ArgumentError(f"output_padding: got {output_padding!r} with padding 'same'; allowed: 0")
-        if self.out_channels % self.groups:
-            raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
-        self._has_bias = bool(bias)
-        self._init = weight_and_bias(init)
 
     def infer(self, input_shape: Shape) -> Shape:
         """(P, Q, C) -> (H, W, K)."""
@@ -131,9 +125,8 @@ class ConvTranspose2d(Layer):
         geometry, _ = self._plan(x.shape[1:])
         y = backend.empty(self._output_shape(x.shape), x.dtype)
         weight = self._prepare(geometry.transposed(), y.shape)
-        backend.conv2d_backward_input(x, weight, out=y, workspace=backend.pool)
-        if self.bias is not None:
-            backend.add_bias(y, self.bias.array, out=y)
+        bias = None if self.bias is None else self.bias.array
+        backend.conv2d_backward_input(x, weight, bias=bias, out=y, workspace=backend.pool)
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:

@@ -14,6 +14,7 @@ from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
 from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
 from fastconv.training.callbacks.writing import check_directory, writing
+from fastconv.training.folder_lock import lock_folder
 
 _KINDS = ("newest", "best")
 
@@ -25,7 +26,8 @@ class ModelCheckpoint(Callback):
     kept beside it, as ``step-00001234.safetensors``, and those that are over are taken away; only what this training
     wrote, and what it wrote before it was taken up again.
 
-    Each file is written all or nothing. A directory that cannot be written is found before the first step.
+    Each file is written all or nothing. A directory that cannot be written, or that another training owns, is found
+    before the first step: one training at a time writes there.
 
     Parameters
     ----------
@@ -74,6 +76,11 @@ class ModelCheckpoint(Callback):
             )
         self._kept: dict[str, float | None] = {}  # names of files, in order, and their scores
         self._resumed = False
+        self._descriptor: int | None = None  # that owns the directory
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle all but what owns the directory, which a copy does not."""
+        return vars(self) | {"_descriptor": None}
 
     def __repr__(self) -> str:
         return f"ModelCheckpoint({str(self.directory)!r}, monitor={self.monitor!r})"
@@ -98,14 +105,22 @@ class ModelCheckpoint(Callback):
         return self.last_path, self.best_path
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Make the directory."""
+        """Make the directory, and own it."""
         check_monitor(self.monitor, trainer.quantities)
         check_directory("directory", self.directory)
+        with writing("directory", self.directory):
+            self._descriptor = lock_folder(self.directory, "directory")
         if not self._resumed and not trainer.step:
             self._kept = {}
         self._resumed = False
         with writing("directory", self.directory):
             self._drop_surplus()
+
+    def on_train_end(self, trainer: Training) -> None:
+        """Give the directory back."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         """Write the state, if it is time."""

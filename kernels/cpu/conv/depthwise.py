@@ -19,10 +19,9 @@ import numpy as np
 from ..elementwise.finite import all_finite
 from ..elementwise.maps import fill
 from ..runtime.launch import device, get_num_threads, kernel, launch
-from ..vector.memory import load, put, store, streams
+from ..vector.memory import load, put, store, streams_rows
 from ..vector.simd import (
     LINE_BYTES,
-    VECTOR_BYTES,
     address,
     itemsize,
     lanes,
@@ -223,7 +222,7 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
     scratch = workspace.empty((get_num_threads(), 16 * plan.kernel_h * plan.kernel_w), np.uint8)
     if weight.algorithm is DEPTHWISE_3X3[weight.algorithm.direction]:
         zeros = workspace.empty((get_num_threads(), -(-plan.channels // 16) * 16), x.dtype)
-        stream = streams(out) and plan.channels * out.itemsize % VECTOR_BYTES == 0
+        stream = streams_rows(out)
         launch(conv2d_depthwise_3x3, plan.batch * plan.out_h, x, array, bias, out, stream, plan, scratch=zeros)
         return
     launch(conv2d_depthwise, plan.batch * plan.out_h, x, array, bias, out, plan, scratch=scratch)

@@ -15,6 +15,7 @@ import functools
 
 import numpy as np
 
+from ..elementwise.channels import add_bias
 from ..elementwise.maps import copy
 from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.simd import REGISTERS, VECTOR_BYTES, address, itemsize
@@ -111,6 +112,8 @@ def convolve(grad, weight, bias, geometry, epilogue, out, workspace):
         copy(addend, out=out)
     for gather in prepared_gathers(weight, grad.shape, out.shape, geometry):
         _launch(grad, weight.weight, out, gather, workspace, add=addend is not None)
+    if bias is not None:
+        add_bias(out, bias, out=out)
 
 
 def _launch(grad, weight, out, gather, workspace, *, add):

@@ -57,11 +57,11 @@ def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace):
 
 
 def conv2d_backward_input(
-    grad_output, weight, *, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
+    grad_output, weight, *, bias=None, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
 ):
-    """Gradient of the input, plus `addend`, and behind the activation that made the input, with its sum."""
+    """Gradient of the input, plus `bias` or `addend`, and behind the activation that made the input, with its sum."""
     if activation is None:
-        run(grad_output, weight, None, out, workspace, Behind(addend=addend))
+        run(grad_output, weight, bias, out, workspace, Behind(addend=addend))
         return
     place = None if addend is not None else _fused_winograd(weight, grad_output.shape, out.shape)
     if place is not None:

@@ -53,7 +53,7 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
     """Compute a convolution or the gradient of its input; nothing follows it in the same pass. See algorithms.py."""
     refuse_recording("convolution tap by tap")
     if weight.algorithm.transposed:
-        _backward_input(x, weight.weight, geometry, out, workspace)
+        _backward_input(x, weight.weight, bias, geometry, out, workspace)
     else:
         _forward(x, weight.weight, bias, geometry, out, workspace)
 
@@ -72,10 +72,10 @@ def _forward(x, weight, bias, geometry, out, workspace):
 
 
 @np.errstate(invalid="ignore")  # infinity minus infinity is NaN, as the formula says
-def _backward_input(grad_output, weight, geometry, out, workspace):
-    """Gradient of the input."""
+def _backward_input(grad_output, weight, bias, geometry, out, workspace):
+    """Gradient of the input, and a bias."""
     groups = geometry.groups
-    out[...] = 0
+    out[...] = 0 if bias is None else bias
     taps = list(_taps(out.shape, grad_output.shape, weight.shape[:2], geometry))
     for ins, outs in zip(_channels(out.shape[3], groups), _channels(grad_output.shape[3], groups), strict=True):
         for r, s, inside, outside in taps:

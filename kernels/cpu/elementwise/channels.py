@@ -6,7 +6,7 @@ Bound by memory.
 """
 
 from ..runtime.launch import device, kernel, launch
-from ..vector.memory import load, store
+from ..vector.memory import load, store, store_ahead
 from ..vector.simd import address, itemsize, lanes, vselect_gt, vsplat
 from ..vector.sums import add_in_float64
 from .maps import fill
@@ -33,7 +33,7 @@ def add_bias_rows(begin, end, x, bias, out):
         for c in range(0, channels, lanes(dt)):
             count, place = min(lanes(dt), channels - c), (row * channels + c) * size
             value = load(address(x) + place, count, dt) + load(address(bias) + c * size, count, dt)
-            store(address(out) + place, value, count, dt)
+            store_ahead(address(out) + place, value, count, dt)
 
 
 @kernel
@@ -47,7 +47,7 @@ def prelu_rows(begin, end, x, slope, out):
             count, place = min(lanes(dt), channels - c), (row * channels + c) * size
             value = load(address(x) + place, count, dt)
             below = value * _of_channels(slope, c, count, dt)
-            store(address(out) + place, vselect_gt(value, vsplat(0, dt), value, below), count, dt)
+            store_ahead(address(out) + place, vselect_gt(value, vsplat(0, dt), value, below), count, dt)
 
 
 @kernel

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...update_rules import UPDATE_RULES
 from ..runtime.launch import device, kernel, launch
-from ..vector.memory import TASK_ELEMENTS, load, store
+from ..vector.memory import TASK_ELEMENTS, load_ahead, load_kept, store
 from ..vector.simd import address, itemsize, lanes, vfloor, vfma, vselect_gt, vselect_max, vsplat, vsqrt
 
 
@@ -37,8 +37,8 @@ def _make_update(name, constants, formula, due=_always):
             stop = pieces[task, 1]
             for i in range(pieces[task, 0], stop, width):
                 count = min(width, stop - i)
-                p = load(address(parameter) + i * size, count, dt)
-                g = load(address(grad) + i * size, count, dt)
+                p = load_kept(address(parameter) + i * size, count, dt)
+                g = load_ahead(address(grad) + i * size, count, dt)
                 store(address(parameter) + i * size, formula(p, g, state, i * size, count, numbers, dt), count, dt)
 
     update_pieces.__name__ = f"{name}_update"
@@ -74,7 +74,7 @@ def _sgd(p, g, state, at, count, numbers, dt):
     rate, penalties, mu, new, nesterov = numbers
     g = _penalised(p, g, penalties, dt)
     if velocity.size:
-        v = vfma(mu, load(address(velocity) + at, count, dt), new * g)
+        v = vfma(mu, load_kept(address(velocity) + at, count, dt), new * g)
         store(address(velocity) + at, v, count, dt)
         g = vfma(mu, v, g) if nesterov else v
     return vfma(rate, g, p)
@@ -91,7 +91,7 @@ def _adagrad(p, g, state, at, count, numbers, dt):
     (total,) = state
     rate, small, penalties = numbers
     g = _penalised(p, g, penalties, dt)
-    s = vfma(g, g, load(address(total) + at, count, dt))
+    s = vfma(g, g, load_kept(address(total) + at, count, dt))
     store(address(total) + at, s, count, dt)
     return vfma(rate, g / (vsqrt(s) + small), p)
 
@@ -108,9 +108,9 @@ def _adadelta(p, g, state, at, count, numbers, dt):
     square, changes = state
     rate, keep, new, small, penalties = numbers
     g = _penalised(p, g, penalties, dt)
-    s = keep * load(address(square) + at, count, dt) + new * (g * g)
+    s = keep * load_kept(address(square) + at, count, dt) + new * (g * g)
     store(address(square) + at, s, count, dt)
-    before = load(address(changes) + at, count, dt)
+    before = load_kept(address(changes) + at, count, dt)
     change = vsqrt((before + small) / (s + small)) * g
     store(address(changes) + at, keep * before + new * (change * change), count, dt)
     return vfma(rate, change, p)
@@ -128,15 +128,15 @@ def _rmsprop(p, g, state, at, count, numbers, dt):
     square, mean, velocity = state
     rate, keep, new, small, mu, penalties = numbers
     g = _penalised(p, g, penalties, dt)
-    s = keep * load(address(square) + at, count, dt) + new * (g * g)
+    s = keep * load_kept(address(square) + at, count, dt) + new * (g * g)
     store(address(square) + at, s, count, dt)
     if mean.size:
-        m = keep * load(address(mean) + at, count, dt) + new * g
+        m = keep * load_kept(address(mean) + at, count, dt) + new * g
         store(address(mean) + at, m, count, dt)
         s = vfloor(s - m * m, vsplat(0, dt))
     change = g / (vsqrt(s) + small)
     if velocity.size:
-        change = vfma(mu, load(address(velocity) + at, count, dt), change)
+        change = vfma(mu, load_kept(address(velocity) + at, count, dt), change)
         store(address(velocity) + at, change, count, dt)
     return vfma(rate, change, p)
 
@@ -151,8 +151,8 @@ def _moment_numbers(t, beta1, beta2, eps, dt):
 def _moments(g, m, v, at, count, numbers, dt):
     """Move the averages of the gradient and its square, and return them."""
     _, keep1, new1, keep2, new2, _ = numbers
-    first = keep1 * load(address(m) + at, count, dt) + new1 * g
-    second = keep2 * load(address(v) + at, count, dt) + new2 * (g * g)
+    first = keep1 * load_kept(address(m) + at, count, dt) + new1 * g
+    second = keep2 * load_kept(address(v) + at, count, dt) + new2 * (g * g)
     store(address(m) + at, first, count, dt)
     store(address(v) + at, second, count, dt)
     return first, second
@@ -182,7 +182,7 @@ def _adam(p, g, state, at, count, numbers, dt):
     rate, left, decoupled, penalties, moments = numbers
     first, second = _moments(_penalised(p, g, penalties, dt), m, v, at, count, moments, dt)
     if highest.size:
-        before = load(address(highest) + at, count, dt)
+        before = load_kept(address(highest) + at, count, dt)
         second = vselect_max(second, before, second, before)
         store(address(highest) + at, second, count, dt)
     full, small = moments[0], moments[5]
@@ -244,7 +244,7 @@ def _muon_momentum_numbers(lr, t, settings, dt):
 def _muon_momentum(p, g, state, at, count, numbers, dt):
     (momentum,) = state
     keep, new, nesterov = numbers
-    before = load(address(momentum) + at, count, dt)
+    before = load_kept(address(momentum) + at, count, dt)
     average = vfma(new, g - before, before)
     store(address(momentum) + at, average, count, dt)
     return vfma(keep, average - g, g) if nesterov else average
@@ -263,7 +263,7 @@ def _lookahead_numbers(lr, t, settings, dt):
 @device
 def _lookahead(p, g, state, at, count, share, dt):
     (slow,) = state
-    before = load(address(slow) + at, count, dt)
+    before = load_kept(address(slow) + at, count, dt)
     moved = vfma(share, p - before, before)
     store(address(slow) + at, moved, count, dt)
     return moved

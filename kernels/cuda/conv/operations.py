@@ -66,13 +66,13 @@ def conv2d_statistics(device, x, weight, bias, *, out, mean, var, workspace):
 
 
 def conv2d_backward_input(
-    device, grad_output, weight, *, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
+    device, grad_output, weight, *, bias=None, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
 ):
-    """Gradient of the input, plus `addend`, through the activation; the gradient of a bias takes a pass of its own.
+    """Gradient of the input, plus `bias` or `addend`, through the activation; that of a bias takes a pass of its own.
 
     Summed with the tiles it would need the warps of a block to meet behind their last product, and have other bits.
     """
-    run(device, grad_output, weight, Finish(out, None, addend, activation, saved), workspace)
+    run(device, grad_output, weight, Finish(out, bias, addend, activation, saved), workspace)
     if grad_bias is not None:
         sum_rows(device, out, out=grad_bias, workspace=workspace)
 

@@ -201,19 +201,21 @@ def forward(c: Conv) -> Case:
     return Case("conv2d", c.id, inputs, {"y": c.y_shape}, call, terms=terms, magnitude=magnitude, rounded=c.rounded)
 
 
-def backward_input(c: Conv) -> Case:
+def backward_input(c: Conv, *, biased: bool = False) -> Case:
     def inputs(rng: np.random.Generator) -> Arrays:
-        return {"grad_output": _maps(c, c.y_shape, rng), "weight": _weight(c, rng)}
+        made = {"grad_output": _maps(c, c.y_shape, rng), "weight": _weight(c, rng)}
+        return made | {"bias": rng.standard_normal(c.c)} if biased else made
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
-        backend.conv2d_backward_input(i["grad_output"], weight, out=o["grad_input"], workspace=workspace)
+        more = {"out": o["grad_input"], "workspace": workspace}
+        backend.conv2d_backward_input(i["grad_output"], weight, **({"bias": i["bias"]} if biased else {}), **more)
 
-    terms = c.kernel[0] * c.kernel[1] * c.k // c.groups
+    terms = c.kernel[0] * c.kernel[1] * c.k // c.groups + biased
     magnitude = _spread(c, "grad_input", "grad_output", "weight", (0, 1, 3))
-    outputs = {"grad_input": c.x_shape}
+    outputs, name = {"grad_input": c.x_shape}, f"biased-{c.id}" if biased else c.id
     return Case(
-        "conv2d_backward_input", c.id, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded
+        "conv2d_backward_input", name, inputs, outputs, call, terms=terms, magnitude=magnitude, rounded=c.rounded
     )
 
 
@@ -313,4 +315,14 @@ SUMS = [
     row_sums("long", (8, 32, 32, 3)),
 ]
 
-CASES = [case(c) for case in (forward, backward_input, backward_weight) for c in CONVS] + DENSE + SUMS
+# A transposed convolution with a bias: one of each algorithm, and where no tap reaches some of the pixels.
+_BIASED = {
+    *("3x3-c64-k64-8x8", "3x3-c3-k64-15x16", "5x5-c16-k16", "stride2-odd", "stride3-kernel2-gaps", "groups3-ragged"),
+    *("depthwise-c16", "depthwise-c33-stride2", "depthwise-multiplier2", "infinite-stride2", "3x3-empty-batch"),
+}
+
+CASES = [
+    *(case(c) for case in (forward, backward_input, backward_weight) for c in CONVS),
+    *(backward_input(c, biased=True) for c in CONVS if c.id in _BIASED),
+    *(*DENSE, *SUMS),
+]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -617,12 +617,14 @@ def is_rare(case: Case) -> bool:
     The default suite has the rectifier, one that needs x and one that needs y.
     """
     words = set(case.id.split("-"))
-    return "small" in words and words.isdisjoint({"relu", "gelu", "tanh"})
+    fused = "small" in words or (case.op.startswith("conv2d") and not words.isdisjoint(POINTWISE))
+    return fused and words.isdisjoint({"relu", "gelu", "tanh"})
 
 
-def by_rarity(cases: Iterable[Case]) -> list[Any]:
-    """Return cases as parameters of a test."""
-    return [
-        pytest.param(case, marks=(pytest.mark.slow,) if is_rare(case) else (), id=f"{case.op}-{case.id}")
-        for case in cases
-    ]
+def by_rarity(cases: Iterable[Case], rare: Collection[str] = ()) -> list[Any]:
+    """Return cases as parameters of a test; those with a word of `rare` in their names are of the slow suite too."""
+
+    def marks(case: Case) -> tuple[pytest.MarkDecorator, ...]:
+        return (pytest.mark.slow,) if is_rare(case) or not set(case.id.split("-")).isdisjoint(rare) else ()
+
+    return [pytest.param(case, marks=marks(case), id=f"{case.op}-{case.id}") for case in cases]

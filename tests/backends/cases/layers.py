@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from tests.backends.op_case import Arrays, Case, exact
@@ -129,74 +131,92 @@ def _response(name: str, shape: tuple[int, ...], size: int, alpha: float, beta: 
     ]
 
 
+@dataclass(frozen=True)
+class _Groups:
+    """A group normalisation: the shape of x, and how its channels are grouped."""
+
+    shape: tuple[int, ...]
+    groups: int
+    affine: bool
+    offset: float
+    eps: float
+
+    @property
+    def channels(self) -> int:
+        return self.shape[-1]
+
+    def x_of(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.standard_normal(self.shape) * rng.uniform(0.5, 2, self.channels) + self.offset
+
+    def numbers(self, rng: np.random.Generator, *names: str) -> Arrays:
+        return {name: rng.standard_normal(self.channels) for name in names} if self.affine else {}
+
+    def grouped(self, a: np.ndarray) -> np.ndarray:
+        pixels = int(np.prod(self.shape[1:-1]))
+        return a.reshape(self.shape[0], pixels, self.groups, self.channels // self.groups)
+
+    def means(self, a: np.ndarray) -> np.ndarray:
+        return self.grouped(a).mean((1, 3))
+
+    def of_elements(self, a: np.ndarray) -> np.ndarray:
+        """(N, G) -> the shape of x."""
+        return np.broadcast_to(a[:, None, :, None], self.grouped(np.empty(self.shape)).shape).reshape(self.shape)
+
+
 def _group_norm(
     name: str, shape: tuple[int, ...], groups: int, *, affine: bool = True, offset: float = 0.0, eps: float = 1e-5
 ) -> list[Case]:
-    images, channels = shape[0], shape[-1]
-    wide, stats = channels // groups, {"mean": (2, images, groups), "rstd": (images, groups)}
-    axes = tuple(range(len(shape) - 1))
+    of = _Groups(shape, groups, affine, offset, eps)
+    return [_group_norm_forward(name, of), _group_norm_backward(name, of)]
 
-    def x_of(rng: np.random.Generator) -> np.ndarray:
-        return rng.standard_normal(shape) * rng.uniform(0.5, 2, channels) + offset
 
-    def numbers(rng: np.random.Generator) -> Arrays:
-        return {key: rng.standard_normal(channels) for key in ("gamma", "beta")} if affine else {}
+def _group_norm_forward(name: str, of: _Groups) -> Case:
+    def inputs(rng: np.random.Generator) -> Arrays:
+        return {"x": of.x_of(rng)} | of.numbers(rng, "gamma", "beta")
 
-    def grouped(a: np.ndarray) -> np.ndarray:
-        return a.reshape(images, int(np.prod(shape[1:-1])), groups, wide)
-
-    def of_elements(a: np.ndarray) -> np.ndarray:
-        """(N, G) -> the shape of x."""
-        return np.broadcast_to(a[:, None, :, None], grouped(np.empty(shape)).shape).reshape(shape)
-
-    def forward(backend, i, o, workspace):
+    def call(backend, i, o, workspace):
         arrays = {"out": o["y"], "mean": o["mean"], "rstd": o["rstd"], "workspace": workspace}
-        backend.group_norm(i["x"], i.get("gamma"), i.get("beta"), eps=eps, **arrays)
+        backend.group_norm(i["x"], i.get("gamma"), i.get("beta"), eps=of.eps, **arrays)
 
     def magnitude(i: Arrays, o: Arrays) -> Arrays:
         # The rounding of the mean is in proportion to what was added for it, not to the mean.
-        z = (np.abs(i["x"]) + of_elements(grouped(np.abs(i["x"])).mean((1, 3)))) * of_elements(o["rstd"])
-        size = grouped(np.abs(i["x"])).mean((1, 3))
-        y = z * np.abs(i["gamma"]) + np.abs(i["beta"]) if affine else z
+        size = of.means(np.abs(i["x"]))
+        z = (np.abs(i["x"]) + of.of_elements(size)) * of.of_elements(o["rstd"])
+        y = z * np.abs(i["gamma"]) + np.abs(i["beta"]) if of.affine else z
         return {"y": y, "mean": np.stack([size, size]), "rstd": o["rstd"]}
 
-    def inputs(rng: np.random.Generator) -> Arrays:
-        x = x_of(rng)
-        mean, var = grouped(x).mean((1, 3)), grouped(x).var((1, 3))
-        gamma = {"gamma": rng.standard_normal(channels)} if affine else {}
-        rest = 1e-3 * rng.standard_normal(mean.shape)  # counts, so that one left out shows
-        means = np.stack([mean, rest])
-        return {
-            "grad_output": rng.standard_normal(shape),
-            "x": x,
-            "mean": means,
-            "rstd": 1 / np.sqrt(var + eps),
-            **gamma,
-        }
+    images = of.shape[0]
+    outputs = {"y": of.shape, "mean": (2, images, of.groups), "rstd": (images, of.groups)}
+    terms = int(np.prod(of.shape[1:-1])) // 64 + 1
+    return Case("group_norm", name, inputs, outputs, call, terms=terms, magnitude=magnitude)
 
-    def backward(backend, i, o, workspace):
+
+def _group_norm_backward(name: str, of: _Groups) -> Case:
+    axes = tuple(range(len(of.shape) - 1))
+
+    def inputs(rng: np.random.Generator) -> Arrays:
+        x = of.x_of(rng)
+        mean, var, gamma = of.means(x), of.grouped(x).var((1, 3)), of.numbers(rng, "gamma")
+        rest = 1e-3 * rng.standard_normal(mean.shape)  # counts, so that one left out shows
+        given = {"x": x, "mean": np.stack([mean, rest]), "rstd": 1 / np.sqrt(var + of.eps), **gamma}
+        return {"grad_output": rng.standard_normal(of.shape), **given}
+
+    def call(backend, i, o, workspace):
         arrays = (i["grad_output"], i["x"], i.get("gamma"), i["mean"], i["rstd"])
         backend.group_norm_backward(*arrays, **o, workspace=workspace)
 
-    def size_of_gradients(i: Arrays, o: Arrays) -> Arrays:
-        rstd = of_elements(i["rstd"])
-        z = (np.abs(i["x"]) + of_elements(np.abs(i["mean"]).sum(0))) * rstd
+    def magnitude(i: Arrays, o: Arrays) -> Arrays:
+        rstd = of.of_elements(i["rstd"])
+        z = (np.abs(i["x"]) + of.of_elements(np.abs(i["mean"]).sum(0))) * rstd
         plain = np.abs(i["grad_output"])
-        g = plain * np.abs(i["gamma"]) if affine else plain
-        shares = of_elements(grouped(g).mean((1, 3))) + z * of_elements(grouped(g * z).mean((1, 3)))
+        g = plain * np.abs(i["gamma"]) if of.affine else plain
+        shares = of.of_elements(of.means(g)) + z * of.of_elements(of.means(g * z))
         sizes = {"grad_input": rstd * (g + shares)}
-        return sizes | ({"grad_gamma": (plain * z).sum(axes), "grad_beta": plain.sum(axes)} if affine else {})
+        return sizes | ({"grad_gamma": (plain * z).sum(axes), "grad_beta": plain.sum(axes)} if of.affine else {})
 
-    made = {"grad_input": shape} | ({"grad_gamma": (channels,), "grad_beta": (channels,)} if affine else {})
-    terms = int(np.prod(shape[1:-1])) // 64 + 1
-    return [
-        Case(
-            *("group_norm", name, lambda rng: {"x": x_of(rng)} | numbers(rng), {"y": shape} | stats, forward),
-            terms=terms,
-            magnitude=magnitude,
-        ),
-        Case("group_norm_backward", name, inputs, made, backward, terms=64, magnitude=size_of_gradients),
-    ]
+    one = (of.channels,)
+    outputs = {"grad_input": of.shape} | ({"grad_gamma": one, "grad_beta": one} if of.affine else {})
+    return Case("group_norm_backward", name, inputs, outputs, call, terms=64, magnitude=magnitude)
 
 
 def _adaptive(name: str, shape: tuple[int, ...], size: tuple[int, int]) -> list[Case]:

@@ -39,6 +39,20 @@ def _of_softmax(chosen: ChosenLoss, i: Arrays, w: np.ndarray, mean: bool) -> dic
     return {"loss": (1 if mean else len(x)) + cost.sum() / (total or 1), "grad": w[:, None] * slope / (total or 1)}
 
 
+def _sizes(chosen: ChosenLoss, i: Arrays, o: Arrays, w: np.ndarray, mean: bool, size: tuple[float, float]) -> dict:
+    """Return magnitudes of a loss and its gradient; `w` are the weights of the rows, `size` as of `cost`."""
+    if chosen.name == "softmax_cross_entropy":
+        return _of_softmax(chosen, i, w, mean)
+    each = i["predictions"].shape[1:]
+    rows = w.reshape(-1, *[1] * len(each))
+    total = w.sum() * np.prod(each) if mean and len(w) else 1
+    slope = np.abs(o["grad"]) + size[1] * rows / total
+    if chosen.function.highest is not None:  # a difference of two terms
+        c = i.get("channel_weight", 1)
+        slope = rows * (1 - i["targets"] + c * i["targets"]) / total
+    return {"loss": np.abs(o["loss"]) + size[0] * w.sum() * np.prod(each) / total, "grad": slope}
+
+
 def cost(
     chosen: ChosenLoss,
     name: str,
@@ -84,16 +98,7 @@ def cost(
         )
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        w = _weights(i, ignore_index)
-        if chosen.name == "softmax_cross_entropy":
-            return _of_softmax(chosen, i, w, mean)
-        rows = w.reshape(-1, *[1] * (len(shape) - 1))
-        total = w.sum() * np.prod(shape[1:]) if mean and len(w) else 1
-        slope = np.abs(o["grad"]) + size[1] * rows / total
-        if chosen.function.highest is not None:  # a difference of two terms
-            c = i.get("channel_weight", 1)
-            slope = rows * (1 - i["targets"] + c * i["targets"]) / total
-        return {"loss": np.abs(o["loss"]) + size[0] * w.sum() * np.prod(shape[1:]) / total, "grad": slope}
+        return _sizes(chosen, i, o, _weights(i, ignore_index), mean, size)
 
     terms = int(np.prod(shape))
     return Case(

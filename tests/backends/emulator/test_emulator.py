@@ -291,6 +291,10 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.parse("skewed:7, eager,checks") == settings.Settings("skewed", 7, "eager", checks=True)
     with pytest.raises(ArgumentError, match=r"FASTCONV_EMULATOR: got 'sideways'; allowed.*skewed:SEED.*checks"):
         settings.parse("sideways")
+    monkeypatch.delenv(settings.VARIABLE, raising=False)
+    with settings.using(settings.parse("reverse")):
+        assert settings.current() == settings.Settings("reverse")
+    assert settings.current() == settings.Settings()
 
 
 def test_without_a_compiler_it_says_what_to_install() -> None:

@@ -110,6 +110,7 @@ def test_products_cover_those_of_the_layer() -> None:
                     assert done < 1.06, (conv.name, direction)
 
 
+@pytest.mark.slow
 def test_the_report_is_that_of_today() -> None:
     """Each pass's kernel and variant; a new variant needs a new report."""
     listed = {(r["layer"], r["direction"], r["precision"]): (r["kernel"], r["variant"]) for r in RECORD["predictions"]}

@@ -88,7 +88,7 @@ def launches_of_passes(
     return launches
 
 
-@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("limit", [LIMITS[0], *(pytest.param(limit, marks=pytest.mark.slow) for limit in LIMITS[1:])])
 def test_random_geometries_fit(limit: int) -> None:
     rng, backend, seen = np.random.default_rng(21), DryBackend(), set()
     backend.device.shared_memory_per_block = limit
@@ -110,8 +110,9 @@ def test_a_geometry_that_was_refused_by_every_device() -> None:
     assert all(launch.shared_bytes <= SHARED_MEMORY[90] for launch in halo)
 
 
-@pytest.mark.parametrize("limit", [LIMITS[0], pytest.param(LIMITS[1], marks=pytest.mark.slow)])
-@pytest.mark.parametrize("precision", ["default", pytest.param("fast", marks=pytest.mark.slow)])
+@pytest.mark.emulator
+@pytest.mark.parametrize("limit", LIMITS[:2])
+@pytest.mark.parametrize("precision", ["default", "fast"])
 @pytest.mark.parametrize("make", [forward, backward_input, backward_weight], ids=lambda make: make.__name__)
 def test_smaller_tiles_give_the_same(make, precision: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As an H100's tiles, but for the order of sums."""

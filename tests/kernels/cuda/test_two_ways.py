@@ -45,7 +45,9 @@ def test_convolutions_leave_it_to_the_compiler() -> None:
 
 @pytest.mark.skipif(not _COMPILES, reason="NVRTC or nvdisasm is not installed")
 @pytest.mark.parametrize("element", ["float", pytest.param("double", marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("source", "name"), PLAIN)
+@pytest.mark.parametrize(
+    ("source", "name"), [pytest.param(*which, marks=pytest.mark.slow if i % 3 else ()) for i, which in enumerate(PLAIN)]
+)
 def test_machine_code_has_no_fused_product(source: str, name: str, element: str) -> None:
     kernel = Kernel(source, name, (("ELEMENT", element),))
     text = sass.disassemble(nvrtc.compile_kernel(kernel, 90).cubin)

@@ -1,5 +1,6 @@
 """Parameters: places in an arena, versions, gradients that add up, runs of neighbours."""
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -31,6 +32,13 @@ def test_parameters_live_in_one_arena(backend):
 def test_some_parameters_make_several_runs(backend):
     parameters = small().parameters()
     assert [len(run.parameters) for run in runs([*parameters[:2], *parameters[4:]])] == [2, 5]
+
+
+def test_a_copy_of_what_was_replaced_knows_that_it_was(backend):
+    layer = nn.Dense(3).build((4,))
+    before = layer.weight
+    layer.build((5,))
+    assert [pickle.loads(pickle.dumps(p)).retired for p in (before, layer.weight)] == [True, False]
 
 
 def test_versions_and_assignment(backend, rng):

@@ -33,6 +33,7 @@ from fastconv.nn.fused.plan import Plan
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import Single
 from tests.backends.op_case import FUSED
+from tests.conftest import CPU_BACKENDS
 
 
 class MyConv(Conv2d):
@@ -258,8 +259,21 @@ def _run(model: Layer, x: np.ndarray, grad: np.ndarray, needs: bool) -> dict[str
     return result | {"inference": fc.to_numpy(model(fc.asarray(x)))}
 
 
+def _of_few(name: str) -> bool:
+    """Tell whether it has activations that the default suite compiles for other tests too, in float64 as here."""
+    return {"silu", "leaky", "elu", "sigmoid", "tanh"}.isdisjoint(name.split("-"))
+
+
 @pytest.mark.parametrize("needs", [True, False], ids=["grad-of-input", "no-grad-of-input"])
-@pytest.mark.parametrize("name", PATTERNS)
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        pytest.param(backend, name, marks=() if backend == "numpy" or _of_few(name) else pytest.mark.slow)
+        for backend in CPU_BACKENDS
+        for name in PATTERNS
+    ],
+    indirect=["backend"],
+)
 def test_fused_is_what_the_layers_give(name: str, needs: bool, backend, rng: np.random.Generator) -> None:
     fused, plain = _build(name), _build(name)
     run_one_by_one(plain)

@@ -100,10 +100,9 @@ def test_plan_gives_what_the_model_gives(name: str, batch: int, backend, rng: np
         np.testing.assert_allclose(got, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("backend", ["numba"], indirect=True)  # the reference takes long for whole networks
 @pytest.mark.parametrize("name", ["lenet5", "resnet20"])
 def test_plan_of_a_model_in_float32(name: str, backend, rng: np.random.Generator) -> None:
-    if backend.name == "numpy":
-        pytest.skip("the reference takes long for whole networks")
     model = getattr(fc.models, name)(seed=0)
     x = rng.standard_normal((2, *model.input_shape)).astype(np.float32)
     model.forward(x, training=True)  # moves the running statistics

@@ -109,6 +109,7 @@ def test_goes_on_from_its_state():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"lr": -1}, "lr: got -1"),
         ({"factor": 1.0}, "factor: got 1.0; allowed: .*below 1"),
         ({"mode": "mn"}, r"mode: got 'mn'; allowed: 'auto', 'min', 'max' \(nearest: 'min'\)"),
         ({"monitor": "val_f1"}, "mode: got 'auto' with monitor='val_f1'; allowed: 'min' or 'max'"),
@@ -124,4 +125,4 @@ def test_goes_on_from_its_state():
 )
 def test_refuses(settings, message):
     with pytest.raises(ArgumentError, match=message):
-        schedules.ReduceOnPlateau(0.1, **settings)
+        schedules.ReduceOnPlateau(**({"lr": 0.1} | settings))

@@ -1,6 +1,7 @@
 """Which files a `ModelCheckpoint` writes, and when."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -32,6 +33,23 @@ def test_checkpoints(trainer_and_data, tmp_path):
     again.model.parameters()[0].data = -50 * again.model.parameters()[0].data
     again.fit(data, 1, data)  # worse than what is in the history that was taken over
     assert best.best_path.read_bytes() == kept
+
+
+def test_one_training_at_a_time_writes_there(trainer_and_data, tmp_path):
+    make, data = trainer_and_data
+
+    class Second(fc.training.Callback):
+        def on_epoch_end(self, trainer, logs):
+            copied = pickle.loads(pickle.dumps(first))
+            for checkpoint in (copied, ModelCheckpoint(tmp_path)):
+                with pytest.raises(ArgumentError, match=r"directory: got .*, where another training is running"):
+                    make(checkpoint).fit(data, 1)
+
+    first = ModelCheckpoint(tmp_path)
+    trainer = make(first)
+    trainer.callbacks = (first, Second())
+    trainer.fit(data, 1)
+    make(ModelCheckpoint(tmp_path)).fit(data, 1)
 
 
 def test_checkpoints_of_a_chosen_quantity(trainer_and_data, tmp_path):

@@ -54,6 +54,14 @@ def test_a_resumed_run_has_the_records_of_the_undisturbed_one(rng, tmp_path):
         assert len(whole.records) == 2
 
 
+def test_a_new_training_begins_anew(rng):
+    with fc.use_backend("numpy"):
+        data, ratios = data_of(rng, 12), UpdateRatio(3)
+        for _ in range(2):
+            trainer_of(model_of(), callbacks=ratios).fit(data, 1, batch_size=4)
+            assert [record.step for record in ratios.records] == [3]
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ArgumentError, match="every_steps: got 0"):
         UpdateRatio(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -174,8 +173,8 @@ def test_trains_as_well_as_float32() -> None:
 def test_matches_pytorch(stride: int, unit: str, rng: np.random.Generator) -> None:
     torch = pytest.importorskip("torch")
     x, w = rng.standard_normal((2, 11, 9, 24), np.float32), rng.standard_normal((3, 3, 24, 40), np.float32)
-    round_trip: Callable = lambda a: torch.from_numpy(a).bfloat16().double()  # noqa: E731
-    want = torch.conv2d(round_trip(x).permute(0, 3, 1, 2), round_trip(w).permute(3, 2, 0, 1), stride=stride, padding=1)
+    rounded = [torch.from_numpy(a).bfloat16().double() for a in (x, w)]
+    want = torch.conv2d(rounded[0].permute(0, 3, 1, 2), rounded[1].permute(3, 2, 0, 1), stride=stride, padding=1)
     want = want.permute(0, 2, 3, 1).numpy()
     with fc.precision("fast"):
         got = F.conv2d(x, w, stride=stride, padding=1)
