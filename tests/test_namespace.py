@@ -64,6 +64,7 @@ NAMES = {
     ],
     "optim": [
         *("EMA", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Combined", "Group", "Lookahead", "Muon", "NAdam"),
+        "Pruning",
         *("Optimizer", "RMSProp", "layer_groups", "no_decay_groups", "schedules", "split_groups"),
     ],
     "models": [
