@@ -166,10 +166,8 @@ class Pruning(Nested):
         self._set([np.asarray(masks[parameter.name], bool) for parameter in self.pruned])
 
     def prepare_gradients(self) -> None:
-        """Set the gradients of pruned weights to zero."""
+        """Set the gradients of pruned weights to zero; those that were not computed stay what they are."""
         super().prepare_gradients()
-        for parameter in self.pruned:
-            parameter.complete_grad()
         self._mask(lambda region: region.grad)
 
     def update(self) -> None:
@@ -237,6 +235,7 @@ class Pruning(Nested):
                 for (_, parameter, view), mask in zip(self._views(), masks, strict=True):
                     values = self.backend.asarray(mask.reshape(parameter.shape), view.dtype)
                     self.backend.copy(values, out=view)
+                self._mask(lambda region: region.grad)
                 self.after()
                 own = {parameter: view for _, parameter, view in self._views()}
                 for parameter, state in _states(self.optimizers):
