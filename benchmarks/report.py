@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report_gpu import gpu
+from benchmarks.report_pruning import pruning
 from benchmarks.report_readme import measured
 from docs.marked import ROOT, replace
 
@@ -130,6 +131,8 @@ def results() -> str:
         parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
     for path in sorted((HERE / "results").glob("cifar10-*.json")):
         parts += [f"## CIFAR-10: {json.loads(path.read_text())['recipe']['model']}", training(path)]
+    if (HERE / "results" / "pruning.json").exists():
+        parts += ["## Pruning", pruning(HERE / "results" / "pruning.json")]
     if (HERE / "roofline.svg").exists():
         parts += [
             "## Roofline",

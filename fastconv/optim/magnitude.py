@@ -62,10 +62,10 @@ def smallest_pruned(
 def _ranked(weights: np.ndarray, mask: np.ndarray, share: float) -> np.ndarray:
     count = min(round(share * weights.size), weights.size - 1)
     sizes = np.where(mask, np.fmin(np.abs(weights), np.inf), -1)
+    threshold = np.partition(sizes, count - 1)[count - 1] if count > 0 else 0
+    kept: np.ndarray = sizes >= max(threshold, 0)
     if count <= 0:
-        return sizes >= 0
-    threshold = np.partition(sizes, count - 1)[count - 1]
-    kept = sizes >= max(threshold, 0)
+        return kept
     equal = np.flatnonzero(sizes == threshold)
     kept[equal[: count - int(np.count_nonzero(sizes < threshold))]] = False
     return kept
