@@ -23,6 +23,11 @@ class PrunedExport:
         Of the file, and of its parameters and buffers as they lie in memory.
     layers : tuple of Row
         Those of the model's summary that have weights.
+
+    Examples
+    --------
+    >>> report = fc.models.export_pruned(model, "small.safetensors")  # doctest: +SKIP
+    >>> report.nbytes / report.dense_nbytes, report.sparsity  # doctest: +SKIP
     """
 
     path: Path

@@ -33,6 +33,12 @@ def sparsity(run: _Recorded, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> run = fc.training.History({"sparsity": [0.5, 0.9], "sparsity/0.weight": [0.5, 0.9]})
+    >>> len(fc.plot.sparsity(run).lines)
+    2
     """
     if not run.history.get("sparsity"):
         raise ArgumentError("run: got one without sparsity; allowed: that of a training with fastconv.optim.Pruning")
@@ -61,6 +67,11 @@ def sparsity_accuracy(results: Mapping[str, Mapping[float, float | Sequence[floa
     Returns
     -------
     Axes
+
+    Examples
+    --------
+    >>> fc.plot.sparsity_accuracy({"published": {0.0: 0.86, 0.95: 0.77}}).get_ylabel()
+    'accuracy (%)'
     """
     if not isinstance(results, Mapping) or not any(results.values()):
         raise ArgumentError("results: got nothing; allowed: at least one sparsity with its accuracy")
