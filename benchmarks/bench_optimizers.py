@@ -32,6 +32,7 @@ RULES = {
     "nadam": (lambda p: optim.NAdam(p, 1e-4), "NAdam", {}, 7),
     "lookahead": (lambda p: optim.Lookahead(optim.SGD(p, 1e-4)), None, {}, 3),
     "ema": (lambda p: optim.EMA(optim.SGD(p, 1e-4)), None, {}, 6),
+    "pruning": (lambda p: optim.Pruning(optim.SGD(p, 1e-4), 0, target=0.9), "SGD", {}, 9),
 }
 
 
@@ -44,7 +45,7 @@ def _model(backend: str):
     return model
 
 
-def _torch_steps(torch, model, name, settings):
+def _torch_steps(torch, model, name, settings, *, masks=False):
     """Yield the ways in which PyTorch does the step: fused where it has that, foreach, and one by one."""
     for way in ({"fused": True}, {"foreach": True}, {"foreach": False}):
         peers = [torch.nn.Parameter(torch.tensor(np.array(p.data))) for p in model.parameters()]
@@ -54,7 +55,24 @@ def _torch_steps(torch, model, name, settings):
             optimizer = getattr(torch.optim, name)(peers, lr=1e-4, **settings, **way)
         except TypeError:  # it has no such way
             continue
-        yield Peer(f"torch {next(iter(way))}={next(iter(way.values()))}", optimizer.step)
+        pruned = [(p, (torch.rand_like(p) > 0.9).float()) for p in peers if p.ndim > 1]
+        yield Peer(
+            f"torch {next(iter(way))}={next(iter(way.values()))}", _masked(torch, optimizer, pruned if masks else [])
+        )
+
+
+def _masked(torch, optimizer, pruned):
+    """Return a step behind which weights are masked, as one would write it: their gradients do not move them."""
+    if not pruned:
+        return optimizer.step
+    weights, masks = map(list, zip(*pruned, strict=True))
+
+    def step():
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_mul_(weights, masks)
+
+    return step
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -70,7 +88,7 @@ def bench_optimizer_step(benchmark, torch, rule):
     assert error < 1e-4
     peers = [Peer("numpy", reference.step, rounds=2)]
     if torch is not None and theirs is not None:
-        peers += _torch_steps(torch, model, theirs, settings)
+        peers += _torch_steps(torch, model, theirs, settings, masks=rule == "pruning")
     size = sum(parameter.size for parameter in model.parameters())
     compare(benchmark, optimizer.step, peers, bytes=4 * arrays * size, error=float(error))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report_gpu import gpu
+from benchmarks.report_pruning import pruning
 from benchmarks.report_readme import measured
 from docs.marked import ROOT, replace
 
@@ -206,6 +207,8 @@ def results() -> str:
         parts += [f"## Trained: {path.stem.removeprefix('trained-')}", training(path)]
     if runs := sorted((HERE / "results").glob("speedrun-*.json")):
         parts += ["## 94 % on CIFAR-10", speedruns(runs)]
+    if (HERE / "results" / "pruning.json").exists():
+        parts += ["## Pruning", pruning(HERE / "results" / "pruning.json")]
     if (HERE / "roofline.svg").exists():
         parts += [
             "## Roofline",

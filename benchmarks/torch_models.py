@@ -1,4 +1,4 @@
-"""The three models in PyTorch, as its users write them: the peers of `bench_train_step`."""
+"""Models in PyTorch, as its users write them: the peers of `bench_train_step` and `pruning`."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ import numpy as np
 
 def make_model(torch: Any, name: str) -> Any:
     """Return the module of the model called `name`."""
-    return {"keras_cnn": _keras_cnn, "resnet20": _resnet20, "resnet9": _resnet9}[name](torch.nn)
+    makers = {"keras_cnn": _keras_cnn, "resnet20": _resnet20, "resnet9": _resnet9, "tf_cifar10": _tf_cifar10}
+    return makers[name](torch.nn)
 
 
 def make_step(torch: Any, name: str, x: np.ndarray, y: np.ndarray, layout: str, *, bf16: bool) -> Any:
@@ -49,6 +50,17 @@ def _keras_cnn(nn: Any) -> Any:
             nn.Dropout(0.25),
         ),
         *(nn.Flatten(), nn.Linear(64 * 6 * 6, 512), nn.ReLU(), nn.Dropout(0.5), nn.Linear(512, 10)),
+    )
+
+
+def _tf_cifar10(nn: Any) -> Any:
+    def norm() -> Any:
+        return nn.LocalResponseNorm(9, alpha=1e-3, beta=0.75, k=1.0)
+
+    return nn.Sequential(
+        *(nn.Conv2d(3, 64, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2, ceil_mode=True), norm()),
+        *(nn.Conv2d(64, 64, 5, padding=2), nn.ReLU(), norm(), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        *(nn.Flatten(), nn.Linear(64 * 6 * 6, 384), nn.ReLU(), nn.Linear(384, 192), nn.ReLU(), nn.Linear(192, 10)),
     )
 
 

@@ -190,6 +190,13 @@ _RULES = (
         "p += (1 - d) * (g - p) with d = min(decay, (1 + t) / (10 + t) if warmup): p is an average, g the weights",
         optimizes=False,
     ),
+    UpdateRule(
+        "mask",
+        (),
+        (),
+        "p = p where g > 0, else 0: g is a mask, p weights, their gradients or their state",
+        optimizes=False,
+    ),
 )
 
 UPDATE_RULES = {rule.name: rule for rule in _RULES}

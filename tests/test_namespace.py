@@ -64,17 +64,28 @@ NAMES = {
     ],
     "optim": [
         *("EMA", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Combined", "Group", "Lookahead", "Muon", "NAdam"),
-        *("Optimizer", "RMSProp", "layer_groups", "no_decay_groups", "schedules", "split_groups"),
+        *("Optimizer", "Pruning", "RMSProp", "layer_groups", "no_decay_groups", "schedules", "split_groups"),
     ],
     "models": [
-        *("airbench", "alexnet", "fine_tune", "googlenet", "keras_cnn", "lenet5", "load", "mlp", "mnist_cnn"),
-        "mobilenet",
+        *(
+            "PrunedExport",
+            "airbench",
+            "alexnet",
+            "export_pruned",
+            "fine_tune",
+            "googlenet",
+            "keras_cnn",
+            "lenet5",
+            "load",
+        ),
+        *("mlp", "mnist_cnn", "mobilenet"),
         *("resnet9", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet110"),
         *("tf_cifar10", "vgg11", "vgg13", "vgg16", "vgg19"),
     ],
     "plot": [
         *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
-        *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
+        *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "sparsity"),
+        *("sparsity_accuracy", "surface", "volumes"),
     ],
     "training": [
         *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),

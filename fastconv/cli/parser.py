@@ -10,7 +10,7 @@ from typing import Any, NoReturn, get_args
 from fastconv import __version__
 from fastconv.backends.contract.types import AlgorithmChoice, Precision
 from fastconv.cli.choices import DATASETS, MODELS, WARMED
-from fastconv.cli.words import above_zero, model, name_or_setting, not_negative, path, place, positive, side
+from fastconv.cli.words import above_zero, model, name_or_setting, not_negative, path, place, positive, setting, side
 from fastconv.training import named
 
 _Group = Any  # argparse keeps the type of its subparsers to itself
@@ -158,6 +158,13 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         _add_named(group, kind)
     for kind in ("metric", "callback"):
         _add_named(group, kind, several=True)
+    group.add_argument(
+        "--pruning",
+        type=setting,
+        nargs="*",
+        metavar="SETTING=VALUE",
+        help="prune weights while it trains: settings of fastconv.optim.Pruning, such as target=0.9",
+    )
     group.add_argument("--epochs", type=positive, metavar="N")
     group.add_argument("--batch-size", type=positive, metavar="N", help="128 by default")
     group.add_argument("--lr", type=above_zero, metavar="RATE", help="learning rate, the highest one of the schedule")

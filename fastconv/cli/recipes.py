@@ -16,6 +16,7 @@ from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 
 _RUN = ("epochs", "seed", "dtype", "backend", "precision", "algorithm", "save_every_steps")
+_PRUNING = "Pruning"
 _DEFAULTS = {"seed": 0, "dtype": "float32", "save_every_steps": 0}
 
 
@@ -28,6 +29,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
         _set(tables, key.split("."), value, key)
     _fill_in_data(tables)
     _fill_in_usual(tables)
+    if options.pruning is not None:
+        _prune(tables, dict(options.pruning))
     return Recipe.of(tables)
 
 
@@ -104,6 +107,14 @@ def _fill_in_usual(tables: dict[str, Any]) -> None:
         raise ArgumentError(f"--lr: got none for {name} on {model}; allowed: a learning rate to go with it")
     tables["optimizer"] = usual_settings(name, optimizer) | optimizer
     tables.setdefault("schedule", {NAME: usual.schedule})
+
+
+def _prune(tables: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Let the optimizer prune, or prune otherwise if it does already."""
+    optimizer = tables["optimizer"]
+    if named.canonical("optimizer", optimizer[NAME]) != _PRUNING:
+        optimizer = {NAME: _PRUNING, "optimizer": optimizer}
+    tables["optimizer"] = optimizer | settings
 
 
 def _has_rate(table: Mapping[str, Any]) -> bool:

@@ -126,6 +126,9 @@ class Run:
         if accuracy:
             epochs = count(self.trainer.epoch, "epoch")
             print(f"test accuracy {accuracy[-1]:.2%} after {epochs}, {elapsed:.1f} s in all")
+        sparsity = self.trainer.history.history.get("sparsity", [])
+        if sparsity:
+            print(f"sparsity  {sparsity[-1]:.2%} of the weights are zero")
         print(f"weights   {self.files.weights}")
         print(f"log       {self.files.log}")
         print(f"recipe    {self.files.recipe_file}")

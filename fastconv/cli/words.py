@@ -26,6 +26,14 @@ def name_or_setting(kind: str) -> Callable[[str], str | tuple[str, Any]]:
     return read
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """Return name and value of SETTING=VALUE."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"got {text!r}; allowed: SETTING=VALUE, such as target=0.9")
+    return key, toml.value(value)
+
+
 def place(text: str) -> tuple[str, Any]:
     """Return the place in a recipe, and the value for it, of TABLE.SETTING=VALUE."""
     key, equals, value = text.partition("=")

@@ -2,11 +2,12 @@
 
 All take `num_classes`, `input_shape`, `dtype` and `seed` (that of `fastconv.seed` by default), and put out logits,
 (N, num_classes). Those that have a `form` are for images of 32 x 32 pixels unless it is "imagenet". `load` builds one
-with the weights of a file, `fine_tune` gives one another head.
+with the weights of a file, `fine_tune` gives one another head, `export_pruned` writes one that was pruned.
 """
 
 from fastconv.models.airbench import airbench
 from fastconv.models.alexnet import alexnet
+from fastconv.models.exporting import PrunedExport, export_pruned
 from fastconv.models.googlenet import googlenet
 from fastconv.models.loading import fine_tune, load
 from fastconv.models.mobilenet import mobilenet
@@ -25,8 +26,10 @@ from fastconv.models.residual import (
 from fastconv.models.vgg import vgg11, vgg13, vgg16, vgg19
 
 __all__ = [
+    "PrunedExport",
     "airbench",
     "alexnet",
+    "export_pruned",
     "fine_tune",
     "googlenet",
     "keras_cnn",

@@ -12,6 +12,7 @@ from fastconv.optim.muon import Muon
 from fastconv.optim.nadam import NAdam
 from fastconv.optim.nested import Combined
 from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.pruning import Pruning
 from fastconv.optim.rmsprop import RMSProp
 from fastconv.optim.sgd import SGD
 
@@ -41,6 +42,7 @@ __all__ = [
     "Muon",
     "NAdam",
     "Optimizer",
+    "Pruning",
     "RMSProp",
     "layer_groups",
     "no_decay_groups",

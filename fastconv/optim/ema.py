@@ -66,10 +66,9 @@ class EMA(Nested):
             if self._swapped:
                 self._exchange(False)
 
-    def apply(self, change: Callable[[], bool]) -> bool:
-        """Count a step and do it: see `Optimizer.apply`."""
+    def _apply(self, change: Callable[[], bool]) -> bool:
         self._refuse("step")
-        return super().apply(change)
+        return super()._apply(change)
 
     def state_dict(self) -> dict[str, Any]:
         """Return its own state, and that of its optimizer."""

@@ -31,6 +31,12 @@ class Nested(Optimizer):
                     f"optimizer: got {type(optimizer).__name__}; allowed: an optimizer, such as"
                     " fastconv.optim.SGD(model.parameters())"
                 )
+            if isinstance(optimizer, Nested) and optimizer.outermost and not isinstance(self, Combined):
+                mine, others = type(self).__name__, type(optimizer).__name__
+                raise ArgumentError(
+                    f"optimizer: got {others} with pruning, whose weights {mine} would move away from zero; allowed:"
+                    f" Pruning({mine}(...))"
+                )
         self.optimizers = optimizers
         self._settle()
         self._states = self._new_states()
@@ -95,6 +101,20 @@ class Nested(Optimizer):
             change = functools.partial(optimizer._apply, change)
         return change()
 
+    @property
+    def outermost(self) -> bool:
+        """Whether one of its optimizers is such that nothing but `Combined` may go around it."""
+        return any(isinstance(optimizer, Nested) and optimizer.outermost for optimizer in self.optimizers)
+
+    def prepare_gradients(self) -> None:
+        """Do what changes gradients before they are limited."""
+        for optimizer in self.optimizers:
+            optimizer.prepare_gradients()
+
+    def quantities(self) -> dict[str, float]:
+        """Return what there is to tell of its optimizers."""
+        return {name: value for optimizer in self.optimizers for name, value in optimizer.quantities().items()}
+
     def update(self) -> None:
         """Run the kernels of a step."""
         for optimizer in self.optimizers:
@@ -118,7 +138,7 @@ class Nested(Optimizer):
         inner = [settings_of(optimizer) for optimizer in self.optimizers]
         return None if None in inner else {**self.own_settings(), "optimizers": inner}
 
-    def own_settings(self) -> dict[str, float | bool]:
+    def own_settings(self) -> dict[str, Any]:
         """Return what decides what `after` does beside its arrays."""
         return {}
 

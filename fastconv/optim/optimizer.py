@@ -21,21 +21,9 @@ from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
 from fastconv.optim.regions import Region, check_tensors, check_trained, regions, trained
 from fastconv.precision import get_precision
 
-_PLACES = frozenset(  # see _settle
-    {
-        "_regions",
-        "_pieces",
-        "_frozen",
-        "_freezing",
-        "backend",
-        "_step",
-        "_done",
-        "_rates",
-        "_rate_of",
-        "_rates_there",
-        "_captured",
-    }
-)
+# What `_settle` sets.
+_HERE = ("_regions", "_pieces", "_frozen", "_freezing", "backend", "_step", "_done", "_rates", "_rate_of")
+_PLACES = frozenset((*_HERE, "_rates_there", "_captured"))
 
 
 class Optimizer(Declared):
@@ -220,6 +208,13 @@ class Optimizer(Declared):
     def rate_array(self) -> Array:
         """The learning rate of its first group, where kernels read it."""
         return self._rate_of[0]
+
+    def prepare_gradients(self) -> None:
+        """Do what changes gradients before they are limited; `update` does it as well."""
+
+    def quantities(self) -> dict[str, float]:
+        """Return what there is to tell of it behind each epoch, by names for the history."""
+        return {}
 
     def update(self) -> None:
         """Run the kernels of a step; what `apply` calls, or captures and repeats."""

@@ -5,6 +5,7 @@ from fastconv.plot.curves import curves
 from fastconv.plot.functions import activations, costs
 from fastconv.plot.images import confusion, feature_maps, filters, kernel_at_work, matrix
 from fastconv.plot.rates import learning_rate_finder, schedules
+from fastconv.plot.sparsity import sparsity, sparsity_accuracy
 from fastconv.plot.surface import animate_surface, descend, surface
 from fastconv.plot.volumes import volumes
 
@@ -22,6 +23,8 @@ __all__ = [
     "learning_rate_finder",
     "matrix",
     "schedules",
+    "sparsity",
+    "sparsity_accuracy",
     "surface",
     "volumes",
 ]

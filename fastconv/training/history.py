@@ -21,7 +21,8 @@ class History(Declared):
     ----------
     history : dict
         Of "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate" (of the last step), "seconds" and
-        "images_per_second" (of the training, without validation), those that there are.
+        "images_per_second" (of the training, without validation), "sparsity" of a `Pruning` and "sparsity/NAME" of each
+        weight that it prunes, those that there are.
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)

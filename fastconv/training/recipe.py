@@ -167,9 +167,11 @@ class Recipe:
     def make_trainer(self, model: Layer, steps_per_epoch: int, callbacks: Iterable[Callback]) -> Trainer:
         """Return the trainer, with these callbacks behind those of the recipe."""
         tables = self.tables
+        # Pruning ends after two thirds of the run, as in TensorFlow's sample, unless its settings say when.
+        given = {"parameters": model.parameters(), "end": self.epochs * steps_per_epoch * 2 // 3}
         settings: dict[str, Any] = {
             "loss": named.build("loss", tables["loss"], {}),
-            "optimizer": named.build("optimizer", tables["optimizer"], {"parameters": model.parameters()}),
+            "optimizer": named.build("optimizer", tables["optimizer"], given),
             "schedule": self._make_schedule(steps_per_epoch),
             "callbacks": (*(named.build("callback", each, {}) for each in tables["callbacks"]), *callbacks),
             "metrics": [named.build("metric", each, {}) for each in tables["metrics"]] or None,

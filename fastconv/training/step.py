@@ -86,6 +86,7 @@ def train_step(
         done = random.in_stream(settings.seed, number, passes)
         trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
         if settings.clip is not None and trained:
+            optimizer.prepare_gradients()
             done = done._replace(squares=settings.clip.apply(model.backend, trained))
         update()
     except BaseException:

@@ -246,7 +246,8 @@ class Trainer(Stepping):
         """The names that an epoch of the present `fit` may have in the history."""
         means = names_of(self.metrics, self.model.infer(self.model.input_shape)[-1])
         validated = tuple(f"val_{name}" for name in means) if self.validates else ()
-        return (*means, *validated, "learning_rate", "seconds", "images_per_second")
+        told = self.optimizer.quantities()
+        return (*means, *validated, "learning_rate", "seconds", "images_per_second", *told)
 
     def train_step(self, x: Array, y: Array, sample_weight: Array | None = None) -> Array:
         """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
@@ -333,6 +334,7 @@ class Trainer(Stepping):
             "learning_rate": self.optimizer.lr,
             "seconds": seconds,
             "images_per_second": epoch.totals.images / seconds,
+            **self.optimizer.quantities(),
         }
 
     def _record(self, logs: dict[str, float]) -> None:

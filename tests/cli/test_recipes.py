@@ -7,7 +7,7 @@ import pytest
 from fastconv.cli import main
 from fastconv.data import FlipCrop
 from fastconv.metrics import F1, Accuracy
-from fastconv.optim import SGD, schedules
+from fastconv.optim import SGD, Adam, Pruning, schedules
 
 from .commands import SMALL, TINY, fails, history_of, weights_of
 
@@ -116,3 +116,40 @@ def test_what_is_wrong_in_the_words_is_named(capsys, words, message):
     else:
         assert message in fails(capsys, "train", *TINY, *words)
     assert not Path("runs/shapes10-lenet5").exists()
+
+
+def test_pruning_goes_around_the_usual_optimizer(fitted):
+    assert main(["train", *SMALL, "--pruning", "target=0.9", "begin=1", 'layers=["7", "9"]']) == 0
+    optimizer = fitted["trainer"].optimizer
+    assert (type(optimizer), type(optimizer.optimizers[0])) == (Pruning, Adam)
+    schedule = optimizer.schedule
+    assert (schedule.begin, schedule.end, schedule.target) == (1, 4, 0.9)  # two thirds of six steps
+    assert [parameter.name for parameter in optimizer.pruned] == ["7.weight", "9.weight"]
+    assert optimizer.lr == 2e-3
+    assert main(["train", *SMALL, "--optimizer", "SGD", "--lr", "0.1", "--pruning"]) == 0
+    optimizer = fitted["trainer"].optimizer
+    assert (optimizer.schedule.target, type(optimizer.optimizers[0])) == (0.5, SGD)
+
+
+def test_a_pruned_run_is_trained_again_from_its_file(capsys):
+    words = ["--pruning", "target=0.9", "frequency=1", "keep_last=true"]
+    assert main(["train", *SMALL, *words, "--output", "first"]) == 0
+    assert "sparsity  90.0" in capsys.readouterr().out
+    assert main(["train", "first/run.toml", "--output", "second"]) == 0
+    assert weights_of("first") == weights_of("second")
+    found = history_of("second")
+    assert found["sparsity"] == history_of("first")["sparsity"]
+    assert set(found) >= {"sparsity/0.weight", "sparsity/9.weight"}
+    assert "sparsity/11.weight" not in found
+    assert main(["train", "first/run.toml", "--pruning", "target=0.5", "--output", "third"]) == 0
+    assert abs(history_of("third")["sparsity"][-1] - 0.5) < 1e-3
+
+
+def test_what_is_wrong_with_pruning_is_told(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", *TINY, "--pruning", "0.9"])
+    assert "argument --pruning: got '0.9'; allowed: SETTING=VALUE, such as target=0.9" in capsys.readouterr().err
+    assert "got the setting 'targets'; allowed: " in fails(capsys, "train", *TINY, "--pruning", "targets=0.9")
+    assert "target: got 1.0; allowed" in fails(capsys, "train", *TINY, "--pruning", "target=1.0")
+    assert "end: got 0, before the step" in fails(capsys, "train", *TINY, "--pruning", "begin=3")
+    assert "layers: got 'x'; allowed" in fails(capsys, "train", *TINY, "--pruning", 'layers=["x"]')

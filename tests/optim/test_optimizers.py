@@ -22,6 +22,7 @@ from fastconv.optim import (
     Lookahead,
     Muon,
     NAdam,
+    Pruning,
     RMSProp,
     no_decay_groups,
 )
@@ -60,6 +61,12 @@ ALL = {
     "muon": combined,
     "muon-normalized": lambda p: Combined(Muon([q for q in p if len(q.shape) > 1], normalize=True), SGD(p[1::2])),
     "lookahead": lambda p: Lookahead(SGD(p, 0.1, 0.9), k=2),
+    "pruned": lambda p: Pruning(
+        Lookahead(SGD(p, 0.1, 0.9), k=2), 6, target=0.6, begin=1, frequency=2, initial=0.2, exponent=2.0
+    ),
+    "pruned-part": lambda p: Combined(
+        Pruning(EMA(Adam(p[:2], 0.01)), 4, frequency=1, scope="global"), AdamW(p[2:], 0.01)
+    ),
     "ema": lambda p: EMA(Lookahead(Adam(p, 0.01), k=3), decay=0.9, warmup=True),
 }
 

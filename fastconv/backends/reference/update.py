@@ -123,6 +123,10 @@ def _ema(p: np.ndarray, grad: np.ndarray, state: State, lr: float, t: int, decay
     p += (1 - (min(decay, (1 + t) / (10 + t)) if warmup else decay)) * (grad - p)
 
 
+def _mask(p: np.ndarray, grad: np.ndarray, state: State, lr: float, t: int) -> None:
+    p[~(grad > 0)] = 0
+
+
 # Called with the parameter, its gradient, the state, the learning rate, the number of the step, and the settings.
 _FORMULAS: dict[str, Callable[..., None]] = {
     "sgd": _sgd,
@@ -136,6 +140,7 @@ _FORMULAS: dict[str, Callable[..., None]] = {
     "muon_momentum": _muon_momentum,
     "lookahead": _lookahead,
     "ema": _ema,
+    "mask": _mask,
 }
 
 

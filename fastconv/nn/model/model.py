@@ -292,9 +292,12 @@ class Layer(AbstractLayer):
         shape = self.input_shape if input_shape is None else input_shape
         return summarize(self, validate.sizes(shape, "input_shape", "sizes without the batch"), self.dtype)
 
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters and buffers to a safetensors file, all or nothing; see `fastconv.nn.model.weights`."""
-        save_weights(self, path)
+    def save_weights(self, path: str | os.PathLike[str], *, sparse: bool = False) -> None:
+        """Write parameters and buffers to a safetensors file, all or nothing; see `fastconv.nn.model.weights`.
+
+        With `sparse`, arrays that are mostly zero take less space, and only fastconv reads them.
+        """
+        save_weights(self, path, sparse=sparse)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Read what `save_weights` wrote; a damaged or foreign file is refused whole with CheckpointError."""

@@ -1,14 +1,16 @@
-"""The table that `model.summary()` gives: what each layer puts out and costs, known without computing anything."""
+"""The table that `model.summary()` gives: what each layer puts out and costs, and how much of its weights is zero."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fastconv.backends.contract.types import DType, Shape
 from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.scope import Draft, Scope
 
 
@@ -28,6 +30,9 @@ class Row:
         Multiplications with weights, for one image.
     nbytes : int
         Of the output, for one image.
+    weights, zeros : int
+        Those of a built layer that pruning takes, in parameters of two axes or more, and how many are zero; 0 where a
+        layer is used again.
     """
 
     name: str
@@ -37,6 +42,13 @@ class Row:
     macs: int
     nbytes: int
     frozen: int = 0
+    weights: int = 0
+    zeros: int = 0
+
+    @property
+    def sparsity(self) -> float:
+        """The share of the weights that is zero."""
+        return self.zeros / self.weights if self.weights else 0.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +84,15 @@ class Summary:
         """Bytes of all outputs, for one image."""
         return sum(row.nbytes for row in self.rows)
 
+    @property
+    def sparsity(self) -> float:
+        """The share of all weights that is zero."""
+        weights = sum(row.weights for row in self.rows)
+        return sum(row.zeros for row in self.rows) / weights if weights else 0.0
+
     def __str__(self) -> str:
-        table = [("layer", "kind", "output", "parameters", "MACs", "bytes")]
+        sparse = any(row.zeros for row in self.rows)
+        table: list[tuple[str, ...]] = [("layer", "kind", "output", "parameters", "MACs", "bytes")]
         table += [
             (
                 row.name,
@@ -86,7 +105,11 @@ class Summary:
             for row in self.rows
         ]
         table.append(("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.nbytes:,}"))
-        widths = [max(len(line[i]) for line in table) for i in range(6)]
+        if sparse:
+            shares = (f"{row.sparsity:.2%}" if row.weights else "" for row in self.rows)
+            last = ("sparsity", *shares, f"{self.sparsity:.2%}")
+            table = [(*line, cell) for line, cell in zip(table, last, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(
                 cell.ljust(w) if i < 3 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))
@@ -115,10 +138,19 @@ def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary
             visit.layer.macs(visit.input_shape),
             math.prod(visit.output_shape) * itemsize,
             visit.frozen,
+            *(_weights(visit.layer.home.tensors.values()) if visit.parameters else (0, 0)),
         )
         for visit in draft.visits
     ]
     return Summary(tuple(rows), input_shape, np.dtype(dtype))
+
+
+def _weights(tensors: Iterable[Buffer]) -> tuple[int, int]:
+    """Return how many weights there are, and how many of them are zero."""
+    found = [tensor for tensor in tensors if isinstance(tensor, Parameter) and len(tensor.shape) > 1]
+    kept = sum(np.count_nonzero(tensor.arena.backend.to_numpy(tensor.array)) for tensor in found)
+    size = sum(tensor.size for tensor in found)
+    return size, size - int(kept)
 
 
 def _shape(shape: Shape) -> str:

@@ -20,14 +20,24 @@ from fastconv.errors import CheckpointError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer
 from fastconv.nn.core.undo import sets_all_or_none
+from fastconv.nn.model.sparse import pack, unpack
 
 FORMAT = "fastconv"
 VERSION = 1
 
 
-def save_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
-    """Write the parameters and buffers of a built model; OSError leaves what was there before."""
-    write_tensors(path, host_tensors(model), {"kind": "weights"})
+def save_weights(
+    model: AbstractLayer, path: str | os.PathLike[str], *, sparse: bool = False, about: Mapping[str, Any] | None = None
+) -> None:
+    """Write the parameters and buffers of a built model; OSError leaves what was there before.
+
+    `sparse` stores what is mostly zero by its other values (see `fastconv.nn.model.sparse`), `about` is told of them.
+    """
+    tensors, metadata = host_tensors(model), {"kind": "weights"} | ({} if about is None else {"about": dict(about)})
+    if sparse:
+        tensors, shapes = pack(tensors)
+        metadata |= {"sparse": shapes}
+    write_tensors(path, tensors, metadata)
 
 
 def load_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:
@@ -90,7 +100,7 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     for key, array in tensors.items():
         if _digest(array) != manifest["sha256"][key]:
             raise CheckpointError(f"path: got {name!r}, whose tensor {key!r} is damaged; allowed: an intact file")
-    return tensors, manifest
+    return unpack(name, tensors, manifest), manifest
 
 
 def check_fit(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Buffer]) -> None:

@@ -280,6 +280,16 @@ def _ema(p, g, state, at, count, share, dt):
     return vfma(share, g - p, p)
 
 
+@device
+def _mask_numbers(lr, t, settings, dt):
+    return vsplat(0, dt)
+
+
+@device
+def _mask(p, g, state, at, count, zero, dt):
+    return vselect_gt(g, zero, p, zero)
+
+
 _KERNELS = {
     "sgd": _make_update("sgd", _sgd_numbers, _sgd),
     "adagrad": _make_update("adagrad", _adagrad_numbers, _adagrad),
@@ -292,6 +302,7 @@ _KERNELS = {
     "muon_momentum": _make_update("muon_momentum", _muon_momentum_numbers, _muon_momentum),
     "lookahead": _make_update("lookahead", _lookahead_numbers, _lookahead, _lookahead_due),
     "ema": _make_update("ema", _ema_numbers, _ema),
+    "mask": _make_update("mask", _mask_numbers, _mask),
 }
 
 

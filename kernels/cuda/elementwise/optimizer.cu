@@ -326,3 +326,13 @@ extern "C" __global__ void __launch_bounds__(256, 4)
     const Average rule{(T)(1 - (warmup && early < decay ? early : decay))};
     update({pieces, count}, n, Update<1, Average>{parameter, grad, {nullptr}, rule});
 }
+
+struct Mask {
+    __device__ T operator()(T p, T g, T*) const { return g > T(0) ? p : T(0); }
+};
+
+extern "C" __global__ void __launch_bounds__(256, 4)
+    mask_update(T* parameter, const T* grad, const double* lr, const long long* step, const long long* pieces,
+                long long count, long long n) {
+    update({pieces, count}, n, Update<1, Mask>{parameter, grad, {nullptr}, Mask{}});
+}

@@ -183,6 +183,10 @@ def _of_average(i: Arrays, o: Arrays) -> dict:
     return {"parameter": size}
 
 
+def _of_mask(i: Arrays, o: Arrays) -> dict:
+    return {"parameter": np.zeros_like(i["parameter"])}  # to the bit
+
+
 def _of_muon_momentum(i: Arrays, o: Arrays) -> dict:
     size = np.abs(i["momentum"]) + 2 * np.abs(i["grad"])
     return {"parameter": 3 * size, "momentum": size}
@@ -293,4 +297,5 @@ CASES = [
     *_stepped("muon_momentum", _of_muon_momentum, plain=(), heavy=(0.5, False)),
     *_stepped("lookahead", _of_lookahead, third=(3, 0.5), not_now=(5, 0.8), tenth=(2, 0.1), fourth=(4, 0.7)),
     *_stepped("ema", _of_average, plain=(), early=(0.99, True)),
+    *_stepped("mask", _of_mask, all=(), pieces=()),
 ]

@@ -52,3 +52,28 @@ def test_multiplications_with_weights(layer, shape, macs):
     if macs:
         cells = np.prod(made.infer(shape)[:-1], dtype=int)
         assert macs == cells * made.weight.size
+
+
+def test_sparsity_stands_in_the_table_where_weights_are_zero():
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Conv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.Dense(2)).build((4, 4, 1), seed=0)
+        assert "sparsity" not in str(model.summary())
+        weight = np.array(model.layers[0].weight.data)
+        weight[..., :3] = 0
+        model.layers[0].weight.data = weight
+        summary = model.summary()
+        assert [(row.weights, row.zeros) for row in summary.rows] == [(36, 27), (0, 0), (0, 0), (32, 0)]
+        assert (summary.rows[0].sparsity, summary.sparsity) == (0.75, 27 / 68)
+        lines = [line.split() for line in str(summary).splitlines()]
+        assert [line[-1] for line in lines if line[0] in ("layer", "0", "3", "total")] == [
+            *("sparsity", "75.00%", "0.00%"),
+            "39.71%",
+        ]
+
+
+def test_weights_of_a_layer_that_is_used_again_count_once():
+    with fc.use_backend("numpy"):
+        conv = nn.Conv2d(2, 3, padding=1)
+        model = nn.Sequential(conv, conv).build((4, 4, 2), seed=0)
+        conv.weight.data = np.zeros((3, 3, 2, 2))
+        assert [(row.weights, row.zeros) for row in model.summary().rows] == [(36, 36), (0, 0)]
