@@ -11,6 +11,7 @@ import json
 import math
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -26,6 +27,8 @@ from fastconv.training import toml
 from fastconv.training.environment import versions
 from fastconv.training.history import History
 from fastconv.training.recipe import FORMAT, Recipe
+
+_LOOK = 0.05  # seconds: `is_running` holds a folder for a moment
 
 
 class OwnedError(ArgumentError):
@@ -95,6 +98,19 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Return whether a run has written here."""
         return any(path.exists() for path in self.files)
+
+    def is_running(self) -> bool:
+        """Return whether a training owns it now; False where the system cannot tell."""
+        descriptor = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)  # gives it back at once
+        return False
 
     def clear(self) -> None:
         """Take away what a process that was killed had not written to its end."""
@@ -228,7 +244,11 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
 
 def _lock(descriptor: int, directory: Path, name: str) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise OwnedError(
             f"{name}: got {directory}, where another training is running; allowed: a folder for each"
