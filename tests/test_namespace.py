@@ -35,6 +35,7 @@ NAMES = {
             "plot",
             "precision",
             "random",
+            "report",
             "seed",
         ),
         *(
@@ -75,6 +76,7 @@ NAMES = {
         *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
     ],
+    "report": ["Report", "follow", "make_report"],
     "training": [
         *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),
         *("JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),
