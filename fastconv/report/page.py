@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,10 +217,16 @@ def _charts(runs: Sequence[Run], detail: _Detail) -> list[dict[str, Any]]:
 def _side_by_side(columns: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
     """Return a row for each entry of any of the columns; it is marked where these differ."""
     rows = []
-    for name in dict.fromkeys(name for column in columns for name in column):
+    names = dict.fromkeys(name for column in columns for name in column)
+    tables = list(dict.fromkeys(map(_table, names)))  # those of one table stay together
+    for name in sorted(names, key=lambda name: tables.index(_table(name))):
         values = [column.get(name, "") for column in columns]
         rows.append({"name": name, "values": values, "differs": len(set(values)) > 1})
     return rows
+
+
+def _table(name: str) -> str:
+    return re.split(r"[.\[]", name, maxsplit=1)[0]
 
 
 def _shown(run: Run, seen: Findings, detail: _Detail) -> dict[str, Any]:

@@ -90,11 +90,12 @@ def chart(runs: Mapping[str, History], quantity: str, points: int, key: str) -> 
         the picture, and the values of each curve.
     """
     most = max(run.epochs for run in runs.values())
-    series = []
+    series: list[dict[str, Any]] = []
     with _figure(_WIDTH, _HEIGHT) as figure:
         ax = figure.subplots()
         curves({str(number): run for number, run in enumerate(runs.values())}, quantity, ax=ax)  # names are no markup
-        ax.get_legend().remove()  # the page has one
+        ax.legend().remove()  # the page has one, and the name above the picture
+        ax.set_ylabel("")
         drawn = iter(list(ax.lines))
         for number, (name, run) in enumerate(runs.items()):
             for part in ("training", "validation"):
@@ -186,7 +187,7 @@ def _in_page(tag: str, key: str) -> str:
     tag = re.sub(r'( id="|url\(#|href="#)', rf"\g<1>{key}-", tag)
     tag = re.sub(r"#[0-9a-f]{6}\b", lambda colour: _VARIABLES.get(colour[0], colour[0]), tag)
     tag = re.sub(r"font: ([0-9.]+px) [^;\"]*", r"font-size: \1", tag)
-    tag = re.sub(r"\s+", " ", tag)
+    tag = re.sub(r"\s+", " ", tag).replace("xlink:href", "href")
     return re.sub(r"\d+\.\d{2,}", lambda number: f"{float(number[0]):.1f}".removesuffix(".0"), tag)
 
 

@@ -96,4 +96,5 @@ def _entries(place: str, value: Any) -> Iterator[tuple[str, str]]:
         for number, each in enumerate(value, 1):
             yield from _entries(f"{place}[{number}]", each)
     else:
-        yield place, ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+        values = value if isinstance(value, list | tuple) else [value]
+        yield place, ", ".join(str(each).lower() if isinstance(each, bool) else str(each) for each in values) or "none"
