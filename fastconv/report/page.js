@@ -56,7 +56,8 @@
       const room = outer.width - tip.offsetWidth - 8;
       const beside = x + 12 <= room ? x + 12 : x - tip.offsetWidth - 12;
       tip.style.left = `${Math.max(8, Math.min(beside, room))}px`;
-      tip.style.top = `${box.top - outer.top + (top / svg.viewBox.baseVal.height) * box.height}px`;
+      const below = box.bottom + tip.offsetHeight <= innerHeight; // never on the curves
+      tip.style.top = `${below ? box.bottom - outer.top : box.top - outer.top - tip.offsetHeight}px`;
     };
     const hide = () => {
       shown = -1;

@@ -73,7 +73,7 @@ class Report:
         Raises
         ------
         ArgumentError
-            Something else is there.
+            Something else is there, or no folder for it.
         OutputError
             It cannot be written.
         """
@@ -99,7 +99,11 @@ class Report:
 
 
 def check_output(path: str | os.PathLike[str]) -> None:
-    """Refuse to write over what is no report."""
+    """Refuse to write over what is no report, and where no file can be."""
+    if not Path(path).parent.is_dir():
+        raise ArgumentError(
+            f"output: got {os.fspath(path)!r}, whose folder is not there; allowed: a file in a folder that is"
+        )
     try:
         with open(path, "rb") as file:
             is_report = _MARK.encode() in file.read(_HEAD)

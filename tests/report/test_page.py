@@ -205,8 +205,10 @@ def test_it_is_written_over_a_report_and_over_nothing_else(run, tmp_path):
     assert path.read_text() == "of great worth"
     with pytest.raises(ArgumentError, match="Is a directory"):
         report.save(tmp_path)
-    with pytest.raises(OutputError, match="could not be written"):
+    with pytest.raises(ArgumentError, match=r"page\.html', whose folder is not there"):
         report.save(tmp_path / "nowhere" / "page.html")
+    with pytest.raises(OutputError, match="could not be written"):
+        report.save("/dev/fd/page.html")
     assert not list(tmp_path.glob("*.tmp"))
 
 
