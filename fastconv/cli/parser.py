@@ -276,7 +276,7 @@ def _add_report(commands: _Group) -> None:
     parser = _command(
         commands,
         "report",
-        "write the page of a run, or of several side by side: one file of HTML that needs no network",
+        "write the page of one run or several, one file of HTML without network",
         "runs/shapes10-keras_cnn",
         "--follow runs/shapes10-keras_cnn",
         "runs/first runs/second --output both.html",
