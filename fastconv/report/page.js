@@ -12,6 +12,7 @@
     if (colour !== null) {
       const swatch = name.appendChild(document.createElement("span"));
       swatch.className = "swatch";
+      swatch.textContent = document.body.dataset.signs[colour];
       swatch.style.setProperty("--c", `var(--s${colour})`);
     }
     name.append(words);

@@ -11,6 +11,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.report import make_report
+from fastconv.report.pictures import SIGNS
 from fastconv.training.history import History
 
 from .made import HISTORY, make_run
@@ -81,10 +82,10 @@ def point_at(browser, chart, share):
 
 
 def told(browser, chart):
-    script = (
-        "const t = arguments[0].querySelector('.tip'); return t.hidden ? [] : [...t.children].map(e => e.innerText)"
-    )
-    return [" ".join(line.split()) for line in browser.execute_script(script, chart)]
+    """The lines that a chart shows, without the signs of the runs."""
+    script = "return [...arguments[0].querySelectorAll('.tip:not([hidden]) > div')].map((line) => line.innerText)"
+    signs = dict.fromkeys(map(ord, SIGNS))
+    return [" ".join(line.translate(signs).split()) for line in browser.execute_script(script, chart)]
 
 
 def charts(browser):
@@ -123,6 +124,7 @@ def test_pointing_at_a_curve_shows_the_numbers_of_the_log(browser, pages, width,
 def test_curves_of_runs_are_told_apart_and_names_are_no_markup(browser, pages):
     look(browser, pages / "two.html", 1400, "light")
     name = "<script>alert(1)<script>"
+    assert [each.text[0] for each in browser.find_elements("css selector", ".legend > span")[:2]] == list(SIGNS[:2])
     assert point_at(browser, charts(browser)[0], 0.55) == [
         "epoch 2",
         "first, training 1.5",

@@ -172,7 +172,7 @@ def test_nothing_is_computed_if_not_asked(run, monkeypatch):
 
 def test_a_page_that_follows_loads_itself_again_and_can_be_settled(run):
     report = make_report(run.directory, reload_seconds=2.5, compute=False)
-    assert '<body data-reload="2.5">' in report.html
+    assert 'data-reload="2.5">' in report.html
     assert '<meta http-equiv="refresh" content="' in report.html
     settled = report.settled().html
     assert "data-reload=" not in settled

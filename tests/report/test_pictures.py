@@ -10,6 +10,7 @@ import pytest
 
 from fastconv.nn import Conv2d
 from fastconv.report import pictures
+from fastconv.report.runs import MOST
 from fastconv.training.history import History
 
 from .made import HISTORY, long_history
@@ -53,6 +54,16 @@ def test_long_curves_are_thinned_and_keep_their_ends():
     assert len(series["at"]) == 50
     assert (series["at"][0], series["at"][-1]) == (0, 999)
     assert series["values"] == [float(f"{history.history['loss'][place]:.6g}") for place in series["at"]]
+
+
+def test_runs_can_be_told_apart_without_colours():
+    svg = pictures.chart({"a": HISTORY, "b": HISTORY}, "loss", 100, "k")["svg"]
+    signs = re.findall(r'<defs><path id="[^"]+" d="([^"]+)" style="stroke: var\(--s([01])\)', svg)
+    shapes = {colour: {shape for shape, other in signs if other == colour} for colour in "01"}
+    assert shapes["0"]
+    assert shapes["1"]
+    assert not shapes["0"] & shapes["1"]
+    assert len(pictures.SIGNS) == len(pictures._MARKERS) == MOST
 
 
 def test_what_is_not_finite_and_what_a_run_lacks_are_left_out():
