@@ -21,6 +21,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks import torch_peer
-from benchmarks.cifar10 import machine
 from benchmarks.torch_models import make_model
 from fastconv.data import cifar10
 from fastconv.training import Callback, StepInfo
+from fastconv.training.environment import environment
 
 RESULTS = Path(__file__).parent / "results" / "pruning.json"
 BATCH, SIDE = 128, 24
@@ -259,7 +260,8 @@ def main(argv: list[str] | None = None) -> None:
     data["test"] = central(parts["test"].images), parts["test"].labels
     shown = ["DIR" if word == args.data_dir else word for word in words]
     settings = {
-        "machine": machine(),
+        "date": date.today().isoformat(),
+        "environment": environment(),
         "threads": fc.get_backend().num_threads,
         "precision": args.precision,
         "command": " ".join(["python -m benchmarks.pruning", *shown]),

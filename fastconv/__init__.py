@@ -15,7 +15,7 @@ from fastconv.precision import get_precision, precision, set_precision
 from fastconv.random import seed
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, losses, metrics, models, nn, optim, plot, testing, training
+    from fastconv import data, functional, losses, metrics, models, nn, optim, plot, report, testing, training
     from fastconv._explain import explain
     from fastconv.training import History, Trainer
 
@@ -43,6 +43,7 @@ __all__ = [
     "plot",
     "precision",
     "random",
+    "report",
     "seed",
     "set_algorithm",
     "set_backend",
@@ -56,7 +57,7 @@ __all__ = [
 
 
 _ROOMS = frozenset(
-    ("data", "functional", "losses", "metrics", "models", "nn", "optim", "plot", "testing", "training"),
+    ("data", "functional", "losses", "metrics", "models", "nn", "optim", "plot", "report", "testing", "training"),
 )
 _HOMES = {"History": "training", "Trainer": "training", "explain": "_explain"}
 

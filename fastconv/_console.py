@@ -6,6 +6,8 @@ number. A path or a message may hold all of these, so that is off here, in the o
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,6 +17,19 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _LOG_WIDTH = 400  # a log has no width to fit into, so that lines need not be broken
+
+
+def shell_word(word: str, encoding: str = "utf-8") -> str:
+    """Quote `word` for a shell; spell out the bytes of what cannot be shown, or not in this encoding."""
+    try:
+        word.encode(encoding)
+        plain = word.isprintable()
+    except UnicodeEncodeError:
+        plain = False
+    if plain:
+        return shlex.quote(word)
+    spelled = "".join(f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{spelled}'"
 
 
 def make_console(stream: TextIO, **settings: Any) -> Console:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv._console import make_console, make_table, print_table
+from fastconv._console import make_console, make_table, print_table, shell_word
 
 TEXTS = ["[bold]", "x[/]", "[/bold]", "run [final]", "pip install 'fastconv[cuda12]'", ":smile:", "[link=x]y[/link]"]
 TEXTS += ["\\[a]", "[[x]]", "[red]10 'a' True None http://x[/red]"]
@@ -60,3 +60,17 @@ def test_there_is_one_place_that_makes_a_console():
     """Whoever makes one elsewhere has markup again."""
     root = Path(fastconv.__file__).parent
     assert [path.name for path in root.rglob("*.py") if "Console(" in path.read_text()] == ["_console.py"]
+
+
+@pytest.mark.parametrize(
+    ("word", "encoding", "quoted"),
+    [
+        ("plain", "ascii", "plain"),
+        ("a b", "ascii", "'a b'"),
+        ("sqüare", "utf-8", "'sqüare'"),
+        ("sqüare", "ascii", "$'\\x73\\x71\\xc3\\xbc\\x61\\x72\\x65'"),
+        ("\udcff\n", "utf-8", "$'\\xff\\x0a'"),
+    ],
+)
+def test_a_word_is_quoted_for_a_shell_as_far_as_it_can_be_shown(word, encoding, quoted):
+    assert shell_word(word, encoding) == quoted

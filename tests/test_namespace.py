@@ -35,6 +35,7 @@ NAMES = {
             "plot",
             "precision",
             "random",
+            "report",
             "seed",
         ),
         *(
@@ -87,6 +88,7 @@ NAMES = {
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "sparsity"),
         *("sparsity_accuracy", "surface", "volumes"),
     ],
+    "report": ["Report", "follow", "make_report"],
     "training": [
         *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),
         *("JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),

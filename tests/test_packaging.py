@@ -80,7 +80,7 @@ def test_wheel_holds_the_package_and_nothing_else(wheel):
         names = archive.namelist()
         size = sum(entry.file_size for entry in archive.infolist())
     assert {name.split("/")[0] for name in names} == {"fastconv", f"fastconv-{PROJECT['project']['version']}.dist-info"}
-    sources = {".py", ".cu", ".cuh", ".cpp", ".h", ".typed"}
+    sources = {".py", ".cu", ".cuh", ".cpp", ".h", ".typed", ".html", ".css", ".js"}
     expected = {
         f"{package}/{path.relative_to(folder)}"
         for package, folder in (("fastconv", ROOT / "fastconv"), ("fastconv/kernels", ROOT / "kernels"))

@@ -25,6 +25,7 @@ FLOORS = (
     ("losses", "metrics", "optim", "data", "models"),
     ("plot",),
     ("training",),
+    ("report",),
     ("testing", "_gradcheck", "_explain"),
     ("",),  # fastconv/__init__.py, which collects the public names
     ("cli",),

@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from fastconv.data.sources import SOURCES
-from fastconv.errors import ArgumentError
 from fastconv.training import named
 
 if TYPE_CHECKING:
-    from fastconv.data import Dataset
     from fastconv.nn import Layer, Parameters
     from fastconv.optim import Optimizer
 
@@ -68,13 +66,6 @@ def apply_computing_options(options: argparse.Namespace) -> None:
         fc.set_precision(options.precision)
     if options.algorithm:
         fc.set_algorithm(options.algorithm)
-
-
-def load_dataset(name: str, split: Literal["train", "test"], directory: str | None, limit: int | None) -> Dataset:
-    """Return one part of the data set `name`, at most `limit` images of it."""
-    if name not in SOURCES:  # of weights that were trained on an own folder
-        raise ArgumentError("--images: got none for weights of an own folder; allowed: the folder, or files to predict")
-    return SOURCES[name].read(directory, split, limit)
 
 
 def make_optimizer(name: str, parameters: Parameters, lr: float) -> Optimizer:

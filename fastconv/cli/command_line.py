@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import shlex
 import sys
 from collections.abc import Sequence
+
+from fastconv._console import shell_word
 
 _KEPT = ("backend", "threads", "precision", "algorithm", "data_dir", "images", "limit")
 
@@ -27,13 +27,4 @@ def kept_options(options: argparse.Namespace) -> list[str]:
 
 
 def _quoted(word: str) -> str:
-    """Quote `word` for a shell; where stdout cannot show it, spell out its bytes."""
-    try:
-        word.encode(sys.stdout.encoding or "utf-8")
-        plain = word.isprintable()
-    except UnicodeEncodeError:
-        plain = False
-    if plain:
-        return shlex.quote(word)
-    spelled = "".join(f"\\x{byte:02x}" for byte in os.fsencode(word))
-    return f"$'{spelled}'"
+    return shell_word(word, sys.stdout.encoding or "utf-8")

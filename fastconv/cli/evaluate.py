@@ -10,14 +10,14 @@ import numpy as np
 
 import fastconv as fc
 from fastconv._console import make_table, print_table
-from fastconv.cli.choices import apply_computing_options, load_dataset
-from fastconv.cli.own_images import check_alone, load_parts
+from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.own_images import check_alone
 from fastconv.cli.trained import dataset_of, load_trained
-from fastconv.data import DataLoader, Dataset
-from fastconv.errors import CheckpointError, DataError
+from fastconv.data import Dataset
 from fastconv.metrics import F1, ConfusionMatrix, Precision, Recall
-from fastconv.nn import Layer
 from fastconv.training import named
+from fastconv.training.logits import compute_logits
+from fastconv.training.run_data import load_dataset, load_parts
 
 _MATRIX = 12  # classes whose counts stand beside each other in 80 columns
 _MOST = 10  # confusions that are named of more classes
@@ -52,23 +52,6 @@ def test_part(options: argparse.Namespace, about: dict[str, Any]) -> Dataset:
     if options.images is not None:
         return load_parts(options.images, about, limit=options.limit, skip_broken=options.skip_broken)["test"]
     return load_dataset(dataset_of(options, about), "test", options.data_dir, options.limit)
-
-
-def compute_logits(model: Layer, data: Dataset, batch_size: int, about: dict[str, list[float]]) -> np.ndarray:
-    """Return the output of `model` for all images, (M, classes), normalised as in training."""
-    if not len(data):
-        raise DataError(f"data: got no images in {data.name}; allowed: one or more")
-    loader = DataLoader(
-        data, batch_size, shuffle=False, mean=about.get("mean"), std=about.get("std"), dtype=model.dtype
-    )
-    logits = np.concatenate([fc.to_numpy(model(x)).copy() for x, _ in loader])
-    broken = int(np.count_nonzero(~np.isfinite(logits).all(1)))
-    if broken:  # it would name the first class for everything
-        raise CheckpointError(
-            f"weights: got an output that is not finite for {broken} of {len(logits)} images; allowed: weights of a"
-            " training that went well"
-        )
-    return logits
 
 
 def _print_classes(data: Dataset, scores: Any, labels: Any) -> None:

@@ -7,9 +7,10 @@ import argparse
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import recipe_of
-from fastconv.cli.running import computing, load_data
+from fastconv.cli.running import computing
 from fastconv.training import find_learning_rate
 from fastconv.training.recipe import Recipe
+from fastconv.training.run_data import load_data
 
 _ROWS = 20
 _ANY_RATE = 1e-3  # the test sets each step's own

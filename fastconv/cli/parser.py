@@ -49,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_lr_find(commands)
     _add_evaluate(commands)
     _add_predict(commands)
+    _add_report(commands)
     _add_data_command(commands)
     _add_summary(commands)
     _add_explain(commands)
@@ -276,6 +277,31 @@ def _add_predict(commands: _Group) -> None:
         "--index", type=not_negative, nargs="+", metavar="I", help="images of the test part; default the first ten"
     )
     parser.add_argument("--top", type=positive, default=3, metavar="K", help="how many classes to print for each image")
+
+
+def _add_report(commands: _Group) -> None:
+    parser = _command(
+        commands,
+        "report",
+        "write the page of one run or several, one file of HTML without network",
+        "runs/shapes10-keras_cnn",
+        "--follow runs/shapes10-keras_cnn",
+        "runs/first runs/second --output both.html",
+    )
+    parser.add_argument("runs", type=path, nargs="+", metavar="RUN", help="the folders of the runs")
+    parser.add_argument(
+        "--output",
+        type=path,
+        metavar="FILE",
+        help="by default report.html: of one run in its folder, of several in the current one",
+    )
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="write it anew after each epoch until the training is over; the open page loads itself again",
+    )
+    parser.add_argument("--limit", type=positive, metavar="N", help="look at the first N test images only")
+    parser.add_argument("--quick", action="store_true", help="compute nothing: no test images, no times of layers")
 
 
 def _add_data_command(commands: _Group) -> None:

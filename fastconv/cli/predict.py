@@ -9,11 +9,12 @@ import numpy as np
 
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options
-from fastconv.cli.evaluate import compute_logits, test_part
+from fastconv.cli.evaluate import test_part
 from fastconv.cli.own_images import check_alone, read_files
 from fastconv.cli.trained import load_trained
 from fastconv.data import Dataset
 from fastconv.errors import ArgumentError
+from fastconv.training.logits import compute_logits
 
 
 def run(options: argparse.Namespace) -> int:

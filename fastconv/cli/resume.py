@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 from fastconv.cli.choices import apply_computing_options
-from fastconv.cli.running import Run, check_data, computing, count, facts_of, load_data
+from fastconv.cli.running import Run, check_data, computing, count, facts_of
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
+from fastconv.training.run_data import load_data
 from fastconv.training.run_folder import RunFolder, owned
 
 

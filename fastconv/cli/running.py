@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
-from fastconv.cli import own_images
-from fastconv.cli.choices import load_dataset
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.data import SOURCES, DataLoader, Dataset
 from fastconv.errors import DataError
@@ -27,21 +25,6 @@ from fastconv.training.run_saver import RunSaver
 def computing(recipe: Recipe) -> dict[str, Any]:
     """Return how a recipe says to compute: backend, precision and algorithm, None for what it leaves open."""
     return {name: recipe.tables["run"].get(name) for name in ("backend", "precision", "algorithm")}
-
-
-def load_data(recipe: Recipe) -> tuple[Dataset, Dataset]:
-    """Return the images to train on and those to test on."""
-    data = recipe.tables["data"]
-    limit = data.get("limit")
-    if "images" in data:
-        parts = own_images.load_parts(data["images"], data, limit=limit, skip_broken=data.get("skip_broken", False))
-        train, test = parts["train"], parts["test"]
-    else:
-        train = load_dataset(data[NAME], "train", data.get("directory"), limit)
-        test = load_dataset(data[NAME], "test", data.get("directory"), limit)
-    if not len(train):
-        raise DataError(f"data: got no images in {train.name}; allowed: one or more")
-    return train, test
 
 
 def facts_of(recipe: Recipe, train: Dataset, test: Dataset) -> dict[str, Any]:

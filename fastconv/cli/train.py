@@ -10,8 +10,9 @@ import fastconv as fc
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import recipe_of
 from fastconv.cli.run_folder import claim_folder
-from fastconv.cli.running import Run, computing, load_data
+from fastconv.cli.running import Run, computing
 from fastconv.training.named import NAME
+from fastconv.training.run_data import load_data
 
 
 def run(options: argparse.Namespace) -> int:

@@ -54,5 +54,6 @@ def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax
                 ax.plot(epochs, values, style, color=COLOURS[number % len(COLOURS)], label=label, marker=".")
     ax.set(xlabel="epoch", ylabel=quantity.replace("_", " "))
     ax.locator_params(axis="x", integer=True)
-    ax.legend(fontsize="small")
+    for text in ax.legend(fontsize="small").get_texts():
+        text.set_parse_math(False)  # a name is no formula
     return ax

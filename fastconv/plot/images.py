@@ -134,7 +134,7 @@ def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None
             colour = "white" if share[row, column] > 0.5 else "black"
             ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
     labels = [str(number) for number in range(len(values))] if names is None else list(names)
-    ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor")
-    ax.set_yticks(range(len(labels)), labels)
+    ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    ax.set_yticks(range(len(labels)), labels, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")
     return ax

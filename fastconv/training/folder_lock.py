@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 import warnings
 from pathlib import Path
 
 from fastconv.errors import ArgumentError
+
+_LOOK = 0.05  # seconds: `is_locked` holds a folder for a moment
 
 
 class OwnedError(ArgumentError):
@@ -34,7 +37,11 @@ def lock_folder(directory: Path, name: str) -> int:
     """
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
         raise OwnedError(
@@ -46,3 +53,17 @@ def lock_folder(directory: Path, name: str) -> int:
             stacklevel=2,
         )
     return descriptor
+
+
+def is_locked(directory: Path) -> bool:
+    """Return whether a training owns a folder now; False where the system cannot tell."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)  # gives it back at once
+    return False

@@ -22,7 +22,7 @@ from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
 from fastconv.training import toml
 from fastconv.training.environment import versions
-from fastconv.training.folder_lock import lock_folder
+from fastconv.training.folder_lock import is_locked, lock_folder
 from fastconv.training.history import History
 from fastconv.training.recipe import FORMAT, Recipe
 
@@ -90,6 +90,10 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Return whether a run has written here."""
         return any(path.exists() for path in self.files)
+
+    def is_running(self) -> bool:
+        """Return whether a training owns it now; False where the system cannot tell."""
+        return is_locked(self.directory)
 
     def clear(self) -> None:
         """Take away what a process that was killed had not written to its end."""

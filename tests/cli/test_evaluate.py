@@ -7,6 +7,7 @@ import fastconv as fc
 from fastconv.cli import evaluate, main
 from fastconv.data import DataLoader, shapes10
 from fastconv.nn.model.weights import load_weights, read_tensors, write_tensors
+from fastconv.training import logits
 
 from .commands import SMALL, fails, history_of, write_cifar10
 
@@ -102,7 +103,7 @@ def test_the_limit_arrives(trained, tmp_path, monkeypatch, capsys):
 
 def test_the_batch_size_arrives(trained, monkeypatch, capsys):
     sizes = []
-    monkeypatch.setattr(evaluate, "DataLoader", lambda *a, **k: sizes.append(a[1]) or DataLoader(*a, **k))
+    monkeypatch.setattr(logits, "DataLoader", lambda *a, **k: sizes.append(a[1]) or DataLoader(*a, **k))
     assert main(["evaluate", trained, "--limit", "17", "--batch-size", "5", "--backend", "numpy"]) == 0
     assert sizes == [5]
 

@@ -11,10 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from fastconv.cli import main, own_images
+from fastconv.cli import main
 from fastconv.cli.command_line import command_line
 from fastconv.data import shapes10
 from fastconv.training import Trainer
+from fastconv.training.run_data import load_parts
 
 from .commands import fails, weights_of
 
@@ -126,7 +127,7 @@ def wait_for(path, process):
 
 def test_other_images_than_those_of_training_are_held_out_and_always_the_same(photos):
     about = {"image_size": [32, 32], "image_fit": "crop"}
-    first, second = own_images.load_parts(str(photos), about), own_images.load_parts(str(photos), about)
+    first, second = load_parts(str(photos), about), load_parts(str(photos), about)
     np.testing.assert_array_equal(first["test"].images, second["test"].images)
     assert np.bincount(first["test"].labels).tolist() == [4, 4, 4]
     everything = np.concatenate([first["train"].images, first["test"].images]).reshape(60, -1)

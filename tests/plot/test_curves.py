@@ -30,3 +30,9 @@ def test_what_is_not_there_is_told():
     for nothing in ({}, History(), {"a": History()}):
         with pytest.raises(ArgumentError, match="runs: got nothing; allowed: at least one run with an epoch"):
             plot.curves(nothing)
+
+
+def test_a_name_is_no_formula():
+    ax = plot.curves({"$x_{$": RUN})
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_texts()[0].get_text() == "$x_{$ training"

@@ -57,6 +57,12 @@ def test_feature_maps_of_each_layer(backend, rng):
         plot.feature_maps(model, image, layers=[4])
 
 
+def test_the_name_of_a_class_is_no_formula():
+    ax = plot.confusion(np.eye(2, dtype=int), ["$x_{$", "b"])
+    ax.figure.canvas.draw()
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["$x_{$", "b"]
+
+
 def test_a_confusion_matrix(rng):
     counts = np.array([[8, 2], [0, 5]])
     ax = plot.confusion(counts, ["cat", "dog"])

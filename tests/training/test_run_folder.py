@@ -1,13 +1,15 @@
 """The folder of a run, read: what is damaged, missing or of another version is one clear error."""
 
+import fcntl
 import json
+import os
 
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError, CheckpointError
-from fastconv.training import ProgressDisplay
+from fastconv.training import ProgressDisplay, folder_lock
 from fastconv.training.folder_lock import OwnedError
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_folder import RunFolder, owned
@@ -129,6 +131,19 @@ def test_a_folder_has_one_owner_and_loses_what_was_half_written(tmp_path):
     with owned(files), pytest.raises(OwnedError, match=r"directory: got .*run, where another training is running"):
         owned(files).__enter__()
     assert [path.name for path in files.directory.iterdir()] == [".mine.tmp"]
+
+
+def test_whether_a_training_runs_can_be_seen_and_looking_disturbs_none(tmp_path, monkeypatch):
+    files = RunFolder(tmp_path)
+    assert not files.is_running()
+    with owned(files):
+        assert files.is_running()
+    assert not files.is_running()
+    looking = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(folder_lock.time, "sleep", lambda seconds: os.close(looking))  # the look is over meanwhile
+    with owned(files):
+        assert files.is_running()
 
 
 def test_every_steps_is_checked():

@@ -1,0 +1,100 @@
+"""The runs of a report, as their folders tell them."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastconv.errors import ArgumentError
+from fastconv.training.history import History
+from fastconv.training.recipe import Recipe
+from fastconv.training.run_folder import RunFolder
+
+MOST = 7
+"""Runs on a page: as many as there are colours."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run.
+
+    Attributes
+    ----------
+    name : str
+        That of its folder, or its path if another run has that name.
+    path : str
+        As it was given.
+    folder : RunFolder
+    recipe : Recipe
+    history : History
+    environment : dict
+        What it ran with when it was last taken up.
+    running : bool
+        Whether a training owns the folder.
+    """
+
+    name: str
+    path: str
+    folder: RunFolder
+    recipe: Recipe
+    history: History
+    environment: Mapping[str, Any]
+    running: bool
+
+    @property
+    def status(self) -> str:
+        """Say how far it is."""
+        done = f"{self.history.epochs} of {self.recipe.epochs} epochs"
+        if self.running:
+            return f"still running: {done} are over"
+        return "complete" if self.history.epochs >= self.recipe.epochs else f"ended after {done}"
+
+
+def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
+    """Return the runs in these folders.
+
+    Raises
+    ------
+    ArgumentError
+        There is none, more than MOST, or one twice.
+    CheckpointError
+        One is no folder of a run, half written, damaged or of another version.
+    """
+    given = [os.fspath(path) for path in paths]
+    if not 1 <= len(given) <= MOST:
+        raise ArgumentError(f"runs: got {len(given) or 'none'}; allowed: 1 to {MOST} folders of runs")
+    real = [os.path.realpath(path) for path in given]
+    for path, count in Counter(real).items():
+        if count > 1:
+            raise ArgumentError(f"runs: got {given[real.index(path)]!r} more than once; allowed: each run once")
+    names = [Path(path).name or path for path in real]
+    unique = [name if names.count(name) == 1 else path for name, path in zip(names, given, strict=True)]
+    return [_read(name, path) for name, path in zip(unique, given, strict=True)]
+
+
+def _read(name: str, path: str) -> Run:
+    folder = RunFolder.open(path)
+    running = folder.is_running()  # first: what ends meanwhile is then called running, not the other way round
+    sessions = folder.read_environment()["sessions"]
+    return Run(name, path, folder, folder.recipe, folder.read_history(), sessions[-1], running)
+
+
+def settings(tables: Mapping[str, Any]) -> dict[str, str]:
+    """Return all entries of tables within tables by their places, such as "optimizer.lr"."""
+    return dict(_entries("", tables))
+
+
+def _entries(place: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _entries(f"{place}.{key}" if place else str(key), each)
+    elif isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
+        for number, each in enumerate(value, 1):
+            yield from _entries(f"{place}[{number}]", each)
+    else:
+        values = value if isinstance(value, list | tuple) else [value]
+        yield place, ", ".join(str(each).lower() if isinstance(each, bool) else str(each) for each in values) or "none"

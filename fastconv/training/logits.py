@@ -1,0 +1,29 @@
+"""What a trained network puts out for the images of a set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fastconv.data import DataLoader, Dataset
+from fastconv.errors import CheckpointError, DataError
+from fastconv.nn import Layer
+
+
+def compute_logits(model: Layer, data: Dataset, batch_size: int, about: Mapping[str, Any]) -> np.ndarray:
+    """Return the output of `model` for all images, (M, classes), normalised as in training."""
+    if not len(data):
+        raise DataError(f"data: got no images in {data.name}; allowed: one or more")
+    loader = DataLoader(
+        data, batch_size, shuffle=False, mean=about.get("mean"), std=about.get("std"), dtype=model.dtype
+    )
+    logits = np.concatenate([model.backend.to_numpy(model(x)).copy() for x, _ in loader])
+    broken = int(np.count_nonzero(~np.isfinite(logits).all(1)))
+    if broken:  # it would name the first class for everything
+        raise CheckpointError(
+            f"weights: got an output that is not finite for {broken} of {len(logits)} images; allowed: weights of a"
+            " training that went well"
+        )
+    return logits

@@ -1,0 +1,233 @@
+"""The page as text: what it shows, that it stays small, and that what is data is never markup."""
+
+import html
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import fastconv as fc
+from fastconv.errors import ArgumentError, DependencyError, OutputError
+from fastconv.report import Report, make_report
+from fastconv.report.page import LIMIT
+
+from .made import HISTORY, History, long_history, make_run
+
+VOID = {"meta", "link", "img", "br", "path", "use"}
+
+
+class Page(HTMLParser):
+    """Holds elements and text, and checks that what is opened is closed."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.texts, self.ids, self.attributes = [], [], [], [], []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += attributes
+        self.ids += [value for name, value in attributes if name == "id"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+def test_a_page_shows_the_run(tmp_path):
+    run = make_run(tmp_path / "first", HISTORY)
+    report = make_report(run.directory)
+    page = Page(report.html)
+    for words in (
+        *("first", "complete", "lenet5", "62.50%", "1.2500", "What is taken for what", "Worst images", "taken for"),
+        *("Filters of the first layer", "Time per layer", "backward ms", "Sparsity", "0 of 61,770 weights are zero"),
+        *("optimizer.lr", "versions.numpy", f"fastconv train {run.directory}/run.toml", "40 images of shapes10/test"),
+    ):
+        assert words in page.text, words
+    assert page.tags.count("figure") >= 4
+    assert len(page.ids) == len(set(page.ids))
+    assert report.notes == ()
+    assert len(report.html.encode()) < LIMIT
+
+
+def test_a_page_asks_nothing_of_a_network(run):
+    page = Page(make_report(run.directory).html)
+    for name, value in page.attributes:
+        assert not (name in ("src", "href", "action") and not value.startswith(("data:", "#"))), (name, value)
+        assert not name.startswith("on"), name
+    assert ("content", "default-src 'none'") in [
+        (n, v.split(";")[0]) for n, v in page.attributes if n == "content" and ";" in v
+    ]
+
+
+def test_a_page_can_be_read_without_eyes(run):
+    text = make_report(run.directory).html
+    assert '<html lang="en">' in text
+    for picture in re.findall(r"<svg(?! class=\"line\")[^>]*>", text):
+        assert 'role="img"' in picture
+        assert "aria-labelledby" in picture
+    assert all("alt=" in image for image in re.findall(r"<img[^>]*>", text))
+    assert all('scope="' in head for head in re.findall(r"<th[ >][^>]*>", text))
+
+
+def test_several_runs_stand_side_by_side(run, tmp_path):
+    other = make_run(tmp_path / "second", History({"loss": [2.0]}), optimizer={"name": "Adam"})
+    text = make_report(run.directory, other.directory, timed=False).html
+    page = Page(text)
+    assert "ended after 1 of 3 epochs" in page.text
+    assert f"fastconv resume {other.directory}" in page.text
+    assert f"fastconv resume {run.directory}" not in page.text
+    assert page.text.count("images of shapes10/test") == 2
+    assert 'class="differs"' in text
+    row = re.search(r'<tr( class="differs")?><th scope="row">optimizer.name.*?</tr>', text)
+    assert row[1]
+    assert re.findall(r"<td>(\w+)</td>", row[0]) == ["SGD", "Adam"]
+    assert not re.search(r'<tr( class="differs")?><th scope="row">model.name', text)[1]
+
+
+EVIL = (
+    *("<script>alert(1)<script>", "a'b\"c&d", "<b>x", "{{ 7*7 }}", "$x_{$", "日本 語", "-dash"),
+    b"\xff\xfe".decode("utf-8", "surrogateescape"),
+)
+
+
+@pytest.mark.parametrize("name", EVIL)
+def test_a_name_is_never_markup(tmp_path, name):
+    folder, plain = make_run(tmp_path / name, weights=False), make_run(tmp_path / "plain", weights=False)
+    make_report(folder.directory).save(tmp_path / "page.html")
+    page = Page((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert page.tags == Page(make_report(plain.directory).html).tags
+    assert name.encode("utf-8", "backslashreplace").decode() in page.text
+
+
+def test_names_of_classes_are_never_markup(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from fastconv.report import findings
+
+    load, names = findings.load_test, tuple(f"</td><img src=x>{i}" for i in range(10))
+    monkeypatch.setattr(findings, "load_test", lambda recipe: replace(load(recipe), class_names=names))
+    folder = make_run(tmp_path / "run", class_names=names)
+    text = make_report(folder.directory, timed=False).html
+    assert "<img src=x>" not in text
+    assert html.escape(names[3], quote=False) in text
+    Page(text)
+
+
+def test_seven_long_runs_fit(tmp_path):
+    folders = [make_run(tmp_path / f"run{i}", long_history(2000 + i)) for i in range(7)]
+    report = make_report(*(folder.directory for folder in folders), timed=False)
+    assert len(report.html.encode()) <= LIMIT
+    assert "run6" in Page(report.html).text
+
+
+def test_many_classes_are_a_picture(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from fastconv.report import findings
+
+    load, names = findings.load_test, tuple(f"class {i}" for i in range(100))
+    monkeypatch.setattr(findings, "load_test", lambda recipe: replace(load(recipe), class_names=names))
+    text = make_report(make_run(tmp_path / "run", class_names=names).directory, timed=False).html
+    assert 'class="heat"' in text
+    assert 'class="confusion"' not in text
+    assert "Most often confused" in text
+
+
+def test_a_run_without_an_epoch_or_images_says_so(tmp_path):
+    folder = make_run(tmp_path / "run", History(), weights=False, data={"name": "cifar10", "directory": "nowhere"})
+    report = make_report(folder.directory)
+    page = Page(report.html)
+    assert "No epoch is over yet." in page.text
+    assert "there are no weights before the first epoch is over" in page.text
+    assert report.notes == ("run: there are no weights before the first epoch is over",)
+
+
+def test_nothing_is_computed_if_not_asked(run, monkeypatch):
+    from fastconv.report import page
+
+    monkeypatch.setattr(page, "look_into", None)
+    text = make_report(run.directory, compute=False).html
+    assert "Time per layer" not in text
+    assert "Not looked at." in text
+    assert "fastconv train" in text
+
+
+def test_a_page_that_follows_loads_itself_again_and_can_be_settled(run):
+    report = make_report(run.directory, reload_seconds=2.5, compute=False)
+    assert 'data-reload="2.5">' in report.html
+    assert '<meta http-equiv="refresh" content="' in report.html
+    settled = report.settled().html
+    assert "data-reload=" not in settled
+    assert 'http-equiv="refresh"' not in settled
+    assert settled == make_report(run.directory, compute=False).html
+    for wrong in (0, -1, float("nan"), "soon"):
+        with pytest.raises(ArgumentError, match="reload_seconds: got"):
+            make_report(run.directory, reload_seconds=wrong)
+    with pytest.raises(ArgumentError, match="limit: got 0"):
+        make_report(run.directory, limit=0)
+
+
+def test_a_notebook_shows_it_in_a_frame_of_its_own(run):
+    report = make_report(run.directory, compute=False)
+    frame = report._repr_html_()
+    (inside,) = re.findall(r'srcdoc="([^"]*)"', frame)
+    assert html.unescape(inside) == report.html
+    assert 'sandbox="allow-scripts"' in frame
+    assert "characters of HTML" in repr(report)
+
+
+def test_it_is_written_over_a_report_and_over_nothing_else(run, tmp_path):
+    report, path = make_report(run.directory, compute=False), tmp_path / "page.html"
+    report.save(path)
+    report.save(path)
+    assert path.read_text(encoding="utf-8") == report.html
+    path.write_text("of great worth")
+    with pytest.raises(ArgumentError, match=r"page\.html', a file that is no report; allowed: a new file, or an older"):
+        report.save(path)
+    assert path.read_text() == "of great worth"
+    with pytest.raises(ArgumentError, match="Is a directory"):
+        report.save(tmp_path)
+    with pytest.raises(ArgumentError, match=r"page\.html', whose folder is not there"):
+        report.save(tmp_path / "nowhere" / "page.html")
+    with pytest.raises(OutputError, match="could not be written"):
+        report.save("/dev/fd/page.html")
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("name", ["jinja2", "matplotlib", "PIL"])
+def test_what_is_not_installed_is_told(run, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(DependencyError, match=rf"report: got no {name} .*pip install 'fastconv\[report\]'"):
+        make_report(run.directory)
+
+
+def test_no_figure_stays_open(run):
+    import matplotlib.pyplot as plt
+
+    make_report(run.directory, timed=False)
+    assert not plt.get_fignums()
+
+
+def test_the_room_is_loaded_when_it_is_named():
+    assert fc.report.make_report is make_report
+    assert isinstance(Report("x"), fc.report.Report)
+    assert HISTORY.epochs == 3
+    assert Path(fc.report.__file__).parent.joinpath("page.html").is_file()
