@@ -15,7 +15,7 @@ from fastconv.precision import get_precision, precision, set_precision
 from fastconv.random import seed
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, losses, metrics, models, nn, optim, plot, testing, training
+    from fastconv import data, functional, losses, metrics, models, nn, optim, parallel, plot, testing, training
     from fastconv._explain import explain
     from fastconv.training import History, Trainer
 
@@ -40,6 +40,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "parallel",
     "plot",
     "precision",
     "random",
@@ -56,7 +57,7 @@ __all__ = [
 
 
 _ROOMS = frozenset(
-    ("data", "functional", "losses", "metrics", "models", "nn", "optim", "plot", "testing", "training"),
+    ("data", "functional", "losses", "metrics", "models", "nn", "optim", "parallel", "plot", "testing", "training"),
 )
 _HOMES = {"History": "training", "Trainer": "training", "explain": "_explain"}
 

@@ -23,7 +23,7 @@ from fastconv.errors import BackendUnavailableError
 CPU_BACKENDS = ("numpy", "numba")
 
 
-LONGER = ("slow", "emulator", "gpu", "peer")
+LONGER = ("slow", "emulator", "gpu", "peer", "mpi")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -32,6 +32,7 @@ NAMES = {
             "models",
             "nn",
             "optim",
+            "parallel",
             "plot",
             "precision",
             "random",
@@ -71,6 +72,7 @@ NAMES = {
         *("resnet9", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet110"),
         *("tf_cifar10", "vgg11", "vgg13", "vgg16", "vgg19"),
     ],
+    "parallel": ["Communicator", "MPICommunicator", "NCCLCommunicator", "SingleProcess", "connect"],
     "plot": [
         *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
