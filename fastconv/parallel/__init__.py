@@ -2,8 +2,18 @@
 
 from fastconv.parallel.communicator import Communicator
 from fastconv.parallel.connecting import connect
+from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.mpi import MPICommunicator
 from fastconv.parallel.nccl import NCCLCommunicator
 from fastconv.parallel.single import SingleProcess
+from fastconv.parallel.timeline import Timeline
 
-__all__ = ["Communicator", "MPICommunicator", "NCCLCommunicator", "SingleProcess", "connect"]
+__all__ = [
+    "Communicator",
+    "DataParallel",
+    "MPICommunicator",
+    "NCCLCommunicator",
+    "SingleProcess",
+    "Timeline",
+    "connect",
+]
