@@ -53,7 +53,17 @@ NAMES = {
         *("AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d", "Dense"),
         *("DepthwiseConv2d", "Dropout", "Flatten", "GlobalAvgPool2d", "GlobalMaxPool2d", "Graph", "GroupNorm"),
         *("Identity", "Layer", "LocalResponseNorm", "MaxPool2d", "Maxout", "PReLU", "Parallel", "Parameter"),
-        *("Parameters", "Residual", "Scale", "Scope", "Sequential", "Softmax", "SubsamplePad", "Upsample"),
+        *(
+            "Parameters",
+            "Residual",
+            "Scale",
+            "Scope",
+            "Sequential",
+            "Softmax",
+            "SubsamplePad",
+            "SyncBatchNorm",
+            "Upsample",
+        ),
     ],
     "losses": [
         *("BinaryCrossEntropy", "DeclaredLoss", "Huber", "Loss", "MeanAbsoluteError", "MeanSquaredError"),
@@ -72,7 +82,17 @@ NAMES = {
         *("resnet9", "resnet18", "resnet20", "resnet32", "resnet34", "resnet44", "resnet50", "resnet56", "resnet110"),
         *("tf_cifar10", "vgg11", "vgg13", "vgg16", "vgg19"),
     ],
-    "parallel": ["Communicator", "MPICommunicator", "NCCLCommunicator", "SingleProcess", "connect"],
+    "parallel": [
+        *(
+            "Communicator",
+            "DataParallel",
+            "MPICommunicator",
+            "NCCLCommunicator",
+            "SingleProcess",
+            "Timeline",
+            "connect",
+        ),
+    ],
     "plot": [
         *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),

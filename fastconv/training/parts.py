@@ -13,6 +13,7 @@ from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import unit_of
+from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.clipping import Clip
 
@@ -95,6 +96,21 @@ def checked_clip(clip: Any) -> Clip | None:
 def checked_accumulate(accumulate: Any) -> int:
     """Return a number of pieces."""
     return validate.at_least_one(accumulate, "accumulate")
+
+
+def checked_parallel(parallel: Any) -> DataParallel | None:
+    """Return how steps are shared, or None."""
+    if parallel is not None and not isinstance(parallel, DataParallel):
+        raise ArgumentError(f"parallel: got {_shown(parallel)}; allowed: None, or fastconv.parallel.DataParallel(...)")
+    return parallel
+
+
+def check_together(parallel: DataParallel | None, *, accumulate: int) -> None:
+    """Refuse pieces of shards, which are pieces themselves."""
+    if parallel is not None and accumulate != 1:
+        raise ArgumentError(
+            f"accumulate: got {accumulate} with parallel; allowed: 1, as shards pass one after the other already"
+        )
 
 
 def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:

@@ -48,6 +48,7 @@ class ModelCheckpoint(Callback):
     """
 
     saves = True
+    first_rank_only = True
 
     def __init__(
         self,
