@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from fastconv._ranks import started_together
 from fastconv.cli import own_images
 from fastconv.cli.choices import usual_for, usual_settings
 from fastconv.data import SOURCES
@@ -28,6 +29,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
         _set(tables, key.split("."), value, key)
     _fill_in_data(tables)
     _fill_in_usual(tables)
+    if started_together() > 1:
+        tables.setdefault("parallel", {})
     return Recipe.of(tables)
 
 

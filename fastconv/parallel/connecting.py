@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fastconv._ranks import started_together
 from fastconv.parallel.communicator import Communicator
-from fastconv.parallel.mpi import MPICommunicator, started_together
+from fastconv.parallel.mpi import MPICommunicator
 from fastconv.parallel.single import SingleProcess
 from fastconv.parallel.watchdog import Watched, seconds_allowed
 

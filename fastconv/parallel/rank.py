@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from fastconv._ranks import is_first
 from fastconv.errors import ArgumentError, FastconvError
 from fastconv.parallel.connecting import connect
 from fastconv.parallel.launching import die_with_parent
-from fastconv.parallel.mpi import is_first
 
 
 def _check(words: Sequence[str]) -> None:
