@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,3 +52,27 @@ def run_job(
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, check=False, env=environment, cwd=ROOT
     )
+
+
+def processes(word: str) -> list[int]:
+    """The processes that `word` is an argument of, this one left out."""
+    found = []
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit() and int(directory.name) != os.getpid():
+            try:
+                words = (directory / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if word.encode() in words:
+                found.append(int(directory.name))
+    return found
+
+
+def gone(word: str, seconds: float) -> bool:
+    """Tell whether no process that `word` is an argument of is left within so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not processes(word):
+            return True
+        time.sleep(0.1)
+    return False
