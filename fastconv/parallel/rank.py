@@ -18,6 +18,7 @@ from fastconv._ranks import is_first
 from fastconv.errors import ArgumentError, FastconvError
 from fastconv.parallel.connecting import connect
 from fastconv.parallel.launching import die_with_parent
+from fastconv.parallel.uncaught import end_job
 
 
 def _check(words: Sequence[str]) -> None:
@@ -61,9 +62,7 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         status = 130
     if status and communicator.size > 1:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        communicator.abort(status)
+        end_job(communicator, status)
     return status
 
 

@@ -76,8 +76,9 @@ def run(
     ArgumentError
         A function that cannot be sent, or brings more than 10 MB along.
     ParallelError
-        The job failed, each time that Spark started the stage again: ``spark.stage.maxConsecutiveAttempts`` times, 4
-        unless set.
+        The job failed each time that Spark started the stage anew: as often as ``spark.task.maxFailures`` and
+        ``spark.stage.maxConsecutiveAttempts`` allow, 4 times by default, and only once with the master ``local[N]``
+        (``local[N, 4]`` is as a cluster).
 
     Examples
     --------
@@ -96,7 +97,8 @@ def run(
     task = _Task(work, threads, timeout)
     frame = session.range(0, count, 1, count).mapInArrow(task, "result binary", barrier=True)
     try:
-        rows = frame.collect()
+        # Spark starts a barrier stage anew where its tasks failed, unless it is the last one of a job: so one follows.
+        rows = frame.repartition(1).collect()
     except Exception as error:
         failure = next((line for line in str(error).splitlines() if "ParallelError:" in line), None)
         if failure is None:
@@ -194,7 +196,7 @@ class _Task:
             raise ParallelError(f"job: got no ranks ({problem}); allowed: see fastconv.parallel.launch")
         # Where the manager of processes was killed mpiexec knows; its own status may be 0.
         subprocess.run(shlex.split(proxies[number]), check=False, preexec_fn=die_with_parent())  # noqa: S603 - Hydra's
-        status = _end(job) if job is not None else 0
+        status = _end(job, said) if job is not None else 0
         status, last = json.loads(context.allGather(json.dumps([status, said.last]))[0])
         if status:
             raise ParallelError(f"job: ended with {status} ({last}); allowed: 0 on every rank")
@@ -252,13 +254,15 @@ def _start_mpiexec(
     return job, proxies
 
 
-def _end(job: subprocess.Popen[str]) -> int:
-    """Return the status of the mpiexec, which ends when its process managers have."""
+def _end(job: subprocess.Popen[str], said: _Tail) -> int:
+    """Return the status of the mpiexec, which ends when its process managers have, once all it said was read."""
     try:
-        return job.wait(timeout=30)
+        status = job.wait(timeout=30)
     except subprocess.TimeoutExpired:
         job.kill()
-        return 1
+        status = 1
+    said.join(timeout=30)
+    return status
 
 
 def _run_here(work: _Work, count: int, threads: int | None, timeout: float) -> Any:

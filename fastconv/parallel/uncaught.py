@@ -15,6 +15,7 @@ from types import TracebackType
 from fastconv.parallel.communicator import Communicator
 
 _MOMENT = 1.5  # seconds
+_CARRIED = 0.3  # seconds; what was printed is lost if the job ends before the launcher has it (MPICH over two hosts)
 
 
 def end_job_on_uncaught(communicator: Communicator) -> None:
@@ -25,9 +26,15 @@ def end_job_on_uncaught(communicator: Communicator) -> None:
             time.sleep(_MOMENT)
         print(f"rank {communicator.rank} of {communicator.size} ends the job:", file=sys.stderr)
         sys.__excepthook__(kind, kind() if error is None else error, trace)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        communicator.abort(1)
+        end_job(communicator, 1)
 
     sys.excepthook = end
     threading.excepthook = lambda found: end(found.exc_type, found.exc_value, found.exc_traceback)
+
+
+def end_job(communicator: Communicator, code: int) -> None:
+    """End all ranks once what this one has printed is out."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    time.sleep(_CARRIED)
+    communicator.abort(code)

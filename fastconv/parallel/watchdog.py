@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.parallel.communicator import Communicator
+from fastconv.parallel.uncaught import end_job
 
 TIMEOUT_VARIABLE = "FASTCONV_PARALLEL_TIMEOUT"
 """Seconds that a rank waits for the others in one call; 0 or unset: for ever."""
@@ -92,5 +93,4 @@ class Watched:
                     file=sys.stderr,
                 )
                 faulthandler.dump_traceback(sys.stderr.fileno())
-                sys.stderr.flush()
-                self._inner.abort(1)
+                end_job(self._inner, 1)
