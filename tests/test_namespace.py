@@ -91,6 +91,7 @@ NAMES = {
             "SingleProcess",
             "Timeline",
             "connect",
+            "launch",
         ),
     ],
     "plot": [
