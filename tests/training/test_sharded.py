@@ -190,13 +190,13 @@ def test_a_step_that_fails_changes_nothing(monkeypatch):
         trainer = trainer_of(small_model(), SingleProcess(), shards=4)
         trainer.train_step(x, y)
         before = digest(trainer.model)
-        calls = []
+        calls, checked = [], trainer.loss.checked_targets
 
-        def fails(*arguments, of=type(trainer.loss).checked_targets, **more):
+        def fails(*arguments):
             calls.append(1)
             if len(calls) == 7:  # in the third shard's loss: four were asked for their divisors
                 raise RuntimeError("the reason")
-            return of(trainer.loss, *arguments, **more)
+            return checked(*arguments)
 
         monkeypatch.setattr(trainer.loss, "checked_targets", fails, raising=False)
         with pytest.raises(RuntimeError, match="the reason"):
