@@ -22,10 +22,10 @@ _Term = TypeVar("_Term")
 
 
 def in_tree(terms: Sequence[_Term], join: Callable[[_Term, _Term], _Term]) -> _Term:
-    """Join terms, of which there is a power of two, in the order of the tree."""
+    """Join terms in the order of the tree; where there is no power of two of them, the last one of a level waits."""
     found = list(terms)
     while len(found) > 1:
-        found = [join(found[i], found[i + 1]) for i in range(0, len(found), 2)]
+        found = [join(*found[i : i + 2]) if i + 1 < len(found) else found[i] for i in range(0, len(found), 2)]
     return found[0]
 
 

@@ -131,7 +131,9 @@ class ShardedStep:
         for place, shard in enumerate(shards):
             overlap = self._parallel.overlap and self._backend.on_host and place == last
             done = None
-            if shard.x.shape[0]:
+            if not shard.x.shape[0]:
+                self._model.zero_grad()
+            else:
                 done = self._pass(shard, whole, self._stream(number, place), before, capture=capture, overlap=overlap)
                 self._sender.know(self._parameters)
             results.add(shard, done)

@@ -203,7 +203,7 @@ class Sharing(Stepping):
         layers = [(type(layer).__name__, _plain(settings_of(layer))) for layer in model.walk()]
         return {
             "versions": str(versions()),
-            "code": _code(),
+            "code": code_digest(),
             "backend": f"{model.backend.name}, precision {get_precision()!r}, algorithm {get_algorithm()!r}",
             "model": str((tensors, layers)),
             "loss": repr(self.loss),
@@ -239,7 +239,7 @@ class _Checked:
 
 
 @cache
-def _code() -> str:
+def code_digest() -> str:
     """Return a digest of fastconv's own sources and of the program."""
     found = hashlib.sha256()
     package = Path(home.__file__).parent

@@ -10,6 +10,7 @@ from tests.parallel.threads import run_ranks
 
 def test_tree_joins_neighbours_first():
     assert in_tree("abcdefgh", lambda a, b: f"({a}{b})") == "(((ab)(cd))((ef)(gh)))"
+    assert in_tree("abcde", lambda a, b: f"({a}{b})") == "(((ab)(cd))e)"
     assert in_tree(["a"], lambda a, b: a + b) == "a"
 
 
