@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 
+import numpy as np
 import pytest
 
 from fastconv.cli.parser import build_parser
+from tests.data.files import idx
 from tests.parallel.jobs import ROOT
 
 DEPLOY = ROOT / "docs" / "deploy"
@@ -49,3 +52,18 @@ def test_the_manifest_is_a_job_of_the_mpi_operator():
     words = replicas["Launcher"]["template"]["spec"]["containers"][0]["args"][0]
     assert f"mpirun -n {count} " in words
     subprocess.run(["bash", "-n"], input=words, text=True, check=True)
+
+
+def test_the_notebook_trains_and_logs_without_a_job_too(tmp_path, rng, backend):
+    for prefix, count in (("train", 200), ("t10k", 40)):
+        images, labels = (
+            rng.integers(1, 256, (count, 28, 28), dtype=np.uint8),
+            rng.integers(0, 10, count, dtype=np.uint8),
+        )
+        (tmp_path / f"{prefix}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{prefix}-labels-idx1-ubyte").write_bytes(idx(labels))
+    train = runpy.run_path(str(DEPLOY / "mnist_on_spark.py"))["train"]
+    size, epochs, accuracy = train(str(tmp_path), str(tmp_path), 1, 128)
+    assert (size, epochs) == (1, 1)
+    assert 0 <= accuracy <= 1
+    assert (tmp_path / "log-1.csv").read_text().count("\n") == 2
