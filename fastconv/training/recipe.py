@@ -1,10 +1,10 @@
 """The recipe of a run: all that decides its result, as tables of settings that a TOML file holds.
 
 ``[run]`` and ``[data]`` have the entries below; ``[loader]``, ``[trainer]`` and ``[fit]`` the arguments of
-`DataLoader`, `Trainer` and `Trainer.fit`, and ``[parallel]``, if it is there, those of `DataParallel`; ``[model]``,
-``[optimizer]``, ``[schedule]``, ``[loss]`` and the lists ``[[augmentation]]``, ``[[metrics]]`` and ``[[callbacks]]`` a
-`name` each and the arguments of what has that name (see named.py). What follows from the data or from another entry, a
-schedule's steps and rate, may be left out.
+`DataLoader`, `Trainer` and `Trainer.fit`; ``[model]``, ``[optimizer]``, ``[schedule]``, ``[loss]`` and the lists
+``[[augmentation]]``, ``[[metrics]]`` and ``[[callbacks]]`` a `name` each and the arguments of what has that name (see
+named.py). Where several processes train, ``[parallel]`` has the arguments of `DataParallel`. What follows from the data
+or from another entry, a schedule's steps and rate, may be left out.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ _NAMED: Mapping[str, tuple[str, ...]] = {  # and what is given otherwise
     "schedule": (),
     "loss": (),
 }
-_PARALLEL = (DataParallel, ("communicator", "timeline"))
+_PARALLEL = ("communicator", "timeline")  # are no settings of a file
 _LISTS = {"augmentation": "augmentation", "metrics": "metric", "callbacks": "callback"}
 
 
@@ -119,13 +119,15 @@ class Recipe:
                 )
         for key, entries in _ENTRIES.items():
             found[key] = _checked_entries(key, _table(tables, key), entries)
-        called = {**_CALLED, **({"parallel": _PARALLEL} if "parallel" in tables else {})}
-        for key, (make, without) in called.items():
+        for key, (make, without) in _CALLED.items():
             given = named.checked_settings(key, make, _table(tables, key), *without)
             found[key] = named.defaults(make, *without) | given
         for key, without in _NAMED.items():
             if key in tables:
                 found[key] = named.resolved(key, _table(tables, key), *without)
+        if "parallel" in tables:
+            given = named.checked_settings("parallel", DataParallel, _table(tables, "parallel"), *_PARALLEL)
+            found["parallel"] = named.defaults(DataParallel, *_PARALLEL) | given
         for key, kind in _LISTS.items():
             found[key] = [named.resolved(kind, each) for each in _tables(tables, key)]
         return cls(found)

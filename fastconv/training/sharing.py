@@ -196,6 +196,14 @@ class Sharing(Stepping):
         wanted = parallel.exchange.now(lambda: gathered(parallel.communicator, flags)).max(axis=0)
         self.stop, self.stop_now = bool(wanted[0]), bool(wanted[1])
 
+    def _leave(self, leaving: SystemExit) -> None:
+        """End the processes of all ranks where one is told to exit in the midst of its steps."""
+        if self.parallel is not None and self.parallel.size > 1:
+            print(f"rank {self.parallel.rank} of {self.parallel.size} exits, and ends the job", file=sys.stderr)
+            sys.stderr.flush()
+            self.parallel.communicator.abort(leaving.code if isinstance(leaving.code, int) and leaving.code else 1)
+        raise leaving
+
     def _facts(self, train: Batches) -> dict[str, str]:
         """Return what must be the same on all ranks, in words."""
         model, optimizer = self.model, self.optimizer

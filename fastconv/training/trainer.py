@@ -236,6 +236,8 @@ class Trainer(Sharing):
                 for callback in self.called:
                     callback.on_epoch_end(self, logs)
                 self._agree_on_stop()
+        except SystemExit as leaving:
+            self._leave(leaving)
         finally:
             self._classes = None
             for callback in reversed(self.called):
