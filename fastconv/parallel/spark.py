@@ -14,9 +14,7 @@ import pickle
 import shlex
 import shutil
 import subprocess
-import sys
 import tempfile
-import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -26,11 +24,10 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, DependencyError, ParallelError
 from fastconv.parallel.called import result_of
-from fastconv.parallel.launcher import find_launcher
 from fastconv.parallel.launching import THREAD_VARIABLES, die_with_parent, launch, threads_of
+from fastconv.parallel.manual import Tail, start_managers, wait_for
 from fastconv.parallel.watchdog import TIMEOUT_VARIABLE
 
-_OF_HYDRA = ("=", "YOUR APPLICATION", "This typically", "Please see", "Abort(")
 _LARGEST = 10 * 2**20  # bytes that a function may bring along: data are opened by each rank
 
 
@@ -183,12 +180,18 @@ class _Task:
         addresses = [info.address.rsplit(":", 1)[0] for info in context.getTaskInfos()]
         here = addresses.count(addresses[number])
         job: subprocess.Popen[str] | None = None
-        said, problem = _Tail(), ""
+        said, problem = Tail(), ""
         proxies: list[str] = []
         if number == 0:
             try:
                 each = threads_of(here, self.threads, len(os.sched_getaffinity(0)))
-                job, proxies = _start_mpiexec(words, len(addresses), each, self.timeout, said)
+                environment = {
+                    **os.environ,
+                    **dict.fromkeys(THREAD_VARIABLES, str(each)),
+                    TIMEOUT_VARIABLE: str(self.timeout),
+                }
+                hosts = [f"slot{i}" for i in range(len(addresses))]
+                job, proxies = start_managers(words, hosts, environment, said)
             except Exception as error:  # every task must hear of it, or all wait
                 problem = f"{type(error).__name__}: {error}"
         problem, *proxies = json.loads(context.allGather(json.dumps([problem, *proxies]))[0])
@@ -196,73 +199,13 @@ class _Task:
             raise ParallelError(f"job: got no ranks ({problem}); allowed: see fastconv.parallel.launch")
         # Where the manager of processes was killed mpiexec knows; its own status may be 0.
         subprocess.run(shlex.split(proxies[number]), check=False, preexec_fn=die_with_parent())  # noqa: S603 - Hydra's
-        status = _end(job, said) if job is not None else 0
+        status = wait_for(job, said) if job is not None else 0
         status, last = json.loads(context.allGather(json.dumps([status, said.last]))[0])
         if status:
             raise ParallelError(f"job: ended with {status} ({last}); allowed: 0 on every rank")
         result = self.work.result(directory) if number == 0 else b""
         context.barrier()  # nobody clears up before it was read
         return result
-
-
-class _Tail(threading.Thread):
-    """Hands on what a job prints, and keeps the last line that says something."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.last = "it said nothing"
-        self.stream: Any = ()
-
-    def run(self) -> None:
-        """Read to the end."""
-        for line in self.stream:
-            sys.stderr.write(line)
-            if line.strip(" =\n") and not line.startswith(_OF_HYDRA):
-                self.last = line.strip()
-
-
-def _start_mpiexec(
-    words: list[str], count: int, threads: int, timeout: float, said: _Tail
-) -> tuple[subprocess.Popen[str], list[str]]:
-    """Start an mpiexec that starts nothing; return it and the command that each task is to run."""
-    launcher = find_launcher()
-    if launcher.family != "MPICH":
-        raise ParallelError(f"got {launcher.family or launcher.path}; allowed: MPICH's mpiexec (pip install mpich)")
-    hosts = ",".join(f"slot{i}" for i in range(count))
-    command = [launcher.path, "-launcher", "manual", "-hosts", hosts, "-ppn", "1", "-n", str(count)]
-    command += [sys.executable, "-m", "fastconv.parallel.rank", *words]
-    environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads)), TIMEOUT_VARIABLE: str(timeout)}
-    job = subprocess.Popen(  # noqa: S603 - no shell
-        command,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=die_with_parent(),
-    )
-    said.stream = job.stdout
-    proxies = []
-    for line in said.stream:
-        if line.startswith("HYDRA_LAUNCH_END"):
-            break
-        if line.startswith("HYDRA_LAUNCH:"):
-            proxies.append(line.split(":", 1)[1].strip())
-    if len(proxies) != count:
-        job.kill()
-        raise ParallelError(f"got {len(proxies)} process managers of mpiexec; allowed: {count}")
-    said.start()
-    return job, proxies
-
-
-def _end(job: subprocess.Popen[str], said: _Tail) -> int:
-    """Return the status of the mpiexec, which ends when its process managers have, once all it said was read."""
-    try:
-        status = job.wait(timeout=30)
-    except subprocess.TimeoutExpired:
-        job.kill()
-        status = 1
-    said.join(timeout=30)
-    return status
 
 
 def _run_here(work: _Work, count: int, threads: int | None, timeout: float) -> Any:
