@@ -94,8 +94,8 @@ def test_a_layer_with_two_places_is_sent_whole(backend):
 
 def test_gradients_go_out_while_backward_goes_on(monkeypatch):
     """A captured pass is cut, so that buckets are sent before it ends; one that is not captured sends as well."""
+    calls = []
     for capture in (True, False):
-        calls = []
         for name in ("send", "finish"):
             real = getattr(Sender, name)
             note = lambda self, *a, name=name, real=real: (calls.append((name, *a)), real(self, *a))[1]  # noqa: E731
