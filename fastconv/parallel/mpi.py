@@ -5,17 +5,15 @@ Arrays on a GPU go by way of the host: the MPI libraries that pip installs know 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.errors import BackendUnavailableError, DependencyError
+from fastconv.parallel.starting import started_together
 from fastconv.parallel.tree import sum_in_order
 from fastconv.parallel.uncaught import end_job_on_uncaught
-
-_STARTERS = ("OMPI_COMM_WORLD", "PMI")  # each gives its processes ..._SIZE and ..._RANK
 
 
 class MPICommunicator:
@@ -71,16 +69,6 @@ class MPICommunicator:
     def abort(self, code: int = 1) -> None:
         """See `Communicator`."""
         self._world.Abort(code)
-
-
-def started_together() -> int:
-    """Return how many processes an MPI launcher says that it started, 1 if there was none."""
-    return max(int(os.environ.get(f"{name}_SIZE", "1")) for name in _STARTERS)
-
-
-def is_first() -> bool:
-    """Tell whether this process is the first of them, or the only one."""
-    return all(os.environ.get(f"{name}_RANK", "0") == "0" for name in _STARTERS)
 
 
 def _load() -> Any:
