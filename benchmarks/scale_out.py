@@ -68,7 +68,7 @@ def work(settings: dict[str, Any]) -> None:
     if settings["norm"] == "sync":
         fc.nn.SyncBatchNorm.convert(model)
     data = (
-        fc.data.cifar10("train", directory=settings["cifar10"])
+        fc.data.cifar10(settings["cifar10"], "train")
         if settings.get("cifar10")
         else fc.data.shapes10(size=settings.get("images", 1000))
     )
@@ -109,7 +109,7 @@ def equality(options: argparse.Namespace) -> int:
         if options.models and f"{model}/{norm}" not in options.models:
             continue
         for python in options.python:
-            for ranks in RANKS:
+            for ranks in options.ranks or RANKS:
                 settings = {"model": model, "norm": norm, "steps": options.steps, "batch": options.batch}
                 report = start(python, ranks, settings | ({"cifar10": options.cifar10} if options.cifar10 else {}))
                 rows.append({"model": model, "norm": norm, "ranks": ranks, **report})
@@ -173,6 +173,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--models", action="append", default=[])
+    parser.add_argument("--ranks", action="append", type=int, default=[])
     parser.add_argument("--only", action="append", default=[])
     parser.add_argument("--cifar10")
     options = parser.parse_args()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     ("kernels",),
     ("errors",),
-    ("_shapes", "_attributes", "_files", "_console", "_ranks"),
+    ("_shapes", "_attributes", "_files", "_console"),
     ("backends",),
     ("_validate", "algorithm", "precision", "random"),
     ("functional", "_activations", "_conv_transpose", "_convolution", "_pooling"),

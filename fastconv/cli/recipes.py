@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fastconv._ranks import started_together
 from fastconv.cli import own_images
 from fastconv.cli.choices import usual_for, usual_settings
 from fastconv.data import SOURCES
 from fastconv.errors import ArgumentError
+from fastconv.parallel.starting import started_together
 from fastconv.training import named, toml
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe

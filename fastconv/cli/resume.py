@@ -7,9 +7,9 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from fastconv._ranks import is_first
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.running import Run, check_data, computing, count, facts_of, load_data
+from fastconv.parallel.starting import is_first
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_folder import RunFolder, owned

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from fastconv._ranks import is_first
 from fastconv.cli.command_line import command_line
 from fastconv.errors import ArgumentError
+from fastconv.parallel.starting import is_first
 from fastconv.training.run_folder import OwnedError, RunFolder, owned
 
 NAME = "--output"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, TypeVar, cast
 
-from fastconv._ranks import is_first
 from fastconv.errors import FastconvError
+from fastconv.parallel.starting import is_first
 
 _MOMENT = 1.5  # seconds
 _Result = TypeVar("_Result")

@@ -6,7 +6,7 @@ import pickle
 import sys
 from pathlib import Path
 
-from fastconv._ranks import is_first
+from fastconv.parallel.starting import is_first
 
 
 def result_of(file: Path) -> Path:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from fastconv._ranks import started_together
 from fastconv.parallel.communicator import Communicator
-from fastconv.parallel.mpi import MPICommunicator
 from fastconv.parallel.single import SingleProcess
-from fastconv.parallel.watchdog import Watched, seconds_allowed
+from fastconv.parallel.starting import started_together
 
 
 def connect() -> Communicator:
@@ -16,5 +14,8 @@ def connect() -> Communicator:
     """
     if started_together() == 1:
         return SingleProcess()
+    from fastconv.parallel.mpi import MPICommunicator
+    from fastconv.parallel.watchdog import Watched, seconds_allowed
+
     communicator, seconds = MPICommunicator(), seconds_allowed()
     return Watched(communicator, seconds) if seconds else communicator

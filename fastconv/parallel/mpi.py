@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._ranks import started_together
 from fastconv.backends.contract.types import Array
 from fastconv.errors import BackendUnavailableError, DependencyError
+from fastconv.parallel.starting import started_together
 from fastconv.parallel.tree import sum_in_order
 from fastconv.parallel.uncaught import end_job_on_uncaught
 

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fastconv._ranks import is_first
 from fastconv.errors import ArgumentError, FastconvError
 from fastconv.parallel.connecting import connect
 from fastconv.parallel.launching import die_with_parent
+from fastconv.parallel.starting import is_first
 from fastconv.parallel.uncaught import end_job
 
 

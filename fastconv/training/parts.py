@@ -10,6 +10,7 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
+from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import unit_of
@@ -105,9 +106,15 @@ def checked_parallel(parallel: Any) -> DataParallel | None:
     return parallel
 
 
-def check_together(parallel: DataParallel | None, *, accumulate: int) -> None:
-    """Refuse pieces of shards, which are pieces themselves."""
-    if parallel is not None and accumulate != 1:
+def check_together(parallel: DataParallel | None, model: Layer, *, accumulate: int, capture: bool | None) -> None:
+    """Refuse what does not go together with shards."""
+    if parallel is None:
+        return
+    if capture and any(isinstance(layer, SyncBatchNorm) for layer in model.walk()):
+        raise ArgumentError(
+            "capture: got True with parallel and SyncBatchNorm, where steps run as they are; allowed: None or False"
+        )
+    if accumulate != 1:
         raise ArgumentError(
             f"accumulate: got {accumulate} with parallel; allowed: 1, as shards pass one after the other already"
         )

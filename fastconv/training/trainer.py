@@ -143,7 +143,7 @@ class Trainer(Sharing):
             check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
         self.parallel = parallel
-        parts.check_together(self.parallel, accumulate=self.accumulate)
+        parts.check_together(self.parallel, model, accumulate=self.accumulate, capture=capture)
         self._classes: Array | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -205,6 +205,8 @@ def test_parallel_is_checked():
             fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1), parallel=2)
         with pytest.raises(ArgumentError, match=r"^accumulate: got 2 with parallel"):
             trainer_of(model, SingleProcess(), accumulate=2)
+    with fc.use_backend("numba"), pytest.raises(ArgumentError, match=r"^capture: got True with parallel and Sync"):
+        trainer_of(small_model(sync=True), SingleProcess(), capture=True)
 
 
 def test_evaluation_is_that_of_one_process():
