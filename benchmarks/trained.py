@@ -25,8 +25,8 @@ from typing import Any
 import fastconv as fc
 from benchmarks import torch_peer
 from fastconv import cli
-from fastconv.cli.running import load_data
 from fastconv.training.environment import environment
+from fastconv.training.run_data import load_data
 from fastconv.training.run_folder import RunFolder
 
 RESULTS = Path(__file__).parent / "results"

@@ -15,7 +15,7 @@ from fastconv.precision import get_precision, precision, set_precision
 from fastconv.random import seed
 
 if TYPE_CHECKING:
-    from fastconv import data, functional, losses, metrics, models, nn, optim, plot, report, testing, training
+    from fastconv import data, functional, losses, metrics, models, nn, optim, parallel, plot, report, testing, training
     from fastconv._explain import explain
     from fastconv.training import History, Trainer
 
@@ -40,6 +40,7 @@ __all__ = [
     "models",
     "nn",
     "optim",
+    "parallel",
     "plot",
     "precision",
     "random",
@@ -57,7 +58,10 @@ __all__ = [
 
 
 _ROOMS = frozenset(
-    ("data", "functional", "losses", "metrics", "models", "nn", "optim", "plot", "report", "testing", "training"),
+    (
+        *("data", "functional", "losses", "metrics", "models", "nn", "optim", "parallel", "plot", "report", "testing"),
+        "training",
+    ),
 )
 _HOMES = {"History": "training", "Trainer": "training", "explain": "_explain"}
 

@@ -53,6 +53,10 @@ class CheckpointError(FastconvError, ValueError):
     """A weights file is missing, damaged, or does not fit the model."""
 
 
+class ParallelError(FastconvError, RuntimeError):
+    """The processes of one training do not fit together."""
+
+
 class OutputError(FastconvError, OSError):
     """A file could not be written; what was there before is as it was."""
 

@@ -23,7 +23,7 @@ from fastconv.errors import BackendUnavailableError
 CPU_BACKENDS = ("numpy", "numba")
 
 
-LONGER = ("slow", "emulator", "gpu", "peer")
+LONGER = ("slow", "emulator", "gpu", "peer", "mpi")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -85,3 +85,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is not there")
     return folder
+
+
+@pytest.fixture(scope="module")
+def job_environment() -> Iterator[None]:
+    """What jobs of several ranks need: Open MPI refuses to work for root unless it is told twice."""
+    from tests.parallel.jobs import ROOT, launcher
+
+    launcher()  # or the test is skipped
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("OMPI_ALLOW_RUN_AS_ROOT", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"):
+            patch.setenv(name, "1")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        yield

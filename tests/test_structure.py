@@ -23,6 +23,7 @@ FLOORS = (
     ("functional", "_activations", "_conv_transpose", "_convolution", "_pooling"),
     ("nn",),
     ("losses", "metrics", "optim", "data", "models"),
+    ("parallel",),
     ("plot",),
     ("training",),
     ("report",),

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 
 from fastconv.cli.parser import build_parser
-from fastconv.cli.streams import say_on_stderr, usable_streams
+from fastconv.cli.streams import one_rank_shows, say_on_stderr, usable_streams
 from fastconv.errors import FastconvError
 
 __all__ = ["main"]
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cannot be written, a closed stdout), with one line on stderr that says what is allowed; 130: interrupted.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    with usable_streams(), warnings.catch_warnings():
+    with usable_streams(), one_rank_shows(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             return _run(words)

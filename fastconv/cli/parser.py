@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_train(commands)
     _add_resume(commands)
+    _add_launch(commands)
     _add_lr_find(commands)
     _add_evaluate(commands)
     _add_predict(commands)
@@ -177,6 +178,43 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "--set", type=place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
     )
     _add_saving(parser)
+
+
+def _add_launch(commands: _Group) -> None:
+    parser = _command(
+        commands,
+        "launch",
+        "run a script, or a training, on several processes",
+        "-n 2 train --model resnet20 --output runs/two",
+        "-n 2 --max-restarts 3 resume runs/two",
+        "-n 4 --threads 1 my_training.py --epochs 3",
+        computes=False,
+    )
+    parser.add_argument("-n", type=positive, required=True, metavar="N", help="how many processes, or ranks")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="of each rank; by default the cores are shared out among them"
+    )
+    parser.add_argument(
+        "--max-restarts",
+        type=not_negative,
+        default=0,
+        metavar="N",
+        help="start a job that failed again, N times at most",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=above_zero,
+        default=600.0,
+        metavar="SECONDS",
+        help="how long a rank waits for the others in one call before it ends the job",
+    )
+    parser.add_argument("--mpiexec", type=path, metavar="PATH", help="by default that beside Python, else of the PATH")
+    parser.add_argument(
+        "program",
+        nargs=argparse.REMAINDER,
+        metavar="PROGRAM",
+        help="'train', 'resume', or a script, and its words; -- -m MODULE for a module",
+    )
 
 
 def _add_lr_find(commands: _Group) -> None:

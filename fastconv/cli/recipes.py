@@ -11,6 +11,7 @@ from fastconv.cli import own_images
 from fastconv.cli.choices import usual_for, usual_settings
 from fastconv.data import SOURCES
 from fastconv.errors import ArgumentError
+from fastconv.parallel.starting import started_together
 from fastconv.training import named, toml
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
@@ -31,6 +32,8 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
     _fill_in_usual(tables)
     if options.pruning is not None:
         _prune(tables, dict(options.pruning))
+    if started_together() > 1:
+        tables.setdefault("parallel", {})
     return Recipe.of(tables)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.running import Run, check_data, computing, count, facts_of
+from fastconv.parallel.starting import is_first
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_data import load_data
@@ -18,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
     """Go on as if nothing had been in between; the folder tells all that it takes."""
     began = time.perf_counter()
     files = RunFolder.open(options.folder)
-    with owned(files, "run"):
+    with owned(files, "run") if is_first() else nullcontext():
         before = files.recipe
         recipe = _changed(before, options)
         apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fastconv.cli.command_line import command_line
 from fastconv.errors import ArgumentError
+from fastconv.parallel.starting import is_first
 from fastconv.training.folder_lock import OwnedError
 from fastconv.training.run_folder import RunFolder, owned
 
@@ -19,13 +20,17 @@ NAME = "--output"
 def claim_folder(output: str | None, default: Path) -> Iterator[RunFolder]:
     """Own the folder of a new run within the block: `output`, else `default` or the next one behind it that is free.
 
+    Of several ranks the first owns it, and alone writes there.
+
     Raises
     ------
     ArgumentError
         The folder cannot be written, another training owns it, or it holds a run that this one would overwrite.
     """
     with ExitStack() as stack:
-        if output is not None:
+        if not is_first():
+            yield RunFolder(default if output is None else Path(output))
+        elif output is not None:
             yield stack.enter_context(owned(_unused(output), NAME))
         else:
             yield _own_first_free(default, stack)

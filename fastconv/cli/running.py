@@ -102,7 +102,9 @@ class Run:
         if not self.files.checkpoint.exists():
             return "the first epoch was not over: nothing was written"
         threads = [] if options.threads is None else [f"--threads={options.threads}"]
-        return f"to go on: {command_line(['resume', as_argument(self.files.directory), *threads])}"
+        parallel = self.trainer.parallel
+        ranks = [] if parallel is None or parallel.size == 1 else ["launch", "-n", str(parallel.size)]
+        return f"to go on: {command_line([*ranks, 'resume', as_argument(self.files.directory), *threads])}"
 
     def _report(self, options: argparse.Namespace, elapsed: float) -> None:
         accuracy = self.trainer.history.history.get("val_accuracy", [])

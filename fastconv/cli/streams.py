@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, TypeVar, cast
 
 from fastconv.errors import FastconvError
+from fastconv.parallel.starting import is_first
 
+_MOMENT = 1.5  # seconds
 _Result = TypeVar("_Result")
 
 
@@ -35,6 +38,16 @@ def usable_streams() -> Iterator[None]:
             if isinstance(stream, io.TextIOWrapper):
                 stack.enter_context(_forgiving(stream))
         sys.stdout = cast(TextIO, _Stdout(sys.stdout))
+        yield
+
+
+@contextmanager
+def one_rank_shows() -> Iterator[None]:
+    """Drop what is printed on stdout within the block, but by the first of several ranks."""
+    if is_first():
+        yield
+        return
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         yield
 
 
@@ -86,7 +99,12 @@ def _forgiving(stream: io.TextIOWrapper) -> Iterator[None]:
 
 
 def say_on_stderr(text: str) -> None:
-    """Print `text` in one line on stderr, if anybody is there to read it."""
+    """Print `text` in one line on stderr, if anybody is there to read it.
+
+    Of several ranks the first speaks first: what all have to say is then said once, as the job ends with it.
+    """
+    if not is_first():
+        time.sleep(_MOMENT)
     with suppress(OSError):
         print(" ".join(text.split()), file=sys.stderr, flush=True)
 

@@ -12,6 +12,7 @@ from fastconv.data.loader import DataLoader
 from fastconv.data.mnist import fashion_mnist, mnist
 from fastconv.data.patches import Whitening, whitening
 from fastconv.data.shapes import shapes10
+from fastconv.data.shard_files import ShardFiles
 from fastconv.data.sources import SOURCES
 from fastconv.data.windows import CutMix, Cutout, Mixup, RandomErasing
 
@@ -29,6 +30,7 @@ __all__ = [
     "FlipCrop",
     "Mixup",
     "RandomErasing",
+    "ShardFiles",
     "Translate",
     "Whitening",
     "arrays",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -117,6 +119,7 @@ class DataLoader(Declared):
         if not self._of_images:
             self._x = self._normalised(self._x, changed=mean is not None or std is not None)
         self.epoch = 0
+        self._part: tuple[int, int, int] | None = None
         self._resident: tuple[Backend, Array, list[Array]] | None = None
 
     def _check_range(self, name: str, numbers: tuple[float, ...]) -> None:
@@ -145,14 +148,31 @@ class DataLoader(Declared):
         """Make `epoch` the number of the epoch that the next ``iter()`` begins; each epoch begun counts it up."""
         self.epoch = validate.at_least(epoch, 0, "epoch")
 
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+    def part(self, first: int, last: int, count: int) -> DataLoader:
+        """Return a loader of the same batches that makes only some of their rows, for who trains by parts.
+
+        Each batch is cut into `count` parts, equal but for one row, and comes as a list of those from `first` to
+        ``last - 1``. A part is augmented by random numbers of its own, and images are mixed within it; what it looks
+        like depends on `count`, and not on which parts are made here.
+        """
+        parted = copy.copy(self)
+        parted._part = first, last, count
+        return parted
+
+    def __iter__(self) -> Iterator[Any]:
         epoch = self.epoch
         self.epoch += 1
-        return self._images(epoch) if self._of_images else self._rows(epoch)
+        pieces = self._images(epoch) if self._of_images else self._rows(epoch)
+        return pieces if self._part is None else _in_lists(pieces, self._part[1] - self._part[0])
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without the arrays on a backend, which are made again."""
         return {**vars(self), "_resident": None}
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """What it makes batches of: x, y, and weights if there are any."""
+        return (self._x, self._y, *self._weight)
 
     @property
     def _is_mapped(self) -> bool:
@@ -172,16 +192,20 @@ class DataLoader(Declared):
         shape = self._x.shape[1:]
         targets = backend.to_numpy(rest[0]) if self._classes else rest[0]
         sources = self._sources(backend, order)
-        for number, ((begin, end), (images, indices)) in enumerate(zip(self._pieces(), sources, strict=True)):
+        total = len(self) * (1 if self._part is None else self._part[2])
+        for (number, begin, end), (images, indices) in zip(self._numbered_pieces(), sources, strict=True):
             x = backend.empty((end - begin, *shape), self.dtype)
-            if isinstance(change, Changes):
+            rows = np.zeros((0, 0))
+            if begin == end:
+                pass  # a part of a batch with fewer rows than parts
+            elif isinstance(change, Changes):
                 rows = change.rows(Draws(self.seed, epoch, begin, order[begin:end]), shape)
                 backend.transform_images(images, indices, backend.asarray(rows), mean=mean, std=std, out=x)
             else:
-                key = RandomKey(self.seed, AUGMENT_STREAM, (epoch * len(self) + number) % 2**32)
+                key = RandomKey(self.seed, AUGMENT_STREAM, (epoch * total + number) % 2**32)
                 backend.augment(images, indices, mean=mean, std=std, flip=change.flip, pad=change.pad, key=key, out=x)
             y, *weights = (array[begin:end] for array in rest)
-            if self._classes and isinstance(change, Changes):
+            if self._classes and isinstance(change, Changes) and begin < end:
                 shares = shares_of(targets[begin:end], self._classes, self.dtype)
                 y = backend.asarray(mixed_targets(rows, shares, shape, self.dtype))
             yield (x, y, *weights)
@@ -216,8 +240,16 @@ class DataLoader(Declared):
                 yield x, indices[begin:end]
 
     def _pieces(self) -> Iterator[tuple[int, int]]:
-        for begin in range(0, self.num_samples, self.batch_size):
-            yield begin, min(begin + self.batch_size, self.num_samples)
+        for _, begin, end in self._numbered_pieces():
+            yield begin, end
+
+    def _numbered_pieces(self) -> Iterator[tuple[int, int, int]]:
+        """Yield number, begin and end of what comes of an epoch: batches, or parts of them."""
+        first, last, count = self._part or (0, 1, 1)
+        for batch, begin in enumerate(range(0, self.num_samples, self.batch_size)):
+            rows = min(self.batch_size, self.num_samples - begin)
+            for part in range(first, last):
+                yield batch * count + part, begin + rows * part // count, begin + rows * (part + 1) // count
 
     def _on(self, backend: Backend) -> tuple[Array, list[Array]]:
         """Return x, and y and weights if any, on the active backend; x as it is where it is mapped from a file."""
@@ -267,6 +299,11 @@ def _arrays(dataset: Any) -> tuple[Array, ...]:
                 f"weight: got {array.dtype} {tuple(array.shape)}; allowed: numbers ({x.shape[0]},), one for each sample"
             )
     return x, y, *weight
+
+
+def _in_lists(pieces: Iterator[tuple[Array, ...]], size: int) -> Iterator[list[tuple[Array, ...]]]:
+    while found := list(itertools.islice(pieces, size)):
+        yield found
 
 
 def _truth(value: Any, name: str) -> bool:

@@ -22,6 +22,7 @@ from fastconv.nn.layers.norm import BatchNorm2d
 from fastconv.nn.layers.pooling import AvgPool2d, GlobalAvgPool2d, GlobalMaxPool2d, MaxPool2d
 from fastconv.nn.layers.resizing import AdaptiveAvgPool2d, Upsample
 from fastconv.nn.layers.simple import Dropout, Flatten, Identity, Scale, SubsamplePad
+from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.model import Layer
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Sequential",
     "Softmax",
     "SubsamplePad",
+    "SyncBatchNorm",
     "Upsample",
 ]
 __all__.extend(LAYERS)

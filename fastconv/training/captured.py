@@ -152,13 +152,16 @@ class CapturedStep:
         try:
             self._forget()  # so that weights are prepared, and gradients written, within
             try:
-                return self._backend.capture(self._compute)
+                return self._record()
             finally:
                 self._written = tuple(parameter for parameter in self._parameters if parameter.has_grad)
                 self._forget()  # nothing was prepared or written yet
         except BaseException:
             self._forget()  # also if the interrupt came just now
             raise
+
+    def _record(self) -> Callable[[], bool] | None:
+        return self._backend.capture(self._compute)
 
     def _note_gradients(self, *, written: bool) -> None:
         for parameter in self._written:

@@ -23,6 +23,7 @@ from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import check_fit, host_tensors, read_tensors, set_tensors, write_tensors
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
+from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.history import History
 from fastconv.training.position import Position
@@ -43,6 +44,7 @@ class Resumable(Protocol):
     epoch: int
     seed: int
     stop: bool
+    parallel: DataParallel | None
     position: Mapping[str, Any] | None
 
 
@@ -65,6 +67,7 @@ def write_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
     packed = {name: _pack(part, name, tensors) for name, part in state.items()}
     counters = {name: getattr(trainer, name) for name in _COUNTERS}
     counters["frozen"] = frozen_names(trainer.model.named_tensors())
+    counters["shards"] = _shards(trainer)
     write_tensors(path, tensors, {"kind": KIND, **counters, "history": trainer.history.history, **packed})
 
 
@@ -74,6 +77,7 @@ def read_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
     weights = {name.removeprefix("model/"): a for name, a in tensors.items() if name.startswith("model/")}
     check_fit(path, weights, trainer.model.named_tensors())
     file = os.fspath(path)
+    _check_shards(file, metadata.get("shards"), _shards(trainer))
     try:
         optimizer, states, position = (_unpack(metadata[name], tensors) for name in _PACKED)
         values = {name: metadata[name] for name in _COUNTERS}
@@ -102,6 +106,21 @@ def read_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
         *((parts[name], state) for name, state in states.items() if name in parts),
     ]
     _take(trainer, weights, metadata.get("frozen", ()), stated, values)
+
+
+def _shards(trainer: Resumable) -> int | None:
+    return None if trainer.parallel is None else trainer.parallel.saved_shards
+
+
+def _check_shards(file: str, saved: int | None, own: int | None) -> None:
+    """Refuse the state of a training whose batches were cut otherwise, as going on would give other bits."""
+    if saved != own:
+        then, now = ("a training in one piece" if each is None else f"one by {each} shards" for each in (saved, own))
+        right = "without logical shards" if saved is None else f"DataParallel(shards={saved}), on any number of ranks"
+        raise CheckpointError(
+            f"path: got {file!r}, the state of {then}, for {now}; allowed: a trainer with {right}"
+            " (load_weights takes the weights of any)"
+        )
 
 
 def _take(

@@ -10,9 +10,11 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
+from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import unit_of
+from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.clipping import Clip
 
@@ -95,6 +97,27 @@ def checked_clip(clip: Any) -> Clip | None:
 def checked_accumulate(accumulate: Any) -> int:
     """Return a number of pieces."""
     return validate.at_least_one(accumulate, "accumulate")
+
+
+def checked_parallel(parallel: Any) -> DataParallel | None:
+    """Return how steps are shared, or None."""
+    if parallel is not None and not isinstance(parallel, DataParallel):
+        raise ArgumentError(f"parallel: got {_shown(parallel)}; allowed: None, or fastconv.parallel.DataParallel(...)")
+    return parallel
+
+
+def check_together(parallel: DataParallel | None, model: Layer, *, accumulate: int, capture: bool | None) -> None:
+    """Refuse what does not go together with shards."""
+    if parallel is None:
+        return
+    if capture and any(isinstance(layer, SyncBatchNorm) for layer in model.walk()):
+        raise ArgumentError(
+            "capture: got True with parallel and SyncBatchNorm, where steps run as they are; allowed: None or False"
+        )
+    if accumulate != 1:
+        raise ArgumentError(
+            f"accumulate: got {accumulate} with parallel; allowed: 1, as shards pass one after the other already"
+        )
 
 
 def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:

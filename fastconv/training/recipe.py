@@ -3,7 +3,8 @@
 ``[run]`` and ``[data]`` have the entries below; ``[loader]``, ``[trainer]`` and ``[fit]`` the arguments of
 `DataLoader`, `Trainer` and `Trainer.fit`; ``[model]``, ``[optimizer]``, ``[schedule]``, ``[loss]`` and the lists
 ``[[augmentation]]``, ``[[metrics]]`` and ``[[callbacks]]`` a `name` each and the arguments of what has that name (see
-named.py). What follows from the data or from another entry, a schedule's steps and rate, may be left out.
+named.py). Where several processes train, ``[parallel]`` has the arguments of `DataParallel`. What follows from the data
+or from another entry, a schedule's steps and rate, may be left out.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from fastconv.backends.contract.types import AlgorithmChoice, Precision
 from fastconv.data import DataLoader, Dataset
 from fastconv.errors import ArgumentError
 from fastconv.nn.model.model import Layer
+from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training import named
 from fastconv.training.callbacks import Callback
 from fastconv.training.named import NAME
@@ -78,7 +80,7 @@ _ENTRIES: Mapping[str, Mapping[str, Callable[[Any, str], Any]]] = {
 }
 _CALLED: Mapping[str, tuple[Callable[..., Any], tuple[str, ...]]] = {  # and what is given otherwise
     "loader": (DataLoader, ("dataset", "augmentation", "mean", "std", "seed", "dtype")),
-    "trainer": (Trainer, ("model", "loss", "optimizer", "schedule", "callbacks", "metrics", "seed")),
+    "trainer": (Trainer, ("model", "loss", "optimizer", "schedule", "callbacks", "metrics", "seed", "parallel")),
     "fit": (Trainer.fit, ("self", "train", "epochs", "validation_data", "batch_size", "shuffle")),
 }
 _NAMED: Mapping[str, tuple[str, ...]] = {  # and what is given otherwise
@@ -87,6 +89,7 @@ _NAMED: Mapping[str, tuple[str, ...]] = {  # and what is given otherwise
     "schedule": (),
     "loss": (),
 }
+_PARALLEL = ("communicator", "timeline")  # are no settings of a file
 _LISTS = {"augmentation": "augmentation", "metrics": "metric", "callbacks": "callback"}
 
 
@@ -105,7 +108,7 @@ class Recipe:
     @classmethod
     def of(cls, tables: Mapping[str, Any]) -> Recipe:
         """Check tables as a file has them, and complete them; ArgumentError names what is wrong."""
-        known = (*_ENTRIES, *_CALLED, *_NAMED, *_LISTS)
+        known = (*_ENTRIES, *_CALLED, *_NAMED, *_LISTS, "parallel")
         found: dict[str, Any] = {"format": tables.get("format", FORMAT)}
         if found["format"] != FORMAT:
             raise ArgumentError(f"format: got {found['format']!r}; allowed: {FORMAT}, that of this version of fastconv")
@@ -122,6 +125,9 @@ class Recipe:
         for key, without in _NAMED.items():
             if key in tables:
                 found[key] = named.resolved(key, _table(tables, key), *without)
+        if "parallel" in tables:
+            given = named.checked_settings("parallel", DataParallel, _table(tables, "parallel"), *_PARALLEL)
+            found["parallel"] = named.defaults(DataParallel, *_PARALLEL) | given
         for key, kind in _LISTS.items():
             found[key] = [named.resolved(kind, each) for each in _tables(tables, key)]
         return cls(found)
@@ -177,6 +183,8 @@ class Recipe:
             "metrics": [named.build("metric", each, {}) for each in tables["metrics"]] or None,
             "seed": tables["run"]["seed"],
         }
+        if "parallel" in tables:
+            settings["parallel"] = named.called("parallel", DataParallel, tables["parallel"])
         more = {key: _made(key, value) for key, value in tables["trainer"].items()}
         trainer: Trainer = named.called("trainer", Trainer, {"model": model, **settings, **more})
         return trainer

@@ -35,6 +35,7 @@ class RunSaver(Callback):
     """
 
     saves = True
+    first_rank_only = True
 
     def __init__(
         self,

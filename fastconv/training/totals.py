@@ -59,6 +59,18 @@ class Totals:
             if self._asked or not sums.misfit(predictions, targets):
                 self._sums[sums] = summed(backend, metric, predictions, targets, self._sums.get(sums))
 
+    def add_result(self, loss: float, images: int, weight: float, sums: Mapping[Sums, np.ndarray]) -> None:
+        """Count in a batch of which all is known: its loss, what it counts, and the sums of its metrics."""
+        backend, place = self._backend, len(self._images) % _CHUNK
+        if not place:
+            self._losses.append(backend.asarray(np.zeros(_CHUNK)))
+        self._losses[-1][place] = loss
+        self._images.append(images)
+        self._weights.append(weight)
+        for each, found in sums.items():
+            before = backend.to_numpy(self._sums[each]) if each in self._sums else 0
+            self._sums[each] = backend.asarray(np.asarray(before + found, found.dtype))
+
     def state_dict(self) -> dict[str, Any]:
         """Return what was counted in so far as NumPy arrays; waits for the device."""
         losses = [self._backend.to_numpy(chunk) for chunk in self._losses]

@@ -26,6 +26,7 @@ from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
+from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training import parts, rates
 from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
@@ -35,7 +36,7 @@ from fastconv.training.clipping import Clip
 from fastconv.training.divergence import check_finite
 from fastconv.training.history import History
 from fastconv.training.position import Position
-from fastconv.training.stepping import Stepping
+from fastconv.training.sharing import Sharing
 from fastconv.training.totals import Totals, names_of, numbers
 from fastconv.training.weights import ClassWeight, class_table, split_off, with_weights
 
@@ -48,10 +49,11 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "clip": parts.checked_clip,
     "accumulate": parts.checked_accumulate,
     "seed": random.checked_seed,
+    "parallel": parts.checked_parallel,
 }
 
 
-class Trainer(Stepping):
+class Trainer(Sharing):
     """Trains a built model.
 
     Parameters
@@ -81,6 +83,9 @@ class Trainer(Stepping):
         Whether steps are captured and replayed, which saves the time between kernels and gives the same bits. None does
         so where the backend can and all layers, the loss and the optimizer declare their settings, as fastconv's own do
         (what others compute outside of the backend would not be repeated); True demands it.
+    parallel : DataParallel or None
+        How steps are shared with other processes, which all run this program: see docs/scale-out.md. Each computes its
+        shards of a batch; batches, what `evaluate` returns, the history and the files are those of one process.
 
     Attributes
     ----------
@@ -119,6 +124,7 @@ class Trainer(Stepping):
         accumulate: int = 1,
         seed: int | None = None,
         capture: bool | None = None,
+        parallel: DataParallel | None = None,
     ) -> None:
         self.model, self.loss, self.schedule = model, loss, schedule
         self.clip, self.accumulate = clip, accumulate
@@ -136,6 +142,8 @@ class Trainer(Stepping):
         if capture:
             check_capture(self.model, self.loss, self.optimizer)
         self._capture = model.backend.captures if capture is None else capture
+        self.parallel = parallel
+        parts.check_together(self.parallel, model, accumulate=self.accumulate, capture=capture)
         self._classes: Array | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -150,7 +158,7 @@ class Trainer(Stepping):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without the captured step, which is captured again, and what only lasts for a step."""
-        return {**vars(self), "_captured": None, "_squares": None, "_running": None}
+        return {**vars(self), "_captured": None, "_shared": None, "_squares": None, "_running": None}
 
     def fit(
         self,
@@ -210,9 +218,11 @@ class Trainer(Stepping):
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
         for schedule in (self.schedule, *(group.schedule for group in self.optimizer.groups if not group.is_frozen)):
             rates.compare(schedule, self, stacklevel=2)
+        self._agree(batches)
+        batches = self._share_of(batches, "train")
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
         try:
-            for callback in self.callbacks:
+            for callback in self.called:
                 callback.on_train_begin(self)
             while self.epoch < self.last_epoch and (self._left_off is not None or not self.stop):
                 logs = self._train_epoch(batches)
@@ -223,11 +233,14 @@ class Trainer(Stepping):
                     logs.update({f"val_{name}": value for name, value in means.items()})
                 self._record(logs)
                 self._running = None
-                for callback in self.callbacks:
+                for callback in self.called:
                     callback.on_epoch_end(self, logs)
+                self._agree_on_stop()
+        except SystemExit as leaving:
+            self._leave(leaving)
         finally:
             self._classes = None
-            for callback in reversed(self.callbacks):
+            for callback in reversed(self.called):
                 callback.on_train_end(self)
             self._running = None
         return self.history
@@ -251,6 +264,11 @@ class Trainer(Stepping):
 
     def train_step(self, x: Array, y: Array, sample_weight: Array | None = None) -> Array:
         """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
+        if self.parallel is not None:
+            raw = (x, y) if sample_weight is None else (x, y, sample_weight)
+            return self._turn(next(iter(self._share_of([raw], "x, y")))).do(Totals(self.model.backend, self.loss, ()))[
+                0
+            ]
         return self._step(checked_batch(self.model, x, y, sample_weight)).loss
 
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
@@ -266,7 +284,9 @@ class Trainer(Stepping):
 
     def _means(self, batches: Batches, name: str) -> dict[str, Any]:
         totals = Totals(self.model.backend, self.loss, self.metrics)
-        for raw in pairs(batches, name):
+        if self.parallel is not None:
+            totals = self._shared_means(self._share_of(batches, name))
+        for raw in pairs(batches, name) if self.parallel is None else ():
             x, y, weight = checked_batch(self.model, *raw)
             predictions = self.model(x)
             totals.add(loss_and_grad(self.loss, predictions, y, weight)[0], predictions, y, weight)
@@ -275,8 +295,9 @@ class Trainer(Stepping):
         return totals.means()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `restore` needs to one file, all or nothing: see checkpoint.py."""
-        write_state(self, path)
+        """Write all that `restore` needs to one file, all or nothing: see checkpoint.py; of several ranks the first."""
+        if self.parallel is None or self.parallel.rank == 0:
+            write_state(self, path)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from what `save` wrote: training gives the same bits as if it had not been interrupted.
@@ -305,24 +326,20 @@ class Trainer(Stepping):
         if self._left_off is not None:
             epoch.load_state_dict(self._left_off)
         self._running, self._left_off = epoch, None
-        for number, raw in enumerate(pairs(batches, "train"), start=1):
-            if number <= epoch.done:
-                continue
-            x, y, weight = (*raw, None)[:3]
-            batch = checked_batch(self.model, x, y, weight, self._classes)
-            for callback in self.callbacks:
-                callback.on_step_begin(self, batch.x, batch.y)
-            loss, predictions, _ = self._step(batch)
-            epoch.totals.add(loss, predictions, batch.y, batch.weight)
+        for number, turn in self._turns(batches, epoch.done):
+            for callback in self.called:
+                callback.on_step_begin(self, turn.x, turn.y)
+            loss, images = turn.do(epoch.totals)
             epoch.done = number
             if self.model.backend.on_host:  # elsewhere a look at the loss would wait for the device
                 where, norm = f"batch {number} of ", self.gradient_norm
                 check_finite(self, self.callbacks, float(loss), where)
                 if norm is not None:
                     check_finite(self, self.callbacks, norm, where, "norm of gradients")
-            info = StepInfo(number, self.steps_per_epoch, batch.x.shape[0], loss)
-            for callback in self.callbacks:
+            info = StepInfo(number, self.steps_per_epoch, images, loss)
+            for callback in self.called:
                 callback.on_step_end(self, info)
+            self._agree_on_stop()
             if self.stop_now:
                 self._left_off = epoch.state_dict()
                 return None

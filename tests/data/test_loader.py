@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastconv.backends import use_backend
-from fastconv.data import DataLoader, Dataset, FlipCrop, arrays, shapes10
+from fastconv.data import Crop, DataLoader, Dataset, Flip, FlipCrop, Mixup, arrays, shapes10
 from fastconv.data._order import shuffled
 from fastconv.errors import ArgumentError, DataError, DTypeError, ShapeError
 
@@ -317,3 +317,35 @@ def test_mapped_rows_of_numbers_too(backend, tmp_path, rng, shuffle):
 def test_parts_that_are_slices_stay_on_the_disk(mapped):
     assert isinstance(mapped.take(slice(3, 9)).images, np.memmap)
     assert not isinstance(mapped.take(np.array([3, 9])).images, np.memmap)
+
+
+@pytest.mark.parametrize(
+    "augmentation", [None, FlipCrop(), [Flip(), Crop(2), Mixup(0.4)]], ids=["plain", "flip", "mix"]
+)
+def test_parts_do_not_depend_on_which_of_them_are_made(backend, rng, augmentation):
+    images, labels = rng.integers(0, 256, (13, 8, 8, 3), np.uint8), np.arange(13, dtype=np.int32) % 3
+    data = Dataset("d", images, labels, ("a", "b", "c"), (0.5,) * 3, (0.2,) * 3)
+    loader = DataLoader(data, 5, augmentation=augmentation, seed=4)
+
+    def made(first, last):
+        parted = loader.part(first, last, 4)
+        parted.set_epoch(1)
+        return [[tuple(np.array(array) for array in piece) for piece in pieces] for pieces in parted]
+
+    together, apart = made(0, 4), [made(part, part + 1) for part in range(4)]
+    assert len(together) == len(loader) == 3
+    for number, pieces in enumerate(together):
+        assert sum(len(piece[0]) for piece in pieces) == (5, 5, 3)[number]
+        for part, piece in enumerate(pieces):
+            for mine, other in zip(piece, apart[part][number][0], strict=True):
+                np.testing.assert_array_equal(mine, other)
+    assert loader.part(0, 1, 4) is not loader
+    assert isinstance(next(iter(loader)), tuple)  # it is as it was
+
+
+def test_parts_have_random_numbers_of_their_own(rng):
+    images = np.tile(rng.integers(0, 256, (1, 8, 8, 1), np.uint8), (64, 1, 1, 1))
+    data = Dataset("d", images, np.zeros(64, np.int32), ("a",), (0.5,), (0.2,))
+    with use_backend("numpy"):
+        first, second = next(iter(DataLoader(data, 64, augmentation=FlipCrop(), seed=4).part(0, 2, 2)))
+    assert (np.array(first[0]) != np.array(second[0])).any()

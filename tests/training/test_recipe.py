@@ -129,3 +129,14 @@ def test_what_a_constructor_refuses_is_said_of_its_table(tables, message):
             recipe.make_trainer(recipe.make_model((32, 32, 3), 10), 4, ())
     with pytest.raises(ArgumentError, match="loader: batch_size: got 0"):
         Recipe.of(changed(loader={"batch_size": 0})).make_loader(shapes10(size=4))
+
+
+def test_a_recipe_of_several_processes_says_how_they_share():
+    recipe = Recipe.of(changed(parallel={"shards": 4}))
+    assert recipe.tables["parallel"]["deterministic"] is True
+    with fc.use_backend("numpy"):
+        trainer = recipe.make_trainer(recipe.make_model((32, 32, 3), 10), 4, ())
+    assert trainer.parallel.shards == 4
+    assert "parallel" not in Recipe.of(WHOLE).tables
+    with pytest.raises(ArgumentError, match=r"parallel: got the setting 'shard'.*shards"):
+        Recipe.of(changed(parallel={"shard": 4}))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -94,6 +94,15 @@ class Backend(Normalisations):
         another kernel: then nothing behind that place was computed.
         """
         return None
+
+    def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> Sequence[Callable[[], bool]] | None:
+        """`capture` of a function that is called with `cut`: what it does behind a call of that becomes another part.
+
+        All parts are to be repeated in their order, up to one that returns False. There may be one alone, for a backend
+        that does not cut.
+        """
+        whole = self.capture(lambda: function(lambda: None))
+        return None if whole is None else [whole]
 
     @contextmanager
     def trace(self, note: Callable[[str], Callable[[], None] | None]) -> Iterator[None]:

@@ -219,11 +219,24 @@ class Normalisations(FusedOperations):
 
             grad_input = gamma * rstd * (grad_output - grad_beta / M - (x - mean) * rstd * grad_gamma / M)
 
-        Only `grad_input` is written.
+        The sums may be those of more pixels than are here, each times the share that these are of them. Only
+        `grad_input` is written.
         """
-        not_wanted = {name: workspace.empty(gamma.shape, gamma.dtype) for name in ("grad_gamma", "grad_beta")}
-        grads = {"grad_input": grad_input, **not_wanted}
-        self.batch_norm_backward(grad_output, x, gamma, mean, var, NO_EPILOGUE, eps=eps, **grads, workspace=workspace)
+        zeros, part = workspace.empty(gamma.shape, gamma.dtype), workspace.empty(x.shape, x.dtype)
+        self.fill(0.0, out=zeros)
+        more: Any = {"eps": eps, "workspace": workspace}
+
+        def spread(sums: Array) -> Array:
+            """Return ``-gamma * rstd * sums / M``."""
+            out = workspace.empty((1, *gamma.shape), gamma.dtype)
+            rows = sums.reshape(1, -1)
+            self.normalise(rows, gamma, zeros, zeros, var, NO_EPILOGUE, out=out, **more)
+            self.scale(out, factor=-x.shape[-1] / x.size, out=out)
+            return out.reshape(gamma.shape)
+
+        self.normalise(x, spread(grad_gamma), spread(grad_beta), mean, var, NO_EPILOGUE, out=part, **more)
+        self.normalise(grad_output, gamma, zeros, zeros, var, NO_EPILOGUE, out=grad_input, **more)
+        self.add(grad_input, part, out=grad_input)
 
     def conv2d_backward_input_norm(
         self,

@@ -96,18 +96,28 @@ class NumbaBackend(Backend):
         self._pool = pool
 
     def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
+        parts = self.capture_parts(lambda cut: function())
+        return None if parts is None else parts[0]
+
+    def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> list[Callable[[], bool]] | None:
         # Both are put back as they were, and not by what `set` returns: an interrupt may come before that is kept.
         pool, outer, program_outside = Pool(), _captured_pool.get(), launch._local.program
+        programs: list[Any] = []
+
+        def cut() -> None:
+            programs.append(launch.Program(lambda array: not pool.holds(array)))
+            launch._local.program = programs[-1]
+
         try:
             _captured_pool.set(pool)
-            with launch.record(lambda array: not pool.holds(array)) as program:
-                function()
+            cut()
+            function(cut)
         except launch.NotRecordableError:
             return None
         finally:
             launch._local.program = program_outside
             _captured_pool.set(outer)
-        return partial(_replay, program, pool)
+        return [partial(_replay, program, pool) for program in programs]
 
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
         kept: np.dtype = bf16_storage.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)

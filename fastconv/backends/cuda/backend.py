@@ -10,6 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from types import MethodType
 from typing import Any
 
@@ -63,8 +64,15 @@ class CudaBackend(Backend):
     """A `fastconv.kernels.cuda.runtime.device.Device` that is a `LaunchList` too."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], bool]:
+        return self.capture_parts(lambda cut: function())[0]
+
+    def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> list[Callable[[], bool]]:
+        ends: list[int] = []
         with self.device.recording() as launches:
-            function()
+            function(lambda: ends.append(len(launches)))
+        return [self._replay(launches[begin:end]) for begin, end in pairwise([0, *ends, len(launches)])]
+
+    def _replay(self, launches: Sequence[Launch]) -> Callable[[], bool]:
         repeat = self._repeat(launches)
 
         def replay() -> bool:

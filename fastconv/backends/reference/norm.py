@@ -94,6 +94,26 @@ class NumpyNorm(Backend):
         grad_beta[...], grad_gamma[...] = sum_g, sum_gz
         grad_input[...] = gamma * rstd * (grad_output - sum_g / count - z * (sum_gz / count))
 
+    @np.errstate(all="ignore")
+    def batch_norm_backward_apply(
+        self,
+        grad_output: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        var: Array,
+        *,
+        grad_gamma: Array,
+        grad_beta: Array,
+        eps: float,
+        grad_input: Array,
+        workspace: Workspace,
+    ) -> None:
+        count = x.size // x.shape[-1]
+        rstd = _rstd(var, eps)
+        z = _distances(x, mean, found=True) * rstd
+        grad_input[...] = gamma * rstd * (grad_output - grad_beta / count - z * (grad_gamma / count))
+
     @Composing
     @np.errstate(all="ignore")
     def normalise(

@@ -214,6 +214,10 @@ class Parameter(Buffer):
         """Forget the gradient; costs nothing."""
         self._has_grad = False
 
+    def write_to(self, target: Array, *, written: bool) -> None:
+        """Have the gradient there for a while, until it is placed again; `written` says whether there is one."""
+        self._grad_array, self._has_grad = target, written
+
     def grad_target(self) -> Array:
         """Return where a layer is to write its gradient of this parameter; `add_grad` it afterwards."""
         apart = self._has_grad or self.is_frozen

@@ -75,7 +75,7 @@ def _convolution(layers: Sequence[AbstractLayer]) -> ConvNorm | ConvActivation |
     conv, norm = _is(layers[0], Conv2d), _is(layers[1], BatchNorm2d) if len(layers) > 1 else None
     if conv is None:
         return None
-    if norm is not None:
+    if norm is not None and norm.fuses:
         return ConvNorm(conv=conv, norm=norm, tail=_tail(layers[2:]))
     tail = _tail(layers[1:])
     return ConvActivation(conv=conv, tail=tail) if tail.layers else None

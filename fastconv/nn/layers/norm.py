@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array, Shape
@@ -41,6 +42,7 @@ class BatchNorm2d(Layer):
     owns_output = True
     owns_grad = True
     setting_names = ("eps", "momentum", "scale")
+    fuses: ClassVar[bool] = True  # whether it may run as one with the layers around it
     gamma: Parameter | Buffer
     beta: Parameter
     running_mean: Buffer

@@ -114,7 +114,7 @@ class Layer(AbstractLayer):
             layer.settle(Home(draft.backend, draft.dtype or home.dtype, tensors, model))
         self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
         self._places = tuple((path, layer) for path, layer, tensors in draft.declared.values() if tensors)
-        _arrange(self)
+        arrange_all(self)
 
     @property
     def input_shape(self) -> Shape:
@@ -228,7 +228,7 @@ class Layer(AbstractLayer):
             allocate(target, self.dtype, host)
             for layer in layers:
                 layer.settle(layer.home._replace(backend=target))
-            _arrange(self)
+            arrange_all(self)
         return self
 
     def check_size_of(self, x: Array) -> None:
@@ -313,7 +313,7 @@ def paths(model: AbstractLayer, path: str = "") -> dict[str, AbstractLayer]:
     return found
 
 
-def _arrange(model: AbstractLayer) -> None:
+def arrange_all(model: AbstractLayer) -> None:
     """Let all containers settle how they run, each after those inside of it."""
     done: set[int] = set()
 

@@ -83,9 +83,13 @@ class Callback(Declared):
     ----------
     saves : bool
         Whether it writes the state of the training, and so is called behind the others, after steps and epochs.
+    first_rank_only : bool
+        Whether, of several processes that train together, only that of rank 0 calls it: as it writes files, shows
+        something, or looks at a clock. What it stops ends on all ranks.
     """
 
     saves: ClassVar[bool] = False
+    first_rank_only: ClassVar[bool] = False
 
     def on_train_begin(self, trainer: Training) -> None:
         """Do something before the first step of `Trainer.fit`."""

@@ -50,6 +50,7 @@ class ModelCheckpoint(Callback):
     """
 
     saves = True
+    first_rank_only = True
 
     def __init__(
         self,

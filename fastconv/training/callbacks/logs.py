@@ -26,6 +26,8 @@ _CUT_OFF = 2**63  # the step of a line that is not whole: behind all others
 class _LineLog(Callback):
     """A text file with lines of steps and epochs."""
 
+    first_rank_only = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 

@@ -41,6 +41,8 @@ class ProgressDisplay(Callback):
         Where the bar moves, if that is a terminal; `stream` if None.
     """
 
+    first_rank_only = True
+
     def __init__(self, stream: TextIO | None = None, *, bar: TextIO | None = None) -> None:
         self._stream, self._bar_stream = stream, bar
         self._bar: Any = None

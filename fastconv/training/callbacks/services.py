@@ -45,6 +45,8 @@ class TensorBoardLogger(Callback):
         Whether the values of each parameter are written after each epoch.
     """
 
+    first_rank_only = True
+
     def __init__(
         self, directory: str | os.PathLike[str], *, every_steps: int | None = None, histograms: bool = False
     ) -> None:
@@ -121,6 +123,8 @@ class MLflowLogger(Callback):
     run_id : str or None
         MLflow's, once the training began.
     """
+
+    first_rank_only = True
 
     def __init__(
         self,

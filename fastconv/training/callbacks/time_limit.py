@@ -31,6 +31,8 @@ class TimeLimit(Callback):
         Whether it ended the present or last `fit`.
     """
 
+    first_rank_only = True
+
     def __init__(
         self, seconds: float, *, by: Literal["epoch", "step"] = "epoch", path: str | os.PathLike[str] | None = None
     ) -> None:

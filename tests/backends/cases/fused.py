@@ -313,7 +313,8 @@ def norm_backward_apply(name: str, shape: tuple[int, ...]) -> Case:
         grad = rng.standard_normal(shape)
         axes = tuple(range(len(shape) - 1))
         normalised = (parts["x"] - parts["mean"].reshape(-1, shape[-1]).sum(0)) * rstd_of(parts["var"], eps)
-        sums = {"grad_gamma": (grad * normalised).sum(axes), "grad_beta": grad.sum(axes)}
+        # Not those of this gradient alone, which it could find out by itself.
+        sums = {"grad_gamma": 0.75 * (grad * normalised).sum(axes), "grad_beta": 0.75 * grad.sum(axes)}
         return {"grad_output": grad, **parts, **sums}
 
     def call(backend, i, o, workspace):

@@ -1,0 +1,129 @@
+"""A data set that lies in several files, of which each process of a training opens its own."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv._attributes import Declared
+from fastconv.backends.contract.types import Array
+from fastconv.data._directory import PathLike
+from fastconv.data.arrays import arrays
+from fastconv.data.loader import DataLoader
+from fastconv.errors import ArgumentError, DataError
+from fastconv.random import checked_seed
+
+
+class ShardFiles(Declared):
+    """Batches of images in pairs of .npy files, one for each shard of a training: for ``Trainer(parallel=...)``.
+
+    A shard's rows of every batch come from its own files, in a random order of their own in each epoch. A process maps
+    the files of the shards that it computes into memory, and reads of them the rows of the present batch; of the others
+    it reads the header alone. So a data set may be larger than the memory of any machine, or lie in parts on several.
+    Which files belong to which shard does not depend on how many processes there are, nor do the bits.
+
+    Where files are not equally long, the longest tells how many batches an epoch has; in the last ones some shards have
+    fewer rows or none, and what there are counts each the same.
+
+    Parameters
+    ----------
+    files : sequence of (images, labels)
+        Paths of uint8 (M, H, W, C) and of integers (M,), as many as `shards`.
+    batch_size : int
+        Of the batches of all shards together, a multiple of these.
+    mean, std : sequence of float
+        As of `DataLoader`; of all images, which are not read for them.
+    class_names : sequence of str or None
+        As of `arrays`.
+    **settings
+        `shuffle`, `augmentation`, `drop_last` and `dtype`, as of `DataLoader`.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[tuple[PathLike, PathLike]],
+        batch_size: int,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        class_names: Sequence[str] | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> None:
+        self.files = tuple((Path(images), Path(labels)) for images, labels in files)
+        if not self.files:
+            raise ArgumentError("files: got none; allowed: a pair for each shard")
+        self.batch_size = validate.at_least_one(batch_size, "batch_size")
+        if batch_size % len(self.files):
+            raise ArgumentError(f"batch_size: got {batch_size}; allowed: a multiple of the {len(self.files)} files")
+        self._normal = {"mean": tuple(mean), "std": tuple(std), "class_names": class_names}
+        self._settings, self.seed = settings, checked_seed(seed)
+        self.rows = tuple(_rows_in(images) for images, _ in self.files)
+
+    def __repr__(self) -> str:
+        return f"ShardFiles({len(self.files)} of {sum(self.rows)} images, batch_size={self.batch_size})"
+
+    def __len__(self) -> int:
+        own, whole = self.batch_size // len(self.files), not self._settings.get("drop_last", False)
+        return max(-(-rows // own) if whole else rows // own for rows in self.rows)
+
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        raise ArgumentError("train: got ShardFiles in a training by one process; allowed: with parallel=DataParallel()")
+
+    def facts(self) -> dict[str, Any]:
+        """Return by what the data are known."""
+        names = [(images.name, labels.name) for images, labels in self.files]
+        return {"files": names, "rows": self.rows, "seed": self.seed, **self._normal, **self._settings}
+
+    def part(self, first: int, last: int, count: int) -> OwnFiles:
+        """Return batches of the files `first` to ``last - 1`` of `count`: see `DataLoader.part`."""
+        if count != len(self.files):
+            raise ArgumentError(f"files: got {len(self.files)} pairs for {count} shards; allowed: one for each shard")
+        return OwnFiles([self._loader(shard) for shard in range(first, last)], len(self))
+
+    def _loader(self, shard: int) -> DataLoader:
+        images, labels = self.files[shard]
+        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/shard {shard}".encode()).digest()[:8], "little")
+        data = arrays(images, labels, name=str(images), **self._normal)  # type: ignore[arg-type]  # by their names
+        return DataLoader(data, self.batch_size // len(self.files), seed=seed, **self._settings)
+
+
+class OwnFiles:
+    """The shards of a process, a list of them for each batch; a file that is at its end goes on with no rows."""
+
+    def __init__(self, loaders: Sequence[DataLoader], length: int) -> None:
+        self._loaders, self._length = loaders, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Hand it on to all."""
+        for loader in self._loaders:
+            loader.set_epoch(epoch)
+
+    def __iter__(self) -> Iterator[list[tuple[Array, ...]]]:
+        sources = [iter(loader) for loader in self._loaders]
+        shapes: list[Any] = [None] * len(sources)
+        for _ in range(self._length):
+            pieces = []
+            for number, source in enumerate(sources):
+                piece = next(source, None)
+                if piece is None:
+                    piece = tuple(array[:0] for array in shapes[number])
+                shapes[number] = piece
+                pieces.append(piece)
+            yield pieces
+
+
+def _rows_in(path: Path) -> int:
+    """Return how many rows a .npy file says that it has."""
+    try:
+        return int(np.load(path, mmap_mode="r").shape[0])
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{path}: got {error}; allowed: a whole .npy file of images") from error

@@ -1,0 +1,57 @@
+"""When a rank computed, and when it talked: a step pays for what of the latter lies outside of the former."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastconv._files import write_atomically
+
+
+class Timeline:
+    """Spans of time, by thread. ``DataParallel(timeline=Timeline())`` fills it.
+
+    Attributes
+    ----------
+    spans : list of (name, thread, begin, end)
+        Seconds of the system's clock, which processes of one machine share.
+    """
+
+    def __init__(self) -> None:
+        self.spans: list[tuple[str, str, float, float]] = []
+
+    @contextmanager
+    def span(self, name: str) -> Iterator[None]:
+        """Note how long what is done within takes."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self.spans.append((name, threading.current_thread().name, begin, time.monotonic()))
+
+    def seconds(self, name: str) -> float:
+        """Return how long all spans of this name are together."""
+        return sum(end - begin for each, _, begin, end in self.spans if each == name)
+
+    def save(self, path: str | os.PathLike[str], rank: int = 0) -> None:
+        """Write them in Chrome's trace format, for https://ui.perfetto.dev: a process for the rank, a row a thread.
+
+        Files of several ranks may be joined by their lists of events.
+        """
+        rows = {thread: number for number, thread in enumerate(dict.fromkeys(thread for _, thread, _, _ in self.spans))}
+        events: list[dict[str, object]] = [
+            {"name": "process_name", "ph": "M", "pid": rank, "args": {"name": f"rank {rank}"}},
+            *(
+                {"name": "thread_name", "ph": "M", "pid": rank, "tid": row, "args": {"name": thread}}
+                for thread, row in rows.items()
+            ),
+        ]
+        for name, thread, begin, end in self.spans:
+            span = {"ts": begin * 1e6, "dur": (end - begin) * 1e6}
+            events.append({"name": name, "ph": "X", "pid": rank, "tid": rows[thread], **span})
+        write_atomically(Path(path), json.dumps({"traceEvents": events}).encode())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import nn
+from fastconv.errors import ArgumentError, DataError
+from tests.training.ranks import by_ranks, digest, trainer_of
+
+NORMAL = {"mean": (0.5,), "std": (0.25,)}
+
+
+@pytest.fixture
+def files(tmp_path, rng):
+    found = []
+    for shard, rows in enumerate((9, 4, 12, 10)):
+        paths = tmp_path / f"x{shard}.npy", tmp_path / f"y{shard}.npy"
+        np.save(paths[0], rng.integers(0, 256, (rows, 6, 6, 1), np.uint8))
+        np.save(paths[1], rng.integers(0, 3, rows).astype(np.int32))
+        found.append(paths)
+    return found
+
+
+def test_each_rank_opens_its_own_and_bits_do_not_depend_on_how_many_there_are(files, monkeypatch):
+    opened = []
+    real = fc.data.shard_files.arrays
+    monkeypatch.setattr(
+        fc.data.shard_files, "arrays", lambda images, *a, **k: opened.append(images) or real(images, *a, **k)
+    )
+
+    def rank(communicator):
+        model = nn.Sequential(nn.Conv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.Dense(3)).build((6, 6, 1), seed=1)
+        data = fc.data.ShardFiles(files, 16, augmentation=fc.data.FlipCrop(pad=1), **NORMAL)
+        before = len(opened)
+        trainer = trainer_of(model, communicator, shards=4)
+        history = trainer.fit(data, 2)
+        assert len(history.history["loss"]) == 2
+        return digest(model), trainer.step, trainer.images_computed, before
+
+    one = by_ranks(1, "numpy", rank)
+    assert opened == [images for images, _ in files]
+    opened.clear()
+    two, four = by_ranks(2, "numpy", rank), by_ranks(4, "numpy", rank)
+    assert {each[:2] for each in (*one, *two, *four)} == {(one[0][0], 6)}
+    assert [each[2] for each in four] == [18, 8, 24, 20]
+    assert sorted(opened) == sorted([images for images, _ in files] * 2)
+
+
+def test_a_file_at_its_end_goes_on_with_no_rows(files):
+    with fc.use_backend("numpy"):
+        own = fc.data.ShardFiles(files, 16, **NORMAL).part(1, 3, 4)
+        sizes = [[len(piece[1]) for piece in pieces] for pieces in own]
+    assert len(own) == 3
+    assert sizes == [[4, 4], [0, 4], [0, 4]]
+
+
+def test_what_does_not_fit_is_refused(files, tmp_path):
+    with pytest.raises(ArgumentError, match=r"^batch_size: got 10; allowed: a multiple of the 4 files"):
+        fc.data.ShardFiles(files, 10, **NORMAL)
+    with pytest.raises(ArgumentError, match=r"^files: got none"):
+        fc.data.ShardFiles([], 8, **NORMAL)
+    data = fc.data.ShardFiles(files, 16, **NORMAL)
+    with pytest.raises(ArgumentError, match=r"^files: got 4 pairs for 8 shards"):
+        data.part(0, 8, 8)
+    with pytest.raises(ArgumentError, match=r"parallel=DataParallel"):
+        iter(data)
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    with pytest.raises(DataError, match=r"bad.npy: got"):
+        fc.data.ShardFiles([(tmp_path / "bad.npy", files[0][1])], 16, **NORMAL)
