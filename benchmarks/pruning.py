@@ -228,7 +228,7 @@ def _torch_step(torch: Any, x: np.ndarray, y: np.ndarray, layout: str) -> Callab
         with torch.no_grad():
             torch._foreach_mul_(weights, masks)
             torch._foreach_lerp_(averages, list(model.parameters()), 1e-3)
-        return float(loss)
+        return loss.item()
 
     return step
 

@@ -33,11 +33,12 @@ class Pruning(Nested):
 
         s = target + (initial - target) * (1 - (t - begin) / (end - begin))**exponent
 
-    from step `begin` to step `end`, and it stays. The masks change behind `begin`, after every `frequency` steps from
-    there, and behind `end`: those weights of smallest magnitude go. In between, masks are part of each step, captured
-    ones too, one launch for gradients and one for weights. A pruned weight is exactly zero from then on: its
-    gradient and all state that the optimizer keeps of it are zero, and it never comes back. (In TensorFlow it is kept
-    aside without a gradient, and may come back when a later threshold is lower.)
+    from step `begin` to step `end`, counted as `steps` of the optimizer are, and it stays. The masks change behind
+    `begin`, after every `frequency` steps from there, and behind `end`: those weights of smallest magnitude go. In
+    between, masks are part of each step, captured ones too, one launch for gradients and one for weights. A pruned
+    weight is exactly zero from then on: its gradient and all state that the optimizer keeps of it are zero, and it
+    never comes back. (In TensorFlow it is kept aside without a gradient, and may come back when a later threshold is
+    lower.)
 
     It goes around all others, ``Pruning(EMA(SGD(...)))``, so that averages are as sparse; `Combined` may go around it.
 
