@@ -86,11 +86,15 @@ class ShardedStep:
                 parameter.zero_grad()
                 parameter.complete_grad()
         self._sender.begin()
-        with parallel.span("compute"):
-            if self.meets:
-                self._together(shards, whole, number, results, before)
-            else:
-                self._in_turn(shards, whole, number, results, before, capture=capture)
+        try:
+            with parallel.span("compute"):
+                if self.meets:
+                    self._together(shards, whole, number, results, before)
+                else:
+                    self._in_turn(shards, whole, number, results, before, capture=capture)
+        except BaseException:
+            self._sender.abandon()
+            raise
         self._sender.finish()
         parallel.exchange.now(self._reduce_moves)
         for array, old, moved in zip(self._statistics, before, self._moved, strict=True):

@@ -202,3 +202,20 @@ def test_a_step_that_fails_changes_nothing(monkeypatch):
         with pytest.raises(RuntimeError, match="the reason"):
             trainer.train_step(x, y)
         assert (digest(trainer.model), trainer.step, trainer.optimizer.steps) == (before, 1, 1)
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("sync", [False, True], ids=["ghost", "sync"])
+def test_the_same_bits_on_an_emulated_gpu(sync):
+    def rank(communicator):
+        layers = (nn.Conv2d(4, 3, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.Flatten(), nn.Dense(3))
+        model = nn.Sequential(*layers)
+        if sync:
+            nn.SyncBatchNorm.convert(model)
+        model.build((6, 6, 2), seed=1)
+        trainer = trainer_of(model, communicator, shards=2)
+        trainer.fit(tuple(map(fc.asarray, small_data(8))), 1, batch_size=4)
+        return digest(model)
+
+    one, two = (by_ranks(size, "cuda-emulator", rank) for size in (1, 2))
+    assert two == one * 2
