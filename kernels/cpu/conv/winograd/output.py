@@ -70,7 +70,7 @@ def keep_columns(planes, kept, dt):
 
 
 @device
-def _count_in(sums, y):
+def count_in(sums, y):
     """Add an output to the statistics: its distance from the origin and the square of that."""
     origin, total, squares = sums
     away = y - origin
@@ -159,7 +159,7 @@ def _finish_four(y, cell, step, epilogue, sums, dt):
     y0, y1 = activated(y0, follows, dt), activated(y1, follows, dt)
     y2, y3 = activated(y2, follows, dt), activated(y3, follows, dt)
     if counts:
-        sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
+        sums = count_in(count_in(count_in(count_in(sums, y0), y1), y2), y3)
     put_stored(target, y0, whole, stream, storage, dt)
     put_stored(target + further, y1, whole, stream, storage, dt)
     put_stored(target + 2 * further, y2, whole, stream, storage, dt)
@@ -201,7 +201,7 @@ def _finish_any(y, cell, epilogue, sums, dt):
     keep(cell.out, y, count, stream, follows, storage, dt)
     y = activated(y, follows, dt)
     if counts:
-        sums = _count_in(sums, y)
+        sums = count_in(sums, y)
     put_stored(cell.out, y, count, stream, storage, dt)
     return sums
 
@@ -279,7 +279,7 @@ def _first_output(place, plane_bytes, patch_w, start, dt):
 
 
 @device
-def _first_sums(products, partial, bias, count, plan, dt):
+def first_sums(products, partial, bias, count, plan, dt):
     """Where the sums of a vector of channels begin: at zero, or where they were left."""
     step, zero = plan.out_channels * itemsize(dt), vsplat(0, dt)
     if partial != 0 and products.fresh:
@@ -290,13 +290,19 @@ def _first_sums(products, partial, bias, count, plan, dt):
 
 
 @device
+def store_sums(sums, partial, count, plan, dt):
+    """Write the sums of a vector of channels."""
+    step = plan.out_channels * itemsize(dt)
+    store(partial, sums[0], count, dt)
+    store(partial + step, sums[1], count, dt)
+    store(partial + 2 * step, sums[2], count, dt)
+
+
+@device
 def _keep_sums(sums, target, partial, count, plan, dt):
     """Keep the sums, or the check, of a vector of channels."""
     if partial != 0:
-        step = plan.out_channels * itemsize(dt)
-        store(partial, sums[0], count, dt)
-        store(partial + step, sums[1], count, dt)
-        store(partial + 2 * step, sums[2], count, dt)
+        store_sums(sums, partial, count, plan, dt)
     else:
         keep_check(target.check, sums[1], count, dt)
 
@@ -334,7 +340,7 @@ def _make_transform_outputs(shape, transform_tile):
         if target.bias != 0:
             bias = vload_part(target.bias + channel, count, dt)
         partial = target.partial + channel if target.partial else 0
-        sums = _first_sums(products, partial, bias, count, plan, dt)
+        sums = first_sums(products, partial, bias, count, plan, dt)
         follows = in_lanes(target.follows, dt)
         epilogue = OutputEpilogue(bias, follows, target.partial != 0, count, plan.stream, target.out.dtype)
         job = _OutputJob(products, address(target.out), target.addend, epilogue)
