@@ -279,7 +279,7 @@ def _first_output(place, plane_bytes, patch_w, start, dt):
 
 
 @device
-def first_sums(products, partial, bias, count, plan, dt):
+def _first_sums(products, partial, bias, count, plan, dt):
     """Where the sums of a vector of channels begin: at zero, or where they were left."""
     step, zero = plan.out_channels * itemsize(dt), vsplat(0, dt)
     if partial != 0 and products.fresh:
@@ -340,7 +340,7 @@ def _make_transform_outputs(shape, transform_tile):
         if target.bias != 0:
             bias = vload_part(target.bias + channel, count, dt)
         partial = target.partial + channel if target.partial else 0
-        sums = first_sums(products, partial, bias, count, plan, dt)
+        sums = _first_sums(products, partial, bias, count, plan, dt)
         follows = in_lanes(target.follows, dt)
         epilogue = OutputEpilogue(bias, follows, target.partial != 0, count, plan.stream, target.out.dtype)
         job = _OutputJob(products, address(target.out), target.addend, epilogue)

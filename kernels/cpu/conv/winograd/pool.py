@@ -29,7 +29,7 @@ from ...vector.simd import (
 from ...vector.stack import stack_vectors
 from ..statistics import combine_parts, part_arrays
 from .blocks import Products, block_scratch, make_convolve_blocks, place_of
-from .output import check_four, clear_checks, count_in, first_sums, keep_check, keep_columns, store_sums
+from .output import check_four, clear_checks, count_in, keep_check, keep_columns, store_sums
 from .plan import plan_for
 from .prefetch import NO_PART, Wanted
 from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, Planes, load_six, output_row, store_four
@@ -127,7 +127,11 @@ def _count_nothing(check, y):
 
 @device
 def _count_output(state, y):
-    return Sums(state.check, count_in(state.sums, y), state.outputs + 1)
+    """Around the first pooled output: one that was not taken, next to the padding, may be far from all."""
+    origin, total, squares = state.sums
+    if state.outputs == 0:
+        origin = y
+    return Sums(state.check, count_in((origin, total, squares), y), state.outputs + 1)
 
 
 def _make_store_window(count_output):
@@ -216,23 +220,19 @@ def _end_check(check, products, results, epilogue, plan, dt):
 
 
 @device
-def _partial_of(products, results, plan, dt):
-    return results.statistics[0] + (products.block * 3 * plan.out_channels + products.channel) * itemsize(dt)
-
-
-@device
 def _begin_sums(products, results, epilogue, plan, dt):
-    partial = _partial_of(products, results, plan, dt)
-    return Sums(vsplat(0, dt), first_sums(products, partial, epilogue.bias, epilogue.count, plan, dt), 0)
+    return Sums(vsplat(0, dt), (vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)), 0)
 
 
 @device
 def _end_sums(state, products, results, epilogue, plan, dt):
+    """Write those of a vector of channels of a block, whose tiles come at once."""
     _end_check(state.check, products, results, epilogue, plan, dt)
-    store_sums(state.sums, _partial_of(products, results, plan, dt), epilogue.count, plan, dt)
-    counts, block = results.statistics[1], products.block
+    partials, counts = results.statistics
+    place = (products.block * 3 * plan.out_channels + products.channel) * itemsize(dt)
+    store_sums(state.sums, partials + place, epilogue.count, plan, dt)
     if products.channel == 0:
-        counts[block] = state.outputs + (0 if products.fresh else counts[block])
+        counts[products.block] = state.outputs
 
 
 def _make_pool_outputs(shape, pool_tile, begin, end):
