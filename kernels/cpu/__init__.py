@@ -20,6 +20,9 @@ _POOL = (
     "conv.winograd.pool.conv2d_winograd_pool_narrow",
     "conv.winograd.pool.conv2d_winograd_pool_wide",
 )
+_POOL_STATISTICS = tuple(
+    f"conv.winograd.pool.conv2d_winograd_pool_statistics{size}" for size in ("", "_narrow", "_wide")
+)
 _MASKED = (
     "conv.winograd.mask.conv2d_winograd_masked",
     "conv.winograd.mask.conv2d_winograd_masked_narrow",
@@ -28,6 +31,8 @@ _MASKED = (
 _UNPOOL = (
     "conv.winograd.unpool.conv2d_winograd_unpool",
     "conv.winograd.unpool.conv2d_winograd_unpool_narrow",
+    "conv.winograd.unpool.conv2d_winograd_unpool_odd",
+    "conv.winograd.unpool.conv2d_winograd_unpool_narrow_odd",
     "conv.winograd.unpool.conv2d_backward_weight_winograd_unpool",
     "conv.winograd.unpool.conv2d_backward_weight_winograd_unpool_32",
     "conv.winograd.unpool.conv2d_backward_weight_winograd_unpool_16",
@@ -38,6 +43,10 @@ _NORM = (
     "conv.winograd.norm.conv2d_winograd_norm",
     "conv.winograd.norm.conv2d_winograd_norm_narrow",
     "conv.winograd.norm.conv2d_winograd_norm_wide",
+    "conv.winograd.unpool.conv2d_winograd_unpool_norm",
+    "conv.winograd.unpool.conv2d_winograd_unpool_norm_narrow",
+    "conv.winograd.unpool.conv2d_winograd_unpool_norm_odd",
+    "conv.winograd.unpool.conv2d_winograd_unpool_norm_narrow_odd",
 )
 _LOSS_FILES = {"softmax_cross_entropy": "softmax"}  # others by what they are over
 _STATISTICS = ("norm.batch_norm.batch_norm_statistics", "norm.batch_norm.combine_statistics")
@@ -128,7 +137,13 @@ TABLE = {
     "update": tuple(f"elementwise.optimizer.{name}_update" for name in UPDATE_RULES),
     "normalise_gram": ("elementwise.gram.normalise_gram_rows",),
     "gram_polynomial": ("elementwise.gram.gram_polynomial_rows",),
-    "conv2d_statistics": (*_CONVOLUTION, "conv.statistics.combine_partial_statistics", *_STATISTICS, _CONVERT),
+    "conv2d_statistics": (
+        *_CONVOLUTION,
+        *_POOL_STATISTICS,
+        "conv.statistics.combine_partial_statistics",
+        *_STATISTICS,
+        _CONVERT,
+    ),
     "conv2d_max_pool2d_backward": _UNPOOL,
     "conv2d_backward_input_norm": (*_BACKWARD_INPUT, *_NORM, *_NORM_SUMS, _CONVERT),
     "batch_norm_backward_apply": _NORM_APPLY,
@@ -141,7 +156,8 @@ NATIVE = {
     "conv2d": ALL_NATIVE,
     "conv2d_backward_input": Native(adds=True, activations=_ALL),
     "conv2d_max_pool2d_backward": Native(activations=_ALL),
-    "conv2d_backward_input_norm": Native(adds=True, activations=_ALL),
+    "conv2d_backward_input_norm": Native(adds=True, activations=_ALL, pools=True),
+    "conv2d_statistics": Native(pools=True),
     "normalise": ALL_NATIVE,
     "batch_norm_backward": ALL_NATIVE,
     "activate_backward_bias": Native(activations=_ALL),

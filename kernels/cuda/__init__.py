@@ -37,7 +37,7 @@ TABLE = {
     "conv2d_backward_weight": (*_WEIGHT, "conv2d_depthwise.conv2d_depthwise_weight", "reduce.sum_rows"),
     "sum_rows": _SUM,
     "activate_backward_bias": ("activate_sums.activate_gradient_sum_rows", *_SUM),
-    "conv2d_statistics": (*_CONVOLUTION, *_STATISTICS),
+    "conv2d_statistics": (*_CONVOLUTION, "max_pool.max_pool2d_pixels", *_STATISTICS),
     "prepare_dense_weight": ("pack.pack_weight",),
     "dense": _DENSE,
     "dense_backward_input": _DENSE,

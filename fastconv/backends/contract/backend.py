@@ -47,7 +47,8 @@ class Backend(Normalisations):
         - x of `conv2d`, `conv2d_statistics` and `conv2d_max_pool2d_backward`; `out` of the first two, `before` with it,
           but nothing that is pooled
         - `grad_output` and x of `conv2d_backward_weight`
-        - `grad_output`, x and `saved` of `conv2d_backward_input` and `conv2d_backward_input_norm`, and `norm_addend`
+        - `grad_output`, x and `saved` of `conv2d_backward_input` and `conv2d_backward_input_norm`, and `norm_addend`;
+          but no gradient of what was pooled
         - x, `addend` and `out` of `normalise`
         - x, `saved`, `addend` and `grad_input` of `batch_norm_backward`, x and `grad_input` of its ``_apply``
         """

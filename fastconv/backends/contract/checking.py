@@ -55,6 +55,7 @@ def _expect(name: str, array: Array, like: Array, why: str) -> None:
 
 CHECKS: Mapping[str, Callable[..., None]] = {
     "conv2d": _conv2d,
+    "conv2d_statistics": _conv2d,
     "conv2d_backward_input": _backward_input,
     "conv2d_backward_input_norm": _backward_input,
     "conv2d_max_pool2d_backward": _max_pool2d_backward,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -49,7 +50,7 @@ def asked(arrays: tuple[Any, ...], more: Mapping[str, Any]) -> Epilogue:
     """Return the epilogue that an operation is called with; or what it goes back through, as one."""
     for given in (*arrays, more.get("epilogue")):
         if isinstance(given, Epilogue):
-            return given
+            return replace(given, windows=given.windows or more.get("windows"))
         if isinstance(given, Activation):
             return Epilogue(activation=given)
     return Epilogue(more.get("addend") is not None, more.get("activation"))

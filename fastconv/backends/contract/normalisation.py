@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from fastconv.backends.contract.fused import FusedOperations
-from fastconv.backends.contract.types import Array, PreparedWeight, Workspace
+from fastconv.backends.contract.types import Array, PoolWindows, PreparedWeight, Workspace
 from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
 from fastconv.kernels.pointwise import Activation
 
@@ -67,8 +67,10 @@ class Normalisations(FusedOperations):
         x: Array,
         weight: PreparedWeight,
         bias: Array | None,
+        epilogue: Epilogue,
         *,
         out: Array,
+        argmax: Array | None = None,
         mean: Array,
         var: Array,
         workspace: Workspace,
@@ -77,11 +79,12 @@ class Normalisations(FusedOperations):
 
         Parameters
         ----------
-        out : (N, P, Q, K) array with at least one element a channel, written
-            Of the type of x, or of `kept_dtype`.
+        epilogue : Epilogue
+            That adds nothing: a pooling between the convolution and its normalisation, or nothing.
+        out, argmax : as of `conv2d`, with at least one element a channel; written
         mean, var : (K,) or (2, K) arrays, written
         """
-        self.conv2d(x, weight, bias, NO_EPILOGUE, out=out, workspace=workspace)
+        self.conv2d(x, weight, bias, epilogue, out=out, argmax=argmax, workspace=workspace)
         zeros, not_wanted = workspace.empty(mean.shape[-1:], out.dtype), workspace.empty(out.shape, out.dtype)
         self.fill(0.0, out=zeros)
         self.batch_norm(out, zeros, zeros, eps=1.0, out=not_wanted, mean=mean, var=var, workspace=workspace)
@@ -252,6 +255,8 @@ class Normalisations(FusedOperations):
         beta: Array | None = None,
         saved: Array | None = None,
         norm_addend: Array | None = None,
+        argmax: Array | None = None,
+        windows: PoolWindows | None = None,
         eps: float,
         out: Array,
         grad_gamma: Array,
@@ -267,6 +272,7 @@ class Normalisations(FusedOperations):
         Parameters
         ----------
         grad_output : (N, P, Q, K) array
+            Of the convolution's result; or, with `windows`, of what `max_pool2d` made of that.
         weight : as of `conv2d_backward_input`
         x, gamma, mean, var, epilogue :
             Of `normalise`; the epilogue has an activation and no pooling.
@@ -274,9 +280,16 @@ class Normalisations(FusedOperations):
             As of `conv2d_backward_input`; `out` may be the same one.
         beta, saved, norm_addend :
             As `batch_norm_backward` takes `beta`, `saved` and `addend`.
+        argmax, windows :
+            As of `max_pool2d_backward`, if a pooling stands behind the convolution.
         out : (N, H, W, C) array, written
         grad_gamma, grad_beta : (C,) arrays, written
         """
+        if windows is not None:
+            size = weight.geometry.output_size(*out.shape[1:3])
+            grad = workspace.empty((out.shape[0], *size, grad_output.shape[3]), grad_output.dtype)
+            self.max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
+            grad_output = grad
         part = workspace.empty(out.shape, out.dtype)
         self.conv2d_backward_input(grad_output, weight, out=part, workspace=workspace)
         if addend is not None:

@@ -163,7 +163,7 @@ class NumbaBackend(Backend):
     conv2d_reasons = staticmethod(conv.conv2d_reasons)
     prepare_conv2d_weight = staticmethod(conv.prepare_conv2d_weight)
     conv2d = staticmethod(checked(fused.conv2d))
-    conv2d_statistics = staticmethod(conv.conv2d_statistics)
+    conv2d_statistics = staticmethod(checked(fused.conv2d_statistics))
     conv2d_backward_input = staticmethod(checked(fused.conv2d_backward_input))
     conv2d_backward_weight = staticmethod(conv.conv2d_backward_weight)
     conv2d_backward_input_norm = staticmethod(checked(fused.conv2d_backward_input_norm))

@@ -37,6 +37,7 @@ from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.norm import group_norm as grouped
 from fastconv.kernels.cuda.norm import local_response
 from fastconv.kernels.cuda.pool import adaptive_pool, avg_pool, max_pool, upsample
+from fastconv.kernels.epilogue import ALL_NATIVE
 
 
 class OnDevice:
@@ -107,7 +108,7 @@ class CudaBackend(Backend):
     conv2d_reasons = OnDevice(operations.conv2d_reasons)
     prepare_conv2d_weight = OnDevice(operations.prepare_conv2d_weight)
     conv2d = _composing(operations.conv2d)
-    conv2d_statistics = OnDevice(operations.conv2d_statistics)
+    conv2d_statistics = Composing(OnDevice(operations.conv2d_statistics), ALL_NATIVE)  # it composes itself what is not
     conv2d_backward_input = _composing(operations.conv2d_backward_input)
     conv2d_backward_weight = OnDevice(operations.conv2d_backward_weight)
     prepare_dense_weight = OnDevice(operations.prepare_dense_weight)

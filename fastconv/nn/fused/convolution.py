@@ -11,10 +11,12 @@ import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
+from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
 from fastconv.kernels.pointwise import Activation
 from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import ActivationEnding, Ending, Gradient, NormEnding, Wanted, convolution_backward
 from fastconv.nn.fused.frozen import folded
+from fastconv.nn.fused.pooled import Pooled
 from fastconv.nn.fused.running import back_through, of_running
 from fastconv.nn.fused.steps import Step, stored_dtype
 from fastconv.nn.fused.tail import Tail
@@ -59,8 +61,8 @@ class _Convolution(Step):
 
 def convolve(
     conv: Conv2d, tail: Tail, x: Array, dtype: np.dtype, addend: Array | None = None, *, keep: bool = False
-) -> tuple[Array, Array | None, Context]:
-    """Return a convolution with its tail, in an array of that type, and the context of the pooling.
+) -> tuple[Array, Array | None, Pooled | None]:
+    """Return a convolution with its tail, in an array of that type, and what the pooling leaves.
 
     Between them, if it is to be kept, what the activation's gradient is computed from.
     """
@@ -70,8 +72,8 @@ def convolve(
     if tail.pool is None:
         y = empty(shape, dtype)
     else:
-        y, more["argmax"], _ = tail.pool.prepare(shape, dtype)
-        pooled = (more["argmax"], shape)
+        y, more["argmax"], windows = tail.pool.prepare(shape, dtype)
+        pooled = Pooled(windows, more["argmax"], shape)
     conv.convolve(x, tail.epilogue(shape), out=y, **more)
     return y, y if before is None else before, pooled
 
@@ -101,9 +103,9 @@ class ConvActivation(_Convolution):
     def backward_operations(self) -> tuple[str, ...]:
         """See `Step`."""
         own = () if self.after.takes is not None else (f"{self._activation_backward} + {self._activation.name}",)
-        pools = self._pools_at_once(input_grad=True)
-        through = () if self.before.takes is None else (self.before.activation,)
-        return (*own, *((" + ".join(("conv2d_max_pool2d_backward", *through)),) if pools else self.taken))
+        if self.tail.pool is None or self.tail.keeps_before:
+            return (*own, *self.taken)
+        return (*own, *Pooled.operations(self))
 
     @property
     def offers(self) -> tuple[type[Ending], Activation] | None:
@@ -119,16 +121,6 @@ class ConvActivation(_Convolution):
     def _activation_backward(self) -> str:
         """The operation back through the activation, where the step behind does not do that."""
         return "activate_backward" if self.conv.trained_bias is None else "activate_backward_bias"
-
-    def _pools_at_once(self, *, input_grad: bool) -> bool:
-        """Tell whether the gradient goes through pooling and convolution by one operation.
-
-        There is none that also adds the gradient of a shortcut, or does the sums of a normalisation, or leaves out the
-        weight's.
-        """
-        apart = input_grad and (self.meets_shortcut or self.before.takes is NormEnding)
-        apart = apart or self.conv.weight.is_frozen
-        return self.tail.pool is not None and not self.tail.keeps_before and not apart
 
     def ending(self, context: Context) -> ActivationEnding | None:
         """Return the activation, and the convolution's bias."""
@@ -148,19 +140,15 @@ class ConvActivation(_Convolution):
         """Run them backward."""
         conv, pool = self.conv, self.tail.pool
         x, saved, pooled = self.layers[1].check_context(context)
-        grad = self.layers[-1].check_grad(grad_output, saved.shape if pool is None else pooled[0].shape)
+        grad = self.layers[-1].check_grad(grad_output, saved.shape if pool is None else pooled.argmax.shape)
         if pool is not None and self.tail.keeps_before:
-            grad = pool.backward(grad, pooled)
+            grad = pooled.backward(conv, grad)
         if self.after.takes is None:
             grad = self._before_activation(grad, saved)
         if pool is None or self.tail.keeps_before:
             return convolution_backward(conv, grad, x, wanted)
-        if not self._pools_at_once(input_grad=wanted.input_grad):
-            return convolution_backward(conv, pool.backward(grad, pooled), x, wanted)
-        argmax, shape = pooled
-        through = wanted.ending.through if isinstance(wanted.ending, ActivationEnding) else {}
-        windows, needs = pool.windows_of(shape), wanted.input_grad
-        return conv.backward_max_pool(grad, argmax, windows, x, needs_input_grad=needs, **through), None
+        backward: Gradient = pooled.convolution_backward(conv, grad, x, wanted)
+        return backward
 
     def _before_activation(self, grad_output: Array, saved: Array) -> Array:
         """Return the gradient before the activation; add that of the bias."""
@@ -253,23 +241,29 @@ class ConvNorm(_Convolution):
 
     def statistics(self, x: Array, *, training: bool) -> tuple[Array, Array, Array]:
         """Convolve and return the output with the mean and variance to normalise it with."""
-        conv, norm, backend = self.conv, self.norm, self.conv.backend
+        conv, norm = self.conv, self.norm
         if not training or norm.is_frozen:
             return conv.convolve(x), norm.running_mean.array, norm.running_var.array
-        shape = conv.output_shape(x.shape)
-        count = math.prod(shape[:-1])
+        z = conv.backend.empty(conv.output_shape(x.shape), stored_dtype(conv))
+        return z, *self.batch_statistics(x, NO_EPILOGUE, out=z)
+
+    def batch_statistics(
+        self, x: Array, epilogue: Epilogue, *, out: Array, argmax: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Convolve, and what follows; return mean and variance of that, which the running ones move towards."""
+        conv, norm, backend = self.conv, self.norm, self.conv.backend
+        count = math.prod(out.shape[:-1])
         if count == 0:
             raise ShapeError(f"x of Conv2d: got shape {tuple(x.shape)} in training; allowed: at least one image")
         mean, var = norm.empty_statistics()
-        z = backend.empty(shape, stored_dtype(conv))
         # A bias moves z and its mean alike. Left out it takes nothing of the precision that z is stored with.
-        conv.statistics(x, out=z, mean=mean, var=var)
+        conv.statistics(x, epilogue, out=out, argmax=argmax, mean=mean, var=var)
         moved = mean[0]
         if conv.bias is not None:
             moved = backend.empty(norm.gamma.shape, norm.dtype)
             backend.add(mean[0], conv.bias.array, out=moved)
         norm.update(moved, var[0], count)
-        return z, mean, var
+        return mean, var
 
     def normalise(
         self, z: Array, mean: Array, var: Array, addend: Array | None = None, *, training: bool

@@ -58,12 +58,18 @@ class NormEnding:
     saved: Array | None
     norm_addend: Array | None
 
-    def input_gradient(self, conv: Conv2d, grad_output: Array, x: Array, addend: Array | None) -> Gradient:
-        """Return the gradient behind the activation, and those of gamma and beta, which are added, too."""
+    def input_gradient(
+        self, conv: Conv2d, grad_output: Array, x: Array, addend: Array | None, **pooled: Any
+    ) -> Gradient:
+        """Return the gradient behind the activation, and those of gamma and beta, which are added, too.
+
+        With `argmax` and `windows` the gradient given is that of a pooling behind the convolution.
+        """
         norm, sums = self.norm, self.norm.grad_targets()
         forward = (self.z, norm.gamma.array, self.mean, self.var, self.epilogue)
         saved = {"beta": norm.beta.array, "saved": self.saved, "norm_addend": self.norm_addend}
-        grad = conv.backward_input_norm(grad_output, x, *forward, addend=addend, **saved, eps=norm.eps, **sums)
+        more = {**saved, **sums, **pooled}
+        grad = conv.backward_input_norm(grad_output, x, *forward, addend=addend, eps=norm.eps, **more)
         norm.add_grads(sums)
         return grad, sums
 

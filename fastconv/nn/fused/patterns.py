@@ -3,6 +3,7 @@
 What is looked for, in this order:
 
 - a residual block whose body ends in convolution and normalisation, and the activation behind it
+- a convolution with a max pooling and a normalisation behind it, and an activation and max pooling behind these
 - a convolution with as much of normalisation, activation and max pooling as is behind it, in this order; a pooling
   only behind an activation
 
@@ -26,6 +27,7 @@ from fastconv.kernels.epilogue import Epilogue, Native
 from fastconv.nn.core.layer import AbstractLayer, Chain, Sum
 from fastconv.nn.fused.convolution import ConvActivation, ConvNorm
 from fastconv.nn.fused.endings import ActivationEnding, NormEnding
+from fastconv.nn.fused.pool_norm import ConvPoolNorm
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import OUTSIDE, Link, Single, Step
 from fastconv.nn.fused.tail import Tail
@@ -42,7 +44,7 @@ def find_steps(layers: Sequence[AbstractLayer], native: Mapping[str, Native]) ->
     steps: list[Step] = []
     i = 0
     while i < len(layers):
-        step = _residual(layers[i : i + 2], native) or _convolution(layers[i : i + 4]) or Single(layer=layers[i])
+        step = _residual(layers[i : i + 2], native) or _convolution(layers[i : i + 5]) or Single(layer=layers[i])
         steps.append(step)
         i += len(step.layers)
     links = [_link(*pair, native) for pair in itertools.pairwise(steps)]
@@ -71,10 +73,13 @@ def _is(layer: AbstractLayer | None, kind: type[_Layer]) -> _Layer | None:
     return layer if isinstance(layer, kind) and is_ours(computes_as(type(layer))) else None
 
 
-def _convolution(layers: Sequence[AbstractLayer]) -> ConvNorm | ConvActivation | None:
+def _convolution(layers: Sequence[AbstractLayer]) -> ConvNorm | ConvPoolNorm | ConvActivation | None:
     conv, norm = _is(layers[0], Conv2d), _is(layers[1], BatchNorm2d) if len(layers) > 1 else None
     if conv is None:
         return None
+    pool, pooled = (_is(layers[1], MaxPool2d), _is(layers[2], BatchNorm2d)) if len(layers) > 2 else (None, None)
+    if pool is not None and pooled is not None and pooled.fuses:
+        return ConvPoolNorm(conv=conv, pool=pool, norm=pooled, tail=_tail(layers[3:]))
     if norm is not None and norm.fuses:
         return ConvNorm(conv=conv, norm=norm, tail=_tail(layers[2:]))
     tail = _tail(layers[1:])
@@ -95,7 +100,7 @@ def _residual(layers: Sequence[AbstractLayer], native: Mapping[str, Native]) -> 
     if activation is None or not isinstance(made, Sum) or not isinstance(body, Chain):
         return None
     *before, last = find_steps(body.layers, native)
-    if not isinstance(last, ConvNorm) or last.tail.layers:
+    if type(last) is not ConvNorm or last.tail.layers:
         return None
     return ResidualActivation(
         block=block,

@@ -206,11 +206,11 @@ class Conv2d(Convolving):
         backend.conv2d(x, weight, bias, epilogue, out=y, workspace=backend.pool, **arrays)
         return y
 
-    def statistics(self, x: Array, *, out: Array, mean: Array, var: Array) -> None:
-        """Convolve without the bias, and take mean and variance of the result."""
+    def statistics(self, x: Array, epilogue: Epilogue = NO_EPILOGUE, **arrays: Array | None) -> None:
+        """Convolve without the bias, and take mean and variance of the result behind a pooling, if there is one."""
         backend = self.backend
         weight = self._prepare(self._plan(x.shape[1:]).geometry, x.shape)
-        backend.conv2d_statistics(x, weight, None, out=out, mean=mean, var=var, workspace=backend.pool)
+        backend.conv2d_statistics(x, weight, None, epilogue, **arrays, workspace=backend.pool)
 
     def why(self, input_shape: Shape) -> Sequence[str]:
         """Return why the backend takes the kernels that it takes for an input of this shape."""
@@ -285,10 +285,10 @@ class Conv2d(Convolving):
     def backward_max_pool(
         self,
         grad_output: Array,
-        argmax: Array,
-        windows: PoolWindows,
         x: Array,
         *,
+        argmax: Array,
+        windows: PoolWindows,
         needs_input_grad: bool,
         bias: Parameter | None = None,
         **through: Any,
@@ -324,7 +324,8 @@ class Conv2d(Convolving):
     def backward_input_norm(self, grad_output: Array, x: Array, *norm: Any, addend: Array | None, **more: Any) -> Array:
         """Return the gradient behind the normalisation that made x and write those of its parameters.
 
-        With `addend` that is added first, and the result written there.
+        With `addend` that is added first, and the result written there. With `argmax` and `windows` the gradient given
+        is that of a max pooling's result.
         """
         backend = self.backend
         weight, more = self._prepare_backward(x.shape), {**more, "workspace": backend.pool}

@@ -15,7 +15,7 @@ from . import choice, depthwise, few_channels, taps
 from .algorithms import DEPTHWISE, DIRECT, FEW, TAPS
 from .bf16 import pack as bf16_pack
 from .choice import choose, is_depthwise
-from .epilogue import NOTHING_MORE, Behind, in_register_type
+from .epilogue import NOTHING_MORE, in_register_type
 from .pack import pack, pack_gathers, pack_strides, packed_size
 from .plan import conv_gathers, conv_output_shape
 from .winograd import prepare as winograd_prepare
@@ -132,11 +132,6 @@ def _run_plain(x, weight, bias, out, workspace, epilogue):
         activate(activation, y, out=out)
     if statistics is not None:
         batch_norm.statistics(out, *statistics, workspace)
-
-
-def conv2d_statistics(x, weight, bias, *, out, mean, var, workspace):
-    """Convolution, with mean and variance of its result."""
-    run(x, weight, bias, out, workspace, Behind(statistics=(mean, var)))
 
 
 def conv2d_backward_weight(grad_output, x, *, geometry, precision, algorithm, out, workspace):

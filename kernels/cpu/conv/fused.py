@@ -4,14 +4,15 @@ Each is one pass where Winograd computes it with 3x3 taps and its results stay i
 parts: by shapes and values, as `fastconv.explain` shows.
 """
 
+from ...epilogue import NO_EPILOGUE
 from ..elementwise.following import following
 from ..elementwise.pointwise import activate_backward
 from ..elementwise.reduce import activate_backward_bias
+from ..norm import batch_norm
 from ..norm.backward import activation_sums, saved_of
 from ..pool.max_pool import max_pool2d, max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..vector.bf16_storage import widened
-from .algorithms import SQUARE
 from .conv2d import conv2d_backward_weight, run, weight_algorithm
 from .epilogue import Behind
 from .strip import bias_array
@@ -46,13 +47,25 @@ def conv2d(x, weight, bias, epilogue, *, addend=None, out, before=None, argmax=N
         max_pool2d(y, windows=windows, out=out, argmax=argmax)
 
 
-def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace):
+def conv2d_statistics(x, weight, bias, epilogue, *, out, argmax=None, mean, var, workspace):
+    """Convolution, and what follows it, with mean and variance of the result."""
+    statistics = mean, var
+    if epilogue == NO_EPILOGUE:
+        run(x, weight, bias, out, workspace, Behind(statistics=statistics))
+    elif epilogue.windows is None or not _fused_pool(x, weight, bias, epilogue, out, argmax, workspace, statistics):
+        conv2d(x, weight, bias, epilogue, out=out, argmax=argmax, workspace=workspace)
+        batch_norm.statistics(out, *statistics, workspace)
+
+
+def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace, statistics=None):
+    """Convolve and pool in one pass, with mean and variance if there are arrays for them; return whether that is."""
     conv_shape = (x.shape[0], *weight.geometry.output_size(*x.shape[1:3]), weight.weight.shape[3])
     place = _fused_winograd(weight, x.shape, conv_shape)
     if place is None or not suits_pool(conv_shape, out.shape, epilogue.windows):
         return False
     behind = bias_array(bias, weight.weight.dtype), following(epilogue.activation)
-    found = winograd_pool.convolve_pool(x, weight, behind, conv_shape, place, (out, argmax), workspace)
+    arguments = (x, weight, behind, conv_shape, place, (out, argmax), workspace)
+    found = winograd_pool.convolve_pool(*arguments, statistics=statistics)
     return in_range(found, workspace, x, weight.weight)
 
 
@@ -122,8 +135,7 @@ def _unpooled_in_registers(
     place = None
     if grad_input is not None:
         place = _fused_winograd(weight, conv_shape, x.shape)
-        tile = weight.algorithm.tile
-        if place is None or tile != SQUARE or any(pad % 2 for pad in place):  # patches must begin on windows
+        if place is None or not winograd_unpool.suits_windows(place, weight.algorithm.tile):
             return False
     pooled, before = (grad_output, argmax), geometry.padding_before
     found = winograd_unpool.backward_weight(chosen, pooled, x, conv_shape, before, grad_weight, workspace)
@@ -150,6 +162,8 @@ def conv2d_backward_input_norm(
     beta=None,
     saved=None,
     norm_addend=None,
+    argmax=None,
+    windows=None,
     eps,
     out,
     grad_gamma,
@@ -157,14 +171,36 @@ def conv2d_backward_input_norm(
     workspace,
 ):
     """Gradient plus `addend` behind the activation of a normalisation, and its sums."""
-    place = _fused_winograd(weight, grad_output.shape, out.shape)
     norm = gamma, gamma if beta is None else beta, mean, var, eps
     saved = saved_of(epilogue.activation, saved, norm_addend, gamma.dtype)
-    results = out, grad_gamma, grad_beta
+    forward, results = (saved, x, norm, following(epilogue.activation)), (out, grad_gamma, grad_beta)
+    if windows is not None:
+        size = weight.geometry.output_size(*out.shape[1:3])
+        grad = workspace.empty((out.shape[0], *size, grad_output.shape[3]), grad_output.dtype)
+        pooled = (grad_output, argmax), grad.shape, windows
+        if _unpooled_norm(pooled, weight, addend, forward, results, workspace):
+            return
+        max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
+        grad_output = grad
+    place = _fused_winograd(weight, grad_output.shape, out.shape)
     if place is not None:
-        forward = saved, x, norm, following(epilogue.activation)
         found = winograd_norm.convolve_norm(grad_output, weight, addend, forward, place, results, workspace)
         if addend is out or in_range(found, workspace, grad_output, weight.weight):  # or the addend is gone
             return
     run(grad_output, weight, None, out, workspace, Behind(addend=addend))
     activation_sums(epilogue.activation, saved, x, norm, results, workspace)
+
+
+def _unpooled_norm(pooled, weight, addend, forward, results, workspace):
+    """Compute all where the pooling's gradient can be spread within Winograd's transform; return whether.
+
+    `pooled` is ((gradient, argmax), the shape before the pooling, its windows).
+    """
+    (grad, argmax), conv_shape, windows = pooled
+    place = _fused_winograd(weight, conv_shape, results[0].shape)
+    suits = place is not None and winograd_unpool.suits_windows(place, weight.algorithm.tile)
+    if not suits or addend is results[0] or not suits_pool(conv_shape, grad.shape, windows) or not grad.size:
+        return False
+    arguments = ((grad, argmax), weight, addend, forward, conv_shape, place, results, workspace)
+    found = winograd_unpool.backward_input_norm(*arguments)
+    return in_range(found, workspace, grad, weight.weight)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..norm.batch_norm import write_statistics
-from ..runtime.launch import device, kernel
+from ..runtime.launch import device, kernel, launch
 from ..vector.bf16_storage import load_stored
 from ..vector.simd import VECTOR_BYTES, address, itemsize, vsum
 
@@ -43,6 +43,8 @@ def combine_partial_statistics(begin, end, partials, counts, out, mean, var):
         centre, infinite, number = 0.0, False, True
         for part in range(parts):
             count = np.float64(counts[part])
+            if count == 0.0:  # of a map's last rows, which no window of a pooling reaches
+                continue
             infinite = infinite or abs(partials[part, 1, c]) == math.inf or partials[part, 2, c] == math.inf
             number = number and not math.isnan(partials[part, 2, c])
             shift = np.float64(partials[part, 1, c]) / count
@@ -55,3 +57,16 @@ def combine_partial_statistics(begin, end, partials, counts, out, mean, var):
         if infinite and number:
             centre, total = _statistics_in_float64(out, out.size // channels, channels, c, origin, dt)
         write_statistics(mean, var, channels, c, origin, centre, (0.0 if total < 0.0 else total) / seen)
+
+
+def part_arrays(plan, workspace):
+    """Return arrays for the sums of each block, and for how many outputs it has."""
+    partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
+    return partials, workspace.empty((plan.blocks,), np.int64)
+
+
+def combine_parts(parts, out, statistics):
+    """Launch `combine_partial_statistics` to `statistics`, (mean, var)."""
+    partials, counts = parts
+    tasks = -(-partials.shape[2] // (VECTOR_BYTES // 4))
+    launch(combine_partial_statistics, tasks, partials, counts, *(array.reshape(-1) for array in (out, *statistics)))

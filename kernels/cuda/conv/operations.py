@@ -10,6 +10,7 @@ from ...geometry import POINTWISE
 from ...prepared import PreparedWeight
 from ..elementwise.reduce import sum_rows
 from ..norm import batch_norm
+from ..pool.max_pool import max_pool2d
 from . import weight_gradient
 from .choice import DEPTHWISE, MATHS, PLAIN, TENSOR, choose, product_geometry
 from .conv2d import Finish, pack_weight, run
@@ -59,9 +60,15 @@ def conv2d(device, x, weight, bias, epilogue, *, addend=None, out, before=None, 
     run(device, x, weight, finish, workspace)
 
 
-def conv2d_statistics(device, x, weight, bias, *, out, mean, var, workspace):
-    """Convolution, then mean and variance of its result."""
-    run(device, x, weight, Finish(out, bias), workspace)
+def conv2d_statistics(device, x, weight, bias, epilogue, *, out, argmax=None, mean, var, workspace):
+    """Convolution, then the pooling if there is one, then mean and variance of the result."""
+    y, windows = out, epilogue.windows
+    if windows is not None:
+        size = weight.geometry.output_size(*x.shape[1:3])
+        y = workspace.empty((x.shape[0], *size, out.shape[3]), out.dtype)
+    run(device, x, weight, Finish(y, bias, activation=epilogue.activation), workspace)
+    if windows is not None:
+        max_pool2d(device, y, windows=windows, out=out, argmax=argmax)
     batch_norm.statistics(device, out, mean=mean, var=var, workspace=workspace)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fastconv.algorithm import get_algorithm
-from fastconv.kernels.epilogue import Epilogue
+from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
 from fastconv.kernels.geometry import PoolWindows
 from fastconv.kernels.pointwise import POINTWISE, RELU, Activation
 from tests.backends.cases.conv import Conv, pad, prepared_weight
@@ -121,13 +121,12 @@ def conv_after(c: Conv, epilogue: Epilogue, *, keep: bool = False) -> Case:
     )
 
 
-def conv_pool(c: Conv, windows: PoolWindows, activation: Activation = RELU) -> Case:
+def _apart(c: Conv, apart: float):
     """One channel of the input and its weight keep the values of a window, and zero, apart: no rounding changes places.
 
-    Every other window is negative throughout, so that its places are those of the first of equals.
+    Every other window is negative throughout, so that its places behind a rectifier are those of the first of equals.
     """
-    pooled, epilogue = _pooled(c.y_shape, windows), Epilogue(False, activation, windows)
-    plain, apart = _inputs(c, x=c.x_shape), 1000 if activation == RELU else 4000
+    plain = _inputs(c, x=c.x_shape)
 
     def inputs(rng: np.random.Generator) -> Arrays:
         arrays = plain(rng)
@@ -146,19 +145,57 @@ def conv_pool(c: Conv, windows: PoolWindows, activation: Activation = RELU) -> C
         arrays["weight"][centre[0], centre[1], 0] = 1
         return arrays
 
+    return inputs
+
+
+def _pooled_size(i: Arrays) -> np.ndarray:
+    """A bound on all results of a convolution."""
+    size: np.ndarray = np.abs(i["x"]).max(initial=0) * np.abs(i["weight"]).sum((0, 1, 2)).max()
+    return size + np.abs(i.get("bias", 0)).max()
+
+
+def conv_pool(c: Conv, windows: PoolWindows, activation: Activation = RELU) -> Case:
+    """Its values are apart, see `_apart`."""
+    pooled, epilogue = _pooled(c.y_shape, windows), Epilogue(False, activation, windows)
+
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
         backend.conv2d(i["x"], weight, i.get("bias"), epilogue, out=o["y"], argmax=o["argmax"], workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        size = np.abs(i["x"]).max(initial=0) * np.abs(i["weight"]).sum((0, 1, 2)).max() + np.abs(i.get("bias", 0)).max()
-        return {"y": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
+        return {"y": np.broadcast_to(_pooled_size(i), pooled), "argmax": np.zeros(pooled)}
 
     return Case(
         "conv2d",
         _named(epilogue, c.id),
-        inputs,
+        _apart(c, 1000 if activation == RELU else 4000),
         {"y": pooled, "argmax": (pooled, np.uint8)},
+        call,
+        terms=int(np.prod(c.w_shape[:3])) + 1,
+        magnitude=magnitude,
+        rounded=c.rounded,
+    )
+
+
+def conv_pool_statistics(c: Conv, windows: PoolWindows) -> Case:
+    """A pooling between the convolution and its normalisation; its values are apart, see `_apart`."""
+    pooled, epilogue = _pooled(c.y_shape, windows), Epilogue(windows=windows)
+
+    def call(backend, i, o, workspace):
+        weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
+        backend.conv2d_statistics(i["x"], weight, i.get("bias"), epilogue, **o, workspace=workspace)
+
+    def magnitude(i: Arrays, o: Arrays) -> dict:
+        size = _pooled_size(i)
+        spread = np.sqrt(o["var"]) + np.abs(o["mean"]) * np.finfo(np.float32).eps
+        sizes = {"out": np.broadcast_to(size, pooled), "argmax": np.zeros(pooled)}
+        return sizes | {"mean": np.broadcast_to(size, c.k), "var": spread * (size + spread)}
+
+    return Case(
+        "conv2d_statistics",
+        _named(epilogue, c.id),
+        _apart(c, 1000),
+        {"out": pooled, "argmax": (pooled, np.uint8), "mean": (c.k,), "var": (c.k,)},
         call,
         terms=int(np.prod(c.w_shape[:3])) + 1,
         magnitude=magnitude,
@@ -256,11 +293,15 @@ def conv_pool_backward(
     )
 
 
-def backward_input_norm(c: Conv, epilogue: Epilogue, *, add: bool = False, in_place: bool = False) -> Case:
-    """With an addend or without; in place, the result is written over it."""
+def backward_input_norm(
+    c: Conv, epilogue: Epilogue, *, add: bool = False, in_place: bool = False, windows: PoolWindows | None = None
+) -> Case:
+    """With an addend or without; in place, the result is written over it. Through a pooling behind the convolution."""
     activation, channels, eps = epilogue.activation, (c.c,), eps_of(c.id)
     again = activation.function.needs == "x"
-    shapes = {"grad_output": c.y_shape, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
+    result = c.y_shape if windows is None else _pooled(c.y_shape, windows)
+    cells = 1 if windows is None else windows.kernel_size[0] * windows.kernel_size[1]
+    shapes = {"grad_output": result, "x": c.x_shape} | ({"addend": c.x_shape} if add else {})
     shapes |= {"norm_addend": c.x_shape} if again and epilogue.adds else {}
 
     def inputs(rng: np.random.Generator) -> Arrays:
@@ -272,7 +313,8 @@ def backward_input_norm(c: Conv, epilogue: Epilogue, *, add: bool = False, in_pl
             norm = two_rows(**norm, rng=rng)
         norm["gamma"] = rng.standard_normal(channels)
         saved = {"beta": rng.standard_normal(channels)} if again else {"saved": saved_for(activation, c.x_shape, rng)}
-        return arrays | norm | saved
+        places = {} if windows is None else {"argmax": _cells_inside(rng, c.y_shape, result, windows)}
+        return arrays | norm | saved | places
 
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "backward_input", c, workspace)
@@ -281,11 +323,11 @@ def backward_input_norm(c: Conv, epilogue: Epilogue, *, add: bool = False, in_pl
             backend.copy(more["addend"], out=o["out"])
             more["addend"] = o["out"]
         norm = (i["x"], i["gamma"], i["mean"], i["var"], epilogue)
-        more |= {"eps": eps, **o, "workspace": workspace}
+        more |= {"eps": eps, **o, "workspace": workspace, "argmax": i.get("argmax"), "windows": windows}
         backend.conv2d_backward_input_norm(i["grad_output"], weight, *norm, **more)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        size = _bound(c, "out", "grad_output", (0, 1, 3), i, o)
+        size = cells * _bound(c, "out", "grad_output", (0, 1, 3), i, o)
         if again:
             size = size * _steep(activation, _normalised_size(i, eps) + np.abs(i.get("norm_addend", 0)))
         passed = size * (i["saved"] > 0) if activation == RELU else size
@@ -294,7 +336,7 @@ def backward_input_norm(c: Conv, epilogue: Epilogue, *, add: bool = False, in_pl
 
     return Case(
         "conv2d_backward_input_norm",
-        _named(epilogue, c.id) + ("-add" if add else "") + ("-in-place" if in_place else ""),
+        _named(replace(epilogue, windows=windows), c.id) + "-add" * add + "-in-place" * in_place,
         inputs,
         {"out": c.x_shape, "grad_gamma": channels, "grad_beta": channels},
         call,
@@ -331,7 +373,7 @@ def norm_backward_apply(name: str, shape: tuple[int, ...]) -> Case:
 def conv_statistics(c: Conv) -> Case:
     def call(backend, i, o, workspace):
         weight = prepared_weight(backend, i["weight"], "forward", c, workspace)
-        backend.conv2d_statistics(i["x"], weight, i.get("bias"), **o, workspace=workspace)
+        backend.conv2d_statistics(i["x"], weight, i.get("bias"), NO_EPILOGUE, **o, workspace=workspace)
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
         size = _bound(c, "out", "x", (0, 1, 2), i, o)
@@ -534,6 +576,7 @@ def of_activation(activation: Activation, name: str) -> list[Case]:
         backward_input_through(c, activation),
         conv_pool_backward(replace(c, padding=pad(0, 0)), SQUARES, activation),
         backward_input_norm(c, added, add=True),
+        backward_input_norm(replace(c, padding=pad(0, 0)), replace(added, adds=False), windows=SQUARES),
         normalise(name, (3, 5, 7, 17), added),
         normalise_pool(name, (2, 6, 5, 17), SQUARES, activation),
         norm_backward(name, (3, 5, 7, 17), added),
@@ -553,6 +596,10 @@ CASES = [
     conv_after(CONVS[1], ADDS),
     *(conv_statistics(c) for c in CONVS if not c.infinite),
     *(conv_pool(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
+    *(conv_pool_statistics(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
+    conv_pool_statistics(Conv("small", 2, (6, 6), 16, 17), SQUARES),
+    conv_pool_statistics(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
+    conv_pool_statistics(Conv("no-window-in-the-last-tiles", 4, (9, 13), 17, 33), SQUARES),
     conv_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
     conv_pool(Conv("ceiling-pool", 2, (7, 8), 16, 40), _CEILING),
     conv_pool(Conv("few-tiles", 1, (4, 6), 32, 17), SQUARES),
@@ -569,6 +616,14 @@ CASES = [
     conv_pool_backward(Conv("winograd-c17-k33-valid", 2, (13, 13), 17, 33, padding=pad(0, 0)), SQUARES, needs=False),
     *(backward_input_norm(c, AFTER, add=add) for c in CONVS if not c.infinite for add in (False, True)),
     *(backward_input_norm(c, AFTER, add=True, in_place=True) for c in CONVS[:4]),
+    *(
+        backward_input_norm(c, AFTER, windows=SQUARES)
+        for c in CONVS
+        if min(c.y_shape[1:3]) > 1 and c.precision == "default"
+    ),
+    backward_input_norm(Conv("two-rows", 3, (9, 8), 17, 16), ADDED, add=True, windows=SQUARES),
+    backward_input_norm(Conv("in-place", 2, (7, 9), 16, 16), AFTER, add=True, in_place=True, windows=SQUARES),
+    backward_input_norm(Conv("winograd-c64-k64-overlapping", 2, (8, 8), 64, 64), AFTER, windows=_OVERLAPPING),
     backward_input_norm(Conv("far-more-tiles", 40, (11, 13), 16, 17, bias=False), AFTER, add=True),
     backward_input_norm(Conv("two-rows", 3, (9, 8), 17, 16), AFTER, add=True),
     backward_input_norm(Conv("two-rows-direct", 2, (9, 8), 17, 16, precision="strict"), AFTER, add=False),

@@ -28,8 +28,10 @@ from fastconv.nn import (
     Tanh,
 )
 from fastconv.nn.fused.convolution import ConvActivation, ConvNorm
+from fastconv.nn.fused.endings import NormEnding
 from fastconv.nn.fused.patterns import find_steps
 from fastconv.nn.fused.plan import Plan
+from fastconv.nn.fused.pool_norm import ConvPoolNorm
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import Single
 from tests.backends.op_case import FUSED
@@ -137,6 +139,47 @@ PATTERNS = {
     "conv-norm-relu-ceiling": (
         lambda: [Conv2d(16, 2), _norm(), ReLU(), MaxPool2d(2, ceil_mode=True)],
         [ConvNorm],
+    ),
+    "conv-pool-norm": (lambda: [Conv2d(17, 3, padding=1), MaxPool2d(2), _norm()], [ConvPoolNorm]),
+    "conv-pool-norm-gelu-conv-norm-gelu": (
+        lambda: [
+            *(Conv2d(16, 3, padding="same", bias=False), MaxPool2d(2), _norm(), GELU()),
+            *(Conv2d(18, 3, padding="same", bias=False), _norm(), GELU()),
+        ],
+        [ConvPoolNorm, ConvNorm],
+    ),
+    "conv-gelu-conv-pool-norm-relu-pool": (
+        lambda: [Conv2d(17, 2), GELU(), Conv2d(16, 3, padding=1), MaxPool2d(2), _norm(), ReLU(), MaxPool2d(2)],
+        [ConvActivation, ConvPoolNorm],
+    ),
+    "conv-norm-gelu-conv-pool-norm-silu": (
+        lambda: [Conv2d(17, 3), _norm(), GELU(), Conv2d(16, 3, padding=1), MaxPool2d(2), _norm(), SiLU()],
+        [ConvNorm, ConvPoolNorm],
+    ),
+    "conv-overlapping-pool-norm-relu": (
+        lambda: [Conv2d(9, 3), MaxPool2d(3, stride=2, padding=1), _norm(), ReLU()],
+        [ConvPoolNorm],
+    ),
+    "conv-pool-gelu": (lambda: [Conv2d(16, 3), MaxPool2d(2), GELU()], [Single] * 3),
+    "pool-norm": (lambda: [MaxPool2d(2), _norm(), GELU()], [Single] * 3),
+    "residual-that-opens-with-a-pooling-before-a-norm": (
+        lambda: [
+            Conv2d(16, 3, padding=1),
+            _norm(),
+            ReLU(),
+            Residual(
+                Sequential(
+                    *(Conv2d(16, 3, padding=1), MaxPool2d(3, stride=1, padding=1), _norm(), ReLU()),
+                    *(Conv2d(16, 3, padding=1), _norm()),
+                )
+            ),
+            ReLU(),
+        ],
+        [ConvNorm, ResidualActivation],
+    ),
+    "residual-that-ends-with-a-pooling-before-a-norm": (
+        lambda: [Residual(Sequential(Conv2d(16, 3, padding=1), MaxPool2d(3, stride=1, padding=1), _norm())), ReLU()],
+        [Single, Single],
     ),
     "residual": (lambda: [_block(16), ReLU()], [ResidualActivation]),
     "residual-with-shortcut": (lambda: [_block(20, 2), ReLU(), _block(20), ReLU()], [ResidualActivation] * 2),
@@ -296,6 +339,8 @@ NAMED = (
     *("conv-norm-relu-conv-relu-pool", "conv-norm-relu-conv-norm", "conv-norm-relu-pool-conv-relu"),
     *("residual", "residual-with-shortcut", "residual-of-a-pooling", "residual-of-a-conv", "nested"),
     *("residual-behind-conv-norm-relu", "residual-that-opens-with-a-plain-conv", "depthwise"),
+    *("conv-pool-norm", "conv-pool-norm-gelu-conv-norm-gelu", "conv-gelu-conv-pool-norm-relu-pool"),
+    *("conv-norm-gelu-conv-pool-norm-silu", "residual-that-opens-with-a-pooling-before-a-norm"),
     *("conv-gelu-conv-silu-conv-leaky-pool", "conv-norm-elu-pool", "conv-norm-silu-conv-norm-leaky", "residual-gelu"),
 )
 
@@ -308,7 +353,8 @@ def _parts(operation: str, given: tuple[object, ...], more: dict[str, object]) -
     adds = epilogue.adds if operation in ("conv2d", "normalise", "batch_norm_backward") else False
     if operation == "conv2d_backward_input" and activation is None:
         adds = more["addend"] is not None
-    names = ["add"] * adds + ([activation.name] if activation else []) + ["max_pool2d"] * (epilogue.windows is not None)
+    pools = epilogue.windows is not None or (operation == NormEnding.operation and more.get("windows") is not None)
+    names = ["add"] * adds + ([activation.name] if activation else []) + ["max_pool2d"] * pools
     return " + ".join((operation, *names))
 
 

@@ -24,7 +24,7 @@ from ..algorithms import DIRECT
 from ..epilogue import in_register_type
 from ..pack import pack_gathers, pack_strides
 from ..plan import prepared_gathers
-from ..statistics import combine_partial_statistics
+from ..statistics import combine_parts, part_arrays
 from ..strip import bias_array
 from .blocks import (
     TileBlock,
@@ -196,15 +196,12 @@ def _convolve(x, weight, bias, epilogue, out, workspace):
     addend = _NOTHING if addend is None else addend.reshape(-1)
     partials, counts = _NO_PARTIALS, _NO_COUNTS
     if statistics is not None:
-        partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
-        counts = workspace.empty((plan.blocks,), np.int64)
+        partials, counts = part_arrays(plan, workspace)
     checks = workspace.empty((plan.blocks * plan.splits, VECTOR_BYTES // 4), np.float32)
     _launch(x, weights, ((bias, addend, follows), out, (partials, checks, counts), plan), plan, workspace)
     if statistics is None:
         return checks
-    tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
-    flat = (array.reshape(-1) for array in (out, *statistics))
-    launch(combine_partial_statistics, tasks, partials, counts, *flat)
+    combine_parts((partials, counts), out, statistics)
     return statistics[0]
 
 

@@ -207,7 +207,7 @@ def _make_norm_outputs(shape, norm_tile):
     walk = make_walk(norm_outputs_of_tile)
 
     @device
-    def norm_outputs(products, results, plan, dt):
+    def transform_outputs(products, results, plan, dt):
         out, addend, y, x, (gamma, beta, mean, var, eps), follows, gradients, correlations = results
         size, channel = itemsize(dt), products.channel
         count = min(lanes(dt), plan.out_channels - channel)
@@ -232,7 +232,7 @@ def _make_norm_outputs(shape, norm_tile):
         store(gradients + target, sums[0], count, dt)
         store(correlations + target, sums[1], count, dt)
 
-    return norm_outputs
+    return transform_outputs
 
 
 def _make_norm(convolve_blocks, name):
@@ -246,10 +246,10 @@ def _make_norm(convolve_blocks, name):
     return kernel(norm)
 
 
-_norm_square_outputs = _make_norm_outputs(SQUARE, _norm_square)
+norm_outputs = _make_norm_outputs(SQUARE, _norm_square)
 _norm_wide_outputs = _make_norm_outputs(WIDE, _norm_wide)
-conv2d_winograd_norm_narrow = _make_norm(make_convolve_blocks(1, _norm_square_outputs), "conv2d_winograd_norm_narrow")
-conv2d_winograd_norm = _make_norm(make_convolve_blocks(2, _norm_square_outputs), "conv2d_winograd_norm")
+conv2d_winograd_norm_narrow = _make_norm(make_convolve_blocks(1, norm_outputs), "conv2d_winograd_norm_narrow")
+conv2d_winograd_norm = _make_norm(make_convolve_blocks(2, norm_outputs), "conv2d_winograd_norm")
 conv2d_winograd_norm_wide = _make_norm(make_convolve_wide(_norm_wide_outputs), "conv2d_winograd_norm_wide")
 _KERNELS = {  # by vectors, tile
     (1, SQUARE): conv2d_winograd_norm_narrow,
@@ -265,14 +265,20 @@ def convolve_norm(grad, weight, addend, forward, place, results, workspace):
     `forward` is (y or what was added, or an empty array; x; (gamma, beta, mean, var, eps); what `following` gives),
     `place` the padding before the first row and column. Return an array that is finite if the gradient is.
     """
-    (saved, x, (gamma, beta, mean, var, eps), follows), (out, grad_gamma, grad_beta) = forward, results
     tile = weight.algorithm.tile
-    plan = plan_for(weight.packed, grad.shape, out.shape, *place, tile)._replace(stream=0)
+    plan = plan_for(weight.packed, grad.shape, results[0].shape, *place, tile)
+    return launch_norm(_KERNELS[plan.vectors, tile], grad, weight, addend, forward, plan, results, workspace)
+
+
+def launch_norm(chosen, grad, weight, addend, forward, plan, results, workspace):
+    """Launch a kernel of that plan for `grad`, or what it takes for it, and the sum over its blocks."""
+    (saved, x, (gamma, beta, mean, var, eps), follows), (out, grad_gamma, grad_beta) = forward, results
+    plan = plan._replace(stream=0)
     sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
     addend = _NOTHING if addend is None else addend.reshape(-1)
     rests, mean, var, eps = rests_of(mean), mean.reshape(-1), var.reshape(-1), float(eps)
     forward = saved, x, (gamma, beta, mean, var, eps), follows
     arguments = (grad, weight.packed, addend, forward, out, (sums, products), plan)
-    launch(_KERNELS[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
+    launch(chosen, plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     launch(combine_gradients, 1, sums, products, NO_DISTANCES, 0, mean, rests, var, eps, grad_gamma, grad_beta)
     return grad_beta

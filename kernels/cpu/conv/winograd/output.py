@@ -70,7 +70,7 @@ def keep_columns(planes, kept, dt):
 
 
 @device
-def _count_in(sums, y):
+def count_in(sums, y):
     """Add an output to the statistics: its distance from the origin and the square of that."""
     origin, total, squares = sums
     away = y - origin
@@ -159,7 +159,7 @@ def _finish_four(y, cell, step, epilogue, sums, dt):
     y0, y1 = activated(y0, follows, dt), activated(y1, follows, dt)
     y2, y3 = activated(y2, follows, dt), activated(y3, follows, dt)
     if counts:
-        sums = _count_in(_count_in(_count_in(_count_in(sums, y0), y1), y2), y3)
+        sums = count_in(count_in(count_in(count_in(sums, y0), y1), y2), y3)
     put_stored(target, y0, whole, stream, storage, dt)
     put_stored(target + further, y1, whole, stream, storage, dt)
     put_stored(target + 2 * further, y2, whole, stream, storage, dt)
@@ -201,7 +201,7 @@ def _finish_any(y, cell, epilogue, sums, dt):
     keep(cell.out, y, count, stream, follows, storage, dt)
     y = activated(y, follows, dt)
     if counts:
-        sums = _count_in(sums, y)
+        sums = count_in(sums, y)
     put_stored(cell.out, y, count, stream, storage, dt)
     return sums
 
@@ -290,13 +290,19 @@ def _first_sums(products, partial, bias, count, plan, dt):
 
 
 @device
+def store_sums(sums, partial, count, plan, dt):
+    """Write the sums of a vector of channels."""
+    step = plan.out_channels * itemsize(dt)
+    store(partial, sums[0], count, dt)
+    store(partial + step, sums[1], count, dt)
+    store(partial + 2 * step, sums[2], count, dt)
+
+
+@device
 def _keep_sums(sums, target, partial, count, plan, dt):
     """Keep the sums, or the check, of a vector of channels."""
     if partial != 0:
-        step = plan.out_channels * itemsize(dt)
-        store(partial, sums[0], count, dt)
-        store(partial + step, sums[1], count, dt)
-        store(partial + 2 * step, sums[2], count, dt)
+        store_sums(sums, partial, count, plan, dt)
     else:
         keep_check(target.check, sums[1], count, dt)
 

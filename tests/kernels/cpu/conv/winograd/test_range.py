@@ -77,7 +77,7 @@ def _add_relu(backend: Backend, a: Arrays, precision: str) -> Arrays:
 def _statistics(backend: Backend, a: Arrays, precision: str) -> Arrays:
     out, (mean, var) = np.empty_like(a["grad_output"]), np.empty((2, 2, a["weight"].shape[3]), a["x"].dtype)
     more = {"workspace": backend.pool, "out": out, "mean": mean, "var": var}
-    backend.conv2d_statistics(a["x"], _prepared(backend, a, "forward", precision), None, **more)
+    backend.conv2d_statistics(a["x"], _prepared(backend, a, "forward", precision), None, NO_EPILOGUE, **more)
     return {"y": out, "deviation": var[1]}
 
 

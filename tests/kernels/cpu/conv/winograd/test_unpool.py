@@ -18,6 +18,9 @@ UNPOOLED = [
     Conv("padded-by-2", 30, (9, 10), 16, 48, padding=pad(2, 2)),
     Conv("many-tiles", 40, (15, 15), 16, 64, padding=pad(0, 0)),
     Conv("rows-only", 60, (6, 20), 33, 65, padding=pad(0, 0)),
+    Conv("same", 20, (15, 15), 32, 32),
+    Conv("same-cut", 16, (7, 13), 17, 33),
+    Conv("same-narrow", 30, (9, 11), 16, 16),
 ]
 
 
