@@ -73,6 +73,14 @@ class Optimizer(Declared):
         "betas": "optimizer.beta1, optimizer.beta2",
         "weights": "optimizer.state_dict()",
     }
+    argument_habits: ClassVar[Mapping[str, str]] = {
+        "betas": "beta1, beta2",
+        "beta_1": "beta1",
+        "beta_2": "beta2",
+        "learning_rate": "lr",
+        "epsilon": "eps",
+        "params": "parameters",
+    }
 
     def __init__(self, parameters: Trained, lr: float) -> None:
         self.groups = checked_groups(parameters, type(self).__name__, self.scalars)

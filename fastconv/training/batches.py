@@ -52,6 +52,15 @@ def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: 
     return batches
 
 
+def check_unchanged(batches: Batches, name: str) -> None:
+    """Refuse batches whose images are changed at random: what is measured on them says nothing of the images."""
+    if isinstance(batches, DataLoader) and batches.augmentation is not None:
+        raise ArgumentError(
+            f"{name}: got a DataLoader with augmentation={batches.augmentation!r}; allowed: one without, so that the"
+            " images are measured as they are"
+        )
+
+
 def _is_batch(data: Any) -> bool:
     return isinstance(data, tuple | list) and len(data) in (2, 3)
 

@@ -27,7 +27,7 @@ from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.training import parts, rates
-from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
+from fastconv.training.batches import Batches, as_batches, check_unchanged, checked_batch, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
 from fastconv.training.checkpoint import read_state, write_state
@@ -171,7 +171,7 @@ class Trainer(Stepping):
         train : DataLoader, iterable of (x, y) or (x, y, weight) with a length, or such arrays
         epochs : int
         validation_data : like `train`, or None
-            Evaluated after each epoch.
+            Evaluated after each epoch, so without augmentation.
         batch_size : int or None
             Of pairs of arrays; 128 by default.
         shuffle : bool or None
@@ -206,6 +206,7 @@ class Trainer(Stepping):
         batches = as_batches(train, "train", self.model, size, shuffle=whole, seed=self.seed)
         if validation_data is not None:
             validation_data = as_batches(validation_data, "validation_data", self.model, size)
+            check_unchanged(validation_data, "validation_data")
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
         for schedule in self._schedules:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from fastconv import _validate as validate
+from fastconv._attributes import unknown_argument
 from fastconv.errors import ArgumentError
 
 Schedule = Callable[[int], float]
@@ -77,12 +77,7 @@ class NumberedSchedule:
         names = [item.name for item in dataclasses.fields(cls) if item.init]
         for name in settings:
             if name not in names:
-                here = _HABITS.get(name, "")
-                near = [here] if here in names else difflib.get_close_matches(name, names, 1)
-                raise ArgumentError(
-                    f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(names)}"
-                    + (f" (nearest: {near[0]!r})" if near else "")
-                )
+                raise unknown_argument(cls, name, names, _HABITS)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -159,6 +154,8 @@ def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     """Return `value`, one of the words `allowed`."""
     if isinstance(value, str) and value in allowed:
         return value
+    import difflib  # for errors only
+
     near = difflib.get_close_matches(str(value), allowed, 1, 0.5)
     nearest = f" (nearest: {near[0]!r})" if near else ""
     raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}{nearest}")
