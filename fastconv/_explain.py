@@ -99,7 +99,16 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
 
     Returns
     -------
-    An object to print; its `rows` hold the same as lists.
+    Explanation
+        An object to print, or to show in a notebook; its `rows` hold the same as lists.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Conv2d(4, 3), fc.nn.ReLU()).build((8, 8, 3))
+    >>> print(fc.explain(model, (2, 8, 8, 3)))
+    input (2, 8, 8, 3), backend numpy, precision default
+    0, 1: Conv2d + ReLU
+        fused:    conv2d + relu, activate_backward_bias + relu
     """
     backend = model.backend
     shape = validate.sizes(input_shape, "input_shape", "a batch of at least one, (N, ...)")

@@ -75,6 +75,7 @@ NAMES = {
         *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
     ],
+    "random": ["get_seed", "next_key", "seed", "stream"],
     "training": [
         *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),
         *("JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),

@@ -15,7 +15,17 @@ from fastconv.errors import ArgumentError
 
 
 class Sums(abc.ABC):
-    """What is summed over batches, on the device; metrics whose sums are equal share them."""
+    """What is summed over batches, on the device; metrics whose sums are equal share them.
+
+    Examples
+    --------
+    >>> sums = fc.metrics.Accuracy().sums
+    >>> scores, labels = np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])
+    >>> total = fc.asarray(sums.zeros(scores))
+    >>> sums.add(fc.get_backend(), scores, labels, out=total)
+    >>> total
+    array([1, 2])
+    """
 
     @abc.abstractmethod
     def misfit(self, predictions: Array, targets: Array) -> str:
@@ -43,6 +53,19 @@ class Metric(Declared):
         What it is made from.
     why : str
         Why it is no loss, if there is more to say than that it has no gradient.
+
+    Examples
+    --------
+    >>> class ErrorRate(fc.metrics.Accuracy):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.name = "error_rate"
+    ...     def value(self, sums):
+    ...         return 1 - super().value(sums)
+    ...     def score(self, value):
+    ...         return -value
+    >>> ErrorRate()(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    0.5
     """
 
     name: str

@@ -58,6 +58,15 @@ class Optimizer(Declared):
     groups : tuple of Group
     epoch : int
         What schedules of groups that go by epochs are called with; `Trainer` sets it.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2).build((3,))
+    >>> optimizer = fc.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    >>> optimizer.lr = 0.05
+    >>> optimizer.step()
+    >>> optimizer.steps, sorted(optimizer.state_dict()["tensors"])
+    (1, ['velocity/bias', 'velocity/weight'])
     """
 
     rule: ClassVar[UpdateRule]

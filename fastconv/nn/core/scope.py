@@ -116,6 +116,30 @@ class Scope:
     """Where a layer declares its parameters. The second time a layer is met, it gets the same ones.
 
     A layer that is built, and now becomes a part of another model, gets those that it has.
+
+    Parameters
+    ----------
+    draft : Draft
+        What is declared before it is allocated.
+    layer : Layer
+        Whose place this is.
+    path : str
+        Of that layer in the model.
+
+    Examples
+    --------
+    >>> class Shift(fc.nn.Layer):
+    ...     def setup(self, input_shape, scope):
+    ...         self.offset = scope.parameter("offset", input_shape[-1:], init=0.5)
+    ...         return input_shape
+    ...     def forward(self, x, *, training):
+    ...         return x + self.offset.array, None
+    ...     def backward(self, grad_output, context, *, needs_input_grad=True):
+    ...         self.offset.add_grad(grad_output.sum(axis=0))
+    ...         return grad_output
+    >>> layer = Shift().build((2,), np.float64)
+    >>> layer(np.zeros((1, 2))), layer.offset.name
+    (array([[0.5, 0.5]]), 'offset')
     """
 
     def __init__(self, draft: Draft, layer: Declarer, path: str = "") -> None:

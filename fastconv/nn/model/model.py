@@ -38,7 +38,21 @@ _SEVERAL = "several models"
 
 
 class Layer(AbstractLayer):
-    """Base class of all layers: the protocol of `AbstractLayer`, and what a model can do."""
+    """Base class of all layers: the protocol of `AbstractLayer`, and what a model can do.
+
+    Examples
+    --------
+    >>> class Square(fc.nn.Layer):
+    ...     setting_names = ()
+    ...     def forward(self, x, *, training):
+    ...         return x * x, x
+    ...     def backward(self, grad_output, context, *, needs_input_grad=True):
+    ...         return 2 * context * grad_output if needs_input_grad else None
+    >>> Square().build((2,), np.float64)(np.array([[2.0, 3.0]]))
+    array([[4., 9.]])
+    >>> fc.testing.gradcheck(Square(), np.array([[2.0, 3.0]])).ok
+    True
+    """
 
     _input_shape: Shape | None = None
     _key: object = None  # equal to that of its copies' layers only

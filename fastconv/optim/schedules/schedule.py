@@ -18,7 +18,16 @@ Schedule = Callable[[int], float]
 
 @runtime_checkable
 class Watching(Protocol):
-    """A schedule whose rate depends on results, and so has a state, of plain JSON values."""
+    """A schedule whose rate depends on results, and so has a state, of plain JSON values.
+
+    Examples
+    --------
+    >>> watching = fc.optim.schedules.Watching
+    >>> isinstance(fc.optim.schedules.ReduceOnPlateau(0.1), watching)
+    True
+    >>> isinstance(fc.optim.schedules.Constant(0.1), watching)
+    False
+    """
 
     def observe(self, logs: Mapping[str, float]) -> None:
         """Take what an epoch came to."""
@@ -132,13 +141,47 @@ class NumberedSchedule:
 
 
 def unit_of(schedule: Schedule) -> str:
-    """Return what a schedule counts, "step" or "epoch"."""
+    """Return what a schedule counts, "step" or "epoch".
+
+    Parameters
+    ----------
+    schedule : schedule
+        What is asked.
+
+    Returns
+    -------
+    str
+        "step" or "epoch".
+
+    Examples
+    --------
+    >>> fc.optim.schedules.unit_of(fc.optim.schedules.ReduceOnPlateau(0.1))
+    'epoch'
+    """
     by = getattr(schedule, "by", "step")
     return by if by in UNITS else one_of(by, f"by of {schedule!r:.80}", UNITS)
 
 
 def rate_at(schedule: Schedule, step: int, epoch: int) -> float:
-    """Return the learning rate in this step of this epoch, both counted from 0; ArgumentError if it is none."""
+    """Return the learning rate in this step of this epoch, both counted from 0; ArgumentError if it is none.
+
+    Parameters
+    ----------
+    schedule : schedule
+        What is asked.
+    step, epoch : int
+        Counted from 0.
+
+    Returns
+    -------
+    float
+        The learning rate.
+
+    Examples
+    --------
+    >>> fc.optim.schedules.rate_at(fc.optim.schedules.Step(0.1, (2,), by="epoch"), step=900, epoch=2)
+    0.010000000000000002
+    """
     by = unit_of(schedule)
     number = epoch if by == "epoch" else step
     value = schedule(number)
