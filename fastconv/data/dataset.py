@@ -15,14 +15,16 @@ from fastconv.errors import DataError
 class Dataset:
     """Labelled images, and what normalises them.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Name of the data set and its part, such as ``"cifar10/train"``.
     images : (M, H, W, C) uint8 array
+        Channels are the last axis.
     labels : (M,) int32 array
         Positions in `class_names`.
     class_names : tuple of str
+        A name for each class.
     mean, std : tuple of C floats
         Of the training images, per channel, in units of the full range 1.0.
 
@@ -30,6 +32,15 @@ class Dataset:
     ------
     DataError
         The arrays do not fit together.
+
+    Examples
+    --------
+    >>> data = fc.data.shapes10("train", size=20)
+    >>> data.name, data.images.shape, data.labels[:4], data.class_names[:3]
+    ('shapes10/train', (20, 32, 32, 3), array([0, 1, 2, 3], dtype=int32), ('circle', 'ring', 'square'))
+    >>> rest, held_out = data.split(5)
+    >>> len(rest.labels), len(held_out.labels)
+    (15, 5)
     """
 
     name: str

@@ -40,6 +40,7 @@ class DataLoader(Declared):
         x is uint8 (M, H, W, C), or float32 or float64 (M, ...); y is as the loss takes it, class numbers (M,) for
         instance; weight, (M,), is what each sample counts in training.
     batch_size : int
+        How many samples, at least 1; the last batch of an epoch may have fewer.
     shuffle : bool
         A new random order in each epoch.
     sampling : "balanced", sequence of M floats, or None
@@ -55,6 +56,7 @@ class DataLoader(Declared):
     drop_last : bool
         Leave out a last batch that is not full.
     seed : int
+        Of the order and of the augmentation.
     dtype : dtype or None
         float32 or float64. By default float32 for images, for floating x its own.
 
@@ -70,6 +72,12 @@ class DataLoader(Declared):
     ------
     ArgumentError, DTypeError, ShapeError
         An argument is outside of what is stated here.
+
+    Examples
+    --------
+    >>> loader = fc.data.DataLoader(fc.data.shapes10("train", size=10), batch_size=4)
+    >>> [(x.shape, y.shape) for x, y in loader]
+    [((4, 32, 32, 3), (4,)), ((4, 32, 32, 3), (4,)), ((2, 32, 32, 3), (2,))]
     """
 
     def __init__(

@@ -222,8 +222,6 @@ class Combined(Nested):
     ----------
     *optimizers : Optimizer
         Two or more, without a parameter in common, on one backend.
-    optimizers : Optimizer
-        Two or more, without a parameter in common, on one backend.
 
     Examples
     --------

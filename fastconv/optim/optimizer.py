@@ -18,23 +18,15 @@ from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot, kept_unless_done
 from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
+from fastconv.optim.habits import ARGUMENT_HABITS, HABITS
 from fastconv.optim.regions import Region, check_tensors, check_trained, regions, trained
 from fastconv.precision import get_precision
 
 _PLACES = frozenset(  # see _settle
-    {
-        "_regions",
-        "_pieces",
-        "_frozen",
-        "_freezing",
-        "backend",
-        "_step",
-        "_done",
-        "_rates",
-        "_rate_of",
-        "_rates_there",
-        "_captured",
-    }
+    (
+        *("_regions", "_pieces", "_frozen", "_freezing", "backend", "_step", "_done"),
+        *("_rates", "_rate_of", "_rates_there", "_captured"),
+    )
 )
 
 
@@ -76,20 +68,8 @@ class Optimizer(Declared):
     scalars: ClassVar[tuple[Scalar, ...]] = ()
     """What is set, for all or for a group: that of the rule."""
     backend: Backend
-    habits: ClassVar[Mapping[str, str]] = {
-        "learning_rate": "optimizer.lr",
-        "param_groups": "optimizer.groups",
-        "betas": "optimizer.beta1, optimizer.beta2",
-        "weights": "optimizer.state_dict()",
-    }
-    argument_habits: ClassVar[Mapping[str, str]] = {
-        "betas": "beta1, beta2",
-        "beta_1": "beta1",
-        "beta_2": "beta2",
-        "learning_rate": "lr",
-        "epsilon": "eps",
-        "params": "parameters",
-    }
+    habits: ClassVar[Mapping[str, str]] = HABITS
+    argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
 
     def __init__(self, parameters: Trained, lr: float) -> None:
         self.groups = checked_groups(parameters, type(self).__name__, self.scalars)

@@ -17,11 +17,19 @@ from fastconv.errors import DataError
 class History(Declared):
     """One list of numbers per quantity, one number per epoch.
 
-    Attributes
+    Parameters
     ----------
     history : dict
         Of "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate" (of the last step), "seconds" and
         "images_per_second" (of the training, without validation), those that there are.
+
+    Examples
+    --------
+    >>> history = fc.History()
+    >>> history.append({"loss": 1.5, "accuracy": 0.25})
+    >>> history.append({"loss": 0.5, "accuracy": 0.75})
+    >>> history.history["loss"], history.epochs
+    ([1.5, 0.5], 2)
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)

@@ -57,6 +57,7 @@ class Trainer(Stepping):
     Parameters
     ----------
     model : Layer
+        Built; it is trained in place.
     loss : Loss
         ``loss(predictions, targets) -> (loss, grad)``: a number, the mean over the batch, and its gradient.
     optimizer : Optimizer
@@ -66,6 +67,7 @@ class Trainer(Stepping):
         optimizer's own stays if None. One that watches results (`fastconv.optim.schedules.Watching`) is shown
         what each epoch came to.
     callbacks : Callback or iterable of Callback
+        Told of steps and epochs; see `fastconv.training.Callback`.
     metrics : Metric, iterable of Metric, or None
         Measured besides the loss, such as ``fastconv.metrics.F1()``; None: the accuracy where there are class numbers.
     clip : ClipValue, ClipNorm, ClipGlobalNorm or None
@@ -96,6 +98,16 @@ class Trainer(Stepping):
         A callback sets it to end `fit` after the epoch; `restore` says whether one had.
     stop_now : bool
         A callback sets it to end `fit` after the step; the epoch is not recorded, and the next `fit` goes on with it.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(8), fc.nn.ReLU(), fc.nn.Dense(2)).build((2,), seed=0)
+    >>> trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), lr=0.05))
+    >>> x = np.random.default_rng(0).standard_normal((64, 2), dtype=np.float32)
+    >>> y = (x[:, 0] > x[:, 1]).astype(np.int32)
+    >>> history = trainer.fit((x, y), 20, batch_size=16)
+    >>> trainer.evaluate((x, y))["accuracy"] > 0.95
+    True
     """
 
     habits: ClassVar[Mapping[str, str]] = {

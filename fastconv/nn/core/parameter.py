@@ -150,11 +150,11 @@ class Parameter(Buffer):
         Path of the layer and the name in it: ``"3.weight"``.
     shape : tuple of int
         Of the array.
-    array :
-        As of a `Buffer`.
 
     Attributes
     ----------
+    array : array
+        As of a `Buffer`.
     version : int
         Counts changes of the values; what was derived from them (prepared weights) is valid as long as it has not
         moved.

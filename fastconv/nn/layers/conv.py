@@ -54,7 +54,6 @@ class Conv2d(Layer):
         Divides the input and the output channels.
     bias : bool
         Leave it out before BatchNorm2d, which has one of its own.
-    bias : Parameter of shape (K,), or None
     in_channels : int or None
         Inferred from the input if None; else the input must have it.
     init : str
@@ -64,6 +63,7 @@ class Conv2d(Layer):
     Attributes
     ----------
     weight : Parameter of shape (R, S, C // groups, K)
+    bias : Parameter of shape (K,), or None
 
     Examples
     --------

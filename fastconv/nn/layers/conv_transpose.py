@@ -48,6 +48,7 @@ class ConvTranspose2d(Layer):
     ----------
     weight : Parameter of shape (R, S, K // groups, C)
         In the layout of the convolution whose gradient it is.
+    bias : Parameter of shape (K,), or None
 
     Examples
     --------

@@ -34,6 +34,7 @@ class Dense(Layer):
     Attributes
     ----------
     weight : Parameter of shape (C, K)
+    bias : Parameter of shape (K,), or None
 
     Examples
     --------

@@ -24,11 +24,11 @@ class DepthwiseConv2d(Conv2d):
         As of `Conv2d`.
     multiplier : int
         Filters of each channel.
-    bias : Parameter of shape (C * multiplier,), or None
 
     Attributes
     ----------
     weight : Parameter of shape (R, S, 1, C * multiplier)
+    bias : Parameter of shape (C * multiplier,), or None
 
     Examples
     --------

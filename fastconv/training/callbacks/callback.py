@@ -22,7 +22,7 @@ from fastconv.training.history import History
 class StepInfo:
     """One training step that was done.
 
-    Attributes
+    Parameters
     ----------
     batch, batches : int
         Its number in the epoch, from 1, and how many there are.
@@ -30,6 +30,11 @@ class StepInfo:
         Size of the batch.
     loss : () array of the backend
         ``float(loss)`` waits for the device.
+
+    Examples
+    --------
+    >>> fc.training.StepInfo(batch=3, batches=10, images=128, loss=np.array(0.5)).images
+    128
     """
 
     batch: int
@@ -39,7 +44,20 @@ class StepInfo:
 
 
 class Training(Protocol):
-    """What callbacks see of a `Trainer`; its attributes are described there."""
+    """What callbacks see of a `Trainer`; its attributes are described there.
+
+    Examples
+    --------
+    >>> class Told(fc.training.Callback):
+    ...     def on_train_begin(self, trainer):
+    ...         print(trainer.steps_per_epoch, trainer.last_epoch, trainer.validates)
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=Told())
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 3, batch_size=2)
+    2 3 False
+    """
 
     model: Layer
     loss: Loss
@@ -83,6 +101,18 @@ class Callback(Declared):
     ----------
     saves : bool
         Whether it writes the state of the training, and so is called behind the others, after steps and epochs.
+
+    Examples
+    --------
+    >>> class Falling(fc.training.Callback):
+    ...     def on_epoch_end(self, trainer, logs):
+    ...         trainer.stop = logs["loss"] < 0.1
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=Falling())
+    >>> one = np.ones((4, 1), np.float32)
+    >>> trainer.fit((one, one), 100).epochs < 100
+    True
     """
 
     saves: ClassVar[bool] = False

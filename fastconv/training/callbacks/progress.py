@@ -39,6 +39,18 @@ class ProgressDisplay(Callback):
         Where the lines go; ``sys.stderr`` if None.
     bar : text stream or None
         Where the bar moves, if that is a terminal; `stream` if None.
+
+    Examples
+    --------
+    >>> import sys
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, display = fc.optim.SGD(model.parameters(), 0.1), fc.training.ProgressDisplay(sys.stdout)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=display)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 2)
+                   loss  seconds  images/s
+    epoch 1/2    0.3073...
+    epoch 2/2    0.1106...
     """
 
     def __init__(self, stream: TextIO | None = None, *, bar: TextIO | None = None) -> None:
