@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._html import table
 from fastconv.backends.contract.types import Array
 from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
@@ -85,6 +86,18 @@ class Explanation:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        names = ("layers", "kinds", "fused", "because", "forward", "backward", "bfloat16", "frozen")
+        rows = [
+            (
+                *(", ".join(row.names) or ".", " + ".join(row.kinds), ", ".join(row.operations)),
+                *("\n".join(part) for part in (row.reasons, row.forward, row.backward, row.kept, row.frozen)),
+            )
+            for row in self.rows
+        ]
+        head = f"input {self.input_shape}, backend {self.backend}, precision {self.precision}"
+        return table(names, rows, head=head, left=len(names))
 
 
 def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
+from fastconv._html import Printed
 from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError, DTypeError, FastconvError
 from fastconv.nn.model.model import Layer
@@ -90,7 +91,7 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Printed):
     """What `gradcheck` found.
 
     Parameters

@@ -17,6 +17,7 @@ import numpy as np
 
 from fastconv import functional
 from fastconv._gradcheck import CheckError, Element, Report, gradcheck
+from fastconv._html import Printed
 from fastconv._shapes import PaddingLike, PairLike
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.types import Array
@@ -27,7 +28,7 @@ __all__ = ["AdjointReport", "CheckError", "Comparison", "Element", "Report", "ad
 
 
 @dataclass(frozen=True)
-class AdjointReport:
+class AdjointReport(Printed):
     """What `adjoint_check` found: three numbers that are equal in exact arithmetic.
 
     Parameters
@@ -158,7 +159,7 @@ def _inner(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Printed):
     """What `compare` found.
 
     Parameters

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from fastconv._attributes import Declared
 from fastconv._files import write_atomically
+from fastconv._html import table
 from fastconv.errors import DataError
+
+_SHOWN = 60  # epochs, in a notebook
 
 
 @dataclass
@@ -33,6 +36,16 @@ class History(Declared):
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        first = max(self.epochs - _SHOWN, 0)
+        rows = [
+            (str(i + 1), *(f"{values[i]:.6g}" if i < len(values) else "" for values in self.history.values()))
+            for i in range(first, self.epochs)
+        ]
+        return table(
+            ("epoch", *self.history), rows, head=f"the last {_SHOWN} of {self.epochs}" if first else "", left=0
+        )
 
     @property
     def epochs(self) -> int:

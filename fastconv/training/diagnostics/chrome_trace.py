@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastconv._files import write_atomically
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer, paths_of
@@ -50,7 +51,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class ChromeTrace:
+class ChromeTrace(Printed):
     """What `trace_step` returns.
 
     Parameters

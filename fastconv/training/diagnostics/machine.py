@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import functional
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 
 _SIDE = 2048
@@ -20,7 +21,7 @@ _LONG = 0.05  # seconds
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(Printed):
     """The two rates of a roofline.
 
     Parameters

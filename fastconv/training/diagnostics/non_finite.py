@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.losses import Loss, loss_and_grad
@@ -16,7 +17,7 @@ from fastconv.training.diagnostics.layerwise import Place, layerwise
 
 
 @dataclass(frozen=True)
-class NonFinite:
+class NonFinite(Printed):
     """The first array of a step that is not finite.
 
     Parameters

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
@@ -66,7 +67,7 @@ class LayerTime:
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Printed):
     """What `profile_layers` returns; ``print`` it.
 
     Parameters

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, DataError
@@ -23,7 +24,7 @@ from fastconv.training.diagnostics.tables import table
 
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Printed):
     """Of the elements of an array, in float64; those that are not finite only count as such.
 
     Parameters
@@ -136,7 +137,7 @@ class LayerStatistics:
 
 
 @dataclass(frozen=True)
-class ModelStatistics:
+class ModelStatistics(Printed):
     """What `layer_statistics` returns; ``print`` it.
 
     Parameters
@@ -280,7 +281,7 @@ class DeadUnits:
 
 
 @dataclass(frozen=True)
-class DeadUnitReport:
+class DeadUnitReport(Printed):
     """What `dead_units` returns; ``print`` it.
 
     Parameters

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._html import Printed
 from fastconv.backends.contract.types import Array
 from fastconv.training.callbacks import Callback, StepInfo, Training
 from fastconv.training.callbacks.callback import check_state
@@ -17,7 +18,7 @@ from fastconv.training.diagnostics.tables import table
 
 
 @dataclass(frozen=True)
-class UpdateRatios:
+class UpdateRatios(Printed):
     """``norm(change) / norm(values before)`` of each parameter, in one update.
 
     Around 1e-3 is usual; much more, and the learning rate is too high, much less, and hardly anything is learned

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from fastconv._html import Printed
 from fastconv.training.history import History
 
 Kind = Literal["undecided", "diverged", "overfitting", "underfitting", "good"]
@@ -23,7 +24,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Printed):
     """What `verdict` returns; ``print`` it.
 
     Parameters
