@@ -72,7 +72,18 @@ class Dataset:
         return len(self.images)
 
     def take(self, indices: slice | np.ndarray) -> Dataset:
-        """Return the images at `indices`; a slice copies nothing."""
+        """Return the images at `indices`; a slice copies nothing.
+
+        Parameters
+        ----------
+        indices : slice or (M,) array of integers
+            Which images, in which order.
+
+        Returns
+        -------
+        Dataset
+            With the same classes and normalisation.
+        """
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def split(self, count: int, *, seed: int = 0, stratified: bool = False) -> tuple[Dataset, Dataset]:
@@ -80,6 +91,20 @@ class Dataset:
 
         With `stratified` each class has its share of those held out, rounded so that they are `count` in all. Of images
         that are mapped from a file both parts are read into memory.
+
+        Parameters
+        ----------
+        count : int
+            How many are held out.
+        seed : int
+            Of the draw.
+        stratified : bool
+            Whether each class has its share of them.
+
+        Returns
+        -------
+        rest, held_out : Dataset
+            Each image is in one of them.
 
         Raises
         ------

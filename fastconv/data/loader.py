@@ -150,7 +150,13 @@ class DataLoader(Declared):
         return f"DataLoader({name}, batch_size={self.batch_size}, shuffle={self.shuffle}{dropped})"
 
     def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` the number of the epoch that the next ``iter()`` begins; each epoch begun counts it up."""
+        """Make `epoch` the number of the epoch that the next ``iter()`` begins; each epoch begun counts it up.
+
+        Parameters
+        ----------
+        epoch : int
+            At least 0.
+        """
         self.epoch = validate.at_least(epoch, 0, "epoch")
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:

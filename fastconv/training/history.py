@@ -53,14 +53,26 @@ class History(Declared):
         return max(map(len, self.history.values()), default=0)
 
     def append(self, logs: dict[str, float]) -> None:
-        """Record one epoch; a quantity that comes late has NaN for the epochs before, as has one that is left out."""
+        """Record one epoch; a quantity that comes late has NaN for the epochs before, as has one that is left out.
+
+        Parameters
+        ----------
+        logs : dict of str to float
+            The quantities of the epoch.
+        """
         before = self.epochs
         for name in [*self.history, *(name for name in logs if name not in self.history)]:
             values = self.history.setdefault(name, [math.nan] * before)
             values.append(float(logs.get(name, math.nan)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, all or nothing; what is not finite becomes null."""
+        """Write it as JSON, all or nothing; what is not finite becomes null.
+
+        Parameters
+        ----------
+        path : path
+            Of the file.
+        """
         plain = {
             name: [value if math.isfinite(value) else None for value in values] for name, values in self.history.items()
         }
@@ -68,7 +80,18 @@ class History(Declared):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> History:
-        """Read what `save` wrote; DataError if the file is something else."""
+        """Read what `save` wrote; DataError if the file is something else.
+
+        Parameters
+        ----------
+        path : path
+            Of a file that `save` wrote.
+
+        Returns
+        -------
+        History
+            With NaN for null.
+        """
         try:
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls({name: [math.nan if v is None else float(v) for v in values] for name, values in plain.items()})

@@ -27,7 +27,7 @@ from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.training import parts, rates
-from fastconv.training.batches import Batches, as_batches, check_unchanged, checked_batch, is_pair, no_batches, pairs
+from fastconv.training.batches import Batches, as_batches, checked_batch, checked_sizes, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
 from fastconv.training.checkpoint import read_state, write_state
@@ -181,7 +181,9 @@ class Trainer(Stepping):
         Parameters
         ----------
         train : DataLoader, iterable of (x, y) or (x, y, weight) with a length, or such arrays
+            What is learned from.
         epochs : int
+            At least 1.
         validation_data : like `train`, or None
             Evaluated after each epoch, so without augmentation.
         batch_size : int or None
@@ -201,7 +203,8 @@ class Trainer(Stepping):
 
         Returns
         -------
-        The history of all epochs so far.
+        History
+            Of all epochs so far.
 
         Raises
         ------
@@ -214,11 +217,10 @@ class Trainer(Stepping):
         train = with_weights(train, sample_weight, of_arrays=of_arrays)
         train, validation_data = split_off(train, validation_split, validation_data, of_arrays=of_arrays)
         self._classes = None if class_weight is None else class_table(class_weight, self.model)
-        size, whole = self._checked_sizes(train, validation_data, batch_size, shuffle)
+        size, whole = checked_sizes(train, validation_data, batch_size, shuffle)
         batches = as_batches(train, "train", self.model, size, shuffle=whole, seed=self.seed)
         if validation_data is not None:
             validation_data = as_batches(validation_data, "validation_data", self.model, size)
-            check_unchanged(validation_data, "validation_data")
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(batches), validation_data is not None
         for schedule in self._schedules:
@@ -262,7 +264,22 @@ class Trainer(Stepping):
         return (*means, *validated, "learning_rate", "seconds", "images_per_second")
 
     def train_step(self, x: Array, y: Array, sample_weight: Array | None = None) -> Array:
-        """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
+        """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device.
+
+        Parameters
+        ----------
+        x : (N, ...) array
+            A batch.
+        y : (N, ...) array
+            As the loss takes it.
+        sample_weight : (N,) array or None
+            What each row counts.
+
+        Returns
+        -------
+        () array
+            The loss before the update.
+        """
         return self._step(checked_batch(self.model, x, y, sample_weight)).loss
 
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
@@ -271,6 +288,18 @@ class Trainer(Stepping):
         The loss is weighted where there are weights; metrics count each sample once.
 
         `batch_size`, 256 by default, is that of a pair of arrays. DataError if there is nothing in `data`.
+
+        Parameters
+        ----------
+        data : like `train` of `fit`
+            What is measured.
+        batch_size : int or None
+            Of a pair of arrays; 256 by default.
+
+        Returns
+        -------
+        dict
+            "loss", and each metric by its name.
         """
         if batch_size is not None and not is_pair(data):
             raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
@@ -359,13 +388,3 @@ class Trainer(Stepping):
             self.history.history, self.epoch = history, epoch
             undo()
             raise
-
-    def _checked_sizes(self, train: Any, validation: Any, batch_size: Any, shuffle: Any) -> tuple[int, bool]:
-        """Return the size of batches and whether to shuffle, of pairs; what would have no effect is refused."""
-        if shuffle is not None and not is_pair(train):
-            raise ArgumentError(
-                f"shuffle: got {shuffle!r} with batches; allowed: with a pair of arrays (a DataLoader takes its own)"
-            )
-        if batch_size is not None and not is_pair(train) and not is_pair(validation):
-            raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
-        return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle

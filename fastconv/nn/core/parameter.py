@@ -325,7 +325,18 @@ class Parameters(Declared):
         return sum(parameter.size for parameter in self._items)
 
     def named(self, name: str) -> Parameter:
-        """Return the parameter called `name`; KeyError if there is none."""
+        """Return the parameter called `name`; KeyError if there is none.
+
+        Parameters
+        ----------
+        name : str
+            Such as ``"0.weight"``.
+
+        Returns
+        -------
+        Parameter
+            The one of that name.
+        """
         return {parameter.name: parameter for parameter in self._items}[name]
 
     def zero_grad(self) -> None:

@@ -118,34 +118,99 @@ class Callback(Declared):
     saves: ClassVar[bool] = False
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Do something before the first step of `Trainer.fit`."""
+        """Do something before the first step of `Trainer.fit`.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`, before its first step.
+        """
 
     def on_step_begin(self, trainer: Training, x: Array, y: Array) -> None:
-        """Do something before each step, on this batch."""
+        """Do something before each step, on this batch.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`.
+        x, y : array
+            The batch.
+        """
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Do something after each step."""
+        """Do something after each step.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`.
+        info : StepInfo
+            Which step it was, and its loss.
+        """
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Do something after each epoch and its validation; `logs` is the epoch's entry in the history."""
+        """Do something after each epoch and its validation; `logs` is the epoch's entry in the history.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`.
+        logs : dict of str to float
+            The epoch's quantities, by their names in the history.
+        """
 
     def on_divergence(self, trainer: Training) -> str:
-        """Return what else there is to say of a loss that is not finite: a sentence for the error that ends `fit`."""
+        """Return what else there is to say of a loss that is not finite: a sentence for the error that ends `fit`.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`, as it was when the loss was no longer finite.
+
+        Returns
+        -------
+        str
+            A sentence, or "".
+        """
         return ""
 
     def on_train_end(self, trainer: Training) -> None:
-        """Do something at the end of `Trainer.fit`, also when it ends by an exception."""
+        """Do something at the end of `Trainer.fit`, also when it ends by an exception.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`, behind its last step.
+        """
 
     def files(self) -> tuple[Path, ...]:
-        """Return the files that it writes: those of no two callbacks of one `Trainer` may be the same."""
+        """Return the files that it writes: those of no two callbacks of one `Trainer` may be the same.
+
+        Returns
+        -------
+        tuple of Path
+            None by default.
+        """
         return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a training that is taken up again needs of it."""
+        """Return what a training that is taken up again needs of it.
+
+        Returns
+        -------
+        dict
+            Of numbers, strings and NumPy arrays.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave; CheckpointError if it is something else."""
+        """Take what `state_dict` gave; CheckpointError if it is something else.
+
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` gave.
+        """
         check_state(self, state, ())
 
 
