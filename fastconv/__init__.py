@@ -81,22 +81,70 @@ def __dir__() -> list[str]:
 
 
 def asarray(array: Any, dtype: Any = None) -> Array:
-    """Return `array` as a C-contiguous, native-endian array of the active backend; copied only where it must be."""
+    """Return `array` as a C-contiguous, native-endian array of the active backend; copied only where it must be.
+
+    Parameters
+    ----------
+    array : array_like
+        Numbers: an array, or nested lists of them.
+    dtype : dtype or None
+        Of the result; None keeps that of `array`.
+
+    Returns
+    -------
+    array
+        Of the backend: NumPy's on the CPU, CuPy's on a GPU.
+
+    Examples
+    --------
+    >>> fc.asarray([[1, 2], [3, 4]], np.float32)
+    array([[1., 2.],
+           [3., 4.]], dtype=float32)
+    """
     return get_backend().asarray(array, dtype)
 
 
 def to_numpy(array: Array) -> Any:
-    """Return an array of the active backend as a `numpy.ndarray`; on the CPU the very same one."""
+    """Return an array of the active backend as a `numpy.ndarray`; on the CPU the very same one.
+
+    Parameters
+    ----------
+    array : array
+        Of the active backend.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same values on the host.
+
+    Examples
+    --------
+    >>> fc.to_numpy(fc.functional.relu(fc.asarray([-1.0, 2.0])))
+    array([0., 2.])
+    """
     return get_backend().to_numpy(array)
 
 
 def set_num_threads(count: int) -> None:
     """Use at most `count` threads from now on; results do not depend on it.
 
+    Parameters
+    ----------
+    count : int
+        At least 1; more than there are cores does no harm.
+
     Raises
     ------
     ArgumentError
         `count` is no int of at least 1.
+
+    Examples
+    --------
+    >>> fc.set_num_threads(2)
+    >>> fc.set_num_threads(0)
+    Traceback (most recent call last):
+        ...
+    fastconv.errors.ArgumentError: count: got 0; allowed: an int of at least 1
     """
     from fastconv import _validate
 

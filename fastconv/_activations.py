@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from inspect import Parameter, Signature
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from fastconv import _validate as check
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
-from fastconv.kernels.pointwise import POINTWISE, Activation, Pointwise
+from fastconv.kernels.pointwise import POINTWISE, SHOWN_AT, Activation, Pointwise
 from fastconv.kernels.scalars import Scalar
 
 
@@ -19,11 +20,26 @@ def parameters_of(scalars: Iterable[Scalar]) -> list[Parameter]:
     return [Parameter(s.name, kind, default=s.default, annotation=type(s.default).__name__) for s in scalars]
 
 
-def described(function: Pointwise, formula: str) -> str:
-    """Return a formula with what the list says about the function."""
+def described(function: Pointwise, called: str, arrays: str = "") -> str:
+    """Return the docstring of what computes a function, with an example that shows it.
+
+    `called` is how that is called on an array x, and `arrays` are the entries of its arrays, if it takes any.
+    """
     note = f"; {function.note}" if function.note else ""
     source = f" ({function.source})" if function.source else ""
-    return f"``{formula}``{note}{source}."
+    lines = (f"``{function.formula}``{note}{source}.", *_parameters(function, arrays))
+    shown = f">>> x = fc.asarray({list(SHOWN_AT)})\n>>> {called}.round(4).tolist()\n{list(function.shown)}"
+    return "\n\n".join([*lines, f"Examples\n--------\n{shown}"])
+
+
+def _parameters(function: Pointwise, arrays: str) -> list[str]:
+    """Return what a docstring says of arrays and of the function's parameters, if there are any."""
+    lines = [arrays] if arrays else []
+    for scalar in function.parameters:
+        limit = "" if scalar.low == -math.inf else f"{'Above' if scalar.open_low else 'At least'} {scalar.low:g}; "
+        lines.append(f"{scalar.name} : float\n    {limit}{scalar.default:g} by default.")
+    told = ["Parameters\n----------\n" + "\n".join(lines)] if lines else []
+    return [*told, "Returns\n-------\narray\n    Of the same shape."] if arrays else told
 
 
 def _signature(function: Pointwise, *arrays: str) -> Signature:
@@ -50,7 +66,8 @@ def _make_forward(function: Pointwise) -> Callable[..., Array]:
         backend.activate(Activation(function.name, values), x, out=out)
         return out
 
-    return _named(forward, function.name, signature, described(function, function.formula))
+    doc = described(function, f"fc.functional.{function.name}(x)", "x : array\n    Of any shape, float32 or float64.")
+    return _named(forward, function.name, signature, doc)
 
 
 def _make_backward(function: Pointwise) -> Callable[..., Array]:
@@ -67,8 +84,23 @@ def _make_backward(function: Pointwise) -> Callable[..., Array]:
         backend.activate_backward(Activation(function.name, values), grad_output, saved, out=out)
         return out
 
-    doc = f"``{function.gradient}``, the gradient of `{function.name}`: ``y = {function.formula}``."
-    return _named(backward, f"{function.name}_backward", signature, doc)
+    return _named(backward, f"{function.name}_backward", signature, _described_backward(function))
+
+
+def _described_backward(function: Pointwise) -> str:
+    """Return the docstring of a gradient, with an example that compares it with differences."""
+    name, saved = f"fc.functional.{function.name}", function.needs
+    arrays = "grad_output : array\n    Gradient of the output.\n" + (
+        f"{saved} : array\n    {'The input' if saved == 'x' else 'What the function returned'}, of the same shape."
+    )
+    given = "x" if saved == "x" else f"{name}(x)"
+    shown = f""">>> x, h = fc.asarray([-1.0, 2.0]), 1e-6
+>>> difference = ({name}(x + h) - {name}(x - h)) / (2 * h)
+>>> slope = {name}_backward(fc.asarray([1.0, 1.0]), {given})
+>>> bool(abs(slope - difference).max() < 1e-6)
+True"""
+    head = f"``{function.gradient}``, the gradient of `{function.name}`: ``y = {function.formula}``."
+    return "\n\n".join([head, *_parameters(function, arrays), f"Examples\n--------\n{shown}"])
 
 
 def bound(

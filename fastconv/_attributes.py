@@ -1,7 +1,7 @@
-"""Attributes that nobody reads are refused, with a word on what to write instead.
+"""Attributes that nobody reads and arguments that nobody takes are refused, with a word on what to write instead.
 
 ``model.trainable = False`` or ``optimizer.learning_rate = 0.1``, habits from elsewhere, would otherwise be kept by
-Python and change nothing.
+Python and change nothing; of ``Adam(parameters, betas=(0.9, 0.999))`` it says only that this is unexpected.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import abc
 import contextlib
 import functools
 import inspect
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from fastconv.errors import UnknownAttributeError
+from fastconv.errors import ArgumentError, UnknownAttributeError
 
 _OURS = __name__.partition(".")[0]
 
@@ -22,9 +22,28 @@ class _Made(abc.ABCMeta):
     """Notes when an object's ``__init__`` is through: until then it may set what it likes."""
 
     def __call__(cls, *arguments: Any, **more: Any) -> Any:
-        made = super().__call__(*arguments, **more)
+        try:
+            made = super().__call__(*arguments, **more)
+        except TypeError:
+            taken = cls.__signature__.parameters
+            if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+                raise
+            for name in more:
+                if name not in taken:
+                    habits = getattr(cls, "argument_habits", {})
+                    raise unknown_argument(cls, name, taken.keys(), habits) from None
+            raise
         vars(made)["_made"] = True
         return made
+
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """Return what ``__init__`` takes, which `help` and editors would not see behind ``__call__``."""
+        made: Callable[..., None] = type.__getattribute__(cls, "__init__")
+        if made is object.__init__:
+            return inspect.Signature()
+        signature = inspect.signature(made)
+        return signature.replace(parameters=[*signature.parameters.values()][1:])
 
 
 class Declared(metaclass=_Made):
@@ -37,11 +56,14 @@ class Declared(metaclass=_Made):
     ----------
     habits : mapping of str to str
         Names that other libraries have, and what to write here.
+    argument_habits : mapping of str to str
+        What other libraries call arguments, and what to write in classes that have such.
     misleading : frozenset of str
-        Those of them that one sets elsewhere, and that do something there.
+        Those of `habits` that one sets elsewhere, and that do something there.
     """
 
     habits: ClassVar[Mapping[str, str]] = {}
+    argument_habits: ClassVar[Mapping[str, str]] = {}
     misleading: ClassVar[frozenset[str]] = frozenset()
     _made = False
 
@@ -121,6 +143,18 @@ def unknown_attribute(cls: type, name: str, habits: Mapping[str, str]) -> Unknow
     """Return the error for an attribute that objects of `cls` do not have."""
     advice = f" ({habits[name]})" if name in habits else ""
     return UnknownAttributeError(f"{name}: got an attribute that {cls.__name__} has not; allowed: its own{advice}")
+
+
+def unknown_argument(cls: type, name: str, taken: Collection[str], habits: Mapping[str, str]) -> ArgumentError:
+    """Return the error for an argument that `cls` does not take, with the nearest of those that it does."""
+    import difflib  # for errors only
+
+    here = habits.get(name, "").split(", ")
+    near = here if set(here) <= set(taken) else difflib.get_close_matches(name, taken, 1)
+    advice = f" (nearest: {', '.join(map(repr, near))})" if near else ""
+    return ArgumentError(
+        f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(taken) or 'none'}{advice}"
+    )
 
 
 @functools.cache

@@ -33,9 +33,13 @@ def shell_word(word: str, encoding: str = "utf-8") -> str:
 
 
 def make_console(stream: TextIO, **settings: Any) -> Console:
-    """Return a console of rich on `stream` that takes no string for anything but text."""
+    """Return a console of rich on `stream` that takes no string for anything but text.
+
+    In a notebook too it writes to the stream, and not to the page.
+    """
     from rich.console import Console
 
+    settings.setdefault("force_jupyter", False)
     return Console(file=stream, markup=False, emoji=False, highlight=False, **settings)
 
 
@@ -55,7 +59,7 @@ def print_table(table: Table) -> None:
     rich only lays it out: what it writes itself turns a full disk or a closed pipe into an exit of its own.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _LOG_WIDTH
-    console = make_console(sys.stdout, width=width, force_terminal=False, force_jupyter=False, color_system=None)
+    console = make_console(sys.stdout, width=width, force_terminal=False, color_system=None)
     with console.capture() as captured:
         console.print(table)
     for line in captured.get().splitlines():

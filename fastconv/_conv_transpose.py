@@ -83,12 +83,32 @@ def conv_transpose2d(
     Parameters
     ----------
     x : (N, P, Q, C) array
+        Maps, float32 or float64.
     weight : (R, S, K // groups, C) array
         In the layout of the convolution from the K channels of y to the C of x. PyTorch's, (C, K // groups, R, S), is
         ``weight.transpose(3, 2, 0, 1)`` of it.
     bias : (K,) array or None
+        Added to each channel of the result.
+    stride, dilation : int or (h, w)
+        Those of the convolution whose gradient this is.
+    padding : int, (h, w), ((top, bottom), (left, right)), "same" or "valid"
+        What is cut off around.
     output_padding : int or (h, w)
         Rows and columns more at the end, less than the stride.
+    groups : int
+        Into how many parts the channels are divided.
+
+    Returns
+    -------
+    (N, H, W, K) array
+        The larger maps.
+
+    Examples
+    --------
+    >>> x, weight = np.array([1.0, 2.0]).reshape(1, 1, 2, 1), np.ones((2, 2, 1, 1))
+    >>> fc.functional.conv_transpose2d(x, weight, stride=2)[0, ..., 0]
+    array([[1., 1., 2., 2.],
+           [1., 1., 2., 2.]])
     """
     backend = get_backend()
     x = check.floating(backend, x, "x", "(N, P, Q, C)")

@@ -103,8 +103,36 @@ def conv2d(
     Parameters
     ----------
     x : (N, H, W, C) array
+        Images, float32 or float64.
     weight : (R, S, C // groups, K) array
+        K filters of R rows and S columns, of the type of `x`.
     bias : (K,) array or None
+        Added to each channel of the result.
+    stride : int or (h, w)
+        Pixels from one place of the filters to the next.
+    padding : int, (h, w), ((top, bottom), (left, right)), "same" or "valid"
+        Rows and columns of zeros around; "same" makes ``P = ceil(H / stride)``, "valid" adds none.
+    dilation : int or (h, w)
+        Pixels from one cell of a filter to the next.
+    groups : int
+        Into how many parts the channels are divided, each with filters of its own.
+
+    Returns
+    -------
+    (N, P, Q, K) array
+        ``P = (H + top + bottom - dilation * (R - 1) - 1) // stride + 1``, and Q likewise.
+
+    Examples
+    --------
+    >>> x = np.arange(9.0).reshape(1, 3, 3, 1)
+    >>> edges = np.array([[-1.0, 1.0]]).reshape(1, 2, 1, 1)
+    >>> fc.functional.conv2d(x, edges)[0, ..., 0]
+    array([[1., 1.],
+           [1., 1.],
+           [1., 1.]])
+    >>> weight = np.ones((3, 3, 1, 8))
+    >>> fc.functional.conv2d(x, weight, stride=2, padding="same").shape
+    (1, 2, 2, 8)
     """
     backend = get_backend()
     x = check.floating(backend, x, "x", _NHWC)
@@ -129,7 +157,32 @@ def conv2d_backward_input(
     dilation: PairLike = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv2d` with respect to x: (N, P, Q, K) -> `input_shape`, (N, H, W, C)."""
+    """Gradient of `conv2d` with respect to x: (N, P, Q, K) -> `input_shape`, (N, H, W, C).
+
+    Parameters
+    ----------
+    grad_output : (N, P, Q, K) array
+        Gradient of the convolution's result.
+    weight : (R, S, C // groups, K) array
+        As in `conv2d`.
+    input_shape : (N, H, W, C)
+        Shape of x, which the other arguments do not tell where the stride is above 1.
+    stride, padding, dilation, groups :
+        As `conv2d` was called with.
+
+    Returns
+    -------
+    (N, H, W, C) array
+        Gradient of x.
+
+    Examples
+    --------
+    >>> grad, weight = np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1))
+    >>> fc.functional.conv2d_backward_input(grad, weight, input_shape=(1, 3, 3, 1))[0, ..., 0]
+    array([[1., 2., 1.],
+           [2., 4., 2.],
+           [1., 2., 1.]])
+    """
     backend = get_backend()
     grad_output = check.floating(backend, grad_output, "grad_output", _NPQK)
     weight = check.like(backend, weight, "weight", grad_output, "grad_output", _HWIO)
@@ -152,7 +205,31 @@ def conv2d_backward_weight(
     dilation: PairLike = 1,
     groups: int = 1,
 ) -> Array:
-    """Gradient of `conv2d` with respect to weight: (N, P, Q, K), (N, H, W, C) -> `weight_shape`."""
+    """Gradient of `conv2d` with respect to weight: (N, P, Q, K), (N, H, W, C) -> `weight_shape`.
+
+    Parameters
+    ----------
+    grad_output : (N, P, Q, K) array
+        Gradient of the convolution's result.
+    x : (N, H, W, C) array
+        As in `conv2d`.
+    weight_shape : (R, S, C // groups, K)
+        Shape of the weight.
+    stride, padding, dilation, groups :
+        As `conv2d` was called with.
+
+    Returns
+    -------
+    (R, S, C // groups, K) array
+        Gradient of the weight.
+
+    Examples
+    --------
+    >>> x, grad = np.arange(9.0).reshape(1, 3, 3, 1), np.ones((1, 2, 2, 1))
+    >>> fc.functional.conv2d_backward_weight(grad, x, weight_shape=(2, 2, 1, 1))[..., 0, 0]
+    array([[ 8., 12.],
+           [20., 24.]])
+    """
     backend = get_backend()
     x = check.floating(backend, x, "x", _NHWC)
     grad_output = check.like(backend, grad_output, "grad_output", x, "x", _NPQK)
@@ -173,7 +250,23 @@ def conv2d_backward_weight(
 
 
 def conv2d_backward_bias(grad_output: Array) -> Array:
-    """``grad_bias[k] = sum over n, p, q of grad_output[n, p, q, k]``: (N, P, Q, K) -> (K,)."""
+    """``grad_bias[k] = sum over n, p, q of grad_output[n, p, q, k]``: (N, P, Q, K) -> (K,).
+
+    Parameters
+    ----------
+    grad_output : (N, P, Q, K) array
+        Gradient of the convolution's result.
+
+    Returns
+    -------
+    (K,) array
+        Gradient of the bias.
+
+    Examples
+    --------
+    >>> fc.functional.conv2d_backward_bias(np.ones((2, 3, 3, 4)))
+    array([18., 18., 18., 18.])
+    """
     return sum_rows(grad_output, _NPQK)
 
 

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._html import table
 from fastconv.backends.contract.types import Array
 from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
@@ -86,6 +87,18 @@ class Explanation:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        names = ("layers", "kinds", "fused", "because", "forward", "backward", "bfloat16", "frozen")
+        rows = [
+            (
+                *(", ".join(row.names) or ".", " + ".join(row.kinds), ", ".join(row.operations)),
+                *("\n".join(part) for part in (row.reasons, row.forward, row.backward, row.kept, row.frozen)),
+            )
+            for row in self.rows
+        ]
+        head = f"input {self.input_shape}, backend {self.backend}, precision {self.precision}"
+        return table(names, rows, head=head, left=len(names))
+
 
 def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     """Tell which kernels each layer of a built model gets, and what is fused.
@@ -99,7 +112,16 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
 
     Returns
     -------
-    An object to print; its `rows` hold the same as lists.
+    Explanation
+        An object to print, or to show in a notebook; its `rows` hold the same as lists.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Conv2d(4, 3), fc.nn.ReLU()).build((8, 8, 3))
+    >>> print(fc.explain(model, (2, 8, 8, 3)))
+    input (2, 8, 8, 3), backend numpy, precision default
+    0, 1: Conv2d + ReLU
+        fused:    conv2d + relu, activate_backward_bias + relu
     """
     backend = model.backend
     shape = validate.sizes(input_shape, "input_shape", "a batch of at least one, (N, ...)")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
+from fastconv._html import Printed
 from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError, DTypeError, FastconvError
 from fastconv.nn.model.model import Layer
@@ -24,22 +25,40 @@ Function = Callable[..., tuple[Any, Callable[[Any], Any]]]
 
 
 class CheckError(FastconvError, AssertionError):
-    """A check of `fastconv.testing` failed; the message is its report."""
+    """A check of `fastconv.testing` failed; the message is its report.
+
+    Examples
+    --------
+    >>> def wrong(x):
+    ...     return x**2, lambda grad: grad * x
+    >>> try:
+    ...     fc.testing.gradcheck(wrong, np.array([3.0]))
+    ... except fc.testing.CheckError as error:
+    ...     print(str(error).partition(":")[0])
+    gradcheck FAILED
+    """
 
 
 @dataclass(frozen=True)
 class Element:
     """One directional derivative that was compared.
 
-    Attributes
+    Parameters
     ----------
     variable : str
         "x" or the name of a parameter.
     direction : str
         "random", or the index of a coordinate.
     analytic, numeric : float
+        The derivative by the code, and by differences.
     noise : float
         What rounding of the function's values may have added to `numeric`.
+
+    Examples
+    --------
+    >>> element = fc.testing.gradcheck(fc.nn.Dense(2), np.ones((1, 3))).worst
+    >>> element.variable, element.error < 1e-7
+    ('x', True)
     """
 
     variable: str
@@ -72,20 +91,29 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Printed):
     """What `gradcheck` found.
 
-    Attributes
+    Parameters
     ----------
     ok : bool
+        Whether all gradients are right.
     checked : int
         Directional derivatives that were compared.
     kinks : int
         Those left out because the function is not smooth there.
     worst : Element or None
+        The one that differs most.
     tolerance : float
+        What a relative error may be.
     unchecked : tuple of str
         Variables of which nothing could be compared; there must be none.
+
+    Examples
+    --------
+    >>> report = fc.testing.gradcheck(fc.nn.Dense(2), np.ones((1, 3)))
+    >>> report.ok, report.checked, report.kinks
+    (True, 14, 0)
     """
 
     ok: bool
@@ -128,13 +156,31 @@ def gradcheck(
         input. Parameters and buffers of a layer are as before afterwards, its gradients are not.
     *inputs : float64 arrays
         One for a layer.
+    seed : int
+        Of the random numbers.
     tolerance : float
         Of the relative error.
+    raise_on_failure : bool
+        Whether a failure is an exception.
+
+    Returns
+    -------
+    Report
+        What was compared, and the worst of it.
 
     Raises
     ------
     CheckError
         A gradient is wrong and `raise_on_failure` is set; the message names the worst element.
+
+    Examples
+    --------
+    >>> fc.testing.gradcheck(fc.nn.Conv2d(2, 3), np.random.default_rng(0).standard_normal((1, 5, 5, 1))).ok
+    True
+    >>> def cube(x):
+    ...     return x**3, lambda grad: 3 * x**2 * grad
+    >>> fc.testing.gradcheck(cube, np.array([1.0, 2.0])).checked
+    3
     """
     arrays = [np.array(get_backend().to_numpy(array)) for array in inputs]
     if not arrays or any(array.dtype != np.float64 for array in arrays):

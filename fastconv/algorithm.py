@@ -30,10 +30,20 @@ _override: ContextVar[AlgorithmChoice | None] = ContextVar("fastconv_algorithm",
 def get_algorithm() -> AlgorithmChoice:
     """Return the active one; "shapes" where the active backend has one algorithm for everything.
 
+    Returns
+    -------
+    str
+        "shapes", "tuned", "winograd" or "direct".
+
     Raises
     ------
     ArgumentError
         FASTCONV_ALGORITHM is none of them.
+
+    Examples
+    --------
+    >>> fc.get_algorithm()
+    'shapes'
     """
     if get_backend().algorithms == ("shapes",):
         return "shapes"
@@ -43,12 +53,25 @@ def get_algorithm() -> AlgorithmChoice:
 def set_algorithm(algorithm: AlgorithmChoice) -> None:
     """Make `algorithm` the active one of the process.
 
+    Parameters
+    ----------
+    algorithm : "shapes", "tuned", "winograd" or "direct"
+        What convolutions take on the CPU from now on.
+
     Raises
     ------
     ArgumentError
         `algorithm` is none of "shapes", "tuned", "winograd", "direct".
     UnsupportedError
         The active backend does not have it.
+
+    Examples
+    --------
+    >>> fc.set_algorithm("shapes")
+    >>> fc.set_algorithm("quick")
+    Traceback (most recent call last):
+        ...
+    fastconv.errors.ArgumentError: algorithm: got 'quick'; allowed: shapes, tuned, winograd, direct
     """
     global _default
     _default = _checked(algorithm)
@@ -56,7 +79,19 @@ def set_algorithm(algorithm: AlgorithmChoice) -> None:
 
 @contextmanager
 def algorithm(algorithm: AlgorithmChoice) -> Iterator[None]:
-    """Make `algorithm` the active one within a ``with`` block, for this thread or task; raises as `set_algorithm`."""
+    """Make `algorithm` the active one within a ``with`` block, for this thread or task; raises as `set_algorithm`.
+
+    Parameters
+    ----------
+    algorithm : "shapes", "tuned", "winograd" or "direct"
+        What convolutions take on the CPU within the block.
+
+    Examples
+    --------
+    >>> with fc.algorithm("shapes"):
+    ...     fc.get_algorithm()
+    'shapes'
+    """
     chosen, before = _checked(algorithm), _override.get()
     try:
         _override.set(chosen)

@@ -23,8 +23,8 @@ from fastconv._convolution import (
     conv2d_backward_bias,
     conv2d_backward_input,
     conv2d_backward_weight,
-    sum_rows,
 )
+from fastconv._dense import dense, dense_backward_bias, dense_backward_input, dense_backward_weight
 from fastconv._pooling import (
     avg_pool2d,
     avg_pool2d_backward,
@@ -41,7 +41,6 @@ from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.errors import ArgumentError
 from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.losses import LOSSES
-from fastconv.precision import get_precision
 
 __all__ = [
     "avg_pool2d",
@@ -79,63 +78,6 @@ if TYPE_CHECKING:  # the pointwise functions, which are in a list
 _BATCH = "(N, H, W, C) or (N, C)"
 
 
-def dense(x: Array, weight: Array, bias: Array | None = None) -> Array:
-    """``y[n, k] = bias[k] + sum over c of x[n, c] * weight[c, k]``: (N, C), (C, K), (K,) -> (N, K)."""
-    backend = get_backend()
-    x = check.floating(backend, x, "x", "(N, C)")
-    weight = check.like(backend, weight, "weight", x, "x", "(C, K)")
-    check.not_empty(x.shape, "x")
-    check.not_empty(weight.shape, "weight", but_first=False)
-    check.has_shape(weight, "weight", (x.shape[1], weight.shape[1]), "(C, K) for the C features of x")
-    if bias is not None:
-        bias = check.like(backend, bias, "bias", x, "x", "(K,)")
-        check.has_shape(bias, "bias", weight.shape[1:], "one for each output of weight")
-    prepared = backend.prepare_dense_weight(
-        weight, direction="forward", batch=len(x), precision=get_precision(), workspace=backend.pool
-    )
-    out = backend.empty((x.shape[0], weight.shape[1]), x.dtype)
-    backend.dense(x, prepared, bias, out=out, workspace=backend.pool)
-    return out
-
-
-def dense_backward_input(grad_output: Array, weight: Array) -> Array:
-    """``grad_input[n, c] = sum over k of grad_output[n, k] * weight[c, k]``: (N, K), (C, K) -> (N, C)."""
-    backend = get_backend()
-    grad_output = check.floating(backend, grad_output, "grad_output", "(N, K)")
-    weight = check.like(backend, weight, "weight", grad_output, "grad_output", "(C, K)")
-    check.not_empty(grad_output.shape, "grad_output")
-    check.not_empty(weight.shape, "weight", but_first=False)
-    check.has_shape(weight, "weight", (weight.shape[0], grad_output.shape[1]), "(C, K) for the K of grad_output")
-    prepared = backend.prepare_dense_weight(
-        weight,
-        direction="backward_input",
-        batch=len(grad_output),
-        precision=get_precision(),
-        workspace=backend.pool,
-    )
-    out = backend.empty((grad_output.shape[0], weight.shape[0]), grad_output.dtype)
-    backend.dense_backward_input(grad_output, prepared, out=out, workspace=backend.pool)
-    return out
-
-
-def dense_backward_weight(grad_output: Array, x: Array) -> Array:
-    """``grad_weight[c, k] = sum over n of x[n, c] * grad_output[n, k]``: (N, K), (N, C) -> (C, K)."""
-    backend = get_backend()
-    x = check.floating(backend, x, "x", "(N, C)")
-    grad_output = check.like(backend, grad_output, "grad_output", x, "x", "(N, K)")
-    check.not_empty(x.shape, "x")
-    check.not_empty(grad_output.shape, "grad_output")
-    check.has_shape(grad_output, "grad_output", (x.shape[0], grad_output.shape[1]), "(N, K) for the batch of x")
-    out = backend.empty((x.shape[1], grad_output.shape[1]), x.dtype)
-    backend.dense_backward_weight(grad_output, x, precision=get_precision(), out=out, workspace=backend.pool)
-    return out
-
-
-def dense_backward_bias(grad_output: Array) -> Array:
-    """``grad_bias[k] = sum over n of grad_output[n, k]``: (N, K) -> (K,)."""
-    return sum_rows(grad_output, "(N, K)")
-
-
 def batch_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Array, Array]:
     """Normalise each channel with the statistics of this batch.
 
@@ -143,12 +85,27 @@ def batch_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 
     Parameters
     ----------
-    x : (N, H, W, C) or (N, C) array, at least one element a channel
+    x : (N, H, W, C) or (N, C) array
+        At least one element a channel.
     gamma, beta : (C,) arrays
+        Scale and shift of each channel.
+    eps : float
+        Above 0; keeps the root away from zero.
 
     Returns
     -------
-    y, mean, var : arrays shaped as `x`, (C,) and (C,); `var` is the biased variance, divided by the count
+    y : array
+        Shaped as `x`.
+    mean, var : (C,) arrays
+        Of this batch; `var` is the biased variance, divided by the count.
+
+    Examples
+    --------
+    >>> x = np.array([[1.0, 10.0], [3.0, 30.0]])
+    >>> y, mean, var = fc.functional.batch_norm(x, np.ones(2), np.zeros(2))
+    >>> y.round(3), mean, var
+    (array([[-1., -1.],
+           [ 1.,  1.]]), array([ 2., 20.]), array([  1., 100.]))
     """
     backend = get_backend()
     x = _batch_norm_input(backend, x)
@@ -162,7 +119,36 @@ def batch_norm(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tup
 def batch_norm_backward(
     grad_output: Array, x: Array, gamma: Array, mean: Array, var: Array, *, eps: float = 1e-5
 ) -> tuple[Array, Array, Array]:
-    """Return ``(grad_input, grad_gamma, grad_beta)`` of `batch_norm`; `mean` and `var` are those that it returned."""
+    """Return ``(grad_input, grad_gamma, grad_beta)`` of `batch_norm`; `mean` and `var` are those that it returned.
+
+    Parameters
+    ----------
+    grad_output : array
+        Gradient of y, shaped as `x`.
+    x : (N, H, W, C) or (N, C) array
+        What was normalised.
+    gamma : (C,) array
+        As in `batch_norm`.
+    mean, var : (C,) arrays
+        What `batch_norm` returned.
+    eps : float
+        As in `batch_norm`.
+
+    Returns
+    -------
+    grad_input : array
+        Shaped as `x`.
+    grad_gamma, grad_beta : (C,) arrays
+        Gradients of the parameters.
+
+    Examples
+    --------
+    >>> x, gamma, grad = np.array([[1.0], [2.0], [6.0]]), np.ones(1), np.array([[1.0], [0.0], [0.0]])
+    >>> y, mean, var = fc.functional.batch_norm(x, gamma, np.zeros(1))
+    >>> grad_input, grad_gamma, grad_beta = fc.functional.batch_norm_backward(grad, x, gamma, mean, var)
+    >>> grad_input.round(3).ravel().tolist(), grad_gamma.round(3).tolist(), grad_beta.tolist()
+    ([0.176, -0.22, 0.044], [-0.926], [1.0])
+    """
     backend = get_backend()
     x = _batch_norm_input(backend, x)
     grad_output = check.like(backend, grad_output, "grad_output", x, "x")
@@ -190,7 +176,28 @@ def batch_norm_backward(
 
 
 def batch_norm_inference(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float = 1e-5) -> Array:
-    """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the statistics given; `x` is (N, H, W, C) or (N, C)."""
+    """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the statistics given; `x` is (N, H, W, C) or (N, C).
+
+    Parameters
+    ----------
+    x : (N, H, W, C) or (N, C) array
+        What is normalised.
+    gamma, beta, mean, var : (C,) arrays
+        One of each for each channel.
+    eps : float
+        Above 0.
+
+    Returns
+    -------
+    array
+        Shaped as `x`.
+
+    Examples
+    --------
+    >>> x, one = np.array([[1.0], [3.0]]), np.ones(1)
+    >>> fc.functional.batch_norm_inference(x, one, np.zeros(1), 2 * one, one).round(3).ravel()
+    array([-1.,  1.])
+    """
     backend = get_backend()
     x = check.floating(backend, x, "x", _BATCH)
     check.not_empty(x.shape, "x")
@@ -225,13 +232,24 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     Parameters
     ----------
     logits : (N, K) array
-    labels : (N,) array of integers, each in [0, K)
+        A row of scores for each sample, float32 or float64.
+    labels : (N,) array of integers
+        Each in [0, K).
     label_smoothing : float
         At least 0 and below 1.
 
     Returns
     -------
-    loss, grad_logits : () and (N, K) arrays; the loss of an empty batch is 0
+    loss : () array
+        The mean; 0 of an empty batch.
+    grad_logits : (N, K) array
+        Its gradient.
+
+    Examples
+    --------
+    >>> loss, grad = fc.functional.softmax_cross_entropy(np.zeros((1, 2)), np.array([1]))
+    >>> float(loss.round(4)), grad
+    (0.6931, array([[ 0.5, -0.5]]))
     """
     backend = get_backend()
     logits = check.floating(backend, logits, "logits", "(N, K)")
@@ -257,12 +275,57 @@ def dropout(x: Array, p: float, *, key: RandomKey) -> Array:
 
     The same `key` gives the same mask on every backend: Philox4x32-10 of the element's number. (Srivastava et al.,
     JMLR 2014)
+
+    Parameters
+    ----------
+    x : array
+        Of any shape, float32 or float64.
+    p : float
+        Share of the elements that become zero, at least 0, below 1.
+    key : RandomKey
+        Which random numbers: ``fc.random.next_key()``, or one of your own.
+
+    Returns
+    -------
+    array
+        Shaped as `x`.
+
+    Examples
+    --------
+    >>> with fc.random.stream(seed=0, step=0):
+    ...     key = fc.random.next_key()
+    >>> fc.functional.dropout(np.ones(8), 0.5, key=key)
+    array([0., 2., 2., 2., 2., 0., 2., 0.])
     """
     return _dropout(x, "x", p, key)
 
 
 def dropout_backward(grad_output: Array, p: float, *, key: RandomKey) -> Array:
-    """Gradient of `dropout` with the same `p` and `key`: the same mask and factor."""
+    """Gradient of `dropout` with the same `p` and `key`: the same mask and factor.
+
+    Parameters
+    ----------
+    grad_output : array
+        Gradient of the result.
+    p : float
+        As in `dropout`.
+    key : RandomKey
+        The one that `dropout` was called with.
+
+    Returns
+    -------
+    array
+        Gradient of the input.
+
+    Examples
+    --------
+    >>> with fc.random.stream(seed=0, step=0):
+    ...     key = fc.random.next_key()
+    >>> kept = fc.functional.dropout(np.ones(8), 0.5, key=key) > 0
+    >>> grad = fc.functional.dropout_backward(np.ones(8), 0.5, key=key)
+    >>> bool(((grad == 2) == kept).all())
+    True
+    """
     return _dropout(grad_output, "grad_output", p, key)
 
 

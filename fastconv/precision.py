@@ -31,10 +31,20 @@ _override: ContextVar[Precision | None] = ContextVar("fastconv_precision", defau
 def get_precision() -> Precision:
     """Return the active precision.
 
+    Returns
+    -------
+    str
+        "strict", "default" or "fast".
+
     Raises
     ------
     UnsupportedError
         The active backend does not have it (it was chosen while another backend was active).
+
+    Examples
+    --------
+    >>> fc.get_precision()
+    'default'
     """
     return _supported(_override.get() or _default)
 
@@ -42,12 +52,24 @@ def get_precision() -> Precision:
 def set_precision(precision: Precision) -> None:
     """Make `precision` the active one of the process.
 
+    Parameters
+    ----------
+    precision : "strict", "default" or "fast"
+        How exact convolutions and dense layers are from now on.
+
     Raises
     ------
     ArgumentError
         `precision` is none of "strict", "default", "fast".
     UnsupportedError
         The active backend does not have it.
+
+    Examples
+    --------
+    >>> fc.set_precision("strict")
+    >>> fc.get_precision()
+    'strict'
+    >>> fc.set_precision("default")
     """
     global _default
     _default = _checked(precision)
@@ -55,7 +77,19 @@ def set_precision(precision: Precision) -> None:
 
 @contextmanager
 def precision(precision: Precision) -> Iterator[None]:
-    """Make `precision` the active one within a ``with`` block, for this thread or task; raises as `set_precision`."""
+    """Make `precision` the active one within a ``with`` block, for this thread or task; raises as `set_precision`.
+
+    Parameters
+    ----------
+    precision : "strict", "default" or "fast"
+        How exact convolutions and dense layers are within the block.
+
+    Examples
+    --------
+    >>> with fc.precision("strict"):
+    ...     fc.get_precision()
+    'strict'
+    """
     chosen, before = _checked(precision), _override.get()
     try:
         _override.set(chosen)

@@ -17,6 +17,7 @@ import numpy as np
 
 from fastconv import functional
 from fastconv._gradcheck import CheckError, Element, Report, gradcheck
+from fastconv._html import Printed
 from fastconv._shapes import PaddingLike, PairLike
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.types import Array
@@ -27,17 +28,24 @@ __all__ = ["AdjointReport", "CheckError", "Comparison", "Element", "Report", "ad
 
 
 @dataclass(frozen=True)
-class AdjointReport:
+class AdjointReport(Printed):
     """What `adjoint_check` found: three numbers that are equal in exact arithmetic.
 
-    Attributes
+    Parameters
     ----------
     ok : bool
+        Whether they are equal, as far as rounding allows.
     forward, backward_input, backward_weight : float
         ``<op(x, w), g>``, ``<x, backward_input(g, w)>``, ``<w, backward_weight(g, x)>``.
     error : float
         Largest difference, relative to ``|y| * |g|``.
     tolerance : float
+        What `error` may be.
+
+    Examples
+    --------
+    >>> fc.testing.adjoint_check((1, 5, 5, 2), (3, 3, 2, 4), exact=True)
+    AdjointReport(ok=True, forward=66.0, backward_input=66.0, backward_weight=66.0, error=0.0, tolerance=0.0)
     """
 
     ok: bool
@@ -76,16 +84,37 @@ def adjoint_check(
 
     Parameters
     ----------
-    x_shape, weight_shape : (N, H, W, C) and (R, S, C // groups, K), or (N, C) and (C, K) for dense
+    x_shape : (N, H, W, C), or (N, C) for dense
+        Of the input.
+    weight_shape : (R, S, C // groups, K), or (C, K) for dense
+        Of the weight.
+    stride, padding, dilation, groups :
+        As of `fastconv.functional.conv2d`.
+    dtype : dtype
+        float32 or float64.
     exact : bool
         Use small integers and strict precision, and ask for equality: no sum is rounded.
     tolerance : float or None
         1e-5 for float32 and 1e-13 for float64 if None.
+    seed : int
+        Of the random arrays.
+    raise_on_failure : bool
+        Whether a failure is an exception.
+
+    Returns
+    -------
+    AdjointReport
+        The three numbers.
 
     Raises
     ------
     CheckError
         They differ and `raise_on_failure` is set.
+
+    Examples
+    --------
+    >>> fc.testing.adjoint_check((1, 5, 5, 2), (3, 3, 2, 4), stride=2, padding=1, exact=True).error
+    0.0
     """
     generator, kind, backend = np.random.default_rng(seed), np.dtype(dtype), get_backend()
 
@@ -130,16 +159,24 @@ def _inner(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Printed):
     """What `compare` found.
 
-    Attributes
+    Parameters
     ----------
     ok : bool
+        Whether all errors are within the tolerance.
     errors : tuple of float
         One for each result: the largest difference relative to the largest element; infinite where shape, kind or the
         places of what is not finite differ.
     tolerance : float
+        What each may be.
+
+    Examples
+    --------
+    >>> x = np.ones((1, 4, 4, 2))
+    >>> fc.testing.compare("max_pool2d", x, 2).errors
+    (0.0, 0.0)
     """
 
     ok: bool
@@ -171,11 +208,24 @@ def compare(
         The active one if None.
     tolerance : float or None
         1e-4 for float32, 1e-12 for float64 if None.
+    raise_on_failure : bool
+        Whether a failure is an exception.
+
+    Returns
+    -------
+    Comparison
+        The errors.
 
     Raises
     ------
     CheckError
         They differ and `raise_on_failure` is set.
+
+    Examples
+    --------
+    >>> x, weight = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 4))
+    >>> fc.testing.compare("conv2d", x, weight, padding=1).ok
+    True
     """
     if operation not in functional.__all__:
         raise ArgumentError(f"operation: got {operation!r}; allowed: {', '.join(functional.__all__)}")

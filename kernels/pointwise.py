@@ -43,6 +43,8 @@ class Pointwise:
         At most two.
     needs : "x" or "y"
         What the gradient is computed from.
+    shown : tuple of float
+        y at `SHOWN_AT`, to four digits, with the defaults of its parameters: for documents, where tests compute it.
     """
 
     name: str
@@ -53,12 +55,15 @@ class Pointwise:
     source: str = ""
     parameters: tuple[Scalar, ...] = ()
     needs: Literal["x", "y"] = "x"
+    shown: tuple[float, ...] = ()
 
     def __call__(self, *values: float) -> Activation:
         """Return the function with these values for its first parameters and the defaults for the others."""
         rest = (parameter.default for parameter in self.parameters[len(values) :])
         return Activation(self.name, tuple(map(float, (*values, *rest))))
 
+
+SHOWN_AT = (-1.0, 0.0, 2.0)
 
 _FUNCTIONS = (
     Pointwise(
@@ -68,6 +73,7 @@ _FUNCTIONS = (
         "grad_output where y > 0, else 0",
         note="NaN stays NaN, and passes grad_output",
         needs="y",
+        shown=(0.0, 0.0, 2.0),
     ),
     Pointwise(
         "leaky_relu",
@@ -75,6 +81,7 @@ _FUNCTIONS = (
         "x where x > 0, else slope * x",
         "grad_output where x > 0, else slope * grad_output",
         parameters=(Scalar("slope", 0.01),),
+        shown=(-0.01, 0.0, 2.0),
     ),
     Pointwise(
         "elu",
@@ -83,6 +90,7 @@ _FUNCTIONS = (
         "grad_output * (1 where x > 0, else alpha * exp(x))",
         source="Clevert et al. 2015, https://arxiv.org/abs/1511.07289",
         parameters=(Scalar("alpha", 1.0),),
+        shown=(-0.6321, 0.0, 2.0),
     ),
     Pointwise(
         "gelu",
@@ -91,6 +99,7 @@ _FUNCTIONS = (
         "grad_output * (Phi(x) + x * exp(-x**2 / 2) / sqrt(2 * pi))",
         note="the exact form, with Phi(x) = (1 + erf(x / sqrt(2))) / 2",
         source="Hendrycks and Gimpel 2016, https://arxiv.org/abs/1606.08415",
+        shown=(-0.1587, 0.0, 1.9545),
     ),
     Pointwise(
         "silu",
@@ -99,6 +108,7 @@ _FUNCTIONS = (
         "grad_output * s * (1 + x * (1 - s)), s = sigmoid(x)",
         note="also called swish",
         source="Elfwing et al. 2017, https://arxiv.org/abs/1702.03118",
+        shown=(-0.2689, 0.0, 1.7616),
     ),
     Pointwise(
         "sigmoid",
@@ -107,6 +117,7 @@ _FUNCTIONS = (
         "grad_output * y * (1 - y)",
         note="without overflow",
         needs="y",
+        shown=(0.2689, 0.5, 0.8808),
     ),
     Pointwise(
         "tanh",
@@ -115,6 +126,7 @@ _FUNCTIONS = (
         "grad_output * (1 - y**2)",
         note="the hyperbolic tangent",
         needs="y",
+        shown=(-0.7616, 0.0, 0.964),
     ),
     Pointwise(
         "mish",
@@ -122,6 +134,7 @@ _FUNCTIONS = (
         "x * tanh(log(1 + exp(x)))",
         "grad_output * (w + x * (1 - w**2) * sigmoid(x)), w = tanh(log(1 + exp(x)))",
         source="Misra 2019, https://arxiv.org/abs/1908.08681",
+        shown=(-0.3034, 0.0, 1.944),
     ),
     Pointwise(
         "softplus",
@@ -130,6 +143,7 @@ _FUNCTIONS = (
         "grad_output * (1 where beta * x > threshold, else sigmoid(beta * x))",
         note="a smooth max(x, 0), as in PyTorch",
         parameters=(Scalar("beta", 1.0, 0, open_low=True), Scalar("threshold", 20.0)),
+        shown=(0.3133, 0.6931, 2.1269),
     ),
     Pointwise(
         "hardswish",
@@ -137,6 +151,7 @@ _FUNCTIONS = (
         "0 where x <= -3, x where x >= 3, else x * (x + 3) / 6",
         "0 where x <= -3, grad_output where x >= 3, else grad_output * (x / 3 + 1 / 2)",
         source="Howard et al. 2019, https://arxiv.org/abs/1905.02244",
+        shown=(-0.3333, 0.0, 1.6667),
     ),
 )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 
-from fastconv import nn
+from fastconv import losses, nn, optim
 from fastconv._attributes import computes_as, settings_of
+from fastconv.errors import ArgumentError
 
 
 class Named(nn.Dropout):
@@ -102,3 +105,40 @@ def test_what_is_defined_anew_decides(layer, kind, settings):
 def test_a_function_has_no_settings():
     assert settings_of(len) is None
     assert settings_of(lambda predictions, targets: None) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.Adam([], betas=(0.9, 0.999)), "betas: got it for Adam.*nearest: 'beta1', 'beta2'"),
+        (lambda: optim.AdamW([], betas=(0.9, 0.999)), "betas: got it for AdamW.*nearest: 'beta1', 'beta2'"),
+        (lambda: optim.NAdam([], betas=(0.9, 0.999)), "betas: got it for NAdam.*nearest: 'beta1', 'beta2'"),
+        (lambda: optim.SGD([], betas=1), r"betas: got it for SGD.*allowed: parameters, lr, .*l1$"),
+        (lambda: nn.Conv2d(filters=16, kernel_size=3), "filters: got it for Conv2d.*nearest: 'out_channels'"),
+        (lambda: nn.Dense(units=3), "units: got it for Dense.*nearest: 'out_features'"),
+        (lambda: losses.Huber(detla=2.0), "detla: got it for Huber.*nearest: 'delta'"),
+        (lambda: nn.Identity(size=3), "size: got it for Identity.*allowed: none$"),
+    ],
+)
+def test_an_argument_of_elsewhere_is_told_its_name_here(make, message):
+    with pytest.raises(ArgumentError, match=message):
+        make()
+
+
+def test_what_else_is_wrong_with_arguments_is_told_by_python():
+    with pytest.raises(TypeError, match="missing 2 required positional arguments"):
+        nn.Conv2d()
+
+
+@pytest.mark.parametrize(
+    ("cls", "names"),
+    [
+        (nn.Dense, ["out_features", "bias", "in_features", "init"]),
+        (nn.ELU, ["alpha"]),
+        (nn.Identity, []),
+        (Named, ["percent"]),
+        (losses.Huber, ["delta", "reduction"]),
+    ],
+)
+def test_help_shows_what_a_class_takes(cls, names):
+    assert list(inspect.signature(cls).parameters) == names

@@ -111,6 +111,7 @@ NAMES = {
         *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "sparsity"),
         *("sparsity_accuracy", "surface", "volumes"),
     ],
+    "random": ["get_seed", "next_key", "seed", "stream"],
     "report": ["Report", "follow", "make_report"],
     "training": [
         *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),

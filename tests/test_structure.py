@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     ("kernels",),
     ("errors",),
-    ("_shapes", "_attributes", "_files", "_console"),
+    ("_shapes", "_attributes", "_files", "_html", "_console"),
     ("backends",),
     ("_validate", "algorithm", "precision", "random"),
-    ("functional", "_activations", "_conv_transpose", "_convolution", "_pooling"),
+    ("functional", "_activations", "_conv_transpose", "_convolution", "_dense", "_pooling"),
     ("nn",),
     ("losses", "metrics", "optim", "data", "models"),
     ("parallel",),
@@ -33,7 +33,10 @@ FLOORS = (
     ("__main__",),
 )
 # Files that are one room in several parts.
-_TOGETHER = ({"functional", "_activations", "_conv_transpose", "_convolution", "_pooling"}, {"testing", "_gradcheck"})
+_TOGETHER = (
+    {"functional", "_activations", "_conv_transpose", "_convolution", "_dense", "_pooling"},
+    {"testing", "_gradcheck"},
+)
 
 # What reaches kernels without a backend between. What no longer does must go from here.
 REACHES_OVER_THE_CONTRACT = {"fastconv.cli.warmup"}

@@ -30,7 +30,18 @@ _override: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 
 
 def available_backends() -> tuple[str, ...]:
-    """Return the names of the backends that can be used on this machine, the default one first."""
+    """Return the names of the backends that can be used on this machine, the default one first.
+
+    Returns
+    -------
+    tuple of str
+        Some of "numba", "numpy", "cupy" and "cuda-emulator".
+
+    Examples
+    --------
+    >>> "numpy" in fc.available_backends()
+    True
+    """
     return tuple(name for name in _CLASSES if why_unavailable(name) is None)
 
 
@@ -46,12 +57,27 @@ def why_unavailable(name: str) -> str | None:
 def get_backend(name: str | None = None) -> Backend:
     """Return the backend `name`, or the active one.
 
+    Parameters
+    ----------
+    name : str or None
+        None stands for the active one.
+
+    Returns
+    -------
+    Backend
+        It has a `name`, and the operations of `fastconv.functional` without their checks.
+
     Raises
     ------
     ArgumentError
         No backend has that name.
     BackendUnavailableError
         It cannot be used on this machine; the message says why and what to install.
+
+    Examples
+    --------
+    >>> fc.get_backend("numpy").name
+    'numpy'
     """
     name = _canonical(name if name is not None else _active_name())
     backend = _instances.get(name)
@@ -65,14 +91,45 @@ Backend._by_name = staticmethod(get_backend)
 
 
 def set_backend(name: str) -> None:
-    """Make `name` the active backend of the process."""
+    """Make `name` the active backend of the process.
+
+    Parameters
+    ----------
+    name : str
+        "numba", "numpy", "cupy", "cuda-emulator", or "auto": cupy where there is a GPU that can be used, else numba.
+
+    Examples
+    --------
+    >>> before = fc.get_backend().name
+    >>> fc.set_backend("numpy")
+    >>> fc.get_backend().name
+    'numpy'
+    >>> fc.set_backend(before)
+    >>> fc.set_backend("pytorch")
+    Traceback (most recent call last):
+        ...
+    fastconv.errors.ArgumentError: backend: got 'pytorch'; allowed: numba, numpy, cupy, cuda-emulator, auto
+    """
     global _default
     _default = get_backend(name).name
 
 
 @contextmanager
 def use_backend(name: str) -> Iterator[Backend]:
-    """Make `name` the active backend within a ``with`` block, for this thread or task only."""
+    """Make `name` the active backend within a ``with`` block, for this thread or task only.
+
+    Parameters
+    ----------
+    name : str
+        As of `set_backend`.
+
+    Examples
+    --------
+    >>> with fc.use_backend("numpy") as backend:
+    ...     y = fc.functional.relu(fc.asarray([-1.0, 2.0]))
+    >>> backend.name, y.tolist()
+    ('numpy', [0.0, 2.0])
+    """
     backend = get_backend(name)
     before = _override.get()
     try:

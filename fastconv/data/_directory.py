@@ -16,6 +16,18 @@ def default_directory() -> Path:
     """Return where data sets are looked for.
 
     FASTCONV_DATA_DIR, else ``$XDG_CACHE_HOME/fastconv/datasets``, else ``~/.cache/fastconv/datasets``.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+
+    Examples
+    --------
+    >>> import os
+    >>> os.environ["FASTCONV_DATA_DIR"] = "/data"
+    >>> str(fc.data.default_directory())
+    '/data'
     """
     chosen = os.environ.get("FASTCONV_DATA_DIR")
     if chosen:

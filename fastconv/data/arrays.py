@@ -38,15 +38,29 @@ def arrays(
         A path names a .npy file, which is mapped into memory and read where a batch needs it.
     labels : integers or strings (M,) or (M, 1), or path of a .npy file
         Integers are positions in `class_names`; strings are names of classes.
+    name : str
+        Of the data set.
     class_names : sequence of str or None
         By default the numbers from 0 to the largest label, or the strings in order.
     mean, std : sequence of C floats or None
         By default those of `images`, which are read once for them.
 
+    Returns
+    -------
+    Dataset
+        Of these images; a file stays mapped.
+
     Raises
     ------
     DataError
         The arrays are not of this form or do not fit together, or a file is no whole .npy file.
+
+    Examples
+    --------
+    >>> images, labels = np.zeros((3, 8, 8, 3), np.uint8), ["cat", "dog", "cat"]
+    >>> data = fc.data.arrays(images, labels)
+    >>> data.class_names, data.labels
+    (('cat', 'dog'), array([0, 1, 0], dtype=int32))
     """
     images = _array(images, "images")
     labels = _array(labels, "labels")
@@ -69,6 +83,7 @@ def npz(
     Parameters
     ----------
     path : path
+        Of the archive.
     split : str
         Which arrays are looked for: ``x_train`` and ``y_train`` or ``train_images`` and ``train_labels`` for "train",
         else ``images`` and ``labels``, or ``x`` and ``y``.
@@ -77,10 +92,21 @@ def npz(
     **settings
         `class_names`, `mean` and `std`, as for `arrays`.
 
+    Returns
+    -------
+    Dataset
+        Of these arrays.
+
     Raises
     ------
     DataError
         The file is no whole archive, has no such arrays, or they are not what `arrays` takes.
+
+    Examples
+    --------
+    >>> np.savez("small.npz", x_train=np.zeros((3, 4, 4, 1), np.uint8), y_train=[0, 1, 0])
+    >>> fc.data.npz("small.npz").labels
+    array([0, 1, 0], dtype=int32)
     """
     if (images is None) != (labels is None):
         raise ArgumentError(f"images, labels: got {images!r} and {labels!r}; allowed: the names of both, or neither")
@@ -110,16 +136,30 @@ def generated(
     ----------
     samples : iterable of pairs (image, label)
         It is run to its end, once. An image is uint8 (H, W, C) or (H, W), all of one shape; labels are as for `arrays`.
+    name : str
+        Of the data set.
     file : path or None
         Where the images go as they come, a .npy file that is mapped into memory then: for more of them than fit into
         it. It appears when it is whole; what had its name before stays until then. By default they stay in memory.
     **settings
         `class_names`, `mean` and `std`, as for `arrays`.
 
+    Returns
+    -------
+    Dataset
+        What was generated, in its order.
+
     Raises
     ------
     DataError
         A sample, which the message counts from 0, is no such pair, or there is none.
+
+    Examples
+    --------
+    >>> samples = ((np.full((4, 4), 10 * i, np.uint8), i % 2) for i in range(6))
+    >>> data = fc.data.generated(samples)
+    >>> data.images.shape, data.labels
+    ((6, 4, 4, 1), array([0, 1, 0, 1, 0, 1], dtype=int32))
     """
     labels: list[Any] = []
     with ExitStack() as stack:

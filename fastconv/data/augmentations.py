@@ -31,12 +31,18 @@ class FlipCrop:
     The usual augmentation for CIFAR-10 (He et al. 2016, section 4.2, https://arxiv.org/abs/1512.03385). The operation
     `Backend.augment` does it, together with the normalisation. Together with others it is ``Flip(), Crop(pad)``.
 
-    Attributes
+    Parameters
     ----------
     flip : bool
         Mirror left and right with probability 1/2.
     pad : int
         Largest shift, in pixels.
+
+    Examples
+    --------
+    >>> loader = fc.data.DataLoader(fc.data.shapes10("train", size=4), 4, augmentation=fc.data.FlipCrop(pad=2))
+    >>> next(iter(loader))[0].shape
+    (4, 32, 32, 3)
     """
 
     flip: bool = True
@@ -49,10 +55,22 @@ class FlipCrop:
 class Augmentation(abc.ABC):
     """A change of images with numbers drawn for each of them; a value that does not change.
 
+    Parameters
+    ----------
+    **settings
+        What the class takes.
+
     Attributes
     ----------
     stage : int
         When it happens: the lower before the higher.
+
+    Examples
+    --------
+    >>> fc.data.Flip(p=0.25)
+    Flip(mode='random', p=0.25)
+    >>> isinstance(fc.data.Flip(), fc.data.Augmentation)
+    True
     """
 
     stage: ClassVar[int]
@@ -94,6 +112,13 @@ class Flip(Augmentation):
         https://arxiv.org/abs/2404.00498).
     p : float
         Probability, 1/2 by default; that of epoch 0 where it alternates.
+
+    Examples
+    --------
+    >>> images, labels = np.array([[0, 255]], np.uint8).reshape(1, 1, 2, 1), np.zeros(1, np.int32)
+    >>> loader = fc.data.DataLoader((images, labels), 1, augmentation=fc.data.Flip(p=0.999))
+    >>> next(iter(loader))[0].ravel()
+    array([1., 0.], dtype=float32)
     """
 
     mode: str
@@ -123,6 +148,16 @@ class Crop(Augmentation):
         At least 0; below the height and the width where it is reflected.
     mode : "zero" or "reflect"
         What comes in: black, or the image reflected at its border, which is not repeated.
+
+    Examples
+    --------
+    >>> images, labels = np.full((1, 4, 4, 1), 255, np.uint8), np.zeros(1, np.int32)
+    >>> loader = fc.data.DataLoader((images, labels), 1, augmentation=fc.data.Crop(pad=2), seed=1)
+    >>> next(iter(loader))[0][0, ..., 0]
+    array([[0., 0., 0., 0.],
+           [0., 0., 0., 0.],
+           [1., 1., 0., 0.],
+           [1., 1., 0., 0.]], dtype=float32)
     """
 
     pad: int
@@ -154,6 +189,16 @@ class Translate(Augmentation):
         Largest shifts down or up and to the sides, as shares of the size, at least 0 and below 1; rounded to pixels.
     mode : "zero" or "reflect"
         What comes in, as in `Crop`.
+
+    Examples
+    --------
+    >>> images, labels = np.full((1, 4, 4, 1), 255, np.uint8), np.zeros(1, np.int32)
+    >>> loader = fc.data.DataLoader((images, labels), 1, augmentation=fc.data.Translate(0.5, 0.5), seed=2)
+    >>> next(iter(loader))[0][0, ..., 0]
+    array([[1., 1., 1., 0.],
+           [1., 1., 1., 0.],
+           [0., 0., 0., 0.],
+           [0., 0., 0., 0.]], dtype=float32)
     """
 
     height: float
@@ -200,6 +245,13 @@ class Affine(Augmentation):
         Range of the scale, above 0.
     shear : float, pair or four floats
         Range of the angles by which the axis x is sheared, s standing for (-s, s), and that of y behind it.
+
+    Examples
+    --------
+    >>> data = fc.data.shapes10("train", size=4)
+    >>> x, y = next(iter(fc.data.DataLoader(data, 4, augmentation=fc.data.Affine(degrees=15, scale=(0.8, 1.2)))))
+    >>> x.shape
+    (4, 32, 32, 3)
     """
 
     degrees: Range
@@ -262,6 +314,13 @@ class ColorJitter(Augmentation):
         Range of the factor; v stands for ``(max(0, 1 - v), 1 + v)``, and 0 for no change.
     hue : float, or pair
         Range of the turn, as a share of a full one, from -1/2 to 1/2; h stands for (-h, h).
+
+    Examples
+    --------
+    >>> data = fc.data.shapes10("train", size=4)
+    >>> x, y = next(iter(fc.data.DataLoader(data, 4, augmentation=fc.data.ColorJitter(brightness=0.4, hue=0.1))))
+    >>> x.shape
+    (4, 32, 32, 3)
     """
 
     brightness: Range

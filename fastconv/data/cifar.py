@@ -105,6 +105,7 @@ def cifar10(directory: PathLike | None = None, split: Split = "train") -> Datase
         folder that holds it; `default_directory` by default. Pickled files are read without running anything in them;
         one of the size of the published file must have its MD5 too.
     split : "train" or "test"
+        Which images.
 
     Returns
     -------
@@ -121,6 +122,11 @@ def cifar10(directory: PathLike | None = None, split: Split = "train") -> Datase
     References
     ----------
     https://www.cs.toronto.edu/~kriz/cifar.html
+
+    Examples
+    --------
+    >>> fc.data.cifar10(split="test").images.shape  # doctest: +SKIP
+    (10000, 32, 32, 3)
     """
     return _read(_CIFAR10, directory, split)
 
@@ -131,6 +137,25 @@ def cifar100(
     """Read CIFAR-100: 50,000 training or 10,000 test images of 32x32 pixels in 100 classes, or in 20 coarse ones.
 
     All is as in `cifar10`; the folders are `cifar-100-binary` and `cifar-100-python`.
+
+    Parameters
+    ----------
+    directory : path or None
+        As of `cifar10`; the folders are `cifar-100-binary` and `cifar-100-python`.
+    split : "train" or "test"
+        Which images.
+    labels : "fine" or "coarse"
+        One of 100 classes, or of 20.
+
+    Returns
+    -------
+    Dataset
+        Images (M, 32, 32, 3) as RGB, in the order of the files.
+
+    Examples
+    --------
+    >>> len(fc.data.cifar100(split="test", labels="coarse").class_names)  # doctest: +SKIP
+    20
     """
     if labels not in _CIFAR100:
         raise ArgumentError(f"labels: got {labels!r}; allowed: fine, coarse")

@@ -15,14 +15,16 @@ from fastconv.errors import DataError
 class Dataset:
     """Labelled images, and what normalises them.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Name of the data set and its part, such as ``"cifar10/train"``.
     images : (M, H, W, C) uint8 array
+        Channels are the last axis.
     labels : (M,) int32 array
         Positions in `class_names`.
     class_names : tuple of str
+        A name for each class.
     mean, std : tuple of C floats
         Of the training images, per channel, in units of the full range 1.0.
 
@@ -30,6 +32,15 @@ class Dataset:
     ------
     DataError
         The arrays do not fit together.
+
+    Examples
+    --------
+    >>> data = fc.data.shapes10("train", size=20)
+    >>> data.name, data.images.shape, data.labels[:4], data.class_names[:3]
+    ('shapes10/train', (20, 32, 32, 3), array([0, 1, 2, 3], dtype=int32), ('circle', 'ring', 'square'))
+    >>> rest, held_out = data.split(5)
+    >>> len(rest.labels), len(held_out.labels)
+    (15, 5)
     """
 
     name: str
@@ -61,7 +72,18 @@ class Dataset:
         return len(self.images)
 
     def take(self, indices: slice | np.ndarray) -> Dataset:
-        """Return the images at `indices`; a slice copies nothing."""
+        """Return the images at `indices`; a slice copies nothing.
+
+        Parameters
+        ----------
+        indices : slice or (M,) array of integers
+            Which images, in which order.
+
+        Returns
+        -------
+        Dataset
+            With the same classes and normalisation.
+        """
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def split(self, count: int, *, seed: int = 0, stratified: bool = False) -> tuple[Dataset, Dataset]:
@@ -69,6 +91,20 @@ class Dataset:
 
         With `stratified` each class has its share of those held out, rounded so that they are `count` in all. Of images
         that are mapped from a file both parts are read into memory.
+
+        Parameters
+        ----------
+        count : int
+            How many are held out.
+        seed : int
+            Of the draw.
+        stratified : bool
+            Whether each class has its share of them.
+
+        Returns
+        -------
+        rest, held_out : Dataset
+            Each image is in one of them.
 
         Raises
         ------

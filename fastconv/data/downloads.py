@@ -47,6 +47,14 @@ def download(name: str, directory: PathLike | None = None, progress: Progress | 
         There is no such data set, or it has no files.
     DataError
         The net, the server or the disk refuses, what came is not what is declared, or what is there is not.
+
+    Examples
+    --------
+    >>> fc.data.download("cifar10")  # doctest: +SKIP
+    >>> fc.data.download("imagenet")
+    Traceback (most recent call last):
+        ...
+    fastconv.errors.ArgumentError: name: got 'imagenet'; allowed: shapes10, cifar10, cifar100, mnist, fashion-mnist
     """
     if name not in SOURCES:
         import difflib

@@ -27,10 +27,27 @@ _PIECE = 2**24  # memory is asked for as data comes, not as a header promises it
 def read_idx(path: PathLike) -> np.ndarray:
     """Return the array in an IDX file, compressed or not, in the machine's byte order.
 
+    Parameters
+    ----------
+    path : path
+        Of the file, ``.gz`` or not.
+
+    Returns
+    -------
+    numpy.ndarray
+        In the shape that the file says.
+
     Raises
     ------
     DataError
         The file cannot be read, is no IDX file, or is longer or shorter than its header says.
+
+    Examples
+    --------
+    >>> with open("three.idx", "wb") as file:
+    ...     _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 8, 9]))
+    >>> fc.data.read_idx("three.idx")
+    array([7, 8, 9], dtype=uint8)
     """
     import gzip
 

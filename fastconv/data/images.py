@@ -34,6 +34,7 @@ def read_image(
     Parameters
     ----------
     path : path
+        Of a PNG or JPEG file.
     size : (height, width) or None
         Of the result; by default the file's own.
     fit : "crop" or "resize"
@@ -52,6 +53,14 @@ def read_image(
         The file cannot be read, is broken, or has more than 8 bits a channel; or Pillow is not installed.
     ArgumentError
         An argument is none of these.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> Image.new("RGB", (40, 30), (255, 0, 0)).save("red.png")
+    >>> image = fc.data.read_image("red.png", (8, 8))
+    >>> image.shape, image[0, 0]
+    ((8, 8, 3), array([255,   0,   0], dtype=uint8))
     """
     _check(size, fit, channels)
     return _read(_pillow(), Path(path), size, fit, channels)
@@ -80,7 +89,7 @@ def image_folder(
         passed over. Images come in the order of their paths.
     split : str or None
         The folder in `directory` that holds the classes, such as "train"; by default it is `directory` itself.
-    size, fit, channels
+    size, fit, channels :
         As for `read_image`. Without a size all images must have one.
     broken : "raise" or "skip"
         What happens at a file that is no whole image; what is skipped is named in one warning.
@@ -90,6 +99,11 @@ def image_folder(
         Where the images go as they are read, a .npy file that is mapped into memory then, as `generated` has it: for
         folders that do not fit into memory. By default they stay there.
 
+    Returns
+    -------
+    Dataset
+        Images (M, H, W, channels), with the folders' names as classes.
+
     Raises
     ------
     DataError
@@ -97,6 +111,17 @@ def image_folder(
         first; or `file` cannot be written.
     ArgumentError
         An argument is none of these.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> from PIL import Image
+    >>> for name in ("cat", "dog"):
+    ...     pathlib.Path("photos", name).mkdir(parents=True)
+    ...     Image.new("RGB", (40, 30)).save(f"photos/{name}/1.png")
+    >>> data = fc.data.image_folder("photos", size=(32, 32))
+    >>> data.images.shape, data.class_names
+    ((2, 32, 32, 3), ('cat', 'dog'))
     """
     _check(size, fit, channels)
     if broken not in ("raise", "skip"):

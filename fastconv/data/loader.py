@@ -42,6 +42,7 @@ class DataLoader(Declared):
         x is uint8 (M, H, W, C), or float32 or float64 (M, ...); y is as the loss takes it, class numbers (M,) for
         instance; weight, (M,), is what each sample counts in training.
     batch_size : int
+        How many samples, at least 1; the last batch of an epoch may have fewer.
     shuffle : bool
         A new random order in each epoch.
     sampling : "balanced", sequence of M floats, or None
@@ -50,13 +51,14 @@ class DataLoader(Declared):
     augmentation : FlipCrop, Augmentation, sequence of them, or None
         Of uint8 images: one or several in the order in which they happen, which is Flip, Crop or Translate, Affine,
         ColorJitter, normalisation, Cutout or RandomErasing, then Mixup and CutMix, of which each batch draws one where
-        both are given. It is one operation a batch. What is evaluated gets none.
+        both are given. It is one operation a batch. `Trainer.fit` refuses it in what it validates with.
     mean, std : sequence of float or None
         Per channel, in units of the full range 1.0 of uint8 images; the data set's own by default, for a pair 0 and 1.
         For floating x they are in its own units.
     drop_last : bool
         Leave out a last batch that is not full.
     seed : int
+        Of the order and of the augmentation.
     dtype : dtype or None
         float32 or float64. By default float32 for images, for floating x its own.
 
@@ -72,6 +74,12 @@ class DataLoader(Declared):
     ------
     ArgumentError, DTypeError, ShapeError
         An argument is outside of what is stated here.
+
+    Examples
+    --------
+    >>> loader = fc.data.DataLoader(fc.data.shapes10("train", size=10), batch_size=4)
+    >>> [(x.shape, y.shape) for x, y in loader]
+    [((4, 32, 32, 3), (4,)), ((4, 32, 32, 3), (4,)), ((2, 32, 32, 3), (2,))]
     """
 
     def __init__(
@@ -145,7 +153,13 @@ class DataLoader(Declared):
         return f"DataLoader({name}, batch_size={self.batch_size}, shuffle={self.shuffle}{dropped})"
 
     def set_epoch(self, epoch: int) -> None:
-        """Make `epoch` the number of the epoch that the next ``iter()`` begins; each epoch begun counts it up."""
+        """Make `epoch` the number of the epoch that the next ``iter()`` begins; each epoch begun counts it up.
+
+        Parameters
+        ----------
+        epoch : int
+            At least 0.
+        """
         self.epoch = validate.at_least(epoch, 0, "epoch")
 
     def part(self, first: int, last: int, count: int) -> DataLoader:

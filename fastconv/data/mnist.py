@@ -59,6 +59,7 @@ def mnist(directory: PathLike | None = None, split: Split = "train") -> Dataset:
         The folder with the files ``train-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte`` and so on, ``.gz`` behind
         them or not, or the folder that holds it as ``mnist`` or ``MNIST/raw``; `default_directory` by default.
     split : "train" or "test"
+        Which images.
 
     Returns
     -------
@@ -71,6 +72,11 @@ def mnist(directory: PathLike | None = None, split: Split = "train") -> Dataset:
         The data is not there (the message says how to get it), incomplete, or damaged.
     ArgumentError
         There is no such split.
+
+    Examples
+    --------
+    >>> fc.data.mnist(split="test").images.shape  # doctest: +SKIP
+    (10000, 28, 28, 1)
     """
     return _read(_MNIST, directory, split)
 
@@ -79,6 +85,23 @@ def fashion_mnist(directory: PathLike | None = None, split: Split = "train") -> 
     """Read Fashion-MNIST: 60,000 training or 10,000 test images of clothes, 28x28 pixels, in 10 classes.
 
     All is as in `mnist`; the folders are ``fashion-mnist`` and ``FashionMNIST/raw``.
+
+    Parameters
+    ----------
+    directory : path or None
+        As of `mnist`; the folders are ``fashion-mnist`` and ``FashionMNIST/raw``.
+    split : "train" or "test"
+        Which images.
+
+    Returns
+    -------
+    Dataset
+        Images (M, 28, 28, 1), in the order of the file.
+
+    Examples
+    --------
+    >>> fc.data.fashion_mnist(split="test").class_names[:3]  # doctest: +SKIP
+    ('T-shirt/top', 'Trouser', 'Pullover')
     """
     return _read(_FASHION, directory, split)
 

@@ -16,17 +16,27 @@ class Whitening:
 
     With D = kernel_h * kernel_w * C values in a patch, in the order of (kernel_h, kernel_w, C):
 
-    Attributes
+    Parameters
     ----------
     kernel_size : pair of int
+        Height and width of a patch, in pixels.
     channels : int
+        Of the images, C.
     eps : float
         Added to eigenvalues before the root is drawn.
     covariance : (D, D) array
         ``mean over patches of p p^T``, of patches as they are: images that are normalised have a mean near 0.
-    eigenvalues : (D,) array, the largest first
+    eigenvalues : (D,) array
+        The largest first.
     eigenvectors : (D, D) array
         A row for each, of length 1; the value that is the largest in size is positive.
+
+    Examples
+    --------
+    >>> images = np.random.default_rng(0).standard_normal((20, 8, 8, 3))
+    >>> found = fc.data.whitening(images, 2)
+    >>> found.matrix.shape, found.weight.shape
+    ((12, 12), (2, 2, 3, 24))
     """
 
     def __init__(
@@ -72,16 +82,28 @@ def whitening(images: np.ndarray, kernel_size: Pair | int = 2, *, eps: float = 5
 
     Parameters
     ----------
-    images : (N, H, W, C) array, float32 or float64, as the first layer gets them; uint8 are divided by 255
-        Of NumPy; some thousand images tell enough.
+    images : (N, H, W, C) array, float32 or float64
+        As the first layer gets them; uint8 are divided by 255. Of NumPy; some thousand images tell enough.
     kernel_size : int or pair (h, w)
+        Of a patch.
     eps : float
         At least 0.
+
+    Returns
+    -------
+    Whitening
+        Covariance, eigenvalues and eigenvectors, and the weight of a first layer.
 
     Raises
     ------
     ShapeError, DTypeError, ArgumentError
         Of an argument that is not like that.
+
+    Examples
+    --------
+    >>> images = np.random.default_rng(0).standard_normal((20, 8, 8, 1)) * [[[2.0]]]
+    >>> fc.data.whitening(images, 1).eigenvalues.round(1)
+    array([3.9])
     """
     images = np.asarray(images)
     validate.has_axes(images, "images", "(N, H, W, C)")

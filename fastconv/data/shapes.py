@@ -45,6 +45,7 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
     Parameters
     ----------
     split : "train" or "test"
+        Which images.
     seed : int
         Another seed or split gives other images. The first images do not depend on `size`.
     size : int or None
@@ -59,6 +60,12 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
     ------
     ArgumentError
         There is no such split, or the size is no whole number from 0 to 10**9.
+
+    Examples
+    --------
+    >>> data = fc.data.shapes10("train", size=20)
+    >>> data.images.shape, data.labels[:4]
+    ((20, 32, 32, 3), array([0, 1, 2, 3], dtype=int32))
     """
     if split not in _SIZES:
         raise ArgumentError(f"split: got {split!r}; allowed: {', '.join(_SIZES)}")

@@ -27,6 +27,16 @@ class Cutout(Augmentation):
         Of a side, in pixels.
     value : float
         What the pixels become, in units of the normalised image: 0 is the mean.
+
+    Examples
+    --------
+    >>> images, labels = np.full((1, 4, 4, 1), 255, np.uint8), np.zeros(1, np.int32)
+    >>> loader = fc.data.DataLoader((images, labels), 1, augmentation=fc.data.Cutout(2))
+    >>> next(iter(loader))[0][0, ..., 0]
+    array([[0., 1., 1., 1.],
+           [0., 1., 1., 1.],
+           [1., 1., 1., 1.],
+           [1., 1., 1., 1.]], dtype=float32)
     """
 
     length: int
@@ -65,6 +75,16 @@ class RandomErasing(Augmentation):
         Range of height by width, above 0; its logarithm is drawn evenly.
     value : float
         What the pixels become, in units of the normalised image: 0 is the mean.
+
+    Examples
+    --------
+    >>> images, labels = np.full((1, 4, 4, 1), 255, np.uint8), np.zeros(1, np.int32)
+    >>> erasing = fc.data.RandomErasing(p=1.0, scale=(0.2, 0.5))
+    >>> next(iter(fc.data.DataLoader((images, labels), 1, augmentation=erasing)))[0][0, ..., 0]
+    array([[0., 1., 1., 1.],
+           [0., 1., 1., 1.],
+           [0., 1., 1., 1.],
+           [1., 1., 1., 1.]], dtype=float32)
     """
 
     p: float
@@ -136,6 +156,20 @@ class Mixup(Mixing):
     """Mix each image of a batch with another one, and their targets alike: ``share * x + (1 - share) * other``.
 
     (Zhang et al. 2017, https://arxiv.org/abs/1710.09412; torchvision's MixUp.) Settings as `Mixing` has them.
+
+    Parameters
+    ----------
+    alpha : float
+        Above 0; the share is drawn from Beta(alpha, alpha).
+    num_classes : int or None
+        By default what the data set says, or the largest label.
+
+    Examples
+    --------
+    >>> data = fc.data.shapes10("train", size=4)
+    >>> x, shares = next(iter(fc.data.DataLoader(data, 4, augmentation=fc.data.Mixup(0.2))))
+    >>> shares.shape, shares.sum(axis=1)
+    ((4, 10), array([1., 1., 1., 1.], dtype=float32))
     """
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
@@ -150,6 +184,20 @@ class CutMix(Mixing):
 
     The window has ``1 - share`` of the image, its centre is drawn from all pixels, and what lies across the border is
     cut off (Yun et al. 2019, https://arxiv.org/abs/1905.04899; torchvision's CutMix). Settings as `Mixing` has them.
+
+    Parameters
+    ----------
+    alpha : float
+        Above 0; the share is drawn from Beta(alpha, alpha).
+    num_classes : int or None
+        By default what the data set says, or the largest label.
+
+    Examples
+    --------
+    >>> data = fc.data.shapes10("train", size=4)
+    >>> x, shares = next(iter(fc.data.DataLoader(data, 4, augmentation=fc.data.CutMix())))
+    >>> shares.shape, shares.sum(axis=1)
+    ((4, 10), array([1., 1., 1., 1.], dtype=float32))
     """
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:

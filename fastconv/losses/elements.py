@@ -37,6 +37,13 @@ class BinaryCrossEntropy(ElementLoss):
     pos_weight : float, sequence of float, or None
         How much more what holds counts, for all of the last axis or for each.
     reduction : "mean" or "sum"
+        Over the elements.
+
+    Examples
+    --------
+    >>> value, grad = fc.losses.BinaryCrossEntropy()(np.zeros((1, 2)), np.array([[1.0, 0.0]]))
+    >>> float(value.round(4)), grad
+    (0.6931, array([[-0.25,  0.25]]))
     """
 
     pos_weight: tuple[float, ...] | float | None
@@ -47,7 +54,19 @@ class BinaryCrossEntropy(ElementLoss):
 
 
 class MeanSquaredError(ElementLoss):
-    """``(x - t)**2``; `reduction` is "mean" or "sum"."""
+    """``(x - t)**2`` of each element.
+
+    Parameters
+    ----------
+    reduction : "mean" or "sum"
+        Over the elements.
+
+    Examples
+    --------
+    >>> value, grad = fc.losses.MeanSquaredError()(np.array([[1.0, 4.0]]), np.array([[0.0, 4.0]]))
+    >>> float(value), grad
+    (0.5, array([[1., 0.]]))
+    """
 
     function = LOSSES["mean_squared_error"]
 
@@ -56,7 +75,19 @@ class MeanSquaredError(ElementLoss):
 
 
 class MeanAbsoluteError(ElementLoss):
-    """``|x - t|``, whose gradient is the sign, 0 where they are equal; `reduction` is "mean" or "sum"."""
+    """``|x - t|`` of each element, whose gradient is the sign, 0 where they are equal.
+
+    Parameters
+    ----------
+    reduction : "mean" or "sum"
+        Over the elements.
+
+    Examples
+    --------
+    >>> value, grad = fc.losses.MeanAbsoluteError()(np.array([[1.0, 4.0]]), np.array([[0.0, 4.0]]))
+    >>> float(value), grad
+    (0.5, array([[0.5, 0. ]]))
+    """
 
     function = LOSSES["mean_absolute_error"]
 
@@ -74,6 +105,13 @@ class Huber(ElementLoss):
     delta : float
         Above 0.
     reduction : "mean" or "sum"
+        Over the elements.
+
+    Examples
+    --------
+    >>> value, grad = fc.losses.Huber(1.0, reduction="sum")(np.array([[0.5, 4.0]]), np.zeros((1, 2)))
+    >>> float(value), grad
+    (3.625, array([[0.5, 1. ]]))
     """
 
     delta: float

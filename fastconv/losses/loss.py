@@ -15,7 +15,20 @@ from fastconv.errors import ArgumentError, ShapeError
 
 
 class Loss(Protocol):
-    """What `Trainer` takes for a loss: a function, say. Steps with one are captured if it is a `DeclaredLoss`."""
+    """What `Trainer` takes for a loss: a function, say. Steps with one are captured if it is a `DeclaredLoss`.
+
+    Examples
+    --------
+    >>> def squared(predictions, targets):
+    ...     difference = predictions - targets
+    ...     return (difference**2).mean(), 2 * difference / difference.size
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((2,))
+    >>> trainer = fc.Trainer(model, squared, fc.optim.SGD(model.parameters(), 0.1))
+    >>> x, y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((x, y), 20)
+    >>> history.history["loss"][-1] < 1e-3
+    True
+    """
 
     def __call__(self, predictions: Array, targets: Array, /) -> tuple[Array, Array]:
         """Return the loss, a () array, and its gradient with respect to the predictions.
@@ -30,6 +43,20 @@ class DeclaredLoss(Declared):
 
     It computes on the backend alone. A class derived from one of fastconv's with a ``__call__`` of its own defines
     `settings` along with it; else steps with it are not captured.
+
+    Examples
+    --------
+    >>> class LogCosh(fc.losses.DeclaredLoss):
+    ...     def __call__(self, predictions, targets):
+    ...         difference = predictions - targets
+    ...         return np.log(np.cosh(difference)).mean(), np.tanh(difference) / difference.size
+    ...     def settings(self):
+    ...         return {}
+    ...     def checked_targets(self, targets, shape, dtype):
+    ...         return targets
+    >>> loss, grad = LogCosh()(np.array([[1.0]]), np.array([[0.0]]))
+    >>> round(float(loss), 4), grad.round(4)
+    (0.4338, array([[0.7616]]))
     """
 
     @abc.abstractmethod
@@ -71,10 +98,35 @@ def loss_and_grad(
 
     It is called with weights of rows as a third argument, only if there are some.
 
+    Parameters
+    ----------
+    loss : Loss
+        What is called.
+    predictions : array
+        A row for each sample.
+    targets : array
+        As the loss takes them.
+    sample_weight : (N,) array or None
+        What each row counts.
+
+    Returns
+    -------
+    loss : () array
+        Of the backend, in the type of the predictions.
+    grad : array
+        Shaped as the predictions.
+
     Raises
     ------
     ArgumentError, ShapeError, DTypeError
         It returned something else than a number and a gradient.
+
+    Examples
+    --------
+    >>> def distance(predictions, targets):
+    ...     return 3, np.sign(predictions - targets)
+    >>> fc.losses.loss_and_grad(distance, np.array([[2.0]]), np.array([[1.0]]))
+    (array(3.), array([[1.]]))
     """
     result = (
         loss(predictions, targets) if sample_weight is None else _weighted(loss)(predictions, targets, sample_weight)

@@ -75,6 +75,16 @@ class SoftmaxCrossEntropy(RowLoss):
     ignore_index : int or None
         Rows with this label are left out.
     reduction : "mean" or "sum"
+        Over the rows.
+
+    Examples
+    --------
+    >>> loss = fc.losses.SoftmaxCrossEntropy()
+    >>> value, grad = loss(np.zeros((1, 2)), np.array([1]))
+    >>> float(value.round(4)), grad
+    (0.6931, array([[ 0.5, -0.5]]))
+    >>> fc.losses.SoftmaxCrossEntropy(0.1, class_weight=(1.0, 3.0))
+    SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=(1.0, 3.0))
     """
 
     label_smoothing: float
@@ -106,6 +116,12 @@ class MulticlassHinge(RowLoss):
         At least 0.
     class_weight, ignore_index, reduction
         As of `SoftmaxCrossEntropy`.
+
+    Examples
+    --------
+    >>> value, grad = fc.losses.MulticlassHinge()(np.array([[2.0, 1.5, 0.0]]), np.array([0]))
+    >>> float(value), grad
+    (0.5, array([[-1.,  1.,  0.]]))
     """
 
     margin: float
@@ -129,6 +145,19 @@ class SquaredHinge(MulticlassHinge):
 
     It punishes what lies far off more than `MulticlassHinge`, whose arguments it has, and is smooth. (Tang 2013,
     https://arxiv.org/abs/1306.0239.)
+
+    Parameters
+    ----------
+    margin : float
+        At least 0.
+    class_weight, ignore_index, reduction :
+        As of `SoftmaxCrossEntropy`.
+
+    Examples
+    --------
+    >>> value, grad = fc.losses.SquaredHinge()(np.array([[2.0, 1.5, 0.0]]), np.array([0]))
+    >>> float(value), grad
+    (0.25, array([[-1.,  1.,  0.]]))
     """
 
     function = LOSSES["squared_hinge"]

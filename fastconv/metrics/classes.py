@@ -61,7 +61,15 @@ class Confusions(_OfClasses):
 
 
 class Accuracy(Metric):
-    """Share of the rows whose largest score is that of their label; of equal ones the first counts."""
+    """Share of the rows whose largest score is that of their label; of equal ones the first counts.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    >>> metric = fc.metrics.Accuracy()
+    >>> metric(scores, np.array([1, 1, 1]))
+    0.6666666666666666
+    """
 
     def __init__(self) -> None:
         self.name, self.sums = "accuracy", Hits()
@@ -72,7 +80,19 @@ class Accuracy(Metric):
 
 
 class TopKAccuracy(Accuracy):
-    """Share of the rows whose label is among the `k` largest scores, called ``"top5_accuracy"`` for k = 5."""
+    """Share of the rows whose label is among the `k` largest scores, called ``"top5_accuracy"`` for k = 5.
+
+    Parameters
+    ----------
+    k : int
+        At least 1, at most the number of classes.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.5, 0.3, 0.2], [0.5, 0.3, 0.2]])
+    >>> fc.metrics.TopKAccuracy(2)(scores, np.array([1, 2]))
+    0.5
+    """
 
     _shown = ("k",)
 
@@ -82,7 +102,15 @@ class TopKAccuracy(Accuracy):
 
 
 class ConfusionMatrix(Metric):
-    """(K, K) counts: row y, column k for the label y and the class k predicted. `Trainer.evaluate` gives it."""
+    """(K, K) counts: row y, column k for the label y and the class k predicted. `Trainer.evaluate` gives it.
+
+    Examples
+    --------
+    >>> scores = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]])
+    >>> fc.metrics.ConfusionMatrix()(scores, np.array([1, 1, 1]))
+    array([[0, 0],
+           [1, 2]])
+    """
 
     def __init__(self) -> None:
         self.name, self.sums = "confusion_matrix", Confusions()
@@ -136,6 +164,12 @@ class Precision(_OfConfusions):
         The mean over the classes that occur among labels or predictions, each alike or by its number of labels; None:
         no mean but a number for each class, ``precision_0`` and so on in the history. A class that is never predicted
         has precision 0.
+
+    Examples
+    --------
+    >>> scores, labels = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.array([1, 1, 0])
+    >>> fc.metrics.Precision(average=None)(scores, labels)
+    array([0. , 0.5])
     """
 
     _called = "precision"
@@ -146,7 +180,19 @@ class Precision(_OfConfusions):
 
 
 class Recall(_OfConfusions):
-    """Of the rows of a class, the share that was found: ``hits / labels``; `average` as of `Precision`."""
+    """Of the rows of a class, the share that was found: ``hits / labels``.
+
+    Parameters
+    ----------
+    average : "macro", "weighted" or None
+        As of `Precision`.
+
+    Examples
+    --------
+    >>> scores, labels = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.array([1, 1, 0])
+    >>> fc.metrics.Recall(average=None)(scores, labels)
+    array([0. , 0.5])
+    """
 
     _called = "recall"
 
@@ -158,7 +204,16 @@ class Recall(_OfConfusions):
 class F1(_OfConfusions):
     """Harmonic mean of precision and recall of a class: ``2 * hits / (labels + predicted)``.
 
-    `average` is as of `Precision`.
+    Parameters
+    ----------
+    average : "macro", "weighted" or None
+        As of `Precision`.
+
+    Examples
+    --------
+    >>> scores, labels = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]]), np.array([1, 1, 0])
+    >>> fc.metrics.F1()(scores, labels)
+    0.25
     """
 
     _called = "f1"

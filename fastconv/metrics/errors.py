@@ -36,6 +36,11 @@ class MeanBiasError(Metric):
 
     It is no loss: its gradient is the same constant whatever the errors are, so training by it lowers all predictions
     without end, and it is 0 for any errors that cancel.
+
+    Examples
+    --------
+    >>> fc.metrics.MeanBiasError()(np.array([[1.0], [4.0]]), np.array([[0.0], [6.0]]))
+    -0.5
     """
 
     why = (
@@ -56,7 +61,13 @@ class MeanBiasError(Metric):
 
 
 class MeanAbsoluteError(Metric):
-    """``mean of |x - t|``."""
+    """``mean of |x - t|``.
+
+    Examples
+    --------
+    >>> fc.metrics.MeanAbsoluteError()(np.array([[1.0], [4.0]]), np.array([[0.0], [6.0]]))
+    1.5
+    """
 
     def __init__(self) -> None:
         self.name, self.sums = "mean_absolute_error", Errors()
@@ -74,6 +85,11 @@ class R2Score(Metric):
     """Coefficient of determination, ``1 - sum (x - t)**2 / sum (t - mean t)**2``: the mean over the places in a row.
 
     1 at best, 0 for predicting the mean; where all targets are equal 1 if all are met, else 0.
+
+    Examples
+    --------
+    >>> fc.metrics.R2Score()(np.array([[1.0], [2.0], [4.0]]), np.array([[1.0], [2.0], [3.0]]))
+    0.5
     """
 
     def __init__(self) -> None:

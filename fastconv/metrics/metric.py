@@ -15,19 +15,61 @@ from fastconv.errors import ArgumentError
 
 
 class Sums(abc.ABC):
-    """What is summed over batches, on the device; metrics whose sums are equal share them."""
+    """What is summed over batches, on the device; metrics whose sums are equal share them.
+
+    Examples
+    --------
+    >>> sums = fc.metrics.Accuracy().sums
+    >>> scores, labels = np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])
+    >>> total = fc.asarray(sums.zeros(scores))
+    >>> sums.add(fc.get_backend(), scores, labels, out=total)
+    >>> total
+    array([1, 2])
+    """
 
     @abc.abstractmethod
     def misfit(self, predictions: Array, targets: Array) -> str:
-        """Return what targets and predictions must be if these do not fit, else nothing."""
+        """Return what targets and predictions must be if these do not fit, else nothing.
+
+        Parameters
+        ----------
+        predictions, targets : array
+            A batch.
+
+        Returns
+        -------
+        str
+            "" if they fit.
+        """
 
     @abc.abstractmethod
     def zeros(self, predictions: Array) -> np.ndarray:
-        """Return the sums over no rows, for predictions like these."""
+        """Return the sums over no rows, for predictions like these.
+
+        Parameters
+        ----------
+        predictions : array
+            A batch, of which the shape counts.
+
+        Returns
+        -------
+        numpy.ndarray
+            Of the type that sums have.
+        """
 
     @abc.abstractmethod
     def add(self, backend: Backend, predictions: Array, targets: Array, out: Array) -> None:
-        """Add a batch to `out`, an array of the backend."""
+        """Add a batch to `out`, an array of the backend.
+
+        Parameters
+        ----------
+        backend : Backend
+            Which computes.
+        predictions, targets : array
+            A batch.
+        out : array
+            What is added to.
+        """
 
 
 class Metric(Declared):
@@ -43,6 +85,19 @@ class Metric(Declared):
         What it is made from.
     why : str
         Why it is no loss, if there is more to say than that it has no gradient.
+
+    Examples
+    --------
+    >>> class ErrorRate(fc.metrics.Accuracy):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.name = "error_rate"
+    ...     def value(self, sums):
+    ...         return 1 - super().value(sums)
+    ...     def score(self, value):
+    ...         return -value
+    >>> ErrorRate()(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1]))
+    0.5
     """
 
     name: str
@@ -52,14 +107,47 @@ class Metric(Declared):
 
     @abc.abstractmethod
     def value(self, sums: np.ndarray) -> float | np.ndarray:
-        """Return the metric from its sums; NaN of no rows."""
+        """Return the metric from its sums; NaN of no rows.
+
+        Parameters
+        ----------
+        sums : numpy.ndarray
+            Over all rows.
+
+        Returns
+        -------
+        float or numpy.ndarray
+            NaN of no rows.
+        """
 
     def score(self, value: float) -> float:
-        """Return one of its numbers as one that is the larger the better."""
+        """Return one of its numbers as one that is the larger the better.
+
+        Parameters
+        ----------
+        value : float
+            One of its numbers.
+
+        Returns
+        -------
+        float
+            The larger the better.
+        """
         return value
 
     def quantities(self, width: int) -> tuple[str, ...]:
-        """Return the names of its numbers in the history, for predictions with a last axis of `width`."""
+        """Return the names of its numbers in the history, for predictions with a last axis of `width`.
+
+        Parameters
+        ----------
+        width : int
+            The last axis of the predictions.
+
+        Returns
+        -------
+        tuple of str
+            One for each number.
+        """
         return (self.name,)
 
     def __call__(self, predictions: Array, targets: Array) -> float | np.ndarray:

@@ -35,5 +35,10 @@ def alexnet(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
 
     Else for CIFAR-10, with one dense layer: 2,472,266. The paper's alpha of 1e-4 is for each of the five channels that
     a response is normalised by; `LocalResponseNorm` divides its own by their number.
+
+    Examples
+    --------
+    >>> fc.models.alexnet.unbuilt(1000, form="imagenet").summary((227, 227, 3)).parameters
+    60965224
     """
     return Sequential(*(_large() if form == "imagenet" else _small()), Dense(num_classes))

@@ -73,9 +73,35 @@ def architecture(
             except ShapeError as error:
                 raise ShapeError(f"input_shape: got {shape}, which {layers.__name__} does not fit; {error}") from error
 
+        build.__doc__ = _described(layers.__doc__ or "", "form" in own)
         common = list(inspect.signature(build, follow_wrapped=False).parameters.values())[1:-1]
         vars(build)["__signature__"] = inspect.Signature([*own.values(), *common])
         vars(build)["unbuilt"] = unbuilt
         return cast(Architecture, build)
 
     return decorate
+
+
+_CLASSES = """num_classes : int
+    Classes: outputs of the last layer."""
+_FORM = """form : "cifar" or "imagenet"
+    The network for small images, or that of the paper."""
+_COMMON = """input_shape : (H, W, C){usual}
+    Of one image.
+dtype : dtype
+    float32 or float64.
+seed : int or None
+    Of the weights; see `fastconv.nn.Layer.build`."""
+_RETURNS = """Returns
+-------
+Sequential
+    Built on the active backend. The function's attribute ``unbuilt`` gives the same layers without parameters."""
+
+
+def _described(doc: str, has_form: bool) -> str:
+    """Return the docstring of a model with what all have in common between its own settings and its example."""
+    text, mark, example = inspect.cleandoc(doc).partition("\n\nExamples\n")
+    head, _, own = text.partition("\n\nParameters\n----------\n")
+    usual = " or None" if has_form else ""
+    entries = [_CLASSES, *([_FORM] if has_form else []), *([own] if own else []), _COMMON.format(usual=usual)]
+    return f"{head}\n\nParameters\n----------\n" + "\n".join(entries) + f"\n\n{_RETURNS}{mark}{example}"

@@ -69,6 +69,11 @@ def googlenet(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
 
     Else for CIFAR-10, normalised, with one convolution of 192 channels at the entrance, as in
     https://github.com/kuangliu/pytorch-cifar: 6,166,250. Both without the auxiliary classifiers.
+
+    Examples
+    --------
+    >>> fc.models.googlenet.unbuilt(1000, form="imagenet").summary((224, 224, 3)).parameters
+    6998552
     """
     large = form == "imagenet"
     layers = _entrance() if large else _unit(192, 3, norm=True)

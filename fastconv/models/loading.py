@@ -44,7 +44,10 @@ def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None 
 
     Examples
     --------
-    >>> model = fc.models.load("resnet20", weights="runs/first/weights.safetensors")  # doctest: +SKIP
+    >>> fc.models.lenet5(seed=0).save_weights("lenet5.safetensors")
+    >>> model = fc.models.load("lenet5", weights="lenet5.safetensors")
+    >>> model.summary().parameters
+    62006
     """
     make = _architecture(name)
     tensors, manifest = read_tensors(weights, kind="weights")
@@ -71,6 +74,7 @@ def fine_tune(
     model : Sequential
         Built; its last layer is a `Dense`.
     num_classes : int
+        Outputs of the new head.
     freeze_until : int or None
         Layers before this place are frozen, as in ``model.layers[:freeze_until]``: -1 freezes all but the new head,
         None or 0 nothing.

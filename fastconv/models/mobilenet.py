@@ -19,6 +19,11 @@ def mobilenet(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
     """MobileNet of width 1: 4,231,976 parameters and 569 M multiplications with 1000 classes, for ImageNet.
 
     For CIFAR-10 the first convolution does not stride: 3,217,226 parameters.
+
+    Examples
+    --------
+    >>> fc.models.mobilenet.unbuilt(1000, form="imagenet").summary((224, 224, 3)).parameters
+    4231976
     """
     layers = _norm_relu(Conv2d(32, 3, stride=2 if form == "imagenet" else 1, padding=1, bias=False))
     channels = 32

@@ -23,7 +23,18 @@ from fastconv.nn import (
 
 @architecture(CIFAR)
 def mlp(num_classes: int = 10, *, hidden: Sequence[int] = (512, 128)) -> Sequential:
-    """Fully connected layers of the widths `hidden` with ReLU between: 1,640,330 parameters as it stands."""
+    """Fully connected layers of the widths `hidden` with ReLU between: 1,640,330 parameters as it stands.
+
+    Parameters
+    ----------
+    hidden : sequence of int
+        Widths of the hidden layers.
+
+    Examples
+    --------
+    >>> fc.models.mlp.unbuilt(10, hidden=(64,)).summary((28, 28, 1)).parameters
+    50890
+    """
     layers: list[Layer] = [Flatten()]
     for width in hidden:
         layers += [Dense(width), nn.ReLU()]
@@ -36,6 +47,11 @@ def lenet5(num_classes: int = 10) -> Sequential:
 
     With tanh and average pooling as then; the second convolution sees all maps of the first, pooling has no weights,
     and logits take the place of the radial basis functions.
+
+    Examples
+    --------
+    >>> fc.models.lenet5(seed=0).predict(np.zeros((2, 32, 32, 3), np.float32)).shape
+    (2, 10)
     """
     return Sequential(
         *(Conv2d(6, 5), nn.Tanh(), AvgPool2d(2)),
@@ -49,6 +65,16 @@ def keras_cnn(num_classes: int = 10, *, dropout: bool = True) -> Sequential:
     """Convolutional network of Keras' CIFAR-10 example: 1,250,858 parameters.
 
     Source: https://github.com/keras-team/keras/blob/2.3.1/examples/cifar10_cnn.py
+
+    Parameters
+    ----------
+    dropout : bool
+        Whether its three dropouts are there.
+
+    Examples
+    --------
+    >>> fc.models.keras_cnn.unbuilt().summary((32, 32, 3)).parameters
+    1250858
     """
 
     def drop(p: float) -> list[Layer]:
@@ -66,6 +92,11 @@ def tf_cifar10(num_classes: int = 10) -> Sequential:
     """Network of TensorFlow's CIFAR-10 tutorial, for crops of 24 x 24 pixels: 1,068,298 parameters.
 
     The one that its pruning sample trains. Source: https://github.com/tensorflow/models/blob/r1.13.0/tutorials/image/cifar10/cifar10.py
+
+    Examples
+    --------
+    >>> fc.models.tf_cifar10.unbuilt().summary((24, 24, 3)).parameters
+    1068298
     """
 
     def norm() -> Layer:
@@ -94,11 +125,17 @@ def mnist_cnn(
     Parameters
     ----------
     activation : layer class, or function of nothing that makes a layer
+        Of both convolutions and of the hidden dense layer.
     kernel_size, pool_size : int
         Of both convolutions, and of the pooling.
     normalised : int
         With 1, a BatchNorm2d behind the first convolution takes the place of the first dropout; with 2, another one
         behind the hidden dense layer that of the second dropout as well.
+
+    Examples
+    --------
+    >>> fc.models.mnist_cnn.unbuilt().summary((28, 28, 1)).macs
+    11992448
     """
     if normalised not in (0, 1, 2):
         raise ArgumentError(f"normalised: got {normalised!r}; allowed: 0, 1, 2")

@@ -45,31 +45,60 @@ def resnet20(num_classes: int = 10) -> Sequential:
     """ResNet-20 for CIFAR-10 with shortcuts of option A (He et al. 2015, section 4.2): 269,722 parameters.
 
     Source: https://arxiv.org/abs/1512.03385
+
+    Examples
+    --------
+    >>> fc.models.resnet20.unbuilt().summary((32, 32, 3)).parameters
+    269722
     """
     return _thin(num_classes, 20)
 
 
 @architecture(CIFAR)
 def resnet32(num_classes: int = 10) -> Sequential:
-    """ResNet-32 for CIFAR-10, as `resnet20`: 464,154 parameters."""
+    """ResNet-32 for CIFAR-10, as `resnet20`: 464,154 parameters.
+
+    Examples
+    --------
+    >>> fc.models.resnet32.unbuilt().summary((32, 32, 3)).parameters
+    464154
+    """
     return _thin(num_classes, 32)
 
 
 @architecture(CIFAR)
 def resnet44(num_classes: int = 10) -> Sequential:
-    """ResNet-44 for CIFAR-10, as `resnet20`: 658,586 parameters."""
+    """ResNet-44 for CIFAR-10, as `resnet20`: 658,586 parameters.
+
+    Examples
+    --------
+    >>> fc.models.resnet44.unbuilt().summary((32, 32, 3)).parameters
+    658586
+    """
     return _thin(num_classes, 44)
 
 
 @architecture(CIFAR)
 def resnet56(num_classes: int = 10) -> Sequential:
-    """ResNet-56 for CIFAR-10, as `resnet20`: 853,018 parameters."""
+    """ResNet-56 for CIFAR-10, as `resnet20`: 853,018 parameters.
+
+    Examples
+    --------
+    >>> fc.models.resnet56.unbuilt().summary((32, 32, 3)).parameters
+    853018
+    """
     return _thin(num_classes, 56)
 
 
 @architecture(CIFAR)
 def resnet110(num_classes: int = 10) -> Sequential:
-    """ResNet-110 for CIFAR-10, as `resnet20`: 1,727,962 parameters."""
+    """ResNet-110 for CIFAR-10, as `resnet20`: 1,727,962 parameters.
+
+    Examples
+    --------
+    >>> fc.models.resnet110.unbuilt().summary((32, 32, 3)).parameters
+    1727962
+    """
     return _thin(num_classes, 110)
 
 
@@ -100,19 +129,36 @@ def resnet18(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
 
     As for ImageNet, with `form` "imagenet": 11,689,512 parameters with 1000 classes, 1.81 G multiplications. Else for
     CIFAR-10, with a 3 x 3 convolution and no pooling at the entrance: 11,173,962.
+
+    Examples
+    --------
+    >>> fc.models.resnet18.unbuilt(1000, form="imagenet").summary((224, 224, 3)).parameters
+    11689512
     """
     return _wide(num_classes, form, (2, 2, 2, 2))
 
 
 @architecture()
 def resnet34(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
-    """ResNet-34, as `resnet18`: 21,797,672 parameters, 3.66 G multiplications; for CIFAR-10 21,282,122."""
+    """ResNet-34, as `resnet18`: 21,797,672 parameters, 3.66 G multiplications; for CIFAR-10 21,282,122.
+
+    Examples
+    --------
+    >>> fc.models.resnet34.unbuilt(1000, form="imagenet").summary((224, 224, 3)).parameters
+    21797672
+    """
     return _wide(num_classes, form, (3, 4, 6, 3))
 
 
 @architecture()
 def resnet50(num_classes: int = 10, *, form: str = "cifar") -> Sequential:
-    """ResNet-50, as `resnet18`: 25,557,032 parameters, 4.09 G multiplications; for CIFAR-10 23,520,842."""
+    """ResNet-50, as `resnet18`: 25,557,032 parameters, 4.09 G multiplications; for CIFAR-10 23,520,842.
+
+    Examples
+    --------
+    >>> fc.models.resnet50.unbuilt(1000, form="imagenet").summary((224, 224, 3)).parameters
+    25557032
+    """
     return _wide(num_classes, form, (3, 4, 6, 3), bottleneck=True)
 
 
@@ -122,6 +168,16 @@ def resnet9(num_classes: int = 10, *, width: int = 64) -> Sequential:
 
     After Page's DAWNBench entry, https://myrtle.ai/learn/how-to-train-your-resnet/, with global max pooling and no
     bias.
+
+    Parameters
+    ----------
+    width : int
+        Channels of the first convolution.
+
+    Examples
+    --------
+    >>> fc.models.resnet9.unbuilt(width=16).summary((32, 32, 3)).parameters
+    412944
     """
 
     def block(channels: int) -> Residual:

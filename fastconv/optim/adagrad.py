@@ -18,7 +18,9 @@ class Adagrad(Optimizer):
     parameters : iterable of Parameter, or of dict
         Or groups of them with settings of their own, see `Optimizer`.
     lr : float
+        Learning rate.
     lr_decay : float
+        How fast the rate itself falls; at least 0.
     eps : float
         Above 0.
     weight_decay : float
@@ -27,6 +29,15 @@ class Adagrad(Optimizer):
         L1 penalty: times the parameter's sign, added to the gradient.
     initial_accumulator_value : float
         What `sum` begins with.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> layer.weight.add_grad(np.full((1, 1), 0.5))
+    >>> fc.optim.Adagrad(layer.parameters(), lr=0.1).step()
+    >>> layer.weight.data.round(6)
+    array([[0.9]])
     """
 
     lr_decay: float

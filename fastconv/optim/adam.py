@@ -18,16 +18,26 @@ class Adam(Optimizer):
     parameters : iterable of Parameter, or of dict
         Or groups of them with settings of their own, see `Optimizer`.
     lr : float
+        Learning rate.
     beta1, beta2 : float
-        At least 0, below 1.
+        At least 0, below 1; PyTorch's `betas`.
     eps : float
         Above 0.
     weight_decay : float
         L2 penalty: times the parameter, added to the gradient.
-    l1 : float
-        L1 penalty: times the parameter's sign, added to the gradient.
     amsgrad : bool
         Divide by the highest v so far (Reddi et al. 2018, https://openreview.net/forum?id=ryQu7f-RZ).
+    l1 : float
+        L1 penalty: times the parameter's sign, added to the gradient.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> layer.weight.add_grad(np.full((1, 1), 0.5))
+    >>> fc.optim.Adam(layer.parameters(), lr=0.1).step()
+    >>> layer.weight.data.round(6)
+    array([[0.9]])
     """
 
     beta1: float

@@ -18,13 +18,24 @@ class AdamW(Optimizer):
     parameters : iterable of Parameter, or of dict
         Or groups of them with settings of their own, see `Optimizer`.
     lr : float
+        Learning rate.
     beta1, beta2 : float
-        At least 0, below 1.
+        At least 0, below 1; PyTorch's `betas`.
     eps : float
         Above 0.
     weight_decay : float
+        Share of the parameter that is taken away in each step, times the rate.
     amsgrad : bool
         Divide by the highest v so far.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> layer.weight.add_grad(np.full((1, 1), 0.5))
+    >>> fc.optim.AdamW(layer.parameters(), lr=0.1, weight_decay=0.01).step()
+    >>> layer.weight.data.round(6)
+    array([[0.899]])
     """
 
     beta1: float

@@ -34,6 +34,19 @@ class EMA(Nested):
     decay : float
         At least 0, below 1.
     warmup : bool
+        Whether the average follows faster at first.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1, bias=False).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> optimizer = fc.optim.EMA(fc.optim.SGD(layer.parameters(), lr=1.0), decay=0.9)
+    >>> layer.weight.add_grad(np.ones((1, 1)))
+    >>> optimizer.step()
+    >>> with optimizer.averaged():
+    ...     average = layer.weight.data.round(3).tolist()
+    >>> layer.weight.data.tolist(), average
+    ([[0.0]], [[0.9]])
     """
 
     decay: float

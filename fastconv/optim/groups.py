@@ -23,14 +23,22 @@ _SPELLED = {"betas": "beta1, beta2", "learning_rate": "lr", "parameters": "param
 class Group(Declared):
     """Parameters that are updated with settings of their own: ``optimizer.groups[1].lr = 0.01``.
 
-    Attributes
+    Parameters
     ----------
     parameters : tuple of Parameter
+        What is updated.
     own : dict
         The settings that are its own; others are the optimizer's.
     lr : float, schedule or None
         Its own learning rate, or a function of the number of the step, counted from 0 (of the epoch, if it says
         ``by = "epoch"``). None: the optimizer's.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2).build((3,))
+    >>> optimizer = fc.optim.SGD([{"params": [layer.weight], "lr": 0.01}, {"params": [layer.bias]}], lr=0.1)
+    >>> optimizer.groups, optimizer.rates()
+    ((Group(1 parameters, lr=0.01), Group(1 parameters)), [0.01, 0.1])
     """
 
     def __init__(self, parameters: tuple[Parameter, ...], own: dict[str, Setting], lr: Any = None) -> None:
@@ -163,6 +171,27 @@ def split_groups(
 
     ``SGD(split_groups(model.parameters(), lambda p: p.name.startswith("0."), lr=1e-4), lr=0.1)``. A group without any
     is left out.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Of a model.
+    chosen : function of a Parameter
+        Tells whether it gets the settings.
+    **settings
+        Of those that are chosen.
+
+    Returns
+    -------
+    list of dict
+        As optimizers take them.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU(), fc.nn.Dense(2)).build((3,))
+    >>> groups = fc.optim.split_groups(model.parameters(), lambda p: p.name.startswith("0."), lr=1e-4)
+    >>> fc.optim.SGD(groups, lr=0.1).groups
+    (Group(2 parameters), Group(2 parameters, lr=0.0001))
     """
     found = tuple(parameters)
     picked = [parameter for parameter in found if chosen(parameter)]
@@ -175,6 +204,25 @@ def no_decay_groups(parameters: Iterable[Parameter], **settings: Any) -> list[di
     """Return groups of parameters: biases and those of normalisations are not decayed, and get `settings` too.
 
     These are the parameters of one axis, or none: ``AdamW(no_decay_groups(model.parameters()), weight_decay=0.05)``.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Of a model.
+    **settings
+        Others of those that are not decayed, such as ``lr=0.01``.
+
+    Returns
+    -------
+    list of dict
+        As optimizers take them.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU(), fc.nn.Dense(2)).build((3,))
+    >>> groups = fc.optim.no_decay_groups(model.parameters())
+    >>> fc.optim.AdamW(groups, weight_decay=0.05).groups
+    (Group(2 parameters), Group(2 parameters, weight_decay=0.0))
     """
     return split_groups(parameters, lambda parameter: len(parameter.shape) < 2, **{"weight_decay": 0.0, **settings})
 
@@ -184,6 +232,26 @@ def layer_groups(parameters: Iterable[Parameter], lr: float, factor: float) -> l
 
     Early layers of a trained model move less that way (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
     A layer is what stands before the last dot of a parameter's name.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        In the order of the layers.
+    lr : float
+        The rate of the last layer.
+    factor : float
+        Of the rate, from a layer to the one before it.
+
+    Returns
+    -------
+    list of dict
+        As optimizers take them.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU(), fc.nn.Dense(2)).build((3,))
+    >>> [group["lr"] for group in fc.optim.layer_groups(model.parameters(), lr=0.1, factor=0.5)]
+    [0.05, 0.1]
     """
     rate, share = validate.number(lr, "lr", low=0), validate.number(factor, "factor", low=0)
     layers: dict[str, list[Parameter]] = {}

@@ -22,8 +22,19 @@ class Lookahead(Nested):
     optimizer : Optimizer
         Whose learning rate and groups are its own.
     k : int
+        Every how many steps, at least 1.
     alpha : float
         Above 0, at most 1.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1, bias=False).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> optimizer = fc.optim.Lookahead(fc.optim.SGD(layer.parameters(), lr=1.0), k=1, alpha=0.5)
+    >>> layer.weight.add_grad(np.ones((1, 1)))
+    >>> optimizer.step()
+    >>> layer.weight.data
+    array([[0.5]])
     """
 
     k: int

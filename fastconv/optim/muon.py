@@ -47,12 +47,15 @@ class Muon(Optimizer):
     parameters : iterable of Parameter, or of dict
         Of two axes or more. Or groups of them with a weight decay, momentum, nesterov or eps of their own.
     lr : float
+        Learning rate.
     weight_decay : float
-        Decoupled.
+        Share of the parameter that is taken away in each step, times the rate.
     momentum : float
         At least 0, below 1.
     nesterov : bool
+        Whether the momentum looks one step ahead.
     ns_coefficients : (a, b, c)
+        Of a step of Newton and Schulz.
     eps : float
         Above 0.
     ns_steps : int
@@ -64,6 +67,16 @@ class Muon(Optimizer):
         Whether each step begins by bringing the norm of every matrix to the square root of its outputs, as the mean
         over filters is 1 then: for weights before a normalisation, where their scale has no effect but on the size of
         steps (Jordan 2024, https://github.com/KellerJordan/cifar10-airbench).
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2, bias=False).build((2,), np.float64)
+    >>> layer.weight.data = np.zeros((2, 2))
+    >>> layer.weight.add_grad(np.array([[100.0, 0.0], [0.0, 1.0]]))
+    >>> fc.optim.Muon(layer.parameters(), lr=1.0, weight_decay=0.0).step()
+    >>> layer.weight.data.round(1)
+    array([[-0.7,  0. ],
+           [ 0. , -0.7]])
     """
 
     weight_decay: float

@@ -20,17 +20,28 @@ class NAdam(Optimizer):
     parameters : iterable of Parameter, or of dict
         Or groups of them with settings of their own, see `Optimizer`.
     lr : float
+        Learning rate.
     beta1, beta2 : float
-        At least 0, below 1.
+        At least 0, below 1; PyTorch's `betas`.
     eps : float
         Above 0.
     weight_decay : float
         L2 penalty: times the parameter, added to the gradient.
-    l1 : float
-        L1 penalty: times the parameter's sign, added to the gradient.
     momentum_decay : float
+        How fast the momentum of the first steps grows to `beta1`.
     decoupled_weight_decay : bool
         ``p -= lr * weight_decay * p`` instead of what `weight_decay` adds to the gradient.
+    l1 : float
+        L1 penalty: times the parameter's sign, added to the gradient.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> layer.weight.add_grad(np.full((1, 1), 0.5))
+    >>> fc.optim.NAdam(layer.parameters(), lr=0.1).step()
+    >>> layer.weight.data.round(6)
+    array([[0.894355]])
     """
 
     beta1: float

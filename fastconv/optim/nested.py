@@ -240,8 +240,17 @@ class Combined(Nested):
 
     Parameters
     ----------
-    optimizers : Optimizer
+    *optimizers : Optimizer
         Two or more, without a parameter in common, on one backend.
+
+    Examples
+    --------
+    >>> parameters = fc.nn.Dense(2).build((3,)).parameters()
+    >>> matrices, others = [parameters[0]], [parameters[1]]
+    >>> optimizer = fc.optim.Combined(fc.optim.Muon(matrices, lr=0.02), fc.optim.AdamW(others, lr=1e-3))
+    >>> optimizer.lr = 0.01
+    >>> optimizer.rates()
+    [0.01, 0.0005]
     """
 
     def __init__(self, *optimizers: Optimizer) -> None:

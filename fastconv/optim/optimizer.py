@@ -18,6 +18,7 @@ from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot, kept_unless_done
 from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
+from fastconv.optim.habits import ARGUMENT_HABITS, HABITS
 from fastconv.optim.regions import Region, check_tensors, check_trained, regions, trained
 from fastconv.precision import get_precision
 
@@ -46,6 +47,15 @@ class Optimizer(Declared):
     groups : tuple of Group
     epoch : int
         What schedules of groups that go by epochs are called with; `Trainer` sets it.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2).build((3,))
+    >>> optimizer = fc.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    >>> optimizer.lr = 0.05
+    >>> optimizer.step()
+    >>> optimizer.steps, sorted(optimizer.state_dict()["tensors"])
+    (1, ['velocity/bias', 'velocity/weight'])
     """
 
     rule: ClassVar[UpdateRule]
@@ -55,12 +65,8 @@ class Optimizer(Declared):
     scalars: ClassVar[tuple[Scalar, ...]] = ()
     """What is set, for all or for a group: that of the rule."""
     backend: Backend
-    habits: ClassVar[Mapping[str, str]] = {
-        "learning_rate": "optimizer.lr",
-        "param_groups": "optimizer.groups",
-        "betas": "optimizer.beta1, optimizer.beta2",
-        "weights": "optimizer.state_dict()",
-    }
+    habits: ClassVar[Mapping[str, str]] = HABITS
+    argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
 
     def __init__(self, parameters: Trained, lr: float) -> None:
         self.groups = checked_groups(parameters, type(self).__name__, self.scalars)

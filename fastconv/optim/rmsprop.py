@@ -18,6 +18,7 @@ class RMSProp(Optimizer):
     parameters : iterable of Parameter, or of dict
         Or groups of them with settings of their own, see `Optimizer`.
     lr : float
+        Learning rate.
     alpha : float
         At least 0, below 1.
     eps : float
@@ -31,6 +32,15 @@ class RMSProp(Optimizer):
         L2 penalty: times the parameter, added to the gradient.
     l1 : float
         L1 penalty: times the parameter's sign, added to the gradient.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> layer.weight.add_grad(np.full((1, 1), 0.5))
+    >>> fc.optim.RMSProp(layer.parameters(), lr=0.01).step()
+    >>> layer.weight.data.round(6)
+    array([[0.9]])
     """
 
     alpha: float

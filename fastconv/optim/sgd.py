@@ -22,6 +22,7 @@ class SGD(Optimizer):
     parameters : iterable of Parameter, or of dict
         Or groups of them with settings of their own, see `Optimizer`.
     lr : float
+        Learning rate.
     momentum : float
         At least 0, below 1; without momentum there is no state.
     nesterov : bool
@@ -29,8 +30,18 @@ class SGD(Optimizer):
     weight_decay : float
         L2 penalty: times the parameter, added to the gradient.
     dampening : float
+        How much less of the gradient than all goes into the velocity.
     l1 : float
         L1 penalty: times the parameter's sign, added to the gradient.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(1).build((1,), np.float64)
+    >>> layer.weight.data = np.ones((1, 1))
+    >>> layer.weight.add_grad(np.full((1, 1), 0.5))
+    >>> fc.optim.SGD(layer.parameters(), lr=0.1).step()
+    >>> layer.weight.data.round(6)
+    array([[0.95]])
     """
 
     momentum: float

@@ -29,6 +29,7 @@ def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax
     Parameters
     ----------
     runs : History, or dict with a name for each
+        What was recorded.
     quantity : str
         Such as "loss" or "accuracy".
     ax : Axes or None
@@ -37,6 +38,13 @@ def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax
     Returns
     -------
     Axes
+        With a line for each run.
+
+    Examples
+    --------
+    >>> ax = fc.plot.curves(fc.History({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]}))
+    >>> [line.get_ydata().tolist() for line in ax.get_lines()]
+    [[1.0, 0.5], [1.1, 0.7]]
     """
     named = dict(runs) if isinstance(runs, Mapping) else {"": runs}
     if not named or not any(run.epochs for run in named.values()):

@@ -32,6 +32,12 @@ def activations(*layers: PointwiseLayer, low: float = -5.0, high: float = 5.0) -
     -------
     Figure
         With two axes: y = f(x), and dy/dx.
+
+    Examples
+    --------
+    >>> figure = fc.plot.activations(fc.nn.ReLU(), fc.nn.Tanh())
+    >>> [len(ax.get_lines()) >= 2 for ax in figure.axes]
+    [True, True]
     """
     if not layers:
         raise ArgumentError("layers: got none; allowed: at least one activation, such as nn.ReLU()")
@@ -76,6 +82,7 @@ def costs(
     losses : sequence of losses, or dict with a name for each
         Of numbers, such as ``fc.losses.MeanSquaredError()`` and ``Huber(1.0)``.
     target : float
+        What is right.
     low, high : float
         Range of predictions.
     ax : Axes or None
@@ -84,6 +91,13 @@ def costs(
     Returns
     -------
     Axes
+        With a line for each loss.
+
+    Examples
+    --------
+    >>> ax = fc.plot.costs([fc.losses.MeanSquaredError(), fc.losses.Huber(1.0)])
+    >>> len(ax.get_lines()) >= 2
+    True
     """
     named = dict(losses) if isinstance(losses, Mapping) else {repr(loss): loss for loss in losses}
     if not named:

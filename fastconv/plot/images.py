@@ -20,7 +20,26 @@ if TYPE_CHECKING:
 
 
 def matrix(image: Array, ax: Axes | None = None) -> Axes:
-    """Draw an image of one channel, (H, W), as the numbers that it is, each on its grey."""
+    """Draw an image of one channel, (H, W), as the numbers that it is, each on its grey.
+
+    Parameters
+    ----------
+    image : (H, W) array
+        Of one channel.
+    ax : Axes or None
+        Of a new figure if None.
+
+    Returns
+    -------
+    Axes
+        With a number in each cell.
+
+    Examples
+    --------
+    >>> ax = fc.plot.matrix(np.arange(6).reshape(2, 3))
+    >>> [text.get_text() for text in ax.texts]
+    ['0', '1', '2', '3', '4', '5']
+    """
     values = on_host(image, "image", 2)
     if max(values.shape) > 40:
         raise ShapeError(f"image: got shape {values.shape}; allowed: at most 40 x 40, for the numbers to be read")
@@ -42,6 +61,7 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     Parameters
     ----------
     image : (H, W) array
+        Of one channel.
     kernels : dict of (R, S) arrays
         By name.
 
@@ -49,6 +69,12 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     -------
     Figure
         The image, then for each kernel its numbers and the result.
+
+    Examples
+    --------
+    >>> figure = fc.plot.kernel_at_work(np.eye(8), {"edge": np.array([[-1.0, 1.0]])})
+    >>> len(figure.axes)
+    4
     """
     values = on_host(image, "image", 2).astype(np.float32)
     if not kernels:
@@ -73,7 +99,26 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
 
 
 def filters(layer: Conv2d, columns: int = 8) -> Figure:
-    """Draw the filters of a first convolution, which see one or three channels, each stretched to its own range."""
+    """Draw the filters of a first convolution, which see one or three channels, each stretched to its own range.
+
+    Parameters
+    ----------
+    layer : Conv2d
+        Built, of one or three channels.
+    columns : int
+        How many in a row.
+
+    Returns
+    -------
+    Figure
+        With a picture for each filter.
+
+    Examples
+    --------
+    >>> figure = fc.plot.filters(fc.nn.Conv2d(8, 5).build((16, 16, 3)), columns=4)
+    >>> len(figure.axes)
+    8
+    """
     weights = on_host(layer.weight.data, "layer", 4)
     if weights.shape[2] not in (1, 3):
         raise ShapeError(f"layer: got filters of {weights.shape[2]} channels; allowed: 1 or 3, as an image has")
@@ -101,6 +146,14 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     Returns
     -------
     Figure
+        With a row for each layer.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Conv2d(4, 3), fc.nn.ReLU()).build((8, 8, 3))
+    >>> figure = fc.plot.feature_maps(model, np.zeros((8, 8, 3), np.float32), per_layer=4)
+    >>> len(figure.axes) >= 8
+    True
     """
     x = on_host(image, "image", 3)
     places = range(len(model.layers)) if layers is None else layers
@@ -122,7 +175,28 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
 
 
 def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Draw a confusion matrix: in row i and column j how many of class i were taken for j, and the share."""
+    """Draw a confusion matrix: in row i and column j how many of class i were taken for j, and the share.
+
+    Parameters
+    ----------
+    counts : (K, K) array
+        Such as `fastconv.metrics.ConfusionMatrix` gives.
+    names : sequence of str or None
+        Of the classes; by default their numbers.
+    ax : Axes or None
+        Of a new figure if None.
+
+    Returns
+    -------
+    Axes
+        With a cell for each pair of classes.
+
+    Examples
+    --------
+    >>> ax = fc.plot.confusion(np.array([[8, 2], [1, 9]]), ["cat", "dog"])
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['cat', 'dog']
+    """
     values = on_host(counts, "counts", 2)
     if values.shape[0] != values.shape[1] or (names is not None and len(names) != len(values)):
         raise ShapeError(f"counts: got shape {values.shape}; allowed: a row and a column for each of the names")

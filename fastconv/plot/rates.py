@@ -38,6 +38,18 @@ def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
         Of `fastconv.training.find_learning_rate`.
     ax : matplotlib Axes or None
         None makes a figure.
+
+    Returns
+    -------
+    Axes
+        With the losses over a logarithmic axis of rates.
+
+    Examples
+    --------
+    >>> rates, losses = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), (2.0, 1.9, 1.0, 0.5, 3.0)
+    >>> ax = fc.plot.learning_rate_finder(fc.training.RangeTest(rates, losses, losses, diverged=False))
+    >>> ax.get_xscale()
+    'log'
     """
     ax = new_axes(ax)
     ax.plot(result.rates, result.losses, **line_style(4), linewidth=0.8, label="loss")
@@ -71,6 +83,17 @@ def schedules(
         Needed where one goes by epoch.
     ax : matplotlib Axes or None
         None makes a figure.
+
+    Returns
+    -------
+    Axes
+        With a line for each schedule.
+
+    Examples
+    --------
+    >>> ax = fc.plot.schedules({"cosine": fc.optim.schedules.Cosine(0.1, 100)}, 100)
+    >>> len(ax.get_lines())
+    1
     """
     steps = validate.at_least_one(steps, "steps")
     if not isinstance(schedules, Mapping) or not schedules:

@@ -35,12 +35,22 @@ def descend(
     optimizer : function of parameters
         Such as ``lambda p: fc.optim.Adam(p, 0.1)``.
     start : (x, y)
+        Where it begins.
     steps : int
+        How many.
 
     Returns
     -------
     (steps + 1, 2) array
         Where it was before the first step and after each.
+
+    Examples
+    --------
+    >>> path = fc.plot.descend(lambda x, y: (2 * x, 2 * y), lambda p: fc.optim.SGD(p, 0.25), (1.0, 2.0), 2)
+    >>> path
+    array([[1.  , 2.  ],
+           [0.5 , 1.  ],
+           [0.25, 0.5 ]])
     """
     model = Sequential(Dense(2, bias=False)).build((1,), np.float64)
     (place,) = model.parameters()
@@ -72,6 +82,7 @@ def surface(
     Parameters
     ----------
     function : function of two arrays
+        Gives the height.
     paths : dict of (steps + 1, 2) arrays
         By name, as `descend` gives them.
     x, y : (low, high)
@@ -82,6 +93,14 @@ def surface(
     Returns
     -------
     Axes
+        With a line for each path.
+
+    Examples
+    --------
+    >>> paths = {"straight": np.linspace([1.0, 1.0], [0.0, 0.0], 5)}
+    >>> ax = fc.plot.surface(lambda x, y: x**2 + y**2, paths, x=(-2, 2), y=(-2, 2))
+    >>> ax.get_xlim()
+    (np.float64(-2.0), np.float64(2.0))
     """
     ax = _contours(function, x, y, ax)
     for number, (name, path) in enumerate(_checked(paths).items()):
@@ -99,7 +118,32 @@ def animate_surface(
     frames: int = 60,
     ax: Axes | None = None,
 ) -> FuncAnimation:
-    """Return `surface` as an animation of the paths; ``animation.save("paths.gif", writer="pillow")`` writes it."""
+    """Return `surface` as an animation of the paths; ``animation.save("paths.gif", writer="pillow")`` writes it.
+
+    Parameters
+    ----------
+    function : function of two arrays
+        Gives the height.
+    paths : dict of (steps + 1, 2) arrays
+        By name, as `descend` gives them.
+    x, y : (low, high)
+        What part of the surface.
+    frames : int
+        How many pictures.
+    ax : Axes or None
+        Of a new figure if None.
+
+    Returns
+    -------
+    FuncAnimation
+        ``animation.save("paths.gif", writer="pillow")`` writes it.
+
+    Examples
+    --------
+    >>> paths = {"straight": np.linspace([1.0, 1.0], [0.0, 0.0], 5)}
+    >>> animation = fc.plot.animate_surface(lambda x, y: x**2 + y**2, paths, x=(-2, 2), y=(-2, 2), frames=3)
+    >>> animation.save("paths.gif", writer="pillow")
+    """
     from matplotlib.animation import FuncAnimation
 
     ax, checked = _contours(function, x, y, ax), _checked(paths)

@@ -30,6 +30,13 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     Returns
     -------
     Axes
+        With a box for each shape.
+
+    Examples
+    --------
+    >>> ax = fc.plot.volumes(fc.models.lenet5.unbuilt(), (32, 32, 3))
+    >>> len(ax.texts) > 4
+    True
     """
     from matplotlib.patches import Polygon
 

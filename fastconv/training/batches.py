@@ -52,6 +52,22 @@ def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: 
     return batches
 
 
+def checked_sizes(train: Any, validation: Any, batch_size: Any, shuffle: Any) -> tuple[int, bool]:
+    """Return the size of batches and whether to shuffle, of pairs; refuse what has no effect, or a wrong one."""
+    if shuffle is not None and not is_pair(train):
+        raise ArgumentError(
+            f"shuffle: got {shuffle!r} with batches; allowed: with a pair of arrays (a DataLoader takes its own)"
+        )
+    if batch_size is not None and not is_pair(train) and not is_pair(validation):
+        raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
+    if isinstance(validation, DataLoader) and validation.augmentation is not None:
+        raise ArgumentError(
+            f"validation_data: got a DataLoader with augmentation={validation.augmentation!r}; allowed: one without, so"
+            " that the images are measured as they are"
+        )
+    return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle
+
+
 def _is_batch(data: Any) -> bool:
     return isinstance(data, tuple | list) and len(data) in (2, 3)
 

@@ -40,7 +40,21 @@ class Clip(abc.ABC):
 
 
 class ClipValue(Clip):
-    """``max(-limit, min(g, limit))`` of each element, as ``clip_grad_value_``. NaN stays."""
+    """``max(-limit, min(g, limit))`` of each element, as ``clip_grad_value_``. NaN stays.
+
+    Parameters
+    ----------
+    limit : float
+        Above 0.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2, bias=False).build((1,), np.float64)
+    >>> layer.weight.add_grad(np.array([[0.5, -4.0]]))
+    >>> fc.training.ClipValue(1.0).apply(fc.get_backend(), layer.parameters())
+    >>> layer.weight.grad
+    array([[ 0.5, -1. ]])
+    """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
         """See `Clip`."""
@@ -54,6 +68,19 @@ class ClipNorm(Clip):
     """``g * min(1, limit / (norm(g) + 1e-6))`` of each parameter by itself: ``clip_grad_norm_`` of one after the other.
 
     Where a norm is not finite: see `ClipGlobalNorm`.
+
+    Parameters
+    ----------
+    limit : float
+        Above 0.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2, bias=False).build((1,), np.float64)
+    >>> layer.weight.add_grad(np.array([[3.0, 4.0]]))
+    >>> _ = fc.training.ClipNorm(1.0).apply(fc.get_backend(), layer.parameters())
+    >>> layer.weight.grad.round(4)
+    array([[0.6, 0.8]])
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
@@ -68,6 +95,19 @@ class ClipGlobalNorm(Clip):
     It is that of the parameters that the optimizer trains. Where it is not finite, `Trainer.fit` raises DivergenceError
     on the CPU; on a GPU, and in `train_step`, the update is done with what the formula gives, as in PyTorch: zeros of
     an infinite norm, NaN of NaN, in place of all but zeros.
+
+    Parameters
+    ----------
+    limit : float
+        Above 0.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2, bias=False).build((1,), np.float64)
+    >>> layer.weight.add_grad(np.array([[3.0, 4.0]]))
+    >>> squares = fc.training.ClipGlobalNorm(1.0).apply(fc.get_backend(), layer.parameters())
+    >>> layer.weight.grad.round(4), float(squares.sum())
+    (array([[0.6, 0.8]]), 25.0)
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:

@@ -10,22 +10,43 @@ from pathlib import Path
 
 from fastconv._attributes import Declared
 from fastconv._files import write_atomically
+from fastconv._html import table
 from fastconv.errors import DataError
+
+_SHOWN = 60  # epochs, in a notebook
 
 
 @dataclass
 class History(Declared):
     """One list of numbers per quantity, one number per epoch.
 
-    Attributes
+    Parameters
     ----------
     history : dict
         Of "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate" (of the last step), "seconds" and
         "images_per_second" (of the training, without validation), "sparsity" of a `Pruning` and "sparsity/NAME" of each
         weight that it prunes, those that there are.
+
+    Examples
+    --------
+    >>> history = fc.History()
+    >>> history.append({"loss": 1.5, "accuracy": 0.25})
+    >>> history.append({"loss": 0.5, "accuracy": 0.75})
+    >>> history.history["loss"], history.epochs
+    ([1.5, 0.5], 2)
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
+
+    def _repr_html_(self) -> str:
+        first = max(self.epochs - _SHOWN, 0)
+        rows = [
+            (str(i + 1), *(f"{values[i]:.6g}" if i < len(values) else "" for values in self.history.values()))
+            for i in range(first, self.epochs)
+        ]
+        return table(
+            ("epoch", *self.history), rows, head=f"the last {_SHOWN} of {self.epochs}" if first else "", left=0
+        )
 
     @property
     def epochs(self) -> int:
@@ -33,14 +54,26 @@ class History(Declared):
         return max(map(len, self.history.values()), default=0)
 
     def append(self, logs: dict[str, float]) -> None:
-        """Record one epoch; a quantity that comes late has NaN for the epochs before, as has one that is left out."""
+        """Record one epoch; a quantity that comes late has NaN for the epochs before, as has one that is left out.
+
+        Parameters
+        ----------
+        logs : dict of str to float
+            The quantities of the epoch.
+        """
         before = self.epochs
         for name in [*self.history, *(name for name in logs if name not in self.history)]:
             values = self.history.setdefault(name, [math.nan] * before)
             values.append(float(logs.get(name, math.nan)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, all or nothing; what is not finite becomes null."""
+        """Write it as JSON, all or nothing; what is not finite becomes null.
+
+        Parameters
+        ----------
+        path : path
+            Of the file.
+        """
         plain = {
             name: [value if math.isfinite(value) else None for value in values] for name, values in self.history.items()
         }
@@ -48,7 +81,18 @@ class History(Declared):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> History:
-        """Read what `save` wrote; DataError if the file is something else."""
+        """Read what `save` wrote; DataError if the file is something else.
+
+        Parameters
+        ----------
+        path : path
+            Of a file that `save` wrote.
+
+        Returns
+        -------
+        History
+            With NaN for null.
+        """
         try:
             plain = json.loads(Path(path).read_text(encoding="utf-8"))
             return cls({name: [math.nan if v is None else float(v) for v in values] for name, values in plain.items()})

@@ -45,13 +45,21 @@ class Suggestion(NamedTuple):
 class RangeTest:
     """What `find_learning_rate` found: a loss for each rate.
 
-    Attributes
+    Parameters
     ----------
-    rates, losses, smoothed : tuple of float
-        Of each step. Smoothed: ``average / (1 - smoothing ** n)`` after n steps, where ``average = smoothing * average
+    rates, losses : tuple of float
+        Of each step.
+    smoothed : tuple of float
+        ``average / (1 - smoothing ** n)`` after n steps, where ``average = smoothing * average
         + (1 - smoothing) * loss`` begins at 0.
     diverged : bool
         Whether it ended early because the loss rose too far or was no longer finite.
+
+    Examples
+    --------
+    >>> rates, losses = (1e-4, 1e-3, 1e-2, 1e-1, 1.0), (2.0, 1.9, 1.0, 0.5, 3.0)
+    >>> fc.training.RangeTest(rates, losses, losses, diverged=False).suggestion
+    Suggestion(steepest=0.01, tenth_of_minimum=0.01)
     """
 
     rates: tuple[float, ...]
@@ -103,6 +111,7 @@ def find_learning_rate(
     train : like that of `Trainer.fit`
         Begun again where it ends before `steps`.
     low, high : float
+        The first and the last rate.
     steps : int
         At least 3.
     batch_size : int or None
@@ -113,10 +122,24 @@ def find_learning_rate(
     stop_at : float
         It ends where the smoothed loss is above so many times the least so far.
 
+    Returns
+    -------
+    RangeTest
+        Its `suggestion` has two rates to begin with.
+
     Raises
     ------
     DivergenceError
         The first loss is not finite.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), fc.optim.SGD(model.parameters(), 0.1))
+    >>> one = np.ones((4, 1), np.float32)
+    >>> found = fc.training.find_learning_rate(trainer, (one, one), low=1e-3, high=10.0, steps=20)
+    >>> found.diverged, 1e-2 < found.suggestion.steepest < 1.0
+    (True, True)
     """
     if not isinstance(trainer, Trainer):
         raise ArgumentError(f"trainer: got {type(trainer).__name__}; allowed: a Trainer, of model, loss and optimizer")

@@ -28,7 +28,7 @@ from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training import parts, rates
-from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair, no_batches, pairs
+from fastconv.training.batches import Batches, as_batches, checked_batch, checked_sizes, is_pair, no_batches, pairs
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
 from fastconv.training.checkpoint import read_state, write_state
@@ -59,6 +59,7 @@ class Trainer(Sharing):
     Parameters
     ----------
     model : Layer
+        Built; it is trained in place.
     loss : Loss
         ``loss(predictions, targets) -> (loss, grad)``: a number, the mean over the batch, and its gradient.
     optimizer : Optimizer
@@ -68,6 +69,7 @@ class Trainer(Sharing):
         optimizer's own stays if None. One that watches results (`fastconv.optim.schedules.Watching`) is shown
         what each epoch came to.
     callbacks : Callback or iterable of Callback
+        Told of steps and epochs; see `fastconv.training.Callback`.
     metrics : Metric, iterable of Metric, or None
         Measured besides the loss, such as ``fastconv.metrics.F1()``; None: the accuracy where there are class numbers.
     clip : ClipValue, ClipNorm, ClipGlobalNorm or None
@@ -101,6 +103,16 @@ class Trainer(Sharing):
         A callback sets it to end `fit` after the epoch; `restore` says whether one had.
     stop_now : bool
         A callback sets it to end `fit` after the step; the epoch is not recorded, and the next `fit` goes on with it.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(8), fc.nn.ReLU(), fc.nn.Dense(2)).build((2,), seed=0)
+    >>> trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), lr=0.05))
+    >>> x = np.random.default_rng(0).standard_normal((64, 2), dtype=np.float32)
+    >>> y = (x[:, 0] > x[:, 1]).astype(np.int32)
+    >>> history = trainer.fit((x, y), 20, batch_size=16)
+    >>> trainer.evaluate((x, y))["accuracy"] > 0.95
+    True
     """
 
     habits: ClassVar[Mapping[str, str]] = {
@@ -177,9 +189,11 @@ class Trainer(Sharing):
         Parameters
         ----------
         train : DataLoader, iterable of (x, y) or (x, y, weight) with a length, or such arrays
+            What is learned from.
         epochs : int
+            At least 1.
         validation_data : like `train`, or None
-            Evaluated after each epoch.
+            Evaluated after each epoch, so without augmentation.
         batch_size : int or None
             Of pairs of arrays; 128 by default.
         shuffle : bool or None
@@ -197,7 +211,8 @@ class Trainer(Sharing):
 
         Returns
         -------
-        The history of all epochs so far.
+        History
+            Of all epochs so far.
 
         Raises
         ------
@@ -210,7 +225,7 @@ class Trainer(Sharing):
         train = with_weights(train, sample_weight, of_arrays=of_arrays)
         train, validation_data = split_off(train, validation_split, validation_data, of_arrays=of_arrays)
         self._classes = None if class_weight is None else class_table(class_weight, self.model)
-        size, whole = self._checked_sizes(train, validation_data, batch_size, shuffle)
+        size, whole = checked_sizes(train, validation_data, batch_size, shuffle)
         batches = as_batches(train, "train", self.model, size, shuffle=whole, seed=self.seed)
         if validation_data is not None:
             validation_data = as_batches(validation_data, "validation_data", self.model, size)
@@ -263,12 +278,26 @@ class Trainer(Sharing):
         return (*means, *validated, "learning_rate", "seconds", "images_per_second", *told)
 
     def train_step(self, x: Array, y: Array, sample_weight: Array | None = None) -> Array:
-        """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device."""
+        """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device.
+
+        Parameters
+        ----------
+        x : (N, ...) array
+            A batch.
+        y : (N, ...) array
+            As the loss takes it.
+        sample_weight : (N,) array or None
+            What each row counts.
+
+        Returns
+        -------
+        () array
+            The loss before the update.
+        """
         if self.parallel is not None:
             raw = (x, y) if sample_weight is None else (x, y, sample_weight)
-            return self._turn(next(iter(self._share_of([raw], "x, y")))).do(Totals(self.model.backend, self.loss, ()))[
-                0
-            ]
+            turn = self._turn(next(iter(self._share_of([raw], "x, y"))))
+            return turn.do(Totals(self.model.backend, self.loss, ()))[0]
         return self._step(checked_batch(self.model, x, y, sample_weight)).loss
 
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
@@ -277,6 +306,18 @@ class Trainer(Sharing):
         The loss is weighted where there are weights; metrics count each sample once.
 
         `batch_size`, 256 by default, is that of a pair of arrays. DataError if there is nothing in `data`.
+
+        Parameters
+        ----------
+        data : like `train` of `fit`
+            What is measured.
+        batch_size : int or None
+            Of a pair of arrays; 256 by default.
+
+        Returns
+        -------
+        dict
+            "loss", and each metric by its name.
         """
         if batch_size is not None and not is_pair(data):
             raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
@@ -365,13 +406,3 @@ class Trainer(Sharing):
             self.history.history, self.epoch = history, epoch
             undo()
             raise
-
-    def _checked_sizes(self, train: Any, validation: Any, batch_size: Any, shuffle: Any) -> tuple[int, bool]:
-        """Return the size of batches and whether to shuffle, of pairs; what would have no effect is refused."""
-        if shuffle is not None and not is_pair(train):
-            raise ArgumentError(
-                f"shuffle: got {shuffle!r} with batches; allowed: with a pair of arrays (a DataLoader takes its own)"
-            )
-        if batch_size is not None and not is_pair(train) and not is_pair(validation):
-            raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
-        return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle

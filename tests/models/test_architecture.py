@@ -30,7 +30,10 @@ def test_it_is_built_for_its_own_size_and_takes_its_settings(backend):
 def test_its_signature_shows_everything():
     assert list(inspect.signature(tiny).parameters) == ["num_classes", "width", "input_shape", "dtype", "seed"]
     assert tiny.__name__ == "tiny"
-    assert tiny.__doc__ == "A model for these tests."
+    assert inspect.cleandoc(tiny.__doc__).startswith("A model for these tests.\n\nParameters\n")
+    assert all(f"\n{name} : " in tiny.__doc__ for name in ("num_classes", "input_shape", "dtype", "seed"))
+    assert "\nform : " not in tiny.__doc__
+    assert "\nform : " in fc.models.vgg16.__doc__
     assert inspect.signature(fc.models.vgg16).parameters["form"].default == "cifar"
 
 

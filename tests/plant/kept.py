@@ -39,7 +39,7 @@ class Kept:
 KEPT = [
     Kept("fastconv/_files.py", "file.flush()", "pass", "tests/test_files.py"),
     Kept(
-        "fastconv/functional.py",
+        "fastconv/_dense.py",
         'return sum_rows(grad_output, "(N, K)")',
         "return None",
         "tests/test_functional.py::test_results_are_new_contiguous_and_of_the_type_of_the_inputs",

@@ -35,6 +35,21 @@ def test_refuses_what_is_no_data(rng):
             trainer.train_step(x[..., :1], y)
 
 
+def test_refuses_to_validate_with_images_that_are_changed_at_random():
+    images = fc.data.shapes10("train", size=20)
+    plain, changed = (
+        fc.data.DataLoader(images, 10, shuffle=False, augmentation=augmentation)
+        for augmentation in (None, fc.data.Flip())
+    )
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.GlobalAvgPool2d(), nn.Dense(10)).build((32, 32, 3))
+        trainer = trainer_of(model)
+        with pytest.raises(ArgumentError, match=r"validation_data: got a DataLoader with augmentation=Flip\("):
+            trainer.fit(changed, 1, validation_data=changed)
+        trainer.fit(changed, 1, validation_data=plain)
+        assert trainer.epoch == 1
+
+
 class Batches:
     """Batches that claim a length."""
 

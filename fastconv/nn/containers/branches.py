@@ -96,8 +96,15 @@ class Residual(_Branches):
     Parameters
     ----------
     body : Layer
+        What the input goes through.
     shortcut : Layer or None
         `Identity` if None. Both give the same shape.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Residual(fc.nn.ReLU()).build((2,), np.float64)
+    >>> layer(np.array([[-1.0, 2.0]]))
+    array([[-1.,  4.]])
     """
 
     setting_names = ("body", "shortcut")
@@ -129,6 +136,13 @@ class Parallel(_Branches):
     *branches : Layer
         Or one list of them.
     mode : "sum" or "concatenate"
+        What becomes of the branches' outputs.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Parallel(fc.nn.Conv2d(4, 1), fc.nn.Conv2d(8, 3, padding=1), mode="concatenate")
+    >>> layer.build((8, 8, 3))(np.zeros((1, 8, 8, 3), np.float32)).shape
+    (1, 8, 8, 12)
     """
 
     setting_names = ("branches", "mode")

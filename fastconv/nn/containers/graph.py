@@ -39,11 +39,18 @@ class Graph(Layer):
         ``(layer, name)``, or ``("sum", name, name, ...)`` and ``("concatenate", ...)``, along channels. In any order.
         The same layer may come more than once: it shares its parameters.
     outputs : str or sequence of str
+        What is returned: the output of a node, or those of several.
 
     Raises
     ------
     ArgumentError
         A name that there is not, a circle, a node that no output needs, no node that takes the input.
+
+    Examples
+    --------
+    >>> nodes = {"a": (fc.nn.Dense(4), "input"), "b": (fc.nn.Dense(4), "input"), "both": ("concatenate", "a", "b")}
+    >>> fc.nn.Graph(nodes, outputs="both").build((3,))(np.zeros((2, 3), np.float32)).shape
+    (2, 8)
     """
 
     setting_names = ("nodes", "outputs")

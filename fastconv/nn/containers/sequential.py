@@ -31,6 +31,18 @@ class Sequential(Layer):
     ----------
     *layers : Layer
         Or one list of them. The same one may come more than once: it shares its parameters.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Conv2d(4, 3), fc.nn.ReLU(), fc.nn.Flatten(), fc.nn.Dense(2)).build((8, 8, 3))
+    >>> model.predict(np.zeros((5, 8, 8, 3), np.float32)).shape
+    (5, 2)
+    >>> model
+    Sequential:
+        0: Conv2d(4, 3)
+        1: ReLU()
+        2: Flatten()
+        3: Dense(2)
     """
 
     setting_names = ("layers",)

@@ -1,4 +1,4 @@
-"""Names that models have elsewhere, and what to write here; errors about unknown attributes tell it."""
+"""Names that models, and arguments of layers, have elsewhere, and what to write here; errors about them tell it."""
 
 from fastconv.nn.core.parameter import FREEZING
 
@@ -35,4 +35,18 @@ HABITS = {
     "half": 'with fc.precision("fast")',
     "float": "model.build(input_shape, dtype=np.float32)",
     "double": "model.build(input_shape, dtype=np.float64)",
+}
+
+ARGUMENT_HABITS = {
+    "filters": "out_channels",
+    "units": "out_features",
+    "strides": "stride",
+    "dilation_rate": "dilation",
+    "depth_multiplier": "multiplier",
+    "use_bias": "bias",
+    "kernel_initializer": "init",
+    "pool_size": "kernel_size",
+    "rate": "p",
+    "epsilon": "eps",
+    "negative_slope": "slope",
 }

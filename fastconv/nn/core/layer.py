@@ -32,7 +32,7 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
-from fastconv.nn.core.habits import HABITS
+from fastconv.nn.core.habits import ARGUMENT_HABITS, HABITS
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.scope import Home, Scope
 
@@ -64,6 +64,7 @@ class AbstractLayer(Declared):
     owns_grad: bool = False
     setting_names: ClassVar[tuple[str, ...] | None] = None
     habits: ClassVar[Mapping[str, str]] = HABITS
+    argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
     misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
     _backend: Backend | None = None
     _dtype: DType = np.dtype(np.float32)
@@ -94,18 +95,72 @@ class AbstractLayer(Declared):
 
     @abc.abstractmethod
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Return the output and, in training, the context that `backward` needs."""
+        """Return the output and, in training, the context that `backward` needs.
+
+        Parameters
+        ----------
+        x : array
+            A batch.
+        training : bool
+            Whether `backward` will follow.
+
+        Returns
+        -------
+        y : array
+            The output.
+        context : object
+            What `backward` needs; None where it is not in training.
+        """
 
     @abc.abstractmethod
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of the parameters to theirs and return that of the input, None if it is not needed."""
+        """Add the gradients of the parameters to theirs and return that of the input, None if it is not needed.
+
+        Parameters
+        ----------
+        grad_output : array
+            Gradient of the output.
+        context : object
+            What `forward` returned.
+        needs_input_grad : bool
+            Whether the gradient of the input is wanted.
+
+        Returns
+        -------
+        array or None
+            Gradient of the input.
+        """
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the shape of the output, without the batch; ShapeError if the layer cannot take that input."""
+        """Return the shape of the output, without the batch; ShapeError if the layer cannot take that input.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Of one image.
+
+        Returns
+        -------
+        tuple of int
+            Of one output.
+        """
         return input_shape
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare parameters and buffers in `scope` for this shape of input, without the batch; return the output's."""
+        """Declare parameters and buffers in `scope` for this shape of input, without the batch; return the output's.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Of one image.
+        scope : Scope
+            Where parameters and buffers are declared.
+
+        Returns
+        -------
+        tuple of int
+            Of one output.
+        """
         return self.infer(input_shape)
 
     def children(self) -> Sequence[tuple[str, AbstractLayer]]:
@@ -113,7 +168,18 @@ class AbstractLayer(Declared):
         return ()
 
     def macs(self, input_shape: Shape) -> int:
-        """Return how many multiplications with weights one image takes."""
+        """Return how many multiplications with weights one image takes.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Of one image.
+
+        Returns
+        -------
+        int
+            0 where there is no weight.
+        """
         return 0
 
     def settings(self) -> Mapping[str, Any] | None:
@@ -121,6 +187,11 @@ class AbstractLayer(Declared):
 
         None if that is not known: then no step with it is captured. The values are compared before each step, so one
         that changes in place is returned as a copy.
+
+        Returns
+        -------
+        mapping of str to object, or None
+            By the names of the attributes.
         """
         return None if self.setting_names is None else {name: getattr(self, name) for name in self.setting_names}
 
@@ -199,7 +270,22 @@ class AbstractLayer(Declared):
         return self._dtype
 
     def check_input(self, x: Array, rank: int | None = None, channels: int | None = None) -> Array:
-        """Return `x` in the form that the backend takes, or say what is wrong with it; about a microsecond."""
+        """Return `x` in the form that the backend takes, or say what is wrong with it; about a microsecond.
+
+        Parameters
+        ----------
+        x : array
+            What came in.
+        rank : int or None
+            How many axes it must have.
+        channels : int or None
+            How long the last one must be.
+
+        Returns
+        -------
+        array
+            In memory as the backend wants it.
+        """
         x = self.check_array(x, "x")
         if (rank is not None and x.ndim != rank) or (channels is not None and x.shape[-1] != channels):
             axes = {2: "(N, C)", 4: "(N, H, W, C)"}.get(rank or 0, "(N, ..., C)")

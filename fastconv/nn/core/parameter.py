@@ -63,15 +63,26 @@ def _arena(backend: Backend, values: np.ndarray, trained: bool) -> Arena:
 class Buffer:
     """A named array of the model's state that is not trained, such as a running mean.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Path of the layer and the name in it: ``"3.running_mean"``.
     shape : tuple of int
+        Of the array.
+
+    Attributes
+    ----------
     array : array
         The slice of the arena. Layers write it; use `data` to look at it or to set it.
     retired : bool
         Whether its layer was built again since, with others in place of it.
+
+    Examples
+    --------
+    >>> layer = fc.nn.BatchNorm2d().build((2,))
+    >>> buffer = layer.buffers()[0]
+    >>> buffer.name, buffer.data
+    ('running_mean', array([0., 0.], dtype=float32))
     """
 
     __slots__ = ("__weakref__", "arena", "array", "name", "offset", "retired", "shape", "size")
@@ -133,15 +144,31 @@ class Buffer:
 class Parameter(Buffer):
     """A named array that is trained.
 
+    Parameters
+    ----------
+    name : str
+        Path of the layer and the name in it: ``"3.weight"``.
+    shape : tuple of int
+        Of the array.
+
     Attributes
     ----------
-    name, shape, array :
+    array : array
         As of a `Buffer`.
     version : int
         Counts changes of the values; what was derived from them (prepared weights) is valid as long as it has not
         moved.
     is_frozen : bool
         Whether its gradient is not computed, and stays zero, and optimizers leave it alone: see `Layer.freeze`.
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2).build((3,))
+    >>> layer.weight.name, layer.weight.shape, layer.weight.version
+    ('weight', (3, 2), 2)
+    >>> layer.weight.data = np.zeros((3, 2), np.float32)
+    >>> float(layer.weight.data.sum()), layer.weight.is_frozen
+    (0.0, False)
     """
 
     __slots__ = ("_grad_array", "_has_grad", "is_frozen", "version")
@@ -264,7 +291,19 @@ class Run:
 
 
 class Parameters(Declared):
-    """The parameters of a layer or model, in order of their place in the arena."""
+    """The parameters of a layer or model, in order of their place in the arena.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        In the order that they keep.
+
+    Examples
+    --------
+    >>> parameters = fc.nn.Sequential(fc.nn.Dense(2)).build((3,)).parameters()
+    >>> parameters.count, [parameter.name for parameter in parameters]
+    (8, ['0.weight', '0.bias'])
+    """
 
     habits: ClassVar[Mapping[str, str]] = {"requires_grad": FREEZING, "trainable": FREEZING}
 
@@ -290,7 +329,18 @@ class Parameters(Declared):
         return sum(parameter.size for parameter in self._items)
 
     def named(self, name: str) -> Parameter:
-        """Return the parameter called `name`; KeyError if there is none."""
+        """Return the parameter called `name`; KeyError if there is none.
+
+        Parameters
+        ----------
+        name : str
+            Such as ``"0.weight"``.
+
+        Returns
+        -------
+        Parameter
+            The one of that name.
+        """
         return {parameter.name: parameter for parameter in self._items}[name]
 
     def zero_grad(self) -> None:

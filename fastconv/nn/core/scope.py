@@ -116,6 +116,30 @@ class Scope:
     """Where a layer declares its parameters. The second time a layer is met, it gets the same ones.
 
     A layer that is built, and now becomes a part of another model, gets those that it has.
+
+    Parameters
+    ----------
+    draft : Draft
+        What is declared before it is allocated.
+    layer : Layer
+        Whose place this is.
+    path : str
+        Of that layer in the model.
+
+    Examples
+    --------
+    >>> class Shift(fc.nn.Layer):
+    ...     def setup(self, input_shape, scope):
+    ...         self.offset = scope.parameter("offset", input_shape[-1:], init=0.5)
+    ...         return input_shape
+    ...     def forward(self, x, *, training):
+    ...         return x + self.offset.array, None
+    ...     def backward(self, grad_output, context, *, needs_input_grad=True):
+    ...         self.offset.add_grad(grad_output.sum(axis=0))
+    ...         return grad_output
+    >>> layer = Shift().build((2,), np.float64)
+    >>> layer(np.zeros((1, 2))), layer.offset.name
+    (array([[0.5, 0.5]]), 'offset')
     """
 
     def __init__(self, draft: Draft, layer: Declarer, path: str = "") -> None:
@@ -128,7 +152,18 @@ class Scope:
         raise ArgumentError("Scope: got a scope to copy or pickle; allowed: the layer that was set up in it")
 
     def setup_layer(self, input_shape: Shape) -> Shape:
-        """Set up the layer of this scope; an error gets the layer's path."""
+        """Set up the layer of this scope; an error gets the layer's path.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            Of one image.
+
+        Returns
+        -------
+        tuple of int
+            Of one output.
+        """
         target = copy.copy(self._layer) if self._draft.backend is None else self._layer
         leaf = not target.children()
         try:
@@ -150,18 +185,65 @@ class Scope:
         return output_shape
 
     def child(self, name: str, layer: Declarer, input_shape: Shape) -> Shape:
-        """Set up a layer inside of this one and return the shape of its output."""
+        """Set up a layer inside of this one and return the shape of its output.
+
+        Parameters
+        ----------
+        name : str
+            In the layer.
+        layer : Layer
+            The one inside.
+        input_shape : tuple of int
+            Of one image.
+
+        Returns
+        -------
+        tuple of int
+            Of one output.
+        """
         return Scope(self._draft, layer, self._join(name)).setup_layer(input_shape)
 
     def parameter(self, name: str, shape: Shape, *, init: str | float, fan_in: int = 1, fan_out: int = 1) -> Parameter:
-        """Declare a parameter; `init` is the name of an initialiser, "ones", or a number."""
+        """Declare a parameter; `init` is the name of an initialiser, "ones", or a number.
+
+        Parameters
+        ----------
+        name : str
+            In the layer.
+        shape : tuple of int
+            Of the array.
+        init : str or float
+            An initialiser of `Conv2d`, "ones", or a number.
+        fan_in, fan_out : int
+            What the initialiser divides by.
+
+        Returns
+        -------
+        Parameter
+            Allocated when the whole model has declared its own.
+        """
         full, draft, draw = self._join(name), self._draft, draw_of(init)
         return self._declare(
             Parameter, name, shape, lambda: draw(random.host_generator(draft.seed, full), shape, fan_in, fan_out)
         )
 
     def buffer(self, name: str, shape: Shape, *, value: float) -> Buffer:
-        """Declare a buffer that starts as `value`."""
+        """Declare a buffer that starts as `value`.
+
+        Parameters
+        ----------
+        name : str
+            In the layer.
+        shape : tuple of int
+            Of the array.
+        value : float
+            What it begins with.
+
+        Returns
+        -------
+        Buffer
+            Allocated when the whole model has declared its own.
+        """
         return self._declare(Buffer, name, shape, lambda: np.full(shape, value))
 
     def _declare(self, cls: type[_Tensor], name: str, shape: Shape, draw: Callable[[], np.ndarray]) -> _Tensor:

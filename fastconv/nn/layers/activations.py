@@ -63,7 +63,7 @@ def _make_layer(function: Pointwise) -> type[PointwiseLayer]:
     vars(initialise)["__signature__"] = signature
     members = {
         "__module__": __name__,
-        "__doc__": described(function, function.formula),
+        "__doc__": described(function, f"fc.nn.{function.layer}().build((3,), np.float64)(x)"),
         "__init__": initialise,
         "function": function,
     }

@@ -25,12 +25,19 @@ class GroupNorm(Layer):
     num_groups : int
         A divisor of the channels.
     eps : float
+        Above 0; added to the variance.
     affine : bool
         Whether there are gamma and beta, one for each channel.
 
     Attributes
     ----------
     gamma, beta : Parameter of shape (C,), or None
+
+    Examples
+    --------
+    >>> layer = fc.nn.GroupNorm(1).build((4,), np.float64)
+    >>> layer(np.array([[1.0, 1.0, 3.0, 3.0]])).round(3)
+    array([[-1., -1.,  1.,  1.]])
     """
 
     owns_output = True
@@ -101,6 +108,12 @@ class LocalResponseNorm(Layer):
         Channels of the window, at least 1.
     alpha, beta, k : float
         None negative.
+
+    Examples
+    --------
+    >>> layer = fc.nn.LocalResponseNorm(3, alpha=3.0, beta=1.0).build((3,), np.float64)
+    >>> layer(np.array([[1.0, 2.0, 0.0]])).round(4)
+    array([[0.1667, 0.3333, 0.    ]])
     """
 
     owns_output = True

@@ -28,6 +28,12 @@ class PReLU(Layer):
     Attributes
     ----------
     slope : Parameter of shape (num_parameters,)
+
+    Examples
+    --------
+    >>> layer = fc.nn.PReLU(init=0.5).build((2,), np.float64)
+    >>> layer(np.array([[-2.0, 2.0]]))
+    array([[-1.,  2.]])
     """
 
     owns_output = True
@@ -81,6 +87,11 @@ class Maxout(Layer):
     ----------
     pieces : int
         A divisor of the channels.
+
+    Examples
+    --------
+    >>> fc.nn.Maxout(2).build((4,), np.float64)(np.array([[1.0, 5.0, 3.0, 2.0]]))
+    array([[3., 5.]])
     """
 
     owns_output = True
@@ -131,6 +142,12 @@ class Softmax(Layer):
 
     For a network that is to put out probabilities. In training leave it to the loss, `SoftmaxCrossEntropy`, which takes
     what comes before it.
+
+    Examples
+    --------
+    >>> fc.nn.Softmax().build((2,), np.float64)(np.array([[0.0, 0.0], [0.0, 2.0]])).round(4)
+    array([[0.5   , 0.5   ],
+           [0.1192, 0.8808]])
     """
 
     owns_grad = True

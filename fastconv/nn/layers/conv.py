@@ -73,8 +73,15 @@ class Conv2d(Convolving):
     Parameters
     ----------
     out_channels : int
-    kernel_size, stride, dilation : int or (h, w)
+        How many filters, K.
+    kernel_size : int or (h, w)
+        Rows and columns of each filter.
+    stride : int or (h, w)
+        Pixels from one place of the filters to the next.
     padding : int, (h, w), ((top, bottom), (left, right)), "same" or "valid"
+        Rows and columns of zeros around.
+    dilation : int or (h, w)
+        Pixels from one cell of a filter to the next.
     groups : int
         Divides the input and the output channels.
     bias : bool
@@ -90,6 +97,14 @@ class Conv2d(Convolving):
     ----------
     weight : Parameter of shape (R, S, C // groups, K)
     bias : Parameter of shape (K,), or None
+
+    Examples
+    --------
+    >>> layer = fc.nn.Conv2d(8, 3, stride=2, padding="same").build((32, 32, 3))
+    >>> layer(np.zeros((4, 32, 32, 3), np.float32)).shape
+    (4, 16, 16, 8)
+    >>> layer.weight.shape, layer.bias.shape
+    ((3, 3, 3, 8), (8,))
     """
 
     owns_output = True

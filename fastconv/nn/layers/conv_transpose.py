@@ -28,7 +28,9 @@ class ConvTranspose2d(Convolving):
     Parameters
     ----------
     out_channels : int
+        Channels of the result, K.
     kernel_size, stride, dilation : int or (h, w)
+        Those of the convolution whose gradient this is.
     padding : int, (h, w), ((top, bottom), (left, right)), "same" or "valid"
         What is cut off of the result; "same" makes it `stride` times as large as the input.
     output_padding : int or (h, w)
@@ -36,6 +38,7 @@ class ConvTranspose2d(Convolving):
     groups : int
         Divides the input and the output channels.
     bias : bool
+        Whether one is added to each channel of the result.
     init : str
         As of `Conv2d`; "default" is uniform within 1 / sqrt(R * S * K / groups), as PyTorch.
 
@@ -44,6 +47,12 @@ class ConvTranspose2d(Convolving):
     weight : Parameter of shape (R, S, K // groups, C)
         In the layout of the convolution whose gradient it is.
     bias : Parameter of shape (K,), or None
+
+    Examples
+    --------
+    >>> layer = fc.nn.ConvTranspose2d(8, 2, stride=2).build((16, 16, 4))
+    >>> layer(np.zeros((1, 16, 16, 4), np.float32)).shape
+    (1, 32, 32, 8)
     """
 
     owns_output = True

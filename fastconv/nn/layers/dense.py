@@ -23,7 +23,9 @@ class Dense(Layer):
     Parameters
     ----------
     out_features : int
+        How many outputs, K.
     bias : bool
+        Whether one is added to each output.
     in_features : int or None
         Inferred from the input if None; else the input must have it.
     init : str
@@ -33,6 +35,14 @@ class Dense(Layer):
     ----------
     weight : Parameter of shape (C, K)
     bias : Parameter of shape (K,), or None
+
+    Examples
+    --------
+    >>> layer = fc.nn.Dense(2).build((3,), np.float64)
+    >>> layer.weight.data = np.array([[1.0, 0.0], [10.0, 0.0], [100.0, 0.0]])
+    >>> layer.bias.data = np.array([0.0, 7.0])
+    >>> layer(np.array([[1.0, 2.0, 3.0]]))
+    array([[321.,   7.]])
     """
 
     owns_output = True

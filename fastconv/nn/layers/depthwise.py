@@ -29,6 +29,12 @@ class DepthwiseConv2d(Conv2d):
     ----------
     weight : Parameter of shape (R, S, 1, C * multiplier)
     bias : Parameter of shape (C * multiplier,), or None
+
+    Examples
+    --------
+    >>> layer = fc.nn.DepthwiseConv2d(3, 2, padding=1).build((8, 8, 4))
+    >>> layer(np.zeros((1, 8, 8, 4), np.float32)).shape, layer.weight.shape
+    ((1, 8, 8, 8), (3, 3, 1, 8))
     """
 
     def __init__(

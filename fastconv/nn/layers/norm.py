@@ -27,6 +27,7 @@ class BatchNorm2d(Layer):
     Parameters
     ----------
     eps : float
+        Above 0; added to the variance.
     momentum : float
         Weight of the new statistics.
     scale : bool
@@ -37,6 +38,13 @@ class BatchNorm2d(Layer):
     gamma : Parameter of shape (C,), or Buffer
     beta : Parameter of shape (C,)
     running_mean, running_var : Buffer of shape (C,)
+
+    Examples
+    --------
+    >>> layer = fc.nn.BatchNorm2d().build((1,), np.float64)
+    >>> y, context = layer.forward(np.array([[1.0], [3.0]]), training=True)
+    >>> y.round(3).ravel().tolist(), layer.running_mean.data.tolist()
+    ([-1.0, 1.0], [0.2])
     """
 
     owns_output = True

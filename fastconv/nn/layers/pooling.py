@@ -148,10 +148,18 @@ class MaxPool2d(_Max, _Windows):
     Parameters
     ----------
     kernel_size : int or (h, w)
+        Of the window.
     stride : int, (h, w) or None
         `kernel_size` if None.
     padding, dilation, ceil_mode :
         As of the function.
+
+    Examples
+    --------
+    >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> fc.nn.MaxPool2d(2).build((4, 4, 1), np.float64)(x)[0, ..., 0]
+    array([[ 5.,  7.],
+           [13., 15.]])
     """
 
     def __init__(
@@ -172,10 +180,18 @@ class AvgPool2d(_Mean, _Windows):
     Parameters
     ----------
     kernel_size : int or (h, w)
+        Of the window.
     stride : int, (h, w) or None
         `kernel_size` if None.
     padding, ceil_mode, count_include_pad :
         As of the function.
+
+    Examples
+    --------
+    >>> x = np.arange(16.0).reshape(1, 4, 4, 1)
+    >>> fc.nn.AvgPool2d(2).build((4, 4, 1), np.float64)(x)[0, ..., 0]
+    array([[ 2.5,  4.5],
+           [10.5, 12.5]])
     """
 
     def __init__(
@@ -199,8 +215,20 @@ class AvgPool2d(_Mean, _Windows):
 
 
 class GlobalMaxPool2d(_Max, _WholeMap):
-    """Largest value of each channel: (N, H, W, C) -> (N, C)."""
+    """Largest value of each channel: (N, H, W, C) -> (N, C).
+
+    Examples
+    --------
+    >>> fc.nn.GlobalMaxPool2d().build((2, 2, 1), np.float64)(np.arange(4.0).reshape(1, 2, 2, 1))
+    array([[3.]])
+    """
 
 
 class GlobalAvgPool2d(_Mean, _WholeMap):
-    """Mean of each channel: (N, H, W, C) -> (N, C)."""
+    """Mean of each channel: (N, H, W, C) -> (N, C).
+
+    Examples
+    --------
+    >>> fc.nn.GlobalAvgPool2d().build((2, 2, 1), np.float64)(np.arange(4.0).reshape(1, 2, 2, 1))
+    array([[1.5]])
+    """

@@ -23,6 +23,13 @@ class AdaptiveAvgPool2d(Layer):
     Parameters
     ----------
     output_size : int or (h, w)
+        P and Q.
+
+    Examples
+    --------
+    >>> layer = fc.nn.AdaptiveAvgPool2d(2).build((6, 9, 4))
+    >>> layer(np.zeros((1, 6, 9, 4), np.float32)).shape
+    (1, 2, 2, 4)
     """
 
     owns_output = True
@@ -62,6 +69,12 @@ class Upsample(Layer):
     Parameters
     ----------
     scale_factor : int or (h, w)
+        How often each row and column is repeated.
+
+    Examples
+    --------
+    >>> fc.nn.Upsample((1, 2)).build((1, 2, 1), np.float64)(np.array([1.0, 2.0]).reshape(1, 1, 2, 1))[0, ..., 0]
+    array([[1., 1., 2., 2.]])
     """
 
     owns_output = True

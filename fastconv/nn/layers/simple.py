@@ -14,7 +14,14 @@ from fastconv.nn.model.model import Layer
 
 
 class Identity(Layer):
-    """``y = x``: the very same array."""
+    """``y = x``: the very same array.
+
+    Examples
+    --------
+    >>> x = np.ones((1, 3), np.float32)
+    >>> fc.nn.Identity().build((3,))(x) is x
+    True
+    """
 
     setting_names = ()
 
@@ -31,6 +38,11 @@ class Flatten(Layer):
     """(N, H, W, C) -> (N, H * W * C): a view, channels running fastest.
 
     PyTorch's runs through C, H, W, so that the dense layer behind it has its rows in another order.
+
+    Examples
+    --------
+    >>> fc.nn.Flatten().build((2, 2, 3))(np.zeros((5, 2, 2, 3), np.float32)).shape
+    (5, 12)
     """
 
     setting_names = ()
@@ -52,7 +64,18 @@ class Flatten(Layer):
 
 
 class Scale(Layer):
-    """``y = factor * x``."""
+    """``y = factor * x``.
+
+    Parameters
+    ----------
+    factor : float
+        Of every element.
+
+    Examples
+    --------
+    >>> fc.nn.Scale(0.125).build((2,), np.float64)(np.array([[8.0, 16.0]]))
+    array([[1., 2.]])
+    """
 
     owns_output = True
     owns_grad = True
@@ -87,6 +110,15 @@ class Dropout(Layer):
     ----------
     p : float
         At least 0, below 1.
+
+    Examples
+    --------
+    >>> layer, x = fc.nn.Dropout(0.5).build((8,)), np.ones((1, 8), np.float32)
+    >>> layer(x)
+    array([[1., 1., 1., 1., 1., 1., 1., 1.]], dtype=float32)
+    >>> with fc.random.stream(seed=0, step=0):
+    ...     layer.forward(x, training=True)[0]
+    array([[0., 2., 2., 2., 2., 0., 2., 0.]], dtype=float32)
     """
 
     owns_grad = True
@@ -127,6 +159,12 @@ class SubsamplePad(Layer):
     out_channels : int
         K, at least the number of input channels.
     stride : int or (h, w)
+        Every how many-th row and column is taken.
+
+    Examples
+    --------
+    >>> fc.nn.SubsamplePad(8, stride=2).build((4, 4, 4))(np.zeros((1, 4, 4, 4), np.float32)).shape
+    (1, 2, 2, 8)
     """
 
     owns_output = True

@@ -38,7 +38,21 @@ _SEVERAL = "several models"
 
 
 class Layer(AbstractLayer):
-    """Base class of all layers: the protocol of `AbstractLayer`, and what a model can do."""
+    """Base class of all layers: the protocol of `AbstractLayer`, and what a model can do.
+
+    Examples
+    --------
+    >>> class Square(fc.nn.Layer):
+    ...     setting_names = ()
+    ...     def forward(self, x, *, training):
+    ...         return x * x, x
+    ...     def backward(self, grad_output, context, *, needs_input_grad=True):
+    ...         return 2 * context * grad_output if needs_input_grad else None
+    >>> Square().build((2,), np.float64)(np.array([[2.0, 3.0]]))
+    array([[4., 9.]])
+    >>> fc.testing.gradcheck(Square(), np.array([[2.0, 3.0]])).ok
+    True
+    """
 
     _input_shape: Shape | None = None
     _key: object = None  # equal to that of its copies' layers only
@@ -170,7 +184,8 @@ class Layer(AbstractLayer):
 
         Returns
         -------
-        The layer itself.
+        Layer
+            The layer itself.
 
         Raises
         ------
@@ -181,7 +196,18 @@ class Layer(AbstractLayer):
         return self
 
     def unfreeze(self, *names: str) -> Self:
-        """Let the parameters be trained again; see `freeze`."""
+        """Let the parameters be trained again; see `freeze`.
+
+        Parameters
+        ----------
+        *names : str
+            As of `freeze`.
+
+        Returns
+        -------
+        Layer
+            The layer itself.
+        """
         set_frozen(self._chosen(names), False)
         return self
 
@@ -220,7 +246,18 @@ class Layer(AbstractLayer):
 
     @moves_all_or_none
     def to(self, backend: str) -> Self:
-        """Move parameters and buffers to another backend; optimizers made before do not follow."""
+        """Move parameters and buffers to another backend; optimizers made before do not follow.
+
+        Parameters
+        ----------
+        backend : str
+            As of `fastconv.set_backend`.
+
+        Returns
+        -------
+        Layer
+            The layer itself.
+        """
         target = get_backend(backend)
         layers, tensors = self.walk(), self.tensors()
         if any(layer.backend is not target for layer in layers):
@@ -261,7 +298,20 @@ class Layer(AbstractLayer):
         return self.forward(x, training=False)[0]
 
     def predict(self, x: Array, batch_size: int = 256) -> Array:
-        """Return the output for `x`, (N, ...), computed in pieces of `batch_size`; a tuple if there are several."""
+        """Return the output for `x`, (N, ...), computed in pieces of `batch_size`; a tuple if there are several.
+
+        Parameters
+        ----------
+        x : (N, ...) array
+            Inputs of the active backend.
+        batch_size : int
+            How many at a time.
+
+        Returns
+        -------
+        array, or tuple of arrays
+            The output; a tuple if there are several.
+        """
         size = validate.at_least_one(batch_size, "batch_size")
         x = self.check_array(x, "x")
         if x.ndim < 2:
@@ -281,6 +331,16 @@ class Layer(AbstractLayer):
 
         Normalisations are folded into convolutions, weights prepared, buffers planned, and on the CPU the whole network
         is one call into compiled code. Training on does not change the plan.
+
+        Parameters
+        ----------
+        input_shape : (N, H, W, C) or (N, C)
+            Of the batches that the plan will get.
+
+        Returns
+        -------
+        InferencePlan
+            Called with a batch it gives what the model gave when it was made, up to rounding.
         """
         allowed = f"(N, {', '.join(map(str, self.input_shape))})"
         shape = validate.sizes(input_shape, "input_shape", allowed)
@@ -288,7 +348,18 @@ class Layer(AbstractLayer):
         return InferencePlan(copy.deepcopy(self), shape, get_precision(), get_algorithm())
 
     def summary(self, input_shape: Sequence[int] | None = None) -> Summary:
-        """Return a table of shapes, parameters, multiplications and bytes for printing; the model need not be built."""
+        """Return a table of shapes, parameters, multiplications and bytes for printing; the model need not be built.
+
+        Parameters
+        ----------
+        input_shape : (H, W, C), (C,) or None
+            Of one image; None takes that of `build`.
+
+        Returns
+        -------
+        Summary
+            A table to print, or to show in a notebook.
+        """
         shape = self.input_shape if input_shape is None else input_shape
         return summarize(self, validate.sizes(shape, "input_shape", "sizes without the batch"), self.dtype)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastconv._html import table as html_table
 from fastconv.backends.contract.types import DType, Shape
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer, Parameter
@@ -90,10 +91,10 @@ class Summary:
         weights = sum(row.weights for row in self.rows)
         return sum(row.zeros for row in self.rows) / weights if weights else 0.0
 
-    def __str__(self) -> str:
-        sparse = any(row.zeros for row in self.rows)
-        table: list[tuple[str, ...]] = [("layer", "kind", "output", "parameters", "MACs", "bytes")]
-        table += [
+    def _lines(self) -> list[tuple[str, ...]]:
+        """Return the table, its names first and its sums last."""
+        lines: list[tuple[str, ...]] = [("layer", "kind", "output", "parameters", "MACs", "bytes")]
+        lines += [
             (
                 row.name,
                 f"{row.kind}{', frozen' * bool(row.frozen)}",
@@ -104,11 +105,21 @@ class Summary:
             )
             for row in self.rows
         ]
-        table.append(("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.nbytes:,}"))
-        if sparse:
+        lines.append(("total", "", "", f"{self.parameters:,}", f"{self.macs:,}", f"{self.nbytes:,}"))
+        if any(row.zeros for row in self.rows):
             shares = (f"{row.sparsity:.2%}" if row.weights else "" for row in self.rows)
             last = ("sparsity", *shares, f"{self.sparsity:.2%}")
-            table = [(*line, cell) for line, cell in zip(table, last, strict=True)]
+            lines = [(*line, cell) for line, cell in zip(lines, last, strict=True)]
+        return lines
+
+    def _head(self) -> str:
+        return f"input {_shape(self.input_shape)}, {self.dtype}; MACs and bytes of outputs are for one image"
+
+    def _told(self) -> list[str]:
+        return [f"trainable parameters: {self.trainable:,}; frozen: {self.frozen:,}"] if self.frozen else []
+
+    def __str__(self) -> str:
+        table = self._lines()
         widths = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [
             "  ".join(
@@ -117,11 +128,13 @@ class Summary:
             for line in table
         ]
         rule = "-" * len(lines[0])
-        head = f"input {_shape(self.input_shape)}, {self.dtype}; MACs and bytes of outputs are for one image"
-        told = [f"trainable parameters: {self.trainable:,}; frozen: {self.frozen:,}"] if self.frozen else []
-        return "\n".join([head, rule, lines[0], rule, *lines[1:-1], rule, lines[-1], *told])
+        return "\n".join([self._head(), rule, lines[0], rule, *lines[1:-1], rule, lines[-1], *self._told()])
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        names, *rows = self._lines()
+        return html_table(names, rows, head="; ".join([self._head(), *self._told()]), left=3)
 
 
 def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary:

@@ -18,6 +18,23 @@ class Warmup(NumberedSchedule):
 
     ``schedule(0) * (s + (1 - s) * step / warmup_steps)`` with ``s = start_factor``, PyTorch's LinearLR in front of it;
     by default ``1 / (warmup_steps + 1)``, so that no step has a rate of 0. Counts what `schedule` counts.
+
+    Parameters
+    ----------
+    schedule : schedule
+        What follows.
+    warmup_steps : int
+        How long the line is.
+    start_factor : float or None
+        Of the first rate.
+    by : str
+        That of `schedule`.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Warmup(fc.optim.schedules.Constant(0.1), 10, 0.0)
+    >>> [round(schedule(step), 4) for step in (0, 5, 10, 20)]
+    [0.0, 0.05, 0.1, 0.1]
     """
 
     schedule: Schedule
@@ -81,10 +98,18 @@ class Warmup(NumberedSchedule):
 class PiecewiseLinear(NumberedSchedule):
     """Along lines from point to point, and constant before the first and behind the last.
 
-    Attributes
+    Parameters
     ----------
     points : tuple of (step, rate)
         By rising steps: ``PiecewiseLinear(((0, 0.1), (1000, 0)))`` falls to 0 within 1000 steps.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.PiecewiseLinear(((0, 0.0), (10, 0.1), (30, 0.0)))
+    >>> [round(schedule(step), 4) for step in (0, 5, 10, 20, 40)]
+    [0.0, 0.05, 0.1, 0.05, 0.0]
     """
 
     points: tuple[tuple[int, float], ...]
@@ -113,7 +138,21 @@ class PiecewiseLinear(NumberedSchedule):
 
 @dataclass(repr=False, eq=False)
 class Function(NumberedSchedule):
-    """``function(number)``, of steps or of epochs: ``Function(lambda epoch: 0.1 * 0.95**epoch, by="epoch")``."""
+    """``function(number)``, of steps or of epochs: ``Function(lambda epoch: 0.1 * 0.95**epoch, by="epoch")``.
+
+    Parameters
+    ----------
+    function : function of a number
+        Gives the rate.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Function(lambda epoch: 0.1 * 0.5**epoch, by="epoch")
+    >>> [schedule(epoch) for epoch in (0, 1, 2)]
+    [0.1, 0.05, 0.025]
+    """
 
     function: Schedule
 

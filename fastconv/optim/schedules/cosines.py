@@ -15,6 +15,25 @@ class Cosine(NumberedSchedule):
 
     ``final_lr + (lr - final_lr) * (1 + cos(pi * t)) / 2`` with t from 0 to 1 between the end of the warm-up and
     `total_steps`, and `final_lr` from there on. In the warm-up ``lr * (step + 1) / (warmup_steps + 1)``.
+
+    Parameters
+    ----------
+    lr : float
+        The highest rate.
+    total_steps : int
+        When it is at `final_lr`.
+    warmup_steps : int
+        How long it rises first.
+    final_lr : float
+        The last rate.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Cosine(0.1, 100)
+    >>> [round(schedule(step), 4) for step in (0, 50, 100)]
+    [0.1, 0.05, 0.0]
     """
 
     lr: float
@@ -43,6 +62,25 @@ class CosineWarmRestarts(NumberedSchedule):
     """Down from `lr` towards `final_lr` along half a cosine in `T_0` steps, and again from `lr` on.
 
     Each time takes `T_mult` times as long as the one before. PyTorch's CosineAnnealingWarmRestarts.
+
+    Parameters
+    ----------
+    lr : float
+        The highest rate.
+    T_0 : int
+        Length of the first time.
+    T_mult : int
+        How much longer each is than the one before.
+    final_lr : float
+        What each goes towards.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.CosineWarmRestarts(0.1, 10, 2)
+    >>> [round(schedule(step), 4) for step in (0, 5, 10, 20, 30)]
+    [0.1, 0.05, 0.1, 0.05, 0.1]
     """
 
     lr: float

@@ -16,9 +16,10 @@ class Cyclic(NumberedSchedule):
 
     (Smith, https://arxiv.org/abs/1506.01186)
 
-    Attributes
+    Parameters
     ----------
     base_lr, max_lr : float
+        The lowest and the highest rate.
     step_size_up, step_size_down : int
         How many steps a rise and a fall take; a fall as many as a rise by default.
     mode : "triangular", "triangular2" or "exp_range"
@@ -26,6 +27,14 @@ class Cyclic(NumberedSchedule):
         ``factor ** step``.
     factor : float
         Of "exp_range".
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Cyclic(0.0, 0.1, 10)
+    >>> [round(schedule(step), 4) for step in (0, 5, 10, 15, 20)]
+    [0.0, 0.05, 0.1, 0.05, 0.0]
     """
 
     base_lr: float
@@ -67,12 +76,28 @@ class OneCycle(NumberedSchedule):
     https://arxiv.org/abs/1708.07120) PyTorch calls `peak` pct_start, `start_factor` div_factor, `final_factor`
     final_div_factor and `anneal` anneal_strategy.
 
-    Attributes
+    Parameters
     ----------
+    max_lr : float
+        The highest rate.
+    total_steps : int
+        Length of the run.
+    peak : float
+        Share of the run after which it is reached.
+    start_factor, final_factor : float
+        How many times smaller the first rate is than the highest, and the last than the first.
     anneal : "cos" or "linear"
         Half a cosine or a line between these.
     three_phase : bool
         First down to where it began, in as many steps as the rise took, and from there to the last rate.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.OneCycle(0.1, 101)
+    >>> [round(schedule(step), 6) for step in (0, 30, 100)]
+    [0.004, 0.099976, 0.0]
     """
 
     max_lr: float

@@ -13,7 +13,20 @@ from fastconv.optim.schedules.schedule import NumberedSchedule
 
 @dataclass(repr=False, eq=False)
 class Constant(NumberedSchedule):
-    """``lr``, always."""
+    """``lr``, always.
+
+    Parameters
+    ----------
+    lr : float
+        The rate.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> fc.optim.schedules.Constant(0.1)(1000)
+    0.1
+    """
 
     lr: float
 
@@ -31,6 +44,25 @@ class InverseTime(NumberedSchedule):
     """``lr / (1 + decay_rate * step / decay_steps)``: time-based decay, Keras' InverseTimeDecay.
 
     With `staircase` the quotient ``step / decay_steps`` is rounded down.
+
+    Parameters
+    ----------
+    lr : float
+        The first rate.
+    decay_rate : float
+        How fast it falls.
+    decay_steps : int
+        In how many steps.
+    staircase : bool
+        Whether the quotient is rounded down.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.InverseTime(0.1, 1.0, 10)
+    >>> [round(schedule(step), 4) for step in (0, 10, 30)]
+    [0.1, 0.05, 0.025]
     """
 
     lr: float
@@ -56,14 +88,24 @@ class Step(NumberedSchedule):
 
     PyTorch's MultiStepLR is ``Step(lr, (30, 80))``, its StepLR ``Step(lr, step_size=30)``.
 
-    Attributes
+    Parameters
     ----------
     lr : float
+        The first rate.
     milestones : tuple of int, or None
         Steps from which on the rate is multiplied by `factor` once more; none before the one before it.
     factor : float
+        Of the rate, at each of them.
     step_size : int or None
         The same at each multiple of it; given instead of `milestones`.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Step(0.1, (30, 80))
+    >>> [round(schedule(step), 4) for step in (29, 30, 80)]
+    [0.1, 0.01, 0.001]
     """
 
     lr: float
@@ -96,6 +138,25 @@ class Exponential(NumberedSchedule):
     """``lr * factor ** (step / decay_steps)``: PyTorch's ExponentialLR, Keras' ExponentialDecay.
 
     With `staircase` the exponent is rounded down. ``exp(-k * step)`` has the factor ``exp(-k)``.
+
+    Parameters
+    ----------
+    lr : float
+        The first rate.
+    factor : float
+        Of the rate, in `decay_steps`.
+    decay_steps : int
+        How long that takes.
+    staircase : bool
+        Whether it happens all at once.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Exponential(0.1, 0.5, 10)
+    >>> [round(schedule(step), 4) for step in (0, 5, 10)]
+    [0.1, 0.0707, 0.05]
     """
 
     lr: float
@@ -117,7 +178,27 @@ class Exponential(NumberedSchedule):
 
 @dataclass(repr=False, eq=False)
 class Polynomial(NumberedSchedule):
-    """``final_lr + (lr - final_lr) * (1 - step / total_steps) ** power``, and `final_lr` from `total_steps` on."""
+    """``final_lr + (lr - final_lr) * (1 - step / total_steps) ** power``, and `final_lr` from `total_steps` on.
+
+    Parameters
+    ----------
+    lr : float
+        The first rate.
+    total_steps : int
+        When it is at `final_lr`.
+    power : float
+        1 is a line.
+    final_lr : float
+        The last rate.
+    by : "step" or "epoch"
+        What is counted.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Polynomial(0.1, 100, power=2.0)
+    >>> [round(schedule(step), 4) for step in (0, 50, 100)]
+    [0.1, 0.025, 0.0]
+    """
 
     lr: float
     total_steps: int

@@ -13,6 +13,32 @@ def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: i
 
     It begins at `step`, in `epoch`. Elsewhere schedules count epochs: fed with those, one that counts steps ends in the
     first epochs.
+
+    Parameters
+    ----------
+    schedule : schedule or None
+        What is asked about.
+    step : int
+        The first one of the training.
+    steps_per_epoch : int
+        How many there are.
+    epochs : int
+        For how long.
+    epoch : int
+        The first one.
+
+    Returns
+    -------
+    str
+        A sentence, or "".
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.Cosine(0.1, 100)
+    >>> fc.optim.schedules.misfit(schedule, 0, steps_per_epoch=10, epochs=10)
+    ''
+    >>> fc.optim.schedules.misfit(schedule, 0, steps_per_epoch=400, epochs=10).partition("; ")[2]
+    'schedules count steps, 400 in each epoch here: total_steps=4000'
     """
     if schedule is None:
         return ""
@@ -36,7 +62,24 @@ def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: i
 
 
 def check_monitor(schedule: Schedule | None, names: Iterable[str]) -> None:
-    """Refuse a schedule that watches what is not among these names."""
+    """Refuse a schedule that watches what is not among these names.
+
+    Parameters
+    ----------
+    schedule : schedule or None
+        Looked at if it is `Watching`.
+    names : iterable of str
+        The quantities that there are.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.ReduceOnPlateau(0.1, "val_loss")
+    >>> fc.optim.schedules.check_monitor(schedule, ["loss", "val_loss"])
+    >>> fc.optim.schedules.check_monitor(schedule, ["loss"])
+    Traceback (most recent call last):
+        ...
+    fastconv.errors.ArgumentError: monitor of ReduceOnPlateau: got 'val_loss'; allowed: 'loss' (nearest: 'loss')
+    """
     monitor = getattr(schedule, "monitor", None)
     if monitor is not None:
         one_of(monitor, f"monitor of {type(schedule).__name__}", tuple(names))

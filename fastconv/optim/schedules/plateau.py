@@ -27,7 +27,7 @@ class ReduceOnPlateau(NumberedSchedule):
     Keras' ReduceLROnPlateau of patience p and cooldown c is this with ``patience=p - 1``, ``cooldown=c - 1`` (neither
     below 0) and ``threshold_mode="abs"``.
 
-    Attributes
+    Parameters
     ----------
     lr : float
         The first rate.
@@ -36,15 +36,29 @@ class ReduceOnPlateau(NumberedSchedule):
     mode : "auto", "min" or "max"
         Whether less or more is better; "auto" knows it of losses and accuracies.
     factor : float
+        Of the rate, above 0 and below 1.
     patience : int
+        How many epochs without a better result are let pass.
     threshold : float
         By how much a result must be better than the best to count, as a share of that, or as it is.
     threshold_mode : "rel" or "abs"
+        Whether `threshold` is a share of the best.
     cooldown : int
         How many epochs after a reduction are not counted as bad.
     min_lr : float
+        It does not fall below this.
     eps : float
         A change that is not larger is left out.
+    by : "epoch"
+        What is counted; results come by epoch.
+
+    Examples
+    --------
+    >>> schedule = fc.optim.schedules.ReduceOnPlateau(0.1, "loss", patience=1)
+    >>> for loss in (1.0, 1.0, 1.0):
+    ...     schedule.observe({"loss": loss})
+    >>> round(schedule(3), 4)
+    0.01
     """
 
     lr: float

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from fastconv import _validate as validate
+from fastconv._attributes import unknown_argument
 from fastconv.errors import ArgumentError
 
 Schedule = Callable[[int], float]
@@ -18,7 +18,16 @@ Schedule = Callable[[int], float]
 
 @runtime_checkable
 class Watching(Protocol):
-    """A schedule whose rate depends on results, and so has a state, of plain JSON values."""
+    """A schedule whose rate depends on results, and so has a state, of plain JSON values.
+
+    Examples
+    --------
+    >>> watching = fc.optim.schedules.Watching
+    >>> isinstance(fc.optim.schedules.ReduceOnPlateau(0.1), watching)
+    True
+    >>> isinstance(fc.optim.schedules.Constant(0.1), watching)
+    False
+    """
 
     def observe(self, logs: Mapping[str, float]) -> None:
         """Take what an epoch came to."""
@@ -77,12 +86,7 @@ class NumberedSchedule:
         names = [item.name for item in dataclasses.fields(cls) if item.init]
         for name in settings:
             if name not in names:
-                here = _HABITS.get(name, "")
-                near = [here] if here in names else difflib.get_close_matches(name, names, 1)
-                raise ArgumentError(
-                    f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(names)}"
-                    + (f" (nearest: {near[0]!r})" if near else "")
-                )
+                raise unknown_argument(cls, name, names, _HABITS)
         return super().__new__(cls)
 
     def __post_init__(self) -> None:
@@ -137,13 +141,47 @@ class NumberedSchedule:
 
 
 def unit_of(schedule: Schedule) -> str:
-    """Return what a schedule counts, "step" or "epoch"."""
+    """Return what a schedule counts, "step" or "epoch".
+
+    Parameters
+    ----------
+    schedule : schedule
+        What is asked.
+
+    Returns
+    -------
+    str
+        "step" or "epoch".
+
+    Examples
+    --------
+    >>> fc.optim.schedules.unit_of(fc.optim.schedules.ReduceOnPlateau(0.1))
+    'epoch'
+    """
     by = getattr(schedule, "by", "step")
     return by if by in UNITS else one_of(by, f"by of {schedule!r:.80}", UNITS)
 
 
 def rate_at(schedule: Schedule, step: int, epoch: int) -> float:
-    """Return the learning rate in this step of this epoch, both counted from 0; ArgumentError if it is none."""
+    """Return the learning rate in this step of this epoch, both counted from 0; ArgumentError if it is none.
+
+    Parameters
+    ----------
+    schedule : schedule
+        What is asked.
+    step, epoch : int
+        Counted from 0.
+
+    Returns
+    -------
+    float
+        The learning rate.
+
+    Examples
+    --------
+    >>> fc.optim.schedules.rate_at(fc.optim.schedules.Step(0.1, (2,), by="epoch"), step=900, epoch=2)
+    0.010000000000000002
+    """
     by = unit_of(schedule)
     number = epoch if by == "epoch" else step
     value = schedule(number)
@@ -159,6 +197,8 @@ def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     """Return `value`, one of the words `allowed`."""
     if isinstance(value, str) and value in allowed:
         return value
+    import difflib  # for errors only
+
     near = difflib.get_close_matches(str(value), allowed, 1, 0.5)
     nearest = f" (nearest: {near[0]!r})" if near else ""
     raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}{nearest}")

@@ -22,7 +22,7 @@ from fastconv.training.history import History
 class StepInfo:
     """One training step that was done.
 
-    Attributes
+    Parameters
     ----------
     batch, batches : int
         Its number in the epoch, from 1, and how many there are.
@@ -30,6 +30,11 @@ class StepInfo:
         Size of the batch.
     loss : () array of the backend
         ``float(loss)`` waits for the device.
+
+    Examples
+    --------
+    >>> fc.training.StepInfo(batch=3, batches=10, images=128, loss=np.array(0.5)).images
+    128
     """
 
     batch: int
@@ -39,7 +44,20 @@ class StepInfo:
 
 
 class Training(Protocol):
-    """What callbacks see of a `Trainer`; its attributes are described there."""
+    """What callbacks see of a `Trainer`; its attributes are described there.
+
+    Examples
+    --------
+    >>> class Told(fc.training.Callback):
+    ...     def on_train_begin(self, trainer):
+    ...         print(trainer.steps_per_epoch, trainer.last_epoch, trainer.validates)
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=Told())
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 3, batch_size=2)
+    2 3 False
+    """
 
     model: Layer
     loss: Loss
@@ -86,40 +104,117 @@ class Callback(Declared):
     first_rank_only : bool
         Whether, of several processes that train together, only that of rank 0 calls it: as it writes files, shows
         something, or looks at a clock. What it stops ends on all ranks.
+
+    Examples
+    --------
+    >>> class Falling(fc.training.Callback):
+    ...     def on_epoch_end(self, trainer, logs):
+    ...         trainer.stop = logs["loss"] < 0.1
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=Falling())
+    >>> one = np.ones((4, 1), np.float32)
+    >>> trainer.fit((one, one), 100).epochs < 100
+    True
     """
 
     saves: ClassVar[bool] = False
     first_rank_only: ClassVar[bool] = False
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Do something before the first step of `Trainer.fit`."""
+        """Do something before the first step of `Trainer.fit`.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`, before its first step.
+        """
 
     def on_step_begin(self, trainer: Training, x: Array, y: Array) -> None:
-        """Do something before each step, on this batch."""
+        """Do something before each step, on this batch.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`.
+        x, y : array
+            The batch.
+        """
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Do something after each step."""
+        """Do something after each step.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`.
+        info : StepInfo
+            Which step it was, and its loss.
+        """
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Do something after each epoch and its validation; `logs` is the epoch's entry in the history."""
+        """Do something after each epoch and its validation; `logs` is the epoch's entry in the history.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`.
+        logs : dict of str to float
+            The epoch's quantities, by their names in the history.
+        """
 
     def on_divergence(self, trainer: Training) -> str:
-        """Return what else there is to say of a loss that is not finite: a sentence for the error that ends `fit`."""
+        """Return what else there is to say of a loss that is not finite: a sentence for the error that ends `fit`.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`, as it was when the loss was no longer finite.
+
+        Returns
+        -------
+        str
+            A sentence, or "".
+        """
         return ""
 
     def on_train_end(self, trainer: Training) -> None:
-        """Do something at the end of `Trainer.fit`, also when it ends by an exception."""
+        """Do something at the end of `Trainer.fit`, also when it ends by an exception.
+
+        Parameters
+        ----------
+        trainer : Training
+            The `Trainer`, behind its last step.
+        """
 
     def files(self) -> tuple[Path, ...]:
-        """Return the files that it writes: those of no two callbacks of one `Trainer` may be the same."""
+        """Return the files that it writes: those of no two callbacks of one `Trainer` may be the same.
+
+        Returns
+        -------
+        tuple of Path
+            None by default.
+        """
         return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a training that is taken up again needs of it."""
+        """Return what a training that is taken up again needs of it.
+
+        Returns
+        -------
+        dict
+            Of numbers, strings and NumPy arrays.
+        """
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave; CheckpointError if it is something else."""
+        """Take what `state_dict` gave; CheckpointError if it is something else.
+
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` gave.
+        """
         check_state(self, state, ())
 
 

@@ -47,6 +47,16 @@ class ModelCheckpoint(Callback):
         How many states stay beside ``last.safetensors``; None keeps none.
     keep_by : "newest" or "best"
         Which ones: of the best, each is as good as the epoch before it was written, so it takes no `save_every_steps`.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, kept = fc.optim.SGD(model.parameters(), 0.1), fc.training.ModelCheckpoint("run", keep=1)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=kept)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 2)
+    >>> [path.name for path in (kept.best_path, kept.last_path, *kept.kept_paths)]
+    ['best.safetensors', 'last.safetensors', 'step-00000002.safetensors']
     """
 
     saves = True

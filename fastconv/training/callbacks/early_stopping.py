@@ -50,6 +50,17 @@ class EarlyStopping(Callback):
         How many epochs since the count began.
     stopped_epoch : int
         The epoch behind which it ended the training; 0 if it did not.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> stop = fc.training.EarlyStopping("loss", min_delta=1e-3, patience=2)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=stop)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 100)
+    >>> stop.stopped_epoch == stop.best_epoch + 2 == history.epochs
+    True
     """
 
     def __init__(

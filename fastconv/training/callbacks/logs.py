@@ -74,6 +74,17 @@ class CSVLogger(_LineLog):
     path : path
         A file that this class wrote may be there: a training from the first step on replaces it, one that was taken up
         again goes on with it. Any other file is refused.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, log = fc.optim.SGD(model.parameters(), 0.1), fc.training.CSVLogger("log.csv")
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=log)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 2)
+    >>> with open("log.csv") as file:
+    ...     print(file.readline().strip())
+    epoch,step,loss,accuracy,learning_rate,seconds,images_per_second
     """
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
@@ -108,6 +119,18 @@ class JSONLinesLogger(_LineLog):
     every_steps : int or None
         After so many steps a line with "event" "step", and "epoch", "step", "loss" (of that batch) and "learning_rate";
         elsewhere than on the host it waits for the device. None writes lines of epochs only.
+
+    Examples
+    --------
+    >>> import json
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, log = fc.optim.SGD(model.parameters(), 0.1), fc.training.JSONLinesLogger("log.jsonl")
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=log)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 2)
+    >>> with open("log.jsonl") as file:
+    ...     [json.loads(line)["epoch"] for line in file if '"event": "epoch"' in line]
+    [1, 2]
     """
 
     def __init__(self, path: str | os.PathLike[str], *, every_steps: int | None = None) -> None:

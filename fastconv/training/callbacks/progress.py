@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, TextIO
+from typing import TextIO
 
-from fastconv._console import make_console
+from fastconv.training.callbacks.bars import REFRESH, Bar, in_notebook, open_bar
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 
-_REFRESH = 0.25  # seconds
 _COLUMNS = {"loss": 10, "accuracy": 10, "val_loss": 10, "val_accuracy": 14}  # quantity: width; 80 is all there is
 
 
@@ -31,47 +30,41 @@ def _short(value: float) -> str:
 
 
 class ProgressDisplay(Callback):
-    """One line per epoch under a heading, and a moving bar where there is a terminal.
+    """One line per epoch under a heading, and a moving bar in a terminal or a notebook.
 
     Parameters
     ----------
     stream : text stream or None
-        Where the lines go; ``sys.stderr`` if None.
+        Where the lines go; ``sys.stderr`` if None, in a notebook ``sys.stdout``.
     bar : text stream or None
-        Where the bar moves, if that is a terminal; `stream` if None.
+        Where the bar moves, if that is a terminal; `stream` if None. In a file and in a dumb terminal there is none.
+
+    Examples
+    --------
+    >>> import sys
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, display = fc.optim.SGD(model.parameters(), 0.1), fc.training.ProgressDisplay(sys.stdout)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=display)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 2)
+                   loss  seconds  images/s
+    epoch 1/2    0.3073...
+    epoch 2/2    0.1106...
     """
 
     first_rank_only = True
 
     def __init__(self, stream: TextIO | None = None, *, bar: TextIO | None = None) -> None:
         self._stream, self._bar_stream = stream, bar
-        self._bar: Any = None
-        self._task: Any = None
+        self._bar: Bar | None = None
 
     def on_train_begin(self, trainer: Training) -> None:
         """Show the bar."""
         self._images, self._begin, self._next = 0, time.perf_counter(), 0.0
         self._headed = False
-        stream = self._bar_stream or self._out
-        if not stream.isatty():
-            return
-        from rich import progress
-
-        def text(form: str) -> Any:
-            return progress.TextColumn(form, markup=False)
-
-        self._bar = progress.Progress(
-            text("{task.description}"),
-            progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            text("{task.fields[text]}"),
-            progress.TimeElapsedColumn(),
-            console=make_console(stream),
-            refresh_per_second=1 / _REFRESH,
-            transient=True,
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(self._epoch_text(trainer, 1), total=trainer.steps_per_epoch, text="")
+        self._bar = open_bar(self._bar_stream or self._out, trainer.steps_per_epoch)
+        if self._bar is not None:
+            self._bar.begin(self._epoch_text(trainer, 1))
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         """Move the bar, a few times a second."""
@@ -79,11 +72,11 @@ class ProgressDisplay(Callback):
         now = time.perf_counter()
         if self._bar is None or (now < self._next and info.batch < info.batches):
             return
-        self._next = now + _REFRESH
+        self._next = now + REFRESH
         text = f"{self._images / (now - self._begin):,.0f} images/s"
         if trainer.model.backend.on_host:  # elsewhere a look at the loss would wait for the device
-            text = f"loss {float(info.loss):.4f}  {text}"
-        self._bar.update(self._task, completed=info.batch, text=text)
+            text = f"loss {_short(float(info.loss))}  {text}"
+        self._bar.move(info.batch, text)
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         """Print the line of the epoch."""
@@ -93,24 +86,26 @@ class ProgressDisplay(Callback):
         self._print(epoch_line(trainer.epoch, trainer.last_epoch, logs))
         if self._bar is not None:
             following = min(trainer.epoch + 1, trainer.last_epoch) - trainer.epoch
-            self._bar.reset(self._task, description=self._epoch_text(trainer, following), text="")
+            self._bar.begin(self._epoch_text(trainer, following))
         self._images, self._begin = 0, time.perf_counter()
 
     def on_train_end(self, trainer: Training) -> None:
         """Take the bar away."""
         if self._bar is not None:
-            self._bar.stop()
+            self._bar.close()
             self._bar = None
 
     def _print(self, line: str) -> None:
-        if self._bar is not None and self._out.isatty():  # above the bar, which would be in its way
-            self._bar.console.print(line, soft_wrap=True)
+        if self._bar is not None and (self._out.isatty() or in_notebook()):
+            self._bar.print(line)
         else:
             print(line, file=self._out, flush=True)
 
     @property
     def _out(self) -> TextIO:
-        return self._stream if self._stream is not None else sys.stderr
+        if self._stream is not None:
+            return self._stream
+        return sys.stdout if in_notebook() else sys.stderr  # which looks like an error there
 
     @staticmethod
     def _epoch_text(trainer: Training, ahead: int) -> str:

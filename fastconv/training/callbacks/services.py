@@ -43,6 +43,16 @@ class TensorBoardLogger(Callback):
         the device.
     histograms : bool
         Whether the values of each parameter are written after each epoch.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, log = fc.optim.SGD(model.parameters(), 0.1), fc.training.TensorBoardLogger("board")
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=log)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 2)
+    >>> len(list(log.directory.iterdir()))
+    1
     """
 
     first_rank_only = True
@@ -122,6 +132,12 @@ class MLflowLogger(Callback):
     ----------
     run_id : str or None
         MLflow's, once the training began.
+
+    Examples
+    --------
+    >>> logger = fc.training.MLflowLogger("cifar10", run_name="first")
+    >>> logger.run_id is None
+    True
     """
 
     first_rank_only = True

@@ -29,6 +29,15 @@ class TimeLimit(Callback):
     ----------
     is_up : bool
         Whether it ended the present or last `fit`.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, limit = fc.optim.SGD(model.parameters(), 0.1), fc.training.TimeLimit(1e-9)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=limit)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> trainer.fit((one, one), 100).epochs, limit.is_up
+    (1, True)
     """
 
     first_rank_only = True

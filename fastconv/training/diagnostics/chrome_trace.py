@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastconv._files import write_atomically
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer, paths_of
@@ -50,14 +51,25 @@ class Event:
 
 
 @dataclass(frozen=True)
-class ChromeTrace:
+class ChromeTrace(Printed):
     """What `trace_step` returns.
 
-    Attributes
+    Parameters
     ----------
     backend : str
+        Which kernels ran.
     events : tuple of Event
         In order of their beginnings.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), fc.optim.SGD(model.parameters(), 0.1))
+    >>> one = np.ones((4, 1), np.float32)
+    >>> trace = fc.training.diagnostics.trace_step(trainer, one, one)
+    >>> trace.save("step.json")
+    >>> "traceEvents" in trace.to_dict()
+    True
     """
 
     backend: str
@@ -87,6 +99,26 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
     Neither the step nor its update is captured, as within one call into compiled code nothing can be told apart; layers
     run fused, as ever. On a device each kernel is waited for, so that they have durations, but do not overlap with what
     Python does. The backend "numpy" has no kernels to show.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Its model, loss and optimizer.
+    x, y : array
+        A batch.
+
+    Returns
+    -------
+    ChromeTrace
+        With an event for each layer and kernel.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), fc.optim.SGD(model.parameters(), 0.1))
+    >>> one = np.ones((4, 1), np.float32)
+    >>> fc.training.diagnostics.trace_step(trainer, one, one).backend
+    'numpy'
     """
     plain = copy.copy(trainer)
     plain.callbacks = ()

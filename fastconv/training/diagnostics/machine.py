@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import functional
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 
 _SIDE = 2048
@@ -20,7 +21,7 @@ _LONG = 0.05  # seconds
 
 
 @dataclass(frozen=True)
-class Machine:
+class Machine(Printed):
     """The two rates of a roofline.
 
     Parameters
@@ -31,6 +32,12 @@ class Machine:
         That memory gives and takes.
     how : str
         Where the numbers are from.
+
+    Examples
+    --------
+    >>> machine = fc.training.diagnostics.Machine(flops=100e9, bytes_per_second=10e9)
+    >>> machine.least_seconds(flops=1e9, moved=1e9)
+    0.1
     """
 
     flops: float
@@ -58,6 +65,22 @@ def measure_machine(backend: Backend) -> Machine:
 
     That is what its own kernels reach with all threads, in the active precision, not what the maker says; each is the
     best of five. Where a smaller one takes long already (the emulator), that one counts.
+
+    Parameters
+    ----------
+    backend : Backend
+        The active one.
+
+    Returns
+    -------
+    Machine
+        How it was measured stands in `how`.
+
+    Examples
+    --------
+    >>> machine = fc.training.diagnostics.measure_machine(fc.get_backend())  # doctest: +SKIP
+    >>> machine.how  # doctest: +SKIP
+    'measured on the backend numpy'
     """
     generator = np.random.default_rng(0)
 

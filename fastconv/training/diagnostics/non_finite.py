@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import random
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.losses import Loss, loss_and_grad
@@ -16,10 +17,10 @@ from fastconv.training.diagnostics.layerwise import Place, layerwise
 
 
 @dataclass(frozen=True)
-class NonFinite:
+class NonFinite(Printed):
     """The first array of a step that is not finite.
 
-    Attributes
+    Parameters
     ----------
     what : str
         "parameter", "input", "output" (of a layer), "loss", "gradient of the loss", "gradient" (that a layer passes
@@ -28,6 +29,13 @@ class NonFinite:
         ``"layer 3 (Conv2d)"``, or the name of the parameter; nothing of an input or a loss.
     nan, infinite, size : int
         How many of its elements are NaN or infinite, and how many there are.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> x, y = np.array([[np.inf]], np.float32), np.ones((1, 1), np.float32)
+    >>> fc.training.diagnostics.find_non_finite(model, fc.losses.MeanSquaredError(), x, y)
+    NonFinite(what='input', where='', nan=0, infinite=1, size=1)
     """
 
     what: str
@@ -58,6 +66,7 @@ def find_non_finite(model: Layer, loss: Loss, x: Array, y: Array, *, seed: int =
     model : Layer
         It is copied; nothing of it changes.
     loss : Loss
+        What is minimised.
     x, y : array
         A batch.
     seed, step : int
@@ -65,7 +74,15 @@ def find_non_finite(model: Layer, loss: Loss, x: Array, y: Array, *, seed: int =
 
     Returns
     -------
-    None if all is finite: parameters, input, outputs, the loss, and the gradients.
+    NonFinite or None
+        None if all is finite: parameters, input, outputs, the loss, and the gradients.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> x = y = np.ones((1, 1), np.float32)
+    >>> fc.training.diagnostics.find_non_finite(model, fc.losses.MeanSquaredError(), x, y) is None
+    True
     """
     look = _Look(model.backend)
     copied = layerwise(model, look)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
@@ -30,7 +31,7 @@ Direction = Literal["forward", "backward"]
 class LayerTime:
     """One layer, or several that run as one, in training.
 
-    Attributes
+    Parameters
     ----------
     names, kinds : tuple of str
         Paths of the layers, and their classes.
@@ -43,6 +44,14 @@ class LayerTime:
     forward_share, backward_share : float
         Of the roofline: the longer of the multiplications and additions at the machine's rate and of the bytes at its
         memory's, by the time taken. Winograd's algorithm multiplies less, so it can pass 1.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU()).build((2,), seed=0)
+    >>> machine = fc.training.diagnostics.Machine(flops=1e9, bytes_per_second=1e9)
+    >>> row = fc.training.diagnostics.profile_layers(model, np.ones((3, 2), np.float32), machine=machine).rows[0]
+    >>> row.kinds, row.forward_macs, row.forward_ms > 0
+    (('Dense',), 24, True)
     """
 
     names: tuple[str, ...]
@@ -58,17 +67,27 @@ class LayerTime:
 
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(Printed):
     """What `profile_layers` returns; ``print`` it.
 
-    Attributes
+    Parameters
     ----------
     backend, precision : str
+        What it was measured with.
     input_shape : tuple of int
         Of the batch.
     machine : Machine
+        What the roofline is made of.
     rows : tuple of LayerTime
         In the order in which they run.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU()).build((2,), seed=0)
+    >>> machine = fc.training.diagnostics.Machine(flops=1e9, bytes_per_second=1e9)
+    >>> profile = fc.training.diagnostics.profile_layers(model, np.ones((3, 2), np.float32), machine=machine)
+    >>> profile.backend, profile.input_shape, profile.forward_ms > 0
+    ('numpy', (3, 2), True)
     """
 
     backend: str
@@ -135,6 +154,19 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
         Medians are of so many, after one that does not count.
     machine : Machine or None
         What the roofline is made of; measured by default (`measure_machine`), which takes about a second.
+
+    Returns
+    -------
+    Profile
+        A row for each layer, or for several that run as one.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU()).build((2,), seed=0)
+    >>> machine = fc.training.diagnostics.Machine(flops=1e9, bytes_per_second=1e9)
+    >>> profile = fc.training.diagnostics.profile_layers(model, np.ones((3, 2), np.float32), machine=machine)
+    >>> [row.kinds for row in profile.rows]
+    [('Dense',), ('ReLU',)]
     """
     backend, repeats = model.backend, validate.at_least_one(repeats, "repeats")
     x = model.check_array(x, "x")

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, DataError
@@ -23,12 +24,13 @@ from fastconv.training.diagnostics.tables import table
 
 
 @dataclass(frozen=True)
-class Statistics:
+class Statistics(Printed):
     """Of the elements of an array, in float64; those that are not finite only count as such.
 
-    Attributes
+    Parameters
     ----------
     size : int
+        How many elements there are.
     mean, std, min, max : float
         NaN if no element is finite. `std` is the root of the mean squared distance from the mean.
     zeros, not_finite : float
@@ -37,6 +39,12 @@ class Statistics:
         How many elements are in each bin of the histogram, the last one with its upper edge.
     edges : tuple of float
         Of the bins, one more than there are.
+
+    Examples
+    --------
+    >>> found = fc.training.diagnostics.statistics_of(np.array([0.0, 1.0, 2.0, np.nan]), bins=2)
+    >>> found.mean, found.zeros, found.not_finite, found.counts
+    (1.0, 0.25, 0.25, (1, 2))
     """
 
     size: int
@@ -61,7 +69,25 @@ class Statistics:
 
 
 def statistics_of(values: np.ndarray, bins: int = 20) -> Statistics:
-    """Return the statistics of an array of the host."""
+    """Return the statistics of an array of the host.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Numbers of any shape.
+    bins : int
+        Of the histogram.
+
+    Returns
+    -------
+    Statistics
+        In float64.
+
+    Examples
+    --------
+    >>> fc.training.diagnostics.statistics_of(np.array([1.0, 3.0])).std
+    1.0
+    """
     flat = np.asarray(values, np.float64).reshape(-1)
     size = flat.size
     finite = flat[np.isfinite(flat)]
@@ -84,15 +110,23 @@ def statistics_of(values: np.ndarray, bins: int = 20) -> Statistics:
 class LayerStatistics:
     """Of one layer.
 
-    Attributes
+    Parameters
     ----------
     name, kind : str
         Path and class.
     output : Statistics
+        Of what the layer puts out.
     gradient : Statistics or None
         Of the loss with respect to the output; None without a loss, and before the first parameter.
     parameters : mapping of str to Statistics
         Of the gradients of its parameters, by name.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU()).build((2,), seed=0)
+    >>> rows = fc.training.diagnostics.layer_statistics(model, np.ones((3, 2), np.float32)).rows
+    >>> [(row.name, row.kind, row.output.size) for row in rows]
+    [('0', 'Dense', 12), ('1', 'ReLU', 12)]
     """
 
     name: str
@@ -103,8 +137,21 @@ class LayerStatistics:
 
 
 @dataclass(frozen=True)
-class ModelStatistics:
-    """What `layer_statistics` returns; ``print`` it."""
+class ModelStatistics(Printed):
+    """What `layer_statistics` returns; ``print`` it.
+
+    Parameters
+    ----------
+    rows : tuple of LayerStatistics
+        One for each layer.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU()).build((2,), seed=0)
+    >>> found = fc.training.diagnostics.layer_statistics(model, np.ones((3, 2), np.float32))
+    >>> len(found.rows), sorted(found.to_dict())
+    (2, ['rows'])
+    """
 
     rows: tuple[LayerStatistics, ...]
 
@@ -144,10 +191,23 @@ def layer_statistics(
     x, y : array
         A batch of inputs, and their targets.
     loss : Loss or None
+        What is minimised; None gives no gradients.
     bins : int
         Of the histograms.
     seed, step : int
         Of the draws of dropout, as `Trainer` counts them.
+
+    Returns
+    -------
+    ModelStatistics
+        A row for each layer.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU()).build((2,), seed=0)
+    >>> found = fc.training.diagnostics.layer_statistics(model, np.ones((3, 2), np.float32))
+    >>> [row.kind for row in found.rows]
+    ['Dense', 'ReLU']
     """
     if (y is None) != (loss is None):
         raise ArgumentError(f"{'loss' if loss is None else 'y'}: got None; allowed: both y and loss, or neither")
@@ -193,7 +253,7 @@ class _Collect:
 class DeadUnits:
     """Of one activation layer.
 
-    Attributes
+    Parameters
     ----------
     name, kind : str
         Path and class.
@@ -201,6 +261,12 @@ class DeadUnits:
         Channels: the last axis of its output.
     dead : tuple of int
         The numbers of those that never fired.
+
+    Examples
+    --------
+    >>> row = fc.training.diagnostics.DeadUnits("1", "ReLU", units=8, dead=(2, 5))
+    >>> row.fraction
+    0.25
     """
 
     name: str
@@ -215,14 +281,22 @@ class DeadUnits:
 
 
 @dataclass(frozen=True)
-class DeadUnitReport:
+class DeadUnitReport(Printed):
     """What `dead_units` returns; ``print`` it.
 
-    Attributes
+    Parameters
     ----------
     rows : tuple of DeadUnits
+        One for each activation layer.
     images : int
         How many were looked at.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(4), fc.nn.ReLU()).build((2,), seed=0)
+    >>> report = fc.training.diagnostics.dead_units(model, np.zeros((3, 2), np.float32))
+    >>> report.images, len(report.rows)
+    (3, 1)
     """
 
     rows: tuple[DeadUnits, ...]
@@ -254,12 +328,25 @@ def dead_units(model: Layer, data: Any, *, batch_size: int = 256) -> DeadUnitRep
     batch_size : int
         Of an array.
 
+    Returns
+    -------
+    DeadUnitReport
+        A row for each activation layer.
+
     Raises
     ------
     ArgumentError
         The model has no activation layer.
     DataError
         There is nothing in `data`.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(2), fc.nn.ReLU()).build((1,))
+    >>> model.layers[0].weight.data = np.array([[1.0, -1.0]], np.float32)
+    >>> model.layers[0].bias.data = np.zeros(2, np.float32)
+    >>> fc.training.diagnostics.dead_units(model, np.ones((3, 1), np.float32)).rows[0].dead
+    (1,)
     """
     look = _Firing(model.backend)
     copied = layerwise(model, look)

@@ -36,6 +36,18 @@ class TerminateOnNaN(Callback):
     ----------
     finding : NonFinite or None
         What the message said.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> told = fc.training.diagnostics.TerminateOnNaN()
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=told)
+    >>> try:
+    ...     trainer.fit((np.array([[np.inf]], np.float32), np.ones((1, 1), np.float32)), 1)
+    ... except fc.errors.DivergenceError:
+    ...     print(told.finding)
+    the input (0 NaN and 1 infinite of 1)
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._html import Printed
 from fastconv.backends.contract.types import Array
 from fastconv.training.callbacks import Callback, StepInfo, Training
 from fastconv.training.callbacks.callback import check_state
@@ -17,18 +18,25 @@ from fastconv.training.diagnostics.tables import table
 
 
 @dataclass(frozen=True)
-class UpdateRatios:
+class UpdateRatios(Printed):
     """``norm(change) / norm(values before)`` of each parameter, in one update.
 
     Around 1e-3 is usual; much more, and the learning rate is too high, much less, and hardly anything is learned
     (https://cs231n.github.io/neural-networks-3/#ratio).
 
-    Attributes
+    Parameters
     ----------
     step : int
         The update's, counted from 1.
     ratios : mapping of str to float
         By the parameters' names; NaN where a parameter was zero before.
+
+    Examples
+    --------
+    >>> before, after = {"weight": np.array([3.0, 4.0])}, {"weight": np.array([3.0, 4.005])}
+    >>> ratios = fc.training.diagnostics.update_ratios(before, after)
+    >>> ratios.step, {name: round(value, 4) for name, value in ratios.ratios.items()}
+    (1, {'weight': 0.001})
     """
 
     step: int
@@ -44,7 +52,26 @@ class UpdateRatios:
 
 
 def update_ratios(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], step: int = 1) -> UpdateRatios:
-    """Compare the values of parameters before and after an update, both by name."""
+    """Compare the values of parameters before and after an update, both by name.
+
+    Parameters
+    ----------
+    before, after : mapping of str to numpy.ndarray
+        Values by the parameters' names.
+    step : int
+        The update's, counted from 1.
+
+    Returns
+    -------
+    UpdateRatios
+        A ratio for each parameter.
+
+    Examples
+    --------
+    >>> before, after = {"weight": np.array([3.0, 4.0])}, {"weight": np.array([3.0, 4.005])}
+    >>> round(fc.training.diagnostics.update_ratios(before, after).ratios["weight"], 4)
+    0.001
+    """
     found = {}
     for name, old in before.items():
         norm = float(np.linalg.norm(np.asarray(old, np.float64)))
@@ -65,6 +92,16 @@ class UpdateRatio(Callback):
     Attributes
     ----------
     records : list of UpdateRatios
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(1)).build((1,), seed=0)
+    >>> optimizer, ratio = fc.optim.SGD(model.parameters(), 0.1), fc.training.diagnostics.UpdateRatio(every_steps=1)
+    >>> trainer = fc.Trainer(model, fc.losses.MeanSquaredError(), optimizer, callbacks=ratio)
+    >>> one = np.ones((4, 1), np.float32)
+    >>> history = trainer.fit((one, one), 2)
+    >>> len(ratio.records), sorted(ratio.records[0].ratios)
+    (2, ['0.bias', '0.weight'])
     """
 
     def __init__(self, every_steps: int = 100) -> None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from fastconv._html import Printed
 from fastconv.training.history import History
 
 Kind = Literal["undecided", "diverged", "overfitting", "underfitting", "good"]
@@ -23,12 +24,13 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Printed):
     """What `verdict` returns; ``print`` it.
 
-    Attributes
+    Parameters
     ----------
     kind : "undecided", "diverged", "overfitting", "underfitting" or "good"
+        See `verdict`.
     reason : str
         The numbers that it rests on.
     advice : str
@@ -37,6 +39,12 @@ class Verdict:
         That of the least validation loss, from 1; 0 if there is none.
     loss, val_loss : float
         Means of the last epochs; NaN if they are not known.
+
+    Examples
+    --------
+    >>> history = fc.History({"loss": [1.0, 0.5, 0.2, 0.1], "val_loss": [1.0, 0.6, 0.8, 1.2]})
+    >>> fc.training.diagnostics.verdict(history).best_epoch
+    2
     """
 
     kind: Kind
@@ -66,6 +74,22 @@ def verdict(history: History) -> Verdict:
     - underfitting: the training loss is now more than half of that of the first epoch; or both losses still fall, each
       by more than 1 % an epoch over the last quarter (two epochs at least)
     - good: none of these
+
+    Parameters
+    ----------
+    history : History
+        Of the training.
+
+    Returns
+    -------
+    Verdict
+        What it is, why, and what may help.
+
+    Examples
+    --------
+    >>> history = fc.History({"loss": [1.0, 0.5, 0.2, 0.1], "val_loss": [1.0, 0.6, 0.8, 1.2]})
+    >>> fc.training.diagnostics.verdict(history).kind
+    'overfitting'
     """
     found = history.history
     losses, validation = found.get("loss", []), found.get("val_loss", [])

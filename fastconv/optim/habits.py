@@ -1,0 +1,17 @@
+"""Names that optimizers, and their arguments, have elsewhere, and what to write here; errors about them tell it."""
+
+HABITS = {
+    "learning_rate": "optimizer.lr",
+    "param_groups": "optimizer.groups",
+    "betas": "optimizer.beta1, optimizer.beta2",
+    "weights": "optimizer.state_dict()",
+}
+
+ARGUMENT_HABITS = {
+    "betas": "beta1, beta2",
+    "beta_1": "beta1",
+    "beta_2": "beta2",
+    "learning_rate": "lr",
+    "epsilon": "eps",
+    "params": "parameters",
+}
