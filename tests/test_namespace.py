@@ -72,8 +72,9 @@ NAMES = {
         *("tf_cifar10", "vgg11", "vgg13", "vgg16", "vgg19"),
     ],
     "plot": [
-        *("COLOURS", "activations", "animate_surface", "confusion", "costs", "curves", "descend", "feature_maps"),
-        *("filters", "kernel_at_work", "learning_rate_finder", "matrix", "schedules", "surface", "volumes"),
+        *("COLOURS", "activations", "animate_surface", "attributions", "confusion", "costs", "curves", "dead_units"),
+        *("descend", "feature_maps", "filters", "histograms", "kernel_at_work", "learning_rate_finder", "matrix"),
+        *("mistakes", "roofline", "schedules", "surface", "update_ratios", "volumes"),
     ],
     "training": [
         *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),
@@ -82,10 +83,19 @@ NAMES = {
         *("diagnostics", "find_learning_rate"),
     ],
     "training.diagnostics": [
-        *("ChromeTrace", "DeadUnitReport", "DeadUnits", "LayerStatistics", "LayerTime", "Machine", "ModelStatistics"),
-        *("NonFinite", "Profile", "Statistics", "TerminateOnNaN", "UpdateRatio", "UpdateRatios", "Verdict"),
-        *("dead_units", "find_non_finite", "layer_statistics", "measure_machine", "profile_layers", "statistics_of"),
-        *("trace_step", "update_ratios", "verdict"),
+        *("ChromeTrace", "DeadUnitMonitor", "DeadUnitReport", "DeadUnits", "LayerStatistics", "LayerTime", "Machine"),
+        *(
+            "ModelStatistics",
+            "NonFinite",
+            "Profile",
+            "Statistics",
+            "TerminateOnNaN",
+            "UpdateRatio",
+            "UpdateRatios",
+            "Verdict",
+        ),
+        *("dead_units", "find_non_finite", "grad_cam", "gradient_times_input", "layer_statistics", "measure_machine"),
+        *("occlusion", "profile_layers", "saliency", "statistics_of", "trace_step", "update_ratios", "verdict"),
     ],
     "testing": [
         "AdjointReport",

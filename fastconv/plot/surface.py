@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Dense, Parameter, Sequential
 from fastconv.optim.optimizer import Optimizer
@@ -102,6 +103,7 @@ def animate_surface(
     """Return `surface` as an animation of the paths; ``animation.save("paths.gif", writer="pillow")`` writes it."""
     from matplotlib.animation import FuncAnimation
 
+    frames = validate.at_least_one(frames, "frames")
     ax, checked = _contours(function, x, y, ax), _checked(paths)
     lines = [ax.plot([], [], label=name, **line_style(number))[0] for number, name in enumerate(checked)]
     heads = [ax.plot([], [], "o", color=COLOURS[number % len(COLOURS)])[0] for number in range(len(checked))]
