@@ -109,7 +109,7 @@ def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "out
     if of not in ("output", "gradient"):
         raise ArgumentError(f"of: got {of!r}; allowed: output, gradient")
     found = [(row, row.output if of == "output" else row.gradient) for row in statistics.rows]
-    drawn = [(row, each) for row, each in found if each is not None and sum(each.counts)]
+    drawn = [(row, each) for row, each in found if each is not None and any(each.counts)]
     if not drawn:
         raise ArgumentError(f"statistics: got none of a layer's {of}; allowed: of at least one with finite values")
     columns = min(columns, len(drawn))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def mistakes(
     columns = math.ceil(math.sqrt(len(worst)))
     rows = math.ceil(len(worst) / columns)
     side = 0.5 * kinds + 1.5
-    figure: Figure = pyplot().figure(figsize=(side + 1.3 * columns, max(side, 1.5 * rows)), layout="constrained")
+    figure: Any = pyplot().figure(figsize=(side + 1.3 * columns, max(side, 1.5 * rows)), layout="constrained")
     left, beside = figure.subfigures(1, 2, width_ratios=(side, 1.3 * columns))
     confusion(counts, names, left.subplots())
     grid = np.asarray(beside.subplots(rows, columns, squeeze=False)).ravel()
@@ -84,4 +84,5 @@ def mistakes(
         ax.imshow(in_range(image).squeeze(), cmap="gray")
         title = f"{names[right[number]]} as {names[taken]}, {math.exp(logs[number, taken]):.0%}"
         ax.set_title(title, fontsize=6)
-    return figure
+    drawn: Figure = figure
+    return drawn

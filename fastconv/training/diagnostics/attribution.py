@@ -81,7 +81,7 @@ def gradient_times_input(model: Layer, x: Array, classes: Classes = None) -> np.
     --------
     >>> import numpy as np
     >>> import fastconv as fc
-    >>> model = fc.nn.Sequential(fc.nn.Flatten(), fc.nn.Dense(2)).build((2, 2, 1), seed=0)
+    >>> model = fc.nn.Sequential(fc.nn.Flatten(), fc.nn.Dense(2, bias=False)).build((2, 2, 1), seed=0)
     >>> x = np.ones((1, 2, 2, 1), np.float32)
     >>> found = fc.training.diagnostics.gradient_times_input(model, x, 1)
     >>> bool(np.isclose(found.sum(), fc.to_numpy(model(x))[0, 1]))
