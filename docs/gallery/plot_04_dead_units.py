@@ -34,6 +34,7 @@ figure, axes = plt.subplots(1, 3, figsize=(10, 3.2), layout="constrained", share
 for ax, (lr, records) in zip(axes, runs.items(), strict=True):
     fc.plot.dead_units(records, ax)
     ax.set_title(f"learning rate {lr}")
+    ax.label_outer()
 
 # %%
 # What helps: a smaller rate, a normalisation in front, or a function that is never quite flat, such as LeakyReLU.

@@ -20,7 +20,8 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
     """Draw images, a row for each, and beside each what maps say of it, a column for each.
 
     A map that is above and below 0 somewhere gets two colours, orange for what speaks for a class, on a scale from
-    -m to m, m its largest magnitude; others one from 0 to m. One that is coarser than the image is laid over it.
+    -m to m; others one from 0 to m. m is the magnitude that one value in a hundred passes, so that a single pixel does
+    not pale all others. A map that is coarser than the image is laid over it, in grey.
     Sources of what is drawn: see `fastconv.training.diagnostics.saliency`, `gradient_times_input`, `occlusion` and
     `grad_cam`; of the grid of classes the image plot of SHAP, Lundberg and Lee 2017, https://arxiv.org/abs/1705.07874.
 
@@ -66,19 +67,25 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
         row = axes[number * (len(values) + 1) :][: len(values) + 1]
         _show(row[0], image)
         here = {name: each[number] for name, each in values.items()}
-        limits = [float(np.abs(each).max()) or 1.0 for each in here.values()]
+        limits = [_limit(each) for each in here.values()]
+        row_limit = _limit(np.concatenate([each.ravel() for each in here.values()]))
         signed = {name: values[name].min() < 0 for name in here}
         for ax, (name, each), limit in zip(row[1:], here.items(), limits, strict=True):
-            most = max(limits) if together else limit
+            most = row_limit if together else limit
             over = each.shape != image.shape[:2]
             if over:
-                _show(ax, image)
+                _show(ax, image if image.ndim == 2 else image.mean(axis=2))
             low, colours = (-most, DIVERGING) if signed[name] else (0.0, SEQUENTIAL)
             extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
             ax.imshow(each, cmap=colours, vmin=low, vmax=most, extent=extent, alpha=0.7 if over else 1.0)
             if not number:
                 ax.set_title(name, fontsize=7)
     return figure
+
+
+def _limit(values: np.ndarray) -> float:
+    sizes = np.abs(values)
+    return float(np.quantile(sizes, 0.99, method="higher")) or float(sizes.max()) or 1.0
 
 
 def _show(ax: Axes, image: np.ndarray) -> None:

@@ -29,6 +29,18 @@ def test_a_coarse_map_lies_over_the_image():
     assert under.get_array().shape == (6, 6)
     assert over.get_extent() == [-0.5, 5.5, 5.5, -0.5]
     assert over.get_alpha() < 1
+    coloured = np.arange(216.0).reshape(2, 6, 6, 3)
+    under = plot.attributions(coloured, {"coarse": AMOUNT}).axes[1].images[0].get_array()
+    np.testing.assert_allclose(under, np.arange(36).reshape(6, 6) / 35)
+
+
+def test_one_pixel_does_not_pale_all_others():
+    values = np.tile([1.0, 2.0], 200).reshape(1, 20, 20)
+    values[0, 3, 3] = 1000
+    assert plot.attributions(values, {"a": values}).axes[1].images[0].get_clim() == (0, 2)
+    values = np.zeros((1, 20, 20))
+    values[0, 3, 3] = 1000
+    assert plot.attributions(values, {"a": values}).axes[1].images[0].get_clim() == (0, 1000)
 
 
 def test_refuses():
