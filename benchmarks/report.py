@@ -5,6 +5,7 @@ python -m benchmarks.report
 """
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,28 @@ def training(path: Path) -> str:
     return "\n".join(lines)
 
 
+def sweeps(path: Path) -> str:
+    """Return the table of benchmarks/sweeps.py: the notebooks' numbers beside ours."""
+    report = json.loads(path.read_text())
+    where, last = report["environment"], str(report["epochs"])
+    lines = [
+        f"`{report['command']}`: {report['limit']:,} images of Fashion-MNIST an epoch, {last} epochs, as far as they are"
+        f" computed; {where['facts']['name']}, {report['date']}; raw: `benchmarks/results/{path.name}`. Published:"
+        f" {report['published']['source']}. Another data set, so compare the order, not the numbers.",
+        "",
+        "| sweep | | published, MNIST | ours, Fashion-MNIST: mean | from | to | seeds |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for sweep, points in report["published"].items():
+        for point in points if sweep != "source" else ():
+            found = [seed["val_accuracy"][-1] for seed in report["cells"].get(point["cell"], {}).values()]
+            ours = [f"{each:.2%}" for each in (statistics.fmean(found), min(found), max(found))] if found else [""] * 3
+            published = f"{point['accuracy'][last]:.2%}" if point["accuracy"] else ""
+            cells = (sweep, point["label"], published, *ours, str(len(found)))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def results() -> str:
     """Return the text of RESULTS.md."""
     parts = [
@@ -156,6 +179,8 @@ def results() -> str:
         parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
     for path in sorted((HERE / "results").glob("trained-*.json")):
         parts += [f"## Trained: {path.stem.removeprefix('trained-')}", training(path)]
+    for path in sorted((HERE / "results").glob("sweeps-*.json")):
+        parts += ["## The sweeps of a lecture's notebooks", sweeps(path)]
     if (HERE / "roofline.svg").exists():
         parts += [
             "## Roofline",
