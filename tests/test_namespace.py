@@ -72,8 +72,26 @@ NAMES = {
         *("tf_cifar10", "vgg11", "vgg13", "vgg16", "vgg19"),
     ],
     "plot": [
-        *("COLOURS", "activations", "animate_surface", "attributions", "confusion", "costs", "curves", "dead_units"),
-        *("descend", "feature_maps", "filters", "histograms", "kernel_at_work", "learning_rate_finder", "matrix"),
+        *(
+            "COLOURS",
+            "activations",
+            "animate_kernel",
+            "animate_surface",
+            "attributions",
+            "confusion",
+            "costs",
+            "curves",
+        ),
+        *(
+            "dead_units",
+            "descend",
+            "feature_maps",
+            "filters",
+            "histograms",
+            "kernel_at_work",
+            "learning_rate_finder",
+            "matrix",
+        ),
         *("mistakes", "roofline", "schedules", "surface", "update_ratios", "volumes"),
     ],
     "training": [

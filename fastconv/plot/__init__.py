@@ -9,12 +9,14 @@ from fastconv.plot.inside import dead_units, histograms, update_ratios
 from fastconv.plot.mistakes import mistakes
 from fastconv.plot.rates import learning_rate_finder, schedules
 from fastconv.plot.roofline import roofline
+from fastconv.plot.sliding import animate_kernel
 from fastconv.plot.surface import animate_surface, descend, surface
 from fastconv.plot.volumes import volumes
 
 __all__ = [
     "COLOURS",
     "activations",
+    "animate_kernel",
     "animate_surface",
     "attributions",
     "confusion",

@@ -77,6 +77,7 @@ def statistics() -> Any:
 
 PICTURES: dict[str, Callable[[], Any]] = {
     "activations": lambda: plot.activations(nn.ReLU(), nn.Tanh(), nn.GELU()),
+    "animate_kernel": lambda: plot.animate_kernel(ramp(9, 9), np.array([[-1, 0, 1]]), frames=3),
     "animate_surface": lambda: plot.animate_surface(bowl, PATHS, **AREA, frames=3),
     "attributions": lambda: plot.attributions(
         ramp(2, 8, 8, 3), {"signed": ramp(2, 8, 8) - 0.5, "amount": ramp(2, 8, 8), "coarse": ramp(2, 3, 3)}
@@ -116,8 +117,8 @@ def save(name: str, path: Path) -> None:
 
     with fc.use_backend("numpy"), fc.precision("strict"):
         made = PICTURES[name]()
-    if hasattr(made, "save"):  # an animation: its last frame
-        made._draw_frame(2)
+    if hasattr(made, "save"):  # an animation: one of its three pictures
+        made._draw_frame(1)
         made._draw_was_started = True
         figure = made._fig
     else:
