@@ -64,9 +64,10 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
     left.imshow(values, cmap="gray")
     left.set_title("image")
     right.set_title("what the kernel makes of it")
-    frame = {"fill": False, "color": COLOURS[1], "linewidth": 2}
-    window = left.add_patch(Rectangle((-0.5, -0.5), weights.shape[1], weights.shape[0], **frame))
-    place = right.add_patch(Rectangle((-0.5, -0.5), 1, 1, **frame))
+    window = Rectangle((-0.5, -0.5), weights.shape[1], weights.shape[0], fill=False, color=COLOURS[1], linewidth=2)
+    place = Rectangle((-0.5, -0.5), 1, 1, fill=False, color=COLOURS[1], linewidth=2)
+    left.add_patch(window)
+    right.add_patch(place)
     shown = right.imshow(np.full(y.shape, np.nan), cmap="gray", vmin=float(y.min()), vmax=float(y.max()))
     for ax in (left, right):
         ax.set_axis_off()
