@@ -30,6 +30,15 @@ def errors_of(cell, epoch=-1):
     return [1 - seed["val_accuracy"][epoch] for seed in stored["cells"].get(cell, {}).values()]
 
 
+def in_percent(ax):
+    """Let the axis upwards be logarithmic, with a few plain numbers."""
+    ax.set(ylabel="wrong answers (%)", yscale="log")
+    low, high = ax.get_ylim()
+    ticks = [tick for tick in (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100) if low <= tick / 100 <= high]
+    ax.set_yticks([tick / 100 for tick in ticks], map(str, ticks))
+    ax.minorticks_off()
+
+
 figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
 for ax, sweep in zip(axes.ravel(), ("learning rate", "optimizer", "activation", "architecture"), strict=True):
     for place, point in enumerate(published[sweep]):
@@ -43,7 +52,8 @@ for ax, sweep in zip(axes.ravel(), ("learning rate", "optimizer", "activation", 
             ax.errorbar(place, mean, spread, fmt="o", color=fc.plot.COLOURS[0], capsize=4, label="Fashion-MNIST, ours")
     labels = [textwrap.fill(point["label"], 11) for point in published[sweep]]
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
-    ax.set(title=f"{sweep}, {epochs} epochs", ylabel="wrong answers", yscale="log", xlim=(-0.5, len(labels) - 0.5))
+    ax.set(title=f"{sweep}, {epochs} epochs", xlim=(-0.5, len(labels) - 0.5))
+    in_percent(ax)
 handles = {label: handle for ax in axes.ravel() for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
 axes[0, 0].legend(handles.values(), handles.keys(), fontsize="small")
 
@@ -75,7 +85,8 @@ for number, point in enumerate(published["optimizer"]):
     ax.plot(
         at, [1 - value for value in point["accuracy"].values()], "D:", color=colour, label=point["label"], markersize=4
     )
-ax.set(xlabel="epoch", ylabel="wrong answers", yscale="log")
+ax.set(xlabel="epoch")
+in_percent(ax)
 ax.set_title("diamonds: MNIST, published; lines with dots: Fashion-MNIST, ours", fontsize=8)
 ax.legend(fontsize="x-small")
 
