@@ -37,6 +37,7 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
     Returns
     -------
     Figure
+        Row by row the image, and its maps.
 
     Raises
     ------

@@ -84,6 +84,7 @@ def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "out
     statistics : ModelStatistics
         Of `fastconv.training.diagnostics.layer_statistics`; with a loss, if gradients are asked for.
     of : "output" or "gradient"
+        What of each layer.
     columns : int
         Layers in a row.
 
@@ -144,6 +145,7 @@ def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
+        With a line for each activation layer.
 
     Raises
     ------
@@ -190,6 +192,7 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
+        With the grey line, then one for each parameter.
 
     Raises
     ------

@@ -50,6 +50,7 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
     Returns
     -------
     Axes
+        With the roof, the forward and the backward computations.
 
     Raises
     ------

@@ -25,6 +25,7 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
     Parameters
     ----------
     image : (H, W) array
+        One channel, in any range.
     kernel : (R, S) array
         No larger than the image.
     frames : int
@@ -33,6 +34,7 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
     Returns
     -------
     FuncAnimation
+        Of `frames` pictures.
 
     Raises
     ------
@@ -51,6 +53,7 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
     ...     path.read_bytes()[:3]
     b'GIF'
     """
+    plt = pyplot()
     from matplotlib.animation import FuncAnimation
     from matplotlib.patches import Rectangle
 
@@ -60,7 +63,7 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
         raise ShapeError(f"kernel: got shape {weights.shape}; allowed: at most that of the image, {values.shape}")
     frames = validate.at_least_one(frames, "frames")
     y = on_host(conv2d(values[None, :, :, None], weights[:, :, None, None]), "y", 4)[0, :, :, 0]
-    figure, (left, right) = pyplot().subplots(1, 2, figsize=(6.5, 3.2), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.5, 3.2), layout="constrained")
     left.imshow(values, cmap="gray")
     left.set_title("image")
     right.set_title("what the kernel makes of it")

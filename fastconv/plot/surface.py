@@ -11,7 +11,7 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Dense, Parameter, Sequential
 from fastconv.optim.optimizer import Optimizer
-from fastconv.plot.axes import COLOURS, line_style, new_axes
+from fastconv.plot.axes import COLOURS, line_style, new_axes, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -101,6 +101,7 @@ def animate_surface(
     ax: Axes | None = None,
 ) -> FuncAnimation:
     """Return `surface` as an animation of the paths; ``animation.save("paths.gif", writer="pillow")`` writes it."""
+    pyplot()  # says what to install
     from matplotlib.animation import FuncAnimation
 
     frames = validate.at_least_one(frames, "frames")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
-from fastconv.plot.axes import COLOURS, new_axes
+from fastconv.plot.axes import COLOURS, new_axes, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,7 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     -------
     Axes
     """
+    pyplot()  # says what to install
     from matplotlib.patches import Polygon
 
     summary = model.summary(input_shape)

@@ -1,8 +1,12 @@
 """Each function draws what its baseline shows; ``python -m tests.plot.pictures`` draws these anew, to be looked at."""
 
+import sys
+
 import pytest
 
+import fastconv as fc
 from fastconv import plot
+from fastconv.errors import DataError
 
 from .pictures import BASELINES, PICTURES, save
 
@@ -34,6 +38,14 @@ def test_a_line_less_is_seen(tmp_path, monkeypatch):
     monkeypatch.setitem(PICTURES, "curves", without_a_line)
     save("curves", tmp_path / "curves.png")
     assert "RMS" in compare_images(str(BASELINES / "curves.png"), str(tmp_path / "curves.png"), TOLERANCE)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_without_matplotlib_it_says_what_to_install(name, monkeypatch):
+    for module in [each for each in sys.modules if each.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    with fc.use_backend("numpy"), pytest.raises(DataError, match=r"matplotlib: .* pip install 'fastconv\[plot\]'"):
+        PICTURES[name]()
 
 
 def test_all_are_small():
