@@ -124,6 +124,7 @@ def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "out
         ax.set_title(f"{row.name} {row.kind}", fontsize=8)
         ax.locator_params(axis="x", nbins=3)
         ax.tick_params(labelsize=6)
+        ax.xaxis.get_offset_text().set_fontsize(6)
     for ax in axes[len(drawn) :]:
         ax.remove()
     return figure

@@ -91,5 +91,8 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
             for at in found if direction == "forward" else ():
                 ax.annotate(at[2], at[:2], xytext=(4, -9), textcoords="offset points", fontsize=6)
     ax.set(xscale="log", yscale="log", xlabel="FLOP / byte", ylabel="GFLOP/s")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     ax.legend(fontsize="small")
     return ax
