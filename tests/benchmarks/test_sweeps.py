@@ -6,11 +6,15 @@ import json
 import math
 import shlex
 
+import numpy as np
 import pytest
 
+import fastconv as fc
 from benchmarks import sweeps
 from fastconv.cli.parser import build_parser
 from fastconv.cli.recipes import recipe_of
+from fastconv.training.run_folder import RunFolder
+from tests.data.files import idx
 
 
 @pytest.mark.parametrize("cell", sweeps.CELLS)
@@ -28,6 +32,26 @@ def test_every_place_of_a_sweep_has_a_cell_and_every_cell_a_place():
     assert {point.cell for point in places} == set(sweeps.CELLS)
     assert [len(points) for points in sweeps.SWEEPS.values()] == [5, 6, 3, 6]
     assert all(0.1 <= value < 1 for point in places for value in point.accuracy.values())
+
+
+def test_a_small_cell_is_trained_on_drawn_images(tmp_path, monkeypatch, rng):
+    """Files of Fashion-MNIST's form in, a run folder and a cell out; with sigmoids, by the name in a recipe."""
+    for part, count in (("train", 24), ("t10k", 10)):
+        images = rng.integers(0, 256, (count, 28, 28), dtype=np.uint8)
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(idx(images))
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(idx(np.arange(count, dtype=np.uint8) % 10))
+    words = ["--data-dir", tmp_path, "--limit", 16, "--epochs", 1, "--result", tmp_path / "sweeps.json"]
+    words += ["--runs", tmp_path, "--cells", "Sigmoid", "--seeds", 3]
+    monkeypatch.setattr("sys.argv", ["sweeps", *map(str, words)])
+    monkeypatch.setattr(fc, "set_backend", lambda name: None)
+    with fc.use_backend("numpy"):
+        sweeps.main()
+    folder = RunFolder.open(tmp_path / "sweep-Sigmoid-3")
+    assert folder.recipe.tables["model"]["activation"] == "Sigmoid"
+    assert [type(layer) for layer in folder.load_model().layers].count(fc.nn.Sigmoid) == 3
+    cell = json.loads((tmp_path / "sweeps.json").read_text())["cells"]["Sigmoid"]["3"]
+    assert [len(cell[key]) for key in ("loss", "val_loss", "val_accuracy")] == [1, 1, 1]
+    assert cell["loss"][0] == pytest.approx(folder.read_history().history["loss"][0], rel=1e-4)
 
 
 def test_a_cell_is_trained_once_and_kept(tmp_path, monkeypatch, capsys):
