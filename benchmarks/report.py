@@ -7,6 +7,7 @@ python -m benchmarks.report
 """
 
 import json
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,28 @@ def _speedrun_steps(report: dict[str, Any]) -> str:
     )
 
 
+def sweeps(path: Path) -> str:
+    """Return the table of benchmarks/sweeps.py: the notebooks' numbers beside ours."""
+    report = json.loads(path.read_text())
+    where, last = report["environment"], str(report["epochs"])
+    lines = [
+        f"`{report['command']}`: {report['limit']:,} images an epoch of Fashion-MNIST, {last} epochs, as far as they"
+        f" are computed; {where['facts']['name']}, {report['date']}; raw: `benchmarks/results/{path.name}`."
+        f" Published: {report['published']['source']}. Another data set, so compare the order, not the numbers.",
+        "",
+        "| sweep | | published, MNIST | ours, Fashion-MNIST: mean | from | to | seeds |",
+        "|---|---|--:|--:|--:|--:|--:|",
+    ]
+    for sweep, points in report["published"].items():
+        for point in points if sweep != "source" else ():
+            found = [seed["val_accuracy"][-1] for seed in report["cells"].get(point["cell"], {}).values()]
+            ours = [f"{each:.2%}" for each in (statistics.fmean(found), min(found), max(found))] if found else [""] * 3
+            published = f"{point['accuracy'][last]:.2%}" if point["accuracy"] else ""
+            cells = (sweep, point["label"], published, *ours, str(len(found)))
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def results() -> str:
     """Return the text of RESULTS.md."""
     parts = [
@@ -209,6 +232,8 @@ def results() -> str:
         parts += ["## 94 % on CIFAR-10", speedruns(runs)]
     if (HERE / "results" / "pruning.json").exists():
         parts += ["## Pruning", pruning(HERE / "results" / "pruning.json")]
+    for path in sorted((HERE / "results").glob("sweeps-*.json")):
+        parts += ["## The sweeps of a lecture's notebooks", sweeps(path)]
     if (HERE / "roofline.svg").exists():
         parts += [
             "## Roofline",

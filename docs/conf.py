@@ -70,6 +70,7 @@ default_role = "code"  # single backquotes in docstrings name arguments and func
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "lecture",
+    "within_subsection_order": "FileNameSortKey",
     "filename_pattern": r"\.py$",
     "ignore_pattern": r"__init__\.py",
     "backreferences_dir": "api/used",

@@ -6,6 +6,7 @@ Without a bend between them, two layers are one: a line of a line is a line. The
 gradient decides how much of an error reaches the layers in front.
 """
 
+import matplotlib.pyplot as plt
 import numpy as np
 
 import fastconv as fc
@@ -24,3 +25,22 @@ print(f"largest gradient of the sigmoid: {slope.max():.4f}; ten layers: {slope.m
 
 assert np.isclose(slope.max(), 0.25)
 assert set(np.unique(fc.functional.relu_backward(np.ones_like(x), fc.functional.relu(x)))) == {0.0, 1.0}
+
+# %%
+# Maxout has no bend of its own: it takes the largest of several lines that are learned, here of three, and so bends
+# where they cross. Its gradient is the slope of the line that is on top.
+
+lines = np.stack([-0.6 * x - 1.5, 0.1 * x, x - 1.0], axis=1)
+maxout = nn.Sequential(nn.Maxout(3)).build((3,), np.float64)
+y, context = maxout.forward(fc.asarray(lines), training=True)
+on_top = fc.to_numpy(maxout.backward(fc.asarray(np.ones((len(x), 1))), context))
+slope = on_top @ [-0.6, 0.1, 1.0]
+figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
+left.plot(x, lines, color="0.7", linestyle="dashed")
+left.plot(x, fc.to_numpy(y), color=fc.plot.COLOURS[0], linewidth=2)
+right.plot(x, slope, color=fc.plot.COLOURS[0], linewidth=2)
+left.set(title="Maxout of three lines", xlabel="x", ylabel="y")
+right.set(title="gradient", xlabel="x", ylabel="dy / dx")
+
+assert np.allclose(fc.to_numpy(y)[:, 0], lines.max(1))
+assert (on_top.sum(1) == 1).all()

@@ -31,7 +31,13 @@ optimizers = {
 }
 paths = {name: fc.plot.descend(slopes, make, (1.0, 1e-3), 150) for name, make in optimizers.items()}
 where = {"x": (-0.6, 1.1), "y": (-0.2, 1.2)}
-ax = fc.plot.surface(height, {name: np.clip(path, -3, 3) for name, path in paths.items()}, **where)
+shown = {name: np.clip(path, -3, 3) for name, path in paths.items()}
+ax = fc.plot.surface(height, shown, **where)
+
+# %%
+# The same, moving.
+
+film = fc.plot.animate_surface(height, shown, **where, frames=40)
 
 # %%
 # When does each leave the ridge, that is, go beyond a tenth across it?

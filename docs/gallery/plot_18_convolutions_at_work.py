@@ -21,6 +21,11 @@ kernels = {
 figure = fc.plot.kernel_at_work(image, kernels)
 
 # %%
+# The kernel for edges on its way, row by row:
+
+animation = fc.plot.animate_kernel(image, kernels["edges"], frames=40)
+
+# %%
 # A kernel whose numbers add up to nothing is blind to plain areas; if they add up to one, it keeps the brightness.
 
 plain = np.full((1, 8, 8, 1), 100.0)

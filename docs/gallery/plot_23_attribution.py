@@ -2,16 +2,17 @@
 What did the network look at?
 =============================
 
-Two answers. The gradient of a class with respect to the image says which pixels it would take to change it; multiplied
-by the image, which pixels speak for it. Occlusion asks differently: cover a part, and see how much is lost.
+Four answers. The gradient of a class's score says which pixels can change it most (saliency); multiplied by the image,
+which pixels speak for it. Occlusion covers a part, and sees how much is lost. Grad-CAM asks the last maps of the
+network instead of the pixels.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 import fastconv as fc
 from fastconv import nn
 
+look = fc.training.diagnostics
 model = nn.Sequential(
     *(nn.Conv2d(16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
     *(nn.Conv2d(32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
@@ -22,44 +23,40 @@ train = fc.data.DataLoader(fc.data.shapes10("train", size=5000), 64, mean=mean, 
 fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 2e-3)).fit(train, 4)
 test = fc.data.shapes10("test", size=200)
 x = ((test.images / 255 - 0.5) / 0.25).astype(np.float32)
-logits = fc.to_numpy(model(x))
-right = np.flatnonzero(logits.argmax(1) == test.labels)[:5]
+answers = fc.to_numpy(model(x)).argmax(1)
+right = np.flatnonzero(answers == test.labels)[:5]
+chosen, labels = x[right], test.labels[right]
 
-
-def gradient_times_input(image, label):
-    """Return the sum over colours of gradient times input."""
-    batch = fc.asarray(np.repeat(image[None], 2, 0))
-    y, context = model.forward(batch, training=True)
-    wanted = np.zeros(y.shape, np.float32)
-    wanted[:, label] = 1
-    return (fc.to_numpy(model.backward(fc.asarray(wanted), context))[0] * image).sum(-1)
-
-
-def occlusion(image, label, size=8, step=4):
-    """Return how much the class loses when a grey square covers a place."""
-    places = range(0, 32 - size + 1, step)
-    covered = np.repeat(image[None], len(places) ** 2, 0)
-    for number, (row, column) in enumerate((r, c) for r in places for c in places):
-        covered[number, row : row + size, column : column + size] = 0
-    lost = float(fc.to_numpy(model(image[None]))[0, label]) - fc.to_numpy(model(covered))[:, label]
-    return lost.reshape(len(places), len(places))
-
-
-figure, axes = plt.subplots(3, len(right), figsize=(1.7 * len(right), 5.2), layout="constrained", squeeze=False)
-for column, number in enumerate(right):
-    label = int(test.labels[number])
-    pictures = (test.images[number], gradient_times_input(x[number], label), occlusion(x[number], label))
-    for ax, picture in zip(axes[:, column], pictures, strict=True):
-        limit = None if picture.ndim == 3 else np.abs(picture).max()
-        ax.imshow(picture, cmap="PuOr_r", vmin=None if limit is None else -limit, vmax=limit)
-        ax.set_axis_off()
-    axes[0, column].set_title(test.class_names[label], fontsize=9)
+maps = {
+    "saliency": look.saliency(model, chosen, labels),
+    "gradient x input": look.gradient_times_input(model, chosen, labels),
+    "occlusion": look.occlusion(model, chosen, labels, size=8, stride=4),
+    "Grad-CAM": look.grad_cam(model, chosen, labels),
+}
+figure = fc.plot.attributions(test.images[right], maps)
 
 # %%
-# Orange speaks for the class. The rows: the image, gradient times input, and what is lost by occlusion.
+# Orange speaks for the class, violet against it. What is covered costs something wherever the network looked:
 
-accuracy = float((logits.argmax(1) == test.labels).mean())
-print(f"{accuracy:.2f} of the test images are right")
+print(f"{np.mean(answers == test.labels):.2f} of the test images are right")
+print("lost at the worst place:", np.round(maps["occlusion"].max((1, 2)), 1))
 assert len(right) == 5
-losses = [occlusion(x[number], int(test.labels[number])) for number in right]
-assert np.mean([loss.max() for loss in losses]) > 0
+assert (maps["occlusion"].max((1, 2)) > 0).all()
+assert all(each.min() >= 0 for each in (maps["saliency"], maps["Grad-CAM"]))
+
+# %%
+# And for the other classes? Gradient x input of one image of each of nine classes, for all ten: along a row, what
+# speaks for this class and against that one. The lecture shows such a grid, made by SHAP's DeepExplainer, of nine
+# digits; gradient x input is a simpler question, asked of the same kind of network.
+
+found = [np.flatnonzero((answers == label) & (test.labels == label)) for label in range(10)]
+nine = np.array([places[0] for places in found if len(places)])[:9]
+names = test.class_names
+grid = {names[label]: look.gradient_times_input(model, x[nine], label) for label in range(10)}
+figure = fc.plot.attributions(test.images[nine], grid, together=True)
+
+own = np.array([grid[names[test.labels[each]]][row].sum() for row, each in enumerate(nine)])
+others = np.array([np.mean([grid[name][row].sum() for name in names]) for row in range(len(nine))])
+print("for its own class, and on average:", np.round(own, 1), np.round(others, 1))
+assert len(nine) == 9
+assert own.mean() > others.mean()

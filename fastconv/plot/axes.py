@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # Told apart with any colour vision (Okabe and Ito, https://jfly.uni-koeln.de/color/); their yellow is too light here.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# For amounts, and for what is above or below 0 (orange above): even in grey, and with any colour vision.
+SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
 STYLES = ("solid", "dashed", "dotted", "dashdot")
 """So that lines can be told apart in print without colours, too."""
 

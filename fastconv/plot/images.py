@@ -12,7 +12,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
-from fastconv.plot.axes import in_range, new_axes, new_grid, on_host, pyplot
+from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, on_host, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,7 +92,7 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
         axes[0, number].imshow(on_host(y, "y", 4)[0, :, :, 0], cmap="gray")
         axes[0, number].set_title(name)
         limit = float(np.abs(weights).max()) or 1.0
-        axes[1, number].imshow(weights, cmap="PuOr", vmin=-limit, vmax=limit)
+        axes[1, number].imshow(weights, cmap=DIVERGING, vmin=-limit, vmax=limit)
         for (row, column), value in np.ndenumerate(weights):
             axes[1, number].text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8)
     return figure
@@ -170,7 +170,7 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     for row, (name, maps) in enumerate(shown):
         axes[row * per_layer].set_title(name, fontsize=7, loc="left")
         for ax, channel in zip(axes[row * per_layer :], range(maps.shape[2]), strict=False):
-            ax.imshow(in_range(maps[:, :, channel]), cmap="viridis")
+            ax.imshow(in_range(maps[:, :, channel]), cmap=SEQUENTIAL)
     return figure
 
 

@@ -51,6 +51,8 @@ def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
     >>> ax.get_xscale()
     'log'
     """
+    if not result.rates:
+        raise ArgumentError("result: got no rates; allowed: what find_learning_rate returns")
     ax = new_axes(ax)
     ax.plot(result.rates, result.losses, **line_style(4), linewidth=0.8, label="loss")
     ax.plot(result.rates, result.smoothed, **line_style(0), linewidth=2, label="smoothed")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Dense, Parameter, Sequential
 from fastconv.optim.optimizer import Optimizer
-from fastconv.plot.axes import COLOURS, line_style, new_axes
+from fastconv.plot.axes import COLOURS, line_style, new_axes, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -144,8 +145,10 @@ def animate_surface(
     >>> animation = fc.plot.animate_surface(lambda x, y: x**2 + y**2, paths, x=(-2, 2), y=(-2, 2), frames=3)
     >>> animation.save("paths.gif", writer="pillow")
     """
+    pyplot()  # says what to install
     from matplotlib.animation import FuncAnimation
 
+    frames = validate.at_least_one(frames, "frames")
     ax, checked = _contours(function, x, y, ax), _checked(paths)
     lines = [ax.plot([], [], label=name, **line_style(number))[0] for number, name in enumerate(checked)]
     heads = [ax.plot([], [], "o", color=COLOURS[number % len(COLOURS)])[0] for number in range(len(checked))]

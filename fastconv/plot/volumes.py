@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from fastconv.backends.contract.types import Shape
+from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
-from fastconv.plot.axes import COLOURS, new_axes
+from fastconv.plot.axes import COLOURS, new_axes, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,6 +39,7 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     >>> len(ax.texts) > 4
     True
     """
+    pyplot()  # says what to install
     from matplotlib.patches import Polygon
 
     summary = model.summary(input_shape)
@@ -45,6 +47,8 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     for row in summary.rows:
         if row.output_shape != boxes[-1][1]:
             boxes.append((row.kind, row.output_shape))
+    if len(boxes) == 1:
+        raise ArgumentError("model: got one whose layers change no shape; allowed: one of which a layer does")
     ax, left = new_axes(ax, 1.1 * len(boxes) + 1, 3.2), 0.0
     for name, shape in boxes:
         height, width, depth = shape if len(shape) == 3 else (shape[0], 1, 1)

@@ -10,6 +10,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -25,9 +26,11 @@ _ROOMS: Mapping[str, tuple[str, tuple[str, ...]]] = {  # kind: the module, and b
     "augmentation": ("fastconv.data", ("Augmentation", "FlipCrop")),
     "clip": ("fastconv.training", ("Clip",)),
     "model": ("fastconv.models", ()),
+    "activation": ("fastconv.nn", ("PointwiseLayer",)),
 }
 KINDS = tuple(_ROOMS)
 _ALONE = ("FlipCrop",)  # base classes that can be chosen themselves
+_ACTIVATION = "activation"
 _Setting = str | int | float | bool
 
 
@@ -81,7 +84,7 @@ def build(kind: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     name = canonical(kind, spec.get(NAME))
     make = choices(kind)[name]
     settings = checked_settings(f"{kind} {name}", make, _without_name(spec))
-    settings = {key: _built(kind, value, given) for key, value in settings.items()}
+    settings = {key: _built(kind, value, given) for key, value in _named(settings, _activation).items()}
     parameters = parameters_of(make)
     settings = {key: value for key, value in given.items() if key in parameters} | settings
     missing = [key for key, each in parameters.items() if each.default is each.empty and key not in settings]
@@ -108,6 +111,7 @@ def resolved(kind: str, spec: Mapping[str, Any], *without: str) -> dict[str, Any
     name = canonical(kind, spec.get(NAME))
     make = choices(kind)[name]
     settings = checked_settings(f"{kind} {name}", make, _without_name(spec), *without)
+    settings = _named(settings, partial(canonical, _ACTIVATION))
     settings = {key: resolved(kind, each) if _is_spec(each) else each for key, each in settings.items()}
     return {NAME: name, **defaults(make, *without), **settings}
 
@@ -153,6 +157,17 @@ def _without_name(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_spec(value: Any) -> bool:
     return isinstance(value, Mapping) and NAME in value
+
+
+def _named(settings: Mapping[str, Any], change: Callable[[str], Any]) -> dict[str, Any]:
+    """Return settings with `change` made to the name of an activation, which stands for its class."""
+    return {
+        key: change(each) if key == _ACTIVATION and isinstance(each, str) else each for key, each in settings.items()
+    }
+
+
+def _activation(name: str) -> Callable[..., Any]:
+    return choices(_ACTIVATION)[canonical(_ACTIVATION, name)]
 
 
 def _built(kind: str, value: Any, given: Mapping[str, Any]) -> Any:

@@ -48,6 +48,7 @@ def test_draws_where_it_is_told_to():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: plot.learning_rate_finder(RangeTest((), (), (), True)), "result: got no rates; allowed: what find_"),
         (lambda: plot.schedules({}, 3), r"schedules: got \{\}"),
         (lambda: plot.schedules([schedules.Constant(0.1)], 3), r"schedules: got \[Constant"),
         (lambda: plot.schedules({"a": schedules.Constant(0.1)}, 0), "steps: got 0"),

@@ -51,3 +51,8 @@ def test_what_cannot_be_drawn_is_told():
         plot.surface(bowl, {"a": np.zeros((2, 2))}, x=(-1, 1), y=(1, 1))
     with pytest.raises(ShapeError, match=r"paths\['a'\]: got shape \(3,\)"):
         plot.surface(bowl, {"a": np.zeros(3)}, x=(-1, 1), y=(-1, 1))
+
+
+def test_an_animation_of_no_frames():
+    with pytest.raises(ArgumentError, match="frames: got 0"):
+        plot.animate_surface(lambda x, y: x + y, {"a": np.zeros((2, 2))}, x=(0, 1), y=(0, 1), frames=0)

@@ -1,7 +1,10 @@
 """The boxes of a network."""
 
+import pytest
+
 import fastconv as fc
 from fastconv import plot
+from fastconv.errors import ArgumentError
 
 
 def test_one_box_for_each_shape():
@@ -11,3 +14,8 @@ def test_one_box_for_each_shape():
     assert texts[::2] == shapes
     assert texts[1::2] == ["input", "Conv2d", "Conv2d", "MaxPool2d", "Flatten", "Dense", "Dense"]
     assert len(ax.patches) == 3 * len(shapes)
+
+
+def test_a_model_that_changes_nothing():
+    with pytest.raises(ArgumentError, match="model: got one whose layers change no shape"):
+        plot.volumes(fc.nn.Sequential(fc.nn.ReLU()), (4, 4, 1))

@@ -9,6 +9,7 @@ import pytest
 import fastconv as fc
 from fastconv import losses, metrics, models, optim
 from fastconv.errors import ArgumentError
+from fastconv.kernels.pointwise import POINTWISE
 from fastconv.optim import schedules
 from fastconv.training import named, toml
 
@@ -83,6 +84,17 @@ def test_the_resolved_form_has_the_defaults_and_gives_the_same():
     assert spec == {"name": "Cosine", "lr": 0.5, "warmup_steps": 0, "final_lr": 0.0, "by": "step"}
     assert named.resolved("schedule", spec) == spec
     assert named.build("schedule", spec, {"total_steps": 4}) == schedules.Cosine(0.5, 4)
+
+
+def test_the_name_of_an_activation_stands_for_its_class():
+    """What takes a class as `activation` has it by name in a file, in any spelling."""
+    spec = named.resolved("model", {"name": "mnist_cnn", "activation": "leaky-relu"})
+    assert spec["activation"] == "LeakyReLU"
+    model = named.build("model", spec, {"input_shape": (28, 28, 1), "seed": 0})
+    assert [type(layer) for layer in model.layers].count(fc.nn.LeakyReLU) == 3
+    assert set(named.choices("activation")) == {function.layer for function in POINTWISE.values()}
+    with pytest.raises(ArgumentError, match=r"activation: got 'sigmoidal'; allowed: .*\(nearest: 'Sigmoid'\)"):
+        named.resolved("model", {"name": "mnist_cnn", "activation": "sigmoidal"})
 
 
 class Wrapped:

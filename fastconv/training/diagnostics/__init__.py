@@ -3,7 +3,9 @@
 Results are frozen dataclasses with `to_dict` and a plain text form.
 """
 
+from fastconv.training.diagnostics.attribution import grad_cam, gradient_times_input, occlusion, saliency
 from fastconv.training.diagnostics.chrome_trace import ChromeTrace, trace_step
+from fastconv.training.diagnostics.dead_unit_monitor import DeadUnitMonitor
 from fastconv.training.diagnostics.machine import Machine, measure_machine
 from fastconv.training.diagnostics.non_finite import NonFinite, find_non_finite
 from fastconv.training.diagnostics.profile import LayerTime, Profile, profile_layers
@@ -23,6 +25,7 @@ from fastconv.training.diagnostics.verdict import Verdict, verdict
 
 __all__ = [
     "ChromeTrace",
+    "DeadUnitMonitor",
     "DeadUnitReport",
     "DeadUnits",
     "LayerStatistics",
@@ -38,9 +41,13 @@ __all__ = [
     "Verdict",
     "dead_units",
     "find_non_finite",
+    "grad_cam",
+    "gradient_times_input",
     "layer_statistics",
     "measure_machine",
+    "occlusion",
     "profile_layers",
+    "saliency",
     "statistics_of",
     "trace_step",
     "update_ratios",

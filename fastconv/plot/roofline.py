@@ -1,0 +1,98 @@
+"""How near layers come to what the machine can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fastconv.errors import ArgumentError
+from fastconv.plot.axes import COLOURS, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+class _Machine(Protocol):
+    """What of a `fastconv.training.diagnostics.Machine` is drawn."""
+
+    @property
+    def flops(self) -> float: ...
+    @property
+    def bytes_per_second(self) -> float: ...
+
+
+class _Profile(Protocol):
+    """What of a `fastconv.training.diagnostics.Profile` is drawn: its rows are `LayerTime`."""
+
+    @property
+    def machine(self) -> _Machine: ...
+    @property
+    def rows(self) -> Sequence[Any]: ...
+
+
+def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
+    """Draw the layers of a profile under the roof of the machine: ``min(flops, bytes_per_second * intensity)``.
+
+    Across, the intensity: multiplications and additions for each byte that is moved; upwards, how many are done in a
+    second. What is left of the roof's corner waits for memory, what is right of it computes. Winograd's algorithm
+    multiplies less than is counted, so it can come out above. Layers without multiplications are left out.
+    Source: Williams, Waterman and Patterson 2009, https://doi.org/10.1145/1498765.1498785.
+
+    Parameters
+    ----------
+    profile : Profile
+        Of `fastconv.training.diagnostics.profile_layers`.
+    ax : Axes or None
+        Of a new figure if None.
+
+    Returns
+    -------
+    Axes
+        With the roof, the forward and the backward computations.
+
+    Raises
+    ------
+    ArgumentError
+        No layer of it multiplies.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastconv as fc
+    >>> look = fc.training.diagnostics
+    >>> model = fc.nn.Sequential(fc.nn.Dense(8)).build((4,), seed=0)
+    >>> x = np.ones((2, 4), np.float32)
+    >>> profile = look.profile_layers(model, x, repeats=1, machine=look.Machine(1e11, 1e10))
+    >>> fc.plot.roofline(profile).get_ylabel()
+    'GFLOP/s'
+    """
+    points: dict[str, list[tuple[float, float, str]]] = {"forward": [], "backward": []}
+    for number, row in enumerate(profile.rows):
+        for direction, found in points.items():
+            milliseconds, macs, moved = (getattr(row, f"{direction}_{what}") for what in ("ms", "macs", "bytes"))
+            if milliseconds and macs and moved:
+                name = row.names[0] if row.names and row.names[0] else str(number)
+                found.append((2 * macs / moved, 2e-6 * macs / milliseconds, f"{name} {row.kinds[0]}"))
+    drawn = points["forward"] + points["backward"]
+    if not drawn:
+        raise ArgumentError("profile: got one without a layer that multiplies; allowed: with at least one")
+    ax = new_axes(ax, 6.0, 4.0)
+    machine = profile.machine
+    corner = machine.flops / machine.bytes_per_second
+    intensities = [intensity for intensity, *_ in drawn]
+    across = np.array([min(*intensities, corner) / 3, corner, max(*intensities, corner) * 3])
+    ax.plot(across, np.minimum(machine.flops, across * machine.bytes_per_second) / 1e9, color="0.4", label="roof")
+    for number, (direction, found) in enumerate(points.items()):
+        if found:
+            x, y, _ = zip(*found, strict=True)
+            ax.plot(x, y, "o^"[number], color=COLOURS[number], label=direction, linestyle="none")
+            for at in found if direction == "forward" else ():
+                ax.annotate(at[2], at[:2], xytext=(4, -9), textcoords="offset points", fontsize=6)
+    ax.set(xscale="log", yscale="log", xlabel="FLOP / byte", ylabel="GFLOP/s")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    ax.legend(fontsize="small")
+    return ax
