@@ -596,7 +596,7 @@ CASES = [
     *(conv_statistics(c) for c in CONVS if not c.infinite),
     *(conv_pool(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
     *(conv_pool_statistics(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
-    conv_pool_statistics(Conv("small", 2, (6, 6), 16, 17), SQUARES),
+    conv_pool_statistics(Conv("small-statistics", 2, (6, 6), 16, 17), SQUARES),
     conv_pool_statistics(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
     conv_pool_statistics(Conv("no-window-in-the-last-tiles", 4, (9, 13), 17, 33), SQUARES),
     conv_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
@@ -669,10 +669,10 @@ SMALL = [case for case in CASES if "-small-" in case.id]  # each activation with
 def is_rare(case: Case) -> bool:
     """Tell whether a case is of an activation that only the slow suite runs on the CPU, which compiles it for each.
 
-    The default suite has the rectifier, one that needs x and one that needs y.
+    The default suite has the rectifier, one that needs x and one that needs y, and statistics.
     """
     words = set(case.id.split("-"))
-    return "small" in words and words.isdisjoint({"relu", "gelu", "tanh"})
+    return "small" in words and words.isdisjoint({"relu", "gelu", "tanh", "statistics"})
 
 
 def by_rarity(cases: Iterable[Case]) -> list[Any]:
