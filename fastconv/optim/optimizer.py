@@ -22,7 +22,6 @@ from fastconv.optim.habits import ARGUMENT_HABITS, HABITS
 from fastconv.optim.regions import Region, check_tensors, check_trained, regions, trained
 from fastconv.precision import get_precision
 
-# What `_settle` sets.
 _HERE = ("_regions", "_pieces", "_frozen", "_freezing", "backend", "_step", "_done", "_rates", "_rate_of")
 _PLACES = frozenset((*_HERE, "_rates_there", "_captured"))
 

@@ -20,6 +20,7 @@ from fastconv._attributes import settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array
 from fastconv.data.loader import DataLoader
+from fastconv.losses import loss_and_grad
 from fastconv.metrics import Metric
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.optim.schedules import rate_at
@@ -28,7 +29,7 @@ from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.shares import Sliced, own_share
 from fastconv.parallel.tree import gathered
 from fastconv.precision import get_precision
-from fastconv.training.batches import Batches, checked_batch, pairs
+from fastconv.training.batches import Batches, checked_batch, no_batches, pairs
 from fastconv.training.callbacks import Callback
 from fastconv.training.environment import versions
 from fastconv.training.shard_pass import shard_loss
@@ -151,6 +152,19 @@ class Sharing(Stepping):
             share = Sliced(_Checked(batches, name), self.parallel.own, self.parallel.shards)
         found: Batches = share
         return found
+
+    def _means(self, batches: Batches, name: str) -> dict[str, Any]:
+        """Return the loss and the metrics over data."""
+        totals = Totals(self.model.backend, self.loss, self.metrics)
+        if self.parallel is not None:
+            totals = self._shared_means(self._share_of(batches, name))
+        for raw in pairs(batches, name) if self.parallel is None else ():
+            x, y, weight = checked_batch(self.model, *raw)
+            predictions = self.model(x)
+            totals.add(loss_and_grad(self.loss, predictions, y, weight)[0], predictions, y, weight)
+        if not totals.images:
+            raise no_batches(batches, name)
+        return totals.means()
 
     def _shared_means(self, batches: Batches) -> Totals:
         """Return the loss and the metrics over data, of which each rank computes its share."""

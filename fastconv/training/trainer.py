@@ -21,14 +21,14 @@ from fastconv import _validate as validate
 from fastconv import random
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
-from fastconv.losses import Loss, loss_and_grad
+from fastconv.losses import Loss
 from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training import parts, rates
-from fastconv.training.batches import Batches, as_batches, checked_batch, checked_sizes, is_pair, no_batches, pairs
+from fastconv.training.batches import Batches, as_batches, checked_batch, checked_sizes, is_pair
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
 from fastconv.training.checkpoint import read_state, write_state
@@ -322,18 +322,6 @@ class Trainer(Sharing):
         if batch_size is not None and not is_pair(data):
             raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
         return self._means(as_batches(data, "data", self.model, 256 if batch_size is None else batch_size), "data")
-
-    def _means(self, batches: Batches, name: str) -> dict[str, Any]:
-        totals = Totals(self.model.backend, self.loss, self.metrics)
-        if self.parallel is not None:
-            totals = self._shared_means(self._share_of(batches, name))
-        for raw in pairs(batches, name) if self.parallel is None else ():
-            x, y, weight = checked_batch(self.model, *raw)
-            predictions = self.model(x)
-            totals.add(loss_and_grad(self.loss, predictions, y, weight)[0], predictions, y, weight)
-        if not totals.images:
-            raise no_batches(batches, name)
-        return totals.means()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs to one file, all or nothing: see checkpoint.py; of several ranks the first."""

@@ -286,7 +286,7 @@ class Normalisations(FusedOperations):
         grad_gamma, grad_beta : (C,) arrays, written
         """
         if windows is not None:
-            size = weight.geometry.output_size(*out.shape[1:3])
+            size = weight.geometry.transposed().output_size(*out.shape[1:3])
             grad = workspace.empty((out.shape[0], *size, grad_output.shape[3]), grad_output.dtype)
             self.max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
             grad_output = grad

@@ -175,7 +175,7 @@ def conv2d_backward_input_norm(
     saved = saved_of(epilogue.activation, saved, norm_addend, gamma.dtype)
     forward, results = (saved, x, norm, following(epilogue.activation)), (out, grad_gamma, grad_beta)
     if windows is not None:
-        size = weight.geometry.output_size(*out.shape[1:3])
+        size = weight.geometry.transposed().output_size(*out.shape[1:3])
         grad = workspace.empty((out.shape[0], *size, grad_output.shape[3]), grad_output.dtype)
         pooled = (grad_output, argmax), grad.shape, windows
         if _unpooled_norm(pooled, weight, addend, forward, results, workspace):

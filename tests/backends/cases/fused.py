@@ -597,7 +597,7 @@ CASES = [
     *(conv_statistics(c) for c in CONVS if not c.infinite),
     *(conv_pool(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
     *(conv_pool_statistics(c, SQUARES) for c in CONVS if min(c.y_shape[1:3]) > 1 and not c.infinite),
-    conv_pool_statistics(Conv("small", 2, (6, 6), 16, 17), SQUARES),
+    conv_pool_statistics(Conv("small-statistics", 2, (6, 6), 16, 17), SQUARES),
     conv_pool_statistics(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
     conv_pool_statistics(Conv("no-window-in-the-last-tiles", 4, (9, 13), 17, 33), SQUARES),
     conv_pool(Conv("overlapping-pool", 2, (9, 8), 16, 16), _OVERLAPPING),
@@ -670,11 +670,11 @@ SMALL = [case for case in CASES if "-small-" in case.id]  # each activation with
 def is_rare(case: Case) -> bool:
     """Tell whether a case is of an activation that only the slow suite runs on the CPU, which compiles it for each.
 
-    The default suite has the rectifier, one that needs x and one that needs y.
+    The default suite has the rectifier, one that needs x and one that needs y, and statistics.
     """
     words = set(case.id.split("-"))
     fused = "small" in words or (case.op.startswith("conv2d") and not words.isdisjoint(POINTWISE))
-    return fused and words.isdisjoint({"relu", "gelu", "tanh"})
+    return fused and words.isdisjoint({"relu", "gelu", "tanh", "statistics"})
 
 
 def by_rarity(cases: Iterable[Case], rare: Collection[str] = ()) -> list[Any]:

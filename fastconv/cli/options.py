@@ -1,0 +1,170 @@
+"""What the commands of the parser have in common: how they are added, and options that several take."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Callable
+from typing import Any, NoReturn, get_args
+
+from fastconv.backends.contract.types import AlgorithmChoice, Precision
+from fastconv.cli.choices import DATASETS, MODELS
+from fastconv.cli.words import above_zero, name_or_setting, not_negative, path, place, positive, setting, side
+from fastconv.training import named
+
+Group = Any  # argparse keeps the type of its subparsers to itself
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong with the words."""
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with 2."""
+        self.exit(2, f"error: {' '.join(message.split())} ('{self.prog} --help' lists what there is)\n")
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Names the defaults that say something, and leaves the lines of examples as they are."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        kind = getattr(action, "kind", None)
+        if kind is not None:  # imported when it is asked for
+            return f"{', '.join(named.choices(kind))}{action.help or ''}"
+        silent = action.default is None or action.default is False
+        return action.help if silent else super()._get_help_string(action)
+
+
+def command(
+    commands: Group, name: str, text: str, *examples: str, computes: bool = True, chooses: bool = True
+) -> argparse.ArgumentParser:
+    """Add a command, with the options for what computes, and for what is free to choose how."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text[0].upper() + text[1:] + ".",
+        epilog="\n".join(["examples:", *(f"  fastconv {name}{' ' * bool(words)}{words}" for words in examples)]),
+        formatter_class=Help,
+    )
+    parser.set_defaults(run=_lazy(name))
+    if computes:
+        group = parser.add_argument_group("how to compute")
+        group.add_argument(
+            "--backend", metavar="NAME", help="numba, numpy, cupy, cuda-emulator or auto; overrides FASTCONV_BACKEND"
+        )
+        group.add_argument("--threads", type=positive, metavar="N", help="use at most N threads")
+    if computes and chooses:
+        group.add_argument("--precision", choices=get_args(Precision), help="of the kernels")
+        group.add_argument(
+            "--algorithm",
+            choices=get_args(AlgorithmChoice),
+            help="of the convolutions on the CPU; overrides FASTCONV_ALGORITHM",
+        )
+    return parser
+
+
+def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
+    def run(options: argparse.Namespace) -> int:
+        code: int = importlib.import_module(f"fastconv.cli.{command.replace('-', '_')}").run(options)
+        return code
+
+    return run
+
+
+def add_own_images(group: Group) -> None:
+    """Add the options for an own folder of images."""
+    group.add_argument(
+        "--images", type=path, metavar="DIR", help="an own folder of PNG and JPEG files, with a folder for each class"
+    )
+    group.add_argument("--skip-broken", action="store_true", help="pass over images that cannot be read, and name them")
+
+
+def add_data(parser: argparse.ArgumentParser) -> Group:
+    """Add the options for which images, and return their group."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--dataset",
+        choices=DATASETS,
+        metavar="NAME",
+        help="of 'fastconv data list'; training takes shapes10 by default, which is drawn on the spot",
+    )
+    group.add_argument(
+        "--data-dir",
+        type=path,
+        metavar="DIR",
+        help="where the files of data sets are; else FASTCONV_DATA_DIR",
+    )
+    group.add_argument("--limit", type=positive, metavar="N", help="use the first N images of each part only")
+    return group
+
+
+def add_named(group: Group, kind: str, *, several: bool = False) -> None:
+    """Add an option for what has a name and settings."""
+    action = group.add_argument(
+        f"--{kind}",
+        type=name_or_setting(kind),
+        nargs="+",
+        action="append" if several else "store",
+        metavar=("NAME", "SETTING=VALUE"),
+        help="; may be given again" if several else "",
+    )
+    action.kind = kind
+
+
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Add all that a recipe is made from."""
+    parser.add_argument(
+        "recipe", nargs="?", type=path, metavar="RUN.toml", help="a recipe, as the folder of a run holds one"
+    )
+    group = add_data(parser)
+    add_own_images(group)
+    group.add_argument("--image-size", type=side, nargs=2, metavar=("H", "W"), help="of own images; 32 32 by default")
+    group.add_argument(
+        "--image-fit", choices=("crop", "resize"), help="how they get it: cropped (the default) or stretched"
+    )
+    group.add_argument("--augment", action=argparse.BooleanOptionalAction, help="mirror and shift images at random")
+    add_named(group, "augmentation", several=True)
+    group = parser.add_argument_group("recipe; what is not given comes from the file, or is usual for the model")
+    for kind in ("model", "optimizer", "schedule", "loss"):
+        add_named(group, kind)
+    for kind in ("metric", "callback"):
+        add_named(group, kind, several=True)
+    group.add_argument(
+        "--pruning",
+        type=setting,
+        nargs="*",
+        metavar="SETTING=VALUE",
+        help="prune weights while it trains: settings of fastconv.optim.Pruning, such as target=0.9",
+    )
+    group.add_argument("--epochs", type=positive, metavar="N")
+    group.add_argument("--batch-size", type=positive, metavar="N", help="128 by default")
+    group.add_argument("--lr", type=above_zero, metavar="RATE", help="learning rate, the highest one of the schedule")
+    group.add_argument("--weight-decay", type=float, metavar="RATE")
+    group.add_argument("--label-smoothing", type=float, metavar="SHARE")
+    group.add_argument("--seed", type=int, metavar="N", help="of all that is random (default: 0)")
+    group.add_argument("--dtype", choices=("float32", "float64"), help="float32 by default")
+    group.add_argument(
+        "--set", type=place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
+    )
+    add_saving(parser)
+
+
+def add_saving(parser: argparse.ArgumentParser) -> None:
+    """Add the option for how often the state is written."""
+    parser.add_argument(
+        "--save-every-steps",
+        type=not_negative,
+        metavar="N",
+        help="write the state after every N steps, too, and not after epochs only",
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser) -> Group:
+    """Add what commands on a run take, and return the group of its data."""
+    parser.add_argument(
+        "weights", type=path, metavar="RUN", help="the folder of a run, or the weights.safetensors in it"
+    )
+    parser.add_argument("--model", choices=MODELS, metavar="MODEL", help="only if the file does not name its model")
+    parser.add_argument("--batch-size", type=positive, default=256, metavar="N")
+    group = add_data(parser)
+    add_own_images(group)
+    return group
