@@ -7,6 +7,7 @@ CHECKS = {"PR01", "PR02", "PR07", "RT01"}
 PROTOCOLS = {
     "fastconv.losses.Loss",
     "fastconv.optim.schedules.Watching",
+    "fastconv.parallel.Communicator",
     "fastconv.training.Training",
 }
 """Which nobody calls: they have no parameters, whatever their signature is."""

@@ -151,7 +151,18 @@ class CheckpointError(FastconvError, ValueError):
 
 
 class ParallelError(FastconvError, RuntimeError):
-    """The processes of one training do not fit together."""
+    """The processes of one training do not fit together.
+
+    Examples
+    --------
+    >>> class Three(fc.parallel.SingleProcess):
+    ...     size = 3
+    >>> try:
+    ...     fc.parallel.DataParallel(Three(), shards=8)
+    ... except fc.errors.ParallelError as error:
+    ...     print(str(error).partition(";")[0])
+    communicator: got 3 ranks for 8 shards
+    """
 
 
 class OutputError(FastconvError, OSError):

@@ -40,8 +40,19 @@ class ShardFiles(Declared):
         As of `DataLoader`; of all images, which are not read for them.
     class_names : sequence of str or None
         As of `arrays`.
+    seed : int
+        Of the order and of augmentation.
     **settings
         `shuffle`, `augmentation`, `drop_last` and `dtype`, as of `DataLoader`.
+
+    Examples
+    --------
+    >>> for shard in range(2):
+    ...     np.save(f"images-{shard}.npy", np.zeros((6, 4, 4, 1), np.uint8))
+    ...     np.save(f"labels-{shard}.npy", np.arange(6) % 2)
+    >>> files = [(f"images-{shard}.npy", f"labels-{shard}.npy") for shard in range(2)]
+    >>> len(fc.data.ShardFiles(files, 4, mean=(0.5,), std=(0.25,)))
+    3
     """
 
     def __init__(

@@ -12,7 +12,14 @@ from fastconv.backends.contract.types import Array
 
 
 class Communicator(Protocol):
-    """The calls, over C-contiguous buffers: NumPy arrays, or CuPy arrays where the implementation says so."""
+    """The calls, over C-contiguous buffers: NumPy arrays, or CuPy arrays where the implementation says so.
+
+    Examples
+    --------
+    >>> communicator: fc.parallel.Communicator = fc.parallel.connect()
+    >>> communicator.rank, communicator.size
+    (0, 1)
+    """
 
     @property
     def rank(self) -> int:

@@ -11,6 +11,16 @@ def connect() -> Communicator:
     """Return the communicator of this process: MPI's, if an MPI launcher started several, else that of one alone.
 
     With ``FASTCONV_PARALLEL_TIMEOUT`` in the environment, as `launch` sets it, a call that takes longer ends the job.
+
+    Returns
+    -------
+    Communicator
+        Of this process.
+
+    Examples
+    --------
+    >>> fc.parallel.connect().size
+    1
     """
     if started_together() == 1:
         return SingleProcess()

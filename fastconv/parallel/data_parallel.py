@@ -48,6 +48,16 @@ class DataParallel(Declared):
         All ranks compare the SHA-256 of parameters, state and statistics after so many steps; 0: at the start only.
     timeline : Timeline or None
         Where to note when this rank computes and when it communicates.
+
+    Examples
+    --------
+    >>> model = fc.nn.Sequential(fc.nn.Dense(2)).build((3,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> parallel = fc.parallel.DataParallel(shards=4)
+    >>> trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer, parallel=parallel)
+    >>> loss = trainer.train_step(np.ones((8, 3), np.float32), np.arange(8) % 2)
+    >>> parallel, trainer.images_computed
+    (DataParallel(rank 0 of 1, 4 shards), 8)
     """
 
     def __init__(

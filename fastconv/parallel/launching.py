@@ -80,6 +80,11 @@ def launch(
     mpiexec : str or None
         See `find_launcher`.
 
+    Returns
+    -------
+    int
+        0, or the status of the rank that failed.
+
     Raises
     ------
     ArgumentError, DependencyError, BackendUnavailableError
@@ -87,8 +92,7 @@ def launch(
 
     Examples
     --------
-    >>> from fastconv.parallel import launch
-    >>> launch(["train.py", "--epochs", "3"], 2, max_restarts=3)  # doctest: +SKIP
+    >>> fc.parallel.launch(["train.py", "--epochs", "3"], 2, max_restarts=3)  # doctest: +SKIP
     0
     """
     num_processes = validate.at_least_one(num_processes, "num_processes")

@@ -28,6 +28,14 @@ class MPICommunicator:
         mpi4py is not installed.
     BackendUnavailableError
         It finds no MPI library, or another one than the launcher's.
+
+    Examples
+    --------
+    >>> communicator = fc.parallel.MPICommunicator()  # doctest: +SKIP
+    >>> total = np.ones(2)
+    >>> communicator.allreduce(total)  # doctest: +SKIP
+    >>> total  # as many ones as there are ranks  # doctest: +SKIP
+    array([2., 2.])
     """
 
     def __init__(self) -> None:

@@ -32,6 +32,12 @@ class NCCLCommunicator:
     ------
     BackendUnavailableError
         CuPy is not installed, or without NCCL.
+
+    Examples
+    --------
+    >>> parallel = fc.parallel.DataParallel(fc.parallel.NCCLCommunicator())  # doctest: +SKIP
+    >>> parallel  # doctest: +SKIP
+    DataParallel(rank 0 of 2, 8 shards)
     """
 
     def __init__(self, host: Communicator | None = None, device: Any = None) -> None:

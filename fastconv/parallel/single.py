@@ -8,7 +8,14 @@ from fastconv.backends.contract.types import Array
 
 
 class SingleProcess:
-    """The `Communicator` of a process that has nobody to talk to: sums are what they were."""
+    """The `Communicator` of a process that has nobody to talk to: sums are what they were.
+
+    Examples
+    --------
+    >>> communicator = fc.parallel.SingleProcess()
+    >>> communicator.rank, communicator.size
+    (0, 1)
+    """
 
     rank = 0
     size = 1

@@ -29,7 +29,10 @@ def follow(
 
     Parameters
     ----------
-    runs, output : path
+    runs : sequence of path
+        Folders of runs.
+    output : path
+        Of the page.
     told : function
         Is called with each page that was written.
     reload_seconds : float
@@ -37,9 +40,20 @@ def follow(
     **settings
         Of `make_report`.
 
-    Raises
-    ------
-    As `make_report` and `Report.save`.
+    Returns
+    -------
+    Report
+        The last one. Errors are those of `make_report` and `Report.save`.
+
+    Examples
+    --------
+    >>> from fastconv import cli
+    >>> cli.main("train --model lenet5 --limit 20 --epochs 1 --output run".split())
+    data ...
+    0
+    >>> report = fc.report.follow(["run"], "run/report.html", compute=False)  # it is over already
+    >>> report.notes
+    ()
     """
     folders = [RunFolder.open(path) for path in runs]
     report: Report | None = None

@@ -51,12 +51,19 @@ _DETAILS = (_Detail(12, 64, 200, 300), _Detail(8, 32, 80, 120), _Detail(4, 32, 3
 class Report:
     """A page; a notebook shows it.
 
-    Attributes
+    Parameters
     ----------
     html : str
         The page, in one piece: it asks nothing of any network.
     notes : tuple of str
         What could not be looked at, and why.
+    _made_of : tuple
+        What it is composed of again when it is settled.
+
+    Examples
+    --------
+    >>> fc.report.Report("<!doctype html>...", notes=("no images",)).notes
+    ('no images',)
     """
 
     html: str
@@ -156,6 +163,16 @@ def make_report(
         One is no folder of a run, half written, damaged or of another version.
     DependencyError
         What the extra `report` brings is not installed.
+
+    Examples
+    --------
+    >>> from fastconv import cli
+    >>> cli.main("train --model lenet5 --limit 20 --epochs 1 --output run".split())
+    data ...
+    0
+    >>> report = fc.report.make_report("run", compute=False)
+    >>> report.html[:15], report.notes
+    ('<!doctype html>', ())
     """
     limit = None if limit is None else validate.at_least_one(limit, "limit")
     if reload_seconds is not None:

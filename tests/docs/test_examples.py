@@ -18,11 +18,15 @@ from tests.docs.public import names, public
 
 PUBLIC = public()
 # What has to be fetched from the net, and a measurement of many seconds; everything else runs.
-NOT_RUN = {"data.cifar10", "data.cifar100", "data.mnist", "data.fashion_mnist", "data.download"} | {
-    "training.diagnostics.measure_machine"
+NOT_RUN = {
+    *("data.cifar10", "data.cifar100", "data.mnist", "data.fashion_mnist", "data.download"),
+    "training.diagnostics.measure_machine",
+    # What an MPI has to start.
+    *("parallel.MPICommunicator", "parallel.NCCLCommunicator", "parallel.launch"),
 }
 NEEDS = {
     "plot.": "matplotlib",
+    "report.": "jinja2",
     "TensorBoardLogger": "tensorboardX",
     "data.image_folder": "PIL",
     "data.read_image": "PIL",

@@ -23,6 +23,17 @@ class SyncBatchNorm(BatchNorm2d):
     cut it is a `BatchNorm2d`, whose arguments and tensors it has.
 
     It runs by itself, not as one with the convolution before it, and waits for the device twice a step.
+
+    Parameters
+    ----------
+    eps, momentum, scale : float, float, bool
+        See `BatchNorm2d`.
+
+    Examples
+    --------
+    >>> model = fc.nn.SyncBatchNorm.convert(fc.models.resnet20())
+    >>> sum(isinstance(layer, fc.nn.SyncBatchNorm) for layer in model.walk())
+    19
     """
 
     fuses = False
