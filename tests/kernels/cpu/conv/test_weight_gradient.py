@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 
 pytest.importorskip("numba")
+from fastconv.algorithm import algorithm
+from fastconv.backends import use_backend
+from fastconv.kernels.cpu.conv import conv2d
 from fastconv.kernels.cpu.conv.weight_gradient import _STRIP_BYTES, weight_plan
 from fastconv.kernels.cpu.conv.winograd.transforms import PLANES
 from fastconv.kernels.cpu.conv.winograd.weight_gradient.plan import _SUM_BYTES, winograd_weight_plan
 from fastconv.kernels.geometry import POINTWISE, ConvGeometry
+from tests.backends.cases.conv import CONVS, Conv, backward_weight
+from tests.backends.op_case import PoisonedWorkspace, check
+
+PADDED = [c for c in CONVS if any(map(any, c.padding)) and not (c.infinite or c.id.startswith("strict"))]
 
 
 @pytest.mark.parametrize("dilation", [1, 15, 31])
@@ -42,3 +49,12 @@ def test_matrix_products_are_shared_by_two(pixels: int, inputs: int, outputs: in
     plan = weight_plan(*shapes, POINTWISE, 4)
     assert plan.parts * plan.channel_blocks * plan.out_blocks >= 2
     assert plan.parts <= plan.blocks
+
+
+@pytest.mark.parametrize("c", PADDED, ids=lambda c: c.id)
+def test_finite_numbers_are_not_computed_anew(c: Conv, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not finite comes tap by tap: that would hide memory that was read unwritten, which is NaN here."""
+    monkeypatch.setattr(conv2d.taps, "backward_weight", None)
+    with use_backend("numba") as backend, algorithm("direct"):
+        monkeypatch.setattr(backend, "pool", PoisonedWorkspace(backend))
+        check(backward_weight(c), backend, "float32")
