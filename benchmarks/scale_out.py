@@ -119,7 +119,7 @@ def equality(options: argparse.Namespace) -> int:
         same &= len({row["sha256"] for row in of_model}) == 1
         for row in of_model:
             total = sum(row["images"])
-            same &= max(row["images"]) - min(row["images"]) <= row["steps"] and total == of_model[0]["images"][0]
+            same &= max(row["images"]) - min(row["images"]) <= row["steps"] and total == sum(of_model[0]["images"])
     print("the same bits in every row of a model" if same else "DIFFERENT")
     return int(not same)
 
