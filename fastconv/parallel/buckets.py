@@ -56,8 +56,11 @@ def reduce_array(communicator: Communicator, array: Array, *, ordered: bool, bf1
 def cut(length: int, size: int, largest: int) -> list[tuple[int, int]]:
     """Return begin and end of buckets of at most `largest` bytes, of an array of so many elements of `size` bytes.
 
-    From the end on, as gradients come: so the first one is a quarter as large, and under way the sooner.
+    From the end on, as gradients come: so the first one is a quarter as large, and under way the sooner. What is no
+    larger than a bucket stays whole.
     """
+    if 0 < length * size <= largest:
+        return [(0, length)]
     step = max(1, largest // size)
     ends, end, width = [], length, max(1, step // 4)
     while end > 0:

@@ -39,9 +39,10 @@ class DataParallel(Declared):
         False: a rank computes its share in one piece, and sums are in the order that the communicator likes best. That
         costs less, and bits depend on how many ranks there are; `shards` does not count.
     bucket_mb : float
-        Gradients are sent in pieces of so many megabytes, the first a quarter of that.
+        With `overlap` gradients are sent in pieces of so many megabytes, the first a quarter of that; what fits into
+        one goes in one.
     overlap : bool
-        Send them while the backward pass goes on.
+        Send them while the backward pass goes on; False: in one call behind it.
     gradients : "float32" or "bfloat16"
         As what they are sent. With bfloat16 half the bytes; ranks still agree, but bits depend on how many there are.
     compare_every : int

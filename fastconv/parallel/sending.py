@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,10 +38,11 @@ class Sender:
         self, parallel: DataParallel, tree: TreeSum, runs: Sequence[Run], late: Collection[Parameter] = ()
     ) -> None:
         self._parallel, self._tree, self._late = parallel, tree, frozenset(late)
+        largest = parallel.bucket_bytes if parallel.overlap else sys.maxsize
         self._buckets = [
             _Bucket(number, begin, end, _within(run, begin, end))
             for number, run in reversed(list(enumerate(runs)))
-            for begin, end in cut(run.end - run.begin, run.data.dtype.itemsize, parallel.bucket_bytes)
+            for begin, end in cut(run.end - run.begin, run.data.dtype.itemsize, largest)
         ]
         self._unwritten: frozenset[Parameter] = frozenset()
         self._sent: list[Promise[None]] = []
