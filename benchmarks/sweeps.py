@@ -156,7 +156,8 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=RESULT)
     args = parser.parse_args()
     found = read(args.result, args.limit, args.epochs)
-    said = " ".join("DIR" if argument == args.data_dir else argument for argument in sys.argv[1:])
+    places = {args.data_dir: "DIR", str(args.runs): "RUNS", str(args.result): "RESULT"}
+    said = " ".join(places.get(argument, argument) for argument in sys.argv[1:])
     fc.set_backend("numba")
     for seed in args.seeds:
         for name in args.cells:

@@ -43,7 +43,7 @@ ax.set_title("area: time of an image in a batch of eight", fontsize=9)
 # %%
 # The accuracies are those of the test images of CIFAR-10 after the epochs that stand beside them.
 
-results = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+results = Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results"
 reached = {}
 for name in names:
     path, summary = results / f"trained-{name}.json", summaries[name]

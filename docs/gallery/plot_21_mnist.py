@@ -27,7 +27,7 @@ NAMES = {
     "fastconv_fast_summary": "fastconv, bfloat16",
     "torch_summary": "PyTorch",
 }
-path = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "trained-mnist_cnn.json"
+path = Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results" / "trained-mnist_cnn.json"
 stored = json.loads(path.read_text()) if path.exists() else {}
 summaries = {label: stored[key] for key, label in NAMES.items() if key in stored}
 minutes = PUBLISHED | {label: each["seconds"] / 60 for label, each in summaries.items()}

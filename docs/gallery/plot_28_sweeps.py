@@ -20,7 +20,7 @@ import numpy as np
 import fastconv as fc
 from fastconv import nn
 
-path = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "sweeps-fashion-mnist.json"
+path = Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results" / "sweeps-fashion-mnist.json"
 stored = json.loads(path.read_text())
 published, epochs = stored["published"], str(stored["epochs"])
 

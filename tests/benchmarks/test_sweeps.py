@@ -85,7 +85,7 @@ def test_a_cell_is_trained_once_and_kept(tmp_path, monkeypatch, capsys):
         "accuracy": {"12": 0.1028},
         "loss": {},
     }
-    assert "there" not in found["command"]
+    assert "--data-dir DIR --limit 50 --epochs 2 --result RESULT --runs RUNS" in found["command"]
     assert '"val_accuracy": [ 0.25, 0.12346 ]' in result.read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["sweeps.json"]
     monkeypatch.setattr("sys.argv", [*words, "3", "--limit", "51"])
