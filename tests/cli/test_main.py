@@ -189,24 +189,24 @@ def test_a_variable_that_the_kernels_cannot_use_is_an_error(variable, value, com
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_what_the_system_refuses_is_one_line(name, error, words, monkeypatch, capsys):
-    from fastconv.cli import parser
+    from fastconv.cli import options
 
     def refuse(_):
         raise error
 
-    monkeypatch.setattr(parser, "_lazy", lambda command: refuse)
+    monkeypatch.setattr(options, "_lazy", lambda command: refuse)
     assert main(COMMANDS[name]) == 2
     assert words in only_line(capsys)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_interrupt_ends_with_130(name, monkeypatch, capsys):
-    from fastconv.cli import parser
+    from fastconv.cli import options
 
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parser, "_lazy", lambda command: interrupt)
+    monkeypatch.setattr(options, "_lazy", lambda command: interrupt)
     assert main(COMMANDS[name]) == 130
     assert capsys.readouterr().err == "interrupted\n"
 
@@ -286,7 +286,7 @@ def test_a_closed_stderr_does_not_lead_into_the_files(tmp_path):
 
 
 def test_warnings_are_one_line_each(capsys, monkeypatch):
-    from fastconv.cli import parser
+    from fastconv.cli import options
 
     def warn(_):
         warnings.simplefilter("always")
@@ -294,7 +294,7 @@ def test_warnings_are_one_line_each(capsys, monkeypatch):
         warnings.warn("unread\nTraceback (most recent call last):\n  File x\nValueError: why", stacklevel=1)
         return 0
 
-    monkeypatch.setattr(parser, "_lazy", lambda command: warn)
+    monkeypatch.setattr(options, "_lazy", lambda command: warn)
     assert main(COMMANDS["info"]) == 0
     assert capsys.readouterr().err == "warning: one line\nwarning: unread ValueError: why\n"
 
