@@ -189,7 +189,7 @@ def test_the_computing_options_arrive(fitted, monkeypatch):
 def test_every_model_can_be_trained():
     from fastconv import models
 
-    assert set(MODELS) == set(models.__all__) - {"fine_tune", "load"}
+    assert set(MODELS) == set(models.__all__) - {"PrunedExport", "export_pruned", "fine_tune", "load"}
     assert (usual_for("resnet20").optimizer, usual_for("something new").optimizer) == ("SGD", "Adam")
 
 

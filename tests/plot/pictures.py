@@ -100,6 +100,10 @@ PICTURES: dict[str, Callable[[], Any]] = {
         ramp(6, 8, 8), np.arange(6) % 3, np.eye(3)[[0, 2, 2, 0, 0, 1]] * np.arange(6)[:, None], count=3
     ),
     "roofline": lambda: plot.roofline(profile()),
+    "sparsity": lambda: plot.sparsity(History({"sparsity": [0.2, 0.6, 0.9], "sparsity/0.weight": [0.1, 0.5, 0.9]})),
+    "sparsity_accuracy": lambda: plot.sparsity_accuracy(
+        {"published": {0.0: 0.86, 0.95: 0.77}, "ours": {0.5: [0.8, 0.84]}}
+    ),
     "schedules": lambda: plot.schedules({"line": schedules.Polynomial(1.0, 9), "half": schedules.Constant(0.5)}, 9),
     "surface": lambda: plot.surface(bowl, PATHS, **AREA),
     "update_ratios": lambda: plot.update_ratios(

@@ -25,7 +25,7 @@ def test_all_that_the_rooms_export_can_be_chosen():
         "Loss",
     }
     assert set(named.choices("metric")) == set(metrics.__all__) - {"Metric", "Sums"}
-    assert set(named.choices("model")) == set(models.__all__) - {"fine_tune", "load"}
+    assert set(named.choices("model")) == set(models.__all__) - {"PrunedExport", "export_pruned", "fine_tune", "load"}
     assert {"Constant", "Cosine", "OneCycle", "Step"} <= set(named.choices("schedule"))
     assert "FlipCrop" in named.choices("augmentation")
     assert {"ModelCheckpoint", "ProgressDisplay"} <= set(named.choices("callback"))

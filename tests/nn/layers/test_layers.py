@@ -50,6 +50,7 @@ LAYERS = {
     "subsample-pad-of-all-pixels": (lambda: nn.SubsamplePad(7), IMAGES),
     "global-avg-pool": (nn.GlobalAvgPool2d, IMAGES),
     "batch-norm": (nn.BatchNorm2d, IMAGES),
+    "batch-norm-of-parts": (nn.SyncBatchNorm, IMAGES),
     "batch-norm-rows": (nn.BatchNorm2d, ROWS),
     "batch-norm-without-scale": (lambda: nn.BatchNorm2d(scale=False), IMAGES),
     "group-norm": (lambda: nn.GroupNorm(2), IMAGES),

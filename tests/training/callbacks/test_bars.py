@@ -17,12 +17,19 @@ import pytest
 from fastconv.training.callbacks.bars import in_notebook
 
 SCRIPT = """
+import time
 import numpy as np
 import fastconv as fc
 
+
+class Slow(fc.training.Callback):  # the bar moves ten times a second
+    def on_step_end(self, trainer, info):
+        time.sleep(0.01)
+
+
 fc.set_backend("numpy")
 model = fc.nn.Sequential(fc.nn.Dense(2)).build((3,))
-display = fc.training.ProgressDisplay()
+display = fc.training.ProgressDisplay(), Slow()
 trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1), callbacks=display)
 history = trainer.fit((np.ones((40, 3), np.float32), np.zeros(40, np.int32)), 2, batch_size=1)
 """
