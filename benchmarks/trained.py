@@ -145,7 +145,7 @@ def main() -> None:
     if args.torch and training.torch_optimizer is None:
         parser.error(f"--torch: {args.name} has a schedule, which the peer's loop has not")
     torch = torch_peer.load(threads) if args.torch else None
-    said = " ".join("DIR" if argument == args.data_dir else argument for argument in sys.argv[1:])
+    said = " ".join({args.data_dir: "DIR", str(args.runs): "RUNS"}.get(word, word) for word in sys.argv[1:])
     report: dict[str, Any] = {
         "date": date.today().isoformat(),
         "environment": environment(),
