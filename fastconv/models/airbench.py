@@ -27,16 +27,6 @@ def airbench(num_classes: int = 10) -> Sequential:
     Filters begin as Dirac's, normalisations have no scale, and logits are divided by 256, their weights having the
     deviation 1. benchmarks/speedrun.py trains it.
 
-    Parameters
-    ----------
-    num_classes : int
-        How many logits.
-
-    Returns
-    -------
-    Sequential
-        Built.
-
     Examples
     --------
     >>> fc.models.airbench.unbuilt().summary((32, 32, 3)).macs

@@ -31,6 +31,7 @@ def mistakes(
     images : (N, H, W) or (N, H, W, C) array
         As they are to be shown: of one channel or three, in any range.
     labels : (N,) ints
+        Their classes, 0 to K - 1.
     logits : (N, K) array
         What the model puts out for them.
     names : sequence of str or None
