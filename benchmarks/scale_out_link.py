@@ -49,6 +49,17 @@ def _ip(words: str) -> None:
     subprocess.run(["ip", *words.split()], check=True, capture_output=True)  # noqa: S603, S607 - no shell
 
 
+def _wait_until_up() -> None:
+    """Wait for both ends, which takes the system a moment: MPI does not see a device before."""
+    end = time.monotonic() + 10
+    for name in HOSTS:
+        words = ["ip", "-n", name, "-brief", "link", "show", "up", "dev", DEVICE]
+        while " UP " not in subprocess.run(words, check=True, capture_output=True, text=True).stdout:  # noqa: S603
+            if time.monotonic() > end:
+                raise OSError(f"{DEVICE} in {name} did not come up")
+            time.sleep(0.05)
+
+
 @contextmanager
 def link(rate: str | None) -> Iterator[None]:
     """Join two namespaces by a cable of this rate within the block; OSError where the system does not let us."""
@@ -64,6 +75,7 @@ def link(rate: str | None) -> Iterator[None]:
             if rate:
                 shape = f"tc -n {name} qdisc replace dev {DEVICE} root tbf rate {rate} burst 256kb latency 50ms"
                 subprocess.run(shape.split(), check=True, capture_output=True)  # noqa: S603
+        _wait_until_up()
         yield
     except subprocess.CalledProcessError as error:
         raise OSError(f"no network namespaces here: {error.stderr.decode().strip()}") from error
