@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.report_gpu import gpu
 from benchmarks.report_pruning import pruning
 from benchmarks.report_readme import measured
+from benchmarks.report_scale_out import scale_out
 from docs.marked import ROOT, replace
 
 HERE = Path(__file__).parent
@@ -234,6 +235,8 @@ def results() -> str:
         parts += ["## Pruning", pruning(HERE / "results" / "pruning.json")]
     for path in sorted((HERE / "results").glob("sweeps-*.json")):
         parts += ["## The sweeps of a lecture's notebooks", sweeps(path)]
+    if ranks := scale_out(HERE / "results"):
+        parts += ["## Several ranks", ranks]
     if (HERE / "roofline.svg").exists():
         parts += [
             "## Roofline",

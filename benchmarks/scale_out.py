@@ -17,6 +17,7 @@ import os
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def start(python: str, ranks: int, settings: dict[str, Any], threads: int = 1) -
     report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     report["mpi"] = "Open MPI" if "Open MPI" in version else "MPICH"
     return report
+
+
+def write(path: Path, rows: list[dict[str, Any]], **more: Any) -> None:
+    """Write rows with when and where they were made: `benchmarks.report` makes tables of them."""
+    from fastconv.training.environment import environment
+
+    about = {"date": date.today().isoformat(), "environment": environment(), **more}
+    path.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
 def work(settings: dict[str, Any]) -> None:
@@ -112,9 +121,10 @@ def equality(options: argparse.Namespace) -> int:
             for ranks in options.ranks or RANKS:
                 settings = {"model": model, "norm": norm, "steps": options.steps, "batch": options.batch}
                 report = start(python, ranks, settings | ({"cifar10": options.cifar10} if options.cifar10 else {}))
-                rows.append({"model": model, "norm": norm, "ranks": ranks, **report})
+                of = "CIFAR-10" if options.cifar10 else "shapes10"
+                rows.append({"model": model, "norm": norm, "data": of, "ranks": ranks, **report})
                 print(json.dumps(rows[-1]), flush=True)
-                (options.out / "equality.json").write_text(json.dumps(rows, indent=1))
+                write(options.out / "scale_out-equality.json", rows)
         of_model = [row for row in rows if (row["model"], row["norm"]) == (model, norm)]
         same &= len({row["sha256"] for row in of_model}) == 1
         for row in of_model:
@@ -153,7 +163,7 @@ def speed(options: argparse.Namespace) -> int:
             report = start(python, ranks, {**base, **more}, threads)
             rows.append({"case": name, "ranks": ranks, "threads": threads, **report})
             print(json.dumps(rows[-1]), flush=True)
-            (options.out / "speed.json").write_text(json.dumps(rows, indent=1))
+            write(options.out / "scale_out-speed.json", rows, model=options.model, batch=options.batch)
     return 0
 
 

@@ -28,10 +28,9 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
-from benchmarks.scale_out import THREADS, start
+from benchmarks.scale_out import THREADS, start, write
 from fastconv.parallel import connect
 from fastconv.parallel.manual import Tail, start_managers, wait_for
-from fastconv.training.environment import environment
 
 HOSTS = {"fcA": "10.77.0.1", "fcB": "10.77.0.2"}
 DEVICE = "v0"
@@ -175,7 +174,7 @@ def predictions(rows: list[dict[str, Any]], sums: dict[str, float]) -> list[dict
 
 
 def main() -> None:
-    """Measure, and write link.json."""
+    """Measure, and write scale_out-link.json."""
     if sys.argv[1:] == ["measure"]:
         measure()
         return
@@ -206,11 +205,10 @@ def main() -> None:
             print(json.dumps(row), flush=True)
     with link(options.rate):
         sums = across({})
-    report = {"environment": environment(), "batch": options.batch, "rows": rows, "sums": sums}
-    report["predicted"] = predictions(rows, sums)
-    for row in report["predicted"]:
+    more = predictions(rows, sums)
+    for row in more:
         print(json.dumps(row), flush=True)
-    (options.out / "link.json").write_text(json.dumps(report, indent=1) + "\n")
+    write(options.out / "scale_out-link.json", rows, batch=options.batch, sums=sums, predicted=more)
 
 
 if __name__ == "__main__":
