@@ -21,7 +21,10 @@ BACKENDS = (ROOT / "docs" / "backends.md").read_text()
 PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 WITH_CODE = [path for path, text in PAGES.items() if "```python" in text and path.stem != "recipes"]  # see test_recipes
 BLOCKS = {"quickstart": 1, "own_parts": 4}
-ON_THE_HOST = {"own_kernel"}
+ON_THE_HOST = {
+    "own_kernel": "a kernel of the CPU",
+    "scale-out": "takes minutes; tests/training/test_sharded.py has it small",
+}
 
 
 def test_the_readme_is_short():
@@ -35,7 +38,7 @@ def test_python_blocks_run(capsys, name, page):
     if reason := why_unavailable(name):
         pytest.skip(reason)
     if name != "numba" and page.stem in ON_THE_HOST:
-        pytest.skip("a kernel of the CPU")
+        pytest.skip(ON_THE_HOST[page.stem])
     set_backend(name)
     blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
     assert len(blocks) == BLOCKS.get(page.stem, 3)
