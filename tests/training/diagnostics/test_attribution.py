@@ -60,8 +60,8 @@ def test_maps_that_speak_for_a_class(backend, rng):
     with fc.use_backend(backend), fc.precision("strict"):
         layers = (nn.Conv2d(4, 3), nn.ReLU(), nn.Dropout(0.5), nn.GlobalAvgPool2d(), nn.Dense(3))
         model = nn.Sequential(*layers).build((6, 6, 2), seed=1)
-        x = rng.standard_normal((2, 6, 6, 2)).astype(np.float32)
-        maps = fc.to_numpy(layers[1](layers[0](fc.asarray(x))))
+        x = fc.asarray(rng.standard_normal((2, 6, 6, 2)).astype(np.float32))
+        maps = fc.to_numpy(layers[1](layers[0](x)))
         want = np.maximum((maps * fc.to_numpy(layers[4].weight.data)[:, 2] / 16).sum(-1), 0)
         np.testing.assert_allclose(grad_cam(model, x, 2), want, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(grad_cam(model, x, 2, layer="1"), want, rtol=1e-4, atol=1e-6)
