@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -40,17 +41,19 @@ class Promise(Generic[_Result]):
 
 
 class Exchange:
-    """The thread, begun when it is first needed; it ends with the process."""
+    """The thread, begun when it is first needed; it ends with this object, after what was asked for before."""
 
     def __init__(self) -> None:
-        self._asked: queue.SimpleQueue[Promise[object]] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[Promise[object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def later(self, function: Callable[[], _Result]) -> Promise[_Result]:
         """Call `function` on the thread, behind what was asked for before."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="fastconv exchange", daemon=True)
+            name = "fastconv exchange"
+            self._thread = threading.Thread(target=_work, args=(self._asked,), name=name, daemon=True)
             self._thread.start()
+            weakref.finalize(self, self._asked.put, None)
         promise = Promise(function)
         self._asked.put(promise)  # type: ignore[arg-type]  # what it gives is for who waits
         return promise
@@ -59,6 +62,8 @@ class Exchange:
         """Call `function` there and return what it gives; here, if the thread has never been needed."""
         return function() if self._thread is None else self.later(function).wait()
 
-    def _work(self) -> None:
-        while True:
-            self._asked.get().keep()
+
+def _work(asked: queue.SimpleQueue[Promise[object] | None]) -> None:
+    while (promise := asked.get()) is not None:
+        promise.keep()
+        del promise  # or what it gave would stay until the next one comes

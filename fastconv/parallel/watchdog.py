@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -50,7 +51,10 @@ class Watched:
         self._inner, self.seconds = communicator, seconds
         self.rank, self.size = communicator.rank, communicator.size
         self._pending: tuple[str, float] | None = None
-        threading.Thread(target=self._watch, name="fastconv watchdog", daemon=True).start()
+        ended = threading.Event()
+        weakref.finalize(self, ended.set)
+        arguments = (weakref.ref(self), min(seconds / 4, 5.0), ended)
+        threading.Thread(target=_watch, args=arguments, name="fastconv watchdog", daemon=True).start()
 
     def __repr__(self) -> str:
         return repr(self._inner)
@@ -82,15 +86,25 @@ class Watched:
         finally:
             self._pending = None
 
-    def _watch(self) -> None:
-        while True:
-            time.sleep(min(self.seconds / 4, 5.0))
-            pending = self._pending
-            if pending is not None and time.monotonic() - pending[1] > self.seconds:
-                print(
-                    f"rank {self.rank} of {self.size} has waited {self.seconds:g} s for the others in {pending[0]} and"
-                    " ends the job; what it is doing:",
-                    file=sys.stderr,
-                )
-                faulthandler.dump_traceback(sys.stderr.fileno())
-                end_job(self._inner, 1)
+    def end_if_overdue(self) -> bool:
+        """End the job if a call has taken too long, and return whether."""
+        pending = self._pending
+        if pending is None or time.monotonic() - pending[1] <= self.seconds:
+            return False
+        print(
+            f"rank {self.rank} of {self.size} has waited {self.seconds:g} s for the others in {pending[0]} and"
+            " ends the job; what it is doing:",
+            file=sys.stderr,
+        )
+        faulthandler.dump_traceback(sys.stderr.fileno())
+        end_job(self._inner, 1)
+        return True
+
+
+def _watch(watched: weakref.ref[Watched], pause: float, ended: threading.Event) -> None:
+    """Look every so many seconds, until the job has ended or nobody has the watched one any more."""
+    while not ended.wait(pause):
+        communicator = watched()
+        if communicator is None or communicator.end_if_overdue():
+            return
+        del communicator  # or it would stay for as long as this thread waits

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 import warnings
 from pathlib import Path
+from time import sleep
 
 from fastconv.errors import ArgumentError
 
@@ -40,7 +40,7 @@ def lock_folder(directory: Path, name: str) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(_LOOK)
+            sleep(_LOOK)
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)

@@ -33,3 +33,11 @@ def test_errors_come_to_who_waits():
     with pytest.raises(ZeroDivisionError):
         promise.wait()
     assert exchange.now(lambda: 3) == 3
+
+
+def test_the_thread_ends_with_the_exchange():
+    exchange = Exchange()
+    thread = exchange.later(threading.current_thread).wait()
+    del exchange
+    thread.join(30)
+    assert not thread.is_alive()

@@ -40,8 +40,18 @@ def test_a_call_that_takes_too_long_ends_the_job(capfd):
 
 def test_time_between_calls_does_not_count():
     inner = _Waiting()
-    Watched(inner, 0.05)
+    watched = Watched(inner, 0.05)
     assert not inner.ended.wait(0.5)
+    watched.allreduce(np.ones(1))
+
+
+def test_watching_ends_with_the_watched():
+    before = set(threading.enumerate())
+    watched = Watched(SingleProcess(), 3600)
+    (thread,) = set(threading.enumerate()) - before
+    del watched
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "inf", "nan"])

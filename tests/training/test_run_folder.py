@@ -141,7 +141,7 @@ def test_whether_a_training_runs_can_be_seen_and_looking_disturbs_none(tmp_path,
     assert not files.is_running()
     looking = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(looking, fcntl.LOCK_SH)
-    monkeypatch.setattr(folder_lock.time, "sleep", lambda seconds: os.close(looking))  # the look is over meanwhile
+    monkeypatch.setattr(folder_lock, "sleep", lambda seconds: os.close(looking))  # the look is over meanwhile
     with owned(files):
         assert files.is_running()
 

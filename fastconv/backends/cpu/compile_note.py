@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
+from time import perf_counter
 from typing import Any
 
 from numba.core import event
@@ -33,12 +33,12 @@ class CompileNote(event.Listener):  # type: ignore[misc]
 
     def on_start(self, event: Any) -> None:
         """Begin to count, if no other compilation is open."""
-        self._open.append(time.perf_counter())
+        self._open.append(perf_counter())
         self._tell(self._seconds + self._open[-1] - self._open[0])
 
     def on_end(self, event: Any) -> None:
         """Count what the outermost compilation took."""
-        taken = time.perf_counter() - self._open[0]
+        taken = perf_counter() - self._open[0]
         self._open.pop()
         if not self._open:
             self._seconds += taken
