@@ -37,12 +37,27 @@ OTHERS = [name for name in CPU_BACKENDS if name != "numpy"]  # than the referenc
 # Cases in which a backend may raise UnsupportedError, as (backend, operation, case). Each must be argued for here.
 UNSUPPORTED: frozenset[tuple[str, str, str]] = frozenset()
 
+# Each type is compiled for itself: the rare functions behind other operations are computed in one of them.
+COMMON = [case for case in CASES if not is_rare(case)]
+
+
+def _typed(dtype: str, cases: list[Case]) -> list[Any]:
+    """Return cases and their type as parameters; in float64 the default suite has one of each kind."""
+
+    def is_slow(case: Case) -> bool:
+        return is_rare(case) or (dtype == "float64" and case not in ONE_OF_EACH)
+
+    return [
+        pytest.param(case, dtype, id=f"{case.op}-{case.id}-{dtype}", marks=[pytest.mark.slow] * is_slow(case))
+        for case in cases
+    ]
+
+
 # Called by each case of an operation that takes such a weight.
 PREPARATIONS = {"prepare_conv2d_weight", "prepare_dense_weight"}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", by_rarity(CASES))
+@pytest.mark.parametrize(("case", "dtype"), [*_typed("float32", CASES), *_typed("float64", COMMON)])
 @pytest.mark.parametrize("backend", OTHERS, indirect=True)
 def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Right, whatever was in the memory before and however it is aligned; the same bits twice; inputs untouched."""
