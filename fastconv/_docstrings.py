@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 
@@ -32,6 +33,7 @@ def completed(doc: str | None, signature: inspect.Signature, shared: str, return
     return "\n\n".join([head, _TITLE + "\n".join(found), *([returns] if returns else []), *rest])
 
 
+@functools.cache
 def _entries(text: str) -> dict[str, str]:
     """Return the entries by the names at their heads; one of two names stands under both."""
     found = re.split(r"\n(?=\S)", text) if text else []
