@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends import get_backend, use_backend
 from fastconv.kernels.pointwise import RELU
 from tests.backends.cases import conv as cases_conv
