@@ -48,7 +48,7 @@ def traffic_of(launch: Launch) -> Traffic:
         sizes = tuple(int(a) for a in small.args if isinstance(a, np.int32))
         key = (small.kernel, small.grid, sizes)
         if key not in _counted:
-            device: Any = backend.device  # type: ignore[attr-defined]
+            device: Any = backend.device
             with device.counting() as counters:
                 device.submit(small)
             _counted[key] = (

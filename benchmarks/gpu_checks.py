@@ -45,7 +45,7 @@ def sanitizer(setting: Setting, name: str) -> dict[str, Any]:
     if tool is None or setting.rehearsal:
         return {"status": "skipped", "message": "it is not in PATH" if tool is None else "there is no GPU"}
     command = [tool, "--tool", name, sys.executable, "-m", "benchmarks.gpu_small"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     return sanitizer_row(name, done.returncode, done.stdout + done.stderr)
 
 

@@ -81,7 +81,7 @@ def attempt(tool: str, choice: list[str], command: list[str]) -> tuple[list[dict
         how = ["--clock-control", "none", "--profile-from-start", "off", "--csv", "--page", "raw"]
         words = [tool, *how, "--print-units", "base", "--log-file", str(log), *choice, *command, str(launches)]
         try:
-            done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=ROOT)  # noqa: S603
+            done = subprocess.run(words, capture_output=True, text=True, timeout=_SECONDS, check=False, cwd=ROOT)
             printed = f"exit {done.returncode}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
         except subprocess.TimeoutExpired as error:
             printed = f"too late: {_SECONDS} s; {error.stdout!r:.1500}"

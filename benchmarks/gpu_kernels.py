@@ -32,7 +32,7 @@ TARGET = "sm_90"
 def items(setting: Setting, stage: str) -> Iterator[Item]:
     """Yield the compilation of what each stage needs and no folder holds."""
     del stage
-    device: Any = open_backend(setting).device  # type: ignore[attr-defined]
+    device: Any = open_backend(setting).device
     target = getattr(device, "target", "")
     needed = variants(target or TARGET, setting.stages)
     for first in dict.fromkeys(needed.values()):

@@ -36,10 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
     worker: dict[str, Any] | None = getattr(config, "workerinput", None)
     if worker is None:
         die_with_parent()
-        config.gpu_finished = results.finished(*STAGES)  # type: ignore[attr-defined]
+        config.gpu_finished = results.finished(*STAGES)
         config.pluginmanager.register(_Writer(results, option.gpu_stage))
     else:  # the same list in each worker, whenever it started
-        config.gpu_finished = set(worker["gpu_finished"])  # type: ignore[attr-defined]
+        config.gpu_finished = set(worker["gpu_finished"])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -50,7 +50,7 @@ def pytest_configure_node(node: Any) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what has its row."""
-    done = [item for item in items if item.nodeid in config.gpu_finished]  # type: ignore[attr-defined]
+    done = [item for item in items if item.nodeid in config.gpu_finished]
     config.hook.pytest_deselected(items=done)
     left_out = set(done)
     items[:] = [item for item in items if item not in left_out]
@@ -71,7 +71,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Note that a test failed."""
     report: Any = yield
-    item.gpu_failed = getattr(item, "gpu_failed", False) or report.failed  # type: ignore[attr-defined]
+    item.gpu_failed = getattr(item, "gpu_failed", False) or report.failed
     return report
 
 

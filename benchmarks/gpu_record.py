@@ -70,7 +70,7 @@ def environment(setting: Setting, backend: Backend) -> dict[str, Any]:
         "tools": {tool: shutil.which(tool) for tool in TOOLS},
     }
     if not setting.rehearsal:
-        cupy: Any = backend._cupy  # type: ignore[attr-defined]
+        cupy: Any = backend._cupy
         runtime, device = cupy.cuda.runtime, cupy.cuda.Device()
         properties = runtime.getDeviceProperties(device.id)
         name = properties["name"]
@@ -92,7 +92,7 @@ def shared_array(backend: Backend, tensor: Any) -> Array:
     """Return a contiguous tensor of PyTorch's as an array of the backend: on a GPU the same memory, by DLPack."""
     if tensor.device.type == "cpu":
         return backend.asarray(tensor.numpy())
-    array = backend._cupy.from_dlpack(tensor)  # type: ignore[attr-defined]
+    array = backend._cupy.from_dlpack(tensor)
     assert array.data.ptr == tensor.data_ptr()
     assert array.flags.c_contiguous
     return array
@@ -110,7 +110,7 @@ def release(backend: Backend, torch: Any) -> None:
     gc.collect()
     module = sys.modules.get("cupy")
     if hasattr(module, "get_default_memory_pool"):
-        module.get_default_memory_pool().free_all_blocks()  # type: ignore[union-attr]
+        module.get_default_memory_pool().free_all_blocks()
     if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     backend.synchronize()
@@ -122,7 +122,7 @@ Clock = Callable[[Callable[[], Any], int], float]
 
 def clock_of(backend: Backend, setting: Setting) -> Clock:
     """Return a clock of CUDA events; at a rehearsal the host's."""
-    return host_clock if setting.rehearsal else event_clock(backend._cupy)  # type: ignore[attr-defined]
+    return host_clock if setting.rehearsal else event_clock(backend._cupy)
 
 
 def host_clock(run: Callable[[], Any], times: int) -> float:

@@ -98,7 +98,7 @@ class Runner:
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"} | dict(stage.environment)
         with private.open("wb+") as output:
             try:
-                process = subprocess.Popen(  # noqa: S603
+                process = subprocess.Popen(
                     stage.command(self.setting, self.left()),
                     **{"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT},
                     **{"cwd": ROOT, "env": environment, "process_group": 0},
@@ -141,7 +141,7 @@ def _ended(code: int) -> str:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a process and all that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # it has ended by itself
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -46,7 +46,7 @@ def smi() -> dict[str, Any]:
     """Return what nvidia-smi prints."""
     command = ["nvidia-smi"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     except (OSError, subprocess.SubprocessError) as error:
         return {"message": str(error)}
     return {"exit": done.returncode, "output": (done.stdout + done.stderr)[-4000:]}

@@ -45,7 +45,7 @@ _BACKWARD = 2 / 3
 
 
 def _ip(words: str) -> None:
-    subprocess.run(["ip", *words.split()], check=True, capture_output=True)  # noqa: S603, S607 - no shell
+    subprocess.run(["ip", *words.split()], check=True, capture_output=True)
 
 
 def _wait_until_up() -> None:
@@ -53,7 +53,7 @@ def _wait_until_up() -> None:
     end = time.monotonic() + 10
     for name in HOSTS:
         words = ["ip", "-n", name, "-brief", "link", "show", "up", "dev", DEVICE]
-        while " UP " not in subprocess.run(words, check=True, capture_output=True, text=True).stdout:  # noqa: S603
+        while " UP " not in subprocess.run(words, check=True, capture_output=True, text=True).stdout:
             if time.monotonic() > end:
                 raise OSError(f"{DEVICE} in {name} did not come up")
             time.sleep(0.05)
@@ -73,14 +73,14 @@ def link(rate: str | None) -> Iterator[None]:
                 _ip(f"-n {name} link set {device} up")
             if rate:
                 shape = f"tc -n {name} qdisc replace dev {DEVICE} root tbf rate {rate} burst 256kb latency 50ms"
-                subprocess.run(shape.split(), check=True, capture_output=True)  # noqa: S603
+                subprocess.run(shape.split(), check=True, capture_output=True)
         _wait_until_up()
         yield
     except subprocess.CalledProcessError as error:
         raise OSError(f"no network namespaces here: {error.stderr.decode().strip()}") from error
     finally:
         for name in names:
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)  # noqa: S603, S607
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
 class _Reading(Tail):
@@ -106,7 +106,7 @@ def across(settings: dict[str, Any]) -> dict[str, Any]:
     first, *_ = enter = [("ip", "netns", "exec", name) for name in HOSTS]
     job, managers = start_managers(words, list(HOSTS.values()), variables, said, prefix=first)
     sides = [
-        subprocess.Popen([*where, *shlex.split(command)], env=variables)  # noqa: S603
+        subprocess.Popen([*where, *shlex.split(command)], env=variables)
         for where, command in zip(enter, managers, strict=True)
     ]
     for side in sides:

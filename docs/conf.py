@@ -15,7 +15,7 @@ import matplotlib
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from docs.docstrings import CHECKS, METHODS, PROTOCOLS  # noqa: E402
+from docs.docstrings import CHECKS, METHODS, PROTOCOLS  # noqa: E402 - found on that path
 
 os.environ.setdefault("FASTCONV_BACKEND", "numba")
 warnings.filterwarnings("error", module="fastconv")

@@ -1,19 +1,47 @@
-"""Writing a file all or nothing."""
+"""Writing a file all or nothing, with an error that says what could not be written."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
+from fastconv.errors import OutputError
 
-def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
+
+@contextlib.contextmanager
+def writing(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an OSError within this into one that says what could not be written, by the name of the argument."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{name}: got {os.fspath(path)!r}, which could not be written ({reason(error)}); allowed: a place with"
+            " room that may be written (what was there is as it was)"
+        ) from error
+
+
+def reason(error: OSError) -> str:
+    """Return what the system said, also where an OutputError tells of it by another name."""
+    if isinstance(error, OutputError) and isinstance(error.__cause__, OSError):
+        return reason(error.__cause__)
+    return error.strerror or str(error)
+
+
+def write_atomically(path: str | os.PathLike[str], data: bytes, name: str = "path") -> None:
     """Make `data` the content of the file `path`.
 
     It is written to a temporary file in the same directory, brought to the disk and renamed, so that whatever
-    happens, `path` holds either what it held before or all of `data`; OSError where that cannot be done.
+    happens, `path` holds either what it held before or all of `data`; OutputError where that cannot be done, which
+    calls it `name`.
     """
-    target = Path(path).resolve()  # a link stays a link
+    with writing(name, path):
+        _write(Path(path).resolve(), data)  # a link stays a link
+
+
+def _write(target: Path, data: bytes) -> None:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends import use_backend
 from fastconv.errors import ArgumentError, UnsupportedError
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import stat
 
+import numpy as np
 import pytest
 
-from fastconv._files import write_atomically
+import fastconv as fc
+from fastconv._files import reason, write_atomically, writing
+from fastconv.errors import FastconvError, OutputError
+from fastconv.training.diagnostics import ChromeTrace
 
 
 def test_content_then_name_then_directory_are_brought_to_the_disk(tmp_path, monkeypatch):
@@ -52,7 +56,53 @@ def test_whatever_happens_the_old_file_stays(tmp_path, monkeypatch, failing, err
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path):
-    with pytest.raises(OSError, match="missing"):
-        write_atomically(tmp_path / "missing" / "file", b"new")
-    assert os.listdir(tmp_path) == []
+def _pruned():
+    model = fc.nn.Sequential(fc.nn.Dense(2)).build((3,))
+    model.layers[0].weight.data = np.zeros((3, 2), np.float32)
+    return model
+
+
+def _trainer():
+    model = fc.nn.Sequential(fc.nn.Dense(2)).build((3,))
+    return fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1))
+
+
+# What writes a file whose path a user names, and what it calls that argument.
+_WRITES = {
+    "write_atomically": (lambda path: write_atomically(path, b"new"), "path"),
+    "save_weights": (lambda path: _pruned().save_weights(path), "path"),
+    "save_weights-sparse": (lambda path: _pruned().save_weights(path, sparse=True), "path"),
+    "export_pruned": (lambda path: fc.models.export_pruned(_pruned(), path), "path"),
+    "Trainer.save": (lambda path: _trainer().save(path), "path"),
+    "History.save": (lambda path: fc.training.History().save(path), "path"),
+    "ChromeTrace.save": (lambda path: ChromeTrace("numpy", ()).save(path), "path"),
+    "Timeline.save": (lambda path: fc.parallel.Timeline().save(path), "path"),
+    "Report.save": (lambda path: fc.report.Report("").save(path), "output"),
+    "generated": (lambda path: fc.data.generated([(np.zeros((2, 2, 1), np.uint8), 0)], file=path), "file"),
+}
+
+
+@pytest.mark.parametrize("name", _WRITES)
+@pytest.mark.parametrize("place", ["missing/file", "folder", "file/inside"])
+def test_a_place_that_cannot_be_written_is_told_by_the_name_of_the_argument(tmp_path, name, place):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_bytes(b"old")
+    write, argument = _WRITES[name]
+    with fc.use_backend("numpy"), pytest.raises(FastconvError) as caught:
+        write(tmp_path / place)
+    message = str(caught.value)
+    assert message.startswith(f"{argument}: got ")
+    assert str(tmp_path / place) in message
+    assert "; allowed: " in message
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+    assert os.listdir(tmp_path / "folder") == []
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_who_asked_for_a_file_names_its_own_argument(tmp_path):
+    path = tmp_path / "missing" / "file"
+    with pytest.raises(OutputError) as caught, writing("directory", tmp_path):
+        write_atomically(path, b"new")
+    assert str(caught.value).startswith(f"directory: got '{tmp_path}', which could not be written (No such file or ")
+    assert isinstance(caught.value, OSError)
+    assert reason(OSError("why")) == reason(OutputError("why")) == "why"

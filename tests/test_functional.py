@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import RandomKey

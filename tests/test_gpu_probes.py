@@ -19,7 +19,7 @@ def row_of(name: str, answer: np.ndarray, kept: np.ndarray, monkeypatch: pytest.
     """Return what is said of a probe that gives `answer` where `kept` is expected."""
     monkeypatch.setattr(gpu_probes, "answer", lambda backend, probe: answer)
     row = {"inputs": gpu_probes._key(PROBES[name]), "answer": kept.tobytes().hex()}
-    return gpu_probes._row(None, PROBES[name], row)  # type: ignore[arg-type]
+    return gpu_probes._row(None, PROBES[name], row)
 
 
 def floats(*bits: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends.contract.backend import Backend
 from fastconv.kernels.geometry import Padding, Pair, PoolWindows
 from tests.compare import assert_close

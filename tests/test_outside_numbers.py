@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.kernels.update_rules import UPDATE_RULES

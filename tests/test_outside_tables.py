@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv import losses, nn
 from fastconv.backends import use_backend
 from fastconv.optim import schedules
@@ -148,7 +148,7 @@ def step_decay_of_the_lecture() -> list[Vector]:
 
 
 def value(loss: object, scores: list[list[float]], targets: object) -> list[float]:
-    got, _ = loss(fc.asarray(np.array(scores)), fc.asarray(np.array(targets)))  # type: ignore[operator]
+    got, _ = loss(fc.asarray(np.array(scores)), fc.asarray(np.array(targets)))
     return [float(got)]
 
 

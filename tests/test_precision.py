@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.algorithm import algorithm, get_algorithm
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.reference.backend import NumpyBackend

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     ("kernels",),
     ("errors",),
-    ("_shapes", "_attributes", "_files", "_html", "_console"),
+    ("_shapes", "_attributes", "_docstrings", "_files", "_html", "_console"),
     ("backends",),
     ("_validate", "algorithm", "precision", "random"),
     ("functional", "_activations", "_conv_transpose", "_convolution", "_dense", "_pooling"),

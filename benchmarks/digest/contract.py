@@ -37,7 +37,7 @@ class Insisting:
             return value
         self.asked = True
         same = value.precision == self._precision
-        return value if same else dataclasses.replace(value, precision=self._precision)  # type: ignore[type-var]
+        return value if same else dataclasses.replace(value, precision=self._precision)
 
 
 def contract_cases() -> list[Any]:

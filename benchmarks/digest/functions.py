@@ -8,7 +8,7 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks.digest.hashing import SEED, Digests, digest
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 
 # Those that came later draw their numbers last, so that all others are asked with the same ones on every commit.
 _FIRST = ("elu", "gelu", "leaky_relu", "relu", "sigmoid", "silu", "tanh")

@@ -23,7 +23,7 @@ def with_numpy(x, t):
 # The same as a kernel: one pass. `begin` and `end` say which part a thread takes. A condition for each number is what a
 # processor likes least, so there is a second one, which says the same without: what is left of x when it is clipped.
 
-from fastconv.kernels.cpu.runtime.launch import kernel, launch  # noqa: E402
+from fastconv.kernels.cpu.runtime.launch import kernel, launch
 
 
 @kernel

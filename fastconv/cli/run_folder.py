@@ -49,7 +49,7 @@ def _unused(output: str) -> RunFolder:
 def _own_first_free(default: Path, stack: ExitStack) -> RunFolder:
     for folder in _numbered(default):
         if not folder.holds_run():
-            with suppress(OwnedError):
+            with suppress(OwnedError):  # another training was quicker: the next number
                 return stack.enter_context(owned(folder, NAME))
     raise AssertionError("the numbers ended")
 

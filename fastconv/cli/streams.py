@@ -87,7 +87,7 @@ def _forgiving(stream: io.TextIOWrapper) -> Iterator[None]:
     Whoever printed it has had the error, and the interpreter need not report it again.
     """
     errors = stream.errors
-    with suppress(OSError):
+    with suppress(OSError):  # what cannot be flushed now is told of by who prints
         stream.reconfigure(errors="backslashreplace")
     try:
         yield
@@ -110,7 +110,7 @@ def say_on_stderr(text: str) -> None:
 
 
 def _lead_nowhere(stream: io.TextIOWrapper) -> None:
-    with suppress(OSError):
+    with suppress(OSError):  # then it stays closed
         descriptor = os.open(os.devnull, os.O_WRONLY)
         os.dup2(descriptor, stream.fileno())
         os.close(descriptor)

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._docstrings import completed
 from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Sequential
@@ -73,20 +74,24 @@ def architecture(
             except ShapeError as error:
                 raise ShapeError(f"input_shape: got {shape}, which {layers.__name__} does not fit; {error}") from error
 
-        build.__doc__ = _described(layers.__doc__ or "", "form" in own)
         common = list(inspect.signature(build, follow_wrapped=False).parameters.values())[1:-1]
-        vars(build)["__signature__"] = inspect.Signature([*own.values(), *common])
+        signature = inspect.Signature([*own.values(), *common])
+        vars(build)["__signature__"] = signature
+        shared = _SHARED.format(or_none=" or None" if "form" in own else "")
+        build.__doc__ = completed(layers.__doc__, signature, shared, _RETURNS)
         vars(build)["unbuilt"] = unbuilt
         return cast(Architecture, build)
 
     return decorate
 
 
-_CLASSES = """num_classes : int
-    Classes: outputs of the last layer."""
-_FORM = """form : "cifar" or "imagenet"
-    The network for small images, or that of the paper."""
-_COMMON = """input_shape : (H, W, C){usual}
+_SHARED = """num_classes : int
+    Classes: outputs of the last layer.
+form : "cifar" or "imagenet"
+    The network for small images, or that of the paper.
+batch_norm : bool
+    Whether each convolution is followed by a `BatchNorm2d`.
+input_shape : (H, W, C){or_none}
     Of one image.
 dtype : dtype
     float32 or float64.
@@ -96,12 +101,3 @@ _RETURNS = """Returns
 -------
 Sequential
     Built on the active backend. The function's attribute ``unbuilt`` gives the same layers without parameters."""
-
-
-def _described(doc: str, has_form: bool) -> str:
-    """Return the docstring of a model with what all have in common between its own settings and its example."""
-    text, mark, example = inspect.cleandoc(doc).partition("\n\nExamples\n")
-    head, _, own = text.partition("\n\nParameters\n----------\n")
-    usual = " or None" if has_form else ""
-    entries = [_CLASSES, *([_FORM] if has_form else []), *([own] if own else []), _COMMON.format(usual=usual)]
-    return f"{head}\n\nParameters\n----------\n" + "\n".join(entries) + f"\n\n{_RETURNS}{mark}{example}"

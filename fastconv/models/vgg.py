@@ -27,11 +27,6 @@ def vgg11(num_classes: int = 10, *, form: str = "cifar", batch_norm: bool = True
     As for ImageNet, with `form` "imagenet" and two hidden dense layers: 132,863,336 parameters with 1000 classes,
     132,868,840 with `batch_norm`, 7.61 G multiplications. Else for CIFAR-10, without them: 9,231,114.
 
-    Parameters
-    ----------
-    batch_norm : bool
-        Whether each convolution is followed by a `BatchNorm2d`.
-
     Examples
     --------
     >>> fc.models.vgg11.unbuilt(1000, form="imagenet", batch_norm=False).summary((224, 224, 3)).parameters
@@ -43,11 +38,6 @@ def vgg11(num_classes: int = 10, *, form: str = "cifar", batch_norm: bool = True
 @architecture()
 def vgg13(num_classes: int = 10, *, form: str = "cifar", batch_norm: bool = True) -> Sequential:
     """VGG-13, as `vgg11`: 133,047,848 parameters for ImageNet (133,053,736 normalised), 9,416,010 for CIFAR-10.
-
-    Parameters
-    ----------
-    batch_norm : bool
-        Whether each convolution is followed by a `BatchNorm2d`.
 
     Examples
     --------
@@ -61,11 +51,6 @@ def vgg13(num_classes: int = 10, *, form: str = "cifar", batch_norm: bool = True
 def vgg16(num_classes: int = 10, *, form: str = "cifar", batch_norm: bool = True) -> Sequential:
     """VGG-16, as `vgg11`: 138,357,544 parameters for ImageNet (138,365,992 normalised), 14,728,266 for CIFAR-10.
 
-    Parameters
-    ----------
-    batch_norm : bool
-        Whether each convolution is followed by a `BatchNorm2d`.
-
     Examples
     --------
     >>> fc.models.vgg16.unbuilt(1000, form="imagenet", batch_norm=False).summary((224, 224, 3)).parameters
@@ -77,11 +62,6 @@ def vgg16(num_classes: int = 10, *, form: str = "cifar", batch_norm: bool = True
 @architecture()
 def vgg19(num_classes: int = 10, *, form: str = "cifar", batch_norm: bool = True) -> Sequential:
     """VGG-19, as `vgg11`: 143,667,240 parameters for ImageNet (143,678,248 normalised), 20,040,522 for CIFAR-10.
-
-    Parameters
-    ----------
-    batch_norm : bool
-        Whether each convolution is followed by a `BatchNorm2d`.
 
     Examples
     --------

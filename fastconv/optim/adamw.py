@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.optim.groups import Trained
-from fastconv.optim.optimizer import Optimizer
+from fastconv.optim.ruled import RuledOptimizer, takes
 
 
-class AdamW(Optimizer):
+class AdamW(RuledOptimizer):
     """Adam, and weights that shrink by themselves (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101).
 
     ``p -= lr * weight_decay * p``, then a step of `Adam` without penalties. There is no L1 penalty here: what it adds
@@ -15,18 +15,8 @@ class AdamW(Optimizer):
 
     Parameters
     ----------
-    parameters : iterable of Parameter, or of dict
-        Or groups of them with settings of their own, see `Optimizer`.
-    lr : float
-        Learning rate.
-    beta1, beta2 : float
-        At least 0, below 1; PyTorch's `betas`.
-    eps : float
-        Above 0.
     weight_decay : float
         Share of the parameter that is taken away in each step, times the rate.
-    amsgrad : bool
-        Divide by the highest v so far.
 
     Examples
     --------
@@ -38,23 +28,8 @@ class AdamW(Optimizer):
     array([[0.899]])
     """
 
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
-    amsgrad: bool
     rule = UPDATE_RULES["adamw"]
 
-    def __init__(
-        self,
-        parameters: Trained,
-        lr: float = 1e-3,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        amsgrad: bool = False,
-    ) -> None:
-        self.take(beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay, amsgrad=amsgrad)
-        super().__init__(parameters, lr)
+    @takes(rule.scalars)
+    def __init__(self, parameters: Trained, lr: float = 1e-3, **settings: float | bool) -> None:
+        super().__init__(parameters, lr, **settings)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
+from fastconv._docstrings import completed
 from fastconv.errors import ArgumentError, BackendMismatchError
 from fastconv.kernels.scalars import Scalar
 from fastconv.nn.core.parameter import Parameter
@@ -164,6 +166,22 @@ def _checked(values: Iterable[Any], name: str, advice: str) -> tuple[Parameter, 
     return found
 
 
+_SHARED = """parameters : iterable of Parameter
+    Of a model."""
+_RETURNS = """Returns
+-------
+list of dict
+    As optimizers take them."""
+_Making = TypeVar("_Making", bound=Callable[..., list[dict[str, Any]]])
+
+
+def _told(make: _Making) -> _Making:
+    """Complete the docstring of what makes groups."""
+    make.__doc__ = completed(make.__doc__, inspect.signature(make), _SHARED, _RETURNS)
+    return make
+
+
+@_told
 def split_groups(
     parameters: Iterable[Parameter], chosen: Callable[[Parameter], bool], **settings: Any
 ) -> list[dict[str, Any]]:
@@ -174,17 +192,10 @@ def split_groups(
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        Of a model.
     chosen : function of a Parameter
         Tells whether it gets the settings.
     **settings
         Of those that are chosen.
-
-    Returns
-    -------
-    list of dict
-        As optimizers take them.
 
     Examples
     --------
@@ -200,6 +211,7 @@ def split_groups(
     return [group for group in groups if group["params"]]
 
 
+@_told
 def no_decay_groups(parameters: Iterable[Parameter], **settings: Any) -> list[dict[str, Any]]:
     """Return groups of parameters: biases and those of normalisations are not decayed, and get `settings` too.
 
@@ -207,15 +219,8 @@ def no_decay_groups(parameters: Iterable[Parameter], **settings: Any) -> list[di
 
     Parameters
     ----------
-    parameters : iterable of Parameter
-        Of a model.
     **settings
         Others of those that are not decayed, such as ``lr=0.01``.
-
-    Returns
-    -------
-    list of dict
-        As optimizers take them.
 
     Examples
     --------
@@ -227,6 +232,7 @@ def no_decay_groups(parameters: Iterable[Parameter], **settings: Any) -> list[di
     return split_groups(parameters, lambda parameter: len(parameter.shape) < 2, **{"weight_decay": 0.0, **settings})
 
 
+@_told
 def layer_groups(parameters: Iterable[Parameter], lr: float, factor: float) -> list[dict[str, Any]]:
     """Return a group for each layer; each has the rate of the next one, times `factor`: the last one `lr`.
 
@@ -241,11 +247,6 @@ def layer_groups(parameters: Iterable[Parameter], lr: float, factor: float) -> l
         The rate of the last layer.
     factor : float
         Of the rate, from a layer to the one before it.
-
-    Returns
-    -------
-    list of dict
-        As optimizers take them.
 
     Examples
     --------

@@ -15,8 +15,8 @@ from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.groups import Group, Trained
-from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.regions import trained
+from fastconv.optim.ruled import RuledOptimizer, takes
 from fastconv.precision import get_precision
 
 _MOMENTUM = UPDATE_RULES["muon_momentum"]
@@ -24,7 +24,7 @@ _ADJUSTMENTS = ("original", "match_rms_adamw", "none")
 _FAR_BELOW = 2.0**-40  # a power of two, which costs no precision
 
 
-class Muon(Optimizer):
+class Muon(RuledOptimizer):
     """Momentum that is made orthogonal, for matrices (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/).
 
     ``m += (1 - momentum) * (grad - m); u = grad + momentum * (m - grad)`` (m itself without `nesterov`);
@@ -46,8 +46,6 @@ class Muon(Optimizer):
     ----------
     parameters : iterable of Parameter, or of dict
         Of two axes or more. Or groups of them with a weight decay, momentum, nesterov or eps of their own.
-    lr : float
-        Learning rate.
     weight_decay : float
         Share of the parameter that is taken away in each step, times the rate.
     momentum : float
@@ -56,8 +54,6 @@ class Muon(Optimizer):
         Whether the momentum looks one step ahead.
     ns_coefficients : (a, b, c)
         Of a step of Newton and Schulz.
-    eps : float
-        Above 0.
     ns_steps : int
         At least 1.
     adjust_lr_fn : str or None
@@ -79,29 +75,22 @@ class Muon(Optimizer):
            [ 0. , -0.7]])
     """
 
-    weight_decay: float
-    momentum: float
-    nesterov: bool
-    eps: float
     rule = UPDATE_RULES["muon"]
     state_names = _MOMENTUM.state
     scalars = (*rule.scalars, *_MOMENTUM.settings, Scalar("eps", 1e-7, 0, open_low=True))
 
+    @takes(scalars)
     def __init__(
         self,
         parameters: Trained,
         lr: float = 1e-3,
         *,
-        weight_decay: float = 0.1,
-        momentum: float = 0.95,
-        nesterov: bool = True,
         ns_coefficients: Sequence[float] = (3.4445, -4.7750, 2.0315),
-        eps: float = 1e-7,
         ns_steps: int = 5,
         adjust_lr_fn: str | None = None,
         normalize: bool = False,
+        **settings: float | bool,
     ) -> None:
-        self.take(weight_decay=weight_decay, momentum=momentum, nesterov=nesterov, eps=eps)
         self.ns_coefficients = tuple(validate.number(value, "ns_coefficients") for value in ns_coefficients)
         if len(self.ns_coefficients) != 3:
             raise ArgumentError(f"ns_coefficients: got {ns_coefficients!r}; allowed: three numbers")
@@ -110,7 +99,7 @@ class Muon(Optimizer):
         if self.adjust_lr_fn not in _ADJUSTMENTS:
             raise ArgumentError(f"adjust_lr_fn: got {adjust_lr_fn!r}; allowed: None, {', '.join(_ADJUSTMENTS)}")
         self.normalize = bool(normalize)
-        super().__init__(parameters, lr)
+        super().__init__(parameters, lr, **settings)
         for parameter in self.parameters:
             if len(parameter.shape) < 2:
                 raise ArgumentError(

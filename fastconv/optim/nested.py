@@ -49,12 +49,12 @@ class Nested(Optimizer):
         self._captured = None
 
     @property
-    def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]
+    def parameters(self) -> tuple[Parameter, ...]:  # type: ignore[override]  # read from those inside, not set
         """Those of all its optimizers."""
         return tuple(parameter for optimizer in self.optimizers for parameter in optimizer.parameters)
 
     @property
-    def groups(self) -> tuple[Group, ...]:  # type: ignore[override]
+    def groups(self) -> tuple[Group, ...]:  # type: ignore[override]  # read from those inside, not set
         """Those of all its optimizers."""
         return tuple(group for optimizer in self.optimizers for group in optimizer.groups)
 

@@ -85,11 +85,6 @@ class Optimizer(Declared):
             cls.state_names = vars(cls).get("state_names", cls.rule.state)
             cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
 
-    def take(self, **values: float | bool) -> None:
-        """Check the settings of the rule and keep them as attributes."""
-        for setting in self.scalars:
-            setattr(self, setting.name, validate.scalar(values[setting.name], setting))
-
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings of a group that do not go together."""
 

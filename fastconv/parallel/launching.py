@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import FrameType
 
 from fastconv import _validate as validate
@@ -103,22 +104,30 @@ def launch(
     launcher = find_launcher(mpiexec)
     each = threads_of(num_processes, threads, len(os.sched_getaffinity(0)))
     environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(each)), TIMEOUT_VARIABLE: str(timeout)}
+    programs = [words, *[words if restart is None else restart] * max_restarts]
+    return _run_until_done(programs, partial(_run_job, launcher, num_processes, environment))
+
+
+def _run_until_done(programs: Sequence[Sequence[str]], run: Callable[[list[str], int], int]) -> int:
+    """Run one program after the other until one ends well or is ended by a signal; return the last one's status."""
     status, began = 0, time.monotonic()
-    for attempt in range(max_restarts + 1):
-        program = list(words if attempt == 0 or restart is None else restart)
-        status = _run_job(launcher, num_processes, program, {**environment, RESTART_VARIABLE: str(attempt)})
+    for attempt, program in enumerate(programs):
+        status = run(list(program), attempt)
         if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             break
-        if attempt < max_restarts:
+        if attempt + 1 < len(programs):
             print(
                 f"the job ended with {status} after {time.monotonic() - began:.0f} s;"
-                f" started again, {attempt + 1} of at most {max_restarts} times",
+                f" started again, {attempt + 1} of at most {len(programs) - 1} times",
                 file=sys.stderr,
             )
     return status
 
 
-def _run_job(launcher: Launcher, num_processes: int, program: list[str], environment: Mapping[str, str]) -> int:
+def _run_job(
+    launcher: Launcher, num_processes: int, environment: Mapping[str, str], program: list[str], attempt: int
+) -> int:
+    environment = {**environment, RESTART_VARIABLE: str(attempt)}
     ranks = [sys.executable, "-m", "fastconv.parallel.rank", *program]
     command = launcher.command(num_processes, ranks)
     sys.stdout.flush()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from fastconv.nn.core.parameter import Parameter, Run
 from fastconv.parallel.buckets import TreeSum, cut, reduce_array
@@ -69,7 +70,7 @@ class Sender:
     def send(self, count: int) -> None:
         """Send so many of the next buckets: on the thread of the exchange, if there is one."""
         for bucket in self._buckets[len(self._sent) : len(self._sent) + count]:
-            self._sent.append(self._parallel.exchange.later(lambda bucket=bucket: self._reduce(bucket)))  # type: ignore[misc]
+            self._sent.append(self._parallel.exchange.later(partial(self._reduce, bucket)))
 
     @contextmanager
     def keeping_sent(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv._console import shell_word
 from fastconv._files import write_atomically
-from fastconv.errors import ArgumentError, OutputError
+from fastconv.errors import ArgumentError
 from fastconv.report import pictures
 from fastconv.report.findings import Findings, Judged, look_into
 from fastconv.report.runs import Run, read_runs, settings
@@ -85,13 +85,7 @@ class Report:
             It cannot be written.
         """
         check_output(path)
-        try:
-            write_atomically(path, self.html.encode("utf-8", "backslashreplace"))
-        except OSError as error:
-            raise OutputError(
-                f"output: got {os.fspath(path)!r}, which could not be written ({error.strerror or error}); allowed: a"
-                " file in a folder that may be written"
-            ) from error
+        write_atomically(path, self.html.encode("utf-8", "backslashreplace"), "output")
 
     def _repr_html_(self) -> str:
         """Return it as a frame of its own, which nothing outside can change and which changes nothing outside."""

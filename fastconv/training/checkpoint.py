@@ -56,7 +56,7 @@ _TENSOR = "$tensor"  # stands in the place of an array, with its name in the fil
 
 
 def write_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
-    """Write the state of `trainer`, in an epoch or between two; OSError leaves what was there before."""
+    """Write the state of `trainer`, in an epoch or between two; OutputError leaves what was there before."""
     tensors = {f"model/{name}": array for name, array in host_tensors(trainer.model).items()}
     parts = {name: part.state_dict() for name, part in _parts_of(trainer).items()}
     state = {

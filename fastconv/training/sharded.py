@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -199,7 +200,7 @@ class ShardedStep:
             stream = (self._how.seed, self._stream(number, place))
             return shard_pass(self._model, self._loss, shards[place], share=shares[place], stream=stream)
 
-        own = pass_together(self._model, [lambda place=place: one(place) for place in range(len(shards))], self._join)  # type: ignore[misc]
+        own = pass_together(self._model, [partial(one, place) for place in range(len(shards))], self._join)
         for place, (done, grads, statistics) in enumerate(own):
             results.add(shards[place], done)
             for mine, theirs in zip(self._tree.arrays, grads, strict=True):

@@ -28,17 +28,18 @@ from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training import parts, rates
-from fastconv.training.batches import Batches, as_batches, checked_batch, checked_sizes, is_pair
+from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
 from fastconv.training.checkpoint import read_state, write_state
 from fastconv.training.clipping import Clip
 from fastconv.training.divergence import check_finite
+from fastconv.training.fit_data import FitData, fit_data
 from fastconv.training.history import History
 from fastconv.training.position import Position
 from fastconv.training.sharing import Sharing
 from fastconv.training.totals import Totals, names_of, numbers
-from fastconv.training.weights import ClassWeight, class_table, split_off, with_weights
+from fastconv.training.weights import ClassWeight
 
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "model": parts.checked_model,
@@ -221,21 +222,27 @@ class Trainer(Sharing):
         DataError
             There are no batches.
         """
-        of_arrays = is_pair(train)
-        train = with_weights(train, sample_weight, of_arrays=of_arrays)
-        train, validation_data = split_off(train, validation_split, validation_data, of_arrays=of_arrays)
-        self._classes = None if class_weight is None else class_table(class_weight, self.model)
-        size, whole = checked_sizes(train, validation_data, batch_size, shuffle)
-        batches = as_batches(train, "train", self.model, size, shuffle=whole, seed=self.seed)
-        if validation_data is not None:
-            validation_data = as_batches(validation_data, "validation_data", self.model, size)
+        data = fit_data(
+            *(self.model, self.seed, train, validation_data),
+            batch_size=batch_size,
+            shuffle=shuffle,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            validation_split=validation_split,
+        )
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
-        self.steps_per_epoch, self.validates = len(batches), validation_data is not None
+        self.steps_per_epoch, self.validates = len(data.train), data.validation is not None
         for schedule in (self.schedule, *(group.schedule for group in self.optimizer.groups if not group.is_frozen)):
             rates.compare(schedule, self, stacklevel=2)
-        self._agree(batches)
-        batches = self._share_of(batches, "train")
+        self._agree(data.train)
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
+        self._run_epochs(data)
+        return self.history
+
+    def _run_epochs(self, data: FitData) -> None:
+        """Train until the last epoch or until something ends it; callbacks are told of the end, whatever it is."""
+        batches = self._share_of(data.train, "train")
+        self._classes = data.classes
         try:
             for callback in self.called:
                 callback.on_train_begin(self)
@@ -243,8 +250,8 @@ class Trainer(Sharing):
                 logs = self._train_epoch(batches)
                 if logs is None:
                     break
-                if validation_data is not None:
-                    means = numbers(self._means(validation_data, "validation_data"))
+                if data.validation is not None:
+                    means = numbers(self._means(data.validation, "validation_data"))
                     logs.update({f"val_{name}": value for name, value in means.items()})
                 self._record(logs)
                 self._running = None
@@ -258,7 +265,6 @@ class Trainer(Sharing):
             for callback in reversed(self.called):
                 callback.on_train_end(self)
             self._running = None
-        return self.history
 
     @property
     def position(self) -> Mapping[str, Any] | None:
@@ -303,9 +309,7 @@ class Trainer(Sharing):
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
         """Return the mean loss and the metrics over `data`, which is like `train` of `fit`: numbers, or NumPy arrays.
 
-        The loss is weighted where there are weights; metrics count each sample once.
-
-        `batch_size`, 256 by default, is that of a pair of arrays. DataError if there is nothing in `data`.
+        The loss is weighted where there are weights; metrics count each sample once. DataError if there is no `data`.
 
         Parameters
         ----------

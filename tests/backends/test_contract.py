@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastconv.backends as registry
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend, why_unavailable
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.losses import Losses

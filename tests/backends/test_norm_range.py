@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv import nn
 from fastconv.backends import use_backend
 from fastconv.backends.contract.backend import Backend

@@ -145,7 +145,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(tmp_path, undisturbed, ki
 @pytest.mark.timeout(7200)
 def test_many_kills(tmp_path, undisturbed):
     """At random lines of training and saving, and at random times; FASTCONV_KILLS=100 makes a hundred of them."""
-    count, rng = int(os.environ.get("FASTCONV_KILLS", "8")), random.Random(20261128)  # noqa: S311
+    count, rng = int(os.environ.get("FASTCONV_KILLS", "8")), random.Random(20261128)
     done = 0
     while done < count:
         folder = Path(tmp_path / str(done))

@@ -15,7 +15,7 @@ def test_a_recipe_with_shards_trains_without_a_launcher(tmp_path, capsys):
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("ignore:.*take turns")
+@pytest.mark.filterwarnings("ignore:.*take turns")  # as they may in a test
 def test_two_ranks_train_what_one_does(job_environment, tmp_path, capfd):
     assert main([*_RECIPE, "--output", str(tmp_path / "one")]) == 0
     capfd.readouterr()
@@ -47,7 +47,7 @@ def test_a_folder_that_holds_a_run_is_told_of_once(job_environment, tmp_path, ca
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("ignore:.*take turns")
+@pytest.mark.filterwarnings("ignore:.*take turns")  # as they may in a test
 def test_ranks_that_do_not_divide_the_shards_are_told_of_once(job_environment, tmp_path, capfd):
     assert main(["launch", "-n", "3", "--threads", "1", *_RECIPE, "--output", str(tmp_path / "run")]) == 2
     assert capfd.readouterr().err.count("got 3 ranks for 4 shards") == 1

@@ -152,7 +152,7 @@ def test_without_a_second_part_some_of_the_first_are_held_out(tmp_path, fitted):
     assert [len(fitted[part].dataset) for part in ("train", "test")] == [5, 5]
 
 
-@pytest.mark.filterwarnings("default:skipped")
+@pytest.mark.filterwarnings("default:skipped")  # what is passed over is warned of
 def test_a_broken_image_is_named_or_passed_over(photos, capsys, fitted):
     path = photos / "ring" / "bröken.png"
     path.write_bytes(b"")

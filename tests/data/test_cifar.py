@@ -215,7 +215,7 @@ def test_cifar10_holds_published_files_to_their_checksum(tmp_path, batches, monk
     write_pickled(tmp_path / "py", batches, protocol=4)
     path = tmp_path / "py" / "test_batch"
     whole = path.read_bytes()
-    published = {**cifar._PUBLISHED, "test_batch": (len(whole), hashlib.md5(whole).hexdigest())}  # noqa: S324
+    published = {**cifar._PUBLISHED, "test_batch": (len(whole), hashlib.md5(whole).hexdigest())}
     monkeypatch.setattr(cifar, "_PUBLISHED", published)
     cifar10(tmp_path / "py", "test")
     changed = bytearray(whole)

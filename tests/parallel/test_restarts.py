@@ -88,7 +88,7 @@ def undisturbed(job_environment, tmp_path_factory):
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("ignore:.*take turns")
+@pytest.mark.filterwarnings("ignore:.*take turns")  # as they may in a test
 @pytest.mark.parametrize(("step", "ranks", "victim", "how", "later"), list(_cases()))
 def test_it_goes_on(job_environment, undisturbed, tmp_path, step, ranks, victim, how, later):
     script = tmp_path / f"training_{os.getpid()}_{step}_{ranks}_{how}.py"

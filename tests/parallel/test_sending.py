@@ -92,14 +92,22 @@ def test_a_layer_with_two_places_is_sent_whole(backend):
     assert len({*found[0], *found[1]}) == 1
 
 
+def _noted(name, method, calls):
+    """Return the method, which notes each call."""
+
+    def noted(self, *arguments):
+        calls.append((name, *arguments))
+        return method(self, *arguments)
+
+    return noted
+
+
 def test_gradients_go_out_while_backward_goes_on(monkeypatch):
     """A captured pass is cut, so that buckets are sent before it ends; one that is not captured sends as well."""
     calls = []
     for capture in (True, False):
         for name in ("send", "finish"):
-            real = getattr(Sender, name)
-            note = lambda self, *a, name=name, real=real: (calls.append((name, *a)), real(self, *a))[1]  # noqa: E731
-            monkeypatch.setattr(Sender, name, note)
+            monkeypatch.setattr(Sender, name, _noted(name, getattr(Sender, name), calls))
         with fc.use_backend("numba"):
             trainer = trainer_of(small_model(), SingleProcess(), shards=2, bucket_mb=1e-4, capture=capture)
             for _ in range(2):

@@ -15,6 +15,8 @@ from fastconv.errors import ArgumentError, DependencyError, ParallelError
 from fastconv.parallel import spark
 from tests.parallel.jobs import ROOT
 
+_spark_warns = pytest.mark.filterwarnings("default")  # of its own code, in each release of other things
+
 
 @pytest.fixture(scope="module", params=["classic", "connect"])
 def session(request):
@@ -42,13 +44,13 @@ def _total(word):
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("default")
+@_spark_warns
 def test_ranks_talk_and_rank_0_answers(session):
     assert spark.run(_total, "hello", num_processes=2, spark=session) == ("hello", 0, 2, [3.0] * 3)
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("default")
+@_spark_warns
 def test_a_command(session, tmp_path):
     script = tmp_path / "program.py"
     script.write_text(
@@ -71,7 +73,7 @@ def _dies_once(path):
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("default")
+@_spark_warns
 def test_the_stage_starts_again_when_a_rank_was_killed(session, tmp_path):
     assert spark.run(_dies_once, str(tmp_path / "died"), num_processes=2, spark=session) == "the second time"
 
@@ -85,7 +87,7 @@ def _fails():
 
 
 @pytest.mark.mpi
-@pytest.mark.filterwarnings("default")
+@_spark_warns
 def test_a_job_that_always_fails_says_why(session):
     with pytest.raises(ParallelError, match="ValueError: the reason"):
         spark.run(_fails, num_processes=2, spark=session)

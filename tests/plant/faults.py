@@ -90,7 +90,7 @@ def candidates(file: str, text: str) -> list[Fault]:
 
 def draw(texts: dict[str, str], count: int = COUNT, seed: int = SEED) -> list[Fault]:
     """Draw `count` faults: for each room in proportion to its lines, within it a line first, then one of its faults."""
-    rng = random.Random(seed)  # noqa: S311 (no secret)
+    rng = random.Random(seed)
     faults: dict[str, dict[tuple[str, int], list[Fault]]] = defaultdict(lambda: defaultdict(list))
     lines: dict[str, int] = defaultdict(int)
     for file, text in sorted(texts.items()):

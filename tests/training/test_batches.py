@@ -191,3 +191,41 @@ def test_a_list_in_a_pair_is_named(rng, which, more):
                 DTypeError, match=rf"^{which}( of \w+)?: got list; allowed: an array.*asarray\({which}\)"
             ):
                 use(data)
+
+
+def forms_of(array):
+    """The same values in other forms of memory."""
+    room = np.zeros(array.nbytes + 1, np.uint8)
+    unaligned = room[1:].view(array.dtype).reshape(array.shape)
+    unaligned[...] = array
+    frozen = array.copy()
+    frozen.flags.writeable = False
+    return {
+        "big-endian": array.astype(array.dtype.newbyteorder(">")),
+        "every-second-row": np.repeat(array, 2, axis=0)[::2],
+        "backwards": array[::-1].copy()[::-1],
+        "fortran": np.asfortranarray(array),
+        "unaligned": unaligned,
+        "read-only": frozen,
+    }
+
+
+@pytest.mark.parametrize("capture", [False, None], ids=["plain", "captured"])
+@pytest.mark.parametrize("form", ["big-endian", "every-second-row", "backwards", "fortran", "unaligned", "read-only"])
+def test_what_is_checked_is_what_is_used(backend, rng, form, capture):
+    """Whatever memory a batch comes in, x and y, it is the same batch, wherever it comes in."""
+    x, y = (np.array(fc.to_numpy(array)) for array in data_of(rng, 20))
+    y = y.astype(rng.choice([np.int16, np.int32, np.int64, np.uint8]))
+
+    others = x[::-1] + 1, y[::-1].copy()
+
+    def run(x, y, *more):
+        trainer = trainer_of(model_of(2), seed=1, capture=capture)
+        found = [float(trainer.train_step(*batch)) for batch in ((x, y), more, (x, y))]
+        found += trainer.fit((x, y), 1, (x, y), batch_size=8).history["loss"]
+        found += trainer.fit([(x, y)], 1, [(x, y)]).history["val_loss"]
+        found += trainer.evaluate((x, y), batch_size=8).values()
+        return {**weights(trainer.model), "found": np.array(found)}
+
+    batches = (x, y, *others)
+    assert_same_bits(run(*(forms_of(array)[form] for array in batches)), run(*map(np.ascontiguousarray, batches)))

@@ -11,60 +11,15 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.backends.memory import _Memory
 from fastconv.errors import ArgumentError
-from fastconv.losses import DeclaredLoss, SoftmaxCrossEntropy
+from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
+from tests.training.capturing import assert_same_bits, batches_of, both, model_of, state_of, steps, trainer_of
 
 
 @pytest.fixture(autouse=True)
 def _on_numba():
     with fc.use_backend("numba"):
         yield
-
-
-def model_of(dtype=np.float32, p=0.2):
-    return nn.Sequential(
-        *(nn.Conv2d(16, 3, padding=1, bias=False), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
-        nn.Residual(nn.Sequential(nn.Conv2d(16, 3, padding=1, bias=False), nn.BatchNorm2d())),
-        *(nn.ReLU(), nn.Conv2d(8, 3, stride=2, padding=1), nn.GELU(), nn.Flatten(), nn.Dropout(p), nn.Dense(3)),
-    ).build((8, 8, 2), dtype, seed=1)
-
-
-def batches_of(rng, count=3, size=12, dtype=np.float32):
-    return [
-        (rng.standard_normal((size, 8, 8, 2)).astype(dtype), rng.integers(0, 3, size).astype(np.int32))
-        for _ in range(count)
-    ]
-
-
-def trainer_of(model, *, capture, optimizer=None, **keywords):
-    optimizer = optimizer or SGD(model.parameters(), 0.05, 0.9, nesterov=True, weight_decay=1e-3)
-    return fc.Trainer(model, SoftmaxCrossEntropy(), optimizer, seed=4, capture=capture, **keywords)
-
-
-def state_of(trainer):
-    tensors = {t.name: np.array(t.data) for t in trainer.model.tensors()}
-    grads = {f"grad of {p.name}": np.array(p.grad) for p in trainer.model.parameters()}
-    return tensors | grads | trainer.optimizer.state_dict()["tensors"]
-
-
-def assert_same_bits(a, b):
-    assert a.keys() == b.keys()
-    for name in a:
-        assert a[name].tobytes() == b[name].tobytes(), name
-
-
-def both(run):
-    """Return what `run` returns without and with capture; the second trainer must have captured."""
-    trainers = [trainer_of(model_of(), capture=capture) for capture in (False, True)]
-    results = [run(trainer) for trainer in trainers]
-    assert_same_bits(state_of(trainers[0]), state_of(trainers[1]))
-    assert trainers[0]._captured is None
-    assert trainers[1]._captured.works
-    return results
-
-
-def steps(trainer, batches):
-    return [np.array(trainer.train_step(x, y)) for x, y in batches]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -265,142 +220,6 @@ def test_steady_state_maps_no_memory_and_takes_its_own_once(rng):
     misses = pool.misses
     steps(trainer, batches * 5)
     assert pool.misses == misses
-
-
-class Doubled(nn.Layer):
-    """A layer of somebody's own that computes in NumPy."""
-
-    def forward(self, x, *, training):
-        return 2 * x, ()
-
-    def backward(self, grad_output, context, *, needs_input_grad=True):
-        return 2 * grad_output
-
-
-def test_what_is_not_our_own_is_not_captured(rng):
-    x, y = batches_of(rng, 1)[0]
-    model = nn.Sequential(Doubled(), nn.Flatten(), nn.Dense(3)).build((8, 8, 2), seed=0)
-    trainer = trainer_of(model, capture=None)
-    trainer.train_step(x, y)
-    assert trainer._captured is None
-    with pytest.raises(ArgumentError, match=r"capture: got True with .*Doubled"):
-        trainer_of(model, capture=True)
-
-    own = model_of()
-    with pytest.raises(ArgumentError, match="capture: got True with <function"):
-        fc.Trainer(own, lambda p, t: SoftmaxCrossEntropy()(p, t), SGD(own.parameters(), 0.1), capture=True)
-
-
-class Halved(SGD):
-    """An optimizer of somebody's own that computes in NumPy."""
-
-    def _update(self, data, grad, state, lr, step):
-        data -= float(lr[0]) / 2 * grad
-
-
-def test_an_optimizer_of_ones_own_is_not_captured(rng):
-    """Its arithmetic, captured, would be done once and never again."""
-    batches = batches_of(rng)
-    trainers = [
-        trainer_of(m := model_of(), capture=None, optimizer=kind(m.parameters(), 0.1)) for kind in (Halved, SGD)
-    ]
-    for trainer in trainers:
-        trainer.optimizer.lr = 0.1 if type(trainer.optimizer) is Halved else 0.05
-        steps(trainer, batches)
-    assert trainers[0]._captured is None
-    assert trainers[1]._captured.works
-    for a, b in zip(*(t.model.parameters() for t in trainers), strict=True):
-        np.testing.assert_allclose(a.data, b.data, rtol=1e-4, atol=1e-6)
-    with pytest.raises(ArgumentError, match=r"capture: got True with .*Halved"):
-        trainer_of(trainers[0].model, capture=True, optimizer=trainers[0].optimizer)
-
-
-class Times(nn.Layer):
-    """A layer of somebody's own that computes on the backend, and declares what decides what."""
-
-    def __init__(self, factor):
-        self.factor = factor
-
-    def settings(self):
-        return {"factor": self.factor}
-
-    def forward(self, x, *, training):
-        x = self.check_input(x)
-        y = self.backend.empty(x.shape, x.dtype)
-        self.backend.scale(x, factor=self.factor, out=y)
-        return y, x.shape
-
-    def backward(self, grad_output, context, *, needs_input_grad=True):
-        return self.forward(grad_output, training=False)[0] if needs_input_grad else None
-
-
-class TimesTwice(Times):
-    """Computes something else than `settings`, which it has from its base, was written for."""
-
-    def forward(self, x, *, training):
-        return super().forward(2 * x, training=training)
-
-
-class Weighted(DeclaredLoss):
-    """A loss of somebody's own."""
-
-    def __init__(self, weight):
-        self.weight, self.loss = weight, SoftmaxCrossEntropy()
-
-    def __call__(self, predictions, targets):
-        backend = fc.get_backend()
-        value, grad = self.loss(predictions, targets)
-        backend.scale(value, factor=self.weight, out=value)
-        backend.scale(grad, factor=self.weight, out=grad)
-        return value, grad
-
-    def settings(self):
-        return {"weight": self.weight}
-
-    def checked_targets(self, targets, shape, dtype):
-        return self.loss.checked_targets(targets, shape, dtype)
-
-
-def test_what_declares_its_settings_is_captured(rng):
-    """Layers and losses of one's own: the same bits, and what is set between steps counts."""
-    batches = batches_of(rng)
-    results = []
-    for capture in (False, True):
-        model = nn.Sequential(Times(0.5), nn.Conv2d(4, 3), nn.Flatten(), nn.Dense(3)).build((8, 8, 2), seed=0)
-        loss = Weighted(0.3)
-        trainer = fc.Trainer(model, loss, SGD(model.parameters(), 0.1), seed=4, capture=capture)
-        losses = steps(trainer, batches)
-        model.layers[0].factor = 2.0
-        losses += steps(trainer, batches)
-        loss.weight = 0.7
-        losses += steps(trainer, batches)
-        results.append({**state_of(trainer), "losses": np.array(losses)})
-        assert (trainer._captured is not None and trainer._captured.works) == capture
-    assert_same_bits(*results)
-
-
-def test_a_class_that_computes_something_else_declares_anew():
-    """`settings` speaks for what it was defined with: not for a derived class with a `forward` of its own."""
-
-    class Other(SoftmaxCrossEntropy):
-        def __call__(self, logits, labels):
-            return super().__call__(2 * logits, labels)
-
-    class Shallow(nn.Conv2d):
-        """Another name."""
-
-    for layer, loss, foreign in (
-        (TimesTwice(1.0), SoftmaxCrossEntropy(), "TimesTwice"),
-        (nn.Identity(), Other(), "Other"),
-        (Shallow(2, 1), SoftmaxCrossEntropy(), None),
-    ):
-        model = nn.Sequential(layer, nn.Flatten(), nn.Dense(3)).build((8, 8, 2), seed=0)
-        optimizer = SGD(model.parameters(), 0.1)
-        if foreign is None:
-            fc.Trainer(model, loss, optimizer, capture=True)
-        else:
-            with pytest.raises(ArgumentError, match=f"capture: got True with .*{foreign}"):
-                fc.Trainer(model, loss, optimizer, capture=True)
 
 
 def test_a_backend_that_cannot_says_so():

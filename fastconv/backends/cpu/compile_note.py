@@ -19,7 +19,7 @@ TEXT = "compiling kernels: once for this CPU, up to a minute for a large model"
 _logger = logging.getLogger("fastconv")
 
 
-class CompileNote(event.Listener):  # type: ignore[misc]
+class CompileNote(event.Listener):  # type: ignore[misc]  # Numba has no types
     """Adds up the time that kernels take to compile, and says so once when it is more than `PATIENCE`.
 
     Numba holds its lock while it compiles, so events come from one thread at a time, nested where one function needs

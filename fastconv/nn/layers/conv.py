@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, output_size
+from fastconv._shapes import PaddingLike, PairLike, as_padding, output_size
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array, ConvGeometry, Pair, PoolWindows, PreparedWeight, Shape
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ShapeError
 from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
-from fastconv.nn.core.initializers import weight_and_bias
 from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Parameter, allocate
 from fastconv.nn.core.prepared import PreparedWeights
-from fastconv.nn.core.scope import Scope
-from fastconv.nn.model.model import Layer
+from fastconv.nn.layers.convolving import Convolving
 from fastconv.precision import get_precision
 
 
@@ -33,38 +31,6 @@ def _plan(size: Pair, kernel_size: Pair, stride: Pair, padding: PaddingLike, dil
     sides = as_padding(padding, size=size, kernel_size=kernel_size, stride=stride, dilation=dilation)
     geometry = ConvGeometry(kernel_size, stride, sides, dilation, groups)
     return _Plan(geometry, output_size(geometry, size))
-
-
-class Convolving(Layer):
-    """A layer with the windows of a convolution, one way or the other: what both are made with."""
-
-    def _declare(
-        self,
-        out_channels: int,
-        kernel_size: PairLike,
-        *,
-        stride: PairLike,
-        padding: PaddingLike,
-        dilation: PairLike,
-        groups: int,
-        bias: bool,
-        init: str,
-    ) -> None:
-        """Check the arguments and keep them as attributes."""
-        self.out_channels = validate.at_least_one(out_channels, "out_channels")
-        self.kernel_size = as_pair(kernel_size, "kernel_size")
-        self.stride = as_pair(stride, "stride")
-        self.dilation = as_pair(dilation, "dilation")
-        self.groups = validate.at_least_one(groups, "groups")
-        # "same" depends on the input; all else has one normal form
-        sides = as_padding(
-            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
-        )
-        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
-        if self.out_channels % self.groups:
-            raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
-        self._has_bias = bool(bias)
-        self._init = weight_and_bias(init)
 
 
 class Conv2d(Convolving):
@@ -107,11 +73,6 @@ class Conv2d(Convolving):
     ((3, 3, 3, 8), (8,))
     """
 
-    owns_output = True
-    owns_grad = True
-    weight: Parameter
-    bias: Parameter | None
-
     def __init__(
         self,
         out_channels: int,
@@ -125,53 +86,18 @@ class Conv2d(Convolving):
         in_channels: int | None = None,
         init: str = "default",
     ) -> None:
-        self._declare(
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            bias=bias,
-            init=init,
-        )
+        self._declare(out_channels, kernel_size, stride, padding, dilation, groups, bias, init)
         self.in_channels = None if in_channels is None else validate.at_least_one(in_channels, "in_channels")
 
     def infer(self, input_shape: Shape) -> Shape:
         """(H, W, C) -> (P, Q, K)."""
-        if len(input_shape) != 3:
-            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
-        if self.in_channels is not None and input_shape[2] != self.in_channels:
+        if self.in_channels is not None and len(input_shape) == 3 and input_shape[2] != self.in_channels:
             raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, {self.in_channels}), by in_channels")
-        if input_shape[2] % self.groups:
-            raise ShapeError(f"groups: got {self.groups}; allowed: a divisor of the {input_shape[2]} input channels")
-        return (*self._plan(input_shape).out_size, self.out_channels)
-
-    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare the weight and the bias."""
-        output_shape = self.infer(input_shape)
-        shape = (*self.kernel_size, input_shape[2] // self.groups, self.out_channels)
-        cells = self.kernel_size[0] * self.kernel_size[1]
-        fan_in, fan_out = cells * shape[2], cells * self.out_channels // self.groups
-        weight, bias = self._init
-        self.weight = scope.parameter("weight", shape, init=weight, fan_in=fan_in, fan_out=fan_out)
-        self.bias = scope.parameter("bias", shape[3:], init=bias, fan_in=fan_in) if self._has_bias else None
-        self._prepared = PreparedWeights(self.weight)
-        return output_shape
+        return super().infer(input_shape)
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments."""
-        return {
-            "out_channels": self.out_channels,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-            "bias": self._has_bias,
-            "in_channels": self.in_channels,
-            "init": self._init[0],
-        }
+        return {**super().settings(), "in_channels": self.in_channels}
 
     def macs(self, input_shape: Shape) -> int:
         """``P * Q * K * R * S * C / groups``."""
@@ -199,10 +125,6 @@ class Conv2d(Convolving):
         if stored and x.dtype == backend.kept_dtype(self.dtype, get_precision()) != self.dtype:
             return x
         return self.check_input(x, 4, self.weight.shape[2] * self.groups)
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """(N, H, W, C) -> (N, P, Q, K)."""
-        return (input_shape[0], *self._plan(input_shape[1:]).out_size, self.out_channels)
 
     def fold(self, weight: np.ndarray, bias: np.ndarray) -> None:
         """Take other values, in parameters of its own: for a copy of the layer."""
@@ -352,21 +274,11 @@ class Conv2d(Convolving):
         size = (image_shape[0], image_shape[1])
         return _plan(size, self.kernel_size, self.stride, self.padding, self.dilation, self.groups)
 
+    def _sides(self, channels: int) -> Pair:
+        return channels // self.groups, self.out_channels
+
     def _prepare_backward(self, input_shape: Shape) -> PreparedWeight:
         return self._prepare(self._plan(input_shape[1:]).geometry.transposed(), input_shape)
-
-    def _prepare(self, geometry: ConvGeometry, input_shape: Shape) -> PreparedWeight:
-        backend, precision, algorithm = self.backend, get_precision(), get_algorithm()
-        prepare = partial(
-            backend.prepare_conv2d_weight,
-            self.weight.array,
-            geometry=geometry,
-            input_shape=input_shape,
-            precision=precision,
-            algorithm=algorithm,
-            workspace=backend.pool,
-        )
-        return self._prepared.get((geometry, input_shape, precision, algorithm), prepare)
 
     def _label(self) -> str:
         return f"Conv2d({self.out_channels}, {self.kernel_size})"

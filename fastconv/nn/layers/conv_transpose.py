@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from fastconv._conv_transpose import Transposed, as_output_padding, transposed
 from fastconv._shapes import PaddingLike, PairLike
 from fastconv.algorithm import get_algorithm
-from fastconv.backends.contract.types import Array, ConvGeometry, PreparedWeight, Shape
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.backends.contract.types import Array, Pair, Shape
+from fastconv.errors import ArgumentError
 from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.nn.core.layer import Context
-from fastconv.nn.core.parameter import Parameter
-from fastconv.nn.core.prepared import PreparedWeights
-from fastconv.nn.core.scope import Scope
-from fastconv.nn.layers.conv import Convolving
+from fastconv.nn.layers.convolving import Convolving
 from fastconv.precision import get_precision
 
 
@@ -55,11 +51,6 @@ class ConvTranspose2d(Convolving):
     (1, 32, 32, 8)
     """
 
-    owns_output = True
-    owns_grad = True
-    weight: Parameter
-    bias: Parameter | None
-
     def __init__(
         self,
         out_channels: int,
@@ -73,54 +64,14 @@ class ConvTranspose2d(Convolving):
         bias: bool = True,
         init: str = "default",
     ) -> None:
-        self._declare(
-            out_channels,
-            kernel_size,
-            stride=stride,
-            padding=padding,
-            dilation=dilation,
-            groups=groups,
-            bias=bias,
-            init=init,
-        )
+        self._declare(out_channels, kernel_size, stride, padding, dilation, groups, bias, init)
         self.output_padding = as_output_padding(output_padding, self.stride)
         if padding == "same" and any(self.output_padding):
             raise ArgumentError(f"output_padding: got {output_padding!r} with padding 'same'; allowed: 0")
 
-    def infer(self, input_shape: Shape) -> Shape:
-        """(P, Q, C) -> (H, W, K)."""
-        if len(input_shape) != 3:
-            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
-        if input_shape[2] % self.groups:
-            raise ShapeError(f"groups: got {self.groups}; allowed: a divisor of the {input_shape[2]} input channels")
-        return (*self._plan(input_shape).out_size, self.out_channels)
-
-    def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare the weight and the bias."""
-        output_shape = self.infer(input_shape)
-        shape = (*self.kernel_size, self.out_channels // self.groups, input_shape[2])
-        cells = self.kernel_size[0] * self.kernel_size[1]
-        fan_in, fan_out = cells * shape[2], cells * input_shape[2] // self.groups
-        weight, bias = self._init
-        self.weight = scope.parameter("weight", shape, init=weight, fan_in=fan_in, fan_out=fan_out)
-        size = (self.out_channels,)
-        self.bias = scope.parameter("bias", size, init=bias, fan_in=fan_in) if self._has_bias else None
-        self._prepared = PreparedWeights(self.weight)
-        return output_shape
-
     def settings(self) -> dict[str, Any]:
         """Return the arguments."""
-        return {
-            "out_channels": self.out_channels,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "padding": self.padding,
-            "output_padding": self.output_padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-            "bias": self._has_bias,
-            "init": self._init[0],
-        }
+        return {**super().settings(), "output_padding": self.output_padding}
 
     def macs(self, input_shape: Shape) -> int:
         """``P * Q * C * R * S * K / groups``."""
@@ -132,7 +83,7 @@ class ConvTranspose2d(Convolving):
         backend = self.backend
         x = self.check_input(x, 4, self.weight.shape[3])
         geometry, _ = self._plan(x.shape[1:])
-        y = backend.empty(self._output_shape(x.shape), x.dtype)
+        y = backend.empty(self.output_shape(x.shape), x.dtype)
         weight = self._prepare(geometry.transposed(), y.shape)
         bias = None if self.bias is None else self.bias.array
         backend.conv2d_backward_input(x, weight, bias=bias, out=y, workspace=backend.pool)
@@ -142,7 +93,7 @@ class ConvTranspose2d(Convolving):
         """Add the gradients of weight and bias; return that of the input."""
         backend, pool = self.backend, self.backend.pool
         x = self.check_context(context)
-        grad_output = self.check_grad(grad_output, self._output_shape(x.shape))
+        grad_output = self.check_grad(grad_output, self.output_shape(x.shape))
         geometry, _ = self._plan(x.shape[1:])
         if self.bias is not None:
             target = self.bias.grad_target()
@@ -159,27 +110,13 @@ class ConvTranspose2d(Convolving):
         backend.conv2d(grad_output, weight, None, NO_EPILOGUE, out=grad_input, workspace=pool)
         return grad_input
 
-    def _output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], *self._plan(input_shape[1:]).out_size, self.out_channels)
-
     def _plan(self, image_shape: Shape) -> Transposed:
         size = (image_shape[0], image_shape[1])
         more = (self.output_padding, self.dilation, self.groups)
         return transposed(size, self.kernel_size, self.stride, self.padding, *more)
 
-    def _prepare(self, geometry: ConvGeometry, output_shape: Shape) -> PreparedWeight:
-        """Return the weight for one direction of the convolution from y to x."""
-        backend, precision, algorithm = self.backend, get_precision(), get_algorithm()
-        prepare = partial(
-            backend.prepare_conv2d_weight,
-            self.weight.array,
-            geometry=geometry,
-            input_shape=output_shape,
-            precision=precision,
-            algorithm=algorithm,
-            workspace=backend.pool,
-        )
-        return self._prepared.get((geometry, output_shape, precision, algorithm), prepare)
+    def _sides(self, channels: int) -> Pair:
+        return self.out_channels // self.groups, channels
 
     def _label(self) -> str:
         return f"ConvTranspose2d({self.out_channels}, {self.kernel_size})"

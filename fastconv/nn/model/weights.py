@@ -29,7 +29,7 @@ VERSION = 1
 def save_weights(
     model: AbstractLayer, path: str | os.PathLike[str], *, sparse: bool = False, about: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the parameters and buffers of a built model; OSError leaves what was there before.
+    """Write the parameters and buffers of a built model; OutputError leaves what was there before.
 
     `sparse` stores what is mostly zero by its other values (see `fastconv.nn.model.sparse`), `about` is told of them.
     """
@@ -126,7 +126,8 @@ def _read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     try:
         with safe_open(name, framework="np") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            keys = file.keys()
+            return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
     except (SafetensorError, OSError, TypeError, ValueError) as error:  # the latter two: types that NumPy does not have
         raise CheckpointError(f"path: got {name!r}, which cannot be read ({error}); allowed: an intact file") from error
 

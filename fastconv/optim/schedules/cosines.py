@@ -45,8 +45,7 @@ class Cosine(NumberedSchedule):
         super().__post_init__()
         self.take_number("lr", low=0)
         self.take_count("total_steps", 1)
-        self.take_count("warmup_steps", 0)
-        self.take_number("warmup_steps", low=0, high=self.total_steps)
+        self.take_count("warmup_steps", 0, self.total_steps - 1)
         self.take_number("final_lr", low=0)
 
     def __call__(self, step: int) -> float:

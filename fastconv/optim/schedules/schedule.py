@@ -112,9 +112,9 @@ class NumberedSchedule:
         number = validate.number(getattr(self, name), name, low=low, high=high, open_low=open_low)
         vars(self)[name] = number
 
-    def take_count(self, name: str, minimum: int) -> None:
+    def take_count(self, name: str, minimum: int, maximum: float = math.inf) -> None:
         """Check a setting as `validate.at_least` does, and keep what that returns."""
-        vars(self)[name] = validate.at_least(getattr(self, name), minimum, name)
+        vars(self)[name] = validate.at_least(getattr(self, name), minimum, name, maximum)
 
     def take_flag(self, name: str) -> None:
         """Check that a setting is True or False."""

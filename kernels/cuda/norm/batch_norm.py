@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ...epilogue import NO_EPILOGUE
@@ -13,12 +15,25 @@ _LINE_ROWS = 32  # rows that one thread adds in the arrays' own type
 _COMBINE = (8, 32, 1)  # channels x threads that share the parts of a channel
 
 
+class _Applied(NamedTuple):
+    """What the pass that applies the statistics reads: `rstd` and `shift` are written along with them."""
+
+    gamma: object = None
+    beta: object = None
+    rstd: object = None
+    shift: object = None
+    eps: float = 0.0
+
+
+_NOT_APPLIED = _Applied()
+
+
 def batch_norm(device, x, gamma, beta, *, eps, out, mean, var, workspace):
     """Normalise with the statistics of the batch."""
     channels, dtype = gamma.size, x.dtype
     rows = x.size // channels
     rstd, shift = (workspace.empty((channels,), dtype) for _ in range(2))
-    _statistics(device, x, mean, var, workspace, gamma, beta, rstd, shift, eps)
+    _statistics(device, x, mean, var, workspace, _Applied(gamma, beta, rstd, shift, eps))
     arguments = (x, _rows_of(mean)[0], rstd, gamma, shift, out, np.int64(rows), np.int32(channels))
     grid, block = rows_of_channels(device, rows, channels, dtype)
     device.launch(_kernel("normalise", dtype), grid, block, arguments)
@@ -34,15 +49,16 @@ def _rows_of(statistic):
     return (statistic[0], statistic[1]) if statistic.ndim > 1 else (statistic, None)
 
 
-def _statistics(device, x, mean, var, workspace, gamma=None, beta=None, rstd=None, shift=None, eps=0.0):
+def _statistics(device, x, mean, var, workspace, applied=_NOT_APPLIED):
     channels, dtype = mean.shape[-1], x.dtype
     rows = x.size // channels
     parts, part_rows, grid, block = _parts(rows, channels, dtype)
     means, squares = (workspace.empty((parts, channels), np.float64) for _ in range(2))
     arguments = (x, means, squares, np.int64(rows), np.int32(channels), np.int32(part_rows))
     device.launch(_kernel("batch_norm_statistics", dtype), grid, block, arguments)
+    gamma, beta, *results, eps = applied
     sizes = (np.int64(rows), np.int32(parts), np.int32(channels), np.int32(part_rows), np.float64(eps))
-    arguments = (x, means, squares, gamma, beta, *_rows_of(mean), *_rows_of(var), rstd, shift, *sizes)
+    arguments = (x, means, squares, gamma, beta, *_rows_of(mean), *_rows_of(var), *results, *sizes)
     device.launch(_kernel("combine_statistics", dtype), _combine_grid(channels), _COMBINE, arguments)
 
 

@@ -62,7 +62,7 @@ class FakeArray:
         return FakeArray(self._cupy, memory)
 
     @property
-    def T(self) -> FakeArray:  # noqa: N802
+    def T(self) -> FakeArray:  # noqa: N802 - CuPy's name
         return self._part(self.memory.T)
 
     def reshape(self, *shape: Any) -> FakeArray:
@@ -176,7 +176,7 @@ class FakeCupy(types.ModuleType):
     def asnumpy(self, array: Any) -> np.ndarray:
         return array.get() if isinstance(array, FakeArray) else np.asarray(array)
 
-    def RawModule(self, *, path: str) -> Any:  # noqa: N802
+    def RawModule(self, *, path: str) -> Any:  # noqa: N802 - CuPy's name
         return _Module(self, path)
 
     def compile_text(self, text: str, name: str, target: str, flags: tuple[str, ...]) -> tuple[bytes, str]:

@@ -13,8 +13,8 @@ import pytest
 
 from fastconv.backends import get_backend
 from tests.backends.cases import conv as cases_conv
-from tests.backends.cases import fused as cases_fused
 from tests.backends.cases.conv import Conv, backward_input, backward_weight, dense, forward
+from tests.backends.cases.fused.convolutions import backward_input_through
 from tests.backends.emulator.emulated import emulator_or_skip, running
 from tests.backends.op_case import Case
 from tests.compare import assert_close
@@ -119,7 +119,7 @@ def test_infinities_stay_in_their_windows(make, c: Conv) -> None:
 
 def test_infinities_where_the_addend_lies_in_the_result() -> None:
     def make(c: Conv) -> Case:
-        return cases_fused.backward_input_through(c, None, add=True, in_place=True)
+        return backward_input_through(c, None, add=True, in_place=True)
 
     check_infinities(make, INFINITE[0])
     case = make(INFINITE[0])

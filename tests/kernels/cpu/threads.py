@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.kernels.cpu.runtime import launch
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv import nn
 
 pytestmark = pytest.mark.peer

@@ -1,6 +1,7 @@
 """What all schedules share: what they count, words for wrong settings, copies."""
 
 import copy
+import dataclasses
 import inspect
 import pickle
 
@@ -47,6 +48,23 @@ def test_counts_steps_or_epochs(schedule):
     settings = {name: getattr(schedule, name) for name in inspect.signature(type(schedule)).parameters}
     with pytest.raises(ArgumentError, match=r"by: got 'epochs'; allowed: .*nearest: 'epoch'"):
         type(schedule)(**{**settings, "by": "epochs"})
+
+
+@pytest.mark.parametrize("schedule", MADE, ids=lambda schedule: type(schedule).__name__)
+def test_numbers_of_steps_are_shown_as_such(schedule):
+    for item in dataclasses.fields(schedule):
+        value = getattr(schedule, item.name)
+        if str(item.type).startswith("int") and value is not None:
+            assert type(value) is int
+            assert f"{item.name}={value}," in repr(schedule)
+
+
+def test_a_warm_up_ends_before_the_cosine_does():
+    assert repr(schedules.Cosine(0.1, 10, 9)) == (
+        "Cosine(lr=0.1, total_steps=10, warmup_steps=9, final_lr=0.0, by='step')"
+    )
+    with pytest.raises(ArgumentError, match="warmup_steps: got 10; allowed: an int from 0 to 9"):
+        schedules.Cosine(0.1, 10, 10)
 
 
 def test_a_wrong_name_gets_the_right_one():

@@ -118,8 +118,8 @@ def test_a_notebook_has_one_line_that_moves_and_lines_on_stdout(tmp_path: Path) 
     ]
     seen: list[str] = []
 
-    class Client(nbclient.NotebookClient):  # type: ignore[misc, name-defined]
-        def process_message(self, message, cell, cell_index):  # type: ignore[no-untyped-def]
+    class Client(nbclient.NotebookClient):
+        def process_message(self, message, cell, cell_index):
             if message["msg_type"] in ("display_data", "update_display_data"):
                 seen.append(message["content"]["data"]["text/plain"])
             return super().process_message(message, cell, cell_index)

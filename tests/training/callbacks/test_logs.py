@@ -147,7 +147,7 @@ def test_a_full_disk_loses_no_line(tmp_path, monkeypatch):
         """A file of a disk with room for five bytes."""
 
         def __init__(self, *arguments):
-            self.file = open(*arguments)  # noqa: SIM115
+            self.file = open(*arguments)  # noqa: SIM115 - who opened this closes it
 
         def write(self, data):
             self.file.write(data[: limit - self.file.tell()])

@@ -15,7 +15,12 @@ from fastconv.training import MLflowLogger, TensorBoardLogger
 from .runs import data_of, go_on, trainer_of
 
 tensorboard = pytest.mark.skipif(not importlib.util.find_spec("tensorboardX"), reason="needs the extra 'tensorboard'")
-mlflow = pytest.mark.skipif(not importlib.util.find_spec("mlflow"), reason="needs the extra 'mlflow'")
+
+
+def mlflow(test):
+    """Skip it where MLflow is missing; its own packages may warn."""
+    quiet = pytest.mark.filterwarnings("ignore")(test)
+    return pytest.mark.skipif(not importlib.util.find_spec("mlflow"), reason="needs the extra 'mlflow'")(quiet)
 
 
 @pytest.fixture(autouse=True)
@@ -87,7 +92,6 @@ def test_a_logger_can_be_copied_and_its_directory_is_tried_first(tmp_path):
 
 
 @mlflow
-@pytest.mark.filterwarnings("ignore")  # those of its own packages
 def test_a_run_of_mlflow_holds_the_history_and_is_gone_on_with(tmp_path):
     from mlflow import MlflowClient
 
@@ -113,7 +117,6 @@ def test_a_run_of_mlflow_holds_the_history_and_is_gone_on_with(tmp_path):
 
 
 @mlflow
-@pytest.mark.filterwarnings("ignore")
 def test_what_is_not_finite_is_left_out_and_a_run_that_broke_off_is_said_to_be(tmp_path):
     from mlflow import MlflowClient
 
@@ -129,7 +132,6 @@ def test_what_is_not_finite_is_left_out_and_a_run_that_broke_off_is_said_to_be(t
 
 
 @mlflow
-@pytest.mark.filterwarnings("ignore")
 def test_a_store_that_mlflow_refuses_is_found_before_the_first_step(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "false")
     trainer = trainer_of(MLflowLogger(tracking_uri=f"file:{tmp_path}"))

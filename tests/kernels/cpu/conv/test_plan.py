@@ -6,7 +6,8 @@ import pytest
 
 from fastconv.backends import use_backend
 from tests.backends.cases.conv import Conv, backward_input, forward, pad
-from tests.backends.cases.fused import ADDED, backward_input_through, conv_after
+from tests.backends.cases.fused.convolutions import backward_input_through, conv_after
+from tests.backends.cases.fused.parts import ADDED
 from tests.backends.op_case import Case, PoisonedWorkspace, check
 
 pytest.importorskip("numba")

@@ -139,7 +139,7 @@ def test_a_cell_run_again_is_what_it_says(rng: np.random.Generator) -> None:
     for factor in rng.integers(2, 100, 2):
         for on in (0, 1):
             space = {"kernel": kernel, "FACTOR": float(factor), "__name__": "__main__"}
-            exec(compile(cell.replace("ON", str(on)), "<cell>", "exec"), space)  # noqa: S102
+            exec(compile(cell.replace("ON", str(on)), "<cell>", "exec"), space)
             x = np.ones(4)
             launch.launch(space["scaled"], 4, x)
             assert x.tolist() == [factor if on else 1] * 4
@@ -198,7 +198,7 @@ def calls_python(begin, end, x):
         x[i] += 1
 
 
-@pytest.mark.filterwarnings("ignore:Code running in object mode")
+@pytest.mark.filterwarnings("ignore:Code running in object mode")  # which is refused here
 @pytest.mark.parametrize(
     ("function", "where"),
     [
@@ -244,7 +244,7 @@ def test_the_example_of_the_catalogue_computes() -> None:
     text = (Path(__file__).parents[4] / "kernels" / "README.md").read_text()
     block = text.split("## A kernel of your own")[1].split("\n##")[0]
     space: dict[str, Any] = {"__name__": "__main__"}
-    exec(textwrap.dedent("\n".join(line for line in block.splitlines() if line.startswith("    "))), space)  # noqa: S102
+    exec(textwrap.dedent("\n".join(line for line in block.splitlines() if line.startswith("    "))), space)
     x, out = space["x"], space["out"]
     np.testing.assert_allclose(out, x**3)
     out[:] = 0
@@ -290,6 +290,6 @@ def shifted(begin, end, x, out):
     for i in range(begin, end):
         out[i] = x[i] + {number}
 """
-        exec(source, names)  # noqa: S102
+        exec(source, names)
         launch.launch(names["shifted"], 4, x, out)
         np.testing.assert_array_equal(out, x + number)

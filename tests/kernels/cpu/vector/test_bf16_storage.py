@@ -15,7 +15,16 @@ from fastconv.kernels.pointwise import RELU
 from tests.backends.cases import conv as cases_conv
 from tests.backends.cases import fused as cases_fused
 from tests.backends.cases import norm as cases_norm
-from tests.backends.cases.fused import SQUARES
+from tests.backends.cases.fused.convolutions import (
+    backward_input_norm,
+    backward_input_through,
+    conv_after,
+    conv_pool,
+    conv_pool_backward,
+    conv_statistics,
+)
+from tests.backends.cases.fused.norms import norm_backward, normalise
+from tests.backends.cases.fused.parts import ADDED, AFTER, FUSED_CONVS, SQUARES
 from tests.backends.op_case import Arrays, Case
 
 pytest.importorskip("numba")
@@ -46,26 +55,22 @@ def kept_of(case: Case) -> set[str]:
 
 MAKERS = (
     *(cases_conv.forward, cases_conv.backward_input, cases_conv.backward_weight),
-    *(partial(cases_fused.conv_after, epilogue=cases_fused.AFTER), cases_fused.conv_statistics),
-    *(partial(cases_fused.backward_input_through, activation=RELU), partial(cases_fused.conv_pool, windows=SQUARES)),
-    partial(cases_fused.backward_input_norm, epilogue=cases_fused.AFTER, add=True),
-    partial(cases_fused.backward_input_through, activation=None, add=True, in_place=True),
-    *(partial(cases_fused.conv_pool_backward, windows=SQUARES, activation=activation) for activation in (None, RELU)),
+    *(partial(conv_after, epilogue=AFTER), conv_statistics),
+    *(partial(backward_input_through, activation=RELU), partial(conv_pool, windows=SQUARES)),
+    partial(backward_input_norm, epilogue=AFTER, add=True),
+    partial(backward_input_through, activation=None, add=True, in_place=True),
+    *(partial(conv_pool_backward, windows=SQUARES, activation=activation) for activation in (None, RELU)),
 )
 CONVS = [
     replace(c, precision="fast")
-    for c in cases_fused.CONVS
+    for c in FUSED_CONVS
     if c.precision == "default" and min(c.y_shape[1:3]) > 1 and not c.infinite
 ]
 NORMS = [
     case for case in (*cases_fused.CASES, *cases_norm.CASES) if case.op in KEPT and not case.op.startswith("conv2d")
 ]
 STREAMED = (128, 32, 32, 17), (128, 32, 32, 16)  # large enough to go past the caches, the second by whole vectors
-LARGE = [
-    make("streamed", shape, cases_fused.ADDED)
-    for make in (cases_fused.normalise, cases_fused.norm_backward)
-    for shape in STREAMED
-]
+LARGE = [make("streamed", shape, ADDED) for make in (normalise, norm_backward) for shape in STREAMED]
 CASES = [*NORMS, *LARGE, *(make(c) for make in MAKERS for c in CONVS)]
 # One of several alone, as where a neighbour does not know how to read it.
 ALONE = [

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends import use_backend
 from tests.backends.cases import conv as cases_conv
-from tests.backends.cases import fused as cases_fused
 from tests.backends.cases.conv import CONVS
+from tests.backends.cases.fused import CONVOLUTIONS
+from tests.backends.cases.fused.parts import FUSED_CONVS
 from tests.backends.op_case import Arrays, Case, check, check_captured
 
 pytest.importorskip("numba")
@@ -33,9 +34,7 @@ DENSE_CASES = [
     for name, n, c, k in (("one", 1, 1, 1), ("odd", 5, 33, 17), ("wide", 130, 700, 10), ("round", 64, 512, 96))
     for case in cases_conv.dense(f"fast-{name}", n, c, k, precision="fast")
 ]
-FUSED_CASES = [
-    make(replace(c, precision="fast")) for c in cases_fused.CONVS if not c.infinite for make in cases_fused.CONVOLUTIONS
-]
+FUSED_CASES = [make(replace(c, precision="fast")) for c in FUSED_CONVS if not c.infinite for make in CONVOLUTIONS]
 CASES = [*CONV_CASES, *DENSE_CASES, *FUSED_CASES]
 
 
@@ -156,7 +155,7 @@ def test_explain_says_so(unit: str) -> None:
 def _accuracy(precision: str) -> float:
     train, test = (fc.data.shapes10(split, seed=0) for split in ("train", "test"))
     model = fc.models.lenet5(seed=0)
-    with fc.precision(precision):  # type: ignore[arg-type]
+    with fc.precision(precision):
         optimizer = fc.optim.Adam(model.parameters(), 1e-3)
         trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer)
         trainer.fit(fc.data.DataLoader(train, 64, seed=0), 2)

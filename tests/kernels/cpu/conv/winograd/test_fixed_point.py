@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import functional as F  # noqa: N812
+from fastconv import functional as F
 from fastconv.backends import get_backend, use_backend
 from fastconv.kernels.pointwise import RELU
 from tests.backends.cases import conv as cases_conv
 from tests.backends.cases import fused as cases_fused
 from tests.backends.cases.conv import CONVS
+from tests.backends.cases.fused.convolutions import backward_input_norm, backward_input_through, conv_pool_backward
+from tests.backends.cases.fused.parts import AFTER, FUSED_CONVS, SQUARES
 from tests.backends.op_case import Case, check, check_captured
 
 pytest.importorskip("numba")
@@ -46,18 +48,14 @@ FAST = [
 ]
 _FUSED = [
     *cases_fused.CONVOLUTIONS,
-    partial(cases_fused.backward_input_through, activation=RELU),
-    *(partial(cases_fused.backward_input_norm, epilogue=cases_fused.AFTER, add=add) for add in (False, True)),
+    partial(backward_input_through, activation=RELU),
+    *(partial(backward_input_norm, epilogue=AFTER, add=add) for add in (False, True)),
 ]
-_BEHIND = [replace(c, precision="fast") for c in cases_fused.CONVS if not c.infinite and c.precision == "default"]
+_BEHIND = [replace(c, precision="fast") for c in FUSED_CONVS if not c.infinite and c.precision == "default"]
 CASES = [
     *(make(c) for c in FAST for make in (cases_conv.forward, cases_conv.backward_input, cases_conv.backward_weight)),
     *(make(c) for c in _BEHIND for make in _FUSED),
-    *(
-        cases_fused.conv_pool_backward(c, cases_fused.SQUARES, RELU if c.bias else None)
-        for c in _BEHIND
-        if min(c.y_shape[1:3]) > 1
-    ),
+    *(conv_pool_backward(c, SQUARES, RELU if c.bias else None) for c in _BEHIND if min(c.y_shape[1:3]) > 1),
 ]
 
 

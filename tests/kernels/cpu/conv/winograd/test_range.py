@@ -18,7 +18,7 @@ from fastconv.kernels.cpu.vector import fixed_point
 from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
 from fastconv.kernels.geometry import ConvGeometry
 from fastconv.kernels.pointwise import RELU
-from tests.backends.cases.fused import SQUARES
+from tests.backends.cases.fused.parts import SQUARES
 
 Arrays = dict[str, np.ndarray]
 SHAPES = [(4, 8, 8, 16, 16), (3, 7, 9, 17, 33), (2, 16, 16, 64, 64), (1, 6, 5, 512, 40), (5, 16, 16, 32, 48)]

@@ -9,7 +9,7 @@ import fastconv as fc
 from fastconv.backends import get_backend
 from fastconv.kernels.pointwise import RELU
 from tests.backends.cases.conv import Conv, pad, prepared_weight
-from tests.backends.cases.fused import SQUARES
+from tests.backends.cases.fused.parts import SQUARES
 
 UNPOOLED = [
     Conv("round", 20, (14, 14), 32, 32, padding=pad(0, 0)),

@@ -14,10 +14,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.pointwise import RELU
 from tests.backends.cases.conv import Conv, backward_input, forward, prepared_weight
-from tests.backends.cases.fused import (
-    ADDED,
-    AFTER,
-    SQUARES,
+from tests.backends.cases.fused.convolutions import (
     backward_input_norm,
     backward_input_through,
     conv_after,
@@ -25,6 +22,7 @@ from tests.backends.cases.fused import (
     conv_pool_backward,
     conv_statistics,
 )
+from tests.backends.cases.fused.parts import ADDED, AFTER, SQUARES
 from tests.backends.op_case import Case, PoisonedWorkspace, check, check_captured
 from tests.kernels.cpu.conv.winograd.test_convolve import NUMBERS, UNIT, largest_of_patches
 
