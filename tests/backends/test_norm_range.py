@@ -74,7 +74,7 @@ def _assert_near(got: Arrays, want: Arrays, sizes: Arrays, what: str, roundings:
         assert (error <= bound).all(), f"{name} of {what}: {(error / bound).max():.3g} times the bound"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("offset", "scale"), NUMBERS)
 def test_functions(offset: float, scale: float, dtype: str, each: Backend, rng) -> None:
     offset *= 1e8 if dtype == "float64" else 1

@@ -68,6 +68,7 @@ def test_views_are_six_and_count_as_one():
     np.testing.assert_array_equal(found[4][0][:, :3, :3], images[:, 1:, 1:])
 
 
+@pytest.mark.slow
 def test_a_few_epochs_are_captured_and_learn(data, tmp_path, monkeypatch):
     """The bias of the first layer stops after its epochs, and the step is captured anew."""
     monkeypatch.setattr(speedrun, "BIAS_EPOCHS", 1)

@@ -28,7 +28,7 @@ _NAMES = (
 )
 CONVS = [replace(c, precision="fast") for c in cases_conv.CONVS if c.id in _NAMES]
 # Those that run in the default suite; the others with those of the emulator.
-_OFTEN = {"3x3-c31-k33-4x15", "ragged"}
+_OFTEN = {"ragged"}
 CASES = [
     *(case(c) for case in (forward, backward_input, backward_weight) for c in CONVS),
     *dense("ragged", 5, 33, 17, precision="fast"),
@@ -79,6 +79,7 @@ def test_within_the_bound_and_exact_on_rounded_inputs(case: Case, math: str, mon
             )
 
 
+@pytest.mark.emulator
 def test_tf32_is_exact_on_rounded_inputs() -> None:
     """The same for default precision: small integers are tf32 numbers, and their sums are exact."""
     backend = emulator_or_skip()
@@ -117,6 +118,7 @@ def test_infinities_stay_in_their_windows(make, c: Conv) -> None:
     check_infinities(make, c)
 
 
+@pytest.mark.emulator
 def test_infinities_where_the_addend_lies_in_the_result() -> None:
     def make(c: Conv) -> Case:
         return backward_input_through(c, None, add=True, in_place=True)

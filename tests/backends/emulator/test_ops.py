@@ -25,8 +25,9 @@ RUNS = (
     ("skewed:1", "lazy", 2),
     ("skewed:2", "eager", 2),
 )
-# One case an operation for the default suite: ragged where there is one.
+# One case of each kind, ragged where there is one.
 SMOKE = list({case.kind: case for case in reversed(CASES) if "empty" not in case.id}.values())
+FIRST = list({case.op: case for case in reversed(SMOKE)}.values())
 
 
 def _name(case: Case) -> str:
@@ -57,7 +58,11 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     return made
 
 
-@pytest.mark.parametrize("case", SMOKE, ids=_name)
+# Those of the same operation for the default suite once, as each compiles a kernel or more.
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=() if case in FIRST else pytest.mark.emulator, id=_name(case)) for case in SMOKE],
+)
 def test_one_case_of_each_operation(case: Case, backend: Backend) -> None:
     with running(order="reverse"):
         check(case, backend, "float32")

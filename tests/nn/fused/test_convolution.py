@@ -12,7 +12,7 @@ from fastconv.testing import gradcheck
 from tests.nn.fused.test_patterns import run_one_by_one
 
 SIZE = (5, 4, 2)
-SOME = ["GELU", "SiLU", "LeakyReLU"]
+SOME = ["GELU", *(pytest.param(layer, marks=pytest.mark.slow) for layer in ("SiLU", "LeakyReLU"))]
 
 
 def _net(layer: str, dtype: type = np.float64, width: int = 16) -> nn.Sequential:
@@ -64,7 +64,7 @@ def test_trained_as_one_by_one(layer: str, backend, rng: np.random.Generator) ->
         np.testing.assert_allclose(fc.to_numpy(run(x)), expected, rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("layer", [SOME[0], *(pytest.param(layer, marks=pytest.mark.slow) for layer in SOME[1:])])
+@pytest.mark.parametrize("layer", SOME)
 def test_captured_steps_give_the_same_bits(layer: str) -> None:
     with fc.use_backend("numba"):
         plain, captured = (_trained(_net(layer, np.float32), capture=capture) for capture in (False, True))
