@@ -15,7 +15,6 @@ seeds that were run before with the same recipe stay: a run that was cut off goe
 """
 
 import argparse
-import gc
 import json
 import os
 import statistics
@@ -100,7 +99,6 @@ def accuracy(model: fc.nn.Sequential, test: Dataset, *, augmented: bool) -> floa
 
 def speedrun(train: Dataset, test: Dataset, epochs: int, seed: int, batch: int = BATCH) -> dict[str, Any]:
     """Train a model and return what came of it: accuracies, seconds, and a row for each epoch."""
-    gc.collect()  # the memory of steps that were captured before
     begin = time.perf_counter()
     augmentation = [Flip("alternating"), Crop(2, "reflect")]
     loader = DataLoader(train, batch, augmentation=augmentation, drop_last=True, seed=seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from typing import Any
 
@@ -98,9 +97,7 @@ class Stepping(Declared):
         if kept is not None and kept.form != form and last != form:
             return None
         if kept is None or kept.form != form or not kept.fits(self.model, self.loss, self.optimizer, how):
-            if kept is not None:  # its memory is free for the next one, once references in circles are found
-                self._captured = kept = None
-                gc.collect()
+            self._captured = kept = None  # its memory is free for the next one
             loss = self.loss
             if foreign_part(self.model, loss, self.optimizer) is None and isinstance(loss, DeclaredLoss):
                 self._captured = CapturedStep(self.model, loss, self.optimizer, how, batch)

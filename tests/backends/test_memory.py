@@ -1,7 +1,9 @@
 """The pool: a block is used again when nobody can see it any more, and not before."""
 
+import gc
 import signal
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -109,3 +111,22 @@ def test_no_interrupt_is_lost():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert caught == 100
+
+
+def test_a_pool_that_dies_gives_its_memory_back_at_once():
+    """Blocks in use and idle ones, without a look for references in circles."""
+    gc.collect()
+    gc.disable()
+    try:
+        pool = Pool()
+        kept, idle = (pool.empty((size,), np.float32) for size in (1000, 3000))
+        blocks = [weakref.ref(array.base.base.base) for array in (kept, idle)]  # array -> block -> memory -> raw
+        del idle
+        assert all(block() is not None for block in blocks)
+        del pool
+        assert [block() is None for block in blocks] == [False, True]
+        kept[:] = 1
+        del kept
+        assert blocks[0]() is None
+    finally:
+        gc.enable()

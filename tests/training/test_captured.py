@@ -9,7 +9,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.backends.memory import _Memory
+from fastconv.backends.memory import _Use
 from fastconv.errors import ArgumentError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
@@ -103,11 +103,11 @@ def test_what_was_captured_before_gives_its_memory_back(rng):
     """At once, not when Python next looks for circles, which may be epochs later."""
     batches = batches_of(rng, size=64)
     trainer = trainer_of(model_of(), capture=True)
-    pool = trainer.model.backend.pool._home
+    pool = trainer.model.backend.pool
 
     def held():
         """Bytes in pools of captured steps."""
-        return sum(one.nbytes for one in gc.get_objects() if type(one) is _Memory and one.home is not pool)
+        return sum(one.raw.nbytes for one in gc.get_objects() if type(one) is _Use) - pool.nbytes
 
     gc.collect()
     before = held()
