@@ -128,7 +128,12 @@ class Muon(Optimizer):
         return _MOMENTUM.state
 
     def _update_group(self, number: int) -> None:
-        """Move the momentum in one launch, make it orthogonal, and move the parameters in another."""
+        """Move the momentum in one launch, make it orthogonal, and move the parameters in another.
+
+        Beside products, two launches a group are the fewest: the products read all of a matrix that the first one
+        writes, the gradient being complete, and what the second one reads is the last product. It must be done before
+        the next forward, so it cannot wait for the first one of the next step either.
+        """
         group, backend = self.groups[number], self.backend
         chosen = self.settings_in(group)
         for region, state, pieces in self._parts(number):
@@ -164,15 +169,17 @@ class Muon(Optimizer):
         gram, square, polynomial = (backend.empty((side, side), x.dtype) for _ in range(3))
         norm, current, other = backend.empty((1,), x.dtype), x, backend.empty(x.shape, x.dtype)
         for step in range(self.ns_steps):
+            left = self.ns_steps - 1 - step
             self._gram(current, square if step == 0 else gram)
             if step == 0:
                 backend.normalise_gram(square, eps=eps, out=gram, norm=norm)
             self._transposed_product(gram, gram, square)
-            factor = ratio if step == self.ns_steps - 1 else 1.0
-            a, b, c = (factor * value for value in self.ns_coefficients)
+            a, b, c = ((1.0 if left else ratio) * value for value in self.ns_coefficients)
             backend.gram_polynomial(gram, square, None if step else norm, coefficients=(a, b, c), out=polynomial)
-            self._times(current, polynomial, other)
-            current, other = other, current
+            target = other if left % 2 else x  # so that the last one is x, without a copy
+            target = backend.empty(x.shape, x.dtype) if target is current else target
+            self._times(current, polynomial, target)
+            current = target
         if current is not x:
             backend.copy(current, out=x)
 
