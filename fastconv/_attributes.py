@@ -60,11 +60,14 @@ class Declared(metaclass=_Made):
         What other libraries call arguments, and what to write in classes that have such.
     misleading : frozenset of str
         Those of `habits` that one sets elsewhere, and that do something there.
+    absent : mapping of str to str
+        Arguments that others of its kind take, and why it has not got them.
     """
 
     habits: ClassVar[Mapping[str, str]] = {}
     argument_habits: ClassVar[Mapping[str, str]] = {}
     misleading: ClassVar[frozenset[str]] = frozenset()
+    absent: ClassVar[Mapping[str, str]] = {}
     _made = False
 
     @contextlib.contextmanager
@@ -152,9 +155,16 @@ def unknown_argument(cls: type, name: str, taken: Collection[str], habits: Mappi
     here = habits.get(name, "").split(", ")
     near = here if set(here) <= set(taken) else difflib.get_close_matches(name, taken, 1)
     advice = f" (nearest: {', '.join(map(repr, near))})" if near else ""
+    advice = why_absent(cls, name) or advice
     return ArgumentError(
         f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(taken) or 'none'}{advice}"
     )
+
+
+def why_absent(maker: Any, name: str) -> str:
+    """Return the words that say why a class has no such argument, in brackets; none if it says nothing of that."""
+    absent: Mapping[str, str] = getattr(maker, "absent", {})
+    return f" ({absent[name]})" if name in absent else ""
 
 
 @functools.cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ class Muon(Optimizer):
     ``A = x @ x.T``: singular values go to about 1. Products are computed in the precision that is set. With `normalize`
     there comes ``p *= sqrt(out) / (norm(p) + 1e-6)`` before.
 
-    There is no L1 penalty here: what it adds to a gradient would be made orthogonal along with it.
+    There is no L1 penalty here: what it adds to a gradient would be made orthogonal along with it. `Pruning` brings
+    weights to zero with any optimizer.
 
     The weight of a convolution is a matrix of its output channels and the rest. Biases and normalisations need another
     rule, and output layers do better with one::
@@ -85,6 +87,12 @@ class Muon(Optimizer):
     eps: float
     rule = UPDATE_RULES["muon"]
     state_names = _MOMENTUM.state
+    absent = MappingProxyType(
+        {
+            "l1": "what a penalty adds to a gradient would be made orthogonal along with it; Pruning(Muon(...)) brings"
+            " weights to zero, and other parameters may have a rule with it: Combined(Muon(...), Adam(..., l1=...))"
+        }
+    )
     scalars = (*rule.scalars, *_MOMENTUM.settings, Scalar("eps", 1e-7, 0, open_low=True))
 
     def __init__(
