@@ -102,7 +102,10 @@ def bench_layer(benchmark, torch, rng, name, which):
     peers = [Peer("numpy", plain, rounds=2)]
     if torch is not None:
         for layout in torch_peer.LAYOUTS:
-            given = [torch_peer.image(torch, array, layout) for array in arrays]
+            given = [
+                torch_peer.image(torch, array, layout) if array.ndim == 4 else torch.from_numpy(array)
+                for array in arrays
+            ]
             module = LAYERS[name].theirs(torch)
             peers.append(Peer(f"torch {layout}", _theirs(torch, module, which, given)))
     compare(benchmark, ours, peers, bytes=sum(array.nbytes for array in arrays), error=error)

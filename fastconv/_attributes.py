@@ -92,7 +92,7 @@ class Declared(metaclass=_Made):
             raise self._unknown(name)
 
     def _unknown(self, name: str) -> UnknownAttributeError:
-        return unknown_attribute(type(self), name, self.habits)
+        return unknown_attribute(self, name, self.habits)
 
 
 def is_ours(cls: type) -> bool:
@@ -142,10 +142,11 @@ def _computing_names(cls: type) -> set[str]:
     return {name for name in vars(cls) if name == "__call__" or not name.startswith(("__", "_abc_"))}
 
 
-def unknown_attribute(cls: type, name: str, habits: Mapping[str, str]) -> UnknownAttributeError:
-    """Return the error for an attribute that objects of `cls` do not have."""
+def unknown_attribute(owner: Any, name: str, habits: Mapping[str, str]) -> UnknownAttributeError:
+    """Return the error for an attribute that an object does not have."""
     advice = f" ({habits[name]})" if name in habits else ""
-    return UnknownAttributeError(f"{name}: got an attribute that {cls.__name__} has not; allowed: its own{advice}")
+    message = f"{name}: got an attribute that {type(owner).__name__} has not; allowed: its own{advice}"
+    return UnknownAttributeError(message, name=name, obj=owner)
 
 
 def unknown_argument(cls: type, name: str, taken: Collection[str], habits: Mapping[str, str]) -> ArgumentError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -14,6 +15,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     happens, `path` holds either what it held before or all of `data`; OSError where that cannot be done.
     """
     target = Path(path).resolve()  # a link stays a link
+    refuse_devices(target)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -25,6 +27,12 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def refuse_devices(target: Path) -> None:
+    """Refuse what is there and no file, such as /dev/null or a pipe: a new file with its name would take its place."""
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise OSError(errno.EEXIST, "a device or a pipe, which a file would take the place of", str(target))
 
 
 def _sync_directory(directory: Path) -> None:

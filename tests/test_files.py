@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import stat
 
+import numpy as np
 import pytest
 
 from fastconv._files import write_atomically
+from fastconv.data import generated
+from fastconv.errors import DataError
 
 
 def test_content_then_name_then_directory_are_brought_to_the_disk(tmp_path, monkeypatch):
@@ -56,3 +59,17 @@ def test_a_folder_that_is_not_there_is_an_error_of_the_system(tmp_path):
     with pytest.raises(OSError, match="missing"):
         write_atomically(tmp_path / "missing" / "file", b"new")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_nothing_takes_the_place_of_a_device(tmp_path):
+    """As root, a file saved as /dev/null would be one from then on, for the whole system."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="a device or a pipe"):
+            write_atomically(tmp_path / name, b"new")
+        with pytest.raises(DataError, match="a device or a pipe"):
+            generated([(np.zeros((1, 1, 3), np.uint8), 0)], file=tmp_path / name)
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]

@@ -17,7 +17,13 @@ Setting = float | bool
 Trained = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 """What an optimizer is given to train: parameters, or groups of them with settings of their own."""
 
-_SPELLED = {"betas": "beta1, beta2", "learning_rate": "lr", "parameters": "params", "beta": "beta1, beta2"}
+_SPELLED = {
+    "wd": "weight_decay",
+    "betas": "beta1, beta2",
+    "learning_rate": "lr",
+    "parameters": "params",
+    "beta": "beta1, beta2",
+}
 
 
 class Group(Declared):
