@@ -8,7 +8,8 @@ import pytest
 
 import fastconv as fc
 from benchmarks.measure import Peer, compare, largest_error
-from fastconv.data import Affine, ColorJitter, Crop, CutMix, Cutout, Flip, Mixup, RandomErasing, Translate
+from fastconv.backends.contract.types import RandomKey
+from fastconv.data import Affine, ColorJitter, Crop, CutMix, Cutout, Flip, FlipCrop, Mixup, RandomErasing, Translate
 from fastconv.data.changes import Changes
 from fastconv.data.draws import Draws
 from fastconv.kernels.transforms import COLUMNS
@@ -130,3 +131,28 @@ def bench_augmentation(benchmark, torch, rng, name):
         assert largest_error(theirs().permute(0, 2, 3, 1).numpy(), out) < 1e-4
         peers.append(Peer("torch", theirs))
     compare(benchmark, run, peers, error=error, bytes=out.nbytes + BATCH * 32 * 32 * 3)
+
+
+def bench_flip_crop(benchmark, torch, rng):
+    """`FlipCrop` alone, whose numbers the kernel draws; PyTorch gets some that were drawn."""
+    images = rng.integers(0, 256, (5000, *SHAPE), dtype=np.uint8)
+    indices = rng.integers(0, len(images), BATCH)
+    key, change = RandomKey(seed=1, stream=0, step=0), FlipCrop()
+
+    def run(dtype=np.float32):
+        mean, std, out = np.array(MEAN, dtype), np.array(STD, dtype), np.empty((BATCH, *SHAPE), dtype)
+        how = {"mean": mean, "std": std, "flip": change.flip, "pad": change.pad, "key": key}
+        fc.get_backend().augment(images, indices, **how, out=out)
+        return out
+
+    def reference(dtype=np.float32):
+        with fc.use_backend("numpy"):
+            return run(dtype)
+
+    error = largest_error(run(), reference(np.float64))
+    assert error < 1e-5
+    peers = [Peer("numpy", reference, rounds=2)]
+    if torch is not None:
+        rows = Changes(CASES["flip-crop"]).rows(Draws(1, 0, 0, indices), SHAPE)
+        peers.append(Peer("torch", _torch_batch(torch, images[indices], rows)))
+    compare(benchmark, run, peers, error=error, bytes=BATCH * 32 * 32 * 3 * 5)

@@ -11,6 +11,7 @@ import fastconv as fc
 from benchmarks import torch_peer
 from benchmarks.measure import Peer, compare, largest_error, on_lines
 from fastconv import nn
+from fastconv.kernels.pointwise import POINTWISE
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,26 @@ LAYERS = {
         (64, 16, 16, 64),
     ),
     "maxout": Pair(lambda: nn.Maxout(2), lambda t: lambda x: x.unflatten(1, (2, 32)).amax(1)),
+    "global_avg_pool2d": Pair(nn.GlobalAvgPool2d, lambda t: lambda x: x.mean((2, 3))),
+    "global_max_pool2d": Pair(nn.GlobalMaxPool2d, lambda t: lambda x: x.amax((2, 3))),
+    "scale": Pair(lambda: nn.Scale(0.5), lambda t: lambda x: 0.5 * x),
+    "subsample_pad": Pair(
+        lambda: nn.SubsamplePad(128, stride=2),
+        lambda t: lambda x: t.nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 32, 32)),
+    ),
+    "sync_batch_norm": Pair(nn.SyncBatchNorm, lambda t: t.nn.BatchNorm2d(64)),
+    "add": Pair(
+        lambda: nn.Graph({"half": (nn.Scale(0.5), "input"), "sum": ("sum", "input", "half")}, outputs="sum"),
+        lambda t: lambda x: x + 0.5 * x,
+    ),
+    "concatenate": Pair(
+        lambda: nn.Parallel(nn.Identity(), nn.Scale(0.5), mode="concatenate"),
+        lambda t: lambda x: t.cat([x, 0.5 * x], 1),
+    ),
+    **{
+        name: Pair(getattr(nn, function.layer), lambda t, layer=function.layer: getattr(t.nn, layer)())
+        for name, function in POINTWISE.items()
+    },
 }
 
 
@@ -81,7 +102,10 @@ def bench_layer(benchmark, torch, rng, name, which):
     peers = [Peer("numpy", plain, rounds=2)]
     if torch is not None:
         for layout in torch_peer.LAYOUTS:
-            given = [torch_peer.image(torch, array, layout) for array in arrays]
+            given = [
+                torch_peer.image(torch, array, layout) if array.ndim == 4 else torch.from_numpy(array)
+                for array in arrays
+            ]
             module = LAYERS[name].theirs(torch)
             peers.append(Peer(f"torch {layout}", _theirs(torch, module, which, given)))
     compare(benchmark, ours, peers, bytes=sum(array.nbytes for array in arrays), error=error)

@@ -7,12 +7,14 @@ import fastconv as fc
 from benchmarks import torch_peer
 from benchmarks.measure import Peer, compare, largest_error, on_lines
 from benchmarks.shapes import ACTIVATIONS
-from fastconv import metrics, nn
+from fastconv import nn
 from fastconv.backends.contract.types import RandomKey
 from fastconv.losses import LOSSES, SoftmaxCrossEntropy
 from fastconv.training import ClipGlobalNorm, ClipNorm, ClipValue
+from fastconv.training.named import choices
 
 F = fc.functional
+METRICS = choices("metric")
 KEY = RandomKey(seed=1, stream=0, step=0)
 
 # Operation -> (call on (x, grad of the same shape), arrays of that size read and written)
@@ -189,7 +191,13 @@ def bench_clip(benchmark, torch, rng, kind, size):
     clip.apply(backend, parameters)
     error = max(largest_error(p.grad, grad) for p, grad in zip(parameters, wanted, strict=True))
     assert error < 1e-5
-    peers = [] if torch is None else [Peer("torch", peer)]
+    plain = nn.Sequential(*(nn.Dense(width) for _ in range(6)))
+    with fc.use_backend("numpy"):
+        plain.build((width,))
+    for mine, p in zip(plain.parameters(), parameters, strict=True):
+        mine.add_grad(p.grad.copy())
+    peers = [Peer("numpy", lambda: kind(1.0).apply(plain.backend, list(plain.parameters())), rounds=2)]
+    peers += [] if torch is None else [Peer("torch", peer)]
     compare(benchmark, lambda: clip.apply(backend, parameters), peers, error=error)
 
 
@@ -201,23 +209,40 @@ def _clipped(kind, grads):
     return [grad * min(1, 1 / (norm + 1e-6)) for grad, norm in zip(grads, norms, strict=True)]
 
 
-@pytest.mark.parametrize("name", ["Accuracy", "TopKAccuracy", "ConfusionMatrix", "R2Score"])
+def _class_counts(torch, tx, ty):
+    """Return, of each class, what was right, what was predicted, and what there is."""
+    found = tx.argmax(1)
+    right = torch.bincount(ty[found == ty], minlength=100)
+    return right, torch.bincount(found, minlength=100), torch.bincount(ty, minlength=100)
+
+
+def _torch_metrics(torch, tx, ty):
+    def score(of):
+        return lambda: of(*_class_counts(torch, tx, ty)).nan_to_num().mean().item()
+
+    return {
+        "Accuracy": lambda: (tx.argmax(1) == ty).sum().item(),
+        "TopKAccuracy": lambda: (tx.topk(5, 1).indices == ty[:, None]).any(1).sum().item(),
+        "ConfusionMatrix": lambda: torch.bincount(ty * 100 + tx.argmax(1), minlength=10_000).reshape(100, 100),
+        "Precision": score(lambda right, predicted, there: right / predicted),
+        "Recall": score(lambda right, predicted, there: right / there),
+        "F1": score(lambda right, predicted, there: 2 * right / (predicted + there)),
+        "MeanBiasError": lambda: (tx - ty).mean().item(),
+        "MeanAbsoluteError": lambda: (tx - ty).abs().mean().item(),
+        "R2Score": lambda: (1 - ((tx - ty) ** 2).sum(0) / ((ty - ty.mean(0)) ** 2).sum(0)).mean().item(),
+    }
+
+
+@pytest.mark.parametrize("name", METRICS)
 def bench_metric(benchmark, torch, rng, name):
     """A batch of 256 rows of 100 numbers; PyTorch has no metrics of its own, so its is how one would write them."""
-    metric = getattr(metrics, name)()
+    metric = METRICS[name]()
     x, t = rng.standard_normal((2, 256, 100)).astype(np.float32)
-    y = t if name == "R2Score" else rng.integers(0, 100, 256).astype(np.int32)
+    y = t if name in ("MeanBiasError", "MeanAbsoluteError", "R2Score") else rng.integers(0, 100, 256).astype(np.int32)
     assert np.allclose(metric(x, y), _reference(metric)(x, y), rtol=1e-12)
     peers = [Peer("numpy", lambda: _reference(metric)(x, y), rounds=2)]
     if torch is not None:
-        tx, ty = torch.from_numpy(x), torch.from_numpy(y)
-        theirs = {
-            "Accuracy": lambda: (tx.argmax(1) == ty).sum().item(),
-            "TopKAccuracy": lambda: (tx.topk(5, 1).indices == ty[:, None]).any(1).sum().item(),
-            "ConfusionMatrix": lambda: torch.bincount(ty * 100 + tx.argmax(1), minlength=10_000).reshape(100, 100),
-            "R2Score": lambda: (1 - ((tx - ty) ** 2).sum(0) / ((ty - ty.mean(0)) ** 2).sum(0)).mean().item(),
-        }
-        peers.append(Peer("torch", theirs[name]))
+        peers.append(Peer("torch", _torch_metrics(torch, torch.from_numpy(x), torch.from_numpy(y))[name]))
     compare(benchmark, lambda: metric(x, y), peers)
 
 
@@ -235,3 +260,45 @@ def bench_softmax_cross_entropy(benchmark, torch, rng):
         leaf, targets = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(labels).long()
         peers.append(Peer("torch", lambda: torch.autograd.grad(torch.nn.functional.cross_entropy(leaf, targets), leaf)))
     compare(benchmark, lambda: call(logits), peers, error=error)
+
+
+def add_bias(rows, channels):
+    """Return what adds a number to each channel, and its arrays."""
+
+    def call(x, bias):
+        out = np.empty_like(x)
+        fc.get_backend().add_bias(x, bias, out=out)
+        return out
+
+    rng = np.random.default_rng(0)
+    return call, on_lines(rng.standard_normal((rows, channels)).astype(np.float32)), np.ones(channels, np.float32)
+
+
+def bench_add_bias(benchmark, torch):
+    call, x, bias = add_bias(32_768, 64)
+    assert np.array_equal(call(x, bias), x + bias)
+    peers = [Peer("numpy", lambda: _reference(call)(x, bias), rounds=2)]
+    if torch is not None:
+        tx, tb = torch.from_numpy(x), torch.from_numpy(bias)
+        peers.append(Peer("torch", lambda: tx + tb))
+    compare(benchmark, lambda: call(x, bias), peers, bytes=2 * x.nbytes)
+
+
+def loss_divisor(rows, classes):
+    """Return what sums the weights of the classes of a batch, which its mean is divided by, and its arrays."""
+    loss = SoftmaxCrossEntropy(class_weight=np.linspace(0.5, 2, classes))
+
+    def call(y):
+        return loss.whole(y, (rows, classes), np.dtype(np.float32), None).divisor
+
+    return call, np.random.default_rng(0).integers(0, classes, rows).astype(np.int32)
+
+
+def bench_loss_divisor(benchmark, torch):
+    call, y = loss_divisor(4096, 10)
+    assert np.allclose(call(y), _reference(call)(y), rtol=1e-12)
+    peers = [Peer("numpy", lambda: _reference(call)(y), rounds=2)]
+    if torch is not None:
+        weights, labels = torch.linspace(0.5, 2, 10), torch.from_numpy(y)
+        peers.append(Peer("torch", lambda: weights[labels].sum()))
+    compare(benchmark, lambda: call(y), peers)

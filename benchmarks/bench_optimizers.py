@@ -36,9 +36,9 @@ RULES = {
 }
 
 
-def _model(backend: str):
+def _model(backend: str, name: str = "keras_cnn"):
     with fc.use_backend(backend):
-        model = fc.models.keras_cnn(seed=0)
+        model = getattr(fc.models, name)(seed=0)
         rng = np.random.default_rng(0)
         for parameter in model.parameters():
             parameter.add_grad(fc.asarray(rng.standard_normal(parameter.shape).astype(np.float32)))
@@ -95,19 +95,18 @@ def bench_optimizer_step(benchmark, torch, rule):
 
 def bench_muon_step(benchmark, torch):
     """Of the matrices of the LeNet: keras_cnn's first dense layer takes PyTorch seconds a step in bfloat16."""
-    with fc.use_backend("numba"):
-        model = fc.models.lenet5(seed=0)
-    matrices = [p for p in model.parameters() if len(p.shape) > 1]
-    rng = np.random.default_rng(0)
-    for parameter in matrices:
-        parameter.add_grad(rng.standard_normal(parameter.shape).astype(np.float32))
-    optimizer = optim.Muon(matrices, 1e-4)
+    model, plain = _model("numba", "lenet5"), _model("numpy", "lenet5")
+    matrices, others = ([p for p in each.parameters() if len(p.shape) > 1] for each in (model, plain))
+    optimizer, reference = optim.Muon(matrices, 1e-4), optim.Muon(others, 1e-4)
     optimizer.step()
-    peers = []
+    reference.step()
+    error = max(np.abs(np.subtract(p.data, q.data)).max() for p, q in zip(matrices, others, strict=True))
+    assert error < 1e-6
+    peers = [Peer("numpy", reference.step, rounds=2)]
     if torch is not None:
         weights = [torch.nn.Parameter(torch.tensor(np.array(p.data).reshape(-1, p.shape[-1]).T)) for p in matrices]
         for weight, parameter in zip(weights, matrices, strict=True):
             grad = np.array(parameter.grad).reshape(-1, parameter.shape[-1]).T
             weight.grad = torch.tensor(grad)
         peers.append(Peer("torch", torch.optim.Muon(weights, 1e-4).step))
-    compare(benchmark, optimizer.step, peers)
+    compare(benchmark, optimizer.step, peers, error=float(error))

@@ -60,11 +60,14 @@ class Declared(metaclass=_Made):
         What other libraries call arguments, and what to write in classes that have such.
     misleading : frozenset of str
         Those of `habits` that one sets elsewhere, and that do something there.
+    absent : mapping of str to str
+        Arguments that others of its kind take, and why it has not got them.
     """
 
     habits: ClassVar[Mapping[str, str]] = {}
     argument_habits: ClassVar[Mapping[str, str]] = {}
     misleading: ClassVar[frozenset[str]] = frozenset()
+    absent: ClassVar[Mapping[str, str]] = {}
     _made = False
 
     @contextlib.contextmanager
@@ -89,7 +92,7 @@ class Declared(metaclass=_Made):
             raise self._unknown(name)
 
     def _unknown(self, name: str) -> UnknownAttributeError:
-        return unknown_attribute(type(self), name, self.habits)
+        return unknown_attribute(self, name, self.habits)
 
 
 def is_ours(cls: type) -> bool:
@@ -139,10 +142,11 @@ def _computing_names(cls: type) -> set[str]:
     return {name for name in vars(cls) if name == "__call__" or not name.startswith(("__", "_abc_"))}
 
 
-def unknown_attribute(cls: type, name: str, habits: Mapping[str, str]) -> UnknownAttributeError:
-    """Return the error for an attribute that objects of `cls` do not have."""
+def unknown_attribute(owner: Any, name: str, habits: Mapping[str, str]) -> UnknownAttributeError:
+    """Return the error for an attribute that an object does not have."""
     advice = f" ({habits[name]})" if name in habits else ""
-    return UnknownAttributeError(f"{name}: got an attribute that {cls.__name__} has not; allowed: its own{advice}")
+    message = f"{name}: got an attribute that {type(owner).__name__} has not; allowed: its own{advice}"
+    return UnknownAttributeError(message, name=name, obj=owner)
 
 
 def unknown_argument(cls: type, name: str, taken: Collection[str], habits: Mapping[str, str]) -> ArgumentError:
@@ -152,9 +156,16 @@ def unknown_argument(cls: type, name: str, taken: Collection[str], habits: Mappi
     here = habits.get(name, "").split(", ")
     near = here if set(here) <= set(taken) else difflib.get_close_matches(name, taken, 1)
     advice = f" (nearest: {', '.join(map(repr, near))})" if near else ""
+    advice = why_absent(cls, name) or advice
     return ArgumentError(
         f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(taken) or 'none'}{advice}"
     )
+
+
+def why_absent(maker: Any, name: str) -> str:
+    """Return the words that say why a class has no such argument, in brackets; none if it says nothing of that."""
+    absent: Mapping[str, str] = getattr(maker, "absent", {})
+    return f" ({absent[name]})" if name in absent else ""
 
 
 @functools.cache

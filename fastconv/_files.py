@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, name: str = "pat
 
 
 def _write(target: Path, data: bytes) -> None:
+    refuse_devices(target)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -53,6 +55,12 @@ def _write(target: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def refuse_devices(target: Path) -> None:
+    """Refuse what is there and no file, such as /dev/null or a pipe: a new file with its name would take its place."""
+    if target.exists() and not target.is_file() and not target.is_dir():
+        raise OSError(errno.EEXIST, "a device or a pipe, which a file would take the place of", str(target))
 
 
 def _sync_directory(directory: Path) -> None:

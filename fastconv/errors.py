@@ -57,13 +57,26 @@ class ArgumentError(FastconvError, ValueError):
 class UnknownAttributeError(FastconvError, AttributeError):
     """An object has no attribute of that name, to read or to set.
 
+    The nearest name is looked for when the message is asked for, which `hasattr` does not do.
+
     Examples
     --------
-    >>> fc.losses.Huber().detla = 2.0
+    >>> fc.nn.ELU().alpa = 2.0
     Traceback (most recent call last):
         ...
-    fastconv.errors.UnknownAttributeError: detla: got an attribute that Huber has not; allowed: its own
+    fastconv.errors.UnknownAttributeError: alpa: got an attribute that ELU has not; allowed: its own (nearest: 'alpha')
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if self.obj is None or text.endswith(")"):
+            return text
+        import difflib
+
+        near = difflib.get_close_matches(
+            str(self.name), [name for name in dir(self.obj) if not name.startswith("_")], 1
+        )
+        return f"{text} (nearest: {near[0]!r})" if near else text
 
 
 class UnsupportedError(FastconvError, NotImplementedError):

@@ -10,7 +10,8 @@ import pytest
 
 import fastconv as fc
 from fastconv._files import reason, write_atomically, writing
-from fastconv.errors import FastconvError, OutputError
+from fastconv.data import generated
+from fastconv.errors import DataError, FastconvError, OutputError
 from fastconv.training.diagnostics import ChromeTrace
 
 
@@ -106,3 +107,17 @@ def test_who_asked_for_a_file_names_its_own_argument(tmp_path):
     assert str(caught.value).startswith(f"directory: got '{tmp_path}', which could not be written (No such file or ")
     assert isinstance(caught.value, OSError)
     assert reason(OSError("why")) == reason(OutputError("why")) == "why"
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no pipes with names")
+def test_nothing_takes_the_place_of_a_device(tmp_path):
+    """As root, a file saved as /dev/null would be one from then on, for the whole system."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match="a device or a pipe"):
+            write_atomically(tmp_path / name, b"new")
+        with pytest.raises(DataError, match="a device or a pipe"):
+            generated([(np.zeros((1, 1, 3), np.uint8), 0)], file=tmp_path / name)
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]

@@ -166,7 +166,11 @@ def _canonical(name: str, argument: str = "backend") -> str:
     if folded == "auto":
         return "cupy" if why_unavailable("cupy") is None else "numba"
     if folded not in _CLASSES:
-        raise ArgumentError(f"{argument}: got {name!r}; allowed: {', '.join([*_CLASSES, 'auto'])}")
+        import difflib  # for errors only
+
+        near = difflib.get_close_matches(folded, [*_CLASSES, "auto"], 1)
+        advice = f" (nearest: {near[0]!r})" if near else ""
+        raise ArgumentError(f"{argument}: got {name!r}; allowed: {', '.join([*_CLASSES, 'auto'])}{advice}")
     return folded
 
 

@@ -18,6 +18,20 @@ Group = Any  # argparse keeps the type of its subparsers to itself
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong with the words."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """Read the words; those of a command that it does not know are said by the command itself."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            near = named.nearest(unknown[0].partition("=")[0], list(self._option_string_actions))
+            self.error(f"arguments: got {' '.join(unknown)}; allowed: those of the command{near}")
+        return options, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            words = [str(each) for each in action.choices]
+            near = named.nearest(value, words)
+            raise argparse.ArgumentError(action, f"got {value!r}; allowed: {', '.join(words)}{near}")
+
     def error(self, message: str) -> NoReturn:
         """Leave with 2."""
         self.exit(2, f"error: {' '.join(message.split())} ('{self.prog} --help' lists what there is)\n")

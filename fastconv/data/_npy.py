@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from fastconv._files import refuse_devices
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
 
@@ -60,6 +61,7 @@ class RowsInFile(Rows):
         self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
         self._count = 0
         try:
+            refuse_devices(self._path)
             self._file: BinaryIO = stack.enter_context(self._temporary.open("xb"))
         except OSError as error:
             raise self._unwritable(error) from error

@@ -146,7 +146,9 @@ def image_folder(
 
 
 def _check(size: tuple[int, int] | None, fit: str, channels: int) -> None:
-    if size is not None and (len(size) != 2 or not all(isinstance(n, int) and 0 < n < 2**16 for n in size)):
+    if size is not None and (
+        not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, int) and 0 < n < 2**16 for n in size)
+    ):
         raise ArgumentError(f"size: got {size!r}; allowed: (height, width), whole numbers from 1")
     if fit not in ("crop", "resize"):
         raise ArgumentError(f"fit: got {fit!r}; allowed: crop, resize")

@@ -8,8 +8,11 @@ from __future__ import annotations
 from fastconv import _validate as validate
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, DType, Shape
+from fastconv.errors import DTypeError
 from fastconv.kernels.losses import LOSSES
 from fastconv.losses.listed import ListedLoss, Weights
+
+_OF_CLASSES = tuple(function.layer for function in LOSSES.values() if function.over == "rows")
 
 
 class ElementLoss(ListedLoss):
@@ -18,6 +21,10 @@ class ElementLoss(ListedLoss):
     def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
         """Return the targets, or say what is wrong with them."""
         backend = get_backend()
+        validate.owned(backend, targets, "targets")
+        if targets.dtype.kind in "iu" and targets.ndim == 1 and len(shape) == 2 and shape[1] > 1:
+            wanted = f"{dtype} {shape}, that of predictions (classes: {', '.join(_OF_CLASSES)})"
+            raise DTypeError(f"targets: got class numbers, {targets.dtype} {targets.shape}; allowed: {wanted}")
         targets = validate.floating(backend, targets, "targets")
         validate.has_dtype(targets, "targets", dtype, "the dtype of predictions")
         validate.has_shape(targets, "targets", shape, "that of predictions")

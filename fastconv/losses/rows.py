@@ -8,7 +8,7 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, DType, Shape
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.kernels.losses import LOSSES
 from fastconv.losses.listed import ListedLoss, Weights
 
@@ -46,6 +46,8 @@ class RowLoss(ListedLoss):
             if backend.on_host:
                 validate.within(targets, "labels", 0, math.inf)
             return targets
+        if targets.dtype.kind == "f" or (targets.ndim == 2 and targets.shape == shape):
+            self._refuse_rows(targets)
         if not backend.on_host:
             return validate.labels_unseen(backend, targets, "labels", batch=shape[0])
         ignored = self.ignore_index
@@ -56,6 +58,15 @@ class RowLoss(ListedLoss):
                 " or reduction='sum'"
             )
         return labels
+
+    def _refuse_rows(self, targets: Array) -> None:
+        """Say which numbers of classes, or rows of shares, it takes instead of these."""
+        soft = [function.layer for function in LOSSES.values() if function.soft]
+        takes = "rows of shares too, of floats" if self.function.soft else f"rows of shares: {', '.join(soft)}"
+        message = (
+            f"labels: got {targets.dtype} {targets.shape}; allowed: class numbers, (N,) of an integer type ({takes})"
+        )
+        raise DTypeError(message) if targets.dtype.kind == "f" else ShapeError(message)
 
 
 class SoftmaxCrossEntropy(RowLoss):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.optim.groups import Trained
 from fastconv.optim.ruled import RuledOptimizer, takes
@@ -11,7 +13,8 @@ class AdamW(RuledOptimizer):
     """Adam, and weights that shrink by themselves (Loshchilov and Hutter 2017, https://arxiv.org/abs/1711.05101).
 
     ``p -= lr * weight_decay * p``, then a step of `Adam` without penalties. There is no L1 penalty here: what it adds
-    to the gradient would be divided by the gradient's size, which is what this rule avoids.
+    to the gradient would be divided by the gradient's size, which is what this rule avoids. Who wants that, as with a
+    penalty in the loss elsewhere, has it in `Adam`, and in `NAdam` beside a decay as here.
 
     Parameters
     ----------
@@ -29,6 +32,12 @@ class AdamW(RuledOptimizer):
     """
 
     rule = UPDATE_RULES["adamw"]
+    absent = MappingProxyType(
+        {
+            "l1": "what a penalty adds to a gradient would be divided by the gradient's size, which AdamW avoids;"
+            " Adam(l1=...) does that, and NAdam(decoupled_weight_decay=True, l1=...) beside AdamW's decay"
+        }
+    )
 
     @takes(rule.scalars)
     def __init__(self, parameters: Trained, lr: float = 1e-3, **settings: float | bool) -> None:

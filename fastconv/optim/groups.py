@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastconv import _validate as validate
-from fastconv._attributes import Declared
+from fastconv._attributes import Declared, why_absent
 from fastconv._docstrings import completed
 from fastconv.errors import ArgumentError, BackendMismatchError
 from fastconv.kernels.scalars import Scalar
@@ -19,7 +19,13 @@ Setting = float | bool
 Trained = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 """What an optimizer is given to train: parameters, or groups of them with settings of their own."""
 
-_SPELLED = {"betas": "beta1, beta2", "learning_rate": "lr", "parameters": "params", "beta": "beta1, beta2"}
+_SPELLED = {
+    "wd": "weight_decay",
+    "betas": "beta1, beta2",
+    "learning_rate": "lr",
+    "parameters": "params",
+    "beta": "beta1, beta2",
+}
 
 
 class Group(Declared):
@@ -95,7 +101,7 @@ class Group(Declared):
         return f"Group({len(self.parameters)} parameters{settings})"
 
 
-def checked_groups(parameters: Any, optimizer: str, scalars: tuple[Scalar, ...]) -> tuple[Group, ...]:
+def checked_groups(parameters: Any, optimizer: type[Declared], scalars: tuple[Scalar, ...]) -> tuple[Group, ...]:
     """Return what an optimizer is to train, as groups: it comes as parameters, or as dicts with ``"params"``.
 
     Raises
@@ -106,12 +112,12 @@ def checked_groups(parameters: Any, optimizer: str, scalars: tuple[Scalar, ...])
     BackendMismatchError
         They are on several backends.
     """
-    advice = f"parameters, as in {optimizer}(model.parameters(), ...), or dicts with 'params' and settings"
+    advice = f"parameters, as in {optimizer.__name__}(model.parameters(), ...), or dicts with 'params' and settings"
     found = _listed(parameters, "parameters", advice)
     if not found:
         raise ArgumentError("parameters: got none; allowed: at least one (a built model's parameters())")
     if isinstance(found[0], Mapping):
-        groups = tuple(_group(item, i, scalars, advice) for i, item in enumerate(found))
+        groups = tuple(_group(item, i, scalars, advice, optimizer) for i, item in enumerate(found))
     else:
         groups = (Group(_checked(found, "parameters", advice), {}),)
     owner: dict[Parameter, int] = {}
@@ -129,7 +135,7 @@ def checked_groups(parameters: Any, optimizer: str, scalars: tuple[Scalar, ...])
     return groups
 
 
-def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str) -> Group:
+def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str, optimizer: type[Declared]) -> Group:
     where = f"parameters[{number}]"
     if not isinstance(item, Mapping):
         raise ArgumentError(f"{where}: got {type(item).__name__} among dicts; allowed: a dict with 'params'")
@@ -139,7 +145,7 @@ def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str) -> 
             known = ", ".join(("params", "lr", *allowed))
             close = difflib.get_close_matches(str(name), ("params", "lr", *allowed), n=1)
             meant = _SPELLED.get(str(name)) or (close[0] if close else "")
-            hint = f" (did you mean {meant}?)" if meant else ""
+            hint = why_absent(optimizer, name) or (f" (did you mean {meant}?)" if meant else "")
             raise ArgumentError(f"{where}: got the setting {name!r}; allowed: {known}{hint}")
     if "params" not in item:
         raise ArgumentError(f"{where}: got no 'params'; allowed: a dict with 'params' and settings")

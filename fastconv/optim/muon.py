@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ class Muon(RuledOptimizer):
     ``A = x @ x.T``: singular values go to about 1. Products are computed in the precision that is set. With `normalize`
     there comes ``p *= sqrt(out) / (norm(p) + 1e-6)`` before.
 
-    There is no L1 penalty here: what it adds to a gradient would be made orthogonal along with it.
+    There is no L1 penalty here: what it adds to a gradient would be made orthogonal along with it. `Pruning` brings
+    weights to zero with any optimizer.
 
     The weight of a convolution is a matrix of its output channels and the rest. Biases and normalisations need another
     rule, and output layers do better with one::
@@ -77,6 +79,12 @@ class Muon(RuledOptimizer):
 
     rule = UPDATE_RULES["muon"]
     state_names = _MOMENTUM.state
+    absent = MappingProxyType(
+        {
+            "l1": "what a penalty adds to a gradient would be made orthogonal along with it; Pruning(Muon(...)) brings"
+            " weights to zero, and other parameters may have a rule with it: Combined(Muon(...), Adam(..., l1=...))"
+        }
+    )
     scalars = (*rule.scalars, *_MOMENTUM.settings, Scalar("eps", 1e-7, 0, open_low=True))
 
     @takes(scalars)
@@ -117,7 +125,12 @@ class Muon(RuledOptimizer):
         return _MOMENTUM.state
 
     def _update_group(self, number: int) -> None:
-        """Move the momentum in one launch, make it orthogonal, and move the parameters in another."""
+        """Move the momentum in one launch, make it orthogonal, and move the parameters in another.
+
+        Beside products, two launches a group are the fewest: the products read all of a matrix that the first one
+        writes, the gradient being complete, and what the second one reads is the last product. It must be done before
+        the next forward, so it cannot wait for the first one of the next step either.
+        """
         group, backend = self.groups[number], self.backend
         chosen = self.settings_in(group)
         for region, state, pieces in self._parts(number):
@@ -153,15 +166,17 @@ class Muon(RuledOptimizer):
         gram, square, polynomial = (backend.empty((side, side), x.dtype) for _ in range(3))
         norm, current, other = backend.empty((1,), x.dtype), x, backend.empty(x.shape, x.dtype)
         for step in range(self.ns_steps):
+            left = self.ns_steps - 1 - step
             self._gram(current, square if step == 0 else gram)
             if step == 0:
                 backend.normalise_gram(square, eps=eps, out=gram, norm=norm)
             self._transposed_product(gram, gram, square)
-            factor = ratio if step == self.ns_steps - 1 else 1.0
-            a, b, c = (factor * value for value in self.ns_coefficients)
+            a, b, c = ((1.0 if left else ratio) * value for value in self.ns_coefficients)
             backend.gram_polynomial(gram, square, None if step else norm, coefficients=(a, b, c), out=polynomial)
-            self._times(current, polynomial, other)
-            current, other = other, current
+            target = other if left % 2 else x  # so that the last one is x, without a copy
+            target = backend.empty(x.shape, x.dtype) if target is current else target
+            self._times(current, polynomial, target)
+            current = target
         if current is not x:
             backend.copy(current, out=x)
 

@@ -68,7 +68,7 @@ class Optimizer(Declared):
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
 
     def __init__(self, parameters: Trained, lr: float) -> None:
-        self.groups = checked_groups(parameters, type(self).__name__, self.scalars)
+        self.groups = checked_groups(parameters, type(self), self.scalars)
         self.parameters = tuple(parameter for group in self.groups for parameter in group.parameters)
         self.steps = self.epoch = 0
         self.lr = lr

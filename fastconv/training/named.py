@@ -14,6 +14,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from fastconv._attributes import why_absent
 from fastconv.errors import ArgumentError, FastconvError
 
 NAME = "name"
@@ -127,9 +128,8 @@ def checked_settings(what: str, make: Callable[..., Any], settings: Mapping[str,
     allowed = [key for key in parameters_of(make) if key not in without]
     for key in settings:
         if key not in allowed:
-            raise ArgumentError(
-                f"{what}: got the setting {key!r}; allowed: {', '.join(allowed) or 'none'}{nearest(key, allowed)}"
-            )
+            advice = why_absent(make, key) or nearest(key, allowed)
+            raise ArgumentError(f"{what}: got the setting {key!r}; allowed: {', '.join(allowed) or 'none'}{advice}")
     return dict(settings)
 
 

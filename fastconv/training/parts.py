@@ -124,7 +124,7 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     """Return callbacks as a tuple, those that write the state last; a single one may come as it is."""
     if isinstance(callbacks, Callback):
         callbacks = (callbacks,)
-    if callbacks is None or isinstance(callbacks, type) or not isinstance(callbacks, Iterable):
+    if callbacks is None or isinstance(callbacks, (type, str)) or not isinstance(callbacks, Iterable):
         raise ArgumentError(f"callbacks: got {_shown(callbacks)}; allowed: a Callback, or several in a list")
     found = tuple(callbacks)
     for callback in found:

@@ -1,5 +1,6 @@
 """The words of the command: what is refused, and what the help says."""
 
+import re
 import shlex
 
 import pytest
@@ -107,3 +108,21 @@ def test_kept_options_are_those_given():
     assert kept_options(parse(["train"])) == []
     words = ["--backend=numpy", "--threads=2", "--precision=strict", "--algorithm=direct", "--data-dir=-d", "--limit=3"]
     assert kept_options(parse(["train", *words, "--lr", "1", "--seed", "3"])) == words
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("trian", "got 'trian'; allowed: train, .* (nearest: 'train')"),
+        ("train --optimiser SGD", "got --optimiser; allowed: .* (nearest: '--optimizer') ('fastconv train --help'"),
+        ("train --optimizer=SGD --epochz=3", "got --epochz=3; .* (nearest: '--epochs')"),
+        ("train --precision fats", "got 'fats'; allowed: strict, default, fast (nearest: 'fast')"),
+        ("train --dataset cifar01", "got 'cifar01'; .* (nearest: 'cifar10')"),
+        ("summary vgg61", "got 'vgg61'; .* (nearest: 'vgg19')"),
+        ("data downlaod mnist", "got 'downlaod'; .* (nearest: 'download')"),
+    ],
+)
+def test_a_wrong_word_is_told_the_nearest_one(capsys, line, told):
+    with pytest.raises(SystemExit, match="2"):
+        build_parser().parse_args(line.split())
+    assert re.search(re.escape(told).replace(re.escape(".*"), ".*"), capsys.readouterr().err)

@@ -24,13 +24,14 @@ from fastconv.data import (
 from fastconv.errors import ArgumentError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD
+from fastconv.training.named import choices
 from tests.backends.emulator.emulated import emulator_or_skip
 
 ALL = (
     *(Flip("alternating"), Crop(2, "reflect"), Affine(20, (0.1, 0.1), (0.8, 1.2), 5)),
     *(ColorJitter(0.3, 0.3, 0.3, 0.1), RandomErasing(), Mixup(), CutMix()),
 )
-EACH = [*((part,) for part in ALL), (Translate(),), (Cutout(8),), ALL]
+EACH = [*((part,) for part in ALL), (Translate(),), (Cutout(8),), (FlipCrop(),), ALL]
 FEW = [ALL[:-2], ALL]
 PLAIN = {"mean": (0,) * 3, "std": (1,) * 3}
 
@@ -89,7 +90,7 @@ def test_a_batch_is_one_launch(dataset, parts):
             launched = []
             with backend.trace(launched.append):
                 next(batches)
-            assert launched == ["transform_each"]
+            assert launched == ["augment_images" if isinstance(parts[0], FlipCrop) else "transform_each"]
 
 
 @pytest.mark.parametrize("parts", [ALL[:-2], (Cutout(),)], ids=name_of)
@@ -196,6 +197,10 @@ def test_mapped_images_give_the_same_bits(backend, dataset, tmp_path, parts):
     for (x, y), (x1, y1) in zip(one, two, strict=True):
         np.testing.assert_array_equal(x, x1)
         np.testing.assert_array_equal(y, y1)
+
+
+def test_every_augmentation_is_tried():
+    assert {type(part) for parts in EACH for part in parts} == set(choices("augmentation").values())
 
 
 @pytest.mark.parametrize("parts", EACH, ids=name_of)

@@ -110,6 +110,7 @@ def test_crop_keeps_the_middle_and_resize_all(tmp_path):
     [
         ({"size": (0, 4)}, r"size: got \(0, 4\); allowed: \(height, width\)"),
         ({"size": (4,)}, r"size: got \(4,\)"),
+        ({"size": 4}, r"size: got 4; allowed: \(height, width\)"),
         ({"size": (4, 2.5)}, "size: got"),
         ({"fit": "pad"}, "fit: got 'pad'; allowed: crop, resize"),
         ({"channels": 4}, "channels: got 4; allowed: 3"),

@@ -97,6 +97,13 @@ ONES = np.ones((3, 2))
         (MeanSquaredError(), ONES, np.ones(3), ShapeError, r"targets: got shape \(3,\); allowed: \(3, 2\)"),
         (MeanSquaredError(), np.ones((3, 1)), np.ones(3), ShapeError, r"targets: got shape \(3,\); allowed: \(3, 1\)"),
         (MeanSquaredError(), ONES, ONES.astype(int), DTypeError, r"targets: got int64; .*targets.astype\('float32'\)"),
+        (
+            MeanSquaredError(),
+            ONES,
+            np.arange(len(ONES)),
+            DTypeError,
+            "class numbers.*classes: SoftmaxCross",
+        ),
         (MeanSquaredError(), ONES, ONES.astype(np.float32), DTypeError, "targets: got float32; allowed: float64"),
         (MeanSquaredError(), np.ones(()), np.ones(()), ShapeError, r"predictions: got shape \(\); allowed: \(N, ...\)"),
         (MeanSquaredError(), np.ones((2, 0)), np.ones((2, 0)), ShapeError, r"predictions: got shape \(2, 0\)"),

@@ -7,6 +7,7 @@ import fastconv as fc
 from fastconv import nn, optim
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.optim import SGD, Adam, Muon, layer_groups, no_decay_groups, split_groups
+from fastconv.training import named
 from tests.optim.test_optimizers import give_grads, model_of, values
 
 
@@ -149,3 +150,22 @@ def test_refuses(make, message):
         parameters = model_of().parameters()
         with pytest.raises(ArgumentError, match=message):
             make(parameters)
+
+
+@pytest.mark.parametrize("cls", optim.OPTIMIZERS.values(), ids=lambda cls: cls.__name__)
+def test_l1_is_a_setting_or_refused_with_the_reason(cls):
+    """Given to all, to a group, or by name: the same reason, and none of a wrong spelling."""
+    ways = (
+        lambda p: cls(p, l1=0.1),
+        lambda p: cls([{"params": p, "l1": 0.1}]),
+        lambda p: named.build("optimizer", {"name": cls.__name__, "l1": 0.1}, {"parameters": p}),
+    )
+    weights = nn.Dense(2, bias=False).build((3,)).parameters()
+    for make in ways:
+        if "l1" in [setting.name for setting in cls.scalars]:
+            make(weights)
+            continue
+        with pytest.raises(ArgumentError, match="l1") as caught:
+            make(weights)
+        assert f"({cls.absent['l1']})" in str(caught.value)
+        assert "nearest" not in str(caught.value)

@@ -118,9 +118,9 @@ def test_formula(backend, name):
         np.testing.assert_allclose(fc.to_numpy(p.data), want, rtol=1e-12, atol=1e-14)
 
 
-def orthogonal(x):
+def orthogonal(x, steps=3):
     x = x / np.linalg.norm(x)
-    for _ in range(3):
+    for _ in range(steps):
         gram = x.T @ x
         x = 3.4445 * x + x @ (-4.7750 * gram + 2.0315 * gram @ gram)
     return x
@@ -145,6 +145,34 @@ def test_muon_normalizes_before_it_steps(backend, rng):
         optimizer.step()
     for p, value in zip(weights, want, strict=True):
         np.testing.assert_allclose(fc.to_numpy(p.data), value, rtol=1e-9, atol=1e-11)
+
+
+def noting(calls, method):
+    def noted(*args, **settings):
+        calls.append(method.__name__)
+        return method(*args, **settings)
+
+    return noted
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_muon_launches_two_updates_a_group_and_copies_no_matrix(monkeypatch, steps):
+    """With any number of steps the last product is where the second update reads it; but for one step."""
+    with fc.use_backend("numpy"):
+        model = model_of()
+        weights = [p for p in model.parameters() if len(p.shape) > 1]
+        optimizer = Muon([{"params": [p]} for p in weights], 1.0, weight_decay=0, ns_steps=steps, adjust_lr_fn="none")
+        give_grads(model, 1)
+        calls, grads = [], [fc.to_numpy(p.grad).copy() for p in weights]
+        before = [fc.to_numpy(p.data).copy() for p in weights]
+        for name in ("update", "copy"):
+            monkeypatch.setattr(optimizer.backend, name, noting(calls, getattr(optimizer.backend, name)))
+        optimizer.update()
+    for p, start, grad in zip(weights, before, grads, strict=True):
+        np.testing.assert_allclose(start - fc.to_numpy(p.data), orthogonal(grad, steps), rtol=1e-10, atol=1e-12)
+    of_the_number = 1
+    assert calls.count("update") == 4
+    assert calls.count("copy") == of_the_number + (2 if steps == 1 else 0)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -354,7 +382,12 @@ def test_copies_go_on_alike(backend, name):
 
 
 def test_every_optimizer_is_tried():
+    """Those that go around others too: all that can be chosen by name, and what is made of several."""
     with fc.use_backend("numpy"):
-        made = [make(model_of().parameters()) for make in ALL.values()]
-    made += [part for each in made for part in getattr(each, "optimizers", ())]
-    assert set(OPTIMIZERS.values()) <= {type(each) for each in made}
+        made, waiting = set(), [make(model_of().parameters()) for make in ALL.values()]
+    while waiting:
+        each = waiting.pop()
+        made.add(type(each))
+        waiting += getattr(each, "optimizers", ())
+    exported = {getattr(fc.optim, name) for name in fc.optim.__all__} - {fc.optim.Optimizer}
+    assert {each for each in exported if isinstance(each, type) and issubclass(each, fc.optim.Optimizer)} == made

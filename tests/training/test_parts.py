@@ -33,6 +33,7 @@ def test_what_a_trainer_is_made_of_is_checked():
             ((model, loss, optimizer, schedules.Cosine), "schedule: got the class Cosine"),
             ((model, loss, optimizer, lambda epoch: 0.1 / (1 + epoch)), "schedule: got a function of 'epoch'"),
             ((model, loss, optimizer, None, print), "callbacks: got .*print"),
+            ((model, loss, optimizer, None, "EarlyStopping"), "callbacks: got 'EarlyStopping'"),
             ((model, loss, optimizer, None, [print]), "callbacks: got .*print.* among them"),
             ((model, loss, optimizer, None, Callback), "callbacks: got the class Callback"),
         ]

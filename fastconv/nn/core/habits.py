@@ -50,3 +50,8 @@ ARGUMENT_HABITS = {
     "epsilon": "eps",
     "negative_slope": "slope",
 }
+
+_PENALTY = (
+    "penalties are the optimizer's, as in SGD(..., weight_decay=1e-4, l1=1e-5), for all or by groups of parameters"
+)
+ABSENT = {"kernel_regularizer": _PENALTY, "bias_regularizer": _PENALTY}

@@ -32,7 +32,7 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
-from fastconv.nn.core.habits import ARGUMENT_HABITS, HABITS
+from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.scope import Home, Scope
 
@@ -65,6 +65,7 @@ class AbstractLayer(Declared):
     setting_names: ClassVar[tuple[str, ...] | None] = None
     habits: ClassVar[Mapping[str, str]] = HABITS
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
+    absent: ClassVar[Mapping[str, str]] = ABSENT
     misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
     _backend: Backend | None = None
     _dtype: DType = np.dtype(np.float32)

@@ -32,7 +32,7 @@ def _absent(name: str) -> property:
     """Return an attribute that is not there; a check of every name that is set would cost a training step its time."""
 
     def refuse(tensor: Buffer, *_: Any) -> Any:
-        raise unknown_attribute(type(tensor), name, {name: FREEZING})
+        raise unknown_attribute(tensor, name, {name: FREEZING})
 
     return property(refuse, refuse)
 

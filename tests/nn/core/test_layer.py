@@ -68,6 +68,14 @@ def test_habits_say_what_to_write(habit):
         getattr(model, habit)
 
 
+def test_a_misspelled_attribute_is_told_the_nearest_one():
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    for owner, name, near in ((model, "sumary", "summary"), (nn.ELU(), "alpa", "alpha")):
+        with pytest.raises(UnknownAttributeError, match=f"^{name}: got .* allowed: its own \\(nearest: '{near}'\\)$"):
+            getattr(owner, name)
+        assert not hasattr(owner, name)
+
+
 class Own(nn.Layer):
     """Sets what it likes: in __init__, in setup, in forward."""
 
