@@ -15,7 +15,7 @@ import matplotlib
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from docs.docstrings import CHECKS, METHODS, PROTOCOLS  # noqa: E402
+from docs.docstrings import CHECKS, INHERITED, PROTOCOLS  # noqa: E402
 
 os.environ.setdefault("FASTCONV_BACKEND", "numba")
 warnings.filterwarnings("error", module="fastconv")
@@ -64,7 +64,7 @@ autodoc_typehints = "none"  # the docstrings say what comes and goes
 autodoc_default_options = {"show-inheritance": False}
 numpydoc_show_class_members = False
 numpydoc_validation_checks = CHECKS
-numpydoc_validation_exclude = {METHODS, *(f"^{re.escape(name)}$" for name in PROTOCOLS)}
+numpydoc_validation_exclude = {INHERITED, *(f"^{re.escape(name)}$" for name in PROTOCOLS)}
 default_role = "code"  # single backquotes in docstrings name arguments and functions
 
 sphinx_gallery_conf = {

@@ -16,7 +16,6 @@ class ElementLoss(ListedLoss):
     """A loss of predictions and targets of one shape."""
 
     def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
-        """Return the targets, or say what is wrong with them."""
         backend = get_backend()
         targets = validate.floating(backend, targets, "targets")
         validate.has_dtype(targets, "targets", dtype, "the dtype of predictions")

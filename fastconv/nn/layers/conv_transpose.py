@@ -15,7 +15,7 @@ from fastconv.nn.core.layer import Context
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.prepared import PreparedWeights
 from fastconv.nn.core.scope import Scope
-from fastconv.nn.layers.conv import Convolving
+from fastconv.nn.layers.convolving import Convolving
 from fastconv.precision import get_precision
 
 
@@ -88,7 +88,6 @@ class ConvTranspose2d(Convolving):
             raise ArgumentError(f"output_padding: got {output_padding!r} with padding 'same'; allowed: 0")
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(P, Q, C) -> (H, W, K)."""
         if len(input_shape) != 3:
             raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
         if input_shape[2] % self.groups:
@@ -96,7 +95,6 @@ class ConvTranspose2d(Convolving):
         return (*self._plan(input_shape).out_size, self.out_channels)
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare the weight and the bias."""
         output_shape = self.infer(input_shape)
         shape = (*self.kernel_size, self.out_channels // self.groups, input_shape[2])
         cells = self.kernel_size[0] * self.kernel_size[1]
@@ -109,7 +107,6 @@ class ConvTranspose2d(Convolving):
         return output_shape
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         return {
             "out_channels": self.out_channels,
             "kernel_size": self.kernel_size,
@@ -123,12 +120,10 @@ class ConvTranspose2d(Convolving):
         }
 
     def macs(self, input_shape: Shape) -> int:
-        """``P * Q * C * R * S * K / groups``."""
         p, q, c = input_shape
         return p * q * c * self.kernel_size[0] * self.kernel_size[1] * self.out_channels // self.groups
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Convolve; the context is x."""
         backend = self.backend
         x = self.check_input(x, 4, self.weight.shape[3])
         geometry, _ = self._plan(x.shape[1:])
@@ -139,7 +134,6 @@ class ConvTranspose2d(Convolving):
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of weight and bias; return that of the input."""
         backend, pool = self.backend, self.backend.pool
         x = self.check_context(context)
         grad_output = self.check_grad(grad_output, self._output_shape(x.shape))
