@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from sphinx.util import logging
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from docs.docstrings import CHECKS, INHERITED, PROTOCOLS  # noqa: E402
+from docs import docstrings, links  # noqa: E402
 
 os.environ.setdefault("FASTCONV_BACKEND", "numba")
 warnings.filterwarnings("error", module="fastconv")
@@ -47,6 +48,7 @@ BESIDE = {
 }
 templates_path = ["_templates"]
 root_doc = "index"
+nitpicky = True
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 html_theme = "pydata_sphinx_theme"
@@ -63,8 +65,11 @@ autosummary_imported_members = True
 autodoc_typehints = "none"  # the docstrings say what comes and goes
 autodoc_default_options = {"show-inheritance": False}
 numpydoc_show_class_members = False
-numpydoc_validation_checks = CHECKS
-numpydoc_validation_exclude = {INHERITED, *(f"^{re.escape(name)}$" for name in PROTOCOLS)}
+numpydoc_validation_checks = docstrings.CHECKS
+numpydoc_validation_exclude = {
+    docstrings.INHERITED,
+    *(f"^{re.escape(name)}$" for name in docstrings.PROTOCOLS),
+}
 default_role = "code"  # single backquotes in docstrings name arguments and functions
 
 sphinx_gallery_conf = {
@@ -124,7 +129,14 @@ def _relink_page(app: Any, name: str, source: list[str]) -> None:
         source[0] = _relinked(source[0], ROOT / "docs", "")
 
 
+def _follow_links(app: Any, exception: Exception | None) -> None:
+    if exception is None and app.builder.format == "html":
+        for link in links.leading_nowhere(Path(app.outdir)):
+            logging.getLogger(__name__).warning("a link that leads nowhere: %s", link)
+
+
 def setup(app: Any) -> None:
-    """Show the pages beside the code."""
+    """Show the pages beside the code, and follow the links when all is written."""
     app.connect("builder-inited", _copy_pages)
     app.connect("source-read", _relink_page)
+    app.connect("build-finished", _follow_links)
