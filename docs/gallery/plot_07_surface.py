@@ -26,7 +26,7 @@ optimizers = {
     "SGD": lambda p: fc.optim.SGD(p, 0.01),
     "momentum": lambda p: fc.optim.SGD(p, 0.01, momentum=0.9),
     "Nesterov": lambda p: fc.optim.SGD(p, 0.01, momentum=0.9, nesterov=True),
-    "Adagrad": lambda p: fc.optim.Adagrad(p, 0.3),
+    "Adagrad": lambda p: fc.optim.Adagrad(p, 0.5),
     "RMSProp": lambda p: fc.optim.RMSProp(p, 0.03),
     "Adam": lambda p: fc.optim.Adam(p, 0.1),
 }
