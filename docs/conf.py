@@ -54,6 +54,9 @@ source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 html_theme = "pydata_sphinx_theme"
 html_title = "fastconv"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_sidebars = {"index": [], "quickstart": []}  # which have nothing below them
 html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"], "use_edit_page_button": False}
 
 myst_enable_extensions = ["dollarmath", "deflist"]
@@ -86,6 +89,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "plot_gallery": True,
+    "capture_repr": ("_repr_html_",),  # and not what matplotlib returns
     "matplotlib_animations": True,
     "reset_modules": ("matplotlib",),
 }
