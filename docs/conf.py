@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+from sphinx.util import logging
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from docs.docstrings import CHECKS, METHODS, PROTOCOLS  # noqa: E402 - found on that path
+from docs import docstrings, links  # noqa: E402 - found on that path
 
 os.environ.setdefault("FASTCONV_BACKEND", "numba")
 warnings.filterwarnings("error", module="fastconv")
@@ -47,11 +48,15 @@ BESIDE = {
 }
 templates_path = ["_templates"]
 root_doc = "index"
+nitpicky = True
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 html_theme = "pydata_sphinx_theme"
 html_title = "fastconv"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_sidebars = {"index": [], "quickstart": []}  # which have nothing below them
 html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"], "use_edit_page_button": False}
 
 myst_enable_extensions = ["dollarmath", "deflist"]
@@ -63,8 +68,11 @@ autosummary_imported_members = True
 autodoc_typehints = "none"  # the docstrings say what comes and goes
 autodoc_default_options = {"show-inheritance": False}
 numpydoc_show_class_members = False
-numpydoc_validation_checks = CHECKS
-numpydoc_validation_exclude = {METHODS, *(f"^{re.escape(name)}$" for name in PROTOCOLS)}
+numpydoc_validation_checks = docstrings.CHECKS
+numpydoc_validation_exclude = {
+    docstrings.INHERITED,
+    *(f"^{re.escape(name)}$" for name in docstrings.PROTOCOLS),
+}
 default_role = "code"  # single backquotes in docstrings name arguments and functions
 
 sphinx_gallery_conf = {
@@ -81,6 +89,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "plot_gallery": True,
+    "capture_repr": ("_repr_html_",),  # and not what matplotlib returns
     "matplotlib_animations": True,
     "reset_modules": ("matplotlib",),
 }
@@ -124,7 +133,14 @@ def _relink_page(app: Any, name: str, source: list[str]) -> None:
         source[0] = _relinked(source[0], ROOT / "docs", "")
 
 
+def _follow_links(app: Any, exception: Exception | None) -> None:
+    if exception is None and app.builder.format == "html":
+        for link in links.leading_nowhere(Path(app.outdir)):
+            logging.getLogger(__name__).warning("a link that leads nowhere: %s", link)
+
+
 def setup(app: Any) -> None:
-    """Show the pages beside the code."""
+    """Show the pages beside the code, and follow the links when all is written."""
     app.connect("builder-inited", _copy_pages)
     app.connect("source-read", _relink_page)
+    app.connect("build-finished", _follow_links)

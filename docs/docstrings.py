@@ -12,5 +12,5 @@ PROTOCOLS = {
 }
 """Which nobody calls: they have no parameters, whatever their signature is."""
 
-METHODS = r"\.[A-Z]\w*\.\w+$"
-"""Names of what is in a class: it is described by its first sentence."""
+INHERITED = r"\.[A-Z]\w*\.(add_note|with_traceback|count|index)$"
+"""Methods of Python's own classes, which errors and named tuples have."""

@@ -72,7 +72,13 @@ class Declared(metaclass=_Made):
 
     @contextlib.contextmanager
     def unlocked(self) -> Iterator[None]:
-        """Take any attribute meanwhile, as in ``__init__``."""
+        """Take any attribute meanwhile, as in ``__init__``.
+
+        Yields
+        ------
+        None
+            Until the ``with`` ends.
+        """
         vars(self)["_made"] = False
         try:
             yield

@@ -76,7 +76,18 @@ class Element:
         return difference / max(abs(self.analytic), abs(self.numeric)) if difference else 0.0
 
     def excess(self, tolerance: float) -> float:
-        """Return the difference as a multiple of what is allowed: `tolerance` of the larger value, and the noise."""
+        """Return the difference as a multiple of what is allowed: `tolerance` of the larger value, and the noise.
+
+        Parameters
+        ----------
+        tolerance : float
+            Relative.
+
+        Returns
+        -------
+        float
+            Above 1 where the difference is too large; infinite where it is not finite.
+        """
         difference = abs(self.analytic - self.numeric)
         if not math.isfinite(difference):
             return math.inf

@@ -30,10 +30,10 @@ slopes = np.linspace(-0.5, 2, 101)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 fc.plot.costs(losses, ax=left)
 best = {}
-for name, loss in losses.items():
+for (name, loss), colour in zip(losses.items(), fc.plot.COLOURS, strict=False):
     cost = [float(loss(slope * x + 0.1, y)[0]) for slope in slopes]
     best[name] = slopes[int(np.argmin(cost))]
-    right.plot(slopes, cost, label=f"{name}: least at {best[name]:.2f}")
+    right.plot(slopes, cost, color=colour, label=f"{name}: least at {best[name]:.2f}")
 right.axvline(0.7, color="0.85", zorder=0)
 right.set(xlabel="slope w of the line (0.7 made the data)", ylabel="cost")
 right.legend(fontsize="small")

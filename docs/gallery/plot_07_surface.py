@@ -26,7 +26,7 @@ optimizers = {
     "SGD": lambda p: fc.optim.SGD(p, 0.01),
     "momentum": lambda p: fc.optim.SGD(p, 0.01, momentum=0.9),
     "Nesterov": lambda p: fc.optim.SGD(p, 0.01, momentum=0.9, nesterov=True),
-    "Adagrad": lambda p: fc.optim.Adagrad(p, 0.3),
+    "Adagrad": lambda p: fc.optim.Adagrad(p, 0.5),
     "RMSProp": lambda p: fc.optim.RMSProp(p, 0.03),
     "Adam": lambda p: fc.optim.Adam(p, 0.1),
 }
@@ -44,7 +44,8 @@ film = fc.plot.animate_surface(lambda x, y: np.log1p(height(x, y)), paths, **whe
 # Plain gradient descent is slow on the flat floor, where gradients are small; who remembers, keeps going.
 
 far = {name: float(np.linalg.norm(path[-1] - (3, 0.5))) for name, path in paths.items()}
-print({name: f"{distance:.3f} from the lowest point" for name, distance in far.items()})
+for name, distance in far.items():
+    print(f"{name:9} {distance:.3f} from the lowest point")
 assert min(far, key=far.get) != "SGD"
 assert far["momentum"] < far["SGD"]
 assert all(height(*path[-1]) < height(1.0, 1.2) for path in paths.values())

@@ -43,7 +43,8 @@ film = fc.plot.animate_surface(height, shown, **where, frames=40)
 # When does each leave the ridge, that is, go beyond a tenth across it?
 
 left = {name: int(np.argmax(np.abs(path[:, 1]) > 0.1)) or None for name, path in paths.items()}
-print({name: f"step {step}" if step else "not in 150 steps" for name, step in left.items()})
+for name, step in left.items():
+    print(f"{name:9} {f'step {step}' if step else 'not in 150 steps'}")
 
 # %%
 # Rules that divide by the size of past gradients, each direction for itself, take the small slope across for as good as

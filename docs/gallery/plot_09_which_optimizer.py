@@ -44,5 +44,6 @@ for ax, (net, layers) in zip(axes, nets.items(), strict=True):
 # Which one is ahead depends on the net, the length and the rates; that adaptive ones need less care with the rate is
 # what they are for. All of them learn.
 
-print({f"{net}, {name}": round(value, 3) for (net, name), value in last.items()})
+for (net, name), value in last.items():
+    print(f"{net:15} {name:14} {value:.3f}")
 assert all(value < 2.25 for value in last.values())

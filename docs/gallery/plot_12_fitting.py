@@ -32,7 +32,8 @@ for ax, (name, history) in zip(axes, runs.items(), strict=True):
 # else. A convolution, more images, or augmentation is what helps; see the pages that follow.
 
 gap = {name: h.history["accuracy"][-1] - h.history["val_accuracy"][-1] for name, h in runs.items()}
-print({name: f"{value:.2f} between training and validation" for name, value in gap.items()})
+for name, value in gap.items():
+    print(f"{name:14} {value:.2f} between training and validation")
 
 assert runs["2 hidden units"].history["accuracy"][-1] < 0.6
 assert gap["512 and 128"] > gap["2 hidden units"] + 0.1

@@ -38,6 +38,6 @@ for ax, size in zip(axes, (2, 3, 4), strict=True):
 # %%
 # White: the pixel that was lit. Red: the middle of what became of it, two pixels away for even kernels.
 
-print(centres)
+print({size: tuple(round(place, 3) for place in centre) for size, centre in centres.items()})
 assert np.allclose(centres[3], 10)
 assert np.allclose(centres[2], 8) or np.allclose(centres[2], 12)

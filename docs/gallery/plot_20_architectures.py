@@ -35,9 +35,18 @@ figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 for number, name in enumerate(names):
     summary = summaries[name]
     area = 40 + 30 * milliseconds[name] ** 0.5 * 5
+    beside = 3 + (area / np.pi) ** 0.5  # of the disc, in points
     ax.scatter(summary.parameters, summary.macs, area, color=fc.plot.COLOURS[number % len(fc.plot.COLOURS)], alpha=0.7)
-    ax.annotate(name, (summary.parameters, summary.macs), xytext=(6, 6), textcoords="offset points", fontsize=8)
-ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="multiplications an image")
+    on_the_left = name in ("resnet9", "googlenet")  # where others stand to the right
+    ax.annotate(
+        *(name, (summary.parameters, summary.macs)),
+        xytext=(-beside if on_the_left else beside, -3),
+        textcoords="offset points",
+        ha="right" if on_the_left else "left",
+        fontsize=8,
+    )
+ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="multiplications an image", ylim=(3e5, 5e9))
+ax.set_xlim(3e4, 8e7)
 ax.set_title("area: time of an image in a batch of eight", fontsize=9)
 
 # %%

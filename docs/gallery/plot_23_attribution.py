@@ -57,6 +57,7 @@ figure = fc.plot.attributions(test.images[nine], grid, together=True)
 
 own = np.array([grid[names[test.labels[each]]][row].sum() for row, each in enumerate(nine)])
 others = np.array([np.mean([grid[name][row].sum() for name in names]) for row in range(len(nine))])
-print("for its own class, and on average:", np.round(own, 1), np.round(others, 1))
+print("for its own class:", np.round(own, 1))
+print("on average:       ", np.round(others, 1))
 assert len(nine) == 9
 assert own.mean() > others.mean()

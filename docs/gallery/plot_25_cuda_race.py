@@ -8,6 +8,7 @@ asked for, and knows which accesses nothing orders.
 """
 
 import contextlib
+import textwrap
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -76,5 +77,5 @@ with without_barrier(), fc.use_backend("cuda-emulator"), settings.using(settings
         fc.functional.dense_backward_bias(fc.asarray(rows))
     except RuntimeError as error:
         message = str(error)
-print(message[:300])
+print(textwrap.fill(message[:300], 90))
 assert "race" in message

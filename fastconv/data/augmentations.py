@@ -94,10 +94,34 @@ class Augmentation(abc.ABC):
 
     @abc.abstractmethod
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws, for images (H, W, C)."""
+        """Return what a batch draws.
+
+        Parameters
+        ----------
+        draws : Draws
+            The random numbers of the batch.
+        shape : (H, W, C)
+            Of one image.
+
+        Returns
+        -------
+        dict of str to array or float
+            By the columns of `fastconv.kernels.transforms` that it sets: (B,), a value for each image, or one for all.
+        """
 
     def misfit(self, shape: Shape) -> str:
-        """Return what images must be if those of this shape (H, W, C) cannot be changed so, else nothing."""
+        """Return what images must be if those of this shape cannot be changed so.
+
+        Parameters
+        ----------
+        shape : (H, W, C)
+            Of one image.
+
+        Returns
+        -------
+        str
+            For the message of an error; "" if they can.
+        """
         return ""
 
 
@@ -131,7 +155,6 @@ class Flip(Augmentation):
         share_of(self.p, "p")
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         if self.mode == "random":
             return {"mirrored": draws.uniform(1)[0] < self.p}
         return {"mirrored": (draws.of_image() < self.p) ^ bool(draws.epoch % 2)}
@@ -170,12 +193,10 @@ class Crop(Augmentation):
         one_of(self.mode, "mode", ("zero", "reflect"))
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         shift_y, shift_x = (whole_number(draw, -self.pad, self.pad) for draw in draws.uniform(2))
         return {"shift_y": shift_y, "shift_x": shift_x, "reflected": self.mode == "reflect"}
 
     def misfit(self, shape: Shape) -> str:
-        """Return what images must be if they are not."""
         fits = self.mode == "zero" or self.pad < min(shape[:2])
         return "" if fits else f"images of more than {self.pad} pixels in both directions, to be reflected"
 
@@ -213,14 +234,12 @@ class Translate(Augmentation):
         one_of(self.mode, "mode", ("zero", "reflect"))
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         y, x = self._most(shape)
         draw_y, draw_x = draws.uniform(2)
         shifts = {"shift_y": whole_number(draw_y, -y, y), "shift_x": whole_number(draw_x, -x, x)}
         return shifts | {"reflected": self.mode == "reflect"}
 
     def misfit(self, shape: Shape) -> str:
-        """Return what images must be if they are not."""
         y, x = self._most(shape)
         fits = self.mode == "zero" or (y < shape[0] and x < shape[1])
         return "" if fits else "images that are larger than the shift, to be reflected"
@@ -277,7 +296,6 @@ class Affine(Augmentation):
             ends_of(part, "shear", -89.0, 89.0)
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         angle, size, skew_x, skew_y, across, down = draws.uniform(6)
         turn = np.radians(within(angle, ends_of(self.degrees, "degrees")))
         scale = within(size, self.scale)
@@ -338,7 +356,6 @@ class ColorJitter(Augmentation):
         ends_of(self.hue, "hue", -0.5, 0.5)
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         uniform = draws.uniform(8)
         changes: dict[str, Any] = {"coloured": 1}
         for draw, name in zip(uniform[:3], ("brightness", "contrast", "saturation"), strict=True):
@@ -348,7 +365,6 @@ class ColorJitter(Augmentation):
         return changes
 
     def misfit(self, shape: Shape) -> str:
-        """Return what images must be if they are not."""
         return "" if shape[2] in (1, 3) else "images of 1 or 3 channels"
 
     def _factors(self, name: str) -> tuple[float, float]:

@@ -168,6 +168,18 @@ class DataLoader(Declared):
         Each batch is cut into `count` parts, equal but for one row, and comes as a list of those from `first` to
         ``last - 1``. A part is augmented by random numbers of its own, and images are mixed within it; what it looks
         like depends on `count`, and not on which parts are made here.
+
+        Parameters
+        ----------
+        first, last : int
+            The parts that are made here, `last` not included.
+        count : int
+            How many parts each batch is cut into.
+
+        Returns
+        -------
+        DataLoader
+            As long as this one; it shares the arrays.
         """
         parted = copy.copy(self)
         parted._part = first, last, count

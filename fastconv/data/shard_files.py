@@ -87,12 +87,31 @@ class ShardFiles(Declared):
         raise ArgumentError("train: got ShardFiles in a training by one process; allowed: with parallel=DataParallel()")
 
     def facts(self) -> dict[str, Any]:
-        """Return by what the data are known."""
+        """Return by what the data are known.
+
+        Returns
+        -------
+        dict
+            The names of the files, their rows, the seed, and the settings: the same on all ranks.
+        """
         names = [(images.name, labels.name) for images, labels in self.files]
         return {"files": names, "rows": self.rows, "seed": self.seed, **self._normal, **self._settings}
 
     def part(self, first: int, last: int, count: int) -> OwnFiles:
-        """Return batches of the files `first` to ``last - 1`` of `count`: see `DataLoader.part`."""
+        """Return batches of some of the files: see `DataLoader.part`.
+
+        Parameters
+        ----------
+        first, last : int
+            The files that are read here, `last` not included.
+        count : int
+            How many files there are.
+
+        Returns
+        -------
+        iterable
+            Of lists, one a batch, of a part from each of these files.
+        """
         if count != len(self.files):
             raise ArgumentError(f"files: got {len(self.files)} pairs for {count} shards; allowed: one for each shard")
         return OwnFiles([self._loader(shard) for shard in range(first, last)], len(self))

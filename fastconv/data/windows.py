@@ -49,7 +49,6 @@ class Cutout(Augmentation):
         validate.number(self.value, "value")
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         changes: dict[str, np.ndarray | float] = {"erase_value": self.value}
         for draw, size, first, last in zip(
             draws.uniform(2), shape, ("erase_top", "erase_left"), ("erase_bottom", "erase_right"), strict=False
@@ -108,7 +107,6 @@ class RandomErasing(Augmentation):
         validate.number(self.value, "value")
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         uniform = draws.uniform(3 + 2 * _ATTEMPTS)
         area = within(uniform[3 : 3 + _ATTEMPTS], self.scale) * shape[0] * shape[1]
         low, high = map(math.log, self.ratio)
@@ -148,7 +146,18 @@ class Mixing(Augmentation):
             validate.at_least_one(self.num_classes, "num_classes")
 
     def partners(self, draws: Draws) -> np.ndarray:
-        """Return the places of the others in the batch."""
+        """Return the places of the others in the batch.
+
+        Parameters
+        ----------
+        draws : Draws
+            The random numbers of the batch.
+
+        Returns
+        -------
+        (B,) array of int
+            Place ``i - 1`` for image i, the last place for the first.
+        """
         return np.roll(np.arange(len(draws.indices)), 1)
 
 
@@ -173,7 +182,6 @@ class Mixup(Mixing):
     """
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         share = draws.beta(self.alpha)
         ends = {"mix_bottom": shape[0], "mix_right": shape[1]}
         return {**ends, "partner": self.partners(draws), "mix_share": share}
@@ -201,7 +209,6 @@ class CutMix(Mixing):
     """
 
     def columns(self, draws: Draws, shape: Shape) -> Columns:
-        """Return what a batch draws."""
         half = math.sqrt(1 - draws.beta(self.alpha)) / 2
         changes: dict[str, np.ndarray | float] = {"partner": self.partners(draws), "mix_share": 0.0}
         for draw, size, first, last in zip(

@@ -19,7 +19,6 @@ class ElementLoss(ListedLoss):
     """A loss of predictions and targets of one shape."""
 
     def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
-        """Return the targets, or say what is wrong with them."""
         backend = get_backend()
         validate.owned(backend, targets, "targets")
         if targets.dtype.kind in "iu" and targets.ndim == 1 and len(shape) == 2 and shape[1] > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +56,6 @@ class ListedLoss(DeclaredLoss):
         return ChosenLoss(self.function.name, tuple(getattr(self, s.name) for s in self.function.parameters))
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         names = [scalar.name for scalar in self.function.parameters]
         names += [self.function.channel_weight] if self.function.channel_weight else []
         return {name: getattr(self, name) for name in (*names, "reduction")}
@@ -86,7 +84,24 @@ class ListedLoss(DeclaredLoss):
     def computed(
         self, predictions: Array, targets: Array, sample_weight: Array | None, divisor: Array | None = None
     ) -> tuple[Array, Array]:
-        """Return loss and gradient of what was checked; the mean divides by a `divisor` of a larger batch."""
+        """Return loss and gradient of what was checked.
+
+        Parameters
+        ----------
+        predictions, targets : arrays
+            As ``__call__`` has them behind its checks.
+        sample_weight : (N,) array or None
+            What each row counts.
+        divisor : (1,) float64 array or None
+            What the mean divides by, where this is a part of a larger batch.
+
+        Returns
+        -------
+        loss : () array
+            In the type of the predictions.
+        grad : array
+            Shaped as the predictions.
+        """
         backend = get_backend()
         loss, grad = backend.empty((), predictions.dtype), backend.empty(predictions.shape, predictions.dtype)
         backend.loss_and_grad(
@@ -103,7 +118,24 @@ class ListedLoss(DeclaredLoss):
         return loss, grad
 
     def whole(self, targets: Array, shape: Shape, dtype: DType, sample_weight: Array | None) -> Whole:
-        """Return what gives the loss of a batch piece by piece, for predictions of this shape and type."""
+        """Return what gives the loss of a batch piece by piece.
+
+        Parameters
+        ----------
+        targets : array
+            Of the whole batch.
+        shape : tuple of int
+            Of its predictions.
+        dtype : dtype
+            Of its predictions.
+        sample_weight : (N,) array or None
+            What each row counts.
+
+        Returns
+        -------
+        Whole
+            With the targets checked, and the divisor of the mean computed.
+        """
         backend = get_backend()
         targets = self.checked_targets(targets, shape, dtype)
         if sample_weight is not None:
@@ -120,10 +152,6 @@ class ListedLoss(DeclaredLoss):
                 workspace=backend.pool,
             )
         return Whole(self, targets, sample_weight, divisor)
-
-    @abc.abstractmethod
-    def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
-        """Return targets as the operation takes them, or say what is wrong with them."""
 
     def _ignored(self) -> int | None:
         return None
@@ -144,7 +172,22 @@ class ListedLoss(DeclaredLoss):
         return self._on_backends[key]
 
     def checked_sample_weight(self, weight: Array, shape: Shape, dtype: DType) -> Array:
-        """Return weights as they are computed with, for predictions of this shape and type, or say what is wrong."""
+        """Return weights as they are computed with, or say what is wrong with them.
+
+        Parameters
+        ----------
+        weight : (N,) array
+            At least 0 each; on a GPU the values are not looked at.
+        shape : tuple of int
+            Of the predictions.
+        dtype : dtype
+            Of the predictions, and so of the weights.
+
+        Returns
+        -------
+        (N,) array
+            In memory as the backend wants it.
+        """
         backend = get_backend()
         weight = validate.floating(backend, weight, "sample_weight", "(N,)")
         validate.has_dtype(weight, "sample_weight", dtype, f"the dtype of {self.scores}")

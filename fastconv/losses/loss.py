@@ -65,14 +65,33 @@ class DeclaredLoss(Declared):
 
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return all that decides what it gives, beside predictions and targets."""
+        """Return all that decides what it gives, beside predictions and targets.
+
+        Returns
+        -------
+        dict
+            The arguments, by name.
+        """
 
     @abc.abstractmethod
     def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
         """Return targets as they are computed with, or say what is wrong with them.
 
-        `shape` and `dtype` are those of the predictions. Shape and type of the result depend on those of its arguments
-        alone.
+        Shape and type of the result depend on those of the arguments alone.
+
+        Parameters
+        ----------
+        targets : array
+            As they came.
+        shape : tuple of int
+            Of the predictions.
+        dtype : dtype
+            Of the predictions.
+
+        Returns
+        -------
+        array
+            In memory as the backend wants it.
         """
 
 

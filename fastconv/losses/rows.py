@@ -29,14 +29,12 @@ class RowLoss(ListedLoss):
         super().__setattr__(name, value)
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         return {**super().settings(), "ignore_index": self.ignore_index}
 
     def _ignored(self) -> int | None:
         return self.ignore_index
 
     def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
-        """Return class numbers, or rows of targets if the loss takes them, or say what is wrong with them."""
         backend = get_backend()
         validate.owned(backend, targets, "labels")
         if self.function.soft and targets.dtype.kind == "f" and targets.ndim == 2:

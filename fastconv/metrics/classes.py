@@ -75,7 +75,6 @@ class Accuracy(Metric):
         self.name, self.sums = "accuracy", Hits()
 
     def value(self, sums: np.ndarray) -> float:
-        """Return hits by rows."""
         return int(sums[0]) / int(sums[1]) if sums[1] else math.nan
 
 
@@ -116,11 +115,9 @@ class ConfusionMatrix(Metric):
         self.name, self.sums = "confusion_matrix", Confusions()
 
     def value(self, sums: np.ndarray) -> np.ndarray:
-        """Return the counts."""
         return np.array(sums)
 
     def quantities(self, width: int) -> tuple[str, ...]:
-        """Return nothing: a history holds numbers."""
         return ()
 
 
@@ -137,11 +134,9 @@ class _OfConfusions(Metric):
         self.name, self.sums = self._called, Confusions()
 
     def quantities(self, width: int) -> tuple[str, ...]:
-        """Return one name, or one for each class."""
         return (self.name,) if self.average else tuple(f"{self.name}_{k}" for k in range(width))
 
     def value(self, sums: np.ndarray) -> float | np.ndarray:
-        """Return the ratios, or their mean."""
         hits, labels, predicted = np.diagonal(sums), sums.sum(axis=1), sums.sum(axis=0)
         above, below = self._ratio(hits, labels, predicted)
         ratios = np.divide(above, below, out=np.zeros(len(sums)), where=below > 0)

@@ -52,11 +52,9 @@ class MeanBiasError(Metric):
         self.name, self.sums = "mean_bias_error", Errors()
 
     def value(self, sums: np.ndarray) -> float:
-        """Return the mean error."""
         return _mean(sums, 2)
 
     def score(self, value: float) -> float:
-        """Return minus how far it is from zero."""
         return -abs(value)
 
 
@@ -73,11 +71,9 @@ class MeanAbsoluteError(Metric):
         self.name, self.sums = "mean_absolute_error", Errors()
 
     def value(self, sums: np.ndarray) -> float:
-        """Return the mean size of an error."""
         return _mean(sums, 3)
 
     def score(self, value: float) -> float:
-        """Return minus the error."""
         return -value
 
 
@@ -96,7 +92,6 @@ class R2Score(Metric):
         self.name, self.sums = "r2", Errors()
 
     def value(self, sums: np.ndarray) -> float:
-        """Return one minus what is left of the targets' variance."""
         count, left, distance, square = sums[0], sums[4], sums[5], sums[6]
         if not count.sum():
             return math.nan

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from fastconv.nn.containers.branches import Parallel, Residual
 from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
-from fastconv.nn.core.parameter import Buffer, Parameter, Parameters
+from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.parameters import Parameters
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.layers.activations import LAYERS, PointwiseLayer
 from fastconv.nn.layers.channel_norm import GroupNorm, LocalResponseNorm

@@ -59,7 +59,6 @@ class EMA(Nested):
         super().__init__((optimizer,))
 
     def own_settings(self) -> dict[str, float | bool]:
-        """Return decay and warmup."""
         return {"decay": self.decay, "warmup": self.warmup}
 
     def after(self) -> None:
@@ -70,7 +69,13 @@ class EMA(Nested):
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within this, the model has the averages as its weights; training is refused."""
+        """Within this, the model has the averages as its weights; training is refused.
+
+        Yields
+        ------
+        None
+            Until the ``with`` ends, which puts the weights back.
+        """
         self._refuse("averaged")
         try:
             self._exchange(True)
@@ -84,12 +89,10 @@ class EMA(Nested):
         return super()._apply(change)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its own state, and that of its optimizer."""
         self._refuse("state_dict")
         return super().state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state that `state_dict` gave."""
         self._refuse("load_state_dict")
         super().load_state_dict(state)
 

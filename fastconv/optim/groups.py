@@ -74,21 +74,48 @@ class Group(Declared):
         return self._lr if callable(self._lr) else None
 
     def rate(self, others: float, step: int, epoch: int) -> float:
-        """Return its learning rate in the step of this number, where that of the optimizer is `others`."""
+        """Return its learning rate in a step.
+
+        Parameters
+        ----------
+        others : float
+            The learning rate of the optimizer, for groups that have none of their own.
+        step : int
+            Number of the step, from 0.
+        epoch : int
+            Number of the epoch, from 0, for schedules that go by epochs.
+
+        Returns
+        -------
+        float
+            At least 0.
+        """
         if not callable(self._lr):
             return others if self._lr is None else self._lr
         by_epoch = getattr(self._lr, "by", "step") == "epoch"
         return validate.number(self._lr(epoch if by_epoch else step), "lr", low=0)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its own learning rate, or the state of its schedule where that has one."""
+        """Return its own learning rate, or the state of its schedule where that has one.
+
+        Returns
+        -------
+        dict
+            ``{"lr": ...}`` or ``{"schedule": ...}``; {} where the schedule has no state.
+        """
         if not callable(self._lr):
             return {"lr": self._lr}
         state = getattr(self._lr, "state_dict", None)
         return {"schedule": state()} if state is not None else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave; a schedule stays the one it is, with that state."""
+        """Take what `state_dict` gave; a schedule stays the one it is, with that state.
+
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` gave.
+        """
         if not callable(self._lr):
             self.lr = state.get("lr")
         elif "schedule" in state:

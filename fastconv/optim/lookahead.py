@@ -49,7 +49,6 @@ class Lookahead(Nested):
         super().__init__((optimizer,))
 
     def own_settings(self) -> dict[str, float | bool]:
-        """Return k and alpha."""
         return {"k": self.k, "alpha": self.alpha}
 
     def after(self) -> None:

@@ -116,7 +116,6 @@ class Muon(RuledOptimizer):
                 )
 
     def settings(self) -> dict[str, Any] | None:
-        """Return the hyperparameters but the learning rate."""
         more = {"ns_coefficients": list(self.ns_coefficients), "ns_steps": self.ns_steps}
         more |= {"adjust_lr_fn": self.adjust_lr_fn, "normalize": self.normalize}
         return {**(super().settings() or {}), **more}

@@ -88,7 +88,6 @@ class Nested(Optimizer):
         self.optimizers[0].lr = value
 
     def rates(self) -> list[float]:
-        """Return the learning rate of each group in the next step."""
         return [rate for optimizer in self.optimizers for rate in optimizer.rates()]
 
     def _find_pieces(self) -> list[list[Array | None]]:
@@ -112,7 +111,6 @@ class Nested(Optimizer):
             optimizer.prepare_gradients()
 
     def quantities(self) -> dict[str, float]:
-        """Return what there is to tell of its optimizers."""
         return {name: value for optimizer in self.optimizers for name, value in optimizer.quantities().items()}
 
     def update(self) -> None:
@@ -125,25 +123,34 @@ class Nested(Optimizer):
         """Run the kernels that come behind those of its optimizers."""
 
     def arrays(self) -> list[Array]:
-        """Return the arrays that `update` reads or writes, but for the gradients."""
         self._heed_frozen()
         return [*self._state_arrays(), *(array for optimizer in self.optimizers for array in optimizer.arrays())]
 
     def changed(self) -> list[Array]:
-        """Return the arrays that `update` writes."""
         return [*self._state_arrays(), *(array for optimizer in self.optimizers for array in optimizer.changed())]
 
     def settings(self) -> dict[str, Any] | None:
-        """Return its own hyperparameters, and those of its optimizers; None if one of them does not declare them."""
         inner = [settings_of(optimizer) for optimizer in self.optimizers]
         return None if None in inner else {**self.own_settings(), "optimizers": inner}
 
     def own_settings(self) -> dict[str, Any]:
-        """Return what decides what `after` does beside its arrays."""
+        """Return what decides what `after` does beside its arrays.
+
+        Returns
+        -------
+        dict
+            Its own hyperparameters, by name.
+        """
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its own state, and that of its optimizers as "optimizers"; all tensors stand in one dict."""
+        """Return its own state, and that of its optimizers.
+
+        Returns
+        -------
+        dict
+            As of `Optimizer`, and "optimizers"; "tensors" holds those of all.
+        """
         inner = [optimizer.state_dict() for optimizer in self.optimizers]
         tensors = {name: array for state in inner for name, array in state.pop("tensors").items()}
         own = {f"{name}/{p.name}": self.backend.to_numpy(view).copy() for name, p, view in self._views()}
@@ -151,7 +158,6 @@ class Nested(Optimizer):
         return state | {"settings": self.settings(), "optimizers": inner, "tensors": tensors | own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state that `state_dict` gave: all or nothing; CheckpointError if it is that of something else."""
         self.check_state(state)
         own, before = self.snapshot(), [optimizer.state_dict() for optimizer in self.optimizers]
         try:
@@ -167,7 +173,6 @@ class Nested(Optimizer):
             raise
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Refuse a state that `load_state_dict` cannot take."""
         kind, count = type(self).__name__, len(state.get("optimizers", ()))
         if state["kind"] != kind:
             raise CheckpointError(f"state: got that of {state['kind']}; allowed: that of {kind}")
@@ -199,7 +204,6 @@ class Nested(Optimizer):
         return result[::-1]
 
     def snapshot(self) -> Snapshot:
-        """Return the present values of the arrays of state."""
         inner = [array for o in self.optimizers for array in (o._done, *all_state_arrays(o))]
         return Snapshot(self.backend, [*self._state_arrays(), *inner])
 

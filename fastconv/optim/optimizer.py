@@ -8,25 +8,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._attributes import Declared, settings_of
-from fastconv.backends.contract.backend import Backend
+from fastconv._attributes import settings_of
 from fastconv.backends.contract.types import Array
-from fastconv.errors import CheckpointError
-from fastconv.kernels.scalars import Scalar
-from fastconv.kernels.update_rules import Update, UpdateRule
+from fastconv.kernels.update_rules import Update
 from fastconv.nn.core.freezing import freezing_state
-from fastconv.nn.core.parameter import Parameter
-from fastconv.nn.core.undo import Snapshot, kept_unless_done
+from fastconv.nn.core.undo import kept_unless_done
 from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
 from fastconv.optim.habits import ARGUMENT_HABITS, HABITS
-from fastconv.optim.regions import Region, check_tensors, check_trained, regions, trained
+from fastconv.optim.regions import Region, check_trained, regions, trained
+from fastconv.optim.state import Stated
 from fastconv.precision import get_precision
 
-_HERE = ("_regions", "_pieces", "_frozen", "_freezing", "backend", "_step", "_done", "_rates", "_rate_of")
-_PLACES = frozenset((*_HERE, "_rates_there", "_captured"))
 
-
-class Optimizer(Declared):
+class Optimizer(Stated):
     """Base class of optimizers.
 
     A copy, and what was pickled, goes on with copies of the parameters: copy it together with its model, in one call.
@@ -57,13 +51,6 @@ class Optimizer(Declared):
     (1, ['velocity/bias', 'velocity/weight'])
     """
 
-    rule: ClassVar[UpdateRule]
-    """What a step does; `_update` and `settings` of a class without one say it themselves."""
-    state_names: tuple[str, ...] = ()
-    """The arrays of state, each as large as the parameters: those of the rule that the settings need."""
-    scalars: ClassVar[tuple[Scalar, ...]] = ()
-    """What is set, for all or for a group: that of the rule."""
-    backend: Backend
     habits: ClassVar[Mapping[str, str]] = HABITS
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
 
@@ -86,7 +73,13 @@ class Optimizer(Declared):
             cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse settings of a group that do not go together."""
+        """Refuse settings of a group that do not go together.
+
+        Parameters
+        ----------
+        settings : mapping of str to float or bool
+            As `settings_in` gives them.
+        """
 
     def _settle(self) -> None:
         """Take the arrays that kernels read, where the parameters are."""
@@ -127,7 +120,13 @@ class Optimizer(Declared):
         self._lr = validate.number(value, "lr", low=0)
 
     def rates(self) -> list[float]:
-        """Return the learning rate of each group in the next step."""
+        """Return the learning rate of each group in the next step.
+
+        Returns
+        -------
+        list of float
+            In the order of the groups.
+        """
         return [group.rate(self._lr, self.steps, self.epoch) for group in self.groups]
 
     def step(self) -> None:
@@ -145,10 +144,19 @@ class Optimizer(Declared):
         self.apply(self._update_whole)
 
     def apply(self, change: Callable[[], bool]) -> bool:
-        """Count a step and do it by `change`, which calls `update` or repeats it: both or neither.
+        """Count a step and do it: both or neither.
 
         Whether it was done is written by its last kernel, so an interrupt just behind it is told from one just before.
-        Return what `change` does: False if it did nothing, and the step is not counted.
+
+        Parameters
+        ----------
+        change : callable
+            Calls `update` or repeats it; returns False if it did nothing.
+
+        Returns
+        -------
+        bool
+            What `change` returned; of False the step is not counted.
         """
         self._heed_frozen()
         check_trained(self._frozen)
@@ -192,17 +200,25 @@ class Optimizer(Declared):
         return int(self.backend.to_numpy(self._done)[0]) == number
 
     def arrays(self) -> list[Array]:
-        """Return the arrays that `update` reads or writes, but for the gradients."""
+        """Return the arrays that `update` reads or writes, but for the gradients.
+
+        Returns
+        -------
+        list of array
+            The same ones as long as the parameters stay where they are.
+        """
         self._heed_frozen()
         return [self._rates, self._step, *self._state_arrays(), *(region.arena.data for region in self._regions)]
 
     def changed(self) -> list[Array]:
-        """Return the arrays that `update` writes."""
-        return [self._done, *self._state_arrays(), *(region.data for region in self._regions)]
+        """Return the arrays that `update` writes.
 
-    def _state_arrays(self) -> list[Array]:
-        """Return its own arrays of state."""
-        return [array for state in self._states for array in state.values()]
+        Returns
+        -------
+        list of array
+            Parameters, state, and the count of what was done.
+        """
+        return [self._done, *self._state_arrays(), *(region.data for region in self._regions)]
 
     @property
     def rate_array(self) -> Array:
@@ -213,7 +229,13 @@ class Optimizer(Declared):
         """Do what changes gradients before they are limited; `update` does it as well."""
 
     def quantities(self) -> dict[str, float]:
-        """Return what there is to tell of it behind each epoch, by names for the history."""
+        """Return what there is to tell of it behind each epoch.
+
+        Returns
+        -------
+        dict of str to float
+            By names for the history; {} by default.
+        """
         return {}
 
     def update(self) -> None:
@@ -241,11 +263,6 @@ class Optimizer(Declared):
     def _rule_for(self, group: Group) -> Update:
         settings = self.settings_in(group)
         return self.rule(*(settings[setting.name] for setting in self.rule.settings))
-
-    def _state_of(self, group: Group) -> tuple[str, ...]:
-        """Return the names of the arrays that a group needs."""
-        rule: UpdateRule | None = getattr(type(self), "rule", None)
-        return self.state_names if rule is None else rule.state_for(self.settings_in(group))
 
     def _update_whole(self) -> bool:
         return (self._captured_update() or self._guarded_update)()
@@ -282,113 +299,6 @@ class Optimizer(Declared):
     def _update(self, data: Array, grad: Array, state: Mapping[str, Array], lr: Array, step: Array) -> None:
         """Update one flat piece: for those who define it anew, to compute with arrays themselves."""
         raise NotImplementedError
-
-    def settings(self) -> dict[str, Any] | None:
-        """Return the hyperparameters but the learning rate: all that decides what a step does beside its arrays.
-
-        Those of groups with settings of their own follow as "groups". Who defines `_update` anew defines this along
-        with it, and computes on the backend alone; else the update runs as it is in each step, and is not captured.
-        """
-        settings = {setting.name: getattr(self, setting.name) for setting in self.scalars}
-        groups = {"groups": [dict(group.own) for group in self.groups]} if any(g.own for g in self.groups) else {}
-        return settings | groups
-
-    def settings_in(self, group: Group) -> dict[str, Any]:
-        """Return the settings that hold in a group."""
-        return {setting.name: getattr(self, setting.name) for setting in self.scalars} | group.own
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next step depends on, beside the parameters and the settings.
-
-        ``{"kind", "steps", "lr", "settings", "tensors"}``; tensors are NumPy's, called ``"velocity/0.weight"``. With
-        groups, "groups" has the learning rate of each that has one of its own, or the state of its schedule.
-        """
-        tensors = {
-            f"{name}/{parameter.name}": np.array(self.backend.to_numpy(view)) for name, parameter, view in self._views()
-        }
-        state: dict[str, Any] = {"kind": type(self).__name__, "steps": self.steps, "lr": self.lr}
-        state |= {"settings": self.settings(), "tensors": tensors}
-        if len(self.groups) > 1 or self.groups[0].lr is not None:
-            state["groups"] = [group.state_dict() for group in self.groups]
-        return state
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state that `state_dict` gave; the hyperparameters, but for learning rates, stay as they are.
-
-        Raises
-        ------
-        CheckpointError
-            It is that of another kind of optimizer, or of other parameters or groups; nothing is changed.
-        """
-        self.check_state(state)
-        tensors, steps = state["tensors"], int(state["steps"])
-        before, kept = (self.snapshot(), self.steps, self.lr), [group.state_dict() for group in self.groups]
-        try:
-            self.lr = float(state["lr"])
-            for name, parameter, view in self._views():
-                values = self.backend.asarray(tensors[f"{name}/{parameter.name}"], view.dtype)
-                self.backend.copy(values.reshape(view.shape), out=view)
-            for group, values in zip(self.groups, state.get("groups", kept), strict=True):
-                group.load_state_dict(values)
-            self._done[0] = steps
-            self.steps = steps
-        except BaseException:
-            before[0].put_back()
-            self.steps, self.lr = before[1:]
-            for group, values in zip(self.groups, kept, strict=True):
-                group.load_state_dict(values)
-            raise
-
-    def snapshot(self) -> Snapshot:
-        """Return the present values of the arrays of state."""
-        return Snapshot(self.backend, [self._done, *self._state_arrays()])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copy and pickle what decides the next step; the parameters are copied with their model."""
-        kept, copied = {name: value for name, value in vars(self).items() if name not in _PLACES}, self.backend.to_numpy
-        kept["_states"] = [{name: copied(array).copy() for name, array in state.items()} for state in self._states]
-        return kept
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self._settle()
-        values = self._states
-        self._states = self._new_states()
-        for mine, kept in zip(self._states, values, strict=True):
-            for name, array in mine.items():
-                self.backend.copy(self.backend.asarray(kept[name]), out=array)
-
-    def check_state(self, state: Mapping[str, Any]) -> None:
-        """Refuse a state that `load_state_dict` cannot take."""
-        kind = type(self).__name__
-        if state["kind"] != kind:
-            raise CheckpointError(f"state: got that of {state['kind']}; allowed: that of {kind}")
-        groups = len(state.get("groups", self.groups))
-        if groups != len(self.groups):
-            raise CheckpointError(f"state: got that of {groups} groups; allowed: that of {len(self.groups)}")
-        wanted = {f"{name}/{parameter.name}": parameter for name, parameter, _ in self._views()}
-        check_tensors(state["tensors"], wanted)
-
-    def _views(self) -> list[tuple[str, Parameter, Array]]:
-        """Return the name of the state, the parameter, and its part of the state."""
-        needs = {parameter: self._state_of(group) for group in self.groups for parameter in group.parameters}
-        return [
-            (name, parameter, region.view(state[name], parameter))
-            for region, state in zip(self._regions, self._states, strict=True)
-            for name in self.state_names
-            for parameter in region.parameters
-            if name in needs[parameter]
-        ]
-
-    def _new_states(self) -> list[dict[str, Array]]:
-        """Return the arrays of state as they are at first, for each region."""
-        return [{name: self._first(name, region) for name in self.state_names} for region in self._regions]
-
-    def _first(self, name: str, region: Region) -> Array:
-        initial = dict(self.rule.initial).get(name) if hasattr(type(self), "rule") else None
-        if initial is None:
-            return region.filled([])
-        return region.filled([(group.parameters, self.settings_in(group)[initial.name]) for group in self.groups])
 
     def _check_home(self) -> None:
         for region in self._regions:

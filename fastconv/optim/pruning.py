@@ -133,21 +133,37 @@ class Pruning(Nested):
         return {parameter.name: 1 - self._kept[parameter.name] / parameter.size for parameter in self.pruned}
 
     def quantities(self) -> dict[str, float]:
-        """Return what a history tells of it: "sparsity", of all together, and "sparsity/0.weight" of each."""
+        """Return what there is to tell of it behind each epoch.
+
+        Returns
+        -------
+        dict of str to float
+            "sparsity", of all together, and "sparsity/0.weight" of each.
+        """
         total, kept = sum(parameter.size for parameter in self.pruned), sum(self._kept.values())
         own = {"sparsity": 1 - kept / total, **{f"sparsity/{name}": share for name, share in self.sparsity.items()}}
         return super().quantities() | own
 
     def own_settings(self) -> dict[str, Any]:
-        """Return what the schedule and the choice of weights were made with."""
         return {**vars(self.schedule), "scope": self.scope, "pruned": [parameter.name for parameter in self.pruned]}
 
     def masks(self) -> dict[str, np.ndarray]:
-        """Return the masks by the names of the weights, True for what is kept."""
+        """Return the masks by the names of the weights.
+
+        Returns
+        -------
+        dict of str to numpy.ndarray of bool
+            Shaped as the weights, True for what is kept.
+        """
         return {parameter.name: self.backend.to_numpy(view) > 0 for _, parameter, view in self._views()}
 
     def set_masks(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Prune what these masks say, and from here on more, as the schedule has it; see `masks`.
+        """Prune what these masks say, and from here on more, as the schedule has it.
+
+        Parameters
+        ----------
+        masks : mapping of str to array of bool
+            As of `masks`.
 
         Raises
         ------
@@ -181,17 +197,21 @@ class Pruning(Nested):
         self._mask(lambda region: region.data)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return its own state, and that of its optimizer; "mask/0.weight" is 1 where a weight is kept."""
+        """Return its own state, and that of its optimizer.
+
+        Returns
+        -------
+        dict
+            As of `Nested`, and "changed_at"; of the tensors "mask/0.weight" is 1 where a weight is kept.
+        """
         return super().state_dict() | {"changed_at": self._changed_at}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take the state that `state_dict` gave."""
         super().load_state_dict(state)
         self._changed_at = state["changed_at"]
         self._count()
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        """Refuse a state that `load_state_dict` cannot take."""
         super().check_state(state)
         if "changed_at" not in state:
             raise CheckpointError("state: got none of when masks changed; allowed: what state_dict gave")

@@ -43,7 +43,6 @@ class SGD(RuledOptimizer):
         super().__init__(parameters, lr, *values, **settings)
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse Nesterov's momentum without any, or dampened."""
         if settings["nesterov"] and not settings["momentum"]:
             raise ArgumentError("nesterov: got True without momentum; allowed: with a momentum above 0")
         if settings["nesterov"] and settings["dampening"]:

@@ -48,7 +48,15 @@ class Communicator(Protocol):
         ...
 
     def broadcast(self, buffer: Array, root: int = 0) -> None:
-        """Give all ranks what is in the buffer of `root`."""
+        """Give all ranks what is in the buffer of one.
+
+        Parameters
+        ----------
+        buffer : array
+            Of one shape and type on all ranks. Written on all but `root`.
+        root : int
+            The rank whose buffer it is.
+        """
         ...
 
     def barrier(self) -> None:
@@ -56,5 +64,11 @@ class Communicator(Protocol):
         ...
 
     def abort(self, code: int = 1) -> None:
-        """End the processes of all ranks at once, from any thread; it does not return."""
+        """End the processes of all ranks at once, from any thread; it does not return.
+
+        Parameters
+        ----------
+        code : int
+            With which they exit.
+        """
         ...

@@ -117,11 +117,28 @@ class DataParallel(Declared):
         return self.shards if self.deterministic else None
 
     def span(self, name: str) -> AbstractContextManager[None]:
-        """Note in the timeline, if there is one, how long what is done within takes."""
+        """Note in the timeline, if there is one, how long what is done within takes.
+
+        Parameters
+        ----------
+        name : str
+            Of the span.
+
+        Returns
+        -------
+        context manager
+            Whose body is what is timed.
+        """
         return nullcontext() if self.timeline is None else self.timeline.span(name)
 
     def facts(self) -> dict[str, str]:
-        """Return what has to be the same on all ranks."""
+        """Return what has to be the same on all ranks.
+
+        Returns
+        -------
+        dict of str to str
+            Its settings, as "parallel".
+        """
         names = ("shards", "deterministic", "bucket_bytes", "overlap", "gradients", "compare_every")
         return {"parallel": str({name: getattr(self, name) for name in names})}
 

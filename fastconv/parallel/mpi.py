@@ -11,12 +11,13 @@ import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.errors import BackendUnavailableError, DependencyError
+from fastconv.parallel.communicator import Communicator
 from fastconv.parallel.starting import started_together
 from fastconv.parallel.tree import sum_in_order
 from fastconv.parallel.uncaught import end_job_on_uncaught
 
 
-class MPICommunicator:
+class MPICommunicator(Communicator):
     """The `Communicator` of all processes that an MPI launcher started together.
 
     An exception that nobody catches ends all of them (see `fastconv.parallel.uncaught`): else the others would wait for
@@ -38,11 +39,14 @@ class MPICommunicator:
     array([2., 2.])
     """
 
+    rank = 0  # until it is asked
+    size = 1
+
     def __init__(self) -> None:
         self._mpi = _load()
         self._world = self._mpi.COMM_WORLD
-        self.rank: int = self._world.Get_rank()
-        self.size: int = self._world.Get_size()
+        self.rank = self._world.Get_rank()
+        self.size = self._world.Get_size()
         if self.size == 1:
             _check_starter(self._mpi)
         else:
@@ -52,7 +56,6 @@ class MPICommunicator:
         return f"MPICommunicator(rank {self.rank} of {self.size})"
 
     def allreduce(self, buffer: Array, *, ordered: bool = True, bf16: bool = False) -> None:
-        """See `Communicator`."""
         if self.size == 1:
             return
         host = _on_host(buffer)
@@ -65,17 +68,14 @@ class MPICommunicator:
         _put_back(host, buffer)
 
     def broadcast(self, buffer: Array, root: int = 0) -> None:
-        """See `Communicator`."""
         host = _on_host(buffer)
         self._world.Bcast(host.reshape(-1), root)
         _put_back(host, buffer)
 
     def barrier(self) -> None:
-        """See `Communicator`."""
         self._world.Barrier()
 
     def abort(self, code: int = 1) -> None:
-        """See `Communicator`."""
         self._world.Abort(code)
 
 

@@ -17,7 +17,7 @@ from fastconv.parallel.mpi import MPICommunicator
 from fastconv.parallel.tree import sum_in_order
 
 
-class NCCLCommunicator:
+class NCCLCommunicator(Communicator):
     """The `Communicator` of processes of which each has a GPU of its own.
 
     Parameters
@@ -40,6 +40,9 @@ class NCCLCommunicator:
     DataParallel(rank 0 of 2, 8 shards)
     """
 
+    rank = 0  # until it is asked
+    size = 1
+
     def __init__(self, host: Communicator | None = None, device: Any = None) -> None:
         self._host: Communicator = MPICommunicator() if host is None else host
         self.rank, self.size = self._host.rank, self._host.size
@@ -49,7 +52,6 @@ class NCCLCommunicator:
         return f"NCCLCommunicator(rank {self.rank} of {self.size})"
 
     def allreduce(self, buffer: Array, *, ordered: bool = True, bf16: bool = False) -> None:
-        """See `Communicator`."""
         if lies_on_host(buffer):
             self._host.allreduce(buffer, ordered=ordered, bf16=bf16)
         elif self.size > 1 and not bf16 and (not ordered or self.size == 2):
@@ -64,18 +66,15 @@ class NCCLCommunicator:
         self._device.all_gather(mine.view(np.uint8), everything.view(np.uint8), mine.nbytes)
 
     def broadcast(self, buffer: Array, root: int = 0) -> None:
-        """See `Communicator`."""
         if lies_on_host(buffer):
             self._host.broadcast(buffer, root)
         else:
             self._device.broadcast(buffer, root)
 
     def barrier(self) -> None:
-        """See `Communicator`."""
         self._host.barrier()
 
     def abort(self, code: int = 1) -> None:
-        """See `Communicator`."""
         self._host.abort(code)
 
 

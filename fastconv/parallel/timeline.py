@@ -36,7 +36,18 @@ class Timeline:
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """Note how long what is done within takes."""
+        """Note how long what is done within takes.
+
+        Parameters
+        ----------
+        name : str
+            Of the span.
+
+        Yields
+        ------
+        None
+            Until the ``with`` ends.
+        """
         begin = time.monotonic()
         try:
             yield
@@ -44,13 +55,31 @@ class Timeline:
             self.spans.append((name, threading.current_thread().name, begin, time.monotonic()))
 
     def seconds(self, name: str) -> float:
-        """Return how long all spans of this name are together."""
+        """Return how long all spans of a name are together.
+
+        Parameters
+        ----------
+        name : str
+            Of the spans.
+
+        Returns
+        -------
+        float
+            Seconds; 0 if there are none.
+        """
         return sum(end - begin for each, _, begin, end in self.spans if each == name)
 
     def save(self, path: str | os.PathLike[str], rank: int = 0) -> None:
-        """Write them in Chrome's trace format, for https://ui.perfetto.dev: a process for the rank, a row a thread.
+        """Write the spans in Chrome's trace format (https://ui.perfetto.dev): a process for the rank, a row a thread.
 
         Files of several ranks may be joined by their lists of events.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, new or to be replaced.
+        rank : int
+            Under which they are shown.
         """
         rows = {thread: number for number, thread in enumerate(dict.fromkeys(thread for _, thread, _, _ in self.spans))}
         events: list[dict[str, object]] = [

@@ -94,7 +94,8 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
         limit = float(np.abs(weights).max()) or 1.0
         axes[1, number].imshow(weights, cmap=DIVERGING, vmin=-limit, vmax=limit)
         for (row, column), value in np.ndenumerate(weights):
-            axes[1, number].text(column, row, f"{value:.3g}", ha="center", va="center", fontsize=8)
+            colour = "white" if abs(value) > 0.6 * limit else "black"
+            axes[1, number].text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=8, color=colour)
     return figure
 
 

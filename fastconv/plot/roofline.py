@@ -37,7 +37,8 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
 
     Across, the intensity: multiplications and additions for each byte that is moved; upwards, how many are done in a
     second. What is left of the roof's corner waits for memory, what is right of it computes. Winograd's algorithm
-    multiplies less than is counted, so it can come out above. Layers without multiplications are left out.
+    multiplies less than is counted, so it can come out above. Layers without multiplications are left out; points of
+    forward computations have the number of their first layer.
     Source: Williams, Waterman and Patterson 2009, https://doi.org/10.1145/1498765.1498785.
 
     Parameters
@@ -74,7 +75,7 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
             milliseconds, macs, moved = (getattr(row, f"{direction}_{what}") for what in ("ms", "macs", "bytes"))
             if milliseconds and macs and moved:
                 name = row.names[0] if row.names and row.names[0] else str(number)
-                found.append((2 * macs / moved, 2e-6 * macs / milliseconds, f"{name} {row.kinds[0]}"))
+                found.append((2 * macs / moved, 2e-6 * macs / milliseconds, name))
     drawn = points["forward"] + points["backward"]
     if not drawn:
         raise ArgumentError("profile: got one without a layer that multiplies; allowed: with at least one")
@@ -89,7 +90,7 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
             x, y, _ = zip(*found, strict=True)
             ax.plot(x, y, "o^"[number], color=COLOURS[number], label=direction, linestyle="none")
             for at in found if direction == "forward" else ():
-                ax.annotate(at[2], at[:2], xytext=(4, -9), textcoords="offset points", fontsize=6)
+                ax.annotate(at[2], at[:2], xytext=(4, -9), textcoords="offset points", fontsize=7)
     ax.set(xscale="log", yscale="log", xlabel="FLOP / byte", ylabel="GFLOP/s")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Surface = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Heights above x and y, arrays of one shape."""
+_BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # of the axes, where no path goes
 
 
 def descend(
@@ -103,10 +104,11 @@ def surface(
     >>> ax.get_xlim()
     (np.float64(-2.0), np.float64(2.0))
     """
+    beside = _BESIDE if ax is None else {}
     ax = _contours(function, x, y, ax)
     for number, (name, path) in enumerate(_checked(paths).items()):
         ax.plot(path[:, 0], path[:, 1], label=name, marker=".", markersize=2, **line_style(number))
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", **beside)
     return ax
 
 
@@ -149,10 +151,11 @@ def animate_surface(
     from matplotlib.animation import FuncAnimation
 
     frames = validate.at_least_one(frames, "frames")
+    beside = _BESIDE if ax is None else {"loc": "upper left"}
     ax, checked = _contours(function, x, y, ax), _checked(paths)
     lines = [ax.plot([], [], label=name, **line_style(number))[0] for number, name in enumerate(checked)]
     heads = [ax.plot([], [], "o", color=COLOURS[number % len(COLOURS)])[0] for number in range(len(checked))]
-    ax.legend(fontsize="small", loc="upper left")
+    ax.legend(fontsize="small", **beside)
     last = max(map(len, checked.values())) - 1
 
     def draw(frame: int) -> list[Any]:

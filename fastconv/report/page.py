@@ -71,11 +71,22 @@ class Report:
     _made_of: tuple[Sequence[Run], Sequence[Findings]] = ((), ())
 
     def settled(self) -> Report:
-        """Return it as a page that does not load itself again."""
+        """Return it as a page that does not load itself again.
+
+        Returns
+        -------
+        Report
+            Of the same runs.
+        """
         return _compose(*self._made_of, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it, all or nothing, in the place of an older report or of nothing.
+
+        Parameters
+        ----------
+        path : str or path
+            Of the page, ``"report.html"``.
 
         Raises
         ------

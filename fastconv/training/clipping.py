@@ -31,11 +31,19 @@ class Clip(abc.ABC):
 
     @abc.abstractmethod
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
-        """Limit the gradients of parameters, of which there is at least one, none of them frozen.
+        """Limit the gradients of parameters.
+
+        Parameters
+        ----------
+        backend : Backend
+            Which computes.
+        parameters : sequence of Parameter
+            At least one, none of them frozen.
 
         Returns
         -------
-        (parts,) float64 array of the sums of squares before, of each parameter or of neighbours, or None.
+        (parts,) float64 array or None
+            The sums of squares before, of each parameter or of neighbours; None where they are not computed.
         """
 
 
@@ -57,7 +65,6 @@ class ClipValue(Clip):
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
-        """See `Clip`."""
         for run in runs(parameters):
             grad = run.grad()
             backend.clip(grad, limit=self.limit, out=grad)
@@ -84,7 +91,6 @@ class ClipNorm(Clip):
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
-        """See `Clip`."""
         each = [Run((p,), p.arena, p.offset, p.offset + p.size) for p in parameters]
         return _clip_norms(backend, each, self.limit, together=False)
 
@@ -111,7 +117,6 @@ class ClipGlobalNorm(Clip):
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
-        """See `Clip`."""
         return _clip_norms(backend, runs(parameters), self.limit, together=True)
 
 

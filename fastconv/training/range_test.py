@@ -77,12 +77,29 @@ class RangeTest:
         return Suggestion(self.rates[begin + int(np.argmin(slopes))], self.rates[least] / 10)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values, for JSON."""
+        """Return all of it.
+
+        Returns
+        -------
+        dict
+            Of plain values, for JSON.
+        """
         lists = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
         return {**lists, "suggestion": self.suggestion and self.suggestion._asdict()}
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw it, as `fastconv.plot.learning_rate_finder` does."""
+        """Draw it, as `fastconv.plot.learning_rate_finder` does.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes or None
+            Where; a new one if None.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
+            With the curve.
+        """
         from fastconv.plot import learning_rate_finder
 
         return learning_rate_finder(self, ax)

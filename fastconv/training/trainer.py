@@ -307,14 +307,14 @@ class Trainer(Sharing):
         return self._step(checked_batch(self.model, x, y, sample_weight)).loss
 
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
-        """Return the mean loss and the metrics over `data`, which is like `train` of `fit`: numbers, or NumPy arrays.
+        """Return the mean loss and the metrics over `data`: numbers, or NumPy arrays.
 
         The loss is weighted where there are weights; metrics count each sample once. DataError if there is no `data`.
 
         Parameters
         ----------
         data : like `train` of `fit`
-            What is measured.
+            What is measured; DataError if there is nothing in it.
         batch_size : int or None
             Of a pair of arrays; 256 by default.
 
@@ -328,16 +328,26 @@ class Trainer(Sharing):
         return self._means(as_batches(data, "data", self.model, 256 if batch_size is None else batch_size), "data")
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that `restore` needs to one file, all or nothing: see checkpoint.py; of several ranks the first."""
+        """Write all that `restore` needs to one file, all or nothing; of several ranks the first one does.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, new or to be replaced.
+        """
         if self.parallel is None or self.parallel.rank == 0:
             write_state(self, path)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from what `save` wrote: training gives the same bits as if it had not been interrupted.
 
-        Model, optimizer, schedule and callbacks must be made as they were; the file holds values only. One that was
-        written in the middle of an epoch, by a callback, makes `fit` begin behind the batches that were done then,
-        which must be the same ones again.
+        Model, optimizer, schedule and callbacks must be made as they were; the file holds values only. After one that
+        was written in the middle of an epoch `fit` begins behind the batches that were done, which must come again.
+
+        Parameters
+        ----------
+        path : str or path
+            The file that `save` wrote.
 
         Raises
         ------
@@ -345,11 +355,6 @@ class Trainer(Sharing):
             The file is missing, damaged, or of another model or optimizer; nothing is changed.
         """
         read_state(self, path)
-
-    @property
-    def _schedules(self) -> list[Schedule | None]:
-        """Its own schedule, and those of the optimizer's groups."""
-        return [self.schedule, *(group.schedule for group in self.optimizer.groups)]
 
     def _train_epoch(self, batches: Batches) -> dict[str, float] | None:
         """Return what to record, or None if a callback ended it."""
@@ -389,7 +394,8 @@ class Trainer(Sharing):
 
     def _record(self, logs: dict[str, float]) -> None:
         """Count an epoch, append it to the history and show it to the schedule: all or nothing."""
-        undo = rates.show_results(self._schedules, logs)
+        schedules = [self.schedule, *(group.schedule for group in self.optimizer.groups)]
+        undo = rates.show_results(schedules, logs)
         epoch, history = self.epoch, {name: list(values) for name, values in self.history.history.items()}
         try:
             self.history.append(logs)

@@ -4,8 +4,6 @@ Where a kernel cannot do in one pass what an operation asks for, those compose i
 `fastconv.explain` shows.
 """
 
-# ruff: noqa: D102 (documented by the contract)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping

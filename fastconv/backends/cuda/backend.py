@@ -3,8 +3,6 @@
 Arrays, pool and device are the subclasses'.
 """
 
-# ruff: noqa: D102 (documented by the contract)
-
 from __future__ import annotations
 
 import abc

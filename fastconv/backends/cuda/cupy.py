@@ -4,8 +4,6 @@ No cuBLAS, no cuDNN, no kernel of CuPy's own: whatever a step does can be captur
 `fastconv.kernels.cuda.runtime.cubins` has made or found; it compiles nothing.
 """
 
-# ruff: noqa: D102 (documented by the contract)
-
 from __future__ import annotations
 
 import contextlib

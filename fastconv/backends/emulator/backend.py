@@ -1,7 +1,5 @@
 """The backend "cuda-emulator"."""
 
-# ruff: noqa: D102 (documented by the contract)
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

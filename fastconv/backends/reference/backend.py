@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """The reference: every operation of the contract in plain NumPy, written to be read and compared with.
 
 It shares no code with the kernels. `fastconv.backends.contract` documents each operation.

@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of convolution and dense layers: one matrix product per kernel tap."""
 
 from __future__ import annotations

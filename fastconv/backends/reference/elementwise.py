@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of the operations that add, scale or move data, and of those along channels."""
 
 from __future__ import annotations

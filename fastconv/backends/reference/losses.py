@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of the losses, under the names of `fastconv.kernels.losses`, and of the sums of metrics."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of normalisation; statistics and their sums in float64, pairwise."""
 
 from __future__ import annotations

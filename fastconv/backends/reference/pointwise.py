@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of the pointwise functions: NumPy's formulas, under the names of `fastconv.kernels.pointwise`."""
 
 from __future__ import annotations

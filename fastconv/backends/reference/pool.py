@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of pooling: one pass over the map for each cell of the window."""
 
 from __future__ import annotations

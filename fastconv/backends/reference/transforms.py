@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of the changes of images."""
 
 from __future__ import annotations

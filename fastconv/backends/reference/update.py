@@ -1,4 +1,3 @@
-# ruff: noqa: D102 - the contract documents each operation
 """Reference of the update rules: NumPy's formulas, under the names of `fastconv.kernels.update_rules`."""
 
 from __future__ import annotations

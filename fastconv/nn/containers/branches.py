@@ -35,22 +35,18 @@ class _Branches(Layer):
     mode: Literal["sum", "concatenate"] = "sum"
 
     def frozen(self) -> Run:
-        """Return the branches frozen, and joined."""
         if not is_ours(computes_as(type(self))):
             return super().frozen()
         branches = [branch.frozen() for _, branch in self.children()]
         return lambda x: self.join([branch(x) for branch in branches])
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the common shape, or that with all channels."""
         return self._joined([branch.infer(input_shape) for _, branch in self.children()])
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Set up the branches."""
         return self._joined([scope.child(name, branch, input_shape) for name, branch in self.children()])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the branches; the context is theirs and the shapes of their outputs."""
         self.check_size_of(x)
         outputs, contexts = [], []
         for _, branch in self.children():
@@ -60,7 +56,6 @@ class _Branches(Layer):
         return self.join(outputs), ((tuple(contexts), [output.shape for output in outputs]) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Run the branches backwards and add."""
         contexts, shapes = self.check_context(context)
         if self.mode == "sum":
             parts = [grad_output] * len(shapes)
@@ -78,7 +73,18 @@ class _Branches(Layer):
         return add_up(self.backend, grads, [branch.owns_grad for _, branch in self.children()])
 
     def join(self, outputs: Sequence[Array]) -> Array:
-        """Return the sum of the branches' outputs, or all their channels."""
+        """Return the sum of the branches' outputs, or all their channels.
+
+        Parameters
+        ----------
+        outputs : sequence of array
+            One of each branch, of one shape but for channels that are joined.
+
+        Returns
+        -------
+        (N, ..., C) array
+            Of the shape that `infer` says.
+        """
         if self.mode == "sum":
             return add_up(self.backend, outputs, [branch.owns_output for _, branch in self.children()])
         y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
@@ -114,11 +120,9 @@ class Residual(_Branches):
         self.shortcut = Identity() if shortcut is None else as_layer(shortcut, "shortcut")
 
     def structure(self) -> Sum | None:
-        """Return body and shortcut, unless a derived class computes something else."""
         return Sum(self.body, self.shortcut) if computes_as(type(self)) is Residual else None
 
     def children(self) -> Sequence[tuple[str, Layer]]:
-        """Return body and shortcut."""
         return [("body", self.body), ("shortcut", self.shortcut)]
 
     def _joined(self, shapes: Sequence[Shape]) -> Shape:
@@ -156,7 +160,6 @@ class Parallel(_Branches):
         self.mode = mode
 
     def children(self) -> Sequence[tuple[str, Layer]]:
-        """Return the branches."""
         return [(str(i), branch) for i, branch in enumerate(self.branches)]
 
     def _joined(self, shapes: Sequence[Shape]) -> Shape:

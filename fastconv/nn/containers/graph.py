@@ -63,15 +63,12 @@ class Graph(Layer):
         self._uses = uses(self.nodes, self.outputs)
 
     def children(self) -> Sequence[tuple[str, Layer]]:
-        """Return the layers of the nodes."""
         return [(node.name, node.what) for node in self.nodes if isinstance(node.what, Layer)]
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the shape of the output; a tuple of them if there are several."""
         return self._shapes(input_shape, lambda node, layer, shape: layer.infer(shape))
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Set up the layers in order."""
         return self._shapes(input_shape, lambda node, layer, shape: scope.child(node.name, layer, shape))
 
     def arrange(self) -> None:
@@ -94,14 +91,12 @@ class Graph(Layer):
         return self._plans
 
     def frozen(self) -> Run:
-        """Return what computes the segments frozen."""
         if not is_ours(computes_as(type(self))):
             return super().frozen()
         runs = {i: plan.frozen() for i, plan in enumerate(self.plans) if plan is not None}
         return lambda x: self._run(x, lambda i, value: runs[i](value))
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the nodes; the context is that of each segment, the shapes of what it joined if it is a join."""
         plans = {i: plan for i, plan in enumerate(self.plans) if plan is not None}
         x = self.check_input(x)
         self.check_size_of(x)
@@ -115,7 +110,6 @@ class Graph(Layer):
         return y, (contexts if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Run the segments backwards, adding up the gradients of what several take."""
         contexts = self.check_context(context)
         grads: dict[str, tuple[Array, bool]] = {}
         for name, grad in zip(self.outputs, self._one_each(grad_output), strict=True):

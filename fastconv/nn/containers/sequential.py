@@ -68,40 +68,39 @@ class Sequential(Layer):
         )
 
     def structure(self) -> Chain | None:
-        """Return the layers, unless a derived class computes something else."""
         return Chain(self.layers) if computes_as(type(self)) is Sequential else None
 
     def arrange(self, *, fused: bool = True) -> None:
-        """Make the plan; each layer runs by itself if not `fused`."""
+        """Make the plan of how the layers run.
+
+        Parameters
+        ----------
+        fused : bool
+            Whether layers that the backend can fuse run as one; else each runs by itself.
+        """
         self._plan = make_plan(self.layers, fused=fused)
         self.owns_output, self.owns_grad = self._plan.owns_output, self._plan.owns_grad
 
     def frozen(self) -> Run:
-        """Return what computes the plan."""
         return self.plan.frozen() if computes_as(type(self)) is Sequential else super().frozen()
 
     def children(self) -> Sequence[tuple[str, Layer]]:
-        """Return the layers."""
         return [(str(i), layer) for i, layer in enumerate(self.layers)]
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the shape that the last layer puts out."""
         for layer in self.layers:
             input_shape = layer.infer(input_shape)
         return input_shape
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Set up the layers in order."""
         for name, layer in self.children():
             input_shape = scope.child(name, layer, input_shape)
         return input_shape
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Run the layers; the context is the list of those of the steps."""
         self.check_size_of(x)
         y, contexts = run_forward(self.plan.steps, x, training=training)
         return y, (contexts if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Run the layers backwards."""
         return self.plan.backward(grad_output, self.check_context(context), needs_input_grad=needs_input_grad)

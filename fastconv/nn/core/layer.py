@@ -24,14 +24,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import numpy as np
-
-from fastconv import _validate as validate
-from fastconv._attributes import Declared, is_ours
-from fastconv.backends import get_backend
-from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, DType, Shape
-from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv._attributes import is_ours
+from fastconv.backends.contract.types import Array, Shape
+from fastconv.errors import ArgumentError
+from fastconv.nn.core.checking import Checking
 from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.scope import Home, Scope
@@ -43,7 +39,7 @@ Run = Callable[[Array], Array]
 """What computes a layer for inference, its values frozen."""
 
 
-class AbstractLayer(Declared):
+class AbstractLayer(Checking):
     """The protocol.
 
     Fastconv's own layers take no attributes but those they have, layers of one's own any, in ``__init__``, `setup` and
@@ -67,8 +63,6 @@ class AbstractLayer(Declared):
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
     absent: ClassVar[Mapping[str, str]] = ABSENT
     misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
-    _backend: Backend | None = None
-    _dtype: DType = np.dtype(np.float32)
     _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
     _built_in: object = None  # what stands for the model that it was built in
     _places: Sequence[tuple[str, AbstractLayer]] = ()  # of a model: all layers with tensors, and their paths
@@ -165,7 +159,13 @@ class AbstractLayer(Declared):
         return self.infer(input_shape)
 
     def children(self) -> Sequence[tuple[str, AbstractLayer]]:
-        """Return the layers inside of this one, with their names."""
+        """Return the layers inside of this one, with their names.
+
+        Returns
+        -------
+        sequence of (str, Layer)
+            In order; none by default.
+        """
         return ()
 
     def macs(self, input_shape: Shape) -> int:
@@ -199,29 +199,59 @@ class AbstractLayer(Declared):
     # What containers define
 
     def structure(self) -> Chain | Sum | None:
-        """Return how it is made of others, if it does nothing else, so that they can run as one with what follows."""
+        """Return how it is made of others, if it does nothing else, so that they can run as one with what follows.
+
+        Returns
+        -------
+        Chain, Sum or None
+            None, the default, if it computes something of its own.
+        """
         return None
 
     def arrange(self) -> None:
         """Settle how the layers inside run: called when all of them were built, or moved."""
 
     def frozen(self) -> Run:
-        """Return what computes it for inference, once its values do not change any more."""
+        """Return what computes it for inference, once its values do not change any more.
+
+        Returns
+        -------
+        callable
+            Takes a batch and returns the output.
+        """
         return lambda x: self.forward(x, training=False)[0]
 
     # What a layer can count on
 
     def own_tensors(self) -> list[Buffer]:
-        """Return the parameters and buffers of this very layer, in order of declaration."""
+        """Return the parameters and buffers of this very layer.
+
+        Returns
+        -------
+        list of Buffer
+            In order of declaration.
+        """
         return list(self._tensors.values())
 
     def tensors(self) -> list[Buffer]:
-        """Return all parameters and buffers, each once."""
+        """Return all parameters and buffers, its own and those inside.
+
+        Returns
+        -------
+        list of Buffer
+            Each once, in order.
+        """
         _ = self.backend  # says so if there is nothing yet
         return [tensor for layer in self.walk() for tensor in layer.own_tensors()]
 
     def named_tensors(self) -> dict[str, Buffer]:
-        """Return all parameters and buffers by their names in this model, even if its layers are built into another."""
+        """Return all parameters and buffers by their names in this model, even if its layers are built into another.
+
+        Returns
+        -------
+        dict of str to Buffer
+            Such as ``"3.body.0.weight"``.
+        """
         if not self._places:
             return {tensor.name: tensor for tensor in self.tensors()}
         return {
@@ -231,12 +261,24 @@ class AbstractLayer(Declared):
         }
 
     def is_trained(self) -> bool:
-        """Tell whether there are parameters that are not frozen, its own or inside."""
+        """Tell whether there are parameters that are not frozen, its own or inside.
+
+        Returns
+        -------
+        bool
+            False where there are none at all.
+        """
         tensors = (tensor for layer in self.walk() for tensor in layer.own_tensors())
         return any(isinstance(tensor, Parameter) and not tensor.is_frozen for tensor in tensors)
 
     def walk(self) -> list[AbstractLayer]:
-        """Return this layer and all inside of it, each once, in order."""
+        """Return this layer and all inside of it.
+
+        Returns
+        -------
+        list of Layer
+            Each once, in order, itself first.
+        """
         found: dict[int, AbstractLayer] = {}
         waiting: list[AbstractLayer] = [self]
         while waiting:
@@ -252,80 +294,15 @@ class AbstractLayer(Declared):
         return Home(self._backend, self._dtype, self._tensors, self._built_in)
 
     def settle(self, home: Home) -> None:
-        """Live there from now on."""
-        backend, dtype, tensors, model = home
-        vars(self).update(_backend=backend, _dtype=dtype, _tensors=tensors, _built_in=model)
-
-    @property
-    def backend(self) -> Backend:
-        """The backend that the layer was built on."""
-        if self._backend is None:
-            raise ArgumentError(
-                f"{type(self).__name__}: got a layer that is not built; allowed: after build(input_shape)"
-            )
-        return self._backend
-
-    @property
-    def dtype(self) -> DType:
-        """The type that the layer computes in."""
-        return self._dtype
-
-    def check_input(self, x: Array, rank: int | None = None, channels: int | None = None) -> Array:
-        """Return `x` in the form that the backend takes, or say what is wrong with it; about a microsecond.
+        """Live there from now on.
 
         Parameters
         ----------
-        x : array
-            What came in.
-        rank : int or None
-            How many axes it must have.
-        channels : int or None
-            How long the last one must be.
-
-        Returns
-        -------
-        array
-            In memory as the backend wants it.
+        home : Home
+            Backend, type, tensors and model.
         """
-        x = self.check_array(x, "x")
-        if (rank is not None and x.ndim != rank) or (channels is not None and x.shape[-1] != channels):
-            axes = {2: "(N, C)", 4: "(N, H, W, C)"}.get(rank or 0, "(N, ..., C)")
-            what = axes if channels is None else axes.replace("C", str(channels))
-            raise ShapeError(f"x of {self._label()}: got shape {tuple(x.shape)}; allowed: {what}")
-        return x
-
-    def check_grad(self, grad_output: Array, shape: Shape) -> Array:
-        """Return `grad_output` in the form that the backend takes; it must have the shape of the output."""
-        grad_output = self.check_array(grad_output, "grad_output")
-        if grad_output.shape != shape:
-            raise ShapeError(
-                f"grad_output of {self._label()}: got shape {tuple(grad_output.shape)}; allowed: {shape}, as the output"
-            )
-        return grad_output
-
-    def check_context(self, context: Context) -> Context:
-        """Return `context`; ArgumentError if it is None."""
-        if context is None:
-            raise ArgumentError(f"context of {self._label()}: got None; allowed: that of a forward with training=True")
-        return context
-
-    def check_array(self, array: Array, name: str) -> Array:
-        """Return `array` in the form that the backend takes, in the type of the layer."""
-        backend = self.backend
-        active = get_backend()
-        if active is not backend:
-            raise BackendMismatchError(
-                f"{self._label()}: got a model that lives on the backend {backend.name!r}; allowed: one on the active"
-                f" backend {active.name!r} (use model.to({active.name!r}), or fastconv.set_backend({backend.name!r}))"
-            )
-        if not (type(array) is np.ndarray and backend.on_host and array.flags.carray and array.dtype == self._dtype):
-            array = validate.floating(backend, array, name)
-        if array.dtype != self._dtype:
-            raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
-        return array
-
-    def _label(self) -> str:
-        return type(self).__name__
+        backend, dtype, tensors, model = home
+        vars(self).update(_backend=backend, _dtype=dtype, _tensors=tensors, _built_in=model)
 
 
 def paths_of(layer: AbstractLayer, path: str = "") -> Iterator[tuple[AbstractLayer, str]]:
@@ -333,6 +310,20 @@ def paths_of(layer: AbstractLayer, path: str = "") -> Iterator[tuple[AbstractLay
     yield layer, path
     for name, child in layer.children():
         yield from paths_of(child, f"{path}.{name}" if path else name)
+
+
+def arrange_all(model: AbstractLayer) -> None:
+    """Let all containers settle how they run, each after those inside of it."""
+    done: set[int] = set()
+
+    def arrange(layer: AbstractLayer) -> None:
+        if id(layer) not in done:
+            done.add(id(layer))
+            for _, child in layer.children():
+                arrange(child)
+            layer.arrange()
+
+    arrange(model)
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ A copy, and what was pickled, has arenas of its own on the backend of that name,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast, overload
+from typing import Any, cast
 
 import numpy as np
 
-from fastconv._attributes import Declared, unknown_attribute
+from fastconv._attributes import unknown_attribute
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ShapeError
@@ -34,7 +34,7 @@ def _absent(name: str) -> property:
     def refuse(tensor: Buffer, *_: Any) -> Any:
         raise unknown_attribute(tensor, name, {name: FREEZING})
 
-    return property(refuse, refuse)
+    return property(refuse, refuse, doc=f"Not here, but {FREEZING}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +109,31 @@ class Buffer:
         return tensor
 
     def place(self, arena: Arena, offset: int) -> None:
-        """Live in `arena` from `offset` on."""
+        """Live in an arena from now on.
+
+        Parameters
+        ----------
+        arena : Arena
+            Where.
+        offset : int
+            Its first element there.
+        """
         self.arena, self.offset = arena, offset
         self.array = self.slice_of(arena.data)
 
     def slice_of(self, flat: Array) -> Array:
-        """Return this one's part of a flat array."""
+        """Return this one's part of a flat array.
+
+        Parameters
+        ----------
+        flat : array
+            As long as the arena.
+
+        Returns
+        -------
+        array
+            A view in the shape of this one.
+        """
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
     @property
@@ -191,12 +210,17 @@ class Parameter(Buffer):
         return tensor
 
     def set_frozen(self, frozen: bool) -> None:
-        """Freeze it, its gradient being forgotten, or let it be trained again; see `fastconv.nn.core.freezing`."""
+        """Freeze it, its gradient being forgotten, or let it be trained again; see `fastconv.nn.core.freezing`.
+
+        Parameters
+        ----------
+        frozen : bool
+            Which of the two.
+        """
         self.zero_grad()
         self.is_frozen = frozen
 
     def place(self, arena: Arena, offset: int) -> None:
-        """Live in `arena` from `offset` on, without a gradient."""
         self.touch()  # as where `data` is set
         super().place(arena, offset)
         self._grad_array = self.slice_of(arena.grad)
@@ -242,16 +266,36 @@ class Parameter(Buffer):
         self._has_grad = False
 
     def write_to(self, target: Array, *, written: bool) -> None:
-        """Have the gradient there for a while, until it is placed again; `written` says whether there is one."""
+        """Have the gradient somewhere else for a while, until it is placed again.
+
+        Parameters
+        ----------
+        target : array
+            There, in the shape of this one.
+        written : bool
+            Whether there is a gradient in it.
+        """
         self._grad_array, self._has_grad = target, written
 
     def grad_target(self) -> Array:
-        """Return where a layer is to write its gradient of this parameter; `add_grad` it afterwards."""
+        """Return where a layer is to write its gradient of this parameter; `add_grad` it afterwards.
+
+        Returns
+        -------
+        array
+            The gradient itself, if there is none yet; else a temporary.
+        """
         apart = self._has_grad or self.is_frozen
         return self.arena.backend.empty(self.shape, self.array.dtype) if apart else self._grad_array
 
     def add_grad(self, written: Array) -> None:
-        """Count in a gradient, usually what was written to a `grad_target`; nothing if the parameter is frozen."""
+        """Count in a gradient; nothing if the parameter is frozen.
+
+        Parameters
+        ----------
+        written : array
+            Usually what was written to a `grad_target`.
+        """
         if self.is_frozen:
             return
         backend = self.arena.backend
@@ -288,68 +332,6 @@ class Run:
             parameter.complete_grad()
         grads: Array = self.arena.grad
         return grads[self.begin : self.end]
-
-
-class Parameters(Declared):
-    """The parameters of a layer or model, in order of their place in the arena.
-
-    Parameters
-    ----------
-    parameters : iterable of Parameter
-        In the order that they keep.
-
-    Examples
-    --------
-    >>> parameters = fc.nn.Sequential(fc.nn.Dense(2)).build((3,)).parameters()
-    >>> parameters.count, [parameter.name for parameter in parameters]
-    (8, ['0.weight', '0.bias'])
-    """
-
-    habits: ClassVar[Mapping[str, str]] = {"requires_grad": FREEZING, "trainable": FREEZING}
-
-    def __init__(self, parameters: Iterable[Parameter]) -> None:
-        self._items = tuple(parameters)
-
-    @overload
-    def __getitem__(self, index: int) -> Parameter: ...
-    @overload
-    def __getitem__(self, index: slice) -> Parameters: ...
-    def __getitem__(self, index: int | slice) -> Parameter | Parameters:
-        return Parameters(self._items[index]) if isinstance(index, slice) else self._items[index]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[Parameter]:
-        return iter(self._items)
-
-    @property
-    def count(self) -> int:
-        """How many numbers they hold together."""
-        return sum(parameter.size for parameter in self._items)
-
-    def named(self, name: str) -> Parameter:
-        """Return the parameter called `name`; KeyError if there is none.
-
-        Parameters
-        ----------
-        name : str
-            Such as ``"0.weight"``.
-
-        Returns
-        -------
-        Parameter
-            The one of that name.
-        """
-        return {parameter.name: parameter for parameter in self._items}[name]
-
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for parameter in self._items:
-            parameter.zero_grad()
-
-    def __repr__(self) -> str:
-        return f"Parameters({', '.join(parameter.name for parameter in self._items)})"
 
 
 def runs(parameters: Iterable[Parameter]) -> list[Run]:

@@ -29,18 +29,15 @@ class PointwiseLayer(Layer):
         return self.function(*self.settings().values())
 
     def settings(self) -> dict[str, float]:
-        """Return the values of the function's parameters."""
         return {scalar.name: getattr(self, scalar.name) for scalar in self.function.parameters}
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Apply the function; the context is y or x."""
         x = self.check_input(x)
         y = self.backend.empty(x.shape, x.dtype)
         self.backend.activate(self.activation, x, out=y)
         return y, (None if not training else y if self.function.needs == "y" else x)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         kept = self.check_context(context)
         grad_output = self.check_grad(grad_output, kept.shape)
         if not needs_input_grad:

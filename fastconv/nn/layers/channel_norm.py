@@ -52,7 +52,6 @@ class GroupNorm(Layer):
         self.affine = bool(affine)
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the same shape."""
         if len(input_shape) not in (1, 3):
             raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C) or (C,)")
         if input_shape[-1] % self.num_groups:
@@ -60,7 +59,6 @@ class GroupNorm(Layer):
         return input_shape
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare gamma and beta."""
         shape = self.infer(input_shape)[-1:]
         self._channels = shape[0]
         self.gamma = scope.parameter("gamma", shape, init="ones") if self.affine else None
@@ -68,7 +66,6 @@ class GroupNorm(Layer):
         return input_shape
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Normalise; the context is x and the statistics."""
         backend = self.backend
         x = self.check_input(x, None, self._channels)
         if x.ndim not in (2, 4):
@@ -80,7 +77,6 @@ class GroupNorm(Layer):
         return y, ((x, mean, rstd) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of gamma and beta; return that of the input."""
         backend, gamma, beta = self.backend, self.gamma, self.beta
         x, mean, rstd = self.check_context(context)
         grad_output = self.check_grad(grad_output, x.shape)
@@ -127,14 +123,12 @@ class LocalResponseNorm(Layer):
         self.k = validate.number(k, "k", low=0)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Normalise; the context is x."""
         x = self.check_input(x)
         y = self.backend.empty(x.shape, x.dtype)
         self.backend.local_response_norm(x, **self._setting, out=y)
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         x = self.check_context(context)
         grad_output = self.check_grad(grad_output, x.shape)
         if not needs_input_grad:

@@ -46,7 +46,6 @@ class PReLU(Layer):
         self.init = validate.number(init, "init")
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the same shape."""
         if self.num_parameters not in (1, input_shape[-1]):
             raise ShapeError(
                 f"num_parameters: got {self.num_parameters}; allowed: 1, or the {input_shape[-1]} channels of the input"
@@ -54,19 +53,16 @@ class PReLU(Layer):
         return input_shape
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare the slope."""
         self.slope = scope.parameter("slope", (self.num_parameters,), init=self.init)
         return self.infer(input_shape)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Multiply what is not positive; the context is x."""
         x = self.check_input(x, None, None if self.num_parameters == 1 else self.num_parameters)
         y = self.backend.empty(x.shape, x.dtype)
         self.backend.prelu(x, self.slope.array, out=y)
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradient of the slope; return that of the input."""
         backend = self.backend
         x = self.check_context(context)
         grad_output = self.check_grad(grad_output, x.shape)
@@ -102,13 +98,11 @@ class Maxout(Layer):
         self.pieces = validate.at_least_one(pieces, "pieces")
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(..., C) -> (..., C / pieces)."""
         if input_shape[-1] % self.pieces:
             raise ShapeError(f"pieces: got {self.pieces}; allowed: a divisor of the {input_shape[-1]} channels")
         return (*input_shape[:-1], input_shape[-1] // self.pieces)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Take the largest; the context is which it was, and the shape of x."""
         backend = self.backend
         x = self.check_input(x)
         shape = self.infer(x.shape)
@@ -119,7 +113,6 @@ class Maxout(Layer):
         return y.reshape(shape), ((which, x.shape) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         which, shape = self.check_context(context)
         grad_output = self.check_grad(grad_output, self.infer(shape)).reshape(which.shape)
         if not needs_input_grad:
@@ -154,14 +147,12 @@ class Softmax(Layer):
     setting_names = ()
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Return probabilities, which are the context too."""
         x = self.check_input(x)
         y = self.backend.empty(x.shape, x.dtype)
         self.backend.softmax(x, out=y)
         return y, (y if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         y = self.check_context(context)
         grad_output = self.check_grad(grad_output, y.shape)
         if not needs_input_grad:

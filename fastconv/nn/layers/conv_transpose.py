@@ -70,16 +70,13 @@ class ConvTranspose2d(Convolving):
             raise ArgumentError(f"output_padding: got {output_padding!r} with padding 'same'; allowed: 0")
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         return {**super().settings(), "output_padding": self.output_padding}
 
     def macs(self, input_shape: Shape) -> int:
-        """``P * Q * C * R * S * K / groups``."""
         p, q, c = input_shape
         return p * q * c * self.kernel_size[0] * self.kernel_size[1] * self.out_channels // self.groups
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Convolve; the context is x."""
         backend = self.backend
         x = self.check_input(x, 4, self.weight.shape[3])
         geometry, _ = self._plan(x.shape[1:])
@@ -90,7 +87,6 @@ class ConvTranspose2d(Convolving):
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of weight and bias; return that of the input."""
         backend, pool = self.backend, self.backend.pool
         x = self.check_context(context)
         grad_output = self.check_grad(grad_output, self.output_shape(x.shape))

@@ -55,12 +55,10 @@ class Convolving(Layer):
         self._init = weight_and_bias(init)
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         names = ("out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
         return {**{name: getattr(self, name) for name in names}, "bias": self._has_bias, "init": self._init[0]}
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the shape of the result, rows, columns and K, for an input of rows, columns and C."""
         if len(input_shape) != 3:
             raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
         if input_shape[2] % self.groups:
@@ -68,7 +66,6 @@ class Convolving(Layer):
         return (*self._plan(input_shape)[1], self.out_channels)
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare the weight and the bias."""
         output_shape = self.infer(input_shape)
         shape = (*self.kernel_size, *self._sides(input_shape[2]))
         cells = self.kernel_size[0] * self.kernel_size[1]
@@ -81,7 +78,18 @@ class Convolving(Layer):
         return output_shape
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        """(N, rows, columns, C) -> (N, rows, columns, K)."""
+        """Return the shape of the output.
+
+        Parameters
+        ----------
+        input_shape : (N, rows, columns, C)
+            Of the input.
+
+        Returns
+        -------
+        tuple of int
+            (N, rows, columns, K).
+        """
         return (input_shape[0], *self._plan(input_shape[1:])[1], self.out_channels)
 
     @abc.abstractmethod

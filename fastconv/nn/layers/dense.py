@@ -59,7 +59,6 @@ class Dense(Layer):
         self._init = weight_and_bias(init)
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(C,) -> (K,)."""
         if len(input_shape) != 1:
             raise ShapeError(
                 f"input_shape: got {input_shape}; allowed: (C,) (put a Flatten or a global pooling before)"
@@ -69,7 +68,6 @@ class Dense(Layer):
         return (self.out_features,)
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare the weight and the bias."""
         output_shape = self.infer(input_shape)
         fan_in, fan_out = input_shape[0], self.out_features
         weight, bias = self._init
@@ -79,7 +77,6 @@ class Dense(Layer):
         return output_shape
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         return {
             "out_features": self.out_features,
             "bias": self._has_bias,
@@ -88,11 +85,9 @@ class Dense(Layer):
         }
 
     def macs(self, input_shape: Shape) -> int:
-        """``C * K``."""
         return input_shape[0] * self.out_features
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Multiply; the context is x."""
         backend = self.backend
         x = self.check_input(x, 2, self.weight.shape[0])
         y = backend.empty((x.shape[0], self.out_features), x.dtype)
@@ -101,7 +96,6 @@ class Dense(Layer):
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of weight and bias; return that of the input."""
         backend = self.backend
         x = self.check_context(context)
         grad_output = self.check_grad(grad_output, (x.shape[0], self.out_features))

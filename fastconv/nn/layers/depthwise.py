@@ -53,25 +53,21 @@ class DepthwiseConv2d(Conv2d):
         super().__init__(self.multiplier, kernel_size, **shared, bias=bias, init=init)
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (P, Q, C * multiplier)."""
         if len(input_shape) != 3:
             raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
         return (*self._plan(input_shape).out_size, input_shape[2] * self.multiplier)
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare the weight and the bias of as many groups as there are channels."""
         self.out_channels = self.infer(input_shape)[2]
         self.groups = input_shape[2]
         return super().setup(input_shape, scope)
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         of_all = super().settings()
         taken = ("kernel_size", "stride", "padding", "dilation", "bias", "init")
         return {"multiplier": self.multiplier, **{name: of_all[name] for name in taken}}
 
     def macs(self, input_shape: Shape) -> int:
-        """``P * Q * C * multiplier * R * S``."""
         p, q, k = self.infer(input_shape)
         return p * q * k * self.kernel_size[0] * self.kernel_size[1]
 

@@ -69,13 +69,11 @@ class BatchNorm2d(Layer):
         return self.beta.is_frozen and (not isinstance(self.gamma, Parameter) or self.gamma.is_frozen)
 
     def infer(self, input_shape: Shape) -> Shape:
-        """Return the same shape."""
         if len(input_shape) not in (1, 3):
             raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C) or (C,)")
         return input_shape
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        """Declare gamma, beta and the running statistics."""
         shape = self.infer(input_shape)[-1:]
         self.gamma = (
             scope.parameter("gamma", shape, init="ones") if self.scale else scope.buffer("gamma", shape, value=1.0)
@@ -86,7 +84,6 @@ class BatchNorm2d(Layer):
         return input_shape
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Normalise; the context is x and the statistics: those of the batch have a second row."""
         backend = self.backend
         x = self.check_input(x, None, self.gamma.shape[0])
         if x.ndim not in (2, 4):
@@ -107,7 +104,6 @@ class BatchNorm2d(Layer):
         return y, (x, mean, var)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of gamma and beta; return that of the input."""
         backend = self.backend
         x, mean, var = self.check_context(context)
         grad_output = self.check_grad(grad_output, x.shape)
@@ -133,12 +129,31 @@ class BatchNorm2d(Layer):
     # The parts, which fused steps call too (see fastconv/nn/fused)
 
     def empty_statistics(self) -> tuple[Array, Array]:
-        """Return where mean and variance of a batch are to be written, with their second rows."""
+        """Return where mean and variance of a batch are to be written.
+
+        Returns
+        -------
+        mean, var : (2, C) array
+            Each with its second row: see `Backend.batch_norm`.
+        """
         shape, dtype = (2, *self.gamma.shape), self.dtype
         return self.backend.empty(shape, dtype), self.backend.empty(shape, dtype)
 
     def backward_running(self, grad_output: Array, var: Array) -> Array:
-        """Return the gradient of the input where running statistics were used: ``gamma / sqrt(var + eps)`` times it."""
+        """Return the gradient of the input where running statistics were used: ``gamma / sqrt(var + eps)`` times it.
+
+        Parameters
+        ----------
+        grad_output : (N, ..., C) array
+            Gradient of the output.
+        var : (C,) array
+            The running variance that was used.
+
+        Returns
+        -------
+        (N, ..., C) array
+            New.
+        """
         backend, zeros = self.backend, self.backend.empty(var.shape, var.dtype)
         backend.fill(0.0, out=zeros)
         grad_input = backend.empty(grad_output.shape, grad_output.dtype)
@@ -147,7 +162,15 @@ class BatchNorm2d(Layer):
         return grad_input
 
     def update(self, mean: Array, var: Array, count: int) -> None:
-        """Move the running statistics towards those of a batch with `count` elements a channel."""
+        """Move the running statistics towards those of a batch.
+
+        Parameters
+        ----------
+        mean, var : (C,) array
+            Of the batch, the variance biased.
+        count : int
+            How many elements a channel had.
+        """
         self.backend.update_running_stats(
             mean,
             var,
@@ -158,13 +181,25 @@ class BatchNorm2d(Layer):
         )
 
     def grad_targets(self) -> dict[str, Array]:
-        """Return where the gradients of gamma and beta are to be written; kernels need both, trained or not."""
+        """Return where the gradients of gamma and beta are to be written; kernels need both, trained or not.
+
+        Returns
+        -------
+        dict of str to array
+            "grad_gamma" and "grad_beta", (C,) each.
+        """
         gamma = self.gamma
         target = gamma.grad_target() if isinstance(gamma, Parameter) else self.backend.empty(gamma.shape, self.dtype)
         return {"grad_gamma": target, "grad_beta": self.beta.grad_target()}
 
     def add_grads(self, targets: Mapping[str, Array]) -> None:
-        """Count in what was written to `grad_targets`."""
+        """Count in what was written to `grad_targets`.
+
+        Parameters
+        ----------
+        targets : mapping of str to array
+            What `grad_targets` returned.
+        """
         if isinstance(self.gamma, Parameter):
             self.gamma.add_grad(targets["grad_gamma"])
         self.beta.add_grad(targets["grad_beta"])

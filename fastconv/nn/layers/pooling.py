@@ -30,7 +30,18 @@ class _Pool(Layer):
     owns_grad = True
 
     def windows_of(self, shape: Shape) -> PoolWindows:
-        """Return the windows for an input of this shape."""
+        """Return the windows for an input of this shape.
+
+        Parameters
+        ----------
+        shape : (N, H, W, C)
+            Of the input.
+
+        Returns
+        -------
+        PoolWindows
+            As the backend takes them.
+        """
         return self._pooling(shape).windows
 
     @abc.abstractmethod
@@ -61,11 +72,9 @@ class _Windows(_Pool):
         self.ceil_mode = bool(ceil_mode)
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (P, Q, C)."""
         return self._pooling(_map_shape(input_shape)).out_shape[1:]
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         return {
             "kernel_size": self.kernel_size,
             "stride": None if self.stride == self.kernel_size else self.stride,
@@ -84,7 +93,6 @@ class _WholeMap(_Pool):
     setting_names = ()
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (C,)."""
         return _map_shape(input_shape)[3:]
 
     def _pooling(self, shape: Shape) -> Pooling:
@@ -96,14 +104,12 @@ class _WholeMap(_Pool):
 
 class _Max(_Pool):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Pool; the context is the argmax and the shape of x."""
         x = self.check_input(x, 4)
         y, argmax, windows = self.prepare(x.shape, x.dtype)
         self.backend.max_pool2d(x, windows=windows, out=y, argmax=argmax)
         return y.reshape(self._shown(y.shape)), ((argmax, x.shape) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         argmax, shape = self.check_context(context)
         grad_output = self.check_grad(grad_output, self._shown(argmax.shape)).reshape(argmax.shape)
         if not needs_input_grad:
@@ -113,7 +119,24 @@ class _Max(_Pool):
         return grad_input
 
     def prepare(self, shape: Shape, dtype: DType) -> tuple[Array, Array, PoolWindows]:
-        """Return arrays for the output of an input of this shape and its places, and the windows: fused steps too."""
+        """Return what a pooling of an input of this shape writes to, and the windows: fused steps call it too.
+
+        Parameters
+        ----------
+        shape : (N, H, W, C)
+            Of the input.
+        dtype : dtype
+            Of the input.
+
+        Returns
+        -------
+        y : (N, P, Q, C) array
+            For the output.
+        argmax : (N, P, Q, C) array of int
+            For the places of the largest values in their windows.
+        windows : PoolWindows
+            As the backend takes them.
+        """
         windows, out_shape = self._pooling(shape)
         pooled = (shape[0], *out_shape[1:])
         y = self.backend.empty(pooled, dtype)
@@ -122,7 +145,6 @@ class _Max(_Pool):
 
 class _Mean(_Pool):
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Pool; the context is the shape of x."""
         x = self.check_input(x, 4)
         windows, out_shape = self._pooling(x.shape)
         y = self.backend.empty((x.shape[0], *out_shape[1:]), x.dtype)
@@ -130,7 +152,6 @@ class _Mean(_Pool):
         return y.reshape(self._shown(y.shape)), (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         shape = self.check_context(context)
         windows, out_shape = self._pooling(shape)
         pooled = (shape[0], *out_shape[1:])
@@ -207,7 +228,6 @@ class AvgPool2d(_Mean, _Windows):
         self.count_include_pad = bool(count_include_pad)
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments."""
         return {**super().settings(), "count_include_pad": self.count_include_pad}
 
     def _pooling(self, shape: Shape, **mode: bool) -> Pooling:

@@ -40,18 +40,15 @@ class AdaptiveAvgPool2d(Layer):
         self.output_size = as_pair(output_size, "output_size")
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (P, Q, C)."""
         return (*self.output_size, _size_of(input_shape)[2])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Pool; the context is the shape of x."""
         x = self.check_input(x, 4)
         y = self.backend.empty((x.shape[0], *self.infer(x.shape[1:])), x.dtype)
         self.backend.adaptive_avg_pool2d(x, out=y)
         return y, (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         shape = self.check_context(context)
         grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
         if not needs_input_grad:
@@ -85,19 +82,16 @@ class Upsample(Layer):
         self.scale_factor = as_pair(scale_factor, "scale_factor")
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (H * scale_h, W * scale_w, C)."""
         height, width, channels = _size_of(input_shape)
         return height * self.scale_factor[0], width * self.scale_factor[1], channels
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Repeat; the context is the shape of x."""
         x = self.check_input(x, 4)
         y = self.backend.empty((x.shape[0], *self.infer(x.shape[1:])), x.dtype)
         self.backend.upsample2d(x, scale=self.scale_factor, out=y)
         return y, (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         shape = self.check_context(context)
         grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
         if not needs_input_grad:

@@ -26,11 +26,9 @@ class Identity(Layer):
     setting_names = ()
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Return x; there is no context."""
         return self.check_input(x), None
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return grad_output."""
         return grad_output if needs_input_grad else None
 
 
@@ -48,16 +46,13 @@ class Flatten(Layer):
     setting_names = ()
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(...) -> (product,)."""
         return (math.prod(input_shape),)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Return a view; the context is the shape of x."""
         x = self.check_input(x)
         return x.reshape(x.shape[0], math.prod(x.shape[1:])), (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return a view in the shape of the input."""
         shape = self.check_context(context)
         grad_output = self.check_grad(grad_output, (shape[0], math.prod(shape[1:])))
         return grad_output.reshape(shape) if needs_input_grad else None
@@ -85,12 +80,10 @@ class Scale(Layer):
         self.factor = validate.number(factor, "factor")
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Multiply; the context is the shape of x."""
         x = self.check_input(x)
         return self._scaled(x), (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         grad_output = self.check_grad(grad_output, self.check_context(context))
         return self._scaled(grad_output) if needs_input_grad else None
 
@@ -128,7 +121,6 @@ class Dropout(Layer):
         self.p = validate.number(p, "p", low=0, high=1)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Drop; the context is the key of the mask and the shape of x."""
         x = self.check_input(x)
         if not training:
             return x, None
@@ -138,7 +130,6 @@ class Dropout(Layer):
         return y, (key, x.shape)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input: the same mask."""
         key, shape = self.check_context(context)
         grad_output = self.check_grad(grad_output, shape)
         if not needs_input_grad:
@@ -176,20 +167,17 @@ class SubsamplePad(Layer):
         self.stride = as_pair(stride, "stride")
 
     def infer(self, input_shape: Shape) -> Shape:
-        """(H, W, C) -> (P, Q, K)."""
         if len(input_shape) != 3 or input_shape[2] > self.out_channels:
             raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C) with C at most {self.out_channels}")
         return -(-input_shape[0] // self.stride[0]), -(-input_shape[1] // self.stride[1]), self.out_channels
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Subsample and pad; the context is the shape of x."""
         x = self.check_input(x, 4)
         y = self.backend.empty((x.shape[0], *self.infer(x.shape[1:])), x.dtype)
         self.backend.subsample_pad(x, stride=self.stride, before=(self.out_channels - x.shape[3]) // 2, out=y)
         return y, (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Return the gradient of the input."""
         shape = self.check_context(context)
         grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
         if not needs_input_grad:

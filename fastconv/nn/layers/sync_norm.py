@@ -9,10 +9,10 @@ import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.kernels.epilogue import NO_EPILOGUE
-from fastconv.nn.core.layer import Context
+from fastconv.nn.core.layer import Context, arrange_all
 from fastconv.nn.core.meeting import meeting
 from fastconv.nn.layers.norm import BatchNorm2d
-from fastconv.nn.model.model import Layer, arrange_all
+from fastconv.nn.model.model import Layer
 
 
 class SyncBatchNorm(BatchNorm2d):
@@ -40,9 +40,19 @@ class SyncBatchNorm(BatchNorm2d):
 
     @classmethod
     def convert(cls, model: Layer) -> Layer:
-        """Make each `BatchNorm2d` in `model` one of these, which keeps its values; return the model.
+        """Make each `BatchNorm2d` in a model one of these, which keeps its values.
 
         Before a Trainer is made of it.
+
+        Parameters
+        ----------
+        model : Layer
+            Built or not.
+
+        Returns
+        -------
+        Layer
+            The model itself.
         """
         for layer in model.walk():
             if type(layer) is BatchNorm2d:
@@ -52,7 +62,6 @@ class SyncBatchNorm(BatchNorm2d):
         return model
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
-        """Normalise; the context is x, the statistics, and the part of the whole that x is."""
         here = meeting.get()
         if here is None or not training or self.is_frozen:
             return super().forward(x, training=training)
@@ -71,7 +80,6 @@ class SyncBatchNorm(BatchNorm2d):
         return y, (x, mean, var, count / whole)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        """Add the gradients of gamma and beta; return that of the input."""
         here = meeting.get()
         if here is None or len(self.check_context(context)) == 3:
             return super().backward(grad_output, context, needs_input_grad=needs_input_grad)

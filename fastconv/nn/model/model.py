@@ -10,7 +10,6 @@ name, and no gradients.
 from __future__ import annotations
 
 import copy
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -24,10 +23,12 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.core.freezing import set_frozen
-from fastconv.nn.core.layer import AbstractLayer
-from fastconv.nn.core.parameter import Buffer, Parameter, Parameters, allocate
+from fastconv.nn.core.layer import AbstractLayer, arrange_all
+from fastconv.nn.core.parameter import Buffer, Parameter, allocate
+from fastconv.nn.core.parameters import Parameters
 from fastconv.nn.core.scope import Draft, Home, Scope
 from fastconv.nn.core.undo import moves_all_or_none
+from fastconv.nn.model.choosing import chosen
 from fastconv.nn.model.inference import InferencePlan
 from fastconv.nn.model.representation import describe
 from fastconv.nn.model.summary import Summary, summarize
@@ -142,6 +143,11 @@ class Layer(AbstractLayer):
     def parameters(self) -> Parameters:
         """Return all parameters.
 
+        Returns
+        -------
+        fastconv.nn.Parameters
+            In order of their place in the arena.
+
         Raises
         ------
         ArgumentError
@@ -160,7 +166,13 @@ class Layer(AbstractLayer):
         return [tensor for tensor in self.tensors() if isinstance(tensor, Parameter)]
 
     def buffers(self) -> list[Buffer]:
-        """Return all state that is not trained, such as running statistics."""
+        """Return all state that is not trained, such as running statistics.
+
+        Returns
+        -------
+        list of Buffer
+            In order.
+        """
         return [tensor for tensor in self.tensors() if not isinstance(tensor, Parameter)]
 
     def zero_grad(self) -> None:
@@ -192,7 +204,7 @@ class Layer(AbstractLayer):
         ArgumentError
             The layer is not built, or has neither layer nor parameter of that name.
         """
-        set_frozen(self._chosen(names), True)
+        set_frozen(chosen(self, names), True)
         return self
 
     def unfreeze(self, *names: str) -> Self:
@@ -208,7 +220,7 @@ class Layer(AbstractLayer):
         Layer
             The layer itself.
         """
-        set_frozen(self._chosen(names), False)
+        set_frozen(chosen(self, names), False)
         return self
 
     @property
@@ -216,33 +228,6 @@ class Layer(AbstractLayer):
         """Whether there are parameters, its own or inside, and all of them are frozen."""
         found = self._parameters()
         return bool(found) and all(parameter.is_frozen for parameter in found)
-
-    def _chosen(self, names: Sequence[str]) -> list[Parameter]:
-        """Return the parameters of the layers with these names, of all without names."""
-        if not names:
-            return self._parameters()
-        _ = self.backend  # says so if it is not built
-        inside: dict[str, AbstractLayer] = {"": self, **paths(self)}
-        own = {
-            f"{path}.{name}" if path else name: tensor
-            for path, layer in inside.items()
-            for name, tensor in layer.home.tensors.items()
-            if isinstance(tensor, Parameter)
-        }
-        chosen: list[Parameter] = []
-        for name in names:
-            if name in own:
-                chosen.append(own[name])
-            elif name and name in inside:
-                chosen += [tensor for tensor in inside[name].tensors() if isinstance(tensor, Parameter)]
-            else:
-                known = [*own, *filter(None, inside)]
-                near = ", ".join(map(repr, difflib.get_close_matches(str(name), known, 1, 0)))
-                raise ArgumentError(
-                    f"names: got {name!r}; allowed: those of layers inside, and of parameters"
-                    f" (nearest: {near or 'none'})"
-                )
-        return list(dict.fromkeys(chosen))
 
     @moves_all_or_none
     def to(self, backend: str) -> Self:
@@ -269,13 +254,27 @@ class Layer(AbstractLayer):
         return self
 
     def check_size_of(self, x: Array) -> None:
-        """Do `check_size` where the model was built for images of another size than those of `x`."""
+        """Do `check_size` where the model was built for images of another size than those of `x`.
+
+        Parameters
+        ----------
+        x : (N, ...) array
+            A batch.
+        """
         built = self._input_shape
         if built is not None and hasattr(x, "shape") and x.shape[1:] != built:
             self.check_size(tuple(x.shape))
 
     def check_size(self, shape: Shape, name: str = "x") -> None:
-        """Refuse a batch of this shape if the model cannot take images of that size; looked at once for each size."""
+        """Refuse a batch of this shape if the model cannot take images of that size; looked at once for each size.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of the batch.
+        name : str
+            What the message calls it.
+        """
         built = self.input_shape
         if shape[1:] in self._fitting:
             return
@@ -366,33 +365,26 @@ class Layer(AbstractLayer):
     def save_weights(self, path: str | os.PathLike[str], *, sparse: bool = False) -> None:
         """Write parameters and buffers to a safetensors file, all or nothing; see `fastconv.nn.model.weights`.
 
-        With `sparse`, arrays that are mostly zero take less space, and only fastconv reads them.
+        Parameters
+        ----------
+        path : str or path
+            The file, new or to be replaced.
+        sparse : bool
+            Whether arrays that are mostly zero take less space; only fastconv reads them then.
         """
         save_weights(self, path, sparse=sparse)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Read what `save_weights` wrote; a damaged or foreign file is refused whole with CheckpointError."""
+        """Read what `save_weights` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+
+        Raises
+        ------
+        CheckpointError
+            It is missing, damaged, or of another model; nothing is changed.
+        """
         load_weights(self, path)
-
-
-def paths(model: AbstractLayer, path: str = "") -> dict[str, AbstractLayer]:
-    """Return all layers inside by their paths."""
-    found: dict[str, AbstractLayer] = {}
-    for name, child in model.children():
-        inner = f"{path}.{name}" if path else name
-        found |= {inner: child, **paths(child, inner)}
-    return found
-
-
-def arrange_all(model: AbstractLayer) -> None:
-    """Let all containers settle how they run, each after those inside of it."""
-    done: set[int] = set()
-
-    def arrange(layer: AbstractLayer) -> None:
-        if id(layer) not in done:
-            done.add(id(layer))
-            for _, child in layer.children():
-                arrange(child)
-            layer.arrange()
-
-    arrange(model)

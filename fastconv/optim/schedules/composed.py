@@ -80,16 +80,34 @@ class Warmup(NumberedSchedule):
         return getattr(self.schedule, "monitor", None)
 
     def observe(self, logs: Mapping[str, float]) -> None:
-        """Hand the results of an epoch on."""
+        """Hand the results of an epoch on.
+
+        Parameters
+        ----------
+        logs : mapping of str to float
+            The entry of the epoch in the history.
+        """
         if isinstance(self.schedule, Watching):
             self.schedule.observe(logs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the schedule behind it, {} if it has none."""
+        """Return the state of the schedule behind it.
+
+        Returns
+        -------
+        dict
+            Of plain JSON values; {} if that has none.
+        """
         return self.schedule.state_dict() if isinstance(self.schedule, Watching) else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave."""
+        """Take what `state_dict` gave.
+
+        Parameters
+        ----------
+        state : mapping
+            That of the schedule behind it.
+        """
         if isinstance(self.schedule, Watching):
             self.schedule.load_state_dict(state)
 

@@ -97,7 +97,13 @@ class ReduceOnPlateau(NumberedSchedule):
         return self._state.lr
 
     def observe(self, logs: Mapping[str, float]) -> None:
-        """Take the results of an epoch, and lower the rate if it is time to."""
+        """Take the results of an epoch, and lower the rate if it is time to.
+
+        Parameters
+        ----------
+        logs : mapping of str to float
+            The entry of the epoch in the history.
+        """
         name = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
         if name not in logs:
             raise ArgumentError(f"monitor: got {name!r}; allowed: what this training records, {', '.join(logs)}")
@@ -116,11 +122,28 @@ class ReduceOnPlateau(NumberedSchedule):
         vars(self)["_state"] = _State(lr, best, bad, cooldown)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return ``{"lr", "best", "bad_epochs", "cooldown"}``; best is None before the first epoch."""
+        """Return the rate and what it counts.
+
+        Returns
+        -------
+        dict
+            ``{"lr", "best", "bad_epochs", "cooldown"}``; best is None before the first epoch.
+        """
         return self._state._asdict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave; CheckpointError if it is something else, and nothing is changed."""
+        """Take what `state_dict` gave.
+
+        Parameters
+        ----------
+        state : mapping
+            With the entries that `state_dict` gives.
+
+        Raises
+        ------
+        CheckpointError
+            It is something else; nothing is changed.
+        """
         try:
             best = state["best"]
             loaded = _State(

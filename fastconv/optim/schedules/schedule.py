@@ -30,15 +30,33 @@ class Watching(Protocol):
     """
 
     def observe(self, logs: Mapping[str, float]) -> None:
-        """Take what an epoch came to."""
+        """Take what an epoch came to.
+
+        Parameters
+        ----------
+        logs : mapping of str to float
+            The entry of the epoch in the history.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state."""
+        """Return the state.
+
+        Returns
+        -------
+        dict
+            Of plain JSON values.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take a state, all or nothing."""
+        """Take a state, all or nothing.
+
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` gave.
+        """
         ...
 
 
@@ -108,16 +126,42 @@ class NumberedSchedule:
         return tuple(getattr(self, item.name) for item in dataclasses.fields(self) if item.compare)
 
     def take_number(self, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> None:
-        """Check a setting as `validate.number` does, and keep what that returns."""
+        """Check a setting as `validate.number` does, and keep what that returns.
+
+        Parameters
+        ----------
+        name : str
+            Of the attribute.
+        low, high : float
+            Between which it lies.
+        open_low : bool
+            Whether `low` itself is refused.
+        """
         number = validate.number(getattr(self, name), name, low=low, high=high, open_low=open_low)
         vars(self)[name] = number
 
     def take_count(self, name: str, minimum: int, maximum: float = math.inf) -> None:
-        """Check a setting as `validate.at_least` does, and keep what that returns."""
+        """Check a setting as `validate.at_least` does, and keep what that returns.
+
+        Parameters
+        ----------
+        name : str
+            Of the attribute.
+        minimum : int
+            The least that it may be.
+        maximum : float
+            The most that it may be.
+        """
         vars(self)[name] = validate.at_least(getattr(self, name), minimum, name, maximum)
 
     def take_flag(self, name: str) -> None:
-        """Check that a setting is True or False."""
+        """Check that a setting is True or False.
+
+        Parameters
+        ----------
+        name : str
+            Of the attribute.
+        """
         if not isinstance(getattr(self, name), bool):
             raise ArgumentError(f"{name}: got {getattr(self, name)!r}; allowed: True, False")
 

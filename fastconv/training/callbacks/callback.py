@@ -84,7 +84,13 @@ class Training(Protocol):
         ...
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write all that going on needs."""
+        """Write all that going on needs.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, new or to be replaced.
+        """
         ...
 
 

@@ -112,11 +112,9 @@ class ModelCheckpoint(Callback):
         return tuple(self.directory / name for name in self._kept)
 
     def files(self) -> tuple[Path, ...]:
-        """Return the two files that it always writes."""
         return self.last_path, self.best_path
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Make the directory, and own it."""
         check_monitor(self.monitor, trainer.quantities)
         check_directory("directory", self.directory)
         with writing("directory", self.directory):
@@ -128,18 +126,15 @@ class ModelCheckpoint(Callback):
             self._drop_surplus()
 
     def on_train_end(self, trainer: Training) -> None:
-        """Give the directory back."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Write the state, if it is time."""
         if trainer.stop_now or (self.save_every_steps and trainer.step % self.save_every_steps == 0):
             self._save(trainer, None)
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Write the files."""
         name = self.monitor or next(key for key in ("val_accuracy", "val_loss", "loss") if key in logs)
         scores = self._scores(trainer, name, logs)
         over = trainer.stop or trainer.epoch >= trainer.last_epoch
@@ -201,11 +196,9 @@ class ModelCheckpoint(Callback):
         return left
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which files are kept."""
         return {"kept": dict(self._kept)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave."""
         check_state(self, state, ("kept",))
         self._kept, self._resumed = dict(state["kept"]), True
 

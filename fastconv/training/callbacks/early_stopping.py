@@ -90,14 +90,12 @@ class EarlyStopping(Callback):
         self._weights: dict[str, np.ndarray] | None = None
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Begin to count, unless a state was restored."""
         check_monitor(self.monitor, trainer.quantities)
         if not self._resumed:
             self._begin()
         self._resumed, self._begun = False, True
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Count the epoch."""
         check_monitor(self.monitor, logs)
         value = logs[self.monitor]
         self.wait += 1
@@ -111,7 +109,6 @@ class EarlyStopping(Callback):
             self.stopped_epoch, trainer.stop = trainer.epoch, True
 
     def on_train_end(self, trainer: Training) -> None:
-        """Give the best weights back, if the training is over."""
         over = self.stopped_epoch or trainer.epoch >= trainer.last_epoch
         if over and self._begun and self._weights is not None:
             set_tensors(trainer.model, self._weights)
@@ -124,7 +121,6 @@ class EarlyStopping(Callback):
         return got - self.min_delta > best
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the count, and the best weights if they are kept."""
         return {
             "best": self.best,
             "best_epoch": self.best_epoch,
@@ -134,7 +130,6 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave."""
         check_state(self, state, ("best", "best_epoch", "wait", "stopped_epoch", "weights"))
         weights = state["weights"]
         if self.restore_best and weights is None and state["best_epoch"]:

@@ -35,11 +35,9 @@ class _LineLog(Callback):
         return f"{type(self).__name__}({str(self.path)!r})"
 
     def files(self) -> tuple[Path, ...]:
-        """Return the file."""
         return (self.path,)
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Begin the file, or go on with what a training that was taken up again had written."""
         check_file("path", self.path)
         with writing("path", self.path):
             old = self.path.read_text(encoding="utf-8", errors="replace").split("\n") if self.path.exists() else []
@@ -88,7 +86,6 @@ class CSVLogger(_LineLog):
     """
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Write the line of the epoch."""
         values = [logs.get(name) for name in trainer.quantities]
         texts = ["" if value is None else repr(float(value)) for value in values]
         self._append(",".join([str(trainer.epoch), str(trainer.step), *texts]))
@@ -138,13 +135,11 @@ class JSONLinesLogger(_LineLog):
         self.every_steps = None if every_steps is None else validate.at_least_one(every_steps, "every_steps")
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Write the line of the step, if it is time."""
         if self.every_steps and trainer.step % self.every_steps == 0:
             quantities = {"loss": float(info.loss), "learning_rate": trainer.optimizer.lr}
             self._event("step", trainer.epoch + 1, trainer.step, quantities)
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Write the line of the epoch."""
         self._event("epoch", trainer.epoch, trainer.step, logs)
 
     def _event(self, event: str, epoch: int, step: int, quantities: Mapping[str, float]) -> None:

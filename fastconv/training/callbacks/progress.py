@@ -59,7 +59,6 @@ class ProgressDisplay(Callback):
         self._bar: Bar | None = None
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Show the bar."""
         self._images, self._begin, self._next = 0, time.perf_counter(), 0.0
         self._headed = False
         self._bar = open_bar(self._bar_stream or self._out, trainer.steps_per_epoch)
@@ -67,7 +66,6 @@ class ProgressDisplay(Callback):
             self._bar.begin(self._epoch_text(trainer, 1))
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Move the bar, a few times a second."""
         self._images += info.images
         now = time.perf_counter()
         if self._bar is None or (now < self._next and info.batch < info.batches):
@@ -79,7 +77,6 @@ class ProgressDisplay(Callback):
         self._bar.move(info.batch, text)
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Print the line of the epoch."""
         if not self._headed:
             self._headed = True
             self._print(epoch_heading(trainer.last_epoch, logs))
@@ -90,7 +87,6 @@ class ProgressDisplay(Callback):
         self._images, self._begin = 0, time.perf_counter()
 
     def on_train_end(self, trainer: Training) -> None:
-        """Take the bar away."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

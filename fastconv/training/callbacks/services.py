@@ -73,11 +73,9 @@ class TensorBoardLogger(Callback):
         return {**vars(self), "_writer": None}
 
     def files(self) -> tuple[Path, ...]:
-        """Return the directory."""
         return (self.directory,)
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Open a file."""
         package = _package("tensorboardX", self, "tensorboard")
         check_directory("directory", self.directory)
         behind = trainer.step + 1 if trainer.step else None
@@ -85,12 +83,10 @@ class TensorBoardLogger(Callback):
             self._writer = package.SummaryWriter(str(self.directory), purge_step=behind)
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Write loss and learning rate, if it is time."""
         if self.every_steps and trainer.step % self.every_steps == 0:
             self._write(trainer, {"step/loss": float(info.loss), "step/learning_rate": trainer.optimizer.lr})
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Write the quantities of the epoch."""
         self._write(trainer, logs)
         if self.histograms:
             for parameter in trainer.model.parameters():
@@ -100,7 +96,6 @@ class TensorBoardLogger(Callback):
             self._writer.flush()
 
     def on_train_end(self, trainer: Training) -> None:
-        """Close the file."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
@@ -167,7 +162,6 @@ class MLflowLogger(Callback):
         return {**vars(self), "_client": None}
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Begin a run, or go on with that of the training that was taken up again."""
         package = _package("mlflow", self, "mlflow")
         try:
             self._client = self._begin(package, trainer)
@@ -191,16 +185,13 @@ class MLflowLogger(Callback):
         return client
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Write loss and learning rate, if it is time."""
         if self.every_steps and trainer.step % self.every_steps == 0:
             self._write(trainer, {"step/loss": float(info.loss), "step/learning_rate": trainer.optimizer.lr})
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Write the quantities of the epoch."""
         self._write(trainer, logs)
 
     def on_train_end(self, trainer: Training) -> None:
-        """End the run: FINISHED where the training is, KILLED where it broke off."""
         if self._client is not None:
             over = trainer.stop or trainer.epoch >= trainer.last_epoch
             self._client.set_terminated(self.run_id, "FINISHED" if over else "KILLED")
@@ -213,11 +204,9 @@ class MLflowLogger(Callback):
                 self._client.log_metric(self.run_id, name, value, timestamp=now, step=trainer.step)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the run."""
         return {"run_id": self.run_id}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave."""
         check_state(self, state, ("run_id",))
         self.run_id, self._resumed = state["run_id"], True
 

@@ -56,27 +56,22 @@ class TimeLimit(Callback):
         return f"TimeLimit({self.seconds!r}, by={self.by!r})"
 
     def files(self) -> tuple[Path, ...]:
-        """Return the file of the state."""
         return () if self.path is None else (self.path,)
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Start the clock."""
         if self.path is not None:
             check_file("path", self.path)
         self.is_up, self._end = False, time.monotonic() + self.seconds
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Look at the clock."""
         if self.by == "step" and time.monotonic() >= self._end:
             self.is_up = trainer.stop_now = True
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
-        """Look at the clock."""
         if time.monotonic() >= self._end and trainer.epoch < trainer.last_epoch:
             self.is_up = trainer.stop = True
 
     def on_train_end(self, trainer: Training) -> None:
-        """Write the state."""
         if self.is_up and self.path is not None:
             with writing("path", self.path):
                 trainer.save(self.path)

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastconv._files import write_atomically
-from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer, paths_of
 from fastconv.nn.fused.steps import Step, watcher
+from fastconv.training.diagnostics.found import Found
 from fastconv.training.trainer import Trainer
 
 _ROWS = {"step": 0, "layers": 1, "kernels": 2}
@@ -51,7 +51,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class ChromeTrace(Printed):
+class ChromeTrace(Found):
     """What `trace_step` returns.
 
     Parameters
@@ -76,14 +76,19 @@ class ChromeTrace(Printed):
     events: tuple[Event, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the trace as the format has it."""
         names = [("process_name", 0, f"fastconv, backend {self.backend}")]
         names += [("thread_name", number, row) for row, number in _ROWS.items()]
         heads = [{"name": kind, "ph": "M", "pid": 1, "tid": tid, "args": {"name": name}} for kind, tid, name in names]
         return {"displayTimeUnit": "ms", "traceEvents": [*heads, *(event.to_dict() for event in self.events)]}
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it as JSON, all or nothing."""
+        """Write it as JSON, all or nothing.
+
+        Parameters
+        ----------
+        path : str or path
+            The file, new or to be replaced.
+        """
         write_atomically(Path(path), json.dumps(self.to_dict()).encode())
 
     def __str__(self) -> str:

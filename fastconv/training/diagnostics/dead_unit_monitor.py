@@ -50,28 +50,23 @@ class DeadUnitMonitor(Callback):
         return f"DeadUnitMonitor({self.every_steps})"
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Begin anew in a new training."""
         self._batch = None
         if not trainer.step:
             self.records = {}
 
     def on_step_begin(self, trainer: Training, x: Array, y: Array) -> None:
-        """Keep the batch, if it is time."""
         self._batch = x if (trainer.step + 1) % self.every_steps == 0 else None
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Count."""
         if self._batch is not None:
             data = self._batch if self.data is None else self.data
             self.records[trainer.step] = dead_units(trainer.model, data)
             self._batch = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was counted."""
         return {"records": [{"step": step, **report.to_dict()} for step, report in self.records.items()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave."""
         check_state(self, state, ("records",))
         self.records = {
             record["step"]: DeadUnitReport(

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import functional
-from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
+from fastconv.training.diagnostics.found import Found
 
 _SIDE = 2048
 _NUMBERS = 1 << 24
@@ -21,7 +20,7 @@ _LONG = 0.05  # seconds
 
 
 @dataclass(frozen=True)
-class Machine(Printed):
+class Machine(Found):
     """The two rates of a roofline.
 
     Parameters
@@ -49,12 +48,21 @@ class Machine(Printed):
             validate.number(getattr(self, name), name, low=0.0, open_low=True)
 
     def least_seconds(self, flops: float, moved: float) -> float:
-        """Return the longer of computing and of moving so many bytes."""
-        return max(flops / self.flops, moved / self.bytes_per_second)
+        """Return the longer of computing and of moving.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attributes."""
-        return asdict(self)
+        Parameters
+        ----------
+        flops : float
+            Multiplications and additions.
+        moved : float
+            Bytes that are read and written.
+
+        Returns
+        -------
+        float
+            Seconds.
+        """
+        return max(flops / self.flops, moved / self.bytes_per_second)
 
     def __str__(self) -> str:
         return f"{self.flops / 1e9:,.0f} GFLOP/s and {self.bytes_per_second / 1e9:,.1f} GB/s ({self.how})"

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from fastconv import random
-from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.nn import Layer, Parameter
+from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.layerwise import Place, layerwise
 
 
 @dataclass(frozen=True)
-class NonFinite(Printed):
+class NonFinite(Found):
     """The first array of a step that is not finite.
 
     Parameters
@@ -43,10 +42,6 @@ class NonFinite(Printed):
     nan: int
     infinite: int
     size: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attributes."""
-        return asdict(self)
 
     def __str__(self) -> str:
         counts = f"{self.nan} NaN and {self.infinite} infinite of {self.size}"

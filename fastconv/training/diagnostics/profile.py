@@ -12,7 +12,6 @@ from typing import Any, Literal
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
@@ -21,6 +20,7 @@ from fastconv.nn.core.layer import paths_of
 from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import Step, run_forward, watcher
 from fastconv.precision import get_precision
+from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.machine import Machine, measure_machine
 from fastconv.training.diagnostics.tables import table
 
@@ -67,7 +67,7 @@ class LayerTime:
 
 
 @dataclass(frozen=True)
-class Profile(Printed):
+class Profile(Found):
     """What `profile_layers` returns; ``print`` it.
 
     Parameters
@@ -107,7 +107,6 @@ class Profile(Printed):
         return sum(row.backward_ms for row in self.rows)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes, rows as dicts."""
         return {**asdict(self), "forward_ms": self.forward_ms, "backward_ms": self.backward_ms}
 
     def __str__(self) -> str:

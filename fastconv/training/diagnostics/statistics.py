@@ -11,7 +11,6 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, DataError
@@ -19,12 +18,13 @@ from fastconv.losses import Loss, loss_and_grad
 from fastconv.nn import Layer, Parameter
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.training.batches import checked_batch
+from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.layerwise import Place, layerwise
 from fastconv.training.diagnostics.tables import table
 
 
 @dataclass(frozen=True)
-class Statistics(Printed):
+class Statistics(Found):
     """Of the elements of an array, in float64; those that are not finite only count as such.
 
     Parameters
@@ -56,10 +56,6 @@ class Statistics(Printed):
     not_finite: float
     counts: tuple[int, ...]
     edges: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attributes."""
-        return asdict(self)
 
     def __str__(self) -> str:
         return (
@@ -137,7 +133,7 @@ class LayerStatistics:
 
 
 @dataclass(frozen=True)
-class ModelStatistics(Printed):
+class ModelStatistics(Found):
     """What `layer_statistics` returns; ``print`` it.
 
     Parameters
@@ -154,10 +150,6 @@ class ModelStatistics(Printed):
     """
 
     rows: tuple[LayerStatistics, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the rows as dicts."""
-        return asdict(self)
 
     def __str__(self) -> str:
         def cells(found: Statistics | None) -> tuple[str, ...]:
@@ -281,7 +273,7 @@ class DeadUnits:
 
 
 @dataclass(frozen=True)
-class DeadUnitReport(Printed):
+class DeadUnitReport(Found):
     """What `dead_units` returns; ``print`` it.
 
     Parameters
@@ -303,7 +295,6 @@ class DeadUnitReport(Printed):
     images: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes, and the share of each row."""
         rows = [{**asdict(row), "fraction": row.fraction} for row in self.rows]
         return {"images": self.images, "rows": rows}
 

@@ -62,23 +62,19 @@ class TerminateOnNaN(Callback):
         return {**vars(self), "_kept": deque(maxlen=2)}
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Forget an earlier training."""
         self.finding = None
         self._kept.clear()
 
     def on_step_begin(self, trainer: Training, x: Array, y: Array) -> None:
-        """Keep what the step begins with."""
         backend = trainer.model.backend
         x, y = (Snapshot(backend, [array]).values()[0] for array in (x, y))
         self._kept.append(_Before(trainer.step, Snapshot(backend, arenas_of(trainer.model.tensors())), x, y))
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Look at the loss, where the trainer does not."""
         if not trainer.model.backend.on_host:
             check_finite(trainer, (self,), float(info.loss), f"batch {info.batch} of ")
 
     def on_divergence(self, trainer: Training) -> str:
-        """Find the layer."""
         begun = None
         for before in self._kept:
             found = self._find(trainer, before)
@@ -93,7 +89,6 @@ class TerminateOnNaN(Callback):
         return "computed once more, layer by layer, all of that step was finite"
 
     def on_train_end(self, trainer: Training) -> None:
-        """Let the copies go."""
         self._kept.clear()
 
     def _find(self, trainer: Training, before: _Before) -> NonFinite | None:

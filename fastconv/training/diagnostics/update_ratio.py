@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._html import Printed
 from fastconv.backends.contract.types import Array
 from fastconv.training.callbacks import Callback, StepInfo, Training
 from fastconv.training.callbacks.callback import check_state
+from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.tables import table
 
 
 @dataclass(frozen=True)
-class UpdateRatios(Printed):
+class UpdateRatios(Found):
     """``norm(change) / norm(values before)`` of each parameter, in one update.
 
     Around 1e-3 is usual; much more, and the learning rate is too high, much less, and hardly anything is learned
@@ -41,10 +41,6 @@ class UpdateRatios(Printed):
 
     step: int
     ratios: Mapping[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attributes."""
-        return asdict(self)
 
     def __str__(self) -> str:
         rows = [(name, f"{ratio:.2e}") for name, ratio in self.ratios.items()]
@@ -113,27 +109,22 @@ class UpdateRatio(Callback):
         return f"UpdateRatio({self.every_steps})"
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Begin anew in a new training."""
         self._before = None
         if not trainer.step:
             self.records = []
 
     def on_step_begin(self, trainer: Training, x: Array, y: Array) -> None:
-        """Keep the values, if it is time."""
         self._before = _values(trainer) if (trainer.step + 1) % self.every_steps == 0 else None
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
-        """Compare."""
         if self._before is not None:
             self.records.append(update_ratios(self._before, _values(trainer), trainer.step))
             self._before = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was measured."""
         return {"records": [record.to_dict() for record in self.records]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gave."""
         check_state(self, state, ("records",))
         self.records = [UpdateRatios(record["step"], dict(record["ratios"])) for record in state["records"]]
 

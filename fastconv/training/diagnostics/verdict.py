@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
-from fastconv._html import Printed
+from fastconv.training.diagnostics.found import Found
 from fastconv.training.history import History
 
 Kind = Literal["undecided", "diverged", "overfitting", "underfitting", "good"]
@@ -24,7 +24,7 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Verdict(Printed):
+class Verdict(Found):
     """What `verdict` returns; ``print`` it.
 
     Parameters
@@ -53,10 +53,6 @@ class Verdict(Printed):
     best_epoch: int
     loss: float
     val_loss: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attributes."""
-        return asdict(self)
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}" + (f" (what may help: {self.advice})" if self.advice else "")

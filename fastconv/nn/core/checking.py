@@ -1,0 +1,134 @@
+"""Where a layer lives, and what it is called with, checked there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv import _validate as validate
+from fastconv._attributes import Declared
+from fastconv.backends import get_backend
+from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import Array, DType, Shape
+from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+
+
+class Checking(Declared):
+    """A layer's backend and type, and the checks of arrays against them."""
+
+    _backend: Backend | None = None
+    _dtype: DType = np.dtype(np.float32)
+
+    @property
+    def backend(self) -> Backend:
+        """The backend that the layer was built on."""
+        if self._backend is None:
+            raise ArgumentError(
+                f"{type(self).__name__}: got a layer that is not built; allowed: after build(input_shape)"
+            )
+        return self._backend
+
+    @property
+    def dtype(self) -> DType:
+        """The type that the layer computes in."""
+        return self._dtype
+
+    def check_input(self, x: Array, rank: int | None = None, channels: int | None = None) -> Array:
+        """Return `x` in the form that the backend takes, or say what is wrong with it; about a microsecond.
+
+        Parameters
+        ----------
+        x : array
+            What came in.
+        rank : int or None
+            How many axes it must have.
+        channels : int or None
+            How long the last one must be.
+
+        Returns
+        -------
+        array
+            In memory as the backend wants it.
+        """
+        x = self.check_array(x, "x")
+        if (rank is not None and x.ndim != rank) or (channels is not None and x.shape[-1] != channels):
+            axes = {2: "(N, C)", 4: "(N, H, W, C)"}.get(rank or 0, "(N, ..., C)")
+            what = axes if channels is None else axes.replace("C", str(channels))
+            raise ShapeError(f"x of {self._label()}: got shape {tuple(x.shape)}; allowed: {what}")
+        return x
+
+    def check_grad(self, grad_output: Array, shape: Shape) -> Array:
+        """Return `grad_output` in the form that the backend takes, or say what is wrong with it.
+
+        Parameters
+        ----------
+        grad_output : array
+            What came in.
+        shape : tuple of int
+            Of the output, which it must have.
+
+        Returns
+        -------
+        array
+            In memory as the backend wants it.
+        """
+        grad_output = self.check_array(grad_output, "grad_output")
+        if grad_output.shape != shape:
+            raise ShapeError(
+                f"grad_output of {self._label()}: got shape {tuple(grad_output.shape)}; allowed: {shape}, as the output"
+            )
+        return grad_output
+
+    def check_context(self, context: Any) -> Any:
+        """Return `context`, or say that there is none.
+
+        Parameters
+        ----------
+        context : object
+            What came in.
+
+        Returns
+        -------
+        object
+            The same.
+
+        Raises
+        ------
+        ArgumentError
+            It is None: that of a forward that was not in training.
+        """
+        if context is None:
+            raise ArgumentError(f"context of {self._label()}: got None; allowed: that of a forward with training=True")
+        return context
+
+    def check_array(self, array: Array, name: str) -> Array:
+        """Return `array` in the form that the backend takes, in the type of the layer.
+
+        Parameters
+        ----------
+        array : array
+            What came in, of the active backend, which must be that of the layer.
+        name : str
+            What a message calls it.
+
+        Returns
+        -------
+        array
+            In memory as the backend wants it.
+        """
+        backend = self.backend
+        active = get_backend()
+        if active is not backend:
+            raise BackendMismatchError(
+                f"{self._label()}: got a model that lives on the backend {backend.name!r}; allowed: one on the active"
+                f" backend {active.name!r} (use model.to({active.name!r}), or fastconv.set_backend({backend.name!r}))"
+            )
+        if not (type(array) is np.ndarray and backend.on_host and array.flags.carray and array.dtype == self._dtype):
+            array = validate.floating(backend, array, name)
+        if array.dtype != self._dtype:
+            raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
+        return array
+
+    def _label(self) -> str:
+        return type(self).__name__

@@ -1,0 +1,46 @@
+"""Parts of a model by their names, as `summary` shows them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from fastconv.errors import ArgumentError
+from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.parameter import Parameter
+
+
+def paths(model: AbstractLayer, path: str = "") -> dict[str, AbstractLayer]:
+    """Return all layers inside by their paths."""
+    found: dict[str, AbstractLayer] = {}
+    for name, child in model.children():
+        inner = f"{path}.{name}" if path else name
+        found |= {inner: child, **paths(child, inner)}
+    return found
+
+
+def chosen(model: AbstractLayer, names: Sequence[str]) -> list[Parameter]:
+    """Return the parameters of the layers with these names, of all without names."""
+    if not names:
+        return [tensor for tensor in model.tensors() if isinstance(tensor, Parameter)]
+    _ = model.backend  # says so if it is not built
+    inside: dict[str, AbstractLayer] = {"": model, **paths(model)}
+    own = {
+        f"{path}.{name}" if path else name: tensor
+        for path, layer in inside.items()
+        for name, tensor in layer.home.tensors.items()
+        if isinstance(tensor, Parameter)
+    }
+    found: list[Parameter] = []
+    for name in names:
+        if name in own:
+            found.append(own[name])
+        elif name and name in inside:
+            found += [tensor for tensor in inside[name].tensors() if isinstance(tensor, Parameter)]
+        else:
+            known = [*own, *filter(None, inside)]
+            near = ", ".join(map(repr, difflib.get_close_matches(str(name), known, 1, 0)))
+            raise ArgumentError(
+                f"names: got {name!r}; allowed: those of layers inside, and of parameters (nearest: {near or 'none'})"
+            )
+    return list(dict.fromkeys(found))
