@@ -24,6 +24,8 @@ from fastconv.parallel.watchdog import TIMEOUT_VARIABLE
 THREAD_VARIABLES = ("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 RESTART_VARIABLE = "FASTCONV_RESTART"
 """How often the job was started again, for a program that goes on from its last state then."""
+_ENDING, _TELLING = (signal.SIGINT, signal.SIGTERM), signal.SIGUSR1
+"""Signals that are handed on to the ranks: what ends the job, and what only tells it that its time is nearly over."""
 _GRACE = 10.0  # seconds that ranks have to end by themselves after a signal
 _PR_SET_PDEATHSIG = 1
 
@@ -61,6 +63,9 @@ def launch(
     mpiexec: str | None = None,
 ) -> int:
     """Run a program on several ranks, and return its exit status: 0, or that of the rank that failed.
+
+    SIGINT and SIGTERM end the job; SIGUSR1 is handed on to the ranks, for `fastconv.training.StopOnSignal`. A job that
+    ends with 75 (``os.EX_TEMPFAIL``) has stopped as it was told to, and is not started again.
 
     Parameters
     ----------
@@ -107,7 +112,7 @@ def launch(
     for attempt in range(max_restarts + 1):
         program = list(words if attempt == 0 or restart is None else restart)
         status = _run_job(launcher, num_processes, program, {**environment, RESTART_VARIABLE: str(attempt)})
-        if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
+        if status in (0, os.EX_TEMPFAIL, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             break
         if attempt < max_restarts:
             print(
@@ -124,7 +129,8 @@ def _run_job(launcher: Launcher, num_processes: int, program: list[str], environ
     sys.stdout.flush()
     received: list[int] = []
     with subprocess.Popen(command, env=environment, preexec_fn=die_with_parent()) as job:  # noqa: S603 - no shell
-        before = [(number, signal.signal(number, _passes(job, received))) for number in (signal.SIGINT, signal.SIGTERM)]
+        before = [(number, signal.signal(number, _passes(job, received))) for number in _ENDING]
+        before.append((_TELLING, signal.signal(_TELLING, _passes(job, []))))
         try:
             while True:
                 try:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from operator import methodcaller
 from typing import Any, ClassVar
 
 from fastconv import _validate as validate
@@ -248,9 +249,7 @@ class Trainer(Sharing):
                     logs.update({f"val_{name}": value for name, value in means.items()})
                 self._record(logs)
                 self._running = None
-                for callback in self.called:
-                    callback.on_epoch_end(self, logs)
-                self._agree_on_stop()
+                self._tell(methodcaller("on_epoch_end", self, logs))
         except SystemExit as leaving:
             self._leave(leaving)
         finally:
@@ -258,6 +257,7 @@ class Trainer(Sharing):
             for callback in reversed(self.called):
                 callback.on_train_end(self)
             self._running = None
+        self._await_files()
         return self.history
 
     @property
@@ -366,9 +366,7 @@ class Trainer(Sharing):
                 if norm is not None:
                     check_finite(self, self.callbacks, norm, where, "norm of gradients")
             info = StepInfo(number, self.steps_per_epoch, images, loss)
-            for callback in self.called:
-                callback.on_step_end(self, info)
-            self._agree_on_stop()
+            self._tell(methodcaller("on_step_end", self, info))
             if self.stop_now:
                 self._left_off = epoch.state_dict()
                 return None
