@@ -134,7 +134,8 @@ NAMES = {
     "training": [
         *("CSVLogger", "Callback", "ClipGlobalNorm", "ClipNorm", "ClipValue", "EarlyStopping", "History"),
         *("JSONLinesLogger", "MLflowLogger", "ModelCheckpoint"),
-        *("ProgressDisplay", "RangeTest", "StepInfo", "TensorBoardLogger", "TimeLimit", "Trainer", "Training"),
+        *("ProgressDisplay", "RangeTest", "StepInfo", "StopOnSignal", "TensorBoardLogger", "TimeLimit"),
+        *("Trainer", "Training"),
         *("diagnostics", "find_learning_rate"),
     ],
     "training.diagnostics": [

@@ -6,6 +6,9 @@
 #SBATCH --cpus-per-task=8
 #SBATCH --time=02:00:00
 #SBATCH --requeue
+#SBATCH --open-mode=append
+# Two minutes before the time is over all ranks are told, end after the same step and write the state of the run.
+#SBATCH --signal=USR1@120
 set -euo pipefail
 
 run=${RUN:-runs/slurm}
@@ -22,4 +25,10 @@ if [[ -e $run/run.toml ]]; then
 else
   command=(train --dataset cifar10 --model resnet20 --epochs 30 --save-every-steps 100 --output "$run")
 fi
-srun --mpi=pmi2 python -m fastconv.parallel.rank -m fastconv "${command[@]}"
+status=0
+srun --mpi=pmi2 python -m fastconv.parallel.rank -m fastconv "${command[@]}" || status=$?
+# 75: the training has stopped as it was told to, and goes on in the next run of this job.
+if ((status == 75)); then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$status"

@@ -17,7 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command with `arguments`, those of the process by default, and return its exit code.
 
     0: done; 1: a check failed; 2: bad arguments, bad input, or something the system refused (a full disk, a folder that
-    cannot be written, a closed stdout), with one line on stderr that says what is allowed; 130: interrupted.
+    cannot be written, a closed stdout), with one line on stderr that says what is allowed; 75: a training was told to
+    stop by SIGUSR1, and left a state to go on from; 130: interrupted.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     with usable_streams(), one_rank_shows(), warnings.catch_warnings():

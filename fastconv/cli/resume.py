@@ -32,8 +32,7 @@ def run(options: argparse.Namespace) -> int:
             this.trainer.restore(files.checkpoint)
         this.announce()
         _announce_resumed(this, before)
-        this.fit(options, began)
-    return 0
+        return this.fit(options, began)
 
 
 def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import fastconv as fc
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.data import SOURCES, DataLoader, Dataset
 from fastconv.errors import DataError
-from fastconv.training import ProgressDisplay, Trainer
+from fastconv.training import ProgressDisplay, StopOnSignal, Trainer
 from fastconv.training.environment import data_facts
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
@@ -65,7 +66,7 @@ class Run:
         }
         facts = facts_of(recipe, train, test)
         saver = RunSaver(files, recipe, about, facts, every_steps=tables["run"]["save_every_steps"])
-        callbacks = (ProgressDisplay(sys.stdout, bar=sys.stderr), saver)
+        callbacks = (ProgressDisplay(sys.stdout, bar=sys.stderr), StopOnSignal(), saver)
         trainer = recipe.make_trainer(model, len(loader), callbacks)
         test_loader = DataLoader(test, 256, shuffle=False, dtype=loader.dtype)
         return cls(recipe, files, trainer, (train, test), loader, test_loader)
@@ -87,8 +88,8 @@ class Run:
         print(f"          {count(self.recipe.epochs, 'epoch')}, batches of {batch}, seed {run['seed']}")
         print(f"backend   {self.trainer.model.backend.name}")
 
-    def fit(self, options: argparse.Namespace, began: float) -> None:
-        """Train until the recipe's last epoch, and print where the results are."""
+    def fit(self, options: argparse.Namespace, began: float) -> int:
+        """Train until the recipe's last epoch, and print where the results are; return the exit status."""
         sys.stdout.flush()  # if nobody reads it, better now than after the first epoch
         trainer, left = self.trainer, self.recipe.epochs - self.trainer.epoch
         if left > 0 and not (trainer.stop and trainer.position is None):
@@ -96,7 +97,12 @@ class Run:
                 trainer.fit(self.train, left, validation_data=self.test, **self.recipe.tables["fit"])
             except KeyboardInterrupt:
                 raise KeyboardInterrupt(self._how_to_go_on(options)) from None
+            if trainer.stop_now:
+                print(f"stopped   in epoch {trainer.epoch + 1}, after step {trainer.step}")
+                print(self._how_to_go_on(options))
+                return os.EX_TEMPFAIL
         self._report(options, time.perf_counter() - began)
+        return 0
 
     def _how_to_go_on(self, options: argparse.Namespace) -> str:
         if not self.files.checkpoint.exists():

@@ -27,5 +27,4 @@ def run(options: argparse.Namespace) -> int:
     with claim_folder(options.output, default) as files:
         this = Run.prepare(recipe, files, train, test)
         this.announce()
-        this.fit(options, began)
-    return 0
+        return this.fit(options, began)

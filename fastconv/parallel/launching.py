@@ -25,6 +25,8 @@ from fastconv.parallel.watchdog import TIMEOUT_VARIABLE
 THREAD_VARIABLES = ("FASTCONV_NUM_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 RESTART_VARIABLE = "FASTCONV_RESTART"
 """How often the job was started again, for a program that goes on from its last state then."""
+_ENDING, _TELLING = (signal.SIGINT, signal.SIGTERM), signal.SIGUSR1
+"""Signals that are handed on to the ranks: what ends the job, and what only tells it that its time is nearly over."""
 _GRACE = 10.0  # seconds that ranks have to end by themselves after a signal
 _PR_SET_PDEATHSIG = 1
 
@@ -62,6 +64,9 @@ def launch(
     mpiexec: str | None = None,
 ) -> int:
     """Run a program on several ranks, and return its exit status: 0, or that of the rank that failed.
+
+    SIGINT and SIGTERM end the job; SIGUSR1 is handed on to the ranks, for `fastconv.training.StopOnSignal`. A job that
+    ends with 75 (``os.EX_TEMPFAIL``) has stopped as it was told to, and is not started again.
 
     Parameters
     ----------
@@ -113,7 +118,7 @@ def _run_until_done(programs: Sequence[Sequence[str]], run: Callable[[list[str],
     status, began = 0, time.monotonic()
     for attempt, program in enumerate(programs):
         status = run(list(program), attempt)
-        if status in (0, 128 + signal.SIGINT, 128 + signal.SIGTERM):
+        if status in (0, os.EX_TEMPFAIL, 128 + signal.SIGINT, 128 + signal.SIGTERM):
             break
         if attempt + 1 < len(programs):
             print(
@@ -133,7 +138,8 @@ def _run_job(
     sys.stdout.flush()
     received: list[int] = []
     with subprocess.Popen(command, env=environment, preexec_fn=die_with_parent()) as job:  # noqa: S603 - no shell
-        before = [(number, signal.signal(number, _passes(job, received))) for number in (signal.SIGINT, signal.SIGTERM)]
+        before = [(number, signal.signal(number, _passes(job, received))) for number in _ENDING]
+        before.append((_TELLING, signal.signal(_TELLING, _passes(job, []))))
         try:
             while True:
                 try:

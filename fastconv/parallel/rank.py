@@ -4,21 +4,27 @@
     mpiexec -n 2 python -m fastconv.parallel.rank -m MODULE [ARGUMENT...]
 
 An exception, an exit status that is not 0 and an interrupt end the job, wherever they come from, before MPI is used
-too. A rank dies with the process that started it.
+too. A rank dies with the process that started it. Where all ranks leave together with the status 75, told to stop, no
+rank has to be ended: so that whoever started them sees that status, and not that of processes that were killed.
 """
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from fastconv.errors import ArgumentError, FastconvError
+from fastconv.parallel.communicator import Communicator
 from fastconv.parallel.connecting import connect
 from fastconv.parallel.launching import die_with_parent
 from fastconv.parallel.starting import is_first
 from fastconv.parallel.uncaught import end_job
+
+_TOGETHER = 3.0  # seconds in which all ranks leave that were told to
 
 
 def _check(words: Sequence[str]) -> None:
@@ -42,6 +48,14 @@ def _run(words: Sequence[str]) -> None:
         runpy.run_path(words[0], run_name="__main__")
 
 
+def _all_leave(communicator: Communicator) -> bool:
+    """Tell whether the other ranks are about to leave too."""
+    waiting = threading.Thread(target=communicator.barrier, daemon=True)
+    waiting.start()
+    waiting.join(_TOGETHER)
+    return not waiting.is_alive()
+
+
 def main(words: Sequence[str]) -> int:
     """Run the program; end the job if it fails here."""
     die_with_parent()()
@@ -61,7 +75,7 @@ def main(words: Sequence[str]) -> int:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
     except KeyboardInterrupt:
         status = 130
-    if status and communicator.size > 1:
+    if status and communicator.size > 1 and not (status == os.EX_TEMPFAIL and _all_leave(communicator)):
         end_job(communicator, status)
     return status
 

@@ -35,3 +35,16 @@ def show_results(schedules: Iterable[object], logs: Mapping[str, float]) -> Call
         undo()
         raise
     return undo
+
+
+def record(trainer: Training, logs: dict[str, float]) -> None:
+    """Count an epoch, append it to the history and show it to the schedules: all or nothing."""
+    undo = show_results([trainer.schedule, *(group.schedule for group in trainer.optimizer.groups)], logs)
+    epoch, history = trainer.epoch, {name: list(values) for name, values in trainer.history.history.items()}
+    try:
+        trainer.history.append(logs)
+        trainer.epoch = epoch + 1
+    except BaseException:
+        trainer.history.history, trainer.epoch = history, epoch
+        undo()
+        raise

@@ -201,6 +201,27 @@ class Sharing(Stepping):
         arrays, backend = self._values(), self.model.backend
         parallel.exchange.now(lambda: check_values(parallel.communicator, backend, arrays, self.step))
 
+    def _tell(self, call: Callable[[Callback], Any]) -> None:
+        """Call the callbacks; those that save once all ranks know whether the training ends, which they write down."""
+        for callback in self.called:
+            if not callback.saves:
+                call(callback)
+        self._agree_on_stop()
+        agreed = self.stop, self.stop_now
+        for callback in self.called:
+            if callback.saves:
+                call(callback)
+                if self.parallel is not None and self.parallel.size > 1 and (self.stop, self.stop_now) != agreed:
+                    raise home.ArgumentError(
+                        f"callbacks: got {type(callback).__name__}, which saves, to end the training on rank"
+                        f" {self.parallel.rank}; allowed: one with saves = False, which is asked before all agree"
+                    )
+
+    def _await_files(self) -> None:
+        """Wait until rank 0 has written its files: a rank that leaves with a status would end it meanwhile."""
+        if self.parallel is not None and self.parallel.size > 1:
+            self.parallel.exchange.now(self.parallel.communicator.barrier)
+
     def _agree_on_stop(self) -> None:
         """End on all ranks where one of them wants to."""
         parallel = self.parallel

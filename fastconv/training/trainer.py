@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from operator import methodcaller
 from typing import Any, ClassVar
 
 from fastconv import _validate as validate
@@ -253,11 +254,9 @@ class Trainer(Sharing):
                 if data.validation is not None:
                     means = numbers(self._means(data.validation, "validation_data"))
                     logs.update({f"val_{name}": value for name, value in means.items()})
-                self._record(logs)
+                rates.record(self, logs)
                 self._running = None
-                for callback in self.called:
-                    callback.on_epoch_end(self, logs)
-                self._agree_on_stop()
+                self._tell(methodcaller("on_epoch_end", self, logs))
         except SystemExit as leaving:
             self._leave(leaving)
         finally:
@@ -265,6 +264,7 @@ class Trainer(Sharing):
             for callback in reversed(self.called):
                 callback.on_train_end(self)
             self._running = None
+        self._await_files()
 
     @property
     def position(self) -> Mapping[str, Any] | None:
@@ -309,7 +309,7 @@ class Trainer(Sharing):
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
         """Return the mean loss and the metrics over `data`: numbers, or NumPy arrays.
 
-        The loss is weighted where there are weights; metrics count each sample once. DataError if there is no `data`.
+        The loss is weighted where there are weights; metrics count each sample once.
 
         Parameters
         ----------
@@ -375,9 +375,7 @@ class Trainer(Sharing):
                 if norm is not None:
                     check_finite(self, self.callbacks, norm, where, "norm of gradients")
             info = StepInfo(number, self.steps_per_epoch, images, loss)
-            for callback in self.called:
-                callback.on_step_end(self, info)
-            self._agree_on_stop()
+            self._tell(methodcaller("on_step_end", self, info))
             if self.stop_now:
                 self._left_off = epoch.state_dict()
                 return None
@@ -391,16 +389,3 @@ class Trainer(Sharing):
             "images_per_second": epoch.totals.images / seconds,
             **self.optimizer.quantities(),
         }
-
-    def _record(self, logs: dict[str, float]) -> None:
-        """Count an epoch, append it to the history and show it to the schedule: all or nothing."""
-        schedules = [self.schedule, *(group.schedule for group in self.optimizer.groups)]
-        undo = rates.show_results(schedules, logs)
-        epoch, history = self.epoch, {name: list(values) for name, values in self.history.history.items()}
-        try:
-            self.history.append(logs)
-            self.epoch = epoch + 1
-        except BaseException:
-            self.history.history, self.epoch = history, epoch
-            undo()
-            raise

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import pytest
 
 from fastconv.cli import main
 from fastconv.training.run_folder import RunFolder
-from tests.cli.commands import SMALL, fails, weights_of
+from tests.cli.commands import SMALL, fails, history_of, weights_of
+from tests.parallel.jobs import ROOT, rank_process
 
 _RECIPE = ("train", *SMALL, "--set", "parallel.shards=4")
+_LONG = (*_RECIPE, "--epochs", "8", "--output")
 
 
 def test_a_recipe_with_shards_trains_without_a_launcher(tmp_path, capsys):
@@ -29,6 +37,33 @@ def test_two_ranks_train_what_one_does(job_environment, tmp_path, capfd):
             main(["launch", "-n", str(count), "--threads", "1", "resume", str(tmp_path / name), "--epochs", "3"]) == 0
         )
     assert weights_of(tmp_path / "two") == weights_of(tmp_path / "one")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The weights of a training by one rank that nobody told anything."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert main([*_LONG, str(folder)]) == 0
+    return weights_of(folder)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("told", ["launch", 0, 1])
+def test_a_job_whose_time_is_nearly_over_saves_and_goes_on(job_environment, undisturbed, tmp_path, told):
+    folder = tmp_path / "told"
+    command = [sys.executable, "-m", "fastconv", "launch", "-n", "2", "--threads", "1", "--max-restarts", "1"]
+    with subprocess.Popen([*command, *_LONG, str(folder)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as job:
+        end = time.monotonic() + 120
+        while not (folder / "checkpoint.safetensors").exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        os.kill(job.pid if told == "launch" else rank_process(str(folder), told), signal.SIGUSR1)
+        shown, _ = job.communicate(timeout=120)
+    assert job.returncode == 75
+    assert shown.count("stopped   in epoch") == 1
+    assert f"to go on: fastconv launch -n 2 resume {folder}" in shown
+    assert 0 < len(history_of(folder)["loss"]) < 8
+    assert main(["resume", str(folder)]) == 0
+    assert weights_of(folder) == undisturbed
 
 
 @pytest.mark.mpi

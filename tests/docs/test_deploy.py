@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import shlex
@@ -37,6 +38,32 @@ def test_the_script_asks_slurm_for_what_it_uses():
     asked = re.findall(r"^#SBATCH --([a-z-]+)", text, re.MULTILINE)
     assert {"nodes", "ntasks-per-node", "cpus-per-task", "requeue"} <= set(asked)
     assert "SLURM_CPUS_PER_TASK" in text
+    assert "signal=USR1@" in text
+
+
+@pytest.mark.parametrize(("status", "calls"), [(0, "srun"), (75, "srun scontrol"), (1, "srun"), (137, "srun")])
+@pytest.mark.parametrize("begun", [False, True])
+def test_the_script_asks_for_another_run_where_the_training_was_told_to_stop(tmp_path, status, calls, begun):
+    for name, code in (("srun", status), ("scontrol", 0)):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >> "{tmp_path}/calls"\nexit {code}\n')
+        program.chmod(0o755)
+    run = tmp_path / "run"
+    if begun:
+        run.mkdir()
+        (run / "run.toml").touch()
+    more = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "RUN": str(run),
+        "SLURM_CPUS_PER_TASK": "2",
+        "SLURM_JOB_ID": "7",
+    }
+    done = subprocess.run(["bash", DEPLOY / "slurm.sh"], check=False, env=os.environ | more)
+    assert done.returncode == status
+    found = (tmp_path / "calls").read_text().splitlines()
+    assert " ".join(line.split()[0] for line in found) == calls
+    assert (" resume " if begun else " train ") in found[0]
+    assert found[1:] in ([], ["scontrol requeue 7"])
 
 
 def test_the_manifest_is_a_job_of_the_mpi_operator():

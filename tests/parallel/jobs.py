@@ -68,6 +68,18 @@ def processes(word: str) -> list[int]:
     return found
 
 
+def rank_process(word: str, rank: int) -> int:
+    """The process that is this rank of a job whose program `word` is an argument of."""
+    told = [f"{name}={rank}".encode() for name in ("PMI_RANK", "OMPI_COMM_WORLD_RANK")]
+    (found,) = [
+        number
+        for number in processes(word)
+        if not (Path(f"/proc/{number}/cmdline").read_bytes()).split(b"\0")[0].endswith(b"mpiexec")
+        and any(each in Path(f"/proc/{number}/environ").read_bytes().split(b"\0") for each in told)
+    ]
+    return found
+
+
 def gone(word: str, seconds: float) -> bool:
     """Tell whether no process that `word` is an argument of is left within so many seconds."""
     end = time.monotonic() + seconds

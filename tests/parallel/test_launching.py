@@ -31,10 +31,14 @@ if communicator.rank == 1 and restarted == "0":
         raise ValueError("the reason")
     if what == "exit":
         sys.exit(3)
+    if what == "leaves alone":
+        sys.exit(75)
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hang":
         time.sleep(60)
+if what == "all leave":
+    sys.exit(75)
 if what == "wait":
     time.sleep(60)
 communicator.barrier()
@@ -57,7 +61,9 @@ def test_ranks_share_the_cores(job_environment, program, tmp_path):
 
 
 @pytest.mark.mpi
-@pytest.mark.parametrize(("what", "status"), [("raise", 1), ("exit", 3), ("kill", None), ("hang", 1)])
+@pytest.mark.parametrize(
+    ("what", "status"), [("raise", 1), ("exit", 3), ("kill", None), ("hang", 1), ("leaves alone", 75)]
+)
 def test_a_rank_that_fails_ends_the_job_soon(job_environment, program, tmp_path, capfd, what, status):
     began = time.monotonic()
     found = launch([str(program), str(tmp_path), what], 2, timeout=2)
@@ -75,6 +81,13 @@ def test_it_starts_again_as_often_as_it_may(job_environment, program, tmp_path, 
     assert launch([str(program), str(tmp_path), "kill"], 2, max_restarts=2) == 0
     assert sorted(path.name for path in tmp_path.glob("rank*")) == ["rank0-0", "rank0-1", "rank1-0", "rank1-1"]
     assert "started again, 1 of at most 2 times" in capfd.readouterr().err
+
+
+@pytest.mark.mpi
+def test_a_job_that_was_told_to_stop_is_not_started_again(job_environment, program, tmp_path, capfd):
+    assert launch([str(program), str(tmp_path), "all leave"], 2, max_restarts=2) == 75
+    assert sorted(path.name for path in tmp_path.glob("rank*")) == ["rank0-0", "rank1-0"]
+    assert "Abort" not in capfd.readouterr().err  # all left by themselves
 
 
 @pytest.mark.mpi

@@ -73,6 +73,36 @@ def test_what_one_rank_ends_ends_on_all(name, steps):
     assert by_ranks(2, "numpy", rank) == [steps, steps]
 
 
+def test_what_another_rank_ends_is_saved(tmp_path):
+    def rank(communicator):
+        callbacks = [ModelCheckpoint(tmp_path), StopsOnRank1(communicator.rank, "stop_now")]
+        trainer = trainer_of(small_model(), communicator, callbacks=callbacks)
+        trainer.fit(small_data(), 5, batch_size=16)
+        other = trainer_of(small_model(), communicator)
+        other.restore(tmp_path / "last.safetensors")
+        return other.step
+
+    assert by_ranks(2, "numpy", rank) == [3, 3]
+
+
+def test_what_saves_may_not_end_the_training_of_several():
+    class Ends(Callback):
+        saves = first_rank_only = True
+
+        def on_step_end(self, trainer, info):
+            trainer.stop_now = True
+
+    def rank(communicator):
+        trainer_of(small_model(), communicator, callbacks=Ends()).fit(small_data(), 1, batch_size=16)
+
+    with pytest.raises(ArgumentError, match="callbacks: got Ends, which saves, to end the training on rank 0"):
+        by_ranks(2, "numpy", rank)
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(small_model(), None, callbacks=Ends())
+        trainer.fit(small_data(), 1, batch_size=16)
+    assert trainer.step == 1
+
+
 def test_a_clock_that_is_up_on_rank_0_ends_all():
     def rank(communicator):
         seconds = 1e-6 if communicator.rank == 0 else 1e6

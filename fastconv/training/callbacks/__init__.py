@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastconv.training.callbacks.early_stopping import EarlyStopping
     from fastconv.training.callbacks.logs import CSVLogger, JSONLinesLogger
     from fastconv.training.callbacks.services import MLflowLogger, TensorBoardLogger
+    from fastconv.training.callbacks.stop_on_signal import StopOnSignal
     from fastconv.training.callbacks.time_limit import TimeLimit
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "ModelCheckpoint",
     "ProgressDisplay",
     "StepInfo",
+    "StopOnSignal",
     "TensorBoardLogger",
     "TimeLimit",
     "Training",
@@ -34,6 +36,7 @@ _LATER = {
     "EarlyStopping": "early_stopping",
     "JSONLinesLogger": "logs",
     "MLflowLogger": "services",
+    "StopOnSignal": "stop_on_signal",
     "TensorBoardLogger": "services",
     "TimeLimit": "time_limit",
 }

@@ -15,6 +15,7 @@ from fastconv.losses import Loss
 from fastconv.metrics import Metric
 from fastconv.nn import Layer
 from fastconv.optim import Optimizer
+from fastconv.optim.schedules import Schedule
 from fastconv.training.history import History
 
 
@@ -62,6 +63,7 @@ class Training(Protocol):
     model: Layer
     loss: Loss
     optimizer: Optimizer
+    schedule: Schedule | None
     history: History
     seed: int
     step: int
