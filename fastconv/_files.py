@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+
+from fastconv.errors import OutputError
+
+
+@contextlib.contextmanager
+def writing(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn an OSError within this into one that says what could not be written, of the argument `name`."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"{name}: got {os.fspath(path)!r}, which could not be written ({reason_of(error)}); allowed: a place with"
+            " room that may be written (what was there is as it was)"
+        ) from error
+
+
+def reason_of(error: OSError) -> str:
+    """Return what the system said, of an error that `writing` raised as well."""
+    first = error
+    while isinstance(first, OutputError) and isinstance(first.__cause__, OSError):
+        first = first.__cause__
+    return first.strerror or str(first)
 
 
 def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:

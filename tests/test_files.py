@@ -8,9 +8,9 @@ import stat
 import numpy as np
 import pytest
 
-from fastconv._files import write_atomically
+from fastconv._files import write_atomically, writing
 from fastconv.data import generated
-from fastconv.errors import DataError
+from fastconv.errors import DataError, OutputError
 
 
 def test_content_then_name_then_directory_are_brought_to_the_disk(tmp_path, monkeypatch):
@@ -73,3 +73,13 @@ def test_nothing_takes_the_place_of_a_device(tmp_path):
             generated([(np.zeros((1, 1, 3), np.uint8), 0)], file=tmp_path / name)
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
     assert sorted(os.listdir(tmp_path)) == ["link", "pipe"]
+
+
+def test_what_cannot_be_written_is_named_once(tmp_path):
+    """Of an argument within another one, such as weights in the folder of a callback, the outer one."""
+    with pytest.raises(
+        OutputError, match=r"^folder: got 'out', which could not be written \(No such file or d"
+    ) as caught:
+        with writing("folder", "out"), writing("path", tmp_path / "missing" / "file"):
+            write_atomically(tmp_path / "missing" / "file", b"new")
+    assert "path" not in str(caught.value)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastconv._files import write_atomically
+from fastconv._files import write_atomically, writing
 
 
 class Timeline:
@@ -63,4 +63,5 @@ class Timeline:
         for name, thread, begin, end in self.spans:
             span = {"ts": begin * 1e6, "dur": (end - begin) * 1e6}
             events.append({"name": name, "ph": "X", "pid": rank, "tid": rows[thread], **span})
-        write_atomically(Path(path), json.dumps({"traceEvents": events}).encode())
+        with writing("path", path):
+            write_atomically(Path(path), json.dumps({"traceEvents": events}).encode())

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastconv._attributes import Declared
-from fastconv._files import write_atomically
+from fastconv._files import write_atomically, writing
 from fastconv._html import table
 from fastconv.errors import DataError
 
@@ -77,7 +77,8 @@ class History(Declared):
         plain = {
             name: [value if math.isfinite(value) else None for value in values] for name, values in self.history.items()
         }
-        write_atomically(path, (json.dumps(plain, indent=1) + "\n").encode())
+        with writing("path", path):
+            write_atomically(path, (json.dumps(plain, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> History:

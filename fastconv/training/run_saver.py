@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv._files import reason_of
 from fastconv.errors import ArgumentError, DataError
 from fastconv.training.callbacks import Callback, StepInfo, Training
 from fastconv.training.environment import environment
@@ -107,7 +108,7 @@ class RunSaver(Callback):
             yield
         except OSError as error:
             raise ArgumentError(
-                f"--output: got {self._folder.directory} ({error.strerror or error}) {when}; allowed: a folder that can"
+                f"--output: got {self._folder.directory} ({reason_of(error)}) {when}; allowed: a folder that can"
                 " be written, with room for the files of the run"
             ) from error
 

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._files import writing
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss
@@ -326,7 +327,8 @@ class Trainer(Sharing):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs to one file, all or nothing: see checkpoint.py; of several ranks the first."""
         if self.parallel is None or self.parallel.rank == 0:
-            write_state(self, path)
+            with writing("path", path):
+                write_state(self, path)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from what `save` wrote: training gives the same bits as if it had not been interrupted.

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._files import write_atomically
+from fastconv._files import write_atomically, writing
 from fastconv.errors import CheckpointError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer
@@ -29,7 +29,7 @@ VERSION = 1
 def save_weights(
     model: AbstractLayer, path: str | os.PathLike[str], *, sparse: bool = False, about: Mapping[str, Any] | None = None
 ) -> None:
-    """Write the parameters and buffers of a built model; OSError leaves what was there before.
+    """Write the parameters and buffers of a built model; OutputError leaves what was there before.
 
     `sparse` stores what is mostly zero by its other values (see `fastconv.nn.model.sparse`), `about` is told of them.
     """
@@ -37,7 +37,8 @@ def save_weights(
     if sparse:
         tensors, shapes = pack(tensors)
         metadata |= {"sparse": shapes}
-    write_tensors(path, tensors, metadata)
+    with writing("path", path):
+        write_tensors(path, tensors, metadata)
 
 
 def load_weights(model: AbstractLayer, path: str | os.PathLike[str]) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastconv import _validate as validate
-from fastconv._files import write_atomically
+from fastconv._files import write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
 from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
-from fastconv.training.callbacks.writing import check_directory, writing
+from fastconv.training.callbacks.writing import check_directory
 from fastconv.training.folder_lock import lock_folder
 
 _KINDS = ("newest", "best")

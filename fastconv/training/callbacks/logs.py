@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from fastconv import _validate as validate
-from fastconv._files import write_atomically
+from fastconv._files import write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
-from fastconv.training.callbacks.writing import append_line, check_file, writing
+from fastconv.training.callbacks.writing import append_line, check_file
 
 _CUT_OFF = 2**63  # the step of a line that is not whole: behind all others
 

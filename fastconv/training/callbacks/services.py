@@ -12,9 +12,10 @@ from typing import Any
 
 from fastconv import _validate as validate
 from fastconv._attributes import settings_of
+from fastconv._files import writing
 from fastconv.errors import ArgumentError, DependencyError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
-from fastconv.training.callbacks.writing import check_directory, writing
+from fastconv.training.callbacks.writing import check_directory
 
 
 def _package(name: str, callback: Callback, extra: str) -> Any:

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 from fastconv import _validate as validate
+from fastconv._files import writing
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.monitor import choice
-from fastconv.training.callbacks.writing import check_file, writing
+from fastconv.training.callbacks.writing import check_file
 
 
 class TimeLimit(Callback):

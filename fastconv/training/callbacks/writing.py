@@ -5,22 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 
-from fastconv.errors import ArgumentError, OutputError
-
-
-@contextlib.contextmanager
-def writing(name: str, path: Path) -> Iterator[None]:
-    """Turn an OSError within this into one that says what could not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"{name}: got {str(path)!r}, which could not be written ({error.strerror or error}); allowed: a place with"
-            " room that may be written (what was there is as it was)"
-        ) from error
+from fastconv._files import writing
+from fastconv.errors import ArgumentError
 
 
 def check_directory(name: str, directory: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from fastconv._files import write_atomically
+from fastconv._files import write_atomically, writing
 from fastconv._html import Printed
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
@@ -84,7 +84,8 @@ class ChromeTrace(Printed):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, all or nothing."""
-        write_atomically(Path(path), json.dumps(self.to_dict()).encode())
+        with writing("path", path):
+            write_atomically(Path(path), json.dumps(self.to_dict()).encode())
 
     def __str__(self) -> str:
         counts = {row: sum(event.row == row for event in self.events) for row in _ROWS}
