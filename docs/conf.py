@@ -48,7 +48,6 @@ BESIDE = {
 }
 templates_path = ["_templates"]
 root_doc = "index"
-nitpicky = True
 source_suffix = {".md": "markdown", ".rst": "restructuredtext"}
 
 html_theme = "pydata_sphinx_theme"
@@ -69,10 +68,7 @@ autodoc_typehints = "none"  # the docstrings say what comes and goes
 autodoc_default_options = {"show-inheritance": False}
 numpydoc_show_class_members = False
 numpydoc_validation_checks = docstrings.CHECKS
-numpydoc_validation_exclude = {
-    docstrings.INHERITED,
-    *(f"^{re.escape(name)}$" for name in docstrings.PROTOCOLS),
-}
+numpydoc_validation_exclude = {docstrings.METHODS, *(f"^{re.escape(name)}$" for name in docstrings.PROTOCOLS)}
 default_role = "code"  # single backquotes in docstrings name arguments and functions
 
 sphinx_gallery_conf = {
