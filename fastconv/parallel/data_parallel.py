@@ -82,7 +82,7 @@ class DataParallel(Declared):
         self.gradients = gradients
         self.compare_every = validate.at_least(compare_every, 0, "compare_every")
         self.timeline = timeline
-        self.exchange = Exchange()
+        self.exchange = Exchange(getattr(self.communicator, "use_device", None))
 
     def __repr__(self) -> str:
         how = f"{self.shards} shards" if self.deterministic else "deterministic=False"

@@ -41,9 +41,16 @@ class Promise(Generic[_Result]):
 
 
 class Exchange:
-    """The thread, begun when it is first needed; it ends with this object, after what was asked for before."""
+    """The thread, begun when it is first needed; it ends with this object, after what was asked for before.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    begin : callable or None
+        Called on the thread before all else, for what belongs to a thread: the GPU that it uses.
+    """
+
+    def __init__(self, begin: Callable[[], None] | None = None) -> None:
+        self._begin = begin
         self._asked: queue.SimpleQueue[Promise[object] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
@@ -51,7 +58,7 @@ class Exchange:
         """Call `function` on the thread, behind what was asked for before."""
         if self._thread is None:
             name = "fastconv exchange"
-            self._thread = threading.Thread(target=_work, args=(self._asked,), name=name, daemon=True)
+            self._thread = threading.Thread(target=_work, args=(self._asked, self._begin), name=name, daemon=True)
             self._thread.start()
             weakref.finalize(self, self._asked.put, None)
         promise = Promise(function)
@@ -63,7 +70,9 @@ class Exchange:
         return function() if self._thread is None else self.later(function).wait()
 
 
-def _work(asked: queue.SimpleQueue[Promise[object] | None]) -> None:
+def _work(asked: queue.SimpleQueue[Promise[object] | None], begin: Callable[[], None] | None) -> None:
+    if begin is not None:
+        begin()
     while (promise := asked.get()) is not None:
         promise.keep()
         del promise  # or what it gave would stay until the next one comes

@@ -149,7 +149,7 @@ def _run_job(
                     job.kill()
         finally:
             for number, handler in before:
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: it was not Python's
     if received:
         return 128 + received[0]
     return 128 - status if status < 0 else status

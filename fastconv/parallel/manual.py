@@ -79,7 +79,7 @@ def start_managers(
         if line.startswith("HYDRA_LAUNCH:"):
             managers.append(line.split(":", 1)[1].strip())
     if len(managers) != len(hosts):
-        job.kill()
+        end(job)
         raise ParallelError(f"job: got {len(managers)} process managers of mpiexec; allowed: {len(hosts)}")
     said.start()
     return job, managers
@@ -91,8 +91,18 @@ def wait_for(job: subprocess.Popen[str], said: Tail) -> int:
         status = job.wait(timeout=30)
     except subprocess.TimeoutExpired:
         job.kill()
+        job.wait()
         status = 1
     said.join(timeout=30)
     if job.stdout is not None and not said.is_alive():
         job.stdout.close()
     return status
+
+
+def end(job: subprocess.Popen[str]) -> None:
+    """Kill an mpiexec that nobody waits for, if it is there still."""
+    if job.poll() is None:
+        job.kill()
+        job.wait()
+        if job.stdout is not None:
+            job.stdout.close()

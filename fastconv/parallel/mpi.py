@@ -99,7 +99,7 @@ def _check_starter(mpi: Any) -> None:
     """Refuse to be one of several processes of which each believes to be alone."""
     count = started_together()
     if count > 1:
-        library = mpi.Get_library_version().split("\n")[0].strip()
+        library = mpi.Get_library_version().split("\n")[0].strip(" \0\r")
         raise BackendUnavailableError(
             f"communicator: got {count} processes, each alone in its {library!r}: they were started by the launcher of"
             " another MPI; allowed: the mpiexec of the same installation (python -m mpi4py --mpi-lib-version shows it)"

@@ -46,10 +46,18 @@ class NCCLCommunicator(Communicator):
     def __init__(self, host: Communicator | None = None, device: Any = None) -> None:
         self._host: Communicator = MPICommunicator() if host is None else host
         self.rank, self.size = self._host.rank, self._host.size
-        self._device = _group(self.rank, self.size) if device is None else device
+        self._gpu: Any = None
+        if device is None:
+            device, self._gpu = _group(self.rank, self.size)
+        self._device = device
 
     def __repr__(self) -> str:
         return f"NCCLCommunicator(rank {self.rank} of {self.size})"
+
+    def use_device(self) -> None:
+        """Make this rank's GPU the current one of the present thread: a new thread begins on the first of the host."""
+        if self._gpu is not None:
+            self._gpu.use()
 
     def allreduce(self, buffer: Array, *, ordered: bool = True, bf16: bool = False) -> None:
         if lies_on_host(buffer):
@@ -83,11 +91,13 @@ def lies_on_host(buffer: Array) -> bool:
     return isinstance(buffer, np.ndarray)
 
 
-def _group(rank: int, size: int) -> Any:
+def _group(rank: int, size: int) -> tuple[Any, Any]:
+    """Return what carries arrays of the device, and the device that is the current one."""
     try:
+        from cupy.cuda import Device
         from cupyx import distributed
 
-        return distributed.init_process_group(size, rank, use_mpi=True)
+        return distributed.init_process_group(size, rank, use_mpi=True), Device()
     except (ImportError, RuntimeError) as error:
         raise BackendUnavailableError(
             f"communicator: got NCCL, which CuPy cannot use here ({error}); allowed: CuPy with NCCL (pip install"

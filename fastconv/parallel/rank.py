@@ -21,7 +21,7 @@ from fastconv.errors import ArgumentError, FastconvError
 from fastconv.parallel.communicator import Communicator
 from fastconv.parallel.connecting import connect
 from fastconv.parallel.launching import die_with_parent
-from fastconv.parallel.starting import is_first
+from fastconv.parallel.starting import speaks_for_host
 from fastconv.parallel.uncaught import end_job
 
 _TOGETHER = 3.0  # seconds in which all ranks leave that were told to
@@ -63,7 +63,7 @@ def main(words: Sequence[str]) -> int:
         _check(words)
         communicator = connect()
     except FastconvError as error:
-        if is_first():
+        if speaks_for_host():  # nobody can ask the other hosts, where it may be otherwise
             print(f"error: {error}", file=sys.stderr)
         return 2
     status = 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shlex
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, DependencyError, ParallelError
 from fastconv.parallel.called import result_of
 from fastconv.parallel.launching import THREAD_VARIABLES, die_with_parent, launch, threads_of
-from fastconv.parallel.manual import Tail, start_managers, wait_for
+from fastconv.parallel.manual import Tail, end, start_managers, wait_for
 from fastconv.parallel.watchdog import TIMEOUT_VARIABLE
 
 _LARGEST = 10 * 2**20  # bytes that a function may bring along: data are opened by each rank
@@ -69,11 +70,12 @@ def run(
     Raises
     ------
     DependencyError
-        pyspark, mpi4py or an mpiexec is missing.
+        pyspark, Java, mpi4py or an mpiexec is missing.
     ArgumentError
         A function that cannot be sent, or brings more than 10 MB along.
     ParallelError
-        The job failed each time that Spark started the stage anew: as often as ``spark.task.maxFailures`` and
+        There are fewer slots than ranks: at once where no more can come (``local[N]``), else when Spark gives up. Or
+        the job failed each time that Spark started the stage anew: as often as ``spark.task.maxFailures`` and
         ``spark.stage.maxConsecutiveAttempts`` allow, 4 times by default, and only once with the master ``local[N]``
         (``local[N, 4]`` is as a cluster).
 
@@ -91,6 +93,7 @@ def run(
         return _run_here(work, -num_processes, threads, timeout)
     session = _session(spark)
     count = num_processes or _slots(session)
+    _check_slots(session.conf.get("spark.master", ""), count)
     task = _Task(work, threads, timeout)
     frame = session.range(0, count, 1, count).mapInArrow(task, "result binary", barrier=True)
     try:
@@ -98,6 +101,10 @@ def run(
         rows = frame.repartition(1).collect()
     except Exception as error:
         failure = next((line for line in str(error).splitlines() if "ParallelError:" in line), None)
+        if "SPARK-24819" in str(error):  # what Spark says after it has waited for slots
+            raise ParallelError(
+                f"num_processes: got {count} ranks, and fewer slots; allowed: as many as tasks can run at once"
+            ) from error
         if failure is None:
             raise
         raise ParallelError(failure.split("ParallelError:", 1)[1].strip()) from error
@@ -194,18 +201,22 @@ class _Task:
                 job, proxies = start_managers(words, hosts, environment, said)
             except Exception as error:  # every task must hear of it, or all wait
                 problem = f"{type(error).__name__}: {error}"
-        problem, *proxies = json.loads(context.allGather(json.dumps([problem, *proxies]))[0])
-        if problem:
-            raise ParallelError(f"job: got no ranks ({problem}); allowed: see fastconv.parallel.launch")
-        # Where the manager of processes was killed mpiexec knows; its own status may be 0.
-        subprocess.run(shlex.split(proxies[number]), check=False, preexec_fn=die_with_parent())  # noqa: S603 - Hydra's
-        status = wait_for(job, said) if job is not None else 0
-        status, last = json.loads(context.allGather(json.dumps([status, said.last]))[0])
-        if status:
-            raise ParallelError(f"job: ended with {status} ({last}); allowed: 0 on every rank")
-        result = self.work.result(directory) if number == 0 else b""
-        context.barrier()  # nobody clears up before it was read
-        return result
+        try:
+            problem, *proxies = json.loads(context.allGather(json.dumps([problem, *proxies]))[0])
+            if problem:
+                raise ParallelError(f"job: got no ranks ({problem}); allowed: see fastconv.parallel.launch")
+            # Where the manager of processes was killed mpiexec knows; its own status may be 0.
+            subprocess.run(shlex.split(proxies[number]), check=False, preexec_fn=die_with_parent())  # noqa: S603 - Hydra's
+            status = wait_for(job, said) if job is not None else 0
+            status, last = json.loads(context.allGather(json.dumps([status, said.last]))[0])
+            if status:
+                raise ParallelError(f"job: ended with {status} ({last}); allowed: 0 on every rank")
+            result = self.work.result(directory) if number == 0 else b""
+            context.barrier()  # nobody clears up before it was read
+            return result
+        finally:  # a stage may be broken off while tasks wait for each other
+            if job is not None:
+                end(job)
 
 
 def _run_here(work: _Work, count: int, threads: int | None, timeout: float) -> Any:
@@ -230,9 +241,31 @@ def _session(spark: Any) -> Any:
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession() if spark is None else spark
+    if session is None and "SPARK_REMOTE" not in os.environ and not _finds_java():
+        raise DependencyError(
+            "spark: got no Java; allowed: Java 17 or newer, on the PATH or in JAVA_HOME, and a SparkSession"
+        )
     if session is None:
         raise ArgumentError("spark: got no active session; allowed: a SparkSession")
     return session
+
+
+def _finds_java() -> bool:
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which("java", path=None if home is None else f"{home}/bin") is not None
+
+
+def _check_slots(master: str, count: int) -> None:
+    """Refuse more ranks than a session of one machine can ever run at once: Spark would wait for ten minutes."""
+    local = re.fullmatch(r"local(?:\[(\d+|\*)(?:,\s*\d+)?\])?", master)
+    if local is None:
+        return
+    slots = len(os.sched_getaffinity(0)) if local[1] == "*" else int(local[1] or 1)
+    if count > slots:
+        raise ParallelError(
+            f"num_processes: got {count} ranks for the {slots} slots of {master!r}; allowed: at most {slots}, or"
+            " another master"
+        )
 
 
 def _slots(session: Any) -> int:

@@ -39,10 +39,13 @@ _TRAIN = """
     model = small_model(sync=sync)
     callbacks = [ModelCheckpoint(folder, save_every_steps=2), Ends()] if folder != "none" else [Ends()]
     seed = communicator.rank if how == "seed" else 3
-    trainer = trainer_of(model, communicator, shards=4, callbacks=callbacks, seed=seed)
+    if how == "code" and last:
+        sys.argv[0] = fc.__file__  # as if it were the program
+    data = small_data(seed=int(how == "data" and last))
+    trainer = trainer_of(model, communicator, shards=8 if how == "shards" else 4, callbacks=callbacks, seed=seed)
     if folder != "none" and os.path.exists(folder + "/last.safetensors"):
         trainer.restore(folder + "/last.safetensors")
-    trainer.fit(small_data(), 3 - trainer.epoch, batch_size=8)
+    trainer.fit(data, 3 - trainer.epoch, batch_size=8)
     if communicator.rank == 0:
         print("weights", digest(model), trainer.images_computed, flush=True)
 """
@@ -78,10 +81,29 @@ def test_a_rank_that_dies_ends_the_job_and_another_number_goes_on(tmp_path, how)
     assert _weights(run_job(4, _TRAIN, "ghost", "whole", tmp_path)) == _by_one(False)
 
 
-def test_ranks_of_other_seeds_are_refused_once():
-    job = run_job(2, _TRAIN, "ghost", "seed", "none", timeout=120)
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("seed", "ParallelError: seed: got 1 on rank 1"),
+        ("data", "ParallelError: train: got "),
+        ("code", "ParallelError: code: got sources of SHA-256"),
+    ],
+)
+def test_ranks_that_differ_are_refused_once(how, said):
+    job = run_job(2, _TRAIN, "ghost", how, "none", timeout=120)
     assert job.returncode != 0
-    assert job.stderr.count("ParallelError: seed: got 1 on rank 1") == 1
+    assert job.stderr.count(said) == job.stderr.count("ParallelError: ") == 1
+    assert "weights" not in job.stdout
+
+
+def test_the_state_of_other_shards_is_refused_once(tmp_path):
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(small_model(), SingleProcess(), shards=4, seed=3)
+        trainer.train_step(*small_data(16))
+        trainer.save(tmp_path / "last.safetensors")
+    job = run_job(2, _TRAIN, "ghost", "shards", tmp_path, timeout=120)
+    assert job.returncode != 0
+    assert job.stderr.count("CheckpointError: path: got ") == job.stderr.count("one by 4 shards") == 1
     assert "weights" not in job.stdout
 
 

@@ -109,6 +109,28 @@ def test_a_wrong_program_is_told_of_once(job_environment, capfd):
     assert capfd.readouterr().err.count("error: script: got '/no/such/script.py', which is no file") == 1
 
 
+_TWO_MPIS = """#!/bin/sh
+for i in 0 1; do
+  PMI_SIZE=2 PMI_RANK=$i MPI_LOCALRANKID=$i "$@" || touch "$FAILED$i" &
+done
+wait
+"""
+
+
+@pytest.mark.mpi
+def test_processes_of_the_launcher_of_another_mpi_are_told_so_once(job_environment, program, tmp_path):
+    """A launcher that starts processes and tells them so, which the library of none of them understands."""
+    mpiexec = tmp_path / "mpiexec"
+    mpiexec.write_text(_TWO_MPIS)
+    mpiexec.chmod(0o755)
+    words = [mpiexec, sys.executable, "-m", "fastconv.parallel.rank", program, tmp_path, "nothing"]
+    environment = os.environ | {"FAILED": str(tmp_path / "failed")}
+    job = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, env=environment)
+    assert job.stderr.count("error: communicator: got 2 processes, each alone in its") == 1
+    assert all((tmp_path / f"failed{i}").exists() for i in range(2))
+    assert not list(tmp_path.glob("rank*"))
+
+
 @pytest.mark.parametrize(
     ("ranks", "threads", "cores", "each"), [(2, None, 8, 4), (3, None, 8, 2), (8, 1, 8, 1), (1, 5, 8, 5)]
 )

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import threading
+import time
 from contextvars import ContextVar
 
 import pytest
@@ -47,6 +51,31 @@ def test_one_that_fails_ends_all():
     steps.append(LockStep(functions, lambda number: None))
     with pytest.raises(ValueError, match="the reason"):
         steps[0].run()
+
+
+def test_an_interrupt_ends_all_before_it_is_told():
+    steps: list[LockStep[int]] = []
+    before, ended = threading.active_count(), []
+
+    def function(number):
+        def run():
+            if number == 0:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.2)
+            try:
+                for _ in range(10**6):
+                    steps[0].meet(number, 0, sum)
+            finally:
+                ended.append(number)
+            return 0
+
+        return run
+
+    steps.append(LockStep([function(number) for number in range(2)], lambda number: None))
+    with pytest.raises(KeyboardInterrupt):
+        steps[0].run()
+    assert 0 in ended
+    assert threading.active_count() == before
 
 
 def test_what_joins_may_fail_too():

@@ -78,6 +78,24 @@ def test_the_stage_starts_again_when_a_rank_was_killed(session, tmp_path):
     assert spark.run(_dies_once, str(tmp_path / "died"), num_processes=2, spark=session) == "the second time"
 
 
+@pytest.mark.mpi
+@pytest.mark.filterwarnings("default")
+def test_more_ranks_than_slots_are_refused_at_once(session):
+    with pytest.raises(ParallelError, match=r"num_processes: got 3 ranks for the 2 slots of 'local\[2,4\]'"):
+        spark.run(_total, "hello", num_processes=3, spark=session)
+
+
+@pytest.mark.parametrize(
+    ("master", "slots"), [("local", 1), ("local[3]", 3), ("local[3, 4]", 3), ("local[*]", None), ("yarn", 2**16)]
+)
+def test_slots_of_one_machine_are_counted(master, slots):
+    slots = slots or len(os.sched_getaffinity(0))
+    spark._check_slots(master, slots)
+    if master != "yarn":
+        with pytest.raises(ParallelError, match=rf"num_processes: got {slots + 1} ranks for the {slots} slots of"):
+            spark._check_slots(master, slots + 1)
+
+
 def _fails():
     from fastconv.parallel import connect
 
@@ -118,7 +136,22 @@ def test_without_pyspark_it_says_what_to_install(monkeypatch):
         spark.run(_total, "x", num_processes=2)
 
 
-def test_without_a_session_it_says_so():
+@pytest.mark.parametrize("home", [False, True])
+def test_without_java_it_says_what_to_install(monkeypatch, tmp_path, home):
     pytest.importorskip("pyspark")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    if home:
+        monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(DependencyError, match="spark: got no Java; allowed: Java 17"):
+        spark.run(["script.py"], num_processes=2)
+
+
+def test_without_a_session_it_says_so(monkeypatch, tmp_path):
+    pytest.importorskip("pyspark")
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.touch(0o755)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(ArgumentError, match="spark: got no active session"):
         spark.run(["script.py"], num_processes=2)
