@@ -77,9 +77,12 @@ def test_nothing_takes_the_place_of_a_device(tmp_path):
 
 def test_what_cannot_be_written_is_named_once(tmp_path):
     """Of an argument within another one, such as weights in the folder of a callback, the outer one."""
-    with pytest.raises(
-        OutputError, match=r"^folder: got 'out', which could not be written \(No such file or d"
-    ) as caught:
-        with writing("folder", "out"), writing("path", tmp_path / "missing" / "file"):
-            write_atomically(tmp_path / "missing" / "file", b"new")
+    with (
+        pytest.raises(
+            OutputError, match=r"^folder: got 'out', which could not be written \(No such file or d"
+        ) as caught,
+        writing("folder", "out"),
+        writing("path", tmp_path / "missing" / "file"),
+    ):
+        write_atomically(tmp_path / "missing" / "file", b"new")
     assert "path" not in str(caught.value)
