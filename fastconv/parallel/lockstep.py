@@ -51,16 +51,16 @@ class LockStep(Generic[_Result]):
             self._pass_on(number)
 
         threads = [threading.Thread(target=copy_context().run, args=(work, i)) for i in range(len(results))]
-        for thread in threads:
-            thread.start()
         try:
+            for thread in threads:
+                thread.start()
             for thread in threads:
                 thread.join()
         except BaseException as error:  # an interrupt, which comes to this thread only: nothing may go on behind it
             with self._baton:
                 self._error = error
                 self._baton.notify_all()
-            for thread in threads:
+            for thread in filter(threading.Thread.is_alive, threads):
                 thread.join()
             raise
         if self._error is not None:

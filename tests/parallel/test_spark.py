@@ -136,9 +136,16 @@ def test_without_pyspark_it_says_what_to_install(monkeypatch):
         spark.run(_total, "x", num_processes=2)
 
 
-@pytest.mark.parametrize("home", [False, True])
-def test_without_java_it_says_what_to_install(monkeypatch, tmp_path, home):
+@pytest.fixture
+def no_session(monkeypatch):
+    """No session is active, whatever other tests have begun."""
     pytest.importorskip("pyspark")
+    monkeypatch.setattr("pyspark.sql.SparkSession.getActiveSession", lambda: None)
+    monkeypatch.delenv("SPARK_REMOTE", raising=False)
+
+
+@pytest.mark.parametrize("home", [False, True])
+def test_without_java_it_says_what_to_install(no_session, monkeypatch, tmp_path, home):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("JAVA_HOME", raising=False)
     if home:
@@ -147,8 +154,7 @@ def test_without_java_it_says_what_to_install(monkeypatch, tmp_path, home):
         spark.run(["script.py"], num_processes=2)
 
 
-def test_without_a_session_it_says_so(monkeypatch, tmp_path):
-    pytest.importorskip("pyspark")
+def test_without_a_session_it_says_so(no_session, monkeypatch, tmp_path):
     java = tmp_path / "bin" / "java"
     java.parent.mkdir()
     java.touch(0o755)
