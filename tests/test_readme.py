@@ -23,6 +23,7 @@ WITH_CODE = [path for path, text in PAGES.items() if "```python" in text and pat
 BLOCKS = {"quickstart": 1, "own_parts": 4}
 ON_THE_HOST = {
     "own_kernel": "a kernel of the CPU",
+    "pruning": "takes minutes; tests/optim/test_pruning.py has it small",
     "scale-out": "takes minutes; tests/training/test_sharded.py has it small",
 }
 
