@@ -282,8 +282,7 @@ class Optimizer(Stated):
 
     def _guarded_update(self) -> bool:
         """Do `update`, or put back what it had changed when it was interrupted."""
-        with kept_unless_done(self.backend, self.changed()):
-            self.update()
+        kept_unless_done(self.backend, self.changed(), self.update)
         return True
 
     def __repr__(self) -> str:

@@ -252,19 +252,21 @@ class Pruning(Nested):
         self._check_home()
         self._touch()
         try:
-            with kept_unless_done(self.backend, self.changed()):
-                for (_, parameter, view), mask in zip(self._views(), masks, strict=True):
-                    values = self.backend.asarray(mask.reshape(parameter.shape), view.dtype)
-                    self.backend.copy(values, out=view)
-                self._mask(lambda region: region.grad)
-                self.after()
-                own = {parameter: view for _, parameter, view in self._views()}
-                for parameter, state in _states(self.optimizers):
-                    if parameter in own:
-                        self._mask_one(state, own[parameter])
-                self._count()
+            kept_unless_done(self.backend, self.changed(), lambda: self._take_masks(masks))
         finally:
             self._touch()
+
+    def _take_masks(self, masks: Iterable[np.ndarray]) -> None:
+        for (_, parameter, view), mask in zip(self._views(), masks, strict=True):
+            values = self.backend.asarray(mask.reshape(parameter.shape), view.dtype)
+            self.backend.copy(values, out=view)
+        self._mask(lambda region: region.grad)
+        self.after()
+        own = {parameter: view for _, parameter, view in self._views()}
+        for parameter, state in _states(self.optimizers):
+            if parameter in own:
+                self._mask_one(state, own[parameter])
+        self._count()
 
     def _mask(self, array_of: Callable[[Region], Array]) -> None:
         """Set to zero what is pruned in an array of each region."""

@@ -8,8 +8,7 @@ that was prepared before passes for one of the present values.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fastconv.backends.contract.backend import Backend
@@ -44,12 +43,15 @@ class Snapshot:
             self._backend.copy(kept, out=array)
 
 
-@contextmanager
-def kept_unless_done(backend: Backend, arrays: Iterable[Array]) -> Iterator[None]:
-    """Give arrays their values back if what is done within ends by an exception."""
+def kept_unless_done(backend: Backend, arrays: Iterable[Array], change: Callable[[], object]) -> None:
+    """Do what changes arrays, and give them their values back if that ends by an exception.
+
+    A function, not a context: an interrupt on the way out of one closes its generator, which would put back what is
+    done.
+    """
     before = Snapshot(backend, arrays)
     try:
-        yield
+        change()
     except BaseException:
         before.put_back()
         raise
