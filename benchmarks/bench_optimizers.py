@@ -62,12 +62,15 @@ def _torch_steps(torch, model, name, settings, *, masks=False):
 
 
 def _masked(torch, optimizer, pruned):
-    """Return a step behind which weights are masked, as one would write it: their gradients do not move them."""
+    """Return a step between masks, as `torch.nn.utils.prune` has them in backward and forward: two products."""
     if not pruned:
         return optimizer.step
     weights, masks = map(list, zip(*pruned, strict=True))
 
+    grads = [weight.grad for weight in weights]
+
     def step():
+        torch._foreach_mul_(grads, masks)
         optimizer.step()
         with torch.no_grad():
             torch._foreach_mul_(weights, masks)

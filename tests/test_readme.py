@@ -21,11 +21,8 @@ BACKENDS = (ROOT / "docs" / "backends.md").read_text()
 PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 WITH_CODE = [path for path, text in PAGES.items() if "```python" in text and path.stem != "recipes"]  # see test_recipes
 BLOCKS = {"quickstart": 1, "own_parts": 4}
-ON_THE_HOST = {
-    "own_kernel": "a kernel of the CPU",
-    "pruning": "takes minutes; tests/optim/test_pruning.py has it small",
-    "scale-out": "takes minutes; tests/training/test_sharded.py has it small",
-}
+ON_THE_EMULATOR = {"README", "own_parts"}
+"""Pages that run there too: a minute each; the operations of the others have cases of their own there."""
 
 
 def test_the_readme_is_short():
@@ -33,13 +30,18 @@ def test_the_readme_is_short():
     assert max(map(len, README.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda path: path.stem)
-@pytest.mark.parametrize("name", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
+def pages_with_code():
+    """Yield backends with the pages that run on them."""
+    for page in WITH_CODE:
+        yield pytest.param("numba", page, id=page.stem)
+        if page.stem in ON_THE_EMULATOR:
+            yield pytest.param("cuda-emulator", page, id=f"cuda-emulator-{page.stem}", marks=pytest.mark.emulator)
+
+
+@pytest.mark.parametrize(("name", "page"), pages_with_code())
 def test_python_blocks_run(capsys, name, page):
     if reason := why_unavailable(name):
         pytest.skip(reason)
-    if name != "numba" and page.stem in ON_THE_HOST:
-        pytest.skip(ON_THE_HOST[page.stem])
     set_backend(name)
     blocks = re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)
     assert len(blocks) == BLOCKS.get(page.stem, 3)

@@ -118,9 +118,9 @@ def put_back(trainer, state, tensors):
     [
         pytest.param(STATE, False, 3, id="every-third-line-where-state-changes"),
         # the first two with a stride of 1 pass, too, in some 27,000 steps
-        pytest.param(STATE, True, 5, id="instructions-where-state-changes", marks=pytest.mark.slow),
-        pytest.param(EVERYWHERE, False, 7, id="lines-everywhere", marks=pytest.mark.slow),
-        pytest.param(EVERYWHERE, True, 101, id="instructions-everywhere", marks=pytest.mark.slow),
+        pytest.param(STATE, True, 23, id="instructions-where-state-changes", marks=pytest.mark.slow),
+        pytest.param(EVERYWHERE, False, 19, id="lines-everywhere", marks=pytest.mark.slow),
+        pytest.param(EVERYWHERE, True, 307, id="instructions-everywhere", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize(

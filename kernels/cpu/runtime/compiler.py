@@ -4,9 +4,10 @@ Numba makes every function that another one calls callable by itself as well: it
 code, and optimised again inside each of its callers. For a kernel made of many small functions that is most of the time
 of its compilation. Here the parts of a kernel are typed and lowered, no more; all of them, each once, are linked into
 the function that Python calls, and that one is optimised and coded, in one run of LLVM's passes. Numba's other runs,
-for counts of references and for vectors, find nothing to do in kernels, which have neither references nor loops left to
-a vectoriser. A cold step of resnet20 came down from 85 to 40 s so (Zen 3, 210 functions). Linking the parts only at the
-end, not each into its callers on the way there, took another tenth off (Zen 5, "fast": 33 to 30 s, and 1.0 to 0.6 GB).
+for counts of references and for vectors, are left out: kernels of this package are compiled without counts, and leave
+no loops to a vectoriser. A cold step of resnet20 came down from 85 to 40 s so (Zen 3, 210 functions). Linking the parts
+only at the end, not each into its callers on the way there, took another tenth off (Zen 5, "fast": 33 to 30 s, and 1.0
+to 0.6 GB).
 
 It builds on `numba.core`: on the lowering pass, and on the class of code libraries.
 """
@@ -26,6 +27,17 @@ from .cache import KernelCache
 from .settings import bounds_checked
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": bounds_checked()}
+_PACKAGE = __name__.removesuffix(".cpu.runtime.compiler")
+
+
+def _options(function):
+    """Return Numba's options: without counts of references in functions of this package, which allocate nothing.
+
+    A count for an array that is taken out of a tuple was a call in the innermost loop, around which vectors went to
+    memory and back: over 1.25 million parameters SGD takes half the time without, RMSProp 0.6 and Adam 0.8 of it
+    (Cascade Lake, two threads); compiling a step of resnet20 0.85. A kernel that is declared elsewhere may allocate.
+    """
+    return OPTIONS | {"_nrt": not f"{function.__module__}.".startswith(f"{_PACKAGE}.")}
 
 
 class NeedsInterpreterError(TypeError):
@@ -191,7 +203,7 @@ def part(function, **options):
 
     Numba would compile it anew for each such number, which has a type of its own.
     """
-    dispatcher = numba.njit(pipeline_class=_PartPipeline, **OPTIONS, **options)(function)
+    dispatcher = numba.njit(pipeline_class=_PartPipeline, **_options(function), **options)(function)
     template_of = dispatcher.get_call_template
 
     def get_call_template(arguments, keywords):
@@ -219,7 +231,7 @@ def chosen_by_types(choose):
 
 def whole(function):
     """Make a function that Python calls, compiled with all its parts."""
-    return numba.njit(pipeline_class=_WholePipeline, **OPTIONS)(function)
+    return numba.njit(pipeline_class=_WholePipeline, **_options(function))(function)
 
 
 def compiled_now(signature):
