@@ -38,7 +38,7 @@ def pages_with_code():
             yield pytest.param("cuda-emulator", page, id=f"cuda-emulator-{page.stem}", marks=pytest.mark.emulator)
 
 
-@pytest.mark.parametrize(("name", "page"), pages_with_code())
+@pytest.mark.parametrize(("name", "page"), list(pages_with_code()))
 def test_python_blocks_run(capsys, name, page):
     if reason := why_unavailable(name):
         pytest.skip(reason)

@@ -54,6 +54,15 @@ def test_one_that_fails_ends_all():
 
 
 def test_an_interrupt_ends_all_before_it_is_told():
+    # A test run in the background of a shell ignores SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        _interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted():
     steps: list[LockStep[int]] = []
     before, ended = threading.active_count(), []
 
