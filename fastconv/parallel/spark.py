@@ -271,4 +271,5 @@ def _check_slots(master: str, count: int) -> None:
 def _slots(session: Any) -> int:
     """Return how many tasks can run at once."""
     said = session.conf.get("spark.default.parallelism", None)
-    return int(said) if said else int(session.range(1).rdd.context.defaultParallelism)
+    # Else it is the partitions of a range: over Connect, which has no SparkContext, nothing else tells.
+    return int(said) if said else int(session.range(1 << 16).selectExpr("spark_partition_id()").distinct().count())

@@ -51,6 +51,13 @@ def test_ranks_talk_and_rank_0_answers(session):
 
 @pytest.mark.mpi
 @_spark_warns
+def test_as_many_ranks_as_there_are_slots(session):
+    """Whose number nobody set."""
+    assert spark.run(_total, "all", num_processes=0, spark=session) == ("all", 0, 2, [3.0] * 3)
+
+
+@pytest.mark.mpi
+@_spark_warns
 def test_a_command(session, tmp_path):
     script = tmp_path / "program.py"
     script.write_text(

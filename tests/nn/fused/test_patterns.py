@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -307,16 +310,17 @@ def _of_few(name: str) -> bool:
     return {"silu", "leaky", "elu", "sigmoid", "tanh"}.isdisjoint(name.split("-"))
 
 
-@pytest.mark.parametrize("needs", [True, False], ids=["grad-of-input", "no-grad-of-input"])
-@pytest.mark.parametrize(
-    ("backend", "name"),
-    [
+def _on_backends(names: Iterable[str]) -> list[Any]:
+    """Return backends of the CPU with these names as parameters; what takes long to compile is of the slow suite."""
+    return [
         pytest.param(backend, name, marks=() if backend == "numpy" or _of_few(name) else pytest.mark.slow)
         for backend in CPU_BACKENDS
-        for name in PATTERNS
-    ],
-    indirect=["backend"],
-)
+        for name in names
+    ]
+
+
+@pytest.mark.parametrize("needs", [True, False], ids=["grad-of-input", "no-grad-of-input"])
+@pytest.mark.parametrize(("backend", "name"), _on_backends(PATTERNS), indirect=["backend"])
 def test_fused_is_what_the_layers_give(name: str, needs: bool, backend, rng: np.random.Generator) -> None:
     fused, plain = _build(name), _build(name)
     run_one_by_one(plain)
@@ -358,7 +362,7 @@ def _parts(operation: str, given: tuple[object, ...], more: dict[str, object]) -
     return " + ".join((operation, *names))
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize(("backend", "name"), _on_backends(NAMED), indirect=["backend"])
 def test_steps_call_the_operations_that_they_name(name, backend, monkeypatch, rng) -> None:
     """The lists that `explain` shows are the calls that are made, each as often, of all that there is to fuse."""
     model, called = _build(name), []
