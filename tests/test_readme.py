@@ -21,8 +21,8 @@ BACKENDS = (ROOT / "docs" / "backends.md").read_text()
 PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 WITH_CODE = [path for path, text in PAGES.items() if "```python" in text and path.stem != "recipes"]  # see test_recipes
 BLOCKS = {"quickstart": 1, "own_parts": 4}
-ON_THE_EMULATOR = {"README", "own_parts"}
-"""Pages that run there too: a minute each; the operations of the others have cases of their own there."""
+ON_THE_EMULATOR = {"README", "gpu", "own_parts"}
+"""Pages that run there too, in up to a minute; the operations of the others have cases of their own there."""
 
 
 def test_the_readme_is_short():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,12 @@ def _is_native(case: Case, backend: Backend) -> bool:
     return native
 
 
+def _results(case: Case, make: Callable[..., Any]) -> dict[str, Any]:
+    """Return arrays for the outputs of a case, made by ``make(shape, dtype)``."""
+    specs = case.outputs.items()
+    return {name: make(*(spec if isinstance(spec[0], tuple) else (spec, np.float32))) for name, spec in specs}
+
+
 class _Zeros:
     """Workspace in which nothing is infinite, for what is computed again then."""
 
@@ -91,11 +98,7 @@ def test_on_the_cpu(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     table = pytest.importorskip("fastconv.kernels.cpu").TABLE
     monkeypatch.setattr(importlib.import_module("fastconv.kernels.cpu.runtime.launch"), "_launch_traced", _note_alone)
     launched: list[str] = []
-    arrays = case.arrays(np.random.default_rng(0), "float32")
-    results = {
-        name: np.zeros(*(spec if isinstance(spec[0], tuple) else (spec, np.float32)))
-        for name, spec in case.outputs.items()
-    }
+    arrays, results = case.arrays(np.random.default_rng(0), "float32"), _results(case, np.zeros)
     with use_backend("numba") as backend, algorithm("winograd"), backend.trace(launched.append):
         case.call(backend, arrays, results, _Zeros())
         assert (not _parts(table) & set(launched)) == _is_native(case, backend), launched
@@ -106,10 +109,7 @@ def test_in_cuda(case: Case) -> None:
     """Nothing is run: the launches tell."""
     backend, launched = DryBackend(), set()
     arrays = {n: backend.asarray(a) for n, a in case.arrays(np.random.default_rng(0), "float32").items()}
-    results = {
-        name: backend.empty(*(spec if isinstance(spec[0], tuple) else (spec, np.float32)))
-        for name, spec in case.outputs.items()
-    }
+    results = _results(case, backend.empty)
     with backend.device.listening(lambda launch: launched.add(launch.kernel.name)):
         case.call(backend, arrays, results, backend.pool)
     assert (not _parts(CUDA_TABLE) & launched) == _is_native(case, backend), launched
