@@ -255,7 +255,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if args.data_dir is None or args.steps % args.every:
         parser.error("--data-dir is needed, and --steps is a multiple of --every")
-    parts = {part: cifar10(args.data_dir, part, args.limit) for part in ("train", "test")}
+    parts = {part: cifar10(args.data_dir, part).take(slice(args.limit)) for part in ("train", "test")}
     data: dict[str, Any] = {"train": (parts["train"].images, parts["train"].labels)}
     data["test"] = central(parts["test"].images), parts["test"].labels
     shown = ["DIR" if word == args.data_dir else word for word in words]

@@ -10,6 +10,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from fastconv.errors import BackendUnavailableError
 CPU_BACKENDS = ("numpy", "numba")
 
 
+_NO_PARAMETERS = SimpleNamespace(params={})
 LONGER = ("slow", "emulator", "gpu", "peer", "mpi")
 
 
@@ -41,9 +43,16 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.numprocesses, option.dist, option.loadscopereorder = 2, "loadfile", False
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that take longer a deadline of half an hour; that of the others is in pyproject.toml."""
+    """Mark what takes longer, and give it a deadline of half an hour; that of the others is in pyproject.toml.
+
+    The default suite compiles the kernels of the CPU for float32 alone, half of what there is to compile: in float64,
+    which is there to check gradients, it has the reference.
+    """
     for item in items:
+        if item.get_closest_marker("float64") and "numba" in getattr(item, "callspec", _NO_PARAMETERS).params.values():
+            item.add_marker(pytest.mark.slow)
         marks = {mark.name for mark in item.iter_markers()}
         if "timeout" not in marks and not marks.isdisjoint(LONGER):
             item.add_marker(pytest.mark.timeout(1800))

@@ -50,6 +50,7 @@ def test_saved_probes_are_the_emulators(monkeypatch, tmp_path) -> None:
     assert {leaf for leaf in leaves if f"{leaf}(" not in called and f"{leaf}<" not in called} == set()
 
 
+@pytest.mark.slow
 def test_a_probe_that_differs_is_told(monkeypatch, tmp_path) -> None:
     backend = emulator_or_skip()
     record = json.loads(gpu_probes.SAVED.read_text())
@@ -302,6 +303,7 @@ def test_a_wrong_layer_is_timed_and_told(monkeypatch) -> None:
     assert row["medians"]
 
 
+@pytest.mark.slow
 def test_a_graph_of_a_peer_keeps_what_it_reads_alive() -> None:
     """A CUDA graph knows addresses only; the tensors of the computation must not be freed while it can be replayed."""
 

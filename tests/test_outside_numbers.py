@@ -295,6 +295,7 @@ CHECKS = [
 ]
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_cs231n(check: Callable[[Backend], Pairs], backend: Backend) -> None:
     for number, (got, expected, limit) in enumerate(check(backend)):

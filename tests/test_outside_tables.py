@@ -269,6 +269,7 @@ def test_rates(vectors: Callable[[], list[Vector]]) -> None:
     check(vectors)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("vectors", VALUES, ids=lambda vectors: vectors.__name__)
 def test_values(vectors: Callable[[], list[Vector]], backend: object) -> None:
     check(vectors)

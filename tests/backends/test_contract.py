@@ -201,7 +201,7 @@ def test_asarray_converts(backend: Backend) -> None:
 
 
 def test_set_num_threads_changes_no_bits(backend: Backend, rng: np.random.Generator) -> None:
-    x, weight = rng.standard_normal((3, 9, 9, 17)), rng.standard_normal((3, 3, 17, 33))
+    x, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 9, 9, 17), (3, 3, 17, 33)))
     results, before = [], backend.num_threads
     try:
         for count in (1, 2, 4):

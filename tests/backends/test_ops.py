@@ -76,7 +76,7 @@ def test_reference_stays_within_its_arrays(case: Case) -> None:
         check(case, backend, "float32")
 
 
-@pytest.mark.parametrize("case", by_rarity(CONVOLUTIONS, rare={"gelu"}))
+@pytest.mark.parametrize("case", by_rarity(CONVOLUTIONS, rare={"gelu", "max_pool2d", "5x5"}))
 def test_winograd_matches_reference_where_there_are_few_tiles_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """Most cases are too small for it to be chosen."""
     with use_backend("numba") as backend, algorithm("winograd"):
@@ -84,16 +84,26 @@ def test_winograd_matches_reference_where_there_are_few_tiles_too(case: Case, mo
         check(case, backend, "float32")
 
 
-@pytest.mark.parametrize("case", by_rarity(CASES))
-def test_captured_gives_the_same_bits(case: Case) -> None:
+@pytest.mark.parametrize("rare", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["common", "rare"])
+@pytest.mark.parametrize("op", sorted({case.op for case in CASES}))
+def test_captured_gives_the_same_bits(op: str, rare: bool) -> None:
     with use_backend("numba") as backend:
-        check_captured(case, backend, "float32")
+        for case in CASES:
+            if (case.op, is_rare(case)) == (op, rare):
+                try:
+                    check_captured(case, backend, "float32")
+                except AssertionError as error:
+                    error.add_note(case.id)
+                    raise
 
 
 @pytest.mark.parametrize(
     ("op", "name"),
     [(op, "shapes") for op in sorted({case.op for case in CASES})]
-    + [(op, "winograd") for op in sorted({case.op for case in CONVOLUTIONS})],
+    + [
+        pytest.param(op, "winograd", marks=[pytest.mark.slow] * (op not in ("conv2d", "conv2d_backward_weight")))
+        for op in sorted({case.op for case in CONVOLUTIONS})
+    ],
 )
 def test_same_bits_with_any_number_of_threads(op: str, name: AlgorithmChoice) -> None:
     cases = [case for case in CASES if case.op == op and not is_rare(case)]

@@ -66,7 +66,7 @@ def _assert_within(got: np.ndarray, want: np.ndarray, sizes: np.ndarray, roundin
     assert worst <= 1, f"{worst:.3g} times the bound"
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.float64)])
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("shape", shapes(LONG))
 def test_gradient_of_a_bias(shape: tuple[int, int], numbers: str, dtype: str, each: Backend, rng) -> None:

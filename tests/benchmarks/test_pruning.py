@@ -1,6 +1,7 @@
 """The pruning sample: its images by hand, and a few steps of it that stop, go on and are stored."""
 
 import json
+from unittest.mock import create_autospec
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def test_initial_weights_are_those_of_the_sample():
 @pytest.mark.slow
 def test_a_short_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(pruning, "BATCH", 16)
-    monkeypatch.setattr(pruning, "cifar10", lambda directory, part, limit: fc.data.shapes10(part, size=limit))
+    stand_in = create_autospec(fc.data.cifar10, side_effect=lambda directory, split: fc.data.shapes10(split, size=48))
+    monkeypatch.setattr(pruning, "cifar10", stand_in)
     words = ["--data-dir", "here", "--limit", "48", "--steps", "6", "--every", "2", "--sparsities", "0", "0.9"]
 
     def run(name):

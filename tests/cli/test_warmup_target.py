@@ -46,6 +46,7 @@ def test_one_precision(compiled: list[str]) -> None:
     assert len(compiled) < len(kernels_of_models(["lenet5"], 128, "sm_80"))
 
 
+@pytest.mark.slow
 def test_kernels_are_those_of_the_target(compiled: list[str]) -> None:
     """A GPU with less shared memory gets other tiles."""
     assert set(kernels_of_models(["resnet9"], 64, "sm_86")) != set(kernels_of_models(["resnet9"], 64, "sm_90"))

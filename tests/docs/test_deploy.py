@@ -81,6 +81,7 @@ def test_the_manifest_is_a_job_of_the_mpi_operator():
     subprocess.run(["bash", "-n"], input=words, text=True, check=True)
 
 
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)], indirect=True)
 def test_the_notebook_trains_and_logs_without_a_job_too(tmp_path, rng, backend):
     for prefix, count in (("train", 200), ("t10k", 40)):
         images, labels = (

@@ -17,6 +17,7 @@ def _call(loss, x, t, weight=None):
     return float(value), fc.to_numpy(grad)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     ("loss", "value", "slopes"),
     [
@@ -55,6 +56,7 @@ def test_cross_entropy_by_hand(backend):
     np.testing.assert_array_equal(same[0][1], same[1][1])
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("loss", [BinaryCrossEntropy(), MeanSquaredError(), MeanAbsoluteError(), Huber()], ids=repr)
 def test_a_row_of_weight_two_counts_as_two(backend, rng, loss):
     x, t = rng.standard_normal((3, 2, 5)), rng.uniform(0, 1, (3, 2, 5))

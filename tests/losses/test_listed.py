@@ -57,7 +57,7 @@ def _losses_of_steps(loss, backend, targets, *, capture):
     return trainer, values
 
 
-@pytest.mark.parametrize("backend", ["numba", "cuda-emulator"])
+@pytest.mark.parametrize("backend", ["numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 @pytest.mark.parametrize("name", [*LOSSES, "soft"])
 def test_steps_are_replayed_with_the_same_bits(backend, name, monkeypatch):
     if backend == "cuda-emulator":

@@ -80,6 +80,7 @@ def _call(loss, scores, labels, weight=None):
     return float(value), fc.to_numpy(grad)
 
 
+@pytest.mark.float64
 def test_hinge_of_cs231n(backend):
     """The two worked examples of its notes on linear classification, and the first loss of ten classes, 9."""
     assert _call(MulticlassHinge(10), [[13, -7, 11]], [0])[0] == 8
@@ -111,6 +112,7 @@ def test_class_weights_count_rows(backend):
     assert total == pytest.approx(3 * want)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("loss", [SoftmaxCrossEntropy, MulticlassHinge, SquaredHinge])
 def test_a_row_of_weight_two_counts_as_two(backend, rng, loss):
     scores, labels = rng.standard_normal((3, 4)), [1, 3, 0]

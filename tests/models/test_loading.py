@@ -17,6 +17,7 @@ def trained(backend):
     return model
 
 
+@pytest.mark.float64
 def test_weights_are_loaded_in_their_type(tmp_path, trained, rng):
     trained.save_weights(tmp_path / "w.safetensors")
     model = fc.models.load("lenet5", weights=tmp_path / "w.safetensors")
@@ -45,6 +46,7 @@ def test_what_is_no_model_or_of_another_one_is_told(tmp_path, trained):
         fc.models.load("mlp", weights=tmp_path / "nothing.safetensors")
 
 
+@pytest.mark.float64
 def test_a_new_head_on_old_layers(trained):
     before = [fc.to_numpy(parameter.data).copy() for parameter in trained.parameters()][:-2]
     tuned = fc.models.fine_tune(trained, 3, freeze_until=-1, seed=5)

@@ -107,6 +107,7 @@ def _images():
     return np.cos(0.37 * np.arange(2 * 32 * 32 * 3)).reshape(2, 32, 32, 3)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("name", LOGITS)
 def test_logits_in_training(backend, name):
     """BatchNorm takes the statistics of the batch."""

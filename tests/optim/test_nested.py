@@ -18,6 +18,7 @@ def stepped(model, optimizer, steps):
         yield values(model)
 
 
+@pytest.mark.float64
 def test_lookahead_goes_back_at_every_kth_step(backend):
     model, plain = model_of(), model_of()
     fast, slow = values(model), values(model)
@@ -31,6 +32,7 @@ def test_lookahead_goes_back_at_every_kth_step(backend):
             np.testing.assert_allclose(a, b, rtol=1e-12)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("warmup", [False, True])
 def test_averages_of_weights(backend, warmup):
     model = model_of()
@@ -79,6 +81,7 @@ def test_rates_of_several_keep_their_ratio():
         assert optimizer.rates() == [0.04, 0.02]
 
 
+@pytest.mark.float64
 def test_each_of_several_does_its_step(backend):
     model, other = model_of(), model_of()
     matrices = [p for p in other.parameters() if len(p.shape) > 1]
@@ -169,6 +172,7 @@ def test_a_foreign_optimizer_within_is_not_captured():
         assert np.all((moved < 1e-12) | (np.abs(moved - 0.25) < 1e-12))
 
 
+@pytest.mark.float64
 def test_a_trainer_goes_on_from_its_file(tmp_path):
     """With averages, lookahead and groups: the same bits as if it had not been interrupted."""
     x, y = np.random.default_rng(2).standard_normal((6, 4)), np.arange(6) % 3

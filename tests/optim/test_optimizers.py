@@ -126,6 +126,7 @@ def orthogonal(x, steps=3):
     return x
 
 
+@pytest.mark.float64
 def test_muon_normalizes_before_it_steps(backend, rng):
     """As airbench94_muon does: the norm of a weight is the root of its outputs, and its length has no say."""
     model = nn.Sequential(nn.Conv2d(5, 2), nn.Flatten(), nn.Dense(4, bias=False)).build((3, 3, 2), np.float64, seed=1)
@@ -175,6 +176,7 @@ def test_muon_launches_two_updates_a_group_and_copies_no_matrix(monkeypatch, ste
     assert calls.count("copy") == of_the_number + (2 if steps == 1 else 0)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("name", ALL)
 def test_state_is_taken_up_again(backend, name):
     straight, broken, other = model_of(), model_of(), model_of()
@@ -350,11 +352,11 @@ def test_every_rule_has_an_optimizer_with_its_settings_and_defaults():
 @pytest.mark.parametrize("name", ALL)
 def test_a_training_step_is_replayed(name):
     """And gives the bits of the step that is not captured."""
-    x, y = np.random.default_rng(2).standard_normal((6, 4)), np.arange(6) % 3
+    x, y = np.random.default_rng(2).standard_normal((6, 4)).astype(np.float32), np.arange(6) % 3
     with fc.use_backend("numba"):
         results = []
         for capture in (False, True):
-            model = model_of()
+            model = model_of(np.float32)
             trainer = fc.Trainer(
                 model, fc.losses.SoftmaxCrossEntropy(), ALL[name](model.parameters()), seed=1, capture=capture
             )

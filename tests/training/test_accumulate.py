@@ -64,7 +64,10 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.parametrize(("rows", "pieces"), [(12, 3), (7, 3), (5, 8)])
+@pytest.mark.float64
+@pytest.mark.parametrize(
+    ("rows", "pieces"), [(7, 3), *(pytest.param(*n, marks=pytest.mark.slow) for n in ((12, 3), (5, 8)))]
+)
 @pytest.mark.parametrize(("name", "settings", "weighted"), SETTINGS)
 def test_gradients_are_those_of_the_whole(name, settings, weighted, rows, pieces, backend, rng):
     loss = LOSSES[name](**settings)
@@ -99,6 +102,7 @@ class Own(DeclaredLoss):
         return value * targets.size, grad * targets.size
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("loss", [own, Own()], ids=["mean", "sum"])
 def test_a_loss_of_ones_own(loss, backend, rng):
     x, y = fc.asarray(rng.standard_normal((7, 6, 6, 2))), fc.asarray(rng.uniform(0, 1, (7, 3)))

@@ -22,7 +22,7 @@ def _on_numba():
         yield
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", ["sgd", "adam"])
 def test_same_bits_as_without(rng, dtype, kind):
     batches = batches_of(rng, dtype=dtype) * 2

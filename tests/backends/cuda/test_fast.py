@@ -27,8 +27,6 @@ _NAMES = (
     *("groups3-ragged", "groups4-stride2", "depthwise-c16"),
 )
 CONVS = [replace(c, precision="fast") for c in cases_conv.CONVS if c.id in _NAMES]
-# Those that run in the default suite; the others with those of the emulator.
-_OFTEN = {"ragged"}
 CASES = [
     *(case(c) for case in (forward, backward_input, backward_weight) for c in CONVS),
     *dense("ragged", 5, 33, 17, precision="fast"),
@@ -49,11 +47,9 @@ def test_names_are_cases() -> None:
     assert len(CONVS) == len(_NAMES)
 
 
-@pytest.mark.parametrize("math", ["BF16", pytest.param("HALF", marks=pytest.mark.emulator)])
-@pytest.mark.parametrize(
-    "case",
-    [pytest.param(c, marks=() if c.id in _OFTEN else pytest.mark.emulator, id=f"{c.op}-{c.id}") for c in CASES],
-)
+@pytest.mark.emulator
+@pytest.mark.parametrize("math", ["BF16", "HALF"])
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.op}-{c.id}")
 def test_within_the_bound_and_exact_on_rounded_inputs(case: Case, math: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On inputs that are rounded already only the sums are, so no error of an index hides in the bound."""
     from fastconv.kernels.cuda.conv import choice

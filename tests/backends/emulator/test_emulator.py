@@ -187,7 +187,10 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
+# One for the default suite: each compiles a kernel of its own.
+@pytest.mark.parametrize(
+    "name", ["race", *(pytest.param(name, marks=pytest.mark.emulator) for name in WRONG.keys() - {"race"})]
+)
 def test_wrong_kernel_is_stopped_with_the_reason(run, name: str) -> None:
     from fastconv.backends.emulator import KernelError
 

@@ -28,7 +28,7 @@ RUNS = (
 # One case of each kind, ragged where there is one.
 SMOKE = list({case.kind: case for case in reversed(CASES) if "empty" not in case.id}.values())
 COMPOSED = {"conv2d_backward_input_norm", "conv2d_max_pool2d_backward", "conv2d_statistics"}
-FIRST = list({case.op: case for case in reversed(SMOKE) if case.op not in COMPOSED}.values())
+FIRST = list({case.op: case for case in reversed(SMOKE) if case.op not in COMPOSED}.values())[::8]
 
 
 def _name(case: Case) -> str:
@@ -61,9 +61,9 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     return made
 
 
-# Of the default suite: as each compiles a kernel or more, one is enough. All in every order are below.
+# Of the default suite: some, as each compiles a kernel or more. All in every order are below.
 @pytest.mark.parametrize("case", FIRST, ids=_name)
-def test_one_case_of_each_operation(case: Case, backend: Backend) -> None:
+def test_one_case_of_some_operations(case: Case, backend: Backend) -> None:
     with running(order="reverse"):
         check(case, backend, "float32")
 

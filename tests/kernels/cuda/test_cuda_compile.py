@@ -18,6 +18,7 @@ _LIMIT = 227 << 10  # shared memory of a block on sm_90; 163 KB on sm_80
 _LIMITS = {80: 163 << 10, 90: _LIMIT}
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_the_sources() -> None:
     """What would be launched today is what was compiled; a new variant needs a new table."""
     listed = {(row["kernel"], row["variant"]) for row in RECORD["rows"]}

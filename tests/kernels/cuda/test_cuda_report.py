@@ -86,6 +86,7 @@ def _bytes(source: str, name: str, *args) -> int:
     return cuda_launches.array_bytes(Launch(Kernel(source, name), (1, 1, 1), (128, 1, 1), args, 0))
 
 
+@pytest.mark.slow
 def test_every_kernel_has_its_arrays_read_and_written() -> None:
     """What a kernel writes is told from its source; each of today's launches writes something."""
     for model, batch in cuda_steps.STEPS:
@@ -127,6 +128,7 @@ def test_the_report_is_that_of_today() -> None:
     assert RECORD["kind"] == "prediction, not a measurement"
 
 
+@pytest.mark.slow
 def test_the_steps_are_those_of_today() -> None:
     """Kernels, launches and bytes of each step; another launch needs a new report."""
     steps = cuda_report.read_steps(RECORD)

@@ -59,6 +59,7 @@ def test_gives_what_the_layers_give(backend, rng):
     assert model.infer(SHAPE) == (8, 6, 2)
 
 
+@pytest.mark.float64
 def test_several_heads_give_a_tuple_and_take_one(backend, rng):
     model = heads().build(SHAPE, np.float64, seed=1)
     x = fc.asarray(rng.standard_normal((3, *SHAPE)))
@@ -85,6 +86,7 @@ def test_several_heads_give_a_tuple_and_take_one(backend, rng):
         np.testing.assert_allclose(fc.to_numpy(ours), fc.to_numpy(theirs), rtol=1e-12)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("make", [unet, heads])
 def test_a_plan_gives_what_the_model_gives(backend, rng, make):
     model = make().build(SHAPE, np.float64, seed=2)
@@ -129,6 +131,7 @@ def test_a_graph_without_parameters_needs_no_gradient(backend, rng):
     assert model.backward(y, context, needs_input_grad=False) is None
 
 
+@pytest.mark.float64
 def test_a_layer_that_comes_twice_shares_its_parameters(backend, rng):
     dense = nn.Dense(4)
     model = nn.Graph({"a": (dense, "input"), "b": (dense, "a"), "c": ("sum", "a", "b")}, "c").build((4,), np.float64)

@@ -57,6 +57,7 @@ def test_versions_and_assignment(backend, rng):
         layer.weight.data = new.T
 
 
+@pytest.mark.float64
 def test_gradients_accumulate_until_zero_grad(backend, rng):
     model = small(np.float64)
     x = fc.asarray(rng.standard_normal((2, 6, 6, 3)))

@@ -288,8 +288,8 @@ def run_one_by_one(model: Sequential) -> None:
             layer._plan = Plan(layer.layers, tuple(Single(layer=child) for child in layer.layers))
 
 
-def _build(name: str) -> Sequential:
-    return Sequential(*PATTERNS[name][0]()).build((9, 8, 16), np.float64, seed=3)
+def _build(name: str, dtype: str = "float64") -> Sequential:
+    return Sequential(*PATTERNS[name][0]()).build((9, 8, 16), dtype, seed=3)
 
 
 def _run(model: Layer, x: np.ndarray, grad: np.ndarray, needs: bool) -> dict[str, np.ndarray | None]:
@@ -306,8 +306,8 @@ def _run(model: Layer, x: np.ndarray, grad: np.ndarray, needs: bool) -> dict[str
 
 
 def _of_few(name: str) -> bool:
-    """Tell whether it has activations that the default suite compiles for other tests too, in float64 as here."""
-    return {"silu", "leaky", "elu", "sigmoid", "tanh"}.isdisjoint(name.split("-"))
+    """Tell whether it is of kernels that the default suite compiles for other tests too."""
+    return {"silu", "gelu", "leaky", "elu", "sigmoid", "tanh", "pool"}.isdisjoint(name.split("-"))
 
 
 def _on_backends(names: Iterable[str]) -> list[Any]:
@@ -322,18 +322,20 @@ def _on_backends(names: Iterable[str]) -> list[Any]:
 @pytest.mark.parametrize("needs", [True, False], ids=["grad-of-input", "no-grad-of-input"])
 @pytest.mark.parametrize(("backend", "name"), _on_backends(PATTERNS), indirect=["backend"])
 def test_fused_is_what_the_layers_give(name: str, needs: bool, backend, rng: np.random.Generator) -> None:
-    fused, plain = _build(name), _build(name)
+    dtype = "float64" if backend.name == "numpy" else "float32"
+    fused, plain = _build(name, dtype), _build(name, dtype)
     run_one_by_one(plain)
-    x = rng.standard_normal((3, 9, 8, 16))
-    grad = rng.standard_normal((3, *fused.infer((9, 8, 16))))
+    x = rng.standard_normal((3, 9, 8, 16)).astype(dtype)
+    grad = rng.standard_normal((3, *fused.infer((9, 8, 16)))).astype(dtype)
     before = grad.copy()
     got, expected = _run(fused, x, grad, needs), _run(plain, x, grad, needs)
     assert got.keys() == expected.keys()
+    most = 1e-9 if dtype == "float64" else 5e-5
     for key, value in expected.items():
         if value is None:
             assert got[key] is None
         else:
-            np.testing.assert_allclose(got[key], value, rtol=1e-9, atol=1e-9 * max(1, np.abs(value).max()), err_msg=key)
+            np.testing.assert_allclose(got[key], value, rtol=most, atol=most * max(1, np.abs(value).max()), err_msg=key)
     np.testing.assert_array_equal(grad, before)  # the caller's array is not written to
 
 
@@ -365,7 +367,7 @@ def _parts(operation: str, given: tuple[object, ...], more: dict[str, object]) -
 @pytest.mark.parametrize(("backend", "name"), _on_backends(NAMED), indirect=["backend"])
 def test_steps_call_the_operations_that_they_name(name, backend, monkeypatch, rng) -> None:
     """The lists that `explain` shows are the calls that are made, each as often, of all that there is to fuse."""
-    model, called = _build(name), []
+    model, called = _build(name, "float32"), []
     steps = list(all_steps(model))  # those inside of others too
     forward = [operation for step in steps for operation in step.forward_operations]
     backward = [operation for step in steps for operation in step.backward_operations]
@@ -384,11 +386,11 @@ def test_steps_call_the_operations_that_they_name(name, backend, monkeypatch, rn
                 depth -= 1
 
         monkeypatch.setattr(backend, operation, spy)
-    y, context = model.forward(fc.asarray(rng.standard_normal((2, 9, 8, 16))), training=True)
+    y, context = model.forward(fc.asarray(rng.standard_normal((2, 9, 8, 16)).astype("float32")), training=True)
     alone = ("conv2d", "conv2d_backward_input")  # of a layer, or with nothing beside
     assert sorted(each for each in called if each not in alone) == sorted(forward)
     called.clear()
-    model.backward(fc.asarray(np.ones(y.shape)), context)
+    model.backward(fc.asarray(np.ones(y.shape, "float32")), context)
     assert sorted(each for each in called if each not in alone) == sorted(backward)
 
 

@@ -42,12 +42,14 @@ def _trained(model: nn.Sequential, *, capture: bool = False) -> dict[str, np.nda
     return {"losses": np.array(losses)} | {t.name: fc.to_numpy(t.data).copy() for t in model.tensors()}
 
 
+@pytest.mark.float64
 def test_gradients_are_slopes(backend: Backend, rng: np.random.Generator) -> None:
     model = nn.Sequential(*_group(2)[:4], nn.Conv2d(2, 2)).build((7, 5, 2), np.float64)
     assert type(model.plan.steps[0]) is ConvPoolNorm
     gradcheck(model, rng.standard_normal((2, 7, 5, 2)))
 
 
+@pytest.mark.float64
 def test_trained_as_one_by_one(backend: Backend, rng: np.random.Generator) -> None:
     fused, plain = _net(), _net()
     run_one_by_one(plain)
@@ -60,6 +62,7 @@ def test_trained_as_one_by_one(backend: Backend, rng: np.random.Generator) -> No
         np.testing.assert_allclose(fc.to_numpy(run(x)), expected, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("frozen", ["norm", "conv"])
 def test_frozen_as_one_by_one(frozen: str, backend: Backend) -> None:
     """A normalisation with its running statistics, and a convolution whose weight has no gradient."""
@@ -73,6 +76,7 @@ def test_frozen_as_one_by_one(frozen: str, backend: Backend) -> None:
         np.testing.assert_allclose(got[name], value, rtol=1e-8, atol=1e-8, err_msg=name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["default", "strict"])
 def test_captured_steps_give_the_same_bits(precision: str) -> None:
     with fc.use_backend("numba"), fc.precision(precision):
@@ -81,6 +85,7 @@ def test_captured_steps_give_the_same_bits(precision: str) -> None:
         assert captured[name].tobytes() == value.tobytes(), name
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_any_number_of_threads() -> None:
     with fc.use_backend("numba") as backend:
         threads, results = backend.num_threads, []
@@ -94,6 +99,7 @@ def test_the_same_bits_on_any_number_of_threads() -> None:
         assert results[1][name].tobytes() == value.tobytes(), name
 
 
+@pytest.mark.slow
 def test_explain_shows_it() -> None:
     """In passes of its own there is but the normalisation; nothing of the convolution's size is written."""
     with fc.use_backend("numba"), fc.algorithm("winograd"):

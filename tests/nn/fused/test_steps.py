@@ -14,7 +14,8 @@ from fastconv.nn import BatchNorm2d, Conv2d, ReLU, Sequential
 from fastconv.nn.fused.steps import Step, stored_dtype, watcher
 from tests.nn.fused.test_patterns import PATTERNS
 
-pytestmark = pytest.mark.skipif("fast" not in get_backend().precisions, reason="fast precision is not there")
+if "fast" not in get_backend().precisions:
+    pytest.skip("fast precision is not there", allow_module_level=True)
 
 KEPT = np.uint16
 

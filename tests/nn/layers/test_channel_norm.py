@@ -7,6 +7,8 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ShapeError
 
+pytestmark = pytest.mark.float64
+
 
 def test_tensorflows_local_response_is_expressible() -> None:
     """``tf.nn.lrn(x, 4, bias=1, alpha=0.001 / 9, beta=0.75)`` of the tutorial's network, by its documented formula."""

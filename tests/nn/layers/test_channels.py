@@ -1,9 +1,12 @@
 """PReLU, Maxout and Softmax by hand."""
 
 import numpy as np
+import pytest
 
 import fastconv as fc
 from fastconv import nn
+
+pytestmark = pytest.mark.float64
 
 
 def test_prelu_by_hand(backend):

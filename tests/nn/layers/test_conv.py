@@ -7,6 +7,8 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ShapeError
 
+pytestmark = pytest.mark.float64
+
 
 @pytest.mark.parametrize("other", [(2, 6, 5, 3), (2, 30), (6, 5, 4)])
 def test_convolution_refuses_other_shapes(backend, other):

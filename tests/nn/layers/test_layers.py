@@ -10,6 +10,7 @@ from fastconv import nn
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 from fastconv.kernels.pointwise import POINTWISE
 from fastconv.testing import gradcheck
+from tests.conftest import CPU_BACKENDS
 
 IMAGES, ROWS = (2, 6, 5, 4), (5, 7)
 
@@ -125,11 +126,27 @@ LAYERS = {
 }
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("name", LAYERS)
 def test_gradients(backend, rng, name):
     make, shape = LAYERS[name]
     report = gradcheck(make(), rng.standard_normal(shape))
     assert report.checked >= 9
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_kernels_compute_what_the_reference_does(rng, name):
+    """In float32, forward and backward: that the reference's gradients are slopes is shown above."""
+    make, shape = LAYERS[name]
+    x, found = rng.standard_normal(shape).astype(np.float32), []
+    for backend in CPU_BACKENDS:
+        with fc.use_backend(backend), fc.random.stream(0, 0):
+            layer = make().build(shape[1:], seed=1)
+            y, context = layer.forward(x, training=True)
+            grad = np.random.default_rng(2).standard_normal(y.shape).astype(np.float32)
+            found.append([y, layer.backward(grad, context), *(p.grad for p in layer.parameters())])
+    for got, want in zip(*found, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * max(1, np.abs(want).max()))
 
 
 def test_every_layer_is_checked():

@@ -41,6 +41,7 @@ def test_batch_norm_needs_images_in_training(backend):
         layer.forward(fc.asarray(np.zeros((0, 3, 3, 2), np.float32)), training=True)
 
 
+@pytest.mark.float64
 def test_without_a_scale_gamma_is_a_buffer_of_ones(backend, rng, tmp_path):
     """As with one that is 1, beside that it is no parameter."""
     with_scale, without = (nn.BatchNorm2d(scale=scale).build((5, 4, 3), np.float64) for scale in (True, False))

@@ -6,6 +6,8 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 
+pytestmark = pytest.mark.float64
+
 POOLINGS = [
     (kernel, stride, padding, dilation, ceil)
     for kernel, stride in (((2, 2), None), ((3, 2), (1, 2)), ((2, 3), (2, 1)))

@@ -1,9 +1,12 @@
 """Adaptive pooling and enlarging by hand."""
 
 import numpy as np
+import pytest
 
 import fastconv as fc
 from fastconv import nn
+
+pytestmark = pytest.mark.float64
 
 
 def test_adaptive_pooling_shares_cells_between_neighbours(backend):

@@ -6,6 +6,8 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 
+pytestmark = pytest.mark.float64
+
 
 @pytest.mark.parametrize("channels", [4, 5, 7, 8])
 @pytest.mark.parametrize("stride", [1, 2, (1, 3)])

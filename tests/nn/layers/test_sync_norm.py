@@ -13,7 +13,7 @@ from fastconv.parallel import SingleProcess
 from tests.training.ranks import small_data, small_model, trainer_of
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.float64)])
 @pytest.mark.parametrize("shards", [1, 2, 8])
 def test_a_step_in_shards_is_that_of_the_whole_batch(backend, dtype, shards):
     x, y = small_data(21)

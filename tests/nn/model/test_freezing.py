@@ -15,12 +15,22 @@ from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.nn.fused.plan import Plan
 from fastconv.optim import SGD, Adam
 from tests.backends.emulator.emulated import emulator_or_skip
+from tests.conftest import CPU_BACKENDS
 from tests.nn.model.freezable import MODELS, batch_of, gradients, leaves, model_of
 
 PAIRS = [(a, b) for i, a in enumerate(MODELS) for b in (*list(MODELS)[i % 3 :: 3],)]
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS, ids=lambda name: name)
+def _on_backends(every):
+    """Return backends of the CPU with names of models; those with SiLU are compiled for it alone, in the slow suite."""
+    return [
+        pytest.param(backend, *names, marks=[pytest.mark.slow] * (backend == "numba" and "silu" in "".join(names)))
+        for backend in CPU_BACKENDS
+        for names in every
+    ]
+
+
+@pytest.mark.parametrize(("backend", "first", "second"), _on_backends(PAIRS), indirect=["backend"])
 def test_what_remains_has_the_same_gradients(first, second, backend, rng):
     """To the bit, whichever convolutions are frozen; what is frozen has zero."""
     model = model_of(first, second)
@@ -43,7 +53,7 @@ def test_what_remains_has_the_same_gradients(first, second, backend, rng):
                 np.testing.assert_array_equal(grad, whole[name], err_msg=f"{name} with {sorted(chosen)} frozen")
 
 
-@pytest.mark.parametrize(("first", "second"), PAIRS, ids=lambda name: name)
+@pytest.mark.parametrize(("backend", "first", "second"), _on_backends(PAIRS), indirect=["backend"])
 def test_backward_stops_where_nothing_before_is_trained(first, second, backend, rng):
     model = model_of(first, second)
     x, y = batch_of(rng)
@@ -74,7 +84,12 @@ def test_it_stops_inside_of_a_block_too(backend, rng):
         np.testing.assert_array_equal(found[name], whole[name])
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "norm" in name or "residual" in name])
+@pytest.mark.float64
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    _on_backends((name,) for name in MODELS if "norm" in name or "residual" in name),
+    indirect=["backend"],
+)
 @pytest.mark.parametrize("which", ["norms", "all but norms", "everything"])
 def test_a_frozen_normalisation_is_a_fixed_affine_map(name, which, backend, rng):
     """The fused steps give what layers one by one give, and what the affine maps themselves do."""
@@ -352,6 +367,7 @@ def test_a_plan_looks_again_when_it_changed():
         assert plan.trained_from == 0
 
 
+@pytest.mark.slow
 def test_to_the_bit_where_kernels_go_back_through_a_pooling_at_once(rng):
     """On the CPU one kernel does the gradients of weight and input, or that of the input alone."""
     with fc.use_backend("numba"):

@@ -86,6 +86,7 @@ def _trained(name: str, rng: np.random.Generator, dtype: str = "float64") -> Seq
     return model
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_plan_gives_what_the_model_gives(name: str, batch: int, backend, rng: np.random.Generator) -> None:
@@ -127,6 +128,7 @@ def test_what_winograd_cannot_compute_is_computed_in_a_plan_too(rng: np.random.G
             np.testing.assert_allclose(plan(scaled), expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.float64
 def test_training_on_does_not_change_the_plan(backend, rng: np.random.Generator) -> None:
     model = _trained("residual", rng)
     x = fc.asarray(rng.standard_normal((2, *SHAPE)))

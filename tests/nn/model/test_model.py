@@ -13,12 +13,14 @@ from fastconv.testing import gradcheck
 from tests.nn.small import grads_of, small
 
 
+@pytest.mark.float64
 def test_small_network_passes_gradcheck(backend, rng):
     report = gradcheck(small(np.float64), rng.standard_normal((3, 6, 6, 3)))
     assert report.checked > 60
 
 
-@pytest.mark.parametrize("name", ["lenet5", "keras_cnn"])
+@pytest.mark.float64
+@pytest.mark.parametrize("name", ["lenet5", pytest.param("keras_cnn", marks=pytest.mark.slow)])
 def test_whole_models_pass_gradcheck(backend, rng, name):
     model = getattr(fc.models, name)(input_shape=(16, 16, 3) if name == "lenet5" else (14, 14, 3), dtype=np.float64)
     gradcheck(model, rng.standard_normal((1, *model.input_shape)))
@@ -71,6 +73,7 @@ def test_each_size_is_looked_at_once():
     assert Counting.seen == [(4, 4, 1), (5, 5, 1), (6, 6, 1)]
 
 
+@pytest.mark.float64
 def test_layer_used_twice(backend, rng):
     """Shared weights get the sum of both gradients; a layer without weights may take different shapes."""
     shared, relu = nn.Conv2d(3, 3, padding=1), nn.ReLU()

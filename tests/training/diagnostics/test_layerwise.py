@@ -23,6 +23,7 @@ class Notes:
         self.backwards.append((place.name, tuple(grad_output.shape[1:]), grad_input is not None))
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("backend", ["numpy", "numba"])
 def test_results_are_those_of_the_model_and_every_layer_is_shown(rng, backend):
     with fc.use_backend(backend):

@@ -96,6 +96,7 @@ def test_direct(adds, keeps, dtype) -> None:
     assert not _is_alone(names, GELU)
 
 
+@pytest.mark.slow
 def test_parameters_are_told_at_run_time() -> None:
     for slope in (0.1, 0.3):
         activation = POINTWISE["leaky_relu"](slope)

@@ -27,7 +27,7 @@ def _log1p(x, parameters, dt):
 
 exp_of_test = make_unary("exp_of_test", _exp)
 log1p_of_test = make_unary("log1p_of_test", _log1p)
-DTYPES = [np.float32, np.float64]
+DTYPES = [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)]
 
 
 def _exponential(x):
@@ -98,7 +98,11 @@ def test_exp_ends_where_the_type_does(dtype):
     ("dtype", "bits"),
     [
         (np.float32, [0x7FC00000, 0xFFC00000, 0x7FC00001, 0x7FFFFFFF, 0xFFFFFFFF]),
-        (np.float64, [0x7FF8000000000000, 0xFFF8000000000000, 0x7FF8000000000001, 0x7FFFFFFFFFFFFFFF]),
+        pytest.param(
+            np.float64,
+            [0x7FF8000000000000, 0xFFF8000000000000, 0x7FF8000000000001, 0x7FFFFFFFFFFFFFFF],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_every_nan_stays_nan(dtype, bits):

@@ -123,6 +123,7 @@ def test_no_damage_is_taken_for_a_kernel(filled, monkeypatch, rng):
     assert dispatcher._cache.load_overload(signature, dispatcher.targetctx) is not None
 
 
+@pytest.mark.slow
 def test_directory_of_somebody_else_is_not_used(filled):
     cache, directory = filled
     directory.chmod(0o777)
@@ -131,6 +132,7 @@ def test_directory_of_somebody_else_is_not_used(filled):
     assert done.stderr.count("CacheWarning") == 1
 
 
+@pytest.mark.slow
 def test_place_that_cannot_be_written_costs_one_warning(tmp_path):
     (tmp_path / "file").write_text("not a directory")
     done = _run(tmp_path / "file" / "below")
@@ -139,6 +141,7 @@ def test_place_that_cannot_be_written_costs_one_warning(tmp_path):
     assert "FASTCONV_CACHE_DIR" in done.stderr
 
 
+@pytest.mark.slow
 def test_other_compiler_settings_have_a_directory_of_their_own(filled):
     cache, directory = filled
     environment = os.environ | {"FASTCONV_CACHE_DIR": str(cache), "NUMBA_OPT": "2"}
@@ -249,6 +252,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_one_warning_that_says_so(filled):
     """A limit on the size of files stands for it."""
     cache, directory = filled
@@ -289,6 +293,7 @@ def test_a_file_is_replaced_all_at_once(tmp_path, monkeypatch):
     assert path.read_bytes() == b"new"
 
 
+@pytest.mark.slow
 def test_kernels_that_two_processes_compiled_are_told_apart(tmp_path):
     def apply(directory, *names):
         command = [sys.executable, "-c", APPLY, *names]

@@ -1,5 +1,6 @@
 """Helpers of the thread team: late ones, dismissed ones, interrupted callers; what is claimed and by whom."""
 
+import functools
 import sys
 import threading
 import time
@@ -152,10 +153,16 @@ def test_no_row_of_scratch_is_used_that_is_not_there():
     assert (counts == 3 * 50 + 3 * 3 * 20).all()
 
 
+@functools.cache
+def _claims():
+    """Functions that Python can call, compiled once for all tests."""
+    return numba.njit(lambda *given: claim(*given)), numba.njit(lambda *given: start_shares(*given))
+
+
 @pytest.mark.parametrize("chunks", [1, 2, 7, 64, 320])
 @pytest.mark.parametrize("threads", [1, 2, 3, 5])
 def test_every_chunk_is_claimed_once_its_own_share_first(threads, chunks, rng):
-    take, start = numba.njit(lambda *given: claim(*given)), numba.njit(lambda *given: start_shares(*given))
+    take, start = _claims()
     words, control = make_control()
     start(control, 3, threads - 1)
     claimed, waiting = [], set(range(threads))

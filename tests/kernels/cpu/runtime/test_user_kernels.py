@@ -124,11 +124,13 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, dict[st
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_edited_kernel_runs_its_new_code(kind: str, printed: list[tuple[int, dict[str, float]]]) -> None:
     assert [values[kind] for _, values in printed] == [number for number, _ in printed]
 
 
+@pytest.mark.slow
 def test_the_packages_own_kernel_stays_what_it_is(printed: list[tuple[int, dict[str, float]]]) -> None:
     assert [values["relu"] for _, values in printed] == [0, 0]
 
@@ -231,6 +233,7 @@ def computes_with_much_of_numba(begin, end, x):
         x[i] += len([1.0, pairs[i]]) + np.empty(3).size + len(str(7))
 
 
+@pytest.mark.slow
 def test_what_needs_none_runs_and_its_error_arrives() -> None:
     x = np.zeros(64)
     launch.launch(computes_with_much_of_numba, 64, x)

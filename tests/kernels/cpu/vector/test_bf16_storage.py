@@ -32,7 +32,8 @@ from fastconv.kernels.cpu.vector import bf16
 from fastconv.kernels.cpu.vector.bf16_storage import STORED, convert
 from tests.kernels.cpu.conv.bf16.test_convolve import to_bf16
 
-pytestmark = pytest.mark.skipif(not bf16.DOT, reason="compiled for a CPU without AVX512_BF16")
+if not bf16.DOT:
+    pytest.skip("compiled for a CPU without AVX512_BF16", allow_module_level=True)
 
 KEPT = {  # what of an operation may be stored so, inputs and outputs
     "normalise": {"x", "addend", "y"},

@@ -24,7 +24,8 @@ from fastconv.kernels.cpu.vector import amx, bf16
 from fastconv.kernels.cpu.vector.simd import address, vload
 from tests.kernels.cpu.threads import bits_by_threads
 
-pytestmark = pytest.mark.skipif(not bf16.DOT, reason="compiled for a CPU without AVX512_BF16")
+if not bf16.DOT:
+    pytest.skip("compiled for a CPU without AVX512_BF16", allow_module_level=True)
 
 FAST = [replace(c, precision="fast") for c in CONVS if c.precision == "default" and not c.infinite]
 MAKERS = (cases_conv.forward, cases_conv.backward_input, cases_conv.backward_weight)

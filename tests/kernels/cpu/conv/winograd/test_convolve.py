@@ -65,7 +65,7 @@ def test_the_factors_are_those_of_the_page() -> None:
     assert _amplification(3) < 870
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("kernel", [3, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("which", ["forward", "backward_input"])
@@ -94,7 +94,7 @@ def test_convolution(which: str, shape, numbers: str, kernel: int) -> None:
     assert error.max() > 0
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("kernel", [3, pytest.param(5, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_backward_weight(shape, numbers: str, kernel: int) -> None:

@@ -27,9 +27,8 @@ from fastconv.kernels.cpu.vector import amx, bf16, fixed_point
 from tests.kernels.cpu.conv.winograd.test_convolve import NUMBERS, largest_of_patches
 from tests.kernels.cpu.threads import bits_by_threads
 
-pytestmark = pytest.mark.skipif(
-    not (fixed_point.FIXED and bf16.DOT), reason="compiled for a CPU without AVX512_BF16 and VNNI"
-)
+if not (fixed_point.FIXED and bf16.DOT):
+    pytest.skip("compiled for a CPU without AVX512_BF16 and VNNI", allow_module_level=True)
 
 BF16 = 2.0**-7  # by which a product of two factors in bfloat16 may be off
 LEAST, MOST = 2e-5, 5e-3  # relative errors: float32 would have less, and bfloat16 has 2.4e-3

@@ -148,9 +148,14 @@ OPERATIONS: dict[str, Callable[[Backend, Arrays, str], Arrays]] = {
 }
 
 
+# What takes longest to compile: gradients through a pooling have two kernels for each kind of map.
+LONG = ("max-pool-backward", "backward-weight")
+EACH = [pytest.param(op, marks=[pytest.mark.slow] * (op in LONG)) for op in OPERATIONS]
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("kernel", [3, 5])
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("kernel", [3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("operation", EACH)
 def test_results_are_finite_and_right(operation: str, kernel: int, precision: str) -> None:
     if precision == "fast" and not fixed_point.FIXED:
         pytest.skip("compiled for a CPU without VNNI")
@@ -195,7 +200,7 @@ def test_what_is_not_finite_itself_is_left_to_winograd() -> None:
     assert not any(name.endswith("_direct") for name in names)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", EACH)
 def test_what_was_captured_breaks_off(operation: str) -> None:
     backend, a = get_backend(), _arrays(SHAPES[0], (1.0, 2.0**-14), 3)
     replay = backend.capture(lambda: OPERATIONS[operation](backend, a, "default"))

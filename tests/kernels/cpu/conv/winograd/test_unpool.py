@@ -60,6 +60,7 @@ def _gradients(c: Conv, x: np.ndarray, weight: np.ndarray, rectified: bool) -> t
     return one, parts, set(kernels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rectified", [True, False], ids=["rectified", "plain"])
 @pytest.mark.parametrize("c", UNPOOLED, ids=lambda c: c.id)
 def test_same_bits_as_the_parts(c: Conv, rectified: bool, rng: np.random.Generator) -> None:
@@ -74,6 +75,7 @@ def test_same_bits_as_the_parts(c: Conv, rectified: bool, rng: np.random.Generat
             np.testing.assert_array_equal(one[name], array, err_msg=name)
 
 
+@pytest.mark.slow
 def test_infinite_gradients_stay_where_they_are(rng: np.random.Generator) -> None:
     """A window's gradient meets zero nowhere: cells that did not win are zero, whatever it is."""
     c = UNPOOLED[0]

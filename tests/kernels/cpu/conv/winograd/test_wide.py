@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,14 +95,15 @@ def _launched(backend: Backend, run: Callable[[], object]) -> list[str]:
     return names
 
 
-# One epilogue forward and one backward for the default suite: each is compiled for itself.
-@pytest.mark.parametrize(
-    "case",
-    [
+def _marked(cases: Iterable[Case]) -> list[Any]:
+    """Return cases as parameters: for the default suite one epilogue each way, as each is compiled for itself."""
+    return [
         pytest.param(case, marks=() if _is_common(case) else pytest.mark.slow, id=f"{case.op}-{case.id}")
-        for case in CASES
-    ],
-)
+        for case in cases
+    ]
+
+
+@pytest.mark.parametrize("case", _marked(CASES))
 def test_matches_reference(case: Case, backend: Backend) -> None:
     names = _launched(backend, lambda: check(case, backend, "float32"))
     assert LAUNCHED & set(names), names
@@ -111,7 +113,7 @@ ONE_OF_EACH = [case for case in CASES if case.id.startswith("square")]
 
 
 @pytest.mark.skipif(VECTOR_BYTES < LINE_BYTES, reason="half lines are never written past the caches")
-@pytest.mark.parametrize("case", [case for case in CASES if "backward" not in case.op], ids=lambda c: f"{c.op}-{c.id}")
+@pytest.mark.parametrize("case", _marked(case for case in CASES if "backward" not in case.op))
 def test_same_bits_past_the_caches(case: Case, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = case.arrays(np.random.default_rng(4), "float32")
     through = case.run(backend, arrays, "float32")
@@ -133,12 +135,12 @@ def test_blocks_of_several_register_tiles() -> None:
     assert plan.tiles % plan.block_tiles
 
 
-@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.op)
+@pytest.mark.parametrize("case", _marked(ONE_OF_EACH))
 def test_captured_gives_the_same_bits(case: Case, backend: Backend) -> None:
     check_captured(case, backend, "float32")
 
 
-@pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: case.op)
+@pytest.mark.parametrize("case", _marked(ONE_OF_EACH))
 def test_same_bits_with_any_number_of_threads(case: Case, backend: Backend) -> None:
     before, found = backend.num_threads, []
     try:
@@ -172,6 +174,7 @@ def test_not_where_they_do_not_fit_or_do_not_pay(c: Conv) -> None:
         assert not choice._wide(direction, c.w_shape, c.x_shape, c.geometry)
 
 
+@pytest.mark.slow
 def test_not_in_gradients_through_a_pooling(backend: Backend) -> None:
     """With a padding of 2 they are joined to that of the pooling, which has tiles of 4x4."""
     c = Conv("padded-by-2", _images(8), (16, 16), 64, 64, padding=((2, 2), (2, 2)))
