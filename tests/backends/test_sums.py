@@ -22,7 +22,7 @@ NUMBERS = {
     "wide-range": lambda rng, shape: rng.standard_normal(shape) * 10.0 ** rng.uniform(-6, 6, shape),
 }
 LONG = [(2**22, 1), (1_000_003, 3), (300_007, 17), (65_537, 64), (1_001, 5_000)]
-OFTEN = {(2**22, 1), (300_007, 17)}  # of the long ones, in the default suite
+OFTEN = {(300_007, 17)}  # of the long ones, in the default suite
 SHORT = [(1, 5), (255, 1), (257, 16), (1_025, 33)]
 WINDOWS = [  # map, channels, window, stride
     ((700, 600), 1, (700, 600), (1, 1)),

@@ -67,6 +67,7 @@ def test_a_row_of_weight_two_counts_as_two(backend, rng, loss):
     np.testing.assert_allclose(weighted, [2 * grad[0], grad[2], 0 * grad[2]], atol=1e-15)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     "loss",
     [BinaryCrossEntropy(pos_weight=[0.5, 3, 1]), MeanSquaredError(reduction="sum"), MeanAbsoluteError(), Huber(0.7)],

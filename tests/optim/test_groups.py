@@ -11,6 +11,7 @@ from fastconv.training import named
 from tests.optim.test_optimizers import give_grads, model_of, values
 
 
+@pytest.mark.float64
 def test_each_group_has_its_settings(backend):
     model = model_of()
     begin, ours = values(model), model.parameters()
@@ -39,6 +40,7 @@ def test_a_group_of_a_hundred_pieces_is_one_launch():
         assert names.count("adam_update") == 2
 
 
+@pytest.mark.float64
 def test_the_groups_together_are_the_whole(backend):
     """Of the same settings, they give the bits that one group gives."""
     results = []

@@ -172,6 +172,7 @@ def test_a_foreign_optimizer_within_is_not_captured():
         assert np.all((moved < 1e-12) | (np.abs(moved - 0.25) < 1e-12))
 
 
+@pytest.mark.slow
 @pytest.mark.float64
 def test_a_trainer_goes_on_from_its_file(tmp_path):
     """With averages, lookahead and groups: the same bits as if it had not been interrupted."""

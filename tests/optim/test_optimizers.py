@@ -369,6 +369,7 @@ def test_a_training_step_is_replayed(name):
         np.testing.assert_array_equal(plain, replayed)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("name", ALL)
 def test_copies_go_on_alike(backend, name):
     model = model_of()

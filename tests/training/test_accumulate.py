@@ -159,6 +159,7 @@ def test_a_batch_is_a_step(backend, rng):
     assert sorted(set(drawn)) == [(step, piece) for step in range(3) for piece in range(2)]
 
 
+@pytest.mark.float64
 def test_batch_norm_sees_pieces(backend, rng):
     model = nn.Sequential(nn.BatchNorm2d(), nn.Flatten(), nn.Dense(3)).build((6, 6, 2), np.float64)
     trainer = fc.Trainer(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1), accumulate=2)

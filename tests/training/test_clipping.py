@@ -35,6 +35,7 @@ def grads_of(trainer):
     return {p.name: np.array(fc.to_numpy(p.grad)) for p in trainer.model.parameters() if not p.is_frozen}
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("frozen", [(), ("4",)], ids=["all", "some-frozen"])
 @pytest.mark.parametrize(("kind", "limit"), CHOSEN)
 def test_formula(backend, kind, limit, frozen, rng):

@@ -8,6 +8,7 @@ from fastconv import nn
 from fastconv.errors import ShapeError
 
 
+@pytest.mark.float64
 def test_batch_norm_moves_its_running_statistics(backend, rng):
     layer = nn.BatchNorm2d(momentum=0.25).build((3, 3, 2), np.float64)
     x = rng.normal(3, 2, (4, 3, 3, 2))

@@ -144,9 +144,9 @@ def test_training_on_does_not_change_the_plan(backend, rng: np.random.Generator)
 
 
 def test_results_are_the_callers_own(rng: np.random.Generator) -> None:
-    model = _trained("conv-relu", rng)
+    model = _trained("conv-relu", rng, "float32")
     plan = model.compile((1, *SHAPE))
-    x = rng.standard_normal((1, *SHAPE))
+    x = rng.standard_normal((1, *SHAPE)).astype(np.float32)
     first = plan(x)
     kept = first.copy()
     plan(x + 1)
@@ -154,9 +154,9 @@ def test_results_are_the_callers_own(rng: np.random.Generator) -> None:
 
 
 def test_threads_share_a_plan(rng: np.random.Generator) -> None:
-    model = _trained("residual", rng)
+    model = _trained("residual", rng, "float32")
     plan = model.compile((2, *SHAPE))
-    inputs = [rng.standard_normal((2, *SHAPE)) for _ in range(4)]
+    inputs = [rng.standard_normal((2, *SHAPE)).astype(np.float32) for _ in range(4)]
     expected = [plan(x) for x in inputs]
     wrong = []
 

@@ -177,6 +177,7 @@ def test_layers_before_the_first_trained_one_are_left_out(backend, rng):
     assert fc.to_numpy(model.parameters()[0].grad).any()
 
 
+@pytest.mark.float64
 def test_own_layer(backend, rng):
     """A layer as its documentation tells to write one, with a parameter and the functional API."""
     F = fc.functional
