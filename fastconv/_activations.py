@@ -107,6 +107,8 @@ def bound(
     signature: Signature, name: str, function: Pointwise, arguments: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], tuple[float, ...]]:
     """Return the arguments of what is called `name`, and apart from them the values for the function's parameters."""
+    if not named and len(arguments) == len(signature.parameters) - len(function.parameters):
+        return arguments, tuple(float(scalar.default) for scalar in function.parameters)  # binding them takes 4 us
     try:
         given = signature.bind(*arguments, **named)
     except TypeError as error:
