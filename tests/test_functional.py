@@ -85,6 +85,19 @@ def test_documented(name: str) -> None:
     assert getattr(F, name).__name__ == getattr(F, name).__qualname__ == name
 
 
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("softplus", "beta : float\n    Above 0; 1 by default."),
+        ("softplus", "threshold : float\n    20 by default."),
+        ("leaky_relu", "slope : float\n    0.01 by default."),
+    ],
+)
+def test_parameters_are_documented_with_limit_and_default(name: str, entry: str) -> None:
+    for function in (getattr(F, name), getattr(F, f"{name}_backward")):
+        assert entry in inspect.getdoc(function)
+
+
 # --- what it computes
 
 

@@ -10,7 +10,8 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError, DependencyError, OutputError
-from fastconv.report import Report, make_report
+from fastconv.report import Report, make_report, page
+from fastconv.report.findings import Findings
 from fastconv.report.page import LIMIT
 
 from .made import HISTORY, History, long_history, make_run
@@ -217,6 +218,14 @@ def test_what_is_not_installed_is_told(run, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(DependencyError, match=rf"report: got no {name} .*pip install 'fastconv\[report\]'"):
         make_report(run.directory)
+
+
+@pytest.mark.parametrize(("asked", "timed"), [({}, True), ({"timed": False}, False)])
+def test_layers_are_timed_unless_asked_not_to(run, monkeypatch, asked, timed):
+    given = []
+    monkeypatch.setattr(page, "look_into", lambda run, **settings: given.append(settings["timed"]) or Findings())
+    make_report(run.directory, **asked)
+    assert given == [timed]
 
 
 def test_no_figure_stays_open(run):
