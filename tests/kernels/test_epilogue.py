@@ -21,6 +21,11 @@ def test_native_are_those_whose_every_part_is() -> None:
     assert Epilogue(activation=POINTWISE["gelu"]()) not in Native(activations=frozenset(("relu",)))
 
 
+def test_of_all_nothing_is_left_out() -> None:
+    assert ALL_NATIVE.activations == set(POINTWISE)
+    assert (ALL_NATIVE.adds, ALL_NATIVE.pools, ALL_NATIVE.keeps) == (True, True, True)
+
+
 def test_they_are_values() -> None:
     one, other = (Epilogue(True, POINTWISE["leaky_relu"](0.2), WINDOWS) for _ in range(2))
     assert one == other
