@@ -68,12 +68,13 @@ def named(path: Path, root: Path) -> list[Path]:
 
 
 def _emulated(root: Path, *, of_emulator: bool) -> list[tuple[str, ...]]:
-    """Return the tests that run CUDA kernels on the emulator: one case of each operation first, every case last."""
+    """Return the tests that run CUDA kernels on the emulator: one case of some operations first, every case last."""
     asking = [test for test in sorted((root / "tests" / "backends").rglob("test_*.py")) if _asks_emulator(test)]
     one_of_each = [test for test in asking if test.stem.endswith("ops")]
     own = [test for test in asking if test.stem == "test_emulator"] if of_emulator else []
     every = (*_paths(root, asking), "-m", "not gpu and not peer and not slow")
-    return [words for words in (_paths(root, own), _paths(root, one_of_each), every) if words]
+    own_words = (*_paths(root, own), "-m", "not gpu and not peer") if own else ()
+    return [words for words in (own_words, _paths(root, one_of_each), every) if words]
 
 
 def _asks_emulator(test: Path) -> bool:
