@@ -105,7 +105,7 @@ class Run:
         return 0
 
     def _how_to_go_on(self, options: argparse.Namespace) -> str:
-        if not self.files.checkpoint.exists():
+        if not self.files.recipe_file.exists():
             return "the first epoch was not over: nothing was written"
         threads = [] if options.threads is None else [f"--threads={options.threads}"]
         parallel = self.trainer.parallel

@@ -79,20 +79,22 @@ class RunSaver(Callback):
         self._write(trainer, whole=True)
 
     def on_train_end(self, trainer: Training) -> None:
-        """Take away what was written, if nothing came of it."""
-        for path in self._new:
-            path.unlink(missing_ok=True)
+        """Take away what was written, if nothing came of it.
+
+        The files tell: an interrupt may come between a file's last byte and the next line here.
+        """
+        if not (self._folder.checkpoint.exists() or self._folder.weights.exists()):
+            for path in self._new:
+                path.unlink(missing_ok=True)
 
     def _write(self, trainer: Training, *, whole: bool) -> None:
         with self._told(f"after epoch {trainer.epoch}" if whole else f"after step {trainer.step}"):
             if whole:
                 self._folder.write_weights(trainer.model, self._about)
-                self._new = []
                 self._folder.write_log(trainer.history)
             if not self._begun:  # before the state, which is one of this recipe
                 self._begin(trainer)
             trainer.save(self._folder.checkpoint)
-            self._new = []
 
     def _begin(self, trainer: Training) -> None:
         """Write the recipe, first of all: it makes the folder one of a run. Then what it runs with."""

@@ -43,6 +43,26 @@ def figures(folder):
     return {name: values for name, values in history_of(folder).items() if "second" not in name}
 
 
+@pytest.mark.parametrize("every", ["0", "1"])
+@pytest.mark.parametrize("write", [(Trainer, "save"), (RunFolder, "write_weights")], ids=["state", "weights"])
+def test_an_interrupt_right_behind_the_first_file_leaves_a_run(capsys, monkeypatch, write, every):
+    """Between a file's last byte and the next line that a process may run."""
+    words = ["train", *SMALL, "--save-every-steps", every]
+    assert main([*words, "--output", "whole"]) == 0
+    real = getattr(*write)
+
+    def write_and_stop(*arguments):
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(*write, write_and_stop)
+        assert main([*words, "--output", "parts"]) == 130
+    assert "to go on: fastconv resume parts" in capsys.readouterr().err
+    assert main(["resume", "parts"]) == 0
+    assert weights_of("parts") == weights_of("whole")
+
+
 @pytest.mark.parametrize("step", [2, 4, 5])
 def test_in_mid_epoch_with_the_command_that_was_printed(capsys, monkeypatch, step):
     words = ["train", *SMALL, "--augment", "--optimizer", "sgd", "--lr", "0.05", "--save-every-steps", "1"]
