@@ -101,6 +101,7 @@ except UnsupportedError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("haswell", marks=pytest.mark.slow), "x86-64-v4"])
 def test_refused_where_the_cpu_lacks_it(name: str) -> None:
     environment = {**os.environ, "NUMBA_CPU_NAME": name, "FASTCONV_BACKEND": "numba"}

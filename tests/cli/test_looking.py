@@ -34,6 +34,7 @@ def test_summary_is_of_the_input_shape(capsys, shape):
     assert count != 1_250_858
 
 
+@pytest.mark.slow
 def test_explain_prints_kernels_of_the_batch(capsys):
     assert main(["explain", "lenet5", "--batch-size", "2"]) == 0
     out = capsys.readouterr().out

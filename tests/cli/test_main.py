@@ -93,7 +93,9 @@ def test_output_that_cannot_be_brought_out_is_an_error(name, stream, words, caps
     assert words in error
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("info", "evaluate") else pytest.param(name, marks=pytest.mark.slow) for name in COMMANDS]
+)
 @pytest.mark.parametrize("stream", [lambda: None, full_stream, stream_without_reader], ids=["closed", "full", "pipe"])
 def test_nobody_need_read_stderr(name, stream, monkeypatch):
     stderr = stream()

@@ -143,6 +143,7 @@ def test_nothing_and_a_lone_flip_crop_are_as_before(backend, dataset):
     np.testing.assert_array_equal(*both)
 
 
+@pytest.mark.slow
 def test_cutmix_targets_are_shares_of_the_pixels(backend, dataset):
     flat = dataclasses.replace(
         dataset, images=np.broadcast_to(np.arange(24, dtype=np.uint8)[:, None, None, None], (24, 8, 6, 3))

@@ -126,8 +126,8 @@ def put_back(trainer, state, tensors):
 @pytest.mark.parametrize(
     "kind",
     [
-        *("plain", "captured", "several-kernels", "reference", "captured-pieces"),
-        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("first", "pieces")),
+        *("plain", "captured", "several-kernels", "reference"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("first", "pieces", "captured-pieces")),
     ],
 )
 def test_a_step_is_done_whole_or_not_at_all(rng, kind, where, instructions, stride):

@@ -137,6 +137,7 @@ def _pooled_statistics(backend: Backend, x: np.ndarray, weight: np.ndarray) -> d
     return results
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["numba", "numpy"])
 def test_of_equals_the_first_is_taken_and_nan_wins(name: str) -> None:
     x, weight = np.zeros((2, 9, 11, 16), np.float32), np.ones((3, 3, 16, 20), np.float32)
@@ -149,6 +150,7 @@ def test_of_equals_the_first_is_taken_and_nan_wins(name: str) -> None:
     assert np.isnan(got["mean"][0]).all()
 
 
+@pytest.mark.slow
 def test_the_last_rows_count_for_nothing() -> None:
     """An odd map's last row and column are in no window: neither in the statistics, nor in what is checked of them."""
     rng = np.random.default_rng(5)
@@ -161,6 +163,7 @@ def test_the_last_rows_count_for_nothing() -> None:
     np.testing.assert_allclose(got["var"][0], want["var"][0], rtol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("far", [0.0, 3e4])
 def test_statistics_are_those_of_the_pooled_map(far: float, rng: np.random.Generator) -> None:
     """Over many blocks, and far from zero."""

@@ -86,6 +86,7 @@ def _is_alone(names, activation):
     return {f"{activation.name}_forward", f"{activation.name}_gradient"} & set(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("keeps", [False, True])
 @pytest.mark.parametrize("adds", [False, True])

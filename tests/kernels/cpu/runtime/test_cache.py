@@ -90,6 +90,7 @@ def _flipped(whole, bit):
     return whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :]
 
 
+@pytest.mark.slow
 def test_damaged_file_is_compiled_anew(filled):
     cache, directory = filled
     (path,) = _kernel_files(directory)

@@ -268,6 +268,7 @@ def test_recording_is_for_its_own_thread_and_ends():
     program.run()  # of no launch
 
 
+@pytest.mark.slow
 def test_program_that_fails_names_the_kernel_and_leaves_the_team_usable():
     code = """
 import numpy as np
