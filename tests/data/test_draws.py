@@ -33,6 +33,29 @@ def test_no_epoch_has_the_numbers_of_a_later_place_in_another():
         assert len(set(found)) == 9
 
 
+def test_they_are_the_same_for_good():
+    """A seed means the same numbers in every version: by the words of the docstrings, in Python's own integers."""
+    purposes = {name: int.from_bytes(name, "big") for name in (b"ima", b"bat", b"dat")}
+
+    def philox(purpose, counter):
+        return np.random.Philox(key=np.array([7, purpose << 8 | 3], np.uint64), counter=(2 << 128) + counter)
+
+    def fractions(words):
+        return [(int(word) >> 11) / 2**53 for word in words]
+
+    draws = Draws(7, 2, 5, PLACES[:2], 3)
+    assert draws.of_batch(3).tolist() == fractions(philox(purposes[b"bat"], 5 << 64).random_raw(3))
+    words = philox(purposes[b"ima"], 5 * 2).random_raw(16).reshape(2, 8)  # five numbers take two blocks of four
+    assert draws.uniform(5).T.tolist() == [fractions(row[:5]) for row in words]
+    expected = []
+    for index in range(2):
+        word = ((index + 1) * 0x9E3779B97F4A7C15 + 7 * 0x9E3779B97F4A7C15 + purposes[b"dat"]) % 2**64
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            word = (word ^ word >> shift) * factor % 2**64
+        expected.append(word ^ word >> 31)
+    assert draws.of_image().tolist() == fractions(expected)
+
+
 def test_numbers_are_even():
     for numbers in (*Draws(1, 0, 0, PLACES).uniform(5), Draws(1, 0, 0, PLACES).of_image()):
         assert 0 <= numbers.min() < numbers.max() < 1

@@ -118,3 +118,11 @@ def test_the_weights_of_vgg16_layer_by_layer():
     assert [row.output_shape for row in rows if row.kind == "MaxPool2d"] == [
         *((112, 112, 64), (56, 56, 128), (28, 28, 256), (14, 14, 512), (7, 7, 512)),
     ]
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in PARAMETERS}))
+def test_ten_classes_of_cifar_are_the_default(name):
+    wanted = {"num_classes": 10, "form": "cifar", "batch_norm": True, "normalised": 0}
+    given = inspect.signature(getattr(fc.models, name)).parameters
+    assert given["num_classes"].default == 10
+    assert all(given[key].default == value for key, value in wanted.items() if key in given)
