@@ -244,6 +244,18 @@ def test_refuses_wrong_input(backend, rng, name):
 VIEWS = {"identity", "residual-of-identities", "residual-of-rows", "residual-of-nothing-but-views"}
 
 
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {"identity"}))
+def test_refuses_the_context_of_an_evaluation(name):
+    """Backward needs that of a forward in training."""
+    make, shape = LAYERS[name]
+    with fc.use_backend("numpy"):
+        layer = make().build(shape[1:])
+        y, context = layer.forward(np.ones(shape, np.float32), training=False)
+        assert context is None
+        with pytest.raises(ArgumentError, match=r"context of .+: got None; allowed: that of a forward with training="):
+            layer.backward(np.ones(y.shape, np.float32), context)
+
+
 @pytest.mark.parametrize("name", sorted(LAYERS.keys() - VIEWS))
 def test_refuses_wrong_gradients(backend, rng, name):
     make, shape = LAYERS[name]
