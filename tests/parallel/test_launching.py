@@ -10,7 +10,7 @@ import uuid
 import pytest
 
 from fastconv.errors import ArgumentError
-from fastconv.parallel import launch
+from fastconv.parallel import launch, launching
 from fastconv.parallel.launching import threads_of
 from tests.parallel.jobs import ROOT, gone
 
@@ -160,3 +160,22 @@ def test_bad_arguments(arguments, match):
     words, count, *timeout = arguments
     with pytest.raises(ArgumentError, match=match):
         launch(words, count, **({"timeout": timeout[0]} if timeout else {}))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "last", "starts"),
+    [((0,), 0, 1), ((1, 0), 0, 2), ((1, 2, 3), 3, 3), ((1, 75), 75, 2), ((130,), 130, 1), ((143,), 143, 1)],
+)
+def test_it_is_started_again_until_it_ends_well_or_is_told_to(statuses, last, starts, capsys):
+    calls = []
+
+    def run(program, attempt):
+        calls.append((program, attempt))
+        return statuses[attempt]
+
+    assert launching._run_until_done([["first"], ["again"], ["again"]], run) == last
+    assert calls == [(["first"], 0), (["again"], 1), (["again"], 2)][:starts]
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split("; ")[1] for line in told] == [
+        f"started again, {number} of at most 2 times" for number in range(1, starts)
+    ]

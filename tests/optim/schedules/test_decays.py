@@ -56,6 +56,10 @@ def test_settings_are_kept_as_they_were_checked():
     [
         (lambda: schedules.Constant(-1), "lr: got -1"),
         (lambda: schedules.Constant(math.nan), "lr: got nan"),
+        (lambda: schedules.Step(-0.1, (1,)), r"lr: got -0\.1"),
+        (lambda: schedules.InverseTime(-0.1, 1), r"lr: got -0\.1"),
+        (lambda: schedules.Exponential(-0.1, 0.9), r"lr: got -0\.1"),
+        (lambda: schedules.Polynomial(-0.1, 10), r"lr: got -0\.1"),
         (lambda: schedules.Step(0.1, (1,), factor=-2), "factor: got -2"),
         (lambda: schedules.Step(0.1, (30, 20)), r"milestones: got \(30, 20\); .*none below the one before"),
         (lambda: schedules.Step(0.1, (30, -1)), r"milestones\[1\]: got -1"),
