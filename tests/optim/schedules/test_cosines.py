@@ -29,6 +29,7 @@ def test_warm_restarts():
         (lambda: schedules.Cosine(0.1, 0), "total_steps: got 0"),
         (lambda: schedules.Cosine(0.1, 10, warmup_steps=10), "warmup_steps: got 10"),
         (lambda: schedules.Cosine(-0.1, 10), "lr: got -0.1"),
+        (lambda: schedules.CosineWarmRestarts(-0.1, 10), r"lr: got -0\.1"),
         (lambda: schedules.CosineWarmRestarts(0.1, 0), "T_0: got 0"),
         (lambda: schedules.CosineWarmRestarts(0.1, 10, 0), "T_mult: got 0"),
         (lambda: schedules.CosineWarmRestarts(0.1, 10, 1.5), "T_mult: got 1.5"),

@@ -60,6 +60,8 @@ def test_cyclic(mode, factor, rates):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: schedules.OneCycle(-0.1, 10), r"max_lr: got -0\.1"),
+        (lambda: schedules.Cyclic(-0.1, 0.2), r"base_lr: got -0\.1"),
         (lambda: schedules.OneCycle(0.1, 10, peak=1.5), "peak: got 1.5"),
         (lambda: schedules.OneCycle(0.1, 10, start_factor=0), "start_factor: got 0"),
         (lambda: schedules.OneCycle(0.1, 10, anneal="cosine"), r"anneal: got 'cosine'; .*nearest: 'cos'"),
