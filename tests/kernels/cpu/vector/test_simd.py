@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastconv.kernels.cpu.runtime.launch import kernel, launch
+from fastconv.kernels.cpu.vector import simd
 from fastconv.kernels.cpu.vector.simd import (
     VECTOR_BYTES,
     address,
@@ -275,3 +276,12 @@ def test_vectors_on_the_stack_keep_their_values(dtype):
     out = np.empty_like(x)
     launch(reverse_through_the_stack, 1, x, out)
     np.testing.assert_array_equal(out.reshape(3, -1), x.reshape(3, -1)[::-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "width"),
+    [("skylake-avx512", 64), ("x86-64-v4", 64), ("znver5", 64), ("haswell", 32), ("x86-64-v3", 32), ("x86-64", 16)],
+)
+def test_vectors_are_as_wide_as_the_named_cpu_has_them(name, width, monkeypatch):
+    monkeypatch.setattr(simd.numba.config, "CPU_NAME", name)
+    assert simd._vector_bytes() == width
