@@ -189,6 +189,18 @@ def store(run: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
     path.write_text(text + "\n")
 
 
+def settings_of(words: list[str], data_dir: str, precision: str) -> dict[str, Any]:
+    """Return what the results say of how they came about."""
+    shown = ["DIR" if word == data_dir else word for word in words]
+    return {
+        "date": date.today().isoformat(),
+        "environment": environment(),
+        "threads": fc.get_backend().num_threads,
+        "precision": precision,
+        "command": " ".join(["python -m benchmarks.pruning", *shown]),
+    }
+
+
 def time_steps(count: int) -> dict[str, float]:
     """Return medians in milliseconds of a step of ours, plain and pruned, and of PyTorch's, in turn."""
     rng = np.random.default_rng(0)
@@ -258,14 +270,7 @@ def main(argv: list[str] | None = None) -> None:
     parts = {part: cifar10(args.data_dir, part).take(slice(args.limit)) for part in ("train", "test")}
     data: dict[str, Any] = {"train": (parts["train"].images, parts["train"].labels)}
     data["test"] = central(parts["test"].images), parts["test"].labels
-    shown = ["DIR" if word == args.data_dir else word for word in words]
-    settings = {
-        "date": date.today().isoformat(),
-        "environment": environment(),
-        "threads": fc.get_backend().num_threads,
-        "precision": args.precision,
-        "command": " ".join(["python -m benchmarks.pruning", *shown]),
-    }
+    settings = settings_of(words, args.data_dir, args.precision)
     args.state.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         for sparsity in args.sparsities:

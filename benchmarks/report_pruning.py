@@ -9,11 +9,11 @@ from typing import Any
 def pruning(path: Path) -> str:
     """Return the table of a file of benchmarks/pruning.py."""
     report = json.loads(path.read_text())
-    machine, lengths = report["machine"], sorted({run["steps"] for run in report["runs"]})
+    machine, lengths = report["environment"]["facts"]["name"], sorted({run["steps"] for run in report["runs"]})
     heads = [f"ours, {steps:,} steps" for steps in lengths]
     lines = [
         "The network of TensorFlow's CIFAR-10 sample, test accuracy of the averaged weights; the published table leaves"
-        f" two cells open. {machine['cpu']}, {machine['date']}, threads {report['threads']},"
+        f" two cells open. {machine}, {report['date']}, threads {report['threads']},"
         f' "{report["precision"]}"; `{report["command"]}`; raw: `benchmarks/results/{path.name}`.',
         "",
         "| " + " | ".join(["zeros", f"published, {report['published_steps']:,} steps", *heads]) + " |",

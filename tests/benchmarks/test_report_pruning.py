@@ -2,21 +2,20 @@
 
 import json
 
-from benchmarks.pruning import store
+from benchmarks.pruning import settings_of, store
 from benchmarks.report_pruning import pruning
-
-SETTINGS = {"machine": {"cpu": "CPU", "date": "2026-11-28"}, "threads": 2, "precision": "default", "command": "run"}
 
 
 def test_published_and_ours_stand_side_by_side(tmp_path):
-    path = tmp_path / "pruning.json"
+    path, settings = tmp_path / "pruning.json", settings_of(["--data-dir", "here"], "here", "default")
     runs = [(0.9, 0, 200, 0.5), (0.0, 0, 100, 0.7), (0.0, 1, 100, 0.74), (0.9, 0, 200, 0.8), (0.6, 0, 100, 0.75)]
     for sparsity, seed, steps, accuracy in runs:
         curve = {"accuracy": [0.1, accuracy]}
-        store({"sparsity": sparsity, "seed": seed, "steps": steps, "curve": curve}, SETTINGS, path)
+        store({"sparsity": sparsity, "seed": seed, "steps": steps, "curve": curve}, settings, path)
     assert len(json.loads(path.read_text())["runs"]) == 4  # one was done again
     head, _, *table = pruning(path).splitlines()
-    assert '"default"; `run`; raw: `benchmarks/results/pruning.json`.' in head
+    assert f"cells open. {settings['environment']['facts']['name']}, {settings['date']}, threads " in head
+    assert '"default"; `python -m benchmarks.pruning --data-dir DIR`; raw: `benchmarks/results/pruning.json`.' in head
     assert table == [
         "| zeros | published, 150,000 steps | ours, 100 steps | ours, 200 steps |",
         "|---|---|---|---|",
