@@ -47,8 +47,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what takes longer, and give it a deadline of half an hour; that of the others is in pyproject.toml.
 
-    The default suite compiles the kernels of the CPU for float32 alone, half of what there is to compile: in float64,
-    which is there to check gradients, it has the reference.
+    The default suite compiles few kernels of the CPU for float64, which would be half of what there is to compile: in
+    that type, which is there to check gradients, it has the reference.
     """
     for item in items:
         if item.get_closest_marker("float64") and "numba" in getattr(item, "callspec", _NO_PARAMETERS).params.values():
