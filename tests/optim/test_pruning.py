@@ -1,5 +1,7 @@
 """Pruning: zeros stay zero whatever trains, captured or not, and a run is taken up again to the bit."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -7,9 +9,11 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError, ShapeError
 from fastconv.optim import EMA, SGD, Adam, AdamW, Combined, Lookahead, Muon, Pruning, no_decay_groups
-from tests.optim.test_optimizers import combined, give_grads, model_of, values
+from tests.optim import test_optimizers
+from tests.optim.test_optimizers import combined, give_grads, values
 
-X, Y = np.random.default_rng(2).standard_normal((12, 4)), np.arange(12) % 3
+X, Y = np.random.default_rng(2).standard_normal((12, 4)).astype(np.float32), np.arange(12) % 3
+model_of = functools.partial(test_optimizers.model_of, np.float32)
 INNER = {
     "momentum": lambda p: SGD(p, 0.1, 0.9, weight_decay=0.01),
     "adam": lambda p: Adam(p, 0.01),
@@ -112,7 +116,7 @@ def test_one_rule_on_all_backends(other):
         for key, mask in masks.items():
             np.testing.assert_array_equal(others[key], mask)
         for a, b in zip(weights, theirs, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-14)
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
 def test_gradients_of_pruned_weights_do_not_count_where_they_are_clipped(backend):
@@ -123,7 +127,7 @@ def test_gradients_of_pruned_weights_do_not_count_where_they_are_clipped(backend
     )
     trainer.train_step(fc.asarray(X), fc.asarray(Y))
     kept = np.concatenate([fc.to_numpy(p.grad).reshape(-1) for p in model.parameters()])
-    assert trainer.gradient_norm == pytest.approx(np.linalg.norm(kept), rel=1e-12)
+    assert trainer.gradient_norm == pytest.approx(np.linalg.norm(kept.astype(np.float64)), rel=1e-6)
     assert np.count_nonzero(kept == 0) >= 10 + 8
 
 

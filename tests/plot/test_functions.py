@@ -8,6 +8,7 @@ from fastconv import nn, plot
 from fastconv.errors import ArgumentError
 
 
+@pytest.mark.float64
 def test_activations_and_their_gradients(backend):
     figure = plot.activations(nn.ReLU(), nn.Tanh(), nn.ELU(0.5), low=-2, high=3)
     left, right = figure.axes

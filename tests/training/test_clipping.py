@@ -137,8 +137,8 @@ def test_a_norm_that_is_not_finite_ends_training(capture):
 
 
 def test_the_norm_counts_what_the_optimizer_trains(backend, rng):
-    x, y = data_of(rng, 8, np.float64)
-    model = model_of(dtype=np.float64)
+    x, y = data_of(rng, 8)
+    model = model_of()
     mine = model.parameters()[:2]
     trainer = trainer_of(model, SGD(mine, 0.1), seed=1, clip=ClipGlobalNorm(1e-3))
     trainer.train_step(x, y)
