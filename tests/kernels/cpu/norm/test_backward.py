@@ -48,7 +48,7 @@ def _run(backend, dtype, activation, adds, windows):
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("adds", "windows"),
-    [(False, None), (True, None), (False, SQUARES), pytest.param(False, OTHERS, marks=pytest.mark.slow)],
+    [(False, None), (True, None), *(pytest.param(False, each, marks=pytest.mark.slow) for each in (SQUARES, OTHERS))],
 )
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 def test_any_activation(activation, adds, windows, dtype) -> None:
