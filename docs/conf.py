@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging as standard_logging
 import os
 import re
 import shutil
@@ -17,10 +18,13 @@ from sphinx.util import logging
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from docs import docstrings, links  # noqa: E402 - found on that path
+from fastconv.backends.cpu import compile_note  # noqa: E402
 
 os.environ.setdefault("FASTCONV_BACKEND", "numba")
 warnings.filterwarnings("error", module="fastconv")
 matplotlib.rcParams["animation.writer"] = "pillow"
+# Whose page comes first waits for kernels to compile; no reader does.
+standard_logging.getLogger("fastconv").addFilter(lambda record: record.msg != compile_note.TEXT)
 
 project = "fastconv"
 author = "the fastconv authors"
@@ -82,6 +86,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_memory": False,
     "min_reported_time": 1,
+    "write_computation_times": False,  # a table of the web's: its script and style come from elsewhere
     "download_all_examples": False,
     "remove_config_comments": True,
     "plot_gallery": True,
@@ -133,10 +138,21 @@ def _follow_links(app: Any, exception: Exception | None) -> None:
     if exception is None and app.builder.format == "html":
         for link in links.leading_nowhere(Path(app.outdir)):
             logging.getLogger(__name__).warning("a link that leads nowhere: %s", link)
+        for address in links.from_elsewhere(Path(app.outdir)):
+            logging.getLogger(__name__).warning("a page that needs the network: %s", address)
+
+
+def _keep_at_home(app: Any, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Take the address of an icon font out of matplotlib's animations: the theme brings that font."""
+    if "body" in context:
+        context["body"] = re.sub(
+            r'<link rel="stylesheet"\s+href="https?://[^"]*font-awesome[^"]*">', "", context["body"]
+        )
 
 
 def setup(app: Any) -> None:
     """Show the pages beside the code, and follow the links when all is written."""
     app.connect("builder-inited", _copy_pages)
     app.connect("source-read", _relink_page)
+    app.connect("html-page-context", _keep_at_home)
     app.connect("build-finished", _follow_links)

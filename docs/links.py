@@ -1,7 +1,8 @@
-"""Links within the site: ``python -m docs.links docs/_build/html`` names those that lead nowhere.
+"""Links of the site: ``python -m docs.links docs/_build/html`` names those that lead nowhere, and what is not of it.
 
 Sphinx warns of a reference that it does not know; this looks at the pages as they were written, so at links in HTML,
-in the menus of the theme and to parts of pages, too.
+in the menus of the theme and to parts of pages, too. A page needs no network: its styles, scripts and pictures are of
+the site.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _LINK = re.compile(r'\b(?:href|src)="([^"]*)"')
+_FETCHED = re.compile(r'<(?:link|script|img|iframe|source|video)\b[^>]*?\b(?:href|src)="((?:https?:)?//[^"]*)"')
 _ID = re.compile(r'\b(?:id|name)="([^"]*)"')
 
 
@@ -37,10 +39,19 @@ def leading_nowhere(site: Path) -> list[str]:
     return found
 
 
+def from_elsewhere(site: Path) -> list[str]:
+    """Return what a browser would fetch from other places than the site to show its pages, each as "page: address"."""
+    pages = sorted(path.relative_to(site).as_posix() for path in site.rglob("*.html") if "_static" not in path.parts)
+    return [
+        f"{page}: {address}" for page in pages for address in sorted(set(_FETCHED.findall((site / page).read_text())))
+    ]
+
+
 def main() -> None:
     """Print them; exit status 1 if there are any."""
-    found = leading_nowhere(Path(sys.argv[1]).resolve())
-    print("\n".join(found) or "all links lead somewhere")
+    site = Path(sys.argv[1]).resolve()
+    found = leading_nowhere(site) + from_elsewhere(site)
+    print("\n".join(found) or "all links lead somewhere, and all that is shown is here")
     sys.exit(bool(found))
 
 

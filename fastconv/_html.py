@@ -13,7 +13,10 @@ def preformatted(text: str) -> str:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, head: str = "", left: int = 1) -> str:
-    """Return rows under their names, the first `left` columns flush left, all others flush right."""
+    """Return rows under their names, the first `left` columns flush left, all others flush right.
+
+    A cell of many words keeps the width of a few: beside names that cannot be broken it would be one word wide.
+    """
     import html  # in a notebook only
 
     def shown(text: str) -> str:
@@ -21,7 +24,11 @@ def table(names: Sequence[str], rows: Iterable[Sequence[str]], *, head: str = ""
 
     def line(kind: str, cells: Sequence[str]) -> str:
         sides = ("left" if i < left else "right" for i in range(len(cells)))
-        inside = (f'<{kind} style="text-align: {s}">{shown(c)}</{kind}>' for s, c in zip(sides, cells, strict=True))
+        widths = ("; min-width: 16em" if len(max(cell.split("\n"), key=len)) > 24 else "" for cell in cells)
+        inside = (
+            f'<{kind} style="text-align: {side}{width}">{shown(cell)}</{kind}>'
+            for side, width, cell in zip(sides, widths, cells, strict=True)
+        )
         return f"<tr>{''.join(inside)}</tr>"
 
     caption = f'<caption style="text-align: left">{shown(head)}</caption>' if head else ""

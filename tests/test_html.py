@@ -49,6 +49,12 @@ def test_numbers_are_flush_right_and_names_left() -> None:
     assert table(("name", "n"), [("a", "1")]).count("text-align: left") == 2
 
 
+def test_a_cell_of_many_words_is_not_one_word_wide() -> None:
+    html = table(("name", "because"), [("a", "short"), ("b", "three\nand more than a few words in a line")])
+    assert html.count("min-width") == 1
+    assert 'min-width: 16em">three<br>' in html
+
+
 def test_a_row_of_another_length_is_noticed() -> None:
     html = table(("a", "b"), [("1", "2")])
     assert html.count("<td") == html.count("<th ") == 2

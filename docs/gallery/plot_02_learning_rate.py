@@ -44,7 +44,8 @@ axes[0].set_ylabel("cost")
 # Too small a rate creeps; beyond 1, for this parabola, each step lands higher than it began.
 
 final = {name: abs(path[-1] - 2) for name, path in paths.items()}
-print({name: round(error, 4) for name, error in final.items()})
+for name, error in final.items():
+    print(f"{name:9} {error:.4f} from the lowest point")
 
 assert final["right"] < 1e-3 < final["too small"]
 assert np.sign(paths["zig-zag"][1:5] - 2).tolist() == [1, -1, 1, -1]

@@ -12,7 +12,9 @@ import numpy as np
 import fastconv as fc
 from fastconv import nn
 
-figure = fc.plot.activations(nn.Sigmoid(), nn.Tanh(), nn.ReLU(), nn.LeakyReLU(0.1), nn.GELU(), nn.SiLU())
+figure = fc.plot.activations(
+    nn.Sigmoid(), nn.Tanh(), nn.ReLU(), nn.LeakyReLU(0.1), nn.GELU(), nn.SiLU()
+)
 
 # %%
 # The gradient of the sigmoid is at most 1/4. Behind ten layers of it, at most a millionth of an error is left; ReLU
@@ -24,7 +26,10 @@ slope = fc.functional.sigmoid_backward(np.ones_like(x), y)
 print(f"largest gradient of the sigmoid: {slope.max():.4f}; ten layers: {slope.max() ** 10:.1e}")
 
 assert np.isclose(slope.max(), 0.25)
-assert set(np.unique(fc.functional.relu_backward(np.ones_like(x), fc.functional.relu(x)))) == {0.0, 1.0}
+assert set(np.unique(fc.functional.relu_backward(np.ones_like(x), fc.functional.relu(x)))) == {
+    0.0,
+    1.0,
+}
 
 # %%
 # Maxout has no bend of its own: it takes the largest of several lines that are learned, here of three, and so bends

@@ -18,7 +18,7 @@ y = fc.asarray(data.labels)
 
 
 def watched(activation, lr, steps=12):
-    """Train two hidden layers of 256 units on all images at once; return what was counted after each step."""
+    """Train two hidden layers of 256 units on all images at once; return what each step left."""
     model = nn.Sequential(
         *(nn.Flatten(), nn.Dense(256), activation(), nn.Dense(256), activation(), nn.Dense(10)),
     ).build((32, 32, 3), seed=0)
@@ -39,7 +39,12 @@ for ax, (lr, records) in zip(axes, runs.items(), strict=True):
 # %%
 # What helps: a smaller rate, a normalisation in front, or a function that is never quite flat, such as LeakyReLU.
 
-shares = {lr: [record.rows[1].fraction for record in records.values()] for lr, records in runs.items()}
-print({lr: f"{100 * share[-1]:.0f} %" for lr, share in shares.items()}, "of the second layer are dead in the end")
+shares = {
+    lr: [record.rows[1].fraction for record in records.values()] for lr, records in runs.items()
+}
+print(
+    {lr: f"{100 * share[-1]:.0f} %" for lr, share in shares.items()},
+    "of the second layer are dead in the end",
+)
 assert max(shares[0.03]) < 0.05
 assert max(shares[1.0]) > 0.3

@@ -28,7 +28,9 @@ def sigmoid(z):
 
 hidden = sigmoid(x @ hidden_weights)
 output = sigmoid(hidden @ output_weights)
-print("hidden:", hidden.round(2), " output:", output.round(2), " error:", np.round(target - output, 2))
+print(
+    "hidden:", hidden.round(2), " output:", output.round(2), " error:", np.round(target - output, 2)
+)
 
 # %%
 # Backward, by hand: how the squared error changes with each weight, by the chain rule from right to left.

@@ -30,7 +30,10 @@ def path(inputs, lr, steps=60):
 
 
 raw = rng.normal(0, 2, (60, 2))
-paths = {"behind sigmoid": path(fc.functional.sigmoid(raw), 0.5), "behind tanh": path(fc.functional.tanh(raw), 0.5)}
+paths = {
+    "behind sigmoid": path(fc.functional.sigmoid(raw), 0.5),
+    "behind tanh": path(fc.functional.tanh(raw), 0.5),
+}
 figure, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
 for number, (name, points) in enumerate(paths.items()):
     ax.plot(*points.T, ".-", color=fc.plot.COLOURS[number], label=name, linewidth=0.8)

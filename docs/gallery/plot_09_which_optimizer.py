@@ -23,7 +23,13 @@ nets = {
         *(nn.Flatten(), nn.Dense(128), nn.ReLU(), nn.Dropout(0.2), nn.Dense(10)),
     ),
     "convolutional": lambda: nn.Sequential(
-        *(nn.Conv2d(16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 5, padding=2), nn.ReLU()),
+        *(
+            nn.Conv2d(16, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(32, 5, padding=2),
+            nn.ReLU(),
+        ),
         *(nn.MaxPool2d(2), nn.Flatten(), nn.Dense(64), nn.ReLU(), nn.Dense(10)),
     ),
 }
@@ -34,7 +40,9 @@ for ax, (net, layers) in zip(axes, nets.items(), strict=True):
     runs = {}
     for name, make in optimizers.items():
         model = layers().build((32, 32, 3), seed=0)
-        trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), make(model.parameters()), seed=0)
+        trainer = fc.Trainer(
+            model, fc.losses.SoftmaxCrossEntropy(), make(model.parameters()), seed=0
+        )
         runs[name] = trainer.fit(fc.data.DataLoader(data, 50, mean=(0.5,) * 3, std=(0.25,) * 3), 5)
         last[net, name] = runs[name].history["loss"][-1]
     fc.plot.curves(runs, "loss", ax=ax)

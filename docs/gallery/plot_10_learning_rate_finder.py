@@ -13,7 +13,9 @@ import fastconv as fc
 train = fc.data.DataLoader(fc.data.shapes10("train", size=3000), 64)
 model = fc.models.lenet5(seed=0)
 before = [fc.to_numpy(parameter.data).copy() for parameter in model.parameters()]
-trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.01, momentum=0.9))
+trainer = fc.Trainer(
+    model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+)
 found = fc.training.find_learning_rate(trainer, train, 1e-4, 10.0, steps=80)
 ax = found.plot()
 

@@ -21,7 +21,9 @@ schedules = {
     "one cycle": OneCycle(0.1, steps),
 }
 figure, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
-fc.plot.schedules(schedules, steps, ax=ax).legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
+fc.plot.schedules(schedules, steps, ax=ax).legend(
+    loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small"
+)
 for name, schedule in schedules.items():
     print(f"{name:18} {schedule}")
 

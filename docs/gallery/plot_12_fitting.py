@@ -17,8 +17,12 @@ test = fc.data.shapes10("test", size=300)
 def run(hidden, epochs=15):
     """Train fully connected layers of these widths."""
     model = fc.models.mlp(hidden=hidden, seed=0)
-    trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 1e-3), seed=0)
-    return trainer.fit(fc.data.DataLoader(train, 50), epochs, fc.data.DataLoader(test, 100, shuffle=False))
+    trainer = fc.Trainer(
+        model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 1e-3), seed=0
+    )
+    return trainer.fit(
+        fc.data.DataLoader(train, 50), epochs, fc.data.DataLoader(test, 100, shuffle=False)
+    )
 
 
 runs = {"2 hidden units": run((2,)), "512 and 128": run((512, 128))}

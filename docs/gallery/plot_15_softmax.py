@@ -18,7 +18,11 @@ chances = np.exp(logits) / np.exp(logits).sum()
 figure, axes = plt.subplots(1, 3, figsize=(9, 2.8), layout="constrained")
 for ax, (name, numbers) in zip(
     axes,
-    {"logits": logits, "chances": chances, "gradient (class 1 is true)": fc.to_numpy(gradient)}.items(),
+    {
+        "logits": logits,
+        "chances": chances,
+        "gradient (class 1 is true)": fc.to_numpy(gradient),
+    }.items(),
     strict=True,
 ):
     ax.bar(range(4), numbers[0], color=fc.plot.COLOURS[0])

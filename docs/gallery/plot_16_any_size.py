@@ -17,8 +17,12 @@ model = nn.Sequential(
     *(nn.Conv2d(32, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.MaxPool2d(2)),
     *(nn.Conv2d(64, 3, padding=1), nn.BatchNorm2d(), nn.ReLU(), nn.GlobalAvgPool2d(), nn.Dense(10)),
 ).build((32, 32, 3), seed=0)
-train = fc.data.DataLoader(fc.data.shapes10("train", size=4000), 64, mean=(0.5,) * 3, std=(0.25,) * 3)
-trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 5e-3))
+train = fc.data.DataLoader(
+    fc.data.shapes10("train", size=4000), 64, mean=(0.5,) * 3, std=(0.25,) * 3
+)
+trainer = fc.Trainer(
+    model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 5e-3)
+)
 trainer.fit(train, 4)
 
 test = fc.data.shapes10("test", size=500)
@@ -29,7 +33,12 @@ for border in (0, 4, 8, 16):
     predicted = fc.to_numpy(model(padded)).argmax(1)
     accuracy[32 + 2 * border] = float((predicted == test.labels).mean())
 figure, ax = plt.subplots(figsize=(5, 3), layout="constrained")
-ax.plot([str(size) for size in accuracy], [100 * share for share in accuracy.values()], "o-", color=fc.plot.COLOURS[0])
+ax.plot(
+    [str(size) for size in accuracy],
+    [100 * share for share in accuracy.values()],
+    "o-",
+    color=fc.plot.COLOURS[0],
+)
 ax.axhline(10, color="0.7", linestyle="--", label="guessing")
 ax.set(xlabel="height and width of the image", ylabel="accuracy (%)", ylim=(0, 100))
 ax.legend()

@@ -31,5 +31,7 @@ animation = fc.plot.animate_kernel(image, kernels["edges"], frames=40)
 plain = np.full((1, 8, 8, 1), 100.0)
 for name, kernel in kernels.items():
     y = fc.functional.conv2d(plain, kernel.astype(float)[:, :, None, None])
-    print(f"{name:14} sum of the kernel {kernel.sum():5.2f}, answer to a plain grey of 100: {y[0, 3, 3, 0]:6.1f}")
+    print(
+        f"{name:14} sum of the kernel {kernel.sum():5.2f}, answer to a grey of 100: {y[0, 3, 3, 0]:6.1f}"
+    )
     assert np.isclose(float(y[0, 3, 3, 0]), 100 * kernel.sum())

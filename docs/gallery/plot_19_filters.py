@@ -17,8 +17,12 @@ model = nn.Sequential(
     *(nn.Flatten(), nn.Dense(10)),
 ).build((32, 32, 3), seed=0)
 before = fc.to_numpy(model.layers[0].weight.data).copy()
-train = fc.data.DataLoader(fc.data.shapes10("train", size=2000), 64, mean=(0.5,) * 3, std=(0.25,) * 3)
-trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 3e-3))
+train = fc.data.DataLoader(
+    fc.data.shapes10("train", size=2000), 64, mean=(0.5,) * 3, std=(0.25,) * 3
+)
+trainer = fc.Trainer(
+    model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 3e-3)
+)
 history = trainer.fit(train, 3)
 figure = fc.plot.filters(model.layers[0])
 figure.suptitle("16 filters of the first layer")

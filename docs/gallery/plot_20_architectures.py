@@ -17,7 +17,16 @@ import numpy as np
 
 import fastconv as fc
 
-names = ("lenet5", "keras_cnn", "vgg16", "googlenet", "resnet20", "resnet18", "mobilenet", "resnet9")
+names = (
+    "lenet5",
+    "keras_cnn",
+    "vgg16",
+    "googlenet",
+    "resnet20",
+    "resnet18",
+    "mobilenet",
+    "resnet9",
+)
 summaries = {name: getattr(fc.models, name).unbuilt().summary((32, 32, 3)) for name in names}
 milliseconds = {}
 for name in names:
@@ -36,7 +45,13 @@ for number, name in enumerate(names):
     summary = summaries[name]
     area = 40 + 30 * milliseconds[name] ** 0.5 * 5
     beside = 3 + (area / np.pi) ** 0.5  # of the disc, in points
-    ax.scatter(summary.parameters, summary.macs, area, color=fc.plot.COLOURS[number % len(fc.plot.COLOURS)], alpha=0.7)
+    ax.scatter(
+        summary.parameters,
+        summary.macs,
+        area,
+        color=fc.plot.COLOURS[number % len(fc.plot.COLOURS)],
+        alpha=0.7,
+    )
     on_the_left = name in ("resnet9", "googlenet")  # where others stand to the right
     ax.annotate(
         *(name, (summary.parameters, summary.macs)),
@@ -45,7 +60,13 @@ for number, name in enumerate(names):
         ha="right" if on_the_left else "left",
         fontsize=8,
     )
-ax.set(xscale="log", yscale="log", xlabel="parameters", ylabel="multiplications an image", ylim=(3e5, 5e9))
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="parameters",
+    ylabel="multiplications an image",
+    ylim=(3e5, 5e9),
+)
 ax.set_xlim(3e4, 8e7)
 ax.set_title("area: time of an image in a batch of eight", fontsize=9)
 

@@ -53,7 +53,9 @@ threads = fc.get_backend().num_threads
 minutes[f"fastconv, from a step here, {threads} threads"] = here
 
 figure, ax = plt.subplots(figsize=(8, 0.5 + 0.45 * len(minutes)), layout="constrained")
-colours = [fc.plot.COLOURS[0 if "fastconv" in name else 1 if name == "PyTorch" else 3] for name in minutes]
+colours = [
+    fc.plot.COLOURS[0 if "fastconv" in name else 1 if name == "PyTorch" else 3] for name in minutes
+]
 bars = ax.barh(list(minutes), list(minutes.values()), color=colours)
 ax.bar_label(bars, fmt="%.2f", padding=3)
 ax.invert_yaxis()
@@ -64,13 +66,17 @@ ax.set(xlabel="minutes for 12 epochs", xlim=(0, 1.12 * max(minutes.values())))
 # on in between.
 
 for label, each in summaries.items():
-    print(f"{label}: {each['accuracy_mean']:.2%} on Fashion-MNIST, {each['seconds']:.0f} s, {len(stored['runs'])} runs")
+    reached = f"{each['accuracy_mean']:.2%} on Fashion-MNIST"
+    print(f"{label}: {reached}, {each['seconds']:.0f} s, {len(stored['runs'])} runs")
 if stored:
     facts = stored["environment"]
-    print(f"measured on {stored['date']} on {facts['facts'].get('name', '?')}, {facts['threads']} threads")
+    host = facts["facts"].get("name", "?")
+    print(f"measured on {stored['date']} on {host}, {facts['threads']} threads")
 print(f"one step here: {1000 * min(times[2:]):.0f} ms")
 assert model.summary((28, 28, 1)).parameters == 1_199_882
 assert steps == 5628
 if summaries:
     assert minutes["fastconv"] < PUBLISHED["notebook, CPU"]
-    assert min(value for name, value in minutes.items() if name in NAMES.values()) < minutes.get("PyTorch", 1e9)
+    assert min(value for name, value in minutes.items() if name in NAMES.values()) < minutes.get(
+        "PyTorch", 1e9
+    )

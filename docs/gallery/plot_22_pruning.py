@@ -24,9 +24,13 @@ def run(target, scope="layer"):
     model = fc.models.lenet5(seed=0)
     optimizer = fc.optim.Adam(model.parameters(), 3e-3)
     if target:
-        optimizer = fc.optim.Pruning(optimizer, STEPS * 2 // 3, target=target, begin=16, frequency=8, scope=scope)
+        optimizer = fc.optim.Pruning(
+            optimizer, STEPS * 2 // 3, target=target, begin=16, frequency=8, scope=scope
+        )
     trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer, seed=0)
-    history = trainer.fit(fc.data.DataLoader(train, 32), EPOCHS, fc.data.DataLoader(test, 100, shuffle=False))
+    history = trainer.fit(
+        fc.data.DataLoader(train, 32), EPOCHS, fc.data.DataLoader(test, 100, shuffle=False)
+    )
     return model, history
 
 
@@ -39,14 +43,19 @@ _, together = run(0.9, "global")
 # what is left of the way. On the right all weights are ranked together: small layers with large weights keep more.
 
 figure, axes = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained", sharey=True)
-for ax, history, title in zip(axes, (histories[2], together), ("each layer 90 %", "90 % of all"), strict=True):
+for ax, history, title in zip(
+    axes, (histories[2], together), ("each layer 90 %", "90 % of all"), strict=True
+):
     fc.plot.sparsity(history, ax=ax)
     ax.set_title(title)
 
 # %%
 # What it costs: nothing much for a long way, then a lot.
 
-accuracy = {share: history.history["val_accuracy"][-1] for share, history in zip(shares, histories, strict=True)}
+accuracy = {
+    share: history.history["val_accuracy"][-1]
+    for share, history in zip(shares, histories, strict=True)
+}
 ax = fc.plot.sparsity_accuracy({"LeNet on shapes10": accuracy})
 print({f"{share:.0%}": f"{value:.1%}" for share, value in accuracy.items()})
 
@@ -55,7 +64,9 @@ print({f"{share:.0%}": f"{value:.1%}" for share, value in accuracy.items()})
 
 print(models[2].summary())
 weights = [fc.to_numpy(p.data) for p in models[2].parameters() if len(p.shape) > 1]
-zeros = sum(np.count_nonzero(weight == 0) for weight in weights) / sum(weight.size for weight in weights)
+zeros = sum(np.count_nonzero(weight == 0) for weight in weights) / sum(
+    weight.size for weight in weights
+)
 print(f"{zeros:.2%} of the weights are zero")
 
 # %%
@@ -65,7 +76,12 @@ print(f"{zeros:.2%} of the weights are zero")
 
 PUBLISHED = {0.0: 0.86, 0.5: 0.86, 0.95: 0.77}  # 75 and 90 %: TODO
 stored = next(
-    (path for path in (Path(p) / "benchmarks/results/pruning.json" for p in (".", "../..")) if path.exists()), None
+    (
+        path
+        for path in (Path(p) / "benchmarks/results/pruning.json" for p in (".", "../.."))
+        if path.exists()
+    ),
+    None,
 )
 results = {"published, 150,000 steps": PUBLISHED}
 if stored:
@@ -73,14 +89,14 @@ if stored:
     for steps in sorted({each["steps"] for each in report["runs"]}):
         found = [each for each in report["runs"] if each["steps"] == steps]
         ours = {
-            s: [e["curve"]["accuracy"][-1] for e in found if e["sparsity"] == s] for s in {e["sparsity"] for e in found}
+            s: [e["curve"]["accuracy"][-1] for e in found if e["sparsity"] == s]
+            for s in {e["sparsity"] for e in found}
         }
         results[f"ours, {steps:,} steps"] = ours
         for share in sorted(ours):
             published = f"{PUBLISHED[share]:.0%}" if share in PUBLISHED else "TODO"
-            print(
-                f"{share:>5.0%}  published {published:>5}  ours {np.mean(ours[share]):.1%} of {len(ours[share])} runs"
-            )
+            reached = f"{np.mean(ours[share]):.1%} of {len(ours[share])} runs"
+            print(f"{share:>5.0%}  published {published:>5}  ours {reached}")
 ax = fc.plot.sparsity_accuracy(results)
 ax.set_title("TensorFlow's CIFAR-10 sample")
 

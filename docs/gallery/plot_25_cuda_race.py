@@ -31,7 +31,9 @@ def sums():
         found = []
         for order in ORDERS:
             with settings.using(order):
-                found.append(fc.to_numpy(fc.functional.dense_backward_bias(fc.asarray(rows))).copy())
+                found.append(
+                    fc.to_numpy(fc.functional.dense_backward_bias(fc.asarray(rows))).copy()
+                )
     return np.array(found)
 
 
@@ -50,7 +52,9 @@ BARRIER = "own[half * blockDim.x].lane[k];\n        }\n        __syncthreads();"
 def without_barrier():
     """Compile the kernel without the barrier."""
     original = build.source_text
-    build.source_text = lambda kernel: original(kernel).replace(BARRIER, BARRIER.replace("__syncthreads();", ""))
+    build.source_text = lambda kernel: original(kernel).replace(
+        BARRIER, BARRIER.replace("__syncthreads();", "")
+    )
     try:
         yield
     finally:
@@ -63,7 +67,9 @@ figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
 ax.axhline(0, color="0.8")
 ax.plot(wrong[:, 0] - right[0, 0], "o", color=fc.plot.COLOURS[1], label="without the barrier")
 ax.plot(right[:, 0] - right[0, 0], "+", color=fc.plot.COLOURS[0], label="with it", markersize=12)
-ax.set_xticks(range(len(ORDERS)), ["forward", "reverse", *(f"skewed {seed}" for seed in (1, 2, 3, 4))])
+ax.set_xticks(
+    range(len(ORDERS)), ["forward", "reverse", *(f"skewed {seed}" for seed in (1, 2, 3, 4))]
+)
 ax.set(ylabel="error of the first sum", xlabel="order of threads")
 ax.legend(fontsize="small")
 assert (wrong != right).any()
@@ -72,7 +78,11 @@ assert (wrong != right).any()
 # One order may happen to be right, so a test that passes proves nothing. With `checks` the emulator looks at the
 # accesses themselves, and names the line of the source.
 
-with without_barrier(), fc.use_backend("cuda-emulator"), settings.using(settings.Settings(checks=True)):
+with (
+    without_barrier(),
+    fc.use_backend("cuda-emulator"),
+    settings.using(settings.Settings(checks=True)),
+):
     try:
         fc.functional.dense_backward_bias(fc.asarray(rows))
     except RuntimeError as error:

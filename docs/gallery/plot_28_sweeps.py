@@ -20,7 +20,9 @@ import numpy as np
 import fastconv as fc
 from fastconv import nn
 
-path = Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results" / "sweeps-fashion-mnist.json"
+path = (
+    Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results" / "sweeps-fashion-mnist.json"
+)
 stored = json.loads(path.read_text())
 published, epochs = stored["published"], str(stored["epochs"])
 
@@ -34,13 +36,19 @@ def in_percent(ax):
     """Let the axis upwards be logarithmic, with a few plain numbers."""
     ax.set(ylabel="wrong answers (%)", yscale="log")
     low, high = ax.get_ylim()
-    ticks = [tick for tick in (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100) if low <= tick / 100 <= high]
+    ticks = [
+        tick
+        for tick in (0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 15, 20, 30, 50, 100)
+        if low <= tick / 100 <= high
+    ]
     ax.set_yticks([tick / 100 for tick in ticks], map(str, ticks))
     ax.minorticks_off()
 
 
 figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
-for ax, sweep in zip(axes.ravel(), ("learning rate", "optimizer", "activation", "architecture"), strict=True):
+for ax, sweep in zip(
+    axes.ravel(), ("learning rate", "optimizer", "activation", "architecture"), strict=True
+):
     for place, point in enumerate(published[sweep]):
         ours = errors_of(point["cell"])
         if point["accuracy"]:
@@ -49,12 +57,24 @@ for ax, sweep in zip(axes.ravel(), ("learning rate", "optimizer", "activation", 
         if ours:
             mean = np.mean(ours)
             spread = [[mean - min(ours)], [max(ours) - mean]]
-            ax.errorbar(place, mean, spread, fmt="o", color=fc.plot.COLOURS[0], capsize=4, label="Fashion-MNIST, ours")
+            ax.errorbar(
+                place,
+                mean,
+                spread,
+                fmt="o",
+                color=fc.plot.COLOURS[0],
+                capsize=4,
+                label="Fashion-MNIST, ours",
+            )
     labels = [textwrap.fill(point["label"], 11) for point in published[sweep]]
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
     ax.set(title=f"{sweep}, {epochs} epochs", xlim=(-0.5, len(labels) - 0.5))
     in_percent(ax)
-handles = {label: handle for ax in axes.ravel() for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+handles = {
+    label: handle
+    for ax in axes.ravel()
+    for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+}
 axes[0, 0].legend(handles.values(), handles.keys(), fontsize="small")
 
 # %%
@@ -83,7 +103,12 @@ for number, point in enumerate(published["optimizer"]):
         ax.plot(range(1, len(runs[0]) + 1), 1 - np.mean(runs, axis=0), ".-", color=colour)
     at = [int(epoch) for epoch in point["accuracy"]]
     ax.plot(
-        at, [1 - value for value in point["accuracy"].values()], "D:", color=colour, label=point["label"], markersize=4
+        at,
+        [1 - value for value in point["accuracy"].values()],
+        "D:",
+        color=colour,
+        label=point["label"],
+        markersize=4,
     )
 ax.set(xlabel="epoch")
 in_percent(ax)
@@ -98,7 +123,15 @@ data = fc.data.shapes10("train", size=1000)
 losses = {}
 for rate in (0.01, 0.1, 1.0, 10.0, 50.0):
     model = nn.Sequential(
-        *(nn.Conv2d(16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dense(64), nn.ReLU(), nn.Dense(10)),
+        *(
+            nn.Conv2d(16, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Dense(64),
+            nn.ReLU(),
+            nn.Dense(10),
+        ),
     ).build((32, 32, 3), seed=0)
     optimizer = fc.optim.Adadelta(model.parameters(), rate, rho=0.95, eps=1e-7)
     trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer, seed=0)
@@ -112,7 +145,10 @@ assert rates["50"] < 0.15
 assert losses[0.01] > 2.25  # chance is log(10) = 2.30
 assert max(losses[1.0], losses[10.0]) < min(losses[0.01], losses[50.0])
 ours = {
-    point["label"]: errors_of(point["cell"]) for sweep in published if sweep != "source" for point in published[sweep]
+    point["label"]: errors_of(point["cell"])
+    for sweep in published
+    if sweep != "source"
+    for point in published[sweep]
 }
 if ours["50"] and ours["1"]:
     assert np.mean(ours["50"]) > 0.8 > 0.3 > np.mean(ours["1"])

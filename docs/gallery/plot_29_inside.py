@@ -26,10 +26,13 @@ def deep(activation):
 
 
 found = {
-    activation.__name__: look.layer_statistics(deep(activation), x, y, loss) for activation in (nn.Sigmoid, nn.ReLU)
+    activation.__name__: look.layer_statistics(deep(activation), x, y, loss)
+    for activation in (nn.Sigmoid, nn.ReLU)
 }
 figure = fc.plot.histograms(found["Sigmoid"], "gradient", columns=6)
-figure.suptitle("gradients of the loss with respect to what each layer puts out, with sigmoids", fontsize=9)
+figure.suptitle(
+    "gradients of the loss with respect to what each layer puts out, with sigmoids", fontsize=9
+)
 
 # %%
 # With sigmoids each layer on the way back leaves less of the gradient, as their slope is at most 1/4. With ReLUs two
@@ -56,7 +59,9 @@ for ax, lr in zip(axes, (0.01, 0.3), strict=True):
     optimizer = fc.optim.SGD(model.parameters(), lr)
     fc.Trainer(model, loss, optimizer, callbacks=ratios).fit((x, y), 2, batch_size=50)
     weights = [
-        look.UpdateRatios(record.step, {name: r for name, r in record.ratios.items() if name.endswith("weight")})
+        look.UpdateRatios(
+            record.step, {name: r for name, r in record.ratios.items() if name.endswith("weight")}
+        )
         for record in ratios.records
     ]
     fc.plot.update_ratios(weights, ax)

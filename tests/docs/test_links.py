@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs.links import leading_nowhere
+from docs.links import from_elsewhere, leading_nowhere
 
 
 def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
@@ -25,4 +25,20 @@ def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
         "deep/page.html: ../no.png",
         "deep/page.html: gone.html",
         "index.html: deep/page.html#a%20b",
+    ]
+
+
+def test_what_is_fetched_from_elsewhere_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.css").write_text("")
+    page = tmp_path / "index.html"
+    page.write_text('<link rel="stylesheet" href="own.css"><a href="https://elsewhere.org/">1</a><img src="data:x">')
+    assert from_elsewhere(tmp_path) == []
+    page.write_text(
+        '<link rel="stylesheet"\nhref="https://fonts.org/a.css"><script async src="//cdn.org/b.js"></script>'
+        '<img alt="c" src="http://pictures.org/c.png">'
+    )
+    assert from_elsewhere(tmp_path) == [
+        "index.html: //cdn.org/b.js",
+        "index.html: http://pictures.org/c.png",
+        "index.html: https://fonts.org/a.css",
     ]
