@@ -49,6 +49,26 @@ def test_many_tasks_are_taken_while_many_are_left():
     assert 8 < np.count_nonzero(counts) < 32
 
 
+@kernel
+def refuse_negative(begin, end, x):
+    if x[0] < 0:
+        raise ValueError("negative")
+
+
+def test_what_fails_inside_a_program_is_an_error_and_where_it_is_a_condition_an_answer():
+    x = np.zeros(1)
+    with launching.record() as plain:
+        launch(refuse_negative, 1, x)
+    with launching.record() as conditional:
+        launching.launch_condition(refuse_negative, x)
+    assert plain.run()
+    assert conditional.run()
+    x[0] = -1
+    with pytest.raises(RuntimeError, match="kernel refuse_negative: failed inside a program"):
+        plain.run()
+    assert not conditional.run()
+
+
 @pytest.mark.parametrize("nbytes", [8, 64, 100, 4096])
 def test_scratch_of_each_thread_begins_on_a_cache_line(nbytes):
     kept = [thread_rows(nbytes, np.float64) for _ in range(8)]  # one could lie there by chance
