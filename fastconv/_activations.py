@@ -71,11 +71,11 @@ def _make_forward(function: Pointwise) -> Callable[..., Array]:
 
 
 def _make_backward(function: Pointwise) -> Callable[..., Array]:
-    name = function.needs
+    name, called = function.needs, f"{function.name}_backward"
     signature = _signature(function, "grad_output", name)
 
     def backward(*arguments: Any, **named: Any) -> Array:
-        (grad_output, saved), values = bound(signature, function.name, function, arguments, named)
+        (grad_output, saved), values = bound(signature, called, function, arguments, named)
         backend = get_backend()
         saved = check.floating(backend, saved, name)
         grad_output = check.like(backend, grad_output, "grad_output", saved, name)
@@ -84,7 +84,7 @@ def _make_backward(function: Pointwise) -> Callable[..., Array]:
         backend.activate_backward(Activation(function.name, values), grad_output, saved, out=out)
         return out
 
-    return _named(backward, f"{function.name}_backward", signature, _described_backward(function))
+    return _named(backward, called, signature, _described_backward(function))
 
 
 def _described_backward(function: Pointwise) -> str:

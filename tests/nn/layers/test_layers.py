@@ -374,7 +374,7 @@ def test_arguments_that_a_pointwise_function_has_not_are_refused_by_its_name():
     for call, name in (
         (lambda: nn.ReLU(0.3), "ReLU: too many"),
         (lambda: fc.functional.relu(x, 0.3), "relu: too many"),
-        (lambda: fc.functional.elu_backward(x), "elu: missing a required argument: 'x'"),
+        (lambda: fc.functional.elu_backward(x), "elu_backward: missing a required argument: 'x'"),
     ):
         with pytest.raises(TypeError, match=name):
             call()
