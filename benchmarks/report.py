@@ -186,8 +186,8 @@ def sweeps(path: Path) -> str:
     report = json.loads(path.read_text())
     where, last = report["environment"], str(report["epochs"])
     lines = [
-        f"`{report['command']}`: {report['limit']:,} images an epoch of Fashion-MNIST, {last} epochs, as far as they"
-        f" are computed; {where['facts']['name']}, {report['date']}; raw: `benchmarks/results/{path.name}`."
+        f"`{report['command']}`: {report['limit']:,} images an epoch of Fashion-MNIST, {last} epochs;"
+        f" {where['facts']['name']}, {report['date']}; raw: `benchmarks/results/{path.name}`."
         f" Published: {report['published']['source']}. Another data set, so compare the order, not the numbers.",
         "",
         "| sweep | | published, MNIST | ours, Fashion-MNIST: mean | from | to | seeds |",

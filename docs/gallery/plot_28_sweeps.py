@@ -5,7 +5,7 @@ The notebook's sweeps: rates, optimizers, activations, architectures
 The lecture's notebooks train Keras' MNIST net with five learning rates, five optimizers at nine numbers of epochs,
 three activations and six architectures, on MNIST, with one seed each. Their numbers stand here beside ours on **another
 data set**, Fashion-MNIST, which is harder: compare the order within a panel, not the heights. Ours are from 10,000
-images an epoch and three seeds, as far as they have been computed; this goes on with them::
+images an epoch and three seeds, which this computes in some 80 minutes of one core::
 
     python -m benchmarks.sweeps --data-dir DIR
 """
@@ -28,8 +28,8 @@ published, epochs = stored["published"], str(stored["epochs"])
 
 
 def errors_of(cell, epoch=-1):
-    """Return the share of wrong answers of each seed after an epoch, as far as there are any."""
-    return [1 - seed["val_accuracy"][epoch] for seed in stored["cells"].get(cell, {}).values()]
+    """Return the share of wrong answers of each seed after an epoch."""
+    return [1 - seed["val_accuracy"][epoch] for seed in stored["cells"][cell].values()]
 
 
 def in_percent(ax):
@@ -54,18 +54,17 @@ for ax, sweep in zip(
         if point["accuracy"]:
             theirs = 1 - point["accuracy"][epochs]
             ax.plot(place, theirs, "D", color=fc.plot.COLOURS[1], label="MNIST, published")
-        if ours:
-            mean = np.mean(ours)
-            spread = [[mean - min(ours)], [max(ours) - mean]]
-            ax.errorbar(
-                place,
-                mean,
-                spread,
-                fmt="o",
-                color=fc.plot.COLOURS[0],
-                capsize=4,
-                label="Fashion-MNIST, ours",
-            )
+        mean = np.mean(ours)
+        spread = [[mean - min(ours)], [max(ours) - mean]]
+        ax.errorbar(
+            place,
+            mean,
+            spread,
+            fmt="o",
+            color=fc.plot.COLOURS[0],
+            capsize=4,
+            label="Fashion-MNIST, ours",
+        )
     labels = [textwrap.fill(point["label"], 11) for point in published[sweep]]
     ax.set_xticks(range(len(labels)), labels, fontsize=7)
     ax.set(title=f"{sweep}, {epochs} epochs", xlim=(-0.5, len(labels) - 0.5))
@@ -85,11 +84,7 @@ for sweep in ("learning rate", "optimizer", "activation", "architecture"):
     for point in published[sweep]:
         ours = [1 - error for error in errors_of(point["cell"])]
         theirs = f"{point['accuracy'][epochs]:.4f}" if point["accuracy"] else "-"
-        said = (
-            f"{np.mean(ours):.4f} ({min(ours):.4f} to {max(ours):.4f}), {len(ours)} seeds"
-            if ours
-            else "not computed yet"
-        )
+        said = f"{np.mean(ours):.4f} ({min(ours):.4f} to {max(ours):.4f}), {len(ours)} seeds"
         print(f"{sweep:14} {point['label']:27} published {theirs:>6}  ours {said}")
 
 # %%
@@ -98,9 +93,8 @@ for sweep in ("learning rate", "optimizer", "activation", "architecture"):
 figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
 for number, point in enumerate(published["optimizer"]):
     colour = fc.plot.COLOURS[number]
-    runs = [seed["val_accuracy"] for seed in stored["cells"].get(point["cell"], {}).values()]
-    if runs:
-        ax.plot(range(1, len(runs[0]) + 1), 1 - np.mean(runs, axis=0), ".-", color=colour)
+    runs = [seed["val_accuracy"] for seed in stored["cells"][point["cell"]].values()]
+    ax.plot(range(1, len(runs[0]) + 1), 1 - np.mean(runs, axis=0), ".-", color=colour)
     at = [int(epoch) for epoch in point["accuracy"]]
     ax.plot(
         at,
@@ -144,11 +138,25 @@ assert max(rates, key=rates.get) == "1"
 assert rates["50"] < 0.15
 assert losses[0.01] > 2.25  # chance is log(10) = 2.30
 assert max(losses[1.0], losses[10.0]) < min(losses[0.01], losses[50.0])
+
+# %%
+# On both data sets a rate of 1 is the best and 50 learns nothing; plain gradient descent is the last of the optimizers,
+# and sigmoid of the activations. The architectures differ less than seeds do: the ranges of the best four overlap. Only
+# pooling of 4 x 4, the best on MNIST, is behind here.
+
 ours = {
     point["label"]: errors_of(point["cell"])
-    for sweep in published
-    if sweep != "source"
+    for sweep in ("learning rate", "optimizer", "activation", "architecture")
     for point in published[sweep]
 }
-if ours["50"] and ours["1"]:
-    assert np.mean(ours["50"]) > 0.8 > 0.3 > np.mean(ours["1"])
+means = {label: np.mean(errors) for label, errors in ours.items()}
+assert all(len(errors) == 3 for errors in ours.values())
+assert min(("0.01", "0.1", "1", "10", "50"), key=means.get) == "1"
+assert min(ours["50"]) > 0.85
+assert min(ours["SGD"]) > max(max(ours[name]) for name in ("RMSProp", "Adam", "Adadelta"))
+assert min(ours["sigmoid"]) > max(ours["tanh"] + ours["ReLU"])
+*architectures, pooled, also_pooled = (point["label"] for point in published["architecture"])
+assert max(min(ours[name]) for name in architectures) < min(
+    max(ours[name]) for name in architectures
+)
+assert max(means[name] for name in architectures) < min(means[pooled], means[also_pooled])
