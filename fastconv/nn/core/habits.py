@@ -29,6 +29,8 @@ HABITS = {
     "save": "model.save_weights(path)",
     "load": "model.load_weights(path)",
     "modules": "model.walk()",
+    "explain": "fc.explain(model, input_shape)",
+    "profile": "fc.training.diagnostics.profile_layers(model, x)",
     "cuda": 'model.to("cupy")',
     "cpu": 'model.to("numba")',
     "device": "model.backend",
