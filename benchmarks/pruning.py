@@ -189,9 +189,9 @@ def store(run: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
     path.write_text(text + "\n")
 
 
-def settings_of(words: list[str], data_dir: str, precision: str) -> dict[str, Any]:
-    """Return what the results say of how they came about."""
-    shown = ["DIR" if word == data_dir else word for word in words]
+def settings_of(words: list[str], places: dict[str, str], precision: str) -> dict[str, Any]:
+    """Return what the results say of how they came about: `places` are names for paths of one machine."""
+    shown = [places.get(word, word) for word in words]
     return {
         "date": date.today().isoformat(),
         "environment": environment(),
@@ -270,7 +270,8 @@ def main(argv: list[str] | None = None) -> None:
     parts = {part: cifar10(args.data_dir, part).take(slice(args.limit)) for part in ("train", "test")}
     data: dict[str, Any] = {"train": (parts["train"].images, parts["train"].labels)}
     data["test"] = central(parts["test"].images), parts["test"].labels
-    settings = settings_of(words, args.data_dir, args.precision)
+    places = {args.data_dir: "DIR", str(args.state): "STATE", str(args.out): "RESULT"}
+    settings = settings_of(words, places, args.precision)
     args.state.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:
         for sparsity in args.sparsities:

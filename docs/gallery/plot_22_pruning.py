@@ -75,16 +75,9 @@ print(f"{zeros:.2%} of the weights are zero")
 # here beside the published table.
 
 PUBLISHED = {0.0: 0.86, 0.5: 0.86, 0.95: 0.77}  # 75 and 90 %: TODO
-stored = next(
-    (
-        path
-        for path in (Path(p) / "benchmarks/results/pruning.json" for p in (".", "../.."))
-        if path.exists()
-    ),
-    None,
-)
+stored = Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results" / "pruning.json"
 results = {"published, 150,000 steps": PUBLISHED}
-if stored:
+if stored.exists():
     report = json.loads(stored.read_text())
     for steps in sorted({each["steps"] for each in report["runs"]}):
         found = [each for each in report["runs"] if each["steps"] == steps]

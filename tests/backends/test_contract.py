@@ -200,8 +200,12 @@ def test_asarray_converts(backend: Backend) -> None:
     assert backend.asarray(np.ones(3), np.float32).dtype == np.float32
 
 
-def test_set_num_threads_changes_no_bits(backend: Backend, rng: np.random.Generator) -> None:
-    x, weight = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 9, 9, 17), (3, 3, 17, 33)))
+@pytest.mark.parametrize(("channels", "columns"), [(16, 16), pytest.param(17, 33, marks=pytest.mark.slow)])
+def test_set_num_threads_changes_no_bits(
+    channels: int, columns: int, backend: Backend, rng: np.random.Generator
+) -> None:
+    shapes = (3, 9, 9, channels), (3, 3, channels, columns)
+    x, weight = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
     results, before = [], backend.num_threads
     try:
         for count in (1, 2, 4):

@@ -7,7 +7,7 @@ from benchmarks.report_pruning import pruning
 
 
 def test_published_and_ours_stand_side_by_side(tmp_path):
-    path, settings = tmp_path / "pruning.json", settings_of(["--data-dir", "here"], "here", "default")
+    path, settings = tmp_path / "pruning.json", settings_of(["--data-dir", "here"], {"here": "DIR"}, "default")
     runs = [(0.9, 0, 200, 0.5), (0.0, 0, 100, 0.7), (0.0, 1, 100, 0.74), (0.9, 0, 200, 0.8), (0.6, 0, 100, 0.75)]
     for sparsity, seed, steps, accuracy in runs:
         curve = {"accuracy": [0.1, accuracy]}
