@@ -18,7 +18,7 @@ from sphinx.util import logging
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from docs import docstrings, links  # noqa: E402 - found on that path
-from fastconv.backends.cpu import compile_note  # noqa: E402
+from fastconv.backends.cpu import compile_note  # noqa: E402 - this checkout's, by that path
 
 os.environ.setdefault("FASTCONV_BACKEND", "numba")
 warnings.filterwarnings("error", module="fastconv")

@@ -26,10 +26,8 @@ slope = fc.functional.sigmoid_backward(np.ones_like(x), y)
 print(f"largest gradient of the sigmoid: {slope.max():.4f}; ten layers: {slope.max() ** 10:.1e}")
 
 assert np.isclose(slope.max(), 0.25)
-assert set(np.unique(fc.functional.relu_backward(np.ones_like(x), fc.functional.relu(x)))) == {
-    0.0,
-    1.0,
-}
+open_or_closed = fc.functional.relu_backward(np.ones_like(x), fc.functional.relu(x))
+assert set(np.unique(open_or_closed)) == {0.0, 1.0}
 
 # %%
 # Maxout has no bend of its own: it takes the largest of several lines that are learned, here of three, and so bends

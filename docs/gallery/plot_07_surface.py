@@ -19,9 +19,8 @@ def height(x, y):
 def slopes(x, y):
     """Return its two derivatives."""
     a, b, c = 1.5 - x + x * y, 2.25 - x + x * y**2, 2.625 - x + x * y**3
-    return 2 * a * (y - 1) + 2 * b * (y**2 - 1) + 2 * c * (
-        y**3 - 1
-    ), 2 * a * x + 4 * b * x * y + 6 * c * x * y**2
+    along_x = 2 * a * (y - 1) + 2 * b * (y**2 - 1) + 2 * c * (y**3 - 1)
+    return along_x, 2 * a * x + 4 * b * x * y + 6 * c * x * y**2
 
 
 optimizers = {

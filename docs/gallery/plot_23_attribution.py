@@ -20,9 +20,8 @@ model = nn.Sequential(
 ).build((32, 32, 3), seed=0)
 mean, std = (0.5,) * 3, (0.25,) * 3
 train = fc.data.DataLoader(fc.data.shapes10("train", size=5000), 64, mean=mean, std=std)
-fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 2e-3)).fit(
-    train, 4
-)
+optimizer = fc.optim.Adam(model.parameters(), 2e-3)
+fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer).fit(train, 4)
 test = fc.data.shapes10("test", size=200)
 x = ((test.images / 255 - 0.5) / 0.25).astype(np.float32)
 answers = fc.to_numpy(model(x)).argmax(1)

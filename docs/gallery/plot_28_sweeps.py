@@ -5,7 +5,7 @@ The notebook's sweeps: rates, optimizers, activations, architectures
 The lecture's notebooks train Keras' MNIST net with five learning rates, five optimizers at nine numbers of epochs,
 three activations and six architectures, on MNIST, with one seed each. Their numbers stand here beside ours on **another
 data set**, Fashion-MNIST, which is harder: compare the order within a panel, not the heights. Ours are from 10,000
-images an epoch and three seeds, which this computes in some 80 minutes of one core::
+images an epoch and three seeds, which this computes::
 
     python -m benchmarks.sweeps --data-dir DIR
 """
@@ -25,6 +25,7 @@ path = (
 )
 stored = json.loads(path.read_text())
 published, epochs = stored["published"], str(stored["epochs"])
+sweeps = ("learning rate", "optimizer", "activation", "architecture")
 
 
 def errors_of(cell, epoch=-1):
@@ -46,9 +47,7 @@ def in_percent(ax):
 
 
 figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
-for ax, sweep in zip(
-    axes.ravel(), ("learning rate", "optimizer", "activation", "architecture"), strict=True
-):
+for ax, sweep in zip(axes.ravel(), sweeps, strict=True):
     for place, point in enumerate(published[sweep]):
         ours = errors_of(point["cell"])
         if point["accuracy"]:
@@ -80,7 +79,7 @@ axes[0, 0].legend(handles.values(), handles.keys(), fontsize="small")
 # In numbers, with the seeds and their spread:
 
 print(f"source: {published['source']}")
-for sweep in ("learning rate", "optimizer", "activation", "architecture"):
+for sweep in sweeps:
     for point in published[sweep]:
         ours = [1 - error for error in errors_of(point["cell"])]
         theirs = f"{point['accuracy'][epochs]:.4f}" if point["accuracy"] else "-"
@@ -141,14 +140,10 @@ assert max(losses[1.0], losses[10.0]) < min(losses[0.01], losses[50.0])
 
 # %%
 # On both data sets a rate of 1 is the best and 50 learns nothing; plain gradient descent is the last of the optimizers,
-# and sigmoid of the activations. The architectures differ less than seeds do: the ranges of the best four overlap. Only
-# pooling of 4 x 4, the best on MNIST, is behind here.
+# and sigmoid of the activations. The first four architectures differ less than seeds do: their ranges overlap. Pooling of
+# 4 x 4, the best on MNIST, is behind here.
 
-ours = {
-    point["label"]: errors_of(point["cell"])
-    for sweep in ("learning rate", "optimizer", "activation", "architecture")
-    for point in published[sweep]
-}
+ours = {point["label"]: errors_of(point["cell"]) for sweep in sweeps for point in published[sweep]}
 means = {label: np.mean(errors) for label, errors in ours.items()}
 assert all(len(errors) == 3 for errors in ours.values())
 assert min(("0.01", "0.1", "1", "10", "50"), key=means.get) == "1"
