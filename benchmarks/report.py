@@ -115,11 +115,18 @@ def _models(timed: list[dict[str, Any]]) -> list[str]:
 def training(path: Path) -> str:
     """Return the lines of one run of benchmarks/trained.py."""
     report = json.loads(path.read_text())
-    where = report["environment"]
-    lines = [
-        f"`{report['train']}`: seeds {', '.join(str(run['seed']) for run in report['runs'])}, threads"
-        f" {where['threads']}; {where['facts']['name']}, {report['date']}; `{report['command']}`; raw:"
-        f" `benchmarks/results/{path.name}`. {report.get('remark', '')}".rstrip(),
+    places: dict[tuple[str, ...], list[int]] = {}  # seeds by all else that is said of their runs
+    for run in report["runs"]:
+        where = run["environment"]
+        threads, remark = where["threads"], run.get("remark", "")
+        said = (f"{threads} thread{'s' * (threads != 1)}", where["facts"]["name"], run["date"], run["command"], remark)
+        places.setdefault(said, []).append(run["seed"])
+    lines = [f"`{report['train']}`; raw: `benchmarks/results/{path.name}`.", ""]
+    for (*facts, command, remark), seeds in places.items():
+        named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        lines.append(f"- {named}: {', '.join(facts)}; `{command}`. {remark}".rstrip())
+    versions = sorted({run["environment"]["versions"]["torch"] for run in report["runs"] if "torch" in run})
+    lines += [
         "",
         "| | test accuracy, mean | standard deviation | seconds an epoch, median | seconds in all, median |",
         "|---|---|---|---|---|",
@@ -128,7 +135,7 @@ def training(path: Path) -> str:
         ("fastconv", "fastconv"),
         ("fastconv_strict", 'fastconv, "strict"'),
         ("fastconv_fast", 'fastconv, "fast"'),
-        ("torch", f"PyTorch {report.get('torch', '')}"),
+        ("torch", f"PyTorch {', '.join(versions)}"),
     ):
         summary = report.get(f"{name}_summary")
         if summary:

@@ -114,7 +114,7 @@ def measured(results: Path) -> str:
     """Return the part of the README that the raw results of a folder give."""
     reports = {name: json.loads((results / f"{name}.json").read_text()) for name in MACHINES}
     training = json.loads((results / "trained-keras_cnn.json").read_text())
-    torch = training["torch"]
+    torch = training["runs"][0]["environment"]["versions"]["torch"]
     speedrun, steps = (json.loads((results / f"speedrun-default{what}.json").read_text()) for what in ("", "-steps"))
     parts = (
         f"Times of PyTorch {torch} divided by ours, on two shared cores: above 1 ours is faster. Batch 128, float32;\n"

@@ -7,7 +7,8 @@
 A training is what ``fastconv train`` with the arguments below does, or ``fastconv resume`` where the folder of its run
 in `--runs` is there already: so it may be stopped at any time and goes on where it was. PyTorch trains the same network
 from weights of the same distribution, on batches of the same loader, in channels_last, with its page faults tuned away
-and as many threads. Histories go to benchmarks/results/ as JSON, with versions, machine and command.
+and as many threads. The histories of a seed go to benchmarks/results/ as JSON when it ends, with versions, machine and
+command, beside those of other seeds of the same training, which may be of another day and machine.
 """
 
 import argparse
@@ -130,6 +131,20 @@ def summary(histories: list[dict[str, Any]]) -> dict[str, float]:
     }
 
 
+def store(run: dict[str, Any], train: str, path: Path) -> dict[str, Any]:
+    """Put the run of a seed into the file of results; what another training left there goes. Return what is stored."""
+    report = json.loads(path.read_text()) if path.exists() else {}
+    old = report["runs"] if report.get("train") == train else []
+    runs = sorted([*(each for each in old if each["seed"] != run["seed"]), run], key=lambda each: each["seed"])
+    stored: dict[str, Any] = {"train": train, "runs": runs}
+    for name in (*OURS.values(), "torch"):
+        histories = [each[name] for each in runs if name in each]
+        if histories:
+            stored[f"{name}_summary"] = summary(histories)
+    path.write_text(json.dumps(stored, indent=1) + "\n")
+    return stored
+
+
 def main() -> None:
     """Train with every seed, and write the histories."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -146,29 +161,22 @@ def main() -> None:
         parser.error(f"--torch: {args.name} has a schedule, which the peer's loop has not")
     torch = torch_peer.load(threads) if args.torch else None
     said = " ".join({args.data_dir: "DIR", str(args.runs): "RUNS"}.get(word, word) for word in sys.argv[1:])
-    report: dict[str, Any] = {
-        "date": date.today().isoformat(),
-        "environment": environment(),
-        "command": f"python -m benchmarks.trained {said}",
-        "train": f"fastconv train {training.train}",
-        "runs": [],
-    }
+    path = RESULTS / f"trained-{args.name}.json"
     for seed in args.seeds:
-        run: dict[str, Any] = {"seed": seed}
+        run: dict[str, Any] = {
+            "seed": seed,
+            "date": date.today().isoformat(),
+            "environment": environment(),
+            "command": f"python -m benchmarks.trained {said}",
+        }
         for precision in args.precisions:
             folder = args.runs / f"{args.name}-{precision}-{seed}"
             run[OURS[precision]] = train_ours(training, args.data_dir, folder, seed, precision)
         if torch is not None:
-            report["torch"] = torch.__version__
+            run["environment"]["versions"]["torch"] = torch.__version__
             run["torch"] = train_torch(torch, training, folder, seed)
-        report["runs"].append(run)
-    for name in (*OURS.values(), "torch"):
-        histories = [run[name] for run in report["runs"] if name in run]
-        if histories:
-            report[f"{name}_summary"] = summary(histories)
-            print(name, report[f"{name}_summary"])
-    path = RESULTS / f"trained-{args.name}.json"
-    path.write_text(json.dumps(report, indent=1) + "\n")
+        stored = store(run, f"fastconv train {training.train}", path)
+        print({name: value for name, value in stored.items() if name.endswith("summary")})
     print(path)
 
 
