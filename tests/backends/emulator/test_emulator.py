@@ -202,6 +202,16 @@ def test_wrong_kernel_is_stopped_with_the_reason(run, name: str) -> None:
     assert (after[:32] == 2).all()  # the emulator goes on working
 
 
+@pytest.mark.emulator
+def test_an_invalid_address_is_no_overflow_of_a_stack(run) -> None:
+    from fastconv.backends.emulator import KernelError
+
+    body = 'extern "C" __global__ void probe(float* x) { x[0] = *(volatile float*)((unsigned long long)x[0] << 12); }'
+    for page in range(1, 65):  # as many as a stack has: each lies as a guard page would, behind one of them
+        with pytest.raises(KernelError, match=r"probe: .*access to an invalid address"):
+            run(body, np.full(1, page, np.float32))
+
+
 def test_a_block_gets_all_the_shared_memory_and_no_more(run) -> None:
     from fastconv.backends.emulator import KernelError
 
