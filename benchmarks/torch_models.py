@@ -105,10 +105,14 @@ def _resnet9(nn: Any) -> Any:
     def block(inputs: int, outputs: int, pool: bool = False) -> list[Any]:
         return [_conv_bn(nn, inputs, outputs), nn.ReLU(inplace=True), *([nn.MaxPool2d(2)] if pool else [])]
 
+    class Eighth(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x / 8
+
     def residual(width: int) -> Any:
         return _sum(nn, nn.Sequential(*block(width, width), *block(width, width)), _shortcut(nn, 0, 1))
 
     return nn.Sequential(
         *(*block(3, 64), *block(64, 128, True), residual(128), *block(128, 256, True), *block(256, 512, True)),
-        *(residual(512), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, 10, bias=False)),
+        *(residual(512), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, 10, bias=False), Eighth()),
     )
