@@ -181,9 +181,9 @@ def store(run: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
     report = json.loads(path.read_text()) if path.exists() else {"runs": []}
     key = ("sparsity", "seed", "steps")
     others = [other for other in report["runs"] if any(other[name] != run[name] for name in key)]
-    runs = sorted([*others, run], key=lambda each: [each[name] for name in key])
+    runs = sorted([*others, settings | run], key=lambda each: [each[name] for name in key])
     published = {str(share): accuracy for share, accuracy in PUBLISHED.items()}
-    report |= {"published": published, "published_steps": PUBLISHED_STEPS, **settings, "runs": runs}
+    report = {"published": published, "published_steps": PUBLISHED_STEPS, "runs": runs}
     path.parent.mkdir(exist_ok=True)
     text = json.dumps(report, indent=1)
     path.write_text(text + "\n")

@@ -9,12 +9,19 @@ from typing import Any
 def pruning(path: Path) -> str:
     """Return the table of a file of benchmarks/pruning.py."""
     report = json.loads(path.read_text())
-    machine, lengths = report["environment"]["facts"]["name"], sorted({run["steps"] for run in report["runs"]})
+    lengths = sorted({run["steps"] for run in report["runs"]})
     heads = [f"ours, {steps:,} steps" for steps in lengths]
+    places: dict[str, list[str]] = {}  # runs by all else that is said of them
+    for run in report["runs"]:
+        threads = f"{run['threads']} thread{'s' * (run['threads'] != 1)}"
+        said = f'{run["environment"]["facts"]["name"]}, {run["date"]}, {threads}, "{run["precision"]}"'
+        said = f"{said}; `{run['command']}`. {run.get('remark', '')}".rstrip()
+        places.setdefault(said, []).append(f"{run['sparsity']:.0%} (seed {run['seed']})")
     lines = [
         "The network of TensorFlow's CIFAR-10 sample, test accuracy of the averaged weights; the published table leaves"
-        f" two cells open. {machine}, {report['date']}, threads {report['threads']},"
-        f' "{report["precision"]}"; `{report["command"]}`; raw: `benchmarks/results/{path.name}`.',
+        f" two cells open; raw: `benchmarks/results/{path.name}`.",
+        "",
+        *(f"- {', '.join(runs)}: {said}" for said, runs in places.items()),
         "",
         "| " + " | ".join(["zeros", f"published, {report['published_steps']:,} steps", *heads]) + " |",
         "|" + "---|" * (2 + len(heads)),

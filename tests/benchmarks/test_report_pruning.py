@@ -13,9 +13,11 @@ def test_published_and_ours_stand_side_by_side(tmp_path):
         curve = {"accuracy": [0.1, accuracy]}
         store({"sparsity": sparsity, "seed": seed, "steps": steps, "curve": curve}, settings, path)
     assert len(json.loads(path.read_text())["runs"]) == 4  # one was done again
-    head, _, *table = pruning(path).splitlines()
-    assert f"cells open. {settings['environment']['facts']['name']}, {settings['date']}, threads " in head
-    assert '"default"; `python -m benchmarks.pruning --data-dir DIR`; raw: `benchmarks/results/pruning.json`.' in head
+    head, _, place, _, *table = pruning(path).splitlines()
+    assert head.endswith("two cells open; raw: `benchmarks/results/pruning.json`.")
+    assert place.startswith("- 0% (seed 0), 0% (seed 1), 60% (seed 0), 90% (seed 0): ")
+    assert f"{settings['environment']['facts']['name']}, {settings['date']}, " in place
+    assert place.endswith('"default"; `python -m benchmarks.pruning --data-dir DIR`.')
     assert table == [
         "| zeros | published, 150,000 steps | ours, 100 steps | ours, 200 steps |",
         "|---|---|---|---|",
