@@ -26,6 +26,13 @@ class _OfClasses(Sums):
         return "" if fit and len(predictions) == len(targets) else "scores, (N, K), and class numbers, (N,)"
 
 
+def _labels(backend: Backend, targets: Array) -> Array:
+    """Return class numbers as int32; one that does not fit into it stays what no class has."""
+    if not np.can_cast(targets.dtype, np.int32):
+        targets = targets.clip(-1 if targets.dtype.kind == "i" else 0, np.iinfo(np.int32).max)
+    return backend.asarray(targets, np.int32)
+
+
 @dataclass(frozen=True)
 class Hits(_OfClasses):
     """How many rows have the class of their label among the `top` first ones, and how many rows there are."""
@@ -44,7 +51,7 @@ class Hits(_OfClasses):
 
     def add(self, backend: Backend, predictions: Array, targets: Array, out: Array) -> None:
         """Add a batch."""
-        backend.count_correct(predictions, backend.asarray(targets, np.int32), top=self.top, out=out)
+        backend.count_correct(predictions, _labels(backend, targets), top=self.top, out=out)
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,7 @@ class Confusions(_OfClasses):
 
     def add(self, backend: Backend, predictions: Array, targets: Array, out: Array) -> None:
         """Add a batch."""
-        backend.count_confusions(predictions, backend.asarray(targets, np.int32), out=out)
+        backend.count_confusions(predictions, _labels(backend, targets), out=out)
 
 
 class Accuracy(Metric):

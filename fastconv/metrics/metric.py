@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
@@ -168,7 +169,12 @@ def summed(backend: Backend, metric: Metric, predictions: Array, targets: Array,
     ------
     ArgumentError
         Predictions or targets are not what the metric takes.
+    DTypeError, BackendMismatchError
+        They are no arrays of the backend, or the predictions are not float32 or float64.
     """
+    predictions = validate.floating(backend, predictions, "predictions")
+    validate.owned(backend, targets, "targets")
+    targets = backend.asarray(targets)
     wanted = metric.sums.misfit(predictions, targets)
     if wanted:
         given = f"predictions {tuple(predictions.shape)} and targets {targets.dtype} {tuple(targets.shape)}"

@@ -81,8 +81,18 @@ class EMA(Nested):
             self._exchange(True)
             yield
         finally:
-            if self._swapped:
+            self._put_back()
+
+    def _put_back(self) -> None:
+        """Put the weights back where the averages stand; an interrupt on the way waits until that is done."""
+        interrupt = None
+        while self._swapped:
+            try:
                 self._exchange(False)
+            except KeyboardInterrupt as raised:
+                interrupt = raised
+        if interrupt is not None:
+            raise interrupt
 
     def _apply(self, change: Callable[[], bool]) -> bool:
         self._refuse("step")

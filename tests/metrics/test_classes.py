@@ -7,7 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import metrics
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, DTypeError
 
 LABELS = [0, 0, 0, 0, 1, 1, 2, 2, 2, 2]
 PREDICTED = [0, 0, 1, 2, 1, 0, 2, 2, 2, 1]
@@ -89,3 +89,42 @@ def test_names():
     assert metrics.F1(None).quantities(3) == ("f1_0", "f1_1", "f1_2")
     assert metrics.F1().quantities(3) == ("f1",)
     assert metrics.ConfusionMatrix().quantities(3) == ()
+
+
+MEASURED = (
+    *(metrics.Accuracy(), metrics.TopKAccuracy(2), metrics.ConfusionMatrix(), metrics.F1(), metrics.Recall()),
+    *(metrics.Precision(), metrics.MeanAbsoluteError(), metrics.MeanBiasError(), metrics.R2Score()),
+)
+
+
+@pytest.mark.parametrize("metric", MEASURED, ids=repr)
+def test_any_memory_is_read_as_it_is_meant(metric, backend, rng):
+    """Of a batch by hand, too: bytes of another machine, views, columns first."""
+    x = rng.standard_normal((40, 4)).astype(np.float32)
+    errors = isinstance(metric.sums, type(metrics.R2Score().sums))
+    y = rng.standard_normal(x.shape).astype(np.float32) if errors else rng.integers(0, 4, 40)
+    want = metric(x, y)
+    assert np.isfinite(want).all()
+    for form in (lambda a: a.astype(a.dtype.newbyteorder()), np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2]):
+        np.testing.assert_array_equal(metric(form(x), form(y)), want)
+
+
+@pytest.mark.parametrize("metric", MEASURED, ids=repr)
+def test_what_is_no_array_of_numbers_is_refused(metric, backend, rng):
+    x, y = rng.standard_normal((4, 3)), rng.integers(0, 3, 4)
+    if isinstance(metric.sums, type(metrics.R2Score().sums)):
+        y = x
+    for wrong in (x.astype(np.float16), x.astype(complex), x.tolist(), np.ma.masked_array(x, x > 0), None):
+        with pytest.raises(DTypeError, match="predictions: got "):
+            metric(wrong, y)
+    for wrong in (y.tolist(), np.ma.masked_array(y, y > 0), None):
+        with pytest.raises(DTypeError, match="targets: got "):
+            metric(x, wrong)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.uint32])
+def test_labels_beyond_int32_are_no_class(dtype, backend):
+    x, labels = np.eye(3), np.array([0, 1, 2]).astype(dtype)
+    assert metrics.Accuracy()(x, labels) == 1
+    labels[1:] = 2**32 - 2 if dtype == np.uint32 else 2**32 + 1
+    assert metrics.ConfusionMatrix()(x, labels).sum() == 1

@@ -1,5 +1,7 @@
 """Optimizers made of optimizers: their formulas, their state, and that their steps are done whole or not at all."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -67,6 +69,29 @@ def test_averages_go_back_after_an_error():
         for a, b in zip(values(model), weights, strict=True):
             np.testing.assert_array_equal(a, b)
         optimizer.step()
+
+
+def test_weights_are_back_whatever_interrupts_the_way_out(monkeypatch):
+    """At each copy of it; the interrupt goes on when they are back."""
+    with fc.use_backend("numpy") as backend:
+        model = model_of()
+        optimizer = EMA(SGD(model.parameters(), 0.1), decay=0.5)
+        list(stepped(model, optimizer, 2))
+        weights = values(model)
+        for place in range(4):  # weights and averages are kept, and exchanged
+            left = itertools.count()
+
+            def copy(array, *, out, real=backend.copy, left=left, place=place):
+                if next(left) == place:
+                    raise KeyboardInterrupt
+                real(array, out=out)
+
+            with pytest.raises(KeyboardInterrupt), optimizer.averaged():
+                monkeypatch.setattr(backend, "copy", copy)
+            monkeypatch.undo()
+            for a, b in zip(values(model), weights, strict=True):
+                np.testing.assert_array_equal(a, b)
+            optimizer.state_dict()  # which is refused within
 
 
 def test_rates_of_several_keep_their_ratio():

@@ -96,6 +96,13 @@ class Backend(Normalisations):
         """
         return None
 
+    def check_recorded(self, array: Array, source: Array) -> None:
+        """Within `capture`, on backends that can tell: give it up if no repeat would compute `array` anew.
+
+        That is so where `array`, which comes from a layer of somebody's own, is neither memory that the backend gave
+        since, nor that of `source`, from which it was computed, nor any that a kernel got: then NumPy computed it.
+        """
+
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> Sequence[Callable[[], bool]] | None:
         """`capture` of a function that is called with `cut`: what it does behind a call of that becomes another part.
 

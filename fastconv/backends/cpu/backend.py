@@ -117,6 +117,11 @@ class NumbaBackend(Backend):
             _captured_pool.set(outer)
         return [partial(_replay, program, pool) for program in programs]
 
+    def check_recorded(self, array: Array, source: Array) -> None:
+        pool = _captured_pool.get()
+        if pool is not None and not pool.holds(array) and not np.may_share_memory(array, source):
+            launch.refuse_recording("what NumPy computes", array)
+
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
         kept: np.dtype = bf16_storage.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
         return kept

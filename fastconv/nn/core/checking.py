@@ -130,5 +130,28 @@ class Checking(Declared):
             raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
         return array
 
+    def check_result(self, array: Array, name: str, source: Array) -> Array:
+        """Return what a layer of somebody's own computed in the form that the backend takes; as it is, if not built.
+
+        Parameters
+        ----------
+        array : array
+            What it returned.
+        name : str
+            What a message calls it.
+        source : array
+            What it was computed from. Where a step is captured, `array` must come from the backend, or lie in this.
+
+        Returns
+        -------
+        array
+            In memory as the backend wants it.
+        """
+        if self._backend is None:
+            return array
+        array = self.check_array(array, name)
+        self._backend.check_recorded(array, source)
+        return array
+
     def _label(self) -> str:
         return type(self).__name__

@@ -12,8 +12,10 @@ Also with layers of one's own:
 
 - One that is derived from a layer of fastconv and defines nothing anew that this one defines (another ``__init__``, new
   names) is fused and frozen as that one is. With a `forward` of its own, say, it runs by itself, as it is.
-- Steps of training with it are captured if it defines `setting_names`, or `settings`, together with what it computes,
-  and computes on the backend alone. By default they are not.
+- Steps of training with it, and compiled inference, are captured if it defines `setting_names`, or `settings`, together
+  with what it computes, and computes by `fastconv.functional` or kernels alone: what NumPy computes is not repeated.
+  By default they are not.
+- What its `forward` and `backward` return is checked, and copied where kernels could not read it as it lies.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from fastconv.errors import ArgumentError
 from fastconv.nn.core.checking import Checking
 from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS
 from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.returned import check_results
 from fastconv.nn.core.scope import Home, Scope
 
 Context = Any
@@ -71,6 +74,8 @@ class AbstractLayer(Checking):
         super().__init_subclass__()
         if "setting_names" in vars(cls) and "settings" not in vars(cls):
             cls.settings = AbstractLayer.settings  # type: ignore[method-assign]  # and not that of a class above
+        if not is_ours(cls):
+            check_results(cls)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._made and name in vars(self) and is_ours(type(self)):

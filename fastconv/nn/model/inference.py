@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._attributes import Declared
+from fastconv._attributes import Declared, settings_of
 from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
 from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape
@@ -41,7 +41,9 @@ class InferencePlan(Declared):
         self._x = self._backend.asarray(np.zeros(input_shape, model.dtype))
         self._y = self._run(self._x)  # prepares the weights, and finds what is wrong
         self.output_shape: Shape = _each(self._y, lambda y: tuple(y.shape))
-        self._replay = self._backend.capture(self._compute)
+        # A layer that does not say what decides its results may compute them in NumPy, which is not captured.
+        known = all(settings_of(layer) is not None for layer in model.walk())
+        self._replay = self._backend.capture(self._compute) if known else None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.input_shape} -> {self.output_shape}, backend {self._backend.name})"

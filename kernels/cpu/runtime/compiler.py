@@ -21,6 +21,7 @@ from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import register_pass
+from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import DumpParforDiagnostics, InlineOverloads, NativeLowering, NopythonRewrites
 from numba.core.untyped_passes import (
     FindLiterallyCalls,
@@ -256,6 +257,19 @@ def chosen_by_types(choose):
 def whole(function):
     """Make a function that Python calls, compiled with all its parts."""
     return numba.njit(pipeline_class=_WholePipeline, **_options(function))(function)
+
+
+class Kernel(CPUDispatcher):
+    """What `launch` takes. Called like a function, it would write its arguments to the address that `begin` is."""
+
+    def __call__(self, *arguments, **named):
+        name = self.function.__name__
+        allowed = f"launch({name}, tasks, *arguments), or {name}.function(begin, end, *arguments) in Python"
+        raise TypeError(f"{name}: got a call of a kernel; allowed: {allowed}")
+
+
+CALL = CPUDispatcher.__call__
+"""Calls a `Kernel` with the address for its arguments before these."""
 
 
 def compiled_now(signature):

@@ -21,10 +21,10 @@ import numpy as np
 
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
-from .compiler import compiled_now, part, whole
+from .compiler import CALL, Kernel, compiled_now, part, whole
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
-from .settings import threads_asked_for
+from .settings import default_num_threads
 from .team import ARGUMENTS, FAILED, LASTING, TICKET, Team, claim, count_done, finish, make_control, post, start_shares
 
 _CHUNKS_PER_THREAD = 64  # enough to even out a core that somebody else uses; they are taken many at a time
@@ -81,6 +81,7 @@ def kernel(function):
         return pack_job(place, FAILED, work, packed)
 
     dispatcher = whole(pack)
+    dispatcher.__class__ = Kernel
     dispatcher._cache = KernelCache(function)
     dispatcher.function = function
     return dispatcher
@@ -157,7 +158,7 @@ class Program:
         self.names = []
         self._jobs = []
         self._holds = holds
-        self._held = []
+        self.held = []
         self._conditions = set()
         self._memory = None
 
@@ -169,7 +170,7 @@ class Program:
         words[1:4] = tasks, 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD), most
         self.names.append(function.function.__name__)
         self._jobs.append(words)
-        self._held += [array for array in _arrays((*arguments, scratch)) if self._holds(array)]
+        self.held += [array for array in _arrays((*arguments, scratch)) if self._holds(array)]
         if condition:
             self._conditions.add(len(self._jobs))
         self._memory = None
@@ -190,20 +191,6 @@ class Program:
             for name in self.names[: failed or None]:
                 note(name)
         return not failed
-
-
-def default_num_threads():
-    """Return FASTCONV_NUM_THREADS, else the number of cores that this process may use."""
-    asked_for = threads_asked_for()
-    if asked_for is not None:
-        return asked_for
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:  # a container's share of the machine (cgroup v2)
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-        return max(1, min(cores, int(quota) // int(period)))
-    except (OSError, ValueError):
-        return cores
 
 
 class _Local(threading.local):
@@ -309,7 +296,9 @@ class _Control:
 
 def _pack(function, place, scratch, arguments):
     """Write a job's arguments to an address and return its entry."""
-    entry = function(place, 0 if scratch is None else scratch, *arguments)
+    if type(function) is not Kernel:
+        raise TypeError(f"launch: got {function!r}; allowed: what `kernel` made of a function")
+    entry = CALL(function, place, 0 if scratch is None else scratch, *arguments)
     if not entry:
         raise ValueError(f"{function.function.__name__}: its arguments take more than {ARGUMENT_BYTES} bytes")
     return entry
@@ -348,9 +337,12 @@ def is_recording():
     return _local.program is not None
 
 
-def refuse_recording(what):
-    """Say, where launches are being recorded, that `what` is computed otherwise."""
-    if is_recording():
+def refuse_recording(what, array=None):
+    """Say, where launches are being recorded, that `what` is computed otherwise, unless one of them has `array`."""
+    program = _local.program
+    if program is not None and not any(
+        np.may_share_memory(other, array) for other in program.held if array is not None
+    ):
         raise NotRecordableError(f"{what} is not made of launches alone")
 
 

@@ -27,6 +27,20 @@ def threads_asked_for():
     return int(text)
 
 
+def default_num_threads():
+    """Return FASTCONV_NUM_THREADS, else the number of cores that this process may use."""
+    asked_for = threads_asked_for()
+    if asked_for is not None:
+        return asked_for
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:  # a container's share of the machine (cgroup v2)
+        with open("/sys/fs/cgroup/cpu.max") as file:
+            quota, period = file.read().split()
+        return max(1, min(cores, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return cores
+
+
 def bounds_checked():
     """Tell whether kernels are compiled with a check of each index: FASTCONV_BOUNDSCHECK."""
     value = os.environ.get("FASTCONV_BOUNDSCHECK") or "0"

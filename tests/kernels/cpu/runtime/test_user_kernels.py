@@ -296,3 +296,27 @@ def shifted(begin, end, x, out):
         exec(source, names)
         launch.launch(names["shifted"], 4, x, out)
         np.testing.assert_array_equal(out, x + number)
+
+
+def test_a_kernel_is_no_function_and_a_function_no_kernel():
+    """As compiled code it would write to the address that `begin` is."""
+
+    @kernel
+    def doubled(begin, end, x):
+        for i in range(begin, end):
+            x[i] *= 2
+
+    def plain(begin, end, x):
+        pass
+
+    x = np.ones(4)
+    for call in (lambda: doubled(0, 4, x), lambda: doubled(1 << 40, 4, x), doubled):
+        with pytest.raises(TypeError, match=r"doubled: got a call of a kernel; allowed: launch\(doubled, tasks"):
+            call()
+    for wrong in (plain, None, np.sum):
+        with pytest.raises(TypeError, match=r"launch: got .*; allowed: what `kernel` made of a function"):
+            launch.launch(wrong, 4, x)
+    assert (x == 1).all()
+    launch.launch(doubled, 4, x)
+    doubled.function(0, 2, x)
+    assert x.tolist() == [4, 4, 2, 2]

@@ -1,0 +1,174 @@
+"""What layers of somebody's own return is read as it is meant, and what NumPy computes is computed in each step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import losses, nn, optim
+from fastconv.errors import ArgumentError, DTypeError
+from fastconv.kernels.cpu.runtime.launch import kernel, launch
+
+F = fc.functional
+SHAPE = (4, 4, 3)
+
+
+class Mirror(nn.Layer):
+    """Left and right exchanged, as views of NumPy's have it; then `form` on it."""
+
+    def __init__(self, form: Callable[[Any], Any]) -> None:
+        self.form = form
+
+    def forward(self, x, *, training):
+        return self.form(x[:, :, ::-1]), None
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return self.form(grad_output[:, :, ::-1])
+
+
+FORMS = {
+    "view": lambda a: a,
+    "columns first": np.asfortranarray,
+    "other bytes": lambda a: a.astype(a.dtype.newbyteorder()),
+    "not writable": lambda a: np.broadcast_to(a, a.shape),
+    "not aligned": lambda a: np.frombuffer(b"." + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape),
+}
+MODELS = {
+    "chain": lambda own: nn.Sequential(own, nn.Conv2d(3, 3, padding=1), own, nn.ReLU()),
+    "shortcut": lambda own: nn.Residual(nn.Sequential(nn.Conv2d(3, 3, padding=1), nn.BatchNorm2d()), own),
+    "in front of a fused one": lambda own: nn.Sequential(MODELS["shortcut"](own), nn.ReLU()),
+    "branch": lambda own: nn.Parallel(nn.Identity(), own, mode="concatenate"),
+    "node": lambda own: nn.Graph({"a": (own, "input"), "b": (nn.ReLU(), "a"), "c": ("concatenate", "a", "b")}, "c"),
+}
+
+
+@pytest.mark.parametrize("where", MODELS)
+@pytest.mark.parametrize("form", FORMS)
+def test_any_memory_is_read_as_it_is_meant(form, where, backend, rng):
+    x = rng.standard_normal((2, *SHAPE)).astype(np.float32)
+    got, want = (MODELS[where](Mirror(each)).build(SHAPE, seed=1) for each in (FORMS[form], np.ascontiguousarray))
+    (y, context), (y_want, context_want) = (model.forward(x, training=True) for model in (got, want))
+    np.testing.assert_array_equal(y, y_want)
+    grad = rng.standard_normal(y.shape).astype(np.float32)
+    np.testing.assert_array_equal(got.backward(grad, context), want.backward(grad, context_want))
+    for one, other in zip(got.parameters(), want.parameters(), strict=True):
+        np.testing.assert_array_equal(one.grad, other.grad)
+    np.testing.assert_allclose(got.compile(x.shape)(x), want(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("form", "error", "message"),
+    [
+        (lambda a: a.astype(np.float64), DTypeError, "output of Mirror: got float64; allowed: float32"),
+        (lambda a: a.astype(np.int32), DTypeError, "output: got int32; allowed: float32 or float64"),
+        (lambda a: a.tolist(), DTypeError, "output: got list; allowed: an array"),
+        (lambda a: None, DTypeError, "output: got NoneType; allowed: an array"),
+    ],
+)
+def test_what_is_no_output_is_refused_where_it_comes_from(form, error, message, backend):
+    model = nn.Parallel(nn.Identity(), Mirror(form)).build(SHAPE)
+    with pytest.raises(error, match=message):
+        model(np.zeros((2, *SHAPE), np.float32))
+
+
+def test_an_output_alone_is_refused(backend):
+    class Bare(nn.Layer):
+        def forward(self, x, *, training):
+            return x
+
+        def backward(self, grad_output, context, *, needs_input_grad=True):
+            return grad_output
+
+    with pytest.raises(ArgumentError, match="forward of Bare: got ndarray; allowed: the output and the context"):
+        Bare().build(SHAPE)(np.zeros((2, *SHAPE), np.float32))
+
+
+class Half(nn.Layer):
+    """Computes in NumPy."""
+
+    def setup(self, input_shape, scope):
+        self.shift = scope.parameter("shift", input_shape[-1:], init=0.0)
+        return input_shape
+
+    def forward(self, x, *, training):
+        return x * np.float32(0.5) + self.shift.array, x
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        self.shift.add_grad(grad_output.reshape(-1, grad_output.shape[-1]).sum(0))
+        return grad_output * np.float32(0.5)
+
+
+class Said(Half):
+    """The same, but it says that it may be captured."""
+
+    setting_names = ()
+
+    def forward(self, x, *, training):
+        return super().forward(x, training=training)
+
+
+class Unseen(Half):
+    """Gives what fastconv computed, but to its parameter a gradient that NumPy did."""
+
+    setting_names = ()
+
+    def forward(self, x, *, training):
+        x = self.check_input(x)
+        return F.relu(x), x
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        self.shift.add_grad(grad_output.reshape(-1, grad_output.shape[-1]).sum(0))
+        return F.relu_backward(grad_output, context)
+
+
+@pytest.mark.parametrize("own", [Half, Said, Unseen])
+def test_what_numpy_computes_is_computed_in_each_step(own, backend, rng):
+    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
+    found = []
+    for capture in (False, None):
+        model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+        optimizer = optim.SGD(model.parameters(), 0.5)
+        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
+        steps = [float(trainer.train_step(x, y)) for x, y in 2 * batches]
+        found.append((steps, [parameter.data for parameter in model.parameters()]))
+        plan = model.compile((8, *SHAPE))
+        for x, _ in batches:
+            np.testing.assert_allclose(plan(x), model(x), rtol=1e-5, atol=1e-6)
+    (plain, by_hand), (captured, values) = found
+    assert plain == captured
+    for one, other in zip(by_hand, values, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@kernel
+def halve(begin, end, x, y):
+    for i in range(begin, end):
+        y[i] = x[i] * 0.5
+
+
+class Kernel(nn.Layer):
+    """As docs/own_kernel.md has it: a kernel that writes into an array of NumPy's."""
+
+    setting_names = ()
+
+    def forward(self, x, *, training):
+        x = self.check_input(x)
+        y = np.empty_like(x)
+        launch(halve, x.size, x.ravel(), y.ravel())
+        return y, None
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return self.forward(grad_output, training=False)[0]
+
+
+def test_what_kernels_compute_is_captured(rng):
+    with fc.use_backend("numba"):
+        model = nn.Sequential(nn.Conv2d(4, 1), Kernel(), nn.ReLU()).build(SHAPE, seed=0)
+        plan = model.compile((8, *SHAPE))
+        assert plan._replay is not None
+        for x in rng.standard_normal((3, 8, *SHAPE)).astype(np.float32):
+            np.testing.assert_allclose(plan(x), model(x), rtol=1e-6)
