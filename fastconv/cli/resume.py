@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> int:
         train, test = load_data(recipe)
         if files.checkpoint.exists() or files.environment_file.exists():  # else it was killed at its very beginning
             check_data(files.read_environment()["data"], facts_of(recipe, train, test))
+            files.check_recipe()
         this = Run.prepare(recipe, files, train, test)
         if files.checkpoint.exists():
             this.trainer.restore(files.checkpoint)

@@ -20,8 +20,9 @@ from fastconv._files import write_atomically
 from fastconv.errors import ArgumentError
 from fastconv.report import pictures
 from fastconv.report.findings import Findings, Judged, look_into
-from fastconv.report.runs import Run, read_runs, settings
+from fastconv.report.runs import Run, read_runs
 from fastconv.training.diagnostics import Machine, Profile, verdict
+from fastconv.training.entries import settings
 from fastconv.training.environment import versions
 
 LIMIT = 300_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,21 +80,5 @@ def _read(name: str, path: str) -> Run:
     folder = RunFolder.open(path)
     running = folder.is_running()  # first: what ends meanwhile is then called running, not the other way round
     sessions = folder.read_environment()["sessions"]
-    return Run(name, path, folder, folder.recipe, folder.read_history(), sessions[-1], running)
-
-
-def settings(tables: Mapping[str, Any]) -> dict[str, str]:
-    """Return all entries of tables within tables by their places, such as "optimizer.lr"."""
-    return dict(_entries("", tables))
-
-
-def _entries(place: str, value: Any) -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _entries(f"{place}.{key}" if place else str(key), each)
-    elif isinstance(value, list | tuple) and any(isinstance(each, Mapping) for each in value):
-        for number, each in enumerate(value, 1):
-            yield from _entries(f"{place}[{number}]", each)
-    else:
-        values = value if isinstance(value, list | tuple) else [value]
-        yield place, ", ".join(str(each).lower() if isinstance(each, bool) else str(each) for each in values) or "none"
+    ran_with = {key: value for key, value in sessions[-1].items() if key != "recipe"}
+    return Run(name, path, folder, folder.recipe, folder.read_history(), ran_with, running)

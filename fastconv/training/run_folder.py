@@ -21,10 +21,14 @@ from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
 from fastconv.training import toml
+from fastconv.training.entries import settings
 from fastconv.training.environment import versions
 from fastconv.training.folder_lock import is_locked, lock_folder
 from fastconv.training.history import History
 from fastconv.training.recipe import FORMAT, Recipe
+
+MAY_CHANGE = frozenset(("run.epochs", "run.save_every_steps", "run.backend", "data.directory", "data.images"))
+"""What of a recipe may be another when a run is taken up: its length, how often it is saved, where from."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +159,30 @@ class RunFolder:
             reason = getattr(error, "strerror", None) or "no such form"
             raise CheckpointError(f"environment: got {name!r} ({reason}); allowed: that of a run") from error
         return found
+
+    def check_recipe(self) -> None:
+        """Refuse a recipe that was changed since the run was last begun or taken up, but in what may change.
+
+        Raises
+        ------
+        CheckpointError
+            It names what is another.
+        """
+        began = self.read_environment()["sessions"][-1].get("recipe")  # of an older version none
+        if began is None:
+            return
+        now, then = settings(self.recipe.tables), settings(began)
+        odd = [
+            f"{key} = {now.get(key, 'nothing')} where the run has {then.get(key, 'nothing')}"
+            for key in {**then, **now}
+            if now.get(key) != then.get(key) and key not in MAY_CHANGE
+        ]
+        if odd:
+            raise CheckpointError(
+                f"run: got {os.fspath(self.directory)!r}, whose {self.recipe_file.name} says {', '.join(odd)}; allowed:"
+                f" the recipe of the run, with another {', '.join(sorted(MAY_CHANGE))} at most (a recipe of its own is"
+                " that of a new run: fastconv train run.toml)"
+            )
 
     def load_model(self) -> Layer:
         """Return the model with its weights after the last whole epoch; CheckpointError if there are none."""

@@ -101,7 +101,8 @@ class RunSaver(Callback):
         folder = self._folder
         sessions = folder.read_environment()["sessions"] if folder.environment_file.exists() else []
         folder.write_recipe(self._recipe)
-        folder.write_environment(self._data, [*sessions, {"first_save": trainer.step, **environment()}])
+        session = {"first_save": trainer.step, **environment(), "recipe": self._recipe.tables}
+        folder.write_environment(self._data, [*sessions, session])
         self._begun = True
 
     @contextmanager

@@ -1,5 +1,6 @@
 """``fastconv resume``: it needs nothing but the folder, and ends with the bits of the undisturbed run."""
 
+import json
 import shlex
 from contextlib import contextmanager
 
@@ -7,6 +8,7 @@ import pytest
 
 from fastconv.cli import main
 from fastconv.training import Callback, History, Trainer, run_folder
+from fastconv.training.recipe import Recipe
 from fastconv.training.run_folder import RunFolder, owned
 from fastconv.training.run_saver import RunSaver
 
@@ -173,9 +175,38 @@ def test_damaged_files_are_named_and_nothing_is_lost(trained, tmp_path, capsys, 
     assert files_of(tmp_path / "run") == before
 
 
+CHANGES = [
+    *(("loader", "batch_size", 5), ("loader", "shuffle", False), ("optimizer", "lr", 0.5), ("run", "seed", 7)),
+    *(("run", "precision", "strict"), ("loss", "label_smoothing", 0.1), ("model", "name", "mlp"), ("data", "limit", 3)),
+]
+
+
+@pytest.mark.parametrize(("table", "key", "value"), CHANGES)
+def test_another_recipe_is_not_resumed(trained, tmp_path, capsys, table, key, value):
+    folder = RunFolder.open("run")
+    folder.write_recipe(folder.recipe.changed(table, **{key: value}))
+    before = files_of(tmp_path / "run")
+    error = fails(capsys, "resume", "run", "--epochs", "3")
+    if key != "limit":  # which makes it other data
+        assert f"whose run.toml says {table}.{key} = {str(value).lower()} where the run has " in error
+        assert "another data.directory, data.images, run.backend, run.epochs, run.save_every_steps at most" in error
+    assert files_of(tmp_path / "run") == before
+
+
+def test_what_comes_and_goes_in_a_recipe_is_told(trained, capsys):
+    folder = RunFolder.open("run")
+    folder.write_recipe(Recipe.of({**folder.recipe.tables, "augmentation": [{"name": "Flip"}], "callbacks": []}))
+    error = fails(capsys, "resume", "run", "--epochs", "3")
+    assert "augmentation[1].name = Flip where the run has nothing" in error
+
+
 def test_the_state_of_another_model_is_refused(trained, capsys):
     folder = RunFolder.open("run")
     folder.write_recipe(folder.recipe.changed("model", name="mlp"))
+    told = json.loads(folder.environment_file.read_text())
+    for session in told["sessions"]:
+        del session["recipe"]  # as older versions wrote it
+    folder.environment_file.write_text(json.dumps(told))
     assert "a file of another model" in fails(capsys, "resume", "run", "--epochs", "3")
 
 

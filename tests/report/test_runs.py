@@ -5,7 +5,8 @@ import json
 import pytest
 
 from fastconv.errors import ArgumentError, CheckpointError
-from fastconv.report.runs import MOST, read_runs, settings
+from fastconv.report.runs import MOST, read_runs
+from fastconv.training.entries import settings
 from fastconv.training.history import History
 from fastconv.training.run_folder import owned
 
