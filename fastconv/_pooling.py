@@ -50,7 +50,8 @@ def pooling(
             f"padding: got {padding!r}; allowed: at most half of the (dilated) kernel, which is {most[0]} rows"
             f" and {most[1]} columns"
         )
-    return _fit(input_shape, kernel, step, border, spread, bool(ceil_mode), bool(count_include_pad))
+    ceil, counts = check.truth(ceil_mode, "ceil_mode"), check.truth(count_include_pad, "count_include_pad")
+    return _fit(input_shape, kernel, step, border, spread, ceil, counts)
 
 
 @functools.lru_cache(maxsize=1024)

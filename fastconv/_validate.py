@@ -158,6 +158,13 @@ def _ints(value: Sequence[int]) -> Shape:
         return ()
 
 
+def truth(value: Any, name: str) -> bool:
+    """Return `value`, which is True or False: any other would count as True, the text "False" too."""
+    if not isinstance(value, bool | np.bool_):
+        raise ArgumentError(f"{name}: got {value!r}; allowed: True, False")
+    return bool(value)
+
+
 def at_least_one(value: Any, name: str) -> int:
     """Return `value` as an int of at least 1."""
     return at_least(value, 1, name)
@@ -191,7 +198,7 @@ def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.
 def scalar(value: Any, declared: Scalar) -> float | bool:
     """Return `value` as `declared` asks for it: as `number` does, or as a bool."""
     if isinstance(declared.default, bool):
-        return bool(value)
+        return truth(value, declared.name)
     return number(value, declared.name, low=declared.low, high=declared.high, open_low=declared.open_low)
 
 

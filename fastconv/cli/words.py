@@ -17,7 +17,7 @@ def name_or_setting(kind: str) -> Callable[[str], str | tuple[str, Any]]:
     def read(text: str) -> str | tuple[str, Any]:
         key, equals, value = text.partition("=")
         if equals and key.isidentifier():
-            return key, toml.value(value)
+            return key, _value(value)
         try:
             return named.canonical(kind, text)
         except ArgumentError as error:
@@ -31,7 +31,7 @@ def setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: SETTING=VALUE, such as target=0.9")
-    return key, toml.value(value)
+    return key, _value(value)
 
 
 def place(text: str) -> tuple[str, Any]:
@@ -39,7 +39,12 @@ def place(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals or "." not in key or not all(key.split(".")):
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: TABLE.SETTING=VALUE, such as optimizer.eps=1e-6")
-    return key, toml.value(value)
+    return key, _value(value)
+
+
+def _value(text: str) -> Any:
+    """Return a value as a recipe writes it, or True and False as Python does."""
+    return {"True": True, "False": False}.get(text, toml.value(text))
 
 
 def model(text: str) -> str:

@@ -50,6 +50,7 @@ class FlipCrop:
 
     def __post_init__(self) -> None:
         validate.at_least(self.pad, 0, "pad")
+        validate.truth(self.flip, "flip")
 
 
 class Augmentation(abc.ABC):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.data._order import shuffled
 from fastconv.errors import DataError
 
@@ -115,7 +116,7 @@ class Dataset:
             raise DataError(f"count: got {count}; allowed: 0 to {len(self)}, the number of images in {self.name}")
         held_out = np.zeros(len(self), bool)
         order = shuffled(len(self), seed, 0)
-        if stratified and len(self):
+        if validate.truth(stratified, "stratified") and len(self):
             of_class = [order[self.labels[order] == label] for label in range(len(self.class_names))]
             shares = np.array([len(own) for own in of_class]) * int(count)
             whole, rest = np.divmod(shares, len(self))

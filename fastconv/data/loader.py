@@ -99,7 +99,7 @@ class DataLoader(Declared):
         self.dataset = dataset
         self._x, self._y, *self._weight = _arrays(dataset)
         self.batch_size = validate.at_least(batch_size, 1, "batch_size")
-        self.shuffle = _truth(shuffle, "shuffle")
+        self.shuffle = validate.truth(shuffle, "shuffle")
         self.sampling = sampling
         self._weights = sampling_weights(sampling, self._y)
         if sampling is not None and not shuffle:
@@ -122,7 +122,7 @@ class DataLoader(Declared):
             raise ArgumentError(f"std: got {self.std}; allowed: numbers above zero")
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             self._check_range(name, numbers)
-        self.drop_last = _truth(drop_last, "drop_last")
+        self.drop_last = validate.truth(drop_last, "drop_last")
         self.seed = checked_seed(seed)
         if not self._of_images:
             self._x = self._normalised(self._x, changed=mean is not None or std is not None)
@@ -330,12 +330,6 @@ def _arrays(dataset: Any) -> tuple[Array, ...]:
 def _in_lists(pieces: Iterator[tuple[Array, ...]], size: int) -> Iterator[list[tuple[Array, ...]]]:
     while found := list(itertools.islice(pieces, size)):
         yield found
-
-
-def _truth(value: Any, name: str) -> bool:
-    if not isinstance(value, bool | np.bool_):
-        raise ArgumentError(f"{name}: got {value!r}; allowed: True, False")
-    return bool(value)
 
 
 def _per_channel(

@@ -54,6 +54,9 @@ def architecture(
             form = settings.get("form", own["form"].default) if "form" in own else None
             if "form" in own and form not in forms:
                 raise ArgumentError(f"form: got {form!r}; allowed: {', '.join(map(repr, forms))}")
+            for name, value in settings.items():
+                if name in own and isinstance(own[name].default, bool):
+                    validate.truth(value, name)
             return layers(num_classes, **settings)
 
         @functools.wraps(layers)

@@ -54,7 +54,7 @@ class EMA(Nested):
     state_names = ("average",)
 
     def __init__(self, optimizer: Optimizer, *, decay: float = 0.999, warmup: bool = False) -> None:
-        self.decay, self.warmup = validate.number(decay, "decay", low=0, high=1), bool(warmup)
+        self.decay, self.warmup = validate.number(decay, "decay", low=0, high=1), validate.truth(warmup, "warmup")
         self._swapped = False
         super().__init__((optimizer,))
 

@@ -106,7 +106,7 @@ class Muon(RuledOptimizer):
         self.adjust_lr_fn = "original" if adjust_lr_fn is None else adjust_lr_fn
         if self.adjust_lr_fn not in _ADJUSTMENTS:
             raise ArgumentError(f"adjust_lr_fn: got {adjust_lr_fn!r}; allowed: None, {', '.join(_ADJUSTMENTS)}")
-        self.normalize = bool(normalize)
+        self.normalize = validate.truth(normalize, "normalize")
         super().__init__(parameters, lr, **settings)
         for parameter in self.parameters:
             if len(parameter.shape) < 2:

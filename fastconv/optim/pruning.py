@@ -115,7 +115,7 @@ class Pruning(Nested):
             raise ArgumentError(f"scope: got {scope!r}; allowed: {', '.join(_SCOPES)}")
         self.schedule, self.scope = SparsitySchedule(start, last, every, first, goal, power), scope
         found = optimizer.parameters if isinstance(optimizer, Optimizer) else ()
-        self.pruned = _chosen(found, layers, bool(keep_last)) if found else ()
+        self.pruned = _chosen(found, layers, validate.truth(keep_last, "keep_last")) if found else ()
         self._changed_at: int | None = None
         self._kept = {parameter.name: parameter.size for parameter in self.pruned}
         super().__init__((optimizer,))

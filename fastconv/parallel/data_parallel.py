@@ -74,7 +74,8 @@ class DataParallel(Declared):
         timeline: Timeline | None = None,
     ) -> None:
         self.communicator: Communicator = connect() if communicator is None else communicator
-        self.deterministic, self.overlap = bool(deterministic), bool(overlap)
+        self.deterministic = validate.truth(deterministic, "deterministic")
+        self.overlap = validate.truth(overlap, "overlap")
         self.shards = _checked_shards(shards, self.communicator.size) if deterministic else self.communicator.size
         self.bucket_bytes = int(validate.number(bucket_mb, "bucket_mb", low=0, open_low=True) * _MEGABYTE)
         if gradients not in ("float32", "bfloat16"):

@@ -46,11 +46,6 @@ def _text(value: Any, name: str) -> None:
         raise ArgumentError(f"{name}: got {value!r}; allowed: a string")
 
 
-def _truth(value: Any, name: str) -> None:
-    if not isinstance(value, bool):
-        raise ArgumentError(f"{name}: got {value!r}; allowed: true, false")
-
-
 def _sides(value: Any, name: str) -> None:
     if not isinstance(value, list | tuple) or len(value) != 2:
         raise ArgumentError(f"{name}: got {value!r}; allowed: [height, width]")
@@ -74,7 +69,7 @@ _ENTRIES: Mapping[str, Mapping[str, Callable[[Any, str], Any]]] = {
         "images": _text,
         "image_size": _sides,
         "image_fit": _one_of("crop", "resize"),
-        "skip_broken": _truth,
+        "skip_broken": validate.truth,
         "limit": _whole(1),
     },
 }

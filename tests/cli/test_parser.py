@@ -8,6 +8,7 @@ import pytest
 from fastconv.cli import main
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.parser import build_parser
+from fastconv.cli.words import name_or_setting, place, setting
 
 COMMANDS = (
     "train",
@@ -126,3 +127,10 @@ def test_a_wrong_word_is_told_the_nearest_one(capsys, line, told):
     with pytest.raises(SystemExit, match="2"):
         build_parser().parse_args(line.split())
     assert re.search(re.escape(told).replace(re.escape(".*"), ".*"), capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("text", ["nesterov=False", "nesterov=false"])
+def test_truth_values_as_python_and_as_toml_write_them(text):
+    assert setting(text) == ("nesterov", False)
+    assert place(f"optimizer.{text}") == ("optimizer.nesterov", False)
+    assert name_or_setting("optimizer")(text) == ("nesterov", False)

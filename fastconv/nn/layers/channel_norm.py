@@ -49,7 +49,7 @@ class GroupNorm(Layer):
     def __init__(self, num_groups: int, *, eps: float = 1e-5, affine: bool = True) -> None:
         self.num_groups = validate.at_least_one(num_groups, "num_groups")
         self.eps = validate.number(eps, "eps", low=0, open_low=True)
-        self.affine = bool(affine)
+        self.affine = validate.truth(affine, "affine")
 
     def infer(self, input_shape: Shape) -> Shape:
         if len(input_shape) not in (1, 3):

@@ -51,7 +51,7 @@ class Convolving(Layer):
         self.padding: PaddingLike = padding if isinstance(padding, str) else sides
         if self.out_channels % self.groups:
             raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
-        self._has_bias = bool(bias)
+        self._has_bias = validate.truth(bias, "bias")
         self._init = weight_and_bias(init)
 
     def settings(self) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class Dense(Layer):
     ) -> None:
         self.out_features = validate.at_least_one(out_features, "out_features")
         self.in_features = None if in_features is None else validate.at_least_one(in_features, "in_features")
-        self._has_bias = bool(bias)
+        self._has_bias = validate.truth(bias, "bias")
         self._init = weight_and_bias(init)
 
     def infer(self, input_shape: Shape) -> Shape:

@@ -61,7 +61,7 @@ class BatchNorm2d(Layer):
         self.momentum = validate.number(momentum, "momentum", low=0)
         if self.momentum > 1:
             raise ArgumentError(f"momentum: got {momentum!r}; allowed: a number from 0 to 1")
-        self.scale = bool(scale)
+        self.scale = validate.truth(scale, "scale")
 
     @property
     def is_frozen(self) -> bool:

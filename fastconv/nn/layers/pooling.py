@@ -6,6 +6,7 @@ import abc
 from functools import lru_cache
 from typing import Any
 
+from fastconv import _validate as validate
 from fastconv._pooling import Pooling, index_dtype, pooling
 from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
 from fastconv.backends.contract.types import Array, DType, PoolWindows, Shape
@@ -69,7 +70,7 @@ class _Windows(_Pool):
             padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
         )
         self.padding: PaddingLike = padding if isinstance(padding, str) else sides
-        self.ceil_mode = bool(ceil_mode)
+        self.ceil_mode = validate.truth(ceil_mode, "ceil_mode")
 
     def infer(self, input_shape: Shape) -> Shape:
         return self._pooling(_map_shape(input_shape)).out_shape[1:]
@@ -225,7 +226,7 @@ class AvgPool2d(_Mean, _Windows):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad = validate.truth(count_include_pad, "count_include_pad")
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "count_include_pad": self.count_include_pad}

@@ -162,8 +162,7 @@ class NumberedSchedule:
         name : str
             Of the attribute.
         """
-        if not isinstance(getattr(self, name), bool):
-            raise ArgumentError(f"{name}: got {getattr(self, name)!r}; allowed: True, False")
+        vars(self)[name] = validate.truth(getattr(self, name), name)
 
     def __call__(self, step: int) -> float:
         """Return the rate of `step`."""

@@ -73,7 +73,7 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         restore_best: bool = False,
     ) -> None:
-        self.monitor, self.restore_best = monitor, restore_best
+        self.monitor, self.restore_best = monitor, validate.truth(restore_best, "restore_best")
         self.mode: Mode = choice(mode, "mode", MODES)
         self.min_delta = validate.number(min_delta, "min_delta", low=0.0)
         self.patience = validate.at_least(patience, 0, "patience")

@@ -61,7 +61,7 @@ class TensorBoardLogger(Callback):
     def __init__(
         self, directory: str | os.PathLike[str], *, every_steps: int | None = None, histograms: bool = False
     ) -> None:
-        self.directory, self.histograms = Path(directory), bool(histograms)
+        self.directory, self.histograms = Path(directory), validate.truth(histograms, "histograms")
         self.every_steps = None if every_steps is None else validate.at_least_one(every_steps, "every_steps")
         self._writer: Any = None
 
