@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastconv.errors import OutputError
+from fastconv.errors import ArgumentError, OutputError
 
 
 @contextlib.contextmanager
@@ -22,6 +22,14 @@ def writing(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
             f"{name}: got {os.fspath(path)!r}, which could not be written ({reason(error)}); allowed: a place with"
             " room that may be written (what was there is as it was)"
         ) from error
+
+
+def path_of(value: str | os.PathLike[str], name: str) -> Path:
+    """Return a path; ArgumentError where it is none, as "", which would be the present directory."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise ArgumentError(f"{name}: got {value!r}; allowed: a path")
+    return Path(text)
 
 
 def reason(error: OSError) -> str:
@@ -38,8 +46,9 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, name: str = "pat
     happens, `path` holds either what it held before or all of `data`; OutputError where that cannot be done, which
     calls it `name`.
     """
+    target = path_of(path, name)
     with writing(name, path):
-        _write(Path(path).resolve(), data)  # a link stays a link
+        _write(target.resolve(), data)  # a link stays a link
 
 
 def _write(target: Path, data: bytes) -> None:

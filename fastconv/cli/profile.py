@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
 import fastconv as fc
 from fastconv.cli.choices import apply_computing_options
+from fastconv.training.callbacks.writing import check_file
 from fastconv.training.diagnostics import profile_layers, trace_step
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, and write the trace of a step if that is asked for."""
     apply_computing_options(options)
+    if options.trace is not None:
+        check_file("--trace", Path(options.trace))
     model = getattr(fc.models, options.model)(seed=0)
     shape = (options.batch_size, *model.input_shape)
     x = fc.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))

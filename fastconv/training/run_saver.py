@@ -52,6 +52,13 @@ class RunSaver(Callback):
         self._begun = False
         self._new: list[Path] = []
 
+    def __repr__(self) -> str:
+        return f"RunSaver({str(self._folder.directory)!r})"
+
+    def files(self) -> tuple[Path, ...]:
+        """Return those of the run, which no other callback may write."""
+        return self._folder.files
+
     def on_train_begin(self, trainer: Training) -> None:
         """Write what does not change, of a new run."""
         folder = self._folder

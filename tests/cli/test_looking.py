@@ -43,6 +43,14 @@ def test_explain_prints_kernels_of_the_batch(capsys):
     assert "conv2d_direct" in out
 
 
+def test_a_trace_that_cannot_be_written_is_refused_first(capsys, tmp_path):
+    for place in ("/dev/full", ".", "/proc/nowhere/trace.json"):
+        assert main(["profile", "lenet5", "--batch-size", "1", "--trace", place, "--backend", "numpy"]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert "--trace: got '" in said.err
+
+
 def test_profile_prints_times_and_writes_a_trace(capsys, tmp_path):
     path = tmp_path / "step.json"
     words = ["--batch-size", "2", "--repeats", "1", "--trace", str(path), "--backend", "numpy"]

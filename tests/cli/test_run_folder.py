@@ -12,6 +12,7 @@ import pytest
 from fastconv.cli import main
 from fastconv.cli.run_folder import claim_folder
 from fastconv.errors import ArgumentError
+from fastconv.training.run_folder import RunFolder
 
 from .commands import TINY, fails, files_of
 
@@ -155,3 +156,10 @@ def test_interrupt_ends_with_130_and_intact_files(tmp_path):
     assert error.splitlines()[-2] == "to go on: fastconv resume run"
     assert "Traceback" not in error
     assert main(["evaluate", "run/weights.safetensors", "--limit", "20", "--backend", "numpy"]) == 0
+
+
+@pytest.mark.parametrize("name", [path.name for path in RunFolder(Path()).files])
+def test_no_callback_writes_a_file_of_the_run(capsys, name):
+    error = fails(capsys, "train", *TINY, "--output", "run", "--callback", "CSVLogger", f"path=run/{name}")
+    assert f"CSVLogger('run/{name}') and RunSaver('run'), which both write 'run/{name}'" in error
+    assert not Path("run").exists()

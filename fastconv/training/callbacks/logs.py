@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv import _validate as validate
-from fastconv._files import write_atomically, writing
+from fastconv._files import path_of, write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.writing import append_line, check_file
@@ -29,7 +29,7 @@ class _LineLog(Callback):
     first_rank_only = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = path_of(path, "path")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from fastconv._files import writing
+from fastconv._files import refuse_devices, writing
 from fastconv.errors import ArgumentError
 
 
@@ -40,4 +40,6 @@ def check_file(name: str, path: Path) -> None:
     """Refuse a directory where a file is meant, and a place that cannot be written."""
     if path.is_dir():
         raise ArgumentError(f"{name}: got {str(path)!r}, a directory; allowed: a file")
+    with writing(name, path):
+        refuse_devices(path)
     check_directory(name, path.parent)

@@ -242,3 +242,9 @@ def test_those_that_save_come_last(tmp_path):
     """So that the state of the others, which they write, counts the epoch."""
     checkpoint, stopping = ModelCheckpoint(tmp_path), EarlyStopping()
     assert trainer_of(checkpoint, stopping).callbacks == (stopping, checkpoint)
+
+
+@pytest.mark.parametrize("place", ["", "a\0b", b"folder", None])
+def test_what_is_no_path_is_refused_at_once(place):
+    with pytest.raises(ArgumentError, match=r"directory: got .*; allowed: a path"):
+        ModelCheckpoint(place)

@@ -172,3 +172,17 @@ def test_a_full_disk_loses_no_line(tmp_path, monkeypatch):
 def test_zero_steps_are_refused(tmp_path):
     with pytest.raises(ArgumentError, match="every_steps: got 0"):
         JSONLinesLogger(tmp_path / "log", every_steps=0)
+
+
+@pytest.mark.parametrize("cls", [CSVLogger, JSONLinesLogger])
+@pytest.mark.parametrize("place", ["", "a\0b", b"log", None, 3])
+def test_what_is_no_path_is_refused_at_once(cls, place):
+    with pytest.raises(ArgumentError, match=r"path: got .*; allowed: a path"):
+        cls(place)
+
+
+@pytest.mark.parametrize("cls", [CSVLogger, JSONLinesLogger])
+def test_devices_are_neither_read_nor_written(cls):
+    """/dev/zero has no end to read to."""
+    with pytest.raises(OutputError, match=r"path: got '/dev/zero'.*a device or a pipe"):
+        trainer_of(cls("/dev/zero")).fit(data_of(), 1)
