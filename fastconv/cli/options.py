@@ -21,7 +21,17 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """Read the words; those of a command that it does not know are said by the command itself."""
         options, unknown = super().parse_known_args(args, namespace)
-        if unknown:
+        several = next((each for each in self._get_positional_actions() if each.nargs in ("*", "+")), None)
+        if several is not None and unknown and not any(word.startswith("-") for word in unknown):
+            # argparse ends them at the first option: predict RUN --top 1 x.png
+            given = getattr(options, several.dest)
+            try:
+                more = [self._get_value(several, word) for word in unknown]
+            except argparse.ArgumentError as error:
+                self.error(str(error))
+            setattr(options, several.dest, [*(given if given is not several.default else ()), *more])
+            unknown = []
+        elif unknown:
             near = named.nearest(unknown[0].partition("=")[0], list(self._option_string_actions))
             self.error(f"arguments: got {' '.join(unknown)}; allowed: those of the command{near}")
         return options, unknown

@@ -134,3 +134,28 @@ def test_truth_values_as_python_and_as_toml_write_them(text):
     assert setting(text) == ("nesterov", False)
     assert place(f"optimizer.{text}") == ("optimizer.nesterov", False)
     assert name_or_setting("optimizer")(text) == ("nesterov", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "want"),
+    [
+        ("predict run --top 1 x.png", "files", ["x.png"]),
+        ("predict run x.png --top 1 y.png z.png", "files", ["x.png", "y.png", "z.png"]),
+        ("predict --top 1 run x.png", "files", ["x.png"]),
+        ("predict run --top 1", "files", []),
+        ("report a --output x.html b c", "runs", ["a", "b", "c"]),
+        ("warmup --batch-size 4 mlp", "models", ["mlp"]),
+        ("warmup mlp --batch-size 4 lenet5", "models", ["mlp", "lenet5"]),
+    ],
+)
+def test_words_may_stand_behind_options(words, name, want):
+    assert getattr(build_parser().parse_args(words.split()), name) == want
+
+
+@pytest.mark.parametrize("words", ["warmup --batch-size 4 nonsense", "predict run --top 1 x.png --nonsense", "info x"])
+def test_wrong_words_behind_options_are_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(words.split())
+    said = capsys.readouterr().err
+    assert words.split()[-1] in said
+    assert "allowed: " in said
