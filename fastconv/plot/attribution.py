@@ -9,13 +9,14 @@ import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_grid, on_host
+from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_grid, on_host, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@plain_names
 def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = False) -> Figure:
     """Draw images, a row for each, and beside each what maps say of it, a column for each.
 

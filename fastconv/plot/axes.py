@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -31,6 +33,27 @@ def pyplot() -> Any:
             f"matplotlib: got {error}; allowed: an installation of it, pip install 'fastconv[plot]'"
         ) from error
     return plt
+
+
+_Arguments = ParamSpec("_Arguments")
+_Drawn = TypeVar("_Drawn")
+
+
+def plain_names(draw: Callable[_Arguments, _Drawn]) -> Callable[_Arguments, _Drawn]:
+    """Wrap what draws: a name with dollar signs, of a class or a run, is no formula, in whatever text it stands."""
+
+    @functools.wraps(draw)
+    def run(*arguments: _Arguments.args, **more: _Arguments.kwargs) -> _Drawn:
+        with pyplot().rc_context({"text.parse_math": False}):
+            drawn = draw(*arguments, **more)
+        figure = getattr(drawn, "figure", None) or getattr(drawn, "_fig", drawn)  # of axes, of an animation
+        for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
+            if axis.get_scale() != "linear":  # powers of ten are formulas
+                for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                    tick.label1.set_parse_math(True)
+        return drawn
+
+    return run
 
 
 def new_axes(ax: Axes | None, width: float = 5.0, height: float = 3.5) -> Axes:

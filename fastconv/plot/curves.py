@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, new_axes
+from fastconv.plot.axes import COLOURS, new_axes, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ class _Recorded(Protocol):
     def epochs(self) -> int: ...
 
 
+@plain_names
 def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax: Axes | None = None) -> Axes:
     """Draw a quantity by epoch, of one run or several; with dashes that of the validation, where there is one.
 
@@ -62,6 +63,5 @@ def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax
                 ax.plot(epochs, values, style, color=COLOURS[number % len(COLOURS)], label=label, marker=".")
     ax.set(xlabel="epoch", ylabel=quantity.replace("_", " "))
     ax.locator_params(axis="x", integer=True)
-    for text in ax.legend(fontsize="small").get_texts():
-        text.set_parse_math(False)  # a name is no formula
+    ax.legend(fontsize="small")
     return ax

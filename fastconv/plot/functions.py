@@ -11,13 +11,14 @@ from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError
 from fastconv.losses.listed import ListedLoss
 from fastconv.nn.layers.activations import PointwiseLayer
-from fastconv.plot.axes import line_style, new_axes, pyplot
+from fastconv.plot.axes import line_style, new_axes, plain_names, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@plain_names
 def activations(*layers: PointwiseLayer, low: float = -5.0, high: float = 5.0) -> Figure:
     """Draw activations, and their gradients beside them.
 
@@ -67,6 +68,7 @@ def activations(*layers: PointwiseLayer, low: float = -5.0, high: float = 5.0) -
     return figure
 
 
+@plain_names
 def costs(
     losses: Mapping[str, ListedLoss] | Sequence[ListedLoss],
     *,

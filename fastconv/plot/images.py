@@ -12,13 +12,14 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
-from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, on_host, pyplot
+from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, on_host, plain_names, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
+@plain_names
 def matrix(image: Array, ax: Axes | None = None) -> Axes:
     """Draw an image of one channel, (H, W), as the numbers that it is, each on its grey.
 
@@ -55,6 +56,7 @@ def matrix(image: Array, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@plain_names
 def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     """Draw an image and what each kernel makes of it: ``y[p, q] = sum(kernel * image[p:p+R, q:q+S])``.
 
@@ -99,6 +101,7 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     return figure
 
 
+@plain_names
 def filters(layer: Conv2d, columns: int = 8) -> Figure:
     """Draw the filters of a first convolution, which see one or three channels, each stretched to its own range.
 
@@ -130,6 +133,7 @@ def filters(layer: Conv2d, columns: int = 8) -> Figure:
     return figure
 
 
+@plain_names
 def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers: Sequence[int] | None = None) -> Figure:
     """Draw what the layers of a model make of one image: a row for each, its first channels in a row.
 
@@ -175,6 +179,7 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     return figure
 
 
+@plain_names
 def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Draw a confusion matrix: in row i and column j how many of class i were taken for j, and the share.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, line_style, new_axes, new_grid
+from fastconv.plot.axes import COLOURS, line_style, new_axes, new_grid, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,6 +72,7 @@ class _Ratios(Protocol):
     def ratios(self) -> Mapping[str, float]: ...
 
 
+@plain_names
 def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "output", columns: int = 4) -> Figure:
     """Draw how the values that layers put out are spread, or the gradients of the loss with respect to these.
 
@@ -130,6 +131,7 @@ def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "out
     return figure
 
 
+@plain_names
 def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     """Draw the share of units that never fire over the steps of a training, a line for each activation layer.
 
@@ -177,6 +179,7 @@ def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     return ax
 
 
+@plain_names
 def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     """Draw how much updates change each parameter: ``norm(change) / norm(values before)``, over the steps.
 

@@ -11,13 +11,14 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
-from fastconv.plot.axes import in_range, on_host, pyplot
+from fastconv.plot.axes import in_range, on_host, plain_names, pyplot
 from fastconv.plot.images import confusion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@plain_names
 def mistakes(
     images: Array, labels: Array, logits: Array, names: Sequence[str] | None = None, *, count: int = 12
 ) -> Figure:

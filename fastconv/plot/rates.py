@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.optim.schedules import Schedule, rate_at, unit_of
-from fastconv.plot.axes import line_style, new_axes
+from fastconv.plot.axes import line_style, new_axes, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +27,7 @@ class _Found(Protocol):
     def suggestion(self) -> tuple[float, float] | None: ...
 
 
+@plain_names
 def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
     """Draw the losses of a range test over its rates, and the two rates that it suggests.
 
@@ -70,6 +71,7 @@ def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@plain_names
 def schedules(
     schedules: Mapping[str, Schedule], steps: int, *, steps_per_epoch: int | None = None, ax: Axes | None = None
 ) -> Axes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, new_axes
+from fastconv.plot.axes import COLOURS, new_axes, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,6 +32,7 @@ class _Profile(Protocol):
     def rows(self) -> Sequence[Any]: ...
 
 
+@plain_names
 def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
     """Draw the layers of a profile under the roof of the machine: ``min(flops, bytes_per_second * intensity)``.
 

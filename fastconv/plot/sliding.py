@@ -10,12 +10,13 @@ from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
 from fastconv.functional import conv2d
-from fastconv.plot.axes import COLOURS, on_host, pyplot
+from fastconv.plot.axes import COLOURS, on_host, plain_names, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
 
 
+@plain_names
 def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnimation:
     """Return an animation of a kernel that slides over an image, and of what it writes down at each place.
 

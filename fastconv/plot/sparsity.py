@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, line_style, new_axes
+from fastconv.plot.axes import COLOURS, line_style, new_axes, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ class _Recorded(Protocol):
     history: dict[str, list[float]]
 
 
+@plain_names
 def sparsity(run: _Recorded, ax: Axes | None = None) -> Axes:
     """Draw the share of weights that are zero by epoch: of each layer that was pruned, and of all together.
 
@@ -54,6 +55,7 @@ def sparsity(run: _Recorded, ax: Axes | None = None) -> Axes:
     return ax
 
 
+@plain_names
 def sparsity_accuracy(results: Mapping[str, Mapping[float, float | Sequence[float]]], ax: Axes | None = None) -> Axes:
     """Draw accuracy against sparsity; of several runs of one sparsity the mean, and a bar from the least to the best.
 

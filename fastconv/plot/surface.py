@@ -11,7 +11,7 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Dense, Parameter, Sequential
 from fastconv.optim.optimizer import Optimizer
-from fastconv.plot.axes import COLOURS, line_style, new_axes, pyplot
+from fastconv.plot.axes import COLOURS, line_style, new_axes, plain_names, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -71,6 +71,7 @@ def descend(
     return path
 
 
+@plain_names
 def surface(
     function: Surface,
     paths: Mapping[str, np.ndarray],
@@ -112,6 +113,7 @@ def surface(
     return ax
 
 
+@plain_names
 def animate_surface(
     function: Surface,
     paths: Mapping[str, np.ndarray],

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
-from fastconv.plot.axes import COLOURS, new_axes, pyplot
+from fastconv.plot.axes import COLOURS, new_axes, plain_names, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+@plain_names
 def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = None) -> Axes:
     """Draw what comes in and what each layer of a model puts out as boxes, height x width x channels.
 

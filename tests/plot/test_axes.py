@@ -6,6 +6,8 @@ import sys
 import numpy as np
 import pytest
 
+import fastconv as fc
+from fastconv import plot
 from fastconv.errors import ArgumentError, DataError, ShapeError
 from fastconv.plot import axes
 
@@ -55,3 +57,43 @@ def test_a_picture_of_nothing_is_refused(shape):
 def test_values_are_brought_into_the_range_of_pictures():
     np.testing.assert_array_equal(axes.in_range(np.array([[-3, 1], [5, 5]])), [[0, 0.5], [1, 1]])
     np.testing.assert_array_equal(axes.in_range(np.full((2, 2), 7)), np.full((2, 2), 0.5))
+
+
+NAME = r"$\frac{$"  # a formula that is none
+_IMAGE = np.arange(64.0).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.mistakes(np.zeros((2, 8, 8)), np.array([0, 1]), np.eye(2), [NAME, "b"]),
+        lambda: plot.confusion(np.eye(2), [NAME, "b"]),
+        lambda: plot.kernel_at_work(_IMAGE, {NAME: np.ones((3, 3))}),
+        lambda: plot.attributions(np.zeros((1, 8, 8, 3)), {NAME: np.zeros((1, 8, 8))}),
+        lambda: plot.costs({NAME: fc.losses.MeanSquaredError()}),
+        lambda: plot.schedules({NAME: fc.optim.schedules.Constant(0.1)}, 4),
+        lambda: plot.sparsity_accuracy({NAME: {0.0: 0.9, 0.5: 0.8}}),
+        lambda: plot.curves({NAME: fc.training.History({"loss": [1.0, 0.5]})}),
+    ],
+)
+def test_names_are_no_formulas(draw):
+    drawn = draw()
+    figure = drawn if hasattr(drawn, "savefig") else drawn.figure
+    figure.canvas.draw()  # where a formula that cannot be read is an error
+    texts = {text.get_text() for text in figure.findobj(lambda each: hasattr(each, "get_text"))}
+    assert any(NAME in text for text in texts)
+
+
+def test_powers_of_ten_and_what_others_wrote_stay_formulas():
+    figure, ax = axes.pyplot().subplots()
+    ax.set_title("$x^2$")
+
+    @axes.plain_names
+    def draw():
+        ax.set(yscale="log", ylim=(1, 1e4))
+        return ax
+
+    draw()
+    figure.canvas.draw()
+    assert ax.title.get_parse_math()
+    assert all(tick.label1.get_parse_math() for tick in ax.yaxis.get_major_ticks())
