@@ -46,7 +46,7 @@ def plain_names(draw: Callable[_Arguments, _Drawn]) -> Callable[_Arguments, _Dra
     def run(*arguments: _Arguments.args, **more: _Arguments.kwargs) -> _Drawn:
         with pyplot().rc_context({"text.parse_math": False}):
             drawn = draw(*arguments, **more)
-        figure = getattr(drawn, "figure", None) or getattr(drawn, "_fig", drawn)  # of axes, of an animation
+        figure: Any = getattr(drawn, "figure", None) or getattr(drawn, "_fig", drawn)  # of axes, of an animation
         for axis in (axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)):
             if axis.get_scale() != "linear":  # powers of ten are formulas
                 for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
