@@ -101,7 +101,7 @@ WRONG = {
     "dtype": ({"run": {"dtype": "float16"}}, "run.dtype: got 'float16'; allowed: float32, float64"),
     "sides": ({"data": {"image_size": [3]}}, r"data.image_size: got \[3\]; allowed: \[height, width\]"),
     "side": ({"data": {"image_size": [3, 0]}}, "data.image_size: got 0"),
-    "truth": ({"data": {"skip_broken": 1}}, "data.skip_broken: got 1; allowed: true, false"),
+    "truth": ({"data": {"skip_broken": 1}}, "data.skip_broken: got 1; allowed: True, False"),
     "text": ({"data": {"images": 3}}, "data.images: got 3; allowed: a string"),
 }
 

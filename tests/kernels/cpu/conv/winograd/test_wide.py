@@ -48,7 +48,7 @@ CONVS = [
     Conv("one-tile-maps", _images(1), (4, 8), 64, 64),
     Conv("square", _images(8), (16, 16), 64, 80),
     Conv("tall", _images(6), (24, 8), 80, 64, bias=False),
-    Conv("two-register-tiles", 2 * _images(8) + 3, (16, 16), 64, 64),
+    Conv("two-register-tiles", 2 * _images(8) + 1, (16, 16), 64, 64),
     Conv("long", _images(5), (4, 40), 96, 112),
     Conv("no-padding", _images(6), (14, 18), 64, 64, padding=((0, 0), (0, 0))),
     Conv("padded-left", _images(6), (8, 25), 64, 96, padding=((2, 0), (1, 0))),
@@ -131,7 +131,8 @@ def test_same_bits_past_the_caches(case: Case, backend: Backend, monkeypatch: py
 def test_blocks_of_several_register_tiles() -> None:
     c = next(c for c in CONVS if c.id == "two-register-tiles")
     plan = winograd_plan.winograd_plan(c.x_shape, c.y_shape, 1, 1, WIDE)
-    assert plan.block_tiles == plan.rows == 2 * ROWS
+    assert plan.block_tiles == plan.rows  # of two, or of three with vectors of eight
+    assert plan.rows in (2 * ROWS, 3 * ROWS)
     assert plan.tiles % plan.block_tiles
 
 
