@@ -48,7 +48,7 @@ CONVS = [
     Conv("one-tile-maps", _images(1), (4, 8), 64, 64),
     Conv("square", _images(8), (16, 16), 64, 80),
     Conv("tall", _images(6), (24, 8), 80, 64, bias=False),
-    Conv("two-register-tiles", 2 * _images(8) + 1, (16, 16), 64, 64),
+    Conv("two-register-tiles", 2 * _images(8) + 5, (16, 16), 64, 64),
     Conv("long", _images(5), (4, 40), 96, 112),
     Conv("no-padding", _images(6), (14, 18), 64, 64, padding=((0, 0), (0, 0))),
     Conv("padded-left", _images(6), (8, 25), 64, 96, padding=((2, 0), (1, 0))),
