@@ -120,7 +120,7 @@ def test_winograd(shape, activation) -> None:
 
 @pytest.mark.slow
 def test_winograd_takes_one_pass() -> None:
-    shape, how = SHAPES[2], {"algorithm": "winograd"}
+    shape, how = ((8, 16, 32, 32), 32, 3), {"algorithm": "winograd"}  # tiles for tasks of their own, with any vectors
     for name, arguments in (("pooled", (GELU,)), ("through", (GELU,)), ("through_norm", (GELU, False))):
         names = _compare(name, arguments, shape, 1e-4, **how)
         assert len([kernel for kernel in names if kernel.startswith("conv2d_winograd")]) == 1

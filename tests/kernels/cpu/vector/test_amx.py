@@ -16,6 +16,9 @@ from llvmlite import binding as llvm
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(platform.machine() != "x86_64", reason="the tile registers are x86's"),
+    pytest.mark.skipif(
+        not llvm.get_host_cpu_features().get("avx512f"), reason="functions that Python calls run: needs AVX-512"
+    ),
 ]
 
 FEATURES = "avx512f avx512bw avx512cd avx512dq avx512vl avx512vnni avx512bf16 amx-tile amx-bf16"
