@@ -69,9 +69,9 @@ for label, each in summaries.items():
     reached = f"{each['accuracy_mean']:.2%} on Fashion-MNIST"
     print(f"{label}: {reached}, {each['seconds']:.0f} s, {len(stored['runs'])} runs")
 if stored:
-    facts = stored["environment"]
+    facts = stored["runs"][-1]["environment"]
     host = facts["facts"].get("name", "?")
-    print(f"measured on {stored['date']} on {host}, {facts['threads']} threads")
+    print(f"measured on {stored['runs'][-1]['date']} on {host}, {facts['threads']} threads")
 print(f"one step here: {1000 * min(times[2:]):.0f} ms")
 assert model.summary((28, 28, 1)).parameters == 1_199_882
 assert steps == 5628

@@ -60,6 +60,7 @@ def test_a_short_run_goes_on_where_it_stopped(tmp_path, monkeypatch):
         for each in found["runs"]:
             assert each["command"].startswith("python -m benchmarks.pruning --data-dir DIR --limit 48 --steps 6")
             assert each["curve"].pop("seconds")
+            assert each.pop("environment")["backend"] == "numba"
         return found["runs"]
 
     straight = run("one")
