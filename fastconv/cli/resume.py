@@ -24,10 +24,12 @@ def run(options: argparse.Namespace) -> int:
         before = files.recipe
         recipe = _changed(before, options)
         apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))
-        train, test = load_data(recipe)
-        if files.checkpoint.exists() or files.environment_file.exists():  # else it was killed at its very beginning
-            check_data(files.read_environment()["data"], facts_of(recipe, train, test))
+        begun = files.checkpoint.exists() or files.environment_file.exists()  # else it was killed at its very beginning
+        if begun:
             files.check_recipe()
+        train, test = load_data(recipe)
+        if begun:
+            check_data(files.read_environment()["data"], facts_of(recipe, train, test))
         this = Run.prepare(recipe, files, train, test)
         if files.checkpoint.exists():
             this.trainer.restore(files.checkpoint)

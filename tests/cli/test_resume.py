@@ -187,9 +187,8 @@ def test_another_recipe_is_not_resumed(trained, tmp_path, capsys, table, key, va
     folder.write_recipe(folder.recipe.changed(table, **{key: value}))
     before = files_of(tmp_path / "run")
     error = fails(capsys, "resume", "run", "--epochs", "3")
-    if key != "limit":  # which makes it other data
-        assert f"whose run.toml says {table}.{key} = {str(value).lower()} where the run has " in error
-        assert "another data.directory, data.images, run.backend, run.epochs, run.save_every_steps at most" in error
+    assert f"whose run.toml says {table}.{key} = {str(value).lower()} where the run has " in error
+    assert "another data.directory, data.images, run.backend, run.epochs, run.save_every_steps at most" in error
     assert files_of(tmp_path / "run") == before
 
 
