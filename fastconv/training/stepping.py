@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv._attributes import Declared
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ShapeError
+from fastconv.errors import ArgumentError, ShapeError
 from fastconv.losses import DeclaredLoss, Loss
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot, arenas_of
@@ -34,6 +34,7 @@ class Stepping(Declared):
     step: int
     epoch: int
     _capture: bool
+    _must_capture: bool
     _captured: CapturedStep | None = None
     _last_form: tuple[Any, ...] = ()
     _squares: Array | None = None
@@ -101,4 +102,9 @@ class Stepping(Declared):
             loss = self.loss
             if foreign_part(self.model, loss, self.optimizer) is None and isinstance(loss, DeclaredLoss):
                 self._captured = CapturedStep(self.model, loss, self.optimizer, how, batch)
+                if self._must_capture and not self._captured.works:
+                    raise ArgumentError(
+                        "capture: got True with a layer that computes in NumPy, or a convolution tap by tap; allowed:"
+                        " None or False, or layers that compute by fastconv.functional or kernels alone"
+                    )
         return self._captured

@@ -155,7 +155,7 @@ class Trainer(Sharing):
         self._running: Position | None = None
         if capture:
             check_capture(self.model, self.loss, self.optimizer)
-        self._capture = model.backend.captures if capture is None else capture
+        self._capture, self._must_capture = model.backend.captures if capture is None else capture, bool(capture)
         self.parallel = parallel
         parts.check_together(self.parallel, model, accumulate=self.accumulate, capture=capture)
         self._classes: Array | None = None

@@ -144,6 +144,19 @@ def test_what_numpy_computes_is_computed_in_each_step(own, backend, rng):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.parametrize("own", [Said, Unseen])
+def test_a_capture_that_was_asked_for_is_no_other_step(own, rng):
+    with fc.use_backend("numba"):
+        model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+        before = [parameter.data for parameter in model.parameters()]
+        optimizer = optim.SGD(model.parameters(), 0.5)
+        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=True)
+        with pytest.raises(ArgumentError, match="capture: got True with a layer that computes in NumPy"):
+            trainer.train_step(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8))
+        for one, other in zip(before, model.parameters(), strict=True):
+            np.testing.assert_array_equal(one, other.data)
+
+
 @kernel
 def halve(begin, end, x, y):
     for i in range(begin, end):
