@@ -11,11 +11,12 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 from fastconv.errors import ArgumentError, UnknownAttributeError
 
 _OURS = __name__.partition(".")[0]
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 
 
 class _Made(abc.ABCMeta):
@@ -86,11 +87,23 @@ class Declared(metaclass=_Made):
             vars(self)["_made"] = True
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if self._made and not name.startswith("_") and name not in vars(self):
-            cls, ours = type(self), is_ours(type(self))
-            if not hasattr(cls, name) and (ours or name in self.misleading) and name not in _annotated(cls):
-                raise self._unknown(name)
+        if self._made and not name.startswith("_"):
+            if name not in vars(self):
+                cls, ours = type(self), is_ours(type(self))
+                if not hasattr(cls, name) and (ours or name in self.misleading) and name not in _annotated(cls):
+                    raise self._unknown(name)
+            value = self._new_value(name, value)
         super().__setattr__(name, value)
+
+    def _new_value(self, name: str, value: Any) -> Any:
+        """Return a new value for an attribute of an object that is made, as `__init__` would have kept it.
+
+        What it was made of is checked there, and some of it is read there alone; so it stays, unless a class says how
+        it is checked again.
+        """
+        if is_ours(type(self)) and name in vars(self) and name in argument_names(type(self)):
+            raise fixed(self, name, f"a new {type(self).__name__} with {name}={value!r}")
+        return value
 
     if not TYPE_CHECKING:  # else every name would pass for an attribute
 
@@ -166,6 +179,44 @@ def unknown_argument(cls: type, name: str, taken: Collection[str], habits: Mappi
     return ArgumentError(
         f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(taken) or 'none'}{advice}"
     )
+
+
+def fixed(owner: Any, name: str, instead: str) -> ArgumentError:
+    """Return the error for an attribute that is set where nothing would read it."""
+    return ArgumentError(
+        f"{name}: got a new value for the {type(owner).__name__}, made with another; allowed: {instead}"
+    )
+
+
+@functools.cache
+def argument_names(cls: type) -> frozenset[str]:
+    """Return the names of what objects of `cls` are made of."""
+    return frozenset(inspect.signature(cls).parameters)
+
+
+def tells_habits(habits: Mapping[str, str]) -> Callable[[_Method], _Method]:
+    """Let a method say what to write instead of an argument that it has not, such as Keras' ``fit(verbose=2)``."""
+
+    def decorate(method: _Method) -> _Method:
+        taken = [name for name in inspect.signature(method).parameters if name != "self"]
+
+        @functools.wraps(method)
+        def run(self: Any, *arguments: Any, **named: Any) -> Any:
+            for name in named:
+                if name not in taken:
+                    import difflib  # for errors only
+
+                    near = difflib.get_close_matches(name, taken, 1)
+                    advice = habits.get(name) or (f"nearest: {near[0]!r}" if near else "")
+                    raise ArgumentError(
+                        f"{name}: got it for {type(self).__name__}.{method.__name__}, which has no such argument;"
+                        f" allowed: {', '.join(taken)}{f' ({advice})' if advice else ''}"
+                    )
+            return method(self, *arguments, **named)
+
+        return cast(_Method, run)
+
+    return decorate
 
 
 def why_absent(maker: Any, name: str) -> str:

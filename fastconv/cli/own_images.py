@@ -48,7 +48,9 @@ def _read_npy(path: str, shape: tuple[int, ...]) -> np.ndarray:
             file.seek(0)
             images = np.lib.format.read_array(file, allow_pickle=False)
     except OSError as error:
-        raise DataError(f"image: got {path} ({error.strerror}); allowed: a .npy file that can be read") from error
+        raise DataError(
+            f"image: got {path} ({error.strerror}); allowed: a PNG, JPEG or .npy file that can be read"
+        ) from error
     except (ValueError, EOFError, MemoryError) as error:
         # NumPy's message would advise to unpickle.
         raise DataError(

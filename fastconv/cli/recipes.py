@@ -34,7 +34,14 @@ def recipe_of(options: argparse.Namespace) -> Recipe:
         _prune(tables, dict(options.pruning))
     if started_together() > 1:
         tables.setdefault("parallel", {})
-    return Recipe.of(tables)
+    recipe = Recipe.of(tables)
+    if options.lr is not None and recipe.schedule_rate is not None:
+        setting, value = recipe.schedule_rate
+        raise ArgumentError(
+            f"--lr: got {options.lr:g} beside {setting}={value} of the schedule {recipe.tables['schedule'][NAME]};"
+            " allowed: one of the two"
+        )
+    return recipe
 
 
 def _take_options(tables: dict[str, Any], options: argparse.Namespace) -> None:
@@ -70,8 +77,19 @@ def _take_options(tables: dict[str, Any], options: argparse.Namespace) -> None:
     }
     for kind, settings in shortcuts.items():
         chosen = {key: value for key, value in settings.items() if value is not None}
+        _check_once(kind, getattr(options, kind), chosen)
         usual = usual_for(model).optimizer if kind == "optimizer" else "SoftmaxCrossEntropy"
         tables[kind] = {NAME: usual, **tables.get(kind, {}), **chosen}
+
+
+def _check_once(kind: str, words: list[str | tuple[str, Any]] | None, chosen: Mapping[str, Any]) -> None:
+    """Refuse a setting that has an option of its own and stands among those of its kind as well."""
+    for key, value in () if words is None else _spec(kind, words).items():
+        if key in chosen:
+            raise ArgumentError(
+                f"--{key.replace('_', '-')}: got {chosen[key]:g} beside {key}={value} of --{kind};"
+                " allowed: one of the two"
+            )
 
 
 def _fill_in_data(tables: dict[str, Any]) -> None:

@@ -82,7 +82,9 @@ class Run:
         run, model, optimizer = tables["run"], tables["model"][NAME], tables["optimizer"]
         print(f"model     {model}: {self.trainer.model.parameters().count:,} parameters, {run['dtype']}")
         decay = f", weight decay {optimizer['weight_decay']:g}" if optimizer.get("weight_decay") else ""
-        rate = f"learning rate {self.recipe.learning_rate:g} ({tables['schedule'][NAME]})"
+        _, number = self.recipe.schedule_rate or ("lr", self.recipe.learning_rate)
+        shown = f"learning rate {number:g}" if isinstance(number, int | float) else "learning rates"
+        rate = f"{shown} ({tables['schedule'][NAME]})"
         print(f"recipe    {optimizer[NAME]}, {rate}{decay}")
         batch = tables["loader"]["batch_size"]
         print(f"          {count(self.recipe.epochs, 'epoch')}, batches of {batch}, seed {run['seed']}")

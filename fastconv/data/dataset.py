@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -60,10 +62,17 @@ class Dataset:
             raise DataError(f"images: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C)")
         if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
             raise DataError(f"labels: got {labels.dtype} {labels.shape}; allowed: int32 {images.shape[:1]}")
+        names = self.class_names
+        if (
+            isinstance(names, str)
+            or not isinstance(names, Sequence)
+            or not all(isinstance(name, str) for name in names)
+        ):
+            raise DataError(f"class_names: got {names!r:.100}; allowed: a tuple of strings, a name for each class")
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             got = f"{labels.min()} to {labels.max()}"
             raise DataError(f"labels: got values from {got}; allowed: 0 to {len(self.class_names) - 1}")
-        if not len(self.mean) == len(self.std) == images.shape[3] or not _usable(self.mean, self.std):
+        if not _usable(self.mean, self.std, images.shape[3]):
             raise DataError(
                 f"mean, std: got {self.mean} and {self.std}; allowed: {images.shape[3]} finite numbers each, std above"
                 " zero"
@@ -126,5 +135,11 @@ class Dataset:
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
 
-def _usable(mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
-    return all(map(math.isfinite, (*mean, *std))) and min(std, default=1.0) > 0
+def _usable(mean: Any, std: Any, channels: int) -> bool:
+    """Tell whether these are as many finite numbers each, those of `std` above zero."""
+    try:
+        return (
+            len(mean) == len(std) == channels and all(map(math.isfinite, (*mean, *std))) and min(std, default=1.0) > 0
+        )
+    except TypeError:
+        return False

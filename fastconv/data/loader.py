@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,13 @@ from fastconv.random import checked_seed
 
 AUGMENT_STREAM = 2**32 - 1  # the layers count their streams up from 0
 _NOTHING = FlipCrop(flip=False, pad=0)
+_CHECKS: Mapping[str, Callable[[Any], Any]] = {  # of what each epoch reads anew
+    "batch_size": partial(validate.at_least_one, name="batch_size"),
+    "shuffle": partial(validate.truth, name="shuffle"),
+    "drop_last": partial(validate.truth, name="drop_last"),
+    "seed": checked_seed,
+    "epoch": partial(validate.at_least, minimum=0, name="epoch"),
+}
 
 
 class DataLoader(Declared):
@@ -98,14 +106,11 @@ class DataLoader(Declared):
     ) -> None:
         self.dataset = dataset
         self._x, self._y, *self._weight = _arrays(dataset)
-        self.batch_size = validate.at_least(batch_size, 1, "batch_size")
-        self.shuffle = validate.truth(shuffle, "shuffle")
+        self.batch_size, self.drop_last = batch_size, drop_last
+        self.shuffle, self.seed = shuffle, seed
         self.sampling = sampling
         self._weights = sampling_weights(sampling, self._y)
-        if sampling is not None and not shuffle:
-            raise ArgumentError(
-                "sampling: got it with shuffle=False; allowed: with shuffle=True, the order being drawn"
-            )
+        self._check_sampling(shuffle)
         self.augmentation = augmentation
         if augmentation is not None and not self._of_images:
             raise ArgumentError(
@@ -122,13 +127,25 @@ class DataLoader(Declared):
             raise ArgumentError(f"std: got {self.std}; allowed: numbers above zero")
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             self._check_range(name, numbers)
-        self.drop_last = validate.truth(drop_last, "drop_last")
-        self.seed = checked_seed(seed)
         if not self._of_images:
             self._x = self._normalised(self._x, changed=mean is not None or std is not None)
         self.epoch = 0
         self._part: tuple[int, int, int] | None = None
         self._resident: tuple[Backend, Array, list[Array]] | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, _CHECKS[name](value) if name in _CHECKS else value)
+
+    def _new_value(self, name: str, value: Any) -> Any:
+        if name == "shuffle":
+            self._check_sampling(value)
+        return value if name in _CHECKS else super()._new_value(name, value)
+
+    def _check_sampling(self, shuffle: bool) -> None:
+        if self.sampling is not None and not shuffle:
+            raise ArgumentError(
+                "sampling: got it with shuffle=False; allowed: with shuffle=True, the order being drawn"
+            )
 
     def _check_range(self, name: str, numbers: tuple[float, ...]) -> None:
         """Refuse numbers that would make batches which are not finite."""
@@ -160,7 +177,7 @@ class DataLoader(Declared):
         epoch : int
             At least 0.
         """
-        self.epoch = validate.at_least(epoch, 0, "epoch")
+        self.epoch = epoch
 
     def part(self, first: int, last: int, count: int) -> DataLoader:
         """Return a loader of the same batches that makes only some of their rows, for who trains by parts.

@@ -50,6 +50,9 @@ class ListedLoss(DeclaredLoss):
                 value = validate.scalar(value, scalar)
         super().__setattr__(name, value)
 
+    def _new_value(self, name: str, value: Any) -> Any:
+        return value  # checked by __setattr__, as in __init__
+
     @property
     def chosen(self) -> ChosenLoss:
         """The loss with the values that its parameters have now."""

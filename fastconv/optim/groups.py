@@ -14,6 +14,7 @@ from fastconv.errors import ArgumentError, BackendMismatchError
 from fastconv.kernels.scalars import Scalar
 from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.schedules import Schedule
+from fastconv.optim.schedules.schedule import odd_arguments
 
 Setting = float | bool
 Trained = Iterable[Parameter] | Iterable[Mapping[str, Any]]
@@ -61,6 +62,8 @@ class Group(Declared):
     @lr.setter
     def lr(self, value: Any) -> None:
         is_schedule = callable(value) and not isinstance(value, type)
+        if is_schedule and (odd := odd_arguments(value)):
+            raise ArgumentError(f"lr: got {odd}; allowed: a number, or a function of the number of the step alone")
         self._lr = value if value is None or is_schedule else validate.number(value, "lr", low=0)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._attributes import settings_of
+from fastconv._attributes import fixed, is_ours, settings_of
 from fastconv.backends.contract.types import Array
 from fastconv.kernels.update_rules import Update
 from fastconv.nn.core.freezing import freezing_state
@@ -18,6 +18,9 @@ from fastconv.optim.habits import ARGUMENT_HABITS, HABITS
 from fastconv.optim.regions import Region, check_trained, regions, trained
 from fastconv.optim.state import Stated
 from fastconv.precision import get_precision
+
+_SETTLED = ("parameters", "groups", "state_names")
+_CHANGING = ("lr", "steps", "epoch", "backend")
 
 
 class Optimizer(Stated):
@@ -71,6 +74,22 @@ class Optimizer(Stated):
         if "rule" in vars(cls):
             cls.state_names = vars(cls).get("state_names", cls.rule.state)
             cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
+
+    def _new_value(self, name: str, value: Any) -> Any:
+        scalar = next((scalar for scalar in self.scalars if scalar.name == name), None)
+        if scalar is None:
+            if name in _SETTLED or (is_ours(type(self)) and name in vars(self) and name not in _CHANGING):
+                raise fixed(self, name, f"a new {type(self).__name__}")
+            return value
+        value = validate.scalar(value, scalar)
+        for group in self.groups:
+            settings = {**self.settings_in(group), **({} if name in group.own else {name: value})}
+            self.check(settings)
+            if not set(self.rule.state_for(settings) if hasattr(self, "rule") else ()) <= set(self.state_names):
+                raise fixed(
+                    self, name, f"a new {type(self).__name__} with {name}={value!r}, which has the state for it"
+                )
+        return value
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings of a group that do not go together.

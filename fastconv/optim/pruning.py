@@ -207,6 +207,14 @@ class Pruning(Nested):
         return super().state_dict() | {"changed_at": self._changed_at}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        before = self.state_dict()
+        try:
+            self._take_state(state)
+        except BaseException:
+            self._take_state(before)
+            raise
+
+    def _take_state(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self._changed_at = state["changed_at"]
         self._count()
@@ -225,6 +233,7 @@ class Pruning(Nested):
     def _apply(self, change: Callable[[], bool]) -> bool:
         """Count a step, do it by `change`, and let masks follow the schedule: all of it or nothing."""
         self._check_frozen()
+        self._follow_schedule()  # what an interrupt behind the last step left to do
         try:
             return super()._apply(change)
         finally:
@@ -334,6 +343,10 @@ def _chosen(parameters: Iterable[Parameter], layers: Layers, keep_last: bool) ->
 
 def _checked_names(layers: Iterable[str], found: Iterable[Parameter]) -> tuple[str, ...]:
     """Return names that each mean a layer with weights, or layers that one has inside."""
+    if not isinstance(layers, Iterable):
+        raise ArgumentError(
+            f"layers: got {layers!r}; allowed: names of layers with weights, or a function of a Parameter"
+        )
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     paths = [parameter.name.split(".")[:-1] for parameter in found]
     known = sorted({".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)})

@@ -80,6 +80,11 @@ def new_grid(rows: int, columns: int, size: float = 1.0) -> tuple[Figure, list[A
     return figure, flat
 
 
+def legend_label(name: str) -> str:
+    """Return a name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
 def line_style(number: int) -> dict[str, Any]:
     """Return colour and dashes of the line of this number."""
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}

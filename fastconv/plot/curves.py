@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, new_axes, plain_names
+from fastconv.plot.axes import COLOURS, legend_label, new_axes, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,7 +58,7 @@ def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax
         for prefix, style, words in (("", "-", "training"), ("val_", "--", "validation")):
             values = run.history.get(prefix + quantity)
             if values:
-                label = f"{name} {words}".strip()
+                label = legend_label(f"{name} {words}".strip())
                 epochs = np.arange(1, len(values) + 1)
                 ax.plot(epochs, values, style, color=COLOURS[number % len(COLOURS)], label=label, marker=".")
     ax.set(xlabel="epoch", ylabel=quantity.replace("_", " "))

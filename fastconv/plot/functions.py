@@ -11,7 +11,7 @@ from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError
 from fastconv.losses.listed import ListedLoss
 from fastconv.nn.layers.activations import PointwiseLayer
-from fastconv.plot.axes import line_style, new_axes, plain_names, pyplot
+from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,7 @@ def costs(
     for number, (name, loss) in enumerate(named.items()):
         targets = backend.asarray(np.full((1, 1), target))
         values = [float(loss(backend.asarray(np.full((1, 1), p)), targets)[0]) for p in predictions]
-        ax.plot(predictions, values, label=name, **line_style(number))
+        ax.plot(predictions, values, label=legend_label(name), **line_style(number))
     ax.axvline(target, color="0.85", zorder=0)
     ax.set(xlabel="prediction", ylabel="cost")
     ax.legend(fontsize="small")

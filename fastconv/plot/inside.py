@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, line_style, new_axes, new_grid, plain_names
+from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, new_grid, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +172,7 @@ def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
         for row in report.rows:
             lines.setdefault(f"{row.name} {row.kind}", []).append((step, 100 * row.fraction))
     for number, (name, points) in enumerate(lines.items()):
-        ax.plot(*zip(*points, strict=True), marker=".", label=name, **line_style(number))
+        ax.plot(*zip(*points, strict=True), marker=".", label=legend_label(name), **line_style(number))
     ax.set(xlabel="step", ylabel="units that never fire (%)", ylim=(-2, 102))
     ax.locator_params(axis="x", integer=True)
     ax.legend(fontsize="small")
@@ -220,7 +220,7 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     ax = new_axes(ax)
     ax.axhline(1e-3, color="0.8", linewidth=3, zorder=0)
     for number, (name, points) in enumerate(lines.items()):
-        ax.plot(*zip(*points, strict=True), marker=".", label=name, **line_style(number))
+        ax.plot(*zip(*points, strict=True), marker=".", label=legend_label(name), **line_style(number))
     ax.set(xlabel="step", ylabel="update / weight", yscale="log")
     ax.locator_params(axis="x", integer=True)
     ax.legend(fontsize="x-small")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.optim.schedules import Schedule, rate_at, unit_of
-from fastconv.plot.axes import line_style, new_axes, plain_names
+from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,7 +111,13 @@ def schedules(
     for number, (name, schedule) in enumerate(schedules.items()):
         rates = [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)]
         drawn = "steps-post" if name in by_epoch else "default"
-        ax.plot(range(steps), rates, **line_style(number), drawstyle=drawn, label=f"{name} (by {unit_of(schedule)})")
+        ax.plot(
+            range(steps),
+            rates,
+            **line_style(number),
+            drawstyle=drawn,
+            label=legend_label(f"{name} (by {unit_of(schedule)})"),
+        )
     ax.set_xlabel("step")
     ax.set_ylabel("learning rate (per step)")
     ax.legend()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, line_style, new_axes, plain_names
+from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, plain_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,13 @@ def sparsity(run: _Recorded, ax: Axes | None = None) -> Axes:
     ax = new_axes(ax)
     layers = {name.partition("/")[2]: values for name, values in run.history.items() if name.startswith("sparsity/")}
     for number, (name, values) in enumerate(layers.items()):
-        ax.plot(np.arange(1, len(values) + 1), 100 * np.array(values), **line_style(number), linewidth=1, label=name)
+        ax.plot(
+            np.arange(1, len(values) + 1),
+            100 * np.array(values),
+            **line_style(number),
+            linewidth=1,
+            label=legend_label(name),
+        )
     total = run.history["sparsity"]
     ax.plot(np.arange(1, len(total) + 1), 100 * np.array(total), "k", linewidth=2.5, alpha=0.6, label="all", marker=".")
     ax.set(xlabel="epoch", ylabel="weights that are zero (%)", ylim=(0, 100))
@@ -87,7 +93,9 @@ def sparsity_accuracy(results: Mapping[str, Mapping[float, float | Sequence[floa
         bars = spread if any(len(values) > 1 for values in runs) else None
         mark = "os^Dv"[number % 5]
         colour = COLOURS[number % len(COLOURS)]
-        ax.errorbar(100 * np.array(shares), means, yerr=bars, color=colour, marker=mark, capsize=3, label=name)
+        ax.errorbar(
+            100 * np.array(shares), means, yerr=bars, color=colour, marker=mark, capsize=3, label=legend_label(name)
+        )
     ax.set(xlabel="weights that are zero (%)", ylabel="accuracy (%)")
     ax.legend(fontsize="small")
     return ax

@@ -11,7 +11,7 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Dense, Parameter, Sequential
 from fastconv.optim.optimizer import Optimizer
-from fastconv.plot.axes import COLOURS, line_style, new_axes, plain_names, pyplot
+from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, plain_names, pyplot
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -108,7 +108,7 @@ def surface(
     beside = _BESIDE if ax is None else {}
     ax = _contours(function, x, y, ax)
     for number, (name, path) in enumerate(_checked(paths).items()):
-        ax.plot(path[:, 0], path[:, 1], label=name, marker=".", markersize=2, **line_style(number))
+        ax.plot(path[:, 0], path[:, 1], label=legend_label(name), marker=".", markersize=2, **line_style(number))
     ax.legend(fontsize="small", **beside)
     return ax
 
@@ -155,7 +155,7 @@ def animate_surface(
     frames = validate.at_least_one(frames, "frames")
     beside = _BESIDE if ax is None else {"loc": "upper left"}
     ax, checked = _contours(function, x, y, ax), _checked(paths)
-    lines = [ax.plot([], [], label=name, **line_style(number))[0] for number, name in enumerate(checked)]
+    lines = [ax.plot([], [], label=legend_label(name), **line_style(number))[0] for number, name in enumerate(checked)]
     heads = [ax.plot([], [], "o", color=COLOURS[number % len(COLOURS)])[0] for number in range(len(checked))]
     ax.legend(fontsize="small", **beside)
     last = max(map(len, checked.values())) - 1

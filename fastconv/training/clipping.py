@@ -47,6 +47,7 @@ class Clip(abc.ABC):
         """
 
 
+@dataclass(frozen=True)
 class ClipValue(Clip):
     """``max(-limit, min(g, limit))`` of each element, as ``clip_grad_value_``. NaN stays.
 
@@ -71,6 +72,7 @@ class ClipValue(Clip):
         return None
 
 
+@dataclass(frozen=True)
 class ClipNorm(Clip):
     """``g * min(1, limit / (norm(g) + 1e-6))`` of each parameter by itself: ``clip_grad_norm_`` of one after the other.
 
@@ -95,6 +97,7 @@ class ClipNorm(Clip):
         return _clip_norms(backend, each, self.limit, together=False)
 
 
+@dataclass(frozen=True)
 class ClipGlobalNorm(Clip):
     """``g * min(1, limit / (norm + 1e-6))`` with the norm of all gradients together, as ``clip_grad_norm_``.
 

@@ -7,6 +7,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from fastconv._attributes import Declared
 from fastconv._files import write_atomically
@@ -65,6 +66,9 @@ class History(Declared):
         for name in [*self.history, *(name for name in logs if name not in self.history)]:
             values = self.history.setdefault(name, [math.nan] * before)
             values.append(float(logs.get(name, math.nan)))
+
+    def _new_value(self, name: str, value: Any) -> Any:
+        return value  # a trainer takes an epoch back
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, all or nothing; what is not finite becomes null.

@@ -14,6 +14,7 @@ from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import unit_of
+from fastconv.optim.schedules.schedule import odd_arguments
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.clipping import Clip
@@ -71,10 +72,9 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
             f"schedule: got {_shown(schedule)}; allowed: None, or what gives the learning rate of a step, such as"
             " fastconv.optim.schedules.Cosine(0.1, total_steps)"
         )
-    parameters = _parameters_of(schedule)
-    first = next(iter(parameters or ()), "")
-    if parameters is not None and not first:
-        raise ArgumentError("schedule: got a function of nothing; allowed: one of the number of the step")
+    if odd := odd_arguments(schedule):
+        raise ArgumentError(f"schedule: got {odd}; allowed: a function of the number of the step alone")
+    first = next(iter(_parameters_of(schedule) or ()), "")
     if unit_of(schedule) == "step" and "epoch" in first:
         raise ArgumentError(
             f"schedule: got a function of {first!r}; allowed: one of the number of the step, counted from 0"

@@ -141,6 +141,11 @@ class Recipe:
         rate: float = table["lr"]
         return rate
 
+    @property
+    def schedule_rate(self) -> tuple[str, Any] | None:
+        """The rate that the schedule was given, with the setting's name; None where it has the optimizer's."""
+        return _own_rate(self.tables.get("schedule", {}))
+
     def changed(self, table: str, **entries: Any) -> Recipe:
         """Return it with other entries in a table."""
         return Recipe.of({**self.tables, table: {**self.tables[table], **entries}})
@@ -196,6 +201,12 @@ class Recipe:
         if "step_size" not in spec:  # another way to say when
             given["milestones"] = (total // 2, total * 3 // 4)
         return named.build("schedule", spec, given)
+
+
+def _own_rate(spec: Mapping[str, Any]) -> tuple[str, Any] | None:
+    found = [(key, spec[key]) for key in ("lr", "max_lr", "points") if key in spec]
+    found += [rate for each in spec.values() if isinstance(each, Mapping) and (rate := _own_rate(each)) is not None]
+    return next(iter(found), None)
 
 
 def _counts_epochs(spec: Mapping[str, Any]) -> bool:

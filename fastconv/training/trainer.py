@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._attributes import tells_habits
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss
@@ -36,6 +37,7 @@ from fastconv.training.checkpoint import read_state, write_state
 from fastconv.training.clipping import Clip
 from fastconv.training.divergence import check_finite
 from fastconv.training.fit_data import FitData, fit_data
+from fastconv.training.habits import EVALUATE, FIT
 from fastconv.training.history import History
 from fastconv.training.position import Position
 from fastconv.training.sharing import Sharing
@@ -78,9 +80,9 @@ class Trainer(Sharing):
         Limits the gradients before each update; see `fastconv.training.clipping`.
     accumulate : int
         Into how many pieces a batch is cut that go through the network one after the other, to take less memory: the
-        gradients are those of the whole batch, up to rounding. So a batch is a step, whatever this is, and one that is
-        smaller than the others counts as it is. `BatchNorm2d` sees a piece at a time: it normalises by its statistics,
-        and its running ones move with each.
+        gradients are those of the whole batch, up to rounding, 6e-8 a piece at most in float32. So a batch is a step,
+        whatever this is, and one that is smaller than the others counts as it is. `BatchNorm2d` sees a piece at a time:
+        it normalises by its statistics, and its running ones move with each.
     seed : int or None
         Of dropout; that of `fastconv.seed` by default.
     capture : bool or None
@@ -167,6 +169,11 @@ class Trainer(Sharing):
             value = parts.checked_optimizer(value, self.model)
         super().__setattr__(name, value)
 
+    def _new_value(self, name: str, value: Any) -> Any:
+        if name == "model":
+            parts.checked_optimizer(self.optimizer, value)
+        return value  # checked by __setattr__, as in __init__
+
     def __repr__(self) -> str:
         return f"Trainer(epoch {self.epoch}, step {self.step}, {self.loss!r}, {self.optimizer!r})"
 
@@ -174,6 +181,7 @@ class Trainer(Sharing):
         """Copy and pickle without the captured step, which is captured again, and what only lasts for a step."""
         return {**vars(self), "_captured": None, "_shared": None, "_squares": None, "_running": None}
 
+    @tells_habits(FIT)
     def fit(
         self,
         train: Any,
@@ -234,7 +242,7 @@ class Trainer(Sharing):
         self.last_epoch = self.epoch + validate.at_least_one(epochs, "epochs")
         self.steps_per_epoch, self.validates = len(data.train), data.validation is not None
         for schedule in (self.schedule, *(group.schedule for group in self.optimizer.groups if not group.is_frozen)):
-            rates.compare(schedule, self, stacklevel=2)
+            rates.compare(schedule, self, stacklevel=3)
         self._agree(data.train)
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
         self._run_epochs(data)
@@ -306,6 +314,7 @@ class Trainer(Sharing):
             return turn.do(Totals(self.model.backend, self.loss, ()))[0]
         return self._step(checked_batch(self.model, x, y, sample_weight)).loss
 
+    @tells_habits(EVALUATE)
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
         """Return the mean loss and the metrics over `data`: numbers, or NumPy arrays.
 

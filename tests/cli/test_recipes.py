@@ -153,3 +153,36 @@ def test_what_is_wrong_with_pruning_is_told(capsys):
     assert "target: got 1.0; allowed" in fails(capsys, "train", *TINY, "--pruning", "target=1.0")
     assert "end: got 0, before the step" in fails(capsys, "train", *TINY, "--pruning", "begin=3")
     assert "layers: got 'x'; allowed" in fails(capsys, "train", *TINY, "--pruning", 'layers=["x"]')
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--lr", "0.002", "--schedule", "OneCycle", "max_lr=3.0"],
+            "--lr: got 0.002 beside max_lr=3.0 of the schedule",
+        ),
+        (["--lr", "0.2", "--schedule", "cosine", "lr=0.5"], "--lr: got 0.2 beside lr=0.5 of the schedule Cosine"),
+        (
+            ["--lr", "0.5", "--schedule", "step", "--set", "schedule.lr=0.5"],
+            "--lr: got 0.5 beside lr=0.5 of the schedule",
+        ),
+        (["--lr", "0.2", "--optimizer", "Adam", "lr=0.5"], "--lr: got 0.2 beside lr=0.5 of --optimizer"),
+        (
+            ["--weight-decay", "0.2", "--optimizer", "Adam", "weight_decay=0.5"],
+            "--weight-decay: got 0.2 beside weight_decay=0.5 of --optimizer",
+        ),
+        (
+            ["--label-smoothing", "0.2", "--loss", "SoftmaxCrossEntropy", "label_smoothing=0.5"],
+            "--label-smoothing: got 0.2 beside label_smoothing=0.5 of --loss",
+        ),
+    ],
+)
+def test_what_is_said_twice_is_refused(words, message, capsys):
+    assert message in fails(capsys, "train", *SMALL, *words)
+
+
+def test_the_rate_that_is_shown_is_the_one_that_is_followed(capsys, fitted):
+    assert main(["train", *SMALL, "--schedule", "OneCycle", "max_lr=3.0"]) == 0
+    assert "learning rate 3 (OneCycle)" in capsys.readouterr().out
+    assert fitted["trainer"].schedule.max_lr == 3.0

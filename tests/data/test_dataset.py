@@ -63,6 +63,12 @@ def test_split_refuses_other_counts(dataset, count):
         ({"std": (math.nan,) * 3}, "mean, std"),
         ({"std": (1.0, 1.0, math.nan)}, "mean, std"),
         ({"std": (1.0, math.inf, 1.0)}, "mean, std"),
+        ({"mean": 0.5}, "mean, std"),
+        ({"std": None}, "mean, std"),
+        ({"std": ("a", "b", "c")}, "mean, std"),
+        ({"class_names": "abcdefghij"}, "class_names"),
+        ({"class_names": 10}, "class_names"),
+        ({"class_names": tuple(range(10))}, "class_names"),
     ],
 )
 def test_dataset_rejects_what_is_no_array_or_not_finite(dataset, change, name):

@@ -9,6 +9,7 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError, ShapeError
 from fastconv.optim import EMA, SGD, Adam, AdamW, Combined, Lookahead, Muon, Pruning, no_decay_groups
+from tests.interrupts import every_place
 from tests.optim import test_optimizers
 from tests.optim.test_optimizers import combined, give_grads, values
 
@@ -225,6 +226,73 @@ def test_an_interrupt_leaves_a_step_with_its_masks_or_none(monkeypatch):
         assert {(True, 0), (True, 1), (False, 1)} == set(results)
 
 
+def test_masks_left_behind_by_an_interrupt_come_before_the_next_step(monkeypatch):
+    """Where the interrupt comes behind the step, before its masks: with them next, as without it."""
+
+    def trained(fails_at):
+        with fc.use_backend("numpy"):
+            model = model_of()
+            optimizer = Pruning(SGD(model.parameters(), 0.1, 0.9), 4, target=0.8, begin=1, frequency=1)
+            real, calls = type(optimizer.schedule).last_change, iter(range(100))
+
+            def last_change(self, step):
+                if next(calls) == fails_at:
+                    raise KeyboardInterrupt
+                return real(self, step)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(type(optimizer.schedule), "last_change", last_change)
+                interrupted = False
+                while optimizer.steps < 5:
+                    give_grads(model, optimizer.steps)
+                    try:
+                        optimizer.step()
+                    except KeyboardInterrupt:
+                        interrupted = True
+                    optimizer.zero_grad()
+            return interrupted, optimizer.steps, values(model)
+
+    interrupted, _, wanted = trained(None)
+    assert not interrupted
+    for fails_at in range(8):
+        interrupted, steps, got = trained(fails_at)
+        assert (interrupted, steps) == (True, 5)
+        for a, b in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_state_is_loaded_whole_or_not_at_all():
+    with fc.use_backend("numpy"):
+
+        def made(steps):
+            model = model_of()
+            optimizer = Pruning(SGD(model.parameters(), 0.1, 0.9), 4, target=0.8, begin=1, frequency=1)
+            for number in range(steps):
+                give_grads(model, number)
+                optimizer.step()
+                optimizer.zero_grad()
+            return optimizer
+
+        optimizer, states = made(2), [made(2).state_dict(), made(4).state_dict()]
+        sparsities = [made(2).sparsity, made(4).sparsity]
+
+        def same(a, b):
+            arrays = [(a["tensors"][name], b["tensors"][name]) for name in b["tensors"]]
+            return a["changed_at"] == b["changed_at"] and all(np.array_equal(x, y) for x, y in arrays)
+
+        def look(broken):
+            now = optimizer.state_dict()
+            loaded = same(now, states[1])
+            assert loaded or (broken and same(now, states[0]))
+            assert optimizer.sparsity == sparsities[loaded]
+            assert optimizer.steps == (4 if loaded else 2)
+
+        places = every_place(
+            lambda: optimizer.load_state_dict(states[1]), lambda: optimizer.load_state_dict(states[0]), look, stride=7
+        )
+        assert places > 100
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -236,6 +304,7 @@ def test_an_interrupt_leaves_a_step_with_its_masks_or_none(monkeypatch):
         ({"end": -1}, r"end: got -1; allowed: .*0"),
         ({"end": 3, "exponent": 0}, r"exponent: got 0; allowed: .*above 0"),
         ({"end": 3, "scope": "net"}, r"scope: got 'net'; allowed: layer, global"),
+        ({"end": 3, "layers": 3}, r"layers: got 3; allowed: names of layers with weights, or a function of a Param"),
         ({"end": 3, "layers": ["3"]}, r"layers: got '3'; allowed: names of layers with weights \(nearest: '\d'\)"),
         ({"end": 3, "layers": lambda p: False}, r"layers: got none with weights to prune; allowed: convolutions"),
         ({"end": 3, "layers": ["0"], "keep_last": True}, r"layers: got none .* apart from the last one; allowed"),

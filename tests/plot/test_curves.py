@@ -32,6 +32,11 @@ def test_what_is_not_there_is_told():
             plot.curves(nothing)
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend():
+    ax = plot.curves({"_a": RUN, "b": RUN}, "accuracy")
+    assert [text.get_text().strip() for text in ax.get_legend().get_texts()] == ["_a training", "b training"]
+
+
 def test_a_name_is_no_formula():
     ax = plot.curves({"$x_{$": RUN})
     ax.figure.canvas.draw()

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,51 +15,7 @@ from fastconv.backends.memory import Pool
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
 from fastconv.training import ClipGlobalNorm
-
-HERE = str(Path(fc.__file__).parent)
-EVERYWHERE = (HERE, str(Path(HERE).parent / "kernels"), contextlib.__file__)
-STATE = tuple(
-    f"{HERE}/{name}"
-    for name in (
-        "training/trainer",
-        "training/step",  # and stepping
-        "training/clipping",
-        "training/captured",
-        "optim/",
-        "nn/core/undo",
-        "nn/core/prepared",
-        "nn/core/parameter",
-    )
-)
-
-
-class Interrupts:
-    """Raises KeyboardInterrupt before the `number`-th instruction, or line, of some of fastconv's Python code."""
-
-    def __init__(self, number, where=STATE, *, instructions=False):
-        self.left, self.where, self.instructions = number, where, instructions
-
-    def __call__(self, frame, event, argument):
-        if not frame.f_code.co_filename.startswith(self.where):
-            return None
-        frame.f_trace_opcodes = self.instructions
-        if event == ("opcode" if self.instructions else "line"):
-            self.left -= 1
-            if self.left < 0:
-                raise KeyboardInterrupt
-        return self
-
-    def breaks(self, change):
-        """Do `change`; tell whether it was interrupted, which it is not if it has fewer instructions."""
-        before = sys.gettrace()
-        sys.settrace(self)
-        try:
-            change()
-        except KeyboardInterrupt:
-            return True
-        finally:
-            sys.settrace(before)
-        return False
+from tests.interrupts import EVERYWHERE, STATE, Interrupts, every_place
 
 
 def model_of(seed=1):
@@ -224,17 +177,6 @@ def test_a_second_interrupt_leaves_no_stale_weights(rng, monkeypatch):
             optimizer.apply(change)
         assert not np.array_equal(model(x), before)
         assert_fresh(model, other, x)
-
-
-def every_place(change, prepare, look, *, stride=1, where=EVERYWHERE, instructions=False):
-    """Interrupt `change` before each line in turn; `look` gets whether it was done to the end."""
-    for number in range(0, 10**6, stride):
-        prepare()
-        broken = Interrupts(number, where, instructions=instructions).breaks(change)
-        look(broken)
-        if not broken:
-            return number
-    raise AssertionError("it never ends")
 
 
 def test_a_state_is_restored_whole_or_not_at_all(rng, tmp_path):

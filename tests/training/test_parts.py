@@ -1,5 +1,6 @@
 """What a trainer is made of is checked when it is set."""
 
+import numpy as np
 import pytest
 
 import fastconv as fc
@@ -47,6 +48,63 @@ def test_what_a_trainer_is_made_of_is_checked():
         fc.Trainer(model, loss, SGD([*model.parameters()][2:4], 0.1), None, Callback())
 
 
-def test_a_schedule_of_nothing_is_refused():
-    with pytest.raises(ArgumentError, match="schedule: got a function of nothing"):
-        trainer_of(nn.Sequential(nn.Dense(2)).build((3,)), schedule=lambda: 0.1)
+def test_another_model_needs_another_optimizer():
+    with fc.use_backend("numpy"):
+        trainer, other = trainer_of(model_of()), model_of()
+        before = trainer.model
+        with pytest.raises(ArgumentError, match="optimizer: got SGD of 7 parameters, 7 of which are not"):
+            trainer.model = other
+        assert trainer.model is before
+
+
+@pytest.mark.parametrize(
+    ("function", "got"),
+    [
+        (lambda: 0.1, "a function of nothing"),
+        (lambda **more: 0.1, "a function of nothing"),
+        (lambda step, lr: 0.1, "a function of step, lr"),
+        (lambda step, *, lr: 0.1, "a function of step, lr"),
+        (lambda *, step: 0.1, "a function of nothing"),
+    ],
+)
+def test_a_schedule_of_something_else_is_refused(function, got):
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    with pytest.raises(ArgumentError, match=f"schedule: got {got}; allowed: "):
+        trainer_of(model, schedule=function)
+    with pytest.raises(ArgumentError, match=f"function: got {got}; allowed: "):
+        schedules.Function(function)
+    with pytest.raises(ArgumentError, match=f"lr: got {got}; allowed: "):
+        SGD([{"params": model.parameters(), "lr": function}], 0.1)
+
+
+def test_a_schedule_may_have_defaults():
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    for function in (lambda step, low=0.1: low, lambda *steps: 0.1, lambda step, **more: 0.1, float):
+        if function is not float:
+            trainer_of(model, schedule=function)
+            assert schedules.Function(function)(3) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t, data: t.fit(data, 1, callbacks=[]), r"callbacks: got it for Trainer.fit.*Trainer\(..., callbacks"),
+        (lambda t, data: t.fit(data, 1, verbose=2), r"verbose: got it for Trainer.fit, .*ProgressDisplay\(\)"),
+        (lambda t, data: t.fit(x=data[0], y=data[1], epochs=1), r"x: got it for Trainer.fit, .*fit\(\(x, y\), epochs"),
+        (lambda t, data: t.fit(data, epoch=1), r"epoch: got it for Trainer.fit, .*nearest: 'epochs'"),
+        (lambda t, data: t.evaluate(data, verbose=0), r"verbose: got it for Trainer.evaluate"),
+        (
+            lambda t, data: t.model.compile(optimizer="adam"),
+            r"optimizer: got it for Sequential.compile",
+        ),
+        (lambda t, data: t.model.predict(data[0], verbose=0), r"verbose: got it for Sequential.predict"),
+        (lambda t, data: t.model.build(input_dim=3), r"input_dim: got it for Sequential.build, .*build\(\(features,\)"),
+    ],
+)
+def test_arguments_of_elsewhere_are_told(call, message):
+    with fc.use_backend("numpy"):
+        data = np.ones((4, 3), np.float32), np.zeros(4, np.int32)
+        trainer = trainer_of(nn.Sequential(nn.Dense(2)).build((3,)))
+        with pytest.raises(ArgumentError, match=message):
+            call(trainer, data)
+        assert trainer.step == 0

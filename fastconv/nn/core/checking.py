@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -149,9 +150,22 @@ class Checking(Declared):
         """
         if self._backend is None:
             return array
-        array = self.check_array(array, name)
-        self._backend.check_recorded(array, source)
-        return array
+        return self._backend.check_recorded(self.check_array(array, name), source)
+
+    def watched(self, array: Array) -> contextlib.AbstractContextManager[Array]:
+        """Let code of somebody's own run with `array`; see `Backend.watched`.
+
+        Parameters
+        ----------
+        array : array
+            What that gets.
+
+        Returns
+        -------
+        context manager
+            Of the array in the form that it is to get.
+        """
+        return contextlib.nullcontext(array) if self._backend is None else self._backend.watched(array)
 
     def _label(self) -> str:
         return type(self).__name__

@@ -57,3 +57,10 @@ _PENALTY = (
     "penalties are the optimizer's, as in SGD(..., weight_decay=1e-4, l1=1e-5), for all or by groups of parameters"
 )
 ABSENT = {"kernel_regularizer": _PENALTY, "bias_regularizer": _PENALTY}
+
+METHOD_HABITS = {  # of build, compile and predict
+    **dict.fromkeys(("optimizer", "loss", "metrics"), "fc.Trainer(model, loss, optimizer, metrics=...)"),
+    "verbose": "nothing: it shows nothing",
+    "input_dim": "build((features,))",
+    "batch_input_shape": "build(input_shape) of one image; any batch goes",
+}

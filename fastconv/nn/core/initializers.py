@@ -94,6 +94,6 @@ def draw_of(init: str | float) -> Draw:
 
 def weight_and_bias(init: str) -> tuple[str, str]:
     """Return the names of the draws for a weight and its bias: a bias starts at zero, except with "default"."""
-    if init not in _WEIGHTS:
+    if not isinstance(init, str) or init not in _WEIGHTS:
         raise ArgumentError(f"init: got {init!r}; allowed: {', '.join(_WEIGHTS)}")
     return init, "default" if init == "default" else "zeros"

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from fastconv._attributes import is_ours
+from fastconv._attributes import argument_names, fixed, is_ours
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn.core.checking import Checking
@@ -77,10 +77,16 @@ class AbstractLayer(Checking):
         if not is_ours(cls):
             check_results(cls)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if self._made and name in vars(self) and is_ours(type(self)):
+    def _new_value(self, name: str, value: Any) -> Any:
+        """Return a new value of a setting, checked as it is where a layer is made; of one that is built, numbers only.
+
+        Shapes, parameters and fused plans stand when a layer is built; what is a float is read in each step.
+        """
+        if isinstance(value, Buffer) or not is_ours(type(self)):
+            return value
+        if name in vars(self):
             old = vars(self)[name]
-            if isinstance(old, Buffer) and not isinstance(value, Buffer):
+            if isinstance(old, Buffer):
                 raise ArgumentError(f"{name}: got {type(value).__name__}; allowed: {name}.data = values")
             if isinstance(old, AbstractLayer) or (
                 isinstance(old, tuple) and any(isinstance(part, AbstractLayer) for part in old)
@@ -89,7 +95,15 @@ class AbstractLayer(Checking):
                     f"{name}: got other layers than {type(self).__name__} was made of; allowed: a new"
                     f" {type(self).__name__} of them (layers that are built keep their values, see Layer.build)"
                 )
-        super().__setattr__(name, value)
+        if name not in argument_names(type(self)):
+            return value
+        settings = self.settings() or {}
+        if self.children() or name not in settings:
+            raise fixed(self, name, f"a new {type(self).__name__} with {name}={value!r}")
+        made = vars(type(self)(**{**settings, name: value}))
+        if name not in made or (self._built_in is not None and not isinstance(made[name], float)):
+            raise fixed(self, name, f"a new {type(self).__name__} with {name}={value!r}, before build")
+        return made[name]
 
     # What a layer defines
 

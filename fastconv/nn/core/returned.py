@@ -30,7 +30,8 @@ def check_results(cls: type[Checking]) -> None:
 def _checked_forward(forward: _Forward) -> _Forward:
     @functools.wraps(forward)
     def run(layer: Checking, x: Array, *args: Any, **kwargs: Any) -> tuple[Array, Any]:
-        result = forward(layer, x, *args, **kwargs)
+        with layer.watched(x) as given:
+            result = forward(layer, given, *args, **kwargs)
         if not isinstance(result, tuple) or len(result) != 2:
             raise ArgumentError(
                 f"forward of {type(layer).__name__}: got {type(result).__name__}; allowed: the output and the context,"
@@ -47,7 +48,8 @@ def _checked_forward(forward: _Forward) -> _Forward:
 def _checked_backward(backward: _Backward) -> _Backward:
     @functools.wraps(backward)
     def run(layer: Checking, grad_output: Array, *args: Any, **kwargs: Any) -> Array | None:
-        grad = backward(layer, grad_output, *args, **kwargs)
+        with layer.watched(grad_output) as given:
+            grad = backward(layer, given, *args, **kwargs)
         return None if grad is None else layer.check_result(grad, "gradient", grad_output)
 
     return run

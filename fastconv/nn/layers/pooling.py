@@ -229,7 +229,9 @@ class AvgPool2d(_Mean, _Windows):
         self.count_include_pad = validate.truth(count_include_pad, "count_include_pad")
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), "count_include_pad": self.count_include_pad}
+        of_all = super().settings()
+        del of_all["dilation"]  # which it has not
+        return {**of_all, "count_include_pad": self.count_include_pad}
 
     def _pooling(self, shape: Shape, **mode: bool) -> Pooling:
         return super()._pooling(shape, count_include_pad=self.count_include_pad)

@@ -18,11 +18,13 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._attributes import tells_habits
 from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.core.freezing import set_frozen
+from fastconv.nn.core.habits import METHOD_HABITS
 from fastconv.nn.core.layer import AbstractLayer, arrange_all
 from fastconv.nn.core.parameter import Buffer, Parameter, allocate
 from fastconv.nn.core.parameters import Parameters
@@ -59,6 +61,7 @@ class Layer(AbstractLayer):
     _key: object = None  # equal to that of its copies' layers only
     _fitting: frozenset[Shape] = frozenset()  # shapes of images that it was seen to take
 
+    @tells_habits(METHOD_HABITS)
     @moves_all_or_none
     def build(self, input_shape: Sequence[int], dtype: Any = np.float32, seed: int | None = None) -> Self:
         """Infer all shapes, allocate the parameters on the active backend and draw their initial values.
@@ -296,6 +299,7 @@ class Layer(AbstractLayer):
         """Return the output for `x`, not in training."""
         return self.forward(x, training=False)[0]
 
+    @tells_habits(METHOD_HABITS)
     def predict(self, x: Array, batch_size: int = 256) -> Array:
         """Return the output for `x`, (N, ...), computed in pieces of `batch_size`; a tuple if there are several.
 
@@ -325,11 +329,13 @@ class Layer(AbstractLayer):
                 self.backend.copy(part, out=result[begin : begin + size])
         return tuple(results) if isinstance(y, tuple) else results[0]
 
+    @tells_habits(METHOD_HABITS)
     def compile(self, input_shape: Sequence[int]) -> InferencePlan:
         """Return the network frozen for inference on batches of this shape, (N, H, W, C).
 
         Normalisations are folded into convolutions, weights prepared, buffers planned, and on the CPU the whole network
-        is one call into compiled code. Training on does not change the plan.
+        is one call into compiled code. Training on does not change the plan. In float32 an output may differ from the
+        model's by 2e-6 * abs(running mean) / sqrt(running variance), as the convolution's own is not rounded between.
 
         Parameters
         ----------

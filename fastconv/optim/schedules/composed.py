@@ -9,7 +9,7 @@ from typing import Any
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.optim.schedules.schedule import NumberedSchedule, Schedule, Watching, linear, unit_of
+from fastconv.optim.schedules.schedule import NumberedSchedule, Schedule, Watching, linear, odd_arguments, unit_of
 
 
 @dataclass(repr=False, eq=False)
@@ -178,6 +178,8 @@ class Function(NumberedSchedule):
         super().__post_init__()
         if isinstance(self.function, type) or not callable(self.function):
             raise ArgumentError(f"function: got {self.function!r}; allowed: a function of one number")
+        if odd := odd_arguments(self.function):
+            raise ArgumentError(f"function: got {odd}; allowed: a function of one number")
 
     def __call__(self, step: int) -> float:
         """Return the rate of `step`."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastconv.optim.schedules.decays import Step
+from fastconv.optim.schedules.composed import PiecewiseLinear
+from fastconv.optim.schedules.decays import Exponential, Step
 from fastconv.optim.schedules.schedule import Schedule, one_of, unit_of
+
+_NOTHING = 1e-6  # of the first rate
 
 
 def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: int, *, epoch: int = 0) -> str:
@@ -88,13 +91,17 @@ def check_monitor(schedule: Schedule | None, names: Iterable[str]) -> None:
 def _counted_in_epochs(schedule: Schedule, steps_per_epoch: int, epochs: int, advice: str) -> str:
     """Say of settings in steps that they look as if they were meant in epochs; "" if they do not."""
     steps = steps_per_epoch * epochs
-    if isinstance(schedule, Step) and schedule.milestones is not None:
-        last = max(schedule.milestones, default=steps)
-        if last < steps_per_epoch or (last <= epochs and last * 5 < steps):
-            within = "first" if last < steps_per_epoch else f"first {last // steps_per_epoch + 1}"
-            return f"{schedule}, whose milestones are all within the {within} of {epochs} epochs; {advice}"
+    named = {Step: "milestones", PiecewiseLinear: "points"}.get(type(schedule), "")
+    last = max(
+        (each[0] if isinstance(each, tuple) else each for each in getattr(schedule, named, None) or ()), default=0
+    )
+    if last and (last < steps_per_epoch or last <= 2 * epochs) and last * 5 < steps:
+        within = "first" if last < steps_per_epoch else f"first {last // steps_per_epoch + 1}"
+        return f"{schedule}, whose {named} are all within the {within} of {epochs} epochs; {advice}"
     for name in getattr(schedule, "periods", ()):
         length = getattr(schedule, name)
-        if length is not None and length <= epochs and length * 5 < steps_per_epoch:
-            return f"{schedule}, whose {name}={length} is over {length / steps_per_epoch:.0%} into an epoch; {advice}"
+        if length is not None and length <= epochs and length * 20 < steps:
+            return f"{schedule}, whose {name}={length} is over {steps // length} times in {epochs} epochs; {advice}"
+    if isinstance(schedule, Exponential) and schedule(steps // 2) < _NOTHING * schedule.lr:
+        return f"{schedule}, whose rate is {schedule(steps // 2):.1g} after half of the training; {advice}"
     return ""

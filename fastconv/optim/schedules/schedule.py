@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -234,6 +235,19 @@ def rate_at(schedule: Schedule, step: int, epoch: int) -> float:
         return validate.number(value, "schedule", low=0)
     except ArgumentError as error:
         raise ArgumentError(f"{error}, as the rate of {by} {number} (of {schedule!r:.200})") from None
+
+
+def odd_arguments(function: Callable[..., Any]) -> str:
+    """Say what a function takes where that is not one number; "" where it is, or where it is not known."""
+    try:
+        taken = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):  # of some functions written in C
+        return ""
+    needed = [each.name for each in taken if each.default is each.empty and not each.kind.name.startswith("VAR_")]
+    if not any(each.kind.name != "KEYWORD_ONLY" and each.kind.name != "VAR_KEYWORD" for each in taken):
+        return "a function of nothing"
+    alone = len(needed) < 2 and not any(each.name in needed and each.kind.name == "KEYWORD_ONLY" for each in taken)
+    return "" if alone else f"a function of {', '.join(needed)}"
 
 
 def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:

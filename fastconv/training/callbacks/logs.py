@@ -30,6 +30,7 @@ class _LineLog(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path_of(path, "path")
+        self._size: int | None = None  # as this object left it
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -39,15 +40,29 @@ class _LineLog(Callback):
 
     def on_train_begin(self, trainer: Training) -> None:
         check_file("path", self.path)
+        if trainer.step:
+            self._check_left()
         with writing("path", self.path):
             old = self.path.read_text(encoding="utf-8", errors="replace").split("\n") if self.path.exists() else []
             kept = [line for line in old if line and (self._step(line, old[0], trainer) or 0) <= trainer.step]
             head = self._head(trainer)
             lines = head + kept[len(head) :] if trainer.step else head
             write_atomically(self.path, "".join(f"{line}\n" for line in lines).encode())
+            self._size = self.path.stat().st_size
 
     def _append(self, line: str) -> None:
+        self._check_left()
         append_line("path", self.path, line)
+        self._size = self.path.stat().st_size
+
+    def _check_left(self) -> None:
+        """Refuse a file that is longer or shorter than this object left it: lines of two trainings would mix."""
+        if self._size is not None and self.path.exists() and self.path.stat().st_size != self._size:
+            raise self._foreign("which something else wrote to meanwhile", "a file of its own for each training")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy and pickle without what is known of the file: a copy may go on where another one was."""
+        return {**vars(self), "_size": None}
 
     def _foreign(self, what: str, allowed: str) -> ArgumentError:
         return ArgumentError(f"path: got {str(self.path)!r}, {what}; allowed: {allowed}")

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TextIO
 
+import numpy as np
+
 from fastconv.training.callbacks.bars import REFRESH, Bar, in_notebook, open_bar
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 
@@ -25,12 +27,29 @@ def epoch_line(epoch: int, epochs: int, logs: dict[str, float]) -> str:
     return f"{number}{values}{logs['seconds']:9.1f}{logs['images_per_second']:10,.0f}"
 
 
+def more_lines(logs: dict[str, float], indent: int) -> list[str]:
+    """Return what else there is to tell of an epoch, metrics that were asked for, in lines of at most 80 columns."""
+    told = {*_COLUMNS, "learning_rate", "seconds", "images_per_second"}
+    lines: list[str] = []
+    for name, value in logs.items():
+        if name in told or "/" in name or np.ndim(value):  # what is of one layer alone, or an array, the history has
+            continue
+        word = f"{name} {_short(value)}"
+        if lines and len(lines[-1]) + 2 + len(word) <= 80 - indent:
+            lines[-1] += f"  {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
 def _short(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.2e}"
 
 
 class ProgressDisplay(Callback):
     """One line per epoch under a heading, and a moving bar in a terminal or a notebook.
+
+    Metrics other than the accuracy, and what the optimizer tells, are named in lines of their own below.
 
     Parameters
     ----------
@@ -81,6 +100,9 @@ class ProgressDisplay(Callback):
             self._headed = True
             self._print(epoch_heading(trainer.last_epoch, logs))
         self._print(epoch_line(trainer.epoch, trainer.last_epoch, logs))
+        indent = len(f"epoch {trainer.last_epoch}/{trainer.last_epoch}") + 4
+        for line in more_lines(logs, indent):
+            self._print(f"{'':{indent}}{line}")
         if self._bar is not None:
             following = min(trainer.epoch + 1, trainer.last_epoch) - trainer.epoch
             self._bar.begin(self._epoch_text(trainer, following))

@@ -125,7 +125,35 @@ class Unseen(Half):
         return F.relu_backward(grad_output, context)
 
 
-@pytest.mark.parametrize("own", [Half, Said, Unseen])
+class Before(Half):
+    """Gives what fastconv computed, of what NumPy did."""
+
+    setting_names = ()
+
+    def forward(self, x, *, training):
+        x = self.check_input(x)
+        return F.relu(x * np.float32(0.5) + self.shift.array), x
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        self.shift.add_grad(F.conv2d_backward_bias(grad_output))
+        return F.relu_backward(grad_output.copy(), context)
+
+
+class Between(Before):
+    """The same, within what fastconv computes."""
+
+    setting_names = ()
+
+    def forward(self, x, *, training):
+        x = self.check_input(x)
+        return F.relu(np.tanh(F.relu(x))), x
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        self.shift.add_grad(F.conv2d_backward_bias(grad_output))
+        return F.relu_backward(F.relu_backward(grad_output, context).astype(np.float32), context)
+
+
+@pytest.mark.parametrize("own", [Half, Said, Unseen, Before, Between])
 def test_what_numpy_computes_is_computed_in_each_step(own, backend, rng):
     batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
     found = []
@@ -144,7 +172,51 @@ def test_what_numpy_computes_is_computed_in_each_step(own, backend, rng):
         np.testing.assert_array_equal(one, other)
 
 
+class Views(Half):
+    """Takes shapes and views, whose values fastconv computes."""
+
+    setting_names = ()
+
+    def forward(self, x, *, training):
+        x = self.check_input(x)
+        y = F.relu(x.reshape(-1, x.shape[-1])).reshape(np.shape(x))
+        return y, np.empty_like(x).shape
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        self.shift.add_grad(F.conv2d_backward_bias(grad_output.reshape(context)))
+        return grad_output[:]
+
+
+def test_views_are_captured(rng):
+    with fc.use_backend("numba"):
+        model = nn.Sequential(nn.Conv2d(4, 1), Views(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optim.SGD(model.parameters(), 0.5), capture=True)
+        trainer.train_step(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8))
+        assert trainer._captured.works
+        assert model.compile((8, *SHAPE))._replay is not None
+
+
+@pytest.mark.emulator
 @pytest.mark.parametrize("own", [Said, Unseen])
+def test_what_no_launch_computes_is_not_captured(own, rng):
+    found = []
+    with fc.use_backend("cuda-emulator"):
+        for capture in (False, None):
+            model = nn.Sequential(nn.Dense(4), own(), nn.Dense(2)).build((3,), seed=0)
+            optimizer = optim.SGD(model.parameters(), 0.5)
+            trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
+            draw = np.random.default_rng(1)
+            batches = [
+                (fc.asarray(draw.standard_normal((8, 3)).astype(np.float32)), fc.asarray(draw.integers(0, 2, 8)))
+                for _ in range(4)
+            ]
+            found.append([float(trainer.train_step(x, y)) for x, y in batches])
+        assert not trainer._captured.works
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 4
+
+
+@pytest.mark.parametrize("own", [Said, Unseen, Before, Between])
 def test_a_capture_that_was_asked_for_is_no_other_step(own, rng):
     with fc.use_backend("numba"):
         model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)

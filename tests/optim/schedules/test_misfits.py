@@ -18,6 +18,9 @@ from fastconv.optim import schedules
         ((2, 3), 3, 4, False),  # of steps, within what there are
         ((5,), 10, 1, False),
         ((), 10, 20, False),
+        ((30, 80), 40, 90, True),
+        ((15, 40), 40, 30, True),  # one of them behind the last epoch
+        ((400, 800), 40, 30, False),
     ],
 )
 def test_milestones_that_count_epochs_are_told(milestones, steps_per_epoch, epochs, told):
@@ -32,12 +35,20 @@ def test_milestones_that_count_epochs_are_told(milestones, steps_per_epoch, epoc
         (schedules.Cosine(0.1, 3, by="epoch"), r"from epoch 3 on, before .*at epoch 4; allowed: total_steps=4"),
         (schedules.Cosine(0.1, 4, by="epoch"), ""),
         (schedules.Step(0.1, (1, 2), by="epoch"), ""),
-        (schedules.Step(0.1, step_size=1), "step_size=1 is over 10% into an epoch; schedules count steps, 10 in each"),
+        (
+            schedules.Step(0.1, step_size=1),
+            "step_size=1 is over 40 times in 4 epochs; schedules count steps, 10 in each",
+        ),
         (schedules.Step(0.1, step_size=10), ""),
         (schedules.CosineWarmRestarts(0.1, 1), "T_0=1 is over"),
         (schedules.CosineWarmRestarts(0.1, 1, by="epoch"), ""),
         (schedules.Cyclic(0.1, 0.2, 1), "step_size_up=1 is over"),
-        (schedules.PiecewiseLinear(((0, 0.1), (5, 0))), ""),
+        (schedules.PiecewiseLinear(((0, 0.1), (5, 0))), "points are all within the first of 4 epochs"),
+        (schedules.PiecewiseLinear(((0, 0.1), (30, 0))), ""),
+        (schedules.PiecewiseLinear(((0, 0.1), (4, 0)), by="epoch"), ""),
+        (schedules.Exponential(0.1, 0.4), r"whose rate is 1e-09 after half of the training; schedules count steps"),
+        (schedules.Exponential(0.1, 0.95), ""),
+        (schedules.Exponential(0.1, 0.4, by="epoch"), ""),
         (schedules.ReduceOnPlateau(0.1), ""),
         (lambda step: 0.1, ""),
     ],
@@ -76,3 +87,20 @@ def test_what_is_watched_must_be_recorded():
         schedules.check_monitor(schedule, ("loss", "val_loss"))
     schedules.check_monitor(schedules.ReduceOnPlateau(0.1), ("loss",))
     schedules.check_monitor(None, ("loss",))
+
+
+@pytest.mark.parametrize("epochs", [5, 10, 30, 90])
+@pytest.mark.parametrize("steps_per_epoch", [40, 196, 391])
+def test_what_counts_epochs_elsewhere_is_told_and_its_like_in_steps_is_not(epochs, steps_per_epoch):
+    def made(unit):
+        third, half = max(epochs * unit // 3, 1), epochs * unit // 2
+        yield schedules.Step(0.1, (half, epochs * unit * 3 // 4))
+        yield schedules.Step(0.1, step_size=third)
+        yield schedules.PiecewiseLinear(((0, 0.0), (third, 0.4), (epochs * unit, 0.0)))
+        yield schedules.CosineWarmRestarts(0.1, third)
+        yield schedules.Cosine(0.1, epochs * unit)
+
+    for schedule in made(1):
+        assert "schedules count steps" in schedules.misfit(schedule, 0, steps_per_epoch, epochs)
+    for schedule in made(steps_per_epoch):
+        assert schedules.misfit(schedule, 0, steps_per_epoch, epochs) == ""

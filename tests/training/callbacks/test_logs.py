@@ -186,3 +186,26 @@ def test_devices_are_neither_read_nor_written(cls):
     """/dev/zero has no end to read to."""
     with pytest.raises(OutputError, match=r"path: got '/dev/zero'.*a device or a pipe"):
         trainer_of(cls("/dev/zero")).fit(data_of(), 1)
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
+def test_lines_of_two_trainings_do_not_mix(tmp_path, logger):
+    first, second = (trainer_of(logger(tmp_path / "log")) for _ in range(2))
+    first.fit(data_of(), 1)
+    second.fit(data_of(), 2)  # a new one replaces the file
+    kept = (tmp_path / "log").read_bytes()
+    with pytest.raises(ArgumentError, match=r"path: got .*which something else wrote to meanwhile; allowed: a file of"):
+        first.fit(data_of(), 1)
+    assert (tmp_path / "log").read_bytes() == kept
+    second.fit(data_of(), 1)
+    assert (tmp_path / "log").read_bytes().startswith(kept)
+
+
+def test_a_line_behind_those_of_another_training_is_refused(tmp_path):
+    class Meanwhile(Callback):
+        def on_step_begin(self, trainer, x, y):
+            if trainer.step == 0:
+                trainer_of(CSVLogger(tmp_path / "log")).fit(data_of(), 1)
+
+    with pytest.raises(ArgumentError, match="something else wrote to meanwhile"):
+        trainer_of(CSVLogger(tmp_path / "log"), Meanwhile()).fit(data_of(), 1)

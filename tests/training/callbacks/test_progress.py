@@ -3,10 +3,12 @@
 import io
 import re
 
+import numpy as np
 import pytest
 
+import fastconv as fc
 from fastconv.training import ProgressDisplay
-from fastconv.training.callbacks.progress import epoch_heading, epoch_line
+from fastconv.training.callbacks.progress import epoch_heading, epoch_line, more_lines
 
 
 class Terminal(io.StringIO):
@@ -38,6 +40,32 @@ def test_lines_fit_80_columns_in_their_columns(loss):
         end = heading.index(name) + len(name)
         assert line[end - 1] != " "
         assert line[end : end + 1] in ("", " ")
+
+
+def test_metrics_that_were_asked_for_are_shown():
+    logs = {"loss": 0.5, "f1": 0.25, "val_loss": 0.5, "val_f1": 0.125, "confusion": np.eye(3), "seconds": 1.0}
+    logs |= {"images_per_second": 1.0, "learning_rate": 0.1, "sparsity": 0.5, "sparsity/0.weight": 0.5}
+    assert more_lines(logs, 13) == ["f1 0.2500  val_f1 0.1250  sparsity 0.5000"]
+    many = {f"metric_{i}": 1e30 for i in range(9)}
+    lines = more_lines(many, 13)
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 80 - 13
+    assert " ".join(lines).split()[::2] == list(many)
+
+
+def test_a_run_shows_its_metrics(capsys):
+    with fc.use_backend("numpy"):
+        model = fc.nn.Sequential(fc.nn.Dense(2)).build((3,), seed=0)
+        data = np.ones((4, 3), np.float32), np.zeros(4, np.int32)
+        optimizer = fc.optim.SGD(model.parameters(), 0.1)
+        shown = ProgressDisplay(io.StringIO())
+        trainer = fc.Trainer(
+            model, fc.losses.SoftmaxCrossEntropy(), optimizer, callbacks=shown, metrics=fc.metrics.F1()
+        )
+        trainer.fit(data, 2, data)
+        lines = shown._stream.getvalue().splitlines()
+        assert len(lines) == 5
+        assert re.fullmatch(r" +f1 [01]\.\d{4}  val_f1 [01]\.\d{4}", lines[2])
 
 
 def test_a_terminal_gets_a_bar_and_the_lines(trainer_and_data, monkeypatch):
