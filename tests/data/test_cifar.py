@@ -236,6 +236,7 @@ def test_cifar10_published_checksums():
         "data_batch_4": (31035696, "634d18415352ddfa80567beed471001a"),
         "data_batch_5": (31035623, "482c414d41f54cd18b22e5b47cb7c3cb"),
         "test_batch": (31035526, "40351d587109b95175f43aff81a1287e"),
+        "train": (155249918, "16019d7e3df5f24257cddd939b257f8d"),  # CIFAR-100's; of its "test" no size is published
     }
 
 
