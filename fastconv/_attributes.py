@@ -101,7 +101,8 @@ class Declared(metaclass=_Made):
         What it was made of is checked there, and some of it is read there alone; so it stays, unless a class says how
         it is checked again.
         """
-        if is_ours(type(self)) and name in vars(self) and name in argument_names(type(self)):
+        cls = computes_as(cast(Hashable, type(self)))
+        if is_ours(cls) and name in vars(self) and name in argument_names(cls):
             raise fixed(self, name, f"a new {type(self).__name__} with {name}={value!r}")
         return value
 
@@ -132,6 +133,11 @@ def computes_as(cls: type) -> type:
             return cls if any(hasattr(base, name) for name in mine) else base
         mine |= _computing_names(base)
     return cls
+
+
+def is_strange(part: Any) -> bool:
+    """Tell whether what an object computes was defined outside of fastconv."""
+    return not is_ours(computes_as(cast(Hashable, type(part))))
 
 
 def settings_of(part: Any) -> Mapping[str, Any] | None:

@@ -18,8 +18,7 @@ _ANY_RATE = 1e-3  # the test sets each step's own
 
 def run(options: argparse.Namespace) -> int:
     """Print the loss at rising rates, and two rates to begin with; nothing is written."""
-    options.lr = options.lr or _ANY_RATE
-    recipe = Recipe.of({**recipe_of(options).tables, "callbacks": []})
+    recipe = Recipe.of({**recipe_of(options, any_rate=_ANY_RATE).tables, "callbacks": []})
     apply_computing_options(argparse.Namespace(threads=options.threads, **computing(recipe)))
     train, _ = load_data(recipe)
     model = recipe.make_model(train.images.shape[1:], len(train.class_names))

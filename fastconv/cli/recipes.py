@@ -17,19 +17,31 @@ from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 
 _RUN = ("epochs", "seed", "dtype", "backend", "precision", "algorithm", "save_every_steps")
+_DATA = ("image_size", "image_fit", "limit")
+_OPTIONS = {  # that stand for one entry
+    **{name: f"run.{name}" for name in _RUN},
+    **{name: f"data.{name}" for name in _DATA},
+    **{"dataset": "data.name", "data_dir": "data.directory", "images": "data.images"},
+    **{"lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay", "label_smoothing": "loss.label_smoothing"},
+    "batch_size": "loader.batch_size",
+}
 _PRUNING = "Pruning"
 _DEFAULTS = {"seed": 0, "dtype": "float32", "save_every_steps": 0}
 
 
-def recipe_of(options: argparse.Namespace) -> Recipe:
-    """Return what is to be trained; options go before the file, and both before what is usual."""
+def recipe_of(options: argparse.Namespace, *, any_rate: float | None = None) -> Recipe:
+    """Return what is to be trained; options go before the file, and both before what is usual.
+
+    `any_rate` is the learning rate where none is known.
+    """
     tables: dict[str, Any] = {} if options.recipe is None else toml.load(options.recipe)
     Recipe.of(tables)  # says what is wrong with the file alone
     _take_options(tables, options)
     for key, value in options.set or ():
+        _check_set(key, value, options)
         _set(tables, key.split("."), value, key)
     _fill_in_data(tables)
-    _fill_in_usual(tables)
+    _fill_in_usual(tables, any_rate)
     if options.pruning is not None:
         _prune(tables, dict(options.pruning))
     if started_together() > 1:
@@ -92,6 +104,16 @@ def _check_once(kind: str, words: list[str | tuple[str, Any]] | None, chosen: Ma
             )
 
 
+def _check_set(key: str, value: Any, options: argparse.Namespace) -> None:
+    """Refuse an entry that has an option of its own, which was given too."""
+    for option, entry in _OPTIONS.items():
+        given = getattr(options, option)
+        if key == entry and given is not None:
+            raise ArgumentError(
+                f"--set: got {key}={value} beside --{option.replace('_', '-')} {given}; allowed: one of them"
+            )
+
+
 def _fill_in_data(tables: dict[str, Any]) -> None:
     data = tables["data"]
     if "images" in data or data.get(NAME) == own_images.NAME:
@@ -115,7 +137,7 @@ def _fill_in_data(tables: dict[str, Any]) -> None:
     tables.setdefault("augmentation", [{NAME: "FlipCrop"}] if augmented else [])
 
 
-def _fill_in_usual(tables: dict[str, Any]) -> None:
+def _fill_in_usual(tables: dict[str, Any], any_rate: float | None) -> None:
     """Fill in the optimizer's settings and the schedule that are usual for the model."""
     model = named.canonical("model", tables["model"].get(NAME))
     usual, optimizer = usual_for(model), dict(tables["optimizer"])
@@ -124,6 +146,8 @@ def _fill_in_usual(tables: dict[str, Any]) -> None:
         optimizer.setdefault("lr", usual.lr)
         if usual.weight_decay is not None:
             optimizer.setdefault("weight_decay", usual.weight_decay)
+    if not _has_rate(optimizer) and any_rate is not None:
+        optimizer["lr"] = any_rate
     if not _has_rate(optimizer):
         raise ArgumentError(f"--lr: got none for {name} on {model}; allowed: a learning rate to go with it")
     tables["optimizer"] = usual_settings(name, optimizer) | optimizer

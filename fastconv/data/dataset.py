@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,11 +63,9 @@ class Dataset:
         if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
             raise DataError(f"labels: got {labels.dtype} {labels.shape}; allowed: int32 {images.shape[:1]}")
         names = self.class_names
-        if (
-            isinstance(names, str)
-            or not isinstance(names, Sequence)
-            or not all(isinstance(name, str) for name in names)
-        ):
+        listed = isinstance(names, Iterable) and not isinstance(names, str)
+        object.__setattr__(self, "class_names", tuple(names) if listed else ())
+        if not listed or not all(isinstance(name, str) for name in self.class_names):
             raise DataError(f"class_names: got {names!r:.100}; allowed: a tuple of strings, a name for each class")
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             got = f"{labels.min()} to {labels.max()}"

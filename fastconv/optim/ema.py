@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from fastconv import _validate as validate
@@ -52,9 +54,15 @@ class EMA(Nested):
     decay: float
     warmup: bool
     state_names = ("average",)
+    adjusted = MappingProxyType(
+        {
+            "decay": partial(validate.number, name="decay", low=0, high=1),
+            "warmup": partial(validate.truth, name="warmup"),
+        }
+    )
 
     def __init__(self, optimizer: Optimizer, *, decay: float = 0.999, warmup: bool = False) -> None:
-        self.decay, self.warmup = validate.number(decay, "decay", low=0, high=1), validate.truth(warmup, "warmup")
+        self.decay, self.warmup = self.adjusted["decay"](decay), self.adjusted["warmup"](warmup)
         self._swapped = False
         super().__init__((optimizer,))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from types import MappingProxyType
+
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
@@ -9,6 +12,13 @@ from fastconv.optim.nested import Nested
 from fastconv.optim.optimizer import Optimizer
 
 _RULE = UPDATE_RULES["lookahead"]
+
+
+def _alpha(value: float) -> float:
+    alpha = validate.number(value, "alpha", low=0, open_low=True)
+    if alpha > 1:
+        raise ArgumentError(f"alpha: got {value!r}; allowed: a number above 0, at most 1")
+    return alpha
 
 
 class Lookahead(Nested):
@@ -40,12 +50,10 @@ class Lookahead(Nested):
     k: int
     alpha: float
     state_names = ("slow",)
+    adjusted = MappingProxyType({"k": partial(validate.at_least_one, name="k"), "alpha": _alpha})
 
     def __init__(self, optimizer: Optimizer, *, k: int = 5, alpha: float = 0.5) -> None:
-        self.k = validate.at_least_one(k, "k")
-        self.alpha = validate.number(alpha, "alpha", low=0, open_low=True)
-        if self.alpha > 1:
-            raise ArgumentError(f"alpha: got {alpha!r}; allowed: a number above 0, at most 1")
+        self.k, self.alpha = self.adjusted["k"](k), self.adjusted["alpha"](alpha)
         super().__init__((optimizer,))
 
     def own_settings(self) -> dict[str, float | bool]:

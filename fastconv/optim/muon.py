@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -23,6 +24,23 @@ from fastconv.precision import get_precision
 _MOMENTUM = UPDATE_RULES["muon_momentum"]
 _ADJUSTMENTS = ("original", "match_rms_adamw", "none")
 _FAR_BELOW = 2.0**-40  # a power of two, which costs no precision
+
+
+def _coefficients(values: Any) -> tuple[float, ...]:
+    try:
+        found = tuple(validate.number(value, "ns_coefficients") for value in values)
+    except TypeError:
+        found = ()
+    if len(found) != 3:
+        raise ArgumentError(f"ns_coefficients: got {values!r}; allowed: three numbers")
+    return found
+
+
+def _adjustment(name: str | None) -> str:
+    found = "original" if name is None else name
+    if found not in _ADJUSTMENTS:
+        raise ArgumentError(f"adjust_lr_fn: got {name!r}; allowed: None, {', '.join(_ADJUSTMENTS)}")
+    return found
 
 
 class Muon(RuledOptimizer):
@@ -85,6 +103,14 @@ class Muon(RuledOptimizer):
             " weights to zero, and other parameters may have a rule with it: Combined(Muon(...), Adam(..., l1=...))"
         }
     )
+    adjusted = MappingProxyType(
+        {
+            "ns_coefficients": _coefficients,
+            "ns_steps": partial(validate.at_least, minimum=1, name="ns_steps", maximum=99),
+            "adjust_lr_fn": _adjustment,
+            "normalize": partial(validate.truth, name="normalize"),
+        }
+    )
     scalars = (*rule.scalars, *_MOMENTUM.settings, Scalar("eps", 1e-7, 0, open_low=True))
 
     @takes(scalars)
@@ -99,14 +125,10 @@ class Muon(RuledOptimizer):
         normalize: bool = False,
         **settings: float | bool,
     ) -> None:
-        self.ns_coefficients = tuple(validate.number(value, "ns_coefficients") for value in ns_coefficients)
-        if len(self.ns_coefficients) != 3:
-            raise ArgumentError(f"ns_coefficients: got {ns_coefficients!r}; allowed: three numbers")
-        self.ns_steps = validate.at_least(ns_steps, 1, "ns_steps", 99)
-        self.adjust_lr_fn = "original" if adjust_lr_fn is None else adjust_lr_fn
-        if self.adjust_lr_fn not in _ADJUSTMENTS:
-            raise ArgumentError(f"adjust_lr_fn: got {adjust_lr_fn!r}; allowed: None, {', '.join(_ADJUSTMENTS)}")
-        self.normalize = validate.truth(normalize, "normalize")
+        check = self.adjusted
+        self.ns_coefficients = check["ns_coefficients"](ns_coefficients)
+        self.ns_steps, self.normalize = check["ns_steps"](ns_steps), check["normalize"](normalize)
+        self.adjust_lr_fn = check["adjust_lr_fn"](adjust_lr_fn)
         super().__init__(parameters, lr, **settings)
         for parameter in self.parameters:
             if len(parameter.shape) < 2:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._attributes import fixed, is_ours, settings_of
+from fastconv._attributes import fixed, is_ours, is_strange, settings_of
 from fastconv.backends.contract.types import Array
 from fastconv.kernels.update_rules import Update
 from fastconv.nn.core.freezing import freezing_state
@@ -56,6 +56,8 @@ class Optimizer(Stated):
 
     habits: ClassVar[Mapping[str, str]] = HABITS
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
+    adjusted: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+    """Settings beside the `scalars` that may be set at any time, with their checks."""
 
     def __init__(self, parameters: Trained, lr: float) -> None:
         self.groups = checked_groups(parameters, type(self), self.scalars)
@@ -76,9 +78,13 @@ class Optimizer(Stated):
             cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
 
     def _new_value(self, name: str, value: Any) -> Any:
+        if name in _CHANGING:
+            return value
+        if name in self.adjusted:
+            return self.adjusted[name](value)
         scalar = next((scalar for scalar in self.scalars if scalar.name == name), None)
         if scalar is None:
-            if name in _SETTLED or (is_ours(type(self)) and name in vars(self) and name not in _CHANGING):
+            if name in _SETTLED or (is_ours(type(self)) and name in vars(self)):
                 raise fixed(self, name, f"a new {type(self).__name__}")
             return value
         value = validate.scalar(value, scalar)
@@ -288,7 +294,7 @@ class Optimizer(Stated):
 
     def _captured_update(self) -> Callable[[], bool] | None:
         """Return `update` as one call that nothing interrupts, or None where there is none."""
-        declared = settings_of(self) if self.backend.captures else None
+        declared = settings_of(self) if self.backend.captures and not is_strange(self) else None
         if declared is None:
             return None
         for parameter in self.parameters:

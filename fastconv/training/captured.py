@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._attributes import is_ours, settings_of
+from fastconv._attributes import is_ours, is_strange, settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import DeclaredLoss
 from fastconv.nn.core.layer import AbstractLayer
-from fastconv.nn.core.undo import arenas_of
+from fastconv.nn.core.undo import Snapshot, arenas_of
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.precision import get_precision
@@ -32,7 +32,7 @@ _Part = AbstractLayer | DeclaredLoss | Optimizer
 def foreign_part(model: Layer, loss: object, optimizer: Optimizer) -> object | None:
     """Return what of a step does not declare its settings, so that a replay may compute something else; None if all do.
 
-    A layer of somebody's own may do arithmetic in NumPy; replayed, that would stay what it was at the first step.
+    A layer of somebody's own may do arithmetic in NumPy; replayed, that would stay what it was when it was recorded.
     """
     if not isinstance(loss, DeclaredLoss):
         return loss
@@ -95,7 +95,35 @@ class CapturedStep:
         self._arrays = self._all_arrays()
         self._done = Done(None, None)
         self._replay = self._capture()
+        strange = any(is_strange(part) for part in parts_of(model, loss, optimizer))
+        if self._replay is not None and strange and not self._repeats(self._replay):
+            self._replay = None
         self.works = self._replay is not None
+
+    def _repeats(self, replay: Callable[[], bool]) -> bool:
+        """Tell whether a replay gives, to the bit, what the step gives as it is written; then all is as it was before.
+
+        What somebody's own code computes in NumPy, of values that are not there when a step is recorded, no replay
+        computes anew.
+        """
+        gradients = {id(p.arena): p.arena.grad for p in self._parameters}
+        before = Snapshot(self._backend, [*self.statistics, *self._optimizer.changed(), *gradients.values()])
+        recorded = self._done
+        try:
+            self._forget()
+            self._compute()
+            as_written = self._results(before, self._done)
+            before.put_back()
+            self._forget()
+            return replay() and self._results(before, recorded) == as_written
+        finally:
+            self._done = recorded
+            before.put_back()
+            self._forget()
+
+    def _results(self, changed: Snapshot, done: Done) -> list[bytes]:
+        arrays = [array for array, _ in changed.kept]
+        return [self._backend.to_numpy(array).tobytes() for array in (*arrays, done.loss, done.predictions)]
 
     def _copied(self, array: Array) -> Array:
         copied = self._backend.empty(array.shape, array.dtype)

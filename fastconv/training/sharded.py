@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._attributes import is_strange
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
 from fastconv.losses import Loss
@@ -32,7 +33,7 @@ from fastconv.parallel.buckets import TreeSum, reduce_array
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.sending import Sender
 from fastconv.parallel.tree import gathered, in_tree
-from fastconv.training.captured import foreign_part, form_of
+from fastconv.training.captured import form_of, parts_of
 from fastconv.training.shard_pass import CapturedShard, shard_pass
 from fastconv.training.shards_together import pass_together
 from fastconv.training.step import Batch, Done, StepSettings
@@ -180,7 +181,7 @@ class ShardedStep:
         if kept is None or not kept.fits(self._model, self._loss, self._optimizer, self._how):
             self._captured.pop(form, None)
             loss = self._loss
-            if not isinstance(loss, ListedLoss) or foreign_part(self._model, loss, self._optimizer) is not None:
+            if not isinstance(loss, ListedLoss) or any(map(is_strange, parts_of(self._model, loss, self._optimizer))):
                 return None
             self._sender.begin()
             kept = CapturedShard(self._model, loss, self._optimizer, self._how, shard, self._sender.ready)

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv._attributes import tells_habits
+from fastconv._attributes import fixed, tells_habits
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss
@@ -170,8 +170,8 @@ class Trainer(Sharing):
         super().__setattr__(name, value)
 
     def _new_value(self, name: str, value: Any) -> Any:
-        if name == "model":
-            parts.checked_optimizer(self.optimizer, value)
+        if name == "model" and not set(self.optimizer.parameters) <= set(value.parameters()):
+            raise fixed(self, name, "a new Trainer, with an optimizer of its parameters")
         return value  # checked by __setattr__, as in __init__
 
     def __repr__(self) -> str:

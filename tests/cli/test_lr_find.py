@@ -19,6 +19,8 @@ def test_it_shows_rates_and_suggests_some(tmp_path, capsys):
 
 def test_an_optimizer_needs_no_rate_of_its_own(capsys):
     assert main(["lr-find", *TINY, "--optimizer", "sgd", "--steps", "5"]) == 0
+    assert main(["lr-find", *TINY, "--optimizer", "sgd", "lr=0.5", "--steps", "5"]) == 0
+    assert main(["lr-find", *TINY, "--schedule", "OneCycle", "max_lr=0.1", "--steps", "5"]) == 0
 
 
 def test_rates_that_do_not_rise_are_refused(capsys):

@@ -167,6 +167,9 @@ def test_what_is_wrong_with_pruning_is_told(capsys):
             ["--lr", "0.5", "--schedule", "step", "--set", "schedule.lr=0.5"],
             "--lr: got 0.5 beside lr=0.5 of the schedule",
         ),
+        (["--lr", "0.2", "--set", "optimizer.lr=0.5"], "--set: got optimizer.lr=0.5 beside --lr 0.2; allowed: one of"),
+        (["--set", "run.epochs=5"], "--set: got run.epochs=5 beside --epochs 2; allowed: one of them"),
+        (["--set", "data.limit=5"], "--set: got data.limit=5 beside --limit 60; allowed: one of them"),
         (["--lr", "0.2", "--optimizer", "Adam", "lr=0.5"], "--lr: got 0.2 beside lr=0.5 of --optimizer"),
         (
             ["--weight-decay", "0.2", "--optimizer", "Adam", "weight_decay=0.5"],

@@ -77,6 +77,12 @@ def test_dataset_rejects_what_is_no_array_or_not_finite(dataset, change, name):
         Dataset(**fields)
 
 
+def test_names_in_any_form_are_a_tuple(dataset):
+    fields = {field.name: getattr(dataset, field.name) for field in dataclasses.fields(Dataset)}
+    for names in (list(dataset.class_names), np.array(dataset.class_names), iter(dataset.class_names)):
+        assert Dataset(**fields | {"class_names": names}).class_names == tuple(dataset.class_names)
+
+
 @pytest.mark.parametrize("pad", [1.5, "4", None])
 def test_augmentation_rejects_a_bad_padding(pad):
     with pytest.raises(ArgumentError, match=r"^pad: got .*; allowed: "):

@@ -96,23 +96,6 @@ class Backend(Normalisations):
         """
         return None
 
-    def check_recorded(self, array: Array, source: Array) -> Array:
-        """Return `array`, no more `watched`. Within `capture`: give it up if no repeat would compute `array` anew.
-
-        That is so where `array`, which comes from a layer of somebody's own, is neither memory that the backend gave
-        since, nor that of `source`, from which it was computed, nor any that a kernel got: then NumPy computed it.
-        """
-        return array
-
-    @contextmanager
-    def watched(self, array: Array) -> Iterator[Array]:
-        """Within this, code of somebody's own runs, which gets `array` in the form that is yielded.
-
-        Where that code is captured, on backends that can tell: what uses values of it, or of an array that was asked
-        for within this, gives the capture up, for no repeat would use those that are there then.
-        """
-        yield array
-
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> Sequence[Callable[[], bool]] | None:
         """`capture` of a function that is called with `cut`: what it does behind a call of that becomes another part.
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.checking import checked
-from fastconv.backends.contract.types import Array, Precision, Shape, Workspace
+from fastconv.backends.contract.types import Array, Precision, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.runtime.settings import SettingError
@@ -59,12 +59,8 @@ except ImportError as error:
     why = "Numba is not installed; pip install numba" if absent else f"Numba cannot be used: {error}"
     raise BackendUnavailableError(f"backend 'numba': {why}") from error
 from fastconv.backends.cpu import machine
-from fastconv.backends.cpu.recorded import Recorded
-
-_AS_IT_IS = (np.ndarray, Recorded)
 
 _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", default=None)
-_watching: ContextVar[bool] = ContextVar("fastconv_watching", default=False)
 
 
 def _replay(program: Any, pool: Pool) -> bool:
@@ -122,25 +118,6 @@ class NumbaBackend(Backend):
             _captured_pool.set(outer)
         return [partial(_replay, program, pool) for program in programs]
 
-    def empty(self, shape: Shape, dtype: Any) -> Array:
-        array = self.pool.empty(shape, dtype)
-        return array.view(Recorded) if _watching.get() else array
-
-    @contextmanager
-    def watched(self, array: Array) -> Iterator[Array]:
-        outside, recording = _watching.get(), _captured_pool.get() is not None
-        _watching.set(recording)
-        try:
-            yield array.view(Recorded) if recording and isinstance(array, np.ndarray) else array
-        finally:
-            _watching.set(outside)
-
-    def check_recorded(self, array: Array, source: Array) -> Array:
-        pool = _captured_pool.get()
-        if pool is not None and not pool.holds(array) and not np.may_share_memory(array, source):
-            launch.refuse_recording("what NumPy computes", array)
-        return array.view(np.ndarray) if type(array) is Recorded else array
-
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
         kept: np.dtype = bf16_storage.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
         return kept
@@ -149,7 +126,7 @@ class NumbaBackend(Backend):
         return isinstance(array, np.ndarray)
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        if type(array) in _AS_IT_IS and dtype is None and array.flags.carray and array.dtype.isnative:
+        if type(array) is np.ndarray and dtype is None and array.flags.carray and array.dtype.isnative:
             return array  # as it nearly always is
         array = np.asarray(array, dtype)
         if not array.dtype.isnative:

@@ -16,7 +16,6 @@ import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.composing import Composing
-from fastconv.backends.contract.types import Array
 from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
@@ -39,10 +38,6 @@ from fastconv.kernels.cuda.norm import group_norm as grouped
 from fastconv.kernels.cuda.norm import local_response
 from fastconv.kernels.cuda.pool import adaptive_pool, avg_pool, max_pool, upsample
 from fastconv.kernels.epilogue import ALL_NATIVE
-
-
-class _NotLaunchedError(RuntimeError):
-    """What is captured computes something by other means than launches."""
 
 
 class OnDevice:
@@ -69,31 +64,15 @@ class CudaBackend(Backend):
     device: Any
     """A `fastconv.kernels.cuda.runtime.device.Device` that is a `LaunchList` too."""
 
-    def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
-        parts = self.capture_parts(lambda cut: function())
-        return None if parts is None else parts[0]
+    def capture(self, function: Callable[[], None]) -> Callable[[], bool]:
+        return self.capture_parts(lambda cut: function())[0]
 
-    def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> list[Callable[[], bool]] | None:
+    def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> list[Callable[[], bool]]:
         ends: list[int] = []
         # No warnings of what somebody's own code computes from memory that nothing was written to.
         with self.device.recording() as launches, np.errstate(all="ignore"):
-            try:
-                function(lambda: ends.append(len(launches)))
-            except _NotLaunchedError:
-                return None
+            function(lambda: ends.append(len(launches)))
         return [self._replay(launches[begin:end]) for begin, end in pairwise([0, *ends, len(launches)])]
-
-    def check_recorded(self, array: Array, source: Array) -> Array:
-        launches = self.device.recorded
-        if launches is not None:
-            of_launches = (argument for launch in launches for argument in launch.args)
-            if not any(self.owns(other) and self._overlap(array, other) for other in (source, *of_launches)):
-                raise _NotLaunchedError(f"no launch writes the array {array.dtype} {array.shape}")
-        return array
-
-    @abc.abstractmethod
-    def _overlap(self, array: Array, other: Array) -> bool:
-        """Tell whether two arrays have memory in common."""
 
     def _replay(self, launches: Sequence[Launch]) -> Callable[[], bool]:
         repeat = self._repeat(launches)

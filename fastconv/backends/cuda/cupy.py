@@ -57,9 +57,6 @@ class CupyBackend(CudaBackend):
     def synchronize(self) -> None:
         self._cupy.cuda.get_current_stream().synchronize()
 
-    def _overlap(self, array: Array, other: Array) -> bool:
-        return bool(self._cupy.may_share_memory(array, other))
-
     def set_num_threads(self, count: int) -> None:
         """Nothing: the GPU has its own."""
 

@@ -39,7 +39,7 @@ class LaunchList(abc.ABC):
 
     def submit(self, launch: Launch) -> None:
         """Run a launch, or put it down."""
-        recorded: list[Launch] | None = getattr(self._recording, "launches", None)
+        recorded = getattr(self._recording, "launches", None)
         if recorded is None:
             ends = self.tell([launch])
             self.run(launch)
@@ -58,12 +58,6 @@ class LaunchList(abc.ABC):
     @abc.abstractmethod
     def run(self, launch: Launch) -> None:
         """Run a launch."""
-
-    @property
-    def recorded(self) -> Sequence[Launch] | None:
-        """What this thread put down so far; None where it puts nothing down."""
-        launches: list[Launch] | None = getattr(self._recording, "launches", None)
-        return launches
 
     @contextmanager
     def recording(self) -> Iterator[list[Launch]]:

@@ -44,9 +44,6 @@ class EmulatorBackend(CudaBackend):
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.array(array, copy=True, subok=False)
 
-    def _overlap(self, array: Array, other: Array) -> bool:
-        return np.may_share_memory(array, other)
-
     def synchronize(self) -> None:
         """Nothing: a launch has ended when it returns."""
 

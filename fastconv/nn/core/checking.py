@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import numpy as np
@@ -131,7 +130,7 @@ class Checking(Declared):
             raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
         return array
 
-    def check_result(self, array: Array, name: str, source: Array) -> Array:
+    def check_result(self, array: Array, name: str) -> Array:
         """Return what a layer of somebody's own computed in the form that the backend takes; as it is, if not built.
 
         Parameters
@@ -140,32 +139,13 @@ class Checking(Declared):
             What it returned.
         name : str
             What a message calls it.
-        source : array
-            What it was computed from. Where a step is captured, `array` must come from the backend, or lie in this.
 
         Returns
         -------
         array
             In memory as the backend wants it.
         """
-        if self._backend is None:
-            return array
-        return self._backend.check_recorded(self.check_array(array, name), source)
-
-    def watched(self, array: Array) -> contextlib.AbstractContextManager[Array]:
-        """Let code of somebody's own run with `array`; see `Backend.watched`.
-
-        Parameters
-        ----------
-        array : array
-            What that gets.
-
-        Returns
-        -------
-        context manager
-            Of the array in the form that it is to get.
-        """
-        return contextlib.nullcontext(array) if self._backend is None else self._backend.watched(array)
+        return array if self._backend is None else self.check_array(array, name)
 
     def _label(self) -> str:
         return type(self).__name__

@@ -13,8 +13,8 @@ Also with layers of one's own:
 - One that is derived from a layer of fastconv and defines nothing anew that this one defines (another ``__init__``, new
   names) is fused and frozen as that one is. With a `forward` of its own, say, it runs by itself, as it is.
 - Steps of training with it, and compiled inference, are captured if it defines `setting_names`, or `settings`, together
-  with what it computes, and computes by `fastconv.functional` or kernels alone: what NumPy computes is not repeated.
-  By default they are not.
+  with what it computes, and computes by `fastconv.functional` or kernels alone, which is tried: where a replay gives other
+  bits, as it does of what NumPy computed, they run as they are written. (What Python decides by values is not seen so.)
 - What its `forward` and `backward` return is checked, and copied where kernels could not read it as it lies.
 """
 
@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from fastconv._attributes import argument_names, fixed, is_ours
+from fastconv._attributes import argument_names, computes_as, fixed, is_ours
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn.core.checking import Checking
@@ -82,8 +82,10 @@ class AbstractLayer(Checking):
 
         Shapes, parameters and fused plans stand when a layer is built; what is a float is read in each step.
         """
-        if isinstance(value, Buffer) or not is_ours(type(self)):
+        cls = computes_as(type(self))
+        if isinstance(value, Buffer) or not is_ours(cls):
             return value
+        name_of = type(self).__name__
         if name in vars(self):
             old = vars(self)[name]
             if isinstance(old, Buffer):
@@ -92,17 +94,19 @@ class AbstractLayer(Checking):
                 isinstance(old, tuple) and any(isinstance(part, AbstractLayer) for part in old)
             ):
                 raise ArgumentError(
-                    f"{name}: got other layers than {type(self).__name__} was made of; allowed: a new"
-                    f" {type(self).__name__} of them (layers that are built keep their values, see Layer.build)"
+                    f"{name}: got other layers than {name_of} was made of; allowed: a new {name_of} of them (layers"
+                    " that are built keep their values, see Layer.build)"
                 )
-        if name not in argument_names(type(self)):
+        if name not in argument_names(cls):
             return value
         settings = self.settings() or {}
         if self.children() or name not in settings:
-            raise fixed(self, name, f"a new {type(self).__name__} with {name}={value!r}")
-        made = vars(type(self)(**{**settings, name: value}))
-        if name not in made or (self._built_in is not None and not isinstance(made[name], float)):
-            raise fixed(self, name, f"a new {type(self).__name__} with {name}={value!r}, before build")
+            raise fixed(self, name, f"a new {name_of} with {name}={value!r}")
+        made = vars(cls(**{**settings, name: value}))
+        built = self._built_in is not None
+        if name not in made or (built and (name == "init" or not isinstance(made[name], float))):
+            raise fixed(self, name, f"a new {name_of} with {name}={value!r}{', before build' * built}")
+        vars(self).update({other: made[other] for other in settings if other in made and other in vars(self)})
         return made[name]
 
     # What a layer defines

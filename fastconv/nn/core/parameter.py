@@ -299,7 +299,6 @@ class Parameter(Buffer):
         if self.is_frozen:
             return
         backend = self.arena.backend
-        written = backend.check_recorded(written, self._grad_array)
         if self._has_grad:
             backend.add(self._grad_array, written, out=self._grad_array)
         elif written is not self._grad_array:

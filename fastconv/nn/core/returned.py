@@ -30,8 +30,7 @@ def check_results(cls: type[Checking]) -> None:
 def _checked_forward(forward: _Forward) -> _Forward:
     @functools.wraps(forward)
     def run(layer: Checking, x: Array, *args: Any, **kwargs: Any) -> tuple[Array, Any]:
-        with layer.watched(x) as given:
-            result = forward(layer, given, *args, **kwargs)
+        result = forward(layer, x, *args, **kwargs)
         if not isinstance(result, tuple) or len(result) != 2:
             raise ArgumentError(
                 f"forward of {type(layer).__name__}: got {type(result).__name__}; allowed: the output and the context,"
@@ -39,7 +38,7 @@ def _checked_forward(forward: _Forward) -> _Forward:
             )
         y, context = result
         several = isinstance(y, tuple)
-        ys = tuple(layer.check_result(each, "output", x) for each in (y if several else (y,)))
+        ys = tuple(layer.check_result(each, "output") for each in (y if several else (y,)))
         return (ys if several else ys[0]), context
 
     return run
@@ -48,8 +47,7 @@ def _checked_forward(forward: _Forward) -> _Forward:
 def _checked_backward(backward: _Backward) -> _Backward:
     @functools.wraps(backward)
     def run(layer: Checking, grad_output: Array, *args: Any, **kwargs: Any) -> Array | None:
-        with layer.watched(grad_output) as given:
-            grad = backward(layer, given, *args, **kwargs)
-        return None if grad is None else layer.check_result(grad, "gradient", grad_output)
+        grad = backward(layer, grad_output, *args, **kwargs)
+        return None if grad is None else layer.check_result(grad, "gradient")
 
     return run

@@ -60,7 +60,7 @@ def misfit(schedule: Schedule | None, step: int, steps_per_epoch: int, epochs: i
             f" at {by} {stop}; {f'{advice}: ' if by == 'step' else 'allowed: '}{wanted}"
         )
     if by == "step" and epochs > 1 and steps_per_epoch > 1:
-        return _counted_in_epochs(schedule, steps_per_epoch, epochs, advice)
+        return _counted_in_epochs(schedule, step, steps_per_epoch, epochs, advice)
     return ""
 
 
@@ -88,20 +88,26 @@ def check_monitor(schedule: Schedule | None, names: Iterable[str]) -> None:
         one_of(monitor, f"monitor of {type(schedule).__name__}", tuple(names))
 
 
-def _counted_in_epochs(schedule: Schedule, steps_per_epoch: int, epochs: int, advice: str) -> str:
+def _counted_in_epochs(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int, advice: str) -> str:
     """Say of settings in steps that they look as if they were meant in epochs; "" if they do not."""
     steps = steps_per_epoch * epochs
-    named = {Step: "milestones", PiecewiseLinear: "points"}.get(type(schedule), "")
-    last = max(
-        (each[0] if isinstance(each, tuple) else each for each in getattr(schedule, named, None) or ()), default=0
-    )
-    if last and (last < steps_per_epoch or last <= 2 * epochs) and last * 5 < steps:
+    what, last = _last_change(schedule)
+    if step < last < max(steps_per_epoch, 2 * epochs + 1) and last * 5 < steps:
         within = "first" if last < steps_per_epoch else f"first {last // steps_per_epoch + 1}"
-        return f"{schedule}, whose {named} are all within the {within} of {epochs} epochs; {advice}"
+        return f"{schedule}, whose {what} are all within the {within} of {epochs} epochs; {advice}"
     for name in getattr(schedule, "periods", ()):
         length = getattr(schedule, name)
-        if length is not None and length <= epochs and length * 20 < steps:
+        if length is not None and length <= epochs and length * 5 < steps_per_epoch:
             return f"{schedule}, whose {name}={length} is over {steps // length} times in {epochs} epochs; {advice}"
-    if isinstance(schedule, Exponential) and schedule(steps // 2) < _NOTHING * schedule.lr:
-        return f"{schedule}, whose rate is {schedule(steps // 2):.1g} after half of the training; {advice}"
+    if isinstance(schedule, Exponential | Step) and schedule(step + steps // 2) < _NOTHING * schedule(step):
+        return f"{schedule}, whose rate falls to {schedule(step + steps // 2):.1g} in half of the training; {advice}"
     return ""
+
+
+def _last_change(schedule: Schedule) -> tuple[str, int]:
+    """Return what tells when the rate falls for the last time, and that number; 0 where nothing does."""
+    if isinstance(schedule, Step) and schedule.milestones:
+        return "milestones", schedule.milestones[-1]
+    if isinstance(schedule, PiecewiseLinear) and schedule.points[-1][1] < max(rate for _, rate in schedule.points):
+        return "points", schedule.points[-1][0]  # else it is a warm-up, whose last rate stays
+    return "", 0

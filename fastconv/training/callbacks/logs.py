@@ -30,7 +30,7 @@ class _LineLog(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = path_of(path, "path")
-        self._size: int | None = None  # as this object left it
+        self._left: tuple[int, int, int] | None = None  # the file, and its size, as this object left it
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -47,22 +47,29 @@ class _LineLog(Callback):
             kept = [line for line in old if line and (self._step(line, old[0], trainer) or 0) <= trainer.step]
             head = self._head(trainer)
             lines = head + kept[len(head) :] if trainer.step else head
+            self._left = None  # if an interrupt comes now
             write_atomically(self.path, "".join(f"{line}\n" for line in lines).encode())
-            self._size = self.path.stat().st_size
+            self._left = self._file()
 
     def _append(self, line: str) -> None:
         self._check_left()
         append_line("path", self.path, line)
-        self._size = self.path.stat().st_size
+        self._left = self._file()
+
+    def _file(self) -> tuple[int, int, int]:
+        found = self.path.stat()
+        return found.st_dev, found.st_ino, found.st_size
 
     def _check_left(self) -> None:
-        """Refuse a file that is longer or shorter than this object left it: lines of two trainings would mix."""
-        if self._size is not None and self.path.exists() and self.path.stat().st_size != self._size:
-            raise self._foreign("which something else wrote to meanwhile", "a file of its own for each training")
+        """Refuse a file that took the place of the one that this object wrote: lines of two trainings would mix."""
+        if self._left is not None and self.path.exists():
+            *file, size = self._file()
+            if file != list(self._left[:2]) or size < self._left[2]:
+                raise self._foreign("which another training wrote anew", "a file of its own for each training")
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without what is known of the file: a copy may go on where another one was."""
-        return {**vars(self), "_size": None}
+        return {**vars(self), "_left": None}
 
     def _foreign(self, what: str, allowed: str) -> ArgumentError:
         return ArgumentError(f"path: got {str(self.path)!r}, {what}; allowed: {allowed}")

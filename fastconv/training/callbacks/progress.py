@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import numbers
 import sys
 import time
 from typing import TextIO
-
-import numpy as np
 
 from fastconv.training.callbacks.bars import REFRESH, Bar, in_notebook, open_bar
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
@@ -32,7 +31,7 @@ def more_lines(logs: dict[str, float], indent: int) -> list[str]:
     told = {*_COLUMNS, "learning_rate", "seconds", "images_per_second"}
     lines: list[str] = []
     for name, value in logs.items():
-        if name in told or "/" in name or np.ndim(value):  # what is of one layer alone, or an array, the history has
+        if name in told or "/" in name or not isinstance(value, numbers.Real):  # the history has what is of one layer
             continue
         word = f"{name} {_short(value)}"
         if lines and len(lines[-1]) + 2 + len(word) <= 80 - indent:

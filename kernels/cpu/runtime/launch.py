@@ -337,12 +337,9 @@ def is_recording():
     return _local.program is not None
 
 
-def refuse_recording(what, array=None):
-    """Say, where launches are being recorded, that `what` is computed otherwise, unless one of them has `array`."""
-    program = _local.program
-    if program is not None and not any(
-        np.may_share_memory(other, array) for other in program.held if array is not None
-    ):
+def refuse_recording(what):
+    """Say, where launches are being recorded, that `what` is computed otherwise."""
+    if is_recording():
         raise NotRecordableError(f"{what} is not made of launches alone")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -172,6 +173,153 @@ def test_what_numpy_computes_is_computed_in_each_step(own, backend, rng):
         np.testing.assert_array_equal(one, other)
 
 
+def _numpys(change):
+    """Return a layer that hands what `change` makes of its input, and of its gradient, into operations of fastconv."""
+
+    class Changing(Half):
+        setting_names = ()
+
+        def forward(self, x, *, training):
+            x = self.check_input(x)
+            return F.relu(change(x)), x
+
+        def backward(self, grad_output, context, *, needs_input_grad=True):
+            self.shift.add_grad(F.conv2d_backward_bias(grad_output))
+            return F.relu_backward(change(grad_output), context)
+
+    return Changing
+
+
+CHANGES = {
+    "runs backwards": lambda x: x[:, ::-1],
+    "flip": lambda x: np.flip(x, 1),
+    "transposed": lambda x: x.transpose(0, 2, 1, 3),
+    "reshaped": lambda x: x.transpose(0, 3, 1, 2).reshape(x.shape),
+    "chosen": lambda x: x[:, [1, 0, 2, 3]],
+    "flattened": lambda x: x.flatten().reshape(x.shape),
+    "one value": lambda x: np.full(x.shape, x[0, 0, 0, 0]),
+    "copied": np.array,
+    "in a row": lambda x: np.ascontiguousarray(x[:, ::-1]),
+    "an array": lambda x: np.asarray(x) * np.float32(2),
+    "broadcast": lambda x: np.broadcast_to(x, x.shape) * np.float32(2),
+    "listed": lambda x: np.array(list(x)),
+    "memory": lambda x: np.array(memoryview(x)),
+    "branch": lambda x: x if x.max() > 1e30 else x * np.float32(2),
+}
+
+
+def _both_ways(own, batches, **keywords):
+    """Return losses and values of a model with this layer, captured where that goes, and not; and the last trainer."""
+    found = []
+    for capture in (False, None):
+        model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+        optimizer = optim.SGD(model.parameters(), 0.5)
+        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture, **keywords)
+        steps = [float(trainer.train_step(x, y)) for x, y in batches]
+        found.append((steps, [parameter.data.tobytes() for parameter in model.parameters()]))
+    return found, trainer
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_whatever_numpy_makes_of_it_is_made_in_each_step(change, rng):
+    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
+    with fc.use_backend("numba"):
+        (by_hand, captured), trainer = _both_ways(_numpys(change), batches)
+        assert by_hand == captured
+        assert not trainer._captured.works
+        model = trainer.model
+        plan = model.compile((8, *SHAPE))
+        for x, _ in batches:
+            np.testing.assert_allclose(plan(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_or_an_optimizer_of_ones_own_is_tried_too(rng):
+    class Squares(losses.DeclaredLoss):
+        """Computes in NumPy."""
+
+        def settings(self):
+            return {}
+
+        def checked_targets(self, targets, shape, dtype):
+            return targets
+
+        def __call__(self, predictions, targets):
+            difference = predictions - np.eye(2, dtype=np.float32)[targets]
+            return np.array((difference**2).mean()), difference * np.float32(2 / difference.size)
+
+    class Descent(optim.Optimizer):
+        """Computes in NumPy."""
+
+        state_names = ()
+
+        def settings(self):
+            return {}
+
+        def _update(self, data, grad, state, lr, step):
+            data -= lr.astype(data.dtype) * grad
+
+    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
+    with fc.use_backend("numba"):
+        for loss, make in ((Squares(), optim.SGD), (losses.SoftmaxCrossEntropy(), Descent)):
+            found = []
+            for capture in (False, None):
+                model = nn.Sequential(nn.Conv2d(4, 1), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+                trainer = fc.Trainer(model, loss, make(model.parameters(), 0.5), capture=capture)
+                steps = [float(trainer.train_step(x, y)) for x, y in batches]
+                found.append((steps, [parameter.data.tobytes() for parameter in model.parameters()]))
+            assert found[0] == found[1]
+            assert len(set(found[0][0])) == 4
+
+
+def test_trying_a_capture_leaves_all_as_it_was(rng):
+    """Running statistics, the optimizer's state and the weights are those of one step."""
+    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(3)]
+    with fc.use_backend("numba"):
+        found = []
+        for capture in (False, True):
+            model = nn.Sequential(
+                nn.Conv2d(4, 1), nn.BatchNorm2d(), Views(), nn.Dropout(0.3), nn.Flatten(), nn.Dense(2)
+            )
+            model.build(SHAPE, seed=0)
+            optimizer = optim.EMA(optim.Adam(model.parameters(), 0.05), decay=0.5)
+            trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture, seed=3)
+            steps = [float(trainer.train_step(x, y)) for x, y in batches]
+            state = [array.tobytes() for array in optimizer.state_dict()["tensors"].values()]
+            found.append((steps, state, [tensor.data.tobytes() for tensor in model.tensors()], optimizer.steps))
+        assert trainer._captured.works
+        assert found[0] == found[1]
+
+
+def test_what_a_layer_keeps_is_copied_with_it(rng):
+    class Keep(Views):
+        setting_names = ()
+
+        def forward(self, x, *, training):
+            self.seen = x
+            return super().forward(x, training=training)
+
+    with fc.use_backend("numba"):
+        model = nn.Sequential(nn.Conv2d(4, 1), Keep(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+        optimizer = optim.SGD(model.parameters(), 0.5)
+        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer)
+        x = rng.standard_normal((8, *SHAPE)).astype(np.float32)
+        trainer.train_step(x, rng.integers(0, 2, 8))
+        np.testing.assert_array_equal(copy.deepcopy(model)(x), model(x))
+
+
+class Upside(Half):
+    """Hands rows in another order into operations of fastconv."""
+
+    setting_names = ()
+
+    def forward(self, x, *, training):
+        x = self.check_input(x)
+        return F.relu(x[::-1]), x
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return F.relu_backward(grad_output[::-1], context)
+
+
 class Views(Half):
     """Takes shapes and views, whose values fastconv computes."""
 
@@ -197,7 +345,7 @@ def test_views_are_captured(rng):
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("own", [Said, Unseen])
+@pytest.mark.parametrize("own", [Said, Unseen, Upside])
 def test_what_no_launch_computes_is_not_captured(own, rng):
     found = []
     with fc.use_backend("cuda-emulator"):

@@ -45,8 +45,9 @@ def test_milestones_that_count_epochs_are_told(milestones, steps_per_epoch, epoc
         (schedules.Cyclic(0.1, 0.2, 1), "step_size_up=1 is over"),
         (schedules.PiecewiseLinear(((0, 0.1), (5, 0))), "points are all within the first of 4 epochs"),
         (schedules.PiecewiseLinear(((0, 0.1), (30, 0))), ""),
+        (schedules.PiecewiseLinear(((0, 0.0), (5, 0.1))), ""),  # a warm-up
         (schedules.PiecewiseLinear(((0, 0.1), (4, 0)), by="epoch"), ""),
-        (schedules.Exponential(0.1, 0.4), r"whose rate is 1e-09 after half of the training; schedules count steps"),
+        (schedules.Exponential(0.1, 0.4), r"whose rate falls to 1e-09 in half of the training; schedules count steps"),
         (schedules.Exponential(0.1, 0.95), ""),
         (schedules.Exponential(0.1, 0.4, by="epoch"), ""),
         (schedules.ReduceOnPlateau(0.1), ""),
@@ -97,10 +98,16 @@ def test_what_counts_epochs_elsewhere_is_told_and_its_like_in_steps_is_not(epoch
         yield schedules.Step(0.1, (half, epochs * unit * 3 // 4))
         yield schedules.Step(0.1, step_size=third)
         yield schedules.PiecewiseLinear(((0, 0.0), (third, 0.4), (epochs * unit, 0.0)))
-        yield schedules.CosineWarmRestarts(0.1, third)
         yield schedules.Cosine(0.1, epochs * unit)
 
     for schedule in made(1):
         assert "schedules count steps" in schedules.misfit(schedule, 0, steps_per_epoch, epochs)
     for schedule in made(steps_per_epoch):
         assert schedules.misfit(schedule, 0, steps_per_epoch, epochs) == ""
+
+
+def test_what_is_past_is_not_told_again():
+    falling = schedules.PiecewiseLinear(((0, 0.1), (5, 0.01)))
+    assert schedules.misfit(falling, 0, 10, 4)
+    assert not schedules.misfit(falling, 40, 10, 4, epoch=4)
+    assert not schedules.misfit(schedules.Step(0.1, (2, 5)), 40, 10, 4, epoch=4)

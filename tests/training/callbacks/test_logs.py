@@ -9,6 +9,7 @@ import pytest
 import fastconv as fc
 from fastconv.errors import ArgumentError, OutputError
 from fastconv.training import Callback, CSVLogger, JSONLinesLogger
+from fastconv.training.callbacks import logs
 
 from .runs import data_of, trainer_of
 
@@ -194,7 +195,7 @@ def test_lines_of_two_trainings_do_not_mix(tmp_path, logger):
     first.fit(data_of(), 1)
     second.fit(data_of(), 2)  # a new one replaces the file
     kept = (tmp_path / "log").read_bytes()
-    with pytest.raises(ArgumentError, match=r"path: got .*which something else wrote to meanwhile; allowed: a file of"):
+    with pytest.raises(ArgumentError, match=r"path: got .*which another training wrote anew; allowed: a file of"):
         first.fit(data_of(), 1)
     assert (tmp_path / "log").read_bytes() == kept
     second.fit(data_of(), 1)
@@ -207,5 +208,33 @@ def test_a_line_behind_those_of_another_training_is_refused(tmp_path):
             if trainer.step == 0:
                 trainer_of(CSVLogger(tmp_path / "log")).fit(data_of(), 1)
 
-    with pytest.raises(ArgumentError, match="something else wrote to meanwhile"):
+    with pytest.raises(ArgumentError, match="another training wrote anew"):
         trainer_of(CSVLogger(tmp_path / "log"), Meanwhile()).fit(data_of(), 1)
+
+
+@pytest.mark.parametrize("logger", [CSVLogger, JSONLinesLogger])
+def test_an_interrupt_behind_a_line_does_not_end_a_log(tmp_path, logger, monkeypatch):
+    trainer = trainer_of(logger(tmp_path / "log"))
+    real = logs.append_line
+
+    def interrupted(name, path, line):
+        real(name, path, line)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(logs, "append_line", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(data_of(), 1)
+    trainer.fit(data_of(), 1)
+    assert (tmp_path / "log").read_text().count("\n") == trainer.epoch + (logger is CSVLogger)
+
+
+def test_a_class_of_ones_own_may_write_more(tmp_path):
+    class Remarks(CSVLogger):
+        def on_epoch_end(self, trainer, logs):
+            super().on_epoch_end(trainer, logs)
+            with open(self.path, "a") as file:
+                file.write("# a remark\n")
+
+    trainer_of(Remarks(tmp_path / "log")).fit(data_of(), 2)
+    assert (tmp_path / "log").read_text().count("# a remark") == 2

@@ -46,6 +46,7 @@ def test_metrics_that_were_asked_for_are_shown():
     logs = {"loss": 0.5, "f1": 0.25, "val_loss": 0.5, "val_f1": 0.125, "confusion": np.eye(3), "seconds": 1.0}
     logs |= {"images_per_second": 1.0, "learning_rate": 0.1, "sparsity": 0.5, "sparsity/0.weight": 0.5}
     assert more_lines(logs, 13) == ["f1 0.2500  val_f1 0.1250  sparsity 0.5000"]
+    assert more_lines({"note": "text", "nothing": None, "more": {}, "f1": np.float32(0.5)}, 13) == ["f1 0.5000"]
     many = {f"metric_{i}": 1e30 for i in range(9)}
     lines = more_lines(many, 13)
     assert len(lines) > 1
