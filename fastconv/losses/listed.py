@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,22 +140,55 @@ class ListedLoss(DeclaredLoss):
         Whole
             With the targets checked, and the divisor of the mean computed.
         """
-        backend = get_backend()
         targets = self.checked_targets(targets, shape, dtype)
         if sample_weight is not None:
             sample_weight = self.checked_sample_weight(sample_weight, shape, dtype)
-        divisor = None
-        if self.reduction == "mean":
-            divisor = backend.empty((1,), np.float64)
-            backend.loss_divisor(
-                *(self.chosen, targets),
-                channel_weight=self._channel_weight(backend, shape[-1], dtype),
-                sample_weight=sample_weight,
-                ignore_index=self._ignored(),
-                out=divisor,
-                workspace=backend.pool,
-            )
+        divisor = self._divisor(targets, shape, dtype, sample_weight) if self.reduction == "mean" else None
         return Whole(self, targets, sample_weight, divisor)
+
+    @property
+    def weighs(self) -> bool:
+        """Whether rows count differently by their targets: some are ignored, or classes have weights."""
+        return self._ignored() is not None
+
+    def counted(self, targets: Array, shape: Shape, dtype: DType, sample_weight: Array | None) -> Array:
+        """Return what the mean over a batch divides by, 0 if nothing in it counts.
+
+        Parameters
+        ----------
+        targets : array
+            Of the batch.
+        shape : tuple of int
+            Of its predictions.
+        dtype : dtype
+            Of its predictions.
+        sample_weight : (N,) array or None
+            What each row counts.
+
+        Returns
+        -------
+        (1,) float64 array
+            Of the backend.
+        """
+        summed = copy.copy(self)
+        summed.reduction = "sum"  # of which nothing may count
+        targets = summed.checked_targets(targets, shape, dtype)
+        if sample_weight is not None:
+            sample_weight = summed.checked_sample_weight(sample_weight, shape, dtype)
+        return self._divisor(targets, shape, dtype, sample_weight)
+
+    def _divisor(self, targets: Array, shape: Shape, dtype: DType, sample_weight: Array | None) -> Array:
+        backend = get_backend()
+        divisor = backend.empty((1,), np.float64)
+        backend.loss_divisor(
+            *(self.chosen, targets),
+            channel_weight=self._channel_weight(backend, shape[-1], dtype),
+            sample_weight=sample_weight,
+            ignore_index=self._ignored(),
+            out=divisor,
+            workspace=backend.pool,
+        )
+        return divisor
 
     def _ignored(self) -> int | None:
         return None

@@ -25,7 +25,7 @@ class RowLoss(ListedLoss):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "ignore_index" and value is not None:
-            value = validate.at_least(value, -(2**31), "ignore_index")
+            value = validate.at_least(value, -(2**31), "ignore_index", 2**31 - 1)  # labels are int32 to kernels
         super().__setattr__(name, value)
 
     def settings(self) -> dict[str, Any]:
@@ -33,6 +33,10 @@ class RowLoss(ListedLoss):
 
     def _ignored(self) -> int | None:
         return self.ignore_index
+
+    @property
+    def weighs(self) -> bool:
+        return self.ignore_index is not None or getattr(self, "class_weight", None) is not None
 
     def checked_targets(self, targets: Array, shape: Shape, dtype: DType) -> Array:
         backend = get_backend()
@@ -50,11 +54,19 @@ class RowLoss(ListedLoss):
             return validate.labels_unseen(backend, targets, "labels", batch=shape[0])
         ignored = self.ignore_index
         labels = validate.labels(backend, targets, "labels", batch=shape[0], classes=shape[1], ignored=ignored)
-        if ignored is not None and self.reduction == "mean" and shape[0] and (labels == ignored).all():
-            raise ArgumentError(
-                f"labels: got the ignore_index, {ignored}, in all {shape[0]} rows; allowed: at least one class number,"
-                " or reduction='sum'"
-            )
+        if shape[0] and self.reduction == "mean" and self.weighs:
+            counted = labels if ignored is None else labels[labels != ignored]
+            if not counted.size:
+                raise ArgumentError(
+                    f"labels: got the ignore_index, {ignored}, in all {shape[0]} rows; allowed: at least one class"
+                    " number, or reduction='sum'"
+                )
+            weights = self._channel_weight(backend, shape[1], dtype)
+            if weights is not None and not weights[counted].any():
+                raise ArgumentError(
+                    f"labels: got classes whose class_weight is 0 in all {shape[0]} rows; allowed: at least one other,"
+                    " or reduction='sum'"
+                )
         return labels
 
     def _refuse_rows(self, targets: Array) -> None:

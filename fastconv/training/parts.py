@@ -19,6 +19,7 @@ from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.clipping import Clip
 
+_TAKEN = ("loss", "learning_rate", "seconds", "images_per_second", "epoch", "step", "event", "sparsity")
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
 
 
@@ -168,11 +169,23 @@ def checked_metrics(metrics: Any) -> tuple[Metric, ...] | None:
     for metric in found:
         if not isinstance(metric, Metric):
             raise ArgumentError(f"metrics: got {_shown(metric)} among them; allowed: {_METRICS}")
-    names = [metric.name for metric in found]
+    names = [_checked_name(metric) for metric in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise ArgumentError(f"metrics: got two that are called {twice!r}; allowed: each name once")
     return found
+
+
+def _checked_name(metric: Metric) -> str:
+    """Return a metric's name, which is that of a column in logs and of a quantity in the history."""
+    name = metric.name
+    usual = isinstance(name, str) and name and not set(name) & set(',"\r\n') and not name.startswith("val_")
+    if not usual or name in _TAKEN:
+        raise ArgumentError(
+            f"metrics: got one that is called {name!r}; allowed: a name without commas, quotes and line breaks that"
+            f" does not begin with val_, and none of {', '.join(_TAKEN)}"
+        )
+    return name
 
 
 def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:

@@ -20,7 +20,6 @@ from fastconv._attributes import settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array
 from fastconv.data.loader import DataLoader
-from fastconv.losses import loss_and_grad
 from fastconv.metrics import Metric
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.optim.schedules import rate_at
@@ -93,7 +92,7 @@ class Sharing(Stepping):
 
     def _do_alone(self, batch: Batch, totals: Totals) -> tuple[Array, int]:
         loss, predictions, _ = self._step(batch)
-        totals.add(loss, predictions, batch.y, batch.weight)
+        totals.add(loss, predictions, batch.y, totals.count(predictions, batch.y, batch.weight))
         return loss, batch.x.shape[0]
 
     def _do_shared(self, shards: list[Batch], totals: Totals) -> tuple[Array, int]:
@@ -116,7 +115,7 @@ class Sharing(Stepping):
                 optimizer.lr = rate_at(self.schedule, number, self.epoch)
             if self._shared is None or not self._shared.fits(self.model, self.loss, optimizer, how):
                 self._shared = ShardedStep(self.model, self.loss, optimizer, parallel, how)
-            results = Results(self.model, self.metrics)
+            results = Results(self.model, self.loss, self.metrics)
             self._shared.run(shards, number, results, capture=self._capture)
             trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
             self._squares = None
@@ -161,7 +160,7 @@ class Sharing(Stepping):
         for raw in pairs(batches, name) if self.parallel is None else ():
             x, y, weight = checked_batch(self.model, *raw)
             predictions = self.model(x)
-            totals.add(loss_and_grad(self.loss, predictions, y, weight)[0], predictions, y, weight)
+            totals.add_evaluated(predictions, y, weight)
         if not totals.images:
             raise no_batches(batches, name)
         return totals.means()
@@ -171,7 +170,8 @@ class Sharing(Stepping):
         parallel, totals = self._ranks, Totals(self.model.backend, self.loss, self.metrics)
         for raw in batches:
             shards = [checked_batch(self.model, *piece) for piece in raw]
-            whole, results = tell_of_batch(self.model, self.loss, parallel, shards), Results(self.model, self.metrics)
+            whole = tell_of_batch(self.model, self.loss, parallel, shards)
+            results = Results(self.model, self.loss, self.metrics)
             for shard in shards:
                 done = None
                 if shard.x.shape[0]:

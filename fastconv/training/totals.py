@@ -11,7 +11,8 @@ import numpy as np
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import CheckpointError
-from fastconv.losses import Loss
+from fastconv.losses import Loss, loss_and_grad
+from fastconv.losses.listed import ListedLoss
 from fastconv.metrics import Accuracy, Metric, Sums
 from fastconv.metrics.metric import summed
 
@@ -35,7 +36,9 @@ class Totals:
 
     def __init__(self, backend: Backend, loss: Loss, metrics: tuple[Metric, ...] | None) -> None:
         self._backend = backend
-        self._of_sums = getattr(loss, "reduction", "mean") == "sum"
+        weighs = isinstance(loss, ListedLoss) and loss.reduction == "mean" and loss.weighs
+        self._weighing = loss if isinstance(loss, ListedLoss) and weighs else None  # what its mean divides by varies
+        self._loss, self._of_sums = loss, getattr(loss, "reduction", "mean") == "sum"
         self._metrics, self._asked = (Accuracy(),) if metrics is None else metrics, metrics is not None
         self._losses: list[Array] = []
         self._images: list[int] = []
@@ -47,17 +50,37 @@ class Totals:
         """How many were counted in."""
         return sum(self._images)
 
-    def add(self, loss: Array, predictions: Array, targets: Array, weight: Array | None = None) -> None:
-        """Count in one batch; `weight`, (N,), is what its rows count in the loss."""
+    def count(self, predictions: Array, targets: Array, weight: Array | None = None) -> float | Array:
+        """Return what the loss of a batch is a mean over; `weight`, (N,), is what its rows count.
+
+        That is the number of rows, or the sum of their weights, with those of their classes; 0 if nothing counts.
+        Elsewhere than on the host it may be an array, (1,).
+        """
+        if self._weighing is not None:
+            divisor = self._weighing.counted(targets, predictions.shape, predictions.dtype, weight)
+            return float(divisor[0]) if self._backend.on_host else divisor
+        return float(predictions.shape[0]) if weight is None else _sum(self._backend, weight)
+
+    def add(self, loss: Array, predictions: Array, targets: Array, count: float | Array) -> None:
+        """Count in one batch, whose loss is a mean over `count`."""
         backend, place = self._backend, len(self._images) % _CHUNK
         if not place:
             self._losses.append(backend.empty((_CHUNK,), loss.dtype))
         backend.copy(loss.reshape(1), out=self._losses[-1][place : place + 1])
         self._images.append(predictions.shape[0])
-        self._weights.append(float(predictions.shape[0]) if weight is None else _sum(backend, weight))
+        self._weights.append(count)
         for sums, metric in {metric.sums: metric for metric in self._metrics}.items():
             if self._asked or not sums.misfit(predictions, targets):
                 self._sums[sums] = summed(backend, metric, predictions, targets, self._sums.get(sums))
+
+    def add_evaluated(self, predictions: Array, targets: Array, weight: Array | None = None) -> None:
+        """Count in one batch and its loss; one of which nothing counts has none."""
+        count = self.count(predictions, targets, weight)
+        if isinstance(count, float) and not count and predictions.shape[0]:
+            loss = self._backend.asarray(np.zeros((), predictions.dtype))
+        else:
+            loss = loss_and_grad(self._loss, predictions, targets, weight)[0]
+        self.add(loss, predictions, targets, count)
 
     def add_result(self, loss: float, images: int, weight: float, sums: Mapping[Sums, np.ndarray]) -> None:
         """Count in a batch of which all is known: its loss, what it counts, and the sums of its metrics."""

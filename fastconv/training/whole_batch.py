@@ -17,6 +17,7 @@ from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.tree import gathered, in_tree
 from fastconv.training.shard_pass import Share, is_listed
 from fastconv.training.step import Batch, Done
+from fastconv.training.totals import Totals
 
 
 class Whole(NamedTuple):
@@ -76,8 +77,9 @@ class Results:
     Numbers are joined in float64, in the tree over all shards: so they are the same for any number of ranks.
     """
 
-    def __init__(self, model: Layer, metrics: tuple[Metric, ...] | None) -> None:
+    def __init__(self, model: Layer, loss: Loss, metrics: tuple[Metric, ...] | None) -> None:
         self._model, self._asked = model, metrics is not None
+        self._totals = Totals(model.backend, loss, metrics)
         self._metrics = {metric.sums: metric for metric in ((Accuracy(),) if metrics is None else metrics)}
         self._found: list[np.ndarray] = []
         self._forms: dict[Sums, np.ndarray] = {}
@@ -88,8 +90,9 @@ class Results:
         if done is None:
             shape = (0, *self._model.infer(x.shape[1:]))
             done = Done(np.zeros(()), backend.empty(shape, self._model.dtype))
+        count = self._totals.count(done.predictions, y, weight) if x.shape[0] else 0.0
         counts = [float(backend.to_numpy(done.loss)), float(x.shape[0])]
-        counts.append(float(x.shape[0]) if weight is None else float(backend.to_numpy(weight).sum(dtype=np.float64)))
+        counts.append(count if isinstance(count, float) else float(backend.to_numpy(count)[0]))
         numbers = [np.array(counts)]
         for sums, metric in self._metrics.items():
             if self._asked or not sums.misfit(done.predictions, y):

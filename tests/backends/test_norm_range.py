@@ -162,3 +162,20 @@ def test_fused_layers(offset: float, scale: float, behind: str, algorithm, rng) 
         if not name.endswith("weight"):  # a sum of products with x: as large as these
             size = max(np.abs(want).max(), 1e-30 if name == "grad_input" else 0.1)
             np.testing.assert_allclose(got, want, rtol=0, atol=2e-5 * size, err_msg=name)
+
+
+@pytest.mark.parametrize("size", [1e-20, 1.0, 1e12, 1e13, 1e15, 1e18])
+def test_local_response_of_huge_numbers(each: Backend, size: float, rng: np.random.Generator) -> None:
+    """The gradient's last factor, scale**(-beta - 1), is below what float32 has long before the squares are above."""
+    x = (rng.standard_normal((2, 3, 3, 7)) * size).astype(np.float32)
+    grad = rng.standard_normal(x.shape).astype(np.float32)
+    layer = nn.LocalResponseNorm(5).build((3, 3, 7))
+    y, context = layer.forward(fc.asarray(x), training=True)
+    grad_input = layer.backward(fc.asarray(grad), context)
+    with use_backend("numpy"):
+        exact = nn.LocalResponseNorm(5).build((3, 3, 7), np.float64)
+        want, context = exact.forward(x.astype(np.float64), training=True)
+        want_grad = exact.backward(grad.astype(np.float64), context)
+    np.testing.assert_allclose(fc.to_numpy(y), want, rtol=2e-6, atol=0)
+    tolerance = 2e-6 * np.abs(want_grad).max()
+    np.testing.assert_allclose(fc.to_numpy(grad_input), want_grad, rtol=0, atol=tolerance)

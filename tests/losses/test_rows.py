@@ -236,3 +236,20 @@ def test_nothing_left_sums_to_nothing(backend):
 def test_refuses_settings(make, text):
     with pytest.raises(ArgumentError, match=text):
         make()
+
+
+@pytest.mark.parametrize("value", [2**31, 2**32 - 1, 2**32, 2**63, -(2**31) - 1])
+@pytest.mark.parametrize("cls", [SoftmaxCrossEntropy, MulticlassHinge, SquaredHinge])
+def test_a_label_to_ignore_that_kernels_cannot_hold_is_refused(cls, value):
+    with pytest.raises(
+        ArgumentError, match=f"ignore_index: got {value}; allowed: an int from -2147483648 to 2147483647"
+    ):
+        cls(ignore_index=value)
+
+
+@pytest.mark.parametrize("value", [2**31 - 1, -(2**31)])
+def test_the_outermost_labels_to_ignore(value):
+    scores = np.array([[0.0, 9.0, 0.0]] * 4)
+    for dtype in (np.int64, np.int32):
+        found = SoftmaxCrossEntropy(ignore_index=value)(scores, np.array([value, 1, 1, 1], dtype))[0]
+        assert found == SoftmaxCrossEntropy()(scores[1:], np.array([1, 1, 1]))[0]

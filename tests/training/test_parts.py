@@ -110,3 +110,18 @@ def test_arguments_of_elsewhere_are_told(call, message):
         with pytest.raises(ArgumentError, match=message):
             call(trainer, data)
         assert trainer.step == 0
+
+
+@pytest.mark.parametrize("name", ["loss", "step", "epoch", "seconds", "val_f1", "top,5", "a\nb", 'a"b', "", 3])
+def test_a_metric_may_not_have_the_name_of_something_else(name):
+    class Mine(fc.metrics.Accuracy):
+        """By another name."""
+
+        def __init__(self):
+            super().__init__()
+            self.name = name
+
+    metric = Mine()
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    with pytest.raises(ArgumentError, match=r"metrics: got one that is called .*; allowed: a name without commas"):
+        trainer_of(model, metrics=metric)

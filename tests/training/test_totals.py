@@ -21,7 +21,7 @@ def _over_batches(found, x, y):
     """Measure in batches of 7, 1, 0 and the rest."""
     totals = Totals(fc.get_backend(), SoftmaxCrossEntropy(), found)
     for a, b in ((0, 7), (7, 8), (8, 8), (8, len(x))):
-        totals.add(fc.asarray(np.array(1.0)), fc.asarray(x[a:b]), fc.asarray(y[a:b]))
+        totals.add(fc.asarray(np.array(1.0)), fc.asarray(x[a:b]), fc.asarray(y[a:b]), float(b - a))
     return totals.means()
 
 
@@ -103,3 +103,75 @@ def test_metrics_that_do_not_fit_the_targets_say_so(rng):
 def test_refuses(given, text):
     with pytest.raises(ArgumentError, match=text):
         _trainer(metrics=given)
+
+
+WEIGHING = [
+    losses.SoftmaxCrossEntropy(ignore_index=-1),
+    losses.SoftmaxCrossEntropy(class_weight=[1.0, 9.0, 1.0]),
+    losses.SoftmaxCrossEntropy(0.1, class_weight=[1.0, 0.0, 3.0], ignore_index=7),
+    losses.MulticlassHinge(ignore_index=-1),
+    losses.SquaredHinge(class_weight=[2.0, 1.0, 0.5]),
+    losses.SoftmaxCrossEntropy(),
+]
+
+
+def _training(loss, **keywords):
+    model = nn.Sequential(nn.Dense(3)).build((4,), np.float64, seed=0)
+    return fc.Trainer(model, loss, SGD(model.parameters(), 0.0), **keywords)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", WEIGHING, ids=repr)
+@pytest.mark.parametrize("backend_name", ["numpy", "numba", pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
+def test_the_loss_does_not_depend_on_how_data_are_cut(backend_name, loss, weighted, rng):
+    """Where rows are ignored or classes have weights, batches count what their means divide by."""
+    x, y = rng.standard_normal((24, 4)), rng.integers(0, 3, 24)
+    if loss.ignore_index is not None:
+        y[rng.random(24) < 0.4] = loss.ignore_index
+    weight = (rng.random(24) + 0.5,) if weighted else ()
+    with fc.use_backend(backend_name):
+        data = tuple(map(fc.asarray, (x, y, *weight)))
+        trainer = _training(loss)
+        whole = float(losses.loss_and_grad(loss, trainer.model(data[0]), *data[1:])[0])
+        for size in (24, 12, 7, 5):
+            assert trainer.evaluate(data, batch_size=size)["loss"] == pytest.approx(whole, rel=1e-12)
+        history = trainer.fit(data, 1, data, batch_size=12, shuffle=False)  # with a rate of 0
+        for name in ("loss", "val_loss"):
+            assert history.history[name] == [pytest.approx(whole, rel=1e-12)]
+
+
+def test_batches_of_which_nothing_counts_have_no_loss(rng):
+    x, y = rng.standard_normal((12, 4)), np.array([-1] * 6 + [0, 1, 2] * 2)
+    with fc.use_backend("numba"):
+        trainer = _training(losses.SoftmaxCrossEntropy(ignore_index=-1))
+        want = float(trainer.loss(trainer.model(x[6:]), y[6:])[0])
+        assert trainer.evaluate((x, y), batch_size=6)["loss"] == pytest.approx(want, rel=1e-12)
+        assert np.isnan(trainer.evaluate((x[:6], y[:6]))["loss"])
+        of_classes = _training(losses.SoftmaxCrossEntropy(class_weight=[0.0, 0.0, 1.0]))
+        assert np.isnan(of_classes.evaluate((x, np.zeros(12, int)))["loss"])
+        weights = np.array([0.0] * 6 + [1.0] * 6)
+        plain = _training(losses.SoftmaxCrossEntropy())
+        want = float(plain.loss(plain.model(x[6:]), y[6:])[0])
+        assert plain.evaluate((x, np.abs(y), weights), batch_size=6)["loss"] == pytest.approx(want, rel=1e-12)
+
+
+def test_a_validation_of_nothing_is_never_the_best(rng, tmp_path):
+    x, y = rng.standard_normal((12, 4)), rng.integers(0, 3, 12)
+    with fc.use_backend("numba"):
+        kept = fc.training.ModelCheckpoint(tmp_path, monitor="val_loss")
+        trainer = _training(losses.SoftmaxCrossEntropy(class_weight=[0.0, 0.0, 1.0]), callbacks=kept)
+        history = trainer.fit((x, y), 1, (x, np.zeros(12, int)), batch_size=12)
+        assert np.isnan(history.history["val_loss"]).all()
+        assert not kept.best_path.exists()
+
+
+def test_a_step_in_which_nothing_counts_is_refused():
+    loss = losses.MulticlassHinge(class_weight=[0.0, 0.0, 1.0])
+    with pytest.raises(ArgumentError, match="labels: got classes whose class_weight is 0 in all 2 rows; allowed: "):
+        loss(np.zeros((2, 3)), np.array([0, 1]))
+    assert (
+        float(
+            losses.MulticlassHinge(class_weight=[0.0, 0.0, 1.0], reduction="sum")(np.zeros((2, 3)), np.array([0, 1]))[0]
+        )
+        == 0
+    )

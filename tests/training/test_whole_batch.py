@@ -30,7 +30,7 @@ def test_all_know_the_rows_and_what_the_mean_divides_by():
 def test_results_are_those_of_all_shards():
     def rank(communicator):
         parallel, model = DataParallel(communicator, shards=4), small_model()
-        results = Results(model, (fc.metrics.Accuracy(), fc.metrics.ConfusionMatrix()))
+        results = Results(model, fc.losses.SoftmaxCrossEntropy(), (fc.metrics.Accuracy(), fc.metrics.ConfusionMatrix()))
         for shard in _shards(communicator.rank, (3, 0, 2, 1)):
             predictions = np.zeros((len(shard.y), 3), np.float32)
             predictions[:1, 1 + communicator.rank] = 1
@@ -47,7 +47,7 @@ def test_results_are_those_of_all_shards():
 @pytest.mark.parametrize("metrics", [None, ()])
 def test_there_may_be_no_metrics_that_fit(metrics):
     def rank(communicator):
-        results = Results(small_model(), metrics)
+        results = Results(small_model(), fc.losses.MeanSquaredError(), metrics)
         rows = Batch(np.zeros((2, 6, 6, 2), np.float32), np.zeros((2, 3), np.float32))
         results.add(rows, Done(np.array(1.5, np.float32), np.zeros((2, 3), np.float32)))
         return results.of_all(DataParallel(communicator, shards=1)).loss

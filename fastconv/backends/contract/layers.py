@@ -81,7 +81,7 @@ class LayerOperations(Losses):
 
         ``grad_input[c] = grad_output[c] * s[c]**-beta - 2 * alpha * beta / size * x[c] * sum over i of
         grad_output[i] * x[i] * s[i]**(-beta - 1)`` over the i whose sum of squares has c in it, from
-        ``c - (size - 1) // 2`` to ``c + size // 2``.
+        ``c - (size - 1) // 2`` to ``c + size // 2``. With abs(x) up to 1e18 in float32, at the usual beta of 0.75.
         """
 
     @abc.abstractmethod

@@ -15,6 +15,7 @@ from ..vector.simd import address, itemsize, lanes, vfma, vsplat, vsqrt
 
 _ROWS = 64  # pixels a task
 _QUARTERS = 8  # powers up to -2 are products of roots
+_LIFT = 2.0**32  # of scale**(-beta - 1) * x, else below what float32 has from x = 1e13 on; 1e18 with it
 
 
 @device
@@ -87,7 +88,7 @@ def local_response_norm_gradient(begin, end, scratch, grad, x, out, setting, bet
     low, high, factor, _ = setting
     scales, powers = scratch[:channels], scratch[channels : 2 * channels]
     products = address(scratch) + 2 * channels * size
-    share = vsplat(-2 * beta * factor, dt)
+    share = vsplat(-2 * beta * factor / _LIFT, dt)
     for row in range(begin * _ROWS, min(end * _ROWS, rows)):
         place = row * channels * size
         _write_scales(address(x) + place, products, address(scales), channels, setting, dt)
@@ -98,7 +99,7 @@ def local_response_norm_gradient(begin, end, scratch, grad, x, out, setting, bet
             count = min(lanes(dt), channels - c)
             scale, power = load(address(scales) + c * size, count, dt), load(address(powers) + c * size, count, dt)
             g, value = load(address(grad) + place + c * size, count, dt), load(address(x) + place + c * size, count, dt)
-            store(products + (high + c) * size, g * value * (power / scale), count, dt)
+            store(products + (high + c) * size, g * power * (value / scale * vsplat(_LIFT, dt)), count, dt)
         for c in range(0, channels, lanes(dt)):
             count = min(lanes(dt), channels - c)
             g, value = load(address(grad) + place + c * size, count, dt), load(address(x) + place + c * size, count, dt)

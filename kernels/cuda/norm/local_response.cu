@@ -3,6 +3,7 @@
 // to its neighbours waits in shared memory: channels + low + high numbers for a line. Powers that are multiples of a
 // quarter are products of square roots. Bound by memory for small windows.
 using T = ELEMENT;
+constexpr T LIFT = T(4294967296.0);  // of scale**(-beta - 1) * x, else below what float has from x = 1e13 on
 
 struct Setting {
     int channels, low, high, quarters;
@@ -54,7 +55,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
             T share = 0;
             if (row < rows && other >= 0 && other < channels) {
                 const T scale = setting.scale(pixel, other);
-                share = grad[row * channels + other] * pixel[other] * (setting.power(scale) / scale);
+                share = grad[row * channels + other] * setting.power(scale) * (pixel[other] / scale * LIFT);
             }
             shares[i] = share;
         }
@@ -63,7 +64,7 @@ extern "C" __global__ void __launch_bounds__(256, 4)
             T total = 0;
             for (int i = 0; i <= low + high; ++i) total += shares[threadIdx.x + i];
             const T own = grad[row * channels + c] * setting.power(setting.scale(pixel, c));
-            out[row * channels + c] = own - (T)(2 * beta) * factor * pixel[c] * total;
+            out[row * channels + c] = own - pixel[c] * total * ((T)(2 * beta) * factor / LIFT);
         }
         __syncthreads();
     }
