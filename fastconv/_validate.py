@@ -210,6 +210,8 @@ def _variable(name: str) -> str:
 def _advice(name: str, dtype: np.dtype[Any]) -> str:
     if dtype == np.float16:
         return f"float16 has no arithmetic on the CPU: use {_variable(name)}.astype('float32')"
+    if dtype == np.uint8 and name.startswith("x"):
+        return f"images of bytes go through fastconv.data.DataLoader, or {_variable(name)}.astype('float32') / 255"
     if dtype.kind in "iub":
         return f"use {_variable(name)}.astype('float32')"
     return f"no other type is computed with: convert {name} first"

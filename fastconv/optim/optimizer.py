@@ -290,7 +290,8 @@ class Optimizer(Stated):
         return self.rule(*(settings[setting.name] for setting in self.rule.settings))
 
     def _update_whole(self) -> bool:
-        return (self._captured_update() or self._guarded_update)()
+        captured = self._captured_update()
+        return (captured is not None and captured()) or self._guarded_update()
 
     def _captured_update(self) -> Callable[[], bool] | None:
         """Return `update` as one call that nothing interrupts, or None where there is none."""

@@ -34,7 +34,7 @@ def is_pair(data: Any) -> bool:
 
 
 def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Batches:
-    """Return `data` as batches; arrays are cut into pieces of `batch_size`."""
+    """Return `data` as batches; arrays are cut into pieces of `batch_size`. What is not "train" is measured."""
     if is_pair(data):
         x, *rest = data
         x = validate.floating(model.backend, x, f"x of {name}")
@@ -49,6 +49,8 @@ def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: 
         )
     if not len(batches):
         raise no_batches(batches, name)
+    if name != "train":
+        _check_measured(batches, name)
     return batches
 
 
@@ -60,12 +62,21 @@ def checked_sizes(train: Any, validation: Any, batch_size: Any, shuffle: Any) ->
         )
     if batch_size is not None and not is_pair(train) and not is_pair(validation):
         raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
-    if isinstance(validation, DataLoader) and validation.augmentation is not None:
-        raise ArgumentError(
-            f"validation_data: got a DataLoader with augmentation={validation.augmentation!r}; allowed: one without, so"
-            " that the images are measured as they are"
-        )
     return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle
+
+
+def _check_measured(data: Any, name: str) -> None:
+    """Refuse a loader that changes, draws or leaves out samples, where each is to be measured as it is."""
+    if not isinstance(data, DataLoader):
+        return
+    dropped = data.drop_last and data.num_samples < len(data.arrays[0])
+    given = {"augmentation": data.augmentation, "sampling": data.sampling, "drop_last": True if dropped else None}
+    for setting, value in given.items():
+        if value is not None:
+            raise ArgumentError(
+                f"{name}: got a DataLoader with {setting}={value!r:.100}; allowed: one without, so that each sample is"
+                " measured as it is, once"
+            )
 
 
 def _is_batch(data: Any) -> bool:

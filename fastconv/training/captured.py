@@ -80,6 +80,7 @@ class CapturedStep:
         x, y, weight = batch
         self._model, self._loss, self._optimizer, self._how = model, loss, optimizer, how
         self._backend: Backend = model.backend
+        self._strange = any(is_strange(part) for part in parts_of(model, loss, optimizer))
         self._parameters = tuple(model.parameters())
         self.form = form_of(batch)
         self._x = self._copied(x)
@@ -95,8 +96,7 @@ class CapturedStep:
         self._arrays = self._all_arrays()
         self._done = Done(None, None)
         self._replay = self._capture()
-        strange = any(is_strange(part) for part in parts_of(model, loss, optimizer))
-        if self._replay is not None and strange and not self._repeats(self._replay):
+        if self._replay is not None and self._strange and not self._repeats(self._replay):
             self._replay = None
         self.works = self._replay is not None
 
@@ -141,7 +141,8 @@ class CapturedStep:
 
     def _around(self, how: StepSettings) -> tuple[Any, ...]:
         frozen = tuple(parameter.is_frozen for parameter in self._parameters)
-        return get_precision(), get_algorithm(), self._backend.num_threads, how, frozen
+        code = self._backend.code_state() if self._strange else 0
+        return get_precision(), get_algorithm(), self._backend.num_threads, how, frozen, code
 
     def _declared(self) -> list[Mapping[str, Any] | None]:
         return [part.settings() for part in self._parts]

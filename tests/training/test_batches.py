@@ -241,3 +241,26 @@ def test_what_is_checked_is_what_is_used(backend, rng, form, capture):
 
     batches = (x, y, *others)
     assert_same_bits(run(*(forms_of(array)[form] for array in batches)), run(*map(np.ascontiguousarray, batches)))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "setting"),
+    [
+        ({"augmentation": fc.data.FlipCrop()}, "augmentation=FlipCrop"),
+        ({"sampling": "balanced"}, "sampling='balanced'"),
+        ({"sampling": [1.0] * 20}, "sampling="),
+        ({"drop_last": True}, "drop_last=True"),
+    ],
+)
+def test_samples_are_measured_as_they_are_and_once(keywords, setting):
+    with fc.use_backend("numpy"):
+        images = fc.data.shapes10("train", size=20)
+        model = fc.nn.Sequential(fc.nn.GlobalAvgPool2d(), fc.nn.Dense(10)).build((32, 32, 3), seed=0)
+        trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1))
+        loader = fc.data.DataLoader(images, 8, **keywords)
+        with pytest.raises(ArgumentError, match=f"^data: got a DataLoader with {setting}.*; allowed: one without"):
+            trainer.evaluate(loader)
+        with pytest.raises(ArgumentError, match=f"^validation_data: got a DataLoader with {setting}"):
+            trainer.fit(fc.data.DataLoader(images, 8), 1, loader)
+        assert trainer.step == 0
+        trainer.evaluate(fc.data.DataLoader(images, 10, drop_last=True))  # which drops nothing

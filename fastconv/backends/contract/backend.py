@@ -92,9 +92,13 @@ class Backend(Normalisations):
         call `function` itself each time.
 
         The result returns True; or False if it came to a value that is not finite, for which `function` would choose
-        another kernel: then nothing behind that place was computed.
+        another kernel, or to an error in one, which `function` raises: then nothing behind that place was computed.
         """
         return None
+
+    def code_state(self) -> int:
+        """Return a number that changes when a kernel of somebody's own is declared again: a repeat runs the old one."""
+        return 0
 
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> Sequence[Callable[[], bool]] | None:
         """`capture` of a function that is called with `cut`: what it does behind a call of that becomes another part.

@@ -48,6 +48,7 @@ try:
     from fastconv.kernels.cpu.norm import batch_norm as norm
     from fastconv.kernels.cpu.norm import group_norm as grouped
     from fastconv.kernels.cpu.pool import adaptive_pool, avg_pool, max_pool, upsample
+    from fastconv.kernels.cpu.runtime import declared
     from fastconv.kernels.cpu.vector import bf16, bf16_storage
 except SettingError as error:
     raise ArgumentError(str(error)) from None
@@ -64,8 +65,11 @@ _captured_pool: ContextVar[Pool | None] = ContextVar("fastconv_captured_pool", d
 
 
 def _replay(program: Any, pool: Pool) -> bool:
-    """Run what was captured; `pool` keeps its memory."""
-    complete: bool = program.run()
+    """Run what was captured; `pool` keeps its memory. False if it is to be run as it is written, and says why there."""
+    try:
+        complete: bool = program.run()
+    except launch.FailedInProgramError:
+        return False
     return complete
 
 
@@ -117,6 +121,10 @@ class NumbaBackend(Backend):
             launch._local.program = program_outside
             _captured_pool.set(outer)
         return [partial(_replay, program, pool) for program in programs]
+
+    def code_state(self) -> int:
+        number: int = declared.code_state()
+        return number
 
     def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
         kept: np.dtype = bf16_storage.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)

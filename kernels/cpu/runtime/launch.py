@@ -22,6 +22,7 @@ import numpy as np
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
 from .compiler import CALL, Kernel, compiled_now, part, whole
+from .declared import note_declared
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .settings import default_num_threads
@@ -80,6 +81,7 @@ def kernel(function):
             return 0
         return pack_job(place, FAILED, work, packed)
 
+    note_declared(function)
     dispatcher = whole(pack)
     dispatcher.__class__ = Kernel
     dispatcher._cache = KernelCache(function)
@@ -133,6 +135,10 @@ class NotRecordableError(RuntimeError):
     """Something other than launches would have to be recorded."""
 
 
+class FailedInProgramError(RuntimeError):
+    """A kernel raised something in a `Program`: what, only the code that was recorded can tell, run again."""
+
+
 def _arrays(arguments):
     """Yield the arrays among arguments, those in tuples too."""
     for argument in arguments:
@@ -184,7 +190,7 @@ class Program:
         with _Control(_team.size) as (control, most, helpers):
             failed = _run_program(control, self._memory.ctypes.data, len(self._jobs), helpers, most)
         if failed and failed not in self._conditions:
-            raise RuntimeError(f"kernel {self.names[failed - 1]}: failed inside a program")
+            raise FailedInProgramError(f"kernel {self.names[failed - 1]}: failed inside a program")
         if ended is not None:
             ended()
         if note is not None and not alone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -405,3 +406,73 @@ def test_what_kernels_compute_is_captured(rng):
         assert plan._replay is not None
         for x in rng.standard_normal((3, 8, *SHAPE)).astype(np.float32):
             np.testing.assert_allclose(plan(x), model(x), rtol=1e-6)
+
+
+def _calls(module):
+    """Return a layer that launches the kernel that the module has at the time under the name `mul`."""
+
+    class Calls(nn.Layer):
+        setting_names = ()
+
+        def forward(self, x, *, training):
+            x = self.check_input(x)
+            y = np.empty_like(x)
+            launch(module.mul, x.size, x.ravel(), y.ravel())
+            return y, None
+
+        def backward(self, grad_output, context, *, needs_input_grad=True):
+            return grad_output
+
+    return Calls()
+
+
+CELL = """
+from fastconv.kernels.cpu.runtime.launch import kernel
+
+@kernel
+def mul(begin, end, x, y):
+    for i in range(begin, end):
+        if x[i] > 100:
+            raise ValueError("input above 100")
+        y[i] = x[i] * {factor}
+"""
+
+
+@pytest.mark.parametrize("capture", [None, True, False])
+def test_a_kernel_that_is_declared_again_is_run_by_the_next_step(rng, capture):
+    cell = types.ModuleType("cell")
+    x, y = rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)
+    with fc.use_backend("numba"):
+        exec(CELL.format(factor=1), vars(cell))
+        model = nn.Sequential(nn.Conv2d(4, 1), _calls(cell), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+        optimizer = optim.SGD(model.parameters(), 0.0)
+        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
+        found = []
+        for factor in (1, 3, 5):
+            exec(CELL.format(factor=factor), vars(cell))
+            found += [float(trainer.train_step(x, y)) for _ in range(2)]
+            assert found[-1] == found[-2] == pytest.approx(trainer.evaluate((x, y))["loss"], rel=1e-6)
+        assert len(set(found)) == 3
+
+
+@pytest.mark.parametrize("capture", [None, True, False])
+def test_what_a_kernel_raises_arrives_at_the_caller(rng, capture):
+    cell = types.ModuleType("cell")
+    x, y = rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)
+    with fc.use_backend("numba"):
+        exec(CELL.format(factor=1), vars(cell))
+        model = nn.Sequential(_calls(cell), nn.BatchNorm2d(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
+        optimizer = optim.Adam(model.parameters(), 0.1)
+        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
+        plan = model.compile(x.shape)
+        trainer.train_step(x, y)
+        before = [tensor.data.tobytes() for tensor in model.tensors()]
+        bad = x.copy()
+        bad[3, 1, 1, 1] = 1000
+        with pytest.raises(ValueError, match="input above 100"):
+            trainer.train_step(bad, y)
+        with pytest.raises(ValueError, match="input above 100"):
+            plan(bad)
+        assert [tensor.data.tobytes() for tensor in model.tensors()] == before
+        assert (trainer.step, optimizer.steps) == (1, 1)
+        trainer.train_step(x, y)
