@@ -10,7 +10,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.branches import add_up
 from fastconv.nn.containers.wiring import INPUT, Node, Segment, as_nodes, as_outputs, cut, uses
-from fastconv.nn.core.layer import Context, Run
+from fastconv.nn.core.layer import Chain, Context, Run
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import run_forward
@@ -61,6 +61,12 @@ class Graph(Layer):
         self.outputs = as_outputs(outputs, self.nodes)
         self._segments = cut(self.nodes, self.outputs)
         self._uses = uses(self.nodes, self.outputs)
+
+    def structure(self) -> Chain | None:
+        """Return its layers where they are all in one row."""
+        segment = self._segments[0]
+        in_a_row = computes_as(type(self)) is Graph and len(self._segments) == 1 and segment.join is None
+        return Chain(segment.layers) if in_a_row else None
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         return [(node.name, node.what) for node in self.nodes if isinstance(node.what, Layer)]

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastconv.backends.contract.types import Array
-from fastconv.nn import Layer, Sequential
-from fastconv.nn.core.layer import AbstractLayer, Context, paths_of
+from fastconv.nn import Layer
+from fastconv.nn.core.layer import AbstractLayer, Context, arrange_all, paths_of
+from fastconv.nn.fused.plan import fusing
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,13 @@ def layerwise(model: Layer, look: Look) -> Layer:
     The copy has parameters, gradients and running statistics of its own. Results differ from the model's by rounding.
     """
     copied = copy.deepcopy(model)
+    token = fusing.set(False)
+    try:
+        arrange_all(copied)  # whatever containers there are: none may run layers past `_show`
+    finally:
+        fusing.reset(token)
     found: dict[int, Place] = {}
     for layer, path in paths_of(copied):
-        if isinstance(layer, Sequential):
-            layer.arrange(fused=False)
         if not layer.children() and id(layer) not in found:
             found[id(layer)] = Place(path, type(layer).__name__, layer)
     for place in found.values():

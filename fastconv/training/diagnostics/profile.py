@@ -16,7 +16,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer, Sequential
-from fastconv.nn.core.layer import paths_of
+from fastconv.nn.core.layer import Chain, paths_of
 from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import Step, run_forward, watcher
 from fastconv.precision import get_precision
@@ -187,9 +187,13 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     finally:
         watcher.reset(token)
     paths = {id(layer): path for layer, path in paths_of(copied)}
-    rows = [_row(seen, watch, paths, machine) for seen in watch.seen.values()]
-    shown = tuple(row for row in rows if row.kinds != ("Sequential",))
-    return Profile(backend.name, get_precision(), tuple(x.shape), machine, shown)
+    rows = tuple(_row(seen, watch, paths, machine) for seen in watch.seen.values() if not _passes_on(seen.step))
+    return Profile(backend.name, get_precision(), tuple(x.shape), machine, rows)
+
+
+def _passes_on(step: Step) -> bool:
+    """Tell whether a step is a container that does nothing but run what is inside."""
+    return len(step.layers) == 1 and isinstance(step.layers[0].structure(), Chain)
 
 
 @dataclass

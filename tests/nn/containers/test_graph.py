@@ -172,3 +172,12 @@ def test_is_saved_copied_summed_up_and_shown(tmp_path, rng):
         assert summary.parameters == sum(p.size for p in model.parameters())
     assert "both = concatenate(up, relu)" in repr(model)
     assert " at 0x" not in repr(model)
+
+
+def test_one_in_a_row_is_a_chain_and_no_other_is():
+    layers = nn.Conv2d(4, 3), nn.ReLU()
+    row = nn.Graph({"a": (layers[0], "input"), "b": (layers[1], "a")}, "b")
+    assert row.structure().layers == layers
+    twice = nn.Graph({"a": (layers[0], "input"), "b": (layers[1], "a")}, ("a", "b"))
+    joined = nn.Graph({"a": ("sum", "input", "input")}, "a")
+    assert [graph.structure() for graph in (twice, joined, unet(), heads())] == [None] * 4

@@ -11,6 +11,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.training.diagnostics import Machine, profile_layers
 
 from ..trainers import assert_same_bits, data_of, model_of, weights
+from .containers import PAIRS, branched, pair
 
 MACHINE = Machine(1e12, 1e9)
 
@@ -83,3 +84,22 @@ def test_what_cannot_be_timed_is_refused():
             profile_layers(model, np.ones((0, 8, 8, 2), np.float32))
         with pytest.raises(ShapeError, match=r"x: got shape \(1, 8, 8, 3\)"):
             profile_layers(model, np.ones((1, 8, 8, 3), np.float32))
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_a_graph_has_the_rows_of_a_sequential(rng, kind):
+    with fc.use_backend("numpy"):
+        x = rng.standard_normal((2, 6, 6, 2)).astype(np.float32)
+        rows, graph_rows = (profile_layers(model, x, repeats=1, machine=MACHINE).rows for model in pair(kind))
+    for row, graph_row in zip(rows, graph_rows, strict=True):
+        ours, theirs = ({**vars(each), "names": len(each.names), "kinds": None} for each in (graph_row, row))
+        assert ours == pytest.approx(theirs)
+        assert graph_row.kinds == row.kinds
+
+
+def test_the_joins_of_a_graph_are_its_row(rng):
+    with fc.use_backend("numpy"):
+        x = rng.standard_normal((2, 6, 6, 2)).astype(np.float32)
+        rows = profile_layers(branched()[1], x, repeats=1, machine=MACHINE).rows
+    assert rows[0].names == ("",)
+    assert {row.names for row in rows[1:]} == {("stem", "active"), ("left", "fired"), ("right",), ("pool",), ("dense",)}
