@@ -10,6 +10,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.branches import add_up
 from fastconv.nn.containers.wiring import INPUT, Node, Segment, as_nodes, as_outputs, cut, uses
+from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.layer import Chain, Context, Run
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
@@ -55,6 +56,7 @@ class Graph(Layer):
 
     setting_names = ("nodes", "outputs")
     _plans: tuple[Plan | None, ...] | None = None
+    _found_trained: tuple[object, dict[str, bool]] = (None, {})
 
     def __init__(self, nodes: Mapping[str, Sequence[Any]], outputs: str | Sequence[str]) -> None:
         self.nodes = as_nodes(nodes)
@@ -80,12 +82,10 @@ class Graph(Layer):
     def arrange(self) -> None:
         """Make the plans of the segments."""
         plans = tuple(make_plan(segment.layers) if segment.join is None else None for segment in self._segments)
-        trained, owned = {INPUT: False}, {INPUT: False}
+        owned = {INPUT: False}
         for segment, plan in zip(self._segments, plans, strict=True):
-            own = any(layer.is_trained() for layer in segment.layers)
-            trained[segment.name] = own or any(trained[source] for source in segment.sources)
             owned[segment.name] = self._uses[segment.name] == 1 and (plan is None or plan.owns_output)
-        self._plans, self._trained, self._owned = plans, trained, owned
+        self._plans, self._owned, self._found_trained = plans, owned, (None, {})
         self.owns_output = len(self.outputs) == 1 and owned[self.outputs[0]]
 
     @property
@@ -95,6 +95,17 @@ class Graph(Layer):
             _ = self.backend  # says so
             raise ArgumentError("Graph: got one that is not arranged; allowed: after build(input_shape)")
         return self._plans
+
+    def _trained(self) -> Mapping[str, bool]:
+        """Return behind which nodes backward finds parameters that are not frozen; looked for when that has changed."""
+        now = freezing_state()
+        if self._found_trained[0] is not now:
+            found = {INPUT: False}
+            for segment in self._segments:
+                own = any(layer.is_trained() for layer in segment.layers)
+                found[segment.name] = own or any(found[source] for source in segment.sources)
+            self._found_trained = now, found
+        return self._found_trained[1]
 
     def frozen(self) -> Run:
         if not is_ours(computes_as(type(self))):
@@ -116,13 +127,13 @@ class Graph(Layer):
         return y, (contexts if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        contexts = self.check_context(context)
+        contexts, trained = self.check_context(context), self._trained()
         grads: dict[str, tuple[Array, bool]] = {}
         for name, grad in zip(self.outputs, self._one_each(grad_output), strict=True):
             self._add(grads, name, grad, owned=False)
         for i, segment in reversed(list(enumerate(self._segments))):
-            wanted = needs_input_grad or any(self._trained[source] for source in segment.sources)
-            if not wanted and not self._trained[segment.name]:
+            wanted = needs_input_grad or any(trained[source] for source in segment.sources)
+            if not wanted and not trained[segment.name]:
                 continue
             grad, _ = grads.pop(segment.name)
             plan = self.plans[i]
@@ -132,7 +143,7 @@ class Graph(Layer):
             else:
                 parts, owned = [plan.backward(grad, contexts[i], needs_input_grad=wanted)], plan.owns_grad
             for source, part in zip(segment.sources, parts, strict=True):
-                if needs_input_grad or self._trained[source]:
+                if needs_input_grad or trained[source]:
                     self._add(grads, source, part, owned=owned)
         return grads[INPUT][0] if needs_input_grad else None
 

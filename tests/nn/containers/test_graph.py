@@ -181,3 +181,20 @@ def test_one_in_a_row_is_a_chain_and_no_other_is():
     twice = nn.Graph({"a": (layers[0], "input"), "b": (layers[1], "a")}, ("a", "b"))
     joined = nn.Graph({"a": ("sum", "input", "input")}, "a")
     assert [graph.structure() for graph in (twice, joined, unet(), heads())] == [None] * 4
+
+
+def test_what_is_unfrozen_once_it_is_built_gets_gradients():
+    with fc.use_backend("numpy"):
+        graph = nn.Graph({"a": (nn.Dense(3), "input"), "b": ("sum", "a", "input")}, "b").build((3,)).freeze()
+        model = nn.Sequential(graph, nn.Dense(2)).build((3,), seed=0)
+        y, context = model.forward(np.ones((2, 3), np.float32), training=True)
+        for frozen in (True, False, True):
+            graph.freeze() if frozen else graph.unfreeze()
+            model.zero_grad()
+            model.backward(y, context, needs_input_grad=False)
+            assert [parameter.has_grad for parameter in graph.parameters()] == [not frozen] * 2
+        fresh = nn.Graph({"a": (nn.Dense(3), "input")}, "a").build((3,)).freeze()
+        fresh.backward(*fresh.forward(np.ones((2, 3), np.float32), training=True), needs_input_grad=False)
+        fresh.build((3,))  # anew, and not frozen
+        fresh.backward(*fresh.forward(np.ones((2, 3), np.float32), training=True), needs_input_grad=False)
+        assert all(parameter.has_grad for parameter in fresh.parameters())
