@@ -12,6 +12,7 @@ from fastconv.nn.containers.branches import add_up
 from fastconv.nn.containers.wiring import INPUT, Node, Segment, as_nodes, as_outputs, cut, uses
 from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.layer import Chain, Context, Run
+from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import run_forward
@@ -32,7 +33,8 @@ class Graph(Layer):
             "last": (nn.Conv2d(2, 1), "both"),
         }, outputs="last").build((32, 32, 3))
 
-    With several outputs forward returns a tuple of arrays, and backward takes one of their gradients.
+    With several outputs forward returns a tuple of arrays, and backward takes one of their gradients. Such a graph is
+    the last part of a model: a layer behind it, or a join, takes one array and refuses it in `build`.
 
     Parameters
     ----------
@@ -203,6 +205,7 @@ class Graph(Layer):
 
     def _shapes(self, input_shape: Shape, shape_of: Callable[[Node, Layer, Shape], Shape]) -> Shape:
         """Return the shape of the output, or of all in a tuple; `shape_of` gives that of a layer's result."""
+        check_one(input_shape, "x of Graph")
         shapes = {INPUT: input_shape}
         for node in self.nodes:
             given = [shapes[source] for source in node.sources]
@@ -211,6 +214,7 @@ class Graph(Layer):
                 continue
             cut_at = None if node.what == "sum" else -1
             for source, shape in zip(node.sources, given, strict=True):
+                check_one(shape, f"nodes[{node.name!r}], {source!r}")
                 if shape[:cut_at] != given[0][:cut_at]:
                     raise ShapeError(
                         f"nodes[{node.name!r}]: got shape {shape} of {source!r}; allowed: as {node.sources[0]!r},"
@@ -219,4 +223,7 @@ class Graph(Layer):
             last = given[0][-1] if node.what == "sum" else sum(shape[-1] for shape in given)
             shapes[node.name] = (*given[0][:-1], last)
         results = tuple(shapes[name] for name in self.outputs)
+        for name, shape in zip(self.outputs, results, strict=True):
+            if len(results) > 1:
+                check_one(shape, f"outputs, {name!r}")
         return cast(Shape, results if len(results) > 1 else results[0])

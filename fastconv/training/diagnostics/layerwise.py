@@ -9,6 +9,7 @@ from typing import Protocol
 from fastconv.backends.contract.types import Array
 from fastconv.nn import Layer
 from fastconv.nn.core.layer import AbstractLayer, Context, arrange_all, paths_of
+from fastconv.nn.core.outputs import parts_of
 from fastconv.nn.fused.plan import fusing
 
 
@@ -33,7 +34,7 @@ class Place:
 
 
 class Look(Protocol):
-    """Is shown each layer as it runs; arrays may be overwritten later."""
+    """Is shown each layer as it runs, once for each of several outputs; arrays may be overwritten later."""
 
     def forward(self, place: Place, x: Array, y: Array) -> None:
         """Look at the input and the output."""
@@ -70,12 +71,14 @@ def _show(place: Place, look: Look) -> None:
 
     def forward(x: Array, *, training: bool) -> tuple[Array, Context]:
         y, context = run_forward(x, training=training)
-        look.forward(place, x, y)
+        for part in parts_of(y):
+            look.forward(place, x, part)
         return y, context
 
     def backward(grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         grad_input = run_backward(grad_output, context, needs_input_grad=needs_input_grad)
-        look.backward(place, grad_output, grad_input)
+        for part in parts_of(grad_output):
+            look.backward(place, part, grad_input)
         return grad_input
 
     vars(place.layer).update(forward=forward, backward=backward)

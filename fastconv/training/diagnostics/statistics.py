@@ -174,7 +174,8 @@ def layer_statistics(
 ) -> ModelStatistics:
     """Return the statistics of all layers' outputs on one batch, in training, and with `y` and `loss` of the gradients.
 
-    Layers run one by one, without fusions; of one that is used several times the last use counts.
+    Layers run one by one, without fusions; of one that is used several times the last use counts, and of several arrays
+    that a layer puts out the last.
 
     Parameters
     ----------

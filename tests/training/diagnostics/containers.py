@@ -62,3 +62,9 @@ def branched():
     for ours, theirs in zip(sequential.tensors(), graph.tensors(), strict=True):
         theirs.data = ours.data
     return sequential, graph
+
+
+def heads():
+    """Return a graph with two outputs, not built."""
+    nodes = {"body": (nn.Conv2d(4, 3), "input"), "relu": (nn.ReLU(), "body"), "pool": (nn.GlobalAvgPool2d(), "relu")}
+    return nn.Graph({**nodes, "few": (nn.Dense(2), "pool"), "many": (nn.Dense(5), "pool")}, ("few", "many"))

@@ -89,3 +89,14 @@ def test_a_graph_shows_the_layers_that_a_sequential_of_them_shows(rng, kind):
     assert sorted(graph_backwards) == sorted(backwards)
     assert len(forwards) == sum(not layer.children() for layer in model.walk())
     np.testing.assert_array_equal(graph_y, y)
+
+
+def test_each_of_several_outputs_is_shown():
+    """Of a layer that has none inside, such as a graph of joins."""
+    with fc.use_backend("numpy"):
+        x, notes = np.ones((2, 3), np.float32), Notes()
+        joins = {"a": ("sum", "input", "input"), "b": ("concatenate", "a", "input")}
+        copied = layerwise(nn.Graph(joins, ("a", "b")).build((3,)), notes)
+        copied.backward(*copied.forward(x, training=True))
+        assert [note[2:] for note in notes.forwards] == [((3,), (3,)), ((3,), (6,))]
+        assert [note[1] for note in notes.backwards] == [(3,), (6,)]

@@ -11,7 +11,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.training.diagnostics import Machine, profile_layers
 
 from ..trainers import assert_same_bits, data_of, model_of, weights
-from .containers import PAIRS, branched, pair
+from .containers import PAIRS, branched, heads, pair
 
 MACHINE = Machine(1e12, 1e9)
 
@@ -103,3 +103,15 @@ def test_the_joins_of_a_graph_are_its_row(rng):
         rows = profile_layers(branched()[1], x, repeats=1, machine=MACHINE).rows
     assert rows[0].names == ("",)
     assert {row.names for row in rows[1:]} == {("stem", "active"), ("left", "fired"), ("right",), ("pool",), ("dense",)}
+
+
+@pytest.mark.parametrize("make", [heads, lambda: nn.Sequential(nn.Tanh(), heads())])
+def test_several_outputs_are_timed_and_counted(make):
+    with fc.use_backend("numpy"):
+        model = make().build((6, 6, 1))
+        found = profile_layers(model, np.ones((2, 6, 6, 1), np.float32), repeats=1, machine=MACHINE)
+    rows = {row.names[-1].rpartition(".")[2]: row for row in found.rows}
+    graph = next(row for row in found.rows if row.kinds == ("Graph",))
+    assert {"relu", "pool", "few", "many"} < rows.keys()
+    assert graph.forward_bytes == 4 * 2 * (6 * 6 + 2 + 5)
+    assert all(row.backward_ms > 0 for row in found.rows if row.kinds != ("Tanh",))
