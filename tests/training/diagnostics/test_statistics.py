@@ -122,3 +122,18 @@ def test_a_graph_has_the_rows_of_a_sequential(rng):
         assert list(graph_row.parameters.values()) == list(row.parameters.values())
     assert [(row.kind, row.dead) for row in dead[1]] == [(row.kind, row.dead) for row in dead[0]]
     assert [row.name for row in dead[1]] == ["n2", "n3.body.n2", "n4"]
+
+
+def test_statistics_of_numbers_that_are_large_and_all_the_same():
+    found = statistics_of(np.full(4, 1e38, np.float32))
+    value = float(np.float32(1e38))
+    assert (found.mean, found.std, found.min, found.max) == (value, 0.0, value, value)
+    assert sum(found.counts) == 4
+    with pytest.raises(ArgumentError, match="bins: got 0; allowed: an int of at least 1"):
+        statistics_of(np.ones(3), bins=0)
+
+
+def test_statistics_of_the_largest_numbers_do_not_overflow():
+    found = statistics_of(np.array([1.5e308, 1.5e308, -1.5e308, -1.5e308]), bins=2)
+    assert (found.mean, found.std) == pytest.approx((0.0, 1.5e308))
+    assert (found.counts, found.edges) == ((2, 2), pytest.approx((-1.5e308, 0, 1.5e308)))
