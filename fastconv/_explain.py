@@ -19,6 +19,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.core.layer import AbstractLayer, paths_of
+from fastconv.nn.core.outputs import ones_like
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import Step, run_forward, stored_dtype, watcher
@@ -134,7 +135,7 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     try:
         with backend.trace(watch.launched.append):
             y, context = run_forward(plan.steps, x, training=True)
-            plan.backward(backend.asarray(np.ones(y.shape), model.dtype), context, needs_input_grad=False)
+            plan.backward(ones_like(y, backend), context, needs_input_grad=False)
     finally:
         watcher.reset(token)
     # A container that only passes on has nothing to tell.

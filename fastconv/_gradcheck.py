@@ -13,6 +13,7 @@ import numpy as np
 from fastconv import random
 from fastconv._html import Printed
 from fastconv.backends import get_backend
+from fastconv.backends.contract.backend import Backend
 from fastconv.errors import ArgumentError, DTypeError, FastconvError
 from fastconv.nn.model.model import Layer
 
@@ -154,17 +155,18 @@ def gradcheck(
 ) -> Report:
     """Compare gradients with central differences in float64, on the active backend.
 
-    Of the scalar ``sum(r * y)`` with fixed random `r`, the derivative along a random direction and along eight
-    coordinates, for each input and each parameter by itself. The step is made smaller where the function has a kink
-    within it, and a derivative is left out where it has one at the very point. Random numbers are the same in each
-    evaluation.
+    Of the scalar ``sum(r * y)`` with fixed random `r`, over all outputs if there are several, the derivative along a
+    random direction and along eight coordinates, for each input and each parameter by itself. The step is made smaller
+    where the function has a kink within it, and a derivative is left out where it has one at the very point. Random
+    numbers are the same in each evaluation.
 
     Parameters
     ----------
     target : Layer or function
         A layer, built in float64 or not built (then it is, and stays so), checked in training. Or
         ``function(*inputs)`` that returns ``(y, backward)``, where ``backward(grad_y)`` returns the gradient of each
-        input. Parameters and buffers of a layer are as before afterwards, its gradients are not.
+        input; several outputs are a tuple, and so is `grad_y` then. Parameters and buffers of a layer are as before
+        afterwards, its gradients are not.
     *inputs : float64 arrays
         One for a layer.
     seed : int
@@ -265,12 +267,14 @@ def _compare_gradients(
     backend = get_backend()
 
     def along(name: str, value: np.ndarray) -> np.ndarray:
-        return np.array(backend.to_numpy(run({**variables, name: value})[0]))
+        return _joined(run({**variables, name: value})[0], backend)
 
-    y, gradients = run(variables)
-    y = np.array(backend.to_numpy(y))
+    outputs, gradients = run(variables)
+    y = _joined(outputs, backend)
     r = generator.standard_normal(y.shape)
-    analytic = {name: np.array(backend.to_numpy(grad)) for name, grad in gradients(backend.asarray(r)).items()}
+    analytic = {
+        name: np.array(backend.to_numpy(grad)) for name, grad in gradients(_parted(r, outputs, backend)).items()
+    }
     elements: list[Element] = []
     kinks, unchecked = 0, []
     for name, value in variables.items():
@@ -292,6 +296,21 @@ def _compare_gradients(
     if raise_on_failure and not ok:
         raise CheckError(str(report))
     return report
+
+
+def _joined(y: Any, backend: Backend) -> np.ndarray:
+    """Return the values of the output on the host; of several in a tuple all in one row."""
+    if isinstance(y, tuple):
+        return np.concatenate([np.array(backend.to_numpy(part)).reshape(-1) for part in y])
+    return np.array(backend.to_numpy(y))
+
+
+def _parted(r: np.ndarray, y: Any, backend: Backend) -> Any:
+    """Return what `_joined` would make `r` of, shaped as `y`."""
+    if not isinstance(y, tuple):
+        return backend.asarray(r)
+    ends = np.cumsum([math.prod(part.shape) for part in y])[:-1]
+    return tuple(backend.asarray(piece.reshape(part.shape)) for piece, part in zip(np.split(r, ends), y, strict=True))
 
 
 def _directions(shape: tuple[int, ...], generator: np.random.Generator) -> Iterator[tuple[str, np.ndarray]]:

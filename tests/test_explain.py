@@ -7,7 +7,19 @@ import pytest
 
 import fastconv as fc
 from fastconv.backends import get_backend
-from fastconv.nn import GELU, BatchNorm2d, Conv2d, Dense, Flatten, MaxPool2d, Parallel, ReLU, Residual, Sequential
+from fastconv.nn import (
+    GELU,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Flatten,
+    Graph,
+    MaxPool2d,
+    Parallel,
+    ReLU,
+    Residual,
+    Sequential,
+)
 
 
 def _model() -> Sequential:
@@ -126,3 +138,14 @@ def test_reference_backend_names_operations_only() -> None:
 def test_wrong_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(fc.errors.ShapeError, match=r"input_shape: got .*; allowed: "):
         fc.explain(_model(), shape)
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_model_with_several_outputs(around: bool) -> None:
+    nodes = {"body": (Conv2d(4, 3), "input"), "few": (Conv2d(2, 1), "body"), "many": (Conv2d(5, 1), "body")}
+    graph = Graph(nodes, ("few", "many"))
+    model = (Sequential(ReLU(), graph) if around else graph).build((6, 6, 1))
+    rows = {row.names[0].rpartition(".")[2]: row for row in fc.explain(model, (2, 6, 6, 1)).rows}
+    for name in nodes:
+        assert rows[name].forward
+        assert rows[name].backward

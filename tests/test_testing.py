@@ -109,6 +109,27 @@ def test_functions_of_several_inputs(backend, rng):
         gradcheck(swapped, rng.standard_normal((3, 4)), rng.standard_normal((4, 2)))
 
 
+@pytest.mark.parametrize("factor", [1, 2])
+def test_several_outputs_are_checked_together(rng, factor):
+    x = rng.standard_normal((2, 3))
+
+    def function(x):
+        return (x**2, x.sum(axis=1)), lambda grads: 2 * x * grads[0] + factor * grads[1][:, None]
+
+    class Doubled(nn.Graph):
+        """Its gradient is wrong, or not."""
+
+        def backward(self, grad_output, context, *, needs_input_grad=True):
+            return super().backward((grad_output[0], factor * grad_output[1]), context)
+
+    graph = Doubled({"a": (nn.Dense(2), "input"), "b": (nn.Tanh(), "a"), "c": (nn.Dense(5), "a")}, ("b", "c"))
+    with fc.use_backend("numpy"):
+        for target in (function, graph):
+            report = gradcheck(target, x, raise_on_failure=False)
+            assert report.ok == (factor == 1)
+            assert report.checked
+
+
 def test_gradcheck_refuses(rng):
     with fc.use_backend("numpy"):
         x = rng.standard_normal((2, 3))

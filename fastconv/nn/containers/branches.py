@@ -12,6 +12,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.arguments import as_layer, as_layers
 from fastconv.nn.core.layer import Context, Run, Sum
+from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.layers.simple import Identity
 from fastconv.nn.model.model import Layer
@@ -41,10 +42,10 @@ class _Branches(Layer):
         return lambda x: self.join([branch(x) for branch in branches])
 
     def infer(self, input_shape: Shape) -> Shape:
-        return self._joined([branch.infer(input_shape) for _, branch in self.children()])
+        return self._fit([branch.infer(input_shape) for _, branch in self.children()])
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
-        return self._joined([scope.child(name, branch, input_shape) for name, branch in self.children()])
+        return self._fit([scope.child(name, branch, input_shape) for name, branch in self.children()])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         self.check_size_of(x)
@@ -90,6 +91,12 @@ class _Branches(Layer):
         y = self.backend.empty((*outputs[0].shape[:-1], sum(output.shape[-1] for output in outputs)), self.dtype)
         self.backend.concatenate(outputs, out=y)
         return y
+
+    def _fit(self, shapes: Sequence[Shape]) -> Shape:
+        """Return the shape of what `join` gives, of one array for each branch."""
+        for (name, _), shape in zip(self.children(), shapes, strict=True):
+            check_one(shape, f"branch {name!r} of {type(self).__name__}")
+        return self._joined(shapes)
 
     @abc.abstractmethod
     def _joined(self, shapes: Sequence[Shape]) -> Shape:

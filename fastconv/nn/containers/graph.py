@@ -10,7 +10,9 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.branches import add_up
 from fastconv.nn.containers.wiring import INPUT, Node, Segment, as_nodes, as_outputs, cut, uses
-from fastconv.nn.core.layer import Context, Run
+from fastconv.nn.core.freezing import freezing_state
+from fastconv.nn.core.layer import Chain, Context, Run
+from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import run_forward
@@ -31,7 +33,8 @@ class Graph(Layer):
             "last": (nn.Conv2d(2, 1), "both"),
         }, outputs="last").build((32, 32, 3))
 
-    With several outputs forward returns a tuple of arrays, and backward takes one of their gradients.
+    With several outputs forward returns a tuple of arrays, and backward takes one of their gradients. Such a graph is
+    the last part of a model: a layer behind it, or a join, takes one array and refuses it in `build`.
 
     Parameters
     ----------
@@ -55,12 +58,19 @@ class Graph(Layer):
 
     setting_names = ("nodes", "outputs")
     _plans: tuple[Plan | None, ...] | None = None
+    _found_trained: tuple[object, dict[str, bool]] = (None, {})
 
     def __init__(self, nodes: Mapping[str, Sequence[Any]], outputs: str | Sequence[str]) -> None:
         self.nodes = as_nodes(nodes)
         self.outputs = as_outputs(outputs, self.nodes)
         self._segments = cut(self.nodes, self.outputs)
         self._uses = uses(self.nodes, self.outputs)
+
+    def structure(self) -> Chain | None:
+        """Return its layers where they are all in one row."""
+        segment = self._segments[0]
+        in_a_row = computes_as(type(self)) is Graph and len(self._segments) == 1 and segment.join is None
+        return Chain(segment.layers) if in_a_row else None
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         return [(node.name, node.what) for node in self.nodes if isinstance(node.what, Layer)]
@@ -74,12 +84,10 @@ class Graph(Layer):
     def arrange(self) -> None:
         """Make the plans of the segments."""
         plans = tuple(make_plan(segment.layers) if segment.join is None else None for segment in self._segments)
-        trained, owned = {INPUT: False}, {INPUT: False}
+        owned = {INPUT: False}
         for segment, plan in zip(self._segments, plans, strict=True):
-            own = any(layer.is_trained() for layer in segment.layers)
-            trained[segment.name] = own or any(trained[source] for source in segment.sources)
             owned[segment.name] = self._uses[segment.name] == 1 and (plan is None or plan.owns_output)
-        self._plans, self._trained, self._owned = plans, trained, owned
+        self._plans, self._owned, self._found_trained = plans, owned, (None, {})
         self.owns_output = len(self.outputs) == 1 and owned[self.outputs[0]]
 
     @property
@@ -89,6 +97,17 @@ class Graph(Layer):
             _ = self.backend  # says so
             raise ArgumentError("Graph: got one that is not arranged; allowed: after build(input_shape)")
         return self._plans
+
+    def _trained(self) -> Mapping[str, bool]:
+        """Return behind which nodes backward finds parameters that are not frozen; looked for when that has changed."""
+        now = freezing_state()
+        if self._found_trained[0] is not now:
+            found = {INPUT: False}
+            for segment in self._segments:
+                own = any(layer.is_trained() for layer in segment.layers)
+                found[segment.name] = own or any(found[source] for source in segment.sources)
+            self._found_trained = now, found
+        return self._found_trained[1]
 
     def frozen(self) -> Run:
         if not is_ours(computes_as(type(self))):
@@ -110,13 +129,13 @@ class Graph(Layer):
         return y, (contexts if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        contexts = self.check_context(context)
+        contexts, trained = self.check_context(context), self._trained()
         grads: dict[str, tuple[Array, bool]] = {}
         for name, grad in zip(self.outputs, self._one_each(grad_output), strict=True):
             self._add(grads, name, grad, owned=False)
         for i, segment in reversed(list(enumerate(self._segments))):
-            wanted = needs_input_grad or any(self._trained[source] for source in segment.sources)
-            if not wanted and not self._trained[segment.name]:
+            wanted = needs_input_grad or any(trained[source] for source in segment.sources)
+            if not wanted and not trained[segment.name]:
                 continue
             grad, _ = grads.pop(segment.name)
             plan = self.plans[i]
@@ -126,7 +145,7 @@ class Graph(Layer):
             else:
                 parts, owned = [plan.backward(grad, contexts[i], needs_input_grad=wanted)], plan.owns_grad
             for source, part in zip(segment.sources, parts, strict=True):
-                if needs_input_grad or self._trained[source]:
+                if needs_input_grad or trained[source]:
                     self._add(grads, source, part, owned=owned)
         return grads[INPUT][0] if needs_input_grad else None
 
@@ -186,6 +205,7 @@ class Graph(Layer):
 
     def _shapes(self, input_shape: Shape, shape_of: Callable[[Node, Layer, Shape], Shape]) -> Shape:
         """Return the shape of the output, or of all in a tuple; `shape_of` gives that of a layer's result."""
+        check_one(input_shape, "x of Graph")
         shapes = {INPUT: input_shape}
         for node in self.nodes:
             given = [shapes[source] for source in node.sources]
@@ -194,6 +214,7 @@ class Graph(Layer):
                 continue
             cut_at = None if node.what == "sum" else -1
             for source, shape in zip(node.sources, given, strict=True):
+                check_one(shape, f"nodes[{node.name!r}], {source!r}")
                 if shape[:cut_at] != given[0][:cut_at]:
                     raise ShapeError(
                         f"nodes[{node.name!r}]: got shape {shape} of {source!r}; allowed: as {node.sources[0]!r},"
@@ -202,4 +223,7 @@ class Graph(Layer):
             last = given[0][-1] if node.what == "sum" else sum(shape[-1] for shape in given)
             shapes[node.name] = (*given[0][:-1], last)
         results = tuple(shapes[name] for name in self.outputs)
+        for name, shape in zip(self.outputs, results, strict=True):
+            if len(results) > 1:
+                check_one(shape, f"outputs, {name!r}")
         return cast(Shape, results if len(results) > 1 else results[0])

@@ -70,15 +70,9 @@ class Sequential(Layer):
     def structure(self) -> Chain | None:
         return Chain(self.layers) if computes_as(type(self)) is Sequential else None
 
-    def arrange(self, *, fused: bool = True) -> None:
-        """Make the plan of how the layers run.
-
-        Parameters
-        ----------
-        fused : bool
-            Whether layers that the backend can fuse run as one; else each runs by itself.
-        """
-        self._plan = make_plan(self.layers, fused=fused)
+    def arrange(self) -> None:
+        """Make the plan of how the layers run."""
+        self._plan = make_plan(self.layers)
         self.owns_output, self.owns_grad = self._plan.owns_output, self._plan.owns_grad
 
     def frozen(self) -> Run:

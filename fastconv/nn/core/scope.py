@@ -16,10 +16,12 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 import numpy as np
 
 from fastconv import random
+from fastconv._attributes import computes_as, is_ours
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, FastconvError, ShapeError
 from fastconv.nn.core.initializers import draw_of
+from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.parameter import Buffer, Parameter
 
 _Tensor = TypeVar("_Tensor", bound=Buffer)
@@ -169,6 +171,8 @@ class Scope:
         try:
             if leaf or self._layer.home.tensors:
                 self._check_home()
+            if leaf and is_ours(computes_as(type(target))):  # one of somebody's own may take a tuple
+                check_one(input_shape, "x")
             with target.unlocked():
                 output_shape = target.setup(input_shape, self)
         except FastconvError as error:

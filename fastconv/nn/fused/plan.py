@@ -6,6 +6,7 @@ What layers are frozen changes nothing of it: links and steps ask for that when 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from fastconv.backends.contract.types import Array
@@ -14,6 +15,9 @@ from fastconv.nn.core.layer import AbstractLayer, Context, Run
 from fastconv.nn.fused.endings import Wanted
 from fastconv.nn.fused.patterns import find_steps
 from fastconv.nn.fused.steps import Alone, Step, run_backward
+
+fusing: ContextVar[bool] = ContextVar("fusing", default=True)
+"""Whether plans that are made in this thread run layers as one; `arrange_all` then settles all containers so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +73,8 @@ class Plan:
         return run
 
 
-def make_plan(layers: tuple[AbstractLayer, ...], *, fused: bool = True) -> Plan:
-    """Return the plan of layers that are built; each is a step of its own if not `fused`."""
-    steps = find_steps(layers, layers[0].backend.native) if fused else tuple(Alone(layer=each) for each in layers)
-    return Plan(layers, steps)
+def make_plan(layers: tuple[AbstractLayer, ...]) -> Plan:
+    """Return the plan of layers that are built; each is a step of its own unless `fusing`."""
+    if fusing.get():
+        return Plan(layers, find_steps(layers, layers[0].backend.native))
+    return Plan(layers, tuple(Alone(layer=each) for each in layers))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from fastconv.backends import use_backend
 from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.outputs import of_each
 from fastconv.precision import precision
 
 
@@ -40,7 +40,7 @@ class InferencePlan(Declared):
         self._run = model.frozen()
         self._x = self._backend.asarray(np.zeros(input_shape, model.dtype))
         self._y = self._run(self._x)  # prepares the weights, and finds what is wrong
-        self.output_shape: Shape = _each(self._y, lambda y: tuple(y.shape))
+        self.output_shape: Shape = of_each(self._y, lambda y: tuple(y.shape))
         # A layer that does not say what decides its results may compute them in NumPy, which is not captured.
         known = all(settings_of(layer) is not None for layer in model.walk())
         self._replay = self._backend.capture(self._compute) if known else None
@@ -53,10 +53,10 @@ class InferencePlan(Declared):
         self._backend.copy(self._backend.asarray(drawn, self._x.dtype), out=self._x)
         try:
             with precision(self._precision), algorithm(self._algorithm):
-                as_written = _each(self._run(self._x), self._bytes)
+                as_written = of_each(self._run(self._x), self._bytes)
         except Exception:  # a layer that takes other values only: it runs as it is written
             return False
-        return replay() and _each(self._y, self._bytes) == as_written
+        return replay() and of_each(self._y, self._bytes) == as_written
 
     def _bytes(self, y: Array) -> bytes:
         return self._backend.to_numpy(y).tobytes()
@@ -79,7 +79,7 @@ class InferencePlan(Declared):
             if self._replay is None or not self._replay():
                 with precision(self._precision), algorithm(self._algorithm):
                     computed = self._run(self._x)
-            return _each(computed, self._copied)
+            return of_each(computed, self._copied)
 
     def _copied(self, y: Array) -> Array:
         kept = self._backend.empty(y.shape, y.dtype)
@@ -89,11 +89,6 @@ class InferencePlan(Declared):
     def _compute(self) -> None:
         with precision(self._precision), algorithm(self._algorithm):
             self._y = self._run(self._x)
-
-
-def _each(y: Any, function: Callable[[Array], Any]) -> Any:
-    """Return what `function` gives for the output, or for each of several in a tuple."""
-    return tuple(map(function, y)) if isinstance(y, tuple) else function(y)
 
 
 def _thaw(model: AbstractLayer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> InferencePlan:

@@ -11,6 +11,7 @@ import numpy as np
 from fastconv._html import table as html_table
 from fastconv.backends.contract.types import DType, Shape
 from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.outputs import shapes_of
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.scope import Draft, Scope
 
@@ -149,7 +150,7 @@ def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary
             visit.output_shape,
             visit.parameters,
             visit.layer.macs(visit.input_shape),
-            math.prod(visit.output_shape) * itemsize,
+            sum(map(math.prod, shapes_of(visit.output_shape))) * itemsize,
             visit.frozen,
             *(_weights(visit.layer.home.tensors.values()) if visit.parameters else (0, 0)),
         )
@@ -167,4 +168,4 @@ def _weights(tensors: Iterable[Buffer]) -> tuple[int, int]:
 
 
 def _shape(shape: Shape) -> str:
-    return " x ".join(map(str, shape))
+    return ", ".join(" x ".join(map(str, part)) for part in shapes_of(shape))

@@ -16,6 +16,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Conv2d, Dropout, Layer
+from fastconv.nn.core.outputs import of_each
 from fastconv.training.diagnostics.layerwise import Place, layerwise
 
 Classes = int | Sequence[int] | np.ndarray | None
@@ -217,8 +218,9 @@ def _images(model: Layer, x: Array) -> np.ndarray:
 
 def _scores(model: Layer, images: np.ndarray) -> np.ndarray:
     y = model(model.backend.asarray(images))
-    if y.ndim != 2:
-        raise ShapeError(f"model: got one that puts out {tuple(y.shape)}; allowed: scores of classes, (N, K)")
+    if isinstance(y, tuple) or y.ndim != 2:
+        shape = of_each(y, lambda part: tuple(part.shape))
+        raise ShapeError(f"model: got one that puts out {shape}; allowed: scores of classes, (N, K)")
     return np.array(model.backend.to_numpy(y))
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fastconv.backends.contract.types import Array
-from fastconv.nn import Layer, Sequential
-from fastconv.nn.core.layer import AbstractLayer, Context, paths_of
+from fastconv.nn import Layer
+from fastconv.nn.core.layer import AbstractLayer, Context, arrange_all, paths_of
+from fastconv.nn.core.outputs import parts_of
+from fastconv.nn.fused.plan import fusing
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Place:
 
 
 class Look(Protocol):
-    """Is shown each layer as it runs; arrays may be overwritten later."""
+    """Is shown each layer as it runs, once for each of several outputs; arrays may be overwritten later."""
 
     def forward(self, place: Place, x: Array, y: Array) -> None:
         """Look at the input and the output."""
@@ -49,10 +51,13 @@ def layerwise(model: Layer, look: Look) -> Layer:
     The copy has parameters, gradients and running statistics of its own. Results differ from the model's by rounding.
     """
     copied = copy.deepcopy(model)
+    token = fusing.set(False)
+    try:
+        arrange_all(copied)  # whatever containers there are: none may run layers past `_show`
+    finally:
+        fusing.reset(token)
     found: dict[int, Place] = {}
     for layer, path in paths_of(copied):
-        if isinstance(layer, Sequential):
-            layer.arrange(fused=False)
         if not layer.children() and id(layer) not in found:
             found[id(layer)] = Place(path, type(layer).__name__, layer)
     for place in found.values():
@@ -66,12 +71,14 @@ def _show(place: Place, look: Look) -> None:
 
     def forward(x: Array, *, training: bool) -> tuple[Array, Context]:
         y, context = run_forward(x, training=training)
-        look.forward(place, x, y)
+        for part in parts_of(y):
+            look.forward(place, x, part)
         return y, context
 
     def backward(grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         grad_input = run_backward(grad_output, context, needs_input_grad=needs_input_grad)
-        look.backward(place, grad_output, grad_input)
+        for part in parts_of(grad_output):
+            look.backward(place, part, grad_input)
         return grad_input
 
     vars(place.layer).update(forward=forward, backward=backward)

@@ -9,14 +9,13 @@ from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from fastconv import _validate as validate
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer, Sequential
-from fastconv.nn.core.layer import paths_of
+from fastconv.nn.core.layer import Chain, paths_of
+from fastconv.nn.core.outputs import bytes_of, ones_like
 from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import Step, run_forward, watcher
 from fastconv.precision import get_precision
@@ -141,7 +140,8 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     """Time forward and backward of each layer in training, as they run: fused, and not captured.
 
     Each step of the model's plan is timed from its call to the end of its computation, so that the times hold what
-    Python does between kernels, and on a device the wait for it. The gradient of the output is all ones.
+    Python does between kernels, and on a device the wait for it. The gradient of the output, or of each of several, is
+    all ones.
 
     Parameters
     ----------
@@ -183,13 +183,17 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
                 watch.times.clear()
             copied.zero_grad()
             y, context = run_forward(plan.steps, x, training=True)
-            plan.backward(backend.asarray(np.ones(y.shape, y.dtype)), context, needs_input_grad=False)
+            plan.backward(ones_like(y, backend), context, needs_input_grad=False)
     finally:
         watcher.reset(token)
     paths = {id(layer): path for layer, path in paths_of(copied)}
-    rows = [_row(seen, watch, paths, machine) for seen in watch.seen.values()]
-    shown = tuple(row for row in rows if row.kinds != ("Sequential",))
-    return Profile(backend.name, get_precision(), tuple(x.shape), machine, shown)
+    rows = tuple(_row(seen, watch, paths, machine) for seen in watch.seen.values() if not _passes_on(seen.step))
+    return Profile(backend.name, get_precision(), tuple(x.shape), machine, rows)
+
+
+def _passes_on(step: Step) -> bool:
+    """Tell whether a step is a container that does nothing but run what is inside."""
+    return len(step.layers) == 1 and isinstance(step.layers[0].structure(), Chain)
 
 
 @dataclass
@@ -226,7 +230,7 @@ class _Watch:
         """See `fastconv.nn.fused.steps.Watcher`."""
         if direction == "forward" and id(step) not in self.seen:
             macs: dict[Direction, int] = {"forward": _macs(step, x), "backward": 0}
-            self.seen[id(step)] = _Seen(step, x.nbytes, macs, {"forward": 0, "backward": 0})
+            self.seen[id(step)] = _Seen(step, bytes_of(x), macs, {"forward": 0, "backward": 0})
         self._backend.synchronize()
         self._open.append(_Open(step, direction, x, time.perf_counter()))
 
@@ -241,7 +245,7 @@ class _Watch:
         self.times[id(done.step), done.direction].append(seconds - done.inside)
         seen = self.seen[id(done.step)]
         weights = sum(tensor.array.nbytes for layer in _run_by(done.step) for tensor in layer.own_tensors())
-        moved = done.x.nbytes + (0 if result is None else result.nbytes) + weights
+        moved = bytes_of(done.x) + (0 if result is None else bytes_of(result)) + weights
         if done.direction == "backward":
             seen.macs["backward"] = seen.macs["forward"] * (1 if result is None else 2)
             moved += weights + seen.kept  # the weights' gradients, and the input

@@ -19,6 +19,7 @@ from fastconv.nn import Layer, Parameter
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.training.batches import checked_batch
 from fastconv.training.diagnostics.found import Found
+from fastconv.training.diagnostics.histogram import histogram
 from fastconv.training.diagnostics.layerwise import Place, layerwise
 from fastconv.training.diagnostics.tables import table
 
@@ -88,11 +89,12 @@ def statistics_of(values: np.ndarray, bins: int = 20) -> Statistics:
     size = flat.size
     finite = flat[np.isfinite(flat)]
     some = bool(finite.size)
-    counts, edges = np.histogram(finite, bins)
+    unit = 2.0**600 if some and np.abs(finite).max() > 1e150 else 1.0  # so that neither sums nor squares overflow
+    counts, edges = histogram(finite, validate.at_least_one(bins, "bins"))
     return Statistics(
         size,
-        mean=float(finite.mean()) if some else math.nan,
-        std=float(finite.std()) if some else math.nan,
+        mean=float((finite / unit).mean()) * unit if some else math.nan,
+        std=float((finite / unit).std()) * unit if some else math.nan,
         min=float(finite.min()) if some else math.nan,
         max=float(finite.max()) if some else math.nan,
         zeros=float(np.mean(flat == 0)) if size else 0.0,
@@ -174,7 +176,8 @@ def layer_statistics(
 ) -> ModelStatistics:
     """Return the statistics of all layers' outputs on one batch, in training, and with `y` and `loss` of the gradients.
 
-    Layers run one by one, without fusions; of one that is used several times the last use counts.
+    Layers run one by one, without fusions; of one that is used several times the last use counts, and of several arrays
+    that a layer puts out the last.
 
     Parameters
     ----------

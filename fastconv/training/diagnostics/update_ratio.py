@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError
 from fastconv.training.callbacks import Callback, StepInfo, Training
 from fastconv.training.callbacks.callback import check_state
 from fastconv.training.diagnostics.found import Found
@@ -62,14 +63,26 @@ def update_ratios(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarr
     UpdateRatios
         A ratio for each parameter.
 
+    Raises
+    ------
+    ArgumentError, ShapeError
+        The two have not the same names, or values of other shapes.
+
     Examples
     --------
     >>> before, after = {"weight": np.array([3.0, 4.0])}, {"weight": np.array([3.0, 4.005])}
     >>> round(fc.training.diagnostics.update_ratios(before, after).ratios["weight"], 4)
     0.001
     """
+    for values, name in ((before, "before"), (after, "after")):
+        if not isinstance(values, Mapping):
+            raise ArgumentError(f"{name}: got {type(values).__name__}; allowed: a mapping from names to arrays")
+    if before.keys() != after.keys():
+        got, allowed = (", ".join(map(str, values)) or "none" for values in (after, before))
+        raise ArgumentError(f"after: got the names {got}; allowed: those of before, {allowed}")
     found = {}
     for name, old in before.items():
+        validate.has_shape(np.asarray(after[name]), f"after[{name!r}]", np.shape(old), "as before the update")
         norm = float(np.linalg.norm(np.asarray(old, np.float64)))
         change = float(np.linalg.norm(np.asarray(after[name], np.float64) - old))
         found[name] = change / norm if norm else math.nan

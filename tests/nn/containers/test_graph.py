@@ -172,3 +172,88 @@ def test_is_saved_copied_summed_up_and_shown(tmp_path, rng):
         assert summary.parameters == sum(p.size for p in model.parameters())
     assert "both = concatenate(up, relu)" in repr(model)
     assert " at 0x" not in repr(model)
+
+
+def test_one_in_a_row_is_a_chain_and_no_other_is():
+    layers = nn.Conv2d(4, 3), nn.ReLU()
+    row = nn.Graph({"a": (layers[0], "input"), "b": (layers[1], "a")}, "b")
+    assert row.structure().layers == layers
+    twice = nn.Graph({"a": (layers[0], "input"), "b": (layers[1], "a")}, ("a", "b"))
+    joined = nn.Graph({"a": ("sum", "input", "input")}, "a")
+    assert [graph.structure() for graph in (twice, joined, unet(), heads())] == [None] * 4
+
+
+def test_what_is_unfrozen_once_it_is_built_gets_gradients():
+    with fc.use_backend("numpy"):
+        graph = nn.Graph({"a": (nn.Dense(3), "input"), "b": ("sum", "a", "input")}, "b").build((3,)).freeze()
+        model = nn.Sequential(graph, nn.Dense(2)).build((3,), seed=0)
+        y, context = model.forward(np.ones((2, 3), np.float32), training=True)
+        for frozen in (True, False, True):
+            graph.freeze() if frozen else graph.unfreeze()
+            model.zero_grad()
+            model.backward(y, context, needs_input_grad=False)
+            assert [parameter.has_grad for parameter in graph.parameters()] == [not frozen] * 2
+        fresh = nn.Graph({"a": (nn.Dense(3), "input")}, "a").build((3,)).freeze()
+        fresh.backward(*fresh.forward(np.ones((2, 3), np.float32), training=True), needs_input_grad=False)
+        fresh.build((3,))  # anew, and not frozen
+        fresh.backward(*fresh.forward(np.ones((2, 3), np.float32), training=True), needs_input_grad=False)
+        assert all(parameter.has_grad for parameter in fresh.parameters())
+
+
+def first_of_several():
+    """A layer of somebody's own that takes them."""
+
+    class First(nn.Layer):
+        def infer(self, input_shape):
+            return input_shape[0]
+
+        def forward(self, x, *, training):
+            return x[0], None
+
+        def backward(self, grad_output, context, *, needs_input_grad=True):
+            return grad_output
+
+    return First()
+
+
+@pytest.mark.parametrize(
+    ("make", "where"),
+    [
+        (lambda: nn.Sequential(heads(), nn.ReLU()), r"layer 1 \(ReLU\): x"),
+        (lambda: nn.Sequential(heads(), nn.Flatten()), r"layer 1 \(Flatten\): x"),
+        (lambda: nn.Sequential(heads(), nn.Residual(nn.Sequential(nn.Tanh()))), r"layer 1.body.0 \(Tanh\): x"),
+        (lambda: nn.Sequential(heads(), nn.Graph({"a": (first_of_several(), "input")}, "a")), "x of Graph"),
+        (lambda: nn.Graph({"a": (heads(), "input"), "b": (nn.ReLU(), "a")}, "b"), r"layer b \(ReLU\): x"),
+        (lambda: nn.Graph({"a": (heads(), "input"), "b": ("sum", "a", "a")}, "b"), r"nodes\['b'\], 'a'"),
+        (lambda: nn.Graph({"a": (heads(), "input"), "b": ("concatenate", "a", "a")}, "b"), r"nodes\['b'\], 'a'"),
+        (lambda: nn.Graph({"a": (nn.ReLU(), "input"), "b": (heads(), "a")}, ("a", "b")), "outputs, 'b'"),
+        (lambda: nn.Parallel(heads(), heads()), "branch '0' of Parallel"),
+        (lambda: nn.Parallel(nn.Flatten(), heads(), mode="concatenate"), "branch '1' of Parallel"),
+        (lambda: nn.Residual(heads(), heads()), "branch 'body' of Residual"),
+    ],
+)
+def test_several_outputs_are_refused_where_one_is_taken(make, where):
+    message = where + r": got 2 outputs, of shapes \(\(2,\), \(5,\)\); allowed: one array"
+    with fc.use_backend("numpy"), pytest.raises(ShapeError, match=message):
+        make().build(SHAPE)
+
+
+def test_a_layer_of_ones_own_may_take_several_outputs(rng):
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(heads(), first_of_several()).build(SHAPE)
+        assert model(drawn(rng, 3, *SHAPE)).shape == (3, 2)
+
+
+def test_several_outputs_end_what_is_around():
+    with fc.use_backend("numpy"):
+        model = nn.Graph({"a": (nn.Sequential(nn.ReLU(), heads()), "input")}, "a").build(SHAPE)
+        y, context = model.forward(np.ones((1, *SHAPE), np.float32), training=True)
+        assert [part.shape for part in y] == [(1, 2), (1, 5)]
+        assert model.backward(y, context).shape == (1, *SHAPE)
+
+
+def test_joins_alone_with_several_outputs_are_summed_up():
+    joins = {"a": ("sum", "input", "input"), "b": ("concatenate", "a", "input")}
+    (row,) = nn.Graph(joins, ("a", "b")).summary((2, 3)).rows
+    assert (row.output_shape, row.nbytes) == (((2, 3), (2, 6)), 4 * (6 + 12))
+    assert "2 x 3, 2 x 6" in str(nn.Graph(joins, ("a", "b")).summary((2, 3)))

@@ -11,7 +11,9 @@ import fastconv as fc
 from fastconv import nn
 from fastconv._explain import all_steps
 from fastconv.errors import ArgumentError
+from fastconv.nn.core.layer import arrange_all
 from fastconv.nn.fused.endings import NormEnding
+from fastconv.nn.fused.plan import fusing
 
 
 class Growing(nn.Sequential):
@@ -107,3 +109,16 @@ def test_a_model_of_ones_own_class_runs_as_one_and_is_frozen_so():
 def test_models_have_steps_of_all_kinds():
     kinds = {type(step).__name__ for step in all_steps(fc.models.resnet20(seed=0))}
     assert kinds == {"ConvNorm", "ResidualActivation", "Single"}
+
+
+def test_none_that_is_made_without_fusing_runs_layers_as_one():
+    graph = nn.Graph({"a": (nn.Conv2d(4, 1), "input"), "b": (nn.ReLU(), "a"), "c": ("sum", "b", "input")}, "c")
+    model = nn.Sequential(*_layers(), nn.Residual(nn.Sequential(graph))).build((6, 6, 2))
+    token = fusing.set(False)
+    try:
+        arrange_all(model)
+    finally:
+        fusing.reset(token)
+    assert all(len(step.layers) == 1 for step in all_steps(model.plan))
+    arrange_all(model)
+    assert sorted(len(step.layers) for step in all_steps(model.plan) if not step.inside) == [2, 2, 3]

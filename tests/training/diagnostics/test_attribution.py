@@ -9,6 +9,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.training.diagnostics import grad_cam, gradient_times_input, occlusion, saliency
 
 from ..trainers import model_of
+from .containers import heads, pair
 
 
 @pytest.fixture
@@ -92,3 +93,17 @@ def test_settings_that_cannot_be(trained):
     dense = nn.Sequential(nn.Flatten(), nn.Dense(2)).build((8, 8, 2), np.float64)
     with pytest.raises(ArgumentError, match="layer: got None; allowed: one that puts out maps: none"):
         grad_cam(dense, x)
+
+
+def test_maps_of_a_graph_are_those_of_a_sequential(rng):
+    with fc.use_backend("numpy"):
+        x = rng.standard_normal((2, 6, 6, 2)).astype(np.float32)
+        model, graph = pair("flat")
+        np.testing.assert_array_equal(grad_cam(graph, x), grad_cam(model, x))
+        np.testing.assert_array_equal(grad_cam(graph, x, layer="n0"), grad_cam(model, x, layer="0"))
+
+
+@pytest.mark.parametrize("function", [saliency, gradient_times_input, occlusion, grad_cam])
+def test_several_outputs_are_no_scores(function):
+    with fc.use_backend("numpy"), pytest.raises(ShapeError, match=r"puts out \(\(1, 2\), \(1, 5\)\); allowed: scores"):
+        function(heads().build((8, 8, 1)), np.ones((1, 8, 8, 1), np.float32))

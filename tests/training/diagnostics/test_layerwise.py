@@ -8,6 +8,7 @@ from fastconv import nn
 from fastconv.training.diagnostics.layerwise import layerwise
 
 from ..trainers import data_of, model_of
+from .containers import PAIRS, branched, pair
 
 LAYERS = ["0", "1", "2", "3", "4.body.0", "4.body.1", "4.shortcut", "5", "6", "7"]
 
@@ -69,3 +70,33 @@ def test_a_single_layer_and_one_that_comes_twice():
         model = nn.Sequential(shared, nn.Dense(3), shared).build((3,))
         layerwise(model, notes).forward(x, training=True)
         assert [name for name, *_ in notes.forwards] == ["0", "1", "0"]
+
+
+@pytest.mark.parametrize("kind", [*PAIRS, "branched"])
+def test_a_graph_shows_the_layers_that_a_sequential_of_them_shows(rng, kind):
+    with fc.use_backend("numpy"):
+        x, seen = rng.standard_normal((2, 6, 6, 2)).astype(np.float32), []
+        for model in branched() if kind == "branched" else pair(kind):
+            notes = Notes()
+            copied = layerwise(model, notes)
+            y, context = copied.forward(x, training=True)
+            copied.backward(y, context)
+            kinds = dict(note[:2] for note in notes.forwards)
+            shown = [note[1:] for note in notes.forwards], [(kinds[note[0]], *note[1:]) for note in notes.backwards]
+            seen.append((shown, y))
+    ((forwards, backwards), y), ((graph_forwards, graph_backwards), graph_y) = seen
+    assert sorted(graph_forwards) == sorted(forwards)  # branches in an order of their own
+    assert sorted(graph_backwards) == sorted(backwards)
+    assert len(forwards) == sum(not layer.children() for layer in model.walk())
+    np.testing.assert_array_equal(graph_y, y)
+
+
+def test_each_of_several_outputs_is_shown():
+    """Of a layer that has none inside, such as a graph of joins."""
+    with fc.use_backend("numpy"):
+        x, notes = np.ones((2, 3), np.float32), Notes()
+        joins = {"a": ("sum", "input", "input"), "b": ("concatenate", "a", "input")}
+        copied = layerwise(nn.Graph(joins, ("a", "b")).build((3,)), notes)
+        copied.backward(*copied.forward(x, training=True))
+        assert [note[2:] for note in notes.forwards] == [((3,), (3,)), ((3,), (6,))]
+        assert [note[1] for note in notes.backwards] == [(3,), (6,)]

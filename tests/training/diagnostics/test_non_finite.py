@@ -8,6 +8,8 @@ from fastconv import nn
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.training.diagnostics import find_non_finite
 
+from .containers import graph_of
+
 
 class Spoils(nn.Layer):
     """Puts a value into its output, or into the gradient that it passes on."""
@@ -81,3 +83,10 @@ def test_what_was_there_before_is_found_first():
     model.parameters()[1].data = np.array([0, np.inf, 0], np.float32)
     found = find_non_finite(model, SoftmaxCrossEntropy(), x, np.array([0, 1], np.int32))
     assert (found.what, found.where, found.infinite) == ("parameter", "0.bias", 1)
+
+
+def test_the_first_layer_of_a_row_in_a_graph_is_found():
+    model = graph_of(nn.Conv2d(4, 3), nn.ReLU(), nn.GlobalAvgPool2d(), nn.Dense(3)).build((4, 4, 1), seed=0)
+    model.parameters()[0].data = np.full((3, 3, 1, 4), 3e38, np.float32)
+    x, y = np.ones((2, 4, 4, 1), np.float32), np.array([0, 1], np.int32)
+    assert find_non_finite(model, SoftmaxCrossEntropy(), x, y).where == "layer n0 (Conv2d)"

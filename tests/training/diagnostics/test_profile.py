@@ -11,6 +11,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.training.diagnostics import Machine, profile_layers
 
 from ..trainers import assert_same_bits, data_of, model_of, weights
+from .containers import PAIRS, branched, heads, pair
 
 MACHINE = Machine(1e12, 1e9)
 
@@ -83,3 +84,34 @@ def test_what_cannot_be_timed_is_refused():
             profile_layers(model, np.ones((0, 8, 8, 2), np.float32))
         with pytest.raises(ShapeError, match=r"x: got shape \(1, 8, 8, 3\)"):
             profile_layers(model, np.ones((1, 8, 8, 3), np.float32))
+
+
+@pytest.mark.parametrize("kind", PAIRS)
+def test_a_graph_has_the_rows_of_a_sequential(rng, kind):
+    with fc.use_backend("numpy"):
+        x = rng.standard_normal((2, 6, 6, 2)).astype(np.float32)
+        rows, graph_rows = (profile_layers(model, x, repeats=1, machine=MACHINE).rows for model in pair(kind))
+    for row, graph_row in zip(rows, graph_rows, strict=True):
+        ours, theirs = ({**vars(each), "names": len(each.names), "kinds": None} for each in (graph_row, row))
+        assert ours == pytest.approx(theirs)
+        assert graph_row.kinds == row.kinds
+
+
+def test_the_joins_of_a_graph_are_its_row(rng):
+    with fc.use_backend("numpy"):
+        x = rng.standard_normal((2, 6, 6, 2)).astype(np.float32)
+        rows = profile_layers(branched()[1], x, repeats=1, machine=MACHINE).rows
+    assert rows[0].names == ("",)
+    assert {row.names for row in rows[1:]} == {("stem", "active"), ("left", "fired"), ("right",), ("pool",), ("dense",)}
+
+
+@pytest.mark.parametrize("make", [heads, lambda: nn.Sequential(nn.Tanh(), heads())])
+def test_several_outputs_are_timed_and_counted(make):
+    with fc.use_backend("numpy"):
+        model = make().build((6, 6, 1))
+        found = profile_layers(model, np.ones((2, 6, 6, 1), np.float32), repeats=1, machine=MACHINE)
+    rows = {row.names[-1].rpartition(".")[2]: row for row in found.rows}
+    graph = next(row for row in found.rows if row.kinds == ("Graph",))
+    assert {"relu", "pool", "few", "many"} < rows.keys()
+    assert graph.forward_bytes == 4 * 2 * (6 * 6 + 2 + 5)
+    assert all(row.backward_ms > 0 for row in found.rows if row.kinds != ("Tanh",))

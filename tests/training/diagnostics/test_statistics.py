@@ -12,6 +12,7 @@ from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.training.diagnostics import dead_units, layer_statistics, statistics_of
 
 from ..trainers import data_of, model_of
+from .containers import pair
 
 
 def test_statistics_of_known_numbers():
@@ -109,3 +110,30 @@ def test_nothing_to_look_at_is_refused(half_dead):
         dead_units(model, [])
     with pytest.raises(ArgumentError, match="model: got one without an activation layer"):
         dead_units(nn.Sequential(nn.Flatten()).build((2, 2, 1)), x)
+
+
+def test_a_graph_has_the_rows_of_a_sequential(rng):
+    with fc.use_backend("numpy"):
+        x, y = rng.standard_normal((3, 6, 6, 2)).astype(np.float32), np.zeros(3, np.int32)
+        found = [layer_statistics(model, x, y, SoftmaxCrossEntropy()).rows for model in pair("residual")]
+        dead = [dead_units(model, x).rows for model in pair("residual")]
+    for row, graph_row in zip(*found, strict=True):
+        assert (graph_row.kind, graph_row.output, graph_row.gradient) == (row.kind, row.output, row.gradient)
+        assert list(graph_row.parameters.values()) == list(row.parameters.values())
+    assert [(row.kind, row.dead) for row in dead[1]] == [(row.kind, row.dead) for row in dead[0]]
+    assert [row.name for row in dead[1]] == ["n2", "n3.body.n2", "n4"]
+
+
+def test_statistics_of_numbers_that_are_large_and_all_the_same():
+    found = statistics_of(np.full(4, 1e38, np.float32))
+    value = float(np.float32(1e38))
+    assert (found.mean, found.std, found.min, found.max) == (value, 0.0, value, value)
+    assert sum(found.counts) == 4
+    with pytest.raises(ArgumentError, match="bins: got 0; allowed: an int of at least 1"):
+        statistics_of(np.ones(3), bins=0)
+
+
+def test_statistics_of_the_largest_numbers_do_not_overflow():
+    found = statistics_of(np.array([1.5e308, 1.5e308, -1.5e308, -1.5e308]), bins=2)
+    assert (found.mean, found.std) == pytest.approx((0.0, 1.5e308))
+    assert (found.counts, found.edges) == ((2, 2), pytest.approx((-1.5e308, 0, 1.5e308)))

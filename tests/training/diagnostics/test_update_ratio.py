@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.errors import ArgumentError, CheckpointError, ShapeError
 from fastconv.training.diagnostics import UpdateRatio, update_ratios
 
 from ..trainers import data_of, model_of, trainer_of
@@ -67,3 +67,16 @@ def test_what_cannot_be_is_refused():
         UpdateRatio(0)
     with pytest.raises(CheckpointError, match=r"for UpdateRatio; allowed: .*'records'"):
         UpdateRatio().load_state_dict({"record": []})
+
+
+def test_other_names_or_shapes_are_refused():
+    before = {"a": np.ones(2), "b": np.ones((2, 1))}
+    with pytest.raises(ArgumentError, match="after: got the names a; allowed: those of before, a, b"):
+        update_ratios(before, {"a": np.ones(2)})
+    with pytest.raises(ArgumentError, match="after: got the names a, b, c; allowed: those of before, a, b"):
+        update_ratios(before, {**before, "c": np.ones(1)})
+    for shape in ((3,), (2, 2), ()):  # the last two NumPy would broadcast
+        with pytest.raises(ShapeError, match=r"after\['b'\]: got shape .*; allowed: \(2, 1\), as before the update"):
+            update_ratios(before, {**before, "b": np.ones(shape)})
+    with pytest.raises(ArgumentError, match="before: got list; allowed: a mapping from names to arrays"):
+        update_ratios([np.ones(2)], before)
