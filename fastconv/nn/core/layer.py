@@ -83,8 +83,8 @@ class AbstractLayer(Checking):
         Shapes, parameters and fused plans stand when a layer is built; what is a float is read in each step.
         """
         cls = computes_as(type(self))
-        if isinstance(value, Buffer) or not is_ours(cls):
-            return value
+        if isinstance(value, Buffer) or not is_ours(cls) or (self.children() and not is_ours(type(self))):
+            return value  # a container of one's own may get others: it is built again before it runs
         name_of = type(self).__name__
         if name in vars(self):
             old = vars(self)[name]
