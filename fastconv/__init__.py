@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fastconv import errors, random
+from fastconv._attributes import unknown_name
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
 from fastconv.backends.contract.types import Array
@@ -73,7 +74,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise unknown_name(__name__, name)
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError, ShapeError
 from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import kept_unless_done
 from fastconv.optim.magnitude import SparsitySchedule, smallest_pruned
@@ -343,7 +344,7 @@ def _chosen(parameters: Iterable[Parameter], layers: Layers, keep_last: bool) ->
 
 def _checked_names(layers: Iterable[str], found: Iterable[Parameter]) -> tuple[str, ...]:
     """Return names that each mean a layer with weights, or layers that one has inside."""
-    if not isinstance(layers, Iterable):
+    if isinstance(layers, AbstractLayer) or not isinstance(layers, Iterable):
         raise ArgumentError(
             f"layers: got {layers!r}; allowed: names of layers with weights, or a function of a Parameter"
         )
