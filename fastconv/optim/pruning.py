@@ -327,7 +327,7 @@ def _states(optimizers: Iterable[Optimizer]) -> Iterator[tuple[Parameter, Array]
 
 def _chosen(parameters: Iterable[Parameter], layers: Layers, keep_last: bool) -> tuple[Parameter, ...]:
     """Return the parameters that are pruned."""
-    if callable(layers):
+    if callable(layers) and not isinstance(layers, AbstractLayer):  # which is called with images
         found = [parameter for parameter in parameters if layers(parameter)]
     else:
         found = [parameter for parameter in parameters if len(parameter.shape) > 1]

@@ -110,3 +110,13 @@ def test_arguments_of_elsewhere_are_told(call, message):
         with pytest.raises(ArgumentError, match=message):
             call(trainer, data)
         assert trainer.step == 0
+
+
+@pytest.mark.parametrize("capture", ["no", "False", 2, 0, [], 1.0])
+def test_whether_steps_are_captured_is_none_true_or_false(capture):
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(2)).build((3,))
+        with pytest.raises(ArgumentError, match=r"^capture: got .*; allowed: None, True, False$"):
+            trainer_of(model, capture=capture)
+        for good in (None, False, np.False_):
+            trainer_of(model, capture=good)
