@@ -8,7 +8,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from fastconv import errors, random
-from fastconv._attributes import unknown_name
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
 from fastconv.backends.contract.types import Array
@@ -74,6 +73,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         return value
+    from fastconv._attributes import unknown_name  # for errors only
+
     raise unknown_name(__name__, name)
 
 

@@ -15,18 +15,14 @@ import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from fastconv._attributes import tells_names
 from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.errors import ArgumentError
 
 __all__ = ["get_seed", "next_key", "seed", "stream"]
-
-if not TYPE_CHECKING:  # else every name would pass for one that is there
-    __getattr__ = tells_names(__name__)
 
 _Result = TypeVar("_Result")
 

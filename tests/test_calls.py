@@ -125,7 +125,7 @@ def test_a_mistake_within_is_told_as_it_was():
 
 
 def test_functions_that_tell_are_pickled_and_copied():
-    for function in (fc.data.cifar10, fc.data.arrays, fc.models.load, fc.models.resnet20):
+    for function in (fc.data.cifar10, fc.models.load, fc.models.resnet20):
         assert pickle.loads(pickle.dumps(function)) is function
         assert copy.deepcopy(function) is function
 

@@ -1,6 +1,5 @@
 """Data sets, and the loader that makes batches of them."""
 
-from inspect import isfunction
 from typing import TYPE_CHECKING
 
 from fastconv._attributes import tells_names
@@ -62,7 +61,6 @@ _ABSENT = {
 }
 if not TYPE_CHECKING:  # else every name would pass for one that is there, and functions for any
     __getattr__ = tells_names(__name__)
-    for _name in __all__:
-        if isfunction(globals()[_name]):
-            globals()[_name] = tells_habits(_ABSENT)(globals()[_name])
-            globals()[_name].__module__ = __name__  # where pickle finds it
+    for _name in ("cifar10", "cifar100", "mnist", "fashion_mnist"):
+        globals()[_name] = tells_habits(_ABSENT)(globals()[_name])
+        globals()[_name].__module__ = __name__  # where pickle finds it
