@@ -73,7 +73,9 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from fastconv._attributes import unknown_name  # for errors only
+
+    raise unknown_name(__name__, name)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,7 @@
-"""Attributes that nobody reads and arguments that nobody takes are refused, with a word on what to write instead.
+"""Attributes that nobody reads and names that nobody has are refused, with a word on what to write instead.
 
 ``model.trainable = False`` or ``optimizer.learning_rate = 0.1``, habits from elsewhere, would otherwise be kept by
-Python and change nothing; of ``Adam(parameters, betas=(0.9, 0.999))`` it says only that this is unexpected.
+Python and change nothing. Arguments that nobody takes are refused in `fastconv._calls`, for classes from here.
 """
 
 from __future__ import annotations
@@ -10,32 +10,34 @@ import abc
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
+from fastconv._calls import misfit
 from fastconv.errors import ArgumentError, UnknownAttributeError
 
 _OURS = __name__.partition(".")[0]
-_Method = TypeVar("_Method", bound=Callable[..., Any])
+_ABOUT = {"habits": "argument_habits", "absent": "absent", "surplus": "surplus"}  # what a class says of arguments
 
 
-class _Made(abc.ABCMeta):
-    """Notes when an object's ``__init__`` is through: until then it may set what it likes."""
+class Made(abc.ABCMeta):
+    """Refuses arguments that a class does not take, and notes when an object's ``__init__`` is through.
 
-    def __call__(cls, *arguments: Any, **more: Any) -> Any:
+    Until then it may set what it likes.
+    """
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
         try:
-            made = super().__call__(*arguments, **more)
+            made = super().__call__(*arguments, **named)
         except TypeError:
-            taken = cls.__signature__.parameters
-            if any(parameter.kind is parameter.VAR_KEYWORD for parameter in taken.values()):
+            about = {name: getattr(cls, was) for name, was in _ABOUT.items() if hasattr(cls, was)}
+            error = misfit(cls.__name__, cls.__signature__.parameters, arguments, named, **about)
+            if error is None:
                 raise
-            for name in more:
-                if name not in taken:
-                    habits = getattr(cls, "argument_habits", {})
-                    raise unknown_argument(cls, name, taken.keys(), habits) from None
-            raise
-        vars(made)["_made"] = True
-        return made
+        else:
+            vars(made)["_made"] = True
+            return made
+        raise error
 
     @property
     def __signature__(cls) -> inspect.Signature:
@@ -47,7 +49,7 @@ class _Made(abc.ABCMeta):
         return signature.replace(parameters=[*signature.parameters.values()][1:])
 
 
-class Declared(metaclass=_Made):
+class Declared(metaclass=Made):
     """An object that takes no attributes but those that it has.
 
     An object of a class derived outside of fastconv takes any, but for those `misleading` that it has not got. What
@@ -63,12 +65,15 @@ class Declared(metaclass=_Made):
         Those of `habits` that one sets elsewhere, and that do something there.
     absent : mapping of str to str
         Arguments that others of its kind take, and why it has not got them.
+    surplus : str
+        What there is to say of more arguments without a name than there are places.
     """
 
     habits: ClassVar[Mapping[str, str]] = {}
     argument_habits: ClassVar[Mapping[str, str]] = {}
     misleading: ClassVar[frozenset[str]] = frozenset()
     absent: ClassVar[Mapping[str, str]] = {}
+    surplus: ClassVar[str] = ""
     _made = False
 
     @contextlib.contextmanager
@@ -90,7 +95,7 @@ class Declared(metaclass=_Made):
         if self._made and not name.startswith("_"):
             if name not in vars(self):
                 cls, ours = type(self), is_ours(type(self))
-                if not hasattr(cls, name) and (ours or name in self.misleading) and name not in _annotated(cls):
+                if not hasattr(cls, name) and (ours or name in self.misleading) and name not in annotated(cls):
                     raise self._unknown(name)
             value = self._new_value(name, value)
         super().__setattr__(name, value)
@@ -174,19 +179,6 @@ def unknown_attribute(owner: Any, name: str, habits: Mapping[str, str]) -> Unkno
     return UnknownAttributeError(message, name=name, obj=owner)
 
 
-def unknown_argument(cls: type, name: str, taken: Collection[str], habits: Mapping[str, str]) -> ArgumentError:
-    """Return the error for an argument that `cls` does not take, with the nearest of those that it does."""
-    import difflib  # for errors only
-
-    here = habits.get(name, "").split(", ")
-    near = here if set(here) <= set(taken) else difflib.get_close_matches(name, taken, 1)
-    advice = f" (nearest: {', '.join(map(repr, near))})" if near else ""
-    advice = why_absent(cls, name) or advice
-    return ArgumentError(
-        f"{name}: got it for {cls.__name__}, which has no such setting; allowed: {', '.join(taken) or 'none'}{advice}"
-    )
-
-
 def fixed(owner: Any, name: str, instead: str) -> ArgumentError:
     """Return the error for an attribute that is set where nothing would read it."""
     return ArgumentError(
@@ -200,38 +192,25 @@ def argument_names(cls: type) -> frozenset[str]:
     return frozenset(inspect.signature(cls).parameters)
 
 
-def tells_habits(habits: Mapping[str, str]) -> Callable[[_Method], _Method]:
-    """Let a method say what to write instead of an argument that it has not, such as Keras' ``fit(verbose=2)``."""
-
-    def decorate(method: _Method) -> _Method:
-        taken = [name for name in inspect.signature(method).parameters if name != "self"]
-
-        @functools.wraps(method)
-        def run(self: Any, *arguments: Any, **named: Any) -> Any:
-            for name in named:
-                if name not in taken:
-                    import difflib  # for errors only
-
-                    near = difflib.get_close_matches(name, taken, 1)
-                    advice = habits.get(name) or (f"nearest: {near[0]!r}" if near else "")
-                    raise ArgumentError(
-                        f"{name}: got it for {type(self).__name__}.{method.__name__}, which has no such argument;"
-                        f" allowed: {', '.join(taken)}{f' ({advice})' if advice else ''}"
-                    )
-            return method(self, *arguments, **named)
-
-        return cast(_Method, run)
-
-    return decorate
-
-
-def why_absent(maker: Any, name: str) -> str:
-    """Return the words that say why a class has no such argument, in brackets; none if it says nothing of that."""
-    absent: Mapping[str, str] = getattr(maker, "absent", {})
-    return f" ({absent[name]})" if name in absent else ""
-
-
 @functools.cache
-def _annotated(cls: type) -> frozenset[str]:
+def annotated(cls: type) -> frozenset[str]:
     """Return the names that the class declares without a value."""
     return frozenset(name for base in cls.__mro__ for name in inspect.get_annotations(base))
+
+
+def tells_names(room: str) -> Callable[[str], Any]:
+    """Return the ``__getattr__`` of a module, which says what a name of elsewhere is called here."""
+
+    def tell(name: str) -> Any:
+        raise unknown_name(room, name)
+
+    return tell
+
+
+def unknown_name(room: str, name: str) -> AttributeError:
+    """Return the error for a name that the module `room` has not."""
+    if name.startswith("_"):  # what Python and its tools ask for, and nobody's habit
+        return AttributeError(f"module {room!r} has no attribute {name!r}")
+    from fastconv import _elsewhere
+
+    return _elsewhere.unknown_name(room, name)

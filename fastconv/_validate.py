@@ -84,7 +84,7 @@ def owned(backend: Backend, value: Any, name: str) -> None:
     home = _home(value)
     if home is None:
         raise DTypeError(
-            f"{name}: got {type(value).__name__}; allowed: an array of the backend {backend.name!r}"
+            f"{name}: got {kind_of(value)}; allowed: an array of the backend {backend.name!r}"
             f" (use fastconv.asarray({_variable(name)}))"
         )
     raise BackendMismatchError(
@@ -158,11 +158,16 @@ def _ints(value: Sequence[int]) -> Shape:
         return ()
 
 
-def truth(value: Any, name: str) -> bool:
+def truth(value: Any, name: str, allowed: str = "True, False") -> bool:
     """Return `value`, which is True or False: any other would count as True, the text "False" too."""
     if not isinstance(value, bool | np.bool_):
-        raise ArgumentError(f"{name}: got {value!r}; allowed: True, False")
+        raise ArgumentError(f"{name}: got {value!r}; allowed: {allowed}")
     return bool(value)
+
+
+def kind_of(value: Any) -> str:
+    """Return what a message calls something of a wrong kind: its class, or which class it is."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
 def at_least_one(value: Any, name: str) -> int:

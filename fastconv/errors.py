@@ -4,6 +4,10 @@ Each class is also the built-in exception that a caller would expect, so that ``
 message names the argument, what came, and what is allowed.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 
 class FastconvError(Exception):
     """Base class of every exception that fastconv raises on purpose.
@@ -59,6 +63,11 @@ class UnknownAttributeError(FastconvError, AttributeError):
 
     The nearest name is looked for when the message is asked for, which `hasattr` does not do.
 
+    Attributes
+    ----------
+    elsewhere : callable or None
+        Returns where else a name is, or nothing; asked with the message too.
+
     Examples
     --------
     >>> fc.nn.ELU().alpa = 2.0
@@ -67,16 +76,22 @@ class UnknownAttributeError(FastconvError, AttributeError):
     fastconv.errors.UnknownAttributeError: alpa: got an attribute that ELU has not; allowed: its own (nearest: 'alpha')
     """
 
+    elsewhere: Callable[[str], str] | None = None
+
     def __str__(self) -> str:
         text = super().__str__()
         if self.obj is None or text.endswith(")"):
             return text
         import difflib
 
-        near = difflib.get_close_matches(
-            str(self.name), [name for name in dir(self.obj) if not name.startswith("_")], 1
-        )
-        return f"{text} (nearest: {near[0]!r})" if near else text
+        home = self.elsewhere(str(self.name)) if self.elsewhere else ""
+        if home:
+            return f"{text} ({home})"
+        # The case does not count: Conv2D is Conv2d here, and CIFAR10 cifar10. A module says what is for others.
+        names = getattr(self.obj, "__all__", None) or [name for name in dir(self.obj) if not name.startswith("_")]
+        spelled = {name.lower(): name for name in names}
+        near = difflib.get_close_matches(str(self.name).lower(), spelled, 1)
+        return f"{text} (nearest: {spelled[near[0]]!r})" if near else text
 
 
 class UnsupportedError(FastconvError, NotImplementedError):

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from fastconv import _validate as check
 from fastconv._activations import FUNCTIONS
+from fastconv._attributes import tells_names
 from fastconv._conv_transpose import conv_transpose2d
 from fastconv._convolution import (
     conv2d,
@@ -73,6 +74,9 @@ globals().update(FUNCTIONS)
 if TYPE_CHECKING:  # the pointwise functions, which are in a list
 
     def __getattr__(name: str) -> Callable[..., Array]: ...
+
+else:
+    __getattr__ = tells_names(__name__)
 
 
 _BATCH = "(N, H, W, C) or (N, C)"

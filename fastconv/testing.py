@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastconv import functional
+from fastconv._attributes import tells_names
 from fastconv._gradcheck import CheckError, Element, Report, gradcheck
 from fastconv._html import Printed
 from fastconv._shapes import PaddingLike, PairLike
@@ -25,6 +26,9 @@ from fastconv.errors import ArgumentError
 from fastconv.precision import get_precision, precision
 
 __all__ = ["AdjointReport", "CheckError", "Comparison", "Element", "Report", "adjoint_check", "compare", "gradcheck"]
+
+if not TYPE_CHECKING:  # else every name would pass for one that is there
+    __getattr__ = tells_names(__name__)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FLOORS = (
     ("kernels",),
     ("errors",),
+    ("_calls", "_elsewhere"),
     ("_shapes", "_attributes", "_docstrings", "_files", "_html", "_console"),
     ("backends",),
     ("_validate", "algorithm", "precision", "random"),

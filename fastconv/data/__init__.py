@@ -1,5 +1,9 @@
 """Data sets, and the loader that makes batches of them."""
 
+from typing import TYPE_CHECKING
+
+from fastconv._attributes import tells_names
+from fastconv._calls import tells_habits
 from fastconv.data._directory import default_directory
 from fastconv.data.arrays import arrays, generated, npz
 from fastconv.data.augmentations import Affine, Augmentation, ColorJitter, Crop, Flip, FlipCrop, Translate
@@ -48,3 +52,15 @@ __all__ = [
     "shapes10",
     "whitening",
 ]
+
+_ABSENT = {
+    "train": "split='train' or split='test'",
+    "root": "directory",
+    "download": "fastconv.data.download(name), once",
+    "transform": "DataLoader(dataset, augmentation=...)",
+}
+if not TYPE_CHECKING:  # else every name would pass for one that is there, and functions for any
+    __getattr__ = tells_names(__name__)
+    for _name in ("cifar10", "cifar100", "mnist", "fashion_mnist"):
+        globals()[_name] = tells_habits(_ABSENT)(globals()[_name])
+        globals()[_name].__module__ = __name__  # where pickle finds it

@@ -3,6 +3,9 @@
 Those of fastconv are the list `fastconv.kernels.losses.LOSSES`, computed in one pass with their gradients.
 """
 
+from typing import TYPE_CHECKING
+
+from fastconv._attributes import tells_names
 from fastconv.losses.elements import BinaryCrossEntropy, Huber, MeanAbsoluteError, MeanSquaredError
 from fastconv.losses.listed import ListedLoss
 from fastconv.losses.loss import DeclaredLoss, Loss, loss_and_grad
@@ -32,3 +35,6 @@ __all__ = [
     "SquaredHinge",
     "loss_and_grad",
 ]
+
+if not TYPE_CHECKING:  # else every name would pass for one that is there
+    __getattr__ = tells_names(__name__)

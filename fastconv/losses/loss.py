@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared, computes_as, is_ours
@@ -58,6 +58,13 @@ class DeclaredLoss(Declared):
     >>> round(float(loss), 4), grad.round(4)
     (0.4338, array([[0.7616]]))
     """
+
+    argument_habits: ClassVar[Mapping[str, str]] = {"weight": "class_weight", "beta": "delta"}
+    absent: ClassVar[Mapping[str, str]] = {
+        "from_logits": "nothing: predictions are logits; leave the last softmax or sigmoid out",
+        "size_average": "reduction='mean' or 'sum'",
+        "name": "a name where it is kept",
+    }
 
     @abc.abstractmethod
     def __call__(self, predictions: Array, targets: Array, /) -> tuple[Array, Array]:

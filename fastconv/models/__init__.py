@@ -5,6 +5,9 @@ All take `num_classes`, `input_shape`, `dtype` and `seed` (that of `fastconv.see
 with the weights of a file, `fine_tune` gives one another head, `export_pruned` writes one that was pruned.
 """
 
+from typing import TYPE_CHECKING
+
+from fastconv._attributes import tells_names
 from fastconv.models.airbench import airbench
 from fastconv.models.alexnet import alexnet
 from fastconv.models.exporting import PrunedExport, export_pruned
@@ -53,3 +56,6 @@ __all__ = [
     "vgg16",
     "vgg19",
 ]
+
+if not TYPE_CHECKING:  # else every name would pass for one that is there
+    __getattr__ = tells_names(__name__)

@@ -10,6 +10,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import tells_habits
 from fastconv._docstrings import completed
 from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError, ShapeError
@@ -80,14 +81,21 @@ def architecture(
         common = list(inspect.signature(build, follow_wrapped=False).parameters.values())[1:-1]
         signature = inspect.Signature([*own.values(), *common])
         vars(build)["__signature__"] = signature
+        build = tells_habits(_ABSENT)(build)
         shared = _SHARED.format(or_none=" or None" if "form" in own else "")
         build.__doc__ = completed(layers.__doc__, signature, shared, _RETURNS)
-        vars(build)["unbuilt"] = unbuilt
+        vars(build)["unbuilt"] = tells_habits(_ABSENT)(unbuilt)
         return cast(Architecture, build)
 
     return decorate
 
 
+_FILE = "fc.models.load(name, weights=path)"
+_ABSENT = {
+    **dict.fromkeys(("pretrained", "weights", "progress"), _FILE),
+    "include_top": "fc.models.fine_tune(model, num_classes)",
+    "classes": "num_classes",
+}
 _SHARED = """num_classes : int
     Classes: outputs of the last layer.
 form : "cifar" or "imagenet"

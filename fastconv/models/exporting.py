@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastconv._calls import tells_habits
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
 from fastconv.nn.model.summary import Row
@@ -53,6 +54,7 @@ class PrunedExport:
         return "\n".join([*lines, f"{told}, {self.nbytes / self.dense_nbytes:.1%}"])
 
 
+@tells_habits({})
 def export_pruned(model: Layer, path: str | os.PathLike[str]) -> PrunedExport:
     """Write the weights of a pruned model to a file as small as they allow, and tell how sparse they are.
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import tells_habits
 from fastconv.errors import ArgumentError
 from fastconv.models.architecture import Architecture
 from fastconv.nn import Dense, Sequential
 from fastconv.nn.model.weights import load_weights, read_tensors
 
 
+@tells_habits({})
 def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None = None, **settings: Any) -> Sequential:
     """Build a model by name, and give it the weights of a file.
 
@@ -62,6 +64,7 @@ def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None 
     return model
 
 
+@tells_habits({})
 def fine_tune(
     model: Sequential, num_classes: int, *, freeze_until: int | None = None, seed: int | None = None
 ) -> Sequential:
@@ -98,13 +101,13 @@ def fine_tune(
     255
     """
     if not isinstance(model, Sequential) or not isinstance(model.layers[-1], Dense):
-        raise ArgumentError(f"model: got {type(model).__name__}; allowed: a Sequential whose last layer is a Dense")
-    head = model.layers[-1]
+        raise ArgumentError(f"model: got {validate.kind_of(model)}; allowed: a Sequential whose last layer is a Dense")
+    shape, head = model.input_shape, model.layers[-1]  # says so if it is not built
     count = len(model.layers)
     if freeze_until is not None:
         validate.at_least(freeze_until, 1 - count, "freeze_until", count - 1)
     new = Dense(num_classes, bias=head.bias is not None)
-    tuned = Sequential(*model.layers[:-1], new).build(model.input_shape, model.dtype, seed)
+    tuned = Sequential(*model.layers[:-1], new).build(shape, model.dtype, seed)
     for layer in tuned.layers[: freeze_until or 0]:
         if layer.parameters():
             layer.freeze()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from fastconv import _validate as validate
 from fastconv import nn
 from fastconv.errors import ArgumentError
 from fastconv.models.architecture import CIFAR, architecture
@@ -35,9 +36,11 @@ def mlp(num_classes: int = 10, *, hidden: Sequence[int] = (512, 128)) -> Sequent
     >>> fc.models.mlp.unbuilt(10, hidden=(64,)).summary((28, 28, 1)).parameters
     50890
     """
+    if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+        raise ArgumentError(f"hidden: got {hidden!r}; allowed: several ints in a tuple, such as (512, 128)")
     layers: list[Layer] = [Flatten()]
-    for width in hidden:
-        layers += [Dense(width), nn.ReLU()]
+    for i, width in enumerate(hidden):
+        layers += [Dense(validate.at_least_one(width, f"hidden[{i}]")), nn.ReLU()]
     return Sequential(*layers, Dense(num_classes))
 
 

@@ -6,6 +6,7 @@
 
 from typing import TYPE_CHECKING
 
+from fastconv._attributes import tells_names
 from fastconv.nn.containers.branches import Parallel, Residual
 from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
@@ -65,3 +66,6 @@ globals().update(LAYERS)
 if TYPE_CHECKING:  # the layers of pointwise functions, which are in a list
 
     def __getattr__(name: str) -> type[PointwiseLayer]: ...
+
+else:
+    __getattr__ = tells_names(__name__)

@@ -1,5 +1,8 @@
 """Optimizers, what is wrapped around them, groups of parameters, and learning-rate schedules."""
 
+from typing import TYPE_CHECKING
+
+from fastconv._attributes import tells_names
 from fastconv.optim import schedules
 from fastconv.optim.adadelta import Adadelta
 from fastconv.optim.adagrad import Adagrad
@@ -49,3 +52,6 @@ __all__ = [
     "schedules",
     "split_groups",
 ]
+
+if not TYPE_CHECKING:  # else every name would pass for one that is there
+    __getattr__ = tells_names(__name__)

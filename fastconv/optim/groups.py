@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastconv import _validate as validate
-from fastconv._attributes import Declared, why_absent
+from fastconv._attributes import Declared
 from fastconv._docstrings import completed
 from fastconv.errors import ArgumentError, BackendMismatchError
 from fastconv.kernels.scalars import Scalar
+from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.schedules import Schedule
 from fastconv.optim.schedules.schedule import odd_arguments
@@ -168,14 +169,15 @@ def checked_groups(parameters: Any, optimizer: type[Declared], scalars: tuple[Sc
 def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str, optimizer: type[Declared]) -> Group:
     where = f"parameters[{number}]"
     if not isinstance(item, Mapping):
-        raise ArgumentError(f"{where}: got {type(item).__name__} among dicts; allowed: a dict with 'params'")
+        raise ArgumentError(f"{where}: got {validate.kind_of(item)} among dicts; allowed: a dict with 'params'")
     allowed = {setting.name: setting for setting in scalars}
     for name in item:
         if name not in ("params", "lr", *allowed):
             known = ", ".join(("params", "lr", *allowed))
             close = difflib.get_close_matches(str(name), ("params", "lr", *allowed), n=1)
             meant = _SPELLED.get(str(name)) or (close[0] if close else "")
-            hint = why_absent(optimizer, name) or (f" (did you mean {meant}?)" if meant else "")
+            advice = optimizer.absent.get(str(name)) or (f"did you mean {meant}?" if meant else "")
+            hint = f" ({advice})" if advice else ""
             raise ArgumentError(f"{where}: got the setting {name!r}; allowed: {known}{hint}")
     if "params" not in item:
         raise ArgumentError(f"{where}: got no 'params'; allowed: a dict with 'params' and settings")
@@ -189,16 +191,18 @@ def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str, opt
 
 def _listed(values: Any, name: str, advice: str) -> tuple[Any, ...]:
     try:
+        if isinstance(values, AbstractLayer):  # a Sequential has layers to iterate over
+            raise TypeError
         return tuple(values)
     except TypeError:
-        raise ArgumentError(f"{name}: got {type(values).__name__}; allowed: {advice}") from None
+        raise ArgumentError(f"{name}: got {validate.kind_of(values)}; allowed: {advice}") from None
 
 
 def _checked(values: Iterable[Any], name: str, advice: str) -> tuple[Parameter, ...]:
     found = tuple(values)
     for item in found:
         if not isinstance(item, Parameter):
-            raise ArgumentError(f"{name}: got {type(item).__name__} among them; allowed: {advice}")
+            raise ArgumentError(f"{name}: got {validate.kind_of(item)} among them; allowed: {advice}")
     return found
 
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fastconv import _validate as validate
 from fastconv._attributes import settings_of
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError
@@ -28,7 +29,7 @@ class Nested(Optimizer):
         for optimizer in optimizers:
             if not isinstance(optimizer, Optimizer):
                 raise ArgumentError(
-                    f"optimizer: got {type(optimizer).__name__}; allowed: an optimizer, such as"
+                    f"optimizer: got {validate.kind_of(optimizer)}; allowed: an optimizer, such as"
                     " fastconv.optim.SGD(model.parameters())"
                 )
             if isinstance(optimizer, Nested) and optimizer.outermost and not isinstance(self, Combined):

@@ -12,6 +12,7 @@ from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError, ShapeError
 from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import kept_unless_done
 from fastconv.optim.magnitude import SparsitySchedule, smallest_pruned
@@ -326,7 +327,7 @@ def _states(optimizers: Iterable[Optimizer]) -> Iterator[tuple[Parameter, Array]
 
 def _chosen(parameters: Iterable[Parameter], layers: Layers, keep_last: bool) -> tuple[Parameter, ...]:
     """Return the parameters that are pruned."""
-    if callable(layers):
+    if callable(layers) and not isinstance(layers, AbstractLayer):  # which is called with images
         found = [parameter for parameter in parameters if layers(parameter)]
     else:
         found = [parameter for parameter in parameters if len(parameter.shape) > 1]
@@ -343,7 +344,7 @@ def _chosen(parameters: Iterable[Parameter], layers: Layers, keep_last: bool) ->
 
 def _checked_names(layers: Iterable[str], found: Iterable[Parameter]) -> tuple[str, ...]:
     """Return names that each mean a layer with weights, or layers that one has inside."""
-    if not isinstance(layers, Iterable):
+    if isinstance(layers, AbstractLayer) or not isinstance(layers, Iterable):
         raise ArgumentError(
             f"layers: got {layers!r}; allowed: names of layers with weights, or a function of a Parameter"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fastconv import _validate as validate
 from fastconv._activations import parameters_of
-from fastconv._attributes import unknown_argument
+from fastconv._calls import unknown_argument
 from fastconv._docstrings import completed
 from fastconv.kernels.scalars import Scalar
 from fastconv.optim.groups import Trained
@@ -68,7 +68,7 @@ class RuledOptimizer(Optimizer):
         names = [scalar.name for scalar in self.scalars]
         for name in settings:
             if name not in names:
-                raise unknown_argument(type(self), name, names, self.argument_habits)
+                raise unknown_argument(type(self).__name__, name, names, self.argument_habits, self.absent)
         given = {**dict(zip(names, values, strict=False)), **settings}
         for scalar in self.scalars:
             setattr(self, scalar.name, validate.scalar(given.get(scalar.name, scalar.default), scalar))

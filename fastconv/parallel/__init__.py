@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastconv._attributes import unknown_name
+
 if TYPE_CHECKING:
     from fastconv.parallel.communicator import Communicator
     from fastconv.parallel.connecting import connect
@@ -41,6 +43,6 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Load what a name stands for when it is first asked for."""
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise unknown_name(__name__, name)
     value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value

@@ -6,11 +6,12 @@ each from one thread at a time.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from fastconv.backends.contract.types import Array
 
 
+@runtime_checkable
 class Communicator(Protocol):
     """The calls, over C-contiguous buffers: NumPy arrays, or CuPy arrays where the implementation says so.
 

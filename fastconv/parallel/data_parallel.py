@@ -73,6 +73,11 @@ class DataParallel(Declared):
         compare_every: int = 1000,
         timeline: Timeline | None = None,
     ) -> None:
+        if isinstance(communicator, type) or not isinstance(communicator, Communicator | None):
+            raise ArgumentError(
+                f"communicator: got {communicator!r:.100}; allowed: None, or a Communicator, such as"
+                " fastconv.parallel.connect()"
+            )
         self.communicator: Communicator = connect() if communicator is None else communicator
         self.deterministic = validate.truth(deterministic, "deterministic")
         self.overlap = validate.truth(overlap, "overlap")
@@ -82,6 +87,8 @@ class DataParallel(Declared):
             raise ArgumentError(f"gradients: got {gradients!r}; allowed: 'float32', 'bfloat16'")
         self.gradients = gradients
         self.compare_every = validate.at_least(compare_every, 0, "compare_every")
+        if timeline is not None and not isinstance(timeline, Timeline):
+            raise ArgumentError(f"timeline: got {timeline!r:.100}; allowed: None, or fastconv.parallel.Timeline()")
         self.timeline = timeline
         self.exchange = Exchange(getattr(self.communicator, "use_device", None))
 

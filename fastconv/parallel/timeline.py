@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fastconv._attributes import Made
 from fastconv._files import write_atomically
 
 
-class Timeline:
+class Timeline(metaclass=Made):
     """Spans of time, by thread. ``DataParallel(timeline=Timeline())`` fills it.
 
     Attributes

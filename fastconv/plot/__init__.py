@@ -1,5 +1,8 @@
 """Pictures, drawn by Matplotlib (extra `plot`): functions that take an Axes, or make a figure, and return it."""
 
+from typing import TYPE_CHECKING
+
+from fastconv._attributes import tells_names
 from fastconv.plot.attribution import attributions
 from fastconv.plot.axes import COLOURS
 from fastconv.plot.curves import curves
@@ -40,3 +43,6 @@ __all__ = [
     "update_ratios",
     "volumes",
 ]
+
+if not TYPE_CHECKING:  # else every name would pass for one that is there
+    __getattr__ = tells_names(__name__)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, DataError, ShapeError
@@ -63,7 +64,7 @@ def new_axes(ax: Axes | None, width: float = 5.0, height: float = 3.5) -> Axes:
         made: Axes = plt.subplots(figsize=(width, height), layout="constrained")[1]
         return made
     if not isinstance(ax, plt.Axes):
-        raise ArgumentError(f"ax: got {type(ax).__name__}; allowed: one matplotlib Axes, or None for a new figure")
+        raise ArgumentError(f"ax: got {validate.kind_of(ax)}; allowed: one matplotlib Axes, or None for a new figure")
     given: Axes = ax
     return given
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastconv._attributes import unknown_name
+
 if TYPE_CHECKING:
     from fastconv.training import diagnostics as diagnostics
     from fastconv.training.callbacks import Callback as Callback
@@ -71,4 +73,4 @@ def __getattr__(name: str) -> Any:
     if name in __all__:
         value = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'callbacks')}"), name)
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise unknown_name(__name__, name)

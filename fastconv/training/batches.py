@@ -40,12 +40,12 @@ def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: 
         x = validate.floating(model.backend, x, f"x of {name}")
         validate.has_dtype(x, f"x of {name}", model.dtype, "that of the model")
         batches: Batches = DataLoader((x, *rest), batch_size, shuffle=shuffle, seed=seed)
-    elif isinstance(data, Batches) and not hasattr(data, "shape") and not isinstance(data, dict | str | set):
+    elif isinstance(data, Batches) and not hasattr(data, "shape") and not isinstance(data, dict | str | set | Layer):
         batches = data
     else:
         raise ArgumentError(
-            f"{name}: got {type(data).__name__}; allowed: a pair of arrays in one argument, (x, y), or (x, y, weight),"
-            " or a DataLoader or another iterable of such with a length"
+            f"{name}: got {validate.kind_of(data)}; allowed: a pair of arrays in one argument, (x, y), or (x, y,"
+            " weight), or a DataLoader or another iterable of such with a length"
         )
     if not len(batches):
         raise no_batches(batches, name)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._attributes import Made
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.parameter import Parameter, Run, runs
 
 
 @dataclass(frozen=True)
-class Clip(abc.ABC):
+class Clip(metaclass=Made):
     """A limit of gradients: what ``Trainer(clip=...)`` takes.
 
     Parameters
@@ -25,6 +27,7 @@ class Clip(abc.ABC):
     """
 
     limit: float
+    argument_habits: ClassVar[Mapping[str, str]] = {"max_norm": "limit", "clip_value": "limit", "value": "limit"}
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "limit", validate.number(self.limit, "limit", low=0, open_low=True))

@@ -9,4 +9,5 @@ FIT = {
     "initial_epoch": "trainer.epoch goes on from call to call",
     "steps_per_epoch": "an iterable of so many batches",
 }
+TRAIN_STEP = {"reset_metrics": "nothing: it returns the loss of this very step", "return_dict": "float(loss)"}
 EVALUATE = {"x": "evaluate((x, y))", "y": "evaluate((x, y))", "verbose": "print what it returns"}

@@ -14,7 +14,6 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from fastconv._attributes import why_absent
 from fastconv.errors import ArgumentError, FastconvError
 
 NAME = "name"
@@ -128,7 +127,8 @@ def checked_settings(what: str, make: Callable[..., Any], settings: Mapping[str,
     allowed = [key for key in parameters_of(make) if key not in without]
     for key in settings:
         if key not in allowed:
-            advice = why_absent(make, key) or nearest(key, allowed)
+            absent = getattr(make, "absent", {})
+            advice = f" ({absent[key]})" if key in absent else nearest(key, allowed)
             raise ArgumentError(f"{what}: got the setting {key!r}; allowed: {', '.join(allowed) or 'none'}{advice}")
     return dict(settings)
 

@@ -100,6 +100,11 @@ def checked_accumulate(accumulate: Any) -> int:
     return validate.at_least_one(accumulate, "accumulate")
 
 
+def checked_capture(capture: Any) -> bool | None:
+    """Return whether steps are captured, or None."""
+    return None if capture is None else validate.truth(capture, "capture", "None, True, False")
+
+
 def checked_parallel(parallel: Any) -> DataParallel | None:
     """Return how steps are shared, or None."""
     if parallel is not None and not isinstance(parallel, DataParallel):
@@ -125,7 +130,7 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     """Return callbacks as a tuple, those that write the state last; a single one may come as it is."""
     if isinstance(callbacks, Callback):
         callbacks = (callbacks,)
-    if callbacks is None or isinstance(callbacks, (type, str)) or not isinstance(callbacks, Iterable):
+    if callbacks is None or isinstance(callbacks, type | str | Layer) or not isinstance(callbacks, Iterable):
         raise ArgumentError(f"callbacks: got {_shown(callbacks)}; allowed: a Callback, or several in a list")
     found = tuple(callbacks)
     for callback in found:
@@ -163,7 +168,7 @@ def checked_metrics(metrics: Any) -> tuple[Metric, ...] | None:
         return None
     if isinstance(metrics, Metric):
         metrics = (metrics,)
-    if isinstance(metrics, type | str) or not isinstance(metrics, Iterable):
+    if isinstance(metrics, type | str | Layer) or not isinstance(metrics, Iterable):
         raise ArgumentError(f"metrics: got {_shown(metrics)}; allowed: {_METRICS}")
     found = tuple(metrics)
     for metric in found:

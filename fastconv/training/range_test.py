@@ -159,7 +159,8 @@ def find_learning_rate(
     (True, True)
     """
     if not isinstance(trainer, Trainer):
-        raise ArgumentError(f"trainer: got {type(trainer).__name__}; allowed: a Trainer, of model, loss and optimizer")
+        got = validate.kind_of(trainer)
+        raise ArgumentError(f"trainer: got {got}; allowed: a Trainer, of model, loss and optimizer")
     low = validate.number(low, "low", low=0, open_low=True)
     high = validate.number(high, "high", low=low, open_low=True)
     steps = validate.at_least(steps, 3, "steps")

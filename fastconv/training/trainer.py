@@ -20,7 +20,8 @@ from typing import Any, ClassVar
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv._attributes import fixed, tells_habits
+from fastconv._attributes import fixed
+from fastconv._calls import tells_habits
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss
@@ -37,7 +38,7 @@ from fastconv.training.checkpoint import read_state, write_state
 from fastconv.training.clipping import Clip
 from fastconv.training.divergence import check_finite
 from fastconv.training.fit_data import FitData, fit_data
-from fastconv.training.habits import EVALUATE, FIT
+from fastconv.training.habits import EVALUATE, FIT, TRAIN_STEP
 from fastconv.training.history import History
 from fastconv.training.position import Position
 from fastconv.training.sharing import Sharing
@@ -148,14 +149,12 @@ class Trainer(Sharing):
         self.callbacks: tuple[Callback, ...] = callbacks  # type: ignore[assignment]  # made one by its check
         self.metrics: tuple[Metric, ...] | None = metrics  # type: ignore[assignment]  # so is this
         self.seed = random.get_seed() if seed is None else seed
-        self.step = self.epoch = 0
-        self.steps_per_epoch = self.last_epoch = 0
-        self.validates = False
+        self.step = self.epoch = self.steps_per_epoch = self.last_epoch = 0
         self.history = History()
-        self.stop = self.stop_now = False
+        self.validates = self.stop = self.stop_now = False
         self._left_off: Mapping[str, Any] | None = None
         self._running: Position | None = None
-        if capture:
+        if parts.checked_capture(capture):
             check_capture(self.model, self.loss, self.optimizer)
         self._capture, self._must_capture = model.backend.captures if capture is None else capture, bool(capture)
         self.parallel = parallel
@@ -291,6 +290,7 @@ class Trainer(Sharing):
         told = self.optimizer.quantities()
         return (*means, *validated, "learning_rate", "seconds", "images_per_second", *told)
 
+    @tells_habits(TRAIN_STEP)
     def train_step(self, x: Array, y: Array, sample_weight: Array | None = None) -> Array:
         """Do one step and return its loss, a () array of the backend: ``float(loss)`` waits for the device.
 
@@ -314,7 +314,7 @@ class Trainer(Sharing):
             return turn.do(Totals(self.model.backend, self.loss, ()))[0]
         return self._step(checked_batch(self.model, x, y, sample_weight)).loss
 
-    @tells_habits(EVALUATE)
+    @tells_habits(EVALUATE, "evaluate((x, y))")
     def evaluate(self, data: Any, *, batch_size: int | None = None) -> dict[str, Any]:
         """Return the mean loss and the metrics over `data`: numbers, or NumPy arrays.
 

@@ -74,3 +74,10 @@ def test_what_has_no_head_is_told(backend, trained):
     for until in (12, -12, 1.5, "conv"):
         with pytest.raises(ArgumentError, match=f"freeze_until: got {until!r}; allowed: "):
             fc.models.fine_tune(trained, 3, freeze_until=until)
+
+
+def test_fine_tuning_says_that_a_model_is_not_built_or_a_class():
+    with pytest.raises(ArgumentError, match=r"^Sequential: got a model that is not built; allowed: after build\("):
+        fc.models.fine_tune(fc.nn.Sequential(fc.nn.Dense(3)), 3)
+    with pytest.raises(ArgumentError, match=r"^model: got the class Sequential; allowed: a S"):
+        fc.models.fine_tune(fc.nn.Sequential, 3)

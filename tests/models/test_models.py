@@ -230,3 +230,21 @@ def test_same_as_pytorch(backend, rng, name, dtype):
     with torch.no_grad():
         want = peer(outside).numpy()
     assert np.abs(fc.to_numpy(model(fc.asarray(x))) - want).max() < tolerance * np.abs(want).max()
+
+
+@pytest.mark.parametrize(
+    ("hidden", "message"),
+    [
+        (3, "hidden: got 3; allowed: several ints in a tuple"),
+        ("64", "hidden: got '64'; allowed: several ints in a tuple"),
+        ((64, 2.5), r"hidden\[1\]: got 2.5; allowed: an int of at least 1"),
+    ],
+)
+def test_hidden_widths_are_checked(hidden, message):
+    with pytest.raises(fc.errors.ArgumentError, match=message):
+        fc.models.mlp(hidden=hidden)
+
+
+def test_more_classes_than_a_machine_can_count_are_told():
+    with pytest.raises(fc.errors.ArgumentError, match=rf"layer 11 \(Dense\): weight: got shape \(84, {2**63}\)"):
+        fc.models.lenet5(2**63)

@@ -234,3 +234,9 @@ def test_parameters_of_a_part_only_are_averaged():
         list(stepped(model, optimizer, 2))
         with optimizer.averaged():
             np.testing.assert_array_equal(fc.to_numpy(model.parameters()[1].data), 7.0)
+
+
+@pytest.mark.parametrize("wrap", [EMA, Lookahead, lambda cls: fc.optim.Combined(cls, cls)])
+def test_a_class_in_place_of_an_optimizer_is_told(wrap):
+    with pytest.raises(ArgumentError, match=r"^optimizer: got the class SGD; allowed: an optimizer, such as"):
+        wrap(SGD)

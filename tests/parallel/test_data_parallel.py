@@ -50,3 +50,16 @@ def test_a_copied_trainer_talks_to_the_same_ranks_and_none_is_pickled():
     assert copy.deepcopy(parallel) is parallel
     with pytest.raises(ArgumentError, match="pickle"):
         pickle.dumps(parallel)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"communicator": "mpi"}, "communicator: got 'mpi'; allowed: None, or a Communicator"),
+        ({"communicator": SingleProcess}, "communicator: got <class .*SingleProcess'>; allowed: "),
+        ({"timeline": "trace.json"}, r"timeline: got 'trace.json'; allowed: None, or fastconv.parallel.Timeline\(\)"),
+    ],
+)
+def test_who_carries_it_is_checked(settings, message):
+    with pytest.raises(ArgumentError, match=f"^{message}"):
+        DataParallel(**settings)

@@ -125,3 +125,13 @@ def test_a_metric_may_not_have_the_name_of_something_else(name):
     model = nn.Sequential(nn.Dense(2)).build((3,))
     with pytest.raises(ArgumentError, match=r"metrics: got one that is called .*; allowed: a name without commas"):
         trainer_of(model, metrics=metric)
+
+
+@pytest.mark.parametrize("capture", ["no", "False", 2, 0, [], 1.0])
+def test_whether_steps_are_captured_is_none_true_or_false(capture):
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(2)).build((3,))
+        with pytest.raises(ArgumentError, match=r"^capture: got .*; allowed: None, True, False$"):
+            trainer_of(model, capture=capture)
+        for good in (None, False, np.False_):
+            trainer_of(model, capture=good)

@@ -119,6 +119,7 @@ def test_what_is_wrong_is_named_with_what_is_allowed(name):
         ({"optimizer": {"name": "SGD", "lr": -1}}, "optimizer SGD: lr: got -1"),
         ({"schedule": {"name": "OneCycle", "peak": 3}}, "schedule OneCycle: peak: got 3"),
         ({"trainer": {"capture": True}}, "trainer: capture: got True on the backend 'numpy'"),
+        ({"trainer": {"capture": "False"}}, "trainer: capture: got 'False'; allowed: None, True, False"),
         ({"metrics": [{"name": "F1"}, {"name": "f1"}]}, "trainer: metrics: got two that are called 'f1'"),
     ],
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import overload
 
 from fastconv._attributes import computes_as
 from fastconv.backends.contract.types import Array, Shape
@@ -30,7 +31,8 @@ class Sequential(Layer):
     Parameters
     ----------
     *layers : Layer
-        Or one list of them. The same one may come more than once: it shares its parameters.
+        Or one list of them. The same one may come more than once: it shares its parameters. ``model[0]``,
+        ``model[:-1]`` (a list), ``len(model)`` and ``for layer in model`` are of them.
 
     Examples
     --------
@@ -53,6 +55,22 @@ class Sequential(Layer):
         self.layers = as_layers(layers, "layers")
         if not self.layers:
             raise ArgumentError("layers: got none; allowed: at least one layer")
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __bool__(self) -> bool:
+        return True  # as of any other layer, whatever its length
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, place: int) -> Layer: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Layer]: ...
+    def __getitem__(self, place: int | slice) -> Layer | list[Layer]:
+        return list(self.layers[place]) if isinstance(place, slice) else self.layers[place]
 
     @property
     def plan(self) -> Plan:

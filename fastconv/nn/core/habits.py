@@ -56,10 +56,20 @@ ARGUMENT_HABITS = {
 _PENALTY = (
     "penalties are the optimizer's, as in SGD(..., weight_decay=1e-4, l1=1e-5), for all or by groups of parameters"
 )
-ABSENT = {"kernel_regularizer": _PENALTY, "bias_regularizer": _PENALTY}
+INFERRED = "how many channels come in is not said: build(input_shape) infers it"
+_BUILD = "model.build(input_shape, dtype), on the active backend"
+ABSENT = {
+    **dict.fromkeys(("kernel_regularizer", "bias_regularizer", "activity_regularizer"), _PENALTY),
+    **dict.fromkeys(("num_features", "num_channels", "num_parameters", "normalized_shape"), INFERRED),
+    **dict.fromkeys(("input_shape", "input_dim", "batch_input_shape", "device", "dtype"), _BUILD),
+    "activation": "a layer of its own behind it, such as nn.ReLU()",
+    "inplace": "nothing: memory is used again wherever it can be",
+    "data_format": "nothing: images are (N, H, W, C)",
+}
 
 METHOD_HABITS = {  # of build, compile and predict
     **dict.fromkeys(("optimizer", "loss", "metrics"), "fc.Trainer(model, loss, optimizer, metrics=...)"),
+    "training": "model.forward(x, training=True)",
     "verbose": "nothing: it shows nothing",
     "input_dim": "build((features,))",
     "batch_input_shape": "build(input_shape) of one image; any batch goes",

@@ -26,11 +26,12 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from fastconv._attributes import argument_names, computes_as, fixed, is_ours
+from fastconv import _validate as validate
+from fastconv._attributes import annotated, argument_names, computes_as, fixed, is_ours
 from fastconv.backends.contract.types import Array, Shape
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, UnknownAttributeError
 from fastconv.nn.core.checking import Checking
-from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS
+from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS, INFERRED
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.returned import check_results
 from fastconv.nn.core.scope import Home, Scope
@@ -72,6 +73,9 @@ class AbstractLayer(Checking):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if is_ours(cls):  # others inherit it: what they define themselves decides what they compute as
+            own_arrays = cls.setup is not AbstractLayer.setup and cls.children is AbstractLayer.children
+            cls.surplus = INFERRED if own_arrays else ""
         if "setting_names" in vars(cls) and "settings" not in vars(cls):
             cls.settings = AbstractLayer.settings  # type: ignore[method-assign]  # and not that of a class above
         if not is_ours(cls):
@@ -89,7 +93,7 @@ class AbstractLayer(Checking):
         if name in vars(self):
             old = vars(self)[name]
             if isinstance(old, Buffer):
-                raise ArgumentError(f"{name}: got {type(value).__name__}; allowed: {name}.data = values")
+                raise ArgumentError(f"{name}: got {validate.kind_of(value)}; allowed: {name}.data = values")
             if isinstance(old, AbstractLayer) or (
                 isinstance(old, tuple) and any(isinstance(part, AbstractLayer) for part in old)
             ):
@@ -108,6 +112,13 @@ class AbstractLayer(Checking):
             raise fixed(self, name, f"a new {name_of} with {name}={value!r}{', before build' * built}")
         vars(self).update({other: made[other] for other in settings if other in made and other in vars(self)})
         return made[name]
+
+    def _unknown(self, name: str) -> UnknownAttributeError:
+        """Return the error for an attribute that is not there, or not yet."""
+        if self._backend is None and name in annotated(type(self)):
+            message = f"{name}: got a {type(self).__name__} that is not built; allowed: after build(input_shape)"
+            return UnknownAttributeError(message, name=name, obj=self)
+        return super()._unknown(name)
 
     # What a layer defines
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -253,6 +255,8 @@ class Scope:
     def _declare(self, cls: type[_Tensor], name: str, shape: Shape, draw: Callable[[], np.ndarray]) -> _Tensor:
         if (name in self._mine) is not self._again:
             raise ArgumentError(f"name: got {name!r}; allowed: each once, and the same where the layer is used again")
+        if 8 * math.prod(shape) > sys.maxsize:
+            raise ArgumentError(f"{name}: got shape {shape}; allowed: one whose bytes a machine can count")
         known = self._mine[name] if self._again else self._kept.get(name)
         if known is not None and known.shape != shape:
             where = "where the layer is used again" if self._again else "of a layer that is built"

@@ -18,7 +18,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv._attributes import tells_habits
+from fastconv._calls import tells_habits
 from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, Shape
@@ -295,6 +295,7 @@ class Layer(AbstractLayer):
     def __repr__(self) -> str:
         return describe(self)
 
+    @tells_habits(METHOD_HABITS)
     def __call__(self, x: Array) -> Array:
         """Return the output for `x`, not in training."""
         return self.forward(x, training=False)[0]

@@ -5,6 +5,9 @@ So a run can be taken up again at any step. ``schedule(step)`` is the rate that 
 has ``observe(logs)``, called after each epoch, and a state: ``state_dict()`` and ``load_state_dict(state)``.
 """
 
+from typing import TYPE_CHECKING
+
+from fastconv._attributes import tells_names
 from fastconv.optim.schedules.composed import Function, PiecewiseLinear, Warmup
 from fastconv.optim.schedules.cosines import Cosine, CosineWarmRestarts
 from fastconv.optim.schedules.cycles import Cyclic, OneCycle
@@ -52,3 +55,6 @@ __all__ = [
     "rate_at",
     "unit_of",
 ]
+
+if not TYPE_CHECKING:  # else every name would pass for one that is there
+    __getattr__ = tells_names(__name__)

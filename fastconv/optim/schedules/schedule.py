@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from fastconv import _validate as validate
-from fastconv._attributes import unknown_argument
+from fastconv._attributes import Made
 from fastconv.errors import ArgumentError
 
 Schedule = Callable[[int], float]
@@ -84,7 +85,7 @@ _HABITS = {
 
 
 @dataclass(repr=False, eq=False)
-class NumberedSchedule:
+class NumberedSchedule(metaclass=Made):
     """Base of the schedules here: values that do not change, whose rate is a function of a number counted from 0.
 
     What ``dataclass(frozen=True)`` would make for each class is here once, which makes importing them quicker.
@@ -99,18 +100,16 @@ class NumberedSchedule:
 
     periods: ClassVar[tuple[str, ...]] = ()
     """The settings that say how long something lasts."""
+    argument_habits: ClassVar[Mapping[str, str]] = _HABITS
 
-    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
-        """Refuse a setting of another name, with the right one."""
-        names = [item.name for item in dataclasses.fields(cls) if item.init]
-        for name in settings:
-            if name not in names:
-                raise unknown_argument(cls, name, names, _HABITS)
-        return super().__new__(cls)
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "__call__" in vars(cls):
+            cls.__call__ = _finite(vars(cls)["__call__"])  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
         one_of(self.by, "by", UNITS)
-        vars(self)["_made"] = True
+        vars(self)["_made"] = True  # already, as what follows writes by vars
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_made" in vars(self):
@@ -182,6 +181,22 @@ class NumberedSchedule:
     def warm(self) -> int:
         """The number at which the warm-up ends."""
         return 0
+
+
+def _finite(rate: Callable[[Any, int], float]) -> Callable[[Any, int], float]:
+    """Let a schedule say which number is beyond what floats hold."""
+
+    @functools.wraps(rate)
+    def checked(self: NumberedSchedule, step: int) -> float:
+        try:
+            return rate(self, step)
+        except OverflowError as error:
+            raise ArgumentError(
+                f"{self.by}: got {step!r:.40}, where the rate of {self!r:.200} is beyond all floats; allowed: a smaller"
+                " one"
+            ) from error
+
+    return checked
 
 
 def unit_of(schedule: Schedule) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from fastconv._attributes import unknown_name
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.checkpoint import ModelCheckpoint
 from fastconv.training.callbacks.progress import ProgressDisplay
@@ -44,5 +45,5 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise unknown_name(__name__, name)
     return getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)

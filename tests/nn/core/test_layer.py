@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 import numpy as np
 import pytest
@@ -254,3 +255,32 @@ def test_whatever_training_is_made_of_refuses_what_it_does_not_have(tmp_path):
         assert " object at 0x" not in repr(target) or type(target) is fc.training.ProgressDisplay
     with pytest.raises(UnknownAttributeError, match=r"layer\.freeze"):
         model.parameters().requires_grad = False
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (nn.Conv2d(4, 3), "weight"),
+        (nn.Conv2d(4, 3), "bias"),
+        (nn.ConvTranspose2d(4, 3), "weight"),
+        (nn.DepthwiseConv2d(3), "weight"),
+        (nn.Dense(3), "bias"),
+        (nn.BatchNorm2d(), "running_mean"),
+        (nn.BatchNorm2d(), "gamma"),
+        (nn.GroupNorm(2), "gamma"),
+        (nn.PReLU(), "slope"),
+    ],
+)
+def test_an_array_of_a_layer_that_is_not_built_is_told(layer, name):
+    assert not hasattr(layer, name)
+    message = f"{name}: got a {type(layer).__name__} that is not built; allowed: after build(input_shape)"
+    with pytest.raises(UnknownAttributeError, match=rf"^{re.escape(message)}$"):
+        getattr(layer, name)
+    with pytest.raises(UnknownAttributeError, match="wieght: got an attribute that Dense has not"):
+        _ = nn.Dense(2).wieght
+
+
+@pytest.mark.parametrize("width", [2**63, 2**61, 10**30])
+def test_a_shape_beyond_counting_is_told(width):
+    with pytest.raises(ArgumentError, match=rf"layer . \(Dense\): weight: got shape \(3, {width}\); allowed: "):
+        nn.Dense(width).build((3,))

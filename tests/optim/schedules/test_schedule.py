@@ -72,7 +72,7 @@ def test_a_wrong_name_gets_the_right_one():
         (lambda: schedules.OneCycle(0.1, 10, pct_start=0.2), r"pct_start: got it for OneCycle.*nearest: 'peak'"),
         (lambda: schedules.Exponential(0.1, gamma=0.9), "nearest: 'factor'"),
         (lambda: schedules.Cosine(0.1, total_step=9), "nearest: 'total_steps'"),
-        (lambda: schedules.Constant(0.1, xyz=9), r"xyz: got it for Constant, .*allowed: by, lr$"),
+        (lambda: schedules.Constant(0.1, xyz=9), r"xyz: got it for Constant, .*allowed: lr, by$"),
     ):
         with pytest.raises(ArgumentError, match=message):
             make()
@@ -97,3 +97,19 @@ def test_an_own_schedule_says_what_it_counts():
 
     with pytest.raises(ArgumentError, match=r"by of .*: got 'epochs'; allowed: 'step', 'epoch'"):
         schedules.unit_of(Own())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step"),
+    [
+        (schedules.Exponential(0.1, 2), 10_000),
+        (schedules.Exponential(0.1, 2, staircase=True, by="epoch"), 10_000),
+        (schedules.Exponential(0.1, 0.5), 10**400),
+        (schedules.InverseTime(0.1, 3.0), 10**400),
+        (schedules.Step(0.1, factor=2.0, step_size=1), 10_000),
+        (schedules.Step(0.1, tuple(range(2000)), 2.0), 10_000),
+    ],
+)
+def test_a_rate_beyond_all_floats_is_told(schedule, step):
+    with pytest.raises(ArgumentError, match=rf"^{schedule.by}: got 10*, where the rate of {type(schedule).__name__}\("):
+        schedule(step)
