@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.recipes import absolute
 from fastconv.cli.running import Run, check_data, computing, count, facts_of
 from fastconv.parallel.starting import is_first
 from fastconv.training.named import NAME
@@ -42,7 +42,7 @@ def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """Return the recipe with what may be another: how long, how often it is saved, and where it is computed from."""
     run = {name: getattr(options, name) for name in ("epochs", "save_every_steps", "backend")}
     data = {
-        key: str(Path(path).expanduser().absolute())
+        key: absolute(path)
         for key, path in (("directory", options.data_dir), ("images", options.images))
         if path is not None
     }

@@ -6,11 +6,11 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv._files import path_of
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import Rows, RowsInFile
 from fastconv.data.dataset import Dataset
@@ -110,9 +110,10 @@ def npz(
     """
     if (images is None) != (labels is None):
         raise ArgumentError(f"images, labels: got {images!r} and {labels!r}; allowed: the names of both, or neither")
+    path = path_of(path, "path")
 
     def read() -> tuple[np.ndarray, np.ndarray]:
-        with Path(path).open("rb") as file:  # which NumPy would leave open where it is damaged
+        with path.open("rb") as file:  # which NumPy would leave open where it is damaged
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
@@ -124,7 +125,7 @@ def npz(
             raise DataError(f"{path}: got the arrays {', '.join(archive.files) or 'none'}; allowed: {wanted}")
 
     x, y = _whole(path, read, "a .npz archive of arrays")
-    return arrays(x, y, name=f"{Path(path).stem}/{split}", **settings)
+    return arrays(x, y, name=f"{path.stem}/{split}", **settings)
 
 
 def generated(
@@ -191,7 +192,7 @@ def _usual_names(split: str) -> list[tuple[str, str]]:
 def _array(value: Any, name: str) -> np.ndarray:
     """Return an array as it is, or map that of a .npy file into memory."""
     if isinstance(value, str | os.PathLike):
-        path = value
+        path = path_of(value, name)
         return _whole(path, lambda: np.lib.format.open_memmap(path, mode="r"), "a whole .npy file of numbers")
     if isinstance(value, np.ma.MaskedArray) or (name == "images" and not isinstance(value, np.ndarray)):
         raise DataError(f"{name}: got {type(value).__name__}; allowed: a NumPy array, or the path of a .npy file")

@@ -6,6 +6,7 @@ A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -168,7 +169,7 @@ def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
     root = root_of(directory)
     folder, suffix = _find(layout, root)
     counts = {folder / f"{name}{suffix}": n * _IMAGES_PER_BATCH for name, n in layout.files[split].items()}
-    missing = [path.name for path in counts if not path.is_file()]
+    missing = [path.name for path in counts if not os.path.isfile(path)]
     if missing:
         raise DataError(
             f"{layout.name}: {folder} lacks {', '.join(missing)}; allowed: all files."
@@ -189,7 +190,7 @@ def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
 def _find(layout: _Layout, root: Path) -> tuple[Path, str]:
     places = ((root / layout.binary, ".bin"), (root, ".bin"), (root / layout.pickled, ""), (root, ""))
     for folder, suffix in places:
-        if any((folder / f"{name}{suffix}").is_file() for names in layout.files.values() for name in names):
+        if any(os.path.isfile(folder / f"{name}{suffix}") for names in layout.files.values() for name in names):
             return folder, suffix
     raise DataError(
         f"{layout.name}: no batches in {root}; allowed: a folder with {layout.binary} or {layout.pickled}."

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from fastconv._files import path_of
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
 
@@ -41,6 +42,8 @@ def read_idx(path: PathLike) -> np.ndarray:
     ------
     DataError
         The file cannot be read, is no IDX file, or is longer or shorter than its header says.
+    ArgumentError
+        `path` is no path.
 
     Examples
     --------
@@ -51,7 +54,7 @@ def read_idx(path: PathLike) -> np.ndarray:
     """
     import gzip
 
-    path = Path(path)
+    path = path_of(path, "path")
     try:
         with path.open("rb") as file:
             packed = file.read(2) == _GZIP_MAGIC

@@ -6,6 +6,7 @@ https://arxiv.org/abs/1708.07747.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,7 +136,10 @@ def _find(layout: _Layout, root: Path, prefix: str) -> tuple[Path, Path]:
     wanted = [f"{prefix}-{part}-{kind}" for part, kind in _PARTS.items()]
     for folder in layout.folders:
         found = [
-            path for name in wanted for path in (root / folder / name, root / folder / f"{name}.gz") if path.is_file()
+            path
+            for name in wanted
+            for path in (root / folder / name, root / folder / f"{name}.gz")
+            if os.path.isfile(path)
         ]
         if found:
             missing = [name for name in wanted if not any(path.name.startswith(name) for path in found)]

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
+from fastconv._files import path_of
 from fastconv.backends.contract.types import Array
 from fastconv.data._directory import PathLike
 from fastconv.data.arrays import arrays
@@ -66,7 +67,7 @@ class ShardFiles(Declared):
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        self.files = tuple((Path(images), Path(labels)) for images, labels in files)
+        self.files = tuple((path_of(images, "files"), path_of(labels, "files")) for images, labels in files)
         if not self.files:
             raise ArgumentError("files: got none; allowed: a pair for each shard")
         self.batch_size = validate.at_least_one(batch_size, "batch_size")

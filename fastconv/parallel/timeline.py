@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from fastconv._files import write_atomically
 
@@ -92,4 +91,4 @@ class Timeline:
         for name, thread, begin, end in self.spans:
             span = {"ts": begin * 1e6, "dur": (end - begin) * 1e6}
             events.append({"name": name, "ph": "X", "pid": rank, "tid": rows[thread], **span})
-        write_atomically(Path(path), json.dumps({"traceEvents": events}).encode())
+        write_atomically(path, json.dumps({"traceEvents": events}).encode())

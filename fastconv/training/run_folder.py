@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastconv._files import write_atomically
+from fastconv._files import path_of, write_atomically
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
@@ -70,11 +70,11 @@ class RunFolder:
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> RunFolder:
         """Return the folder of a run; CheckpointError says why it is none that this version reads."""
-        found = cls(Path(directory))
+        found = cls(path_of(directory, "run"))
         shown = os.fspath(directory)
-        if not found.directory.is_dir():
+        if not os.path.isdir(found.directory):
             raise CheckpointError(f"run: got {shown!r}, which is no folder; allowed: the folder of a run")
-        if not found.recipe_file.is_file():
+        if not os.path.isfile(found.recipe_file):
             half = (
                 " a run that was broken off before its first files were there, or of an older version,"
                 if (found.holds_run())
@@ -93,7 +93,7 @@ class RunFolder:
 
     def holds_run(self) -> bool:
         """Return whether a run has written here."""
-        return any(path.exists() for path in self.files)
+        return any(map(os.path.exists, self.files))
 
     def is_running(self) -> bool:
         """Return whether a training owns it now; False where the system cannot tell."""
@@ -230,7 +230,7 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
         It cannot be written, or another training owns it (an OwnedError).
     """
     directory = folder.directory
-    made = not directory.exists()
+    made = not os.path.exists(directory)
     descriptor = None
     try:
         try:

@@ -38,7 +38,7 @@ def append_line(name: str, path: Path, line: str) -> None:
 
 def check_file(name: str, path: Path) -> None:
     """Refuse a directory where a file is meant, and a place that cannot be written."""
-    if path.is_dir():
+    if os.path.isdir(path):  # of a name that is too long for the system `Path.is_dir` raises an OSError
         raise ArgumentError(f"{name}: got {str(path)!r}, a directory; allowed: a file")
     with writing(name, path):
         refuse_devices(path)
