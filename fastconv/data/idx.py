@@ -83,4 +83,11 @@ def _read(path: Path, file: IO[bytes] | GzipFile) -> np.ndarray:
         raise DataError(f"{path}: got {len(data):,} bytes of numbers; allowed: {size:,}, for an array of shape {shape}")
     if file.read(1):
         raise DataError(f"{path}: got more than {size:,} bytes of numbers; allowed: as many, for the shape {shape}")
-    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape)
+    except ValueError:  # more axes than NumPy has, or, where one is empty, longer ones than it counts
+        lengths = f"{', '.join(map(str, shape[:4]))}{', ...' * (len(shape) > 4)}"
+        raise DataError(
+            f"{path}: got {len(shape)} axes of {lengths}; allowed: as many and as long ones as NumPy takes"
+        ) from None
+    return array.astype(dtype.newbyteorder("="), copy=False)
