@@ -269,4 +269,5 @@ def _with_long_zeros(planes: np.ndarray) -> np.ndarray:
     few = np.flatnonzero((planes[:, :: _ZEROS_WITHIN // 2] == 0).any(1))
     place = np.arange(planes.shape[1], dtype=np.int16)
     before = np.maximum.accumulate(np.where(planes[few] == 0, np.int16(-1), place), axis=1)  # the last that is none
-    return few[(place - before).max(1, initial=0) >= _ZEROS_WITHIN]
+    found: np.ndarray = few[(place - before).max(1, initial=0) >= _ZEROS_WITHIN]
+    return found
