@@ -125,7 +125,7 @@ def _fill_in_data(tables: dict[str, Any]) -> None:
         tables["data"] = {NAME: own_images.NAME, "image_size": [32, 32], "image_fit": "crop", **data}
         epochs, augmented = own_images.EPOCHS, True
     else:
-        for key in ("image_size", "image_fit"):
+        for key in ("image_size", "image_fit", "skip_broken"):
             if key in data:
                 raise ArgumentError(f"--{key.replace('_', '-')}: got it without --images; allowed: beside --images")
         name = data.setdefault(NAME, "shapes10")
@@ -151,7 +151,7 @@ def _fill_in_usual(tables: dict[str, Any], any_rate: float | None) -> None:
     if not _has_rate(optimizer):
         raise ArgumentError(f"--lr: got none for {name} on {model}; allowed: a learning rate to go with it")
     tables["optimizer"] = usual_settings(name, optimizer) | optimizer
-    tables.setdefault("schedule", {NAME: usual.schedule})
+    tables["schedule"] = {NAME: usual.schedule, **tables.get("schedule", {})}  # --set may have given settings of it
 
 
 def _prune(tables: dict[str, Any], settings: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from fastconv._files import refuse_devices, writing
+from fastconv._files import followed, refuse_devices, writing
 from fastconv.errors import ArgumentError
 
 
@@ -41,5 +41,5 @@ def check_file(name: str, path: Path) -> None:
     if os.path.isdir(path):  # of a name that is too long for the system `Path.is_dir` raises an OSError
         raise ArgumentError(f"{name}: got {str(path)!r}, a directory; allowed: a file")
     with writing(name, path):
-        refuse_devices(path)
+        refuse_devices(followed(path))
     check_directory(name, path.parent)
