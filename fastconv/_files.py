@@ -1,4 +1,4 @@
-"""Writing a file all or nothing, with an error that says what could not be written."""
+"""Paths that a user names, and writing a file all or nothing, with an error that says what could not be written."""
 
 from __future__ import annotations
 
@@ -25,11 +25,38 @@ def writing(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def path_of(value: str | os.PathLike[str], name: str) -> Path:
-    """Return a path; ArgumentError where it is none, as "", which would be the present directory."""
+    """Return a path; ArgumentError where it is none, as "", which would be the present directory.
+
+    A number is none: to `open` it would be a file descriptor of this process.
+    """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else None
-    if not isinstance(text, str) or not text or "\0" in text:
+    if not isinstance(text, str) or not text or not _has_a_name(text):
         raise ArgumentError(f"{name}: got {value!r}; allowed: a path")
     return Path(text)
+
+
+def _has_a_name(text: str) -> bool:
+    """Tell whether the system can have a file of this name: a zero byte ends it, and half a surrogate has no bytes."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
+def home_path_of(value: str | os.PathLike[str], name: str) -> Path:
+    """Return what `path_of` does, with the folder of a user for ``~``; the name of nobody stays as it is."""
+    return Path(os.path.expanduser(path_of(value, name)))
+
+
+def followed(path: Path) -> Path:
+    """Return where a path leads, through all links; OSError where they go round in a circle.
+
+    `Path.resolve` raises a RuntimeError for such links in some versions of Python, and takes them in others.
+    """
+    real = os.path.realpath(path)
+    if os.path.islink(real):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    return Path(real)
 
 
 def reason(error: OSError) -> str:
@@ -48,7 +75,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, name: str = "pat
     """
     target = path_of(path, name)
     with writing(name, path):
-        _write(target.resolve(), data)  # a link stays a link
+        _write(followed(target), data)  # a link stays a link
 
 
 def _write(target: Path, data: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.converting import unmasked
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 from fastconv.kernels.scalars import Scalar
@@ -78,8 +79,7 @@ def within(array: np.ndarray, name: str, low: float, high: float) -> None:
 def owned(backend: Backend, value: Any, name: str) -> None:
     """Refuse what is no array of `backend`."""
     if backend.owns(value):
-        if isinstance(value, np.ma.MaskedArray):
-            raise DTypeError(f"{name}: got a masked array, whose mask would be lost; allowed: an array without a mask")
+        unmasked(value, name)
         return
     home = _home(value)
     if home is None:

@@ -11,7 +11,7 @@ import pytest
 import fastconv as fc
 from fastconv._files import reason, write_atomically, writing
 from fastconv.data import generated
-from fastconv.errors import DataError, FastconvError, OutputError
+from fastconv.errors import ArgumentError, DataError, FastconvError, OutputError
 from fastconv.training.diagnostics import ChromeTrace
 
 
@@ -98,6 +98,71 @@ def test_a_place_that_cannot_be_written_is_told_by_the_name_of_the_argument(tmp_
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
     assert os.listdir(tmp_path / "folder") == []
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+_IMAGES = np.zeros((1, 2, 2, 1), np.uint8)
+# What reads a file or a folder whose path a user names, and what it calls that argument.
+_READS = {
+    "load_weights": (lambda path: _pruned().load_weights(path), "path"),
+    "Trainer.restore": (lambda path: _trainer().restore(path), "path"),
+    "models.load": (lambda path: fc.models.load("lenet5", weights=path), "weights"),
+    "History.load": (fc.training.History.load, "path"),
+    "make_report": (fc.report.make_report, "runs"),
+    "npz": (fc.data.npz, "path"),
+    "read_idx": (fc.data.read_idx, "path"),
+    "read_image": (fc.data.read_image, "path"),
+    "image_folder": (fc.data.image_folder, "directory"),
+    "image_folder-split": (lambda path: fc.data.image_folder(".", path), "split"),
+    "cifar10": (fc.data.cifar10, "directory"),
+    "cifar100": (fc.data.cifar100, "directory"),
+    "mnist": (fc.data.mnist, "directory"),
+    "fashion_mnist": (fc.data.fashion_mnist, "directory"),
+    "ShardFiles": (lambda path: fc.data.ShardFiles([(path, "y.npy")], 1, mean=(0.5,), std=(0.5,)), "files"),
+}
+_LEFT_OUT = ("image_folder-split", "cifar10", "cifar100", "mnist", "fashion_mnist")  # may be None
+
+
+@pytest.mark.parametrize("path", [None, 0, True, b"bytes", "", "a\0b", "\ud800"], ids=repr)
+@pytest.mark.parametrize("name", [*_READS, *_WRITES])
+def test_what_is_no_path_is_told_by_the_name_of_the_argument(name, path):
+    if (path is None and name in (*_LEFT_OUT, "generated")) or name == "ChromeTrace.save":  # makes a Path of it itself
+        return
+    use, argument = (_READS | _WRITES)[name]
+    with fc.use_backend("numpy"), pytest.raises(ArgumentError) as caught:
+        use(path)
+    assert str(caught.value) == f"{argument}: got {path!r}; allowed: a path"
+
+
+@pytest.mark.parametrize("path", [0, b"bytes", "", "a\0b"], ids=repr)
+def test_arrays_takes_paths_and_arrays_alone(path):
+    for values, name in (((path, [0]), "images"), ((_IMAGES, path), "labels")):
+        with pytest.raises(FastconvError, match=f"^{name}: got "):
+            fc.data.arrays(*values)
+
+
+@pytest.mark.parametrize("name", [*_READS, *(name for name in _WRITES if name not in ("write_atomically",))])
+def test_a_name_too_long_for_the_system_is_an_error_of_ours(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    use, _ = (_READS | _WRITES)[name]
+    with fc.use_backend("numpy"), pytest.raises(FastconvError, match="x" * 300):
+        use("x" * 300)
+
+
+def test_the_folder_of_nobody_is_one_that_is_not_there():
+    with pytest.raises(DataError, match=r"~nobody-of-that-name"):
+        fc.data.image_folder("~nobody-of-that-name")
+    with pytest.raises(DataError, match=r"no batches in ~nobody-of-that-name"):
+        fc.data.cifar10("~nobody-of-that-name")
+
+
+@pytest.mark.parametrize("name", _WRITES)
+def test_a_link_to_itself_is_no_place_to_write(name, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    write, argument = _WRITES[name]
+    with fc.use_backend("numpy"), pytest.raises(FastconvError, match=rf"^{argument}: got .*loop.*symbolic links"):
+        write(tmp_path / "loop")
+    assert (tmp_path / "loop").is_symlink()
+    assert os.listdir(tmp_path) == ["loop"]
 
 
 def test_who_asked_for_a_file_names_its_own_argument(tmp_path):

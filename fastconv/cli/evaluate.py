@@ -11,7 +11,7 @@ import numpy as np
 import fastconv as fc
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options
-from fastconv.cli.own_images import check_alone
+from fastconv.cli.own_images import check_alone, check_skip_broken
 from fastconv.cli.trained import dataset_of, load_trained
 from fastconv.data import Dataset
 from fastconv.metrics import F1, ConfusionMatrix, Precision, Recall
@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
 
 def test_part(options: argparse.Namespace, about: dict[str, Any]) -> Dataset:
     """Return the images to test on: those of an own folder, or of the data set that the weights are of."""
+    check_skip_broken(options)  # here, as the folder of a run may have said where its images are
     if options.images is not None:
         return load_parts(options.images, about, limit=options.limit, skip_broken=options.skip_broken)["test"]
     return load_dataset(dataset_of(options, about), "test", options.data_dir, options.limit)

@@ -95,4 +95,4 @@ def _why_unusable(name: str) -> Exception | None:
 
 
 def _directory(path: Path) -> str:
-    return str(path) if path.is_dir() else f"{path} (not there)"
+    return str(path) if os.path.isdir(path) else f"{path} (not there)"

@@ -23,6 +23,12 @@ def check_alone(options: argparse.Namespace, source: str, *names: str) -> None:
             raise ArgumentError(f"--{name.replace('_', '-')}: got it beside {source}; allowed: one source of images")
 
 
+def check_skip_broken(options: argparse.Namespace) -> None:
+    """Refuse to pass over broken images where none are read from an own folder."""
+    if options.skip_broken and options.images is None:
+        raise ArgumentError("--skip-broken: got it without --images; allowed: beside --images")
+
+
 def read_files(paths: Sequence[str], about: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
     """Return names and pixels (N, H, W, C), as the weights want them, of a .npy file or of PNG and JPEG files."""
     shape = tuple(about.get("input_shape", (32, 32, 3)))

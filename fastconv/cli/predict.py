@@ -10,7 +10,7 @@ import numpy as np
 from fastconv._console import make_table, print_table
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.evaluate import test_part
-from fastconv.cli.own_images import check_alone, read_files
+from fastconv.cli.own_images import check_alone, check_skip_broken, read_files
 from fastconv.cli.trained import load_trained
 from fastconv.data import Dataset
 from fastconv.errors import ArgumentError
@@ -22,6 +22,7 @@ def run(options: argparse.Namespace) -> int:
     apply_computing_options(options)
     if options.files:
         check_alone(options, "files", "index", "dataset", "data_dir", "images", "limit")
+        check_skip_broken(options)
     elif options.images is not None:
         check_alone(options, "--images", "dataset", "data_dir")
     model, about = load_trained(options)

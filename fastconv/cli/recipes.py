@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from fastconv._files import home_path_of
 from fastconv.cli import own_images
 from fastconv.cli.choices import usual_for, usual_settings
 from fastconv.data import SOURCES
@@ -73,8 +73,8 @@ def _take_options(tables: dict[str, Any], options: argparse.Namespace) -> None:
         tables["loader"] = {**tables.get("loader", {}), "batch_size": options.batch_size}
     data = {
         "name": options.dataset,
-        "directory": _absolute(options.data_dir),
-        "images": _absolute(options.images),
+        "directory": absolute(options.data_dir),
+        "images": absolute(options.images),
         "image_size": options.image_size,
         "image_fit": options.image_fit,
         "skip_broken": options.skip_broken or None,
@@ -125,7 +125,7 @@ def _fill_in_data(tables: dict[str, Any]) -> None:
         tables["data"] = {NAME: own_images.NAME, "image_size": [32, 32], "image_fit": "crop", **data}
         epochs, augmented = own_images.EPOCHS, True
     else:
-        for key in ("image_size", "image_fit"):
+        for key in ("image_size", "image_fit", "skip_broken"):
             if key in data:
                 raise ArgumentError(f"--{key.replace('_', '-')}: got it without --images; allowed: beside --images")
         name = data.setdefault(NAME, "shapes10")
@@ -151,7 +151,7 @@ def _fill_in_usual(tables: dict[str, Any], any_rate: float | None) -> None:
     if not _has_rate(optimizer):
         raise ArgumentError(f"--lr: got none for {name} on {model}; allowed: a learning rate to go with it")
     tables["optimizer"] = usual_settings(name, optimizer) | optimizer
-    tables.setdefault("schedule", {NAME: usual.schedule})
+    tables["schedule"] = {NAME: usual.schedule, **tables.get("schedule", {})}  # --set may have given settings of it
 
 
 def _prune(tables: dict[str, Any], settings: Mapping[str, Any]) -> None:
@@ -187,5 +187,6 @@ def _set(table: dict[str, Any], keys: list[str], value: Any, whole: str) -> None
     _set(inner, rest, value, whole)
 
 
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
+def absolute(path: str | None) -> str | None:
+    """Return a path as a recipe holds it, which may be read from another folder."""
+    return None if path is None else str(home_path_of(path, "path").absolute())

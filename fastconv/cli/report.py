@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from fastconv.cli.choices import apply_computing_options
@@ -42,6 +43,6 @@ def _output(options: argparse.Namespace) -> Path:
     if options.output is None:
         return Path(options.runs[0] if len(options.runs) == 1 else ".", FILE_NAME)
     output = Path(options.output)
-    if output.is_dir():
+    if os.path.isdir(output):
         raise ArgumentError(f"--output: got {options.output}, a folder; allowed: a file, such as {output / FILE_NAME}")
     return output

@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import time
 from contextlib import nullcontext
-from pathlib import Path
 
 from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.recipes import absolute
 from fastconv.cli.running import Run, check_data, computing, count, facts_of
 from fastconv.parallel.starting import is_first
-from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_data import load_data
 from fastconv.training.run_folder import RunFolder, owned
@@ -42,7 +41,7 @@ def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """Return the recipe with what may be another: how long, how often it is saved, and where it is computed from."""
     run = {name: getattr(options, name) for name in ("epochs", "save_every_steps", "backend")}
     data = {
-        key: str(Path(path).expanduser().absolute())
+        key: absolute(path)
         for key, path in (("directory", options.data_dir), ("images", options.images))
         if path is not None
     }
@@ -60,6 +59,6 @@ def _announce_resumed(this: Run, before: Recipe) -> None:
     over = ended or trainer.epoch >= epochs
     print(f"resumed   {done}{f' of {epochs}' if over else ''}", end="")
     print(f": {'a callback ended it' if ended else 'nothing is left to do'}" if over else "")
-    schedule = this.recipe.tables["schedule"][NAME]
+    schedule = this.recipe.schedule_name
     if before.epochs != epochs and schedule != "Constant":
         print(f"          the schedule ({schedule}) now spans {count(epochs, 'epoch')}, not {before.epochs}")

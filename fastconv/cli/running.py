@@ -65,7 +65,7 @@ class Run:
             "recipe": tables,
         }
         facts = facts_of(recipe, train, test)
-        saver = RunSaver(files, recipe, about, facts, every_steps=tables["run"]["save_every_steps"])
+        saver = RunSaver(files, recipe, about, facts, every_steps=tables["run"].get("save_every_steps", 0))
         callbacks = (ProgressDisplay(sys.stdout, bar=sys.stderr), StopOnSignal(), saver)
         trainer = recipe.make_trainer(model, len(loader), callbacks)
         test_loader = DataLoader(test, 256, shuffle=False, dtype=loader.dtype)
@@ -84,7 +84,7 @@ class Run:
         decay = f", weight decay {optimizer['weight_decay']:g}" if optimizer.get("weight_decay") else ""
         _, number = self.recipe.schedule_rate or ("lr", self.recipe.learning_rate)
         shown = f"learning rate {number:g}" if isinstance(number, int | float) else "learning rates"
-        rate = f"{shown} ({tables['schedule'][NAME]})"
+        rate = f"{shown} ({self.recipe.schedule_name})"
         print(f"recipe    {optimizer[NAME]}, {rate}{decay}")
         batch = tables["loader"]["batch_size"]
         print(f"          {count(self.recipe.epochs, 'epoch')}, batches of {batch}, seed {run['seed']}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
 
     Of the folder of a run, `options` get where its images are, and how many, unless they say something else.
     """
-    if Path(options.weights).is_dir():
+    if os.path.isdir(options.weights):
         _take_folder(options)
     tensors, manifest = read_tensors(options.weights, kind="weights")
     about: dict[str, Any] = manifest.get("about", {})

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from fastconv._files import home_path_of
 from fastconv.errors import ArgumentError
 
 Split = Literal["train", "test"]
@@ -31,13 +32,13 @@ def default_directory() -> Path:
     """
     chosen = os.environ.get("FASTCONV_DATA_DIR")
     if chosen:
-        return Path(chosen).expanduser()
+        return home_path_of(chosen, "FASTCONV_DATA_DIR")
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv" / "datasets"
 
 
 def root_of(directory: PathLike | None) -> Path:
     """Return the folder that a reader was given, or the default one."""
-    return Path(directory).expanduser() if directory is not None else default_directory()
+    return home_path_of(directory, "directory") if directory is not None else default_directory()
 
 
 def check_split(split: str) -> None:

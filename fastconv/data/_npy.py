@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import ExitStack
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from fastconv._files import refuse_devices
+from fastconv._files import followed, home_path_of, refuse_devices
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
 
@@ -57,10 +56,11 @@ class RowsInFile(Rows):
 
     def __init__(self, path: PathLike, stack: ExitStack) -> None:
         super().__init__()
-        self._path = Path(path).expanduser().resolve()
-        self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
+        self._path = home_path_of(path, "file")
         self._count = 0
         try:
+            self._path = followed(self._path)
+            self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
             refuse_devices(self._path)
             self._file: BinaryIO = stack.enter_context(self._temporary.open("xb"))
         except OSError as error:

@@ -6,11 +6,11 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv._files import path_of
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import Rows, RowsInFile
 from fastconv.data.dataset import Dataset
@@ -72,7 +72,8 @@ def arrays(
     if mean is None or std is None:
         found = channel_statistics(images)
         mean, std = found[0] if mean is None else mean, found[1] if std is None else std
-    return Dataset(name, images, numbers, names, tuple(mean), tuple(std))
+    each = "a number for each channel"
+    return Dataset(name, images, numbers, names, _listed(mean, "mean", each), _listed(std, "std", each))
 
 
 def npz(
@@ -110,9 +111,10 @@ def npz(
     """
     if (images is None) != (labels is None):
         raise ArgumentError(f"images, labels: got {images!r} and {labels!r}; allowed: the names of both, or neither")
+    path = path_of(path, "path")
 
     def read() -> tuple[np.ndarray, np.ndarray]:
-        with Path(path).open("rb") as file:  # which NumPy would leave open where it is damaged
+        with path.open("rb") as file:  # which NumPy would leave open where it is damaged
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
@@ -124,7 +126,7 @@ def npz(
             raise DataError(f"{path}: got the arrays {', '.join(archive.files) or 'none'}; allowed: {wanted}")
 
     x, y = _whole(path, read, "a .npz archive of arrays")
-    return arrays(x, y, name=f"{Path(path).stem}/{split}", **settings)
+    return arrays(x, y, name=f"{path.stem}/{split}", **settings)
 
 
 def generated(
@@ -169,7 +171,11 @@ def generated(
                 raise DataError(
                     f"samples: got {type(sample).__name__} as sample {len(labels)}; allowed: (image, label)"
                 )
-            image = np.asarray(sample[0])
+            image = np.asanyarray(sample[0])
+            if isinstance(image, np.ma.MaskedArray):
+                raise DataError(
+                    f"samples: got a masked array as sample {len(labels)}; allowed: an image without a mask"
+                )
             shape = images.shape or image.shape
             if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape != shape:
                 like = f"{shape}, as before" if images.shape else "(H, W, C) or (H, W)"
@@ -191,7 +197,7 @@ def _usual_names(split: str) -> list[tuple[str, str]]:
 def _array(value: Any, name: str) -> np.ndarray:
     """Return an array as it is, or map that of a .npy file into memory."""
     if isinstance(value, str | os.PathLike):
-        path = value
+        path = path_of(value, name)
         return _whole(path, lambda: np.lib.format.open_memmap(path, mode="r"), "a whole .npy file of numbers")
     if isinstance(value, np.ma.MaskedArray) or (name == "images" and not isinstance(value, np.ndarray)):
         raise DataError(f"{name}: got {type(value).__name__}; allowed: a NumPy array, or the path of a .npy file")
@@ -212,14 +218,25 @@ def _whole(path: PathLike, read: Callable[[], _Result], allowed: str) -> _Result
         raise DataError(f"{path}: got {reason}; allowed: {allowed}") from error
 
 
+def _listed(value: Iterable[Any], name: str, allowed: str) -> tuple[Any, ...]:
+    """Return several values as a tuple; a string is one value, and a number is none of several."""
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return tuple(value)
+    except TypeError:  # also of an array without axes
+        raise DataError(f"{name}: got {value!r:.100}; allowed: {allowed}") from None
+
+
 def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return labels as positions in names of classes, and these."""
+    given = None if class_names is None else _listed(class_names, "class_names", "a name for each class")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iubU":
         raise DataError(f"labels: got {labels.dtype} {labels.shape}; allowed: integers or strings (M,)")
     if labels.dtype.kind == "U":
-        names = tuple(sorted(set(labels.tolist()))) if class_names is None else tuple(class_names)
+        names = tuple(sorted(set(labels.tolist()))) if given is None else given
         place = {name: number for number, name in enumerate(names)}
         unknown = sorted(set(labels.tolist()) - set(place))
         if unknown:
@@ -229,4 +246,4 @@ def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np
         raise DataError(f"labels: got values from {labels.min()} to {labels.max()}; allowed: numbers of classes from 0")
     numbers = labels.astype(np.int32)
     count = int(numbers.max()) + 1 if numbers.size else 0
-    return numbers, tuple(map(str, range(count))) if class_names is None else tuple(class_names)
+    return numbers, tuple(map(str, range(count))) if given is None else given

@@ -56,7 +56,7 @@ class Dataset:
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
         for name, array in (("images", images), ("labels", labels)):
-            if not isinstance(array, np.ndarray):
+            if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):  # whose mask would be lost
                 raise DataError(f"{name}: got {type(array).__name__}; allowed: a NumPy array")
         if images.dtype != np.uint8 or images.ndim != 4:
             raise DataError(f"images: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C)")

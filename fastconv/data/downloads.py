@@ -71,7 +71,7 @@ def download(name: str, directory: PathLike | None = None, progress: Progress | 
 
 
 def _obtain(file: RemoteFile, root: Path, progress: Progress) -> None:
-    wanted = [place for place in file.places if not (root / place).exists()]
+    wanted = [place for place in file.places if not os.path.exists(root / place)]
     if not wanted:
         if not file.is_archive:
             _check(file, root / file.places[0], "move it away and run this again")

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from fastconv._files import path_of
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
 
@@ -41,6 +42,8 @@ def read_idx(path: PathLike) -> np.ndarray:
     ------
     DataError
         The file cannot be read, is no IDX file, or is longer or shorter than its header says.
+    ArgumentError
+        `path` is no path.
 
     Examples
     --------
@@ -51,7 +54,7 @@ def read_idx(path: PathLike) -> np.ndarray:
     """
     import gzip
 
-    path = Path(path)
+    path = path_of(path, "path")
     try:
         with path.open("rb") as file:
             packed = file.read(2) == _GZIP_MAGIC
@@ -80,4 +83,11 @@ def _read(path: Path, file: IO[bytes] | GzipFile) -> np.ndarray:
         raise DataError(f"{path}: got {len(data):,} bytes of numbers; allowed: {size:,}, for an array of shape {shape}")
     if file.read(1):
         raise DataError(f"{path}: got more than {size:,} bytes of numbers; allowed: as many, for the shape {shape}")
-    return np.frombuffer(data, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
+    try:
+        array = np.frombuffer(data, dtype).reshape(shape)
+    except ValueError:  # more axes than NumPy has, or, where one is empty, longer ones than it counts
+        lengths = f"{', '.join(map(str, shape[:4]))}{', ...' * (len(shape) > 4)}"
+        raise DataError(
+            f"{path}: got {len(shape)} axes of {lengths}; allowed: as many and as long ones as NumPy takes"
+        ) from None
+    return array.astype(dtype.newbyteorder("="), copy=False)

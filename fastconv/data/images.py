@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from fastconv._files import followed, home_path_of, path_of
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import Rows, RowsAtMost, RowsInFile
 from fastconv.data.arrays import arrays
@@ -63,7 +64,7 @@ def read_image(
     ((8, 8, 3), array([255,   0,   0], dtype=uint8))
     """
     _check(size, fit, channels)
-    return _read(_pillow(), Path(path), size, fit, channels)
+    return _read(_pillow(), path_of(path, "path"), size, fit, channels)
 
 
 def image_folder(
@@ -126,8 +127,8 @@ def image_folder(
     _check(size, fit, channels)
     if broken not in ("raise", "skip"):
         raise ArgumentError(f"broken: got {broken!r}; allowed: raise, skip")
-    root = Path(directory).expanduser()
-    root = root if split is None else root / split
+    root = home_path_of(directory, "directory")
+    root = root if split is None else root / path_of(split, "split")
     names = _class_folders(root) if class_names is None else tuple(class_names)
     unknown = sorted(set(_class_folders(root)) - set(names)) if class_names is not None else []
     if unknown:
@@ -141,7 +142,7 @@ def image_folder(
             where = root / empty[0] if empty else root
             raise DataError(f"{where}: got no images; allowed: one or more {', '.join(_SUFFIXES)} for each class")
         images = rows.finish()
-    whole = f"{root.parent.name}/{root.name}" if split is not None else root.resolve().name
+    whole = f"{root.parent.name}/{root.name}" if split is not None else followed(root).name
     return arrays(images, np.array(labels), name=whole, class_names=names)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,16 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
+from fastconv._files import path_of
 from fastconv.backends.contract.types import Array
 from fastconv.data._directory import PathLike
 from fastconv.data.arrays import arrays
+from fastconv.data.dataset import Dataset
 from fastconv.data.loader import DataLoader
 from fastconv.errors import ArgumentError, DataError
 from fastconv.random import checked_seed
+
+_SETTINGS = ("shuffle", "augmentation", "drop_last", "dtype")  # of a `DataLoader`, one of which reads each file
 
 
 class ShardFiles(Declared):
@@ -66,15 +71,18 @@ class ShardFiles(Declared):
         seed: int = 0,
         **settings: Any,
     ) -> None:
-        self.files = tuple((Path(images), Path(labels)) for images, labels in files)
-        if not self.files:
-            raise ArgumentError("files: got none; allowed: a pair for each shard")
+        self.files = _pairs(files)
         self.batch_size = validate.at_least_one(batch_size, "batch_size")
         if batch_size % len(self.files):
             raise ArgumentError(f"batch_size: got {batch_size}; allowed: a multiple of the {len(self.files)} files")
-        self._normal = {"mean": tuple(mean), "std": tuple(std), "class_names": class_names}
+        unknown = [key for key in settings if key not in _SETTINGS]
+        if unknown:
+            raise ArgumentError(f"settings: got {unknown[0]!r}; allowed: {', '.join(_SETTINGS)}")
+        shapes = [_shape_in(images) for images, _ in self.files]
+        self.rows = tuple(shape[0] for shape in shapes)
         self._settings, self.seed = settings, checked_seed(seed)
-        self.rows = tuple(_rows_in(images) for images, _ in self.files)
+        _try(shapes[0], mean, std, class_names, settings)
+        self._normal = {"mean": tuple(mean), "std": tuple(std), "class_names": class_names}
 
     def __repr__(self) -> str:
         return f"ShardFiles({len(self.files)} of {sum(self.rows)} images, batch_size={self.batch_size})"
@@ -151,9 +159,32 @@ class OwnFiles:
             yield pieces
 
 
-def _rows_in(path: Path) -> int:
-    """Return how many rows a .npy file says that it has."""
+def _pairs(files: Any) -> tuple[tuple[Path, Path], ...]:
+    """Return the pairs of paths."""
+    listed = isinstance(files, Iterable) and not isinstance(files, str | os.PathLike)
+    pairs = tuple(files) if listed else (files,)
+    for pair in pairs:
+        if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise ArgumentError(f"files: got {pair!r:.200}; allowed: a pair (images, labels) for each shard")
+    if not pairs:
+        raise ArgumentError("files: got none; allowed: a pair for each shard")
+    return tuple((path_of(images, "files"), path_of(labels, "files")) for images, labels in pairs)
+
+
+def _try(shape: tuple[int, ...], mean: Any, std: Any, names: Any, settings: dict[str, Any]) -> None:
+    """Make a loader of one image, which refuses what would be refused only where the first batch is made."""
+    image = np.zeros((1, *shape[1:], *(1,) * (4 - len(shape))), np.uint8)
+    one = Dataset("one image", image, np.zeros(1, np.int32), ("0",) if names is None else names, mean, std)
+    DataLoader(one, **settings)
+
+
+def _shape_in(path: Path) -> tuple[int, ...]:
+    """Return the shape that a .npy file of images says that it has."""
     try:
-        return int(np.load(path, mmap_mode="r").shape[0])
-    except (OSError, ValueError, IndexError) as error:
-        raise DataError(f"{path}: got {error}; allowed: a whole .npy file of images") from error
+        images = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DataError(f"{path}: got {reason}; allowed: a whole .npy file of images") from error
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        raise DataError(f"{path}: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C) or (M, H, W)")
+    return tuple(images.shape)

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._calls import tells_habits
+from fastconv._files import path_of
 from fastconv.errors import ArgumentError
 from fastconv.models.architecture import Architecture
 from fastconv.nn import Dense, Sequential
@@ -52,7 +53,7 @@ def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None 
     62006
     """
     make = _architecture(name)
-    tensors, manifest = read_tensors(weights, kind="weights")
+    tensors, manifest = read_tensors(path_of(weights, "weights"), kind="weights")
     about = manifest.get("about", {})
     if num_classes is None:
         num_classes = len(about["class_names"]) if "class_names" in about else 10

@@ -32,7 +32,7 @@ def _check(words: Sequence[str]) -> None:
         return
     if not words or words[0].startswith("-"):
         raise ArgumentError(f"words: got {' '.join(words)!r}; allowed: a script, or -m and a module, and arguments")
-    if not Path(words[0]).is_file():
+    if not os.path.isfile(words[0]):
         raise ArgumentError(f"script: got {words[0]!r}, which is no file; allowed: a script, or -m and a module")
 
 

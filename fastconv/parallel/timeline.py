@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from fastconv._attributes import Made
 from fastconv._files import write_atomically
@@ -93,4 +92,4 @@ class Timeline(metaclass=Made):
         for name, thread, begin, end in self.spans:
             span = {"ts": begin * 1e6, "dur": (end - begin) * 1e6}
             events.append({"name": name, "ph": "X", "pid": rank, "tid": rows[thread], **span})
-        write_atomically(Path(path), json.dumps({"traceEvents": events}).encode())
+        write_atomically(path, json.dumps({"traceEvents": events}).encode())

@@ -12,7 +12,6 @@ from fastconv.data import Dataset
 from fastconv.errors import DataError
 from fastconv.metrics import ConfusionMatrix
 from fastconv.nn import Conv2d, Layer, Parameter
-from fastconv.nn.model.weights import read_tensors
 from fastconv.report.runs import Run
 from fastconv.training.diagnostics import Machine, Profile, profile_layers
 from fastconv.training.logits import compute_logits
@@ -111,7 +110,7 @@ def look_into(run: Run, *, limit: int | None, timed: bool, machine: Machine | No
     """
     if not run.folder.weights.is_file():
         return Findings(unjudged="there are no weights before the first epoch is over")
-    about: Mapping[str, Any] = read_tensors(run.folder.weights, kind="weights")[1]["about"]
+    about: Mapping[str, Any] = run.folder.read_about()
     model = run.folder.load_model()
     judged, unjudged = None, ""
     try:

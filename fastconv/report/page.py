@@ -16,7 +16,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._console import shell_word
-from fastconv._files import write_atomically
+from fastconv._files import path_of, write_atomically
 from fastconv.errors import ArgumentError
 from fastconv.report import pictures
 from fastconv.report.findings import Findings, Judged, look_into
@@ -113,7 +113,7 @@ class Report:
 
 def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse to write over what is no report, and where no file can be."""
-    if not Path(path).parent.is_dir():
+    if not os.path.isdir(path_of(path, "output").parent):
         raise ArgumentError(
             f"output: got {os.fspath(path)!r}, whose folder is not there; allowed: a file in a folder that is"
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastconv._files import path_of
 from fastconv.errors import ArgumentError
 from fastconv.training.history import History
 from fastconv.training.recipe import Recipe
@@ -64,7 +65,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     CheckpointError
         One is no folder of a run, half written, damaged or of another version.
     """
-    given = [os.fspath(path) for path in paths]
+    given = [os.fspath(path_of(path, "runs")) for path in paths]
     if not 1 <= len(given) <= MOST:
         raise ArgumentError(f"runs: got {len(given) or 'none'}; allowed: 1 to {MOST} folders of runs")
     real = [os.path.realpath(path) for path in given]

@@ -6,11 +6,10 @@ import json
 import math
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fastconv._attributes import Declared
-from fastconv._files import write_atomically
+from fastconv._files import path_of, write_atomically
 from fastconv._html import table
 from fastconv.errors import DataError
 
@@ -97,10 +96,9 @@ class History(Declared):
         History
             With NaN for null.
         """
+        file = path_of(path, "path")
         try:
-            plain = json.loads(Path(path).read_text(encoding="utf-8"))
+            plain = json.loads(file.read_text(encoding="utf-8"))
             return cls({name: [math.nan if v is None else float(v) for v in values] for name, values in plain.items()})
         except (OSError, ValueError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"path: got {os.fspath(path)!r} ({error}); allowed: a file that History.save wrote"
-            ) from error
+            raise DataError(f"path: got {str(file)!r} ({error}); allowed: a file that History.save wrote") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,7 @@ def _check_files(callbacks: Iterable[Callback]) -> None:
     writers: dict[Path, Callback] = {}
     for callback in callbacks:
         for path in callback.files():
-            other = writers.setdefault(path.resolve(), callback)
+            other = writers.setdefault(Path(os.path.realpath(path)), callback)
             if other is not callback:
                 raise ArgumentError(
                     f"callbacks: got {other!r} and {callback!r}, which both write {str(path)!r}; allowed: a file of its"

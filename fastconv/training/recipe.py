@@ -137,9 +137,18 @@ class Recipe:
         """That of the optimizer, or of the one within it."""
         table = self.tables["optimizer"]
         while "lr" not in table:
-            table = next(each for each in table.values() if isinstance(each, Mapping))
+            inner = next((each for each in table.values() if isinstance(each, Mapping)), None)
+            if inner is None:
+                raise ArgumentError(f"optimizer {table.get(NAME)}: got no lr; allowed: with lr")
+            table = inner
         rate: float = table["lr"]
         return rate
+
+    @property
+    def schedule_name(self) -> str:
+        """That of the schedule; without one the rate is constant."""
+        name: str = self.tables.get("schedule", {}).get(NAME, "Constant")
+        return name
 
     @property
     def schedule_rate(self) -> tuple[str, Any] | None:

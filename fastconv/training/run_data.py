@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal
 
+from fastconv._files import followed, home_path_of
 from fastconv.data import SOURCES, Dataset, image_folder
 from fastconv.data.statistics import channel_statistics
 from fastconv.errors import ArgumentError, DataError
@@ -64,7 +65,7 @@ def load_parts(
     about : mapping
         ``image_size`` and ``image_fit``, with ``class_names`` and ``input_shape`` where they are settled.
     """
-    root = Path(directory).expanduser()
+    root = home_path_of(directory, "data.images")
     shape = about.get("input_shape", (32, 32, 3))
     settings: dict[str, Any] = {
         "size": tuple(about.get("image_size") or shape[:2]),
@@ -73,9 +74,9 @@ def load_parts(
         "broken": "skip" if skip_broken else "raise",
     }
     names = about.get("class_names")
-    split = (root / "train").is_dir()
+    split = os.path.isdir(root / "train")
     train = image_folder(root, "train" if split else None, class_names=names, **settings)
-    held = next((name for name in _TESTS if (root / name).is_dir()), None) if split else None
+    held = next((name for name in _TESTS if os.path.isdir(root / name)), None) if split else None
     if held is None:
         train, test = train.split(round(len(train) * _HELD_OUT), stratified=True)
     else:
@@ -83,6 +84,6 @@ def load_parts(
     mean, std = channel_statistics(train.images)
     parts = {"train": train, "test": test}
     return {
-        part: replace(data.take(slice(limit)), name=f"{root.resolve().name}/{part}", mean=mean, std=std)
+        part: replace(data.take(slice(limit)), name=f"{followed(root).name}/{part}", mean=mean, std=std)
         for part, data in parts.items()
     }

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastconv._files import write_atomically
+from fastconv._files import path_of, write_atomically
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
@@ -29,6 +29,7 @@ from fastconv.training.recipe import FORMAT, Recipe
 
 MAY_CHANGE = frozenset(("run.epochs", "run.save_every_steps", "run.backend", "data.directory", "data.images"))
 """What of a recipe may be another when a run is taken up: its length, how often it is saved, where from."""
+_NEEDED = frozenset(("run.epochs", "run.seed", "run.dtype", "data.name", "model.name", "optimizer.name", "loss.name"))
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ class RunFolder:
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> RunFolder:
         """Return the folder of a run; CheckpointError says why it is none that this version reads."""
-        found = cls(Path(directory))
+        found = cls(path_of(directory, "run"))
         shown = os.fspath(directory)
-        if not found.directory.is_dir():
+        if not os.path.isdir(found.directory):
             raise CheckpointError(f"run: got {shown!r}, which is no folder; allowed: the folder of a run")
-        if not found.recipe_file.is_file():
+        if not os.path.isfile(found.recipe_file):
             half = (
                 " a run that was broken off before its first files were there, or of an older version,"
                 if (found.holds_run())
@@ -93,7 +94,7 @@ class RunFolder:
 
     def holds_run(self) -> bool:
         """Return whether a run has written here."""
-        return any(path.exists() for path in self.files)
+        return any(map(os.path.exists, self.files))
 
     def is_running(self) -> bool:
         """Return whether a training owns it now; False where the system cannot tell."""
@@ -108,12 +109,17 @@ class RunFolder:
     @property
     def recipe(self) -> Recipe:
         """The recipe; CheckpointError if it is damaged or of another version."""
+        shown = f"{os.fspath(self.directory)!r}, whose {self.recipe_file.name}"
         try:
-            return Recipe.of(toml.load(self.recipe_file))
+            found = Recipe.of(toml.load(self.recipe_file))
         except ArgumentError as error:
+            raise CheckpointError(f"run: got {shown} cannot be taken; {error}") from error
+        missing = _NEEDED - settings(found.tables).keys()
+        if missing:
             raise CheckpointError(
-                f"run: got {os.fspath(self.directory)!r}, whose {self.recipe_file.name} cannot be taken; {error}"
-            ) from error
+                f"run: got {shown} lacks {', '.join(sorted(missing))}; allowed: a complete recipe, as of a training"
+            )
+        return found
 
     def read_log(self) -> tuple[dict[str, Any], list[dict[str, float]]]:
         """Return the header, and the entries of the epochs.
@@ -139,7 +145,10 @@ class RunFolder:
             if entry.get("epoch") != number:
                 raise CheckpointError(f"log: got {name!r}, whose line {number + 1} is not of epoch {number}; allowed:"
                                       " the log of a run")  # fmt: skip
-        figures = [{key: _number(each) for key, each in entry.items() if key != "epoch"} for entry in entries[1:]]
+        try:
+            figures = [{key: _number(each) for key, each in entry.items() if key != "epoch"} for entry in entries[1:]]
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"log: got {name!r} ({error}); allowed: the log of a run, of numbers") from error
         return header, figures
 
     def read_history(self) -> History:
@@ -154,8 +163,10 @@ class RunFolder:
         name = os.fspath(self.environment_file)
         try:
             found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
-            _ = found["sessions"][0], found["data"]
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            sessions, data = found["sessions"], found["data"]
+            if not sessions or not all(isinstance(each, dict) for each in (*sessions, data)):
+                raise ValueError
+        except (OSError, ValueError, KeyError, TypeError) as error:
             reason = getattr(error, "strerror", None) or "no such form"
             raise CheckpointError(f"environment: got {name!r} ({reason}); allowed: that of a run") from error
         return found
@@ -184,9 +195,18 @@ class RunFolder:
                 " that of a new run: fastconv train run.toml)"
             )
 
+    def read_about(self) -> dict[str, Any]:
+        """Return what the weights say that they are weights of; CheckpointError if they do not, as another's."""
+        about: dict[str, Any] = read_tensors(self.weights, kind="weights")[1].get("about", {})
+        missing = {"input_shape", "class_names"} - about.keys()
+        if missing:
+            got = f"{os.fspath(self.weights)!r} without {' and '.join(sorted(missing))}"
+            raise CheckpointError(f"weights: got {got}; allowed: those that the training wrote")
+        return about
+
     def load_model(self) -> Layer:
         """Return the model with its weights after the last whole epoch; CheckpointError if there are none."""
-        about = read_tensors(self.weights, kind="weights")[1]["about"]
+        about = self.read_about()
         model = self.recipe.make_model(tuple(about["input_shape"]), len(about["class_names"]))
         load_weights(model, self.weights)
         return model
@@ -230,7 +250,7 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
         It cannot be written, or another training owns it (an OwnedError).
     """
     directory = folder.directory
-    made = not directory.exists()
+    made = not os.path.exists(directory)
     descriptor = None
     try:
         try:

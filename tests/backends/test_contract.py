@@ -16,7 +16,7 @@ from fastconv import functional as F
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend, why_unavailable
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.losses import Losses
-from fastconv.errors import ArgumentError, BackendUnavailableError
+from fastconv.errors import ArgumentError, BackendUnavailableError, FastconvError
 
 # Read from the contract, not from the class under test, which would hide an operation that it lacks.
 PUBLIC = sorted(
@@ -198,6 +198,31 @@ def test_asarray_normalises(backend: Backend, odd: np.ndarray) -> None:
 def test_asarray_converts(backend: Backend) -> None:
     assert backend.asarray([[1, 2], [3, 4]], np.float32).dtype == np.float32
     assert backend.asarray(np.ones(3), np.float32).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "words"),
+    [
+        (
+            np.ma.masked_array([1.0, 2.0], [True, False]),
+            None,
+            "got a masked array, whose mask would be lost; allowed: ",
+        ),
+        (
+            [[1], [1, 2]],
+            None,
+            r"got \[\[1\], \[1, 2\]\] \(.*inhomogeneous.*; allowed: numbers, in an array or in nested",
+        ),
+        (["one"], np.float32, r"got \['one'\] \("),
+        ([1000], np.int8, r"got \[1000\] \("),
+    ],
+    ids=["masked", "ragged", "word", "too large"],
+)
+def test_asarray_names_what_is_no_array_of_numbers(
+    backend: Backend, value: object, dtype: type | None, words: str
+) -> None:
+    with pytest.raises(FastconvError, match=f"^array: {words}"):
+        backend.asarray(value, dtype)
 
 
 @pytest.mark.parametrize(("channels", "columns"), [(16, 16), pytest.param(17, 33, marks=pytest.mark.slow)])

@@ -44,7 +44,8 @@ def test_explain_prints_kernels_of_the_batch(capsys):
 
 
 def test_a_trace_that_cannot_be_written_is_refused_first(capsys, tmp_path):
-    for place in ("/dev/full", ".", "/proc/nowhere/trace.json"):
+    (tmp_path / "loop").symlink_to("loop")
+    for place in ("/dev/full", ".", "/proc/nowhere/trace.json", "loop", "loop/trace.json", "x" * 300):
         assert main(["profile", "lenet5", "--batch-size", "1", "--trace", place, "--backend", "numpy"]) == 2
         said = capsys.readouterr()
         assert said.out == ""

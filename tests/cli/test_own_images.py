@@ -168,6 +168,7 @@ def test_a_broken_image_is_named_or_passed_over(photos, capsys, fitted):
         (("train", "--images", "my photos", "--dataset", "cifar10"), "--dataset: got it beside --images"),
         (("train", "--images", "my photos", "--data-dir", "x"), "--data-dir: got it beside --images"),
         (("train", "--image-size", "8", "8"), "--image-size: got it without --images"),
+        (("train", "--skip-broken"), "--skip-broken: got it without --images"),
         (("train", "--image-fit", "crop"), "--image-fit: got it without --images"),
     ],
 )

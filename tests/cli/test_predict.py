@@ -107,5 +107,12 @@ def test_options_of_the_test_part_are_refused_beside_a_file(trained, capsys, opt
     assert error.startswith(f"error: {option.partition('=')[0]}: got it beside files")
 
 
+def test_nothing_is_skipped_but_in_an_own_folder(trained, capsys):
+    np.save("images.npy", shapes10("test", size=3).images)
+    for words in (("predict", trained, "images.npy"), ("predict", "run"), ("evaluate", trained), ("evaluate", "run")):
+        error = fails(capsys, *words, "--skip-broken", "--backend", "numpy")
+        assert error.startswith("error: --skip-broken: got it without --images; allowed: ")
+
+
 def test_an_index_out_of_range_is_refused(trained, capsys):
     assert "--index: got 2000" in fails(capsys, "predict", trained, "--index", "2000", "--backend", "numpy")

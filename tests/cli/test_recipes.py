@@ -55,6 +55,15 @@ def test_the_folder_trains_again_to_the_same_bits(tmp_path):
     assert history_of("first")["val_f1"] == history_of("second")["val_f1"]
 
 
+def test_settings_alone_are_of_what_is_usual(fitted):
+    words = ["--set", "schedule.max_lr=0.5", "--set", "optimizer.beta1=0.8", "--set", "loss.label_smoothing=0.1"]
+    assert main(["train", *TINY, *words]) == 0
+    trainer = fitted["trainer"]
+    assert trainer.schedule == schedules.OneCycle(0.5, 1)
+    assert (type(trainer.optimizer), trainer.optimizer.beta1) == (Adam, 0.8)
+    assert trainer.loss.label_smoothing == 0.1
+
+
 def test_a_file_is_the_recipe_and_options_go_before_it(tmp_path, fitted):
     (tmp_path / "mine.toml").write_text(FILE)
     assert main(["train", "mine.toml", "--backend", "numpy"]) == 0
@@ -103,6 +112,8 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, messag
         (["--optimizer", "Adam", "weight_dekay=1"], "(nearest: 'weight_decay')"),
         (["--optimizer", "Adam", "beta1=2"], "optimizer Adam: beta1: got 2"),
         (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
+        (["--set", "schedule.lr=0.5"], "schedule OneCycle: got the setting 'lr'; allowed: "),
+        (["--callback", "ProgressDisplay", "stream=x"], "callback ProgressDisplay: stream: got 'x'; allowed: a text"),
         (["--set", "run.epochs.more=3"], "--set: got 'run.epochs.more', where epochs is no table"),
         (["--loss", "MulticlassHinge", "--label-smoothing", "0.1"], "got the setting 'label_smoothing'"),
         (["--set", "trainer.capture=true"], "trainer: capture: got True on the backend 'numpy'"),

@@ -91,6 +91,14 @@ def test_bad_runs_are_one_message_and_nothing_is_written(trained, tmp_path, caps
     assert "run: got 'nowhere', which is no folder" in fails(capsys, "report", "nowhere", *follow)
     assert "without run.toml; allowed: the folder of a run" in fails(capsys, "report", "empty", *follow)
     assert "allowed: each run once" in fails(capsys, "report", "run", "run/.", *follow)
+    for name, text, message in (
+        ("run.toml", "", "run: got 'run', whose run.toml lacks data.name, "),
+        ("environment.json", '{"data": {}, "sessions": [3]}', "environment: got 'run/environment.json' (no such form)"),
+    ):
+        whole = (run / name).read_bytes()
+        (run / name).write_text(text)
+        assert message in fails(capsys, "report", "run", *follow)
+        (run / name).write_bytes(whole)
     (run / "log.jsonl").write_bytes(log[:-20])
     before = files_of(run)
     assert "whose line 3 is no entry; allowed: the log of a run" in fails(capsys, "report", "run", *follow)

@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from fastconv.data import DataLoader, arrays, generated, npz
+from fastconv.data import DataLoader, Dataset, arrays, generated, npz
 from fastconv.errors import ArgumentError, DataError
 
 
@@ -187,3 +187,23 @@ def test_a_generator_that_fails_leaves_the_file_as_it_was(tmp_path, images):
         generated([], file=tmp_path / "x.npy")
     with pytest.raises(DataError, match=r"file: got .*missing/x.npy \(No such file or directory\); allowed: a place"):
         generated([(images[0], 0)], file=tmp_path / "missing" / "x.npy")
+
+
+@pytest.mark.parametrize("labels", [np.arange(12), np.array(["a"] * 12)], ids=["numbers", "names"])
+@pytest.mark.parametrize("name", ["mean", "std", "class_names"])
+@pytest.mark.parametrize("value", [0.5, "abc", np.array(0.5)], ids=repr)
+def test_one_value_is_none_for_each(images, labels, name, value):
+    with pytest.raises(DataError, match=rf"^{name}: got .*; allowed: a (number|name) for each (channel|class)"):
+        arrays(images, labels, **{name: value})
+
+
+def test_a_mask_is_not_lost(images, labels):
+    masked = np.ma.masked_array(images, True)
+    for make in (
+        lambda: arrays(masked, labels),
+        lambda: generated([(masked[0], 0)]),
+        lambda: Dataset("mine", masked, np.zeros(12, np.int32), ("a",), (0.5,) * 3, (0.5,) * 3),
+        lambda: Dataset("mine", images, np.ma.zeros(12, np.int32), ("a",), (0.5,) * 3, (0.5,) * 3),
+    ):
+        with pytest.raises(DataError, match=r"[Mm]asked"):
+            make()

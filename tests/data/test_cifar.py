@@ -201,13 +201,39 @@ def test_cifar10_refuses_a_tail_that_begins_within_an_image(tmp_path, batches, r
 
 
 def test_cifar10_takes_dark_images(tmp_path, batches):
-    """Black but for a pixel, and without blue at all where more images follow."""
-    batches["test_batch"][3, 1:] = 0
-    batches["test_batch"][3, 700] = 1
-    batches["test_batch"][COUNT - 1, 1:] = 0
-    batches["test_batch"][COUNT - 1, 3072] = 1
+    """With more zeros one after the other than any that is published has: 528 within, and 118 at its end."""
+    dark = np.zeros((COUNT, 3072), np.uint8)
+    dark[:, 767::768] = 1
+    dark[0, 5], dark[-1, -256] = 1, 1
+    batches["test_batch"][:, 1:] = dark
     write_binary(tmp_path / "data", batches)
     assert len(cifar10(tmp_path / "data", "test")) == COUNT
+
+
+@pytest.mark.parametrize("place", [0, 1, 2047, 3072 * 7, 4096 * 9, COUNT * 3073 - 4096])
+def test_cifar10_refuses_a_lost_page(tmp_path, batches, place):
+    """Wherever it lies: of 4096 bytes one image has at least 2047."""
+    batches["test_batch"].reshape(-1)[place : place + 4096] = 0
+    write_binary(tmp_path / "data", batches)
+    with pytest.raises(DataError, match=r"test_batch.bin: got \d images of zeros, the first of them record "):
+        cifar10(tmp_path / "data", "test")
+
+
+@pytest.mark.parametrize("lost", [256, 1000])
+def test_cifar10_refuses_an_end_of_zeros(tmp_path, batches, lost):
+    batches["test_batch"].reshape(-1)[-lost:] = 0
+    write_binary(tmp_path / "data", batches)
+    words = rf"got 1 images of zeros, the first of them record {COUNT - 1} .* 256 at the end of the file"
+    with pytest.raises(DataError, match=words):
+        cifar10(tmp_path / "data", "test")
+
+
+@pytest.mark.parametrize("begin", [*range(0, 2304, 255), 2304])
+def test_cifar10_finds_zeros_wherever_they_begin(begin):
+    """The shortest run that is refused, beside one that is a zero shorter."""
+    planes = np.ones((2, 3072), np.uint8)
+    planes[0, begin : begin + 767] = planes[1, begin : begin + 768] = 0
+    assert cifar._with_long_zeros(planes).tolist() == [1]
 
 
 def test_cifar10_holds_published_files_to_their_checksum(tmp_path, batches, monkeypatch):

@@ -48,6 +48,11 @@ PACKED = gzip.compress(WHOLE, mtime=0)
         (PACKED[:-8] + bytes(8), "a damaged gzip file"),
         (PACKED[:3], "a damaged gzip file"),
         (b"\0\0\x08\x04" + b"\xff" * 16 + WHOLE, "allowed: 340,282,"),
+        (
+            b"\0\0\x08\x41" + b"\0\0\0\1" * 65 + b"x",
+            "got 65 axes of 1, 1, 1, 1, ...; allowed: as many and as long ones",
+        ),
+        (b"\0\0\x08\x04" + bytes(4) + b"\xff" * 12, "got 4 axes of 0, 4294967295, 4294967295, 4294967295; allowed"),
     ],
 )
 def test_read_idx_names_what_is_wrong(tmp_path, data, words):

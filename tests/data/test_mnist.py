@@ -88,6 +88,44 @@ def test_files_that_do_not_fit_are_named(tmp_path, parts, change, words):
         mnist(tmp_path, "test")
 
 
+def labelled(labels):
+    return np.full((len(labels), 2, 2), 255, np.uint8), np.asarray(labels, np.uint8)
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize(
+    ("begin", "end", "words"),
+    [
+        (980, 1000, "20 labels 0 .* at the end"),
+        (0, 1000, "1,000 labels 0"),
+        (99, 600, "50. labels 0 .* from image 9[89]"),
+    ],
+)
+def test_zeros_in_the_place_of_labels_are_refused(tmp_path, rng, name, begin, end, words):
+    labels = rng.integers(0, 10, 1000)
+    labels[[begin - 1, end % 1000]] = 3
+    labels[begin:end] = 0
+    write(tmp_path / "data", {"t10k": labelled(labels)})
+    with pytest.raises(DataError, match=rf"t10k-labels-idx1-ubyte: got {words}.*; allowed: fewer than 20 at the end "):
+        READERS[name](tmp_path / "data", "test")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param([*range(10), *[0] * 19], id="few"),
+        pytest.param(np.sort(np.arange(1000) % 10)[::-1], id="class by class"),
+        pytest.param([*range(10), *[0] * 499, 1], id="within"),
+        pytest.param([7] * 600 + [0] * 600, id="two classes"),
+        pytest.param([1] * 600 + [0, 1] * 10, id="of another class"),
+        pytest.param([], id="none"),
+    ],
+)
+def test_labels_that_may_be_right_are_read(tmp_path, labels):
+    write(tmp_path / "data", {"t10k": labelled(labels)})
+    assert mnist(tmp_path / "data", "test").labels.tolist() == list(labels)
+
+
 def test_an_unknown_split_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match="split: got 'valid'; allowed: train, test"):
         mnist(tmp_path, "valid")

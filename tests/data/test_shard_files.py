@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ArgumentError, DataError
+from fastconv.errors import ArgumentError, DataError, FastconvError
 from tests.training.ranks import by_ranks, digest, trainer_of
 
 NORMAL = {"mean": (0.5,), "std": (0.25,)}
@@ -68,3 +68,37 @@ def test_what_does_not_fit_is_refused(files, tmp_path):
     (tmp_path / "bad.npy").write_bytes(b"no array")
     with pytest.raises(DataError, match=r"bad.npy: got"):
         fc.data.ShardFiles([(tmp_path / "bad.npy", files[0][1])], 16, **NORMAL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"foo": 1}, "settings: got 'foo'; allowed: shuffle, augmentation, drop_last, dtype$"),
+        ({"mean": 0.5}, "mean, std: got 0.5 and .* allowed: 1 finite numbers each"),
+        ({"std": (0.25, 0.25)}, "mean, std: got .* allowed: 1 finite numbers each"),
+        ({"class_names": 3}, "class_names: got 3; allowed: "),
+        ({"shuffle": "no"}, "shuffle: got 'no'; allowed: True, False"),
+        ({"drop_last": 2}, "drop_last: got 2; allowed: True, False"),
+        ({"dtype": np.int32}, "dtype: got int32; allowed: float32 or float64"),
+        ({"augmentation": 3}, "augmentation: got 3; allowed: "),
+    ],
+)
+def test_settings_are_refused_where_they_are_given(files, settings, words):
+    with pytest.raises(FastconvError, match=f"^{words}"):
+        fc.data.ShardFiles(files, 16, **NORMAL | settings)
+
+
+def test_files_are_pairs_of_npy_files_of_images(files, tmp_path):
+    for pairs in ([(*pair, "z.npy") for pair in files], ["xy"], [3], "x.npy", files[0][0], 3, [None]):
+        with pytest.raises(ArgumentError, match=r"^files: got .*; allowed: a pair \(images, labels\) for each shard"):
+            fc.data.ShardFiles(pairs, 16, **NORMAL)
+    np.savez(tmp_path / "set.npz", x=np.zeros((4, 6, 6, 1), np.uint8))
+    np.save(tmp_path / "float.npy", np.zeros((4, 6, 6, 1), np.float32))
+    np.save(tmp_path / "scalar.npy", np.uint8(3))
+    for name, got in (
+        ("set.npz", "got .*"),
+        ("float.npy", r"got float32 \(4, 6, 6, 1\)"),
+        ("scalar.npy", r"got uint8 \(\)"),
+    ):
+        with pytest.raises(DataError, match=f"{name}: {got}; allowed: "):
+            fc.data.ShardFiles([*files[:3], (tmp_path / name, files[3][1])], 16, **NORMAL)

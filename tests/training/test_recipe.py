@@ -141,3 +141,9 @@ def test_a_recipe_of_several_processes_says_how_they_share():
     assert "parallel" not in Recipe.of(WHOLE).tables
     with pytest.raises(ArgumentError, match=r"parallel: got the setting 'shard'.*shards"):
         Recipe.of(changed(parallel={"shard": 4}))
+
+
+def test_an_optimizer_without_a_rate_is_named():
+    recipe = Recipe.of({**WHOLE, "optimizer": {"name": "Pruning"}})
+    with pytest.raises(ArgumentError, match=r"^optimizer Pruning: got no lr; allowed: with lr$"):
+        _ = recipe.learning_rate

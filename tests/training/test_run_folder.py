@@ -71,11 +71,15 @@ def test_a_quantity_that_is_not_finite_is_null(folder):
             "run.toml cannot be taken; format: got 2; allowed: 1",
         ),
         (lambda files: files.recipe_file.write_text("format = 1\n[oops]\n"), "got the table 'oops'"),
+        (
+            lambda files: files.recipe_file.write_text(""),
+            "run.toml lacks data.name, loss.name, model.name, optimizer.name, run.dtype, run.epochs, run.seed; ",
+        ),
         (lambda files: files.recipe_file.write_bytes(b"\xff\x00"), "got no TOML"),
         (lambda files: files.recipe_file.write_bytes(files.recipe_file.read_bytes()[:-30]), "run.toml cannot be taken"),
         (lambda files: [path.unlink() for path in files.files], "run: got '[^']*', without run.toml; allowed"),
     ],
-    ids=["missing", "version", "table", "foreign", "cut", "empty"],
+    ids=["missing", "version", "table", "nothing", "foreign", "cut", "empty"],
 )
 def test_a_folder_that_is_none_is_refused(folder, change, message):
     files = folder[0]
@@ -93,6 +97,8 @@ def test_a_folder_that_is_none_is_refused(folder, change, message):
         ('{"format": 1}\n{"epoch": 1, "lo', "whose line 2 is no entry"),
         ('{"format": 1}\n[1]\n', "whose line 2 is no entry"),
         ('{"format": 1}\n{"epoch": 2}\n', "whose line 2 is not of epoch 1"),
+        ('{"format": 1}\n{"epoch": 1, "loss": "low"}\n', "could not convert string to float: 'low'"),
+        ('{"format": 1}\n{"epoch": 1, "loss": [1]}\n', "of numbers"),
         (b"\xff\xfe", "no text"),
     ],
 )
@@ -106,7 +112,10 @@ def test_a_log_that_is_none_is_refused(folder, text, message):
         files.read_history()
 
 
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"data": {}, "sessions": []}', "nonsense"])
+_ENVIRONMENTS = ('{"data": {}, "sessions": []}', '{"data": {}, "sessions": [3]}', '{"data": 3, "sessions": [{}]}')
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "nonsense", *_ENVIRONMENTS])
 def test_an_environment_that_is_none_is_refused(folder, text):
     files = folder[0]
     files.environment_file.unlink()
@@ -114,6 +123,14 @@ def test_an_environment_that_is_none_is_refused(folder, text):
         files.environment_file.write_text(text)
     with pytest.raises(CheckpointError, match=r"environment: got .*environment\.json"):
         files.read_environment()
+
+
+def test_weights_that_do_not_say_what_they_are_of_are_refused(folder):
+    files = folder[0]
+    with fc.use_backend("numpy"):
+        files.load_model().save_weights(files.weights)
+        with pytest.raises(CheckpointError, match=r"weights: got .* without class_names and input_shape; allowed: "):
+            files.load_model()
 
 
 def test_no_folder(tmp_path):

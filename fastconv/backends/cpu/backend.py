@@ -16,6 +16,7 @@ import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.checking import checked
+from fastconv.backends.contract.converting import on_host
 from fastconv.backends.contract.types import Array, Precision, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
@@ -136,7 +137,7 @@ class NumbaBackend(Backend):
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         if type(array) is np.ndarray and dtype is None and array.flags.carray and array.dtype.isnative:
             return array  # as it nearly always is
-        array = np.asarray(array, dtype)
+        array = on_host(array, dtype)
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.contract.converting import on_host
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.backends.cuda.backend import CudaBackend
 from fastconv.backends.cuda.launches import Launch, LaunchList
@@ -45,7 +46,7 @@ class CupyBackend(CudaBackend):
         if self.owns(array):
             same = (dtype is None or array.dtype == dtype) and array.flags.c_contiguous
             return array if same else self._cupy.ascontiguousarray(array, dtype)
-        given = np.asarray(array, dtype)
+        given = on_host(array, dtype)
         return _allocated(
             self._cupy, lambda: self._cupy.asarray(given.astype(given.dtype.newbyteorder("="), order="C"))
         )

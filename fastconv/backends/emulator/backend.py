@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.contract.converting import on_host
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.backends.cuda.backend import CudaBackend
 from fastconv.backends.cuda.launches import Launch
@@ -33,7 +34,7 @@ class EmulatorBackend(CudaBackend):
         return isinstance(array, EmulatedArray)
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        given = np.asarray(array, dtype)
+        given = on_host(array, dtype)
         native = given.dtype.newbyteorder("=")
         if isinstance(array, EmulatedArray) and array.dtype == native and array.flags.c_contiguous:
             return array

@@ -67,7 +67,13 @@ class Graph(Layer):
         self._uses = uses(self.nodes, self.outputs)
 
     def structure(self) -> Chain | None:
-        """Return its layers where they are all in one row."""
+        """Return its layers where they are all in one row.
+
+        Returns
+        -------
+        Chain or None
+            None where they are not.
+        """
         segment = self._segments[0]
         in_a_row = computes_as(type(self)) is Graph and len(self._segments) == 1 and segment.join is None
         return Chain(segment.layers) if in_a_row else None

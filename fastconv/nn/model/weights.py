@@ -10,12 +10,11 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastconv._files import write_atomically
+from fastconv._files import path_of, write_atomically
 from fastconv.errors import CheckpointError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer
@@ -77,8 +76,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the metadata of a file that `write_tensors` wrote with this `kind`."""
-    name = os.fspath(path)
-    if not Path(path).is_file():
+    name = os.fspath(path_of(path, "path"))
+    if not os.path.isfile(name):  # also where its name is too long for the system
         raise CheckpointError(f"path: got {name!r}, which is no file; allowed: a file of {kind} that fastconv wrote")
     tensors, header = _read(name)
     text = header.get("manifest", "")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import numbers
 import sys
 import time
-from typing import TextIO
+from typing import Any, TextIO
 
+from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.bars import REFRESH, Bar, in_notebook, open_bar
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 
@@ -45,6 +47,16 @@ def _short(value: float) -> str:
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.2e}"
 
 
+def _checked(stream: Any, name: str) -> Any:
+    """Return a stream that takes text, or None; bytes go where text is refused."""
+    binary = isinstance(stream, io.RawIOBase | io.BufferedIOBase)
+    if stream is not None and (
+        binary or not all(callable(getattr(stream, each, None)) for each in ("write", "flush", "isatty"))
+    ):
+        raise ArgumentError(f"{name}: got {stream!r:.100}; allowed: a text stream, such as sys.stderr, or None")
+    return stream
+
+
 class ProgressDisplay(Callback):
     """One line per epoch under a heading, and a moving bar in a terminal or a notebook.
 
@@ -73,7 +85,7 @@ class ProgressDisplay(Callback):
     first_rank_only = True
 
     def __init__(self, stream: TextIO | None = None, *, bar: TextIO | None = None) -> None:
-        self._stream, self._bar_stream = stream, bar
+        self._stream, self._bar_stream = _checked(stream, "stream"), _checked(bar, "bar")
         self._bar: Bar | None = None
 
     def on_train_begin(self, trainer: Training) -> None:
@@ -121,7 +133,8 @@ class ProgressDisplay(Callback):
     @property
     def _out(self) -> TextIO:
         if self._stream is not None:
-            return self._stream
+            stream: TextIO = self._stream
+            return stream
         return sys.stdout if in_notebook() else sys.stderr  # which looks like an error there
 
     @staticmethod

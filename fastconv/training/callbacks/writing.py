@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from fastconv._files import refuse_devices, writing
+from fastconv._files import followed, refuse_devices, writing
 from fastconv.errors import ArgumentError
 
 
@@ -38,8 +38,8 @@ def append_line(name: str, path: Path, line: str) -> None:
 
 def check_file(name: str, path: Path) -> None:
     """Refuse a directory where a file is meant, and a place that cannot be written."""
-    if path.is_dir():
+    if os.path.isdir(path):  # of a name that is too long for the system `Path.is_dir` raises an OSError
         raise ArgumentError(f"{name}: got {str(path)!r}, a directory; allowed: a file")
     with writing(name, path):
-        refuse_devices(path)
+        refuse_devices(followed(path))
     check_directory(name, path.parent)

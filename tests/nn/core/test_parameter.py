@@ -8,7 +8,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ShapeError
+from fastconv.errors import DTypeError, ShapeError
 from fastconv.nn.core.parameter import runs
 from tests.nn.small import grads_of, small
 
@@ -103,3 +103,12 @@ def test_runs_of_parameters_in_another_order(order):
         for run in found:
             inside = [p for p in parameters if run.begin <= p.offset < run.end]
             assert inside == list(run.parameters)
+
+
+@pytest.mark.parametrize("place", ["parameters", "buffers"])
+def test_a_mask_is_not_lost_in_values(backend, place):
+    tensor = getattr(small(), place)()[0]
+    before = tensor.data.copy()
+    with pytest.raises(DTypeError, match="got a masked array, whose mask would be lost"):
+        tensor.data = np.ma.masked_array(np.ones(tensor.shape, np.float32), True)
+    np.testing.assert_array_equal(tensor.data, before)

@@ -371,8 +371,9 @@ def test_arguments_that_a_pointwise_function_has_not_are_refused_by_its_name():
     x = np.zeros(3)
     with pytest.raises(fc.errors.ArgumentError, match=r"slope: got it for ELU.*allowed: alpha"):
         nn.ELU(slope=1)
+    with pytest.raises(fc.errors.ArgumentError, match=r"arguments: got 1 without a name for ReLU; allowed: none"):
+        nn.ReLU(0.3)
     for call, name in (
-        (lambda: nn.ReLU(0.3), "ReLU: too many"),
         (lambda: fc.functional.relu(x, 0.3), "relu: too many"),
         (lambda: fc.functional.elu_backward(x), "elu_backward: missing a required argument: 'x'"),
     ):

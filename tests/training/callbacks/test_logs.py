@@ -183,6 +183,16 @@ def test_what_is_no_path_is_refused_at_once(cls, place):
 
 
 @pytest.mark.parametrize("cls", [CSVLogger, JSONLinesLogger])
+@pytest.mark.parametrize(("place", "why"), [("x" * 300, "File name too long"), ("loop", "symbolic links")])
+def test_a_place_where_no_file_can_be_is_told_before_the_first_step(tmp_path, cls, place, why):
+    (tmp_path / "loop").symlink_to("loop")
+    trainer = trainer_of(cls(tmp_path / place))
+    with pytest.raises(OutputError, match=rf"^path: got .*{place}.*{why}"):
+        trainer.fit(data_of(), 1)
+    assert trainer.step == 0
+
+
+@pytest.mark.parametrize("cls", [CSVLogger, JSONLinesLogger])
 def test_devices_are_neither_read_nor_written(cls):
     """/dev/zero has no end to read to."""
     with pytest.raises(OutputError, match=r"path: got '/dev/zero'.*a device or a pipe"):

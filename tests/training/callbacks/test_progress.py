@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.errors import ArgumentError
 from fastconv.training import ProgressDisplay
 from fastconv.training.callbacks.progress import epoch_heading, epoch_line, more_lines
 
@@ -98,3 +99,10 @@ def test_lines_and_bar_can_go_apart(trainer_and_data, monkeypatch):
     assert "0/3" in terminal.getvalue()
     assert "\x1b[" in terminal.getvalue()
     assert not re.search(r"epoch 2/2 +\d\.", terminal.getvalue())
+
+
+@pytest.mark.parametrize("name", ["stream", "bar"])
+@pytest.mark.parametrize("stream", ["x", 1, io.BytesIO(), object()], ids=lambda each: type(each).__name__)
+def test_what_takes_no_text_is_no_stream(name, stream):
+    with pytest.raises(ArgumentError, match=rf"^{name}: got .*; allowed: a text stream"):
+        ProgressDisplay(**{name: stream})
