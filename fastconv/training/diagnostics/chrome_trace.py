@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from fastconv._files import write_atomically
@@ -89,7 +88,7 @@ class ChromeTrace(Found):
         path : str or path
             The file, new or to be replaced.
         """
-        write_atomically(Path(path), json.dumps(self.to_dict()).encode())
+        write_atomically(path, json.dumps(self.to_dict()).encode())
 
     def __str__(self) -> str:
         counts = {row: sum(event.row == row for event in self.events) for row in _ROWS}
