@@ -77,8 +77,17 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
 def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the metadata of a file that `write_tensors` wrote with this `kind`."""
     name = os.fspath(path_of(path, "path"))
-    if not os.path.isfile(name):  # also where its name is too long for the system
-        raise CheckpointError(f"path: got {name!r}, which is no file; allowed: a file of {kind} that fastconv wrote")
+    try:
+        os.stat(name)
+        why = ""
+    except FileNotFoundError:
+        why = ""
+    except OSError as error:  # a name too long, a folder that may not be searched
+        why = f" ({error.strerror})"
+    if why or not os.path.isfile(name):
+        raise CheckpointError(
+            f"path: got {name!r}, which is no file{why}; allowed: a file of {kind} that fastconv wrote"
+        )
     tensors, header = _read(name)
     text = header.get("manifest", "")
     if header.get("format") != FORMAT:
