@@ -179,6 +179,7 @@ def test_a_choice_that_cannot_be_is_measured_anew(rng: np.random.Generator, tmp_
     assert json.loads(path.read_text())["choices"][key] in ("winograd", "direct")
 
 
+@pytest.mark.slow
 def test_a_captured_step_measures_too(rng: np.random.Generator, tmp_path: Path) -> None:
     model = fc.models.lenet5(seed=0)
     trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.1))
