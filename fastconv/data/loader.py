@@ -59,7 +59,7 @@ class DataLoader(Declared):
     augmentation : FlipCrop, Augmentation, sequence of them, or None
         Of uint8 images: one or several in the order in which they happen, which is Flip, Crop or Translate, Affine,
         ColorJitter, normalisation, Cutout or RandomErasing, then Mixup and CutMix, of which each batch draws one where
-        both are given. It is one operation a batch. `Trainer.fit` refuses it in what it validates with.
+        both are given. It is one operation a batch. What is measured has none.
     mean, std : sequence of float or None
         Per channel, in units of the full range 1.0 of uint8 images; the data set's own by default, for a pair 0 and 1.
         For floating x they are in its own units.

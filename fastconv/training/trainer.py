@@ -323,7 +323,7 @@ class Trainer(Sharing):
         Parameters
         ----------
         data : like `train` of `fit`
-            What is measured; DataError if there is nothing in it.
+            What is measured, each sample once and as it is, of a loader too; DataError if there is nothing in it.
         batch_size : int or None
             Of a pair of arrays; 256 by default.
 
