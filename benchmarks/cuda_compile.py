@@ -9,7 +9,9 @@ tests' cases that no model has; so every kernel of the sources is among them.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +24,7 @@ import fastconv as fc
 from benchmarks import nvrtc
 from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.dry import DryBackend, dry_backend
+from fastconv.kernels import cuda
 from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.cuda.runtime.device import Kernel
 
@@ -116,6 +119,22 @@ def label(kernel: Kernel) -> str:
     return " ".join(f"{name.lower()}={value}" for name, value in kernel.defines)
 
 
+def source_digests() -> dict[str, str]:
+    """Return a digest of each source with its headers and flags, without comments and spaces.
+
+    A default test compares them with the record, so that an edit is noticed where no NVRTC is installed; and the
+    compile gate need not compile each variant anew.
+    """
+    stems = {name.partition(".")[0] for names in cuda.TABLE.values() for name in names}
+    return {f"{stem}.cu": _digest(f"{stem}.cu") for stem in sorted(stems)}
+
+
+def _digest(name: str) -> str:
+    code = re.sub(r"//[^\n]*|/\*.*?\*/|^#line .*?$", "", build.inlined(name), flags=re.DOTALL | re.MULTILINE)
+    told = " ".join([*code.split(), *build.flags(Kernel(name, ""))])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
 def compile_row(launch: Launch, architecture: int) -> Row:
     """Compile one variant and say what it takes."""
     compiled = nvrtc.compile_kernel(launch.kernel, architecture)
@@ -139,6 +158,7 @@ def compile_all(launches: Iterable[Launch], *, in_turn: bool = False) -> list[Ro
 def write(rows: list[Row]) -> None:
     """Write the JSON and the readable table."""
     record: dict[str, object] = {"command": "python -m benchmarks.cuda_compile", "nvrtc": nvrtc.version()}
+    record["sources"] = source_digests()
     record["rows"] = [asdict(row) for row in rows]
     RESULTS.write_text(json.dumps(record, indent=1) + "\n")
     lines = [
