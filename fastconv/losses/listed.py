@@ -170,12 +170,17 @@ class ListedLoss(DeclaredLoss):
         (1,) float64 array
             Of the backend.
         """
-        summed = copy.copy(self)
-        summed.reduction = "sum"  # of which nothing may count
+        summed = self.of_part()
         targets = summed.checked_targets(targets, shape, dtype)
         if sample_weight is not None:
             sample_weight = summed.checked_sample_weight(sample_weight, shape, dtype)
         return self._divisor(targets, shape, dtype, sample_weight)
+
+    def of_part(self) -> ListedLoss:
+        """Return the loss as a sum, which checks a part of a batch: nothing in it need count."""
+        summed = copy.copy(self)
+        summed.reduction = "sum"
+        return summed
 
     def _divisor(self, targets: Array, shape: Shape, dtype: DType, sample_weight: Array | None) -> Array:
         backend = get_backend()

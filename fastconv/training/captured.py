@@ -66,6 +66,11 @@ def form_of(batch: Batch) -> tuple[Any, ...]:
 class CapturedStep:
     """Forward, loss, backward, clipping and update, which all declare their settings, on batches like `batch`.
 
+    Parameters
+    ----------
+    checks : loss or None
+        Looks at the targets; None for `loss` itself.
+
     Attributes
     ----------
     form : tuple
@@ -76,15 +81,25 @@ class CapturedStep:
         Whether the backend could capture the step.
     """
 
-    def __init__(self, model: Layer, loss: DeclaredLoss, optimizer: Optimizer, how: StepSettings, batch: Batch) -> None:
+    def __init__(
+        self,
+        model: Layer,
+        loss: DeclaredLoss,
+        optimizer: Optimizer,
+        how: StepSettings,
+        batch: Batch,
+        *,
+        checks: DeclaredLoss | None = None,
+    ) -> None:
         x, y, weight = batch
+        self._checks = loss if checks is None else checks
         self._model, self._loss, self._optimizer, self._how = model, loss, optimizer, how
         self._backend: Backend = model.backend
         self._strange = any(is_strange(part) for part in parts_of(model, loss, optimizer))
         self._parameters = tuple(model.parameters())
         self.form = form_of(batch)
         self._x = self._copied(x)
-        targets = loss.checked_targets(y, (x.shape[0], *model.infer(x.shape[1:])), model.dtype)
+        targets = self._checks.checked_targets(y, (x.shape[0], *model.infer(x.shape[1:])), model.dtype)
         self._y = self._copied(targets)  # which the loss looks at when it is captured
         self._weight = None if weight is None else self._copied(weight)
         self._step = self._backend.asarray(np.zeros(1, np.int64))
@@ -161,7 +176,7 @@ class CapturedStep:
             return None
         backend, optimizer, predictions = self._backend, self._optimizer, self._done.predictions
         backend.copy(batch.x, out=self._x)
-        backend.copy(self._loss.checked_targets(batch.y, predictions.shape, predictions.dtype), out=self._y)
+        backend.copy(self._checks.checked_targets(batch.y, predictions.shape, predictions.dtype), out=self._y)
         if batch.weight is not None:
             backend.copy(batch.weight, out=self._weight)
         self._step[0] = step % 2**32

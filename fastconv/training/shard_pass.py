@@ -36,7 +36,7 @@ def shard_loss(model: Layer, loss: Loss, predictions: Array, shard: Batch, share
     _, targets, weight = shard
     backend = model.backend
     if isinstance(loss, ListedLoss) and is_listed(loss):
-        targets = loss.checked_targets(targets, predictions.shape, predictions.dtype)
+        targets = loss.of_part().checked_targets(targets, predictions.shape, predictions.dtype)
         return Whole(loss, targets, weight, share).part(predictions, 0, predictions.shape[0])
     if weight is not None:
         raise ArgumentError(
@@ -121,7 +121,7 @@ class CapturedShard(CapturedStep):
         self._sent: list[int] = []
         self._parts_recorded: Sequence[Callable[[], bool]] | None = None
         self._divisor = model.backend.asarray(np.ones(1)) if loss.reduction == "mean" else None
-        super().__init__(model, loss, optimizer, how, shard)
+        super().__init__(model, loss, optimizer, how, shard, checks=loss.of_part())
 
     def _record(self) -> None:
         self._parts_recorded = self._backend.capture_parts(self._compute_parts)
@@ -159,8 +159,7 @@ class CapturedShard(CapturedStep):
         for value, array in zip(shard, (self._x, None, self._weight), strict=True):
             if array is not None:
                 backend.copy(value, out=array)
-        loss: DeclaredLoss = self._loss
-        backend.copy(loss.checked_targets(shard.y, predictions.shape, predictions.dtype), out=self._y)
+        backend.copy(self._checks.checked_targets(shard.y, predictions.shape, predictions.dtype), out=self._y)
         if self._divisor is not None:
             backend.copy(share, out=self._divisor)
         self._step[0] = number % 2**32

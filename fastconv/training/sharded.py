@@ -19,7 +19,7 @@ import numpy as np
 
 from fastconv._attributes import is_strange
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ShapeError
+from fastconv.errors import ArgumentError, ShapeError
 from fastconv.losses import Loss
 from fastconv.losses.listed import ListedLoss
 from fastconv.nn.core.layer import paths_of
@@ -112,6 +112,11 @@ class ShardedStep:
     def _told(self, shards: Sequence[Batch]) -> Whole:
         parallel = self._parallel
         whole = tell_of_batch(self._model, self._loss, parallel, shards)
+        if whole.divisor is not None and self._backend.on_host and not whole.divisor.any():
+            raise ArgumentError(
+                f"targets: got a batch of {whole.total} rows in which nothing counts for {self._loss!r}; allowed: at"
+                " least one row that counts, or reduction='sum'"
+            )
         if self.meets and not whole.rows.all():
             raise ShapeError(
                 f"x: got a batch of {whole.total} rows with SyncBatchNorm and {parallel.shards} shards; allowed: at"

@@ -58,8 +58,8 @@ def _divisor(model: Layer, loss: Loss, shard: Batch) -> float:
     x, targets, weight = shard
     if not isinstance(loss, ListedLoss) or not x.shape[0]:
         return 0.0
-    whole = loss.whole(targets, (x.shape[0], *model.infer(x.shape[1:])), model.dtype, weight)
-    return 0.0 if whole.divisor is None else float(model.backend.to_numpy(whole.divisor)[0])
+    counted = loss.counted(targets, (x.shape[0], *model.infer(x.shape[1:])), model.dtype, weight)
+    return float(model.backend.to_numpy(counted)[0])
 
 
 class Result(NamedTuple):

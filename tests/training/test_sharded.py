@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ShapeError
+from fastconv.errors import ArgumentError, ShapeError
 from fastconv.parallel import SingleProcess
 from fastconv.parallel.shares import bounds
 from fastconv.parallel.tree import in_tree
@@ -88,6 +88,36 @@ def test_gradients_are_those_of_the_whole_batch(backend, weighted, make):
     assert found[1][0] == pytest.approx(found[0][0], rel=1e-5)
     for name, values in found[0][1].items():
         np.testing.assert_allclose(found[1][1][name], values, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["ignored", "no class weight", "no sample weight"])
+@pytest.mark.parametrize("capture", [None, False])
+def test_a_shard_in_which_nothing_counts(backend, capture, how):
+    """It adds nothing; a batch in which nothing counts is refused, and has no loss where it is evaluated."""
+    x, y = small_data(18)
+    y[:], y[4:] = 2, np.arange(14) % 2  # the first of four shards has 4 rows
+    weight = np.where(y == 2, 0, 1).astype(np.float32) if how == "no sample weight" else None
+    settings = {"ignored": {"ignore_index": 2}, "no class weight": {"class_weight": (1.0, 0.5, 0.0)}}.get(how, {})
+    loss = fc.losses.SoftmaxCrossEntropy(**settings)
+
+    def steps(communicator):
+        model = nn.Sequential(nn.Conv2d(4, 3), nn.ReLU(), nn.Flatten(), nn.Dense(3)).build((6, 6, 2), seed=1)
+        trainer = trainer_of(model, communicator, loss=loss, capture=capture, **({"shards": 4} if communicator else {}))
+        values = [float(trainer.train_step(x, y, weight)) for _ in range(3)]
+        before, found = digest(model), _gradients(model)
+        with pytest.raises(ArgumentError, match=r"got .*; allowed: (at least )?one"):
+            trainer.train_step(x[:4], y[:4], None if weight is None else weight[:4])
+        assert digest(model) == before
+        assert np.isnan(trainer.evaluate((x[:4], y[:4], *(() if weight is None else (weight[:4],))))["loss"])
+        data = (x, y) if weight is None else (x, y, weight)
+        values.append(trainer.evaluate(data, batch_size=4)["loss"])
+        return values, found
+
+    alone, grads = steps(None)
+    for values, found in [steps(SingleProcess()), *by_ranks(2, backend.name, steps)]:
+        assert values == pytest.approx(alone, rel=1e-5)
+        for name, array in grads.items():
+            np.testing.assert_allclose(found[name], array, rtol=1e-3, atol=1e-6, err_msg=name)
 
 
 def test_running_statistics_move_by_the_mean_over_shards():
