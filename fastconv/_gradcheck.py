@@ -14,7 +14,7 @@ from fastconv import random
 from fastconv._html import Printed
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
-from fastconv.errors import ArgumentError, DTypeError, FastconvError
+from fastconv.errors import ArgumentError, DTypeError, FastconvError, ShapeError
 from fastconv.nn.model.model import Layer
 
 _COORDINATES = 8
@@ -198,6 +198,8 @@ def gradcheck(
     arrays = [np.array(get_backend().to_numpy(array)) for array in inputs]
     if not arrays or any(array.dtype != np.float64 for array in arrays):
         raise DTypeError(f"inputs: got {[str(array.dtype) for array in arrays]}; allowed: at least one float64 array")
+    if not all(array.size for array in arrays):
+        raise ShapeError(f"inputs: got shapes {[array.shape for array in arrays]}; allowed: at least one value in each")
     generator = np.random.default_rng(seed)
     if not isinstance(target, Layer):
         return _compare_gradients(*_of_function(target, arrays, seed), generator, tolerance, raise_on_failure)

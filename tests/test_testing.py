@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ArgumentError, DTypeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.testing import CheckError, adjoint_check, compare, gradcheck
 
 
@@ -141,6 +141,8 @@ def test_gradcheck_refuses(rng):
             gradcheck(nn.Dense(2), x, x)
         with pytest.raises(DTypeError, match="at least one"):
             gradcheck(relu)
+        with pytest.raises(ShapeError, match=r"inputs: got shapes \[\(0, 3\)\]; allowed: at least one value"):
+            gradcheck(nn.Dense(2), x[:0])
 
 
 @pytest.mark.parametrize("first", ["kinks", "smooth"])

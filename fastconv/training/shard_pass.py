@@ -14,7 +14,7 @@ import numpy as np
 from fastconv import random
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
-from fastconv.losses import DeclaredLoss, Loss, loss_and_grad
+from fastconv.losses import Loss, loss_and_grad
 from fastconv.losses.listed import ListedLoss, Whole
 from fastconv.nn import Layer
 from fastconv.nn.fused.steps import Step, Watcher, watcher

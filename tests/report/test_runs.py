@@ -6,7 +6,6 @@ import pytest
 
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.report.runs import MOST, read_runs
-from fastconv.training.entries import settings
 from fastconv.training.history import History
 from fastconv.training.run_folder import owned
 
@@ -83,16 +82,3 @@ def test_what_is_no_whole_run_is_one_clear_message(run, how, words):
     with pytest.raises(CheckpointError, match=words) as caught:
         read_runs([run.directory])
     assert "\n" not in str(caught.value)
-
-
-def test_settings_are_told_by_their_places():
-    tables = {"a": {"x": 1, "y": True, "none": []}, "b": [{"name": "N", "size": [2, 3]}, {"name": "M"}], "c": "text"}
-    assert settings(tables) == {
-        "a.x": "1",
-        "a.y": "true",
-        "a.none": "none",
-        "b[1].name": "N",
-        "b[1].size": "2, 3",
-        "b[2].name": "M",
-        "c": "text",
-    }

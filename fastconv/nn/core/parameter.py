@@ -21,6 +21,7 @@ import numpy as np
 
 from fastconv._attributes import unknown_attribute
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.converting import unmasked
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ShapeError
 
@@ -151,6 +152,7 @@ class Buffer:
 
     def _set(self, values: Any) -> None:
         backend = self.arena.backend
+        unmasked(values, self.name)
         new = backend.asarray(values, self.array.dtype)
         if new.shape != self.shape:
             raise ShapeError(f"{self.name}: got shape {tuple(new.shape)}; allowed: {self.shape}")

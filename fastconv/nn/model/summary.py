@@ -13,7 +13,7 @@ from fastconv.backends.contract.types import DType, Shape
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.outputs import shapes_of
 from fastconv.nn.core.parameter import Buffer, Parameter
-from fastconv.nn.core.scope import Draft, Scope
+from fastconv.nn.core.scope import Draft, Scope, Visit
 
 
 @dataclass(frozen=True)
@@ -138,10 +138,15 @@ class Summary:
         return html_table(names, rows, head="; ".join([self._head(), *self._told()]), left=3)
 
 
-def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary:
-    """Return the summary of `model`, built or not, for images of `input_shape`."""
+def visits(model: AbstractLayer, input_shape: Shape) -> list[Visit]:
+    """Return the layers of `model`, built or not, without others inside, each at its places for such an image."""
     draft = Draft()
     Scope(draft, model).setup_layer(input_shape)
+    return draft.visits
+
+
+def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary:
+    """Return the summary of `model`, built or not, for images of `input_shape`."""
     itemsize = np.dtype(dtype).itemsize
     rows = [
         Row(
@@ -154,7 +159,7 @@ def summarize(model: AbstractLayer, input_shape: Shape, dtype: DType) -> Summary
             visit.frozen,
             *(_weights(visit.layer.home.tensors.values()) if visit.parameters else (0, 0)),
         )
-        for visit in draft.visits
+        for visit in visits(model, input_shape)
     ]
     return Summary(tuple(rows), input_shape, np.dtype(dtype))
 

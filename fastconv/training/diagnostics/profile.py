@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fastconv import _validate as validate
+from fastconv._explain import all_steps
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
@@ -18,6 +19,7 @@ from fastconv.nn.core.layer import Chain, paths_of
 from fastconv.nn.core.outputs import bytes_of, ones_like
 from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import Step, run_forward, watcher
+from fastconv.nn.model.summary import visits
 from fastconv.precision import get_precision
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.machine import Machine, measure_machine
@@ -175,7 +177,8 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     machine = machine or measure_machine(backend)
     copied = copy.deepcopy(model)
     plan = copied.plan if isinstance(copied, Sequential) else make_plan((copied,))
-    watch = _Watch(backend)
+    macs = {visit.path: visit.layer.macs(visit.input_shape) for visit in visits(copied, tuple(x.shape[1:]))}
+    watch = _Watch(backend, {id(layer): macs[path] for layer, path in paths_of(copied) if path in macs})
     token = watcher.set(watch)
     try:
         for number in range(repeats + 1):
@@ -220,8 +223,8 @@ class _Open:
 class _Watch:
     """Times the steps of a plan, those that run inside of others apart."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, backend: Backend, macs: dict[int, int]) -> None:
+        self._backend, self._macs = backend, macs
         self.seen: dict[int, _Seen] = {}
         self.times: defaultdict[tuple[int, Direction], list[float]] = defaultdict(list)
         self._open: list[_Open] = []
@@ -229,7 +232,7 @@ class _Watch:
     def begins(self, step: Step, direction: Direction, x: Array) -> None:
         """See `fastconv.nn.fused.steps.Watcher`."""
         if direction == "forward" and id(step) not in self.seen:
-            macs: dict[Direction, int] = {"forward": _macs(step, x), "backward": 0}
+            macs: dict[Direction, int] = {"forward": _macs(step, x, self._macs), "backward": 0}
             self.seen[id(step)] = _Seen(step, bytes_of(x), macs, {"forward": 0, "backward": 0})
         self._backend.synchronize()
         self._open.append(_Open(step, direction, x, time.perf_counter()))
@@ -254,7 +257,8 @@ class _Watch:
 
 def _run_by(step: Step) -> list[Any]:
     """Return the layers that a step runs itself: not those inside that are steps of their own."""
-    inside = {id(layer) for part in step.inside for layer in (part.layers if isinstance(part, Step) else part.walk())}
+    steps = [inner for part in step.inside for inner in all_steps(part)]
+    inside = {id(layer) for inner in steps for each in inner.layers for layer in each.walk()}
     return [
         layer
         for each in step.layers
@@ -263,12 +267,14 @@ def _run_by(step: Step) -> list[Any]:
     ]
 
 
-def _macs(step: Step, x: Array) -> int:
-    """Return the multiplications of a step's forward on a batch."""
+def _macs(step: Step, x: Array, of_layers: dict[int, int]) -> int:
+    """Return the multiplications of a step's forward on a batch; `of_layers` are those of one image, by layer."""
     shape, total = tuple(x.shape[1:]), 0
-    if step.convolution is not None:
+    if step.inside:
+        total = sum(of_layers.get(id(layer), 0) for layer in _run_by(step))
+    elif step.convolution is not None:
         total = step.convolution.macs(step.infer_to_convolution(shape))
-    elif not step.inside:
+    else:
         for layer in step.layers:
             total += layer.macs(shape)
             shape = layer.infer(shape)

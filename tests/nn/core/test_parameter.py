@@ -109,6 +109,6 @@ def test_runs_of_parameters_in_another_order(order):
 def test_a_mask_is_not_lost_in_values(backend, place):
     tensor = getattr(small(), place)()[0]
     before = tensor.data.copy()
-    with pytest.raises(DTypeError, match="got a masked array, whose mask would be lost"):
+    with pytest.raises(DTypeError, match=f"^{tensor.name}: got a masked array, whose mask would be lost"):
         tensor.data = np.ma.masked_array(np.ones(tensor.shape, np.float32), True)
     np.testing.assert_array_equal(tensor.data, before)

@@ -68,6 +68,33 @@ def test_work_is_counted():
     assert lines[-1].startswith("total")
 
 
+def _conv():
+    return nn.Conv2d(2, 3, padding=1)
+
+
+CONTAINERS = {
+    "bare body": lambda: (nn.Residual(_conv()),),
+    "bare body and shortcut": lambda: (nn.Residual(_conv(), nn.Conv2d(2, 1)), nn.ReLU()),
+    "fused, bare shortcut": lambda: (
+        nn.Residual(nn.Sequential(_conv(), nn.ReLU(), _conv(), nn.BatchNorm2d()), nn.Conv2d(2, 1)),
+        nn.ReLU(),
+    ),
+    "branches": lambda: (nn.Parallel(_conv(), nn.Sequential(_conv(), nn.ReLU()), nn.Residual(_conv())),),
+    "within others": lambda: (nn.Residual(nn.Sequential(nn.Residual(_conv()), _conv())),),
+}
+
+
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_all_work_within_containers_is_counted_once(kind):
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(*CONTAINERS[kind]()).build((6, 6, 2))
+        found = profile_layers(model, np.ones((2, 6, 6, 2), np.float32), repeats=1, machine=MACHINE)
+        assert sum(row.forward_macs for row in found.rows) == 2 * model.summary().macs > 0
+    weights = sum(4 * tensor.size for tensor in model.parameters())
+    arrays = sum(row.forward_bytes for row in found.rows) - weights
+    assert arrays >= 4 * 2 * 2 * 6 * 6 * 2  # what comes in and what comes out, once at least
+
+
 def test_a_share_may_come_from_computing():
     with fc.use_backend("numpy"):
         model = nn.Dense(5).build((4,))
