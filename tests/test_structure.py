@@ -1,15 +1,19 @@
 """Imports run one way: no circle among the files or folders of a package, and none that goes back up the floors.
 
 Read from the sources, so imports for type checkers and those inside of functions count too. Strings for `importlib` do
-not: the registry of backends has such, so that none is imported before it is asked for.
+not: the registry of backends has such, so that none is imported before it is asked for. And no two types have one name.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import fastconv as fc
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -162,6 +166,40 @@ def test_what_all_kernels_share_needs_neither_numba_nor_cupy() -> None:
         if module.startswith("fastconv.kernels") and not module.startswith("fastconv.kernels.cpu"):
             tops = {name.partition(".")[0] for name in named(module)}
             assert not tops & {"numba", "llvmlite", "cupy"}, module
+
+
+# Public names of two rooms, each of which says which is meant: renamed, they would break programs that use them.
+PUBLIC_TWICE = {
+    "MeanAbsoluteError": ("losses", "metrics"),  # as in Keras
+    "Report": ("report", "testing"),
+}
+
+
+def types_of(text: str) -> Iterator[str]:
+    """Yield the classes of a module, within functions too, and the names that it gives to types."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign) and not isinstance(node.value, ast.Call):  # which makes a type variable
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            yield from (name for name in names if re.fullmatch(r"_*[A-Z]\w*[a-z]\w*", name))
+
+
+def test_no_two_types_have_one_name() -> None:
+    places = defaultdict(list)
+    for module, path in modules().items():
+        for name in types_of(path.read_text()):
+            places[name].append(module)
+    assert len(places) > 500
+    assert {name: found for name, found in places.items() if len(found) > 1 and name not in PUBLIC_TWICE} == {}
+    for name, rooms in PUBLIC_TWICE.items():
+        assert len(places[name]) == 2
+        assert getattr(getattr(fc, rooms[0]), name) is not getattr(getattr(fc, rooms[1]), name)
+
+
+def test_names_of_types_are_found() -> None:
+    text = "Shape = tuple[int, ...]\n_T = TypeVar('_T')\nLIMIT = 3\ndef f():\n    class _Kept: ...\n    x = 1\n"
+    assert list(types_of(text)) == ["Shape", "_Kept"]
 
 
 def test_a_circle_is_noticed_between_files_and_between_folders() -> None:
