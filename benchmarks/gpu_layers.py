@@ -8,12 +8,12 @@ from typing import Any
 
 from benchmarks.shapes import CONVOLUTIONS, Conv
 from fastconv.backends.contract.backend import Backend
-from fastconv.backends.contract.types import Array, Precision
+from fastconv.backends.contract.types import Array, PrecisionChoice
 from fastconv.kernels.epilogue import NO_EPILOGUE
 
 BATCH = 512
 DIRECTIONS = ("forward", "backward_input", "backward_weight")
-PRECISIONS: tuple[Precision, ...] = ("default", "fast")
+PRECISIONS: tuple[PrecisionChoice, ...] = ("default", "fast")
 _NAMES = (
     *("stem_3_64_at_32", "64_64_at_32", "128_128_at_16", "256_256_at_8", "512_512_at_4", "stride2_64_128_at_32"),
     "1x1_256_64_at_16",
@@ -46,7 +46,7 @@ def result_shape(conv: Conv, direction: str) -> tuple[int, ...]:
 
 
 def operation(
-    backend: Backend, conv: Conv, direction: str, precision: Precision, arrays: dict[str, Array]
+    backend: Backend, conv: Conv, direction: str, precision: PrecisionChoice, arrays: dict[str, Array]
 ) -> Callable[[], None]:
     """Return what runs one pass from `arrays` ("x", "weight", "grad") into "out", the weight's preparation included."""
     geometry, pool, out = conv.geometry, backend.pool, arrays["out"]

@@ -30,7 +30,7 @@ import numpy as np
 import fastconv as fc
 from benchmarks.scale_out import THREADS, start, write
 from fastconv.parallel import connect
-from fastconv.parallel.manual import Tail, start_managers, wait_for
+from fastconv.parallel.manual import OutputReader, start_managers, wait_for
 
 HOSTS = {"fcA": "10.77.0.1", "fcB": "10.77.0.2"}
 DEVICE = "v0"
@@ -83,7 +83,7 @@ def link(rate: str | None) -> Iterator[None]:
             subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
 
 
-class _Reading(Tail):
+class _Reading(OutputReader):
     """Keeps the last line of JSON."""
 
     report: dict[str, Any] | None = None

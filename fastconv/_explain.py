@@ -7,7 +7,7 @@ what happens, not what ought to.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,13 +16,13 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv._html import table
 from fastconv.backends.contract.types import Array
-from fastconv.nn.containers.graph import Graph
 from fastconv.nn.containers.sequential import Sequential
-from fastconv.nn.core.layer import AbstractLayer, paths_of
+from fastconv.nn.containers.within import all_steps
+from fastconv.nn.core.layer import paths_of
 from fastconv.nn.core.outputs import ones_like
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.residual import ResidualActivation
-from fastconv.nn.fused.steps import Step, run_forward, stored_dtype, watcher
+from fastconv.nn.fused.steps import FusedStep, run_forward, stored_dtype, watcher
 from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
 
@@ -30,7 +30,7 @@ _CONTAINERS = ("Sequential", "Residual", "Parallel", "Graph")
 
 
 @dataclass
-class Row:
+class ExplainedStep:
     """One layer, or several that run as one.
 
     Attributes
@@ -68,7 +68,7 @@ class Explanation:
     backend: str
     precision: str
     input_shape: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ExplainedStep, ...]
 
     def __str__(self) -> str:
         lines = [f"input {self.input_shape}, backend {self.backend}, precision {self.precision}"]
@@ -129,7 +129,7 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     model.check_size(shape, "input_shape")
     model = copy.deepcopy(model)  # which has no gradients: the first are written, not added
     plan = model.plan if isinstance(model, Sequential) else make_plan((model,))
-    watch = _Watch(plan, {id(layer): path for layer, path in paths_of(model)})
+    watch = _LaunchWatch(plan, {id(layer): path for layer, path in paths_of(model)})
     x = backend.asarray(np.random.default_rng(0).standard_normal(shape), model.dtype)
     token = watcher.set(watch)
     try:
@@ -143,7 +143,7 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     return Explanation(backend.name, get_precision(), shape, tuple(shown))
 
 
-class _Watch:
+class _LaunchWatch:
     """A row for each step of a plan; what is launched belongs to the innermost step that runs."""
 
     def __init__(self, plan: Plan, paths: dict[int, str]) -> None:
@@ -151,7 +151,7 @@ class _Watch:
         self.launched: list[str] = []
         self._open: list[list[str]] = []
 
-    def begins(self, step: Step, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
         """See `fastconv.nn.fused.steps.Watcher`."""
         self._collect()
         row = self.rows[id(step)]
@@ -171,33 +171,14 @@ class _Watch:
         self.launched.clear()
 
 
-def _row(step: Step, paths: dict[int, str]) -> Row:
+def _row(step: FusedStep, paths: dict[int, str]) -> ExplainedStep:
     inside = [layer for layer in step.layers if not layer.children()]
     if isinstance(step, ResidualActivation):
         inside += step.last.layers
-    return Row(
+    return ExplainedStep(
         tuple(paths.get(id(layer), "") for layer in step.layers),
         tuple(type(layer).__name__ for layer in step.layers),
         (*step.forward_operations, *step.backward_operations),
         kept=step.stored if stored_dtype(step.layers[0]) != step.layers[0].dtype else (),
         frozen=tuple(paths.get(id(layer), "") for layer in inside if isinstance(layer, Layer) and layer.is_frozen),
     )
-
-
-def all_steps(part: Plan | Step | AbstractLayer) -> Iterator[Step]:
-    """Yield the steps in `part`, each behind those that run inside of it."""
-    inside: Sequence[Plan | Step | AbstractLayer]
-    if isinstance(part, Plan):
-        inside = part.steps
-    elif isinstance(part, Step):
-        inside = part.inside
-    elif isinstance(part, Sequential):
-        inside = part.plan.steps
-    elif isinstance(part, Graph):
-        inside = [plan for plan in part.plans if plan is not None]
-    else:
-        inside = [child for _, child in part.children()]
-    for inner in inside:
-        yield from all_steps(inner)
-    if isinstance(part, Step):
-        yield part

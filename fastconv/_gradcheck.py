@@ -21,7 +21,7 @@ _COORDINATES = 8
 _STEPS = (1e-3, 1e-4, 1e-5, 1e-6)  # a larger one has less rounding, a smaller one is less likely to meet a kink
 _AGREE = 1e-8  # two estimates of a smooth function's derivative differ by less, relative to the derivative
 
-Function = Callable[..., tuple[Any, Callable[[Any], Any]]]
+Differentiable = Callable[..., tuple[Any, Callable[[Any], Any]]]
 """``function(*inputs) -> (y, backward)`` with ``backward(grad_y) -> gradients``, one per input or a single one."""
 
 
@@ -147,7 +147,7 @@ class Report(Printed):
 
 
 def gradcheck(
-    target: Layer | Function,
+    target: Layer | Differentiable,
     *inputs: Any,
     seed: int = 0,
     tolerance: float = 1e-7,
@@ -221,7 +221,9 @@ _Run = Callable[[Mapping[str, np.ndarray]], tuple[Any, Callable[[Any], Mapping[s
 """From values of the variables to the result, and what gives the gradients by their names."""
 
 
-def _of_function(function: Function, arrays: Sequence[np.ndarray], seed: int) -> tuple[dict[str, np.ndarray], _Run]:
+def _of_function(
+    function: Differentiable, arrays: Sequence[np.ndarray], seed: int
+) -> tuple[dict[str, np.ndarray], _Run]:
     backend = get_backend()
     names = ["x"] if len(arrays) == 1 else [f"inputs[{i}]" for i in range(len(arrays))]
 

@@ -21,14 +21,14 @@ from contextvars import ContextVar
 from typing import get_args
 
 from fastconv.backends import get_backend
-from fastconv.backends.contract.types import Precision
+from fastconv.backends.contract.types import PrecisionChoice
 from fastconv.errors import ArgumentError, UnsupportedError
 
-_default: Precision = "default"
-_override: ContextVar[Precision | None] = ContextVar("fastconv_precision", default=None)
+_default: PrecisionChoice = "default"
+_override: ContextVar[PrecisionChoice | None] = ContextVar("fastconv_precision", default=None)
 
 
-def get_precision() -> Precision:
+def get_precision() -> PrecisionChoice:
     """Return the active precision.
 
     Returns
@@ -49,7 +49,7 @@ def get_precision() -> Precision:
     return _supported(_override.get() or _default)
 
 
-def set_precision(precision: Precision) -> None:
+def set_precision(precision: PrecisionChoice) -> None:
     """Make `precision` the active one of the process.
 
     Parameters
@@ -76,7 +76,7 @@ def set_precision(precision: Precision) -> None:
 
 
 @contextmanager
-def precision(precision: Precision) -> Iterator[None]:
+def precision(precision: PrecisionChoice) -> Iterator[None]:
     """Make `precision` the active one within a ``with`` block, for this thread or task; raises as `set_precision`.
 
     Parameters
@@ -98,13 +98,13 @@ def precision(precision: Precision) -> Iterator[None]:
         _override.set(before)
 
 
-def _checked(value: Precision) -> Precision:
-    if value not in get_args(Precision):
-        raise ArgumentError(f"precision: got {value!r}; allowed: {', '.join(get_args(Precision))}")
+def _checked(value: PrecisionChoice) -> PrecisionChoice:
+    if value not in get_args(PrecisionChoice):
+        raise ArgumentError(f"precision: got {value!r}; allowed: {', '.join(get_args(PrecisionChoice))}")
     return _supported(value)
 
 
-def _supported(value: Precision) -> Precision:
+def _supported(value: PrecisionChoice) -> PrecisionChoice:
     # Every backend has "strict" and "default"; asking for them must not load one.
     if value == "fast":
         backend = get_backend()

@@ -15,7 +15,7 @@ _LISTS = ("tests/kernels/cpu/test_table.py", "tests/kernels/cuda/test_table.py")
 PROMISED: dict[str, tuple[str, ...]] = {
     "An activation": (
         *_CASES,
-        "tests/backends/reference/test_numpy_reference.py",
+        "tests/backends/reference/test_reference.py",
         "tests/nn/layers/test_layers.py",
         *("-k", "softsign or list"),
     ),
@@ -26,7 +26,7 @@ PROMISED: dict[str, tuple[str, ...]] = {
         "-k",
         "(log_cosh and not steps) or is_listed or of_the_list",
     ),
-    "An optimizer": (*_CASES, *_LISTS, "tests/optim/test_optimizers.py", "-k", "signum or list or every_rule"),
+    "An optimizer": (*_CASES, *_LISTS, "tests/optim/test_optim.py", "-k", "signum or list or every_rule"),
 }
 
 TEXT = """

@@ -7,12 +7,12 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NoReturn, get_args
 
-from fastconv.backends.contract.types import AlgorithmChoice, Precision
+from fastconv.backends.contract.types import AlgorithmChoice, PrecisionChoice
 from fastconv.cli.choices import DATASETS, MODELS
 from fastconv.cli.words import above_zero, name_or_setting, not_negative, path, place, positive, setting, side
 from fastconv.training import named
 
-Group = Any  # argparse keeps the type of its subparsers to itself
+Subparsers = Any  # argparse keeps the type of its subparsers to itself
 
 
 class Parser(argparse.ArgumentParser):
@@ -59,7 +59,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
 
 
 def command(
-    commands: Group, name: str, text: str, *examples: str, computes: bool = True, chooses: bool = True
+    commands: Subparsers, name: str, text: str, *examples: str, computes: bool = True, chooses: bool = True
 ) -> argparse.ArgumentParser:
     """Add a command, with the options for what computes, and for what is free to choose how."""
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -77,7 +77,7 @@ def command(
         )
         group.add_argument("--threads", type=positive, metavar="N", help="use at most N threads")
     if computes and chooses:
-        group.add_argument("--precision", choices=get_args(Precision), help="of the kernels")
+        group.add_argument("--precision", choices=get_args(PrecisionChoice), help="of the kernels")
         group.add_argument(
             "--algorithm",
             choices=get_args(AlgorithmChoice),
@@ -94,7 +94,7 @@ def _lazy(command: str) -> Callable[[argparse.Namespace], int]:
     return run
 
 
-def add_own_images(group: Group) -> None:
+def add_own_images(group: Subparsers) -> None:
     """Add the options for an own folder of images."""
     group.add_argument(
         "--images", type=path, metavar="DIR", help="an own folder of PNG and JPEG files, with a folder for each class"
@@ -102,7 +102,7 @@ def add_own_images(group: Group) -> None:
     group.add_argument("--skip-broken", action="store_true", help="pass over images that cannot be read, and name them")
 
 
-def add_data(parser: argparse.ArgumentParser) -> Group:
+def add_data(parser: argparse.ArgumentParser) -> Subparsers:
     """Add the options for which images, and return their group."""
     group = parser.add_argument_group("data")
     group.add_argument(
@@ -121,7 +121,7 @@ def add_data(parser: argparse.ArgumentParser) -> Group:
     return group
 
 
-def add_named(group: Group, kind: str, *, several: bool = False) -> None:
+def add_named(group: Subparsers, kind: str, *, several: bool = False) -> None:
     """Add an option for what has a name and settings."""
     action = group.add_argument(
         f"--{kind}",
@@ -182,7 +182,7 @@ def add_saving(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights(parser: argparse.ArgumentParser) -> Group:
+def add_weights(parser: argparse.ArgumentParser) -> Subparsers:
     """Add what commands on a run take, and return the group of its data."""
     parser.add_argument(
         "weights", type=path, metavar="RUN", help="the folder of a run, or the weights.safetensors in it"

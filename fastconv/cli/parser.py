@@ -7,8 +7,8 @@ import argparse
 from fastconv import __version__
 from fastconv.cli.choices import MODELS, WARMED
 from fastconv.cli.options import (
-    Group,
     Parser,
+    Subparsers,
     add_recipe,
     add_saving,
     add_weights,
@@ -43,7 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_train(commands: Group) -> None:
+def _add_train(commands: Subparsers) -> None:
     parser = command(
         commands,
         "train",
@@ -63,7 +63,7 @@ def _add_train(commands: Group) -> None:
     )
 
 
-def _add_launch(commands: Group) -> None:
+def _add_launch(commands: Subparsers) -> None:
     parser = command(
         commands,
         "launch",
@@ -100,7 +100,7 @@ def _add_launch(commands: Group) -> None:
     )
 
 
-def _add_lr_find(commands: Group) -> None:
+def _add_lr_find(commands: Subparsers) -> None:
     parser = command(
         commands,
         "lr-find",
@@ -116,7 +116,7 @@ def _add_lr_find(commands: Group) -> None:
     group.add_argument("--steps", type=positive, default=100, metavar="N", help="how many")
 
 
-def _add_resume(commands: Group) -> None:
+def _add_resume(commands: Subparsers) -> None:
     parser = command(
         commands,
         "resume",
@@ -133,7 +133,7 @@ def _add_resume(commands: Group) -> None:
     group.add_argument("--images", type=path, metavar="DIR", help="the own folder of images")
 
 
-def _add_evaluate(commands: Group) -> None:
+def _add_evaluate(commands: Subparsers) -> None:
     parser = command(
         commands,
         "evaluate",
@@ -145,7 +145,7 @@ def _add_evaluate(commands: Group) -> None:
     add_weights(parser)
 
 
-def _add_predict(commands: Group) -> None:
+def _add_predict(commands: Subparsers) -> None:
     parser = command(
         commands,
         "predict",
@@ -167,7 +167,7 @@ def _add_predict(commands: Group) -> None:
     parser.add_argument("--top", type=positive, default=3, metavar="K", help="how many classes to print for each image")
 
 
-def _add_report(commands: Group) -> None:
+def _add_report(commands: Subparsers) -> None:
     parser = command(
         commands,
         "report",
@@ -192,7 +192,7 @@ def _add_report(commands: Group) -> None:
     parser.add_argument("--quick", action="store_true", help="compute nothing: no test images, no times of layers")
 
 
-def _add_data_command(commands: Group) -> None:
+def _add_data_command(commands: Subparsers) -> None:
     parser = command(
         commands,
         "data",
@@ -209,7 +209,7 @@ def _add_data_command(commands: Group) -> None:
         action.add_argument("--data-dir", type=path, metavar="DIR", help="where; else FASTCONV_DATA_DIR")
 
 
-def _add_summary(commands: Group) -> None:
+def _add_summary(commands: Subparsers) -> None:
     parser = command(commands, "summary", "print the layers of a model", "resnet20", computes=False)
     parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
     parser.add_argument(
@@ -217,7 +217,7 @@ def _add_summary(commands: Group) -> None:
     )
 
 
-def _add_explain(commands: Group) -> None:
+def _add_explain(commands: Subparsers) -> None:
     parser = command(
         commands,
         "explain",
@@ -229,7 +229,7 @@ def _add_explain(commands: Group) -> None:
     parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
 
 
-def _add_profile(commands: Group) -> None:
+def _add_profile(commands: Subparsers) -> None:
     parser = command(
         commands,
         "profile",
@@ -243,7 +243,7 @@ def _add_profile(commands: Group) -> None:
     parser.add_argument("--trace", type=path, metavar="FILE", help="write a Chrome trace of a step, for Perfetto")
 
 
-def _add_warmup(commands: Group) -> None:
+def _add_warmup(commands: Subparsers) -> None:
     text = "compile the kernels that models need and keep them on disk"
     parser = command(commands, "warmup", text, "", "resnet20 --target sm_90")
     # Not `choices`: argparse would hold the default, a list, against them.
@@ -258,7 +258,7 @@ def _add_warmup(commands: Group) -> None:
     group.add_argument("--jobs", type=positive, metavar="N", help="compile N at a time; default one for each CPU")
 
 
-def _add_gradcheck(commands: Group) -> None:
+def _add_gradcheck(commands: Subparsers) -> None:
     parser = command(
         commands,
         "gradcheck",

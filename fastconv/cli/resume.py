@@ -8,7 +8,7 @@ from contextlib import nullcontext
 
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import absolute
-from fastconv.cli.running import Run, check_data, computing, count, facts_of
+from fastconv.cli.running import TrainingRun, check_data, computing, count, facts_of
 from fastconv.parallel.starting import is_first
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_data import load_data
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         train, test = load_data(recipe)
         if begun:
             check_data(files.read_environment()["data"], facts_of(recipe, train, test))
-        this = Run.prepare(recipe, files, train, test)
+        this = TrainingRun.prepare(recipe, files, train, test)
         if files.checkpoint.exists():
             this.trainer.restore(files.checkpoint)
         this.announce()
@@ -50,7 +50,7 @@ def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     )
 
 
-def _announce_resumed(this: Run, before: Recipe) -> None:
+def _announce_resumed(this: TrainingRun, before: Recipe) -> None:
     trainer, epochs = this.trainer, this.recipe.epochs
     done = f"after epoch {trainer.epoch}" if trainer.step else "from the beginning"
     if trainer.position is not None:

@@ -35,7 +35,7 @@ def facts_of(recipe: Recipe, train: Dataset, test: Dataset) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """A trainer, and what it trains on."""
 
     recipe: Recipe
@@ -46,7 +46,7 @@ class Run:
     test: DataLoader
 
     @classmethod
-    def prepare(cls, recipe: Recipe, files: RunFolder, train: Dataset, test: Dataset) -> Run:
+    def prepare(cls, recipe: Recipe, files: RunFolder, train: Dataset, test: Dataset) -> TrainingRun:
         """Make the trainer of a recipe."""
         tables = recipe.tables
         fc.seed(tables["run"]["seed"])

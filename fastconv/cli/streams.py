@@ -17,13 +17,13 @@ _MOMENT = 1.5  # seconds
 _Result = TypeVar("_Result")
 
 
-class OutputError(FastconvError):
+class StdoutError(FastconvError):
     """What was printed on stdout could not be brought out."""
 
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Make both streams such that printing works within the block, or is an OutputError.
+    """Make both streams such that printing works within the block, or is a StdoutError.
 
     What an encoding cannot show is written as an escape. A closed stream leads nowhere: otherwise the next file that is
     opened would take its place, and be written over by whatever prints.
@@ -71,11 +71,11 @@ class _Stdout:
 
     def _do(self, action: Callable[[TextIO], _Result]) -> _Result:
         if self._stream is None:
-            raise OutputError("stdout: got a closed stream; allowed: an open one (> /dev/null drops the output)")
+            raise StdoutError("stdout: got a closed stream; allowed: an open one (> /dev/null drops the output)")
         try:
             return action(self._stream)
         except OSError as error:
-            raise OutputError(
+            raise StdoutError(
                 f"stdout: got {error.strerror or error}; allowed: a place that takes the output"
             ) from error
 

@@ -10,7 +10,7 @@ import fastconv as fc
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import recipe_of
 from fastconv.cli.run_folder import claim_folder
-from fastconv.cli.running import Run, computing
+from fastconv.cli.running import TrainingRun, computing
 from fastconv.training.named import NAME
 from fastconv.training.run_data import load_data
 
@@ -25,6 +25,6 @@ def run(options: argparse.Namespace) -> int:
     train, test = load_data(recipe)
     default = Path("runs") / f"{recipe.tables['data'][NAME]}-{recipe.tables['model'][NAME]}"
     with claim_folder(options.output, default) as files:
-        this = Run.prepare(recipe, files, train, test)
+        this = TrainingRun.prepare(recipe, files, train, test)
         this.announce()
         return this.fit(options, began)

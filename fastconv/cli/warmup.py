@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 import fastconv as fc
-from fastconv.backends.contract.types import Precision
+from fastconv.backends.contract.types import PrecisionChoice
 from fastconv.backends.emulator.dry import check_target, kernels_of
 from fastconv.cli.choices import MODELS, apply_computing_options, make_optimizer, usual_for
 from fastconv.errors import ArgumentError, BackendUnavailableError
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def kernels_of_models(
-    models: Sequence[str], batch: int, target: str, precisions: Sequence[Precision] = get_args(Precision)
+    models: Sequence[str], batch: int, target: str, precisions: Sequence[PrecisionChoice] = get_args(PrecisionChoice)
 ) -> list[Kernel]:
     """Return the CUDA kernels that training, evaluating and compiling the models at a batch size needs."""
 
@@ -50,7 +50,7 @@ def _compile_for(options: argparse.Namespace) -> int:
     if options.backend not in {None, "cupy"}:
         raise ArgumentError(f"--target: compiles for the backend 'cupy', not for {options.backend!r}")
     target, begin = check_target(options.target), time.perf_counter()
-    precisions = get_args(Precision) if options.precision is None else (options.precision,)
+    precisions = get_args(PrecisionChoice) if options.precision is None else (options.precision,)
     kernels = kernels_of_models(options.models, options.batch_size, target, precisions)
     try:
         cubins.compile_all(kernels, target, jobs=options.jobs)

@@ -18,7 +18,7 @@ from fastconv.data.draws import Draws
 from fastconv.data.ranges import ends_of, one_of, pair_of, share_of, whole_number, within
 from fastconv.errors import ArgumentError, UnknownAttributeError
 
-Shape = tuple[int, int, int]
+ImageShape = tuple[int, int, int]
 Columns = Mapping[str, Any]
 """Columns of the rows of changes: a number for each image, or one for all."""
 Range = float | tuple[float, float]
@@ -94,7 +94,7 @@ class Augmentation(abc.ABC):
         return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @abc.abstractmethod
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         """Return what a batch draws.
 
         Parameters
@@ -110,7 +110,7 @@ class Augmentation(abc.ABC):
             By the columns of `fastconv.kernels.transforms` that it sets: (B,), a value for each image, or one for all.
         """
 
-    def misfit(self, shape: Shape) -> str:
+    def misfit(self, shape: ImageShape) -> str:
         """Return what images must be if those of this shape cannot be changed so.
 
         Parameters
@@ -155,7 +155,7 @@ class Flip(Augmentation):
         one_of(self.mode, "mode", ("random", "alternating"))
         share_of(self.p, "p")
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         if self.mode == "random":
             return {"mirrored": draws.uniform(1)[0] < self.p}
         return {"mirrored": (draws.of_image() < self.p) ^ bool(draws.epoch % 2)}
@@ -193,11 +193,11 @@ class Crop(Augmentation):
         validate.at_least(self.pad, 0, "pad", 2**30)
         one_of(self.mode, "mode", ("zero", "reflect"))
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         shift_y, shift_x = (whole_number(draw, -self.pad, self.pad) for draw in draws.uniform(2))
         return {"shift_y": shift_y, "shift_x": shift_x, "reflected": self.mode == "reflect"}
 
-    def misfit(self, shape: Shape) -> str:
+    def misfit(self, shape: ImageShape) -> str:
         fits = self.mode == "zero" or self.pad < min(shape[:2])
         return "" if fits else f"images of more than {self.pad} pixels in both directions, to be reflected"
 
@@ -234,18 +234,18 @@ class Translate(Augmentation):
             validate.number(getattr(self, name), name, low=0, high=1)
         one_of(self.mode, "mode", ("zero", "reflect"))
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         y, x = self._most(shape)
         draw_y, draw_x = draws.uniform(2)
         shifts = {"shift_y": whole_number(draw_y, -y, y), "shift_x": whole_number(draw_x, -x, x)}
         return shifts | {"reflected": self.mode == "reflect"}
 
-    def misfit(self, shape: Shape) -> str:
+    def misfit(self, shape: ImageShape) -> str:
         y, x = self._most(shape)
         fits = self.mode == "zero" or (y < shape[0] and x < shape[1])
         return "" if fits else "images that are larger than the shift, to be reflected"
 
-    def _most(self, shape: Shape) -> tuple[int, int]:
+    def _most(self, shape: ImageShape) -> tuple[int, int]:
         return round(self.height * shape[0]), round(self.width * shape[1])
 
 
@@ -296,7 +296,7 @@ class Affine(Augmentation):
         for part in self._shears():
             ends_of(part, "shear", -89.0, 89.0)
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         angle, size, skew_x, skew_y, across, down = draws.uniform(6)
         turn = np.radians(within(angle, ends_of(self.degrees, "degrees")))
         scale = within(size, self.scale)
@@ -356,7 +356,7 @@ class ColorJitter(Augmentation):
             self._factors(name)
         ends_of(self.hue, "hue", -0.5, 0.5)
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         uniform = draws.uniform(8)
         changes: dict[str, Any] = {"coloured": 1}
         for draw, name in zip(uniform[:3], ("brightness", "contrast", "saturation"), strict=True):
@@ -365,7 +365,7 @@ class ColorJitter(Augmentation):
         changes["order"] = (np.argsort(uniform[4:], 0, kind="stable") << [[0], [2], [4], [6]]).sum(0)
         return changes
 
-    def misfit(self, shape: Shape) -> str:
+    def misfit(self, shape: ImageShape) -> str:
         return "" if shape[2] in (1, 3) else "images of 1 or 3 channels"
 
     def _factors(self, name: str) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.data.augmentations import Augmentation, Crop, Flip, FlipCrop, Shape
+from fastconv.data.augmentations import Augmentation, Crop, Flip, FlipCrop, ImageShape
 from fastconv.data.dataset import Dataset
 from fastconv.data.draws import Draws
 from fastconv.data.windows import Mixing
@@ -26,7 +26,7 @@ class Changes:
         self.parts = tuple(parts)
         self.mixing = tuple(part for part in parts if isinstance(part, Mixing))  # targets become rows of shares
 
-    def rows(self, draws: Draws, shape: Shape) -> np.ndarray:
+    def rows(self, draws: Draws, shape: ImageShape) -> np.ndarray:
         """Return the rows of a batch of images (H, W, C), (B, columns) float64."""
         rows = np.tile(np.array(UNCHANGED), (len(draws.indices), 1))
         for part in self._drawn(draws):
@@ -42,7 +42,7 @@ class Changes:
         return others
 
 
-def checked(augmentation: Any, shape: Shape) -> FlipCrop | Changes | None:
+def checked(augmentation: Any, shape: ImageShape) -> FlipCrop | Changes | None:
     """Return what a loader does to images (H, W, C), for what the user gave.
 
     Raises
@@ -75,7 +75,7 @@ def checked(augmentation: Any, shape: Shape) -> FlipCrop | Changes | None:
     return Changes(parts)
 
 
-def mixed_targets(rows: np.ndarray, targets: np.ndarray, shape: Shape, dtype: Any) -> np.ndarray:
+def mixed_targets(rows: np.ndarray, targets: np.ndarray, shape: ImageShape, dtype: Any) -> np.ndarray:
     """Return the targets of a batch that was mixed, of targets (B, K): each by its share of the pixels."""
     top, bottom, left, right, share, partner = (
         rows[:, _PLACES[name]] for name in ("mix_top", "mix_bottom", "mix_left", "mix_right", "mix_share", "partner")

@@ -56,7 +56,7 @@ _COARSE = (
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _CifarLayout:
     """How one of the two sets lies on the disk.
 
     Attributes
@@ -83,14 +83,14 @@ class _Layout:
     std: tuple[float, ...]
 
 
-_CIFAR10 = _Layout(
+_CIFAR10 = _CifarLayout(
     *("cifar10", "cifar-10-batches-bin", "cifar-10-batches-py"),
     {"train": {f"data_batch_{i}": 1 for i in range(1, 6)}, "test": {"test_batch": 1}},
     *(1, 0, "labels"),
     *(CLASS_NAMES, MEAN, STD),
 )
 _CIFAR100 = {
-    labels: _Layout(
+    labels: _CifarLayout(
         *("cifar100", "cifar-100-binary", "cifar-100-python"),
         {"train": {"train": 5}, "test": {"test": 1}},
         *(2, position, f"{labels}_labels"),
@@ -167,7 +167,7 @@ def cifar100(
     return _read(_CIFAR100[labels], directory, split)
 
 
-def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
+def _read(layout: _CifarLayout, directory: PathLike | None, split: Split) -> Dataset:
     check_split(split)
     root = root_of(directory)
     folder, suffix = _find(layout, root)
@@ -190,7 +190,7 @@ def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
     return Dataset(f"{layout.name}/{split}", images, labels, layout.class_names, layout.mean, layout.std)
 
 
-def _find(layout: _Layout, root: Path) -> tuple[Path, str]:
+def _find(layout: _CifarLayout, root: Path) -> tuple[Path, str]:
     places = ((root / layout.binary, ".bin"), (root, ".bin"), (root / layout.pickled, ""), (root, ""))
     for folder, suffix in places:
         if any(os.path.isfile(folder / f"{name}{suffix}") for names in layout.files.values() for name in names):
@@ -201,7 +201,7 @@ def _find(layout: _Layout, root: Path) -> tuple[Path, str]:
     )
 
 
-def _read_binary(layout: _Layout, path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_binary(layout: _CifarLayout, path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     size = count * (layout.label_bytes + _PIXELS)
     if path.stat().st_size != size:
         raise DataError(f"{path}: got {path.stat().st_size:,} bytes; allowed: exactly {size:,}; unpack it again")
@@ -209,7 +209,7 @@ def _read_binary(layout: _Layout, path: Path, count: int) -> tuple[np.ndarray, n
     return records[:, layout.label_bytes :], _checked_labels(layout, path, records[:, layout.label_at])
 
 
-def _read_pickled(layout: _Layout, path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _read_pickled(layout: _CifarLayout, path: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
     _check_published(path)
     largest = 2 * _PIXELS * max(count, 10_000)  # a batch of 10,000 has 31 MB
     data, labels = read_pickled_batch(path, layout.label_key, largest)
@@ -220,7 +220,7 @@ def _read_pickled(layout: _Layout, path: Path, count: int) -> tuple[np.ndarray, 
     return data, _checked_labels(layout, path, labels)
 
 
-def _checked_labels(layout: _Layout, path: Path, labels: np.ndarray) -> np.ndarray:
+def _checked_labels(layout: _CifarLayout, path: Path, labels: np.ndarray) -> np.ndarray:
     last = len(layout.class_names) - 1
     if labels.min() < 0 or labels.max() > last:
         raise DataError(f"{path}: got labels from {labels.min()} to {labels.max()}; allowed: 0 to {last}")
@@ -240,7 +240,7 @@ def _check_published(path: Path) -> None:
         )
 
 
-def _check_pixels(layout: _Layout, path: Path, planes: np.ndarray) -> None:
+def _check_pixels(layout: _CifarLayout, path: Path, planes: np.ndarray) -> None:
     """Refuse what a download that broke off, or a hole in a file, leaves: zeros where images should be.
 
     Of CIFAR-100 only a black last image is taken for damage.

@@ -25,7 +25,7 @@ _ZEROS_AT_END, _ZEROS_WITHIN = 20, 500  # the latter is what a lost sector of 51
 
 
 @dataclass(frozen=True)
-class _Layout:
+class _IdxLayout:
     """One of the two sets: the folders it may lie in, and what it shows."""
 
     name: str
@@ -36,7 +36,7 @@ class _Layout:
     std: float
 
 
-_MNIST = _Layout(
+_MNIST = _IdxLayout(
     "mnist",
     ("mnist", "MNIST/raw", ""),
     "http://yann.lecun.com/exdb/mnist/",
@@ -44,7 +44,7 @@ _MNIST = _Layout(
     0.1307,
     0.3081,
 )
-_FASHION = _Layout(
+_FASHION = _IdxLayout(
     "fashion-mnist",
     ("fashion-mnist", "FashionMNIST/raw", ""),
     "https://github.com/zalandoresearch/fashion-mnist",
@@ -110,7 +110,7 @@ def fashion_mnist(directory: PathLike | None = None, split: Split = "train") -> 
     return _read(_FASHION, directory, split)
 
 
-def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
+def _read(layout: _IdxLayout, directory: PathLike | None, split: Split) -> Dataset:
     check_split(split)
     root = root_of(directory)
     images_path, labels_path = _find(layout, root, _PREFIXES[split])
@@ -135,7 +135,7 @@ def _read(layout: _Layout, directory: PathLike | None, split: Split) -> Dataset:
     )
 
 
-def _find(layout: _Layout, root: Path, prefix: str) -> tuple[Path, Path]:
+def _find(layout: _IdxLayout, root: Path, prefix: str) -> tuple[Path, Path]:
     """Return the files of images and labels, which lie in one folder."""
     wanted = [f"{prefix}-{part}-{kind}" for part, kind in _PARTS.items()]
     for folder in layout.folders:

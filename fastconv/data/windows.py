@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv.data.augmentations import Augmentation, Columns, Shape
+from fastconv.data.augmentations import Augmentation, Columns, ImageShape
 from fastconv.data.draws import Draws
 from fastconv.data.ranges import ends_of, pair_of, share_of, whole_number, within
 from fastconv.errors import ArgumentError
@@ -48,7 +48,7 @@ class Cutout(Augmentation):
         validate.at_least(self.length, 1, "length", 2**30)
         validate.number(self.value, "value")
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         changes: dict[str, np.ndarray | float] = {"erase_value": self.value}
         for draw, size, first, last in zip(
             draws.uniform(2), shape, ("erase_top", "erase_left"), ("erase_bottom", "erase_right"), strict=False
@@ -106,7 +106,7 @@ class RandomErasing(Augmentation):
             raise ArgumentError(f"ratio: got {self.ratio!r}; allowed: a pair of numbers above 0, the lower first")
         validate.number(self.value, "value")
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         uniform = draws.uniform(3 + 2 * _ATTEMPTS)
         area = within(uniform[3 : 3 + _ATTEMPTS], self.scale) * shape[0] * shape[1]
         low, high = map(math.log, self.ratio)
@@ -181,7 +181,7 @@ class Mixup(Mixing):
     ((4, 10), array([1., 1., 1., 1.], dtype=float32))
     """
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         share = draws.beta(self.alpha)
         ends = {"mix_bottom": shape[0], "mix_right": shape[1]}
         return {**ends, "partner": self.partners(draws), "mix_share": share}
@@ -208,7 +208,7 @@ class CutMix(Mixing):
     ((4, 10), array([1., 1., 1., 1.], dtype=float32))
     """
 
-    def columns(self, draws: Draws, shape: Shape) -> Columns:
+    def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         half = math.sqrt(1 - draws.beta(self.alpha)) / 2
         changes: dict[str, np.ndarray | float] = {"partner": self.partners(draws), "mix_share": 0.0}
         for draw, size, first, last in zip(

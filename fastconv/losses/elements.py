@@ -10,7 +10,7 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import DTypeError
 from fastconv.kernels.losses import LOSSES
-from fastconv.losses.listed import ListedLoss, Weights
+from fastconv.losses.listed import ListedLoss, LossWeights
 
 _OF_CLASSES = tuple(function.layer for function in LOSSES.values() if function.over == "rows")
 
@@ -55,7 +55,7 @@ class BinaryCrossEntropy(ElementLoss):
     pos_weight: tuple[float, ...] | float | None
     function = LOSSES["binary_cross_entropy"]
 
-    def __init__(self, *, pos_weight: Weights = None, reduction: str = "mean") -> None:
+    def __init__(self, *, pos_weight: LossWeights = None, reduction: str = "mean") -> None:
         super().__init__(pos_weight=pos_weight, reduction=reduction)
 
 

@@ -18,7 +18,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.kernels.losses import ChosenLoss, LossFunction
 from fastconv.losses.loss import DeclaredLoss
 
-Weights = Sequence[float] | np.ndarray | float | None
+LossWeights = Sequence[float] | np.ndarray | float | None
 REDUCTIONS = ("mean", "sum")
 
 
@@ -269,7 +269,7 @@ class Whole:
         return self.loss.computed(predictions, self.targets[begin:end], weight, self.divisor)
 
 
-def _checked_weights(values: Weights, name: str) -> tuple[float, ...] | float | None:
+def _checked_weights(values: LossWeights, name: str) -> tuple[float, ...] | float | None:
     """Return weights as a tuple, or one for all channels; none below 0, and not all 0."""
     if values is None:
         return None

@@ -10,7 +10,7 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.kernels.losses import LOSSES
-from fastconv.losses.listed import ListedLoss, Weights
+from fastconv.losses.listed import ListedLoss, LossWeights
 
 
 class RowLoss(ListedLoss):
@@ -19,7 +19,7 @@ class RowLoss(ListedLoss):
     axes = "(N, K)"
     ignore_index: int | None
 
-    def __init__(self, *, class_weight: Weights, ignore_index: int | None, reduction: str, **values: float) -> None:
+    def __init__(self, *, class_weight: LossWeights, ignore_index: int | None, reduction: str, **values: float) -> None:
         super().__init__(reduction=reduction, class_weight=class_weight, **values)
         self.ignore_index = ignore_index
 
@@ -117,7 +117,7 @@ class SoftmaxCrossEntropy(RowLoss):
         self,
         label_smoothing: float = 0.0,
         *,
-        class_weight: Weights = None,
+        class_weight: LossWeights = None,
         ignore_index: int | None = None,
         reduction: str = "mean",
     ) -> None:
@@ -154,7 +154,7 @@ class MulticlassHinge(RowLoss):
         self,
         margin: float = 1.0,
         *,
-        class_weight: Weights = None,
+        class_weight: LossWeights = None,
         ignore_index: int | None = None,
         reduction: str = "mean",
     ) -> None:

@@ -11,7 +11,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.kernels.update_rules import PIECE_ELEMENTS
-from fastconv.nn.core.parameter import Arena, Parameter, runs
+from fastconv.nn.core.parameter import Arena, Parameter, arena_slices
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Region:
     def ranges(self, parameters: Iterable[Parameter]) -> list[tuple[int, int]]:
         """Return where those of `parameters` that lie here begin and end, neighbours joined."""
         mine = [parameter for parameter in parameters if parameter.arena is self.arena]
-        return [(run.begin - self.begin, run.end - self.begin) for run in runs(mine)]
+        return [(piece.begin - self.begin, piece.end - self.begin) for piece in arena_slices(mine)]
 
     def pieces(self, parameters: Iterable[Parameter]) -> Array | None:
         """Return what `Backend.update` takes to update those of `parameters` that lie here; None if that is all."""

@@ -19,7 +19,7 @@ from fastconv.parallel.launching import die_with_parent
 _OF_HYDRA = ("=", "YOUR APPLICATION", "This typically", "Please see", "Abort(")
 
 
-class Tail(threading.Thread):
+class OutputReader(threading.Thread):
     """Hands on what a job prints, and keeps the last line that says something."""
 
     def __init__(self) -> None:
@@ -36,7 +36,11 @@ class Tail(threading.Thread):
 
 
 def start_managers(
-    words: Sequence[str], hosts: Sequence[str], environment: Mapping[str, str], said: Tail, prefix: Sequence[str] = ()
+    words: Sequence[str],
+    hosts: Sequence[str],
+    environment: Mapping[str, str],
+    said: OutputReader,
+    prefix: Sequence[str] = (),
 ) -> tuple[subprocess.Popen[str], list[str]]:
     """Start an mpiexec for a rank of `words` on each host; return it, and the command to run on each.
 
@@ -46,7 +50,7 @@ def start_managers(
         Names by which MPI finds them, if it has to.
     environment : mapping
         Of the mpiexec and all ranks.
-    said : Tail
+    said : OutputReader
         Reads what the ranks print.
     prefix : sequence of str
         What the mpiexec itself is started by.
@@ -85,7 +89,7 @@ def start_managers(
     return job, managers
 
 
-def wait_for(job: subprocess.Popen[str], said: Tail) -> int:
+def wait_for(job: subprocess.Popen[str], said: OutputReader) -> int:
     """Return the status of the mpiexec, which ends when its process managers have, once all it said was read."""
     try:
         status = job.wait(timeout=30)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from fastconv.nn.core.parameter import Parameter, Run
+from fastconv.nn.core.parameter import ArenaSlice, Parameter
 from fastconv.parallel.buckets import TreeSum, cut, reduce_array
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.exchange import Promise
@@ -30,20 +30,20 @@ class Sender:
     Parameters
     ----------
     tree : TreeSum
-        Of the gradients of `runs`.
+        Of the gradients of `pieces`.
     late : collection of Parameter
         Those that are written several times in a pass, and so are done at its end only.
     """
 
     def __init__(
-        self, parallel: DataParallel, tree: TreeSum, runs: Sequence[Run], late: Collection[Parameter] = ()
+        self, parallel: DataParallel, tree: TreeSum, pieces: Sequence[ArenaSlice], late: Collection[Parameter] = ()
     ) -> None:
         self._parallel, self._tree, self._late = parallel, tree, frozenset(late)
         largest = parallel.bucket_bytes if parallel.overlap else sys.maxsize
         self._buckets = [
-            _Bucket(number, begin, end, _within(run, begin, end))
-            for number, run in reversed(list(enumerate(runs)))
-            for begin, end in cut(run.end - run.begin, run.data.dtype.itemsize, largest)
+            _Bucket(number, begin, end, _within(piece, begin, end))
+            for number, piece in reversed(list(enumerate(pieces)))
+            for begin, end in cut(piece.end - piece.begin, piece.data.dtype.itemsize, largest)
         ]
         self._unwritten: frozenset[Parameter] = frozenset()
         self._sent: list[Promise[None]] = []
@@ -104,7 +104,7 @@ class Sender:
             reduce_array(self._parallel.communicator, piece, **how)
 
 
-def _within(run: Run, begin: int, end: int) -> tuple[Parameter, ...]:
+def _within(piece: ArenaSlice, begin: int, end: int) -> tuple[Parameter, ...]:
     """Return the parameters of which a part lies there."""
-    first, last = run.begin + begin, run.begin + end
-    return tuple(p for p in run.parameters if p.offset < last and p.offset + p.size > first)
+    first, last = piece.begin + begin, piece.begin + end
+    return tuple(p for p in piece.parameters if p.offset < last and p.offset + p.size > first)

@@ -26,7 +26,7 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, DependencyError, ParallelError
 from fastconv.parallel.called import result_of
 from fastconv.parallel.launching import THREAD_VARIABLES, die_with_parent, launch, threads_of
-from fastconv.parallel.manual import Tail, end, start_managers, wait_for
+from fastconv.parallel.manual import OutputReader, end, start_managers, wait_for
 from fastconv.parallel.watchdog import TIMEOUT_VARIABLE
 
 _LARGEST = 10 * 2**20  # bytes that a function may bring along: data are opened by each rank
@@ -187,7 +187,7 @@ class _Task:
         addresses = [info.address.rsplit(":", 1)[0] for info in context.getTaskInfos()]
         here = addresses.count(addresses[number])
         job: subprocess.Popen[str] | None = None
-        said, problem = Tail(), ""
+        said, problem = OutputReader(), ""
         proxies: list[str] = []
         if number == 0:
             try:

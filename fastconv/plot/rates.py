@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class _Found(Protocol):
+class _RangeTested(Protocol):
     """What of a `fastconv.training.RangeTest` is drawn."""
 
     @property
@@ -28,7 +28,7 @@ class _Found(Protocol):
 
 
 @plain_names
-def learning_rate_finder(result: _Found, ax: Axes | None = None) -> Axes:
+def learning_rate_finder(result: _RangeTested, ax: Axes | None = None) -> Axes:
     """Draw the losses of a range test over its rates, and the two rates that it suggests.
 
     What is far above the first losses, where it diverged, is cut off.

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class _Recorded(Protocol):
+class _PrunedHistory(Protocol):
     """What of a `fastconv.training.History` is drawn."""
 
     history: dict[str, list[float]]
 
 
 @plain_names
-def sparsity(run: _Recorded, ax: Axes | None = None) -> Axes:
+def sparsity(run: _PrunedHistory, ax: Axes | None = None) -> Axes:
     """Draw the share of weights that are zero by epoch: of each layer that was pruned, and of all together.
 
     Parameters

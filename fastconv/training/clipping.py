@@ -13,7 +13,7 @@ from fastconv import _validate as validate
 from fastconv._attributes import Made
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
-from fastconv.nn.core.parameter import Parameter, Run, runs
+from fastconv.nn.core.parameter import ArenaSlice, Parameter, arena_slices
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class ClipValue(Clip):
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
-        for run in runs(parameters):
-            grad = run.grad()
+        for piece in arena_slices(parameters):
+            grad = piece.grad()
             backend.clip(grad, limit=self.limit, out=grad)
         return None
 
@@ -96,7 +96,7 @@ class ClipNorm(Clip):
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
-        each = [Run((p,), p.arena, p.offset, p.offset + p.size) for p in parameters]
+        each = [ArenaSlice((p,), p.arena, p.offset, p.offset + p.size) for p in parameters]
         return _clip_norms(backend, each, self.limit, together=False)
 
 
@@ -123,10 +123,10 @@ class ClipGlobalNorm(Clip):
     """
 
     def apply(self, backend: Backend, parameters: Sequence[Parameter]) -> Array | None:
-        return _clip_norms(backend, runs(parameters), self.limit, together=True)
+        return _clip_norms(backend, arena_slices(parameters), self.limit, together=True)
 
 
-def _clip_norms(backend: Backend, pieces: Sequence[Run], limit: float, *, together: bool) -> Array:
+def _clip_norms(backend: Backend, pieces: Sequence[ArenaSlice], limit: float, *, together: bool) -> Array:
     squares, grads = backend.empty((len(pieces),), np.float64), [piece.grad() for piece in pieces]
     for i, grad in enumerate(grads):
         backend.sum_squares(grad, out=squares[i : i + 1], workspace=backend.pool)

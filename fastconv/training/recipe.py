@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, get_args
 
 from fastconv import _validate as validate
-from fastconv.backends.contract.types import AlgorithmChoice, Precision
+from fastconv.backends.contract.types import AlgorithmChoice, PrecisionChoice
 from fastconv.data import DataLoader, Dataset
 from fastconv.errors import ArgumentError
 from fastconv.nn.model.model import Layer
@@ -59,7 +59,7 @@ _ENTRIES: Mapping[str, Mapping[str, Callable[[Any, str], Any]]] = {
         "seed": _whole(0),
         "dtype": _one_of("float32", "float64"),
         "backend": _text,
-        "precision": _one_of(*get_args(Precision)),
+        "precision": _one_of(*get_args(PrecisionChoice)),
         "algorithm": _one_of(*get_args(AlgorithmChoice)),
         "save_every_steps": _whole(0),
     },

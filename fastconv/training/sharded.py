@@ -24,7 +24,7 @@ from fastconv.losses import Loss
 from fastconv.losses.listed import ListedLoss
 from fastconv.nn.core.layer import paths_of
 from fastconv.nn.core.meeting import Joining
-from fastconv.nn.core.parameter import Parameter, runs
+from fastconv.nn.core.parameter import Parameter, arena_slices
 from fastconv.nn.core.undo import arenas_of
 from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.model import Layer
@@ -37,7 +37,7 @@ from fastconv.training.captured import form_of, parts_of
 from fastconv.training.shard_pass import CapturedShard, shard_pass
 from fastconv.training.shards_together import pass_together
 from fastconv.training.step import Batch, Done, StepSettings
-from fastconv.training.whole_batch import Results, Whole, tell_of_batch
+from fastconv.training.whole_batch import GlobalBatch, Results, tell_of_batch
 
 _FORMS = 4  # shapes of shards that are captured at once: those of a batch, and of the last one of an epoch
 
@@ -63,9 +63,9 @@ class ShardedStep:
         self._arenas = [tensor.arena for tensor in model.tensors()]
         self._statistics = arenas_of(self._buffers)
         self.meets = any(isinstance(layer, SyncBatchNorm) for layer in model.walk())
-        pieces = runs(self._parameters)
+        pieces = arena_slices(self._parameters)
         count = len(parallel.own)
-        self._tree = TreeSum(self._backend, [run.grad() for run in pieces], count)
+        self._tree = TreeSum(self._backend, [piece.grad() for piece in pieces], count)
         self._moved = [self._backend.empty(array.shape, array.dtype) for array in self._statistics]
         self._moves = TreeSum(self._backend, self._moved, count)
         self._sender = Sender(parallel, self._tree, pieces, _written_often(model))
@@ -109,7 +109,7 @@ class ShardedStep:
         for array in self._moved:
             reduce_array(self._parallel.communicator, array, ordered=self._parallel.deterministic, bf16=False)
 
-    def _told(self, shards: Sequence[Batch]) -> Whole:
+    def _told(self, shards: Sequence[Batch]) -> GlobalBatch:
         parallel = self._parallel
         whole = tell_of_batch(self._model, self._loss, parallel, shards)
         if whole.divisor is not None and self._backend.on_host and not whole.divisor.any():
@@ -131,7 +131,7 @@ class ShardedStep:
     def _in_turn(
         self,
         shards: Sequence[Batch],
-        whole: Whole,
+        whole: GlobalBatch,
         number: int,
         results: Results,
         before: Sequence[Array],
@@ -154,7 +154,7 @@ class ShardedStep:
             if place < last:
                 self._tree.add(place)
 
-    def _count_moves(self, place: int, shard: Batch, whole: Whole, before: Sequence[Array]) -> None:
+    def _count_moves(self, place: int, shard: Batch, whole: GlobalBatch, before: Sequence[Array]) -> None:
         """Count in what a shard moved the running statistics by, and put them back for the next one."""
         for array, old, moved in zip(self._statistics, before, self._moved, strict=True):
             np.subtract(array, old, out=moved)
@@ -163,7 +163,7 @@ class ShardedStep:
         self._moves.add(place)
 
     def _pass(
-        self, shard: Batch, whole: Whole, stream: int, before: Sequence[Array], *, capture: bool, overlap: bool
+        self, shard: Batch, whole: GlobalBatch, stream: int, before: Sequence[Array], *, capture: bool, overlap: bool
     ) -> Done:
         share = whole.share(self._loss, shard)
         send: Callable[[int], None] | None = self._sender.send if overlap else None
@@ -197,7 +197,7 @@ class ShardedStep:
         return kept
 
     def _together(
-        self, shards: Sequence[Batch], whole: Whole, number: int, results: Results, before: Sequence[Array]
+        self, shards: Sequence[Batch], whole: GlobalBatch, number: int, results: Results, before: Sequence[Array]
     ) -> None:
         """Let the shards pass each layer together."""
         shares = [whole.share(self._loss, shard) for shard in shards]

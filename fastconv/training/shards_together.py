@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.meeting import Joining, meeting
-from fastconv.nn.core.parameter import Parameter, runs
+from fastconv.nn.core.parameter import Parameter, arena_slices
 from fastconv.nn.core.undo import arenas_of
 from fastconv.nn.model.model import Layer
 from fastconv.parallel.lockstep import LockStep
@@ -22,7 +22,7 @@ Joins = Callable[[list[np.ndarray], Joining], np.ndarray]
 
 
 class Passed(NamedTuple):
-    """What a shard's pass came to, its gradients, flat as `runs` has them, and the running statistics it left."""
+    """What a shard's pass came to, its gradients, in `arena_slices`, and the running statistics that it left."""
 
     done: Done
     gradients: list[Array]
@@ -39,7 +39,7 @@ class _Tensors:
         homes = {id(p.arena): backend.empty(p.arena.data.shape, p.arena.data.dtype) for p in self._parameters}
         for flat in homes.values():
             backend.fill(0.0, out=flat)  # of what gets no gradient, and between
-        self.gradients = [homes[id(run.arena)][run.begin : run.end] for run in runs(self._parameters)]
+        self.gradients = [homes[id(piece.arena)][piece.begin : piece.end] for piece in arena_slices(self._parameters)]
         self.statistics = [backend.empty(array.shape, array.dtype) for array in arenas_of(self._buffers)]
         for own, array in zip(self.statistics, arenas_of(self._buffers), strict=True):
             backend.copy(array, out=own)

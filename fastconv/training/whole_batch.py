@@ -20,7 +20,7 @@ from fastconv.training.step import Batch, Done
 from fastconv.training.totals import Totals
 
 
-class Whole(NamedTuple):
+class GlobalBatch(NamedTuple):
     """A batch of all ranks.
 
     Attributes
@@ -43,14 +43,14 @@ class Whole(NamedTuple):
         return None if getattr(loss, "reduction", "mean") == "sum" else shard.x.shape[0] / self.total
 
 
-def tell_of_batch(model: Layer, loss: Loss, parallel: DataParallel, shards: Sequence[Batch]) -> Whole:
+def tell_of_batch(model: Layer, loss: Loss, parallel: DataParallel, shards: Sequence[Batch]) -> GlobalBatch:
     """Return what the shards of all ranks are together."""
     mine = np.array([[shard.x.shape[0], _divisor(model, loss, shard)] for shard in shards])
     of_all = parallel.exchange.now(lambda: gathered(parallel.communicator, mine)).reshape(-1, 2)
     rows, divisor = of_all[:, 0].astype(np.int64), None
     if is_listed(loss) and getattr(loss, "reduction", "mean") == "mean":
         divisor = model.backend.asarray(np.array([in_tree(list(of_all[:, 1]), _added)]))
-    return Whole(rows, int(rows.sum()), divisor)
+    return GlobalBatch(rows, int(rows.sum()), divisor)
 
 
 def _divisor(model: Layer, loss: Loss, shard: Batch) -> float:

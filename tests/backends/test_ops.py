@@ -71,7 +71,7 @@ def test_matches_reference(case: Case, dtype: str, backend: Backend, monkeypatch
 
 @pytest.mark.parametrize("case", ONE_OF_EACH, ids=lambda case: f"{case.op}-{case.id}")
 def test_reference_stays_within_its_arrays(case: Case) -> None:
-    """The same bits twice, float32 as float64; whether they are right is shown elsewhere (test_numpy_reference.py)."""
+    """The same bits twice, float32 as float64; whether they are right is shown elsewhere (test_reference.py)."""
     with use_backend("numpy") as backend:
         check(case, backend, "float32")
 

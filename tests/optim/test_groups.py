@@ -8,7 +8,7 @@ from fastconv import nn, optim
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.optim import SGD, Adam, Muon, layer_groups, no_decay_groups, split_groups
 from fastconv.training import named
-from tests.optim.test_optimizers import give_grads, model_of, values
+from tests.optim.test_optim import give_grads, model_of, values
 
 
 @pytest.mark.float64

@@ -9,7 +9,7 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.optim import EMA, SGD, Adam, AdamW, Lookahead, Muon
-from tests.optim.test_optimizers import ALL, combined, give_grads, model_of, values
+from tests.optim.test_optim import ALL, combined, give_grads, model_of, values
 
 
 def stepped(model, optimizer, steps):

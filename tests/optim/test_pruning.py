@@ -10,11 +10,11 @@ from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError, ShapeError
 from fastconv.optim import EMA, SGD, Adam, AdamW, Combined, Lookahead, Muon, Pruning, no_decay_groups
 from tests.interrupts import every_place
-from tests.optim import test_optimizers
-from tests.optim.test_optimizers import combined, give_grads, values
+from tests.optim import test_optim
+from tests.optim.test_optim import combined, give_grads, values
 
 X, Y = np.random.default_rng(2).standard_normal((12, 4)).astype(np.float32), np.arange(12) % 3
-model_of = functools.partial(test_optimizers.model_of, np.float32)
+model_of = functools.partial(test_optim.model_of, np.float32)
 INNER = {
     "momentum": lambda p: SGD(p, 0.1, 0.9, weight_decay=0.01),
     "adam": lambda p: Adam(p, 0.01),

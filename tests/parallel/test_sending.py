@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.nn.core.parameter import runs
+from fastconv.nn.core.parameter import arena_slices
 from fastconv.parallel import DataParallel, SingleProcess
 from fastconv.parallel.buckets import TreeSum
 from fastconv.parallel.sending import Sender
@@ -17,7 +17,7 @@ def parts():
     """A model of two dense layers, and what sends its gradients in buckets of one parameter or less."""
     with fc.use_backend("numpy"):
         model = nn.Sequential(nn.Dense(16, bias=False), nn.Dense(16, bias=False)).build((16,), seed=1)
-    pieces = runs(model.parameters())
+    pieces = arena_slices(model.parameters())
     parallel = DataParallel(SingleProcess(), shards=2, bucket_mb=1024 / 2**20)
     tree = TreeSum(model.backend, [run.grad() for run in pieces], 2)
     model.zero_grad()

@@ -96,7 +96,7 @@ KEPT = [
         "kernels/cuda/runtime/cubins.py",
         "return next(filter(_is_whole, candidates), None)",
         "return None",
-        "tests/kernels/cuda/test_cubins.py::test_compiled_once_and_found_again",
+        "tests/kernels/cuda/runtime/test_cubins.py::test_compiled_once_and_found_again",
     ),
     Kept(
         "kernels/cuda/pool/avg_pool.cu",

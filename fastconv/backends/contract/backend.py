@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv.backends.contract.normalisation import Normalisations
-from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape, Workspace
+from fastconv.backends.contract.types import AlgorithmChoice, Array, PrecisionChoice, Shape, Workspace
 
 
 class Backend(Normalisations):
@@ -19,7 +19,7 @@ class Backend(Normalisations):
     name: ClassVar[str]
     on_host: ClassVar[bool]
     """Whether arrays are `numpy.ndarray`, so that looking at a value costs no synchronisation."""
-    precisions: ClassVar[tuple[Precision, ...]] = ("strict", "default")
+    precisions: ClassVar[tuple[PrecisionChoice, ...]] = ("strict", "default")
     fast_needs: ClassVar[str] = ""
     """What "fast" needs and is not there."""
     algorithms: ClassVar[tuple[AlgorithmChoice, ...]] = ("shapes",)
@@ -38,7 +38,7 @@ class Backend(Normalisations):
         """Return an uninitialised C-contiguous array from the backend's pool."""
         return self.pool.empty(shape, dtype)
 
-    def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
+    def kept_dtype(self, dtype: Any, precision: PrecisionChoice) -> np.dtype:
         """Return the type in which activations are kept from forward to backward: `dtype`, or uint16 for bfloat16.
 
         A bfloat16 is the upper half of a float32. Where it is another type than `dtype`, these may be of it, each by

@@ -31,7 +31,7 @@ from fastconv.backends.contract.types import (
     Direction,
     Pair,
     PoolWindows,
-    Precision,
+    PrecisionChoice,
     PreparedWeight,
     RandomKey,
     Shape,
@@ -51,7 +51,7 @@ class Operations(TrainingOperations):
         *,
         geometry: ConvGeometry,
         input_shape: Shape,
-        precision: Precision,
+        precision: PrecisionChoice,
         algorithm: AlgorithmChoice,
     ) -> Sequence[str]:
         """Say for each direction which algorithm a convolution gets and why; nothing if there is no choice."""
@@ -64,7 +64,7 @@ class Operations(TrainingOperations):
         *,
         geometry: ConvGeometry,
         input_shape: Shape,
-        precision: Precision,
+        precision: PrecisionChoice,
         algorithm: AlgorithmChoice,
         workspace: Workspace,
     ) -> PreparedWeight:
@@ -87,7 +87,7 @@ class Operations(TrainingOperations):
         x: Array,
         *,
         geometry: ConvGeometry,
-        precision: Precision,
+        precision: PrecisionChoice,
         algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
@@ -115,7 +115,7 @@ class Operations(TrainingOperations):
 
     @abc.abstractmethod
     def prepare_dense_weight(
-        self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
+        self, weight: Array, *, direction: Direction, batch: int, precision: PrecisionChoice, workspace: Workspace
     ) -> PreparedWeight:
         """Bring a dense weight, (C, K), into the form that `dense` or `dense_backward_input` wants."""
 
@@ -131,7 +131,7 @@ class Operations(TrainingOperations):
 
     @abc.abstractmethod
     def dense_backward_weight(
-        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
+        self, grad_output: Array, x: Array, *, precision: PrecisionChoice, out: Array, workspace: Workspace
     ) -> None:
         """``grad_weight[c, k] = sum over n of x[n, c] * grad_output[n, k]``; out (C, K)."""
 

@@ -18,7 +18,7 @@ __all__ = [
     "Direction",
     "Pair",
     "PoolWindows",
-    "Precision",
+    "PrecisionChoice",
     "PreparedWeight",
     "RandomKey",
     "Shape",
@@ -30,7 +30,7 @@ Array = Any
 DType = np.dtype[Any]
 Shape = tuple[int, ...]
 Direction = Literal["forward", "backward_input"]
-Precision = Literal["strict", "default", "fast"]
+PrecisionChoice = Literal["strict", "default", "fast"]
 AlgorithmChoice = Literal["shapes", "tuned", "winograd", "direct"]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.checking import checked
 from fastconv.backends.contract.converting import on_host
-from fastconv.backends.contract.types import Array, Precision, Workspace
+from fastconv.backends.contract.types import Array, PrecisionChoice, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.runtime.settings import SettingError
@@ -127,7 +127,7 @@ class NumbaBackend(Backend):
         number: int = declared.code_state()
         return number
 
-    def kept_dtype(self, dtype: Any, precision: Precision) -> np.dtype:
+    def kept_dtype(self, dtype: Any, precision: PrecisionChoice) -> np.dtype:
         kept: np.dtype = bf16_storage.STORED if precision == "fast" and dtype == np.float32 else np.dtype(dtype)
         return kept
 

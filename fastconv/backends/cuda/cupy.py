@@ -79,10 +79,10 @@ class CupyBackend(CudaBackend):
                     stream.end_capture()
                 raise
             graph = stream.end_capture()
-        return Graph(graph, tuple(launches), cupy)
+        return CapturedGraph(graph, tuple(launches), cupy)
 
 
-class Graph:
+class CapturedGraph:
     """A captured sequence of launches. It holds the arrays, of which a CUDA graph knows only the addresses."""
 
     def __init__(self, graph: Any, launches: tuple[Launch, ...], cupy: Any) -> None:

@@ -16,7 +16,7 @@ from fastconv.backends.contract.types import (
     Direction,
     Pair,
     PoolWindows,
-    Precision,
+    PrecisionChoice,
     PreparedWeight,
     Shape,
     Workspace,
@@ -24,11 +24,11 @@ from fastconv.backends.contract.types import (
 from fastconv.backends.reference.norm import sum_of_rows
 from fastconv.kernels.algorithm import Algorithm
 
-Window = tuple[slice, slice]
+Slices = tuple[slice, slice]
 _REFERENCE = Algorithm("reference", "reference")
 
 
-def taps(windows: ConvGeometry | PoolWindows, size: Pair, out_size: Pair) -> Iterator[tuple[Pair, Window, Window]]:
+def taps(windows: ConvGeometry | PoolWindows, size: Pair, out_size: Pair) -> Iterator[tuple[Pair, Slices, Slices]]:
     """Yield ``(r, s)`` with the rows and columns of the output and of the input that this tap connects.
 
     Only pairs inside the input: a padded cell is never multiplied, so no ``0 * inf`` appears.
@@ -73,7 +73,7 @@ class NumpyConv(Backend):
         *,
         geometry: ConvGeometry,
         input_shape: Shape,
-        precision: Precision,
+        precision: PrecisionChoice,
         algorithm: AlgorithmChoice,
         workspace: Workspace,
     ) -> PreparedWeight:
@@ -108,7 +108,7 @@ class NumpyConv(Backend):
         x: Array,
         *,
         geometry: ConvGeometry,
-        precision: Precision,
+        precision: PrecisionChoice,
         algorithm: AlgorithmChoice,
         out: Array,
         workspace: Workspace,
@@ -121,7 +121,7 @@ class NumpyConv(Backend):
         out[...] = sum_of_rows(x)
 
     def prepare_dense_weight(
-        self, weight: Array, *, direction: Direction, batch: int, precision: Precision, workspace: Workspace
+        self, weight: Array, *, direction: Direction, batch: int, precision: PrecisionChoice, workspace: Workspace
     ) -> PreparedWeight:
         return PreparedWeight(weight, _REFERENCE)
 
@@ -139,6 +139,6 @@ class NumpyConv(Backend):
 
     @np.errstate(all="ignore")
     def dense_backward_weight(
-        self, grad_output: Array, x: Array, *, precision: Precision, out: Array, workspace: Workspace
+        self, grad_output: Array, x: Array, *, precision: PrecisionChoice, out: Array, workspace: Workspace
     ) -> None:
         out[...] = x.T @ grad_output

@@ -10,10 +10,10 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Workspace
 from fastconv.kernels.losses import ChosenLoss
 
-Pair = tuple[np.ndarray, np.ndarray]
+CostAndSlope = tuple[np.ndarray, np.ndarray]
 
 
-def _softmax_cross_entropy(x: np.ndarray, t: np.ndarray, c: np.ndarray, smoothing: float) -> Pair:
+def _softmax_cross_entropy(x: np.ndarray, t: np.ndarray, c: np.ndarray, smoothing: float) -> CostAndSlope:
     shifted = x - x.max(axis=1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     q = c * ((1 - smoothing) * t + smoothing / x.shape[1])
@@ -22,10 +22,10 @@ def _softmax_cross_entropy(x: np.ndarray, t: np.ndarray, c: np.ndarray, smoothin
     return -np.where(q != 0, q * log_p, 0), np.exp(log_p) * total - q
 
 
-def _over_margins(of: Callable[[np.ndarray], Pair]) -> Callable[..., Pair]:
+def _over_margins(of: Callable[[np.ndarray], CostAndSlope]) -> Callable[..., CostAndSlope]:
     """Return a loss over ``x[j] - x[y] + margin`` of the classes j but y; t is 1 at y, 0 elsewhere."""
 
-    def loss(x: np.ndarray, t: np.ndarray, c: np.ndarray, margin: float) -> Pair:
+    def loss(x: np.ndarray, t: np.ndarray, c: np.ndarray, margin: float) -> CostAndSlope:
         cost, slope = of(np.maximum(x - x[t == 1][:, None] + margin, 0))
         cost, slope = np.where(t == 1, 0, cost), np.where(t == 1, 0, slope)
         own = (c * t).sum(axis=1, keepdims=True)
@@ -34,21 +34,21 @@ def _over_margins(of: Callable[[np.ndarray], Pair]) -> Callable[..., Pair]:
     return loss
 
 
-def _binary_cross_entropy(x: np.ndarray, t: np.ndarray, c: np.ndarray) -> Pair:
+def _binary_cross_entropy(x: np.ndarray, t: np.ndarray, c: np.ndarray) -> CostAndSlope:
     e = np.exp(-np.abs(x))
     p, q = np.where(x < 0, e, 1) / (1 + e), np.where(x < 0, 1, e) / (1 + e)
     cost = np.where(t == 0, 0, c * t * np.logaddexp(0, -x)) + np.where(t == 1, 0, (1 - t) * np.logaddexp(0, x))
     return cost, (1 - t) * p - c * t * q
 
 
-def _huber(x: np.ndarray, t: np.ndarray, c: np.ndarray, delta: float) -> Pair:
+def _huber(x: np.ndarray, t: np.ndarray, c: np.ndarray, delta: float) -> CostAndSlope:
     d = x - t
     far = np.abs(d) > delta
     return np.where(far, delta * (np.abs(d) - delta / 2), d * d / 2), np.clip(d, -delta, delta)
 
 
 # Cost and gradient of x, t, the weights of channels and the parameters: of each row, or of each element.
-_FORMULAS: dict[str, Callable[..., Pair]] = {
+_FORMULAS: dict[str, Callable[..., CostAndSlope]] = {
     "softmax_cross_entropy": _softmax_cross_entropy,
     "multiclass_hinge": _over_margins(lambda m: (m, np.where(m > 0, 1, m))),
     "squared_hinge": _over_margins(lambda m: (m * m, 2 * m)),

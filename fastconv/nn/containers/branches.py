@@ -11,7 +11,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.arguments import as_layer, as_layers
-from fastconv.nn.core.layer import Context, Run, Sum
+from fastconv.nn.core.layer import Context, FrozenForward, Sum
 from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.layers.simple import Identity
@@ -35,7 +35,7 @@ class _Branches(Layer):
     owns_grad = True
     mode: Literal["sum", "concatenate"] = "sum"
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         if not is_ours(computes_as(type(self))):
             return super().frozen()
         branches = [branch.frozen() for _, branch in self.children()]

@@ -11,7 +11,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.branches import add_up
 from fastconv.nn.containers.wiring import INPUT, Node, Segment, as_nodes, as_outputs, cut, uses
 from fastconv.nn.core.freezing import freezing_state
-from fastconv.nn.core.layer import Chain, Context, Run
+from fastconv.nn.core.layer import Chain, Context, FrozenForward
 from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
@@ -115,7 +115,7 @@ class Graph(Layer):
             self._found_trained = now, found
         return self._found_trained[1]
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         if not is_ours(computes_as(type(self))):
             return super().frozen()
         runs = {i: plan.frozen() for i, plan in enumerate(self.plans) if plan is not None}

@@ -9,7 +9,7 @@ from fastconv._attributes import computes_as
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn.containers.arguments import as_layers
-from fastconv.nn.core.layer import Chain, Context, Run
+from fastconv.nn.core.layer import Chain, Context, FrozenForward
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.steps import run_forward
@@ -93,7 +93,7 @@ class Sequential(Layer):
         self._plan = make_plan(self.layers)
         self.owns_output, self.owns_grad = self._plan.owns_output, self._plan.owns_grad
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         return self.plan.frozen() if computes_as(type(self)) is Sequential else super().frozen()
 
     def children(self) -> Sequence[tuple[str, Layer]]:

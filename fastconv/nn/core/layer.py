@@ -39,7 +39,7 @@ from fastconv.nn.core.scope import Home, Scope
 Context = Any
 """What `forward` leaves for `backward`; None after a forward that was not in training."""
 
-Run = Callable[[Array], Array]
+FrozenForward = Callable[[Array], Array]
 """What computes a layer for inference, its values frozen."""
 
 
@@ -245,7 +245,7 @@ class AbstractLayer(Checking):
     def arrange(self) -> None:
         """Settle how the layers inside run: called when all of them were built, or moved."""
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         """Return what computes it for inference, once its values do not change any more.
 
         Returns

@@ -309,7 +309,7 @@ class Parameter(Buffer):
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class ArenaSlice:
     """Neighbouring parameters as one flat piece of their arena."""
 
     parameters: tuple[Parameter, ...]
@@ -322,10 +322,10 @@ class Run:
         """The values, flat, with the gaps between parameters."""
         return self.arena.data[self.begin : self.end]
 
-    def trained(self) -> list[Run]:
+    def trained(self) -> list[ArenaSlice]:
         """Return the pieces of it that are not frozen: itself alone, if nothing is."""
         if any(parameter.is_frozen for parameter in self.parameters):
-            return runs(parameter for parameter in self.parameters if not parameter.is_frozen)
+            return arena_slices(parameter for parameter in self.parameters if not parameter.is_frozen)
         return [self]
 
     def grad(self) -> Array:
@@ -336,16 +336,16 @@ class Run:
         return grads[self.begin : self.end]
 
 
-def runs(parameters: Iterable[Parameter]) -> list[Run]:
-    """Join parameters that are neighbours in an arena; all parameters of a model are one run."""
-    result: list[Run] = []
+def arena_slices(parameters: Iterable[Parameter]) -> list[ArenaSlice]:
+    """Join parameters that are neighbours in an arena; all parameters of a model are one slice."""
+    result: list[ArenaSlice] = []
     for parameter in parameters:
         begin, end = parameter.offset, parameter.offset + parameter.size
         last = result[-1] if result else None
         if last and last.arena is parameter.arena and 0 <= begin - last.end < _ALIGN // parameter.array.dtype.itemsize:
-            result[-1] = Run((*last.parameters, parameter), last.arena, last.begin, end)
+            result[-1] = ArenaSlice((*last.parameters, parameter), last.arena, last.begin, end)
         else:
-            result.append(Run((parameter,), parameter.arena, begin, end))
+            result.append(ArenaSlice((parameter,), parameter.arena, begin, end))
     return result
 
 

@@ -13,12 +13,12 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
 from fastconv.kernels.epilogue import NO_EPILOGUE, Epilogue
 from fastconv.kernels.pointwise import Activation
-from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
 from fastconv.nn.fused.endings import ActivationEnding, Ending, Gradient, NormEnding, Wanted, convolution_backward
 from fastconv.nn.fused.frozen import folded
 from fastconv.nn.fused.pooled import Pooled
 from fastconv.nn.fused.running import back_through, of_running
-from fastconv.nn.fused.steps import Step, stored_dtype
+from fastconv.nn.fused.steps import FusedStep, stored_dtype
 from fastconv.nn.fused.tail import Tail
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
@@ -26,7 +26,7 @@ from fastconv.nn.layers.norm import BatchNorm2d
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class _Convolution(Step):
+class _Convolution(FusedStep):
     conv: Conv2d
     tail: Tail
 
@@ -45,7 +45,7 @@ class _Convolution(Step):
         """Backward looks at what is behind most activations, pooled or not."""
         return self.tail.activation is None or self.tail.keeps_before
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         """Return the convolution with the normalisation folded, and what is left."""
         conv, tail = self.frozen_convolution(), self.tail
         return lambda x: convolve(conv, tail, conv.checked_input(x), conv.dtype)[0]
@@ -96,12 +96,12 @@ class ConvActivation(_Convolution):
 
     @property
     def forward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         return (self.tail.after("conv2d"),)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         own = () if self.after.takes is not None else (f"{self._activation_backward} + {self._activation.name}",)
         if self.tail.pool is None or self.tail.keeps_before:
             return (*own, *self.taken)
@@ -183,12 +183,12 @@ class ConvNorm(_Convolution):
 
     @property
     def forward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         return ("conv2d" if self.norm.is_frozen else "conv2d_statistics", self.tail.after("normalise"))
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         return (*(() if self.norm.is_frozen else (self._norm_backward,)), *self.taken)
 
     @property
@@ -204,12 +204,12 @@ class ConvNorm(_Convolution):
 
     @property
     def norm_at_end(self) -> BatchNorm2d | None:
-        """See `Step`."""
+        """See `FusedStep`."""
         return self.norm
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         return () if self.norm.is_frozen else ("convolution and its gradient", *super().stored)
 
     def output_dtype(self, *, training: bool) -> np.dtype:

@@ -13,10 +13,10 @@ from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
 
-Sums = Mapping[str, Array]
+ChannelSums = Mapping[str, Array]
 """The gradients of gamma and beta of a normalisation."""
 
-Gradient = tuple[Array | None, Sums | None]
+Gradient = tuple[Array | None, ChannelSums | None]
 """That of a step's input, and the sums of the step before where this one has computed them."""
 
 
@@ -89,14 +89,14 @@ class Wanted:
         Is added to that; may be written to.
     ending : Ending or None
         Of the step before, to be done with it.
-    sums : Sums or None
+    sums : ChannelSums or None
         Its own, where the step behind has computed them.
     """
 
     input_grad: bool
     addend: Array | None = None
     ending: Ending | None = None
-    sums: Sums | None = None
+    sums: ChannelSums | None = None
 
 
 def convolution_backward(conv: Conv2d, grad_output: Array, x: Array, wanted: Wanted) -> Gradient:

@@ -29,7 +29,7 @@ from fastconv.nn.fused.convolution import ConvActivation, ConvNorm
 from fastconv.nn.fused.endings import ActivationEnding, NormEnding
 from fastconv.nn.fused.pool_norm import ConvPoolNorm
 from fastconv.nn.fused.residual import ResidualActivation
-from fastconv.nn.fused.steps import OUTSIDE, Link, Single, Step
+from fastconv.nn.fused.steps import OUTSIDE, FusedStep, Link, Single
 from fastconv.nn.fused.tail import Tail
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
@@ -39,9 +39,9 @@ from fastconv.nn.layers.pooling import MaxPool2d
 _Layer = TypeVar("_Layer", bound=AbstractLayer)
 
 
-def find_steps(layers: Sequence[AbstractLayer], native: Mapping[str, Native]) -> tuple[Step, ...]:
+def find_steps(layers: Sequence[AbstractLayer], native: Mapping[str, Native]) -> tuple[FusedStep, ...]:
     """Cut `layers` into steps, for a backend whose kernels do what is `native`."""
-    steps: list[Step] = []
+    steps: list[FusedStep] = []
     i = 0
     while i < len(layers):
         step = _residual(layers[i : i + 2], native) or _convolution(layers[i : i + 5]) or Single(layer=layers[i])
@@ -52,7 +52,7 @@ def find_steps(layers: Sequence[AbstractLayer], native: Mapping[str, Native]) ->
     return tuple(step.linked(before=before, after=after) for step, before, after in ends)
 
 
-def _link(first: Step, second: Step, native: Mapping[str, Native]) -> Link:
+def _link(first: FusedStep, second: FusedStep, native: Mapping[str, Native]) -> Link:
     """Return what two neighbours know of what is between them.
 
     The end of a normalisation is only worth it where that saves a pass over memory.

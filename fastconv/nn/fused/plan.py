@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.freezing import freezing_state
-from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
 from fastconv.nn.fused.endings import Wanted
 from fastconv.nn.fused.patterns import find_steps
-from fastconv.nn.fused.steps import Alone, Step, run_backward
+from fastconv.nn.fused.steps import Alone, FusedStep, run_backward
 
 fusing: ContextVar[bool] = ContextVar("fusing", default=True)
 """Whether plans that are made in this thread run layers as one; `arrange_all` then settles all containers so."""
@@ -28,12 +28,12 @@ class Plan:
     ----------
     layers : tuple of Layer
         What it was made of.
-    steps : tuple of Step
+    steps : tuple of FusedStep
         What runs.
     """
 
     layers: tuple[AbstractLayer, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[FusedStep, ...]
     _found: list[tuple[object, int]] = field(default_factory=list)
 
     @property
@@ -61,7 +61,7 @@ class Plan:
         grad, _ = run_backward(self.steps[stop:], contexts[stop:], grad_output, Wanted(needs_input_grad))
         return grad if needs_input_grad else None
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         """Return what computes them for inference."""
         parts = [step.frozen() for step in self.steps]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from fastconv.backends.contract.types import Array
-from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
 from fastconv.nn.fused.convolution import ConvNorm
 from fastconv.nn.fused.endings import Gradient, NormEnding, Wanted
 from fastconv.nn.fused.pooled import Pooled
@@ -32,19 +32,19 @@ class ConvPoolNorm(ConvNorm):
 
     @property
     def forward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         first, last = super().forward_operations
         return (Tail(pool=self.pool).after(first), last)
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         own = () if self.norm.is_frozen else (self._norm_backward,)
         return (*own, *Pooled.operations(self))
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """See `Step`; what is pooled is not."""
+        """See `FusedStep`; what is pooled is not."""
         return ("output",) if self.after.stored and not self.norm.is_frozen else ()
 
     def ending(self, context: Context) -> NormEnding | None:
@@ -73,7 +73,7 @@ class ConvPoolNorm(ConvNorm):
         gradient: Gradient = pooled.convolution_backward(self.conv, grad, normalised[0], wanted)
         return gradient
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         """Return what computes them with running statistics: the second pass is over the pooled map alone.
 
         A normalisation folded into the convolution would turn those of its channels round that it scales by less than

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastconv.backends.contract.types import Array, PoolWindows, Shape
 from fastconv.nn.fused.endings import Gradient, NormEnding, Wanted, convolution_backward
-from fastconv.nn.fused.steps import Step
+from fastconv.nn.fused.steps import FusedStep
 from fastconv.nn.layers.conv import Conv2d
 
 _BACKWARD = "conv2d_max_pool2d_backward"
@@ -43,7 +43,7 @@ class Pooled:
         return conv.backward_max_pool(grad_output, x, **pooled, needs_input_grad=wanted.input_grad, **through), None
 
     @staticmethod
-    def operations(step: Step) -> tuple[str, ...]:
+    def operations(step: FusedStep) -> tuple[str, ...]:
         """Return those that `convolution_backward` calls in a step, where the gradient of its input is wanted."""
         conv, taken = step.convolution, step.taken
         if step.meets_shortcut or conv is None or conv.weight.is_frozen:

@@ -9,10 +9,10 @@ from typing import Self
 from fastconv._attributes import computes_as
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.kernels.pointwise import Activation
-from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
 from fastconv.nn.fused.convolution import ConvNorm, convolve
 from fastconv.nn.fused.endings import Ending, Gradient, NormEnding, Wanted, convolution_backward
-from fastconv.nn.fused.steps import Link, Step, run_backward, run_forward
+from fastconv.nn.fused.steps import FusedStep, Link, run_backward, run_forward
 from fastconv.nn.layers.activations import PointwiseLayer
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
@@ -20,7 +20,7 @@ from fastconv.nn.layers.simple import Identity
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ResidualActivation(Step):
+class ResidualActivation(FusedStep):
     """``activation(body(x) + shortcut(x))``, where the body ends in convolution and normalisation.
 
     The last pass of the body adds the shortcut and applies the activation; where the two paths meet backward, the
@@ -30,7 +30,7 @@ class ResidualActivation(Step):
     ----------
     block, activation : Layer
         Those that it stands for.
-    body : tuple of Step
+    body : tuple of FusedStep
         All of the body but the last.
     last : ConvNorm
         The last of the body, with the sum and the activation.
@@ -40,7 +40,7 @@ class ResidualActivation(Step):
     stores = True
     block: AbstractLayer
     activation: PointwiseLayer
-    body: tuple[Step, ...]
+    body: tuple[FusedStep, ...]
     last: ConvNorm
     shortcut: AbstractLayer
 
@@ -50,7 +50,7 @@ class ResidualActivation(Step):
         return (self.block, self.activation)
 
     @property
-    def first(self) -> Step:
+    def first(self) -> FusedStep:
         """The first step of the body."""
         return self.body[0] if self.body else self.last
 
@@ -67,23 +67,23 @@ class ResidualActivation(Step):
         return input_shape
 
     @property
-    def opening(self) -> Step | None:
+    def opening(self) -> FusedStep | None:
         """That of the body."""
         return self.first.opening
 
     @property
-    def inside(self) -> Sequence[Step | AbstractLayer]:
+    def inside(self) -> Sequence[FusedStep | AbstractLayer]:
         """The steps of the body before the last, and the shortcut."""
         return [*self.body, self.shortcut]
 
     @property
     def forward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         return self.last.forward_operations
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
-        """See `Step`; what the first convolution takes over from the step before is named there."""
+        """See `FusedStep`; what the first convolution takes over from the step before is named there."""
         met = ("conv2d_backward_input + add",) if self.first.adds_shortcut else ()
         return (*self.last.backward_operations, *met)
 
@@ -109,7 +109,7 @@ class ResidualActivation(Step):
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         return self.last.stored
 
     @property
@@ -165,7 +165,7 @@ class ResidualActivation(Step):
         result, sums = convolution_backward(last.conv, grad, last_context[0], own)
         return run_backward(body, contexts, result, replace(wanted, addend=rest, sums=sums))
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         """Return the block with its normalisations folded."""
         last, tail = self.last.frozen_convolution(), self.last.tail
         body, shortcut = [step.frozen() for step in self.body], self.shortcut.frozen()

@@ -21,7 +21,7 @@ import numpy as np
 from fastconv._attributes import computes_as, is_ours
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.kernels.pointwise import Activation
-from fastconv.nn.core.layer import AbstractLayer, Context, Run
+from fastconv.nn.core.layer import AbstractLayer, Context, FrozenForward
 from fastconv.nn.fused.endings import Ending, Gradient, Wanted, convolution_backward
 from fastconv.nn.layers.conv import Conv2d
 from fastconv.nn.layers.norm import BatchNorm2d
@@ -59,7 +59,7 @@ OUTSIDE = Link()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Step(abc.ABC):
+class FusedStep(abc.ABC):
     """What runs as one.
 
     Attributes
@@ -93,7 +93,7 @@ class Step(abc.ABC):
         """Run them backward."""
 
     @abc.abstractmethod
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         """Return what computes the layers for inference, normalisations folded."""
 
     @property
@@ -116,12 +116,12 @@ class Step(abc.ABC):
         return input_shape
 
     @property
-    def opening(self) -> Step | None:
+    def opening(self) -> FusedStep | None:
         """The step, it or one inside of it, whose convolution its input goes to."""
         return None if self.convolution is None else self
 
     @property
-    def inside(self) -> Sequence[Step | AbstractLayer]:
+    def inside(self) -> Sequence[FusedStep | AbstractLayer]:
         """What runs inside of it as steps of their own."""
         return [layer for layer in self.layers if layer.children()]
 
@@ -187,7 +187,7 @@ class Step(abc.ABC):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Single(Step):
+class Single(FusedStep):
     """One layer, run as it is."""
 
     layer: AbstractLayer
@@ -205,7 +205,7 @@ class Single(Step):
 
     @property
     def backward_operations(self) -> tuple[str, ...]:
-        """See `Step`."""
+        """See `FusedStep`."""
         return self.taken
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
@@ -226,7 +226,7 @@ class Single(Step):
         layer.backend.add(grad, wanted.addend, out=wanted.addend)
         return wanted.addend, None
 
-    def frozen(self) -> Run:
+    def frozen(self) -> FrozenForward:
         """Return what computes the layer."""
         return self.layer.frozen()
 
@@ -245,7 +245,7 @@ def stored_dtype(layer: AbstractLayer) -> np.dtype:
 class Watcher(Protocol):
     """Is told which steps run; see `watcher`."""
 
-    def begins(self, step: Step, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
         """Note that a step begins, with this input or gradient."""
         ...
 
@@ -258,7 +258,7 @@ watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 """Whom the steps of all plans that run tell of it, in this thread: `fastconv.explain`."""
 
 
-def run_forward(steps: Sequence[Step], x: Array, *, training: bool) -> tuple[Array, tuple[Context, ...]]:
+def run_forward(steps: Sequence[FusedStep], x: Array, *, training: bool) -> tuple[Array, tuple[Context, ...]]:
     """Run steps one after the other; return the result and their contexts."""
     watching, contexts = watcher.get(), []
     for step in steps:
@@ -271,7 +271,9 @@ def run_forward(steps: Sequence[Step], x: Array, *, training: bool) -> tuple[Arr
     return x, tuple(contexts)
 
 
-def run_backward(steps: Sequence[Step], contexts: Sequence[Context], grad_output: Array, wanted: Wanted) -> Gradient:
+def run_backward(
+    steps: Sequence[FusedStep], contexts: Sequence[Context], grad_output: Array, wanted: Wanted
+) -> Gradient:
     """Run steps backward one after the other; `wanted` is of all, so its `sums` are the last one's."""
     watching, grad, sums = watcher.get(), grad_output, wanted.sums
     for i in range(len(steps) - 1, -1, -1):

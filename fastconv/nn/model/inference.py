@@ -15,7 +15,7 @@ import numpy as np
 from fastconv._attributes import Declared, is_strange, settings_of
 from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
-from fastconv.backends.contract.types import AlgorithmChoice, Array, Precision, Shape
+from fastconv.backends.contract.types import AlgorithmChoice, Array, PrecisionChoice, Shape
 from fastconv.errors import ShapeError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.outputs import of_each
@@ -33,7 +33,7 @@ class InferencePlan(Declared):
         With the batch; a tuple of output shapes where there are several.
     """
 
-    def __init__(self, model: AbstractLayer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> None:
+    def __init__(self, model: AbstractLayer, input_shape: Shape, how: PrecisionChoice, chosen: AlgorithmChoice) -> None:
         self._model, self._backend, self.input_shape = model, model.backend, input_shape
         self._precision, self._algorithm = how, chosen
         self._lock = threading.Lock()
@@ -91,7 +91,7 @@ class InferencePlan(Declared):
             self._y = self._run(self._x)
 
 
-def _thaw(model: AbstractLayer, input_shape: Shape, how: Precision, chosen: AlgorithmChoice) -> InferencePlan:
+def _thaw(model: AbstractLayer, input_shape: Shape, how: PrecisionChoice, chosen: AlgorithmChoice) -> InferencePlan:
     """Return the plan that was made of this model."""
     with use_backend(model.backend.name), precision(how), algorithm(chosen):
         return InferencePlan(model, input_shape, how, chosen)

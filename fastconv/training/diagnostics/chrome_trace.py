@@ -18,7 +18,7 @@ from fastconv._files import write_atomically
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer, paths_of
-from fastconv.nn.fused.steps import Step, watcher
+from fastconv.nn.fused.steps import FusedStep, watcher
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.trainer import Trainer
 
@@ -137,7 +137,7 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
     vars(optimizer)["step"] = lambda: optimizer.apply(update)
     copied.train_step(x, y)
     backend = copied.model.backend
-    watch = _Watch(backend, copied.model)
+    watch = _TraceWatch(backend, copied.model)
     token = watcher.set(watch)
     try:
         with backend.trace(watch.launched):
@@ -150,7 +150,7 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
     return ChromeTrace(backend.name, tuple(watch.events))
 
 
-class _Watch:
+class _TraceWatch:
     """Notes what begins and ends."""
 
     def __init__(self, backend: Backend, model: AbstractLayer) -> None:
@@ -174,7 +174,7 @@ class _Watch:
         """Note a kernel, see `Backend.trace`."""
         return self.begin(kernel, "kernels")
 
-    def begins(self, step: Step, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
         """See `fastconv.nn.fused.steps.Watcher`."""
         layers = " + ".join(f"{type(layer).__name__} {self._paths.get(id(layer), '')}".strip() for layer in step.layers)
         self._open.append(self.begin(f"{layers}, {direction}", "layers"))

@@ -48,7 +48,7 @@ class NonFinite(Found):
         return f"the {self.what}{f' of {self.where}' if self.where else ''} ({counts})"
 
 
-class _Found(Exception):  # noqa: N818 - it ends the run, and is no error
+class _FoundNonFinite(Exception):  # noqa: N818 - it ends the run, and is no error
     def __init__(self, finding: NonFinite) -> None:
         self.finding = finding
 
@@ -92,7 +92,7 @@ def find_non_finite(model: Layer, loss: Loss, x: Array, y: Array, *, seed: int =
         look.check(gradient, "gradient of the loss", "")
         copied.zero_grad()
         copied.backward(gradient, context, needs_input_grad=False)
-    except _Found as found:
+    except _FoundNonFinite as found:
         return found.finding
     return None
 
@@ -107,7 +107,7 @@ class _Look:
         values = np.asarray(self._backend.to_numpy(array)) if self._backend.owns(array) else np.asarray(array)
         if not np.isfinite(values).all():
             nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
-            raise _Found(NonFinite(what, where, nan, infinite, values.size))
+            raise _FoundNonFinite(NonFinite(what, where, nan, infinite, values.size))
 
     def forward(self, place: Place, x: Array, y: Array) -> None:
         self.check(y, "output", str(place))

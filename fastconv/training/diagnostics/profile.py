@@ -10,22 +10,22 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from fastconv import _validate as validate
-from fastconv._explain import all_steps
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer, Sequential
+from fastconv.nn.containers.within import all_steps
 from fastconv.nn.core.layer import Chain, paths_of
 from fastconv.nn.core.outputs import bytes_of, ones_like
 from fastconv.nn.fused.plan import make_plan
-from fastconv.nn.fused.steps import Step, run_forward, watcher
+from fastconv.nn.fused.steps import FusedStep, run_forward, watcher
 from fastconv.nn.model.summary import visits
 from fastconv.precision import get_precision
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.machine import Machine, measure_machine
 from fastconv.training.diagnostics.tables import table
 
-Direction = Literal["forward", "backward"]
+Pass = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     copied = copy.deepcopy(model)
     plan = copied.plan if isinstance(copied, Sequential) else make_plan((copied,))
     macs = {visit.path: visit.layer.macs(visit.input_shape) for visit in visits(copied, tuple(x.shape[1:]))}
-    watch = _Watch(backend, {id(layer): macs[path] for layer, path in paths_of(copied) if path in macs})
+    watch = _TimingWatch(backend, {id(layer): macs[path] for layer, path in paths_of(copied) if path in macs})
     token = watcher.set(watch)
     try:
         for number in range(repeats + 1):
@@ -194,7 +194,7 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     return Profile(backend.name, get_precision(), tuple(x.shape), machine, rows)
 
 
-def _passes_on(step: Step) -> bool:
+def _passes_on(step: FusedStep) -> bool:
     """Tell whether a step is a container that does nothing but run what is inside."""
     return len(step.layers) == 1 and isinstance(step.layers[0].structure(), Chain)
 
@@ -203,36 +203,36 @@ def _passes_on(step: Step) -> bool:
 class _Seen:
     """A step, the bytes of its input, and the work of one run of it."""
 
-    step: Step
+    step: FusedStep
     kept: int
-    macs: dict[Direction, int]
-    bytes: dict[Direction, int]
+    macs: dict[Pass, int]
+    bytes: dict[Pass, int]
 
 
 @dataclass
 class _Open:
     """A step that runs."""
 
-    step: Step
-    direction: Direction
+    step: FusedStep
+    direction: Pass
     x: Array
     begun: float
     inside: float = 0.0
 
 
-class _Watch:
+class _TimingWatch:
     """Times the steps of a plan, those that run inside of others apart."""
 
     def __init__(self, backend: Backend, macs: dict[int, int]) -> None:
         self._backend, self._macs = backend, macs
         self.seen: dict[int, _Seen] = {}
-        self.times: defaultdict[tuple[int, Direction], list[float]] = defaultdict(list)
+        self.times: defaultdict[tuple[int, Pass], list[float]] = defaultdict(list)
         self._open: list[_Open] = []
 
-    def begins(self, step: Step, direction: Direction, x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Pass, x: Array) -> None:
         """See `fastconv.nn.fused.steps.Watcher`."""
         if direction == "forward" and id(step) not in self.seen:
-            macs: dict[Direction, int] = {"forward": _macs(step, x, self._macs), "backward": 0}
+            macs: dict[Pass, int] = {"forward": _macs(step, x, self._macs), "backward": 0}
             self.seen[id(step)] = _Seen(step, bytes_of(x), macs, {"forward": 0, "backward": 0})
         self._backend.synchronize()
         self._open.append(_Open(step, direction, x, time.perf_counter()))
@@ -255,7 +255,7 @@ class _Watch:
         seen.bytes[done.direction] = moved
 
 
-def _run_by(step: Step) -> list[Any]:
+def _run_by(step: FusedStep) -> list[Any]:
     """Return the layers that a step runs itself: not those inside that are steps of their own."""
     steps = [inner for part in step.inside for inner in all_steps(part)]
     inside = {id(layer) for inner in steps for each in inner.layers for layer in each.walk()}
@@ -267,7 +267,7 @@ def _run_by(step: Step) -> list[Any]:
     ]
 
 
-def _macs(step: Step, x: Array, of_layers: dict[int, int]) -> int:
+def _macs(step: FusedStep, x: Array, of_layers: dict[int, int]) -> int:
     """Return the multiplications of a step's forward on a batch; `of_layers` are those of one image, by layer."""
     shape, total = tuple(x.shape[1:]), 0
     if step.inside:
@@ -281,7 +281,7 @@ def _macs(step: Step, x: Array, of_layers: dict[int, int]) -> int:
     return int(total * x.shape[0])
 
 
-def _row(seen: _Seen, watch: _Watch, paths: dict[int, str], machine: Machine) -> LayerTime:
+def _row(seen: _Seen, watch: _TimingWatch, paths: dict[int, str], machine: Machine) -> LayerTime:
     values: dict[str, Any] = {}
     for direction in ("forward", "backward"):
         times = watch.times.get((id(seen.step), direction))

@@ -39,7 +39,7 @@ from ..vector.simd import (
 from ..vector.sums import sum_in_order
 from ..vector.tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
 from .algorithms import DEPTHWISE, DEPTHWISE_3X3
-from .strip import Images, Region, bias_array, copy_strip
+from .strip import ImageRegion, Images, bias_array, copy_strip
 
 _TAPS = 9  # accumulators in registers; larger kernels take several passes over the strip
 _PARTS = 16
@@ -317,7 +317,7 @@ def conv2d_depthwise_backward_weight(begin, end, scratch, grad, x, sums, plan):
             rows = min(plan.block_rows, plan.out_h - row0)
             strip_h = (rows - 1) * plan.stride_h + (plan.kernel_h - 1) * plan.dilation_h + 1
             h0 = row0 * plan.stride_h - plan.pad_top
-            region = Region(h0, -plan.pad_left, strip_h, strip_w)
+            region = ImageRegion(h0, -plan.pad_left, strip_h, strip_w)
             copy_strip(strip, plan.channels, inputs, image, region, (0, plan.channels), dt)
             pixels = rows * plan.out_w
             next_image, next_row = (block + 1) // plan.bands, (block + 1) % plan.bands * plan.block_rows

@@ -51,7 +51,7 @@ from ..vector.tile import (
 )
 from .pack import packed_size
 from .plan import flat, prepared_gathers
-from .strip import Images, Region, bias_array, copy_strip, fill_tables
+from .strip import ImageRegion, Images, bias_array, copy_strip, fill_tables
 
 _AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
 # Weights that stay near while all of them pass a tile of pixels, whose outputs are then written one beside the other
@@ -247,7 +247,7 @@ def conv2d_direct(begin, end, scratch, x, packed, bias, add, follows, out, strea
         bias_place = address(bias) + group * plan.group_out * size if bias.size else 0
         results = DirectResults(target, bias_place, add, follows, stream)
         weights = address(packed) + group * plan.taps * plan.group_in * padded * size
-        region = Region(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
+        region = ImageRegion(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
         for c0 in range(0, plan.group_in, plan.block_channels):
             channels = min(plan.block_channels, plan.group_in - c0)
             channel = group * plan.group_in + c0

@@ -8,7 +8,7 @@ from ...pointwise import Activation
 from ..vector.bf16_storage import convert
 
 
-class Behind(NamedTuple):
+class ConvEpilogue(NamedTuple):
     """As it is asked for; the bias comes with the weight."""
 
     activation: Activation | None = None
@@ -17,7 +17,7 @@ class Behind(NamedTuple):
     before: np.ndarray | None = None  # the array that the sum is written to, as it is before the activation
 
 
-NOTHING_MORE = Behind()
+NOTHING_MORE = ConvEpilogue()
 
 
 def in_register_type(run, epilogue, out, dtype, workspace):

@@ -21,7 +21,7 @@ from ..runtime.launch import device, get_num_threads, kernel, launch
 from ..vector.simd import REGISTERS, VECTOR_BYTES, address, itemsize
 from ..vector.tile import ROWS, row_addresses, tile_multiply_add_columns, tile_store_sums, tile_zero
 from .plan import prepared_gathers
-from .strip import Images, Region, copy_strip, fill_tables
+from .strip import ImageRegion, Images, copy_strip, fill_tables
 
 _MOST_CHANNELS = 4
 _ROWS = 6 if REGISTERS == 32 else 3  # pixels of a tile: with 4 channels and as many weights, 29 of 32 registers
@@ -65,7 +65,7 @@ def _make_kernel(channels):
             source = address(grad)
             if not plan.in_place:
                 source = strip
-                region = Region(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
+                region = ImageRegion(row0 * plan.stride_h + plan.first_dh, plan.first_dw, strip_h, strip_w)
                 for n in range(images):
                     target = strip + n * strip_h * strip_w * pixel_bytes
                     copy_strip(target, plan.in_channels, inputs, image0 + n, region, (0, plan.in_channels), dt)

@@ -14,7 +14,7 @@ from ..pool.max_pool import max_pool2d, max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..vector.bf16_storage import widened
 from .conv2d import conv2d_backward_weight, run, weight_algorithm
-from .epilogue import Behind
+from .epilogue import ConvEpilogue
 from .strip import bias_array
 from .winograd import mask as winograd_mask
 from .winograd import norm as winograd_norm
@@ -37,13 +37,13 @@ def conv2d(x, weight, bias, epilogue, *, addend=None, out, before=None, argmax=N
     """Convolution, and what follows it. What is kept of all pixels would be most of what a fused pooling saves."""
     windows, activation = epilogue.windows, epilogue.activation
     if windows is None:
-        run(x, weight, bias, out, workspace, Behind(activation, addend, before=before))
+        run(x, weight, bias, out, workspace, ConvEpilogue(activation, addend, before=before))
     elif addend is None and before is None and _fused_pool(x, weight, bias, epilogue, out, argmax, workspace):
         return
     else:
         size = weight.geometry.output_size(*x.shape[1:3])
         y = workspace.empty((x.shape[0], *size, weight.weight.shape[3]), out.dtype)
-        run(x, weight, bias, y, workspace, Behind(activation, addend, before=before))
+        run(x, weight, bias, y, workspace, ConvEpilogue(activation, addend, before=before))
         max_pool2d(y, windows=windows, out=out, argmax=argmax)
 
 
@@ -51,7 +51,7 @@ def conv2d_statistics(x, weight, bias, epilogue, *, out, argmax=None, mean, var,
     """Convolution, and what follows it, with mean and variance of the result."""
     statistics = mean, var
     if epilogue == NO_EPILOGUE:
-        run(x, weight, bias, out, workspace, Behind(statistics=statistics))
+        run(x, weight, bias, out, workspace, ConvEpilogue(statistics=statistics))
     elif epilogue.windows is None or not _fused_pool(x, weight, bias, epilogue, out, argmax, workspace, statistics):
         conv2d(x, weight, bias, epilogue, out=out, argmax=argmax, workspace=workspace)
         batch_norm.statistics(out, *statistics, workspace)
@@ -74,7 +74,7 @@ def conv2d_backward_input(
 ):
     """Gradient of the input, plus `bias` or `addend`, and behind the activation that made the input, with its sum."""
     if activation is None:
-        run(grad_output, weight, bias, out, workspace, Behind(addend=addend))
+        run(grad_output, weight, bias, out, workspace, ConvEpilogue(addend=addend))
         return
     place = None if addend is not None else _fused_winograd(weight, grad_output.shape, out.shape)
     if place is not None:
@@ -83,7 +83,7 @@ def conv2d_backward_input(
         if in_range(found, workspace, grad_output, weight.weight):
             return
     saved = widened(saved, workspace)
-    run(grad_output, weight, None, out, workspace, Behind(addend=addend))
+    run(grad_output, weight, None, out, workspace, ConvEpilogue(addend=addend))
     if grad_bias is None:
         activate_backward(activation, out, saved, out=out)
     else:
@@ -187,7 +187,7 @@ def conv2d_backward_input_norm(
         found = winograd_norm.convolve_norm(grad_output, weight, addend, forward, place, results, workspace)
         if addend is out or in_range(found, workspace, grad_output, weight.weight):  # or the addend is gone
             return
-    run(grad_output, weight, None, out, workspace, Behind(addend=addend))
+    run(grad_output, weight, None, out, workspace, ConvEpilogue(addend=addend))
     activation_sums(epilogue.activation, saved, x, norm, results, workspace)
 
 

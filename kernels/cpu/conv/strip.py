@@ -26,7 +26,7 @@ class Images(NamedTuple):
     c: int
 
 
-class Region(NamedTuple):
+class ImageRegion(NamedTuple):
     """Part of an image: its first row and column, which may lie outside, and how many of them."""
 
     row: int

@@ -127,7 +127,7 @@ def _scaling(norm, scratch, follows, dt):
 scaling_of = by_need(_no_scaling, _no_scaling, _scaling)
 
 
-class Sums(NamedTuple):
+class GradientSums(NamedTuple):
     """Addresses of the sums in the cache: of g, of g * z, of z, and ``1 / sqrt(var + eps)``."""
 
     gradients: int
@@ -154,7 +154,7 @@ def cached_sums(scratch, var, channels, eps, dt):
         count = min(lanes(dt), channels - c)
         rstd = vector_rstd(var, channels, c, eps, count, dt)
         store(start + 3 * section + c * itemsize(dt), rstd, count, dt)
-    return Sums(start, start + section, start + 2 * section, start + 3 * section)
+    return GradientSums(start, start + section, start + 2 * section, start + 3 * section)
 
 
 @device

@@ -259,7 +259,7 @@ def whole(function):
     return numba.njit(pipeline_class=_WholePipeline, **_options(function))(function)
 
 
-class Kernel(CPUDispatcher):
+class LaunchedKernel(CPUDispatcher):
     """What `launch` takes. Called like a function, it would write its arguments to the address that `begin` is."""
 
     def __call__(self, *arguments, **named):
@@ -269,7 +269,7 @@ class Kernel(CPUDispatcher):
 
 
 CALL = CPUDispatcher.__call__
-"""Calls a `Kernel` with the address for its arguments before these."""
+"""Calls a `LaunchedKernel` with the address for its arguments before these."""
 
 
 def compiled_now(signature):

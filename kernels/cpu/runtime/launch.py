@@ -21,7 +21,7 @@ import numpy as np
 
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
-from .compiler import CALL, Kernel, compiled_now, part, whole
+from .compiler import CALL, LaunchedKernel, compiled_now, part, whole
 from .declared import note_declared
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
@@ -83,7 +83,7 @@ def kernel(function):
 
     note_declared(function)
     dispatcher = whole(pack)
-    dispatcher.__class__ = Kernel
+    dispatcher.__class__ = LaunchedKernel
     dispatcher._cache = KernelCache(function)
     dispatcher.function = function
     return dispatcher
@@ -302,7 +302,7 @@ class _Control:
 
 def _pack(function, place, scratch, arguments):
     """Write a job's arguments to an address and return its entry."""
-    if type(function) is not Kernel:
+    if type(function) is not LaunchedKernel:
         raise TypeError(f"launch: got {function!r}; allowed: what `kernel` made of a function")
     entry = CALL(function, place, 0 if scratch is None else scratch, *arguments)
     if not entry:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fastconv.algorithm import get_algorithm
-from fastconv.backends.contract.types import Precision
+from fastconv.backends.contract.types import PrecisionChoice
 from fastconv.kernels.epilogue import NO_EPILOGUE
 from fastconv.kernels.geometry import ConvGeometry, Padding, Pair
 from tests.backends.op_case import Arrays, Case
@@ -26,7 +26,7 @@ class Conv:
     dilation: Pair = (1, 1)
     groups: int = 1
     bias: bool = True
-    precision: Precision = "default"
+    precision: PrecisionChoice = "default"
     infinite: bool = False  # put values that are not finite beside the padding and into the weights
 
     @property
@@ -256,7 +256,9 @@ def row_sums(name: str, shape: tuple[int, ...]) -> Case:
     )
 
 
-def dense(name: str, n: int, c: int, k: int, *, bias: bool = True, precision: Precision = "default") -> list[Case]:
+def dense(
+    name: str, n: int, c: int, k: int, *, bias: bool = True, precision: PrecisionChoice = "default"
+) -> list[Case]:
     def made(**shapes: tuple[int, ...]):
         return lambda rng: {key: rng.standard_normal(shape) for key, shape in shapes.items()}
 

@@ -19,7 +19,7 @@ from fastconv.kernels.geometry import ConvGeometry
 from tests.backends.cases.conv import Conv, backward_input, backward_weight, forward
 from tests.backends.cuda.fake_cupy import static_shared_bytes
 from tests.backends.emulator.emulated import emulator_or_skip
-from tests.kernels.cuda.test_cuda_compile import RECORD, needs_nvrtc
+from tests.benchmarks.test_cuda_compile import RECORD, needs_nvrtc
 
 LIMITS = (choice.LEAST_SHARED_MEMORY, *sorted(set(SHARED_MEMORY.values())))
 MODELS = ("lenet5", "keras_cnn", "resnet20", "resnet9")

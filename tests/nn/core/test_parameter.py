@@ -1,4 +1,4 @@
-"""Parameters: places in an arena, versions, gradients that add up, runs of neighbours."""
+"""Parameters: places in an arena, versions, gradients that add up, slices of neighbours."""
 
 import pickle
 from itertools import pairwise
@@ -9,7 +9,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import DTypeError, ShapeError
-from fastconv.nn.core.parameter import runs
+from fastconv.nn.core.parameter import arena_slices
 from tests.nn.small import grads_of, small
 
 
@@ -21,7 +21,7 @@ def test_parameters_live_in_one_arena(backend):
         *("4.0.weight", "4.0.bias", "6.weight", "6.bias"),
     ]
     assert [b.name for b in model.buffers()] == ["1.running_mean", "1.running_var"]
-    assert len(runs(parameters)) == 1
+    assert len(arena_slices(parameters)) == 1
     assert len({id(p.arena) for p in parameters}) == 1
     assert all(p.array.ctypes.data % 64 == 0 and p.grad.ctypes.data % 64 == 0 for p in parameters)
     ends = [(p.offset, p.offset + p.size) for p in parameters]
@@ -31,7 +31,7 @@ def test_parameters_live_in_one_arena(backend):
 
 def test_some_parameters_make_several_runs(backend):
     parameters = small().parameters()
-    assert [len(run.parameters) for run in runs([*parameters[:2], *parameters[4:]])] == [2, 5]
+    assert [len(piece.parameters) for piece in arena_slices([*parameters[:2], *parameters[4:]])] == [2, 5]
 
 
 def test_a_copy_of_what_was_replaced_knows_that_it_was(backend):
@@ -82,9 +82,9 @@ def test_a_frozen_parameter_is_not_trained(size, dtype):
         parameters = list(model.parameters())
         for frozen in parameters:
             rest = [p for p in parameters if p is not frozen]
-            for run in runs(rest):
-                assert not run.begin <= frozen.offset < run.end
-            assert sum(len(run.parameters) for run in runs(rest)) == len(rest)
+            for piece in arena_slices(rest):
+                assert not piece.begin <= frozen.offset < piece.end
+            assert sum(len(piece.parameters) for piece in arena_slices(rest)) == len(rest)
             before = frozen.data.copy()
             for p in parameters:
                 p.add_grad(np.ones(p.shape, dtype))
@@ -98,11 +98,11 @@ def test_runs_of_parameters_in_another_order(order):
     with fc.use_backend("numpy"):
         parameters = list(nn.Sequential(nn.Dense(3), nn.Dense(5), nn.Dense(2)).build((4,), seed=0).parameters())
         again = parameters[::-1] if order == "reversed" else [parameters[i] for i in (2, 0, 1, 5, 3, 4)]
-        found = runs(again)
-        assert [p for run in found for p in run.parameters] == again
-        for run in found:
-            inside = [p for p in parameters if run.begin <= p.offset < run.end]
-            assert inside == list(run.parameters)
+        found = arena_slices(again)
+        assert [p for piece in found for p in piece.parameters] == again
+        for piece in found:
+            inside = [p for p in parameters if piece.begin <= p.offset < piece.end]
+            assert inside == list(piece.parameters)
 
 
 @pytest.mark.parametrize("place", ["parameters", "buffers"])

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv._explain import all_steps
 from fastconv.kernels.epilogue import ALL_NATIVE, Epilogue
 from fastconv.kernels.pointwise import Activation
 from fastconv.nn import (
@@ -30,6 +29,7 @@ from fastconv.nn import (
     SubsamplePad,
     Tanh,
 )
+from fastconv.nn.containers.within import all_steps
 from fastconv.nn.fused.convolution import ConvActivation, ConvNorm
 from fastconv.nn.fused.endings import NormEnding
 from fastconv.nn.fused.patterns import find_steps

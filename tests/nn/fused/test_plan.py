@@ -9,8 +9,8 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv._explain import all_steps
 from fastconv.errors import ArgumentError
+from fastconv.nn.containers.within import all_steps
 from fastconv.nn.core.layer import arrange_all
 from fastconv.nn.fused.endings import NormEnding
 from fastconv.nn.fused.plan import fusing

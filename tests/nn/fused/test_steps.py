@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv._explain import all_steps
 from fastconv.backends import get_backend, use_backend
 from fastconv.nn import BatchNorm2d, Conv2d, ReLU, Sequential
-from fastconv.nn.fused.steps import Step, stored_dtype, watcher
+from fastconv.nn.containers.within import all_steps
+from fastconv.nn.fused.steps import FusedStep, stored_dtype, watcher
 from tests.nn.fused.test_patterns import PATTERNS
 
 if "fast" not in get_backend().precisions:
@@ -58,11 +58,11 @@ def test_gradients_are_those_of_float64_up_to_bfloat16(name: str, precisions: tu
 @pytest.mark.parametrize("precision", ["default", "fast"])
 def test_steps_keep_what_they_say(name: str, precision: str, rng) -> None:
     model = _model(name)
-    seen: dict[Step, tuple[type, type]] = {}
+    seen: dict[FusedStep, tuple[type, type]] = {}
 
     class Watch:
         def __init__(self) -> None:
-            self.running: list[tuple[Step, type]] = []
+            self.running: list[tuple[FusedStep, type]] = []
 
         def begins(self, step, direction, x):
             self.running.append((step, x.dtype))

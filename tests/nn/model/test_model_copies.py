@@ -12,7 +12,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError
-from fastconv.nn.core.parameter import runs
+from fastconv.nn.core.parameter import arena_slices
 from tests.nn.layers.test_layers import LAYERS
 from tests.nn.model.test_model_sharing import MOVES, SHAPE, trained
 
@@ -40,7 +40,7 @@ def assert_is_a_copy(got: nn.Layer, model: nn.Layer) -> None:
         assert not np.shares_memory(fc.to_numpy(tensor.array), fc.to_numpy(other.arena.data))
         assert tensor.array.ctypes.data % 64 == 0
     if len(model.parameters()):
-        assert len(runs(got.parameters())) == len(runs(model.parameters())) == 1
+        assert len(arena_slices(got.parameters())) == len(arena_slices(model.parameters())) == 1
         assert all(np.shares_memory(p.grad, p.arena.grad) for p in got.parameters())
         assert not any(fc.to_numpy(p.grad).any() for p in got.parameters())
     assert repr(got) == repr(model)
@@ -72,7 +72,7 @@ def test_tensors(backend, how):
     model = trained()
     parameters = COPIES[how](model.parameters())
     assert [p.name for p in parameters] == [p.name for p in model.parameters()]
-    assert len(runs(parameters)) == 1
+    assert len(arena_slices(parameters)) == 1
     buffer = COPIES[how](model.buffers()[0])
     np.testing.assert_array_equal(fc.to_numpy(buffer.data), fc.to_numpy(model.buffers()[0].data))
     loose = COPIES[how](nn.Parameter("w", (2, 3)))

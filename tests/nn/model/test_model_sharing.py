@@ -8,7 +8,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, FastconvError, ShapeError
-from fastconv.nn.core.parameter import runs
+from fastconv.nn.core.parameter import arena_slices
 from fastconv.nn.model.weights import read_tensors
 
 SHAPE = (8, 7, 3)
@@ -86,7 +86,7 @@ def test_values_are_kept(rng, move):
     assert fresh
     for p in fresh:
         assert np.any(fc.to_numpy(p.data)) or p.name.endswith("beta")
-    assert len(runs(new.parameters())) == 1
+    assert len(arena_slices(new.parameters())) == 1
     assert len({tensor.name for tensor in new.tensors()}) == len(new.tensors())
     assert list(new.named_tensors()) == [tensor.name for tensor in new.tensors()]
 
@@ -290,7 +290,7 @@ def test_built_again_after_sharing_keeps_its_values(backend):
         model.build(SHAPE, seed=77)
         for value, again in zip(before, values(model), strict=True):
             np.testing.assert_array_equal(value, again)
-        assert len(runs(model.parameters())) == 1
+        assert len(arena_slices(model.parameters())) == 1
 
 
 def test_each_build_draws_its_own_values():

@@ -41,7 +41,7 @@ from .blocks import (
 from .output import Target, clear_checks, transform_outputs, transform_outputs_5x5, transform_outputs_wide
 from .overflow import in_range
 from .plan import plan_for, round_to_lines
-from .prefetch import NO_PART, NO_PREFETCH, Wanted, part_of
+from .prefetch import NO_PART, NO_PREFETCH, PrefetchTargets, part_of
 from .transforms import SMALL, SQUARE, WIDE
 from .wide import make_convolve_wide
 
@@ -82,7 +82,7 @@ def _make_fused(convolve_blocks, name):
         partials, checks, counts = statistics
         clear_checks(checks, begin, end)
         places = place_of(bias), place_of(addend), follows, place_of(partials), address(checks)
-        wanted = Wanted(x, out, (part_of(addend), NO_PART, NO_PART))
+        wanted = PrefetchTargets(x, out, (part_of(addend), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, OutputResults(out, *places, counts), wanted, plan)
 
     fused.__name__ = name

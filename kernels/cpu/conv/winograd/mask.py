@@ -21,14 +21,14 @@ from ...vector.sums import add_in_float64
 from .blocks import Products, block_scratch, make_convolve_blocks
 from .output import keep_columns
 from .plan import plan_for
-from .prefetch import NO_PART, Wanted, part_of
+from .prefetch import NO_PART, PrefetchTargets, part_of
 from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, Planes, load_six, output_row, store_four
 from .walk import make_walk
 from .wide import make_convolve_wide
 from .wide_transforms import half_outputs, step_on
 
 
-class Behind(NamedTuple):
+class PrecedingActivation(NamedTuple):
     """The activation that the input came from, see following.py, and the type of what its gradient is computed from."""
 
     follows: float
@@ -40,7 +40,7 @@ class MaskResults(NamedTuple):
 
     out: int
     mask: int
-    behind: Behind
+    behind: PrecedingActivation
     sums: int  # [block][channel]
 
 
@@ -167,8 +167,8 @@ def _make_mask_outputs(shape, mask_tile):
 def _make_masked(convolve_blocks, name):
     def masked(begin, end, scratch, x, weights, behind, out, sums, plan):
         mask, follows = behind
-        results = MaskResults(address(out), address(mask), Behind(follows, mask.dtype), address(sums))
-        wanted = Wanted(x, out, (part_of(mask), NO_PART, NO_PART))
+        results = MaskResults(address(out), address(mask), PrecedingActivation(follows, mask.dtype), address(sums))
+        wanted = PrefetchTargets(x, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 
     masked.__name__ = name

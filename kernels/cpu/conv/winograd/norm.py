@@ -28,7 +28,7 @@ from ...vector.stack import stack_vectors
 from .blocks import Products, block_scratch, make_convolve_blocks, place_of
 from .output import keep_columns
 from .plan import plan_for
-from .prefetch import Wanted, part_of
+from .prefetch import PrefetchTargets, part_of
 from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, Planes, load_six, output_row, store_four
 from .walk import make_walk
 from .wide import make_convolve_wide
@@ -239,7 +239,7 @@ def _make_norm(convolve_blocks, name):
     def norm(begin, end, scratch, grad, weights, addend, forward, out, sums, plan):
         (y, x, norm, follows), (gradients, correlations) = forward, sums
         places = address(out), place_of(addend), y, x, norm, follows, address(gradients), address(correlations)
-        wanted = Wanted(grad, out, (part_of(addend), part_of(y), part_of(x)))
+        wanted = PrefetchTargets(grad, out, (part_of(addend), part_of(y), part_of(x)))
         convolve_blocks((begin, end), scratch, grad, weights, NormResults(*places), wanted, plan)
 
     norm.__name__ = name

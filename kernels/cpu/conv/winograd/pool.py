@@ -31,7 +31,7 @@ from ..statistics import combine_parts, part_arrays
 from .blocks import Products, block_scratch, make_convolve_blocks, place_of
 from .output import check_four, clear_checks, count_in, keep_check, keep_columns, store_sums
 from .plan import plan_for
-from .prefetch import NO_PART, Wanted
+from .prefetch import NO_PART, PrefetchTargets
 from .transforms import HALF, PATCH, SQUARE, TILE, WIDE, Planes, load_six, output_row, store_four
 from .walk import make_walk
 from .wide import make_convolve_wide
@@ -102,7 +102,7 @@ class PoolEpilogue(NamedTuple):
     index: np.dtype  # the type of the places
 
 
-class Sums(NamedTuple):
+class OutputSums(NamedTuple):
     """The check, the sums of the statistics, and of how many outputs they are."""
 
     check: np.ndarray
@@ -117,7 +117,7 @@ def _check_outputs(check, y, dt):
 
 @device
 def _check_with_sums(state, y, dt):
-    return Sums(check_four(state.check, y, dt), state.sums, state.outputs)
+    return OutputSums(check_four(state.check, y, dt), state.sums, state.outputs)
 
 
 @device
@@ -131,7 +131,7 @@ def _count_output(state, y):
     origin, total, squares = state.sums
     if state.outputs == 0:
         origin = y
-    return Sums(state.check, count_in((origin, total, squares), y), state.outputs + 1)
+    return OutputSums(state.check, count_in((origin, total, squares), y), state.outputs + 1)
 
 
 def _make_store_window(count_output):
@@ -221,7 +221,7 @@ def _end_check(check, products, results, epilogue, plan, dt):
 
 @device
 def _begin_sums(products, results, epilogue, plan, dt):
-    return Sums(vsplat(0, dt), (vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)), 0)
+    return OutputSums(vsplat(0, dt), (vsplat(0, dt), vsplat(0, dt), vsplat(0, dt)), 0)
 
 
 @device
@@ -278,7 +278,7 @@ def _make_pool(convolve_blocks, name):
         clear_checks(checks, begin, end)
         bias, follows = epilogue
         results = PoolResults(address(out), place_of(bias), follows, address(checks), argmax, ())
-        wanted = Wanted(x, out, (NO_PART, NO_PART, NO_PART))
+        wanted = PrefetchTargets(x, out, (NO_PART, NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 
     pool.__name__ = name
@@ -292,7 +292,7 @@ def _make_pool_statistics(convolve_blocks, name):
         bias, follows = epilogue
         sums = address(partials), counts
         results = PoolResults(address(out), place_of(bias), follows, address(checks), argmax, sums)
-        wanted = Wanted(x, out, (NO_PART, NO_PART, NO_PART))
+        wanted = PrefetchTargets(x, out, (NO_PART, NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
 
     pool.__name__ = name

@@ -25,7 +25,7 @@ _NO_TURNS = NOWHERE, NOWHERE, NOWHERE, NOWHERE
 NO_PREFETCH = NOWHERE, NOWHERE, (_NO_TURNS, _NO_TURNS, NOWHERE)
 
 
-class Wanted(NamedTuple):
+class PrefetchTargets(NamedTuple):
     """What the next block will touch."""
 
     x: np.ndarray  # has a map of the plan's size, or a smaller one of the same place in the image

@@ -17,10 +17,10 @@ from ...vector.memory import load
 from ...vector.simd import address, itemsize, lanes, vload_index, vload_part, vselect_eq, vsplat
 from ...vector.sums import add_in_float64
 from .blocks import Input, block_scratch, make_convolve_blocks, place_of
-from .mask import Behind, MaskResults, mask_outputs
+from .mask import MaskResults, PrecedingActivation, mask_outputs
 from .norm import NormResults, launch_norm, norm_outputs
 from .plan import plan_for
-from .prefetch import NO_PART, Wanted, part_of
+from .prefetch import NO_PART, PrefetchTargets, part_of
 from .transforms import MASKS, SQUARE, TILE, Planes, gradient_row, input_row, store_patch
 from .walk import make_walk
 from .weight_gradient.gradient import launch_gradient, make_products
@@ -30,7 +30,7 @@ from .weight_gradient.transform import clear_planes, gradient_planes, store_tile
 _WINDOWS = TILE // 2  # along one side of a tile
 
 
-class Windows(NamedTuple):
+class PooledGradient(NamedTuple):
     """The gradient of a pooled map and the places in its windows, both (batch, pooled_h, pooled_w, channels)."""
 
     grad: int  # an address
@@ -43,7 +43,7 @@ class Windows(NamedTuple):
 @device
 def windows_of(grad, argmax):
     """Return the windows of two arrays."""
-    return Windows(address(grad), argmax, grad.shape[1], grad.shape[2], grad.shape[3])
+    return PooledGradient(address(grad), argmax, grad.shape[1], grad.shape[2], grad.shape[3])
 
 
 @device
@@ -195,8 +195,8 @@ def _transform_gradient(tile, job, plan, state, dt):
 def _make_input(convolve_blocks, name):
     def unpool(begin, end, scratch, grad, argmax, weights, behind, out, sums, plan):
         mask, follows = behind
-        results = MaskResults(address(out), place_of(mask), Behind(follows, mask.dtype), address(sums))
-        wanted = Wanted(grad, out, (part_of(mask), NO_PART, NO_PART))
+        results = MaskResults(address(out), place_of(mask), PrecedingActivation(follows, mask.dtype), address(sums))
+        wanted = PrefetchTargets(grad, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, windows_of(grad, argmax), weights, results, wanted, plan)
 
     unpool.__name__ = name
@@ -207,7 +207,7 @@ def _make_norm(convolve_blocks, name):
     def unpool(begin, end, scratch, pooled, weights, addend, forward, out, sums, plan):
         (grad, argmax), (y, x, norm, follows), (gradients, correlations) = pooled, forward, sums
         places = address(out), place_of(addend), y, x, norm, follows, address(gradients), address(correlations)
-        wanted = Wanted(grad, out, (part_of(addend), part_of(y), part_of(x)))
+        wanted = PrefetchTargets(grad, out, (part_of(addend), part_of(y), part_of(x)))
         source = windows_of(grad, argmax)
         convolve_blocks((begin, end), scratch, source, weights, NormResults(*places), wanted, plan)
 

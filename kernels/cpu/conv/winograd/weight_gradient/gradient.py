@@ -45,7 +45,7 @@ from ..walk import make_walk
 from .fixed_point import round_planes
 from .plan import TILES, winograd_weight_plan
 from .products import BlockFactors, make_multiply
-from .transform import Gradient, clear_planes, gradient_planes, transform_gradient, transform_small_gradient
+from .transform import GradientTile, clear_planes, gradient_planes, transform_gradient, transform_small_gradient
 
 
 class GradientPart(NamedTuple):
@@ -77,7 +77,7 @@ def _make_transform_gradient(transform_tile):
                 source = start + k * stored_size
                 if k * stored_size % LINE_BYTES == 0:
                     prefetch_block(source, 2 * plan.tile_h, row, pixel)
-                transform_tile(Gradient(source, row, pixel, rows, cols), planes, count, stored, dt)
+                transform_tile(GradientTile(source, row, pixel, rows, cols), planes, count, stored, dt)
             else:
                 clear_planes(planes, dt)
         return state

@@ -59,7 +59,7 @@ def _masked_column(place, row_bytes, rows, count, stored, dt):
     )
 
 
-class Gradient(NamedTuple):
+class GradientTile(NamedTuple):
     """A tile of the output's gradient: its first cell, the bytes to the next, and how much of it is in the map."""
 
     place: int

@@ -238,7 +238,7 @@ def test_the_tests_for_a_gpu_pass_on_a_fake_one() -> None:
 
 @pytest.mark.emulator
 def test_a_rehearsal_runs_to_the_end_from_a_bare_copy(tmp_path) -> None:
-    """All stages, with nothing but what a checkout holds, on a fake GPU; tests/test_gpu_run.py has one without."""
+    """All stages, with nothing but what a checkout holds, on a fake GPU; test_gpu_run.py has one without."""
     emulator_or_skip()
     copy, out = tmp_path / "copy", tmp_path / "out"
     for folder in ("fastconv", "kernels", "benchmarks", "tests"):

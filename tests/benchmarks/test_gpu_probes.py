@@ -10,7 +10,7 @@ import pytest
 from benchmarks import gpu_probes
 from benchmarks.gpu_probes import TOLERANCE
 from tests.backends.emulator.emulated import emulator_or_skip
-from tests.kernels.cuda.test_cuda_compile import needs_nvrtc
+from tests.benchmarks.test_cuda_compile import needs_nvrtc
 
 PROBES = {probe.name: probe for probe in gpu_probes.probes()}
 

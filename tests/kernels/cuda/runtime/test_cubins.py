@@ -14,7 +14,7 @@ import pytest
 from fastconv.kernels.cache_root import CacheWarning, cache_root
 from fastconv.kernels.cuda.runtime import build, cubins, nvrtc
 from fastconv.kernels.cuda.runtime.device import Kernel
-from tests.kernels.cuda.test_cuda_compile import needs_nvrtc
+from tests.benchmarks.test_cuda_compile import needs_nvrtc
 
 SCALE = Kernel("elementwise.cu", "scale_array", (("ELEMENT", "float"),))
 WIDE = Kernel("elementwise.cu", "scale_array", (("ELEMENT", "double"),))
