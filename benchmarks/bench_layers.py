@@ -9,6 +9,7 @@ import pytest
 
 import fastconv as fc
 from benchmarks import torch_peer
+from benchmarks.checking import checked_step
 from benchmarks.measure import Peer, compare, largest_error, on_lines
 from fastconv import nn
 from fastconv.kernels.pointwise import POINTWISE
@@ -154,3 +155,46 @@ def bench_conv_pool_norm_gelu(benchmark, torch, rng, form, which):
 def _call_inference(layer, x):
     with fc.use_backend("numpy"):
         return layer(x)
+
+
+ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "gelu": nn.GELU, "silu": nn.SiLU}
+
+
+def _activated(name):
+    """A net of convolution, normalisation and activation, twice, for images of CIFAR-10's size."""
+    layers = []
+    for _ in range(2):
+        layers += [nn.Conv2d(64, 3, padding=1, bias=False), nn.BatchNorm2d(), ACTIVATIONS[name]()]
+    return nn.Sequential(*layers, nn.GlobalAvgPool2d(), nn.Dense(10)).build((32, 32, 3), seed=0)
+
+
+def _activated_trainer(name):
+    model = _activated(name)
+    optimizer = fc.optim.SGD(model.parameters(), 1e-3, momentum=0.9)
+    return fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer, seed=0)
+
+
+def _activated_batch(benchmark, rng):
+    batch = 128 if benchmark.enabled else 4
+    return rng.standard_normal((batch, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, batch).astype(np.int32)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def bench_conv_norm_activation_layers_step(benchmark, rng, name):
+    """Beside the same net with ReLU."""
+    x, y = _activated_batch(benchmark, rng)
+    trainer, plain = (checked_step(lambda each=each: _activated_trainer(each), x, y) for each in (name, "relu"))
+    peers = [Peer("relu", lambda: float(plain.train_step(x, y)))]
+    compare(benchmark, lambda: float(trainer.train_step(x, y)), peers)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def bench_conv_norm_activation_layers_inference(benchmark, rng, name):
+    """Folded, beside the same net with ReLU."""
+    x, _ = _activated_batch(benchmark, rng)
+    plans = {each: _activated(each).compile(x.shape) for each in (name, "relu")}
+    outputs = {each: plan(x).copy() for each, plan in plans.items()}
+    with fc.use_backend("numpy"):
+        errors = {each: largest_error(y, _activated(each)(x).astype(np.float64)) for each, y in outputs.items()}
+    assert max(errors.values()) < 1e-4
+    compare(benchmark, lambda: plans[name](x), [Peer("relu", lambda: plans["relu"](x))], error=errors[name])

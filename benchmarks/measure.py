@@ -101,6 +101,8 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pa
             benchmark.extra_info.update(bf16_ratio=statistics.median(peer.seconds) / ours)
             if fast is not None:
                 benchmark.extra_info.update(fast_ratio=statistics.median(peer.seconds) / fast)
+        if peer.name == "relu":
+            benchmark.extra_info.update(beside_relu=ours / statistics.median(peer.seconds))
         if peer.name == "ncnn":
             benchmark.extra_info.update(ncnn_ratio=statistics.median(peer.seconds) / ours)
         if peer.name == "numpy":

@@ -6,9 +6,10 @@ pytest benchmarks/ -k "layer or optimizer or muon or augment or loss or clip or 
 python -m benchmarks.report
 """
 
+import inspect
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from benchmarks.report_pruning import pruning
 from benchmarks.report_readme import measured
 from benchmarks.report_scale_out import scale_out
 from docs.marked import ROOT, replace
+from fastconv import models
+from fastconv.models.architecture import FORMS
 
 HERE = Path(__file__).parent
 COLUMNS = (
@@ -83,9 +86,29 @@ def kernels(path: Path) -> str:
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),
         *rows,
+        *_activations([each for each in timed if "beside_relu" in each["extra_info"]]),
         *_models([each for each in timed if "macs" in each["extra_info"]]),
     ]
     return "\n".join(lines)
+
+
+def _activations(timed: list[dict[str, Any]]) -> list[str]:
+    """Return the table of what nets with an activation take beside the same ones with ReLU."""
+    if not timed:
+        return []
+    rows = [
+        f"| `{each['name'].removeprefix('bench_')}` | {each['extra_info']['beside_relu']:.2f}"
+        f" | {each['extra_info']['spread']:.0%} |"
+        for each in timed
+    ]
+    return [
+        "",
+        "Activations, beside the same net with ReLU:",
+        "",
+        "| net | time / with ReLU | spread |",
+        "|---|--:|--:|",
+        *rows,
+    ]
 
 
 def _models(timed: list[dict[str, Any]]) -> list[str]:
@@ -98,18 +121,28 @@ def _models(timed: list[dict[str, Any]]) -> list[str]:
     )
     lines = [
         "",
-        f"All models, {timed[0]['extra_info']['batch']} images of CIFAR-10's size; PyTorch is the same network"
-        " with the same weights, in channels_last:",
+        f"All models, {timed[0]['extra_info']['batch']} images of the size that each is made for: {_sizes(steps)}."
+        " PyTorch is the same network with the same weights, in channels_last alone, and had 5 rounds:",
         "",
-        "| model | parameters | MACs an image | step, ms | PyTorch / ours | inference, ms | PyTorch / ours |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| model | parameters | MACs an image | step, ms | spread | PyTorch / ours"
+        " | inference, ms | spread | PyTorch / ours |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for name, step in steps.items():
         cells = [name, f"{step['parameters']:,}", f"{step['macs']:,}"]
         for each in (step, inference[name]):
-            cells += [f"{each['milliseconds']:.2f}", _cell(each, "torch_ratio", ".2f")]
+            cells += [f"{each['milliseconds']:.2f}", _cell(each, "spread", ".0%"), _cell(each, "torch_ratio", ".2f")]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _sizes(names: Iterable[str]) -> str:
+    """Return the sizes of images that models are made for: the most frequent one, and which have another."""
+    shapes = {name: inspect.signature(getattr(models, name)).parameters["input_shape"].default for name in names}
+    sizes = {name: "x".join(map(str, shape or FORMS["cifar"])) for name, shape in shapes.items()}
+    usual = statistics.mode(sizes.values())
+    others = [f"{size} of {name}" for name, size in sizes.items() if size != usual]
+    return usual + (f", but {' and '.join(others)}" if others else "")
 
 
 def training(path: Path) -> str:
@@ -139,8 +172,10 @@ def training(path: Path) -> str:
     ):
         summary = report.get(f"{name}_summary")
         if summary:
+            deviation = summary["accuracy_stdev"]
             lines.append(
-                f"| {title} | {summary['accuracy_mean']:.2%} | {summary['accuracy_stdev']:.2%}"
+                f"| {title} | {summary['accuracy_mean']:.2%}"
+                f" | {'one seed' if deviation is None else f'{deviation:.2%}'}"
                 f" | {summary['seconds_per_epoch']:.1f} | {summary['seconds']:.0f} |"
             )
     return "\n".join(lines)
@@ -217,7 +252,8 @@ def results() -> str:
         "Made by `python -m benchmarks.report` from the raw files in `benchmarks/results/`.",
         "Times are medians of 15 rounds in which ours and each peer ran, one after the other, on a shared machine:"
         " look at the ratios, not at the milliseconds. Spread is the interquartile range by the median. PyTorch is"
-        " timed in both layouts with its page faults tuned away, and the better one is the peer; ours includes weight"
+        " timed in both layouts with its page faults tuned away, and the better one is the peer (but for the tables of"
+        " all models); ours includes weight"
         " preparation and the allocation of the output. In files from 2026-11-26 on, images, weights and gradients"
         " of single operations begin on cache lines, ours as PyTorch's. GFLOP/s counts the direct algorithm, so"
         " Winograd can pass the"

@@ -119,13 +119,16 @@ def train_torch(torch: Any, training: Training, folder: Path, seed: int) -> dict
     return history
 
 
-def summary(histories: list[dict[str, Any]]) -> dict[str, float]:
-    """Return mean and standard deviation of the last accuracy, and seconds: an epoch, and of a whole training."""
+def summary(histories: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Return mean and standard deviation of the last accuracy, and seconds: an epoch, and of a whole training.
+
+    One seed has no deviation: None.
+    """
     accuracy = [history["val_accuracy"][-1] for history in histories]
     later = [second for history in histories for second in history["seconds"][1:] or history["seconds"]]
     return {
         "accuracy_mean": statistics.fmean(accuracy),
-        "accuracy_stdev": statistics.stdev(accuracy) if len(accuracy) > 1 else 0.0,
+        "accuracy_stdev": statistics.stdev(accuracy) if len(accuracy) > 1 else None,
         "seconds_per_epoch": statistics.median(later),
         "seconds": statistics.median(sum(history["seconds"]) for history in histories),
     }

@@ -23,6 +23,7 @@ from fastconv.nn.core.outputs import ones_like
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import FusedStep, run_forward, stored_dtype, watcher
+from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
 
@@ -124,7 +125,7 @@ def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     0, 1: Conv2d + ReLU
         fused:    conv2d + relu, activate_backward_bias + relu
     """
-    backend = model.backend
+    backend = checked_model(model).backend
     shape = validate.sizes(input_shape, "input_shape", "a batch of at least one, (N, ...)")
     model.check_size(shape, "input_shape")
     model = copy.deepcopy(model)  # which has no gradients: the first are written, not added

@@ -170,6 +170,11 @@ def kind_of(value: Any) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
+def shown(value: Any) -> str:
+    """Return how a message shows something of a wrong kind, short, or which class it is."""
+    return kind_of(value) if isinstance(value, type) else f"{value!r:.100}"
+
+
 def at_least_one(value: Any, name: str) -> int:
     """Return `value` as an int of at least 1."""
     return at_least(value, 1, name)
@@ -188,9 +193,9 @@ def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> 
 
 
 def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
-    """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`."""
+    """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`; a text is none."""
     try:
-        result = float(value)
+        result = math.nan if isinstance(value, str | bytes | bytearray) else float(value)
     except (TypeError, ValueError):
         result = math.nan
     if math.isfinite(result) and (result > low if open_low else result >= low) and result < high:

@@ -9,6 +9,9 @@ For a change that moves code and must not change results: take it before the fir
 same machine with the same Numba, for instructions and libraries may round differently. It knows only what is public,
 and the cases of the contract, so the same file runs on both commits.
 
+Nets are `every_layer` and `layers_of_few`, which together have what layers there are, the models in `nets.MODELS`, and
+for two steps those in `nets.LARGE_MODELS`. AlexNet, VGG and the other ResNets, of the same layers, are left out.
+
 A case of the contract is named by its operation and its own name. Its inputs are drawn from one seed whatever its name,
 and are part of the digest, so that `compare` finds a case again that was renamed.
 """

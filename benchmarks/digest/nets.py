@@ -11,9 +11,12 @@ from benchmarks.digest.hashing import SEED, Digests, digest
 from fastconv import models, nn
 
 MODELS = ("keras_cnn", "lenet5", "mlp", "resnet20", "resnet9")
+LARGE_MODELS = {"airbench": (32, 32, 3), "googlenet": (8, 8, 3), "mobilenet": (16, 16, 3), "tf_cifar10": (24, 24, 3)}
+"""Models, with the images that they are asked for, that take a short training only: each in its own way of layers."""
 
 STEPS = 10
 BATCH = 8
+FEW_STEPS = 2  # of LARGE_MODELS
 LARGE_BATCH, LARGE_STEPS = 64, 3  # large enough for the algorithms that take many tiles
 INFERENCE_BATCHES = (1, 8, 33)
 
@@ -53,7 +56,11 @@ def layers_of_few() -> nn.Layer:
 def all_models() -> dict[str, Callable[[], nn.Layer]]:
     """Return what makes each kind of model, built with one seed."""
     made = {name: (lambda name=name: getattr(models, name)(seed=SEED)) for name in MODELS}
-    return {"every_layer": every_layer, "layers_of_few": layers_of_few, **made}
+    large = {
+        name: (lambda name=name, shape=shape: getattr(models, name)(input_shape=shape, seed=SEED))
+        for name, shape in LARGE_MODELS.items()
+    }
+    return {"every_layer": every_layer, "layers_of_few": layers_of_few, **made, **large}
 
 
 def _optimizers() -> dict[str, Callable[[Any], Any]]:
@@ -96,16 +103,22 @@ def _infer(model: nn.Layer, shape: tuple[int, ...], rng: np.random.Generator) ->
     return found
 
 
+def _runs(model: str) -> list[tuple[str, int, int]]:
+    """Return optimizer, steps and batch of the trainings of a model."""
+    if model in LARGE_MODELS:
+        return [("sgd", FEW_STEPS, BATCH)]
+    return [("sgd", STEPS, BATCH), ("adam", LARGE_STEPS, LARGE_BATCH)]
+
+
 def training(name: str, precisions: Iterable[str], small: dict[str, int] | None = None) -> Digests:
     """Train every model, plain and captured, or those in `small` for as many steps."""
     found: Digests = {}
     makers = all_models()
-    runs = [("sgd", STEPS, BATCH), ("adam", LARGE_STEPS, LARGE_BATCH)]
     with fc.use_backend(name) as backend:
         for precision in precisions:
             with fc.precision(precision):
                 for model in small or makers:
-                    for optimizer, steps, batch in [("sgd", small[model], 4)] if small else runs:
+                    for optimizer, steps, batch in [("sgd", small[model], 4)] if small else _runs(model):
                         for capture in (False, True) if backend.captures else (False,):
                             key = f"{name} {precision} {model} {optimizer} {'captured' if capture else 'plain'} "
                             more = train(makers[model], optimizer, steps, batch, capture=capture)

@@ -9,6 +9,7 @@ from pathlib import Path
 from fastconv._calls import tells_habits
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
+from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.summary import Row
 from fastconv.nn.model.weights import host_tensors, save_weights
 
@@ -87,7 +88,7 @@ def export_pruned(model: Layer, path: str | os.PathLike[str]) -> PrunedExport:
     >>> round(report.sparsity, 3)
     0.95
     """
-    layers = tuple(row for row in model.summary().rows if row.weights)
+    layers = tuple(row for row in checked_model(model).summary().rows if row.weights)
     if not any(row.zeros for row in layers):
         raise ArgumentError(
             "model: got one without a weight that is zero; allowed: one that was pruned (optim.Pruning)"

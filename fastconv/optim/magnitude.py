@@ -1,11 +1,16 @@
-"""Which weights are pruned: the smallest ones, as many as a schedule says."""
+"""Which weights are pruned: the smallest ones, as many as a schedule says, or those of given masks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from fastconv.backends.contract.converting import on_host
+from fastconv.backends.contract.types import Shape
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,25 @@ def smallest_pruned(
     flat, before = (np.concatenate([array.reshape(-1) for array in arrays]) for arrays in (weights, masks))
     ends = np.cumsum([weight.size for weight in weights])
     return np.split(_ranked(flat, before, share), ends[:-1])
+
+
+def odd_values(mask: np.ndarray) -> np.ndarray:
+    """Return those that are neither 0 nor 1: as bools they would all be True, NaN too."""
+    odd: np.ndarray = mask[~np.isin(mask, (0, 1))]
+    return odd
+
+
+def checked_mask(values: Any, name: str, shape: Shape) -> np.ndarray:
+    """Return the mask of a parameter of this name and shape as bools."""
+    mask = on_host(values, name="masks")
+    if mask.dtype.kind not in "biuf":
+        raise DTypeError(f"masks: got {mask.dtype} for {name}; allowed: bool, or the numbers 0 and 1")
+    if mask.shape != shape:
+        raise ShapeError(f"masks: got shape {mask.shape} for {name}; allowed: {shape}")
+    odd = odd_values(mask)
+    if odd.size:
+        raise ArgumentError(f"masks: got {odd[0]:g} for {name}; allowed: True and False, or 1 and 0")
+    return mask.astype(bool)
 
 
 def _ranked(weights: np.ndarray, mask: np.ndarray, share: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from fastconv import _validate as validate
 from fastconv._attributes import settings_of
@@ -25,6 +25,9 @@ class Nested(Optimizer):
     optimizers : tuple of Optimizer
     """
 
+    _prunes: ClassVar[bool] = False
+    """Whether it keeps weights at zero, so that nothing but `Combined` may go around it."""
+
     def __init__(self, optimizers: tuple[Optimizer, ...]) -> None:
         for optimizer in optimizers:
             if not isinstance(optimizer, Optimizer):
@@ -34,6 +37,11 @@ class Nested(Optimizer):
                 )
             if isinstance(optimizer, Nested) and optimizer.outermost and not isinstance(self, Combined):
                 mine, others = type(self).__name__, type(optimizer).__name__
+                if self._prunes:
+                    raise ArgumentError(
+                        f"optimizer: got {others}, which prunes already; allowed: one that does not, as in"
+                        f" {mine}(SGD(...))"
+                    )
                 raise ArgumentError(
                     f"optimizer: got {others} with pruning, whose weights {mine} would move away from zero; allowed:"
                     f" Pruning({mine}(...))"
@@ -103,8 +111,9 @@ class Nested(Optimizer):
 
     @property
     def outermost(self) -> bool:
-        """Whether one of its optimizers is such that nothing but `Combined` may go around it."""
-        return any(isinstance(optimizer, Nested) and optimizer.outermost for optimizer in self.optimizers)
+        """Whether it, or one of its optimizers, is such that nothing but `Combined` may go around it."""
+        inner = (optimizer.outermost for optimizer in self.optimizers if isinstance(optimizer, Nested))
+        return self._prunes or any(inner)
 
     def prepare_gradients(self) -> None:
         """Do what changes gradients before they are limited."""

@@ -10,18 +10,19 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, CheckpointError, ShapeError
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import kept_unless_done
-from fastconv.optim.magnitude import SparsitySchedule, smallest_pruned
+from fastconv.optim.magnitude import SparsitySchedule, checked_mask, odd_values, smallest_pruned
 from fastconv.optim.nested import Nested
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.regions import Region, trained
 
 _RULE = UPDATE_RULES["mask"]()
 _SCOPES = ("layer", "global")
+_MOVABLE = ("end",)  # what a longer run may have otherwise than the state that it goes on from
 Layers = Iterable[str] | Callable[[Parameter], bool] | None
 """Which layers are pruned: their names, or a function that picks their parameters; None: all weights."""
 
@@ -88,6 +89,7 @@ class Pruning(Nested):
     """
 
     state_names = ("mask",)
+    _prunes = True
 
     def __init__(
         self,
@@ -122,11 +124,6 @@ class Pruning(Nested):
         super().__init__((optimizer,))
         self._check_frozen()
         self._follow_schedule()
-
-    @property
-    def outermost(self) -> bool:
-        """Whether nothing but `Combined` may go around it."""
-        return True
 
     @property
     def sparsity(self) -> dict[str, float]:
@@ -164,24 +161,22 @@ class Pruning(Nested):
         Parameters
         ----------
         masks : mapping of str to array of bool
-            As of `masks`.
+            As of `masks`; 1 and 0 are True and False.
 
         Raises
         ------
-        ArgumentError, ShapeError
-            They are those of another model.
+        ArgumentError, DTypeError, ShapeError
+            They are those of another model, or no masks.
         """
         names = {parameter.name for parameter in self.pruned}
+        if not isinstance(masks, Mapping):
+            raise ArgumentError(f"masks: got {validate.kind_of(masks)}; allowed: a dict, as masks() returns it")
         if set(masks) != names:
-            odd = min(set(masks) ^ names)
+            odd = min(set(masks) ^ names, key=str)
             raise ArgumentError(
                 f"masks: got those of another model (such as {odd!r}); allowed: {', '.join(sorted(names))}"
             )
-        for parameter in self.pruned:
-            if np.shape(masks[parameter.name]) != parameter.shape:
-                got = np.shape(masks[parameter.name])
-                raise ShapeError(f"masks: got shape {got} for {parameter.name}; allowed: {parameter.shape}")
-        self._set([np.asarray(masks[parameter.name], bool) for parameter in self.pruned])
+        self._set([checked_mask(masks[parameter.name], parameter.name, parameter.shape) for parameter in self.pruned])
 
     def prepare_gradients(self) -> None:
         """Set the gradients of pruned weights to zero; those that were not computed stay what they are."""
@@ -203,11 +198,29 @@ class Pruning(Nested):
         Returns
         -------
         dict
-            As of `Nested`, and "changed_at"; of the tensors "mask/0.weight" is 1 where a weight is kept.
+            As of `Nested`, and "changed_at"; of the tensors "mask/0.weight" is 1 where a weight is kept. "settings" has
+            its own ones where those of its optimizer are not known.
         """
-        return super().state_dict() | {"changed_at": self._changed_at}
+        return super().state_dict() | {
+            "settings": self.settings() or self.own_settings(),
+            "changed_at": self._changed_at,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state that `state_dict` gave, with the masks of the schedule that this one has.
+
+        Parameters
+        ----------
+        state : mapping
+            What `state_dict` gave. Only `end` may have been another one: a run that goes on for longer may prune for
+            longer. What is pruned stays so until this schedule prunes more.
+
+        Raises
+        ------
+        CheckpointError
+            As of `Nested`, or it is that of another schedule: its masks are not those that this one makes. To go on
+            with them nevertheless, load the weights alone, and hand the masks to `set_masks`.
+        """
         before = self.state_dict()
         try:
             self._take_state(state)
@@ -224,11 +237,20 @@ class Pruning(Nested):
         super().check_state(state)
         if "changed_at" not in state:
             raise CheckpointError("state: got none of when masks changed; allowed: what state_dict gave")
+        self._check_schedule(state["settings"])
         for name, parameter, _ in self._views():
-            mask = state["tensors"][f"{name}/{parameter.name}"]
-            if not np.isin(mask, (0, 1)).all():
+            if odd_values(state["tensors"][f"{name}/{parameter.name}"]).size:
                 raise CheckpointError(
                     f"state: got other numbers than 0 and 1 in the mask of {parameter.name}; allowed: these"
+                )
+
+    def _check_schedule(self, settings: Mapping[str, Any] | None) -> None:
+        """Refuse the settings of a schedule whose masks are others than those that this one makes."""
+        for name, mine in self.own_settings().items():
+            theirs = (settings or {}).get(name)
+            if theirs != mine and name not in _MOVABLE:
+                raise CheckpointError(
+                    f"state: got that of a pruning with {name}={theirs!r}; allowed: {name}={mine!r}, as of this one"
                 )
 
     def _apply(self, change: Callable[[], bool]) -> bool:

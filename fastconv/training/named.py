@@ -86,19 +86,25 @@ def build(kind: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     settings = checked_settings(f"{kind} {name}", make, _without_name(spec))
     settings = {key: _built(kind, value, given) for key, value in _named(settings, _activation).items()}
     parameters = parameters_of(make)
-    settings = {key: value for key, value in given.items() if key in parameters} | settings
+    filled = {key: value for key, value in given.items() if key in parameters and key not in settings}
+    settings = filled | settings
     missing = [key for key, each in parameters.items() if each.default is each.empty and key not in settings]
     if missing:
         raise ArgumentError(f"{kind} {name}: got no {missing[0]}; allowed: with {' and '.join(missing)}")
-    return called(f"{kind} {name}", make, settings)
+    return called(f"{kind} {name}", make, settings, filled)
 
 
-def called(what: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
-    """Return ``make(**settings)``; what it refuses is an error that says of what the settings are."""
+def called(what: str, make: Callable[..., Any], settings: Mapping[str, Any], filled: Iterable[str] = ()) -> Any:
+    """Return ``make(**settings)``; what it refuses is an error that says of what the settings are.
+
+    Of those in `filled`, which nobody wrote, it says so.
+    """
     try:
         return make(**settings)
     except FastconvError as error:
-        raise ArgumentError(f"{what}: {error}") from error
+        first = str(error).partition(":")[0]
+        unset = f" ({first} was not set, so it follows from the rest of the run)" if first in filled else ""
+        raise ArgumentError(f"{what}: {error}{unset}") from error
     except (TypeError, ValueError) as error:  # a value of a kind that its own checks do not see
         raise ArgumentError(f"{what}: got {dict(settings)!r:.200} ({error}); allowed: what it takes") from error
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv import random
 from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
 from fastconv.nn.layers.sync_norm import SyncBatchNorm
+from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.model import Layer
 from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import unit_of
@@ -24,14 +26,6 @@ _TAKEN = ("loss", "learning_rate", "seconds", "images_per_second", "epoch", "ste
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
 
 
-def checked_model(model: Any) -> Layer:
-    """Return a built model."""
-    if not isinstance(model, Layer):
-        raise ArgumentError(f"model: got {_shown(model)}; allowed: a built layer, such as a Sequential")
-    _ = model.backend  # says so if it is not built
-    return model
-
-
 def checked_loss(loss: Any) -> Any:
     """Return something to call with predictions and targets, that gives a gradient too."""
     if isinstance(loss, Metric):
@@ -41,7 +35,7 @@ def checked_loss(loss: Any) -> Any:
     if isinstance(loss, type) or not callable(loss) or isinstance(loss, Layer):
         advice = f"{loss.__name__}()" if isinstance(loss, type) else "fastconv.losses.SoftmaxCrossEntropy()"
         raise ArgumentError(
-            f"loss: got {_shown(loss)}; allowed: what is called with predictions and targets, such as {advice}"
+            f"loss: got {validate.shown(loss)}; allowed: what is called with predictions and targets, such as {advice}"
         )
     return loss
 
@@ -50,7 +44,7 @@ def checked_optimizer(optimizer: Any, model: Layer) -> Optimizer:
     """Return an optimizer of parameters of this model and no others."""
     if not isinstance(optimizer, Optimizer):
         raise ArgumentError(
-            f"optimizer: got {_shown(optimizer)}; allowed: an optimizer, such as"
+            f"optimizer: got {validate.shown(optimizer)}; allowed: an optimizer, such as"
             " fastconv.optim.Adam(model.parameters())"
         )
     parameters = model.parameters()
@@ -71,8 +65,8 @@ def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
         return None
     if isinstance(schedule, type) or not callable(schedule):
         raise ArgumentError(
-            f"schedule: got {_shown(schedule)}; allowed: None, or what gives the learning rate of a step, such as"
-            " fastconv.optim.schedules.Cosine(0.1, total_steps)"
+            f"schedule: got {validate.shown(schedule)}; allowed: None, or what gives the learning rate of a step,"
+            " such as fastconv.optim.schedules.Cosine(0.1, total_steps)"
         )
     if odd := odd_arguments(schedule):
         raise ArgumentError(f"schedule: got {odd}; allowed: a function of the number of the step alone")
@@ -91,7 +85,7 @@ def checked_clip(clip: Any) -> Clip | None:
     """Return a limit of gradients, or None."""
     if clip is not None and not isinstance(clip, Clip):
         raise ArgumentError(
-            f"clip: got {_shown(clip)}; allowed: None, ClipValue(1.0), ClipNorm(1.0), ClipGlobalNorm(1.0)"
+            f"clip: got {validate.shown(clip)}; allowed: None, ClipValue(1.0), ClipNorm(1.0), ClipGlobalNorm(1.0)"
         )
     return clip
 
@@ -109,7 +103,9 @@ def checked_capture(capture: Any) -> bool | None:
 def checked_parallel(parallel: Any) -> DataParallel | None:
     """Return how steps are shared, or None."""
     if parallel is not None and not isinstance(parallel, DataParallel):
-        raise ArgumentError(f"parallel: got {_shown(parallel)}; allowed: None, or fastconv.parallel.DataParallel(...)")
+        raise ArgumentError(
+            f"parallel: got {validate.shown(parallel)}; allowed: None, or fastconv.parallel.DataParallel(...)"
+        )
     return parallel
 
 
@@ -132,12 +128,12 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
     if isinstance(callbacks, Callback):
         callbacks = (callbacks,)
     if callbacks is None or isinstance(callbacks, type | str | Layer) or not isinstance(callbacks, Iterable):
-        raise ArgumentError(f"callbacks: got {_shown(callbacks)}; allowed: a Callback, or several in a list")
+        raise ArgumentError(f"callbacks: got {validate.shown(callbacks)}; allowed: a Callback, or several in a list")
     found = tuple(callbacks)
     for callback in found:
         if not isinstance(callback, Callback):
             raise ArgumentError(
-                f"callbacks: got {_shown(callback)} among them; allowed: objects of classes derived from"
+                f"callbacks: got {validate.shown(callback)} among them; allowed: objects of classes derived from"
                 " fastconv.training.Callback"
             )
         odd = [name for name in dir(type(callback)) if name.startswith("on_") and not hasattr(Callback, name)]
@@ -170,11 +166,11 @@ def checked_metrics(metrics: Any) -> tuple[Metric, ...] | None:
     if isinstance(metrics, Metric):
         metrics = (metrics,)
     if isinstance(metrics, type | str | Layer) or not isinstance(metrics, Iterable):
-        raise ArgumentError(f"metrics: got {_shown(metrics)}; allowed: {_METRICS}")
+        raise ArgumentError(f"metrics: got {validate.shown(metrics)}; allowed: {_METRICS}")
     found = tuple(metrics)
     for metric in found:
         if not isinstance(metric, Metric):
-            raise ArgumentError(f"metrics: got {_shown(metric)} among them; allowed: {_METRICS}")
+            raise ArgumentError(f"metrics: got {validate.shown(metric)} among them; allowed: {_METRICS}")
     names = [_checked_name(metric) for metric in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -202,5 +198,15 @@ def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramet
         return None
 
 
-def _shown(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.100}"
+CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "model": checked_model,
+    "loss": checked_loss,
+    "schedule": checked_schedule,
+    "callbacks": checked_callbacks,
+    "metrics": checked_metrics,
+    "clip": checked_clip,
+    "accumulate": checked_accumulate,
+    "seed": random.checked_seed,
+    "parallel": checked_parallel,
+}
+"""What checks each attribute of a `Trainer`, but for the optimizer, which must be one of its model."""

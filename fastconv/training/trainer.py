@@ -14,7 +14,7 @@ itself is one call into compiled code, or is undone (`Optimizer.apply`).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from operator import methodcaller
 from typing import Any, ClassVar
 
@@ -44,18 +44,6 @@ from fastconv.training.position import Position
 from fastconv.training.sharing import Sharing
 from fastconv.training.totals import Totals, names_of, numbers
 from fastconv.training.weights import ClassWeight
-
-_CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "model": parts.checked_model,
-    "loss": parts.checked_loss,
-    "schedule": parts.checked_schedule,
-    "callbacks": parts.checked_callbacks,
-    "metrics": parts.checked_metrics,
-    "clip": parts.checked_clip,
-    "accumulate": parts.checked_accumulate,
-    "seed": random.checked_seed,
-    "parallel": parts.checked_parallel,
-}
 
 
 class Trainer(Sharing):
@@ -162,8 +150,8 @@ class Trainer(Sharing):
         self._classes: Array | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _CHECKS:
-            value = _CHECKS[name](value)
+        if name in parts.CHECKS:
+            value = parts.CHECKS[name](value)
         elif name == "optimizer":
             value = parts.checked_optimizer(value, self.model)
         super().__setattr__(name, value)

@@ -36,6 +36,15 @@ def test_seeds_of_one_training_come_together(tmp_path: Path) -> None:
     assert "torch_summary" not in stored
 
 
+def test_one_seed_has_no_deviation(tmp_path: Path) -> None:
+    for path in (tmp_path / "new.json", *trained.RESULTS.glob("trained-*.json")):
+        stored = json.loads(path.read_text()) if path.exists() else trained.store(_run(0, 0.7), TRAIN, path)
+        for name, found in stored.items():
+            if name.endswith("_summary"):
+                one = sum(name.removesuffix("_summary") in run for run in stored["runs"]) == 1
+                assert (found["accuracy_stdev"] is None) == one
+
+
 def test_another_training_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "trained-resnet9.json"
     trained.store(_run(0, 0.7), TRAIN, path)
@@ -52,4 +61,4 @@ def test_the_report_says_where_each_seed_ran(tmp_path: Path) -> None:
     assert "- seed 0: 1 thread, zen4, 2026-11-29; `python -m benchmarks.trained`.\n" in page
     assert "- seed 1: 2 threads, haswell, 2026-11-29; `python -m benchmarks.trained`. Tests ran beside it.\n" in page
     assert "| fastconv | 80.00% | 14.14% |" in page
-    assert "| PyTorch 2.13 | 70.00% | 0.00% |" in page
+    assert "| PyTorch 2.13 | 70.00% | one seed |" in page

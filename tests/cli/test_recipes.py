@@ -156,13 +156,26 @@ def test_a_pruned_run_is_trained_again_from_its_file(capsys):
     assert abs(history_of("third")["sparsity"][-1] - 0.5) < 1e-3
 
 
+def test_a_pruned_run_that_goes_on_for_longer_prunes_for_longer():
+    words = ["--pruning", "target=0.9", "frequency=1"]
+    assert main(["train", *SMALL, *words, "--output", "first"]) == 0
+    assert main(["resume", "first", "--epochs", "4"]) == 0
+    found = history_of("first")["sparsity"]
+    assert len(found) == 4
+    assert found == sorted(found)
+    assert abs(found[-1] - 0.9) < 1e-3
+
+
 def test_what_is_wrong_with_pruning_is_told(capsys):
     with pytest.raises(SystemExit):
         main(["train", *TINY, "--pruning", "0.9"])
     assert "argument --pruning: got '0.9'; allowed: SETTING=VALUE, such as target=0.9" in capsys.readouterr().err
     assert "got the setting 'targets'; allowed: " in fails(capsys, "train", *TINY, "--pruning", "targets=0.9")
     assert "target: got 1.0; allowed" in fails(capsys, "train", *TINY, "--pruning", "target=1.0")
-    assert "end: got 0, before the step" in fails(capsys, "train", *TINY, "--pruning", "begin=3")
+    told = fails(capsys, "train", *TINY, "--pruning", "begin=3")
+    assert "end: got 0, before the step at which pruning begins; allowed: 3 or later (end was not set, so it" in told
+    told = fails(capsys, "train", *TINY, "--pruning", "begin=3", "end=1")
+    assert told.rstrip().endswith("end: got 1, before the step at which pruning begins; allowed: 3 or later")
     assert "layers: got 'x'; allowed" in fails(capsys, "train", *TINY, "--pruning", 'layers=["x"]')
 
 

@@ -29,3 +29,9 @@ def test_a_model_that_was_not_pruned_is_refused(tmp_path):
     with fc.use_backend("numpy"), pytest.raises(ArgumentError, match="got one without a weight that is zero"):
         fc.models.export_pruned(fc.models.lenet5(seed=0), tmp_path / "w")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_model_is_refused(tmp_path):
+    for wrong, got in (("lenet5", "'lenet5'"), (None, "None"), (fc.models.lenet5, "<")):
+        with pytest.raises(ArgumentError, match=f"model: got {got}.*; allowed: a built layer, such as a Sequential"):
+            fc.models.export_pruned(wrong, tmp_path / "w")

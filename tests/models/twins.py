@@ -58,6 +58,8 @@ def _norm(torch, one):
         ones = made.weight.data
         del made.weight
         made.register_buffer("weight", ones)
+    for name in ("running_mean", "running_var"):
+        getattr(made, name).copy_(_parameter(torch, getattr(one, name)).detach())
     return made
 
 

@@ -15,13 +15,13 @@ def unmasked(value: Any, name: str) -> None:
         raise DTypeError(f"{name}: got a masked array, whose mask would be lost; allowed: an array without a mask")
 
 
-def on_host(array: Any, dtype: Any = None) -> np.ndarray:
+def on_host(array: Any, dtype: Any = None, name: str = "array") -> np.ndarray:
     """Return an array, or nested lists of numbers, as NumPy's; one of NumPy comes back as it is where it can."""
-    unmasked(array, "array")
+    unmasked(array, name)
     try:
         found: np.ndarray = np.asarray(array, dtype)
     except (TypeError, ValueError, OverflowError) as error:  # lists of unequal lengths, words, numbers beyond the type
         raise ArgumentError(
-            f"array: got {array!r:.100} ({error}); allowed: numbers, in an array or in nested lists of equal lengths"
+            f"{name}: got {array!r:.100} ({error}); allowed: numbers, in an array or in nested lists of equal lengths"
         ) from error
     return found

@@ -17,6 +17,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Conv2d, Dropout, Layer
 from fastconv.nn.core.outputs import of_each
+from fastconv.nn.model.checking import checked_model
 from fastconv.training.diagnostics.layerwise import Place, layerwise
 
 Classes = int | Sequence[int] | np.ndarray | None
@@ -173,7 +174,7 @@ def grad_cam(model: Layer, x: Array, classes: Classes = None, *, layer: str | No
     >>> fc.training.diagnostics.grad_cam(model, np.ones((3, 6, 6, 1), np.float32)).shape
     (3, 4, 4)
     """
-    look = _Maps(model.backend)
+    look = _Maps(checked_model(model).backend)
     _gradient(model, x, classes, look)
     name = look.last_of_convolution() if layer is None else layer
     if name not in look.outputs or name not in look.gradients:
@@ -210,7 +211,7 @@ class _Maps:
 
 
 def _images(model: Layer, x: Array) -> np.ndarray:
-    there = model.check_array(x, "x")
+    there = checked_model(model).check_array(x, "x")
     if there.ndim != 4 or not there.shape[0]:
         raise ShapeError(f"x: got shape {tuple(there.shape)}; allowed: (N, H, W, C), a batch of at least one image")
     return np.array(model.backend.to_numpy(there))

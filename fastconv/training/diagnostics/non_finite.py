@@ -11,6 +11,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.nn import Layer, Parameter
+from fastconv.nn.model.checking import checked_model
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.layerwise import Place, layerwise
 
@@ -79,7 +80,7 @@ def find_non_finite(model: Layer, loss: Loss, x: Array, y: Array, *, seed: int =
     >>> fc.training.diagnostics.find_non_finite(model, fc.losses.MeanSquaredError(), x, y) is None
     True
     """
-    look = _Look(model.backend)
+    look = _Look(checked_model(model).backend)
     copied = layerwise(model, look)
     try:
         for parameter in copied.parameters():

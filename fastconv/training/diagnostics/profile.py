@@ -19,6 +19,7 @@ from fastconv.nn.core.layer import Chain, paths_of
 from fastconv.nn.core.outputs import bytes_of, ones_like
 from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import FusedStep, run_forward, watcher
+from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.summary import visits
 from fastconv.precision import get_precision
 from fastconv.training.diagnostics.found import Found
@@ -169,7 +170,7 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     >>> [row.kinds for row in profile.rows]
     [('Dense',), ('ReLU',)]
     """
-    backend, repeats = model.backend, validate.at_least_one(repeats, "repeats")
+    backend, repeats = checked_model(model).backend, validate.at_least_one(repeats, "repeats")
     x = model.check_array(x, "x")
     if x.ndim < 2 or not x.shape[0]:
         raise ArgumentError(f"x: got shape {tuple(x.shape)}; allowed: (N, ..., C), a batch of at least one")

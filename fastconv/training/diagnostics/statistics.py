@@ -17,6 +17,7 @@ from fastconv.errors import ArgumentError, DataError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.nn import Layer, Parameter
 from fastconv.nn.layers.activations import PointwiseLayer
+from fastconv.nn.model.checking import checked_model
 from fastconv.training.batches import checked_batch
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.histogram import histogram
@@ -206,7 +207,7 @@ def layer_statistics(
     """
     if (y is None) != (loss is None):
         raise ArgumentError(f"{'loss' if loss is None else 'y'}: got None; allowed: both y and loss, or neither")
-    look = _Collect(model.backend, validate.at_least_one(bins, "bins"))
+    look = _Collect(checked_model(model).backend, validate.at_least_one(bins, "bins"))
     copied = layerwise(model, look)
     x = copied.check_array(x, "x")
     with random.stream(seed, step):
@@ -342,7 +343,7 @@ def dead_units(model: Layer, data: Any, *, batch_size: int = 256) -> DeadUnitRep
     >>> fc.training.diagnostics.dead_units(model, np.ones((3, 1), np.float32)).rows[0].dead
     (1,)
     """
-    look = _Firing(model.backend)
+    look = _Firing(checked_model(model).backend)
     copied = layerwise(model, look)
     images = 0
     for x in _inputs(copied, data, validate.at_least_one(batch_size, "batch_size")):
