@@ -177,7 +177,13 @@ class ListedLoss(DeclaredLoss):
         return self._divisor(targets, shape, dtype, sample_weight)
 
     def of_part(self) -> ListedLoss:
-        """Return the loss as a sum, which checks a part of a batch: nothing in it need count."""
+        """Return the loss that checks a part of a batch, in which nothing need count.
+
+        Returns
+        -------
+        ListedLoss
+            The same with ``reduction="sum"``.
+        """
         summed = copy.copy(self)
         summed.reduction = "sum"
         return summed

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
+from fastconv.nn.model.checking import checked_layer
 from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, on_host, plain_names, pyplot
 
 if TYPE_CHECKING:
@@ -123,7 +125,9 @@ def filters(layer: Conv2d, columns: int = 8) -> Figure:
     >>> len(figure.axes)
     8
     """
+    checked_layer(layer, "layer", Conv2d, "a built Conv2d")
     weights = on_host(layer.weight.data, "layer", 4)
+    columns = validate.at_least_one(columns, "columns")
     if weights.shape[2] not in (1, 3):
         raise ShapeError(f"layer: got filters of {weights.shape[2]} channels; allowed: 1 or 3, as an image has")
     count = weights.shape[3]
@@ -160,7 +164,8 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     >>> len(figure.axes) >= 8
     True
     """
-    x = on_host(image, "image", 3)
+    checked_layer(model, "model", Sequential, "a built Sequential")
+    x, per_layer = on_host(image, "image", 3), validate.at_least_one(per_layer, "per_layer")
     places = range(len(model.layers)) if layers is None else layers
     shown: list[tuple[str, np.ndarray]] = []
     value = model.backend.asarray(np.ascontiguousarray(x[None], model.dtype))

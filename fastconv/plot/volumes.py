@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
+from fastconv.nn.model.checking import checked_layer
 from fastconv.plot.axes import COLOURS, new_axes, plain_names, pyplot
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     pyplot()  # says what to install
     from matplotlib.patches import Polygon
 
-    summary = model.summary(input_shape)
+    summary = checked_layer(model, "model", Layer, "a layer, such as a Sequential").summary(input_shape)
     boxes: list[tuple[str, Shape]] = [("input", tuple(summary.input_shape))]
     for row in summary.rows:
         if row.output_shape != boxes[-1][1]:

@@ -57,6 +57,26 @@ def test_feature_maps_of_each_layer(backend, rng):
         plot.feature_maps(model, image, layers=[4])
 
 
+@pytest.mark.parametrize("what", ["lenet5", None, nn.Sequential, 3.0, nn.MaxPool2d(2)], ids=repr)
+def test_what_is_no_such_layer_is_told(what):
+    image = np.zeros((8, 8, 3), np.float32)
+    with pytest.raises(ArgumentError, match=r"^layer: got .*; allowed: a built Conv2d"):
+        plot.filters(what)
+    with pytest.raises(ArgumentError, match=r"^model: got .*; allowed: a built Sequential"):
+        plot.feature_maps(what, image)
+    if not isinstance(what, nn.Layer):
+        with pytest.raises(ArgumentError, match=r"^model: got .*; allowed: a layer"):
+            plot.volumes(what, (8, 8, 3))
+
+
+def test_counts_of_pictures_are_at_least_one():
+    layer = nn.Sequential(nn.Conv2d(4, 3)).build((8, 8, 3))
+    with pytest.raises(ArgumentError, match="columns: got 0"):
+        plot.filters(layer.layers[0], columns=0)
+    with pytest.raises(ArgumentError, match="per_layer: got 0"):
+        plot.feature_maps(layer, np.zeros((8, 8, 3), np.float32), per_layer=0)
+
+
 def test_the_name_of_a_class_is_no_formula():
     ax = plot.confusion(np.eye(2, dtype=int), ["$x_{$", "b"])
     ax.figure.canvas.draw()

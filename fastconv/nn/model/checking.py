@@ -11,7 +11,13 @@ from fastconv.nn.model.model import Layer
 
 def checked_model(model: Any) -> Layer:
     """Return a built model."""
-    if not isinstance(model, Layer):
-        raise ArgumentError(f"model: got {validate.shown(model)}; allowed: a built layer, such as a Sequential")
-    _ = model.backend  # says so if it is not built
-    return model
+    layer: Layer = checked_layer(model, "model", Layer, "a built layer, such as a Sequential")
+    _ = layer.backend  # says so if it is not built
+    return layer
+
+
+def checked_layer(layer: Any, name: str, kind: type, allowed: str) -> Any:
+    """Return a layer of this kind, built or not."""
+    if not isinstance(layer, kind):
+        raise ArgumentError(f"{name}: got {validate.shown(layer)}; allowed: {allowed}")
+    return layer
