@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from fastconv._shapes import as_int
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.converting import unmasked
 from fastconv.backends.contract.types import Array, Shape
@@ -153,7 +153,7 @@ def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
 def _ints(value: Sequence[int]) -> Shape:
     """Return the ints in `value`, none if it holds anything else."""
     try:
-        return tuple(map(operator.index, value))
+        return tuple(map(as_int, value))
     except TypeError:
         return ()
 
@@ -178,7 +178,7 @@ def at_least_one(value: Any, name: str) -> int:
 def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> int:
     """Return `value` as an int from `minimum` to `maximum`."""
     try:
-        number = operator.index(value)
+        number = as_int(value)
     except TypeError:
         number = minimum - 1
     if not minimum <= number <= maximum:

@@ -171,12 +171,10 @@ class Pruning(Nested):
         ArgumentError, ShapeError
             They are those of another model.
         """
-        names = {parameter.name for parameter in self.pruned}
-        if set(masks) != names:
-            odd = min(set(masks) ^ names)
-            raise ArgumentError(
-                f"masks: got those of another model (such as {odd!r}); allowed: {', '.join(sorted(names))}"
-            )
+        names = [parameter.name for parameter in self.pruned]
+        if set(masks) != set(names):
+            odd = next(name for name in (*names, *masks) if name not in names or name not in masks)
+            raise ArgumentError(f"masks: got those of another model (such as {odd!r}); allowed: {', '.join(names)}")
         for parameter in self.pruned:
             if np.shape(masks[parameter.name]) != parameter.shape:
                 got = np.shape(masks[parameter.name])

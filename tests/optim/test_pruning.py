@@ -196,6 +196,20 @@ def test_masks_that_are_given_are_taken(backend):
         optimizer.set_masks(masks | {"2.weight": np.ones((3, 5))})
 
 
+def test_what_is_of_another_model_is_told_by_the_first_name_of_this_one(backend):
+    """And not by that of the alphabet, 10.weight."""
+    model = nn.Sequential(*(nn.Dense(2) for _ in range(11))).build((2,), seed=0)
+    sgd = SGD(model.parameters(), 0.1, momentum=0.9)
+    optimizer = Pruning(sgd, 100, target=0.5)
+    told = r"\(such as '2.weight'\); allowed: 0.weight, 1.weight, 2.weight, 3.weight"
+    with pytest.raises(ArgumentError, match=told):
+        optimizer.set_masks({f"{i}.weight": np.ones((2, 2), bool) for i in range(11) if i not in (2, 10)})
+    state = sgd.state_dict()
+    tensors = {name: value for name, value in state["tensors"].items() if "2.weight" not in name and "10." not in name}
+    with pytest.raises(CheckpointError, match=r"state: got that of other parameters \(such as [^\d)]*2.weight"):
+        sgd.load_state_dict({**state, "tensors": tensors})
+
+
 def test_an_interrupt_leaves_a_step_with_its_masks_or_none(monkeypatch):
     """At each operation of a step behind which masks change."""
     with fc.use_backend("numpy") as backend:
