@@ -142,7 +142,7 @@ def floating_dtype(value: Any) -> np.dtype[Any]:
     return dtype
 
 
-def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
+def sizes(value: Any, name: str, allowed: str) -> Shape:
     """Return `value` as a tuple of one or more sizes, each at least 1."""
     shape = _ints(value)
     if not shape or min(shape) < 1:
@@ -150,7 +150,7 @@ def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
     return shape
 
 
-def _ints(value: Sequence[int]) -> Shape:
+def _ints(value: Any) -> Shape:
     """Return the ints in `value`, none if it holds anything else."""
     try:
         return tuple(map(as_int, value))

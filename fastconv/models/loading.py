@@ -6,7 +6,8 @@ import difflib
 import importlib
 import inspect
 import os
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, cast
 
 import numpy as np
 
@@ -133,7 +134,7 @@ def fine_tune(
 def _place_of_head(model: Any) -> int:
     """Return where the last layer but for `Scale` is, which must be a Dense; ArgumentError says what there is."""
     got = validate.kind_of(model)
-    if computes_as(type(model)) is Sequential:
+    if computes_as(cast(Hashable, type(model))) is Sequential:
         place = next((i for i, layer in reversed([*enumerate(model)]) if not isinstance(layer, Scale)), 0)
         if type(model.layers[place]) is Dense:
             return place

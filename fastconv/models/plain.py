@@ -163,11 +163,11 @@ def mnist_cnn(
     11992448
     """
     normalised = validate.at_least(normalised, 0, "normalised", 2)
-    pool_size = as_pair(pool_size, "pool_size")
+    pool = MaxPool2d(as_pair(pool_size, "pool_size"))
     _makes_a_layer(activation)
     first, second = ([BatchNorm2d()] if normalised > place else [] for place in (0, 1))
     return Sequential(
-        *(Conv2d(32, kernel_size), *first, activation(), Conv2d(64, kernel_size), activation(), MaxPool2d(pool_size)),
+        *(Conv2d(32, kernel_size), *first, activation(), Conv2d(64, kernel_size), activation(), pool),
         *([] if first else [Dropout(0.25)]),
         *(Flatten(), Dense(128), *second, activation(), *([] if second else [Dropout(0.5)]), Dense(num_classes)),
     )
