@@ -13,12 +13,19 @@ PaddingLike = int | Sequence[int] | Sequence[Sequence[int]] | Literal["same", "v
 PairLike = int | Sequence[int]
 
 
+def as_int(value: Any) -> int:
+    """Return `value` as an int; TypeError for what is none, and for True and False, which would count as 1 and 0."""
+    if isinstance(value, bool):
+        raise TypeError
+    return operator.index(value)
+
+
 def as_pair(value: PairLike, name: str, *, minimum: int = 1) -> Pair:
     """Return `value` as ``(h, w)``; an int stands for both."""
     if type(value) is int and value >= minimum:
         return value, value  # as it nearly always is
     try:
-        pair = (operator.index(value),) * 2 if not isinstance(value, Sequence) else tuple(map(operator.index, value))
+        pair = (as_int(value),) * 2 if not isinstance(value, Sequence) else tuple(map(as_int, value))
     except TypeError:
         pair = ()
     if len(pair) != 2 or min(pair) < minimum:

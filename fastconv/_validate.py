@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from fastconv._shapes import as_int
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.converting import unmasked
 from fastconv.backends.contract.types import Array, Shape
@@ -142,7 +142,7 @@ def floating_dtype(value: Any) -> np.dtype[Any]:
     return dtype
 
 
-def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
+def sizes(value: Any, name: str, allowed: str) -> Shape:
     """Return `value` as a tuple of one or more sizes, each at least 1."""
     shape = _ints(value)
     if not shape or min(shape) < 1:
@@ -150,10 +150,10 @@ def sizes(value: Sequence[int], name: str, allowed: str) -> Shape:
     return shape
 
 
-def _ints(value: Sequence[int]) -> Shape:
+def _ints(value: Any) -> Shape:
     """Return the ints in `value`, none if it holds anything else."""
     try:
-        return tuple(map(operator.index, value))
+        return tuple(map(as_int, value))
     except TypeError:
         return ()
 
@@ -183,7 +183,7 @@ def at_least_one(value: Any, name: str) -> int:
 def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> int:
     """Return `value` as an int from `minimum` to `maximum`."""
     try:
-        number = operator.index(value)
+        number = as_int(value)
     except TypeError:
         number = minimum - 1
     if not minimum <= number <= maximum:

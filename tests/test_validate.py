@@ -50,7 +50,7 @@ def test_settings_of_layers_are_finite(make, name, value):
         make(value)
 
 
-@pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, math.inf, np.float64(2), [1]])
+@pytest.mark.parametrize("value", [0, -1, 1.0, "3", None, math.inf, np.float64(2), [1], True, np.True_])
 def test_at_least_one_refuses(value):
     with pytest.raises(ArgumentError, match=r"name: got .*; allowed: an int of at least 1"):
         validate.at_least_one(value, "name")
@@ -61,10 +61,16 @@ def test_at_least_one_takes(value):
     assert validate.at_least_one(value, "name") == int(value)
 
 
-@pytest.mark.parametrize("value", [(), (3, 0), (-1,), (2.0,), "32", None, 5, ((1, 2),)])
+@pytest.mark.parametrize("value", [(), (3, 0), (-1,), (2.0,), "32", None, 5, ((1, 2),), (3, True)])
 def test_sizes_refuse(value):
     with pytest.raises(ShapeError, match=r"name: got .*; allowed: some, each an int of at least 1"):
         validate.sizes(value, "name", "some")
+
+
+@pytest.mark.parametrize("value", [True, (1, True), np.True_])
+def test_a_truth_is_no_size(value):
+    with pytest.raises(ShapeError, match=r"kernel_size: got .*True.*; allowed: an int or a pair"):
+        nn.Conv2d(3, value)
 
 
 def test_sizes_take():

@@ -13,7 +13,7 @@ from fastconv.cli import own_images
 from fastconv.cli.choices import DATASETS, MODELS, make_model
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn import Layer
-from fastconv.nn.model.weights import load_weights, read_tensors
+from fastconv.nn.model.weights import load_weights, read_weights
 from fastconv.training.named import NAME
 from fastconv.training.run_folder import RunFolder
 
@@ -25,8 +25,7 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
     """
     if os.path.isdir(options.weights):
         _take_folder(options)
-    tensors, manifest = read_tensors(options.weights, kind="weights")
-    about: dict[str, Any] = manifest.get("about", {})
+    tensors, about = read_weights(options.weights)
     name = _agreed("model", options, about, MODELS)
     dtype = next(iter(tensors.values())).dtype if tensors else np.dtype(np.float32)
     shape = about.get("input_shape", (32, 32, 3))

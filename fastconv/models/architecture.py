@@ -52,13 +52,14 @@ def architecture(
 
         @functools.wraps(layers)
         def unbuilt(num_classes: int = 10, **settings: Any) -> Sequential:
+            classes = validate.at_least_one(num_classes, "num_classes")
             form = settings.get("form", own["form"].default) if "form" in own else None
-            if "form" in own and form not in forms:
+            if "form" in own and not (isinstance(form, str) and form in forms):
                 raise ArgumentError(f"form: got {form!r}; allowed: {', '.join(map(repr, forms))}")
             for name, value in settings.items():
                 if name in own and isinstance(own[name].default, bool):
                     validate.truth(value, name)
-            return layers(num_classes, **settings)
+            return layers(classes, **settings)
 
         @functools.wraps(layers)
         def build(
@@ -70,7 +71,7 @@ def architecture(
             **settings: Any,
         ) -> Sequential:
             model = unbuilt(num_classes, **settings)
-            if input_shape is None:
+            if input_shape is None and "form" in own:
                 input_shape = forms[settings.get("form", own["form"].default)]
             shape = validate.sizes(input_shape, "input_shape", "sizes without the batch")
             try:

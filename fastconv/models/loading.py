@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import os
-from typing import Any
+from collections.abc import Hashable
+from typing import Any, cast
 
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._calls import tells_habits
+from fastconv._attributes import computes_as
+from fastconv._calls import tells_habits, unknown_argument
 from fastconv._files import path_of
 from fastconv.errors import ArgumentError
 from fastconv.models.architecture import Architecture
-from fastconv.nn import Dense, Sequential
-from fastconv.nn.model.weights import load_weights, read_tensors
+from fastconv.nn import Dense, Scale, Sequential
+from fastconv.nn.core.freezing import set_frozen
+from fastconv.nn.model.weights import load_weights, read_weights
+
+_OF_THE_FILE = {"dtype": "the weights have a type of their own", "seed": "all weights are those of the file"}
 
 
 @tells_habits({})
@@ -41,9 +47,10 @@ def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None 
     Raises
     ------
     ArgumentError
-        There is no model of that name; the nearest one is named.
+        There is no model of that name, the nearest one is named; or the model has no such setting.
     CheckpointError
-        The file is missing, damaged, or of another network: the first names that differ are named.
+        The file is missing, damaged, or of another network: the first names that differ, in the model's order, are
+        named.
 
     Examples
     --------
@@ -53,8 +60,11 @@ def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None 
     62006
     """
     make = _architecture(name)
-    tensors, manifest = read_tensors(path_of(weights, "weights"), kind="weights")
-    about = manifest.get("about", {})
+    given = next((key for key in _OF_THE_FILE if key in settings), None)
+    if given is not None:
+        taken = [key for key in inspect.signature(make).parameters if key not in _OF_THE_FILE]
+        raise unknown_argument("load", given, ("name", "weights", *taken), absent=_OF_THE_FILE)
+    tensors, about = read_weights(path_of(weights, "weights"))
     if num_classes is None:
         num_classes = len(about["class_names"]) if "class_names" in about else 10
     if "input_shape" in about:
@@ -71,17 +81,20 @@ def fine_tune(
 ) -> Sequential:
     """Return a model of the same layers with another head: the last dense layer is drawn anew for other classes.
 
-    The layers keep their weights, which both models have in common from then on; see `Sequential.build`.
+    Both models have the other layers in common from then on, see `Sequential.build`: their weights, and what is frozen,
+    so that `freeze_until` freezes and unfreezes those of the model given too. With a ``copy.deepcopy`` of it they do
+    not. The new head has the `init` and the bias of the old one.
 
     Parameters
     ----------
     model : Sequential
-        Built; its last layer is a `Dense`.
+        Built; it ends in a `Dense`, of no derived class, with nothing but `Scale` behind it, which stays.
     num_classes : int
         Outputs of the new head.
     freeze_until : int or None
-        Layers before this place are frozen, as in ``model.layers[:freeze_until]``: -1 freezes all but the new head,
-        None or 0 nothing.
+        Layers before this place, ``model.layers[:freeze_until]``, are frozen, and those from there on are trained,
+        whatever was frozen before; the new head always is. -1 freezes all but the head, 0 nothing, and None leaves
+        everything as it was.
     seed : int or None
         Of the new head.
 
@@ -93,7 +106,7 @@ def fine_tune(
     Raises
     ------
     ArgumentError
-        `model` is no such model, or has no layer at that place.
+        `model` is no such model, or has no layer at that place; `num_classes` is no int of at least 1.
 
     Examples
     --------
@@ -101,18 +114,35 @@ def fine_tune(
     >>> fc.models.fine_tune(trained, 3, freeze_until=-1).summary().trainable
     255
     """
-    if not isinstance(model, Sequential) or not isinstance(model.layers[-1], Dense):
-        raise ArgumentError(f"model: got {validate.kind_of(model)}; allowed: a Sequential whose last layer is a Dense")
-    shape, head = model.input_shape, model.layers[-1]  # says so if it is not built
+    place = _place_of_head(model)
+    shape = model.input_shape  # says so if it is not built
+    classes = validate.at_least_one(num_classes, "num_classes")
     count = len(model.layers)
     if freeze_until is not None:
         validate.at_least(freeze_until, 1 - count, "freeze_until", count - 1)
-    new = Dense(num_classes, bias=head.bias is not None)
-    tuned = Sequential(*model.layers[:-1], new).build(shape, model.dtype, seed)
-    for layer in tuned.layers[: freeze_until or 0]:
-        if layer.parameters():
-            layer.freeze()
+    new = Dense(**{**(model.layers[place].settings() or {}), "out_features": classes})
+    tuned = Sequential(*model.layers[:place], new, *model.layers[place + 1 :]).build(shape, model.dtype, seed)
+    if freeze_until is not None:
+        kept = [
+            parameter for layer in tuned.layers[:freeze_until] if layer is not new for parameter in layer.parameters()
+        ]
+        set_frozen(tuned.parameters(), False)
+        set_frozen(kept, True)  # last: a layer that comes on both sides of the place is frozen
     return tuned
+
+
+def _place_of_head(model: Any) -> int:
+    """Return where the last layer but for `Scale` is, which must be a Dense; ArgumentError says what there is."""
+    got = validate.kind_of(model)
+    if computes_as(cast(Hashable, type(model))) is Sequential:
+        place = next((i for i, layer in reversed([*enumerate(model)]) if not isinstance(layer, Scale)), 0)
+        if type(model.layers[place]) is Dense:
+            return place
+        got = f"a {got} that ends in {', '.join(type(layer).__name__ for layer in model[-3:])}"
+    raise ArgumentError(
+        f"model: got {got}; allowed: a Sequential that ends in a Dense, of no derived class, with nothing but Scale"
+        " behind it"
+    )
 
 
 def _architecture(name: str) -> Architecture:

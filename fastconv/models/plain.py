@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from fastconv import _validate as validate
 from fastconv import nn
+from fastconv._shapes import as_pair
 from fastconv.errors import ArgumentError
 from fastconv.models.architecture import CIFAR, architecture
 from fastconv.nn import (
@@ -36,10 +39,14 @@ def mlp(num_classes: int = 10, *, hidden: Sequence[int] = (512, 128)) -> Sequent
     >>> fc.models.mlp.unbuilt(10, hidden=(64,)).summary((28, 28, 1)).parameters
     50890
     """
-    if isinstance(hidden, str) or not isinstance(hidden, Iterable):
+    try:
+        widths = None if isinstance(hidden, str | bytes) else tuple(hidden)
+    except TypeError:
+        widths = None
+    if widths is None:
         raise ArgumentError(f"hidden: got {hidden!r}; allowed: several ints in a tuple, such as (512, 128)")
     layers: list[Layer] = [Flatten()]
-    for i, width in enumerate(hidden):
+    for i, width in enumerate(widths):
         layers += [Dense(validate.at_least_one(width, f"hidden[{i}]")), nn.ReLU()]
     return Sequential(*layers, Dense(num_classes))
 
@@ -112,6 +119,20 @@ def tf_cifar10(num_classes: int = 10) -> Sequential:
     )
 
 
+def _makes_a_layer(activation: Any) -> None:
+    """Refuse what does not make a layer when it is called without arguments, such as a layer or its name."""
+    try:
+        inspect.signature(activation).bind()
+        fits = True
+    except (TypeError, ValueError):  # it cannot be called, or wants arguments
+        fits = False
+    if not fits or not isinstance(activation(), Layer):
+        raise ArgumentError(
+            f"activation: got {activation!r:.100}; allowed: a class of layers, such as nn.Tanh, or a function of"
+            " nothing that makes a layer"
+        )
+
+
 @architecture((28, 28, 1))
 def mnist_cnn(
     num_classes: int = 10,
@@ -141,12 +162,12 @@ def mnist_cnn(
     >>> fc.models.mnist_cnn.unbuilt().summary((28, 28, 1)).macs
     11992448
     """
-    if normalised not in (0, 1, 2):
-        raise ArgumentError(f"normalised: got {normalised!r}; allowed: 0, 1, 2")
-
+    normalised = validate.at_least(normalised, 0, "normalised", 2)
+    pool = MaxPool2d(as_pair(pool_size, "pool_size"))
+    _makes_a_layer(activation)
     first, second = ([BatchNorm2d()] if normalised > place else [] for place in (0, 1))
     return Sequential(
-        *(Conv2d(32, kernel_size), *first, activation(), Conv2d(64, kernel_size), activation(), MaxPool2d(pool_size)),
+        *(Conv2d(32, kernel_size), *first, activation(), Conv2d(64, kernel_size), activation(), pool),
         *([] if first else [Dropout(0.25)]),
         *(Flatten(), Dense(128), *second, activation(), *([] if second else [Dropout(0.5)]), Dense(num_classes)),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastconv import _validate as validate
 from fastconv import nn
 from fastconv.models.architecture import CIFAR, architecture
 from fastconv.nn import (
@@ -180,6 +181,7 @@ def resnet9(num_classes: int = 10, *, width: int = 64) -> Sequential:
     >>> fc.models.resnet9.unbuilt(width=16).summary((32, 32, 3)).parameters
     412944
     """
+    width = validate.at_least_one(width, "width")
 
     def block(channels: int) -> Residual:
         return Residual(Sequential(*_conv_bn_relu(channels), *_conv_bn_relu(channels)))

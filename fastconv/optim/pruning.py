@@ -168,14 +168,12 @@ class Pruning(Nested):
         ArgumentError, DTypeError, ShapeError
             They are those of another model, or no masks.
         """
-        names = {parameter.name for parameter in self.pruned}
+        names = [parameter.name for parameter in self.pruned]
         if not isinstance(masks, Mapping):
             raise ArgumentError(f"masks: got {validate.kind_of(masks)}; allowed: a dict, as masks() returns it")
-        if set(masks) != names:
-            odd = min(set(masks) ^ names, key=str)
-            raise ArgumentError(
-                f"masks: got those of another model (such as {odd!r}); allowed: {', '.join(sorted(names))}"
-            )
+        if set(masks) != set(names):
+            odd = next(name for name in (*names, *masks) if name not in names or name not in masks)
+            raise ArgumentError(f"masks: got those of another model (such as {odd!r}); allowed: {', '.join(names)}")
         self._set([checked_mask(masks[parameter.name], parameter.name, parameter.shape) for parameter in self.pruned])
 
     def prepare_gradients(self) -> None:

@@ -112,8 +112,8 @@ def check_trained(frozen: Sequence[bool]) -> None:
 def check_tensors(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Parameter]) -> None:
     """Refuse arrays of state that are not, name by name, as large as the parameters and of their type."""
     if set(tensors) != set(wanted):
-        odd = sorted(set(tensors) ^ set(wanted))
-        raise CheckpointError(f"state: got that of other parameters (such as {odd[0]}); allowed: that of these")
+        odd = next(name for name in (*wanted, *tensors) if name not in wanted or name not in tensors)
+        raise CheckpointError(f"state: got that of other parameters (such as {odd}); allowed: that of these")
     for key, parameter in wanted.items():
         got, dtype = tensors[key], parameter.array.dtype
         # A scalar's is a (1,) in older files.

@@ -19,7 +19,7 @@ from typing import Any
 from fastconv._files import path_of, write_atomically
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.model import Layer
-from fastconv.nn.model.weights import host_tensors, load_weights, read_tensors, write_tensors
+from fastconv.nn.model.weights import host_tensors, load_weights, read_weights, write_tensors
 from fastconv.training import toml
 from fastconv.training.entries import settings
 from fastconv.training.environment import versions
@@ -197,7 +197,7 @@ class RunFolder:
 
     def read_about(self) -> dict[str, Any]:
         """Return what the weights say that they are weights of; CheckpointError if they do not, as another's."""
-        about: dict[str, Any] = read_tensors(self.weights, kind="weights")[1].get("about", {})
+        _, about = read_weights(self.weights)
         missing = {"input_shape", "class_names"} - about.keys()
         if missing:
             got = f"{os.fspath(self.weights)!r} without {' and '.join(sorted(missing))}"

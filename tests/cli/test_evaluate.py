@@ -153,6 +153,13 @@ def test_weights_of_another_model_are_refused(trained, capsys, command):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_what_weights_say_of_themselves_is_checked(trained, capsys, command):
+    words = (command, trained, "--backend", "numpy")
+    change_about(trained, class_names=5)
+    assert "path: got 'run/weights.safetensors', whose metadata has class_names 5; allowed: " in fails(capsys, *words)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_give_nothing_finite_are_refused(trained, capsys, command, value):
     tensors, manifest = read_tensors(trained, kind="weights")

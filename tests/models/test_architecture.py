@@ -1,5 +1,6 @@
 """What all models share: arguments, forms, and errors that name the argument."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ArgumentError, FastconvError, ShapeError
 from fastconv.models.architecture import architecture
+from tests.models.test_published import MODELS, PARAMETERS
 
 
 @architecture((8, 8, 2))
@@ -49,12 +51,59 @@ def test_without_parameters_it_tells_its_summary():
     [
         ({"form": "mnist"}, r"form: got 'mnist'; allowed: 'cifar', 'imagenet'"),
         ({"form": None}, r"form: got None; allowed: 'cifar', 'imagenet'"),
-        ({"num_classes": 0}, r"out_features: got 0; allowed: "),
+        ({"form": ["imagenet"]}, r"form: got \['imagenet'\]; allowed: 'cifar', 'imagenet'"),
+        ({"form": {}}, r"form: got {}; allowed: 'cifar', 'imagenet'"),
+        ({"batch_norm": 1}, "batch_norm: got 1; allowed: True, False"),
     ],
 )
-def test_bad_settings(arguments, message):
-    with pytest.raises(ArgumentError, match=message):
-        fc.models.vgg11(**arguments)
+@pytest.mark.parametrize("make", [fc.models.vgg11, fc.models.vgg11.unbuilt], ids=["built", "unbuilt"])
+def test_bad_settings(make, arguments, message):
+    with pytest.raises(ArgumentError, match=f"^{message}"):
+        make(**arguments)
+
+
+NO_SETTING = (None, [], {}, "x", 5.5, -1, 0, True, np.array([1, 2]), object(), nn.ReLU(), nn.Conv2d, lambda: 3)
+TAKEN = {"hidden": ([], {}, np.array([1, 2])), "normalised": (0,), "batch_norm": (True,), "dropout": (True,)}
+
+
+def _is_taken(value, taken):
+    return any(value is one or (type(value) is type(one) and np.array_equal(value, one)) for one in taken)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_wrong_value_is_told_by_the_name_that_was_written(name):
+    """Whatever it is: of the classes, and of each setting that a model has of its own."""
+    make = getattr(fc.models, name)
+    for setting in set(inspect.signature(make).parameters) - {"input_shape", "dtype", "seed"}:
+        for value in NO_SETTING:
+            if not _is_taken(value, TAKEN.get(setting, ())):
+                for call in (make, make.unbuilt):
+                    with pytest.raises(FastconvError, match=rf"^{setting}(\[0\])?: got "):
+                        call(**{setting: value})
+
+
+@pytest.mark.parametrize("value", [None, 5, (), (32, 0, 3), (32, True, 3), "abc"])
+@pytest.mark.parametrize("name", [name for name, form in PARAMETERS if form is None])
+def test_a_model_without_forms_needs_a_size(name, value):
+    with pytest.raises(ShapeError, match=r"^input_shape: got .*; allowed: sizes without the batch, each an int of at "):
+        getattr(fc.models, name)(input_shape=value)
+
+
+def test_no_size_is_that_of_the_form(backend):
+    assert fc.models.mobilenet(input_shape=None).input_shape == (32, 32, 3)
+    assert fc.models.mobilenet(input_shape=None, form="imagenet").input_shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("make", [nn.Tanh, lambda: nn.LeakyReLU(0.2), functools.partial(nn.ELU, 0.5), nn.PReLU])
+def test_what_makes_an_activation(make):
+    layers = fc.models.mnist_cnn.unbuilt(activation=make).layers
+    assert [type(layers[place]) for place in (1, 3, 8)] == [type(make())] * 3
+    assert len({id(layers[place]) for place in (1, 3, 8)}) == 3
+
+
+def test_the_error_of_what_makes_an_activation_is_told_as_it_is():
+    with pytest.raises(ArgumentError, match=r"^slope: got 'steep'"):
+        fc.models.mnist_cnn(activation=lambda: nn.LeakyReLU("steep"))
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,23 @@ import pytest
 
 import fastconv as fc
 from fastconv.losses import SoftmaxCrossEntropy
-from tests.models.test_published import PARAMETERS
+from tests.models.test_published import PARAMETERS, VARIANTS
 
 pytestmark = pytest.mark.slow
 
 # Epochs where two are too few: of most models without a normalisation.
-EPOCHS = {"alexnet": 14, "keras_cnn": 10, "lenet5": 6, "mlp": 3, "mnist_cnn": 3, "tf_cifar10": 6, "vgg13": 3}
+EPOCHS = {"alexnet": 14, "keras_cnn": 10, "lenet5": 6, "mlp": 3, "mnist_cnn": 10, "tf_cifar10": 6, "vgg13": 3}
 
 
-@pytest.mark.parametrize("name", sorted(name for name, form in PARAMETERS if form != "imagenet"))
-def test_its_loss_falls(name):
+CASES = [(name, {}) for name, form in PARAMETERS if form != "imagenet"]
+CASES += [("mnist_cnn", settings) for settings, _ in VARIANTS.values() if settings]
+
+
+@pytest.mark.parametrize(("name", "settings"), CASES)
+def test_its_loss_falls(name, settings):
     data = fc.data.shapes10("train", size=200)
     with fc.use_backend("numba"):
-        model = getattr(fc.models, name)(input_shape=(32, 32, 3), seed=0)
+        model = getattr(fc.models, name)(input_shape=(32, 32, 3), seed=0, **settings)
         trainer = fc.Trainer(model, SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters(), 1e-3), seed=0)
         losses = trainer.fit(fc.data.DataLoader(data, 50, seed=0), EPOCHS.get(name, 2)).history["loss"]
     assert losses[-1] < 0.95 * losses[0]

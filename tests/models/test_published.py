@@ -5,6 +5,7 @@ import inspect
 import pytest
 
 import fastconv as fc
+from benchmarks import sweeps
 
 # Parameters with 1000 classes for ImageNet and 10 else. He et al. 2015 give those of the thin networks to two digits,
 # 0.27, 0.46, 0.66, 0.85 and 1.7 million; the others are those of torchvision's models, of Keras' examples, of
@@ -44,8 +45,18 @@ PARAMETERS = {
     ("vgg19", "cifar"): 20_040_522,
     ("vgg19", "imagenet"): 143_678_248,
 }
+MODELS = sorted({name for name, _ in PARAMETERS})
 # As in the paper, without normalisation.
 BARE = {"vgg11": 132_863_336, "vgg13": 133_047_848, "vgg16": 138_357_544, "vgg19": 143_667_240}
+# The six architectures of a lecture's notebook, as benchmarks/sweeps.py trains them: settings and parameters.
+VARIANTS = {
+    "base": ({}, 1_199_882),
+    "one norm": ({"normalised": 1}, 1_199_946),
+    "two norms": ({"normalised": 2}, 1_200_202),
+    "norm, 5x5": ({"normalised": 1, "kernel_size": 5}, 872_778),
+    "norm, 5x5, pool 4": ({"normalised": 1, "kernel_size": 5, "pool_size": 4}, 258_378),
+    "5x5, pool 4": ({"kernel_size": 5, "pool_size": 4}, 258_314),
+}
 # Multiplications for an image of 224 x 224, in units of 10^9, as torchvision's tables round them.
 MULTIPLICATIONS = {
     "mobilenet": 0.569,
@@ -92,6 +103,56 @@ def test_multiplications(name):
     assert f"{summary(name, 'imagenet').macs / 1e9:.{2 + (name == 'mobilenet')}f}" == f"{MULTIPLICATIONS[name]}"
 
 
+def test_multiplications_of_alexnet():
+    """As Sze et al. 2017 give them, table 2, https://arxiv.org/abs/1703.09039: 666 M and 58.6 M."""
+    found = summary("alexnet", "imagenet")
+    parts = [sum(row.macs for row in found.rows if row.kind == kind) for kind in ("Conv2d", "Dense")]
+    assert [f"{part / 1e6:.1f}" for part in parts] == ["665.8", "58.6"]
+    assert found.macs == sum(parts) == 724_406_816
+
+
+def test_multiplications_of_googlenet():
+    """As table 1 of the paper has them in millions, https://arxiv.org/abs/1409.4842.
+
+    But for two of its rows, which are not what its own sizes give: 34 for the first convolution, of 7 x 7 x 3 x 64 at
+    112 x 112 places, and 54 for the module 5a.
+    """
+    found = summary("googlenet", "imagenet")
+    millions = {}
+    for row in found.rows:
+        place = int(row.name.partition(".")[0])
+        millions[place] = millions.get(place, 0) + row.macs / 1e6
+    table = {10: 128, 11: 304, 13: 73, 14: 88, 15: 100, 16: 119, 17: 170, 20: 71, 23: 1}
+    for place, published in table.items():
+        assert abs(millions[place] - published) < 1, place
+    assert round(millions[4] + millions[6]) == 360
+    assert millions[0] == 112 * 112 * 64 * 7 * 7 * 3 / 1e6
+    assert found.macs == 1_582_671_872
+
+
+@pytest.mark.parametrize(("name", "published"), [("resnet56", 1.25), ("resnet110", 2.53), ("vgg16", 3.13)])
+def test_multiplications_for_small_images(name, published):
+    """As Li et al. 2017 give them, table 1, https://arxiv.org/abs/1608.08710, in units of 10^8.
+
+    Their VGG has another dense layer of 512, which is too little to count.
+    """
+    assert f"{summary(name, None).macs / 1e8:.2f}" == f"{published}"
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants_of_mnist_cnn(variant):
+    settings, count = VARIANTS[variant]
+    assert summary("mnist_cnn", None, **settings).parameters == count
+
+
+def test_variants_of_mnist_cnn_are_those_that_the_sweep_trains():
+    trained = {cell: sweeps.CELLS[cell] for cell in (point.cell for point in sweeps.SWEEPS["architecture"])}
+    for variant, (settings, _) in VARIANTS.items():
+        written = " ".join(f"{key}={value}" for key, value in settings.items())
+        assert trained[variant] == sweeps.CELLS["base"].replace("mnist_cnn", f"mnist_cnn {written}".strip())
+    assert trained.keys() == VARIANTS.keys()
+
+
 def test_multiplications_of_mnist_cnn():
     """Two convolutions of 26 x 26 and 24 x 24 outputs, and two dense layers."""
     want = 26 * 26 * 32 * 9 + 24 * 24 * 64 * 9 * 32 + 12 * 12 * 64 * 128 + 128 * 10
@@ -120,7 +181,7 @@ def test_the_weights_of_vgg16_layer_by_layer():
     ]
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _ in PARAMETERS}))
+@pytest.mark.parametrize("name", MODELS)
 def test_ten_classes_of_cifar_are_the_default(name):
     wanted = {"num_classes": 10, "form": "cifar", "batch_norm": True, "normalised": 0}
     given = inspect.signature(getattr(fc.models, name)).parameters

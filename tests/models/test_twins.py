@@ -1,4 +1,4 @@
-"""Outputs and gradients of every model for small images equal PyTorch's, with the same weights."""
+"""Outputs and gradients of every model in every form equal PyTorch's, with the same weights."""
 
 import numpy as np
 import pytest
@@ -6,20 +6,21 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.losses import SoftmaxCrossEntropy
-from tests.models.test_published import PARAMETERS
+from tests.models.forms import FORMS, small
 from tests.models.twins import to_ours, twin
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.peer
 
-SMALL = sorted(name for name, form in PARAMETERS if form != "imagenet")
+LONG = ("alexnet", "googlenet", "mobilenet", "resnet", "vgg")
+CASES = [pytest.param(case, marks=[pytest.mark.slow] if case.startswith(LONG) else []) for case in FORMS]
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_in_training_and_after_it(rng, name):
+@pytest.mark.parametrize("case", CASES)
+def test_in_training_and_after_it(rng, case):
     """In float64; a ReLU at zero may fall on either side in float32."""
     with fc.use_backend("numba"):
-        model = getattr(fc.models, name)(dtype=np.float64, seed=2)
+        model = small(*FORMS[case], dtype=np.float64, seed=2)
         for layer in model.walk():
             if isinstance(layer, nn.Dropout):
                 layer.p = 0.0

@@ -53,6 +53,7 @@ def _dense(torch, one):
 
 def _norm(torch, one):
     made = torch.nn.BatchNorm2d(one.gamma.shape[0], one.eps, one.momentum)
+    made._check_input_dim = lambda x: None  # of (N, C) too, where channels are second as well
     made.weight, made.bias = _parameter(torch, one.gamma), _parameter(torch, one.beta)
     if not one.scale:
         ones = made.weight.data
@@ -65,11 +66,14 @@ def _norm(torch, one):
 
 def _max_pool(torch, one):
     functional = torch.nn.functional
+    if one.ceil_mode:
+        sides = tuple(low for low, high in one.padding if low == high)  # else there is one too few
+        return torch.nn.MaxPool2d(one.kernel_size, one.stride, sides, one.dilation, ceil_mode=True)
 
     def pool(x):
         (top, bottom), (left, right) = one.windows_of((1, *x.shape[2:], 1)).padding
         if (top, left) == (bottom, right):
-            how = (one.kernel_size, one.stride, (top, left), one.dilation, one.ceil_mode)
+            how = (one.kernel_size, one.stride, (top, left), one.dilation)
             return functional.max_pool2d(x, *how)
         x = functional.pad(x, (left, right, top, bottom), value=-torch.inf)
         return functional.max_pool2d(x, one.kernel_size, one.stride)

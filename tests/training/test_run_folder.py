@@ -9,6 +9,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.nn.model.weights import write_tensors
 from fastconv.training import ProgressDisplay, folder_lock
 from fastconv.training.folder_lock import OwnedError
 from fastconv.training.recipe import Recipe
@@ -131,6 +132,13 @@ def test_weights_that_do_not_say_what_they_are_of_are_refused(folder):
         files.load_model().save_weights(files.weights)
         with pytest.raises(CheckpointError, match=r"weights: got .* without class_names and input_shape; allowed: "):
             files.load_model()
+
+
+def test_what_weights_say_of_themselves_is_checked(folder):
+    files = folder[0]
+    write_tensors(files.weights, {}, {"kind": "weights", "about": {"class_names": ["a"], "input_shape": None}})
+    with pytest.raises(CheckpointError, match="whose metadata has input_shape None; allowed: a list of sizes"):
+        files.load_model()
 
 
 def test_no_folder(tmp_path):

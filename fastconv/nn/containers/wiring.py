@@ -107,7 +107,7 @@ def as_outputs(outputs: Any, nodes: Sequence[Node]) -> tuple[str, ...]:
     """Return the names of the outputs; ArgumentError for one that is no node, and for a node that leads to none."""
     names = (outputs,) if isinstance(outputs, str) else tuple(outputs) if isinstance(outputs, Iterable) else ()
     known = [node.name for node in nodes]
-    if not names or len(set(names)) < len(names):
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise ArgumentError(f"outputs: got {outputs!r}; allowed: the name of a node, or several, each once")
     for name in names:
         if name not in known:

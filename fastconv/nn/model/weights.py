@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ from fastconv.nn.model.sparse import pack, unpack
 
 FORMAT = "fastconv"
 VERSION = 1
+_ABOUT = {
+    "about": "a table",
+    "class_names": "a list of texts, a name for each class",
+    "input_shape": "a list of sizes, each an int of at least 1",
+}
 
 
 def save_weights(
@@ -111,14 +117,37 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
     return unpack(name, tensors, manifest), manifest
 
 
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the tensors of a file of weights, and what it says that they are weights of."""
+    tensors, manifest = read_tensors(path, kind="weights")
+    about = manifest.get("about", {})
+    told = about if isinstance(about, dict) else {}
+    classes, shape = told.get("class_names", [""]), told.get("input_shape", [1])
+    fitting = {
+        "about": isinstance(about, dict),
+        "class_names": isinstance(classes, list) and bool(classes) and all(isinstance(each, str) for each in classes),
+        "input_shape": isinstance(shape, list)
+        and bool(shape)
+        and all(type(each) is int and each > 0 for each in shape),
+    }
+    for key, fits in fitting.items():
+        if not fits:
+            got = about if key == "about" else told[key]
+            raise CheckpointError(
+                f"path: got {os.fspath(path)!r}, whose metadata has {key} {got!r:.100}; allowed: {_ABOUT[key]}"
+            )
+    return tensors, told
+
+
 def check_fit(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Buffer]) -> None:
     """Refuse tensors that are not, by name, shape and type, those wanted; a scalar may be (1,), as in older files."""
-    file, names = os.fspath(path), set(wanted)
-    if names != set(tensors):
-        missing, foreign = sorted(names - set(tensors)), sorted(set(tensors) - names)
+    file = os.fspath(path)
+    if wanted.keys() != tensors.keys():
+        missing = [name for name in wanted if name not in tensors]  # in the model's order; the file has none
+        foreign = sorted(tensors.keys() - wanted.keys(), key=_natural)
         raise CheckpointError(
             f"path: got {file!r}, a file of another model (it lacks {_some(missing)}, and has {_some(foreign)}"
-            f" too much); allowed: one with the {len(names)} tensors of this model"
+            f" too much); allowed: one with the {len(wanted)} tensors of this model"
         )
     for name, tensor in wanted.items():
         got = tensors[name]
@@ -143,6 +172,11 @@ def _read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def _digest(array: np.ndarray) -> str:
     head = f"{array.dtype.str} {array.shape} ".encode()
     return hashlib.sha256(head + array.tobytes()).hexdigest()
+
+
+def _natural(name: str) -> list[str | int]:
+    """Return a key by which ``2.weight`` comes before ``10.weight``."""
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _some(names: Sequence[str]) -> str:

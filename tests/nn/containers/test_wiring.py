@@ -27,6 +27,13 @@ def conv():
         ({"a": (conv(), "input")}, "b", "outputs: got 'b'; allowed: 'a'"),
         ({"a": (conv(), "input")}, (), "outputs: got"),
         ({"a": (conv(), "input")}, 3, "outputs: got 3"),
+        (
+            {"a": (conv(), "input")},
+            [["a"]],
+            r"outputs: got \[\['a'\]\]; allowed: the name of a node, or several, each once",
+        ),
+        ({"a": (conv(), "input")}, [{}], r"outputs: got \[{}\]; allowed: the name of a node"),
+        ({"a": (conv(), "input")}, ["a", 5], r"outputs: got \['a', 5\]; allowed: the name of a node"),
         ({"a": (conv(), "input")}, ("a", "a"), "each once"),
         ({"a": (conv(), "input"), "b": (conv(), "input")}, "a", r"nodes\['b'\]: got a node that no output needs"),
         ({"a": (conv(), "b"), "b": (conv(), "a")}, "a", "got none that takes 'input'"),

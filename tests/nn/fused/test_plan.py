@@ -122,3 +122,24 @@ def test_none_that_is_made_without_fusing_runs_layers_as_one():
     assert all(len(step.layers) == 1 for step in all_steps(model.plan))
     arrange_all(model)
     assert sorted(len(step.layers) for step in all_steps(model.plan) if not step.inside) == [2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("make", "sizes"),
+    [
+        (lambda: [nn.Conv2d(4, 3), nn.BatchNorm2d(), nn.Mish(), nn.MaxPool2d(2)], [4]),
+        (lambda: [nn.DepthwiseConv2d(3), nn.BatchNorm2d(), nn.Tanh()], [3]),
+        (lambda: [nn.Conv2d(4, 3), nn.BatchNorm2d(), nn.PReLU()], [2, 1]),
+        (lambda: [nn.Conv2d(4, 3), nn.ReLU(), nn.AvgPool2d(2)], [2, 1]),
+        (lambda: [nn.Conv2d(4, 3), nn.PReLU()], [1, 1]),
+        (lambda: [nn.Conv2d(4, 3), nn.Maxout(2)], [1, 1]),
+        (lambda: [nn.Conv2d(4, 3), nn.LocalResponseNorm(3), nn.ReLU()], [1, 1, 1]),
+        (lambda: [nn.Conv2d(4, 3), nn.GroupNorm(2), nn.ReLU()], [1, 1, 1]),
+        (lambda: [nn.Conv2d(4, 3), nn.SyncBatchNorm(), nn.ReLU()], [1, 1, 1]),
+        (lambda: [nn.ConvTranspose2d(4, 3), nn.BatchNorm2d(), nn.ReLU()], [1, 1, 1]),
+    ],
+)
+def test_what_runs_by_itself_is_as_the_guide_says(make, sizes):
+    """The guide of models lists what a convolution takes along."""
+    model = nn.Sequential(*make()).build((8, 8, 4))
+    assert [len(step.layers) for step in model.plan.steps] == sizes

@@ -124,3 +124,13 @@ def test_equals_pytorch(backend: Any, rng: np.random.Generator, make: Callable[.
         np.testing.assert_allclose(grad_x, their_x.grad.numpy().transpose(0, 2, 3, 1), **close)
         for parameter, other in zip(values, mine, strict=True):
             np.testing.assert_allclose(_as_theirs(fc.to_numpy(parameter.grad)), other.grad.numpy(), **close)
+
+
+def test_output_padding_below_the_dilation_is_pytorchs_alone() -> None:
+    """The guide for those who move says so."""
+    how = {"stride": 1, "dilation": 3, "output_padding": 2}
+    assert torch.nn.ConvTranspose2d(2, 2, 3, **how)(torch.zeros(1, 2, 4, 4)).shape == (1, 2, 12, 12)
+    with pytest.raises(
+        fc.errors.ArgumentError, match=r"^output_padding: got 2; allowed: less than the stride, which is"
+    ):
+        nn.ConvTranspose2d(2, 3, **how)
