@@ -230,8 +230,8 @@ OF_NO_FILE = {
     """,
     "a choice, a training or a program as a whole": """
         backends/emulator/test_training cli/test_kills cli/test_looking kernels/cpu/conv/test_few_images
-        kernels/cpu/runtime/test_user_kernels models/test_learning parallel/test_restarts report/test_browser
-        training/test_accumulate training/test_interrupts
+        kernels/cpu/runtime/test_user_kernels models/test_compiled models/test_learning parallel/test_restarts
+        report/test_browser training/test_accumulate training/test_interrupts
     """,
     "the sources, the names or the pages": """
         docs/test_examples docs/test_methods kernels/cpu/test_wings test_lengths test_namespace test_packaging

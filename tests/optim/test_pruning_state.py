@@ -48,7 +48,7 @@ def test_what_is_no_mask_is_refused_and_changes_nothing(wrong, error, message):
         for none in (None, 3, "0.weight"):
             with pytest.raises(ArgumentError, match=r"masks: got \w+; allowed: a dict, as masks\(\) returns it"):
                 optimizer.set_masks(none)
-        with pytest.raises(ArgumentError, match=r"masks: got those of another model \(such as 0\)"):
+        with pytest.raises(ArgumentError, match=r"masks: got those of another model \(such as '0.weight'\)"):
             optimizer.set_masks({0: np.ones((4, 5))})
         assert optimizer.quantities()["sparsity"] == 0
 
