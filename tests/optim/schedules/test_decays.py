@@ -46,8 +46,8 @@ def test_polynomial():
 
 
 def test_settings_are_kept_as_they_were_checked():
-    schedule = schedules.Exponential(np.float32(0.5), "0.5", np.int64(2))
-    assert (type(schedule.lr), schedule.factor, type(schedule.decay_steps)) == (float, 0.5, int)
+    schedule = schedules.Exponential(np.float32(0.5), np.float16(0.5), np.int64(2))
+    assert (type(schedule.lr), type(schedule.factor), type(schedule.decay_steps)) == (float, float, int)
     assert schedule(2) == 0.25
 
 
@@ -56,6 +56,7 @@ def test_settings_are_kept_as_they_were_checked():
     [
         (lambda: schedules.Constant(-1), "lr: got -1"),
         (lambda: schedules.Constant(math.nan), "lr: got nan"),
+        (lambda: schedules.Constant("0.1"), "lr: got '0.1'; allowed: a finite number"),
         (lambda: schedules.Step(-0.1, (1,)), r"lr: got -0\.1"),
         (lambda: schedules.InverseTime(-0.1, 1), r"lr: got -0\.1"),
         (lambda: schedules.Exponential(-0.1, 0.9), r"lr: got -0\.1"),
