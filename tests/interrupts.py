@@ -24,6 +24,8 @@ STATE = tuple(
     )
 )
 
+RECORDING = f"{HERE}/backends/cpu/backend", f"{HERE}/kernels/cpu/runtime/launch"
+
 
 class Interrupts:
     """Raises KeyboardInterrupt before the `number`-th instruction, or line, of some of fastconv's Python code."""

@@ -86,9 +86,12 @@ class EMA(Nested):
         """
         self._refuse("averaged")
         try:
-            self._exchange(True)
-            yield
-        finally:
+            try:
+                self._exchange(True)
+                yield
+            finally:
+                self._put_back()
+        finally:  # again: an interrupt may come between two lines of the first time
             self._put_back()
 
     def _put_back(self) -> None:

@@ -9,6 +9,7 @@ import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.optim import EMA, SGD, Adam, AdamW, Lookahead, Muon
+from tests.interrupts import every_place
 from tests.optim.test_optim import ALL, combined, give_grads, model_of, values
 
 
@@ -92,6 +93,25 @@ def test_weights_are_back_whatever_interrupts_the_way_out(monkeypatch):
             for a, b in zip(values(model), weights, strict=True):
                 np.testing.assert_array_equal(a, b)
             optimizer.state_dict()  # which is refused within
+
+
+def test_weights_are_back_whatever_line_is_interrupted():
+    with fc.use_backend("numpy"):
+        model = model_of()
+        optimizer = EMA(SGD(model.parameters(), 0.1), decay=0.5)
+        list(stepped(model, optimizer, 2))
+        weights = values(model)
+
+        def evaluate():
+            with optimizer.averaged():
+                assert not np.array_equal(values(model)[0], weights[0])
+
+        def look(broken):
+            for a, b in zip(values(model), weights, strict=True):
+                np.testing.assert_array_equal(a, b)
+            optimizer.state_dict()  # which is refused within
+
+        assert every_place(evaluate, lambda: None, look) > 200
 
 
 def test_rates_of_several_keep_their_ratio():

@@ -15,7 +15,7 @@ from fastconv.backends.memory import Pool
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
 from fastconv.training import ClipGlobalNorm
-from tests.interrupts import EVERYWHERE, STATE, Interrupts, every_place
+from tests.interrupts import EVERYWHERE, RECORDING, STATE, Interrupts, every_place
 
 
 def model_of(seed=1):
@@ -112,6 +112,23 @@ def test_a_step_is_done_whole_or_not_at_all(rng, kind, where, instructions, stri
         assert whole
         assert seen == {False, True}  # there were interrupts on both sides of the update
         assert number > 200
+
+
+@pytest.mark.slow
+def test_what_is_recorded_ends_with_its_capture(rng):
+    """Before each line in turn where launches are recorded: left on, nothing would be computed from then on."""
+    with fc.use_backend("numba"):
+        model, other = model_of(), model_of(seed=7)
+        trainer, (x, y) = trainer_of(model, capture=True), batch_of(rng)
+        trainer.train_step(x, y)
+
+        def prepare():
+            trainer._captured = None
+
+        places = every_place(
+            lambda: trainer.train_step(x, y), prepare, lambda broken: assert_fresh(model, other, x), where=RECORDING
+        )
+        assert places > 100
 
 
 @pytest.mark.parametrize("capture", [False, None], ids=["plain", "captured"])

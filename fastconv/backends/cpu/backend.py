@@ -111,16 +111,22 @@ class NumbaBackend(Backend):
             programs.append(launch.Program(lambda array: not pool.holds(array)))
             launch._local.program = programs[-1]
 
-        try:
-            _captured_pool.set(pool)
-            cut()
-            with np.errstate(all="ignore"):  # of what somebody's own code computes from memory without values
-                function(cut)
-        except launch.NotRecordableError:
-            return None
-        finally:
+        def put_back() -> None:
             launch._local.program = program_outside
             _captured_pool.set(outer)
+
+        try:
+            try:
+                _captured_pool.set(pool)
+                cut()
+                with np.errstate(all="ignore"):  # of what somebody's own code computes from memory without values
+                    function(cut)
+            except launch.NotRecordableError:
+                return None
+            finally:
+                put_back()
+        finally:  # again: an interrupt may come before the first time, and launches would be recorded from then on
+            put_back()
         return [partial(_replay, program, pool) for program in programs]
 
     def code_state(self) -> int:

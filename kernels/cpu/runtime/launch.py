@@ -321,10 +321,13 @@ def _raise_error(function, tasks, arguments, scratch):
 def _within(name, value):
     """Within this, `value` is what belongs to this thread under that name of `_Local`."""
     before = getattr(_local, name)
-    setattr(_local, name, value)
     try:
-        yield value
-    finally:
+        try:
+            setattr(_local, name, value)
+            yield value
+        finally:
+            setattr(_local, name, before)
+    finally:  # again: an interrupt may come before the first time
         setattr(_local, name, before)
 
 
