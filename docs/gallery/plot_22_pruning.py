@@ -88,7 +88,10 @@ if stored.exists():
         results[f"ours, {steps:,} steps"] = ours
         for share in sorted(ours):
             published = f"{PUBLISHED[share]:.0%}" if share in PUBLISHED else "TODO"
-            reached = f"{np.mean(ours[share]):.1%} of {len(ours[share])} runs"
+            count = len(ours[share])
+            reached = f"{np.mean(ours[share]):.1%}, " + (
+                "one run" if count == 1 else f"mean of {count} runs"
+            )
             print(f"{share:>5.0%}  published {published:>5}  ours {reached}")
 ax = fc.plot.sparsity_accuracy(results)
 ax.set_title("TensorFlow's CIFAR-10 sample")
@@ -103,3 +106,7 @@ assert abs(together.history["sparsity"][-1] - 0.9) < 1e-3
 assert together.history["sparsity/0.weight"][-1] < histories[2].history["sparsity/0.weight"][-1]
 assert accuracy[0.5] > accuracy[0.0] - 0.1, "half of the weights are hardly missed"
 assert accuracy[0.98] < accuracy[0.0] - 0.1, "almost all of them are"
+for name, ours in list(results.items())[1:]:
+    reached = [np.mean(ours[share]) for share in sorted(ours)]
+    assert reached == sorted(reached, reverse=True), f"{name}: more zeros cost more"
+    assert reached[0] - reached[-1] < 0.05, f"{name}: 95 % of the weights are worth little"
