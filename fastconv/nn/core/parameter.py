@@ -296,16 +296,33 @@ class Parameter(Buffer):
         Parameters
         ----------
         written : array
-            Usually what was written to a `grad_target`.
+            Usually what was written to a `grad_target`; another one is converted to the type of the parameter.
+
+        Raises
+        ------
+        ShapeError
+            It has not the shape of the parameter.
         """
         if self.is_frozen:
             return
         backend = self.arena.backend
+        if written is not self._grad_array:
+            written = self._checked_grad(written)
         if self._has_grad:
             backend.add(self._grad_array, written, out=self._grad_array)
         elif written is not self._grad_array:
             backend.copy(written, out=self._grad_array)
         self._has_grad = True
+
+    def _checked_grad(self, written: Any) -> Array:
+        """Return a gradient as kernels read it, which check nothing."""
+        mine = self._grad_array
+        if type(written) is not type(mine) or written.dtype != mine.dtype or not written.flags.c_contiguous:
+            unmasked(written, self.name)
+            written = self.arena.backend.asarray(written, mine.dtype)
+        if tuple(written.shape) != self.shape:
+            raise ShapeError(f"{self.name}: got a gradient of shape {tuple(written.shape)}; allowed: {self.shape}")
+        return written
 
 
 @dataclass(frozen=True, eq=False)

@@ -112,3 +112,36 @@ def test_a_mask_is_not_lost_in_values(backend, place):
     with pytest.raises(DTypeError, match=f"^{tensor.name}: got a masked array, whose mask would be lost"):
         tensor.data = np.ma.masked_array(np.ones(tensor.shape, np.float32), True)
     np.testing.assert_array_equal(tensor.data, before)
+
+
+@pytest.mark.parametrize("second", [False, True])
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda g: g.astype(np.float64),
+        lambda g: g.astype(">f4"),
+        lambda g: g.astype(np.int64),
+        lambda g: np.repeat(g, 2, axis=-1)[..., ::2],
+        lambda g: g.tolist(),
+    ],
+    ids=["float64", "big-endian", "int", "strided", "list"],
+)
+def test_a_gradient_in_any_memory_is_counted_as_its_values(backend, made, second):
+    parameter = small().parameters()[0]
+    grad = np.arange(parameter.size, dtype=np.float32).reshape(parameter.shape)
+    for _ in range(1 + second):
+        parameter.add_grad(made(grad))
+    np.testing.assert_array_equal(parameter.grad, grad * (1 + second))
+
+
+@pytest.mark.parametrize("second", [False, True])
+def test_a_gradient_of_another_shape_is_refused(backend, second):
+    """A larger one was written over the neighbour's."""
+    first, neighbour = small().parameters()[:2]
+    neighbour.add_grad(np.full(neighbour.shape, 7, np.float32))
+    if second:
+        first.add_grad(np.ones(first.shape, np.float32))
+    for shape in ((), (1,), (2, *first.shape), (2 * first.size,)):
+        with pytest.raises(ShapeError, match=f"^{first.name}: got a gradient of shape"):
+            first.add_grad(np.ones(shape, np.float32))
+    np.testing.assert_array_equal(neighbour.grad, 7)
