@@ -143,6 +143,21 @@ def test_mean_of_many_losses(each: Backend) -> None:
     assert float(each.to_numpy(loss)) == pytest.approx(math.log1p(math.exp(shift)), rel=2.0**-22)
 
 
+@pytest.mark.parametrize("numbers", [2.0**118, -(2.0**118), 2.0**-30])
+def test_range_of_means(numbers: float, each: Backend) -> None:
+    """Up to here no short sum overflows or loses small numbers; 2^118 is in NUMERICS.md and in the contract."""
+    x = each.asarray(np.full((2, 16, 16, 20), numbers, np.float32))
+    np.testing.assert_array_equal(fc.to_numpy(F.global_avg_pool2d(x)), np.full((2, 20), numbers, np.float32))
+    np.testing.assert_array_equal(fc.to_numpy(F.avg_pool2d(x, 7)), np.full((2, 2, 2, 20), numbers, np.float32))
+    rows = each.asarray(np.full((4_096, 1), numbers, np.float32))
+    for loss in (fc.losses.MeanAbsoluteError(), fc.losses.Huber(1.0)):
+        value, grad = loss(rows, each.asarray(np.zeros((4_096, 1), np.float32)))
+        squared = isinstance(loss, fc.losses.Huber) and abs(numbers) < 1
+        cost = numbers**2 / 2 if squared else abs(numbers)
+        assert float(fc.to_numpy(value)) == pytest.approx(cost, rel=40 * 2.0**-24)
+        assert np.isfinite(fc.to_numpy(grad)).all()
+
+
 def test_infinities_stay_what_they_are() -> None:
     """Compensated sums subtract what they added: of an infinity NaN would be left."""
     x = np.ones((1, 40, 40, 20), np.float32)
