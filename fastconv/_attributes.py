@@ -33,6 +33,8 @@ class Made(abc.ABCMeta):
             about = {name: getattr(cls, was) for name, was in _ABOUT.items() if hasattr(cls, was)}
             error = misfit(cls.__name__, cls.__signature__.parameters, arguments, named, **about)
             if error is None:
+                error = _undefined(cls)
+            if error is None:
                 raise
         else:
             vars(made)["_made"] = True
@@ -118,6 +120,20 @@ class Declared(metaclass=Made):
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         return unknown_attribute(self, name, self.habits)
+
+
+def _undefined(cls: Made) -> ArgumentError | None:
+    """Return the error for a class that leaves out what its kind has to define, None if it has all."""
+    missing = [f"{name}{_bare(inspect.signature(getattr(cls, name)))}" for name in sorted(cls.__abstractmethods__)]
+    if not missing:
+        return None
+    return ArgumentError(f"{cls.__name__}: got a class that leaves something out; allowed: with {', '.join(missing)}")
+
+
+def _bare(signature: inspect.Signature) -> inspect.Signature:
+    """Return a signature as one writes it, without types."""
+    parameters = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    return inspect.Signature(parameters)
 
 
 def is_ours(cls: type) -> bool:
