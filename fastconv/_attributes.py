@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dis
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -224,9 +226,20 @@ def tells_names(room: str) -> Callable[[str], Any]:
 
 
 def unknown_name(room: str, name: str) -> AttributeError:
-    """Return the error for a name that the module `room` has not."""
+    """Return the error for a name that the module `room` has not; ImportError where an import asks for it."""
     if name.startswith("_"):  # what Python and its tools ask for, and nobody's habit
         return AttributeError(f"module {room!r} has no attribute {name!r}")
     from fastconv import _elsewhere
 
-    return _elsewhere.unknown_name(room, name)
+    error = _elsewhere.unknown_name(room, name)
+    if _asked_by_import() and f"{room}.{name}" not in sys.modules:
+        raise ImportError(str(error), name=room) from None
+    return error
+
+
+def _asked_by_import() -> bool:
+    """Tell whether a name is asked for by ``from room import name``, which has no words for an AttributeError's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _OURS:
+        frame = frame.f_back
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
