@@ -7,7 +7,7 @@ used. Rooms, such as `fastconv.training`, are loaded when they are first named.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fastconv import errors, random
+from fastconv import _starting, errors, random  # noqa: F401 (the first goes before all that takes time)
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
 from fastconv.backends.contract.types import Array

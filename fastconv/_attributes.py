@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dis
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -32,6 +34,8 @@ class Made(abc.ABCMeta):
         except TypeError:
             about = {name: getattr(cls, was) for name, was in _ABOUT.items() if hasattr(cls, was)}
             error = misfit(cls.__name__, cls.__signature__.parameters, arguments, named, **about)
+            if error is None:
+                error = _undefined(cls)
             if error is None:
                 raise
         else:
@@ -118,6 +122,20 @@ class Declared(metaclass=Made):
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         return unknown_attribute(self, name, self.habits)
+
+
+def _undefined(cls: Made) -> ArgumentError | None:
+    """Return the error for a class that leaves out what its kind has to define, None if it has all."""
+    missing = [f"{name}{_bare(inspect.signature(getattr(cls, name)))}" for name in sorted(cls.__abstractmethods__)]
+    if not missing:
+        return None
+    return ArgumentError(f"{cls.__name__}: got a class that leaves something out; allowed: with {', '.join(missing)}")
+
+
+def _bare(signature: inspect.Signature) -> inspect.Signature:
+    """Return a signature as one writes it, without types."""
+    parameters = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    return inspect.Signature(parameters)
 
 
 def is_ours(cls: type) -> bool:
@@ -208,9 +226,20 @@ def tells_names(room: str) -> Callable[[str], Any]:
 
 
 def unknown_name(room: str, name: str) -> AttributeError:
-    """Return the error for a name that the module `room` has not."""
+    """Return the error for a name that the module `room` has not; ImportError where an import asks for it."""
     if name.startswith("_"):  # what Python and its tools ask for, and nobody's habit
         return AttributeError(f"module {room!r} has no attribute {name!r}")
     from fastconv import _elsewhere
 
-    return _elsewhere.unknown_name(room, name)
+    error = _elsewhere.unknown_name(room, name)
+    if _asked_by_import() and f"{room}.{name}" not in sys.modules:
+        raise ImportError(str(error), name=room) from None
+    return error
+
+
+def _asked_by_import() -> bool:
+    """Tell whether a name is asked for by ``from room import name``, which has no words for an AttributeError's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == _OURS:
+        frame = frame.f_back
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"

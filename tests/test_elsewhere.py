@@ -115,3 +115,29 @@ def test_the_error_is_copied():
     for other in (copy.copy(caught.value), pickle.loads(pickle.dumps(caught.value))):
         assert type(other) is UnknownAttributeError
         assert "fc.nn.Dense(out_features)" in str(other)
+
+
+@pytest.mark.parametrize(
+    ("words", "here"),
+    [
+        ("from fastconv.nn import Linear", r"\(fc.nn.Dense\(out_features\)\)"),
+        ("from fastconv.nn import ReLU, Conv2D", r"\(nearest: 'Conv2d'\)"),
+        ("from fastconv.losses import CrossEntropyLoss", r"\(fc.losses.SoftmaxCrossEntropy\(\), .*\)"),
+        ("from fastconv.optim import RMSprop", r"\(nearest: 'RMSProp'\)"),
+        ("from fastconv.data import ImageFolder", r"\(fc.data.image_folder\(directory\)\)"),
+        ("from fastconv.training import ReduceLROnPlateau", r"\(fc.optim.schedules.ReduceOnPlateau.*\)"),
+        ("from fastconv import Linear", r"\(fc.nn.Dense\(out_features\)\)"),
+    ],
+)
+def test_an_import_is_told_too(words, here):
+    name = words.split()[-1]
+    with pytest.raises(ImportError, match=rf"^{name}: got a name that fastconv\S* has not; allowed: its own {here}$"):
+        exec(words, {})
+
+
+def test_what_is_there_is_imported():
+    names = {}
+    exec("from fastconv.nn import Dense\nfrom fastconv import cli, nn\nfrom fastconv.nn import core", names)
+    assert names["Dense"] is fc.nn.Dense
+    with pytest.raises(ImportError, match=r"^cannot import name '_x' from 'fastconv.nn'"):
+        exec("from fastconv.nn import _x", {})

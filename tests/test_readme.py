@@ -82,7 +82,7 @@ def test_commands_parse():
     calls = [
         shlex.split(call)[1:] for line in commands() for call in line.split(" && ") if call.startswith("fastconv ")
     ]
-    assert len(calls) == 32
+    assert len(calls) == 36
     for call in calls:
         build_parser().parse_args(call)
 

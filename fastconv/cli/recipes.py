@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fastconv._files import home_path_of
@@ -37,13 +37,13 @@ def recipe_of(options: argparse.Namespace, *, any_rate: float | None = None) -> 
     tables: dict[str, Any] = {} if options.recipe is None else toml.load(options.recipe)
     Recipe.of(tables)  # says what is wrong with the file alone
     _take_options(tables, options)
-    for key, value in options.set or ():
+    for key, value in _once("set", options.set or ()).items():
         _check_set(key, value, options)
         _set(tables, key.split("."), value, key)
     _fill_in_data(tables)
     _fill_in_usual(tables, any_rate)
     if options.pruning is not None:
-        _prune(tables, dict(options.pruning))
+        _prune(tables, _once("pruning", options.pruning))
     if started_together() > 1:
         tables.setdefault("parallel", {})
     recipe = Recipe.of(tables)
@@ -141,6 +141,7 @@ def _fill_in_usual(tables: dict[str, Any], any_rate: float | None) -> None:
     """Fill in the optimizer's settings and the schedule that are usual for the model."""
     model = named.canonical("model", tables["model"].get(NAME))
     usual, optimizer = usual_for(model), dict(tables["optimizer"])
+    named.check_numbers("optimizer", optimizer, "parameters")
     name = named.canonical("optimizer", optimizer.get(NAME))
     if name == usual.optimizer:
         optimizer.setdefault("lr", usual.lr)
@@ -173,7 +174,17 @@ def _spec(kind: str, words: list[str | tuple[str, Any]]) -> dict[str, Any]:
     if not isinstance(first, str) or odd is not None:
         got = f"{first[0]}=..." if not isinstance(first, str) else odd
         raise ArgumentError(f"--{kind}: got {got!r}; allowed: one name, then settings of it, such as weight_decay=0.05")
-    return {NAME: first, **dict(each for each in settings if isinstance(each, tuple))}
+    return {NAME: first, **_once(kind, (each for each in settings if isinstance(each, tuple)))}
+
+
+def _once(option: str, settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return settings by their names; ArgumentError where one has two values."""
+    found: dict[str, Any] = {}
+    for key, value in settings:
+        if key in found:
+            raise ArgumentError(f"--{option}: got {key}={found[key]} and {key}={value}; allowed: one of the two")
+        found[key] = value
+    return found
 
 
 def _set(table: dict[str, Any], keys: list[str], value: Any, whole: str) -> None:

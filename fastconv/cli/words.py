@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -43,8 +44,12 @@ def place(text: str) -> tuple[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """Return a value as a recipe writes it, or True and False as Python does."""
-    return {"True": True, "False": False}.get(text, toml.value(text))
+    """Return a value as a recipe writes it, or True, False and tuples, with parentheses or not, as Python does."""
+    found = {"True": True, "False": False}.get(text, toml.value(text))
+    if found == text and "," in text:
+        several = toml.value(f"[{text.removeprefix('(').removesuffix(')')}]")
+        return several if isinstance(several, list) else text
+    return found
 
 
 def model(text: str) -> str:
@@ -55,10 +60,10 @@ def model(text: str) -> str:
 
 
 def path(text: str) -> str:
-    """Return a path."""
+    """Return a path, with the folder of a user for ``~``, which a shell leaves in ``--output=~/x``."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"got {text!r}; allowed: a path")
-    return text
+    return os.path.expanduser(text)
 
 
 def positive(text: str) -> int:

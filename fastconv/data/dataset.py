@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,10 +11,13 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.data._order import shuffled
-from fastconv.errors import DataError
+from fastconv.data.statistics import check_units
+from fastconv.errors import ArgumentError, DataError
+
+_SHOWN = 10  # names of classes in a line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images, and what normalises them.
 
@@ -29,7 +32,7 @@ class Dataset:
     class_names : tuple of str
         A name for each class.
     mean, std : tuple of C floats
-        Of the training images, per channel, in units of the full range 1.0.
+        Of the training images, per channel, in units of the full range: from 0 to 1, `std` above 0.
 
     Raises
     ------
@@ -75,24 +78,42 @@ class Dataset:
                 f"mean, std: got {self.mean} and {self.std}; allowed: {images.shape[3]} finite numbers each, std above"
                 " zero"
             )
+        check_units(self.mean, self.std, DataError)
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def take(self, indices: slice | np.ndarray) -> Dataset:
+    def __repr__(self) -> str:
+        shown = ", ".join(self.class_names[:_SHOWN]) + ", ..." * (len(self.class_names) > _SHOWN)
+        images = f"{len(self)} x {self.images.shape[1:]} {self.images.dtype}"
+        return f"Dataset({self.name!r}, {images}, {len(self.class_names)} classes: {shown})"
+
+    def take(self, indices: slice | Sequence[int] | np.ndarray) -> Dataset:
         """Return the images at `indices`; a slice copies nothing.
 
         Parameters
         ----------
-        indices : slice or (M,) array of integers
-            Which images, in which order.
+        indices : slice, or (M,) array of integers, or of a truth for each image
+            Which images, in which order; -1 is the last one.
 
         Returns
         -------
         Dataset
             With the same classes and normalisation.
+
+        Raises
+        ------
+        ArgumentError
+            `indices` are none of these, or there is no image at one of them.
         """
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        places = _places_of(indices, len(self))
+        if places is None:
+            got = " ".join(validate.shown(indices).split())
+            raise ArgumentError(
+                f"indices: got {got}; allowed: a slice, such as slice(3) for the first three, or whole numbers from"
+                f" {-len(self)} to {len(self) - 1}, the places of images in {self.name}"
+            )
+        return replace(self, images=self.images[places], labels=self.labels[places])
 
     def split(self, count: int, *, seed: int = 0, stratified: bool = False) -> tuple[Dataset, Dataset]:
         """Return ``(rest, held_out)``: `count` images drawn at random, for validation, and all others in their order.
@@ -131,6 +152,24 @@ class Dataset:
             order = np.concatenate([own[:number] for own, number in zip(of_class, whole, strict=True)])
         held_out[order[:count]] = True
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
+
+
+def _places_of(indices: Any, count: int) -> slice | np.ndarray | None:
+    """Return places of some of `count` images, None where these are none."""
+    try:
+        if isinstance(indices, slice):
+            indices.indices(count)  # a TypeError where its ends are no whole numbers
+            return indices
+        places = np.asarray(indices)
+    except (TypeError, ValueError):
+        return None
+    if places.ndim != 1 or isinstance(indices, np.ma.MaskedArray):
+        return None
+    if not places.size:
+        return places.astype(int)
+    if places.dtype == bool:
+        return places if len(places) == count else None
+    return places if places.dtype.kind in "iu" and -count <= places.min() <= places.max() < count else None
 
 
 def _usable(mean: Any, std: Any, channels: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,8 @@ from fastconv.errors import ArgumentError, DataError
 
 Fit = Literal["crop", "resize"]
 _SUFFIXES = (".png", ".jpg", ".jpeg")
+_PICTURES = (*_SUFFIXES, ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
+_OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a system leaves beside those of its user
 _AT_ONCE = 256  # images read before the next ones are begun
 _ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a JPEG, of a PNG
 _DEEP = ("I", "F")  # modes of Pillow with more than 8 bits begin with these
@@ -86,8 +89,9 @@ def image_folder(
     Parameters
     ----------
     directory : path
-        It holds ``CLASS/.../*.png`` or ``SPLIT/CLASS/.../*.png``; other files, and names that begin with a dot, are
-        passed over. Images come in the order of their paths.
+        It holds ``CLASS/.../*.png`` or ``SPLIT/CLASS/.../*.png``, and images come in the order of their paths. Files of
+        other kinds in there, and pictures beside the classes, are passed over, which one warning says; so are names
+        that begin with a dot, without a word.
     split : str or None
         The folder in `directory` that holds the classes, such as "train"; by default it is `directory` itself.
     size, fit, channels :
@@ -129,18 +133,29 @@ def image_folder(
         raise ArgumentError(f"broken: got {broken!r}; allowed: raise, skip")
     root = home_path_of(directory, "directory")
     root = root if split is None else root / path_of(split, "split")
-    names = _class_folders(root) if class_names is None else tuple(class_names)
-    unknown = sorted(set(_class_folders(root)) - set(names)) if class_names is not None else []
+    names = class_folders(root) if class_names is None else tuple(class_names)
+    unknown = sorted(set(class_folders(root)) - set(names)) if class_names is not None else []
     if unknown:
         raise DataError(f"{root / unknown[0]}: got a class that is not known; allowed: {', '.join(names)}")
-    found = [(path, name) for name in names for path in _files(root / name)]
+    files = [(path, name) for name in names for path in _files(root / name)]
+    found = [(path, name) for path, name in files if path.suffix.lower() in _SUFFIXES]
+    others = [path for path, _ in files if path.suffix.lower() not in _SUFFIXES] + _loose(root)
     with ExitStack() as stack:
         rows = RowsAtMost(len(found)) if file is None else RowsInFile(file, stack)
         labels = _read_all(found, rows, size, fit, channels, skip=broken == "skip")
         empty = [name for name in names if class_names is None and name not in labels]
         if empty or not labels:
             where = root / empty[0] if empty else root
-            raise DataError(f"{where}: got no images; allowed: one or more {', '.join(_SUFFIXES)} for each class")
+            beside = f", but {_counted(others)}" if others else ""
+            raise DataError(
+                f"{where}: got no images{beside}; allowed: one or more {', '.join(_SUFFIXES)} for each class"
+            )
+        if others:
+            warnings.warn(
+                f"{root}: passed over {_counted(others)}, which are not read as images (PNG and JPEG are), or lie in no"
+                " class's folder",
+                stacklevel=2,
+            )
         images = rows.finish()
     whole = f"{root.parent.name}/{root.name}" if split is not None else followed(root).name
     return arrays(images, np.array(labels), name=whole, class_names=names)
@@ -168,7 +183,8 @@ def _pillow() -> ModuleType:
     return PIL
 
 
-def _class_folders(root: Path) -> tuple[str, ...]:
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Return the names of the folders in `root`, sorted; DataError if there are none."""
     try:
         names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
@@ -179,8 +195,21 @@ def _class_folders(root: Path) -> tuple[str, ...]:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
+    """Return the files that a user put into a folder and those in it, sorted."""
+    found = (path for path in folder.rglob("*") if path.name.lower() not in _OF_SYSTEMS and not path.is_dir())
     return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+
+
+def _loose(root: Path) -> list[Path]:
+    """Return the pictures beside the folders of the classes; a list of names, or a licence, belongs there."""
+    found = (Path(entry) for entry in os.scandir(root) if not entry.is_dir() and not entry.name.startswith("."))
+    return [path for path in found if path.suffix.lower() in _PICTURES]
+
+
+def _counted(paths: list[Path]) -> str:
+    """Say how many files there are of each kind: ``2 .gif, 1 .webp``."""
+    kinds = Counter(path.suffix.lower() or "files without a suffix" for path in paths)
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
 
 
 def _read_all(

@@ -23,6 +23,7 @@ from fastconv.data.dataset import Dataset
 from fastconv.data.draws import Draws
 from fastconv.data.rows import take_rows
 from fastconv.data.sampling import Sampling, sampling_weights
+from fastconv.data.statistics import check_units
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.random import checked_seed
 
@@ -61,8 +62,8 @@ class DataLoader(Declared):
         ColorJitter, normalisation, Cutout or RandomErasing, then Mixup and CutMix, of which each batch draws one where
         both are given. It is one operation a batch. What is measured has none.
     mean, std : sequence of float or None
-        Per channel, in units of the full range 1.0 of uint8 images; the data set's own by default, for a pair 0 and 1.
-        For floating x they are in its own units.
+        Per channel, in units of the full range of uint8 images, so from 0 to 1; the data set's own by default, for a
+        pair 0 and 1. For floating x they are in its own units.
     drop_last : bool
         Leave out a last batch that is not full.
     seed : int
@@ -127,6 +128,8 @@ class DataLoader(Declared):
             raise ArgumentError(f"std: got {self.std}; allowed: numbers above zero")
         for name, numbers in (("mean", self.mean), ("std", self.std)):
             self._check_range(name, numbers)
+        if self._of_images:
+            check_units(self.mean, self.std, ArgumentError)
         if not self._of_images:
             self._x = self._normalised(self._x, changed=mean is not None or std is not None)
         self.epoch = 0

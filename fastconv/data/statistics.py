@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
+from fastconv.errors import FastconvError
+
 _PIECE = 2**26  # values at once
+
+
+def check_units(mean: Sequence[float], std: Sequence[float], error: type[FastconvError]) -> None:
+    """Raise an error where mean or std of uint8 images are in units of their bytes, or of what pixels cannot be."""
+    for name, numbers in (("mean", mean), ("std", std)):
+        if not all(0 <= number <= 1 for number in numbers):
+            raise error(
+                f"{name}: got {tuple(numbers)}; allowed: numbers from 0 to 1, units of the full range (of values from 0"
+                " to 255, divide by 255)"
+            )
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

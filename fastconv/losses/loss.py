@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
+
 from fastconv import _validate as validate
 from fastconv._attributes import Declared, computes_as, is_ours
 from fastconv.backends import get_backend
@@ -168,6 +170,8 @@ def loss_and_grad(
     backend = get_backend()
     if not backend.owns(value) or value.dtype != predictions.dtype:
         try:
+            if (value if backend.owns(value) else np.asarray(value)).dtype.kind not in "biuf":
+                raise TypeError
             value = backend.asarray(value, predictions.dtype)
         except (TypeError, ValueError):
             raise ArgumentError(f"loss: got {value!r} from {loss!r}; allowed: a number, or a () array") from None

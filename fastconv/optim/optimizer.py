@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import fixed, is_ours, is_strange, settings_of
+from fastconv._calls import tells_habits
 from fastconv.backends.contract.types import Array
 from fastconv.kernels.update_rules import Update
 from fastconv.nn.core.freezing import freezing_state
@@ -19,6 +20,7 @@ from fastconv.optim.regions import Region, check_trained, regions, trained
 from fastconv.optim.state import Stated
 from fastconv.precision import get_precision
 
+_NO_CLOSURE = "step() behind model.backward(...), which writes the gradients"
 _SETTLED = ("parameters", "groups", "state_names")
 _CHANGING = ("lr", "steps", "epoch", "backend")
 
@@ -154,6 +156,7 @@ class Optimizer(Stated):
         """
         return [group.rate(self._lr, self.steps, self.epoch) for group in self.groups]
 
+    @tells_habits(dict.fromkeys(("closure", "loss"), _NO_CLOSURE), _NO_CLOSURE)
     def step(self) -> None:
         """Change the parameters by their gradients; those that got none have a gradient of zero, frozen ones stay.
 
@@ -316,6 +319,7 @@ class Optimizer(Stated):
         numbers = ", ".join(f"{name}={value}" for name, value in own.items() if name != "groups")
         return f"{type(self).__name__}({len(self.parameters)} parameters, {numbers}{group_repr(self.groups)})"
 
+    @tells_habits(dict.fromkeys(("set_to_none",), "nothing: gradients are forgotten, not filled"), "zero_grad()")
     def zero_grad(self) -> None:
         """Forget the gradients."""
         for parameter in self.parameters:

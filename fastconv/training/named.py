@@ -14,6 +14,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, FastconvError
 
 NAME = "name"
@@ -133,10 +134,20 @@ def checked_settings(what: str, make: Callable[..., Any], settings: Mapping[str,
     allowed = [key for key in parameters_of(make) if key not in without]
     for key in settings:
         if key not in allowed:
-            absent = getattr(make, "absent", {})
-            advice = f" ({absent[key]})" if key in absent else nearest(key, allowed)
+            absent, habits = getattr(make, "absent", {}), getattr(make, "argument_habits", {})
+            advice = f" ({absent[key]})" if key in absent else nearest(habits.get(key, key), allowed)
             raise ArgumentError(f"{what}: got the setting {key!r}; allowed: {', '.join(allowed) or 'none'}{advice}")
     return dict(settings)
+
+
+def check_numbers(kind: str, spec: Mapping[str, Any], *without: str) -> None:
+    """Refuse names that are no settings, and numbers that are none; others are checked where the part is made."""
+    name = canonical(kind, spec.get(NAME))
+    make = choices(kind)[name]
+    settings = checked_settings(f"{kind} {name}", make, _without_name(spec), *without)
+    declared = {scalar.name: partial(validate.scalar, declared=scalar) for scalar in getattr(make, "scalars", ())}
+    for key in settings.keys() & declared:
+        called(f"{kind} {name}", declared[key], {"value": settings[key]})
 
 
 def parameters_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from fastconv._files import followed, home_path_of
 from fastconv.data import SOURCES, Dataset, image_folder
+from fastconv.data.images import class_folders
 from fastconv.data.statistics import channel_statistics
 from fastconv.errors import ArgumentError, DataError
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 
-_TESTS = ("test", "val", "valid", "validation")
+_TRAIN = ("train", "training")
+_TESTS = ("test", "testing", "val", "valid", "validation")
 _HELD_OUT = 0.2
 
 
@@ -27,6 +30,11 @@ def load_data(recipe: Recipe) -> tuple[Dataset, Dataset]:
         train, test = _part(recipe, "train"), _part(recipe, "test")
     if not len(train):
         raise DataError(f"data: got no images in {train.name}; allowed: one or more")
+    if len(train.class_names) < 2:
+        raise DataError(
+            f"data: got one class, {train.class_names[0]}, in {train.name}; allowed: two or more to tell apart, a"
+            " folder for each"
+        )
     return train, test
 
 
@@ -57,8 +65,8 @@ def load_parts(
 ) -> dict[str, Dataset]:
     """Return the parts "train" and "test" of a folder, at most `limit` images of each.
 
-    They are folders in it (the second is called test, val, valid or validation); else a fifth of the images of each
-    class, always the same ones, is held out.
+    They are folders in it (the second is called test, testing, val, valid or validation, in any case); else a fifth of
+    the images of each class, always the same ones, is held out. Of fewer than all each class has its share.
 
     Parameters
     ----------
@@ -74,9 +82,8 @@ def load_parts(
         "broken": "skip" if skip_broken else "raise",
     }
     names = about.get("class_names")
-    split = os.path.isdir(root / "train")
-    train = image_folder(root, "train" if split else None, class_names=names, **settings)
-    held = next((name for name in _TESTS if os.path.isdir(root / name)), None) if split else None
+    split, held = _folders_of_parts(root)
+    train = image_folder(root, split, class_names=names, **settings)
     if held is None:
         train, test = train.split(round(len(train) * _HELD_OUT), stratified=True)
     else:
@@ -84,6 +91,33 @@ def load_parts(
     mean, std = channel_statistics(train.images)
     parts = {"train": train, "test": test}
     return {
-        part: replace(data.take(slice(limit)), name=f"{followed(root).name}/{part}", mean=mean, std=std)
+        part: replace(_at_most(data, limit), name=f"{followed(root).name}/{part}", mean=mean, std=std)
         for part, data in parts.items()
     }
+
+
+def _at_most(data: Dataset, limit: int | None) -> Dataset:
+    """Return some images of a folder; the first ones would all be of one class."""
+    return data if limit is None or limit >= len(data) else data.split(limit, stratified=True)[1]
+
+
+def _folders_of_parts(root: Path) -> tuple[str | None, str | None]:
+    """Return the names of the folders to train on and to test on; without the first, all folders are classes.
+
+    A class may be called train, beside others such as car.
+    """
+    folders = class_folders(root)
+    trains = [name for name in folders if name.lower() in _TRAIN]
+    tests = sorted((name for name in folders if name.lower() in _TESTS), key=lambda name: _TESTS.index(name.lower()))
+    others = [name for name in folders if name not in (*trains, *tests)]
+    if not trains or (others and not any(entry.is_dir() for entry in (root / trains[0]).iterdir())):
+        return None, None
+    if len(trains) > 1 or others:
+        raise DataError(
+            f"{root / (others or trains[1:])[0]}: got a folder beside {trains[0]}; allowed: {trains[0]}, and for the"
+            f" images to test on one of {', '.join(_TESTS)}"
+        )
+    if len(tests) > 1:
+        unused = ", ".join(str(root / name) for name in tests[1:])
+        warnings.warn(f"images to test on come from {root / tests[0]}; not used: {unused}", stacklevel=3)
+    return trains[0], tests[0] if tests else None

@@ -64,6 +64,22 @@ def test_settings_alone_are_of_what_is_usual(fitted):
     assert trainer.loss.label_smoothing == 0.1
 
 
+@pytest.mark.parametrize("text", ["1,2", "(1,2)", "[1, 2]", "(1, 2,)"])
+def test_several_numbers_may_be_written_as_in_python(fitted, text):
+    assert main(["train", *TINY, "--schedule", "Step", f"milestones={text}"]) == 0
+    assert fitted["trainer"].schedule.milestones == (1, 2)
+
+
+def test_the_folder_of_the_user_is_meant_by_its_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    callbacks = ["--callback", "CSVLogger", "path=~/log.csv", "--callback", "ModelCheckpoint", "directory=~/kept"]
+    assert main(["train", *TINY, "--output=~/run", *callbacks]) == 0
+    assert {path.name for path in (tmp_path / "home").iterdir()} >= {"run", "log.csv", "kept"}
+    assert not Path("~").exists()
+    assert main(["evaluate", "~/run", "--backend", "numpy"]) == 0
+
+
 def test_a_file_is_the_recipe_and_options_go_before_it(tmp_path, fitted):
     (tmp_path / "mine.toml").write_text(FILE)
     assert main(["train", "mine.toml", "--backend", "numpy"]) == 0
@@ -111,6 +127,12 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, messag
         (["--optimizer", "Adam", "Adam"], "--optimizer: got 'Adam'; allowed: one name, then settings"),
         (["--optimizer", "Adam", "weight_dekay=1"], "(nearest: 'weight_decay')"),
         (["--optimizer", "Adam", "beta1=2"], "optimizer Adam: beta1: got 2"),
+        (["--optimizer", "SGD", "learning_rate=0.1"], "optimizer SGD: got the setting 'learning_rate'; allowed: lr, "),
+        (["--optimizer", "SGD", "learning_rate=0.1"], "(nearest: 'lr')"),
+        (["--optimizer", "SGD", "momentum=abc"], "optimizer SGD: momentum: got 'abc'; allowed: a finite number"),
+        (["--optimizer", "SGD", "nesterov=maybe"], "optimizer SGD: nesterov: got 'maybe'; allowed: "),
+        (["--optimizer", "SGD", "momentum=0.5"], "--lr: got none for SGD on lenet5"),
+        (["--schedule", "Step", "milestones=1,x"], "milestones: got '1,x'; allowed: numbers of steps in a tuple"),
         (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
         (["--set", "schedule.lr=0.5"], "schedule OneCycle: got the setting 'lr'; allowed: "),
         (["--callback", "ProgressDisplay", "stream=x"], "callback ProgressDisplay: stream: got 'x'; allowed: a text"),
@@ -203,6 +225,9 @@ def test_what_is_wrong_with_pruning_is_told(capsys):
             ["--label-smoothing", "0.2", "--loss", "SoftmaxCrossEntropy", "label_smoothing=0.5"],
             "--label-smoothing: got 0.2 beside label_smoothing=0.5 of --loss",
         ),
+        (["--optimizer", "SGD", "lr=1", "lr=2"], "--optimizer: got lr=1 and lr=2; allowed: one of the two"),
+        (["--pruning", "target=0.9", "target=0.8"], "--pruning: got target=0.9 and target=0.8; allowed: one of"),
+        (["--set", "run.seed=1", "--set", "run.seed=1"], "--set: got run.seed=1 and run.seed=1; allowed: one of"),
     ],
 )
 def test_what_is_said_twice_is_refused(words, message, capsys):

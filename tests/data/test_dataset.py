@@ -29,6 +29,42 @@ def test_take_of_a_slice_copies_nothing(dataset):
     assert np.shares_memory(dataset.take(slice(5, 9)).images, dataset.images)
 
 
+@pytest.mark.parametrize(
+    ("indices", "places"),
+    [([0, 1], [0, 1]), ((-1, 2), [49, 2]), ([], []), (np.arange(50) % 25 == 3, [3, 28]), (slice(-2, None), [48, 49])],
+)
+def test_take_of_lists_and_truths(dataset, indices, places):
+    part = dataset.take(indices)
+    np.testing.assert_array_equal(part.images, dataset.images[np.array(places, int)])
+    np.testing.assert_array_equal(part.labels, dataset.labels[np.array(places, int)])
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [3, None, "3", [50], [-51], [0.5], [[1, 2]], [[1], [2, 3]], [True, False], slice(0.5), np.ma.array([1], mask=[1])],
+)
+def test_take_refuses_what_are_no_places(dataset, indices):
+    words = r"^indices: got .*; allowed: a slice, .*from -50 to 49, the places of images in shapes10/train$"
+    with pytest.raises(ArgumentError, match=words):
+        dataset.take(indices)
+
+
+def test_a_data_set_is_printed_in_a_line(dataset):
+    assert repr(dataset) == (
+        "Dataset('shapes10/train', 50 x (32, 32, 3) uint8, 10 classes: circle, ring, square, triangle, cross, star,"
+        " crescent, heart, pill, stripes)"
+    )
+    names = tuple(map(str, range(100)))
+    shown = repr(dataclasses.replace(dataset, class_names=names))
+    assert shown.endswith("100 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...)")
+
+
+def test_data_sets_are_the_same_where_they_are_one(dataset):
+    assert dataset == dataset
+    assert dataset != dataset.take(slice(None))
+    assert len({dataset, dataset}) == 1
+
+
 @pytest.mark.parametrize("count", [0, 1, 12, 50])
 def test_split_draws_from_its_seed_and_keeps_the_order(dataset, count):
     parts = dataset.split(count, seed=3)
@@ -63,6 +99,8 @@ def test_split_refuses_other_counts(dataset, count):
         ({"std": (math.nan,) * 3}, "mean, std"),
         ({"std": (1.0, 1.0, math.nan)}, "mean, std"),
         ({"std": (1.0, math.inf, 1.0)}, "mean, std"),
+        ({"mean": (127.0,) * 3}, "mean"),
+        ({"std": (64.0,) * 3}, "std"),
         ({"mean": 0.5}, "mean, std"),
         ({"std": None}, "mean, std"),
         ({"std": ("a", "b", "c")}, "mean, std"),

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 
 import numpy as np
 import pytest
@@ -171,6 +172,31 @@ def test_a_folder_is_read_in_order(folder):
     assert data.images[:, 0, 0, 0].tolist() == [0, 10, 80, 90, 40, 50]
     assert data.mean == pytest.approx((45 / 255,) * 3)
     assert image_folder(folder, size=(3, 2), channels=1).images.shape == (6, 3, 2, 1)
+
+
+def test_what_is_passed_over_is_counted_by_its_kind(folder):
+    for name in ("cat/a.gif", "cat/b.GIF", "dog house/c.webp", "dog house/notes", "d.bmp", "e.jpg"):
+        (folder / name).write_bytes(b"x")
+    text = f"{folder}: passed over 1 .bmp, 2 .gif, 1 .jpg, 1 .webp, 1 files without a suffix, which are not read"
+    with pytest.warns(UserWarning, match=f"^{re.escape(text)}") as warned:
+        assert image_folder(folder).labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert [each.filename for each in warned] == [__file__]
+
+
+def test_a_class_of_other_files_alone_is_named_with_them(folder):
+    (folder / "mouse").mkdir()
+    for name in ("a.gif", "b.gif", "c.bmp"):
+        (folder / "mouse" / name).write_bytes(b"x")
+    with pytest.raises(
+        DataError, match=r"mouse: got no images, but 1 \.bmp, 2 \.gif; allowed: one or more \.png, .jpg"
+    ):
+        image_folder(folder)
+
+
+def test_a_link_that_leads_nowhere_is_a_broken_image(folder):
+    (folder / "cat" / "gone.png").symlink_to(folder / "nothing.png")
+    with pytest.raises(DataError, match=r"cat/gone.png: got No such file or directory"):
+        image_folder(folder)
 
 
 def test_parts_lie_in_folders(folder, tmp_path):

@@ -394,3 +394,18 @@ def test_every_optimizer_is_tried():
         waiting += getattr(each, "optimizers", ())
     exported = {getattr(fc.optim, name) for name in fc.optim.__all__} - {fc.optim.Optimizer}
     assert {each for each in exported if isinstance(each, type) and issubclass(each, fc.optim.Optimizer)} == made
+
+
+def test_calls_of_elsewhere_are_told_what_to_write():
+    model = nn.Dense(2).build((3,))
+    for optimizer in (SGD(model.parameters(), 0.1), EMA(SGD(model.parameters(), 0.1))):
+        for call in (lambda o=optimizer: o.step(lambda: 1.0), lambda o=optimizer: o.step(closure=None)):
+            with pytest.raises(
+                ArgumentError, match=r"\(step\(\) behind model.backward\(...\), which writes the gradients\)$"
+            ):
+                call()
+        with pytest.raises(
+            ArgumentError, match=r"^set_to_none: got it for \w+.zero_grad, .*\(nothing: gradients are forg"
+        ):
+            optimizer.zero_grad(set_to_none=True)
+        assert optimizer.steps == 0

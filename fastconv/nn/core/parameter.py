@@ -244,9 +244,15 @@ class Parameter(Buffer):
 
     @property
     def grad(self) -> Array:
-        """The gradient summed up since `zero_grad`; zeros if there was none."""
+        """The gradient summed up since `zero_grad`; zeros if there was none. None, as a new value, forgets it."""
         self.complete_grad()
         return self._grad_array
+
+    @grad.setter
+    def grad(self, values: Any) -> None:
+        self.zero_grad()
+        if values is not None:
+            self.add_grad(values)
 
     def complete_grad(self) -> None:
         """Fill the gradient with zeros if there is none, as of what is frozen."""

@@ -25,6 +25,7 @@ from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, Fas
 from fastconv.nn.core.initializers import draw_of
 from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.parameter import Buffer, Parameter
+from fastconv.nn.core.returned import DECLARED
 
 _Tensor = TypeVar("_Tensor", bound=Buffer)
 
@@ -177,6 +178,8 @@ class Scope:
                 check_one(input_shape, "x")
             with target.unlocked():
                 output_shape = target.setup(input_shape, self)
+            if leaf and not is_ours(type(target)):
+                _check_own(type(target), output_shape, inside=bool(self._path))
         except FastconvError as error:
             if not leaf:
                 raise
@@ -285,6 +288,27 @@ class Scope:
 
     def _join(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
+
+
+def _check_own(cls: type, shape: Any, *, inside: bool) -> None:
+    """Refuse a layer of somebody's own that gives no shape, or whose `build` a model around it does not call."""
+    own = {name for base in cls.__mro__ if not is_ours(base) for name in vars(base)}
+    if inside and "build" in own and "setup" not in own:
+        raise ArgumentError(
+            f"build: got one of {cls.__name__}, which a model around it does not call; allowed: {DECLARED}"
+        )
+    if not _is_shape(shape):
+        raise ShapeError(
+            f"setup, or infer: got {shape!r:.100}; allowed: the shape of one output, a tuple of ints, such as"
+            " input_shape where it stays as it is"
+        )
+
+
+def _is_shape(value: Any) -> bool:
+    """Tell whether this is a shape, or several."""
+    return isinstance(value, tuple | list) and all(
+        _is_shape(each) or (hasattr(each, "__index__") and not isinstance(each, bool)) for each in value
+    )
 
 
 def _values_of(tensor: Buffer) -> np.ndarray:

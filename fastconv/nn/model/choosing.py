@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Sequence
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
@@ -32,7 +34,10 @@ def chosen(model: AbstractLayer, names: Sequence[str]) -> list[Parameter]:
         if isinstance(tensor, Parameter)
     }
     found: list[Parameter] = []
-    for name in names:
+    for name in itertools.chain.from_iterable(each if isinstance(each, list | tuple) else (each,) for each in names):
+        if not isinstance(name, str):
+            such = next(iter(own), "weight")
+            raise ArgumentError(f"names: got {validate.shown(name)}; allowed: texts, such as {such!r}")
         if name in own:
             found.append(own[name])
         elif name and name in inside:

@@ -226,7 +226,7 @@ def _periods(step: int, period: int, whole: bool) -> float:
 def _checked_milestones(given: object) -> tuple[int, ...]:
     """Return numbers of steps, none below the one before."""
     advice = "allowed: numbers of steps in a tuple, none below the one before, such as (1000, 2000)"
-    if not isinstance(given, Iterable):
+    if not isinstance(given, Iterable) or isinstance(given, str):
         raise ArgumentError(f"milestones: got {given!r}; {advice}")
     numbers = tuple(validate.at_least(value, 0, f"milestones[{i}]") for i, value in enumerate(given))
     if list(numbers) != sorted(numbers):

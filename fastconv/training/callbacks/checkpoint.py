@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastconv import _validate as validate
-from fastconv._files import path_of, write_atomically, writing
+from fastconv._files import home_path_of, write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
 from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
@@ -73,7 +73,7 @@ class ModelCheckpoint(Callback):
         keep: int | None = None,
         keep_by: Literal["newest", "best"] = "newest",
     ) -> None:
-        self.directory = path_of(directory, "directory")
+        self.directory = home_path_of(directory, "directory")
         self.monitor = monitor
         self.mode: Mode = choice(mode, "mode", MODES)
         self.every_epochs = validate.at_least_one(every_epochs, "every_epochs")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv.errors import CheckpointError
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.weights import host_tensors, set_tensors
 from fastconv.training.callbacks.callback import Callback, Training, check_state
 from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
@@ -73,6 +73,10 @@ class EarlyStopping(Callback):
         baseline: float | None = None,
         restore_best: bool = False,
     ) -> None:
+        if not isinstance(monitor, str):
+            raise ArgumentError(
+                f"monitor: got {validate.shown(monitor)}; allowed: a name of the history, as 'val_loss'"
+            )
         self.monitor, self.restore_best = monitor, validate.truth(restore_best, "restore_best")
         self.mode: Mode = choice(mode, "mode", MODES)
         self.min_delta = validate.number(min_delta, "min_delta", low=0.0)

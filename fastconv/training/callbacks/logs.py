@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv import _validate as validate
-from fastconv._files import path_of, write_atomically, writing
+from fastconv._files import home_path_of, write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.writing import append_line, check_file
@@ -29,7 +29,7 @@ class _LineLog(Callback):
     first_rank_only = True
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = path_of(path, "path")
+        self.path = home_path_of(path, "path")
         self._left: tuple[int, int, int] | None = None  # the file, and its size, as this object left it
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastconv import _validate as validate
 from fastconv._attributes import settings_of
-from fastconv._files import path_of, writing
+from fastconv._files import home_path_of, writing
 from fastconv.errors import ArgumentError, DependencyError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
 from fastconv.training.callbacks.writing import check_directory
@@ -61,7 +61,7 @@ class TensorBoardLogger(Callback):
     def __init__(
         self, directory: str | os.PathLike[str], *, every_steps: int | None = None, histograms: bool = False
     ) -> None:
-        self.directory, self.histograms = path_of(directory, "directory"), validate.truth(histograms, "histograms")
+        self.directory, self.histograms = home_path_of(directory, "directory"), validate.truth(histograms, "histograms")
         self.every_steps = None if every_steps is None else validate.at_least_one(every_steps, "every_steps")
         self._writer: Any = None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from fastconv import _validate as validate
-from fastconv._files import path_of, writing
+from fastconv._files import home_path_of, writing
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.monitor import choice
 from fastconv.training.callbacks.writing import check_file
@@ -48,7 +48,7 @@ class TimeLimit(Callback):
     ) -> None:
         self.seconds = validate.number(seconds, "seconds", low=0.0, open_low=True)
         self.by = choice(by, "by", ("epoch", "step"))
-        self.path = None if path is None else path_of(path, "path")
+        self.path = None if path is None else home_path_of(path, "path")
         self.is_up = False
         self._end = 0.0
 

@@ -162,7 +162,7 @@ class KernelCache(_Cache):
 
     def __init__(self, function) -> None:
         self._name = f"{str(function.__module__).removeprefix(_PACKAGE)}.{function.__name__}"
-        self._declared_here = _is_being_imported()
+        self.is_declared_here = _is_being_imported()
         self._enabled = True
 
     @property
@@ -180,12 +180,12 @@ class KernelCache(_Cache):
 
     def flush(self) -> None:
         """Delete the files of this kernel."""
-        directory = cache_directory() if self._declared_here else None
+        directory = cache_directory() if self.is_declared_here else None
         for path in directory.glob(f"{self._name}-*") if directory else ():
             path.unlink(missing_ok=True)
 
     def _path(self, sig) -> Path | None:
-        if not (self._enabled and self._declared_here):
+        if not (self._enabled and self.is_declared_here):
             return None
         directory = cache_directory()
         # Sources that changed since they were hashed may have been imported again: whose code this is nobody knows.

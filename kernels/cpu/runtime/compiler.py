@@ -268,6 +268,10 @@ class LaunchedKernel(CPUDispatcher):
         raise TypeError(f"{name}: got a call of a kernel; allowed: {allowed}")
 
 
+class OwnKernel(LaunchedKernel):
+    """One that is declared outside of this package: its arrays are looked at before each launch."""
+
+
 CALL = CPUDispatcher.__call__
 """Calls a `LaunchedKernel` with the address for its arguments before these."""
 

@@ -1,7 +1,12 @@
-"""Kernels of somebody's own that are declared again under their names, as when a notebook's cell is run again.
+"""Kernels of somebody's own: what they are launched with, and those that are declared again under their names.
 
-What was recorded runs the old ones; who records asks for `code_state` before it repeats anything.
+As when a notebook's cell is run again: what was recorded runs the old ones, so who records asks for `code_state` before
+it repeats anything. Kernels of this package get arrays that were checked; these get whatever a user has.
 """
+
+import inspect
+
+import numpy as np
 
 _OURS = f"{__name__.partition('.')[0]}."
 _names = set()
@@ -22,3 +27,36 @@ def note_declared(function):
 def code_state():
     """Return a number that is another one when a kernel of somebody's own was declared again."""
     return _code_state
+
+
+def arrays_of(arguments):
+    """Yield the arrays among arguments, those in tuples too."""
+    for argument in arguments:
+        if isinstance(argument, tuple):
+            yield from arrays_of(argument)
+        elif isinstance(argument, np.ndarray):
+            yield argument
+
+
+def refuse_arrays(function, scratch, arguments):
+    """Raise a TypeError where an array is none that compiled code reads as it is.
+
+    Numba tells types of arrays apart by the number of an element's type, which knows of no order of bytes, and by their
+    class not at all once the kernel is compiled.
+    """
+    for place, argument in enumerate((scratch, *arguments)):
+        for array in arrays_of((argument,)):
+            if isinstance(array, np.ma.MaskedArray):
+                got, allowed = "a masked array, whose mask would be lost", "an array without a mask"
+            elif not array.dtype.isnative:
+                got = f"an array of {array.dtype.str}, bytes in the order of other machines"
+                allowed = "this machine's order; fc.asarray(array) has it"
+            else:
+                continue
+            raise TypeError(f"{function.__name__}: {_name(function, place)}: got {got}; allowed: {allowed}")
+
+
+def _name(function, place):
+    """Return what a kernel calls its argument `place`; its scratch, if it has any, is number 0."""
+    names = [name for name in [*inspect.signature(function).parameters][2:] if name != "scratch"]
+    return dict(enumerate(["scratch", *names])).get(place, f"argument {place}")

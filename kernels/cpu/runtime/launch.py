@@ -21,8 +21,8 @@ import numpy as np
 
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
-from .compiler import CALL, LaunchedKernel, compiled_now, part, whole
-from .declared import note_declared
+from .compiler import CALL, LaunchedKernel, OwnKernel, compiled_now, part, whole
+from .declared import arrays_of, note_declared, refuse_arrays
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .settings import default_num_threads
@@ -83,8 +83,8 @@ def kernel(function):
 
     note_declared(function)
     dispatcher = whole(pack)
-    dispatcher.__class__ = LaunchedKernel
     dispatcher._cache = KernelCache(function)
+    dispatcher.__class__ = LaunchedKernel if dispatcher._cache.is_declared_here else OwnKernel
     dispatcher.function = function
     return dispatcher
 
@@ -139,15 +139,6 @@ class FailedInProgramError(RuntimeError):
     """A kernel raised something in a `Program`: what, only the code that was recorded can tell, run again."""
 
 
-def _arrays(arguments):
-    """Yield the arrays among arguments, those in tuples too."""
-    for argument in arguments:
-        if isinstance(argument, tuple):
-            yield from _arrays(argument)
-        elif isinstance(argument, np.ndarray):
-            yield argument
-
-
 class Program:
     """Launches that were recorded, with the arrays that they read and write.
 
@@ -176,7 +167,7 @@ class Program:
         words[1:4] = tasks, 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD), most
         self.names.append(function.function.__name__)
         self._jobs.append(words)
-        self.held += [array for array in _arrays((*arguments, scratch)) if self._holds(array)]
+        self.held += [array for array in arrays_of((*arguments, scratch)) if self._holds(array)]
         if condition:
             self._conditions.add(len(self._jobs))
         self._memory = None
@@ -303,7 +294,9 @@ class _Control:
 def _pack(function, place, scratch, arguments):
     """Write a job's arguments to an address and return its entry."""
     if type(function) is not LaunchedKernel:
-        raise TypeError(f"launch: got {function!r}; allowed: what `kernel` made of a function")
+        if type(function) is not OwnKernel:
+            raise TypeError(f"launch: got {function!r}; allowed: what `kernel` made of a function")
+        refuse_arrays(function.function, scratch, arguments)
     entry = CALL(function, place, 0 if scratch is None else scratch, *arguments)
     if not entry:
         raise ValueError(f"{function.function.__name__}: its arguments take more than {ARGUMENT_BYTES} bytes")

@@ -382,3 +382,15 @@ def test_to_the_bit_where_kernels_go_back_through_a_pooling_at_once(rng):
             for name in whole:
                 same = found[name].tobytes() == whole[name].tobytes()
                 assert same is not name.startswith(f"{path}."), name
+
+
+def test_names_may_come_in_a_list():
+    model = nn.Sequential(nn.Dense(3), nn.ReLU(), nn.Dense(2)).build((4,))
+    model.freeze(["0", "2.bias"])
+    assert [p.name for p in model.parameters() if p.is_frozen] == ["0.weight", "0.bias", "2.bias"]
+    model.unfreeze(("0",), "2.bias")
+    model.freeze([])
+    assert not any(p.is_frozen for p in model.parameters())
+    for wrong in (0, [0], model.layers[0], {"a": 1}, None):
+        with pytest.raises(ArgumentError, match=r"^names: got .*; allowed: texts, such as '0.weight'$"):
+            model.freeze(wrong)

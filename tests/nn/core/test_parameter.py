@@ -145,3 +145,17 @@ def test_a_gradient_of_another_shape_is_refused(backend, second):
         with pytest.raises(ShapeError, match=f"^{first.name}: got a gradient of shape"):
             first.add_grad(np.ones(shape, np.float32))
     np.testing.assert_array_equal(neighbour.grad, 7)
+
+
+def test_a_gradient_can_be_set_and_forgotten():
+    weight = fc.nn.Dense(2).build((3,)).weight
+    weight.grad = np.ones((3, 2))
+    assert weight.has_grad
+    assert weight.grad.sum() == 6
+    weight.grad = np.full((3, 2), 2.0)
+    assert weight.grad.sum() == 12
+    weight.grad = None
+    assert not weight.has_grad
+    assert not weight.grad.any()
+    with pytest.raises(ShapeError, match=r"weight: got a gradient of shape \(\); allowed: \(3, 2\)"):
+        weight.grad = 0

@@ -12,7 +12,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import losses, nn, optim
-from fastconv.errors import ArgumentError, DTypeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.kernels.cpu.runtime.launch import kernel, launch
 
 F = fc.functional
@@ -476,3 +476,99 @@ def test_what_a_kernel_raises_arrives_at_the_caller(rng, capture):
         assert [tensor.data.tobytes() for tensor in model.tensors()] == before
         assert (trainer.step, optimizer.steps) == (1, 1)
         trainer.train_step(x, y)
+
+
+class Plain(nn.Layer):
+    """What it is made with is what its `setup` returns."""
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def setup(self, input_shape, scope):
+        return self.shape
+
+    def forward(self, x, *, training):
+        return x, None
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return grad_output
+
+
+@pytest.mark.parametrize("shape", [None, 4, (4.0,), ("a",), (True,), "4"])
+def test_a_setup_that_returns_no_shape_is_told(shape):
+    with pytest.raises(ShapeError, match=r"setup, or infer: got .*; allowed: the shape of one output, a tuple of ints"):
+        Plain(shape).build((4,))
+    with pytest.raises(ShapeError, match=r"^layer 0 \(Plain\): setup, or infer: got "):
+        nn.Sequential(Plain(shape), nn.Dense(2)).build((4,))
+
+
+@pytest.mark.parametrize("shape", [(4,), [4], (np.int64(4),), ((4,), (2, 3)), ()])
+def test_shapes_are_taken_as_they_are(shape):
+    layer = Plain(shape)
+    assert layer.build((4,)) is layer
+
+
+def test_a_class_that_leaves_something_out_is_told_what():
+    class Called(nn.Layer):
+        def call(self, x):
+            return x
+
+    class Half(nn.Layer):
+        def forward(self, x, *, training):
+            return x, None
+
+    back = r"backward\(self, grad_output, context, \*, needs_input_grad=True\)"
+    with pytest.raises(
+        ArgumentError, match=rf"^Called: got .*; allowed: with {back}, forward\(self, x, \*, training\)$"
+    ):
+        Called()
+    with pytest.raises(ArgumentError, match=rf"^Half: got a class that leaves something out; allowed: with {back}$"):
+        Half()
+
+
+def test_a_forward_and_a_backward_of_other_arguments_are_told_which():
+    class Torch(nn.Layer):
+        def forward(self, x):
+            return x, None
+
+        def backward(self, grad_output):
+            return grad_output
+
+    layer = Torch().build((4,))
+    x = np.ones((2, 4), np.float32)
+    with pytest.raises(
+        ArgumentError, match=r"^training: got it for Torch.forward, .*\(forward\(self, x, \*, training\)\)$"
+    ):
+        layer(x)
+    with pytest.raises(
+        ArgumentError, match=r"^arguments: got 2 without a name for Torch.backward; .*\(backward\(self, grad"
+    ):
+        layer.backward(x, None)
+    with pytest.raises(ArgumentError, match=r"^needs_input_grad: got it for Torch.backward, .*\(backward\(self, grad"):
+        layer.backward(x, needs_input_grad=False)
+
+
+def test_a_build_of_ones_own_returns_the_layer_or_is_a_setup():
+    class Keras(Plain):
+        def build(self, input_shape):
+            self.made = True
+
+    class Ours(Plain):
+        def build(self, input_shape, *args, **kwargs):
+            self.made = True
+            return super().build(input_shape, *args, **kwargs)
+
+    class Without(nn.Layer):
+        build = Keras.build
+        forward, backward = Plain.forward, Plain.backward
+
+    with pytest.raises(
+        ArgumentError, match=r"^build of Keras: got NoneType; allowed: the layer itself, .*setup\(self, inp"
+    ):
+        Keras((4,)).build((4,))
+    assert Ours((4,)).build((4,)).made
+    nn.Sequential(Ours((4,)), nn.Dense(2)).build((4,))
+    with pytest.raises(
+        ArgumentError, match=r"^layer 0 \(Without\): build: got one of Without, which a model around it"
+    ):
+        nn.Sequential(Without(), nn.Dense(2)).build((4,))

@@ -184,3 +184,9 @@ def test_a_state_of_another_kind_is_refused_whole():
         EarlyStopping(restore_best=True).load_state_dict(before)
     with pytest.raises(CheckpointError, match=r"state: got 'epoch' for Callback; allowed: .*nothing"):
         Callback().load_state_dict({"epoch": 1})
+
+
+@pytest.mark.parametrize("monitor", [None, 0, ["loss"], str])
+def test_what_is_watched_is_a_name(monitor):
+    with pytest.raises(ArgumentError, match=r"^monitor: got .*; allowed: a name of the history, as 'val_loss'$"):
+        EarlyStopping(monitor)

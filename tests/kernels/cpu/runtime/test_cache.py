@@ -240,7 +240,7 @@ def test_every_kernel_of_the_package_is_kept_under_a_name_of_its_own():
             if isinstance(getattr(value, "_cache", None), original.KernelCache):
                 kernels[id(value)] = value._cache
     assert len(kernels) > 60
-    assert all(cache._declared_here for cache in kernels.values())
+    assert all(cache.is_declared_here for cache in kernels.values())
     names = [cache._name for cache in kernels.values()]
     assert len(set(names)) == len(names)
 

@@ -320,3 +320,61 @@ def test_a_kernel_is_no_function_and_a_function_no_kernel():
     launch.launch(doubled, 4, x)
     doubled.function(0, 2, x)
     assert x.tolist() == [4, 4, 2, 2]
+
+
+@kernel
+def copied(begin, end, scratch, x, out):
+    for i in range(begin, end):
+        scratch[0] = x[i]
+        out[i] = scratch[0]
+
+
+@kernel
+def first_copied(begin, end, pair, out):
+    for i in range(begin, end):
+        out[i] = pair[0][i]
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    ("wrong", "got"),
+    [
+        (np.arange(4, dtype=np.dtype("f4").newbyteorder()), "an array of .f4, bytes in the order of other machines"),
+        (np.ma.masked_array(np.arange(4, dtype="f4"), [True] * 4), "a masked array, whose mask would be lost"),
+        (np.ma.masked_array(np.arange(4, dtype="f4")), "a masked array, whose mask would be lost"),
+    ],
+)
+def test_arrays_that_compiled_code_would_misread_are_refused(wrong: np.ndarray, got: str, compiled: bool) -> None:
+    x, out, scratch = np.arange(4, dtype="f4"), np.zeros(4, "f4"), np.zeros((launch.get_num_threads(), 1), "f4")
+    if compiled:
+        launch.launch(copied, 4, x, out, scratch=scratch)
+        launch.launch(first_copied, 4, (x, 1), out)
+        assert out.tolist() == [0, 1, 2, 3]
+    out[:] = -1
+    for name, call in {
+        "copied: x": lambda: launch.launch(copied, 4, wrong, out, scratch=scratch),
+        "copied: scratch": lambda: launch.launch(copied, 4, x, out, scratch=wrong[:, None]),
+        "first_copied: pair": lambda: launch.launch(first_copied, 4, (wrong, 1), out),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{name}: got {got}; allowed: "):
+            call()
+        with launch.record() as program, pytest.raises(TypeError, match=f"^{name}: got {got}"):
+            call()
+        assert not program.names
+    assert (out == -1).all()
+
+
+def test_arrays_of_other_types_and_layouts_are_compiled_for():
+    for x in (np.arange(8.0)[::2], np.arange(4, dtype="i2"), np.broadcast_to(np.float32(3), 4), np.arange(4.0)[::-1]):
+        out = np.zeros(4)
+        launch.launch(first_copied, 4, (x, 1), out)
+        assert out.tolist() == x.tolist()
+
+
+def test_what_a_factory_makes_of_a_function_of_ones_own_is_looked_at_too():
+    made = maps.make_unary("same", device(lambda x, parameters, dtype: x))
+    out = np.zeros(4)
+    maps.run_unary(made, np.ones(4), out)
+    assert (out == 1).all()
+    with pytest.raises(TypeError, match=r"same: x: got an array of .f8, bytes in the order"):
+        maps.run_unary(made, np.ones(4, np.dtype(float).newbyteorder()), out)
