@@ -32,6 +32,16 @@ def shell_word(word: str, encoding: str = "utf-8") -> str:
     return f"$'{spelled}'"
 
 
+def count(number: int, what: str) -> str:
+    """Return a number of things in words."""
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
+
+
+def short_number(value: float) -> str:
+    """Return a number in at most ten characters: four decimals, or the power of ten where these tell nothing."""
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1000 or not abs(value) > 0 else f"{value:.2e}"
+
+
 def make_console(stream: TextIO, **settings: Any) -> Console:
     """Return a console of rich on `stream` that takes no string for anything but text.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -127,7 +128,7 @@ def as_shape(value: Sequence[int], name: str, axes: str) -> Shape:
     """Return `value` as a tuple of sizes, as many as `axes` names."""
     shape = _ints(value)
     if len(shape) not in _ranks(axes) or min(shape) < 0:
-        raise ShapeError(f"{name}: got {value!r}; allowed: {axes} of ints, none negative")
+        raise ShapeError(f"{name}: got {shown(value)}; allowed: {axes} of ints, none negative")
     return shape
 
 
@@ -146,7 +147,7 @@ def sizes(value: Any, name: str, allowed: str) -> Shape:
     """Return `value` as a tuple of one or more sizes, each at least 1."""
     shape = _ints(value)
     if not shape or min(shape) < 1:
-        raise ShapeError(f"{name}: got {value!r}; allowed: {allowed}, each an int of at least 1")
+        raise ShapeError(f"{name}: got {shown(value)}; allowed: {allowed}, each an int of at least 1")
     return shape
 
 
@@ -161,7 +162,7 @@ def _ints(value: Any) -> Shape:
 def truth(value: Any, name: str, allowed: str = "True, False") -> bool:
     """Return `value`, which is True or False: any other would count as True, the text "False" too."""
     if not isinstance(value, bool | np.bool_):
-        raise ArgumentError(f"{name}: got {value!r}; allowed: {allowed}")
+        raise ArgumentError(f"{name}: got {shown(value)}; allowed: {allowed}")
     return bool(value)
 
 
@@ -171,8 +172,8 @@ def kind_of(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return how a message shows something of a wrong kind, short, or which class it is."""
-    return kind_of(value) if isinstance(value, type) else f"{value!r:.100}"
+    """Return how a message shows something of a wrong kind, short and in one line, or which class it is."""
+    return kind_of(value) if isinstance(value, type) else re.sub(r"\n\s*", " ", f"{value!r:.100}")
 
 
 def at_least_one(value: Any, name: str) -> int:
@@ -188,7 +189,7 @@ def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> 
         number = minimum - 1
     if not minimum <= number <= maximum:
         allowed = f"of at least {minimum}" if maximum == math.inf else f"from {minimum} to {maximum}"
-        raise ArgumentError(f"{name}: got {value!r}; allowed: an int {allowed}")
+        raise ArgumentError(f"{name}: got {shown(value)}; allowed: an int {allowed}")
     return number
 
 
@@ -196,13 +197,15 @@ def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.
     """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`; a text is none."""
     try:
         result = math.nan if isinstance(value, str | bytes | bytearray) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # of an int past all floats
         result = math.nan
     if math.isfinite(result) and (result > low if open_low else result >= low) and result < high:
         return result
     limits = [f"{'above' if open_low else 'at least'} {low:g}"] if math.isfinite(low) else []
     limits += [f"below {high:g}"] if math.isfinite(high) else []
-    raise ArgumentError(f"{name}: got {value!r}; allowed: a finite number{' ' * bool(limits)}{' and '.join(limits)}")
+    raise ArgumentError(
+        f"{name}: got {shown(value)}; allowed: a finite number{' ' * bool(limits)}{' and '.join(limits)}"
+    )
 
 
 def scalar(value: Any, declared: Scalar) -> float | bool:

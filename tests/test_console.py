@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv._console import make_console, make_table, print_table, shell_word
+from fastconv._console import count, make_console, make_table, print_table, shell_word, short_number
 
 TEXTS = ["[bold]", "x[/]", "[/bold]", "run [final]", "pip install 'fastconv[cuda12]'", ":smile:", "[link=x]y[/link]"]
 TEXTS += ["\\[a]", "[[x]]", "[red]10 'a' True None http://x[/red]"]
@@ -74,3 +74,18 @@ def test_there_is_one_place_that_makes_a_console():
 )
 def test_a_word_is_quoted_for_a_shell_as_far_as_it_can_be_shown(word, encoding, quoted):
     assert shell_word(word, encoding) == quoted
+
+
+def test_one_thing_is_singular():
+    assert [count(number, "epoch") for number in (0, 1, 2)] == ["0 epochs", "1 epoch", "2 epochs"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((0.0, "0.0000"), (0.001, "0.0010"), (0.00099, "9.90e-04"), (999.9, "999.9000"), (1000.0, "1.00e+03")),
+        *((-1e30, "-1.00e+30"), (float("nan"), "nan"), (float("inf"), "inf")),
+    ],
+)
+def test_a_number_that_four_decimals_do_not_tell_has_a_power_of_ten(value, text):
+    assert short_number(value) == text

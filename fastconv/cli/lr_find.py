@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from fastconv._console import make_table, print_table
+from fastconv._console import make_table, print_table, short_number
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import recipe_of
 from fastconv.cli.running import computing
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
     found = find_learning_rate(trainer, loader, options.low, options.high, options.steps)
     table = make_table("rate", "loss", "smoothed", right=("rate", "loss", "smoothed"))
     for i in range(0, len(found.rates), -(-len(found.rates) // _ROWS)):
-        table.add_row(f"{found.rates[i]:.2e}", f"{found.losses[i]:.4f}", f"{found.smoothed[i]:.4f}")
+        table.add_row(f"{found.rates[i]:.2e}", short_number(found.losses[i]), short_number(found.smoothed[i]))
     print_table(table)
     if found.diverged:
         print(f"it diverged at {found.rates[-1]:.2e}")

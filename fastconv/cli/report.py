@@ -18,7 +18,7 @@ from fastconv.report.runs import read_runs
 def run(options: argparse.Namespace) -> int:
     """Write the page, and print where it is; with ``--follow`` again and again, until the runs are over."""
     need_packages()
-    read_runs(options.runs)  # before anything is computed
+    found = read_runs(options.runs)  # before anything is computed
     output = _output(options)
     check_output(output)
     apply_computing_options(options)
@@ -29,6 +29,9 @@ def run(options: argparse.Namespace) -> int:
             say_on_stderr(f"note: {note}")
         print(f"report    {output} ({len(report.html.encode('utf-8', 'backslashreplace')) / 1e3:,.0f} kB)", flush=True)
 
+    for each in found:
+        if each.running and not options.follow:
+            say_on_stderr(f"note: {each.name}: {each.status} (--follow writes the page anew until it is over)")
     if options.follow:
         follow(options.runs, output, told=told, **settings)
     else:

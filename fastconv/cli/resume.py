@@ -6,9 +6,10 @@ import argparse
 import time
 from contextlib import nullcontext
 
+from fastconv._console import count
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import absolute
-from fastconv.cli.running import TrainingRun, check_data, computing, count, facts_of
+from fastconv.cli.running import TrainingRun, check_data, computing, facts_of
 from fastconv.parallel.starting import is_first
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_data import load_data

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
+from fastconv._console import count
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.data import SOURCES, DataLoader, Dataset
 from fastconv.errors import DataError
@@ -141,11 +142,6 @@ def check_data(recorded: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         f"data: got {', '.join(odd) or 'other pixels or labels in as many images'}; allowed: the images that the run"
         " was begun with, or a new run (what was added, removed or changed since would make it another one)"
     )
-
-
-def count(number: int, what: str) -> str:
-    """Return a number of things in words."""
-    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def as_argument(path: Path) -> str:

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, ShapeError
-from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_grid, on_host, plain_names
+from fastconv.errors import ShapeError
+from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_grid, plain_names
+from fastconv.plot.checking import by_name, images_of, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +45,9 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
     Raises
     ------
     ArgumentError
-        There are no maps.
+        There are no maps, or one without a finite value.
     ShapeError
-        A map is not of as many images.
+        A map is not of as many images, or these are not of one channel or three.
 
     Examples
     --------
@@ -55,10 +57,10 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
     >>> len(figure.axes)
     4
     """
-    shown = on_host(images, "images", (3, 4))
-    if not maps:
-        raise ArgumentError("maps: got none; allowed: at least one, by name")
-    values = {name: on_host(each, f"maps[{name!r}]", 3).astype(np.float64) for name, each in maps.items()}
+    shown, together = images_of(images, "images"), validate.truth(together, "together")
+    values = {
+        name: on_host(each, f"maps[{name!r}]", 3).astype(np.float64) for name, each in by_name(maps, "maps").items()
+    }
     for name, each in values.items():
         if len(each) != len(shown):
             raise ShapeError(
@@ -71,7 +73,7 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
         here = {name: each[number] for name, each in values.items()}
         limits = [_limit(each) for each in here.values()]
         row_limit = _limit(np.concatenate([each.ravel() for each in here.values()]))
-        signed = {name: values[name].min() < 0 for name in here}
+        signed = {name: np.nanmin(values[name]) < 0 for name in here}
         for ax, (name, each), limit in zip(row[1:], here.items(), limits, strict=True):
             most = row_limit if together else limit
             over = each.shape != image.shape[:2]
@@ -86,7 +88,9 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
 
 
 def _limit(values: np.ndarray) -> float:
-    sizes = np.abs(values)
+    sizes = np.abs(values[np.isfinite(values)])
+    if not sizes.size:
+        return 1.0
     return float(np.quantile(sizes, 0.99, method="higher")) or float(sizes.max()) or 1.0
 
 

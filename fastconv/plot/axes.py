@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv.backends import get_backend
-from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, DataError, ShapeError
+from fastconv.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +20,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 # For amounts, and for what is above or below 0 (orange above): even in grey, and with any colour vision.
 SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
 STYLES = ("solid", "dashed", "dotted", "dashdot")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 """So that lines can be told apart in print without colours, too."""
+_MARKS = 12  # on a line, about
 
 
 def pyplot() -> Any:
@@ -81,28 +81,31 @@ def new_grid(rows: int, columns: int, size: float = 1.0) -> tuple[Figure, list[A
     return figure, flat
 
 
-def legend_label(name: str) -> str:
+def legend_label(name: object) -> str:
     """Return a name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
-    return f" {name}" if name.startswith("_") else name
+    return f" {name}" if str(name).startswith("_") else str(name)
 
 
-def line_style(number: int) -> dict[str, Any]:
-    """Return colour and dashes of the line of this number."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
-
-
-def on_host(array: Array, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:
-    """Return an array of any backend as NumPy's, with the number of axes that is asked for and at least one value."""
-    values = np.asarray(get_backend().to_numpy(array) if hasattr(array, "dtype") else array)
-    allowed = (ndim,) if isinstance(ndim, int) else ndim
-    if values.ndim not in allowed or not values.size:
-        axes = " or ".join(map(str, allowed))
-        raise ShapeError(f"{name}: got shape {values.shape}; allowed: {axes} axes, and something in it")
-    return values
+def line_style(number: int, points: int) -> dict[str, Any]:
+    """Return colour, dashes and marks of the line of this number; of 40 lines no two have the same dashes and marks."""
+    round_number, mark = divmod(number, len(MARKERS))
+    every = max(points // _MARKS, 1)
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": STYLES[(round_number + mark) % len(STYLES)],
+        "marker": MARKERS[mark],
+        "markersize": 4,
+        "markevery": (3 * number % every, every),  # not all at one place: lines may lie on each other
+    }
 
 
 def in_range(values: np.ndarray) -> np.ndarray:
-    """Return values moved and scaled to 0 to 1, as pictures take them; all 0.5 if they are equal."""
+    """Return values moved and scaled to 0 to 1, as pictures take them; all 0.5 if they are equal.
+
+    The finite ones span the range; infinite ones lie at its ends, and NaN stays NaN, which a picture leaves out.
+    """
     values = values.astype(np.float64)
-    low, high = values.min(), values.max()
-    return (values - low) / (high - low) if high > low else np.full(values.shape, 0.5)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    middle = np.where(np.isnan(values), np.nan, 0.5)
+    return (np.clip(values, low, high) - low) / (high - low) if high > low else middle

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, legend_label, new_axes, plain_names
+from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names
+from fastconv.plot.checking import Recorded, history_of, need_finite, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class _Recorded(Protocol):
-    """What of a `fastconv.training.History` is drawn."""
-
-    history: dict[str, list[float]]
-
-    @property
-    def epochs(self) -> int: ...
-
-
 @plain_names
-def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax: Axes | None = None) -> Axes:
+def curves(runs: Recorded | Mapping[str, Recorded], quantity: str = "loss", ax: Axes | None = None) -> Axes:
     """Draw a quantity by epoch, of one run or several; with dashes that of the validation, where there is one.
 
     Parameters
@@ -48,19 +41,25 @@ def curves(runs: _Recorded | Mapping[str, _Recorded], quantity: str = "loss", ax
     [[1.0, 0.5], [1.1, 0.7]]
     """
     named = dict(runs) if isinstance(runs, Mapping) else {"": runs}
-    if not named or not any(run.epochs for run in named.values()):
+    found = {name: history_of(run, f"runs[{name!r}]" if name else "runs") for name, run in named.items()}
+    if not any(len(values) for history in found.values() for values in history.values()):
         raise ArgumentError("runs: got nothing; allowed: at least one run with an epoch")
-    known = sorted({name for run in named.values() for name in run.history if not name.startswith("val_")})
-    if quantity not in known:
-        raise ArgumentError(f"quantity: got {quantity!r}; allowed: {', '.join(known)}")
+    known = sorted({name.removeprefix("val_") for history in found.values() for name in history})
+    if not isinstance(quantity, str) or quantity not in known:
+        raise ArgumentError(f"quantity: got {validate.shown(quantity)}; allowed: {', '.join(known)}")
+    lines = [
+        (number, f"{name} {words}".strip(), words, numbers(history[key], key))
+        for number, (name, history) in enumerate(found.items())
+        for key, words in ((quantity, "training"), (f"val_{quantity}", "validation"))
+        if len(history.get(key, ()))
+    ]
+    need_finite([values for *_, values in lines], quantity)
     ax = new_axes(ax)
-    for number, (name, run) in enumerate(named.items()):
-        for prefix, style, words in (("", "-", "training"), ("val_", "--", "validation")):
-            values = run.history.get(prefix + quantity)
-            if values:
-                label = legend_label(f"{name} {words}".strip())
-                epochs = np.arange(1, len(values) + 1)
-                ax.plot(epochs, values, style, color=COLOURS[number % len(COLOURS)], label=label, marker=".")
+    for number, label, words, values in lines:
+        style = line_style(number, len(values)) | {"linestyle": "solid"}
+        if words == "validation":
+            style |= {"linestyle": "dashed", "markerfacecolor": "none"}
+        ax.plot(np.arange(1, len(values) + 1), values, **style, label=legend_label(label))
     ax.set(xlabel="epoch", ylabel=quantity.replace("_", " "))
     ax.locator_params(axis="x", integer=True)
     ax.legend(fontsize="small")

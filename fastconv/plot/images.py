@@ -14,11 +14,15 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
 from fastconv.nn.model.checking import checked_layer
-from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, on_host, plain_names, pyplot
+from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, plain_names, pyplot
+from fastconv.plot.checking import by_name, class_names, listed, need_finite, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+_PLACES = "places of layers of this model that put out maps"
 
 
 @plain_names
@@ -81,23 +85,25 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     4
     """
     values = on_host(image, "image", 2).astype(np.float32)
-    if not kernels:
-        raise ArgumentError("kernels: got none; allowed: at least one, by name")
+    given = by_name(kernels, "kernels")
+    weights = {name: on_host(each, f"kernels[{name!r}]", 2).astype(np.float32) for name, each in given.items()}
+    made = {
+        name: on_host(conv2d(values[None, :, :, None], each[:, :, None, None]), f"image with kernels[{name!r}]", 4)
+        for name, each in weights.items()
+    }
     plt = pyplot()
     figure: Figure
-    figure, axes = plt.subplots(2, len(kernels) + 1, figsize=(2.2 * (len(kernels) + 1), 4.2), layout="constrained")
+    figure, axes = plt.subplots(2, len(weights) + 1, figsize=(2.2 * (len(weights) + 1), 4.2), layout="constrained")
     for ax in axes.ravel():
         ax.set_axis_off()
     axes[0, 0].imshow(values, cmap="gray")
     axes[0, 0].set_title("image")
-    for number, (name, kernel) in enumerate(kernels.items(), 1):
-        weights = on_host(kernel, f"kernels[{name!r}]", 2).astype(np.float32)
-        y = conv2d(values[None, :, :, None], weights[:, :, None, None])
-        axes[0, number].imshow(on_host(y, "y", 4)[0, :, :, 0], cmap="gray")
+    for number, (name, kernel) in enumerate(weights.items(), 1):
+        axes[0, number].imshow(made[name][0, :, :, 0], cmap="gray")
         axes[0, number].set_title(name)
-        limit = float(np.abs(weights).max()) or 1.0
-        axes[1, number].imshow(weights, cmap=DIVERGING, vmin=-limit, vmax=limit)
-        for (row, column), value in np.ndenumerate(weights):
+        limit = float(np.abs(kernel[np.isfinite(kernel)]).max()) or 1.0
+        axes[1, number].imshow(kernel, cmap=DIVERGING, vmin=-limit, vmax=limit)
+        for (row, column), value in np.ndenumerate(kernel):
             colour = "white" if abs(value) > 0.6 * limit else "black"
             axes[1, number].text(column, row, f"{value:.2g}", ha="center", va="center", fontsize=8, color=colour)
     return figure
@@ -166,16 +172,17 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     """
     checked_layer(model, "model", Sequential, "a built Sequential")
     x, per_layer = on_host(image, "image", 3), validate.at_least_one(per_layer, "per_layer")
-    places = range(len(model.layers)) if layers is None else layers
+    places = _places(layers, len(model.layers))
     shown: list[tuple[str, np.ndarray]] = []
     value = model.backend.asarray(np.ascontiguousarray(x[None], model.dtype))
     for place, layer in enumerate(model.layers):
         value = layer(value)
-        maps = on_host(value, "image", (2, 4))
-        if place in places and maps.ndim == 4 and maps.shape[1] > 1:
-            shown.append((f"{place} {type(layer).__name__}", maps[0, :, :, :per_layer]))
+        if place in places and value.ndim == 4 and value.shape[1] > 1:
+            shown.append((f"{place} {type(layer).__name__}", model.backend.to_numpy(value)[0, :, :, :per_layer]))
     if not shown:
-        raise ArgumentError(f"layers: got {layers!r}; allowed: places of layers of this model that put out maps")
+        raise ArgumentError(f"layers: got {validate.shown(layers)}; allowed: {_PLACES}")
+    need_finite([maps for _, maps in shown], "maps")
+    per_layer = min(per_layer, max(maps.shape[2] for _, maps in shown))
     figure, axes = new_grid(len(shown), per_layer, 0.9)
     for row, (name, maps) in enumerate(shown):
         axes[row * per_layer].set_title(name, fontsize=7, loc="left")
@@ -184,14 +191,23 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     return figure
 
 
+def _places(layers: Sequence[int] | None, count: int) -> set[int]:
+    if layers is None:
+        return set(range(count))
+    found = {validate.at_least(place, -1, "layers") for place in listed(layers, "layers", _PLACES)}
+    if not found <= set(range(count)):
+        raise ArgumentError(f"layers: got {validate.shown(layers)}; allowed: {_PLACES}, 0 to {count - 1}")
+    return found
+
+
 @plain_names
 def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
-    """Draw a confusion matrix: in row i and column j how many of class i were taken for j, and the share.
+    """Draw a confusion matrix: in row i and column j how many of class i were taken for j, and by colour the share.
 
     Parameters
     ----------
     counts : (K, K) array
-        Such as `fastconv.metrics.ConfusionMatrix` gives.
+        Such as `fastconv.metrics.ConfusionMatrix` gives; or shares, which are written with two decimals.
     names : sequence of str or None
         Of the classes; by default their numbers.
     ax : Axes or None
@@ -202,6 +218,13 @@ def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None
     Axes
         With a cell for each pair of classes.
 
+    Raises
+    ------
+    ArgumentError
+        A count is negative or not finite, or all are 0.
+    ShapeError
+        There is not a row and a column for each class.
+
     Examples
     --------
     >>> ax = fc.plot.confusion(np.array([[8, 2], [1, 9]]), ["cat", "dog"])
@@ -209,16 +232,21 @@ def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None
     ['cat', 'dog']
     """
     values = on_host(counts, "counts", 2)
-    if values.shape[0] != values.shape[1] or (names is not None and len(names) != len(values)):
+    labels = class_names(names, len(values))
+    if not values.shape[0] == values.shape[1] == len(labels):
         raise ShapeError(f"counts: got shape {values.shape}; allowed: a row and a column for each of the names")
+    validate.within(values, "counts", 0, math.inf)
+    if not values.any():
+        raise ArgumentError("counts: got zeros only; allowed: at least one above 0")
     ax = new_axes(ax, 0.5 * len(values) + 1.5, 0.5 * len(values) + 1.2)
-    share = values / np.maximum(values.sum(1, keepdims=True), 1)
+    sums = values.sum(1, keepdims=True, dtype=np.float64)
+    share = values / np.where(sums > 0, sums, 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    digits = 0 if np.array_equal(values, np.rint(values)) else 2
     for (row, column), value in np.ndenumerate(values):
         if value:
             colour = "white" if share[row, column] > 0.5 else "black"
-            ax.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
-    labels = [str(number) for number in range(len(values))] if names is None else list(names)
+            ax.text(column, row, f"{value:.{digits}f}", ha="center", va="center", fontsize=7, color=colour)
     ax.set_xticks(range(len(labels)), labels, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     ax.set_yticks(range(len(labels)), labels, parse_math=False)
     ax.set(xlabel="predicted", ylabel="true")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, new_grid, plain_names
+from fastconv.plot.checking import by_name, has, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -108,9 +110,11 @@ def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "out
     >>> [ax.get_title() for ax in fc.plot.histograms(found).axes]
     ['0 Dense', '1 ReLU']
     """
-    if of not in ("output", "gradient"):
-        raise ArgumentError(f"of: got {of!r}; allowed: output, gradient")
-    found = [(row, row.output if of == "output" else row.gradient) for row in statistics.rows]
+    if not isinstance(of, str) or of not in ("output", "gradient"):
+        raise ArgumentError(f"of: got {validate.shown(of)}; allowed: output, gradient")
+    columns = validate.at_least_one(columns, "columns")
+    rows = _rows(statistics, "statistics", ("name", "kind", "output", "gradient"), "what layer_statistics returns")
+    found = [(row, row.output if of == "output" else row.gradient) for row in rows]
     drawn = [(row, each) for row, each in found if each is not None and any(each.counts)]
     if not drawn:
         raise ArgumentError(f"statistics: got none of a layer's {of}; allowed: of at least one with finite values")
@@ -153,7 +157,7 @@ def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     Raises
     ------
     ArgumentError
-        There is no report.
+        There is no report, or none of a layer.
 
     Examples
     --------
@@ -164,15 +168,18 @@ def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     >>> fc.plot.dead_units({0: report, 10: report}).get_ylabel()
     'units that never fire (%)'
     """
-    if not reports:
-        raise ArgumentError("reports: got none; allowed: at least one, by step")
-    ax = new_axes(ax)
     lines: dict[str, list[tuple[int, float]]] = {}
-    for step, report in sorted(reports.items()):
-        for row in report.rows:
-            lines.setdefault(f"{row.name} {row.kind}", []).append((step, 100 * row.fraction))
-    for number, (name, points) in enumerate(lines.items()):
-        ax.plot(*zip(*points, strict=True), marker=".", label=legend_label(name), **line_style(number))
+    given = by_name(reports, "reports", "at least one, by step")
+    steps = {validate.at_least(step, 0, "step of reports"): report for step, report in given.items()}
+    for step, report in sorted(steps.items()):
+        allowed = "what dead_units returns"
+        for row in _rows(report, f"reports[{step}]", ("name", "kind", "fraction"), allowed):
+            if math.isfinite(row.fraction):
+                lines.setdefault(f"{row.name} {row.kind}", []).append((step, 100 * row.fraction))
+    if not lines:
+        raise ArgumentError("reports: got none of a layer; allowed: of at least one activation layer")
+    ax = new_axes(ax)
+    _draw_lines(ax, lines)
     ax.set(xlabel="step", ylabel="units that never fire (%)", ylim=(-2, 102))
     ax.locator_params(axis="x", integer=True)
     ax.legend(fontsize="small")
@@ -211,7 +218,8 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     'log'
     """
     lines: dict[str, list[tuple[int, float]]] = {}
-    for record in records:
+    for record in listed(records, "records", "a sequence of UpdateRatios"):
+        has(record, "records", ("step", "ratios"), "UpdateRatios in a sequence")
         for name, ratio in record.ratios.items():
             if math.isfinite(ratio) and ratio > 0:
                 lines.setdefault(name, []).append((record.step, ratio))
@@ -219,9 +227,18 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
         raise ArgumentError("records: got no ratio; allowed: at least one record with a parameter that changed")
     ax = new_axes(ax)
     ax.axhline(1e-3, color="0.8", linewidth=3, zorder=0)
-    for number, (name, points) in enumerate(lines.items()):
-        ax.plot(*zip(*points, strict=True), marker=".", label=legend_label(name), **line_style(number))
+    _draw_lines(ax, lines)
     ax.set(xlabel="step", ylabel="update / weight", yscale="log")
     ax.locator_params(axis="x", integer=True)
     ax.legend(fontsize="x-small")
     return ax
+
+
+def _rows(given: Any, name: str, attributes: Sequence[str], allowed: str) -> list[Any]:
+    rows = listed(has(given, name, ("rows",), allowed).rows, f"rows of {name}", allowed)
+    return [has(row, f"rows of {name}", attributes, allowed) for row in rows]
+
+
+def _draw_lines(ax: Axes, lines: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+    for number, (name, points) in enumerate(lines.items()):
+        ax.plot(*zip(*points, strict=True), label=legend_label(name), **line_style(number, len(points)))

@@ -10,8 +10,9 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ShapeError
-from fastconv.plot.axes import in_range, on_host, plain_names, pyplot
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.plot.axes import in_range, plain_names, pyplot
+from fastconv.plot.checking import class_names, images_of, on_host
 from fastconv.plot.images import confusion
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def mistakes(
 
     Raises
     ------
+    ArgumentError
+        The logits of an image have no softmax: one is NaN or infinite, or all are minus infinity.
     ShapeError
-        There are no images, or not as many labels or logits.
+        There are no images, or not of one channel or three, or not as many labels or logits.
 
     Examples
     --------
@@ -58,7 +61,7 @@ def mistakes(
     >>> figure.axes[1].get_title()
     '1 as 0, 95%'
     """
-    shown = on_host(images, "images", (3, 4))
+    shown = images_of(images, "images")
     right, scores = on_host(labels, "labels", 1), on_host(logits, "logits", 2).astype(np.float64)
     for name, each in (("labels", right), ("logits", scores)):
         if len(each) != len(shown):
@@ -66,8 +69,13 @@ def mistakes(
     kinds = scores.shape[1]
     if right.dtype.kind not in "iu" or right.min() < 0 or right.max() >= kinds:
         raise ShapeError(f"labels: got {right.dtype} from {right.min()} to {right.max()}; allowed: 0 to {kinds - 1}")
-    names = [str(number) for number in range(kinds)] if names is None else list(names)
-    highest = scores.max(1, keepdims=True)
+    names = class_names(names, kinds)
+    highest = scores.max(1, keepdims=True)  # NaN if one of them is
+    if not np.isfinite(highest).all():
+        wrong = int(np.flatnonzero(~np.isfinite(highest))[0])
+        raise ArgumentError(
+            f"logits: got {highest[wrong, 0]} for image {wrong}; allowed: a finite highest one for each"
+        )
     logs = scores - highest - np.log(np.exp(scores - highest).sum(1, keepdims=True))
     worst = np.argsort(logs[np.arange(len(right)), right], kind="stable")[: validate.at_least_one(count, "count")]
     counts = np.zeros((kinds, kinds), np.int64)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.optim.schedules import Schedule, rate_at, unit_of
-from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names
+from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, plain_names
+from fastconv.plot.checking import function, has, listed, need_finite, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,18 +56,27 @@ def learning_rate_finder(result: _RangeTested, ax: Axes | None = None) -> Axes:
     >>> ax.get_xscale()
     'log'
     """
-    if not result.rates:
-        raise ArgumentError("result: got no rates; allowed: what find_learning_rate returns")
+    allowed = "what find_learning_rate returns"
+    parts = ("rates", "losses", "smoothed")
+    if not listed(has(result, "result", parts, allowed).rates, "rates of result", allowed):
+        raise ArgumentError(f"result: got no rates; allowed: {allowed}")
+    rates, losses, smoothed = (numbers(getattr(result, part), f"{part} of result") for part in parts)
+    if not len(rates) == len(losses) == len(smoothed):
+        raise ArgumentError(f"result: got {len(losses)} losses for {len(rates)} rates; allowed: one for each")
+    need_finite((losses, smoothed), "losses of result")
     ax = new_axes(ax)
-    ax.plot(result.rates, result.losses, **line_style(4), linewidth=0.8, label="loss")
-    ax.plot(result.rates, result.smoothed, **line_style(0), linewidth=2, label="smoothed")
+    ax.plot(
+        rates, losses, **line_style(4, len(rates)) | {"linestyle": "solid", "marker": ""}, linewidth=0.8, label="loss"
+    )
+    ax.plot(rates, smoothed, **line_style(0, len(rates)), linewidth=2, label="smoothed")
     if result.suggestion is not None:
         for number, name, rate in zip((1, 2), ("steepest", "minimum / 10"), result.suggestion, strict=True):
-            dashes = {**line_style(number), "linestyle": ("dashed", "dotted")[number - 1]}
-            ax.axvline(rate, **dashes, label=f"{name}: {rate:.2g}")
-        least = min(result.smoothed)
-        fall = max(result.smoothed[: result.smoothed.index(least)]) - least
-        ax.set_ylim(least - fall / 2, least + 2 * fall)
+            dashes = ("dashed", "dotted")[number - 1]
+            ax.axvline(rate, color=COLOURS[number], linestyle=dashes, label=f"{name}: {rate:.2g}")
+        least = np.nanmin(smoothed)
+        fall = np.nanmax(smoothed[: int(np.nanargmin(smoothed))]) - least
+        if math.isfinite(fall):
+            ax.set_ylim(least - fall / 2, least + 2 * fall)
     ax.set_xscale("log")
     ax.set_xlabel("learning rate (per step)")
     ax.set_ylabel("loss (mean of a batch)")
@@ -101,23 +114,25 @@ def schedules(
     """
     steps = validate.at_least_one(steps, "steps")
     if not isinstance(schedules, Mapping) or not schedules:
-        raise ArgumentError(f"schedules: got {schedules!r:.100}; allowed: a dict of names and schedules, not empty")
+        raise ArgumentError(
+            f"schedules: got {validate.shown(schedules)}; allowed: a dict of names and schedules, not empty"
+        )
+    for name, schedule in schedules.items():
+        function(schedule, f"schedules[{name!r}]", "a schedule, such as Constant(0.1)")
     by_epoch = [name for name, schedule in schedules.items() if unit_of(schedule) == "epoch"]
     if steps_per_epoch is not None:
         validate.at_least_one(steps_per_epoch, "steps_per_epoch")
     elif by_epoch:
         raise ArgumentError(f"steps_per_epoch: got None with {by_epoch[0]!r}, which goes by epoch; allowed: an int")
+    rates = {
+        name: [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)]
+        for name, schedule in schedules.items()
+    }
     ax = new_axes(ax)
     for number, (name, schedule) in enumerate(schedules.items()):
-        rates = [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)]
         drawn = "steps-post" if name in by_epoch else "default"
-        ax.plot(
-            range(steps),
-            rates,
-            **line_style(number),
-            drawstyle=drawn,
-            label=legend_label(f"{name} (by {unit_of(schedule)})"),
-        )
+        label = legend_label(f"{name} (by {unit_of(schedule)})")
+        ax.plot(range(steps), rates[name], **line_style(number, steps), drawstyle=drawn, label=label)
     ax.set_xlabel("step")
     ax.set_ylabel("learning rate (per step)")
     ax.legend()

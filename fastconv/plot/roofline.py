@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.plot.axes import COLOURS, new_axes, plain_names
+from fastconv.plot.checking import has, listed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +33,9 @@ class _Profile(Protocol):
     def machine(self) -> _Machine: ...
     @property
     def rows(self) -> Sequence[Any]: ...
+
+
+_PARTS = ("ms", "macs", "bytes")
 
 
 @plain_names
@@ -71,21 +77,28 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
     'GFLOP/s'
     """
     points: dict[str, list[tuple[float, float, str]]] = {"forward": [], "backward": []}
-    for number, row in enumerate(profile.rows):
+    allowed = "what profile_layers returns"
+    has(profile, "profile", ("machine", "rows"), allowed)
+    machine = has(profile.machine, "machine of profile", ("flops", "bytes_per_second"), "a Machine")
+    flops, moves = (
+        validate.number(getattr(machine, part), f"{part} of profile", low=0.0, open_low=True)
+        for part in ("flops", "bytes_per_second")
+    )
+    for number, row in enumerate(listed(profile.rows, "rows of profile", allowed)):
+        has(row, "rows of profile", ("names", *(f"{a}_{b}" for a in points for b in _PARTS)), allowed)
         for direction, found in points.items():
-            milliseconds, macs, moved = (getattr(row, f"{direction}_{what}") for what in ("ms", "macs", "bytes"))
-            if milliseconds and macs and moved:
+            milliseconds, macs, moved = (getattr(row, f"{direction}_{part}") for part in _PARTS)
+            if milliseconds and macs and moved and math.isfinite(milliseconds):
                 name = row.names[0] if row.names and row.names[0] else str(number)
                 found.append((2 * macs / moved, 2e-6 * macs / milliseconds, name))
     drawn = points["forward"] + points["backward"]
     if not drawn:
         raise ArgumentError("profile: got one without a layer that multiplies; allowed: with at least one")
     ax = new_axes(ax, 6.0, 4.0)
-    machine = profile.machine
-    corner = machine.flops / machine.bytes_per_second
+    corner = flops / moves
     intensities = [intensity for intensity, *_ in drawn]
     across = np.array([min(*intensities, corner) / 3, corner, max(*intensities, corner) * 3])
-    ax.plot(across, np.minimum(machine.flops, across * machine.bytes_per_second) / 1e9, color="0.4", label="roof")
+    ax.plot(across, np.minimum(flops, across * moves) / 1e9, color="0.4", label="roof")
     for number, (direction, found) in enumerate(points.items()):
         if found:
             x, y, _ = zip(*found, strict=True)

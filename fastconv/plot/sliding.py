@@ -10,7 +10,8 @@ from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
 from fastconv.functional import conv2d
-from fastconv.plot.axes import COLOURS, on_host, plain_names, pyplot
+from fastconv.plot.axes import COLOURS, plain_names, pyplot
+from fastconv.plot.checking import on_host
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -63,7 +64,8 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
     if any(small > large for small, large in zip(weights.shape, values.shape, strict=True)):
         raise ShapeError(f"kernel: got shape {weights.shape}; allowed: at most that of the image, {values.shape}")
     frames = validate.at_least_one(frames, "frames")
-    y = on_host(conv2d(values[None, :, :, None], weights[:, :, None, None]), "y", 4)[0, :, :, 0]
+    y = on_host(conv2d(values[None, :, :, None], weights[:, :, None, None]), "image with kernel", 4)[0, :, :, 0]
+    finite = y[np.isfinite(y)]
     figure, (left, right) = plt.subplots(1, 2, figsize=(6.5, 3.2), layout="constrained")
     left.imshow(values, cmap="gray")
     left.set_title("image")
@@ -72,7 +74,7 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
     place = Rectangle((-0.5, -0.5), 1, 1, fill=False, color=COLOURS[1], linewidth=2)
     left.add_patch(window)
     right.add_patch(place)
-    shown = right.imshow(np.full(y.shape, np.nan), cmap="gray", vmin=float(y.min()), vmax=float(y.max()))
+    shown = right.imshow(np.full(y.shape, np.nan), cmap="gray", vmin=float(finite.min()), vmax=float(finite.max()))
     for ax in (left, right):
         ax.set_axis_off()
 

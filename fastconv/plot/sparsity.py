@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, plain_names
+from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names
+from fastconv.plot.checking import Recorded, by_name, history_of, need_finite, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-class _PrunedHistory(Protocol):
-    """What of a `fastconv.training.History` is drawn."""
-
-    history: dict[str, list[float]]
+_SOME = "at least one sparsity with its accuracy"
 
 
 @plain_names
-def sparsity(run: _PrunedHistory, ax: Axes | None = None) -> Axes:
+def sparsity(run: Recorded, ax: Axes | None = None) -> Axes:
     """Draw the share of weights that are zero by epoch: of each layer that was pruned, and of all together.
 
     Parameters
@@ -41,20 +40,17 @@ def sparsity(run: _PrunedHistory, ax: Axes | None = None) -> Axes:
     >>> len(fc.plot.sparsity(run).lines)
     2
     """
-    if not run.history.get("sparsity"):
+    history = history_of(run, "run")
+    if not len(history.get("sparsity", ())):
         raise ArgumentError("run: got one without sparsity; allowed: that of a training with fastconv.optim.Pruning")
+    shares = {name: numbers(values, name) for name, values in history.items() if name.partition("/")[0] == "sparsity"}
+    need_finite(shares.values(), "sparsity")
+    total = shares.pop("sparsity")
     ax = new_axes(ax)
-    layers = {name.partition("/")[2]: values for name, values in run.history.items() if name.startswith("sparsity/")}
-    for number, (name, values) in enumerate(layers.items()):
-        ax.plot(
-            np.arange(1, len(values) + 1),
-            100 * np.array(values),
-            **line_style(number),
-            linewidth=1,
-            label=legend_label(name),
-        )
-    total = run.history["sparsity"]
-    ax.plot(np.arange(1, len(total) + 1), 100 * np.array(total), "k", linewidth=2.5, alpha=0.6, label="all", marker=".")
+    for number, (name, values) in enumerate(shares.items()):
+        style = line_style(number, len(values)) | {"linewidth": 1, "label": legend_label(name.partition("/")[2])}
+        ax.plot(np.arange(1, len(values) + 1), 100 * values, **style)
+    ax.plot(np.arange(1, len(total) + 1), 100 * total, "k", linewidth=2.5, alpha=0.6, label="all", marker=".")
     ax.set(xlabel="epoch", ylabel="weights that are zero (%)", ylim=(0, 100))
     ax.locator_params(axis="x", integer=True)
     ax.legend(fontsize="small")
@@ -68,7 +64,7 @@ def sparsity_accuracy(results: Mapping[str, Mapping[float, float | Sequence[floa
     Parameters
     ----------
     results : dict of str to dict
-        By the names that the legend shows: for each sparsity, 0 to 1, the accuracy, or those of several runs.
+        By the names that the legend shows: for each sparsity, 0 to 1, the accuracy, 0 to 1, or those of several runs.
     ax : Axes or None
         Of a new figure if None.
 
@@ -81,21 +77,33 @@ def sparsity_accuracy(results: Mapping[str, Mapping[float, float | Sequence[floa
     >>> fc.plot.sparsity_accuracy({"published": {0.0: 0.86, 0.95: 0.77}}).get_ylabel()
     'accuracy (%)'
     """
-    if not isinstance(results, Mapping) or not any(results.values()):
-        raise ArgumentError("results: got nothing; allowed: at least one sparsity with its accuracy")
+    found = {name: _accuracies(each, f"results[{name!r}]") for name, each in by_name(results, "results", _SOME).items()}
+    if not any(found.values()):
+        raise ArgumentError(f"results: got none; allowed: {_SOME}")
     ax = new_axes(ax)
-    for number, (name, found) in enumerate(results.items()):
-        shares = sorted(found)
-        runs = [100 * np.atleast_1d(np.asarray(found[share], float)) for share in shares]
-        means = np.array([values.mean() for values in runs])
-        spread = [[m - values.min() for m, values in zip(means, runs, strict=True)],
-                  [values.max() - m for m, values in zip(means, runs, strict=True)]]  # fmt: skip
-        bars = spread if any(len(values) > 1 for values in runs) else None
-        mark = "os^Dv"[number % 5]
-        colour = COLOURS[number % len(COLOURS)]
-        ax.errorbar(
-            100 * np.array(shares), means, yerr=bars, color=colour, marker=mark, capsize=3, label=legend_label(name)
-        )
+    for number, (name, runs) in enumerate(found.items()):
+        means = np.array([values.mean() for values in runs.values()])
+        spread = [[m - values.min() for m, values in zip(means, runs.values(), strict=True)],
+                  [values.max() - m for m, values in zip(means, runs.values(), strict=True)]]  # fmt: skip
+        bars = spread if any(len(values) > 1 for values in runs.values()) else None
+        style = line_style(number, len(runs)) | {"capsize": 3, "label": legend_label(name)}
+        ax.errorbar([100 * share for share in runs], means, yerr=bars, **style)
     ax.set(xlabel="weights that are zero (%)", ylabel="accuracy (%)")
     ax.legend(fontsize="small")
     return ax
+
+
+def _accuracies(found: Mapping[float, float | Sequence[float]], name: str) -> dict[float, np.ndarray]:
+    """Return accuracies in percent by shares in their order."""
+    if not isinstance(found, Mapping):
+        raise ArgumentError(f"{name}: got {validate.kind_of(found)}; allowed: a dict of sparsities and accuracies")
+    shares = numbers(list(found), f"sparsities of {name}")
+    validate.within(shares, f"sparsities of {name}", 0, 1)
+    runs: dict[float, np.ndarray] = {}
+    for share, given in sorted(zip(shares.tolist(), found.values(), strict=True), key=lambda pair: pair[0]):
+        values = numbers([given] if np.ndim(given) == 0 else given, f"accuracy of {name}")
+        if not values.size:
+            raise ArgumentError(f"accuracy of {name}: got none for sparsity {share:g}; allowed: at least one")
+        validate.within(values, f"accuracy of {name}", 0, 1)
+        runs[share] = 100 * values
+    return runs

@@ -11,7 +11,9 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Dense, Parameter, Sequential
 from fastconv.optim.optimizer import Optimizer
-from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, plain_names, pyplot
+from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names, pyplot
+from fastconv.plot.checking import by_name, interval, listed, numbers, on_host
+from fastconv.plot.checking import function as checked_function
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -54,15 +56,24 @@ def descend(
            [0.5 , 1.  ],
            [0.25, 0.5 ]])
     """
+    steps = validate.at_least(steps, 0, "steps")
+    checked_function(gradient, "gradient", "a function of x and y")
+    checked_function(optimizer, "optimizer", "a function of parameters, such as lambda p: fc.optim.Adam(p, 0.1)")
+    begin = numbers(listed(start, "start", "a pair (x, y)"), "start")
+    if len(begin) != 2 or not np.isfinite(begin).all():
+        raise ArgumentError(f"start: got {validate.shown(start)}; allowed: a pair (x, y)")
     model = Sequential(Dense(2, bias=False)).build((1,), np.float64)
     (place,) = model.parameters()
-    place.data = np.array([start], np.float64)
+    place.data = begin[None]
     chosen, backend = optimizer(model.parameters()), model.backend
+    if not isinstance(chosen, Optimizer):
+        raise ArgumentError(f"optimizer: got a function that gives {validate.kind_of(chosen)}; allowed: an Optimizer")
     path = np.empty((steps + 1, 2))
-    path[0] = start
+    path[0] = begin
     for step in range(steps):
         chosen.zero_grad()
-        slopes = np.array([gradient(*path[step])], np.float64)
+        slopes = numbers(gradient(*path[step]), "slopes of gradient")[None]
+        validate.has_shape(slopes, "slopes of gradient", (1, 2), "the two slopes")
         target = place.grad_target()
         backend.copy(backend.asarray(slopes), out=target)
         place.add_grad(target)
@@ -106,9 +117,10 @@ def surface(
     (np.float64(-2.0), np.float64(2.0))
     """
     beside = _BESIDE if ax is None else {}
+    checked = _checked(paths)
     ax = _contours(function, x, y, ax)
-    for number, (name, path) in enumerate(_checked(paths).items()):
-        ax.plot(path[:, 0], path[:, 1], label=legend_label(name), marker=".", markersize=2, **line_style(number))
+    for number, (name, path) in enumerate(checked.items()):
+        ax.plot(path[:, 0], path[:, 1], label=legend_label(name), **line_style(number, len(path)))
     ax.legend(fontsize="small", **beside)
     return ax
 
@@ -154,9 +166,11 @@ def animate_surface(
 
     frames = validate.at_least_one(frames, "frames")
     beside = _BESIDE if ax is None else {"loc": "upper left"}
-    ax, checked = _contours(function, x, y, ax), _checked(paths)
-    lines = [ax.plot([], [], label=legend_label(name), **line_style(number))[0] for number, name in enumerate(checked)]
-    heads = [ax.plot([], [], "o", color=COLOURS[number % len(COLOURS)])[0] for number in range(len(checked))]
+    checked = _checked(paths)
+    ax = _contours(function, x, y, ax)
+    styles = [line_style(number, len(path)) for number, path in enumerate(checked.values())]
+    lines = [ax.plot([], [], label=legend_label(name), **s)[0] for name, s in zip(checked, styles, strict=True)]
+    heads = [ax.plot([], [], linestyle="none", color=style["color"], marker=style["marker"])[0] for style in styles]
     ax.legend(fontsize="small", **beside)
     last = max(map(len, checked.values())) - 1
 
@@ -172,24 +186,23 @@ def animate_surface(
 
 
 def _contours(function: Surface, x: tuple[float, float], y: tuple[float, float], ax: Axes | None) -> Axes:
-    for name, (low, high) in (("x", x), ("y", y)):
-        if not low < high:
-            raise ArgumentError(f"{name}: got {(low, high)}; allowed: a low end and a higher one")
-    ax = new_axes(ax, 5.5, 4.5)
+    checked_function(function, "function", "a function of two arrays")
+    x, y = interval(x, "x"), interval(y, "y")
     across, up = np.meshgrid(np.linspace(*x, 200), np.linspace(*y, 200))
-    heights = function(across, up)
+    heights = on_host(function(across, up), "heights of function", 2).astype(np.float64)
+    validate.has_shape(heights, "heights of function", across.shape, "one for each place")
+    ax = new_axes(ax, 5.5, 4.5)
     # As many lines in the valley as on the slopes: levels at quantiles.
-    levels = np.unique(np.quantile(heights, np.linspace(0, 1, 25)))
+    levels = np.unique(np.quantile(heights[np.isfinite(heights)], np.linspace(0, 1, 25)))
     ax.contour(across, up, heights, levels=levels, cmap="Greys", linewidths=0.6, zorder=0)
     ax.set(xlim=x, ylim=y, xlabel="first weight", ylabel="second weight")
     return ax
 
 
 def _checked(paths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    if not paths:
-        raise ArgumentError("paths: got none; allowed: at least one, by name")
-    found = {name: np.asarray(path, np.float64) for name, path in paths.items()}
+    given = by_name(paths, "paths")
+    found = {name: on_host(path, f"paths[{name!r}]", 2).astype(np.float64) for name, path in given.items()}
     for name, path in found.items():
-        if path.ndim != 2 or path.shape[1] != 2 or not len(path):
+        if path.shape[1] != 2:
             raise ShapeError(f"paths[{name!r}]: got shape {path.shape}; allowed: (steps + 1, 2)")
     return found

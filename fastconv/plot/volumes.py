@@ -15,11 +15,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+_IN_A_ROW = 13
+"""Boxes at most: a page is about as wide."""
+_ROW = 4.2  # from one row to the next, in units of the boxes
+
+
 @plain_names
 def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = None) -> Axes:
     """Draw what comes in and what each layer of a model puts out as boxes, height x width x channels.
 
-    The sides of a box grow with the logarithm of its size. Layers that change no shape are left out.
+    The sides of a box grow with the logarithm of its size. Layers that change no shape are left out. More than 13
+    boxes stand in several rows.
 
     Parameters
     ----------
@@ -42,8 +48,6 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     True
     """
     pyplot()  # says what to install
-    from matplotlib.patches import Polygon
-
     summary = checked_layer(model, "model", Layer, "a layer, such as a Sequential").summary(input_shape)
     boxes: list[tuple[str, Shape]] = [("input", tuple(summary.input_shape))]
     for row in summary.rows:
@@ -51,20 +55,33 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
             boxes.append((row.kind, row.output_shape))
     if len(boxes) == 1:
         raise ArgumentError("model: got one whose layers change no shape; allowed: one of which a layer does")
-    ax, left = new_axes(ax, 1.1 * len(boxes) + 1, 3.2), 0.0
-    for name, shape in boxes:
-        height, width, depth = shape if len(shape) == 3 else (shape[0], 1, 1)
-        high, wide, deep = (0.25 * (1 + math.log2(size)) for size in (height, width, depth))
-        wide, colour = 0.35 * wide, COLOURS[(name != "input") + 2 * (len(shape) == 1)]
-        front = [(left, -high / 2), (left + deep, -high / 2), (left + deep, high / 2), (left, high / 2)]
-        top = [front[3], front[2], (front[2][0] + wide, high / 2 + wide), (left + wide, high / 2 + wide)]
-        side = [front[1], (front[1][0] + wide, wide - high / 2), (front[1][0] + wide, high / 2 + wide), front[2]]
-        for face, alpha in ((front, 0.55), (top, 0.35), (side, 0.2)):
-            ax.add_patch(Polygon(face, closed=True, facecolor=colour, edgecolor="black", alpha=alpha, linewidth=0.7))
-        middle = left + (deep + wide) / 2
-        ax.text(middle, -high / 2 - 0.15, " x ".join(map(str, shape)), ha="center", va="top", fontsize=7)
-        ax.text(middle, high / 2 + wide + 0.12, name, ha="center", va="bottom", fontsize=7)
-        left += deep + wide + 0.7
-    ax.set(xlim=(-0.3, left), ylim=(-1.6, 2.2), aspect="equal")
+    rows = math.ceil(len(boxes) / _IN_A_ROW)
+    across = math.ceil(len(boxes) / rows)
+    ax, right = new_axes(ax, 1.1 * across + 1, 1.6 * (rows + 1)), 0.0
+    for row in range(rows):
+        left = 0.0
+        for name, shape in boxes[row * across :][:across]:
+            left = _draw_box(ax, name, shape, left, -_ROW * row)
+        right = max(right, left)
+    ax.set(xlim=(-0.3, right), ylim=(-1.6 - _ROW * (rows - 1), 2.2), aspect="equal")
     ax.set_axis_off()
     return ax
+
+
+def _draw_box(ax: Axes, name: str, shape: Shape, left: float, middle: float) -> float:
+    """Draw the box whose front begins at `left`, and return where the next one begins."""
+    from matplotlib.patches import Polygon
+
+    height, width, depth = shape if len(shape) == 3 else (shape[0], 1, 1)
+    high, wide, deep = (0.25 * (1 + math.log2(size)) for size in (height, width, depth))
+    wide, colour = 0.35 * wide, COLOURS[(name != "input") + 2 * (len(shape) == 1)]
+    low, top, right = middle - high / 2, middle + high / 2, left + deep
+    front = [(left, low), (right, low), (right, top), (left, top)]
+    above = [front[3], front[2], (right + wide, top + wide), (left + wide, top + wide)]
+    side = [front[1], (right + wide, low + wide), (right + wide, top + wide), front[2]]
+    for face, alpha in ((front, 0.55), (above, 0.35), (side, 0.2)):
+        ax.add_patch(Polygon(face, closed=True, facecolor=colour, edgecolor="black", alpha=alpha, linewidth=0.7))
+    centre = left + (deep + wide) / 2
+    ax.text(centre, low - 0.15, " x ".join(map(str, shape)), ha="center", va="top", fontsize=7)
+    ax.text(centre, top + wide + 0.12, name, ha="center", va="bottom", fontsize=7)
+    return right + wide + 0.7

@@ -73,6 +73,11 @@ class Sparsity:
     size: int
     zeros: int
 
+    @property
+    def share(self) -> float:
+        """How many of all."""
+        return self.zeros / self.size
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -109,7 +114,7 @@ def look_into(run: Run, *, limit: int | None, timed: bool, machine: Machine | No
         What the times are held against; measured if None.
     """
     if not run.folder.weights.is_file():
-        return Findings(unjudged="there are no weights before the first epoch is over")
+        return Findings(unjudged=run.missing or "there are no weights before the first epoch is over")
     about: Mapping[str, Any] = run.folder.read_about()
     model = run.folder.load_model()
     judged, unjudged = None, ""

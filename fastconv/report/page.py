@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._console import shell_word
+from fastconv._console import shell_word, short_number
 from fastconv._files import path_of, write_atomically
 from fastconv.errors import ArgumentError
 from fastconv.report import pictures
@@ -33,19 +34,27 @@ _MARK = '<meta name="generator" content="fastconv report">'
 _HEAD = 4096  # bytes of a file in which that stands
 _TABLE = 20  # classes whose confusions stand in a table
 _NOT_DRAWN = ("seconds",)  # images_per_second tells the same
+_OF_A_WEIGHT = "sparsity/"  # what a log has of each weight that is pruned
+_NAMED = 20  # quantities without a chart
 
 
 @dataclass(frozen=True)
 class _Detail:
     """How much of everything is shown, so that the page stays below its limit."""
 
+    charts: int
     images: int
     filters: int
     rows: int
     points: int
 
 
-_DETAILS = (_Detail(12, 64, 200, 300), _Detail(8, 32, 80, 120), _Detail(4, 32, 30, 60), _Detail(0, 16, 10, 20))
+_DETAILS = (
+    _Detail(24, 12, 64, 200, 300),
+    _Detail(24, 8, 32, 80, 120),
+    _Detail(12, 4, 32, 30, 60),
+    _Detail(6, 0, 16, 10, 20),
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +175,8 @@ def make_report(
     ArgumentError
         There are no runs, too many, or one twice.
     CheckpointError
-        One is no folder of a run, half written, damaged or of another version.
+        One is no folder of a run, or a file of it is missing, damaged or of another version. Where only the weights are
+        missing the page says so, and `Report.notes`.
     DependencyError
         What the extra `report` brings is not installed.
 
@@ -196,7 +206,8 @@ def make_report(
 
 def _compose(runs: Sequence[Run], findings: Sequence[Findings], reload_seconds: float | None) -> Report:
     """Return the page with as much detail as fits into it."""
-    notes = tuple(f"{run.name}: {seen.unjudged}" for run, seen in zip(runs, findings, strict=True) if seen.unjudged)
+    told = [(run.name, run.missing or seen.unjudged) for run, seen in zip(runs, findings, strict=True)]
+    notes = tuple(f"{name}: {note}" for name, note in told if note)
     for detail in _DETAILS:
         text = _render(runs, findings, detail, reload_seconds)
         if len(text.encode("utf-8", "backslashreplace")) <= LIMIT:
@@ -225,7 +236,7 @@ def _render(runs: Sequence[Run], findings: Sequence[Findings], detail: _Detail, 
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         reload_seconds=reload_seconds,
         made_by=versions(),
-        charts=_charts(runs, detail),
+        **_charts(runs, detail),
         signs=pictures.SIGNS,
         settings=_side_by_side([settings(run.recipe.tables) for run in runs]),
         environment=_side_by_side([settings(run.environment) for run in runs]),
@@ -235,11 +246,25 @@ def _render(runs: Sequence[Run], findings: Sequence[Findings], detail: _Detail, 
     return text
 
 
-def _charts(runs: Sequence[Run], detail: _Detail) -> list[dict[str, Any]]:
+def _charts(runs: Sequence[Run], detail: _Detail) -> dict[str, Any]:
+    """Return the charts, and which quantities have none; shares of zeros of single weights stand in a table."""
+    finite: dict[str, bool] = {}
+    for run in runs:
+        for key, values in run.history.history.items():
+            name = key.removeprefix("val_")
+            if name not in _NOT_DRAWN and not name.startswith(_OF_A_WEIGHT):
+                finite[name] = finite.get(name, False) or any(map(math.isfinite, values))
     histories = {run.name: run.history for run in runs}
-    known = dict.fromkeys(name for history in histories.values() for name in history.history)
-    drawn = [name for name in known if not name.startswith("val_") and name not in _NOT_DRAWN]
-    return [pictures.chart(histories, name, detail.points, f"chart-{number}") for number, name in enumerate(drawn)]
+    drawn, empty = ([name for name, found in finite.items() if found is wanted] for wanted in (True, False))
+    shown, small = drawn[: detail.charts], drawn[detail.charts :]
+    return {
+        "charts": [pictures.chart(histories, name, detail.points, f"chart-{i}") for i, name in enumerate(shown)],
+        "not_drawn": [
+            f"{words}: {', '.join(name.replace('_', ' ') for name in names[:_NAMED])}{', ...' * (len(names) > _NAMED)}"
+            for words, names in (("without a finite value", empty), ("left out, for the page to stay small", small))
+            if names
+        ],
+    }
 
 
 def _side_by_side(columns: Sequence[Mapping[str, str]]) -> list[dict[str, Any]]:
@@ -271,10 +296,10 @@ def _shown(run: Run, seen: Findings, detail: _Detail) -> dict[str, Any]:
         "filter_shape": seen.first.weight.shape if seen.first else None,
         "filters_shown": min(detail.filters, seen.first.weight.shape[3]) if seen.first else 0,
         "profile": _timed(seen.profile, detail.rows) if seen.profile else None,
-        "sparsity": seen.sparsity[: detail.rows],
-        "zeros": (sum(row.zeros for row in seen.sparsity), sum(row.size for row in seen.sparsity)),
+        "missing": run.missing,
+        "sparsity": _sparsity(run, seen, detail.rows),
         "repeat": _command("train", os.path.join(directory, run.folder.recipe_file.name)),
-        "go_on": None if run.running or run.status == "complete" else _command("resume", directory),
+        "go_on": None if run.running or run.complete else _command("resume", directory),
     }
 
 
@@ -289,9 +314,9 @@ def _key_figures(run: Run) -> dict[str, str]:
         values = np.array(found.get(name, []))
         if np.isfinite(values).any():
             at = int(best(values))
-            shown = "{:.2%}" if name == "val_accuracy" else "{:.4f}"
-            told[f"{name.removeprefix('val_')} on test images"] = shown.format(values[-1])
-            told[f"best {name.removeprefix('val_')}"] = f"{shown.format(values[at])} (epoch {at + 1})"
+            shown = "{:.2%}".format if name == "val_accuracy" else short_number
+            told[f"{name.removeprefix('val_')} on test images"] = shown(values[-1])
+            told[f"best {name.removeprefix('val_')}"] = f"{shown(values[at])} (epoch {at + 1})"
     if "seconds" in found:
         told["training"] = f"{np.nansum(found['seconds']):,.1f} s"
     if found.get("images_per_second"):
@@ -321,6 +346,23 @@ def _judged(judged: Judged, detail: _Detail) -> dict[str, Any]:
         "most": [(names[row], names[column], int(counts[row, column])) for row, column in places],
         "worst": [(each, pictures.small(each.image)) for each in worst],
     }
+
+
+def _sparsity(run: Run, seen: Findings, most: int) -> dict[str, Any] | None:
+    """Return the shares of zeros in the weights, or those of the log where the weights were not looked at."""
+    if seen.sparsity:
+        zeros, size = (sum(getattr(row, part) for row in seen.sparsity) for part in ("zeros", "size"))
+        head = f"{zeros:,} of {size:,} weights are zero ({zeros / size:.1%})."
+        rows = [(row.name, " x ".join(map(str, row.shape)), row.share) for row in seen.sparsity]
+    else:
+        found = {name: values[-1] for name, values in run.history.history.items() if values}
+        head = f"After the last epoch {found.get('sparsity', math.nan):.1%} of the weights that are pruned are zero."
+        rows = [
+            (name.removeprefix(_OF_A_WEIGHT), "", share)
+            for name, share in found.items()
+            if name.startswith(_OF_A_WEIGHT) and math.isfinite(share)
+        ]
+    return {"head": head, "rows": rows[:most], "of": len(rows)} if rows else None
 
 
 def _timed(profile: Profile, most: int) -> dict[str, Any]:

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _WIDTH, _HEIGHT = 5.2, 3.0  # inches; a column of the page is about as many points wide
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 SIGNS = "\u25cf\u25a0\u25b2\u25c6\u25bc\u271a\u2716"
-"""The same in text: runs can be told apart without colours, too."""
+"""The marks of `fastconv.plot` in text: runs can be told apart without colours, too."""
 _EVERY = 20  # marks on a curve, about
 _SIDE = 48  # pixels of the images that are shown
 _FAINT = "#b0b0b0"
@@ -106,7 +105,7 @@ def chart(runs: Mapping[str, History], quantity: str, points: int, key: str) -> 
                     continue
                 line, places = next(drawn), chosen(len(values), points)
                 line.set_data([place + 1 for place in places], [values[place] for place in places])
-                line.set(marker=_MARKERS[number % len(_MARKERS)], markersize=4, markevery=max(len(places) // _EVERY, 1))
+                line.set_markevery(max(len(places) // _EVERY, 1))
                 texts = [_figures(values[place]) for place in places]
                 series.append({"run": name, "colour": number, "part": part, "at": places, "values": texts})
         svg = _svg(figure, key, quantity.replace("_", " "), about := _in_words(quantity, series))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fastconv._console import count
 from fastconv._files import path_of
 from fastconv.errors import ArgumentError
 from fastconv.training.history import History
@@ -49,10 +50,23 @@ class Run:
     @property
     def status(self) -> str:
         """Say how far it is."""
-        done = f"{self.history.epochs} of {self.recipe.epochs} epochs"
+        done = f"{self.history.epochs} of {count(self.recipe.epochs, 'epoch')}"
         if self.running:
-            return f"still running: {done} are over"
-        return "complete" if self.history.epochs >= self.recipe.epochs else f"ended after {done}"
+            return f"still running: {done} {'is' if self.recipe.epochs == 1 else 'are'} over"
+        return "complete" if self.complete else f"ended after {done}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether all epochs are over."""
+        return not self.running and self.history.epochs >= self.recipe.epochs
+
+    @property
+    def missing(self) -> str:
+        """Say what is not there that the log tells of; "" if all is."""
+        if not self.history.epochs or self.folder.weights.is_file():
+            return ""
+        epochs, name = count(self.history.epochs, "epoch"), self.folder.weights.name
+        return f"half written: its log has {epochs}, but there is no file {name} with the weights after the last one"
 
 
 def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
@@ -63,14 +77,14 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     ArgumentError
         There is none, more than MOST, or one twice.
     CheckpointError
-        One is no folder of a run, half written, damaged or of another version.
+        One is no folder of a run, or a file of it but the weights is missing, damaged or of another version.
     """
     given = [os.fspath(path_of(path, "runs")) for path in paths]
     if not 1 <= len(given) <= MOST:
         raise ArgumentError(f"runs: got {len(given) or 'none'}; allowed: 1 to {MOST} folders of runs")
     real = [os.path.realpath(path) for path in given]
-    for path, count in Counter(real).items():
-        if count > 1:
+    for path, times in Counter(real).items():
+        if times > 1:
             raise ArgumentError(f"runs: got {given[real.index(path)]!r} more than once; allowed: each run once")
     names = [Path(path).name or path for path in real]
     unique = [name if names.count(name) == 1 else path for name, path in zip(names, given, strict=True)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastconv._attributes import Declared
-from fastconv._files import path_of, write_atomically
+from fastconv._files import parsed_json, path_of, write_atomically
 from fastconv._html import table
 from fastconv.errors import DataError
 
@@ -98,7 +99,19 @@ class History(Declared):
         """
         file = path_of(path, "path")
         try:
-            plain = json.loads(file.read_text(encoding="utf-8"))
-            return cls({name: [math.nan if v is None else float(v) for v in values] for name, values in plain.items()})
+            plain = parsed_json(file.read_text(encoding="utf-8"))
+            return cls({name: [recorded(value) for value in values] for name, values in plain.items()})
         except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"path: got {str(file)!r} ({error}); allowed: a file that History.save wrote") from error
+
+
+def recorded(value: Any) -> float:
+    """Return a number as JSON has it, NaN for null; ValueError for anything else, and for what no file of ours has."""
+    if value is None:
+        return math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):  # an int past all floats
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    raise ValueError(f"got {value!r:.40}; allowed: a finite number, or null")

@@ -117,6 +117,7 @@ class Recipe:
         for key, (make, without) in _CALLED.items():
             given = named.checked_settings(key, make, _table(tables, key), *without)
             found[key] = named.defaults(make, *without) | given
+        validate.at_least_one(found["loader"]["batch_size"], "loader: batch_size")
         for key, without in _NAMED.items():
             if key in tables:
                 found[key] = named.resolved(key, _table(tables, key), *without)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastconv._files import path_of, write_atomically
+from fastconv._files import parsed_json, path_of, write_atomically
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_weights, write_tensors
@@ -24,7 +24,7 @@ from fastconv.training import toml
 from fastconv.training.entries import settings
 from fastconv.training.environment import versions
 from fastconv.training.folder_lock import is_locked, lock_folder
-from fastconv.training.history import History
+from fastconv.training.history import History, recorded
 from fastconv.training.recipe import FORMAT, Recipe
 
 MAY_CHANGE = frozenset(("run.epochs", "run.save_every_steps", "run.backend", "data.directory", "data.images"))
@@ -137,18 +137,8 @@ class RunFolder:
             raise CheckpointError(f"log: got {name!r} ({reason}); allowed: the log of a run") from error
         entries = [_entry(name, number, line) for number, line in enumerate(lines, start=1)]
         header = entries[0] if entries else {}
-        if header.get("format") != FORMAT:
-            raise CheckpointError(
-                f"log: got {name!r}, of the form {header.get('format')!r}; allowed: {FORMAT}, that of this version"
-            )
-        for number, entry in enumerate(entries[1:], start=1):
-            if entry.get("epoch") != number:
-                raise CheckpointError(f"log: got {name!r}, whose line {number + 1} is not of epoch {number}; allowed:"
-                                      " the log of a run")  # fmt: skip
-        try:
-            figures = [{key: _number(each) for key, each in entry.items() if key != "epoch"} for entry in entries[1:]]
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"log: got {name!r} ({error}); allowed: the log of a run, of numbers") from error
+        _check_form("log", name, header.get("format"))
+        figures = [_figures(name, epoch, entry) for epoch, entry in enumerate(entries[1:], start=1)]
         return header, figures
 
     def read_history(self) -> History:
@@ -162,13 +152,15 @@ class RunFolder:
         """Return {"format", "data", "sessions"}; CheckpointError if it cannot be read."""
         name = os.fspath(self.environment_file)
         try:
-            found: dict[str, Any] = json.loads(self.environment_file.read_text(encoding="utf-8"))
-            sessions, data = found["sessions"], found["data"]
-            if not sessions or not all(isinstance(each, dict) for each in (*sessions, data)):
-                raise ValueError
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            found: dict[str, Any] = parsed_json(self.environment_file.read_text(encoding="utf-8"))
+            form, sessions, data = found.get("format"), found.get("sessions"), found.get("data")
+        except (OSError, ValueError, AttributeError) as error:
             reason = getattr(error, "strerror", None) or "no such form"
             raise CheckpointError(f"environment: got {name!r} ({reason}); allowed: that of a run") from error
+        _check_form("environment", name, form)
+        whole = isinstance(sessions, list) and sessions and all(isinstance(each, dict) for each in (*sessions, data))
+        if not whole:
+            raise CheckpointError(f"environment: got {name!r} (no such form); allowed: that of a run")
         return found
 
     def check_recipe(self) -> None:
@@ -272,9 +264,16 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
             os.close(descriptor)
 
 
+def _check_form(what: str, name: str, form: Any) -> None:
+    if type(form) is not int or form != FORMAT:
+        raise CheckpointError(
+            f"{what}: got {name!r}, of the form {form!r:.40}; allowed: {FORMAT}, that of this version"
+        )
+
+
 def _entry(name: str, number: int, line: str) -> dict[str, Any]:
     try:
-        entry = json.loads(line)
+        entry = parsed_json(line)
     except ValueError:
         entry = None
     if not isinstance(entry, dict):
@@ -282,5 +281,17 @@ def _entry(name: str, number: int, line: str) -> dict[str, Any]:
     return entry
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+def _figures(name: str, epoch: int, entry: Mapping[str, Any]) -> dict[str, float]:
+    line = f"{name!r}, whose line {epoch + 1}"
+    if type(entry.get("epoch")) is not int or entry["epoch"] != epoch:
+        raise CheckpointError(f"log: got {line} is not of epoch {epoch}; allowed: the log of a run")
+    found = {}
+    for key, value in entry.items():
+        if key != "epoch":
+            try:
+                found[key] = recorded(value)
+            except ValueError:
+                raise CheckpointError(
+                    f"log: got {line} has {key} = {value!r:.40}; allowed: the log of a run, of finite numbers and null"
+                ) from None
+    return found

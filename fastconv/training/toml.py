@@ -27,7 +27,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         return tomllib.loads(path_of(path, "path").read_bytes().decode())
     except OSError as error:
         raise ArgumentError(f"{os.fspath(path)}: got {error.strerror}; allowed: a TOML file of a run") from error
-    except ValueError as error:  # of TOML, or of UTF-8
+    except (ValueError, RecursionError) as error:  # of TOML, or of UTF-8
         raise ArgumentError(f"{os.fspath(path)}: got no TOML ({error}); allowed: a TOML file of a run") from error
 
 
@@ -37,7 +37,7 @@ def value(text: str) -> Any:
 
     try:
         found = tomllib.loads(f"x = {text}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return found["x"] if len(found) == 1 else text
 

@@ -81,6 +81,17 @@ def test_images_that_are_not_there_are_a_note(trained, tmp_path, capsys, monkeyp
     assert "data: got nothing there" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
+def test_what_is_not_whole_is_a_note(trained, tmp_path, capsys):
+    with owned(RunFolder(tmp_path / "run")):
+        assert report("run", "--quick") == 0
+    epochs = len(history_of("run")["loss"])
+    note = f"note: run: still running: {epochs} of {epochs} epochs are over (--follow writes the page anew until"
+    assert capsys.readouterr().err == f"{note} it is over)\n"
+    (tmp_path / "run" / "weights.safetensors").unlink()
+    assert report("run") == 0
+    assert capsys.readouterr().err.startswith(f"note: run: half written: its log has {epochs} epochs, but there is no ")
+
+
 @pytest.mark.parametrize("follow", [(), ("--follow",)])
 def test_bad_runs_are_one_message_and_nothing_is_written(trained, tmp_path, capsys, follow):
     run = tmp_path / "run"
@@ -93,7 +104,16 @@ def test_bad_runs_are_one_message_and_nothing_is_written(trained, tmp_path, caps
     assert "allowed: each run once" in fails(capsys, "report", "run", "run/.", *follow)
     for name, text, message in (
         ("run.toml", "", "run: got 'run', whose run.toml lacks data.name, "),
-        ("environment.json", '{"data": {}, "sessions": [3]}', "environment: got 'run/environment.json' (no such form)"),
+        (
+            "run.toml",
+            "x = " + "[" * 100_000,
+            "run: got 'run', whose run.toml cannot be taken; run/run.toml: got no TOML",
+        ),
+        ("environment.json", '{"format": 1, "data": {}, "sessions": [3]}', "environment.json' (no such form); allowed"),
+        ("environment.json", '{"format": 99}', "environment: got 'run/environment.json', of the form 99; allowed: 1"),
+        ("environment.json", "[" * 100_000, "environment: got 'run/environment.json' (no such form)"),
+        ("log.jsonl", '{"format": 1}\n' + "[" * 100_000, "log: got 'run/log.jsonl', whose line 2 is no entry"),
+        ("log.jsonl", '{"format": 1}\n{"epoch": 1, "loss": true}', "log.jsonl', whose line 2 has loss = True; allowed"),
     ):
         whole = (run / name).read_bytes()
         (run / name).write_text(text)

@@ -8,8 +8,11 @@ import pytest
 
 import fastconv as fc
 from fastconv import plot
-from fastconv.errors import ArgumentError, DataError, ShapeError
+from fastconv.errors import ArgumentError, DataError
 from fastconv.plot import axes
+from fastconv.training import diagnostics as look
+
+from .pictures import profile
 
 
 def test_without_matplotlib_it_says_what_to_install(monkeypatch):
@@ -24,10 +27,49 @@ def test_axes_are_asked_for():
 
 
 def test_lines_are_told_apart():
-    styles = [tuple(axes.line_style(number).values()) for number in range(29)]
-    assert len(set(styles)) == 28
-    assert styles[28] == styles[0]
-    assert len({colour for colour, _ in styles[:7]}) == 7
+    styles = [axes.line_style(number, 100) for number in range(41)]
+    marked = [(style["linestyle"], style["marker"]) for style in styles]
+    assert len(set(marked)) == 40  # without colours
+    assert marked[40] == marked[0]
+    assert len({style["color"] for style in styles[:7]}) == 7
+    assert axes.line_style(0, 3)["markevery"] == (0, 1)
+    assert axes.line_style(1, 120)["markevery"] == (3, 10)
+
+
+NAMES = [f"line {number}" for number in range(9)]
+RUNS = {name: fc.History({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7]}) for name in NAMES}
+PATH = np.array([[0.0, 0.0], [0.5, 0.5]])
+AREA = {"x": (-1, 1), "y": (-1, 1)}
+PRUNED = fc.History({"sparsity": [0.1, 0.2]} | {f"sparsity/{name}": [0.1, 0.3] for name in NAMES})
+DEAD = look.DeadUnitReport(tuple(look.DeadUnits(name, "ReLU", 4, (0,)) for name in NAMES), 4)
+RATES = (1e-4, 1e-3, 1e-2, 1e-1)
+SEVERAL_LINES = {
+    "activations": lambda: plot.activations(*(fc.nn.LeakyReLU(0.1 * number) for number in range(9))),
+    "animate_surface": lambda: plot.animate_surface(np.add, dict.fromkeys(NAMES, PATH), **AREA, frames=2),
+    "costs": lambda: plot.costs({name: fc.losses.MeanSquaredError() for name in NAMES}),
+    "curves": lambda: plot.curves(RUNS),
+    "dead_units": lambda: plot.dead_units({0: DEAD, 1: DEAD}),
+    "learning_rate_finder": lambda: plot.learning_rate_finder(
+        fc.training.RangeTest(RATES, (3.0, 2.0, 1.0, 4.0), (3.0, 2.0, 1.0, 4.0), diverged=False)
+    ),
+    "roofline": lambda: plot.roofline(profile()),
+    "schedules": lambda: plot.schedules({name: fc.optim.schedules.Constant(0.1) for name in NAMES}, 4),
+    "sparsity": lambda: plot.sparsity(PRUNED),
+    "sparsity_accuracy": lambda: plot.sparsity_accuracy({key: {0.0: 0.9, 0.5: 0.8} for key in NAMES}),
+    "surface": lambda: plot.surface(np.add, dict.fromkeys(NAMES, PATH), **AREA),
+    "update_ratios": lambda: plot.update_ratios([look.UpdateRatios(1, dict.fromkeys(NAMES, 0.1))]),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_LINES)
+def test_lines_of_one_picture_are_told_apart_without_colours(name):
+    drawn = SEVERAL_LINES[name]()
+    drawn._draw_was_started = True  # an animation that is not saved would warn
+    figure = drawn if hasattr(drawn, "savefig") else getattr(drawn, "_fig", None) or drawn.figure
+    lines = [line for line in figure.axes[0].lines if not line.get_label().startswith("_")]
+    lines += [bars.lines[0] for bars in figure.axes[0].containers]
+    assert len(lines) >= 3
+    assert len({(line.get_linestyle(), line.get_marker()) for line in lines}) == len(lines)
 
 
 # What is left of linear RGB without the cones for long and for middle waves (Viénot, Brettel and Mollon 1999).
@@ -48,15 +90,12 @@ def test_colours_are_told_apart_with_two_kinds_of_cones(who):
     assert (1.05 / (light + 0.05)).min() > 2  # contrast with a white page
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 0), ()])
-def test_a_picture_of_nothing_is_refused(shape):
-    with pytest.raises(ShapeError, match=r"image: got shape .*; allowed: 2 axes, and something in it"):
-        axes.on_host(np.zeros(shape), "image", 2)
-
-
 def test_values_are_brought_into_the_range_of_pictures():
     np.testing.assert_array_equal(axes.in_range(np.array([[-3, 1], [5, 5]])), [[0, 0.5], [1, 1]])
     np.testing.assert_array_equal(axes.in_range(np.full((2, 2), 7)), np.full((2, 2), 0.5))
+    ends = axes.in_range(np.array([np.nan, 0, 4, np.inf, -np.inf, 1]))
+    np.testing.assert_array_equal(ends, [np.nan, 0, 1, 1, 0, 0.25])
+    np.testing.assert_array_equal(axes.in_range(np.array([np.nan, 2])), [np.nan, 0.5])
 
 
 NAME = r"$\frac{$"  # a formula that is none

@@ -41,3 +41,14 @@ def test_a_name_is_no_formula():
     ax = plot.curves({"$x_{$": RUN})
     ax.figure.canvas.draw()
     assert ax.get_legend().get_texts()[0].get_text() == "$x_{$ training"
+
+
+def test_validation_alone_is_drawn():
+    (line,) = plot.curves(History({"val_loss": [2.0, 1.0]})).lines
+    assert (line.get_label(), line.get_linestyle()) == ("validation", "--")
+    np.testing.assert_array_equal(line.get_ydata(), [2.0, 1.0])
+
+
+def test_runs_and_their_validation_are_told_apart_without_colours():
+    ax = plot.curves({str(number): RUN for number in range(8)})
+    assert len({(line.get_linestyle(), line.get_marker()) for line in ax.lines}) == len(ax.lines) == 16

@@ -91,3 +91,30 @@ def test_a_confusion_matrix(rng):
     assert [label.get_text() for label in ax.get_yticklabels()] == ["cat", "dog"]
     with pytest.raises(ShapeError, match=r"counts: got shape \(2, 2\); allowed: a row and a column for each"):
         plot.confusion(counts, ["cat"])
+
+
+def test_shares_are_written_with_two_decimals():
+    ax = plot.confusion(np.array([[0.5, 0.25, 0.25], [0, 1, 0], [0.0625, 0, 0.0625]]))
+    assert [text.get_text() for text in ax.texts] == ["0.50", "0.25", "0.25", "1.00", "0.06", "0.06"]
+    np.testing.assert_array_equal(ax.images[0].get_array()[2], [0.5, 0, 0.5])  # of all images, not of a row
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([[1.0, np.nan], [0, 1]], "counts: got nan; allowed: finite numbers, at least 0"),
+        ([[1.0, np.inf], [0, 1]], "counts: got inf; allowed: finite numbers, at least 0"),
+        ([[1, -1], [0, 1]], "counts: got -1; allowed: finite numbers, at least 0"),
+        ([[0, 0], [0, 0]], "counts: got zeros only; allowed: at least one above 0"),
+        ([[1, 2]], r"counts: got shape \(1, 2\); allowed: a row and a column for each"),
+    ],
+)
+def test_what_is_no_confusion_matrix_is_told(counts, message):
+    with pytest.raises((ArgumentError, ShapeError), match=message):
+        plot.confusion(counts)
+
+
+def test_a_hole_in_an_image_leaves_the_rest_as_it_is():
+    ax = plot.matrix(np.array([[np.nan, 0.0, 4.0, 1.0]]))
+    np.testing.assert_array_equal(ax.images[0].get_array().filled(-1), [[-1, 0, 1, 0.25]])
+    assert [text.get_text() for text in ax.texts] == ["nan", "0.0", "4.0", "1.0"]

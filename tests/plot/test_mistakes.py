@@ -43,3 +43,16 @@ def test_refuses(given, message):
 def test_refuses_none_of_the_worst():
     with pytest.raises(ArgumentError, match="count: got 0"):
         plot.mistakes(IMAGES, LABELS, LOGITS, count=0)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_refuses_logits_without_a_softmax(wrong):
+    logits = LOGITS.copy()
+    logits[2, 1] = wrong
+    with pytest.raises(ArgumentError, match=f"logits: got {wrong} for image 2; allowed: a finite highest one for each"):
+        plot.mistakes(IMAGES, LABELS, logits)
+
+
+def test_a_class_that_is_ruled_out_has_a_probability():
+    figure = plot.mistakes(IMAGES, LABELS, np.where(np.eye(2)[1 - LABELS] > 0, 0.0, -np.inf), count=1)
+    assert figure.axes[1].get_title() == "0 as 1, 100%"

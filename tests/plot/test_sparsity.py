@@ -34,5 +34,5 @@ def test_nothing_to_draw_is_told():
     with pytest.raises(ArgumentError, match=r"run: got one without sparsity; allowed: .*optim\.Pruning"):
         plot.sparsity(History({"loss": [1.0]}))
     for nothing in ({}, {"ours": {}}):
-        with pytest.raises(ArgumentError, match="results: got nothing; allowed: at least one sparsity"):
+        with pytest.raises(ArgumentError, match="results: got none; allowed: at least one sparsity"):
             plot.sparsity_accuracy(nothing)

@@ -1,5 +1,6 @@
 """The boxes of a network."""
 
+import numpy as np
 import pytest
 
 import fastconv as fc
@@ -19,3 +20,21 @@ def test_one_box_for_each_shape():
 def test_a_model_that_changes_nothing():
     with pytest.raises(ArgumentError, match="model: got one whose layers change no shape"):
         plot.volumes(fc.nn.Sequential(fc.nn.ReLU()), (4, 4, 1))
+
+
+def test_many_boxes_stand_in_rows_that_a_page_has_room_for():
+    ax = plot.volumes(fc.models.googlenet.unbuilt(), (32, 32, 3))
+    boxes = len(ax.patches) // 3
+    assert boxes == 67
+    lefts = np.array([patch.get_xy()[0, 0] for patch in ax.patches[::3]])
+    assert np.count_nonzero(lefts == 0) == 6  # each begins a row
+    width, height = ax.figure.get_size_inches()
+    assert (width, height) == pytest.approx((14.2, 11.2))
+    low, high = ax.get_ylim()
+    assert all(low < text.get_position()[1] < high for text in ax.texts)
+
+
+def test_few_boxes_stand_in_one_row():
+    ax = plot.volumes(fc.models.vgg16.unbuilt(), (32, 32, 3))
+    assert len({round(text.get_position()[0], 3) for text in ax.texts}) == 12
+    assert ax.figure.get_size_inches()[0] == pytest.approx(14.2)

@@ -8,6 +8,7 @@ from fastconv.data import shapes10
 from fastconv.errors import CheckpointError
 from fastconv.report.findings import Findings, look_into
 from fastconv.report.runs import read_runs
+from fastconv.training import History
 from fastconv.training.diagnostics import Machine
 
 from .made import COUNT, make_run
@@ -71,7 +72,7 @@ def test_the_first_convolution_is_shown_if_it_sees_an_image(run):
 
 
 def test_nothing_is_found_before_there_are_weights(tmp_path):
-    folder = make_run(tmp_path / "run", weights=False)
+    folder = make_run(tmp_path / "run", History(), weights=False)
     assert found(folder) == Findings(unjudged="there are no weights before the first epoch is over")
 
 

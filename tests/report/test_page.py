@@ -1,11 +1,13 @@
 """The page as text: what it shows, that it stays small, and that what is data is never markup."""
 
 import html
+import math
 import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastconv as fc
@@ -137,6 +139,67 @@ def test_seven_long_runs_fit(tmp_path):
     report = make_report(*(folder.directory for folder in folders), timed=False)
     assert len(report.html.encode()) <= LIMIT
     assert "run6" in Page(report.html).text
+
+
+def pruned_history(epochs):
+    """Return what a pruned resnet20 logs."""
+    rng = np.random.default_rng(epochs)
+    weights = [f"{number}.weight" for number in range(22)]
+    names = [*HISTORY.history, "sparsity", *(f"sparsity/{weight}" for weight in weights)]
+    return History({name: np.sort(rng.random(epochs)).tolist() for name in names})
+
+
+@pytest.mark.parametrize("epochs", [100, 1000])
+def test_a_pruned_run_fits_with_its_layers_in_a_table(tmp_path, epochs):
+    history = pruned_history(epochs)
+    folders = [make_run(tmp_path / f"run{i}", history, model={"name": "resnet20"}, weights=not i) for i in range(7)]
+    for runs in (folders[:1], folders):
+        report = make_report(*(folder.directory for folder in runs), timed=False)
+        assert len(report.html.encode()) <= LIMIT
+        drawn = re.findall(r"<figcaption>(.*?)</figcaption>\n<svg", report.html)
+        assert drawn == ["loss", "accuracy", "learning rate", "images per second", "sparsity"]
+    page = Page(make_report(folders[1].directory, compute=False).html)
+    last = history.history["sparsity"][-1]
+    assert f"After the last epoch {last:.1%} of the weights that are pruned are zero." in page.text
+    for number in range(22):
+        assert f"{number}.weight {history.history[f'sparsity/{number}.weight'][-1]:.1%}" in page.text
+
+
+def test_many_quantities_are_left_out_by_name_rather_than_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    history = History({f"metric_{number}": rng.random(300).tolist() for number in range(60)})
+    report = make_report(make_run(tmp_path / "run", history).directory, compute=False)
+    assert len(report.html.encode()) <= LIMIT
+    drawn = len(re.findall("<figure", report.html))
+    assert drawn in (24, 12, 6)
+    assert f"Not drawn, left out, for the page to stay small: metric {drawn}, metric {drawn + 1}," in report.html
+
+
+def test_a_quantity_without_a_finite_value_is_named(tmp_path):
+    history = History({"loss": [math.nan, math.nan], "val_loss": [math.nan] * 2, "accuracy": [0.1, 0.5]})
+    page = Page(make_report(make_run(tmp_path / "run", history).directory, compute=False).html)
+    assert "Not drawn, without a finite value: loss." in page.text
+    assert "No epoch is over yet." not in page.text
+
+
+def test_a_loss_past_four_decimals_has_a_power_of_ten(tmp_path):
+    history = History({"loss": [1.0, 1.0], "val_loss": [1.234e30, 0.00012345]})
+    page = Page(make_report(make_run(tmp_path / "run", history).directory, compute=False).html)
+    assert "1.23e-04 best loss 1.23e-04 (epoch 2)" in page.text
+    assert "undecided : 2 epochs, 2 with a validation loss" in page.text
+    once = Page(make_report(make_run(tmp_path / "once", History({"loss": [1.0]})).directory, compute=False).html)
+    assert "undecided : 1 epoch, 0 with a validation loss" in once.text
+
+
+@pytest.mark.parametrize("compute", [True, False])
+def test_a_run_that_is_half_written_says_so(tmp_path, compute):
+    run = make_run(tmp_path / "run", weights=False)
+    report = make_report(run.directory, compute=compute)
+    said = (
+        "half written: its log has 3 epochs, but there is no file weights.safetensors with the weights after the last"
+    )
+    assert f"complete; {said} one" in Page(report.html).text
+    assert report.notes == (f"run: {said} one",)
 
 
 def test_many_classes_are_a_picture(tmp_path, monkeypatch):

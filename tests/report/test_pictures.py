@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastconv.nn import Conv2d
+from fastconv.plot.axes import MARKERS
 from fastconv.report import pictures
 from fastconv.report.runs import MOST
 from fastconv.training.history import History
@@ -63,7 +64,7 @@ def test_runs_can_be_told_apart_without_colours():
     assert shapes["0"]
     assert shapes["1"]
     assert not shapes["0"] & shapes["1"]
-    assert len(pictures.SIGNS) == len(pictures._MARKERS) == MOST
+    assert len(pictures.SIGNS) == MOST <= len(MARKERS)
 
 
 def test_what_is_not_finite_and_what_a_run_lacks_are_left_out():

@@ -9,7 +9,7 @@ from fastconv.report.runs import MOST, read_runs
 from fastconv.training.history import History
 from fastconv.training.run_folder import owned
 
-from .made import LOSSES, make_run
+from .made import LOSSES, TABLES, make_run
 
 
 def test_a_run_is_told_by_its_folder(run):
@@ -27,6 +27,24 @@ def test_how_far_it_is(tmp_path):
     with owned(folder):
         assert read_runs([folder.directory])[0].status == "still running: 2 of 3 epochs are over"
     assert not read_runs([folder.directory])[0].running
+    once = {"run": TABLES["run"] | {"epochs": 1}}
+    folder = make_run(tmp_path / "once", History(), **once)
+    assert read_runs([folder.directory])[0].status == "ended after 0 of 1 epoch"
+    with owned(folder):
+        assert read_runs([folder.directory])[0].status == "still running: 0 of 1 epoch is over"
+
+
+def test_weights_that_the_log_tells_of_are_missed(tmp_path):
+    whole, none = make_run(tmp_path / "whole"), make_run(tmp_path / "none", History(), weights=False)
+    half = make_run(tmp_path / "half", History({"loss": [1.0]}), weights=False)
+    folder = make_run(tmp_path / "folder", weights=False)
+    folder.weights.mkdir()
+    words = "but there is no file weights.safetensors with the weights after the last one"
+    assert [run.missing for run in read_runs([each.directory for each in (whole, none, half, folder)])] == [
+        *("", ""),
+        f"half written: its log has 1 epoch, {words}",
+        f"half written: its log has 3 epochs, {words}",
+    ]
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path, monkeypatch):
@@ -58,6 +76,10 @@ def damage(folder, how):
         "no environment": folder.environment_file.unlink,
         "half a line": lambda: folder.log.write_text("\n".join(lines)[:-9]),
         "another version": lambda: folder.log.write_text(json.dumps({"format": 99}) + "\n"),
+        "another environment": lambda: folder.environment_file.write_text('{"format": 99}'),
+        "no batch": lambda: folder.recipe_file.write_text(
+            folder.recipe_file.read_text().replace("batch_size = 4", "batch_size = 0")
+        ),
         "another recipe": lambda: folder.recipe_file.write_text("format = 99\n"),
         "no text": lambda: folder.log.write_bytes(b"\xff\xfe\xff"),
     }[how]()
@@ -73,6 +95,8 @@ def damage(folder, how):
         ("no environment", r"environment.json' \(No such file or directory\)"),
         ("half a line", "whose line 4 is no entry; allowed: the log of a run"),
         ("another version", "of the form 99; allowed: 1, that of this version"),
+        ("another environment", "environment.json', of the form 99; allowed: 1, that of this version"),
+        ("no batch", "whose run.toml cannot be taken; loader: batch_size: got 0; allowed: an int of at least 1"),
         ("another recipe", "whose run.toml cannot be taken"),
         ("no text", r"\(no text\); allowed: the log of a run"),
     ],

@@ -19,3 +19,12 @@ def test_history_file(tmp_path):
     for name in ("other.json", "missing.json"):
         with pytest.raises(fc.errors.DataError, match=name):
             History.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("value", ["true", '"1.5"', "1e999", "NaN", "9" * 400, "9" * 5000, "[1]", "[" * 100_000])
+def test_a_file_of_what_is_no_number_is_named(tmp_path, value):
+    (tmp_path / "history.json").write_text(f'{{"loss": [{value}]}}')
+    with pytest.raises(
+        fc.errors.DataError, match=r"^path: got '.*history\.json' .*; allowed: a file that History.save"
+    ):
+        History.load(tmp_path / "history.json")

@@ -128,8 +128,9 @@ def test_what_a_constructor_refuses_is_said_of_its_table(tables, message):
         recipe = Recipe.of({**WHOLE, **tables})
         with pytest.raises(ArgumentError, match=message):
             recipe.make_trainer(recipe.make_model((32, 32, 3), 10), 4, ())
-    with pytest.raises(ArgumentError, match="loader: batch_size: got 0"):
-        Recipe.of(changed(loader={"batch_size": 0})).make_loader(shapes10(size=4))
+    for wrong in (0, -1, "128", 2.5, True):
+        with pytest.raises(ArgumentError, match=f"loader: batch_size: got {wrong!r}; allowed: an int of at least 1"):
+            Recipe.of(changed(loader={"batch_size": wrong}))
 
 
 def test_a_recipe_of_several_processes_says_how_they_share():

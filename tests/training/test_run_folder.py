@@ -92,14 +92,52 @@ def test_a_folder_that_is_none_is_refused(folder, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (None, r"environment\.json' \(No such file or directory\); allowed: that of a run"),
+        (
+            '{"format": 99, "data": {}, "sessions": [{}]}',
+            r"environment\.json', of the form 99; allowed: 1, that of this",
+        ),
+        ('{"data": {}, "sessions": [{}]}', "of the form None; allowed: 1"),
+        ('{"format": 1, "data": {}, "sessions": []}', r"\(no such form\)"),
+        ('{"format": 1, "data": {}, "sessions": [3]}', r"\(no such form\)"),
+        ('{"format": 1, "data": 3, "sessions": [{}]}', r"\(no such form\)"),
+        ('{"format": 1, "data": {}, "sessions": {"a": {}}}', r"\(no such form\)"),
+        *((text, r"\(no such form\)") for text in ("", "[1]", "nonsense")),
+        ("[" * 100_000, r"\(no such form\)"),
+        (f'{{"format": {"9" * 5000}}}', r"\(no such form\)"),
+    ],
+)
+def test_an_environment_that_is_none_is_refused(folder, text, message):
+    files = folder[0]
+    if text is None:
+        files.environment_file.unlink()
+    else:
+        files.environment_file.write_text(text)
+    with pytest.raises(CheckpointError, match=f"^environment: got .*{message}"):
+        files.read_environment()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         (None, "No such file or directory"),
         ("", "of the form None; allowed: 1"),
         ('{"format": 7}\n', "of the form 7; allowed: 1"),
         ('{"format": 1}\n{"epoch": 1, "lo', "whose line 2 is no entry"),
         ('{"format": 1}\n[1]\n', "whose line 2 is no entry"),
         ('{"format": 1}\n{"epoch": 2}\n', "whose line 2 is not of epoch 1"),
-        ('{"format": 1}\n{"epoch": 1, "loss": "low"}\n', "could not convert string to float: 'low'"),
-        ('{"format": 1}\n{"epoch": 1, "loss": [1]}\n', "of numbers"),
+        ('{"format": 1}\n{"epoch": 1, "loss": "low"}\n', "whose line 2 has loss = 'low'; allowed: .* of finite"),
+        ('{"format": 1}\n{"epoch": 1, "loss": [1]}\n', r"whose line 2 has loss = \[1\]; allowed: .* numbers and null"),
+        ('{"format": 1}\n{"epoch": 1}\n{"epoch": 2, "loss": true}\n', "whose line 3 has loss = True"),
+        ('{"format": 1}\n{"epoch": 1, "loss": "1.5"}\n', "whose line 2 has loss = '1.5'"),
+        ('{"format": 1}\n{"epoch": 1, "loss": 1e999}\n', "whose line 2 has loss = inf"),
+        ('{"format": 1}\n{"epoch": 1, "loss": NaN}\n', "whose line 2 has loss = nan"),
+        (f'{{"format": 1}}\n{{"epoch": 1, "loss": {"9" * 400}}}\n', "whose line 2 has loss = 9{39};|9{40};"),
+        (f'{{"format": 1}}\n{{"epoch": 1, "loss": {"9" * 5000}}}\n', "whose line 2 is no entry"),
+        (f'{{"format": 1}}\n{"[" * 100_000}\n', "whose line 2 is no entry"),
+        ('{"format": 1}\n{"epoch": true}\n', "whose line 2 is not of epoch 1"),
+        ('{"format": 1}\n{"epoch": 1.0}\n', "whose line 2 is not of epoch 1"),
+        ('{"format": true}\n', "of the form True; allowed: 1"),
         (b"\xff\xfe", "no text"),
     ],
 )
@@ -111,19 +149,6 @@ def test_a_log_that_is_none_is_refused(folder, text, message):
         files.log.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(CheckpointError, match=message):
         files.read_history()
-
-
-_ENVIRONMENTS = ('{"data": {}, "sessions": []}', '{"data": {}, "sessions": [3]}', '{"data": 3, "sessions": [{}]}')
-
-
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", "nonsense", *_ENVIRONMENTS])
-def test_an_environment_that_is_none_is_refused(folder, text):
-    files = folder[0]
-    files.environment_file.unlink()
-    if text is not None:
-        files.environment_file.write_text(text)
-    with pytest.raises(CheckpointError, match=r"environment: got .*environment\.json"):
-        files.read_environment()
 
 
 def test_weights_that_do_not_say_what_they_are_of_are_refused(folder):

@@ -33,7 +33,7 @@ WORDS = {
     "[1, 2]": [1, 2],
     '"1"': "1",
     "{name='Cosine', lr=1}": {"name": "Cosine", "lr": 1},
-    **{text: text for text in ("plain", "a\nb=1", "1\ny = 2", "")},
+    **{text: text for text in ("plain", "a\nb=1", "1\ny = 2", "", "[" * 100_000)},
 }
 
 
@@ -43,7 +43,7 @@ def test_a_word_is_the_value_that_toml_has_for_it(text, value):
     assert type(toml.value(text)) is type(value)
 
 
-@pytest.mark.parametrize("data", [b"a = \n", b"\xff", b"a = 1\na = 2\n", b"\x00"])
+@pytest.mark.parametrize("data", [b"a = \n", b"\xff", b"a = 1\na = 2\n", b"\x00", b"a = " + b"[" * 100_000])
 def test_a_file_that_is_no_toml_is_named(tmp_path, data):
     (tmp_path / "run.toml").write_bytes(data)
     with pytest.raises(ArgumentError, match=r"run\.toml: got no TOML .*; allowed: a TOML file of a run"):

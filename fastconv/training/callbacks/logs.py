@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv import _validate as validate
-from fastconv._files import home_path_of, write_atomically, writing
+from fastconv._files import home_path_of, parsed_json, write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.writing import append_line, check_file
@@ -175,7 +175,7 @@ class JSONLinesLogger(_LineLog):
         if not first.startswith('{"event": '):
             raise self._foreign("a file that JSONLinesLogger did not write", "one that it wrote, or a new one")
         try:
-            found: Any = json.loads(line)["step"]
+            found: Any = parsed_json(line)["step"]
             return int(found)
-        except (ValueError, KeyError, TypeError):  # a line that was cut off
+        except (ValueError, KeyError, TypeError, OverflowError):  # a line that was cut off
             return _CUT_OFF

@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Any, TextIO
 
+from fastconv._console import short_number
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.bars import REFRESH, Bar, in_notebook, open_bar
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
@@ -24,7 +25,7 @@ def epoch_heading(epochs: int, logs: dict[str, float]) -> str:
 def epoch_line(epoch: int, epochs: int, logs: dict[str, float]) -> str:
     """Return one epoch in one line of text, of at most 80 columns."""
     number = f"epoch {epoch:{len(str(epochs))}d}/{epochs}"
-    values = "".join(f"{_short(logs[name]):>{width}}" for name, width in _COLUMNS.items() if name in logs)
+    values = "".join(f"{short_number(logs[name]):>{width}}" for name, width in _COLUMNS.items() if name in logs)
     return f"{number}{values}{logs['seconds']:9.1f}{logs['images_per_second']:10,.0f}"
 
 
@@ -35,16 +36,12 @@ def more_lines(logs: dict[str, float], indent: int) -> list[str]:
     for name, value in logs.items():
         if name in told or "/" in name or not isinstance(value, numbers.Real):  # the history has what is of one layer
             continue
-        word = f"{name} {_short(value)}"
+        word = f"{name} {short_number(value)}"
         if lines and len(lines[-1]) + 2 + len(word) <= 80 - indent:
             lines[-1] += f"  {word}"
         else:
             lines.append(word)
     return lines
-
-
-def _short(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.2e}"
 
 
 def _checked(stream: Any, name: str) -> Any:
@@ -103,7 +100,7 @@ class ProgressDisplay(Callback):
         self._next = now + REFRESH
         text = f"{self._images / (now - self._begin):,.0f} images/s"
         if trainer.model.backend.on_host:  # elsewhere a look at the loss would wait for the device
-            text = f"loss {_short(float(info.loss))}  {text}"
+            text = f"loss {short_number(float(info.loss))}  {text}"
         self._bar.move(info.batch, text)
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:

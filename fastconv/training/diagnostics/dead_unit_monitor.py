@@ -15,6 +15,8 @@ from fastconv.training.diagnostics.statistics import DeadUnitReport, DeadUnits, 
 class DeadUnitMonitor(Callback):
     """Counts the units that never fire, after every so many steps; `fastconv.plot.dead_units` draws the records.
 
+    ``print(monitor.records[step])`` is a table of them; nothing is shown while the model trains.
+
     Parameters
     ----------
     every_steps : int

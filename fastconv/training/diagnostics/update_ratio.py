@@ -92,6 +92,9 @@ def update_ratios(before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarr
 class UpdateRatio(Callback):
     """Measures how much an update changes each parameter, after every so many steps.
 
+    ``print(ratio.records[-1])`` is a table of them, and `fastconv.plot.update_ratios` draws all; nothing is shown while
+    the model trains.
+
     Parameters
     ----------
     every_steps : int

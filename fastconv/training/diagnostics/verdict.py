@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from fastconv._console import count
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.history import History
 
@@ -90,11 +91,11 @@ def verdict(history: History) -> Verdict:
     found = history.history
     losses, validation = found.get("loss", []), found.get("val_loss", [])
     if len(losses) < _LEAST or len(validation) < len(losses):
-        return _verdict("undecided", f"{len(losses)} epochs, {len(validation)} with a validation loss")
+        return _verdict("undecided", f"{count(len(losses), 'epoch')}, {len(validation)} with a validation loss")
     if not (math.isfinite(losses[-1]) and math.isfinite(validation[-1])):
         return _verdict("diverged", f"the last losses are {losses[-1]:g} and {validation[-1]:g}")
-    count = max(len(losses) // 4, 1)
-    now, val_now = (sum(values[-count:]) / count for values in (losses, validation))
+    last = max(len(losses) // 4, 1)
+    now, val_now = (sum(values[-last:]) / last for values in (losses, validation))
     finite = [value if math.isfinite(value) else math.inf for value in validation]
     least = min(finite)
     best = finite.index(least)
@@ -112,7 +113,7 @@ def verdict(history: History) -> Verdict:
         )
     if now > _LEARNED * losses[0]:
         return judged("underfitting", f"the training loss went from {losses[0]:.4g} only to {now:.4g}")
-    falls = [_fall(values, max(count, 2)) for values in (losses, validation)]
+    falls = [_fall(values, max(last, 2)) for values in (losses, validation)]
     if min(falls) > _FALL:
         return judged("underfitting", f"the losses still fall, by {falls[0]:.1%} and {falls[1]:.1%} an epoch")
     return judged("good", f"the training loss is {now:.4g}, the validation loss {val_now:.4g}, and neither gets worse")
