@@ -57,7 +57,6 @@ def gradients(model):
 
 records = list(runs[1.0].values())
 for gradient, row in zip(gradients(models[-1]), records[-1].rows, strict=True):
-    assert row.dead
     assert not gradient[:, list(row.dead)].any()
     assert gradient.any()
 dead_first = [set(record.rows[0].dead) for record in records]
@@ -65,7 +64,7 @@ assert all(before <= after for before, after in itertools.pairwise(dead_first))
 
 # %%
 # What helps: a smaller rate, a normalisation in front, or a function that is never quite flat, such as LeakyReLU, with
-# which no unit is without a gradient. (It cannot save a rate of 1: without dead units that run diverges.)
+# which no unit is without a gradient.
 
 shares = {
     f"rate {lr}": [record.rows[1].fraction for record in records.values()]
@@ -77,12 +76,6 @@ for name, share in shares.items():
     print(f"{name:20} {100 * share[-1]:3.0f} % of the second layer are dead in the end")
 leaky, _ = watched(0.3, activation=nn.LeakyReLU)
 assert all(gradient.any(0).all() for gradient in gradients(leaky))
-try:
-    watched(1.0, activation=nn.LeakyReLU)
-except fc.errors.DivergenceError as error:
-    print(error)
-else:
-    raise AssertionError
 
 assert max(shares["rate 0.03"]) < 0.05
 assert max(shares["rate 1.0"]) > 0.3
