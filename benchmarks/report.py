@@ -245,6 +245,23 @@ def sweeps(path: Path) -> str:
     return "\n".join(lines)
 
 
+def architectures(path: Path) -> str:
+    """Return the table of benchmarks/architectures.py: a short training of each network."""
+    report = json.loads(path.read_text())
+    lines = [
+        f"`{report['train']}`, with `--model` and the name of each; raw: `benchmarks/results/{path.name}`. Other work"
+        " ran beside it, so the seconds are no speed.",
+        "",
+        "| model | seed | test accuracy | seconds | machine | |",
+        "|---|--:|--:|--:|---|---|",
+    ]
+    for name, runs in report["runs"].items():
+        for seed, run in runs.items():
+            cells = (name, seed, f"{run['val_accuracy'][-1]:.2%}", f"{run['seconds']:.0f}", run["machine"])
+            lines.append(f"| {' | '.join(cells)}, {run['date']} | `{run['command']}` |")
+    return "\n".join(lines)
+
+
 def results() -> str:
     """Return the text of RESULTS.md."""
     parts = [
@@ -272,6 +289,8 @@ def results() -> str:
         parts += [f"## On a GPU: {path.stem.removeprefix('gpu-')}", gpu(path)]
     for path in sorted((HERE / "results").glob("trained-*.json")):
         parts += [f"## Trained: {path.stem.removeprefix('trained-')}", training(path)]
+    if (HERE / "results" / "architectures.json").exists():
+        parts += ["## Trained for a moment", architectures(HERE / "results" / "architectures.json")]
     if runs := sorted((HERE / "results").glob("speedrun-*.json")):
         parts += ["## 94 % on CIFAR-10", speedruns(runs)]
     if (HERE / "results" / "pruning.json").exists():

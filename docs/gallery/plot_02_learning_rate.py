@@ -47,6 +47,10 @@ final = {name: abs(path[-1] - 2) for name, path in paths.items()}
 for name, error in final.items():
     print(f"{name:9} {error:.4f} from the lowest point")
 
+assert np.isclose(paths["right"][1], -0.5 - 0.4 * 2 * (-0.5 - 2))  # w -= lr * gradient
 assert final["right"] < 1e-3 < final["too small"]
 assert np.sign(paths["zig-zag"][1:5] - 2).tolist() == [1, -1, 1, -1]
-assert final["too large"] > abs(paths["too large"][0] - 2)
+assert np.sign(paths["too large"][1:5] - 2).tolist() == [1, -1, 1, -1]
+away = {name: np.diff(np.abs(path - 2)) for name, path in paths.items()}
+assert (away["too large"] > 0).all()
+assert all((away[name] < 0).all() for name in ("too small", "right", "zig-zag"))

@@ -12,6 +12,11 @@ import numpy as np
 import fastconv as fc
 from fastconv import nn
 
+two = nn.Sequential(nn.Dense(5, bias=False), nn.Dense(2, bias=False)).build((3,), seed=0)
+first, second = (fc.to_numpy(parameter.data) for parameter in two.parameters())
+x = np.random.default_rng(0).standard_normal((4, 3), dtype=np.float32)
+assert np.allclose(fc.to_numpy(two(x)), x @ (first @ second), atol=1e-5)  # one layer would do
+
 figure = fc.plot.activations(
     nn.Sigmoid(), nn.Tanh(), nn.ReLU(), nn.LeakyReLU(0.1), nn.GELU(), nn.SiLU()
 )
@@ -26,6 +31,7 @@ slope = fc.functional.sigmoid_backward(np.ones_like(x), y)
 print(f"largest gradient of the sigmoid: {slope.max():.4f}; ten layers: {slope.max() ** 10:.1e}")
 
 assert np.isclose(slope.max(), 0.25)
+assert slope.max() ** 10 < 1e-6
 open_or_closed = fc.functional.relu_backward(np.ones_like(x), fc.functional.relu(x))
 assert set(np.unique(open_or_closed)) == {0.0, 1.0}
 
@@ -47,3 +53,4 @@ right.set(title="gradient", xlabel="x", ylabel="dy / dx")
 
 assert np.allclose(fc.to_numpy(y)[:, 0], lines.max(1))
 assert (on_top.sum(1) == 1).all()
+assert np.allclose(slope, np.array([-0.6, 0.1, 1.0])[lines.argmax(1)])

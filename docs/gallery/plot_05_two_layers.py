@@ -33,7 +33,7 @@ print(
 )
 
 # %%
-# Backward, by hand: how the squared error changes with each weight, by the chain rule from right to left.
+# Backward, by hand: how half the squared error changes with each weight, by the chain rule from right to left.
 
 through_output = (output - target) * output * (1 - output)
 grad_output_weights = hidden.T @ through_output
@@ -54,8 +54,29 @@ assert np.allclose(fc.to_numpy(y), output)
 assert np.allclose(fc.to_numpy(model.layers[2].weight.grad), grad_output_weights)
 assert np.allclose(fc.to_numpy(model.layers[0].weight.grad), grad_hidden_weights)
 assert np.array_equal(hidden.round(2), [[0.80, 0.75, 0.69]])
+assert np.isclose(hidden.round(2) @ output_weights, 1.105)
 assert np.allclose(np.round(sigmoid(1.105), 2), output.round(2))
 assert output.round(2) == 0.75
+assert np.round(target - output, 2) == 0.1
+
+
+def half_squared_error(hidden_weights, output_weights):
+    """What is differentiated."""
+    return (sigmoid(sigmoid(x @ hidden_weights) @ output_weights) - target).item() ** 2 / 2
+
+
+small = 1e-6  # a weight a little higher, the error a little different
+here = half_squared_error(hidden_weights, output_weights)
+for place in np.ndindex(2, 3):
+    moved = hidden_weights.copy()
+    moved[place] += small
+    change = (half_squared_error(moved, output_weights) - here) / small
+    assert np.isclose(change, grad_hidden_weights[place], rtol=1e-3)
+for place in np.ndindex(3, 1):
+    moved = output_weights.copy()
+    moved[place] += small
+    change = (half_squared_error(hidden_weights, moved) - here) / small
+    assert np.isclose(change, grad_output_weights[place], rtol=1e-3)
 
 # %%
 # One step down the gradient brings the output nearer to the target; a hundred bring it there.
@@ -71,5 +92,5 @@ ax.axhline(target, color=fc.plot.COLOURS[1], linestyle="--", label="target 0.85"
 ax.set(xlabel="step", ylabel="output")
 ax.legend()
 
-assert outputs[1] > outputs[0]
+assert target > outputs[1] > outputs[0]
 assert abs(outputs[-1] - target) < 0.005

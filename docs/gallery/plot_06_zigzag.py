@@ -48,6 +48,8 @@ moves = {name: np.sign(np.diff(points, axis=0)).prod(1) for name, points in path
 far = {name: float(np.linalg.norm(points[-1] - goal.ravel())) for name, points in paths.items()}
 print({name: f"{error:.2f} from the goal" for name, error in far.items()})
 
+assert (fc.functional.sigmoid(raw) > 0).all()
 assert (moves["behind sigmoid"] >= 0).all()
+assert set(np.sign(np.diff(paths["behind sigmoid"][:, 0]))) >= {1.0, -1.0}  # to and fro
 assert (moves["behind tanh"] < 0).any()
 assert far["behind tanh"] < far["behind sigmoid"]

@@ -47,6 +47,8 @@ film = fc.plot.animate_surface(lambda x, y: np.log1p(height(x, y)), paths, **whe
 far = {name: float(np.linalg.norm(path[-1] - (3, 0.5))) for name, path in paths.items()}
 for name, distance in far.items():
     print(f"{name:9} {distance:.3f} from the lowest point")
+assert height(3, 0.5) == 0
+assert slopes(3, 0.5) == (0, 0)
 assert min(far, key=far.get) != "SGD"
 assert far["momentum"] < far["SGD"]
 assert all(height(*path[-1]) < height(1.0, 1.2) for path in paths.values())

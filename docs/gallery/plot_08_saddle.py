@@ -42,14 +42,16 @@ film = fc.plot.animate_surface(height, shown, **where, frames=40)
 # %%
 # When does each leave the ridge, that is, go beyond a tenth across it?
 
-left = {name: int(np.argmax(np.abs(path[:, 1]) > 0.1)) or None for name, path in paths.items()}
+left = {name: int(np.argmax(np.abs(path[:, 1]) > 0.1)) or 151 for name, path in paths.items()}
 for name, step in left.items():
-    print(f"{name:9} {f'step {step}' if step else 'not in 150 steps'}")
+    print(f"{name:9} {f'step {step}' if step < 151 else 'not in 150 steps'}")
 
 # %%
 # Rules that divide by the size of past gradients, each direction for itself, take the small slope across for as good as
 # the large one along, and leave first.
 
-assert left["RMSProp"] < left["SGD"]
-assert left["Adam"] < left["SGD"]
+dividing = [left[name] for name in ("Adagrad", "RMSProp", "Adadelta", "Adam")]
+assert max(dividing) < min(left["momentum"], left["SGD"])
 assert left["momentum"] < left["SGD"]
+slowest = int(np.argmin(np.abs(paths["SGD"][:, 0]) > 0.05))  # SGD has come to the middle
+assert left["SGD"] > slowest + 20

@@ -27,6 +27,10 @@ fc.plot.schedules(schedules, steps, ax=ax).legend(
 for name, schedule in schedules.items():
     print(f"{name:18} {schedule}")
 
+assert abs(schedules["1/t"](100) - 0.1 / 2) < 1e-12
+assert [round(schedules["warm restarts"](step), 6) for step in (0, 250)] == [0.1, 0.1]
+assert schedules["warm restarts"](249) < 1e-4
+assert [round(schedules["triangles"](step), 6) for step in (0, 150, 300)] == [0.01, 0.1, 0.01]
 assert schedules["steps"](399) == 0.1
 assert abs(schedules["steps"](400) - 0.01) < 1e-12
 assert schedules["one cycle"](0) < schedules["one cycle"](300) > schedules["one cycle"](999)

@@ -33,3 +33,6 @@ for name, layer in layers.items():
 
 assert weights["one dense unit"] == 120_000
 assert weights["32 kernels of 3 x 3"] == 3 * 3 * 3 * 32
+macs = {name: layer.summary(shape).macs for name, layer in layers.items()}
+assert macs["one dense unit"] == 120_000
+assert macs["32 kernels of 3 x 3"] > macs["32 dense units"]

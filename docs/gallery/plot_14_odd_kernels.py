@@ -25,11 +25,17 @@ def blur(size, times=4):
 
 
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.8), layout="constrained")
+
+
+def centre(y):
+    """Return the row and the column of the middle of what is lit."""
+    return np.array([float((each * y).sum() / y.sum()) for each in np.mgrid[:21, :21]])
+
+
 centres = {}
 for ax, size in zip(axes, (2, 3, 4), strict=True):
     y = blur(size)
-    rows, columns = np.mgrid[:21, :21]
-    centres[size] = (float((rows * y).sum() / y.sum()), float((columns * y).sum() / y.sum()))
+    centres[size] = centre(y)
     ax.imshow(y, cmap="viridis")
     ax.plot(10, 10, "w+", markersize=12)
     ax.plot(*centres[size][::-1], "rx", markersize=10)
@@ -38,6 +44,7 @@ for ax, size in zip(axes, (2, 3, 4), strict=True):
 # %%
 # White: the pixel that was lit. Red: the middle of what became of it, two pixels away for even kernels.
 
-print({size: tuple(round(place, 3) for place in centre) for size, centre in centres.items()})
-assert np.allclose(centres[3], 10)
-assert np.allclose(centres[2], 8) or np.allclose(centres[2], 12)
+print({size: tuple(map(float, place.round(3))) for size, place in centres.items()})
+for times in range(1, 5):  # half a pixel more with each layer
+    for size, drift in {2: 0.5, 3: 0, 4: 0.5}.items():
+        assert np.allclose(np.abs(centre(blur(size, times)) - 10), times * drift)

@@ -37,5 +37,7 @@ untrained = float(loss(np.zeros((5, 10)), np.arange(5))[0])
 print(f"loss {float(value):.4f}; untrained, ten classes: {untrained:.4f}")
 
 assert np.allclose(fc.to_numpy(gradient), chances - np.eye(4)[1])
+assert (chances > 0).all()
+assert np.isclose(chances.sum(), 1)
 assert np.isclose(untrained, np.log(10))
 assert np.isclose(float(loss(logits + 100, np.array([1]))[0]), float(value))

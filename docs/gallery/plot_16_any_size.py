@@ -47,7 +47,8 @@ ax.legend()
 # It was trained on 32 x 32 only. Larger borders mean that the figure fills less of the picture, which it never saw.
 
 print(accuracy)
-assert accuracy[32] > 0.3
+assert accuracy[32] > 0.25  # a guess is right once in ten
+assert accuracy[32] > accuracy[64] + 0.1
 try:
     fc.models.lenet5()(np.zeros((1, 40, 40, 3), np.float32))
 except fc.errors.ShapeError as error:

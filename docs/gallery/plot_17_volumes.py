@@ -22,3 +22,7 @@ shapes = [row.output_shape for row in fc.models.mnist_cnn.unbuilt().summary((28,
 assert (26, 26, 32) in shapes
 assert (12, 12, 64) in shapes
 assert shapes[-1] == (10,)
+maps = [shape for shape in shapes if len(shape) == 3]
+assert [shape[0] for shape in maps] == sorted((shape[0] for shape in maps), reverse=True)
+assert [shape[2] for shape in maps] == sorted(shape[2] for shape in maps)
+assert summary.rows[-1].output_shape == (10,)

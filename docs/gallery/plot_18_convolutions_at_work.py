@@ -28,6 +28,8 @@ animation = fc.plot.animate_kernel(image, kernels["edges"], frames=40)
 # %%
 # A kernel whose numbers add up to nothing is blind to plain areas; if they add up to one, it keeps the brightness.
 
+assert all(kernels[name].sum() == 0 for name in ("edges", "left to right"))
+assert all(np.isclose(kernels[name].sum(), 1) for name in ("blur", "sharpen"))
 plain = np.full((1, 8, 8, 1), 100.0)
 for name, kernel in kernels.items():
     y = fc.functional.conv2d(plain, kernel.astype(float)[:, :, None, None])

@@ -18,5 +18,7 @@ ax = fc.plot.matrix(image)
 
 label = int(data.labels[4])
 print(data.class_names[label], np.eye(10, dtype=int)[label])
+assert data.images.shape == (20, 32, 32, 3)
+assert (np.eye(10, dtype=int)[label] == 1).sum() == 1
 assert image.min() >= 0
 assert image.max() <= 255

@@ -34,6 +34,15 @@ def test_every_place_of_a_sweep_has_a_cell_and_every_cell_a_place():
     assert all(0.1 <= value < 1 for point in places for value in point.accuracy.values())
 
 
+def test_the_stored_numbers_of_the_notebooks_are_those_of_the_table():
+    stored = json.loads(sweeps.RESULT.read_text())["published"]
+    assert stored == json.loads(json.dumps(sweeps.published()))
+    told = {point["label"]: point["accuracy"] for point in stored["optimizer"]}
+    assert told.pop("Nesterov, momentum 0.9") == {}  # the notebook has none
+    assert {tuple(map(int, each)) for each in told.values()} == {sweeps.PUBLISHED_EPOCHS}
+    assert [told["Adam"][epoch] for epoch in ("1", "8", "12")] == [0.9823, 0.9932, 0.9915]
+
+
 def test_a_small_cell_is_trained_on_drawn_images(tmp_path, monkeypatch, rng):
     """Files of Fashion-MNIST's form in, a run folder and a cell out; with sigmoids, by the name in a recipe."""
     for part, count in (("train", 24), ("t10k", 10)):
@@ -83,7 +92,7 @@ def test_a_cell_is_trained_once_and_kept(tmp_path, monkeypatch, capsys):
         "label": "50",
         "cell": "rate 50",
         "accuracy": {"12": 0.1028},
-        "loss": {},
+        "loss": {"12": 2.3023},
     }
     assert "--data-dir DIR --limit 50 --epochs 2 --result RESULT --runs RUNS" in found["command"]
     assert '"val_accuracy": [ 0.25, 0.12346 ]' in result.read_text()
