@@ -109,7 +109,7 @@ def test_the_batch_size_arrives(trained, monkeypatch, capsys):
 
 
 def test_the_normalisation_is_that_of_the_file(trained, capsys):
-    mean, std = (0.1, 0.2, 0.3), (0.5, 1.0, 2.0)
+    mean, std = (0.1, 0.2, 0.3), (0.25, 0.5, 1.0)
     change_about(trained, mean=mean, std=std)
     assert main(["evaluate", trained, "--limit", "30", "--backend", "numpy"]) == 0
     data = shapes10("test", size=30)
