@@ -27,7 +27,17 @@ RECIPE = (
     f"--dataset cifar10 --limit {IMAGES} --epochs {EPOCHS} --batch-size 32 --optimizer Adam --lr 1e-3 --schedule Cosine"
     " --no-augment"
 )
-MODELS = (*("lenet5", "alexnet", "vgg16", "googlenet", "resnet20", "resnet18", "keras_cnn", "mobilenet", "resnet9"),)
+MODELS = (
+    "lenet5",
+    "alexnet",
+    "vgg16",
+    "googlenet",
+    "resnet20",
+    "resnet18",
+    "keras_cnn",
+    "mobilenet",
+    "resnet9",
+)
 
 
 def read(path: Path) -> dict[str, Any]:
