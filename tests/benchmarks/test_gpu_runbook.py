@@ -280,6 +280,7 @@ def _measured(torch, backend, conv, direction: str, precision: str) -> dict:
     return gpu_ops.measure_pass(torch, backend, gpu_record.host_clock, conv, direction, precision, **how)
 
 
+@pytest.mark.slow
 def test_without_pytorch_ours_is_timed_alone() -> None:
     backend = emulator_or_skip()
     row = _measured(None, backend, tiny(LAYERS[1]), "forward", "fast")

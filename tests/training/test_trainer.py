@@ -230,13 +230,13 @@ def test_steady_state_maps_no_memory(rng):
             *(nn.GlobalAvgPool2d(), nn.Dense(10)),
         ).build((32, 32, 3))
         trainer = trainer_of(model)
-        x = fc.asarray(rng.standard_normal((32, 32, 32, 3)).astype(np.float32))
-        y = fc.asarray(rng.integers(0, 10, 32).astype(np.int32))
+        x = fc.asarray(rng.standard_normal((8, 32, 32, 3)).astype(np.float32))
+        y = fc.asarray(rng.integers(0, 10, 8).astype(np.int32))
         held = []
 
         def steps(count):
             for i in range(count):
-                held.append((trainer.train_step(x, y), model.predict(x, batch_size=32)))
+                held.append((trainer.train_step(x, y), model.predict(x, batch_size=8)))
                 if len(held) == 8 or i % 13 == 0:
                     held.clear()
 
@@ -246,7 +246,7 @@ def test_steady_state_maps_no_memory(rng):
         steps(100)
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
         assert backend.pool.misses == misses
-        # one activation of this model is 2 MB, 512 pages: mapping but one anew in each step would be 51,200
+        # one activation of this model is 512 kB, 128 pages: mapping but one anew in each step would be 12,800
         if backend.name == "numba":
             assert faults < 1000
 

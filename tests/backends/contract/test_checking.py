@@ -25,7 +25,7 @@ GELU = POINTWISE["gelu"]()
 STORED, OTHER = np.uint16, np.float64
 
 
-@pytest.fixture(params=[*CPU_BACKENDS, "cuda-emulator"])
+@pytest.fixture(params=[*CPU_BACKENDS, pytest.param("cuda-emulator", marks=pytest.mark.emulator)])
 def backend(request: pytest.FixtureRequest) -> Any:
     """Each in turn."""
     if request.param == "cuda-emulator":

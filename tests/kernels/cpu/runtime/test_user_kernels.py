@@ -275,9 +275,8 @@ assert out.sum() == 64
 """
 
 
-@pytest.mark.parametrize(
-    "variable", ["FASTCONV_BOUNDSCHECK", pytest.param("NUMBA_BOUNDSCHECK", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("variable", ["FASTCONV_BOUNDSCHECK", "NUMBA_BOUNDSCHECK"])
 def test_an_index_out_of_bounds_is_an_error_where_asked_for(variable: str, tmp_path: Path) -> None:
     _run(tmp_path, OVERRUN, **{variable: "1"})
 
