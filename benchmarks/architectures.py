@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
+from benchmarks.said import said
 from benchmarks.trained import RESULTS, Training, train_ours
 from fastconv._files import write_atomically
 from fastconv.training.environment import environment
@@ -57,8 +58,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the folders of the runs are")
     parser.add_argument("--result", type=Path, default=RESULT)
     args = parser.parse_args()
-    places = {args.data_dir: "DIR", str(args.runs): "RUNS", str(args.result): "RESULT"}
-    said = " ".join(places.get(argument, argument) for argument in sys.argv[1:])
+    command = said("architectures", sys.argv[1:], {args.data_dir: "DIR", args.runs: "RUNS", args.result: "RESULT"})
     found = read(args.result)
     fc.set_backend("numba")
     for seed in args.seeds:
@@ -74,7 +74,7 @@ def main() -> None:
                 "seconds": sum(history["seconds"]),
                 "machine": f"{where['facts']['name']}, {where['threads']} thread{'s' * (where['threads'] != 1)}",
                 "date": date.today().isoformat(),
-                "command": f"python -m benchmarks.architectures {said}",
+                "command": command,
             }
             found["runs"] = {each: found["runs"][each] for each in MODELS if each in found["runs"]}
             write_atomically(args.result, f"{json.dumps(found, indent=1)}\n".encode())

@@ -29,6 +29,7 @@ import numpy as np
 
 import fastconv as fc
 from benchmarks import torch_peer
+from benchmarks.said import said
 from benchmarks.torch_models import make_model
 from fastconv.data import cifar10
 from fastconv.training import Callback, StepInfo
@@ -189,15 +190,14 @@ def store(run: dict[str, Any], settings: dict[str, Any], path: Path) -> None:
     path.write_text(text + "\n")
 
 
-def settings_of(words: list[str], places: dict[str, str], precision: str) -> dict[str, Any]:
+def settings_of(words: list[str], places: dict[Path | str, str], precision: str) -> dict[str, Any]:
     """Return what the results say of how they came about: `places` are names for paths of one machine."""
-    shown = [places.get(word, word) for word in words]
     return {
         "date": date.today().isoformat(),
         "environment": environment(),
         "threads": fc.get_backend().num_threads,
         "precision": precision,
-        "command": " ".join(["python -m benchmarks.pruning", *shown]),
+        "command": said("pruning", words, places),
     }
 
 
@@ -270,7 +270,7 @@ def main(argv: list[str] | None = None) -> None:
     parts = {part: cifar10(args.data_dir, part).take(slice(args.limit)) for part in ("train", "test")}
     data: dict[str, Any] = {"train": (parts["train"].images, parts["train"].labels)}
     data["test"] = central(parts["test"].images), parts["test"].labels
-    places = {args.data_dir: "DIR", str(args.state): "STATE", str(args.out): "RESULT"}
+    places = {args.data_dir: "DIR", args.state: "STATE", args.out: "RESULT"}
     settings = settings_of(words, places, args.precision)
     args.state.mkdir(parents=True, exist_ok=True)
     for seed in args.seeds:

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
+from benchmarks.said import said
 from benchmarks.torch_airbench import beside_torch
 from benchmarks.trained import RESULTS
 from fastconv.data import Crop, DataLoader, Dataset, Flip, cifar10, whitening
@@ -155,15 +156,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="time so many steps beside PyTorch's, in place of training")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    if args.epochs < 1 or (args.steps is not None and args.steps < 1):
+        parser.error("--epochs and --steps are at least 1")
     if args.threads is not None:
         fc.set_num_threads(args.threads)
     train, test = cifar10(args.data_dir, "train"), cifar10(args.data_dir, "test")
-    command = "python -m benchmarks.speedrun " + " ".join(
-        "DIR" if word == args.data_dir else word for word in sys.argv[1:]
-    )
     with fc.precision(args.precision):
-        about = {"command": command, "date": date.today().isoformat(), "environment": environment()}
         path = args.out or RESULTS / f"speedrun-{args.precision}{'-steps' * bool(args.steps)}.json"
+        command = said("speedrun", sys.argv[1:], {args.data_dir: "DIR", path: "RESULT"})
+        about = {"command": command, "date": date.today().isoformat(), "environment": environment()}
         recipe = {"model": "airbench", "epochs": args.epochs, "batch": BATCH, "precision": args.precision}
         if args.steps:
             timed = beside_torch(make_trainer(train, len(train) // BATCH, args.epochs, 0), train, BATCH, args.steps)

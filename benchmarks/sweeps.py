@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
+from benchmarks.said import said
 from benchmarks.trained import RESULTS, Training, train_ours
 from fastconv._files import write_atomically
 from fastconv.training.environment import environment
@@ -193,8 +194,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path, default=RESULT)
     args = parser.parse_args()
     found = read(args.result, args.limit, args.epochs)
-    places = {args.data_dir: "DIR", str(args.runs): "RUNS", str(args.result): "RESULT"}
-    said = " ".join(places.get(argument, argument) for argument in sys.argv[1:])
+    command = said("sweeps", sys.argv[1:], {args.data_dir: "DIR", args.runs: "RUNS", args.result: "RESULT"})
     fc.set_backend("numba")
     for seed in args.seeds:
         for name in args.cells:
@@ -205,7 +205,7 @@ def main() -> None:
             history = train_ours(training_of(name, args.limit, args.epochs), args.data_dir, folder, seed, "default")
             kept = {key: history[key] for key in ("loss", "val_loss", "val_accuracy")}
             cell[str(seed)] = {**kept, "seconds": sum(history["seconds"])}
-            write(args.result, found, f"python -m benchmarks.sweeps {said}")
+            write(args.result, found, command)
             print(
                 f"{name}, seed {seed}: {kept['val_accuracy'][-1]:.4f}, {cell[str(seed)]['seconds']:.0f} s", flush=True
             )

@@ -25,6 +25,7 @@ from typing import Any
 
 import fastconv as fc
 from benchmarks import torch_peer
+from benchmarks.said import said
 from fastconv import cli
 from fastconv.training.environment import environment
 from fastconv.training.run_data import load_data
@@ -163,14 +164,14 @@ def main() -> None:
     if args.torch and training.torch_optimizer is None:
         parser.error(f"--torch: {args.name} has a schedule, which the peer's loop has not")
     torch = torch_peer.load(threads) if args.torch else None
-    said = " ".join({args.data_dir: "DIR", str(args.runs): "RUNS"}.get(word, word) for word in sys.argv[1:])
+    command = said("trained", sys.argv[1:], {args.data_dir: "DIR", args.runs: "RUNS"})
     path = RESULTS / f"trained-{args.name}.json"
     for seed in args.seeds:
         run: dict[str, Any] = {
             "seed": seed,
             "date": date.today().isoformat(),
             "environment": environment(),
-            "command": f"python -m benchmarks.trained {said}",
+            "command": command,
         }
         for precision in args.precisions:
             folder = args.runs / f"{args.name}-{precision}-{seed}"

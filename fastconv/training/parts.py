@@ -12,6 +12,7 @@ from fastconv import _validate as validate
 from fastconv import random
 from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
+from fastconv.nn.core.outputs import shapes_of
 from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.model import Layer
@@ -24,6 +25,18 @@ from fastconv.training.clipping import Clip
 
 _TAKEN = ("loss", "learning_rate", "seconds", "images_per_second", "epoch", "step", "event", "sparsity")
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
+
+
+def checked_trained(model: Any) -> Layer:
+    """Return a built model that puts out one array, which is what losses and metrics look at."""
+    layer = checked_model(model)
+    count = len(shapes_of(layer.infer(layer.input_shape)))
+    if count > 1:
+        raise ArgumentError(
+            f"model: got {type(layer).__name__} with {count} outputs; allowed: a model with one. With several train by"
+            " model.forward(x, training=True), model.backward of a tuple of gradients, and optimizer.step()"
+        )
+    return layer
 
 
 def checked_loss(loss: Any) -> Any:
@@ -199,7 +212,7 @@ def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramet
 
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "model": checked_model,
+    "model": checked_trained,
     "loss": checked_loss,
     "schedule": checked_schedule,
     "callbacks": checked_callbacks,

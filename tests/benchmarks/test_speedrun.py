@@ -68,6 +68,14 @@ def test_views_are_six_and_count_as_one():
     np.testing.assert_array_equal(found[4][0][:, :3, :3], images[:, 1:, 1:])
 
 
+@pytest.mark.parametrize("wrong", [["--steps", "0"], ["--epochs", "0"], ["--epochs", "-1"]])
+def test_a_speedrun_of_nothing_is_refused_before_anything_is_read(monkeypatch, capsys, wrong):
+    monkeypatch.setattr("sys.argv", ["speedrun", "--data-dir", "nowhere", *wrong])
+    with pytest.raises(SystemExit):
+        speedrun.main()
+    assert "--epochs and --steps are at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_few_epochs_are_captured_and_learn(data, tmp_path, monkeypatch):
     """The bias of the first layer stops after its epochs, and the step is captured anew."""

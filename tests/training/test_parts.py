@@ -19,7 +19,11 @@ def test_what_a_trainer_is_made_of_is_checked():
         model, other = model_of(), model_of()
         loss, optimizer = SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1)
         unbuilt = nn.Sequential(nn.Dense(2))
+        heads = nn.Graph({"a": (nn.Dense(2), "input"), "b": (nn.Dense(3), "input")}, outputs=("a", "b"))
+        ended = nn.Sequential(nn.Flatten(), heads).build((8, 8, 3))
         cases = [
+            ((ended, loss, SGD(ended.parameters(), 0.1)), "model: got Sequential with 2 outputs; allowed: .* with one"),
+            ((ended, lambda y, t: (y[0], y), SGD(ended.parameters(), 0.1)), "model: got Sequential with 2 outputs"),
             (("mlp", loss, optimizer), "model: got 'mlp'"),
             ((unbuilt, loss, optimizer), "not built"),
             ((nn.Sequential, loss, optimizer), "model: got the class Sequential"),

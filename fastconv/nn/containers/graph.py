@@ -34,7 +34,8 @@ class Graph(Layer):
         }, outputs="last").build((32, 32, 3))
 
     With several outputs forward returns a tuple of arrays, and backward takes one of their gradients. Such a graph is
-    the last part of a model: a layer behind it, or a join, takes one array and refuses it in `build`.
+    the last part of a model: a layer behind it, or a join, takes one array and refuses it in `build`. It is trained by
+    steps of one's own, as below; `Trainer` takes models with one output.
 
     Parameters
     ----------
@@ -54,6 +55,22 @@ class Graph(Layer):
     >>> nodes = {"a": (fc.nn.Dense(4), "input"), "b": (fc.nn.Dense(4), "input"), "both": ("concatenate", "a", "b")}
     >>> fc.nn.Graph(nodes, outputs="both").build((3,))(np.zeros((2, 3), np.float32)).shape
     (2, 8)
+
+    Two heads, each with a loss of its own:
+
+    >>> heads = {"kind": (fc.nn.Dense(3), "input"), "size": (fc.nn.Dense(1), "input")}
+    >>> model = fc.nn.Graph(heads, outputs=("kind", "size")).build((4,), seed=0)
+    >>> optimizer = fc.optim.SGD(model.parameters(), 0.1)
+    >>> x, kinds, sizes = np.eye(4, dtype=np.float32), np.array([0, 1, 2, 1]), np.ones((4, 1), np.float32)
+    >>> for _ in range(50):
+    ...     (kind, size), context = model.forward(x, training=True)
+    ...     first, grad_kind = fc.losses.SoftmaxCrossEntropy()(kind, kinds)
+    ...     second, grad_size = fc.losses.MeanSquaredError()(size, sizes)
+    ...     optimizer.zero_grad()
+    ...     _ = model.backward((grad_kind, grad_size), context)
+    ...     optimizer.step()
+    >>> bool(first + second < 0.8)
+    True
     """
 
     setting_names = ("nodes", "outputs")
