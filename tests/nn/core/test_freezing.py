@@ -10,7 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, UnknownAttributeError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.nn.fused.plan import Plan
 from fastconv.optim import SGD, Adam
@@ -394,3 +394,19 @@ def test_names_may_come_in_a_list():
     for wrong in (0, [0], model.layers[0], {"a": 1}, None):
         with pytest.raises(ArgumentError, match=r"^names: got .*; allowed: texts, such as '0.weight'$"):
             model.freeze(wrong)
+
+
+@pytest.mark.parametrize("value", [True, False, 1, None])
+def test_a_switch_that_nothing_would_notice_is_refused(value):
+    """Optimizers and captured steps are told of freezing by `freeze`, and by nothing else."""
+    model = nn.Sequential(nn.Dense(3), nn.ReLU(), nn.Dense(2)).build((4,))
+    weight = model.parameters()[0]
+    with pytest.raises(ArgumentError, match=r"^is_frozen: got .* for 0\.weight; allowed: .*model\.freeze\('0\.weight'\)"):
+        weight.is_frozen = value
+    for layer in (model, model[0]):
+        for name in ("is_frozen", "frozen"):
+            with pytest.raises(UnknownAttributeError, match=rf"^{name}: got .*; allowed: layer\.freeze\(\) and "):
+                setattr(layer, name, value)
+    assert not weight.is_frozen and not model.is_frozen
+    model.freeze("0.weight")
+    assert weight.is_frozen and pickle.loads(pickle.dumps(weight)).is_frozen and copy.deepcopy(weight).is_frozen
