@@ -10,7 +10,7 @@ from fastconv.errors import (
 )
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
-from fastconv.training import Callback
+from fastconv.training import Callback, EarlyStopping
 from tests.training.trainers import model_of, trainer_of
 
 
@@ -18,7 +18,7 @@ def test_what_a_trainer_is_made_of_is_checked():
     with fc.use_backend("numpy"):
         model, other = model_of(), model_of()
         loss, optimizer = SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1)
-        unbuilt = nn.Sequential(nn.Dense(2))
+        unbuilt, stopping = nn.Sequential(nn.Dense(2)), EarlyStopping()
         cases = [
             (("mlp", loss, optimizer), "model: got 'mlp'"),
             ((unbuilt, loss, optimizer), "not built"),
@@ -37,6 +37,10 @@ def test_what_a_trainer_is_made_of_is_checked():
             ((model, loss, optimizer, None, "EarlyStopping"), "callbacks: got 'EarlyStopping'"),
             ((model, loss, optimizer, None, [print]), "callbacks: got .*print.* among them"),
             ((model, loss, optimizer, None, Callback), "callbacks: got the class Callback"),
+            (
+                (model, loss, optimizer, None, [stopping, Callback(), stopping]),
+                r"callbacks: got Early.* twice, .*: once$",
+            ),
         ]
         for arguments, message in cases:
             with pytest.raises(ArgumentError, match=message):
