@@ -128,7 +128,7 @@ class Declared(metaclass=Made):
     def _not_set(self, name: str, value: Any, kind: str) -> UnknownAttributeError:
         """Return the error for a new value in the place of something else."""
         got = f"{name}: got {value!r:.40} in the place of {kind}, of {type(self).__name__}"
-        return UnknownAttributeError(f"{got}; allowed: {self.habits.get(name, 'no new value')}", name=name, obj=self)
+        return UnknownAttributeError(f"{got}; allowed: {self.habits.get(name, 'no new value')}", name=name)
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         return unknown_attribute(self, name, self.habits)
