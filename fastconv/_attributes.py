@@ -101,6 +101,11 @@ class Declared(metaclass=Made):
                 cls, ours = type(self), is_ours(type(self))
                 if not hasattr(cls, name) and (ours or name in self.misleading) and name not in annotated(cls):
                     raise self._unknown(name)
+                declared = getattr(cls, name, None)
+                if inspect.isfunction(declared) and not callable(value):
+                    raise self._not_set(name, value, "a method, to be called")
+                if isinstance(declared, property) and declared.fset is None:
+                    raise self._not_set(name, value, "a value to be read")
             value = self._new_value(name, value)
         super().__setattr__(name, value)
 
@@ -119,6 +124,11 @@ class Declared(metaclass=Made):
 
         def __getattr__(self, name: str) -> Any:
             raise self._unknown(name)
+
+    def _not_set(self, name: str, value: Any, kind: str) -> UnknownAttributeError:
+        """Return the error for a new value in the place of something else."""
+        got = f"{name}: got {value!r:.40} in the place of {kind}, of {type(self).__name__}"
+        return UnknownAttributeError(f"{got}; allowed: {self.habits.get(name, 'no new value')}", name=name)
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         return unknown_attribute(self, name, self.habits)

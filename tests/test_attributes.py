@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 
+import numpy as np
 import pytest
 
-from fastconv import losses, nn, optim
+from fastconv import Trainer, losses, nn, optim
 from fastconv._attributes import computes_as, settings_of
-from fastconv.errors import ArgumentError
+from fastconv.data import DataLoader
+from fastconv.errors import ArgumentError, UnknownAttributeError
 
 
 class Named(nn.Dropout):
@@ -138,3 +140,36 @@ def test_an_argument_of_elsewhere_is_told_its_name_here(make, message):
 )
 def test_help_shows_what_a_class_takes(cls, names):
     assert list(inspect.signature(cls).parameters) == names
+
+
+def _made() -> dict[str, object]:
+    model = nn.Sequential(nn.Dense(2)).build((3,))
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    trainer = Trainer(model, losses.SoftmaxCrossEntropy(), optimizer)
+    return {"model": model, "optimizer": optimizer, "trainer": trainer, "loader": DataLoader((np.zeros((2, 3)),) * 2)}
+
+
+@pytest.mark.parametrize(
+    ("which", "name", "kind"),
+    [
+        ("model", "parameters", "a method, to be called"),
+        ("model", "zero_grad", "a method, to be called"),
+        ("model", "dtype", "a value to be read"),
+        ("model", "backend", "a value to be read"),
+        ("optimizer", "zero_grad", "a method, to be called"),
+        ("trainer", "evaluate", "a method, to be called"),
+        ("loader", "num_samples", "a value to be read"),
+    ],
+)
+def test_no_value_takes_the_place_of_something_else(which: str, name: str, kind: str) -> None:
+    """A method that is overwritten would fail far from here, or be silently left out."""
+    owner = _made()[which]
+    words = f"{name}: got 7 in the place of {kind}, of {type(owner).__name__}; allowed: no new value"
+    with pytest.raises(UnknownAttributeError, match=f"^{words}$"):
+        setattr(owner, name, 7)
+
+
+def test_another_function_may_take_the_place_of_a_method() -> None:
+    trainer = _made()["trainer"]
+    trainer.evaluate = lambda data: {"loss": 0.0}  # type: ignore[attr-defined]
+    assert trainer.evaluate(None) == {"loss": 0.0}  # type: ignore[attr-defined]

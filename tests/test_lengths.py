@@ -20,8 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LINES = 60
 PARAMETERS = 8
 KERNEL_PARAMETERS = 10  # beside begin and end
-# The longest of CUDA, which may only shrink: whoever mends one writes the new number here and in CONTRIBUTING.
-CUDA_KERNEL_LINES = 99
+# The most of CUDA, which may only shrink: whoever mends one writes the new number here and in CONTRIBUTING.
 CUDA_KERNEL_PARAMETERS = 21
 CUDA_PARAMETERS = 13  # of what kernels call
 FILE_LINES = 400
@@ -128,15 +127,14 @@ def test_no_function_takes_too_many_parameters(all_functions: list[Function]) ->
     assert [f.name for f in all_functions if f.has_too_many_parameters] == []
 
 
-def test_cuda_grows_no_longer() -> None:
+def test_cuda_grows_no_wider_and_fits_a_page() -> None:
     found = [function for path in files(".cu", ".cuh") for function in functions_of_cuda(path.read_text())]
     kernels = [f for f in found if f.launched]
     others = [f for f in found if not f.launched]
     assert len(kernels) == sum(path.read_text().count("__global__") for path in files(".cu", ".cuh"))
-    assert max(f.lines for f in kernels) == CUDA_KERNEL_LINES
     assert max(f.parameters for f in kernels) == CUDA_KERNEL_PARAMETERS
     assert max(f.parameters for f in others) == CUDA_PARAMETERS
-    assert [f.name for f in others if f.lines > LINES] == []
+    assert [f.name for f in found if f.lines > LINES] == []
 
 
 def test_the_emulator_is_as_short_as_python() -> None:

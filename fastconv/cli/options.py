@@ -13,6 +13,12 @@ from fastconv.cli.words import above_zero, name_or_setting, not_negative, path, 
 from fastconv.training import named
 
 Subparsers = Any  # argparse keeps the type of its subparsers to itself
+_ELSEWHERE = {
+    "--resume": " ('fastconv resume RUN' goes on with a run)",
+    "--device": " (--backend)",
+    "--gpu": " (--backend cupy)",
+}
+"""Options that others have, and what to write here."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -32,7 +38,8 @@ class Parser(argparse.ArgumentParser):
             setattr(options, several.dest, [*(given if given is not several.default else ()), *more])
             unknown = []
         elif unknown:
-            near = named.nearest(unknown[0].partition("=")[0], list(self._option_string_actions))
+            word = unknown[0].partition("=")[0]
+            near = _ELSEWHERE.get(word) or named.nearest(word, list(self._option_string_actions))
             self.error(f"arguments: got {' '.join(unknown)}; allowed: those of the command{near}")
         return options, unknown
 

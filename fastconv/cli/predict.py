@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
         check_skip_broken(options)
     elif options.images is not None:
         check_alone(options, "--images", "dataset", "data_dir")
+        _check_folder(options.images)
     model, about = load_trained(options)
     names, data, known = _from_files(options, about) if options.files else _from_test_part(options, about)
     logits = compute_logits(model, data, options.batch_size, about).astype(np.float64)
@@ -37,6 +39,14 @@ def run(options: argparse.Namespace) -> int:
         table.add_row(name, *([data.class_names[label]] if known else []), guesses)
     print_table(table)
     return 0
+
+
+def _check_folder(images: str) -> None:
+    if os.path.isfile(images):
+        raise ArgumentError(
+            f"--images: got {images}, a file; allowed: a folder with a folder for each class (files come behind the"
+            " run, as in 'fastconv predict RUN FILE')"
+        )
 
 
 def _from_test_part(options: argparse.Namespace, about: dict[str, Any]) -> tuple[list[str], Dataset, bool]:

@@ -14,7 +14,7 @@ from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group
 from fastconv.optim.optimizer import Optimizer
-from fastconv.optim.regions import Region, regions, trained
+from fastconv.optim.regions import Region, check_form, regions, trained
 
 
 class Nested(Optimizer):
@@ -183,9 +183,8 @@ class Nested(Optimizer):
             raise
 
     def check_state(self, state: Mapping[str, Any]) -> None:
-        kind, count = type(self).__name__, len(state.get("optimizers", ()))
-        if state["kind"] != kind:
-            raise CheckpointError(f"state: got that of {state['kind']}; allowed: that of {kind}")
+        check_form(state, type(self).__name__)
+        count = len(state.get("optimizers", ()))
         if count != len(self.optimizers):
             raise CheckpointError(f"state: got that of {count} optimizers; allowed: that of {len(self.optimizers)}")
         wanted = {f"{name}/{p.name}": p for name, p, _ in self._views()}

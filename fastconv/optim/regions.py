@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
@@ -107,6 +109,29 @@ def check_trained(frozen: Sequence[bool]) -> None:
             f"parameters: got {len(frozen)}, all of them frozen; allowed: at least one that is not (layer.unfreeze()"
             " lets those of a layer be trained)"
         )
+
+
+def check_form(state: Mapping[str, Any], kind: str) -> None:
+    """Refuse what the `state_dict` of an optimizer of this kind cannot have given, whatever arrays it is to have."""
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"state: got {validate.shown(state)}; allowed: what state_dict gave")
+    if state.get("kind", kind) != kind:
+        raise CheckpointError(f"state: got that of {state['kind']}; allowed: that of {kind}")
+    missing = [name for name in ("kind", "steps", "lr", "tensors") if name not in state]
+    if missing:
+        named = ", ".join(map(repr, missing))
+        raise CheckpointError(f"state: got one without {named}; allowed: what the state_dict of {kind} gave")
+    try:
+        validate.at_least(state["steps"], 0, "steps")
+        validate.number(state["lr"], "lr", low=0)
+    except ArgumentError as error:
+        raise CheckpointError(f"state: got one that cannot be taken; {error}") from error
+    tensors = state["tensors"]
+    if not isinstance(tensors, Mapping):
+        raise CheckpointError(f"state: got tensors = {validate.shown(tensors)}; allowed: NumPy arrays by their names")
+    for name, array in tensors.items():
+        if not isinstance(array, np.ndarray):
+            raise CheckpointError(f"state: got {validate.kind_of(array)} for {name}; allowed: a NumPy array")
 
 
 def check_tensors(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Parameter]) -> None:

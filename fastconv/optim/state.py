@@ -16,7 +16,7 @@ from fastconv.kernels.update_rules import UpdateRule
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group
-from fastconv.optim.regions import Region, check_tensors
+from fastconv.optim.regions import Region, check_form, check_tensors
 
 _HERE = ("_regions", "_pieces", "_frozen", "_freezing", "backend", "_step", "_done", "_rates", "_rate_of")
 _PLACES = frozenset((*_HERE, "_rates_there", "_captured"))
@@ -171,9 +171,7 @@ class Stated(Declared):
         CheckpointError
             It is that of something else.
         """
-        kind = type(self).__name__
-        if state["kind"] != kind:
-            raise CheckpointError(f"state: got that of {state['kind']}; allowed: that of {kind}")
+        check_form(state, type(self).__name__)
         groups = len(state.get("groups", self.groups))
         if groups != len(self.groups):
             raise CheckpointError(f"state: got that of {groups} groups; allowed: that of {len(self.groups)}")

@@ -155,6 +155,9 @@ def checked_callbacks(callbacks: Any) -> tuple[Callback, ...]:
             raise ArgumentError(
                 f"callbacks: got {type(callback).__name__} with {', '.join(odd)}, which nobody calls; allowed: {known}"
             )
+    twice = next((callback for callback in found if sum(each is callback for each in found) > 1), None)
+    if twice is not None:
+        raise ArgumentError(f"callbacks: got {twice!r} twice, which would be told of everything twice; allowed: once")
     _check_files(found)
     return tuple(sorted(found, key=lambda callback: callback.saves))
 

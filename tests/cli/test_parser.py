@@ -120,6 +120,9 @@ def test_kept_options_are_those_given():
         ("train --precision fats", "got 'fats'; allowed: strict, default, fast (nearest: 'fast')"),
         ("train --dataset cifar01", "got 'cifar01'; .* (nearest: 'cifar10')"),
         ("summary vgg61", "got 'vgg61'; .* (nearest: 'vgg19')"),
+        ("train --output runs/a --resume", "got --resume; .* ('fastconv resume RUN' goes on with a run)"),
+        ("evaluate runs/a --device=cuda", "got --device=cuda; .* (--backend) ('fastconv evaluate --help'"),
+        ("profile mlp --gpu", "got --gpu; .* (--backend cupy)"),
         ("data downlaod mnist", "got 'downlaod'; .* (nearest: 'download')"),
     ],
 )

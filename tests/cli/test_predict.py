@@ -116,3 +116,13 @@ def test_nothing_is_skipped_but_in_an_own_folder(trained, capsys):
 
 def test_an_index_out_of_range_is_refused(trained, capsys):
     assert "--index: got 2000" in fails(capsys, "predict", trained, "--index", "2000", "--backend", "numpy")
+
+
+@pytest.mark.parametrize("name", ["photo.png", "[red]", "images.npy"])
+def test_a_file_in_the_place_of_a_folder_is_told_where_files_go(trained, capsys, name):
+    Path(name).write_bytes(b"0")
+    error = fails(capsys, "predict", trained, "--images", name, "--backend", "numpy")
+    assert error.startswith(
+        f"error: --images: got {name}, a file; allowed: a folder with a folder for each class (files"
+    )
+    assert "'fastconv predict RUN FILE'" in error

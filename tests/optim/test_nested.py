@@ -1,6 +1,7 @@
 """Optimizers made of optimizers: their formulas, their state, and that their steps are done whole or not at all."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -161,6 +162,33 @@ def test_state_of_something_else_is_refused(name):
         after = optimizer.state_dict()["tensors"]
         for key, array in before["tensors"].items():
             np.testing.assert_array_equal(after[key], array)
+
+
+NO_STATES = {
+    "another's": ({"state": {}, "param_groups": []}, "state: got one without 'kind', 'steps', 'lr', 'tensors'"),
+    "nothing": ({}, "state: got one without 'kind', 'steps', 'lr', 'tensors'"),
+    "none": (None, "state: got None; allowed: what state_dict gave"),
+    "a list": ([1], "state: got [1]; allowed: what state_dict gave"),
+    "arrays left out": ({"tensors": None}, "state: got tensors = None; allowed: NumPy arrays by their names"),
+    "lists": ({"tensors": {"m/0.weight": [1.0]}}, "state: got list for m/0.weight; allowed: a NumPy array"),
+    "steps": ({"steps": "7"}, "state: got one that cannot be taken; steps: got '7'; allowed: an int of at least 0"),
+    "a step less": ({"steps": -1}, "state: got one that cannot be taken; steps: got -1; allowed: an int of at least 0"),
+    "rate": ({"lr": "fast"}, "state: got one that cannot be taken; lr: got 'fast'; allowed: a finite number"),
+}
+
+
+@pytest.mark.parametrize("case", NO_STATES)
+@pytest.mark.parametrize("name", ["adagrad", "groups", "muon", "pruned", "ema"])
+def test_what_no_state_dict_gave_is_refused_in_words(name, case):
+    with fc.use_backend("numpy"):
+        model = model_of()
+        optimizer = ALL[name](model.parameters())
+        before = optimizer.state_dict()
+        state, words = NO_STATES[case]
+        whole = {**before, **state} if isinstance(state, dict) and state and "state" not in state else state
+        with pytest.raises(CheckpointError, match=f"^{re.escape(words)}"):
+            optimizer.load_state_dict(whole)
+        assert (optimizer.steps, optimizer.lr) == (before["steps"], before["lr"])
 
 
 @pytest.mark.parametrize("name", ["muon", "lookahead", "ema", "groups"])

@@ -10,7 +10,7 @@ from fastconv.errors import (
 )
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
-from fastconv.training import Callback
+from fastconv.training import Callback, EarlyStopping
 from tests.training.trainers import model_of, trainer_of
 
 
@@ -21,6 +21,7 @@ def test_what_a_trainer_is_made_of_is_checked():
         unbuilt = nn.Sequential(nn.Dense(2))
         heads = nn.Graph({"a": (nn.Dense(2), "input"), "b": (nn.Dense(3), "input")}, outputs=("a", "b"))
         ended = nn.Sequential(nn.Flatten(), heads).build((8, 8, 3))
+        unbuilt, stopping = nn.Sequential(nn.Dense(2)), EarlyStopping()
         cases = [
             ((ended, loss, SGD(ended.parameters(), 0.1)), "model: got Sequential with 2 outputs; allowed: .* with one"),
             ((ended, lambda y, t: (y[0], y), SGD(ended.parameters(), 0.1)), "model: got Sequential with 2 outputs"),
@@ -41,6 +42,10 @@ def test_what_a_trainer_is_made_of_is_checked():
             ((model, loss, optimizer, None, "EarlyStopping"), "callbacks: got 'EarlyStopping'"),
             ((model, loss, optimizer, None, [print]), "callbacks: got .*print.* among them"),
             ((model, loss, optimizer, None, Callback), "callbacks: got the class Callback"),
+            (
+                (model, loss, optimizer, None, [stopping, Callback(), stopping]),
+                r"callbacks: got Early.* twice, .*: once$",
+            ),
         ]
         for arguments, message in cases:
             with pytest.raises(ArgumentError, match=message):

@@ -6,6 +6,8 @@ _TRAINER = "fc.Trainer(model, loss, optimizer)"
 _LAYERS = "give all layers at once: nn.Sequential(a, b, c) or nn.Sequential([a, b, c])"
 
 HABITS = {
+    "frozen": FREEZING,
+    "is_frozen": FREEZING,
     "trainable": FREEZING,
     "requires_grad": FREEZING,
     "requires_grad_": FREEZING,

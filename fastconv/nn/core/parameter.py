@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from fastconv._attributes import unknown_attribute
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.converting import unmasked
 from fastconv.backends.contract.types import Array, DType, Shape
-from fastconv.errors import ShapeError
+from fastconv.errors import ArgumentError, ShapeError
 
 _ALIGN = 64  # bytes
 FREEZING = "layer.freeze() and layer.unfreeze(), of one layer or of all in a model"
@@ -36,6 +37,12 @@ def _absent(name: str) -> property:
         raise unknown_attribute(tensor, name, {name: FREEZING})
 
     return property(refuse, refuse, doc=f"Not here, but {FREEZING}.")
+
+
+def _refuse_frozen(parameter: Parameter, value: Any) -> None:
+    raise ArgumentError(
+        f"is_frozen: got {value!r:.40} for {parameter.name}; allowed: {FREEZING}, or model.freeze({parameter.name!r})"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,12 +199,13 @@ class Parameter(Buffer):
     (0.0, False)
     """
 
-    __slots__ = ("_grad_array", "_has_grad", "is_frozen", "version")
+    __slots__ = ("_frozen", "_grad_array", "_has_grad", "version")
+    is_frozen = property(attrgetter("_frozen"), _refuse_frozen)  # read in each step, so without a call into Python
 
     def __init__(self, name: str, shape: Shape) -> None:
         super().__init__(name, shape)
         self.version = 0
-        self._has_grad = self.is_frozen = False
+        self._has_grad = self._frozen = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         restore, values = super().__reduce__()
@@ -208,7 +216,7 @@ class Parameter(Buffer):
         cls, name: str, shape: Shape, retired: bool, home: tuple[Arena, int] | None, frozen: bool = False
     ) -> Parameter:
         tensor = cast(Parameter, super()._restored(name, shape, retired, home))
-        tensor.is_frozen = frozen
+        tensor._frozen = frozen
         return tensor
 
     def set_frozen(self, frozen: bool) -> None:
@@ -220,7 +228,7 @@ class Parameter(Buffer):
             Which of the two.
         """
         self.zero_grad()
-        self.is_frozen = frozen
+        self._frozen = frozen
 
     def place(self, arena: Arena, offset: int) -> None:
         self.touch()  # as where `data` is set

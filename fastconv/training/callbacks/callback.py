@@ -228,8 +228,9 @@ class Callback(Declared):
 
 def check_state(callback: Callback, state: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """Refuse a state that has not just these entries."""
-    if set(state) != set(names):
+    if not isinstance(state, Mapping) or set(state) != set(names):
+        got = ", ".join(map(repr, state)) or "nothing" if isinstance(state, Mapping) else type(state).__name__
         raise CheckpointError(
-            f"state: got {', '.join(map(repr, state)) or 'nothing'} for {type(callback).__name__}; allowed: what its"
+            f"state: got {got} for {type(callback).__name__}; allowed: what its"
             f" state_dict gave, {', '.join(map(repr, names)) or 'nothing'}"
         )

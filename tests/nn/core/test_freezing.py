@@ -10,7 +10,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, UnknownAttributeError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.nn.fused.plan import Plan
 from fastconv.optim import SGD, Adam
@@ -394,3 +394,20 @@ def test_names_may_come_in_a_list():
     for wrong in (0, [0], model.layers[0], {"a": 1}, None):
         with pytest.raises(ArgumentError, match=r"^names: got .*; allowed: texts, such as '0.weight'$"):
             model.freeze(wrong)
+
+
+@pytest.mark.parametrize("value", [True, False, 1, None])
+def test_a_switch_that_nothing_would_notice_is_refused(value):
+    """Optimizers and captured steps are told of freezing by `freeze`, and by nothing else."""
+    model = nn.Sequential(nn.Dense(3), nn.ReLU(), nn.Dense(2)).build((4,))
+    weight = model.parameters()[0]
+    allowed = r"layer\.freeze\(\) and .*, or model\.freeze\('0\.weight'\)$"
+    with pytest.raises(ArgumentError, match=rf"^is_frozen: got .* for 0\.weight; allowed: {allowed}"):
+        weight.is_frozen = value
+    for layer in (model, model[0]):
+        for name in ("is_frozen", "frozen"):
+            with pytest.raises(UnknownAttributeError, match=rf"^{name}: got .*; allowed: layer\.freeze\(\) and "):
+                setattr(layer, name, value)
+    assert not any(parameter.is_frozen for parameter in model.parameters())
+    model.freeze("0.weight")
+    assert all(each.is_frozen for each in (weight, pickle.loads(pickle.dumps(weight)), copy.deepcopy(weight)))

@@ -184,6 +184,8 @@ def test_a_state_of_another_kind_is_refused_whole():
         EarlyStopping(restore_best=True).load_state_dict(before)
     with pytest.raises(CheckpointError, match=r"state: got 'epoch' for Callback; allowed: .*nothing"):
         Callback().load_state_dict({"epoch": 1})
+    with pytest.raises(CheckpointError, match=r"state: got NoneType for EarlyStopping; allowed: .*'best_epoch'"):
+        stopping.load_state_dict(None)
 
 
 @pytest.mark.parametrize("monitor", [None, 0, ["loss"], str])
