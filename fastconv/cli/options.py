@@ -32,14 +32,14 @@ class Parser(argparse.ArgumentParser):
             setattr(options, several.dest, [*(given if given is not several.default else ()), *more])
             unknown = []
         elif unknown:
-            near = named.nearest(unknown[0].partition("=")[0], list(self._option_string_actions))
+            near = named.meant(unknown[0].partition("=")[0], list(self._option_string_actions))
             self.error(f"arguments: got {' '.join(unknown)}; allowed: those of the command{near}")
         return options, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             words = [str(each) for each in action.choices]
-            near = named.nearest(value, words)
+            near = named.meant(value, words)
             raise argparse.ArgumentError(action, f"got {value!r}; allowed: {', '.join(words)}{near}")
 
     def error(self, message: str) -> NoReturn:

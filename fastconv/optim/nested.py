@@ -235,9 +235,7 @@ class Nested(Optimizer):
 
     def _first(self, name: str, region: Region) -> Array:
         """Return an array of state as it is at first: the parameters, and what lies between them."""
-        array = self.backend.empty(region.data.shape, region.data.dtype)
-        self.backend.copy(region.data, out=array)
-        return array
+        return self.backend.copy_of(region.data)
 
 
 def all_state_arrays(optimizer: Optimizer) -> list[Array]:

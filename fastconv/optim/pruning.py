@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._nearest import nearest
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.kernels.update_rules import UPDATE_RULES
@@ -373,7 +373,5 @@ def _checked_names(layers: Iterable[str], found: Iterable[Parameter]) -> tuple[s
     known = sorted({".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)})
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1, 0)
-            hint = f" (nearest: {near[0]!r})" if near else ""
-            raise ArgumentError(f"layers: got {name!r}; allowed: names of layers with weights{hint}")
+            raise ArgumentError(f"layers: got {name!r}; allowed: names of layers with weights{nearest(name, known, 0)}")
     return names

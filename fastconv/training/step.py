@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from fastconv.losses import Loss, loss_and_grad
 from fastconv.losses.listed import ListedLoss
 from fastconv.nn import Layer, Parameter
 from fastconv.optim import Optimizer
+from fastconv.parallel.shares import bounds
 from fastconv.training.clipping import Clip
 
 
@@ -112,7 +112,7 @@ def _forward(model: Layer, loss: Loss, batch: Batch, accumulate: int) -> Iterato
     part_of = _parts_of(model, loss, batch)
     total: Array = None
     everything: Array = None
-    for begin, end in cuts(rows, accumulate):
+    for begin, end in bounds(rows, min(rows, accumulate)):
         predictions, context = model.forward(x[begin:end], training=True)
         value, gradient = part_of(predictions, begin, end)
         if total is None:
@@ -124,13 +124,6 @@ def _forward(model: Layer, loss: Loss, batch: Batch, accumulate: int) -> Iterato
         del predictions, value
         yield total, everything, gradient, context
         del gradient, context
-
-
-def cuts(rows: int, pieces: int) -> list[tuple[int, int]]:
-    """Return begin and end of pieces of `rows` rows, whose sizes differ by one at most, none of them empty."""
-    count = min(rows, pieces)
-    ends = [rows * i // count for i in range(count + 1)]
-    return list(itertools.pairwise(ends))
 
 
 def _parts_of(model: Layer, loss: Loss, batch: Batch) -> Callable[[Array, int, int], tuple[Array, Array]]:

@@ -8,9 +8,12 @@ from fastconv.data import DataLoader
 from fastconv.parallel.shares import bounds, own_share
 
 
-@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 64, 100])
-def test_shards_cover_the_rows_and_differ_by_one(rows):
-    cuts = bounds(rows, 8)
+@pytest.mark.parametrize(
+    ("rows", "shards"), [(0, 8), (1, 8), (7, 8), (8, 8), (9, 8), (64, 8), (100, 8), (1, 1), (10, 4), (3, 3), (128, 3)]
+)
+def test_shards_cover_the_rows_and_differ_by_one(rows, shards):
+    cuts = bounds(rows, shards)
+    assert len(cuts) == shards
     assert [begin for begin, _ in cuts] == [0, *(end for _, end in cuts[:-1])]
     assert cuts[-1][1] == rows
     sizes = [end - begin for begin, end in cuts]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from fastconv import _validate as validate
 from fastconv._attributes import Made
+from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
 
 Schedule = Callable[[int], float]
@@ -269,11 +270,9 @@ def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
     """Return `value`, one of the words `allowed`."""
     if isinstance(value, str) and value in allowed:
         return value
-    import difflib  # for errors only
-
-    near = difflib.get_close_matches(str(value), allowed, 1, 0.5)
-    nearest = f" (nearest: {near[0]!r})" if near else ""
-    raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}{nearest}")
+    raise ArgumentError(
+        f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}{nearest(value, allowed, 0.5)}"
+    )
 
 
 def linear(begin: float, end: float, t: float) -> float:
