@@ -236,8 +236,8 @@ class Pruning(Nested):
         if "changed_at" not in state:
             raise CheckpointError("state: got none of when masks changed; allowed: what state_dict gave")
         self._check_schedule(state["settings"])
-        for name, parameter, _ in self._views():
-            if odd_values(state["tensors"][f"{name}/{parameter.name}"]).size:
+        for key, (parameter, _) in self._named_views().items():
+            if odd_values(state["tensors"][key]).size:
                 raise CheckpointError(
                     f"state: got other numbers than 0 and 1 in the mask of {parameter.name}; allowed: these"
                 )

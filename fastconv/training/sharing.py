@@ -33,7 +33,7 @@ from fastconv.training.callbacks import Callback
 from fastconv.training.environment import versions
 from fastconv.training.shard_pass import shard_loss
 from fastconv.training.sharded import ShardedStep
-from fastconv.training.step import Batch, Done, StepSettings
+from fastconv.training.step import Batch, Done, StepSettings, limit_gradients
 from fastconv.training.stepping import Stepping
 from fastconv.training.totals import Totals
 from fastconv.training.whole_batch import Result, Results, tell_of_batch
@@ -117,10 +117,7 @@ class Sharing(Stepping):
                 self._shared = ShardedStep(self.model, self.loss, optimizer, parallel, how)
             results = Results(self.model, self.loss, self.metrics)
             self._shared.run(shards, number, results, capture=self._capture)
-            trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
-            self._squares = None
-            if self.clip is not None and trained:
-                self._squares = self.clip.apply(self.model.backend, trained)
+            self._squares = limit_gradients(self.model.backend, self.clip, optimizer)
             with parallel.span("update"):
                 optimizer.step()
             self.step = number + 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from fastconv import random
+from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
@@ -84,10 +85,7 @@ def train_step(
 
     try:
         done = random.in_stream(settings.seed, number, passes)
-        trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
-        if settings.clip is not None and trained:
-            optimizer.prepare_gradients()
-            done = done._replace(squares=settings.clip.apply(model.backend, trained))
+        done = done._replace(squares=limit_gradients(model.backend, settings.clip, optimizer))
         update()
     except BaseException:
         if begun and optimizer.steps == updates:
@@ -95,6 +93,15 @@ def train_step(
                 parameter.zero_grad()
         raise
     return done
+
+
+def limit_gradients(backend: Backend, clip: Clip | None, optimizer: Optimizer) -> Array | None:
+    """Limit the gradients of what is trained, as the update takes them; return the sums of squares, if any."""
+    trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
+    if clip is None or not trained:
+        return None
+    optimizer.prepare_gradients()
+    return clip.apply(backend, trained)
 
 
 _Piece = tuple[Array, Array, Array, object]
