@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from fastconv.backends.contract.types import Array
+from fastconv.data.rows import bounds
 
 Piece = tuple[Array, ...]
 
@@ -23,11 +24,6 @@ class Parted(Protocol):
         They come in a list, each (x, y) or (x, y, weight), perhaps of no rows.
         """
         ...
-
-
-def bounds(rows: int, shards: int) -> list[tuple[int, int]]:
-    """Return begin and end of each shard of so many rows; sizes differ by one at most."""
-    return [(rows * i // shards, rows * (i + 1) // shards) for i in range(shards)]
 
 
 class Sliced:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from fastconv import random
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
+from fastconv.data.rows import bounds
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.losses.listed import ListedLoss
 from fastconv.nn import Layer, Parameter
 from fastconv.optim import Optimizer
-from fastconv.parallel.shares import bounds
 from fastconv.training.clipping import Clip
 
 

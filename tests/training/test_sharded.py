@@ -5,9 +5,9 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.data.rows import bounds
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.parallel import SingleProcess
-from fastconv.parallel.shares import bounds
 from fastconv.parallel.tree import in_tree
 from fastconv.training.captured import CapturedStep
 from tests.training.ranks import by_ranks, digest, small_data, small_model, trainer_of
