@@ -171,7 +171,7 @@ class Mixup(Mixing):
     alpha : float
         Above 0; the share is drawn from Beta(alpha, alpha).
     num_classes : int or None
-        By default what the data set says, or the largest label.
+        By default as many as the data set has; needed for a pair of arrays with class numbers.
 
     Examples
     --------
@@ -198,7 +198,7 @@ class CutMix(Mixing):
     alpha : float
         Above 0; the share is drawn from Beta(alpha, alpha).
     num_classes : int or None
-        By default what the data set says, or the largest label.
+        By default as many as the data set has; needed for a pair of arrays with class numbers.
 
     Examples
     --------
