@@ -181,6 +181,11 @@ def at_least_one(value: Any, name: str) -> int:
     return at_least(value, 1, name)
 
 
+def at_least_one_or_none(value: Any, name: str) -> int | None:
+    """Return `value` as `at_least_one` does; None as it is."""
+    return None if value is None else at_least_one(value, name)
+
+
 def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> int:
     """Return `value` as an int from `minimum` to `maximum`."""
     try:

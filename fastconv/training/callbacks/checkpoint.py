@@ -77,8 +77,8 @@ class ModelCheckpoint(Callback):
         self.monitor = monitor
         self.mode: Mode = choice(mode, "mode", MODES)
         self.every_epochs = validate.at_least_one(every_epochs, "every_epochs")
-        self.save_every_steps = _one_or_none(save_every_steps, "save_every_steps")
-        self.keep = _one_or_none(keep, "keep")
+        self.save_every_steps = validate.at_least_one_or_none(save_every_steps, "save_every_steps")
+        self.keep = validate.at_least_one_or_none(keep, "keep")
         self.keep_by = choice(keep_by, "keep_by", _KINDS)
         if keep_by == "best" and save_every_steps is not None:
             raise ArgumentError(
@@ -201,7 +201,3 @@ class ModelCheckpoint(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         check_state(self, state, ("kept",))
         self._kept, self._resumed = dict(state["kept"]), True
-
-
-def _one_or_none(value: int | None, name: str) -> int | None:
-    return None if value is None else validate.at_least_one(value, name)
