@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastconv._nearest import nearest
 from fastconv._shapes import as_int
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.converting import unmasked
@@ -164,6 +165,16 @@ def truth(value: Any, name: str, allowed: str = "True, False") -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ArgumentError(f"{name}: got {shown(value)}; allowed: {allowed}")
     return bool(value)
+
+
+def one_of(value: Any, name: str, allowed: Iterable[str]) -> Any:
+    """Return `value`, one of the words `allowed`."""
+    words = tuple(allowed)
+    if isinstance(value, str) and value in words:
+        return value
+    raise ArgumentError(
+        f"{name}: got {shown(value)}; allowed: {', '.join(map(repr, words))}{nearest(value, words, 0.5)}"
+    )
 
 
 def kind_of(value: Any) -> str:

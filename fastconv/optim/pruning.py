@@ -114,8 +114,7 @@ class Pruning(Nested):
             raise ArgumentError(f"end: got {end!r}, before the step at which pruning begins; allowed: {start} or later")
         every = validate.at_least_one(frequency, "frequency")
         power = validate.number(exponent, "exponent", low=0, open_low=True)
-        if scope not in _SCOPES:
-            raise ArgumentError(f"scope: got {scope!r}; allowed: {', '.join(_SCOPES)}")
+        validate.one_of(scope, "scope", _SCOPES)
         self.schedule, self.scope = SparsitySchedule(start, last, every, first, goal, power), scope
         found = optimizer.parameters if isinstance(optimizer, Optimizer) else ()
         self.pruned = _chosen(found, layers, validate.truth(keep_last, "keep_last")) if found else ()

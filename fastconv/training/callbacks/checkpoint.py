@@ -12,7 +12,7 @@ from fastconv import _validate as validate
 from fastconv._files import home_path_of, write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
-from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
+from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, score
 from fastconv.training.callbacks.writing import check_directory
 from fastconv.training.folder_lock import lock_folder
 
@@ -75,11 +75,11 @@ class ModelCheckpoint(Callback):
     ) -> None:
         self.directory = home_path_of(directory, "directory")
         self.monitor = monitor
-        self.mode: Mode = choice(mode, "mode", MODES)
+        self.mode: Mode = validate.one_of(mode, "mode", MODES)
         self.every_epochs = validate.at_least_one(every_epochs, "every_epochs")
         self.save_every_steps = validate.at_least_one_or_none(save_every_steps, "save_every_steps")
         self.keep = validate.at_least_one_or_none(keep, "keep")
-        self.keep_by = choice(keep_by, "keep_by", _KINDS)
+        self.keep_by = validate.one_of(keep_by, "keep_by", _KINDS)
         if keep_by == "best" and save_every_steps is not None:
             raise ArgumentError(
                 "keep_by: got 'best' with save_every_steps; allowed: 'newest', as within an epoch nothing says how good"

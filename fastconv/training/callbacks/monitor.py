@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
 from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
@@ -11,13 +11,6 @@ from fastconv.training.callbacks.callback import Training
 
 Mode = Literal["auto", "min", "max"]
 MODES = ("auto", "min", "max")
-
-
-def choice(value: Any, name: str, allowed: Sequence[str]) -> Any:
-    """Return `value` if it is one of those allowed."""
-    if value not in allowed:
-        raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(allowed)}{nearest(value, allowed, 0)}")
-    return value
 
 
 def check_monitor(monitor: str | None, names: Iterable[str]) -> None:
