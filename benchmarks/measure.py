@@ -19,6 +19,7 @@ import fastconv as fc
 
 ROUNDS = 15
 WARM_SECONDS = 0.01
+_RATIOS = ("engine", "torch", "bf16", "ncnn", "numpy")  # kinds of peers whose time is kept as a share of ours
 SLOW_SECONDS = 5.0  # a peer that takes longer gets one round: bfloat16 on a CPU that must imitate it, for one
 
 
@@ -77,36 +78,33 @@ def compare(benchmark: Any, run: Callable[[], Any], peers: Sequence[Peer], *, pa
         )
     if "bytes" in info:
         benchmark.extra_info.update(gbytes=info["bytes"] / ours / 1e9)
-    engines = {p.name.removeprefix("engine "): statistics.median(p.seconds) for p in peers if p.name[:6] == "engine"}
-    if engines:
-        best = min(engines, key=engines.__getitem__)
-        benchmark.extra_info.update(engine_best=best, engine_ratio=engines[best] / ours, engines=engines)
-    torch_peers = {p.name: statistics.median(p.seconds) for p in peers if p.name.startswith("torch")}
-    if torch_peers:
-        best = min(torch_peers, key=torch_peers.__getitem__)
-        benchmark.extra_info.update(torch_best=best, torch_ratio=torch_peers[best] / ours)
-    strict = next((statistics.median(peer.seconds) for peer in peers if peer.name == "strict"), None)
-    if strict is not None:
-        benchmark.extra_info.update(strict_milliseconds=1e3 * strict)
-        if torch_peers:
-            benchmark.extra_info.update(strict_ratio=min(torch_peers.values()) / strict)
-    fast = next((statistics.median(peer.seconds) for peer in peers if peer.name == "fast"), None)
-    if fast is not None:
-        benchmark.extra_info.update(fast_milliseconds=1e3 * fast)
+    benchmark.extra_info.update(_compared(peers, ours))
     if "arrays_bytes" in info:
         floor = max(info["floor_flops"] / peak_flops(), info["arrays_bytes"] / memory_rate())
         benchmark.extra_info.update(roofline=floor / ours, memory_rate=memory_rate())
+
+
+def _compared(peers: Sequence[Peer], ours: float) -> dict[str, Any]:
+    """Return what is kept of the peers' times; the first word of a peer's name says what kind of peer it is."""
+    times: dict[str, dict[str, float]] = {}
     for peer in peers:
-        if peer.name.startswith("bf16"):
-            benchmark.extra_info.update(bf16_ratio=statistics.median(peer.seconds) / ours)
-            if fast is not None:
-                benchmark.extra_info.update(fast_ratio=statistics.median(peer.seconds) / fast)
-        if peer.name == "relu":
-            benchmark.extra_info.update(beside_relu=ours / statistics.median(peer.seconds))
-        if peer.name == "ncnn":
-            benchmark.extra_info.update(ncnn_ratio=statistics.median(peer.seconds) / ours)
-        if peer.name == "numpy":
-            benchmark.extra_info.update(numpy_ratio=statistics.median(peer.seconds) / ours)
+        kind, _, variant = peer.name.partition(" ")
+        times.setdefault(kind, {})[variant] = statistics.median(peer.seconds)
+    least = {kind: min(found.values()) for kind, found in times.items()}
+    best = {kind: min(found, key=found.__getitem__) for kind, found in times.items()}
+    kept: dict[str, Any] = {f"{kind}_ratio": seconds / ours for kind, seconds in least.items() if kind in _RATIOS}
+    kept |= {f"{kind}_milliseconds": 1e3 * least[kind] for kind in ("strict", "fast") if kind in least}
+    if "engine" in times:
+        kept |= {"engine_best": best["engine"], "engines": times["engine"]}
+    if "torch" in times:
+        kept["torch_best"] = f"torch {best['torch']}".strip()
+    if {"strict", "torch"} <= times.keys():
+        kept["strict_ratio"] = least["torch"] / least["strict"]
+    if {"fast", "bf16"} <= times.keys():
+        kept["fast_ratio"] = least["bf16"] / least["fast"]
+    if "relu" in times:
+        kept["beside_relu"] = ours / least["relu"]
+    return kept
 
 
 def on_lines(array: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeVar, cast
 
+from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
 
 _Called = TypeVar("_Called", bound=Callable[..., Any])
@@ -75,15 +76,18 @@ def unknown_argument(
     absent: Mapping[str, str] = _NOTHING,
 ) -> ArgumentError:
     """Return the error for an argument that is not taken, with the nearest of those that are."""
-    import difflib  # for errors only
-
-    here = habits.get(name, "").split(", ")
-    near = here if set(here) <= set(taken) else difflib.get_close_matches(name, taken, 1)
-    advice = absent.get(name) or (f"nearest: {', '.join(map(repr, near))}" if near else "")
     return ArgumentError(
         f"{name}: got it for {label}, which has no such argument; allowed: {', '.join(taken) or 'none'}"
-        f"{f' ({advice})' if advice else ''}"
+        f"{advice_on(name, taken, habits, absent)}"
     )
+
+
+def advice_on(name: str, taken: Collection[str], habits: Mapping[str, str], absent: Mapping[str, str]) -> str:
+    """Return the end of a message about a name that is not `taken`: what to write instead, or the nearest that is."""
+    if name in absent:
+        return f" ({absent[name]})"
+    here = habits.get(name, "").split(", ")
+    return f" (nearest: {', '.join(map(repr, here))})" if set(here) <= set(taken) else nearest(name, taken)
 
 
 def tells_habits(absent: Mapping[str, str], surplus: str = "") -> Callable[[_Called], _Called]:

@@ -6,13 +6,12 @@ import functools
 from typing import NamedTuple
 
 from fastconv import _validate as check
-from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
-from fastconv.algorithm import get_algorithm
+from fastconv._convolution import prepare
+from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair, kept_padding
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, ConvGeometry
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.kernels.geometry import Pair
-from fastconv.precision import get_precision
 
 
 class Transposed(NamedTuple):
@@ -125,21 +124,9 @@ def conv_transpose2d(
         check.has_shape(bias, "bias", (out_channels,), "one for each output channel of weight")
     step, spread = as_pair(stride, "stride"), as_pair(dilation, "dilation")
     more = as_output_padding(output_padding, step)
-    sides = padding if isinstance(padding, str) else _sides(padding)
-    geometry, out_size = transposed(x.shape[1:3], weight.shape[:2], step, sides, more, spread, groups)
+    size, kernel_size = x.shape[1:3], weight.shape[:2]
+    geometry, out_size = transposed(size, kernel_size, step, kept_padding(padding), more, spread, groups)
     out = backend.empty((x.shape[0], *out_size, out_channels), x.dtype)
-    prepared = backend.prepare_conv2d_weight(
-        weight,
-        geometry=geometry.transposed(),
-        input_shape=out.shape,
-        precision=get_precision(),
-        algorithm=get_algorithm(),
-        workspace=backend.pool,
-    )
+    prepared = prepare(backend, weight, geometry.transposed(), out.shape)
     backend.conv2d_backward_input(x, prepared, bias=bias, out=out, workspace=backend.pool)
     return out
-
-
-def _sides(padding: PaddingLike) -> PaddingLike:
-    """Return padding in numbers in its normal form, which can be kept."""
-    return as_padding(padding, size=(1, 1), kernel_size=(1, 1), stride=(1, 1), dilation=(1, 1))

@@ -73,7 +73,8 @@ def _fit(
     return _Conv(geometry, (input_shape[0], *out_size, out_channels))
 
 
-def _prepared(backend: Backend, weight: Array, geometry: ConvGeometry, input_shape: Shape) -> PreparedWeight:
+def prepare(backend: Backend, weight: Array, geometry: ConvGeometry, input_shape: Shape) -> PreparedWeight:
+    """Return a weight in the form that the backend wants, as precision and algorithm are now."""
     return backend.prepare_conv2d_weight(
         weight,
         geometry=geometry,
@@ -141,7 +142,7 @@ def conv2d(
     if bias is not None:
         bias = check.like(backend, bias, "bias", x, "x", "(K,)")
         check.has_shape(bias, "bias", weight.shape[3:], "one for each output channel of weight")
-    prepared = _prepared(backend, weight, geometry, x.shape)
+    prepared = prepare(backend, weight, geometry, x.shape)
     out = backend.empty(out_shape, x.dtype)
     backend.conv2d(x, prepared, bias, NO_EPILOGUE, out=out, workspace=backend.pool)
     return out
@@ -189,7 +190,7 @@ def conv2d_backward_input(
     shape = check.as_shape(input_shape, "input_shape", _NHWC)
     geometry, out_shape = _conv(shape, "input_shape", weight.shape, "weight", stride, padding, dilation, groups)
     check.has_shape(grad_output, "grad_output", out_shape, "the shape of the convolution's output")
-    prepared = _prepared(backend, weight, geometry.transposed(), shape)
+    prepared = prepare(backend, weight, geometry.transposed(), shape)
     out = backend.empty(shape, grad_output.dtype)
     backend.conv2d_backward_input(grad_output, prepared, out=out, workspace=backend.pool)
     return out

@@ -59,6 +59,12 @@ def as_padding(value: PaddingLike, *, size: Pair, kernel_size: Pair, stride: Pai
     )
 
 
+def kept_padding(value: PaddingLike) -> PaddingLike:
+    """Return `value` as it can be kept until the input is known: "same" and "valid" as they are, numbers as sides."""
+    sides = as_padding(value, size=(1, 1), kernel_size=(1, 1), stride=(1, 1), dilation=(1, 1))
+    return value if isinstance(value, str) else sides
+
+
 def _same(size: int, kernel: int, stride: int, dilation: int) -> Pair:
     total = max((-(-size // stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
     return total // 2, total - total // 2

@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastconv._nearest import nearest
 from fastconv._shapes import as_int
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.converting import unmasked
@@ -166,6 +167,16 @@ def truth(value: Any, name: str, allowed: str = "True, False") -> bool:
     return bool(value)
 
 
+def one_of(value: Any, name: str, allowed: Iterable[str]) -> Any:
+    """Return `value`, one of the words `allowed`."""
+    words = tuple(allowed)
+    if isinstance(value, str) and value in words:
+        return value
+    raise ArgumentError(
+        f"{name}: got {shown(value)}; allowed: {', '.join(map(repr, words))}{nearest(value, words, 0.5)}"
+    )
+
+
 def kind_of(value: Any) -> str:
     """Return what a message calls something of a wrong kind: its class, or which class it is."""
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
@@ -179,6 +190,11 @@ def shown(value: Any) -> str:
 def at_least_one(value: Any, name: str) -> int:
     """Return `value` as an int of at least 1."""
     return at_least(value, 1, name)
+
+
+def at_least_one_or_none(value: Any, name: str) -> int | None:
+    """Return `value` as `at_least_one` does; None as it is."""
+    return None if value is None else at_least_one(value, name)
 
 
 def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fastconv._nearest import nearest
+
 
 class FastconvError(Exception):
     """Base class of every exception that fastconv raises on purpose.
@@ -82,16 +84,12 @@ class UnknownAttributeError(FastconvError, AttributeError):
         text = super().__str__()
         if self.obj is None or text.endswith(")"):
             return text
-        import difflib
-
         home = self.elsewhere(str(self.name)) if self.elsewhere else ""
         if home:
             return f"{text} ({home})"
         # The case does not count: Conv2D is Conv2d here, and CIFAR10 cifar10. A module says what is for others.
         names = getattr(self.obj, "__all__", None) or [name for name in dir(self.obj) if not name.startswith("_")]
-        spelled = {name.lower(): name for name in names}
-        near = difflib.get_close_matches(str(self.name).lower(), spelled, 1)
-        return f"{text} (nearest: {spelled[near[0]]!r})" if near else text
+        return text + nearest(str(self.name).lower(), {name.lower(): name for name in names})
 
 
 class UnsupportedError(FastconvError, NotImplementedError):

@@ -259,10 +259,13 @@ def softmax_cross_entropy(logits: Array, labels: Array, *, label_smoothing: floa
     logits = check.floating(backend, logits, "logits", "(N, K)")
     check.not_empty(logits.shape, "logits")
     labels = check.labels(backend, labels, "labels", batch=logits.shape[0], classes=logits.shape[1])
-    smoothing = check.number(label_smoothing, "label_smoothing", low=0, high=1)
+    function = LOSSES["softmax_cross_entropy"]
+    smoothing = check.scalar(label_smoothing, function.parameters[0])
     loss, grad_logits = backend.empty((), logits.dtype), backend.empty(logits.shape, logits.dtype)
     backend.loss_and_grad(
-        *(LOSSES["softmax_cross_entropy"](smoothing), logits, labels),
+        function(smoothing),
+        logits,
+        labels,
         channel_weight=None,
         sample_weight=None,
         ignore_index=None,

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from fastconv._nearest import nearest
 from fastconv.backends.contract.backend import Backend
 from fastconv.errors import ArgumentError, BackendUnavailableError, FastconvError
 
@@ -166,11 +167,8 @@ def _canonical(name: str, argument: str = "backend") -> str:
     if folded == "auto":
         return "cupy" if why_unavailable("cupy") is None else "numba"
     if folded not in _CLASSES:
-        import difflib  # for errors only
-
-        near = difflib.get_close_matches(folded, [*_CLASSES, "auto"], 1)
-        advice = f" (nearest: {near[0]!r})" if near else ""
-        raise ArgumentError(f"{argument}: got {name!r}; allowed: {', '.join([*_CLASSES, 'auto'])}{advice}")
+        names = [*_CLASSES, "auto"]
+        raise ArgumentError(f"{argument}: got {name!r}; allowed: {', '.join(names)}{nearest(folded, names)}")
     return folded
 
 

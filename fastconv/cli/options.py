@@ -39,14 +39,14 @@ class Parser(argparse.ArgumentParser):
             unknown = []
         elif unknown:
             word = unknown[0].partition("=")[0]
-            near = _ELSEWHERE.get(word) or named.nearest(word, list(self._option_string_actions))
+            near = _ELSEWHERE.get(word) or named.meant(word, list(self._option_string_actions))
             self.error(f"arguments: got {' '.join(unknown)}; allowed: those of the command{near}")
         return options, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             words = [str(each) for each in action.choices]
-            near = named.nearest(value, words)
+            near = named.meant(value, words)
             raise argparse.ArgumentError(action, f"got {value!r}; allowed: {', '.join(words)}{near}")
 
     def error(self, message: str) -> NoReturn:

@@ -130,7 +130,7 @@ def _fill_in_data(tables: dict[str, Any]) -> None:
                 raise ArgumentError(f"--{key.replace('_', '-')}: got it without --images; allowed: beside --images")
         name = data.setdefault(NAME, "shapes10")
         if name not in SOURCES:
-            near = named.nearest(name, SOURCES.keys())
+            near = named.meant(name, SOURCES.keys())
             raise ArgumentError(f"data.name: got {name!r}; allowed: {', '.join(SOURCES)}{near}")
         epochs, augmented = SOURCES[name].epochs, SOURCES[name].augmented
     tables["run"].setdefault("epochs", epochs)

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.data.draws import Draws
-from fastconv.data.ranges import ends_of, one_of, pair_of, share_of, whole_number, within
+from fastconv.data.ranges import ends_of, pair_of, share_of, whole_number, within
 from fastconv.errors import ArgumentError, UnknownAttributeError
 
 ImageShape = tuple[int, int, int]
@@ -152,7 +152,7 @@ class Flip(Augmentation):
 
     def __init__(self, mode: str = "random", p: float = 0.5) -> None:
         super().__init__(mode=mode, p=p)
-        one_of(self.mode, "mode", ("random", "alternating"))
+        validate.one_of(self.mode, "mode", ("random", "alternating"))
         share_of(self.p, "p")
 
     def columns(self, draws: Draws, shape: ImageShape) -> Columns:
@@ -191,7 +191,7 @@ class Crop(Augmentation):
     def __init__(self, pad: int = 4, mode: str = "zero") -> None:
         super().__init__(pad=pad, mode=mode)
         validate.at_least(self.pad, 0, "pad", 2**30)
-        one_of(self.mode, "mode", ("zero", "reflect"))
+        validate.one_of(self.mode, "mode", ("zero", "reflect"))
 
     def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         shift_y, shift_x = (whole_number(draw, -self.pad, self.pad) for draw in draws.uniform(2))
@@ -232,7 +232,7 @@ class Translate(Augmentation):
         super().__init__(height=height, width=width, mode=mode)
         for name in ("height", "width"):
             validate.number(getattr(self, name), name, low=0, high=1)
-        one_of(self.mode, "mode", ("zero", "reflect"))
+        validate.one_of(self.mode, "mode", ("zero", "reflect"))
 
     def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         y, x = self._most(shape)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from fastconv._nearest import nearest
 from fastconv.data._directory import PathLike, root_of
 from fastconv.data.sources import SOURCES, RemoteFile
 from fastconv.errors import ArgumentError, DataError
@@ -57,11 +58,7 @@ def download(name: str, directory: PathLike | None = None, progress: Progress | 
     fastconv.errors.ArgumentError: name: got 'imagenet'; allowed: shapes10, cifar10, cifar100, mnist, fashion-mnist
     """
     if name not in SOURCES:
-        import difflib
-
-        near = difflib.get_close_matches(str(name), SOURCES, 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise ArgumentError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}{hint}")
+        raise ArgumentError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}{nearest(name, SOURCES.keys())}")
     if SOURCES[name].is_drawn:
         raise ArgumentError(f"name: got {name!r}, which is drawn and needs no files; allowed: a data set with files")
     root = root_of(directory)

@@ -21,7 +21,7 @@ from fastconv.data.augmentations import Augmentation, FlipCrop
 from fastconv.data.changes import Changes, checked, checked_classes, mixed_targets, shares_of
 from fastconv.data.dataset import Dataset
 from fastconv.data.draws import Draws
-from fastconv.data.rows import take_rows
+from fastconv.data.rows import bounds, take_rows
 from fastconv.data.sampling import Sampling, sampling_weights
 from fastconv.data.statistics import check_units
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
@@ -294,8 +294,8 @@ class DataLoader(Declared):
         first, last, count = self._part or (0, 1, 1)
         for batch, begin in enumerate(range(0, self.num_samples, self.batch_size)):
             rows = min(self.batch_size, self.num_samples - begin)
-            for part in range(first, last):
-                yield batch * count + part, begin + rows * part // count, begin + rows * (part + 1) // count
+            for part, (low, high) in enumerate(bounds(rows, count)[first:last], first):
+                yield batch * count + part, begin + low, begin + high
 
     def _on(self, backend: Backend) -> tuple[Array, list[Array]]:
         """Return x, and y and weights if any, on the active backend; x as it is where it is mapped from a file."""

@@ -34,12 +34,6 @@ def ends_of(value: Any, name: str, low: float = -math.inf, high: float = math.in
     return first, last
 
 
-def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> None:
-    """Refuse what is not among the words allowed."""
-    if value not in allowed:
-        raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}")
-
-
 def pair_of(value: Any, name: str) -> tuple[Any, Any]:
     """Return the two that a pair is of."""
     if not isinstance(value, tuple | list) or len(value) != 2:

@@ -1,4 +1,4 @@
-"""Rows of arrays, in order or gathered."""
+"""Rows of arrays, in parts or gathered."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
+
+
+def bounds(rows: int, parts: int) -> list[tuple[int, int]]:
+    """Return begin and end of each part of so many rows; sizes differ by one at most."""
+    return [(rows * i // parts, rows * (i + 1) // parts) for i in range(parts)]
 
 
 def take_rows(backend: Backend, array: Array, indices: Array) -> Array:

@@ -17,7 +17,6 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.data.dataset import Dataset
-from fastconv.errors import ArgumentError
 from fastconv.random import checked_seed
 
 CLASS_NAMES = ("circle", "ring", "square", "triangle", "cross", "star", "crescent", "heart", "pill", "stripes")
@@ -67,8 +66,7 @@ def shapes10(split: Literal["train", "test"] = "train", seed: int = 0, size: int
     >>> data.images.shape, data.labels[:4]
     ((20, 32, 32, 3), array([0, 1, 2, 3], dtype=int32))
     """
-    if split not in _SIZES:
-        raise ArgumentError(f"split: got {split!r}; allowed: {', '.join(_SIZES)}")
+    validate.one_of(split, "split", _SIZES)
     count = _SIZES[split] if size is None else validate.at_least(size, 0, "size", _LARGEST)
     key = np.array([checked_seed(seed), list(_SIZES).index(split)], np.uint64)
     images = np.empty((count, _SIDE, _SIDE, 3), np.uint8)

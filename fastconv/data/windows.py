@@ -142,8 +142,7 @@ class Mixing(Augmentation):
     def __init__(self, alpha: float = 1.0, num_classes: int | None = None) -> None:
         super().__init__(alpha=alpha, num_classes=num_classes)
         validate.number(self.alpha, "alpha", low=0, open_low=True)
-        if self.num_classes is not None:
-            validate.at_least_one(self.num_classes, "num_classes")
+        validate.at_least_one_or_none(self.num_classes, "num_classes")
 
     def partners(self, draws: Draws) -> np.ndarray:
         """Return the places of the others in the batch.
@@ -171,7 +170,7 @@ class Mixup(Mixing):
     alpha : float
         Above 0; the share is drawn from Beta(alpha, alpha).
     num_classes : int or None
-        By default what the data set says, or the largest label.
+        By default as many as the data set has; needed for a pair of arrays with class numbers.
 
     Examples
     --------
@@ -198,7 +197,7 @@ class CutMix(Mixing):
     alpha : float
         Above 0; the share is drawn from Beta(alpha, alpha).
     num_classes : int or None
-        By default what the data set says, or the largest label.
+        By default as many as the data set has; needed for a pair of arrays with class numbers.
 
     Examples
     --------

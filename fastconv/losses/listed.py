@@ -42,8 +42,8 @@ class ListedLoss(DeclaredLoss):
         self._on_backends: dict[tuple[Any, ...], Array] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "reduction" and value not in REDUCTIONS:
-            raise ArgumentError(f"reduction: got {value!r}; allowed: 'mean' or 'sum'")
+        if name == "reduction":
+            validate.one_of(value, name, REDUCTIONS)
         if name == self.function.channel_weight:
             value = _checked_weights(value, name)
         for scalar in self.function.parameters:

@@ -13,7 +13,7 @@ from fastconv import _validate as validate
 from fastconv._calls import tells_habits
 from fastconv._docstrings import completed
 from fastconv.backends.contract.types import Shape
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ShapeError
 from fastconv.nn import Sequential
 
 CIFAR, IMAGENET = (32, 32, 3), (224, 224, 3)
@@ -54,8 +54,8 @@ def architecture(
         def unbuilt(num_classes: int = 10, **settings: Any) -> Sequential:
             classes = validate.at_least_one(num_classes, "num_classes")
             form = settings.get("form", own["form"].default) if "form" in own else None
-            if "form" in own and not (isinstance(form, str) and form in forms):
-                raise ArgumentError(f"form: got {form!r}; allowed: {', '.join(map(repr, forms))}")
+            if "form" in own:
+                validate.one_of(form, "form", forms)
             for name, value in settings.items():
                 if name in own and isinstance(own[name].default, bool):
                     validate.truth(value, name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -15,6 +14,7 @@ from fastconv import _validate as validate
 from fastconv._attributes import computes_as
 from fastconv._calls import tells_habits, unknown_argument
 from fastconv._files import path_of
+from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
 from fastconv.models.architecture import Architecture
 from fastconv.nn import Dense, Scale, Sequential
@@ -149,8 +149,6 @@ def _architecture(name: str) -> Architecture:
     room = importlib.import_module("fastconv.models")
     known = [each for each in room.__all__ if hasattr(getattr(room, each), "unbuilt")]
     if name not in known:
-        nearest = difflib.get_close_matches(str(name), known, 1)
-        hint = f" (nearest: {nearest[0]!r})" if nearest else ""
-        raise ArgumentError(f"name: got {name!r}; allowed: {', '.join(known)}{hint}")
+        raise ArgumentError(f"name: got {name!r}; allowed: {', '.join(known)}{nearest(name, known)}")
     made: Architecture = getattr(room, name)
     return made

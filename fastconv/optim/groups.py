@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
+from fastconv._calls import advice_on
 from fastconv._docstrings import completed
 from fastconv.errors import ArgumentError, BackendMismatchError
 from fastconv.kernels.scalars import Scalar
@@ -20,14 +20,6 @@ from fastconv.optim.schedules.schedule import odd_arguments
 Setting = float | bool
 Trained = Iterable[Parameter] | Iterable[Mapping[str, Any]]
 """What an optimizer is given to train: parameters, or groups of them with settings of their own."""
-
-_SPELLED = {
-    "wd": "weight_decay",
-    "betas": "beta1, beta2",
-    "learning_rate": "lr",
-    "parameters": "params",
-    "beta": "beta1, beta2",
-}
 
 
 class Group(Declared):
@@ -171,14 +163,11 @@ def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str, opt
     if not isinstance(item, Mapping):
         raise ArgumentError(f"{where}: got {validate.kind_of(item)} among dicts; allowed: a dict with 'params'")
     allowed = {setting.name: setting for setting in scalars}
+    known = ("params", "lr", *allowed)
     for name in item:
-        if name not in ("params", "lr", *allowed):
-            known = ", ".join(("params", "lr", *allowed))
-            close = difflib.get_close_matches(str(name), ("params", "lr", *allowed), n=1)
-            meant = _SPELLED.get(str(name)) or (close[0] if close else "")
-            advice = optimizer.absent.get(str(name)) or (f"did you mean {meant}?" if meant else "")
-            hint = f" ({advice})" if advice else ""
-            raise ArgumentError(f"{where}: got the setting {name!r}; allowed: {known}{hint}")
+        if name not in known:
+            meant = advice_on(str(name), known, optimizer.argument_habits, optimizer.absent)
+            raise ArgumentError(f"{where}: got the setting {name!r}; allowed: {', '.join(known)}{meant}")
     if "params" not in item:
         raise ArgumentError(f"{where}: got no 'params'; allowed: a dict with 'params' and settings")
     params = item["params"]

@@ -8,10 +8,12 @@ HABITS = {
 }
 
 ARGUMENT_HABITS = {
+    "beta": "beta1, beta2",
     "betas": "beta1, beta2",
     "beta_1": "beta1",
     "beta_2": "beta2",
     "learning_rate": "lr",
     "epsilon": "eps",
     "params": "parameters",
+    "wd": "weight_decay",
 }

@@ -14,7 +14,7 @@ from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group
 from fastconv.optim.optimizer import Optimizer
-from fastconv.optim.regions import Region, check_form, regions, trained
+from fastconv.optim.regions import Region, check_form, check_tensors, regions, trained
 
 
 class Nested(Optimizer):
@@ -163,17 +163,14 @@ class Nested(Optimizer):
         """
         inner = [optimizer.state_dict() for optimizer in self.optimizers]
         tensors = {name: array for state in inner for name, array in state.pop("tensors").items()}
-        own = {f"{name}/{p.name}": self.backend.to_numpy(view).copy() for name, p, view in self._views()}
         state: dict[str, Any] = {"kind": type(self).__name__, "steps": self.steps, "lr": self.lr}
-        return state | {"settings": self.settings(), "optimizers": inner, "tensors": tensors | own}
+        return state | {"settings": self.settings(), "optimizers": inner, "tensors": tensors | self._tensors()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.check_state(state)
         own, before = self.snapshot(), [optimizer.state_dict() for optimizer in self.optimizers]
         try:
-            for name, parameter, view in self._views():
-                values = self.backend.asarray(state["tensors"][f"{name}/{parameter.name}"], view.dtype)
-                self.backend.copy(values.reshape(view.shape), out=view)
+            self._take(state["tensors"])
             for optimizer, values in zip(self.optimizers, self._inner(state), strict=True):
                 optimizer.load_state_dict(values)
         except BaseException:
@@ -187,20 +184,14 @@ class Nested(Optimizer):
         count = len(state.get("optimizers", ()))
         if count != len(self.optimizers):
             raise CheckpointError(f"state: got that of {count} optimizers; allowed: that of {len(self.optimizers)}")
-        wanted = {f"{name}/{p.name}": p for name, p, _ in self._views()}
-        for key, parameter in wanted.items():
-            got = state["tensors"].get(key)
-            if got is None or got.shape != parameter.shape or got.dtype != parameter.array.dtype:
-                raise CheckpointError(
-                    f"state: got {'none' if got is None else f'{got.dtype} {got.shape}'} for {key}; allowed:"
-                    f" {parameter.array.dtype} {parameter.shape}"
-                )
+        wanted = {key: parameter for key, (parameter, _) in self._named_views().items()}
+        check_tensors({key: array for key, array in state["tensors"].items() if key in wanted}, wanted)
         for optimizer, values in zip(self.optimizers, self._inner(state), strict=True):
             optimizer.check_state(values)
 
     def _inner(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the states of its optimizers, each with its tensors; those of nobody go to the first."""
-        own = {f"{name}/{parameter.name}" for name, parameter, _ in self._views()}
+        own = self._named_views()
         others = {name: array for name, array in state["tensors"].items() if name not in own}
         result = []
         for optimizer, values in reversed([*zip(self.optimizers, state["optimizers"], strict=True)]):
@@ -234,9 +225,7 @@ class Nested(Optimizer):
 
     def _first(self, name: str, region: Region) -> Array:
         """Return an array of state as it is at first: the parameters, and what lies between them."""
-        array = self.backend.empty(region.data.shape, region.data.dtype)
-        self.backend.copy(region.data, out=array)
-        return array
+        return self.backend.copy_of(region.data)
 
 
 def all_state_arrays(optimizer: Optimizer) -> list[Array]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._nearest import nearest
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.kernels.update_rules import UPDATE_RULES
@@ -114,8 +114,7 @@ class Pruning(Nested):
             raise ArgumentError(f"end: got {end!r}, before the step at which pruning begins; allowed: {start} or later")
         every = validate.at_least_one(frequency, "frequency")
         power = validate.number(exponent, "exponent", low=0, open_low=True)
-        if scope not in _SCOPES:
-            raise ArgumentError(f"scope: got {scope!r}; allowed: {', '.join(_SCOPES)}")
+        validate.one_of(scope, "scope", _SCOPES)
         self.schedule, self.scope = SparsitySchedule(start, last, every, first, goal, power), scope
         found = optimizer.parameters if isinstance(optimizer, Optimizer) else ()
         self.pruned = _chosen(found, layers, validate.truth(keep_last, "keep_last")) if found else ()
@@ -236,8 +235,8 @@ class Pruning(Nested):
         if "changed_at" not in state:
             raise CheckpointError("state: got none of when masks changed; allowed: what state_dict gave")
         self._check_schedule(state["settings"])
-        for name, parameter, _ in self._views():
-            if odd_values(state["tensors"][f"{name}/{parameter.name}"]).size:
+        for key, (parameter, _) in self._named_views().items():
+            if odd_values(state["tensors"][key]).size:
                 raise CheckpointError(
                     f"state: got other numbers than 0 and 1 in the mask of {parameter.name}; allowed: these"
                 )
@@ -373,7 +372,5 @@ def _checked_names(layers: Iterable[str], found: Iterable[Parameter]) -> tuple[s
     known = sorted({".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)})
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, 1, 0)
-            hint = f" (nearest: {near[0]!r})" if near else ""
-            raise ArgumentError(f"layers: got {name!r}; allowed: names of layers with weights{hint}")
+            raise ArgumentError(f"layers: got {name!r}; allowed: names of layers with weights{nearest(name, known, 0)}")
     return names

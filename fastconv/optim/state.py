@@ -92,9 +92,7 @@ class Stated(Declared):
             ``{"kind", "steps", "lr", "settings", "tensors"}``; tensors are NumPy's, called ``"velocity/0.weight"``.
             With groups, "groups" has the learning rate of each that has one of its own, or the state of its schedule.
         """
-        tensors = {
-            f"{name}/{parameter.name}": np.array(self.backend.to_numpy(view)) for name, parameter, view in self._views()
-        }
+        tensors = self._tensors()
         state: dict[str, Any] = {"kind": type(self).__name__, "steps": self.steps, "lr": self.lr}
         state |= {"settings": self.settings(), "tensors": tensors}
         if len(self.groups) > 1 or self.groups[0].lr is not None:
@@ -119,9 +117,7 @@ class Stated(Declared):
         before, kept = (self.snapshot(), self.steps, self.lr), [group.state_dict() for group in self.groups]
         try:
             self.lr = float(state["lr"])
-            for name, parameter, view in self._views():
-                values = self.backend.asarray(tensors[f"{name}/{parameter.name}"], view.dtype)
-                self.backend.copy(values.reshape(view.shape), out=view)
+            self._take(tensors)
             for group, values in zip(self.groups, state.get("groups", kept), strict=True):
                 group.load_state_dict(values)
             self._done[0] = steps
@@ -175,8 +171,21 @@ class Stated(Declared):
         groups = len(state.get("groups", self.groups))
         if groups != len(self.groups):
             raise CheckpointError(f"state: got that of {groups} groups; allowed: that of {len(self.groups)}")
-        wanted = {f"{name}/{parameter.name}": parameter for name, parameter, _ in self._views()}
-        check_tensors(state["tensors"], wanted)
+        check_tensors(state["tensors"], {key: parameter for key, (parameter, _) in self._named_views().items()})
+
+    def _tensors(self) -> dict[str, np.ndarray]:
+        """Return copies of its own state on the host, by their names in a state."""
+        return {key: np.array(self.backend.to_numpy(view)) for key, (_, view) in self._named_views().items()}
+
+    def _take(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Take its own state from tensors that were checked."""
+        for key, (_, view) in self._named_views().items():
+            values = self.backend.asarray(tensors[key], view.dtype)
+            self.backend.copy(values.reshape(view.shape), out=view)
+
+    def _named_views(self) -> dict[str, tuple[Parameter, Array]]:
+        """Return each parameter and its part of the state by the name of that, ``"velocity/0.weight"``."""
+        return {f"{name}/{parameter.name}": (parameter, view) for name, parameter, view in self._views()}
 
     def _views(self) -> list[tuple[str, Parameter, Array]]:
         """Return the name of the state, the parameter, and its part of the state."""

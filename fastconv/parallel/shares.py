@@ -5,12 +5,14 @@ A data set that knows how makes only these (`DataLoader.part`); of other batches
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 from fastconv.backends.contract.types import Array
+from fastconv.data.rows import bounds
 
 Piece = tuple[Array, ...]
+Reader = Callable[[Any], Iterator[Any]]
 
 
 @runtime_checkable
@@ -25,16 +27,11 @@ class Parted(Protocol):
         ...
 
 
-def bounds(rows: int, shards: int) -> list[tuple[int, int]]:
-    """Return begin and end of each shard of so many rows; sizes differ by one at most."""
-    return [(rows * i // shards, rows * (i + 1) // shards) for i in range(shards)]
-
-
 class Sliced:
-    """Batches of which each rank has all, cut by rows."""
+    """Batches of which each rank has all, cut by rows as `read` yields them."""
 
-    def __init__(self, batches: Any, own: range, count: int) -> None:
-        self._batches, self._own, self._count = batches, own, count
+    def __init__(self, batches: Any, own: range, count: int, read: Reader = iter) -> None:
+        self._batches, self._own, self._count, self._read = batches, own, count, read
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -48,13 +45,13 @@ class Sliced:
             self._batches.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[Piece]]:
-        for batch in self._batches:
+        for batch in self._read(self._batches):
             cuts = bounds(len(batch[0]), self._count)
             yield [tuple(array[slice(*cuts[shard])] for array in batch) for shard in self._own]
 
 
-def own_share(batches: Any, own: range, count: int) -> Any:
-    """Return an iterable of lists of the own shards of each batch."""
+def own_share(batches: Any, own: range, count: int, read: Reader = iter) -> Any:
+    """Return an iterable of lists of the own shards of each batch; `read` yields those that are not made in parts."""
     if isinstance(batches, Parted):
         return batches.part(own.start, own.stop, count)
-    return Sliced(batches, own, count)
+    return Sliced(batches, own, count, read)

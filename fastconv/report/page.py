@@ -190,7 +190,7 @@ def make_report(
     >>> report.html[:15], report.notes
     ('<!doctype html>', ())
     """
-    limit = None if limit is None else validate.at_least_one(limit, "limit")
+    limit = validate.at_least_one_or_none(limit, "limit")
     if reload_seconds is not None:
         validate.number(reload_seconds, "reload_seconds", low=0.0, open_low=True)
     found = read_runs(runs)

@@ -60,9 +60,14 @@ def checked_sizes(train: Any, validation: Any, batch_size: Any, shuffle: Any) ->
         raise ArgumentError(
             f"shuffle: got {shuffle!r} with batches; allowed: with a pair of arrays (a DataLoader takes its own)"
         )
-    if batch_size is not None and not is_pair(train) and not is_pair(validation):
+    return size_of_batches(batch_size, 128, train, validation), True if shuffle is None else shuffle
+
+
+def size_of_batches(batch_size: Any, default: int, *data: Any) -> int:
+    """Return the size of the batches that pairs of arrays are cut into; refuse one where there are none."""
+    if batch_size is not None and not any(map(is_pair, data)):
         raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
-    return 128 if batch_size is None else batch_size, True if shuffle is None else shuffle
+    return default if batch_size is None else batch_size
 
 
 def _check_measured(data: Any, name: str) -> None:

@@ -98,10 +98,10 @@ class CapturedStep:
         self._strange = any(is_strange(part) for part in parts_of(model, loss, optimizer))
         self._parameters = tuple(model.parameters())
         self.form = form_of(batch)
-        self._x = self._copied(x)
+        self._x = self._backend.copy_of(x)
         targets = self._checks.checked_targets(y, (x.shape[0], *model.infer(x.shape[1:])), model.dtype)
-        self._y = self._copied(targets)  # which the loss looks at when it is captured
-        self._weight = None if weight is None else self._copied(weight)
+        self._y = self._backend.copy_of(targets)  # which the loss looks at when it is captured
+        self._weight = None if weight is None else self._backend.copy_of(weight)
         self._step = self._backend.asarray(np.zeros(1, np.int64))
         self.statistics = arenas_of(model.buffers())
         # What has no settings, and cannot get any, need not be asked before each step.
@@ -139,11 +139,6 @@ class CapturedStep:
     def _results(self, changed: Snapshot, done: Done) -> list[bytes]:
         arrays = [array for array, _ in changed.kept]
         return [self._backend.to_numpy(array).tobytes() for array in (*arrays, done.loss, done.predictions)]
-
-    def _copied(self, array: Array) -> Array:
-        copied = self._backend.empty(array.shape, array.dtype)
-        self._backend.copy(array, out=copied)
-        return copied
 
     def fits(self, model: Layer, loss: object, optimizer: Optimizer, how: StepSettings) -> bool:
         """Tell whether everything but the batch is as it was when the step was captured."""
@@ -188,9 +183,7 @@ class CapturedStep:
         except BaseException:
             self._note_gradients(written=optimizer.steps != updates)
             raise
-        loss = backend.empty((), self._done.loss.dtype)
-        backend.copy(self._done.loss, out=loss)
-        return self._done._replace(loss=loss)
+        return self._done._replace(loss=backend.copy_of(self._done.loss))
 
     def _capture(self) -> Callable[[], bool] | None:
         try:

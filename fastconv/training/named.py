@@ -6,7 +6,6 @@ Nothing is listed here. What a room exports can be chosen, by its name in any ca
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError, FastconvError
 
 NAME = "name"
@@ -66,7 +66,7 @@ def canonical(kind: str, name: Any) -> str:
     by_key = {_key(each): each for each in found}
     if isinstance(name, str) and _key(name) in by_key:
         return by_key[_key(name)]
-    raise ArgumentError(f"{kind}: got {name!r}; allowed: {', '.join(found)}{nearest(name, by_key)}")
+    raise ArgumentError(f"{kind}: got {name!r}; allowed: {', '.join(found)}{meant(name, found)}")
 
 
 def build(kind: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
@@ -135,7 +135,7 @@ def checked_settings(what: str, make: Callable[..., Any], settings: Mapping[str,
     for key in settings:
         if key not in allowed:
             absent, habits = getattr(make, "absent", {}), getattr(make, "argument_habits", {})
-            advice = f" ({absent[key]})" if key in absent else nearest(habits.get(key, key), allowed)
+            advice = f" ({absent[key]})" if key in absent else meant(habits.get(key, key), allowed)
             raise ArgumentError(f"{what}: got the setting {key!r}; allowed: {', '.join(allowed) or 'none'}{advice}")
     return dict(settings)
 
@@ -157,11 +157,9 @@ def parameters_of(make: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {each.name: each for each in found if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
 
 
-def nearest(name: Any, names: Mapping[str, str] | Iterable[str]) -> str:
-    """Return the words that name the nearest right spelling, or nothing if none is near."""
-    keys = dict(names) if isinstance(names, Mapping) else {_key(each): each for each in names}
-    near = difflib.get_close_matches(_key(str(name)), keys, 1, 0.5)
-    return f" (nearest: {keys[near[0]]!r})" if near else ""
+def meant(name: Any, names: Iterable[str]) -> str:
+    """Return `nearest`, whatever the case, the hyphens and the spaces."""
+    return nearest(_key(str(name)), {_key(each): each for each in names}, 0.5)
 
 
 def _key(name: str) -> str:

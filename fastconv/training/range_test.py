@@ -17,7 +17,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, DivergenceError
 from fastconv.optim.schedules import Exponential
-from fastconv.training.batches import Batches, as_batches, is_pair, pairs
+from fastconv.training.batches import Batches, as_batches, pairs, size_of_batches
 from fastconv.training.history import History
 from fastconv.training.trainer import Trainer
 
@@ -166,9 +166,7 @@ def find_learning_rate(
     steps = validate.at_least(steps, 3, "steps")
     smoothing = validate.number(smoothing, "smoothing", low=0, high=1)
     stop_at = validate.number(stop_at, "stop_at", low=1, open_low=True)
-    if batch_size is not None and not is_pair(train):
-        raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
-    size = 128 if batch_size is None else batch_size
+    size = size_of_batches(batch_size, 128, train)
     batches = as_batches(train, "train", trainer.model, size, shuffle=True, seed=trainer.seed)
     twin = _copy_of(trainer)
     twin.schedule = Exponential(low, high / low, steps - 1)

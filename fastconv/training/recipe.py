@@ -32,7 +32,7 @@ FORMAT = 1
 def _one_of(*allowed: str) -> Callable[[Any, str], None]:
     def check(value: Any, name: str) -> None:
         if value not in allowed:
-            raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(allowed)}{named.nearest(value, allowed)}")
+            raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(allowed)}{named.meant(value, allowed)}")
 
     return check
 
@@ -110,7 +110,7 @@ class Recipe:
         for key in tables:
             if key != "format" and key not in known:
                 raise ArgumentError(
-                    f"recipe: got the table {key!r}; allowed: {', '.join(known)}{named.nearest(key, known)}"
+                    f"recipe: got the table {key!r}; allowed: {', '.join(known)}{named.meant(key, known)}"
                 )
         for key, entries in _ENTRIES.items():
             found[key] = _checked_entries(key, _table(tables, key), entries)
@@ -251,7 +251,7 @@ def _checked_entries(
     for key, value in given.items():
         if key not in entries:
             raise ArgumentError(
-                f"{table}: got the entry {key!r}; allowed: {', '.join(entries)}{named.nearest(key, entries.keys())}"
+                f"{table}: got the entry {key!r}; allowed: {', '.join(entries)}{named.meant(key, entries.keys())}"
             )
         entries[key](value, f"{table}.{key}")
     return dict(given)

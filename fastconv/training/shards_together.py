@@ -40,9 +40,7 @@ class _Tensors:
         for flat in homes.values():
             backend.fill(0.0, out=flat)  # of what gets no gradient, and between
         self.gradients = [homes[id(piece.arena)][piece.begin : piece.end] for piece in arena_slices(self._parameters)]
-        self.statistics = [backend.empty(array.shape, array.dtype) for array in arenas_of(self._buffers)]
-        for own, array in zip(self.statistics, arenas_of(self._buffers), strict=True):
-            backend.copy(array, out=own)
+        self.statistics = list(map(backend.copy_of, arenas_of(self._buffers)))
         places = dict(zip([id(array) for array in arenas_of(self._buffers)], self.statistics, strict=True))
         self._targets = [(p, p.slice_of(homes[id(p.arena)])) for p in self._parameters]
         self._arrays = [(b, b.slice_of(places[id(b.arena.data)])) for b in self._buffers]

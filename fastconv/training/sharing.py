@@ -25,7 +25,7 @@ from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.optim.schedules import rate_at
 from fastconv.parallel.agreement import check_alike, check_values, share_values
 from fastconv.parallel.data_parallel import DataParallel
-from fastconv.parallel.shares import Sliced, own_share
+from fastconv.parallel.shares import own_share
 from fastconv.parallel.tree import gathered
 from fastconv.precision import get_precision
 from fastconv.training.batches import Batches, checked_batch, no_batches, pairs
@@ -33,7 +33,7 @@ from fastconv.training.callbacks import Callback
 from fastconv.training.environment import versions
 from fastconv.training.shard_pass import shard_loss
 from fastconv.training.sharded import ShardedStep
-from fastconv.training.step import Batch, Done, StepSettings
+from fastconv.training.step import Batch, Done, StepSettings, limit_gradients
 from fastconv.training.stepping import Stepping
 from fastconv.training.totals import Totals
 from fastconv.training.whole_batch import Result, Results, tell_of_batch
@@ -117,10 +117,7 @@ class Sharing(Stepping):
                 self._shared = ShardedStep(self.model, self.loss, optimizer, parallel, how)
             results = Results(self.model, self.loss, self.metrics)
             self._shared.run(shards, number, results, capture=self._capture)
-            trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
-            self._squares = None
-            if self.clip is not None and trained:
-                self._squares = self.clip.apply(self.model.backend, trained)
+            self._squares = limit_gradients(self.model.backend, self.clip, optimizer)
             with parallel.span("update"):
                 optimizer.step()
             self.step = number + 1
@@ -146,10 +143,7 @@ class Sharing(Stepping):
         """Return what yields the own shards of each batch, or the batches themselves without ranks."""
         if self.parallel is None:
             return batches
-        share = own_share(batches, self.parallel.own, self.parallel.shards)
-        if isinstance(share, Sliced):
-            share = Sliced(_Checked(batches, name), self.parallel.own, self.parallel.shards)
-        found: Batches = share
+        found: Batches = own_share(batches, self.parallel.own, self.parallel.shards, partial(pairs, name=name))
         return found
 
     def _means(self, batches: Batches, name: str) -> dict[str, Any]:
@@ -259,26 +253,6 @@ class Sharing(Stepping):
             "position": f"epoch {self.epoch}, step {self.step}, update {optimizer.steps}",
             "train": _data_facts(train),
         }
-
-
-class _Checked:
-    """Batches whose form is looked at when they come."""
-
-    def __init__(self, batches: Batches, name: str) -> None:
-        self._batches, self._name = batches, name
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __repr__(self) -> str:
-        return repr(self._batches)
-
-    def set_epoch(self, epoch: int) -> None:
-        if hasattr(self._batches, "set_epoch"):
-            self._batches.set_epoch(epoch)
-
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        return pairs(self._batches, self._name)
 
 
 @cache

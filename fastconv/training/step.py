@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fastconv import random
+from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
+from fastconv.data.rows import bounds
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.losses.listed import ListedLoss
@@ -84,10 +85,7 @@ def train_step(
 
     try:
         done = random.in_stream(settings.seed, number, passes)
-        trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
-        if settings.clip is not None and trained:
-            optimizer.prepare_gradients()
-            done = done._replace(squares=settings.clip.apply(model.backend, trained))
+        done = done._replace(squares=limit_gradients(model.backend, settings.clip, optimizer))
         update()
     except BaseException:
         if begun and optimizer.steps == updates:
@@ -95,6 +93,15 @@ def train_step(
                 parameter.zero_grad()
         raise
     return done
+
+
+def limit_gradients(backend: Backend, clip: Clip | None, optimizer: Optimizer) -> Array | None:
+    """Limit the gradients of what is trained, as the update takes them; return the sums of squares, if any."""
+    trained = [parameter for parameter in optimizer.parameters if not parameter.is_frozen]
+    if clip is None or not trained:
+        return None
+    optimizer.prepare_gradients()
+    return clip.apply(backend, trained)
 
 
 _Piece = tuple[Array, Array, Array, object]
@@ -112,7 +119,7 @@ def _forward(model: Layer, loss: Loss, batch: Batch, accumulate: int) -> Iterato
     part_of = _parts_of(model, loss, batch)
     total: Array = None
     everything: Array = None
-    for begin, end in cuts(rows, accumulate):
+    for begin, end in bounds(rows, min(rows, accumulate)):
         predictions, context = model.forward(x[begin:end], training=True)
         value, gradient = part_of(predictions, begin, end)
         if total is None:
@@ -124,13 +131,6 @@ def _forward(model: Layer, loss: Loss, batch: Batch, accumulate: int) -> Iterato
         del predictions, value
         yield total, everything, gradient, context
         del gradient, context
-
-
-def cuts(rows: int, pieces: int) -> list[tuple[int, int]]:
-    """Return begin and end of pieces of `rows` rows, whose sizes differ by one at most, none of them empty."""
-    count = min(rows, pieces)
-    ends = [rows * i // count for i in range(count + 1)]
-    return list(itertools.pairwise(ends))
 
 
 def _parts_of(model: Layer, loss: Loss, batch: Batch) -> Callable[[Array, int, int], tuple[Array, Array]]:

@@ -23,7 +23,6 @@ from fastconv import random
 from fastconv._attributes import fixed
 from fastconv._calls import tells_habits
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError
 from fastconv.losses import Loss
 from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
@@ -31,7 +30,7 @@ from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training import parts, rates
-from fastconv.training.batches import Batches, as_batches, checked_batch, is_pair
+from fastconv.training.batches import Batches, as_batches, checked_batch, size_of_batches
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
 from fastconv.training.checkpoint import read_state, write_state
@@ -320,9 +319,7 @@ class Trainer(Sharing):
         dict
             "loss", and each metric by its name.
         """
-        if batch_size is not None and not is_pair(data):
-            raise ArgumentError(f"batch_size: got {batch_size!r} with batches; allowed: with a pair of arrays")
-        return self._means(as_batches(data, "data", self.model, 256 if batch_size is None else batch_size), "data")
+        return self._means(as_batches(data, "data", self.model, size_of_batches(batch_size, 256, data)), "data")
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all that `restore` needs to one file, all or nothing; of several ranks the first one does.

@@ -46,11 +46,7 @@ TABLE = {
     "max_pool2d_backward": ("max_pool.max_pool2d_backward_pixels",),
     "avg_pool2d": ("avg_pool.avg_pool2d_pixels",),
     "avg_pool2d_backward": ("avg_pool.avg_pool2d_backward_pixels",),
-    "batch_norm": (
-        "batch_norm.batch_norm_statistics",
-        "batch_norm.combine_statistics",
-        "batch_norm.normalise",
-    ),
+    "batch_norm": (*_STATISTICS, "batch_norm.normalise"),
     "batch_norm_backward": (
         "batch_norm_activate.activate_gradient_sums",
         "batch_norm.batch_norm_gradient_apply",

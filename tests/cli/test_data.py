@@ -80,7 +80,7 @@ def test_an_interrupt_prints_how_to_go_on(capsys, tmp_path, monkeypatch):
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_one(capsys):
-    assert "did you mean cifar100?" in fails(capsys, "data", "download", "cifar-100")
+    assert "(nearest: 'cifar100')" in fails(capsys, "data", "download", "cifar-100")
 
 
 def test_the_bar_shows_how_far_a_file_is(tmp_path, small_mnist, monkeypatch):

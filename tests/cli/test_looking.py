@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import backends
+from fastconv import backends, nn
 from fastconv.backends.reference.backend import NumpyBackend
 from fastconv.cli import gradcheck, info, main
 from fastconv.losses import LOSSES
@@ -118,6 +118,13 @@ def few_layers(monkeypatch):
     kept = ("Conv2d 3x3", "SiLU", "small network")
     monkeypatch.setattr(gradcheck, "_LAYERS", {name: gradcheck._LAYERS[name] for name in kept})
     monkeypatch.setattr(gradcheck, "LOSSES", {"huber": LOSSES["huber"]})
+
+
+def test_gradcheck_leaves_no_layer_out():
+    public = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)}
+    public = {name for name in public if issubclass(getattr(nn, name), nn.Layer)} - {"Layer"}
+    checked = {type(layer).__name__ for make, _ in gradcheck._LAYERS.values() for layer in make().walk()}
+    assert public <= checked
 
 
 def test_gradcheck_passes_on_numpy(capsys):

@@ -127,7 +127,7 @@ def test_refuses(backend, loss, x, t, error, text):
     [
         (lambda: Huber(0), "delta: got 0; allowed: .*above 0"),
         (lambda: BinaryCrossEntropy(pos_weight=-1), "pos_weight: got -1; allowed: .*at least 0"),
-        (lambda: MeanSquaredError(reduction=None), "reduction: got None; allowed: 'mean' or 'sum'"),
+        (lambda: MeanSquaredError(reduction=None), "reduction: got None; allowed: 'mean', 'sum'"),
     ],
 )
 def test_refuses_settings(make, text):

@@ -230,7 +230,7 @@ def test_nothing_left_sums_to_nothing(backend):
         (lambda: SoftmaxCrossEntropy(class_weight="balanced"), "class_weight: got 'balanced'; allowed: a list"),
         (lambda: SoftmaxCrossEntropy(class_weight=[[1, 2]]), "class_weight: got .*; allowed: a list"),
         (lambda: SoftmaxCrossEntropy(ignore_index=0.5), "ignore_index: got 0.5; allowed: an int"),
-        (lambda: SoftmaxCrossEntropy(reduction="none"), "reduction: got 'none'; allowed: 'mean' or 'sum'"),
+        (lambda: SoftmaxCrossEntropy(reduction="none"), "reduction: got 'none'; allowed: 'mean', 'sum'"),
     ],
 )
 def test_refuses_settings(make, text):

@@ -123,8 +123,8 @@ def test_groups_of_helpers():
     ("make", "message"),
     [
         (lambda p: SGD([{"params": p[:2]}, {"params": p[1:]}]), r"twice, 0.bias, in the groups 0 and 1; allowed"),
-        (lambda p: SGD([{"params": p, "momentun": 0.9}]), r"\[0\]: got the setting 'momentun'.*mean momentum"),
-        (lambda p: Adam([{"params": p, "betas": (0, 0)}]), "mean beta1, beta2"),
+        (lambda p: SGD([{"params": p, "momentun": 0.9}]), r"\[0\]: got the setting 'momentun'.*nearest: 'momentum'"),
+        (lambda p: Adam([{"params": p, "betas": (0, 0)}]), "nearest: 'beta1', 'beta2'"),
         (lambda p: SGD([{"params": p[:1]}, {"params": []}]), r"parameters\[1\]\['params'\]: got none"),
         (lambda p: SGD([{"lr": 0.1}]), r"parameters\[0\]: got no 'params'"),
         (lambda p: SGD([{"params": p[:1]}, p[1]]), r"parameters\[1\]: got Parameter among dicts"),

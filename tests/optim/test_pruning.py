@@ -258,7 +258,7 @@ def test_masks_left_behind_by_an_interrupt_come_before_the_next_step(monkeypatch
         ({"end": 3, "frequency": 0}, r"frequency: got 0; allowed: .*1"),
         ({"end": -1}, r"end: got -1; allowed: .*0"),
         ({"end": 3, "exponent": 0}, r"exponent: got 0; allowed: .*above 0"),
-        ({"end": 3, "scope": "net"}, r"scope: got 'net'; allowed: layer, global"),
+        ({"end": 3, "scope": "net"}, r"scope: got 'net'; allowed: 'layer', 'global'"),
         ({"end": 3, "layers": 3}, r"layers: got 3; allowed: names of layers with weights, or a function of a Param"),
         ({"end": 3, "layers": ["3"]}, r"layers: got '3'; allowed: names of layers with weights \(nearest: '\d'\)"),
         ({"end": 3, "layers": lambda p: False}, r"layers: got none with weights to prune; allowed: convolutions"),

@@ -1,20 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from fastconv.backends import use_backend
 from fastconv.data import DataLoader
-from fastconv.parallel.shares import bounds, own_share
-
-
-@pytest.mark.parametrize("rows", [0, 1, 7, 8, 9, 64, 100])
-def test_shards_cover_the_rows_and_differ_by_one(rows):
-    cuts = bounds(rows, 8)
-    assert [begin for begin, _ in cuts] == [0, *(end for _, end in cuts[:-1])]
-    assert cuts[-1][1] == rows
-    sizes = [end - begin for begin, end in cuts]
-    assert max(sizes) - min(sizes) <= 1
+from fastconv.parallel.shares import own_share
 
 
 def test_batches_are_cut_into_the_own_shards():

@@ -11,7 +11,6 @@ from fastconv.errors import ArgumentError
 from fastconv.losses import LOSSES, DeclaredLoss, SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
 from fastconv.training import ClipGlobalNorm
-from fastconv.training.step import cuts
 from tests.backends.emulator.emulated import emulator_or_skip
 from tests.training.trainers import assert_same_bits, count_calls, weights
 
@@ -184,17 +183,6 @@ def test_it_takes_less_memory(rng):
             trainer.train_step(x, y)
             held.append(trainer._captured._replay.args[1].nbytes)
         assert held[1] < held[0] / 4
-
-
-@pytest.mark.parametrize(("rows", "pieces"), [(1, 4), (4, 4), (10, 4), (3, 7), (128, 3)])
-def test_cuts(rows, pieces):
-    found = cuts(rows, pieces)
-    assert [begin for begin, _ in found] == [0, *(end for _, end in found[:-1])]
-    assert found[-1][1] == rows
-    sizes = [end - begin for begin, end in found]
-    assert len(sizes) == min(rows, pieces)
-    assert max(sizes) - min(sizes) <= 1
-    assert min(sizes) > 0
 
 
 def test_refuses():

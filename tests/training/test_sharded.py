@@ -5,9 +5,9 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.data.rows import bounds
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.parallel import SingleProcess
-from fastconv.parallel.shares import bounds
 from fastconv.parallel.tree import in_tree
 from fastconv.training.captured import CapturedStep
 from tests.training.ranks import by_ranks, digest, small_data, small_model, trainer_of
@@ -39,6 +39,22 @@ def test_the_same_bits_by_1_2_and_4_ranks(backend, sync):
 def test_as_one_process_gives_without_a_communicator_of_many():
     with fc.use_backend("numpy"):
         assert _trained(SingleProcess())[:2] == by_ranks(1, "numpy", _trained)[0][:2]
+
+
+def test_gradients_of_pruned_weights_count_nothing_in_their_norm():
+    """As in the steps of one process: they are set to zero before they are limited."""
+    x, y = small_data(16)
+    norms = []
+    with fc.use_backend("numpy"):
+        for communicator in (None, SingleProcess()):
+            model = nn.Sequential(nn.Flatten(), nn.Dense(3)).build((6, 6, 2), seed=3)
+            optimizer = fc.optim.Pruning(fc.optim.SGD(model.parameters(), 0.05), 0, target=0.9)
+            clip = fc.training.ClipGlobalNorm(1e30)
+            trainer = trainer_of(model, communicator, optimizer=optimizer, clip=clip)
+            for _ in range(2):
+                trainer.train_step(x, y)
+            norms.append(trainer.gradient_norm)
+    np.testing.assert_allclose(norms[1], norms[0], rtol=1e-5)
 
 
 def _gradients(model):

@@ -38,6 +38,12 @@ class Backend(Normalisations):
         """Return an uninitialised C-contiguous array from the backend's pool."""
         return self.pool.empty(shape, dtype)
 
+    def copy_of(self, array: Array) -> Array:
+        """Return a new array with the same values."""
+        copied = self.empty(array.shape, array.dtype)
+        self.copy(array, out=copied)
+        return copied
+
     def kept_dtype(self, dtype: Any, precision: PrecisionChoice) -> np.dtype:
         """Return the type in which activations are kept from forward to backward: `dtype`, or uint16 for bfloat16.
 

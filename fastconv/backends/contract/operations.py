@@ -1,8 +1,8 @@
 """What every backend computes, and the only full documentation of each operation.
 
-Convolutions and normalisations, which have more of a pass in them, are in fused.py: how they are composed, too. Losses
-are in losses.py, operations of single layers in layers.py, those of images on their way in and of optimizers in
-training.py.
+Convolutions with what follows them are in fused.py, batch normalisation in normalisation.py, each with how it is
+composed of its parts. Losses are in losses.py, operations of single layers in layers.py, those of images on their way
+in and of optimizers in training.py.
 
 Rules that hold for all of them:
 

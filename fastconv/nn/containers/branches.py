@@ -6,11 +6,13 @@ import abc
 from collections.abc import Sequence
 from typing import Literal
 
+from fastconv import _validate as validate
 from fastconv._attributes import computes_as, is_ours
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.arguments import as_layer, as_layers
+from fastconv.nn.containers.wiring import JOINS
 from fastconv.nn.core.layer import Context, FrozenForward, Sum
 from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.scope import Scope
@@ -162,9 +164,7 @@ class Parallel(_Branches):
         self.branches = as_layers(branches, "branches")
         if len(self.branches) < 2:
             raise ArgumentError(f"branches: got {len(self.branches)}; allowed: at least two layers")
-        if mode not in ("sum", "concatenate"):
-            raise ArgumentError(f"mode: got {mode!r}; allowed: sum, concatenate")
-        self.mode = mode
+        self.mode = validate.one_of(mode, "mode", JOINS)
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         return [(str(i), branch) for i, branch in enumerate(self.branches)]

@@ -14,6 +14,13 @@ from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 
 
+def check_map(input_shape: Shape) -> Shape:
+    """Return the shape of a map, (H, W, C), or say that it is none."""
+    if len(input_shape) != 3:
+        raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
+    return input_shape
+
+
 class Checking(Declared):
     """A layer's backend and type, and the checks of arrays against them."""
 

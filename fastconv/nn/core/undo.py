@@ -29,9 +29,7 @@ class Snapshot:
 
     def __init__(self, backend: Backend, arrays: Iterable[Array]) -> None:
         self._backend = backend
-        self.kept = [(array, backend.empty(array.shape, array.dtype)) for array in arrays]
-        for array, kept in self.kept:
-            backend.copy(array, out=kept)
+        self.kept = [(array, backend.copy_of(array)) for array in arrays]
 
     def values(self) -> list[Array]:
         """Return the values that are kept."""

@@ -66,7 +66,7 @@ class Conv2d(ConvParts):
         init: str = "default",
     ) -> None:
         self._declare(out_channels, kernel_size, stride, padding, dilation, groups, bias, init)
-        self.in_channels = None if in_channels is None else validate.at_least_one(in_channels, "in_channels")
+        self.in_channels = validate.at_least_one_or_none(in_channels, "in_channels")
 
     def infer(self, input_shape: Shape) -> Shape:
         if self.in_channels is not None and len(input_shape) == 3 and input_shape[2] != self.in_channels:

@@ -135,24 +135,6 @@ class ConvParts(Convolving):
             algorithm=get_algorithm(),
         )
 
-    @property
-    def trained_bias(self) -> Parameter | None:
-        """The bias, if there is one and it is not frozen."""
-        return None if self.bias is None or self.bias.is_frozen else self.bias
-
-    def backward_bias(self, grad_output: Array) -> None:
-        """Add the gradient of the bias, if there is one to train.
-
-        Parameters
-        ----------
-        grad_output : (N, P, Q, K) array
-            Gradient of the output.
-        """
-        if (bias := self.trained_bias) is not None:
-            target = bias.grad_target()
-            self.backend.sum_rows(grad_output, out=target, workspace=self.backend.pool)
-            bias.add_grad(target)
-
     def no_gradient_of_bias(self) -> None:
         """Add zero to the gradient of the bias, if there is one: what it is before a normalisation."""
         if (bias := self.trained_bias) is not None:

@@ -91,14 +91,12 @@ class ConvTranspose2d(Convolving):
         x = self.check_context(context)
         grad_output = self.check_grad(grad_output, self.output_shape(x.shape))
         geometry, _ = self._plan(x.shape[1:])
-        if self.bias is not None:
-            target = self.bias.grad_target()
-            backend.sum_rows(grad_output, out=target, workspace=pool)
-            self.bias.add_grad(target)
-        target = self.weight.grad_target()
-        how: dict[str, Any] = {"precision": get_precision(), "algorithm": get_algorithm()}
-        backend.conv2d_backward_weight(x, grad_output, geometry=geometry, **how, out=target, workspace=pool)
-        self.weight.add_grad(target)
+        self.backward_bias(grad_output)
+        if not self.weight.is_frozen:
+            target = self.weight.grad_target()
+            how: dict[str, Any] = {"precision": get_precision(), "algorithm": get_algorithm()}
+            backend.conv2d_backward_weight(x, grad_output, geometry=geometry, **how, out=target, workspace=pool)
+            self.weight.add_grad(target)
         if not needs_input_grad:
             return None
         grad_input = backend.empty(x.shape, x.dtype)

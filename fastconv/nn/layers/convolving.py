@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from fastconv import _validate as validate
-from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
+from fastconv._shapes import PaddingLike, PairLike, as_pair, kept_padding
 from fastconv.algorithm import get_algorithm
-from fastconv.backends.contract.types import ConvGeometry, Pair, PreparedWeight, Shape
+from fastconv.backends.contract.types import Array, ConvGeometry, Pair, PreparedWeight, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.core.checking import check_map
 from fastconv.nn.core.initializers import weight_and_bias
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.prepared import PreparedWeights
@@ -44,11 +45,7 @@ class Convolving(Layer):
         self.stride = as_pair(stride, "stride")
         self.dilation = as_pair(dilation, "dilation")
         self.groups = validate.at_least_one(groups, "groups")
-        # "same" depends on the input; all else has one normal form
-        sides = as_padding(
-            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
-        )
-        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        self.padding = kept_padding(padding)
         if self.out_channels % self.groups:
             raise ArgumentError(f"groups: got {groups}; allowed: a divisor of out_channels, which is {out_channels}")
         self._has_bias = validate.truth(bias, "bias")
@@ -59,8 +56,7 @@ class Convolving(Layer):
         return {**{name: getattr(self, name) for name in names}, "bias": self._has_bias, "init": self._init[0]}
 
     def infer(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 3:
-            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
+        check_map(input_shape)
         if input_shape[2] % self.groups:
             raise ShapeError(f"groups: got {self.groups}; allowed: a divisor of the {input_shape[2]} input channels")
         return (*self._plan(input_shape)[1], self.out_channels)
@@ -91,6 +87,24 @@ class Convolving(Layer):
             (N, rows, columns, K).
         """
         return (input_shape[0], *self._plan(input_shape[1:])[1], self.out_channels)
+
+    @property
+    def trained_bias(self) -> Parameter | None:
+        """The bias, if there is one and it is not frozen."""
+        return None if self.bias is None or self.bias.is_frozen else self.bias
+
+    def backward_bias(self, grad_output: Array) -> None:
+        """Add the gradient of the bias, if there is one to train.
+
+        Parameters
+        ----------
+        grad_output : (N, rows, columns, K) array
+            Gradient of the output.
+        """
+        if (bias := self.trained_bias) is not None:
+            target = bias.grad_target()
+            self.backend.sum_rows(grad_output, out=target, workspace=self.backend.pool)
+            bias.add_grad(target)
 
     @abc.abstractmethod
     def _plan(self, image_shape: Shape) -> tuple[ConvGeometry, Pair]:

@@ -54,7 +54,7 @@ class Dense(Layer):
         self, out_features: int, *, bias: bool = True, in_features: int | None = None, init: str = "default"
     ) -> None:
         self.out_features = validate.at_least_one(out_features, "out_features")
-        self.in_features = None if in_features is None else validate.at_least_one(in_features, "in_features")
+        self.in_features = validate.at_least_one_or_none(in_features, "in_features")
         self._has_bias = validate.truth(bias, "bias")
         self._init = weight_and_bias(init)
 

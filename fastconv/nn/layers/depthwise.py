@@ -7,7 +7,7 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv._shapes import PaddingLike, PairLike
 from fastconv.backends.contract.types import Shape
-from fastconv.errors import ShapeError
+from fastconv.nn.core.checking import check_map
 from fastconv.nn.core.scope import Scope
 from fastconv.nn.layers.conv import Conv2d
 
@@ -53,9 +53,7 @@ class DepthwiseConv2d(Conv2d):
         super().__init__(self.multiplier, kernel_size, **shared, bias=bias, init=init)
 
     def infer(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != 3:
-            raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
-        return (*self._plan(input_shape).out_size, input_shape[2] * self.multiplier)
+        return (*self._plan(check_map(input_shape)).out_size, input_shape[2] * self.multiplier)
 
     def setup(self, input_shape: Shape, scope: Scope) -> Shape:
         self.out_channels = self.infer(input_shape)[2]

@@ -8,20 +8,14 @@ from typing import Any
 
 from fastconv import _validate as validate
 from fastconv._pooling import Pooling, index_dtype, pooling
-from fastconv._shapes import PaddingLike, PairLike, as_padding, as_pair
+from fastconv._shapes import PaddingLike, PairLike, as_pair, kept_padding
 from fastconv.backends.contract.types import Array, DType, PoolWindows, Shape
-from fastconv.errors import ShapeError
 from fastconv.kernels.geometry import whole_map
+from fastconv.nn.core.checking import check_map
 from fastconv.nn.core.layer import Context
 from fastconv.nn.model.model import Layer
 
 _pooling = lru_cache(maxsize=1024)(pooling)
-
-
-def _map_shape(input_shape: Shape) -> Shape:
-    if len(input_shape) != 3:
-        raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
-    return (1, *input_shape)
 
 
 class _Pool(Layer):
@@ -66,14 +60,11 @@ class _Windows(_Pool):
         self.kernel_size = as_pair(kernel_size, "kernel_size")
         self.stride = self.kernel_size if stride is None else as_pair(stride, "stride")
         self.dilation = as_pair(dilation, "dilation")
-        sides = as_padding(
-            padding, size=self.kernel_size, kernel_size=self.kernel_size, stride=self.stride, dilation=self.dilation
-        )
-        self.padding: PaddingLike = padding if isinstance(padding, str) else sides
+        self.padding = kept_padding(padding)
         self.ceil_mode = validate.truth(ceil_mode, "ceil_mode")
 
     def infer(self, input_shape: Shape) -> Shape:
-        return self._pooling(_map_shape(input_shape)).out_shape[1:]
+        return self._pooling((1, *check_map(input_shape))).out_shape[1:]
 
     def settings(self) -> dict[str, Any]:
         return {
@@ -94,7 +85,7 @@ class _WholeMap(_Pool):
     setting_names = ()
 
     def infer(self, input_shape: Shape) -> Shape:
-        return _map_shape(input_shape)[3:]
+        return check_map(input_shape)[2:]
 
     def _pooling(self, shape: Shape) -> Pooling:
         return Pooling(whole_map(shape[1], shape[2]), (1, 1, 1, shape[3]))

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from fastconv._shapes import PairLike, as_pair
 from fastconv.backends.contract.types import Array, Shape
-from fastconv.errors import ShapeError
+from fastconv.nn.core.checking import check_map
 from fastconv.nn.core.layer import Context
 from fastconv.nn.model.model import Layer
-
-
-def _size_of(input_shape: Shape) -> Shape:
-    if len(input_shape) != 3:
-        raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
-    return input_shape
 
 
 class AdaptiveAvgPool2d(Layer):
@@ -40,7 +34,7 @@ class AdaptiveAvgPool2d(Layer):
         self.output_size = as_pair(output_size, "output_size")
 
     def infer(self, input_shape: Shape) -> Shape:
-        return (*self.output_size, _size_of(input_shape)[2])
+        return (*self.output_size, check_map(input_shape)[2])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         x = self.check_input(x, 4)
@@ -82,7 +76,7 @@ class Upsample(Layer):
         self.scale_factor = as_pair(scale_factor, "scale_factor")
 
     def infer(self, input_shape: Shape) -> Shape:
-        height, width, channels = _size_of(input_shape)
+        height, width, channels = check_map(input_shape)
         return height * self.scale_factor[0], width * self.scale_factor[1], channels
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Sequence
 
 from fastconv import _validate as validate
+from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Parameter
@@ -44,8 +44,6 @@ def chosen(model: AbstractLayer, names: Sequence[str]) -> list[Parameter]:
             found += [tensor for tensor in inside[name].tensors() if isinstance(tensor, Parameter)]
         else:
             known = [*own, *filter(None, inside)]
-            near = ", ".join(map(repr, difflib.get_close_matches(str(name), known, 1, 0)))
-            raise ArgumentError(
-                f"names: got {name!r}; allowed: those of layers inside, and of parameters (nearest: {near or 'none'})"
-            )
+            near = nearest(name, known, 0) or " (nearest: none)"
+            raise ArgumentError(f"names: got {name!r}; allowed: those of layers inside, and of parameters{near}")
     return list(dict.fromkeys(found))

@@ -79,12 +79,7 @@ class InferencePlan(Declared):
             if self._replay is None or not self._replay():
                 with precision(self._precision), algorithm(self._algorithm):
                     computed = self._run(self._x)
-            return of_each(computed, self._copied)
-
-    def _copied(self, y: Array) -> Array:
-        kept = self._backend.empty(y.shape, y.dtype)
-        self._backend.copy(y, out=kept)
-        return kept
+            return of_each(computed, backend.copy_of)
 
     def _compute(self) -> None:
         with precision(self._precision), algorithm(self._algorithm):

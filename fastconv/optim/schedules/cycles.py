@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.optim.schedules.cosines import half_cosine
-from fastconv.optim.schedules.schedule import NumberedSchedule, linear, one_of
+from fastconv.optim.schedules.schedule import NumberedSchedule, linear
 
 
 @dataclass(repr=False, eq=False)
@@ -52,7 +53,7 @@ class Cyclic(NumberedSchedule):
         self.take_count("step_size_up", 1)
         if self.step_size_down is not None:
             self.take_count("step_size_down", 1)
-        one_of(self.mode, "mode", ("triangular", "triangular2", "exp_range"))
+        validate.one_of(self.mode, "mode", ("triangular", "triangular2", "exp_range"))
         self.take_number("factor", low=0, open_low=True)
 
     def __call__(self, step: int) -> float:
@@ -115,7 +116,7 @@ class OneCycle(NumberedSchedule):
         self.take_number("peak", low=0, high=1)
         self.take_number("start_factor", low=0, open_low=True)
         self.take_number("final_factor", low=0, open_low=True)
-        one_of(self.anneal, "anneal", ("cos", "linear"))
+        validate.one_of(self.anneal, "anneal", ("cos", "linear"))
         self.take_flag("three_phase")
         if self.three_phase and self.peak > 0.5:
             raise ArgumentError(

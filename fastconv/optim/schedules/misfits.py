@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from fastconv import _validate as validate
 from fastconv.optim.schedules.composed import PiecewiseLinear
 from fastconv.optim.schedules.decays import Exponential, Step
-from fastconv.optim.schedules.schedule import Schedule, one_of, unit_of
+from fastconv.optim.schedules.schedule import Schedule, unit_of
 
 _NOTHING = 1e-6  # of the first rate
 
@@ -85,7 +86,7 @@ def check_monitor(schedule: Schedule | None, names: Iterable[str]) -> None:
     """
     monitor = getattr(schedule, "monitor", None)
     if monitor is not None:
-        one_of(monitor, f"monitor of {type(schedule).__name__}", tuple(names))
+        validate.one_of(monitor, f"monitor of {type(schedule).__name__}", names)
 
 
 def _counted_in_epochs(schedule: Schedule, step: int, steps_per_epoch: int, epochs: int, advice: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, CheckpointError
-from fastconv.optim.schedules.schedule import NumberedSchedule, one_of
+from fastconv.optim.schedules.schedule import NumberedSchedule
 
 
 class _State(NamedTuple):
@@ -76,15 +76,15 @@ class ReduceOnPlateau(NumberedSchedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of(self.by, "by", ("epoch",))
+        validate.one_of(self.by, "by", ("epoch",))
         self.take_number("lr", low=0)
         if self.monitor is not None and not isinstance(self.monitor, str):
             raise ArgumentError(f"monitor: got {self.monitor!r}; allowed: a name of the history, or None")
-        one_of(self.mode, "mode", ("auto", "min", "max"))
+        validate.one_of(self.mode, "mode", ("auto", "min", "max"))
         self.take_number("factor", low=0, high=1)
         self.take_count("patience", 0)
         self.take_number("threshold", low=0)
-        one_of(self.threshold_mode, "threshold_mode", ("rel", "abs"))
+        validate.one_of(self.threshold_mode, "threshold_mode", ("rel", "abs"))
         self.take_count("cooldown", 0)
         self.take_number("min_lr", low=0)
         self.take_number("eps", low=0)

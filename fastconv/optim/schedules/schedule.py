@@ -108,7 +108,7 @@ class NumberedSchedule(metaclass=Made):
             cls.__call__ = _finite(vars(cls)["__call__"])  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
-        one_of(self.by, "by", UNITS)
+        validate.one_of(self.by, "by", UNITS)
         vars(self)["_made"] = True  # already, as what follows writes by vars
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -218,7 +218,8 @@ def unit_of(schedule: Schedule) -> str:
     'epoch'
     """
     by = getattr(schedule, "by", "step")
-    return by if by in UNITS else one_of(by, f"by of {schedule!r:.80}", UNITS)
+    unit: str = by if by in UNITS else validate.one_of(by, f"by of {schedule!r:.80}", UNITS)
+    return unit
 
 
 def rate_at(schedule: Schedule, step: int, epoch: int) -> float:
@@ -263,17 +264,6 @@ def odd_arguments(function: Callable[..., Any]) -> str:
         return "a function of nothing"
     alone = len(needed) < 2 and not any(each.name in needed and each.kind.name == "KEYWORD_ONLY" for each in taken)
     return "" if alone else f"a function of {', '.join(needed)}"
-
-
-def one_of(value: Any, name: str, allowed: tuple[str, ...]) -> str:
-    """Return `value`, one of the words `allowed`."""
-    if isinstance(value, str) and value in allowed:
-        return value
-    import difflib  # for errors only
-
-    near = difflib.get_close_matches(str(value), allowed, 1, 0.5)
-    nearest = f" (nearest: {near[0]!r})" if near else ""
-    raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}{nearest}")
 
 
 def linear(begin: float, end: float, t: float) -> float:

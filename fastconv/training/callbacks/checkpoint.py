@@ -12,7 +12,7 @@ from fastconv import _validate as validate
 from fastconv._files import home_path_of, write_atomically, writing
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
-from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
+from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, score
 from fastconv.training.callbacks.writing import check_directory
 from fastconv.training.folder_lock import lock_folder
 
@@ -75,11 +75,11 @@ class ModelCheckpoint(Callback):
     ) -> None:
         self.directory = home_path_of(directory, "directory")
         self.monitor = monitor
-        self.mode: Mode = choice(mode, "mode", MODES)
+        self.mode: Mode = validate.one_of(mode, "mode", MODES)
         self.every_epochs = validate.at_least_one(every_epochs, "every_epochs")
-        self.save_every_steps = _one_or_none(save_every_steps, "save_every_steps")
-        self.keep = _one_or_none(keep, "keep")
-        self.keep_by = choice(keep_by, "keep_by", _KINDS)
+        self.save_every_steps = validate.at_least_one_or_none(save_every_steps, "save_every_steps")
+        self.keep = validate.at_least_one_or_none(keep, "keep")
+        self.keep_by = validate.one_of(keep_by, "keep_by", _KINDS)
         if keep_by == "best" and save_every_steps is not None:
             raise ArgumentError(
                 "keep_by: got 'best' with save_every_steps; allowed: 'newest', as within an epoch nothing says how good"
@@ -201,7 +201,3 @@ class ModelCheckpoint(Callback):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         check_state(self, state, ("kept",))
         self._kept, self._resumed = dict(state["kept"]), True
-
-
-def _one_or_none(value: int | None, name: str) -> int | None:
-    return None if value is None else validate.at_least_one(value, name)

@@ -12,7 +12,7 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.weights import host_tensors, set_tensors
 from fastconv.training.callbacks.callback import Callback, Training, check_state
-from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, choice, score
+from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, score
 
 
 class EarlyStopping(Callback):
@@ -78,7 +78,7 @@ class EarlyStopping(Callback):
                 f"monitor: got {validate.shown(monitor)}; allowed: a name of the history, as 'val_loss'"
             )
         self.monitor, self.restore_best = monitor, validate.truth(restore_best, "restore_best")
-        self.mode: Mode = choice(mode, "mode", MODES)
+        self.mode: Mode = validate.one_of(mode, "mode", MODES)
         self.min_delta = validate.number(min_delta, "min_delta", low=0.0)
         self.patience = validate.at_least(patience, 0, "patience")
         self.baseline = None if baseline is None else validate.number(baseline, "baseline")

@@ -154,7 +154,7 @@ class JSONLinesLogger(_LineLog):
 
     def __init__(self, path: str | os.PathLike[str], *, every_steps: int | None = None) -> None:
         super().__init__(path)
-        self.every_steps = None if every_steps is None else validate.at_least_one(every_steps, "every_steps")
+        self.every_steps = validate.at_least_one_or_none(every_steps, "every_steps")
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         if self.every_steps and trainer.step % self.every_steps == 0:

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable
+from typing import Literal
 
+from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Training
 
 Mode = Literal["auto", "min", "max"]
 MODES = ("auto", "min", "max")
-
-
-def nearest(value: Any, names: Sequence[str]) -> str:
-    """Return the ending of a message: which of `names` is spelled most like `value`."""
-    return f" (nearest: {difflib.get_close_matches(str(value), names, 1, 0)[0]!r})"
-
-
-def choice(value: Any, name: str, allowed: Sequence[str]) -> Any:
-    """Return `value` if it is one of those allowed."""
-    if value not in allowed:
-        raise ArgumentError(f"{name}: got {value!r}; allowed: {', '.join(allowed)}{nearest(value, allowed)}")
-    return value
 
 
 def check_monitor(monitor: str | None, names: Iterable[str]) -> None:
@@ -31,7 +19,7 @@ def check_monitor(monitor: str | None, names: Iterable[str]) -> None:
     if monitor is not None and monitor not in names:
         raise ArgumentError(
             f"monitor: got {monitor!r}; allowed: what this training records, {', '.join(names)}"
-            + nearest(monitor, names)
+            + nearest(monitor, names, 0)
         )
 
 

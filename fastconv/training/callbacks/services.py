@@ -62,7 +62,7 @@ class TensorBoardLogger(Callback):
         self, directory: str | os.PathLike[str], *, every_steps: int | None = None, histograms: bool = False
     ) -> None:
         self.directory, self.histograms = home_path_of(directory, "directory"), validate.truth(histograms, "histograms")
-        self.every_steps = None if every_steps is None else validate.at_least_one(every_steps, "every_steps")
+        self.every_steps = validate.at_least_one_or_none(every_steps, "every_steps")
         self._writer: Any = None
 
     def __repr__(self) -> str:
@@ -149,7 +149,7 @@ class MLflowLogger(Callback):
         if not isinstance(experiment, str) or not experiment:
             raise ArgumentError(f"experiment: got {experiment!r}; allowed: a name")
         self.experiment, self.tracking_uri, self.run_name = experiment, tracking_uri, run_name
-        self.every_steps = None if every_steps is None else validate.at_least_one(every_steps, "every_steps")
+        self.every_steps = validate.at_least_one_or_none(every_steps, "every_steps")
         self.run_id: str | None = None
         self._resumed = False
         self._client: Any = None

@@ -10,7 +10,6 @@ from typing import Literal
 from fastconv import _validate as validate
 from fastconv._files import home_path_of, writing
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
-from fastconv.training.callbacks.monitor import choice
 from fastconv.training.callbacks.writing import check_file
 
 
@@ -47,7 +46,7 @@ class TimeLimit(Callback):
         self, seconds: float, *, by: Literal["epoch", "step"] = "epoch", path: str | os.PathLike[str] | None = None
     ) -> None:
         self.seconds = validate.number(seconds, "seconds", low=0.0, open_low=True)
-        self.by = choice(by, "by", ("epoch", "step"))
+        self.by = validate.one_of(by, "by", ("epoch", "step"))
         self.path = None if path is None else home_path_of(path, "path")
         self.is_up = False
         self._end = 0.0

@@ -27,24 +27,19 @@ _MOST_CHANNELS = 4
 _ROWS = 6 if REGISTERS == 32 else 3  # pixels of a tile: with 4 channels and as many weights, 29 of 32 registers
 
 
-def _make_multiply(channels):
-    @device
-    def multiply(acc, rows, taps, weight, channel_bytes, pixel_bytes):
-        """Add the products of all taps: (pixels from `rows`, elements from `weight`) each."""
-        for t in range(taps.shape[0]):
-            shift, place = taps[t, 0] * pixel_bytes, weight + taps[t, 1]
-            for _ in range(0, channel_bytes, VECTOR_BYTES):
-                acc = tile_multiply_add_columns(acc, rows, shift, place, channel_bytes)
-                shift += VECTOR_BYTES
-                place += VECTOR_BYTES
-        return acc
-
-    return multiply
+@device
+def _multiply(acc, rows, taps, weight, pixel_bytes):
+    """Add the products of all taps: (pixels from `rows`, elements from `weight`) each."""
+    for t in range(taps.shape[0]):
+        shift, place = taps[t, 0] * pixel_bytes, weight + taps[t, 1]
+        for _ in range(0, pixel_bytes, VECTOR_BYTES):
+            acc = tile_multiply_add_columns(acc, rows, shift, place, pixel_bytes)
+            shift += VECTOR_BYTES
+            place += VECTOR_BYTES
+    return acc
 
 
 def _make_kernel(channels):
-    multiply = _make_multiply(channels)
-
     def few(begin, end, scratch, grad, weight, add, out, taps, plan):
         """A block of pixels a task."""
         dt = grad.dtype
@@ -73,7 +68,7 @@ def _make_kernel(channels):
                 places = row_addresses(_ROWS, table_in + 8 * pixel, pixel_bytes, source)
                 targets = row_addresses(_ROWS, table_out + 8 * pixel, channels * size, address(out))
                 acc = tile_zero(_ROWS, channels, dt)
-                acc = multiply(acc, places, taps, address(weight), pixel_bytes, pixel_bytes)
+                acc = _multiply(acc, places, taps, address(weight), pixel_bytes)
                 tile_store_sums(acc, targets, add)
 
     few.__name__ = f"conv2d_few_{channels}"

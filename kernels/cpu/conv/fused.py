@@ -15,6 +15,7 @@ from ..pool.windows import suits_pool
 from ..vector.bf16_storage import widened
 from .conv2d import conv2d_backward_weight, run, weight_algorithm
 from .epilogue import ConvEpilogue
+from .plan import conv_output_shape
 from .strip import bias_array
 from .winograd import mask as winograd_mask
 from .winograd import norm as winograd_norm
@@ -112,7 +113,7 @@ def conv2d_max_pool2d_backward(
     how = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
     if _unpooled_in_registers(grad_output, argmax, x, weight, grads, workspace, windows=windows, **how):
         return
-    conv_shape = (x.shape[0], *geometry.output_size(*x.shape[1:3]), grad_weight.shape[3])
+    conv_shape = conv_output_shape(x.shape, grad_weight.shape, geometry)
     grad = workspace.empty(conv_shape, grad_output.dtype)
     max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
     conv2d_backward_weight(grad, x, **how, out=grad_weight, workspace=workspace)
@@ -126,7 +127,7 @@ def _unpooled_in_registers(
 ):
     """Compute both gradients where the pooling's can be spread within Winograd's transforms; return whether."""
     grad_weight, grad_input, (activation, saved), grad_bias = grads
-    conv_shape = (x.shape[0], *geometry.output_size(*x.shape[1:3]), grad_weight.shape[3])
+    conv_shape = conv_output_shape(x.shape, grad_weight.shape, geometry)
     if not suits_pool(conv_shape, grad_output.shape, windows) or not grad_output.size:
         return False
     chosen = weight_algorithm(grad_weight, x.shape, geometry, precision, algorithm)

@@ -4,7 +4,6 @@ from functools import partial
 
 import numpy as np
 
-from ...losses import LOSSES
 from ..runtime.launch import kernel, launch
 from ..vector.memory import TASK_ELEMENTS
 from ..vector.simd import VECTOR_BYTES
@@ -45,7 +44,7 @@ def loss_and_grad(
     sample = empty if sample_weight is None else sample_weight
     whole = divisor if mean else None
     count = partial(count_rows, sample=sample, mean=mean, rows=predictions.shape[0], workspace=workspace, whole=whole)
-    if LOSSES[chosen.name].over == "rows":
+    if chosen.function.over == "rows":
         count = partial(count, ignored=ignore_index)
         losses = _over_rows(chosen, predictions, targets, channel, count, grad, workspace)
     else:

@@ -1,1 +1,1 @@
-"""Batch normalisation: its statistics, its second pass, its gradients."""
+"""Normalisation over a batch, over groups of channels, and across channels, with the gradients."""

@@ -52,16 +52,16 @@ def _constants(rows, grad_gamma, grad_beta, gamma, rests, var, eps, workspace):
     return constants
 
 
-def _apply(grad, y, x, residual, mean, constants, grad_input):
-    """Launch the second pass over arrays as rows; `y` and `residual` are flat, or empty."""
+def _apply(grad, y, x, grad_addend, mean, constants, grad_input):
+    """Launch the second pass over arrays as rows; `y` and `grad_addend` are flat, or empty."""
     row_bytes = mean.shape[-1] * mean.itemsize
     block_rows = max(1, _BLOCK_BYTES // (2 * row_bytes))
-    apart = grad.ctypes.data not in (residual.ctypes.data, grad_input.ctypes.data)  # not over what was just read
-    addresses = (row_bytes, grad_input.ctypes.data, residual.ctypes.data if residual.size else 0)
+    apart = grad.ctypes.data not in (grad_addend.ctypes.data, grad_input.ctypes.data)  # not over what was just read
+    addresses = (row_bytes, grad_input.ctypes.data, grad_addend.ctypes.data if grad_addend.size else 0)
     stream = grad_input.nbytes >= STREAM_BYTES and apart and not any(n % VECTOR_BYTES for n in addresses)
     launch(
         *(batch_norm_gradient_apply, -(-len(x) // block_rows), grad, y, x, mean.reshape(-1), constants),
-        *(grad_input, residual, block_rows, stream),
+        *(grad_input, grad_addend, block_rows, stream),
     )
 
 

@@ -342,26 +342,26 @@ class GradientRow(NamedTuple):
     grad: int
     y: int
     x: int
-    residual: int
+    grad_addend: int
     target: int
     types: tuple
 
 
 @device
 def _apply_part(row, constants, shift, count, stream, dt):
-    grad, y, x, residual, target, (x_type, y_type, out_type) = row
+    grad, y, x, grad_addend, target, (x_type, y_type, out_type) = row
     g = rectified_gradient(grad, y, shift, count, y_type, dt)
     value = applied(g, x, constants, shift, count, x_type, dt)
-    if residual != 0 and stream:
-        vstore_stream(residual + shift, g)
-    elif residual != 0:
-        store(residual + shift, g, count, dt)
+    if grad_addend != 0 and stream:
+        vstore_stream(grad_addend + shift, g)
+    elif grad_addend != 0:
+        store(grad_addend + shift, g, count, dt)
     put_stored(target + stored_bytes(shift, out_type, dt), value, count, stream, out_type, dt)
 
 
 @kernel
-def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, residual, block_rows, stream):
-    """A block of rows a task; the gradient of the shortcut goes to `residual` unless that is empty."""
+def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, grad_addend, block_rows, stream):
+    """A block of rows a task; the gradient of the shortcut goes to `grad_addend` unless that is empty."""
     dt, types = grad.dtype, (x.dtype, y.dtype, out.dtype)
     size = itemsize(dt)
     width = lanes(dt)
@@ -371,7 +371,7 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, resi
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
         rectified = address(y) + stored_bytes(place, y.dtype, dt) if y.size else 0
-        shortcut = address(residual) + place if residual.size else 0
+        shortcut = address(grad_addend) + place if grad_addend.size else 0
         source, target = address(grad) + place, address(out) + stored_bytes(place, out.dtype, dt)
         values = address(x) + stored_bytes(place, x.dtype, dt)
         row = GradientRow(source, rectified, values, shortcut, target, types)

@@ -1,8 +1,8 @@
 """The second pass of a batch normalisation, with what follows it: addition of a shortcut, activation, max pooling.
 
-``y = activation((x - mean) / sqrt(var + eps) * gamma + beta + residual)``. A task is a block
-of rows (pixels), or a row of pooled pixels; the constants of a channel come from the L1 cache, so memory is walked
-once, in order. Large results go past the caches.
+``y = activation((x - mean) / sqrt(var + eps) * gamma + beta + addend)``. A task is a block of rows (pixels), or a row
+of pooled pixels; the constants of a channel come from the L1 cache, so memory is walked once, in order. Large results
+go past the caches.
 
 Statistics may have a second row, as batch_norm.py writes them: what the rounding of the mean left, and the standard
 deviation, for variances out of range. ``1 / sqrt(var + eps)`` multiplies before gamma does: their product may be
@@ -77,10 +77,10 @@ def _scaled(source, constants, shift, count, stored, dt):
 
 
 class NormaliseRow(NamedTuple):
-    """Addresses of a row, and the types of the arrays; that of the residual is 0 if there is none."""
+    """Addresses of a row, and the types of the arrays; that of the addend is 0 if there is none."""
 
     source: int
-    residual: int
+    addend: int
     target: int
     types: tuple
 
@@ -88,30 +88,30 @@ class NormaliseRow(NamedTuple):
 @device
 def _normalise_part(row, constants, shift, count, epilogue, dt):
     """`epilogue` is (what follows, whether the result goes past the caches)."""
-    source, residual, target, (x_type, residual_type, out_type) = row
+    source, addend, target, (x_type, addend_type, out_type) = row
     follows, stream = epilogue
     value = _scaled(source, constants, shift, count, x_type, dt)
-    if residual != 0:
-        place = residual + stored_bytes(shift, residual_type, dt)
-        value = value + load_stored(place, count, residual_type, dt)
+    if addend != 0:
+        place = addend + stored_bytes(shift, addend_type, dt)
+        value = value + load_stored(place, count, addend_type, dt)
     value = activated(value, follows, dt)
     put_stored(target + stored_bytes(shift, out_type, dt), value, count, stream, out_type, dt)
 
 
 @kernel
-def normalise(begin, end, scratch, x, norm, residual, follows, out, block_rows, stream):
-    """A block of rows a task; `norm` is (gamma, beta, mean, var, eps), and there is no residual if that is empty."""
+def normalise(begin, end, scratch, x, norm, addend, follows, out, block_rows, stream):
+    """A block of rows a task; `norm` is (gamma, beta, mean, var, eps), and there is no addend if that is empty."""
     dt = norm[0].dtype
     size = itemsize(dt)
     width = lanes(dt)
     rows, channels = x.shape
     follows = in_lanes(follows, dt)
     constants = norm_constants(norm, address(scratch), dt)
-    types = x.dtype, residual.dtype, out.dtype
+    types = x.dtype, addend.dtype, out.dtype
     whole = channels // width * width
     for i in range(begin * block_rows, min(end * block_rows, rows)):
         place = i * channels * size
-        shortcut = address(residual) + stored_bytes(place, residual.dtype, dt) if residual.size else 0
+        shortcut = address(addend) + stored_bytes(place, addend.dtype, dt) if addend.size else 0
         source = address(x) + stored_bytes(place, x.dtype, dt)
         target = address(out) + stored_bytes(place, out.dtype, dt)
         row = NormaliseRow(source, shortcut, target, types)

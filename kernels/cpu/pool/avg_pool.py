@@ -150,11 +150,11 @@ def avg_pool2d_backward_squares(begin, end, grad, out, stream):
         for q in range((in_w + 1) // 2):
             source = address(grad) + ((image * out_h + p) * out_w + q) * pixel_bytes
             target = address(out) + ((image * in_h + 2 * p) * in_w + 2 * q) * pixel_bytes
-            there = p < out_h and q < out_w
+            in_bounds = p < out_h and q < out_w
             for c in range(0, channels, width):
                 count, place = min(width, channels - c), target + c * size
                 share = vsplat(0, dt)
-                if there:
+                if in_bounds:
                     share = load(source + c * size, count, dt) * quarter
                 put(place, share, count, stream, dt)
                 if 2 * q + 1 < in_w:

@@ -164,11 +164,11 @@ def max_pool2d_backward_squares(begin, end, grad, argmax, out):
         for q in range((in_w + 1) // 2):
             pixel = ((image * out_h + p) * out_w + q) * channels
             target = address(out) + ((image * in_h + 2 * p) * in_w + 2 * q) * channels * size
-            there = p < out_h and q < out_w
+            in_bounds = p < out_h and q < out_w
             for c in range(0, channels, width):
                 count = min(width, channels - c)
                 g, cell = zero, zero
-                if there:
+                if in_bounds:
                     g = load(address(grad) + (pixel + c) * size, count, dt)
                     cell = vload_index(address(argmax) + (pixel + c) * itemsize(index_dt), count, index_dt, dt)
                 place = target + c * size

@@ -65,7 +65,7 @@ def _make_work(compiled, scratched):
 
 
 def kernel(function):
-    """Compile ``function(begin, end, *arguments)`` for `launch`, with the disk cache of `fastconv.kernels.cpu.cache`.
+    """Compile ``function(begin, end, *arguments)`` for `launch`, with the disk cache of cache.py.
 
     If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. What a factory
     of this package makes needs a ``__name__`` of its own for each variant: it is the name of the cache file. A kernel

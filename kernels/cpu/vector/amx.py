@@ -47,10 +47,10 @@ def usable():
     if not DOT or platform.system() != "Linux" or (name and name != llvm.get_host_cpu_name()):
         return False
     if features is not None:
-        there = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
+        found = {feature[1:] for feature in features.split(",") if feature.startswith("+")}
     else:
-        there = {feature for feature, on in llvm.get_host_cpu_features().items() if on}
-    if not there.issuperset(wanted):
+        found = {feature for feature, on in llvm.get_host_cpu_features().items() if on}
+    if not found.issuperset(wanted):
         return False
     system = ctypes.CDLL(None)
     return system.syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..runtime.grids import rows_of_channels, typed
+from ..runtime.grids import launch_over_rows, typed
 from .reduce import sum_by_parts, sum_rows
 
 
@@ -15,7 +15,7 @@ def add_bias(device, x, bias, *, out):
 
 def prelu(device, x, slope, *, out):
     """Multiply what is not positive by the slope."""
-    _launch(device, "prelu_rows", x, slope, out, np.int32(slope.size))
+    _launch(device, "prelu_rows", x, slope, out, slope.size)
 
 
 def prelu_backward(device, grad_output, x, slope, *, out, grad_slope, workspace):
@@ -28,9 +28,4 @@ def prelu_backward(device, grad_output, x, slope, *, out, grad_slope, workspace)
 
 
 def _launch(device, name, x, values, out, *more):
-    if x.size:
-        channels = x.shape[-1]
-        rows = x.size // channels
-        grid, block = rows_of_channels(device, rows, channels, x.dtype)
-        arguments = (x, values, out, np.int64(rows), np.int32(channels), *more)
-        device.launch(typed("channels.cu", name, x.dtype), grid, block, arguments)
+    launch_over_rows(device, typed("channels.cu", name, x.dtype), (x, values, out), x.shape, x.shape[-1], *more)

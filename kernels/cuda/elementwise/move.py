@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..runtime.grids import rows_of_channels, typed
+from ..runtime.grids import launch_over_rows, typed
 
 
 def concatenate(device, arrays, *, out):
@@ -34,18 +32,10 @@ def subsample_pad_backward(device, grad_output, *, stride, before, out):
 
 
 def _copy_channels(device, x, first_x, out, first_out, channels):
-    rows = out.size // out.shape[-1]
-    if rows:
-        grid, block = rows_of_channels(device, rows, channels, x.dtype)
-        places = (channels, x.shape[-1], first_x, out.shape[-1], first_out)
-        arguments = (x, out, np.int64(rows), *map(np.int32, places))
-        device.launch(typed("move.cu", "copy_channels", x.dtype), grid, block, arguments)
+    kernel, walked = typed("move.cu", "copy_channels", x.dtype), (*out.shape[:-1], channels)
+    launch_over_rows(device, kernel, (x, out), walked, channels, x.shape[-1], first_x, out.shape[-1], first_out)
 
 
 def _shortcut(device, name, arrays, in_shape, out_shape, walked, stride, before):
-    pixels = walked[0] * walked[1] * walked[2]
-    if pixels:
-        dtype = arrays[0].dtype
-        grid, block = rows_of_channels(device, pixels, walked[3], dtype)
-        sizes = map(np.int32, (*in_shape[1:], *out_shape[1:], *stride, before))
-        device.launch(typed("move.cu", name, dtype), grid, block, (*arrays, np.int64(pixels), *sizes))
+    kernel = typed("move.cu", name, arrays[0].dtype)
+    launch_over_rows(device, kernel, arrays, walked, *in_shape[1:], *out_shape[1:], *stride, before)

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 
-from ...losses import LOSSES
 from ..runtime.grids import THREADS, typed
 
 WARPS = 4  # rows of a block
@@ -43,7 +42,7 @@ def loss_and_grad(
         whole=divisor if mean else None,
     )
     arrays = (predictions, targets, channel_weight, grad)
-    if LOSSES[chosen.name].over == "rows":
+    if chosen.function.over == "rows":
         losses, counted = _over_rows(device, chosen, arrays, partial(count, ignored=ignore_index), workspace)
     else:
         losses, counted = _over_elements(device, chosen, arrays, count, workspace)
@@ -86,7 +85,7 @@ def _over_elements(device, chosen, arrays, count, workspace):
 
 def loss_divisor(device, chosen, targets, *, channel_weight, sample_weight, ignore_index, out, workspace):
     """What the mean of a loss over these targets divides by."""
-    over_rows, rows = LOSSES[chosen.name].over == "rows", targets.shape[0]
+    over_rows, rows = chosen.function.over == "rows", targets.shape[0]
     labels = targets if over_rows and targets.ndim == 1 else None
     weights = workspace.empty((max(rows, 1),), np.float64)
     counted = (labels, None if labels is None else channel_weight, sample_weight, weights, out)

@@ -1,1 +1,1 @@
-"""Batch normalisation and its gradients."""
+"""Normalisation over a batch, over groups of channels, and across channels, with the gradients."""

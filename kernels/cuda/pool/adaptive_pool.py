@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..runtime.grids import rows_of_channels, typed
+from ..runtime.grids import launch_over_rows, typed
 
 
 def adaptive_avg_pool2d(device, x, *, out):
@@ -18,10 +16,5 @@ def adaptive_avg_pool2d_backward(device, grad_output, *, out):
 
 
 def _launch(device, name, source, out, in_shape, out_shape):
-    if out.size:
-        channels = out.shape[3]
-        pixels = out.size // channels
-        grid, block = rows_of_channels(device, pixels, channels, out.dtype)
-        sizes = map(np.int32, (*in_shape[1:3], *out_shape[1:3], channels))
-        arguments = (source, out, np.int64(pixels), *sizes)
-        device.launch(typed("adaptive_pool.cu", name, out.dtype), grid, block, arguments)
+    kernel, sizes = typed("adaptive_pool.cu", name, out.dtype), (*in_shape[1:3], *out_shape[1:3], out.shape[3])
+    launch_over_rows(device, kernel, (source, out), out.shape, *sizes)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..runtime.grids import rows_of_channels, typed
+from ..runtime.grids import launch_over_rows, typed
 
 _WINDOWS = (2, 3)  # square windows compiled for themselves
 
@@ -17,26 +15,19 @@ def window_variant(kernel_size, dilation):
 
 def max_pool2d(device, x, *, windows, out, argmax):
     """Largest value of each window, and its place."""
-    if out.size:
-        _launch(device, "max_pool2d_pixels", (x, out, argmax), argmax, x.shape, out.shape, out.shape, windows)
+    _launch(device, "max_pool2d_pixels", (x, out, argmax), argmax, x.shape, out.shape, out.shape, windows)
 
 
 def max_pool2d_backward(device, grad_output, argmax, *, windows, out):
     """Gradient of `max_pool2d`."""
-    if out.size:
-        arrays, shapes = (grad_output, argmax, out), (out.shape, grad_output.shape, out.shape)
-        _launch(device, "max_pool2d_backward_pixels", arrays, argmax, *shapes, windows)
+    arrays, shapes = (grad_output, argmax, out), (out.shape, grad_output.shape, out.shape)
+    _launch(device, "max_pool2d_backward_pixels", arrays, argmax, *shapes, windows)
 
 
 def _launch(device, name, arrays, argmax, in_shape, out_shape, walked, windows):
-    channels = in_shape[3]
-    pixels = walked[0] * walked[1] * walked[2]
     variant = window_variant(windows.kernel_size, windows.dilation)
     defines = (("PLACE_BYTES", argmax.dtype.itemsize), ("WINDOW", variant))
     (top, _), (left, _) = windows.padding
     geometry = (*windows.kernel_size, *windows.stride, top, left, *windows.dilation)
-    sizes = (*in_shape[1:3], *out_shape[1:3], channels, *geometry)
-    dtype = arrays[0].dtype
-    grid, block = rows_of_channels(device, pixels, channels, dtype)
-    arguments = (*arrays, np.int64(pixels), *map(np.int32, sizes))
-    device.launch(typed("max_pool.cu", name, dtype, *defines), grid, block, arguments)
+    kernel = typed("max_pool.cu", name, arrays[0].dtype, *defines)
+    launch_over_rows(device, kernel, arrays, walked, *in_shape[1:3], *out_shape[1:3], in_shape[3], *geometry)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from ..runtime.grids import rows_of_channels, typed
+from ..runtime.grids import launch_over_rows, typed
 
 
 def upsample2d(device, x, *, scale, out):
@@ -18,9 +16,5 @@ def upsample2d_backward(device, grad_output, *, scale, out):
 
 
 def _launch(device, name, source, out, small, scale):
-    if out.size:
-        channels = out.shape[3]
-        pixels = out.size // channels
-        grid, block = rows_of_channels(device, pixels, channels, out.dtype)
-        sizes = map(np.int32, (*small[1:3], *scale, channels))
-        device.launch(typed("upsample.cu", name, out.dtype), grid, block, (source, out, np.int64(pixels), *sizes))
+    kernel = typed("upsample.cu", name, out.dtype)
+    launch_over_rows(device, kernel, (source, out), out.shape, *small[1:3], *scale, out.shape[3])

@@ -61,6 +61,14 @@ def rows_of_channels(device, rows, channels, dtype):
     return (max(1, min(math.ceil(rows / lines), most)), chunks, 1), (columns, lines, 1)
 
 
+def launch_over_rows(device, kernel, arrays, shape, *numbers):
+    """Launch ``kernel(*arrays, rows, *numbers)`` over the rows of channels of an array of this shape, if it has any."""
+    if math.prod(shape):
+        rows, dtype = math.prod(shape[:-1]), arrays[0].dtype
+        grid, block = rows_of_channels(device, rows, shape[-1], dtype)
+        device.launch(kernel, grid, block, (*arrays, np.int64(rows), *map(np.int32, numbers)))
+
+
 def _vectors(channels, dtype):
     """Vectors of a row where they divide it, else its elements."""
     return channels // width(dtype) if channels % width(dtype) == 0 else channels

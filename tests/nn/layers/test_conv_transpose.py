@@ -31,3 +31,18 @@ def test_layer_is_the_function(backend, rng, groups):
     want = fc.functional.conv_transpose2d(x, layer.weight.data, layer.bias.data, **how)
     np.testing.assert_array_equal(fc.to_numpy(layer(x)), fc.to_numpy(want))
     assert layer.macs((4, 5, 4)) == 4 * 5 * 4 * 9 * 6 // groups
+
+
+def test_frozen_it_computes_no_gradients_of_parameters(backend, rng):
+    layer = nn.ConvTranspose2d(2, 3).build((4, 5, 3))
+    x = fc.asarray(rng.standard_normal((2, 4, 5, 3)).astype(np.float32))
+    y, context = layer.forward(x, training=True)
+    trained = fc.to_numpy(layer.backward(y, context))
+    layer.freeze()
+    called = []
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("conv2d_backward_weight", "sum_rows"):
+            patch.setattr(type(layer.backend), name, property(lambda self, name=name: called.append(name)))
+        frozen = fc.to_numpy(layer.backward(y, context))
+    assert not called
+    np.testing.assert_array_equal(frozen, trained)

@@ -196,7 +196,7 @@ def test_a_resumed_run_keeps_the_files_of_the_undisturbed_one(numpy_backend, tmp
         ({"keep": 0}, "keep: got 0; allowed: .* at least 1"),
         ({"every_epochs": 0}, "every_epochs: got 0"),
         ({"save_every_steps": -1}, "save_every_steps: got -1"),
-        ({"keep_by": "latest"}, "keep_by: got 'latest'; allowed: newest, best .*nearest: 'best'"),
+        ({"keep_by": "latest"}, "keep_by: got 'latest'; allowed: 'newest', 'best' .*nearest: 'best'"),
         ({"keep": 1, "keep_by": "best", "save_every_steps": 5}, "keep_by: got 'best' with save_every_steps"),
     ],
 )

@@ -156,7 +156,7 @@ def test_the_direction_is_that_of_the_metric():
         ({"min_delta": -0.1}, "min_delta: got -0.1; allowed: a finite number at least 0"),
         ({"min_delta": "x"}, "min_delta: got 'x'"),
         ({"baseline": np.nan}, "baseline: got nan"),
-        ({"mode": "maximum"}, r"mode: got 'maximum'; allowed: auto, min, max \(nearest: 'max'\)"),
+        ({"mode": "maximum"}, r"mode: got 'maximum'; allowed: 'auto', 'min', 'max' \(nearest: 'max'\)"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

@@ -39,7 +39,7 @@ from ...vector.simd import (
 )
 from ...vector.tile import TILE_VECTORS, row_steps, tile_store, tile_zero
 from ..plan import prepared_gathers
-from ..statistics import combine_partial_statistics
+from ..statistics import combine_parts, part_arrays
 from ..strip import bias_array
 from .plan import STEP_ELEMENTS, TILE_PIXELS, bf16_runs, packed_bytes
 from .strip import fill_table, round_strip
@@ -297,16 +297,13 @@ def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
     out_bf16 = out.dtype == STORED
     plans = [bf16_runs(gather, transposed=transposed) for gather in gathers]
     if statistics is not None:
-        plan = plans[0].plan
-        partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
-        counts = workspace.empty((plan.blocks,), np.int64)
+        partials, counts = part_arrays(plans[0].plan, workspace)
     start = 0
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
-        stream = int(
-            whole and is_aligned(follows) and not addend.size and not out_bf16
-        )  # whose vectors are half a line
+        # Not of bfloat16, whose vectors are half a line.
+        stream = int(whole and is_aligned(follows) and not addend.size and not out_bf16)
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
         scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
         chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot
@@ -316,6 +313,4 @@ def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
         launch(chosen, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
         start = stop
     if statistics is not None:
-        tasks = -(-plan.out_channels // (VECTOR_BYTES // 4))
-        flat = (array.reshape(-1) for array in (out, *statistics))
-        launch(combine_partial_statistics, tasks, partials, counts, *flat)
+        combine_parts((partials, counts), out, statistics)

@@ -111,11 +111,6 @@ class OutputSums(NamedTuple):
 
 
 @device
-def _check_outputs(check, y, dt):
-    return check_four(check, y, dt)
-
-
-@device
 def _check_with_sums(state, y, dt):
     return OutputSums(check_four(state.check, y, dt), state.sums, state.outputs)
 
@@ -312,7 +307,7 @@ def _make_kernels(make, hooks, name):
     }
 
 
-_POOL = _make_kernels(_make_pool, (_check_outputs, _count_nothing, _begin_check, _end_check), "conv2d_winograd_pool")
+_POOL = _make_kernels(_make_pool, (check_four, _count_nothing, _begin_check, _end_check), "conv2d_winograd_pool")
 conv2d_winograd_pool_narrow, conv2d_winograd_pool, conv2d_winograd_pool_wide = _POOL.values()
 _POOL_STATISTICS = _make_kernels(
     _make_pool_statistics,
