@@ -89,7 +89,7 @@ def test_a_digest_is_that_of_the_code(edit: str, same: bool, monkeypatch: pytest
 def test_variants_compile_as_the_table_says() -> None:
     """Registers to the last one where NVRTC is the same release; never a spill.
 
-    The table is that of today's sources and variants, as other tests say; so one variant of each kernel and each twelfth
+    The table is that of today's sources and variants, as other tests say; so one of each kernel and each twelfth
     of all are compiled anew, each for one architecture, in turn.
     """
     launches = sorted(cuda_compile.variants().values(), key=lambda launch: (launch.kernel.name, launch.kernel.defines))
