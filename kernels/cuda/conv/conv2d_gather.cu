@@ -87,33 +87,27 @@ __device__ inline void load_a_flat(char* tile, const Pixel* pixels, const Input&
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
-    conv2d_gather(const E* x, const E* packed, const float* weight, const float* bias, const float* addend,
-                  const float* saved, float* before, float* out, float alpha, float beta, int function, int batch,
-                  int height, int width, int out_height, int out_width, int top, int left) {
-    extern __shared__ __align__(128) char memory[];
-    __shared__ Shared shared;
-    const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
-    const int group = blockIdx.z / phases, phase = blockIdx.z % phases;
-    const Axis rows = axis_of<KERNEL_H, STRIDE_H, DILATION_H>(phase / (BACKWARD ? STRIDE_W : 1), top, out_height);
-    const Axis columns = axis_of<KERNEL_W, STRIDE_W, DILATION_W>(phase % (BACKWARD ? STRIDE_W : 1), left, out_width);
-    const long long places = (long long)batch * rows.places * columns.places;
-    const long long place0 = (long long)blockIdx.x * TILE_M;
-    if (place0 >= places) return;  // a phase with fewer results than the first
-    const int column0 = blockIdx.y * TILE_N;
+// The results of a block: TILE_M of one phase, from place0 on, over all images.
+struct Results {
+    int places_across, per_image;
+    long long places, place0;
 
-    const int per_image = rows.places * columns.places;
-    auto result_of = [&](int row, int& p, int& q, long long& n) {
+    // Finds the place (p, q) in image n of a row of the tile, and tells whether there is such a result.
+    __device__ inline bool find(int row, int& p, int& q, long long& n) const {
         n = (place0 + row) / per_image;
         const int in_image = (int)(place0 + row - n * per_image);
-        p = in_image / columns.places;
-        q = in_image - p * columns.places;
+        p = in_image / places_across;
+        q = in_image - p * places_across;
         return place0 + row < places;
-    };
+    }
+};
+
+__device__ inline void find_pixels(Shared& shared, const Results& results, const Axis& rows, const Axis& columns,
+                                   int group, int height, int width, int out_height, int out_width) {
     for (int row = threadIdx.x; row < TILE_M; row += THREADS) {
         int p, q;
         long long n;
-        const bool valid = result_of(row, p, q, n);
+        const bool valid = results.find(row, p, q, n);
         const int h = p * rows.step + rows.origin, w = q * columns.step + columns.origin;
         const int out_h = rows.out_first + p * rows.out_step, out_w = columns.out_first + q * columns.out_step;
         shared.pixels[row] = {valid ? h : NOWHERE, w,
@@ -121,53 +115,79 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
         const long long place = ((n * out_height + out_h) * out_width + out_w) * (GROUPS * COLUMNS) + group * COLUMNS;
         shared.places[row] = valid ? place : -1;
     }
-    __syncthreads();
+}
 
-    const Input in{x, height, width, (unsigned long long)x % 16 == 0};
-    WeightRows<TILE_N, THREADS, B_LENGTH> b(packed + (long long)group * COLUMNS * B_LENGTH, column0);
-    const int depths = FLAT ? (TAPS * CHANNELS + DEPTH - 1) / DEPTH : rows.taps * columns.taps * BLOCKS;
-    int next = 0, next_stage = 0;        // row of depth and its buffer
-    int next_i = 0, next_j = 0, c0 = 0;  // its tap and channel
-    b.from += (rows.first * KERNEL_W + columns.first) * PADDED;
-    auto load = [&] {
-        if (next < depths) {
-            char* a_tile = memory + next_stage * (A_BYTES + B_BYTES);
+// The way through the depth, of which each call fills the next buffer, as long as there is more.
+struct Depths {
+    WeightRows<TILE_N, THREADS, B_LENGTH> b;
+    int count, next = 0, stage = 0;  // rows of depth, the next one, and its buffer
+    int i = 0, j = 0, c0 = 0;        // its tap and channel
+
+    __device__ inline Depths(const E* packed, int column0, const Axis& rows, const Axis& columns)
+        : b(packed, column0),
+          count(FLAT ? (TAPS * CHANNELS + DEPTH - 1) / DEPTH : rows.taps * columns.taps * BLOCKS) {
+        b.from += (rows.first * KERNEL_W + columns.first) * PADDED;
+    }
+    __device__ inline void load(char* memory, const Pixel* pixels, const Input& in, const Axis& rows,
+                                const Axis& columns) {
+        if (next < count) {
+            char* a_tile = memory + stage * (A_BYTES + B_BYTES);
 #if FLAT
-            load_a_flat(a_tile, shared.pixels, in, rows.tap_step, columns.tap_step, next * DEPTH);
+            load_a_flat(a_tile, pixels, in, rows.tap_step, columns.tap_step, next * DEPTH);
             b.copy(a_tile + A_BYTES, B_LENGTH % DEPTH == 0 ? DEPTH : B_LENGTH - next * DEPTH);
             b.from += DEPTH;
 #else
-            load_a(a_tile, shared.pixels, in, next_i * rows.tap_step, next_j * columns.tap_step, c0);
+            load_a(a_tile, pixels, in, i * rows.tap_step, j * columns.tap_step, c0);
             b.copy(a_tile + A_BYTES, PADDED % DEPTH == 0 ? DEPTH : PADDED - c0);
-            b.from += DEPTH;
-            if ((c0 += DEPTH) >= CHANNELS) {
-                b.from += columns.weight_step * PADDED - BLOCKS * DEPTH;
-                c0 = 0;
-                if (++next_j == columns.taps) {
-                    b.from += (rows.weight_step * KERNEL_W - columns.taps * columns.weight_step) * PADDED;
-                    next_j = 0;
-                    ++next_i;
-                }
-            }
+            advance(rows, columns);
 #endif
             ++next;
-            if (++next_stage == STAGES) next_stage = 0;
+            if (++stage == STAGES) stage = 0;
         }
         cp_async_commit();
-    };
+    }
+    __device__ inline void advance(const Axis& rows, const Axis& columns) {
+        b.from += DEPTH;
+        if ((c0 += DEPTH) < CHANNELS) return;
+        b.from += columns.weight_step * PADDED - BLOCKS * DEPTH;
+        c0 = 0;
+        if (++j < columns.taps) return;
+        b.from += (rows.weight_step * KERNEL_W - columns.taps * columns.weight_step) * PADDED;
+        j = 0;
+        ++i;
+    }
+};
 
+extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
+    conv2d_gather(const E* x, const E* packed, const float* weight, const float* bias, const float* addend,
+                  const float* saved, float* before, float* out, float alpha, float beta, int function, int batch,
+                  int height, int width, int out_height, int out_width, int top, int left) {
+    extern __shared__ __align__(128) char memory[];
+    __shared__ Shared shared;
+    const int phases = BACKWARD ? STRIDE_H * STRIDE_W : 1;
+    const int group = blockIdx.z / phases, phase = blockIdx.z % phases, column0 = blockIdx.y * TILE_N;
+    const Axis rows = axis_of<KERNEL_H, STRIDE_H, DILATION_H>(phase / (BACKWARD ? STRIDE_W : 1), top, out_height);
+    const Axis columns = axis_of<KERNEL_W, STRIDE_W, DILATION_W>(phase % (BACKWARD ? STRIDE_W : 1), left, out_width);
+    const int per_image = rows.places * columns.places;
+    const Results results{columns.places, per_image, (long long)batch * per_image, (long long)blockIdx.x * TILE_M};
+    if (results.place0 >= results.places) return;  // a phase with fewer results than the first
+    find_pixels(shared, results, rows, columns, group, height, width, out_height, out_width);
+    __syncthreads();
+
+    const Input in{x, height, width, (unsigned long long)x % 16 == 0};
+    Depths depths(packed + (long long)group * COLUMNS * B_LENGTH, column0, rows, columns);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int warp_row = warp % WARPS_M * M * 16, warp_column = warp / WARPS_M * N * 8;
     const int own_row = place_of(warp_row + lane % 16, lane / 16), own_weight = A_BYTES + b_place(warp_column);
     float acc[M][N][4] = {};
 #pragma unroll 1
-    for (int depth = 0; depth < STAGES - 1; ++depth) load();
+    for (int depth = 0; depth < STAGES - 1; ++depth) depths.load(memory, shared.pixels, in, rows, columns);
     int stage = 0;
 #pragma unroll 1
-    for (int depth = 0; depth < depths; ++depth) {
+    for (int depth = 0; depth < depths.count; ++depth) {
         cp_async_wait<STAGES - 2>();
         __syncthreads();  // this buffer has landed for all, and the next to fill has been read by all
-        load();
+        depths.load(memory, shared.pixels, in, rows, columns);
         const int tile = stage * (A_BYTES + B_BYTES);
         multiply_rows<M, N>(acc, memory, tile + own_row, [](int m) { return m * 16 * ROW_BYTES; }, tile + own_weight);
         if (++stage == STAGES) stage = 0;
@@ -180,7 +200,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
         [&](int row, int column) {
             int p, q;
             long long n;
-            result_of(row, p, q, n);
+            results.find(row, p, q, n);
             auto read = [&](long long pixel, int c) {
                 return to_float(x[(n * height * width + pixel) * PIXEL_STRIDE + group * GROUP_STRIDE + c]);
             };

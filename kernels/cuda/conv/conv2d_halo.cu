@@ -79,6 +79,47 @@ __device__ inline void load_patch(char* patch, const Cell* cells, const E* x, bo
     }
 }
 
+// The way through blocks of channels and, in each, through the taps: each call fills the buffer of the next weights,
+// and with the first tap of a block its patch.
+struct Depths {
+    static constexpr int WEIGHTS = PATCHES * PATCH_BYTES;  // where they begin
+    WeightRows<TILE_N, THREADS, B_LENGTH> b;
+    int block = 0, tap = 0, stage = 0;
+
+    __device__ inline void load(char* memory, const Cell* cells, const E* x, bool aligned) {
+        if (block < BLOCKS) {
+            const int c0 = block * DEPTH;
+            if (tap == 0) load_patch(memory + block % PATCHES * PATCH_BYTES, cells, x, aligned, c0);
+            b.copy(memory + WEIGHTS + stage * B_BYTES, PADDED % DEPTH == 0 ? DEPTH : PADDED - c0);
+            b.from += PADDED;
+            if (++tap == TAPS) {
+                b.from += DEPTH - TAPS * PADDED;
+                tap = 0;
+                ++block;
+            }
+            if (++stage == STAGES) stage = 0;
+        }
+        cp_async_commit();
+    }
+};
+
+// Where the tile of a block lies.
+struct Place {
+    int image0, p0, q0;
+
+    __device__ inline Place(int out_height, int out_width) {
+        const int across = (out_width + TILE_W - 1) / TILE_W, down = (out_height + TILE_H - 1) / TILE_H;
+        q0 = blockIdx.x % across * TILE_W;
+        p0 = blockIdx.x / across % down * TILE_H;
+        image0 = blockIdx.x / across / down * TILE_IMAGES;
+    }
+    __device__ inline void find(int slot, int& n, int& p, int& q) const {
+        n = image0 + slot / (TILE_H * TILE_W);
+        p = p0 + slot / TILE_W % TILE_H;
+        q = q0 + slot % TILE_W;
+    }
+};
+
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     conv2d_halo(const E* x, const E* packed, const float* weight, const float* bias, const float* addend,
                 const float* saved, float* before, float* out, float alpha, float beta, int function, int batch,
@@ -88,41 +129,20 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     const int group = blockIdx.z, column0 = blockIdx.y * TILE_N;
     const Axis rows = axis_of<KERNEL_H, 1, 1>(0, top, out_height);
     const Axis columns = axis_of<KERNEL_W, 1, 1>(0, left, out_width);
-    const int across = (out_width + TILE_W - 1) / TILE_W, down = (out_height + TILE_H - 1) / TILE_H;
-    const int q0 = blockIdx.x % across * TILE_W, p0 = blockIdx.x / across % down * TILE_H;
-    const int image0 = blockIdx.x / across / down * TILE_IMAGES;
+    const Place tile(out_height, out_width);
     // The first cell of the patch: with BACKWARD the taps go towards smaller cells.
-    const int h0 = p0 + rows.origin - (BACKWARD ? KERNEL_H - 1 : 0);
-    const int w0 = q0 + columns.origin - (BACKWARD ? KERNEL_W - 1 : 0);
-    find_cells(cells, image0, h0, w0, batch, height, width, group);
+    find_cells(cells, tile.image0, tile.p0 + rows.origin - (BACKWARD ? KERNEL_H - 1 : 0),
+               tile.q0 + columns.origin - (BACKWARD ? KERNEL_W - 1 : 0), batch, height, width, group);
     __syncthreads();
 
-    constexpr int WEIGHTS = PATCHES * PATCH_BYTES;  // where they begin
     const bool aligned = (unsigned long long)x % 16 == 0;
-    WeightRows<TILE_N, THREADS, B_LENGTH> b(packed + (long long)group * COLUMNS * B_LENGTH, column0);
-    int next_block = 0, next_tap = 0, next_stage = 0;
-    auto load = [&] {
-        if (next_block < BLOCKS) {
-            const int c0 = next_block * DEPTH;
-            if (next_tap == 0) load_patch(memory + next_block % PATCHES * PATCH_BYTES, cells, x, aligned, c0);
-            b.copy(memory + WEIGHTS + next_stage * B_BYTES, PADDED % DEPTH == 0 ? DEPTH : PADDED - c0);
-            b.from += PADDED;
-            if (++next_tap == TAPS) {
-                b.from += DEPTH - TAPS * PADDED;
-                next_tap = 0;
-                ++next_block;
-            }
-            if (++next_stage == STAGES) next_stage = 0;
-        }
-        cp_async_commit();
-    };
-
+    Depths depths{{packed + (long long)group * COLUMNS * B_LENGTH, column0}};
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int warp_row = warp % WARPS_M * M * 16, warp_column = warp / WARPS_M * N * 8;
-    const int own = warp_row + lane % 16, own_row = patch_row(own), own_weight = WEIGHTS + b_place(warp_column);
+    const int own = warp_row + lane % 16, own_row = patch_row(own), own_weight = Depths::WEIGHTS + b_place(warp_column);
     float acc[M][N][4] = {};
 #pragma unroll 1
-    for (int depth = 0; depth < STAGES - 1; ++depth) load();
+    for (int depth = 0; depth < STAGES - 1; ++depth) depths.load(memory, cells, x, aligned);
     int stage = 0;
 #pragma unroll 1
     for (int block = 0; block < BLOCKS; ++block) {
@@ -131,7 +151,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
         for (int tap = 0; tap < TAPS; ++tap) {
             cp_async_wait<STAGES - 2>();
             __syncthreads();  // weights and patch have landed for all, and what is filled next has been read by all
-            load();
+            depths.load(memory, cells, x, aligned);
             const int i = BACKWARD ? KERNEL_H - 1 - tap / KERNEL_W : tap / KERNEL_W;
             const int j = BACKWARD ? KERNEL_W - 1 - tap % KERNEL_W : tap % KERNEL_W;
             multiply_rows<M, N>(acc, memory,
@@ -143,26 +163,19 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     cp_async_wait<0>();
 
     const Epilogue epilogue{bias, addend, saved, before, out, {function, alpha, beta}};
-    auto pixel_of = [&](int slot, int& n, int& p, int& q) {
-        n = image0 + slot / (TILE_H * TILE_W);
-        p = p0 + slot / TILE_W % TILE_H;
-        q = q0 + slot % TILE_W;
-        return n < batch && p < out_height && q < out_width;
-    };
     store_tile<M, N>(
         acc, warp_row, column0 + warp_column, epilogue, group * COLUMNS,
         [&](int slot) {
             int n, p, q;
-            if (!pixel_of(slot, n, p, q)) return -1ll;
+            tile.find(slot, n, p, q);
+            if (n >= batch || p >= out_height || q >= out_width) return -1ll;
             return (((long long)n * out_height + p) * out_width + q) * (GROUPS * COLUMNS) + group * COLUMNS;
         },
         [&](int slot, int column) {
             int n, p, q;
-            pixel_of(slot, n, p, q);
-            auto read = [&](long long pixel, int c) {
-                return to_float(
-                    x[((long long)n * height * width + pixel) * PIXEL_STRIDE + group * GROUP_STRIDE + c]);
-            };
+            tile.find(slot, n, p, q);
+            const E* image = x + (long long)n * height * width * PIXEL_STRIDE + group * GROUP_STRIDE;
+            auto read = [&](long long pixel, int c) { return to_float(image[pixel * PIXEL_STRIDE + c]); };
             return exact_result<float>(read, weight, 0.0f, rows, columns, p, q, height, width, group, column);
         });
 }

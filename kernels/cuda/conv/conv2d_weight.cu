@@ -63,9 +63,9 @@ template <class T> __device__ inline T of_strip(T mine, int strip) {
     return STRIPS == 1 ? mine : __shfl_sync(~0u, mine, strip % STRIPS);
 }
 
-// Copies STRIPS strips of LENGTH rows, which begin APART rows from one another in shared memory: TILE channels of every STEP-th cell of a
-// line of `size` cells, from cell `start` on, which lies at `from`. Of the channels `count` exist. `whole` says that
-// vectors lie on 16 bytes.
+// Copies STRIPS strips of LENGTH rows, which begin APART rows from one another in shared memory: TILE channels of every
+// STEP-th cell of a line of `size` cells, from cell `start` on, which lies at `from`. Of the channels `count` exist.
+// `whole` says that vectors lie on 16 bytes.
 template <int LENGTH, int APART, int STEP, int CELL, int TILE>
 __device__ inline void copy_strips(E* tile, const E* array, long long from, int start, int size, int count, bool whole) {
     constexpr int PIECES = TILE / VECTOR, TOGETHER = THREADS / PIECES, COPIES = STRIPS * LENGTH;
@@ -166,6 +166,47 @@ __device__ inline void load_b_parts(unsigned (&b)[4], const E* own) {
 }
 #endif
 
+// One step of the depth, PIXELS of it, from where this lane's fragments begin in the two tiles.
+__device__ inline void multiply_step(float (&acc)[ROW_TAPS][M][N][4], const E* own_a, const E* own_b) {
+#pragma unroll
+    for (int slot = 0; slot < PIXELS; slot += STEP) {
+        unsigned b[N / 2][4];
+#pragma unroll
+        for (int n = 0; n < N; n += 2) load_b_parts(b[n / 2], own_b + slot * GRAD_PITCH + n * 8);
+#pragma unroll
+        for (int tap = 0; tap < ROW_TAPS; ++tap) {
+#pragma unroll
+            for (int m = 0; m < M; ++m) {
+                unsigned a[4];
+                load_a_part(a, own_a + (x_row(slot) + tap) * X_PITCH + m * 16);
+#pragma unroll
+                for (int n = 0; n < N; ++n) multiply_add(acc[tap][m][n], a, b[n / 2] + n % 2 * 2);
+            }
+        }
+    }
+}
+
+// Stores the sums of a warp, whose channels and results begin at row0 and column0, into this split's part.
+__device__ inline void store_sums(const float (&acc)[ROW_TAPS][M][N][4], float* part, int row0, int column0,
+                                  const Maps& maps) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int e = 0; e < ROW_TAPS * M * N * 2; ++e) {
+        const int tap = e / (M * N * 2), m = e / (N * 2) % M, n = e / 2 % N, half = e % 2;
+        const int row = row0 + m * 16 + lane / 4 + half * 8, column = column0 + n * 8 + lane % 4 * 2;
+        if (row >= ROWS || column >= COLUMNS) continue;
+        const long long line = FLAT ? row : (long long)(maps.tap_h * KERNEL_W + maps.tap_w + tap) * CHANNELS + row;
+        float* to = part + line * (GROUPS * COLUMNS) + maps.group * COLUMNS + column;
+        const float first = acc[tap][m][n][half * 2], second = acc[tap][m][n][half * 2 + 1];
+        if (COLUMNS % 2 == 0) {
+            *(float2*)to = make_float2(first, second);  // the parts begin on 16 bytes
+        } else {
+            to[0] = first;
+            if (column + 1 < COLUMNS) to[1] = second;
+        }
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
     conv2d_weight(const E* grad, const E* x, float* sums, int steps, int batch, int height, int width, int out_height,
                   int out_width, int top, int left) {
@@ -201,51 +242,11 @@ extern "C" __global__ void __launch_bounds__(THREADS, RESIDENT)
         cp_async_wait<STAGES - 2>();
         __syncthreads();  // this buffer has landed for all, and the next to fill has been read by all
         load();
-        const E* own_a = (const E*)memory + stage * STAGE_ELEMENTS + own_x;
-        const E* own_b = (const E*)memory + stage * STAGE_ELEMENTS + own_grad;
+        const E* tile = (const E*)memory + stage * STAGE_ELEMENTS;
         if (++stage == STAGES) stage = 0;
-#pragma unroll
-        for (int slot = 0; slot < PIXELS; slot += STEP) {
-            unsigned b[N / 2][4];
-#pragma unroll
-            for (int n = 0; n < N; n += 2) load_b_parts(b[n / 2], own_b + slot * GRAD_PITCH + n * 8);
-#pragma unroll
-            for (int tap = 0; tap < ROW_TAPS; ++tap) {
-#pragma unroll
-                for (int m = 0; m < M; ++m) {
-                    unsigned a[4];
-                    load_a_part(a, own_a + (x_row(slot) + tap) * X_PITCH + m * 16);
-#pragma unroll
-                    for (int n = 0; n < N; ++n) multiply_add(acc[tap][m][n], a, b[n / 2] + n % 2 * 2);
-                }
-            }
-        }
+        multiply_step(acc, tile + own_x, tile + own_grad);
     }
     cp_async_wait<0>();
-
-    float* mine = sums + (long long)blockIdx.z * (KERNEL_H * KERNEL_W * CHANNELS) * (GROUPS * COLUMNS);
-#pragma unroll
-    for (int tap = 0; tap < ROW_TAPS; ++tap) {
-#pragma unroll
-        for (int m = 0; m < M; ++m) {
-#pragma unroll
-            for (int n = 0; n < N; ++n) {
-#pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    const int row = maps.row0 + warp_row + m * 16 + lane / 4 + half * 8;
-                    const int column = maps.column0 + warp_column + n * 8 + lane % 4 * 2;
-                    if (row >= ROWS || column >= COLUMNS) continue;
-                    const long long line = FLAT ? row : (long long)(tap_h * KERNEL_W + tap_w + tap) * CHANNELS + row;
-                    float* to = mine + line * (GROUPS * COLUMNS) + group * COLUMNS + column;
-                    const float first = acc[tap][m][n][half * 2], second = acc[tap][m][n][half * 2 + 1];
-                    if (COLUMNS % 2 == 0) {
-                        *(float2*)to = make_float2(first, second);  // the parts begin on 16 bytes
-                    } else {
-                        to[0] = first;
-                        if (column + 1 < COLUMNS) to[1] = second;
-                    }
-                }
-            }
-        }
-    }
+    float* part = sums + (long long)blockIdx.z * (KERNEL_H * KERNEL_W * CHANNELS) * (GROUPS * COLUMNS);
+    store_sums(acc, part, maps.row0 + warp_row, maps.column0 + warp_column, maps);
 }
