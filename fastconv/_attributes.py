@@ -97,16 +97,16 @@ class Declared(metaclass=Made):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if self._made and not name.startswith("_"):
-            if name not in vars(self):
-                cls, ours = type(self), is_ours(type(self))
-                if not hasattr(cls, name) and (ours or name in self.misleading) and name not in annotated(cls):
-                    raise self._unknown(name)
-                declared = getattr(cls, name, None)
-                if inspect.isfunction(declared) and not callable(value):
-                    raise self._not_set(name, value, "a method, to be called")
-                if isinstance(declared, property) and declared.fset is None:
-                    raise self._not_set(name, value, "a value to be read")
+            cls, new = type(self), name not in vars(self)
+            refused = is_ours(cls) or name in self.misleading
+            if new and refused and not hasattr(cls, name) and name not in annotated(cls):
+                raise self._unknown(name)
             value = self._new_value(name, value)
+            declared = getattr(cls, name, None) if new else None
+            if inspect.isfunction(declared) and not callable(value):
+                raise self._not_set(name, value, "a method, to be called")
+            if isinstance(declared, property) and declared.fset is None:
+                raise self._not_set(name, value, "a value to be read")
         super().__setattr__(name, value)
 
     def _new_value(self, name: str, value: Any) -> Any:

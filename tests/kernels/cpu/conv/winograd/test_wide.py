@@ -82,13 +82,13 @@ def backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     choice._wide.cache_clear()
 
 
-def _is_common(case: Case) -> bool:
-    """Tell whether a case is a convolution with the rectifier behind it, or the gradient of a plain one.
+# Where vectors are narrower no model is computed by these tiles, and to compile them takes longest: 13 s for one.
+IS_FOREIGN = VECTOR_BYTES < LINE_BYTES
+_MARKS = (pytest.mark.slow,) if IS_FOREIGN else ()
 
-    Where vectors are narrower no model is computed by these tiles, and to compile them takes longest: 13 s for one.
-    """
-    if VECTOR_BYTES < LINE_BYTES:
-        return False
+
+def _is_common(case: Case) -> bool:
+    """Tell whether a case is a convolution with the rectifier behind it, or the gradient of a plain one."""
     after = case.op == "conv2d" and case.id.startswith("relu-") and "max_pool2d" not in case.id
     return after or (case.op == "conv2d_backward_input" and case.id in {c.id for c in TURNED})
 
@@ -103,7 +103,7 @@ def _launched(backend: Backend, run: Callable[[], object]) -> list[str]:
 def _marked(cases: Iterable[Case]) -> list[Any]:
     """Return cases as parameters: for the default suite one epilogue each way, as each is compiled for itself."""
     return [
-        pytest.param(case, marks=() if _is_common(case) else pytest.mark.slow, id=f"{case.op}-{case.id}")
+        pytest.param(case, marks=_MARKS if _is_common(case) else pytest.mark.slow, id=f"{case.op}-{case.id}")
         for case in cases
     ]
 
@@ -117,7 +117,7 @@ def test_matches_reference(case: Case, backend: Backend) -> None:
 ONE_OF_EACH = [case for case in CASES if case.id.startswith("square")]
 
 
-@pytest.mark.skipif(VECTOR_BYTES < LINE_BYTES, reason="half lines are never written past the caches")
+@pytest.mark.skipif(IS_FOREIGN, reason="half lines are never written past the caches")
 @pytest.mark.parametrize("case", _marked(case for case in CASES if "backward" not in case.op))
 def test_same_bits_past_the_caches(case: Case, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     arrays = case.arrays(np.random.default_rng(4), "float32")
@@ -203,8 +203,8 @@ def test_can_be_measured() -> None:
     assert set(MEASURED) == {"winograd", "winograd_fixed", "winograd_wide", "direct", "bf16"}
 
 
-def test_a_weight_prepared_for_many_images_serves_few(backend: Backend, rng: np.random.Generator) -> None:
-    c = CONVS[1]
+@pytest.mark.parametrize("c", [pytest.param(CONVS[1], marks=_MARKS, id=CONVS[1].id)])
+def test_a_weight_prepared_for_many_images_serves_few(c: Conv, backend: Backend, rng: np.random.Generator) -> None:
     weight = rng.standard_normal(c.w_shape, np.float32)
     prepared = prepared_weight(backend, weight, "forward", c, backend.pool)
     assert prepared.algorithm.name == "conv2d_forward_winograd_wide"
