@@ -233,8 +233,8 @@ TENSOR = [
         "no barrier between the buffers of a product",
         "conv2d_gather.cu",
         "        __syncthreads();  // this buffer has landed for all, and the next to fill has been read by all\n"
-        "        load();",
-        "        load();",
+        "        depths.load(",
+        "        depths.load(",
         "conv2d",
         "3x3-c65-k96-3x3",
     ),
@@ -249,8 +249,8 @@ TENSOR = [
     Bug(
         "fills the buffer that is being read",
         "conv2d_gather.cu",
-        "depth < STAGES - 1; ++depth) load();",
-        "depth < STAGES; ++depth) load();",
+        "depth < STAGES - 1; ++depth) depths.load(",
+        "depth < STAGES; ++depth) depths.load(",
         "conv2d",
         "3x3-c65-k96-3x3",
     ),
