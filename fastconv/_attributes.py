@@ -13,6 +13,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from fastconv._calls import misfit
@@ -98,16 +99,20 @@ class Declared(metaclass=Made):
     def __setattr__(self, name: str, value: Any) -> None:
         if self._made and not name.startswith("_"):
             cls, new = type(self), name not in vars(self)
-            refused = is_ours(cls) or name in self.misleading
-            if new and refused and not hasattr(cls, name) and name not in annotated(cls):
-                raise self._unknown(name)
+            if new and not hasattr(cls, name):
+                self._check_unknown(name)
             value = self._new_value(name, value)
             declared = getattr(cls, name, None) if new else None
-            if inspect.isfunction(declared) and not callable(value):
+            if isinstance(declared, FunctionType) and not callable(value):
                 raise self._not_set(name, value, "a method, to be called")
             if isinstance(declared, property) and declared.fset is None:
                 raise self._not_set(name, value, "a value to be read")
         super().__setattr__(name, value)
+
+    def _check_unknown(self, name: str) -> None:
+        cls = type(self)
+        if (is_ours(cls) or name in self.misleading) and name not in annotated(cls):
+            raise self._unknown(name)
 
     def _new_value(self, name: str, value: Any) -> Any:
         """Return a new value for an attribute of an object that is made, as `__init__` would have kept it.

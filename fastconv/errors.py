@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastconv._nearest import nearest
+from fastconv import _nearest
 
 
 class FastconvError(Exception):
@@ -89,7 +89,7 @@ class UnknownAttributeError(FastconvError, AttributeError):
             return f"{text} ({home})"
         # The case does not count: Conv2D is Conv2d here, and CIFAR10 cifar10. A module says what is for others.
         names = getattr(self.obj, "__all__", None) or [name for name in dir(self.obj) if not name.startswith("_")]
-        return text + nearest(str(self.name).lower(), {name.lower(): name for name in names})
+        return text + _nearest.nearest(str(self.name).lower(), {name.lower(): name for name in names})
 
 
 class UnsupportedError(FastconvError, NotImplementedError):
