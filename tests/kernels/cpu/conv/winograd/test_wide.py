@@ -296,7 +296,7 @@ def test_the_factors_are_those_of_the_page() -> None:
 
 @pytest.mark.parametrize("numbers", NUMBERS)
 @pytest.mark.parametrize("which", ["forward", "backward_input"])
-@pytest.mark.parametrize("c", [CONVS[1], CONVS[3]], ids=lambda c: c.id)
+@pytest.mark.parametrize("c", [pytest.param(c, marks=_MARKS, id=c.id) for c in (CONVS[1], CONVS[3])])
 def test_within_its_bound(c: Conv, which: str, numbers: str, backend: Backend) -> None:
     rng = np.random.default_rng(5)
     x_shape = c.x_shape if which == "forward" else c.y_shape
