@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv._files import followed, home_path_of, path_of
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import Rows, RowsAtMost, RowsInFile
@@ -129,8 +130,7 @@ def image_folder(
     ((2, 32, 32, 3), ('cat', 'dog'))
     """
     _check(size, fit, channels)
-    if broken not in ("raise", "skip"):
-        raise ArgumentError(f"broken: got {broken!r}; allowed: raise, skip")
+    validate.one_of(broken, "broken", ("raise", "skip"))
     root = home_path_of(directory, "directory")
     root = root if split is None else root / path_of(split, "split")
     names = class_folders(root) if class_names is None else tuple(class_names)
@@ -166,8 +166,7 @@ def _check(size: tuple[int, int] | None, fit: str, channels: int) -> None:
         not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, int) and 0 < n < 2**16 for n in size)
     ):
         raise ArgumentError(f"size: got {size!r}; allowed: (height, width), whole numbers from 1")
-    if fit not in ("crop", "resize"):
-        raise ArgumentError(f"fit: got {fit!r}; allowed: crop, resize")
+    validate.one_of(fit, "fit", ("crop", "resize"))
     if channels not in (1, 3):
         raise ArgumentError(f"channels: got {channels!r}; allowed: 3 (RGB), 1 (grey)")
 

@@ -83,9 +83,7 @@ class DataParallel(Declared):
         self.overlap = validate.truth(overlap, "overlap")
         self.shards = _checked_shards(shards, self.communicator.size) if deterministic else self.communicator.size
         self.bucket_bytes = int(validate.number(bucket_mb, "bucket_mb", low=0, open_low=True) * _MEGABYTE)
-        if gradients not in ("float32", "bfloat16"):
-            raise ArgumentError(f"gradients: got {gradients!r}; allowed: 'float32', 'bfloat16'")
-        self.gradients = gradients
+        self.gradients = validate.one_of(gradients, "gradients", ("float32", "bfloat16"))
         self.compare_every = validate.at_least(compare_every, 0, "compare_every")
         if timeline is not None and not isinstance(timeline, Timeline):
             raise ArgumentError(f"timeline: got {timeline!r:.100}; allowed: None, or fastconv.parallel.Timeline()")

@@ -113,7 +113,7 @@ def test_crop_keeps_the_middle_and_resize_all(tmp_path):
         ({"size": (4,)}, r"size: got \(4,\)"),
         ({"size": 4}, r"size: got 4; allowed: \(height, width\)"),
         ({"size": (4, 2.5)}, "size: got"),
-        ({"fit": "pad"}, "fit: got 'pad'; allowed: crop, resize"),
+        ({"fit": "pad"}, "fit: got 'pad'; allowed: 'crop', 'resize'"),
         ({"channels": 4}, "channels: got 4; allowed: 3"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_class_without_images_is_named(folder, tmp_path):
         image_folder(tmp_path / "flat")
     with pytest.raises(DataError, match=r"none: got No such file or directory; allowed: a folder with"):
         image_folder(tmp_path / "none")
-    with pytest.raises(ArgumentError, match=r"broken: got 'drop'; allowed: raise, skip"):
+    with pytest.raises(ArgumentError, match=r"broken: got 'drop'; allowed: 'raise', 'skip'"):
         image_folder(folder, broken="drop")
 
 
