@@ -15,6 +15,7 @@ from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
 
 _Called = TypeVar("_Called", bound=Callable[..., Any])
+_Class = TypeVar("_Class")
 _NOTHING: Mapping[str, str] = {}
 _LONGEST = 16  # characters of a default that a message shows
 
@@ -114,5 +115,17 @@ def tells_habits(absent: Mapping[str, str], surplus: str = "") -> Callable[[_Cal
             raise error
 
         return cast(_Called, run)
+
+    return decorate
+
+
+def methods_tell_habits(absent: Mapping[str, str]) -> Callable[[type[_Class]], type[_Class]]:
+    """Let all methods that a class defines for its users say what `tells_habits` says."""
+
+    def decorate(defined: type[_Class]) -> type[_Class]:
+        for name, method in list(vars(defined).items()):
+            if inspect.isfunction(method) and (name == "__call__" or not name.startswith("_")):
+                setattr(defined, name, tells_habits(absent)(method))
+        return defined
 
     return decorate

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import cast, get_args
 
+from fastconv._within import held, within
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import AlgorithmChoice
 from fastconv.errors import ArgumentError, UnsupportedError
@@ -77,7 +77,7 @@ def set_algorithm(algorithm: AlgorithmChoice) -> None:
     _default = _checked(algorithm)
 
 
-@contextmanager
+@within("fc.algorithm({})", ", or fc.set_algorithm({}) for the whole process")
 def algorithm(algorithm: AlgorithmChoice) -> Iterator[None]:
     """Make `algorithm` the active one within a ``with`` block, for this thread or task; raises as `set_algorithm`.
 
@@ -92,12 +92,7 @@ def algorithm(algorithm: AlgorithmChoice) -> Iterator[None]:
     ...     fc.get_algorithm()
     'shapes'
     """
-    chosen, before = _checked(algorithm), _override.get()
-    try:
-        _override.set(chosen)
-        yield
-    finally:
-        _override.set(before)
+    yield from held(_override, _checked(algorithm))
 
 
 def _from_environment() -> AlgorithmChoice:

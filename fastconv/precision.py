@@ -16,10 +16,10 @@ else "default".
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import get_args
 
+from fastconv._within import held, within
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import PrecisionChoice
 from fastconv.errors import ArgumentError, UnsupportedError
@@ -75,7 +75,7 @@ def set_precision(precision: PrecisionChoice) -> None:
     _default = _checked(precision)
 
 
-@contextmanager
+@within("fc.precision({})", ", or fc.set_precision({}) for the whole process")
 def precision(precision: PrecisionChoice) -> Iterator[None]:
     """Make `precision` the active one within a ``with`` block, for this thread or task; raises as `set_precision`.
 
@@ -90,12 +90,7 @@ def precision(precision: PrecisionChoice) -> Iterator[None]:
     ...     fc.get_precision()
     'strict'
     """
-    chosen, before = _checked(precision), _override.get()
-    try:
-        _override.set(chosen)
-        yield
-    finally:
-        _override.set(before)
+    yield from held(_override, _checked(precision))
 
 
 def _checked(value: PrecisionChoice) -> PrecisionChoice:

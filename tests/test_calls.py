@@ -105,6 +105,16 @@ def test_arguments_of_elsewhere_are_told(make, message):
         (lambda t, x, y: t.train_step(x), "y: got nothing for Trainer.train_step; "),
         (lambda t, x, y: t.model.predict(), "x: got nothing for Sequential.predict; "),
         (lambda t, x, y: t.model.build(), "input_shape: got nothing for Sequential.build; "),
+        (
+            lambda t, x, y: t.model.to(dtype="float16"),
+            r"dtype: got it for Sequential.to, .*build\(input_shape, dtype\)",
+        ),
+        (lambda t, x, y: t.model.to(device="cuda"), r"device: got it for Sequential.to, .*to\(\"cupy\"\)"),
+        (lambda t, x, y: t.model.load_weights("x", strict=False), "strict: got it .*names and shapes must fit"),
+        (lambda t, x, y: t.model.save_weights("x", overwrite=True), "overwrite: got it .*of that name is replaced"),
+        (lambda t, x, y: t.model.save_weights("x", True), r"arguments: got 2 .*save_weights\(path, \*, sparse=False\)"),
+        (lambda t, x, y: t.model.summary(input_size=(3,)), r"input_size: got it .*summary\(input_shape\)"),
+        (lambda t, x, y: t.model.zero_grad(set_to_none=True), "set_to_none: got it for Sequential.zero_grad"),
         (lambda t, x, y: t.model(x, training=True), r"training: got it for Sequential.__call__, .*model.forward\(x, "),
     ],
 )

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From the ground up: what stands higher may import what stands lower, never the other way, and not across a floor.
 FLOORS = (
     ("kernels",),
-    ("_nearest",),
+    ("_nearest", "_within"),
     ("errors", "_starting"),
     ("_calls", "_elsewhere"),
     ("_shapes", "_attributes", "_docstrings", "_files", "_html", "_console"),

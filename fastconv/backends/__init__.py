@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from fastconv._nearest import nearest
+from fastconv._within import held, within
 from fastconv.backends.contract.backend import Backend
 from fastconv.errors import ArgumentError, BackendUnavailableError, FastconvError
 
@@ -115,7 +116,7 @@ def set_backend(name: str) -> None:
     _default = get_backend(name).name
 
 
-@contextmanager
+@within("fc.use_backend({})", ", or fc.set_backend({}) for the whole process")
 def use_backend(name: str) -> Iterator[Backend]:
     """Make `name` the active backend within a ``with`` block, for this thread or task only.
 
@@ -132,12 +133,7 @@ def use_backend(name: str) -> Iterator[Backend]:
     ('numpy', [0.0, 2.0])
     """
     backend = get_backend(name)
-    before = _override.get()
-    try:
-        _override.set(backend.name)
-        yield backend
-    finally:
-        _override.set(before)
+    yield from held(_override, backend.name, backend)
 
 
 @contextmanager

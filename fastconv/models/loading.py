@@ -15,7 +15,7 @@ from fastconv._attributes import computes_as
 from fastconv._calls import tells_habits, unknown_argument
 from fastconv._files import path_of
 from fastconv._nearest import nearest
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.models.architecture import Architecture
 from fastconv.nn import Dense, Scale, Sequential
 from fastconv.nn.core.freezing import set_frozen
@@ -65,13 +65,19 @@ def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None 
         taken = [key for key in inspect.signature(make).parameters if key not in _OF_THE_FILE]
         raise unknown_argument("load", given, ("name", "weights", *taken), absent=_OF_THE_FILE)
     tensors, about = read_weights(path_of(weights, "weights"))
+    guessed = num_classes is None and "class_names" not in about
     if num_classes is None:
-        num_classes = len(about["class_names"]) if "class_names" in about else 10
+        num_classes = 10 if guessed else len(about["class_names"])
     if "input_shape" in about:
         settings.setdefault("input_shape", tuple(about["input_shape"]))
     dtype = next((array.dtype for array in tensors.values()), np.dtype(np.float32))
     model = make(num_classes, dtype=dtype, seed=0, **settings)
-    load_weights(model, weights)
+    try:
+        load_weights(model, weights)
+    except CheckpointError as error:
+        if guessed:
+            error.args = (f"{error}; num_classes is taken for 10, as the file does not say it",)
+        raise
     return model
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv._within import within
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
@@ -75,7 +75,7 @@ class EMA(Nested):
         for region, state, pieces in self._parts(0):
             self.backend.update(rule, state["average"], region.data, {}, lr=rate, step=step, pieces=pieces)
 
-    @contextmanager
+    @within("optimizer.averaged()")
     def averaged(self) -> Iterator[None]:
         """Within this, the model has the averages as its weights; training is refused.
 

@@ -61,6 +61,17 @@ def test_what_is_no_model_or_of_another_one_is_told(tmp_path, trained):
         fc.models.load("mlp", weights=tmp_path / "nothing.safetensors")
 
 
+def test_a_number_of_classes_that_was_guessed_is_told(tmp_path):
+    fc.models.lenet5(7, seed=0).save_weights(tmp_path / "w.safetensors")
+    guess = "; num_classes is taken for 10, as the file does not say it"
+    with pytest.raises(CheckpointError, match=guess):
+        fc.models.load("lenet5", weights=tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError) as error:
+        fc.models.load("lenet5", weights=tmp_path / "w.safetensors", num_classes=10)
+    assert guess not in str(error.value)
+    assert fc.models.load("lenet5", weights=tmp_path / "w.safetensors", num_classes=7).summary().parameters == 61751
+
+
 def test_the_first_names_that_differ_are_the_first_of_the_model(tmp_path, backend):
     """Those of the file alone in natural order: it keeps none of its own. Ten convolutions have 62, eight have 50."""
     fc.models.vgg11(seed=0).save_weights(tmp_path / "w.safetensors")

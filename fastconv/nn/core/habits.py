@@ -69,10 +69,20 @@ ABSENT = {
     "data_format": "nothing: images are (N, H, W, C)",
 }
 
-METHOD_HABITS = {  # of build, compile and predict
+METHOD_HABITS = {  # of a model's methods
     **dict.fromkeys(("optimizer", "loss", "metrics"), "fc.Trainer(model, loss, optimizer, metrics=...)"),
     "training": "model.forward(x, training=True)",
     "verbose": "nothing: it shows nothing",
     "input_dim": "build((features,))",
     "batch_input_shape": "build(input_shape) of one image; any batch goes",
+    "dtype": "build(input_shape, dtype), which decides it",
+    "device": 'to(backend), such as to("cupy")',
+    **dict.fromkeys(
+        ("strict", "by_name", "skip_mismatch"), "nothing: names and shapes must fit; see fc.models.fine_tune"
+    ),
+    "overwrite": "nothing: a file of that name is replaced",
+    "save_format": "nothing: it is safetensors",
+    "weights_only": "nothing: the file holds arrays and no code",
+    "map_location": "nothing: they go where the model is; see to(backend)",
+    "input_size": "summary(input_shape), of one image",
 }

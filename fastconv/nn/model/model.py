@@ -18,7 +18,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
-from fastconv._calls import tells_habits
+from fastconv._calls import methods_tell_habits
 from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, Shape
@@ -40,6 +40,7 @@ from fastconv.precision import get_precision
 _SEVERAL = "several models"
 
 
+@methods_tell_habits(METHOD_HABITS)
 class Layer(AbstractLayer):
     """Base class of all layers: the protocol of `AbstractLayer`, and what a model can do.
 
@@ -61,7 +62,6 @@ class Layer(AbstractLayer):
     _key: object = None  # equal to that of its copies' layers only
     _fitting: frozenset[Shape] = frozenset()  # shapes of images that it was seen to take
 
-    @tells_habits(METHOD_HABITS)
     @moves_all_or_none
     def build(self, input_shape: Sequence[int], dtype: Any = np.float32, seed: int | None = None) -> Self:
         """Infer all shapes, allocate the parameters on the active backend and draw their initial values.
@@ -295,12 +295,10 @@ class Layer(AbstractLayer):
     def __repr__(self) -> str:
         return describe(self)
 
-    @tells_habits(METHOD_HABITS)
     def __call__(self, x: Array) -> Array:
         """Return the output for `x`, not in training."""
         return self.forward(x, training=False)[0]
 
-    @tells_habits(METHOD_HABITS)
     def predict(self, x: Array, batch_size: int = 256) -> Array:
         """Return the output for `x`, (N, ...), computed in pieces of `batch_size`; a tuple if there are several.
 
@@ -330,7 +328,6 @@ class Layer(AbstractLayer):
                 self.backend.copy(part, out=result[begin : begin + size])
         return tuple(results) if isinstance(y, tuple) else results[0]
 
-    @tells_habits(METHOD_HABITS)
     def compile(self, input_shape: Sequence[int]) -> InferencePlan:
         """Return the network frozen for inference on batches of this shape, (N, H, W, C).
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from fastconv._attributes import Declared
+from fastconv._validate import shown
 from fastconv.backends.contract.types import Array
 from fastconv.errors import CheckpointError
 from fastconv.losses import Loss
@@ -223,14 +225,29 @@ class Callback(Declared):
         state : mapping
             What `state_dict` gave.
         """
-        check_state(self, state, ())
+        check_state(self, state, {})
 
 
-def check_state(callback: Callback, state: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    """Refuse a state that has not just these entries."""
-    if not isinstance(state, Mapping) or set(state) != set(names):
+def check_state(callback: Callback, state: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Refuse a state that has not just these entries, each a value of its kind."""
+    allowed = f"allowed: what its state_dict gave, {', '.join(map(repr, kinds)) or 'nothing'}"
+    if not isinstance(state, Mapping) or set(state) != set(kinds):
         got = ", ".join(map(repr, state)) or "nothing" if isinstance(state, Mapping) else type(state).__name__
+        raise CheckpointError(f"state: got {got} for {type(callback).__name__}; {allowed}")
+    for name, kind in kinds.items():
+        if not isinstance(state[name], kind):
+            raise CheckpointError(
+                f"state: got {shown(state[name])} as {name!r} of {type(callback).__name__}; {allowed}"
+            )
+
+
+@contextmanager
+def reading_state(callback: Callback) -> Iterator[None]:
+    """Within this, what is missing from a state, or of a wrong kind deep in it, is a CheckpointError."""
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"state: got {got} for {type(callback).__name__}; allowed: what its"
-            f" state_dict gave, {', '.join(map(repr, names)) or 'nothing'}"
-        )
+            f"state: got one that {type(callback).__name__} cannot read ({type(error).__name__}: {error});"
+            " allowed: what its state_dict gave"
+        ) from error

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
 from fastconv import _validate as validate
 from fastconv._files import home_path_of, write_atomically, writing
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
 from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, score
 from fastconv.training.callbacks.writing import check_directory
 from fastconv.training.folder_lock import lock_folder
 
 _KINDS = ("newest", "best")
+_STEP = re.compile(r"step-\d{8,}\.safetensors")
 
 
 class ModelCheckpoint(Callback):
@@ -199,5 +202,11 @@ class ModelCheckpoint(Callback):
         return {"kept": dict(self._kept)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state(self, state, ("kept",))
+        check_state(self, state, {"kept": Mapping})
+        for name, its in state["kept"].items():
+            if not _STEP.fullmatch(name) or not isinstance(its, Real | None):  # it may delete these files
+                raise CheckpointError(
+                    f"state: got {validate.shown({name: its})} as kept; allowed: scores of"
+                    " step-00001234.safetensors and such files"
+                )
         self._kept, self._resumed = dict(state["kept"]), True

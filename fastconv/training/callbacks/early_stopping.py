@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.weights import host_tensors, set_tensors
 from fastconv.training.callbacks.callback import Callback, Training, check_state
 from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, score
+
+_KINDS = {"best": Real | None, "best_epoch": int, "wait": int, "stopped_epoch": int, "weights": Mapping | None}
 
 
 class EarlyStopping(Callback):
@@ -134,7 +137,7 @@ class EarlyStopping(Callback):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state(self, state, ("best", "best_epoch", "wait", "stopped_epoch", "weights"))
+        check_state(self, state, _KINDS)
         weights = state["weights"]
         if self.restore_best and weights is None and state["best_epoch"]:
             raise CheckpointError(

@@ -207,7 +207,7 @@ class MLflowLogger(Callback):
         return {"run_id": self.run_id}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state(self, state, ("run_id",))
+        check_state(self, state, {"run_id": str | None})
         self.run_id, self._resumed = state["run_id"], True
 
 

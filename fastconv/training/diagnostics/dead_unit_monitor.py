@@ -8,7 +8,7 @@ from typing import Any
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.training.callbacks import Callback, StepInfo, Training
-from fastconv.training.callbacks.callback import check_state
+from fastconv.training.callbacks.callback import check_state, reading_state
 from fastconv.training.diagnostics.statistics import DeadUnitReport, DeadUnits, dead_units
 
 
@@ -69,11 +69,14 @@ class DeadUnitMonitor(Callback):
         return {"records": [{"step": step, **report.to_dict()} for step, report in self.records.items()]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state(self, state, ("records",))
-        self.records = {
-            record["step"]: DeadUnitReport(
-                tuple(DeadUnits(row["name"], row["kind"], row["units"], tuple(row["dead"])) for row in record["rows"]),
-                record["images"],
-            )
-            for record in state["records"]
-        }
+        check_state(self, state, {"records": list})
+        with reading_state(self):
+            self.records = {
+                record["step"]: DeadUnitReport(
+                    tuple(
+                        DeadUnits(row["name"], row["kind"], row["units"], tuple(row["dead"])) for row in record["rows"]
+                    ),
+                    record["images"],
+                )
+                for record in state["records"]
+            }

@@ -13,7 +13,7 @@ from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.training.callbacks import Callback, StepInfo, Training
-from fastconv.training.callbacks.callback import check_state
+from fastconv.training.callbacks.callback import check_state, reading_state
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.tables import table
 
@@ -141,8 +141,9 @@ class UpdateRatio(Callback):
         return {"records": [record.to_dict() for record in self.records]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        check_state(self, state, ("records",))
-        self.records = [UpdateRatios(record["step"], dict(record["ratios"])) for record in state["records"]]
+        check_state(self, state, {"records": list})
+        with reading_state(self):
+            self.records = [UpdateRatios(record["step"], dict(record["ratios"])) for record in state["records"]]
 
 
 def _values(trainer: Training) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ it repeats anything. Kernels of this package get arrays that were checked; these
 """
 
 import inspect
+import operator
 
 import numpy as np
 
@@ -36,6 +37,16 @@ def arrays_of(arguments):
             yield from arrays_of(argument)
         elif isinstance(argument, np.ndarray):
             yield argument
+
+
+def as_tasks(function, tasks):
+    """Return `tasks` as an int; compiled code would cut 2.5 down to 2."""
+    try:
+        return operator.index(tasks)
+    except TypeError:
+        raise TypeError(
+            f"launch: tasks: got {tasks!r} for {getattr(function, 'function', function)!r}; allowed: an int"
+        ) from None
 
 
 def refuse_arrays(function, scratch, arguments):

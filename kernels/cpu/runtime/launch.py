@@ -22,7 +22,7 @@ import numpy as np
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
 from .compiler import CALL, LaunchedKernel, OwnKernel, compiled_now, part, whole
-from .declared import arrays_of, note_declared, refuse_arrays
+from .declared import arrays_of, as_tasks, note_declared, refuse_arrays
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .settings import default_num_threads
@@ -374,6 +374,8 @@ def launch(function, tasks, *arguments, scratch=None):
     afterwards. With one task, or in a team that is busy with another caller's launch, everything runs on the calling
     thread.
     """
+    if type(tasks) is not int:
+        tasks = as_tasks(function, tasks)
     if tasks <= 0:
         return
     if _local.program is not None:

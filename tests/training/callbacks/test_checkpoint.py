@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.errors import ArgumentError, OutputError
+from fastconv.errors import ArgumentError, CheckpointError, OutputError
 from fastconv.training import EarlyStopping, ModelCheckpoint, TimeLimit
 
 from .runs import data_of, go_on, scripted, trainer_of
+
+_STEP = "step-00000002.safetensors"
 
 
 def test_checkpoints(trainer_and_data, tmp_path):
@@ -248,3 +250,16 @@ def test_those_that_save_come_last(tmp_path):
 def test_what_is_no_path_is_refused_at_once(place):
     with pytest.raises(ArgumentError, match=r"directory: got .*; allowed: a path"):
         ModelCheckpoint(place)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [3, [_STEP], {f"../{_STEP}": 1.0}, {f"/{_STEP}": None}, {_STEP: "best"}, {"": 1.0}, {"best.safetensors": 1.0}],
+    ids=str,
+)
+def test_a_state_names_files_of_its_folder_only(tmp_path, wrong):
+    """The surplus ones of them are deleted."""
+    callback = ModelCheckpoint(tmp_path)
+    with pytest.raises(CheckpointError, match=r"^state: got .*kept.*; allowed: "):
+        callback.load_state_dict({"kept": wrong})
+    assert callback.state_dict() == {"kept": {}}

@@ -186,6 +186,10 @@ def test_a_state_of_another_kind_is_refused_whole():
         Callback().load_state_dict({"epoch": 1})
     with pytest.raises(CheckpointError, match=r"state: got NoneType for EarlyStopping; allowed: .*'best_epoch'"):
         stopping.load_state_dict(None)
+    for wrong in ({"best": "low"}, {"best_epoch": None}, {"wait": 1.5}, {"stopped_epoch": [0]}, {"weights": "w"}):
+        with pytest.raises(CheckpointError, match=rf"state: got .* as '{next(iter(wrong))}' of EarlyStopping; allowed"):
+            stopping.load_state_dict({**before, **wrong})
+    assert stopping.state_dict() == before
 
 
 @pytest.mark.parametrize("monitor", [None, 0, ["loss"], str])

@@ -43,3 +43,6 @@ def test_what_cannot_be_is_refused():
         DeadUnitMonitor(0)
     with pytest.raises(CheckpointError, match=r"for DeadUnitMonitor; allowed: .*'records'"):
         DeadUnitMonitor().load_state_dict({"steps": []})
+    for wrong in ([{"step": 1}], [{"step": 1, "images": 2, "rows": [{"name": "a"}]}], [None]):
+        with pytest.raises(CheckpointError, match=r"^state: got one that DeadUnitMonitor cannot read \(.*Error: "):
+            DeadUnitMonitor().load_state_dict({"records": wrong})

@@ -67,6 +67,16 @@ def test_what_cannot_be_is_refused():
         UpdateRatio(0)
     with pytest.raises(CheckpointError, match=r"for UpdateRatio; allowed: .*'records'"):
         UpdateRatio().load_state_dict({"record": []})
+    with pytest.raises(CheckpointError, match=r"state: got 3 as 'records' of UpdateRatio; allowed: .*'records'"):
+        UpdateRatio().load_state_dict({"records": 3})
+
+
+@pytest.mark.parametrize("wrong", [[3], [{"step": 1}], [{"step": 1, "ratios": 2}], ["step"]])
+def test_a_state_that_is_wrong_within_changes_nothing(wrong):
+    ratios = UpdateRatio()
+    with pytest.raises(CheckpointError, match=r"^state: got one that UpdateRatio cannot read \(.*Error: "):
+        ratios.load_state_dict({"records": wrong})
+    assert ratios.records == []
 
 
 def test_other_names_or_shapes_are_refused():

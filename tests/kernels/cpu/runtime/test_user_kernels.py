@@ -377,3 +377,16 @@ def test_what_a_factory_makes_of_a_function_of_ones_own_is_looked_at_too():
     assert (out == 1).all()
     with pytest.raises(TypeError, match=r"same: x: got an array of .f8, bytes in the order"):
         maps.run_unary(made, np.ones(4, np.dtype(float).newbyteorder()), out)
+
+
+@pytest.mark.parametrize("wrong", [2.5, 2.0, "2", None, np.float32(2), np.arange(2)], ids=str)
+def test_a_number_of_tasks_is_an_int(wrong) -> None:
+    x, out = np.arange(4, dtype="f4"), np.zeros(4, "f4")
+    with pytest.raises(TypeError, match=r"^launch: tasks: got .* for .*first_copied.*; allowed: an int$"):
+        launch.launch(first_copied, wrong, (x, 1), out)
+    with launch.record() as program, pytest.raises(TypeError, match=r"^launch: tasks: got"):
+        launch.launch(first_copied, wrong, (x, 1), out)
+    assert not program.names
+    assert not out.any()
+    launch.launch(first_copied, np.int64(3), (x, 1), out)
+    assert out.tolist() == [0, 1, 2, 0]
