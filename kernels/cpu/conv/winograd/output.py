@@ -237,8 +237,31 @@ def _transform_square(planes, cell, steps, in_bounds, epilogue, sums, dt):
 
 
 @device
+def _transform_small_whole(planes, cell, steps, epilogue, sums, dt):
+    """Y = A^T M A for a 2x2 tile that lies in the image and a whole vector of channels."""
+    place, plane_bytes = planes
+    step, storage = PATCH * plane_bytes, epilogue.storage
+    a = products_column(place, step, True, dt)
+    b = products_column(place + plane_bytes, step, True, dt)
+    e = products_column(place + 2 * plane_bytes, step, True, dt)
+    f = products_column(place + 3 * plane_bytes, step, True, dt)
+    g = products_column(place + 4 * plane_bytes, step, True, dt)
+    h = products_column(place + 5 * plane_bytes, step, True, dt)
+    y = small_output_row(a[0], b[0], e[0], f[0], g[0], h[0], dt)
+    sums = _finish_any(y[0], cell, epilogue, sums, dt)
+    sums = _finish_any(y[1], _next_cell(cell, steps.pixel, storage, dt), epilogue, sums, dt)
+    y, cell = small_output_row(a[1], b[1], e[1], f[1], g[1], h[1], dt), _next_cell(cell, steps.row, storage, dt)
+    sums = _finish_any(y[0], cell, epilogue, sums, dt)
+    return _finish_any(y[1], _next_cell(cell, steps.pixel, storage, dt), epilogue, sums, dt)
+
+
+@device
 def _transform_small(planes, cell, steps, in_bounds, epilogue, sums, dt):
     """Y = A^T M A for a tile of F(2x2, 5x5)."""
+    bias, follows, counts, count, stream, storage = epilogue
+    if in_bounds[0] == SMALL[0] and in_bounds[1] == SMALL[1] and count == lanes(dt):
+        whole = OutputEpilogue(bias, follows, counts, lanes(dt), stream, storage)
+        return _transform_small_whole(planes, cell, steps, whole, sums, dt)
     return _transform_any(planes, cell, steps, in_bounds, epilogue, sums, True, dt)
 
 
