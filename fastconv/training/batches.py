@@ -94,18 +94,25 @@ def no_batches(batches: Any, name: str) -> DataError:
 
 
 def pairs(batches: Batches, name: str) -> Iterator[tuple[Array, ...]]:
-    """Yield the batches; ArgumentError at one that is not (x, y) or (x, y, weight), DataError if there was none."""
-    empty = True
-    for batch in batches:
+    """Yield the batches; ArgumentError at one that is not (x, y) or (x, y, weight), DataError if there was none.
+
+    DataError, too, where there are more or fewer than their length says: schedules count on it, and what goes on from
+    the middle of an epoch.
+    """
+    number, count = 0, len(batches)
+    for number, batch in enumerate(batches, start=1):
         if not _is_batch(batch):
-            count = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
+            items = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
             raise ArgumentError(
-                f"{name}: got a batch that is {type(batch).__name__}{count}; allowed: pairs (x, y), or (x, y, weight)"
+                f"{name}: got a batch that is {type(batch).__name__}{items}; allowed: pairs (x, y), or (x, y, weight)"
             )
-        empty = False
+        if number > count:
+            raise DataError(f"{name}: got a batch {number}; allowed: {count} in all, as its len says")
         yield tuple(batch)
-    if empty:
+    if not number:
         raise no_batches(batches, name)
+    if number < count:
+        raise DataError(f"{name}: got {number} batches; allowed: {count}, as its len says")
 
 
 def checked_batch(model: Layer, x: Any, y: Any, weight: Any = None, classes: Array | None = None) -> Batch:

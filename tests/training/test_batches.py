@@ -89,6 +89,23 @@ def test_no_batches_are_refused(backend, rng):
     assert trainer.evaluate([(x, y), (x[:0], y[:0])]) == trainer.evaluate((x, y))  # an empty one beside others
 
 
+@pytest.mark.parametrize("length", [1, 2, 4, 9])
+def test_batches_are_as_many_as_their_length_says(backend, rng, length):
+    """Else a schedule's epochs are not the trainer's, and nothing goes on from the middle of one."""
+    x, y = data_of(rng, 8)
+    trainer = trainer_of(model_of())
+    three = Batches([(x, y)] * 3, length)
+    told = f"got a batch {length + 1}; allowed: {length} in all" if length < 3 else f"got 3 batches; allowed: {length}"
+    with pytest.raises(DataError, match=f"^train: {told}, as its len says$"):
+        trainer.fit(three, 2)
+    assert (trainer.epoch, trainer.step, trainer.history.epochs) == (0, min(length, 3), 0)
+    with pytest.raises(DataError, match=f"^data: {told}, as its len says$"):
+        trainer.evaluate(three)
+    with pytest.raises(DataError, match=f"^validation_data: {told}, as its len says$"):
+        trainer.fit((x, y), 1, three)
+    trainer.fit(Batches([(x, y)] * 3, 3), 1)
+
+
 class Rows(nn.Layer):
     """Notes which rows it sees."""
 
