@@ -12,6 +12,8 @@ from fastconv.errors import ArgumentError, CheckpointError, FastconvError
 from fastconv.nn.model.weights import host_tensors, write_tensors
 from tests.models.test_published import MODELS
 
+LARGE = {"alexnet", "vgg11", "vgg13", "vgg16", "vgg19", "resnet18", "resnet34", "resnet50", "resnet110"}
+
 
 class Doubled(nn.Dense):
     def forward(self, x, *, training):
@@ -171,7 +173,9 @@ def test_a_layer_on_both_sides_of_the_place_is_frozen(backend):
     assert frozen_layers(fc.models.fine_tune(model, 3, freeze_until=1)) == [0, 2]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in MODELS]
+)
 def test_every_model_takes_a_new_head(name):
     with fc.use_backend("numpy"):
         model = getattr(fc.models, name)(seed=0)

@@ -72,7 +72,7 @@ def test_a_terminal_of_80_columns_shows_all_of_the_bar_in_one_line() -> None:
     assert "\x1b[?25h" in written.rpartition("\x1b[?25l")[2]  # the cursor is back
 
 
-@pytest.mark.parametrize("term", ["dumb", "unknown"])
+@pytest.mark.parametrize("term", ["dumb", pytest.param("unknown", marks=pytest.mark.slow)])
 def test_a_dumb_terminal_gets_lines_only(term: str) -> None:
     written = in_terminal(TERM=term)
     assert "\x1b" not in written
@@ -81,12 +81,14 @@ def test_a_dumb_terminal_gets_lines_only(term: str) -> None:
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
 
 
+@pytest.mark.slow
 def test_without_colours_the_bar_moves_all_the_same() -> None:
     written = in_terminal(NO_COLOR="1")
     assert "/40" in written
     assert not re.search(r"\x1b\[[0-9;]*3[0-7][0-9;]*m|\x1b\[[34]8;", written)
 
 
+@pytest.mark.slow
 def test_a_terminal_of_ascii_gets_ascii() -> None:
     written = in_terminal(LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert written.isascii()

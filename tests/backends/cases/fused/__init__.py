@@ -165,10 +165,15 @@ def is_rare(case: Case) -> bool:
     return fused and words.isdisjoint({"relu", "gelu", "statistics"})
 
 
-def by_rarity(cases: Iterable[Case], rare: Collection[str] = ()) -> list[Any]:
-    """Return cases as parameters of a test; those with a word of `rare` in their names are of the slow suite too."""
+def by_rarity(cases: Iterable[Case], rare: Collection[str] = (), one_in: int = 1) -> list[Any]:
+    """Return cases as parameters of a test; those with a word of `rare` in their names are of the slow suite too.
 
-    def marks(case: Case) -> tuple[pytest.MarkDecorator, ...]:
-        return (pytest.mark.slow,) if is_rare(case) or not set(case.id.split("-")).isdisjoint(rare) else ()
-
-    return [pytest.param(case, marks=marks(case), id=f"{case.op}-{case.id}") for case in cases]
+    Of the others, one in so many is of the default suite.
+    """
+    found, common = [], 0
+    for case in cases:
+        slow = is_rare(case) or not set(case.id.split("-")).isdisjoint(rare)
+        if not slow:
+            slow, common = common % one_in > 0, common + 1
+        found.append(pytest.param(case, marks=(pytest.mark.slow,) if slow else (), id=f"{case.op}-{case.id}"))
+    return found

@@ -96,9 +96,9 @@ def test_the_error_is_fastconvs_and_ends_with_its_cause() -> None:
     ("name", "value"),
     [
         ("FASTCONV_NUM_THREADS", "0"),
-        ("FASTCONV_BOUNDSCHECK", "yes"),
+        pytest.param("FASTCONV_BOUNDSCHECK", "yes", marks=pytest.mark.slow),
         ("NUMBA_DISABLE_JIT", "1"),
-        ("NUMBA_CPU_FEATURES", "abc"),
+        pytest.param("NUMBA_CPU_FEATURES", "abc", marks=pytest.mark.slow),
     ],
 )
 def test_the_command_says_it_in_one_line(name: str, value: str) -> None:
