@@ -94,6 +94,15 @@ def test_a_kink_is_no_excuse(rng):
         gradcheck(lambda x: (np.maximum(x, 0), lambda g: 1.001 * g * (x > 0)), rng.standard_normal(40))
 
 
+@pytest.mark.parametrize(("factor", "ok"), [(1 + 0.9e-7, True), (1 + 1.1e-7, False)])
+def test_one_in_ten_million_is_the_tolerance(factor, ok):
+    """Of a linear function, whose differences are exact up to rounding."""
+    x = np.array([1.0, -2.0, 3.0])
+    report = gradcheck(lambda x: (2 * x, lambda grad: 2 * factor * grad), x, raise_on_failure=False)
+    assert report.ok == ok
+    assert report.tolerance == 1e-7
+
+
 def test_functions_of_several_inputs(backend, rng):
     F = fc.functional
 
