@@ -109,5 +109,5 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="lower right")  # few layers compute much and slowly
     return ax
