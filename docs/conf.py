@@ -108,8 +108,12 @@ def _relinked(text: str, folder: Path, to: str) -> str:
         anchor = f"#{heading}" if heading else ""
         if str(file) in BESIDE:
             return f"[{words}]({to}beside/{BESIDE[str(file)]}.md{anchor})"
+        if file.parts[:2] == ("docs", "gallery"):
+            return f"[{words}]({to}lecture/{file.stem if file.suffix else 'index'}.rst)"
         if file.parts[0] == "docs" and file.suffix == ".md":
             return f"[{words}]({to}{file.relative_to('docs')}{anchor})"
+        if not (ROOT / file).exists():
+            return link[0]  # Sphinx knows it, or warns
         return f"{words} (`{file}`)" if f"`{file.name}`" not in words else words
 
     pieces = re.split(r"(^```.*?^```$)", text, flags=re.M | re.S)  # what is code stays

@@ -8,11 +8,14 @@ and one output. The lecture names four costs: the mean squared, the mean absolut
 of support vector machines, the hinge.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.plot.axes import line_style
 
 rng = np.random.default_rng(0)
 x = rng.uniform(-1, 1, (40, 1)).astype(np.float32)
@@ -47,14 +50,13 @@ slopes = np.linspace(-0.5, 2, 101)
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), layout="constrained")
 left.plot(x, y, ".", color="0.5")
 ends = np.array([-1.0, 1.0])
-for (name, loss), colour in zip(losses.items(), fc.plot.COLOURS, strict=False):
+for number, (name, loss) in enumerate(losses.items()):
     slope, height, lowest = fitted[name]
-    left.plot(
-        ends, slope * ends + height, color=colour, label=f"{slope:.2f} x + {height:.2f}: {name}"
-    )
+    style = line_style(number, len(slopes)) | {"marker": ""}
+    left.plot(ends, slope * ends + height, **style, label=f"{slope:.2f} x + {height:.2f}: {name}")
     cost = [float(loss(np.float32(each) * x + np.float32(height), y)[0]) for each in slopes]
-    right.plot(slopes, cost, color=colour, label=name)
-    right.plot(slope, lowest, "o", color=colour)
+    right.plot(slopes, cost, **style, label=name)
+    right.plot(slope, lowest, "o", color=style["color"])
     assert lowest <= min(cost) + 1e-3, "no other slope costs less"
     print(f"{name:14} {slope:.3f} x + {height:.3f}, cost {lowest:.4f}")
 left.set(
@@ -100,7 +102,7 @@ try:
     line = nn.Sequential(nn.Dense(1)).build((1,))
     fc.Trainer(line, bias, fc.optim.SGD(line.parameters(), 0.1))
 except fc.errors.ArgumentError as error:
-    print(error)
+    print(textwrap.fill(str(error), 100))
 else:
     raise AssertionError
 
@@ -122,8 +124,8 @@ by_class = {
     name: np.array([float(loss(row[None], label)[0]) for row in scores])
     for name, loss in classes.items()
 }
-for (name, cost), colour in zip(by_class.items(), fc.plot.COLOURS, strict=False):
-    right.plot(ahead, cost, color=colour, label=name)
+for number, (name, cost) in enumerate(by_class.items()):
+    right.plot(ahead, cost, label=name, **line_style(number, len(ahead)))
 left.set(title="of a number", xlabel="guess, where 0 is right")
 right.set(
     title="of a class",

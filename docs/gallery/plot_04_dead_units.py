@@ -24,7 +24,7 @@ loss = fc.losses.SoftmaxCrossEntropy()
 
 
 def watched(lr, *before, activation=nn.ReLU, steps=12):
-    """Train two hidden layers of 256 units on all images at once; return the model and what each step left."""
+    """Train two layers of 256 units on all images at once; return the model and its dead units."""
     hidden = [nn.Dense(256), *(layer() for layer in before), activation()]
     again = [nn.Dense(256), *(layer() for layer in before), activation()]
     model = nn.Sequential(nn.Flatten(), *hidden, *again, nn.Dense(10)).build((32, 32, 3), seed=0)

@@ -11,6 +11,7 @@ import numpy as np
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.plot.axes import line_style
 
 rng = np.random.default_rng(1)
 goal = np.array([[1.0], [-1.0]])
@@ -36,7 +37,8 @@ paths = {
 }
 figure, ax = plt.subplots(figsize=(4.5, 4), layout="constrained")
 for number, (name, points) in enumerate(paths.items()):
-    ax.plot(*points.T, ".-", color=fc.plot.COLOURS[number], label=name, linewidth=0.8)
+    style = line_style(number, len(points)) | {"markevery": 1}
+    ax.plot(*points.T, **style, label=name, linewidth=0.8)
 ax.plot(*goal.ravel(), "k*", markersize=12)
 ax.set(xlabel="first weight", ylabel="second weight", aspect="equal")
 ax.legend(fontsize="small")

@@ -2,8 +2,8 @@
 Optimizers on a surface
 =======================
 
-A long, bent valley, Beale's function: steep walls, a flat floor, the lowest point at (3, 0.5). Every optimizer of the
-library gets the same gradients; what differs is what it remembers of earlier ones.
+A long, bent valley, Beale's function: steep walls, a flat floor, the lowest point at (3, 0.5), where the star is. Six
+optimizers follow the same slopes; what differs is what each remembers of earlier ones.
 """
 
 import numpy as np

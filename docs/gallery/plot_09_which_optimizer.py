@@ -35,7 +35,7 @@ nets = {
 }
 data = fc.data.shapes10("train", size=1500)
 figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
-last = {}
+losses = {}
 for ax, (net, layers) in zip(axes, nets.items(), strict=True):
     runs = {}
     for name, make in optimizers.items():
@@ -44,14 +44,17 @@ for ax, (net, layers) in zip(axes, nets.items(), strict=True):
             model, fc.losses.SoftmaxCrossEntropy(), make(model.parameters()), seed=0
         )
         runs[name] = trainer.fit(fc.data.DataLoader(data, 50, mean=(0.5,) * 3, std=(0.25,) * 3), 5)
-        last[net, name] = runs[name].history["loss"][-1]
+        losses[net, name] = runs[name].history["loss"]
     fc.plot.curves(runs, "loss", ax=ax)
     ax.set_title(net)
 
 # %%
 # Which one is ahead depends on the net, the length and the rates; that adaptive ones need less care with the rate is
-# what they are for. All of them learn.
+# what they are for. All of them learn. In the first epoch RMSProp hides Adagrad: it takes in a hundredth of each square
+# and forgets little of them in thirty steps, so that with a tenth of Adagrad's rate it does about the same.
 
-for (net, name), value in last.items():
-    print(f"{net:15} {name:14} {value:.3f}")
-assert all(value < 2.25 for value in last.values())
+for (net, name), values in losses.items():
+    print(f"{net:15} {name:14} {values[-1]:.3f}")
+    assert values[-1] < 2.25
+for net in nets:
+    assert abs(losses[net, "Adagrad"][0] / losses[net, "RMSProp"][0] - 1) < 0.02

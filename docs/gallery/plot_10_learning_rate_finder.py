@@ -20,8 +20,8 @@ found = fc.training.find_learning_rate(trainer, train, 1e-4, 10.0, steps=80)
 ax = found.plot()
 
 # %%
-print(found.suggestion)
 steepest, tenth = found.suggestion
+print(f"steepest at {steepest:.2g}; a tenth of the rate with the lowest loss: {tenth:.2g}")
 assert 1e-4 < steepest < 10
 assert found.losses[-1] > min(found.losses)
 for parameter, values in zip(model.parameters(), before, strict=True):

@@ -6,6 +6,8 @@ Far from the goal long steps are good, near it short ones. A schedule says how l
 of the number of the step, or of the epoch, and shows which.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 
 import fastconv as fc
@@ -24,8 +26,12 @@ figure, ax = plt.subplots(figsize=(8.5, 3.6), layout="constrained")
 fc.plot.schedules(schedules, steps, ax=ax).legend(
     loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small"
 )
+
+# %%
+# Each with its settings, those that nobody gave among them:
+
 for name, schedule in schedules.items():
-    print(f"{name:18} {schedule}")
+    print(textwrap.fill(f"{name:18} {schedule}", 100, subsequent_indent=19 * " "))
 
 assert abs(schedules["1/t"](100) - 0.1 / 2) < 1e-12
 assert [round(schedules["warm restarts"](step), 6) for step in (0, 250)] == [0.1, 0.1]

@@ -6,6 +6,8 @@ A dense layer has a weight for each pixel of the map before it, so its image siz
 between, the same weights take images of any size.
 """
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -52,6 +54,6 @@ assert accuracy[32] > accuracy[64] + 0.1
 try:
     fc.models.lenet5()(np.zeros((1, 40, 40, 3), np.float32))
 except fc.errors.ShapeError as error:
-    print("LeNet-5, with dense layers:", error)
+    print(textwrap.fill(f"LeNet-5, with dense layers: {error}", 100))
 else:
     raise AssertionError

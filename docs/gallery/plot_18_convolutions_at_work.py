@@ -33,7 +33,6 @@ assert all(np.isclose(kernels[name].sum(), 1) for name in ("blur", "sharpen"))
 plain = np.full((1, 8, 8, 1), 100.0)
 for name, kernel in kernels.items():
     y = fc.functional.conv2d(plain, kernel.astype(float)[:, :, None, None])
-    print(
-        f"{name:14} sum of the kernel {kernel.sum():5.2f}, answer to a grey of 100: {y[0, 3, 3, 0]:6.1f}"
-    )
-    assert np.isclose(float(y[0, 3, 3, 0]), 100 * kernel.sum())
+    grey = float(y[0, 3, 3, 0])
+    print(f"{name:14} sum of the kernel {kernel.sum():5.2f}, answer to a grey of 100: {grey:6.1f}")
+    assert np.isclose(grey, 100 * kernel.sum())

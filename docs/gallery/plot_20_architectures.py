@@ -25,8 +25,9 @@ import fastconv as fc
 
 LECTURE = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet20")
 names = (*LECTURE, "resnet18", "keras_cnn", "mobilenet", "resnet9")
-# After a whole training on CIFAR-10, of the same form: https://github.com/bearpaw/pytorch-classification (AlexNet),
-# https://github.com/kuangliu/pytorch-cifar (VGG-16, ResNet-18), He et al. 2015 (ResNet-20), Keras' example.
+# After a whole training on CIFAR-10, of the same form: AlexNet in
+# https://github.com/bearpaw/pytorch-classification, VGG-16 and ResNet-18 in
+# https://github.com/kuangliu/pytorch-cifar, ResNet-20 in He et al. 2015, Keras' example.
 PUBLISHED = {
     "alexnet": 0.7722,
     "vgg16": 0.9264,

@@ -67,7 +67,8 @@ ax.set(xlabel="minutes for 12 epochs", xlim=(0, 1.12 * max(minutes.values())))
 
 for label, each in summaries.items():
     reached = f"{each['accuracy_mean']:.2%} on Fashion-MNIST"
-    print(f"{label}: {reached}, {each['seconds']:.0f} s, {len(stored['runs'])} runs")
+    runs = "one run" if len(stored["runs"]) == 1 else f"mean of {len(stored['runs'])} runs"
+    print(f"{label}: {reached}, {each['seconds']:.0f} s, {runs}")
 if stored:
     facts = stored["runs"][-1]["environment"]
     host = facts["facts"].get("name", "?")

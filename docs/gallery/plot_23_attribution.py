@@ -37,10 +37,12 @@ maps = {
 figure = fc.plot.attributions(test.images[right], maps)
 
 # %%
-# Orange speaks for the class, violet against it. What is covered costs something wherever the network looked:
+# Orange speaks for the class, violet against it. What is covered costs something wherever the network looked. Grad-CAM
+# shows only where the last maps speak for the class; where they do so nowhere, it is dark all over.
 
 print(f"{np.mean(answers == test.labels):.2f} of the test images are right")
 print("lost at the worst place:", np.round(maps["occlusion"].max((1, 2)), 1))
+print("dark all over:", np.count_nonzero(~maps["Grad-CAM"].any((1, 2))), "of five")
 assert len(right) == 5
 assert (maps["occlusion"].max((1, 2)) > 0).all()
 assert all(each.min() >= 0 for each in (maps["saliency"], maps["Grad-CAM"]))

@@ -19,6 +19,7 @@ import numpy as np
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.plot.axes import line_style
 
 path = (
     Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results" / "sweeps-fashion-mnist.json"
@@ -78,7 +79,7 @@ axes[0, 0].legend(handles.values(), handles.keys(), fontsize="small")
 # %%
 # In numbers, with the seeds and their spread:
 
-print(f"source: {published['source']}")
+print(textwrap.fill(f"source: {published['source']}", 100))
 for sweep in sweeps:
     for point in published[sweep]:
         ours = [1 - error for error in errors_of(point["cell"])]
@@ -96,16 +97,18 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(11, 3.6), layout="constraine
 print(f"{'wrong answers, %, after epochs':33} {' '.join(f'{count:>5}' for count in counts)}")
 behind = {}  # by label, wrong answers after each of those epochs: published, and ours of each seed
 for number, point in enumerate(published["optimizer"]):
-    label, colour = point["label"], fc.plot.COLOURS[number]
+    label, style = point["label"], line_style(number, len(counts)) | {"markevery": 1}
     seeds = np.transpose([errors_of(point["cell"], count - 1) for count in counts])
     theirs = [1 - accuracy for accuracy in point["accuracy"].values()]
     behind[label] = theirs, seeds
     if theirs:
-        left.plot(counts, theirs, "D-", color=colour, label=label, markersize=4)
+        left.plot(counts, theirs, **style, label=label)
     if label == "Nesterov, momentum 0":
         assert np.array_equal(seeds, behind["SGD"][1])  # it is the same rule, and the same training
-    right.plot(counts, seeds.mean(0), ".-", color=colour, label=label)
-    right.fill_between(counts, seeds.min(0), seeds.max(0), color=colour, alpha=0.2, linewidth=0)
+    right.plot(counts, seeds.mean(0), **style, label=label)
+    right.fill_between(
+        *(counts, seeds.min(0), seeds.max(0)), color=style["color"], alpha=0.2, linewidth=0
+    )
     rows = {"published": theirs, "ours, mean": seeds.mean(0), "least": seeds.min(0)}
     for row, errors in (rows | {"most": seeds.max(0)}).items():
         cells = " ".join(f"{100 * error:5.2f}" for error in errors) or "-"

@@ -5,8 +5,8 @@ Which layers are slow, and could they be faster?
 A layer either computes or waits for memory. The roofline says which: across stands how much is computed for each byte
 that is moved, upwards how much in a second, and the roof is the machine's. What lies on the slope waits for memory, and
 no better arithmetic helps; what lies below the flat part could compute more. Multiplications are counted as a direct
-convolution does them; Winograd needs fewer, so that what it computes may lie above the roof. Each point has the number
-of its first layer.
+convolution does them; Winograd needs fewer, so that what it computes may lie above the roof. Each point of a forward
+computation has the number of its first layer.
 """
 
 import numpy as np

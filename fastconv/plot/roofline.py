@@ -104,10 +104,10 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
             x, y, _ = zip(*found, strict=True)
             ax.plot(x, y, "o^"[number], color=COLOURS[number], label=direction, linestyle="none")
             for at in found if direction == "forward" else ():
-                ax.annotate(at[2], at[:2], xytext=(4, -9), textcoords="offset points", fontsize=7)
+                ax.annotate(at[2], at[:2], xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=7)
     ax.set(xscale="log", yscale="log", xlabel="FLOP / byte", ylabel="GFLOP/s")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    ax.legend(fontsize="small")
+    ax.legend(fontsize="small", loc="lower right")  # few layers compute much and slowly
     return ax

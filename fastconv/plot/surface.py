@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Surface = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Heights above x and y, arrays of one shape."""
 _BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}  # of the axes, where no path goes
+_BETWEEN_MARKS = 0.12  # of the diagonal; counted in steps, they would all lie where a path ends, or outside
 
 
 def descend(
@@ -120,7 +121,7 @@ def surface(
     checked = _checked(paths)
     ax = _contours(function, x, y, ax)
     for number, (name, path) in enumerate(checked.items()):
-        ax.plot(path[:, 0], path[:, 1], label=legend_label(name), **line_style(number, len(path)))
+        ax.plot(path[:, 0], path[:, 1], label=legend_label(name), **_style(number, len(path)))
     ax.legend(fontsize="small", **beside)
     return ax
 
@@ -166,11 +167,14 @@ def animate_surface(
 
     frames = validate.at_least_one(frames, "frames")
     beside = _BESIDE if ax is None else {"loc": "upper left"}
-    checked = _checked(paths)
+    # From the first finite place on: marks are measured from there.
+    checked = {name: path[np.isfinite(path).all(1).argmax() :] for name, path in _checked(paths).items()}
     ax = _contours(function, x, y, ax)
-    styles = [line_style(number, len(path)) for number, path in enumerate(checked.values())]
-    lines = [ax.plot([], [], label=legend_label(name), **s)[0] for name, s in zip(checked, styles, strict=True)]
-    heads = [ax.plot([], [], linestyle="none", color=style["color"], marker=style["marker"])[0] for style in styles]
+    lines = [
+        ax.plot(*path[:1].T, label=legend_label(name), **_style(number, len(path)))[0]
+        for number, (name, path) in enumerate(checked.items())
+    ]
+    heads = [ax.plot([], [], linestyle="none", color=line.get_color(), marker=line.get_marker())[0] for line in lines]
     ax.legend(fontsize="small", **beside)
     last = max(map(len, checked.values())) - 1
 
@@ -183,6 +187,11 @@ def animate_surface(
 
     figure: Any = ax.get_figure(root=True)
     return FuncAnimation(figure, draw, frames=frames, interval=60)
+
+
+def _style(number: int, points: int) -> dict[str, Any]:
+    """Return the style of a path, with marks at equal distances in the picture."""
+    return line_style(number, points) | {"markevery": (number % 6 / 6 * _BETWEEN_MARKS, _BETWEEN_MARKS)}
 
 
 def _contours(function: Surface, x: tuple[float, float], y: tuple[float, float], ax: Axes | None) -> Axes:
@@ -205,4 +214,6 @@ def _checked(paths: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, path in found.items():
         if path.shape[1] != 2:
             raise ShapeError(f"paths[{name!r}]: got shape {path.shape}; allowed: (steps + 1, 2)")
+        if not np.isfinite(path).all(1).any():
+            raise ArgumentError(f"paths[{name!r}]: got no place whose two numbers are finite; allowed: at least one")
     return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _IN_A_ROW = 13
 """Boxes at most: a page is about as wide."""
-_ROW = 4.2  # from one row to the next, in units of the boxes
+_ROW = 4.2  # from one row to the next, in units of the boxes; more where one is taller than this leaves room for
 
 
 @plain_names
@@ -58,14 +58,20 @@ def volumes(model: Layer, input_shape: Shape | None = None, ax: Axes | None = No
     rows = math.ceil(len(boxes) / _IN_A_ROW)
     across = math.ceil(len(boxes) / rows)
     ax, right = new_axes(ax, 1.1 * across + 1, 1.6 * (rows + 1)), 0.0
+    half = max(_side(shape[0]) for _, shape in boxes) / 2
+    apart = max(_ROW, 2 * half + 1.2)
     for row in range(rows):
         left = 0.0
         for name, shape in boxes[row * across :][:across]:
-            left = _draw_box(ax, name, shape, left, -_ROW * row)
+            left = _draw_box(ax, name, shape, left, -apart * row)
         right = max(right, left)
-    ax.set(xlim=(-0.3, right), ylim=(-1.6 - _ROW * (rows - 1), 2.2), aspect="equal")
+    ax.set(xlim=(-0.3, right), ylim=(-max(1.6, half + 0.5) - apart * (rows - 1), max(2.2, half + 0.6)), aspect="equal")
     ax.set_axis_off()
     return ax
+
+
+def _side(size: int) -> float:
+    return 0.25 * (1 + math.log2(size))
 
 
 def _draw_box(ax: Axes, name: str, shape: Shape, left: float, middle: float) -> float:
@@ -73,7 +79,7 @@ def _draw_box(ax: Axes, name: str, shape: Shape, left: float, middle: float) -> 
     from matplotlib.patches import Polygon
 
     height, width, depth = shape if len(shape) == 3 else (shape[0], 1, 1)
-    high, wide, deep = (0.25 * (1 + math.log2(size)) for size in (height, width, depth))
+    high, wide, deep = map(_side, (height, width, depth))
     wide, colour = 0.35 * wide, COLOURS[(name != "input") + 2 * (len(shape) == 1)]
     low, top, right = middle - high / 2, middle + high / 2, left + deep
     front = [(left, low), (right, low), (right, top), (left, top)]

@@ -35,6 +35,22 @@ def test_paths_are_drawn_where_they_went():
     assert (ax.get_xlim(), ax.get_ylim()) == ((-1, 1), (-2, 2))
 
 
+def test_marks_stand_where_a_path_is_seen_and_not_where_it_dwells():
+    """At equal distances in the picture, so that one that leaves it at once has some, too."""
+    path = np.concatenate([np.linspace([0.0, 0.0], [0.9, 0.9], 10), np.full((500, 2), 3.0)])
+    (line,) = plot.surface(bowl, {"away": path}, x=(-1, 1), y=(-1, 1)).lines
+    first, apart = line.get_markevery()
+    assert (first, apart) == (0, pytest.approx(0.12))  # floats: of the diagonal of the axes, as matplotlib has it
+    assert isinstance(apart, float)
+
+
+def test_a_film_of_a_path_whose_first_place_is_not_finite(tmp_path):
+    path = np.array([[np.nan, 1.0], [0.5, 0.5], [np.inf, 0.25]])
+    film = plot.animate_surface(bowl, {"a": path}, x=(-1, 1), y=(-2, 2), frames=3)
+    film.save(tmp_path / "film.gif", writer="pillow")
+    np.testing.assert_array_equal(film._fig.axes[0].lines[0].get_xydata(), path[1:])
+
+
 def test_a_film_begins_and_ends_with_the_paths(tmp_path):
     path = np.array([[0.0, 1.0], [0.5, 0.5], [0.75, 0.25]])
     film = plot.animate_surface(bowl, {"a": path}, x=(-1, 1), y=(-2, 2), frames=4)
@@ -51,6 +67,8 @@ def test_what_cannot_be_drawn_is_told():
         plot.surface(bowl, {"a": np.zeros((2, 2))}, x=(-1, 1), y=(1, 1))
     with pytest.raises(ShapeError, match=r"paths\['a'\]: got shape \(3,\)"):
         plot.surface(bowl, {"a": np.zeros(3)}, x=(-1, 1), y=(-1, 1))
+    with pytest.raises(ArgumentError, match=r"paths\['a'\]: got no place whose two numbers are finite"):
+        plot.surface(bowl, {"a": np.array([[np.nan, 0], [0, np.nan]])}, x=(-1, 1), y=(-1, 1))
 
 
 def test_an_animation_of_no_frames():

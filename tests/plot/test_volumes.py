@@ -34,6 +34,17 @@ def test_many_boxes_stand_in_rows_that_a_page_has_room_for():
     assert all(low < text.get_position()[1] < high for text in ax.texts)
 
 
+def test_the_tallest_box_is_in_the_picture_as_a_whole():
+    ax = plot.volumes(fc.models.mnist_cnn.unbuilt(), (28, 28, 1))  # 9216 numbers, flattened
+    low, high = ax.get_ylim()
+    places = np.concatenate([patch.get_xy()[:, 1] for patch in ax.patches])
+    assert low < places.min() < places.max() < high
+    tall = fc.nn.Sequential(fc.nn.Flatten(), *(fc.nn.Dense(100_000 + number) for number in range(14)))
+    ax = plot.volumes(tall, (200, 200, 1))
+    heights = [np.concatenate([patch.get_xy()[:, 1] for patch in row]) for row in (ax.patches[:24], ax.patches[24:])]
+    assert heights[0].min() > heights[1].max() + 0.6  # with room for a line of words
+
+
 def test_few_boxes_stand_in_one_row():
     ax = plot.volumes(fc.models.vgg16.unbuilt(), (32, 32, 3))
     assert len({round(text.get_position()[0], 3) for text in ax.texts}) == 12
