@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastconv.cli import main
-from fastconv.data import FlipCrop
+from fastconv.data import SOURCES, FlipCrop
 from fastconv.metrics import F1, Accuracy
 from fastconv.optim import SGD, Adam, Pruning, schedules
 
@@ -53,6 +53,11 @@ def test_the_folder_trains_again_to_the_same_bits(tmp_path):
     assert weights_of("first") == weights_of("second")
     assert (tmp_path / "first/run.toml").read_bytes() == (tmp_path / "second/run.toml").read_bytes()
     assert history_of("first")["val_f1"] == history_of("second")["val_f1"]
+
+
+def test_photos_are_shown_in_other_ways_by_default():
+    """Digits and clothes are not: a mirrored 2 is none."""
+    assert {name for name, source in SOURCES.items() if source.augmented} == {"cifar10", "cifar100"}
 
 
 def test_settings_alone_are_of_what_is_usual(fitted):

@@ -4,6 +4,7 @@ import hashlib
 import io
 import lzma
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,18 @@ def test_cifar10_refuses_other_pickles(tmp_path, batches, batch, capsys):
     with pytest.raises(DataError, match=r"test_batch: got .*; allowed: "):
         cifar10(tmp_path / "py", "test")
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "b1", "c8", "i3", "V4", "M8[D]"])
+def test_arrays_in_pickles_are_of_integers(tmp_path, batches, kind):
+    """Refused by their type, before there are any values of it."""
+    write_pickled(tmp_path / "py", batches)
+    content = pickle.dumps({"data": np.zeros((COUNT, 3072), "i4"), "labels": [0] * COUNT}, 4)
+    assert content.count(b"\x8c\x02i4") == 1  # a short text
+    told = b"\x8c" + bytes([len(kind)]) + kind.encode()
+    (tmp_path / "py" / "test_batch").write_bytes(content.replace(b"\x8c\x02i4", told))
+    with pytest.raises(DataError, match=rf"test_batch: got .*array of type '{re.escape(kind)}'.*; allowed: "):
+        cifar10(tmp_path / "py", "test")
 
 
 def test_cifar10_refuses_damaged_pickles(tmp_path, batches):

@@ -178,6 +178,11 @@ def test_gradient_with_weights(backend, rng, loss):
 
 SCORES, LABELS = np.zeros((3, 4)), np.array([0, 1, 3])
 BAD = [
+    *(
+        (loss(), labels, None, DTypeError, f"labels: got {type(labels).__name__}; allowed: an array of the backend")
+        for loss in (SoftmaxCrossEntropy, MulticlassHinge, SquaredHinge)
+        for labels in ([0, 1, 3], None, "013")
+    ),
     (SoftmaxCrossEntropy(class_weight=[1, 2]), LABELS, None, ShapeError, "class_weight: got 2 weights; allowed: 4"),
     (
         MulticlassHinge(ignore_index=-1),

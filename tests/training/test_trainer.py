@@ -161,6 +161,7 @@ def test_an_interrupted_run_ends_its_callbacks(rng):
             trainer.fit(data_of(rng), 2, batch_size=16)
     assert interrupt.ended
     assert (trainer.step, trainer.epoch) == (2, 0)
+    assert trainer.position is None  # it goes on from the epoch's begin
 
 
 def test_epochs_are_numbered_for_the_loader(backend, rng):
