@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -359,11 +358,10 @@ def _per_channel(
     if values is None:
         values = getattr(dataset, name) if isinstance(dataset, Dataset) else [default] * channels
     try:
-        numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name}: got {values!r}; allowed: {channels} numbers, one per channel") from None
+        numbers = tuple(validate.number(value, name) for value in values)
+    except (TypeError, ArgumentError):  # also of a text, which is read as numbers otherwise
+        got = validate.shown(values)
+        raise ArgumentError(f"{name}: got {got}; allowed: {channels} finite numbers, one per channel") from None
     if len(numbers) != channels:
         raise ArgumentError(f"{name}: got {len(numbers)} numbers; allowed: {channels}, one per channel")
-    if not all(map(math.isfinite, numbers)):
-        raise ArgumentError(f"{name}: got {numbers}; allowed: finite numbers")
     return numbers

@@ -133,6 +133,7 @@ def test_loader_follows_the_active_backend(dataset):
         ({"std": (np.inf, 1, 1)}, ArgumentError, "std"),
         ({"mean": (0, 0, np.nan)}, ArgumentError, "mean"),
         ({"mean": 0.5}, ArgumentError, "mean"),
+        ({"mean": "010"}, ArgumentError, "mean"),
         ({"std": ("a", "b", "c")}, ArgumentError, "std"),
         ({"mean": (127,) * 3, "std": (64,) * 3}, ArgumentError, "mean"),
         ({"mean": (-0.1, 0, 0)}, ArgumentError, "mean"),
