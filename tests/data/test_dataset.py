@@ -82,7 +82,7 @@ def test_split_draws_from_its_seed_and_keeps_the_order(dataset, count):
         np.testing.assert_array_equal(dataset.split(count)[1].images, dataset.split(count, seed=0)[1].images)
 
 
-@pytest.mark.parametrize("count", [-1, 51, 1.5, "3", None])
+@pytest.mark.parametrize("count", [-1, 51, 1.5, "3", None, True, np.array([3])])
 def test_split_refuses_other_counts(dataset, count):
     with pytest.raises(DataError, match=r"^count: got .*; allowed: 0 to 50"):
         dataset.split(count)
@@ -106,6 +106,8 @@ def test_split_refuses_other_counts(dataset, count):
         ({"std": ("a", "b", "c")}, "mean, std"),
         ({"class_names": "abcdefghij"}, "class_names"),
         ({"class_names": 10}, "class_names"),
+        ({"class_names": set("abcdefghij")}, "class_names"),
+        ({"class_names": {name: number for number, name in enumerate("jihgfedcba")}}, "class_names"),
         ({"class_names": tuple(range(10))}, "class_names"),
     ],
 )
