@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._calls import tells_habits
+from fastconv._calls import OF_LOSSES, tells_habits
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.kernels.losses import ChosenLoss, LossFunction
-from fastconv.losses.loss import CALLED_ELSEWHERE, DeclaredLoss
+from fastconv.losses.loss import DeclaredLoss
 
 LossWeights = Sequence[float] | np.ndarray | float | None
 REDUCTIONS = ("mean", "sum")
@@ -65,7 +65,7 @@ class ListedLoss(DeclaredLoss):
         names += [self.function.channel_weight] if self.function.channel_weight else []
         return {name: getattr(self, name) for name in (*names, "reduction")}
 
-    @tells_habits(CALLED_ELSEWHERE)
+    @tells_habits(OF_LOSSES)
     def __call__(self, predictions: Array, targets: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
         """Return loss, (), and its gradient, shaped as the predictions.
 

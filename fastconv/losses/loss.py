@@ -15,11 +15,6 @@ from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, ShapeError
 
-CALLED_ELSEWHERE = {  # arguments of losses and metrics in other libraries
-    **dict.fromkeys(("y_pred", "input", "preds", "logits"), "predictions"),
-    **dict.fromkeys(("y_true", "target", "labels"), "targets"),
-}
-
 
 class Loss(Protocol):
     """What `Trainer` takes for a loss: a function, say. Steps with one are captured if it is a `DeclaredLoss`.
