@@ -61,6 +61,9 @@ _ABSENT = {
 }
 if not TYPE_CHECKING:  # else every name would pass for one that is there, and functions for any
     __getattr__ = tells_names(__name__)
-    for _name in ("cifar10", "cifar100", "mnist", "fashion_mnist"):
+    for _name in (
+        *("cifar10", "cifar100", "mnist", "fashion_mnist", "shapes10"),
+        *("arrays", "generated", "image_folder", "npz", "read_image"),
+    ):
         globals()[_name] = tells_habits(_ABSENT)(globals()[_name])
         globals()[_name].__module__ = __name__  # where pickle finds it

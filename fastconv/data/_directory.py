@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from fastconv import _validate as validate
 from fastconv._files import home_path_of
-from fastconv.errors import ArgumentError
 
 Split = Literal["train", "test"]
 PathLike = str | os.PathLike[str]
@@ -43,8 +43,7 @@ def root_of(directory: PathLike | None) -> Path:
 
 def check_split(split: str) -> None:
     """Refuse what is neither the training nor the test part."""
-    if split not in ("train", "test"):
-        raise ArgumentError(f"split: got {split!r}; allowed: train, test")
+    validate.one_of(split, "split", ("train", "test"))
 
 
 def how_to_get(name: str, page: str, root: Path) -> str:

@@ -10,14 +10,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastconv import _validate as validate
+from fastconv._calls import unknown_argument
 from fastconv._files import path_of
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import Rows, RowsInFile
-from fastconv.data.dataset import Dataset
+from fastconv.data.dataset import Dataset, names_in_order
 from fastconv.data.statistics import channel_statistics
 from fastconv.errors import ArgumentError, DataError
 
 _Result = TypeVar("_Result")
+_SETTINGS = ("class_names", "mean", "std")
+_MOST_CLASSES = 2**20  # what makes numbers as large is no numbering of classes
 _DAMAGE = (OSError, EOFError, ValueError, KeyError, NotImplementedError, zlib.error)
 
 
@@ -109,8 +113,12 @@ def npz(
     >>> fc.data.npz("small.npz").labels
     array([0, 1, 0], dtype=int32)
     """
+    _check_settings("npz", settings, ("path", "split", "images", "labels"))
     if (images is None) != (labels is None):
         raise ArgumentError(f"images, labels: got {images!r} and {labels!r}; allowed: the names of both, or neither")
+    for key, value in (("split", split), ("images", images), ("labels", labels)):
+        if value is not None and not (isinstance(value, str) and value):
+            raise ArgumentError(f"{key}: got {validate.shown(value)}; allowed: a name of arrays, a text")
     path = path_of(path, "path")
 
     def read() -> tuple[np.ndarray, np.ndarray]:
@@ -163,6 +171,10 @@ def generated(
     >>> data.images.shape, data.labels
     ((6, 4, 4, 1), array([0, 1, 0, 1, 0, 1], dtype=int32))
     """
+    _check_settings("generated", settings, ("samples", "name", "file"))
+    if not isinstance(samples, Iterable):
+        got = validate.kind_of(samples)
+        raise DataError(f"samples: got {got}; allowed: an iterable of pairs (image, label), such as a generator called")
     labels: list[Any] = []
     with ExitStack() as stack:
         images = Rows() if file is None else RowsInFile(file, stack)
@@ -187,7 +199,14 @@ def generated(
         if not labels:
             raise DataError(f"samples: got none from {type(samples).__name__}; allowed: one or more")
         whole = images.finish()
-    return arrays(whole, np.asarray(labels), name=name, **settings)
+    return arrays(whole, labels, name=name, **settings)
+
+
+def _check_settings(label: str, settings: Iterable[str], own: tuple[str, ...]) -> None:
+    """Refuse a setting that `arrays` does not take, before anything is read."""
+    for name in settings:
+        if name not in _SETTINGS:
+            raise unknown_argument(label, name, (*own, *_SETTINGS))
 
 
 def _usual_names(split: str) -> list[tuple[str, str]]:
@@ -201,7 +220,10 @@ def _array(value: Any, name: str) -> np.ndarray:
         return _whole(path, lambda: np.lib.format.open_memmap(path, mode="r"), "a whole .npy file of numbers")
     if isinstance(value, np.ma.MaskedArray) or (name == "images" and not isinstance(value, np.ndarray)):
         raise DataError(f"{name}: got {type(value).__name__}; allowed: a NumPy array, or the path of a .npy file")
-    return np.asanyarray(value)
+    try:
+        return np.asanyarray(value)
+    except ValueError:  # lists of several lengths
+        raise DataError(f"{name}: got {validate.shown(value)}; allowed: integers or strings (M,)") from None
 
 
 def _whole(path: PathLike, read: Callable[[], _Result], allowed: str) -> _Result:
@@ -230,13 +252,13 @@ def _listed(value: Iterable[Any], name: str, allowed: str) -> tuple[Any, ...]:
 
 def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return labels as positions in names of classes, and these."""
-    given = None if class_names is None else _listed(class_names, "class_names", "a name for each class")
+    given = None if class_names is None else names_in_order(class_names)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iubU":
         raise DataError(f"labels: got {labels.dtype} {labels.shape}; allowed: integers or strings (M,)")
     if labels.dtype.kind == "U":
-        names = tuple(sorted(set(labels.tolist()))) if given is None else given
+        names = tuple(sorted(set(labels.tolist()))) if given is None else each_once(given)
         place = {name: number for number, name in enumerate(names)}
         unknown = sorted(set(labels.tolist()) - set(place))
         if unknown:
@@ -246,4 +268,17 @@ def _numbered(labels: np.ndarray, class_names: Sequence[str] | None) -> tuple[np
         raise DataError(f"labels: got values from {labels.min()} to {labels.max()}; allowed: numbers of classes from 0")
     numbers = labels.astype(np.int32)
     count = int(numbers.max()) + 1 if numbers.size else 0
+    if given is None and count > _MOST_CLASSES:
+        raise DataError(
+            f"labels: got {count - 1}; allowed: numbers of classes below {_MOST_CLASSES:,}, or class_names with a name"
+            " for each"
+        )
     return numbers, tuple(map(str, range(count))) if given is None else given
+
+
+def each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names that images are told apart by; DataError where one comes twice."""
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"class_names: got {twice!r} twice; allowed: each name once")
+    return names

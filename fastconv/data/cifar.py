@@ -13,10 +13,11 @@ from typing import Literal
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.data._directory import PathLike, Split, check_split, how_to_get, root_of
 from fastconv.data._pickles import read_pickled_batch
 from fastconv.data.dataset import Dataset
-from fastconv.errors import ArgumentError, DataError
+from fastconv.errors import DataError
 
 CLASS_NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN = (0.4914, 0.4822, 0.4465)
@@ -162,9 +163,7 @@ def cifar100(
     >>> len(fc.data.cifar100(split="test", labels="coarse").class_names)  # doctest: +SKIP
     20
     """
-    if labels not in _CIFAR100:
-        raise ArgumentError(f"labels: got {labels!r}; allowed: fine, coarse")
-    return _read(_CIFAR100[labels], directory, split)
+    return _read(_CIFAR100[validate.one_of(labels, "labels", _CIFAR100)], directory, split)
 
 
 def _read(layout: _CifarLayout, directory: PathLike | None, split: Split) -> Dataset:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import tells_habits
 from fastconv.data._order import shuffled
 from fastconv.data.statistics import check_units
 from fastconv.errors import ArgumentError, DataError
@@ -65,11 +66,7 @@ class Dataset:
             raise DataError(f"images: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C)")
         if labels.dtype != np.int32 or labels.shape != images.shape[:1]:
             raise DataError(f"labels: got {labels.dtype} {labels.shape}; allowed: int32 {images.shape[:1]}")
-        names = self.class_names
-        listed = isinstance(names, Iterable) and not isinstance(names, str)
-        object.__setattr__(self, "class_names", tuple(names) if listed else ())
-        if not listed or not all(isinstance(name, str) for name in self.class_names):
-            raise DataError(f"class_names: got {names!r:.100}; allowed: a tuple of strings, a name for each class")
+        object.__setattr__(self, "class_names", names_in_order(self.class_names))
         if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
             got = f"{labels.min()} to {labels.max()}"
             raise DataError(f"labels: got values from {got}; allowed: 0 to {len(self.class_names) - 1}")
@@ -88,6 +85,7 @@ class Dataset:
         images = f"{len(self)} x {self.images.shape[1:]} {self.images.dtype}"
         return f"Dataset({self.name!r}, {images}, {len(self.class_names)} classes: {shown})"
 
+    @tells_habits({"count": "indices, as in take(slice(count))"})
     def take(self, indices: slice | Sequence[int] | np.ndarray) -> Dataset:
         """Return the images at `indices`; a slice copies nothing.
 
@@ -115,6 +113,7 @@ class Dataset:
             )
         return replace(self, images=self.images[places], labels=self.labels[places])
 
+    @tells_habits({"test_size": "count, a number of images", "random_state": "seed", "stratify": "stratified=True"})
     def split(self, count: int, *, seed: int = 0, stratified: bool = False) -> tuple[Dataset, Dataset]:
         """Return ``(rest, held_out)``: `count` images drawn at random, for validation, and all others in their order.
 
@@ -140,18 +139,35 @@ class Dataset:
         DataError
             `count` is no whole number from 0 to the number of images.
         """
-        if not hasattr(count, "__index__") or not 0 <= count <= len(self):
-            raise DataError(f"count: got {count}; allowed: 0 to {len(self)}, the number of images in {self.name}")
+        try:
+            count = validate.at_least(count, 0, "count", len(self))
+        except ArgumentError:
+            got = validate.shown(count)
+            raise DataError(
+                f"count: got {got}; allowed: 0 to {len(self)}, the number of images in {self.name}"
+            ) from None
         held_out = np.zeros(len(self), bool)
         order = shuffled(len(self), seed, 0)
         if validate.truth(stratified, "stratified") and len(self):
             of_class = [order[self.labels[order] == label] for label in range(len(self.class_names))]
-            shares = np.array([len(own) for own in of_class]) * int(count)
+            shares = np.array([len(own) for own in of_class]) * count
             whole, rest = np.divmod(shares, len(self))
             whole[np.argsort(-rest, kind="stable")[: count - whole.sum()]] += 1
             order = np.concatenate([own[:number] for own, number in zip(of_class, whole, strict=True)])
         held_out[order[:count]] = True
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
+
+
+def names_in_order(names: Any) -> tuple[str, ...]:
+    """Return names of classes as a tuple; a set has no order, and a dict may have another one than its numbers."""
+    try:
+        found = (None,) if isinstance(names, str | Set | Mapping) else tuple(names)
+    except TypeError:  # also of an array without axes
+        found = (None,)
+    if not all(isinstance(name, str) for name in found):
+        got = validate.shown(names)
+        raise DataError(f"class_names: got {got}; allowed: a name for each class, a list or tuple of strings")
+    return found
 
 
 def _places_of(indices: Any, count: int) -> slice | np.ndarray | None:

@@ -57,7 +57,7 @@ def download(name: str, directory: PathLike | None = None, progress: Progress | 
         ...
     fastconv.errors.ArgumentError: name: got 'imagenet'; allowed: shapes10, cifar10, cifar100, mnist, fashion-mnist
     """
-    if name not in SOURCES:
+    if not isinstance(name, str) or name not in SOURCES:
         raise ArgumentError(f"name: got {name!r}; allowed: {', '.join(SOURCES)}{nearest(name, SOURCES.keys())}")
     if SOURCES[name].is_drawn:
         raise ArgumentError(f"name: got {name!r}, which is drawn and needs no files; allowed: a data set with files")

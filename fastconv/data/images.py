@@ -18,8 +18,8 @@ from fastconv import _validate as validate
 from fastconv._files import followed, home_path_of, path_of
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import Rows, RowsAtMost, RowsInFile
-from fastconv.data.arrays import arrays
-from fastconv.data.dataset import Dataset
+from fastconv.data.arrays import arrays, each_once
+from fastconv.data.dataset import Dataset, names_in_order
 from fastconv.errors import ArgumentError, DataError
 
 Fit = Literal["crop", "resize"]
@@ -92,7 +92,7 @@ def image_folder(
     directory : path
         It holds ``CLASS/.../*.png`` or ``SPLIT/CLASS/.../*.png``, and images come in the order of their paths. Files of
         other kinds in there, and pictures beside the classes, are passed over, which one warning says; so are names
-        that begin with a dot, without a word.
+        that begin with a dot, without a word. Links to folders are followed.
     split : str or None
         The folder in `directory` that holds the classes, such as "train"; by default it is `directory` itself.
     size, fit, channels :
@@ -133,7 +133,7 @@ def image_folder(
     validate.one_of(broken, "broken", ("raise", "skip"))
     root = home_path_of(directory, "directory")
     root = root if split is None else root / path_of(split, "split")
-    names = class_folders(root) if class_names is None else tuple(class_names)
+    names = class_folders(root) if class_names is None else each_once(names_in_order(class_names))
     unknown = sorted(set(class_folders(root)) - set(names)) if class_names is not None else []
     if unknown:
         raise DataError(f"{root / unknown[0]}: got a class that is not known; allowed: {', '.join(names)}")
@@ -154,7 +154,7 @@ def image_folder(
             warnings.warn(
                 f"{root}: passed over {_counted(others)}, which are not read as images (PNG and JPEG are), or lie in no"
                 " class's folder",
-                stacklevel=2,
+                stacklevel=3,
             )
         images = rows.finish()
     whole = f"{root.parent.name}/{root.name}" if split is not None else followed(root).name
@@ -163,12 +163,12 @@ def image_folder(
 
 def _check(size: tuple[int, int] | None, fit: str, channels: int) -> None:
     if size is not None and (
-        not isinstance(size, Sequence) or len(size) != 2 or not all(isinstance(n, int) and 0 < n < 2**16 for n in size)
+        not isinstance(size, Sequence) or len(size) != 2 or not all(type(n) is int and 0 < n < 2**16 for n in size)
     ):
-        raise ArgumentError(f"size: got {size!r}; allowed: (height, width), whole numbers from 1")
+        raise ArgumentError(f"size: got {validate.shown(size)}; allowed: (height, width), whole numbers from 1")
     validate.one_of(fit, "fit", ("crop", "resize"))
-    if channels not in (1, 3):
-        raise ArgumentError(f"channels: got {channels!r}; allowed: 3 (RGB), 1 (grey)")
+    if type(channels) is not int or channels not in (1, 3):
+        raise ArgumentError(f"channels: got {validate.shown(channels)}; allowed: 3 (RGB), 1 (grey)")
 
 
 def _pillow() -> ModuleType:
@@ -194,9 +194,26 @@ def class_folders(root: Path) -> tuple[str, ...]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """Return the files that a user put into a folder and those in it, sorted."""
-    found = (path for path in folder.rglob("*") if path.name.lower() not in _OF_SYSTEMS and not path.is_dir())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """Return the files that a user put into a folder and those in it, sorted.
+
+    Links to folders are followed, but for one that leads to where it is already: to a folder above, or read before.
+    """
+    found: list[Path] = []
+    been = set(map(str, Path(os.path.realpath(folder)).parents))
+    for place, folders, names in os.walk(folder, onerror=_refuse_unread, followlinks=True):
+        real = os.path.realpath(place)
+        if real in been:
+            folders.clear()
+            continue
+        been.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [Path(place, name) for name in names if not name.startswith(".") and name.lower() not in _OF_SYSTEMS]
+    return sorted(found)
+
+
+def _refuse_unread(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a class of which there are no images here
+        raise DataError(f"{error.filename}: got {error.strerror}; allowed: a folder that can be read") from error
 
 
 def _loose(root: Path) -> list[Path]:
@@ -222,6 +239,8 @@ def _read_all(
     skipped: list[DataError] = []
 
     def read(path: Path) -> np.ndarray | DataError:
+        if path.exists() and not path.is_file():  # nobody may ever write into a pipe
+            return DataError(f"{path}: got a pipe or a device; allowed: an image file")
         try:
             return _read(pillow, path, size, fit, channels)
         except DataError as error:
@@ -246,7 +265,7 @@ def _read_all(
                 rows.append(image)
                 labels.append(label)
     if skipped:
-        warnings.warn(f"skipped {len(skipped)} of {len(found)} images: {'; '.join(map(str, skipped))}", stacklevel=3)
+        warnings.warn(f"skipped {len(skipped)} of {len(found)} images: {'; '.join(map(str, skipped))}", stacklevel=4)
     return labels
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -292,8 +291,9 @@ class DataLoader(Declared):
     def _numbered_pieces(self) -> Iterator[tuple[int, int, int]]:
         """Yield number, begin and end of what comes of an epoch: batches, or parts of them."""
         first, last, count = self._part or (0, 1, 1)
-        for batch, begin in enumerate(range(0, self.num_samples, self.batch_size)):
-            rows = min(self.batch_size, self.num_samples - begin)
+        size, samples = self.batch_size, self.num_samples  # what is set meanwhile is of the next epoch
+        for batch, begin in enumerate(range(0, samples, size)):
+            rows = min(size, samples - begin)
             for part, (low, high) in enumerate(bounds(rows, count)[first:last], first):
                 yield batch * count + part, begin + low, begin + high
 
@@ -359,11 +359,10 @@ def _per_channel(
     if values is None:
         values = getattr(dataset, name) if isinstance(dataset, Dataset) else [default] * channels
     try:
-        numbers = tuple(float(value) for value in values)
-    except (TypeError, ValueError):
-        raise ArgumentError(f"{name}: got {values!r}; allowed: {channels} numbers, one per channel") from None
+        numbers = tuple(validate.number(value, name) for value in values)
+    except (TypeError, ArgumentError):  # also of a text, which is read as numbers otherwise
+        got = validate.shown(values)
+        raise ArgumentError(f"{name}: got {got}; allowed: {channels} finite numbers, one per channel") from None
     if len(numbers) != channels:
         raise ArgumentError(f"{name}: got {len(numbers)} numbers; allowed: {channels}, one per channel")
-    if not all(map(math.isfinite, numbers)):
-        raise ArgumentError(f"{name}: got {numbers}; allowed: finite numbers")
     return numbers

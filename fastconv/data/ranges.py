@@ -25,10 +25,12 @@ def within(draw: np.ndarray, ends: tuple[float, float]) -> np.ndarray:
 def ends_of(value: Any, name: str, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
     """Return the ends of a range, of which one number stands for both signs."""
     try:
-        first, last = map(float, value) if isinstance(value, tuple | list) else (-float(value), float(value))
-    except (TypeError, ValueError):
+        ends = value if isinstance(value, tuple | list) else (value, value)
+        first, last = (validate.number(end, name) for end in ends)
+        first = first if ends is value else -last
+    except ValueError:  # an end is no number, or there are not two
         first = last = math.nan
-    if not (low <= first <= last <= high and math.isfinite(first) and math.isfinite(last)):
+    if not low <= first <= last <= high:
         within = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of at least {low:g}" * math.isfinite(low)
         raise ArgumentError(f"{name}: got {value!r}; allowed: numbers{within}, one or a pair, the lower first")
     return first, last

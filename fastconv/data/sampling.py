@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 
@@ -35,11 +37,21 @@ def sampling_weights(sampling: Sampling | None, labels: Array) -> np.ndarray | N
         weights: np.ndarray = 1.0 / counts[classes]
         return weights
     try:
-        weights = np.asarray(sampling, np.float64)
-    except (TypeError, ValueError):
+        weights = np.asarray(sampling)
+    except ValueError:  # lists of several lengths
         weights = np.empty(())
-    if weights.shape != labels.shape[:1] or not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ArgumentError(f"sampling: got {sampling!r:.80}; allowed: {labels.shape[0]} finite weights, 0 or above")
+    if weights.shape != labels.shape[:1] or not _are_chances(weights):
+        raise ArgumentError(
+            f"sampling: got {validate.shown(sampling)}; allowed: {labels.shape[0]} finite weights, 0 or above, whose"
+            " sum is finite"
+        )
     if len(weights) and not weights.any():
         raise ArgumentError("sampling: got weights that are all 0; allowed: at least one above")
-    return weights
+    return weights.astype(np.float64)
+
+
+def _are_chances(weights: np.ndarray) -> bool:
+    if weights.dtype.kind not in "biuf":  # texts that are read as numbers, too
+        return False
+    with np.errstate(over="ignore"):
+        return bool((weights >= 0).all() and math.isfinite(weights.sum(dtype=np.float64)))

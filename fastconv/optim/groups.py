@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
-from fastconv._calls import advice_on
+from fastconv._calls import advice_on, tells_habits
 from fastconv._docstrings import completed
 from fastconv.errors import ArgumentError, BackendMismatchError
 from fastconv.kernels.scalars import Scalar
@@ -195,6 +195,12 @@ def _checked(values: Iterable[Any], name: str, advice: str) -> tuple[Parameter, 
     return found
 
 
+def _parameters(values: Any) -> tuple[Parameter, ...]:
+    """Return what groups are made of."""
+    return _checked(_listed(values, "parameters", _OF_A_MODEL), "parameters", _OF_A_MODEL)
+
+
+_OF_A_MODEL = "parameters, as in model.parameters()"
 _SHARED = """parameters : iterable of Parameter
     Of a model."""
 _RETURNS = """Returns
@@ -211,6 +217,7 @@ def _told(make: _Making) -> _Making:
 
 
 @_told
+@tells_habits({})
 def split_groups(
     parameters: Iterable[Parameter], chosen: Callable[[Parameter], bool], **settings: Any
 ) -> list[dict[str, Any]]:
@@ -233,7 +240,9 @@ def split_groups(
     >>> fc.optim.SGD(groups, lr=0.1).groups
     (Group(2 parameters), Group(2 parameters, lr=0.0001))
     """
-    found = tuple(parameters)
+    if not callable(chosen):
+        raise ArgumentError(f"chosen: got {validate.shown(chosen)}; allowed: a function of a Parameter")
+    found = _parameters(parameters)
     picked = [parameter for parameter in found if chosen(parameter)]
     others = [parameter for parameter in found if not chosen(parameter)]
     groups: list[dict[str, Any]] = [{"params": others}, {"params": picked, **settings}]
@@ -241,6 +250,7 @@ def split_groups(
 
 
 @_told
+@tells_habits({})
 def no_decay_groups(parameters: Iterable[Parameter], **settings: Any) -> list[dict[str, Any]]:
     """Return groups of parameters: biases and those of normalisations are not decayed, and get `settings` too.
 
@@ -262,6 +272,7 @@ def no_decay_groups(parameters: Iterable[Parameter], **settings: Any) -> list[di
 
 
 @_told
+@tells_habits({})
 def layer_groups(parameters: Iterable[Parameter], lr: float, factor: float) -> list[dict[str, Any]]:
     """Return a group for each layer; each has the rate of the next one, times `factor`: the last one `lr`.
 
@@ -285,7 +296,7 @@ def layer_groups(parameters: Iterable[Parameter], lr: float, factor: float) -> l
     """
     rate, share = validate.number(lr, "lr", low=0), validate.number(factor, "factor", low=0)
     layers: dict[str, list[Parameter]] = {}
-    for parameter in parameters:
+    for parameter in _parameters(parameters):
         layers.setdefault(parameter.name.rpartition(".")[0], []).append(parameter)
     last = len(layers) - 1
     return [{"params": params, "lr": rate * share ** (last - i)} for i, params in enumerate(layers.values())]

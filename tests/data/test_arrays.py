@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+import fastconv.data
 from fastconv.data import DataLoader, Dataset, arrays, generated, npz
 from fastconv.errors import ArgumentError, DataError
 
@@ -207,3 +208,56 @@ def test_a_mask_is_not_lost(images, labels):
     ):
         with pytest.raises(DataError, match=r"[Mm]asked"):
             make()
+
+
+@pytest.mark.parametrize("make", [arrays, lambda x, y: generated(zip(x, y, strict=True))])
+def test_labels_of_several_lengths_are_refused(images, make):
+    with pytest.raises(DataError, match=r"^labels: got \[\[1\], \[1, 2\]\]; allowed: integers or strings \(M,\)"):
+        make(images[:2], [[1], [1, 2]])
+
+
+def test_numbers_that_number_no_classes_are_refused(images):
+    with pytest.raises(
+        DataError, match=r"^labels: got 2000000000; allowed: numbers of classes below 1,048,576, or class"
+    ):
+        arrays(images[:2], [0, 2_000_000_000])
+
+
+def test_names_tell_classes_apart(images):
+    with pytest.raises(DataError, match=r"^class_names: got 'cat' twice; allowed: each name once"):
+        arrays(images[:2], ["cat", "dog"], class_names=["cat", "dog", "cat"])
+
+
+@pytest.mark.parametrize("samples", [5, lambda: iter(()), generated], ids=["number", "function", "another"])
+def test_samples_that_are_none_are_refused(samples):
+    with pytest.raises(DataError, match=r"^samples: got (int|function); allowed: an iterable of pairs"):
+        generated(samples)
+
+
+def test_settings_are_checked_before_anything_is_read(tmp_path, images):
+    def samples():
+        raise AssertionError("asked for a sample")
+        yield
+
+    with pytest.raises(ArgumentError, match=r"^clas_names: got it for generated, .*nearest: 'class_names'"):
+        generated(samples(), file=tmp_path / "x.npy", clas_names=("a",))
+    with pytest.raises(ArgumentError, match=r"^name: got it for npz, which has no such argument; allowed: path, split"):
+        npz(tmp_path / "none.npz", name="mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_of_arrays_are_texts(tmp_path, images):
+    np.savez(tmp_path / "x.npz", x_train=images[:2], y_train=[0, 1])
+    with pytest.raises(ArgumentError, match=r"^split: got 5; allowed: a name of arrays, a text"):
+        npz(tmp_path / "x.npz", 5)
+    with pytest.raises(ArgumentError, match=r"^images: got 1; allowed: a name"):
+        npz(tmp_path / "x.npz", images=1, labels=2)
+    with pytest.raises(ArgumentError, match=r"^images: got ''; allowed: a name"):
+        npz(tmp_path / "x.npz", images="", labels="")
+
+
+def test_arguments_of_other_libraries_are_told(images):
+    with pytest.raises(ArgumentError, match=r"^labels: got nothing for arrays; allowed: arrays\(images, labels"):
+        fastconv.data.arrays(images)
+    with pytest.raises(ArgumentError, match=r"^transform: got it for image_folder.*DataLoader\(dataset, augmentation"):
+        fastconv.data.image_folder("none", transform=None)

@@ -117,7 +117,7 @@ def test_cifar10_refuses_labels_out_of_range(tmp_path, batches, write):
 
 
 def test_cifar10_refuses_an_unknown_split(tmp_path):
-    with pytest.raises(ArgumentError, match="split: got 'valid'; allowed: train, test"):
+    with pytest.raises(ArgumentError, match="split: got 'valid'; allowed: 'train', 'test'"):
         cifar10(tmp_path, "valid")
 
 
@@ -373,7 +373,7 @@ def test_cifar100_refuses_what_is_damaged(tmp_path, batches, rng, pickled):
     with pytest.raises(DataError, match=rf"{path}: got .*; allowed: "):
         cifar100(tmp_path, "test")
     path.write_bytes(whole)
-    with pytest.raises(ArgumentError, match="labels: got 'all'; allowed: fine, coarse"):
+    with pytest.raises(ArgumentError, match="labels: got 'all'; allowed: 'coarse', 'fine'"):
         cifar100(tmp_path, "test", "all")
     path.unlink()
     with pytest.raises(DataError, match=r"cifar100: .* lacks test"):

@@ -82,10 +82,19 @@ def test_split_draws_from_its_seed_and_keeps_the_order(dataset, count):
         np.testing.assert_array_equal(dataset.split(count)[1].images, dataset.split(count, seed=0)[1].images)
 
 
-@pytest.mark.parametrize("count", [-1, 51, 1.5, "3", None])
+@pytest.mark.parametrize("count", [-1, 51, 1.5, "3", None, True, np.array([3])])
 def test_split_refuses_other_counts(dataset, count):
     with pytest.raises(DataError, match=r"^count: got .*; allowed: 0 to 50"):
         dataset.split(count)
+
+
+def test_arguments_of_other_libraries_are_told(dataset):
+    with pytest.raises(ArgumentError, match=r"test_size: got it for Dataset.split, .*\(count, a number of images\)"):
+        dataset.split(test_size=0.2)
+    with pytest.raises(
+        ArgumentError, match=r"count: got it for Dataset.take, .*\(indices, as in take\(slice\(count\)\)\)"
+    ):
+        dataset.take(count=3)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +115,8 @@ def test_split_refuses_other_counts(dataset, count):
         ({"std": ("a", "b", "c")}, "mean, std"),
         ({"class_names": "abcdefghij"}, "class_names"),
         ({"class_names": 10}, "class_names"),
+        ({"class_names": set("abcdefghij")}, "class_names"),
+        ({"class_names": {name: number for number, name in enumerate("jihgfedcba")}}, "class_names"),
         ({"class_names": tuple(range(10))}, "class_names"),
     ],
 )

@@ -283,3 +283,38 @@ def test_without_pillow_it_is_said_what_to_install(folder, monkeypatch):
 def test_an_image_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=r"x.png: got No such file or directory; allowed: an image that can be read"):
         read_image(tmp_path / "x.png")
+
+
+def test_folders_are_read_through_links_each_once(folder):
+    (folder.parent / "more").mkdir()
+    (folder.parent / "more" / "9.png").write_bytes((folder / "cat" / "0ü.png").read_bytes())
+    (folder / "cat" / "a").symlink_to("../../more")
+    (folder / "cat" / "b").symlink_to("../../more")  # the same folder again
+    (folder / "cat" / "up").symlink_to("..")
+    (folder / "cat" / "self").symlink_to(".")
+    assert np.bincount(image_folder(folder).labels).tolist() == [3, 2, 2]
+
+
+@pytest.mark.parametrize("broken", ["raise", "skip"])
+def test_a_pipe_is_no_image(folder, broken):
+    os.mkfifo(folder / "cat" / "pipe.png")
+    if broken == "raise":
+        with pytest.raises(DataError, match=r"pipe.png: got a pipe or a device; allowed: an image file"):
+            image_folder(folder)
+    else:
+        with pytest.warns(UserWarning, match=r"skipped 1 of 7 images: .*pipe.png: got a pipe"):
+            assert len(image_folder(folder, broken="skip")) == 6
+
+
+@pytest.mark.parametrize("names", ["cat", 5, [1, 2], {"cat"}], ids=repr)
+def test_names_of_classes_are_several_texts(folder, names):
+    with pytest.raises(DataError, match=r"^class_names: got .*; allowed: a name for each class"):
+        image_folder(folder, class_names=names)
+    with pytest.raises(DataError, match=r"^class_names: got 'cat' twice"):
+        image_folder(folder, class_names=["cat", "dog house", "Ñandú", "cat"])
+
+
+@pytest.mark.parametrize("channels", [3.0, True, "rgb", np.array([1, 3])], ids=repr)
+def test_channels_are_one_or_three(folder, channels):
+    with pytest.raises(ArgumentError, match=r"^channels: got .*; allowed: 3 "):
+        image_folder(folder, channels=channels)

@@ -127,7 +127,7 @@ def test_labels_that_may_be_right_are_read(tmp_path, labels):
 
 
 def test_an_unknown_split_is_refused(tmp_path):
-    with pytest.raises(ArgumentError, match="split: got 'valid'; allowed: train, test"):
+    with pytest.raises(ArgumentError, match="split: got 'valid'; allowed: 'train', 'test'"):
         mnist(tmp_path, "valid")
 
 

@@ -83,6 +83,12 @@ def test_what_has_no_weight_is_never_drawn(monkeypatch):
         (np.full(1000, -1.0), "allowed: 1000 finite weights"),
         (np.full(1000, np.nan), "allowed: 1000 finite weights"),
         (["a"] * 1000, "allowed: 1000 finite weights"),
+        (["1"] * 1000, "allowed: 1000 finite weights"),
+        (
+            np.full(1000, 1e306),
+            r"got array\(\[1.e\+306.* allowed: 1000 finite weights, 0 or above, whose sum is finite",
+        ),
+        ([[1.0], [1.0, 2.0]], "allowed: 1000 finite weights"),
         (3.0, "allowed: 1000 finite weights"),
         (np.zeros(1000), "sampling: got weights that are all 0; allowed: at least one above"),
     ],
@@ -90,6 +96,12 @@ def test_what_has_no_weight_is_never_drawn(monkeypatch):
 def test_other_samplings_are_refused(dataset, sampling, words):
     with pytest.raises(ArgumentError, match=words):
         DataLoader(dataset, sampling=sampling)
+
+
+def test_what_was_given_is_shown_in_one_line(dataset):
+    with pytest.raises(ArgumentError) as caught:
+        DataLoader(dataset, sampling=np.ones((1000, 1)))
+    assert "\n" not in str(caught.value)
 
 
 def test_sampling_needs_an_order_that_is_drawn(dataset):

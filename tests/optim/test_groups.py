@@ -135,6 +135,18 @@ def test_groups_of_helpers():
         (lambda p: SGD([{"params": p, "nesterov": True}]), "nesterov: got True without momentum"),
         (lambda p: SGD(p, momentum=0.9, nesterov=True, dampening=0.1), "nesterov: got True with dampening"),
         (lambda p: layer_groups(p, 0.1, -1), "factor: got -1"),
+        (
+            lambda p: layer_groups(model_of(), 0.1, 0.5),
+            "parameters: got Sequential; allowed: parameters, as in model.par",
+        ),
+        (
+            lambda p: no_decay_groups(model_of()),
+            "parameters: got Sequential; allowed: parameters, as in model.parameters",
+        ),
+        (lambda p: split_groups(model_of(), lambda p: True), "parameters: got Sequential"),
+        (lambda p: split_groups([p[0], "weight"], lambda p: True), "parameters: got str among them"),
+        (lambda p: split_groups(p, 1), "chosen: got 1; allowed: a function of a Parameter"),
+        (lambda p: no_decay_groups(p, 0.1), "arguments: got 2 without a name for no_decay_groups; allowed: 1, as in"),
         (lambda p: Muon(p), "parameters: got 0.bias of shape"),
         (lambda p: Muon(p[:1], adjust_lr_fn="best"), "adjust_lr_fn: got 'best'; allowed: None, original"),
         (lambda p: Muon(p[:1], ns_steps=0), "ns_steps: got 0"),
