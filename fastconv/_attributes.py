@@ -23,15 +23,12 @@ _OURS = __name__.partition(".")[0]
 _ABOUT = {"habits": "argument_habits", "absent": "absent", "surplus": "surplus"}  # what a class says of arguments
 
 
-class Made(abc.ABCMeta):
-    """Refuses arguments that a class does not take, and notes when an object's ``__init__`` is through.
-
-    Until then it may set what it likes.
-    """
+class Asked(abc.ABCMeta):
+    """Refuses arguments that a class does not take, with what is taken."""
 
     def __call__(cls, *arguments: Any, **named: Any) -> Any:
         try:
-            made = super().__call__(*arguments, **named)
+            return super().__call__(*arguments, **named)
         except TypeError:
             about = {name: getattr(cls, was) for name, was in _ABOUT.items() if hasattr(cls, was)}
             error = misfit(cls.__name__, cls.__signature__.parameters, arguments, named, **about)
@@ -39,9 +36,6 @@ class Made(abc.ABCMeta):
                 error = _undefined(cls)
             if error is None:
                 raise
-        else:
-            vars(made)["_made"] = True
-            return made
         raise error
 
     @property
@@ -52,6 +46,15 @@ class Made(abc.ABCMeta):
             return inspect.Signature()
         signature = inspect.signature(made)
         return signature.replace(parameters=[*signature.parameters.values()][1:])
+
+
+class Made(Asked):
+    """Also notes when an object's ``__init__`` is through: until then it may set what it likes."""
+
+    def __call__(cls, *arguments: Any, **named: Any) -> Any:
+        made = super().__call__(*arguments, **named)
+        vars(made)["_made"] = True
+        return made
 
 
 class Declared(metaclass=Made):
@@ -139,7 +142,7 @@ class Declared(metaclass=Made):
         return unknown_attribute(self, name, self.habits)
 
 
-def _undefined(cls: Made) -> ArgumentError | None:
+def _undefined(cls: Asked) -> ArgumentError | None:
     """Return the error for a class that leaves out what its kind has to define, None if it has all."""
     missing = [f"{name}{_bare(inspect.signature(getattr(cls, name)))}" for name in sorted(cls.__abstractmethods__)]
     if not missing:

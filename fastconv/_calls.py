@@ -18,6 +18,10 @@ _Called = TypeVar("_Called", bound=Callable[..., Any])
 _Class = TypeVar("_Class")
 _NOTHING: Mapping[str, str] = {}
 _LONGEST = 16  # characters of a default that a message shows
+OF_LOSSES = {  # what other libraries call the arguments of losses and metrics
+    **dict.fromkeys(("y_pred", "input", "preds", "logits"), "predictions"),
+    **dict.fromkeys(("y_true", "target", "labels"), "targets"),
+}
 
 
 def misfit(

@@ -1,6 +1,7 @@
 """What classes and functions of other libraries are called here; read only when a name is not found.
 
-Names that differ by spelling alone need no line: the nearest one is found by itself.
+Names that differ by spelling alone need no line: the nearest one is found by itself, and case and underscores do not
+count for those that have one (`categorical_crossentropy`).
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ NAMES = {
     "ImageFolder": "fc.data.image_folder(directory)",
     "TensorDataset": "fc.data.arrays, or a pair of arrays (x, y)",
     "RandomCrop": "fc.data.Crop()",
+    **dict.fromkeys(("RandomRotation", "RandomAffine", "RandomZoom"), "fc.data.Affine(degrees, scale=...)"),
+    "RandomTranslation": "fc.data.Translate()",
+    "Normalize": "fc.data.DataLoader(dataset, mean=..., std=...)",
+    "Compose": "a list, fc.data.DataLoader(dataset, augmentation=[...])",
+    "ToTensor": "nothing: fc.data.DataLoader makes batches of images of bytes",
+    "Resize": "fc.data.image_folder(directory, size=(height, width))",
     **dict.fromkeys(("RandomHorizontalFlip", "RandomFlip"), "fc.data.Flip()"),
     # functions
     "linear": "fc.functional.dense(x, weight, bias)",
@@ -103,11 +110,16 @@ _ROOMS = ("", "nn", "losses", "metrics", "optim", "optim.schedules", "data", "tr
 
 def unknown_name(room: str, name: str) -> AttributeError:
     """Return the error for a name that the module `room` has not."""
-    advice = f" ({NAMES[name]})" if name in NAMES else ""
+    meant = name if name in NAMES else next((known for known in NAMES if _bare(known) == _bare(name)), None)
+    advice = f" ({NAMES[meant]})" if meant else ""
     message = f"{name}: got a name that {room} has not; allowed: its own{advice}"
     error = UnknownAttributeError(message, name=name, obj=sys.modules[room])
     error.elsewhere = _home
     return error
+
+
+def _bare(name: str) -> str:
+    return name.replace("_", "").lower()
 
 
 def _home(name: str) -> str:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import tells_habits
 from fastconv._html import table
 from fastconv.backends.contract.types import Array
 from fastconv.nn.containers.sequential import Sequential
@@ -102,6 +103,7 @@ class Explanation:
         return table(names, rows, head=head, left=len(names))
 
 
+@tells_habits({})
 def explain(model: Layer, input_shape: Sequence[int]) -> Explanation:
     """Tell which kernels each layer of a built model gets, and what is fused.
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv import random
+from fastconv._calls import tells_habits
 from fastconv._html import Printed
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
@@ -146,6 +148,10 @@ class Report(Printed):
         return "\n".join(lines)
 
 
+_TARGETS = "a layer, or a function that returns its value and, as a function, what gives the gradients"
+
+
+@tells_habits(dict.fromkeys(("eps", "atol", "rtol"), "tolerance; the steps are chosen"))
 def gradcheck(
     target: Layer | Differentiable,
     *inputs: Any,
@@ -195,12 +201,15 @@ def gradcheck(
     >>> fc.testing.gradcheck(cube, np.array([1.0, 2.0])).checked
     3
     """
+    if not callable(target):
+        raise ArgumentError(f"target: got {validate.shown(target)}; allowed: {_TARGETS}")
+    tolerance = validate.number(tolerance, "tolerance", low=0)
     arrays = [np.array(get_backend().to_numpy(array)) for array in inputs]
     if not arrays or any(array.dtype != np.float64 for array in arrays):
         raise DTypeError(f"inputs: got {[str(array.dtype) for array in arrays]}; allowed: at least one float64 array")
     if not all(array.size for array in arrays):
         raise ShapeError(f"inputs: got shapes {[array.shape for array in arrays]}; allowed: at least one value in each")
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(random.checked_seed(seed))
     if not isinstance(target, Layer):
         return _compare_gradients(*_of_function(target, arrays, seed), generator, tolerance, raise_on_failure)
     if len(arrays) != 1:
@@ -229,7 +238,10 @@ def _of_function(
 
     def run(values: Mapping[str, np.ndarray]) -> tuple[Any, Callable[[Any], Mapping[str, Any]]]:
         with random.stream(seed, 0):
-            y, backward = function(*[backend.asarray(np.array(values[name])) for name in names])
+            result = function(*[backend.asarray(np.array(values[name])) for name in names])
+        if not isinstance(result, tuple) or len(result) != 2 or not callable(result[1]):
+            raise ArgumentError(f"target: got {validate.kind_of(result)} from {function!r}; allowed: {_TARGETS}")
+        y, backward = result
 
         def gradients(r: Any) -> Mapping[str, Any]:
             found = backward(r)

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv import functional
 from fastconv._attributes import tells_names
+from fastconv._calls import tells_habits
 from fastconv._gradcheck import CheckError, Element, Report, gradcheck
 from fastconv._html import Printed
 from fastconv._shapes import PaddingLike, PairLike
 from fastconv.backends import get_backend, use_backend
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError
 from fastconv.precision import get_precision, precision
+from fastconv.random import checked_seed
 
 __all__ = ["AdjointReport", "CheckError", "Comparison", "Element", "Report", "adjoint_check", "compare", "gradcheck"]
 
@@ -67,6 +69,7 @@ class AdjointReport(Printed):
         )
 
 
+@tells_habits({})
 def adjoint_check(
     x_shape: Sequence[int],
     weight_shape: Sequence[int],
@@ -120,7 +123,11 @@ def adjoint_check(
     >>> fc.testing.adjoint_check((1, 5, 5, 2), (3, 3, 2, 4), stride=2, padding=1, exact=True).error
     0.0
     """
-    generator, kind, backend = np.random.default_rng(seed), np.dtype(dtype), get_backend()
+    generator, kind = np.random.default_rng(checked_seed(seed)), validate.floating_dtype(dtype)
+    x_shape = validate.sizes(x_shape, "x_shape", "(N, H, W, C) or (N, C)")
+    weight_shape = validate.sizes(weight_shape, "weight_shape", "(R, S, C // groups, K) or (C, K)")
+    tolerance = _checked_tolerance(tolerance)
+    backend = get_backend()
 
     def draw(shape: Sequence[int]) -> np.ndarray:
         values = generator.integers(-3, 4, tuple(shape)) if exact else generator.standard_normal(tuple(shape))
@@ -144,6 +151,10 @@ def adjoint_check(
     if raise_on_failure and not report.ok:
         raise CheckError(str(report))
     return report
+
+
+def _checked_tolerance(tolerance: float | None) -> float | None:
+    return None if tolerance is None else validate.number(tolerance, "tolerance", low=0)
 
 
 def _passes(x: np.ndarray, w: np.ndarray, *geometry: Any) -> tuple[Callable[..., Array], ...]:
@@ -231,8 +242,8 @@ def compare(
     >>> fc.testing.compare("conv2d", x, weight, padding=1).ok
     True
     """
-    if operation not in functional.__all__:
-        raise ArgumentError(f"operation: got {operation!r}; allowed: {', '.join(functional.__all__)}")
+    tolerance = _checked_tolerance(tolerance)
+    validate.one_of(operation, "operation", functional.__all__)
     function = getattr(functional, operation)
 
     def call(change: Callable[[np.ndarray], Any]) -> tuple[Any, ...]:

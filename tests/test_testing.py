@@ -143,6 +143,16 @@ def test_gradcheck_refuses(rng):
             gradcheck(relu)
         with pytest.raises(ShapeError, match=r"inputs: got shapes \[\(0, 3\)\]; allowed: at least one value"):
             gradcheck(nn.Dense(2), x[:0])
+        with pytest.raises(ArgumentError, match="target: got 'dense'; allowed: a layer, or a function that returns"):
+            gradcheck("dense", x)
+        with pytest.raises(ArgumentError, match=r"target: got ndarray from <function .*; allowed: a layer, or a func"):
+            gradcheck(lambda x: x, x)
+        with pytest.raises(ArgumentError, match="tolerance: got -1; allowed: a finite number at least 0"):
+            gradcheck(nn.Dense(2), x, tolerance=-1)
+        with pytest.raises(ArgumentError, match="seed: got 'a'; allowed: an int"):
+            gradcheck(nn.Dense(2), x, seed="a")
+        with pytest.raises(ArgumentError, match=r"eps: got it for gradcheck, .* \(tolerance; the steps are chosen\)"):
+            gradcheck(nn.Dense(2), x, eps=1e-3)
 
 
 @pytest.mark.parametrize("first", ["kinks", "smooth"])
@@ -212,6 +222,30 @@ def test_a_wrong_pass_is_caught(rng, monkeypatch):
         with pytest.raises(CheckError, match="adjoint check FAILED"):
             adjoint_check((2, 5, 5, 3), (3, 3, 3, 4))
         assert not adjoint_check((2, 5, 5, 3), (3, 3, 3, 4), raise_on_failure=False).ok
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "settings", "words"),
+    [
+        (5, {}, r"x_shape: got 5; allowed: \(N, H, W, C\) or \(N, C\), each an int of at least 1"),
+        ((0, 5, 5, 2), {}, r"x_shape: got \(0, 5, 5, 2\)"),
+        ((1, -5, 5, 2), {}, r"x_shape: got \(1, -5, 5, 2\)"),
+        ((1, 5, 5, 2), {"dtype": "float16"}, "dtype: got float16; allowed: float32 or float64"),
+        ((1, 5, 5, 2), {"seed": -1}, "seed: got -1; allowed: an int from 0"),
+        ((1, 5, 5, 2), {"tolerance": "a"}, "tolerance: got 'a'; allowed: a finite number at least 0"),
+        ((1, 5, 5, 2), {"strides": 2}, r"strides: got it for adjoint_check, .*nearest: 'stride'"),
+    ],
+)
+def test_adjoint_check_refuses(x_shape, settings, words):
+    with fc.use_backend("numpy"), pytest.raises((ArgumentError, ShapeError, DTypeError), match=words):
+        adjoint_check(x_shape, (3, 3, 2, 4), **settings)
+
+
+def test_compare_refuses(rng):
+    with pytest.raises(ArgumentError, match=r"operation: got 'conv'; allowed: .*nearest: 'conv2d'"):
+        compare("conv", rng.standard_normal(3))
+    with pytest.raises(ArgumentError, match="tolerance: got nan; allowed: a finite number"):
+        compare("relu", rng.standard_normal(3), tolerance=np.nan)
 
 
 def test_compare(backend, rng):

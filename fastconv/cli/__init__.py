@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -56,6 +57,11 @@ def _run(words: list[str]) -> int:
 
 def _describe(error: OSError) -> str:
     reason = error.strerror or str(error)
+    if error.filename is None:
+        try:
+            os.getcwd()
+        except OSError as lost:
+            return f"current folder: got {lost.strerror}; allowed: one that is there (cd to another)"
     return f"{error.filename or 'system'}: got {reason}"
 
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._attributes import Asked
 from fastconv.data.draws import Draws
 from fastconv.data.ranges import ends_of, pair_of, share_of, whole_number, within
 from fastconv.errors import ArgumentError, UnknownAttributeError
@@ -24,8 +25,11 @@ Columns = Mapping[str, Any]
 Range = float | tuple[float, float]
 
 
+_ELSEWHERE = {"padding": "pad", "size": "length", "prob": "p", "rotation": "degrees"}
+
+
 @dataclass(frozen=True)
-class FlipCrop:
+class FlipCrop(metaclass=Asked):
     """Mirror half of the images, and shift each by up to `pad` pixels in both directions, with black coming in.
 
     The usual augmentation for CIFAR-10 (He et al. 2016, section 4.2, https://arxiv.org/abs/1512.03385). The operation
@@ -47,13 +51,14 @@ class FlipCrop:
 
     flip: bool = True
     pad: int = 4
+    argument_habits: ClassVar[Mapping[str, str]] = _ELSEWHERE
 
     def __post_init__(self) -> None:
         validate.at_least(self.pad, 0, "pad")
         validate.truth(self.flip, "flip")
 
 
-class Augmentation(abc.ABC):
+class Augmentation(metaclass=Asked):
     """A change of images with numbers drawn for each of them; a value that does not change.
 
     Parameters
@@ -75,6 +80,7 @@ class Augmentation(abc.ABC):
     """
 
     stage: ClassVar[int]
+    argument_habits: ClassVar[Mapping[str, str]] = _ELSEWHERE
 
     def __init__(self, **settings: Any) -> None:
         vars(self).update(settings)

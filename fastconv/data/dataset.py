@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import tells_habits
 from fastconv.data._order import shuffled
 from fastconv.data.statistics import check_units
 from fastconv.errors import ArgumentError, DataError
@@ -84,6 +85,7 @@ class Dataset:
         images = f"{len(self)} x {self.images.shape[1:]} {self.images.dtype}"
         return f"Dataset({self.name!r}, {images}, {len(self.class_names)} classes: {shown})"
 
+    @tells_habits({"count": "indices, as in take(slice(count))"})
     def take(self, indices: slice | Sequence[int] | np.ndarray) -> Dataset:
         """Return the images at `indices`; a slice copies nothing.
 
@@ -111,6 +113,7 @@ class Dataset:
             )
         return replace(self, images=self.images[places], labels=self.labels[places])
 
+    @tells_habits({"test_size": "count, a number of images", "random_state": "seed", "stratify": "stratified=True"})
     def split(self, count: int, *, seed: int = 0, stratified: bool = False) -> tuple[Dataset, Dataset]:
         """Return ``(rest, held_out)``: `count` images drawn at random, for validation, and all others in their order.
 

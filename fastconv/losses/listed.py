@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import OF_LOSSES, tells_habits
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
@@ -64,6 +65,7 @@ class ListedLoss(DeclaredLoss):
         names += [self.function.channel_weight] if self.function.channel_weight else []
         return {name: getattr(self, name) for name in (*names, "reduction")}
 
+    @tells_habits(OF_LOSSES)
     def __call__(self, predictions: Array, targets: Array, sample_weight: Array | None = None) -> tuple[Array, Array]:
         """Return loss, (), and its gradient, shaped as the predictions.
 

@@ -16,7 +16,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.metrics.metric import Metric, Sums
 
-_AVERAGES = ("macro", "weighted", None)
+_AVERAGES = ("macro", "weighted")
 
 
 class _OfClasses(Sums):
@@ -135,8 +135,8 @@ class _OfConfusions(Metric):
     _shown = ("average",)
 
     def __init__(self, average: str | None = "macro") -> None:
-        if average not in _AVERAGES:
-            raise ArgumentError(f"average: got {average!r}; allowed: 'macro', 'weighted' or None")
+        if average is not None and not (isinstance(average, str) and average in _AVERAGES):
+            raise ArgumentError(f"average: got {validate.shown(average)}; allowed: 'macro', 'weighted' or None")
         self.average = average
         self.name, self.sums = self._called, Confusions()
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
+from fastconv._calls import OF_LOSSES, tells_habits
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
@@ -151,6 +152,7 @@ class Metric(Declared):
         """
         return (self.name,)
 
+    @tells_habits(OF_LOSSES)
     def __call__(self, predictions: Array, targets: Array) -> float | np.ndarray:
         """Return the metric over one batch of arrays of the active backend."""
         backend = get_backend()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import tells_habits
 from fastconv.errors import ArgumentError, DivergenceError
 from fastconv.optim.schedules import Exponential
 from fastconv.training.batches import Batches, as_batches, pairs, size_of_batches
@@ -105,6 +106,7 @@ class RangeTest:
         return learning_rate_finder(self, ax)
 
 
+@tells_habits({"num_steps": "steps", "num_iter": "steps", "start_lr": "low", "end_lr": "high"})
 def find_learning_rate(
     trainer: Trainer,
     train: Any,

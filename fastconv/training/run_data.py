@@ -35,6 +35,11 @@ def load_data(recipe: Recipe) -> tuple[Dataset, Dataset]:
             f"data: got one class, {train.class_names[0]}, in {train.name}; allowed: two or more to tell apart, a"
             " folder for each"
         )
+    if not len(test):
+        raise DataError(
+            f"data: got no images to test on, of {len(train)} in all; allowed: three or more, a fifth of which is held"
+            " out, or a folder to test on"
+        )
     return train, test
 
 

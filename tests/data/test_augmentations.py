@@ -141,6 +141,13 @@ def test_colours_are_drawn_from_their_ranges_in_any_order():
         (lambda: Affine(-5), "degrees: got -5; allowed: numbers, one or a pair, the lower first"),
         (lambda: Affine((5, 1)), r"degrees: got \(5, 1\)"),
         (lambda: Affine(math.inf), "degrees: got inf"),
+        (lambda: Crop(padding=4), r"padding: got it for Crop, .*; allowed: pad, mode \(nearest: 'pad'\)"),
+        (
+            lambda: fc.data.FlipCrop(padding=4),
+            r"padding: got it for FlipCrop, .*\(nearest: 'pad'\)",
+        ),
+        (lambda: fc.data.Cutout(size=8), r"size: got it for Cutout, .*\(nearest: 'length'\)"),
+        (lambda: Crop(4, "zero", 3), "arguments: got 3 without a name for Crop; allowed: 2, as in Crop"),
         (lambda: Affine("30"), "degrees: got '30'; allowed: numbers, one or a pair"),
         (lambda: Affine((1, 2, 3)), r"degrees: got \(1, 2, 3\)"),
         (lambda: ColorJitter(hue=("0", "0.5")), r"hue: got \('0', '0.5'\)"),

@@ -88,6 +88,15 @@ def test_split_refuses_other_counts(dataset, count):
         dataset.split(count)
 
 
+def test_arguments_of_other_libraries_are_told(dataset):
+    with pytest.raises(ArgumentError, match=r"test_size: got it for Dataset.split, .*\(count, a number of images\)"):
+        dataset.split(test_size=0.2)
+    with pytest.raises(
+        ArgumentError, match=r"count: got it for Dataset.take, .*\(indices, as in take\(slice\(count\)\)\)"
+    ):
+        dataset.take(count=3)
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

@@ -114,3 +114,16 @@ def test_copies_and_names(backend):
     assert repr(loss) == "SoftmaxCrossEntropy(label_smoothing=0.1, class_weight=(1.0, 2.0), ignore_index=-100)"
     assert repr(losses.MeanSquaredError()) == "MeanSquaredError()"
     assert repr(losses.Huber(2, reduction="sum")) == "Huber(delta=2, reduction='sum')"
+
+
+@pytest.mark.parametrize(
+    ("named", "words"),
+    [
+        ({"y_true": 1, "y_pred": 2}, r"y_true: got it for MeanSquaredError.__call__, .* \(targets\)"),
+        ({"input": 1, "target": 2}, r"input: got it for MeanSquaredError.__call__, .* \(predictions\)"),
+        ({"predictions": 1}, "targets: got nothing for MeanSquaredError.__call__; allowed: "),
+    ],
+)
+def test_arguments_of_other_libraries_are_told(named, words):
+    with pytest.raises(ArgumentError, match=words):
+        losses.MeanSquaredError()(**named)

@@ -75,7 +75,18 @@ def test_refuses(backend, metric, x, y, text):
         metric(fc.asarray(x), fc.asarray(y))
 
 
+def test_of_no_classes_there_is_nothing(backend):
+    for count in (0, 2):
+        scores, labels = np.zeros((count, 0)), np.zeros(count, int)
+        assert measure(metrics.ConfusionMatrix(), scores, labels).shape == (0, 0)
+        assert math.isnan(measure(metrics.F1(), scores, labels))
+
+
 def test_refuses_settings():
+    with pytest.raises(ArgumentError, match=r"average: got array\(\[1, 2\]\); allowed: 'macro'"):
+        metrics.F1(np.array([1, 2]))
+    with pytest.raises(ArgumentError, match=r"y_true: got it for Accuracy.__call__, .*allowed: pred.* \(targets\)"):
+        metrics.Accuracy()(y_true=np.zeros(2, int), y_pred=np.zeros((2, 3)))
     with pytest.raises(ArgumentError, match="average: got 'mean'; allowed: 'macro', 'weighted' or None"):
         metrics.F1("mean")
     with pytest.raises(ArgumentError, match="k: got 0; allowed: an int of at least 1"):

@@ -47,7 +47,8 @@ def test_far_from_zero_keeps_its_digits(backend, rng):
 
 def test_nothing_is_no_number(backend):
     for metric in (metrics.MeanBiasError(), metrics.MeanAbsoluteError(), metrics.R2Score()):
-        assert math.isnan(measure(metric, np.zeros((0, 2)), np.zeros((0, 2))))
+        for shape in ((0, 2), (2, 0), (2, 3, 0)):
+            assert math.isnan(measure(metric, np.zeros(shape), np.zeros(shape)))
 
 
 @pytest.mark.parametrize("t", [np.zeros(3), np.zeros((3, 1), np.float32), np.zeros((3, 1), int)])

@@ -79,6 +79,15 @@ def test_one_class_is_not_trained_on(tmp_path):
             load_data(Recipe.of(DRAWN | {"data": data}))
 
 
+def test_images_to_test_on_are_asked_for(tmp_path):
+    data = {"name": "images", "images": draw(tmp_path / "set", "cat", "dog"), "image_size": [4, 4]}
+    for part in ("cat", "dog"):
+        for path in sorted((tmp_path / "set" / part).iterdir())[1:]:
+            path.unlink()
+    with pytest.raises(DataError, match=r"^data: got no images to test on, of 2 in all; allowed: three or more"):
+        load_data(Recipe.of(DRAWN | {"data": data}))
+
+
 def test_of_fewer_images_each_class_has_its_share(tmp_path):
     folder = draw(tmp_path / "set", "a", "b", "c", count=10)
     parts = load_parts(folder, ABOUT, limit=3)

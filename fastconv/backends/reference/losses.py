@@ -130,11 +130,12 @@ class NumpyLosses(Backend):
 
     def count_confusions(self, logits: Array, labels: Array, *, out: Array) -> None:
         known = (labels >= 0) & (labels < logits.shape[1])
-        np.add.at(out, (labels[known], logits[known].argmax(axis=1)), 1)
+        if known.any():  # of no classes none is
+            np.add.at(out, (labels[known], logits[known].argmax(axis=1)), 1)
 
     @np.errstate(all="ignore")
     def sum_errors(self, predictions: Array, targets: Array, *, out: Array) -> None:
-        if not len(targets):
+        if not targets.size:
             return
         x, t = predictions.astype(np.float64), targets.astype(np.float64)
         if out[0, 0] == 0:
