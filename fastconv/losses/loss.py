@@ -156,6 +156,10 @@ def loss_and_grad(
     >>> fc.losses.loss_and_grad(distance, np.array([[2.0]]), np.array([[1.0]]))
     (array(3.), array([[1.]]))
     """
+    if not callable(loss):
+        raise ArgumentError(
+            f"loss: got {validate.shown(loss)}; allowed: one of fastconv.losses, such as MeanSquaredError(), or another"
+        )
     result = (
         loss(predictions, targets) if sample_weight is None else _weighted(loss)(predictions, targets, sample_weight)
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 
 from fastconv import _validate as validate
+from fastconv._calls import tells_habits
 from fastconv.errors import ArgumentError, DataError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def plain_names(draw: Callable[_Arguments, _Drawn]) -> Callable[_Arguments, _Dra
                     tick.label1.set_parse_math(True)
         return drawn
 
-    return run
+    return tells_habits({})(run)
 
 
 def new_axes(ax: Axes | None, width: float = 5.0, height: float = 3.5) -> Axes:

@@ -16,11 +16,11 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._calls import tells_habits
-from fastconv.errors import ArgumentError, DivergenceError
+from fastconv.errors import DivergenceError
 from fastconv.optim.schedules import Exponential
 from fastconv.training.batches import Batches, as_batches, pairs, size_of_batches
 from fastconv.training.history import History
-from fastconv.training.trainer import Trainer
+from fastconv.training.trainer import Trainer, checked_trainer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -160,9 +160,7 @@ def find_learning_rate(
     >>> found.diverged, 1e-2 < found.suggestion.steepest < 1.0
     (True, True)
     """
-    if not isinstance(trainer, Trainer):
-        got = validate.kind_of(trainer)
-        raise ArgumentError(f"trainer: got {got}; allowed: a Trainer, of model, loss and optimizer")
+    trainer = checked_trainer(trainer)
     low = validate.number(low, "low", low=0, open_low=True)
     high = validate.number(high, "high", low=low, open_low=True)
     steps = validate.at_least(steps, 3, "steps")

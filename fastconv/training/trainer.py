@@ -23,6 +23,7 @@ from fastconv import random
 from fastconv._attributes import fixed
 from fastconv._calls import tells_habits
 from fastconv.backends.contract.types import Array
+from fastconv.errors import ArgumentError
 from fastconv.losses import Loss
 from fastconv.metrics import Metric
 from fastconv.nn.model.model import Layer
@@ -383,3 +384,11 @@ class Trainer(Sharing):
             "images_per_second": epoch.totals.images / seconds,
             **self.optimizer.quantities(),
         }
+
+
+def checked_trainer(trainer: Any) -> Trainer:
+    """Return a trainer; ArgumentError for anything else."""
+    if not isinstance(trainer, Trainer):
+        got = validate.kind_of(trainer)
+        raise ArgumentError(f"trainer: got {got}; allowed: a Trainer, of model, loss and optimizer")
+    return trainer

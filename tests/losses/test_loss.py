@@ -26,3 +26,9 @@ def test_numbers_become_an_array_of_the_type_of_the_predictions(value):
     got, grad = loss_and_grad(lambda p, t: (value, p - t), ONES, ONES)
     assert (got.shape, got.dtype, float(got)) == ((), np.float32, 1.5)
     assert not grad.any()
+
+
+@pytest.mark.parametrize("loss", ["mse", None])
+def test_what_cannot_be_called_is_no_loss(loss):
+    with pytest.raises(ArgumentError, match=r"^loss: got ('mse'|None); allowed: one of fastconv.losses, such as Mean"):
+        loss_and_grad(loss, ONES, ONES)

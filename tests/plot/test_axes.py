@@ -136,3 +136,12 @@ def test_powers_of_ten_and_what_others_wrote_stay_formulas():
     figure.canvas.draw()
     assert ax.title.get_parse_math()
     assert all(tick.label1.get_parse_math() for tick in ax.yaxis.get_major_ticks())
+
+
+def test_pictures_tell_what_they_take():
+    with pytest.raises(
+        ArgumentError, match=r"^class_names: got it for confusion, which has no such argument; allowed: "
+    ):
+        fc.plot.confusion([[1, 2], [3, 4]], class_names="ab")
+    with pytest.raises(ArgumentError, match=r"^steps: got nothing for schedules; allowed: schedules\("):
+        fc.plot.schedules(fc.optim.schedules.Cosine(0.1, 10))

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._calls import tells_habits
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
@@ -23,6 +24,7 @@ from fastconv.training.diagnostics.layerwise import Place, layerwise
 Classes = int | Sequence[int] | np.ndarray | None
 
 
+@tells_habits({})
 def saliency(model: Layer, x: Array, classes: Classes = None) -> np.ndarray:
     """Return how much each pixel can change the score of a class: ``max_c |d score / d x[n, h, w, c]|``.
 
@@ -63,6 +65,7 @@ def saliency(model: Layer, x: Array, classes: Classes = None) -> np.ndarray:
     return found
 
 
+@tells_habits({})
 def gradient_times_input(model: Layer, x: Array, classes: Classes = None) -> np.ndarray:
     """Return what each pixel gives to the score of a class, to first order: ``sum_c x * d score / d x``.
 
@@ -94,6 +97,7 @@ def gradient_times_input(model: Layer, x: Array, classes: Classes = None) -> np.
     return found
 
 
+@tells_habits({"sliding_window_shapes": "size", "patch_size": "size", "baseline": "fill", "strides": "stride"})
 def occlusion(
     model: Layer, x: Array, classes: Classes = None, *, size: int = 8, stride: int = 4, fill: float = 0.0
 ) -> np.ndarray:
@@ -142,6 +146,7 @@ def occlusion(
     return lost
 
 
+@tells_habits(dict.fromkeys(("target_layer", "layer_name", "last_conv_layer_name"), "layer"))
 def grad_cam(model: Layer, x: Array, classes: Classes = None, *, layer: str | None = None) -> np.ndarray:
     """Return where the maps of a layer speak for a class: ``max(sum_k mean_hw(d score / d A_k) * A_k, 0)``.
 

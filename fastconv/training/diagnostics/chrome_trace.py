@@ -20,7 +20,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer, paths_of
 from fastconv.nn.fused.steps import FusedStep, watcher
 from fastconv.training.diagnostics.found import Found
-from fastconv.training.trainer import Trainer
+from fastconv.training.trainer import Trainer, checked_trainer
 
 _ROWS = {"step": 0, "layers": 1, "kernels": 2}
 
@@ -124,7 +124,7 @@ def trace_step(trainer: Trainer, x: Array, y: Array) -> ChromeTrace:
     >>> fc.training.diagnostics.trace_step(trainer, one, one).backend
     'numpy'
     """
-    plain = copy.copy(trainer)
+    plain = copy.copy(checked_trainer(trainer))
     plain.callbacks = ()
     copied = copy.deepcopy(plain)
     copied._capture = False

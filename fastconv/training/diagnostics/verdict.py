@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from fastconv._console import count
+from fastconv.plot.checking import history_of
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.history import History
 
@@ -88,7 +90,7 @@ def verdict(history: History) -> Verdict:
     >>> fc.training.diagnostics.verdict(history).kind
     'overfitting'
     """
-    found = history.history
+    found = history_of(history, "history")
     losses, validation = found.get("loss", []), found.get("val_loss", [])
     if len(losses) < _LEAST or len(validation) < len(losses):
         return _verdict("undecided", f"{count(len(losses), 'epoch')}, {len(validation)} with a validation loss")
@@ -119,7 +121,7 @@ def verdict(history: History) -> Verdict:
     return judged("good", f"the training loss is {now:.4g}, the validation loss {val_now:.4g}, and neither gets worse")
 
 
-def _fall(values: list[float], epochs: int) -> float:
+def _fall(values: Sequence[float], epochs: int) -> float:
     """Return by what share a loss fell an epoch, over the last `epochs`."""
     before, after = values[-1 - epochs], values[-1]
     return 1 - (after / before) ** (1 / epochs) if before > 0 and after > 0 else 0.0

@@ -107,3 +107,10 @@ def test_maps_of_a_graph_are_those_of_a_sequential(rng):
 def test_several_outputs_are_no_scores(function):
     with fc.use_backend("numpy"), pytest.raises(ShapeError, match=r"puts out \(\(1, 2\), \(1, 5\)\); allowed: scores"):
         function(heads().build((8, 8, 1)), np.ones((1, 8, 8, 1), np.float32))
+
+
+def test_arguments_of_other_libraries_are_told():
+    with pytest.raises(ArgumentError, match=r"^target_layer: got it for grad_cam, .*\(layer\)"):
+        grad_cam(None, None, target_layer="0")
+    with pytest.raises(ArgumentError, match=r"^arguments: got 4 without a name for occlusion; allowed: 3"):
+        occlusion(None, None, 1, 8)

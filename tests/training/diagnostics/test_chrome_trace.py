@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv.errors import ArgumentError
 from fastconv.training.diagnostics import trace_step
 
 from ..trainers import assert_same_bits, data_of, model_of, trainer_of, weights
@@ -72,3 +73,11 @@ def test_the_file_has_the_form_of_the_trace_event_format(rng, tmp_path):
     for event in complete:
         assert {"name", "cat", "ph", "ts", "dur", "pid", "tid"} == set(event)
         assert np.isfinite([event["ts"], event["dur"]]).all()
+
+
+def test_a_trace_is_of_a_trainer():
+    with (
+        fc.use_backend("numpy"),
+        pytest.raises(ArgumentError, match=r"^trainer: got Sequential; allowed: a Trainer"),
+    ):
+        trace_step(model_of(), np.zeros((1, 4)), np.zeros(1, int))

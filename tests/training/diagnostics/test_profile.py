@@ -109,6 +109,8 @@ def test_what_cannot_be_timed_is_refused():
             profile_layers(model, np.ones((1, 8, 8, 2), np.float32), repeats=0)
         with pytest.raises(ArgumentError, match=r"x: got shape \(0, 8, 8, 2\); allowed: .*at least one"):
             profile_layers(model, np.ones((0, 8, 8, 2), np.float32))
+        with pytest.raises(ArgumentError, match="machine: got 3; allowed: a Machine, or None"):
+            profile_layers(model, np.ones((1, 8, 8, 2), np.float32), machine=3)
         with pytest.raises(ShapeError, match=r"x: got shape \(1, 8, 8, 3\)"):
             profile_layers(model, np.ones((1, 8, 8, 3), np.float32))
 

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from fastconv.errors import ArgumentError
 from fastconv.training import History
 from fastconv.training.diagnostics import verdict
 
@@ -48,3 +49,9 @@ def test_the_numbers_are_those_of_the_last_quarter():
 
 def test_nothing_is_undecided():
     assert verdict(History()).kind == "undecided"
+
+
+@pytest.mark.parametrize("history", [None, {"loss": [1.0]}])
+def test_a_verdict_is_on_a_history(history):
+    with pytest.raises(ArgumentError, match=r"^history: got (NoneType|dict); allowed: a History, as fit returns it"):
+        verdict(history)
