@@ -204,6 +204,7 @@ def gradcheck(
     if not callable(target):
         raise ArgumentError(f"target: got {validate.shown(target)}; allowed: {_TARGETS}")
     tolerance = validate.number(tolerance, "tolerance", low=0)
+    validate.truth(raise_on_failure, "raise_on_failure")
     arrays = [np.array(get_backend().to_numpy(array)) for array in inputs]
     if not arrays or any(array.dtype != np.float64 for array in arrays):
         raise DTypeError(f"inputs: got {[str(array.dtype) for array in arrays]}; allowed: at least one float64 array")

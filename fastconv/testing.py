@@ -127,6 +127,8 @@ def adjoint_check(
     x_shape = validate.sizes(x_shape, "x_shape", "(N, H, W, C) or (N, C)")
     weight_shape = validate.sizes(weight_shape, "weight_shape", "(R, S, C // groups, K) or (C, K)")
     tolerance = _checked_tolerance(tolerance)
+    for name, value in (("exact", exact), ("raise_on_failure", raise_on_failure)):
+        validate.truth(value, name)
     backend = get_backend()
 
     def draw(shape: Sequence[int]) -> np.ndarray:
@@ -243,6 +245,7 @@ def compare(
     True
     """
     tolerance = _checked_tolerance(tolerance)
+    validate.truth(raise_on_failure, "raise_on_failure")
     validate.one_of(operation, "operation", functional.__all__)
     function = getattr(functional, operation)
 

@@ -77,6 +77,13 @@ def test_of_methods_and_functions_too() -> None:
             lambda wrong: _images().split(2, stratified=wrong),
             lambda wrong: fc.functional.max_pool2d(x, 2, ceil_mode=wrong),
             lambda wrong: fc.functional.avg_pool2d(x, 2, count_include_pad=wrong),
+            lambda wrong: nn.Sequential(nn.Dense(2)).build((3,)).save_weights("none", sparse=wrong),
+            lambda wrong: fc.testing.gradcheck(nn.Dense(2), np.ones((1, 2)), raise_on_failure=wrong),
+            lambda wrong: fc.testing.compare("relu", x, raise_on_failure=wrong),
+            lambda wrong: fc.testing.adjoint_check((1, 2), (2, 3), raise_on_failure=wrong),
+            lambda wrong: fc.testing.adjoint_check((1, 2), (2, 3), exact=wrong),
+            lambda wrong: fc.report.make_report("none", compute=wrong),
+            lambda wrong: fc.report.make_report("none", timed=wrong),
         ):
             for wrong in WRONG:
                 with pytest.raises(ArgumentError, match=r"got .*; allowed: True, False"):

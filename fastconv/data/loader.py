@@ -291,8 +291,9 @@ class DataLoader(Declared):
     def _numbered_pieces(self) -> Iterator[tuple[int, int, int]]:
         """Yield number, begin and end of what comes of an epoch: batches, or parts of them."""
         first, last, count = self._part or (0, 1, 1)
-        for batch, begin in enumerate(range(0, self.num_samples, self.batch_size)):
-            rows = min(self.batch_size, self.num_samples - begin)
+        size, samples = self.batch_size, self.num_samples  # what is set meanwhile is of the next epoch
+        for batch, begin in enumerate(range(0, samples, size)):
+            rows = min(size, samples - begin)
             for part, (low, high) in enumerate(bounds(rows, count)[first:last], first):
                 yield batch * count + part, begin + low, begin + high
 

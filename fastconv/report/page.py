@@ -191,6 +191,7 @@ def make_report(
     ('<!doctype html>', ())
     """
     limit = validate.at_least_one_or_none(limit, "limit")
+    compute, timed = validate.truth(compute, "compute"), validate.truth(timed, "timed")
     if reload_seconds is not None:
         validate.number(reload_seconds, "reload_seconds", low=0.0, open_low=True)
     found = read_runs(runs)

@@ -353,3 +353,15 @@ def test_parts_have_random_numbers_of_their_own(rng):
     with use_backend("numpy"):
         first, second = next(iter(DataLoader(data, 64, augmentation=FlipCrop(), seed=4).part(0, 2, 2)))
     assert (np.array(first[0]) != np.array(second[0])).any()
+
+
+@pytest.mark.parametrize("kind", ["images of bytes", "features"])
+def test_a_size_that_is_set_within_an_epoch_is_of_the_next(rng, kind):
+    loader = DataLoader((ROWS[kind](rng), np.arange(20)), 6)
+    batches = iter(loader)
+    seen = [next(batches)[1]]
+    loader.batch_size, loader.drop_last = 8, True
+    seen += [labels for _, labels in batches]
+    assert [len(labels) for labels in seen] == [6, 6, 6, 2]
+    assert sorted(np.concatenate(seen)) == list(range(20))
+    assert [len(labels) for _, labels in loader] == [8, 8]

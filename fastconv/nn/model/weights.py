@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv._files import path_of, write_atomically
 from fastconv.errors import CheckpointError
 from fastconv.nn.core.layer import AbstractLayer
@@ -39,7 +40,7 @@ def save_weights(
     `sparse` stores what is mostly zero by its other values (see `fastconv.nn.model.sparse`), `about` is told of them.
     """
     tensors, metadata = host_tensors(model), {"kind": "weights"} | ({} if about is None else {"about": dict(about)})
-    if sparse:
+    if validate.truth(sparse, "sparse"):
         tensors, shapes = pack(tensors)
         metadata |= {"sparse": shapes}
     write_tensors(path, tensors, metadata)
