@@ -111,6 +111,7 @@ class Trainer(Sharing):
     habits: ClassVar[Mapping[str, str]] = {
         "stop_training": "trainer.stop",
         "should_stop": "trainer.stop",
+        "predict": "trainer.model.predict(x)",
         "lr": "trainer.optimizer.lr",
         "learning_rate": "trainer.optimizer.lr",
     }

@@ -347,3 +347,11 @@ def test_a_copy_of_a_trainer_goes_on_with_the_same_bits(backend, rng, how, kind)
     assert_same_bits(weights(twin.model), weights(model))
     assert twin.history.history["loss"] == trainer.history.history["loss"]
     assert set(twin.optimizer.parameters) == set(twin.model.parameters())
+
+
+def test_predictions_are_asked_of_the_model():
+    with (
+        fc.use_backend("numpy"),
+        pytest.raises(AttributeError, match=r"^predict: got .*\(trainer.model.predict\(x\)\)"),
+    ):
+        trainer_of(model_of()).predict(np.zeros((1, 4)))
