@@ -332,12 +332,3 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, arguments, words):
     for word in words:
         assert word in error
     assert not Path("runs/shapes10-lenet5").exists()
-
-
-def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    assert main(["report", "run"]) == 2
-    wanted = "error: current folder: got No such file or directory; allowed: one that is there (cd to another)\n"
-    assert only_line(capsys) == wanted

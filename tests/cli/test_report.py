@@ -143,3 +143,12 @@ def test_what_is_no_report_is_not_written_over(trained, tmp_path, capsys, follow
 def test_the_extra_is_named(trained, capsys, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     assert "pip install 'fastconv[report]'" in fails(capsys, "report", "run")
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(["report", "run"]) == 2
+    wanted = "error: current folder: got No such file or directory; allowed: one that is there (cd to another)\n"
+    assert capsys.readouterr().err == wanted
