@@ -81,7 +81,7 @@ def get_backend(name: str | None = None) -> Backend:
     >>> fc.get_backend("numpy").name
     'numpy'
     """
-    name = _canonical(name if name is not None else _active_name())
+    name = _active_name() if name is None else _canonical(name)
     backend = _instances.get(name)
     if backend is None:
         with _lock:
