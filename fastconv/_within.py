@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 _Value = TypeVar("_Value")
 _Given = ParamSpec("_Given")
@@ -57,7 +57,7 @@ class Within(contextlib.ContextDecorator, Generic[_Value]):
         self, make: functools.partial[AbstractContextManager[_Value]], written: str, instead: str = ""
     ) -> None:
         self._make, self._written, self._instead = make, written, instead
-        self._entered: list[AbstractContextManager[_Value]] = []
+        self._block: AbstractContextManager[_Value] | None = None
 
     def __call__(self, function: Any) -> Any:
         self.__class__ = Within
@@ -68,12 +68,14 @@ class Within(contextlib.ContextDecorator, Generic[_Value]):
 
     def __enter__(self) -> _Value:
         self.__class__ = Within
-        block = self._make()
-        self._entered.append(block)
-        return block.__enter__()
+        if self._block is not None:  # of another thread, it may be
+            line = self._filled(self._written)
+            raise RuntimeError(f"{line}: got it for a second block; allowed: one, and {line} written anew for the next")
+        self._block = self._make()
+        return self._block.__enter__()
 
     def __exit__(self, *error: Any) -> bool | None:
-        return self._entered.pop().__exit__(*error)
+        return cast(AbstractContextManager[_Value], self._block).__exit__(*error)
 
     def _filled(self, text: str) -> str:
         named = [f"{name}={value!r}" for name, value in self._make.keywords.items()]

@@ -99,12 +99,16 @@ def test_whatever_else_is_done_with_it_is_silent():
             pass
 
 
-def test_one_is_entered_again_and_within_itself():
+def test_one_is_for_one_block():
+    """Which one ends would not be known, if threads shared it."""
     one = choice("a")
-    for _ in range(2):
-        with one, one:
-            assert _active == ["a", "a"]
-        assert not _active
+    with one:
+        with pytest.raises(RuntimeError, match=r"choice\('a'\): got it for a second block; allowed: one"), one:
+            pass
+        assert _active == ["a"]
+    assert not _active
+    with pytest.raises(RuntimeError, match="second block"), one:
+        pass
 
 
 def test_a_function_runs_within_it_each_time():

@@ -60,6 +60,21 @@ def products_column(place, step, small, dt):
 
 
 @device
+def _columns(planes, small, dt):
+    """A^T M of a tile, column by column."""
+    place, plane_bytes = planes
+    step = PATCH * plane_bytes
+    return (
+        products_column(place, step, small, dt),
+        products_column(place + plane_bytes, step, small, dt),
+        products_column(place + 2 * plane_bytes, step, small, dt),
+        products_column(place + 3 * plane_bytes, step, small, dt),
+        products_column(place + 4 * plane_bytes, step, small, dt),
+        products_column(place + 5 * plane_bytes, step, small, dt),
+    )
+
+
+@device
 def keep_columns(planes, kept, dt):
     """Write A^T M of a tile, four rows of six values, to the stack."""
     place, plane_bytes = planes
@@ -170,14 +185,7 @@ def _finish_four(y, cell, step, epilogue, sums, dt):
 @device
 def _transform_whole(planes, cell, steps, epilogue, sums, dt):
     """Y = A^T M A for a 4x4 tile that lies in the image and a whole vector of channels."""
-    place, plane_bytes = planes
-    step = PATCH * plane_bytes
-    a = products_column(place, step, False, dt)
-    b = products_column(place + plane_bytes, step, False, dt)
-    e = products_column(place + 2 * plane_bytes, step, False, dt)
-    f = products_column(place + 3 * plane_bytes, step, False, dt)
-    g = products_column(place + 4 * plane_bytes, step, False, dt)
-    h = products_column(place + 5 * plane_bytes, step, False, dt)
+    a, b, e, f, g, h = _columns(planes, False, dt)
     row, pixel = steps
     y = output_row(a[0], b[0], e[0], f[0], g[0], h[0], dt)
     sums = _finish_four(y, cell, pixel, epilogue, sums, dt)
@@ -239,14 +247,8 @@ def _transform_square(planes, cell, steps, in_bounds, epilogue, sums, dt):
 @device
 def _transform_small_whole(planes, cell, steps, epilogue, sums, dt):
     """Y = A^T M A for a 2x2 tile that lies in the image and a whole vector of channels."""
-    place, plane_bytes = planes
-    step, storage = PATCH * plane_bytes, epilogue.storage
-    a = products_column(place, step, True, dt)
-    b = products_column(place + plane_bytes, step, True, dt)
-    e = products_column(place + 2 * plane_bytes, step, True, dt)
-    f = products_column(place + 3 * plane_bytes, step, True, dt)
-    g = products_column(place + 4 * plane_bytes, step, True, dt)
-    h = products_column(place + 5 * plane_bytes, step, True, dt)
+    storage = epilogue.storage
+    a, b, e, f, g, h = _columns(planes, True, dt)
     y = small_output_row(a[0], b[0], e[0], f[0], g[0], h[0], dt)
     sums = _finish_any(y[0], cell, epilogue, sums, dt)
     sums = _finish_any(y[1], _next_cell(cell, steps.pixel, storage, dt), epilogue, sums, dt)
