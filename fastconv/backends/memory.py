@@ -24,12 +24,14 @@ class _Memory(np.ndarray):
     NumPy shortens a chain of bases as long as they are plain arrays; this one is not plain.
     """
 
+    __slots__ = ("use",)
     use: _Use
-    home: object
 
 
 class _Block(np.ndarray):
     """Owner of one block in use: the base of every array and view on it."""
+
+    __slots__ = ()
 
 
 class _Use(weakref.ref[_Block]):
@@ -65,7 +67,6 @@ class Pool:
 
     def __init__(self) -> None:
         self._free: dict[int, deque[_Use]] = {}
-        self._home = object()  # not the pool itself, which its memory must not keep alive
         self.misses = 0
         self.nbytes = 0
 
@@ -83,7 +84,7 @@ class Pool:
         memory = raw.view(_Memory)
         block = memory.view(_Block)
         use = _Use(block, free.append)
-        use.raw, memory.use, memory.home = raw, use, self._home
+        use.raw, memory.use = raw, use
         return np.ndarray(shape, dtype, block)
 
     def _allocate(self, size: int) -> np.ndarray:
@@ -98,4 +99,4 @@ class Pool:
         base: Any = array
         while base is not None and not isinstance(base, _Memory):
             base = getattr(base, "base", None)
-        return base is not None and base.home is self._home
+        return base is not None and base.use.__callback__.__self__ is self._free.get(base.nbytes)

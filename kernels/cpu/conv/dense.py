@@ -4,6 +4,8 @@ Cost: 2 * N * C * K flops a pass, and packing the weight once (one read, one wri
 the time.
 """
 
+import functools
+
 import numpy as np
 
 from ...geometry import POINTWISE
@@ -15,9 +17,10 @@ from .pack import pack_gathers
 from .plan import forward_gathers
 
 
-def _gather(batch, channels, outputs, itemsize):
+@functools.lru_cache(maxsize=1024)
+def _gathers(batch, channels, outputs, itemsize):
     shapes = (batch, 1, 1, channels), (1, 1, channels, outputs), (batch, 1, 1, outputs)
-    return forward_gathers(*shapes, POINTWISE, itemsize)[0]
+    return forward_gathers(*shapes, POINTWISE, itemsize)
 
 
 def _algorithm(direction, dtype, precision):
@@ -33,7 +36,7 @@ def prepare_dense_weight(weight, *, direction, batch, precision, workspace):
     if algorithm.transposed:
         strides = (0, 0, 1, outputs, 0)
         channels, outputs = outputs, channels
-    gathers = [_gather(batch, channels, outputs, weight.itemsize)]
+    gathers = _gathers(batch, channels, outputs, weight.itemsize)
     if algorithm.form == "bf16":
         packed = bf16_pack.prepare(weight, gathers, strides, workspace, transposed=algorithm.transposed)
     else:
@@ -42,9 +45,9 @@ def prepare_dense_weight(weight, *, direction, batch, precision, workspace):
 
 
 def _convolve(x, weight, bias, out, workspace):
-    gather = _gather(*x.shape, out.shape[1], x.itemsize)
+    gathers = _gathers(*x.shape, out.shape[1], x.itemsize)
     maps = x.reshape(x.shape[0], 1, 1, x.shape[1]), out.reshape(out.shape[0], 1, 1, out.shape[1])
-    weight.algorithm.function(maps[0], weight, bias, (gather,), NOTHING_MORE, maps[1], workspace)
+    weight.algorithm.function(maps[0], weight, bias, gathers, NOTHING_MORE, maps[1], workspace)
 
 
 def dense(x, weight, bias, *, out, workspace):
