@@ -99,4 +99,7 @@ class Pool:
         base: Any = array
         while base is not None and not isinstance(base, _Memory):
             base = getattr(base, "base", None)
-        return base is not None and base.use.__callback__.__self__ is self._free.get(base.nbytes)
+        if base is None:
+            return False
+        give_back: Any = base.use.__callback__  # bound to the list of free blocks that it comes from
+        return give_back.__self__ is self._free.get(base.nbytes)
