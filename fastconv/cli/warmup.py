@@ -25,6 +25,9 @@ def run(options: argparse.Namespace) -> int:
     if options.jobs is not None:
         raise ArgumentError("--jobs: goes with --target only")
     apply_computing_options(options)
+    if fc.get_backend().name == "numpy":
+        print("numpy: nothing to compile")
+        return 0
     for name in options.models:
         begin = time.perf_counter()
         _run_once(name, options.batch_size)

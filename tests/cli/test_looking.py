@@ -177,9 +177,17 @@ def test_warmup_runs_the_models_it_is_given(capsys, monkeypatch):
 
     done = []
     monkeypatch.setattr(warmup, "_run_once", lambda name, batch: done.append((name, batch)))
-    assert main(["warmup", "mlp", "lenet5", "--batch-size", "3", "--backend", "numpy"]) == 0
+    assert main(["warmup", "mlp", "lenet5", "--batch-size", "3", "--backend", "numba"]) == 0
     assert done == [("mlp", 3), ("lenet5", 3)]
     assert re.fullmatch(r"mlp: ready after \d+\.\d s\nlenet5: ready after \d+\.\d s\n", capsys.readouterr().out)
+
+
+def test_warmup_says_where_nothing_is_compiled(capsys, monkeypatch):
+    from fastconv.cli import warmup
+
+    monkeypatch.setattr(warmup, "_run_once", lambda *_: pytest.fail("ran a model"))
+    assert main(["warmup", "--backend", "numpy"]) == 0
+    assert capsys.readouterr().out == "numpy: nothing to compile\n"
 
 
 @pytest.mark.slow
