@@ -15,7 +15,11 @@ NOT_ASKED = ("test_lengths.py", "test_*planted.py", "test_packaging.py", "plant"
 
 # What else asks for a room, if the tests of its own folder are silent.
 _FURTHER = {
-    "kernels/cpu": (("tests/backends/test_ops.py",), ("tests/nn", "tests/training/test_captured.py")),
+    "kernels/cpu": (
+        ("tests/backends/test_ops.py", "tests/backends/test_norm_range.py", "tests/backends/test_sums.py"),
+        ("tests/nn", "tests/training/test_captured.py"),
+    ),
+    "kernels": (("tests/optim", "tests/losses", "tests/test_functional.py", "tests/test_testing.py"),),
     "fastconv/backends": (("tests/backends/test_ops.py",),),
     "fastconv/nn": (("tests/models", "tests/training"),),
     "fastconv": (("tests/test_functional.py", "tests/test_testing.py", "tests/nn/layers/test_layers.py"),),
@@ -33,7 +37,7 @@ def stages(file: str, root: Path = ROOT) -> list[tuple[str, ...]]:
     own = _paths(root, named(path, root))
     folder = _mirrored(path, root)
     whole = _top(root) if folder == root / "tests" else _paths(root, [folder])
-    further = _FURTHER.get(room if (root / room).is_dir() else "fastconv", ())
+    further = _FURTHER.get(room if (root / room).is_dir() else path.parts[0], ())
     if room == "kernels/cpu":
         whole, further = _of_operation(file), (whole, *further)
     if room == "kernels/cuda" or (room == "fastconv/backends" and path.parts[2] in ("cuda", "emulator")):
