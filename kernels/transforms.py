@@ -1,8 +1,10 @@
 """What may happen to an image on its way into a batch, as numbers: a row of `COLUMNS` for each image.
 
 One list for the kernels, the reference and those who write the rows; common/transforms.cuh has the same order, which a
-test compares. A row of `UNCHANGED` changes nothing.
+test compares. `AT` tells where each lies; a row of `UNCHANGED` changes nothing.
 """
+
+from collections import namedtuple
 
 COLUMNS = (
     "mirrored",  # 1: left and right change places
@@ -34,6 +36,9 @@ COLUMNS = (
     "mix_right",
     "mix_share",  # of the image itself in that window
 )
+
+AT = namedtuple("ColumnPlaces", COLUMNS)(*range(len(COLUMNS)))
+"""The place of each column, by its name."""
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # in `order`
 GRAY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it
