@@ -22,6 +22,7 @@ import numpy as np
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
 from .compiler import CALL, LaunchedKernel, OwnKernel, compiled_now, part, whole
+from .cpu_caches import LINE_BYTES
 from .declared import arrays_of, as_tasks, note_declared, refuse_arrays
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
@@ -29,7 +30,6 @@ from .settings import default_num_threads
 from .team import ARGUMENTS, FAILED, LASTING, TICKET, Team, claim, count_done, finish, make_control, post, start_shares
 
 _CHUNKS_PER_THREAD = 64  # enough to even out a core that somebody else uses; they are taken many at a time
-_LINE = 64
 _HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
 _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
@@ -223,8 +223,8 @@ def get_num_threads():
 
 def line_bytes(count):
     """Return so many bytes of scratch, on cache lines of their own."""
-    memory = np.empty(count + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
+    memory = np.empty(count + LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % LINE_BYTES
     return memory[start : start + count]
 
 
@@ -234,7 +234,7 @@ def thread_rows(bytes_each, dtype):
     A vector written across two lines and read again soon waits until it is written: sums of a normalisation's gradient,
     128x32x32x16 on Zen 5, take 0.33 ms so, 0.09 on lines.
     """
-    threads, row = get_num_threads(), -(-bytes_each // _LINE) * _LINE
+    threads, row = get_num_threads(), -(-bytes_each // LINE_BYTES) * LINE_BYTES
     return line_bytes(threads * row).view(dtype).reshape(threads, -1)
 
 
