@@ -21,9 +21,9 @@ from ..elementwise.following import activated, by_function, following, is_floor,
 from ..elementwise.maps import copy
 from ..norm import batch_norm
 from ..runtime.cpu_caches import CACHES
-from ..runtime.launch import device, get_num_threads, kernel, launch
-from ..vector.memory import load, store
-from ..vector.prefetch import AHEAD_BYTES, bytes_a_step, next_rows
+from ..runtime.launch import device, kernel, launch
+from ..vector.memory import load, or_nothing, store
+from ..vector.prefetch import AHEAD_BYTES, bytes_a_step
 from ..vector.simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
@@ -51,7 +51,7 @@ from ..vector.tile import (
 )
 from .pack import packed_size
 from .plan import flat, prepared_gathers
-from .strip import ImageRegion, Images, bias_array, copy_strip, fill_tables
+from .strip import ImageRegion, Images, copy_strip, fill_tables, next_rows, page_rows
 
 _AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
 # Weights that stay near while all of them pass a tile of pixels, whose outputs are then written one beside the other
@@ -269,7 +269,7 @@ def _launch_gather(x, packed, bias, out, gather, workspace, *, add, follows):
     ``activation(conv2d(x) + bias)``; with `add`, what is in `out` counts too.
     """
     plan = flat(gather.plan, x.itemsize)
-    scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
+    scratch = page_rows(plan.scratch_bytes, workspace)
     stream = (
         out.nbytes >= STREAM_BYTES
         and not add
@@ -289,12 +289,12 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
 
 
 def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
-    """Launch it plan by plan."""
+    """Launch a convolution, a launch for each of `gathers`."""
     addend, statistics = epilogue.addend, epilogue.statistics
     if addend is not None and addend is not out:
         copy(addend, out=out)
     follows = following(epilogue.activation, out, epilogue.before)
-    bias, start = bias_array(bias, x.dtype), 0
+    bias, start = or_nothing(bias, x.dtype), 0
     for gather in gathers:
         stop = start + packed_size(gather.plan, x.itemsize)
         part = weight.packed[start:stop]

@@ -13,10 +13,10 @@ from ..norm.backward import activation_sums, saved_of
 from ..pool.max_pool import max_pool2d, max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..vector.bf16_storage import widened
+from ..vector.memory import or_nothing
 from .conv2d import conv2d_backward_weight, run, weight_algorithm
 from .epilogue import ConvEpilogue
 from .plan import conv_output_shape
-from .strip import bias_array
 from .winograd import mask as winograd_mask
 from .winograd import norm as winograd_norm
 from .winograd import pool as winograd_pool
@@ -64,7 +64,7 @@ def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace, statistics=No
     place = _fused_winograd(weight, x.shape, conv_shape)
     if place is None or not suits_pool(conv_shape, out.shape, epilogue.windows):
         return False
-    behind = bias_array(bias, weight.weight.dtype), following(epilogue.activation)
+    behind = or_nothing(bias, weight.weight.dtype), following(epilogue.activation)
     arguments = (x, weight, behind, conv_shape, place, (out, argmax), workspace)
     found = winograd_pool.convolve_pool(*arguments, statistics=statistics)
     return in_range(found, workspace, x, weight.weight)

@@ -15,6 +15,7 @@ from ...pointwise import POINTWISE, RELU
 from ..runtime.compiler import chosen_by_types
 from ..runtime.launch import device
 from ..vector.bf16_storage import put_either, put_stored
+from ..vector.memory import NOTHING
 from ..vector.simd import VECTOR_BYTES, vfloor, vselect_not_le, vsplat
 from .pointwise import FORMULAS
 
@@ -27,14 +28,13 @@ _KINDS = {
 }
 globals().update({kind.__name__: kind for kind in _KINDS.values()})  # where the disk cache finds them
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-_NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64, np.uint16)}
 
 
 def following(activation, out=None, kept=None):
     """Return what kernels take for an activation or None; it goes to `out`, and what was before it to `kept`."""
     if activation is None or activation == RELU:
         return -math.inf if activation is None else 0.0
-    nothing = _NOTHING[np.dtype(np.float32) if out is None else out.dtype]
+    nothing = NOTHING[np.dtype(np.float32) if out is None else out.dtype]
     shift, kept = (0, nothing) if kept is None else (kept.ctypes.data - out.ctypes.data, kept.reshape(-1))
     first, second, *_ = (*activation.values, 0.0, 0.0)
     return _KINDS[activation.name](first, second, shift, kept)

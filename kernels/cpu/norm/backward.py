@@ -9,10 +9,10 @@ from ..pool.max_pool import max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..runtime.launch import launch
 from ..vector.bf16_storage import widened
+from ..vector.memory import NOTHING, or_nothing
 from ..vector.simd import STREAM_BYTES, VECTOR_BYTES
 from .batch_norm_gradient import (
     NO_DISTANCES,
-    NOTHING,
     PART_ROWS,
     batch_norm_gradient_apply,
     batch_norm_gradient_sums,
@@ -78,7 +78,7 @@ def saved_of(activation, y, addend, dtype):
     """Return what the gradient of an activation is computed from besides x, as a flat array, or an empty one."""
     needs_x = activation is not None and activation.function.needs == "x"
     array = addend if needs_x else y
-    return NOTHING[dtype] if activation is None or array is None else array.reshape(-1)
+    return or_nothing(None if activation is None else array, dtype).reshape(-1)
 
 
 def batch_norm_backward(

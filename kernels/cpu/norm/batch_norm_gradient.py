@@ -29,7 +29,7 @@ import numpy as np
 from ..elementwise.following import by_need, gradient_of
 from ..runtime.launch import device, kernel, thread_rows
 from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
-from ..vector.memory import load, store
+from ..vector.memory import NOTHING, load, store
 from ..vector.simd import (
     LINE_BYTES,
     VECTOR_BYTES,
@@ -329,7 +329,7 @@ def constants_at(mean, constants, dt):
 
 @device
 def applied(g, x, constants, shift, count, stored, dt):
-    """A * g + k * z + b."""
+    """Return ``a * g + k * z + b``."""
     mean, rstd, a, b, k = constants
     z = _away(x, shift, load(mean + shift, count, dt), count, stored, dt) * load(rstd + shift, count, dt)
     value = vfma(load(k + shift, count, dt), z, load(b + shift, count, dt))
@@ -381,7 +381,6 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, grad
             _apply_part(row, places, whole * size, channels - whole, False, dt)
 
 
-NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 NO_DISTANCES = np.empty((0, 0), np.float64)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from ...runtime.launch import device, get_num_threads
 from ...vector.fixed_point import FIXED, WORD_BYTES
-from ...vector.prefetch import AHEAD_BYTES, ask_at_once, ask_to_write, bytes_a_step, far_from_tile, take_turn
+from ...vector.prefetch import AHEAD_BYTES, ask_to_write, bytes_a_step
 from ...vector.simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, prefetch, prefetch_far, vsplat, vstore
 from ...vector.tile import ROWS, row_steps, tile_multiply_add, tile_store, tile_zero
 from .fixed_point import make_multiply_fixed, norm_of_planes, round_tile
 from .plan import round_to_lines
-from .prefetch import prefetches
+from .prefetch import ask_at_once, far_from_tile, prefetches, take_turn
 from .transforms import PLANES, WIDE, Patch, Planes, patch_rows, prefetch_patch, transform_patch
 from .walk import make_walk
 

@@ -22,7 +22,7 @@ from ...norm.batch_norm_gradient import NO_DISTANCES, combine_gradients, rests_o
 from ...norm.normalise import shift_of, vector_rstd
 from ...runtime.launch import device, kernel, launch
 from ...vector.bf16_storage import load_stored, stored_bytes, vload_stored
-from ...vector.memory import load, store
+from ...vector.memory import load, or_nothing, store
 from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vsplat
 from ...vector.stack import stack_vectors
 from .blocks import Products, block_scratch, make_convolve_blocks, place_of
@@ -256,7 +256,6 @@ _KERNELS = {  # by vectors, tile
     (2, SQUARE): conv2d_winograd_norm,
     (2, WIDE): conv2d_winograd_norm_wide,
 }
-_NOTHING = np.empty(0, np.float32)
 
 
 def convolve_norm(grad, weight, addend, forward, place, results, workspace):
@@ -275,7 +274,7 @@ def launch_norm(chosen, grad, weight, addend, forward, plan, results, workspace)
     (saved, x, (gamma, beta, mean, var, eps), follows), (out, grad_gamma, grad_beta) = forward, results
     plan = plan._replace(stream=0)
     sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
-    addend = _NOTHING if addend is None else addend.reshape(-1)
+    addend = or_nothing(addend, gamma.dtype).reshape(-1)
     rests, mean, var, eps = rests_of(mean), mean.reshape(-1), var.reshape(-1), float(eps)
     forward = saved, x, (gamma, beta, mean, var, eps), follows
     arguments = (grad, weight.packed, addend, forward, out, (sums, products), plan)
