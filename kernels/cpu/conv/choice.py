@@ -116,8 +116,8 @@ def _winograd_form(direction, weight_shape, input_shape, geometry, precision):
 def choose(direction, problem, wanted, make_run):
     """Return the algorithm, one of algorithms.py, and why.
 
-    `problem` is (shape of the weight, its type, shape of the input, geometry, precision), `wanted` one of
-    `autotune.WANTED`; ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
+    `problem` is (shape of the weight, its type, shape of the input, geometry, precision), `wanted` what
+    `fastconv.set_algorithm` takes; ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
     """
     weight_shape, dtype, input_shape, geometry, precision = problem
     weight_shape, input_shape = tuple(weight_shape), tuple(input_shape)
