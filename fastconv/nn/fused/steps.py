@@ -242,10 +242,14 @@ def stored_dtype(layer: AbstractLayer) -> np.dtype:
     return layer.backend.kept_dtype(layer.dtype, get_precision())
 
 
+Pass = Literal["forward", "backward"]
+"""Which way a step runs."""
+
+
 class Watcher(Protocol):
     """Is told which steps run; see `watcher`."""
 
-    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Pass, x: Array) -> None:
         """Note that a step begins, with this input or gradient."""
         ...
 
