@@ -76,7 +76,7 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, pooled, x, norm, follows,
 
 @kernel
 def batch_norm_pool_gradient_apply(begin, end, pooled, x, mean, constants, out):
-    """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task; `pooled` as above."""
+    """The gradient before a 2x2 max pooling, of a rectifier too where there is `y`: two rows of pixels a task."""
     grad, y, argmax = pooled
     dt, stored, out_stored, index_dt = grad.dtype, x.dtype, out.dtype, argmax.dtype
     size = itemsize(dt)

@@ -334,7 +334,7 @@ def convolve_pool(x, weight, epilogue, conv_shape, place, results, workspace, *,
     if statistics is None:
         launch(_POOL[plan.vectors, tile], plan.blocks, *arguments, checks, plan, scratch=scratch)
         return checks
-    parts = part_arrays(plan, workspace)
+    parts = part_arrays(plan, statistics, workspace)
     launch(_POOL_STATISTICS[plan.vectors, tile], plan.blocks, *arguments, (checks, *parts), plan, scratch=scratch)
     combine_parts(parts, out, statistics)
     return checks
