@@ -127,7 +127,7 @@ def stream(seed: int, step: int | Array) -> Iterator[None]:
 
 
 def in_stream(seed: int, step: int | Array, function: Callable[[], _Result]) -> _Result:
-    """Call `function` within such a stream, which is closed behind it whatever interrupts it, wherever."""
+    """Call `function` within such a stream, which is closed after it whatever interrupts it, wherever."""
     context = copy_context()
     context.run(_current.set, _opened(seed, step))
     return context.run(function)

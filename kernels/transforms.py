@@ -25,7 +25,7 @@ COLUMNS = (
     "hue",  # shares of a turn
     "order",  # of the four, that of step k in bits 2 k and 2 k + 1
     "erase_top",
-    "erase_bottom",  # the first row behind the window, which is empty at 0
+    "erase_bottom",  # the first row after the window, which is empty at 0
     "erase_left",
     "erase_right",
     "erase_value",

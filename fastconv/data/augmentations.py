@@ -272,7 +272,7 @@ class Affine(Augmentation):
     scale : pair of float
         Range of the scale, above 0.
     shear : float, pair or four floats
-        Range of the angles by which the axis x is sheared, s standing for (-s, s), and that of y behind it.
+        Range of the angles by which the axis x is sheared, s standing for (-s, s), and that of y after it.
 
     Examples
     --------

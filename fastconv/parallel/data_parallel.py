@@ -43,7 +43,7 @@ class DataParallel(Declared):
         With `overlap` gradients are sent in pieces of so many megabytes, the first a quarter of that; what fits into
         one goes in one.
     overlap : bool
-        Send them while the backward pass goes on; False: in one call behind it.
+        Send them while the backward pass goes on; False: in one call after it.
     gradients : "float32" or "bfloat16"
         As what they are sent. With bfloat16 half the bytes; ranks still agree, but bits depend on how many there are.
     compare_every : int

@@ -182,7 +182,7 @@ class Recipe:
         return loader
 
     def make_trainer(self, model: Layer, steps_per_epoch: int, callbacks: Iterable[Callback]) -> Trainer:
-        """Return the trainer, with these callbacks behind those of the recipe."""
+        """Return the trainer, with these callbacks after those of the recipe."""
         tables = self.tables
         # Pruning ends after two thirds of the run, as in TensorFlow's sample, unless its settings say when.
         given = {"parameters": model.parameters(), "end": self.epochs * steps_per_epoch * 2 // 3}

@@ -52,7 +52,7 @@ def shard_loss(model: Layer, loss: Loss, predictions: Array, shard: Batch, share
 
 
 class Looking(Watcher):
-    """Calls a function behind each step of a plan that runs backward."""
+    """Calls a function after each step of a plan that runs backward."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         self._look = look

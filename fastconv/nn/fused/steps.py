@@ -127,7 +127,7 @@ class FusedStep(abc.ABC):
 
     @property
     def offers(self) -> tuple[type[Ending], Activation] | None:
-        """The end that the step behind may do backward, and the activation there."""
+        """The end that the next step may do backward, and the activation there."""
         return None
 
     @property
@@ -182,7 +182,7 @@ class FusedStep(abc.ABC):
         )
 
     def ending(self, context: Context) -> Ending | None:
-        """Return what the step behind is to do of it, see `Link.takes`."""
+        """Return what the next step is to do of it, see `Link.takes`."""
         return None
 
 

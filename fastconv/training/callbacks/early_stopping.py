@@ -53,7 +53,7 @@ class EarlyStopping(Callback):
     wait : int
         How many epochs since the count began.
     stopped_epoch : int
-        The epoch behind which it ended the training; 0 if it did not.
+        The epoch after which it ended the training; 0 if it did not.
 
     Examples
     --------

@@ -126,7 +126,7 @@ def _no_least(follows, last, dt):
 
 
 @device
-def _nothing_behind(table, base, row_step, rows, channels, follows, dt):
+def _no_activation(table, base, row_step, rows, channels, follows, dt):
     pass
 
 
@@ -143,7 +143,7 @@ def _activate(table, base, row_step, rows, channels, follows, dt):
 
 
 _least_of = by_function(_least, lambda name: _no_least)
-_behind_tile = by_function(_nothing_behind, lambda name: _activate)
+_activate_tile = by_function(_no_activation, lambda name: _activate)
 """What follows, other than a floor: of so many pixels and channels, from a table and the address of pixel 0."""
 
 
@@ -151,7 +151,7 @@ _behind_tile = by_function(_nothing_behind, lambda name: _activate)
 def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
     """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
 
-    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; behind
+    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; after
     the last one comes what follows. `ahead` is (address, bytes) of what the next block reads.
     """
     count, table_in, table_out, source, pixel_bytes = pixels
@@ -190,7 +190,7 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
         else:
             tile_store(acc, targets)
         rows_done = min(ROWS, count - pixel) if last else 0  # without those that are repeated
-        _behind_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, pair, follows, dt)
+        _activate_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, pair, follows, dt)
     for k in range(max(outs[0], paired), outs[1], width):
         weights = weight + (steps * k + plan.taps * c0 * width) * size
         rest = min(width, plan.group_out - k)
@@ -205,12 +205,12 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
             acc = _multiply_single(acc, rows, weights, runs, run_steps, (source, 0), dt)
             tile_store_part(tile_floor(acc, least), targets, rest)
             rows_done = min(ROWS, count - pixel) if last else 0
-            _behind_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, rest, follows, dt)
+            _activate_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, rest, follows, dt)
 
 
 @device
 def _prefetches(x, plan, block, size):
-    """Where the input begins that the block behind `block` adds, and its bytes; nothing if they come in parts."""
+    """Where the input begins that the block after `block` adds, and its bytes; nothing if they come in parts."""
     place, nbytes = next_rows(x, plan, block, size)
     whole = plan.splits == 1 and plan.block_channels >= plan.group_in and nbytes <= _AHEAD_INPUT_BYTES
     return place, nbytes if whole else 0

@@ -65,7 +65,7 @@ def copy_strip(strip, cell, images, image, region, part, dt):
 
 @device
 def next_rows(x, plan, block, size):
-    """Where the rows of the input begin that the block of output pixels behind `block` adds, and their bytes.
+    """Where the rows of the input begin that the block of output pixels after `block` adds, and their bytes.
 
     Nothing with groups: they read a part of each pixel.
     """

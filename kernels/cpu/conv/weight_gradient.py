@@ -179,7 +179,7 @@ def _fill_tables(table_in, table_out, plan, c0, channels, row_pixels, pixel_elem
 
 @device
 def _prefetches(x, grad, block, plan, x_size, grad_size):
-    """Where the input and the gradient begin that the block behind `block` adds, and their bytes.
+    """Where the input and the gradient begin that the block after `block` adds, and their bytes.
 
     Nothing of an array of which this task reads a part of each pixel.
     """

@@ -74,14 +74,14 @@ def _resample(image, change, target):
                     target[y, x, c] = 0
                 continue
             row, column = np.int64(math.floor(at_y)), np.int64(math.floor(at_x))
-            below, behind = (at_y - row) / 255, at_x - column
+            below, beyond = (at_y - row) / 255, at_x - column
             above = 1 / 255 - below
             upper = _tap(row, down, height, False, reflected)
             lower = _tap(row + 1, down, height, False, reflected)
             first = _tap(column, right, width, mirrored, reflected)
             last = _tap(column + 1, right, width, mirrored, reflected)
             upper_share, lower_share = above if upper >= 0 else 0.0, below if lower >= 0 else 0.0
-            first_share, last_share = 1 - behind if first >= 0 else 0.0, behind if last >= 0 else 0.0
+            first_share, last_share = 1 - beyond if first >= 0 else 0.0, beyond if last >= 0 else 0.0
             upper, lower, first, last = max(upper, 0), max(lower, 0), max(first, 0), max(last, 0)
             for c in range(channels):
                 target[y, x, c] = upper_share * (

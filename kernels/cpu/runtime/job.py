@@ -37,7 +37,7 @@ def pack_job(typingctx, place, failed, work, packed):
     """Write the tuple `packed` to the address `place`; return the address of an entry that calls `work` with it.
 
     The entry is ``void(control, ticket, number, tasks, chunks, place)`` and calls ``work(control, ticket, number,
-    tasks, chunks, packed)``; if that raises, it sets the word `failed` bytes behind `control`.
+    tasks, chunks, packed)``; if that raises, it sets the word `failed` bytes after `control`.
     """
     arguments = (types.int64,) * 5 + (packed,)
     signature = work.get_call_type(typingctx, arguments, {})

@@ -67,7 +67,7 @@ def _make_work(compiled, scratched):
 def kernel(function):
     """Compile ``function(begin, end, *arguments)`` for `launch`, with the disk cache of cache.py.
 
-    If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. What a factory
+    If the parameter after `end` is called `scratch`, it is a row of what `launch` gets under that name. What a factory
     of this package makes needs a ``__name__`` of its own for each variant: it is the name of the cache file. A kernel
     that is declared elsewhere is compiled once in each process, and not kept on disk.
     """
@@ -106,7 +106,7 @@ def _do(control, entry, place, tasks, chunks, wanted, helpers):
 
 @compiled_now("boolean(int64, int64, int64, int64, int64, int64)")
 def _run_job(control, entry, tasks, chunks, wanted, helpers):
-    """Run the job whose arguments lie behind `control`; return whether it failed."""
+    """Run the job whose arguments lie after `control`; return whether it failed."""
     state = flush_here()
     failed = _do(control, entry, control + ARGUMENTS, tasks, chunks, wanted, helpers)
     write_state(state)
@@ -173,7 +173,7 @@ class Program:
         self._memory = None
 
     def run(self):
-        """Run all launches in order; return False, with those behind it undone, if a condition does not hold."""
+        """Run all launches in order; return False, with those after it undone, if a condition does not hold."""
         if self._memory is None:
             self._memory = np.concatenate(self._jobs) if self._jobs else np.zeros(0, np.int64)
         note, alone = _local.note, len(self.names) == 1
@@ -362,7 +362,7 @@ def _launch_traced(note, function, tasks, arguments, scratch):
 
 
 def launch_condition(function, *arguments):
-    """Record ``function(0, 1, *arguments)``, which raises where what is recorded behind it must not run."""
+    """Record ``function(0, 1, *arguments)``, which raises where what is recorded after it must not run."""
     _local.program.add(function, 1, arguments, None, condition=True)
 
 

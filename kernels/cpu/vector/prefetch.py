@@ -3,7 +3,7 @@
 A strip that is filled from memory when its block begins waits for each row, in an order that the hardware does not
 foresee where strides skip pixels. The lines of the next block are asked for while this one is computed, into the L2
 cache: one at a step of the products, or in equal shares between them, which is the worse the larger they are, as a load
-waits behind them (on Zen 5: 3x3 with stride 2 in bfloat16, 128x32x32x16 to 32, shares, 1.4 to 1.0 ms; 1x1 in float32,
+waits for them (on Zen 5: 3x3 with stride 2 in bfloat16, 128x32x32x16 to 32, shares, 1.4 to 1.0 ms; 1x1 in float32,
 128x16x16x256 to 64, not asked for 2.7 ms, in shares 2.6, at each step 2.3).
 """
 
@@ -23,7 +23,7 @@ def share_of_lines(nbytes, times):
 
 @device
 def ask_for_lines(place, lines):
-    """Ask for some lines into the L2 cache; return the address behind them."""
+    """Ask for some lines into the L2 cache; return the address after them."""
     for _ in range(lines):
         prefetch_far(place)
         place += LINE_BYTES
@@ -32,7 +32,7 @@ def ask_for_lines(place, lines):
 
 @device
 def ask_to_write(place, nbytes):
-    """Ask for lines that will be written; return the address behind them."""
+    """Ask for lines that will be written; return the address after them."""
     for line in range(place, place + nbytes, LINE_BYTES):
         prefetch_write(line)
     return place + nbytes

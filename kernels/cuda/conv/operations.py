@@ -77,7 +77,7 @@ def conv2d_backward_input(
 ):
     """Gradient of the input, plus `bias` or `addend`, through the activation; that of a bias takes a pass of its own.
 
-    Summed with the tiles it would need the warps of a block to meet behind their last product, and have other bits.
+    Summed with the tiles it would need the warps of a block to meet after their last product, and have other bits.
     """
     run(device, grad_output, weight, Finish(out, bias, addend, activation, saved), workspace)
     if grad_bias is not None:

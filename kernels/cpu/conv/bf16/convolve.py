@@ -4,7 +4,7 @@ Arrays are float32, or stored as bfloat16 (bf16_storage.py). A task rounds the i
 strip (plan.py), then for each pair of vectors of output channels runs over the block in tiles of 32 pixels: all taps
 and channels of a tile are added in float32 before anything is written, so there is one rounding of each operand and
 none of a partial sum. On a CPU with tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32
-elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a tile come bias, addend, activation and the
+elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. After a tile come bias, addend, activation and the
 sums for mean and variance.
 
 x is (batch, in_h, in_w, in_channels), out (batch, out_h, out_w, out_channels), a strip [phase][image][row][column]
@@ -181,7 +181,7 @@ def _make_channels(multiply, vectors):
 
     @device
     def convolve(block, weights, runs, results, channels, ahead, plan, dt):
-        """`channels` are the first one, and the one behind the last of the group."""
+        """`channels` are the first one, and the one after the last of the group."""
         strip, table, sums, partial, used = block
         channel, last = channels
         cell = 2 * plan.pixel

@@ -31,7 +31,7 @@ _DOT_ROWS = 8
 
 
 class Outputs(NamedTuple):
-    """The output channels of a task: vectors, how many of them in pairs, the first one, the one behind the last."""
+    """The output channels of a task: vectors, how many of them in pairs, the first one, the one after the last."""
 
     vectors: int
     paired: int

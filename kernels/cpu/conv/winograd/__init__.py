@@ -27,7 +27,7 @@ channels. A *block* is as many tiles as have their planes in the L2 cache, a tas
 While it multiplies, a block asks for what the next one reads (prefetch.py). Where the weight outgrows the L3 cache, or
 there are few tiles and more than one group, the planes of all tiles come first, in a launch of their own, and a task is
 a part of the groups over many tiles, so that the weight is read once ("shared", convolve.py). The gradient of the input
-is the same sum with the kernel rotated and channels exchanged; behind a max pooling it reads windows (unpool.py). The
+is the same sum with the kernel rotated and channels exchanged; after a max pooling it reads windows (unpool.py). The
 gradient of the weight sums over tiles instead of channels: weight_gradient/. Sizes of all are in plan.py; results that
 leave the range of float32 on the way are computed again by the direct kernel (overflow.py).
 """

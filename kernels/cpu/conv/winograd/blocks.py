@@ -90,13 +90,13 @@ def transform_inputs(x, zeros, planes, first, tiles, plan, dt):
 
 @device
 def spare_of(zeros, plan):
-    """Where the planes of one tile have their place, behind the buffer of zeros."""
+    """Where the planes of one tile have their place, after the buffer of zeros."""
     return zeros + (plan.patch_w * plan.in_channels + VECTOR_BYTES) // 16 * LINE_BYTES
 
 
 @device
 def clear_zeros(zeros, plan, dt):
-    """Clear the buffer that stands for rows outside the image, and the planes of one tile behind their channels."""
+    """Clear the buffer that stands for rows outside the image, and the planes of one tile after their channels."""
     end = spare_of(zeros, plan) + plan.planes * plan.spare * itemsize(dt) if plan.spare else zeros
     for place in range(zeros, max(end, zeros + plan.patch_w * plan.in_channels * itemsize(dt)), VECTOR_BYTES):
         vstore(place, vsplat(0, dt))
@@ -274,5 +274,5 @@ def block_scratch(plan, workspace):
 
 
 def zero_elements(plan):
-    """Elements of the buffer of zeros, and of the planes of a tile behind it."""
+    """Elements of the buffer of zeros, and of the planes of a tile after it."""
     return round_to_lines(plan.patch_w * plan.in_channels + VECTOR_BYTES) + plan.planes * plan.spare

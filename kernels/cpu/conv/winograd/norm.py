@@ -72,20 +72,20 @@ class Norm(NamedTuple):
 
 
 @device
-def _behind_y(g, y, x, norm, follows, count, dt):
+def _through_from_y(g, y, x, norm, follows, count, dt):
     return gradient_of(g, load_stored(y, count, norm.y, dt), follows, dt)
 
 
 @device
-def _behind_x(g, y, x, norm, follows, count, dt):
+def _through_from_x(g, y, x, norm, follows, count, dt):
     value = vfma((load_stored(x, count, norm.x, dt) - norm.centre) * norm.rstd, norm.gamma, norm.beta)
     if norm.saved:
         value = value + load_stored(y, count, norm.y, dt)
     return gradient_of(g, value, follows, dt)
 
 
-_behind = by_need(_behind_y, _behind_y, _behind_x)
-"""The gradient behind the activation, whose result is at `y`, or what was added to the normalised x before it."""
+_through_activation = by_need(_through_from_y, _through_from_y, _through_from_x)
+"""The gradient through the activation, whose result is at `y`, or what was added to the normalised x before it."""
 
 
 @device
@@ -100,10 +100,10 @@ def _norm_four(g, cell, step, norm, sums, dt):
         g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + step, dt)
         g2, g3 = g2 + vload(addend + two, dt), g3 + vload(addend + three, dt)
     below, further = stored_bytes(step, norm.y, dt), stored_bytes(step, x_type, dt)
-    g0 = _behind(g0, y, x, norm, follows, whole, dt)
-    g1 = _behind(g1, y + below, x + further, norm, follows, whole, dt)
-    g2 = _behind(g2, y + 2 * below, x + 2 * further, norm, follows, whole, dt)
-    g3 = _behind(g3, y + 3 * below, x + 3 * further, norm, follows, whole, dt)
+    g0 = _through_activation(g0, y, x, norm, follows, whole, dt)
+    g1 = _through_activation(g1, y + below, x + further, norm, follows, whole, dt)
+    g2 = _through_activation(g2, y + 2 * below, x + 2 * further, norm, follows, whole, dt)
+    g3 = _through_activation(g3, y + 3 * below, x + 3 * further, norm, follows, whole, dt)
     store_four(out, step, (g0, g1, g2, g3))
     x0, x1 = vload_stored(x, x_type, dt), vload_stored(x + further, x_type, dt)
     x2, x3 = vload_stored(x + 2 * further, x_type, dt), vload_stored(x + 3 * further, x_type, dt)
@@ -126,7 +126,7 @@ def _norm_cells(row, cell, pixel_bytes, cols, norm, sums, dt):
         if addend != 0:
             g = g + load(addend + shift, count, dt)
         saved, source = y + stored_bytes(shift, norm.y, dt), x + stored_bytes(shift, x_type, dt)
-        g = _behind(g, saved, source, norm, follows, count, dt)
+        g = _through_activation(g, saved, source, norm, follows, count, dt)
         store(out + shift, g, count, dt)
         away = load_stored(source, count, x_type, dt) - centre
         total, product = total + g, vfma(g, away * rstd, product)

@@ -100,7 +100,7 @@ def check_four(check, y, dt):
 
 @device
 def keep_check(place, check, count, dt):
-    """Add to what was found before; not the lanes behind the channels, where products mean nothing."""
+    """Add to what was found before; not the lanes after the channels, where products mean nothing."""
     store(place, load(place, count, dt) + check, count, dt)
 
 

@@ -109,7 +109,7 @@ def far_from_tile(source, weights, tile, tiles, row_bytes, plane_bytes, weight_b
     Returns where the rows of the next tile begin, or the next plane, and this tile's share of the next plane's weight,
     and the bytes a step of both.
     """
-    behind = source + (tile + ROWS) * row_bytes if tile + ROWS < tiles else source + plane_bytes
+    next_rows = source + (tile + ROWS) * row_bytes if tile + ROWS < tiles else source + plane_bytes
     weight_step = bytes_a_step(weight_bytes, (tiles + ROWS - 1) // ROWS * steps)
     share = weights + weight_bytes + tile // ROWS * steps * weight_step
-    return behind, bytes_a_step(ROWS * row_bytes, steps), share, weight_step
+    return next_rows, bytes_a_step(ROWS * row_bytes, steps), share, weight_step

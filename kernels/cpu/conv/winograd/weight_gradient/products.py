@@ -2,7 +2,7 @@
 
 Planes of a block of tiles are [plane][tile][input channel] and [plane][group of output channels][tile][channel of the
 group], sums [plane][input channel][output channel]. In fixed point a pair of tiles takes the place of one, and the
-steps of each channel lie behind its last pair; see fixed_point.py.
+steps of each channel lie after its last pair; see fixed_point.py.
 """
 
 from typing import NamedTuple
@@ -80,10 +80,10 @@ def make_multiply(tile_rows, vectors, *, fixed):
                     rows = row_steps(tile_rows, source + c * size, size)  # a pair of words is as long as a float32
                     place = column
                     if may_ask and share < steps * row_v:
-                        behind = _next_sums(target, c, channels_in, tile_rows, group * size, row_sum)
+                        ahead_sums = _next_sums(target, c, channels_in, tile_rows, group * size, row_sum)
                         for begin in range(0, steps * row_v, share):
-                            ask_to_write(behind, vectors * VECTOR_BYTES)
-                            behind += row_sum
+                            ask_to_write(ahead_sums, vectors * VECTOR_BYTES)
+                            ahead_sums += row_sum
                             for shift in range(begin, min(begin + share, steps * row_v), row_v):
                                 acc = multiply_add(acc, rows, shift, place)
                                 place += vectors * VECTOR_BYTES
