@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.cuda_compile import training_launches
-from benchmarks.cuda_model import Work, work_of
+from benchmarks.cuda_model import Work
 
 STEPS = (("resnet9", 512), ("resnet20", 512), ("resnet20", 128), ("keras_cnn", 128))
 
@@ -57,11 +56,6 @@ class Step:
     def largest_loss(self) -> Group:
         """Return the kernel that loses most."""
         return max(self.groups, key=lambda group: group.lost)
-
-
-def works_of(model: str, batch: int, precision: str) -> list[Work]:
-    """Return what the launches of a step need, in order."""
-    return [work_of(launch, batch) for launch in training_launches(model, precision, batch=batch)]
 
 
 def grouped(works: Sequence[Work]) -> tuple[Group, ...]:

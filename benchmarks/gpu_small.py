@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import get_args
 
 import numpy as np
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.backends.contract.types import PrecisionChoice
 
 
 def model() -> nn.Layer:
@@ -33,7 +35,7 @@ def run() -> list[float]:
     x = fc.asarray(rng.standard_normal((5, 15, 13, 3)).astype(np.float32))
     y = fc.asarray(rng.integers(0, 10, 5).astype(np.int32))
     losses = []
-    for precision in ("strict", "default", "fast"):
+    for precision in get_args(PrecisionChoice):
         net = model()
         optimizer: fc.optim.Optimizer = fc.optim.SGD(net.parameters(), 0.05, momentum=0.9, nesterov=True)
         if precision == "fast":

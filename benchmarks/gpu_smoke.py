@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from benchmarks.gpu_work import Item
 from benchmarks.shapes import Conv
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.types import PrecisionChoice
 
 BOUNDS = {"strict": 1e-5, "default": 2e-3, "fast": 1.5e-2}  # of the largest difference by the largest result
 _HALO = Conv("halo", 64, 16, 64, batch=2)
@@ -35,7 +36,7 @@ def items(setting: Setting, stage: str) -> Iterator[Item]:
     yield "nvidia-smi", smi
     backend = open_backend(setting)
     yield "environment", partial(environment, setting, backend)
-    for precision in ("strict", "default", "fast"):
+    for precision in get_args(PrecisionChoice):
         for conv, direction, kernel in CASES:
             run = partial(convolution, backend, conv, direction, precision, kernel)
             yield f"{conv.name} {direction} {precision}", run

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -32,6 +32,7 @@ import fastconv as fc
 from benchmarks.said import said
 from benchmarks.torch_airbench import beside_torch
 from benchmarks.trained import RESULTS
+from fastconv.backends.contract.types import PrecisionChoice
 from fastconv.data import Crop, DataLoader, Dataset, Flip, cifar10, whitening
 from fastconv.optim import SGD, Combined, Muon
 from fastconv.optim.schedules import Polynomial
@@ -149,7 +150,7 @@ def main() -> None:
     """Run the recipe for every seed, or time its steps."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-dir", required=True)
-    parser.add_argument("--precision", default="default", choices=("fast", "default", "strict"))
+    parser.add_argument("--precision", default="default", choices=get_args(PrecisionChoice))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--threads", type=int)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from fastconv.nn.core.layer import paths_of
 from fastconv.nn.core.outputs import ones_like
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.residual import ResidualActivation
-from fastconv.nn.fused.steps import FusedStep, run_forward, stored_dtype, watcher
+from fastconv.nn.fused.steps import FusedStep, Pass, run_forward, stored_dtype, watcher
 from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.model import Layer
 from fastconv.precision import get_precision
@@ -154,7 +153,7 @@ class _LaunchWatch:
         self.launched: list[str] = []
         self._open: list[list[str]] = []
 
-    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Pass, x: Array) -> None:
         """See `fastconv.nn.fused.steps.Watcher`."""
         self._collect()
         row = self.rows[id(step)]

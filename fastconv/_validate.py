@@ -18,7 +18,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 from fastconv.kernels.scalars import Scalar
 
-_FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def floating(backend: Backend, value: Any, name: str, axes: str | None = None) -> Array:
@@ -28,7 +28,7 @@ def floating(backend: Backend, value: Any, name: str, axes: str | None = None) -
     """
     owned(backend, value, name)
     dtype = value.dtype if value.dtype.isnative else value.dtype.newbyteorder("=")
-    if dtype not in _FLOATS:
+    if dtype not in FLOATS:
         raise DTypeError(f"{name}: got {dtype}; allowed: float32 or float64 ({_advice(name, dtype)})")
     has_axes(value, name, axes)
     return backend.asarray(value)
@@ -139,7 +139,7 @@ def floating_dtype(value: Any) -> np.dtype[Any]:
         dtype: np.dtype[Any] = np.dtype(value)
     except TypeError:
         raise DTypeError(f"dtype: got {value!r}; allowed: float32 or float64") from None
-    if dtype not in _FLOATS:
+    if dtype not in FLOATS:
         raise DTypeError(f"dtype: got {dtype}; allowed: float32 or float64")
     return dtype
 

@@ -1,10 +1,10 @@
 """Seeds and keys: where the random numbers of training come from.
 
-A random number of a training step depends on its place alone: the seed, the step, the how-many-th draw of the step,
-and the element. So a run can be taken up again at any step, and gives the same numbers on every backend with any
-number of threads. `Trainer` opens a `stream` around each step; layers that draw take a `next_key` each. The initial
-weights are drawn on the host by NumPy's Philox, from the seed and the parameter's name; each model that is built
-without a seed of its own takes a `next_build_seed`.
+A random number of a training step depends on its place alone: the seed, the step, the number of the draw
+within the step, and the element. So a run can be taken up again at any step, and gives the same numbers on every
+backend with any number of threads. `Trainer` opens a `stream` around each step; layers that draw take a `next_key`
+each. The initial weights are drawn on the host by NumPy's Philox, from the seed and the parameter's name; each model
+that is built without a seed of its own takes a `next_build_seed`.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def stream(seed: int, step: int | Array) -> Iterator[None]:
 
 
 def in_stream(seed: int, step: int | Array, function: Callable[[], _Result]) -> _Result:
-    """Call `function` within such a stream, which is closed behind it whatever interrupts it, wherever."""
+    """Call `function` within such a stream, which is closed after it whatever interrupts it, wherever."""
     context = copy_context()
     context.run(_current.set, _opened(seed, step))
     return context.run(function)

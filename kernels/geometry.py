@@ -135,5 +135,5 @@ def _transposed(geometry: ConvGeometry) -> ConvGeometry:
     return replace(geometry, is_transposed=not geometry.is_transposed)
 
 
-POINTWISE = ConvGeometry((1, 1))
-"""That of a dense layer, which is a 1x1 convolution of maps of one pixel."""
+DENSE_GEOMETRY = ConvGeometry((1, 1))
+"""A dense layer is a 1x1 convolution of maps of one pixel."""

@@ -136,3 +136,6 @@ _LOSSES = (
 )
 
 LOSSES = {function.name: function for function in _LOSSES}
+
+NO_CLASS = -(2**40)
+"""What kernels get for the class that is ignored where none is."""

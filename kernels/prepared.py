@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .algorithm import Algorithm
-from .geometry import POINTWISE, ConvGeometry
+from .geometry import DENSE_GEOMETRY, ConvGeometry
 
 
 @dataclass(frozen=True)
@@ -27,4 +27,4 @@ class PreparedWeight:
     weight: Any
     algorithm: Algorithm
     packed: Any = None
-    geometry: ConvGeometry = POINTWISE
+    geometry: ConvGeometry = DENSE_GEOMETRY

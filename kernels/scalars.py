@@ -1,4 +1,4 @@
-"""A number that a pointwise function or an update rule is called with: its name, its default, what it may be."""
+"""A number that a pointwise function, loss or update rule is called with: its name, its default, what it may be."""
 
 from __future__ import annotations
 

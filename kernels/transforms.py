@@ -1,8 +1,10 @@
 """What may happen to an image on its way into a batch, as numbers: a row of `COLUMNS` for each image.
 
 One list for the kernels, the reference and those who write the rows; common/transforms.cuh has the same order, which a
-test compares. A row of `UNCHANGED` changes nothing.
+test compares. `AT` tells where each lies; a row of `UNCHANGED` changes nothing.
 """
+
+from collections import namedtuple
 
 COLUMNS = (
     "mirrored",  # 1: left and right change places
@@ -23,7 +25,7 @@ COLUMNS = (
     "hue",  # shares of a turn
     "order",  # of the four, that of step k in bits 2 k and 2 k + 1
     "erase_top",
-    "erase_bottom",  # the first row behind the window, which is empty at 0
+    "erase_bottom",  # the first row after the window, which is empty at 0
     "erase_left",
     "erase_right",
     "erase_value",
@@ -34,6 +36,9 @@ COLUMNS = (
     "mix_right",
     "mix_share",  # of the image itself in that window
 )
+
+AT = namedtuple("ColumnPlaces", COLUMNS)(*range(len(COLUMNS)))
+"""The place of each column, by its name."""
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # in `order`
 GRAY = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision rounds it

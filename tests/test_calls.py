@@ -85,7 +85,7 @@ def test_two_values_for_one_argument_are_told():
         (lambda: fc.models.mlp.unbuilt(clases=3), "clases: got it for mlp, "),
         (lambda: fc.training.ClipGlobalNorm(max_norm=1.0), "max_norm: got it for ClipGlobalNorm, .*nearest: 'limit'"),
         (lambda: losses.SoftmaxCrossEntropy(from_logits=True), "from_logits: got it .*predictions are logits"),
-        (lambda: nn.Conv2d(32, 3, activation="relu"), r"activation: got it for Conv2d, .*behind it, .*nn.ReLU\(\)"),
+        (lambda: nn.Conv2d(32, 3, activation="relu"), r"activation: got it for Conv2d, .*after it, .*nn.ReLU\(\)"),
         (lambda: nn.Conv2d(32, 3, input_shape=(28, 28, 1)), r"input_shape: got it .*model.build\(input_shape, dtype\)"),
         (lambda: nn.BatchNorm2d(num_features=3), f"num_features: got it .*{_INFERRED}"),
         (lambda: nn.ReLU(inplace=True), "inplace: got it for ReLU, .*nothing: memory is used again"),

@@ -13,7 +13,7 @@ import fastconv as fc
 from fastconv.backends import set_backend, why_unavailable
 from fastconv.cli.parser import build_parser
 from fastconv.kernels.pointwise import POINTWISE
-from fastconv.optim import OPTIMIZERS
+from tests.optim.listed import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()

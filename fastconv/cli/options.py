@@ -7,9 +7,11 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NoReturn, get_args
 
+from fastconv._validate import FLOATS
 from fastconv.backends.contract.types import AlgorithmChoice, PrecisionChoice
 from fastconv.cli.choices import DATASETS, MODELS
 from fastconv.cli.words import above_zero, name_or_setting, not_negative, path, place, positive, setting, side
+from fastconv.data.images import Fit
 from fastconv.training import named
 
 Subparsers = Any  # argparse keeps the type of its subparsers to itself
@@ -149,9 +151,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     group = add_data(parser)
     add_own_images(group)
     group.add_argument("--image-size", type=side, nargs=2, metavar=("H", "W"), help="of own images; 32 32 by default")
-    group.add_argument(
-        "--image-fit", choices=("crop", "resize"), help="how they get it: cropped (the default) or stretched"
-    )
+    group.add_argument("--image-fit", choices=get_args(Fit), help="how they get it: cropped (the default) or stretched")
     group.add_argument("--augment", action=argparse.BooleanOptionalAction, help="mirror and shift images at random")
     add_named(group, "augmentation", several=True)
     group = parser.add_argument_group("recipe; what is not given comes from the file, or is usual for the model")
@@ -172,7 +172,7 @@ def add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weight-decay", type=float, metavar="RATE")
     group.add_argument("--label-smoothing", type=float, metavar="SHARE")
     group.add_argument("--seed", type=int, metavar="N", help="of all that is random (default: 0)")
-    group.add_argument("--dtype", choices=("float32", "float64"), help="float32 by default")
+    group.add_argument("--dtype", choices=[dtype.name for dtype in FLOATS], help="float32 by default")
     group.add_argument(
         "--set", type=place, action="append", metavar="TABLE.SETTING=VALUE", help="anything else of a recipe"
     )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.data import read_image
+from fastconv.data.images import SUFFIXES
 from fastconv.errors import ArgumentError, DataError
 
 NAME = "images"  # of the data set, in recipes and weights files
@@ -32,7 +33,7 @@ def check_skip_broken(options: argparse.Namespace) -> None:
 def read_files(paths: Sequence[str], about: Mapping[str, Any]) -> tuple[list[str], np.ndarray]:
     """Return names and pixels (N, H, W, C), as the weights want them, of a .npy file or of PNG and JPEG files."""
     shape = tuple(about.get("input_shape", (32, 32, 3)))
-    if len(paths) == 1 and Path(paths[0]).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+    if len(paths) == 1 and Path(paths[0]).suffix.lower() not in SUFFIXES:
         images = _read_npy(paths[0], shape)
         return [str(i) for i in range(len(images))], images
     try:

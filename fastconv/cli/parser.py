@@ -59,7 +59,7 @@ def _add_train(commands: Subparsers) -> None:
         "--output",
         type=path,
         metavar="DIR",
-        help="the folder of the run; by default runs/DATASET-MODEL, with a number behind it if that is taken",
+        help="the folder of the run; by default runs/DATASET-MODEL, with a number after it if that is taken",
     )
 
 

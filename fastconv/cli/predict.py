@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
 def _check_folder(images: str) -> None:
     if os.path.isfile(images):
         raise ArgumentError(
-            f"--images: got {images}, a file; allowed: a folder with a folder for each class (files come behind the"
+            f"--images: got {images}, a file; allowed: a folder with a folder for each class (files come after the"
             " run, as in 'fastconv predict RUN FILE')"
         )
 

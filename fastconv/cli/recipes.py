@@ -168,7 +168,7 @@ def _has_rate(table: Mapping[str, Any]) -> bool:
 
 
 def _spec(kind: str, words: list[str | tuple[str, Any]]) -> dict[str, Any]:
-    """Return name and settings of the words behind an option: NAME SETTING=VALUE ..."""
+    """Return name and settings of the words of an option: NAME SETTING=VALUE ..."""
     first, *settings = words
     odd = next((each for each in settings if isinstance(each, str)), None)
     if not isinstance(first, str) or odd is not None:

@@ -18,7 +18,7 @@ NAME = "--output"
 
 @contextmanager
 def claim_folder(output: str | None, default: Path) -> Iterator[RunFolder]:
-    """Own the folder of a new run within the block: `output`, else `default` or the next one behind it that is free.
+    """Own the folder of a new run within the block: `output`, else `default` or the next one after it that is free.
 
     Of several ranks the first owns it, and alone writes there.
 

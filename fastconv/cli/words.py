@@ -1,4 +1,4 @@
-"""The words behind options: each function reads one, or says what is allowed."""
+"""The words of options: each function reads one, or says what is allowed."""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ Columns = Mapping[str, Any]
 Range = float | tuple[float, float]
 
 
+_OUTSIDE = ("zero", "reflect")  # what is where an image has no pixels
+_FACTORS = ("brightness", "contrast", "saturation")
 _ELSEWHERE = {"padding": "pad", "size": "length", "prob": "p", "rotation": "degrees"}
 
 
@@ -197,7 +199,7 @@ class Crop(Augmentation):
     def __init__(self, pad: int = 4, mode: str = "zero") -> None:
         super().__init__(pad=pad, mode=mode)
         validate.at_least(self.pad, 0, "pad", 2**30)
-        validate.one_of(self.mode, "mode", ("zero", "reflect"))
+        validate.one_of(self.mode, "mode", _OUTSIDE)
 
     def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         shift_y, shift_x = (whole_number(draw, -self.pad, self.pad) for draw in draws.uniform(2))
@@ -238,7 +240,7 @@ class Translate(Augmentation):
         super().__init__(height=height, width=width, mode=mode)
         for name in ("height", "width"):
             validate.number(getattr(self, name), name, low=0, high=1)
-        validate.one_of(self.mode, "mode", ("zero", "reflect"))
+        validate.one_of(self.mode, "mode", _OUTSIDE)
 
     def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         y, x = self._most(shape)
@@ -270,7 +272,7 @@ class Affine(Augmentation):
     scale : pair of float
         Range of the scale, above 0.
     shear : float, pair or four floats
-        Range of the angles by which the axis x is sheared, s standing for (-s, s), and that of y behind it.
+        Range of the angles by which the axis x is sheared, s standing for (-s, s), and that of y after it.
 
     Examples
     --------
@@ -358,14 +360,14 @@ class ColorJitter(Augmentation):
         self, brightness: Range = 0.0, contrast: Range = 0.0, saturation: Range = 0.0, hue: Range = 0.0
     ) -> None:
         super().__init__(brightness=brightness, contrast=contrast, saturation=saturation, hue=hue)
-        for name in ("brightness", "contrast", "saturation"):
+        for name in _FACTORS:
             self._factors(name)
         ends_of(self.hue, "hue", -0.5, 0.5)
 
     def columns(self, draws: Draws, shape: ImageShape) -> Columns:
         uniform = draws.uniform(8)
         changes: dict[str, Any] = {"coloured": 1}
-        for draw, name in zip(uniform[:3], ("brightness", "contrast", "saturation"), strict=True):
+        for draw, name in zip(uniform[:3], _FACTORS, strict=True):
             changes[name] = within(draw, self._factors(name))
         changes["hue"] = within(uniform[3], ends_of(self.hue, "hue"))
         changes["order"] = (np.argsort(uniform[4:], 0, kind="stable") << [[0], [2], [4], [6]]).sum(0)

@@ -13,9 +13,9 @@ from fastconv.data.dataset import Dataset
 from fastconv.data.draws import Draws
 from fastconv.data.windows import Mixing
 from fastconv.errors import ArgumentError
-from fastconv.kernels.transforms import COLUMNS, UNCHANGED
+from fastconv.kernels.transforms import AT, UNCHANGED
 
-_PLACES = {name: place for place, name in enumerate(COLUMNS)}
+_PLACES: dict[str, int] = AT._asdict()
 _ORDER = "Flip, Crop or Translate, Affine, ColorJitter, Cutout or RandomErasing, Mixup and CutMix"
 
 

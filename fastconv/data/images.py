@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from fastconv.data.dataset import Dataset, names_in_order
 from fastconv.errors import ArgumentError, DataError
 
 Fit = Literal["crop", "resize"]
-_SUFFIXES = (".png", ".jpg", ".jpeg")
-_PICTURES = (*_SUFFIXES, ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
+_Broken = Literal["raise", "skip"]
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_PICTURES = (*SUFFIXES, ".gif", ".bmp", ".webp", ".tif", ".tiff", ".heic", ".avif")
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")  # files that a system leaves beside those of its user
 _AT_ONCE = 256  # images read before the next ones are begun
 _ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a JPEG, of a PNG
@@ -78,7 +79,7 @@ def image_folder(
     size: tuple[int, int] | None = None,
     fit: Fit = "crop",
     channels: int = 3,
-    broken: Literal["raise", "skip"] = "raise",
+    broken: _Broken = "raise",
     class_names: Sequence[str] | None = None,
     file: PathLike | None = None,
 ) -> Dataset:
@@ -130,7 +131,7 @@ def image_folder(
     ((2, 32, 32, 3), ('cat', 'dog'))
     """
     _check(size, fit, channels)
-    validate.one_of(broken, "broken", ("raise", "skip"))
+    validate.one_of(broken, "broken", get_args(_Broken))
     root = home_path_of(directory, "directory")
     root = root if split is None else root / path_of(split, "split")
     names = class_folders(root) if class_names is None else each_once(names_in_order(class_names))
@@ -138,8 +139,8 @@ def image_folder(
     if unknown:
         raise DataError(f"{root / unknown[0]}: got a class that is not known; allowed: {', '.join(names)}")
     files = [(path, name) for name in names for path in _files(root / name)]
-    found = [(path, name) for path, name in files if path.suffix.lower() in _SUFFIXES]
-    others = [path for path, _ in files if path.suffix.lower() not in _SUFFIXES] + _loose(root)
+    found = [(path, name) for path, name in files if path.suffix.lower() in SUFFIXES]
+    others = [path for path, _ in files if path.suffix.lower() not in SUFFIXES] + _loose(root)
     with ExitStack() as stack:
         rows = RowsAtMost(len(found)) if file is None else RowsInFile(file, stack)
         labels = _read_all(found, rows, size, fit, channels, skip=broken == "skip")
@@ -148,7 +149,7 @@ def image_folder(
             where = root / empty[0] if empty else root
             beside = f", but {_counted(others)}" if others else ""
             raise DataError(
-                f"{where}: got no images{beside}; allowed: one or more {', '.join(_SUFFIXES)} for each class"
+                f"{where}: got no images{beside}; allowed: one or more {', '.join(SUFFIXES)} for each class"
             )
         if others:
             warnings.warn(
@@ -166,7 +167,7 @@ def _check(size: tuple[int, int] | None, fit: str, channels: int) -> None:
         not isinstance(size, Sequence) or len(size) != 2 or not all(type(n) is int and 0 < n < 2**16 for n in size)
     ):
         raise ArgumentError(f"size: got {validate.shown(size)}; allowed: (height, width), whole numbers from 1")
-    validate.one_of(fit, "fit", ("crop", "resize"))
+    validate.one_of(fit, "fit", get_args(Fit))
     if type(channels) is not int or channels not in (1, 3):
         raise ArgumentError(f"channels: got {validate.shown(channels)}; allowed: 3 (RGB), 1 (grey)")
 

@@ -329,7 +329,7 @@ def _arrays(dataset: Any) -> tuple[Array, ...]:
             raise DTypeError(f"{name}: got a masked array, whose mask would be lost; allowed: an array without a mask")
     if x.dtype != np.uint8:
         x = x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
-        if x.dtype not in (np.float32, np.float64):
+        if x.dtype not in validate.FLOATS:
             raise DTypeError(
                 f"x: got {x.dtype}; allowed: float32 or float64 (use x.astype('float32')), or images of uint8"
             )

@@ -60,7 +60,7 @@ def mnist(directory: PathLike | None = None, split: Split = "train") -> Dataset:
     Parameters
     ----------
     directory : path or None
-        The folder with the files ``train-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte`` and so on, ``.gz`` behind
+        The folder with the files ``train-images-idx3-ubyte``, ``t10k-labels-idx1-ubyte`` and so on, ``.gz`` after
         them or not, or the folder that holds it as ``mnist`` or ``MNIST/raw``; `default_directory` by default.
     split : "train" or "test"
         Which images.

@@ -107,7 +107,7 @@ def whitening(images: np.ndarray, kernel_size: Pair | int = 2, *, eps: float = 5
     """
     images = np.asarray(images)
     validate.has_axes(images, "images", "(N, H, W, C)")
-    if images.dtype not in (np.float32, np.float64, np.uint8):
+    if images.dtype not in (*validate.FLOATS, np.uint8):
         raise DTypeError(f"images: got {images.dtype}; allowed: float32, float64 or uint8")
     size = (kernel_size, kernel_size) if not isinstance(kernel_size, tuple | list) else tuple(kernel_size)
     height, width = validate.sizes(size, "kernel_size", "an int or a pair (h, w)")

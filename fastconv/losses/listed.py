@@ -95,7 +95,7 @@ class ListedLoss(DeclaredLoss):
         Parameters
         ----------
         predictions, targets : arrays
-            As ``__call__`` has them behind its checks.
+            As ``__call__`` has them after its checks.
         sample_weight : (N,) array or None
             What each row counts.
         divisor : (1,) float64 array or None

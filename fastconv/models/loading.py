@@ -94,7 +94,7 @@ def fine_tune(
     Parameters
     ----------
     model : Sequential
-        Built; it ends in a `Dense`, of no derived class, with nothing but `Scale` behind it, which stays.
+        Built; it ends in a `Dense`, of no derived class, with nothing but `Scale` after it, which stays.
     num_classes : int
         Outputs of the new head.
     freeze_until : int or None
@@ -147,7 +147,7 @@ def _place_of_head(model: Any) -> int:
         got = f"a {got} that ends in {', '.join(type(layer).__name__ for layer in model[-3:])}"
     raise ArgumentError(
         f"model: got {got}; allowed: a Sequential that ends in a Dense, of no derived class, with nothing but Scale"
-        " behind it"
+        " after it"
     )
 
 

@@ -7,7 +7,7 @@ from fastconv.models.architecture import architecture
 from fastconv.nn import BatchNorm2d, Conv2d, Dense, GlobalAvgPool2d, Layer, Sequential
 
 _BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
-"""Channels put out, and stride, of each depthwise convolution with the 1 x 1 convolution behind it."""
+"""Channels put out, and stride, of each depthwise convolution with the 1 x 1 convolution after it."""
 
 
 def _norm_relu(conv: Conv2d) -> list[Layer]:

@@ -154,8 +154,8 @@ def mnist_cnn(
     kernel_size, pool_size : int
         Of both convolutions, and of the pooling.
     normalised : int
-        With 1, a BatchNorm2d behind the first convolution takes the place of the first dropout; with 2, another one
-        behind the hidden dense layer that of the second dropout as well.
+        With 1, a BatchNorm2d after the first convolution takes the place of the first dropout; with 2, another one
+        after the hidden dense layer that of the second dropout as well.
 
     Examples
     --------

@@ -19,19 +19,6 @@ from fastconv.optim.pruning import Pruning
 from fastconv.optim.rmsprop import RMSProp
 from fastconv.optim.sgd import SGD
 
-_CLASSES: tuple[type[Optimizer], ...] = (
-    SGD,
-    Adagrad,
-    Adadelta,
-    RMSProp,
-    Adam,
-    AdamW,
-    NAdam,
-    Muon,
-)
-OPTIMIZERS = {cls.rule.name: cls for cls in _CLASSES}
-"""The class of each update rule, by the name under which the command line knows it."""
-
 __all__ = [
     "EMA",
     "SGD",

@@ -119,7 +119,7 @@ class EMA(Nested):
 
     def _refuse(self, what: str) -> None:
         if self._swapped:
-            raise ArgumentError(f"{what}: got a call within averaged(); allowed: behind it")
+            raise ArgumentError(f"{what}: got a call within averaged(); allowed: after it")
 
     def _exchange(self, swapped: bool) -> None:
         """Exchange weights and averages: all or none."""

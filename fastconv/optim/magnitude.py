@@ -15,7 +15,7 @@ from fastconv.errors import ArgumentError, DTypeError, ShapeError
 
 @dataclass(frozen=True)
 class SparsitySchedule:
-    """The share of weights that are zero behind step t (Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878).
+    """The share of weights that are zero after step t (Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878).
 
     ``target + (initial - target) * (1 - (t - begin) / (end - begin))**exponent`` from `begin` to `end`; nothing before,
     `target` from `end` on. It is taken up at `begin`, after every `frequency` steps from there, and at `end`.
@@ -29,13 +29,13 @@ class SparsitySchedule:
     exponent: float
 
     def last_change(self, step: int) -> int | None:
-        """Return the number of the last step up to this one behind which masks change, None if there was none."""
+        """Return the number of the last step up to this one after which masks change, None if there was none."""
         if step < self.begin:
             return None
         return self.end if step >= self.end else step - (step - self.begin) % self.frequency
 
     def at(self, step: int) -> float:
-        """Return the share behind this step."""
+        """Return the share after this step."""
         if step < self.begin:
             return 0.0
         left = 0.0 if step >= self.end else (self.end - step) / (self.end - self.begin)

@@ -130,7 +130,7 @@ class Nested(Optimizer):
         self.after()
 
     def after(self) -> None:
-        """Run the kernels that come behind those of its optimizers."""
+        """Run the kernels that come after those of its optimizers."""
 
     def arrays(self) -> list[Array]:
         self._heed_frozen()

@@ -20,7 +20,7 @@ from fastconv.optim.regions import Region, check_trained, regions, trained
 from fastconv.optim.state import Stated
 from fastconv.precision import get_precision
 
-_NO_CLOSURE = "step() behind model.backward(...), which writes the gradients"
+_NO_CLOSURE = "step() after model.backward(...), which writes the gradients"
 _SETTLED = ("parameters", "groups", "state_names")
 _CHANGING = ("lr", "steps", "epoch", "backend")
 
@@ -174,7 +174,7 @@ class Optimizer(Stated):
     def apply(self, change: Callable[[], bool]) -> bool:
         """Count a step and do it: both or neither.
 
-        Whether it was done is written by its last kernel, so an interrupt just behind it is told from one just before.
+        Whether it was done is written by its last kernel, so an interrupt just after it is told from one just before.
 
         Parameters
         ----------
@@ -257,7 +257,7 @@ class Optimizer(Stated):
         """Do what changes gradients before they are limited; `update` does it as well."""
 
     def quantities(self) -> dict[str, float]:
-        """Return what there is to tell of it behind each epoch.
+        """Return what there is to tell of it after each epoch.
 
         Returns
         -------

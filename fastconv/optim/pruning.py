@@ -35,8 +35,8 @@ class Pruning(Nested):
 
         s = target + (initial - target) * (1 - (t - begin) / (end - begin))**exponent
 
-    from step `begin` to step `end`, counted as `steps` of the optimizer are, and it stays. The masks change behind
-    `begin`, after every `frequency` steps from there, and behind `end`: those weights of smallest magnitude go. In
+    from step `begin` to step `end`, counted as `steps` of the optimizer are, and it stays. The masks change after
+    `begin`, after every `frequency` steps from there, and after `end`: those weights of smallest magnitude go. In
     between, masks are part of each step, captured ones too, one launch for gradients and one for weights. A pruned
     weight is exactly zero from then on: its gradient and all state that the optimizer keeps of it are zero, and it
     never comes back. (In TensorFlow it is kept aside without a gradient, and may come back when a later threshold is
@@ -130,7 +130,7 @@ class Pruning(Nested):
         return {parameter.name: 1 - self._kept[parameter.name] / parameter.size for parameter in self.pruned}
 
     def quantities(self) -> dict[str, float]:
-        """Return what there is to tell of it behind each epoch.
+        """Return what there is to tell of it after each epoch.
 
         Returns
         -------
@@ -253,7 +253,7 @@ class Pruning(Nested):
     def _apply(self, change: Callable[[], bool]) -> bool:
         """Count a step, do it by `change`, and let masks follow the schedule: all of it or nothing."""
         self._check_frozen()
-        self._follow_schedule()  # what an interrupt behind the last step left to do
+        self._follow_schedule()  # what an interrupt after the last step left to do
         try:
             return super()._apply(change)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
@@ -13,6 +13,7 @@ from fastconv.parallel.connecting import connect
 from fastconv.parallel.exchange import Exchange
 from fastconv.parallel.timeline import Timeline
 
+_Sent = Literal["float32", "bfloat16"]
 _MEGABYTE = 2**20
 
 
@@ -42,7 +43,7 @@ class DataParallel(Declared):
         With `overlap` gradients are sent in pieces of so many megabytes, the first a quarter of that; what fits into
         one goes in one.
     overlap : bool
-        Send them while the backward pass goes on; False: in one call behind it.
+        Send them while the backward pass goes on; False: in one call after it.
     gradients : "float32" or "bfloat16"
         As what they are sent. With bfloat16 half the bytes; ranks still agree, but bits depend on how many there are.
     compare_every : int
@@ -69,7 +70,7 @@ class DataParallel(Declared):
         deterministic: bool = True,
         bucket_mb: float = 2.0,
         overlap: bool = True,
-        gradients: Literal["float32", "bfloat16"] = "float32",
+        gradients: _Sent = "float32",
         compare_every: int = 1000,
         timeline: Timeline | None = None,
     ) -> None:
@@ -83,7 +84,7 @@ class DataParallel(Declared):
         self.overlap = validate.truth(overlap, "overlap")
         self.shards = _checked_shards(shards, self.communicator.size) if deterministic else self.communicator.size
         self.bucket_bytes = int(validate.number(bucket_mb, "bucket_mb", low=0, open_low=True) * _MEGABYTE)
-        self.gradients = validate.one_of(gradients, "gradients", ("float32", "bfloat16"))
+        self.gradients = validate.one_of(gradients, "gradients", get_args(_Sent))
         self.compare_every = validate.at_least(compare_every, 0, "compare_every")
         if timeline is not None and not isinstance(timeline, Timeline):
             raise ArgumentError(f"timeline: got {timeline!r:.100}; allowed: None, or fastconv.parallel.Timeline()")

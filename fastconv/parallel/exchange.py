@@ -55,7 +55,7 @@ class Exchange:
         self._thread: threading.Thread | None = None
 
     def later(self, function: Callable[[], _Result]) -> Promise[_Result]:
-        """Call `function` on the thread, behind what was asked for before."""
+        """Call `function` on the thread, after what was asked for before."""
         if self._thread is None:
             name = "fastconv exchange"
             self._thread = threading.Thread(target=_work, args=(self._asked, self._begin), name=name, daemon=True)

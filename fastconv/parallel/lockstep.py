@@ -56,7 +56,7 @@ class LockStep(Generic[_Result]):
                 thread.start()
             for thread in threads:
                 thread.join()
-        except BaseException as error:  # an interrupt, which comes to this thread only: nothing may go on behind it
+        except BaseException as error:  # an interrupt, which comes to this thread only: nothing may go on after it
             with self._baton:
                 self._error = error
                 self._baton.notify_all()

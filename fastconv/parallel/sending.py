@@ -74,7 +74,7 @@ class Sender:
 
     @contextmanager
     def keeping_sent(self) -> Iterator[None]:
-        """Within this the gradients are written anew; those that were sent come back behind it, summed as they are."""
+        """Within this the gradients are written anew; those that were sent come back after it, summed as they are."""
         for promise in self._sent:
             promise.wait()
         pieces = [self._tree.arrays[b.array][b.begin : b.end] for b in self._buckets[: len(self._sent)]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from fastconv.plot.checking import by_name, has, listed
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_Of = Literal["output", "gradient"]
 
 
 class _Histogram(Protocol):
@@ -75,7 +77,7 @@ class _Ratios(Protocol):
 
 
 @plain_names
-def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "output", columns: int = 4) -> Figure:
+def histograms(statistics: _Statistics, of: _Of = "output", columns: int = 4) -> Figure:
     """Draw how the values that layers put out are spread, or the gradients of the loss with respect to these.
 
     In each bin the share of the finite values, ``counts / sum(counts)``, on a logarithmic axis. Layers whose values
@@ -110,8 +112,8 @@ def histograms(statistics: _Statistics, of: Literal["output", "gradient"] = "out
     >>> [ax.get_title() for ax in fc.plot.histograms(found).axes]
     ['0 Dense', '1 ReLU']
     """
-    if not isinstance(of, str) or of not in ("output", "gradient"):
-        raise ArgumentError(f"of: got {validate.shown(of)}; allowed: output, gradient")
+    if not isinstance(of, str) or of not in get_args(_Of):
+        raise ArgumentError(f"of: got {validate.shown(of)}; allowed: {', '.join(get_args(_Of))}")
     columns = validate.at_least_one(columns, "columns")
     rows = _rows(statistics, "statistics", ("name", "kind", "output", "gradient"), "what layer_statistics returns")
     found = [(row, row.output if of == "output" else row.gradient) for row in rows]

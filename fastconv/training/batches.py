@@ -1,4 +1,4 @@
-"""What `Trainer` takes for data, and the one place where a batch is checked: behind it nobody has the raw arrays."""
+"""What `Trainer` takes for data, and the one place where a batch is checked: after it nobody has the raw arrays."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from typing import Any, get_args
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import AlgorithmChoice, PrecisionChoice
 from fastconv.data import DataLoader, Dataset
+from fastconv.data.images import Fit
 from fastconv.errors import ArgumentError
 from fastconv.nn.model.model import Layer
 from fastconv.parallel.data_parallel import DataParallel
@@ -57,7 +58,7 @@ _ENTRIES: Mapping[str, Mapping[str, Callable[[Any, str], Any]]] = {
     "run": {
         "epochs": _whole(1),
         "seed": _whole(0),
-        "dtype": _one_of("float32", "float64"),
+        "dtype": _one_of(*(dtype.name for dtype in validate.FLOATS)),
         "backend": _text,
         "precision": _one_of(*get_args(PrecisionChoice)),
         "algorithm": _one_of(*get_args(AlgorithmChoice)),
@@ -68,7 +69,7 @@ _ENTRIES: Mapping[str, Mapping[str, Callable[[Any, str], Any]]] = {
         "directory": _text,
         "images": _text,
         "image_size": _sides,
-        "image_fit": _one_of("crop", "resize"),
+        "image_fit": _one_of(*get_args(Fit)),
         "skip_broken": validate.truth,
         "limit": _whole(1),
     },
@@ -181,7 +182,7 @@ class Recipe:
         return loader
 
     def make_trainer(self, model: Layer, steps_per_epoch: int, callbacks: Iterable[Callback]) -> Trainer:
-        """Return the trainer, with these callbacks behind those of the recipe."""
+        """Return the trainer, with these callbacks after those of the recipe."""
         tables = self.tables
         # Pruning ends after two thirds of the run, as in TensorFlow's sample, unless its settings say when.
         given = {"parameters": model.parameters(), "end": self.epochs * steps_per_epoch * 2 // 3}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import Token
-from typing import Literal
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
 from fastconv.losses.listed import ListedLoss, Whole
 from fastconv.nn import Layer
-from fastconv.nn.fused.steps import FusedStep, Watcher, watcher
+from fastconv.nn.fused.steps import FusedStep, Pass, Watcher, watcher
 from fastconv.optim.optimizer import Optimizer
 from fastconv.training.captured import CapturedStep
 from fastconv.training.step import Batch, Done, StepSettings
@@ -53,12 +52,12 @@ def shard_loss(model: Layer, loss: Loss, predictions: Array, shard: Batch, share
 
 
 class Looking(Watcher):
-    """Calls a function behind each step of a plan that runs backward."""
+    """Calls a function after each step of a plan that runs backward."""
 
     def __init__(self, look: Callable[[], None]) -> None:
         self._look = look
 
-    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Pass, x: Array) -> None:
         """Do nothing."""
 
     def ends(self, result: Array | None) -> None:

@@ -56,7 +56,7 @@ def train_step(
 ) -> Done:
     """Do forward, loss, backward, clipping and update.
 
-    Where it breaks off behind the loss, the gradients are forgotten, unless the update is done.
+    Where it breaks off after the loss, the gradients are forgotten, unless the update is done.
 
     Parameters
     ----------

@@ -338,7 +338,7 @@ class Trainer(Sharing):
         """Go on from what `save` wrote: training gives the same bits as if it had not been interrupted.
 
         Model, optimizer, schedule and callbacks must be made as they were; the file holds values only. After one that
-        was written in the middle of an epoch `fit` begins behind the batches that were done, which must come again.
+        was written in the middle of an epoch `fit` begins after the batches that were done, which must come again.
 
         Parameters
         ----------

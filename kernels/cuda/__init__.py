@@ -112,5 +112,5 @@ NATIVE = {
 
 No pooling: its windows reach over the edges of a convolution's tiles, and the normalisation's kernels walk over rows of
 channels, not over maps. No ``conv2d_backward_input_norm``: its sums over pixels would need the warps of a block to meet
-behind their last product, in every variant, and parts for `combine_gradients`; NOTES.md plans that with the statistics.
+after their last product, in every variant, and parts for `combine_gradients`; NOTES.md plans that with the statistics.
 """

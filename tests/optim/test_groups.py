@@ -8,6 +8,7 @@ from fastconv import nn, optim
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.optim import SGD, Adam, Muon, layer_groups, no_decay_groups, split_groups
 from fastconv.training import named
+from tests.optim.listed import OPTIMIZERS
 from tests.optim.test_optim import give_grads, model_of, values
 
 
@@ -166,7 +167,7 @@ def test_refuses(make, message):
             make(parameters)
 
 
-@pytest.mark.parametrize("cls", optim.OPTIMIZERS.values(), ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", OPTIMIZERS.values(), ids=lambda cls: cls.__name__)
 def test_l1_is_a_setting_or_refused_with_the_reason(cls):
     """Given to all, to a group, or by name: the same reason, and none of a wrong spelling."""
     ways = (

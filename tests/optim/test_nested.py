@@ -53,7 +53,7 @@ def test_averages_of_weights(backend, warmup):
             np.testing.assert_allclose(a, b, rtol=1e-12)
         assert not np.array_equal(fc.to_numpy(model(x)), before)
         for refused in (optimizer.step, optimizer.state_dict, optimizer.averaged().__enter__):
-            with pytest.raises(ArgumentError, match=r"within averaged\(\); allowed: behind it"):
+            with pytest.raises(ArgumentError, match=r"within averaged\(\); allowed: after it"):
                 refused()
     for a, b in zip(values(model), weights, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -12,7 +12,6 @@ from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.optim import (
     EMA,
-    OPTIMIZERS,
     SGD,
     Adadelta,
     Adagrad,
@@ -26,6 +25,7 @@ from fastconv.optim import (
     RMSProp,
     no_decay_groups,
 )
+from tests.optim.listed import OPTIMIZERS
 
 MAKERS = {
     "sgd": lambda p: SGD(p, 0.1),
@@ -401,7 +401,7 @@ def test_calls_of_elsewhere_are_told_what_to_write():
     for optimizer in (SGD(model.parameters(), 0.1), EMA(SGD(model.parameters(), 0.1))):
         for call in (lambda o=optimizer: o.step(lambda: 1.0), lambda o=optimizer: o.step(closure=None)):
             with pytest.raises(
-                ArgumentError, match=r"\(step\(\) behind model.backward\(...\), which writes the gradients\)$"
+                ArgumentError, match=r"\(step\(\) after model.backward\(...\), which writes the gradients\)$"
             ):
                 call()
         with pytest.raises(

@@ -12,6 +12,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn, optim
+from tests.optim.listed import OPTIMIZERS
 
 pytestmark = pytest.mark.peer
 
@@ -91,7 +92,7 @@ def torch_optimizer(torch: Any, name: str, parameters: list[Any], settings: dict
 
 def test_there_are_many_combinations() -> None:
     assert len(COMBINATIONS) >= 500
-    assert set(SETTINGS) == {cls.__name__ for cls in optim.OPTIMIZERS.values()}
+    assert set(SETTINGS) == {cls.__name__ for cls in OPTIMIZERS.values()}
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import pytest
 import fastconv as fc
 from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
-from fastconv.optim import OPTIMIZERS, SGD, Adam, Muon
+from fastconv.optim import SGD, Adam, Muon
 from fastconv.optim.ruled import RuledOptimizer, takes
+from tests.optim.listed import OPTIMIZERS
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ class Backend(Normalisations):
         call `function` itself each time.
 
         The result returns True; or False if it came to a value that is not finite, for which `function` would choose
-        another kernel, or to an error in one, which `function` raises: then nothing behind that place was computed.
+        another kernel, or to an error in one, which `function` raises: then nothing after that place was computed.
         """
         return None
 
@@ -107,7 +107,7 @@ class Backend(Normalisations):
         return 0
 
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> Sequence[Callable[[], bool]] | None:
-        """`capture` of a function that is called with `cut`: what it does behind a call of that becomes another part.
+        """`capture` of a function that is called with `cut`: what it does after a call of that becomes another part.
 
         All parts are to be repeated in their order, up to one that returns False. There may be one alone, for a backend
         that does not cut.

@@ -25,3 +25,11 @@ def on_host(array: Any, dtype: Any = None, name: str = "array") -> np.ndarray:
             f"{name}: got {array!r:.100} ({error}); allowed: numbers, in an array or in nested lists of equal lengths"
         ) from error
     return found
+
+
+def computable(array: Any, dtype: Any = None) -> np.ndarray:
+    """Return `on_host`'s array as kernels take it: contiguous, aligned, writable, in the machine's order of bytes."""
+    found = on_host(array, dtype)
+    if not found.dtype.isnative:
+        found = found.astype(found.dtype.newbyteorder("="))
+    return np.require(found, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])

@@ -170,9 +170,9 @@ class Normalisations(FusedOperations):
         if windows is not None:
             rest, grad = epilogue.unpooled, workspace.empty(x.shape, gamma.dtype)
             if activation is not None and activation.function.needs == "y":
-                behind = workspace.empty(grad_output.shape, gamma.dtype)
-                self.activate_backward(activation, grad_output, saved, out=behind)
-                grad_output, rest = behind, Epilogue(epilogue.adds)
+                grad_before = workspace.empty(grad_output.shape, gamma.dtype)
+                self.activate_backward(activation, grad_output, saved, out=grad_before)
+                grad_output, rest = grad_before, Epilogue(epilogue.adds)
             self.max_pool2d_backward(grad_output, argmax, windows=windows, out=grad)
             grads |= {"beta": beta, "addend": addend, "grad_addend": grad_addend}
         else:
@@ -192,7 +192,7 @@ class Normalisations(FusedOperations):
         out: Array,
         workspace: Workspace,
     ) -> None:
-        """Go back through the activation behind a normalisation of ``x, gamma, beta, mean, var``."""
+        """Go back through the activation after a normalisation of ``x, gamma, beta, mean, var``."""
         if activation is None:
             if out is not grad_output:
                 self.copy(grad_output, out=out)
@@ -281,7 +281,7 @@ class Normalisations(FusedOperations):
         beta, saved, norm_addend :
             As `batch_norm_backward` takes `beta`, `saved` and `addend`.
         argmax, windows :
-            As of `max_pool2d_backward`, if a pooling stands behind the convolution.
+            As of `max_pool2d_backward`, if a pooling stands after the convolution.
         out : (N, H, W, C) array, written
         grad_gamma, grad_beta : (C,) arrays, written
         """

@@ -32,6 +32,7 @@ Shape = tuple[int, ...]
 Direction = Literal["forward", "backward_input"]
 PrecisionChoice = Literal["strict", "default", "fast"]
 AlgorithmChoice = Literal["shapes", "tuned", "winograd", "direct"]
+"""What `fastconv.set_algorithm` takes; the last two name what is taken wherever it can be computed."""
 
 
 class Workspace(Protocol):

@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, final
+from typing import Any, final, get_args
 
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.checking import checked
-from fastconv.backends.contract.converting import on_host
-from fastconv.backends.contract.types import Array, PrecisionChoice, Workspace
+from fastconv.backends.contract.converting import computable
+from fastconv.backends.contract.types import AlgorithmChoice, Array, PrecisionChoice, Workspace
 from fastconv.backends.memory import Pool
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.runtime.settings import SettingError
@@ -28,9 +28,9 @@ try:
     watch_compilation()  # importing the kernels compiles some already
     import fastconv.kernels.cpu.runtime.launch as launch  # first: whatever comes before its error stays imported
     from fastconv.kernels.cpu import NATIVE
-    from fastconv.kernels.cpu.conv import autotune, fused
     from fastconv.kernels.cpu.conv import conv2d as conv
     from fastconv.kernels.cpu.conv import dense as linear
+    from fastconv.kernels.cpu.conv import fused
     from fastconv.kernels.cpu.elementwise import augment as augmentation
     from fastconv.kernels.cpu.elementwise import (
         channels,
@@ -82,9 +82,9 @@ class NumbaBackend(Backend):
     on_host = True
     captures = True
     native = NATIVE
-    precisions = ("strict", "default", "fast") if bf16.DOT else ("strict", "default")
+    precisions = get_args(PrecisionChoice) if bf16.DOT else Backend.precisions
     fast_needs = "" if bf16.DOT else "a CPU with the bfloat16 dot product (AVX512_BF16)"
-    algorithms = autotune.WANTED
+    algorithms = get_args(AlgorithmChoice)
 
     def __init__(self) -> None:
         self._pool: Workspace = Pool()
@@ -143,10 +143,7 @@ class NumbaBackend(Backend):
     def asarray(self, array: Any, dtype: Any = None) -> Array:
         if type(array) is np.ndarray and dtype is None and array.flags.carray and array.dtype.isnative:
             return array  # as it nearly always is
-        array = on_host(array, dtype)
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
+        return computable(array, dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         result: np.ndarray = array

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from types import MethodType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.composing import Composing
+from fastconv.backends.contract.types import PrecisionChoice
 from fastconv.backends.cuda.launches import Launch
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
@@ -59,7 +60,7 @@ class CudaBackend(Backend):
     """CUDA kernels on the arrays of a device."""
 
     native = NATIVE
-    precisions = ("strict", "default", "fast")
+    precisions = get_args(PrecisionChoice)
     captures = True
     device: Any
     """A `fastconv.kernels.cuda.runtime.device.Device` that is a `LaunchList` too."""

@@ -74,7 +74,7 @@ class LaunchList(abc.ABC):
     def listening(self, listener: Listener) -> Iterator[None]:
         """Within this, `listener` gets each launch before it runs, of its own or in what was captured.
 
-        What it returns for one of its own, if not None, is called behind that launch.
+        What it returns for one of its own, if not None, is called after that launch.
         """
         self._listeners.append(listener)
         try:

@@ -59,7 +59,7 @@ def parse(text: str) -> Settings:
         elif word == "checks":
             chosen["checks"] = True
         else:
-            allowed = ", ".join(["forward", "reverse", "skewed", "skewed:SEED", *COPIES, "checks"])
+            allowed = ", ".join([*ORDERS, "skewed:SEED", *COPIES, "checks"])
             raise ArgumentError(f"{VARIABLE}: got {word!r}; allowed, with commas between: {allowed}")
     return Settings(**chosen)
 

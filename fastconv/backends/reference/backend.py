@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.backends.contract.converting import on_host
+from fastconv.backends.contract.converting import computable
 from fastconv.backends.contract.types import Array
 from fastconv.backends.memory import Pool
 from fastconv.backends.reference.conv import NumpyConv
@@ -46,10 +46,7 @@ class NumpyBackend(
         return isinstance(array, np.ndarray)
 
     def asarray(self, array: Any, dtype: Any = None) -> Array:
-        array = on_host(array, dtype)
-        if not array.dtype.isnative:
-            array = array.astype(array.dtype.newbyteorder("="))
-        return np.require(array, requirements=["C_CONTIGUOUS", "ALIGNED", "WRITEABLE", "ENSUREARRAY"])
+        return computable(array, dtype)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         result: np.ndarray = array

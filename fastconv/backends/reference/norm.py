@@ -196,10 +196,10 @@ def _in_groups(x: np.ndarray, rstd: np.ndarray) -> np.ndarray:
     return x.astype(np.float64).reshape(images, math.prod(x.shape[1:-1]), groups, x.shape[-1] // groups)
 
 
-def _sum_around(a: np.ndarray, before: int, behind: int) -> np.ndarray:
-    """Sum over the last axis from `before` places before each one to `behind` places behind it."""
+def _sum_around(a: np.ndarray, before: int, after: int) -> np.ndarray:
+    """Sum over the last axis from `before` places before each one to `after` places after it."""
     count = a.shape[-1]
-    return np.stack([a[..., max(c - before, 0) : c + behind + 1].sum(-1) for c in range(count)], axis=-1)
+    return np.stack([a[..., max(c - before, 0) : c + after + 1].sum(-1) for c in range(count)], axis=-1)
 
 
 def _scales(x: np.ndarray, size: int, alpha: float, k: float) -> np.ndarray:

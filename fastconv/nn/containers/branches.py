@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Literal
+from typing import get_args
 
 from fastconv import _validate as validate
 from fastconv._attributes import computes_as, is_ours
@@ -12,7 +12,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn.containers.arguments import as_layer, as_layers
-from fastconv.nn.containers.wiring import JOINS
+from fastconv.nn.containers.wiring import Join
 from fastconv.nn.core.layer import Context, FrozenForward, Sum
 from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.scope import Scope
@@ -35,7 +35,7 @@ class _Branches(Layer):
 
     owns_output = True
     owns_grad = True
-    mode: Literal["sum", "concatenate"] = "sum"
+    mode: Join = "sum"
 
     def frozen(self) -> FrozenForward:
         if not is_ours(computes_as(type(self))):
@@ -160,11 +160,11 @@ class Parallel(_Branches):
 
     setting_names = ("branches", "mode")
 
-    def __init__(self, *branches: Layer | Sequence[Layer], mode: Literal["sum", "concatenate"] = "sum") -> None:
+    def __init__(self, *branches: Layer | Sequence[Layer], mode: Join = "sum") -> None:
         self.branches = as_layers(branches, "branches")
         if len(self.branches) < 2:
             raise ArgumentError(f"branches: got {len(self.branches)}; allowed: at least two layers")
-        self.mode = validate.one_of(mode, "mode", JOINS)
+        self.mode = validate.one_of(mode, "mode", get_args(Join))
 
     def children(self) -> Sequence[tuple[str, Layer]]:
         return [(str(i), branch) for i, branch in enumerate(self.branches)]

@@ -34,7 +34,7 @@ class Graph(Layer):
         }, outputs="last").build((32, 32, 3))
 
     With several outputs forward returns a tuple of arrays, and backward takes one of their gradients. Such a graph is
-    the last part of a model: a layer behind it, or a join, takes one array and refuses it in `build`. It is trained by
+    the last part of a model: a layer after it, or a join, takes one array and refuses it in `build`. It is trained by
     steps of one's own, as below; `Trainer` takes models with one output.
 
     Parameters
@@ -122,7 +122,7 @@ class Graph(Layer):
         return self._plans
 
     def _trained(self) -> Mapping[str, bool]:
-        """Return behind which nodes backward finds parameters that are not frozen; looked for when that has changed."""
+        """Return after which nodes backward finds parameters that are not frozen; looked for when that has changed."""
         now = freezing_state()
         if self._found_trained[0] is not now:
             found = {INPUT: False}

@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fastconv.errors import ArgumentError
 from fastconv.nn.containers.arguments import as_layer
 from fastconv.nn.model.model import Layer
 
 INPUT = "input"
-JOINS = ("sum", "concatenate")
+Join = Literal["sum", "concatenate"]
 _NODE = '(layer, "name of its input"), ("sum", "a", "b", ...) or ("concatenate", "a", "b", ...)'
 
 
@@ -89,8 +89,8 @@ def _node(name: Any, value: Any) -> Node:
     if not sources or not all(isinstance(source, str) for source in sources):
         raise ArgumentError(f"nodes[{name!r}]: got {value!r:.100}; allowed: {_NODE}")
     if isinstance(what, str):
-        if what not in JOINS:
-            raise ArgumentError(f"nodes[{name!r}]: got {what!r}; allowed: a layer, or {nearest(what, JOINS)}")
+        if what not in get_args(Join):
+            raise ArgumentError(f"nodes[{name!r}]: got {what!r}; allowed: a layer, or {nearest(what, get_args(Join))}")
         if len(sources) < 2:
             raise ArgumentError(f"nodes[{name!r}]: got {what!r} of one input; allowed: of two or more")
         return Node(name, what, tuple(sources))

@@ -12,7 +12,7 @@ from fastconv.nn.fused.steps import FusedStep
 
 
 def all_steps(part: Plan | FusedStep | AbstractLayer) -> Iterator[FusedStep]:
-    """Yield the steps in `part`, each behind those that run inside of it."""
+    """Yield the steps in `part`, each after those that run inside of it."""
     inside: Sequence[Plan | FusedStep | AbstractLayer]
     if isinstance(part, Plan):
         inside = part.steps

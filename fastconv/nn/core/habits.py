@@ -64,7 +64,7 @@ ABSENT = {
     **dict.fromkeys(("kernel_regularizer", "bias_regularizer", "activity_regularizer"), _PENALTY),
     **dict.fromkeys(("num_features", "num_channels", "num_parameters", "normalized_shape"), INFERRED),
     **dict.fromkeys(("input_shape", "input_dim", "batch_input_shape", "device", "dtype"), _BUILD),
-    "activation": "a layer of its own behind it, such as nn.ReLU()",
+    "activation": "a layer of its own after it, such as nn.ReLU()",
     "inplace": "nothing: memory is used again wherever it can be",
     "data_format": "nothing: images are (N, H, W, C)",
 }

@@ -1,7 +1,7 @@
 """What layers of somebody's own return, checked like what a layer is called with: fastconv's own need it not.
 
 Kernels read memory as it lies. A view that runs backwards, or the bytes of another machine, would be taken for
-something else, or for memory behind its end.
+something else, or for memory after its end.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class _Convolution(FusedStep):
 
     @property
     def owns_output(self) -> bool:
-        """Backward looks at what is behind most activations, pooled or not."""
+        """Backward looks at what follows most activations, pooled or not."""
         return self.tail.activation is None or self.tail.keeps_before
 
     def frozen(self) -> FrozenForward:
@@ -80,7 +80,7 @@ def convolve(
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ConvActivation(_Convolution):
-    """Convolution and activation in one pass, and a max pooling behind them where there is one.
+    """Convolution and activation in one pass, and a max pooling after them where there is one.
 
     Backward the activation and the gradient of the bias in one pass; a pooling's result tells the gradient of an
     activation that needs no more than its result. Where one such step feeds another directly, the latter does that in
@@ -119,7 +119,7 @@ class ConvActivation(_Convolution):
 
     @property
     def _activation_backward(self) -> str:
-        """The operation back through the activation, where the step behind does not do that."""
+        """The operation back through the activation, where the next step does not do that."""
         return "activate_backward" if self.conv.trained_bias is None else "activate_backward_bias"
 
     def ending(self, context: Context) -> ActivationEnding | None:
@@ -167,7 +167,7 @@ class ConvActivation(_Convolution):
 class ConvNorm(_Convolution):
     """Convolution with the statistics of its output; normalisation and all that follows in one pass more.
 
-    Backward two passes: the sums, and the gradient of the convolution's output. The step behind may have done the first
+    Backward two passes: the sums, and the gradient of the convolution's output. The next step may have done the first
     (see `Link.takes`). A bias of the convolution has no effect but on the running mean.
 
     While the normalisation is frozen it runs as in inference, and backward part by part.
@@ -193,7 +193,7 @@ class ConvNorm(_Convolution):
 
     @property
     def _norm_backward(self) -> str:
-        """The operation back through the normalisation: what is left of it, if the step behind does the sums."""
+        """The operation back through the normalisation: what is left of it, if the next step does the sums."""
         return self.tail.after("batch_norm_backward") if self.after.takes is None else "batch_norm_backward_apply"
 
     @property
@@ -294,7 +294,7 @@ class ConvNorm(_Convolution):
         grad = backend.empty(z.shape, z.dtype)
         gamma = norm.gamma.array
         more: dict[str, Any] = {"eps": norm.eps, "grad_input": grad, "workspace": backend.pool}
-        if wanted.sums is not None:  # and grad_output is behind the activation already, and nobody else's
+        if wanted.sums is not None:  # and grad_output is through the activation already, and nobody else's
             backend.batch_norm_backward_apply(grad_output, z, gamma, mean, var, **wanted.sums, **more)
             grad_addend = grad_output
         else:

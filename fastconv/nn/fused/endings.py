@@ -1,4 +1,4 @@
-"""Ends of steps that the step behind does backward, in the pass that computes the gradient of its input."""
+"""Ends of steps that the next step does backward, in the pass that computes the gradient of its input."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ class NormEnding:
     def input_gradient(
         self, conv: Conv2d, grad_output: Array, x: Array, addend: Array | None, **pooled: Any
     ) -> Gradient:
-        """Return the gradient behind the activation, and those of gamma and beta, which are added, too.
+        """Return the gradient through the activation, and those of gamma and beta, which are added, too.
 
-        With `argmax` and `windows` the gradient given is that of a pooling behind the convolution.
+        With `argmax` and `windows` the gradient given is that of a pooling after the convolution.
         """
         norm, sums = self.norm, self.norm.grad_targets()
         forward = (self.z, norm.gamma.array, self.mean, self.var, self.epilogue)
@@ -90,7 +90,7 @@ class Wanted:
     ending : Ending or None
         Of the step before, to be done with it.
     sums : ChannelSums or None
-        Its own, where the step behind has computed them.
+        Its own, where the next step has computed them.
     """
 
     input_grad: bool

@@ -2,10 +2,10 @@
 
 What is looked for, in this order:
 
-- a residual block whose body ends in convolution and normalisation, and the activation behind it
-- a convolution with a max pooling and a normalisation behind it, and an activation and max pooling behind these
-- a convolution with as much of normalisation, activation and max pooling as is behind it, in this order; a pooling
-  only behind an activation
+- a residual block whose body ends in convolution and normalisation, and the activation after it
+- a convolution with a max pooling and a normalisation after it, and an activation and max pooling after these
+- a convolution with as much of normalisation, activation and max pooling as comes after it, in this order; a pooling
+  only after an activation
 
 Between neighbours: where a step ends in an activation, with or without a normalisation before it, and the next one
 begins with a convolution, the latter does the former's end backward, where it computes the gradient of its input. And

@@ -1,4 +1,4 @@
-"""A convolution with a max pooling and then a normalisation behind it: `ConvPoolNorm`."""
+"""A convolution with a max pooling and then a normalisation after it: `ConvPoolNorm`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a max pooling behind a convolution leaves, and backward through both."""
+"""What a max pooling after a convolution leaves, and backward through both."""
 
 from __future__ import annotations
 

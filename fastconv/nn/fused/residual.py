@@ -1,4 +1,4 @@
-"""A residual block and the activation behind it as one step."""
+"""A residual block and the activation after it as one step."""
 
 from __future__ import annotations
 

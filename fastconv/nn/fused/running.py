@@ -40,9 +40,9 @@ def back_through(
             saved = backend.empty(z.shape, norm.dtype)
             before = (z, norm.gamma.array, norm.beta.array, mean, var, Epilogue(tail.adds))
             backend.normalise(*before, addend=kept["addend"], eps=norm.eps, out=saved, workspace=backend.pool)
-        behind = backend.empty(grad.shape, norm.dtype)
-        backend.activate_backward(layer.activation, grad, saved, out=behind)
-        grad = behind
+        grad_before = backend.empty(grad.shape, norm.dtype)
+        backend.activate_backward(layer.activation, grad, saved, out=grad_before)
+        grad = grad_before
     if pool is not None and not tail.keeps_before:
         grad = pool.backward(grad, (kept["argmax"], z.shape))
     return grad

@@ -127,7 +127,7 @@ class FusedStep(abc.ABC):
 
     @property
     def offers(self) -> tuple[type[Ending], Activation] | None:
-        """The end that the step behind may do backward, and the activation there."""
+        """The end that the next step may do backward, and the activation there."""
         return None
 
     @property
@@ -182,7 +182,7 @@ class FusedStep(abc.ABC):
         )
 
     def ending(self, context: Context) -> Ending | None:
-        """Return what the step behind is to do of it, see `Link.takes`."""
+        """Return what the next step is to do of it, see `Link.takes`."""
         return None
 
 
@@ -242,10 +242,14 @@ def stored_dtype(layer: AbstractLayer) -> np.dtype:
     return layer.backend.kept_dtype(layer.dtype, get_precision())
 
 
+Pass = Literal["forward", "backward"]
+"""Which way a step runs."""
+
+
 class Watcher(Protocol):
     """Is told which steps run; see `watcher`."""
 
-    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Pass, x: Array) -> None:
         """Note that a step begins, with this input or gradient."""
         ...
 

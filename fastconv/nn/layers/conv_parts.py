@@ -99,7 +99,7 @@ class ConvParts(Convolving):
         return y
 
     def statistics(self, x: Array, epilogue: Epilogue = NO_EPILOGUE, **arrays: Array | None) -> None:
-        """Convolve without the bias, and take mean and variance of the result behind a pooling, if there is one.
+        """Convolve without the bias, and take mean and variance of the result after a pooling, if there is one.
 
         Parameters
         ----------
@@ -264,7 +264,7 @@ class ConvParts(Convolving):
         return grad
 
     def backward_input_norm(self, grad_output: Array, x: Array, *norm: Any, addend: Array | None, **more: Any) -> Array:
-        """Return the gradient behind the normalisation that made x and write those of its parameters.
+        """Return the gradient through the normalisation that made x and write those of its parameters.
 
         Parameters
         ----------

@@ -35,7 +35,7 @@ class Identity(Layer):
 class Flatten(Layer):
     """(N, H, W, C) -> (N, H * W * C): a view, channels running fastest.
 
-    PyTorch's runs through C, H, W, so that the dense layer behind it has its rows in another order.
+    PyTorch's runs through C, H, W, so that the dense layer after it has its rows in another order.
 
     Examples
     --------

@@ -14,25 +14,7 @@ from fastconv.optim.schedules.cycles import Cyclic, OneCycle
 from fastconv.optim.schedules.decays import Constant, Exponential, InverseTime, Polynomial, Step
 from fastconv.optim.schedules.misfits import check_monitor, misfit
 from fastconv.optim.schedules.plateau import ReduceOnPlateau
-from fastconv.optim.schedules.schedule import NumberedSchedule, Schedule, Watching, rate_at, unit_of
-
-_CLASSES: tuple[type[NumberedSchedule], ...] = (
-    Constant,
-    InverseTime,
-    Step,
-    Exponential,
-    Polynomial,
-    Cosine,
-    CosineWarmRestarts,
-    Cyclic,
-    OneCycle,
-    Warmup,
-    PiecewiseLinear,
-    ReduceOnPlateau,
-    Function,
-)
-SCHEDULES = {cls.__name__: cls for cls in _CLASSES}
-"""The class of each schedule, by its name."""
+from fastconv.optim.schedules.schedule import Schedule, Watching, rate_at, unit_of
 
 __all__ = [
     "Constant",

@@ -76,7 +76,7 @@ class Warmup(NumberedSchedule):
 
     @property
     def monitor(self) -> str | None:
-        """What the schedule behind it watches, if it does."""
+        """What the schedule within it watches, if it does."""
         return getattr(self.schedule, "monitor", None)
 
     def observe(self, logs: Mapping[str, float]) -> None:
@@ -91,7 +91,7 @@ class Warmup(NumberedSchedule):
             self.schedule.observe(logs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the schedule behind it.
+        """Return the state of the schedule within it.
 
         Returns
         -------
@@ -106,7 +106,7 @@ class Warmup(NumberedSchedule):
         Parameters
         ----------
         state : mapping
-            That of the schedule behind it.
+            That of the schedule within it.
         """
         if isinstance(self.schedule, Watching):
             self.schedule.load_state_dict(state)
@@ -114,7 +114,7 @@ class Warmup(NumberedSchedule):
 
 @dataclass(repr=False, eq=False)
 class PiecewiseLinear(NumberedSchedule):
-    """Along lines from point to point, and constant before the first and behind the last.
+    """Along lines from point to point, and constant before the first and after the last.
 
     Parameters
     ----------
@@ -147,10 +147,10 @@ class PiecewiseLinear(NumberedSchedule):
 
     def __call__(self, step: int) -> float:
         """Return the rate of `step`."""
-        behind = bisect.bisect_right(self.points, step, key=lambda point: point[0])
-        if behind in (0, len(self.points)):
-            return self.points[max(behind - 1, 0)][1]
-        (begin, before), (end, after) = self.points[behind - 1 : behind + 1]
+        place = bisect.bisect_right(self.points, step, key=lambda point: point[0])
+        if place in (0, len(self.points)):
+            return self.points[max(place - 1, 0)][1]
+        (begin, before), (end, after) = self.points[place - 1 : place + 1]
         return linear(before, after, (step - begin) / (end - begin))
 
 

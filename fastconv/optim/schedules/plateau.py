@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.optim.schedules.schedule import NumberedSchedule
+
+Mode = Literal["auto", "min", "max"]
+"""Which of two results is the better one; "auto" tells by the name of what is measured."""
 
 
 class _State(NamedTuple):
@@ -80,7 +83,7 @@ class ReduceOnPlateau(NumberedSchedule):
         self.take_number("lr", low=0)
         if self.monitor is not None and not isinstance(self.monitor, str):
             raise ArgumentError(f"monitor: got {self.monitor!r}; allowed: a name of the history, or None")
-        validate.one_of(self.mode, "mode", ("auto", "min", "max"))
+        validate.one_of(self.mode, "mode", get_args(Mode))
         self.take_number("factor", low=0, high=1)
         self.take_count("patience", 0)
         self.take_number("threshold", low=0)

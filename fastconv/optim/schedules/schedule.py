@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from fastconv import _validate as validate
 from fastconv._attributes import Made
@@ -62,7 +62,8 @@ class Watching(Protocol):
         ...
 
 
-UNITS = ("step", "epoch")
+Unit = Literal["step", "epoch"]
+"""What a schedule counts; what a time limit lets come to its end."""
 # What other libraries call a setting, and its name here, in classes that have it.
 _HABITS = {
     "gamma": "factor",
@@ -108,7 +109,7 @@ class NumberedSchedule(metaclass=Made):
             cls.__call__ = _finite(vars(cls)["__call__"])  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
-        validate.one_of(self.by, "by", UNITS)
+        validate.one_of(self.by, "by", get_args(Unit))
         vars(self)["_made"] = True  # already, as what follows writes by vars
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -218,7 +219,7 @@ def unit_of(schedule: Schedule) -> str:
     'epoch'
     """
     by = getattr(schedule, "by", "step")
-    unit: str = by if by in UNITS else validate.one_of(by, f"by of {schedule!r:.80}", UNITS)
+    unit: str = by if by in get_args(Unit) else validate.one_of(by, f"by of {schedule!r:.80}", get_args(Unit))
     return unit
 
 

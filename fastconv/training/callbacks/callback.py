@@ -110,7 +110,7 @@ class Callback(Declared):
     Attributes
     ----------
     saves : bool
-        Whether it writes the state of the training, and so is called behind the others, after steps and epochs.
+        Whether it writes the state of the training, and so is called after the others, after steps and epochs.
     first_rank_only : bool
         Whether, of several processes that train together, only that of rank 0 calls it: as it writes files, shows
         something, or looks at a clock. What it stops ends on all ranks.
@@ -194,7 +194,7 @@ class Callback(Declared):
         Parameters
         ----------
         trainer : Training
-            The `Trainer`, behind its last step.
+            The `Trainer`, after its last step.
         """
 
     def files(self) -> tuple[Path, ...]:

@@ -8,17 +8,18 @@ import re
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fastconv import _validate as validate
 from fastconv._files import home_path_of, write_atomically, writing
 from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.optim.schedules.plateau import Mode
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training, check_state
-from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, score
+from fastconv.training.callbacks.monitor import check_monitor, score
 from fastconv.training.callbacks.writing import check_directory
 from fastconv.training.folder_lock import lock_folder
 
-_KINDS = ("newest", "best")
+_KeepBy = Literal["newest", "best"]
 _STEP = re.compile(r"step-\d{8,}\.safetensors")
 
 
@@ -74,15 +75,15 @@ class ModelCheckpoint(Callback):
         every_epochs: int = 1,
         save_every_steps: int | None = None,
         keep: int | None = None,
-        keep_by: Literal["newest", "best"] = "newest",
+        keep_by: _KeepBy = "newest",
     ) -> None:
         self.directory = home_path_of(directory, "directory")
         self.monitor = monitor
-        self.mode: Mode = validate.one_of(mode, "mode", MODES)
+        self.mode: Mode = validate.one_of(mode, "mode", get_args(Mode))
         self.every_epochs = validate.at_least_one(every_epochs, "every_epochs")
         self.save_every_steps = validate.at_least_one_or_none(save_every_steps, "save_every_steps")
         self.keep = validate.at_least_one_or_none(keep, "keep")
-        self.keep_by = validate.one_of(keep_by, "keep_by", _KINDS)
+        self.keep_by = validate.one_of(keep_by, "keep_by", get_args(_KeepBy))
         if keep_by == "best" and save_every_steps is not None:
             raise ArgumentError(
                 "keep_by: got 'best' with save_every_steps; allowed: 'newest', as within an epoch nothing says how good"

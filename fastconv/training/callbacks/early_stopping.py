@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from numbers import Real
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.weights import host_tensors, set_tensors
+from fastconv.optim.schedules.plateau import Mode
 from fastconv.training.callbacks.callback import Callback, Training, check_state
-from fastconv.training.callbacks.monitor import MODES, Mode, check_monitor, score
+from fastconv.training.callbacks.monitor import check_monitor, score
 
 _KINDS = {"best": Real | None, "best_epoch": int, "wait": int, "stopped_epoch": int, "weights": Mapping | None}
 
@@ -52,7 +53,7 @@ class EarlyStopping(Callback):
     wait : int
         How many epochs since the count began.
     stopped_epoch : int
-        The epoch behind which it ended the training; 0 if it did not.
+        The epoch after which it ended the training; 0 if it did not.
 
     Examples
     --------
@@ -81,7 +82,7 @@ class EarlyStopping(Callback):
                 f"monitor: got {validate.shown(monitor)}; allowed: a name of the history, as 'val_loss'"
             )
         self.monitor, self.restore_best = monitor, validate.truth(restore_best, "restore_best")
-        self.mode: Mode = validate.one_of(mode, "mode", MODES)
+        self.mode: Mode = validate.one_of(mode, "mode", get_args(Mode))
         self.min_delta = validate.number(min_delta, "min_delta", low=0.0)
         self.patience = validate.at_least(patience, 0, "patience")
         self.baseline = None if baseline is None else validate.number(baseline, "baseline")

@@ -1,7 +1,7 @@
 """Logs of a training in files: comma-separated values, and lines of JSON.
 
-A line tells the step behind which it was written. A training that was taken up again keeps the lines up to its step and
-takes away those behind, which come again: so the file is that of a run that was never interrupted.
+A line tells the step after which it was written. A training that was taken up again keeps the lines up to its step and
+takes away those after it, which come again: so the file is that of a run that was never interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastconv.errors import ArgumentError
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.writing import append_line, check_file
 
-_CUT_OFF = 2**63  # the step of a line that is not whole: behind all others
+_CUT_OFF = 2**63  # the step of a line that is not whole: after all others
 
 
 class _LineLog(Callback):

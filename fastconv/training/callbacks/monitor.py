@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError
+from fastconv.optim.schedules.plateau import Mode
 from fastconv.training.callbacks.callback import Training
-
-Mode = Literal["auto", "min", "max"]
-MODES = ("auto", "min", "max")
 
 
 def check_monitor(monitor: str | None, names: Iterable[str]) -> None:

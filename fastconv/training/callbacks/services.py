@@ -33,7 +33,7 @@ class TensorBoardLogger(Callback):
     """Curves for TensorBoard, through the package tensorboardX (the extra ``tensorboard``).
 
     Each quantity of the history is a curve over the steps; so are "step/loss" and "step/learning_rate" if there is
-    `every_steps`. A training that was taken up again hides what the interrupted one wrote behind that step.
+    `every_steps`. A training that was taken up again hides what the interrupted one wrote after that step.
 
     Parameters
     ----------
@@ -78,9 +78,9 @@ class TensorBoardLogger(Callback):
     def on_train_begin(self, trainer: Training) -> None:
         package = _package("tensorboardX", self, "tensorboard")
         check_directory("directory", self.directory)
-        behind = trainer.step + 1 if trainer.step else None
+        first_hidden = trainer.step + 1 if trainer.step else None
         with writing("directory", self.directory):
-            self._writer = package.SummaryWriter(str(self.directory), purge_step=behind)
+            self._writer = package.SummaryWriter(str(self.directory), purge_step=first_hidden)
 
     def on_step_end(self, trainer: Training, info: StepInfo) -> None:
         if self.every_steps and trainer.step % self.every_steps == 0:

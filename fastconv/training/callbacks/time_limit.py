@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 from fastconv import _validate as validate
 from fastconv._files import home_path_of, writing
+from fastconv.optim.schedules.schedule import Unit
 from fastconv.training.callbacks.callback import Callback, StepInfo, Training
 from fastconv.training.callbacks.writing import check_file
 
@@ -42,11 +43,9 @@ class TimeLimit(Callback):
 
     first_rank_only = True
 
-    def __init__(
-        self, seconds: float, *, by: Literal["epoch", "step"] = "epoch", path: str | os.PathLike[str] | None = None
-    ) -> None:
+    def __init__(self, seconds: float, *, by: Unit = "epoch", path: str | os.PathLike[str] | None = None) -> None:
         self.seconds = validate.number(seconds, "seconds", low=0.0, open_low=True)
-        self.by = validate.one_of(by, "by", ("epoch", "step"))
+        self.by = validate.one_of(by, "by", get_args(Unit))
         self.path = None if path is None else home_path_of(path, "path")
         self.is_up = False
         self._end = 0.0

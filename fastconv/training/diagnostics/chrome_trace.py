@@ -12,17 +12,18 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fastconv._files import write_atomically
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.nn.core.layer import AbstractLayer, paths_of
-from fastconv.nn.fused.steps import FusedStep, watcher
+from fastconv.nn.fused.steps import FusedStep, Pass, watcher
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.trainer import Trainer, checked_trainer
 
-_ROWS = {"step": 0, "layers": 1, "kernels": 2}
+_Row = Literal["step", "layers", "kernels"]
+_ROWS = {row: number for number, row in enumerate(get_args(_Row))}
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Event:
     """
 
     name: str
-    row: Literal["step", "layers", "kernels"]
+    row: _Row
     begin_us: float
     duration_us: float
 
@@ -160,7 +161,7 @@ class _TraceWatch:
         self._open: list[Callable[[], None]] = []
         self.events: list[Event] = []
 
-    def begin(self, name: str, row: Literal["step", "layers", "kernels"]) -> Callable[[], None]:
+    def begin(self, name: str, row: _Row) -> Callable[[], None]:
         """Note a beginning; return what notes the end, without which it took no time."""
         begun, place = time.perf_counter(), len(self.events)
         self.events.append(Event(name, row, 1e6 * (begun - self._origin), 0.0))
@@ -174,7 +175,7 @@ class _TraceWatch:
         """Note a kernel, see `Backend.trace`."""
         return self.begin(kernel, "kernels")
 
-    def begins(self, step: FusedStep, direction: Literal["forward", "backward"], x: Array) -> None:
+    def begins(self, step: FusedStep, direction: Pass, x: Array) -> None:
         """See `fastconv.nn.fused.steps.Watcher`."""
         layers = " + ".join(f"{type(layer).__name__} {self._paths.get(id(layer), '')}".strip() for layer in step.layers)
         self._open.append(self.begin(f"{layers}, {direction}", "layers"))

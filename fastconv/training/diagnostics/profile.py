@@ -7,7 +7,7 @@ import statistics
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.backend import Backend
@@ -18,15 +18,13 @@ from fastconv.nn.containers.within import all_steps
 from fastconv.nn.core.layer import Chain, paths_of
 from fastconv.nn.core.outputs import bytes_of, ones_like
 from fastconv.nn.fused.plan import make_plan
-from fastconv.nn.fused.steps import FusedStep, run_forward, watcher
+from fastconv.nn.fused.steps import FusedStep, Pass, run_forward, watcher
 from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.summary import visits
 from fastconv.precision import get_precision
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.diagnostics.machine import Machine, measure_machine
 from fastconv.training.diagnostics.tables import table
-
-Pass = Literal["forward", "backward"]
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ class TerminateOnNaN(Callback):
                 return f"the first that is not finite was {found}, {when} step {before.step + 1}"
             if found is not None:
                 self.finding = found
-                return f"the first that is not finite was {found}, behind the update of step {begun}"
+                return f"the first that is not finite was {found}, after the update of step {begun}"
             begun = before.step + 1
         return "computed once more, layer by layer, all of that step was finite"
 

@@ -17,7 +17,7 @@ _LEAST = 4  # epochs
 _RISE = 0.05
 _FALL = 0.01
 _LEARNED = 0.5
-_ADVICE = {
+_ADVICE: dict[Kind, str] = {
     "undecided": f"train for at least {_LEAST} epochs, with validation data",
     "diverged": "a lower learning rate, or gradient clipping",
     "overfitting": "stop there, more data or augmentation, weight decay, dropout, or a smaller model",

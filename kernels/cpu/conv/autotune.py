@@ -14,9 +14,6 @@ import warnings
 from ..runtime.cache import NO_SPACE, cache_directory, replace_file
 from .algorithms import MEASURED
 
-WANTED = ("shapes", "tuned", "winograd", "direct")
-"""What can be asked for; the last two name what is taken wherever it can be computed."""
-
 _ROUNDS = 5
 _FILE = "autotune.json"
 _FORMAT = "fastconv autotune 1"

@@ -72,7 +72,7 @@ def _no_winograd(direction, weight_shape, dtype, input_shape, geometry, precisio
 def _few(direction, weight_shape):
     """Tell whether a gradient has so few input channels, of a group, that products in pairs do not pay.
 
-    Behind an image of 3 channels (128x32x32x3 to 32 on Zen 5): gradient of the weight 1.0 ms by dot products of
+    With an image of 3 channels as input (128x32x32x3 to 32 on Zen 5): gradient of the weight 1.0 ms by dot products of
     bfloat16, 0.6 in float32; of the image 2.5 and 1.4. Gradient of the weight of 16 to 32 channels with stride 2, in a
     step of ResNet-20 where nothing is in a cache: 1.3 and 1.0.
     """
@@ -116,8 +116,8 @@ def _winograd_form(direction, weight_shape, input_shape, geometry, precision):
 def choose(direction, problem, wanted, make_run):
     """Return the algorithm, one of algorithms.py, and why.
 
-    `problem` is (shape of the weight, its type, shape of the input, geometry, precision), `wanted` one of
-    `autotune.WANTED`; ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
+    `problem` is (shape of the weight, its type, shape of the input, geometry, precision), `wanted` what
+    `fastconv.set_algorithm` takes; ``make_run(direction)`` gives the autotuner what computes it with an algorithm.
     """
     weight_shape, dtype, input_shape, geometry, precision = problem
     weight_shape, input_shape = tuple(weight_shape), tuple(input_shape)

@@ -118,7 +118,7 @@ def run(x, weight, bias, out, workspace, epilogue=NOTHING_MORE):
 
 
 def _run_plain(x, weight, bias, out, workspace, epilogue):
-    """Launch a kernel that has nothing fused behind it, and what follows.
+    """Launch a kernel that has nothing fused after it, and what follows.
 
     Those of depthwise convolutions are bound by memory, and rarely followed by anything but a normalisation.
     """

@@ -8,7 +8,7 @@ import functools
 
 import numpy as np
 
-from ...geometry import POINTWISE
+from ...geometry import DENSE_GEOMETRY
 from ...prepared import PreparedWeight
 from .algorithms import DENSE_BF16, DENSE_DIRECT
 from .bf16 import pack as bf16_pack
@@ -20,7 +20,7 @@ from .plan import forward_gathers
 @functools.lru_cache(maxsize=1024)
 def _gathers(batch, channels, outputs, itemsize):
     shapes = (batch, 1, 1, channels), (1, 1, channels, outputs), (batch, 1, 1, outputs)
-    return forward_gathers(*shapes, POINTWISE, itemsize)
+    return forward_gathers(*shapes, DENSE_GEOMETRY, itemsize)
 
 
 def _algorithm(direction, dtype, precision):
@@ -65,4 +65,4 @@ def dense_backward_weight(grad_output, x, *, precision, out, workspace):
     (batch, outputs), channels = grad_output.shape, x.shape[1]
     grad_map, x_map = grad_output.reshape(batch, 1, 1, outputs), x.reshape(batch, 1, 1, channels)
     algorithm = _algorithm("backward_weight", out.dtype, precision)
-    algorithm.function(algorithm, grad_map, x_map, POINTWISE, out.reshape(1, 1, channels, outputs), workspace)
+    algorithm.function(algorithm, grad_map, x_map, DENSE_GEOMETRY, out.reshape(1, 1, channels, outputs), workspace)

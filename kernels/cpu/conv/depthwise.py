@@ -19,7 +19,7 @@ import numpy as np
 from ..elementwise.finite import all_finite
 from ..elementwise.maps import fill
 from ..runtime.launch import device, get_num_threads, kernel, launch
-from ..vector.memory import load, put, store, streams_rows
+from ..vector.memory import load, or_nothing, put, store, streams_rows
 from ..vector.simd import (
     LINE_BYTES,
     address,
@@ -39,7 +39,7 @@ from ..vector.simd import (
 from ..vector.sums import sum_in_order
 from ..vector.tile import row_addresses, tile_load_part, tile_multiply_add_vectors, tile_store_part, tile_zero
 from .algorithms import DEPTHWISE, DEPTHWISE_3X3
-from .strip import ImageRegion, Images, bias_array, copy_strip
+from .strip import ImageRegion, Images, copy_strip
 
 _TAPS = 9  # accumulators in registers; larger kernels take several passes over the strip
 _PARTS = 16
@@ -217,7 +217,7 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
     steps = (*geometry.stride, *dilation, -top, -left, 1, 1)
     if weight.algorithm.transposed:
         steps = (1, 1, -dilation[0], -dilation[1], top, left, *geometry.stride)
-    bias, array = bias_array(bias, x.dtype), weight.weight
+    bias, array = or_nothing(bias, x.dtype), weight.weight
     plan = DepthwisePlan(*x.shape[:3], *out.shape[1:], *array.shape[:2], *steps)
     scratch = workspace.empty((get_num_threads(), 16 * plan.kernel_h * plan.kernel_w), np.uint8)
     if weight.algorithm is DEPTHWISE_3X3[weight.algorithm.direction]:

@@ -21,9 +21,9 @@ from ..elementwise.following import activated, by_function, following, is_floor,
 from ..elementwise.maps import copy
 from ..norm import batch_norm
 from ..runtime.cpu_caches import CACHES
-from ..runtime.launch import device, get_num_threads, kernel, launch
-from ..vector.memory import load, store
-from ..vector.prefetch import AHEAD_BYTES, bytes_a_step, next_rows
+from ..runtime.launch import device, kernel, launch
+from ..vector.memory import load, or_nothing, store
+from ..vector.prefetch import AHEAD_BYTES, bytes_a_step
 from ..vector.simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
@@ -51,7 +51,7 @@ from ..vector.tile import (
 )
 from .pack import packed_size
 from .plan import flat, prepared_gathers
-from .strip import ImageRegion, Images, bias_array, copy_strip, fill_tables
+from .strip import ImageRegion, Images, copy_strip, fill_tables, next_rows, page_rows
 
 _AHEAD_INPUT_BYTES = CACHES.level2 // 2  # of the next block, beside this one
 # Weights that stay near while all of them pass a tile of pixels, whose outputs are then written one beside the other
@@ -126,7 +126,7 @@ def _no_least(follows, last, dt):
 
 
 @device
-def _nothing_behind(table, base, row_step, rows, channels, follows, dt):
+def _no_activation(table, base, row_step, rows, channels, follows, dt):
     pass
 
 
@@ -143,7 +143,7 @@ def _activate(table, base, row_step, rows, channels, follows, dt):
 
 
 _least_of = by_function(_least, lambda name: _no_least)
-_behind_tile = by_function(_nothing_behind, lambda name: _activate)
+_activate_tile = by_function(_no_activation, lambda name: _activate)
 """What follows, other than a floor: of so many pixels and channels, from a table and the address of pixel 0."""
 
 
@@ -151,7 +151,7 @@ _behind_tile = by_function(_nothing_behind, lambda name: _activate)
 def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
     """All tiles of a block of pixels for one block of input channels and the output channels in the range `outs`.
 
-    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; behind
+    The first block of input channels starts from the bias, later ones, or all if `add`, add to what is there; after
     the last one comes what follows. `ahead` is (address, bytes) of what the next block reads.
     """
     count, table_in, table_out, source, pixel_bytes = pixels
@@ -190,7 +190,7 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
         else:
             tile_store(acc, targets)
         rows_done = min(ROWS, count - pixel) if last else 0  # without those that are repeated
-        _behind_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, pair, follows, dt)
+        _activate_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, pair, follows, dt)
     for k in range(max(outs[0], paired), outs[1], width):
         weights = weight + (steps * k + plan.taps * c0 * width) * size
         rest = min(width, plan.group_out - k)
@@ -205,12 +205,12 @@ def _multiply_block(pixels, packed, outs, results, ahead, plan, dt):
             acc = _multiply_single(acc, rows, weights, runs, run_steps, (source, 0), dt)
             tile_store_part(tile_floor(acc, least), targets, rest)
             rows_done = min(ROWS, count - pixel) if last else 0
-            _behind_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, rest, follows, dt)
+            _activate_tile(table_out + 8 * pixel, out + k * size, out_bytes, rows_done, rest, follows, dt)
 
 
 @device
 def _prefetches(x, plan, block, size):
-    """Where the input begins that the block behind `block` adds, and its bytes; nothing if they come in parts."""
+    """Where the input begins that the block after `block` adds, and its bytes; nothing if they come in parts."""
     place, nbytes = next_rows(x, plan, block, size)
     whole = plan.splits == 1 and plan.block_channels >= plan.group_in and nbytes <= _AHEAD_INPUT_BYTES
     return place, nbytes if whole else 0
@@ -269,7 +269,7 @@ def _launch_gather(x, packed, bias, out, gather, workspace, *, add, follows):
     ``activation(conv2d(x) + bias)``; with `add`, what is in `out` counts too.
     """
     plan = flat(gather.plan, x.itemsize)
-    scratch = workspace.empty((get_num_threads(), -(-plan.scratch_bytes // 4096) * 4096), "uint8")
+    scratch = page_rows(plan.scratch_bytes, workspace)
     stream = (
         out.nbytes >= STREAM_BYTES
         and not add
@@ -289,12 +289,12 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
 
 
 def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
-    """Launch it plan by plan."""
+    """Launch a convolution, a launch for each of `gathers`."""
     addend, statistics = epilogue.addend, epilogue.statistics
     if addend is not None and addend is not out:
         copy(addend, out=out)
     follows = following(epilogue.activation, out, epilogue.before)
-    bias, start = bias_array(bias, x.dtype), 0
+    bias, start = or_nothing(bias, x.dtype), 0
     for gather in gathers:
         stop = start + packed_size(gather.plan, x.itemsize)
         part = weight.packed[start:stop]

@@ -17,11 +17,11 @@ import numpy as np
 
 from ..elementwise.channels import add_bias
 from ..elementwise.maps import copy
-from ..runtime.launch import device, get_num_threads, kernel, launch
+from ..runtime.launch import device, kernel, launch
 from ..vector.simd import REGISTERS, VECTOR_BYTES, address, itemsize
 from ..vector.tile import ROWS, row_addresses, tile_multiply_add_columns, tile_store_sums, tile_zero
 from .plan import prepared_gathers
-from .strip import ImageRegion, Images, copy_strip, fill_tables
+from .strip import ImageRegion, Images, copy_strip, fill_tables, page_rows
 
 _MOST_CHANNELS = 4
 _ROWS = 6 if REGISTERS == 32 else 3  # pixels of a tile: with 4 channels and as many weights, 29 of 32 registers
@@ -116,7 +116,7 @@ def _launch(grad, weight, out, gather, workspace, *, add):
     plan = gather.plan
     offsets = gather.offsets if plan.taps else ()
     taps = _taps(plan, tuple(map(tuple, gather.taps.tolist())), offsets, weight.shape, weight.itemsize)
-    scratch = workspace.empty((get_num_threads(), -(-_scratch_bytes(plan, grad.itemsize) // 4096) * 4096), "uint8")
+    scratch = page_rows(_scratch_bytes(plan, grad.itemsize), workspace)
     chosen = _KERNELS[plan.out_channels - 1]
     launch(chosen, plan.blocks, grad, weight, bool(add), out, taps, plan, scratch=scratch)
 

@@ -13,10 +13,10 @@ from ..norm.backward import activation_sums, saved_of
 from ..pool.max_pool import max_pool2d, max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..vector.bf16_storage import widened
+from ..vector.memory import or_nothing
 from .conv2d import conv2d_backward_weight, run, weight_algorithm
 from .epilogue import ConvEpilogue
 from .plan import conv_output_shape
-from .strip import bias_array
 from .winograd import mask as winograd_mask
 from .winograd import norm as winograd_norm
 from .winograd import pool as winograd_pool
@@ -64,8 +64,8 @@ def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace, statistics=No
     place = _fused_winograd(weight, x.shape, conv_shape)
     if place is None or not suits_pool(conv_shape, out.shape, epilogue.windows):
         return False
-    behind = bias_array(bias, weight.weight.dtype), following(epilogue.activation)
-    arguments = (x, weight, behind, conv_shape, place, (out, argmax), workspace)
+    follows = or_nothing(bias, weight.weight.dtype), following(epilogue.activation)
+    arguments = (x, weight, follows, conv_shape, place, (out, argmax), workspace)
     found = winograd_pool.convolve_pool(*arguments, statistics=statistics)
     return in_range(found, workspace, x, weight.weight)
 
@@ -73,14 +73,14 @@ def _fused_pool(x, weight, bias, epilogue, out, argmax, workspace, statistics=No
 def conv2d_backward_input(
     grad_output, weight, *, bias=None, addend=None, activation=None, saved=None, grad_bias=None, out, workspace
 ):
-    """Gradient of the input, plus `bias` or `addend`, and behind the activation that made the input, with its sum."""
+    """Gradient of the input, plus `bias` or `addend`, and through the activation that made the input, with its sum."""
     if activation is None:
         run(grad_output, weight, bias, out, workspace, ConvEpilogue(addend=addend))
         return
     place = None if addend is not None else _fused_winograd(weight, grad_output.shape, out.shape)
     if place is not None:
-        behind = saved, following(activation)
-        found = winograd_mask.convolve_masked(grad_output, weight, behind, place, (out, grad_bias), workspace)
+        preceding = saved, following(activation)
+        found = winograd_mask.convolve_masked(grad_output, weight, preceding, place, (out, grad_bias), workspace)
         if in_range(found, workspace, grad_output, weight.weight):
             return
     saved = widened(saved, workspace)
@@ -108,7 +108,7 @@ def conv2d_max_pool2d_backward(
     grad_bias=None,
     workspace,
 ):
-    """Gradients of a convolution behind which a max pooling stands, from that of the pooling's result."""
+    """Gradients of a convolution after which a max pooling stands, from that of the pooling's result."""
     grads = (grad_weight, grad_input, (activation, saved), grad_bias)
     how = {"geometry": geometry, "precision": precision, "algorithm": algorithm}
     if _unpooled_in_registers(grad_output, argmax, x, weight, grads, workspace, windows=windows, **how):
@@ -144,9 +144,9 @@ def _unpooled_in_registers(
         return False
     if place is None:
         return True
-    behind = (x[:0] if activation is None else saved), following(activation)
+    preceding = (x[:0] if activation is None else saved), following(activation)
     results = grad_input, grad_bias
-    found = winograd_unpool.backward_input(pooled, weight, behind, conv_shape, place, results, workspace)
+    found = winograd_unpool.backward_input(pooled, weight, preceding, conv_shape, place, results, workspace)
     return in_range(found, workspace, grad_output, weight.weight)
 
 
@@ -171,7 +171,7 @@ def conv2d_backward_input_norm(
     grad_beta,
     workspace,
 ):
-    """Gradient plus `addend` behind the activation of a normalisation, and its sums."""
+    """Gradient plus `addend` through the activation of a normalisation, and its sums."""
     norm = gamma, gamma if beta is None else beta, mean, var, eps
     saved = saved_of(epilogue.activation, saved, norm_addend, gamma.dtype)
     forward, results = (saved, x, norm, following(epilogue.activation)), (out, grad_gamma, grad_beta)

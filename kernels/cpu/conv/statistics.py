@@ -9,6 +9,8 @@ from ..runtime.launch import device, kernel, launch
 from ..vector.bf16_storage import load_stored
 from ..vector.simd import VECTOR_BYTES, address, itemsize, vsum
 
+_NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
+
 
 @device
 def _value(out, i, dt):
@@ -59,8 +61,10 @@ def combine_partial_statistics(begin, end, partials, counts, out, mean, var):
         write_statistics(mean, var, channels, c, origin, centre, (0.0 if total < 0.0 else total) / seen)
 
 
-def part_arrays(plan, workspace):
-    """Return arrays for the sums of each block, and for how many outputs it has."""
+def part_arrays(plan, statistics, workspace):
+    """Return arrays for the sums of each block, and for how many outputs it has; empty ones without statistics."""
+    if statistics is None:
+        return _NO_PARTIALS, _NO_COUNTS
     partials = workspace.empty((plan.blocks, 3, plan.out_channels), np.float32)
     return partials, workspace.empty((plan.blocks,), np.int64)
 

@@ -1,20 +1,20 @@
-"""What the direct convolutions share: an input's strip padded with zeros, the tables of its pixels, no bias."""
+"""What the direct convolutions share: an input's strip padded with zeros, the tables of its pixels, scratch."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-from ..runtime.launch import device
+from ..runtime.launch import device, get_num_threads
 from ..vector.memory import clear_elements, copy_elements
 from ..vector.simd import itemsize, store_word
 from ..vector.tile import ROWS
 
-_NO_BIAS = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
+_PAGE_BYTES = 4096
 
 
-def bias_array(bias, dtype):
-    """Return what kernels take for a bias: an empty array for none."""
-    return _NO_BIAS[dtype] if bias is None else bias
+def page_rows(bytes_each, workspace):
+    """Return scratch for `launch`: a row of at least so many bytes for each thread, on pages of its own."""
+    return workspace.empty((get_num_threads(), -(-bytes_each // _PAGE_BYTES) * _PAGE_BYTES), np.uint8)
 
 
 class Images(NamedTuple):
@@ -61,6 +61,19 @@ def copy_strip(strip, cell, images, image, region, part, dt):
             for j in range(right - left):
                 copy_elements(target + (left + j) * cell * size, source + j * image_c * size, channels, dt)
         clear_elements(target + right * cell * size, (strip_w - right) * cell, dt)
+
+
+@device
+def next_rows(x, plan, block, size):
+    """Where the rows of the input begin that the block of output pixels after `block` adds, and their bytes.
+
+    Nothing with groups: they read a part of each pixel.
+    """
+    row_bytes = plan.in_w * plan.in_channels * size
+    image, band = (block + 1) // plan.bands * plan.block_images, (block + 1) % plan.bands
+    rows = plan.block_images * plan.in_h if plan.bands == 1 else plan.block_rows * plan.stride_h
+    start = x + (image * plan.in_h + band * plan.block_rows * plan.stride_h) * row_bytes
+    return start, rows * row_bytes if plan.groups == 1 else 0
 
 
 @device

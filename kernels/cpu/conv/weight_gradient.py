@@ -22,11 +22,9 @@ accumulators once, and what is copied of it is copied once for every block of ch
 import functools
 from typing import NamedTuple
 
-import numpy as np
-
 from ..elementwise.maps import fill
 from ..runtime.cpu_caches import CACHES
-from ..runtime.launch import device, get_num_threads, kernel, launch
+from ..runtime.launch import device, kernel, launch
 from ..vector.bf16_storage import vload_part_stored, vload_stored
 from ..vector.prefetch import bytes_a_step
 from ..vector.simd import LINE_BYTES, address, itemsize, lanes, prefetch_far, store_word, vstore
@@ -43,7 +41,7 @@ from ..vector.tile import (
     tile_zero,
 )
 from .plan import padded_width
-from .strip import ImageRegion, Images, copy_strip
+from .strip import ImageRegion, Images, copy_strip, page_rows
 
 # Pixels of a block, between reading and writing the sums, and pairs (tap, input channel) a task, whose sums stay in the
 # L2 cache. The larger blocks outgrow the L1 cache and still gain, 2 to 12 % on Zen 5 (1 MB of L2).
@@ -181,7 +179,7 @@ def _fill_tables(table_in, table_out, plan, c0, channels, row_pixels, pixel_elem
 
 @device
 def _prefetches(x, grad, block, plan, x_size, grad_size):
-    """Where the input and the gradient begin that the block behind `block` adds, and their bytes.
+    """Where the input and the gradient begin that the block after `block` adds, and their bytes.
 
     Nothing of an array of which this task reads a part of each pixel.
     """
@@ -387,7 +385,7 @@ def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     pixels = plan.block_images * plan.block_rows * plan.block_cols
     columns = 0 if plan.grad_in_place and grad_output.dtype == out.dtype else pixels * plan.block_out
     scratch_bytes = 16 * plan.table_words + (plan.strip_elements + columns) * x.itemsize
-    scratch = workspace.empty((get_num_threads(), -(-scratch_bytes // 4096) * 4096), np.uint8)
+    scratch = page_rows(scratch_bytes, workspace)
     sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)
     tasks = plan.groups * plan.channel_blocks * plan.out_blocks * plan.parts
     launch(conv2d_backward_weight_direct, tasks, grad_output, x, sums, plan, scratch=scratch)

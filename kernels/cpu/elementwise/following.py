@@ -15,10 +15,11 @@ from ...pointwise import POINTWISE, RELU
 from ..runtime.compiler import chosen_by_types
 from ..runtime.launch import device
 from ..vector.bf16_storage import put_either, put_stored
+from ..vector.memory import NOTHING
 from ..vector.simd import VECTOR_BYTES, vfloor, vselect_not_le, vsplat
 from .pointwise import FORMULAS
 
-# By name. `kept` is where elements go as they were before, or empty, and `shift` how many bytes behind the result it
+# By name. `kept` is where elements go as they were before, or empty, and `shift` how many bytes after the result it
 # lies; arrays are arguments of their own for who keeps them alive.
 _KINDS = {
     name: namedtuple(function.layer, "first second shift kept", module=__name__)
@@ -27,14 +28,13 @@ _KINDS = {
 }
 globals().update({kind.__name__: kind for kind in _KINDS.values()})  # where the disk cache finds them
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-_NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64, np.uint16)}
 
 
 def following(activation, out=None, kept=None):
     """Return what kernels take for an activation or None; it goes to `out`, and what was before it to `kept`."""
     if activation is None or activation == RELU:
         return -math.inf if activation is None else 0.0
-    nothing = _NOTHING[np.dtype(np.float32) if out is None else out.dtype]
+    nothing = NOTHING[np.dtype(np.float32) if out is None else out.dtype]
     shift, kept = (0, nothing) if kept is None else (kept.ctypes.data - out.ctypes.data, kept.reshape(-1))
     first, second, *_ = (*activation.values, 0.0, 0.0)
     return _KINDS[activation.name](first, second, shift, kept)
@@ -107,7 +107,7 @@ def _keep_either(place, x, count, stream, half, follows, dt):
 in_lanes = by_function(_least, lambda name: _same)
 """``in_lanes(follows, dt)``: as the functions below take it."""
 activated = by_function(_floored, lambda name: FORMULAS[name][0])
-"""``activated(x, follows, dt)``: a vector, behind the activation."""
+"""``activated(x, follows, dt)``: a vector, after the activation."""
 keep = by_function(_keep_nothing, lambda name: _keep)
 """``keep(place, x, count, stream, follows, stored, dt)``: keep what `activated` takes, whose result goes to `place`."""
 keep_either = by_function(_keep_nothing, lambda name: _keep_either)
@@ -115,4 +115,4 @@ keep_either = by_function(_keep_nothing, lambda name: _keep_either)
 
 
 gradient_of = by_function(_passed, lambda name: FORMULAS[name][1])
-"""``gradient_of(grad, saved, follows, dt)``: behind the activation, from y or x; of a number, the rectifier's."""
+"""``gradient_of(grad, saved, follows, dt)``: through the activation, from y or x; of a number, the rectifier's."""

@@ -1,7 +1,7 @@
 """Copies between activations: joining and cutting channels, the shortcut of ResNets. Bound by memory.
 
 Arrays are (pixels, channels) where channels are joined or cut, (batch, h, w, channels) in the shortcut. That takes
-every stride-th pixel, with `before` channels of zeros before those of x and as many behind them as are left.
+every stride-th pixel, with `before` channels of zeros before those of x and as many after them as are left.
 """
 
 from ..runtime.launch import kernel, launch

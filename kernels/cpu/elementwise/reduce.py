@@ -61,8 +61,8 @@ def sum_rows(begin, end, x, sums):
 
 
 @device
-def _part_behind(arrays, place, total, rows, row_bytes, part, dt):
-    """The gradient of some rows behind the activation, added to the sums at `total`; `arrays` are addresses."""
+def _part_through(arrays, place, total, rows, row_bytes, part, dt):
+    """The gradient of some rows through the activation, added to the sums at `total`; `arrays` are addresses."""
     (grad, saved, out), (count, follows) = arrays, part
     several = vsplat(0, dt)
     for i in range(rows):
@@ -75,7 +75,7 @@ def _part_behind(arrays, place, total, rows, row_bytes, part, dt):
 
 @kernel
 def activation_gradient_bias(begin, end, grad, saved, follows, out, sums):
-    """The gradient behind an activation, and its sum over one part of the rows, a task."""
+    """The gradient through an activation, and its sum over one part of the rows, a task."""
     dt = grad.dtype
     size = itemsize(dt)
     width = lanes(dt)
@@ -91,10 +91,10 @@ def activation_gradient_bias(begin, end, grad, saved, follows, out, sums):
         for i in range(part * _PART_ROWS, stop, 4):
             place, several = i * row_bytes, min(4, stop - i)
             for c in range(0, whole, width):
-                _part_behind(arrays, place + c * size, target + c * size, several, row_bytes, (width, follows), dt)
+                _part_through(arrays, place + c * size, target + c * size, several, row_bytes, (width, follows), dt)
             if whole < channels:
                 shift, rest = whole * size, (channels - whole, follows)
-                _part_behind(arrays, place + shift, target + shift, several, row_bytes, rest, dt)
+                _part_through(arrays, place + shift, target + shift, several, row_bytes, rest, dt)
 
 
 def _sums(parts, out, workspace):
@@ -103,7 +103,7 @@ def _sums(parts, out, workspace):
 
 
 def activate_backward_bias(activation, grad_output, saved, *, out, grad_bias, workspace):
-    """Gradient behind an activation, and the sum of each channel."""
+    """Gradient through an activation, and the sum of each channel."""
     grad = grad_output.reshape(-1, grad_bias.size)
     parts = -(-len(grad) // _PART_ROWS)
     if not parts:

@@ -13,40 +13,10 @@ import math
 
 import numpy as np
 
-from ...transforms import COLUMNS, CONTRAST, GRAY, HUE, SATURATION
+from ...transforms import AT, CONTRAST, GRAY, HUE, SATURATION
 from ..runtime.compiler import part
 from ..runtime.launch import device, kernel, launch, thread_rows
 
-(
-    _MIRRORED,
-    _SHIFT_Y,
-    _SHIFT_X,
-    _REFLECTED,
-    _RESAMPLED,
-    _YY,
-    _YX,
-    _Y0,
-    _XY,
-    _XX,
-    _X0,
-    _COLOURED,
-    _BRIGHTNESS,
-    _CONTRAST,
-    _SATURATION,
-    _HUE,
-    _ORDER,
-    _ERASE_TOP,
-    _ERASE_BOTTOM,
-    _ERASE_LEFT,
-    _ERASE_RIGHT,
-    _ERASE_VALUE,
-    _PARTNER,
-    _MIX_TOP,
-    _MIX_BOTTOM,
-    _MIX_LEFT,
-    _MIX_RIGHT,
-    _MIX_SHARE,
-) = range(len(COLUMNS))
 _RED, _GREEN, _BLUE = GRAY
 
 
@@ -64,7 +34,8 @@ def _moved(place, shift, size, reflected):
 @device
 def _movement(change):
     """Return the shift, and whether the image is mirrored and reflected."""
-    return np.int64(change[_SHIFT_Y]), np.int64(change[_SHIFT_X]), change[_MIRRORED] != 0, change[_REFLECTED] != 0
+    down, right = np.int64(change[AT.shift_y]), np.int64(change[AT.shift_x])
+    return down, right, change[AT.mirrored] != 0, change[AT.reflected] != 0
 
 
 @device
@@ -94,7 +65,7 @@ def _resample(image, change, target):
     """Write bilinear samples of the shifted and mirrored image, from 0 to 1."""
     height, width, channels = image.shape
     down, right, mirrored, reflected = _movement(change)
-    yy, yx, y0, xy, xx, x0 = change[_YY], change[_YX], change[_Y0], change[_XY], change[_XX], change[_X0]
+    yy, yx, y0, xy, xx, x0 = change[AT.yy], change[AT.yx], change[AT.y0], change[AT.xy], change[AT.xx], change[AT.x0]
     for y in range(height):
         for x in range(width):
             at_y, at_x = yy * y + yx * x + y0, xy * y + xx * x + x0
@@ -103,14 +74,14 @@ def _resample(image, change, target):
                     target[y, x, c] = 0
                 continue
             row, column = np.int64(math.floor(at_y)), np.int64(math.floor(at_x))
-            below, behind = (at_y - row) / 255, at_x - column
+            below, beyond = (at_y - row) / 255, at_x - column
             above = 1 / 255 - below
             upper = _tap(row, down, height, False, reflected)
             lower = _tap(row + 1, down, height, False, reflected)
             first = _tap(column, right, width, mirrored, reflected)
             last = _tap(column + 1, right, width, mirrored, reflected)
             upper_share, lower_share = above if upper >= 0 else 0.0, below if lower >= 0 else 0.0
-            first_share, last_share = 1 - behind if first >= 0 else 0.0, behind if last >= 0 else 0.0
+            first_share, last_share = 1 - beyond if first >= 0 else 0.0, beyond if last >= 0 else 0.0
             upper, lower, first, last = max(upper, 0), max(lower, 0), max(first, 0), max(last, 0)
             for c in range(channels):
                 target[y, x, c] = upper_share * (
@@ -173,10 +144,10 @@ def _turn(target, turn):
 @device
 def _recolour(change, target):
     """Do the functions of colour in their order."""
-    order = np.int64(change[_ORDER])
+    order = np.int64(change[AT.order])
     for step in range(4):
         function = (order >> (2 * step)) & 3
-        factor = change[_BRIGHTNESS + function]
+        factor = change[AT.brightness + function]
         if function == HUE:
             if factor != 0 and target.shape[2] == 3:
                 _turn(target, factor)
@@ -197,27 +168,27 @@ def _scale(target, shift, divisor):
 @part
 def _draw(image, change, mean, std, table, target):
     """Write an image as it is before others are mixed in."""
-    coloured = change[_COLOURED] != 0
-    if change[_RESAMPLED] != 0:
+    coloured = change[AT.coloured] != 0
+    if change[AT.resampled] != 0:
         _resample(image, change, target)
     else:
         _move(image, change, table[256:] if coloured else table[:256], target)
     if coloured:
         _recolour(change, target)
-    if coloured or change[_RESAMPLED] != 0:
+    if coloured or change[AT.resampled] != 0:
         _scale(target, mean, std)
-    for y in range(np.int64(change[_ERASE_TOP]), np.int64(change[_ERASE_BOTTOM])):
-        for x in range(np.int64(change[_ERASE_LEFT]), np.int64(change[_ERASE_RIGHT])):
+    for y in range(np.int64(change[AT.erase_top]), np.int64(change[AT.erase_bottom])):
+        for x in range(np.int64(change[AT.erase_left]), np.int64(change[AT.erase_right])):
             for c in range(target.shape[2]):
-                target[y, x, c] = change[_ERASE_VALUE]
+                target[y, x, c] = change[AT.erase_value]
 
 
 @device
 def _mix(change, other, target):
     """Mix a window of another image in."""
-    share = change[_MIX_SHARE]
-    for y in range(np.int64(change[_MIX_TOP]), np.int64(change[_MIX_BOTTOM])):
-        for x in range(np.int64(change[_MIX_LEFT]), np.int64(change[_MIX_RIGHT])):
+    share = change[AT.mix_share]
+    for y in range(np.int64(change[AT.mix_top]), np.int64(change[AT.mix_bottom])):
+        for x in range(np.int64(change[AT.mix_left]), np.int64(change[AT.mix_right])):
             for c in range(target.shape[2]):
                 value = other[y, x, c]
                 target[y, x, c] = value if share == 0 else share * target[y, x, c] + (1 - share) * value
@@ -230,8 +201,8 @@ def transform_each(begin, end, scratch, images, indices, changes, mean, std, tab
     other = scratch[: height * width * channels].reshape(height, width, channels)
     for b in range(begin, end):
         _draw(images[indices[b]], changes[b], mean, std, table, out[b])
-        if changes[b, _MIX_BOTTOM] > changes[b, _MIX_TOP]:
-            partner = np.int64(changes[b, _PARTNER])
+        if changes[b, AT.mix_bottom] > changes[b, AT.mix_top]:
+            partner = np.int64(changes[b, AT.partner])
             _draw(images[indices[partner]], changes[partner], mean, std, table, other)
             _mix(changes[b], other, out[b])
 

@@ -8,11 +8,11 @@ from ..runtime.launch import kernel, launch
 from ..vector.memory import TASK_ELEMENTS
 from ..vector.simd import VECTOR_BYTES
 from .elements import ELEMENTS
-from .rows import ROWS
+from .rows import MARGIN_ROWS
 from .softmax import softmax_cross_entropy_rows, softmax_cross_entropy_targets
-from .weights import BLOCK, count_rows
+from .weights import NO_LABELS, count_rows, tasks_of
 
-_NO_LABELS = np.empty(0, np.int32)
+_ROWS = {"softmax_cross_entropy": softmax_cross_entropy_rows, **MARGIN_ROWS}
 
 
 @kernel
@@ -54,21 +54,19 @@ def loss_and_grad(
 
 def _over_rows(chosen, scores, targets, channel, count, grad, workspace):
     rows, classes = scores.shape
-    labels = targets if targets.ndim == 1 else _NO_LABELS
+    labels = targets if targets.ndim == 1 else NO_LABELS
     smoothed = chosen.name == "softmax_cross_entropy" and chosen.values[0] > 0
     # Where the target is one class alone, its weight is one of the row.
     plain = labels is targets and not (channel.size and smoothed)
     counted = count(labels=labels, channel=channel, of_classes=plain)
-    losses = workspace.empty((-(-rows // max(1, BLOCK // classes)),), np.float64)
+    losses = workspace.empty((tasks_of(rows, classes),), np.float64)
     rest = (chosen.values, *counted, losses, grad)
     if not plain:
         soft = scores[:0] if labels is targets else targets
         weights = channel if channel.size else np.ones(VECTOR_BYTES // scores.itemsize, scores.dtype)
         launch(softmax_cross_entropy_targets, losses.size, scores, labels, soft, weights, *rest)
-    elif chosen.name in ROWS:
-        launch(ROWS[chosen.name], losses.size, scores, labels, *rest)
     else:
-        launch(softmax_cross_entropy_rows, losses.size, scores, labels, *rest)
+        launch(_ROWS[chosen.name], losses.size, scores, labels, *rest)
     return losses
 
 

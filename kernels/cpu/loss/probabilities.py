@@ -8,7 +8,7 @@ from ..runtime.launch import kernel, launch
 from ..vector.memory import load, store
 from ..vector.simd import address, itemsize, lanes, vsplat, vsum
 from .softmax import exponentials, largest_of
-from .weights import BLOCK, rows_of_block
+from .weights import rows_of_block, tasks_of
 
 
 @kernel
@@ -49,7 +49,7 @@ def softmax_gradient(begin, end, grad, y, out):
 def _launch(function, *arrays):
     classes = arrays[0].shape[-1]
     rows = tuple(array.reshape(-1, classes) for array in arrays)
-    launch(function, -(-len(rows[0]) // max(1, BLOCK // classes)), *rows)
+    launch(function, tasks_of(len(rows[0]), classes), *rows)
 
 
 def softmax(x, *, out):

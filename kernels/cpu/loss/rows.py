@@ -55,4 +55,4 @@ _FORMULAS = {
     "multiclass_hinge": _multiclass_hinge,
     "squared_hinge": _squared_hinge,
 }
-ROWS = {name: make_margin_rows(f"{name}_rows", formula) for name, formula in _FORMULAS.items()}
+MARGIN_ROWS = {name: make_margin_rows(f"{name}_rows", formula) for name, formula in _FORMULAS.items()}

@@ -8,13 +8,12 @@ labels, sample and weights are (rows,), channel (classes,), total (1,).
 
 import numpy as np
 
-from ...losses import LOSSES
+from ...losses import LOSSES, NO_CLASS
 from ..runtime.launch import device, kernel, launch
 
-BLOCK = 8192  # elements of a block of rows
+_BLOCK = 8192  # elements of a block of rows
 _NONE = np.empty(0)
-_NO_LABELS = np.empty(0, np.int32)
-_NO_CLASS = -(2**40)
+NO_LABELS = np.empty(0, np.int32)
 
 
 @device
@@ -33,7 +32,12 @@ def divisor(whole, plain):
 @device
 def rows_of_block(classes):
     """Return how many rows are one task."""
-    return max(1, BLOCK // classes)
+    return max(1, _BLOCK // classes)
+
+
+def tasks_of(rows, classes):
+    """Return how many tasks they are."""
+    return -(-rows // max(1, _BLOCK // classes))
 
 
 @device
@@ -65,7 +69,7 @@ def count_rows(
     mean,
     rows,
     workspace,
-    labels=_NO_LABELS,
+    labels=NO_LABELS,
     channel=_NONE,
     ignored=None,
     of_classes=False,
@@ -84,7 +88,7 @@ def count_rows(
     if ignored is None and not sample.size and not (labels.size and channel.size):
         return _NONE, _NONE if whole is None else whole, float(rows * each) if mean else 1.0
     weights, total = workspace.empty((rows,), np.float64), workspace.empty((1,), np.float64)
-    ignored = _NO_CLASS if ignored is None else int(ignored)
+    ignored = NO_CLASS if ignored is None else int(ignored)
     launch(weigh_rows, 1, labels, channel, sample, ignored, of_classes, each, weights, total)
     return weights, whole if whole is not None else total if mean else _NONE, 1.0
 
@@ -94,9 +98,9 @@ def loss_divisor(chosen, targets, *, channel_weight, sample_weight, ignore_index
     over_rows, rows = LOSSES[chosen.name].over == "rows", targets.shape[0]
     has_labels = over_rows and targets.ndim == 1
     each = 1 if over_rows else targets.size // max(rows, 1)
-    labels = targets if has_labels else _NO_LABELS
+    labels = targets if has_labels else NO_LABELS
     channel = _NONE if channel_weight is None or not has_labels else channel_weight
     sample = _NONE if sample_weight is None else sample_weight
-    ignored = _NO_CLASS if ignore_index is None or not has_labels else int(ignore_index)
+    ignored = NO_CLASS if ignore_index is None or not has_labels else int(ignore_index)
     weights = workspace.empty((rows,), np.float64)
     launch(weigh_rows, 1, labels, channel, sample, ignored, True, each, weights, out)

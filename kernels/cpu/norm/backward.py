@@ -9,10 +9,10 @@ from ..pool.max_pool import max_pool2d_backward
 from ..pool.windows import suits_pool
 from ..runtime.launch import launch
 from ..vector.bf16_storage import widened
+from ..vector.memory import NOTHING, or_nothing
 from ..vector.simd import STREAM_BYTES, VECTOR_BYTES
 from .batch_norm_gradient import (
     NO_DISTANCES,
-    NOTHING,
     PART_ROWS,
     batch_norm_gradient_apply,
     batch_norm_gradient_sums,
@@ -66,7 +66,7 @@ def _apply(grad, y, x, grad_addend, mean, constants, grad_input):
 
 
 def _kept(activation, grad_addend, grad_input, gamma, workspace):
-    """Return where the first pass writes the gradient behind an activation, for the second: nowhere for a rectifier."""
+    """Return where the first pass writes the activation's gradient, for the second: nowhere for a rectifier."""
     if is_floor(following(activation)):
         return NOTHING[gamma.dtype]
     if grad_addend is not None:
@@ -78,7 +78,7 @@ def saved_of(activation, y, addend, dtype):
     """Return what the gradient of an activation is computed from besides x, as a flat array, or an empty one."""
     needs_x = activation is not None and activation.function.needs == "x"
     array = addend if needs_x else y
-    return NOTHING[dtype] if activation is None or array is None else array.reshape(-1)
+    return or_nothing(None if activation is None else array, dtype).reshape(-1)
 
 
 def batch_norm_backward(
@@ -122,7 +122,7 @@ def batch_norm_backward(
 
 
 def activation_sums(activation, saved, x, norm, results, workspace):
-    """The gradient in `results`, (grad, grad_gamma, grad_beta), behind the activation, and those of gamma and beta."""
+    """The gradient in `results`, (grad, grad_gamma, grad_beta), through the activation, and those of gamma and beta."""
     grad, *sums = results
     rows, gradients = x.reshape(-1, grad.shape[-1]), grad.reshape(-1, grad.shape[-1])
     _sums(gradients, saved, rows, norm, following(activation), grad.reshape(-1), sums, workspace)
@@ -137,7 +137,7 @@ def batch_norm_backward_apply(grad_output, x, gamma, mean, var, *, grad_gamma, g
 
 
 def _backward_pooled(pooled, x, norm, activation, results, workspace):
-    """Launch the two passes behind an activation and a max pooling of 2x2; `pooled` is (gradient, y, argmax)."""
+    """Launch the two passes through an activation and a max pooling of 2x2; `pooled` is (gradient, y, argmax)."""
     (grad_output, saved, argmax), (gamma, beta, mean, var, eps) = pooled, norm
     grad_input, grad_gamma, grad_beta = results
     sums, products = (workspace.empty((x.shape[0], gamma.size), np.float64) for _ in range(2))
@@ -160,9 +160,9 @@ def _unpooled(grad_output, x, epilogue, saved, argmax, dtype, workspace):
     """Return the gradient before a pooling, and what of the epilogue is left: of the largest, y tells all."""
     rest, activation = epilogue.unpooled, epilogue.activation
     if activation is not None and activation.function.needs == "y":
-        behind = workspace.empty(saved.shape, dtype)
-        activate_backward(activation, grad_output, widened(saved, workspace), out=behind)
-        grad_output, rest = behind, Epilogue(epilogue.adds)
+        grad_before = workspace.empty(saved.shape, dtype)
+        activate_backward(activation, grad_output, widened(saved, workspace), out=grad_before)
+        grad_output, rest = grad_before, Epilogue(epilogue.adds)
     grad = workspace.empty(x.shape, dtype)
     max_pool2d_backward(grad_output, argmax, windows=epilogue.windows, out=grad)
     return grad, rest

@@ -1,4 +1,4 @@
-"""Gradients of a batch normalisation, alone or behind an activation, a shortcut's addition, or a 2x2 max pooling.
+"""Gradients of a batch normalisation, alone or with an activation, a shortcut's addition or a 2x2 max pooling after.
 
 Two passes. The first sums, for each channel, the gradient g and its product with z = (x - mean) / sqrt(var + eps); the
 second applies them:
@@ -9,10 +9,10 @@ Both passes subtract the mean as it was rounded. What the rounding left, e devia
 with the exact z is ``sum of g * z - e * sum of g``, and b has ``- k * e`` in it. Where the caller has the rounded mean
 alone, the first pass finds e as the mean of z.
 
-The first may have been done by the convolution behind (conv/winograd/norm.py); then the second is all that is left.
+The first may have been done by the next convolution (conv/winograd/norm.py); then the second is all that is left.
 
 What follows the normalisation forward stands before it backward, and both passes compute it anew instead of storing
-it: behind a rectifier g counts where y > 0 (or is NaN), behind a pooling where the cell won its window. Of other
+it: after a rectifier g counts where y > 0 (or is NaN), after a pooling where the cell won its window. Of other
 activations the first pass writes the gradient, and the second reads it: as many bytes, and half the arithmetic.
 
 x, y and grad are (rows, channels), mean and var (channels,), sums of the parts (part, channels). Rows are cut into
@@ -29,7 +29,7 @@ import numpy as np
 from ..elementwise.following import by_need, gradient_of
 from ..runtime.launch import device, kernel, thread_rows
 from ..vector.bf16_storage import load_stored, put_stored, stored_bytes
-from ..vector.memory import load, store
+from ..vector.memory import NOTHING, load, store
 from ..vector.simd import (
     LINE_BYTES,
     VECTOR_BYTES,
@@ -52,7 +52,7 @@ _SECTIONS = 6  # of a thread's scratch: three sums, and rstd; two constants of a
 
 @device
 def rectified_gradient(grad, y, place, count, y_stored, dt):
-    """The gradient behind the rectifier whose result is at `y` (no rectifier: 0), `place` bytes from the start."""
+    """The gradient through the rectifier whose result is at `y` (no rectifier: 0), `place` bytes from the start."""
     g = load(grad + place, count, dt)
     if y != 0:
         zero = vsplat(0, dt)
@@ -86,19 +86,19 @@ def _load_saved(saved, place, count, dt):
 
 
 @device
-def _behind_rectifier(g, saved, away, scaling, part, follows, dt):
+def _through_rectifier(g, saved, away, scaling, part, follows, dt):
     if saved.address != 0:
         g = gradient_of(g, _load_saved(saved, part[0], part[2], dt), follows, dt)
     return g
 
 
 @device
-def _behind_y(g, saved, away, scaling, part, follows, dt):
+def _through_from_y(g, saved, away, scaling, part, follows, dt):
     return gradient_of(g, _load_saved(saved, part[0], part[2], dt), follows, dt)
 
 
 @device
-def _behind_x(g, saved, away, scaling, part, follows, dt):
+def _through_from_x(g, saved, away, scaling, part, follows, dt):
     place, shift, count = part
     scaled = away * load(scaling.rstd + shift, count, dt)
     value = vfma(scaled, load(scaling.gamma + shift, count, dt), load(scaling.beta + shift, count, dt))
@@ -107,8 +107,8 @@ def _behind_x(g, saved, away, scaling, part, follows, dt):
     return gradient_of(g, value, follows, dt)
 
 
-behind = by_need(_behind_rectifier, _behind_y, _behind_x)
-"""The gradient behind the activation; ``part`` is (bytes from the start, bytes into the row, channels).
+through_activation = by_need(_through_rectifier, _through_from_y, _through_from_x)
+"""The gradient through the activation; ``part`` is (bytes from the start, bytes into the row, channels).
 
 `away` is the distance of x from its mean: what came before the activation is computed of it as forward did.
 """
@@ -158,7 +158,7 @@ def cached_sums(scratch, var, channels, eps, dt):
 
 
 @device
-def room_behind_sums(scratch, dt):
+def room_after_sums(scratch, dt):
     """Where a thread's scratch has room for the two rows of `norm_constants`."""
     return address(scratch) + 4 * (scratch.size // _SECTIONS) * itemsize(dt)
 
@@ -198,7 +198,7 @@ def _row_of(arrays, place, centre, part, follows, dt):
     """The gradient of a row, written where it is kept, and the distance of x from its mean."""
     shift, count = part
     g, away = load(arrays.grad + place, count, dt), _away(arrays.x, place, centre, count, arrays.x_type, dt)
-    g = behind(g, arrays.saved, away, arrays.scaling, (place, shift, count), follows, dt)
+    g = through_activation(g, arrays.saved, away, arrays.scaling, (place, shift, count), follows, dt)
     if arrays.kept != 0:
         store(arrays.kept + place, g, count, dt)
     return g, away
@@ -240,7 +240,7 @@ def _add_rows(arrays, place, rows, row_bytes, cached, part, follows, dt):
 def batch_norm_gradient_sums(begin, end, scratch, grad, saved, x, norm, follows, masked, results):
     """For each part, the sum of the gradient and of its product with z, in float64, and of z unless that is empty.
 
-    `norm` is (gamma, beta, mean, var, eps), `results` (sums, products, distances). The gradient behind the activation
+    `norm` is (gamma, beta, mean, var, eps), `results` (sums, products, distances). The gradient through the activation
     is written to `masked` unless that is empty. See `Saved`.
     """
     (_, _, mean, var, eps), (sums, products, distances) = norm, results
@@ -252,7 +252,7 @@ def batch_norm_gradient_sums(begin, end, scratch, grad, saved, x, norm, follows,
     whole = channels // width * width
     cached = cached_sums(scratch, var, channels, eps, dt)
     places = Saved(address(saved) if saved.size else 0, saved.dtype), address(masked) if masked.size else 0
-    scaling = scaling_of(norm, room_behind_sums(scratch, dt), follows, dt)
+    scaling = scaling_of(norm, room_after_sums(scratch, dt), follows, dt)
     arrays = Arrays(address(grad), *places, address(x), address(mean), x.dtype, scaling)
     apart = distances.size > 0
     for part in range(begin, end):
@@ -329,7 +329,7 @@ def constants_at(mean, constants, dt):
 
 @device
 def applied(g, x, constants, shift, count, stored, dt):
-    """A * g + k * z + b."""
+    """Return ``a * g + k * z + b``."""
     mean, rstd, a, b, k = constants
     z = _away(x, shift, load(mean + shift, count, dt), count, stored, dt) * load(rstd + shift, count, dt)
     value = vfma(load(k + shift, count, dt), z, load(b + shift, count, dt))
@@ -381,7 +381,6 @@ def batch_norm_gradient_apply(begin, end, grad, y, x, mean, constants, out, grad
             _apply_part(row, places, whole * size, channels - whole, False, dt)
 
 
-NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 NO_DISTANCES = np.empty((0, 0), np.float64)
 
 

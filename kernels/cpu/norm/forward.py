@@ -1,17 +1,15 @@
 """Batch normalisation with given statistics, and what follows it: the launches of the kernels in normalise.py."""
 
-import numpy as np
-
 from ..elementwise.following import following
 from ..pool.max_pool import max_pool2d
 from ..pool.windows import suits_pool
 from ..runtime.launch import launch, thread_rows
 from ..vector.bf16_storage import STORED, convert
+from ..vector.memory import or_nothing
 from ..vector.simd import STREAM_BYTES, VECTOR_BYTES
 from . import normalise as kernels
 
 _BLOCK_BYTES = 64 * 1024
-_NO_ADDEND = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64)}
 
 
 def _constant_rows(gamma):
@@ -23,12 +21,19 @@ def normalise_rows(x, norm, out, addend=None, activation=None):
     """Launch ``activation(norm(x) + addend)``; `norm` is (gamma, beta, mean, var, eps)."""
     gamma, beta, mean, var, eps = norm
     rows = x.reshape(-1, gamma.size)
-    addend = _NO_ADDEND[gamma.dtype] if addend is None else addend
     norm = gamma, beta, mean.reshape(-1), var.reshape(-1), float(eps)
     block_rows = max(1, _BLOCK_BYTES // gamma.nbytes)
     whole = gamma.nbytes % VECTOR_BYTES == 0 and out.ctypes.data % VECTOR_BYTES == 0
     stream = whole and out.nbytes >= STREAM_BYTES
-    arguments = (rows, norm, addend.reshape(-1), following(activation), out, block_rows, stream)
+    arguments = (
+        rows,
+        norm,
+        or_nothing(addend, gamma.dtype).reshape(-1),
+        following(activation),
+        out,
+        block_rows,
+        stream,
+    )
     launch(kernels.normalise, -(-len(rows) // block_rows), *arguments, scratch=_constant_rows(gamma))
 
 

@@ -64,7 +64,7 @@ def _write_powers(scales, powers, beta, dt):
 
 @kernel
 def local_response_norm_rows(begin, end, scratch, x, out, setting, beta):
-    """Some pixels a task; `setting` is (channels before, channels behind, alpha / size, k)."""
+    """Some pixels a task; `setting` is (channels before, channels after, alpha / size, k)."""
     dt = x.dtype
     size = itemsize(dt)
     rows, channels = x.shape

@@ -123,7 +123,7 @@ def normalise(begin, end, scratch, x, norm, addend, follows, out, block_rows, st
 
 @device
 def _pool_part(source, steps, constants, part, follows, stored, dt):
-    """Largest of four values behind the activation, and its place; `part` is (bytes into the row, channels)."""
+    """Largest of four values after the activation, and its place; `part` is (bytes into the row, channels)."""
     (row_bytes, pixel_bytes), (shift, count) = steps, part
     best = _scaled(source, constants, shift, count, stored, dt)
     best, place = activated(best, follows, dt), vsplat(0, dt)

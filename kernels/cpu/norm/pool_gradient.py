@@ -1,4 +1,4 @@
-"""Gradients of a batch normalisation behind an activation and a 2x2 max pooling: the two passes of its gradients.
+"""Gradients of a batch normalisation before an activation and a 2x2 max pooling: the two passes of its gradients.
 
 Of a window one cell has the gradient, the others none, so the sums are those over pooled pixels, of x in the cell that
 won; the second pass spreads the gradient as it goes. A pooled image is a part, so sums are in float64 every row of it.
@@ -13,14 +13,14 @@ from ..vector.simd import address, itemsize, lanes, vfma, vload_index, vselect_e
 from .batch_norm_gradient import (
     Saved,
     applied,
-    behind,
     cached_sums,
     clear_sums,
     constants_at,
     flush_sums,
     rectified_gradient,
-    room_behind_sums,
+    room_after_sums,
     scaling_of,
+    through_activation,
 )
 
 
@@ -36,7 +36,7 @@ def _cell_of(source, cell, row_bytes, pixel_bytes, count, stored, dt):
 
 @kernel
 def batch_norm_pool_gradient_sums(begin, end, scratch, pooled, x, norm, follows, masked, sums, products):
-    """The sums behind an activation and a 2x2 max pooling: a pooled image a part.
+    """The sums of the gradient through an activation and a 2x2 max pooling: a pooled image a part.
 
     `pooled` is (gradient, y or empty, argmax), the others are as of `batch_norm_gradient_sums`.
     """
@@ -51,7 +51,7 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, pooled, x, norm, follows,
     cached = cached_sums(scratch, var, channels, eps, dt)
     total_at, product_at, _, rstd_at = cached
     saved = Saved(address(y) if y.size else 0, y.dtype)
-    scaling = scaling_of(norm, room_behind_sums(scratch, dt), follows, dt)
+    scaling = scaling_of(norm, room_after_sums(scratch, dt), follows, dt)
     for part in range(begin, end):
         for p in range(out_h):
             clear_sums(cached, channels, dt)
@@ -65,7 +65,7 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, pooled, x, norm, follows,
                     value = _cell_of(source + c * itemsize(stored), cell, row_bytes, pixel_bytes, count, stored, dt)
                     away = value - load(address(mean) + shift, count, dt)
                     g = load(address(grad) + place, count, dt)
-                    g = behind(g, saved, away, scaling, (place, shift, count), follows, dt)
+                    g = through_activation(g, saved, away, scaling, (place, shift, count), follows, dt)
                     if masked.size:
                         store(address(masked) + place, g, count, dt)
                     z = away * load(rstd_at + shift, count, dt)
@@ -76,7 +76,7 @@ def batch_norm_pool_gradient_sums(begin, end, scratch, pooled, x, norm, follows,
 
 @kernel
 def batch_norm_pool_gradient_apply(begin, end, pooled, x, mean, constants, out):
-    """The gradient behind a rectifier and a 2x2 max pooling: two rows of pixels a task; `pooled` as above."""
+    """The gradient before a 2x2 max pooling, of a rectifier too where there is `y`: two rows of pixels a task."""
     grad, y, argmax = pooled
     dt, stored, out_stored, index_dt = grad.dtype, x.dtype, out.dtype, argmax.dtype
     size = itemsize(dt)

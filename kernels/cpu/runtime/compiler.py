@@ -139,7 +139,7 @@ def _refuse_interpreter(module, libraries):
     names = sorted({lib.name for lib in libraries if _calls_interpreter(lib._final_module)})
     raise NeedsInterpreterError(
         f"kernel: got code that calls Python's interpreter, in {', '.join(names)}; allowed: what runs without it, so"
-        " neither print nor objmode; write to an array, and print that behind the launch"
+        " neither print nor objmode; write to an array, and print that after the launch"
     )
 
 

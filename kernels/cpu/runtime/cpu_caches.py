@@ -1,9 +1,10 @@
-"""Sizes of the host's data caches, read once from what Linux says of them."""
+"""Sizes of the host's data caches, read once from what Linux says of them, and of a line."""
 
 import re
 from pathlib import Path
 from typing import NamedTuple
 
+LINE_BYTES = 64  # of a cache
 _UNITS = {"K": 1024, "M": 1024**2, "G": 1024**3}
 
 

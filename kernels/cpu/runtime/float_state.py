@@ -57,13 +57,7 @@ def flush_here():
     return state
 
 
-@compiled_now("int64()")
+@compiled_now("void()")
 def flush_subnormals():
-    """Flush subnormals on this thread from now on; return the state before."""
-    return flush_here()
-
-
-@compiled_now("void(int64)")
-def restore_float_state(state):
-    """Put back what `flush_subnormals` returned."""
-    write_state(state)
+    """Flush subnormals on this thread from now on."""
+    flush_here()

@@ -9,8 +9,9 @@ from numba.core import types
 from numba.core.errors import TypingError
 from numba.extending import intrinsic
 
-_I64 = ir.IntType(64)
-_ENTRY = ir.FunctionType(ir.VoidType(), [_I64] * 6)
+from .emitted import I64
+
+_ENTRY = ir.FunctionType(ir.VoidType(), [I64] * 6)
 ARGUMENT_BYTES = 4096  # at most, of one launch
 
 
@@ -36,7 +37,7 @@ def pack_job(typingctx, place, failed, work, packed):
     """Write the tuple `packed` to the address `place`; return the address of an entry that calls `work` with it.
 
     The entry is ``void(control, ticket, number, tasks, chunks, place)`` and calls ``work(control, ticket, number,
-    tasks, chunks, packed)``; if that raises, it sets the word `failed` bytes behind `control`.
+    tasks, chunks, packed)``; if that raises, it sets the word `failed` bytes after `control`.
     """
     arguments = (types.int64,) * 5 + (packed,)
     signature = work.get_call_type(typingctx, arguments, {})
@@ -49,7 +50,7 @@ def pack_job(typingctx, place, failed, work, packed):
         context.active_code_library.add_linking_library(compiled.library)
         name = "fastconv_entry." + compiled.fndesc.mangled_name
         if name in builder.module.globals:
-            return builder.ptrtoint(builder.module.globals[name], _I64)
+            return builder.ptrtoint(builder.module.globals[name], I64)
         entry = ir.Function(builder.module, _ENTRY, name)
         entry.linkage = "internal"
         inside = ir.IRBuilder(entry.append_basic_block("entry"))
@@ -58,12 +59,12 @@ def pack_job(typingctx, place, failed, work, packed):
         values = (control, ticket, number, tasks, chunks, value)
         status, _ = context.call_internal_no_propagate(inside, compiled.fndesc, signature, values)
         with inside.if_then(status.is_error, likely=False):
-            word = inside.inttoptr(inside.add(control, failed_bytes), _I64.as_pointer())
-            inside.store_atomic(ir.Constant(_I64, 1), word, "seq_cst", 8)
+            word = inside.inttoptr(inside.add(control, failed_bytes), I64.as_pointer())
+            inside.store_atomic(ir.Constant(I64, 1), word, "seq_cst", 8)
         inside.ret_void()
-        return builder.ptrtoint(entry, _I64)
+        return builder.ptrtoint(entry, I64)
 
-    failed_bytes = ir.Constant(_I64, failed.literal_value) if isinstance(failed, types.IntegerLiteral) else None
+    failed_bytes = ir.Constant(I64, failed.literal_value) if isinstance(failed, types.IntegerLiteral) else None
     if failed_bytes is None:
         raise TypingError("failed: wants a constant")
     return types.int64(place, failed, work, packed), codegen
@@ -85,6 +86,6 @@ def packed_bytes(typingctx, packed):
     """Return how many bytes `pack_job` writes for this tuple, as a constant."""
 
     def codegen(context, builder, sig, args):
-        return ir.Constant(_I64, context.get_abi_sizeof(context.get_value_type(packed)))
+        return ir.Constant(I64, context.get_abi_sizeof(context.get_value_type(packed)))
 
     return types.int64(packed), codegen

@@ -22,6 +22,7 @@ import numpy as np
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
 from .compiler import CALL, LaunchedKernel, OwnKernel, compiled_now, part, whole
+from .cpu_caches import LINE_BYTES
 from .declared import arrays_of, as_tasks, note_declared, refuse_arrays
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
@@ -29,7 +30,6 @@ from .settings import default_num_threads
 from .team import ARGUMENTS, FAILED, LASTING, TICKET, Team, claim, count_done, finish, make_control, post, start_shares
 
 _CHUNKS_PER_THREAD = 64  # enough to even out a core that somebody else uses; they are taken many at a time
-_LINE = 64
 _HEADER_BYTES = 64  # of a job in a program: entry, tasks, chunks, threads at most
 _JOB_BYTES = _HEADER_BYTES + ARGUMENT_BYTES
 
@@ -67,7 +67,7 @@ def _make_work(compiled, scratched):
 def kernel(function):
     """Compile ``function(begin, end, *arguments)`` for `launch`, with the disk cache of cache.py.
 
-    If the parameter behind `end` is called `scratch`, it is a row of what `launch` gets under that name. What a factory
+    If the parameter after `end` is called `scratch`, it is a row of what `launch` gets under that name. What a factory
     of this package makes needs a ``__name__`` of its own for each variant: it is the name of the cache file. A kernel
     that is declared elsewhere is compiled once in each process, and not kept on disk.
     """
@@ -106,7 +106,7 @@ def _do(control, entry, place, tasks, chunks, wanted, helpers):
 
 @compiled_now("boolean(int64, int64, int64, int64, int64, int64)")
 def _run_job(control, entry, tasks, chunks, wanted, helpers):
-    """Run the job whose arguments lie behind `control`; return whether it failed."""
+    """Run the job whose arguments lie after `control`; return whether it failed."""
     state = flush_here()
     failed = _do(control, entry, control + ARGUMENTS, tasks, chunks, wanted, helpers)
     write_state(state)
@@ -173,7 +173,7 @@ class Program:
         self._memory = None
 
     def run(self):
-        """Run all launches in order; return False, with those behind it undone, if a condition does not hold."""
+        """Run all launches in order; return False, with those after it undone, if a condition does not hold."""
         if self._memory is None:
             self._memory = np.concatenate(self._jobs) if self._jobs else np.zeros(0, np.int64)
         note, alone = _local.note, len(self.names) == 1
@@ -223,8 +223,8 @@ def get_num_threads():
 
 def line_bytes(count):
     """Return so many bytes of scratch, on cache lines of their own."""
-    memory = np.empty(count + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
+    memory = np.empty(count + LINE_BYTES, np.uint8)
+    start = -memory.ctypes.data % LINE_BYTES
     return memory[start : start + count]
 
 
@@ -234,7 +234,7 @@ def thread_rows(bytes_each, dtype):
     A vector written across two lines and read again soon waits until it is written: sums of a normalisation's gradient,
     128x32x32x16 on Zen 5, take 0.33 ms so, 0.09 on lines.
     """
-    threads, row = get_num_threads(), -(-bytes_each // _LINE) * _LINE
+    threads, row = get_num_threads(), -(-bytes_each // LINE_BYTES) * LINE_BYTES
     return line_bytes(threads * row).view(dtype).reshape(threads, -1)
 
 
@@ -362,7 +362,7 @@ def _launch_traced(note, function, tasks, arguments, scratch):
 
 
 def launch_condition(function, *arguments):
-    """Record ``function(0, 1, *arguments)``, which raises where what is recorded behind it must not run."""
+    """Record ``function(0, 1, *arguments)``, which raises where what is recorded after it must not run."""
     _local.program.add(function, 1, arguments, None, condition=True)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from .atomic import atomic_add, atomic_load, atomic_replace, atomic_store, relax
 from .compiler import compiled_now, part
+from .cpu_caches import LINE_BYTES
 from .float_state import flush_subnormals
 from .job import ARGUMENT_BYTES, call_entry
 from .settings import MOST_THREADS
@@ -31,11 +32,10 @@ MOST_CHUNKS = 1 << 20
 _SPINS = 10_000  # of a helper before it sleeps
 
 # Offsets of the words, a cache line each, where threads write to them at different times.
-_LINE = 64
-NEXT, DONE, TICKET, OPEN, FAILED, JOB, LASTING, ARGUMENTS = (i * _LINE for i in range(8))
+NEXT, DONE, TICKET, OPEN, FAILED, JOB, LASTING, ARGUMENTS = (i * LINE_BYTES for i in range(8))
 ENTRY, PLACE, TASKS, CHUNKS, WANTED = (JOB + 8 * i for i in range(5))
 HELPERS = ARGUMENTS + ARGUMENT_BYTES
-CONTROL_BYTES = HELPERS + MOST_THREADS * _LINE
+CONTROL_BYTES = HELPERS + MOST_THREADS * LINE_BYTES
 
 relax = part(relax)
 
@@ -43,7 +43,7 @@ relax = part(relax)
 @part
 def _share_of(control, number):
     """Address of the word by which the chunks of a thread's share are counted."""
-    return control + NEXT if number == 0 else control + HELPERS + (number - 1) * _LINE + 8
+    return control + NEXT if number == 0 else control + HELPERS + (number - 1) * LINE_BYTES + 8
 
 
 @part
@@ -106,7 +106,7 @@ def finish(control, chunks, helpers):
         atomic_store(_share_of(control, number), (atomic_load(control + TICKET) + 1) * MOST_CHUNKS)
     atomic_store(control + OPEN, 0)
     for helper in range(helpers):
-        while atomic_load(control + HELPERS + helper * _LINE):
+        while atomic_load(control + HELPERS + helper * LINE_BYTES):
             relax(spins)
             spins += 1
 
@@ -114,7 +114,7 @@ def finish(control, chunks, helpers):
 @compiled_now("int64(int64, int64, int64, int64)")
 def _serve(control, number, seen, most):
     """Take part in jobs until none came for `most` turns; return the last ticket seen."""
-    word = control + HELPERS + (number - 1) * _LINE
+    word = control + HELPERS + (number - 1) * LINE_BYTES
     spins = 0
     while spins < most:
         ticket = atomic_load(control + TICKET)

@@ -2,7 +2,7 @@
 
 A tile register holds 16 rows of 64 bytes. ``tdpbf16ps`` adds to 16 x 16 float32 the product of 16 x 32 bfloat16 with
 32 x 16 of them stored as 16 rows of pairs (Intel 64 and IA-32 Architectures Software Developer's Manual, volume 2,
-TDPBF16PS). Registers are named by constants 0 to 7. A thread configures them before use and releases them behind it,
+TDPBF16PS). Registers are named by constants 0 to 7. A thread configures them before use and releases them after it,
 so that nothing of them is left to save when the thread is switched.
 """
 

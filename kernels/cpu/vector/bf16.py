@@ -89,7 +89,7 @@ def _floats(*values):
 
 @emitted
 def store_bf16(place, low, high):
-    """Round two vectors of float32 and store them one behind the other."""
+    """Round two vectors of float32 and store them one after the other."""
     _floats(low, high)
 
     def emit(builder, place, low, high):
@@ -136,7 +136,7 @@ def store_bf16_pairs(place, first, second):
 
 @emitted
 def square_store_bf16(tile, high, place, step):
-    """Round two square tiles; row i of both goes, one behind the other, to ``place + i * step``."""
+    """Round two square tiles; row i of both goes, one after the other, to ``place + i * step``."""
 
     def emit(builder, low, high, place, step):
         def store(row, i, _):
@@ -165,7 +165,7 @@ def square_pairs(tile, high):
 def tile_dot(tile, rows, shift, pairs):
     """Return ``tile[p][v] + pair at (rows[p] + shift) . pairs v``: two steps of a matrix product.
 
-    Vector v of the pairs lies ``v * BLOCK_BYTES`` behind the first.
+    Vector v of the pairs lies ``v * BLOCK_BYTES`` after the first.
     """
 
     def emit(builder, value, rows, shift, pairs):

@@ -40,7 +40,7 @@ FIXED = compiled_for("avx512vnni", ("icelake", "cooperlake", "sapphirerapids", "
 
 @emitted
 def store_words(place, low, high):
-    """Store the whole numbers of two vectors to which `MAGIC` was added, one vector behind the other."""
+    """Store the whole numbers of two vectors to which `MAGIC` was added, one vector after the other."""
 
     def emit(builder, place, low, high):
         words = [builder.bitcast(value, _WORDS) for value in (low, high)]
@@ -66,7 +66,7 @@ def store_word_pairs(place, first, second):
 def tile_dot_words(tile, rows, shift, pairs):
     """Return ``tile[p][v] + pair at (rows[p] + shift) . pairs v``: two steps of a product of whole numbers.
 
-    The registers of the tile hold int32. Vector v of the pairs lies ``v * VECTOR_BYTES`` behind the first.
+    The registers of the tile hold int32. Vector v of the pairs lies ``v * VECTOR_BYTES`` after the first.
     """
     register = llvm_vector(tile.vector)
 

@@ -1,5 +1,7 @@
 """Elements at an address: loads and stores of whole vectors or a part of one, past the caches or not; copies."""
 
+import numpy as np
+
 from ..runtime.launch import device
 from .simd import (
     STREAM_BYTES,
@@ -18,6 +20,14 @@ from .simd import (
 
 TASK_ELEMENTS = 16384  # of a flat array, a task
 _AHEAD_BYTES = 2048
+
+NOTHING = {np.dtype(t): np.empty(0, t) for t in (np.float32, np.float64, np.uint16)}
+"""What kernels take for an array that there is not, by its type."""
+
+
+def or_nothing(array, dtype):
+    """Return what kernels take for an array, or for None."""
+    return NOTHING[dtype] if array is None else array
 
 
 @device

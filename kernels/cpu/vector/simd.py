@@ -20,7 +20,7 @@ from numba.core.errors import TypingError
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin
 
-from ..runtime.cpu_caches import CACHES
+from ..runtime.cpu_caches import CACHES, LINE_BYTES
 from ..runtime.emitted import I32, I64, call, emitted
 from .emit import (
     fused_multiply_add,
@@ -53,7 +53,6 @@ def _vector_bytes() -> int:
     return 64 if "avx512f" in on else 32 if {"avx2", "fma"} <= on else 16
 
 
-LINE_BYTES = 64  # of a cache
 VECTOR_BYTES = _vector_bytes()
 # Results from here on are written past the caches (see kernels/NOTES.md): where a vector is a line, from 4 MB on (a
 # twentieth of a ResNet-20 step on Zen 5); on Zen 3 what fits into the L3 cache is better left there (another one).

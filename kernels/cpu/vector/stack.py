@@ -9,9 +9,8 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
+from ..runtime.emitted import I64
 from .simd import VectorType, dtype_of, llvm_vector
-
-_I64 = ir.IntType(64)
 
 
 @intrinsic(prefer_literal=True)
@@ -21,7 +20,7 @@ def stack_vectors(typingctx, count, dtype):
 
     def codegen(context, builder, sig, args):
         place = cgutils.alloca_once(builder, ir.ArrayType(llvm_vector(vector), size))
-        return builder.ptrtoint(place, _I64)
+        return builder.ptrtoint(place, I64)
 
     return types.int64(count, dtype), codegen
 
@@ -32,6 +31,6 @@ def unknown(typingctx, count):
 
     def codegen(context, builder, sig, args):
         count = context.cast(builder, args[0], sig.args[0], types.int64)
-        return builder.asm(ir.FunctionType(_I64, [_I64]), "", "=r,0", [count], False)
+        return builder.asm(ir.FunctionType(I64, [I64]), "", "=r,0", [count], False)
 
     return types.int64(count), codegen

@@ -74,7 +74,7 @@ def run(device, x, prepared, finish, workspace):
 
 
 def run_depthwise(device, x, prepared, geometry, finish, workspace):
-    """Launch it."""
+    """Launch a depthwise convolution, a thread for each output."""
     macros = (*geometry.depthwise_macros(), *(() if finish.is_plain else (("NOT_PLAIN", 1),)))
     kernel = typed("conv2d_depthwise.cu", "conv2d_depthwise", x.dtype, *macros)
     arguments = (x, prepared.weight, *finish.arguments(), *geometry.numbers(x.shape, finish.out.shape))
@@ -82,7 +82,7 @@ def run_depthwise(device, x, prepared, geometry, finish, workspace):
 
 
 def run_plain(device, x, prepared, geometry, finish, workspace):
-    """Launch it."""
+    """Launch a convolution that computes in the arrays' own type."""
     macros = (*geometry.macros(), ("BACKWARD", int(geometry.is_transposed)))
     kernel = typed("conv2d_plain.cu", "conv2d_plain", x.dtype, *macros)
     count, phases = places(geometry, finish.out.shape)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ...geometry import POINTWISE
+from ...geometry import DENSE_GEOMETRY
 from ...prepared import PreparedWeight
 from ..elementwise.reduce import sum_rows
 from ..norm import batch_norm
@@ -41,7 +41,7 @@ def prepare_conv2d_weight(device, weight, *, geometry, input_shape, precision, a
 
 def prepare_dense_weight(device, weight, *, direction, batch, precision, workspace):
     """Do so for a dense layer: a 1x1 convolution of maps of one pixel."""
-    geometry = POINTWISE if direction == "forward" else POINTWISE.transposed()
+    geometry = DENSE_GEOMETRY if direction == "forward" else DENSE_GEOMETRY.transposed()
     shape = (batch, 1, 1, weight.shape[0])
     return _prepared(device, weight, _as_kernel(weight), geometry, shape, precision, workspace)
 
@@ -77,7 +77,7 @@ def conv2d_backward_input(
 ):
     """Gradient of the input, plus `bias` or `addend`, through the activation; that of a bias takes a pass of its own.
 
-    Summed with the tiles it would need the warps of a block to meet behind their last product, and have other bits.
+    Summed with the tiles it would need the warps of a block to meet after their last product, and have other bits.
     """
     run(device, grad_output, weight, Finish(out, bias, addend, activation, saved), workspace)
     if grad_bias is not None:
@@ -102,7 +102,7 @@ def dense_backward_input(device, grad_output, weight, *, out, workspace):
 
 def dense_backward_weight(device, grad_output, x, *, precision, out, workspace):
     """Gradient of the weight."""
-    how = {"geometry": POINTWISE, "precision": precision, "algorithm": "shapes", "workspace": workspace}
+    how = {"geometry": DENSE_GEOMETRY, "precision": precision, "algorithm": "shapes", "workspace": workspace}
     conv2d_backward_weight(device, _as_map(grad_output), _as_map(x), **how, out=_as_kernel(out))
 
 

@@ -1,4 +1,4 @@
-"""Sums over all axes but the last: the gradient of a bias, alone or with that of the activation behind it."""
+"""Sums over all axes but the last: the gradient of a bias, alone or with that of the activation after it."""
 
 from __future__ import annotations
 

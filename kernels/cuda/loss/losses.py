@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 
+from ...losses import NO_CLASS
 from ..runtime.grids import THREADS, typed
 
 WARPS = 4  # rows of a block
 _CHUNK = 4096  # elements of a block, as losses.cu has it
-_NO_CLASS = -(2**40)
 
 
 def warps(rows):
@@ -122,6 +122,6 @@ def _count_rows(
 
 def _weigh(device, dtype, arrays, rows, ignored, of_classes, each):
     """Launch ``weigh_rows(labels, channel, sample, weights, total)``."""
-    settings = (np.int64(_NO_CLASS if ignored is None else ignored), np.int32(of_classes), np.float64(each))
+    settings = (np.int64(NO_CLASS if ignored is None else ignored), np.int32(of_classes), np.float64(each))
     kernel = typed("losses.cu", "weigh_rows", dtype)
     device.launch(kernel, (1, 1, 1), (THREADS, 1, 1), (*arrays, np.int64(rows), *settings))

@@ -33,15 +33,11 @@ def batch_norm(device, x, gamma, beta, *, eps, out, mean, var, workspace):
     channels, dtype = gamma.size, x.dtype
     rows = x.size // channels
     rstd, shift = (workspace.empty((channels,), dtype) for _ in range(2))
-    _statistics(device, x, mean, var, workspace, _Applied(gamma, beta, rstd, shift, eps))
+    applied = _Applied(gamma, beta, rstd, shift, eps)
+    statistics(device, x, mean=mean, var=var, workspace=workspace, applied=applied)
     arguments = (x, _rows_of(mean)[0], rstd, gamma, shift, out, np.int64(rows), np.int32(channels))
     grid, block = rows_of_channels(device, rows, channels, dtype)
     device.launch(_kernel("normalise", dtype), grid, block, arguments)
-
-
-def statistics(device, x, *, mean, var, workspace):
-    """Mean and biased variance of each channel; see `Backend.batch_norm` for their second rows."""
-    _statistics(device, x, mean, var, workspace)
 
 
 def _rows_of(statistic):
@@ -49,7 +45,8 @@ def _rows_of(statistic):
     return (statistic[0], statistic[1]) if statistic.ndim > 1 else (statistic, None)
 
 
-def _statistics(device, x, mean, var, workspace, applied=_NOT_APPLIED):
+def statistics(device, x, *, mean, var, workspace, applied=_NOT_APPLIED):
+    """Mean and biased variance of each channel; see `Backend.batch_norm` for their second rows."""
     channels, dtype = mean.shape[-1], x.dtype
     rows = x.size // channels
     parts, part_rows, grid, block = _parts(rows, channels, dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv.kernels.transforms import BRIGHTNESS, COLUMNS, CONTRAST, HUE, SATURATION, UNCHANGED
+from fastconv.kernels.transforms import AT, BRIGHTNESS, CONTRAST, HUE, SATURATION, UNCHANGED
 from tests.backends.op_case import Arrays, Case
 
 Made = dict[str, object]
@@ -18,7 +18,7 @@ def rows(count: int, changed: Made) -> np.ndarray:
     """Return rows of changes: a number for all images, or one for each."""
     changes = np.tile(np.array(UNCHANGED), (count, 1))
     for name, value in changed.items():
-        changes[:, COLUMNS.index(name)] = value
+        changes[:, getattr(AT, name)] = value
     return changes
 
 
@@ -39,15 +39,14 @@ def transform(name: str, shape: tuple[int, ...], batch: int, **changed: object) 
         backend.transform_images(*given, mean=i["mean"], std=i["std"], out=o["batch"])
 
     def magnitude(i: Arrays, o: Arrays) -> dict:
-        value = np.abs(i["changes"][:, COLUMNS.index("erase_value")]).max(initial=0)
-        factor = np.abs(i["changes"][:, BRIGHT : BRIGHT + 3]).max(initial=1)
+        value = np.abs(i["changes"][:, AT.erase_value]).max(initial=0)
+        factor = np.abs(i["changes"][:, AT.brightness : AT.brightness + 3]).max(initial=1)
         return {"batch": (1 + i["mean"]) / i["std"] * (2 + factor) ** 3 / 27 + value}
 
     outputs = {"batch": (batch, *shape[1:])}
     return Case("transform_images", name, inputs, outputs, call, fixed=("changes",), magnitude=magnitude)
 
 
-BRIGHT = COLUMNS.index("brightness")
 _TURNED = {"resampled": 1, "yy": 0.8, "yx": 0.55, "y0": -1.3, "xy": -0.6, "xx": 0.7, "x0": 2.6}
 _MOVED = {"mirrored": [1, 0, 1, 0, 1], "shift_y": [2, -3, 0, 1, -1], "shift_x": [-1, 3, 0, 2, 2]}
 _COLOURS = {"coloured": 1, "brightness": [1.4, 0.7, 1, 1.2, 1], "contrast": [0.6, 1.5, 1.3, 1, 1]}

@@ -61,7 +61,7 @@ def test_a_training_that_is_over_in_time_is_not_ended(tmp_path):
     [
         ({"seconds": 0}, "seconds: got 0; allowed: a finite number above 0"),
         ({"seconds": float("inf")}, "seconds: got inf"),
-        ({"seconds": 1, "by": "steps"}, r"by: got 'steps'; allowed: 'epoch', 'step' \(nearest: 'step'\)"),
+        ({"seconds": 1, "by": "steps"}, r"by: got 'steps'; allowed: 'step', 'epoch' \(nearest: 'step'\)"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, message):

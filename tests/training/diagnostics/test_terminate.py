@@ -76,7 +76,7 @@ def test_an_update_that_overflows_is_named(batches):
             trainer.optimizer.lr = 1e300  # as float32 it is infinite
             return x, y
 
-        with pytest.raises(DivergenceError, match=r"was the parameter of .*, behind the update of step 2"):
+        with pytest.raises(DivergenceError, match=r"was the parameter of .*, after the update of step 2"):
             trainer.fit(spoil(trainer, batches(), 1, change), 1)
 
 

@@ -4,7 +4,7 @@ Arrays are float32, or stored as bfloat16 (bf16_storage.py). A task rounds the i
 strip (plan.py), then for each pair of vectors of output channels runs over the block in tiles of 32 pixels: all taps
 and channels of a tile are added in float32 before anything is written, so there is one rounding of each operand and
 none of a partial sum. On a CPU with tile registers (amx.py) a step is four of them, 32 pixels by 32 channels by 32
-elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. Behind a tile come bias, addend, activation and the
+elements; elsewhere it is ``vdpbf16ps`` on 8 pixels by two vectors. After a tile come bias, addend, activation and the
 sums for mean and variance.
 
 x is (batch, in_h, in_w, in_channels), out (batch, out_h, out_w, out_channels), a strip [phase][image][row][column]
@@ -17,15 +17,13 @@ neighbouring cells by zero weights, so a value that is not finite can spread to 
 
 from typing import NamedTuple
 
-import numpy as np
-
 from ...elementwise.following import activated, following, in_lanes, is_aligned, keep_either
-from ...runtime.launch import device, get_num_threads, kernel, launch
+from ...runtime.launch import device, kernel, launch
 from ...vector import amx
 from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, tile_dot
 from ...vector.bf16_storage import STORED, bytes_of, put_either
-from ...vector.memory import load, store
-from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
+from ...vector.memory import load, or_nothing, store
+from ...vector.prefetch import ask_for_lines, share_of_lines
 from ...vector.simd import (
     STREAM_BYTES,
     VECTOR_BYTES,
@@ -40,13 +38,11 @@ from ...vector.simd import (
 from ...vector.tile import TILE_VECTORS, row_steps, tile_store, tile_zero
 from ..plan import prepared_gathers
 from ..statistics import combine_parts, part_arrays
-from ..strip import bias_array
+from ..strip import next_rows, page_rows
 from .plan import STEP_ELEMENTS, TILE_PIXELS, bf16_runs, packed_bytes
 from .strip import fill_table, round_strip
 
 _DOT_ROWS = 8  # 16 sums hide the latency of the dot product
-_NOTHING = np.empty(0, np.float32)
-_NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
 _ACCUMULATOR_BYTES = TILE_VECTORS * VECTOR_BYTES
 
 
@@ -185,7 +181,7 @@ def _make_channels(multiply, vectors):
 
     @device
     def convolve(block, weights, runs, results, channels, ahead, plan, dt):
-        """`channels` are the first one, and the one behind the last of the group."""
+        """`channels` are the first one, and the one after the last of the group."""
         strip, table, sums, partial, used = block
         channel, last = channels
         cell = 2 * plan.pixel
@@ -288,29 +284,26 @@ def convolve(x, weight, bias, geometry, epilogue, out, workspace):
 
 
 def convolve_gathers(x, weight, bias, gathers, epilogue, out, workspace):
-    """Launch it plan by plan."""
+    """Launch a convolution, a launch for each of `gathers`."""
     _, addend, statistics, before = epilogue
     follows = following(epilogue.activation, out, before)
-    transposed, packed, bias = weight.algorithm.transposed, weight.packed, bias_array(bias, weight.weight.dtype)
-    addend = _NOTHING if addend is None else addend.reshape(-1)
-    partials, counts = _NO_PARTIALS, _NO_COUNTS
+    transposed, packed, bias = weight.algorithm.transposed, weight.packed, or_nothing(bias, weight.weight.dtype)
+    addend = or_nothing(addend, bias.dtype).reshape(-1)
     out_bf16 = out.dtype == STORED
     plans = [bf16_runs(gather, transposed=transposed) for gather in gathers]
-    if statistics is not None:
-        partials, counts = part_arrays(plans[0].plan, workspace)
-    start = 0
+    parts, start = part_arrays(plans[0].plan, statistics, workspace), 0
     for plan, run_table, _ in plans:
         stop = start + packed_bytes(plan)
         whole = out.nbytes >= STREAM_BYTES and plan.group_out % 16 == 0 and out.ctypes.data % VECTOR_BYTES == 0
         # Not of bfloat16, whose vectors are half a line.
         stream = int(whole and is_aligned(follows) and not addend.size and not out_bf16)
         row = plan.scratch_bytes + 2 * TILE_PIXELS * _ACCUMULATOR_BYTES
-        scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), "uint8")
+        scratch = page_rows(row, workspace)
         chosen = conv2d_bf16_tiles if amx.usable() else conv2d_bf16_dot
         source, target = (bytes_of(x), x.dtype == STORED), (bytes_of(out), out_bf16, stream)
-        arguments = (source, packed[start:stop], (bias, addend, follows), target, (partials, counts))
+        arguments = (source, packed[start:stop], (bias, addend, follows), target, parts)
         arguments = (*arguments, run_table, amx.CONFIGURATION, plan)
         launch(chosen, plan.groups * plan.blocks * plan.splits, *arguments, scratch=scratch)
         start = stop
     if statistics is not None:
-        combine_parts((partials, counts), out, statistics)
+        combine_parts(parts, out, statistics)

@@ -51,7 +51,7 @@ def pack_bf16(begin, end, source, packed, runs, taps, strides, plan):
 
 @device
 def _next_row(place, tap, c, start, taps, strides, plan):
-    """Return tap, input channel and address of the row behind."""
+    """Return tap, input channel and address of the next row."""
     if c + 1 < plan.group_in:
         return tap, c + 1, place + strides[2] * 4
     tap = min(tap + 1, taps.shape[0] - 1)

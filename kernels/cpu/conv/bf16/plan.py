@@ -3,7 +3,7 @@
 A strip is the padded input of a block of output pixels, rounded to bfloat16. With strides it has one part for each
 phase (row mod stride, column mod stride), so that neighbours in the grid of outputs are neighbours in the strip for
 every tap: output pixel f of the block, counted along the strip's own rows, reads cell ``f + tap``. Some f fall between
-the rows of the grid; nobody reads what is computed there. At stride 1 the zeros behind a row are those before the next.
+the rows of the grid; nobody reads what is computed there. At stride 1 the zeros after a row are those before the next.
 
 Everything is decided from shapes alone, so the same shapes give the same bits on any number of threads.
 """
@@ -30,7 +30,7 @@ class _Strip(NamedTuple):
     pixel: int  # elements between cells of the strip
     pitch: int  # cells between its rows
     image_rows: int  # rows between its images
-    tail: int  # cells behind the last phase that must be zero
+    tail: int  # cells after the last phase that must be zero
     strip_bytes: int
     block_images: int
     block_rows: int
@@ -60,7 +60,7 @@ class Cells(NamedTuple):
     pitch: int  # cells between rows
     image_rows: int  # rows between images
     phase: int  # cells between phases
-    tail: int  # cells behind the last phase that must be zero
+    tail: int  # cells after the last phase that must be zero
 
 
 def _axis(grid, stride, first, span, size):
@@ -100,7 +100,7 @@ def _places(plan, cells, taps, offsets):
 
 
 def _strip_cells(plan, cells, places):
-    """Cells to allocate: the last tile computes, and forgets, what lies behind the last row."""
+    """Cells to allocate: the last tile computes, and forgets, what lies after the last row."""
     tiled = -(-cells.phase // TILE_PIXELS) * TILE_PIXELS
     return max(cells.phase * plan.stride_h * plan.stride_w + cells.tail, (places[-1][0] if places else 0) + tiled)
 

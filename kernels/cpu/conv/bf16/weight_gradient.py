@@ -13,18 +13,17 @@ Cost: the flops of the forward pass; with tile registers bound by the caches. Er
 
 from typing import NamedTuple
 
-import numpy as np
-
 from ...elementwise.maps import fill
-from ...runtime.launch import device, get_num_threads, kernel, launch
+from ...runtime.launch import device, kernel, launch
 from ...vector import amx
 from ...vector.bf16 import BLOCK_BYTES, PAIR_BYTES, square_store_bf16, store_bf16_pairs, tile_dot
 from ...vector.bf16_storage import STORED, bytes_of, load_either
 from ...vector.memory import copy_elements, store
-from ...vector.prefetch import ask_for_lines, next_rows, share_of_lines
+from ...vector.prefetch import ask_for_lines, share_of_lines
 from ...vector.simd import VECTOR_BYTES, address, load_word, store_word, vload, vsplat, vstore
 from ...vector.sums import sum_in_order
 from ...vector.tile import row_steps, square_load_rows, square_transpose, tile_add, tile_load, tile_store, tile_zero
+from ..strip import next_rows, page_rows
 from .plan import STEP_ELEMENTS, bf16_squares
 from .strip import fill_table
 
@@ -32,7 +31,7 @@ _DOT_ROWS = 8
 
 
 class Outputs(NamedTuple):
-    """The output channels of a task: vectors, how many of them in pairs, the first one, the one behind the last."""
+    """The output channels of a task: vectors, how many of them in pairs, the first one, the one after the last."""
 
     vectors: int
     paired: int
@@ -333,7 +332,7 @@ def backward_weight(algorithm, grad_output, x, geometry, out, workspace):
     sums_bytes = len(squares) * plan.block_vectors * BLOCK_BYTES
     pairs_bytes = plan.chunks * (plan.block_vectors * BLOCK_BYTES + STEP_ELEMENTS * 8)
     row = (2 * plan.lines + 8) * plan.line + pairs_bytes + sums_bytes
-    scratch = workspace.empty((get_num_threads(), -(-row // 4096) * 4096), np.uint8)
+    scratch = page_rows(row, workspace)
     sums = out.reshape(1, -1) if plan.parts == 1 else workspace.empty((plan.parts, out.size), out.dtype)
     tasks = plan.groups * plan.channel_blocks * plan.out_blocks * plan.parts
     chosen = conv2d_backward_weight_bf16_tiles if amx.usable() else conv2d_backward_weight_bf16_dot

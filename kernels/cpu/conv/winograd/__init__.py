@@ -19,15 +19,15 @@ channels. A *block* is as many tiles as have their planes in the L2 cache, a tas
                 products[plane][tile][vector] = values[plane] @ weights[group][plane]
             untransform: for each tile, for each vector
                 y = A^T products A
-                epilogue: y goes on in registers            output.py: bias, addend, floor, statistics
-                                                            pool.py: rectifier and 2x2 max pooling
-                                                            mask.py: gradient of a rectifier, and of the bias before it
-                                                            norm.py: gradient of a rectified normalisation, its sums
+                epilogue: y goes on in registers            output.py: bias, addend, activation, statistics
+                                                            pool.py: activation and 2x2 max pooling
+                                                            mask.py: gradients of an activation and the bias before it
+                                                            norm.py: gradient of an activated normalisation, its sums
 
 While it multiplies, a block asks for what the next one reads (prefetch.py). Where the weight outgrows the L3 cache, or
 there are few tiles and more than one group, the planes of all tiles come first, in a launch of their own, and a task is
 a part of the groups over many tiles, so that the weight is read once ("shared", convolve.py). The gradient of the input
-is the same sum with the kernel rotated and channels exchanged; behind a max pooling it reads windows (unpool.py). The
+is the same sum with the kernel rotated and channels exchanged; after a max pooling it reads windows (unpool.py). The
 gradient of the weight sums over tiles instead of channels: weight_gradient/. Sizes of all are in plan.py; results that
 leave the range of float32 on the way are computed again by the direct kernel (overflow.py).
 """

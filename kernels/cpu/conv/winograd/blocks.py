@@ -10,12 +10,12 @@ import numpy as np
 
 from ...runtime.launch import device, get_num_threads
 from ...vector.fixed_point import FIXED, WORD_BYTES
-from ...vector.prefetch import AHEAD_BYTES, ask_at_once, ask_to_write, bytes_a_step, far_from_tile, take_turn
+from ...vector.prefetch import AHEAD_BYTES, ask_to_write, bytes_a_step
 from ...vector.simd import LINE_BYTES, VECTOR_BYTES, address, itemsize, lanes, prefetch, prefetch_far, vsplat, vstore
 from ...vector.tile import ROWS, row_steps, tile_multiply_add, tile_store, tile_zero
 from .fixed_point import make_multiply_fixed, norm_of_planes, round_tile
 from .plan import round_to_lines
-from .prefetch import prefetches
+from .prefetch import ask_at_once, far_from_tile, prefetches, take_turn
 from .transforms import PLANES, WIDE, Patch, Planes, patch_rows, prefetch_patch, transform_patch
 from .walk import make_walk
 
@@ -90,13 +90,13 @@ def transform_inputs(x, zeros, planes, first, tiles, plan, dt):
 
 @device
 def spare_of(zeros, plan):
-    """Where the planes of one tile have their place, behind the buffer of zeros."""
+    """Where the planes of one tile have their place, after the buffer of zeros."""
     return zeros + (plan.patch_w * plan.in_channels + VECTOR_BYTES) // 16 * LINE_BYTES
 
 
 @device
 def clear_zeros(zeros, plan, dt):
-    """Clear the buffer that stands for rows outside the image, and the planes of one tile behind their channels."""
+    """Clear the buffer that stands for rows outside the image, and the planes of one tile after their channels."""
     end = spare_of(zeros, plan) + plan.planes * plan.spare * itemsize(dt) if plan.spare else zeros
     for place in range(zeros, max(end, zeros + plan.patch_w * plan.in_channels * itemsize(dt)), VECTOR_BYTES):
         vstore(place, vsplat(0, dt))
@@ -274,5 +274,5 @@ def block_scratch(plan, workspace):
 
 
 def zero_elements(plan):
-    """Elements of the buffer of zeros, and of the planes of a tile behind it."""
+    """Elements of the buffer of zeros, and of the planes of a tile after it."""
     return round_to_lines(plan.patch_w * plan.in_channels + VECTOR_BYTES) + plan.planes * plan.spare

@@ -17,6 +17,7 @@ from ....prepared import PreparedWeight
 from ...elementwise.following import following, is_aligned
 from ...runtime.launch import device, get_num_threads, kernel, launch
 from ...vector.bf16_storage import STORED, widened
+from ...vector.memory import NOTHING, or_nothing
 from ...vector.simd import VECTOR_BYTES, address, itemsize
 from ...vector.tile import ROWS, TILE_VECTORS
 from .. import direct
@@ -25,7 +26,6 @@ from ..epilogue import in_register_type
 from ..pack import pack_gathers, pack_strides
 from ..plan import prepared_gathers
 from ..statistics import combine_parts, part_arrays
-from ..strip import bias_array
 from .blocks import (
     TileBlock,
     block_scratch,
@@ -154,16 +154,12 @@ def winograd_transform_input(begin, end, scratch, x, values, plan):
         _fill_planes(x, address(scratch), (target, steps), first, tiles, plan, itemsize(values.dtype), dt)
 
 
-_NOTHING = np.empty(0, np.float32)
-_NO_PARTIALS, _NO_COUNTS = np.empty((0, 3, 0), np.float32), np.empty(0, np.int64)
-
-
 def convolve(x, weight, bias, geometry, epilogue, out, workspace):
     """Launch a convolution or the gradient of its input, and what follows it; see algorithms.py.
 
     Where results leave the range they are computed again by the direct kernel.
     """
-    found = _convolve(x, weight, bias_array(bias, weight.weight.dtype), epilogue, out, workspace)
+    found = _convolve(x, weight, or_nothing(bias, weight.weight.dtype), epilogue, out, workspace)
     if epilogue.addend is not out and not in_range(found, workspace, x, weight.weight):  # else the addend is gone
         _convolve_directly(x, weight, bias, geometry, epilogue, out, workspace)
 
@@ -187,22 +183,20 @@ def _convolve(x, weight, bias, epilogue, out, workspace):
     weights = weight.packed
     plan = plan_for(weights, x.shape, out.shape, *weight.geometry.padding_before, weight.algorithm.tile)
     if not plan.tiles:
-        return _NOTHING
+        return NOTHING[bias.dtype]
     # Streaming to lines that were just read, as when the addend is the output, takes half as long again.
     # A vector of bfloat16 is half a line: 128x32x32x16 takes 0.70 ms with streaming, 0.60 without.
     if plan.stream and (
         addend is not None or out.dtype == STORED or not is_aligned(follows) or out.ctypes.data % VECTOR_BYTES
     ):
         plan = plan._replace(stream=0)
-    addend = _NOTHING if addend is None else addend.reshape(-1)
-    partials, counts = _NO_PARTIALS, _NO_COUNTS
-    if statistics is not None:
-        partials, counts = part_arrays(plan, workspace)
+    addend, parts = or_nothing(addend, bias.dtype).reshape(-1), part_arrays(plan, statistics, workspace)
     checks = workspace.empty((plan.blocks * plan.splits, VECTOR_BYTES // 4), np.float32)
+    partials, counts = parts
     _launch(x, weights, ((bias, addend, follows), out, (partials, checks, counts), plan), plan, workspace)
     if statistics is None:
         return checks
-    combine_parts((partials, counts), out, statistics)
+    combine_parts(parts, out, statistics)
     return statistics[0]
 
 

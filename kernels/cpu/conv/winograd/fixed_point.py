@@ -24,7 +24,7 @@ from ...vector.fixed_point import (
     tile_dot_words,
     tile_store_floats,
 )
-from ...vector.prefetch import AHEAD_BYTES, ask_to_write, bytes_a_step, far_from_tile, take_turn
+from ...vector.prefetch import AHEAD_BYTES, ask_to_write, bytes_a_step
 from ...vector.simd import (
     LINE_BYTES,
     VECTOR_BYTES,
@@ -43,6 +43,7 @@ from ...vector.simd import (
     vsum,
 )
 from ...vector.tile import ROWS, row_steps, tile_zero
+from .prefetch import far_from_tile, take_turn
 from .transforms import PATCH, PLANES
 
 # Norms in steps; their product, with half a step more in every element, is below 2^31.

@@ -1,4 +1,4 @@
-"""Gradients of the input of 3x3 Winograd convolutions behind an activation, taken while their tile is in registers.
+"""Gradients of the input of 3x3 Winograd convolutions and an activation before them, while their tile is in registers.
 
 `conv2d_winograd_masked`: the gradient of the input, then of the activation that the input came from, and its sum over
 all pixels, the gradient of the bias before that activation: no pass that reads the gradient and writes it again.
@@ -40,7 +40,7 @@ class MaskResults(NamedTuple):
 
     out: int
     mask: int
-    behind: PrecedingActivation
+    preceding: PrecedingActivation
     sums: int  # [block][channel]
 
 
@@ -58,10 +58,10 @@ def _next_cell(cell, nbytes, storage, dt):
 
 
 @device
-def _mask_four(g, cell, step, total, behind, dt):
-    """Write four gradients, `step` bytes apart, behind the activation if there is one; sum."""
+def _mask_four(g, cell, step, total, preceding, dt):
+    """Write four gradients, `step` bytes apart, through the activation if there is one; sum."""
     g0, g1, g2, g3 = g
-    (target, mask), (follows, storage) = cell, behind
+    (target, mask), (follows, storage) = cell, preceding
     if mask != 0:
         further = stored_bytes(step, storage, dt)
         g0 = gradient_of(g0, vload_stored(mask, storage, dt), follows, dt)
@@ -73,9 +73,9 @@ def _mask_four(g, cell, step, total, behind, dt):
 
 
 @device
-def _mask_cells(row, cell, pixel_bytes, in_bounds, total, behind, dt):
+def _mask_cells(row, cell, pixel_bytes, in_bounds, total, preceding, dt):
     """As `_mask_four` for a row that was kept: of it so many columns, and channels, as `in_bounds` says."""
-    (cols, count), (follows, storage) = in_bounds, behind
+    (cols, count), (follows, storage) = in_bounds, preceding
     values = stack_vectors(TILE, dt)
     store_four(values, VECTOR_BYTES, output_row(*load_six(row, dt), dt))
     for j in range(cols):
@@ -99,41 +99,41 @@ class _MaskJob(NamedTuple):
 @device
 def _mask_square(planes, cell, in_bounds, job, plan, total, dt):
     """Write and sum the gradients of a tile; `in_bounds` rows and columns of them lie in the image."""
-    pixel_bytes, behind, kept = plan.out_channels * itemsize(dt), job.results.behind, job.kept
+    pixel_bytes, preceding, kept = plan.out_channels * itemsize(dt), job.results.preceding, job.kept
     keep_columns(planes, kept, dt)
     for _ in range(in_bounds[0]):
         if in_bounds[1] == TILE and job.count == lanes(dt):
-            total = _mask_four(output_row(*load_six(kept, dt), dt), cell, pixel_bytes, total, behind, dt)
+            total = _mask_four(output_row(*load_six(kept, dt), dt), cell, pixel_bytes, total, preceding, dt)
         else:
-            total = _mask_cells(kept, cell, pixel_bytes, (in_bounds[1], job.count), total, behind, dt)
-        cell = _next_cell(cell, plan.out_w * pixel_bytes, behind.storage, dt)
+            total = _mask_cells(kept, cell, pixel_bytes, (in_bounds[1], job.count), total, preceding, dt)
+        cell = _next_cell(cell, plan.out_w * pixel_bytes, preceding.storage, dt)
         kept += PATCH * VECTOR_BYTES
     return total
 
 
 @device
-def _mask_half(planes, odd, cell, plan, total, behind, dt):
+def _mask_half(planes, odd, cell, plan, total, preceding, dt):
     """Even or odd columns of a wide tile."""
     pixel_bytes = plan.out_channels * itemsize(dt)
     row_bytes, step = plan.out_w * pixel_bytes, 2 * pixel_bytes
     y = half_outputs(planes.address, planes.step, odd, dt)
-    (target, mask), further = cell, stored_bytes(step, behind.storage, dt) if cell.mask else 0
-    total = _mask_four(y[0], MaskCell(target, mask), row_bytes, total, behind, dt)
+    (target, mask), further = cell, stored_bytes(step, preceding.storage, dt) if cell.mask else 0
+    total = _mask_four(y[0], MaskCell(target, mask), row_bytes, total, preceding, dt)
     target, mask = step_on(target, step), mask + further
-    total = _mask_four(y[1], MaskCell(target, mask), row_bytes, total, behind, dt)
+    total = _mask_four(y[1], MaskCell(target, mask), row_bytes, total, preceding, dt)
     target, mask = step_on(target, step), mask + further
-    total = _mask_four(y[2], MaskCell(target, mask), row_bytes, total, behind, dt)
+    total = _mask_four(y[2], MaskCell(target, mask), row_bytes, total, preceding, dt)
     target, mask = step_on(target, step), mask + further
-    return _mask_four(y[3], MaskCell(target, mask), row_bytes, total, behind, dt)
+    return _mask_four(y[3], MaskCell(target, mask), row_bytes, total, preceding, dt)
 
 
 @device
 def _mask_wide(planes, cell, in_bounds, job, plan, total, dt):
     """As `_mask_square` for a whole tile of 4x8."""
-    behind = job.results.behind
-    total = _mask_half(planes, False, cell, plan, total, behind, dt)
-    cell = _next_cell(cell, plan.out_channels * itemsize(dt), behind.storage, dt)
-    return _mask_half(planes, True, cell, plan, total, behind, dt)
+    preceding = job.results.preceding
+    total = _mask_half(planes, False, cell, plan, total, preceding, dt)
+    cell = _next_cell(cell, plan.out_channels * itemsize(dt), preceding.storage, dt)
+    return _mask_half(planes, True, cell, plan, total, preceding, dt)
 
 
 def _make_mask_outputs(shape, mask_tile):
@@ -142,11 +142,11 @@ def _make_mask_outputs(shape, mask_tile):
 
     @device
     def mask_outputs_of_tile(tile, job, plan, total, dt):
-        products, (out, mask, behind, _), _, _ = job
+        products, (out, mask, preceding, _), _, _ = job
         h, w = tile.i * tile_h, tile.j * tile_w
         in_bounds = min(tile_h, plan.out_h - h), min(tile_w, plan.out_w - w)
         element = ((tile.image * plan.out_h + h) * plan.out_w + w) * plan.out_channels + products.channel
-        cell = _next_cell(MaskCell(out, mask), element * itemsize(dt), behind.storage, dt)
+        cell = _next_cell(MaskCell(out, mask), element * itemsize(dt), preceding.storage, dt)
         planes = Planes(products.address + tile.number * products.row_bytes, plan.plane_m * itemsize(dt))
         return mask_tile(planes, cell, in_bounds, job, plan, total, dt)
 
@@ -165,8 +165,8 @@ def _make_mask_outputs(shape, mask_tile):
 
 
 def _make_masked(convolve_blocks, name):
-    def masked(begin, end, scratch, x, weights, behind, out, sums, plan):
-        mask, follows = behind
+    def masked(begin, end, scratch, x, weights, preceding, out, sums, plan):
+        mask, follows = preceding
         results = MaskResults(address(out), address(mask), PrecedingActivation(follows, mask.dtype), address(sums))
         wanted = PrefetchTargets(x, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, x, weights, results, wanted, plan)
@@ -187,16 +187,16 @@ _MASKED = {
 }
 
 
-def convolve_masked(grad, weight, behind, place, results, workspace):
-    """Launch the gradient of the input behind an activation, to `results`, (out, grad_bias).
+def convolve_masked(grad, weight, preceding, place, results, workspace):
+    """Launch the gradient of the input through an activation, to `results`, (out, grad_bias).
 
-    `behind` is what its gradient is computed from, and what `following` gives; `place` is the padding before the first
-    row and column; `grad_bias`, the sum, may be None. Return an array that is finite if the gradient is.
+    `preceding` is what its gradient is computed from, and what `following` gives; `place` is the padding before the
+    first row and column; `grad_bias`, the sum, may be None. Return an array that is finite if the gradient is.
     """
     tile, (out, grad_bias) = weight.algorithm.tile, results
     plan = plan_for(weight.packed, grad.shape, out.shape, *place, tile)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
-    arguments = (grad, weight.packed, behind, out, sums, plan)
+    arguments = (grad, weight.packed, preceding, out, sums, plan)
     launch(_MASKED[plan.vectors, tile], plan.blocks, *arguments, scratch=block_scratch(plan, workspace))
     if grad_bias is not None:
         add_in_float64(sums, grad_bias, workspace)

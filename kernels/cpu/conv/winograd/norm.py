@@ -22,7 +22,7 @@ from ...norm.batch_norm_gradient import NO_DISTANCES, combine_gradients, rests_o
 from ...norm.normalise import shift_of, vector_rstd
 from ...runtime.launch import device, kernel, launch
 from ...vector.bf16_storage import load_stored, stored_bytes, vload_stored
-from ...vector.memory import load, store
+from ...vector.memory import load, or_nothing, store
 from ...vector.simd import VECTOR_BYTES, address, itemsize, lanes, vfma, vload, vsplat
 from ...vector.stack import stack_vectors
 from .blocks import Products, block_scratch, make_convolve_blocks, place_of
@@ -72,20 +72,20 @@ class Norm(NamedTuple):
 
 
 @device
-def _behind_y(g, y, x, norm, follows, count, dt):
+def _through_from_y(g, y, x, norm, follows, count, dt):
     return gradient_of(g, load_stored(y, count, norm.y, dt), follows, dt)
 
 
 @device
-def _behind_x(g, y, x, norm, follows, count, dt):
+def _through_from_x(g, y, x, norm, follows, count, dt):
     value = vfma((load_stored(x, count, norm.x, dt) - norm.centre) * norm.rstd, norm.gamma, norm.beta)
     if norm.saved:
         value = value + load_stored(y, count, norm.y, dt)
     return gradient_of(g, value, follows, dt)
 
 
-_behind = by_need(_behind_y, _behind_y, _behind_x)
-"""The gradient behind the activation, whose result is at `y`, or what was added to the normalised x before it."""
+_through_activation = by_need(_through_from_y, _through_from_y, _through_from_x)
+"""The gradient through the activation, whose result is at `y`, or what was added to the normalised x before it."""
 
 
 @device
@@ -100,10 +100,10 @@ def _norm_four(g, cell, step, norm, sums, dt):
         g0, g1 = g0 + vload(addend, dt), g1 + vload(addend + step, dt)
         g2, g3 = g2 + vload(addend + two, dt), g3 + vload(addend + three, dt)
     below, further = stored_bytes(step, norm.y, dt), stored_bytes(step, x_type, dt)
-    g0 = _behind(g0, y, x, norm, follows, whole, dt)
-    g1 = _behind(g1, y + below, x + further, norm, follows, whole, dt)
-    g2 = _behind(g2, y + 2 * below, x + 2 * further, norm, follows, whole, dt)
-    g3 = _behind(g3, y + 3 * below, x + 3 * further, norm, follows, whole, dt)
+    g0 = _through_activation(g0, y, x, norm, follows, whole, dt)
+    g1 = _through_activation(g1, y + below, x + further, norm, follows, whole, dt)
+    g2 = _through_activation(g2, y + 2 * below, x + 2 * further, norm, follows, whole, dt)
+    g3 = _through_activation(g3, y + 3 * below, x + 3 * further, norm, follows, whole, dt)
     store_four(out, step, (g0, g1, g2, g3))
     x0, x1 = vload_stored(x, x_type, dt), vload_stored(x + further, x_type, dt)
     x2, x3 = vload_stored(x + 2 * further, x_type, dt), vload_stored(x + 3 * further, x_type, dt)
@@ -126,7 +126,7 @@ def _norm_cells(row, cell, pixel_bytes, cols, norm, sums, dt):
         if addend != 0:
             g = g + load(addend + shift, count, dt)
         saved, source = y + stored_bytes(shift, norm.y, dt), x + stored_bytes(shift, x_type, dt)
-        g = _behind(g, saved, source, norm, follows, count, dt)
+        g = _through_activation(g, saved, source, norm, follows, count, dt)
         store(out + shift, g, count, dt)
         away = load_stored(source, count, x_type, dt) - centre
         total, product = total + g, vfma(g, away * rstd, product)
@@ -256,7 +256,6 @@ _KERNELS = {  # by vectors, tile
     (2, SQUARE): conv2d_winograd_norm,
     (2, WIDE): conv2d_winograd_norm_wide,
 }
-_NOTHING = np.empty(0, np.float32)
 
 
 def convolve_norm(grad, weight, addend, forward, place, results, workspace):
@@ -275,7 +274,7 @@ def launch_norm(chosen, grad, weight, addend, forward, plan, results, workspace)
     (saved, x, (gamma, beta, mean, var, eps), follows), (out, grad_gamma, grad_beta) = forward, results
     plan = plan._replace(stream=0)
     sums, products = (workspace.empty((plan.blocks, plan.out_channels), out.dtype) for _ in range(2))
-    addend = _NOTHING if addend is None else addend.reshape(-1)
+    addend = or_nothing(addend, gamma.dtype).reshape(-1)
     rests, mean, var, eps = rests_of(mean), mean.reshape(-1), var.reshape(-1), float(eps)
     forward = saved, x, (gamma, beta, mean, var, eps), follows
     arguments = (grad, weight.packed, addend, forward, out, (sums, products), plan)

@@ -1,4 +1,4 @@
-"""The second half of a Winograd convolution: products back to outputs, and what was asked for behind them.
+"""The second half of a Winograd convolution: products back to outputs, and what was asked for after them.
 
 ``y = activation(A^T M A + bias + addend)`` for tiles of 4x4 outputs (2x2 with a 5x5 kernel), cut at the edges of the
 map, and for whole ones of 4x8. Mean and variance of each channel are taken while the outputs are still in registers:
@@ -6,7 +6,7 @@ for a block of tiles the distances from its first output and their squares, comb
 formula of Chan, Golub and LeVeque (1979, Stanford STAN-CS-79-773).
 
 Where there are no statistics to tell it, a vector for each task says whether all outputs were finite, before the
-activation: else conv2d.py computes them another way.
+activation: else convolve.py has them computed again (overflow.py).
 """
 
 from typing import NamedTuple
@@ -100,7 +100,7 @@ def check_four(check, y, dt):
 
 @device
 def keep_check(place, check, count, dt):
-    """Add to what was found before; not the lanes behind the channels, where products mean nothing."""
+    """Add to what was found before; not the lanes after the channels, where products mean nothing."""
     store(place, load(place, count, dt) + check, count, dt)
 
 

@@ -45,7 +45,7 @@ def _biased(y, bias):
 
 
 @device
-def _behind_activation(y, follows, dt):
+def _activated_four(y, follows, dt):
     """Four outputs."""
     return (
         activated(y[0], follows, dt),
@@ -63,11 +63,11 @@ def _row(kept, row, dt):
 
 @device
 def _largest(window, follows, dt):
-    """Largest of four values, a window row by row, behind the activation, and its place.
+    """Largest of four values, a window row by row, after the activation, and its place.
 
     The first of equals, NaN before all.
     """
-    a, b, c, d = _behind_activation(window, follows, dt)
+    a, b, c, d = _activated_four(window, follows, dt)
     place, best = vselect_max(b, a, vsplat(1, dt), vsplat(0, dt)), vselect_max(b, a, b, a)
     place, best = vselect_max(c, best, vsplat(2, dt), place), vselect_max(c, best, c, best)
     return vselect_max(d, best, d, best), vselect_max(d, best, vsplat(3, dt), place)
@@ -334,7 +334,7 @@ def convolve_pool(x, weight, epilogue, conv_shape, place, results, workspace, *,
     if statistics is None:
         launch(_POOL[plan.vectors, tile], plan.blocks, *arguments, checks, plan, scratch=scratch)
         return checks
-    parts = part_arrays(plan, workspace)
+    parts = part_arrays(plan, statistics, workspace)
     launch(_POOL_STATISTICS[plan.vectors, tile], plan.blocks, *arguments, (checks, *parts), plan, scratch=scratch)
     combine_parts(parts, out, statistics)
     return checks

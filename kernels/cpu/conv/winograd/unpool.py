@@ -1,4 +1,4 @@
-"""Winograd's gradients of a 3x3 convolution behind which a 2x2 max pooling stands, whose gradient is never stored.
+"""Winograd's gradients of a 3x3 convolution after which a 2x2 max pooling stands, whose gradient is never stored.
 
 Of the four cells of a window one has the window's gradient, the others zero. So a patch of 6x6 gradients that begins on
 an even row and column is nine windows, one that begins on odd ones (of a kernel with a padding of 1) sixteen, of which
@@ -193,8 +193,8 @@ def _transform_gradient(tile, job, plan, state, dt):
 
 
 def _make_input(convolve_blocks, name):
-    def unpool(begin, end, scratch, grad, argmax, weights, behind, out, sums, plan):
-        mask, follows = behind
+    def unpool(begin, end, scratch, grad, argmax, weights, preceding, out, sums, plan):
+        mask, follows = preceding
         results = MaskResults(address(out), place_of(mask), PrecedingActivation(follows, mask.dtype), address(sums))
         wanted = PrefetchTargets(grad, out, (part_of(mask), NO_PART, NO_PART))
         convolve_blocks((begin, end), scratch, windows_of(grad, argmax), weights, results, wanted, plan)
@@ -259,23 +259,23 @@ def suits_windows(place, tile):
     return tile == SQUARE and top % 2 == left % 2
 
 
-def backward_input(windows, weight, behind, conv_shape, place, results, workspace):
+def backward_input(windows, weight, preceding, conv_shape, place, results, workspace):
     """Launch the gradient of the input to `results`, (out, grad_bias); see `convolve_masked`.
 
-    `windows` is (grad, argmax) of the pooling; there is no activation if the array of `behind` is empty.
+    `windows` is (grad, argmax) of the pooling; there is no activation if the array of `preceding` is empty.
     """
     weights, (out, grad_bias) = weight.packed, results
     plan = plan_for(weights, conv_shape, out.shape, *place)._replace(stream=0)
     sums = workspace.empty((plan.blocks, out.shape[3]), out.dtype)
     chosen, scratch = _INPUT[plan.vectors, place[0] % 2], block_scratch(plan, workspace)
-    launch(chosen, plan.blocks, *windows, weights, behind, out, sums, plan, scratch=scratch)
+    launch(chosen, plan.blocks, *windows, weights, preceding, out, sums, plan, scratch=scratch)
     if grad_bias is not None:
         add_in_float64(sums, grad_bias, workspace)
     return sums
 
 
 def backward_input_norm(windows, weight, addend, forward, conv_shape, place, results, workspace):
-    """Launch the gradient behind a normalisation's activation, and its sums; see `convolve_norm`."""
+    """Launch the gradient through a normalisation's activation, and its sums; see `convolve_norm`."""
     plan = plan_for(weight.packed, conv_shape, results[0].shape, *place)
     return launch_norm(_NORM[plan.vectors, place[0] % 2], windows, weight, addend, forward, plan, results, workspace)
 

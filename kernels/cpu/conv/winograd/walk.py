@@ -6,7 +6,7 @@ from ...runtime.launch import device
 
 
 class Tile(NamedTuple):
-    """A tile on the way: the how manieth it is, its image, its row and column in the image's grid of tiles."""
+    """A tile on the way: its place in the block, its image, its row and column in the grid of tiles of the image."""
 
     number: int
     image: int

@@ -64,13 +64,13 @@ def step_on(place, step):
 @device
 def prefetch_wide_patch(first, row_bytes, pixel_bytes):
     """As `prefetch_patch`, for the patch of 6x10 whose first pixel is at `first`."""
-    place, behind_row = first + AHEAD * row_bytes + pixel_bytes, row_bytes - (WIDE[1] - 1) * pixel_bytes
+    place, past_row = first + AHEAD * row_bytes + pixel_bytes, row_bytes - (WIDE[1] - 1) * pixel_bytes
     for _ in range(unknown(WIDE[0])):
         for _ in range(WIDE[1] - 1):
             prefetch(place)
             place = step_on(place, pixel_bytes)
         prefetch(place)
-        place = step_on(place, behind_row)
+        place = step_on(place, past_row)
 
 
 @device
@@ -166,7 +166,7 @@ def _quartic(d0, d1, d2, d3, d4, dt):
 
 @device
 def _store_row(d, place, step, dt):
-    """Write B^T d for one row of ten, `step` bytes apart; return the address behind it."""
+    """Write B^T d for one row of ten, `step` bytes apart; return the address after it."""
     vstore(place, _quartic(d[0], d[2], d[4], d[6], d[8], dt))
     place = step_on(place, step)
     place = _store_pair(place, d, A, _OTHERS_A, step, dt)
@@ -265,7 +265,7 @@ def _half_row(outer, values, odd, dt):
 
 @device
 def _pair(place, first, step, odd, dt):
-    """Sum, or difference, of the products at points +-p of a row, `first` and the one behind it."""
+    """Sum, or difference, of the products at points +-p of a row, `first` and the one after it."""
     a, b = vload(place + first * step, dt), vload(place + (first + 1) * step, dt)
     return a - b if odd else a + b
 
@@ -274,7 +274,7 @@ def _pair(place, first, step, odd, dt):
 def _products_row(place, step, odd, dt):
     """Even or odd outputs along a row of ten products, four of them; and where the next row begins.
 
-    With the odd ones it asks for the products of the next vector, which lie behind these; see wide.py.
+    With the odd ones it asks for the products of the next vector, which lie after these; see wide.py.
     """
     a, b = _pair(place, 1, step, odd, dt), _pair(place, 3, step, odd, dt)
     c, d = _pair(place, 5, step, odd, dt), _pair(place, 7, step, odd, dt)

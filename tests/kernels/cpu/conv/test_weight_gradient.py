@@ -11,7 +11,7 @@ from fastconv.kernels.cpu.conv import conv2d
 from fastconv.kernels.cpu.conv.weight_gradient import _STRIP_BYTES, weight_plan
 from fastconv.kernels.cpu.conv.winograd.transforms import PLANES
 from fastconv.kernels.cpu.conv.winograd.weight_gradient.plan import _SUM_BYTES, winograd_weight_plan
-from fastconv.kernels.geometry import POINTWISE, ConvGeometry
+from fastconv.kernels.geometry import DENSE_GEOMETRY, ConvGeometry
 from tests.backends.cases.conv import CONVS, Conv, backward_weight
 from tests.backends.op_case import PoisonedWorkspace, check
 
@@ -46,7 +46,7 @@ def test_sums_are_within_bounds_and_shared_by_two(size: int, inputs: int, output
 def test_matrix_products_are_shared_by_two(pixels: int, inputs: int, outputs: int) -> None:
     """One block of output channels reads the input once, but only where the pixels alone give enough tasks."""
     shapes = (pixels, 1, 1, inputs), (pixels, 1, 1, outputs), (1, 1, inputs, outputs)
-    plan = weight_plan(*shapes, POINTWISE, 4)
+    plan = weight_plan(*shapes, DENSE_GEOMETRY, 4)
     assert plan.parts * plan.channel_blocks * plan.out_blocks >= 2
     assert plan.parts <= plan.blocks
 

@@ -13,7 +13,7 @@ import pytest
 
 from fastconv.kernels.cpu.elementwise.maps import scale
 from fastconv.kernels.cpu.runtime import launch as launching
-from fastconv.kernels.cpu.runtime.float_state import flush_subnormals, restore_float_state
+from fastconv.kernels.cpu.runtime.float_state import flush_subnormals
 from fastconv.kernels.cpu.runtime.launch import kernel, launch, set_num_threads, thread_rows
 from fastconv.kernels.cpu.vector.memory import TASK_ELEMENTS
 from tests.kernels.cpu.runtime.counting import add_one, count_tasks, wait_and_count
@@ -202,12 +202,17 @@ def test_subnormals_are_flushed_inside_and_not_outside():
     assert x[0] * np.float32(0.5) == half
 
 
-def test_float_state_is_put_back():
-    state = flush_subnormals()
-    try:
-        assert np.float32(1e-38) * np.float32(0.1) == 0
-    finally:
-        restore_float_state(state)
+def test_float_state_belongs_to_the_thread():
+    found = []
+
+    def flush():
+        flush_subnormals()
+        found.append(np.float32(1e-38) * np.float32(0.1))
+
+    thread = threading.Thread(target=flush)
+    thread.start()
+    thread.join()
+    assert found == [0]
     assert np.float32(1e-38) * np.float32(0.1) > 0
 
 

@@ -65,7 +65,7 @@ def _norm_of_column(place, row_bytes, tiles, dt):
 
 @device
 def _round_column(place, row_bytes, tiles, dt):
-    """Round a vector of channels of one plane in place, to pairs of tiles; the steps go into the row behind them."""
+    """Round a vector of channels of one plane in place, to pairs of tiles; the steps go into the row after them."""
     magic = vsplat(MAGIC, dt)
     step = _norm_of_column(place, row_bytes, tiles, dt) * vsplat(1 / _NORM, dt)
     factor = vselect_gt(step, vsplat(LEAST_STEP, dt), vsplat(1, dt) / step, vsplat(0, dt))

@@ -2,18 +2,21 @@
 
 Planes of a block of tiles are [plane][tile][input channel] and [plane][group of output channels][tile][channel of the
 group], sums [plane][input channel][output channel]. In fixed point a pair of tiles takes the place of one, and the
-steps of each channel lie behind its last pair; see fixed_point.py.
+steps of each channel lie after its last pair; see fixed_point.py.
 """
 
 from typing import NamedTuple
 
+from ....runtime.cpu_caches import CACHES
 from ....runtime.launch import device
 from ....vector.fixed_point import tile_add_floats, tile_dot_words, tile_store_floats
-from ....vector.prefetch import ask_for_lines, ask_to_write, steps_a_row, sums_behind
+from ....vector.prefetch import ask_for_lines, ask_to_write
 from ....vector.simd import VECTOR_BYTES, itemsize, lanes
 from ....vector.tile import row_steps, tile_load, tile_multiply_add, tile_store, tile_zero
 from ..transforms import PLANES
 from .plan import TILES
+
+_NEAR_SUM_BYTES = CACHES.level2 // 2
 
 
 class BlockFactors(NamedTuple):
@@ -24,6 +27,22 @@ class BlockFactors(NamedTuple):
     sums: int
     tiles: int
     channels_in: int
+
+
+@device
+def _steps_a_row(steps, rows, sum_bytes):
+    """How many steps of a product to do for each row of sums that is asked for; all of them if the sums are near.
+
+    Sums beyond the L2 cache are asked for while the register tile before them is computed (gradient of a 3x3 weight,
+    256 to 256 channels at 8x8 on Zen 5: 8.9 to 7.4 ms).
+    """
+    return max(steps // rows, 1) if sum_bytes > _NEAR_SUM_BYTES else max(steps, 1)
+
+
+@device
+def _next_sums(target, c, channels, tile_rows, group_bytes, row_bytes):
+    """Where the sums of the next register tile begin: of the next input channels, else of the next output channels."""
+    return target + (c + tile_rows) * row_bytes if c + tile_rows < channels else target + group_bytes
 
 
 def make_multiply(tile_rows, vectors, *, fixed):
@@ -45,7 +64,7 @@ def make_multiply(tile_rows, vectors, *, fixed):
         steps = (tiles + 1) // 2 if fixed else tiles
         row_v, row_sum = plan.row_v * size, plan.padded_out * size
         plane_sums = plan.in_blocks * plan.rows * row_sum
-        share = steps_a_row(steps, tile_rows, PLANES * plane_sums) * row_v
+        share = _steps_a_row(steps, tile_rows, PLANES * plane_sums) * row_v
         for plane in range(PLANES):
             source = values + plane * plan.plane_v * size
             for k in range(0, plan.block_out, group):
@@ -61,10 +80,10 @@ def make_multiply(tile_rows, vectors, *, fixed):
                     rows = row_steps(tile_rows, source + c * size, size)  # a pair of words is as long as a float32
                     place = column
                     if may_ask and share < steps * row_v:
-                        behind = sums_behind(target, c, channels_in, tile_rows, group * size, row_sum)
+                        ahead_sums = _next_sums(target, c, channels_in, tile_rows, group * size, row_sum)
                         for begin in range(0, steps * row_v, share):
-                            ask_to_write(behind, vectors * VECTOR_BYTES)
-                            behind += row_sum
+                            ask_to_write(ahead_sums, vectors * VECTOR_BYTES)
+                            ahead_sums += row_sum
                             for shift in range(begin, min(begin + share, steps * row_v), row_v):
                                 acc = multiply_add(acc, rows, shift, place)
                                 place += vectors * VECTOR_BYTES
