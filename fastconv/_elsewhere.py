@@ -28,7 +28,7 @@ NAMES = {
     "Conv2DTranspose": "fc.nn.ConvTranspose2d(out_channels, kernel_size)",
     "BatchNormalization": "fc.nn.BatchNorm2d()",
     "BatchNorm1d": "fc.nn.BatchNorm2d(), which takes (N, C) too",
-    "GroupNormalization": "fc.nn.GroupNorm(groups)",
+    "GroupNormalization": "fc.nn.GroupNorm(num_groups)",
     "AveragePooling2D": "fc.nn.AvgPool2d(kernel_size)",
     "GlobalAveragePooling2D": "fc.nn.GlobalAvgPool2d()",
     "GlobalMaxPooling2D": "fc.nn.GlobalMaxPool2d()",
@@ -75,7 +75,7 @@ NAMES = {
     "RandomCrop": "fc.data.Crop()",
     **dict.fromkeys(("RandomRotation", "RandomAffine", "RandomZoom"), "fc.data.Affine(degrees, scale=...)"),
     "RandomTranslation": "fc.data.Translate()",
-    "Normalize": "fc.data.DataLoader(dataset, mean=..., std=...)",
+    **dict.fromkeys(("Normalize", "Normalization", "Rescaling"), "fc.data.DataLoader(dataset, mean=..., std=...)"),
     "Compose": "a list, fc.data.DataLoader(dataset, augmentation=[...])",
     "ToTensor": "nothing: fc.data.DataLoader makes batches of images of bytes",
     "Resize": "fc.data.image_folder(directory, size=(height, width))",
@@ -83,7 +83,8 @@ NAMES = {
     # functions
     "linear": "fc.functional.dense(x, weight, bias)",
     # training
-    **dict.fromkeys(("clip_grad_norm_", "clip_grad_value_"), "fc.training.ClipGlobalNorm(limit), given to fc.Trainer"),
+    "clip_grad_norm_": "fc.training.ClipGlobalNorm(limit), given to fc.Trainer",
+    "clip_grad_value_": "fc.training.ClipValue(limit), given to fc.Trainer",
     "TensorBoard": "fc.training.TensorBoardLogger",
     "DistributedDataParallel": "fc.parallel.DataParallel(), given to fc.Trainer",
     # rooms, and what stands in none

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 import pickle
 import re
@@ -57,6 +58,8 @@ def _room(name):
         ("metrics", "f1_score", r"fc.metrics.F1\(\)"),
         ("models", "ResNet18", "nearest: 'resnet18'"),
         ("functional", "cross_entropy", "fc.losses.SoftmaxCrossEntropy"),
+        ("training", "clip_grad_norm_", r"fc.training.ClipGlobalNorm\(limit\)"),
+        ("training", "clip_grad_value_", r"fc.training.ClipValue\(limit\)"),
         ("training", "ReduceLROnPlateau", "fc.optim.schedules.ReduceOnPlateau"),
         ("training", "EarlyStoping", "nearest: 'EarlyStopping'"),
         ("", "Conv2d", "fc.nn.Conv2d"),
@@ -86,6 +89,15 @@ def test_what_tools_ask_for_is_not_there(room):
     with pytest.raises(AttributeError) as caught:
         _ = module.__wrapped__
     assert type(caught.value) is AttributeError
+
+
+def test_what_is_told_takes_the_arguments_that_it_names():
+    called = [call for told in NAMES.values() for call in re.findall(r"fc\.([\w.]+)\(([^()]+)\)", told)]
+    assert len(called) > 30
+    for path, arguments in called:
+        taken = inspect.signature(operator.attrgetter(path)(fc)).parameters
+        named = re.findall(r"(?:^|, )([a-z]\w*)", arguments)
+        assert set(named) <= set(taken), (path, arguments)
 
 
 def test_every_name_in_the_guide_is_told_or_there():

@@ -65,8 +65,10 @@ def test_what_moves_to_here_exists_with_its_arguments():
         start, _, path = ast.unparse(function).partition(".")
         thing = operator.attrgetter(path)({"fc": fc, "model": fc.nn.Sequential, "trainer": fc.Trainer}[start])
         if isinstance(called, ast.Call):
-            names = {argument.id for argument in called.args}
-            assert names <= set(inspect.signature(thing).parameters), text
+            taken = inspect.signature(thing).parameters
+            assert {argument.id for argument in called.args} <= set(taken), text
+            for keyword in called.keywords:  # what Keras has by default, and we have not
+                assert taken[keyword.arg].default != ast.literal_eval(keyword.value), text
 
 
 def without_code(text):

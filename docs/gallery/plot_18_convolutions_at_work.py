@@ -36,3 +36,17 @@ for name, kernel in kernels.items():
     grey = float(y[0, 3, 3, 0])
     print(f"{name:14} sum of the kernel {kernel.sum():5.2f}, answer to a grey of 100: {grey:6.1f}")
     assert np.isclose(grey, 100 * kernel.sum())
+
+# %%
+# On the picture itself: what is blurred differs less from pixel to pixel than the picture does, and what is sharpened more.
+
+answers = {
+    name: fc.functional.conv2d(image[None, :, :, None], kernel.astype(float)[:, :, None, None])
+    for name, kernel in kernels.items()
+}
+differs = {
+    name: float(np.abs(np.diff(fc.to_numpy(answer), axis=2)).mean())
+    for name, answer in ({"picture": image[None, 1:-1, 1:-1, None]} | answers).items()
+}
+print({name: round(value, 1) for name, value in differs.items()})
+assert differs["blur"] < differs["picture"] < differs["sharpen"]

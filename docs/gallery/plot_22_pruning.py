@@ -79,6 +79,8 @@ stored = Path(fc.__file__).resolve().parents[1] / "benchmarks" / "results" / "pr
 results = {"published, 150,000 steps": PUBLISHED}
 if stored.exists():
     report = json.loads(stored.read_text())
+    told = {float(share): accuracy for share, accuracy in report["published"].items()}
+    assert told == PUBLISHED | {0.75: None, 0.9: None}
     for steps in sorted({each["steps"] for each in report["runs"]}):
         found = [each for each in report["runs"] if each["steps"] == steps]
         ours = {

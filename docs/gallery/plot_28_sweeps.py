@@ -172,7 +172,13 @@ assert min(("0.01", "0.1", "1", "10", "50"), key=means.get) == "1"
 assert min(ours["50"]) > 0.85
 assert min(ours["SGD"]) > max(max(ours[name]) for name in ("RMSProp", "Adam", "Adadelta"))
 assert min(ours["sigmoid"]) > max(ours["tanh"] + ours["ReLU"])
+theirs = {sweep: {p["label"]: p["accuracy"] for p in published[sweep]} for sweep in sweeps}
+assert min(theirs["activation"], key=lambda label: theirs["activation"][label][epochs]) == "sigmoid"
 *architectures, pooled, also_pooled = (point["label"] for point in published["architecture"])
+best, second, *_ = sorted(
+    theirs["architecture"], key=lambda label: -theirs["architecture"][label][epochs]
+)
+assert {best, second} == {pooled, also_pooled}
 assert max(min(ours[name]) for name in architectures) < min(
     max(ours[name]) for name in architectures
 )

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
 from fastconv.nn.model.checking import checked_layer
@@ -152,7 +152,7 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     model : Sequential
         Built.
     image : (H, W, C) array
-        As the model takes it.
+        As the model takes it: of floating numbers, normalised as those of training.
     per_layer : int
         Channels to draw of each layer.
     layers : sequence of int or None
@@ -172,6 +172,9 @@ def feature_maps(model: Sequential, image: Array, *, per_layer: int = 8, layers:
     """
     checked_layer(model, "model", Sequential, "a built Sequential")
     x, per_layer = on_host(image, "image", 3), validate.at_least_one(per_layer, "per_layer")
+    model.check_size((1, *x.shape), "image")
+    if x.dtype.kind != "f":
+        raise DTypeError(f"image: got {x.dtype}; allowed: float32 or float64, as the model was trained on")
     places = _places(layers, len(model.layers))
     shown: list[tuple[str, np.ndarray]] = []
     value = model.backend.asarray(np.ascontiguousarray(x[None], model.dtype))

@@ -135,10 +135,11 @@ class RunFolder:
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "no text"
             raise CheckpointError(f"log: got {name!r} ({reason}); allowed: the log of a run") from error
-        entries = [_entry(name, number, line) for number, line in enumerate(lines, start=1)]
-        header = entries[0] if entries else {}
+        if not lines:
+            raise CheckpointError(f"log: got {name!r} (empty); allowed: the log of a run")
+        header, *entries = [_entry(name, number, line) for number, line in enumerate(lines, start=1)]
         _check_form("log", name, header.get("format"))
-        figures = [_figures(name, epoch, entry) for epoch, entry in enumerate(entries[1:], start=1)]
+        figures = [_figures(name, epoch, entry) for epoch, entry in enumerate(entries, start=1)]
         return header, figures
 
     def read_history(self) -> History:

@@ -5,7 +5,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn, plot
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 
 
 def test_an_image_as_its_numbers():
@@ -55,6 +55,15 @@ def test_feature_maps_of_each_layer(backend, rng):
     np.testing.assert_allclose(figure.axes[1].images[0].get_array(), (y - y.min()) / np.ptp(y), atol=1e-5)
     with pytest.raises(ArgumentError, match=r"layers: got \[4\]; allowed: places of layers"):
         plot.feature_maps(model, image, layers=[4])
+
+
+def test_an_image_that_the_model_does_not_take_is_told():
+    model = nn.Sequential(nn.Conv2d(3, 3), nn.Flatten(), nn.Dense(2)).build((8, 8, 1), seed=0)
+    told = r"^image: got shape \(1, 6, 6, 1\); allowed: \(N, 8, 8, 1\), for which the model was built"
+    with pytest.raises(ShapeError, match=told):
+        plot.feature_maps(model, np.zeros((6, 6, 1), np.float32))
+    with pytest.raises(DTypeError, match=r"^image: got uint8; allowed: float32 or float64"):
+        plot.feature_maps(model, np.zeros((8, 8, 1), np.uint8))
 
 
 @pytest.mark.parametrize("what", ["lenet5", None, nn.Sequential, 3.0, nn.MaxPool2d(2)], ids=repr)

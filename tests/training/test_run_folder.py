@@ -121,7 +121,8 @@ def test_an_environment_that_is_none_is_refused(folder, text, message):
     ("text", "message"),
     [
         (None, "No such file or directory"),
-        ("", "of the form None; allowed: 1"),
+        ("", r"\(empty\); allowed: the log of a run"),
+        ("{}", "of the form None; allowed: 1"),
         ('{"format": 7}\n', "of the form 7; allowed: 1"),
         ('{"format": 1}\n{"epoch": 1, "lo', "whose line 2 is no entry"),
         ('{"format": 1}\n[1]\n', "whose line 2 is no entry"),
