@@ -1,9 +1,10 @@
-"""Rows that come one by one, collected in memory or in a .npy file."""
+"""Files in NumPy's format, and rows that come one by one, collected in memory or in such a file."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import threading
 from contextlib import ExitStack
 from typing import BinaryIO
 
@@ -12,6 +13,21 @@ import numpy as np
 from fastconv._files import followed, home_path_of, refuse_devices
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
+
+
+HEADERS = threading.Lock()
+"""Held while NumPy reads a header, which it parses as Python: CPython 3.11 counts how deep it is for all threads as one.
+
+Where the garbage collector lets another thread parse in the midst of it, it ends in a SystemError
+(https://github.com/python/cpython/issues/106905).
+"""
+
+
+def mapped(path: PathLike) -> np.ndarray:
+    """Return the array of a .npy file, mapped into memory for reading."""
+    with HEADERS:
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+    return array
 
 
 class Rows:
@@ -88,8 +104,7 @@ class RowsInFile(Rows):
             os.replace(self._temporary, self._path)
         except OSError as error:
             raise self._unwritable(error) from error
-        rows: np.ndarray = np.lib.format.open_memmap(self._path, mode="r")
-        return rows
+        return mapped(self._path)
 
     def _write_header(self) -> None:
         """Write a header for the rows so far; NumPy leaves room in it for any number of them."""

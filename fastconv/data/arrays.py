@@ -14,7 +14,7 @@ from fastconv import _validate as validate
 from fastconv._calls import unknown_argument
 from fastconv._files import path_of
 from fastconv.data._directory import PathLike
-from fastconv.data._npy import Rows, RowsInFile
+from fastconv.data._npy import HEADERS, Rows, RowsInFile, mapped
 from fastconv.data.dataset import Dataset, names_in_order
 from fastconv.data.statistics import channel_statistics
 from fastconv.errors import ArgumentError, DataError
@@ -122,7 +122,7 @@ def npz(
     path = path_of(path, "path")
 
     def read() -> tuple[np.ndarray, np.ndarray]:
-        with path.open("rb") as file:  # which NumPy would leave open where it is damaged
+        with HEADERS, path.open("rb") as file:  # which NumPy would leave open where it is damaged
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("a single array")
@@ -217,7 +217,7 @@ def _array(value: Any, name: str) -> np.ndarray:
     """Return an array as it is, or map that of a .npy file into memory."""
     if isinstance(value, str | os.PathLike):
         path = path_of(value, name)
-        return _whole(path, lambda: np.lib.format.open_memmap(path, mode="r"), "a whole .npy file of numbers")
+        return _whole(path, lambda: mapped(path), "a whole .npy file of numbers")
     if isinstance(value, np.ma.MaskedArray) or (name == "images" and not isinstance(value, np.ndarray)):
         raise DataError(f"{name}: got {type(value).__name__}; allowed: a NumPy array, or the path of a .npy file")
     try:

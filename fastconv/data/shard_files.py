@@ -15,6 +15,7 @@ from fastconv._attributes import Declared
 from fastconv._files import path_of
 from fastconv.backends.contract.types import Array
 from fastconv.data._directory import PathLike
+from fastconv.data._npy import mapped
 from fastconv.data.arrays import arrays
 from fastconv.data.dataset import Dataset
 from fastconv.data.loader import DataLoader
@@ -181,7 +182,7 @@ def _try(shape: tuple[int, ...], mean: Any, std: Any, names: Any, settings: dict
 def _shape_in(path: Path) -> tuple[int, ...]:
     """Return the shape that a .npy file of images says that it has."""
     try:
-        images = np.lib.format.open_memmap(path, mode="r")
+        images = mapped(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(f"{path}: got {reason}; allowed: a whole .npy file of images") from error

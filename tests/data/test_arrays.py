@@ -1,6 +1,9 @@
 """Data sets from arrays, archives, files mapped into memory, and generators."""
 
+import gc
 import os
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -76,6 +79,36 @@ def test_npy_files_are_mapped_and_give_the_batches_of_arrays(tmp_path, backend, 
         for (x, y), (x2, y2) in zip(here, there, strict=True):
             np.testing.assert_array_equal(x, x2)
             np.testing.assert_array_equal(y, y2)
+
+
+def test_threads_open_files_at_the_same_time(tmp_path, images, labels):
+    """CPython 3.11 confuses threads that parse, as NumPy does with headers, where the garbage collector comes between."""
+    np.save(tmp_path / "x.npy", images)
+    np.savez(tmp_path / "both.npz", images=images, labels=labels)
+    errors = []
+
+    def work():
+        try:
+            for _ in range(40):
+                arrays(tmp_path / "x.npy", labels)
+                fastconv.data.shard_files._shape_in(tmp_path / "x.npy")
+                npz(tmp_path / "both.npz")
+        except SystemError as error:
+            errors.append(error)
+
+    threshold, yields = gc.get_threshold(), lambda *_: time.sleep(0)
+    gc.callbacks.append(yields)
+    gc.set_threshold(5, 1, 1)
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(yields)
+    assert not errors
 
 
 def damaged(whole):
