@@ -14,9 +14,8 @@ from fastconv._files import followed, home_path_of, refuse_devices
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
 
-
 HEADERS = threading.Lock()
-"""Held while NumPy reads a header, which it parses as Python: CPython 3.11 counts how deep it is for all threads as one.
+"""Held while NumPy reads a header, which it parses as Python: CPython 3.11 counts its depth for all threads as one.
 
 Where the garbage collector lets another thread parse in the midst of it, it ends in a SystemError
 (https://github.com/python/cpython/issues/106905).

@@ -82,7 +82,7 @@ def test_npy_files_are_mapped_and_give_the_batches_of_arrays(tmp_path, backend, 
 
 
 def test_threads_open_files_at_the_same_time(tmp_path, images, labels):
-    """CPython 3.11 confuses threads that parse, as NumPy does with headers, where the garbage collector comes between."""
+    """CPython 3.11 confuses threads that parse, as NumPy does with headers, if the garbage collector comes between."""
     np.save(tmp_path / "x.npy", images)
     np.savez(tmp_path / "both.npz", images=images, labels=labels)
     errors = []
