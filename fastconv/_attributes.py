@@ -13,6 +13,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from operator import attrgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -220,6 +221,21 @@ def fixed(owner: Any, name: str, instead: str) -> ArgumentError:
     return ArgumentError(
         f"{name}: got a new value for the {type(owner).__name__}, made with another; allowed: {instead}"
     )
+
+
+def settled(name: str, instead: str) -> property:
+    """Return an attribute of tensors that is kept under another name, and not set; read without a call into Python.
+
+    ``array += 1`` sets the array that is there, which is let be.
+    """
+    kept = attrgetter(f"_{name}")
+
+    def refuse(tensor: Any, value: Any) -> None:
+        if isinstance(value, bool) or value is not kept(tensor):
+            got = " ".join(f"{value!r:.40}".split())
+            raise ArgumentError(f"{name}: got {got} for {tensor.name}; allowed: {instead.format(tensor.name)}")
+
+    return property(kept, refuse)
 
 
 @functools.cache

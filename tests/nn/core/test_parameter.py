@@ -8,7 +8,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import DTypeError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.nn.core.parameter import arena_slices
 from tests.nn.small import grads_of, small
 
@@ -159,3 +159,14 @@ def test_a_gradient_can_be_set_and_forgotten():
     assert not weight.grad.any()
     with pytest.raises(ShapeError, match=r"weight: got a gradient of shape \(\); allowed: \(3, 2\)"):
         weight.grad = 0
+
+
+def test_the_array_of_a_parameter_is_not_replaced():
+    """Another one would be computed with, and neither trained nor seen by what looks at all at once."""
+    layer = fc.nn.BatchNorm2d().build((2,))
+    for tensor in (layer.gamma, layer.running_mean):
+        before = tensor.array
+        with pytest.raises(ArgumentError, match=rf"array: got array.* for {tensor.name}; allowed: values written into"):
+            tensor.array = np.zeros(2)
+        tensor.array += 1
+        assert tensor.array is before
