@@ -22,7 +22,8 @@ from fastconv.precision import get_precision
 
 _NO_CLOSURE = "step() behind model.backward(...), which writes the gradients"
 _SETTLED = ("parameters", "groups", "state_names")
-_CHANGING = ("lr", "steps", "epoch", "backend")
+_COUNTED = ("steps", "epoch")
+_CHANGING = ("lr", "backend")
 
 
 class Optimizer(Stated):
@@ -80,6 +81,8 @@ class Optimizer(Stated):
             cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
 
     def _new_value(self, name: str, value: Any) -> Any:
+        if name in _COUNTED:
+            return validate.at_least(value, 0, name)
         if name in _CHANGING:
             return value
         if name in self.adjusted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from fastconv.optim.schedules.schedule import odd_arguments
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.clipping import Clip
+from fastconv.training.history import History
 
 _TAKEN = ("loss", "learning_rate", "seconds", "images_per_second", "epoch", "step", "event", "sparsity")
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
@@ -214,6 +216,22 @@ def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramet
         return None
 
 
+def check_alone(fits: bool) -> None:
+    """Refuse a `fit` within another one, or beside it in another thread: both count the same epochs and steps."""
+    if fits:
+        raise ArgumentError(
+            "fit: got a call while a fit of this Trainer is under way; allowed: behind it, a Trainer of its own, or"
+            " train_step and evaluate"
+        )
+
+
+def checked_history(history: Any) -> History:
+    """Return a history."""
+    if not isinstance(history, History):
+        raise ArgumentError(f"history: got {validate.shown(history)}; allowed: a fastconv.History, such as History()")
+    return history
+
+
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "model": checked_trained,
     "loss": checked_loss,
@@ -223,6 +241,9 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "clip": checked_clip,
     "accumulate": checked_accumulate,
     "seed": random.checked_seed,
+    "step": partial(validate.at_least, minimum=0, name="step"),
+    "epoch": partial(validate.at_least, minimum=0, name="epoch"),
+    "history": checked_history,
     "parallel": checked_parallel,
 }
 """What checks each attribute of a `Trainer`, but for the optimizer, which must be one of its model."""

@@ -144,3 +144,26 @@ def test_whether_steps_are_captured_is_none_true_or_false(capture):
             trainer_of(model, capture=capture)
         for good in (None, False, np.False_):
             trainer_of(model, capture=good)
+
+
+@pytest.mark.parametrize("name", ["step", "epoch"])
+@pytest.mark.parametrize("value", [-1, 1.5, "3", None, True])
+def test_counters_are_counts(name, value):
+    """Of trainer and optimizer: a text ended in Python's words, and steps went on from -5 and 1.5."""
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(model_of())
+        for owner, counter in ((trainer, name), (trainer.optimizer, name if name == "epoch" else "steps")):
+            with pytest.raises(ArgumentError, match=f"^{counter}: got .*; allowed: an int of at least 0$"):
+                setattr(owner, counter, value)
+            assert getattr(owner, counter) == 0
+            setattr(owner, counter, np.int64(3))
+            assert type(getattr(owner, counter)) is int
+
+
+def test_a_history_is_one():
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(model_of())
+        with pytest.raises(ArgumentError, match=r"^history: got \{\}; allowed: a fastconv\.History"):
+            trainer.history = {}
+        trainer.history = fc.History({"loss": [1.0]})
+        assert trainer.history.epochs == 1
