@@ -170,3 +170,16 @@ def test_the_array_of_a_parameter_is_not_replaced():
             tensor.array = np.zeros(2)
         tensor.array += 1
         assert tensor.array is before
+
+
+def test_values_of_another_kind_are_not_taken():
+    """NumPy drops imaginary parts with a warning."""
+    weight = fc.nn.Dense(1).build((1,)).weight
+    before = weight.data.copy()
+    for values in (np.full((1, 1), 1j, np.complex64), np.array([["1"]])):
+        with pytest.raises(DTypeError, match=r"got .*; allowed: numbers that float32 holds"):
+            weight.data = values
+        with pytest.raises(DTypeError, match=r"got .*; allowed: numbers that float32 holds"):
+            weight.add_grad(values)
+    assert weight.data == before
+    assert not weight.has_grad
