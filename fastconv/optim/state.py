@@ -25,6 +25,7 @@ _PLACES = frozenset((*_HERE, "_rates_there", "_captured"))
 class Stated(Declared):
     """The settings of an optimizer and its arrays of state: given, taken, copied and put back."""
 
+    by_class: ClassVar[frozenset[str]] = frozenset(("step", "apply", "update", "prepare_gradients", "settings"))
     rule: ClassVar[UpdateRule]
     """What a step does; `_update` and `settings` of a class without one say it themselves."""
     state_names: tuple[str, ...] = ()

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._attributes import is_ours
 from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
 from fastconv.nn.core.outputs import shapes_of
@@ -216,12 +217,17 @@ def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramet
         return None
 
 
-def check_alone(fits: bool) -> None:
-    """Refuse a `fit` within another one, or beside it in another thread: both count the same epochs and steps."""
+def check_fit(trainer: Any, fits: bool) -> None:
+    """Refuse a `fit` within or beside another one, as both count the same epochs, and a step that it would not do."""
     if fits:
         raise ArgumentError(
             "fit: got a call while a fit of this Trainer is under way; allowed: behind it, a Trainer of its own, or"
             " train_step and evaluate"
+        )
+    if not is_ours(trainer.train_step):
+        raise ArgumentError(
+            f"fit: got a call of {type(trainer).__name__}, whose own train_step it does not do; allowed: a loop that"
+            " calls it, or a loss, an optimizer or callbacks that do what it adds"
         )
 
 

@@ -219,7 +219,7 @@ class Trainer(Sharing):
         DataError
             There are no batches.
         """
-        parts.check_alone(self._fits)
+        parts.check_fit(self, self._fits)
         data = fit_data(
             *(self.model, self.seed, train, validation_data),
             batch_size=batch_size,

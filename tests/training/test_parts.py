@@ -11,7 +11,7 @@ from fastconv.errors import (
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
 from fastconv.training import Callback, EarlyStopping
-from tests.training.trainers import model_of, trainer_of
+from tests.training.trainers import data_of, model_of, trainer_of
 
 
 def test_what_a_trainer_is_made_of_is_checked():
@@ -167,3 +167,25 @@ def test_a_history_is_one():
             trainer.history = {}
         trainer.history = fc.History({"loss": [1.0]})
         assert trainer.history.epochs == 1
+
+
+def test_a_train_step_of_ones_own_is_not_left_out_by_fit(rng):
+    """As in Keras, where `fit` does it."""
+
+    class Own(fc.Trainer):
+        def train_step(self, x, y, sample_weight=None):
+            return super().train_step(x, y, sample_weight)
+
+    x, y = data_of(rng, 8)
+    with fc.use_backend("numpy"):
+        model = model_of()
+        own = Own(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1))
+        own.train_step(x, y)
+        replaced = trainer_of(model)
+        replaced.train_step = own.train_step
+        for trainer, name in ((own, "Own"), (replaced, "Trainer")):
+            with pytest.raises(
+                ArgumentError, match=rf"^fit: got a call of {name}, whose own train_step it does not do"
+            ):
+                trainer.fit((x, y), 1)
+        assert (own.step, replaced.step) == (1, 0)

@@ -66,6 +66,9 @@ class AbstractLayer(Checking):
     habits: ClassVar[Mapping[str, str]] = HABITS
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
     absent: ClassVar[Mapping[str, str]] = ABSENT
+    by_class: ClassVar[frozenset[str]] = frozenset(
+        ("forward", "backward", "infer", "setup", "children", "settings", "structure", "arrange", "frozen")
+    )
     misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
     _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
     _built_in: object = None  # what stands for the model that it was built in
