@@ -163,7 +163,7 @@ def _bare(signature: inspect.Signature) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-def is_ours(cls: Any) -> bool:
+def is_ours(cls: object) -> bool:
     """Tell whether a class, or a function, is fastconv's own."""
     return cls.__module__.partition(".")[0] == _OURS
 
