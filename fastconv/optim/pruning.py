@@ -178,6 +178,7 @@ class Pruning(Nested):
     def prepare_gradients(self) -> None:
         """Set the gradients of pruned weights to zero; those that were not computed stay what they are."""
         super().prepare_gradients()
+        self._heed_frozen()  # limits ask before `apply` does
         self._mask(lambda region: region.grad)
 
     def update(self) -> None:
