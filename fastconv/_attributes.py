@@ -13,6 +13,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from operator import attrgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -75,6 +76,9 @@ class Declared(metaclass=Made):
         Arguments that others of its kind take, and why it has not got them.
     surplus : str
         What there is to say of more arguments without a name than there are places.
+    by_class : frozenset of str
+        Methods that decide what is computed, which no object gets of its own: what runs several layers as one, or
+        repeats a step, asks the class alone, and would not call it.
     """
 
     habits: ClassVar[Mapping[str, str]] = {}
@@ -82,6 +86,7 @@ class Declared(metaclass=Made):
     misleading: ClassVar[frozenset[str]] = frozenset()
     absent: ClassVar[Mapping[str, str]] = {}
     surplus: ClassVar[str] = ""
+    by_class: ClassVar[frozenset[str]] = frozenset()
     _made = False
 
     @contextlib.contextmanager
@@ -106,8 +111,9 @@ class Declared(metaclass=Made):
                 self._check_unknown(name)
             value = self._new_value(name, value)
             declared = getattr(cls, name, None) if new else None
-            if isinstance(declared, FunctionType) and not callable(value):
-                raise self._not_set(name, value, "a method, to be called")
+            if isinstance(declared, FunctionType) and (name in self.by_class or not callable(value)):
+                derived = f"a class derived from {cls.__name__} that defines it"
+                raise self._not_set(name, value, "a method, to be called", derived if callable(value) else "")
             if isinstance(declared, property) and declared.fset is None:
                 raise self._not_set(name, value, "a value to be read")
         super().__setattr__(name, value)
@@ -133,10 +139,11 @@ class Declared(metaclass=Made):
         def __getattr__(self, name: str) -> Any:
             raise self._unknown(name)
 
-    def _not_set(self, name: str, value: Any, kind: str) -> UnknownAttributeError:
+    def _not_set(self, name: str, value: Any, kind: str, instead: str = "") -> UnknownAttributeError:
         """Return the error for a new value in the place of something else."""
         got = f"{name}: got {value!r:.40} in the place of {kind}, of {type(self).__name__}"
-        return UnknownAttributeError(f"{got}; allowed: {self.habits.get(name, 'no new value')}", name=name)
+        allowed = instead or self.habits.get(name, "no new value")
+        return UnknownAttributeError(f"{got}; allowed: {allowed}", name=name)
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         return unknown_attribute(self, name, self.habits)
@@ -156,8 +163,8 @@ def _bare(signature: inspect.Signature) -> inspect.Signature:
     return inspect.Signature(parameters)
 
 
-def is_ours(cls: type) -> bool:
-    """Tell whether a class is fastconv's own."""
+def is_ours(cls: object) -> bool:
+    """Tell whether a class, or a function, is fastconv's own."""
     return cls.__module__.partition(".")[0] == _OURS
 
 
@@ -220,6 +227,21 @@ def fixed(owner: Any, name: str, instead: str) -> ArgumentError:
     return ArgumentError(
         f"{name}: got a new value for the {type(owner).__name__}, made with another; allowed: {instead}"
     )
+
+
+def settled(name: str, instead: str) -> property:
+    """Return an attribute of tensors that is kept under another name, and not set; read without a call into Python.
+
+    ``array += 1`` sets the array that is there, which is let be.
+    """
+    kept = attrgetter(f"_{name}")
+
+    def refuse(tensor: Any, value: Any) -> None:
+        if isinstance(value, bool) or value is not kept(tensor):
+            got = " ".join(f"{value!r:.40}".split())
+            raise ArgumentError(f"{name}: got {got} for {tensor.name}; allowed: {instead.format(tensor.name)}")
+
+    return property(kept, refuse)
 
 
 @functools.cache

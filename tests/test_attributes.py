@@ -173,3 +173,17 @@ def test_another_function_may_take_the_place_of_a_method() -> None:
     trainer = _made()["trainer"]
     trainer.evaluate = lambda data: {"loss": 0.0}  # type: ignore[attr-defined]
     assert trainer.evaluate(None) == {"loss": 0.0}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("which", "name"), [("model", "forward"), ("model", "backward"), ("optimizer", "step"), ("optimizer", "update")]
+)
+def test_no_function_takes_the_place_of_what_is_computed(which: str, name: str) -> None:
+    """Layers that run as one, and steps that are repeated, never called it."""
+    owner = _made()[which]
+    words = (
+        f"{name}: got .* of {type(owner).__name__}; allowed: a class derived from {type(owner).__name__} that defines"
+    )
+    for each in (owner, owner[0]) if which == "model" else (owner,):  # type: ignore[index]
+        with pytest.raises(UnknownAttributeError, match=words.replace("Sequential", type(each).__name__)):
+            setattr(each, name, getattr(each, name))

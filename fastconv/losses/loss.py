@@ -61,6 +61,7 @@ class DeclaredLoss(Declared):
     (0.4338, array([[0.7616]]))
     """
 
+    by_class: ClassVar[frozenset[str]] = frozenset(("settings", "computed"))
     argument_habits: ClassVar[Mapping[str, str]] = {"weight": "class_weight", "beta": "delta"}
     absent: ClassVar[Mapping[str, str]] = {
         "from_logits": "nothing: predictions are logits; leave the last softmax or sigmoid out",

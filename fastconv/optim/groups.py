@@ -30,7 +30,8 @@ class Group(Declared):
     parameters : tuple of Parameter
         What is updated.
     own : dict
-        The settings that are its own; others are the optimizer's.
+        The settings that are its own; others are the optimizer's. May be changed, ``group.own["weight_decay"] = 0.1``:
+        the next step refuses names and values that it does not take.
     lr : float, schedule or None
         Its own learning rate, or a function of the number of the step, counted from 0 (of the epoch, if it says
         ``by = "epoch"``). None: the optimizer's.
@@ -162,20 +163,27 @@ def _group(item: Any, number: int, scalars: tuple[Scalar, ...], advice: str, opt
     where = f"parameters[{number}]"
     if not isinstance(item, Mapping):
         raise ArgumentError(f"{where}: got {validate.kind_of(item)} among dicts; allowed: a dict with 'params'")
-    allowed = {setting.name: setting for setting in scalars}
-    known = ("params", "lr", *allowed)
-    for name in item:
-        if name not in known:
-            meant = advice_on(str(name), known, optimizer.argument_habits, optimizer.absent)
-            raise ArgumentError(f"{where}: got the setting {name!r}; allowed: {', '.join(known)}{meant}")
+    own = checked_own(item, where, scalars, optimizer, ("params", "lr"))
     if "params" not in item:
         raise ArgumentError(f"{where}: got no 'params'; allowed: a dict with 'params' and settings")
     params = item["params"]
     given = (params,) if isinstance(params, Parameter) else _listed(params, f"{where}['params']", advice)
     if not given:
         raise ArgumentError(f"{where}['params']: got none; allowed: at least one parameter in each group")
-    own = {name: validate.scalar(item[name], allowed[name]) for name in item if name in allowed}
     return Group(_checked(given, f"{where}['params']", advice), own, item.get("lr"))
+
+
+def checked_own(
+    own: Mapping[str, Any], where: str, scalars: tuple[Scalar, ...], optimizer: type[Declared], more: Sequence[str] = ()
+) -> dict[str, Setting]:
+    """Return the settings of a group, each as its rule takes it; names of `more` may stand beside them."""
+    allowed = {setting.name: setting for setting in scalars}
+    known = (*more, *allowed)
+    for name in own:
+        if name not in known:
+            meant = advice_on(str(name), known, optimizer.argument_habits, optimizer.absent)
+            raise ArgumentError(f"{where}: got the setting {name!r}; allowed: {', '.join(known)}{meant}")
+    return {name: validate.scalar(own[name], allowed[name]) for name in own if name in allowed}
 
 
 def _listed(values: Any, name: str, advice: str) -> tuple[Any, ...]:

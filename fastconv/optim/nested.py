@@ -14,7 +14,9 @@ from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group
 from fastconv.optim.optimizer import Optimizer
-from fastconv.optim.regions import Region, check_form, check_tensors, regions, trained
+from fastconv.optim.regions import Region, by_name, check_form, check_tensors, regions, trained
+
+_INNER = "inner/"  # before the name of what one within calls as the one around it does: EMA(EMA(...))
 
 
 class Nested(Optimizer):
@@ -159,12 +161,14 @@ class Nested(Optimizer):
         Returns
         -------
         dict
-            As of `Optimizer`, and "optimizers"; "tensors" holds those of all.
+            As of `Optimizer`, and "optimizers"; "tensors" holds those of all, ``"inner/average/0.weight"`` where one
+            within calls them as this one does.
         """
         inner = [optimizer.state_dict() for optimizer in self.optimizers]
-        tensors = {name: array for state in inner for name, array in state.pop("tensors").items()}
+        own = self._tensors()
+        tensors = by_name((_inside(key, own), array) for state in inner for key, array in state.pop("tensors").items())
         state: dict[str, Any] = {"kind": type(self).__name__, "steps": self.steps, "lr": self.lr}
-        return state | {"settings": self.settings(), "optimizers": inner, "tensors": tensors | self._tensors()}
+        return state | {"settings": self.settings(), "optimizers": inner, "tensors": tensors | own}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.check_state(state)
@@ -192,13 +196,13 @@ class Nested(Optimizer):
     def _inner(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the states of its optimizers, each with its tensors; those of nobody go to the first."""
         own = self._named_views()
-        others = {name: array for name, array in state["tensors"].items() if name not in own}
+        others = {key.removeprefix(_INNER): array for key, array in state["tensors"].items() if key not in own}
         result = []
         for optimizer, values in reversed([*zip(self.optimizers, state["optimizers"], strict=True)]):
             mine = others
             if optimizer is not self.optimizers[0]:
                 names = {parameter.name for parameter in optimizer.parameters}
-                mine = {key: array for key, array in others.items() if key.partition("/")[2] in names}
+                mine = {key: array for key, array in others.items() if key.rpartition("/")[2] in names}
                 others = {key: array for key, array in others.items() if key not in mine}
             result.append({**values, "tensors": mine})
         return result[::-1]
@@ -226,6 +230,11 @@ class Nested(Optimizer):
     def _first(self, name: str, region: Region) -> Array:
         """Return an array of state as it is at first: the parameters, and what lies between them."""
         return self.backend.copy_of(region.data)
+
+
+def _inside(key: str, own: Mapping[str, Any]) -> str:
+    """Return what an array of an optimizer within is called in the state of the one around it, which has `own`."""
+    return f"{_INNER}{key}" if key in own or key.startswith(_INNER) else key
 
 
 def all_state_arrays(optimizer: Optimizer) -> list[Array]:

@@ -14,7 +14,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.kernels.update_rules import Update
 from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.undo import kept_unless_done
-from fastconv.optim.groups import Group, Trained, checked_groups, group_repr
+from fastconv.optim.groups import Group, Trained, checked_groups, checked_own, group_repr
 from fastconv.optim.habits import ARGUMENT_HABITS, HABITS
 from fastconv.optim.regions import Region, check_trained, regions, trained
 from fastconv.optim.state import Stated
@@ -22,7 +22,8 @@ from fastconv.precision import get_precision
 
 _NO_CLOSURE = "step() after model.backward(...), which writes the gradients"
 _SETTLED = ("parameters", "groups", "state_names")
-_CHANGING = ("lr", "steps", "epoch", "backend")
+_COUNTED = ("steps", "epoch")
+_CHANGING = ("lr", "backend")
 
 
 class Optimizer(Stated):
@@ -80,6 +81,8 @@ class Optimizer(Stated):
             cls.scalars = vars(cls).get("scalars", cls.rule.scalars)
 
     def _new_value(self, name: str, value: Any) -> Any:
+        if name in _COUNTED:
+            return validate.at_least(value, 0, name)
         if name in _CHANGING:
             return value
         if name in self.adjusted:
@@ -91,13 +94,22 @@ class Optimizer(Stated):
             return value
         value = validate.scalar(value, scalar)
         for group in self.groups:
-            settings = {**self.settings_in(group), **({} if name in group.own else {name: value})}
-            self.check(settings)
-            if not set(self.rule.state_for(settings) if hasattr(self, "rule") else ()) <= set(self.state_names):
-                raise fixed(
-                    self, name, f"a new {type(self).__name__} with {name}={value!r}, which has the state for it"
-                )
+            self._check_goes({**self.settings_in(group), **({} if name in group.own else {name: value})}, name, value)
         return value
+
+    def _check_goes(self, settings: Mapping[str, Any], name: str, value: Any) -> None:
+        """Refuse a new value that does not go with the other settings of a group, or with the state that there is."""
+        self.check(settings)
+        if not set(self.rule.state_for(settings) if hasattr(self, "rule") else ()) <= set(self.state_names):
+            raise fixed(self, name, f"a new {type(self).__name__} with {name}={value!r}, which has the state for it")
+
+    def _check_groups(self) -> None:
+        """Refuse settings that groups got since this was made, and that no step can be done with."""
+        for i, group in enumerate(self.groups):
+            if group.own:
+                where = f"groups[{i}].own"
+                group.own.update(checked_own(group.own, where, self.scalars, type(self)))
+                self._check_goes(self.settings_in(group), where, group.own)
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Refuse settings of a group that do not go together.
@@ -268,6 +280,7 @@ class Optimizer(Stated):
 
     def update(self) -> None:
         """Run the kernels of a step; what `apply` calls, or captures and repeats."""
+        self._check_groups()
         for parameter in self.parameters:
             parameter.complete_grad()
         for number in range(len(self.groups)):

@@ -18,7 +18,7 @@ from fastconv.nn.core.undo import kept_unless_done
 from fastconv.optim.magnitude import SparsitySchedule, checked_mask, odd_values, smallest_pruned
 from fastconv.optim.nested import Nested
 from fastconv.optim.optimizer import Optimizer
-from fastconv.optim.regions import Region, trained
+from fastconv.optim.regions import Region, by_name, trained
 
 _RULE = UPDATE_RULES["mask"]()
 _SCOPES = ("layer", "global")
@@ -119,7 +119,7 @@ class Pruning(Nested):
         found = optimizer.parameters if isinstance(optimizer, Optimizer) else ()
         self.pruned = _chosen(found, layers, validate.truth(keep_last, "keep_last")) if found else ()
         self._changed_at: int | None = None
-        self._kept = {parameter.name: parameter.size for parameter in self.pruned}
+        self._kept = by_name((parameter.name, parameter.size) for parameter in self.pruned)
         super().__init__((optimizer,))
         self._check_frozen()
         self._follow_schedule()
@@ -178,6 +178,7 @@ class Pruning(Nested):
     def prepare_gradients(self) -> None:
         """Set the gradients of pruned weights to zero; those that were not computed stay what they are."""
         super().prepare_gradients()
+        self._heed_frozen()  # limits ask before `apply` does
         self._mask(lambda region: region.grad)
 
     def update(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, BackendMismatchError, CheckpointError
 from fastconv.kernels.update_rules import PIECE_ELEMENTS
 from fastconv.nn.core.parameter import Arena, Parameter, arena_slices
+
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,3 +146,16 @@ def check_tensors(tensors: Mapping[str, np.ndarray], wanted: Mapping[str, Parame
         # A scalar's is a (1,) in older files.
         if got.shape not in (parameter.shape, parameter.shape or (1,)) or got.dtype != dtype:
             raise CheckpointError(f"state: got {got.dtype} {got.shape} for {key}; allowed: {dtype} {parameter.shape}")
+
+
+def by_name(pairs: Iterable[tuple[str, _Value]]) -> dict[str, _Value]:
+    """Return what a state has by the names of parameters; ArgumentError if two are called alike."""
+    found: dict[str, _Value] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ArgumentError(
+                f"parameters: got two that are called {key.rpartition('/')[2]!r}, as those of two models may be;"
+                " allowed: an optimizer for each model, as a state has them by name"
+            )
+        found[key] = value
+    return found

@@ -16,7 +16,7 @@ from fastconv.kernels.update_rules import UpdateRule
 from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.groups import Group
-from fastconv.optim.regions import Region, check_form, check_tensors
+from fastconv.optim.regions import Region, by_name, check_form, check_tensors
 
 _HERE = ("_regions", "_pieces", "_frozen", "_freezing", "backend", "_step", "_done", "_rates", "_rate_of")
 _PLACES = frozenset((*_HERE, "_rates_there", "_captured"))
@@ -25,6 +25,7 @@ _PLACES = frozenset((*_HERE, "_rates_there", "_captured"))
 class Stated(Declared):
     """The settings of an optimizer and its arrays of state: given, taken, copied and put back."""
 
+    by_class: ClassVar[frozenset[str]] = frozenset(("step", "apply", "update", "prepare_gradients", "settings"))
     rule: ClassVar[UpdateRule]
     """What a step does; `_update` and `settings` of a class without one say it themselves."""
     state_names: tuple[str, ...] = ()
@@ -185,7 +186,7 @@ class Stated(Declared):
 
     def _named_views(self) -> dict[str, tuple[Parameter, Array]]:
         """Return each parameter and its part of the state by the name of that, ``"velocity/0.weight"``."""
-        return {f"{name}/{parameter.name}": (parameter, view) for name, parameter, view in self._views()}
+        return by_name((f"{name}/{parameter.name}", (parameter, view)) for name, parameter, view in self._views())
 
     def _views(self) -> list[tuple[str, Parameter, Array]]:
         """Return the name of the state, the parameter, and its part of the state."""

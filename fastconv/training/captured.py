@@ -110,19 +110,26 @@ class CapturedStep:
         self._tensors, self._surroundings, self._settings = tuple(model.tensors()), self._around(how), self._declared()
         self._arrays = self._all_arrays()
         self._done = Done(None, None)
-        self._replay = self._capture()
-        if self._replay is not None and self._strange and not self._repeats(self._replay):
-            self._replay = None
+        self._replay = self._tried() if self._strange else self._capture()
         self.works = self._replay is not None
 
-    def _repeats(self, replay: Callable[[], bool]) -> bool:
-        """Tell whether a replay gives, to the bit, what the step gives as it is written; then all is as it was before.
+    def _tried(self) -> Callable[[], bool] | None:
+        """Capture what somebody's own code is part of, if a replay repeats it; all else is as it was before.
 
-        What somebody's own code computes in NumPy, of values that are not there when a step is recorded, no replay
-        computes anew.
+        What such code computes in NumPy is done while the step is recorded, and no replay does it anew.
         """
         gradients = {id(p.arena): p.arena.grad for p in self._parameters}
         before = Snapshot(self._backend, [*self.statistics, *self._optimizer.changed(), *gradients.values()])
+        try:
+            replay = self._capture()
+            before.put_back()
+            return replay if replay is not None and self._repeats(replay, before) else None
+        finally:
+            before.put_back()
+            self._forget()
+
+    def _repeats(self, replay: Callable[[], bool], before: Snapshot) -> bool:
+        """Tell whether a replay gives, to the bit, what the step gives as it is written."""
         recorded = self._done
         try:
             self._forget()
@@ -133,8 +140,6 @@ class CapturedStep:
             return replay() and self._results(before, recorded) == as_written
         finally:
             self._done = recorded
-            before.put_back()
-            self._forget()
 
     def _results(self, changed: Snapshot, done: Done) -> list[bytes]:
         arrays = [array for array, _ in changed.kept]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fastconv import _validate as validate
 from fastconv import random
+from fastconv._attributes import is_ours
 from fastconv.errors import ArgumentError
 from fastconv.metrics import Metric
 from fastconv.nn.core.outputs import shapes_of
@@ -22,6 +24,7 @@ from fastconv.optim.schedules.schedule import odd_arguments
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.clipping import Clip
+from fastconv.training.history import History
 
 _TAKEN = ("loss", "learning_rate", "seconds", "images_per_second", "epoch", "step", "event", "sparsity")
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
@@ -214,6 +217,27 @@ def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramet
         return None
 
 
+def check_fit(trainer: Any, fits: bool) -> None:
+    """Refuse a `fit` within or beside another one, as both count the same epochs, and a step that it would not do."""
+    if fits:
+        raise ArgumentError(
+            "fit: got a call while a fit of this Trainer is under way; allowed: behind it, a Trainer of its own, or"
+            " train_step and evaluate"
+        )
+    if not is_ours(trainer.train_step):
+        raise ArgumentError(
+            f"fit: got a call of {type(trainer).__name__}, whose own train_step it does not do; allowed: a loop that"
+            " calls it, or a loss, an optimizer or callbacks that do what it adds"
+        )
+
+
+def checked_history(history: Any) -> History:
+    """Return a history."""
+    if not isinstance(history, History):
+        raise ArgumentError(f"history: got {validate.shown(history)}; allowed: a fastconv.History, such as History()")
+    return history
+
+
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "model": checked_trained,
     "loss": checked_loss,
@@ -223,6 +247,9 @@ CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "clip": checked_clip,
     "accumulate": checked_accumulate,
     "seed": random.checked_seed,
+    "step": partial(validate.at_least, minimum=0, name="step"),
+    "epoch": partial(validate.at_least, minimum=0, name="epoch"),
+    "history": checked_history,
     "parallel": checked_parallel,
 }
 """What checks each attribute of a `Trainer`, but for the optimizer, which must be one of its model."""

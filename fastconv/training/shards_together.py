@@ -50,7 +50,7 @@ class _Tensors:
         for (parameter, target), written in zip(self._targets, self._written, strict=True):
             parameter.write_to(target, written=written)
         for buffer, array in self._arrays:
-            buffer.array = array
+            buffer._array = array
 
     def leave(self) -> None:
         self._written = [parameter.has_grad for parameter in self._parameters]
@@ -101,5 +101,5 @@ def pass_together(model: Layer, passes: Sequence[Callable[[], Done]], joins: Joi
         for parameter in model.parameters():
             parameter.write_to(parameter.slice_of(parameter.arena.grad), written=False)
         for buffer, array in homes:
-            buffer.array = array
+            buffer._array = array
     return [Passed(done, each.gradients, each.statistics) for done, each in zip(found, own, strict=True)]

@@ -140,7 +140,7 @@ class Trainer(Sharing):
         self.seed = random.get_seed() if seed is None else seed
         self.step = self.epoch = self.steps_per_epoch = self.last_epoch = 0
         self.history = History()
-        self.validates = self.stop = self.stop_now = False
+        self.validates = self.stop = self.stop_now = self._fits = False
         self._left_off: Mapping[str, Any] | None = None
         self._running: Position | None = None
         if parts.checked_capture(capture):
@@ -167,7 +167,7 @@ class Trainer(Sharing):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without the captured step, which is captured again, and what only lasts for a step."""
-        return {**vars(self), "_captured": None, "_shared": None, "_squares": None, "_running": None}
+        return {**vars(self), "_captured": None, "_shared": None, "_squares": None, "_running": None, "_fits": False}
 
     @tells_habits(FIT)
     def fit(
@@ -219,6 +219,7 @@ class Trainer(Sharing):
         DataError
             There are no batches.
         """
+        parts.check_fit(self, self._fits)
         data = fit_data(
             *(self.model, self.seed, train, validation_data),
             batch_size=batch_size,
@@ -233,7 +234,11 @@ class Trainer(Sharing):
             rates.compare(schedule, self, stacklevel=3)
         self._agree(data.train)
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
-        self._run_epochs(data)
+        try:
+            self._fits = True
+            self._run_epochs(data)
+        finally:
+            self._fits = False
         return self.history
 
     def _run_epochs(self, data: FitData) -> None:
@@ -256,7 +261,7 @@ class Trainer(Sharing):
         except SystemExit as leaving:
             self._leave(leaving)
         finally:
-            self._classes = None
+            self._fits, self._classes = False, None
             for callback in reversed(self.called):
                 callback.on_train_end(self)
             self._running = None

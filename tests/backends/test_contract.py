@@ -215,14 +215,31 @@ def test_asarray_converts(backend: Backend) -> None:
         ),
         (["one"], np.float32, r"got \['one'\] \("),
         ([1000], np.int8, r"got \[1000\] \("),
+        (np.array([1j]), np.float32, "got complex128; allowed: numbers that float32 holds"),
+        (np.array(["1"]), np.float64, "got <U1; allowed: numbers that float64 holds"),
+        (np.array(["2026-11-30"], "M8[D]"), np.int64, r"got datetime64\[D\]; allowed: numbers that int64 holds"),
     ],
-    ids=["masked", "ragged", "word", "too large"],
+    ids=["masked", "ragged", "word", "too large", "complex", "words", "dates"],
 )
 def test_asarray_names_what_is_no_array_of_numbers(
     backend: Backend, value: object, dtype: type | None, words: str
 ) -> None:
     with pytest.raises(FastconvError, match=f"^array: {words}"):
         backend.asarray(value, dtype)
+
+
+class _Tensor:
+    """One of PyTorch that asks for its gradient."""
+
+    dtype = "float32"
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise RuntimeError("Use tensor.detach().numpy() instead.")
+
+
+def test_asarray_tells_what_a_tensor_says(backend: Backend) -> None:
+    with pytest.raises(FastconvError, match=r"^array: got .* \(Use tensor\.detach\(\)\.numpy\(\) instead\.\); allowed"):
+        backend.asarray(_Tensor(), np.float32)
 
 
 @pytest.mark.parametrize(("channels", "columns"), [(16, 16), pytest.param(17, 33, marks=pytest.mark.slow)])

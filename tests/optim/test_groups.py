@@ -105,6 +105,36 @@ def test_changed_settings_of_a_group_count():
             np.testing.assert_allclose(value, before * factor, rtol=1e-13)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("weight_decay", "x", "weight_decay: got 'x'; allowed: a finite number at least 0"),
+        ("weight_decay", -1, "weight_decay: got -1; allowed"),
+        ("wd", 0.5, r"groups\[1\]\.own: got the setting 'wd'; allowed: .*weight_decay"),
+        ("nesterov", True, "nesterov: got True without momentum"),
+        ("momentum", 0.9, r"groups\[1\]\.own: .*allowed: a new SGD .* has the state for it"),
+    ],
+)
+def test_changed_settings_of_a_group_are_checked(backend, name, value, message):
+    """In the next step, which does nothing then."""
+    with fc.use_backend(backend):
+        model = model_of()
+        optimizer = SGD(no_decay_groups(model.parameters()), 0.1)
+        give_grads(model, 0)
+        optimizer.step()
+        begin = values(model)
+        optimizer.groups[1].own[name] = value
+        with pytest.raises(ArgumentError, match=message):
+            optimizer.step()
+        assert optimizer.steps == 1
+        np.testing.assert_equal(values(model), begin)
+        del optimizer.groups[1].own[name]
+        optimizer.groups[1].own["weight_decay"] = 1
+        optimizer.step()
+        assert optimizer.steps == 2
+
+
 def test_groups_of_helpers():
     with fc.use_backend("numpy"):
         model = nn.Sequential(nn.Conv2d(4, 3), nn.BatchNorm2d(), nn.Flatten(), nn.Dense(3)).build((5, 5, 2), seed=0)

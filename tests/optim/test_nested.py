@@ -9,7 +9,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError
-from fastconv.optim import EMA, SGD, Adam, AdamW, Lookahead, Muon
+from fastconv.optim import EMA, SGD, Adam, AdamW, Combined, Lookahead, Muon, Pruning
 from tests.interrupts import every_place
 from tests.optim.test_optim import ALL, combined, give_grads, model_of, values
 
@@ -288,3 +288,53 @@ def test_parameters_of_a_part_only_are_averaged():
 def test_a_class_in_place_of_an_optimizer_is_told(wrap):
     with pytest.raises(ArgumentError, match=r"^optimizer: got the class SGD; allowed: an optimizer, such as"):
         wrap(SGD)
+
+
+TWICE = {
+    "averages": lambda p: EMA(EMA(SGD(p, 0.1, 0.9), decay=0.5), decay=0.9),
+    "three": lambda p: EMA(EMA(EMA(SGD(p, 0.1), decay=0.1), decay=0.5), decay=0.9),
+    "lookaheads": lambda p: Lookahead(EMA(Lookahead(SGD(p, 0.1), k=2)), k=3),
+    "several": lambda p: Combined(EMA(EMA(SGD(p[:2], 0.1), decay=0.5), decay=0.9), EMA(Adam(p[2:]), decay=0.3)),
+    "pruned": lambda p: Pruning(EMA(EMA(SGD(p, 0.1), decay=0.5), decay=0.9), end=2, frequency=1),
+}
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_two_of_a_kind_have_a_state_each(name):
+    """The arrays of the inner one were left out of the state, which could then not be taken."""
+    with fc.use_backend("numpy"):
+        models = [model_of() for _ in range(2)]
+        optimizers = [TWICE[name](list(model.parameters())) for model in models]
+        list(stepped(models[0], optimizers[0], 3))
+        optimizers[1].load_state_dict(optimizers[0].state_dict())
+        for mine, theirs in zip(models[1].tensors(), models[0].tensors(), strict=True):
+            mine.data = theirs.data
+        for model, optimizer in zip(models, optimizers, strict=True):
+            list(stepped(model, optimizer, 4))
+        states = [optimizer.state_dict()["tensors"] for optimizer in optimizers]
+        assert states[0].keys() == states[1].keys()
+        for key, array in states[0].items():
+            np.testing.assert_array_equal(array, states[1][key])
+
+
+MODELS_TOGETHER = {
+    "one": lambda a, b: SGD([*a, *b], 0.1, 0.9),
+    "averaged": lambda a, b: EMA(SGD([*a, *b], 0.1)),
+    "several": lambda a, b: Combined(SGD(a, 0.1, 0.9), SGD(b, 0.1, 0.9)),
+}
+
+
+@pytest.mark.parametrize("name", MODELS_TOGETHER)
+def test_the_state_of_two_models_with_the_same_names_is_refused(name):
+    """One's was written over the other's."""
+    with fc.use_backend("numpy"):
+        first, second = model_of(), model_of()
+        optimizer = MODELS_TOGETHER[name](list(first.parameters()), list(second.parameters()))
+        for model in (first, second):
+            give_grads(model, 0)
+        optimizer.step()
+        with pytest.raises(ArgumentError, match=r"^parameters: got two that are called '0\.weight', .* for each model"):
+            optimizer.state_dict()
+        with pytest.raises(ArgumentError, match=r"^parameters: got two that are called '0\.weight'"):
+            Pruning(optimizer, end=1)
+        assert SGD([*first.parameters(), *second.parameters()], 0.1).state_dict()["tensors"] == {}

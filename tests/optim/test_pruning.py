@@ -323,3 +323,19 @@ def test_muon_moves_what_is_pruned_nowhere():
         optimizer.step()
         for p in matrices:
             assert np.count_nonzero(fc.to_numpy(p.data) == 0) == round(0.5 * p.size)
+
+
+def test_gradients_are_prepared_for_what_is_trained_again():
+    """The norm that clipping limits counted those of pruned weights, in the first step behind unfreeze."""
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(4), nn.Dense(3)).build((5,), seed=0)
+        optimizer = Pruning(SGD(model.parameters(), 0.1), end=0, target=0.5)
+        model.freeze("0")
+        optimizer.step()
+        model.unfreeze("0")
+        for parameter in model.parameters():
+            parameter.add_grad(np.ones(parameter.shape, np.float32))
+        optimizer.prepare_gradients()
+        for name, mask in optimizer.masks().items():
+            gradient = model.named_tensors()[name].grad
+            np.testing.assert_array_equal(gradient, mask.astype(np.float32))

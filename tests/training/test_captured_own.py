@@ -153,3 +153,31 @@ def test_a_class_that_computes_something_else_declares_anew():
         else:
             with pytest.raises(ArgumentError, match=f"capture: got True with .*{foreign}"):
                 fc.Trainer(model, loss, optimizer, capture=True)
+
+
+class Counted(Times):
+    """Counts in NumPy how often it is called in training."""
+
+    def setup(self, input_shape, scope):
+        self.calls = scope.buffer("calls", (1,), value=0.0)
+        return input_shape
+
+    def forward(self, x, *, training):
+        if training:
+            self.calls.array[...] += 1
+        return super().forward(x, training=training)
+
+    def settings(self):
+        return super().settings()
+
+
+def test_trying_a_capture_leaves_what_a_layer_counts(rng):
+    """What it does in NumPy while a step is recorded is undone, also where the step is captured anew."""
+    model = nn.Sequential(Counted(0.5), nn.Flatten(), nn.Dense(3)).build((8, 8, 2), seed=0)
+    trainer = trainer_of(model, capture=None)
+    steps(trainer, batches_of(rng, 3))
+    model.layers[0].factor = 2.0
+    steps(trainer, batches_of(rng, 2))
+    assert trainer._captured is not None
+    assert not trainer._captured.works
+    assert model.layers[0].calls.data.tolist() == [5.0]

@@ -11,7 +11,7 @@ from fastconv.errors import (
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD, Adam, schedules
 from fastconv.training import Callback, EarlyStopping
-from tests.training.trainers import model_of, trainer_of
+from tests.training.trainers import data_of, model_of, trainer_of
 
 
 def test_what_a_trainer_is_made_of_is_checked():
@@ -144,3 +144,48 @@ def test_whether_steps_are_captured_is_none_true_or_false(capture):
             trainer_of(model, capture=capture)
         for good in (None, False, np.False_):
             trainer_of(model, capture=good)
+
+
+@pytest.mark.parametrize("name", ["step", "epoch"])
+@pytest.mark.parametrize("value", [-1, 1.5, "3", None, True])
+def test_counters_are_counts(name, value):
+    """Of trainer and optimizer: a text ended in Python's words, and steps went on from -5 and 1.5."""
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(model_of())
+        for owner, counter in ((trainer, name), (trainer.optimizer, name if name == "epoch" else "steps")):
+            with pytest.raises(ArgumentError, match=f"^{counter}: got .*; allowed: an int of at least 0$"):
+                setattr(owner, counter, value)
+            assert getattr(owner, counter) == 0
+            setattr(owner, counter, np.int64(3))
+            assert type(getattr(owner, counter)) is int
+
+
+def test_a_history_is_one():
+    with fc.use_backend("numpy"):
+        trainer = trainer_of(model_of())
+        with pytest.raises(ArgumentError, match=r"^history: got \{\}; allowed: a fastconv\.History"):
+            trainer.history = {}
+        trainer.history = fc.History({"loss": [1.0]})
+        assert trainer.history.epochs == 1
+
+
+def test_a_train_step_of_ones_own_is_not_left_out_by_fit(rng):
+    """As in Keras, where `fit` does it."""
+
+    class Own(fc.Trainer):
+        def train_step(self, x, y, sample_weight=None):
+            return super().train_step(x, y, sample_weight)
+
+    x, y = data_of(rng, 8)
+    with fc.use_backend("numpy"):
+        model = model_of()
+        own = Own(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1))
+        own.train_step(x, y)
+        replaced = trainer_of(model)
+        replaced.train_step = own.train_step
+        for trainer, name in ((own, "Own"), (replaced, "Trainer")):
+            with pytest.raises(
+                ArgumentError, match=rf"^fit: got a call of {name}, whose own train_step it does not do"
+            ):
+                trainer.fit((x, y), 1)
+        assert (own.step, replaced.step) == (1, 0)

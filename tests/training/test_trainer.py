@@ -13,6 +13,7 @@ import pytest
 import fastconv as fc
 from fastconv import nn
 from fastconv.errors import (
+    ArgumentError,
     BackendMismatchError,
     CheckpointError,
     DivergenceError,
@@ -356,3 +357,39 @@ def test_predictions_are_asked_of_the_model():
         pytest.raises(AttributeError, match=r"^predict: got .*\(trainer.model.predict\(x\)\)"),
     ):
         trainer_of(model_of()).predict(np.zeros((1, 4)))
+
+
+class _Fits(Callback):
+    def __init__(self, hook, data):
+        self.hook, self.data, self.refused = hook, data, 0
+
+    def _fit(self, trainer, hook):
+        if hook == self.hook:
+            with pytest.raises(ArgumentError, match=r"^fit: got a call while a fit of this Trainer is under way"):
+                trainer.fit(self.data, 1)
+            self.refused += 1
+            assert not copy.copy(trainer)._fits  # which may
+
+    def on_train_begin(self, trainer):
+        self._fit(trainer, "begin")
+
+    def on_step_end(self, trainer, info):
+        self._fit(trainer, "step")
+
+    def on_epoch_end(self, trainer, logs):
+        self._fit(trainer, "epoch")
+
+
+@pytest.mark.parametrize(("hook", "times"), [("begin", 1), ("step", 6), ("epoch", 2)])
+def test_a_fit_within_a_fit_is_refused(rng, hook, times):
+    """It took the outer one's number of epochs: a training of ten ended after the third."""
+    with fc.use_backend("numpy"):
+        data, histories = data_of(rng), []
+        for callbacks in ((), (fits := _Fits(hook, data),)):
+            trainer = trainer_of(model_of(), callbacks=callbacks)
+            histories.append(trainer.fit(data, 2, batch_size=32).history["loss"])
+        assert fits.refused == times
+        assert histories[0] == histories[1]
+        with pytest.raises(ArgumentError, match="epochs"):
+            trainer.fit(data, 0)
+        assert trainer.fit(data, 1, batch_size=32).epochs == 3

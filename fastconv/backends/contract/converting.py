@@ -16,11 +16,21 @@ def unmasked(value: Any, name: str) -> None:
 
 
 def on_host(array: Any, dtype: Any = None, name: str = "array") -> np.ndarray:
-    """Return an array, or nested lists of numbers, as NumPy's; one of NumPy comes back as it is where it can."""
+    """Return an array, or nested lists of numbers, as NumPy's; one of NumPy comes back as it is where it can.
+
+    NumPy would drop imaginary parts, and read words and dates as numbers, where a type is asked for.
+    """
     unmasked(array, name)
     try:
+        if dtype is not None and hasattr(array, "dtype"):
+            array = np.asarray(array)
+            if array.dtype.kind in "cSUMm" and np.dtype(dtype).kind in "biuf":
+                raise DTypeError(f"{name}: got {array.dtype}; allowed: numbers that {np.dtype(dtype)} holds")
         found: np.ndarray = np.asarray(array, dtype)
-    except (TypeError, ValueError, OverflowError) as error:  # lists of unequal lengths, words, numbers beyond the type
+    except DTypeError:
+        raise
+    # Lists of unequal lengths, words, numbers beyond the type; a tensor of PyTorch that asks for its gradient.
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise ArgumentError(
             f"{name}: got {array!r:.100} ({error}); allowed: numbers, in an array or in nested lists of equal lengths"
         ) from error

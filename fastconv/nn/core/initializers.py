@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv.backends.contract.types import Shape
 from fastconv.errors import ArgumentError
 
@@ -86,10 +88,19 @@ _DRAWS: dict[str, Draw] = {**_WEIGHTS, "ones": _ones}
 def draw_of(init: str | float) -> Draw:
     """Return what draws the values of `init`, the name of an initialiser, "ones", or a number, which all are."""
     if not isinstance(init, str):
-        return lambda generator, shape, fan_in, fan_out: np.full(shape, init)
+        value = as_float(init, "init", f"{', '.join(_DRAWS)}, or ")
+        return lambda generator, shape, fan_in, fan_out: np.full(shape, value)
     if init not in _DRAWS:
         raise ArgumentError(f"init: got {init!r}; allowed: {', '.join(_DRAWS)}")
     return _DRAWS[init]
+
+
+def as_float(value: Any, name: str, others: str = "") -> float:
+    """Return `value` as a float, a finite one or not; `others` is what else is allowed."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ArgumentError(f"{name}: got {validate.shown(value)}; allowed: {others}a number") from None
 
 
 def weight_and_bias(init: str) -> tuple[str, str]:

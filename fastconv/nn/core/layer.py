@@ -66,6 +66,9 @@ class AbstractLayer(Checking):
     habits: ClassVar[Mapping[str, str]] = HABITS
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
     absent: ClassVar[Mapping[str, str]] = ABSENT
+    by_class: ClassVar[frozenset[str]] = frozenset(
+        ("forward", "backward", "infer", "setup", "children", "settings", "structure", "arrange", "frozen")
+    )
     misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
     _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
     _built_in: object = None  # what stands for the model that it was built in
@@ -86,14 +89,16 @@ class AbstractLayer(Checking):
 
         Shapes, parameters and fused plans stand when a layer is built; what is a float is read in each step.
         """
-        cls = computes_as(type(self))
-        if isinstance(value, Buffer) or not is_ours(cls) or (self.children() and not is_ours(type(self))):
+        cls, name_of = computes_as(type(self)), type(self).__name__
+        if any(vars(self).get(name) is tensor is not value for tensor in self._tensors.values()):
+            raise ArgumentError(
+                f"{name}: got {validate.kind_of(value)}; allowed: {name}.data = values (parameters are shared by a"
+                " layer that stands in several places)"
+            )
+        if not is_ours(cls) or (self.children() and not is_ours(type(self))):
             return value  # a container of one's own may get others: it is built again before it runs
-        name_of = type(self).__name__
         if name in vars(self):
             old = vars(self)[name]
-            if isinstance(old, Buffer):
-                raise ArgumentError(f"{name}: got {validate.kind_of(value)}; allowed: {name}.data = values")
             if isinstance(old, AbstractLayer) or (
                 isinstance(old, tuple) and any(isinstance(part, AbstractLayer) for part in old)
             ):
@@ -102,6 +107,11 @@ class AbstractLayer(Checking):
                     " that are built keep their values, see Layer.build)"
                 )
         if name not in argument_names(cls):
+            if name in annotated(cls) and name not in vars(self) and not hasattr(cls, name):
+                raise ArgumentError(
+                    f"{name}: got {validate.kind_of(value)} for a {name_of} that is not built; allowed: {name}.data ="
+                    " values, after build"
+                )
             return value
         settings = self.settings() or {}
         if self.children() or name not in settings:

@@ -15,16 +15,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, cast
 
 import numpy as np
 
-from fastconv._attributes import unknown_attribute
+from fastconv._attributes import settled, unknown_attribute
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.converting import unmasked
 from fastconv.backends.contract.types import Array, DType, Shape
-from fastconv.errors import ArgumentError, ShapeError
+from fastconv.errors import ShapeError
 
 _ALIGN = 64  # bytes
 FREEZING = "layer.freeze() and layer.unfreeze(), of one layer or of all in a model"
@@ -37,12 +36,6 @@ def _absent(name: str) -> property:
         raise unknown_attribute(tensor, name, {name: FREEZING})
 
     return property(refuse, refuse, doc=f"Not here, but {FREEZING}.")
-
-
-def _refuse_frozen(parameter: Parameter, value: Any) -> None:
-    raise ArgumentError(
-        f"is_frozen: got {value!r:.40} for {parameter.name}; allowed: {FREEZING}, or model.freeze({parameter.name!r})"
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +86,9 @@ class Buffer:
     ('running_mean', array([0., 0.], dtype=float32))
     """
 
-    __slots__ = ("__weakref__", "arena", "array", "name", "offset", "retired", "shape", "size")
+    __slots__ = ("__weakref__", "_array", "arena", "name", "offset", "retired", "shape", "size")
     arena: Arena
-    array: Array
+    array = settled("array", "values written into it, array[...] = values, or data = values")
     requires_grad = _absent("requires_grad")
     trainable = _absent("trainable")
 
@@ -127,7 +120,7 @@ class Buffer:
             Its first element there.
         """
         self.arena, self.offset = arena, offset
-        self.array = self.slice_of(arena.data)
+        self._array = self.slice_of(arena.data)
 
     def slice_of(self, flat: Array) -> Array:
         """Return this one's part of a flat array.
@@ -199,13 +192,13 @@ class Parameter(Buffer):
     (0.0, False)
     """
 
-    __slots__ = ("_frozen", "_grad_array", "_has_grad", "version")
-    is_frozen = property(attrgetter("_frozen"), _refuse_frozen)  # read in each step, so without a call into Python
+    __slots__ = ("_grad_array", "_has_grad", "_is_frozen", "version")
+    is_frozen = settled("is_frozen", FREEZING + ", or model.freeze({!r})")
 
     def __init__(self, name: str, shape: Shape) -> None:
         super().__init__(name, shape)
         self.version = 0
-        self._has_grad = self._frozen = False
+        self._has_grad = self._is_frozen = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         restore, values = super().__reduce__()
@@ -216,7 +209,7 @@ class Parameter(Buffer):
         cls, name: str, shape: Shape, retired: bool, home: tuple[Arena, int] | None, frozen: bool = False
     ) -> Parameter:
         tensor = cast(Parameter, super()._restored(name, shape, retired, home))
-        tensor._frozen = frozen
+        tensor._is_frozen = frozen
         return tensor
 
     def set_frozen(self, frozen: bool) -> None:
@@ -228,7 +221,7 @@ class Parameter(Buffer):
             Which of the two.
         """
         self.zero_grad()
-        self._frozen = frozen
+        self._is_frozen = frozen
 
     def place(self, arena: Arena, offset: int) -> None:
         self.touch()  # as where `data` is set

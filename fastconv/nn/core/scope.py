@@ -17,12 +17,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 
+from fastconv import _validate as validate
 from fastconv import random
 from fastconv._attributes import computes_as, is_ours
+from fastconv._shapes import as_int
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, FastconvError, ShapeError
-from fastconv.nn.core.initializers import draw_of
+from fastconv.nn.core.initializers import as_float, draw_of
 from fastconv.nn.core.outputs import check_one
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.returned import DECLARED
@@ -231,7 +233,8 @@ class Scope:
         Parameter
             Allocated when the whole model has declared its own.
         """
-        full, draft, draw = self._join(name), self._draft, draw_of(init)
+        shape, full, draft, draw = _sizes(shape, _text(name)), self._join(name), self._draft, draw_of(init)
+        fan_in, fan_out = validate.at_least_one(fan_in, "fan_in"), validate.at_least_one(fan_out, "fan_out")
         return self._declare(
             Parameter, name, shape, lambda: draw(random.host_generator(draft.seed, full), shape, fan_in, fan_out)
         )
@@ -253,7 +256,8 @@ class Scope:
         Buffer
             Allocated when the whole model has declared its own.
         """
-        return self._declare(Buffer, name, shape, lambda: np.full(shape, value))
+        shape, begin = _sizes(shape, _text(name)), as_float(value, "value")
+        return self._declare(Buffer, name, shape, lambda: np.full(shape, begin))
 
     def _declare(self, cls: type[_Tensor], name: str, shape: Shape, draw: Callable[[], np.ndarray]) -> _Tensor:
         if (name in self._mine) is not self._again:
@@ -302,6 +306,23 @@ def _check_own(cls: type, shape: Any, *, inside: bool) -> None:
             f"setup, or infer: got {shape!r:.100}; allowed: the shape of one output, a tuple of ints, such as"
             " input_shape where it stays as it is"
         )
+
+
+def _text(name: Any) -> str:
+    if not isinstance(name, str) or not name:
+        raise ArgumentError(f"name: got {validate.shown(name)}; allowed: a text, such as 'weight'")
+    return name
+
+
+def _sizes(shape: Any, name: str) -> Shape:
+    """Return the shape of a tensor as a tuple of ints."""
+    try:
+        found = tuple(map(as_int, shape))
+    except TypeError:
+        found = (-1,)
+    if min(found, default=0) < 0:
+        raise ShapeError(f"{name}: got shape {validate.shown(shape)}; allowed: a tuple of ints, none negative")
+    return found
 
 
 def _is_shape(value: Any) -> bool:

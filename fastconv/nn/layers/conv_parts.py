@@ -67,7 +67,8 @@ class ConvParts(Convolving):
             In place of the bias, which it has from then on.
         """
         backend, dtype = self.backend, self.dtype
-        self.weight, self.bias = Parameter("weight", weight.shape), Parameter("bias", bias.shape)
+        with self.unlocked():  # parameters are not replaced elsewhere
+            self.weight, self.bias = Parameter("weight", weight.shape), Parameter("bias", bias.shape)
         allocate(backend, dtype, [(self.weight, weight), (self.bias, bias)])
         self._prepared = PreparedWeights(self.weight)
 

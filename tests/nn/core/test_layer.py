@@ -125,6 +125,11 @@ def test_parameters_and_layers_are_not_replaced():
         conv.weight = np.zeros((3, 3, 2, 2))
     with pytest.raises(ArgumentError, match="bias: got NoneType"):
         conv.bias = None
+    with pytest.raises(ArgumentError, match=r"weight: got Parameter; .* by a layer that stands in several places"):
+        model.layers[0].shortcut.weight = conv.weight
+    conv.weight = conv.weight  # the same one
+    with pytest.raises(ArgumentError, match=r"weight: got Parameter for a Conv2d that is not built; .* after build"):
+        nn.Conv2d(2, 3).weight = conv.weight
     for target, name, value in (
         (model, "layers", ()),
         (model.layers[0], "body", nn.ReLU()),
@@ -133,6 +138,26 @@ def test_parameters_and_layers_are_not_replaced():
     ):
         with pytest.raises(ArgumentError, match=f"{name}: got other layers"):
             setattr(target, name, value)
+
+
+def test_parameters_of_ones_own_layers_are_not_replaced():
+    class Shift(nn.Layer):
+        def setup(self, input_shape, scope):
+            self.offset = scope.parameter("offset", input_shape[-1:], init=0.5)
+            return input_shape
+
+        def forward(self, x, *, training):
+            return x + self.offset.array, None
+
+        def backward(self, grad_output, context, *, needs_input_grad=True):
+            return grad_output
+
+    layer, other = Shift(), Shift()
+    nn.Sequential(layer, other).build((2,))
+    for value in (other.offset, np.zeros(2, np.float32), None):
+        with pytest.raises(ArgumentError, match=r"offset: got \w+; allowed: offset\.data = values"):
+            layer.offset = value
+    layer.last = other.offset  # what is none of its own
 
 
 REPRESENTATIONS = {

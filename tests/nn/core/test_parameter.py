@@ -8,7 +8,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import nn
-from fastconv.errors import DTypeError, ShapeError
+from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.nn.core.parameter import arena_slices
 from tests.nn.small import grads_of, small
 
@@ -159,3 +159,27 @@ def test_a_gradient_can_be_set_and_forgotten():
     assert not weight.grad.any()
     with pytest.raises(ShapeError, match=r"weight: got a gradient of shape \(\); allowed: \(3, 2\)"):
         weight.grad = 0
+
+
+def test_the_array_of_a_parameter_is_not_replaced():
+    """Another one would be computed with, and neither trained nor seen by what looks at all at once."""
+    layer = fc.nn.BatchNorm2d().build((2,))
+    for tensor in (layer.gamma, layer.running_mean):
+        before = tensor.array
+        with pytest.raises(ArgumentError, match=rf"array: got array.* for {tensor.name}; allowed: values written into"):
+            tensor.array = np.zeros(2)
+        tensor.array += 1
+        assert tensor.array is before
+
+
+def test_values_of_another_kind_are_not_taken():
+    """NumPy drops imaginary parts with a warning."""
+    weight = fc.nn.Dense(1).build((1,)).weight
+    before = weight.data.copy()
+    for values in (np.full((1, 1), 1j, np.complex64), np.array([["1"]])):
+        with pytest.raises(DTypeError, match=r"got .*; allowed: numbers that float32 holds"):
+            weight.data = values
+        with pytest.raises(DTypeError, match=r"got .*; allowed: numbers that float32 holds"):
+            weight.add_grad(values)
+    assert weight.data == before
+    assert not weight.has_grad
