@@ -221,7 +221,7 @@ def check_fit(trainer: Any, fits: bool) -> None:
     """Refuse a `fit` within or beside another one, as both count the same epochs, and a step that it would not do."""
     if fits:
         raise ArgumentError(
-            "fit: got a call while a fit of this Trainer is under way; allowed: behind it, a Trainer of its own, or"
+            "fit: got a call while a fit of this Trainer is under way; allowed: after it, a Trainer of its own, or"
             " train_step and evaluate"
         )
     if not is_ours(trainer.train_step):
