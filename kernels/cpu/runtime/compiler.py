@@ -262,6 +262,10 @@ def whole(function):
 class LaunchedKernel(CPUDispatcher):
     """What `launch` takes. Called like a function, it would write its arguments to the address that `begin` is."""
 
+    def get_call_template(self, arguments, keywords):  # asked for by the compiler, of a call in another kernel
+        name = self.function.__name__
+        raise TypeError(f"{name}: got a call of a kernel in a kernel; allowed: there, a function made by `device`")
+
     def __call__(self, *arguments, **named):
         name = self.function.__name__
         allowed = f"launch({name}, tasks, *arguments), or {name}.function(begin, end, *arguments) in Python"
