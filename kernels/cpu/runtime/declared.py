@@ -109,6 +109,21 @@ def _refuse_arrays(function, scratch, arguments):
             raise TypeError(f"{function.__name__}: {_name(function, place)}: got {got}; allowed: {allowed}")
 
 
+def refuse_unlike(kernel, out, **arrays):
+    """Raise a TypeError where a kernel by addresses, which are never checked, would read or write beside an array."""
+    first, like = next(iter(arrays.items()))
+    for name, array in {**arrays, "out": out}.items():
+        if not isinstance(array, np.ndarray):
+            got, allowed = f"{array!r:.100}", "an array"
+        elif array.shape != like.shape or array.dtype.char != like.dtype.char:
+            got, allowed = f"{array.dtype} {array.shape}", f"{like.dtype} {like.shape}, as {first} is"
+        elif array is out and not out.flags.carray:
+            got, allowed = "an array with gaps, or that is not to be written", "one that is written as one block"
+        else:
+            continue
+        raise TypeError(f"{kernel.function.__name__}: {name}: got {got}; allowed: {allowed}")
+
+
 def refuse_uncompiled(function, scratch, arguments):
     """Raise a TypeError that says why a kernel cannot be compiled for these arguments; return where nobody knows."""
     named = list(inspect.signature(function).parameters)[2 if scratch is None else 3 :]

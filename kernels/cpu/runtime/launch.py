@@ -12,6 +12,7 @@ Here a caller that finds the team busy does its tasks alone, and a forked child 
 """
 
 import contextlib
+import functools
 import inspect
 import os
 import threading
@@ -87,7 +88,7 @@ def kernel(function):
     dispatcher._cache = KernelCache(function)
     dispatcher.__class__ = LaunchedKernel if dispatcher._cache.is_declared_here else OwnKernel
     dispatcher.function, dispatcher.scratched = function, scratched
-    return dispatcher
+    return functools.update_wrapper(dispatcher, function)
 
 
 @part

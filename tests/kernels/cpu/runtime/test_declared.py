@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import pickle
 import re
 from collections.abc import Callable
 
@@ -10,6 +12,7 @@ import pytest
 
 pytest.importorskip("numba")
 
+from fastconv.kernels.cpu.elementwise.maps import make_binary, make_unary, run_binary, run_unary
 from fastconv.kernels.cpu.runtime.launch import device, kernel, launch, record
 
 
@@ -81,7 +84,7 @@ def _of_an_object(self, begin, end, x):
         (_without_end, "_without_end(begin)"),
         (_by_name, "_by_name(begin, end, x, *, y=1.0)"),
         (_of_an_object, "the method _of_an_object"),
-        (stored, "OwnKernel("),
+        (stored, "<kernel stored(begin, end, value, out)>"),
         (len, "<built-in function len>"),
         (3, "3"),
         (dict, "<class 'dict'>"),
@@ -176,3 +179,56 @@ def test_scratch_is_for_kernels_that_have_a_place_for_it() -> None:
     with pytest.raises(TypeError, match=r"^stored: scratch: got an array; allowed: None, "):
         launch(stored, 3, 1.0, out, scratch=np.zeros((2, 2)))
     assert not out.any()
+
+
+same = make_unary("same", device(lambda x, parameters, dtype: x))
+summed = make_binary("summed", device(lambda a, b, parameters, dtype: a + b))
+LOCKED = np.zeros(4)
+LOCKED.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("out", "got"),
+    [
+        (np.zeros(3), r"float64 \(3,\); allowed: float64 \(4,\), as {} is"),
+        (np.zeros(4, "f4"), r"float32 \(4,\); allowed: float64 \(4,\), as {} is"),
+        (np.zeros(8)[::2], "an array with gaps, or that is not to be written"),
+        (LOCKED, "an array with gaps, or that is not to be written"),
+        ([0.0] * 4, r"\[0.0, 0.0, 0.0, 0.0\]; allowed: an array"),
+    ],
+    ids=["short", "of another type", "with gaps", "locked", "a list"],
+)
+def test_vectors_of_ones_own_are_stored_where_an_array_is(out: np.ndarray, got: str) -> None:
+    """They go by addresses: past the end of a short one, and into the copy that one with gaps is flattened to."""
+    x = np.ones(4)
+    with pytest.raises(TypeError, match=f"^same: out: got {got.format('x')}"):
+        run_unary(same, x, out)
+    with pytest.raises(TypeError, match=f"^summed: out: got {got.format('a')}"):
+        run_binary(summed, x, x, out)
+    assert not np.any(out)
+
+
+def test_vectors_of_ones_own_are_read_where_an_array_is() -> None:
+    out = np.zeros(4)
+    with pytest.raises(TypeError, match=r"^summed: b: got float64 \(3,\); allowed: float64 \(4,\), as a is$"):
+        run_binary(summed, np.ones(4), np.ones(3), out)
+    run_binary(summed, np.ones(8)[::2], np.ones(4), out)
+    assert (out == 2).all()
+
+
+def _launched(function: Callable) -> float:
+    out = np.zeros(2)
+    launch(function, 2, 3.0, out)
+    return float(out.sum())
+
+
+@pytest.mark.slow
+def test_a_kernel_goes_to_another_process_by_its_name() -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(_launched, (stored,)) == 6
+
+
+def test_a_kernel_is_called_what_its_function_is() -> None:
+    assert pickle.loads(pickle.dumps(stored)) is stored
+    assert (stored.__name__, stored.__module__, stored.__doc__) == ("stored", __name__, None)
+    assert repr(stored) == "<kernel stored(begin, end, value, out)>"
