@@ -20,4 +20,6 @@ def cache_root() -> Path:
         None of them is known: this user has no home.
     """
     base = os.environ.get("FASTCONV_CACHE_DIR")
-    return Path(base) if base else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"
+    if base:
+        return Path(os.path.expanduser(base))
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastconv"

@@ -26,7 +26,7 @@ TIMEOUT_VARIABLE = "FASTCONV_PARALLEL_TIMEOUT"
 
 def seconds_allowed() -> float:
     """Return what the environment variable says; ArgumentError if it is no number of seconds."""
-    text = os.environ.get(TIMEOUT_VARIABLE, "0")
+    text = os.environ.get(TIMEOUT_VARIABLE) or "0"
     try:
         seconds = float(text)
     except ValueError:

@@ -61,15 +61,19 @@ def history_of(run: Any, name: str) -> Mapping[str, Sequence[float]]:
     return found
 
 
+_MOST = 1e300  # past it the axes' own arithmetic ends: ranges, margins and ticks
+
+
 def numbers(values: Any, name: str) -> np.ndarray:
-    """Return a sequence of numbers as float64; what is not finite may be among them."""
+    """Return a sequence of numbers as float64; some may not be finite, and what is too large to draw is not."""
     try:
         found = np.asarray(values)
     except ValueError:  # sequences of several lengths
         found = np.asarray(None)
     if found.ndim != 1 or (found.size and found.dtype.kind not in "biuf"):
         raise ArgumentError(f"{name}: got {validate.shown(values)}; allowed: a sequence of numbers")
-    return found.astype(np.float64)
+    found = found.astype(np.float64)
+    return np.where(np.abs(found) > _MOST, np.copysign(np.inf, found), found)
 
 
 def need_finite(values: Iterable[np.ndarray], name: str) -> None:

@@ -19,6 +19,7 @@ from fastconv import _validate as validate
 from fastconv._console import shell_word, short_number
 from fastconv._files import path_of, write_atomically
 from fastconv.errors import ArgumentError
+from fastconv.plot.checking import numbers
 from fastconv.report import pictures
 from fastconv.report.findings import Findings, Judged, look_into
 from fastconv.report.runs import Run, read_runs
@@ -254,7 +255,7 @@ def _charts(runs: Sequence[Run], detail: _Detail) -> dict[str, Any]:
         for key, values in run.history.history.items():
             name = key.removeprefix("val_")
             if name not in _NOT_DRAWN and not name.startswith(_OF_A_WEIGHT):
-                finite[name] = finite.get(name, False) or any(map(math.isfinite, values))
+                finite[name] = finite.get(name, False) or bool(np.isfinite(numbers(values, key)).any())
     histories = {run.name: run.history for run in runs}
     drawn, empty = ([name for name, found in finite.items() if found is wanted] for wanted in (True, False))
     shown, small = drawn[: detail.charts], drawn[detail.charts :]

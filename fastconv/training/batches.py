@@ -35,6 +35,7 @@ def is_pair(data: Any) -> bool:
 
 def as_batches(data: Any, name: str, model: Layer, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> Batches:
     """Return `data` as batches; arrays are cut into pieces of `batch_size`. What is not "train" is measured."""
+    model.check_active()
     if is_pair(data):
         x, *rest = data
         x = validate.floating(model.backend, x, f"x of {name}")

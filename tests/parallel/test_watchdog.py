@@ -59,3 +59,8 @@ def test_the_variable_is_a_number_of_seconds(monkeypatch, text):
     monkeypatch.setenv(TIMEOUT_VARIABLE, text)
     with pytest.raises(ArgumentError, match=TIMEOUT_VARIABLE):
         seconds_allowed()
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch):
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "")
+    assert seconds_allowed() == 0

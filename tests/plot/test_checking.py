@@ -222,3 +222,14 @@ def test_numbers_need_not_be_finite():
 def test_a_picture_of_nothing_is_refused(shape):
     with pytest.raises(ShapeError, match=r"image: got shape .*; allowed: 2 axes, and something in it"):
         checking.on_host(np.zeros(shape), "image", 2)
+
+
+def test_what_is_too_large_for_axes_is_drawn_as_what_is_infinite():
+    """Matplotlib's ranges overflow there: it raised of lengths, or showed another range."""
+    ax = plot.curves(History({"loss": [1.0, 1.79e308, 2.0]}))
+    ax.figure.canvas.draw()
+    assert ax.lines[0].get_ydata().tolist() == [1.0, math.inf, 2.0]
+    assert ax.get_ylim()[1] < 3
+    assert checking.numbers([-1e301, 1e300], "x").tolist() == [-math.inf, 1e300]
+    with pytest.raises(ArgumentError, match="loss: got no finite value"):
+        plot.curves(History({"loss": [1.7e308]}))

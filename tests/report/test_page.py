@@ -175,8 +175,9 @@ def test_many_quantities_are_left_out_by_name_rather_than_refused(tmp_path):
     assert f"Not drawn, left out, for the page to stay small: metric {drawn}, metric {drawn + 1}," in report.html
 
 
-def test_a_quantity_without_a_finite_value_is_named(tmp_path):
-    history = History({"loss": [math.nan, math.nan], "val_loss": [math.nan] * 2, "accuracy": [0.1, 0.5]})
+@pytest.mark.parametrize("value", [math.nan, 1.7e308], ids=["NaN", "past all axes"])
+def test_a_quantity_without_a_finite_value_is_named(tmp_path, value):
+    history = History({"loss": [value, value], "val_loss": [math.nan] * 2, "accuracy": [0.1, 0.5]})
     page = Page(make_report(make_run(tmp_path / "run", history).directory, compute=False).html)
     assert "Not drawn, without a finite value: loss." in page.text
     assert "No epoch is over yet." not in page.text

@@ -195,6 +195,16 @@ def test_refuses_a_habit_from_elsewhere(rng, habit):
         assert trainer.optimizer is optimizer
 
 
+def test_a_model_of_another_backend_is_told_of_before_its_data(rng):
+    """Not that its backend is the active one, and that arrays are to be made for that."""
+    with fc.use_backend("numpy"):
+        trainer, (x, y) = trainer_of(model_of()), data_of(rng, 8)
+    with fc.use_backend("numba"):
+        for use in (lambda data: trainer.fit(data, 1), trainer.evaluate):
+            with pytest.raises(fc.errors.BackendMismatchError, match=r"lives on the backend 'numpy'; .*model\.to"):
+                use((x.tolist(), y))
+
+
 @pytest.mark.parametrize("more", [{}, {"batch_size": 2}])
 @pytest.mark.parametrize("which", ["x", "y"])
 def test_a_list_in_a_pair_is_named(rng, which, more):

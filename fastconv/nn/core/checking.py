@@ -125,17 +125,28 @@ class Checking(Declared):
             In memory as the backend wants it.
         """
         backend = self.backend
-        active = get_backend()
-        if active is not backend:
-            raise BackendMismatchError(
-                f"{self._label()}: got a model that lives on the backend {backend.name!r}; allowed: one on the active"
-                f" backend {active.name!r} (use model.to({active.name!r}), or fastconv.set_backend({backend.name!r}))"
-            )
+        if get_backend() is not backend:
+            self.check_active()
         if not (type(array) is np.ndarray and backend.on_host and array.flags.carray and array.dtype == self._dtype):
             array = validate.floating(backend, array, name)
         if array.dtype != self._dtype:
             raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
         return array
+
+    def check_active(self) -> None:
+        """Refuse a layer that lives on another backend than the active one.
+
+        Raises
+        ------
+        BackendMismatchError
+            It does; the message says how either gets to the other.
+        """
+        backend, active = self.backend, get_backend()
+        if active is not backend:
+            raise BackendMismatchError(
+                f"{self._label()}: got a model that lives on the backend {backend.name!r}; allowed: one on the active"
+                f" backend {active.name!r} (use model.to({active.name!r}), or fastconv.set_backend({backend.name!r}))"
+            )
 
     def check_result(self, array: Array, name: str) -> Array:
         """Return what a layer of somebody's own computed in the form that the backend takes; as it is, if not built.

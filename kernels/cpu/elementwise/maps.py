@@ -6,6 +6,8 @@ x, a, b and out are (elements,); of a copy they are (bytes,).
 
 import numpy as np
 
+from ..runtime.compiler import OwnKernel
+from ..runtime.declared import refuse_unlike
 from ..runtime.launch import device, kernel, launch
 from ..vector.memory import TASK_ELEMENTS, streams
 from ..vector.simd import address, itemsize, lanes, vload, vload_part, vsplat, vstore, vstore_part, vstore_stream
@@ -63,11 +65,15 @@ def make_binary(name, operation):
 
 def run_unary(function, x, out, parameters=()):
     """Launch a kernel of `make_unary`; `parameters` is a tuple of numbers."""
+    if type(function) is OwnKernel:
+        refuse_unlike(function, out, x=x)
     launch(function, -(-x.size // TASK_ELEMENTS), x.reshape(-1), parameters, out.reshape(-1), streams(out, x))
 
 
 def run_binary(function, a, b, out, parameters=()):
     """Launch a kernel of `make_binary`; `parameters` is a tuple of numbers."""
+    if type(function) is OwnKernel:
+        refuse_unlike(function, out, a=a, b=b)
     flat = (a.reshape(-1), b.reshape(-1), parameters, out.reshape(-1))
     launch(function, -(-a.size // TASK_ELEMENTS), *flat, streams(out, a, b))
 

@@ -14,6 +14,7 @@ It builds on `numba.core`: on the lowering pass, and on the class of code librar
 
 import contextlib
 import gc
+import inspect
 
 import numba
 from llvmlite import binding as llvm
@@ -261,6 +262,16 @@ def whole(function):
 
 class LaunchedKernel(CPUDispatcher):
     """What `launch` takes. Called like a function, it would write its arguments to the address that `begin` is."""
+
+    def __repr__(self):
+        return f"<kernel {self.function.__name__}{inspect.signature(self.function)}>"
+
+    def __reduce__(self):  # by its name, as functions are: another process has it from its own import of the module
+        return self.function.__qualname__
+
+    def get_call_template(self, arguments, keywords):  # asked for by the compiler, of a call in another kernel
+        name = self.function.__name__
+        raise TypeError(f"{name}: got a call of a kernel in a kernel; allowed: there, a function made by `device`")
 
     def __call__(self, *arguments, **named):
         name = self.function.__name__

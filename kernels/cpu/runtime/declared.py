@@ -7,9 +7,15 @@ it repeats anything. Kernels of this package get arrays that were checked; these
 import inspect
 import operator
 
+import numba
 import numpy as np
+from numba.core.errors import NumbaError
+
+from .compiler import whole
 
 _OURS = f"{__name__.partition('.')[0]}."
+UNCOMPILED = (NumbaError, OverflowError, NotImplementedError)
+"""What Numba raises for arguments that it has no types or no code for."""
 _names = set()
 _code_state = 0
 
@@ -49,8 +55,44 @@ def as_tasks(function, tasks):
         ) from None
 
 
-def refuse_arrays(function, scratch, arguments):
-    """Raise a TypeError where an array is none that compiled code reads as it is.
+def refuse_functions(function):
+    """Raise a TypeError where what a kernel is made of is no ``f(begin, end, *arguments)`` that a call runs."""
+    kind, name = inspect.Parameter, getattr(function, "__name__", repr(function))
+    got = None
+    if not inspect.isfunction(function):
+        got = repr(function)
+    elif inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        got = f"{name}, of which a call runs nothing (yield, async)"
+    elif "self" in list(inspect.signature(function).parameters)[:1]:
+        got = f"the method {name}"
+    else:
+        kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
+        if kind.KEYWORD_ONLY in kinds or len(kinds) < 2 or kind.VAR_POSITIONAL in kinds[:2]:
+            got = f"{name}{inspect.signature(function)}"
+    if got is not None:
+        raise TypeError(f"kernel: got {got}; allowed: a plain function f(begin, end, *arguments)")
+
+
+def refuse_arguments(kernel, scratch, arguments):
+    """Raise a TypeError where a kernel of somebody's own would read or write what is not there."""
+    _refuse_scratch(kernel.function, kernel.scratched, scratch)
+    _refuse_arrays(kernel.function, scratch, arguments)
+
+
+def _refuse_scratch(function, scratched, scratch):
+    """Refuse scratch that a kernel has no place for, or none where it writes to it."""
+    if scratched and not (isinstance(scratch, np.ndarray) and scratch.ndim and len(scratch)):
+        got = f"an array of shape {scratch.shape}" if isinstance(scratch, np.ndarray) else repr(scratch)
+        allowed = "an array with a row for each thread: launch(..., scratch=thread_rows(bytes_each, dtype))"
+    elif not scratched and scratch is not None:
+        got, allowed = "an array", "None, for the parameter behind `end` is not called scratch"
+    else:
+        return
+    raise TypeError(f"{function.__name__}: scratch: got {got}; allowed: {allowed}")
+
+
+def _refuse_arrays(function, scratch, arguments):
+    """Refuse an array that compiled code does not read as it is.
 
     Numba tells types of arrays apart by the number of an element's type, which knows of no order of bytes, and by their
     class not at all once the kernel is compiled.
@@ -65,6 +107,52 @@ def refuse_arrays(function, scratch, arguments):
             else:
                 continue
             raise TypeError(f"{function.__name__}: {_name(function, place)}: got {got}; allowed: {allowed}")
+
+
+def refuse_unlike(kernel, out, **arrays):
+    """Raise a TypeError where a kernel by addresses, which are never checked, would read or write beside an array."""
+    first, like = next(iter(arrays.items()))
+    for name, array in {**arrays, "out": out}.items():
+        if not isinstance(array, np.ndarray):
+            got, allowed = f"{array!r:.100}", "an array"
+        elif array.shape != like.shape or array.dtype.char != like.dtype.char:
+            got, allowed = f"{array.dtype} {array.shape}", f"{like.dtype} {like.shape}, as {first} is"
+        elif array is out and not out.flags.carray:
+            got, allowed = "an array with gaps, or that is not to be written", "one that is written as one block"
+        else:
+            continue
+        raise TypeError(f"{kernel.function.__name__}: {name}: got {got}; allowed: {allowed}")
+
+
+def refuse_uncompiled(function, scratch, arguments):
+    """Raise a TypeError that says why a kernel cannot be compiled for these arguments; return where nobody knows."""
+    named = list(inspect.signature(function).parameters)[2 if scratch is None else 3 :]
+    try:
+        inspect.signature(function).bind(*range(2 if scratch is None else 3), *arguments)
+    except TypeError:
+        what = f"{len(arguments)} argument{'s' * (len(arguments) != 1)}"
+        raise TypeError(f"{function.__name__}: got {what}; allowed: {', '.join(named) or 'none'}") from None
+    for place, argument in enumerate(arguments, 1):
+        if not _is_passed(argument):
+            got, allowed = f"{argument!r:.100}", "arrays, numbers, None and tuples of them, as Numba knows them"
+            raise TypeError(f"{function.__name__}: {_name(function, place)}: got {got}; allowed: {allowed}")
+    row = () if scratch is None else (scratch[0],)
+    try:  # by itself: without the lines of what packs its arguments
+        whole(function).compile(tuple(map(numba.typeof, (0, 0, *row, *arguments))))
+    except NumbaError as error:
+        raise TypeError(f"{function.__name__}: got what Numba cannot compile: {error}") from None
+
+
+def _is_passed(argument):
+    """Tell whether an argument is of a kind that a launch takes."""
+    if isinstance(argument, tuple):
+        return all(map(_is_passed, argument))
+    if isinstance(argument, np.ndarray | np.generic):
+        allowed = argument.dtype != np.float16 and argument.dtype.char not in "OgG"
+        return allowed and (isinstance(argument, np.ndarray) or argument.dtype.kind in "biufc")
+    if type(argument) is int:
+        return -(2**63) <= argument < 2**63
+    return type(argument) in (bool, float, complex) or argument is None or isinstance(argument, np.dtype)
 
 
 def _name(function, place):

@@ -12,6 +12,7 @@ Here a caller that finds the team busy does its tasks alone, and a forked child 
 """
 
 import contextlib
+import functools
 import inspect
 import os
 import threading
@@ -19,11 +20,11 @@ import weakref
 
 import numpy as np
 
+from . import declared
 from .atomic import atomic_load, atomic_store
 from .cache import KernelCache
 from .compiler import CALL, LaunchedKernel, OwnKernel, compiled_now, part, whole
 from .cpu_caches import LINE_BYTES
-from .declared import arrays_of, as_tasks, note_declared, refuse_arrays
 from .float_state import flush_here, write_state
 from .job import ARGUMENT_BYTES, call_entry, pack_job, packed_bytes
 from .settings import default_num_threads
@@ -71,6 +72,7 @@ def kernel(function):
     of this package makes needs a ``__name__`` of its own for each variant: it is the name of the cache file. A kernel
     that is declared elsewhere is compiled once in each process, and not kept on disk.
     """
+    declared.refuse_functions(function)
     scratched = list(inspect.signature(function).parameters)[2:3] == ["scratch"]
     work = _make_work(part(function), scratched)
 
@@ -81,12 +83,12 @@ def kernel(function):
             return 0
         return pack_job(place, FAILED, work, packed)
 
-    note_declared(function)
+    declared.note_declared(function)
     dispatcher = whole(pack)
     dispatcher._cache = KernelCache(function)
     dispatcher.__class__ = LaunchedKernel if dispatcher._cache.is_declared_here else OwnKernel
-    dispatcher.function = function
-    return dispatcher
+    dispatcher.function, dispatcher.scratched = function, scratched
+    return functools.update_wrapper(dispatcher, function)
 
 
 @part
@@ -167,7 +169,7 @@ class Program:
         words[1:4] = tasks, 1 if most == 1 else min(tasks, most * _CHUNKS_PER_THREAD), most
         self.names.append(function.function.__name__)
         self._jobs.append(words)
-        self.held += [array for array in arrays_of((*arguments, scratch)) if self._holds(array)]
+        self.held += [array for array in declared.arrays_of((*arguments, scratch)) if self._holds(array)]
         if condition:
             self._conditions.add(len(self._jobs))
         self._memory = None
@@ -296,8 +298,12 @@ def _pack(function, place, scratch, arguments):
     if type(function) is not LaunchedKernel:
         if type(function) is not OwnKernel:
             raise TypeError(f"launch: got {function!r}; allowed: what `kernel` made of a function")
-        refuse_arrays(function.function, scratch, arguments)
-    entry = CALL(function, place, 0 if scratch is None else scratch, *arguments)
+        declared.refuse_arguments(function, scratch, arguments)
+    try:
+        entry = CALL(function, place, 0 if scratch is None else scratch, *arguments)
+    except declared.UNCOMPILED:
+        declared.refuse_uncompiled(function.function, scratch, arguments)
+        raise
     if not entry:
         raise ValueError(f"{function.function.__name__}: its arguments take more than {ARGUMENT_BYTES} bytes")
     return entry
@@ -375,7 +381,7 @@ def launch(function, tasks, *arguments, scratch=None):
     thread.
     """
     if type(tasks) is not int:
-        tasks = as_tasks(function, tasks)
+        tasks = declared.as_tasks(function, tasks)
     if tasks <= 0:
         return
     if _local.program is not None:

@@ -185,6 +185,8 @@ def test_one_root_for_all_that_is_compiled(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_root() == tmp_path / ".cache" / "fastconv"
+    monkeypatch.setenv("FASTCONV_CACHE_DIR", "~/kept")  # from a file that no shell reads
+    assert cache_root() == tmp_path / "kept"
 
 
 def test_the_loader_needs_neither_cupy_nor_numba() -> None:
