@@ -212,7 +212,7 @@ class Scope:
         tuple of int
             Of one output.
         """
-        return Scope(self._draft, layer, self._join(name)).setup_layer(input_shape)
+        return Scope(self._draft, layer, self._join(_text(name))).setup_layer(input_shape)
 
     def parameter(self, name: str, shape: Shape, *, init: str | float, fan_in: int = 1, fan_out: int = 1) -> Parameter:
         """Declare a parameter; `init` is the name of an initialiser, "ones", or a number.
@@ -309,8 +309,8 @@ def _check_own(cls: type, shape: Any, *, inside: bool) -> None:
 
 
 def _text(name: Any) -> str:
-    if not isinstance(name, str) or not name:
-        raise ArgumentError(f"name: got {validate.shown(name)}; allowed: a text, such as 'weight'")
+    if not isinstance(name, str) or not name or "/" in name:  # which states of optimizers put before it
+        raise ArgumentError(f"name: got {validate.shown(name)}; allowed: a text without '/', such as 'weight'")
     return name
 
 

@@ -34,6 +34,8 @@ class Declares(nn.Identity):
         (lambda s: s.buffer("w", None, value=0), ShapeError, "w: got shape None; allowed"),
         (lambda s: s.parameter(3, (3,), init=0), ArgumentError, "name: got 3; allowed: a text"),
         (lambda s: s.buffer("", (3,), value=0), ArgumentError, "name: got ''; allowed: a text"),
+        (lambda s: s.parameter("a/b", (3,), init=0), ArgumentError, "name: got 'a/b'; allowed: a text without '/'"),
+        (lambda s: s.child("a/b", nn.ReLU(), (3,)), ArgumentError, "name: got 'a/b'; allowed: a text without '/'"),
         (
             lambda s: s.parameter("w", (3,), init=max),
             ArgumentError,
