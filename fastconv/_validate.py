@@ -26,12 +26,14 @@ def floating(backend: Backend, value: Any, name: str, axes: str | None = None) -
 
     `axes` says how many axes it must have, as it is shown to the user: ``"(N, H, W, C) or (N, C)"``.
     """
-    owned(backend, value, name)
-    dtype = value.dtype if value.dtype.isnative else value.dtype.newbyteorder("=")
-    if dtype not in FLOATS:
-        raise DTypeError(f"{name}: got {dtype}; allowed: float32 or float64 ({_advice(name, dtype)})")
+    usual = type(value) is np.ndarray and backend.on_host and value.flags.carray and value.dtype in FLOATS
+    if not usual:
+        owned(backend, value, name)
+        dtype = value.dtype if value.dtype.isnative else value.dtype.newbyteorder("=")
+        if dtype not in FLOATS:
+            raise DTypeError(f"{name}: got {dtype}; allowed: float32 or float64 ({_advice(name, dtype)})")
     has_axes(value, name, axes)
-    return backend.asarray(value)
+    return value if usual else backend.asarray(value)
 
 
 def like(backend: Backend, value: Any, name: str, model: Array, model_name: str, axes: str | None = None) -> Array:

@@ -93,10 +93,9 @@ def pack_strides(weight, direction, groups):
 
 def pack_gathers(weight, gathers, strides, workspace):
     """Return the weight packed for all plans of a convolution, one after the other."""
-    packed = workspace.empty((sum(packed_size(g.plan, weight.itemsize) for g in gathers),), weight.dtype)
-    start = 0
-    for gather in gathers:
-        stop = start + packed_size(gather.plan, weight.itemsize)
-        pack(weight, packed[start:stop], gather, strides)
-        start = stop
+    sizes = [packed_size(gather.plan, weight.itemsize) for gather in gathers]
+    packed, start = workspace.empty((sum(sizes),), weight.dtype), 0
+    for gather, size in zip(gathers, sizes, strict=True):
+        pack(weight, packed[start : start + size], gather, strides)
+        start += size
     return packed
