@@ -300,6 +300,7 @@ def test_array_of_another_backend_names_both(backend: Backend) -> None:
 def test_host_array_on_another_backend_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
     with use_backend("numpy"):
         monkeypatch.setattr(type(get_backend()), "owns", lambda self, array: False)
+        monkeypatch.setattr(type(get_backend()), "on_host", False)
         with pytest.raises(BackendMismatchError, match="x: got an array of the backend 'numpy'"):
             F.relu(X)
 
