@@ -49,6 +49,13 @@ def test_killed_survived_and_hung(tree: Path) -> None:
     assert trial(fault("[1 for _ in iter(int, 1)]")).status == "hung"
 
 
+def test_a_process_that_was_ended_has_noticed_and_is_no_test(tree: Path, monkeypatch) -> None:
+    trial, last = Trial(tree), "python: StringMap.cpp:189: void llvm::StringMapImpl::RemoveKey: Assertion failed"
+    monkeypatch.setattr(trial, "run", lambda words: ("failed", last))
+    outcome = trial(fault("a < b"))
+    assert (outcome.status, outcome.by) == ("killed", last)
+
+
 @pytest.mark.slow
 def test_what_no_test_can_show_is_an_error(tree: Path) -> None:
     (tree / "tests" / "data" / "test_thing.py").unlink()
