@@ -67,6 +67,11 @@ def new_axes(ax: Axes | None, width: float = 5.0, height: float = 3.5) -> Axes:
     if not isinstance(ax, plt.Axes):
         raise ArgumentError(f"ax: got {validate.kind_of(ax)}; allowed: one matplotlib Axes, or None for a new figure")
     given: Axes = ax
+    allowed = "one of a figure, with two straight axes, or None for a new figure"
+    if given.name != "rectilinear":
+        raise ArgumentError(f"ax: got one of the projection {given.name!r}; allowed: {allowed}")
+    if given.figure is None:
+        raise ArgumentError(f"ax: got one that was removed from its figure; allowed: {allowed}")
     return given
 
 

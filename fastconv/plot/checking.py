@@ -101,8 +101,9 @@ def on_host(array: Array, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:
     except ValueError as error:
         raise ShapeError(f"{name}: got rows of several lengths; allowed: {axes} axes, and something in it") from error
     if values.dtype.kind not in "biuf":
-        kind = values.dtype if values.ndim else validate.kind_of(array)
-        raise DTypeError(f"{name}: got {kind}; allowed: an array of numbers")
+        kind = values.dtype if values.ndim and values.dtype.kind != "O" else validate.kind_of(array)
+        inside = f" of {validate.kind_of(values.flat[0])}" if values.ndim and values.dtype.kind == "O" else ""
+        raise DTypeError(f"{name}: got {kind}{inside}; allowed: an array of numbers")
     if values.ndim not in allowed or not values.size:
         raise ShapeError(f"{name}: got shape {values.shape}; allowed: {axes} axes, and something in it")
     need_finite((values,), name)

@@ -141,6 +141,12 @@ def test_what_is_of_no_use_is_one_clear_message(name, argument):
 def test_axes_are_axes(name):
     with pytest.raises(ArgumentError, match="ax: got str; allowed: one matplotlib Axes, or None for a new figure"):
         call(name, GOOD[name]() | {"ax": "axes"})
+    removed = pyplot().subplots()[1]
+    removed.remove()
+    with pytest.raises(ArgumentError, match="ax: got one that was removed from its figure; allowed: one of a figure"):
+        call(name, GOOD[name]() | {"ax": removed})
+    with pytest.raises(ArgumentError, match="ax: got one of the projection 'polar'; allowed: one of a figure, with"):
+        call(name, GOOD[name]() | {"ax": pyplot().subplot(projection="polar")})
 
 
 NAN = math.nan
@@ -185,6 +191,12 @@ NAN = math.nan
         (lambda: plot.matrix([[1], [2, 3]]), ShapeError, "image: got rows of several lengths; allowed: 2 axes"),
         (lambda: plot.matrix(np.array([["a"]])), DTypeError, "image: got <U1; allowed: an array of numbers"),
         (lambda: plot.matrix(None), DTypeError, "image: got NoneType; allowed: an array of numbers"),
+        (
+            lambda: plot.mistakes(small_model(), np.array([0, 1]), np.eye(2)),
+            DTypeError,
+            "images: got Sequential of Conv2d; allowed: an array of numbers",
+        ),
+        (lambda: plot.matrix([[None]]), DTypeError, "image: got list of NoneType; allowed: an array of numbers"),
         (lambda: plot.matrix(np.full((2, 2), NAN)), ArgumentError, "image: got no finite value; allowed: at least one"),
         (
             lambda: plot.learning_rate_finder(RangeTest((0.1, 0.2), (NAN, NAN), (NAN, NAN), diverged=True)),
