@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, new_grid, plain_names
+from fastconv.plot.axes import COLOURS, draw_legend, legend_label, line_style, new_axes, new_grid, plain_names, short
 from fastconv.plot.checking import by_name, has, listed
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def histograms(statistics: _Statistics, of: _Of = "output", columns: int = 4) ->
         ax.stairs(share, each.edges, fill=True, color=COLOURS[of == "gradient"])
         ax.set_yscale("log")
         ax.set_ylim(min(1e-4, share[share > 0].min() / 2), 1.5)
-        ax.set_title(f"{row.name} {row.kind}", fontsize=8)
+        ax.set_title(short(f"{row.name} {row.kind}"), fontsize=8)
         ax.locator_params(axis="x", nbins=3)
         ax.tick_params(labelsize=6)
         ax.xaxis.get_offset_text().set_fontsize(6)
@@ -184,7 +184,7 @@ def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     _draw_lines(ax, lines)
     ax.set(xlabel="step", ylabel="units that never fire (%)", ylim=(-2, 102))
     ax.locator_params(axis="x", integer=True)
-    ax.legend(fontsize="small")
+    draw_legend(ax)
     return ax
 
 
@@ -232,7 +232,7 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     _draw_lines(ax, lines)
     ax.set(xlabel="step", ylabel="update / weight", yscale="log")
     ax.locator_params(axis="x", integer=True)
-    ax.legend(fontsize="x-small")
+    draw_legend(ax, "x-small")
     return ax
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, new_axes, plain_names
+from fastconv.plot.axes import COLOURS, draw_legend, new_axes, plain_names, short
 from fastconv.plot.checking import has, listed
 
 if TYPE_CHECKING:
@@ -104,10 +104,10 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
             x, y, _ = zip(*found, strict=True)
             ax.plot(x, y, "o^"[number], color=COLOURS[number], label=direction, linestyle="none")
             for at in found if direction == "forward" else ():
-                ax.annotate(at[2], at[:2], xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=7)
+                ax.annotate(short(at[2]), at[:2], xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=7)
     ax.set(xscale="log", yscale="log", xlabel="FLOP / byte", ylabel="GFLOP/s")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    ax.legend(fontsize="small", loc="lower right")  # few layers compute much and slowly
+    draw_legend(ax, loc="lower right")  # few layers compute much and slowly
     return ax
