@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,6 @@ from fastconv.training.environment import versions
 LIMIT = 300_000
 """Bytes of a page at most."""
 FILE_NAME = "report.html"
-_HERE = Path(__file__).parent
 _MARK = '<meta name="generator" content="fastconv report">'
 _HEAD = 4096  # bytes of a file in which that stands
 _TABLE = 20  # classes whose confusions stand in a table
@@ -233,17 +232,17 @@ def _render(
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
+        loader=jinja2.FunctionLoader(_text),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    script = _text("page.js")
     shown = [_shown(run, seen, detail) for run, seen in zip(runs, findings, strict=True)]
     text: str = environment.get_template("page.html").render(
         mark=_MARK,
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        style=_text("page.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         reload_seconds=reload_seconds,
@@ -256,6 +255,11 @@ def _render(
         figure_names=list(dict.fromkeys(name for each in shown for name in each["figures"])),
     )
     return text
+
+
+def _text(name: str) -> str:
+    """Return a file beside this one, which may lie in a zip file."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _charts(runs: Sequence[Run], detail: _Detail, charts: _Charts) -> dict[str, Any]:

@@ -307,7 +307,7 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, twice in (("forward,reverse", "order"), ("skewed:1,skewed:2", "order"), ("lazy,eager", "copies")):
         with pytest.raises(ArgumentError, match=f"FASTCONV_EMULATOR: got '{text}', which says {twice} twice; allowed"):
             settings.parse(text)
-    with pytest.raises(ArgumentError, match="FASTCONV_EMULATOR: got seed 4294967296; allowed: an int from 0 to 429496729"):
+    with pytest.raises(ArgumentError, match="FASTCONV_EMULATOR: got seed 4294967296; allowed: an int from 0"):
         settings.parse(f"skewed:{2**32}")
     monkeypatch.delenv(settings.VARIABLE, raising=False)
     with settings.using(settings.parse("reverse")):
