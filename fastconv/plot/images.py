@@ -15,7 +15,7 @@ from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
 from fastconv.nn.model.checking import checked_layer
 from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, plain_names, pyplot, short
-from fastconv.plot.checking import by_name, class_names, listed, need_finite, on_host
+from fastconv.plot.checking import by_name, class_names, in_single, listed, need_finite, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +57,7 @@ def matrix(image: Array, ax: Axes | None = None) -> Axes:
     for (row, column), value in np.ndenumerate(values):
         colour = "black" if grey[row, column] > 0.5 else "white"
         text = str(value) if whole else f"{value:.1f}"
+        text = text if len(text) < 8 else f"{value:.0e}"  # as much as there is room for
         ax.text(column, row, text, ha="center", va="center", fontsize=5, color=colour)
     ax.set_axis_off()
     return ax
@@ -84,9 +85,9 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     >>> len(figure.axes)
     4
     """
-    values = on_host(image, "image", 2).astype(np.float32)
+    values = in_single(on_host(image, "image", 2))
     given = by_name(kernels, "kernels")
-    weights = {name: on_host(each, f"kernels[{name!r}]", 2).astype(np.float32) for name, each in given.items()}
+    weights = {name: in_single(on_host(each, f"kernels[{name!r}]", 2)) for name, each in given.items()}
     made = {
         name: on_host(conv2d(values[None, :, :, None], each[:, :, None, None]), f"image with kernels[{name!r}]", 4)
         for name, each in weights.items()

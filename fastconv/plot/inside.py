@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.plot.axes import COLOURS, draw_legend, legend_label, line_style, new_axes, new_grid, plain_names, short
-from fastconv.plot.checking import by_name, has, listed
+from fastconv.plot.checking import by_name, has, listed, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -222,9 +222,11 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     lines: dict[str, list[tuple[int, float]]] = {}
     for record in listed(records, "records", "a sequence of UpdateRatios"):
         has(record, "records", ("step", "ratios"), "UpdateRatios in a sequence")
-        for name, ratio in record.ratios.items():
-            if math.isfinite(ratio) and ratio > 0:
-                lines.setdefault(name, []).append((record.step, ratio))
+        ratios = by_name(record.ratios, "ratios of records") if record.ratios != {} else {}
+        step, *found = numbers([record.step, *ratios.values()], "records").tolist()
+        for name, ratio in zip(ratios, found, strict=True):
+            if math.isfinite(step) and math.isfinite(ratio) and ratio > 0:
+                lines.setdefault(name, []).append((step, ratio))
     if not lines:
         raise ArgumentError("records: got no ratio; allowed: at least one record with a parameter that changed")
     ax = new_axes(ax)

@@ -125,7 +125,10 @@ def schedules(
     elif by_epoch:
         raise ArgumentError(f"steps_per_epoch: got None with {by_epoch[0]!r}, which goes by epoch; allowed: an int")
     rates = {
-        name: [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)]
+        name: numbers(
+            [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)],
+            f"rates of schedules[{name!r}]",
+        )
         for name, schedule in schedules.items()
     }
     ax = new_axes(ax)

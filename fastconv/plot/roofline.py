@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.plot.axes import COLOURS, draw_legend, new_axes, plain_names, short
-from fastconv.plot.checking import has, listed
+from fastconv.plot.checking import has, listed, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +87,8 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
     for number, row in enumerate(listed(profile.rows, "rows of profile", allowed)):
         has(row, "rows of profile", ("names", *(f"{a}_{b}" for a in points for b in _PARTS)), allowed)
         for direction, found in points.items():
-            milliseconds, macs, moved = (getattr(row, f"{direction}_{part}") for part in _PARTS)
+            figures = [getattr(row, f"{direction}_{part}") for part in _PARTS]
+            milliseconds, macs, moved = numbers(figures, "rows of profile").tolist()
             if milliseconds and macs and moved and math.isfinite(milliseconds):
                 name = row.names[0] if row.names and row.names[0] else str(number)
                 found.append((2 * macs / moved, 2e-6 * macs / milliseconds, name))

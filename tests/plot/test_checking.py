@@ -1,5 +1,6 @@
 """What cannot be drawn is one clear message, of every function and each of its arguments."""
 
+import dataclasses
 import inspect
 import math
 import re
@@ -213,6 +214,26 @@ NAN = math.nan
             ShapeError,
             r"heights of function: got shape \(\); allowed: 2 axes",
         ),
+        (
+            lambda: plot.update_ratios([look.UpdateRatios(1, {"a": "x"})]),
+            ArgumentError,
+            r"records: got \[1, 'x'\]; allowed: a sequence of numbers",
+        ),
+        (
+            lambda: plot.update_ratios([look.UpdateRatios(1, [0.1])]),
+            ArgumentError,
+            "ratios of records: got list; allowed: a dict",
+        ),
+        (
+            lambda: plot.roofline(dataclasses.replace(profile(), rows=[look.LayerTime(("a",), ("b",), *"12345678")])),
+            ArgumentError,
+            r"rows of profile: got \['1', .*; allowed: a sequence of numbers",
+        ),
+        (
+            lambda: plot.surface(bowl, PATHS, x=(-1e308, 1e308), y=(0, 1)),
+            ArgumentError,
+            r"x: got -1e\+308; allowed: a finite number at least -1e\+300 and below 1e\+300",
+        ),
         (lambda: plot.schedules({"a": 0.1}, 4), ArgumentError, r"schedules\['a'\]: got float; allowed: a schedule"),
         (
             lambda: plot.feature_maps(small_model(), ramp(10, 10, 1), layers=[0, 77]),
@@ -245,3 +266,22 @@ def test_what_is_too_large_for_axes_is_drawn_as_what_is_infinite():
     assert checking.numbers([-1e301, 1e300], "x").tolist() == [-math.inf, 1e300]
     with pytest.raises(ArgumentError, match="loss: got no finite value"):
         plot.curves(History({"loss": [1.7e308]}))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.matrix([[1e305, 1.0, -1e200]]),
+        lambda: plot.matrix(np.array([[2**63]], np.uint64)),
+        lambda: plot.kernel_at_work([[1e305, 1.0]], {"a": [[1.0]]}).axes[0],
+        lambda: plot.surface(lambda x, y: np.where(x > 0, 4e307, x), PATHS, **AREA),
+        lambda: plot.surface(bowl, {"a": np.array([[0.0, 0.0], [1e308, -1e308], [0.5, 0.5]])}, **AREA),
+        lambda: plot.schedules({"a": lambda step: (0.1, 1e308)[step]}, 2),
+        lambda: plot.update_ratios([look.UpdateRatios(1, {"a": 1e308, "b": 0.1})]),
+        lambda: plot.sparsity(History({"sparsity": [0.5], 3: [1.0]})),
+    ],
+)
+def test_numbers_past_all_axes_leave_the_others_as_they_are(draw):
+    """Matplotlib and NumPy warned, which is an error here."""
+    draw().figure.canvas.draw()
+    pyplot().close("all")
