@@ -1,5 +1,7 @@
 """Where compiled kernels are kept on disk: one folder for those of the CPU, the GPU and the emulator.
 
+And whether the sources that they are kept for are files.
+
 Imports neither Numba nor CuPy, so that each of them can be kept without the other.
 """
 
@@ -9,6 +11,11 @@ from pathlib import Path
 
 class CacheWarning(UserWarning):
     """Compiled kernels cannot be kept on disk; each process compiles them again."""
+
+
+def archive_of(folder: Path) -> Path | None:
+    """Return the archive that a folder of modules is in, such as the zip file of a job that is sent out, or None."""
+    return next((path for path in folder.parents if path.is_file()), None)
 
 
 def cache_root() -> Path:

@@ -10,7 +10,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
-from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_grid, plain_names
+from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_grid, plain_names, short
 from fastconv.plot.checking import by_name, images_of, on_host
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def attributions(images: Array, maps: Mapping[str, Array], *, together: bool = F
             extent = (-0.5, image.shape[1] - 0.5, image.shape[0] - 0.5, -0.5)
             ax.imshow(each, cmap=colours, vmin=low, vmax=most, extent=extent, alpha=0.7 if over else 1.0)
             if not number:
-                ax.set_title(name, fontsize=7)
+                ax.set_title(short(name), fontsize=7)
     return figure
 
 

@@ -24,6 +24,7 @@ STYLES = ("solid", "dashed", "dotted", "dashdot")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 """So that lines can be told apart in print without colours, too."""
 _MARKS = 12  # on a line, about
+_MOST_NAMED, _IN_LEGEND = 20, 48  # names and their letters: with more of them nothing is left of a new figure's axes
 
 
 def pyplot() -> Any:
@@ -67,6 +68,11 @@ def new_axes(ax: Axes | None, width: float = 5.0, height: float = 3.5) -> Axes:
     if not isinstance(ax, plt.Axes):
         raise ArgumentError(f"ax: got {validate.kind_of(ax)}; allowed: one matplotlib Axes, or None for a new figure")
     given: Axes = ax
+    allowed = "one of a figure, with two straight axes, or None for a new figure"
+    if given.name != "rectilinear":
+        raise ArgumentError(f"ax: got one of the projection {given.name!r}; allowed: {allowed}")
+    if given.figure is None:
+        raise ArgumentError(f"ax: got one that was removed from its figure; allowed: {allowed}")
     return given
 
 
@@ -82,9 +88,28 @@ def new_grid(rows: int, columns: int, size: float = 1.0) -> tuple[Figure, list[A
     return figure, flat
 
 
-def legend_label(name: object) -> str:
-    """Return a name as a legend shows it: matplotlib leaves out those that begin with an underscore."""
-    return f" {name}" if str(name).startswith("_") else str(name)
+def short(name: object, letters: int = 28) -> str:
+    """Return a name as it stands beside a picture: of a long one, which leaves no room for that, both ends."""
+    text = str(name)
+    half = (letters - 3) // 2
+    return text if len(text) <= letters else f"{text[: letters - 3 - half]}...{text[-half:]}"
+
+
+def legend_label(name: object, more: str = "") -> str:
+    """Return a name, short enough, and what follows it in a legend: matplotlib leaves out what begins with "_"."""
+    text = f"{short(name, _IN_LEGEND)} {more}".strip()
+    return f" {text}" if text.startswith("_") else text
+
+
+def draw_legend(ax: Axes, fontsize: str = "small", **where: Any) -> None:
+    """Draw the legend, of as many lines as there is room for; its last line says how many it leaves out."""
+    from matplotlib.lines import Line2D
+
+    handles, labels = ax.get_legend_handles_labels()
+    if len(labels) > _MOST_NAMED:
+        labels = [*labels[: _MOST_NAMED - 1], f"and {len(labels) - _MOST_NAMED + 1} more"]
+        handles = [*handles[: _MOST_NAMED - 1], Line2D([], [], linestyle="none")]
+    ax.legend(handles, labels, fontsize=fontsize, **where)
 
 
 def line_style(number: int, points: int) -> dict[str, Any]:

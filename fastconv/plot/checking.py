@@ -58,7 +58,7 @@ def history_of(run: Any, name: str) -> Mapping[str, Sequence[float]]:
     found = getattr(run, "history", None)
     if not isinstance(found, Mapping):
         raise ArgumentError(f"{name}: got {validate.kind_of(run)}; allowed: a History, as fit returns it")
-    return found
+    return {str(key): values for key, values in found.items()}
 
 
 _MOST = 1e300  # past it the axes' own arithmetic ends: ranges, margins and ticks
@@ -72,8 +72,19 @@ def numbers(values: Any, name: str) -> np.ndarray:
         found = np.asarray(None)
     if found.ndim != 1 or (found.size and found.dtype.kind not in "biuf"):
         raise ArgumentError(f"{name}: got {validate.shown(values)}; allowed: a sequence of numbers")
-    found = found.astype(np.float64)
-    return np.where(np.abs(found) > _MOST, np.copysign(np.inf, found), found)
+    return drawable(found).astype(np.float64)
+
+
+def drawable(values: np.ndarray, most: float = _MOST) -> np.ndarray:
+    """Return numbers, of which those that are too large for axes are infinite."""
+    if values.dtype.kind != "f" or float(np.finfo(values.dtype).max) < most:
+        return values
+    return np.where(np.abs(values) > most, np.copysign(values.dtype.type(np.inf), values), values)
+
+
+def in_single(values: np.ndarray) -> np.ndarray:
+    """Return numbers as float32, of which those that are too large for a scale of colours are infinite."""
+    return drawable(values, 1e37).astype(np.float32)
 
 
 def need_finite(values: Iterable[np.ndarray], name: str) -> None:
@@ -86,7 +97,7 @@ def interval(given: Any, name: str) -> tuple[float, float]:
     """Return a low end and a higher one."""
     ends = listed(given, name, "a low end and a higher one")
     if len(ends) == 2:
-        low, high = (validate.number(end, name) for end in ends)
+        low, high = (validate.number(end, name, low=-_MOST, high=_MOST) for end in ends)
         if low < high:
             return low, high
     raise ArgumentError(f"{name}: got {validate.shown(given)}; allowed: a low end and a higher one")
@@ -101,10 +112,12 @@ def on_host(array: Array, name: str, ndim: int | tuple[int, ...]) -> np.ndarray:
     except ValueError as error:
         raise ShapeError(f"{name}: got rows of several lengths; allowed: {axes} axes, and something in it") from error
     if values.dtype.kind not in "biuf":
-        kind = values.dtype if values.ndim else validate.kind_of(array)
-        raise DTypeError(f"{name}: got {kind}; allowed: an array of numbers")
+        kind = values.dtype if values.ndim and values.dtype.kind != "O" else validate.kind_of(array)
+        inside = f" of {validate.kind_of(values.flat[0])}" if values.ndim and values.dtype.kind == "O" else ""
+        raise DTypeError(f"{name}: got {kind}{inside}; allowed: an array of numbers")
     if values.ndim not in allowed or not values.size:
         raise ShapeError(f"{name}: got shape {values.shape}; allowed: {axes} axes, and something in it")
+    values = drawable(values)
     need_finite((values,), name)
     return values
 

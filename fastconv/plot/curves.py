@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names
+from fastconv.plot.axes import draw_legend, legend_label, line_style, new_axes, plain_names
 from fastconv.plot.checking import Recorded, history_of, need_finite, numbers
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def curves(runs: Recorded | Mapping[str, Recorded], quantity: str = "loss", ax: 
     if not isinstance(quantity, str) or quantity not in known:
         raise ArgumentError(f"quantity: got {validate.shown(quantity)}; allowed: {', '.join(known)}")
     lines = [
-        (number, f"{name} {words}".strip(), words, numbers(history[key], key))
+        (number, legend_label(name, words), words, numbers(history[key], key))
         for number, (name, history) in enumerate(found.items())
         for key, words in ((quantity, "training"), (f"val_{quantity}", "validation"))
         if len(history.get(key, ()))
@@ -59,8 +59,8 @@ def curves(runs: Recorded | Mapping[str, Recorded], quantity: str = "loss", ax: 
         style = line_style(number, len(values)) | {"linestyle": "solid"}
         if words == "validation":
             style |= {"linestyle": "dashed", "markerfacecolor": "none"}
-        ax.plot(np.arange(1, len(values) + 1), values, **style, label=legend_label(label))
+        ax.plot(np.arange(1, len(values) + 1), values, **style, label=label)
     ax.set(xlabel="epoch", ylabel=quantity.replace("_", " "))
     ax.locator_params(axis="x", integer=True)
-    ax.legend(fontsize="small")
+    draw_legend(ax)
     return ax

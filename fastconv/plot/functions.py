@@ -12,7 +12,7 @@ from fastconv.backends import get_backend
 from fastconv.errors import ArgumentError
 from fastconv.losses.listed import ListedLoss
 from fastconv.nn.layers.activations import PointwiseLayer
-from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names, pyplot
+from fastconv.plot.axes import draw_legend, legend_label, line_style, new_axes, plain_names, pyplot
 from fastconv.plot.checking import listed, need_finite
 
 if TYPE_CHECKING:
@@ -59,14 +59,14 @@ def activations(*layers: PointwiseLayer, low: float = -5.0, high: float = 5.0) -
         kept = y if layer.function.needs == "y" else there
         backend.activate_backward(layer.activation, backend.asarray(np.ones_like(x)), kept, out=slope)
         style = line_style(number, len(x))
-        left.plot(x, backend.to_numpy(y), label=repr(layer), **style)
-        right.plot(x, backend.to_numpy(slope), label=repr(layer), **style)
+        left.plot(x, backend.to_numpy(y), label=legend_label(repr(layer)), **style)
+        right.plot(x, backend.to_numpy(slope), label=legend_label(repr(layer)), **style)
     left.set(title="y = f(x)", xlabel="x", ylabel="y", ylim=(-1.5, max(2.0, min(high, 4.0))))
     right.set(title="gradient", xlabel="x", ylabel="dy / dx")
     for ax in (left, right):
         ax.axhline(0, color="0.85", zorder=0)
         ax.axvline(0, color="0.85", zorder=0)
-    left.legend(fontsize="small")
+    draw_legend(left)
     return figure
 
 
@@ -119,7 +119,7 @@ def costs(
         ax.plot(predictions, values, label=legend_label(name), **line_style(number, len(predictions)))
     ax.axvline(target, color="0.85", zorder=0)
     ax.set(xlabel="prediction", ylabel="cost")
-    ax.legend(fontsize="small")
+    draw_legend(ax)
     return ax
 
 

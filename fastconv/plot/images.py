@@ -14,8 +14,8 @@ from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.functional import conv2d
 from fastconv.nn import Conv2d, Sequential
 from fastconv.nn.model.checking import checked_layer
-from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, plain_names, pyplot
-from fastconv.plot.checking import by_name, class_names, listed, need_finite, on_host
+from fastconv.plot.axes import DIVERGING, SEQUENTIAL, in_range, new_axes, new_grid, plain_names, pyplot, short
+from fastconv.plot.checking import by_name, class_names, in_single, listed, need_finite, on_host
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,6 +57,7 @@ def matrix(image: Array, ax: Axes | None = None) -> Axes:
     for (row, column), value in np.ndenumerate(values):
         colour = "black" if grey[row, column] > 0.5 else "white"
         text = str(value) if whole else f"{value:.1f}"
+        text = text if len(text) < 8 else f"{value:.0e}"  # as much as there is room for
         ax.text(column, row, text, ha="center", va="center", fontsize=5, color=colour)
     ax.set_axis_off()
     return ax
@@ -84,9 +85,9 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     >>> len(figure.axes)
     4
     """
-    values = on_host(image, "image", 2).astype(np.float32)
+    values = in_single(on_host(image, "image", 2))
     given = by_name(kernels, "kernels")
-    weights = {name: on_host(each, f"kernels[{name!r}]", 2).astype(np.float32) for name, each in given.items()}
+    weights = {name: in_single(on_host(each, f"kernels[{name!r}]", 2)) for name, each in given.items()}
     made = {
         name: on_host(conv2d(values[None, :, :, None], each[:, :, None, None]), f"image with kernels[{name!r}]", 4)
         for name, each in weights.items()
@@ -100,7 +101,7 @@ def kernel_at_work(image: Array, kernels: dict[str, Array]) -> Figure:
     axes[0, 0].set_title("image")
     for number, (name, kernel) in enumerate(weights.items(), 1):
         axes[0, number].imshow(made[name][0, :, :, 0], cmap="gray")
-        axes[0, number].set_title(name)
+        axes[0, number].set_title(short(name))
         limit = float(np.abs(kernel[np.isfinite(kernel)]).max()) or 1.0
         axes[1, number].imshow(kernel, cmap=DIVERGING, vmin=-limit, vmax=limit)
         for (row, column), value in np.ndenumerate(kernel):
@@ -203,6 +204,11 @@ def _places(layers: Sequence[int] | None, count: int) -> set[int]:
     return found
 
 
+def confusion_side(names: Sequence[object]) -> float:
+    """Return how many inches a confusion matrix of classes with these names is wide."""
+    return 0.5 * len(names) + 1.5 + 0.07 * max([0, *(len(short(name)) - 10 for name in names)])
+
+
 @plain_names
 def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """Draw a confusion matrix: in row i and column j how many of class i were taken for j, and by colour the share.
@@ -235,13 +241,14 @@ def confusion(counts: Array, names: Sequence[str] | None = None, ax: Axes | None
     ['cat', 'dog']
     """
     values = on_host(counts, "counts", 2)
-    labels = class_names(names, len(values))
+    labels = [short(name) for name in class_names(names, len(values))]
     if not values.shape[0] == values.shape[1] == len(labels):
         raise ShapeError(f"counts: got shape {values.shape}; allowed: a row and a column for each of the names")
     validate.within(values, "counts", 0, math.inf)
     if not values.any():
         raise ArgumentError("counts: got zeros only; allowed: at least one above 0")
-    ax = new_axes(ax, 0.5 * len(values) + 1.5, 0.5 * len(values) + 1.2)
+    side = confusion_side(labels)
+    ax = new_axes(ax, side, side - 0.3)
     sums = values.sum(1, keepdims=True, dtype=np.float64)
     share = values / np.where(sums > 0, sums, 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)

@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, new_grid, plain_names
-from fastconv.plot.checking import by_name, has, listed
+from fastconv.plot.axes import COLOURS, draw_legend, legend_label, line_style, new_axes, new_grid, plain_names, short
+from fastconv.plot.checking import by_name, has, listed, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,7 +128,7 @@ def histograms(statistics: _Statistics, of: _Of = "output", columns: int = 4) ->
         ax.stairs(share, each.edges, fill=True, color=COLOURS[of == "gradient"])
         ax.set_yscale("log")
         ax.set_ylim(min(1e-4, share[share > 0].min() / 2), 1.5)
-        ax.set_title(f"{row.name} {row.kind}", fontsize=8)
+        ax.set_title(short(f"{row.name} {row.kind}"), fontsize=8)
         ax.locator_params(axis="x", nbins=3)
         ax.tick_params(labelsize=6)
         ax.xaxis.get_offset_text().set_fontsize(6)
@@ -184,7 +184,7 @@ def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     _draw_lines(ax, lines)
     ax.set(xlabel="step", ylabel="units that never fire (%)", ylim=(-2, 102))
     ax.locator_params(axis="x", integer=True)
-    ax.legend(fontsize="small")
+    draw_legend(ax)
     return ax
 
 
@@ -222,9 +222,11 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     lines: dict[str, list[tuple[int, float]]] = {}
     for record in listed(records, "records", "a sequence of UpdateRatios"):
         has(record, "records", ("step", "ratios"), "UpdateRatios in a sequence")
-        for name, ratio in record.ratios.items():
-            if math.isfinite(ratio) and ratio > 0:
-                lines.setdefault(name, []).append((record.step, ratio))
+        ratios = by_name(record.ratios, "ratios of records") if record.ratios != {} else {}
+        step, *found = numbers([record.step, *ratios.values()], "records").tolist()
+        for name, ratio in zip(ratios, found, strict=True):
+            if math.isfinite(step) and math.isfinite(ratio) and ratio > 0:
+                lines.setdefault(name, []).append((step, ratio))
     if not lines:
         raise ArgumentError("records: got no ratio; allowed: at least one record with a parameter that changed")
     ax = new_axes(ax)
@@ -232,7 +234,7 @@ def update_ratios(records: Sequence[_Ratios], ax: Axes | None = None) -> Axes:
     _draw_lines(ax, lines)
     ax.set(xlabel="step", ylabel="update / weight", yscale="log")
     ax.locator_params(axis="x", integer=True)
-    ax.legend(fontsize="x-small")
+    draw_legend(ax, "x-small")
     return ax
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.plot.axes import in_range, plain_names, pyplot
+from fastconv.plot.axes import in_range, plain_names, pyplot, short
 from fastconv.plot.checking import class_names, images_of, on_host
-from fastconv.plot.images import confusion
+from fastconv.plot.images import confusion, confusion_side
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def mistakes(
     np.add.at(counts, (right, scores.argmax(1)), 1)
     columns = math.ceil(math.sqrt(len(worst)))
     rows = math.ceil(len(worst) / columns)
-    side = 0.5 * kinds + 1.5
+    side = confusion_side(names)
     figure: Any = pyplot().figure(figsize=(side + 1.3 * columns, max(side, 1.5 * rows)), layout="constrained")
     left, beside = figure.subfigures(1, 2, width_ratios=(side, 1.3 * columns))
     confusion(counts, names, left.subplots())
@@ -92,7 +92,7 @@ def mistakes(
     for ax, number in zip(grid, worst, strict=False):
         image, taken = shown[number], scores[number].argmax()
         ax.imshow(in_range(image).squeeze(), cmap="gray")
-        title = f"{names[right[number]]} as {names[taken]}, {math.exp(logs[number, taken]):.0%}"
+        title = f"{short(names[right[number]])} as {short(names[taken])}, {math.exp(logs[number, taken]):.0%}"
         ax.set_title(title, fontsize=6)
     drawn: Figure = figure
     return drawn

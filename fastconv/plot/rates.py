@@ -11,7 +11,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
 from fastconv.optim.schedules import Schedule, rate_at, unit_of
-from fastconv.plot.axes import COLOURS, legend_label, line_style, new_axes, plain_names
+from fastconv.plot.axes import COLOURS, draw_legend, legend_label, line_style, new_axes, plain_names
 from fastconv.plot.checking import function, has, listed, need_finite, numbers
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def learning_rate_finder(result: _RangeTested, ax: Axes | None = None) -> Axes:
     ax.set_xscale("log")
     ax.set_xlabel("learning rate (per step)")
     ax.set_ylabel("loss (mean of a batch)")
-    ax.legend()
+    draw_legend(ax, "medium")
     return ax
 
 
@@ -125,15 +125,18 @@ def schedules(
     elif by_epoch:
         raise ArgumentError(f"steps_per_epoch: got None with {by_epoch[0]!r}, which goes by epoch; allowed: an int")
     rates = {
-        name: [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)]
+        name: numbers(
+            [rate_at(schedule, step, step // (steps_per_epoch or steps)) for step in range(steps)],
+            f"rates of schedules[{name!r}]",
+        )
         for name, schedule in schedules.items()
     }
     ax = new_axes(ax)
     for number, (name, schedule) in enumerate(schedules.items()):
         drawn = "steps-post" if name in by_epoch else "default"
-        label = legend_label(f"{name} (by {unit_of(schedule)})")
+        label = legend_label(name, f"(by {unit_of(schedule)})")
         ax.plot(range(steps), rates[name], **line_style(number, steps), drawstyle=drawn, label=label)
     ax.set_xlabel("step")
     ax.set_ylabel("learning rate (per step)")
-    ax.legend()
+    draw_legend(ax, "medium")
     return ax

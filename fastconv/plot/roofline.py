@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import COLOURS, new_axes, plain_names
-from fastconv.plot.checking import has, listed
+from fastconv.plot.axes import COLOURS, draw_legend, new_axes, plain_names, short
+from fastconv.plot.checking import has, listed, numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -87,7 +87,8 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
     for number, row in enumerate(listed(profile.rows, "rows of profile", allowed)):
         has(row, "rows of profile", ("names", *(f"{a}_{b}" for a in points for b in _PARTS)), allowed)
         for direction, found in points.items():
-            milliseconds, macs, moved = (getattr(row, f"{direction}_{part}") for part in _PARTS)
+            figures = [getattr(row, f"{direction}_{part}") for part in _PARTS]
+            milliseconds, macs, moved = numbers(figures, "rows of profile").tolist()
             if milliseconds and macs and moved and math.isfinite(milliseconds):
                 name = row.names[0] if row.names and row.names[0] else str(number)
                 found.append((2 * macs / moved, 2e-6 * macs / milliseconds, name))
@@ -104,10 +105,10 @@ def roofline(profile: _Profile, ax: Axes | None = None) -> Axes:
             x, y, _ = zip(*found, strict=True)
             ax.plot(x, y, "o^"[number], color=COLOURS[number], label=direction, linestyle="none")
             for at in found if direction == "forward" else ():
-                ax.annotate(at[2], at[:2], xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=7)
+                ax.annotate(short(at[2]), at[:2], xytext=(-4, 3), textcoords="offset points", ha="right", fontsize=7)
     ax.set(xscale="log", yscale="log", xlabel="FLOP / byte", ylabel="GFLOP/s")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
-    ax.legend(fontsize="small", loc="lower right")  # few layers compute much and slowly
+    draw_legend(ax, loc="lower right")  # few layers compute much and slowly
     return ax

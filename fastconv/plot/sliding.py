@@ -11,7 +11,7 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ShapeError
 from fastconv.functional import conv2d
 from fastconv.plot.axes import COLOURS, plain_names, pyplot
-from fastconv.plot.checking import on_host
+from fastconv.plot.checking import in_single, on_host
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation
@@ -59,8 +59,8 @@ def animate_kernel(image: Array, kernel: Array, *, frames: int = 60) -> FuncAnim
     from matplotlib.animation import FuncAnimation
     from matplotlib.patches import Rectangle
 
-    values = on_host(image, "image", 2).astype(np.float32)
-    weights = on_host(kernel, "kernel", 2).astype(np.float32)
+    values = in_single(on_host(image, "image", 2))
+    weights = in_single(on_host(kernel, "kernel", 2))
     if any(small > large for small, large in zip(weights.shape, values.shape, strict=True)):
         raise ShapeError(f"kernel: got shape {weights.shape}; allowed: at most that of the image, {values.shape}")
     frames = validate.at_least_one(frames, "frames")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError
-from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names
+from fastconv.plot.axes import draw_legend, legend_label, line_style, new_axes, plain_names
 from fastconv.plot.checking import Recorded, by_name, history_of, need_finite, numbers
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def sparsity(run: Recorded, ax: Axes | None = None) -> Axes:
     ax.plot(np.arange(1, len(total) + 1), 100 * total, "k", linewidth=2.5, alpha=0.6, label="all", marker=".")
     ax.set(xlabel="epoch", ylabel="weights that are zero (%)", ylim=(0, 100))
     ax.locator_params(axis="x", integer=True)
-    ax.legend(fontsize="small")
+    draw_legend(ax)
     return ax
 
 
@@ -89,7 +89,7 @@ def sparsity_accuracy(results: Mapping[str, Mapping[float, float | Sequence[floa
         style = line_style(number, len(runs)) | {"capsize": 3, "label": legend_label(name)}
         ax.errorbar([100 * share for share in runs], means, yerr=bars, **style)
     ax.set(xlabel="weights that are zero (%)", ylabel="accuracy (%)")
-    ax.legend(fontsize="small")
+    draw_legend(ax)
     return ax
 
 

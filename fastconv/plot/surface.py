@@ -11,7 +11,7 @@ from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.nn import Dense, Parameter, Sequential
 from fastconv.optim.optimizer import Optimizer
-from fastconv.plot.axes import legend_label, line_style, new_axes, plain_names, pyplot
+from fastconv.plot.axes import draw_legend, legend_label, line_style, new_axes, plain_names, pyplot
 from fastconv.plot.checking import by_name, interval, listed, numbers, on_host
 from fastconv.plot.checking import function as checked_function
 
@@ -122,7 +122,7 @@ def surface(
     ax = _contours(function, x, y, ax)
     for number, (name, path) in enumerate(checked.items()):
         ax.plot(path[:, 0], path[:, 1], label=legend_label(name), **_style(number, len(path)))
-    ax.legend(fontsize="small", **beside)
+    draw_legend(ax, **beside)
     return ax
 
 
@@ -175,7 +175,7 @@ def animate_surface(
         for number, (name, path) in enumerate(checked.items())
     ]
     heads = [ax.plot([], [], linestyle="none", color=line.get_color(), marker=line.get_marker())[0] for line in lines]
-    ax.legend(fontsize="small", **beside)
+    draw_legend(ax, **beside)
     last = max(map(len, checked.values())) - 1
 
     def draw(frame: int) -> list[Any]:

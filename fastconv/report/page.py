@@ -10,19 +10,19 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._console import shell_word, short_number
+from fastconv._console import shell_word
 from fastconv._files import path_of, write_atomically
 from fastconv.errors import ArgumentError
 from fastconv.plot.checking import numbers
 from fastconv.report import pictures
 from fastconv.report.findings import Findings, Judged, look_into
-from fastconv.report.runs import Run, read_runs
+from fastconv.report.runs import Run, key_figures, read_runs
 from fastconv.training.diagnostics import Machine, Profile, verdict
 from fastconv.training.entries import settings
 from fastconv.training.environment import versions
@@ -30,13 +30,15 @@ from fastconv.training.environment import versions
 LIMIT = 300_000
 """Bytes of a page at most."""
 FILE_NAME = "report.html"
-_HERE = Path(__file__).parent
 _MARK = '<meta name="generator" content="fastconv report">'
 _HEAD = 4096  # bytes of a file in which that stands
 _TABLE = 20  # classes whose confusions stand in a table
 _NOT_DRAWN = ("seconds",)  # images_per_second tells the same
 _OF_A_WEIGHT = "sparsity/"  # what a log has of each weight that is pruned
 _NAMED = 20  # quantities without a chart
+
+
+_Charts = dict[tuple[str, int], dict[str, Any]]  # by quantity and points
 
 
 @dataclass(frozen=True)
@@ -210,8 +212,9 @@ def _compose(runs: Sequence[Run], findings: Sequence[Findings], reload_seconds: 
     """Return the page with as much detail as fits into it."""
     told = [(run.name, run.missing or seen.unjudged) for run, seen in zip(runs, findings, strict=True)]
     notes = tuple(f"{name}: {note}" for name, note in told if note)
+    charts: _Charts = {}
     for detail in _DETAILS:
-        text = _render(runs, findings, detail, reload_seconds)
+        text = _render(runs, findings, detail, reload_seconds, charts)
         if len(text.encode("utf-8", "backslashreplace")) <= LIMIT:
             return Report(text, notes, (runs, findings))
     raise ArgumentError(
@@ -219,26 +222,32 @@ def _compose(runs: Sequence[Run], findings: Sequence[Findings], reload_seconds: 
     )
 
 
-def _render(runs: Sequence[Run], findings: Sequence[Findings], detail: _Detail, reload_seconds: float | None) -> str:
+def _render(
+    runs: Sequence[Run],
+    findings: Sequence[Findings],
+    detail: _Detail,
+    reload_seconds: float | None,
+    charts: _Charts,
+) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
+        loader=jinja2.FunctionLoader(_text),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    script = _text("page.js")
     shown = [_shown(run, seen, detail) for run, seen in zip(runs, findings, strict=True)]
     text: str = environment.get_template("page.html").render(
         mark=_MARK,
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        style=_text("page.css"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         reload_seconds=reload_seconds,
         made_by=versions(),
-        **_charts(runs, detail),
+        **_charts(runs, detail, charts),
         signs=pictures.SIGNS,
         settings=_side_by_side([settings(run.recipe.tables) for run in runs]),
         environment=_side_by_side([settings(run.environment) for run in runs]),
@@ -248,8 +257,16 @@ def _render(runs: Sequence[Run], findings: Sequence[Findings], detail: _Detail, 
     return text
 
 
-def _charts(runs: Sequence[Run], detail: _Detail) -> dict[str, Any]:
-    """Return the charts, and which quantities have none; shares of zeros of single weights stand in a table."""
+def _text(name: str) -> str:
+    """Return a file beside this one, which may lie in a zip file."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _charts(runs: Sequence[Run], detail: _Detail, charts: _Charts) -> dict[str, Any]:
+    """Return the charts, and which quantities have none; shares of zeros of single weights stand in a table.
+
+    What `charts` has of an attempt with as many points is not drawn again.
+    """
     finite: dict[str, bool] = {}
     for run in runs:
         for key, values in run.history.history.items():
@@ -259,8 +276,12 @@ def _charts(runs: Sequence[Run], detail: _Detail) -> dict[str, Any]:
     histories = {run.name: run.history for run in runs}
     drawn, empty = ([name for name, found in finite.items() if found is wanted] for wanted in (True, False))
     shown, small = drawn[: detail.charts], drawn[detail.charts :]
+    points = min(detail.points, max(run.history.epochs for run in runs))
+    for i, name in enumerate(shown):
+        if (name, points) not in charts:
+            charts[name, points] = pictures.chart(histories, name, points, f"chart-{i}")
     return {
-        "charts": [pictures.chart(histories, name, detail.points, f"chart-{i}") for i, name in enumerate(shown)],
+        "charts": [charts[name, points] for name in shown],
         "not_drawn": [
             f"{words}: {', '.join(name.replace('_', ' ') for name in names[:_NAMED])}{', ...' * (len(names) > _NAMED)}"
             for words, names in (("without a finite value", empty), ("left out, for the page to stay small", small))
@@ -290,7 +311,7 @@ def _shown(run: Run, seen: Findings, detail: _Detail) -> dict[str, Any]:
         "name": run.name,
         "status": run.status,
         "running": run.running,
-        "figures": _key_figures(run),
+        "figures": key_figures(run),
         "verdict": verdict(run.history),
         "judged": _judged(seen.judged, detail) if seen.judged else None,
         "unjudged": seen.unjudged,
@@ -307,23 +328,6 @@ def _shown(run: Run, seen: Findings, detail: _Detail) -> dict[str, Any]:
 
 def _command(*words: str) -> str:
     return " ".join(["fastconv", *map(shell_word, words)])
-
-
-def _key_figures(run: Run) -> dict[str, str]:
-    found = run.history.history
-    told = {"model": str(run.recipe.tables["model"]["name"]), "images": str(run.recipe.tables["data"]["name"])}
-    for name, best in (("val_accuracy", np.nanargmax), ("val_loss", np.nanargmin)):
-        values = np.array(found.get(name, []))
-        if np.isfinite(values).any():
-            at = int(best(values))
-            shown = "{:.2%}".format if name == "val_accuracy" else short_number
-            told[f"{name.removeprefix('val_')} on test images"] = shown(values[-1])
-            told[f"best {name.removeprefix('val_')}"] = f"{shown(values[at])} (epoch {at + 1})"
-    if "seconds" in found:
-        told["training"] = f"{np.nansum(found['seconds']):,.1f} s"
-    if found.get("images_per_second"):
-        told["images a second"] = f"{np.nanmedian(found['images_per_second']):,.0f}"
-    return told
 
 
 def _judged(judged: Judged, detail: _Detail) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +68,17 @@ def need_packages() -> None:
             ) from error
 
 
-def chosen(epochs: int, points: int) -> list[int]:
-    """Return at most so many places of 0 to `epochs` - 1, evenly, with the first and the last."""
-    return sorted({round(place) for place in np.linspace(0, epochs - 1, min(epochs, points)).tolist()})
+def chosen(curves: Sequence[Sequence[float]], points: int) -> list[int]:
+    """Return at most so many places of curves, evenly, with the first, the last, and the least and greatest of each."""
+    epochs = max(map(len, curves))
+    if epochs <= points:
+        return list(range(epochs))
+    ends: set[int] = set()
+    for values in map(np.asarray, curves):
+        (finite,) = np.nonzero(np.isfinite(values))
+        if finite.size:
+            ends |= {int(finite[find(values[finite])]) for find in (np.argmin, np.argmax)}
+    return sorted(ends | {round(place) for place in np.linspace(0, epochs - 1, points - 2 * len(curves)).tolist()})
 
 
 def chart(runs: Mapping[str, History], quantity: str, points: int, key: str) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def chart(runs: Mapping[str, History], quantity: str, points: int, key: str) -> 
     runs : dict
         In the order of their colours; those without the quantity too.
     points : int
-        How many of each curve at most.
+        How many of each curve at most, and at least 6.
     key : str
         What makes the picture's names unique on the page.
 
@@ -99,11 +107,11 @@ def chart(runs: Mapping[str, History], quantity: str, points: int, key: str) -> 
         ax.set_ylabel("")
         drawn = iter(list(ax.lines))
         for number, (name, run) in enumerate(runs.items()):
-            for part in ("training", "validation"):
-                values = run.history.get(quantity if part == "training" else f"val_{quantity}")
-                if not values:
-                    continue
-                line, places = next(drawn), chosen(len(values), points)
+            found = {"training": run.history.get(quantity), "validation": run.history.get(f"val_{quantity}")}
+            shown = {part: values for part, values in found.items() if values}
+            at = chosen(list(shown.values()), points) if shown else []
+            for part, values in shown.items():
+                line, places = next(drawn), [place for place in at if place < len(values)]
                 line.set_data([place + 1 for place in places], [values[place] for place in places])
                 line.set_markevery(max(len(places) // _EVERY, 1))
                 texts = [_figures(values[place]) for place in places]

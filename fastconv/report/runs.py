@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastconv._console import count
+import numpy as np
+
+from fastconv._console import count, short_number
 from fastconv._files import path_of
 from fastconv.errors import ArgumentError
 from fastconv.training.history import History
@@ -97,3 +99,21 @@ def _read(name: str, path: str) -> Run:
     sessions = folder.read_environment()["sessions"]
     ran_with = {key: value for key, value in sessions[-1].items() if key != "recipe"}
     return Run(name, path, folder, folder.recipe, folder.read_history(), ran_with, running)
+
+
+def key_figures(run: Run) -> dict[str, str]:
+    """Return what stands at the head of the page."""
+    found = run.history.history
+    told = {"model": str(run.recipe.tables["model"]["name"]), "images": str(run.recipe.tables["data"]["name"])}
+    for name, best in (("val_accuracy", np.nanargmax), ("val_loss", np.nanargmin)):
+        values = np.array(found.get(name, []))
+        if np.isfinite(values).any():
+            at = int(best(values))
+            shown = "{:.2%}".format if name == "val_accuracy" else short_number
+            told[f"{name.removeprefix('val_')} on test images"] = shown(values[-1])
+            told[f"best {name.removeprefix('val_')}"] = f"{shown(values[at])} (epoch {at + 1})"
+    if "seconds" in found:
+        told["training"] = f"{np.nansum(found['seconds']):,.1f} s"
+    if found.get("images_per_second"):
+        told["images a second"] = f"{np.nanmedian(found['images_per_second']):,.0f}"
+    return told

@@ -64,8 +64,9 @@ class History(Declared):
         """
         before = self.epochs
         for name in [*self.history, *(name for name in logs if name not in self.history)]:
-            values = self.history.setdefault(name, [math.nan] * before)
-            values.append(float(logs.get(name, math.nan)))
+            if name not in self.history:
+                self.history[name] = [math.nan] * before
+            self.history[name].append(float(logs.get(name, math.nan)))
 
     def _new_value(self, name: str, value: Any) -> Any:
         return value  # a trainer takes an epoch back

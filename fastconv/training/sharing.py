@@ -20,6 +20,7 @@ from fastconv._attributes import settings_of
 from fastconv.algorithm import get_algorithm
 from fastconv.backends.contract.types import Array
 from fastconv.data.loader import DataLoader
+from fastconv.kernels.cache_root import archive_of
 from fastconv.metrics import Metric
 from fastconv.nn.core.undo import Snapshot, arenas_of, touch_all
 from fastconv.optim.schedules import rate_at
@@ -261,7 +262,9 @@ def code_digest() -> str:
     found = hashlib.sha256()
     package = Path(home.__file__).parent
     program = Path(sys.argv[0]) if sys.argv and sys.argv[0] else Path()
-    for path in [*sorted(package.rglob("*.py")), *([program] if program.is_file() else [])]:
+    archive = archive_of(package)
+    sources = sorted(package.rglob("*.py")) if archive is None else [archive]
+    for path in [*sources, *([program] if program.is_file() else [])]:
         found.update(path.read_bytes())
     return f"sources of SHA-256 {found.hexdigest()}"
 

@@ -123,6 +123,52 @@ def test_names_are_no_formulas(draw):
     assert any(NAME in text for text in texts)
 
 
+LONG = "a" * 150 + "b" * 150
+SHORT = "a" * 13 + "..." + "b" * 12
+MANY = [f"run {number}" for number in range(100)]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda names: plot.curves({name: fc.History({"loss": [1.0, 0.5]}) for name in names}),
+        lambda names: plot.schedules({name: fc.optim.schedules.Constant(0.1) for name in names}, 4),
+        lambda names: plot.costs({name: fc.losses.MeanSquaredError() for name in names}),
+        lambda names: plot.surface(np.add, dict.fromkeys(names, PATH), **AREA),
+        lambda names: plot.update_ratios([look.UpdateRatios(1, dict.fromkeys(names, 0.1))]),
+        lambda names: plot.sparsity_accuracy({name: {0.0: 0.9, 0.5: 0.8} for name in names}),
+    ],
+)
+def test_names_leave_room_for_the_axes(draw):
+    """Matplotlib warned, which is an error here, and drew axes of no size."""
+    ax = draw(MANY)
+    ax.figure.canvas.draw()
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(texts) == 20
+    assert texts[0].startswith("run 0")
+    assert texts[-1] == "and 81 more"
+    ax = draw([LONG])
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_texts()[0].get_text().startswith("a" * 23 + "..." + "b" * 22)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.confusion(np.eye(2), [LONG, "b"]).figure,
+        lambda: plot.mistakes(np.zeros((2, 8, 8)), np.array([0, 1]), np.eye(2), [LONG, "b"]),
+        lambda: plot.kernel_at_work(_IMAGE, {LONG: np.ones((3, 3))}),
+        lambda: plot.attributions(np.zeros((1, 8, 8, 3)), {LONG: np.zeros((1, 8, 8))}),
+    ],
+)
+def test_long_names_are_cut_in_the_middle(draw):
+    figure = draw()
+    figure.canvas.draw()
+    texts = {text.get_text() for text in figure.findobj(lambda each: hasattr(each, "get_text"))}
+    assert any(SHORT in text for text in texts)
+    assert not any(LONG in text for text in texts)
+
+
 def test_powers_of_ten_and_what_others_wrote_stay_formulas():
     figure, ax = axes.pyplot().subplots()
     ax.set_title("$x^2$")

@@ -1,5 +1,6 @@
 """What cannot be drawn is one clear message, of every function and each of its arguments."""
 
+import dataclasses
 import inspect
 import math
 import re
@@ -141,6 +142,12 @@ def test_what_is_of_no_use_is_one_clear_message(name, argument):
 def test_axes_are_axes(name):
     with pytest.raises(ArgumentError, match="ax: got str; allowed: one matplotlib Axes, or None for a new figure"):
         call(name, GOOD[name]() | {"ax": "axes"})
+    removed = pyplot().subplots()[1]
+    removed.remove()
+    with pytest.raises(ArgumentError, match="ax: got one that was removed from its figure; allowed: one of a figure"):
+        call(name, GOOD[name]() | {"ax": removed})
+    with pytest.raises(ArgumentError, match="ax: got one of the projection 'polar'; allowed: one of a figure, with"):
+        call(name, GOOD[name]() | {"ax": pyplot().subplot(projection="polar")})
 
 
 NAN = math.nan
@@ -185,6 +192,12 @@ NAN = math.nan
         (lambda: plot.matrix([[1], [2, 3]]), ShapeError, "image: got rows of several lengths; allowed: 2 axes"),
         (lambda: plot.matrix(np.array([["a"]])), DTypeError, "image: got <U1; allowed: an array of numbers"),
         (lambda: plot.matrix(None), DTypeError, "image: got NoneType; allowed: an array of numbers"),
+        (
+            lambda: plot.mistakes(small_model(), np.array([0, 1]), np.eye(2)),
+            DTypeError,
+            "images: got Sequential of Conv2d; allowed: an array of numbers",
+        ),
+        (lambda: plot.matrix([[None]]), DTypeError, "image: got list of NoneType; allowed: an array of numbers"),
         (lambda: plot.matrix(np.full((2, 2), NAN)), ArgumentError, "image: got no finite value; allowed: at least one"),
         (
             lambda: plot.learning_rate_finder(RangeTest((0.1, 0.2), (NAN, NAN), (NAN, NAN), diverged=True)),
@@ -200,6 +213,26 @@ NAN = math.nan
             lambda: plot.surface(lambda x, y: 1.0, PATHS, **AREA),
             ShapeError,
             r"heights of function: got shape \(\); allowed: 2 axes",
+        ),
+        (
+            lambda: plot.update_ratios([look.UpdateRatios(1, {"a": "x"})]),
+            ArgumentError,
+            r"records: got \[1, 'x'\]; allowed: a sequence of numbers",
+        ),
+        (
+            lambda: plot.update_ratios([look.UpdateRatios(1, [0.1])]),
+            ArgumentError,
+            "ratios of records: got list; allowed: a dict",
+        ),
+        (
+            lambda: plot.roofline(dataclasses.replace(profile(), rows=[look.LayerTime(("a",), ("b",), *"12345678")])),
+            ArgumentError,
+            r"rows of profile: got \['1', .*; allowed: a sequence of numbers",
+        ),
+        (
+            lambda: plot.surface(bowl, PATHS, x=(-1e308, 1e308), y=(0, 1)),
+            ArgumentError,
+            r"x: got -1e\+308; allowed: a finite number at least -1e\+300 and below 1e\+300",
         ),
         (lambda: plot.schedules({"a": 0.1}, 4), ArgumentError, r"schedules\['a'\]: got float; allowed: a schedule"),
         (
@@ -233,3 +266,22 @@ def test_what_is_too_large_for_axes_is_drawn_as_what_is_infinite():
     assert checking.numbers([-1e301, 1e300], "x").tolist() == [-math.inf, 1e300]
     with pytest.raises(ArgumentError, match="loss: got no finite value"):
         plot.curves(History({"loss": [1.7e308]}))
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plot.matrix([[1e305, 1.0, -1e200]]),
+        lambda: plot.matrix(np.array([[2**63]], np.uint64)),
+        lambda: plot.kernel_at_work([[1e305, 1.0]], {"a": [[1.0]]}).axes[0],
+        lambda: plot.surface(lambda x, y: np.where(x > 0, 4e307, x), PATHS, **AREA),
+        lambda: plot.surface(bowl, {"a": np.array([[0.0, 0.0], [1e308, -1e308], [0.5, 0.5]])}, **AREA),
+        lambda: plot.schedules({"a": lambda step: (0.1, 1e308)[step]}, 2),
+        lambda: plot.update_ratios([look.UpdateRatios(1, {"a": 1e308, "b": 0.1})]),
+        lambda: plot.sparsity(History({"sparsity": [0.5], 3: [1.0]})),
+    ],
+)
+def test_numbers_past_all_axes_leave_the_others_as_they_are(draw):
+    """Matplotlib and NumPy warned, which is an error here."""
+    draw().figure.canvas.draw()
+    pyplot().close("all")

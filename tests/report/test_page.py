@@ -12,7 +12,7 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError, DependencyError, OutputError
-from fastconv.report import Report, make_report, page
+from fastconv.report import Report, make_report, page, pictures
 from fastconv.report.findings import Findings
 from fastconv.report.page import LIMIT
 
@@ -173,6 +173,18 @@ def test_many_quantities_are_left_out_by_name_rather_than_refused(tmp_path):
     drawn = len(re.findall("<figure", report.html))
     assert drawn in (24, 12, 6)
     assert f"Not drawn, left out, for the page to stay small: metric {drawn}, metric {drawn + 1}," in report.html
+
+
+def test_no_chart_is_drawn_twice(tmp_path, monkeypatch):
+    """The page of 100 quantities was drawn with 24, 24 and 12 of them before it was small enough."""
+    drawn, chart = [], pictures.chart
+    monkeypatch.setattr(pictures, "chart", lambda runs, name, *more: drawn.append(name) or chart(runs, name, *more))
+    monkeypatch.setattr(page, "LIMIT", 110_000)
+    names = [f"metric_{number}" for number in range(24)]
+    history = History({name: [0.5, 0.25] for name in names})
+    report = make_report(make_run(tmp_path / "run", history).directory, compute=False)
+    assert len(re.findall("<figure", report.html)) < 24
+    assert drawn == names
 
 
 @pytest.mark.parametrize("value", [math.nan, 1.7e308], ids=["NaN", "past all axes"])

@@ -7,6 +7,7 @@ import fastconv as fc
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError, ParallelError
 from fastconv.parallel import SingleProcess
 from fastconv.training import Callback, ModelCheckpoint, TimeLimit
+from fastconv.training.sharing import code_digest
 from tests.training.ranks import by_ranks, digest, small_data, small_model, trainer_of
 
 
@@ -149,6 +150,15 @@ def test_other_code_is_refused(monkeypatch):
     first, second = by_ranks(2, "numpy", _refused)
     assert first == second
     assert first.startswith("code: got ")
+
+
+def test_code_in_a_zip_file_is_told_apart(tmp_path, monkeypatch):
+    archive, digests = tmp_path / "app.zip", set()
+    monkeypatch.setattr("fastconv.training.sharing.home.__file__", str(archive / "fastconv" / "errors.py"))
+    for content in (b"one", b"two"):
+        archive.write_bytes(content)
+        digests.add(code_digest.__wrapped__())
+    assert len(digests) == 2
 
 
 def test_all_begin_with_the_values_of_rank_0():

@@ -45,6 +45,8 @@ class Settings:
             raise ArgumentError(f"{VARIABLE}: got order {self.order!r}; allowed: {', '.join(ORDERS)}, skewed:SEED")
         if self.copies not in COPIES:
             raise ArgumentError(f"{VARIABLE}: got copies {self.copies!r}; allowed: {', '.join(COPIES)}")
+        if not 0 <= self.seed < 2**32:
+            raise ArgumentError(f"{VARIABLE}: got seed {self.seed}; allowed: an int from 0 to {2**32 - 1}")
 
 
 def parse(text: str) -> Settings:
@@ -52,15 +54,20 @@ def parse(text: str) -> Settings:
     chosen: dict[str, Any] = {}
     for word in filter(None, (part.strip() for part in text.split(","))):
         name, _, seed = word.partition(":")
+        found: dict[str, Any]
         if name in ORDERS and (not seed or (name == "skewed" and seed.isdecimal())):
-            chosen |= {"order": name} | ({"seed": int(seed)} if seed else {})
+            found = {"order": name} | ({"seed": int(seed)} if seed else {})
         elif word in COPIES:
-            chosen["copies"] = word
+            found = {"copies": word}
         elif word == "checks":
-            chosen["checks"] = True
+            found = {"checks": True}
         else:
             allowed = ", ".join([*ORDERS, "skewed:SEED", *COPIES, "checks"])
             raise ArgumentError(f"{VARIABLE}: got {word!r}; allowed, with commas between: {allowed}")
+        if twice := sorted(chosen.keys() & found.keys()):
+            allowed = f"one of {', '.join(ORDERS)}, one of {', '.join(COPIES)}, and checks once"
+            raise ArgumentError(f"{VARIABLE}: got {text!r}, which says {twice[0]} twice; allowed: {allowed}")
+        chosen |= found
     return Settings(**chosen)
 
 

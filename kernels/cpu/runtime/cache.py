@@ -34,7 +34,7 @@ from numba.core.bytecode import FunctionIdentity
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 
-from fastconv.kernels.cache_root import CacheWarning, cache_root
+from fastconv.kernels.cache_root import CacheWarning, archive_of, cache_root
 
 from .cpu_caches import CACHES
 from .settings import bounds_checked, check_numba
@@ -56,7 +56,10 @@ def _settings() -> str:
 
 
 def _sources(folder: Path) -> list[Path]:
-    """Return all that the kernels of the CPU are made of; `folder` is that of both kinds."""
+    """Return all that the kernels of the CPU are made of; `folder` is that of both kinds, or lies in an archive."""
+    archive = archive_of(folder)
+    if archive is not None:
+        return [archive]
     return sorted([*folder.glob("*.py"), *(folder / "cpu").rglob("*.py")])
 
 
@@ -69,7 +72,7 @@ def _state_of_sources() -> list[tuple[Path, int, int]]:
 def _hash_sources(folder: Path) -> str:
     digest = hashlib.sha256()
     for path in _sources(folder):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes())
+        digest.update(os.path.relpath(path, folder).encode() + b"\0" + path.read_bytes())
     versions = (numba.__version__, llvmlite.__version__, llvm.llvm_version_info, np.__version__)
     python = (platform.python_version(), sys.abiflags)
     for part in (versions, python, llvm.get_host_cpu_name(), CACHES, _settings()):

@@ -16,6 +16,8 @@ from .compiler import whole
 _OURS = f"{__name__.partition('.')[0]}."
 UNCOMPILED = (NumbaError, OverflowError, NotImplementedError)
 """What Numba raises for arguments that it has no types or no code for."""
+MOST_TASKS = 2**46
+"""Times the number of a chunk, of which there are 64 for each of at most 1024 threads, they are an int64 still."""
 _names = set()
 _code_state = 0
 
@@ -46,13 +48,20 @@ def arrays_of(arguments):
 
 
 def as_tasks(function, tasks):
-    """Return `tasks` as an int; compiled code would cut 2.5 down to 2."""
+    """Return `tasks` as an int; compiled code would cut 2.5 down to 2, and divide 2**62 of them into wrong chunks."""
+    name = getattr(function, "function", function)
     try:
-        return operator.index(tasks)
+        number = operator.index(tasks)
     except TypeError:
-        raise TypeError(
-            f"launch: tasks: got {tasks!r} for {getattr(function, 'function', function)!r}; allowed: an int"
-        ) from None
+        raise TypeError(f"launch: tasks: got {tasks!r} for {name!r}; allowed: an int") from None
+    if number > MOST_TASKS:
+        raise ValueError(f"launch: tasks: got {number} for {name!r}; allowed: an int of at most 2**46")
+    return number
+
+
+def rows_of(scratch):
+    """Return how many rows scratch has, which is 1 of what is none: `refuse_arguments` tells of it."""
+    return len(scratch) if isinstance(scratch, np.ndarray) and scratch.ndim else 1
 
 
 def refuse_functions(function):
@@ -81,13 +90,14 @@ def refuse_arguments(kernel, scratch, arguments):
 
 def _refuse_scratch(function, scratched, scratch):
     """Refuse scratch that a kernel has no place for, or none where it writes to it."""
-    if scratched and not (isinstance(scratch, np.ndarray) and scratch.ndim and len(scratch)):
-        got = f"an array of shape {scratch.shape}" if isinstance(scratch, np.ndarray) else repr(scratch)
+    is_array = isinstance(scratch, np.ndarray)
+    if scratched and not (is_array and scratch.ndim and len(scratch)):
         allowed = "an array with a row for each thread: launch(..., scratch=thread_rows(bytes_each, dtype))"
     elif not scratched and scratch is not None:
-        got, allowed = "an array", "None, for the parameter behind `end` is not called scratch"
+        allowed = "None, for the parameter behind `end` is not called scratch"
     else:
         return
+    got = f"an array of shape {scratch.shape}" if is_array else f"{scratch!r:.100}"
     raise TypeError(f"{function.__name__}: scratch: got {got}; allowed: {allowed}")
 
 

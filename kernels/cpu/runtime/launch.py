@@ -241,7 +241,7 @@ def thread_rows(bytes_each, dtype):
 
 
 def _most_threads(size, tasks, scratch):
-    return min(size, tasks, tasks if scratch is None else len(scratch))
+    return min(size, tasks, tasks if scratch is None else declared.rows_of(scratch))
 
 
 class _Control:
@@ -380,7 +380,7 @@ def launch(function, tasks, *arguments, scratch=None):
     afterwards. With one task, or in a team that is busy with another caller's launch, everything runs on the calling
     thread.
     """
-    if type(tasks) is not int:
+    if type(tasks) is not int or tasks > declared.MOST_TASKS:
         tasks = declared.as_tasks(function, tasks)
     if tasks <= 0:
         return

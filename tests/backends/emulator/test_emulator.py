@@ -304,6 +304,11 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.parse("skewed:7, eager,checks") == settings.Settings("skewed", 7, "eager", checks=True)
     with pytest.raises(ArgumentError, match=r"FASTCONV_EMULATOR: got 'sideways'; allowed.*skewed:SEED.*checks"):
         settings.parse("sideways")
+    for text, twice in (("forward,reverse", "order"), ("skewed:1,skewed:2", "order"), ("lazy,eager", "copies")):
+        with pytest.raises(ArgumentError, match=f"FASTCONV_EMULATOR: got '{text}', which says {twice} twice; allowed"):
+            settings.parse(text)
+    with pytest.raises(ArgumentError, match="FASTCONV_EMULATOR: got seed 4294967296; allowed: an int from 0"):
+        settings.parse(f"skewed:{2**32}")
     monkeypatch.delenv(settings.VARIABLE, raising=False)
     with settings.using(settings.parse("reverse")):
         assert settings.current() == settings.Settings("reverse")

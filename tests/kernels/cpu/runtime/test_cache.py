@@ -203,6 +203,16 @@ def test_versions_and_cpu_give_another_directory(sources, monkeypatch):
     assert len(set(hashes)) == len(hashes)
 
 
+def test_sources_in_a_zip_file_are_told_apart(sources, tmp_path):
+    """Their hash was that of no file: kernels of one version ran in the place of another one's."""
+    hashes, archive = set(), Path(shutil.make_archive(str(tmp_path / "app"), "zip", tmp_path, "kernels"))
+    for content in (archive.read_bytes(), archive.read_bytes() + b"another"):
+        archive.write_bytes(content)
+        assert original._sources(archive / "kernels") == [archive]
+        hashes.add(original._hash_sources(archive / "kernels"))
+    assert len(hashes) == 2
+
+
 SETTINGS = [*((name, "another") for name in original._NUMBA_SETTINGS), ("FASTCONV_BOUNDSCHECK", "1")]
 
 

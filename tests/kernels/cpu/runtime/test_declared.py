@@ -161,6 +161,8 @@ def test_code_that_numba_does_not_know_is_told_of_without_what_packs_arguments()
         (None, "None"),
         (np.zeros((0, 3)), r"an array of shape \(0, 3\)"),
         ([[1.0]], r"\[\[1.0\]\]"),
+        (5, "5"),
+        (np.zeros(()), r"an array of shape \(\)"),
     ],
     ids=str,
 )
@@ -176,8 +178,9 @@ def test_scratch_has_a_row(wrong: object, got: str) -> None:
 
 def test_scratch_is_for_kernels_that_have_a_place_for_it() -> None:
     out = np.zeros(3)
-    with pytest.raises(TypeError, match=r"^stored: scratch: got an array; allowed: None, "):
-        launch(stored, 3, 1.0, out, scratch=np.zeros((2, 2)))
+    for wrong, got in ((np.zeros((2, 2)), r"an array of shape \(2, 2\)"), (5, "5"), ("rows", "'rows'")):
+        with pytest.raises(TypeError, match=f"^stored: scratch: got {got}; allowed: None, "):
+            launch(stored, 3, 1.0, out, scratch=wrong)
     assert not out.any()
 
 

@@ -390,3 +390,11 @@ def test_a_number_of_tasks_is_an_int(wrong) -> None:
     assert not out.any()
     launch.launch(first_copied, np.int64(3), (x, 1), out)
     assert out.tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("many", [2**46 + 1, 2**62, 2**63, 10**30])
+def test_more_tasks_than_can_be_divided_are_refused(many) -> None:
+    """Of 2**62 the chunks began at numbers below 0; past 2**63 an int was too large to convert."""
+    out = np.zeros(4, "f4")
+    with pytest.raises(ValueError, match=rf"^launch: tasks: got {many} for .*; allowed: an int of at most 2\*\*46$"):
+        launch.launch(first_copied, many, (out, 1), out)
