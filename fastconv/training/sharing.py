@@ -150,6 +150,8 @@ class Sharing(Stepping):
         """Return the loss and the metrics over data."""
         totals = Totals(self.model.backend, self.loss, self.metrics)
         if self.parallel is not None:
+            facts = {name: _data_facts(batches)}
+            self.parallel.exchange.now(partial(check_alike, self.parallel.communicator, facts))
             totals = self._shared_means(self._share_of(batches, name))
         for raw in pairs(batches, name) if self.parallel is None else ():
             x, y, weight = checked_batch(self.model, *raw)
@@ -176,12 +178,12 @@ class Sharing(Stepping):
             totals.add_result(*results.of_all(parallel))
         return totals
 
-    def _agree(self, train: Batches) -> None:
+    def _agree(self, train: Batches, validation: Batches | None) -> None:
         """Make sure that all ranks do the same, and give them the values of rank 0."""
         if self.parallel is None:
             return
         parallel, backend = self.parallel, self.model.backend
-        check_alike(parallel.communicator, {**parallel.facts(), **self._facts(train)})
+        check_alike(parallel.communicator, {**parallel.facts(), **self._facts(train, validation)})
         arrays = self._values()
         parallel.exchange.now(lambda: share_values(parallel.communicator, backend, arrays))
         touch_all(self.model.tensors())
@@ -233,7 +235,7 @@ class Sharing(Stepping):
             self.parallel.communicator.abort(leaving.code if isinstance(leaving.code, int) and leaving.code else 1)
         raise leaving
 
-    def _facts(self, train: Batches) -> dict[str, str]:
+    def _facts(self, train: Batches, validation: Batches | None) -> dict[str, str]:
         """Return what must be the same on all ranks, in words."""
         model, optimizer = self.model, self.optimizer
         tensors = [(t.name, t.shape, str(t.array.dtype), getattr(t, "is_frozen", False)) for t in model.tensors()]
@@ -252,6 +254,7 @@ class Sharing(Stepping):
             "seed": str(self.seed),
             "position": f"epoch {self.epoch}, step {self.step}, update {optimizer.steps}",
             "train": _data_facts(train),
+            "validation_data": "None" if validation is None else _data_facts(validation),
         }
 
 
