@@ -6,8 +6,10 @@ import pytest
 import fastconv as fc
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError
 from fastconv.metrics import F1, Accuracy, ConfusionMatrix, MeanBiasError
+from fastconv.nn.model.weights import read_tensors, write_tensors
 from fastconv.optim import Adam, schedules
 from fastconv.training import Callback, ModelCheckpoint
+from fastconv.training.checkpoint import KIND
 
 from .trainers import assert_same_bits, data_of, model_of, trainer_of, weights
 
@@ -250,6 +252,30 @@ def test_a_state_that_no_file_can_hold_is_named(rng, tmp_path, value):
         with pytest.raises(ArgumentError, match=r"state_dict: got .* parts/callback Follower/odd"):
             trainer.save(tmp_path / "state")
         assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"history": None}, "whose state cannot be read"),
+        ({"history": {"loss": ["high"]}}, "whose state cannot be read .*'high'"),
+        ({"position": "here"}, "whose state cannot be read"),
+        ({"position": {"batches": 4}}, "a state without 'totals'"),
+        ({"frozen": ["9.weight"]}, "whose state cannot be read .it froze '9.weight', which the model has not"),
+    ],
+    ids=str,
+)
+def test_a_state_of_another_form_is_refused_whole(rng, tmp_path, change, words):
+    with fc.use_backend("numpy"):
+        _, path = left_in_mid_epoch(rng, tmp_path)
+        tensors, metadata = read_tensors(path, kind=KIND)
+        write_tensors(path, tensors, metadata | change)
+        second = new_trainer(5)
+        before = weights(second.model)
+        with pytest.raises(CheckpointError, match=rf"^path: got '.*', {words}.*; allowed: one that this version of"):
+            second.restore(path)
+        assert_same_bits(weights(second.model), before)
+        assert (second.step, second.position, second.history.epochs) == (0, None, 0)
 
 
 class GoesBack(Callback):
