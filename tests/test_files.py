@@ -57,6 +57,26 @@ def test_whatever_happens_the_old_file_stays(tmp_path, monkeypatch, failing, err
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_who_may_read_a_file_is_who_might_before(tmp_path):
+    """A new one is of the umask; one that was there keeps its mode, in data sets that are written as they come too."""
+    image = np.zeros((2, 2), np.uint8)
+    writes = {
+        "weights": lambda path: write_atomically(path, b"new"),
+        "rows.npy": lambda path: generated([(image, 0)], file=path),
+    }
+    usual = os.umask(0o022)
+    try:
+        for name, write in writes.items():
+            path = tmp_path / name
+            write(path)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o644
+            path.chmod(0o600)
+            write(path)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(usual)
+
+
 def _pruned():
     model = fc.nn.Sequential(fc.nn.Dense(2)).build((3,))
     model.layers[0].weight.data = np.zeros((3, 2), np.float32)
