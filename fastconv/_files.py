@@ -76,7 +76,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, name: str = "pat
     happens, `path` holds either what it held before or all of `data`; OutputError where that cannot be done, which
     calls it `name`.
     """
-    target = path_of(path, name)
+    target = home_path_of(path, name)
     with writing(name, path):
         _write(followed(target), data)  # a link stays a link
 

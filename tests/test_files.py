@@ -142,6 +142,27 @@ _READS = {
 _LEFT_OUT = ("image_folder-split", "cifar10", "cifar100", "mnist", "fashion_mnist")  # may be None
 
 
+@pytest.mark.parametrize("name", _WRITES)
+def test_what_is_written_may_lie_in_the_folder_of_a_user(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with fc.use_backend("numpy"):
+        _WRITES[name][0]("~/file")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", sorted(set(_READS) - {"image_folder-split"}))
+def test_what_is_read_may_lie_in_the_folder_of_a_user(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").write_bytes(b"neither weights nor data")
+    said = []
+    for path in ("~/file", str(tmp_path / "file")):
+        with fc.use_backend("numpy"), pytest.raises(FastconvError) as caught:
+            _READS[name][0](path)
+        said.append(str(caught.value).replace("~", str(tmp_path)))
+    assert said[0] == said[1]
+    assert "No such file" not in said[0]
+
+
 @pytest.mark.parametrize("path", [None, 0, True, b"bytes", "", "a\0b", "\ud800"], ids=repr)
 @pytest.mark.parametrize("name", [*_READS, *_WRITES])
 def test_what_is_no_path_is_told_by_the_name_of_the_argument(name, path):

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
-from fastconv._files import path_of
+from fastconv._files import home_path_of
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
 from fastconv.data._directory import PathLike
@@ -175,7 +175,7 @@ def _pairs(files: Any) -> tuple[tuple[Path, Path], ...]:
             raise ArgumentError(f"files: got {pair!r:.200}; allowed: a pair (images, labels) for each shard")
     if not pairs:
         raise ArgumentError("files: got none; allowed: a pair for each shard")
-    return tuple((path_of(images, "files"), path_of(labels, "files")) for images, labels in pairs)
+    return tuple((home_path_of(images, "files"), home_path_of(labels, "files")) for images, labels in pairs)
 
 
 def _try(shape: tuple[int, ...], mean: Any, std: Any, names: Any, settings: dict[str, Any]) -> None:

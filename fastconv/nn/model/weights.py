@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._files import parsed_json, path_of, write_atomically
+from fastconv._files import home_path_of, parsed_json, write_atomically
 from fastconv.errors import CheckpointError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer
@@ -83,7 +83,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the metadata of a file that `write_tensors` wrote with this `kind`."""
-    name = os.fspath(path_of(path, "path"))
+    name = os.fspath(home_path_of(path, "path"))
     try:
         os.stat(name)
         why = ""
