@@ -232,7 +232,7 @@ class Trainer(Sharing):
         self.steps_per_epoch, self.validates = len(data.train), data.validation is not None
         for schedule in (self.schedule, *(group.schedule for group in self.optimizer.groups if not group.is_frozen)):
             rates.compare(schedule, self, stacklevel=3)
-        self._agree(data.train, data.validation)
+        self._agree(data)
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
         try:
             self._fits = True

@@ -115,9 +115,10 @@ def test_a_clock_that_is_up_on_rank_0_ends_all():
 
 def _refused(communicator, **settings):
     data, validation = settings.pop("data", None) or small_data(), settings.pop("validation", None)
+    epochs, weights = settings.pop("epochs", 1), settings.pop("class_weight", None)
     trainer = trainer_of(settings.pop("model", None) or small_model(), communicator, **settings)
     with pytest.raises(ParallelError) as caught:
-        trainer.fit(data, 1, validation, batch_size=16)
+        trainer.fit(data, epochs, validation, batch_size=16, class_weight=weights)
     return str(caught.value)
 
 
@@ -128,6 +129,8 @@ def _refused(communicator, **settings):
         ("train", lambda: {"data": small_data(seed=1)}),
         ("train", lambda: {"data": small_data(40)}),
         ("validation_data", lambda: {"validation": small_data(9)}),
+        ("epochs", lambda: {"epochs": 2}),
+        ("class_weight", lambda: {"class_weight": {0: 2.0}}),
         ("model", lambda: {"model": small_model(dropout=0.5)}),
         ("loss", lambda: {"loss": fc.losses.SoftmaxCrossEntropy(label_smoothing=0.1)}),
         ("clip", lambda: {"clip": fc.training.ClipValue(1.0)}),
