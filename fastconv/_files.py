@@ -7,9 +7,10 @@ import errno
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fastconv.errors import ArgumentError, OutputError
 
@@ -75,7 +76,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes, name: str = "pat
     happens, `path` holds either what it held before or all of `data`; OutputError where that cannot be done, which
     calls it `name`.
     """
-    target = path_of(path, name)
+    target = home_path_of(path, name)
     with writing(name, path):
         _write(followed(target), data)  # a link stays a link
 
@@ -85,6 +86,7 @@ def _write(target: Path, data: bytes) -> None:
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
+            keep_mode(file, target)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -93,6 +95,12 @@ def _write(target: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_directory(target.parent)
+
+
+def keep_mode(file: BinaryIO, target: Path) -> None:
+    """Let those read and write a file who may do so with the one whose place it will take, if there is one."""
+    with contextlib.suppress(FileNotFoundError):
+        os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
 
 
 def refuse_devices(target: Path) -> None:

@@ -57,6 +57,26 @@ def test_whatever_happens_the_old_file_stays(tmp_path, monkeypatch, failing, err
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_who_may_read_a_file_is_who_might_before(tmp_path):
+    """A new one is of the umask; one that was there keeps its mode, in data sets that are written as they come too."""
+    image = np.zeros((2, 2), np.uint8)
+    writes = {
+        "weights": lambda path: write_atomically(path, b"new"),
+        "rows.npy": lambda path: generated([(image, 0)], file=path),
+    }
+    usual = os.umask(0o022)
+    try:
+        for name, write in writes.items():
+            path = tmp_path / name
+            write(path)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o644
+            path.chmod(0o600)
+            write(path)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    finally:
+        os.umask(usual)
+
+
 def _pruned():
     model = fc.nn.Sequential(fc.nn.Dense(2)).build((3,))
     model.layers[0].weight.data = np.zeros((3, 2), np.float32)
@@ -120,6 +140,27 @@ _READS = {
     "ShardFiles": (lambda path: fc.data.ShardFiles([(path, "y.npy")], 1, mean=(0.5,), std=(0.5,)), "files"),
 }
 _LEFT_OUT = ("image_folder-split", "cifar10", "cifar100", "mnist", "fashion_mnist")  # may be None
+
+
+@pytest.mark.parametrize("name", _WRITES)
+def test_what_is_written_may_lie_in_the_folder_of_a_user(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with fc.use_backend("numpy"):
+        _WRITES[name][0]("~/file")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", sorted(set(_READS) - {"image_folder-split"}))
+def test_what_is_read_may_lie_in_the_folder_of_a_user(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "file").write_bytes(b"neither weights nor data")
+    said = []
+    for path in ("~/file", str(tmp_path / "file")):
+        with fc.use_backend("numpy"), pytest.raises(FastconvError) as caught:
+            _READS[name][0](path)
+        said.append(str(caught.value).replace("~", str(tmp_path)))
+    assert said[0] == said[1]
+    assert "No such file" not in said[0]
 
 
 @pytest.mark.parametrize("path", [None, 0, True, b"bytes", "", "a\0b", "\ud800"], ids=repr)

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastconv._files import followed, home_path_of, refuse_devices
+from fastconv._files import followed, home_path_of, keep_mode, refuse_devices
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
 
@@ -78,6 +78,7 @@ class RowsInFile(Rows):
             self._temporary = self._path.with_name(f".{self._path.name}.{secrets.token_hex(4)}.tmp")
             refuse_devices(self._path)
             self._file: BinaryIO = stack.enter_context(self._temporary.open("xb"))
+            keep_mode(self._file, self._path)
         except OSError as error:
             raise self._unwritable(error) from error
         stack.callback(self._temporary.unlink, missing_ok=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._calls import unknown_argument
-from fastconv._files import path_of
+from fastconv._files import home_path_of
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import HEADERS, Rows, RowsInFile, mapped
 from fastconv.data.dataset import Dataset, names_in_order
@@ -119,7 +119,7 @@ def npz(
     for key, value in (("split", split), ("images", images), ("labels", labels)):
         if value is not None and not (isinstance(value, str) and value):
             raise ArgumentError(f"{key}: got {validate.shown(value)}; allowed: a name of arrays, a text")
-    path = path_of(path, "path")
+    path = home_path_of(path, "path")
 
     def read() -> tuple[np.ndarray, np.ndarray]:
         with HEADERS, path.open("rb") as file:  # which NumPy would leave open where it is damaged
@@ -216,7 +216,7 @@ def _usual_names(split: str) -> list[tuple[str, str]]:
 def _array(value: Any, name: str) -> np.ndarray:
     """Return an array as it is, or map that of a .npy file into memory."""
     if isinstance(value, str | os.PathLike):
-        path = path_of(value, name)
+        path = home_path_of(value, name)
         return _whole(path, lambda: mapped(path), "a whole .npy file of numbers")
     if isinstance(value, np.ma.MaskedArray) or (name == "images" and not isinstance(value, np.ndarray)):
         raise DataError(f"{name}: got {type(value).__name__}; allowed: a NumPy array, or the path of a .npy file")

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from fastconv._files import path_of
+from fastconv._files import home_path_of
 from fastconv.data._directory import PathLike
 from fastconv.errors import DataError
 
@@ -54,7 +54,7 @@ def read_idx(path: PathLike) -> np.ndarray:
     """
     import gzip
 
-    path = path_of(path, "path")
+    path = home_path_of(path, "path")
     try:
         with path.open("rb") as file:
             packed = file.read(2) == _GZIP_MAGIC

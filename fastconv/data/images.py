@@ -69,7 +69,7 @@ def read_image(
     ((8, 8, 3), array([255,   0,   0], dtype=uint8))
     """
     _check(size, fit, channels)
-    return _read(_pillow(), path_of(path, "path"), size, fit, channels)
+    return _read(_pillow(), home_path_of(path, "path"), size, fit, channels)
 
 
 def image_folder(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._attributes import Declared
-from fastconv._files import path_of
+from fastconv._files import home_path_of
+from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array
 from fastconv.data._directory import PathLike
 from fastconv.data._npy import mapped
@@ -39,13 +41,14 @@ class ShardFiles(Declared):
     Parameters
     ----------
     files : sequence of (images, labels)
-        Paths of uint8 (M, H, W, C) and of integers (M,), as many as `shards`.
+        Paths of uint8 (M, H, W, C) and of integers or texts (M,), as many as `shards`.
     batch_size : int
         Of the batches of all shards together, a multiple of these.
     mean, std : sequence of float
         As of `DataLoader`; of all images, which are not read for them.
     class_names : sequence of str or None
-        As of `arrays`.
+        As of `arrays`, of all files: needed where labels are texts, and with `Mixup` and `CutMix` where a file lacks
+        images of the last classes.
     seed : int
         Of the order and of augmentation.
     **settings
@@ -129,6 +132,11 @@ class ShardFiles(Declared):
         images, labels = self.files[shard]
         seed = int.from_bytes(hashlib.sha256(f"{self.seed}/shard {shard}".encode()).digest()[:8], "little")
         data = arrays(images, labels, name=str(images), **self._normal)  # type: ignore[arg-type]  # by their names
+        if self._normal["class_names"] is None and mapped(labels).dtype.kind == "U":
+            raise ArgumentError(
+                f"class_names: got None for {labels}, whose labels are texts; allowed: the names of all classes, as"
+                " each file alone would number those that it has"
+            )
         return DataLoader(data, self.batch_size // len(self.files), seed=seed, **self._settings)
 
 
@@ -147,17 +155,15 @@ class OwnFiles:
             loader.set_epoch(epoch)
 
     def __iter__(self) -> Iterator[list[tuple[Array, ...]]]:
-        sources = [iter(loader) for loader in self._loaders]
-        shapes: list[Any] = [None] * len(sources)
+        sources = [chain(loader, repeat(_no_rows(loader))) for loader in self._loaders]
         for _ in range(self._length):
-            pieces = []
-            for number, source in enumerate(sources):
-                piece = next(source, None)
-                if piece is None:
-                    piece = tuple(array[:0] for array in shapes[number])
-                shapes[number] = piece
-                pieces.append(piece)
-            yield pieces
+            yield [next(source) for source in sources]
+
+
+def _no_rows(loader: DataLoader) -> tuple[Array, ...]:
+    """Return a batch without a row, as a loader makes of a part that has none."""
+    (x, y), backend = loader.arrays, get_backend()
+    return backend.empty((0, *x.shape[1:]), loader.dtype), backend.asarray(y[:0])
 
 
 def _pairs(files: Any) -> tuple[tuple[Path, Path], ...]:
@@ -169,7 +175,7 @@ def _pairs(files: Any) -> tuple[tuple[Path, Path], ...]:
             raise ArgumentError(f"files: got {pair!r:.200}; allowed: a pair (images, labels) for each shard")
     if not pairs:
         raise ArgumentError("files: got none; allowed: a pair for each shard")
-    return tuple((path_of(images, "files"), path_of(labels, "files")) for images, labels in pairs)
+    return tuple((home_path_of(images, "files"), home_path_of(labels, "files")) for images, labels in pairs)
 
 
 def _try(shape: tuple[int, ...], mean: Any, std: Any, names: Any, settings: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastconv._calls import tells_habits
+from fastconv._files import home_path_of
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer
 from fastconv.nn.model.checking import checked_model
@@ -95,4 +96,5 @@ def export_pruned(model: Layer, path: str | os.PathLike[str]) -> PrunedExport:
         )
     save_weights(model, path, sparse=True, about={"input_shape": list(model.input_shape)})
     dense = sum(array.nbytes for array in host_tensors(model).values())
-    return PrunedExport(Path(path), Path(path).stat().st_size, dense, layers)
+    file = home_path_of(path, "path")
+    return PrunedExport(file, file.stat().st_size, dense, layers)

@@ -13,7 +13,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv._attributes import computes_as
 from fastconv._calls import tells_habits, unknown_argument
-from fastconv._files import path_of
+from fastconv._files import home_path_of
 from fastconv._nearest import nearest
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.models.architecture import Architecture
@@ -64,7 +64,7 @@ def load(name: str, *, weights: str | os.PathLike[str], num_classes: int | None 
     if given is not None:
         taken = [key for key in inspect.signature(make).parameters if key not in _OF_THE_FILE]
         raise unknown_argument("load", given, ("name", "weights", *taken), absent=_OF_THE_FILE)
-    tensors, about = read_weights(path_of(weights, "weights"))
+    tensors, about = read_weights(home_path_of(weights, "weights"))
     guessed = num_classes is None and "class_names" not in about
     if num_classes is None:
         num_classes = 10 if guessed else len(about["class_names"])

@@ -53,7 +53,8 @@ class Nested(Optimizer):
         self._states = self._new_states()
 
     def _settle(self) -> None:
-        self._regions, self.backend = regions(self.parameters), self.optimizers[0].backend
+        self._regions = regions(self.parameters)
+        vars(self)["backend"] = self.optimizers[0].backend
         self._freezing = None
         self._heed_frozen()
         self._step, self._done = self.optimizers[0]._step, self.optimizers[0]._done

@@ -21,9 +21,8 @@ from fastconv.optim.state import Stated
 from fastconv.precision import get_precision
 
 _NO_CLOSURE = "step() after model.backward(...), which writes the gradients"
-_SETTLED = ("parameters", "groups", "state_names")
+_SETTLED = ("parameters", "groups", "state_names", "backend")
 _COUNTED = ("steps", "epoch")
-_CHANGING = ("lr", "backend")
 
 
 class Optimizer(Stated):
@@ -83,7 +82,7 @@ class Optimizer(Stated):
     def _new_value(self, name: str, value: Any) -> Any:
         if name in _COUNTED:
             return validate.at_least(value, 0, name)
-        if name in _CHANGING:
+        if name == "lr":  # checked by its setter
             return value
         if name in self.adjusted:
             return self.adjusted[name](value)
@@ -125,7 +124,7 @@ class Optimizer(Stated):
         self._regions = regions(self.parameters)
         self._freezing: object = None
         self._heed_frozen()
-        self.backend = self._regions[0].arena.backend
+        vars(self)["backend"] = self._regions[0].arena.backend  # not for others to set
         self._step, self._done = (self.backend.asarray(np.full(1, self.steps, np.int64)) for _ in range(2))
         self._rates = self.backend.asarray(np.full(len(self.groups), self._lr))
         self._rate_of = [self._rates[i : i + 1] for i in range(len(self.groups))]

@@ -17,7 +17,7 @@ import numpy as np
 
 from fastconv import _validate as validate
 from fastconv._console import shell_word
-from fastconv._files import path_of, write_atomically
+from fastconv._files import home_path_of, write_atomically
 from fastconv.errors import ArgumentError
 from fastconv.plot.checking import numbers
 from fastconv.report import pictures
@@ -125,12 +125,13 @@ class Report:
 
 def check_output(path: str | os.PathLike[str]) -> None:
     """Refuse to write over what is no report, and where no file can be."""
-    if not os.path.isdir(path_of(path, "output").parent):
+    target = home_path_of(path, "output")
+    if not os.path.isdir(target.parent):
         raise ArgumentError(
             f"output: got {os.fspath(path)!r}, whose folder is not there; allowed: a file in a folder that is"
         )
     try:
-        with open(path, "rb") as file:
+        with open(target, "rb") as file:
             is_report = _MARK.encode() in file.read(_HEAD)
     except FileNotFoundError:
         return

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._console import count, short_number
-from fastconv._files import path_of
+from fastconv._files import home_path_of
 from fastconv.errors import ArgumentError
 from fastconv.training.history import History
 from fastconv.training.recipe import Recipe
@@ -81,7 +81,7 @@ def read_runs(paths: Sequence[str | os.PathLike[str]]) -> list[Run]:
     CheckpointError
         One is no folder of a run, or a file of it but the weights is missing, damaged or of another version.
     """
-    given = [os.fspath(path_of(path, "runs")) for path in paths]
+    given = [os.fspath(home_path_of(path, "runs")) for path in paths]
     if not 1 <= len(given) <= MOST:
         raise ArgumentError(f"runs: got {len(given) or 'none'}; allowed: 1 to {MOST} folders of runs")
     real = [os.path.realpath(path) for path in given]

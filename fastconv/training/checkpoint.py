@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.errors import ArgumentError, CheckpointError, FastconvError
 from fastconv.losses import Loss
 from fastconv.metrics import Metric
 from fastconv.nn.core.freezing import freeze_only, frozen_names
@@ -79,11 +79,17 @@ def read_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
     file = os.fspath(path)
     _check_shards(file, metadata.get("shards"), _shards(trainer))
     try:
-        optimizer, states, position = (_unpack(metadata[name], tensors) for name in _PACKED)
-        values = {name: metadata[name] for name in _COUNTERS}
+        optimizer, states, frozen, values = _stated(trainer, metadata, tensors)
     except KeyError as error:
         raise CheckpointError(
             f"path: got {file!r}, a state without {error.args[0]!r}; allowed: one that this version of fastconv wrote"
+        ) from error
+    except FastconvError:
+        raise
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"path: got {file!r}, whose state cannot be read ({error}); allowed: one that this version of fastconv"
+            " wrote"
         ) from error
     try:
         trainer.optimizer.check_state(optimizer)
@@ -96,16 +102,28 @@ def read_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
             f"path: got {file!r}, with the state of a {missing[0]}; allowed: that of what the trainer has,"
             f" {', '.join(parts) or 'neither schedule nor callbacks with a state'}"
         )
-    if position is not None:  # is it one of these metrics?
-        totals = Totals(trainer.model.backend, trainer.loss, trainer.metrics)
-        Position(totals, position["batches"]).load_state_dict(position)
-    values["history"] = History({name: list(numbers) for name, numbers in metadata["history"].items()})
-    values["position"] = position
     stated = [
         (trainer.optimizer, optimizer),
         *((parts[name], state) for name, state in states.items() if name in parts),
     ]
-    _take(trainer, weights, metadata.get("frozen", ()), stated, values)
+    _take(trainer, weights, frozen, stated, values)
+
+
+def _stated(
+    trainer: Resumable, metadata: Mapping[str, Any], tensors: Mapping[str, np.ndarray]
+) -> tuple[Any, Mapping[str, Any], list[str], dict[str, Any]]:
+    """Return what a file says: the states of the optimizer and of parts, what is frozen, and the trainer's values."""
+    optimizer, states, position = (_unpack(metadata[name], tensors) for name in _PACKED)
+    values = {name: metadata[name] for name in _COUNTERS}
+    values["history"] = History({name: [float(each) for each in of] for name, of in metadata["history"].items()})
+    values["position"] = position
+    if position is not None:  # is it one of these metrics?
+        totals = Totals(trainer.model.backend, trainer.loss, trainer.metrics)
+        Position(totals, position["batches"]).load_state_dict(position)
+    frozen = [str(name) for name in metadata.get("frozen", ())]
+    if unknown := set(frozen).difference(trainer.model.named_tensors()):
+        raise ValueError(f"it froze {min(unknown)!r}, which the model has not")
+    return optimizer, states, frozen, values
 
 
 def _shards(trainer: Resumable) -> int | None:

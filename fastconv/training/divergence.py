@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextvars import ContextVar
 
 from fastconv.errors import DivergenceError
 from fastconv.training.callbacks import Callback, Training
+
+_asking: ContextVar[bool] = ContextVar("asking", default=False)
+
+
+def is_asking() -> bool:
+    """Tell whether callbacks are being asked what there is to say: no step follows then."""
+    return _asking.get()
 
 
 def check_finite(
@@ -14,7 +22,11 @@ def check_finite(
 ) -> None:
     """Raise DivergenceError, with what callbacks have to say of it, if the loss, or what `name` says, is not finite."""
     if not math.isfinite(value):
-        found = [text for callback in callbacks if (text := callback.on_divergence(trainer))]
+        asking = _asking.set(True)
+        try:
+            found = [text for callback in callbacks if (text := callback.on_divergence(trainer))]
+        finally:
+            _asking.reset(asking)
         message = (
             f"{name}: got {value} in {where}epoch {trainer.epoch + 1}, before step {trainer.step + 1}, at a learning"
             f" rate of {trainer.optimizer.lr:g}; allowed: a finite one (a lower learning rate may help)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastconv._attributes import Declared
-from fastconv._files import parsed_json, path_of, write_atomically
+from fastconv._files import home_path_of, parsed_json, write_atomically
 from fastconv._html import table
 from fastconv.errors import DataError
 
@@ -98,7 +98,7 @@ class History(Declared):
         History
             With NaN for null.
         """
-        file = path_of(path, "path")
+        file = home_path_of(path, "path")
         try:
             plain = parsed_json(file.read_text(encoding="utf-8"))
             return cls({name: [recorded(value) for value in values] for name, values in plain.items()})

@@ -24,6 +24,7 @@ from fastconv.optim.schedules.schedule import odd_arguments
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training.callbacks import Callback
 from fastconv.training.clipping import Clip
+from fastconv.training.divergence import is_asking
 from fastconv.training.history import History
 
 _TAKEN = ("loss", "learning_rate", "seconds", "images_per_second", "epoch", "step", "event", "sparsity")
@@ -217,8 +218,8 @@ def _parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Paramet
         return None
 
 
-def check_fit(trainer: Any, fits: bool) -> None:
-    """Refuse a `fit` within or beside another one, as both count the same epochs, and a step that it would not do."""
+def check_fit(trainer: Any, fits: bool, validates: bool) -> None:
+    """Refuse a `fit` within or beside another one, as both count the same epochs, and methods that it does not call."""
     if fits:
         raise ArgumentError(
             "fit: got a call while a fit of this Trainer is under way; allowed: after it, a Trainer of its own, or"
@@ -228,6 +229,20 @@ def check_fit(trainer: Any, fits: bool) -> None:
         raise ArgumentError(
             f"fit: got a call of {type(trainer).__name__}, whose own train_step it does not do; allowed: a loop that"
             " calls it, or a loss, an optimizer or callbacks that do what it adds"
+        )
+    if validates and not is_ours(trainer.evaluate):
+        raise ArgumentError(
+            f"fit: got validation data for a {type(trainer).__name__}, whose own evaluate it does not call; allowed: a"
+            " callback that calls it in on_epoch_end, or metrics that measure what it adds"
+        )
+
+
+def check_restore(within: bool) -> None:
+    """Refuse a state in the midst of the steps of a `fit`, whose next would be of this epoch, not of the state's."""
+    if within and not is_asking():
+        raise ArgumentError(
+            "restore: got a call while an epoch of fit is under way; allowed: before fit, after it, or from"
+            " on_train_begin, on_epoch_end, on_divergence or on_train_end of a callback"
         )
 
 

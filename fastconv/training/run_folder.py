@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastconv._files import parsed_json, path_of, write_atomically
+from fastconv._files import home_path_of, parsed_json, write_atomically
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_weights, write_tensors
@@ -71,7 +71,7 @@ class RunFolder:
     @classmethod
     def open(cls, directory: str | os.PathLike[str]) -> RunFolder:
         """Return the folder of a run; CheckpointError says why it is none that this version reads."""
-        found = cls(path_of(directory, "run"))
+        found = cls(home_path_of(directory, "run"))
         shown = os.fspath(directory)
         if not os.path.isdir(found.directory):
             raise CheckpointError(f"run: got {shown!r}, which is no folder; allowed: the folder of a run")

@@ -32,6 +32,7 @@ from fastconv.precision import get_precision
 from fastconv.training.batches import Batches, checked_batch, no_batches, pairs
 from fastconv.training.callbacks import Callback
 from fastconv.training.environment import versions
+from fastconv.training.fit_data import FitData
 from fastconv.training.shard_pass import shard_loss
 from fastconv.training.sharded import ShardedStep
 from fastconv.training.step import Batch, Done, StepSettings, limit_gradients
@@ -56,6 +57,7 @@ class Sharing(Stepping):
     parallel: DataParallel | None
     callbacks: tuple[Callback, ...]
     metrics: tuple[Metric, ...] | None
+    last_epoch: int
     stop: bool
     stop_now: bool
     _classes: Array | None
@@ -151,6 +153,8 @@ class Sharing(Stepping):
         """Return the loss and the metrics over data."""
         totals = Totals(self.model.backend, self.loss, self.metrics)
         if self.parallel is not None:
+            facts = {name: _data_facts(batches)}
+            self.parallel.exchange.now(partial(check_alike, self.parallel.communicator, facts))
             totals = self._shared_means(self._share_of(batches, name))
         for raw in pairs(batches, name) if self.parallel is None else ():
             x, y, weight = checked_batch(self.model, *raw)
@@ -177,12 +181,12 @@ class Sharing(Stepping):
             totals.add_result(*results.of_all(parallel))
         return totals
 
-    def _agree(self, train: Batches) -> None:
+    def _agree(self, data: FitData) -> None:
         """Make sure that all ranks do the same, and give them the values of rank 0."""
         if self.parallel is None:
             return
         parallel, backend = self.parallel, self.model.backend
-        check_alike(parallel.communicator, {**parallel.facts(), **self._facts(train)})
+        check_alike(parallel.communicator, {**parallel.facts(), **self._facts(data)})
         arrays = self._values()
         parallel.exchange.now(lambda: share_values(parallel.communicator, backend, arrays))
         touch_all(self.model.tensors())
@@ -234,7 +238,7 @@ class Sharing(Stepping):
             self.parallel.communicator.abort(leaving.code if isinstance(leaving.code, int) and leaving.code else 1)
         raise leaving
 
-    def _facts(self, train: Batches) -> dict[str, str]:
+    def _facts(self, data: FitData) -> dict[str, str]:
         """Return what must be the same on all ranks, in words."""
         model, optimizer = self.model, self.optimizer
         tensors = [(t.name, t.shape, str(t.array.dtype), getattr(t, "is_frozen", False)) for t in model.tensors()]
@@ -252,7 +256,10 @@ class Sharing(Stepping):
             "callbacks": str([type(callback).__name__ for callback in self.callbacks]),
             "seed": str(self.seed),
             "position": f"epoch {self.epoch}, step {self.step}, update {optimizer.steps}",
-            "train": _data_facts(train),
+            "epochs": str(self.last_epoch),
+            "class_weight": "None" if data.classes is None else str(model.backend.to_numpy(data.classes).tolist()),
+            "train": _data_facts(data.train),
+            "validation_data": "None" if data.validation is None else _data_facts(data.validation),
         }
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastconv._files import path_of
+from fastconv._files import home_path_of
 from fastconv.errors import ArgumentError
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -24,7 +24,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     import tomllib
 
     try:
-        return tomllib.loads(path_of(path, "path").read_bytes().decode())
+        return tomllib.loads(home_path_of(path, "path").read_bytes().decode())
     except OSError as error:
         raise ArgumentError(f"{os.fspath(path)}: got {error.strerror}; allowed: a TOML file of a run") from error
     except (ValueError, RecursionError) as error:  # of TOML, or of UTF-8

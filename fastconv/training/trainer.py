@@ -219,7 +219,7 @@ class Trainer(Sharing):
         DataError
             There are no batches.
         """
-        parts.check_fit(self, self._fits)
+        parts.check_fit(self, self._fits, validation_data is not None or validation_split is not None)
         data = fit_data(
             *(self.model, self.seed, train, validation_data),
             batch_size=batch_size,
@@ -232,7 +232,7 @@ class Trainer(Sharing):
         self.steps_per_epoch, self.validates = len(data.train), data.validation is not None
         for schedule in (self.schedule, *(group.schedule for group in self.optimizer.groups if not group.is_frozen)):
             rates.compare(schedule, self, stacklevel=3)
-        self._agree(data.train)
+        self._agree(data)
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
         try:
             self._fits = True
@@ -274,7 +274,7 @@ class Trainer(Sharing):
 
     @position.setter
     def position(self, state: Mapping[str, Any] | None) -> None:
-        self._left_off = state
+        self._left_off, self._running = state, None
 
     @property
     def quantities(self) -> tuple[str, ...]:
@@ -352,9 +352,10 @@ class Trainer(Sharing):
 
         Raises
         ------
-        CheckpointError
-            The file is missing, damaged, or of another model or optimizer; nothing is changed.
+        CheckpointError, ArgumentError
+            The file is missing, damaged, of another model or optimizer, or an epoch is under way; nothing is changed.
         """
+        parts.check_restore(self._fits and self._running is not None)
         read_state(self, path)
 
     def _train_epoch(self, batches: Batches) -> dict[str, float] | None:
@@ -375,8 +376,7 @@ class Trainer(Sharing):
                 check_finite(self, self.callbacks, float(loss), where)
                 if norm is not None:
                     check_finite(self, self.callbacks, norm, where, "norm of gradients")
-            info = StepInfo(number, self.steps_per_epoch, images, loss)
-            self._tell(methodcaller("on_step_end", self, info))
+            self._tell(methodcaller("on_step_end", self, StepInfo(number, self.steps_per_epoch, images, loss)))
             if self.stop_now:
                 self._left_off = epoch.state_dict()
                 return None

@@ -55,6 +55,40 @@ def test_a_file_at_its_end_goes_on_with_no_rows(files):
     assert sizes == [[4, 4], [0, 4], [0, 4]]
 
 
+def test_a_file_may_have_no_rows_at_all(tmp_path, files):
+    np.save(files[1][0], np.zeros((0, 6, 6, 1), np.uint8))
+    np.save(files[1][1], np.zeros(0, np.int32))
+    with fc.use_backend("numpy"):
+        for settings in ({}, {"drop_last": True}, {"augmentation": fc.data.FlipCrop(pad=1)}):
+            own = fc.data.ShardFiles(files, 16, dtype=np.float64, **NORMAL, **settings).part(1, 2, 4)
+            shapes = [[(piece[0].shape, piece[0].dtype, piece[1].shape) for piece in pieces] for pieces in own]
+            assert shapes == [[((0, 6, 6, 1), np.float64, (0,))]] * 3
+
+    def rank(communicator):
+        model = nn.Sequential(nn.Flatten(), nn.Dense(3)).build((6, 6, 1), seed=1)
+        trainer = trainer_of(model, communicator, shards=4)
+        trainer.fit(fc.data.ShardFiles(files, 16, **NORMAL), 1)
+        return digest(model), trainer.images_computed
+
+    one, four = by_ranks(1, "numpy", rank), by_ranks(4, "numpy", rank)
+    assert {weights for weights, _ in four} == {one[0][0]}
+    assert [images for _, images in four] == [9, 0, 12, 10]
+
+
+def test_labels_that_are_texts_need_the_names_of_all_classes(files):
+    """Each file alone would give its first one the number 0."""
+    for number, (_, labels) in enumerate(files):
+        count = len(np.load(labels))
+        np.save(labels, np.array(["cat", "dog"] if number % 2 else ["ape", "dog"]).repeat(count)[:count])
+    with fc.use_backend("numpy"):
+        with pytest.raises(
+            ArgumentError, match=r"^class_names: got None for .*y0.npy, whose labels are texts; allowed"
+        ):
+            fc.data.ShardFiles(files, 16, **NORMAL).part(0, 4, 4)
+        own = fc.data.ShardFiles(files, 16, class_names=("ape", "cat", "dog"), **NORMAL).part(0, 2, 4)
+        assert [set(piece[1].tolist()) for piece in next(iter(own))] == [{0}, {1}]
+
+
 def test_what_does_not_fit_is_refused(files, tmp_path):
     with pytest.raises(ArgumentError, match=r"^batch_size: got 10; allowed: a multiple of the 4 files"):
         fc.data.ShardFiles(files, 10, **NORMAL)

@@ -319,6 +319,15 @@ def test_rebuilt_models_are_refused():
         SGD(model.parameters(), 0.1).step()
 
 
+@pytest.mark.parametrize("make", [lambda p: SGD(p, 0.1), lambda p: EMA(SGD(p, 0.1))], ids=["plain", "nested"])
+def test_the_backend_of_an_optimizer_is_not_set(make):
+    optimizer = make(nn.Dense(2).build((3,)).parameters())
+    for value in ("numpy", None):
+        with pytest.raises(ArgumentError, match=r"^backend: got a new value for the \w+, made with another"):
+            optimizer.backend = value
+    assert optimizer.backend is fc.get_backend()
+
+
 def test_model_on_another_backend_is_refused():
     if "numba" not in fc.available_backends():
         pytest.skip("the backend numba is not there")

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv.errors import ArgumentError, CheckpointError
+from fastconv.errors import ArgumentError, CheckpointError, DivergenceError
 from fastconv.metrics import F1, Accuracy, ConfusionMatrix, MeanBiasError
+from fastconv.nn.model.weights import read_tensors, write_tensors
 from fastconv.optim import Adam, schedules
 from fastconv.training import Callback, ModelCheckpoint
+from fastconv.training.checkpoint import KIND
 
 from .trainers import assert_same_bits, data_of, model_of, trainer_of, weights
 
@@ -250,3 +252,80 @@ def test_a_state_that_no_file_can_hold_is_named(rng, tmp_path, value):
         with pytest.raises(ArgumentError, match=r"state_dict: got .* parts/callback Follower/odd"):
             trainer.save(tmp_path / "state")
         assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"history": None}, "whose state cannot be read"),
+        ({"history": {"loss": ["high"]}}, "whose state cannot be read .*'high'"),
+        ({"position": "here"}, "whose state cannot be read"),
+        ({"position": {"batches": 4}}, "a state without 'totals'"),
+        ({"frozen": ["9.weight"]}, "whose state cannot be read .it froze '9.weight', which the model has not"),
+    ],
+    ids=str,
+)
+def test_a_state_of_another_form_is_refused_whole(rng, tmp_path, change, words):
+    with fc.use_backend("numpy"):
+        _, path = left_in_mid_epoch(rng, tmp_path)
+        tensors, metadata = read_tensors(path, kind=KIND)
+        write_tensors(path, tensors, metadata | change)
+        second = new_trainer(5)
+        before = weights(second.model)
+        with pytest.raises(CheckpointError, match=rf"^path: got '.*', {words}.*; allowed: one that this version of"):
+            second.restore(path)
+        assert_same_bits(weights(second.model), before)
+        assert (second.step, second.position, second.history.epochs) == (0, None, 0)
+
+
+class GoesBack(Callback):
+    """Takes up a state once, and writes it again."""
+
+    def __init__(self, path):
+        self.path, self.saved, self.went = path, path.with_name("saved"), False
+
+    def go_back(self, trainer, *told):
+        if not self.went:
+            self.went = True
+            trainer.restore(self.path)
+            trainer.save(self.saved)
+        return ""
+
+
+def goes_back_in(where, path):
+    return type("GoesBackThere", (GoesBack,), {where: GoesBack.go_back})(path)
+
+
+@pytest.mark.parametrize("where", ["on_step_begin", "on_step_end"])
+def test_a_state_is_refused_while_an_epoch_is_under_way(rng, tmp_path, where):
+    with fc.use_backend("numpy"):
+        data, path = left_in_mid_epoch(rng, tmp_path)
+        second = new_trainer(5, callbacks=[goes_back_in(where, path)])
+        with pytest.raises(ArgumentError, match=r"^restore: got a call while an epoch of fit is under way; allowed: "):
+            second.fit(data, 1, batch_size=16)
+        second.restore(path)
+        assert (second.step, second.position["done"]) == (2, 2)
+
+
+@pytest.mark.parametrize("where", ["on_train_begin", "on_epoch_end", "on_divergence", "on_train_end"])
+def test_a_state_is_taken_up_where_no_step_of_the_epoch_follows(rng, tmp_path, where):
+    """And the training goes on from there to the bits of one that was not disturbed."""
+    with fc.use_backend("numpy"):
+        data, path = left_in_mid_epoch(rng, tmp_path)
+        straight = new_trainer()
+        straight.fit(data, 2, batch_size=16)
+        callback = goes_back_in(where, path)
+        second = new_trainer()
+        second.callbacks = (*second.callbacks, callback)  # the last, as others would change what it took up
+        if where == "on_divergence":
+            second.model.parameters()[0].data = np.full(second.model.parameters()[0].shape, np.nan)
+            with pytest.raises(DivergenceError):
+                second.fit(data, 1, batch_size=16)
+        else:
+            second.fit(data, 1, batch_size=16)
+        third = new_trainer(7)
+        third.restore(callback.saved)
+        assert (third.step, third.epoch, third.position["done"]) == (2, 0, 2)
+        for trainer in (second, third):
+            trainer.fit(data, 2 - trainer.epoch, batch_size=16)
+            assert_same_bits(weights(trainer.model), weights(straight.model))

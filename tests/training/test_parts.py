@@ -189,3 +189,18 @@ def test_a_train_step_of_ones_own_is_not_left_out_by_fit(rng):
             ):
                 trainer.fit((x, y), 1)
         assert (own.step, replaced.step) == (1, 0)
+
+
+def test_an_evaluate_of_ones_own_is_not_left_out_by_fit(rng):
+    class Own(fc.Trainer):
+        def evaluate(self, data, *, batch_size=None):
+            return {"own": 1.0}
+
+    data = data_of(rng, 8)
+    with fc.use_backend("numpy"):
+        model = model_of()
+        trainer = Own(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1))
+        for validation in ({"validation_data": data}, {"validation_split": 0.5}):
+            with pytest.raises(ArgumentError, match=r"^fit: got validation data for a Own, whose own evaluate"):
+                trainer.fit(data, 1, **validation)
+        assert trainer.fit(data, 1).epochs == 1

@@ -115,10 +115,11 @@ def test_a_clock_that_is_up_on_rank_0_ends_all():
 
 
 def _refused(communicator, **settings):
-    data = settings.pop("data", None) or small_data()
+    data, validation = settings.pop("data", None) or small_data(), settings.pop("validation", None)
+    epochs, weights = settings.pop("epochs", 1), settings.pop("class_weight", None)
     trainer = trainer_of(settings.pop("model", None) or small_model(), communicator, **settings)
     with pytest.raises(ParallelError) as caught:
-        trainer.fit(data, 1, batch_size=16)
+        trainer.fit(data, epochs, validation, batch_size=16, class_weight=weights)
     return str(caught.value)
 
 
@@ -128,6 +129,9 @@ def _refused(communicator, **settings):
         ("seed", lambda: {"seed": 5}),
         ("train", lambda: {"data": small_data(seed=1)}),
         ("train", lambda: {"data": small_data(40)}),
+        ("validation_data", lambda: {"validation": small_data(9)}),
+        ("epochs", lambda: {"epochs": 2}),
+        ("class_weight", lambda: {"class_weight": {0: 2.0}}),
         ("model", lambda: {"model": small_model(dropout=0.5)}),
         ("loss", lambda: {"loss": fc.losses.SoftmaxCrossEntropy(label_smoothing=0.1)}),
         ("clip", lambda: {"clip": fc.training.ClipValue(1.0)}),
@@ -262,6 +266,18 @@ def test_evaluation_is_that_of_one_process():
         assert found["loss"] == two[0]["loss"] == pytest.approx(alone["loss"], rel=1e-6)
         assert found["accuracy"] == alone["accuracy"]
         np.testing.assert_array_equal(found["confusion_matrix"], alone["confusion_matrix"])
+
+
+def test_ranks_that_evaluate_other_data_are_refused_alike():
+    def rank(communicator):
+        trainer = trainer_of(small_model(), communicator)
+        with pytest.raises(ParallelError) as caught:
+            trainer.evaluate(small_data(22 + 8 * communicator.rank), batch_size=8)
+        return str(caught.value)
+
+    first, second = by_ranks(2, "numpy", rank)
+    assert first == second
+    assert first.startswith("data: got DataLoader(30 ")
 
 
 def test_the_last_of_several_ranks_may_have_nothing_to_compute():

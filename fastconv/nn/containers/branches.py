@@ -59,7 +59,7 @@ class _Branches(Layer):
         return self.join(outputs), ((tuple(contexts), [output.shape for output in outputs]) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        contexts, shapes = self.check_context(context)
+        contexts, shapes = self.check_context(context, 2)
         if self.mode == "sum":
             parts = [grad_output] * len(shapes)
         else:

@@ -152,7 +152,7 @@ class Graph(Layer):
         return y, (contexts if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        contexts, trained = self.check_context(context), self._trained()
+        contexts, trained = self.check_context(context, "dict"), self._trained()
         grads: dict[str, tuple[Array, bool]] = {}
         for name, grad in zip(self.outputs, self._one_each(grad_output), strict=True):
             self._add(grads, name, grad, owned=False)

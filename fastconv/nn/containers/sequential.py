@@ -115,4 +115,5 @@ class Sequential(Layer):
         return y, (contexts if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        return self.plan.backward(grad_output, self.check_context(context), needs_input_grad=needs_input_grad)
+        contexts = self.check_context(context, len(self.plan.steps))
+        return self.plan.backward(grad_output, contexts, needs_input_grad=needs_input_grad)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,13 +87,15 @@ class Checking(Declared):
             )
         return grad_output
 
-    def check_context(self, context: Any) -> Any:
-        """Return `context`, or say that there is none.
+    def check_context(self, context: Any, form: Literal["array", "shape", "dict"] | int | None = None) -> Any:
+        """Return `context`, or say that it is not what `forward` left.
 
         Parameters
         ----------
         context : object
             What came in.
+        form : "array", "shape", "dict", int or None
+            What it must be: an array, the shape of one, a dict, or a tuple of so many parts; None: anything.
 
         Returns
         -------
@@ -103,10 +105,15 @@ class Checking(Declared):
         Raises
         ------
         ArgumentError
-            It is None: that of a forward that was not in training.
+            It is None, that of a forward that was not in training, or has another form, as that of another layer has.
         """
         if context is None:
             raise ArgumentError(f"context of {self._label()}: got None; allowed: that of a forward with training=True")
+        if not _has_form(context, form):
+            raise ArgumentError(
+                f"context of {self._label()}: got {_kind_of(context)}; allowed: that of its own forward with"
+                " training=True"
+            )
         return context
 
     def check_array(self, array: Array, name: str) -> Array:
@@ -167,3 +174,19 @@ class Checking(Declared):
 
     def _label(self) -> str:
         return type(self).__name__
+
+
+def _has_form(context: Any, form: str | int | None) -> bool:
+    if form is None:
+        return True
+    if form == "array":
+        return hasattr(context, "shape")
+    if form == "shape":
+        return isinstance(context, tuple) and all(isinstance(size, int) for size in context)
+    return isinstance(context, dict) if form == "dict" else isinstance(context, tuple) and len(context) == form
+
+
+def _kind_of(context: Any) -> str:
+    if hasattr(context, "shape"):
+        return f"an array {tuple(context.shape)}"
+    return f"a tuple of {len(context)}" if isinstance(context, tuple) else validate.shown(context)

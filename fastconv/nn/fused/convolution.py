@@ -126,7 +126,7 @@ class ConvActivation(_Convolution):
         """Return the activation, and the convolution's bias."""
         if self.after.takes is None:
             return None
-        _, saved, _ = self.layers[1].check_context(context)
+        _, saved, _ = self.layers[1].check_context(context, 3)
         return ActivationEnding(self._activation, saved, self.conv.trained_bias)
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
@@ -139,7 +139,7 @@ class ConvActivation(_Convolution):
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
         """Run them backward."""
         conv, pool = self.conv, self.tail.pool
-        x, saved, pooled = self.layers[1].check_context(context)
+        x, saved, pooled = self.layers[1].check_context(context, 3)
         grad = self.layers[-1].check_grad(grad_output, saved.shape if pool is None else pooled.argmax.shape)
         if pool is not None and self.tail.keeps_before:
             grad = pooled.backward(conv, grad)
@@ -218,7 +218,7 @@ class ConvNorm(_Convolution):
 
     def ending(self, context: Context) -> NormEnding | None:
         """Return the normalisation with what it had in this step."""
-        _, z, mean, var, kept = self.norm.check_context(context)
+        _, z, mean, var, kept = self.norm.check_context(context, 5)
         if self.after.takes is None or of_running(mean):
             return None
         return NormEnding(self.norm, z, mean, var, self.tail.epilogue(z.shape), kept["saved"], kept["addend"])
@@ -284,7 +284,7 @@ class ConvNorm(_Convolution):
     def normalise_backward(self, grad_output: Array, context: Context, wanted: Wanted) -> tuple[Array, Array | None]:
         """Return the gradient of the convolution's output, and that of the addend if there is one."""
         backend, norm, tail = self.conv.backend, self.norm, self.tail
-        _, z, mean, var, kept = norm.check_context(context)
+        _, z, mean, var, kept = norm.check_context(context, 5)
         grad_output = self.layers[-1].check_grad(grad_output, (z if tail.pool is None else kept["argmax"]).shape)
         if of_running(mean):
             grad_addend = back_through(norm, tail, grad_output, (z, mean, var), kept)

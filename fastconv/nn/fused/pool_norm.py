@@ -49,7 +49,7 @@ class ConvPoolNorm(ConvNorm):
 
     def ending(self, context: Context) -> NormEnding | None:
         """Return the normalisation with what it had in this step."""
-        return super().ending(self.pool.check_context(context)[0])
+        return super().ending(self.pool.check_context(context, 2)[0])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run them; the context is that of `ConvNorm` for the pooled map, and what the pooling leaves."""
@@ -68,7 +68,7 @@ class ConvPoolNorm(ConvNorm):
 
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
         """Run them backward."""
-        normalised, pooled = self.pool.check_context(context)
+        normalised, pooled = self.pool.check_context(context, 2)
         grad, _ = self.normalise_backward(grad_output, normalised, wanted)
         gradient: Gradient = pooled.convolution_backward(self.conv, grad, normalised[0], wanted)
         return gradient

@@ -131,7 +131,7 @@ class ResidualActivation(FusedStep):
 
     def ending(self, context: Context) -> NormEnding | None:
         """Return that of its last convolution."""
-        return self.last.ending(self.activation.check_context(context)[1])
+        return self.last.ending(self.activation.check_context(context, 3)[1])
 
     def forward(self, x: Array, *, training: bool) -> tuple[Array, Context]:
         """Run the block; the context is those of the body's steps, that of the last one, and the shortcut's."""
@@ -148,7 +148,7 @@ class ResidualActivation(FusedStep):
     def backward(self, grad_output: Array, context: Context, wanted: Wanted) -> Gradient:
         """Run the block backward."""
         last = self.last
-        contexts, last_context, shortcut_context = self.activation.check_context(context)
+        contexts, last_context, shortcut_context = self.activation.check_context(context, 3)
         grad, residual = last.normalise_backward(grad_output, last_context, wanted)
         rest = self.shortcut.backward(residual, shortcut_context, needs_input_grad=wanted.input_grad)
         if rest is not None and wanted.addend is not None:

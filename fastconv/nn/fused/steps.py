@@ -216,7 +216,7 @@ class Single(FusedStep):
         """Run it backward."""
         layer, conv = self.layer, self.convolution
         if conv is not None:
-            x = conv.check_context(context)
+            x = conv.check_context(context, "array")
             grad_output = conv.check_grad(grad_output, conv.output_shape(x.shape))
             conv.backward_bias(grad_output)
             return convolution_backward(conv, grad_output, x, wanted)

@@ -38,7 +38,7 @@ class PointwiseLayer(Layer):
         return y, (None if not training else y if self.function.needs == "y" else x)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        kept = self.check_context(context)
+        kept = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, kept.shape)
         if not needs_input_grad:
             return None

@@ -78,7 +78,7 @@ class GroupNorm(Layer):
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         backend, gamma, beta = self.backend, self.gamma, self.beta
-        x, mean, rstd = self.check_context(context)
+        x, mean, rstd = self.check_context(context, 3)
         grad_output = self.check_grad(grad_output, x.shape)
         grads: dict[str, Any] = {"grad_input": backend.empty(x.shape, x.dtype), "workspace": backend.pool}
         if gamma is None or beta is None:
@@ -129,7 +129,7 @@ class LocalResponseNorm(Layer):
         return y, (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        x = self.check_context(context)
+        x = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, x.shape)
         if not needs_input_grad:
             return None

@@ -64,7 +64,7 @@ class PReLU(Layer):
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         backend = self.backend
-        x = self.check_context(context)
+        x = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, x.shape)
         grad_input, target = backend.empty(x.shape, x.dtype), self.slope.grad_target()
         grads = {"out": grad_input, "grad_slope": target, "workspace": backend.pool}
@@ -113,7 +113,7 @@ class Maxout(Layer):
         return y.reshape(shape), ((which, x.shape) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        which, shape = self.check_context(context)
+        which, shape = self.check_context(context, 2)
         grad_output = self.check_grad(grad_output, self.infer(shape)).reshape(which.shape)
         if not needs_input_grad:
             return None
@@ -153,7 +153,7 @@ class Softmax(Layer):
         return y, (y if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        y = self.check_context(context)
+        y = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, y.shape)
         if not needs_input_grad:
             return None

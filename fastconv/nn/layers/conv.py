@@ -85,7 +85,7 @@ class Conv2d(ConvParts):
         return self.convolve(x), (x if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        x = self.check_context(context)
+        x = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, self.output_shape(x.shape))
         self.backward_bias(grad_output)
         self.backward_weight(grad_output, x)

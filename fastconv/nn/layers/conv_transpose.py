@@ -88,7 +88,7 @@ class ConvTranspose2d(Convolving):
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         backend, pool = self.backend, self.backend.pool
-        x = self.check_context(context)
+        x = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, self.output_shape(x.shape))
         geometry, _ = self._plan(x.shape[1:])
         self.backward_bias(grad_output)

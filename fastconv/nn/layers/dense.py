@@ -97,7 +97,7 @@ class Dense(Layer):
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         backend = self.backend
-        x = self.check_context(context)
+        x = self.check_context(context, "array")
         grad_output = self.check_grad(grad_output, (x.shape[0], self.out_features))
         if self.bias is not None and not self.bias.is_frozen:
             target = self.bias.grad_target()

@@ -105,7 +105,7 @@ class BatchNorm2d(Layer):
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
         backend = self.backend
-        x, mean, var = self.check_context(context)
+        x, mean, var = self.check_context(context, 3)
         grad_output = self.check_grad(grad_output, x.shape)
         if mean.ndim == 1:
             return self.backward_running(grad_output, var) if needs_input_grad else None

@@ -102,7 +102,7 @@ class _Max(_Pool):
         return y.reshape(self._shown(y.shape)), ((argmax, x.shape) if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        argmax, shape = self.check_context(context)
+        argmax, shape = self.check_context(context, 2)
         grad_output = self.check_grad(grad_output, self._shown(argmax.shape)).reshape(argmax.shape)
         if not needs_input_grad:
             return None
@@ -144,7 +144,7 @@ class _Mean(_Pool):
         return y.reshape(self._shown(y.shape)), (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        shape = self.check_context(context)
+        shape = self.check_context(context, "shape")
         windows, out_shape = self._pooling(shape)
         pooled = (shape[0], *out_shape[1:])
         grad_output = self.check_grad(grad_output, self._shown(pooled)).reshape(pooled)

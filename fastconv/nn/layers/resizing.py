@@ -43,7 +43,7 @@ class AdaptiveAvgPool2d(Layer):
         return y, (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        shape = self.check_context(context)
+        shape = self.check_context(context, "shape")
         grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
         if not needs_input_grad:
             return None
@@ -86,7 +86,7 @@ class Upsample(Layer):
         return y, (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        shape = self.check_context(context)
+        shape = self.check_context(context, "shape")
         grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
         if not needs_input_grad:
             return None

@@ -53,7 +53,7 @@ class Flatten(Layer):
         return x.reshape(x.shape[0], math.prod(x.shape[1:])), (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        shape = self.check_context(context)
+        shape = self.check_context(context, "shape")
         grad_output = self.check_grad(grad_output, (shape[0], math.prod(shape[1:])))
         return grad_output.reshape(shape) if needs_input_grad else None
 
@@ -84,7 +84,7 @@ class Scale(Layer):
         return self._scaled(x), (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        grad_output = self.check_grad(grad_output, self.check_context(context))
+        grad_output = self.check_grad(grad_output, self.check_context(context, "shape"))
         return self._scaled(grad_output) if needs_input_grad else None
 
     def _scaled(self, x: Array) -> Array:
@@ -130,7 +130,7 @@ class Dropout(Layer):
         return y, (key, x.shape)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        key, shape = self.check_context(context)
+        key, shape = self.check_context(context, 2)
         grad_output = self.check_grad(grad_output, shape)
         if not needs_input_grad:
             return None
@@ -178,7 +178,7 @@ class SubsamplePad(Layer):
         return y, (x.shape if training else None)
 
     def backward(self, grad_output: Array, context: Context, *, needs_input_grad: bool = True) -> Array | None:
-        shape = self.check_context(context)
+        shape = self.check_context(context, "shape")
         grad_output = self.check_grad(grad_output, (shape[0], *self.infer(shape[1:])))
         if not needs_input_grad:
             return None

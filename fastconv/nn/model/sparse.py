@@ -36,7 +36,10 @@ def pack(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, np.ndarray], dict
 def unpack(file: str, stored: Mapping[str, np.ndarray], manifest: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return the arrays that `pack` was given, of a file whose metadata are `manifest`."""
     tensors = dict(stored)
-    for name, shape in manifest.get("sparse", {}).items():
+    packed = manifest.get("sparse", {})
+    if not isinstance(packed, dict) or not all(map(_is_shape, packed.values())):
+        raise CheckpointError(f"path: got {file!r}, whose list of packed arrays is none; allowed: an intact file")
+    for name, shape in packed.items():
         bits, values = (tensors.pop(name + part, None) for part in (_BITS, _VALUES))
         size = math.prod(shape)
         kept = np.zeros(0, bool) if bits is None or bits.dtype != np.uint8 else np.unpackbits(bits).astype(bool)
@@ -48,3 +51,7 @@ def unpack(file: str, stored: Mapping[str, np.ndarray], manifest: Mapping[str, A
         array[kept[:size]] = values
         tensors[name] = array.reshape(shape)
     return tensors
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)

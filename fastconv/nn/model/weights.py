@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._files import path_of, write_atomically
+from fastconv._files import home_path_of, parsed_json, write_atomically
 from fastconv.errors import CheckpointError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer
@@ -83,7 +83,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray
 
 def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return the tensors and the metadata of a file that `write_tensors` wrote with this `kind`."""
-    name = os.fspath(path_of(path, "path"))
+    name = os.fspath(home_path_of(path, "path"))
     try:
         os.stat(name)
         why = ""
@@ -103,12 +103,12 @@ def read_tensors(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, np.
         )
     if hashlib.sha256(text.encode()).hexdigest() != header.get("manifest_sha256"):
         raise CheckpointError(f"path: got {name!r}, whose metadata is damaged; allowed: an intact file")
-    manifest: dict[str, Any] = json.loads(text)
-    if manifest["version"] != VERSION:
-        raise CheckpointError(f"path: got {name!r} of format version {manifest['version']}; allowed: {VERSION}")
-    if manifest["kind"] != kind:
-        raise CheckpointError(f"path: got {name!r}, a file of {manifest['kind']}; allowed: a file of {kind}")
-    if set(manifest["sha256"]) != set(tensors):
+    manifest = _manifest(name, text)
+    if manifest.get("version") != VERSION:
+        raise CheckpointError(f"path: got {name!r} of format version {manifest.get('version')}; allowed: {VERSION}")
+    if manifest.get("kind") != kind:
+        raise CheckpointError(f"path: got {name!r}, a file of {manifest.get('kind')}; allowed: a file of {kind}")
+    if not isinstance(manifest.get("sha256"), dict) or set(manifest["sha256"]) != set(tensors):
         raise CheckpointError(
             f"path: got {name!r}, whose tensors are not those of its metadata; allowed: an intact file"
         )
@@ -168,6 +168,17 @@ def _read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             return {key: file.get_tensor(key) for key in keys}, file.metadata() or {}
     except (SafetensorError, OSError, TypeError, ValueError) as error:  # the latter two: types that NumPy does not have
         raise CheckpointError(f"path: got {name!r}, which cannot be read ({error}); allowed: an intact file") from error
+
+
+def _manifest(name: str, text: str) -> dict[str, Any]:
+    """Return the metadata that JSON holds; CheckpointError where it is something else."""
+    try:
+        manifest = parsed_json(text)
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"path: got {name!r}, whose metadata is no table; allowed: a file that fastconv wrote")
+    return manifest
 
 
 def _digest(array: np.ndarray) -> str:

@@ -106,7 +106,7 @@ class NumberedSchedule(metaclass=Made):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "__call__" in vars(cls):
-            cls.__call__ = _finite(vars(cls)["__call__"])  # type: ignore[method-assign, assignment]
+            cls.__call__ = _checked(vars(cls)["__call__"])  # type: ignore[method-assign, assignment]
 
     def __post_init__(self) -> None:
         validate.one_of(self.by, "by", get_args(Unit))
@@ -184,17 +184,18 @@ class NumberedSchedule(metaclass=Made):
         return 0
 
 
-def _finite(rate: Callable[[Any, int], float]) -> Callable[[Any, int], float]:
-    """Let a schedule say which number is beyond what floats hold."""
+def _checked(rate: Callable[[Any, int], float]) -> Callable[[Any, int], float]:
+    """Let a schedule refuse what is no number of a step or an epoch, and say which one is beyond what floats hold."""
 
     @functools.wraps(rate)
     def checked(self: NumberedSchedule, step: int) -> float:
+        number = step if type(step) is int and step >= 0 else validate.at_least(step, 0, self.by)
         try:
-            return rate(self, step)
+            return rate(self, number)
         except OverflowError as error:
             raise ArgumentError(
-                f"{self.by}: got {step!r:.40}, where the rate of {self!r:.200} is beyond all floats; allowed: a smaller"
-                " one"
+                f"{self.by}: got {number!r:.40}, where the rate of {self!r:.200} is beyond all floats; allowed: a"
+                " smaller one"
             ) from error
 
     return checked

@@ -256,6 +256,19 @@ def test_refuses_the_context_of_an_evaluation(name):
             layer.backward(np.ones(y.shape, np.float32), context)
 
 
+@pytest.mark.parametrize("name", sorted(LAYERS.keys() - {"identity", "residual-of-identities"}))
+def test_refuses_the_context_of_another_layer(name):
+    make, shape = LAYERS[name]
+    with fc.use_backend("numpy"):
+        layer = make().build(shape[1:])
+        y = layer(np.ones(shape, np.float32))
+        other = nn.Sequential(*(nn.Dense(2) for _ in range(7))).build((2,))
+        _, foreign = other.forward(np.ones((1, 2), np.float32), training=True)
+        for context in ("text", 3, foreign):
+            with pytest.raises(ArgumentError, match=r"context of .+: got .*; allowed: that of its own forward with"):
+                layer.backward(np.ones(y.shape, np.float32), context)
+
+
 @pytest.mark.parametrize("name", sorted(LAYERS.keys() - VIEWS))
 def test_refuses_wrong_gradients(backend, rng, name):
     make, shape = LAYERS[name]

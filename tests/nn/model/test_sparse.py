@@ -54,3 +54,10 @@ def test_what_was_packed_otherwise_is_refused(change, tmp_path):
     write_tensors(tmp_path / "w", tensors, {"kind": "weights", "sparse": shapes})
     with pytest.raises(CheckpointError, match=r"whose 'w' is not packed as it says; allowed: an intact file"):
         read_tensors(tmp_path / "w", "weights")
+
+
+@pytest.mark.parametrize("shapes", [3, {"w": 3}, {"w": [1.5]}, {"w": [-1]}])
+def test_a_list_of_packed_arrays_of_another_form_is_refused(shapes, tmp_path):
+    write_tensors(tmp_path / "w", {"v": np.ones(1)}, {"kind": "weights", "sparse": shapes})
+    with pytest.raises(CheckpointError, match=r"whose list of packed arrays is none; allowed: an intact file"):
+        read_tensors(tmp_path / "w", "weights")

@@ -137,6 +137,27 @@ def test_other_versions_are_refused(tmp_path):
         read_tensors(tmp_path / "new", "weights")
 
 
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("[1]", "whose metadata is no table; allowed: a file that fastconv wrote"),
+        ("[" * 100_000, "whose metadata is no table; allowed: a file that fastconv wrote"),
+        ('{"kind": "weights"}', "of format version None; allowed: 1"),
+        ('{"version": 1}', "a file of None; allowed: a file of weights"),
+        ('{"version": 1, "kind": "weights"}', "whose tensors are not those of its metadata; allowed: an intact file"),
+    ],
+    ids=["list", "deep", "no version", "no kind", "no digests"],
+)
+def test_metadata_of_another_form_are_refused(tmp_path, manifest, words):
+    from safetensors.numpy import save_file
+
+    digest = hashlib.sha256(manifest.encode()).hexdigest()
+    head = {"format": "fastconv", "manifest": manifest, "manifest_sha256": digest}
+    save_file({"w": np.zeros(1, np.float32)}, tmp_path / "w", metadata=head)
+    with pytest.raises(CheckpointError, match=rf"^path: got '.*/w',? {words}$"):
+        read_tensors(tmp_path / "w", "weights")
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     with fc.use_backend("numpy"):
         model = model_of(seed=1)

@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import pickle
 
+import numpy as np
 import pytest
 
 from fastconv.errors import ArgumentError
@@ -113,3 +114,11 @@ def test_an_own_schedule_says_what_it_counts():
 def test_a_rate_beyond_all_floats_is_told(schedule, step):
     with pytest.raises(ArgumentError, match=rf"^{schedule.by}: got 10*, where the rate of {type(schedule).__name__}\("):
         schedule(step)
+
+
+@pytest.mark.parametrize("schedule", MADE, ids=lambda schedule: type(schedule).__name__)
+def test_what_is_no_number_of_a_step_is_refused(schedule):
+    for wrong in ("3", -1, 1.5, None, True, float("nan"), [1]):
+        with pytest.raises(ArgumentError, match=rf"^{schedule.by}: got .*; allowed: an int of at least 0$"):
+            schedule(wrong)
+    assert schedule(np.int64(3)) == schedule(3)
