@@ -99,7 +99,7 @@ def _write(target: Path, data: bytes) -> None:
 
 def keep_mode(file: BinaryIO, target: Path) -> None:
     """Let those read and write a file who may do so with the one whose place it will take, if there is one."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # there is none, or the file system knows of no such things
         os.fchmod(file.fileno(), stat.S_IMODE(target.stat().st_mode))
 
 
