@@ -64,7 +64,7 @@ KEPT = [
     ),
     Kept(
         "fastconv/nn/model/weights.py",
-        'if manifest["kind"] != kind:',
+        'if manifest.get("kind") != kind:',
         'if not (manifest["kind"] != kind):',
         "tests/nn/model/test_weights.py",
     ),
