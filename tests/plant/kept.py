@@ -65,7 +65,7 @@ KEPT = [
     Kept(
         "fastconv/nn/model/weights.py",
         'if manifest.get("kind") != kind:',
-        'if not (manifest["kind"] != kind):',
+        'if not (manifest.get("kind") != kind):',
         "tests/nn/model/test_weights.py",
     ),
     Kept(
