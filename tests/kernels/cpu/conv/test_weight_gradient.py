@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 pytest.importorskip("numba")
 from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
 from fastconv.kernels.cpu.conv import conv2d
-from fastconv.kernels.cpu.conv.weight_gradient import _STRIP_BYTES, weight_plan
+from fastconv.kernels.cpu.conv.weight_gradient import _BLOCK_PIXELS, _BLOCK_ROWS, _STRIP_BYTES, weight_plan
 from fastconv.kernels.cpu.conv.winograd.transforms import PLANES
 from fastconv.kernels.cpu.conv.winograd.weight_gradient.plan import _SUM_BYTES, winograd_weight_plan
 from fastconv.kernels.geometry import DENSE_GEOMETRY, ConvGeometry
@@ -28,6 +30,28 @@ def test_strip_of_spread_taps_stays_small(dilation: int) -> None:
     assert plan.strip_elements * 4 <= max(_STRIP_BYTES, one_image)
     assert plan.block_images >= 1
     assert plan.blocks == -(-512 // plan.block_images) * plan.row_bands * plan.col_bands
+
+
+@pytest.mark.parametrize(("side", "inputs"), [(3, 512), (3, 100), (5, 96), (1, 4096), (7, 3)])
+def test_blocks_of_channels_are_as_large_as_sums_may_be(side: int, inputs: int) -> None:
+    shapes = (8, 20, 20, inputs), (8, 21 - side, 21 - side, 32), (side, side, inputs, 32)
+    plan = weight_plan(*shapes, ConvGeometry((side, side)), 4)
+    taps, blocks = side * side, -(-inputs * side * side // _BLOCK_ROWS)
+    assert plan.channel_blocks == -(-inputs // plan.block_channels)
+    assert plan.block_channels == -(-inputs // blocks)
+    assert (plan.block_channels - 1) * taps < _BLOCK_ROWS
+
+
+def test_copied_pixels_fill_a_block_whatever_channels_there_are() -> None:
+    """Half a block is for maps that are read where they lie, both, and share the L2 cache with the sums."""
+    seen = set()
+    for inputs, outputs in itertools.product((16, 64, 112), (31, 256, 512, 768, 1024, 2048)):
+        shapes = (64, 62, 62, inputs), (64, 64, 64, outputs), (1, 1, inputs, outputs)
+        plan = weight_plan(*shapes, ConvGeometry((1, 1), padding=((1, 1), (1, 1))), 4)
+        assert not plan.in_place
+        assert _BLOCK_PIXELS - 64 < plan.block_rows * plan.block_cols <= _BLOCK_PIXELS
+        seen.add(plan.grad_in_place)
+    assert seen == {0, 1}
 
 
 @pytest.mark.parametrize(("size", "inputs", "outputs"), [(8, 256, 256), (13, 96, 208), (16, 128, 128), (32, 16, 16)])
