@@ -184,7 +184,8 @@ def test_an_open_page_loads_itself_again_until_the_last_one(browser, tmp_path):
     make_report(run.directory, compute=False).save(page)
 
     def shown():
-        return "complete" in browser.find_element("css selector", ".status").text
+        # In one call: between two the page may load itself again, and its elements are stale.
+        return "complete" in browser.execute_script("return document.querySelector('.status')?.textContent ?? ''")
 
     deadline = time.monotonic() + 60
     while not shown():
