@@ -126,3 +126,12 @@ def parsed_json(text: str) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+
+
+def json_table(text: str) -> dict[str, Any] | None:
+    """Return the table that JSON holds, or None where it holds something else or is none."""
+    try:
+        found = parsed_json(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None

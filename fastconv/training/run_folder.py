@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastconv._files import home_path_of, parsed_json, write_atomically
+from fastconv._files import home_path_of, json_table, parsed_json, write_atomically
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.model import Layer
 from fastconv.nn.model.weights import host_tensors, load_weights, read_weights, write_tensors
@@ -273,11 +273,8 @@ def _check_form(what: str, name: str, form: Any) -> None:
 
 
 def _entry(name: str, number: int, line: str) -> dict[str, Any]:
-    try:
-        entry = parsed_json(line)
-    except ValueError:
-        entry = None
-    if not isinstance(entry, dict):
+    entry = json_table(line)
+    if entry is None:
         raise CheckpointError(f"log: got {name!r}, whose line {number} is no entry; allowed: the log of a run")
     return entry
 

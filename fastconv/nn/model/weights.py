@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _validate as validate
-from fastconv._files import home_path_of, parsed_json, write_atomically
+from fastconv._files import home_path_of, json_table, write_atomically
 from fastconv.errors import CheckpointError
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.parameter import Buffer
@@ -172,11 +172,8 @@ def _read(name: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def _manifest(name: str, text: str) -> dict[str, Any]:
     """Return the metadata that JSON holds; CheckpointError where it is something else."""
-    try:
-        manifest = parsed_json(text)
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict):
+    manifest = json_table(text)
+    if manifest is None:
         raise CheckpointError(f"path: got {name!r}, whose metadata is no table; allowed: a file that fastconv wrote")
     return manifest
 

@@ -14,19 +14,13 @@ pytest.importorskip("numba")
 
 from fastconv.kernels.cpu.elementwise.maps import make_binary, make_unary, run_binary, run_unary
 from fastconv.kernels.cpu.runtime.launch import device, kernel, launch, record
+from tests.kernels.cpu.runtime.test_user_kernels import copied
 
 
 @kernel
 def stored(begin, end, value, out):
     for i in range(begin, end):
         out[i] = value
-
-
-@kernel
-def copied(begin, end, scratch, x, out):
-    for i in range(begin, end):
-        scratch[0] = x[i]
-        out[i] = scratch[0]
 
 
 @kernel
