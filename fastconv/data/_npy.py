@@ -20,6 +20,8 @@ HEADERS = threading.Lock()
 Where the garbage collector lets another thread parse in the midst of it, it ends in a SystemError
 (https://github.com/python/cpython/issues/106905).
 """
+# A process that is forked meanwhile would find it held for ever: forking waits.
+os.register_at_fork(before=HEADERS.acquire, after_in_parent=HEADERS.release, after_in_child=HEADERS.release)
 
 
 def mapped(path: PathLike) -> np.ndarray:

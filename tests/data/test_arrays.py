@@ -1,6 +1,7 @@
 """Data sets from arrays, archives, files mapped into memory, and generators."""
 
 import gc
+import multiprocessing
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 
 import fastconv.data
 from fastconv.data import DataLoader, Dataset, arrays, generated, npz
+from fastconv.data._npy import HEADERS, mapped
 from fastconv.errors import ArgumentError, DataError
 
 
@@ -109,6 +111,28 @@ def test_threads_open_files_at_the_same_time(tmp_path, images, labels):
         gc.set_threshold(*threshold)
         gc.callbacks.remove(yields)
     assert not errors
+
+
+def test_a_forked_process_opens_files_whatever_threads_read_meanwhile(tmp_path, images):
+    np.save(tmp_path / "x.npy", images)
+    held = threading.Event()
+
+    def hold():
+        with HEADERS:
+            held.set()
+            time.sleep(0.3)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    process = multiprocessing.get_context("fork").Process(target=mapped, args=(tmp_path / "x.npy",))
+    process.start()
+    process.join(20)
+    alive = process.is_alive()
+    process.kill()
+    thread.join()
+    assert not alive
+    assert process.exitcode == 0
 
 
 def damaged(whole):

@@ -94,7 +94,7 @@ def _refuse_scratch(function, scratched, scratch):
     if scratched and not (is_array and scratch.ndim and len(scratch)):
         allowed = "an array with a row for each thread: launch(..., scratch=thread_rows(bytes_each, dtype))"
     elif not scratched and scratch is not None:
-        allowed = "None, for the parameter behind `end` is not called scratch"
+        allowed = "None, for the parameter after `end` is not called scratch"
     else:
         return
     got = f"an array of shape {scratch.shape}" if is_array else f"{scratch!r:.100}"
