@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,6 +16,7 @@ from fastconv._nearest import nearest
 from fastconv._within import held, within
 from fastconv.backends.contract.backend import Backend
 from fastconv.errors import ArgumentError, BackendUnavailableError, FastconvError
+from fastconv.kernels.locks import ForkSafeLock
 
 _CLASSES = {
     "numba": "fastconv.backends.cpu.backend:NumbaBackend",
@@ -26,7 +26,7 @@ _CLASSES = {
 }
 NAMES = tuple(_CLASSES)
 _instances: dict[str, Backend] = {}
-_lock = threading.RLock()
+_lock = ForkSafeLock()
 _default: str | None = None
 _override: ContextVar[str | None] = ContextVar("fastconv_backend", default=None)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import functools
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from fastconv.backends.cuda.launches import Launch, LaunchList
 from fastconv.backends.emulator import compiler, settings
 from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.cuda.runtime.device import SHARED_MEMORY, Kernel
+from fastconv.kernels.locks import ForkSafeLock
 
 _MULTIPROCESSORS = 4  # so that blocks stride over small arrays too
 _SHARED_MEMORY = SHARED_MEMORY[90]
@@ -90,7 +90,7 @@ class EmulatorDevice(LaunchList):
         super().__init__()
         self.multiprocessors = _MULTIPROCESSORS
         self.shared_memory_per_block = _SHARED_MEMORY
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
         self._counting: list[Counter] | None = None
         self._runtime = compiler.runtime()
         self._runtime.emulator_message.restype = ctypes.c_char_p

@@ -7,7 +7,6 @@ CPU one call into compiled code for the whole network.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +16,7 @@ from fastconv.algorithm import algorithm
 from fastconv.backends import use_backend
 from fastconv.backends.contract.types import AlgorithmChoice, Array, PrecisionChoice, Shape
 from fastconv.errors import ShapeError
+from fastconv.kernels.locks import ForkSafeLock
 from fastconv.nn.core.layer import AbstractLayer
 from fastconv.nn.core.outputs import of_each
 from fastconv.precision import precision
@@ -36,7 +36,7 @@ class InferencePlan(Declared):
     def __init__(self, model: AbstractLayer, input_shape: Shape, how: PrecisionChoice, chosen: AlgorithmChoice) -> None:
         self._model, self._backend, self.input_shape = model, model.backend, input_shape
         self._precision, self._algorithm = how, chosen
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._run = model.frozen()
         self._x = self._backend.asarray(np.zeros(input_shape, model.dtype))
         self._y = self._run(self._x)  # prepares the weights, and finds what is wrong

@@ -7,9 +7,10 @@ shapes give equal bits in every process.
 
 import functools
 import json
-import threading
 import time
 import warnings
+
+from fastconv.kernels.locks import ForkSafeLock
 
 from ..runtime.cache import NO_SPACE, cache_directory, replace_file
 from .algorithms import MEASURED
@@ -18,7 +19,7 @@ _ROUNDS = 5
 _FILE = "autotune.json"
 _FORMAT = "fastconv autotune 1"
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 class AutotuneWarning(UserWarning):

@@ -15,12 +15,14 @@ It builds on `numba.core`: on the lowering pass, and on the class of code librar
 import contextlib
 import gc
 import inspect
+import os
 
 import numba
 from llvmlite import binding as llvm
 from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.compiler_machinery import register_pass
 from numba.core.registry import CPUDispatcher
 from numba.core.typed_passes import DumpParforDiagnostics, InlineOverloads, NativeLowering, NopythonRewrites
@@ -38,6 +40,14 @@ from .settings import bounds_checked
 
 OPTIONS = {"nogil": True, "error_model": "numpy", "boundscheck": bounds_checked()}
 _PACKAGE = __name__.removesuffix(".cpu.runtime.compiler")
+
+# A process that is forked while another thread compiles would wait for that thread for ever, at its first kernel, and
+# LLVM would be in the midst of something: forking waits for what is being compiled.
+os.register_at_fork(
+    before=global_compiler_lock.acquire,
+    after_in_parent=global_compiler_lock.release,
+    after_in_child=global_compiler_lock.release,
+)
 
 
 def _options(function):
