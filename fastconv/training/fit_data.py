@@ -13,11 +13,18 @@ from fastconv.training.weights import ClassWeight, class_table, split_off, with_
 
 @dataclass(frozen=True)
 class FitData:
-    """Batches to train with, those for validation, if any, and what classes count, if that is said."""
+    """Batches to train with, those for validation, if any, what classes count, and whether the trainer gives the order."""
 
     train: Batches
     validation: Batches | None
     classes: Array | None
+    seeded: bool
+
+    def in_order_of(self, seed: int) -> Batches:
+        """Return the batches to train with; those made of arrays come in the order that this seed gives."""
+        if self.seeded:
+            self.train.seed = seed  # type: ignore[attr-defined]  # a DataLoader
+        return self.train
 
 
 def fit_data(
@@ -40,4 +47,4 @@ def fit_data(
     size, whole = checked_sizes(train, validation, batch_size, shuffle)
     batches = as_batches(train, "train", model, size, shuffle=whole, seed=seed)
     measured = None if validation is None else as_batches(validation, "validation_data", model, size)
-    return FitData(batches, measured, classes)
+    return FitData(batches, measured, classes, of_arrays)

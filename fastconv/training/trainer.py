@@ -243,11 +243,11 @@ class Trainer(Sharing):
 
     def _run_epochs(self, data: FitData) -> None:
         """Train until the last epoch or until something ends it; callbacks are told of the end, whatever it is."""
-        batches = self._share_of(data.train, "train")
         self._classes = data.classes
         try:
             for callback in self.called:
                 callback.on_train_begin(self)
+            batches = self._share_of(data.in_order_of(self.seed), "train")  # one of them may have restored another's
             while self.epoch < self.last_epoch and (self._left_off is not None or not self.stop):
                 logs = self._train_epoch(batches)
                 if logs is None:

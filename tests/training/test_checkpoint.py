@@ -329,3 +329,16 @@ def test_a_state_is_taken_up_where_no_step_of_the_epoch_follows(rng, tmp_path, w
         for trainer in (second, third):
             trainer.fit(data, 2 - trainer.epoch, batch_size=16)
             assert_same_bits(weights(trainer.model), weights(straight.model))
+
+
+def test_a_state_of_another_seed_brings_its_order(rng, tmp_path):
+    """Taken up before the first batch, where the batches of that call are made already."""
+    with fc.use_backend("numpy"):
+        data, path = left_in_mid_epoch(rng, tmp_path)
+        straight = new_trainer()
+        straight.fit(data, 1, batch_size=16)
+        second = new_trainer(7)
+        second.callbacks = (*second.callbacks, goes_back_in("on_train_begin", path))
+        second.fit(data, 1, batch_size=16)
+        assert second.seed == straight.seed
+        assert_same_bits(weights(second.model), weights(straight.model))
