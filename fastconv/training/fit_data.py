@@ -13,7 +13,7 @@ from fastconv.training.weights import ClassWeight, class_table, split_off, with_
 
 @dataclass(frozen=True)
 class FitData:
-    """Batches to train with, those for validation, if any, what classes count, and whether the trainer gives the order."""
+    """Batches to train with, those for validation, what classes count, and whether the trainer gives the order."""
 
     train: Batches
     validation: Batches | None

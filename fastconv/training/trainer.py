@@ -31,6 +31,7 @@ from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.training import parts, rates
+from fastconv.training.alone import alone
 from fastconv.training.batches import Batches, as_batches, checked_batch, size_of_batches
 from fastconv.training.callbacks import Callback, StepInfo
 from fastconv.training.captured import check_capture
@@ -133,11 +134,9 @@ class Trainer(Sharing):
         parallel: DataParallel | None = None,
     ) -> None:
         self.model, self.loss, self.schedule = model, loss, schedule
-        self.clip, self.accumulate = clip, accumulate
-        self.optimizer = optimizer
+        self.clip, self.accumulate, self.optimizer = clip, accumulate, optimizer
         self.callbacks: tuple[Callback, ...] = callbacks  # type: ignore[assignment]  # made one by its check
         self.metrics: tuple[Metric, ...] | None = metrics  # type: ignore[assignment]  # so is this
-        self.seed = random.get_seed() if seed is None else seed
         self.step = self.epoch = self.steps_per_epoch = self.last_epoch = 0
         self.history = History()
         self.validates = self.stop = self.stop_now = self._fits = False
@@ -146,7 +145,7 @@ class Trainer(Sharing):
         if parts.checked_capture(capture):
             check_capture(self.model, self.loss, self.optimizer)
         self._capture, self._must_capture = model.backend.captures if capture is None else capture, bool(capture)
-        self.parallel = parallel
+        self.parallel, self.seed = parallel, random.get_seed() if seed is None else seed
         parts.check_together(self.parallel, model, accumulate=self.accumulate, capture=capture)
         self._classes: Array | None = None
 
@@ -236,7 +235,8 @@ class Trainer(Sharing):
         self.stop, self.stop_now = self.stop and self._left_off is not None, False
         try:
             self._fits = True
-            self._run_epochs(data)
+            with alone(self.model):
+                self._run_epochs(data)
         finally:
             self._fits = False
         return self.history
@@ -395,6 +395,5 @@ class Trainer(Sharing):
 def checked_trainer(trainer: Any) -> Trainer:
     """Return a trainer; ArgumentError for anything else."""
     if not isinstance(trainer, Trainer):
-        got = validate.kind_of(trainer)
-        raise ArgumentError(f"trainer: got {got}; allowed: a Trainer, of model, loss and optimizer")
+        raise ArgumentError(f"trainer: got {validate.kind_of(trainer)}; allowed: a Trainer(model, loss, optimizer)")
     return trainer
