@@ -125,6 +125,8 @@ def refuse_unlike(kernel, out, **arrays):
     for name, array in {**arrays, "out": out}.items():
         if not isinstance(array, np.ndarray):
             got, allowed = f"{array!r:.100}", "an array"
+        elif array.dtype.kind not in "iu" and array.dtype.char not in "fd":
+            got, allowed = f"{array.dtype}", "integers, float32, float64, of which vectors are made"
         elif array.shape != like.shape or array.dtype.char != like.dtype.char:
             got, allowed = f"{array.dtype} {array.shape}", f"{like.dtype} {like.shape}, as {first} is"
         elif array is out and not out.flags.carray:

@@ -91,7 +91,10 @@ def dtype_of(argument):
     """Return the element type that a `dtype` argument stands for."""
     if not isinstance(argument, types.DType):
         raise TypingError(f"dtype: got {argument}; allowed: array.dtype")
-    return argument.dtype
+    dtype = argument.dtype
+    if not isinstance(dtype, types.Integer | types.Float) or dtype is types.float16:
+        raise TypingError(f"dtype: got {dtype}; allowed: integers, float32, float64, of which vectors are made")
+    return dtype
 
 
 # Vectors

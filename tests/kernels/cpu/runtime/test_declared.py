@@ -213,6 +213,17 @@ def test_vectors_of_ones_own_are_read_where_an_array_is() -> None:
     assert (out == 2).all()
 
 
+@pytest.mark.parametrize("dtype", ["?", "F", "e", "g", "O", "M8[s]"])
+def test_vectors_of_ones_own_are_made_of_numbers_that_registers_hold(dtype: str) -> None:
+    """Complex numbers went through as halves of something else, and gave numbers."""
+    x, out = np.zeros(4, dtype), np.zeros(4, dtype)
+    got = f"got {x.dtype}; allowed: integers, float32, float64, of which vectors are made".replace("[", r"\[")
+    with pytest.raises(TypeError, match=f"^same: x: {got}$"):
+        run_unary(same, x, out)
+    with pytest.raises(TypeError, match=f"^summed: a: {got}$"):
+        run_binary(summed, x, x, out)
+
+
 def _launched(function: Callable) -> float:
     out = np.zeros(2)
     launch(function, 2, 3.0, out)

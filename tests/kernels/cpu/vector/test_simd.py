@@ -285,3 +285,13 @@ def test_vectors_on_the_stack_keep_their_values(dtype):
 def test_vectors_are_as_wide_as_the_named_cpu_has_them(name, width, monkeypatch):
     monkeypatch.setattr(simd.numba.config, "CPU_NAME", name)
     assert simd._vector_bytes() == width
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.bool_])
+def test_vectors_of_what_no_register_holds_are_not_compiled(dtype):
+    @kernel
+    def of_something(begin, end, x, out):
+        vstore(address(out), vload(address(x), x.dtype))
+
+    with pytest.raises(TypeError, match="allowed: integers, float32, float64, of which vectors are made"):
+        launch(of_something, 1, np.zeros(64, dtype), np.zeros(64, dtype))
