@@ -9,6 +9,7 @@ import abc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from pathlib import Path
 from types import MethodType
 from typing import Any, get_args
 
@@ -18,6 +19,8 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.composing import Composing
 from fastconv.backends.contract.types import PrecisionChoice
 from fastconv.backends.cuda.launches import Launch
+from fastconv.errors import BackendUnavailableError
+from fastconv.kernels.cache_root import archive_of
 from fastconv.kernels.cuda import NATIVE
 from fastconv.kernels.cuda.conv import operations
 from fastconv.kernels.cuda.elementwise import augment as augmentation
@@ -38,6 +41,7 @@ from fastconv.kernels.cuda.norm import batch_norm as norm
 from fastconv.kernels.cuda.norm import group_norm as grouped
 from fastconv.kernels.cuda.norm import local_response
 from fastconv.kernels.cuda.pool import adaptive_pool, avg_pool, max_pool, upsample
+from fastconv.kernels.cuda.runtime import build
 from fastconv.kernels.epilogue import ALL_NATIVE
 
 
@@ -64,6 +68,14 @@ class CudaBackend(Backend):
     captures = True
     device: Any
     """A `fastconv.kernels.cuda.runtime.device.Device` that is a `LaunchList` too."""
+
+    def __init__(self) -> None:
+        archive = archive_of(Path(build.__file__))
+        if archive is not None:
+            raise BackendUnavailableError(
+                f"backend {self.name!r}: its CUDA sources must be files, but fastconv is read from {str(archive)!r};"
+                " unpack it, or install it with pip"
+            )
 
     def capture(self, function: Callable[[], None]) -> Callable[[], bool]:
         return self.capture_parts(lambda cut: function())[0]

@@ -34,6 +34,7 @@ class CupyBackend(CudaBackend):
     on_host = False
 
     def __init__(self) -> None:
+        super().__init__()
         self._cupy = _import_cupy()
         _check_device(self._cupy)
         self.device: CupyDevice = CupyDevice(self._cupy)

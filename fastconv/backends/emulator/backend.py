@@ -26,6 +26,7 @@ class EmulatorBackend(CudaBackend):
     on_host = False
 
     def __init__(self) -> None:
+        super().__init__()
         self.device: EmulatorDevice = EmulatorDevice()
         self.pool = EmulatedPool()
         self._uploads = EmulatedPool()
