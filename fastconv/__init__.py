@@ -31,6 +31,7 @@ __all__ = [
     "data",
     "errors",
     "explain",
+    "free_memory",
     "functional",
     "get_algorithm",
     "get_backend",
@@ -125,6 +126,28 @@ def to_numpy(array: Array) -> Any:
     array([0., 2.])
     """
     return get_backend().to_numpy(array)
+
+
+def free_memory() -> int:
+    """Give the memory that the active backend keeps for coming arrays back to the system.
+
+    Arrays that nobody holds any more are kept as memory for the next ones of their size, for to map it anew takes as
+    long as to compute with it. On the CPU what is kept goes back by itself only once it is more than an eighth of the
+    memory that the process may use. What a captured step or a plan of `compile` works in goes back with that.
+
+    Returns
+    -------
+    int
+        How many bytes that was.
+
+    Examples
+    --------
+    >>> array = fc.functional.relu(np.ones((1000, 1000), np.float32))
+    >>> del array
+    >>> fc.free_memory() >= 4_000_000
+    True
+    """
+    return get_backend().free_memory()
 
 
 def set_num_threads(count: int) -> None:

@@ -49,6 +49,7 @@ NAMES = {
             "training",
             "use_backend",
         ),
+        "free_memory",
     ],
     "nn": [
         *("AdaptiveAvgPool2d", "AvgPool2d", "BatchNorm2d", "Buffer", "Conv2d", "ConvTranspose2d", "Dense"),

@@ -4,18 +4,41 @@ A newly mapped 33 MB activation costs up to 10 ms of page faults, as much as its
 back stays here, by size class, and the next array of that class takes it. A block goes back when the last array or view
 on it dies, on whatever thread that happens; `collections.deque` makes both ends safe without a lock, which a finaliser
 must not take.
+
+What is idle goes back to the system when it is asked for, when the system has no more, and where a new block is needed
+while more than an eighth of the memory that this process may use is idle: other sizes than before are used then.
+(Without a limit a process that trained one model after the other came to 15 GB.)
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import weakref
 from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 _ALIGN = 64  # bytes: a cache line, and the widest vector
+_LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, versions 2 and 1
+
+
+def usable_memory(limits: Iterable[str] = _LIMITS) -> int:
+    """Return the bytes of memory that this process may use: the machine's, or those of its container."""
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in limits:
+        with contextlib.suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(Path(path).read_text()))
+    return min(found)
+
+
+def idle_limit() -> int:
+    """Return the bytes that a backend keeps at most, beside what is in use, when it takes new ones."""
+    return usable_memory() // 8
 
 
 class _Memory(np.ndarray):
@@ -57,6 +80,12 @@ def _size_class(nbytes: int) -> int:
 class Pool:
     """Pool of host memory.
 
+    Parameters
+    ----------
+    most_idle : int or None
+        Bytes beyond which all that is idle goes back before a new block is taken; None keeps everything, as what was
+        captured needs it: its kernels know the addresses of arrays that Python has let go.
+
     Attributes
     ----------
     misses : int
@@ -65,8 +94,9 @@ class Pool:
         Bytes held, in use and idle.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_idle: int | None = None) -> None:
         self._free: dict[int, deque[_Use]] = {}
+        self._most_idle = most_idle
         self.misses = 0
         self.nbytes = 0
 
@@ -88,11 +118,32 @@ class Pool:
         return np.ndarray(shape, dtype, block)
 
     def _allocate(self, size: int) -> np.ndarray:
-        room = np.empty(size + _ALIGN, np.uint8)
+        if self._most_idle is not None and self.nbytes > self._most_idle and self._idle() > self._most_idle:
+            self.release()
+        try:
+            room = np.empty(size + _ALIGN, np.uint8)
+        except MemoryError:
+            if self._most_idle is None or not self.release():
+                raise
+            room = np.empty(size + _ALIGN, np.uint8)
         self.misses += 1
         self.nbytes += size
         start = -room.ctypes.data % _ALIGN
         return room[start : start + size]
+
+    def _idle(self) -> int:
+        return sum(size * len(free) for size, free in list(self._free.items()))
+
+    def release(self) -> int:
+        """Give all idle blocks back to the system; return how many bytes."""
+        released = 0
+        for size, free in list(self._free.items()):
+            with contextlib.suppress(IndexError):
+                while True:
+                    free.pop()
+                    self.nbytes -= size
+                    released += size
+        return released
 
     def holds(self, array: np.ndarray) -> bool:
         """Tell whether the memory of `array` is the pool's."""

@@ -8,7 +8,9 @@ import weakref
 import numpy as np
 import pytest
 
-from fastconv.backends.memory import Pool
+import fastconv as fc
+from fastconv.backends import memory
+from fastconv.backends.memory import Pool, usable_memory
 
 
 def test_array_is_aligned_contiguous_and_as_asked():
@@ -88,6 +90,103 @@ def test_memory_that_is_not_there_is_not_counted():
         pool.empty((1 << 60,), np.uint8)
     assert (pool.nbytes, pool.misses) == (0, 0)
     assert pool.empty((3,), np.float32).shape == (3,)
+
+
+MEGABYTE = 1 << 20
+
+
+def test_what_is_idle_goes_back_when_asked_for():
+    pool = Pool()
+    held, other = pool.empty((MEGABYTE,), np.uint8), pool.empty((2, MEGABYTE), np.uint8)
+    held[...] = 7
+    address, view = held.ctypes.data, other[1:]
+    assert pool.release() == 0
+    del other, view
+    assert pool.release() == 2 * MEGABYTE
+    assert pool.nbytes == MEGABYTE
+    assert (held == 7).all()
+    del held
+    assert pool.empty((MEGABYTE,), np.uint8).ctypes.data == address
+
+
+def test_other_sizes_than_before_free_what_is_idle_beyond_a_limit():
+    pool = Pool(3 * MEGABYTE)
+    for _ in range(3):  # as each step of a training does
+        held = [pool.empty((n, MEGABYTE), np.uint8) for n in (1, 2, 2)]
+        del held
+    assert (pool.misses, pool.nbytes) == (3, 5 * MEGABYTE)
+    array = pool.empty((4, MEGABYTE), np.uint8)
+    assert (pool.misses, pool.nbytes) == (4, 4 * MEGABYTE)
+    del array
+    pool.empty((1, MEGABYTE), np.uint8)
+    assert pool.nbytes == MEGABYTE
+
+
+def test_what_is_in_use_does_not_count_as_idle():
+    pool = Pool(3 * MEGABYTE)
+    pool.empty((MEGABYTE,), np.uint8)
+    held = [pool.empty((2, MEGABYTE), np.uint8) for _ in range(4)]
+    assert pool.nbytes == 9 * MEGABYTE
+    assert held[0].ctypes.data != held[1].ctypes.data
+
+
+def test_a_pool_without_a_limit_keeps_everything():
+    pool = Pool()
+    for n in range(1, 9):
+        pool.empty((n, MEGABYTE), np.uint8)
+    assert pool.nbytes == 36 * MEGABYTE
+
+
+@pytest.mark.parametrize(("most_idle", "misses"), [(1 << 40, 2), (None, 1)])
+def test_idle_memory_goes_back_before_the_system_has_none(monkeypatch, most_idle, misses):
+    """But for what was captured, whose kernels know the addresses."""
+    pool, empty = Pool(most_idle), np.empty
+    pool.empty((MEGABYTE,), np.uint8)
+
+    def scarce(shape, dtype):
+        if pool.nbytes:
+            raise MemoryError
+        return empty(shape, dtype)
+
+    monkeypatch.setattr(memory.np, "empty", scarce)
+    if most_idle is None:
+        with pytest.raises(MemoryError):
+            pool.empty((2, MEGABYTE), np.uint8)
+    else:
+        assert pool.empty((2, MEGABYTE), np.uint8).shape == (2, MEGABYTE)
+    assert pool.misses == misses
+
+
+def test_the_memory_of_a_container_is_what_it_may_use(tmp_path):
+    machine = usable_memory(())
+    assert machine > 1 << 28
+    limit, unlimited = tmp_path / "limit", tmp_path / "max"
+    limit.write_text("1000000\n")
+    unlimited.write_text("max\n")
+    assert usable_memory([str(unlimited), str(tmp_path / "none")]) == machine
+    assert usable_memory([str(unlimited), str(limit)]) == 1_000_000
+
+
+def test_arrays_in_use_and_captured_ones_stay(backend, rng):
+    x = rng.standard_normal((8, 6, 6, 2), dtype=np.float32)
+    y = np.zeros(8, np.int32)
+    with fc.use_backend(backend.name):
+
+        def trained(*, freed):
+            model = fc.nn.Sequential(
+                fc.nn.Conv2d(4, 3, padding=1), fc.nn.ReLU(), fc.nn.GlobalAvgPool2d(), fc.nn.Dense(3)
+            ).build((6, 6, 2), seed=1)
+            trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), fc.optim.Adam(model.parameters()), seed=0)
+            plan = model.compile(x.shape)
+            for _ in range(4):
+                trainer.train_step(x, y)
+                if freed:
+                    assert fc.free_memory() >= 0
+            return [fc.to_numpy(each).tobytes() for each in (model(x), plan(x))]
+
+        assert trained(freed=True) == trained(freed=False)
+        fc.free_memory()
+        assert fc.free_memory() == 0
 
 
 @pytest.mark.timeout(120, method="thread")  # it has the alarm for itself

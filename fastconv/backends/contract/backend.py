@@ -81,6 +81,10 @@ class Backend(Normalisations):
     def synchronize(self) -> None:
         """Wait until everything asked for is computed. Nothing on the CPU."""
 
+    def free_memory(self) -> int:
+        """Give the memory that is kept for coming arrays back to the system; return how many bytes that was."""
+        return self.pool.release()
+
     @property
     def num_threads(self) -> int:
         """Threads of the host that an operation uses at most; what was captured goes on with those of that time."""

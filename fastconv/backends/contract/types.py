@@ -42,6 +42,10 @@ class Workspace(Protocol):
         """Return an uninitialised C-contiguous array."""
         ...
 
+    def release(self) -> int:
+        """Give what is kept for coming arrays back to the system; return how many bytes."""
+        ...
+
 
 @dataclass(frozen=True)
 class RandomKey:

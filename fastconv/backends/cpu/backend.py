@@ -18,7 +18,7 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.checking import checked
 from fastconv.backends.contract.converting import computable
 from fastconv.backends.contract.types import AlgorithmChoice, Array, PrecisionChoice, Workspace
-from fastconv.backends.memory import Pool
+from fastconv.backends.memory import Pool, idle_limit
 from fastconv.errors import ArgumentError, BackendUnavailableError
 from fastconv.kernels.cpu.runtime.settings import SettingError
 
@@ -87,7 +87,7 @@ class NumbaBackend(Backend):
     algorithms = get_args(AlgorithmChoice)
 
     def __init__(self) -> None:
-        self._pool: Workspace = Pool()
+        self._pool: Workspace = Pool(idle_limit())
 
     @property
     def pool(self) -> Workspace:
@@ -154,6 +154,9 @@ class NumbaBackend(Backend):
 
     def synchronize(self) -> None:
         """Return at once: every launch waits for its tasks."""
+
+    def free_memory(self) -> int:
+        return self._pool.release()  # never that of what is being captured
 
     @property
     def num_threads(self) -> int:

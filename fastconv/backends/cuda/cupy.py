@@ -162,6 +162,12 @@ class _CupyPool:
     def empty(self, shape: Shape, dtype: Any) -> Array:
         return _allocated(self._cupy, lambda: self._cupy.empty(shape, dtype))
 
+    def release(self) -> int:
+        pool = self._cupy.get_default_memory_pool()
+        before = int(pool.total_bytes())
+        pool.free_all_blocks()
+        return before - int(pool.total_bytes())
+
 
 def _allocated(cupy: Any, make: Callable[[], Array]) -> Array:
     try:
@@ -169,7 +175,7 @@ def _allocated(cupy: Any, make: Callable[[], Array]) -> Array:
     except cupy.cuda.memory.OutOfMemoryError as error:
         raise DeviceMemoryError(
             f"backend 'cupy': the GPU has no memory left ({error}); use smaller batches, or free arrays and call"
-            " cupy.get_default_memory_pool().free_all_blocks()"
+            " fastconv.free_memory()"
         ) from error
 
 

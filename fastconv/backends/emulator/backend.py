@@ -12,7 +12,7 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.backends.cuda.backend import CudaBackend
 from fastconv.backends.cuda.launches import Launch
 from fastconv.backends.emulator.device import EmulatorDevice
-from fastconv.backends.memory import Pool
+from fastconv.backends.memory import Pool, idle_limit
 
 
 class EmulatedArray(np.ndarray):
@@ -28,8 +28,8 @@ class EmulatorBackend(CudaBackend):
     def __init__(self) -> None:
         super().__init__()
         self.device: EmulatorDevice = EmulatorDevice()
-        self.pool = EmulatedPool()
-        self._uploads = EmulatedPool()
+        self.pool = EmulatedPool(idle_limit())
+        self._uploads = EmulatedPool(idle_limit())
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, EmulatedArray)
@@ -48,6 +48,9 @@ class EmulatorBackend(CudaBackend):
 
     def synchronize(self) -> None:
         """Nothing: a launch has ended when it returns."""
+
+    def free_memory(self) -> int:
+        return super().free_memory() + self._uploads.release()
 
     def set_num_threads(self, count: int) -> None:
         """Nothing: one thread runs all fibres."""

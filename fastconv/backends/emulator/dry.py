@@ -54,6 +54,10 @@ class _Zeros:
     def empty(self, shape: Shape, dtype: Any) -> EmulatedArray:
         return np.zeros(shape, dtype).view(EmulatedArray)
 
+    def release(self) -> int:
+        """Return 0: nothing is kept."""
+        return 0
+
 
 @contextmanager
 def dry_backend(target: str = "sm_90") -> Iterator[DryBackend]:

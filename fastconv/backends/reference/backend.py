@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv.backends.contract.converting import computable
 from fastconv.backends.contract.types import Array
-from fastconv.backends.memory import Pool
+from fastconv.backends.memory import Pool, idle_limit
 from fastconv.backends.reference.conv import NumpyConv
 from fastconv.backends.reference.elementwise import NumpyElementwise
 from fastconv.backends.reference.losses import NumpyLosses
@@ -40,7 +40,7 @@ class NumpyBackend(
     on_host = True
 
     def __init__(self) -> None:
-        self.pool = Pool()
+        self.pool = Pool(idle_limit())
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)

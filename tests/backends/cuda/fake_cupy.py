@@ -135,6 +135,7 @@ class FakeCupy(types.ModuleType):
             return devices
 
         device = types.SimpleNamespace(id=0, compute_capability=capability, attributes=self.attributes)
+        self.kept = 1000  # bytes in its pool, all of them idle
         self.stream = self._default = _Stream(self)
         self.streams = [self.stream]
         self.cuda = types.SimpleNamespace(
@@ -152,6 +153,9 @@ class FakeCupy(types.ModuleType):
         assert non_blocking, "a stream that the default stream waits for cannot capture"
         self.streams.append(_Stream(self))
         return self.streams[-1]
+
+    def get_default_memory_pool(self) -> Any:
+        return types.SimpleNamespace(total_bytes=lambda: self.kept, free_all_blocks=lambda: setattr(self, "kept", 0))
 
     def not_while_capturing(self, what: str) -> None:
         if any(stream.captured is not None for stream in self.streams):

@@ -80,11 +80,17 @@ def test_unusable_gpu_says_why(what: dict, message: str, fake) -> None:
 def test_out_of_memory(fake) -> None:
     fake(memory=1000)
     backend = CupyBackend()
-    with pytest.raises(DeviceMemoryError, match=r"no memory left.*smaller batches"):
+    with pytest.raises(DeviceMemoryError, match=r"no memory left.*smaller batches.*fastconv.free_memory"):
         backend.empty((1001,), np.uint8)
     with pytest.raises(DeviceMemoryError):
         backend.asarray(np.zeros(1001, np.uint8))
     backend.empty((999,), np.uint8)
+
+
+def test_idle_memory_goes_back(fake) -> None:
+    fake()
+    backend = CupyBackend()
+    assert (backend.free_memory(), backend.free_memory()) == (1000, 0)
 
 
 def test_host_arrays_are_not_its_own(fake) -> None:
