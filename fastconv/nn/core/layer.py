@@ -72,7 +72,8 @@ class AbstractLayer(Checking):
     misleading: ClassVar[frozenset[str]] = frozenset(("trainable", "requires_grad"))
     _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
     _built_in: object = None  # what stands for the model that it was built in
-    _places: Sequence[tuple[str, AbstractLayer]] = ()  # of a model: all layers with tensors, and their paths
+    # Of a model: all layers with tensors, and their paths; None is itself, for what points to itself is freed late.
+    _places: Sequence[tuple[str, AbstractLayer | None]] = ()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -301,7 +302,7 @@ class AbstractLayer(Checking):
         return {
             f"{path}.{name}" if path else name: tensor
             for path, layer in self._places
-            for name, tensor in layer._tensors.items()
+            for name, tensor in (self if layer is None else layer)._tensors.items()
         }
 
     def is_trained(self) -> bool:

@@ -12,7 +12,6 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
@@ -105,16 +104,15 @@ class Draft:
         Whether layers that are built keep what they have.
     root : object
         Stands for the model.
-    seed : int
-        Of what is drawn when all is declared.
+    tensors : list
+        Each with its name and what draws its first values from a seed.
     """
 
     backend: Backend | None = None
     dtype: DType | None = None
     keeps: bool = False
     root: object = None
-    seed: int = 0
-    tensors: list[tuple[Buffer, str, Callable[[], np.ndarray]]] = field(default_factory=list)
+    tensors: list[tuple[Buffer, str, Callable[[int], np.ndarray]]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     declared: dict[int, tuple[str, Any, dict[str, Buffer]]] = field(default_factory=dict)
 
@@ -233,10 +231,10 @@ class Scope:
         Parameter
             Allocated when the whole model has declared its own.
         """
-        shape, full, draft, draw = _sizes(shape, _text(name)), self._join(name), self._draft, draw_of(init)
+        shape, full, draw = _sizes(shape, _text(name)), self._join(name), draw_of(init)
         fan_in, fan_out = validate.at_least_one(fan_in, "fan_in"), validate.at_least_one(fan_out, "fan_out")
         return self._declare(
-            Parameter, name, shape, lambda: draw(random.host_generator(draft.seed, full), shape, fan_in, fan_out)
+            Parameter, name, shape, lambda seed: draw(random.host_generator(seed, full), shape, fan_in, fan_out)
         )
 
     def buffer(self, name: str, shape: Shape, *, value: float) -> Buffer:
@@ -257,9 +255,9 @@ class Scope:
             Allocated when the whole model has declared its own.
         """
         shape, begin = _sizes(shape, _text(name)), as_float(value, "value")
-        return self._declare(Buffer, name, shape, lambda: np.full(shape, begin))
+        return self._declare(Buffer, name, shape, lambda seed: np.full(shape, begin))
 
-    def _declare(self, cls: type[_Tensor], name: str, shape: Shape, draw: Callable[[], np.ndarray]) -> _Tensor:
+    def _declare(self, cls: type[_Tensor], name: str, shape: Shape, draw: Callable[[int], np.ndarray]) -> _Tensor:
         if (name in self._mine) is not self._again:
             raise ArgumentError(f"name: got {name!r}; allowed: each once, and the same where the layer is used again")
         if 8 * math.prod(shape) > sys.maxsize:
@@ -272,7 +270,9 @@ class Scope:
             return cast(_Tensor, known)
         tensor = cls(self._join(name), shape) if known is None else known
         self._mine[name] = tensor
-        self._draft.tensors.append((tensor, self._join(name), draw if known is None else partial(_values_of, known)))
+        self._draft.tensors.append(
+            (tensor, self._join(name), draw if known is None else lambda seed: _values_of(known))
+        )
         return cast(_Tensor, tensor)
 
     def _check_home(self) -> None:

@@ -112,8 +112,8 @@ class Layer(AbstractLayer):
         keeps = any(home.tensors and home.model is not key for home in homes)
         draft = Draft(backend, kind, keeps=keeps, root=key)
         Scope(draft, self, "").setup_layer(shape)
-        draft.seed = random.next_build_seed() if seed is None else seed
-        allocate(backend, kind, [(tensor, draw()) for tensor, _, draw in draft.tensors])
+        drawn_from = random.next_build_seed() if seed is None else seed
+        allocate(backend, kind, [(tensor, draw(drawn_from)) for tensor, _, draw in draft.tensors])
         self._adopt(draft, shape, {id(layer): layer.own_tensors() for layer in layers})
         return self
 
@@ -131,7 +131,8 @@ class Layer(AbstractLayer):
                 model = draft.root if home.model in (None, draft.root) else _SEVERAL
             layer.settle(Home(draft.backend, draft.dtype or home.dtype, tensors, model))
         self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
-        self._places = tuple((path, layer) for path, layer, tensors in draft.declared.values() if tensors)
+        declared = [(path, layer) for path, layer, tensors in draft.declared.values() if tensors]
+        self._places = tuple((path, None if layer is self else layer) for path, layer in declared)
         arrange_all(self)
 
     @property

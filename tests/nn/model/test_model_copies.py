@@ -1,10 +1,16 @@
-"""Copies and pickles: the same numbers, in arenas of their own, and nothing in common with the original."""
+"""Copies and pickles: the same numbers, in arenas of their own, and nothing in common with the original.
+
+And models that nobody holds any more, which leave nothing.
+"""
 
 from __future__ import annotations
 
 import copy
+import gc
 import multiprocessing
 import pickle
+import weakref
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -197,3 +203,44 @@ def test_spawned_workers_take_models(rng):
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             got = pool.apply_async(_predict, (model, x)).get(timeout=120)
         np.testing.assert_array_equal(got, model(x))
+
+
+def fitted(model: nn.Layer) -> None:
+    images, classes = np.ones((4, *model.input_shape), np.float32), np.zeros(4, np.int32)
+    optimizer = fc.optim.Adam(model.parameters())
+    trainer = fc.Trainer(model, fc.losses.SoftmaxCrossEntropy(), optimizer, seed=0)
+    trainer.fit((images, classes), 1, validation_data=(images, classes), batch_size=2)
+
+
+def looked_at(model: nn.Layer) -> None:
+    fc.explain(model, (2, *model.input_shape))
+    model.summary()
+    model.predict(np.ones((2, *model.input_shape), np.float32))
+    model.compile((2, *model.input_shape))
+    copy.deepcopy(model)
+
+
+MADE = {
+    "a layer": lambda: nn.Dense(3).build((4,)),
+    "a model": lambda: fc.models.lenet5(input_shape=(16, 16, 1)),
+    "residuals": lambda: fc.models.resnet20(input_shape=(8, 8, 3)),
+    "a copy": lambda: copy.deepcopy(nn.Sequential(nn.Dense(3)).build((4,))),
+    "built again": lambda: nn.Sequential(*nn.Sequential(nn.Dense(3), nn.ReLU()).build((4,)).layers[:-1]).build((4,)),
+}
+
+
+@pytest.mark.parametrize("use", [lambda model: None, fitted, looked_at], ids=["built", "fitted", "looked at"])
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_what_nobody_holds_is_freed_at_once(make: Callable[[], nn.Layer], use: Callable[[nn.Layer], None]) -> None:
+    """And not when Python looks for circles, as it seldom does: until then gigabytes of large models are held."""
+    use(make())  # what is compiled or loaded the first time leaves frames behind
+    gc.collect()
+    gc.disable()
+    try:
+        model = make()
+        use(model)
+        left = [weakref.ref(model), *map(weakref.ref, model.tensors())]
+        del model
+        assert [each() for each in left] == [None] * len(left)
+    finally:
+        gc.enable()
