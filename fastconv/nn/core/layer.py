@@ -21,7 +21,7 @@ Also with layers of one's own:
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -95,7 +95,7 @@ class AbstractLayer(Checking):
                 f"{name}: got {validate.kind_of(value)}; allowed: {name}.data = values (parameters are shared by a"
                 " layer that stands in several places)"
             )
-        if not is_ours(cls) or (self.children() and not is_ours(type(self))):
+        if not is_ours(cls) or (name == "layers" and not is_ours(type(self))):
             return value  # a container of one's own may get others: it is built again before it runs
         if name in vars(self):
             old = vars(self)[name]
@@ -296,6 +296,7 @@ class AbstractLayer(Checking):
         dict of str to Buffer
             Such as ``"3.body.0.weight"``.
         """
+        self.check_layers()
         if not self._places:
             return {tensor.name: tensor for tensor in self.tensors()}
         return {
@@ -303,6 +304,26 @@ class AbstractLayer(Checking):
             for path, layer in self._places
             for name, tensor in layer._tensors.items()
         }
+
+    def has_others(self) -> bool:
+        """Tell whether a layer of somebody's own got layers, such as a new head, that the model was not built with.
+
+        Returns
+        -------
+        bool
+            False of what is no model, or has no tensors.
+        """
+        layers, was = self.walk(), {id(layer) for _, layer in self._places}
+        now = {id(layer) for layer in layers if layer._tensors}
+        return bool(was) and (was != now or any(layer._backend is None for layer in layers))
+
+    def check_layers(self) -> None:
+        """Refuse a model that `has_others`: names and optimizers are of the layers that it was built with."""
+        if self.has_others():
+            raise ArgumentError(
+                f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
+                " where layers that are built keep their values"
+            )
 
     def is_trained(self) -> bool:
         """Tell whether there are parameters that are not frozen, its own or inside.
@@ -347,13 +368,6 @@ class AbstractLayer(Checking):
         """
         backend, dtype, tensors, model = home
         vars(self).update(_backend=backend, _dtype=dtype, _tensors=tensors, _built_in=model)
-
-
-def paths_of(layer: AbstractLayer, path: str = "") -> Iterator[tuple[AbstractLayer, str]]:
-    """Yield a layer and all inside of it with their paths, ``""``, ``"3"``, ``"3.body"``; one used twice has two."""
-    yield layer, path
-    for name, child in layer.children():
-        yield from paths_of(child, f"{path}.{name}" if path else name)
 
 
 def arrange_all(model: AbstractLayer) -> None:

@@ -75,8 +75,9 @@ class Layer(AbstractLayer):
         several kernels for each step of its optimizer. Optimizers made before are refused. Building the other one again
         gives it arenas and names again.
 
-        Building the same model again starts anew, unless it shares parameters with another one: with new values and
-        in new arenas, which an optimizer made before does not know.
+        Building the same model again starts anew, unless it shares parameters with another one, or one of your own got
+        other layers, as by ``model.head = nn.Dense(3)``: with new values and in new arenas, which an optimizer made
+        before does not know.
 
         A build that fails changes nothing.
 
@@ -109,7 +110,7 @@ class Layer(AbstractLayer):
         backend, key = get_backend(), self._key or object()
         layers = self.walk()
         homes = [layer.home for layer in layers]
-        keeps = any(home.tensors and home.model is not key for home in homes)
+        keeps = self.has_others() or any(home.tensors and home.model is not key for home in homes)
         draft = Draft(backend, kind, keeps=keeps, root=key)
         Scope(draft, self, "").setup_layer(shape)
         draft.seed = random.next_build_seed() if seed is None else seed
