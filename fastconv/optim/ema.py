@@ -117,6 +117,10 @@ class EMA(Nested):
         self._refuse("step")
         return super()._apply(change)
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._refuse("copy, or pickle")
+        return super().__getstate__()
+
     def state_dict(self) -> dict[str, Any]:
         self._refuse("state_dict")
         return super().state_dict()

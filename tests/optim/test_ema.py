@@ -1,12 +1,14 @@
 """Moving averages in the place of the weights, and back, wherever the parameters are by then."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 
 import fastconv as fc
 from fastconv import nn
+from fastconv.errors import ArgumentError
 from fastconv.optim import EMA, SGD
 from tests.interrupts import every_place
 
@@ -52,6 +54,19 @@ def test_weights_come_back_to_where_the_parameters_are(backend, change):
     assert_same(values(kept)[:2], averages[:2])
     assert_same(values(other)[:2], weights[:2])
     assert len(optimizer.state_dict()["tensors"]) == 4  # no longer within
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, copy.copy, pickle.dumps])
+def test_it_is_not_copied_within(copied):
+    """A copy would be within for ever."""
+    with fc.use_backend("numpy"):
+        _, optimizer, _, _ = trained()
+        with (
+            optimizer.averaged(),
+            pytest.raises(ArgumentError, match=r"copy, or pickle: got a call within averaged\(\); allowed: after it"),
+        ):
+            copied(optimizer)
+        copied(optimizer)
 
 
 def test_weights_of_layers_that_changed_places_come_back_to_these(backend):

@@ -190,6 +190,27 @@ def test_a_copy_goes_on_in_the_middle_too(rng, tmp_path):
         assert_same_bits(weights(other.model), weights(second.model))
 
 
+def test_a_copy_that_a_callback_makes_goes_on_in_the_middle(backend, rng):
+    """It began the epoch again, and took the first batches twice."""
+    import copy
+
+    class Copying(Callback):
+        def on_step_end(self, trainer, info):
+            if trainer.step == 7:
+                twin = copy.copy(trainer)
+                twin.callbacks = ()
+                copies.append(copy.deepcopy(twin))
+
+    copies = []
+    trainer, data = trainer_of(model_of(), callbacks=Copying()), data_of(rng)
+    trainer.fit(data, 2, batch_size=16)
+    (twin,) = copies
+    twin.fit(data, 1, batch_size=16)
+    assert twin.step == trainer.step == 12
+    assert twin.history.history["loss"] == trainer.history.history["loss"]
+    assert_same_bits(weights(twin.model), weights(trainer.model))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
