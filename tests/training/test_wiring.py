@@ -8,6 +8,7 @@ from fastconv import nn
 from fastconv.errors import ArgumentError
 from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.optim import SGD
+from fastconv.parallel import DataParallel
 
 
 class Net(nn.Layer):
@@ -116,6 +117,21 @@ def test_another_head_is_built_with_its_model_first(backend, tmp_path, kind):
     trainer.optimizer = SGD(model.parameters(), 0.5)
     trainer.train_step(x, y)
     assert not np.array_equal(values(model)["head.weight"], kept)
+
+
+def test_ranks_refuse_and_capture_alike(backend):
+    x, y = map(fc.asarray, BATCH)
+    model = Known(2).build((3,), seed=0)
+    trainer = fc.Trainer(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.5), parallel=DataParallel(shards=2))
+    alone = trained(Known)
+    for _ in range(2):
+        trainer.train_step(x, y)
+    for each in (trainer, alone):
+        each.model.act = nn.ReLU().build((5,))
+    assert float(trainer.train_step(x, y)) == pytest.approx(float(alone.train_step(x, y)), rel=1e-5)
+    model.head = nn.Dense(2).build((5,), seed=3)
+    with pytest.raises(ArgumentError, match="layers: got others than this Known"):
+        trainer.train_step(x, y)
 
 
 def test_a_step_is_captured_anew_with_another_layer():
