@@ -271,6 +271,11 @@ class Scope:
         if self._again:
             return cast(_Tensor, known)
         tensor = cls(self._join(name), shape) if known is None else known
+        if known is not None and any(known is other for other, _, _ in self._draft.tensors):
+            raise ArgumentError(
+                f"{name}: got that of another layer, as a copy.copy of one that is built has it; allowed: the layer"
+                " itself, which shares it, or a copy.deepcopy"
+            )
         self._mine[name] = tensor
         self._draft.tensors.append((tensor, self._join(name), draw if known is None else partial(_values_of, known)))
         return cast(_Tensor, tensor)
