@@ -93,6 +93,33 @@ def test_a_layer_that_is_left_out_takes_nothing_along(backend):
     }
 
 
+class Listed(Net):
+    """One that has its layers in a list."""
+
+    def __init__(self):
+        self.layers = [nn.Dense(3), nn.Dense(3)]
+
+    def children(self):
+        return [(str(number), layer) for number, layer in enumerate(self.layers)]
+
+    def infer(self, input_shape):
+        return input_shape
+
+
+def test_layers_in_another_order_are_built_first(backend, tmp_path):
+    model, x = nn.Sequential(Listed(), nn.ReLU()).build((3,), seed=0), fc.asarray(BATCH[0])
+    model[0].layers.reverse()
+    turned = fc.to_numpy(model(x)).copy()
+    with pytest.raises(ArgumentError, match="layers: got others than this Sequential was built with"):
+        model.save_weights(tmp_path / "weights")
+    model.build((3,), seed=5)
+    np.testing.assert_array_equal(fc.to_numpy(model(x)), turned)
+    model.save_weights(tmp_path / "weights")
+    other = nn.Sequential(Listed(), nn.ReLU()).build((3,), seed=7)
+    other.load_weights(tmp_path / "weights")
+    np.testing.assert_array_equal(fc.to_numpy(other(x)), turned)
+
+
 @pytest.mark.parametrize("kind", [Net, Known])
 def test_another_head_is_built_with_its_model_first(backend, tmp_path, kind):
     """Files and names were those of the old head, which also was what went on to be trained."""

@@ -34,6 +34,7 @@ from fastconv.nn.core.checking import Checking
 from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS, INFERRED
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.returned import check_results
+from fastconv.nn.core.rewired import wiring_of
 from fastconv.nn.core.scope import Home, Scope
 
 Context = Any
@@ -73,6 +74,7 @@ class AbstractLayer(Checking):
     _tensors: Mapping[str, Buffer] = MappingProxyType({})  # by the names that it declared them with
     _built_in: object = None  # what stands for the model that it was built in
     _places: Sequence[tuple[str, AbstractLayer]] = ()  # of a model: all layers with tensors, and their paths
+    _wiring: list[list[AbstractLayer]] | None = None  # of a model, when it was built
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -125,8 +127,12 @@ class AbstractLayer(Checking):
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         """Return the error for an attribute that is not there, or not yet."""
-        if self._backend is None and name in annotated(type(self)):
-            message = f"{name}: got a {type(self).__name__} that is not built; allowed: after build(input_shape)"
+        if name in annotated(type(self)):
+            within = (
+                "within a layer that does not set it up; allowed: scope.child(name, layer, input_shape) in its setup"
+            )
+            why = "that is not built; allowed: after build(input_shape)" if self._backend is None else within
+            message = f"{name}: got a {type(self).__name__} {why}"
             return UnknownAttributeError(message, name=name, obj=self)
         return super()._unknown(name)
 
@@ -305,21 +311,13 @@ class AbstractLayer(Checking):
             for name, tensor in layer._tensors.items()
         }
 
-    def has_others(self) -> bool:
-        """Tell whether a layer of somebody's own got layers, such as a new head, that the model was not built with.
-
-        Returns
-        -------
-        bool
-            False of what is no model, or has no tensors.
-        """
-        layers, was = self.walk(), {id(layer) for _, layer in self._places}
-        now = {id(layer) for layer in layers if layer._tensors}
-        return bool(was) and (was != now or any(layer._backend is None for layer in layers))
+    def _has_others(self) -> bool:
+        """Tell whether layers of somebody's own got layers with tensors that this model was not built with."""
+        return self._wiring is not None and self._wiring != wiring_of(self.walk())
 
     def check_layers(self) -> None:
-        """Refuse a model that `has_others`: names and optimizers are of the layers that it was built with."""
-        if self.has_others():
+        """Refuse a model with other layers: names and optimizers are of those that it was built with."""
+        if self._has_others():
             raise ArgumentError(
                 f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
                 " where layers that are built keep their values"

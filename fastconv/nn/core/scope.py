@@ -10,7 +10,7 @@ import contextlib
 import copy
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
@@ -117,6 +117,16 @@ class Draft:
     tensors: list[tuple[Buffer, str, Callable[[], np.ndarray]]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     declared: dict[int, tuple[str, Any, dict[str, Buffer]]] = field(default_factory=dict)
+
+    def check_reached(self, layers: Iterable[Any]) -> None:
+        """Refuse layers that were set up and are none of `layers`, those that a model says it is made of."""
+        reached = set(map(id, layers))
+        for path, layer, tensors in self.declared.values():
+            if tensors and id(layer) not in reached:
+                raise ArgumentError(
+                    f"children: got none of {path!r}, a {type(layer).__name__} that setup sets up; allowed: a layer"
+                    " whose children() names all that is inside"
+                )
 
 
 class Scope:

@@ -28,6 +28,7 @@ from fastconv.nn.core.habits import METHOD_HABITS
 from fastconv.nn.core.layer import AbstractLayer, arrange_all
 from fastconv.nn.core.parameter import Buffer, Parameter, allocate
 from fastconv.nn.core.parameters import Parameters
+from fastconv.nn.core.rewired import wiring_of
 from fastconv.nn.core.scope import Draft, Home, Scope
 from fastconv.nn.core.undo import moves_all_or_none
 from fastconv.nn.model.choosing import chosen
@@ -110,9 +111,10 @@ class Layer(AbstractLayer):
         backend, key = get_backend(), self._key or object()
         layers = self.walk()
         homes = [layer.home for layer in layers]
-        keeps = self.has_others() or any(home.tensors and home.model is not key for home in homes)
+        keeps = self._has_others() or any(home.tensors and home.model is not key for home in homes)
         draft = Draft(backend, kind, keeps=keeps, root=key)
         Scope(draft, self, "").setup_layer(shape)
+        draft.check_reached(layers)
         draft.seed = random.next_build_seed() if seed is None else seed
         allocate(backend, kind, [(tensor, draw()) for tensor, _, draw in draft.tensors])
         self._adopt(draft, shape, {id(layer): layer.own_tensors() for layer in layers})
@@ -133,6 +135,7 @@ class Layer(AbstractLayer):
             layer.settle(Home(draft.backend, draft.dtype or home.dtype, tensors, model))
         self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
         self._places = tuple((path, layer) for path, layer, tensors in draft.declared.values() if tensors)
+        self._wiring = wiring_of(self.walk())
         arrange_all(self)
 
     @property
