@@ -18,8 +18,8 @@ from fastconv._html import table
 from fastconv.backends.contract.types import Array
 from fastconv.nn.containers.sequential import Sequential
 from fastconv.nn.containers.within import all_steps
-from fastconv.nn.core.layer import paths_of
 from fastconv.nn.core.outputs import ones_like
+from fastconv.nn.core.paths import paths_of
 from fastconv.nn.fused.plan import Plan, make_plan
 from fastconv.nn.fused.residual import ResidualActivation
 from fastconv.nn.fused.steps import FusedStep, Pass, run_forward, stored_dtype, watcher

@@ -106,6 +106,7 @@ def whitening(images: np.ndarray, kernel_size: Pair | int = 2, *, eps: float = 5
     array([3.9])
     """
     images = np.asarray(images)
+    images = images if images.dtype.isnative else images.astype(images.dtype.newbyteorder("="))
     validate.has_axes(images, "images", "(N, H, W, C)")
     if images.dtype not in (*validate.FLOATS, np.uint8):
         raise DTypeError(f"images: got {images.dtype}; allowed: float32, float64 or uint8")

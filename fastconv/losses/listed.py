@@ -14,6 +14,7 @@ from fastconv import _validate as validate
 from fastconv._calls import OF_LOSSES, tells_habits
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
+from fastconv.backends.contract.converting import on_host
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.kernels.losses import ChosenLoss, LossFunction
@@ -281,7 +282,7 @@ def _checked_weights(values: LossWeights, name: str) -> tuple[float, ...] | floa
     """Return weights as a tuple, or one for all channels; none below 0, and not all 0."""
     if values is None:
         return None
-    array = np.asarray(values)
+    array = on_host(values, name=name)
     if array.ndim > 1 or not array.size or array.dtype.kind not in "fiu":
         raise ArgumentError(f"{name}: got {values!r:.100}; allowed: a list of numbers, one for each class, or None")
     array = array.astype(np.float64)

@@ -7,11 +7,15 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from fastconv import _validate as validate
 from fastconv._within import within
+from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.kernels.update_rules import UPDATE_RULES
+from fastconv.nn.core.parameter import Parameter
 from fastconv.nn.core.undo import Snapshot
 from fastconv.optim.nested import Nested
 from fastconv.optim.optimizer import Optimizer
@@ -79,12 +83,16 @@ class EMA(Nested):
     def averaged(self) -> Iterator[None]:
         """Within this, the model has the averages as its weights; training is refused.
 
+        The weights come back to wherever the parameters are then, also where the model was moved meanwhile, or a new
+        model was built of its layers, which shares them. What `copy.deepcopy` makes within keeps the averages.
+
         Yields
         ------
         None
             Until the ``with`` ends, which puts the weights back.
         """
         self._refuse("averaged")
+        self._check_home()
         try:
             try:
                 self._exchange(True)
@@ -109,6 +117,10 @@ class EMA(Nested):
         self._refuse("step")
         return super()._apply(change)
 
+    def __getstate__(self) -> dict[str, Any]:
+        self._refuse("copy, or pickle")
+        return super().__getstate__()
+
     def state_dict(self) -> dict[str, Any]:
         self._refuse("state_dict")
         return super().state_dict()
@@ -123,19 +135,23 @@ class EMA(Nested):
 
     def _exchange(self, swapped: bool) -> None:
         """Exchange weights and averages: all or none."""
-        self._check_home()
         pairs = list(self._pairs())
         weights = Snapshot(self.backend, [weight for weight, _ in pairs])
         averages = Snapshot(self.backend, [average for _, average in pairs])
+        moved = self._moved()
         self._touch()
         try:
             for (weight, average), (_, kept) in zip(pairs, weights.kept, strict=True):
                 self.backend.copy(average, out=weight)
                 self.backend.copy(kept, out=average)
+            for parameter, average, was, its in moved:
+                self._set_moved(parameter, average, its, was)
             self._swapped = swapped
         except BaseException:
             weights.put_back()
             averages.put_back()
+            for move in moved:
+                self._set_moved(*move)
             self._swapped = not swapped
             raise
         finally:
@@ -145,3 +161,24 @@ class EMA(Nested):
         for region, state in zip(self._regions, self._states, strict=True):
             for begin, end in region.ranges(region.parameters):
                 yield region.data[begin:end], state["average"][begin:end]
+
+    def _moved(self) -> list[_Move]:
+        """Return what lives elsewhere than when this was made."""
+        return [
+            (parameter, average, _on_host(parameter.arena.backend, parameter.array), _on_host(self.backend, average))
+            for region, state in zip(self._regions, self._states, strict=True)
+            for parameter in region.parameters
+            if parameter.arena is not region.arena
+            for average in [region.view(state["average"], parameter)]
+        ]
+
+    def _set_moved(self, parameter: Parameter, average: Array, weight: np.ndarray, its: np.ndarray) -> None:
+        parameter.data = weight
+        self.backend.copy(self.backend.asarray(its), out=average)
+
+
+_Move = tuple[Parameter, Array, np.ndarray, np.ndarray]  # its average, and the values of both
+
+
+def _on_host(backend: Backend, array: Array) -> np.ndarray:
+    return np.array(backend.to_numpy(array))

@@ -119,7 +119,8 @@ class Pruning(Nested):
         found = optimizer.parameters if isinstance(optimizer, Optimizer) else ()
         self.pruned = _chosen(found, layers, validate.truth(keep_last, "keep_last")) if found else ()
         self._changed_at: int | None = None
-        self._kept = by_name((parameter.name, parameter.size) for parameter in self.pruned)
+        by_name((parameter.name, parameter) for parameter in self.pruned)  # says so if two have one
+        self._kept = {parameter: parameter.size for parameter in self.pruned}
         super().__init__((optimizer,))
         self._check_frozen()
         self._follow_schedule()
@@ -127,7 +128,7 @@ class Pruning(Nested):
     @property
     def sparsity(self) -> dict[str, float]:
         """The share that is pruned at present of each of `pruned`, by name."""
-        return {parameter.name: 1 - self._kept[parameter.name] / parameter.size for parameter in self.pruned}
+        return {parameter.name: 1 - self._kept[parameter] / parameter.size for parameter in self.pruned}
 
     def quantities(self) -> dict[str, float]:
         """Return what there is to tell of it after each epoch.
@@ -309,8 +310,8 @@ class Pruning(Nested):
         self.backend.update(_RULE, flat, kept, {}, lr=self.rate_array, step=self._step)
 
     def _count(self) -> None:
-        for name, mask in self.masks().items():
-            self._kept[name] = int(np.count_nonzero(mask))
+        for _, parameter, view in self._views():
+            self._kept[parameter] = int(np.count_nonzero(self.backend.to_numpy(view) > 0))
 
     def _check_frozen(self) -> None:
         """Refuse to prune what is frozen."""

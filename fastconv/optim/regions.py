@@ -28,19 +28,21 @@ class Region:
         Those of the optimizer; others may lie between them.
     begin : int
         Of the region, in the arena.
+    places : mapping of Parameter to slice
+        Where each lay in arrays of state when this was made, wherever it is by now.
     data, grad : array
     """
 
     parameters: tuple[Parameter, ...]
     arena: Arena
     begin: int
+    places: Mapping[Parameter, slice]
     data: Array
     grad: Array
 
     def view(self, flat: Array, parameter: Parameter) -> Array:
         """Return a parameter's part of an array of state."""
-        begin = parameter.offset - self.begin
-        return flat[begin : begin + parameter.size].reshape(parameter.shape)
+        return flat[self.places[parameter]].reshape(parameter.shape)
 
     def ranges(self, parameters: Iterable[Parameter]) -> list[tuple[int, int]]:
         """Return where those of `parameters` that lie here begin and end, neighbours joined."""
@@ -96,7 +98,8 @@ def _regions(parameters: Sequence[Parameter]) -> Iterator[Region]:
         mine = tuple(parameter for parameter in parameters if parameter.arena is arena)
         begin, end = min(p.offset for p in mine), max(p.offset + p.size for p in mine)
         grad: Array = arena.grad
-        yield Region(mine, arena, begin, arena.data[begin:end], grad[begin:end])
+        places = {p: slice(p.offset - begin, p.offset - begin + p.size) for p in mine}
+        yield Region(mine, arena, begin, places, arena.data[begin:end], grad[begin:end])
 
 
 def trained(parameters: Iterable[Parameter]) -> list[Parameter]:

@@ -142,18 +142,18 @@ class Stated(Declared):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle what decides the next step; the parameters are copied with their model."""
-        kept, copied = {name: value for name, value in vars(self).items() if name not in _PLACES}, self.backend.to_numpy
-        kept["_states"] = [{name: copied(array).copy() for name, array in state.items()} for state in self._states]
+        kept = {name: value for name, value in vars(self).items() if name not in _PLACES}
+        kept["_states"] = [(name, its, np.array(self.backend.to_numpy(view))) for name, its, view in self._views()]
         return kept
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._settle()
-        values = self._states
+        values: Any = self._states  # by parameter: the arenas of the copy may have another order than those at first
         self._states = self._new_states()
-        for mine, kept in zip(self._states, values, strict=True):
-            for name, array in mine.items():
-                self.backend.copy(self.backend.asarray(kept[name]), out=array)
+        kept = {(name, parameter): array for name, parameter, array in values}
+        for name, parameter, view in self._views():
+            self.backend.copy(self.backend.asarray(kept[name, parameter]), out=view)
 
     def check_state(self, state: Mapping[str, Any]) -> None:
         """Refuse a state that `load_state_dict` cannot take.

@@ -107,11 +107,14 @@ def key_figures(run: Run) -> dict[str, str]:
     told = {"model": str(run.recipe.tables["model"]["name"]), "images": str(run.recipe.tables["data"]["name"])}
     for name, best in (("val_accuracy", np.nanargmax), ("val_loss", np.nanargmin)):
         values = np.array(found.get(name, []))
+        losses = np.array(found.get("val_loss", values))
         if np.isfinite(values).any():
-            at = int(best(values))
             shown = "{:.2%}".format if name == "val_accuracy" else short_number
             told[f"{name.removeprefix('val_')} on test images"] = shown(values[-1])
-            told[f"best {name.removeprefix('val_')}"] = f"{shown(values[at])} (epoch {at + 1})"
+            judged = np.where(np.isfinite(losses) & np.isfinite(values), values, np.nan)  # NaN is in the first class
+            if np.isfinite(judged).any():
+                at = int(best(judged))
+                told[f"best {name.removeprefix('val_')}"] = f"{shown(values[at])} (epoch {at + 1})"
     if "seconds" in found:
         told["training"] = f"{np.nansum(found['seconds']):,.1f} s"
     if found.get("images_per_second"):

@@ -60,7 +60,7 @@ def write_state(trainer: Resumable, path: str | os.PathLike[str]) -> None:
     tensors = {f"model/{name}": array for name, array in host_tensors(trainer.model).items()}
     parts = {name: part.state_dict() for name, part in _parts_of(trainer).items()}
     state = {
-        "optimizer": trainer.optimizer.state_dict(),
+        "optimizer": _renamed(trainer.optimizer.state_dict(), _names_here(trainer.model)),
         "parts": {name: part for name, part in parts.items() if part},
         "position": trainer.position,
     }
@@ -114,6 +114,7 @@ def _stated(
 ) -> tuple[Any, Mapping[str, Any], list[str], dict[str, Any]]:
     """Return what a file says: the states of the optimizer and of parts, what is frozen, and the trainer's values."""
     optimizer, states, position = (_unpack(metadata[name], tensors) for name in _PACKED)
+    optimizer = _renamed(optimizer, {here: name for name, here in _names_here(trainer.model).items()})
     values = {name: metadata[name] for name in _COUNTERS}
     values["history"] = History({name: [float(each) for each in of] for name, of in metadata["history"].items()})
     values["position"] = position
@@ -124,6 +125,20 @@ def _stated(
     if unknown := set(frozen).difference(trainer.model.named_tensors()):
         raise ValueError(f"it froze {min(unknown)!r}, which the model has not")
     return optimizer, states, frozen, values
+
+
+def _names_here(model: Layer) -> dict[str, str]:
+    """Return the names that tensors have in this model, where their layers were built into another one since."""
+    return {tensor.name: name for name, tensor in model.named_tensors().items() if tensor.name != name}
+
+
+def _renamed(state: Mapping[str, Any], names: Mapping[str, str]) -> Mapping[str, Any]:
+    """Return the state of an optimizer with other names of parameters, which stand behind the last slash."""
+    if not names:
+        return state
+    parted = ((key.rpartition("/"), array) for key, array in state["tensors"].items())
+    tensors = {f"{kind}/{names.get(name, name)}": array for (kind, _, name), array in parted}
+    return {**state, "tensors": tensors}
 
 
 def _shards(trainer: Resumable) -> int | None:

@@ -34,6 +34,7 @@ _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
 def checked_trained(model: Any) -> Layer:
     """Return a built model that puts out one array, which is what losses and metrics look at."""
     layer = checked_model(model)
+    layer.check_layers()
     count = len(shapes_of(layer.infer(layer.input_shape)))
     if count > 1:
         raise ArgumentError(

@@ -22,9 +22,9 @@ from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.losses import Loss
 from fastconv.losses.listed import ListedLoss
-from fastconv.nn.core.layer import paths_of
 from fastconv.nn.core.meeting import Joining
 from fastconv.nn.core.parameter import Parameter, arena_slices
+from fastconv.nn.core.paths import paths_of
 from fastconv.nn.core.undo import arenas_of
 from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.model import Layer

@@ -61,7 +61,6 @@ class Sharing(Stepping):
     stop: bool
     stop_now: bool
     _classes: Array | None
-    _shared: ShardedStep | None = None
 
     @property
     def called(self) -> tuple[Callback, ...]:
@@ -108,6 +107,7 @@ class Sharing(Stepping):
 
     def _shared_step(self, shards: list[Batch]) -> Result:
         """Do a step of which these are the own shards, whole or not at all."""
+        self._heed_wiring()
         parallel, optimizer, number = self._ranks, self.optimizer, self.step
         updates, rate = optimizer.steps, optimizer.lr
         statistics = Snapshot(self.model.backend, arenas_of(self.model.buffers()))

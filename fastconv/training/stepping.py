@@ -18,7 +18,10 @@ from fastconv.optim.optimizer import Optimizer
 from fastconv.optim.schedules import Schedule, rate_at
 from fastconv.training.captured import CapturedStep, foreign_part, form_of
 from fastconv.training.clipping import Clip
+from fastconv.training.parts import checked_optimizer
+from fastconv.training.sharded import ShardedStep
 from fastconv.training.step import Batch, Done, StepSettings, train_step
+from fastconv.training.wiring import Wiring, is_wired, wiring_of
 
 
 class Stepping(Declared):
@@ -36,8 +39,11 @@ class Stepping(Declared):
     _capture: bool
     _must_capture: bool
     _captured: CapturedStep | None = None
+    _shared: ShardedStep | None = None
     _last_form: tuple[Any, ...] = ()
     _squares: Array | None = None
+    _wired: Layer | None = None  # the model whose wiring this is
+    _wiring: Wiring = ()
 
     @property
     def gradient_norm(self) -> float | None:
@@ -53,6 +59,7 @@ class Stepping(Declared):
         """Do a step on a batch that was checked."""
         if not batch.x.shape[0]:
             raise ShapeError(f"x: got shape {tuple(batch.x.shape)}, a batch of nothing; allowed: at least one row")
+        self._heed_wiring()
         optimizer, number = self.optimizer, self.step
         updates, rate = optimizer.steps, optimizer.lr
         statistics: Snapshot | None = None
@@ -87,6 +94,15 @@ class Stepping(Declared):
                     statistics.put_back()
             raise
         return done
+
+    def _heed_wiring(self) -> None:
+        """Refuse layers that the model was not built with, or the optimizer not made for; capture anew with others."""
+        if self._wired is self.model and (not self._wiring or is_wired(self._wiring)):
+            return
+        self.model.check_layers()
+        checked_optimizer(self.optimizer, self.model)
+        self._captured = self._shared = None
+        self._wiring, self._wired = wiring_of(self.model), self.model
 
     def _captured_step(self, how: StepSettings, batch: Batch) -> CapturedStep | None:
         """Return the step for batches like this, captured now if need be, or None if this one is not captured.

@@ -166,7 +166,8 @@ class Trainer(Sharing):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy and pickle without the captured step, which is captured again, and what only lasts for a step."""
-        return {**vars(self), "_captured": None, "_shared": None, "_squares": None, "_running": None, "_fits": False}
+        without = dict.fromkeys(("_captured", "_shared", "_squares", "_running"))
+        return {**vars(self), **without, "_left_off": self.position, "_fits": False}
 
     @tells_habits(FIT)
     def fit(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.backends.contract import converting
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 from fastconv.nn.model.model import Layer
@@ -18,7 +19,7 @@ ClassWeight = Mapping[int, float] | Sequence[float] | np.ndarray
 def checked_weights(weight: Any, name: str, rows: int, *, on_host: bool = True) -> Array:
     """Return weights of `rows` samples, of any type of numbers; their values are not looked at if not on the host."""
     if not hasattr(weight, "shape") or not hasattr(weight, "dtype"):
-        weight = np.asarray(weight)
+        weight = converting.on_host(weight, name=name)
     if weight.dtype.kind not in "biuf":
         raise DTypeError(f"{name}: got {weight.dtype}; allowed: numbers")
     if tuple(weight.shape) != (rows,):
@@ -45,7 +46,7 @@ def class_table(class_weight: ClassWeight, model: Layer) -> Array:
                 raise ArgumentError(f"class_weight: got {value!r} for class {number}; allowed: a number, 0 or above")
             table[int(number)] = float(value)
     else:
-        table = np.asarray(class_weight)
+        table = converting.on_host(class_weight, name="class_weight")
         if table.dtype.kind not in "iuf" or table.shape != (classes,):
             raise ArgumentError(
                 f"class_weight: got {class_weight!r:.80}; allowed: {classes} numbers, or a dict of some classes"

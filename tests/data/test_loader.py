@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from fastconv import to_numpy
 from fastconv.backends import use_backend
 from fastconv.data import Crop, DataLoader, Dataset, Flip, FlipCrop, Mixup, arrays, shapes10
 from fastconv.data._order import shuffled
@@ -365,3 +366,15 @@ def test_a_size_that_is_set_within_an_epoch_is_of_the_next(rng, kind):
     assert [len(labels) for labels in seen] == [6, 6, 6, 2]
     assert sorted(np.concatenate(seen)) == list(range(20))
     assert [len(labels) for _, labels in loader] == [8, 8]
+
+
+def test_it_computes_with_arithmetic_of_numpy(backend):
+    """Not with that of a derived class, as of quantities with units, which may give something else."""
+
+    class Quantity(np.ndarray):
+        def __sub__(self, other):
+            return 0 * np.asarray(self)
+
+    x = np.arange(8, dtype=np.float32).reshape(4, 2)
+    ((got, _),) = DataLoader((x.view(Quantity), np.arange(4)), 4, shuffle=False, mean=(1, 2), std=(2, 4))
+    np.testing.assert_array_equal(to_numpy(got), (x - [1, 2]) / [2, 4])

@@ -78,3 +78,9 @@ def test_what_cannot_be_whitened_is_refused(arguments, error, message):
         whitening(*arguments)
     with pytest.raises(ArgumentError, match=r"^eps: got -1"):
         whitening(np.ones((1, 3, 3, 1)), eps=-1)
+
+
+def test_bytes_of_numbers_may_come_in_either_order(rng):
+    images = rng.standard_normal((4, 5, 5, 2)).astype(np.float32)
+    want, got = whitening(images, 2), whitening(images.astype(">f4"), 2)
+    np.testing.assert_array_equal(got.covariance, want.covariance)

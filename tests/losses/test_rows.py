@@ -230,6 +230,10 @@ def test_nothing_left_sums_to_nothing(backend):
         (lambda: MulticlassHinge(-1), "margin: got -1; allowed: .*at least 0"),
         (lambda: SquaredHinge(float("inf")), "margin: got inf"),
         (lambda: SoftmaxCrossEntropy(class_weight=[1, -1]), "class_weight: got -1; allowed: .*at least 0"),
+        (
+            lambda: SoftmaxCrossEntropy(class_weight=[[1], [1, 2]]),
+            "class_weight: got .*; allowed: numbers, in an array",
+        ),
         (lambda: SoftmaxCrossEntropy(class_weight=[1, float("nan")]), "class_weight: got nan"),
         (lambda: SoftmaxCrossEntropy(class_weight=[0, 0]), "class_weight: got nothing but 0"),
         (lambda: SoftmaxCrossEntropy(class_weight="balanced"), "class_weight: got 'balanced'; allowed: a list"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fastconv.errors import ArgumentError, CheckpointError
-from fastconv.report.runs import MOST, read_runs
+from fastconv.report.runs import MOST, key_figures, read_runs
 from fastconv.training.history import History
 from fastconv.training.run_folder import owned
 
@@ -32,6 +32,13 @@ def test_how_far_it_is(tmp_path):
     assert read_runs([folder.directory])[0].status == "ended after 0 of 1 epoch"
     with owned(folder):
         assert read_runs([folder.directory])[0].status == "still running: 0 of 1 epoch is over"
+
+
+@pytest.mark.parametrize(("losses", "best"), [([2.0, float("nan")], "25.00% (epoch 1)"), ([float("nan")] * 2, None)])
+def test_an_accuracy_whose_loss_is_not_finite_is_never_best(tmp_path, losses, best):
+    history = History({"loss": [2.0, 1.0], "val_loss": losses, "val_accuracy": [0.25, 0.5]})
+    (run,) = read_runs([make_run(tmp_path / "run", history).directory])
+    assert key_figures(run).get("best accuracy") == best
 
 
 def test_weights_that_the_log_tells_of_are_missed(tmp_path):

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv import nn
 from fastconv.errors import ArgumentError, CheckpointError, DivergenceError
+from fastconv.losses import SoftmaxCrossEntropy
 from fastconv.metrics import F1, Accuracy, ConfusionMatrix, MeanBiasError
 from fastconv.nn.model.weights import read_tensors, write_tensors
-from fastconv.optim import Adam, schedules
+from fastconv.optim import SGD, Adam, schedules
 from fastconv.training import Callback, ModelCheckpoint
 from fastconv.training.checkpoint import KIND
 
@@ -188,6 +190,27 @@ def test_a_copy_goes_on_in_the_middle_too(rng, tmp_path):
         assert_same_bits(weights(other.model), weights(second.model))
 
 
+def test_a_copy_that_a_callback_makes_goes_on_in_the_middle(backend, rng):
+    """It began the epoch again, and took the first batches twice."""
+    import copy
+
+    class Copying(Callback):
+        def on_step_end(self, trainer, info):
+            if trainer.step == 7:
+                twin = copy.copy(trainer)
+                twin.callbacks = ()
+                copies.append(copy.deepcopy(twin))
+
+    copies = []
+    trainer, data = trainer_of(model_of(), callbacks=Copying()), data_of(rng)
+    trainer.fit(data, 2, batch_size=16)
+    (twin,) = copies
+    twin.fit(data, 1, batch_size=16)
+    assert twin.step == trainer.step == 12
+    assert twin.history.history["loss"] == trainer.history.history["loss"]
+    assert_same_bits(weights(twin.model), weights(trainer.model))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -342,3 +365,23 @@ def test_a_state_of_another_seed_brings_its_order(rng, tmp_path):
         second.fit(data, 1, batch_size=16)
         assert second.seed == straight.seed
         assert_same_bits(weights(second.model), weights(straight.model))
+
+
+def test_a_state_has_the_names_of_its_model(backend, tmp_path):
+    """Those of tensors are another model's, where layers were built into it since."""
+
+    def trained(steps):
+        model = nn.Sequential(nn.Dense(4), nn.Dense(4)).build((4,), seed=1)
+        trainer = fc.Trainer(model, SoftmaxCrossEntropy(), SGD(model.parameters(), 0.1, momentum=0.9), seed=0)
+        x = fc.asarray(np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32))
+        y = fc.asarray(np.array([0, 1, 2], np.int32))
+        return trainer, lambda: [float(trainer.train_step(x, y)) for _ in range(steps)]
+
+    (old, train), (_, train_whole) = trained(3), trained(5)
+    train()
+    nn.Sequential(old.model[1], nn.ReLU(), old.model[0]).build((4,))
+    old.save(tmp_path / "state")
+    new, go_on = trained(2)
+    new.restore(tmp_path / "state")
+    assert go_on() == train_whole()[3:]
+    old.restore(tmp_path / "state")

@@ -64,6 +64,14 @@ def test_class_weights_are_those_of_the_loss(given, backend, rng):
     assert_close(weights(ours.model), weights(theirs.model))
 
 
+@pytest.mark.parametrize("name", ["class_weight", "sample_weight"])
+def test_lists_of_unequal_lengths_are_refused(name):
+    with pytest.raises(
+        ArgumentError, match=rf"{name}: got \[\[1\], \[2, 3\], \[3\]\] .*; allowed: numbers, in an array"
+    ):
+        trainer_of().fit((np.zeros((3, 8)), np.zeros(3, int)), 1, **{name: [[1], [2, 3], [3]]})
+
+
 def test_both_multiply(backend, rng):
     x, y, w = data_of(rng)
     both, product = trainer_of(), trainer_of()

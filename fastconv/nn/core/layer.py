@@ -21,7 +21,7 @@ Also with layers of one's own:
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -34,6 +34,7 @@ from fastconv.nn.core.checking import Checking
 from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS, INFERRED
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.returned import check_results
+from fastconv.nn.core.rewired import wiring_of
 from fastconv.nn.core.scope import Home, Scope
 
 Context = Any
@@ -74,6 +75,7 @@ class AbstractLayer(Checking):
     _built_in: object = None  # what stands for the model that it was built in
     # Of a model: all layers with tensors, and their paths; None is itself, for what points to itself is freed late.
     _places: Sequence[tuple[str, AbstractLayer | None]] = ()
+    _wiring: list[list[AbstractLayer]] | None = None  # of a model, when it was built
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -96,7 +98,7 @@ class AbstractLayer(Checking):
                 f"{name}: got {validate.kind_of(value)}; allowed: {name}.data = values (parameters are shared by a"
                 " layer that stands in several places)"
             )
-        if not is_ours(cls) or (self.children() and not is_ours(type(self))):
+        if not is_ours(cls) or (name == "layers" and not is_ours(type(self))):
             return value  # a container of one's own may get others: it is built again before it runs
         if name in vars(self):
             old = vars(self)[name]
@@ -126,8 +128,12 @@ class AbstractLayer(Checking):
 
     def _unknown(self, name: str) -> UnknownAttributeError:
         """Return the error for an attribute that is not there, or not yet."""
-        if self._backend is None and name in annotated(type(self)):
-            message = f"{name}: got a {type(self).__name__} that is not built; allowed: after build(input_shape)"
+        if name in annotated(type(self)):
+            within = (
+                "within a layer that does not set it up; allowed: scope.child(name, layer, input_shape) in its setup"
+            )
+            why = "that is not built; allowed: after build(input_shape)" if self._backend is None else within
+            message = f"{name}: got a {type(self).__name__} {why}"
             return UnknownAttributeError(message, name=name, obj=self)
         return super()._unknown(name)
 
@@ -297,6 +303,7 @@ class AbstractLayer(Checking):
         dict of str to Buffer
             Such as ``"3.body.0.weight"``.
         """
+        self.check_layers()
         if not self._places:
             return {tensor.name: tensor for tensor in self.tensors()}
         return {
@@ -304,6 +311,18 @@ class AbstractLayer(Checking):
             for path, layer in self._places
             for name, tensor in (self if layer is None else layer)._tensors.items()
         }
+
+    def _has_others(self) -> bool:
+        """Tell whether layers of somebody's own got layers with tensors that this model was not built with."""
+        return self._wiring is not None and self._wiring != wiring_of(self.walk())
+
+    def check_layers(self) -> None:
+        """Refuse a model with other layers: names and optimizers are of those that it was built with."""
+        if self._has_others():
+            raise ArgumentError(
+                f"layers: got others than this {type(self).__name__} was built with; allowed: after build(input_shape),"
+                " where layers that are built keep their values"
+            )
 
     def is_trained(self) -> bool:
         """Tell whether there are parameters that are not frozen, its own or inside.
@@ -348,13 +367,6 @@ class AbstractLayer(Checking):
         """
         backend, dtype, tensors, model = home
         vars(self).update(_backend=backend, _dtype=dtype, _tensors=tensors, _built_in=model)
-
-
-def paths_of(layer: AbstractLayer, path: str = "") -> Iterator[tuple[AbstractLayer, str]]:
-    """Yield a layer and all inside of it with their paths, ``""``, ``"3"``, ``"3.body"``; one used twice has two."""
-    yield layer, path
-    for name, child in layer.children():
-        yield from paths_of(child, f"{path}.{name}" if path else name)
 
 
 def arrange_all(model: AbstractLayer) -> None:

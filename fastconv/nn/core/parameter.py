@@ -137,6 +137,9 @@ class Buffer:
         """
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.arena.backend.to_numpy(self.array), dtype)  # a copy: NumPy would keep it as an object
+
     @property
     def data(self) -> Array:
         """The values, read-only on the host, as changes must be noticed. Set them by ``parameter.data = values``."""

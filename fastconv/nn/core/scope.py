@@ -10,7 +10,7 @@ import contextlib
 import copy
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
@@ -115,6 +115,16 @@ class Draft:
     tensors: list[tuple[Buffer, str, Callable[[int], np.ndarray]]] = field(default_factory=list)
     visits: list[Visit] = field(default_factory=list)
     declared: dict[int, tuple[str, Any, dict[str, Buffer]]] = field(default_factory=dict)
+
+    def check_reached(self, layers: Iterable[Any]) -> None:
+        """Refuse layers that were set up and are none of `layers`, those that a model says it is made of."""
+        reached = set(map(id, layers))
+        for path, layer, tensors in self.declared.values():
+            if tensors and id(layer) not in reached:
+                raise ArgumentError(
+                    f"children: got none of {path!r}, a {type(layer).__name__} that setup sets up; allowed: a layer"
+                    " whose children() names all that is inside"
+                )
 
 
 class Scope:
@@ -269,6 +279,11 @@ class Scope:
         if self._again:
             return cast(_Tensor, known)
         tensor = cls(self._join(name), shape) if known is None else known
+        if known is not None and any(known is other for other, _, _ in self._draft.tensors):
+            raise ArgumentError(
+                f"{name}: got that of another layer, as a copy.copy of one that is built has it; allowed: the layer"
+                " itself, which shares it, or a copy.deepcopy"
+            )
         self._mine[name] = tensor
         self._draft.tensors.append(
             (tensor, self._join(name), draw if known is None else lambda seed: _values_of(known))

@@ -28,6 +28,7 @@ from fastconv.nn.core.habits import METHOD_HABITS
 from fastconv.nn.core.layer import AbstractLayer, arrange_all
 from fastconv.nn.core.parameter import Buffer, Parameter, allocate
 from fastconv.nn.core.parameters import Parameters
+from fastconv.nn.core.rewired import wiring_of
 from fastconv.nn.core.scope import Draft, Home, Scope
 from fastconv.nn.core.undo import moves_all_or_none
 from fastconv.nn.model.choosing import chosen
@@ -75,8 +76,9 @@ class Layer(AbstractLayer):
         several kernels for each step of its optimizer. Optimizers made before are refused. Building the other one again
         gives it arenas and names again.
 
-        Building the same model again starts anew, unless it shares parameters with another one: with new values and
-        in new arenas, which an optimizer made before does not know.
+        Building the same model again starts anew, unless it shares parameters with another one, or one of your own got
+        other layers, as by ``model.head = nn.Dense(3)``: with new values and in new arenas, which an optimizer made
+        before does not know.
 
         A build that fails changes nothing.
 
@@ -109,9 +111,10 @@ class Layer(AbstractLayer):
         backend, key = get_backend(), self._key or object()
         layers = self.walk()
         homes = [layer.home for layer in layers]
-        keeps = any(home.tensors and home.model is not key for home in homes)
+        keeps = self._has_others() or any(home.tensors and home.model is not key for home in homes)
         draft = Draft(backend, kind, keeps=keeps, root=key)
         Scope(draft, self, "").setup_layer(shape)
+        draft.check_reached(layers)
         drawn_from = random.next_build_seed() if seed is None else seed
         allocate(backend, kind, [(tensor, draw(drawn_from)) for tensor, _, draw in draft.tensors])
         self._adopt(draft, shape, {id(layer): layer.own_tensors() for layer in layers})
@@ -133,6 +136,7 @@ class Layer(AbstractLayer):
         self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
         declared = [(path, layer) for path, layer, tensors in draft.declared.values() if tensors]
         self._places = tuple((path, None if layer is self else layer) for path, layer in declared)
+        self._wiring = wiring_of(self.walk())
         arrange_all(self)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
@@ -12,6 +13,15 @@ from fastconv.optim.schedules.schedule import NumberedSchedule
 
 Mode = Literal["auto", "min", "max"]
 """Which of two results is the better one; "auto" tells by the name of what is measured."""
+
+
+def counted(name: str, logs: Mapping[str, float]) -> float:
+    """Return a quantity of an epoch; NaN where its loss is not finite, where an accuracy says nothing.
+
+    Classes that are told from predictions that are NaN are all the first one.
+    """
+    loss = logs.get("val_loss" if name.startswith("val_") else "loss", 0.0)
+    return float(logs[name]) if math.isfinite(loss) or name.endswith("loss") else math.nan
 
 
 class _State(NamedTuple):
@@ -36,6 +46,7 @@ class ReduceOnPlateau(NumberedSchedule):
         The first rate.
     monitor : str or None
         The quantity of the history that is watched; by default "val_loss" where there is validation, else "loss".
+        What is no number is never better, nor is an accuracy whose loss is not finite.
     mode : "auto", "min" or "max"
         Whether less or more is better; "auto" knows it of losses and accuracies.
     factor : float
@@ -110,7 +121,7 @@ class ReduceOnPlateau(NumberedSchedule):
         name = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
         if name not in logs:
             raise ArgumentError(f"monitor: got {name!r}; allowed: what this training records, {', '.join(logs)}")
-        value, old = float(logs[name]), self._state
+        value, old = counted(name, logs), self._state
         lr, best, bad, cooldown = old.lr, old.best, old.bad_epochs, old.cooldown
         if self._is_better(value, best, rises=self._rises(name)):
             best, bad = value, 0

@@ -12,7 +12,7 @@ import numpy as np
 from fastconv import _validate as validate
 from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.nn.model.weights import host_tensors, set_tensors
-from fastconv.optim.schedules.plateau import Mode
+from fastconv.optim.schedules.plateau import Mode, counted
 from fastconv.training.callbacks.callback import Callback, Training, check_state
 from fastconv.training.callbacks.monitor import check_monitor, score
 
@@ -24,7 +24,8 @@ class EarlyStopping(Callback):
 
     An epoch is better if its quantity differs from the best one by more than `min_delta` in the right direction. Epochs
     that are not are counted; one that is, and is better than `baseline` too, begins the count again. At `patience` the
-    training ends, but not after the very first epoch. What is not finite is never better.
+    training ends, but not after the very first epoch. What is not finite is never better, nor is an accuracy whose loss
+    is not.
 
     Each `fit` begins anew, but for one that goes on from a state that was restored.
 
@@ -105,7 +106,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: Training, logs: dict[str, float]) -> None:
         check_monitor(self.monitor, logs)
-        value = logs[self.monitor]
+        value = counted(self.monitor, logs)
         self.wait += 1
         if self._better(trainer, value, self.best):
             self.best, self.best_epoch = value, trainer.epoch

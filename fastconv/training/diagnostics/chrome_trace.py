@@ -17,7 +17,8 @@ from typing import Any, Literal, get_args
 from fastconv._files import write_atomically
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array
-from fastconv.nn.core.layer import AbstractLayer, paths_of
+from fastconv.nn.core.layer import AbstractLayer
+from fastconv.nn.core.paths import paths_of
 from fastconv.nn.fused.steps import FusedStep, Pass, watcher
 from fastconv.training.diagnostics.found import Found
 from fastconv.training.trainer import Trainer, checked_trainer

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from fastconv.backends.contract.types import Array
 from fastconv.nn import Layer
-from fastconv.nn.core.layer import AbstractLayer, Context, arrange_all, paths_of
+from fastconv.nn.core.layer import AbstractLayer, Context, arrange_all
 from fastconv.nn.core.outputs import parts_of
+from fastconv.nn.core.paths import paths_of
 from fastconv.nn.fused.plan import fusing
 
 

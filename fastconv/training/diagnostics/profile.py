@@ -15,8 +15,9 @@ from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
 from fastconv.nn import Layer, Sequential
 from fastconv.nn.containers.within import all_steps
-from fastconv.nn.core.layer import Chain, paths_of
+from fastconv.nn.core.layer import Chain
 from fastconv.nn.core.outputs import bytes_of, ones_like
+from fastconv.nn.core.paths import paths_of
 from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import FusedStep, Pass, run_forward, watcher
 from fastconv.nn.model.checking import checked_model

@@ -183,3 +183,13 @@ def test_values_of_another_kind_are_not_taken():
             weight.add_grad(values)
     assert weight.data == before
     assert not weight.has_grad
+
+
+def test_numpy_takes_the_values(backend):
+    """It took a parameter for an object, of which nothing can be computed."""
+    layer = fc.nn.BatchNorm2d().build((2,))
+    gamma, mean = np.array(layer.gamma), np.asarray(layer.buffers()[0], np.float64)
+    assert (gamma.tolist(), gamma.dtype, mean.tolist(), mean.dtype) == ([1, 1], np.float32, [0, 0], np.float64)
+    gamma[:] = 5  # a copy
+    assert np.mean(layer.gamma) == 1
+    np.testing.assert_array_equal(layer.gamma, [1, 1])

@@ -61,3 +61,37 @@ def test_what_is_declared_is_kept():
         assert layer.tensor.shape == (2, 0)
         lowest = Declares(lambda scope: scope.buffer("low", (1,), value=-np.inf)).build((3,))
         assert lowest.tensor.data.tolist() == [-np.inf]
+
+
+class Half(nn.Layer):
+    """One that says half of what it is made of."""
+
+    def __init__(self):
+        self.first, self.second = nn.Dense(4), nn.Dense(3)
+
+    def children(self):
+        return [("first", self.first), ("second", self.second)]
+
+    def infer(self, input_shape):
+        return (3,)
+
+    def setup(self, input_shape, scope):
+        return self.second.infer(scope.child("first", self.first, input_shape))
+
+    def forward(self, x, *, training):
+        return self.second(self.first(x)), None
+
+    def backward(self, grad_output, context, *, needs_input_grad=True):
+        return None
+
+
+def test_all_that_is_inside_is_named_and_set_up():
+    class Unnamed(Half):
+        def children(self):
+            return []
+
+    with pytest.raises(ArgumentError, match=r"children: got none of '0.first', a Dense that setup sets up; allowed"):
+        nn.Sequential(Unnamed(), nn.ReLU()).build((2,))
+    model = Half().build((2,))
+    with pytest.raises(AttributeError, match=r"weight: got a Dense within a layer that does not set it up; allowed"):
+        model(fc.asarray(np.zeros((1, 2), np.float32)))

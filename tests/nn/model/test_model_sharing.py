@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
@@ -314,3 +316,13 @@ def test_each_build_draws_its_own_values():
         np.testing.assert_array_equal(build(seed=3), first[0])
         fc.seed(4)
         assert all(not np.array_equal(build(), array) for array in first)
+
+
+def test_shallow_copies_of_a_built_layer_are_refused():
+    """They have the very parameters of the other one, under two names."""
+    layer = nn.Dense(4).build((4,))
+    with pytest.raises(ArgumentError, match=r"layer 2 \(Dense\): weight: got that of another layer, as a copy.copy"):
+        nn.Sequential(copy.copy(layer), nn.ReLU(), layer).build((4,))
+    assert len(nn.Sequential(copy.copy(layer), nn.ReLU()).build((4,)).parameters()) == 2
+    assert len(nn.Sequential(copy.deepcopy(layer), nn.ReLU(), layer).build((4,)).parameters()) == 4
+    assert len(nn.Sequential(layer, nn.ReLU(), layer).build((4,)).parameters()) == 2

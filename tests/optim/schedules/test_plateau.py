@@ -49,6 +49,15 @@ def test_what_is_not_a_number_is_no_progress():
     assert rates(schedule, [math.nan, 1.0, math.nan, math.nan]) == [1, 1, 1, 1, 0.5]
 
 
+@pytest.mark.parametrize("name", ["accuracy", "val_accuracy", "val_f1"])
+def test_an_accuracy_whose_loss_is_not_finite_is_no_progress(name):
+    schedule = schedules.ReduceOnPlateau(1.0, name, mode="max", patience=0, factor=0.5)
+    loss = "val_loss" if name.startswith("val_") else "loss"
+    for value, its in ((0.9, math.nan), (0.8, math.inf), (0.1, 1.0), (0.2, 0.9)):
+        schedule.observe({"loss": 0.5, name: value, loss: its})
+    assert (schedule(0), schedule.state_dict()["best"]) == (0.25, 0.2)
+
+
 @pytest.mark.parametrize(("name", "rises"), [("val_accuracy", True), ("val_loss", False), ("loss", False)])
 def test_which_way_is_better(name, rises):
     schedule = schedules.ReduceOnPlateau(1.0, name, patience=0)

@@ -57,6 +57,14 @@ def test_training_ends_where_keras_ends_it(losses, settings, epochs, best):
     assert stopping.stopped_epoch == (epochs if epochs < len(losses) else 0)
 
 
+def test_an_accuracy_whose_loss_is_not_finite_is_never_best():
+    stopping = EarlyStopping("val_accuracy", patience=1, restore_best=True)
+    trainer, (x, y) = trainer_of(stopping), data_of()
+    trainer.fit((x, y), 5, (np.full_like(x, np.nan), np.zeros_like(y)))  # all in the first class, as NaN is
+    assert trainer.history.history["val_accuracy"] == [1.0] * 2
+    assert (stopping.best, stopping.best_epoch, stopping.stopped_epoch) == (None, 0, 2)
+
+
 @pytest.mark.parametrize("losses", [[3, 2, 1, 1.5, 1.4, 1.3], [3, 1, 2]])
 def test_the_best_weights_come_back(losses):
     """After an early end, and after one that came by itself."""
