@@ -306,9 +306,8 @@ class DataLoader(Declared):
 
     def _normalised(self, x: Array, *, changed: bool) -> Array:
         if changed:
-            x = (
-                np.asarray(x) if isinstance(x, np.ndarray) else x
-            )  # with NumPy's arithmetic, not that of a derived class
+            if isinstance(x, np.ndarray):
+                x = np.asarray(x)  # for NumPy's arithmetic, not that of a derived class
             x = (x - np.array(self.mean, self.dtype)) / np.array(self.std, self.dtype)
         return x if x.dtype == self.dtype else x.astype(self.dtype)
 
