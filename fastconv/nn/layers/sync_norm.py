@@ -104,7 +104,7 @@ class SyncBatchNorm(BatchNorm2d):
 def _variance(rows: np.ndarray) -> np.ndarray:
     """Return a variance in float64; what the arrays' type cannot hold, of the deviation in the second row."""
     with np.errstate(over="ignore"):
-        return np.where(np.isinf(rows[0]), rows[1] ** 2, rows[0])
+        return np.asarray(np.where(np.isinf(rows[0]), rows[1] ** 2, rows[0]))
 
 
 def _statistics(count: float, mean: np.ndarray, squares: np.ndarray) -> np.ndarray:
