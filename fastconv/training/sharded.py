@@ -157,7 +157,9 @@ class ShardedStep:
     def _count_moves(self, place: int, shard: Batch, whole: GlobalBatch, before: Sequence[Array]) -> None:
         """Count in what a shard moved the running statistics by, and put them back for the next one."""
         for array, old, moved in zip(self._statistics, before, self._moved, strict=True):
-            np.subtract(array, old, out=moved)
+            with np.errstate(invalid="ignore"):
+                np.subtract(array, old, out=moved)
+            moved[array == old] = 0  # a variance that is infinite already, too
             moved *= moved.dtype.type(shard.x.shape[0] / whole.total)
             array[...] = old
         self._moves.add(place)

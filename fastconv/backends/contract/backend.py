@@ -107,7 +107,7 @@ class Backend(Normalisations):
         return None
 
     def code_state(self) -> int:
-        """Return a number that changes when a kernel of somebody's own is declared again: a repeat runs the old one."""
+        """Return a number that changes when a kernel of somebody's own is declared: a repeat runs those from before."""
         return 0
 
     def capture_parts(self, function: Callable[[Callable[[], None]], None]) -> Sequence[Callable[[], bool]] | None:

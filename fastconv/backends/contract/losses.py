@@ -36,7 +36,8 @@ class Losses(abc.ABC):
 
         Up to 32 costs of elements are added in the arrays' own type, all else in float64: so a loss is off by at most
         ``40 u * sum |w * cost| / D`` beside what its formula is (u is half the type's eps), however many there are, for
-        costs up to 2^118 in float32 (of more, 512 side by side may sum to infinity).
+        costs up to 2^118 in float32 (of more, 512 side by side may sum to infinity). Of arrays in float64, whose own
+        type that is, ``2^13 u``.
 
         Parameters
         ----------

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Pair, Workspace
+from fastconv.backends.reference.norm import sum_of_rows
 
 
 class NumpyElementwise(Backend):
@@ -71,7 +72,7 @@ class NumpyElementwise(Backend):
     ) -> None:
         out[...] = np.where(x > 0, grad_output, slope * grad_output)
         each = np.where(x > 0, 0, grad_output.astype(np.float64) * x)
-        grad_slope[...] = each.sum(tuple(range(x.ndim - 1))) if slope.size == x.shape[-1] else each.sum()
+        grad_slope[...] = sum_of_rows(each) if slope.size == x.shape[-1] else each.sum()
 
     @np.errstate(all="ignore")
     def softmax(self, x: Array, *, out: Array) -> None:

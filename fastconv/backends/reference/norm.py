@@ -143,10 +143,10 @@ class NumpyNorm(Backend):
         grouped = _in_groups(x, rstd)
         origin = grouped[:, :1, :, :1]
         away = grouped - origin
-        distance = away.mean((1, 3), keepdims=True)
+        distance = _mean_of_groups(away)
         away = away - distance
-        away -= away.mean((1, 3), keepdims=True)
-        exact = 1 / np.sqrt((away * away).mean((1, 3)) + eps)
+        away -= _mean_of_groups(away)
+        exact = 1 / np.sqrt(_mean_of_groups(away * away)[:, 0, :, 0] + eps)
         mean[0], rstd[...] = (origin + distance)[:, 0, :, 0], exact
         mean[1] = (origin[:, 0, :, 0] - mean[0]) + distance[:, 0, :, 0]
         z = (away * exact[:, None, :, None]).reshape(x.shape)
@@ -170,7 +170,7 @@ class NumpyNorm(Backend):
         high, low = mean.astype(np.float64)[:, :, None, :, None]
         z = (_in_groups(x, rstd) - high - low) * scale
         g = _in_groups(grad_output * (1.0 if gamma is None else gamma.astype(np.float64)), rstd)
-        share, product = g.mean((1, 3), keepdims=True), (g * z).mean((1, 3), keepdims=True)
+        share, product = _mean_of_groups(g), _mean_of_groups(g * z)
         grad_input[...] = (scale * (g - share - z * product)).reshape(x.shape)
         if grad_gamma is not None and grad_beta is not None:
             grad_beta[...], grad_gamma[...] = sum_of_rows(grad_output), sum_of_rows(grad_output * z.reshape(x.shape))
@@ -194,6 +194,13 @@ def _in_groups(x: np.ndarray, rstd: np.ndarray) -> np.ndarray:
     """(N, ..., C) -> (N, pixels, G, C / G) in float64."""
     images, groups = rstd.shape
     return x.astype(np.float64).reshape(images, math.prod(x.shape[1:-1]), groups, x.shape[-1] // groups)
+
+
+def _mean_of_groups(a: np.ndarray) -> np.ndarray:
+    """Mean of each group of `_in_groups`, added pairwise as `sum_of_rows` does; (N, 1, G, 1)."""
+    images, pixels, groups, wide = a.shape
+    together = np.ascontiguousarray(a.transpose(0, 2, 1, 3)).reshape(images, groups, pixels * wide)
+    return np.asarray(together.mean(2)[:, None, :, None])
 
 
 def _sum_around(a: np.ndarray, before: int, after: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -77,8 +78,7 @@ def _adam(p: np.ndarray, grad: np.ndarray, state: State, lr: float, t: int, *set
         highest = state["highest"]
         highest[...] = np.maximum(highest, v)
         v = highest
-    m_hat, v_hat = m / (1 - beta1**t), v / (1 - beta2**t)
-    p -= lr * m_hat / (np.sqrt(v_hat) + eps)
+    p -= lr * (m / (1 - beta1**t)) / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps)
 
 
 def _adamw(p: np.ndarray, grad: np.ndarray, state: State, lr: float, t: int, *settings: float) -> None:
@@ -96,7 +96,7 @@ def _nadam(p: np.ndarray, grad: np.ndarray, state: State, lr: float, t: int, *se
     mu = beta1 * (1 - 0.5 * 0.96 ** (np.arange(1.0, t + 2) * momentum_decay))
     product = np.prod(mu[:-1])
     by_gradient, by_mean = (1 - mu[-2]) / (1 - product), mu[-1] / (1 - product * mu[-1])
-    p -= (lr * (by_gradient * g + by_mean * m) / (np.sqrt(v / (1 - beta2**t)) + eps)).astype(p.dtype)
+    p -= (lr * (by_gradient * g + by_mean * m) / (np.sqrt(v) / math.sqrt(1 - beta2**t) + eps)).astype(p.dtype)
 
 
 def _muon(p: np.ndarray, grad: np.ndarray, state: State, lr: float, t: int, decay: float) -> None:

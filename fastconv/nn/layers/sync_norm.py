@@ -71,8 +71,8 @@ class SyncBatchNorm(BatchNorm2d):
         y, (mean, var) = backend.empty(x.shape, x.dtype), self.empty_statistics()
         gamma, beta = self.gamma.array, self.beta.array
         backend.batch_norm(x, gamma, beta, eps=self.eps, out=y, mean=mean, var=var, workspace=backend.pool)
-        own = [backend.to_numpy(array).astype(np.float64) for array in (mean, var)]
-        total = here.join(_statistics(count, own[0].sum(0), own[1][0] * count), _merged)
+        means, spreads = (backend.to_numpy(array).astype(np.float64) for array in (mean, var))
+        total = here.join(_statistics(count, means.sum(0), _variance(spreads) * count), _merged)
         whole = int(total[0, 0])
         mean, var = (backend.asarray(rows) for rows in _rows(total, self.dtype))
         backend.normalise(x, gamma, beta, mean, var, NO_EPILOGUE, eps=self.eps, out=y, workspace=backend.pool)
@@ -99,6 +99,12 @@ class SyncBatchNorm(BatchNorm2d):
         sums_of_all = {"grad_gamma": grad_gamma, "grad_beta": grad_beta}
         backend.batch_norm_backward_apply(grad_output, x, gamma, mean, var, **sums_of_all, **more)
         return grad_input
+
+
+def _variance(rows: np.ndarray) -> np.ndarray:
+    """Return a variance in float64; what the arrays' type cannot hold, of the deviation in the second row."""
+    with np.errstate(over="ignore"):
+        return np.asarray(np.where(np.isinf(rows[0]), rows[1] ** 2, rows[0]))
 
 
 def _statistics(count: float, mean: np.ndarray, squares: np.ndarray) -> np.ndarray:

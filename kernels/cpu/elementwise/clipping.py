@@ -1,7 +1,8 @@
 """Limits of gradients: of each element, or of their norm. Bound by memory.
 
 Squares are added in up to 32 vectors of the array's own type, all else is in float64; so a norm is off by at most
-``80 u`` of itself (u is half the type's eps). x is flat, (elements,), sums (tasks,), squares (parts,).
+``80 u`` of itself (u is half the type's eps; 300 u in float64, which is the array's own type). x is flat, (elements,),
+sums (tasks,), squares (parts,).
 """
 
 import math
@@ -11,6 +12,7 @@ import numpy as np
 from ..runtime.launch import device, kernel, launch
 from ..vector.memory import TASK_ELEMENTS, load, store
 from ..vector.simd import address, itemsize, lanes, vfma, vselect_eq, vselect_gt, vsplat, vsum
+from ..vector.sums import sum_of_numbers
 from .maps import make_unary, run_unary
 
 _SUM_VECTORS = 32
@@ -45,10 +47,7 @@ def sum_square_parts(begin, end, x, sums):
 @kernel
 def add_square_parts(begin, end, sums, squares):
     """The parts in order, in one task."""
-    total = 0.0
-    for i in range(sums.size):
-        total += sums[i]
-    squares[0] = total
+    squares[0] = sum_of_numbers(sums)
 
 
 @kernel

@@ -67,6 +67,7 @@ def run_unary(function, x, out, parameters=()):
     """Launch a kernel of `make_unary`; `parameters` is a tuple of numbers."""
     if type(function) is OwnKernel:
         refuse_unlike(function, out, x=x)
+        x = np.ascontiguousarray(x)  # of one axis with steps `reshape` makes no copy
     launch(function, -(-x.size // TASK_ELEMENTS), x.reshape(-1), parameters, out.reshape(-1), streams(out, x))
 
 
@@ -74,6 +75,7 @@ def run_binary(function, a, b, out, parameters=()):
     """Launch a kernel of `make_binary`; `parameters` is a tuple of numbers."""
     if type(function) is OwnKernel:
         refuse_unlike(function, out, a=a, b=b)
+        a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
     flat = (a.reshape(-1), b.reshape(-1), parameters, out.reshape(-1))
     launch(function, -(-a.size // TASK_ELEMENTS), *flat, streams(out, a, b))
 

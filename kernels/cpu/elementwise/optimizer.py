@@ -5,9 +5,11 @@ the rule's state (empty ones where the settings need none), the pieces of the ar
 rate and the number of the step as arrays of one element, and the values of the rule's settings, in the order of
 `fastconv.kernels.update_rules`. One piece is a task. The loop is the same for all rules; a rule is two functions: what
 is computed once, from the learning rate, the step and the settings, and what becomes of a vector of parameters, which
-loads and stores its part of the state itself.
+loads and stores its part of the state itself. No product or quotient on the way leaves the range of float32 before the
+state does: ``(1 - beta) * g`` comes before the square, and roots are divided.
 """
 
+import math
 from functools import cache
 
 import numpy as np
@@ -108,10 +110,10 @@ def _adadelta(p, g, state, at, count, numbers, dt):
     square, changes = state
     rate, keep, new, small, penalties = numbers
     g = _penalised(p, g, penalties, dt)
-    s = keep * load_kept(address(square) + at, count, dt) + new * (g * g)
+    s = keep * load_kept(address(square) + at, count, dt) + new * g * g
     store(address(square) + at, s, count, dt)
     before = load_kept(address(changes) + at, count, dt)
-    change = vsqrt((before + small) / (s + small)) * g
+    change = vsqrt(before + small) / vsqrt(s + small) * g
     store(address(changes) + at, keep * before + new * (change * change), count, dt)
     return vfma(rate, change, p)
 
@@ -128,7 +130,7 @@ def _rmsprop(p, g, state, at, count, numbers, dt):
     square, mean, velocity = state
     rate, keep, new, small, mu, penalties = numbers
     g = _penalised(p, g, penalties, dt)
-    s = keep * load_kept(address(square) + at, count, dt) + new * (g * g)
+    s = keep * load_kept(address(square) + at, count, dt) + new * g * g
     store(address(square) + at, s, count, dt)
     if mean.size:
         m = keep * load_kept(address(mean) + at, count, dt) + new * g
@@ -143,7 +145,7 @@ def _rmsprop(p, g, state, at, count, numbers, dt):
 
 @device
 def _moment_numbers(t, beta1, beta2, eps, dt):
-    full = vsplat(1 - beta1**t, dt), vsplat(1 - beta2**t, dt)
+    full = vsplat(1 - beta1**t, dt), vsplat(math.sqrt(1 - beta2**t), dt)
     return full, vsplat(beta1, dt), vsplat(1 - beta1, dt), vsplat(beta2, dt), vsplat(1 - beta2, dt), vsplat(eps, dt)
 
 
@@ -152,7 +154,7 @@ def _moments(g, m, v, at, count, numbers, dt):
     """Move the averages of the gradient and its square, and return them."""
     _, keep1, new1, keep2, new2, _ = numbers
     first = keep1 * load_kept(address(m) + at, count, dt) + new1 * g
-    second = keep2 * load_kept(address(v) + at, count, dt) + new2 * (g * g)
+    second = keep2 * load_kept(address(v) + at, count, dt) + new2 * g * g
     store(address(m) + at, first, count, dt)
     store(address(v) + at, second, count, dt)
     return first, second
@@ -186,7 +188,7 @@ def _adam(p, g, state, at, count, numbers, dt):
         second = vselect_max(second, before, second, before)
         store(address(highest) + at, second, count, dt)
     full, small = moments[0], moments[5]
-    change = first / full[0] / (vsqrt(second / full[1]) + small)
+    change = first / full[0] / (vsqrt(second) / full[1] + small)
     return vfma(rate, change, left * p if decoupled else p)
 
 
@@ -220,7 +222,7 @@ def _nadam(p, g, state, at, count, numbers, dt):
     g = _penalised(p, g, penalties, dt)
     first, second = _moments(g, m, v, at, count, moments, dt)
     full, small = moments[0], moments[5]
-    return left * p - vfma(rates[0], g, rates[1] * first) / (vsqrt(second / full[1]) + small)
+    return left * p - vfma(rates[0], g, rates[1] * first) / (vsqrt(second) / full[1] + small)
 
 
 @device

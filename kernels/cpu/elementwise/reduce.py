@@ -4,9 +4,10 @@ x, y and grad are (rows, channels), sums of the parts (parts, channels).
 
 The rows are cut into parts by shape. A part, 256 rows, is summed block by block of rows, so that the block stays in the
 L1 cache while the vectors of channels take their turns, and a block in four sums side by side; the parts are added in
-order in float64. So no sum is longer than 66 additions in the array's own type, however many rows there are:
+order in float64, with compensation where the array's type is that. So no sum is longer than 66 additions in the array's
+own type, however many rows there are:
 
-    |error| <= 68 u * sum |x|,    u = 2^-24 (float32); with float64 arrays (66 + rows / 256) u, u = 2^-53
+    |error| <= 68 u * sum |x|,    u = 2^-24 (float32) or 2^-53
 
 Bound by memory: one read.
 """

@@ -7,6 +7,7 @@ import numpy as np
 from ..runtime.launch import kernel, launch
 from ..vector.memory import TASK_ELEMENTS
 from ..vector.simd import VECTOR_BYTES
+from ..vector.sums import sum_of_numbers
 from .elements import ELEMENTS
 from .rows import MARGIN_ROWS
 from .softmax import softmax_cross_entropy_rows, softmax_cross_entropy_targets
@@ -18,10 +19,7 @@ _ROWS = {"softmax_cross_entropy": softmax_cross_entropy_rows, **MARGIN_ROWS}
 @kernel
 def sum_losses(begin, end, losses, loss):
     """The parts in order, in one task."""
-    total = 0.0
-    for i in range(losses.size):
-        total += losses[i]
-    loss[0] = total
+    loss[0] = sum_of_numbers(losses)
 
 
 def loss_and_grad(

@@ -174,10 +174,11 @@ def batch_norm(x, gamma, beta, *, eps, out, mean, var, workspace):
 
 @kernel
 def move_running_stats(begin, end, mean, var, momentum, unbiased, running_mean, running_var):
-    """All channels in one task."""
+    """All channels in one task; a variance that is infinite stays so, without a difference of two infinities."""
+    kept = 1 - momentum
     for c in range(mean.size):
-        running_mean[c] += momentum * (mean[c] - running_mean[c])
-        running_var[c] += momentum * (unbiased * var[c] - running_var[c])
+        running_mean[c] = kept * running_mean[c] + momentum * mean[c]
+        running_var[c] = kept * running_var[c] + momentum * (unbiased * var[c])
 
 
 def update_running_stats(mean, var, *, momentum, count, running_mean, running_var):

@@ -1,10 +1,12 @@
-"""Kernels of somebody's own: what they are launched with, and those that are declared again under their names.
+"""Kernels of somebody's own: what they are launched with, and how many were declared.
 
-As when a notebook's cell is run again: what was recorded runs the old ones, so who records asks for `code_state` before
-it repeats anything. Kernels of this package get arrays that were checked; these get whatever a user has.
+When a notebook's cell is run again, what was recorded runs the kernel from before, whatever the new one is called; so
+who records asks for `code_state` before it repeats anything. Kernels of this package get arrays that were checked;
+these get whatever a user has.
 """
 
 import inspect
+import itertools
 import operator
 
 import numba
@@ -13,28 +15,22 @@ from numba.core.errors import NumbaError
 
 from .compiler import whole
 
-_OURS = f"{__name__.partition('.')[0]}."
 UNCOMPILED = (NumbaError, OverflowError, NotImplementedError)
 """What Numba raises for arguments that it has no types or no code for."""
 MOST_TASKS = 2**46
 """Times the number of a chunk, of which there are 64 for each of at most 1024 threads, they are an int64 still."""
-_names = set()
+_count = itertools.count(1)
 _code_state = 0
 
 
-def note_declared(function):
+def note_declared():
     """Note that a kernel is declared."""
     global _code_state
-    name = function.__module__, function.__qualname__
-    if str(name[0]).startswith(_OURS):
-        return
-    if name in _names:
-        _code_state += 1
-    _names.add(name)
+    _code_state = next(_count)
 
 
 def code_state():
-    """Return a number that is another one when a kernel of somebody's own was declared again."""
+    """Return a number that is another one when a kernel of somebody's own was declared since."""
     return _code_state
 
 

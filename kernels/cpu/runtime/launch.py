@@ -83,10 +83,11 @@ def kernel(function):
             return 0
         return pack_job(place, FAILED, work, packed)
 
-    declared.note_declared(function)
     dispatcher = whole(pack)
     dispatcher._cache = KernelCache(function)
     dispatcher.__class__ = LaunchedKernel if dispatcher._cache.is_declared_here else OwnKernel
+    if type(dispatcher) is OwnKernel:
+        declared.note_declared()
     dispatcher.function, dispatcher.scratched = function, scratched
     return functools.update_wrapper(dispatcher, function)
 

@@ -23,25 +23,43 @@ def compensated(total, rest):
     return vselect_eq(rest, rest, total + rest, total)
 
 
+@device
+def sum_of_numbers(numbers):
+    """Return the sum of float64 numbers in order, with compensation: as good for many as for one."""
+    total, rest = 0.0, 0.0
+    for i in range(numbers.size):
+        total, rest = add_compensated(total, rest, numbers[i])
+    return total + rest if rest == rest else total
+
+
 @kernel
 def add_parts(begin, end, scratch, parts, out):
-    """Add the rows of `parts`, (parts, channels), in order and in float64; some channels a task."""
+    """Add the rows of `parts`, (parts, channels), in order and in float64; some channels a task.
+
+    For a result in float64 with compensation: there are 2^22 parts of 2^30 rows.
+    """
     count, channels = parts.shape
+    compensates = itemsize(out.dtype) == 8
     for task in range(begin, end):
         first, stop = task * _CHANNELS, min((task + 1) * _CHANNELS, channels)
         for c in range(stop - first):
-            scratch[c] = 0.0
+            scratch[c] = scratch[_CHANNELS + c] = 0.0
         for part in range(count):
             for c in range(stop - first):
-                scratch[c] += np.float64(parts[part, first + c])
+                value = np.float64(parts[part, first + c])
+                if compensates:
+                    scratch[c], scratch[_CHANNELS + c] = add_compensated(scratch[c], scratch[_CHANNELS + c], value)
+                else:
+                    scratch[c] += value
         for c in range(stop - first):
-            out[first + c] = scratch[c]
+            rest = scratch[_CHANNELS + c]
+            out[first + c] = scratch[c] + (rest if rest == rest else 0.0)
 
 
 def add_in_float64(parts, out, workspace):
     """Set `out`, (channels,), to the sum of the rows of `parts`, added in order."""
     tasks = -(-out.size // _CHANNELS)
-    scratch = workspace.empty((min(get_num_threads(), tasks), _CHANNELS), np.float64)
+    scratch = workspace.empty((min(get_num_threads(), tasks), 2 * _CHANNELS), np.float64)
     launch(add_parts, tasks, parts, out, scratch=scratch)
 
 

@@ -123,8 +123,8 @@ struct Adadelta {
     __device__ T operator()(T p, T g, T* state) const {
         T &square = state[0], &changes = state[1];
         g = penalties(p, g);
-        square = rho * square + added * (g * g);
-        const T change = sqrt((changes + eps) / (square + eps)) * g;
+        square = rho * square + added * g * g;
+        const T change = sqrt(changes + eps) / sqrt(square + eps) * g;
         changes = rho * changes + added * (change * change);
         return p - rate * change;
     }
@@ -146,7 +146,7 @@ struct RmsProp {
     __device__ T operator()(T p, T g, T* state) const {
         T &square = state[0], &mean = state[1], &velocity = state[2];
         g = penalties(p, g);
-        square = alpha * square + added * (g * g);
+        square = alpha * square + added * g * g;
         T variance = square;
         if (centered) {
             mean = alpha * mean + added * g;
@@ -169,13 +169,13 @@ extern "C" __global__ void __launch_bounds__(256, BLOCKS)
     update({pieces, count}, n, Update<3, RmsProp>{parameter, grad, {square, mean, velocity}, rule});
 }
 
-// Averages of the gradient and its square; `full` is 1 - beta**t.
+// Averages of the gradient and its square; full1 is 1 - beta1**t, root2 the root of 1 - beta2**t.
 struct Moments {
-    T beta1, beta2, new1, new2, full1, full2, eps;
+    T beta1, beta2, new1, new2, full1, root2, eps;
 
     __device__ void move(T g, T& m, T& v) const {
         m = beta1 * m + new1 * g;
-        v = beta2 * v + new2 * (g * g);
+        v = beta2 * v + new2 * g * g;
     }
 };
 
@@ -184,7 +184,7 @@ __device__ inline Moments moments(double beta1, double beta2, double eps, long l
     __shared__ double full[2];
     if (threadIdx.x == 0) {
         full[0] = 1 - pow(beta1, (double)step);
-        full[1] = 1 - pow(beta2, (double)step);
+        full[1] = sqrt(1 - pow(beta2, (double)step));
     }
     __syncthreads();
     return {(T)beta1, (T)beta2, (T)(1 - beta1), (T)(1 - beta2), (T)full[0], (T)full[1], (T)eps};
@@ -205,7 +205,7 @@ struct Adam {
             second = highest;
         }
         const T shrunk = decoupled ? left * p : p;
-        return shrunk - rate * ((m / moments.full1) / (sqrt(second / moments.full2) + moments.eps));
+        return shrunk - rate * ((m / moments.full1) / (sqrt(second) / moments.root2 + moments.eps));
     }
 };
 
@@ -237,7 +237,7 @@ struct Nadam {
         T &m = state[0], &v = state[1];
         g = penalties(p, g);
         moments.move(g, m, v);
-        return left * p - (by_gradient * g + by_mean * m) / (sqrt(v / moments.full2) + moments.eps);
+        return left * p - (by_gradient * g + by_mean * m) / (sqrt(v) / moments.root2 + moments.eps);
     }
 };
 

@@ -409,7 +409,7 @@ def test_what_kernels_compute_is_captured(rng):
 
 
 def _calls(module):
-    """Return a layer that launches the kernel that the module has at the time under the name `mul`."""
+    """Return a layer that runs the kernel that the module has at the time."""
 
     class Calls(nn.Layer):
         setting_names = ()
@@ -417,7 +417,7 @@ def _calls(module):
         def forward(self, x, *, training):
             x = self.check_input(x)
             y = np.empty_like(x)
-            launch(module.mul, x.size, x.ravel(), y.ravel())
+            module.run(x, y)
             return y, None
 
         def backward(self, grad_output, context, *, needs_input_grad=True):
@@ -427,7 +427,7 @@ def _calls(module):
 
 
 CELL = """
-from fastconv.kernels.cpu.runtime.launch import kernel
+from fastconv.kernels.cpu.runtime.launch import kernel, launch
 
 @kernel
 def mul(begin, end, x, y):
@@ -435,21 +435,40 @@ def mul(begin, end, x, y):
         if x[i] > 100:
             raise ValueError("input above 100")
         y[i] = x[i] * {factor}
+
+def run(x, y):
+    launch(mul, x.size, x.ravel(), y.ravel())
 """
+FACTORY = """
+from fastconv.kernels.cpu.elementwise import maps
+from fastconv.kernels.cpu.runtime.launch import device
+from fastconv.kernels.cpu.vector.simd import vsplat
+
+@device
+def times(a, b, parameters, dt):
+    return (a + b) * vsplat({factor} / 2, dt)
+
+mul = maps.make_binary("mul", times)
+
+def run(x, y):
+    maps.run_binary(mul, x, x, y)
+"""
+CELLS = {"the same name": CELL, "another name": CELL.replace("mul", "mul_{factor}"), "a factory's": FACTORY}
 
 
+@pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize("capture", [None, True, False])
-def test_a_kernel_that_is_declared_again_is_run_by_the_next_step(rng, capture):
+def test_a_kernel_that_was_declared_since_is_run_by_the_next_step(rng, capture, name):
     cell = types.ModuleType("cell")
     x, y = rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)
     with fc.use_backend("numba"):
-        exec(CELL.format(factor=1), vars(cell))
+        exec(CELLS[name].format(factor=1), vars(cell))
         model = nn.Sequential(nn.Conv2d(4, 1), _calls(cell), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
         optimizer = optim.SGD(model.parameters(), 0.0)
         trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
         found = []
         for factor in (1, 3, 5):
-            exec(CELL.format(factor=factor), vars(cell))
+            exec(CELLS[name].format(factor=factor), vars(cell))
             found += [float(trainer.train_step(x, y)) for _ in range(2)]
             assert found[-1] == found[-2] == pytest.approx(trainer.evaluate((x, y))["loss"], rel=1e-6)
         assert len(set(found)) == 3

@@ -21,6 +21,16 @@ def test_batch_norm_moves_its_running_statistics(backend, rng):
     np.testing.assert_allclose(y, want, rtol=1e-10, atol=1e-12)
 
 
+def test_a_running_variance_that_is_infinite_stays_so(backend, rng):
+    """It was NaN after the next batch, and with it all that inference gave."""
+    layer = nn.BatchNorm2d().build((3, 3, 2))
+    x = rng.standard_normal((4, 3, 3, 2)).astype(np.float32)
+    for factor in (1e25, 1, 1):
+        layer.forward(fc.asarray(x * np.float32(factor)), training=True)
+        assert np.isposinf(fc.to_numpy(layer.running_var.data)).all()
+        np.testing.assert_array_equal(fc.to_numpy(layer(fc.asarray(x))), 0)
+
+
 @pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 5, 4, 3), (2, 6, 5, 4, 3)])
 @pytest.mark.parametrize("training", [True, False])
 def test_batch_norm_takes_two_or_four_axes(backend, shape, training):

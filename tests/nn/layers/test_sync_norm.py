@@ -82,3 +82,18 @@ def test_no_images_are_refused():
         model = small_model(sync=True)
         with pytest.raises(ShapeError, match="at least one image"):
             model.forward(np.zeros((0, 6, 6, 2), np.float32), training=True)
+
+
+@pytest.mark.parametrize("factor", [1e25, 3e36])
+def test_deviations_past_the_root_of_the_largest_number_count(factor):
+    """Their variance is infinite in float32, and with it all came to beta; in one batch it is not so."""
+    x, y = small_data(21)
+    losses = []
+    with fc.use_backend("numpy"):
+        for kind in (nn.BatchNorm2d, nn.SyncBatchNorm):
+            model = nn.Sequential(kind(), nn.Flatten(), nn.Dense(3)).build((6, 6, 2), seed=3)
+            how = (SingleProcess(),) if kind is nn.SyncBatchNorm else (None,)
+            trainer = trainer_of(model, *how, **({"shards": 4} if how[0] else {}))
+            losses.append([float(trainer.train_step(x * np.float32(factor), y)) for _ in range(2)])
+            assert np.isposinf(model.layers[0].running_var.array).all()
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
