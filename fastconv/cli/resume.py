@@ -10,7 +10,9 @@ from fastconv._console import count
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.recipes import absolute
 from fastconv.cli.running import TrainingRun, check_data, computing, facts_of
+from fastconv.errors import ArgumentError
 from fastconv.parallel.starting import is_first
+from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_data import load_data
 from fastconv.training.run_folder import RunFolder, owned
@@ -41,6 +43,13 @@ def run(options: argparse.Namespace) -> int:
 def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """Return the recipe with what may be another: how long, how often it is saved, and where it is computed from."""
     run = {name: getattr(options, name) for name in ("epochs", "save_every_steps", "backend")}
+    own = "images" in recipe.tables["data"]
+    option, odd = ("--data-dir", options.data_dir) if own else ("--images", options.images)
+    if odd is not None:
+        of, allowed = ("a folder of images", "--images DIR") if own else (recipe.tables["data"][NAME], "--data-dir DIR")
+        raise ArgumentError(
+            f"{option}: got {odd} for a run on {of}; allowed: {allowed} where that lies elsewhere by now"
+        )
     data = {
         key: absolute(path)
         for key, path in (("directory", options.data_dir), ("images", options.images))

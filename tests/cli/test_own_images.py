@@ -223,3 +223,22 @@ def test_images_of_any_size_are_predicted(photos, trained, capsys):
     (photos / "x.png").write_bytes(b"x")
     error = fails(capsys, "predict", trained, "gréy.jpg", "my photos/x.png", "--backend", "numpy")
     assert error.startswith("error: image: got my photos/x.png, no image; ")
+
+
+@pytest.mark.parametrize(
+    "words", [["evaluate", "run", "--dataset", "shapes10"], ["predict", "run", "--data-dir", "other", "--index", "0"]]
+)
+def test_other_images_than_a_folder_are_refused_for_a_run_on_one(photos, capsys, words):
+    assert main(["train", "--images", str(photos), *SMALL, "--output", "run"]) == 0
+    capsys.readouterr()
+    told = f"{words[2]}: got it beside run, a run on a folder of images; allowed: one source of images"
+    assert told in fails(capsys, *words)
+
+
+def test_a_run_goes_on_with_images_of_its_kind(photos, trained, capsys):
+    assert main(["train", "--images", str(photos), *SMALL, "--output", "own"]) == 0
+    capsys.readouterr()
+    told = fails(capsys, "resume", "run", "--images", photos, "--epochs", "3")
+    assert f"--images: got {photos} for a run on shapes10; allowed: --data-dir DIR where that lies elsewhere" in told
+    told = fails(capsys, "resume", "own", "--data-dir", "elsewhere", "--epochs", "3")
+    assert "for a run on a folder of images; allowed: --images DIR where that lies elsewhere by now" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -13,12 +14,27 @@ from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
 from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
 
+_SIDE = 16
+"""From this on, images of 1 or 3 rows, as wide as they have channels, are likely meant to have these as channels."""
+
 
 def check_map(input_shape: Shape) -> Shape:
     """Return the shape of a map, (H, W, C), or say that it is none."""
     if len(input_shape) != 3:
         raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
     return input_shape
+
+
+def warn_of_channels_first(input_shape: Shape) -> None:
+    """Warn of a shape that says (C, H, W), as PyTorch has it, for whom builds a model for it."""
+    first, *sides = input_shape
+    if len(sides) == 2 and first in (1, 3) and sides[0] == sides[1] >= _SIDE:
+        warnings.warn(
+            f"input_shape: got {input_shape}, (H, W, C): images {first} high and {sides[0]} wide, of {sides[1]}"
+            f" channels; if the {first} stands for channels, write {(*sides, first)} and x.transpose(0, 2, 3, 1) of"
+            " arrays (N, C, H, W)",
+            stacklevel=5,
+        )
 
 
 class Checking(Declared):

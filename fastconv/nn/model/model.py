@@ -23,6 +23,7 @@ from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.core.checking import warn_of_channels_first
 from fastconv.nn.core.freezing import set_frozen
 from fastconv.nn.core.habits import METHOD_HABITS
 from fastconv.nn.core.layer import AbstractLayer, arrange_all
@@ -106,6 +107,7 @@ class Layer(AbstractLayer):
         kind = validate.floating_dtype(dtype)
         if seed is not None:
             random.checked_seed(seed)
+        warn_of_channels_first(shape)
         backend, key = get_backend(), self._key or object()
         layers = self.walk()
         homes = [layer.home for layer in layers]
