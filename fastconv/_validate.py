@@ -211,10 +211,16 @@ def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> 
     return number
 
 
+_NO_NUMBERS = (str, bytes, bytearray, bool, np.bool_)
+
+
 def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
-    """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`; a text is none."""
+    """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`.
+
+    A text is none; nor are True and False, which would count as 1 and 0.
+    """
     try:
-        result = math.nan if isinstance(value, str | bytes | bytearray) else float(value)
+        result = math.nan if isinstance(value, _NO_NUMBERS) else float(value)
     except (TypeError, ValueError, OverflowError):  # of an int past all floats
         result = math.nan
     if math.isfinite(result) and (result > low if open_low else result >= low) and result < high:
