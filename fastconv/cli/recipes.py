@@ -26,6 +26,7 @@ _OPTIONS = {  # that stand for one entry
     "batch_size": "loader.batch_size",
 }
 _PARTS = ("model", "optimizer", "schedule", "loss")
+_PLACES = ("directory", "images", "path")
 _PRUNING = "Pruning"
 _DEFAULTS = {"seed": 0, "dtype": "float32", "save_every_steps": 0}
 
@@ -41,6 +42,7 @@ def recipe_of(options: argparse.Namespace, *, any_rate: float | None = None) -> 
     for key, value in _once("set", options.set or ()).items():
         _check_set(key, value, options)
         _set(tables, key.split("."), value, key)
+    _keep_places(tables)
     _fill_in_data(tables)
     _fill_in_usual(tables, any_rate)
     if options.pruning is not None:
@@ -124,6 +126,13 @@ def _check_set(key: str, value: Any, options: argparse.Namespace) -> None:
         raise ArgumentError(
             f"--set: got {key}={value} beside {entry}={of_option[entry]} of --{kind}; allowed: one of the two"
         )
+
+
+def _keep_places(tables: dict[str, Any]) -> None:
+    """Make paths absolute: a run is gone on with, and measured, from other folders too."""
+    callbacks = tables.get("callbacks", [])
+    for table in (tables["data"], *([callbacks] if isinstance(callbacks, dict) else callbacks)):
+        table.update({key: absolute(table[key]) for key in _PLACES if isinstance(table.get(key), str) and table[key]})
 
 
 def _fill_in_data(tables: dict[str, Any]) -> None:

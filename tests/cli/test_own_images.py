@@ -242,3 +242,18 @@ def test_a_run_goes_on_with_images_of_its_kind(photos, trained, capsys):
     assert f"--images: got {photos} for a run on shapes10; allowed: --data-dir DIR where that lies elsewhere" in told
     told = fails(capsys, "resume", "own", "--data-dir", "elsewhere", "--epochs", "3")
     assert "for a run on a folder of images; allowed: --images DIR where that lies elsewhere by now" in told
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_run_is_gone_on_with_from_another_folder(photos, tmp_path, monkeypatch, in_file):
+    """Whose images of the same name are others, and where no other log is begun."""
+    text = '[data]\nimages = "my photos"\n[[callbacks]]\nname = "CSVLogger"\npath = "log"\n'
+    (tmp_path / "mine.toml").write_text(text)
+    words = ["--set", "data.images=my photos", "--callback", "CSVLogger", "path=log"]
+    assert main(["train", *(["mine.toml"] if in_file else words), *SMALL, "--output", "run"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["resume", "../run", "--epochs", "3"]) == 0
+    assert main(["evaluate", "../run", "--backend", "numpy"]) == 0
+    assert len((tmp_path / "log").read_text().splitlines()) == 4
+    assert not list((tmp_path / "elsewhere").iterdir())
