@@ -117,7 +117,9 @@ def has_shape(array: Array, name: str, shape: Shape, reason: str) -> None:
 def has_dtype(array: Array, name: str, dtype: np.dtype[Any], reason: str) -> None:
     """Refuse an array of another dtype."""
     if array.dtype != dtype:
-        raise DTypeError(f"{name}: got {array.dtype}; allowed: {dtype}, {reason}")
+        raise DTypeError(
+            f"{name}: got {array.dtype}; allowed: {dtype}, {reason} (use {_variable(name)}.astype('{dtype}'))"
+        )
 
 
 def not_empty(shape: Shape, name: str, *, but_first: bool = True) -> None:

@@ -98,3 +98,12 @@ def test_labels_at_the_limits():
                 validate.labels(backend, np.array(wrong), "y", batch=2, classes=5)
         with pytest.raises(ShapeError, match="y: got shape"):
             validate.labels(backend, np.array([0, 4]), "y", batch=3, classes=5)
+
+
+def test_another_float_type_is_told_what_to_write():
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(2)).build((3,))
+        x = fc.asarray([[1.0, 2.0, 3.0]])
+        with pytest.raises(DTypeError, match=r"allowed: float32, that of the model \(use x.astype\('float32'\)\)$"):
+            model(x)
+        assert model(x.astype("float32")).shape == (1, 2)

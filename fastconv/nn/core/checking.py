@@ -153,7 +153,7 @@ class Checking(Declared):
         if not (type(array) is np.ndarray and backend.on_host and array.flags.carray and array.dtype == self._dtype):
             array = validate.floating(backend, array, name)
         if array.dtype != self._dtype:
-            raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
+            validate.has_dtype(array, f"{name} of {self._label()}", self._dtype, "that of the model")
         return array
 
     def check_active(self) -> None:
