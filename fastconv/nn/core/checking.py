@@ -12,7 +12,7 @@ from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
-from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.errors import ArgumentError, BackendMismatchError, ShapeError
 
 _SIDE = 16
 """From this on, images of 1 or 3 rows, as wide as they have channels, are likely meant to have these as channels."""
