@@ -257,3 +257,17 @@ def test_a_run_is_gone_on_with_from_another_folder(photos, tmp_path, monkeypatch
     assert main(["evaluate", "../run", "--backend", "numpy"]) == 0
     assert len((tmp_path / "log").read_text().splitlines()) == 4
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_names_neither_break_lines_nor_command_the_terminal(photos, capsys):
+    odd = "\x1b[31mred\nline"
+    (photos / "ring").rename(photos / odd)
+    assert main(["train", "--images", str(photos), *SMALL, "--output", odd]) == 0
+    out = capsys.readouterr().out
+    assert "\\x1b[31mred\\nline/run.toml\n" in out
+    assert main(["evaluate", odd, "--backend", "numpy"]) == 0
+    out += capsys.readouterr().out
+    assert "\n\\x1b[31mred\\nline" in out
+    assert not {"\x1b", "\r", "\x07"} & set(out)
+    assert "got 'no \\x1b[31mrun'" in fails(capsys, "evaluate", "no \x1b[31mrun")
+    assert "\\x1b[31mdata\\n" not in fails(capsys, "train", "--images", "\x1b[31mdata", *SMALL)
