@@ -167,8 +167,8 @@ def test_wrong_words_behind_options_are_refused(words, capsys):
 @pytest.mark.parametrize(
     "line",
     [
-        *("train --model=--", "train --set=--", "train --dataset=--", "train --pruning=--", "evaluate run --precision=--"),
-        *("predict run --top=--", "profile lenet5 --trace=--", "warmup lenet5 --target=--", "info --threads=--"),
+        *("train --model=--", "train --set=--", "train --dataset=--", "train --pruning=--", "predict run --top=--"),
+        *("evaluate run --precision=--", "profile lenet5 --trace=--", "warmup --target=--", "info --threads=--"),
     ],
 )
 def test_two_dashes_are_no_value(line, capsys):
