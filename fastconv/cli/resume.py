@@ -8,9 +8,10 @@ from contextlib import nullcontext
 
 from fastconv._console import count
 from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.command_line import command_line
 from fastconv.cli.recipes import absolute
-from fastconv.cli.running import TrainingRun, check_data, computing, facts_of
-from fastconv.errors import ArgumentError
+from fastconv.cli.running import TrainingRun, as_argument, check_data, computing, facts_of
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.parallel.starting import is_first
 from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
         begun = files.checkpoint.exists() or files.environment_file.exists()  # else it was killed at its very beginning
         if begun:
             files.check_recipe()
+            _check_state(files)
         train, test = load_data(recipe)
         if begun:
             check_data(files.read_environment()["data"], facts_of(recipe, train, test))
@@ -38,6 +40,22 @@ def run(options: argparse.Namespace) -> int:
         this.announce()
         _announce_resumed(this, before)
         return this.fit(options, began)
+
+
+def _check_state(files: RunFolder) -> None:
+    """Refuse a run whose state was taken away, which would begin anew and write over what it had.
+
+    One that was killed behind its first epoch, before the state was there, has one line in its log.
+    """
+    if files.checkpoint.exists() or not files.log.exists():
+        return
+    epochs = files.read_history().epochs
+    if epochs > 1:
+        raise CheckpointError(
+            f"run: got {str(files.directory)!r}, whose log has {epochs} epochs, without {files.checkpoint.name}, the"
+            " state to go on from; allowed: a run with it, or a new one of the same recipe,"
+            f" '{command_line(['train', as_argument(files.recipe_file)])}'"
+        )
 
 
 def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
