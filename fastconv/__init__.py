@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fastconv import _starting, errors, random  # noqa: F401 (the first goes before all that takes time)
 from fastconv.algorithm import algorithm, get_algorithm, set_algorithm
 from fastconv.backends import available_backends, get_backend, set_backend, use_backend
+from fastconv.backends.contract.converting import on_host
 from fastconv.backends.contract.types import Array
 from fastconv.precision import get_precision, precision, set_precision
 from fastconv.random import seed
@@ -125,7 +126,8 @@ def to_numpy(array: Array) -> Any:
     >>> fc.to_numpy(fc.functional.relu(fc.asarray([-1.0, 2.0])))
     array([0., 2.])
     """
-    return get_backend().to_numpy(array)
+    found = get_backend().to_numpy(array)
+    return found if hasattr(found, "dtype") else on_host(found)
 
 
 def free_memory() -> int:

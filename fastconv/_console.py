@@ -7,6 +7,7 @@ number. A path or a message may hold all of these, so that is off here, in the o
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # the last two: directions of writing
 _LOG_WIDTH = 400  # a log has no width to fit into, so that lines need not be broken
 
 
@@ -30,6 +32,11 @@ def shell_word(word: str, encoding: str = "utf-8") -> str:
         return shlex.quote(word)
     spelled = "".join(f"\\x{byte:02x}" for byte in os.fsencode(word))
     return f"$'{spelled}'"
+
+
+def one_line(text: str) -> str:
+    """Return `text` with escapes for what would break the line, or tell the terminal to do something."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def count(number: int, what: str) -> str:
@@ -54,10 +61,14 @@ def make_console(stream: TextIO, **settings: Any) -> Console:
 
 
 def make_table(*columns: str, right: tuple[str, ...] = ()) -> Table:
-    """Return an empty table without lines; the columns in `right` are flush right."""
+    """Return an empty table without lines; the columns in `right` are flush right, and each cell is of one line."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
+    class Lines(Table):
+        def add_row(self, *cells: Any, **settings: Any) -> None:
+            super().add_row(*(one_line(cell) if isinstance(cell, str) else cell for cell in cells), **settings)
+
+    table = Lines(box=None, pad_edge=False)
     for name in columns:
         table.add_column(name, justify="right" if name in right else "left")
     return table

@@ -117,7 +117,9 @@ def has_shape(array: Array, name: str, shape: Shape, reason: str) -> None:
 def has_dtype(array: Array, name: str, dtype: np.dtype[Any], reason: str) -> None:
     """Refuse an array of another dtype."""
     if array.dtype != dtype:
-        raise DTypeError(f"{name}: got {array.dtype}; allowed: {dtype}, {reason}")
+        raise DTypeError(
+            f"{name}: got {array.dtype}; allowed: {dtype}, {reason} (use {_variable(name)}.astype('{dtype}'))"
+        )
 
 
 def not_empty(shape: Shape, name: str, *, but_first: bool = True) -> None:
@@ -211,10 +213,16 @@ def at_least(value: Any, minimum: int, name: str, maximum: float = math.inf) -> 
     return number
 
 
+_NO_NUMBERS = (str, bytes, bytearray, bool, np.bool_)
+
+
 def number(value: Any, name: str, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False) -> float:
-    """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`; a text is none."""
+    """Return `value` as a finite float, at least `low` (above it if `open_low`) and below `high`.
+
+    A text is none; nor are True and False, which would count as 1 and 0.
+    """
     try:
-        result = math.nan if isinstance(value, str | bytes | bytearray) else float(value)
+        result = math.nan if isinstance(value, _NO_NUMBERS) else float(value)
     except (TypeError, ValueError, OverflowError):  # of an int past all floats
         result = math.nan
     if math.isfinite(result) and (result > low if open_low else result >= low) and result < high:

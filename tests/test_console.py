@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv._console import count, make_console, make_table, print_table, shell_word, short_number
+from fastconv._console import count, make_console, make_table, one_line, print_table, shell_word, short_number
 
 TEXTS = ["[bold]", "x[/]", "[/bold]", "run [final]", "pip install 'fastconv[cuda12]'", ":smile:", "[link=x]y[/link]"]
 TEXTS += ["\\[a]", "[[x]]", "[red]10 'a' True None http://x[/red]"]
@@ -89,3 +89,16 @@ def test_one_thing_is_singular():
 )
 def test_a_number_that_four_decimals_do_not_tell_has_a_power_of_ten(value, text):
     assert short_number(value) == text
+
+
+CONTROLS = {"a\nb": r"a\nb", "\x1b[31mz": r"\x1b[31mz", "t\tt\r": r"t\tt\r", "\x07\x7f\x9b": r"\x07\x7f\x9b"}
+CONTROLS |= {"\u202ex\u2028": r"\u202ex\u2028", "é [red] \\n": "é [red] \\n"}
+
+
+@pytest.mark.parametrize("text", CONTROLS)
+def test_data_does_not_break_lines_nor_command_the_terminal(text, capsys):
+    assert one_line(text) == CONTROLS[text]
+    table = make_table("name", "number")
+    table.add_row(text, "1")
+    print_table(table)
+    assert capsys.readouterr().out.splitlines()[1].split(" ")[0] == CONTROLS[text].split(" ")[0]

@@ -12,16 +12,17 @@ from fastconv import _validate as validate
 from fastconv import nn
 from fastconv.errors import ArgumentError, DTypeError, ShapeError
 
-NO_NUMBER = [math.nan, math.inf, -math.inf, np.float32("nan"), "x", "0.5", b"0.5", np.str_("1"), None, [1.0], 1j]
+NO_NUMBER = [math.nan, math.inf, -math.inf, np.float32("nan"), "x", "0.5", b"0.5", np.str_("1"), None, [1.0], 1j, True]
 
 
 @pytest.mark.parametrize("limits", [{}, {"low": 0}, {"low": 0, "open_low": True}, {"low": 0, "high": 1}, {"high": 1}])
 @pytest.mark.parametrize(
-    "value", [*NO_NUMBER, -1e300, -1e-300, 0, 1e-300, 0.5, math.nextafter(1, 0), 1, 2, np.float32(0.25), True]
+    "value", [*NO_NUMBER, -1e300, -1e-300, 0, 1e-300, 0.5, math.nextafter(1, 0), 1, 2, np.float32(0.25), np.True_]
 )
 def test_number(value, limits):
     """What lies within the limits comes back as a float, all else is refused: with no limit at all infinity too."""
-    wanted = float(value) if isinstance(value, int | float | np.floating) else math.nan
+    counts = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
+    wanted = float(value) if counts else math.nan
     low, high = limits.get("low", -math.inf), limits.get("high", math.inf)
     within = math.isfinite(wanted) and wanted < high and (wanted > low if limits.get("open_low") else wanted >= low)
     if within:
@@ -97,3 +98,12 @@ def test_labels_at_the_limits():
                 validate.labels(backend, np.array(wrong), "y", batch=2, classes=5)
         with pytest.raises(ShapeError, match="y: got shape"):
             validate.labels(backend, np.array([0, 4]), "y", batch=3, classes=5)
+
+
+def test_another_float_type_is_told_what_to_write():
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(2)).build((3,))
+        x = fc.asarray([[1.0, 2.0, 3.0]])
+        with pytest.raises(DTypeError, match=r"allowed: float32, that of the model \(use x.astype\('float32'\)\)$"):
+            model(x)
+        assert model(x.astype("float32")).shape == (1, 2)

@@ -57,7 +57,7 @@ def apply_computing_options(options: argparse.Namespace) -> None:
     """Make the backend, the number of threads, precision and algorithm that the user chose the active ones."""
     import fastconv as fc
 
-    if options.backend:
+    if options.backend is not None:
         fc.set_backend(options.backend)
     backend = fc.get_backend()
     if options.threads:

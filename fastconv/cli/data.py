@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fastconv._console import make_console, make_table, print_table
+from fastconv._console import make_console, make_table, one_line, print_table
 from fastconv.cli.command_line import command_line
 from fastconv.data import SOURCES, default_directory, download
 from fastconv.data.downloads import Progress
@@ -29,7 +29,7 @@ def _list(directory: str | None) -> int:
         size = sum(file.size for file in source.files)
         table.add_row(source.name, source.about, f"{size / 1e6:,.0f} MB" if size else "none", _state(source, directory))
     print_table(table)
-    print(f"looked for in {directory or default_directory()}")
+    print(one_line(f"looked for in {directory or default_directory()}"))
     return 0
 
 
@@ -48,7 +48,7 @@ def _download(options: argparse.Namespace) -> int:
             root = download(options.name, options.data_dir, progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"to go on: {command_line(options.words)}") from None
-    print(f"{options.name} is in {root}")
+    print(one_line(f"{options.name} is in {root}"))
     train = ["train", "--dataset", options.name, *([] if options.data_dir is None else ["--data-dir", str(root)])]
     print(f"next      {command_line(train)}")
     return 0

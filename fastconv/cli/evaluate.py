@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastconv as fc
-from fastconv._console import make_table, print_table, short_number
+from fastconv._console import make_table, one_line, print_table, short_number
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.own_images import check_alone, check_skip_broken
 from fastconv.cli.trained import dataset_of, load_trained
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         _print_matrix(data, counts)
     else:
         _print_most(data, counts)
-    print(f"{data.name}: loss {short_number(value)}, accuracy {np.trace(counts) / len(data):.2%}")
+    print(one_line(f"{data.name}: loss {short_number(value)}, accuracy {np.trace(counts) / len(data):.2%}"))
     print(f"{len(data):,} images in {elapsed:.1f} s, {len(data) / elapsed:,.0f} images/s")
     return 0
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from fastconv.cli.parser import build_parser
+from fastconv.cli.running import as_argument
 from fastconv.errors import ArgumentError
 from fastconv.parallel import launch
 
@@ -20,10 +22,10 @@ def run(options: argparse.Namespace) -> int:
     first, *rest = program
     restart = None
     if first in COMMANDS:
-        build_parser().parse_args(program)  # what is wrong with them is said once, before the job begins
+        train = build_parser().parse_args(program)  # what is wrong with them is said once, before the job begins
         words = ["-m", "fastconv", first, *rest]
         if first == "train" and options.max_restarts:
-            restart = ["-m", "fastconv", "resume", _output(rest)]
+            restart = ["-m", "fastconv", "resume", as_argument(_output(train))]
     else:
         words = [first, *rest]
     return launch(
@@ -37,13 +39,10 @@ def run(options: argparse.Namespace) -> int:
     )
 
 
-def _output(words: list[str]) -> str:
+def _output(options: argparse.Namespace) -> Path:
     """Return the folder that a training is told to write into."""
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument("--output")
-    found: str | None = reader.parse_known_args(words)[0].output
-    if found is None:
+    if options.output is None:
         raise ArgumentError(
             "--max-restarts: got a training without --output; allowed: one whose folder is named, to go on from there"
         )
-    return found
+    return Path(options.output)

@@ -45,6 +45,11 @@ class Parser(argparse.ArgumentParser):
             self.error(f"arguments: got {' '.join(unknown)}; allowed: those of the command{near}")
         return options, unknown
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        if action.option_strings and "--" in arg_strings:  # as in --model=--, which argparse may drop
+            raise argparse.ArgumentError(action, "got '--'; allowed: a value")
+        return super()._get_values(action, arg_strings)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             words = [str(each) for each in action.choices]

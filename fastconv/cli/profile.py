@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 import fastconv as fc
+from fastconv._console import one_line
 from fastconv.cli.choices import apply_computing_options
 from fastconv.training.callbacks.writing import check_file
 from fastconv.training.diagnostics import profile_layers, trace_step
@@ -26,5 +27,5 @@ def run(options: argparse.Namespace) -> int:
         y = fc.asarray(np.zeros(options.batch_size, np.int32))
         loss, optimizer = fc.losses.SoftmaxCrossEntropy(), fc.optim.SGD(model.parameters(), 0.01, momentum=0.9)
         trace_step(fc.Trainer(model, loss, optimizer), x, y).save(options.trace)
-        print(f"trace     {options.trace} (opens in https://ui.perfetto.dev)")
+        print(one_line(f"trace     {options.trace} (opens in https://ui.perfetto.dev)"))
     return 0

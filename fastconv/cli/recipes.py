@@ -25,6 +25,8 @@ _OPTIONS = {  # that stand for one entry
     **{"lr": "optimizer.lr", "weight_decay": "optimizer.weight_decay", "label_smoothing": "loss.label_smoothing"},
     "batch_size": "loader.batch_size",
 }
+_PARTS = ("model", "optimizer", "schedule", "loss")
+_PLACES = ("directory", "images", "path")
 _PRUNING = "Pruning"
 _DEFAULTS = {"seed": 0, "dtype": "float32", "save_every_steps": 0}
 
@@ -40,6 +42,7 @@ def recipe_of(options: argparse.Namespace, *, any_rate: float | None = None) -> 
     for key, value in _once("set", options.set or ()).items():
         _check_set(key, value, options)
         _set(tables, key.split("."), value, key)
+    _keep_places(tables)
     _fill_in_data(tables)
     _fill_in_usual(tables, any_rate)
     if options.pruning is not None:
@@ -59,13 +62,17 @@ def recipe_of(options: argparse.Namespace, *, any_rate: float | None = None) -> 
 def _take_options(tables: dict[str, Any], options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in _RUN if getattr(options, name) is not None}
     tables["run"] = {**_DEFAULTS, **tables.get("run", {}), **given}
-    for kind in ("model", "optimizer", "schedule", "loss"):
+    for kind in _PARTS:
         if getattr(options, kind) is not None:
             tables[kind] = _spec(kind, getattr(options, kind))
     for key, words in (("metrics", options.metric), ("callbacks", options.callback)):
         if words:
             tables[key] = [_spec(key.removesuffix("s"), each) for each in words]
     if options.augmentation:
+        if options.augment is not None:
+            raise ArgumentError(
+                f"--{'' if options.augment else 'no-'}augment: got it beside --augmentation; allowed: one of the two"
+            )
         tables["augmentation"] = [_spec("augmentation", each) for each in options.augmentation]
     elif options.augment is not None:
         tables["augmentation"] = [{NAME: "FlipCrop"}] if options.augment else []
@@ -105,13 +112,27 @@ def _check_once(kind: str, words: list[str | tuple[str, Any]] | None, chosen: Ma
 
 
 def _check_set(key: str, value: Any, options: argparse.Namespace) -> None:
-    """Refuse an entry that has an option of its own, which was given too."""
+    """Refuse an entry that has an option of its own, or is a setting of one, which was given too."""
     for option, entry in _OPTIONS.items():
         given = getattr(options, option)
         if key == entry and given is not None:
             raise ArgumentError(
                 f"--set: got {key}={value} beside --{option.replace('_', '-')} {given}; allowed: one of them"
             )
+    kind, _, entry = key.partition(".")
+    words = getattr(options, kind) if kind in _PARTS else None
+    of_option = {} if words is None else _spec(kind, words)
+    if entry in of_option:
+        raise ArgumentError(
+            f"--set: got {key}={value} beside {entry}={of_option[entry]} of --{kind}; allowed: one of the two"
+        )
+
+
+def _keep_places(tables: dict[str, Any]) -> None:
+    """Make paths absolute: a run is gone on with, and measured, from other folders too."""
+    callbacks = tables.get("callbacks", [])
+    for table in (tables["data"], *([callbacks] if isinstance(callbacks, dict) else callbacks)):
+        table.update({key: absolute(table[key]) for key in _PLACES if isinstance(table.get(key), str) and table[key]})
 
 
 def _fill_in_data(tables: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 from pathlib import Path
 
+from fastconv._console import one_line
 from fastconv.cli.choices import apply_computing_options
 from fastconv.cli.streams import say_on_stderr
 from fastconv.errors import ArgumentError
@@ -27,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     def told(report: Report) -> None:
         for note in report.notes:
             say_on_stderr(f"note: {note}")
-        print(f"report    {output} ({len(report.html.encode('utf-8', 'backslashreplace')) / 1e3:,.0f} kB)", flush=True)
+        size = len(report.html.encode("utf-8", "backslashreplace"))
+        print(one_line(f"report    {output} ({size / 1e3:,.0f} kB)"), flush=True)
 
     for each in found:
         if each.running and not options.follow:

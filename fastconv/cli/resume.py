@@ -8,9 +8,12 @@ from contextlib import nullcontext
 
 from fastconv._console import count
 from fastconv.cli.choices import apply_computing_options
+from fastconv.cli.command_line import command_line
 from fastconv.cli.recipes import absolute
-from fastconv.cli.running import TrainingRun, check_data, computing, facts_of
+from fastconv.cli.running import TrainingRun, as_argument, check_data, computing, facts_of
+from fastconv.errors import ArgumentError, CheckpointError
 from fastconv.parallel.starting import is_first
+from fastconv.training.named import NAME
 from fastconv.training.recipe import Recipe
 from fastconv.training.run_data import load_data
 from fastconv.training.run_folder import RunFolder, owned
@@ -27,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
         begun = files.checkpoint.exists() or files.environment_file.exists()  # else it was killed at its very beginning
         if begun:
             files.check_recipe()
+            _check_state(files)
         train, test = load_data(recipe)
         if begun:
             check_data(files.read_environment()["data"], facts_of(recipe, train, test))
@@ -38,9 +42,32 @@ def run(options: argparse.Namespace) -> int:
         return this.fit(options, began)
 
 
+def _check_state(files: RunFolder) -> None:
+    """Refuse a run whose state was taken away, which would begin anew and write over what it had.
+
+    One that was killed behind its first epoch, before the state was there, has one line in its log.
+    """
+    if files.checkpoint.exists() or not files.log.exists():
+        return
+    epochs = files.read_history().epochs
+    if epochs > 1:
+        raise CheckpointError(
+            f"run: got {str(files.directory)!r}, whose log has {epochs} epochs, without {files.checkpoint.name}, the"
+            " state to go on from; allowed: a run with it, or a new one of the same recipe,"
+            f" '{command_line(['train', as_argument(files.recipe_file)])}'"
+        )
+
+
 def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
     """Return the recipe with what may be another: how long, how often it is saved, and where it is computed from."""
     run = {name: getattr(options, name) for name in ("epochs", "save_every_steps", "backend")}
+    own = "images" in recipe.tables["data"]
+    option, odd = ("--data-dir", options.data_dir) if own else ("--images", options.images)
+    if odd is not None:
+        of, allowed = ("a folder of images", "--images DIR") if own else (recipe.tables["data"][NAME], "--data-dir DIR")
+        raise ArgumentError(
+            f"{option}: got {odd} for a run on {of}; allowed: {allowed} where that lies elsewhere by now"
+        )
     data = {
         key: absolute(path)
         for key, path in (("directory", options.data_dir), ("images", options.images))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import fastconv as fc
-from fastconv._console import count
+from fastconv._console import count, one_line
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.data import SOURCES, DataLoader, Dataset
 from fastconv.errors import DataError
@@ -75,7 +75,7 @@ class TrainingRun:
     def announce(self) -> None:
         """Show what is trained on what."""
         tables, (train, test) = self.recipe.tables, self.data
-        print(f"data      {train.name}: {len(train):,} images; {test.name}: {len(test):,} images")
+        print(one_line(f"data      {train.name}: {len(train):,} images; {test.name}: {len(test):,} images"))
         changes = [each[NAME] for each in tables["augmentation"]]
         if changes:
             how = "mirrored and shifted" if changes == ["FlipCrop"] else f"changed by {', '.join(changes)}"
@@ -123,9 +123,9 @@ class TrainingRun:
         sparsity = self.trainer.history.history.get("sparsity", [])
         if sparsity:
             print(f"sparsity  {sparsity[-1]:.2%} of the weights are zero")
-        print(f"weights   {self.files.weights}")
-        print(f"log       {self.files.log}")
-        print(f"recipe    {self.files.recipe_file}")
+        print(one_line(f"weights   {self.files.weights}"))
+        print(one_line(f"log       {self.files.log}"))
+        print(one_line(f"recipe    {self.files.recipe_file}"))
         print(f"next      {command_line(['evaluate', as_argument(self.files.directory), *kept_options(options)])}")
         if self.recipe.tables["data"][NAME] == "shapes10":
             print("CIFAR-10  fastconv data download cifar10 --data-dir DIR")

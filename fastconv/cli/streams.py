@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO, TypeVar, cast
 
+from fastconv._console import one_line
 from fastconv.errors import FastconvError
 from fastconv.parallel.starting import is_first
 
@@ -58,7 +59,8 @@ class _Stdout:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        return self._do(lambda stream: stream.write(text))
+        shown = "\n".join(map(one_line, text.split("\n")))  # of data, such as names of files
+        return self._do(lambda stream: stream.write(shown))
 
     def flush(self) -> None:
         self._do(lambda stream: stream.flush())
@@ -106,7 +108,7 @@ def say_on_stderr(text: str) -> None:
     if not is_first():
         time.sleep(_MOMENT)
     with suppress(OSError):
-        print(" ".join(text.split()), file=sys.stderr, flush=True)
+        print(one_line(" ".join(text.split())), file=sys.stderr, flush=True)
 
 
 def _lead_nowhere(stream: io.TextIOWrapper) -> None:

@@ -50,6 +50,7 @@ def _take_folder(options: argparse.Namespace) -> None:
         )
     options.weights = str(folder.weights)
     if options.images is None and "images" in data:
+        own_images.check_alone(options, f"{folder.directory}, a run on a folder of images", "dataset", "data_dir")
         options.images = data["images"]
         options.skip_broken = options.skip_broken or data.get("skip_broken", False)
     if options.images is None and options.data_dir is None:

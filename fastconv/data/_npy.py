@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from contextlib import ExitStack
+import tokenize
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -24,9 +26,19 @@ Where the garbage collector lets another thread parse in the midst of it, it end
 os.register_at_fork(before=HEADERS.acquire, after_in_parent=HEADERS.release, after_in_child=HEADERS.release)
 
 
+@contextmanager
+def reading_header() -> Iterator[None]:
+    """Let NumPy read headers within the block; one that is no Python is a ValueError, whatever Python calls it."""
+    with HEADERS:
+        try:
+            yield
+        except (tokenize.TokenError, RecursionError) as error:  # of looking for numbers of Python 2, and of nesting
+            raise ValueError("a header that cannot be read") from error
+
+
 def mapped(path: PathLike) -> np.ndarray:
     """Return the array of a .npy file, mapped into memory for reading."""
-    with HEADERS:
+    with reading_header():
         array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     return array
 

@@ -190,7 +190,7 @@ def _shape_in(path: Path) -> tuple[int, ...]:
     try:
         images = mapped(path)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "a damaged or foreign file"
         raise DataError(f"{path}: got {reason}; allowed: a whole .npy file of images") from error
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(f"{path}: got {images.dtype} {images.shape}; allowed: uint8 (M, H, W, C) or (M, H, W)")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,10 @@ from fastconv import _validate as validate
 from fastconv import random
 from fastconv._attributes import is_ours
 from fastconv.errors import ArgumentError
+from fastconv.losses import BinaryCrossEntropy, SoftmaxCrossEntropy
 from fastconv.metrics import Metric
+from fastconv.nn import Sigmoid, Softmax
+from fastconv.nn.core.layer import AbstractLayer, Chain
 from fastconv.nn.core.outputs import shapes_of
 from fastconv.nn.layers.sync_norm import SyncBatchNorm
 from fastconv.nn.model.checking import checked_model
@@ -28,6 +32,7 @@ from fastconv.training.divergence import is_asking
 from fastconv.training.history import History
 
 _TAKEN = ("loss", "learning_rate", "seconds", "images_per_second", "epoch", "step", "event", "sparsity")
+_WITHIN: Mapping[type, type] = {SoftmaxCrossEntropy: Softmax, BinaryCrossEntropy: Sigmoid}
 _METRICS = "one or several metrics, such as fastconv.metrics.Accuracy()"
 
 
@@ -127,8 +132,11 @@ def checked_parallel(parallel: Any) -> DataParallel | None:
     return parallel
 
 
-def check_together(parallel: DataParallel | None, model: Layer, *, accumulate: int, capture: bool | None) -> None:
-    """Refuse what does not go together with shards."""
+def check_together(
+    parallel: DataParallel | None, model: Layer, loss: Any, *, accumulate: int, capture: bool | None
+) -> None:
+    """Refuse what does not go together with shards; warn of what the loss does once more."""
+    _warn_of_logits(model, loss)
     if parallel is None:
         return
     if capture and any(isinstance(layer, SyncBatchNorm) for layer in model.walk()):
@@ -138,6 +146,21 @@ def check_together(parallel: DataParallel | None, model: Layer, *, accumulate: i
     if accumulate != 1:
         raise ArgumentError(
             f"accumulate: got {accumulate} with parallel; allowed: 1, as shards pass one after the other already"
+        )
+
+
+def _warn_of_logits(model: Layer, loss: Any) -> None:
+    """Warn of a last layer that the loss has within itself, as Keras' losses by default have not."""
+    last: AbstractLayer = model
+    while isinstance(chain := last.structure(), Chain):
+        last = chain.layers[-1]
+    if type(last) is _WITHIN.get(type(loss)):
+        name = type(last).__name__
+        warnings.warn(
+            f"loss: got {type(loss).__name__} for a model whose last layer is {name}, which the loss does itself: it"
+            f" takes logits. Leave the layer out; nn.Sequential(model, nn.{name}()), built, gives probabilities of the"
+            " trained model",
+            stacklevel=6,
         )
 
 

@@ -243,7 +243,7 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
         It cannot be written, or another training owns it (an OwnedError).
     """
     directory = folder.directory
-    made = not os.path.exists(directory)
+    made = [each for each in (directory, *directory.parents) if not os.path.exists(each)]
     descriptor = None
     try:
         try:
@@ -258,9 +258,9 @@ def owned(folder: RunFolder, name: str = "directory") -> Iterator[RunFolder]:
             ) from error
         yield folder
     finally:
-        if made:
-            with suppress(OSError):  # it is not empty: something was written
-                directory.rmdir()
+        with suppress(OSError):  # it is not empty: something was written
+            for each in made:
+                each.rmdir()
         if descriptor is not None:
             os.close(descriptor)
 

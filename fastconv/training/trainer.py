@@ -146,7 +146,7 @@ class Trainer(Sharing):
             check_capture(self.model, self.loss, self.optimizer)
         self._capture, self._must_capture = model.backend.captures if capture is None else capture, bool(capture)
         self.parallel, self.seed = parallel, random.get_seed() if seed is None else seed
-        parts.check_together(self.parallel, model, accumulate=self.accumulate, capture=capture)
+        parts.check_together(self.parallel, model, loss, accumulate=self.accumulate, capture=capture)
         self._classes: Array | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:

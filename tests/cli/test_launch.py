@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fastconv.cli import launch as launching
 from fastconv.cli import main
 from fastconv.training.run_folder import RunFolder
 from tests.cli.commands import SMALL, fails, history_of, weights_of
@@ -104,3 +105,12 @@ def test_a_training_that_may_start_again_needs_a_folder(capsys):
 def test_no_program(capsys):
     assert "launch: got no program" in fails(capsys, "launch", "-n", "2")
     assert "launch: got no program" in fails(capsys, "launch", "-n", "2", "--")
+
+
+@pytest.mark.parametrize(("words", "folder"), [(["--outp", "runs/x"], "runs/x"), (["--output=-x"], "./-x")])
+def test_a_job_that_failed_is_taken_up_in_its_folder(monkeypatch, words, folder):
+    """Whose name may look like an option, and the option be cut short."""
+    seen = {}
+    monkeypatch.setattr(launching, "launch", lambda *_, restart, **__: seen.update(restart=restart) or 0)
+    assert main(["launch", "-n", "2", "--max-restarts", "1", "train", *SMALL, *words]) == 0
+    assert seen["restart"] == ["-m", "fastconv", "resume", folder]

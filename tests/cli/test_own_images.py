@@ -223,3 +223,51 @@ def test_images_of_any_size_are_predicted(photos, trained, capsys):
     (photos / "x.png").write_bytes(b"x")
     error = fails(capsys, "predict", trained, "gréy.jpg", "my photos/x.png", "--backend", "numpy")
     assert error.startswith("error: image: got my photos/x.png, no image; ")
+
+
+@pytest.mark.parametrize(
+    "words", [["evaluate", "run", "--dataset", "shapes10"], ["predict", "run", "--data-dir", "other", "--index", "0"]]
+)
+def test_other_images_than_a_folder_are_refused_for_a_run_on_one(photos, capsys, words):
+    assert main(["train", "--images", str(photos), *SMALL, "--output", "run"]) == 0
+    capsys.readouterr()
+    told = f"{words[2]}: got it beside run, a run on a folder of images; allowed: one source of images"
+    assert told in fails(capsys, *words)
+
+
+def test_a_run_goes_on_with_images_of_its_kind(photos, trained, capsys):
+    assert main(["train", "--images", str(photos), *SMALL, "--output", "own"]) == 0
+    capsys.readouterr()
+    told = fails(capsys, "resume", "run", "--images", photos, "--epochs", "3")
+    assert f"--images: got {photos} for a run on shapes10; allowed: --data-dir DIR where that lies elsewhere" in told
+    told = fails(capsys, "resume", "own", "--data-dir", "elsewhere", "--epochs", "3")
+    assert "for a run on a folder of images; allowed: --images DIR where that lies elsewhere by now" in told
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_a_run_is_gone_on_with_from_another_folder(photos, tmp_path, monkeypatch, in_file):
+    """Whose images of the same name are others, and where no other log is begun."""
+    text = '[data]\nimages = "my photos"\n[[callbacks]]\nname = "CSVLogger"\npath = "log"\n'
+    (tmp_path / "mine.toml").write_text(text)
+    words = ["--set", "data.images=my photos", "--callback", "CSVLogger", "path=log"]
+    assert main(["train", *(["mine.toml"] if in_file else words), *SMALL, "--output", "run"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["resume", "../run", "--epochs", "3"]) == 0
+    assert main(["evaluate", "../run", "--backend", "numpy"]) == 0
+    assert len((tmp_path / "log").read_text().splitlines()) == 4
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_names_neither_break_lines_nor_command_the_terminal(photos, capsys):
+    odd = "\x1b[31mred\nline"
+    (photos / "ring").rename(photos / odd)
+    assert main(["train", "--images", str(photos), *SMALL, "--output", odd]) == 0
+    out = capsys.readouterr().out
+    assert "\\x1b[31mred\\nline/run.toml\n" in out
+    assert main(["evaluate", odd, "--backend", "numpy"]) == 0
+    out += capsys.readouterr().out
+    assert "\n\\x1b[31mred\\nline" in out
+    assert not {"\x1b", "\r", "\x07"} & set(out)
+    assert "got 'no \\x1b[31mrun'" in fails(capsys, "evaluate", "no \x1b[31mrun")
+    assert "\\x1b[31mdata\\n" not in fails(capsys, "train", "--images", "\x1b[31mdata", *SMALL)

@@ -162,3 +162,25 @@ def test_wrong_words_behind_options_are_refused(words, capsys):
     said = capsys.readouterr().err
     assert words.split()[-1] in said
     assert "allowed: " in said
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("train --model=--", "train --set=--", "train --dataset=--", "train --pruning=--", "predict run --top=--"),
+        *("evaluate run --precision=--", "profile lenet5 --trace=--", "warmup --target=--", "info --threads=--"),
+    ],
+)
+def test_two_dashes_are_no_value(line, capsys):
+    """`argparse` drops them, and an option that has got nothing was passed over or an error of Python."""
+    with pytest.raises(SystemExit, match="2"):
+        main(line.split())
+    option = line.split()[-1].removesuffix("=--")
+    assert capsys.readouterr().err.startswith(f"error: argument {option}: got '--'; allowed: a value ")
+
+
+@pytest.mark.parametrize("line", ["evaluate run", "info", "gradcheck", "explain lenet5"])
+def test_an_empty_name_of_a_backend_is_none(line, capsys):
+    main([*line.split(), "--backend="])
+    told = capsys.readouterr()
+    assert "backend: got ''; allowed: numba, numpy, " in told.out + told.err

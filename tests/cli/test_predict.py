@@ -83,6 +83,7 @@ def other_files(trained):
         "empty.npy": b"",
         "cut.npy": whole[:-1],
         "cut-head.npy": whole[:20],
+        "header.npy": whole.replace(b"}", b"(", 1),
         "pickle.npy": b"\x80\x04N.",
         "huge.npy": whole[:10] + whole[10:128].replace(b"(2, 32, 32, 3)", b"(2**9,3, 32,) ") + whole[128:],
     }.items():
@@ -92,7 +93,7 @@ def other_files(trained):
 
 def test_other_files_are_refused_and_nobody_is_told_to_unpickle(trained, other_files, capsys):
     names = ["floats.npy", "small.npy", "number.npy", "objects.npy", "archive.npz", "photo.png", "photo.jpg"]
-    names += ["empty.npy", "cut.npy", "cut-head.npy", "pickle.npy", "huge.npy", *other_files]
+    names += ["empty.npy", "cut.npy", "cut-head.npy", "header.npy", "pickle.npy", "huge.npy", *other_files]
     for name in names:
         error = fails(capsys, "predict", trained, name, "--backend", "numpy")
         assert f"image: got {name}" in error

@@ -233,6 +233,16 @@ def test_what_is_wrong_with_pruning_is_told(capsys):
         (["--optimizer", "SGD", "lr=1", "lr=2"], "--optimizer: got lr=1 and lr=2; allowed: one of the two"),
         (["--pruning", "target=0.9", "target=0.8"], "--pruning: got target=0.9 and target=0.8; allowed: one of"),
         (["--set", "run.seed=1", "--set", "run.seed=1"], "--set: got run.seed=1 and run.seed=1; allowed: one of"),
+        (
+            ["--optimizer", "SGD", "momentum=0.9", "--set", "optimizer.momentum=0.5"],
+            "--set: got optimizer.momentum=0.5 beside momentum=0.9 of --optimizer; allowed: one of the two",
+        ),
+        (
+            ["--model", "mlp", "--set", "model.name=lenet5"],
+            "--set: got model.name=lenet5 beside name=mlp of --model; allowed: one of the two",
+        ),
+        (["--augment", "--augmentation", "Flip"], "--augment: got it beside --augmentation; allowed: one of the two"),
+        (["--no-augment", "--augmentation", "Flip"], "--no-augment: got it beside --augmentation; allowed: one of"),
     ],
 )
 def test_what_is_said_twice_is_refused(words, message, capsys):

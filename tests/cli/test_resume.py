@@ -213,3 +213,14 @@ def test_it_may_save_more_often(monkeypatch, capsys):
     assert main(["train", *TINY, "--output", "run"]) == 0
     assert main(["resume", "run", "--epochs", "2", "--save-every-steps", "1", "--backend", "numpy"]) == 0
     assert RunFolder.open("run").recipe.tables["run"]["save_every_steps"] == 1
+
+
+def test_a_run_whose_state_was_taken_away_is_not_written_over(trained, tmp_path, capsys):
+    (tmp_path / "run" / "checkpoint.safetensors").unlink()
+    before = files_of(tmp_path / "run")
+    told = fails(capsys, "resume", "run", "--epochs", "5")
+    assert "run: got 'run', whose log has 2 epochs, without checkpoint.safetensors, the state to go on from;" in told
+    assert files_of(tmp_path / "run") == before
+    command = told.split("'fastconv ")[1].partition("'")[0]
+    assert main([*shlex.split(command), "--output", "again"]) == 0
+    assert weights_of("again") == weights_of("run")

@@ -3,8 +3,10 @@
 import gc
 import multiprocessing
 import os
+import struct
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -147,6 +149,22 @@ def test_damaged_npy_files_are_named(tmp_path, images, labels, damage):
     with pytest.raises(DataError, match=r"x.npy: got a damaged or foreign file; allowed: a whole .npy file"):
         arrays(tmp_path / "x.npy", labels)
     assert (tmp_path / "x.npy").read_bytes() == data
+
+
+@pytest.mark.parametrize("new", [b"(", b"\0", b"'''", b"-" * 4000])
+def test_a_header_that_is_no_python_is_damage(tmp_path, images, labels, new):
+    """NumPy hands on what the tokenizer says, which is no ValueError."""
+    np.save(tmp_path / "x.npy", images)
+    header = (tmp_path / "x.npy").read_bytes().replace(b"}", new, 1)
+    header = header[:8] + struct.pack("<H", 117 + len(new)) + header[10:]
+    (tmp_path / "x.npy").write_bytes(header)
+    with pytest.raises(DataError, match=r"x.npy: got a damaged or foreign file; allowed: a whole .npy file"):
+        arrays(tmp_path / "x.npy", labels)
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("images.npy", header)
+        archive.writestr("labels.npy", header)
+    with pytest.raises(DataError, match=r"set.npz: got a damaged or foreign file; allowed: a .npz archive of arrays"):
+        npz(tmp_path / "set.npz")
 
 
 def test_npy_files_are_not_unpickled(tmp_path, images):

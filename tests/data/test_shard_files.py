@@ -129,8 +129,11 @@ def test_files_are_pairs_of_npy_files_of_images(files, tmp_path):
     np.savez(tmp_path / "set.npz", x=np.zeros((4, 6, 6, 1), np.uint8))
     np.save(tmp_path / "float.npy", np.zeros((4, 6, 6, 1), np.float32))
     np.save(tmp_path / "scalar.npy", np.uint8(3))
+    whole = (tmp_path / "scalar.npy").read_bytes()
+    (tmp_path / "header.npy").write_bytes(whole.replace(b"}", b"(", 1))
     for name, got in (
-        ("set.npz", "got .*"),
+        ("set.npz", "got a damaged or foreign file"),
+        ("header.npy", "got a damaged or foreign file"),
         ("float.npy", r"got float32 \(4, 6, 6, 1\)"),
         ("scalar.npy", r"got uint8 \(\)"),
     ):

@@ -204,3 +204,20 @@ def test_an_evaluate_of_ones_own_is_not_left_out_by_fit(rng):
             with pytest.raises(ArgumentError, match=r"^fit: got validation data for a Own, whose own evaluate"):
                 trainer.fit(data, 1, **validation)
         assert trainer.fit(data, 1).epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "last"), [("SoftmaxCrossEntropy", nn.Softmax), ("BinaryCrossEntropy", nn.Sigmoid)], ids=["rows", "each"]
+)
+def test_a_loss_of_logits_behind_probabilities_is_warned_of(loss, last):
+    loss = getattr(fc.losses, loss)()
+    told = rf"loss: got {type(loss).__name__} for a model whose last layer is {last.__name__}, which the loss does"
+    with fc.use_backend("numpy"):
+        for tail in ([last()], [nn.Sequential(nn.ReLU(), last())]):
+            model = nn.Sequential(nn.Dense(2), *tail).build((4,))
+            with pytest.warns(UserWarning, match=told) as caught:
+                fc.Trainer(model, loss, SGD(model.parameters(), 0.1))
+            assert [warning.filename for warning in caught] == [__file__]
+        for others in ([nn.Sigmoid(), nn.Dense(2)], [nn.ReLU()], [nn.Tanh()]):
+            model = nn.Sequential(nn.Dense(2), *others).build((4,))
+            fc.Trainer(model, loss, SGD(model.parameters(), 0.1))

@@ -184,6 +184,17 @@ def test_a_folder_has_one_owner_and_loses_what_was_half_written(tmp_path):
     assert [path.name for path in files.directory.iterdir()] == [".mine.tmp"]
 
 
+def test_what_was_made_and_stayed_empty_is_taken_away(tmp_path):
+    (tmp_path / "mine").mkdir()
+    with owned(RunFolder(tmp_path / "mine" / "runs" / "many" / "first")) as files:
+        (tmp_path / "mine" / "runs" / "other").touch()
+        assert files.directory.is_dir()
+    assert [path.name for path in (tmp_path / "mine" / "runs").iterdir()] == ["other"]
+    with owned(RunFolder(tmp_path / "mine" / "more" / "first")):
+        pass
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["runs"]
+
+
 def test_whether_a_training_runs_can_be_seen_and_looking_disturbs_none(tmp_path, monkeypatch):
     files = RunFolder(tmp_path)
     assert not files.is_running()

@@ -34,6 +34,10 @@ def on_host(array: Any, dtype: Any = None, name: str = "array") -> np.ndarray:
         raise ArgumentError(
             f"{name}: got {array!r:.100} ({error}); allowed: numbers, in an array or in nested lists of equal lengths"
         ) from error
+    if found.dtype.hasobject:
+        raise ArgumentError(
+            f"{name}: got {array!r:.100}; allowed: numbers, in an array or in nested lists of equal lengths"
+        )
     return found
 
 

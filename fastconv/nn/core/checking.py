@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +12,10 @@ from fastconv._attributes import Declared
 from fastconv.backends import get_backend
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, DType, Shape
-from fastconv.errors import ArgumentError, BackendMismatchError, DTypeError, ShapeError
+from fastconv.errors import ArgumentError, BackendMismatchError, ShapeError
+
+_SIDE = 16
+"""From this on, images of 1 or 3 rows, as wide as they have channels, are likely meant to have these as channels."""
 
 
 def check_map(input_shape: Shape) -> Shape:
@@ -19,6 +23,18 @@ def check_map(input_shape: Shape) -> Shape:
     if len(input_shape) != 3:
         raise ShapeError(f"input_shape: got {input_shape}; allowed: (H, W, C)")
     return input_shape
+
+
+def warn_of_channels_first(input_shape: Shape) -> None:
+    """Warn of a shape that says (C, H, W), as PyTorch has it, for whom builds a model for it."""
+    first, *sides = input_shape
+    if len(sides) == 2 and first in (1, 3) and sides[0] == sides[1] >= _SIDE:
+        warnings.warn(
+            f"input_shape: got {input_shape}, (H, W, C): images {first} high and {sides[0]} wide, of {sides[1]}"
+            f" channels; if the {first} stands for channels, write {(*sides, first)} and x.transpose(0, 2, 3, 1) of"
+            " arrays (N, C, H, W)",
+            stacklevel=5,
+        )
 
 
 class Checking(Declared):
@@ -137,7 +153,7 @@ class Checking(Declared):
         if not (type(array) is np.ndarray and backend.on_host and array.flags.carray and array.dtype == self._dtype):
             array = validate.floating(backend, array, name)
         if array.dtype != self._dtype:
-            raise DTypeError(f"{name} of {self._label()}: got {array.dtype}; allowed: {self._dtype}, that of the model")
+            validate.has_dtype(array, f"{name} of {self._label()}", self._dtype, "that of the model")
         return array
 
     def check_active(self) -> None:

@@ -137,9 +137,6 @@ class Buffer:
         """
         return flat[self.offset : self.offset + self.size].reshape(self.shape)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.arena.backend.to_numpy(self.array), dtype)  # a copy: NumPy would keep it as an object
-
     @property
     def data(self) -> Array:
         """The values, read-only on the host, as changes must be noticed. Set them by ``parameter.data = values``."""
@@ -160,6 +157,10 @@ class Buffer:
         if new.shape != self.shape:
             raise ShapeError(f"{self.name}: got shape {tuple(new.shape)}; allowed: {self.shape}")
         backend.copy(new, out=self.array)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        values = self.arena.backend.to_numpy(self.data)  # NumPy would make an array of a single object otherwise
+        return np.array(values, dtype) if copy else np.asarray(values, dtype)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, shape={self.shape})"

@@ -23,6 +23,7 @@ from fastconv.algorithm import get_algorithm
 from fastconv.backends import get_backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.nn.core.checking import warn_of_channels_first
 from fastconv.nn.core.freezing import set_frozen
 from fastconv.nn.core.habits import METHOD_HABITS
 from fastconv.nn.core.layer import AbstractLayer, arrange_all
@@ -108,6 +109,7 @@ class Layer(AbstractLayer):
         kind = validate.floating_dtype(dtype)
         if seed is not None:
             random.checked_seed(seed)
+        warn_of_channels_first(shape)
         backend, key = get_backend(), self._key or object()
         layers = self.walk()
         homes = [layer.home for layer in layers]
@@ -134,8 +136,7 @@ class Layer(AbstractLayer):
                 model = draft.root if home.model in (None, draft.root) else _SEVERAL
             layer.settle(Home(draft.backend, draft.dtype or home.dtype, tensors, model))
         self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
-        declared = [(path, layer) for path, layer, tensors in draft.declared.values() if tensors]
-        self._places = tuple((path, None if layer is self else layer) for path, layer in declared)
+        self._places = tuple((path, None if it is self else it) for path, it, own in draft.declared.values() if own)
         self._wiring = wiring_of(self.walk())
         arrange_all(self)
 

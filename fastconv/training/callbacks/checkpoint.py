@@ -20,6 +20,7 @@ from fastconv.training.callbacks.writing import check_directory
 from fastconv.training.folder_lock import lock_folder
 
 _KeepBy = Literal["newest", "best"]
+_FILES = frozenset((".safetensors", ".h5", ".hdf5", ".keras", ".ckpt", ".pt", ".pth", ".npz"))
 _STEP = re.compile(r"step-\d{8,}\.safetensors")
 
 
@@ -78,6 +79,11 @@ class ModelCheckpoint(Callback):
         keep_by: _KeepBy = "newest",
     ) -> None:
         self.directory = home_path_of(directory, "directory")
+        if not self.directory.is_dir() and (self.directory.suffix in _FILES or "{" in self.directory.name):
+            raise ArgumentError(
+                f"directory: got {str(directory)!r}, a name of files; allowed: that of a folder, in which it writes"
+                " last.safetensors and best.safetensors (with keep=n also states by their steps)"
+            )
         self.monitor = monitor
         self.mode: Mode = validate.one_of(mode, "mode", get_args(Mode))
         self.every_epochs = validate.at_least_one(every_epochs, "every_epochs")

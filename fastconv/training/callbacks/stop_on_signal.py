@@ -49,7 +49,8 @@ class StopOnSignal(Callback):
     """
 
     def __init__(self, number: int = signal.SIGUSR1) -> None:
-        if number not in signal.valid_signals() or number in (signal.SIGKILL, signal.SIGSTOP):
+        known = not isinstance(number, bool) and number in signal.valid_signals()
+        if not known or number in (signal.SIGKILL, signal.SIGSTOP):
             raise ArgumentError(f"number: got {number!r}; allowed: a signal that a program can listen to")
         self.number = signal.Signals(number)
         self.is_told = False

@@ -193,3 +193,23 @@ def test_numpy_takes_the_values(backend):
     gamma[:] = 5  # a copy
     assert np.mean(layer.gamma) == 1
     np.testing.assert_array_equal(layer.gamma, [1, 1])
+
+
+def test_numpy_takes_its_values(tmp_path):
+    """Not the object, of which it made an array of one, that `numpy.savez` pickled."""
+    with fc.use_backend("numpy"):
+        model = nn.Sequential(nn.Dense(2), nn.BatchNorm2d()).build((3,), seed=0)
+        twin = nn.Sequential(nn.Dense(2), nn.BatchNorm2d()).build((3,), seed=0)
+        np.savez(tmp_path / "w.npz", **{tensor.name: tensor for tensor in model.tensors()})
+        with np.load(tmp_path / "w.npz", allow_pickle=False) as saved:
+            for tensor, other in zip(model.tensors(), twin.tensors(), strict=True):
+                np.testing.assert_array_equal(saved[tensor.name], tensor.data)
+                assert np.array_equal(tensor, other)
+                assert isinstance(fc.to_numpy(tensor), np.ndarray)
+                assert np.asarray(tensor, np.float64).dtype == np.float64
+                other.data = tensor
+        weight = model.layers[0].weight
+        np.array(weight)[...] = 7.0
+        with pytest.raises(ValueError, match="read-only"):
+            np.asarray(weight)[...] = 7.0
+        assert not (weight.data == 7.0).any()

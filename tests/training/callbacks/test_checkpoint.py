@@ -263,3 +263,12 @@ def test_a_state_names_files_of_its_folder_only(tmp_path, wrong):
     with pytest.raises(CheckpointError, match=r"^state: got .*kept.*; allowed: "):
         callback.load_state_dict({"kept": wrong})
     assert callback.state_dict() == {"kept": {}}
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "runs/w.{epoch:02d}-{val_loss:.2f}.keras", "m-{epoch}", "x.pt"])
+def test_a_name_of_files_is_told_from_that_of_a_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match=r"^directory: got '.*', a name of files; allowed: that of a folder, in"):
+        ModelCheckpoint(name)
+    (tmp_path / name).mkdir(parents=True)
+    assert ModelCheckpoint(name).last_path.name == "last.safetensors"

@@ -83,7 +83,7 @@ def test_another_signal(heard):
     assert signal.getsignal(signal.SIGUSR2) is before
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, 0, 1000])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP, 0, 1000, True])
 def test_a_signal_that_cannot_be_heard_is_refused(number):
     with pytest.raises(ArgumentError, match=r"^number: got"):
         StopOnSignal(number)
