@@ -161,5 +161,6 @@ def test_interrupt_ends_with_130_and_intact_files(tmp_path):
 @pytest.mark.parametrize("name", [path.name for path in RunFolder(Path()).files])
 def test_no_callback_writes_a_file_of_the_run(capsys, name):
     error = fails(capsys, "train", *TINY, "--output", "run", "--callback", "CSVLogger", f"path=run/{name}")
-    assert f"CSVLogger('run/{name}') and RunSaver('run'), which both write 'run/{name}'" in error
+    written = str(Path.cwd() / "run" / name)
+    assert f"CSVLogger({written!r}) and RunSaver('run'), which both write 'run/{name}'" in error
     assert not Path("run").exists()

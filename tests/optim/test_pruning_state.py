@@ -36,7 +36,7 @@ def test_masks_that_are_given_are_taken(backend):
         (np.full((5, 3), "False"), DTypeError, "masks: got <U5 for 2.weight; allowed: bool, or the numbers 0 and 1"),
         (np.ma.masked_all((5, 3), bool), DTypeError, "masks: got a masked array"),
         ([[True], [True, False]], ArgumentError, "masks: got .*inhomogeneous"),
-        (None, DTypeError, "masks: got object for 2.weight"),
+        (None, ArgumentError, "masks: got None; allowed: numbers"),
     ],
 )
 def test_what_is_no_mask_is_refused_and_changes_nothing(wrong, error, message):
