@@ -34,7 +34,7 @@ from fastconv.nn.core.checking import Checking
 from fastconv.nn.core.habits import ABSENT, ARGUMENT_HABITS, HABITS, INFERRED
 from fastconv.nn.core.parameter import Buffer, Parameter
 from fastconv.nn.core.returned import check_results
-from fastconv.nn.core.rewired import wiring_of
+from fastconv.nn.core.rewired import held_layers
 from fastconv.nn.core.scope import Home, Scope
 
 Context = Any
@@ -75,7 +75,7 @@ class AbstractLayer(Checking):
     _built_in: object = None  # what stands for the model that it was built in
     # Of a model: all layers with tensors, and their paths; None is itself, for what points to itself is freed late.
     _places: Sequence[tuple[str, AbstractLayer | None]] = ()
-    _wiring: list[list[AbstractLayer]] | None = None  # of a model, when it was built
+    _held: list[list[AbstractLayer]] | None = None  # of a model, when it was built
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -314,7 +314,7 @@ class AbstractLayer(Checking):
 
     def _has_others(self) -> bool:
         """Tell whether layers of somebody's own got layers with tensors that this model was not built with."""
-        return self._wiring is not None and self._wiring != wiring_of(self.walk())
+        return self._held is not None and self._held != held_layers(self.walk())
 
     def check_layers(self) -> None:
         """Refuse a model with other layers: names and optimizers are of those that it was built with."""

@@ -8,7 +8,7 @@ from typing import Any
 from fastconv._attributes import is_ours
 
 
-def wiring_of(layers: Iterable[Any]) -> list[list[Any]]:
+def held_layers(layers: Iterable[Any]) -> list[list[Any]]:
     """Return those with tensors, or not built yet, that each container of somebody's own holds; `layers` are all."""
     mine = [layer.children() for layer in layers if not is_ours(type(layer))]
     return [[child for _, child in inside if _counts(child)] for inside in mine if inside]

@@ -29,7 +29,7 @@ from fastconv.nn.core.habits import METHOD_HABITS
 from fastconv.nn.core.layer import AbstractLayer, arrange_all
 from fastconv.nn.core.parameter import Buffer, Parameter, allocate
 from fastconv.nn.core.parameters import Parameters
-from fastconv.nn.core.rewired import wiring_of
+from fastconv.nn.core.rewired import held_layers
 from fastconv.nn.core.scope import Draft, Home, Scope
 from fastconv.nn.core.undo import moves_all_or_none
 from fastconv.nn.model.choosing import chosen
@@ -137,7 +137,7 @@ class Layer(AbstractLayer):
             layer.settle(Home(draft.backend, draft.dtype or home.dtype, tensors, model))
         self._key, self._input_shape, self._fitting = draft.root, shape, frozenset((shape,))
         self._places = tuple((path, None if it is self else it) for path, it, own in draft.declared.values() if own)
-        self._wiring = wiring_of(self.walk())
+        self._held = held_layers(self.walk())
         arrange_all(self)
 
     @property
