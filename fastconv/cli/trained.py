@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._files import home_path_of
 from fastconv.cli import own_images
 from fastconv.cli.choices import DATASETS, MODELS, make_model
 from fastconv.errors import ArgumentError, CheckpointError
@@ -23,6 +24,7 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
 
     Of the folder of a run, `options` get where its images are, and how many, unless they say something else.
     """
+    _check_there(options.weights)
     if os.path.isdir(options.weights):
         _take_folder(options)
     tensors, about = read_weights(options.weights)
@@ -39,6 +41,17 @@ def load_trained(options: argparse.Namespace) -> tuple[Layer, dict[str, Any]]:
 def dataset_of(options: argparse.Namespace, about: Mapping[str, Any]) -> str:
     """Return the data set that the weights were trained on, or that the user names for weights that name none."""
     return _agreed("dataset", options, about, (*DATASETS, own_images.NAME))
+
+
+def _check_there(run: str) -> None:
+    try:
+        os.stat(home_path_of(run, "run"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"run: got {run!r}, which does not exist; allowed: the folder of a run, or the weights.safetensors in it"
+        ) from None
+    except OSError:
+        pass  # what is wrong with it is told by what reads it
 
 
 def _take_folder(options: argparse.Namespace) -> None:

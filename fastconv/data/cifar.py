@@ -37,7 +37,8 @@ _PUBLISHED = {
     "data_batch_4": (31_035_696, "634d18415352ddfa80567beed471001a"),
     "data_batch_5": (31_035_623, "482c414d41f54cd18b22e5b47cb7c3cb"),
     "test_batch": (31_035_526, "40351d587109b95175f43aff81a1287e"),
-    "train": (155_249_918, "16019d7e3df5f24257cddd939b257f8d"),  # of CIFAR-100
+    "train": (155_249_918, "16019d7e3df5f24257cddd939b257f8d"),  # of CIFAR-100, as is the next
+    "test": (31_049_707, "f0ef6b0ae62326f3e7ffdfab6717acfc"),
 }
 _FINE = (
     "apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle"

@@ -246,7 +246,10 @@ class ListedLoss(DeclaredLoss):
         if backend.on_host and weight.size:
             validate.within(weight, "sample_weight", 0, math.inf)
             if self.reduction == "mean" and not weight.any():
-                raise ArgumentError("sample_weight: got nothing but 0; allowed: one above 0, or reduction='sum'")
+                raise ArgumentError(
+                    "sample_weight: got nothing but 0 (class_weight of fit, if there is one, multiplied in); allowed:"
+                    " one above 0 in each batch, or reduction='sum'"
+                )
         return weight
 
     def __getstate__(self) -> dict[str, Any]:

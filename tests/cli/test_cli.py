@@ -322,8 +322,8 @@ def test_warnings_are_one_line_each(capsys, monkeypatch):
         (("explain", "mlp", *NUMPY, "--batch-size", "2000000000"), ("memory: got ", "allowed: ")),
         (("resume", "nowhere"), ("run: got 'nowhere', which is no folder", "allowed: ")),
         (("resume", "."), ("without run.toml", "allowed: the folder of a run")),
-        (("evaluate", "nothing.safetensors", *NUMPY), ("nothing.safetensors", "allowed: ")),
-        (("predict", "nothing.safetensors", *NUMPY), ("nothing.safetensors", "allowed: ")),
+        (("evaluate", "nothing", *NUMPY), ("run: got 'nothing', which does not exist; allowed: the folder",)),
+        (("predict", "nothing", *NUMPY), ("run: got 'nothing', which does not exist; allowed: the folder",)),
         (("predict", "n" * 300, *NUMPY), ("File name too long",)),
     ],
 )

@@ -267,7 +267,7 @@ def test_cifar10_holds_published_files_to_their_checksum(tmp_path, batches, monk
 
 
 def test_cifar10_published_checksums():
-    """As the publisher and torchvision give them; sizes as in the published archive."""
+    """As the publisher and torchvision give them; sizes as in the published archives, of the last as in mirrors."""
     assert cifar._PUBLISHED == {
         "data_batch_1": (31035704, "c99cafc152244af753f735de768cd75f"),
         "data_batch_2": (31035320, "d4bba439e000b95fd0a9bffe97cbabec"),
@@ -275,7 +275,8 @@ def test_cifar10_published_checksums():
         "data_batch_4": (31035696, "634d18415352ddfa80567beed471001a"),
         "data_batch_5": (31035623, "482c414d41f54cd18b22e5b47cb7c3cb"),
         "test_batch": (31035526, "40351d587109b95175f43aff81a1287e"),
-        "train": (155249918, "16019d7e3df5f24257cddd939b257f8d"),  # CIFAR-100's; of its "test" no size is published
+        "train": (155249918, "16019d7e3df5f24257cddd939b257f8d"),  # of CIFAR-100
+        "test": (31049707, "f0ef6b0ae62326f3e7ffdfab6717acfc"),
     }
 
 

@@ -174,6 +174,12 @@ def test_class_weights_are_for_training_alone(backend, rng):
     assert trainer._classes is None
 
 
+def test_a_batch_whose_classes_count_nothing_is_said_to_be_one(rng):
+    x = data_of(rng)[0]
+    with fc.use_backend("numba"), pytest.raises(ArgumentError, match=r"nothing but 0 \(class_weight of fit, .*allowed"):
+        trainer_of().fit((x, np.zeros(24, np.int32)), 1, class_weight={0: 0.0})
+
+
 @pytest.mark.parametrize(("share", "kept"), [(0.25, 18), (0.5, 12), (0.1, 22), (0.01, None), (0.99, None)])
 def test_the_last_rows_are_kept_for_validation(share, kept, rng):
     x, y, w = data_of(rng)
