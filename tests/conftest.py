@@ -7,6 +7,7 @@ import os
 # The reference's matrix products are small: more threads would only get in each other's way.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import gc
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,20 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     here = "PYTEST_XDIST_WORKER" in os.environ or option.usepdb or option.collectonly
     if whole and not here and getattr(option, "numprocesses", 0) is None:
         option.numprocesses, option.dist, option.loadscopereorder = 2, "loadfile", False
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Look for circles of references neither while tests are found, of which none dies, nor among them later.
+
+    That took 20 of the 410 s of processor time of the default suite, half of them here.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks

@@ -33,10 +33,12 @@ class Wrong(nn.Conv2d):
         return fc.asarray(grad)
 
 
+@pytest.mark.float64
 def test_a_right_layer_passes(backend, rng):
     assert gradcheck(Wrong("nothing"), rng.standard_normal((2, 4, 4, 2))).ok
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     ("fault", "variable"),
     [("weight", "weight"), ("bias", "bias"), ("input", "x"), ("one cell", "x"), ("nan", "x"), ("shape", "x")],

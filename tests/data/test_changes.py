@@ -159,6 +159,7 @@ def test_cutmix_targets_are_shares_of_the_pixels(backend, dataset):
             np.testing.assert_allclose(target, want, atol=1e-12)
 
 
+@pytest.mark.float64
 def test_mixup_targets_have_the_share_of_the_batch(backend, dataset):
     loader = DataLoader(dataset, 24, augmentation=Mixup(), shuffle=False, dtype=np.float64)
     ((x, y),) = epoch_of(loader)

@@ -435,14 +435,15 @@ def test_calls_of_elsewhere_are_told_what_to_write():
 def test_large_gradients_move_what_their_average_of_squares_can_hold(backend, make, gradient):
     """Squares, quotients and corrections on the way left float32 before the average did, and nothing moved."""
     found = []
-    for dtype in (np.float32, np.float64):
-        layer = nn.Sequential(nn.Dense(1, bias=False)).build((19,), dtype, seed=0)
-        (parameter,) = layer.parameters()
-        parameter.data = fc.asarray(np.zeros((19, 1), dtype))
-        optimizer = make([parameter])
-        for _ in range(3):
-            layer.zero_grad()
-            parameter.add_grad(fc.asarray(np.full((19, 1), gradient, dtype)))
-            optimizer.step()
-        found.append(fc.to_numpy(parameter.data))
+    for name, dtype in ((backend.name, np.float32), ("numpy", np.float64)):
+        with fc.use_backend(name):
+            layer = nn.Sequential(nn.Dense(1, bias=False)).build((19,), dtype, seed=0)
+            (parameter,) = layer.parameters()
+            parameter.data = fc.asarray(np.zeros((19, 1), dtype))
+            optimizer = make([parameter])
+            for _ in range(3):
+                layer.zero_grad()
+                parameter.add_grad(fc.asarray(np.full((19, 1), gradient, dtype)))
+                optimizer.step()
+            found.append(fc.to_numpy(parameter.data))
     np.testing.assert_allclose(*found, rtol=1e-4)

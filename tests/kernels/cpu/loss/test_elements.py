@@ -47,7 +47,7 @@ def test_what_is_nearly_certain_costs_what_is_left(logit, target):
 @pytest.mark.parametrize("target", [0.0, 0.5, 1.0])
 def test_cross_entropy_of_what_is_not_finite(logit, target):
     """A term without a share costs nothing, also where its logarithm is infinite."""
-    loss, _ = _loss("binary_cross_entropy", np.array([logit]), np.array([target]))
+    loss, _ = _loss("binary_cross_entropy", np.array([logit], np.float32), np.array([target], np.float32))
     right = (logit > 0) == (target > 0.5) and target != 0.5
     want = np.nan if np.isnan(logit) else 0.0 if right else np.inf
     np.testing.assert_array_equal(loss, want)

@@ -26,7 +26,7 @@ def _expected(logits, labels, smoothing=0.0):
     return -(target * log_p).sum() / rows, (np.exp(log_p) - target) / rows
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
 @pytest.mark.parametrize("classes", [1, 2, 7, 8, 9, 10, 15, 16, 17, 33, 100, 1000])
 def test_any_number_of_classes(classes, smoothing, dtype):
