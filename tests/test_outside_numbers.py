@@ -312,10 +312,10 @@ def test_number_of_checks_has_a_floor() -> None:
 
 def test_network_worked_out_by_hand(backend: Backend) -> None:
     """Two inputs of 1, three hidden units and one output, sigmoids: 0.80, 0.75, 0.69 and 0.75 to two digits."""
-    inputs = np.array([[1.0, 1.0]])
-    first = np.array([[0.8, 0.6], [0.2, 0.9], [0.7, 0.1]]).T
-    second = np.array([[0.2, 0.8, 0.5]]).T
+    inputs = np.array([[1, 1]], np.float32)
+    first = np.array([[0.8, 0.6], [0.2, 0.9], [0.7, 0.1]], np.float32).T
+    second = np.array([[0.2, 0.8, 0.5]], np.float32).T
     hidden = F.sigmoid(F.dense(inputs, first))
     output = F.sigmoid(F.dense(hidden, second))
-    assert np.round(hidden, 2).tolist() == [[0.80, 0.75, 0.69]]
-    assert np.round(output, 2).tolist() == [[0.75]]
+    assert np.round(hidden.astype(float), 2).tolist() == [[0.80, 0.75, 0.69]]
+    assert np.round(output.astype(float), 2).tolist() == [[0.75]]

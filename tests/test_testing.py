@@ -105,6 +105,7 @@ def test_one_in_ten_million_is_the_tolerance(factor, ok):
     assert report.tolerance == 1e-7
 
 
+@pytest.mark.float64
 def test_functions_of_several_inputs(backend, rng):
     F = fc.functional
 

@@ -39,6 +39,7 @@ def assert_close(a, b, rtol=1e-10):
         np.testing.assert_allclose(a[name], value, rtol=rtol, atol=1e-12, err_msg=name)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("accumulate", [1, 4])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("name", LOSSES)
