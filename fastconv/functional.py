@@ -1,4 +1,4 @@
-"""Every operation as a function of arrays: checks its arguments, allocates the result and calls the active backend.
+"""Operations as functions of arrays: each checks its arguments, allocates the result and calls the active backend.
 
 Layouts: activations (N, H, W, C), convolution weights (R, S, C // groups, K), dense weights (C, K). Arrays are float32
 or float64, all of one call the same, and belong to the active backend; an array in another memory order or byte order
@@ -290,7 +290,7 @@ def dropout(x: Array, p: float, *, key: RandomKey) -> Array:
     p : float
         Share of the elements that become zero, at least 0, below 1.
     key : RandomKey
-        Which random numbers: ``fc.random.next_key()``, or one of your own.
+        Which random numbers, as ``fc.random.next_key()`` gives it, also within ``fc.random.stream(seed, step)``.
 
     Returns
     -------
@@ -341,7 +341,7 @@ def _dropout(x: Array, name: str, p: float, key: RandomKey) -> Array:
     x = check.floating(backend, x, name)
     p = check.number(p, "p", low=0, high=1)
     if not isinstance(key, RandomKey):
-        raise ArgumentError(f"key: got {key!r}; allowed: a RandomKey(seed, stream, step)")
+        raise ArgumentError(f"key: got {key!r}; allowed: a RandomKey, as fc.random.next_key() gives it")
     out = backend.empty(x.shape, x.dtype)
     backend.dropout(x, p=p, key=key, out=out)
     return out

@@ -131,7 +131,12 @@ def add_data(parser: argparse.ArgumentParser) -> Subparsers:
         metavar="DIR",
         help="where the files of data sets are; else FASTCONV_DATA_DIR",
     )
-    group.add_argument("--limit", type=positive, metavar="N", help="use the first N images of each part only")
+    group.add_argument(
+        "--limit",
+        type=positive,
+        metavar="N",
+        help="use N images of each part only: the first, and of an own folder each class its share",
+    )
     return group
 
 

@@ -51,7 +51,8 @@ def download(name: str, directory: PathLike | None = None, progress: Progress | 
 
     Examples
     --------
-    >>> fc.data.download("cifar10")  # doctest: +SKIP
+    >>> fc.data.download("cifar10", "data")  # doctest: +SKIP
+    PosixPath('data')
     >>> fc.data.download("imagenet")
     Traceback (most recent call last):
         ...

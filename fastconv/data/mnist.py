@@ -105,7 +105,7 @@ def fashion_mnist(directory: PathLike | None = None, split: Split = "train") -> 
     Examples
     --------
     >>> fc.data.fashion_mnist(split="test").class_names[:3]  # doctest: +SKIP
-    ('T-shirt/top', 'Trouser', 'Pullover')
+    ('T-shirt', 'trouser', 'pullover')
     """
     return _read(_FASHION, directory, split)
 

@@ -141,8 +141,9 @@ def histograms(statistics: _Statistics, of: _Of = "output", columns: int = 4) ->
 def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     """Draw the share of units that never fire over the steps of a training, a line for each activation layer.
 
-    A unit is dead if its output is above 0 for no image and place: a ReLU's gradient is then 0 as well, and nothing
-    opens it again (https://cs231n.github.io/neural-networks-1/#actfun).
+    A unit is dead if its output is above 0 for no image and place. A ReLU's gradient is then 0 as well, and its own
+    weights stay as they are: only changes of the layers before it may open it again
+    (https://cs231n.github.io/neural-networks-1/#actfun).
 
     Parameters
     ----------

@@ -1,11 +1,13 @@
 """MNIST and Fashion-MNIST in the folders they come in, and what happens to files that are not what they should be."""
 
+import doctest
 import gzip
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fastconv as fc
 from fastconv.data import fashion_mnist, mnist
 from fastconv.errors import ArgumentError, DataError
 
@@ -50,6 +52,13 @@ def test_the_two_sets_have_folders_of_their_own(tmp_path, parts):
     write(tmp_path / "mnist", parts)
     with pytest.raises(DataError, match=f"fashion-mnist: no train-images-idx3-ubyte in {tmp_path}; "):
         fashion_mnist(tmp_path)
+
+
+def test_the_example_that_is_not_run_has_the_names_of_the_classes(tmp_path, parts):
+    write(tmp_path / "fashion-mnist", parts)
+    (example,) = doctest.DocTestParser().get_examples(fashion_mnist.__doc__)
+    called = example.source.partition("#")[0].replace("split=", f"{str(tmp_path)!r}, split=")
+    assert example.want == f"{eval(called, {'fc': fc})}\n"
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -50,7 +50,7 @@ class ReduceOnPlateau(NumberedSchedule):
     mode : "auto", "min" or "max"
         Whether less or more is better; "auto" knows it of losses and accuracies.
     factor : float
-        Of the rate, above 0 and below 1.
+        Of the rate, at least 0, below 1.
     patience : int
         How many epochs without a better result are let pass.
     threshold : float
