@@ -120,7 +120,7 @@ def test_a_function_has_no_settings():
         (lambda: nn.Dense(units=3), "units: got it for Dense.*nearest: 'out_features'"),
         (lambda: losses.Huber(detla=2.0), "detla: got it for Huber.*nearest: 'delta'"),
         (lambda: nn.Identity(size=3), "size: got it for Identity.*allowed: none$"),
-        (lambda: nn.Dense(3, kernel_regularizer="l1"), "kernel_regularizer: got it for Dense.*the optimizer's.*l1="),
+        (lambda: nn.Dense(3, kernel_regularizer="l1"), r"kernel_regularizer: .* Dense.*the optimizer's.*2 \* b, l1="),
     ],
 )
 def test_an_argument_of_elsewhere_is_told_its_name_here(make, message):

@@ -7,6 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fastconv as fc
@@ -69,6 +70,45 @@ def test_what_moves_to_here_exists_with_its_arguments():
             assert {argument.id for argument in called.args} <= set(taken), text
             for keyword in called.keywords:  # what Keras has by default, and we have not
                 assert taken[keyword.arg].default != ast.literal_eval(keyword.value), text
+
+
+def keras_rmsprop(grads, lr=1e-3, rho=0.9, epsilon=1e-7):
+    """Yield the steps of Keras 3's RMSprop."""
+    squares = 0.0
+    for grad in grads:
+        squares = rho * squares + (1 - rho) * grad**2
+        yield lr * grad / np.sqrt(squares + epsilon)
+
+
+def keras_nadam(grads, lr=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-7):
+    """Yield the steps of Keras 3's Nadam."""
+    mean, squares, product = 0.0, 0.0, 1.0
+    for t, grad in enumerate(grads, 1):
+        now, then = (beta1 * (1 - 0.5 * 0.96**i) for i in (t, t + 1))
+        product *= now
+        mean, squares = beta1 * mean + (1 - beta1) * grad, beta2 * squares + (1 - beta2) * grad**2
+        ahead = then * mean / (1 - product * then) + (1 - now) * grad / (1 - product)
+        yield lr * ahead / (np.sqrt(squares / (1 - beta2**t)) + epsilon)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "low", "high"),
+    [("RMSProp", keras_rmsprop, 0.7, 1.1), ("NAdam", keras_nadam, 0.9999, 1.0001)],
+)
+def test_an_optimizer_steps_as_keras_with_what_the_guide_says(rng, name, theirs, low, high):
+    (call,) = [text for text in equivalents() if text.startswith(f"fc.optim.{name}(") and "=" in text]
+    settings = {each.arg: ast.literal_eval(each.value) for each in ast.parse(call).body[0].value.keywords}
+    layer = fc.nn.Dense(1, bias=False).build((40,), np.float64)
+    optimizer = getattr(fc.optim, name)(layer.parameters(), **settings)
+    scales = np.logspace(-6, 1, 40)[:, None]  # of gradients, one for each weight
+    grads = scales * rng.uniform(0.5, 2, (9, 40, 1))
+    for grad, expected in zip(grads, theirs(grads), strict=True):
+        before = fc.to_numpy(layer.weight.data).copy()
+        optimizer.zero_grad()
+        layer.weight.add_grad(fc.asarray(grad))
+        optimizer.step()
+        ratio = (before - fc.to_numpy(layer.weight.data)) / expected
+        assert low < ratio.min() <= ratio.max() < high
 
 
 def without_code(text):

@@ -6,7 +6,7 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,9 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {  # of what each epoch reads anew
     "seed": checked_seed,
     "epoch": partial(validate.at_least, minimum=0, name="epoch"),
 }
+
+
+_WORKERS = "nothing: a batch is one operation on arrays in memory, by as many threads as fastconv has"
 
 
 class DataLoader(Declared):
@@ -89,6 +92,13 @@ class DataLoader(Declared):
     >>> [(x.shape, y.shape) for x, y in loader]
     [((4, 32, 32, 3), (4,)), ((4, 32, 32, 3), (4,)), ((2, 32, 32, 3), (2,))]
     """
+
+    absent: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("num_workers", "pin_memory", "prefetch_factor", "persistent_workers"), _WORKERS),
+        "sampler": "sampling='balanced', or a weight for each sample",
+        **dict.fromkeys(("transform", "transforms"), "augmentation=[...], mean and std"),
+        "generator": "seed",
+    }
 
     def __init__(
         self,

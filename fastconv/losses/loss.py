@@ -62,10 +62,11 @@ class DeclaredLoss(Declared):
     """
 
     by_class: ClassVar[frozenset[str]] = frozenset(("settings", "computed"))
-    argument_habits: ClassVar[Mapping[str, str]] = {"weight": "class_weight", "beta": "delta"}
+    argument_habits: ClassVar[Mapping[str, str]] = {"weight": "class_weight"}
     absent: ClassVar[Mapping[str, str]] = {
         "from_logits": "nothing: predictions are logits; leave the last softmax or sigmoid out",
         "size_average": "reduction='mean' or 'sum'",
+        "beta": "delta, and Huber(delta) is delta times SmoothL1Loss(beta=delta)",
         "name": "a name where it is kept",
     }
 

@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.optim.groups import Trained
+from fastconv.optim.habits import ABSENT
 from fastconv.optim.ruled import RuledOptimizer, takes
 
 
@@ -34,8 +35,9 @@ class AdamW(RuledOptimizer):
     rule = UPDATE_RULES["adamw"]
     absent = MappingProxyType(
         {
+            **ABSENT,
             "l1": "what a penalty adds to a gradient would be divided by the gradient's size, which AdamW avoids;"
-            " Adam(l1=...) does that, and NAdam(decoupled_weight_decay=True, l1=...) beside AdamW's decay"
+            " Adam(l1=...) does that, and NAdam(decoupled_weight_decay=True, l1=...) beside AdamW's decay",
         }
     )
 

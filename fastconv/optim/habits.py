@@ -16,4 +16,14 @@ ARGUMENT_HABITS = {
     "epsilon": "eps",
     "params": "parameters",
     "wd": "weight_decay",
+    "rho": "alpha",
+}
+
+ABSENT = {
+    "clipnorm": "fc.Trainer(..., clip=fc.training.ClipNorm(limit))",
+    "global_clipnorm": "fc.Trainer(..., clip=fc.training.ClipGlobalNorm(limit))",
+    "clipvalue": "fc.Trainer(..., clip=fc.training.ClipValue(limit))",
+    **dict.fromkeys(("use_ema", "ema_momentum"), "fc.optim.EMA(optimizer, decay=...)"),
+    "gradient_accumulation_steps": "fc.Trainer(..., accumulate=n)",
+    **dict.fromkeys(("foreach", "fused", "capturable"), "nothing: the parameters are updated in one pass"),
 }

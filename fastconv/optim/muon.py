@@ -17,6 +17,7 @@ from fastconv.kernels.scalars import Scalar
 from fastconv.kernels.update_rules import UPDATE_RULES
 from fastconv.nn.core.parameter import Parameter
 from fastconv.optim.groups import Group, Trained
+from fastconv.optim.habits import ABSENT
 from fastconv.optim.regions import trained
 from fastconv.optim.ruled import RuledOptimizer, takes
 from fastconv.precision import get_precision
@@ -99,8 +100,9 @@ class Muon(RuledOptimizer):
     state_names = _MOMENTUM.state
     absent = MappingProxyType(
         {
+            **ABSENT,
             "l1": "what a penalty adds to a gradient would be made orthogonal along with it; Pruning(Muon(...)) brings"
-            " weights to zero, and other parameters may have a rule with it: Combined(Muon(...), Adam(..., l1=...))"
+            " weights to zero, and other parameters may have a rule with it: Combined(Muon(...), Adam(..., l1=...))",
         }
     )
     adjusted = MappingProxyType(

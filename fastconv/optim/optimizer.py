@@ -15,7 +15,7 @@ from fastconv.kernels.update_rules import Update
 from fastconv.nn.core.freezing import freezing_state
 from fastconv.nn.core.undo import kept_unless_done
 from fastconv.optim.groups import Group, Trained, checked_groups, checked_own, group_repr
-from fastconv.optim.habits import ARGUMENT_HABITS, HABITS
+from fastconv.optim.habits import ABSENT, ARGUMENT_HABITS, HABITS
 from fastconv.optim.regions import Region, check_trained, regions, trained
 from fastconv.optim.state import Stated
 from fastconv.precision import get_precision
@@ -58,6 +58,7 @@ class Optimizer(Stated):
 
     habits: ClassVar[Mapping[str, str]] = HABITS
     argument_habits: ClassVar[Mapping[str, str]] = ARGUMENT_HABITS
+    absent: ClassVar[Mapping[str, str]] = ABSENT
     adjusted: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
     """Settings beside the `scalars` that may be set at any time, with their checks."""
 

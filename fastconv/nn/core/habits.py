@@ -56,7 +56,8 @@ ARGUMENT_HABITS = {
 }
 
 _PENALTY = (
-    "penalties are the optimizer's, as in SGD(..., weight_decay=1e-4, l1=1e-5), for all or by groups of parameters"
+    "penalties are the optimizer's, for all or by groups of parameters: SGD(..., weight_decay=2 * b, l1=a) has that of"
+    " L1L2(l1=a, l2=b)"
 )
 INFERRED = "how many channels come in is not said: build(input_shape) infers it"
 _BUILD = "model.build(input_shape, dtype), on the active backend"

@@ -73,7 +73,8 @@ _HABITS = {
     "total_iters": "total_steps",
     "eta_min": "final_lr",
     "end_learning_rate": "final_lr",
-    "alpha": "final_lr",
+    "decay_rate": "factor",
+    "boundaries": "milestones",
     "first_decay_steps": "T_0",
     "t_mul": "T_mult",
     "pct_start": "peak",
@@ -81,7 +82,14 @@ _HABITS = {
     "final_div_factor": "final_factor",
     "anneal_strategy": "anneal",
     "min_delta": "threshold",
-    "lr_lambda": "function",
+}
+_FUNCTION = "nothing: a schedule is a function of the number of the step or epoch, given to fc.Trainer as schedule"
+_EPOCHS = "total_steps=epochs * steps_per_epoch, or total_steps=epochs with by='epoch'"
+_ABSENT = {
+    "alpha": "final_lr, which is alpha times lr",
+    "lr_lambda": "function, which gives the rate itself, not a factor of it",
+    **dict.fromkeys(("epochs", "steps_per_epoch"), _EPOCHS),
+    **dict.fromkeys(("optimizer", "last_epoch"), _FUNCTION),
 }
 
 
@@ -102,6 +110,7 @@ class NumberedSchedule(metaclass=Made):
     periods: ClassVar[tuple[str, ...]] = ()
     """The settings that say how long something lasts."""
     argument_habits: ClassVar[Mapping[str, str]] = _HABITS
+    absent: ClassVar[Mapping[str, str]] = _ABSENT
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -72,6 +72,13 @@ def test_a_wrong_name_gets_the_right_one():
     for make, message in (
         (lambda: schedules.OneCycle(0.1, 10, pct_start=0.2), r"pct_start: got it for OneCycle.*nearest: 'peak'"),
         (lambda: schedules.Exponential(0.1, gamma=0.9), "nearest: 'factor'"),
+        (lambda: schedules.Exponential(0.1, decay_rate=0.9), "nearest: 'factor'"),
+        (lambda: schedules.Cosine(0.1, 10, alpha=0.1), r"\(final_lr, which is alpha times lr\)$"),
+        (lambda: schedules.Function(lr_lambda=None), r"\(function, which gives the rate itself, not a factor of it\)$"),
+        (
+            lambda: schedules.OneCycle(0.1, steps_per_epoch=3),
+            r"\(total_steps=epochs \* steps_per_epoch, or .*'epoch'\)$",
+        ),
         (lambda: schedules.Cosine(0.1, total_step=9), "nearest: 'total_steps'"),
         (lambda: schedules.Constant(0.1, xyz=9), r"xyz: got it for Constant, .*allowed: lr, by$"),
     ):
