@@ -269,7 +269,8 @@ def results() -> str:
     parts = [
         "# Results",
         "Made by `python -m benchmarks.report` from the raw files in `benchmarks/results/`.",
-        "Times are medians of 15 rounds in which ours and each peer ran, one after the other, on a shared machine:"
+        "Those of CPUs are of `pytest benchmarks/ --benchmark-only --benchmark-json=FILE`."
+        " Times are medians of 15 rounds in which ours and each peer ran, one after the other, on a shared machine:"
         " look at the ratios, not at the milliseconds. Spread is the interquartile range by the median. PyTorch is"
         " timed in both layouts with its page faults tuned away, and the better one is the peer (but for the tables of"
         " all models); ours includes weight"

@@ -24,8 +24,13 @@ def _convolutions(layers: tuple[str, ...]) -> tuple[str, ...]:
 
 # The claim, its benchmarks, which of their ratios, and whether the smallest and the largest stand for all of them.
 CLAIMS = (
-    ("3x3 convolutions, 64 to 512 channels, and their gradients", _convolutions(WINOGRAD), "torch_ratio", True),
-    ("stride 2, 1x1 and depthwise convolutions, and gradients", _convolutions(DIRECT), "torch_ratio", True),
+    (
+        "3x3 convolutions, 64 channels at 32x32 to 512 at 4x4, and gradients",
+        _convolutions(WINOGRAD),
+        "torch_ratio",
+        True,
+    ),
+    ("3x3 of stride 2, 1x1 and depthwise convolutions, and gradients", _convolutions(DIRECT), "torch_ratio", True),
     ("training step of keras_cnn, resnet20, resnet9", [f"train_step[{name}]" for name in MODELS], "torch_ratio", False),
     ("the same beside PyTorch in bfloat16", [f"train_step[{name}]" for name in MODELS], "bf16_ratio", False),
     ('the same, ours in `"fast"`', [f"train_step_fast[{name}]" for name in MODELS], "bf16_ratio", False),
@@ -119,7 +124,7 @@ def measured(results: Path) -> str:
     parts = (
         f"Times of PyTorch {torch} divided by ours, on two shared cores: above 1 ours is faster. Batch 128, float32;\n"
         "PyTorch on as many threads, in its better layout and with its page faults tuned away. Engines: the faster of\n"
-        "ONNX Runtime and OpenVINO. All rows, commands and spreads: [benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
+        "ONNX Runtime and OpenVINO. All layers, spreads and commands: [benchmarks/RESULTS.md](benchmarks/RESULTS.md).",
         processors(reports),
         cifar(training, speedrun, steps),
         card(json.loads((results / "gpu-h200.json").read_text())),

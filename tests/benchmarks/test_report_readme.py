@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from benchmarks.report import HERE
-from benchmarks.report_readme import _cell, cifar, measured, ratios
+from benchmarks.report_readme import CLAIMS, DIRECT, WINOGRAD, _cell, cifar, measured, ratios
 from docs.marked import ROOT, part
 
 
@@ -40,3 +42,11 @@ def test_the_time_to_94_percent_is_that_of_the_seed_that_ran_alone_with_what_gav
         "mean of 2 seeds: 94.3% with test-time augmentation, 93.4% without; seed 4, alone on two cores of Cascade Lake,"
         " took 11 minutes with it; a step is 2.5 times as fast as PyTorch's."
     ) in text.replace("\n", " ")
+
+
+def test_a_claim_names_the_layers_it_is_of() -> None:
+    (claim, *_), (other, *_) = CLAIMS[:2]
+    (few, large), (many, small) = (re.findall(r"\d+", layer)[1:] for layer in (WINOGRAD[0], WINOGRAD[-1]))
+    assert claim == f"3x3 convolutions, {few} channels at {large}x{large} to {many} at {small}x{small}, and gradients"
+    assert [layer.split("_")[0] for layer in DIRECT] == ["stride2", "1x1", "depthwise"]
+    assert other.startswith("3x3 of stride 2, 1x1 and depthwise ")
