@@ -1,6 +1,7 @@
 """The README and the pages of docs/ tell the truth: their code runs, commands parse, links lead somewhere."""
 
 import ast
+import importlib.util
 import inspect
 import operator
 import re
@@ -127,6 +128,13 @@ def test_commands_parse():
     assert len(calls) == 36
     for call in calls:
         build_parser().parse_args(call)
+
+
+def test_modules_that_are_run_are_there():
+    pages = [*PAGES.values(), *(path.read_text() for path in (ROOT / "kernels").rglob("*.md"))]
+    named = {name for text in pages for name in re.findall(r"python -m ([a-z_.]+\w)", text)}
+    assert len(named) > 10
+    assert not [name for name in named if importlib.util.find_spec(name) is None]
 
 
 def test_test_command_is_what_ci_runs():

@@ -1,4 +1,9 @@
-"""Metrics: what a model is judged by besides its loss, summed on the device batch by batch."""
+"""Metrics: what a model is judged by besides its loss, summed on the device batch by batch.
+
+Those of classes take scores, (N, K), and class numbers, (N,). The class predicted is that of the largest score; rows
+whose label is not in [0, K), such as the `ignore_index` of a loss, are left out. The others (errors, `R2Score`) take
+predictions and targets of one shape and type, (N, ...).
+"""
 
 from typing import TYPE_CHECKING
 
