@@ -103,6 +103,8 @@ NAMES = {
     "image_dataset_from_directory": "fc.data.image_folder(directory, size=(height, width))",
     # functions
     "linear": "fc.functional.dense(x, weight, bias)",
+    **dict.fromkeys(("softmax", "log_softmax"), "fc.nn.Softmax(), or fc.losses.SoftmaxCrossEntropy(), of logits"),
+    **dict.fromkeys(("zeros", "ones", "cat", "stack", "rand", "randn"), "NumPy's, and fc.asarray(array) of it"),
     # training
     "clip_grad_norm_": "fc.training.ClipGlobalNorm(limit), given to fc.Trainer",
     "clip_grad_value_": "fc.training.ClipValue(limit), given to fc.Trainer",

@@ -98,6 +98,10 @@ def test_two_values_for_one_argument_are_told():
         (lambda: nn.Conv2d(32, 3, activation="relu"), r"activation: got it for Conv2d, .*after it, .*nn.ReLU\(\)"),
         (lambda: nn.Conv2d(32, 3, input_shape=(28, 28, 1)), r"input_shape: got it .*model.build\(input_shape, dtype\)"),
         (lambda: nn.BatchNorm2d(num_features=3), f"num_features: got it .*{_INFERRED}"),
+        (lambda: nn.Conv2d(8, 3, padding_mode="reflect"), "padding_mode: .*nothing: what is around is zeros"),
+        (lambda: nn.Softmax(dim=1), "dim: .*nothing: channels are the last axis"),
+        (lambda: nn.Upsample(2, mode="bilinear"), "mode: .*nothing: each pixel is repeated"),
+        (lambda: fc.training.ModelCheckpoint("x", save_best_only=True), "save_best_only: .*best.safetensors has"),
         (lambda: nn.ReLU(inplace=True), "inplace: got it for ReLU, .*nothing: memory is used again"),
     ],
 )

@@ -79,6 +79,8 @@ def _room(name):
         ("data", "RandomVerticalFlip", r"fc.data.Flip\(\) mirrors left and right only"),
         ("training", "TerminateOnNaN", "fc.training.diagnostics.TerminateOnNaN"),
         ("", "autocast", "fc.precision"),
+        ("", "zeros", r"NumPy's, and fc.asarray\(array\)"),
+        ("functional", "softmax", r"fc.nn.Softmax\(\)"),
     ],
 )
 def test_a_name_of_elsewhere_is_told(room, name, here):

@@ -27,6 +27,9 @@ HABITS = {
     "set_weights": "p.data = values, for each p of model.tensors()",
     "weights": "model.parameters()",
     "trainable_weights": "model.parameters()",
+    "trainable_variables": "model.parameters()",
+    "named_modules": "model.walk()",
+    "count_params": "model.summary()",
     "named_parameters": "p.name, for each p of model.parameters()",
     "save": "model.save_weights(path)",
     "load": "model.load_weights(path)",
@@ -68,6 +71,9 @@ ABSENT = {
     "activation": "a layer of its own after it, such as nn.ReLU()",
     "inplace": "nothing: memory is used again wherever it can be",
     "data_format": "nothing: images are (N, H, W, C)",
+    **dict.fromkeys(("dim", "axis"), "nothing: channels are the last axis"),
+    "padding_mode": "nothing: what is around is zeros",
+    "mode": "nothing: each pixel is repeated",
 }
 
 METHOD_HABITS = {  # of a model's methods

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from fastconv import _validate as validate
 from fastconv._files import home_path_of, write_atomically, writing
@@ -66,6 +66,11 @@ class ModelCheckpoint(Callback):
 
     saves = True
     first_rank_only = True
+    absent: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("save_best_only", "save_weights_only"), "best.safetensors has the best weights anyway"),
+        "filepath": "directory",
+        "save_freq": "every_epochs, save_every_steps",
+    }
 
     def __init__(
         self,
