@@ -143,7 +143,7 @@ def cifar100(
 ) -> Dataset:
     """Read CIFAR-100: 50,000 training or 10,000 test images of 32x32 pixels in 100 classes, or in 20 coarse ones.
 
-    All is as in `cifar10`; the folders are `cifar-100-binary` and `cifar-100-python`.
+    All else is as in `cifar10`, errors too.
 
     Parameters
     ----------
