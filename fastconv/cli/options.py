@@ -67,7 +67,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFo
     def _get_help_string(self, action: argparse.Action) -> str | None:
         kind = getattr(action, "kind", None)
         if kind is not None:  # imported when it is asked for
-            return f"{', '.join(named.choices(kind))}{action.help or ''}"
+            return (action.help or "").format(", ".join(named.choices(kind)))
         silent = action.default is None or action.default is False
         return action.help if silent else super()._get_help_string(action)
 
@@ -148,7 +148,7 @@ def add_named(group: Subparsers, kind: str, *, several: bool = False) -> None:
         nargs="+",
         action="append" if several else "store",
         metavar=("NAME", "SETTING=VALUE"),
-        help="; may be given again" if several else "",
+        help="{}; may be given again" if several else "one of {}",
     )
     action.kind = kind
 

@@ -162,8 +162,9 @@ def _fill_in_usual(tables: dict[str, Any], any_rate: float | None) -> None:
     """Fill in the optimizer's settings and the schedule that are usual for the model."""
     model = named.canonical("model", tables["model"].get(NAME))
     usual, optimizer = usual_for(model), dict(tables["optimizer"])
-    named.check_numbers("optimizer", optimizer, "parameters")
     name = named.canonical("optimizer", optimizer.get(NAME))
+    _check_inner(name, optimizer)
+    named.check_numbers("optimizer", optimizer, "parameters")
     if name == usual.optimizer:
         optimizer.setdefault("lr", usual.lr)
         if usual.weight_decay is not None:
@@ -182,6 +183,15 @@ def _prune(tables: dict[str, Any], settings: Mapping[str, Any]) -> None:
     if named.canonical("optimizer", optimizer[NAME]) != _PRUNING:
         optimizer = {NAME: _PRUNING, "optimizer": optimizer}
     tables["optimizer"] = optimizer | settings
+
+
+def _check_inner(name: str, table: Mapping[str, Any]) -> None:
+    """Refuse an optimizer that goes around others, and has no rate of its own, without one."""
+    takes = named.parameters_of(named.choices("optimizer")[name])
+    if "lr" not in takes and "optimizer" not in table:
+        inner = "around one, with --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1"
+        advice = inner if "optimizer" in takes else "in a program of yours"
+        raise ArgumentError(f"--optimizer: got {name}, which goes around others; allowed: {advice}")
 
 
 def _has_rate(table: Mapping[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from fastconv.cli import main
 from fastconv.cli.command_line import command_line, kept_options
 from fastconv.cli.parser import build_parser
 from fastconv.cli.words import name_or_setting, place, setting
+from fastconv.training.named import choices
 
 COMMANDS = (
     "train",
@@ -92,6 +93,10 @@ def test_help_names_defaults_that_say_something(capsys, command, monkeypatch):
         build_parser().parse_args(shlex.split(line.removeprefix("  fastconv ")))
     if command == "train":
         assert "(default: 0)" in text
+        for kind in ("model", "optimizer", "schedule", "loss", "metric", "callback", "augmentation"):
+            words = " ".join(text.partition(f"  --{kind} NAME [SETTING=VALUE ...]\n")[2].split())
+            listed = ", ".join(choices(kind))
+            assert words.startswith((f"one of {listed} --", f"{listed}; may be given again"))
 
 
 @pytest.mark.parametrize("word", ["plain", "two words", "a'b", "[x]", "-x", "", "$HOME", "tab\t", "é"])

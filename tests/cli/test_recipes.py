@@ -138,6 +138,12 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, messag
         (["--optimizer", "SGD", "nesterov=maybe"], "optimizer SGD: nesterov: got 'maybe'; allowed: "),
         (["--optimizer", "SGD", "momentum=0.5"], "--lr: got none for SGD on lenet5"),
         (["--schedule", "Step", "milestones=1,x"], "milestones: got '1,x'; allowed: numbers of steps in a tuple"),
+        (
+            ["--optimizer", "EMA", "--lr", "0.1"],
+            "--optimizer: got EMA, which goes around others; allowed: around one, with",
+        ),
+        (["--optimizer", "Lookahead"], "with --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1"),
+        (["--optimizer", "Combined", "--lr", "0.1"], "got Combined, which goes around others; allowed: in a program"),
         (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
         (["--set", "schedule.lr=0.5"], "schedule OneCycle: got the setting 'lr'; allowed: "),
         (["--callback", "ProgressDisplay", "stream=x"], "callback ProgressDisplay: stream: got 'x'; allowed: a text"),
