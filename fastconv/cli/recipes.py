@@ -188,7 +188,7 @@ def _prune(tables: dict[str, Any], settings: Mapping[str, Any]) -> None:
 def _check_inner(name: str, table: Mapping[str, Any]) -> None:
     """Refuse an optimizer that goes around others, and has no rate of its own, without one."""
     takes = named.parameters_of(named.choices("optimizer")[name])
-    if "lr" not in takes and "optimizer" not in table:
+    if "lr" not in takes and not isinstance(table.get("optimizer"), Mapping):
         inner = "around one, with --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1"
         advice = inner if "optimizer" in takes else "in a program of yours"
         raise ArgumentError(f"--optimizer: got {name}, which goes around others; allowed: {advice}")

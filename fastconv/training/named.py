@@ -90,6 +90,11 @@ def build(kind: str, spec: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     filled = {key: value for key, value in given.items() if key in parameters and key not in settings}
     settings = filled | settings
     missing = [key for key, each in parameters.items() if each.default is each.empty and key not in settings]
+    if kind in missing or isinstance(settings.get(kind), str):  # one around another of its kind
+        inner = settings.get(kind, "SGD" if kind == "optimizer" else "Cosine")
+        got = repr(settings[kind]) if kind in settings else "none"
+        advice = f"a table of it, {kind}.{kind} with a name (--set {kind}.{kind}.name={inner})"
+        raise ArgumentError(f"{kind} {name}: {kind}: got {got}; allowed: {advice}")
     if missing:
         raise ArgumentError(f"{kind} {name}: got no {missing[0]}; allowed: with {' and '.join(missing)}")
     return called(f"{kind} {name}", make, settings, filled)

@@ -142,7 +142,10 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, capsys, fitted, text, messag
             ["--optimizer", "EMA", "--lr", "0.1"],
             "--optimizer: got EMA, which goes around others; allowed: around one, with",
         ),
-        (["--optimizer", "Lookahead"], "with --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1"),
+        (
+            ["--optimizer", "Lookahead", "optimizer=SGD"],
+            "with --set optimizer.optimizer.name=SGD --set optimizer.optimizer.lr=0.1",
+        ),
         (["--optimizer", "Combined", "--lr", "0.1"], "got Combined, which goes around others; allowed: in a program"),
         (["--set", "loader.batch_sise=3"], "(nearest: 'batch_size')"),
         (["--set", "schedule.lr=0.5"], "schedule OneCycle: got the setting 'lr'; allowed: "),

@@ -1,6 +1,7 @@
 """Parts of a run by name, from what the rooms export and their constructors take."""
 
 import inspect
+import re
 import tomllib
 
 import numpy as np
@@ -112,6 +113,14 @@ def test_a_part_within_a_part_is_built_too(monkeypatch):
     assert named.resolved("schedule", spec) == {"name": "Wrapped", "steps": 3, "schedule": inner}
     made = named.build("schedule", spec, {"lr": 0.5})
     assert made.schedule == schedules.Constant(0.5)
+
+
+@pytest.mark.parametrize(("given", "told"), [({}, "none"), ({"schedule": "Step"}, "'Step'")])
+def test_a_part_that_goes_around_another_says_how_that_is_given(given, told):
+    inner = given.get("schedule", "Cosine")
+    advice = f"got {told}; allowed: a table of it, schedule.schedule with a name (--set schedule.schedule.name={inner})"
+    with pytest.raises(ArgumentError, match=re.escape(f"schedule Warmup: schedule: {advice}")):
+        named.build("schedule", {"name": "Warmup", "warmup_steps": 3, **given}, {})
 
 
 @pytest.mark.parametrize("kind", ["loss", "metric", "augmentation"])
