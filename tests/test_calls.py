@@ -88,6 +88,10 @@ def test_two_values_for_one_argument_are_told():
         (lambda: losses.Huber(beta=2.0), r"beta: got it .*Huber\(delta\) is delta times SmoothL1Loss\(beta=delta\)"),
         (lambda: fc.optim.Adam([], clipnorm=1.0), r"clipnorm: got it .*clip=fc.training.ClipNorm\(limit\)"),
         (lambda: fc.optim.AdamW([], global_clipnorm=1.0), r"global_clipnorm: got it .*ClipGlobalNorm\(limit\)"),
+        (
+            lambda: fc.optim.SGD([], gradient_accumulation_steps=2),
+            r".*accumulate=n\), which cuts each batch into n pieces",
+        ),
         (lambda: fc.optim.Muon([], use_ema=True), r"use_ema: got it .*fc.optim.EMA\(optimizer"),
         (lambda: fc.optim.RMSProp([], rho=0.9), "rho: got it .*nearest: 'alpha'"),
         (

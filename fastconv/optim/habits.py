@@ -24,6 +24,6 @@ ABSENT = {
     "global_clipnorm": "fc.Trainer(..., clip=fc.training.ClipGlobalNorm(limit))",
     "clipvalue": "fc.Trainer(..., clip=fc.training.ClipValue(limit))",
     **dict.fromkeys(("use_ema", "ema_momentum"), "fc.optim.EMA(optimizer, decay=...)"),
-    "gradient_accumulation_steps": "fc.Trainer(..., accumulate=n)",
+    "gradient_accumulation_steps": "fc.Trainer(..., accumulate=n), which cuts each batch into n pieces",
     **dict.fromkeys(("foreach", "fused", "capturable"), "nothing: the parameters are updated in one pass"),
 }
