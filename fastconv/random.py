@@ -101,7 +101,7 @@ def next_build_seed() -> int:
 def stream(seed: int, step: int | Array) -> Iterator[None]:
     """Draw from the beginning of the stream (`seed`, `step`) within a ``with`` block, on this thread or task only.
 
-    `step` may be a (1,) int64 array of the backend that draws, for what is captured; see `RandomKey`.
+    `step` may be a (1,) int64 array of the backend that draws, for what is captured: it is read when numbers are drawn.
 
     Parameters
     ----------

@@ -163,7 +163,8 @@ class Mixing(Augmentation):
 class Mixup(Mixing):
     """Mix each image of a batch with another one, and their targets alike: ``share * x + (1 - share) * other``.
 
-    (Zhang et al. 2017, https://arxiv.org/abs/1710.09412; torchvision's MixUp.) Settings as `Mixing` has them.
+    The other is the one before it in the batch, of the first the last; the share is drawn once for a batch. (Zhang et
+    al. 2017, https://arxiv.org/abs/1710.09412; torchvision's MixUp.)
 
     Parameters
     ----------
@@ -190,7 +191,8 @@ class CutMix(Mixing):
     """Put a window of another image into each of a batch; targets are mixed by its share of the image.
 
     The window has ``1 - share`` of the image, its centre is drawn from all pixels, and what lies across the border is
-    cut off (Yun et al. 2019, https://arxiv.org/abs/1905.04899; torchvision's CutMix). Settings as `Mixing` has them.
+    cut off (Yun et al. 2019, https://arxiv.org/abs/1905.04899; torchvision's CutMix). The other image is the one before
+    it in the batch, of the first the last; share and window are drawn once for a batch.
 
     Parameters
     ----------

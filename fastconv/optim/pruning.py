@@ -197,7 +197,7 @@ class Pruning(Nested):
         Returns
         -------
         dict
-            As of `Nested`, and "changed_at"; of the tensors "mask/0.weight" is 1 where a weight is kept. "settings" has
+            As of `EMA`, and "changed_at"; of the tensors "mask/0.weight" is 1 where a weight is kept. "settings" has
             its own ones where those of its optimizer are not known.
         """
         return super().state_dict() | {
@@ -217,7 +217,7 @@ class Pruning(Nested):
         Raises
         ------
         CheckpointError
-            As of `Nested`, or it is that of another schedule: its masks are not those that this one makes. To go on
+            As of `EMA`, or it is that of another schedule: its masks are not those that this one makes. To go on
             with them nevertheless, load the weights alone, and hand the masks to `set_masks`.
         """
         before = self.state_dict()

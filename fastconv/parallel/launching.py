@@ -84,7 +84,7 @@ def launch(
     timeout : float
         Seconds that a rank waits for the others in one call before it ends the job; 0: for ever.
     mpiexec : str or None
-        See `find_launcher`.
+        The path of one; by default that beside Python, else that of the PATH.
 
     Returns
     -------
@@ -93,8 +93,13 @@ def launch(
 
     Raises
     ------
-    ArgumentError, DependencyError, BackendUnavailableError
-        See `threads_of` and `find_launcher`.
+    ArgumentError
+        A value is outside of what is stated here, there would be more threads than cores (one each is only warned of),
+        or there is nothing to run at `mpiexec`.
+    DependencyError
+        mpi4py is not installed.
+    BackendUnavailableError
+        There is no mpiexec, or it belongs to another MPI than the library that mpi4py loads.
 
     Examples
     --------

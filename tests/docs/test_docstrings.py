@@ -7,9 +7,12 @@ returned. A method without a docstring of its own has that of the one that it st
 from __future__ import annotations
 
 import inspect
+import operator
+import re
 
 import pytest
 
+import fastconv as fc
 from docs.docstrings import CHECKS, PROTOCOLS
 from tests.docs.public import public
 
@@ -73,3 +76,15 @@ def test_what_is_incomplete_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [error[:4] for error in errors_of("fastconv.functional.relu")] == ["PR01", "RT01"]
     monkeypatch.setattr("fastconv.Trainer.save", silent)
     assert [error[:4] for error in errors_of("fastconv.Trainer.save")] == ["PR01", "RT01"]
+
+
+def test_docstrings_name_no_class_that_the_reference_has_not() -> None:
+    found = {path: PUBLIC[path] for path in PUBLIC} | {path: operator.attrgetter(path[9:])(fc) for path in methods()}
+    known = {part for path in PUBLIC for part in path.split(".")} | set(vars(fc.errors))
+    unknown = {
+        (path, name)
+        for path, thing in found.items()
+        for name in re.findall(r"(?<!`)`([A-Z][a-z]\w*)`(?!`)", inspect.getdoc(thing) or "")
+        if name not in known
+    }
+    assert not unknown

@@ -44,7 +44,7 @@ _SEVERAL = "several models"
 
 @methods_tell_habits(METHOD_HABITS)
 class Layer(AbstractLayer):
-    """Base class of all layers: the protocol of `AbstractLayer`, and what a model can do.
+    """Base class of all layers: what one of your own defines (`setup`, `forward`, `backward`), and what a model can do.
 
     Examples
     --------
