@@ -1,5 +1,10 @@
 """Losses: called with predictions and targets, they return a number and its gradient.
 
+Predictions are float32 or float64: logits or scores, (N, K), of losses of classes, which take class numbers, (N,), of
+an integer type (`SoftmaxCrossEntropy` rows of shares too); (N, ...) of the others, whose targets have their shape and
+type. The number is a () array, the gradient has the shape and type of the predictions. What does not fit is refused by
+`ShapeError`, `DTypeError` or `ArgumentError`.
+
 Those of fastconv are the list `fastconv.kernels.losses.LOSSES`, computed in one pass with their gradients.
 """
 
