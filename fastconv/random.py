@@ -4,7 +4,7 @@ A random number of a training step depends on its place alone: the seed, the ste
 within the step, and the element. So a run can be taken up again at any step, and gives the same numbers on every
 backend with any number of threads. `Trainer` opens a `stream` around each step; layers that draw take a `next_key`
 each. The initial weights are drawn on the host by NumPy's Philox, from the seed and the parameter's name; each model
-that is built without a seed of its own takes a `next_build_seed`.
+that is built without a seed of its own gets the next one that follows from the seed.
 """
 
 from __future__ import annotations

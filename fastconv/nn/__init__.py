@@ -1,7 +1,8 @@
 """Layers: pairs of forward and backward, and containers to make models of them.
 
-``model = nn.Sequential(nn.Conv2d(32, 3), nn.ReLU(), nn.Flatten(), nn.Dense(10)).build((32, 32, 3))``; see
-`fastconv.nn.core.layer` for what a layer is.
+``model = nn.Sequential(nn.Conv2d(32, 3), nn.ReLU(), nn.Flatten(), nn.Dense(10)).build((32, 32, 3))``. A
+layer keeps nothing about a step: what backward needs is the context that forward returns. One of your own is derived
+from `Layer`; what holds for it stands in the guide "Your own layers", and in full in fastconv/nn/core/layer.py.
 """
 
 from typing import TYPE_CHECKING

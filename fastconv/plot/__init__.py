@@ -1,4 +1,7 @@
-"""Pictures, drawn by Matplotlib (extra `plot`): functions that take an Axes, or make a figure, and return it."""
+"""Pictures, drawn by Matplotlib (extra `plot`): functions that take an Axes, or make a figure, and return it.
+
+`animate_kernel` and `animate_surface` return a Matplotlib animation, `descend` the points for `surface`.
+"""
 
 from typing import TYPE_CHECKING
 
