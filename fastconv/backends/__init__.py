@@ -164,7 +164,8 @@ def _canonical(name: str, argument: str = "backend") -> str:
         return "cupy" if why_unavailable("cupy") is None else "numba"
     if folded not in _CLASSES:
         names = [*_CLASSES, "auto"]
-        raise ArgumentError(f"{argument}: got {name!r}; allowed: {', '.join(names)}{nearest(folded, names)}")
+        meant = {each: each for each in names} | {"cuda": "cupy", "gpu": "cupy", "cpu": "numba"}
+        raise ArgumentError(f"{argument}: got {name!r}; allowed: {', '.join(names)}{nearest(folded, meant)}")
     return folded
 
 

@@ -131,6 +131,12 @@ def run_python(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
 ASK = "from fastconv.backends import get_backend; print(get_backend().name)"
 
 
+@pytest.mark.parametrize(("device", "here"), [("cuda", "cupy"), ("cuda:0", "cupy"), ("GPU", "cupy"), ("cpu", "numba")])
+def test_a_device_of_elsewhere_is_told_its_backend(device: str, here: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"backend: got '{device}'; allowed: .*, auto \(nearest: '{here}'\)$"):
+        set_backend(device)
+
+
 def test_environment_chooses() -> None:
     done = run_python(ASK, FASTCONV_BACKEND="NumPy")
     assert (done.stdout.strip(), done.returncode) == ("numpy", 0), done.stderr
