@@ -29,7 +29,7 @@ class BatchNorm2d(Layer):
     eps : float
         Above 0; added to the variance.
     momentum : float
-        Weight of the new statistics.
+        Weight of the new statistics, as in PyTorch; what Keras calls so is the weight of the old.
     scale : bool
         Whether gamma is trained, as Keras calls it. If not it is a buffer of ones, that files of weights hold as well.
 
