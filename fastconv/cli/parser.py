@@ -188,7 +188,7 @@ def _add_report(commands: Subparsers) -> None:
         action="store_true",
         help="write it anew after each epoch until the training is over; the open page loads itself again",
     )
-    parser.add_argument("--limit", type=positive, metavar="N", help="look at the first N test images only")
+    parser.add_argument("--limit", type=positive, metavar="N", help="look at N test images only")
     parser.add_argument("--quick", action="store_true", help="compute nothing: no test images, no times of layers")
 
 

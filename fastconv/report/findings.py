@@ -15,7 +15,7 @@ from fastconv.nn import Conv2d, Layer, Parameter
 from fastconv.report.runs import Run
 from fastconv.training.diagnostics import Machine, Profile, profile_layers
 from fastconv.training.logits import compute_logits
-from fastconv.training.run_data import load_test
+from fastconv.training.run_data import at_most, load_test
 
 _BATCH = 256
 _WORST = 12
@@ -107,7 +107,7 @@ def look_into(run: Run, *, limit: int | None, timed: bool, machine: Machine | No
     Parameters
     ----------
     limit : int or None
-        How many test images to look at; all of the run's by default.
+        How many test images to look at, of an own folder each class's share; all of the run's by default.
     timed : bool
         Whether to time the layers.
     machine : Machine or None
@@ -119,7 +119,8 @@ def look_into(run: Run, *, limit: int | None, timed: bool, machine: Machine | No
     model = run.folder.load_model()
     judged, unjudged = None, ""
     try:
-        judged = _judge(model, load_test(run.recipe).take(slice(limit)), about)
+        own = "images" in run.recipe.tables["data"]
+        judged = _judge(model, at_most(load_test(run.recipe), limit, own=own), about)
     except DataError as error:  # a run can be looked at where its images are not
         unjudged = str(error)
     profile = _profile(run, model, machine) if timed else None

@@ -162,7 +162,7 @@ def make_report(
     *runs : path
         Folders of runs, at most 7.
     limit : int or None
-        Look at so many test images of each run; None: at those of the run.
+        Look at so many test images of each run: the first, of an own folder each class's share. None: at all of them.
     compute : bool
         False: show what the folders say, and compute nothing.
     timed : bool

@@ -96,14 +96,16 @@ def load_parts(
     mean, std = channel_statistics(train.images)
     parts = {"train": train, "test": test}
     return {
-        part: replace(_at_most(data, limit), name=f"{followed(root).name}/{part}", mean=mean, std=std)
+        part: replace(at_most(data, limit, own=True), name=f"{followed(root).name}/{part}", mean=mean, std=std)
         for part, data in parts.items()
     }
 
 
-def _at_most(data: Dataset, limit: int | None) -> Dataset:
-    """Return some images of a folder; the first ones would all be of one class."""
-    return data if limit is None or limit >= len(data) else data.split(limit, stratified=True)[1]
+def at_most(data: Dataset, limit: int | None, *, own: bool) -> Dataset:
+    """Return the first images; of an own folder each class's share, as the first ones would all be of one class."""
+    if limit is None or limit >= len(data):
+        return data
+    return data.split(limit, stratified=True)[1] if own else data.take(slice(limit))
 
 
 def _folders_of_parts(root: Path) -> tuple[str | None, str | None]:

@@ -14,6 +14,8 @@ import pytest
 from fastconv.cli import main
 from fastconv.cli.command_line import command_line
 from fastconv.data import shapes10
+from fastconv.report.findings import look_into
+from fastconv.report.runs import read_runs
 from fastconv.training import Trainer
 from fastconv.training.run_data import load_parts
 
@@ -33,6 +35,14 @@ def write(folder, numbers):
         if label < len(NAMES):
             (folder / NAMES[label]).mkdir(parents=True, exist_ok=True)
             Image.fromarray(data.images[number]).save(folder / NAMES[label] / f"{number:03}.png")
+
+
+def test_a_page_of_some_images_shows_all_classes(photos):
+    """Those of a folder come class by class."""
+    assert main(["train", "--images", str(photos), *SMALL, "--output", "run"]) == 0
+    run = read_runs(["run"])[0]
+    judged = look_into(run, limit=6, timed=False, machine=None).judged
+    assert judged.counts.sum(axis=1).tolist() == [2, 2, 2]
 
 
 @pytest.fixture
