@@ -16,6 +16,8 @@ from fastconv.cli.options import (
 )
 from fastconv.cli.words import above_zero, model, not_negative, path, positive, side
 
+_ONE_OF = f"one of {', '.join(MODELS)}"
+
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser; the namespace that it makes has the command's function as `run`."""
@@ -211,7 +213,7 @@ def _add_data_command(commands: Subparsers) -> None:
 
 def _add_summary(commands: Subparsers) -> None:
     parser = command(commands, "summary", "print the layers of a model", "resnet20", computes=False)
-    parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=_ONE_OF)
     parser.add_argument(
         "--input-shape", type=side, nargs=3, default=(32, 32, 3), metavar=("H", "W", "C"), help="of one image"
     )
@@ -225,7 +227,7 @@ def _add_explain(commands: Subparsers) -> None:
         "resnet20",
         "keras_cnn --batch-size 1 --backend numpy",
     )
-    parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=_ONE_OF)
     parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
 
 
@@ -237,7 +239,7 @@ def _add_profile(commands: Subparsers) -> None:
         "resnet20",
         "keras_cnn --batch-size 32 --trace step.json",
     )
-    parser.add_argument("model", choices=MODELS, metavar="MODEL", help="see docs/models.md")
+    parser.add_argument("model", choices=MODELS, metavar="MODEL", help=_ONE_OF)
     parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="times depend on it")
     parser.add_argument("--repeats", type=positive, default=5, metavar="N", help="medians are of so many")
     parser.add_argument("--trace", type=path, metavar="FILE", help="write a Chrome trace of a step, for Perfetto")
@@ -247,7 +249,7 @@ def _add_warmup(commands: Subparsers) -> None:
     text = "compile the kernels that models need and keep them on disk"
     parser = command(commands, "warmup", text, "", "resnet20 --target sm_90")
     # Not `choices`: argparse would hold the default, a list, against them.
-    parser.add_argument("models", nargs="*", type=model, default=list(WARMED), metavar="MODEL")
+    parser.add_argument("models", nargs="*", type=model, default=list(WARMED), metavar="MODEL", help=_ONE_OF)
     parser.add_argument("--batch-size", type=positive, default=128, metavar="N", help="choices depend on it")
     group = parser.add_argument_group("CUDA kernels ahead, on a machine with or without a GPU")
     group.add_argument(

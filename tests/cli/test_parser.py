@@ -91,6 +91,9 @@ def test_help_names_defaults_that_say_something(capsys, command, monkeypatch):
     assert examples
     for line in examples:
         build_parser().parse_args(shlex.split(line.removeprefix("  fastconv ")))
+    if command in ("summary", "explain", "profile", "warmup"):
+        words = " ".join(text.partition("  MODEL ")[2].split())
+        assert words.startswith(f"one of {', '.join(choices('model'))}")
     if command == "train":
         assert "(default: 0)" in text
         for kind in ("model", "optimizer", "schedule", "loss", "metric", "callback", "augmentation"):
