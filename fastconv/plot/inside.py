@@ -141,8 +141,8 @@ def histograms(statistics: _Statistics, of: _Of = "output", columns: int = 4) ->
 def dead_units(reports: Mapping[int, _Report], ax: Axes | None = None) -> Axes:
     """Draw the share of units that never fire over the steps of a training, a line for each activation layer.
 
-    A unit is dead if its output is above 0 for no image and place. A ReLU's gradient is then 0 as well, and its own
-    weights stay as they are: only changes of the layers before it may open it again
+    A unit is dead if its output is above 0 for no image and place. A ReLU's gradient is then 0 as well, so the weights
+    that lead to it get none: only changes of the layers before may open it again
     (https://cs231n.github.io/neural-networks-1/#actfun).
 
     Parameters

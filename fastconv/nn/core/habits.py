@@ -73,7 +73,6 @@ ABSENT = {
     "data_format": "nothing: images are (N, H, W, C)",
     **dict.fromkeys(("dim", "axis"), "nothing: channels are the last axis"),
     "padding_mode": "nothing: what is around is zeros",
-    "mode": "nothing: each pixel is repeated",
 }
 
 METHOD_HABITS = {  # of a model's methods

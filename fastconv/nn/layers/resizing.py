@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from fastconv._shapes import PairLike, as_pair
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.nn.core.checking import check_map
 from fastconv.nn.core.layer import Context
 from fastconv.nn.model.model import Layer
+
+_NEAREST = "nothing: each pixel is repeated"
 
 
 class AdaptiveAvgPool2d(Layer):
@@ -71,6 +75,7 @@ class Upsample(Layer):
     owns_output = True
     owns_grad = True
     setting_names = ("scale_factor",)
+    absent = MappingProxyType({**Layer.absent, "mode": _NEAREST, "interpolation": _NEAREST})
 
     def __init__(self, scale_factor: PairLike) -> None:
         self.scale_factor = as_pair(scale_factor, "scale_factor")
