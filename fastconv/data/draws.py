@@ -63,7 +63,7 @@ class Draws:
     def beta(self, alpha: float) -> float:
         """Return a number of the batch with the distribution Beta(alpha, alpha)."""
         stream = self._stream(_BETA, self.position << 64)
-        if alpha > 1:  # Ulrich 1984, https://doi.org/10.2307/2347374
+        if alpha > 1:  # Ulrich 1984, https://doi.org/10.2307/2347441
             u, v = _fractions(stream.random_raw(2))
             return float((1 + math.sqrt(1 - u ** (2 / (2 * alpha - 1))) * math.cos(2 * math.pi * v)) / 2)
         while True:  # Jöhnk 1964, in logarithms
