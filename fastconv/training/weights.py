@@ -39,8 +39,10 @@ def class_table(class_weight: ClassWeight, model: Layer) -> Array:
         table = np.ones(classes)
         for number, value in class_weight.items():
             if not isinstance(number, Integral) or isinstance(number, bool) or not 0 <= number < classes:
+                text = ", as numbers; where these are texts, as in a file, a list with one weight each"
                 raise ArgumentError(
                     f"class_weight: got class {number!r}; allowed: those of the model's output, 0 to {classes - 1}"
+                    f"{text if isinstance(number, str) else ''}"
                 )
             if not isinstance(value, Real):
                 raise ArgumentError(f"class_weight: got {value!r} for class {number}; allowed: a number, 0 or above")

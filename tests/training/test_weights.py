@@ -223,7 +223,11 @@ REFUSED = {
     "not finite": ({"sample_weight": np.full(24, np.nan)}, ArgumentError, "sample_weight: got nan"),
     "strings": ({"sample_weight": np.array(["a"] * 24)}, DTypeError, "sample_weight: got <U1; allowed: numbers"),
     "an unknown class": ({"class_weight": {3: 1.0}}, ArgumentError, "class_weight: got class 3; allowed: .* 0 to 2"),
-    "a class by name": ({"class_weight": {"cat": 1.0}}, ArgumentError, "class_weight: got class 'cat'"),
+    "a class by name": (
+        {"class_weight": {"cat": 1.0}},
+        ArgumentError,
+        "class 'cat'; allowed: .*, a list with one weight each",
+    ),
     "a class of True": ({"class_weight": {True: 1.0}}, ArgumentError, "class_weight: got class True"),
     "no number": ({"class_weight": {1: "2"}}, ArgumentError, "class_weight: got '2' for class 1; allowed: a number"),
     "a negative class": ({"class_weight": {1: -1.0}}, ArgumentError, "class_weight: got .*; allowed: finite"),
