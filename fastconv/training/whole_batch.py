@@ -9,13 +9,13 @@ import numpy as np
 
 from fastconv.backends.contract.types import Array
 from fastconv.losses import Loss
-from fastconv.losses.listed import ListedLoss
+from fastconv.losses.listed import ListedLoss, is_listed
 from fastconv.metrics import Accuracy, Metric, Sums
 from fastconv.metrics.metric import summed
 from fastconv.nn.model.model import Layer
 from fastconv.parallel.data_parallel import DataParallel
 from fastconv.parallel.tree import gathered, in_tree
-from fastconv.training.shard_pass import Share, is_listed
+from fastconv.training.shard_pass import Share
 from fastconv.training.step import Batch, Done
 from fastconv.training.totals import Totals
 
@@ -48,7 +48,7 @@ def tell_of_batch(model: Layer, loss: Loss, parallel: DataParallel, shards: Sequ
     mine = np.array([[shard.x.shape[0], _divisor(model, loss, shard)] for shard in shards])
     of_all = parallel.exchange.now(lambda: gathered(parallel.communicator, mine)).reshape(-1, 2)
     rows, divisor = of_all[:, 0].astype(np.int64), None
-    if is_listed(loss) and getattr(loss, "reduction", "mean") == "mean":
+    if is_listed(loss) and loss.reduction == "mean":
         divisor = model.backend.asarray(np.array([in_tree(list(of_all[:, 1]), _added)]))
     return GlobalBatch(rows, int(rows.sum()), divisor)
 
