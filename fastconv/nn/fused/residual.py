@@ -93,14 +93,9 @@ class ResidualActivation(FusedStep):
         return False
 
     @property
-    def offers(self) -> tuple[type[Ending], Activation] | None:
+    def offers(self) -> tuple[type[Ending], Activation, BatchNorm2d | None] | None:
         """As its last convolution."""
         return self.last.offers
-
-    @property
-    def norm_at_end(self) -> BatchNorm2d | None:
-        """As its last convolution."""
-        return self.last.norm
 
     @property
     def reads_stored(self) -> bool:

@@ -126,13 +126,8 @@ class FusedStep(abc.ABC):
         return [layer for layer in self.layers if layer.children()]
 
     @property
-    def offers(self) -> tuple[type[Ending], Activation] | None:
-        """The end that the next step may do backward, and the activation there."""
-        return None
-
-    @property
-    def norm_at_end(self) -> BatchNorm2d | None:
-        """The normalisation in that end, if there is one."""
+    def offers(self) -> tuple[type[Ending], Activation, BatchNorm2d | None] | None:
+        """The end that the next step may do backward, the activation there, and the normalisation if there is one."""
         return None
 
     @property
