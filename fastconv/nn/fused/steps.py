@@ -257,6 +257,18 @@ watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 """Whom the steps of all plans that run tell of it, in this thread: `fastconv.explain`."""
 
 
+def frozen_steps(steps: Sequence[FusedStep]) -> FrozenForward:
+    """Return what computes steps one after the other for inference."""
+    parts = [step.frozen() for step in steps]
+
+    def run(x: Array) -> Array:
+        for part in parts:
+            x = part(x)
+        return x
+
+    return run
+
+
 def run_forward(steps: Sequence[FusedStep], x: Array, *, training: bool) -> tuple[Array, tuple[Context, ...]]:
     """Run steps one after the other; return the result and their contexts."""
     watching, contexts = watcher.get(), []
