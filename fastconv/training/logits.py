@@ -12,6 +12,14 @@ from fastconv.errors import CheckpointError, DataError
 from fastconv.nn import Layer
 
 
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Return the softmax of logits, (M, classes), in float64."""
+    wide = logits.astype(np.float64)
+    shares: np.ndarray = np.exp(wide - wide.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    return shares
+
+
 def compute_logits(model: Layer, data: Dataset, batch_size: int, about: Mapping[str, Any]) -> np.ndarray:
     """Return the output of `model` for all images, (M, classes), normalised as in training."""
     if not len(data):
