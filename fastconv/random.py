@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from fastconv._within import held
 from fastconv.backends.contract.types import Array, RandomKey
 from fastconv.errors import ArgumentError
 
@@ -118,12 +119,7 @@ def stream(seed: int, step: int | Array) -> Iterator[None]:
     ...     first == fc.random.next_key()
     True
     """
-    new, outer = _opened(seed, step), _current.get()
-    try:
-        _current.set(new)
-        yield
-    finally:
-        _current.set(outer)
+    yield from held(_current, _opened(seed, step))
 
 
 def in_stream(seed: int, step: int | Array, function: Callable[[], _Result]) -> _Result:

@@ -6,11 +6,12 @@ What a shard computes is its share of the batch's loss and gradients: all shards
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextvars import Token
+from contextlib import nullcontext
 
 import numpy as np
 
 from fastconv import random
+from fastconv._within import holding
 from fastconv.backends.contract.types import Array
 from fastconv.errors import ArgumentError
 from fastconv.losses import Loss, loss_and_grad
@@ -76,12 +77,8 @@ def shard_pass(
         predictions, context = model.forward(shard.x, training=True)
         value, gradient = shard_loss(model, loss, predictions, shard, share)
         model.zero_grad()
-        token: Token[Watcher | None] | None = None if look is None else watcher.set(Looking(look))
-        try:
+        with nullcontext() if look is None else holding(watcher, Looking(look)):
             model.backward(gradient, context, needs_input_grad=False)
-        finally:
-            if token is not None:
-                watcher.reset(token)
         return Done(value, predictions)
 
     return random.in_stream(*stream, run)

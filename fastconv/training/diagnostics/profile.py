@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from fastconv import _validate as validate
+from fastconv._within import holding
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
@@ -181,16 +182,13 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     plan = copied.plan if isinstance(copied, Sequential) else make_plan((copied,))
     macs = {visit.path: visit.layer.macs(visit.input_shape) for visit in visits(copied, tuple(x.shape[1:]))}
     watch = _TimingWatch(backend, {id(layer): macs[path] for layer, path in paths_of(copied) if path in macs})
-    token = watcher.set(watch)
-    try:
+    with holding(watcher, watch):
         for number in range(repeats + 1):
             if number == 1:
                 watch.times.clear()
             copied.zero_grad()
             y, context = run_forward(plan.steps, x, training=True)
             plan.backward(ones_like(y, backend), context, needs_input_grad=False)
-    finally:
-        watcher.reset(token)
     paths = {id(layer): path for layer, path in paths_of(copied)}
     rows = tuple(_row(seen, watch, paths, machine) for seen in watch.seen.values() if not _passes_on(seen.step))
     return Profile(backend.name, get_precision(), tuple(x.shape), machine, rows)
