@@ -14,12 +14,11 @@ from fastconv._within import holding
 from fastconv.backends.contract.backend import Backend
 from fastconv.backends.contract.types import Array, Shape
 from fastconv.errors import ArgumentError
-from fastconv.nn import Layer, Sequential
-from fastconv.nn.containers.within import all_steps
+from fastconv.nn import Layer
+from fastconv.nn.containers.within import all_steps, plan_of
 from fastconv.nn.core.layer import Chain
 from fastconv.nn.core.outputs import bytes_of, ones_like
 from fastconv.nn.core.paths import paths_of
-from fastconv.nn.fused.plan import make_plan
 from fastconv.nn.fused.steps import FusedStep, Pass, run_forward, watcher
 from fastconv.nn.model.checking import checked_model
 from fastconv.nn.model.summary import visits
@@ -179,7 +178,7 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
         raise ArgumentError(f"machine: got {validate.shown(machine)}; allowed: a Machine, or None to measure this one")
     machine = machine or measure_machine(backend)
     copied = copy.deepcopy(model)
-    plan = copied.plan if isinstance(copied, Sequential) else make_plan((copied,))
+    plan = plan_of(copied)
     macs = {visit.path: visit.layer.macs(visit.input_shape) for visit in visits(copied, tuple(x.shape[1:]))}
     watch = _TimingWatch(backend, {id(layer): macs[path] for layer, path in paths_of(copied) if path in macs})
     with holding(watcher, watch):
