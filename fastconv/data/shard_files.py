@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, repeat
@@ -22,7 +21,7 @@ from fastconv.data.arrays import arrays, read_whole
 from fastconv.data.dataset import Dataset
 from fastconv.data.loader import DataLoader
 from fastconv.errors import ArgumentError, DataError
-from fastconv.random import checked_seed
+from fastconv.random import checked_seed, derived
 
 _SETTINGS = ("shuffle", "augmentation", "drop_last", "dtype")  # of a `DataLoader`, one of which reads each file
 
@@ -130,7 +129,7 @@ class ShardFiles(Declared):
 
     def _loader(self, shard: int) -> DataLoader:
         images, labels = self.files[shard]
-        seed = int.from_bytes(hashlib.sha256(f"{self.seed}/shard {shard}".encode()).digest()[:8], "little")
+        seed = derived(self.seed, f"shard {shard}", size=8)
         data = arrays(images, labels, name=str(images), **self._normal)  # type: ignore[arg-type]  # by their names
         if self._normal["class_names"] is None and mapped(labels).dtype.kind == "U":
             raise ArgumentError(
