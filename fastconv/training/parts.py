@@ -65,21 +65,18 @@ def checked_loss(loss: Any) -> Any:
 
 def checked_optimizer(optimizer: Any, model: Layer) -> Optimizer:
     """Return an optimizer of parameters of this model and no others."""
-    if not isinstance(optimizer, Optimizer):
-        raise ArgumentError(
-            f"optimizer: got {validate.shown(optimizer)}; allowed: an optimizer, such as"
-            " fastconv.optim.Adam(model.parameters())"
-        )
+    allowed = "an optimizer, such as fastconv.optim.Adam(model.parameters())"
+    found: Optimizer = validate.instance(optimizer, Optimizer, "optimizer", allowed)
     parameters = model.parameters()
-    foreign = set(optimizer.parameters).difference(parameters)
+    foreign = set(found.parameters).difference(parameters)
     if foreign:
-        name = type(optimizer).__name__
+        name = type(found).__name__
         raise ArgumentError(
-            f"optimizer: got {name} of {len(optimizer.parameters)} parameters, {len(foreign)} of which are not, or no"
-            f" longer, of this model, such as {next(p for p in optimizer.parameters if p in foreign)!r}; allowed: one"
+            f"optimizer: got {name} of {len(found.parameters)} parameters, {len(foreign)} of which are not, or no"
+            f" longer, of this model, such as {next(p for p in found.parameters if p in foreign)!r}; allowed: one"
             f" of this model's parameters, {name}(model.parameters(), ...), made after build"
         )
-    return optimizer
+    return found
 
 
 def checked_schedule(schedule: Any) -> Callable[[int], float] | None:
@@ -243,14 +240,7 @@ def check_restore(within: bool) -> None:
 
 
 def _instance(kind: Any, name: str, allowed: str) -> Callable[[Any], Any]:
-    """Return what refuses a value that is not of a class, or of a union of classes."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, kind):
-            raise ArgumentError(f"{name}: got {validate.shown(value)}; allowed: {allowed}")
-        return value
-
-    return check
+    return partial(validate.instance, kind=kind, name=name, allowed=allowed)
 
 
 CHECKS: Mapping[str, Callable[[Any], Any]] = {

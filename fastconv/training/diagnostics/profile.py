@@ -174,8 +174,7 @@ def profile_layers(model: Layer, x: Array, *, repeats: int = 5, machine: Machine
     if x.ndim < 2 or not x.shape[0]:
         raise ArgumentError(f"x: got shape {tuple(x.shape)}; allowed: (N, ..., C), a batch of at least one")
     model.check_size(tuple(x.shape), "x")
-    if machine is not None and not isinstance(machine, Machine):
-        raise ArgumentError(f"machine: got {validate.shown(machine)}; allowed: a Machine, or None to measure this one")
+    validate.instance(machine, Machine | None, "machine", "a Machine, or None to measure this one")
     machine = machine or measure_machine(backend)
     copied = copy.deepcopy(model)
     plan = plan_of(copied)
