@@ -76,11 +76,7 @@ def make_optimizer(name: str, parameters: Parameters, lr: float) -> Optimizer:
 
 
 def make_model(
-    spec: Mapping[str, Any],
-    num_classes: int = 10,
-    input_shape: Sequence[int] = (32, 32, 3),
-    *,
-    dtype: Any = "float32",
+    spec: Mapping[str, Any], num_classes: int = 10, input_shape: Sequence[int] = (32, 32, 3), *, dtype: Any = "float32"
 ) -> Layer:
     """Return a model, built, for weights that are loaded into it."""
     given = {"num_classes": num_classes, "input_shape": tuple(input_shape), "dtype": dtype}

@@ -224,11 +224,7 @@ def _compose(runs: Sequence[Run], findings: Sequence[Findings], reload_seconds: 
 
 
 def _render(
-    runs: Sequence[Run],
-    findings: Sequence[Findings],
-    detail: _Detail,
-    reload_seconds: float | None,
-    charts: _Charts,
+    runs: Sequence[Run], findings: Sequence[Findings], detail: _Detail, reload_seconds: float | None, charts: _Charts
 ) -> str:
     import jinja2
 
