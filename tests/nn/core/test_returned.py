@@ -157,21 +157,7 @@ class Between(Before):
 
 @pytest.mark.parametrize("own", [Half, Said, Unseen, Before, Between])
 def test_what_numpy_computes_is_computed_in_each_step(own, backend, rng):
-    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
-    found = []
-    for capture in (False, None):
-        model = nn.Sequential(nn.Conv2d(4, 1), own(), nn.GlobalAvgPool2d(), nn.Dense(2)).build(SHAPE, seed=0)
-        optimizer = optim.SGD(model.parameters(), 0.5)
-        trainer = fc.Trainer(model, losses.SoftmaxCrossEntropy(), optimizer, capture=capture)
-        steps = [float(trainer.train_step(x, y)) for x, y in 2 * batches]
-        found.append((steps, [parameter.data for parameter in model.parameters()]))
-        plan = model.compile((8, *SHAPE))
-        for x, _ in batches:
-            np.testing.assert_allclose(plan(x), model(x), rtol=1e-5, atol=1e-6)
-    (plain, by_hand), (captured, values) = found
-    assert plain == captured
-    for one, other in zip(by_hand, values, strict=True):
-        np.testing.assert_array_equal(one, other)
+    _computed_in_each_step(own, rng, repeated=2)
 
 
 def _numpys(change):
@@ -221,17 +207,21 @@ def _both_ways(own, batches, **keywords):
     return found, trainer
 
 
+def _computed_in_each_step(own, rng, repeated=1):
+    """Check that a model with this layer is trained, and computes, the same captured; return the last trainer."""
+    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
+    (by_hand, captured), trainer = _both_ways(own, repeated * batches)
+    assert by_hand == captured
+    plan = trainer.model.compile((8, *SHAPE))
+    for x, _ in batches:
+        np.testing.assert_allclose(plan(x), trainer.model(x), rtol=1e-5, atol=1e-6)
+    return trainer
+
+
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_whatever_numpy_makes_of_it_is_made_in_each_step(change, rng):
-    batches = [(rng.standard_normal((8, *SHAPE)).astype(np.float32), rng.integers(0, 2, 8)) for _ in range(4)]
     with fc.use_backend("numba"):
-        (by_hand, captured), trainer = _both_ways(_numpys(change), batches)
-        assert by_hand == captured
-        assert not trainer._captured.works
-        model = trainer.model
-        plan = model.compile((8, *SHAPE))
-        for x, _ in batches:
-            np.testing.assert_allclose(plan(x), model(x), rtol=1e-5, atol=1e-6)
+        assert not _computed_in_each_step(_numpys(change), rng)._captured.works
 
 
 def test_a_loss_or_an_optimizer_of_ones_own_is_tried_too(rng):
