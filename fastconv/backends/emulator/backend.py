@@ -57,10 +57,9 @@ class EmulatorBackend(CudaBackend):
 
     def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """Return what runs the launches again, as a CUDA graph does on a GPU."""
-        kept = tuple(launches)
 
         def replay() -> None:
-            for launch in kept:
+            for launch in launches:
                 self.device.run(launch)
 
         return replay
