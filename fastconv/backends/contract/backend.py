@@ -77,9 +77,8 @@ class Backend(Normalisations):
         """Return what `fastconv info` shows of what it computes on; nothing if there is nothing to tell."""
         return {}
 
-    @abc.abstractmethod
     def synchronize(self) -> None:
-        """Wait until everything asked for is computed. Nothing on the CPU."""
+        """Wait until everything asked for is computed; on the CPU, and emulated, it is when a call returns."""
 
     def free_memory(self) -> int:
         """Give the memory that is kept for coming arrays back to the system; return how many bytes that was."""
@@ -90,9 +89,8 @@ class Backend(Normalisations):
         """Threads of the host that an operation uses at most; what was captured goes on with those of that time."""
         return 1
 
-    @abc.abstractmethod
     def set_num_threads(self, count: int) -> None:
-        """Use at most `count` threads from now on; the GPU backend ignores it. Results do not depend on it."""
+        """Use at most `count` threads of this package from now on; results do not depend on it."""
 
     def capture(self, function: Callable[[], None]) -> Callable[[], bool] | None:
         """Return what repeats the operations that `function` calls, on the same arrays and with the same numbers.

@@ -148,9 +148,6 @@ class NumbaBackend(Backend):
     def facts(self) -> Mapping[str, str]:
         return machine.facts()
 
-    def synchronize(self) -> None:
-        """Return at once: every launch waits for its tasks."""
-
     def free_memory(self) -> int:
         return self._pool.release()  # never that of what is being captured
 

@@ -59,9 +59,6 @@ class CupyBackend(CudaBackend):
     def synchronize(self) -> None:
         self._cupy.cuda.get_current_stream().synchronize()
 
-    def set_num_threads(self, count: int) -> None:
-        """Nothing: the GPU has its own."""
-
     def _repeat(self, launches: Sequence[Launch]) -> Callable[[], None]:
         """Return what replays the launches as one CUDA graph, on the stream that is current then."""
         cupy = self._cupy
